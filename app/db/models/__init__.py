@@ -1,0 +1,34 @@
+"""All tables. Importing this package makes `Base.metadata` complete."""
+
+from app.db.models.files import File
+from app.db.models.jobs import (
+    STATES,
+    TERMINAL,
+    Checkpoint,
+    Job,
+    JobAttempt,
+    JobEvent,
+    JobLease,
+    JobMetric,
+    Outbox,
+)
+from app.db.models.keys import ApiKey, Organization, Project
+from app.db.models.models import TunedModel, Usage
+
+__all__ = [
+    "STATES",
+    "TERMINAL",
+    "ApiKey",
+    "Checkpoint",
+    "File",
+    "Job",
+    "JobAttempt",
+    "JobEvent",
+    "JobLease",
+    "JobMetric",
+    "Organization",
+    "Outbox",
+    "Project",
+    "TunedModel",
+    "Usage",
+]

@@ -1,0 +1,187 @@
+"""Fine-tuning jobs, who works on them, and what there is to be done for them outside."""
+
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, Big, CreatedAt, Json, JsonList, Moment
+
+STATES = (
+    "validating_files",
+    "queued",
+    "running",
+    "pausing",
+    "paused",
+    "finalizing",
+    "succeeded",
+    "failed",
+    "cancelled",
+)
+TERMINAL = ("succeeded", "failed", "cancelled")
+
+
+class Job(Base):
+    """`epoch` is the fencing number: a claim raises it, and every effect of a worker names it."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    created_at: Mapped[CreatedAt]
+    state: Mapped[str]
+    epoch: Mapped[Big] = mapped_column(server_default="0")
+    version: Mapped[int] = mapped_column(server_default="0")
+    priority: Mapped[int] = mapped_column(server_default="0")
+    run_after: Mapped[CreatedAt]
+    no_progress_attempts: Mapped[int] = mapped_column(server_default="0")
+
+    base_model: Mapped[str]
+    # The tuned model or checkpoint that a continued training starts from.
+    start_model: Mapped[str | None]
+    training_file_id: Mapped[str] = mapped_column(ForeignKey("files.id"))
+    validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    method: Mapped[str]
+    # As requested, with "auto" where the user left the choice; `resolved` has the numbers.
+    hyperparameters: Mapped[Json]
+    resolved: Mapped[Json | None]
+    seed: Mapped[int]
+    suffix: Mapped[str | None]
+    user_metadata: Mapped[Json | None]
+    integrations: Mapped[JsonList] = mapped_column(server_default="[]")
+
+    # Rows per forward pass after out-of-memory halvings; None leaves it to the recipe.
+    micro_batch: Mapped[int | None]
+    total_steps: Mapped[int | None]
+    trained_tokens: Mapped[Big | None]
+    started_at: Mapped[Moment | None]
+    estimated_finish: Mapped[Moment | None]
+    finished_at: Mapped[Moment | None]
+    tuned_model: Mapped[str | None]
+    result_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    error_code: Mapped[str | None]
+    error_param: Mapped[str | None]
+    error_message: Mapped[str | None]
+
+    __table_args__ = (
+        CheckConstraint(f"state IN {STATES}", name="state"),
+        Index("ix_jobs_project_page", "project_id", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_jobs_claim",
+            text("priority DESC"),
+            "created_at",
+            "id",
+            postgresql_where=text("state = 'queued'"),
+        ),
+    )
+
+
+class JobLease(Base):
+    """Narrow and hot: a heartbeat rewrites this row and not the wide job."""
+
+    __tablename__ = "job_leases"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    epoch: Mapped[Big]
+    worker: Mapped[str]
+    lease_until: Mapped[Moment]
+    heartbeat_at: Mapped[CreatedAt]
+    step: Mapped[int] = mapped_column(server_default="0")
+
+    __table_args__ = (
+        Index(None, "lease_until"),
+        {
+            "postgresql_with": {"fillfactor": 70, "autovacuum_vacuum_scale_factor": 0.02},
+        },
+    )
+
+
+class JobAttempt(Base):
+    """One claim of a job by a worker, and how it ended."""
+
+    __tablename__ = "job_attempts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    epoch: Mapped[Big] = mapped_column(primary_key=True, autoincrement=False)
+    worker: Mapped[str]
+    started_at: Mapped[CreatedAt]
+    ended_at: Mapped[Moment | None]
+    # done, yielded, cancelled, failed, crashed, lost (its lease ran out)
+    outcome: Mapped[str | None]
+    exit_code: Mapped[int | None]
+
+
+class JobEvent(Base):
+    """What users read. `seq` has no gaps; `dedupe_key` makes a repeated effect one row."""
+
+    __tablename__ = "job_events"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    seq: Mapped[int]
+    epoch: Mapped[Big]
+    dedupe_key: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    level: Mapped[str]
+    type: Mapped[str]
+    message: Mapped[str]
+    data: Mapped[Json | None]
+
+    __table_args__ = (UniqueConstraint("job_id", "seq"), UniqueConstraint("job_id", "dedupe_key"))
+
+
+class JobMetric(Base):
+    """One row a step; a later attempt's value replaces an earlier one's."""
+
+    __tablename__ = "job_metrics"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    epoch: Mapped[Big]
+    values: Mapped[Json]
+
+
+class Checkpoint(Base):
+    """A whole checkpoint in storage; there is a row only when all its bytes are there.
+
+    `kind` is "user" (end of an epoch of data, servable as `model`) or "resume".
+    """
+
+    __tablename__ = "checkpoints"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    epoch: Mapped[Big]
+    step: Mapped[int]
+    kind: Mapped[str]
+    storage_prefix: Mapped[str]
+    manifest_sha256: Mapped[str]
+    bytes: Mapped[Big]
+    model_name: Mapped[str | None]
+    metrics: Mapped[Json]
+    created_at: Mapped[CreatedAt]
+    deleted_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        UniqueConstraint("job_id", "step", "kind"),
+        CheckConstraint("kind IN ('user', 'resume')", name="kind"),
+    )
+
+
+class Outbox(Base):
+    """Work outside the database that a transaction decided on: bells, webhooks, deletions."""
+
+    __tablename__ = "outbox"
+
+    id: Mapped[Big] = mapped_column(primary_key=True, autoincrement=True)
+    kind: Mapped[str]
+    payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[CreatedAt]
+    available_at: Mapped[CreatedAt]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    done_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        Index("ix_outbox_open", "available_at", postgresql_where=text("done_at IS NULL")),
+    )

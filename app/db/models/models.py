@@ -1,0 +1,39 @@
+"""What jobs made: tuned models and servable checkpoints, and the tokens that were trained."""
+
+from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, Big, CreatedAt, Moment
+
+
+class TunedModel(Base):
+    """Servable under `name`: a finished job's model, or one of its checkpoints (`step` is set)."""
+
+    __tablename__ = "tuned_models"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    base_model: Mapped[str]
+    # Step of a checkpoint that is not the job's final model.
+    step: Mapped[int | None]
+    # Folder in storage with adapter_config.json, adapter_model.safetensors and manifest.json.
+    storage_prefix: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    deleted_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        Index("ix_tuned_models_project_page", "project_id", text("created_at DESC"), "name"),
+    )
+
+
+class Usage(Base):
+    """One row per finished job: what was trained, for whom."""
+
+    __tablename__ = "usage"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    base_model: Mapped[str]
+    trained_tokens: Mapped[Big]
+    created_at: Mapped[CreatedAt]

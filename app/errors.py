@@ -1,0 +1,88 @@
+"""Errors that carry their own HTTP shape. `app.api.handlers` is the only place that renders them.
+
+Each class fixes status, `type` and `code` of OpenAI's error envelope
+(`{"error": {"message", "type", "param", "code"}}`); the raiser gives sentence and parameter.
+"""
+
+from typing import ClassVar
+
+
+class ApiError(Exception):
+    """The server had an error while processing your request. Retry it; then see the log."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+    param: ClassVar[str | None] = None
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(
+        self, message: str | None = None, *, param: str | None = None, code: str | None = None
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").strip()
+        self.error_param = param if param is not None else type(self).param
+        self.error_code = code if code is not None else type(self).code
+        super().__init__(self.message)
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """The envelope, ready to be sent as JSON."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": type(self).type,
+                "param": self.error_param,
+                "code": self.error_code,
+            }
+        }
+
+
+class InvalidRequest(ApiError):
+    """The request is not valid."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class Unauthenticated(ApiError):
+    """You didn't provide an API key. Send it as 'Authorization: Bearer YOUR_KEY'."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class NotFound(ApiError):
+    """There is nothing here."""
+
+    status = 404
+    type = "invalid_request_error"
+
+
+class MethodNotAllowed(ApiError):
+    """This method is not allowed here."""
+
+    status = 405
+    type = "invalid_request_error"
+
+
+class TooLarge(ApiError):
+    """The request body is too large."""
+
+    status = 413
+    type = "invalid_request_error"
+
+
+class Unsupported(ApiError):
+    """The request's encoding is not supported."""
+
+    status = 415
+    type = "invalid_request_error"
+
+
+class Unavailable(ApiError):
+    """The service cannot answer just now. Try again in a moment."""
+
+    status = 503
+    type = "server_error"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}

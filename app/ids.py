@@ -1,0 +1,53 @@
+"""Identifiers as OpenAI's clients know them: a prefix and random letters and digits."""
+
+import secrets
+import string
+
+ALPHABET = string.ascii_letters + string.digits
+
+
+def random_text(length: int) -> str:
+    """Letters and digits from the system's secure source; 24 of them hold 142 bits."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+def file_id() -> str:
+    return f"file-{random_text(24)}"
+
+
+def job_id() -> str:
+    return f"ftjob-{random_text(24)}"
+
+
+def event_id() -> str:
+    return f"ftevent-{random_text(24)}"
+
+
+def checkpoint_id() -> str:
+    return f"ftckpt_{random_text(24)}"
+
+
+def model_tag() -> str:
+    """The last part of a tuned model's name: 8 characters, as OpenAI's are."""
+    return random_text(8)
+
+
+def organization_id() -> str:
+    return f"org-{random_text(24)}"
+
+
+def project_id() -> str:
+    return f"proj_{random_text(24)}"
+
+
+def key_id() -> str:
+    return f"key_{random_text(16)}"
+
+
+def request_id() -> str:
+    return f"req_{secrets.token_hex(16)}"
+
+
+def seed() -> int:
+    """A training seed in OpenAI's range, 0 to 2**31 - 1."""
+    return secrets.randbelow(2**31)

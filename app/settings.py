@@ -1,0 +1,70 @@
+"""The only reader of the environment. Every field is an environment variable of the same name."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The operator's choices. A user's choices travel with the job and are not here."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+
+    luthier_home: Path = Field(Path(".luthier"), description="Folder of everything Luthier keeps")
+    host: str = Field("127.0.0.1", description="Address the API listens on")
+    port: int = Field(8000, ge=1, le=65535, description="Port the API listens on")
+    database_url: str | None = Field(
+        None, description="Postgres to use; embedded in LUTHIER_HOME when not set"
+    )
+    redis_url: str | None = Field(
+        None, description="Redis or Valkey to use; embedded in LUTHIER_HOME when not set"
+    )
+    s3_bucket: str | None = Field(
+        None, description="Bucket for files and adapters; a folder in LUTHIER_HOME when not set"
+    )
+    s3_endpoint_url: str | None = Field(
+        None, description="S3-compatible server; AWS's own when not set"
+    )
+    s3_region: str = Field("us-east-1", description="Region of the bucket")
+    s3_access_key_id: str | None = Field(
+        None, description="S3 key id; boto3's own search when not set"
+    )
+    s3_secret_access_key: str | None = Field(
+        None, description="S3 secret; boto3's own search when not set", repr=False
+    )
+    models_file: Path = Field(Path("models.toml"), description="The catalogue of base models")
+    engine_url: str = Field(
+        "http://127.0.0.1:8100",
+        description="Engine of the base models that name none",
+    )
+    organization: str = Field(
+        "luthier", pattern=r"^[a-z0-9-]{1,32}$", description="Third part of a tuned model's name"
+    )
+    train_slots: int = Field(1, ge=1, description="Jobs one trainer runs at a time")
+    torch_threads: int = Field(
+        0, ge=0, description="Threads a training process computes with; 0 means one per core"
+    )
+    max_file_bytes: int = Field(512 * 2**20, ge=1, description="Largest file POST /v1/files takes")
+    max_body_bytes: int = Field(16 * 2**20, ge=1, description="Largest body of any other request")
+    results_as_base64: bool = Field(
+        True, description="Serve result files as base64 of the CSV, as OpenAI does"
+    )
+    lease_seconds: float = Field(
+        60, gt=0, description="A job whose trainer is silent for so long is given to another"
+    )
+    heartbeat_seconds: float = Field(
+        10, gt=0, description="A trainer renews its lease and reads cancellations so often"
+    )
+    poll_seconds: float = Field(
+        5, gt=0, description="An idle worker looks for work so often, whatever the broker does"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level that is logged"
+    )
+
+    @property
+    def home(self) -> Path:
+        """`luthier_home` as an absolute path."""
+        return self.luthier_home.expanduser().resolve()

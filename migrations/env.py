@@ -1,0 +1,39 @@
+"""Runs migrations, on the connection passed in or on DATABASE_URL."""
+
+from alembic import context
+from sqlalchemy import Connection, text
+
+from app.db.base import Base
+from app.db.models import Job  # noqa: F401  (importing the package completes the metadata)
+from app.db.session import connect
+from app.settings import Settings
+
+# Any fixed number: it names the lock that keeps two starting machines from migrating at once.
+MIGRATION_LOCK = 7_301_954
+
+
+def run(connection: Connection) -> None:
+    connection.execute(text("SET lock_timeout = '5s'"))
+    connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
+    connection.commit()
+    try:
+        context.configure(
+            connection=connection, target_metadata=Base.metadata, transaction_per_migration=True
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+    finally:
+        connection.rollback()
+        connection.execute(text(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})"))
+        connection.commit()
+
+
+given: Connection | None = context.config.attributes.get("connection")
+if given is not None:
+    run(given)
+else:
+    database_url = Settings().database_url
+    if database_url is None:
+        raise SystemExit("Set DATABASE_URL, or run `luthier migrate`.")
+    with connect(database_url).connect() as own:
+        run(own)
