@@ -1,0 +1,97 @@
+"""The whole stack, as `luthier up` starts it, and one job tuned on it, shared by these tests."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from openai import OpenAI
+from openai.types.fine_tuning import FineTuningJob
+
+from tests.contract.live import (
+    BASE,
+    ROOT,
+    ROWS,
+    Stack,
+    chat_file,
+    free_port,
+    wait_for_job,
+    wait_until,
+)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    home = tmp_path_factory.mktemp("luthier")
+    port = free_port()
+    log = (home / "up.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "up"],
+        cwd=ROOT,
+        env=os.environ | {"LUTHIER_HOME": str(home), "PORT": str(port)},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        started = Stack(f"http://127.0.0.1:{port}", "", home, process)
+        wait_until(
+            f"/readyz is 200; see {home}/up.log",
+            lambda: started.ready() or process.poll() is not None,
+        )
+        assert process.poll() is None, (home / "up.log").read_text()
+        key = (home / "api_key").read_text().strip()
+        yield Stack(started.url, key, home, process)
+    finally:
+        children = (
+            psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        )
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        log.close()
+        left = [child for child in children if child.is_running()]
+        assert left == [], f"`luthier up` left processes behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def client(stack: Stack) -> OpenAI:
+    return OpenAI(
+        base_url=f"{stack.url}/v1",
+        api_key=stack.key,
+        max_retries=0,
+        timeout=120,
+        _strict_response_validation=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def training_file(client: OpenAI) -> str:
+    return client.files.create(file=("desk.jsonl", chat_file(ROWS)), purpose="fine-tune").id
+
+
+@pytest.fixture(scope="session")
+def validation_file(client: OpenAI) -> str:
+    held_out = [("My invoice shows the wrong name.", "desk=billing; urgency=low")]
+    return client.files.create(file=("held.jsonl", chat_file(held_out)), purpose="fine-tune").id
+
+
+@pytest.fixture(scope="session")
+def tuned(client: OpenAI, training_file: str, validation_file: str) -> FineTuningJob:
+    """A job that has succeeded: 12 rows, 3 passes, 6 rows a step, so 6 steps."""
+    job = client.fine_tuning.jobs.create(
+        model=BASE,
+        training_file=training_file,
+        validation_file=validation_file,
+        suffix="front-desk",
+        seed=7,
+        metadata={"team": "desk"},
+        method={
+            "type": "supervised",
+            "supervised": {"hyperparameters": {"n_epochs": 3, "batch_size": 6}},
+        },
+    )
+    done = wait_for_job(client, job.id)
+    assert done.status == "succeeded", done.error
+    return done

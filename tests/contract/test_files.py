@@ -1,0 +1,125 @@
+"""Files on the live stack, through the official SDK and plain HTTP."""
+
+import httpx
+import pytest
+from openai import BadRequestError, NotFoundError, OpenAI
+
+from tests.contract.live import ROWS, Stack, chat_file
+
+pytestmark = pytest.mark.live
+
+
+class TestGoodFile:
+    def test_what_was_sent_comes_back(self, client: OpenAI) -> None:
+        data = chat_file(ROWS)
+        created = client.files.create(file=("desk.jsonl", data), purpose="fine-tune")
+        assert created.bytes == len(data)
+        assert created.filename == "desk.jsonl"
+        assert created.purpose == "fine-tune"
+        assert created.status == "processed"
+        assert created.status_details is None
+        assert client.files.retrieve(created.id) == created
+        assert client.files.content(created.id).read() == data
+
+    def test_it_can_be_waited_for(self, client: OpenAI, training_file: str) -> None:
+        assert client.files.wait_for_processing(training_file).status == "processed"
+
+    def test_deleted_means_gone(self, client: OpenAI) -> None:
+        created = client.files.create(file=("gone.jsonl", chat_file(ROWS)), purpose="fine-tune")
+        assert client.files.delete(created.id).deleted
+        with pytest.raises(NotFoundError) as raised:
+            client.files.retrieve(created.id)
+        assert raised.value.message.endswith(f"No such File object: {created.id}")
+        with pytest.raises(NotFoundError):
+            client.files.content(created.id)
+        assert created.id not in [file.id for file in client.files.list()]
+
+    def test_the_file_may_come_before_the_purpose(self, stack: Stack) -> None:
+        """As the Node SDK sends it, chunked and without a length."""
+        boundary = "x" * 20
+        parts = [
+            f"--{boundary}\r\n".encode(),
+            b'Content-Disposition: form-data; name="file"; filename="node.jsonl"\r\n\r\n',
+            chat_file(ROWS),
+            f"\r\n--{boundary}\r\n".encode(),
+            b'Content-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n',
+            f"--{boundary}--\r\n".encode(),
+        ]
+        with stack.http() as http:
+            answer = http.post(
+                "/v1/files",
+                content=iter(parts),
+                headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
+            )
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["status"] == "processed"
+
+
+class TestList:
+    def test_pages_by_purpose_and_order(self, client: OpenAI) -> None:
+        ids = [
+            client.files.create(file=(f"{n}.txt", b"text"), purpose="user_data").id
+            for n in range(3)
+        ]
+        newest_first = [file.id for file in client.files.list(purpose="user_data", limit=1)]
+        assert newest_first == ids[::-1]
+        oldest_first = client.files.list(purpose="user_data", limit=2, order="asc")
+        assert [file.id for file in oldest_first] == ids
+
+    def test_an_unknown_purpose_lists_nothing(self, client: OpenAI) -> None:
+        assert list(client.files.list(purpose="purpose")) == []
+
+
+class TestBadFile:
+    @pytest.mark.parametrize(
+        ("name", "data", "words"),
+        [
+            ("not json", b"hello\nworld\n", ["line 1"]),
+            ("an array", b"[\n1,\n2]\n", ["line 1"]),
+            ("no messages", chat_file(ROWS) + b'{"prompt": "x"}\n', ["messages", "13"]),
+            ("a role is missing", b'{"messages": [{"content": "x"}]}\n', ["role", "message 1"]),
+        ],
+    )
+    def test_the_verdict_names_line_and_reason(
+        self, client: OpenAI, name: str, data: bytes, words: list[str]
+    ) -> None:
+        created = client.files.create(file=("bad.jsonl", data), purpose="fine-tune")
+        assert created.status == "error", name
+        assert created.status_details is not None
+        for word in words:
+            assert word in created.status_details, (name, created.status_details)
+
+    def test_an_empty_file_is_refused(self, client: OpenAI) -> None:
+        with pytest.raises(BadRequestError):
+            client.files.create(file=("empty.jsonl", b""), purpose="fine-tune")
+
+    def test_an_unknown_purpose_is_refused(self, client: OpenAI) -> None:
+        with pytest.raises(BadRequestError) as raised:
+            client.files.create(file=("a.jsonl", b"{}"), purpose="lunch")  # type: ignore[arg-type]
+        assert raised.value.param == "purpose"
+
+    def test_a_body_without_a_file_is_refused(self, stack: Stack) -> None:
+        with stack.http() as http:
+            answer = http.post("/v1/files", data={"purpose": "fine-tune"}, files={})
+            assert answer.status_code == 400, answer.text
+            answer = http.post("/v1/files", files={"purpose": (None, "fine-tune")})
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["error"]["param"] == "file"
+
+
+def test_a_bad_key_is_refused_before_the_body_is_read(stack: Stack) -> None:
+    sent = 0
+
+    def endless() -> object:
+        nonlocal sent
+        for _ in range(400):
+            sent += 2**20
+            yield b"x" * 2**20
+
+    with stack.http(key="sk-wrong") as http:
+        try:
+            answer = http.post("/v1/files", content=endless())  # type: ignore[arg-type]
+            assert answer.status_code == 401
+        except (httpx.WriteError, httpx.RemoteProtocolError):
+            pass  # The server hung up while we were still sending: refused all the same.
+    assert sent < 64 * 2**20, "the server read on after refusing the key"
