@@ -1,4 +1,4 @@
-"""Does tuning help? Exact-match accuracy of the base and the tuned model, through a running service.
+"""Does tuning help? Exact match of the base and the tuned model, through a running service.
 
     python bench/quality.py --train FILE --valid FILE [--rows 1000] [--epochs 2]
 
@@ -71,7 +71,7 @@ def train(client: OpenAI, data: bytes, epochs: int) -> FineTuningJob:
     metrics = [e for e in reversed(events) if e.type == "metrics" and isinstance(e.data, dict)]
     curve = [(e.data["step"], round(e.data["train_loss"], 4)) for e in metrics]  # type: ignore[index]
     keep = max(1, len(curve) // 20)
-    report("loss curve", points=curve[::keep] + [curve[-1]])
+    report("loss curve", points=[*curve[::keep], curve[-1]])
     training_seconds = metrics[-1].created_at - metrics[0].created_at
     report(
         "training",

@@ -31,7 +31,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli", "up"],
         cwd=ROOT,
-        env=os.environ | {"LUTHIER_HOME": str(home), "PORT": str(port)},
+        env=os.environ
+        | {
+            "LUTHIER_HOME": str(home),
+            "PORT": str(port),
+            # Short, so that a killed trainer is noticed while a test waits.
+            "LEASE_SECONDS": "6",
+            "HEARTBEAT_SECONDS": "1",
+        },
         stdout=log,
         stderr=subprocess.STDOUT,
     )
