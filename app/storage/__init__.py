@@ -1,0 +1,35 @@
+"""Files, checkpoints, adapters and result files: bytes under keys, in S3 or in a folder."""
+
+from app.settings import Settings
+from app.storage.blobs import AlreadyExists, BlobStore, BlobWriter, StorageUnavailable
+from app.storage.keys import UnsafeKey, checkpoint_prefix, file_key, inside, job_prefix
+from app.storage.local import LocalStore
+from app.storage.s3 import S3Store
+
+__all__ = [
+    "AlreadyExists",
+    "BlobStore",
+    "BlobWriter",
+    "LocalStore",
+    "S3Store",
+    "StorageUnavailable",
+    "UnsafeKey",
+    "checkpoint_prefix",
+    "file_key",
+    "inside",
+    "job_prefix",
+    "open_store",
+]
+
+
+def open_store(settings: Settings) -> BlobStore:
+    """The store that the operator chose: a bucket if one is named, else a folder."""
+    if settings.s3_bucket is None:
+        return LocalStore(settings.home / "storage")
+    return S3Store(
+        settings.s3_bucket,
+        region=settings.s3_region,
+        endpoint_url=settings.s3_endpoint_url,
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=settings.s3_secret_access_key,
+    )

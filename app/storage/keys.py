@@ -1,0 +1,58 @@
+"""The key of every kind of blob. No key is put together anywhere else."""
+
+import re
+
+# One part of a key. A leading dot is refused, and with it `.` and `..`; LocalStore keeps its
+# unfinished files under such a name, where no key can reach them.
+PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+LONGEST = 1024
+
+
+class UnsafeKey(ValueError):
+    """A key or a part of one that could leave the store's root or mean another object."""
+
+
+def file_key(project_id: str, file_id: str) -> str:
+    """The bytes of an uploaded file or of a result file."""
+    return _join("projects", project_id, "files", file_id)
+
+
+def job_prefix(project_id: str, job_id: str) -> str:
+    """All that the attempts of one job stored."""
+    return _join("projects", project_id, "jobs", job_id)
+
+
+def checkpoint_prefix(project_id: str, job_id: str, epoch: int, step: int) -> str:
+    """The files of one checkpoint, adapter included.
+
+    The epoch is in it so that an attempt that lost its lease writes beside its successor,
+    never over it.
+    """
+    return _join(job_prefix(project_id, job_id), f"e{epoch}", f"step-{step}")
+
+
+def inside(prefix: str, name: str) -> str:
+    """The key of the file called `name` below a prefix made here."""
+    return _join(prefix, name)
+
+
+def checked(key: str) -> str:
+    """`key` itself. Raises UnsafeKey if it is not parts joined by single slashes."""
+    if len(key) > LONGEST or not all(PART.fullmatch(part) for part in key.split("/")):
+        raise UnsafeKey(f"{key[:LONGEST]!r} is no storage key")
+    return key
+
+
+def checked_prefix(prefix: str) -> str:
+    """`prefix` itself, which may also be empty or end within a part or with a slash."""
+    folder, _, last = prefix.rpartition("/")
+    for part in (folder, last):
+        if part:
+            checked(part)
+    if prefix.startswith("/"):
+        raise UnsafeKey(f"{prefix[:LONGEST]!r} is no prefix of storage keys")
+    return prefix
+
+
+def _join(*parts: str) -> str:
+    return checked("/".join(parts))

@@ -1,0 +1,153 @@
+"""A store in a bucket, of S3 or of a server that speaks its protocol."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from app.storage import disk
+from app.storage.aws import code_of, make_client, make_session, translated
+from app.storage.blobs import AlreadyExists, BlobWriter, StorageUnavailable
+from app.storage.keys import checked, checked_prefix
+from app.storage.multipart import WRITER, S3Writer, is_by
+
+CHUNK = 2**20
+# Times that a broken answer is taken up again, and a conditional write that met another is made.
+TRIES = 5
+
+
+class S3Store:
+    """See BlobStore. Without keys, boto3 searches its usual places for them."""
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        region: str,
+        endpoint_url: str | None = None,
+        access_key_id: str | None = None,
+        secret_access_key: str | None = None,
+    ) -> None:
+        session = make_session(access_key_id, secret_access_key, region)
+        self.bucket = bucket
+        self._client = make_client(session, endpoint_url)
+        self._probe = make_client(session, endpoint_url, probe=True)
+
+    @contextmanager
+    def writer(self, key: str) -> Iterator[BlobWriter]:
+        writer = S3Writer(self._client, self.bucket, checked(key))
+        try:
+            yield writer
+            writer.commit()
+        except BaseException as error:
+            writer.abort(error)
+            raise
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        address = self._address(key)
+        with translated(self.bucket):
+            if if_absent:
+                self._put_new(address, data)
+            else:
+                self._client.put_object(**address, Body=data)
+
+    def get(self, key: str) -> bytes:
+        return b"".join(self.chunks(key))
+
+    def chunks(self, key: str) -> Iterator[bytes]:
+        stream = self._read(self._address(key))
+        next(stream)
+        return stream
+
+    def download(self, key: str, path: Path) -> None:
+        disk.write_whole(path, self.chunks(key))
+
+    def upload(self, path: Path, key: str) -> None:
+        with path.open("rb") as source, self.writer(key) as target:
+            while chunk := source.read(CHUNK):
+                target.write(chunk)
+
+    def delete(self, key: str) -> None:
+        address = self._address(key)
+        with translated(self.bucket):
+            self._client.delete_object(**address)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        query = {"Bucket": self.bucket, "Prefix": checked_prefix(prefix)}
+        with translated(self.bucket):
+            for page in self._client.get_paginator("list_objects_v2").paginate(**query):
+                yield from (entry["Key"] for entry in page.get("Contents", []))
+
+    def sweep(self, older_than: timedelta) -> int:
+        oldest = datetime.now(UTC) - older_than
+        with translated(self.bucket):
+            stale = [upload for upload in self._uploads() if upload["Initiated"] < oldest]
+            for upload in stale:
+                self._client.abort_multipart_upload(
+                    Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+        return len(stale)
+
+    def check(self) -> None:
+        with translated(self.bucket):
+            self._probe.head_bucket(Bucket=self.bucket)
+
+    def _address(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": checked(key)}
+
+    def _put_new(self, address: dict[str, str], data: bytes) -> None:
+        token = secrets.token_hex(16)
+        request = {**address, "Body": data, "IfNoneMatch": "*", "Metadata": {WRITER: token}}
+        for _ in range(TRIES):
+            try:
+                self._client.put_object(**request)
+                return
+            except ClientError as error:
+                # S3 lets neither of two conditional writes that meet through; one is to try again.
+                if code_of(error) == "ConditionalRequestConflict":
+                    continue
+                if code_of(error) != "PreconditionFailed":
+                    raise
+                # botocore repeats a request whose answer was lost: then what is there is ours.
+                if not is_by(self._client, address, token):
+                    raise AlreadyExists(address["Key"]) from error
+                return
+        raise StorageUnavailable(f"The bucket {self.bucket} is too busy at {address['Key']}.")
+
+    def _read(self, address: dict[str, str]) -> Iterator[bytes]:
+        """An empty piece once the object is found, then its bytes.
+
+        The caller of `chunks` thus learns of a missing object at once, and a generator that has
+        begun closes its connection when it is dropped. An answer that breaks off is taken up
+        where it broke, in the same version of the object.
+        """
+        answer = self._open(address)
+        version = {"IfMatch": answer["ETag"]}
+        offset, breaks = 0, 0
+        yield b""
+        while True:
+            try:
+                with closing(answer["Body"]) as body:
+                    for chunk in body.iter_chunks(CHUNK):
+                        offset += len(chunk)
+                        yield chunk
+                return
+            except BotoCoreError as error:
+                breaks += 1
+                if breaks == TRIES:
+                    raise StorageUnavailable(f"Reading {address} broke off: {error}") from error
+            answer = self._open(address, Range=f"bytes={offset}-", **version)
+
+    def _open(self, address: dict[str, str], **condition: str) -> Any:
+        with translated(self.bucket, read_key=address["Key"]):
+            return self._client.get_object(**address, **condition)
+
+    def _uploads(self) -> Iterator[Any]:
+        for page in self._client.get_paginator("list_multipart_uploads").paginate(
+            Bucket=self.bucket
+        ):
+            yield from page.get("Uploads", [])
