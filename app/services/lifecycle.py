@@ -1,0 +1,176 @@
+"""The life of a job as its owner sees it: created, validated, paused, cancelled, ended."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db.models import TERMINAL, File, Job
+from app.errors import InvalidRequest, NotFound
+from app.services import checkpoints, events, moves, outbox, validation
+from app.services.events import Entry
+from app.services.validation import Problem
+
+VALIDATED = Entry("validated", "Files validated, moving job to queued state")
+CANCELLED = Entry("cancelled", "The job has been cancelled")
+
+
+def created(session: Session, job: Job) -> None:
+    """Tell of a new job, which the session holds in validating_files, and have it validated."""
+    session.flush()
+    told = [
+        Entry("created", f"Created fine-tuning job: {job.id}"),
+        Entry("validating", _validating(job)),
+    ]
+    events.append(session, job, told)
+    outbox.bell(session, "validate", job.id)
+
+
+def _validating(job: Job) -> str:
+    sentence = f"Validating training file: {job.training_file_id}"
+    if job.validation_file_id is None:
+        return sentence
+    return f"{sentence} and validation file: {job.validation_file_id}"
+
+
+def validate(session: Session, job_id: str) -> None:
+    """Queue a new job, or fail it for what its files are; does nothing with any other job."""
+    job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
+    if job is None or job.state != "validating_files":
+        return
+    training = session.get_one(File, job.training_file_id, populate_existing=True)
+    checked = None
+    if job.validation_file_id is not None:
+        checked = session.get_one(File, job.validation_file_id, populate_existing=True)
+    problem = validation.judge(job.method, training, checked)
+    if problem is None:
+        _enqueue(session, job_id, VALIDATED)
+    else:
+        fail(session, job_id, problem)
+
+
+def _enqueue(session: Session, job_id: str, told: Entry) -> Job | None:
+    job = moves.move(
+        session,
+        job_id,
+        to="queued",
+        only_from=("validating_files", "paused"),
+        run_after=func.clock_timestamp(),
+    )
+    if job is not None:
+        events.append(session, job, [told])
+        outbox.bell(session, "train", job_id)
+    return job
+
+
+def pause(session: Session, project_id: str, job_id: str) -> Job:
+    """Have a job keep its place and stop; pausing it again changes nothing.
+
+    A running job becomes `pausing` until its worker has stored a checkpoint. Raises NotFound, and
+    InvalidRequest for a job that is neither running nor queued.
+    """
+    job = owned(session, project_id, job_id)
+    if job.state in ("pausing", "paused"):
+        return job
+    told = Entry(f"pausing:{job.version}", "The job is being paused")
+    moved = moves.move(session, job_id, to="pausing", only_from=("running",))
+    if moved is None:
+        told = Entry(f"paused:{job.version}", "The job has been paused")
+        moved = moves.move(session, job_id, to="paused", only_from=("queued",))
+    if moved is None:
+        raise _refused(session, job_id, "paused")
+    events.append(session, moved, [told])
+    return moved
+
+
+def resume(session: Session, project_id: str, job_id: str) -> Job:
+    """Queue a paused job; it continues from its last checkpoint. Resuming it again changes nothing.
+
+    Raises NotFound, and InvalidRequest for a job that was not paused.
+    """
+    job = owned(session, project_id, job_id)
+    if job.state in ("queued", "running"):
+        return job
+    moved = None
+    if job.state == "paused":
+        told = Entry(f"resumed:{job.version}", "The job has been resumed")
+        moved = _enqueue(session, job_id, told)
+    if moved is None:
+        raise _refused(session, job_id, "resumed")
+    return moved
+
+
+def cancel(session: Session, project_id: str, job_id: str) -> Job:
+    """Cancel a job; cancelling it again changes nothing.
+
+    The epoch rises with the same commit, so that from then on nothing counts that its worker does;
+    the worker learns of it at its next heartbeat. Raises NotFound, and InvalidRequest for a job
+    that has succeeded or failed.
+    """
+    job = owned(session, project_id, job_id)
+    if job.state == "cancelled":
+        return job
+    moved = moves.move(
+        session,
+        job_id,
+        to="cancelled",
+        epoch=Job.epoch + 1,
+        finished_at=func.clock_timestamp(),
+        estimated_finish=None,
+    )
+    if moved is None:
+        raise _refused(session, job_id, "cancelled")
+    moves.release(session, job_id, outcome="cancelled")
+    checkpoints.drop_resumable(session, job_id)
+    events.append(session, moved, [CANCELLED])
+    return moved
+
+
+def fail(
+    session: Session,
+    job_id: str,
+    problem: Problem,
+    *,
+    held_at: int | None = None,
+    exit_code: int | None = None,
+) -> None:
+    """End a job for a reason that its owner reads. A worker names the epoch it holds the job at.
+
+    Raises Fenced if the job cannot fail now, or not by this worker.
+    """
+    job = moves.move(
+        session,
+        job_id,
+        to="failed",
+        held_at=held_at,
+        finished_at=func.clock_timestamp(),
+        estimated_finish=None,
+        error_code=problem.code,
+        error_message=problem.message,
+        error_param=problem.param,
+    )
+    if job is None:
+        raise moves.Fenced(f"{job_id} cannot fail any more")
+    moves.release(session, job_id, outcome="failed", exit_code=exit_code)
+    checkpoints.drop_resumable(session, job_id)
+    events.append(session, job, [Entry("failed", problem.message, level="error")])
+
+
+def owned(session: Session, project_id: str, job_id: str) -> Job:
+    """A project's job, its row locked. Raises NotFound for another project's too."""
+    statement = (
+        select(Job)
+        .where(Job.id == job_id, Job.project_id == project_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    job = session.scalars(statement).one_or_none()
+    if job is None:
+        raise NotFound(
+            f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found"
+        )
+    return job
+
+
+def _refused(session: Session, job_id: str, verb: str) -> InvalidRequest:
+    state = session.get_one(Job, job_id).state
+    tense = "has already" if state in TERMINAL else "is"
+    return InvalidRequest(f"Job {job_id} {tense} {state} and cannot be {verb}.")

@@ -1,0 +1,66 @@
+"""Whether a job's files can train it. Their lines were judged at upload; here are the rules."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.db.models import File
+
+# The format that each method reads. A method that is not here takes any format.
+FORMATS: Mapping[str, str] = {"supervised": "chat", "dpo": "preference"}
+# OpenAI's least for a training file; a validation file may be smaller.
+LEAST_EXAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a job ends: `code`, `param` and `message` of its `error`."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+
+def judge(method: str, training: File, checked: File | None) -> Problem | None:
+    """The first reason not to train with these files, or None."""
+    return _of_file(method, training, "training", least=LEAST_EXAMPLES) or (
+        None if checked is None else _of_file(method, checked, "validation", least=1)
+    )
+
+
+def _of_file(method: str, file: File, role: str, *, least: int) -> Problem | None:
+    param = f"{role}_file"
+    if file.deleted_at is not None:
+        return missing(file.id, role)
+    if file.status == "error":
+        reason = file.status_details or "The file cannot be read."
+        message = f"The job failed due to an invalid {role} file. {reason}"
+        return Problem(f"invalid_{role}_file", message, param)
+    if (file.examples or 0) < least:
+        count = file.examples or 0
+        message = (
+            f"{role.capitalize()} file has {count} example(s), "
+            f"but must have at least {least} examples"
+        )
+        return Problem("invalid_n_examples", message, param)
+    return _of_format(method, file, role)
+
+
+def missing(file_id: str, role: str) -> Problem:
+    """The problem of a file that was deleted before the job could read it."""
+    message = (
+        f"The job failed due to an invalid {role} file. "
+        f"{file_id} was deleted before the job could read it."
+    )
+    return Problem(f"invalid_{role}_file", message, f"{role}_file")
+
+
+def _of_format(method: str, file: File, role: str) -> Problem | None:
+    wanted = FORMATS.get(method)
+    if wanted is None or file.format == wanted:
+        return None
+    message = (
+        f"The job failed due to a file format error in the {role} file. Invalid file format. "
+        f"Method {method} needs examples in the {wanted} format, these are in the "
+        f"{file.format} format."
+    )
+    return Problem("invalid_file_format", message, f"{role}_file")
