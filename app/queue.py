@@ -1,0 +1,147 @@
+"""The Celery app and its bells. The broker carries hints that there is work, never the work itself.
+
+Losing, repeating or delaying every message changes nothing but latency: workers also poll. Each
+setting that is not Celery's default is here because the default trains twice, loses work or hangs.
+"""
+
+import time
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from app import logs
+
+log = logs.get(__name__)
+
+TRAIN_QUEUE = "train"
+IO_QUEUE = "io"
+# Which queue a task's bells go to.
+QUEUES = {"train": TRAIN_QUEUE, "validate": IO_QUEUE}
+# Of the messages' shape; workers drop other versions, for polling finds the work anyway.
+VERSION = 1
+# A bell that nobody heard for so long says nothing that the database does not say better.
+EXPIRES_SECONDS = 3600
+# After a failed ring the broker is left alone for so long, so that a dead one delays one request
+# and not each.
+REST_SECONDS = 2.0
+
+
+class BrokerUnavailable(Exception):
+    """The broker cannot be reached; the message is a sentence for the operator."""
+
+
+def task_name(task: str) -> str:
+    return f"worker.tasks.{task}"
+
+
+# Any: Celery ships no types.
+def make_celery(redis_url: str | None = None) -> Any:
+    """The app that workers run. Without a URL it is set later, as `conf.broker_url`."""
+    celery = Celery("luthier", broker=broker_url(redis_url), set_as_current=False)
+    celery.conf.update(
+        result_backend=None,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        # Acknowledged early: a late one is delivered again after an hour, to train twice.
+        task_acks_late=False,
+        task_reject_on_worker_lost=False,
+        # No bell waits behind a running training while another worker is idle.
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        task_time_limit=None,
+        task_soft_time_limit=None,
+        broker_connection_retry_on_startup=True,
+        broker_connection_retry=True,
+        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        broker_connection_timeout=4,
+        broker_pool_limit=4,
+        broker_transport_options=_transport(connect=5, answer=30),
+        visibility_timeout=3600,
+        task_default_queue=IO_QUEUE,
+        task_queues=[Queue(TRAIN_QUEUE), Queue(IO_QUEUE)],
+        task_create_missing_queues=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        task_send_sent_event=False,
+        worker_soft_shutdown_timeout=0,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        enable_utc=True,
+        timezone="UTC",
+    )
+    return celery
+
+
+def broker_url(redis_url: str | None) -> str | None:
+    """The URL as kombu reads it: a Unix socket is `redis+socket://` there, `unix://` elsewhere."""
+    if redis_url is not None and redis_url.startswith("unix://"):
+        return "redis+socket://" + redis_url.removeprefix("unix://")
+    return redis_url
+
+
+def _transport(*, connect: float, answer: float) -> dict[str, Any]:
+    return {
+        "visibility_timeout": 3600,
+        "socket_timeout": answer,
+        "socket_connect_timeout": connect,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "retry_on_timeout": True,
+        "global_keyprefix": "luthier:",
+        "fanout_prefix": True,
+        "fanout_patterns": True,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+    }
+
+
+class Bells:
+    """Rings for workers from a process that must not wait for the broker. Safe between threads."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._celery = make_celery(redis_url)
+        self._celery.conf.update(
+            broker_connection_timeout=0.2,
+            broker_pool_limit=10,
+            broker_transport_options=_transport(connect=0.2, answer=0.2)
+            | {"retry_on_timeout": False, "max_retries": 1, "interval_start": 0},
+            task_publish_retry=True,
+            task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
+        )
+        self._resting_until = 0.0
+
+    def ring(self, task: str, job_id: str) -> bool:
+        """Say that there is `task` ("train" or "validate") to do; False if nobody can have heard.
+
+        Takes half a second at most and never raises: the outbox has the bell too.
+        """
+        if time.monotonic() < self._resting_until:
+            return False
+        try:
+            self._celery.send_task(
+                task_name(task),
+                kwargs={"v": VERSION, "job_id": job_id},
+                queue=QUEUES[task],
+                expires=EXPIRES_SECONDS,
+            )
+        except OperationalError as error:
+            self._resting_until = time.monotonic() + REST_SECONDS
+            log.warning("broker.unreachable", reason=str(error))
+            return False
+        return True
+
+    def check(self) -> None:
+        """Raises BrokerUnavailable if the broker does not answer."""
+        try:
+            with self._celery.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0)
+                connection.default_channel.client.ping()
+        except OperationalError as error:
+            raise BrokerUnavailable(f"The broker cannot be reached: {error}") from error
