@@ -14,12 +14,12 @@ class UnsafeKey(ValueError):
 
 def file_key(project_id: str, file_id: str) -> str:
     """The bytes of an uploaded file or of a result file."""
-    return _join("projects", project_id, "files", file_id)
+    return checked(f"projects/{_part(project_id)}/files/{_part(file_id)}")
 
 
 def job_prefix(project_id: str, job_id: str) -> str:
     """All that the attempts of one job stored."""
-    return _join("projects", project_id, "jobs", job_id)
+    return checked(f"projects/{_part(project_id)}/jobs/{_part(job_id)}")
 
 
 def checkpoint_prefix(project_id: str, job_id: str, epoch: int, step: int) -> str:
@@ -28,12 +28,12 @@ def checkpoint_prefix(project_id: str, job_id: str, epoch: int, step: int) -> st
     The epoch is in it so that an attempt that lost its lease writes beside its successor,
     never over it.
     """
-    return _join(job_prefix(project_id, job_id), f"e{epoch}", f"step-{step}")
+    return checked(f"{job_prefix(project_id, job_id)}/e{epoch}/step-{step}")
 
 
 def inside(prefix: str, name: str) -> str:
     """The key of the file called `name` below a prefix made here."""
-    return _join(prefix, name)
+    return checked(f"{prefix}/{_part(name)}")
 
 
 def checked(key: str) -> str:
@@ -54,5 +54,8 @@ def checked_prefix(prefix: str) -> str:
     return prefix
 
 
-def _join(*parts: str) -> str:
-    return checked("/".join(parts))
+def _part(text: str) -> str:
+    """`text` itself. An id with a slash in it could name what belongs to another project."""
+    if not PART.fullmatch(text):
+        raise UnsafeKey(f"{text[:LONGEST]!r} is no part of a storage key")
+    return text

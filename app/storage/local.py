@@ -17,6 +17,8 @@ CHUNK = 2**20
 UNFINISHED = ".unfinished"
 # Below this, uploads and checkpoints are about to fail: better to say so before they do.
 LEAST_FREE = 64 * 2**20
+# A key whose path is a folder, or lies below a file, stands for no object either.
+MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class LocalStore:
@@ -64,7 +66,7 @@ class LocalStore:
                 target.write(chunk)
 
     def delete(self, key: str) -> None:
-        with _translated(), suppress(FileNotFoundError):
+        with _translated(), suppress(*MISSING):
             self._path(key).unlink()
 
     def list(self, prefix: str) -> Iterator[str]:
@@ -122,7 +124,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _unless_gone(error: OSError) -> None:
     """os.walk hides folders that it cannot read, which would look like a store without them."""
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+    if not isinstance(error, MISSING):
         raise error
 
 
@@ -132,7 +134,6 @@ def _translated(read_key: str | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
-        if read_key is not None and missing:
+        if read_key is not None and isinstance(error, MISSING):
             raise FileNotFoundError(read_key) from error
         raise StorageUnavailable(f"The storage folder cannot be used: {error}") from error

@@ -1,0 +1,75 @@
+"""A store in a folder and one in a bucket of a real S3 server, each empty for every test."""
+
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from boto3.session import Session
+
+from app.settings import Settings
+from app.storage import BlobStore, open_store
+
+
+@pytest.fixture(scope="session")
+def s3_url() -> Iterator[str]:
+    """A moto server in its own process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        _wait_for(server, port)
+        yield f"http://127.0.0.1:{port}"
+        server.terminate()
+
+
+@pytest.fixture
+def s3_settings(s3_url: str) -> Settings:
+    settings = Settings(
+        s3_bucket=f"luthier-{uuid.uuid4()}",
+        s3_endpoint_url=s3_url,
+        s3_access_key_id="id",
+        s3_secret_access_key="secret",
+    )
+    make_bucket(settings)
+    return settings
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """What an operator would set for each kind of store."""
+    if request.param == "folder":
+        return Settings(luthier_home=tmp_path / "home", s3_bucket=None)
+    settings: Settings = request.getfixturevalue("s3_settings")
+    return settings
+
+
+@pytest.fixture
+def store(store_settings: Settings) -> BlobStore:
+    return open_store(store_settings)
+
+
+def make_bucket(settings: Settings) -> None:
+    session = Session(
+        aws_access_key_id=settings.s3_access_key_id,
+        aws_secret_access_key=settings.s3_secret_access_key,
+        region_name=settings.s3_region,
+    )
+    session.client("s3", endpoint_url=settings.s3_endpoint_url).create_bucket(
+        Bucket=settings.s3_bucket
+    )
+
+
+def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+    while server.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+    raise RuntimeError(f"the S3 server ended with {server.returncode}")
