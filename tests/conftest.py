@@ -1,4 +1,4 @@
-"""What many tests stand on: a real Postgres and a real Valkey from wheels, and a store in a folder."""
+"""What many tests stand on: a real Postgres and Valkey from wheels, and a store in a folder."""
 
 from collections.abc import Iterator
 from pathlib import Path
