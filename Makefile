@@ -1,0 +1,50 @@
+# Two commands: `make up` and `make test`. Both install what they need into .venv first.
+#   PORT=8001 make up             listen on another port
+#   LUTHIER_HOME=/data make up    keep everything there instead of in .luthier
+#   PYTHON=/path/to/python make   use this Python (3.11 or newer) for .venv
+
+NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+ifndef PYTHON
+PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
+endif
+
+.PHONY: help up test check doctor install install-dev clean
+
+help:
+	@echo 'make up      install, start everything, fine-tune the example, keep serving until Ctrl-C'
+	@echo 'make test    install what the tests need and run all of them'
+	@echo 'make doctor  say in words what is wrong on this machine'
+	@echo 'make clean   remove .venv and all caches, but not what Luthier keeps in .luthier'
+
+up: install
+	@exec .venv/bin/luthier up --demo
+
+doctor: install
+	@exec .venv/bin/luthier doctor
+
+test: check
+	.venv/bin/pytest $(PYTEST)
+
+check: install-dev
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+install: python
+	@$(PYTHON) install.py
+
+install-dev: python
+	@$(PYTHON) install.py --dev
+
+.PHONY: python
+python:
+	@if [ -z '$(PYTHON)' ]; then \
+		echo 'Luthier needs Python 3.11 or newer, and none was found on PATH.' >&2; \
+		echo 'Install one, or name it: make up PYTHON=/path/to/python3.12' >&2; exit 1; \
+	elif ! $(PYTHON) $(NEW_ENOUGH); then \
+		echo 'Luthier needs Python 3.11 or newer, and $(PYTHON) is older.' >&2; exit 1; fi
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
