@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
 from app import logs
@@ -65,7 +65,8 @@ def make_celery(redis_url: str | None = None) -> Any:
         broker_transport_options=_transport(connect=5, answer=30),
         visibility_timeout=3600,
         task_default_queue=IO_QUEUE,
-        task_queues=[Queue(TRAIN_QUEUE), Queue(IO_QUEUE)],
+        # kombu's annotations are partial.
+        task_queues=[Queue(name) for name in (TRAIN_QUEUE, IO_QUEUE)],  # type: ignore[no-untyped-call]
         task_create_missing_queues=False,
         worker_enable_remote_control=False,
         worker_send_task_events=False,

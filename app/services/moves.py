@@ -7,7 +7,7 @@ worker's moves, the epoch that the worker claimed. Of two moves that race, one f
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.models import Job, JobAttempt, JobLease
@@ -38,7 +38,7 @@ def sources(to: str) -> list[str]:
 
 def move(
     session: Session,
-    job_id: str,
+    job_id: str | ScalarSelect[str],
     *,
     to: str,
     held_at: int | None = None,
@@ -81,3 +81,8 @@ def release(session: Session, job_id: str, *, outcome: str, exit_code: int | Non
         .where(JobAttempt.job_id == job_id, JobAttempt.ended_at.is_(None))
         .values(ended_at=func.clock_timestamp(), outcome=outcome, exit_code=exit_code)
     )
+
+
+def in_seconds(seconds: float) -> ColumnElement[Any]:
+    """A moment from now by the database's clock."""
+    return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)

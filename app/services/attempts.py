@@ -1,0 +1,146 @@
+"""How an attempt at a job ends without ending the job: yielded, crashed, lost; and what then."""
+
+import random
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db.models import Job, JobLease
+from app.services import events, lifecycle, moves, outbox
+from app.services.events import Entry
+from app.services.validation import Problem
+
+MOST_ATTEMPTS_WITHOUT_PROGRESS = 3
+# A crashed job waits for about 10 s, 20 s, 40 s …
+FIRST_DELAY_SECONDS = 10
+LONGEST_DELAY_SECONDS = 600
+# Leases that are ended in one transaction at most.
+BATCH = 100
+
+
+def yielded(session: Session, job_id: str, epoch: int, *, exit_code: int | None = None) -> None:
+    """Give a job back that was stopped at a checkpoint. Raises Fenced."""
+    _give_back(session, job_id, epoch, outcome="yielded", exit_code=exit_code)
+
+
+def postponed(session: Session, job_id: str, epoch: int, *, reason: str) -> None:
+    """Give a job back because the worker lacks something that the job is not to blame for.
+
+    Raises Fenced.
+    """
+    told = Entry(f"postponed:{epoch}", f"{reason} The job is tried again.", level="warn")
+    _give_back(
+        session, job_id, epoch, outcome="postponed", told=told, after=FIRST_DELAY_SECONDS * 3
+    )
+
+
+def crashed(
+    session: Session, job_id: str, epoch: int, *, reason: str, exit_code: int | None = None
+) -> None:
+    """Queue a job again whose training ended in a way nobody foresaw, up to three times in a row.
+
+    Raises Fenced.
+    """
+    job = moves.guard(session, job_id, epoch)
+    _again(session, job, outcome="crashed", reason=reason, exit_code=exit_code)
+
+
+def out_of_memory(session: Session, job_id: str, epoch: int, *, exit_code: int) -> None:
+    """Queue a job again with half as many examples a forward pass. Raises Fenced."""
+    job = moves.guard(session, job_id, epoch)
+    smaller = _rows(job) // 2
+    if smaller < 1:
+        message = (
+            "The accelerator's memory does not hold the model and one example. "
+            "Use a smaller base model or shorter examples."
+        )
+        problem = Problem("out_of_memory", message)
+        lifecycle.fail(session, job_id, problem, held_at=epoch, exit_code=exit_code)
+        return
+    message = f"Out of memory: training goes on with {smaller} example(s) at a time"
+    told = Entry(f"memory:{epoch}", message, level="warn")
+    job.micro_batch = smaller
+    _give_back(session, job_id, epoch, outcome="crashed", exit_code=exit_code, told=told)
+
+
+def _rows(job: Job) -> int:
+    """Examples in one forward pass so far, at most."""
+    if job.micro_batch is not None:
+        return job.micro_batch
+    batch = (job.resolved or job.hyperparameters).get("batch_size")
+    return batch if isinstance(batch, int) else 1
+
+
+def expire_leases(session: Session) -> list[str]:
+    """Take their jobs from the workers that have been silent for too long; the jobs' ids."""
+    statement = (
+        select(Job)
+        .join(JobLease, JobLease.job_id == Job.id)
+        .where(JobLease.lease_until < func.clock_timestamp(), Job.state.in_(moves.ACTIVE))
+        .limit(BATCH)
+        # Both rows: a heartbeat that comes just now either renews the lease or finds none.
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    lost: Sequence[Job] = session.scalars(statement).all()
+    for job in lost:
+        _again(session, job, outcome="lost", reason="The trainer was not heard of any more.")
+    return [job.id for job in lost]
+
+
+def _again(
+    session: Session, job: Job, *, outcome: str, reason: str, exit_code: int | None = None
+) -> None:
+    attempts = job.no_progress_attempts + 1
+    if attempts >= MOST_ATTEMPTS_WITHOUT_PROGRESS:
+        message = f"Training ended {attempts} times without reaching a new checkpoint. {reason}"
+        problem = Problem("worker_crashed_repeatedly", message)
+        lifecycle.fail(session, job.id, problem, held_at=job.epoch, exit_code=exit_code)
+        return
+    told = Entry(f"again:{job.epoch}", f"{reason} The job is tried again.", level="warn")
+    job.no_progress_attempts = attempts
+    _give_back(
+        session,
+        job.id,
+        job.epoch,
+        outcome=outcome,
+        exit_code=exit_code,
+        told=told,
+        # A lost worker has cost a lease already.
+        after=0 if outcome == "lost" else _delay(attempts),
+    )
+
+
+def _delay(attempts: int) -> float:
+    seconds = min(FIRST_DELAY_SECONDS * 2.0 ** (attempts - 1), LONGEST_DELAY_SECONDS)
+    # Spread, so that jobs that a fault has thrown out together do not come back together.
+    return seconds * random.uniform(0.5, 1.5)
+
+
+def _give_back(
+    session: Session,
+    job_id: str,
+    epoch: int,
+    *,
+    outcome: str,
+    exit_code: int | None = None,
+    told: Entry | None = None,
+    after: float = 0,
+) -> None:
+    job = moves.move(
+        session,
+        job_id,
+        to="queued",
+        held_at=epoch,
+        run_after=moves.in_seconds(after),
+        estimated_finish=None,
+    ) or moves.move(session, job_id, to="paused", held_at=epoch, estimated_finish=None)
+    if job is None:
+        raise moves.Fenced(f"{job_id} is no longer held at epoch {epoch}")
+    moves.release(session, job_id, outcome=outcome, exit_code=exit_code)
+    if job.state == "paused":
+        told = Entry(f"paused:{epoch}", "The job has been paused")
+    elif after == 0:
+        outbox.bell(session, "train", job_id)
+    events.append(session, job, [] if told is None else [told])

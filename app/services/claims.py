@@ -1,0 +1,159 @@
+"""A worker's hold on a job: claimed and renewed.
+
+All times are the database's: no machine's clock can end a lease early or keep one alive.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ScalarSelect, func, select, update
+from sqlalchemy.orm import Session
+
+from app.db.models import File, Job, JobAttempt, JobLease, TunedModel
+from app.services import checkpoints, events, moves
+from app.services.events import Entry
+
+STARTED = Entry("started", "Fine-tuning job started", data=None)
+
+
+class Order(StrEnum):
+    """What a worker is to do with the job it holds."""
+
+    GO_ON = "go_on"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+    FENCED = "fenced"
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A file in the store and what its bytes must be."""
+
+    file_id: str
+    key: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumable:
+    """A checkpoint in the store that a job may continue from."""
+
+    step: int
+    prefix: str
+    manifest_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """All that a worker has to know of the job that it now holds."""
+
+    job_id: str
+    epoch: int
+    project_id: str
+    base_model: str
+    method: str
+    hyperparameters: dict[str, Any]
+    seed: int
+    micro_batch: int | None
+    training: Blob
+    validation: Blob | None
+    # Folder in the store of the adapter that a continued training starts from.
+    init_prefix: str | None
+    # The newest first.
+    resumable: tuple[Resumable, ...]
+
+
+def claim(session: Session, worker: str, *, lease_seconds: float) -> Claim | None:
+    """Take the next queued job, if there is one that is due."""
+    job = moves.move(
+        session,
+        _next_due(),
+        to="running",
+        epoch=Job.epoch + 1,
+        started_at=func.coalesce(Job.started_at, func.clock_timestamp()),
+    )
+    if job is None:
+        return None
+    until = moves.in_seconds(lease_seconds)
+    session.add(JobLease(job_id=job.id, epoch=job.epoch, worker=worker, lease_until=until))
+    session.add(JobAttempt(job_id=job.id, epoch=job.epoch, worker=worker))
+    events.append(session, job, [STARTED])
+    return _claim(session, job)
+
+
+def _next_due() -> ScalarSelect[str]:
+    # A row that another worker is just taking is skipped, not waited for.
+    return (
+        select(Job.id)
+        .where(Job.state == "queued", Job.run_after <= func.clock_timestamp())
+        .order_by(Job.priority.desc(), Job.created_at, Job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+
+
+def _claim(session: Session, job: Job) -> Claim:
+    checked = job.validation_file_id
+    return Claim(
+        job_id=job.id,
+        epoch=job.epoch,
+        project_id=job.project_id,
+        base_model=job.base_model,
+        method=job.method,
+        hyperparameters=job.hyperparameters,
+        seed=job.seed,
+        micro_batch=job.micro_batch,
+        training=_blob(session, job.training_file_id),
+        validation=None if checked is None else _blob(session, checked),
+        init_prefix=_init_prefix(session, job),
+        resumable=tuple(
+            Resumable(row.step, row.storage_prefix, row.manifest_sha256)
+            for row in checkpoints.resumable(session, job.id)
+        ),
+    )
+
+
+def _blob(session: Session, file_id: str) -> Blob:
+    file = session.get_one(File, file_id)
+    return Blob(file.id, file.storage_key, file.sha256)
+
+
+def _init_prefix(session: Session, job: Job) -> str | None:
+    if job.start_model is None:
+        return None
+    return session.get_one(TunedModel, job.start_model).storage_prefix
+
+
+def heartbeat(
+    session: Session, job_id: str, epoch: int, *, step: int, lease_seconds: float
+) -> Order:
+    """Renew a lease, also a late one: while the epoch is the same, nobody else had the job."""
+    session.execute(
+        update(JobLease)
+        .where(JobLease.job_id == job_id, JobLease.epoch == epoch)
+        .values(
+            lease_until=moves.in_seconds(lease_seconds),
+            heartbeat_at=func.clock_timestamp(),
+            step=step,
+        )
+    )
+    return order(session, job_id, epoch)
+
+
+def order(session: Session, job_id: str, epoch: int) -> Order:
+    """What the attempt `epoch` is to do with its job; changes nothing."""
+    row = session.execute(select(Job.state, Job.epoch).where(Job.id == job_id)).one_or_none()
+    if row is None:
+        return Order.FENCED
+    if row.state == "cancelled":
+        return Order.CANCEL
+    if row.epoch != epoch or row.state not in moves.ACTIVE:
+        return Order.FENCED
+    return Order.PAUSE if row.state == "pausing" else Order.GO_ON
+
+
+def is_held(session: Session, job_id: str, epoch: int) -> bool:
+    """Whether the attempt `epoch` still holds its job."""
+    return order(session, job_id, epoch) in (Order.GO_ON, Order.PAUSE)

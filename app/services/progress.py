@@ -1,0 +1,81 @@
+"""What a training job reports while it runs: chosen numbers, one row a step, when it will end."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.db.models import Job, JobMetric
+from app.services import checkpoints, events, moves
+from app.services.events import Entry
+
+# In the order of OpenAI's sentence.
+LOSSES = {
+    "train_loss": "training loss",
+    "valid_loss": "validation loss",
+    "full_valid_loss": "full validation loss",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimizer step and its metrics under OpenAI's names."""
+
+    number: int
+    values: Mapping[str, float]
+
+
+def record_started(
+    session: Session,
+    job_id: str,
+    epoch: int,
+    *,
+    hyperparameters: Mapping[str, Any],
+    total_steps: int,
+) -> None:
+    """Keep the numbers that training has chosen where the user left the choice. Raises Fenced."""
+    job = moves.guard(session, job_id, epoch)
+    job.resolved = dict(hyperparameters)
+    job.total_steps = total_steps
+
+
+def record_metrics(
+    session: Session,
+    job_id: str,
+    epoch: int,
+    steps: Sequence[Step],
+    *,
+    seconds_left: float | None = None,
+) -> None:
+    """Keep the metrics of some steps and tell of them. Raises Fenced.
+
+    A step that an earlier attempt has made already gets this attempt's values.
+    """
+    job = moves.guard(session, job_id, epoch)
+    newest = {step.number: checkpoints.finite(step.values) for step in steps}
+    rows = [
+        {"job_id": job_id, "step": number, "epoch": epoch, "values": values}
+        for number, values in newest.items()
+    ]
+    statement = insert(JobMetric)
+    replace = {name: statement.excluded[name] for name in ("epoch", "values")}
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["job_id", "step"], set_=replace), rows
+    )
+    events.append(session, job, [_entry(job, number, values) for number, values in newest.items()])
+    if seconds_left is not None:
+        job.estimated_finish = moves.in_seconds(seconds_left)
+
+
+def _entry(job: Job, step: int, values: Mapping[str, float]) -> Entry:
+    losses = ", ".join(
+        f"{words}={values[name]:.2f}" for name, words in LOSSES.items() if name in values
+    )
+    return Entry(
+        f"step:{step}",
+        f"Step {step}/{job.total_steps}: {losses}",
+        type="metrics",
+        data={"step": step, "total_steps": job.total_steps, **values},
+    )

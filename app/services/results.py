@@ -1,0 +1,38 @@
+"""The result file of a job: its metrics as CSV with OpenAI's columns."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.models import JobMetric
+
+# Columns of the file, and what the metrics of a step call them.
+COLUMNS = {
+    "train_loss": "train_loss",
+    "train_accuracy": "train_mean_token_accuracy",
+    "valid_loss": "valid_loss",
+    "valid_mean_token_accuracy": "valid_mean_token_accuracy",
+}
+
+
+def step_metrics(session: Session, job_id: str) -> bytes:
+    """`step_metrics.csv`: one line a step, blank where a step has no value."""
+    rows = session.execute(
+        select(JobMetric.step, JobMetric.values)
+        .where(JobMetric.job_id == job_id)
+        .order_by(JobMetric.step)
+    )
+    return _csv((row.step, row.values) for row in rows)
+
+
+def _csv(rows: Iterable[tuple[int, Mapping[str, float]]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", *COLUMNS])
+    for step, values in rows:
+        numbers = [values.get(name) for name in COLUMNS.values()]
+        writer.writerow([step, *("" if n is None else round(n, 5) for n in numbers)])
+    return text.getvalue().encode()
