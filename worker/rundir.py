@@ -10,6 +10,7 @@
 Training knows nothing else: no database, no queue, no object storage.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -170,6 +171,37 @@ class RunFolder:
         """Steps of the whole checkpoints here, newest first."""
         found = self.checkpoints.glob(f"step-*/{MANIFEST}")
         return sorted((int(path.parent.name.removeprefix("step-")) for path in found), reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file as a manifest has it."""
+
+    bytes: int
+    sha256: str
+
+
+def write_manifest(folder: Path) -> None:
+    """List the files that are in a checkpoint's folder; the last thing written into it.
+
+    `{"files": {name: {"bytes": …, "sha256": …}}}`. A folder without it is no checkpoint.
+    """
+    files = {
+        path.name: asdict(Listed(path.stat().st_size, sha256(path)))
+        for path in sorted(folder.iterdir())
+    }
+    write_whole(folder / MANIFEST, json.dumps({"files": files}).encode())
+
+
+def read_manifest(data: bytes) -> dict[str, Listed]:
+    """The files that a manifest lists, by name."""
+    return {name: Listed(**values) for name, values in json.loads(data)["files"].items()}
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(path: Path, data: bytes) -> None:
