@@ -52,6 +52,13 @@ class Unauthenticated(ApiError):
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 
+class Forbidden(ApiError):
+    """This key may not do that."""
+
+    status = 403
+    type = "invalid_request_error"
+
+
 class NotFound(ApiError):
     """There is nothing here."""
 
@@ -63,6 +70,13 @@ class MethodNotAllowed(ApiError):
     """This method is not allowed here."""
 
     status = 405
+    type = "invalid_request_error"
+
+
+class TooSlow(ApiError):
+    """The request's body did not arrive in time. Send it again."""
+
+    status = 408
     type = "invalid_request_error"
 
 

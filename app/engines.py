@@ -1,0 +1,178 @@
+"""Client of the inference engines: which one serves a model, and passing requests on to it.
+
+An engine is our own or anything that speaks the same wire (vLLM, SGLang). It keeps nothing that we
+rely on: an adapter that it does not know is loaded when it is asked for, so that a restarted
+engine heals with the next request.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from app import logs
+from app.catalog import BaseModel, Catalog
+from app.errors import Unavailable
+from app.settings import Settings
+
+log = logs.get(__name__)
+
+CONNECT_SECONDS = 5
+# An engine that is silent for so long is taken for dead; a queue of long prompts is slow.
+SILENCE_SECONDS = 600
+# Below the 5 s after which servers close idle connections: reusing one as it closes fails.
+IDLE_SECONDS = 2
+HEALTH_SECONDS = 2
+# Of an engine's headers; the others are its own affair.
+PASSED_ON = ("content-type", "retry-after")
+EVENT_STREAM = "text/event-stream"
+
+
+class EngineUnavailable(Unavailable):
+    """The model's engine does not answer just now. Try again in a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What answers under `name`: a base model, or an adapter on it, stored under a prefix."""
+
+    name: str
+    base: BaseModel
+    storage_prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An engine's answer: all its bytes in one piece, or a stream of events as they come."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
+class Engines:
+    """The engines of the catalogue. One per process; `close` it at the end."""
+
+    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+        self._default = settings.engine_url
+        self._catalog = catalog
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=None, keepalive_expiry=IDLE_SECONDS),
+            # Engines are neighbours; a proxy for the way out must not get their requests.
+            trust_env=False,
+            headers={"Accept-Encoding": "identity"},
+        )
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def url_of(self, base: BaseModel) -> str:
+        """Where a base model and its adapters are served, without a slash at the end."""
+        return (base.engine or self._default).rstrip("/")
+
+    @asynccontextmanager
+    async def relay(
+        self, served: ServedModel, path: str, body: Mapping[str, Any]
+    ) -> AsyncIterator[Answer]:
+        """POST a request to the model's engine. Leaving the block early aborts the request there.
+
+        Raises EngineUnavailable.
+        """
+        url = self.url_of(served.base)
+        upstream = await self._post(url + path, body)
+        if upstream.status_code == httpx.codes.NOT_FOUND and served.storage_prefix is not None:
+            await upstream.aclose()
+            await self.ensure_loaded(served)
+            upstream = await self._post(url + path, body)
+        try:
+            yield await _answer(upstream)
+        finally:
+            await upstream.aclose()
+
+    async def ensure_loaded(self, served: ServedModel) -> None:
+        """Have the engine load a tuned model's adapter. Raises EngineUnavailable."""
+        body = {
+            "lora_name": served.name,
+            "lora_path": served.storage_prefix,
+            "base_model_name": served.base.id,
+        }
+        answer = await self._post(self.url_of(served.base) + "/v1/load_lora_adapter", body)
+        try:
+            text = await _read(answer)
+        finally:
+            await answer.aclose()
+        # vLLM refuses to load what is loaded already, which is as good as loading it.
+        if answer.is_error and b"already" not in text:
+            log.error("engine.adapter_refused", model=served.name, status=answer.status_code)
+            raise EngineUnavailable(
+                f"The engine could not load the model `{served.name}`. Try again in a moment."
+            )
+
+    async def check(self) -> None:
+        """Raises EngineUnavailable unless every engine of the catalogue says that it is ready."""
+        urls = {self.url_of(base) for base in self._catalog if base.kind == "causal"}
+        await asyncio.gather(*(self._check(url) for url in urls))
+
+    async def _check(self, url: str) -> None:
+        try:
+            answer = await self._client.get(f"{url}/health", timeout=HEALTH_SECONDS)
+        except httpx.TransportError as error:
+            raise EngineUnavailable(f"{url} does not answer: {error!r}") from error
+        if answer.is_error:
+            raise EngineUnavailable(f"{url} is not ready: {answer.status_code}")
+
+    async def _post(self, url: str, body: Mapping[str, Any]) -> httpx.Response:
+        request = self._client.build_request("POST", url, json=body)
+        try:
+            return await self._client.send(request, stream=True)
+        except httpx.TransportError as error:
+            log.warning("engine.unreachable", url=url, reason=repr(error))
+            raise EngineUnavailable from error
+
+
+async def _answer(upstream: httpx.Response) -> Answer:
+    headers = {name: upstream.headers[name] for name in PASSED_ON if name in upstream.headers}
+    if upstream.is_success and headers.get("content-type", "").startswith(EVENT_STREAM):
+        return Answer(upstream.status_code, headers, _events(upstream))
+    whole = await _read(upstream)
+    # We know the model, so an engine that does not is a fault of ours and not of the client's.
+    unknown = upstream.status_code == httpx.codes.NOT_FOUND
+    if unknown or (upstream.is_error and not _is_envelope(whole)):
+        log.error("engine.failed", url=str(upstream.url), status=upstream.status_code)
+        raise EngineUnavailable
+    return Answer(upstream.status_code, headers, _once(whole))
+
+
+async def _events(upstream: httpx.Response) -> AsyncIterator[bytes]:
+    """The bytes as they come; if the engine dies among them, an error as the last event."""
+    try:
+        async for chunk in upstream.aiter_raw():
+            yield chunk
+    except httpx.TransportError as error:
+        log.warning("engine.lost", url=str(upstream.url), reason=repr(error))
+        event = json.dumps(EngineUnavailable().body())
+        yield f"\n\ndata: {event}\n\n".encode()
+
+
+async def _once(whole: bytes) -> AsyncIterator[bytes]:
+    yield whole
+
+
+async def _read(upstream: httpx.Response) -> bytes:
+    try:
+        return await upstream.aread()
+    except httpx.TransportError as error:
+        log.warning("engine.lost", url=str(upstream.url), reason=repr(error))
+        raise EngineUnavailable from error
+
+
+def _is_envelope(whole: bytes) -> bool:
+    with suppress(ValueError):
+        document = json.loads(whole)
+        return isinstance(document, dict) and isinstance(document.get("error"), dict)
+    return False

@@ -1,0 +1,47 @@
+"""Files on the wire."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.schemas.wire import CursorListing, UnixTime
+
+Purpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
+
+
+class ExpiresAfter(BaseModel):
+    """When a file expires: so many seconds after its creation, an hour to 30 days."""
+
+    anchor: Literal["created_at"]
+    seconds: int = Field(ge=3600, le=2592000)
+
+
+class FileFields(BaseModel):
+    """The fields of an upload beside its file."""
+
+    purpose: Purpose
+    expires_after: ExpiresAfter | None = None
+
+
+class FileObject(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    object: Literal["file"] = "file"
+    bytes: int
+    created_at: UnixTime
+    expires_at: UnixTime | None
+    filename: str
+    purpose: str
+    status: Literal["uploaded", "processed", "error"]
+    status_details: str | None
+
+
+class FileList(CursorListing):
+    data: list[FileObject]
+
+
+class FileDeleted(BaseModel):
+    id: str
+    object: Literal["file"] = "file"
+    deleted: bool
