@@ -1,12 +1,25 @@
 """The engine and the sessions of one process."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from sqlalchemy import Engine, create_engine, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 SessionMaker = sessionmaker[Session]
+# What is done in a transaction.
+Work = Callable[[Session], object]
+T = TypeVar("T")
+
+RETRY_SECONDS = 2.0
+
+
+class DatabaseUnavailable(Exception):
+    """The database cannot be reached, or did not answer in time. Trying again may help."""
 
 
 def connect(database_url: str, *, pool_size: int = 10) -> Engine:
@@ -37,6 +50,31 @@ def session_maker(engine: Engine) -> SessionMaker:
 
 @contextmanager
 def transaction(maker: SessionMaker) -> Iterator[Session]:
-    """One transaction: committed at the end of the block, rolled back if it raises."""
-    with maker() as session, session.begin():
-        yield session
+    """One transaction: committed at the end of the block, rolled back if it raises.
+
+    Raises DatabaseUnavailable; the commit may then have happened nevertheless.
+    """
+    try:
+        with maker() as session, session.begin():
+            yield session
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        # Its first line: the statement and its values follow, and are not for logs.
+        raise DatabaseUnavailable(str(error).partition("\n")[0]) from error
+
+
+def persistently(
+    maker: SessionMaker, work: Callable[[Session], T], *, give_up: Callable[[], bool]
+) -> T:
+    """Do `work` in a transaction, again and again while the database is away.
+
+    It may run twice to the end: of a commit whose answer was lost nobody knows whether it happened.
+    Raises DatabaseUnavailable once `give_up` says so.
+    """
+    while True:
+        try:
+            with transaction(maker) as session:
+                return work(session)
+        except DatabaseUnavailable:
+            if give_up():
+                raise
+            time.sleep(RETRY_SECONDS)

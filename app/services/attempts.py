@@ -11,6 +11,7 @@ from app.services import events, lifecycle, moves, outbox
 from app.services.events import Entry
 from app.services.validation import Problem
 
+CRASHED_REPEATEDLY = "worker_crashed_repeatedly"
 MOST_ATTEMPTS_WITHOUT_PROGRESS = 3
 # A crashed job waits for about 10 s, 20 s, 40 s …
 FIRST_DELAY_SECONDS = 10
@@ -36,14 +37,27 @@ def postponed(session: Session, job_id: str, epoch: int, *, reason: str) -> None
 
 
 def crashed(
-    session: Session, job_id: str, epoch: int, *, reason: str, exit_code: int | None = None
+    session: Session,
+    job_id: str,
+    epoch: int,
+    *,
+    reason: str,
+    code: str = CRASHED_REPEATEDLY,
+    exit_code: int | None = None,
 ) -> None:
     """Queue a job again whose training ended in a way nobody foresaw, up to three times in a row.
 
-    Raises Fenced.
+    `code` is what its error is called after the third time. Raises Fenced.
     """
     job = moves.guard(session, job_id, epoch)
-    _again(session, job, outcome="crashed", reason=reason, exit_code=exit_code)
+    _again(session, job, outcome="crashed", reason=reason, code=code, exit_code=exit_code)
+
+
+def failed(
+    session: Session, job_id: str, epoch: int, problem: Problem, *, exit_code: int | None = None
+) -> None:
+    """End a job that no further attempt would help. Raises Fenced."""
+    lifecycle.fail(session, job_id, problem, held_at=epoch, exit_code=exit_code)
 
 
 def out_of_memory(session: Session, job_id: str, epoch: int, *, exit_code: int) -> None:
@@ -90,12 +104,18 @@ def expire_leases(session: Session) -> list[str]:
 
 
 def _again(
-    session: Session, job: Job, *, outcome: str, reason: str, exit_code: int | None = None
+    session: Session,
+    job: Job,
+    *,
+    outcome: str,
+    reason: str,
+    code: str = CRASHED_REPEATEDLY,
+    exit_code: int | None = None,
 ) -> None:
     attempts = job.no_progress_attempts + 1
     if attempts >= MOST_ATTEMPTS_WITHOUT_PROGRESS:
         message = f"Training ended {attempts} times without reaching a new checkpoint. {reason}"
-        problem = Problem("worker_crashed_repeatedly", message)
+        problem = Problem(code, message)
         lifecycle.fail(session, job.id, problem, held_at=job.epoch, exit_code=exit_code)
         return
     told = Entry(f"again:{job.epoch}", f"{reason} The job is tried again.", level="warn")

@@ -102,7 +102,7 @@ def _claim(session: Session, job: Job) -> Claim:
         project_id=job.project_id,
         base_model=job.base_model,
         method=job.method,
-        hyperparameters=job.hyperparameters,
+        hyperparameters=_hyperparameters(job),
         seed=job.seed,
         micro_batch=job.micro_batch,
         training=_blob(session, job.training_file_id),
@@ -113,6 +113,12 @@ def _claim(session: Session, job: Job) -> Claim:
             for row in checkpoints.resumable(session, job.id)
         ),
     )
+
+
+def _hyperparameters(job: Job) -> dict[str, Any]:
+    """As requested, with the numbers that an earlier attempt has chosen for "auto"."""
+    chosen = job.resolved or {}
+    return {name: chosen.get(name, value) for name, value in job.hyperparameters.items()}
 
 
 def _blob(session: Session, file_id: str) -> Blob:

@@ -41,7 +41,7 @@ def succeed(
     job = moves.guard(session, job_id, epoch)
     name = checkpoints.promote(session, job)
     if name is None:
-        raise NoFinalCheckpoint(f"{job_id} has no checkpoint at step {job.total_steps}")
+        raise NoFinalCheckpoint(f"Training ended without a checkpoint at step {job.total_steps}")
     session.add(_file(job, result))
     session.flush()
     moved = moves.move(

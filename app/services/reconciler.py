@@ -1,0 +1,136 @@
+"""Finds what was lost on the way and sets it going again. Any number may run; one does the work."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from app import logs
+from app.db.models import File, Job, Outbox
+from app.db.session import DatabaseUnavailable, SessionMaker, Work, transaction
+from app.services import attempts, lifecycle, moves, outbox
+
+log = logs.get(__name__)
+
+# Any fixed number: it names the lock of the one that leads.
+LEADER_LOCK = 7_301_955
+# By then a bell has been heard, or was lost.
+HEARD_AFTER_SECONDS = 30
+# A new job's bell has had this time before the poll takes the validation over.
+VALIDATED_AFTER_SECONDS = 3
+KEEP_DONE_SECONDS = 3600
+BATCH = 100
+
+
+@dataclass(slots=True)
+class Duty:
+    """Something to be looked after every so often, and when that last went well."""
+
+    name: str
+    every_seconds: float
+    work: Work
+    due_at: float = 0.0
+    succeeded_at: datetime | None = None
+
+
+def duties() -> list[Duty]:
+    """All of them, due at once."""
+    return [
+        Duty("validate", 5, validate_forgotten),
+        Duty("expire_leases", 5, attempts.expire_leases),
+        Duty("ring_again", 30, ring_again),
+        Duty("expire_files", 60, expire_files),
+        Duty("prune_outbox", 600, prune_outbox),
+    ]
+
+
+class Reconciler:
+    """Call `run` every few seconds.
+
+    For `patience_seconds` after the start, and after each time the database was away, no lease is
+    ended: workers could not renew them either, and get the chance to do it now.
+    """
+
+    def __init__(self, sessions: SessionMaker, *, patience_seconds: float) -> None:
+        self.duties = duties()
+        self._sessions = sessions
+        self._patience = patience_seconds
+        self._be_patient()
+
+    def run(self) -> bool:
+        """Do what is due, if no other process is just doing it; whether it was our turn."""
+        try:
+            with transaction(self._sessions) as session:
+                # It ends with the transaction, and with the process.
+                if not session.scalar(select(func.pg_try_advisory_xact_lock(LEADER_LOCK))):
+                    return False
+                for duty in self.duties:
+                    self._do(duty)
+        except DatabaseUnavailable as error:
+            log.warning("reconciler.database_unavailable", reason=str(error))
+            self._be_patient()
+            return False
+        return True
+
+    def _be_patient(self) -> None:
+        for duty in self.duties:
+            if duty.name == "expire_leases":
+                duty.due_at = time.monotonic() + self._patience
+
+    def _do(self, duty: Duty) -> None:
+        if time.monotonic() < duty.due_at:
+            return
+        duty.due_at = time.monotonic() + duty.every_seconds
+        try:
+            with transaction(self._sessions) as session:
+                duty.work(session)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            # One that is broken must not keep the others from being done.
+            log.exception("duty.failed", duty=duty.name, succeeded_at=str(duty.succeeded_at))
+            return
+        duty.succeeded_at = datetime.now(UTC)
+
+
+def validate_forgotten(session: Session) -> None:
+    """Validate the new jobs whose bell nobody heard."""
+    since = moves.in_seconds(-VALIDATED_AFTER_SECONDS)
+    jobs = select(Job.id).where(Job.state == "validating_files", Job.created_at < since)
+    for job_id in session.scalars(jobs.limit(BATCH)).all():
+        lifecycle.validate(session, job_id)
+
+
+def ring_again(session: Session) -> None:
+    """Ring for the longest waiting job: whoever hears it takes it, and then looks for the next."""
+    since = moves.in_seconds(-HEARD_AFTER_SECONDS)
+    waiting = (
+        select(Job.id)
+        .where(Job.state == "queued", Job.run_after < since)
+        .order_by(Job.run_after)
+        .limit(1)
+    )
+    for job_id in session.scalars(waiting):
+        outbox.bell(session, "train", job_id)
+
+
+def expire_files(session: Session) -> None:
+    """Delete the files whose time has come."""
+    files = (
+        select(File)
+        .where(File.expires_at < func.clock_timestamp(), File.deleted_at.is_(None))
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    for file in session.scalars(files):
+        file.deleted_at = func.clock_timestamp()
+        outbox.delete_blob(session, file.storage_key)
+
+
+def prune_outbox(session: Session) -> None:
+    """Remove what was done long ago, and bells that have rung in vain for as long."""
+    since = moves.in_seconds(-KEEP_DONE_SECONDS)
+    session.execute(delete(Outbox).where(Outbox.done_at < since))
+    session.execute(delete(Outbox).where(Outbox.kind == "bell", Outbox.created_at < since))

@@ -1,0 +1,1 @@
+"""Trains claimed jobs, each in a process of its own. Never imports torch."""

@@ -1,0 +1,78 @@
+"""The heartbeat of one attempt: keeps its lease and hears what the database wants of it."""
+
+import random
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from app import logs
+from app.db.session import DatabaseUnavailable, SessionMaker, transaction
+from app.services import claims
+from app.services.claims import Claim, Order
+from app.settings import Settings
+
+log = logs.get(__name__)
+
+# Between two heartbeats orders are read this often, which costs one look at one row.
+LOOK_SECONDS = 2.0
+
+
+class Pulse:
+    """Beats in a thread of its own while the `with` block runs, whatever the block waits for.
+
+    `order` is the newest known order. While the database cannot be reached it stays as it was:
+    nobody else can claim the job then either.
+    """
+
+    def __init__(self, claim: Claim, sessions: SessionMaker, settings: Settings) -> None:
+        self.order = Order.GO_ON
+        self.step = 0
+        self._claim = claim
+        self._sessions = sessions
+        self._settings = settings
+        self._beat_at = time.monotonic() + settings.heartbeat_seconds
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"pulse-{claim.job_id}")
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing of this attempt counts any more."""
+        return self.order in (Order.CANCEL, Order.FENCED)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause = min(LOOK_SECONDS, self._settings.heartbeat_seconds)
+        # Spread, so that the workers of a machine that starts do not all ask at once.
+        while not self.is_over and not self._done.wait(pause * random.uniform(0.8, 1.2)):
+            try:
+                self.order = self._ask()
+            except DatabaseUnavailable as error:
+                log.warning("pulse.database_unavailable", job=self._claim.job_id, reason=str(error))
+
+    def _ask(self) -> Order:
+        job_id, epoch = self._claim.job_id, self._claim.epoch
+        with transaction(self._sessions) as session:
+            if time.monotonic() < self._beat_at:
+                return claims.order(session, job_id, epoch)
+            order = claims.heartbeat(
+                session,
+                job_id,
+                epoch,
+                step=self.step,
+                lease_seconds=self._settings.lease_seconds,
+            )
+        self._beat_at = time.monotonic() + self._settings.heartbeat_seconds
+        return order

@@ -1,0 +1,41 @@
+"""Takes the next job and trains it."""
+
+import os
+import socket
+
+from app import logs
+from app.db.session import transaction
+from app.services import claims
+from worker.supervisor import folders
+from worker.supervisor.attempt import Attempt, Machine
+
+log = logs.get(__name__)
+
+
+class Supervisor:
+    """One per trainer process; `run_next` may run in as many threads as there are slots."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+
+    def run_next(self) -> bool:
+        """Take one job and stay with it until this attempt is over; False if there is none.
+
+        Raises DatabaseUnavailable, before a job is taken.
+        """
+        machine = self._machine
+        if machine.stopping.is_set():
+            return False
+        lease = machine.settings.lease_seconds
+        with transaction(machine.sessions) as session:
+            claim = claims.claim(session, self._name, lease_seconds=lease)
+        if claim is None:
+            return False
+        log.info("job.claimed", job=claim.job_id, epoch=claim.epoch)
+        Attempt(machine, claim).run()
+        return True
+
+    def sweep(self) -> None:
+        """Remove the run folders of attempts that are over. Raises DatabaseUnavailable."""
+        folders.sweep(self._machine.settings, self._machine.sessions)
