@@ -1,0 +1,67 @@
+"""The process that trains: what it owes to its machine and its supervisor, and what it is."""
+
+import ctypes
+import faulthandler
+import os
+import platform
+import signal
+from types import FrameType
+
+import torch
+import transformers
+
+from worker.rundir import RunFolder
+
+PR_SET_PDEATHSIG = 1
+NICENESS = 5
+OOM_SCORE = "800"
+
+
+class Stop:
+    """Whether training was asked to stop: by the mark in the run folder or by SIGTERM."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._signalled = False
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._signalled = True
+
+    def __bool__(self) -> bool:
+        return self._signalled or self._folder.stop_mark.exists()
+
+
+def settle_in() -> None:
+    """Arrange to be the process that gives way, and the one that dies first."""
+    # SIGABRT, sent to a process that hangs, prints where.
+    faulthandler.enable()
+    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    if platform.system() != "Linux":
+        return
+    # Without a supervisor nobody would see this process, and the job may be another's by now.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(OOM_SCORE)
+
+
+def make_deterministic(threads: int) -> None:
+    """Same input, same bits, on this machine. The number of threads is part of the input."""
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    # cuBLAS reads it when it starts; without, its split sums depend on timing.
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    torch.set_flush_denormal(True)
+
+
+def fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    """What the bits of a result depend on beside the job."""
+    on_cuda = device.type == "cuda"
+    return {
+        "torch": str(torch.__version__),
+        "transformers": str(transformers.__version__),
+        "device": torch.cuda.get_device_name(device) if on_cuda else "cpu",
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "dtype": str(dtype),
+    }

@@ -1,0 +1,111 @@
+"""The training loop: batch, forward, backward, clip, step, log, evaluate, save."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from worker.rundir import CheckpointWritten, Exit, Metrics, RunFolder, Started
+from worker.training.checkpoint import Checkpoints
+from worker.training.data import Schedule
+from worker.training.environment import Stop
+from worker.training.faults import Fault
+from worker.training.objectives import Objective, Score
+from worker.training.recipe import CLIP_NORM, Recipe
+from worker.training.validation import Validation
+
+RowT = TypeVar("RowT")
+
+# Between the ends of passes: no more than this much work is lost with the process.
+CHECKPOINT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loop(Generic[RowT]):
+    """One training, all of its parts made."""
+
+    folder: RunFolder
+    recipe: Recipe
+    schedule: Schedule[RowT]
+    objective: Objective[RowT]
+    parameters: Sequence[nn.Parameter]
+    optimizer: Optimizer
+    validation: Validation[RowT] | None
+    checkpoints: Checkpoints
+    stop: Stop
+
+    def run(self) -> Exit:
+        """Train from the newest checkpoint to the end, or to where it is asked to stop."""
+        schedule = self.schedule
+        done = self.checkpoints.resume()
+        self._announce(done)
+        started = saved = time.monotonic()
+        tokens = 0
+        for step in range(done + 1, schedule.total_steps + 1):
+            rows = schedule.batch(step)
+            values = self._train(step, rows)
+            tokens += self.objective.tokens(rows)
+            ends_pass = schedule.ends_pass(step)
+            if self.validation is not None:
+                values |= self.validation.values(step, full=ends_pass, stop=self.stop)
+            seconds = time.monotonic() - started
+            self.folder.append(Metrics(step=step, values=values, seconds=seconds, tokens=tokens))
+            stopping = bool(self.stop) and step < schedule.total_steps
+            if ends_pass or stopping or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                self.checkpoints.write(step)
+                self.folder.append(CheckpointWritten(step=step, servable=ends_pass, values=values))
+                saved = time.monotonic()
+            if stopping:
+                return Exit.YIELDED
+        return Exit.DONE
+
+    def _announce(self, done: int) -> None:
+        schedule, recipe = self.schedule, self.recipe
+        self.folder.append(
+            Started(
+                hyperparameters={
+                    "n_epochs": recipe.n_epochs,
+                    "batch_size": recipe.batch_size,
+                    "learning_rate_multiplier": recipe.learning_rate_multiplier,
+                },
+                total_steps=schedule.total_steps,
+                from_step=done,
+                trained_tokens=self.objective.tokens(schedule.rows) * schedule.n_epochs,
+            )
+        )
+
+    def _train(self, step: int, rows: Sequence[RowT]) -> dict[str, float]:
+        """One optimizer step on the mean loss of `rows`."""
+        count = self.objective.count(rows)
+        scores = [self._backward(part, count) for part in self.objective.split(rows)]
+        norm = nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
+        loss = sum(score.loss.item() for score in scores) / count
+        if not (math.isfinite(loss) and torch.isfinite(norm)):
+            raise _not_finite(step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate(step, self.schedule.total_steps)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        correct = sum(int(score.correct) for score in scores)
+        return {"train_loss": loss, "train_mean_token_accuracy": correct / count}
+
+    def _backward(self, rows: Sequence[RowT], count: int) -> Score:
+        """Add the gradients of one micro-batch, each token counting the same in the batch."""
+        score = self.objective.score(rows)
+        (score.loss / count).backward()
+        return Score(score.loss.detach(), score.count, score.correct)
+
+
+def _not_finite(step: int) -> Fault:
+    return Fault(
+        Exit.LOSS_NOT_FINITE,
+        "loss_not_finite",
+        f"The loss was not a finite number at step {step}. Use a smaller "
+        "learning_rate_multiplier, or look for extreme examples in the training file.",
+        "learning_rate_multiplier",
+    )

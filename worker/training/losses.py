@@ -1,0 +1,59 @@
+"""Cross-entropy of tokens, straight from the last hidden states."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Rows of logits alive at once: with 49,152 tokens in the vocabulary, 50 MB in float32.
+CHUNK = 256
+
+
+class _HeadLoss(torch.autograd.Function):
+    """The head's product, softmax and gradient in one go, so that logits never exist in full.
+
+    The gradient is made in the forward pass, while the logits are at hand: the loss of one token
+    depends on its own hidden state alone, so the backward pass only scales it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        losses = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
+        correct = torch.empty(len(labels), dtype=torch.bool, device=hidden.device)
+        wanted = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(hidden) if wanted else None
+        for start in range(0, len(labels), CHUNK):
+            part = slice(start, start + CHUNK)
+            logits = (hidden[part] @ weight.T).float()
+            label = labels[part, None]
+            correct[part] = logits.argmax(-1) == labels[part]
+            total = logits.logsumexp(-1, keepdim=True)
+            losses[part] = (total - logits.gather(-1, label)).squeeze(-1)
+            if gradient is not None:
+                probabilities = logits.sub_(total).exp_()
+                # Softmax minus one at the label; scatter_add_ is exact as labels do not repeat.
+                probabilities.scatter_add_(-1, label, -torch.ones_like(label, dtype=torch.float32))
+                gradient[part] = probabilities.to(weight.dtype) @ weight
+        ctx.save_for_backward(gradient)
+        ctx.mark_non_differentiable(correct)
+        return losses, correct
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream[0][:, None].to(gradient.dtype), None, None
+
+
+def head_loss(hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative log-probability of each label, and whether it was the likeliest token.
+
+    hidden [N, d], weight [V, d] (frozen), labels [N] -> losses [N] in float32, correct [N].
+    """
+    losses, correct = _HeadLoss.apply(hidden, weight, labels)
+    return losses, correct
+
+
+def logits_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The same from logits [N, V], for models whose head is more than one product."""
+    losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+    return losses, logits.argmax(-1) == labels

@@ -1,0 +1,68 @@
+"""Supervised fine-tuning: learn what the assistant says in each chat."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from app.formats import read_examples
+from worker.rendering import Renderer, RenderingError
+from worker.training.batching import Row, lay_out, split
+from worker.training.faults import user_error
+from worker.training.objectives import Score
+from worker.training.scorers import Scorer
+
+
+class Supervised:
+    """Mean negative log-likelihood of the assistant's tokens."""
+
+    def __init__(
+        self, scorer: Scorer, device: torch.device, *, max_tokens: int, max_rows: int | None
+    ) -> None:
+        self._scorer = scorer
+        self._device = device
+        self._max_tokens = max_tokens
+        self._max_rows = max_rows
+
+    def split(self, rows: Sequence[Row]) -> Iterable[Sequence[Row]]:
+        return split(rows, max_tokens=self._max_tokens, max_rows=self._max_rows)
+
+    def count(self, rows: Sequence[Row]) -> int:
+        return sum(len(row.learned) for row in rows)
+
+    def tokens(self, rows: Sequence[Row]) -> int:
+        return sum(len(row.ids) for row in rows)
+
+    def score(self, rows: Sequence[Row]) -> Score:
+        batch = lay_out(rows, self._device, share=self._scorer.shares_beginnings)
+        losses, correct = self._scorer.token_losses(batch)
+        return Score(loss=losses.sum(), count=len(losses), correct=correct.sum())
+
+
+def read_rows(path: Path, renderer: Renderer, *, param: str) -> list[Row]:
+    """The rows of a chat file that hold something to learn.
+
+    Raises a user error that names the example if a chat cannot be rendered, or if no row is left.
+    """
+    rows = []
+    for number, example in enumerate(read_examples(path), start=1):
+        try:
+            rendered = renderer.example(example.messages, example.tools)
+        except RenderingError as error:
+            raise user_error(f"invalid_{param}", f"Example {number}: {error}", param) from error
+        learned = np.flatnonzero(rendered.loss_mask).astype(np.int32)
+        # Nothing stands before the first token from which it could be predicted.
+        learned = learned[learned > 0]
+        if len(learned):
+            rows.append(Row(np.array(rendered.ids, dtype=np.int32), learned))
+    if not rows:
+        raise user_error(f"invalid_{param}", _nothing_to_learn(renderer.context_length), param)
+    return rows
+
+
+def _nothing_to_learn(context_length: int) -> str:
+    return (
+        "No example has anything to learn: each is cut off before its assistant message "
+        f"(the model reads {context_length} tokens) or gives all of them weight 0."
+    )
