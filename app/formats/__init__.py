@@ -1,0 +1,16 @@
+"""Training-file formats: what an example is, and whether a file's lines are examples."""
+
+from app.formats.chat import ChatExample, Message
+from app.formats.faults import Fault
+from app.formats.judge import Judge, Verdict
+from app.formats.reading import FaultyFile, read_examples
+
+__all__ = [
+    "ChatExample",
+    "Fault",
+    "FaultyFile",
+    "Judge",
+    "Message",
+    "Verdict",
+    "read_examples",
+]

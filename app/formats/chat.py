@@ -1,0 +1,104 @@
+"""Chats: `{"messages": [...], "tools": [...]}`. A model learns the assistant's messages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.formats.chat_rules import check
+from app.formats.format import Format
+from app.formats.text import FORBIDDEN_START, joined
+
+PLAIN_ROLES = ("user", "assistant", "system")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. Parts of its content are joined, a refusal is its content; `weight` 0 means
+    that an assistant's message is not learned."""
+
+    role: str
+    content: str | None
+    name: str | None = None
+    weight: int = 1
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    tool_call_id: str | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """The message as the API writes it, without the keys that say nothing."""
+        wire: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.name is not None:
+            wire["name"] = self.name
+        if self.weight == 0:
+            wire["weight"] = 0
+        if self.tool_calls:
+            wire["tool_calls"] = list(self.tool_calls)
+        if self.tool_call_id is not None:
+            wire["tool_call_id"] = self.tool_call_id
+        return wire
+
+
+@dataclass(frozen=True, slots=True)
+class ChatExample:
+    """One example; functions and their calls, the older form, are tools and theirs here."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] = ()
+
+
+def example(row: Mapping[str, Any]) -> ChatExample:
+    """A checked row as an example."""
+    functions = row.get("functions") or ()
+    tools = (*(row.get("tools") or ()), *map(_as_tool, functions))
+    messages: list[Message] = []
+    for message in row["messages"]:
+        messages.append(_message(message, messages))
+    return ChatExample(tuple(messages), tools)
+
+
+def plain(row: Any) -> int:
+    """See Format. Plain is a row of messages that have a role and a text and nothing else."""
+    if type(row) is not dict or len(row) != 1:
+        return 0
+    messages = row.get("messages")
+    if type(messages) is not list:
+        return 0
+    role = None
+    for message in messages:
+        if type(message) is not dict or len(message) != 2:
+            return 0
+        role, content = message.get("role"), message.get("content")
+        if role not in PLAIN_ROLES:
+            return 0
+        if type(content) is not str or FORBIDDEN_START in content:
+            return 0
+    return 1 + 4 * len(messages) if role == "assistant" else 0
+
+
+def _message(message: Mapping[str, Any], before: Sequence[Message]) -> Message:
+    role, content = message["role"], joined(message.get("content"))
+    calls = message.get("tool_calls") or ()
+    answered = message.get("tool_call_id")
+    if message.get("function_call") is not None:
+        calls = ({"id": _call_id(len(before)), **_as_tool(message["function_call"])},)
+    if role == "function":
+        role, answered = "tool", _call_id(len(before) - 1)
+    weight = message.get("weight")
+    return Message(
+        role=role,
+        content=message.get("refusal") if content is None else content,
+        name=message.get("name"),
+        weight=1 if weight is None else weight,
+        tool_calls=tuple(calls),
+        tool_call_id=answered,
+    )
+
+
+def _call_id(index: int) -> str:
+    return f"call_{index}"
+
+
+def _as_tool(function: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": function}
+
+
+FORMAT = Format(name="chat", claims=lambda row: "messages" in row, check=check, plain=plain)

@@ -1,0 +1,15 @@
+"""The formats there are, the first being the one that a row of no format is taken for."""
+
+from typing import Any
+
+from app.formats import chat
+from app.formats.format import Format
+
+FORMATS: tuple[Format, ...] = (chat.FORMAT,)
+
+
+def detect(row: Any, formats: tuple[Format, ...]) -> Format | None:
+    """The format that claims this row."""
+    if not isinstance(row, dict):
+        return None
+    return next((format for format in formats if format.claims(row)), None)
