@@ -46,6 +46,11 @@ class Settings(BaseSettings):
     torch_threads: int = Field(
         0, ge=0, description="Threads a training process computes with; 0 means one per core"
     )
+    training_command: str = Field(
+        "",
+        description="Command that trains a run folder, whose path is added to it, in place of our "
+        "own process; such as `torchrun --nproc-per-node 4 -m worker.training`",
+    )
     max_file_bytes: int = Field(512 * 2**20, ge=1, description="Largest file POST /v1/files takes")
     max_body_bytes: int = Field(16 * 2**20, ge=1, description="Largest body of any other request")
     results_as_base64: bool = Field(
