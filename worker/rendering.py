@@ -9,7 +9,7 @@ import copy
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,22 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 Message = Mapping[str, Any]
+Tool = Mapping[str, Any]
+
+# For models whose template knows no tools: the form most open models are trained on.
+TOOLS_TEXT = """\
+You may call functions to answer. These are their signatures:
+<tools>
+{tools}
+</tools>
+To call one, write its name and arguments as a JSON object in these tags:
+<tool_call>
+{{"name": "…", "arguments": {{…}}}}
+</tool_call>"""
 
 
 class RenderingError(ValueError):
-    """The model's chat template refuses these messages; the message says what it said."""
+    """The model's chat template refuses these messages; the text says what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,175 +53,173 @@ class _Turn:
 
 
 class Renderer:
-    """Renders chats with one tokenizer. Raises ValueError if the tokenizer has no chat template."""
+    """Renders chats with one tokenizer. Raises RenderingError if it has no chat template."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, context_length: int) -> None:
         if not tokenizer.chat_template:
-            raise ValueError("The base model's tokenizer has no chat template.")
-        self._tokenizer = tokenizer
+            raise RenderingError("The base model's tokenizer has no chat template.")
         self.context_length = context_length
-        self._special = {
-            token.content: id
-            for id, token in tokenizer.added_tokens_decoder.items()
-            if token.special
-        }
-        longest_first = sorted(self._special, key=len, reverse=True)
-        self._special_pattern = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
-        # A copy that takes no special token for one; `_encode` puts those in itself.
-        self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
-        self._plain.encode_special_tokens = True
-        self._plain.no_truncation()
-        self._plain.no_padding()
-        # Stands for special tokens in users' text while the template is at work. Letters only, so
-        # that no template trims, escapes or splits it; random, so that no user's text holds it.
-        self._cover = f"cover{secrets.token_hex(8)}x"
-        self._covered_pattern = re.compile(rf"{self._cover}(\d+)x")
-        self._special_names = longest_first
+        self._tokenizer = tokenizer
+        self._knows_tools = "tools" in str(tokenizer.chat_template)
+        self._tokens = _SpecialTokens(tokenizer)
         self._header = self._find_header()
         self.stop_ids = self._find_stop_ids()
 
-    def example(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> Rendered:
+    def example(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> Rendered:
         """A training row, cut at the end to the context length.
 
         Learned are the texts of the assistant and the token that ends each, but for messages with
         weight 0. A template that rewrites earlier turns (as some reasoning models' do)
         leaves only those turns to learn that stand as the model will see them when it answers.
         """
-        clean = self._clean(messages)
-        text = self._render(clean, tools)
-        turns = self._turns(text, messages, clean, tools)
         ids: list[int] = []
         mask: list[bool] = []
-        position = 0
-        for turn in turns:
-            for end, learned in ((turn.start, False), (turn.end, turn.learned)):
-                piece = self._encode(text[position:end])
-                ids += piece
-                mask += [learned] * len(piece)
-                position = end
-        rest = self._encode(text[position:])
-        ids += rest
-        mask += [False] * len(rest)
+        for text, learned in self._pieces(messages, tools, answer=False):
+            encoded = self._tokens.encode(text)
+            ids += encoded
+            mask += [learned] * len(encoded)
         return Rendered(ids[: self.context_length], mask[: self.context_length])
 
-    def prompt(
-        self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
-    ) -> list[int]:
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> list[int]:
         """The ids after which the assistant speaks: its training row starts with exactly these."""
-        clean = self._clean(messages)
-        text = self._render(clean, tools, answer=True)
-        ids: list[int] = []
+        pieces = self._pieces(messages, tools, answer=True)
+        return [id for text, _ in pieces for id in self._tokens.encode(text)]
+
+    def _pieces(
+        self, messages: Sequence[Message], tools: Sequence[Tool] | None, *, answer: bool
+    ) -> Iterator[tuple[str, bool]]:
+        """The rendered text, cut where an assistant begins and ends, and which pieces to learn.
+
+        The cuts are for training and serving to encode alike: without them a token could span the
+        end of the prompt and the beginning of the answer.
+        """
+        clean = [_plain(message) for message in messages]
+        if not self._knows_tools:
+            clean, tools = _spelled_out(clean, tools), None
+        clean, tools = self._tokens.cover(clean), self._tokens.cover(tools)
+        text = self._render(clean, tools, answer=answer)
         position = 0
-        for turn in self._turns(text, messages, clean, tools):
-            ids += self._encode(text[position : turn.start]) + self._encode(
-                text[turn.start : turn.end]
-            )
+        for turn in self._turns(text, clean, tools):
+            yield text[position : turn.start], False
+            yield text[turn.start : turn.end], turn.learned
             position = turn.end
-        return ids + self._encode(text[position:])
+        yield text[position:], False
 
     def _render(
         self,
-        messages: Sequence[Message],
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        messages: Sequence[dict[str, Any]],
+        tools: Sequence[Tool] | None = None,
         *,
         answer: bool = False,
     ) -> str:
         try:
             text = self._tokenizer.apply_chat_template(
-                list(messages),  # type: ignore[arg-type]  # contents of tools are no str
-                tools=self._cover_up(tools) if tools else None,
+                list(messages),
+                tools=list(tools) if tools else None,  # type: ignore[arg-type]
                 tokenize=False,
                 add_generation_prompt=answer,
             )
         except (TemplateError, TypeError, ValueError, KeyError) as error:
-            raise RenderingError(
-                f"The model's chat template refuses these messages: {error}"
-            ) from error
+            message = f"The model's chat template refuses these messages: {error}"
+            raise RenderingError(message) from error
         return str(text)
 
     def _turns(
-        self,
-        text: str,
-        messages: Sequence[Message],
-        clean: Sequence[Message],
-        tools: Sequence[Mapping[str, Any]] | None,
-    ) -> list[_Turn]:
-        """The assistant's turns in `text`, by comparing it with renderings of fewer messages."""
-        turns = []
+        self, text: str, messages: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
+    ) -> Iterator[_Turn]:
+        """The assistant's turns in `text`, found by rendering only what came before each."""
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            start = self._start(text, clean[:index], tools)
-            upto = self._render(clean[: index + 1], tools)
-            if start is None or not text.startswith(upto):
-                continue
-            turns.append(_Turn(start, self._end(upto, start), message.get("weight") != 0))
-        return turns
+            start = self._start(text, messages[:index], tools)
+            upto = self._render(messages[: index + 1], tools)
+            if start is not None and text.startswith(upto):
+                end = self._tokens.last_end(upto, start)
+                yield _Turn(start, end, learned=message.get("weight") != 0)
 
     def _start(
-        self, text: str, before: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None
+        self, text: str, before: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
     ) -> int | None:
         if not before:
-            # Nobody spoke before; many templates cannot render that. The first header is the place.
+            # Many templates cannot render that nobody spoke. The first header is the place.
             found = text.find(self._header)
             return None if found < 0 else found + len(self._header)
         prompt = self._render(before, tools, answer=True)
         return len(prompt) if text.startswith(prompt) else None
 
-    def _end(self, upto: str, start: int) -> int:
-        """Behind the last special token, so that a newline after it is not learned."""
-        ends = [match.end() for match in self._special_pattern.finditer(upto, start)]
-        return ends[-1] if ends else len(upto)
+    def _find_header(self) -> str:
+        """What the template puts before an assistant's text."""
+        probe = [{"role": "user", "content": "x"}]
+        return self._render(probe, answer=True).removeprefix(self._render(probe))
 
-    def _encode(self, text: str) -> list[int]:
-        """Ids of template text with users' text in it."""
+    def _find_stop_ids(self) -> frozenset[int]:
+        """The end of text, and the special token that the template puts behind an answer."""
+        mark = secrets.token_hex(8)
+        probe = [{"role": "user", "content": "x"}, {"role": "assistant", "content": mark}]
+        behind = self._tokens.first_id(self._render(probe).rpartition(mark)[2])
+        ids = (self._tokenizer.eos_token_id, behind)
+        return frozenset(id for id in ids if isinstance(id, int))
+
+
+class _SpecialTokens:
+    """Tells special tokens that a template wrote from those in users' texts, and encodes both."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        added = tokenizer.added_tokens_decoder.items()
+        self._ids = {token.content: id for id, token in added if token.special}
+        # The longest first, as the alternatives of a pattern are tried in order.
+        self._names = sorted(self._ids, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, self._names)) or r"(?!)")
+        # Stands for special tokens in users' texts while the template is at work. Letters and
+        # digits only, so that no template trims, escapes or splits it; random, so that no text
+        # holds it by chance or intent.
+        self._cover = f"cover{secrets.token_hex(8)}x"
+        self._covered = re.compile(rf"{self._cover}(\d+)x")
+        # A copy that takes no special token for one.
+        self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
+        self._plain.encode_special_tokens = True
+        self._plain.no_truncation()
+        self._plain.no_padding()
+
+    def cover(self, value: Any) -> Any:
+        """`value` with each special token in its strings replaced by what stands for it."""
+        if isinstance(value, str):
+            return self._pattern.sub(lambda m: f"{self._cover}{self._names.index(m[0])}x", value)
+        if isinstance(value, Mapping):
+            return {self.cover(key): self.cover(item) for key, item in value.items()}
+        if isinstance(value, Sequence):
+            return [self.cover(item) for item in value]
+        return value
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a template's text with covered users' texts in it."""
         ids: list[int] = []
         position = 0
-        for match in self._special_pattern.finditer(text):
+        for match in self._pattern.finditer(text):
             ids += self._encode_plain(text[position : match.start()])
-            ids.append(self._special[match.group()])
+            ids.append(self._ids[match.group()])
             position = match.end()
         return ids + self._encode_plain(text[position:])
 
     def _encode_plain(self, text: str) -> list[int]:
-        shown = self._covered_pattern.sub(lambda m: self._special_names[int(m[1])], text)
-        return list(self._plain.encode(shown, add_special_tokens=False).ids) if shown else []
+        if not text:
+            return []
+        shown = self._covered.sub(lambda m: self._names[int(m[1])], text)
+        return list(self._plain.encode(shown, add_special_tokens=False).ids)
 
-    def _cover_up(self, value: Any) -> Any:
-        """`value` with each special token in its strings replaced by what stands for it."""
-        if isinstance(value, str):
-            return self._special_pattern.sub(
-                lambda m: f"{self._cover}{self._special_names.index(m[0])}x", value
-            )
-        if isinstance(value, Mapping):
-            return {self._cover_up(key): self._cover_up(item) for key, item in value.items()}
-        if isinstance(value, Sequence):
-            return [self._cover_up(item) for item in value]
-        return value
+    def first_id(self, text: str) -> int | None:
+        match = self._pattern.search(text)
+        return None if match is None else self._ids[match.group()]
 
-    def _clean(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
-        """Messages as chat templates expect them: text contents, known roles, no wire fields."""
-        return [self._cover_up(_plain_message(message)) for message in messages]
-
-    def _find_header(self) -> str:
-        """What the template puts before an assistant's text."""
-        probe = [{"role": "user", "content": "x"}]
-        without, with_header = self._render(probe), self._render(probe, answer=True)
-        return with_header.removeprefix(without)
-
-    def _find_stop_ids(self) -> frozenset[int]:
-        """The end of text, and the special token that the template puts behind an answer."""
-        mark = f"{self._cover}end"
-        probe = [{"role": "user", "content": "x"}, {"role": "assistant", "content": mark}]
-        behind = self._special_pattern.search(self._render(probe).rpartition(mark)[2])
-        ids = {self._tokenizer.eos_token_id, behind and self._special[behind.group()]}
-        return frozenset(id for id in ids if id is not None)
+    def last_end(self, text: str, start: int) -> int:
+        """Behind the last special token: a newline after it is the template's, not the model's."""
+        ends = [match.end() for match in self._pattern.finditer(text, start)]
+        return ends[-1] if ends else len(text)
 
 
-def _plain_message(message: Message) -> dict[str, Any]:
-    plain = {key: value for key, value in message.items() if key not in ("weight", "refusal")}
+def _plain(message: Message) -> dict[str, Any]:
+    """A message as templates expect it: text as content, known roles, arguments as objects."""
+    plain = dict(message)
     plain["role"] = "system" if message["role"] == "developer" else message["role"]
     plain["content"] = _text(message.get("content") or message.get("refusal"))
     if message.get("tool_calls"):
@@ -230,5 +240,39 @@ def _with_parsed_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     try:
         function["arguments"] = json.loads(function["arguments"])
     except (TypeError, ValueError):
+        # A model may have written what is no JSON; it stays the text it is.
         return {**call, "function": function}
     return {**call, "function": function}
+
+
+def _spelled_out(
+    messages: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
+) -> list[dict[str, Any]]:
+    """Tools, calls and their results as text, for a template that would drop them silently."""
+    spelled = [_spelled_message(message) for message in messages]
+    if not tools:
+        return spelled
+    text = TOOLS_TEXT.format(
+        tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
+    )
+    if spelled and spelled[0]["role"] == "system":
+        first = {**spelled[0], "content": f"{spelled[0]['content']}\n\n{text}"}
+        return [first, *spelled[1:]]
+    return [{"role": "system", "content": text}, *spelled]
+
+
+def _spelled_message(message: dict[str, Any]) -> dict[str, Any]:
+    if message["role"] == "tool":
+        text = f"<tool_response>\n{message['content']}\n</tool_response>"
+        return {"role": "user", "content": text}
+    if not message.get("tool_calls"):
+        return message
+    calls = [f"<tool_call>\n{_call_text(call)}\n</tool_call>" for call in message["tool_calls"]]
+    lines = [message["content"], *calls] if message["content"] else calls
+    return {**message, "content": "\n".join(lines)}
+
+
+def _call_text(call: Mapping[str, Any]) -> str:
+    function = call["function"]
+    named = {"name": function["name"], "arguments": function["arguments"]}
+    return json.dumps(named, ensure_ascii=False)

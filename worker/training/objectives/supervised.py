@@ -1,12 +1,12 @@
 """Supervised fine-tuning: learn what the assistant says in each chat."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from app.formats import read_examples
+from app.formats import FaultyFile, read_examples
 from worker.rendering import Renderer, RenderingError
 from worker.training.batching import Row, lay_out, split
 from worker.training.faults import user_error
@@ -45,20 +45,27 @@ def read_rows(path: Path, renderer: Renderer, *, param: str) -> list[Row]:
 
     Raises a user error that names the example if a chat cannot be rendered, or if no row is left.
     """
-    rows = []
+    try:
+        rows = list(_rows(path, renderer))
+    except (FaultyFile, RenderingError) as error:
+        raise user_error(f"invalid_{param}", str(error), param) from error
+    if not rows:
+        raise user_error(f"invalid_{param}", _nothing_to_learn(renderer.context_length), param)
+    return rows
+
+
+def _rows(path: Path, renderer: Renderer) -> Iterator[Row]:
     for number, example in enumerate(read_examples(path), start=1):
+        messages = [message.to_wire() for message in example.messages]
         try:
-            rendered = renderer.example(example.messages, example.tools)
+            rendered = renderer.example(messages, example.tools)
         except RenderingError as error:
-            raise user_error(f"invalid_{param}", f"Example {number}: {error}", param) from error
+            raise RenderingError(f"Example {number}: {error}") from error
         learned = np.flatnonzero(rendered.loss_mask).astype(np.int32)
         # Nothing stands before the first token from which it could be predicted.
         learned = learned[learned > 0]
         if len(learned):
-            rows.append(Row(np.array(rendered.ids, dtype=np.int32), learned))
-    if not rows:
-        raise user_error(f"invalid_{param}", _nothing_to_learn(renderer.context_length), param)
-    return rows
+            yield Row(np.array(rendered.ids, dtype=np.int32), learned)
 
 
 def _nothing_to_learn(context_length: int) -> str:
