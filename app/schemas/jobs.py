@@ -104,9 +104,9 @@ class JobError(BaseModel):
 class ShownHyperparameters(BaseModel):
     """As chosen, then as numbers once the service has resolved "auto"."""
 
-    n_epochs: int | Auto
-    batch_size: int | Auto
-    learning_rate_multiplier: float | Auto
+    n_epochs: int | Auto = "auto"
+    batch_size: int | Auto = "auto"
+    learning_rate_multiplier: float | Auto = "auto"
 
 
 class JobObject(BaseModel):

@@ -26,7 +26,7 @@ async def problems(probes: Mapping[str, Probe]) -> dict[str, str | None]:
 
 
 def check_database(sessions: SessionMaker) -> None:
-    """Raises SQLAlchemy's error unless the database answers."""
+    """Raises DatabaseUnavailable unless the database answers."""
     with transaction(sessions) as session:
         session.execute(text("SELECT 1"))
 

@@ -1,0 +1,147 @@
+"""/v1/files"""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import quote
+
+from anyio import from_thread, to_thread
+from fastapi import APIRouter, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.api import shapes
+from app.api.bodies import StrictRoute
+from app.api.deps import After, Parts, PartsDep, PrincipalDep, SessionDep
+from app.api.multipart import Form, Sink
+from app.db.models import File
+from app.errors import InvalidRequest
+from app.schemas.files import FileDeleted, FileFields, FileList, FileObject, Purpose
+from app.services import files
+from app.services.files import Intake
+
+router = APIRouter(prefix="/v1/files", tags=["files"], route_class=StrictRoute)
+
+UPLOAD_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file", "purpose"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "purpose": {"type": "string", "enum": list(get_args(Purpose))},
+                        "expires_after[anchor]": {"type": "string", "const": "created_at"},
+                        "expires_after[seconds]": {"type": "integer"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("", openapi_extra=UPLOAD_FORM)
+async def create(
+    request: Request, parts: PartsDep, principal: PrincipalDep, session: SessionDep
+) -> FileObject:
+    """Upload a file. A training file is judged line by line while it arrives."""
+    # All of it in one thread of its own kind: storing, hashing and judging block.
+    receive = partial(_receive, request, parts, principal.project_id, session)
+    return FileObject.model_validate(await to_thread.run_sync(receive, limiter=parts.uploads))
+
+
+@router.get("")
+def list_files(
+    principal: PrincipalDep,
+    session: SessionDep,
+    purpose: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10000)] = 10000,
+    order: Literal["asc", "desc"] = "desc",
+    after: After = None,
+) -> FileList:
+    page = files.list_(
+        session, principal.project_id, purpose=purpose, order=order, after=after, limit=limit
+    )
+    data = [FileObject.model_validate(row) for row in page.rows]
+    return FileList(data=data, has_more=page.has_more, **shapes.ends(data))
+
+
+@router.get("/{file_id}")
+def retrieve(file_id: str, principal: PrincipalDep, session: SessionDep) -> FileObject:
+    return FileObject.model_validate(files.retrieve(session, principal.project_id, file_id))
+
+
+@router.delete("/{file_id}")
+def delete(file_id: str, principal: PrincipalDep, session: SessionDep) -> FileDeleted:
+    files.delete(session, principal.project_id, file_id)
+    return FileDeleted(id=file_id, deleted=True)
+
+
+@router.get("/{file_id}/content", response_class=StreamingResponse)
+def content(
+    file_id: str, parts: PartsDep, principal: PrincipalDep, session: SessionDep
+) -> StreamingResponse:
+    """The bytes of a file; of a result file, base64 text of them, as OpenAI sends it."""
+    file = files.retrieve(session, principal.project_id, file_id)
+    found = files.content(parts.store, file, results_as_base64=parts.settings.results_as_base64)
+    name = quote(found.filename, safe="")
+    headers = {
+        "Content-Length": str(found.length),
+        "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+    }
+    return StreamingResponse(found.chunks, media_type="application/octet-stream", headers=headers)
+
+
+def _receive(request: Request, parts: Parts, project_id: str, session: Session) -> File:
+    """Take an upload in; runs in a thread. What it raises leaves nothing in the store."""
+    limit = parts.settings.max_file_bytes
+    with files.intake(parts.store, project_id, max_bytes=limit) as intake:
+        form = Form(
+            request.headers.get("content-type"),
+            file_field="file",
+            open_file=partial(_open_file, intake),
+        )
+        for chunk in _chunks(request):
+            form.feed(chunk)
+        form.close()
+        if form.filename is None:
+            raise InvalidRequest("Missing required parameter: 'file'.", param="file")
+        fields = _fields(form.fields)
+        return files.create(session, project_id, intake, fields, filename=form.filename)
+
+
+def _open_file(intake: Intake, fields: Mapping[str, str]) -> Sink:
+    if fields.get("purpose", files.TRAINING) != files.TRAINING:
+        intake.do_not_judge()
+    return intake.write
+
+
+def _chunks(request: Request) -> Iterator[bytes]:
+    """The body, pulled from the event loop piece by piece by a thread."""
+    stream = request.stream()
+    while chunk := from_thread.run(_next, stream):
+        yield chunk
+
+
+async def _next(stream: AsyncIterator[bytes]) -> bytes:
+    return await anext(stream, b"")
+
+
+def _fields(form: Mapping[str, str]) -> FileFields:
+    """The fields, of which some are written as `expires_after[seconds]`. Raises like FastAPI."""
+    nested: dict[str, Any] = {}
+    for name, value in form.items():
+        outer, _, inner = name.removesuffix("]").partition("[")
+        if inner:
+            nested.setdefault(outer, {})[inner] = value
+        else:
+            nested[outer] = value
+    try:
+        return FileFields.model_validate(nested)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors()) from error

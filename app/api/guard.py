@@ -1,0 +1,112 @@
+"""In front of everything: who may come in with how much, and an answer whatever happens.
+
+Pure ASGI, since FastAPI reads a request's body before its dependencies run: what is refused here
+has cost no more than its headers.
+"""
+
+import structlog
+from anyio import to_thread
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.deps import Parts
+from app.api.exchange import Exchange
+from app.db.session import transaction
+from app.errors import InvalidRequest, NotFound, TooLarge, Unauthenticated, Unsupported
+from app.services import keys
+from app.services.keys import Principal
+
+# Room for the multipart form around an uploaded file.
+FORM_BYTES = 2**20
+KEY_IN_URL = ("api_key=", "api-key=", "key=")
+
+
+class Guard:
+    """ASGI middleware around the routes."""
+
+    def __init__(self, app: ASGIApp, *, parts: Parts) -> None:
+        self._app = app
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send)
+        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
+            try:
+                await self._serve(exchange)
+            finally:
+                exchange.report()
+
+    async def _serve(self, exchange: Exchange) -> None:
+        try:
+            await self._admit(exchange)
+            await self._app(exchange.scope, exchange.receive, exchange.send)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            await exchange.fail(error)
+
+    async def _admit(self, exchange: Exchange) -> None:
+        """Raises the error that a request deserves before anything of it is read."""
+        path, query = exchange.scope["path"], exchange.scope["query_string"]
+        if "\0" in path:
+            raise NotFound("Invalid URL: it holds a NUL character.")
+        if b"%00" in query:
+            raise InvalidRequest("The URL's query holds a NUL character.")
+        if path.startswith("/v1/"):
+            exchange.principal = await self._principal(exchange)
+            exchange.scope["principal"] = exchange.principal
+        if exchange.headers.get("content-encoding", "identity") != "identity":
+            raise Unsupported("Send the body as it is: compressed bodies are not supported.")
+        exchange.body_limit = self._body_limit(exchange.scope)
+        if exchange.declared_bytes() > exchange.body_limit:
+            raise TooLarge(f"The body is larger than {exchange.body_limit} bytes.")
+
+    async def _principal(self, exchange: Exchange) -> Principal:
+        secret = _secret(exchange)
+        principal = await to_thread.run_sync(self._authenticate, secret)
+        if principal is None:
+            raise Unauthenticated(
+                f"Incorrect API key provided: {keys.redact(secret)}. "
+                "Make one with `luthier keys create`."
+            )
+        _require_same(exchange, "organization", principal.organization_id, principal.organization)
+        _require_same(exchange, "project", principal.project_id)
+        return principal
+
+    def _authenticate(self, secret: str) -> Principal | None:
+        with transaction(self._parts.sessions) as session:
+            return keys.authenticate(session, secret)
+
+    def _body_limit(self, scope: Scope) -> int:
+        settings = self._parts.settings
+        if scope["method"] == "POST" and scope["path"] == "/v1/files":
+            return settings.max_file_bytes + FORM_BYTES
+        return settings.max_body_bytes
+
+
+def _secret(exchange: Exchange) -> str:
+    """The key of `Authorization: Bearer KEY`, whatever characters it is made of."""
+    scheme, _, secret = exchange.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and secret.strip():
+        return secret.strip()
+    query = exchange.scope["query_string"].decode("latin-1").lower()
+    if any(pair.startswith(KEY_IN_URL) for pair in query.split("&")):
+        raise Unauthenticated(
+            "An API key in the URL is not accepted, since URLs end up in logs. "
+            "Send it as 'Authorization: Bearer YOUR_KEY'."
+        )
+    raise Unauthenticated
+
+
+def _require_same(exchange: Exchange, what: str, *mine: str) -> None:
+    """A client that says for whom it acts must be right: else it works in the wrong place."""
+    asked = exchange.headers.get(f"openai-{what}", "")
+    if asked and asked not in mine:
+        raise Unauthenticated(
+            f"The header OpenAI-{what.capitalize()} names another {what} than the API key's. "
+            f"Leave it out, or send {mine[0]}.",
+            code=f"mismatched_{what}",
+        )

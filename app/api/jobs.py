@@ -1,0 +1,103 @@
+"""/v1/fine_tuning/jobs"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from app.api import shapes
+from app.api.bodies import StrictRoute
+from app.api.deps import After, PartsDep, PrincipalDep, SessionDep
+from app.schemas.jobs import (
+    CheckpointList,
+    CreateJob,
+    EventList,
+    EventObject,
+    JobList,
+    JobObject,
+)
+from app.services import jobs, lifecycle
+
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=StrictRoute)
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+@router.post("")
+def create(
+    asked: CreateJob, parts: PartsDep, principal: PrincipalDep, session: SessionDep
+) -> JobObject:
+    """Start a fine-tuning job."""
+    job = jobs.create(session, parts.catalog, principal.project_id, asked)
+    return shapes.job(job, principal.organization_id)
+
+
+@router.get("")
+def list_jobs(
+    request: Request,
+    principal: PrincipalDep,
+    session: SessionDep,
+    after: After = None,
+    limit: Limit = 20,
+) -> JobList:
+    """Newest first. `metadata[key]=value` keeps jobs with it, `metadata=null` those without any."""
+    page = jobs.list_(
+        session,
+        principal.project_id,
+        metadata=_metadata(request),
+        after=after,
+        limit=limit,
+    )
+    data = [shapes.job(row, principal.organization_id) for row in page.rows]
+    return JobList(data=data, has_more=page.has_more)
+
+
+@router.get("/{job_id}")
+def retrieve(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
+    job = jobs.retrieve(session, principal.project_id, job_id)
+    return shapes.job(job, principal.organization_id)
+
+
+@router.post("/{job_id}/cancel")
+def cancel(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
+    """Cancel a job that has not ended."""
+    job = lifecycle.cancel(session, principal.project_id, job_id)
+    return shapes.job(job, principal.organization_id)
+
+
+@router.get("/{job_id}/events")
+def list_events(
+    job_id: str,
+    principal: PrincipalDep,
+    session: SessionDep,
+    after: After = None,
+    limit: Limit = 20,
+) -> EventList:
+    """Newest first."""
+    page = jobs.events(session, principal.project_id, job_id, after=after, limit=limit)
+    data = [EventObject.model_validate(row) for row in page.rows]
+    return EventList(data=data, has_more=page.has_more)
+
+
+@router.get("/{job_id}/checkpoints")
+def list_checkpoints(
+    job_id: str,
+    principal: PrincipalDep,
+    session: SessionDep,
+    after: After = None,
+    limit: Limit = 10,
+) -> CheckpointList:
+    """Newest first; each can be used as a model."""
+    page = jobs.checkpoints(session, principal.project_id, job_id, after=after, limit=limit)
+    data = [shapes.checkpoint(row) for row in page.rows]
+    return CheckpointList(data=data, has_more=page.has_more, **shapes.ends(data))
+
+
+def _metadata(request: Request) -> dict[str, str] | None:
+    """The filter of a list: `metadata[key]=value` pairs, {} without any, None for `null`."""
+    if request.query_params.get("metadata") == "null":
+        return None
+    return {
+        name.removeprefix("metadata[").removesuffix("]"): value
+        for name, value in request.query_params.items()
+        if name.startswith("metadata[") and name.endswith("]")
+    }

@@ -1,0 +1,36 @@
+"""/v1/models"""
+
+from fastapi import APIRouter
+
+from app.api import shapes
+from app.api.deps import PartsDep, PrincipalDep, SessionDep
+from app.schemas.models import ModelDeleted, ModelList, ModelObject
+from app.services import models
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+# Names hold '/' and ':', and servers decode %2F before they look for the route: so they are paths.
+
+
+@router.get("")
+def list_models(parts: PartsDep, principal: PrincipalDep, session: SessionDep) -> ModelList:
+    """Base models, also by their aliases, and the project's tuned models."""
+    found = models.list_(session, parts.catalog, principal.project_id)
+    return ModelList(data=[shapes.model(model, principal.organization) for model in found])
+
+
+@router.get("/{model:path}")
+def retrieve(
+    model: str, parts: PartsDep, principal: PrincipalDep, session: SessionDep
+) -> ModelObject:
+    found = models.retrieve(session, parts.catalog, principal.project_id, model)
+    return shapes.model(found, principal.organization)
+
+
+@router.delete("/{model:path}")
+def delete(
+    model: str, parts: PartsDep, principal: PrincipalDep, session: SessionDep
+) -> ModelDeleted:
+    """Delete a tuned model, with its weights."""
+    models.delete(session, parts.catalog, principal.project_id, model)
+    return ModelDeleted(id=model, deleted=True)

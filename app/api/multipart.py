@@ -1,0 +1,149 @@
+"""Reading an upload form as it arrives: the file's bytes go straight on, in constant memory.
+
+Fields and the file may come in any order (OpenAI's Node client sends the file first).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
+
+from app.errors import InvalidRequest, TooLarge
+
+MOST_FIELDS = 16
+LONGEST_FIELD = 8 * 1024
+LONGEST_FILENAME = 255
+
+# Takes the file's bytes.
+Sink = Callable[[bytes], None]
+
+
+@dataclass(slots=True)
+class Part:
+    """The part that is being read. `headers` have small names; the sink takes its bytes."""
+
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    header_name: bytes = b""
+    header_value: bytes = b""
+    sink: Sink | None = None
+
+
+class Form:
+    """One form. `feed` it the body's bytes, then `close` it.
+
+    `open_file` is called with the fields so far when the file begins, and gives what takes it.
+    Both raise InvalidRequest for what is not a form with at most one file named `file_field`.
+    """
+
+    def __init__(
+        self,
+        content_type: str | None,
+        *,
+        file_field: str,
+        open_file: Callable[[Mapping[str, str]], Sink],
+    ) -> None:
+        self.fields: dict[str, str] = {}
+        self.filename: str | None = None
+        self._file_field = file_field
+        self._open_file = open_file
+        self._part = Part()
+        self._parser = MultipartParser(
+            _boundary(content_type),
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._header_field,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._data,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise InvalidRequest(f"The body is not a multipart form: {error}.") from error
+
+    def close(self) -> None:
+        if self._parser.state != MultipartState.END:
+            raise InvalidRequest("The body ends before its multipart form does. Send it again.")
+
+    def _begin(self) -> None:
+        self._part = Part()
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_value += data[start:end]
+
+    def _header_end(self) -> None:
+        part = self._part
+        part.headers[part.header_name.lower()] = part.header_value
+        part.header_name = part.header_value = b""
+
+    def _headers_finished(self) -> None:
+        disposition = self._part.headers.get(b"content-disposition", b"").decode("latin-1")
+        _, options = parse_options_header(disposition)
+        name = _text(options.get(b"name", b""))
+        if name == self._file_field:
+            self._begin_file(options.get(b"filename"))
+        else:
+            self._begin_field(name)
+
+    def _begin_file(self, filename: bytes | None) -> None:
+        if filename is None:
+            raise InvalidRequest(
+                f"'{self._file_field}' must be a file, with a file name; "
+                f"with curl: -F {self._file_field}=@data.jsonl",
+                param=self._file_field,
+            )
+        if self.filename is not None:
+            raise InvalidRequest("Send one file at a time.", param=self._file_field)
+        self.filename = _base_name(_text(filename))
+        self._part.sink = self._open_file(self.fields)
+
+    def _begin_field(self, name: str) -> None:
+        if name in self.fields:
+            raise InvalidRequest(f"'{name}' is there twice. Send it once.", param=name)
+        if len(self.fields) == MOST_FIELDS:
+            raise InvalidRequest(f"The form has more than {MOST_FIELDS} fields.")
+        value = bytearray()
+        self.fields[name] = ""
+
+        def take(data: bytes) -> None:
+            value.extend(data)
+            if len(value) > LONGEST_FIELD:
+                raise TooLarge(f"'{name}' is longer than {LONGEST_FIELD} bytes.", param=name)
+            self.fields[name] = _text(bytes(value))
+
+        self._part.sink = take
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._part.sink is not None:
+            self._part.sink(data[start:end])
+
+
+def _boundary(content_type: str | None) -> bytes:
+    kind, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 0 < len(boundary) <= 256:
+        raise InvalidRequest(
+            "Send the file as multipart/form-data with a boundary, in the fields 'file' and "
+            "'purpose'; with curl: -F purpose=fine-tune -F file=@data.jsonl"
+        )
+    return boundary
+
+
+def _text(raw: bytes) -> str:
+    # Postgres has no text with NUL, and control characters have no place in names.
+    text = raw.decode("utf-8", "replace")
+    return "".join(letter for letter in text if letter.isprintable())
+
+
+def _base_name(filename: str) -> str:
+    """A name without folders. It is shown to people and is never part of a path or a key."""
+    name = filename.replace("\\", "/").rpartition("/")[2]
+    return name[:LONGEST_FILENAME] or "upload"

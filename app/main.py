@@ -1,0 +1,82 @@
+"""The API process: the only place that joins its parts.
+
+uvicorn app.main:create_app --factory
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI
+
+from app import logs
+from app.api import chat, files, handlers, health, jobs, models
+from app.api.deps import Parts
+from app.api.guard import Guard
+from app.catalog import Catalog
+from app.db.session import connect, session_maker
+from app.engines import Engines
+from app.queue import Bells
+from app.schemas.wire import ErrorEnvelope
+from app.services.outbox import ring_on_commit
+from app.settings import Settings
+from app.storage import open_store
+
+UPLOADS_AT_ONCE = 64
+PROBES_AT_ONCE = 8
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The API; nothing is connected to before a request needs it.
+
+    Without `settings` this is the process's entry point: they come from the environment.
+    Raises ValueError if there is no database or broker among them.
+    """
+    if settings is None:
+        settings = Settings()
+        logs.configure(settings.log_level, "api")
+    if settings.database_url is None or settings.redis_url is None:
+        raise ValueError("Set DATABASE_URL and REDIS_URL, or run `luthier up`, which brings both.")
+    parts = _join(settings, settings.database_url, settings.redis_url)
+    app = FastAPI(
+        title="Luthier",
+        description="Fine-tuning behind OpenAI's API",
+        lifespan=_lifespan,
+        redoc_url=None,
+        # A redirect would be made of the Host header, which the client chooses.
+        redirect_slashes=False,
+        responses={"4XX": {"model": ErrorEnvelope}, "5XX": {"model": ErrorEnvelope}},
+    )
+    app.state.parts = parts
+    app.add_middleware(Guard, parts=parts)
+    handlers.register(app)
+    for router in (chat.router, files.router, health.router, jobs.router, models.router):
+        app.include_router(router)
+    return app
+
+
+def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
+    database = connect(database_url)
+    bells = Bells(redis_url)
+    sessions = session_maker(database)
+    ring_on_commit(sessions, bells.ring)
+    catalog = Catalog.load(settings.models_file)
+    return Parts(
+        settings=settings,
+        database=database,
+        sessions=sessions,
+        store=open_store(settings),
+        catalog=catalog,
+        engines=Engines(settings, catalog),
+        bells=bells,
+        uploads=CapacityLimiter(UPLOADS_AT_ONCE),
+        probes=CapacityLimiter(PROBES_AT_ONCE),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    parts: Parts = app.state.parts
+    await parts.engines.close()
+    parts.database.dispose()

@@ -1,0 +1,190 @@
+"""Jobs as their owner handles them: created, listed, looked at. Their life is in `lifecycle`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import or_, select, tuple_
+from sqlalchemy.orm import Session
+
+from app import ids
+from app.catalog import BaseModel, Catalog
+from app.db.models import Checkpoint, File, Job, JobEvent
+from app.errors import InvalidRequest, NotFound
+from app.schemas.jobs import CreateJob
+from app.services import files, lifecycle, models, pages
+from app.services.pages import Page
+
+
+def create(session: Session, catalog: Catalog, project_id: str, asked: CreateJob) -> Job:
+    """A new job, on its way to be validated. Raises InvalidRequest with the parameter at fault."""
+    base, start_model = _start(session, catalog, project_id, asked.model)
+    method = "supervised" if asked.method is None else asked.method.type
+    _require_method(base, method)
+    _refuse_integrations(asked)
+    training = _usable_file(session, project_id, asked.training_file, "training_file")
+    held_out = _held_out(session, project_id, asked, training)
+    job = Job(
+        id=ids.job_id(),
+        project_id=project_id,
+        state="validating_files",
+        base_model=base.id,
+        start_model=start_model,
+        training_file_id=training.id,
+        validation_file_id=None if held_out is None else held_out.id,
+        method=method,
+        hyperparameters=asked.chosen(),
+        seed=ids.seed() if asked.seed is None else asked.seed,
+        suffix=asked.suffix,
+    )
+    # Not set to None: that would store JSON's null, which is not SQL's.
+    if asked.metadata is not None:
+        job.user_metadata = asked.metadata
+    session.add(job)
+    lifecycle.created(session, job)
+    return job
+
+
+def retrieve(session: Session, project_id: str, job_id: str) -> Job:
+    """A project's job. Raises NotFound for another project's too."""
+    job = session.scalars(
+        select(Job).where(Job.id == job_id, Job.project_id == project_id)
+    ).one_or_none()
+    if job is None:
+        raise NotFound(
+            f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found"
+        )
+    return job
+
+
+def list_(
+    session: Session,
+    project_id: str,
+    *,
+    metadata: Mapping[str, str] | None,
+    after: str | None,
+    limit: int,
+) -> Page[Job]:
+    """A page of a project's jobs, newest first. Raises InvalidRequest for an unknown `after`.
+
+    `metadata` keeps the jobs that have all its pairs; None, those that have no metadata.
+    """
+    statement = select(Job).where(Job.project_id == project_id)
+    if metadata is None:
+        statement = statement.where(or_(Job.user_metadata.is_(None), Job.user_metadata == {}))
+    elif metadata:
+        statement = statement.where(Job.user_metadata.contains(dict(metadata)))
+    if after is not None:
+        place = tuple_(Job.created_at, Job.id)
+        statement = statement.where(place < _cursor(session, project_id, after))
+    ordered = statement.order_by(Job.created_at.desc(), Job.id.desc())
+    return pages.fetch(session, ordered, limit=limit)
+
+
+def events(
+    session: Session, project_id: str, job_id: str, *, after: str | None, limit: int
+) -> Page[JobEvent]:
+    """A page of a job's events, newest first. Raises NotFound, InvalidRequest."""
+    retrieve(session, project_id, job_id)
+    statement = select(JobEvent).where(JobEvent.job_id == job_id)
+    if after is not None:
+        start = session.scalars(
+            select(JobEvent.seq).where(JobEvent.id == after, JobEvent.job_id == job_id)
+        ).one_or_none()
+        if start is None:
+            raise pages.unknown_cursor(after)
+        statement = statement.where(JobEvent.seq < start)
+    return pages.fetch(session, statement.order_by(JobEvent.seq.desc()), limit=limit)
+
+
+def checkpoints(
+    session: Session, project_id: str, job_id: str, *, after: str | None, limit: int
+) -> Page[Checkpoint]:
+    """A page of the checkpoints that can be used as models, newest first."""
+    retrieve(session, project_id, job_id)
+    servable = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.kind == "user")
+    statement = servable.where(Checkpoint.deleted_at.is_(None))
+    if after is not None:
+        start = session.scalars(servable.where(Checkpoint.id == after)).one_or_none()
+        if start is None:
+            raise pages.unknown_cursor(after)
+        statement = statement.where(Checkpoint.step < start.step)
+    return pages.fetch(session, statement.order_by(Checkpoint.step.desc()), limit=limit)
+
+
+def _start(
+    session: Session, catalog: Catalog, project_id: str, name: str
+) -> tuple[BaseModel, str | None]:
+    try:
+        found = models.resolve(session, catalog, project_id, name)
+    except NotFound as error:
+        raise _not_available(name, "or does not exist") from error
+    if not found.base.methods:
+        raise _not_available(name, f"since no method for {found.base.kind} models is installed")
+    return found.base, None if found.storage_prefix is None else found.name
+
+
+def _not_available(name: str, reason: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"Model {name} is not available for fine-tuning {reason}",
+        param="model",
+        code="model_not_available",
+    )
+
+
+def _require_method(base: BaseModel, method: str) -> None:
+    if method in base.methods:
+        return
+    there = " or ".join(f"'{name}'" for name in base.methods)
+    raise InvalidRequest(
+        f"Method '{method}' is not available for model {base.id}; use {there}.",
+        param="method.type",
+        code="invalid_value",
+    )
+
+
+def _refuse_integrations(asked: CreateJob) -> None:
+    if asked.integrations:
+        raise InvalidRequest(
+            "No Weights & Biases credential is configured here. Leave out 'integrations' and read "
+            "the metrics from the job's events or its result file.",
+            param="integrations",
+        )
+
+
+def _usable_file(session: Session, project_id: str, file_id: str, param: str) -> File:
+    file = files.find(session, project_id, file_id)
+    if file is None:
+        raise InvalidRequest(
+            f"File '{file_id}' does not exist or you do not have access to it. Upload it with "
+            "purpose 'fine-tune' and use the id that you get.",
+            param=param,
+        )
+    if file.purpose != files.TRAINING:
+        raise InvalidRequest(
+            f"File '{file_id}' has purpose '{file.purpose}', but fine-tuning needs a file with "
+            "purpose 'fine-tune'. Upload it again with that purpose.",
+            param=param,
+        )
+    return file
+
+
+def _held_out(session: Session, project_id: str, asked: CreateJob, training: File) -> File | None:
+    if asked.validation_file is None:
+        return None
+    held_out = _usable_file(session, project_id, asked.validation_file, "validation_file")
+    if held_out.sha256 == training.sha256:
+        raise InvalidRequest(
+            "The validation file has the same content as the training file. Hold examples out of "
+            "training, or leave 'validation_file' out.",
+            param="validation_file",
+        )
+    return held_out
+
+
+def _cursor(session: Session, project_id: str, after: str) -> Any:
+    place = session.execute(
+        select(Job.created_at, Job.id).where(Job.id == after, Job.project_id == project_id)
+    ).one_or_none()
+    if place is None:
+        raise pages.unknown_cursor(after)
+    return place._tuple()

@@ -1,0 +1,109 @@
+"""Which models a project can use: base models of the catalogue and what its jobs have made."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app.catalog import Catalog
+from app.db.models import Checkpoint, Organization, Project, TunedModel
+from app.engines import ServedModel
+from app.errors import Forbidden, NotFound
+from app.services import outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as lists show it."""
+
+    name: str
+    created_at: datetime
+    tuned: bool
+
+
+def resolve(session: Session, catalog: Catalog, project_id: str, name: str) -> ServedModel:
+    """What answers under a name: a base model, by id or alias, or a tuned model or checkpoint.
+
+    Raises NotFound, in the words that clients know.
+    """
+    base = catalog.get(name)
+    if base is not None:
+        return ServedModel(name=base.id, base=base)
+    tuned = _find(session, project_id, name)
+    base = None if tuned is None else catalog.get(tuned.base_model)
+    if tuned is None or base is None:
+        raise _unknown(name)
+    return ServedModel(name=tuned.name, base=base, storage_prefix=tuned.storage_prefix)
+
+
+def list_(session: Session, catalog: Catalog, project_id: str) -> list[Model]:
+    """Base models by id and alias, then tuned models, newest first, without their checkpoints."""
+    since = _since(session, project_id)
+    names = [name for base in catalog for name in (base.id, *base.aliases)]
+    made = session.scalars(
+        select(TunedModel)
+        .where(
+            TunedModel.project_id == project_id,
+            TunedModel.step.is_(None),
+            TunedModel.deleted_at.is_(None),
+        )
+        .order_by(TunedModel.created_at.desc(), TunedModel.name)
+    )
+    return [Model(name, since, tuned=False) for name in names] + [_shown(row) for row in made]
+
+
+def retrieve(session: Session, catalog: Catalog, project_id: str, name: str) -> Model:
+    """One model under the name asked for; checkpoints too. Raises NotFound."""
+    if catalog.get(name) is not None:
+        return Model(name, _since(session, project_id), tuned=False)
+    tuned = _find(session, project_id, name)
+    if tuned is None:
+        raise _unknown(name)
+    return _shown(tuned)
+
+
+def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> None:
+    """Delete a tuned model or a checkpoint, with its weights. Raises NotFound, Forbidden."""
+    if catalog.get(name) is not None:
+        message = f"The model '{name}' is a base model. Only fine-tuned models can be deleted."
+        raise Forbidden(message, param="model")
+    tuned = _find(session, project_id, name)
+    if tuned is None:
+        raise NotFound("That model does not exist", param="model")
+    tuned.deleted_at = func.clock_timestamp()
+    # Nothing may resume from the checkpoint either, since its files are about to go.
+    session.execute(
+        update(Checkpoint)
+        .where(Checkpoint.job_id == tuned.job_id, Checkpoint.storage_prefix == tuned.storage_prefix)
+        .values(deleted_at=func.clock_timestamp())
+    )
+    outbox.delete_folder(session, tuned.storage_prefix)
+
+
+def _find(session: Session, project_id: str, name: str) -> TunedModel | None:
+    return session.scalars(
+        select(TunedModel).where(
+            TunedModel.name == name,
+            TunedModel.project_id == project_id,
+            TunedModel.deleted_at.is_(None),
+        )
+    ).one_or_none()
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(
+        f"The model `{name}` does not exist or you do not have access to it.",
+        code="model_not_found",
+    )
+
+
+def _shown(row: TunedModel) -> Model:
+    return Model(row.name, row.created_at, tuned=True)
+
+
+def _since(session: Session, project_id: str) -> datetime:
+    """Since when the project's organization is here, and with it the base models."""
+    return session.scalars(
+        select(Organization.created_at).join(Project).where(Project.id == project_id)
+    ).one()

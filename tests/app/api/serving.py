@@ -1,0 +1,135 @@
+"""Real servers for the tests of the API: uvicorn on a free port, in a thread."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import ASGIApp
+
+CONTEXT_TOO_LONG = {
+    "error": {
+        "message": "This model's maximum context length is 8192 tokens.",
+        "type": "invalid_request_error",
+        "param": "messages",
+        "code": "context_length_exceeded",
+    }
+}
+UNKNOWN = {"error": {"message": "unknown", "type": "x", "param": None, "code": "model_not_found"}}
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """The URL of an app that is being served."""
+    config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@dataclass
+class Engine:
+    """What stands behind the engine's border in these tests, and what reached it.
+
+    `say` in a request's last message picks the behaviour, so that tests need not share state.
+    """
+
+    url: str = ""
+    loaded: set[str] = field(default_factory=set)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    aborted: threading.Event = field(default_factory=threading.Event)
+    healthy: bool = True
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+        app.add_api_route("/health", self.health)
+        app.add_api_route("/v1/load_lora_adapter", self.load, methods=["POST"])
+        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
+        return app
+
+    async def health(self) -> Response:
+        return Response(status_code=200 if self.healthy else 503)
+
+    async def load(self, request: Request) -> Response:
+        body = await request.json()
+        self.bodies.append(body)
+        if "broken" in body["lora_path"]:
+            return JSONResponse(UNKNOWN, 500)
+        self.loaded.add(body["lora_name"])
+        return JSONResponse({})
+
+    async def chat(self, request: Request) -> Response:
+        body = await request.json()
+        self.bodies.append(body)
+        if body["model"].startswith("ft:") and body["model"] not in self.loaded:
+            return JSONResponse(UNKNOWN, 404)
+        said = body["messages"][-1]["content"]
+        if said == "too long":
+            return JSONResponse(CONTEXT_TOO_LONG, 400)
+        if said == "crash":
+            return Response("Internal Server Error", 500)
+        if said == "wait":
+            return await self._wait(request)
+        if body.get("stream"):
+            return StreamingResponse(self._stream(body, said), media_type="text/event-stream")
+        return JSONResponse(completion(body["model"]))
+
+    async def _wait(self, request: Request) -> Response:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        self.aborted.set()
+        return Response()
+
+    async def _stream(self, body: dict[str, Any], said: str) -> AsyncIterator[bytes]:
+        try:
+            for word in ("Hel", "lo"):
+                yield f"data: {json.dumps(chunk(body['model'], word))}\n\n".encode()
+            if said == "die":
+                raise RuntimeError("the engine dies among its events")
+            while said == "for ever":
+                await asyncio.sleep(0.01)
+                yield b": still here\n\n"
+            yield f"data: {json.dumps(chunk(body['model'], None))}\n\ndata: [DONE]\n\n".encode()
+        finally:
+            if said == "for ever":
+                self.aborted.set()
+
+
+def completion(model: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "Hello", "refusal": None}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+
+
+def chunk(model: str, word: str | None) -> dict[str, Any]:
+    delta = {} if word is None else {"content": word}
+    choice = {"index": 0, "delta": delta, "finish_reason": "stop" if word is None else None}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": model,
+        "choices": [choice],
+    }
