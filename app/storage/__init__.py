@@ -2,7 +2,14 @@
 
 from app.settings import Settings
 from app.storage.blobs import AlreadyExists, BlobStore, BlobWriter, StorageUnavailable
-from app.storage.keys import UnsafeKey, checkpoint_prefix, file_key, inside, job_prefix
+from app.storage.keys import (
+    UnsafeKey,
+    attempt_prefix,
+    checkpoint_prefix,
+    file_key,
+    inside,
+    job_prefix,
+)
 from app.storage.local import LocalStore
 from app.storage.s3 import S3Store
 
@@ -14,6 +21,7 @@ __all__ = [
     "S3Store",
     "StorageUnavailable",
     "UnsafeKey",
+    "attempt_prefix",
     "checkpoint_prefix",
     "file_key",
     "inside",

@@ -22,13 +22,18 @@ def job_prefix(project_id: str, job_id: str) -> str:
     return checked(f"projects/{_part(project_id)}/jobs/{_part(job_id)}")
 
 
+def attempt_prefix(project_id: str, job_id: str, epoch: int) -> str:
+    """All that one attempt at a job stored."""
+    return checked(f"{job_prefix(project_id, job_id)}/e{epoch}")
+
+
 def checkpoint_prefix(project_id: str, job_id: str, epoch: int, step: int) -> str:
     """The files of one checkpoint, adapter included.
 
     The epoch is in it so that an attempt that lost its lease writes beside its successor,
     never over it.
     """
-    return checked(f"{job_prefix(project_id, job_id)}/e{epoch}/step-{step}")
+    return checked(f"{attempt_prefix(project_id, job_id, epoch)}/step-{step}")
 
 
 def inside(prefix: str, name: str) -> str:
