@@ -97,7 +97,7 @@ def _take(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
         .execution_options(synchronize_session=False)
     )
     with transaction(maker) as session:
-        return [row._tuple() for row in session.execute(statement)]
+        return [(row.id, row.kind, row.payload) for row in session.execute(statement)]
 
 
 def _do(kind: str, payload: dict[str, Any], ring: Ring, store: BlobStore) -> bool:

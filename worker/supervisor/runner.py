@@ -2,6 +2,7 @@
 
 import os
 import socket
+from threading import Semaphore
 
 from app import logs
 from app.db.session import transaction
@@ -13,11 +14,22 @@ log = logs.get(__name__)
 
 
 class Supervisor:
-    """One per trainer process; `run_next` may run in as many threads as there are slots."""
+    """One per trainer process, called by as many threads as like to."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._slots = Semaphore(machine.settings.train_slots)
+
+    def run_queued(self) -> None:
+        """Train queued jobs one after another, if a slot is free. Raises DatabaseUnavailable."""
+        if not self._slots.acquire(blocking=False):
+            return
+        try:
+            while self.run_next():
+                pass
+        finally:
+            self._slots.release()
 
     def run_next(self) -> bool:
         """Take one job and stay with it until this attempt is over; False if there is none.

@@ -1,0 +1,51 @@
+"""A trainer for tests: real database, store and processes, and fake trainings."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from app.catalog import Catalog
+from app.db.session import SessionMaker
+from app.settings import Settings
+from app.storage import BlobStore
+from tests.worker.supervisor.shop import FAKE_TRAINING, Shop
+from worker.supervisor.attempt import Machine
+from worker.supervisor.runner import Supervisor
+
+
+@pytest.fixture
+def machine(
+    settings: Settings, sessions: SessionMaker, store: BlobStore, catalog: Catalog
+) -> Machine:
+    quick = settings.model_copy(update={"heartbeat_seconds": 0.2})
+    return Machine(
+        settings=quick,
+        sessions=sessions,
+        store=store,
+        catalog=catalog,
+        stopping=threading.Event(),
+        command=FAKE_TRAINING,
+    )
+
+
+@pytest.fixture
+def shop(machine: Machine) -> Shop:
+    return Shop(machine, Supervisor(machine))
+
+
+@pytest.fixture
+def background(machine: Machine) -> Iterator[Callable[[Callable[[], object]], threading.Thread]]:
+    """Runs something beside the test, which ends it if the test has not."""
+    threads: list[threading.Thread] = []
+
+    def start(work: Callable[[], object]) -> threading.Thread:
+        thread = threading.Thread(target=work)
+        threads.append(thread)
+        thread.start()
+        return thread
+
+    yield start
+    machine.stopping.set()
+    for thread in threads:
+        thread.join(timeout=30)

@@ -1,0 +1,125 @@
+"""A training process without training: it speaks the run folder's contract and dies on request.
+
+`hyperparameters` say what happens: `steps`, seconds of `pace` a step, the step `at` which `ending`
+comes to pass, in attempts of the epochs `until` and before. What it may know it prints. Its weights
+are a chain of hashes over seed and steps, so that a continued run ends with the same bytes only if
+it lost and repeated none.
+"""
+
+import ctypes
+import hashlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from worker.rundir import (
+    CheckpointWritten,
+    Exit,
+    Failed,
+    Metrics,
+    RunFolder,
+    RunSpec,
+    Started,
+    write_manifest,
+)
+
+PR_SET_PDEATHSIG = 1
+
+
+def final_weights(seed: int, steps: int) -> bytes:
+    """What a run that nothing disturbed ends with."""
+    state = str(seed).encode()
+    for step in range(1, steps + 1):
+        state = advance(state, step)
+    return state
+
+
+def advance(state: bytes, step: int) -> bytes:
+    return hashlib.sha256(state + str(step).encode()).digest()
+
+
+class FakeTraining:
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.spec: RunSpec = folder.read_spec()
+        self.plan = self.spec.hyperparameters
+        self.steps: int = self.plan.get("steps", 6)
+        self.every: int = self.plan.get("every", 2)
+        self.asked = False
+        signal.signal(signal.SIGTERM, self.ask)
+
+    def ask(self, *_: object) -> None:
+        self.asked = True
+
+    def run(self) -> int:
+        step, state = self.resume()
+        tokens = 10 * len(self.folder.train.read_bytes().splitlines())
+        numbers = {"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 1.0}
+        started = Started(
+            hyperparameters=numbers, total_steps=self.steps, from_step=step, trained_tokens=tokens
+        )
+        self.folder.append(started)
+        begun = time.monotonic()
+        while step < self.steps:
+            step += 1
+            self.maybe_end(step)
+            time.sleep(self.plan.get("pace", 0.0))
+            state = advance(state, step)
+            loss = 4.0 / step
+            values = {"train_loss": loss, "train_mean_token_accuracy": 1 - loss / 8}
+            seconds = time.monotonic() - begun
+            self.folder.append(Metrics(step=step, values=values, seconds=seconds, tokens=step))
+            if step % self.every == 0 or step == self.steps:
+                self.save(step, state, servable=True)
+            elif self.is_asked():
+                self.save(step, state, servable=False)
+            if step < self.steps and self.is_asked():
+                return Exit.YIELDED
+        return Exit.DONE
+
+    def is_asked(self) -> bool:
+        return self.asked or self.folder.stop_mark.exists()
+
+    def resume(self) -> tuple[int, bytes]:
+        steps = self.folder.steps()
+        if not steps:
+            return 0, str(self.spec.seed).encode()
+        return steps[0], (self.folder.checkpoint(steps[0]) / "state.bin").read_bytes()
+
+    def save(self, step: int, state: bytes, *, servable: bool) -> None:
+        aside = self.folder.path / "aside"
+        aside.mkdir()
+        (aside / "adapter_config.json").write_text("{}")
+        (aside / "adapter_model.safetensors").write_bytes(state)
+        (aside / "state.bin").write_bytes(state)
+        write_manifest(aside)
+        aside.rename(self.folder.checkpoint(step))
+        self.folder.append(
+            CheckpointWritten(step=step, servable=servable, values={"train_loss": 1})
+        )
+
+    def maybe_end(self, step: int) -> None:
+        if step != self.plan.get("at") or self.spec.epoch > self.plan.get("until", 99):
+            return
+        ending = self.plan["ending"]
+        if ending == "waits":
+            while not self.is_asked():
+                time.sleep(0.01)
+            return
+        if ending == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if ending == "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(300)
+        if ending == "user_error":
+            failed = Failed(code="invalid_training_file", message="Bad.", param="training_file")
+            self.folder.append(failed)
+        sys.exit(int(Exit[ending.upper()]) if ending.upper() in Exit.__members__ else 3)
+
+
+if __name__ == "__main__":
+    print(sorted(os.environ), flush=True)  # noqa: T201  (a test reads it in the log)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    sys.exit(int(FakeTraining(RunFolder(Path(sys.argv[1]))).run()))

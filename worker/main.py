@@ -1,0 +1,159 @@
+"""Celery's entry: the trainer and the io process, told apart by the queue that they consume.
+
+    celery -A worker.main worker -Q train -P threads -c 1
+    celery -A worker.main worker -Q io -P threads -c 8
+
+Beside what bells set going, threads look for work every few seconds: whatever the broker does, the
+work gets done.
+"""
+
+import random
+import shlex
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from celery import bootsteps, signals
+
+from app import logs
+from app.catalog import Catalog
+from app.db.session import DatabaseUnavailable, SessionMaker, connect, session_maker, transaction
+from app.queue import IO_QUEUE, TRAIN_QUEUE, Bells, broker_url, make_celery
+from app.services import lifecycle, outbox
+from app.services.reconciler import Reconciler
+from app.settings import Settings
+from app.storage import StorageUnavailable, open_store
+from worker import tasks
+from worker.supervisor.attempt import Machine
+from worker.supervisor.process import COMMAND
+from worker.supervisor.runner import Supervisor
+
+log = logs.get(__name__)
+
+# Heartbeats that a worker may miss because the database was away, before it is thought lost.
+PATIENCE_HEARTBEATS = 3
+# What a killed upload left unfinished is surely nobody's by then.
+UNFINISHED_AFTER = timedelta(hours=24)
+SWEEP_SECONDS = 3600.0
+
+celery = make_celery()
+stopping = threading.Event()
+
+
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]
+def _keep_our_logging(**_: object) -> None:
+    """That somebody listens keeps Celery from setting up its own."""
+
+
+@signals.celeryd_init.connect  # type: ignore[untyped-decorator]
+def _configure(conf: Any, options: dict[str, Any], **_: object) -> None:
+    settings = Settings()
+    logs.configure(settings.log_level, "-".join(options.get("queues") or ["worker"]))
+    _, redis_url = _urls(settings)
+    conf.broker_url = broker_url(redis_url)
+
+
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _stop(**_: object) -> None:
+    stopping.set()
+
+
+class Rounds(bootsteps.StartStopStep):  # type: ignore[misc]
+    """The part of a Celery worker that is ours: its tasks, and the threads that poll.
+
+    It starts before Celery looks for the broker, which may be away for long.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, worker: Any) -> None:
+        settings = Settings()
+        self._rounds: list[Round] = []
+        if TRAIN_QUEUE in worker.app.amqp.queues.consume_from:
+            self._rounds += _trainer(settings, worker.app)
+        if IO_QUEUE in worker.app.amqp.queues.consume_from:
+            self._rounds += _io(settings, worker.app)
+        for each in self._rounds:
+            each.start()
+
+    def close(self, worker: Any) -> None:
+        # Celery waits for running tasks next, and this is what makes them end.
+        stopping.set()
+
+    def stop(self, worker: Any) -> None:
+        for each in self._rounds:
+            each.join()
+
+
+class Round(threading.Thread):
+    """Does something every so often until the process is to end."""
+
+    def __init__(self, name: str, every_seconds: float, work: Callable[[], object]) -> None:
+        super().__init__(name=name)
+        self._every = every_seconds
+        self._work = work
+
+    def run(self) -> None:
+        while not stopping.is_set():
+            try:
+                self._work()
+            except (DatabaseUnavailable, StorageUnavailable) as error:
+                log.warning("round.failed", round=self.name, reason=str(error))
+            except Exception:
+                # This thread is the net under everything else: no surprise may end it.
+                log.exception("round.failed", round=self.name)
+            # Spread, so that many workers do not ask at the same moment.
+            stopping.wait(self._every * random.uniform(0.8, 1.2))
+
+
+def _trainer(settings: Settings, app: Any) -> list[Round]:
+    sessions, _ = _connect(settings)
+    machine = Machine(
+        settings=settings,
+        sessions=sessions,
+        store=open_store(settings),
+        catalog=Catalog.load(settings.models_file),
+        stopping=stopping,
+        command=tuple(shlex.split(settings.training_command)) or COMMAND,
+    )
+    supervisor = Supervisor(machine)
+    tasks.register_train(app, supervisor.run_queued)
+    polls = [
+        Round(f"poll-{slot}", settings.poll_seconds, supervisor.run_queued)
+        for slot in range(settings.train_slots)
+    ]
+    return [*polls, Round("sweep", settings.poll_seconds, supervisor.sweep)]
+
+
+def _io(settings: Settings, app: Any) -> list[Round]:
+    sessions, bells = _connect(settings)
+    store = open_store(settings)
+    reconciler = Reconciler(
+        sessions, patience_seconds=PATIENCE_HEARTBEATS * settings.heartbeat_seconds
+    )
+
+    def validate(job_id: str) -> None:
+        with transaction(sessions) as session:
+            lifecycle.validate(session, job_id)
+
+    tasks.register_validate(app, validate)
+    return [
+        Round("relay", settings.poll_seconds, lambda: outbox.relay(sessions, bells.ring, store)),
+        Round("reconcile", settings.poll_seconds, reconciler.run),
+        Round("sweep", SWEEP_SECONDS, lambda: store.sweep(UNFINISHED_AFTER)),
+    ]
+
+
+def _connect(settings: Settings) -> tuple[SessionMaker, Bells]:
+    database_url, redis_url = _urls(settings)
+    sessions = session_maker(connect(database_url))
+    bells = Bells(redis_url)
+    outbox.ring_on_commit(sessions, bells.ring)
+    return sessions, bells
+
+
+def _urls(settings: Settings) -> tuple[str, str]:
+    if settings.database_url is None or settings.redis_url is None:
+        raise SystemExit("Set DATABASE_URL and REDIS_URL, or run `luthier up`, which brings both.")
+    return settings.database_url, settings.redis_url
