@@ -3,7 +3,8 @@
 from app.formats.chat import ChatExample, Message
 from app.formats.faults import Fault
 from app.formats.judge import Judge, Verdict
-from app.formats.reading import FaultyFile, read_examples
+from app.formats.reading import FaultyFile, read_as, read_examples
+from app.formats.tally import Summary
 
 __all__ = [
     "ChatExample",
@@ -11,6 +12,8 @@ __all__ = [
     "FaultyFile",
     "Judge",
     "Message",
+    "Summary",
     "Verdict",
+    "read_as",
     "read_examples",
 ]

@@ -57,21 +57,17 @@ def example(row: Mapping[str, Any]) -> ChatExample:
 
 def plain(row: Any) -> int:
     """See Format. Plain is a row of messages that have a role and a text and nothing else."""
-    if type(row) is not dict or len(row) != 1:
-        return 0
-    messages = row.get("messages")
-    if type(messages) is not list:
-        return 0
     role = None
-    for message in messages:
-        if type(message) is not dict or len(message) != 2:
-            return 0
-        role, content = message.get("role"), message.get("content")
-        if role not in PLAIN_ROLES:
-            return 0
-        if type(content) is not str or FORBIDDEN_START in content:
-            return 0
-    return 1 + 4 * len(messages) if role == "assistant" else 0
+    try:
+        for message in row["messages"]:
+            role, content = message["role"], message["content"]
+            if role not in PLAIN_ROLES or type(content) is not str or len(message) != 2:
+                return 0
+            if FORBIDDEN_START in content:
+                return 0
+        return 1 + 4 * len(row["messages"]) if role == "assistant" and len(row) == 1 else 0
+    except (KeyError, TypeError):
+        return 0  # `check` finds out what it is instead, and says so
 
 
 def _message(message: Mapping[str, Any], before: Sequence[Message]) -> Message:

@@ -38,15 +38,20 @@ def parse(line: bytes) -> Any:
 
 def audit(row: Any, line: bytes) -> None:
     """Raises Flaw for what the parser lets pass in `line`, which was parsed to `row`."""
-    if unescaped_quotes(line) != 2 * _count_strings(row):
+    if _unescaped_quotes(line) != 2 * _count_strings(row):
         key = shown(_key_that_came_twice(line))
         raise Flaw(f' contains the key "{key}" twice in one object', "Keep one of them.")
 
 
-def unescaped_quotes(line: bytes) -> int:
-    """Quotation marks around strings; two for each string of the row unless a key came twice."""
+def holds_only(line: bytes, strings: int) -> bool:
+    """Whether these good strings are all that a line holds: no key twice, no U+0000 anywhere."""
     if b"\\" not in line:
-        return line.count(b'"')
+        return line.count(b'"') == 2 * strings
+    return _unescaped_quotes(line) == 2 * strings and b"\\u0000" not in line
+
+
+def _unescaped_quotes(line: bytes) -> int:
+    """Quotation marks around strings; two for each string of the row unless a key came twice."""
     bare = line.replace(b"\\\\", b"")
     return bare.count(b'"') - bare.count(b'\\"')
 

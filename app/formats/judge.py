@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from app.formats.faults import Code, Fault
 from app.formats.rows import LONGEST_LINE, Row, Rows
+from app.formats.tally import Summary
 
 # A file with more faults than this is of another kind; judging it on would only cost time.
 MOST_FAULTS = 10_000
@@ -14,13 +15,14 @@ MOST_FAULTS = 10_000
 class Verdict:
     """`format` is None if no example was of any. `examples` counts the faulty ones too.
 
-    `faults` are the first of `fault_count`, in the file's order.
+    `faults` are the first of `fault_count`, in the file's order. `summary` is of the good examples.
     """
 
     format: str | None
     examples: int
     faults: tuple[Fault, ...]
     fault_count: int
+    summary: Summary | None = None
 
     def details(self) -> str | None:
         """A file's `status_details`: the first fault in OpenAI's words, or None for a good file."""
@@ -60,6 +62,7 @@ class Judge:
             examples=self._rows.examples,
             faults=tuple(self._faults),
             fault_count=self._fault_count,
+            summary=self._rows.summary,
         )
 
     def _count(self, examples: Iterable[Row | Fault]) -> None:

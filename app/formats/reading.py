@@ -1,11 +1,14 @@
 """Reading the examples of a file that was judged good."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from app.formats.chat import ChatExample, example
 from app.formats.faults import Fault
 from app.formats.rows import Row, Rows
+
+T = TypeVar("T")
 
 CHUNK = 2**20
 
@@ -25,8 +28,26 @@ def read_examples(path: Path) -> Iterator[ChatExample]:
         yield example(row)
 
 
-def _rows(path: Path) -> Iterator[Row | Fault]:
+def read_as(path: Path, readers: Mapping[str, Callable[[Row], T]]) -> Iterator[T]:
+    """The examples of a file that is in one of the formats in `readers`, each made by its reader.
+
+    Raises FaultyFile like `read_examples`, and for a file of any other format.
+    """
     rows = Rows()
+    for row in _pushed(path, rows):
+        if isinstance(row, Fault):
+            raise FaultyFile(row.reason)
+        name = "" if rows.format is None else rows.format.name
+        if name not in readers:
+            raise FaultyFile(f"The file is in the {name} format, not {' or '.join(readers)}.")
+        yield readers[name](row)
+
+
+def _rows(path: Path) -> Iterator[Row | Fault]:
+    return _pushed(path, Rows())
+
+
+def _pushed(path: Path, rows: Rows) -> Iterator[Row | Fault]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             yield from rows.feed(chunk)

@@ -2,10 +2,22 @@
 
 from typing import Any
 
-from app.formats import chat
+from app.formats import (
+    chat,
+    classification,
+    embedding,
+    question_answering,
+    token_classification,
+)
 from app.formats.format import Format
 
-FORMATS: tuple[Format, ...] = (chat.FORMAT,)
+FORMATS: tuple[Format, ...] = (
+    chat.FORMAT,
+    classification.FORMAT,
+    token_classification.FORMAT,
+    question_answering.FORMAT,
+    embedding.FORMAT,
+)
 
 
 def detect(row: Any, formats: tuple[Format, ...]) -> Format | None:

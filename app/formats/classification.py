@@ -1,0 +1,75 @@
+"""Labelled texts: `{"text", "label"}`, or `{"text", "labels": []}` where several may apply."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.formats.faults import Flaw, shown
+from app.formats.fields import LONGEST_LABEL, check_keys, check_label, check_list, check_text
+from app.formats.format import Facts, Format
+
+SHAPE = 'Write it as {"text": "…", "label": "…"}, or {"text": "…", "labels": ["…"]}.'
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """A text and its labels: one, or any number of them if `many`."""
+
+    text: str
+    labels: tuple[str, ...]
+    many: bool
+
+
+def example(row: Mapping[str, Any]) -> LabelledText:
+    """A checked row as an example."""
+    if "labels" in row:
+        return LabelledText(row["text"], tuple(row["labels"]), many=True)
+    return LabelledText(row["text"], (row["label"],), many=False)
+
+
+def check(row: Any) -> None:
+    """Raises Flaw unless `row` is a labelled text."""
+    check_keys(row, ("text",), ("label", "labels"), shape=SHAPE)
+    check_text(row, "text")
+    if ("label" in row) == ("labels" in row):
+        what = "both label and labels" if "label" in row else "no label"
+        raise Flaw(f" has {what}", SHAPE)
+    if "label" in row:
+        check_label(row["label"], "label")
+        return
+    check_list(row["labels"], "labels")
+    for label in row["labels"]:
+        check_label(label, "a label")
+    twice = next((name for name in row["labels"] if row["labels"].count(name) > 1), None)
+    if twice is not None:
+        raise Flaw(f': the label "{shown(twice)}" is there twice', "Keep one of them.")
+
+
+def facts(row: Mapping[str, Any]) -> Facts:
+    """See Format."""
+    labels = example(row).labels
+    return Facts(
+        question=row["text"],
+        answer="\0".join(sorted(labels)),
+        labels=labels,
+        shape="labels" if "labels" in row else "label",
+    )
+
+
+def plain(row: Any) -> int:
+    """See Format. Plain is a text with one label and nothing else."""
+    if type(row) is not dict or len(row) != 2:
+        return 0
+    text, label = row.get("text"), row.get("label")
+    if type(text) is not str or type(label) is not str or not text.strip():
+        return 0
+    return 4 if label and len(label) <= LONGEST_LABEL and label == label.strip() else 0
+
+
+FORMAT = Format(
+    name="classification",
+    claims=lambda row: "text" in row and "entities" not in row,
+    check=check,
+    plain=plain,
+    facts=facts,
+)

@@ -1,0 +1,132 @@
+"""What is known of a file as a whole: its labels, its duplicates, what contradicts itself."""
+
+import hashlib
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from app.formats.faults import Flaw, shown
+from app.formats.format import Facts
+
+# Of so many rows the texts are remembered, as 16 bytes each: a tally is no copy of the file.
+MOST_REMEMBERED = 200_000
+# More distinct labels than this are most likely texts in the wrong field.
+MOST_LABELS = 10_000
+# A label is rare if another is there so many times as often.
+IMBALANCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """`labels` has for each label how often it is there, and `first_lines` where first.
+
+    `notes` are sentences on what does not keep a file from being used, but is worth a look.
+    """
+
+    labels: dict[str, int]
+    first_lines: dict[str, int]
+    duplicates: int
+    conflicts: int
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Tally:
+    """Add the facts of one row after another, then ask for the summary."""
+
+    def __init__(self) -> None:
+        self._labels: Counter[str] = Counter()
+        self._first_lines: dict[str, int] = {}
+        self._seen: dict[bytes, tuple[bytes, int]] = {}
+        self._duplicates = _Count()
+        self._conflicts = _Count()
+        self._remarks: dict[str, _Count] = {}
+        self._shape: str | None = None
+
+    def add(self, facts: Facts, line: int) -> None:
+        """Take in a good row. Raises Flaw if it does not go with those before it."""
+        self._check_shape(facts)
+        for label in facts.labels:
+            self._first_lines.setdefault(label, line)
+            self._labels[label] += 1
+        if len(self._labels) > MOST_LABELS:
+            raise Flaw(f" has the file's label number {MOST_LABELS + 1}", "Use fewer labels.")
+        if facts.remark is not None:
+            self._remarks.setdefault(facts.remark, _Count()).add(line)
+        self._compare(facts, line)
+
+    def summary(self) -> Summary:
+        return Summary(
+            labels=dict(self._labels),
+            first_lines=self._first_lines,
+            duplicates=self._duplicates.count,
+            conflicts=self._conflicts.count,
+            notes=tuple(self._notes()),
+        )
+
+    def _check_shape(self, facts: Facts) -> None:
+        if self._shape is None:
+            self._shape = facts.shape
+        elif facts.shape != self._shape:
+            raise Flaw(
+                f" has '{facts.shape}', those before it have '{self._shape}'",
+                "Write all examples of a file in one way.",
+            )
+
+    def _compare(self, facts: Facts, line: int) -> None:
+        question, answer = _digest(facts.question), _digest(facts.answer)
+        before = self._seen.get(question)
+        if before is None:
+            if len(self._seen) < MOST_REMEMBERED:
+                self._seen[question] = (answer, line)
+        elif before[0] == answer:
+            self._duplicates.add(line, before[1])
+        elif facts.conflicts:
+            self._conflicts.add(line, before[1])
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self._duplicates.count:
+            count = self._duplicates
+            notes.append(f"{count.count} example(s) are there more than once, {count.where}.")
+        if self._conflicts.count:
+            count = self._conflicts
+            notes.append(f"{count.count} example(s) contradict another, {count.where}.")
+        for text, count in self._remarks.items():
+            notes.append(f"In {count.count} example(s) {text}, {count.where}.")
+        if self._labels:
+            notes += self._on_balance()
+        return notes
+
+    def _on_balance(self) -> list[str]:
+        ranked = self._labels.most_common()
+        (most, often), (least, seldom) = ranked[0], ranked[-1]
+        if often < IMBALANCE * seldom:
+            return []
+        return [
+            f'The labels are unbalanced: "{shown(most)}" is there {often} times, '
+            f'"{shown(least)}" {seldom} times. Consider class weights.'
+        ]
+
+
+class _Count:
+    """How many rows there are of a kind, and the first of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: tuple[int, ...] = ()
+
+    def add(self, *lines: int) -> None:
+        self.count += 1
+        self._first = self._first or lines
+
+    @property
+    def where(self) -> str:
+        line, *other = self._first
+        return f"first in line {line}" + (f" (as in line {other[0]})" if other else "")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=8).digest()

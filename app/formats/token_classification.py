@@ -1,0 +1,141 @@
+"""Entities in texts: `{"tokens", "tags"}` with BIO tags, or `{"text", "entities"}` with offsets."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from app.formats.faults import Flaw, kind, shown
+from app.formats.fields import check_keys, check_label, check_list, check_text
+from app.formats.format import Facts, Format
+
+TAG = re.compile(r"O|[BI]-(?P<label>.+)")
+# A word, or a single sign: where an entity may begin and end without cutting anything.
+WORD = re.compile(r"\w+|[^\w\s]")
+TAGGED = 'Write it as {"tokens": ["New", "York"], "tags": ["B-place", "I-place"]}.'
+MARKED = 'Write it as {"text": "…", "entities": [{"start": 0, "end": 8, "label": "place"}]}.'
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Entity:
+    """The characters from `start` to before `end`, counted in code points."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedText:
+    """A text cut into words, [start, end) each, and the entities in it, in their order."""
+
+    text: str
+    words: tuple[tuple[int, int], ...]
+    entities: tuple[Entity, ...]
+
+
+def example(row: Mapping[str, Any]) -> MarkedText:
+    """A checked row as an example. Tokens become a text with one space between two of them."""
+    if "tags" not in row:
+        text = row["text"]
+        entities = sorted(Entity(e["start"], e["end"], e["label"]) for e in row["entities"])
+        return MarkedText(text, words(text), tuple(entities))
+    places = []
+    start = 0
+    for token in row["tokens"]:
+        places.append((start, start + len(token)))
+        start += len(token) + 1
+    return MarkedText(" ".join(row["tokens"]), tuple(places), entities_of(row["tags"], places))
+
+
+def words(text: str) -> tuple[tuple[int, int], ...]:
+    """Where the words and signs of a text are."""
+    return tuple(match.span() for match in WORD.finditer(text))
+
+
+def entities_of(tags: Sequence[str], places: Sequence[tuple[int, int]]) -> tuple[Entity, ...]:
+    """The entities that BIO tags mark. An I- tag that continues nothing begins an entity."""
+    found: list[Entity] = []
+    open_label = None
+    for tag, (start, end) in zip(tags, places, strict=True):
+        label = None if tag == "O" else tag[2:]
+        if label is not None and tag[0] == "I" and label == open_label:
+            found[-1] = Entity(found[-1].start, end, label)
+        elif label is not None:
+            found.append(Entity(start, end, label))
+        open_label = label
+    return tuple(found)
+
+
+def check(row: Any) -> None:
+    """Raises Flaw unless `row` is a text with marked entities."""
+    if isinstance(row, dict) and ("entities" in row or "text" in row):
+        _check_marked(row)
+    else:
+        _check_tagged(row)
+
+
+def _check_tagged(row: Any) -> None:
+    check_keys(row, ("tokens", "tags"), shape=TAGGED)
+    check_list(row["tokens"], "tokens")
+    check_list(row["tags"], "tags")
+    if not row["tokens"]:
+        raise Flaw(": tokens is an empty list", "Give it a token, or remove the example.")
+    if len(row["tokens"]) != len(row["tags"]):
+        counts = f"{len(row['tokens'])} tokens but {len(row['tags'])} tags"
+        raise Flaw(f" has {counts}", "Give each token one tag.")
+    for number, token in enumerate(row["tokens"], start=1):
+        if not isinstance(token, str) or not token.strip():
+            what = kind(token) if not isinstance(token, str) else "empty"
+            raise Flaw(f": token {number} is {what}", "Write each token as a string.")
+    for number, tag in enumerate(row["tags"], start=1):
+        if not isinstance(tag, str) or not TAG.fullmatch(tag):
+            hint = "Tags are O, B-LABEL for an entity's first token and I-LABEL for the others."
+            raise Flaw(f': tag {number} is "{shown(str(tag))}"', hint)
+
+
+def _check_marked(row: dict[str, Any]) -> None:
+    check_keys(row, ("text", "entities"), shape=MARKED)
+    check_text(row, "text")
+    check_list(row["entities"], "entities")
+    spans = [_span(entity, len(row["text"])) for entity in row["entities"]]
+    spans.sort()
+    for before, after in pairwise(spans):
+        if after[0] < before[1]:
+            where = f"[{before[0]}, {before[1]}) and [{after[0]}, {after[1]})"
+            raise Flaw(f": the entities {where} overlap", "Keep one of them.")
+
+
+def _span(entity: Any, length: int) -> tuple[int, int]:
+    if not isinstance(entity, dict) or entity.keys() != {"start", "end", "label"}:
+        raise Flaw(": an entity has other fields than start, end and label", MARKED)
+    start, end = entity["start"], entity["end"]
+    if type(start) is not int or type(end) is not int:
+        raise Flaw(": the start or end of an entity is no whole number", MARKED)
+    if not 0 <= start < end <= length:
+        hint = "Count characters from 0; end is the first character behind the entity."
+        raise Flaw(f": the entity [{start}, {end}) is not in the text of {length} characters", hint)
+    check_label(entity["label"], "the label of an entity")
+    return start, end
+
+
+def facts(row: Mapping[str, Any]) -> Facts:
+    """See Format."""
+    marked = example(row)
+    borders = {start for start, _ in marked.words} | {end for _, end in marked.words}
+    cut = [e for e in marked.entities if not {e.start, e.end} <= borders]
+    return Facts(
+        question=marked.text,
+        answer=repr(marked.entities),
+        labels=tuple(entity.label for entity in marked.entities),
+        remark="an entity begins or ends within a word" if cut else None,
+    )
+
+
+FORMAT = Format(
+    name="token_classification",
+    claims=lambda row: "tags" in row or "tokens" in row or "entities" in row,
+    check=check,
+    facts=facts,
+)

@@ -1,0 +1,134 @@
+"""The formats of encoders' methods: what is refused, with which reason, and what is known of a file."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.formats import Judge, Verdict, classification, question_answering, token_classification
+
+
+def judged(*rows: dict[str, Any]) -> Verdict:
+    judge = Judge()
+    judge.feed(b"\n".join(json.dumps(row).encode() for row in rows))
+    return judge.finish()
+
+
+def labelled(text: str, label: str) -> dict[str, str]:
+    return {"text": text, "label": label}
+
+
+def tagged(*pairs: tuple[str, str]) -> dict[str, list[str]]:
+    return {"tokens": [token for token, _ in pairs], "tags": [tag for _, tag in pairs]}
+
+
+def marked(text: str, *entities: tuple[int, int, str]) -> dict[str, Any]:
+    spans = [{"start": start, "end": end, "label": label} for start, end, label in entities]
+    return {"text": text, "entities": spans}
+
+
+def question(context: str, *answers: tuple[str, int]) -> dict[str, Any]:
+    texts, starts = [text for text, _ in answers], [start for _, start in answers]
+    return {
+        "context": context,
+        "question": "Where?",
+        "answers": {"text": texts, "answer_start": starts},
+    }
+
+
+GOOD = [
+    ("classification", labelled("a text", "good")),
+    ("classification", {"text": "a text", "labels": []}),
+    ("classification", {"text": "a text", "labels": ["good", "long"], "id": 7}),
+    ("token_classification", tagged(("New", "B-place"), ("York", "I-place"), (".", "O"))),
+    ("token_classification", marked("in New York", (3, 11, "place"))),
+    ("token_classification", marked("nothing in here")),
+    ("question_answering", question("In Rome.", ("Rome", 3))),
+    ("question_answering", question("Nobody knows.")),
+    ("embedding", {"anchor": "a", "positive": "b"}),
+    ("embedding", {"anchor": "a", "positive": "b", "negative": "c"}),
+]
+
+BAD = [
+    (labelled("", "good"), "text is empty"),
+    ({"text": "a"}, "has no label"),
+    ({"text": "a", "label": "x", "labels": ["x"]}, "has both label and labels"),
+    ({"text": "a", "label": 3}, "label is a number"),
+    (labelled("a", " good"), "spaces around it"),
+    ({"text": "a", "labels": ["x", "x"]}, 'the label "x" is there twice'),
+    ({"text": "a", "label": "x", "lable": "y"}, 'contains an extra "lable"'),
+    (tagged(("Rome", "place")), 'tag 1 is "place"'),
+    ({"tokens": ["a", "b"], "tags": ["O"]}, "has 2 tokens but 1 tags"),
+    ({"tokens": [], "tags": []}, "tokens is an empty list"),
+    ({"tokens": ["a", ""], "tags": ["O", "O"]}, "token 2 is empty"),
+    (marked("New York", (0, 8, "a"), (4, 8, "b")), "the entities [0, 8) and [4, 8) overlap"),
+    (marked("Rome", (0, 5, "a")), "[0, 5) is not in the text of 4 characters"),
+    (marked("Rome", (2, 2, "a")), "[2, 2) is not in the text"),
+    (question("In Rome.", ("Paris", 3)), 'the answer "Paris" is not in the context'),
+    (question("In Rome.", ("Rome", 2)), 'the answer "Rome" is not at character 2. It is at 3.'),
+    ({"context": "a", "question": "b"}, "is missing key 'answers'"),
+    ({"anchor": "a"}, "is missing key 'positive'"),
+    ({"anchor": "a", "positive": " "}, "positive is empty"),
+]
+
+
+@pytest.mark.parametrize(("name", "row"), GOOD)
+def test_good_rows_are_taken(name: str, row: dict[str, Any]) -> None:
+    verdict = judged(row)
+    assert (verdict.format, verdict.details()) == (name, None)
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD)
+def test_bad_rows_are_refused_with_their_line(row: dict[str, Any], reason: str) -> None:
+    verdict = judged(row)
+    assert reason in (verdict.details() or "")
+    assert verdict.faults[0].line == 1
+
+
+def test_one_file_is_of_one_format_and_one_shape() -> None:
+    mixed = judged(labelled("a", "x"), {"anchor": "a", "positive": "b"})
+    assert "Example 2 is in the embedding format" in (mixed.details() or "")
+    shapes = judged(labelled("a", "x"), {"text": "b", "labels": ["x"]})
+    assert "Example 2 has 'labels', those before it have 'label'" in (shapes.details() or "")
+
+
+def test_a_summary_counts_labels_duplicates_and_contradictions() -> None:
+    rows = [labelled("a", "x"), labelled("b", "y"), labelled("a", "x"), labelled("b", "x")]
+    summary = judged(*rows).summary
+    assert summary is not None
+    assert summary.labels == {"x": 3, "y": 1}
+    assert summary.first_lines == {"x": 1, "y": 2}
+    assert (summary.duplicates, summary.conflicts) == (1, 1)
+    assert summary.notes[0] == (
+        "1 example(s) are there more than once, first in line 3 (as in line 1)."
+    )
+    assert "contradict another, first in line 4 (as in line 2)" in summary.notes[1]
+
+
+def test_imbalance_and_cut_words_are_noted_and_not_refused() -> None:
+    often = [labelled(f"text {number}", "often") for number in range(20)]
+    verdict = judged(*often, labelled("text", "seldom"))
+    assert verdict.details() is None
+    assert verdict.summary is not None
+    assert '"often" is there 20 times, "seldom" 1 times' in verdict.summary.notes[0]
+    cut = judged(marked("Yorkshire", (0, 4, "place"))).summary
+    assert cut is not None
+    assert "an entity begins or ends within a word, first in line 1" in cut.notes[0]
+
+
+def test_tags_become_the_entities_that_seqeval_would_find() -> None:
+    row = tagged(("a", "B-x"), ("b", "I-x"), ("c", "B-x"), ("d", "I-y"), ("e", "O"), ("f", "I-y"))
+    entities = token_classification.example(row).entities
+    assert [(e.start, e.end, e.label) for e in entities] == [
+        (0, 3, "x"),
+        (4, 5, "x"),
+        (6, 7, "y"),
+        (10, 11, "y"),
+    ]
+
+
+def test_examples_are_read_as_they_were_written() -> None:
+    one = classification.example(labelled("a", "x"))
+    assert (one.labels, one.many) == (("x",), False)
+    answers = question_answering.example(question("In Rome.", ("Rome", 3))).answers
+    assert [(span.start, span.text) for span in answers] == [(3, "Rome")]
