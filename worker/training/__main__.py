@@ -6,29 +6,16 @@ Ends with a code of `rundir.Exit`; any other code is a crash, with its traceback
 import sys
 from pathlib import Path
 
-from app.logs import configure, get
+from app.logs import configure
 from worker.rundir import RunFolder
-from worker.training.assembly import assemble
-from worker.training.environment import Stop, make_deterministic, settle_in
-from worker.training.faults import explain
+from worker.training.attempt import attempt
+from worker.training.environment import settle_in
 
 
 def main(run_folder: Path) -> int:
-    folder = RunFolder(run_folder)
-    stop = Stop(folder)
-    settle_in()
     configure("info", "training")
-    spec = folder.read_spec()
-    make_deterministic(spec.threads)
-    try:
-        return assemble(folder, spec, stop).run()
-    except Exception as error:
-        fault = explain(error)
-        if fault is None:
-            raise
-        get(__name__).error("training.failed", code=fault.record.code, exc_info=error)
-        folder.append(fault.record)
-        return fault.exit_code
+    settle_in()
+    return attempt(RunFolder(run_folder))
 
 
 if __name__ == "__main__":

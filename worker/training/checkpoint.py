@@ -32,6 +32,8 @@ from worker.rundir import (
     write_manifest,
 )
 
+log = get(__name__)
+
 STATE = "state.json"
 OPTIMIZER = "optimizer.safetensors"
 
@@ -67,7 +69,7 @@ class Checkpoints:
         for step in self.folder.steps():
             place = self.folder.checkpoint(step)
             if not _is_whole(place):
-                get(__name__).warning("checkpoint.damaged", step=step)
+                log.warning("checkpoint.damaged", step=step)
                 continue
             self._take_up(place)
             return step
@@ -81,7 +83,7 @@ class Checkpoints:
         if torch.cuda.is_available() and "cuda" in state["random"]:
             torch.cuda.set_rng_state(_from_text(state["random"]["cuda"]))
         if state["environment"] != self.fingerprint:
-            get(__name__).warning(
+            log.warning(
                 "checkpoint.other_environment", was=state["environment"], now=self.fingerprint
             )
 
