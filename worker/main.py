@@ -50,8 +50,7 @@ def _keep_our_logging(**_: object) -> None:
 def _configure(conf: Any, options: dict[str, Any], **_: object) -> None:
     settings = Settings()
     logs.configure(settings.log_level, "-".join(options.get("queues") or ["worker"]))
-    _, redis_url = _urls(settings)
-    conf.broker_url = broker_url(redis_url)
+    conf.broker_url = broker_url(_urls(settings)[1])
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
@@ -84,6 +83,9 @@ class Rounds(bootsteps.StartStopStep):  # type: ignore[misc]
     def stop(self, worker: Any) -> None:
         for each in self._rounds:
             each.join()
+
+
+celery.steps["worker"].add(Rounds)
 
 
 class Round(threading.Thread):

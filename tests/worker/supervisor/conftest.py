@@ -9,7 +9,7 @@ from app.catalog import Catalog
 from app.db.session import SessionMaker
 from app.settings import Settings
 from app.storage import BlobStore
-from tests.worker.supervisor.shop import FAKE_TRAINING, Shop
+from tests.worker.supervisor.shop import FAKE_TRAINING, Workshop
 from worker.supervisor.attempt import Machine
 from worker.supervisor.runner import Supervisor
 
@@ -30,8 +30,13 @@ def machine(
 
 
 @pytest.fixture
-def shop(machine: Machine) -> Shop:
-    return Shop(machine, Supervisor(machine))
+def shop(machine: Machine) -> Workshop:
+    return Workshop(
+        sessions=machine.sessions,
+        store=machine.store,
+        machine=machine,
+        supervisor=Supervisor(machine),
+    )
 
 
 @pytest.fixture

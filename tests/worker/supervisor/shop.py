@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from app.db.models import Job
-from app.db.session import transaction
+from app.db.session import SessionMaker, transaction
+from app.storage import BlobStore
 from tests.rows import make_file, make_job, make_project
 from worker.supervisor.attempt import Machine
 from worker.supervisor.runner import Supervisor
@@ -17,21 +18,31 @@ EXAMPLES = 12
 TEXT = b'{"messages": []}\n' * EXAMPLES
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Shop:
-    machine: Machine
-    supervisor: Supervisor
+    """Takes orders, and tells how they stand."""
+
+    sessions: SessionMaker
+    store: BlobStore
 
     def order(self, **plan: Any) -> str:
         """A queued job whose training goes by `plan`; its id."""
-        with transaction(self.machine.sessions) as session:
+        with transaction(self.sessions) as session:
             project = make_project(session)
             digest = hashlib.sha256(TEXT).hexdigest()
             file = make_file(session, project, sha256=digest, bytes=len(TEXT))
-            self.machine.store.put(file.storage_key, TEXT)
+            self.store.put(file.storage_key, TEXT)
             job = make_job(session, project, training_file_id=file.id, hyperparameters=plan)
             return job.id
 
     def job(self, job_id: str) -> Job:
-        with transaction(self.machine.sessions) as session:
+        with transaction(self.sessions) as session:
             return session.get_one(Job, job_id)
+
+
+@dataclass(kw_only=True)
+class Workshop(Shop):
+    """A shop with a trainer in it."""
+
+    machine: Machine
+    supervisor: Supervisor

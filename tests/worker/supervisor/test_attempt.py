@@ -22,7 +22,7 @@ from app.db.session import transaction
 from app.services import lifecycle
 from app.storage import inside
 from tests.worker.supervisor.fake_training import final_weights
-from tests.worker.supervisor.shop import Shop
+from tests.worker.supervisor.shop import Workshop
 
 Background = Callable[[Callable[[], object]], threading.Thread]
 
@@ -33,16 +33,16 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def texts(shop: Shop, job_id: str) -> list[str]:
-    with transaction(shop.machine.sessions) as session:
+def texts(shop: Workshop, job_id: str) -> list[str]:
+    with transaction(shop.sessions) as session:
         rows = session.scalars(
             select(JobEvent.message).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)
         )
         return list(rows)
 
 
-def outcomes(shop: Shop, job_id: str) -> list[tuple[str | None, int | None]]:
-    with transaction(shop.machine.sessions) as session:
+def outcomes(shop: Workshop, job_id: str) -> list[tuple[str | None, int | None]]:
+    with transaction(shop.sessions) as session:
         rows = session.execute(
             select(JobAttempt.outcome, JobAttempt.exit_code)
             .where(JobAttempt.job_id == job_id)
@@ -51,22 +51,22 @@ def outcomes(shop: Shop, job_id: str) -> list[tuple[str | None, int | None]]:
         return [(row.outcome, row.exit_code) for row in rows]
 
 
-def weights(shop: Shop, job_id: str) -> bytes:
+def weights(shop: Workshop, job_id: str) -> bytes:
     """The adapter that the job's model is served from."""
-    with transaction(shop.machine.sessions) as session:
+    with transaction(shop.sessions) as session:
         name = session.get_one(Job, job_id).tuned_model
         prefix = session.get_one(TunedModel, name).storage_prefix
-    return shop.machine.store.get(inside(prefix, "adapter_model.safetensors"))
+    return shop.store.get(inside(prefix, "adapter_model.safetensors"))
 
 
-def at_once(shop: Shop, job_id: str) -> None:
+def at_once(shop: Workshop, job_id: str) -> None:
     """Spare the test the delay that a crash costs."""
-    with transaction(shop.machine.sessions) as session:
+    with transaction(shop.sessions) as session:
         session.execute(update(Job).where(Job.id == job_id).values(run_after=Job.created_at))
 
 
-def has_steps(shop: Shop, job_id: str) -> bool:
-    with transaction(shop.machine.sessions) as session:
+def has_steps(shop: Workshop, job_id: str) -> bool:
+    with transaction(shop.sessions) as session:
         return (
             session.scalars(select(JobMetric.step).where(JobMetric.job_id == job_id)).first()
             is not None
@@ -74,7 +74,7 @@ def has_steps(shop: Shop, job_id: str) -> bool:
 
 
 class TestSuccess:
-    def test_a_job_becomes_a_model(self, shop: Shop) -> None:
+    def test_a_job_becomes_a_model(self, shop: Workshop) -> None:
         job_id = shop.order(steps=6, every=2)
         assert shop.supervisor.run_next()
         job = shop.job(job_id)
@@ -85,7 +85,7 @@ class TestSuccess:
         assert weights(shop, job_id) == final_weights(7, 6)
         assert outcomes(shop, job_id) == [("done", 0)]
 
-    def test_its_story_is_told_in_order(self, shop: Shop) -> None:
+    def test_its_story_is_told_in_order(self, shop: Workshop) -> None:
         job_id = shop.order(steps=4, every=2)
         shop.supervisor.run_next()
         told = texts(shop, job_id)
@@ -100,10 +100,10 @@ class TestSuccess:
         assert len(created) == 1
         assert told.index("Step 2/4: training loss=2.00") < told.index(created[0])
 
-    def test_its_checkpoints_are_models_and_the_last_is_the_model(self, shop: Shop) -> None:
+    def test_its_checkpoints_are_models_and_the_last_is_the_model(self, shop: Workshop) -> None:
         job_id = shop.order(steps=6, every=2)
         shop.supervisor.run_next()
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             rows = session.scalars(
                 select(Checkpoint)
                 .where(Checkpoint.job_id == job_id, Checkpoint.kind == "user")
@@ -114,12 +114,12 @@ class TestSuccess:
         assert rows[-1].model_name == shop.job(job_id).tuned_model
         assert models == {row.model_name: row.step if row.step < 6 else None for row in rows}
 
-    def test_its_results_are_a_csv_file(self, shop: Shop) -> None:
+    def test_its_results_are_a_csv_file(self, shop: Workshop) -> None:
         job_id = shop.order(steps=3, every=3)
         shop.supervisor.run_next()
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             file = session.get_one(File, shop.job(job_id).result_file_id)
-        content = shop.machine.store.get(file.storage_key)
+        content = shop.store.get(file.storage_key)
         assert (file.purpose, file.filename, file.bytes) == (
             "fine-tune-results",
             "step_metrics.csv",
@@ -129,20 +129,20 @@ class TestSuccess:
         assert header == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
         assert first == "1,4.0,0.5,,"
 
-    def test_one_usage_row_and_no_folder_and_no_lease_are_left(self, shop: Shop) -> None:
+    def test_one_usage_row_and_no_folder_and_no_lease_are_left(self, shop: Workshop) -> None:
         job_id = shop.order()
         shop.supervisor.run_next()
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             assert session.get_one(Usage, job_id).trained_tokens == 120
             assert session.get(JobLease, job_id) is None
         assert list((shop.machine.settings.home / "runs").iterdir()) == []
 
-    def test_nothing_queued_is_nothing_done(self, shop: Shop) -> None:
+    def test_nothing_queued_is_nothing_done(self, shop: Workshop) -> None:
         assert not shop.supervisor.run_next()
 
 
 class TestFailure:
-    def test_what_the_user_can_mend_fails_at_once(self, shop: Shop) -> None:
+    def test_what_the_user_can_mend_fails_at_once(self, shop: Workshop) -> None:
         job_id = shop.order(ending="user_error", at=3)
         shop.supervisor.run_next()
         job = shop.job(job_id)
@@ -155,33 +155,33 @@ class TestFailure:
         assert outcomes(shop, job_id) == [("failed", 10)]
         assert texts(shop, job_id)[-1] == "Bad."
 
-    def test_a_loss_that_is_no_number_fails_at_once(self, shop: Shop) -> None:
+    def test_a_loss_that_is_no_number_fails_at_once(self, shop: Workshop) -> None:
         job_id = shop.order(ending="loss_not_finite", at=2)
         shop.supervisor.run_next()
         job = shop.job(job_id)
         assert (job.state, job.error_code) == ("failed", "loss_not_finite")
 
-    def test_a_deleted_file_fails_the_job(self, shop: Shop) -> None:
+    def test_a_deleted_file_fails_the_job(self, shop: Workshop) -> None:
         job_id = shop.order()
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             file = session.get_one(File, shop.job(job_id).training_file_id)
-        shop.machine.store.delete(file.storage_key)
+        shop.store.delete(file.storage_key)
         shop.supervisor.run_next()
         job = shop.job(job_id)
         assert (job.state, job.error_code) == ("failed", "invalid_training_file")
         assert job.error_message is not None
         assert "was deleted" in job.error_message
 
-    def test_a_damaged_file_is_not_trained_on(self, shop: Shop) -> None:
+    def test_a_damaged_file_is_not_trained_on(self, shop: Workshop) -> None:
         job_id = shop.order()
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             file = session.get_one(File, shop.job(job_id).training_file_id)
-        shop.machine.store.put(file.storage_key, b"other bytes")
+        shop.store.put(file.storage_key, b"other bytes")
         shop.supervisor.run_next()
         assert shop.job(job_id).state == "queued"
         assert outcomes(shop, job_id) == [("crashed", None)]
 
-    def test_three_crashes_without_a_new_checkpoint_are_the_end(self, shop: Shop) -> None:
+    def test_three_crashes_without_a_new_checkpoint_are_the_end(self, shop: Workshop) -> None:
         job_id = shop.order(ending="crash", at=1)
         for _ in range(3):
             at_once(shop, job_id)
@@ -190,18 +190,18 @@ class TestFailure:
         assert (job.state, job.error_code) == ("failed", "worker_crashed_repeatedly")
         assert outcomes(shop, job_id) == [("crashed", 3), ("crashed", 3), ("failed", 3)]
 
-    def test_a_crashed_job_waits_before_it_is_tried_again(self, shop: Shop) -> None:
+    def test_a_crashed_job_waits_before_it_is_tried_again(self, shop: Workshop) -> None:
         job_id = shop.order(ending="crash", at=1)
         shop.supervisor.run_next()
         assert shop.job(job_id).state == "queued"
         assert not shop.supervisor.run_next()
 
-    def test_what_a_crashed_training_printed_is_kept(self, shop: Shop) -> None:
+    def test_what_a_crashed_training_printed_is_kept(self, shop: Workshop) -> None:
         job_id = shop.order(ending="crash", at=1)
         shop.supervisor.run_next()
         assert (shop.machine.settings.home / "failures" / f"{job_id}-e1.log").exists()
 
-    def test_a_full_disk_has_a_name(self, shop: Shop) -> None:
+    def test_a_full_disk_has_a_name(self, shop: Workshop) -> None:
         job_id = shop.order(ending="disk_full", at=1)
         for _ in range(3):
             at_once(shop, job_id)
@@ -211,7 +211,7 @@ class TestFailure:
 
 class TestContinuing:
     @pytest.mark.parametrize("at", [1, 3, 4, 6])
-    def test_a_killed_training_ends_with_the_same_bits(self, shop: Shop, at: int) -> None:
+    def test_a_killed_training_ends_with_the_same_bits(self, shop: Workshop, at: int) -> None:
         job_id = shop.order(steps=6, every=2, ending="killed", at=at, until=1)
         shop.supervisor.run_next()
         assert outcomes(shop, job_id) == [("crashed", -9)]
@@ -219,29 +219,29 @@ class TestContinuing:
         shop.supervisor.run_next()
         assert shop.job(job_id).state == "succeeded"
         assert weights(shop, job_id) == final_weights(7, 6)
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             steps = select(JobMetric.step).where(JobMetric.job_id == job_id)
             assert sorted(session.scalars(steps)) == [1, 2, 3, 4, 5, 6]
 
-    def test_a_damaged_checkpoint_gives_way_to_the_one_before(self, shop: Shop) -> None:
+    def test_a_damaged_checkpoint_gives_way_to_the_one_before(self, shop: Workshop) -> None:
         job_id = shop.order(steps=6, every=2, ending="killed", at=5, until=1)
         shop.supervisor.run_next()
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             newest = select(Checkpoint.storage_prefix).order_by(Checkpoint.step.desc()).limit(1)
             prefix = session.scalars(newest).one()
-        shop.machine.store.put(inside(prefix, "state.bin"), b"flipped")
+        shop.store.put(inside(prefix, "state.bin"), b"flipped")
         at_once(shop, job_id)
         shop.supervisor.run_next()
         assert weights(shop, job_id) == final_weights(7, 6)
 
-    def test_out_of_memory_halves_the_examples_at_a_time(self, shop: Shop) -> None:
+    def test_out_of_memory_halves_the_examples_at_a_time(self, shop: Workshop) -> None:
         job_id = shop.order(steps=4, ending="out_of_device_memory", at=1, until=1)
         shop.supervisor.run_next()
         assert (shop.job(job_id).state, shop.job(job_id).micro_batch) == ("queued", 2)
         shop.supervisor.run_next()
         assert shop.job(job_id).state == "succeeded"
 
-    def test_out_of_memory_with_one_example_is_the_end(self, shop: Shop) -> None:
+    def test_out_of_memory_with_one_example_is_the_end(self, shop: Workshop) -> None:
         job_id = shop.order(ending="out_of_device_memory", at=1)
         while shop.supervisor.run_next():
             pass
@@ -252,7 +252,7 @@ class TestContinuing:
 
 class TestStopping:
     def test_a_drained_worker_gives_the_job_back_and_loses_nothing(
-        self, shop: Shop, background: Background
+        self, shop: Workshop, background: Background
     ) -> None:
         job_id = shop.order(steps=8, every=100, ending="waits", at=3, until=1)
         thread = background(shop.supervisor.run_next)
@@ -267,33 +267,35 @@ class TestStopping:
         assert weights(shop, job_id) == final_weights(7, 8)
         assert any(line.startswith("Step 8/8") for line in texts(shop, job_id))
 
-    def test_a_worker_that_is_to_stop_takes_nothing(self, shop: Shop) -> None:
+    def test_a_worker_that_is_to_stop_takes_nothing(self, shop: Workshop) -> None:
         shop.order()
         shop.machine.stopping.set()
         assert not shop.supervisor.run_next()
 
-    def test_a_paused_job_continues_from_its_step(self, shop: Shop, background: Background) -> None:
+    def test_a_paused_job_continues_from_its_step(
+        self, shop: Workshop, background: Background
+    ) -> None:
         job_id = shop.order(steps=8, every=100, ending="waits", at=3, until=1)
         thread = background(shop.supervisor.run_next)
         wait_for(lambda: has_steps(shop, job_id))
         project_id = shop.job(job_id).project_id
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             assert lifecycle.pause(session, project_id, job_id).state == "pausing"
         thread.join()
         assert shop.job(job_id).state == "paused"
         assert not shop.supervisor.run_next()
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             lifecycle.resume(session, project_id, job_id)
         shop.supervisor.run_next()
         assert weights(shop, job_id) == final_weights(7, 8)
 
     def test_a_cancelled_job_frees_the_machine_though_training_is_deaf(
-        self, shop: Shop, background: Background
+        self, shop: Workshop, background: Background
     ) -> None:
         job_id = shop.order(steps=8, every=2, ending="deaf", at=5)
         thread = background(shop.supervisor.run_next)
         wait_for(lambda: has_steps(shop, job_id))
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             lifecycle.cancel(session, shop.job(job_id).project_id, job_id)
         thread.join()
         assert shop.job(job_id).state == "cancelled"
@@ -302,12 +304,12 @@ class TestStopping:
         assert list((shop.machine.settings.home / "runs").iterdir()) == []
 
     def test_a_fenced_attempt_leaves_the_job_to_the_other(
-        self, shop: Shop, background: Background
+        self, shop: Workshop, background: Background
     ) -> None:
         job_id = shop.order(ending="waits", at=5)
         thread = background(shop.supervisor.run_next)
         wait_for(lambda: has_steps(shop, job_id))
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             session.execute(update(Job).where(Job.id == job_id).values(epoch=Job.epoch + 1))
         thread.join()
         assert shop.job(job_id).state == "running"
@@ -315,9 +317,9 @@ class TestStopping:
 
 
 class TestOrphans:
-    def test_folders_of_attempts_that_are_over_are_removed(self, shop: Shop) -> None:
+    def test_folders_of_attempts_that_are_over_are_removed(self, shop: Workshop) -> None:
         job_id = shop.order()
-        with transaction(shop.machine.sessions) as session:
+        with transaction(shop.sessions) as session:
             session.execute(update(Job).values(state="running", epoch=2))
         runs = shop.machine.settings.home / "runs"
         for name in (f"{job_id}-e1", f"{job_id}-e2", "ftjob-unknown-e1", "something else"):
@@ -327,7 +329,7 @@ class TestOrphans:
 
 
 def test_the_training_process_gets_no_credentials(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("DATABASE_URL", "REDIS_URL", "S3_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "secret")

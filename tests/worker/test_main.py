@@ -1,0 +1,149 @@
+"""The worker processes as operators start them: Celery's own program, a broker, and no broker."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.db.session import SessionMaker, transaction
+from app.queue import Bells
+from app.services import lifecycle, outbox
+from app.settings import Settings
+from app.storage import BlobStore
+from tests.rows import make_job
+from tests.worker.supervisor.shop import FAKE_TRAINING, Shop
+
+ROOT = Path(__file__).resolve().parents[2]
+# So long that work which starts within a test was not found by polling.
+NEVER = 3600.0
+# Nothing listens there.
+DEAD_BROKER = "redis://127.0.0.1:1/0"
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path, settings: Settings) -> Iterator[Start]:
+    """Starts a worker process for a queue; it ends with the test."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def worker(queue: str, **changes: str | float) -> "subprocess.Popen[bytes]":
+        values = {
+            "LUTHIER_HOME": settings.home,
+            "DATABASE_URL": settings.database_url,
+            "REDIS_URL": settings.redis_url,
+            "TRAINING_COMMAND": shlex.join(FAKE_TRAINING),
+            "HEARTBEAT_SECONDS": 0.2,
+        }
+        environment = {name: str(value) for name, value in (values | changes).items()}
+        command = [sys.executable, "-m", "celery", "-A", "worker.main", "worker", "-P", "threads"]
+        flags = ["-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+        with (tmp_path / f"{queue}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, *flags, "-Q", queue, "-n", f"{queue}@{tmp_path.name}"],
+                cwd=ROOT,
+                env=os.environ | environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        processes.append(process)
+        return process
+
+    yield worker
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def shop(sessions: SessionMaker, store: BlobStore) -> Shop:
+    return Shop(sessions=sessions, store=store)
+
+
+def wait_until(shop: Shop, job_id: str, state: str) -> None:
+    """Returns when the job is in a state; the test's own time limit ends a wait in vain."""
+    while shop.job(job_id).state != state:
+        time.sleep(0.05)
+
+
+def wait_until_ready(log: Path) -> None:
+    while b" ready." not in log.read_bytes():
+        time.sleep(0.05)
+
+
+def test_a_bell_runs_the_job(start: Start, shop: Shop, settings: Settings, tmp_path: Path) -> None:
+    start("train", POLL_SECONDS=NEVER)
+    wait_until_ready(tmp_path / "train.log")
+    job_id = shop.order()
+    assert settings.redis_url is not None
+    assert Bells(settings.redis_url).ring("train", job_id)
+    wait_until(shop, job_id, "succeeded")
+
+
+def test_without_a_broker_the_job_runs_all_the_same(start: Start, shop: Shop) -> None:
+    start("train", POLL_SECONDS=0.2, REDIS_URL=DEAD_BROKER)
+    job_id = shop.order()
+    wait_until(shop, job_id, "succeeded")
+
+
+def test_a_bell_validates_a_new_job(
+    start: Start, sessions: SessionMaker, shop: Shop, settings: Settings, tmp_path: Path
+) -> None:
+    start("io", POLL_SECONDS=NEVER)
+    wait_until_ready(tmp_path / "io.log")
+    assert settings.redis_url is not None
+    outbox.ring_on_commit(sessions, Bells(settings.redis_url).ring)
+    with transaction(sessions) as session:
+        job = make_job(session, state="validating_files")
+        lifecycle.created(session, job)
+    wait_until(shop, job.id, "queued")
+
+
+def test_without_a_broker_a_new_job_is_validated_all_the_same(
+    start: Start, sessions: SessionMaker, shop: Shop
+) -> None:
+    start("io", POLL_SECONDS=0.2, REDIS_URL=DEAD_BROKER)
+    with transaction(sessions) as session:
+        job = make_job(session, state="validating_files")
+        lifecycle.created(session, job)
+    wait_until(shop, job.id, "queued")
+
+
+@pytest.mark.parametrize("broker", ["alive", "dead"])
+def test_a_worker_that_is_told_to_end_gives_its_job_back(
+    start: Start, shop: Shop, settings: Settings, broker: str
+) -> None:
+    redis_url = settings.redis_url if broker == "alive" else DEAD_BROKER
+    worker = start("train", POLL_SECONDS=0.2, REDIS_URL=redis_url)
+    job_id = shop.order(steps=8, every=100, ending="waits", at=3, until=1)
+    wait_until(shop, job_id, "running")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    job = shop.job(job_id)
+    assert (job.state, job.no_progress_attempts) == ("queued", 0)
+    start("train", POLL_SECONDS=0.2)
+    wait_until(shop, job_id, "succeeded")
+
+
+def test_a_killed_worker_takes_its_training_with_it_and_another_goes_on(
+    start: Start, shop: Shop, tmp_path: Path
+) -> None:
+    worker = start("train", POLL_SECONDS=0.2, LEASE_SECONDS=1)
+    job_id = shop.order(steps=8, every=2, ending="waits", at=5, until=1)
+    wait_until(shop, job_id, "running")
+    worker.kill()
+    start("io", POLL_SECONDS=0.2, LEASE_SECONDS=1)
+    start("train", POLL_SECONDS=0.2, LEASE_SECONDS=1)
+    wait_until(shop, job_id, "succeeded")
+    assert shop.job(job_id).epoch == 2
+
+
+def test_without_a_database_url_it_says_what_to_do(start: Start, tmp_path: Path) -> None:
+    assert start("train", DATABASE_URL="").wait() != 0
+    assert "Set DATABASE_URL" in (tmp_path / "train.log").read_text()
