@@ -62,6 +62,17 @@ def transaction(maker: SessionMaker) -> Iterator[Session]:
         raise DatabaseUnavailable(str(error).partition("\n")[0]) from error
 
 
+@contextmanager
+def once(database_url: str) -> Iterator[Session]:
+    """One transaction on a connection of its own, for commands. Raises DatabaseUnavailable."""
+    engine = connect(database_url, pool_size=1)
+    try:
+        with transaction(session_maker(engine)) as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
 def persistently(
     maker: SessionMaker, work: Callable[[Session], T], *, give_up: Callable[[], bool]
 ) -> T:

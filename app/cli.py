@@ -1,0 +1,174 @@
+"""`luthier`: the commands of whoever runs the service."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+
+from app.catalog import Catalog, CatalogError
+from app.db.migrate import upgrade
+from app.db.session import DatabaseUnavailable, once
+from app.formats import Judge
+from app.services import keys, models
+from app.settings import Settings
+from app.stack import demo, doctor
+from app.stack.database import database
+from app.stack.embedded import EmbeddedUnavailable
+from app.stack.home import AlreadyRunning, HomeUnusable
+from app.stack.keeper import CannotStart, Stopped
+from app.stack.up import PortTaken, up
+
+READ_BYTES = 2**20
+# What can be wrong with the machine or the operator's choices; each carries a sentence.
+TROUBLES = (
+    AlreadyRunning,
+    CannotStart,
+    CatalogError,
+    DatabaseUnavailable,
+    demo.DemoFailed,
+    EmbeddedUnavailable,
+    HomeUnusable,
+    PortTaken,
+)
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
+)
+keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
+data_app = typer.Typer(no_args_is_help=True, help="Training files.")
+app.add_typer(keys_app, name="keys")
+app.add_typer(data_app, name="data")
+
+
+def main() -> None:
+    """The entry point: troubles end in a sentence and exit code 1, a Ctrl-C in code 130."""
+    try:
+        app()
+    except TROUBLES as error:
+        say_trouble(str(error))
+        raise SystemExit(1) from error
+    except ValidationError as error:
+        say_trouble(doctor.explain(error))
+        raise SystemExit(1) from error
+    except (Stopped, KeyboardInterrupt):
+        raise SystemExit(130) from None
+
+
+@app.command("up")
+def up_command(
+    show: Annotated[
+        bool, typer.Option("--demo", help="Fine-tune the example and ask both models.")
+    ] = False,
+) -> None:
+    """Start everything and keep it running until Ctrl-C."""
+    up(Settings(), demo=show, say=say)
+
+
+@app.command("demo")
+def demo_command() -> None:
+    """Fine-tune the example on a running Luthier, and ask the base model and the tuned one."""
+    demo.run(Settings(), Console())
+
+
+@app.command("api")
+def api_command() -> None:
+    """Run the API alone; DATABASE_URL, REDIS_URL and ENGINE_URL say where the rest is."""
+    settings = Settings()
+    uvicorn.run(
+        "app.main:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        # The app's own logging stays: one JSON object a line, no query strings.
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # The client's address is for the log; a header that anybody can send is no address.
+        proxy_headers=False,
+        limit_concurrency=1000,
+        backlog=2048,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=20,
+    )
+
+
+@app.command("migrate")
+def migrate_command() -> None:
+    """Bring the database to the newest schema."""
+    with database(Settings()) as url:
+        upgrade(url)
+    say("The database is at the newest schema.")
+
+
+@keys_app.command("create")
+def create_key(
+    name: Annotated[str, typer.Option(help="What the key is for; shown, never used.")] = "unnamed",
+) -> None:
+    """Make an API key and show it, once."""
+    settings = Settings()
+    with database(settings) as url, once(url) as session:
+        project = keys.ensure_default_project(session, settings.organization)
+        _, secret = keys.create(session, project.id, name)
+    say(secret)
+
+
+@app.command("models")
+def models_command() -> None:
+    """The catalogue's base models, then what has been tuned."""
+    settings = Settings()
+    catalog = Catalog.load(settings.models_file)
+    for base in catalog:
+        also = f"  (also {', '.join(base.aliases)})" if base.aliases else ""
+        say(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{also}")
+    with database(settings) as url, once(url) as session:
+        project = keys.ensure_default_project(session, settings.organization)
+        for model in models.list_(session, catalog, project.id):
+            if model.tuned:
+                say(f"{model.name}  of {model.created_at:%Y-%m-%d %H:%M} UTC")
+
+
+@app.command("doctor")
+def doctor_command() -> None:
+    """Say what is wrong on this machine, and what to do about it."""
+    findings = list(doctor.examine())
+    for finding in findings:
+        say(f"{'ok  ' if finding.ok else 'BAD '} {finding.part}: {finding.sentence}")
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@data_app.command("check")
+def check_data(file: Annotated[Path, typer.Argument(help="A JSONL file.")]) -> None:
+    """Judge a training file as an upload would."""
+    judge = Judge()
+    try:
+        with file.open("rb") as data:
+            while chunk := data.read(READ_BYTES):
+                judge.feed(chunk)
+    except OSError as error:
+        say_trouble(f"{file} cannot be read: {error.strerror}")
+        raise typer.Exit(1) from error
+    verdict = judge.finish()
+    for fault in verdict.faults:
+        say(f"line {fault.line}: {fault.reason}")
+    if verdict.fault_count:
+        say(f"{file}: {verdict.fault_count} of its lines cannot be used.")
+        raise typer.Exit(1)
+    say(f"{file}: good, {verdict.examples} examples in the {verdict.format} format.")
+
+
+def say(text: str) -> None:
+    """A line to standard output, whole: no wrapping, no colours that a pipe would keep."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def say_trouble(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    main()

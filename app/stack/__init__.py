@@ -1,0 +1,1 @@
+"""What `luthier up` runs: Postgres and Valkey from wheels, the four processes, and their keeper."""

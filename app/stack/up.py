@@ -1,0 +1,123 @@
+"""`luthier up`: everything in the order in which one thing needs another, until it is stopped."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from app.db.migrate import upgrade
+from app.db.session import once
+from app.services import keys
+from app.settings import Settings
+from app.stack import ports, programs
+from app.stack.home import Home, write_private
+from app.stack.keeper import LOOK_SECONDS, Interrupts, Keeper, Stopped
+from app.stack.postgres import postgres
+from app.stack.valkey import valkey
+
+Say = Callable[[str], None]
+
+
+class PortTaken(Exception):
+    """The port of the API is not free; the message says by whom it is held and what to do."""
+
+
+def up(settings: Settings, *, demo: bool, say: Say) -> None:
+    """Run everything until somebody asks for the end.
+
+    Raises AlreadyRunning, HomeUnusable, PortTaken, EmbeddedUnavailable or CannotStart, each with a
+    message for people; whatever was started has been ended by then.
+    """
+    interrupts = Interrupts()
+    home = Home(settings.home)
+    with home.locked():
+        for name in home.end_leftovers():
+            say(f"Ended {name}, left behind by a run that was killed.")
+        check_port(settings)
+        keeper = Keeper(interrupts, say, home.note_children)
+        try:
+            serving = start(settings, home, keeper, say)
+            if demo:
+                keeper.start(programs.demo(serving))
+            while True:
+                interrupts.check()
+                keeper.tend()
+                time.sleep(LOOK_SECONDS)
+        except Stopped:
+            say("\nStopping (Ctrl-C again to hurry) …")
+        finally:
+            keeper.stop(*programs.STOP_ORDER)
+            home.forget()
+        say("Stopped.")
+
+
+def start(settings: Settings, home: Home, keeper: Keeper, say: Say) -> Settings:
+    """Start all children and wait until requests are answered; returns the settings they run on."""
+    settings = _with_own_engine(settings)
+    # First, as it takes longest to load and needs nothing of the others.
+    keeper.start(programs.engine(settings))
+    settings = _with_servers(settings, keeper)
+    assert settings.database_url is not None
+    assert settings.redis_url is not None
+    upgrade(settings.database_url)
+    home.note_stack(programs.url(settings), settings.database_url, settings.redis_url)
+    keeper.interrupts.check()
+    first_key(settings, say)
+    for program in (programs.api(settings), programs.trainer(settings), programs.io(settings)):
+        keeper.start(program)
+    keeper.wait_ready("api", "engine")
+    say(f"Serving at {programs.url(settings)}   (logs: {shown(settings.home / 'logs')})")
+    return settings
+
+
+def check_port(settings: Settings) -> None:
+    """Raises PortTaken if the API could not listen."""
+    if ports.is_free(settings.port, settings.host):
+        return
+    who = ports.holder(settings.port) or "another program"
+    raise PortTaken(
+        f"Port {settings.port} is taken by {who}. Stop that, or choose another port: "
+        f"PORT={settings.port + 1} make up"
+    )
+
+
+def first_key(settings: Settings, say: Say) -> None:
+    """Make sure that LUTHIER_HOME/api_key holds a key that works; make one if it does not."""
+    assert settings.database_url is not None
+    path = key_file(settings)
+    known = path.read_text().strip() if path.exists() else ""
+    with once(settings.database_url) as session:
+        if known and keys.authenticate(session, known):
+            return
+        project = keys.ensure_default_project(session, settings.organization)
+        _, secret = keys.create(session, project.id, "first")
+    write_private(path, f"{secret}\n")
+    say(f"Made the first API key: {shown(path)}")
+
+
+def key_file(settings: Settings) -> Path:
+    return settings.home / "api_key"
+
+
+def shown(path: Path) -> str:
+    """A path as people write it: from the present folder, if it is below it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _with_own_engine(settings: Settings) -> Settings:
+    """The engine's URL on a free port: the wanted one if it can be had."""
+    wanted = urlsplit(settings.engine_url).port or 8100
+    return settings.model_copy(update={"engine_url": f"http://127.0.0.1:{ports.free_from(wanted)}"})
+
+
+def _with_servers(settings: Settings, keeper: Keeper) -> Settings:
+    """Start Postgres and Valkey unless the operator named others; returns the URLs to use."""
+    update: dict[str, str] = {}
+    for field, embedded in (("database_url", postgres), ("redis_url", valkey)):
+        keeper.interrupts.check()
+        if getattr(settings, field) is None:
+            program, update[field] = embedded(settings.home)
+            keeper.start(program)
+    keeper.wait_ready(*({"postgres", "valkey"} & keeper.children.keys()), seconds=60)
+    return settings.model_copy(update=update)
