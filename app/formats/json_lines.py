@@ -26,6 +26,8 @@ HINTS = {
     "UTF-8 byte order mark (BOM) is not supported": "Remove the byte order mark (U+FEFF).",
     "number is infinity when parsed as double": "Write numbers of at most 64 bits.",
 }
+# What orjson says of NaN and Infinity, and of -Infinity; Python's parser takes them.
+NOT_NUMBERS = ("unexpected character, expected a JSON value", "no digit after sign")
 
 
 def parse(line: bytes) -> Any:
@@ -125,6 +127,6 @@ def _hint(text: str, problem: str, *, standard_agrees: bool) -> str:
         return "End lines with a line feed (LF or CRLF); this file has carriage returns alone."
     if "surrogate" in problem:
         return "Write characters beyond U+FFFF as two \\u escapes, or as themselves."
-    if problem.startswith("unexpected character") and not standard_agrees:
+    if not standard_agrees and problem in NOT_NUMBERS:
         return "NaN and Infinity are no JSON: write null, or leave the key out."
     return HINTS.get(problem, WRITE_JSON)

@@ -4,47 +4,61 @@ from collections.abc import Iterator
 
 BOM = b"\xef\xbb\xbf"
 # Chunks are cut in slices of this size, so that a big chunk of tiny lines is no big list of them.
-SLICE = 2**20
+SLICE = 2**16
+
+# Number from 1, offset of the first byte, and the bytes; None in their place if they are too many.
+Line = tuple[int, int, bytes | None]
 
 
 class Lines:
-    """Pushed chunks in; lines out, each with the offset of its first byte.
+    """Pushed chunks in; the lines that are not blank out.
 
     A line ends at LF alone: `splitlines` would also end it within a string, at U+2028 or at CR.
-    A line of more than `longest` bytes comes out as None, and is not held in memory.
+    A byte order mark is taken off the first line. A line of more than `longest` bytes is not
+    held in memory.
     """
 
     def __init__(self, longest: int) -> None:
         self._longest = longest
-        self._held = bytearray()
-        self._size = 0
+        self._number = 0
         self._offset = 0
+        # The line that has not ended yet: its size, and its bytes as long as they are not too many.
+        self._size = 0
+        self._held = bytearray()
 
-    def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes | None]]:
-        """The lines that end in this chunk."""
+    def feed(self, chunk: bytes) -> Iterator[Line]:
+        """The lines that end in this chunk; take them all before the next chunk."""
         for start in range(0, len(chunk), SLICE):
-            *ended, rest = chunk[start : start + SLICE].split(b"\n")
-            for piece in ended:
-                offset = self._offset
-                yield offset, self._join(piece)
-                self._offset = offset + self._size + len(piece) + 1
-                self._size = 0
+            pieces = chunk[start : start + SLICE].split(b"\n")
+            rest = pieces.pop()
+            offset, end = self._offset, self._offset + self._size
+            for number, piece in enumerate(pieces, start=self._number + 1):
+                end += len(piece) + 1
+                # Blank lines are passed over at once: a file may hold half a billion of them.
+                if piece or self._size:
+                    line = self._joined(piece, first=not offset)
+                    if line is None or line.strip():
+                        yield number, offset, line
+                offset = end
+            self._number += len(pieces)
+            self._offset = offset
             self._hold(rest)
 
-    def finish(self) -> Iterator[tuple[int, bytes | None]]:
+    def finish(self) -> Iterator[Line]:
         """The last line, if no LF ends it."""
-        if self._size:
-            yield self._offset, self._join(b"")
+        line = self._joined(b"", first=not self._offset)
+        if line is None or line.strip():
+            yield self._number + 1, self._offset, line
 
-    def _join(self, piece: bytes) -> bytes | None:
-        if self._size + len(piece) > self._longest:
+    def _joined(self, piece: bytes, *, first: bool) -> bytes | None:
+        size, self._size = self._size + len(piece), 0
+        if size > self._longest:
             self._held.clear()
             return None
-        if not self._size:
-            return piece
-        line = bytes(self._held + piece)
-        self._held.clear()
-        return line
+        if self._held:
+            piece = bytes(self._held + piece)
+            self._held.clear()
+        return piece.removeprefix(BOM) if first else piece
 
     def _hold(self, rest: bytes) -> None:
         self._size += len(rest)

@@ -20,12 +20,10 @@ class FaultyFile(ValueError):
 def read_examples(path: Path) -> Iterator[ChatExample]:
     """The chats of a file, in its order: all that a Judge accepts, and nothing else.
 
-    Raises FaultyFile at the first example that it would not accept, or if there is none.
+    Raises FaultyFile at the first example that it would not accept, if there is none, and for a
+    file of another format.
     """
-    for row in _rows(path):
-        if isinstance(row, Fault):
-            raise FaultyFile(row.reason)
-        yield example(row)
+    return read_as(path, {"chat": example})
 
 
 def read_as(path: Path, readers: Mapping[str, Callable[[Row], T]]) -> Iterator[T]:
@@ -41,10 +39,6 @@ def read_as(path: Path, readers: Mapping[str, Callable[[Row], T]]) -> Iterator[T
         if name not in readers:
             raise FaultyFile(f"The file is in the {name} format, not {' or '.join(readers)}.")
         yield readers[name](row)
-
-
-def _rows(path: Path) -> Iterator[Row | Fault]:
-    return _pushed(path, Rows())
 
 
 def _pushed(path: Path, rows: Rows) -> Iterator[Row | Fault]:

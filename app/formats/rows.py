@@ -7,7 +7,7 @@ from app.formats.faults import Fault, Flaw
 from app.formats.foreign import recognize
 from app.formats.format import Format
 from app.formats.json_lines import audit, holds_only, parse
-from app.formats.lines import BOM, Lines
+from app.formats.lines import Line, Lines
 from app.formats.table import FORMATS, detect
 from app.formats.tally import Summary, Tally
 
@@ -39,7 +39,6 @@ class Rows:
         self._formats = formats
         self._longest = longest_line
         self._lines = Lines(longest_line)
-        self._line = 0
         self._ended = False
         self._tally = Tally()
 
@@ -59,28 +58,19 @@ class Rows:
         if not self.examples:
             yield Fault(1, 0, "The file has no examples. Write one JSON object per line.")
 
-    def _examples(self, lines: Iterator[tuple[int, bytes | None]]) -> Iterator[Row | Fault]:
-        for offset, line in lines:
+    def _examples(self, lines: Iterator[Line]) -> Iterator[Row | Fault]:
+        for number, offset, line in lines:
             if self._ended:
                 return
-            self._line += 1
-            if line is not None:
-                if not offset:
-                    line = line.removeprefix(BOM)
-                if not line.strip():
-                    continue
             self.examples += 1
             try:
-                yield self._row(line)
+                row = self._checked(line)
+                if self.format is not None and self.format.facts is not None:
+                    self._tally.add(self.format.facts(row), number)
+                yield row
             except Flaw as flaw:
-                reason = flaw.reason(self.examples, self._line)
-                yield Fault(self._line, offset, reason, flaw.code)
-
-    def _row(self, line: bytes | None) -> Row:
-        row = self._checked(line)
-        if self.format is not None and self.format.facts is not None:
-            self._tally.add(self.format.facts(row), self._line)
-        return row
+                reason = flaw.reason(self.examples, number)
+                yield Fault(number, offset, reason, flaw.code)
 
     def _checked(self, line: bytes | None) -> Row:
         if line is None:

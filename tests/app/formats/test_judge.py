@@ -1,0 +1,98 @@
+"""The judge as a stream: any bytes, any chunks, little memory, one verdict."""
+
+import json
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.formats import Judge, Verdict
+
+MIB = 2**20
+LINE = json.dumps(
+    {"messages": [{"role": "user", "content": "Hi \n é"}, {"role": "assistant", "content": "Yo"}]}
+).encode()
+
+
+def judge(chunks: list[bytes]) -> Verdict:
+    judge = Judge(max_line_bytes=200)
+    for chunk in chunks:
+        judge.feed(chunk)
+    return judge.finish()
+
+
+# Pieces of which files with every kind of trouble are made, some of it across their seams.
+PIECES = st.sampled_from(
+    [
+        LINE,
+        LINE + b"\n",
+        LINE.replace(b"user", b"bot"),
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b" ",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+        b"\x1f\x8b",
+        b"PK\x03\x04",
+        b"[",
+        b"{",
+        b"}",
+        b'"',
+        b"\\",
+        b"\\u0000",
+        b"\\ud800",
+        b"\0",
+        b"\xe2\x80\xa8",
+        b"x" * 300,
+        b'{"messages": ',
+        b'"role"',
+    ]
+)
+FILES = st.one_of(st.binary(), st.lists(st.one_of(PIECES, st.binary(max_size=4))).map(b"".join))
+
+
+@given(data=FILES, cuts=st.lists(st.integers(min_value=0, max_value=2000)))
+def test_chunks_never_change_the_verdict(data: bytes, cuts: list[int]) -> None:
+    ends = [*sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    chunks = [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    verdict = judge(chunks)
+    assert verdict == judge([data])
+    assert verdict == judge([data[i : i + 1] for i in range(len(data))])
+
+
+@given(FILES)
+def test_any_bytes_get_a_verdict(data: bytes) -> None:
+    verdict = judge([data])
+    assert (verdict.details() is None) == (verdict.fault_count == 0)
+    assert verdict.fault_count <= max(verdict.examples, 1)
+    for fault in verdict.faults:
+        before = data[: fault.offset]
+        assert before.count(b"\n") == fault.line - 1
+        assert not before or before.endswith(b"\n")
+        fault.reason.encode()
+        assert fault.reason.isprintable()
+
+
+MANY = {
+    "examples": (LINE + b"\n") * 2000,
+    "one endless line": b"x" * MIB,
+    "blank lines": b"\n" * (MIB // 4),
+    "bad lines": b"{}\n" * 1000,
+}
+
+
+@pytest.mark.parametrize("chunk", MANY.values(), ids=MANY)
+def test_a_big_file_passes_through_little_memory(chunk: bytes) -> None:
+    judge = Judge()
+    tracemalloc.start()
+    try:
+        for _ in range(6):
+            judge.feed(chunk)
+        judge.finish()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # One line may have 4 MiB; short ones are cut off 64 KiB at a time.
+    assert peak < (6 if chunk.startswith(b"x") else 2) * MIB

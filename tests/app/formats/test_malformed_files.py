@@ -1,0 +1,221 @@
+"""Every way in which a file can be no JSON Lines, by name: a sentence each, never an exception."""
+
+import gzip
+import io
+import json
+import zipfile
+from typing import Any
+
+import pytest
+
+from app.formats import Judge, Verdict
+
+GOOD: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+}
+LINE = json.dumps(GOOD).encode()
+
+
+def judge(data: bytes, **limits: int) -> Verdict:
+    judge = Judge(**limits)
+    judge.feed(data)
+    return judge.finish()
+
+
+def saying(content: str) -> bytes:
+    """A good line but for its raw JSON text in the first message."""
+    return LINE.replace(b"Hi", content.encode())
+
+
+def zipped(data: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("train.jsonl", data)
+    return archive.getvalue()
+
+
+ACCEPTED = {
+    "one example": (LINE + b"\n", 1),
+    "missing last newline": (LINE, 1),
+    "UTF-8 byte order mark": (b"\xef\xbb\xbf" + LINE + b"\n", 1),
+    "CRLF": (LINE + b"\r\n" + LINE + b"\r\n", 2),
+    "blank line in the middle": (LINE + b"\n\n  \t\r\n" + LINE + b"\n", 2),
+    "blank lines at both ends": (b"\n\n" + LINE + b"\n\n\n", 1),
+    "U+2028 inside a string": (saying("a\u2028b\u2029c\u0085d") + b"\n", 1),
+    "the same as escapes": (saying(r"a\u2028b\u2029c\u0085d") + b"\n", 1),
+    "characters beyond U+FFFF": (saying("\U0001f600") + b"\n" + saying(r"\ud83d\ude00"), 2),
+    "quotes and backslashes": (saying(r"\"role\": \"x\", \\\" \\") + b"\n", 1),
+    "an escaped text about U+0000": (saying(r"\\u0000") + b"\n", 1),
+    "spaces around everything": (b"  " + LINE.replace(b":", b" : ") + b"\t", 1),
+    "delete and other odd but legal characters": (saying("\x7f\ufeff\ufffe\u202e"), 1),
+}
+
+
+@pytest.mark.parametrize(("data", "examples"), ACCEPTED.values(), ids=ACCEPTED)
+def test_accepted(data: bytes, examples: int) -> None:
+    verdict = judge(data)
+    assert verdict.details() is None
+    assert (verdict.format, verdict.examples, verdict.fault_count) == ("chat", examples, 0)
+
+
+# What the whole file is instead. One fault, whatever else is in it.
+OTHER_FILES = {
+    "empty file": (b"", "has no examples"),
+    "only a byte order mark": (b"\xef\xbb\xbf", "has no examples"),
+    "only blank lines": (b"\n \n\t\r\n\n", "has no examples"),
+    "gzip": (gzip.compress(LINE * 100), "compressed with gzip. Unpack it"),
+    "ZIP": (zipped(LINE), "ZIP archive or an Excel workbook"),
+    "Parquet": (b"PAR1\x15\x04\x15\x1c" + bytes(100) + b"PAR1", "in the Parquet format"),
+    "old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "old Excel workbook"),
+    "zstd": (b"\x28\xb5\x2f\xfd\x04\x58", "compressed with zstd"),
+    "UTF-16LE with mark": (b"\xff\xfe" + LINE.decode().encode("utf-16le"), "is UTF-16 text"),
+    "UTF-16BE with mark": (b"\xfe\xff" + LINE.decode().encode("utf-16be"), "is UTF-16 text"),
+    "UTF-16LE without mark": (LINE.decode().encode("utf-16le"), "UTF-16 or UTF-32"),
+    "UTF-16BE without mark": (LINE.decode().encode("utf-16be"), "UTF-16 or UTF-32"),
+    "UTF-32LE with mark": (b"\xff\xfe\0\0" + LINE.decode().encode("utf-32le"), "is UTF-32 text"),
+    "UTF-32BE without mark": (LINE.decode().encode("utf-32be"), "UTF-16 or UTF-32"),
+    "array on one line": (json.dumps([GOOD, GOOD]).encode(), "JSON array (line 1)"),
+    "array over many lines": (json.dumps([GOOD] * 3, indent=1).encode(), "JSON array (line 1)"),
+    "array after blank lines and a mark": (b"\xef\xbb\xbf\n\n [{}]", "JSON array"),
+    "examples over several lines": (json.dumps(GOOD, indent=2).encode(), "over several lines"),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), OTHER_FILES.values(), ids=OTHER_FILES)
+def test_a_file_that_is_something_else(data: bytes, words: str) -> None:
+    verdict = judge(data)
+    assert verdict.fault_count == 1
+    assert verdict.code == "invalid_file_format"
+    details = verdict.details()
+    assert details is not None
+    assert details.startswith("Invalid file format. ")
+    assert words in details
+
+
+# What the second of three lines is instead.
+BAD_LINES = {
+    "not JSON": (b"hello", "Expecting value: line 1 column 1 (char 0) (line 2)"),
+    "truncated": (LINE[:-5], "Unterminated string starting at"),
+    "truncated behind a brace": (LINE[:-1], "Expecting ',' delimiter: line 1 column"),
+    "two objects on a line": (LINE + b" " + LINE, "Extra data"),
+    "two objects between carriage returns": (LINE + b"\r" + LINE, "carriage returns alone"),
+    "trailing comma": (LINE[:-1] + b",}", "Remove the comma before the closing bracket."),
+    "comma behind the object": (LINE + b",", "Write one example per line"),
+    "single quotes": (LINE.replace(b'"', b"'"), "double quotes"),
+    "a comment": (LINE + b" // first", "Extra data"),
+    "NaN": (LINE[:-1] + b', "x": NaN}', "NaN and Infinity are no JSON"),
+    "Infinity": (LINE[:-1] + b', "x": -Infinity}', "NaN and Infinity are no JSON"),
+    "1e999": (LINE[:-1] + b', "x": 1e999}', "at most 64 bits"),
+    "an integer of 5,000 digits": (LINE[:-1] + b', "x": ' + b"9" * 5000 + b"}", "64 bits"),
+    "an integer of 21 digits": (LINE[:-1] + b', "tools": [' + b"9" * 21 + b"]}", "64 bits"),
+    "leading zero": (LINE[:-1] + b', "x": 01}', "Expecting ',' delimiter"),
+    "invalid UTF-8": (LINE.replace(b"Hi", b"\xff"), "byte 44 of the line is not UTF-8"),
+    "overlong UTF-8": (LINE.replace(b"Hi", b"\xc0\xaf"), "is not UTF-8"),
+    "a surrogate in UTF-8": (LINE.replace(b"Hi", b"\xed\xa0\x80"), "is not UTF-8"),
+    "Latin-1": (LINE.replace(b"Hi", "café".encode("latin-1")), "Save the file as UTF-8"),
+    "raw NUL": (LINE.replace(b"Hi", b"\0"), "Invalid control character"),
+    "raw tab": (LINE.replace(b"Hi", b"\t"), "tabs as \\t"),
+    "raw escape": (LINE.replace(b"Hi", b"\x1b[31m"), "Invalid control character"),
+    "escaped NUL": (saying(r"a\u0000b"), "contains the character U+0000"),
+    "escaped NUL in a key": (LINE[:-1] + rb', "\u0000": 1}', "contains the character U+0000"),
+    "lone high surrogate": (saying(r"\ud800"), "beyond U+FFFF as two"),
+    "lone low surrogate": (saying(r"\udc00"), "beyond U+FFFF as two"),
+    "a byte order mark in the middle": (b"\xef\xbb\xbf" + LINE, "byte order mark"),
+    "depth 1,000": (b'{"messages": ' + b"[" * 1000 + b"]" * 1000 + b"}", "nested too deep"),
+    "depth 100,000": (b"[" * 100_000, "Nest no deeper than 64"),
+    "depth 100,000, closed": (b"[" * 100_000 + b"]" * 100_000, "Nest no deeper than 64"),
+    "depth in objects": (b'{"a":' * 70 + b"1" + b"}" * 70, "nested too deep"),
+    "a long line": (saying("x" * 2000), "is longer than 2,000 bytes"),
+    "a number": (b"17", "is a number, not an object"),
+    "a string": (b'"text"', "is a string, not an object"),
+    "null": (b"null", "is null, not an object"),
+    "true": (b"true", "is true or false, not an object"),
+    "a list": (b"[1]", "is a list, not an object"),
+    "an empty object": (b"{}", "is missing key 'messages'"),
+    "a key twice": (LINE[:-1] + b", " + LINE[1:], 'the key "messages" twice'),
+    "a message's key twice": (
+        LINE.replace(b'"content": "Hi"', b'"content": "Hi", "role": "user"'),
+        'the key "role" twice in one object. Keep one of them.',
+    ),
+    "a key twice, once in escapes": (
+        LINE.replace(b'"content": "Hi"', rb'"content": "Hi", "r\u006fle": "assistant"'),
+        'the key "role" twice',
+    ),
+    "a key twice behind escaped quotes": (
+        LINE.replace(b'"content": "Hi"', rb'"content": "\\", "content": "\" \\\" \\"'),
+        'the key "content" twice',
+    ),
+    "a key twice deep in a tool": (
+        LINE[:-1] + b', "tools": [{"type": "function", "function": {"name": "a", "name": "a"}}]}',
+        'the key "name" twice',
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "words"), BAD_LINES.values(), ids=BAD_LINES)
+def test_a_bad_line_between_good_ones(line: bytes, words: str) -> None:
+    limit = 2000 if "2,000 bytes" in words else 2**20
+    verdict = judge(LINE + b"\n" + line + b"\n" + LINE + b"\n", max_line_bytes=limit)
+    assert (verdict.format, verdict.examples, verdict.fault_count) == ("chat", 3, 1)
+    (fault,) = verdict.faults
+    assert (fault.line, fault.offset) == (2, len(LINE) + 1)
+    assert fault.reason.startswith("Example 2 ")
+    assert fault.reason.endswith(".")
+    assert words in fault.reason
+
+
+@pytest.mark.parametrize("name", BAD_LINES.keys() - {"a byte order mark in the middle"})
+def test_a_bad_line_alone(name: str) -> None:
+    line, _ = BAD_LINES[name]
+    assert judge(line, max_line_bytes=2000).fault_count == 1
+
+
+class TestDetails:
+    def test_a_parse_error_is_told_in_openais_words(self) -> None:
+        line = LINE.replace(b'", "content": "Hi"', b'" "content": "Hi"')
+        details = judge((LINE + b"\n") * 1272 + line).details()
+        assert details is not None
+        assert details.startswith(
+            "Invalid file format. Example 1273 cannot be parsed. Error: line contains invalid json:"
+            " Expecting ',' delimiter: line 1 column 31 (char 30) (line 1273)"
+        )
+
+    def test_examples_and_lines_count_apart(self) -> None:
+        verdict = judge(b"\n\n" + LINE + b"\n\nnonsense\n")
+        (fault,) = verdict.faults
+        assert (fault.line, fault.offset) == (5, len(LINE) + 4)
+        assert fault.reason.startswith("Example 2 cannot be parsed. ")
+        assert "(line 5)" in fault.reason
+
+    def test_it_says_how_many_more_there_are(self) -> None:
+        details = judge(b"{}\n" * 3).details()
+        assert details is not None
+        assert details.endswith(" 2 more example(s) have faults.")
+
+    def test_text_of_the_file_is_shown_short_and_tame(self) -> None:
+        line = LINE[:-1] + b', "' + "\u202e\x7f".encode() + b"x" * 1000 + b'": 1}'
+        details = judge(line).details()
+        assert details is not None
+        assert r'an extra "\u202e\u007fxxx' in details
+        assert len(details) < 300
+
+
+class TestLimits:
+    def test_only_the_first_faults_are_kept(self) -> None:
+        verdict = judge(b"{}\n" * 50, max_faults=3)
+        assert [fault.line for fault in verdict.faults] == [1, 2, 3]
+        assert verdict.fault_count == 50
+
+    def test_a_hopeless_file_is_given_up(self) -> None:
+        many, more = judge(b"{}\n" * 10_000), judge(b"{}\n" * 20_000)
+        assert many == more
+        assert more.fault_count == 10_000
+
+    def test_a_long_line_ends_with_its_line_feed(self) -> None:
+        long = saying("x" * 5000)
+        verdict = judge(long + b"\n" + LINE + b"\n" + long, max_line_bytes=1000)
+        assert [(fault.line, fault.offset) for fault in verdict.faults] == [
+            (1, 0),
+            (3, len(long) + len(LINE) + 2),
+        ]
+        assert verdict.examples == 3
