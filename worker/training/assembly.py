@@ -30,6 +30,7 @@ from worker.training.objectives.supervised import Supervised, read_rows
 from worker.training.recipe import BETAS, LORA_ALPHA, LORA_RANK, choose
 from worker.training.scorers import choose_scorer
 from worker.training.validation import Validation
+from worker.training.weights import AdapterWeights
 
 # Tokens of a micro-batch: enough to keep the matrix units busy, few enough for caches and memory.
 MAX_TOKENS = {"cpu": 2048, "cuda": 8192}
@@ -69,7 +70,9 @@ def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Row]:
         parameters=parameters,
         optimizer=optimizer,
         validation=validation,
-        checkpoints=Checkpoints(folder, model, optimizer, fingerprint(device, dtype)),
+        checkpoints=Checkpoints(
+            folder, AdapterWeights(model), optimizer, fingerprint(device, dtype)
+        ),
         stop=stop,
     )
 

@@ -3,6 +3,7 @@
     adapter_config.json, adapter_model.safetensors   the adapter, ready to be served
     optimizer.safetensors                            AdamW's moments
     state.json                                       step, random state, environment
+    best.safetensors                                 the best weights before this step, if any
     manifest.json                                    names, sizes, sha256; written last
 
 The place in the data is the step itself, since the order of rows is a function of seed and step.
@@ -12,17 +13,16 @@ import base64
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch.optim import Optimizer
 
 from app.logs import get
-from worker.modeling import adapter_parameters, load_adapter, put_adapter, save_adapter
 from worker.rundir import (
     MANIFEST,
     RunFolder,
@@ -31,6 +31,8 @@ from worker.rundir import (
     sync_folder,
     write_manifest,
 )
+from worker.training.selection import Selection
+from worker.training.weights import Weights
 
 log = get(__name__)
 
@@ -43,17 +45,22 @@ class Checkpoints:
     """Writes and reads the checkpoints of one run."""
 
     folder: RunFolder
-    model: PeftModel
+    weights: Weights
     optimizer: Optimizer
     fingerprint: dict[str, str]
+    selection: Selection | None = None
 
-    def write(self, step: int) -> None:
-        """Write checkpoints/step-N aside, sync it, rename it into place."""
+    def write(self, step: int, extra: Mapping[str, bytes] | None = None) -> None:
+        """Write checkpoints/step-N aside, sync it, rename it into place; `extra` files too."""
         place = self.folder.checkpoint(step)
         aside = place.with_name(f".{place.name}.partial")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        save_adapter(self.model, aside)
+        self.weights.save(aside)
+        if self.selection is not None:
+            self.selection.save(aside)
+        for name, data in (extra or {}).items():
+            (aside / name).write_bytes(data)
         save_file(self._optimizer_tensors(), aside / OPTIMIZER)
         (aside / STATE).write_text(json.dumps(self._state(step)), encoding="utf-8")
         for path in aside.iterdir():
@@ -76,7 +83,9 @@ class Checkpoints:
         return 0
 
     def _take_up(self, place: Path) -> None:
-        put_adapter(self.model, load_adapter(place).tensors)
+        self.weights.load(place)
+        if self.selection is not None:
+            self.selection.load(place)
         self._put_optimizer_tensors(load_file(place / OPTIMIZER))
         state = json.loads((place / STATE).read_bytes())
         torch.set_rng_state(_from_text(state["random"]["cpu"]))
@@ -96,12 +105,12 @@ class Checkpoints:
     def _optimizer_tensors(self) -> dict[str, torch.Tensor]:
         return {
             f"{key}/{name}": value.cpu()
-            for name, parameter in adapter_parameters(self.model).items()
+            for name, parameter in self.weights.parameters().items()
             for key, value in self.optimizer.state[parameter].items()
         }
 
     def _put_optimizer_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
-        parameters = adapter_parameters(self.model)
+        parameters = self.weights.parameters()
         for key, value in tensors.items():
             kind, _, name = key.partition("/")
             parameter = parameters[name]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,6 +17,7 @@ from worker.training.environment import Stop
 from worker.training.faults import Fault
 from worker.training.objectives import Objective, Score
 from worker.training.recipe import CLIP_NORM, Recipe
+from worker.training.selection import Selection
 from worker.training.validation import Validation
 
 RowT = TypeVar("RowT")
@@ -38,12 +39,18 @@ class Loop(Generic[RowT]):
     validation: Validation[RowT] | None
     checkpoints: Checkpoints
     stop: Stop
+    selection: Selection | None = None
+    # Files that go with the last checkpoint, made when its weights are in place.
+    last_files: Callable[[], Mapping[str, bytes]] = dict
 
     def run(self) -> Exit:
         """Train from the newest checkpoint to the end, or to where it is asked to stop."""
         schedule = self.schedule
         done = self.checkpoints.resume()
-        self._announce(done)
+        self._announce(done, schedule.total_steps)
+        if self._is_over():
+            self._announce(done, done)
+            return Exit.DONE
         started = saved = time.monotonic()
         tokens = 0
         for step in range(done + 1, schedule.total_steps + 1):
@@ -55,16 +62,33 @@ class Loop(Generic[RowT]):
                 values |= self.validation.values(step, full=ends_pass, stop=self.stop)
             seconds = time.monotonic() - started
             self.folder.append(Metrics(step=step, values=values, seconds=seconds, tokens=tokens))
-            stopping = bool(self.stop) and step < schedule.total_steps
+            if ends_pass and self.selection is not None:
+                self.selection.consider(values)
+            last = step == schedule.total_steps or self._is_over()
+            stopping = bool(self.stop) and not last
             if ends_pass or stopping or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                self.checkpoints.write(step)
-                self.folder.append(CheckpointWritten(step=step, servable=ends_pass, values=values))
+                self._checkpoint(step, values, servable=ends_pass, last=last)
                 saved = time.monotonic()
             if stopping:
                 return Exit.YIELDED
+            if last:
+                break
         return Exit.DONE
 
-    def _announce(self, done: int) -> None:
+    def _is_over(self) -> bool:
+        return self.selection is not None and self.selection.is_over
+
+    def _checkpoint(
+        self, step: int, values: dict[str, float], *, servable: bool, last: bool
+    ) -> None:
+        if last and self.selection is not None:
+            self.selection.put_best()
+        if last and step < self.schedule.total_steps:
+            self._announce(step, step)
+        self.checkpoints.write(step, self.last_files() if last else {})
+        self.folder.append(CheckpointWritten(step=step, servable=servable, values=values))
+
+    def _announce(self, done: int, total: int) -> None:
         schedule, recipe = self.schedule, self.recipe
         self.folder.append(
             Started(
@@ -72,10 +96,12 @@ class Loop(Generic[RowT]):
                     "n_epochs": recipe.n_epochs,
                     "batch_size": recipe.batch_size,
                     "learning_rate_multiplier": recipe.learning_rate_multiplier,
+                    **recipe.others,
                 },
-                total_steps=schedule.total_steps,
+                total_steps=total,
                 from_step=done,
-                trained_tokens=self.objective.tokens(schedule.rows) * schedule.n_epochs,
+                trained_tokens=self.objective.tokens(schedule.rows)
+                * (total // schedule.steps_per_pass),
             )
         )
 

@@ -12,7 +12,7 @@ optimizer                 AdamW, betas 0.9 and 0.999, no weight decay, gradients
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 TARGET_EPOCHS = 3
@@ -37,10 +37,13 @@ class Recipe:
     n_epochs: int
     batch_size: int
     learning_rate_multiplier: float
+    peak: float = LEARNING_RATE
+    # What else was chosen, to be told to the job's owner.
+    others: Mapping[str, Any] = field(default_factory=dict)
 
     def learning_rate(self, step: int, total: int) -> float:
         """For optimizer step `step` of 1 to `total`."""
-        peak = LEARNING_RATE * self.learning_rate_multiplier
+        peak = self.peak * self.learning_rate_multiplier
         warm = max(1, round(total * WARM_UP))
         if step <= warm:
             return peak * step / warm

@@ -1,6 +1,6 @@
 """Loss and accuracy on the validation file: a few rows now and then, all after each pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -24,15 +24,22 @@ class Validation(Generic[RowT]):
     objective: Objective[RowT]
     sample: Schedule[RowT]
     every: int
+    # More about all rows than their loss, where a method has a measure of its own.
+    evaluate: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None
 
     @classmethod
     def made(
-        cls, rows: Sequence[RowT], objective: Objective[RowT], schedule: Schedule[RowT]
+        cls,
+        rows: Sequence[RowT],
+        objective: Objective[RowT],
+        schedule: Schedule[RowT],
+        evaluate: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None,
     ) -> "Validation[RowT]":
         """To go with a training of that schedule."""
         size = min(schedule.batch_size, len(rows))
         sample = Schedule(rows, batch_size=size, n_epochs=1, seed=schedule.seed)
-        return cls(rows, objective, sample, every=max(1, schedule.total_steps // SAMPLES))
+        every = max(1, schedule.total_steps // SAMPLES)
+        return cls(rows, objective, sample, every, evaluate)
 
     def values(self, step: int, *, full: bool, stop: Stop) -> dict[str, float]:
         """`valid_…` if a sample is due, and `full_valid_…` if `full`.
@@ -45,6 +52,8 @@ class Validation(Generic[RowT]):
             values |= self._mean("valid", rows, None)
         if full:
             values |= self._mean("full_valid", self.rows, stop)
+        if full and self.evaluate is not None and not stop:
+            values |= {f"valid_{name}": value for name, value in self.evaluate(self.rows).items()}
         return values
 
     @torch.no_grad()

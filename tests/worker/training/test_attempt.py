@@ -1,0 +1,251 @@
+"""Whole attempts on the tiny model: what they write, and that they end with the same bits."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+
+from tests.worker.training.conftest import MakeRun, chat, events, write_rows
+from worker.modeling import load_adapter, load_base
+from worker.rundir import (
+    CheckpointWritten,
+    Exit,
+    Failed,
+    Metrics,
+    RunFolder,
+    Started,
+    read_manifest,
+    sha256,
+)
+from worker.training.attempt import attempt
+
+pytestmark = pytest.mark.usefixtures("training_settings")
+
+LAST = 9
+# Enough for a model of random weights to learn something.
+THOROUGH = {"n_epochs": 20, "batch_size": 4, "learning_rate_multiplier": 10}
+
+
+def metrics(folder: RunFolder) -> list[Metrics]:
+    return [event for event in events(folder) if isinstance(event, Metrics)]
+
+
+def adapter_bits(folder: RunFolder, step: int = LAST) -> str:
+    return sha256(folder.checkpoint(step) / "adapter_model.safetensors")
+
+
+def failure(folder: RunFolder) -> Failed:
+    (failed,) = (event for event in events(folder) if isinstance(event, Failed))
+    return failed
+
+
+class TestEvents:
+    def test_the_start_says_numbers_and_totals(self, make_run: MakeRun) -> None:
+        folder = make_run(hyperparameters={"n_epochs": "auto", "batch_size": "auto"})
+        assert attempt(folder) == Exit.DONE
+        started = events(folder)[0]
+        assert isinstance(started, Started)
+        assert started.hyperparameters["n_epochs"] == 8, "100 // 12"
+        assert started.hyperparameters["learning_rate_multiplier"] == 1.0
+        assert started.total_steps == len(metrics(folder))
+        assert started.from_step == 0
+        assert started.trained_tokens == metrics(folder)[-1].tokens
+        assert started.trained_tokens % 8 == 0
+
+    def test_every_step_says_loss_and_accuracy_and_they_improve(self, make_run: MakeRun) -> None:
+        folder = make_run(hyperparameters=THOROUGH)
+        attempt(folder)
+        found = metrics(folder)
+        assert [event.step for event in found] == list(range(1, 61))
+        assert found[-1].values["train_loss"] < found[0].values["train_loss"] - 0.5
+        first, last = (event.values["train_mean_token_accuracy"] for event in (found[0], found[-1]))
+        assert 0 <= first < last <= 1
+
+    def test_the_validation_file_is_measured_now_and_then_and_after_each_pass(
+        self, make_run: MakeRun
+    ) -> None:
+        folder = make_run()
+        write_rows(folder.valid, [chat(number) for number in (20, 21)])
+        attempt(folder)
+        full = [event.step for event in metrics(folder) if "full_valid_loss" in event.values]
+        assert full == [3, 6, 9]
+        last = metrics(folder)[-1].values
+        assert last["valid_loss"] == pytest.approx(last["full_valid_loss"]), "it has two rows only"
+        assert 0 <= last["full_valid_mean_token_accuracy"] <= 1
+        checkpoint = events(folder)[-1]
+        assert isinstance(checkpoint, CheckpointWritten)
+        assert checkpoint.values == last
+
+    def test_a_checkpoint_after_each_pass_is_servable(self, make_run: MakeRun) -> None:
+        folder = make_run()
+        attempt(folder)
+        written = [event for event in events(folder) if isinstance(event, CheckpointWritten)]
+        assert [(event.step, event.servable) for event in written] == [
+            (3, True), (6, True), (9, True),
+        ]  # fmt: skip
+        assert folder.steps() == [9, 6, 3]
+
+
+class TestCheckpoint:
+    def test_the_manifest_lists_all_files_with_their_sums(self, make_run: MakeRun) -> None:
+        folder = make_run()
+        attempt(folder)
+        place = folder.checkpoint(LAST)
+        listed = read_manifest((place / "manifest.json").read_bytes())
+        assert set(listed) == {
+            "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors",
+            "state.json",
+        }  # fmt: skip
+        for name, file in listed.items():
+            assert (place / name).stat().st_size == file.bytes
+            assert sha256(place / name) == file.sha256
+
+    @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+    def test_peft_puts_the_adapter_on_the_base(self, make_run: MakeRun, tiny_folder: Path) -> None:
+        folder = make_run()
+        attempt(folder)
+        base = load_base(tiny_folder, dtype=torch.float32, device=torch.device("cpu"))
+        ids = torch.tensor([[1, 50, 60]])
+        plain = base(input_ids=ids).logits
+        tuned = PeftModel.from_pretrained(base, str(folder.checkpoint(LAST)))(input_ids=ids).logits
+        assert not torch.allclose(plain, tuned, atol=1e-3)
+        config = load_adapter(folder.checkpoint(LAST)).config
+        assert config["base_model_name_or_path"] == "tiny"
+
+
+class TestSameBits:
+    @pytest.fixture
+    def uninterrupted(self, make_run: MakeRun) -> RunFolder:
+        folder = make_run("uninterrupted")
+        assert attempt(folder) == Exit.DONE
+        return folder
+
+    def test_the_same_job_twice(self, make_run: MakeRun, uninterrupted: RunFolder) -> None:
+        again = make_run("again")
+        attempt(again)
+        assert adapter_bits(again) == adapter_bits(uninterrupted)
+        assert [e.values for e in metrics(again)] == [e.values for e in metrics(uninterrupted)]
+
+    def test_another_seed_gives_others(self, make_run: MakeRun, uninterrupted: RunFolder) -> None:
+        other = make_run("other", seed=6)
+        attempt(other)
+        assert adapter_bits(other) != adapter_bits(uninterrupted)
+
+    def test_stopped_after_each_step_and_continued(
+        self, make_run: MakeRun, uninterrupted: RunFolder
+    ) -> None:
+        folder = make_run("stopped")
+        folder.stop_mark.touch()
+        exits = [attempt(folder) for _ in range(LAST)]
+        assert exits == [Exit.YIELDED] * (LAST - 1) + [Exit.DONE]
+        assert adapter_bits(folder) == adapter_bits(uninterrupted)
+        assert sha256(folder.checkpoint(LAST) / "optimizer.safetensors") == sha256(
+            uninterrupted.checkpoint(LAST) / "optimizer.safetensors"
+        )
+        servable = {
+            e.step for e in events(folder) if isinstance(e, CheckpointWritten) and e.servable
+        }
+        assert servable == {3, 6, 9}, "a stop between passes is no end of a pass"
+
+    def test_continued_in_another_folder_from_one_checkpoint(
+        self, make_run: MakeRun, uninterrupted: RunFolder
+    ) -> None:
+        folder = make_run("elsewhere")
+        shutil.copytree(uninterrupted.checkpoint(6), folder.checkpoint(6))
+        assert attempt(folder) == Exit.DONE
+        started = events(folder)[0]
+        assert isinstance(started, Started)
+        assert started.from_step == 6
+        assert [event.step for event in metrics(folder)] == [7, 8, 9]
+        assert adapter_bits(folder) == adapter_bits(uninterrupted)
+
+    @pytest.mark.parametrize("damage", ["truncated", "missing", "no manifest"])
+    def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+        self, make_run: MakeRun, uninterrupted: RunFolder, damage: str
+    ) -> None:
+        folder = make_run("damaged")
+        for step in (3, 6):
+            shutil.copytree(uninterrupted.checkpoint(step), folder.checkpoint(step))
+        hurt = folder.checkpoint(6) / "adapter_model.safetensors"
+        if damage == "truncated":
+            hurt.write_bytes(hurt.read_bytes()[:-1])
+        elif damage == "missing":
+            hurt.unlink()
+        else:
+            (folder.checkpoint(6) / "manifest.json").unlink()
+        assert attempt(folder) == Exit.DONE
+        started = events(folder)[0]
+        assert isinstance(started, Started)
+        assert started.from_step == 3
+        assert adapter_bits(folder) == adapter_bits(uninterrupted)
+
+    def test_a_finished_one_has_nothing_left_to_do(self, uninterrupted: RunFolder) -> None:
+        before = len(metrics(uninterrupted))
+        assert attempt(uninterrupted) == Exit.DONE
+        assert len(metrics(uninterrupted)) == before
+
+    def test_smaller_micro_batches_change_rounding_only(
+        self, make_run: MakeRun, uninterrupted: RunFolder
+    ) -> None:
+        folder = make_run("one by one", micro_batch=1)
+        attempt(folder)
+        for one, many in zip(metrics(folder), metrics(uninterrupted), strict=True):
+            assert one.values["train_loss"] == pytest.approx(many.values["train_loss"], rel=0.02)
+
+
+class TestInit:
+    def test_training_goes_on_from_another_jobs_adapter(self, make_run: MakeRun) -> None:
+        first = make_run("first", hyperparameters=THOROUGH)
+        attempt(first)
+        second = make_run("second")
+        shutil.copytree(first.checkpoint(60), second.init)
+        attempt(second)
+        learned = metrics(first)[-1].values["train_loss"]
+        assert metrics(second)[0].values["train_loss"] == pytest.approx(learned, abs=0.4)
+
+
+class TestFailures:
+    def test_rows_too_long_to_reach_their_answers(self, make_run: MakeRun) -> None:
+        folder = make_run(context_length=16)
+        assert attempt(folder) == Exit.USER_ERROR
+        assert failure(folder).code == "invalid_training_file"
+        assert failure(folder).param == "training_file"
+        assert "reads 16 tokens" in failure(folder).message
+
+    def test_a_line_that_is_no_example(self, make_run: MakeRun) -> None:
+        folder = make_run()
+        with folder.train.open("a") as file:
+            file.write('{"messages": []}\n')
+        assert attempt(folder) == Exit.USER_ERROR
+        assert failure(folder).code == "invalid_training_file"
+        assert "13" in failure(folder).message, "it names the example"
+
+    def test_a_validation_file_of_no_use(self, make_run: MakeRun) -> None:
+        folder = make_run()
+        folder.valid.write_text("\n")
+        assert attempt(folder) == Exit.USER_ERROR
+        assert failure(folder).param == "validation_file"
+
+    def test_an_unknown_method(self, make_run: MakeRun) -> None:
+        folder = make_run(method="prayer")
+        assert attempt(folder) == Exit.USER_ERROR
+        assert failure(folder).code == "invalid_method"
+
+    def test_a_base_model_that_is_gone(self, make_run: MakeRun, tiny_model: object) -> None:
+        model = json.loads((make_run().path / "spec.json").read_bytes())["model"]
+        folder = make_run("gone", model={**model, "source": "path:/nowhere"})
+        assert attempt(folder) == Exit.USER_ERROR
+        assert failure(folder).code == "model_unavailable"
+
+    def test_a_loss_that_is_no_number(self, make_run: MakeRun) -> None:
+        folder = make_run(hyperparameters={"n_epochs": 3, "learning_rate_multiplier": 1e30})
+        assert attempt(folder) == Exit.LOSS_NOT_FINITE
+        assert failure(folder).code == "loss_not_finite"
+
+    def test_a_full_disk(self, make_run: MakeRun) -> None:
+        folder = make_run()
+        folder.events.symlink_to("/dev/full")
+        assert attempt(folder) == Exit.DISK_FULL

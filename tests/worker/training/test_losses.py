@@ -1,0 +1,33 @@
+"""The head's loss, with a gradient made in the forward pass, against torch's own."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from worker.training.losses import CHUNK, head_loss
+
+
+@pytest.mark.parametrize("count", [1, CHUNK, CHUNK + 3])
+def test_losses_and_gradients_are_those_of_cross_entropy(count: int) -> None:
+    generator = torch.Generator().manual_seed(count)
+    weight = torch.randn(50, 8, generator=generator)
+    labels = torch.randint(0, 50, (count,), generator=generator)
+    upstream = torch.rand(count, generator=generator)
+    ours = torch.randn(count, 8, generator=generator, requires_grad=True)
+    theirs = ours.detach().clone().requires_grad_()
+
+    losses, correct = head_loss(ours, weight, labels)
+    losses.backward(upstream)
+    logits = theirs @ weight.T
+    expected = cross_entropy(logits, labels, reduction="none")
+    expected.backward(upstream)
+
+    torch.testing.assert_close(losses, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    assert torch.equal(correct, logits.argmax(-1) == labels)
+
+
+def test_without_gradients_none_is_made() -> None:
+    hidden, weight = torch.randn(4, 8), torch.randn(50, 8)
+    losses, _ = head_loss(hidden, weight, torch.tensor([1, 2, 3, 4]))
+    assert not losses.requires_grad

@@ -1,0 +1,49 @@
+"""From "auto" to numbers."""
+
+import pytest
+
+from worker.training.recipe import auto_epochs, choose
+
+
+@pytest.mark.parametrize(
+    ("examples", "epochs"),
+    [
+        (1, 25), (3, 25), (4, 25), (5, 20), (10, 10), (33, 3), (34, 3), (100, 3), (8333, 3),
+        (8334, 2), (12_500, 2), (12_501, 1), (100_000, 1),
+    ],
+)  # fmt: skip
+def test_epochs_follow_the_cookbooks_rule(examples: int, epochs: int) -> None:
+    assert auto_epochs(examples) == epochs
+
+
+def test_numbers_that_are_given_stand() -> None:
+    given = {"n_epochs": 7, "batch_size": 5, "learning_rate_multiplier": 0.5}
+    recipe = choose(given, examples=1000)
+    assert (recipe.n_epochs, recipe.batch_size, recipe.learning_rate_multiplier) == (7, 5, 0.5)
+
+
+@pytest.mark.parametrize("hyperparameters", [{}, {"n_epochs": "auto", "batch_size": "auto"}])
+def test_missing_and_auto_are_the_same(hyperparameters: dict[str, str]) -> None:
+    assert choose(hyperparameters, examples=500) == choose({}, examples=500)
+
+
+def test_a_batch_is_no_larger_than_the_file() -> None:
+    assert choose({"batch_size": 256}, examples=10).batch_size == 10
+
+
+class TestLearningRate:
+    def test_it_rises_then_falls_to_a_tenth(self) -> None:
+        recipe = choose({}, examples=1000)
+        rates = [recipe.learning_rate(step, 100) for step in range(1, 101)]
+        peak = rates.index(max(rates))
+        assert rates[: peak + 1] == sorted(rates[: peak + 1])
+        assert rates[peak:] == sorted(rates[peak:], reverse=True)
+        assert rates[-1] == pytest.approx(max(rates) / 10)
+        assert rates[0] > 0
+
+    def test_the_multiplier_multiplies(self) -> None:
+        one, two = (choose({"learning_rate_multiplier": m}, examples=50) for m in (1, 2))
+        assert two.learning_rate(3, 10) == pytest.approx(2 * one.learning_rate(3, 10))
+
+    def test_a_training_of_one_step_has_one(self) -> None:
+        assert choose({}, examples=1).learning_rate(1, 1) > 0

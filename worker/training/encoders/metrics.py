@@ -1,0 +1,154 @@
+"""Measures of tasks, by the libraries that people judge models with.
+
+Each function gives the whole report for evaluation.json; `headline` picks the numbers for events.
+"""
+
+import collections
+import re
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from seqeval.metrics import classification_report as entity_report
+from sklearn.metrics import (
+    accuracy_score,
+    classification_report,
+    confusion_matrix,
+    f1_score,
+    multilabel_confusion_matrix,
+    roc_auc_score,
+)
+
+from worker.training.encoders.rows import Array
+
+# A confusion matrix of more labels than this is no reading matter, and megabytes of it.
+MOST_IN_MATRIX = 200
+
+
+def headline(report: Mapping[str, Any]) -> dict[str, float]:
+    """The plain numbers of a report."""
+    return {name: float(value) for name, value in report.items() if isinstance(value, int | float)}
+
+
+def classes(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[str, Any]:
+    """Of texts with one label each. truth [rows], probabilities [rows, labels]."""
+    found = probabilities.argmax(1)
+    places = np.arange(len(labels))
+    report = {
+        "accuracy": float(accuracy_score(truth, found)),
+        **_averages(truth, found, places),
+        "per_label": _per_label(truth, found, labels),
+    }
+    if len(labels) <= MOST_IN_MATRIX:
+        matrix = confusion_matrix(truth, found, labels=places)
+        report["confusion_matrix"] = {"labels": list(labels), "rows": matrix.tolist()}
+    return report | _area(truth, probabilities, labels)
+
+
+def label_sets(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[str, Any]:
+    """Of texts with any number of labels. Both arrays are [rows, labels], truth of 0 and 1."""
+    found = (probabilities >= 0.5).astype(int)
+    report = {
+        "accuracy": float(accuracy_score(truth, found)),
+        **_averages(truth, found, None),
+        "per_label": _per_label(truth, found, labels),
+        "confusion_matrix": {
+            label: matrix.tolist()
+            for label, matrix in zip(labels, multilabel_confusion_matrix(truth, found), strict=True)
+        },
+    }
+    # The area is not defined for a label that all texts have, or none.
+    mixed = (truth.min(0) == 0) & (truth.max(0) == 1)
+    if mixed.any():
+        report["roc_auc"] = float(roc_auc_score(truth[:, mixed], probabilities[:, mixed]))
+    return report
+
+
+def entities(truth: list[list[str]], found: list[list[str]]) -> dict[str, Any]:
+    """Of BIO tags, by seqeval's definition: an entity counts if its borders and kind are right."""
+    raw = entity_report(truth, found, output_dict=True, zero_division=0)
+    table = {name: {key: float(v) for key, v in row.items()} for name, row in raw.items()}
+    micro, macro, weighted = (table.pop(f"{name} avg") for name in ("micro", "macro", "weighted"))
+    words = [
+        (t, f) for ts, fs in zip(truth, found, strict=True) for t, f in zip(ts, fs, strict=True)
+    ]
+    return {
+        "precision": micro["precision"],
+        "recall": micro["recall"],
+        "f1": micro["f1-score"],
+        "f1_macro": macro["f1-score"],
+        "f1_weighted": weighted["f1-score"],
+        "accuracy": sum(t == f for t, f in words) / max(1, len(words)),
+        "per_label": table,
+    }
+
+
+def answers(truth: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, Any]:
+    """Exact match and F1 in percent of one, as SQuAD's own script defines them.
+
+    `truth` has all right answers of each question, none if there is no answer; "" is no answer.
+    """
+    pairs = list(zip(truth, found, strict=True))
+    exact = [max(_normal(right) == _normal(text) for right in all_ or [""]) for all_, text in pairs]
+    shared = [max(_overlap(right, text) for right in all_ or [""]) for all_, text in pairs]
+    return {"exact_match": float(np.mean(exact)), "f1": float(np.mean(shared))}
+
+
+def _overlap(right: str, found: str) -> float:
+    ours, theirs = _normal(found).split(), _normal(right).split()
+    if not ours or not theirs:
+        return float(ours == theirs)
+    common = sum((collections.Counter(ours) & collections.Counter(theirs)).values())
+    return 2 * common / (len(ours) + len(theirs))
+
+
+def _normal(text: str) -> str:
+    """Lower case, without punctuation, articles and superfluous spaces (SQuAD's evaluate-v2.0)."""
+    bare = "".join(char for char in text.lower() if char not in set(string.punctuation))
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+
+
+def retrieval(vectors: Array, groups: Array, *, at: Sequence[int] = (1, 5, 10)) -> dict[str, Any]:
+    """How often one of the nearest k of the other texts is of the same group.
+
+    vectors [texts, width] of length 1, groups [texts]. A text alone in its group is not asked for.
+    """
+    likeness = vectors @ vectors.T
+    np.fill_diagonal(likeness, -np.inf)
+    asked = np.bincount(groups)[groups] > 1
+    nearest = np.argsort(-likeness[asked], axis=1)[:, : max(at)]
+    hits = groups[nearest] == groups[asked][:, None]
+    return {f"retrieval_at_{k}": float(hits[:, :k].any(1).mean()) for k in at}
+
+
+def _averages(truth: Array, found: Array, labels: Array | None) -> dict[str, float]:
+    kinds = ("micro", "macro", "weighted")
+    values = {
+        f"f1_{kind}": float(f1_score(truth, found, labels=labels, average=kind, zero_division=0))
+        for kind in kinds
+    }
+    return values
+
+
+def _per_label(truth: Array, found: Array, labels: Sequence[str]) -> dict[str, Any]:
+    table = classification_report(
+        truth,
+        found,
+        labels=np.arange(len(labels)),
+        target_names=[str(place) for place in range(len(labels))],
+        output_dict=True,
+        zero_division=0,
+    )
+    return {
+        label: {key: float(value) for key, value in table[str(place)].items()}
+        for place, label in enumerate(labels)
+    }
+
+
+def _area(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[str, float]:
+    # Defined only where each label occurs.
+    if len(np.unique(truth)) < len(labels):
+        return {}
+    scores = probabilities[:, 1] if len(labels) == 2 else probabilities
+    return {"roc_auc": float(roc_auc_score(truth, scores, multi_class="ovr"))}

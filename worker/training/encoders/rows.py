@@ -1,0 +1,49 @@
+"""Rows of an encoder's training file, and which of them go through the model together."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.encoding.texts import Text
+
+Array = NDArray[Any]
+
+
+class Sized(Protocol):
+    @property
+    def size(self) -> int:
+        """Tokens."""
+
+
+RowT = TypeVar("RowT", bound=Sized)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """A text and what is to be learned of it. `source` is the example's place in the file."""
+
+    text: Text
+    target: NDArray[np.int64]
+    source: int
+
+    @property
+    def size(self) -> int:
+        return len(self.text.ids)
+
+
+def split(
+    rows: Sequence[RowT], *, max_tokens: int, max_rows: int | None
+) -> Iterator[Sequence[RowT]]:
+    """Cut a batch into micro-batches of rows of similar length, filling included in their tokens."""
+    part: list[RowT] = []
+    for row in sorted(rows, key=lambda row: row.size):
+        too_many = (len(part) + 1) * row.size > max_tokens or len(part) == max_rows
+        if part and too_many:
+            yield part
+            part = []
+        part.append(row)
+    if part:
+        yield part
