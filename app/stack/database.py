@@ -24,9 +24,9 @@ def database(settings: Settings) -> Iterator[str]:
     if running is not None:
         yield running.database_url
         return
-    with home.locked():
+    with home.locked(), Interrupts() as interrupts:
         home.end_leftovers()
-        keeper = Keeper(Interrupts(), say=lambda _: None, changed=home.note_children)
+        keeper = Keeper(interrupts, say=lambda _: None, changed=home.note_children)
         try:
             program, url = postgres(settings.home)
             keeper.start(program)

@@ -79,7 +79,7 @@ class Home:
             self._lock.touch()
         except OSError as error:
             raise HomeUnusable(
-                f"LUTHIER_HOME ({path}) cannot be written to: {error.strerror}. "
+                f"LUTHIER_HOME ({path}) cannot be written to: {error.filename}: {error.strerror}. "
                 "Choose another folder with LUTHIER_HOME."
             ) from error
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 from app.stack.children import Program, bound, end_all, ending, family, spawn, tail
 
@@ -34,12 +35,20 @@ class Stopped(Exception):
 
 
 class Interrupts:
-    """Counts the signals that ask for the end, from its making on; code asks at points it chose."""
+    """Counts the signals that ask for the end; code asks at points that it chose itself."""
 
     def __init__(self) -> None:
         self.count = 0
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Interrupts":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._note)
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1

@@ -29,9 +29,8 @@ def up(settings: Settings, *, demo: bool, say: Say) -> None:
     Raises AlreadyRunning, HomeUnusable, PortTaken, EmbeddedUnavailable or CannotStart, each with a
     message for people; whatever was started has been ended by then.
     """
-    interrupts = Interrupts()
     home = Home(settings.home)
-    with home.locked():
+    with home.locked(), Interrupts() as interrupts:
         for name in home.end_leftovers():
             say(f"Ended {name}, left behind by a run that was killed.")
         check_port(settings)

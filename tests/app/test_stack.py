@@ -1,0 +1,313 @@
+"""The keeper of children, with real tiny programs; the lock and the record of LUTHIER_HOME."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.settings import Settings
+from app.stack import ports, programs
+from app.stack.children import MAX_LOG_BYTES, Program, bound, is_alive, tail
+from app.stack.database import database
+from app.stack.home import AlreadyRunning, Home, HomeUnusable
+from app.stack.keeper import CannotStart, Interrupts, Keeper, Stopped
+from app.stack.up import PortTaken, check_port, first_key
+
+ROOT = Path(__file__).resolve().parents[2]
+SLEEPER = "import time; print('awake', flush=True); time.sleep(600)"
+# Ignores SIGTERM, as a program that hangs does.
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    "print('awake', flush=True); time.sleep(600)"
+)
+BROKEN = "import sys; print('the cupboard is bare', file=sys.stderr); sys.exit(3)"
+
+
+@pytest.fixture
+def interrupts() -> Iterator[Interrupts]:
+    with Interrupts() as interrupts:
+        yield interrupts
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def keeper(interrupts: Interrupts, said: list[str]) -> Iterator[Keeper]:
+    keeper = Keeper(interrupts, said.append, lambda _: None)
+    yield keeper
+    interrupts.count = 2  # hurry
+    keeper.stop(list(keeper.children))
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., Program]:
+    def make(code: str, *, name: str = "child", **changes: object) -> Program:
+        log = tmp_path / f"{name}.log"
+        defaults: dict[str, object] = {
+            "name": name,
+            "command": (sys.executable, "-c", code),
+            "environment": os.environ,
+            "log": log,
+            "ready": lambda: b"awake" in log.read_bytes(),
+        }
+        return Program(**{**defaults, **changes})  # type: ignore[arg-type]
+
+    return make
+
+
+def tend_until(keeper: Keeper, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, "what the test waits for did not happen in 20 s"
+        keeper.tend()
+        time.sleep(0.02)
+
+
+def process_of(keeper: Keeper, name: str = "child") -> psutil.Process:
+    return psutil.Process(keeper.pids()[name])
+
+
+class TestKeeper:
+    def test_a_child_that_dies_is_started_again_after_a_growing_pause(
+        self, keeper: Keeper, said: list[str], program: Callable[..., Program]
+    ) -> None:
+        keeper.start(program(SLEEPER))
+        keeper.wait_ready("child")
+        for _ in range(2):
+            first = process_of(keeper)
+            first.kill()
+            tend_until(
+                keeper, lambda dead=first.pid: keeper.pids().get("child") not in (None, dead)
+            )
+        assert said == [
+            "child was ended by SIGKILL; starting it again in 0.5 s",
+            "child was ended by SIGKILL; starting it again in 1 s",
+        ]
+        assert is_alive(process_of(keeper))
+
+    def test_one_that_cannot_start_ends_with_its_last_lines(
+        self, keeper: Keeper, program: Callable[..., Program]
+    ) -> None:
+        keeper.start(program(BROKEN, ready=lambda: False))
+        with pytest.raises(CannotStart) as caught:
+            keeper.wait_ready("child")
+        assert "child ended with exit code 3" in str(caught.value)
+        assert str(caught.value).endswith("the cupboard is bare")
+
+    def test_one_that_has_been_ready_is_never_given_up(
+        self, keeper: Keeper, said: list[str], program: Callable[..., Program]
+    ) -> None:
+        keeper.start(program(SLEEPER))
+        keeper.wait_ready("child")
+        keeper.children["child"].program = program(BROKEN)
+        process_of(keeper).kill()
+        tend_until(keeper, lambda: len(said) == 4)
+        assert said[-1] == "child ended with exit code 3; starting it again in 4 s"
+
+    def test_a_program_that_is_not_there_is_a_sentence(
+        self, keeper: Keeper, program: Callable[..., Program]
+    ) -> None:
+        with pytest.raises(CannotStart, match=r"child cannot be started: .*/nowhere"):
+            keeper.start(program("", command=("/nowhere/at/all",)))
+
+    def test_one_that_does_not_get_ready_ends_the_wait(
+        self, keeper: Keeper, program: Callable[..., Program]
+    ) -> None:
+        keeper.start(program(SLEEPER, ready=lambda: False))
+        with pytest.raises(CannotStart, match="child is not ready after 0 s"):
+            keeper.wait_ready("child", seconds=0.2)
+
+    def test_a_child_that_runs_once_is_not_started_again(
+        self, keeper: Keeper, said: list[str], program: Callable[..., Program]
+    ) -> None:
+        keeper.start(program("print('awake')", once=True))
+        tend_until(keeper, lambda: not keeper.pids())
+        keeper.tend()
+        assert keeper.pids() == {}
+        assert said == []
+
+    def test_a_signal_ends_the_wait(self, keeper: Keeper, program: Callable[..., Program]) -> None:
+        keeper.start(program(SLEEPER, ready=lambda: False))
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Stopped):
+            keeper.wait_ready("child")
+
+    def test_stop_ends_children_stage_by_stage(
+        self, keeper: Keeper, program: Callable[..., Program]
+    ) -> None:
+        note = (
+            "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(print(time.time())))"
+        )
+        for name in ("first", "second"):
+            keeper.start(program(f"{note}; {SLEEPER}", name=name))
+        keeper.wait_ready("first", "second")
+        logs = {name: child.program.log for name, child in keeper.children.items()}
+        keeper.stop(["first"], ["second"])
+        ended = {name: float(tail(log).splitlines()[-1]) for name, log in logs.items()}
+        assert ended["first"] < ended["second"]
+        assert keeper.children == {}
+
+    def test_a_child_that_hangs_is_killed_with_all_that_it_started(
+        self, keeper: Keeper, program: Callable[..., Program]
+    ) -> None:
+        below = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]); "
+        keeper.start(program(below + STUBBORN, stop_seconds=0.3))
+        keeper.wait_ready("child")
+        parent = process_of(keeper)
+        tend_until(keeper, lambda: bool(parent.children()))
+        family = [parent, *parent.children(recursive=True)]
+        keeper.stop(["child"])
+        assert [process for process in family if is_alive(process)] == []
+
+    def test_a_second_signal_hurries(
+        self, keeper: Keeper, interrupts: Interrupts, program: Callable[..., Program]
+    ) -> None:
+        keeper.start(program(STUBBORN, stop_seconds=600))
+        keeper.wait_ready("child")
+        interrupts.count = 2
+        child = process_of(keeper)
+        keeper.stop(["child"])
+        assert not is_alive(child)
+
+
+# What a killed `luthier up` is to its children: a process that is gone from one moment to the next.
+PARENT = """
+import os, sys, time
+from pathlib import Path
+from app.stack.children import Program, spawn
+command = (sys.executable, "-c", sys.argv[2])
+spawn(Program(name="child", command=command, environment=os.environ, log=Path(sys.argv[1])))
+print("started", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of the death")
+def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "log"), STUBBORN],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"started\n"
+        children = psutil.Process(parent.pid).children()
+        assert len(children) == 1
+        parent.kill()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert [child for child in alive if is_alive(child)] == []
+
+
+class TestHome:
+    def test_one_stack_at_a_time(self, tmp_path: Path) -> None:
+        home = Home(tmp_path / "home")
+        with home.locked():
+            home.note_stack("http://127.0.0.1:8123", "postgresql://x", "unix:///x")
+            with pytest.raises(AlreadyRunning, match=f"8123 .process {os.getpid()}.*Ctrl-C"):
+                Home(home.path).locked().__enter__()
+        with home.locked():
+            pass
+
+    def test_what_a_killed_run_left_is_ended_by_number_and_birth(self, tmp_path: Path) -> None:
+        home = Home(tmp_path / "home")
+        sleepers = [subprocess.Popen([sys.executable, "-c", SLEEPER]) for _ in range(2)]
+        try:
+            left, stranger = sleepers
+            home.note_children({"trainer": left.pid, "engine": stranger.pid})
+            # The number of a child that has ended and now belongs to somebody else.
+            record = home.path / "run" / "children.json"
+            trainer, engine = json.loads(record.read_text())
+            record.write_text(json.dumps([trainer, engine | {"born": engine["born"] - 60}]))
+            assert home.end_leftovers() == ["trainer"]
+            assert left.poll() is not None
+            assert stranger.poll() is None
+        finally:
+            for sleeper in sleepers:
+                sleeper.kill()
+                sleeper.wait()
+
+    def test_half_a_record_is_no_record(self, tmp_path: Path) -> None:
+        home = Home(tmp_path / "home")
+        home.note_stack("http://127.0.0.1:8000", "postgresql://x", "unix:///x")
+        assert home.running() is not None
+        (home.path / "run" / "stack.json").write_text('{"stack": {"na')
+        (home.path / "run" / "children.json").write_text("")
+        assert home.running() is None
+        assert home.end_leftovers() == []
+
+    def test_a_folder_that_cannot_be_made_is_a_sentence(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(
+            HomeUnusable, match=r"home. cannot be written to: .*file: .*\. Choose another"
+        ):
+            Home(tmp_path / "file" / "home")
+
+
+def test_a_long_log_keeps_its_end_and_its_writer(tmp_path: Path) -> None:
+    log = tmp_path / "child.log"
+    with log.open("ab", buffering=0) as writer:
+        writer.write(b"x" * MAX_LOG_BYTES + b"\nthe end\n")
+        bound(log)
+        writer.write(b"and on\n")
+    assert log.read_bytes() == b"and on\n"
+    assert tail(log.with_name("child.log.1"), 1) == "the end"
+
+
+def test_the_key_is_made_once_and_for_its_owner_alone(settings: Settings) -> None:
+    said: list[str] = []
+    settings.home.mkdir()
+    first_key(settings, said.append)
+    path = settings.home / "api_key"
+    secret = path.read_text()
+    assert secret.startswith("sk-luthier-")
+    assert path.stat().st_mode & 0o777 == 0o600
+    first_key(settings, said.append)
+    assert path.read_text() == secret
+    assert len(said) == 1
+
+
+def test_a_key_of_another_database_is_replaced(settings: Settings) -> None:
+    settings.home.mkdir()
+    path = settings.home / "api_key"
+    path.write_text("sk-luthier-of-a-database-that-is-gone\n")
+    first_key(settings, lambda _: None)
+    assert "that-is-gone" not in path.read_text()
+
+
+def test_a_taken_port_is_named_with_its_holder(settings: Settings) -> None:
+    port = ports.free_from(23_000)
+    listen = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); {SLEEPER}"
+    with subprocess.Popen([sys.executable, "-c", listen], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(PortTaken, match=rf"{port} is taken by python.* .process {holder.pid}."):
+            check_port(settings.model_copy(update={"port": port}))
+        assert ports.free_from(port) > port
+        holder.kill()
+    check_port(settings.model_copy(update={"port": port}))
+
+
+def test_children_see_the_settings_of_their_parent(settings: Settings) -> None:
+    seen = programs.environment(settings)
+    again = Settings(**{name.lower(): seen.get(name.upper()) for name in Settings.model_fields})  # type: ignore[arg-type]
+    assert again.model_dump() == settings.model_dump() | {"luthier_home": settings.home}
+
+
+def test_the_embedded_database_is_started_for_a_command_and_ended_after_it(tmp_path: Path) -> None:
+    settings = Settings(luthier_home=tmp_path / "home", database_url=None)
+    with database(settings) as url:
+        assert "host=" in url
+        record = (settings.home / "run" / "children.json").read_text()
+    assert "postgres" in record
+    assert not list((settings.home / "run").glob("*.json"))
+    assert not (settings.home / "postgres" / "postmaster.pid").exists()
