@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, func, or_, select, tuple_
@@ -171,14 +171,15 @@ def _there() -> tuple[ColumnElement[bool], ...]:
     return (File.deleted_at.is_(None), unexpired)
 
 
-def _cursor(session: Session, project_id: str, after: str) -> Any:
+def _cursor(session: Session, project_id: str, after: str) -> tuple[datetime, str]:
     # Deleted files too: one that goes while a client pages must not end its paging.
     place = session.execute(
         select(File.created_at, File.id).where(File.id == after, File.project_id == project_id)
     ).one_or_none()
     if place is None:
         raise pages.unknown_cursor(after)
-    return place._tuple()
+    created_at, row_id = place
+    return created_at, row_id
 
 
 def _expiry(fields: FileFields) -> Any:

@@ -1,7 +1,7 @@
 """Jobs as their owner handles them: created, listed, looked at. Their life is in `lifecycle`."""
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import or_, select, tuple_
 from sqlalchemy.orm import Session
@@ -181,10 +181,11 @@ def _held_out(session: Session, project_id: str, asked: CreateJob, training: Fil
     return held_out
 
 
-def _cursor(session: Session, project_id: str, after: str) -> Any:
+def _cursor(session: Session, project_id: str, after: str) -> tuple[datetime, str]:
     place = session.execute(
         select(Job.created_at, Job.id).where(Job.id == after, Job.project_id == project_id)
     ).one_or_none()
     if place is None:
         raise pages.unknown_cursor(after)
-    return place._tuple()
+    created_at, row_id = place
+    return created_at, row_id

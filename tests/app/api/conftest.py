@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+import structlog
 from openai import OpenAI
+from structlog.processors import KeyValueRenderer
 
 from app.api.deps import Parts
 from app.db.session import SessionMaker, transaction
@@ -31,6 +33,17 @@ class Account:
 
     secret: str
     who: Principal
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> Iterator[None]:
+    """The servers log when they like, also between tests, where nothing gathers their lines."""
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, KeyValueRenderer()],
+        logger_factory=structlog.ReturnLoggerFactory(),
+    )
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,114 @@
+"""/v1/models."""
+
+from urllib.parse import quote
+
+import httpx
+import pytest
+from openai import NotFoundError, OpenAI, PermissionDeniedError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import ids
+from app.db.models import Checkpoint, Job, Outbox, Project
+from tests.app.api.conftest import Account
+from tests.app.api.test_guard import error_of
+from tests.app.api.test_jobs import make_model
+from tests.rows import make_job
+
+TUNED = "ft:base:acme:my suffix:Abcd1234"
+CHECKPOINT = "ft:base:acme:my suffix:Efgh5678:ckpt-step-4"
+
+
+@pytest.fixture
+def job(session: Session, account: Account) -> Job:
+    project = session.get_one(Project, account.who.project_id)
+    job = make_job(session, project, base_model="base", state="succeeded")
+    make_model(session, job, TUNED)
+    make_model(session, job, CHECKPOINT, step=4)
+    return job
+
+
+def test_the_list(openai: OpenAI, job: Job) -> None:
+    owners = {model.id: model.owned_by for model in openai.models.list()}
+    assert owners == {
+        "base": "system",
+        "gpt-4o-mini": "system",
+        "owner/base": "system",
+        "encoder": "system",
+        TUNED: "acme",
+    }
+
+
+@pytest.mark.parametrize("name", ["base", "gpt-4o-mini", "owner/base", TUNED, CHECKPOINT])
+def test_retrieve_by_every_name(openai: OpenAI, http: httpx.Client, job: Job, name: str) -> None:
+    assert openai.models.retrieve(name).id == name
+    assert http.get(f"/v1/models/{quote(name, safe='')}").json()["id"] == name
+
+
+@pytest.mark.parametrize("name", ["gpt-9", "ft:base:acme::Unknown1", "a/b/c", "ft:a:b:c:d"])
+def test_unknown(openai: OpenAI, http: httpx.Client, name: str) -> None:
+    with pytest.raises(NotFoundError) as raised:
+        openai.models.retrieve(name)
+    assert raised.value.body == {
+        "message": f"The model `{name}` does not exist or you do not have access to it.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "model_not_found",
+    }
+    assert error_of(http.delete(f"/v1/models/{name}"), 404) == {
+        "message": "That model does not exist",
+        "type": "invalid_request_error",
+        "param": "model",
+        "code": None,
+    }
+
+
+class TestDelete:
+    def test_a_tuned_model_goes_with_its_weights(
+        self, openai: OpenAI, session: Session, job: Job
+    ) -> None:
+        deleted = openai.models.delete(TUNED)
+        assert (deleted.id, deleted.deleted, deleted.object) == (TUNED, True, "model")
+        with pytest.raises(NotFoundError):
+            openai.models.retrieve(TUNED)
+        with pytest.raises(NotFoundError):
+            openai.models.delete(TUNED)
+        assert openai.models.retrieve(CHECKPOINT).id == CHECKPOINT
+        task = session.scalars(select(Outbox)).one()
+        assert task.kind == "delete_blobs"
+        assert task.payload["prefix"].endswith("/step-9/")
+
+    def test_nothing_resumes_from_what_was_deleted(
+        self, openai: OpenAI, session: Session, job: Job
+    ) -> None:
+        model = make_model(session, job, "ft:base:acme::Ijkl9012", step=2)
+        checkpoint = Checkpoint(
+            id=ids.checkpoint_id(),
+            job_id=job.id,
+            epoch=1,
+            step=2,
+            kind="user",
+            storage_prefix=model.storage_prefix,
+            manifest_sha256="",
+            bytes=1,
+            model_name=model.name,
+            metrics={},
+        )
+        session.add(checkpoint)
+        session.commit()
+        openai.models.delete(model.name)
+        session.refresh(checkpoint)
+        assert checkpoint.deleted_at is not None
+
+    @pytest.mark.parametrize("name", ["base", "gpt-4o-mini"])
+    def test_a_base_model_stays(self, openai: OpenAI, name: str) -> None:
+        with pytest.raises(PermissionDeniedError, match="base model"):
+            openai.models.delete(name)
+        assert openai.models.retrieve(name).id == name
+
+    def test_of_another_project(self, openai: OpenAI, stranger: httpx.Client, job: Job) -> None:
+        path = f"/v1/models/{quote(TUNED, safe='')}"
+        error_of(stranger.get(path), 404)
+        error_of(stranger.delete(path), 404)
+        assert TUNED not in stranger.get("/v1/models").text
+        assert openai.models.retrieve(TUNED).id == TUNED
