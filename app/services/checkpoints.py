@@ -68,15 +68,20 @@ def resumable(session: Session, job_id: str) -> list[Checkpoint]:
 def promote(session: Session, job: Job) -> str | None:
     """Make the checkpoint of the last step the job's model; its name, or None if there is none."""
     row = session.scalars(
-        select(Checkpoint).where(
+        select(Checkpoint)
+        .where(
             Checkpoint.job_id == job.id,
             Checkpoint.step == job.total_steps,
-            Checkpoint.kind == "resume",
             Checkpoint.deleted_at.is_(None),
         )
+        .order_by(Checkpoint.kind.desc())
+        .limit(1)
     ).one_or_none()
     if row is None:
         return None
+    if row.model_name is not None:
+        # It was not known for the last one when it was recorded: training ended early.
+        _hide(session, row.model_name)
     row.kind, row.model_name = "user", name(session, job)
     _serve(session, job, row.model_name, step=None, prefix=row.storage_prefix)
     session.flush()
@@ -163,8 +168,12 @@ def _tombstone(session: Session, rows: Iterable[Checkpoint]) -> None:
         row.deleted_at = func.clock_timestamp()
         outbox.delete_folder(session, row.storage_prefix)
         if row.model_name is not None:
-            session.execute(
-                update(TunedModel)
-                .where(TunedModel.name == row.model_name)
-                .values(deleted_at=func.clock_timestamp())
-            )
+            _hide(session, row.model_name)
+
+
+def _hide(session: Session, model_name: str) -> None:
+    session.execute(
+        update(TunedModel)
+        .where(TunedModel.name == model_name)
+        .values(deleted_at=func.clock_timestamp())
+    )

@@ -1,7 +1,9 @@
 """Checkpoints on their way into the store, beside the training that goes on."""
 
+import shutil
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -33,6 +35,7 @@ class Uploads:
         self._abandoned = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"uploads-{claim.job_id}")
         self._started: list[Future[None]] = []
+        self._stored: Path | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +90,13 @@ class Uploads:
         )
         with transaction(self._sessions) as session:
             checkpoints.record(session, claim.job_id, claim.epoch, stored)
+        self._keep_newest(place)
+
+    def _keep_newest(self, place: Path) -> None:
+        # Training reads a checkpoint only when it starts, and then it comes from the store.
+        if self._stored is not None and self._stored != place:
+            shutil.rmtree(self._stored)
+        self._stored = place
 
     def _seal(self, key: str, manifest: bytes) -> None:
         try:

@@ -1,0 +1,77 @@
+"""What a job's files must be, and the words for each way in which they are not."""
+
+from typing import Any
+
+import pytest
+
+from app.db.models import File
+from app.services import validation
+from app.services.validation import Problem
+
+
+def file(**changes: Any) -> File:
+    values: dict[str, Any] = {
+        "id": "file-a",
+        "status": "processed",
+        "format": "chat",
+        "examples": 10,
+    }
+    return File(**values | changes)
+
+
+BROKEN = {"status": "error", "status_details": "Invalid file format. Line 3, no messages."}
+CASES = [
+    (
+        "training",
+        {"examples": 3},
+        "invalid_n_examples",
+        "Training file has 3 example(s), but must have at least 10 examples",
+    ),
+    (
+        "validation",
+        {"examples": 0},
+        "invalid_n_examples",
+        "Validation file has 0 example(s), but must have at least 1 examples",
+    ),
+    (
+        "training",
+        BROKEN,
+        "invalid_training_file",
+        "The job failed due to an invalid training file. Invalid file format. Line 3, no messages.",
+    ),
+    (
+        "validation",
+        BROKEN,
+        "invalid_validation_file",
+        "The job failed due to an invalid validation file. "
+        "Invalid file format. Line 3, no messages.",
+    ),
+    (
+        "training",
+        {"deleted_at": "2026-11-22"},
+        "invalid_training_file",
+        "The job failed due to an invalid training file. "
+        "file-a was deleted before the job could read it.",
+    ),
+    (
+        "training",
+        {"format": "preference"},
+        "invalid_file_format",
+        "The job failed due to a file format error in the training file. Invalid file format. "
+        "Method supervised needs examples in the chat format, these are in the preference format.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("role", "changes", "code", "message"), CASES)
+def test_what_is_wrong_has_a_code_and_a_sentence(
+    role: str, changes: dict[str, Any], code: str, message: str
+) -> None:
+    wrong = file(**changes)
+    pair = (wrong, None) if role == "training" else (file(), wrong)
+    assert validation.judge("supervised", *pair) == Problem(code, message, f"{role}_file")
+
+
+def test_good_files_have_no_problem() -> None:
+    assert validation.judge("supervised", file(), None) is None
+    assert validation.judge("supervised", file(), file(examples=1)) is None
