@@ -71,21 +71,20 @@ def plain(row: Any) -> int:
 
 
 def _message(message: Mapping[str, Any], before: Sequence[Message]) -> Message:
-    role, content = message["role"], joined(message.get("content"))
+    content = joined(message.get("content"))
+    if message["role"] == "function":
+        return Message("tool", content, tool_call_id=_call_id(len(before) - 1))
     calls = message.get("tool_calls") or ()
-    answered = message.get("tool_call_id")
     if message.get("function_call") is not None:
         calls = ({"id": _call_id(len(before)), **_as_tool(message["function_call"])},)
-    if role == "function":
-        role, answered = "tool", _call_id(len(before) - 1)
     weight = message.get("weight")
     return Message(
-        role=role,
+        role=message["role"],
         content=message.get("refusal") if content is None else content,
         name=message.get("name"),
         weight=1 if weight is None else weight,
         tool_calls=tuple(calls),
-        tool_call_id=answered,
+        tool_call_id=message.get("tool_call_id"),
     )
 
 

@@ -33,6 +33,8 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
 }
 # One of these is what an assistant's message says.
 SAID = ("content", "tool_calls", "function_call", "refusal")
+# The older form has one call at a time, so its calls have no ids.
+FUNCTION_CALL_ID = "function_call"
 ROLES = ", ".join(f"'{role}'" for role in ALLOWED)
 
 
@@ -62,6 +64,8 @@ def _check_message(message: Any, number: int) -> None:
             raise Flaw(f" is missing {key}", f"Give it a {key}.", message=number)
     if role == "assistant" and all(message.get(key) is None for key in SAID):
         raise Flaw(" is missing content", "Give it a content or tool_calls.", message=number)
+    if message.get("tool_calls") is not None and message.get("function_call") is not None:
+        raise Flaw(" has tool_calls and a function_call", "Keep tool_calls.", message=number)
     for key, value in message.items():
         # A key that says null says nothing.
         if value is not None:
@@ -117,22 +121,37 @@ def _check_answers(messages: Sequence[Mapping[str, Any]]) -> None:
     """Each tool call is answered before anyone else speaks, but for those at the very end."""
     waiting: set[str] = set()
     for number, message in enumerate(messages, start=1):
-        if message["role"] == "tool":
-            if message["tool_call_id"] not in waiting:
-                raise Flaw(
-                    f": no tool call with the id '{shown(message['tool_call_id'])}' waits for it",
-                    "Let each tool message answer a call of the assistant's message before it.",
-                    message=number,
-                )
-            waiting.discard(message["tool_call_id"])
-            continue
-        if waiting:
+        answered = _answered_by(message)
+        if answered is None and waiting:
             raise Flaw(
                 f" comes before the tool call '{shown(min(waiting))}' is answered",
                 "Put a message with the role 'tool' and that tool_call_id before it.",
                 message=number,
             )
-        waiting = {call["id"] for call in message.get("tool_calls") or ()}
+        if answered is None:
+            waiting = _calls_in(message)
+        elif answered in waiting:
+            waiting.remove(answered)
+        else:
+            raise Flaw(
+                f": no tool call with the id '{shown(answered)}' waits for it",
+                "Let each tool message answer a call of the assistant's message before it.",
+                message=number,
+            )
+
+
+def _answered_by(message: Mapping[str, Any]) -> str | None:
+    """The id of the call that this message answers, if it is an answer."""
+    if message["role"] == "function":
+        return FUNCTION_CALL_ID
+    id: str | None = message.get("tool_call_id")
+    return id
+
+
+def _calls_in(message: Mapping[str, Any]) -> set[str]:
+    if message.get("function_call") is not None:
+        return {FUNCTION_CALL_ID}
+    return {call["id"] for call in message.get("tool_calls") or ()}
 
 
 def _check_role(_role: Any, _number: int) -> None:

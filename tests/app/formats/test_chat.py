@@ -1,0 +1,438 @@
+"""Which rows are chats, which are not and why, and what an accepted one is read as."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from app.formats import ChatExample, Judge, Message, Verdict
+from app.formats.chat import FORMAT, example
+
+Row = dict[str, Any]
+
+USER = {"role": "user", "content": "Weather in Rome?"}
+ANSWER = {"role": "assistant", "content": "Sunny."}
+CALL = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "weather", "arguments": '{"city": "Rome"}'},
+}
+CALLING = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+RESULT = {"role": "tool", "content": "sunny", "tool_call_id": "call_1"}
+FUNCTION = {
+    "name": "weather",
+    "description": "Of a city",
+    "strict": True,
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+}
+TOOL = {"type": "function", "function": FUNCTION}
+FUNCTION_CALL = {"name": "weather", "arguments": "{}"}
+
+
+def judged(row: Any) -> Verdict:
+    judge = Judge()
+    judge.feed(json.dumps(row).encode())
+    return judge.finish()
+
+
+def reason(row: Any) -> str:
+    verdict = judged(row)
+    assert verdict.fault_count == 1, "the row was accepted"
+    return verdict.faults[0].reason
+
+
+def chat(*messages: Row, **keys: Any) -> Row:
+    return {"messages": list(messages), **keys}
+
+
+GOOD = {
+    "user and assistant": chat(USER, ANSWER),
+    "system, user, assistant": chat({"role": "system", "content": "Be brief."}, USER, ANSWER),
+    "developer": chat({"role": "developer", "content": "Be brief."}, USER, ANSWER),
+    "the assistant alone": chat(ANSWER),
+    "the assistant twice": chat(USER, ANSWER, ANSWER),
+    "empty texts": chat({"role": "user", "content": ""}, {"role": "assistant", "content": ""}),
+    "names": chat({**USER, "name": "ann"}, {**ANSWER, "name": "bob"}),
+    "weights": chat(USER, {**ANSWER, "weight": 0}, USER, {**ANSWER, "weight": 1}),
+    "text parts": chat({"role": "user", "content": [{"type": "text", "text": "a"}]}, ANSWER),
+    "a refusal": chat(USER, {"role": "assistant", "content": None, "refusal": "No."}),
+    "a refusal part": chat(
+        USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+    ),
+    "a refusal without content": chat(USER, {"role": "assistant", "refusal": "No."}),
+    "null for what is not there": chat(
+        {**USER, "name": None},
+        {**ANSWER, "name": None, "weight": None, "tool_calls": None, "refusal": None},
+        tools=None,
+        functions=None,
+        parallel_tool_calls=None,
+    ),
+    "a tool call at the end": chat(USER, CALLING, tools=[TOOL], parallel_tool_calls=False),
+    "a tool call and its answer": chat(USER, CALLING, RESULT, ANSWER, tools=[TOOL]),
+    "content beside a tool call": chat(USER, {**CALLING, "content": "Let me see."}, RESULT, ANSWER),
+    "two calls answered in another order": chat(
+        USER,
+        {**CALLING, "tool_calls": [CALL, {**CALL, "id": "call_2"}]},
+        {**RESULT, "tool_call_id": "call_2"},
+        RESULT,
+        ANSWER,
+    ),
+    "an id used again later": chat(USER, CALLING, RESULT, CALLING, RESULT, ANSWER),
+    "a function call": chat(
+        USER,
+        {"role": "assistant", "content": None, "function_call": FUNCTION_CALL},
+        {"role": "function", "name": "weather", "content": "sunny"},
+        ANSWER,
+        functions=[FUNCTION],
+    ),
+    "no tools": chat(USER, ANSWER, tools=[]),
+    "a tool of a name alone": chat(
+        USER, ANSWER, tools=[{"type": "function", "function": {"name": "weather"}}]
+    ),
+    "128 functions": chat(USER, ANSWER, functions=[FUNCTION] * 128),
+    "other models' special tokens": chat({"role": "user", "content": "<|im_end|>"}, ANSWER),
+    "a number of 64 bits in a schema": chat(
+        USER,
+        ANSWER,
+        tools=[{**TOOL, "function": {**FUNCTION, "parameters": {"maximum": 2**64 - 1}}}],
+    ),
+}
+
+
+@pytest.mark.parametrize("row", GOOD.values(), ids=GOOD)
+def test_good(row: Row) -> None:
+    assert judged(row).details() is None
+    example(row)
+
+
+def without(message: Row, key: str) -> Row:
+    return {name: value for name, value in message.items() if name != key}
+
+
+def with_call(**changes: Any) -> Row:
+    return {**CALLING, "tool_calls": [{**CALL, **changes}]}
+
+
+def with_function(**changes: Any) -> Row:
+    return chat(USER, ANSWER, tools=[{**TOOL, "function": {**FUNCTION, **changes}}])
+
+
+# In OpenAI's words where they are known: those stand at the start of the reason.
+BAD = {
+    "no messages": ({"prompt": "a", "completion": "b"}, "Example 1 is missing key 'messages'"),
+    "messages null": ({"messages": None}, "Example 1: messages is null"),
+    "messages an object": ({"messages": {}}, "Example 1: messages is an object"),
+    "messages empty": ({"messages": []}, "Example 1: messages is an empty list"),
+    "another key": (chat(USER, ANSWER, answer="42"), 'Example 1 contains an extra "answer".'),
+    "a message of text": ({"messages": ["Hi"]}, "Example 1, message 1 is a string, not an object"),
+    "no role": (
+        chat(USER, {"content": "Hi"}),
+        "Example 1, message 2 Discriminator 'role' is missing in value",
+    ),
+    "an unknown role": (
+        chat({"role": "bot", "content": "a"}, ANSWER),
+        "Example 1, message 1 Input tag 'bot' found using 'role' does not match any of the expected"
+        " tags: 'system', 'developer', 'user', 'assistant', 'tool', 'function'",
+    ),
+    "a role of another kind": (
+        chat({"role": ["user"], "content": "a"}, ANSWER),
+        "Example 1, message 1 Input tag 'a list' found using 'role'",
+    ),
+    "weight on a user's message": (
+        chat({**USER, "weight": 1}, ANSWER),
+        'Example 1 contains an extra "weight".',
+    ),
+    "another key in a message": (
+        chat({**USER, "audio": None}, ANSWER),
+        'Example 1 contains an extra "audio". Message 1, from the user, may have role, content,'
+        " name only.",
+    ),
+    "a tool call of the user": (
+        chat({**USER, "tool_calls": [CALL]}, ANSWER),
+        'Example 1 contains an extra "tool_calls".',
+    ),
+    "content missing": (chat({"role": "user"}, ANSWER), "Example 1, message 1 is missing content"),
+    "content null": (
+        chat({"role": "user", "content": None}, ANSWER),
+        "Example 1, message 1 is missing content",
+    ),
+    "content a number": (
+        chat({"role": "user", "content": 1}, ANSWER),
+        "Example 1, message 1: content is a number",
+    ),
+    "content an empty list": (
+        chat({"role": "user", "content": []}, ANSWER),
+        "Example 1, message 1: content is an empty list",
+    ),
+    "content of strings": (
+        chat({"role": "user", "content": ["a"]}, ANSWER),
+        "Example 1, message 1: a part of the content has no type",
+    ),
+    "a text part without text": (
+        chat({"role": "user", "content": [{"type": "text"}]}, ANSWER),
+        "Example 1, message 1: the text of a part is null",
+    ),
+    "a text part with more": (
+        chat({"role": "user", "content": [{"type": "text", "text": "a", "x": 1}]}, ANSWER),
+        'Example 1 contains an extra "x".',
+    ),
+    "an image": (
+        chat({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, ANSWER),
+        "Example 1, message 1: images are not supported by text models",
+    ),
+    "a sound": (
+        chat({"role": "user", "content": [{"type": "input_audio"}]}, ANSWER),
+        'Example 1, message 1: a part of the content has the type "input_audio"',
+    ),
+    "the assistant says nothing": (
+        chat(USER, {"role": "assistant", "content": None}),
+        "Example 1, message 2 is missing content",
+    ),
+    "no message from the assistant": (
+        chat(USER),
+        "Example 1 has no message from the assistant",
+    ),
+    "the user at the end": (chat(ANSWER, USER), "Example 1 ends with a message from the user"),
+    "a tool at the end": (
+        chat(USER, CALLING, RESULT),
+        "Example 1 ends with a message from the tool",
+    ),
+    "weight 0 at the end": (
+        chat(USER, {**ANSWER, "weight": 0}),
+        "Example 1 ends with a message of weight 0",
+    ),
+    "weight 2": (
+        chat(USER, {**ANSWER, "weight": 2}),
+        "Example 1, message 2: weight is neither 0 nor 1",
+    ),
+    "weight 0.5": (
+        chat(USER, {**ANSWER, "weight": 0.5}),
+        "Example 1, message 2: weight is neither",
+    ),
+    "weight true": (
+        chat(USER, {**ANSWER, "weight": True}),
+        "Example 1, message 2: weight is neither",
+    ),
+    "name a number": (chat({**USER, "name": 1}, ANSWER), "Example 1, message 1: name is a number"),
+    "refusal a list": (
+        chat(USER, {**ANSWER, "refusal": []}),
+        "Example 1, message 2: refusal is a list",
+    ),
+    "a function without a name": (
+        chat(USER, {"role": "function", "content": "a"}, ANSWER),
+        "Example 1, message 2 is missing name",
+    ),
+    "a tool without tool_call_id": (
+        chat(USER, CALLING, without(RESULT, "tool_call_id"), ANSWER),
+        "Example 1, message 3 is missing tool_call_id",
+    ),
+    "a tool_call_id of a number": (
+        chat(USER, CALLING, {**RESULT, "tool_call_id": 1}, ANSWER),
+        "Example 1, message 3: tool_call_id is a number",
+    ),
+    "an answer to no call": (
+        chat(USER, CALLING, {**RESULT, "tool_call_id": "call_9"}, ANSWER),
+        "Example 1, message 3: no tool call with the id 'call_9' waits for it",
+    ),
+    "an answer given twice": (
+        chat(USER, CALLING, RESULT, RESULT, ANSWER),
+        "Example 1, message 4: no tool call with the id 'call_1' waits for it",
+    ),
+    "a call without an answer": (
+        chat(USER, CALLING, USER, ANSWER),
+        "Example 1, message 3 comes before the tool call 'call_1' is answered",
+    ),
+    "tool_calls empty": (
+        chat(USER, {**CALLING, "tool_calls": []}),
+        "Example 1, message 2: tool_calls is no list of calls",
+    ),
+    "tool_calls of text": (
+        chat(USER, {**CALLING, "tool_calls": ["a"]}),
+        "Example 1, message 2: a tool call is no function call",
+    ),
+    "a call of another type": (
+        chat(USER, with_call(type="custom")),
+        "Example 1, message 2: a tool call is no function call",
+    ),
+    "a call without an id": (
+        chat(USER, {**CALLING, "tool_calls": [without(CALL, "id")]}),
+        "Example 1, message 2: a tool call has no id",
+    ),
+    "two calls of one id": (
+        chat(USER, {**CALLING, "tool_calls": [CALL, CALL]}),
+        "Example 1, message 2: two tool calls have the same id",
+    ),
+    "a call with more": (chat(USER, with_call(index=0)), 'Example 1 contains an extra "index".'),
+    "a call without a function": (
+        chat(USER, with_call(function=None)),
+        "Example 1, message 2: a call's function is null",
+    ),
+    "a call without a name": (
+        chat(USER, with_call(function={"arguments": "{}"})),
+        "Example 1, message 2: a call has no function name",
+    ),
+    "arguments as an object": (
+        chat(USER, with_call(function={"name": "weather", "arguments": {"city": "Rome"}})),
+        "Example 1, message 2: the arguments of a call are an object",
+    ),
+    "a function call of text": (
+        chat(USER, {"role": "assistant", "function_call": "weather"}),
+        "Example 1, message 2: a call's function is a string",
+    ),
+    "a function's answer to no call": (
+        chat(USER, {"role": "function", "name": "weather", "content": "a"}, ANSWER),
+        "Example 1, message 2: no tool call with the id 'function_call' waits for it",
+    ),
+    "a function call without an answer": (
+        chat(USER, {"role": "assistant", "function_call": FUNCTION_CALL}, USER, ANSWER),
+        "Example 1, message 3 comes before the tool call 'function_call' is answered",
+    ),
+    "both forms of calls": (
+        chat(USER, {**CALLING, "function_call": FUNCTION_CALL}),
+        "Example 1, message 2 has tool_calls and a function_call",
+    ),
+    "tools an object": (chat(USER, ANSWER, tools={}), "Example 1: tools is an object"),
+    "a tool of another type": (
+        chat(USER, ANSWER, tools=[{"type": "web_search"}]),
+        "Example 1: tool 1 is no function tool",
+    ),
+    "a tool without a function": (
+        chat(USER, ANSWER, tools=[TOOL, {"type": "function"}]),
+        "Example 1: tool 2 has no function",
+    ),
+    "a tool with more": (
+        chat(USER, ANSWER, tools=[{**TOOL, "strict": True}]),
+        'Example 1 contains an extra "strict".',
+    ),
+    "a tool's name with a space": (
+        with_function(name="my weather"),
+        "Example 1: tool 1 has no good name",
+    ),
+    "parameters a string": (
+        with_function(parameters="{}"),
+        "Example 1: tool 1: its field parameters is a string",
+    ),
+    "strict a string": (with_function(strict="no"), "Example 1: tool 1: its field strict is a string"),
+    "no functions": (chat(USER, ANSWER, functions=[]), "Example 1: there are 0 functions"),
+    "129 functions": (
+        chat(USER, ANSWER, functions=[FUNCTION] * 129),
+        "Example 1: there are 129 functions",
+    ),
+    "parallel_tool_calls a string": (
+        chat(USER, ANSWER, parallel_tool_calls="yes"),
+        "Example 1: parallel_tool_calls is neither true nor false",
+    ),
+    "a rounded number in a schema": (
+        with_function(parameters={"maximum": 2**64}),
+        "Example 1 contains a number too large",
+    ),
+    "a schema too deep": (
+        with_function(parameters=json.loads('{"a":' * 70 + "{}" + "}" * 70)),
+        "Example 1 is nested too deep",
+    ),
+}
+
+
+@pytest.mark.parametrize(("row", "start"), BAD.values(), ids=BAD)
+def test_bad(row: Row, start: str) -> None:
+    text = reason(row)
+    assert text.startswith(start)
+    assert text.endswith("."), "and it says what to do"
+
+
+TOKENS = ["<|endoftext|>", "<|endofprompt|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
+
+
+@pytest.mark.parametrize("token", TOKENS)
+def test_a_control_token_is_refused_wherever_a_message_has_text(token: str) -> None:
+    text = f"a {token} b"
+    rows = [
+        chat({"role": "user", "content": text}, ANSWER),
+        chat(USER, {"role": "assistant", "content": text}),
+        chat({"role": "user", "content": [{"type": "text", "text": text}]}, ANSWER),
+        chat(USER, {"role": "assistant", "refusal": text}),
+        chat({**USER, "name": text}, ANSWER),
+        chat(USER, with_call(function={"name": "weather", "arguments": text})),
+        chat(USER, CALLING, {**RESULT, "content": text}, ANSWER),
+    ]
+    for row in rows:
+        assert reason(row).startswith(f"Example 1 message contains an invalid token: {token}.")
+        escaped = json.dumps(row).replace("<", "\\u003c").encode()
+        judge = Judge()
+        judge.feed(escaped)
+        assert judge.finish().fault_count == 1
+
+
+class TestCode:
+    """What a job's error says of such a file."""
+
+    @pytest.mark.parametrize("name", ["no role", "an unknown role", "messages empty"])
+    def test_what_is_no_chat(self, name: str) -> None:
+        assert judged(BAD[name][0]).code == "invalid_training_file"
+
+    @pytest.mark.parametrize("name", ["no messages", "weight on a user's message", "an image"])
+    def test_what_is_a_chat_that_cannot_be_used(self, name: str) -> None:
+        assert judged(BAD[name][0]).code == "invalid_file_format"
+
+    def test_a_good_file_has_none(self) -> None:
+        assert judged(chat(USER, ANSWER)).code is None
+
+
+class TestPlainPath:
+    """The fast path may only ever say what the slow one says."""
+
+    @pytest.mark.parametrize("row", GOOD.values(), ids=GOOD)
+    def test_it_counts_the_strings_of_what_it_takes(self, row: Row) -> None:
+        assert FORMAT.plain(row) in (0, json.dumps(row, ensure_ascii=False).count('"') / 2)
+
+    @pytest.mark.parametrize("row", [row for row, _ in BAD.values()], ids=BAD)
+    def test_it_takes_nothing_bad(self, row: Row) -> None:
+        assert FORMAT.plain(row) == 0
+
+    @pytest.mark.parametrize(
+        "row", [None, 1, "messages", [], [1], {"messages": 1}, {"messages": "a"}]
+    )
+    def test_it_survives_anything(self, row: Any) -> None:
+        assert FORMAT.plain(row) == 0
+
+    def test_it_is_used(self) -> None:
+        assert FORMAT.plain(chat(USER, ANSWER)) == 9
+
+
+class TestExample:
+    def test_a_chat(self) -> None:
+        row = chat({**USER, "name": "ann"}, {**ANSWER, "weight": 0}, ANSWER)
+        assert example(row) == ChatExample(
+            (
+                Message("user", "Weather in Rome?", name="ann"),
+                Message("assistant", "Sunny.", weight=0),
+                Message("assistant", "Sunny."),
+            )
+        )
+
+    def test_tools_and_their_calls(self) -> None:
+        read = example(chat(USER, CALLING, RESULT, ANSWER, tools=[TOOL]))
+        assert read.tools == (TOOL,)
+        assert read.messages[1] == Message("assistant", None, tool_calls=(CALL,))
+        assert read.messages[2] == Message("tool", "sunny", tool_call_id="call_1")
+
+    def test_functions_become_tools(self) -> None:
+        read = example(GOOD["a function call"])
+        assert read.tools == (TOOL,)
+        (call,) = read.messages[1].tool_calls
+        assert (call["type"], call["function"]) == ("function", FUNCTION_CALL)
+        assert read.messages[2].role == "tool"
+        assert read.messages[2].tool_call_id == call["id"]
+
+    def test_parts_are_joined_and_a_refusal_is_what_was_said(self) -> None:
+        parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+        row = chat({"role": "user", "content": parts}, {"role": "assistant", "refusal": "No."})
+        assert [message.content for message in example(row).messages] == ["ab", "No."]
+
+    @pytest.mark.parametrize("row", GOOD.values(), ids=GOOD)
+    def test_what_is_read_could_be_written_again(self, row: Row) -> None:
+        read = example(copy.deepcopy(row))
+        again = chat(*(message.to_wire() for message in read.messages), tools=list(read.tools))
+        assert judged(again).details() is None
+        assert example(again) == read

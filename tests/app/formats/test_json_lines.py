@@ -1,0 +1,108 @@
+"""The exactness of two tricks: a key that came twice is found by counting quotation marks, and
+rows of the common kind are spared the slow checks."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example as with_example
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.formats import Judge
+from app.formats.chat import FORMAT
+from app.formats.faults import Flaw
+from app.formats.json_lines import audit, holds_only, parse
+
+# JSON of objects as lists of pairs, so that a key may stand in one twice.
+TEXT = st.text(alphabet=st.sampled_from('ab"\\/\u00e9\u2028\U0001f600\n'), max_size=4)
+PAIRS = st.recursive(
+    st.one_of(TEXT, st.none(), st.booleans(), st.integers(-9, 9)),
+    lambda value: st.one_of(
+        st.lists(value, max_size=3).map(lambda items: ("list", items)),
+        st.lists(st.tuples(TEXT, value), max_size=3).map(lambda pairs: ("object", pairs)),
+    ),
+    max_leaves=12,
+)
+
+
+def written(value: Any, *, ascii: bool) -> str:
+    if not isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=ascii)
+    kind, items = value
+    if kind == "list":
+        return "[" + ",".join(written(item, ascii=ascii) for item in items) + "]"
+    pairs = (f"{written(k, ascii=ascii)}: {written(v, ascii=ascii)}" for k, v in items)
+    return "{" + ", ".join(pairs) + "}"
+
+
+def has_key_twice(value: Any) -> bool:
+    if not isinstance(value, tuple):
+        return False
+    kind, items = value
+    if kind == "list":
+        return any(map(has_key_twice, items))
+    keys = [key for key, _ in items]
+    return len(set(keys)) < len(keys) or any(has_key_twice(item) for _, item in items)
+
+
+@given(value=PAIRS, ascii=st.booleans())
+@with_example(value=("object", [("a", '"'), ("a", "\\")]), ascii=True)
+def test_a_key_that_came_twice_is_always_found_and_nothing_else(value: Any, ascii: bool) -> None:
+    line = written(value, ascii=ascii).encode()
+    row = parse(line)
+    if not has_key_twice(value):
+        audit(row, line)
+        return
+    with pytest.raises(Flaw, match="twice in one object"):
+        audit(row, line)
+
+
+def test_many_keys_in_one_object_take_no_time_to_compare() -> None:
+    keys = ", ".join(f'"{n}": 0' for n in range(200_000))
+    line = f'{{{keys}, "199999": 1}}'.encode()
+    with pytest.raises(Flaw, match='"199999" twice'):
+        audit(parse(line), line)
+
+
+@pytest.mark.parametrize(
+    ("line", "clean"),
+    [
+        (rb'{"a": "b"}', True),
+        (rb'{"a": "\"b\\"}', True),
+        (rb'{"a": "\\\\\""}', True),
+        (rb'{"a": "\u0022"}', True),
+        (rb'{"a": "b", "a": "b"}', False),
+        (rb'{"a": "\\", "a": "\""}', False),
+        (rb'{"a": "\u0000"}', False),
+    ],
+)
+def test_a_line_that_holds_just_its_strings(line: bytes, clean: bool) -> None:
+    assert holds_only(line, strings=2) == clean
+
+
+WORDS = st.sampled_from(
+    ["messages", "role", "content", "weight", "tool_calls", "tools", "user", "assistant", "tool"]
+    + ["id", "type", "function", "name", "arguments", "text", "a", "<|endoftext|>", "\0"]
+)
+ROWS: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(WORDS, st.none(), st.booleans(), st.integers(-1, 2), st.floats()),
+    lambda value: st.one_of(st.lists(value, max_size=3), st.dictionaries(WORDS, value, max_size=4)),
+    max_leaves=20,
+)
+MESSAGES = st.lists(
+    st.dictionaries(st.sampled_from(["role", "content", "weight", "tool_calls"]), ROWS, max_size=4)
+)
+
+
+@given(st.one_of(ROWS, MESSAGES.map(lambda messages: {"messages": messages})))
+def test_any_row_gets_a_verdict_and_the_fast_way_takes_no_bad_one(row: Any) -> None:
+    line = json.dumps(row, allow_nan=True).encode()
+    judge = Judge()
+    judge.feed(line)
+    verdict = judge.finish()
+    assert verdict.examples <= 1
+    strings = FORMAT.plain(row)
+    if strings and holds_only(line, strings):
+        FORMAT.check(row)
+        audit(row, line)
