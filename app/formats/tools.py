@@ -77,7 +77,9 @@ def _check_function(function: Any, where: str) -> None:
     for key, (wanted, words) in TYPES.items():
         value = function.get(key)
         if value is not None and not isinstance(value, wanted):
-            raise Flaw(f"{place}: its field {key} is {kind(value)}", f"Write {words}, or leave it out.")
+            raise Flaw(
+                f"{place}: its field {key} is {kind(value)}", f"Write {words}, or leave it out."
+            )
 
 
 def _list_of(row: Mapping[str, Any], key: str) -> list[Any]:

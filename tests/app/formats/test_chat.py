@@ -313,7 +313,10 @@ BAD = {
         with_function(parameters="{}"),
         "Example 1: tool 1: its field parameters is a string",
     ),
-    "strict a string": (with_function(strict="no"), "Example 1: tool 1: its field strict is a string"),
+    "strict a string": (
+        with_function(strict="no"),
+        "Example 1: tool 1: its field strict is a string",
+    ),
     "no functions": (chat(USER, ANSWER, functions=[]), "Example 1: there are 0 functions"),
     "129 functions": (
         chat(USER, ANSWER, functions=[FUNCTION] * 129),

@@ -82,8 +82,8 @@ def test_a_line_that_holds_just_its_strings(line: bytes, clean: bool) -> None:
 
 
 WORDS = st.sampled_from(
-    ["messages", "role", "content", "weight", "tool_calls", "tools", "user", "assistant", "tool"]
-    + ["id", "type", "function", "name", "arguments", "text", "a", "<|endoftext|>", "\0"]
+    "messages role content weight tool_calls tools user assistant tool id type function name "
+    "arguments text a <|endoftext|> \0".split(" ")
 )
 ROWS: st.SearchStrategy[Any] = st.recursive(
     st.one_of(WORDS, st.none(), st.booleans(), st.integers(-1, 2), st.floats()),
