@@ -1,0 +1,11 @@
+"""The engine process: `python -m worker.inference`."""
+
+import os
+import runpy
+
+if __name__ == "__main__":
+    # OpenMP reads this when torch is loaded. Its threads would otherwise spin while they wait for
+    # each other; beside a training process on the same cores that makes each step many times
+    # slower, because the ones that are waited for cannot run.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    runpy.run_module("worker.inference.process", run_name="__main__")

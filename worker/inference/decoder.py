@@ -1,0 +1,41 @@
+"""What the engine needs of a model, whatever computes it."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from worker.inference.adapters import AdapterFiles
+
+
+class Decoder(Protocol):
+    """Runs up to `rows` sequences, one a row, and one prompt beside them, on the stage.
+
+    It remembers what each row holds and which adapter it uses; rows 0, 1, … are kept without gaps
+    by the caller. Logits are [rows, vocabulary]. Not safe to share between threads.
+    """
+
+    rows: int
+    context_length: int
+
+    def check(self, files: AdapterFiles) -> None:
+        """Raises AdapterRefused if the adapter does not fit this model."""
+
+    def stage(self, adapter: AdapterFiles | None) -> None:
+        """Empty the stage for a new prompt. Raises OSError or AdapterRefused."""
+
+    def extend(self, ids: Sequence[int], start: int) -> Tensor:
+        """Compute tokens `start`, `start + 1`, … of the staged prompt; logits of the last."""
+
+    def adopt(self, row: int, length: int) -> None:
+        """Copy the staged prompt of `length` tokens, and its adapter, to a row."""
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Let row `target` go on as row `source`, which holds `length` tokens."""
+
+    def decode(self, first: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
+        """One more token each for rows `first`, `first + 1`, …: the logits behind them.
+
+        `positions[i]` is the number of tokens that row holds. Computing a position again is
+        harmless: it overwrites what stands there.
+        """

@@ -1,0 +1,155 @@
+"""One request on its way through the engine, as the server sees it: events in, text out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from app.errors import InvalidRequest
+from app.schemas.engine import ChatCompletionRequest
+from worker.inference.choice import ChoiceText, Piece
+from worker.inference.messages import (
+    Event,
+    Failed,
+    FinishReason,
+    Request,
+    SamplingParams,
+    Token,
+)
+from worker.inference.models import LoadedBase, Served
+from worker.inference.thread import EngineThread
+from worker.rendering import RenderingError
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A piece of a choice. With a `reason` it is the choice's last."""
+
+    choice: int
+    piece: Piece
+    reason: FinishReason | None = None
+
+
+class Generation:
+    """Made on the event loop. Whoever made it calls `close` in the end, come what may."""
+
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        asked: ChatCompletionRequest,
+        served: Served,
+        thread: EngineThread,
+    ) -> None:
+        """Raises InvalidRequest if `asked` does not fit the model."""
+        base = served.base
+        self._thread = thread
+        self._engine = base.engine
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self.prompt_tokens = len(prompt)
+        self.completion_tokens = 0
+        self.choices = _choices(asked, base)
+        self._open = {
+            choice: ChoiceText(base.vocabulary, asked.stop or ()) for choice in range(self.choices)
+        }
+        self._request = Request(
+            prompt=list(prompt),
+            choices=self.choices,
+            max_new_tokens=_room(len(prompt), asked, base),
+            stop_ids=base.renderer.stop_ids,
+            sampling=_sampling(asked, base),
+            adapter=served.adapter,
+            emit=self._emit,
+        )
+
+    def submit(self) -> None:
+        """Raises Unavailable if the engine has too much to do."""
+        self._thread.submit(self._engine, self._request)
+
+    def close(self) -> None:
+        """Stop what still runs: the client has left, or it all came to its end."""
+        if self._open:
+            self._thread.abort(self._engine, self._request)
+
+    async def updates(self) -> AsyncIterator[Update]:
+        """The pieces of all choices as they come. Raises ApiError if the engine failed."""
+        while self._open:
+            event = await self._events.get()
+            if isinstance(event, Failed):
+                self._open.clear()
+                raise event.error
+            # The engine learns late that a stop string was found; what it sent meanwhile is void.
+            text = self._open.get(event.choice)
+            if text is None:
+                continue
+            if not isinstance(event, Token):
+                yield self._last(event.choice, event.reason)
+                continue
+            self.completion_tokens += 1
+            piece = text.push(event)
+            if piece:
+                yield Update(event.choice, piece)
+            if text.stopped:
+                self._thread.abort(self._engine, self._request, event.choice)
+                yield self._last(event.choice, "stop")
+
+    def _last(self, choice: int, reason: FinishReason) -> Update:
+        text = self._open.pop(choice)
+        piece = text.finish()
+        return Update(choice, piece, "stop" if text.stopped else reason)
+
+    def _emit(self, event: Event) -> None:
+        """Called from the engine thread."""
+        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+
+async def render(asked: ChatCompletionRequest, base: LoadedBase) -> list[int]:
+    """The prompt's ids; in a thread, because long texts take a while. Raises InvalidRequest."""
+    messages = [message.model_dump(exclude_none=True) for message in asked.messages]
+    try:
+        return await asyncio.to_thread(base.renderer.prompt, messages)
+    except RenderingError as error:
+        raise InvalidRequest(str(error), param="messages") from error
+
+
+def _choices(asked: ChatCompletionRequest, base: LoadedBase) -> int:
+    choices, most = asked.n or 1, base.engine.decoder.rows
+    if choices > most:
+        raise InvalidRequest(
+            f"Invalid value for 'n': this engine makes at most {most} choices at once.",
+            param="n",
+            code="invalid_value",
+        )
+    return choices
+
+
+def _room(prompt: int, asked: ChatCompletionRequest, base: LoadedBase) -> int:
+    """Tokens that may be generated: what was asked for, as far as the context reaches."""
+    length = base.renderer.context_length
+    if prompt >= length:
+        raise InvalidRequest(
+            f"This model's maximum context length is {length} tokens. However, your messages "
+            f"resulted in {prompt} tokens. Please reduce the length of the messages.",
+            param="messages",
+            code="context_length_exceeded",
+        )
+    return min(asked.limit or length, length - prompt)
+
+
+def _sampling(asked: ChatCompletionRequest, base: LoadedBase) -> SamplingParams:
+    bias = {int(id): value for id, value in (asked.logit_bias or {}).items()}
+    strange = [id for id in bias if id >= base.vocabulary.size]
+    if strange:
+        raise InvalidRequest(
+            f"Invalid value for 'logit_bias': this model has no token {min(strange)}.",
+            param="logit_bias",
+            code="invalid_value",
+        )
+    return SamplingParams(
+        temperature=1.0 if asked.temperature is None else asked.temperature,
+        top_p=1.0 if asked.top_p is None else asked.top_p,
+        seed=asked.seed,
+        presence_penalty=asked.presence_penalty or 0.0,
+        frequency_penalty=asked.frequency_penalty or 0.0,
+        logit_bias=bias,
+        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+    )

@@ -1,0 +1,78 @@
+"""What `python -m worker.inference` runs: the engine's parts joined, until it is told to end."""
+
+import logging
+import os
+from types import FrameType
+from urllib.parse import urlsplit
+
+import torch
+import uvicorn
+
+from app import logs
+from app.catalog import Catalog, CatalogError
+from app.settings import Settings
+from app.storage import open_store
+from worker.inference.adapters import AdapterFolder
+from worker.inference.models import Models
+from worker.inference.server import Parts, create_app
+from worker.inference.thread import EngineThread
+
+log = logs.get(__name__)
+
+
+class EngineServer(uvicorn.Server):
+    """Ends promptly: streams that are open get an error event at once and do not hold it up."""
+
+    def __init__(self, config: uvicorn.Config, thread: EngineThread) -> None:
+        super().__init__(config)
+        self._thread = thread
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or self._thread.ended
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._thread.stop()
+        self.should_exit = True
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal comes or the engine breaks; the exit code. Raises CatalogError."""
+    if settings.torch_threads:
+        torch.set_num_threads(settings.torch_threads)
+    cache = settings.home / "cache"
+    models = Models(
+        Catalog.load(settings.models_file),
+        cache=cache / "models",
+        adapters=AdapterFolder(open_store(settings), cache / "adapters"),
+    )
+    thread = EngineThread()
+    app = create_app(Parts(models, thread, settings.max_body_bytes))
+    place = urlsplit(settings.engine_url)
+    config = uvicorn.Config(
+        app,
+        host=place.hostname or "127.0.0.1",
+        port=place.port or 80,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    EngineServer(config, thread).run()
+    return 1 if thread.failed else 0
+
+
+def main() -> int:
+    """Read the environment and serve. 2 if models.toml is not usable."""
+    settings = Settings()
+    logs.configure(settings.log_level, "engine")
+    try:
+        return serve(settings)
+    except CatalogError as error:
+        log.critical("engine.cannot_start", reason=str(error))
+        return 2
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    # Not sys.exit: a model that is still being loaded cannot be interrupted, and need not be.
+    os._exit(code)

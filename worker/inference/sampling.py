@@ -1,0 +1,123 @@
+"""From logits to the next token. One sampler per choice; one call for all rows of a step."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from worker.inference.messages import Logprobs, SamplingParams
+
+# A temperature below this divides logits into infinities; its limit is the likeliest token.
+COLDEST = 1e-4
+# Nearly always the nucleus lies within so many tokens, and finding them is far cheaper than a sort.
+NUCLEUS_GUESS = 1024
+# What the wire calls "very unlikely", where the logarithm would be -inf, which JSON cannot hold.
+LEAST_LOGPROB = -9999.0
+
+
+class NotFinite(ValueError):
+    """The model gave logits that are no numbers."""
+
+
+class Sampler:
+    """The choosing of one choice's tokens: its random numbers and what it has said so far.
+
+    The random numbers depend on the seed and the choice's index alone, never on the other rows of
+    the batch, so a seeded request repeats itself in any company.
+    """
+
+    def __init__(self, params: SamplingParams, choice: int) -> None:
+        self.params = params
+        self._random = random.Random(None if params.seed is None else f"{params.seed}/{choice}")
+        self._said: Counter[int] = Counter()
+
+    @property
+    def greedy(self) -> bool:
+        return self.params.temperature < COLDEST or self.params.top_p == 0
+
+    def adjust(self, logits: Tensor) -> None:
+        """Apply penalties and bias to one row [vocabulary], in place.
+
+        The formula is OpenAI's: logit -= count · frequency_penalty + (count > 0) ·
+        presence_penalty, counts being over the tokens generated so far.
+        """
+        params = self.params
+        if self._said and (params.frequency_penalty or params.presence_penalty):
+            counts = torch.tensor(list(self._said.values()), dtype=logits.dtype)
+            penalties = counts * params.frequency_penalty + params.presence_penalty
+            logits[list(self._said)] -= penalties.to(logits.device)
+        if params.logit_bias:
+            bias = torch.tensor(list(params.logit_bias.values()), dtype=logits.dtype)
+            logits[list(params.logit_bias)] += bias.to(logits.device)
+
+    def draw(self, probabilities: Tensor) -> int:
+        """One token of [vocabulary] by the nucleus of mass `top_p`."""
+        uniform = self._random.random()
+        if self.params.top_p >= 1:
+            return _invert(probabilities, uniform)
+        kept, ids = _nucleus(probabilities, self.params.top_p)
+        return int(ids[_invert(kept, uniform)])
+
+    def note(self, token: int) -> None:
+        """Remember that `token` was chosen."""
+        self._said[token] += 1
+
+
+def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logprobs | None]]:
+    """Choose a token for each row of `logits` [rows, vocabulary], which is used up.
+
+    Raises NotFinite if a row holds NaN.
+    """
+    logits = logits.float()
+    if bool(logits.isnan().any()):
+        raise NotFinite("the model's output is not a number")
+    asked = [row for row, sampler in enumerate(samplers) if sampler.params.top_logprobs is not None]
+    reference = dict(zip(asked, torch.log_softmax(logits[asked], dim=-1), strict=True))
+    for row, sampler in enumerate(samplers):
+        sampler.adjust(logits[row])
+    tokens = _choose(logits, samplers)
+    for token, sampler in zip(tokens, samplers, strict=True):
+        sampler.note(token)
+    return [
+        (token, _logprobs(reference[row], token, sampler.params) if row in reference else None)
+        for row, (token, sampler) in enumerate(zip(tokens, samplers, strict=True))
+    ]
+
+
+def _choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
+    tokens: list[int] = logits.argmax(dim=-1).tolist()
+    warm = [row for row, sampler in enumerate(samplers) if not sampler.greedy]
+    if not warm:
+        return tokens
+    temperatures = torch.tensor([samplers[row].params.temperature for row in warm])
+    scaled = logits[warm] / temperatures.to(logits.device)[:, None]
+    for row, probabilities in zip(warm, torch.softmax(scaled, dim=-1), strict=True):
+        tokens[row] = samplers[row].draw(probabilities)
+    return tokens
+
+
+def _invert(probabilities: Tensor, uniform: float) -> int:
+    """The index at which the running sum passes `uniform` of the whole."""
+    running = probabilities.cumsum(dim=-1)
+    index = int(torch.searchsorted(running, running[-1] * uniform, right=True))
+    # Rounding may put `uniform` of the whole onto the whole itself.
+    return min(index, len(probabilities) - 1)
+
+
+def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The fewest likeliest tokens that hold `top_p`: their probabilities and ids, sorted."""
+    size = min(NUCLEUS_GUESS, len(probabilities))
+    kept, ids = probabilities.topk(size)
+    if float(kept.sum()) < top_p:
+        kept, ids = probabilities.sort(descending=True)
+    before = kept.cumsum(dim=-1) - kept
+    count = max(int((before < top_p).sum()), 1)
+    return kept[:count], ids[:count]
+
+
+def _logprobs(reference: Tensor, token: int, params: SamplingParams) -> Logprobs:
+    values, ids = reference.topk(params.top_logprobs or 0)
+    top = zip(ids.tolist(), values.clamp(min=LEAST_LOGPROB).tolist(), strict=True)
+    return Logprobs(max(float(reference[token]), LEAST_LOGPROB), tuple(top))

@@ -1,0 +1,107 @@
+"""Who is computed next: requests wait in order, one prompt is staged, the others run in rows."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from worker.inference.messages import Request
+from worker.inference.sampling import Sampler
+
+
+@dataclass(slots=True, eq=False)
+class Prompt:
+    """The request on the stage; `done` of its prompt's tokens are computed."""
+
+    request: Request
+    done: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A choice that is being generated. Its row holds `length` tokens, `last` not among them."""
+
+    request: Request
+    choice: int
+    sampler: Sampler
+    length: int
+    last: int = -1
+    generated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Row `source` holds `length` tokens and is to go on as row `target`."""
+
+    source: int
+    target: int
+    length: int
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """Sequence i runs in row i. A request gets its rows all at once, when its turn comes."""
+
+    rows: int
+    waiting: deque[Request] = field(default_factory=deque)
+    staged: Prompt | None = None
+    running: list[Sequence] = field(default_factory=list)
+
+    @property
+    def idle(self) -> bool:
+        return not (self.waiting or self.staged or self.running)
+
+    def active(self) -> Iterator[Request]:
+        """The requests that are being computed."""
+        if self.staged:
+            yield self.staged.request
+        yield from dict.fromkeys(sequence.request for sequence in self.running)
+
+    def next_prompt(self) -> Prompt | None:
+        """The prompt to compute on: the staged one, or the next whose choices all find a row."""
+        if self.staged is None and self.waiting:
+            if len(self.running) + self.waiting[0].choices <= self.rows:
+                self.staged = Prompt(self.waiting.popleft())
+        return self.staged
+
+    def join(self, sequence: Sequence) -> int:
+        """Let a choice of the staged prompt run; its row."""
+        self.running.append(sequence)
+        return len(self.running) - 1
+
+    def leave(self, sequence: Sequence) -> Move | None:
+        """Take a sequence out; the last one moves into its row, so that no gap remains."""
+        row = self.running.index(sequence)
+        last = self.running.pop()
+        if last is sequence:
+            return None
+        self.running[row] = last
+        return Move(len(self.running), row, last.length)
+
+    def clear(self) -> list[Request]:
+        """Forget everything; the requests that were in here, each once."""
+        requests = [*self.active(), *self.waiting]
+        self.waiting.clear()
+        self.running.clear()
+        self.staged = None
+        return requests
+
+    def unstage(self) -> None:
+        self.staged = None
+
+    def drop(self, request: Request, choice: int | None = None) -> list[Move]:
+        """Forget a request wherever it is, or one choice of it; the moves that close the gaps."""
+        if choice is None:
+            self._drop_pending(request)
+        leaving = [
+            sequence
+            for sequence in self.running
+            if sequence.request is request and choice in (None, sequence.choice)
+        ]
+        moves = [self.leave(sequence) for sequence in leaving]
+        return [move for move in moves if move]
+
+    def _drop_pending(self, request: Request) -> None:
+        if request in self.waiting:
+            self.waiting.remove(request)
+        if self.staged and self.staged.request is request:
+            self.staged = None

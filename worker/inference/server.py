@@ -1,0 +1,211 @@
+"""The engine over HTTP, in OpenAI's shape. The only file of the worker that knows FastAPI."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from app import logs
+from app.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge, Unavailable
+from app.schemas.engine import (
+    ChatCompletionRequest,
+    LoadAdapterRequest,
+    ServedModel,
+    ServedModels,
+    UnloadAdapterRequest,
+    refusal,
+)
+from worker.inference import metrics
+from worker.inference.chat import Chat
+from worker.inference.generation import Generation, render
+from worker.inference.models import Models
+from worker.inference.thread import EngineThread
+
+# Longest wait for the step at hand when the server ends.
+LAST_STEP_SECONDS = 5.0
+
+Body = TypeVar("Body", bound=BaseModel)
+Result = TypeVar("Result")
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    models: Models
+    thread: EngineThread
+    max_body_bytes: int
+    started: int = field(default_factory=lambda: int(time.time()))
+
+
+def create_app(parts: Parts) -> FastAPI:
+    app = FastAPI(
+        title="Luthier engine", lifespan=_lifespan, openapi_url=None, redirect_slashes=False
+    )
+    app.state.parts = parts
+    app.add_api_route("/health", health)
+    app.add_api_route("/metrics", numbers)
+    app.add_api_route("/v1/models", models)
+    app.add_api_route("/v1/chat/completions", chat_completions, methods=["POST"])
+    app.add_api_route("/v1/load_lora_adapter", load_lora_adapter, methods=["POST"])
+    app.add_api_route("/v1/unload_lora_adapter", unload_lora_adapter, methods=["POST"])
+    for kind in (ApiError, HTTPException, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, _error)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    parts.thread.start()
+    warming = asyncio.create_task(parts.models.warm_up())
+    warming.add_done_callback(lambda task: _check(task, parts.thread))
+    yield
+    warming.cancel()
+    parts.thread.stop()
+    # It must not speak to the event loop when that is closed.
+    await asyncio.to_thread(parts.thread.join, LAST_STEP_SECONDS)
+
+
+def _check(warming: asyncio.Task[None], thread: EngineThread) -> None:
+    """An engine that cannot load its first model ends, so that whoever started it sees why."""
+    if warming.cancelled() or warming.exception() is None:
+        return
+    log.critical("engine.cannot_start", reason=str(warming.exception()))
+    thread.give_up()
+
+
+async def health(request: Request) -> Response:
+    if not _parts(request).models.ready:
+        raise Unavailable("The first model is still being loaded.")
+    return JSONResponse({"status": "ok"})
+
+
+async def numbers(request: Request) -> Response:
+    return PlainTextResponse(
+        metrics.render(_parts(request).models.engines()), media_type=metrics.MEDIA_TYPE
+    )
+
+
+async def models(request: Request) -> Response:
+    parts = _parts(request)
+    data = [
+        ServedModel(id=name, object="model", created=parts.started, owned_by="luthier")
+        for name in parts.models.names()
+    ]
+    return _json(ServedModels(object="list", data=data))
+
+
+async def load_lora_adapter(request: Request) -> Response:
+    asked = await _read(request, LoadAdapterRequest)
+    await _parts(request).models.load_adapter(asked)
+    return JSONResponse({"status": "loaded", "lora_name": asked.lora_name})
+
+
+async def unload_lora_adapter(request: Request) -> Response:
+    asked = await _read(request, UnloadAdapterRequest)
+    _parts(request).models.unload_adapter(asked.lora_name)
+    return JSONResponse({"status": "unloaded", "lora_name": asked.lora_name})
+
+
+async def chat_completions(request: Request) -> Response:
+    parts = _parts(request)
+    asked = await _read(request, ChatCompletionRequest)
+    served = await parts.models.resolve(asked.model)
+    prompt = await render(asked, served.base)
+    generation = Generation(prompt, asked, served, parts.thread)
+    generation.submit()
+    chat = Chat(asked, generation)
+    try:
+        if not asked.stream:
+            return _json(await _unless_gone(request, chat.whole()))
+        first = await _unless_gone(request, chat.first())
+    except BaseException:
+        generation.close()
+        raise
+    return TokenStream(chat.stream(first), generation)
+
+
+class TokenStream(StreamingResponse):
+    """Events as they come. A client that leaves, or the end, stops the generation."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[bytes], generation: Generation) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-cache"})
+        self._generation = generation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._generation.close()
+
+
+async def _unless_gone(request: Request, work: Awaitable[Result]) -> Result:
+    """The result of `work`; if the client leaves first, ClientDisconnect and `work` cancelled."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _read(request: Request, kind: type[Body]) -> Body:
+    """The request's body. Raises InvalidRequest, or TooLarge before all of it is read."""
+    data = bytearray()
+    async for chunk in request.stream():
+        data += chunk
+        if len(data) > _parts(request).max_body_bytes:
+            raise TooLarge
+    try:
+        return kind.model_validate_json(bytes(data))
+    except ValidationError as error:
+        raise refusal(error) from error
+
+
+def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+def _json(body: BaseModel) -> Response:
+    return Response(body.model_dump_json(), media_type="application/json")
+
+
+async def _error(request: Request, error: Exception) -> Response:
+    """Every error in OpenAI's envelope."""
+    shown = _shown(request, error)
+    return JSONResponse(shown.body(), status_code=shown.status, headers=dict(shown.headers))
+
+
+def _shown(request: Request, error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    where = f"({request.method} {request.url.path})"
+    if isinstance(error, HTTPException) and error.status_code == NotFound.status:
+        return NotFound(f"Invalid URL {where}")
+    if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
+        return MethodNotAllowed(f"Not allowed {where}")
+    if isinstance(error, HTTPException | ClientDisconnect):
+        return InvalidRequest(f"The request was broken off {where}")
+    return ApiError()
