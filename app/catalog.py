@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 Kind = Literal["causal", "encoder"]
 
-MODEL_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")
+# Of each part between slashes the first character is no dot: ids become names of folders.
+MODEL_ID = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 TUNED_NAME = re.compile(
-    r"^ft:(?P<base>[^:]+):(?P<organization>[a-z0-9-]+):(?P<suffix>[^:]*):(?P<tag>[A-Za-z0-9]{8})"
-    r"(?::ckpt-step-(?P<step>[0-9]+))?$"
+    r"ft:(?P<base>[^:]+):(?P<organization>[a-z0-9-]+):(?P<suffix>[^:]*):(?P<tag>[A-Za-z0-9]{8})"
+    r"(?::ckpt-step-(?P<step>[0-9]+))?"
 )
 
 
@@ -43,24 +44,28 @@ class BaseModel:
         Raises CatalogError if a field is missing, unknown or of the wrong kind.
         """
         where = f"model {values.get('id', '?')!r}"
+        lists = {"methods": values.get("methods"), "aliases": values.get("aliases", [])}
         try:
-            model = cls(
-                **{
-                    **values,
-                    "methods": tuple(values["methods"]),
-                    "aliases": tuple(values.get("aliases", ())),
-                }
-            )
-        except (KeyError, TypeError) as error:
+            model = cls(**{**values, **{name: _texts(value) for name, value in lists.items()}})
+        except TypeError as error:
             raise CatalogError(f"{where}: {error}") from error
         for name in (model.id, *model.aliases):
-            if not MODEL_ID.match(name):
+            if not isinstance(name, str) or not MODEL_ID.fullmatch(name):
                 raise CatalogError(f"{where}: {name!r} is no model id (letters, digits, . _ / -)")
+        if not isinstance(model.source, str) or ":" not in model.source:
+            raise CatalogError(f"{where}: source must be package:, path:, s3:// or hf: and a place")
         if model.kind not in ("causal", "encoder"):
             raise CatalogError(f"{where}: kind must be 'causal' or 'encoder', not {model.kind!r}")
-        if not isinstance(model.context_length, int) or model.context_length < 1:
+        if type(model.context_length) is not int or model.context_length < 1:
             raise CatalogError(f"{where}: context_length must be a positive number of tokens")
         return model
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    # A string is a sequence of strings too, and would become a list of letters.
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise TypeError("methods and aliases must be lists of strings")
+    return tuple(value)
 
 
 class Catalog:
@@ -82,9 +87,14 @@ class Catalog:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise CatalogError(f"{path} does not exist; set MODELS_FILE") from error
+        except OSError as error:
+            raise CatalogError(f"{path} cannot be read: {error}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise CatalogError(f"{path} is not TOML: {error}") from error
-        return cls(BaseModel.from_json(entry) for entry in document.get("model", []))
+        entries = document.get("model", [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise CatalogError(f"{path}: begin each model with [[model]]")
+        return cls(BaseModel.from_json(entry) for entry in entries)
 
     def get(self, name: str) -> BaseModel | None:
         """The model with this id or alias."""
@@ -111,7 +121,7 @@ class TunedName:
     @classmethod
     def parse(cls, text: str) -> "TunedName | None":
         """The parts of `text`, or None if it is no tuned model's name."""
-        match = TUNED_NAME.match(text)
+        match = TUNED_NAME.fullmatch(text)
         if match is None:
             return None
         step = match["step"]

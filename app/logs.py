@@ -11,12 +11,14 @@ from typing import Any
 
 import structlog
 
-# API keys, bearer tokens, passwords in URLs, presigned S3 signatures.
+# API keys, bearer tokens, passwords in URLs and DSNs, presigned S3 requests.
 SECRETS = re.compile(
     r"(sk-[A-Za-z0-9_-]{8})[A-Za-z0-9_-]+"
-    r"|(?i:(bearer\s+)\S+)"
-    r"|(://[^:/@\s]*:)[^@\s]+(?=@)"
-    r"|(X-Amz-Signature=)[0-9a-fA-F]+"
+    r"|(?i:(bearer\s+)[^\s\"']+)"
+    # Up to the last @: a password may hold one, though it should not.
+    r"|(://[^:/@\s]*:)\S+(?=@)"
+    r"|(?i:(password=)[^\s&]+)"
+    r"|(X-Amz-(?:Signature|Security-Token)=)[^\s&]+"
 )
 
 
@@ -25,16 +27,34 @@ def redact(text: str) -> str:
     return SECRETS.sub(lambda m: next(g for g in m.groups() if g) + "***", text)
 
 
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {key: _redacted(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(item) for item in value]
+    # What JSON does not know is written as its repr, which may quote anything.
+    return value if value is None or isinstance(value, bool | int | float) else redact(repr(value))
+
+
 def _redact_fields(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> Mapping[str, Any]:
-    return {k: redact(v) if isinstance(v, str) else v for k, v in event.items()}
+    return {key: _redacted(value) for key, value in event.items()}
 
 
 def configure(level: str, process: str) -> None:
     """Set up logging for this process; called by entry points only, never at import."""
+
+    # Not bound as a context variable: a thread started later begins with an empty context.
+    def name_process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
+        event["process"] = process
+        return event
+
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        name_process,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -62,7 +82,6 @@ def configure(level: str, process: str) -> None:
     # These repeat on every request what our own lines say better, query strings included.
     for noisy in ("uvicorn.access", "httpx", "httpcore", "botocore", "boto3", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    structlog.contextvars.bind_contextvars(process=process)
 
 
 def get(name: str) -> Any:

@@ -1,0 +1,126 @@
+"""models.toml: what is refused, with which words, and the names of tuned models."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app.catalog import BaseModel, Catalog, CatalogError, TunedName
+
+GOOD = """
+[[model]]
+id = "base-1"
+source = "path:/models/base-1"
+kind = "causal"
+methods = ["supervised", "dpo"]
+context_length = 2048
+aliases = ["gpt-4o-mini-2024-07-18", "owner/base-1"]
+"""
+MODEL = BaseModel(
+    id="base-1",
+    source="path:/models/base-1",
+    kind="causal",
+    methods=("supervised", "dpo"),
+    context_length=2048,
+    aliases=("gpt-4o-mini-2024-07-18", "owner/base-1"),
+)
+
+
+def loaded(folder: Path, text: str) -> Catalog:
+    path = folder / "models.toml"
+    path.write_text(text)
+    return Catalog.load(path)
+
+
+def test_a_model_is_found_by_its_id_and_its_aliases(tmp_path: Path) -> None:
+    catalog = loaded(tmp_path, GOOD)
+    assert list(catalog) == [MODEL]
+    for name in ("base-1", "gpt-4o-mini-2024-07-18", "owner/base-1"):
+        assert catalog.get(name) == MODEL
+    assert catalog.get("base-2") is None
+
+
+def test_the_catalogue_that_is_shipped_is_good() -> None:
+    catalog = Catalog.load(Path(__file__).parents[2] / "models.toml")
+    assert {"smollm2-135m-instruct", "all-minilm-l6-v2"} <= {model.id for model in catalog}
+
+
+def test_an_entry_survives_the_way_through_json() -> None:
+    assert BaseModel.from_json(json.loads(json.dumps(MODEL.to_json()))) == MODEL
+
+
+BAD = {
+    "no id": (GOOD.replace('id = "base-1"', ""), "'id'"),
+    "an unknown field": (GOOD + "contxt = 1\n", "'contxt'"),
+    "an id with a colon": (GOOD.replace('"base-1"', '"ft:base"'), "'ft:base' is no model id"),
+    "an id that climbs": (GOOD.replace('"base-1"', '"a/../../b"'), "no model id"),
+    "an id with a line feed": (GOOD.replace('"base-1"', '"base\\n"'), "no model id"),
+    "an id too long": (GOOD.replace('"base-1"', '"' + "x" * 129 + '"'), "no model id"),
+    "an id of a number": (GOOD.replace('"base-1"', "1"), "1 is no model id"),
+    "a bad alias": (GOOD.replace("owner/base-1", "owner base"), "'owner base' is no model id"),
+    "an alias alone": (GOOD.replace('["gpt-4o-mini-2024-07-18", "owner/base-1"]', '"x"'), "lists"),
+    "no methods": (GOOD.replace('methods = ["supervised", "dpo"]', ""), "lists of strings"),
+    "a method alone": (GOOD.replace('["supervised", "dpo"]', '"dpo"'), "lists of strings"),
+    "an unknown kind": (GOOD.replace("causal", "casual"), "not 'casual'"),
+    "a source of nowhere": (GOOD.replace("path:/models/base-1", "base-1"), "source must be"),
+    "no context": (GOOD.replace("2048", "0"), "context_length must be a positive number"),
+    "a context of true": (GOOD.replace("2048", "true"), "context_length must be"),
+    "the same id twice": (GOOD + GOOD, "the name 'base-1' stands for two models"),
+    "an alias that is an id": (GOOD + GOOD.replace('id = "base-1"', 'id = "base-2"'), "two models"),
+    "one bracket": (GOOD.replace("[[model]]", "[model]"), "begin each model with [[model]]"),
+    "no TOML": ("models: [a]", "is not TOML"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BAD.values(), ids=BAD)
+def test_a_bad_catalogue_is_refused_in_words(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(CatalogError) as raised:
+        loaded(tmp_path, text)
+    assert words in str(raised.value)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="does not exist; set MODELS_FILE"):
+        Catalog.load(tmp_path / "models.toml")
+    with pytest.raises(CatalogError, match="cannot be read"):
+        Catalog.load(tmp_path)
+    (tmp_path / "models.toml").write_bytes(b"\xff")
+    with pytest.raises(CatalogError, match="is not TOML"):
+        Catalog.load(tmp_path / "models.toml")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        TunedName("base-1", "acme", "", "9uJPavMj"),
+        TunedName("base-1", "acme", "my suffix", "9uJPavMj", step=200),
+        TunedName("owner/base.1", "a-b", "x", "9uJPavMj", step=0),
+    ],
+)
+def test_a_tuned_models_name_reads_as_it_is_written(name: TunedName) -> None:
+    assert TunedName.parse(str(name)) == name
+
+
+def test_the_name_is_openais() -> None:
+    name = TunedName("gpt-4o-mini-2024-07-18", "acme", "", "9uJPavMj", step=200)
+    assert str(name) == "ft:gpt-4o-mini-2024-07-18:acme::9uJPavMj:ckpt-step-200"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "base-1",
+        "ft:base-1",
+        "ft:base-1:acme:9uJPavMj",
+        "ft::acme::9uJPavMj",
+        "ft:base-1:Acme::9uJPavMj",
+        "ft:base-1:acme::9uJPavM",
+        "ft:base-1:acme::9uJPavMj\n",
+        "ft:base-1:acme::9uJPavMj:ckpt-step-",
+        "ft:base-1:acme::9uJPavMj:ckpt-step-1:x",
+        "ft:base-1:acme:a:b:9uJPavMj",
+    ],
+)
+def test_what_is_no_tuned_models_name(text: str) -> None:
+    assert TunedName.parse(text) is None

@@ -1,0 +1,114 @@
+"""Logs are one JSON object a line, and no secret is in any of them."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from app.logs import redact
+
+KEY = "sk-luthier-" + "s3cret" * 7
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"key {KEY}.", "key sk-luthier-***."),
+        ("Authorization: Bearer abc.def-s3cret", "Authorization: Bearer ***"),
+        ('{"authorization": "bearer s3cret"}', '{"authorization": "bearer ***"}'),
+        ("postgresql://me:s3cret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("postgresql://me:s3c@ret@host/db", "postgresql://me:***@host/db"),
+        ("redis://:s3cret@host/0", "redis://:***@host/0"),
+        ("host=h password=s3cret user=me", "host=h password=*** user=me"),
+        ("postgresql://host/db?password=s3cret&x=1", "postgresql://host/db?password=***&x=1"),
+        ("https://s3/b/k?X-Amz-Signature=0a1bs3cret&x=1", "https://s3/b/k?X-Amz-Signature=***&x=1"),
+        ("https://s3/b?X-Amz-Security-Token=s3%2Fcret", "https://s3/b?X-Amz-Security-Token=***"),
+    ],
+)
+def test_secrets_are_covered(text: str, shown: str) -> None:
+    assert redact(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://127.0.0.1:8000/v1/files",
+        "me@host",
+        "the bearer",
+        "task-sk-1",
+        "postgresql://host/db",
+        "ftjob-abcdefghijklmnopqrstuvwx",
+    ],
+)
+def test_the_rest_is_not(text: str) -> None:
+    assert redact(text) == text
+
+
+PROGRAM = f"""
+import logging, threading
+from app import logs
+
+KEY = {KEY!r}
+
+
+class Leaky:
+    def __repr__(self):
+        return KEY
+
+
+logs.configure("info", "api")
+log = logs.get("test")
+log.debug("too.low")
+log.info("job.claimed", job="ftjob-1", count=3, none=None)
+log.info("with\\nline feed", field="\\u2028 \\x1b[31m")
+log.info(KEY, nested={{"headers": ["Bearer s3cret", Leaky()]}}, leaky=Leaky())
+logging.getLogger("other").warning("from elsewhere %s", KEY)
+thread = threading.Thread(target=lambda: log.info("from a thread"))
+thread.start()
+thread.join()
+logging.getLogger("uvicorn.access").info("GET /?key=s3cret")
+try:
+    raise ValueError(f"could not connect to postgresql://me:s3cret@host/db with {{KEY}}")
+except ValueError:
+    log.exception("it.failed")
+"""
+
+
+@pytest.fixture(scope="module")
+def written() -> str:
+    """What a process logs: configuring is for a whole process, so it is one of its own."""
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    assert run.stdout == ""
+    return run.stderr
+
+
+@pytest.fixture(scope="module")
+def records(written: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in written.split("\n") if line]
+
+
+def test_each_record_is_a_line_of_json_with_its_fields(records: list[dict[str, Any]]) -> None:
+    assert [record["event"] for record in records][:2] == ["job.claimed", "with\nline feed"]
+    first = records[0]
+    assert (first["job"], first["count"], first["none"]) == ("ftjob-1", 3, None)
+    for record in records:
+        assert record["process"] == "api"
+        assert record["level"] in ("info", "warning", "error")
+        assert record["timestamp"].endswith("Z")
+
+
+def test_other_libraries_log_the_same_way(records: list[dict[str, Any]]) -> None:
+    events = [record["event"] for record in records]
+    assert "from elsewhere sk-luthier-***" in events
+    assert not any("GET /" in event for event in events)
+
+
+def test_no_secret_is_anywhere(written: str, records: list[dict[str, Any]]) -> None:
+    assert "s3cret" not in written
+    assert (
+        "ValueError: could not connect to postgresql://me:***@host/db" in records[-1]["exception"]
+    )
