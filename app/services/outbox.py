@@ -79,16 +79,18 @@ def _take(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
     # Taken rows are hidden from other relays by their time, not by a lock: the work on them talks
     # to the network, and a transaction must not wait for that.
     wait = func.least(RETRY_SECONDS * func.power(2, Outbox.attempts), RETRY_AT_MOST_SECONDS)
-    open_rows = (
+    taken = (
         select(Outbox.id)
         .where(Outbox.done_at.is_(None), Outbox.available_at <= func.clock_timestamp())
         .order_by(Outbox.id)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
+        # A plain subquery may run once per row, and take more than a batch.
+        .cte("taken")
     )
     statement = (
         update(Outbox)
-        .where(Outbox.id.in_(open_rows.scalar_subquery()))
+        .where(Outbox.id == taken.c.id)
         .values(
             attempts=Outbox.attempts + 1,
             available_at=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, wait),
@@ -97,7 +99,8 @@ def _take(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
         .execution_options(synchronize_session=False)
     )
     with transaction(maker) as session:
-        return [(row.id, row.kind, row.payload) for row in session.execute(statement)]
+        rows = [(row.id, row.kind, row.payload) for row in session.execute(statement)]
+    return sorted(rows, key=lambda row: row[0])
 
 
 def _do(kind: str, payload: dict[str, Any], ring: Ring, store: BlobStore) -> bool:

@@ -1,0 +1,139 @@
+"""What was lost is found again, by one of many, and none of its duties stops the others."""
+
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db.models import Job, Outbox
+from app.db.session import SessionMaker, connect, session_maker, transaction
+from app.services import claims, moves, reconciler
+from app.services.reconciler import LEADER_LOCK, Duty, Reconciler
+from tests.rows import make_file, make_job, make_project
+
+
+def lost_job(sessions: SessionMaker) -> str:
+    """A job whose worker's lease has run out."""
+    with transaction(sessions) as session:
+        job_id = make_job(session).id
+        claims.claim(session, "w", lease_seconds=-1)
+    return job_id
+
+
+def state(sessions: SessionMaker, job_id: str) -> str:
+    with transaction(sessions) as session:
+        return session.get_one(Job, job_id).state
+
+
+class TestReconciler:
+    def test_a_round_does_all_that_is_due(self, sessions: SessionMaker) -> None:
+        job_id = lost_job(sessions)
+        reconciler = Reconciler(sessions, patience_seconds=0)
+        assert reconciler.run()
+        assert state(sessions, job_id) == "queued"
+        assert all(duty.succeeded_at is not None for duty in reconciler.duties)
+
+    def test_one_leads_and_the_others_wait(self, sessions: SessionMaker) -> None:
+        job_id = lost_job(sessions)
+        with transaction(sessions) as leader:
+            leader.execute(select(func.pg_advisory_xact_lock(LEADER_LOCK)))
+            assert not Reconciler(sessions, patience_seconds=0).run()
+            assert state(sessions, job_id) == "running"
+        assert Reconciler(sessions, patience_seconds=0).run()
+        assert state(sessions, job_id) == "queued"
+
+    def test_after_its_start_workers_get_time_to_renew_their_leases(
+        self, sessions: SessionMaker
+    ) -> None:
+        job_id = lost_job(sessions)
+        assert Reconciler(sessions, patience_seconds=3600).run()
+        assert state(sessions, job_id) == "running"
+
+    def test_after_the_database_was_away_too(self, sessions: SessionMaker) -> None:
+        job_id = lost_job(sessions)
+        patient = Reconciler(sessions, patience_seconds=3600)
+        for duty in patient.duties:
+            duty.due_at = 0
+        away = Reconciler(nowhere(), patience_seconds=3600)
+        away.duties = patient.duties
+        assert not away.run()
+        assert patient.run()
+        assert state(sessions, job_id) == "running"
+
+    def test_a_broken_duty_does_not_stop_the_others(self, sessions: SessionMaker) -> None:
+        def broken(_: Session) -> None:
+            raise ValueError("a mistake")
+
+        job_id = lost_job(sessions)
+        reconciler = Reconciler(sessions, patience_seconds=0)
+        reconciler.duties.insert(0, Duty("broken", 5, broken))
+        assert reconciler.run()
+        assert reconciler.duties[0].succeeded_at is None
+        assert state(sessions, job_id) == "queued"
+
+    def test_what_was_just_done_is_not_due(self, sessions: SessionMaker) -> None:
+        reconciler = Reconciler(sessions, patience_seconds=0)
+        reconciler.run()
+        job_id = lost_job(sessions)
+        reconciler.run()
+        assert state(sessions, job_id) == "running"
+
+
+def nowhere() -> SessionMaker:
+    return session_maker(connect("postgresql://127.0.0.1:1/none"))
+
+
+def ago(session: Session, seconds: float) -> object:
+    return session.scalars(select(moves.in_seconds(-seconds))).one()
+
+
+class TestDuties:
+    def test_a_new_job_that_nobody_validated_is_validated(self, session: Session) -> None:
+        forgotten = make_job(session, state="validating_files", created_at=ago(session, 10))
+        new = make_job(session, state="validating_files")
+        reconciler.validate_forgotten(session)
+        assert (forgotten.state, new.state) == ("queued", "validating_files")
+
+    def test_the_longest_waiting_job_is_rung_for(self, session: Session) -> None:
+        make_job(session, run_after=ago(session, 60))
+        longest = make_job(session, run_after=ago(session, 90))
+        reconciler.ring_again(session)
+        payload = session.scalars(select(Outbox.payload)).one()
+        assert payload == {"task": "train", "job_id": longest.id}
+
+    @pytest.mark.parametrize("seconds", [-600, 5])
+    def test_a_job_that_waits_or_has_just_come_is_not(
+        self, session: Session, seconds: float
+    ) -> None:
+        make_job(session, run_after=ago(session, seconds))
+        reconciler.ring_again(session)
+        assert session.scalars(select(Outbox)).all() == []
+
+    def test_files_whose_time_has_come_are_deleted(self, session: Session) -> None:
+        project = make_project(session)
+        expired = make_file(session, project, expires_at=ago(session, 1))
+        others = [
+            make_file(session, project, expires_at=ago(session, -60)),
+            make_file(session, project),
+        ]
+        reconciler.expire_files(session)
+        reconciler.expire_files(session)
+        session.expire_all()
+        assert expired.deleted_at is not None
+        assert [file.deleted_at for file in others] == [None, None]
+        assert session.scalars(select(Outbox.payload)).one() == {"keys": [expired.storage_key]}
+
+    def test_the_outbox_keeps_what_is_new_and_what_still_has_to_be_done(
+        self, session: Session
+    ) -> None:
+        old, new = ago(session, 7200), ago(session, 60)
+        kinds = [("bell", old, old), ("bell", old, None), ("bell", new, None), ("bell", new, new)]
+        kinds += [("delete_blobs", old, old), ("delete_blobs", old, None)]
+        for kind, created, done in kinds:
+            session.add(Outbox(kind=kind, payload={}, created_at=created, done_at=done))
+        session.flush()
+        reconciler.prune_outbox(session)
+        rows = session.execute(
+            select(Outbox.kind, Outbox.created_at, Outbox.done_at).order_by(Outbox.id)
+        )
+        assert [tuple(row) for row in rows] == [kinds[2], kinds[3], kinds[5]]
