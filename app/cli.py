@@ -1,8 +1,9 @@
 """`luthier`: the commands of whoever runs the service."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 import uvicorn
@@ -44,10 +45,10 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(data_app, name="data")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point: troubles end in a sentence and exit code 1, a Ctrl-C in code 130."""
     try:
-        app()
+        app(args=arguments)
     except TROUBLES as error:
         say_trouble(str(error))
         raise SystemExit(1) from error
@@ -56,6 +57,7 @@ def main() -> None:
         raise SystemExit(1) from error
     except (Stopped, KeyboardInterrupt):
         raise SystemExit(130) from None
+    raise SystemExit(0)
 
 
 @app.command("up")

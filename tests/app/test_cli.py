@@ -1,0 +1,268 @@
+"""The commands as people run them: what they print, and with which exit code."""
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from app.cli import main
+from app.db.session import once
+from app.services import keys
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Result(NamedTuple):
+    stdout: str
+    stderr: str
+    returncode: object
+
+
+Luthier = Callable[..., Result]
+GOOD = (
+    '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n'
+)
+
+
+@pytest.fixture
+def luthier(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Luthier:
+    """Runs one command with the test's settings and what a test changes in the environment."""
+    assert settings.database_url is not None
+    assert settings.redis_url is not None
+    given = {
+        "LUTHIER_HOME": str(settings.home),
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": settings.redis_url,
+        "MODELS_FILE": str(ROOT / "models.toml"),
+        "PORT": str(free_port()),
+    }
+
+    def run(*arguments: str, **environment: str) -> Result:
+        with monkeypatch.context() as patch:
+            for name, value in (given | environment).items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                main(arguments)
+        out, err = capsys.readouterr()
+        return Result(out, err, ended.value.code)
+
+    return run
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def bad_lines(result: Result) -> list[str]:
+    assert result.stderr == ""
+    return [line for line in result.stdout.splitlines() if not line.startswith("ok ")]
+
+
+class TestDoctor:
+    def test_a_healthy_machine(self, luthier: Luthier) -> None:
+        result = luthier("doctor")
+        assert bad_lines(result) == []
+        assert result.returncode == 0
+        for part in ("Python", "LUTHIER_HOME", "port", "catalogue", "database", "broker"):
+            assert f"ok   {part}: " in result.stdout
+
+    def test_nothing_is_set_and_nothing_runs(self, luthier: Luthier) -> None:
+        result = luthier("doctor", DATABASE_URL="", REDIS_URL="")
+        assert bad_lines(result) == []
+        assert "database: embedded Postgres, started by `luthier up`" in result.stdout
+        assert "broker: embedded Valkey, started by `luthier up`" in result.stdout
+
+    def test_a_setting_that_cannot_be_used(self, luthier: Luthier) -> None:
+        result = luthier("doctor", PORT="eighty")
+        assert result.returncode == 1
+        assert bad_lines(result) == [
+            "BAD  settings: PORT=eighty cannot be used: "
+            "Input should be a valid integer, unable to parse string as an integer"
+        ]
+
+    def test_a_taken_port_and_who_has_it(self, luthier: Luthier) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            result = luthier("doctor", PORT=str(port))
+        assert result.returncode == 1
+        (line,) = bad_lines(result)
+        assert line.startswith(f"BAD  port: {port} is taken by ")
+        assert f"(process {os.getpid()}); stop it, or choose another with PORT" in line
+
+    def test_a_home_that_cannot_be_written_to(self, luthier: Luthier, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        result = luthier("doctor", LUTHIER_HOME=str(tmp_path / "file" / "home"))
+        assert result.returncode == 1
+        (line,) = bad_lines(result)
+        assert line.startswith("BAD  LUTHIER_HOME: ")
+        assert "cannot be written to" in line
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
+    def test_a_full_disk(self, luthier: Luthier, tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
+        if subprocess.run(mount, check=False).returncode != 0:
+            pytest.skip("this machine mounts nothing")
+        try:
+            result = luthier("doctor", LUTHIER_HOME=str(disk))
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+        assert result.returncode == 1
+        assert f"BAD  LUTHIER_HOME: the disk of {disk} is full (8 MiB free); make" in result.stdout
+
+    def test_a_database_that_does_not_answer(self, luthier: Luthier) -> None:
+        url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+        result = luthier("doctor", DATABASE_URL=url)
+        assert result.returncode == 1
+        (line,) = bad_lines(result)
+        assert line.startswith("BAD  database: cannot be reached; see DATABASE_URL: ")
+        assert "Connection refused" in line
+
+    def test_a_broker_that_does_not_answer(self, luthier: Luthier) -> None:
+        result = luthier("doctor", REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+        assert result.returncode == 1
+        (line,) = bad_lines(result)
+        assert line.startswith("BAD  broker: The broker cannot be reached: ")
+        assert line.endswith("; see REDIS_URL")
+
+    def test_a_bucket_that_is_not_there(self, luthier: Luthier) -> None:
+        result = luthier(
+            "doctor",
+            S3_BUCKET="nobody-has-this",
+            S3_ENDPOINT_URL=f"http://127.0.0.1:{free_port()}",
+            S3_ACCESS_KEY_ID="x",
+            S3_SECRET_ACCESS_KEY="y",
+        )
+        assert result.returncode == 1
+        (line,) = bad_lines(result)
+        assert line.startswith("BAD  storage: ")
+
+    def test_a_catalogue_that_is_broken(self, luthier: Luthier, tmp_path: Path) -> None:
+        models = tmp_path / "models.toml"
+        models.write_text("[[model]\n")
+        result = luthier("doctor", MODELS_FILE=str(models))
+        assert result.returncode == 1
+        (line,) = bad_lines(result)
+        assert line.startswith(f"BAD  catalogue: {models} is not TOML: ")
+
+    def test_model_sources_that_are_missing(self, luthier: Luthier, tmp_path: Path) -> None:
+        models = tmp_path / "models.toml"
+        entry = (
+            '[[model]]\nid = "{}"\nsource = "{}"\nkind = "causal"\nmethods = []\n'
+            "context_length = 64\n"
+        )
+        sources = {
+            "no-package": "package:luthier-has-no-such-package/model.gguf",
+            "no-file": "package:pytest/model.gguf",
+            "no-folder": f"path:{tmp_path}/nothing",
+            "far-away": "hf:owner/name",
+        }
+        models.write_text("".join(entry.format(*pair) for pair in sources.items()))
+        result = luthier("doctor", MODELS_FILE=str(models))
+        assert result.returncode == 1
+        first, second, third = bad_lines(result)
+        assert "BAD  no-package: its source" in first
+        assert "the package luthier-has-no-such-package is not installed" in first
+        assert second.endswith("is missing: the package pytest has no model.gguf")
+        assert third.endswith(f"is missing: there is no config.json in {tmp_path}/nothing")
+
+
+class TestData:
+    def test_a_good_file(self, luthier: Luthier, tmp_path: Path) -> None:
+        file = tmp_path / "train.jsonl"
+        file.write_text(GOOD * 12)
+        result = luthier("data", "check", str(file))
+        assert result.stdout == f"{file}: good, 12 examples in the chat format.\n"
+        assert result.returncode == 0
+
+    def test_a_bad_line_is_named(self, luthier: Luthier, tmp_path: Path) -> None:
+        file = tmp_path / "train.jsonl"
+        file.write_text(f"{GOOD}not json\n{GOOD}")
+        result = luthier("data", "check", str(file))
+        assert result.returncode == 1
+        assert result.stdout.startswith("line 2: Example 2 ")
+        assert result.stdout.endswith(f"{file}: 1 of its lines cannot be used.\n")
+
+    def test_a_file_that_is_not_there(self, luthier: Luthier, tmp_path: Path) -> None:
+        result = luthier("data", "check", str(tmp_path / "nothing"))
+        assert result.returncode == 1
+        assert result.stderr == f"{tmp_path}/nothing cannot be read: No such file or directory\n"
+
+    @pytest.mark.parametrize("name", ["train", "valid"])
+    def test_the_examples_are_good(self, luthier: Luthier, name: str) -> None:
+        result = luthier("data", "check", str(ROOT / f"examples/workshop.{name}.jsonl"))
+        assert result.returncode == 0, result.stdout
+
+
+def test_migrate_brings_an_empty_database_to_the_newest_schema(
+    luthier: Luthier, database_url: str
+) -> None:
+    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    server = create_engine(url, isolation_level="AUTOCOMMIT")
+    fresh = url.set(database="fresh")
+    with server.connect() as connection:
+        connection.execute(text("CREATE DATABASE fresh"))
+    try:
+        given = fresh.set(drivername="postgresql").render_as_string(hide_password=False)
+        for _ in range(2):
+            result = luthier("migrate", DATABASE_URL=given)
+            assert result.stdout == "The database is at the newest schema.\n", result.stderr
+        with once(given) as session:
+            assert session.execute(text("SELECT count(*) FROM jobs")).scalar() == 0
+    finally:
+        with server.connect() as connection:
+            connection.execute(text("DROP DATABASE fresh WITH (FORCE)"))
+        server.dispose()
+
+
+@pytest.mark.usefixtures("sessions")
+def test_a_key_is_shown_once_and_works(luthier: Luthier, settings: Settings) -> None:
+    result = luthier("keys", "create", "--name", "laptop")
+    secret = result.stdout.strip()
+    assert settings.database_url is not None
+    with once(settings.database_url) as session:
+        principal = keys.authenticate(session, secret)
+    assert principal is not None
+    assert principal.organization == settings.organization
+
+
+@pytest.mark.usefixtures("sessions")
+def test_models_lists_the_catalogue(luthier: Luthier) -> None:
+    result = luthier("models")
+    assert result.returncode == 0, result.stderr
+    assert "smollm2-135m-instruct  causal, methods: supervised" in result.stdout
+
+
+def test_a_database_that_is_away_is_a_sentence() -> None:
+    """As a process of its own: no traceback, and an exit code that scripts see."""
+    url = f"postgresql://x@127.0.0.1:{free_port()}/x"
+    result = subprocess.run(
+        [sys.executable, "-m", "app.cli", "keys", "create"],
+        cwd=ROOT,
+        env=os.environ | {"DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "Connection refused" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_home_is_closed_to_others(luthier: Luthier, settings: Settings) -> None:
+    luthier("doctor")
+    assert not settings.home.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
