@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from boto3.session import Session
@@ -28,16 +29,25 @@ def s3_url() -> Iterator[str]:
         server.terminate()
 
 
+@pytest.fixture(scope="session")
+def s3_client(s3_url: str) -> Any:
+    """For what no store does, such as making buckets. One for all: making a client takes long."""
+    session = Session(
+        aws_access_key_id="id", aws_secret_access_key="secret", region_name="us-east-1"
+    )
+    return session.client("s3", endpoint_url=s3_url)
+
+
 @pytest.fixture
-def s3_settings(s3_url: str) -> Settings:
-    settings = Settings(
-        s3_bucket=f"luthier-{uuid.uuid4()}",
+def s3_settings(s3_url: str, s3_client: Any) -> Settings:
+    bucket = f"luthier-{uuid.uuid4()}"
+    s3_client.create_bucket(Bucket=bucket)
+    return Settings(
+        s3_bucket=bucket,
         s3_endpoint_url=s3_url,
         s3_access_key_id="id",
         s3_secret_access_key="secret",
     )
-    make_bucket(settings)
-    return settings
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -52,17 +62,6 @@ def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
 @pytest.fixture
 def store(store_settings: Settings) -> BlobStore:
     return open_store(store_settings)
-
-
-def make_bucket(settings: Settings) -> None:
-    session = Session(
-        aws_access_key_id=settings.s3_access_key_id,
-        aws_secret_access_key=settings.s3_secret_access_key,
-        region_name=settings.s3_region,
-    )
-    session.client("s3", endpoint_url=settings.s3_endpoint_url).create_bucket(
-        Bucket=settings.s3_bucket
-    )
 
 
 def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
