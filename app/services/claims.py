@@ -58,7 +58,8 @@ class Claim:
     micro_batch: int | None
     training: Blob
     validation: Blob | None
-    # Folder in the store of the adapter that a continued training starts from.
+    # What a continued training starts from, and its folder in the store if it is still there.
+    start_model: str | None
     init_prefix: str | None
     # The newest first.
     resumable: tuple[Resumable, ...]
@@ -107,6 +108,7 @@ def _claim(session: Session, job: Job) -> Claim:
         micro_batch=job.micro_batch,
         training=_blob(session, job.training_file_id),
         validation=None if checked is None else _blob(session, checked),
+        start_model=job.start_model,
         init_prefix=_init_prefix(session, job),
         resumable=tuple(
             Resumable(row.step, row.storage_prefix, row.manifest_sha256)
@@ -129,7 +131,8 @@ def _blob(session: Session, file_id: str) -> Blob:
 def _init_prefix(session: Session, job: Job) -> str | None:
     if job.start_model is None:
         return None
-    return session.get_one(TunedModel, job.start_model).storage_prefix
+    model = session.get(TunedModel, job.start_model)
+    return None if model is None or model.deleted_at is not None else model.storage_prefix
 
 
 def heartbeat(

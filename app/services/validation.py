@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from app.db.models import File
 
 # The format that each method reads. A method that is not here takes any format.
-FORMATS: Mapping[str, str] = {"supervised": "chat", "dpo": "preference"}
+FORMATS: Mapping[str, str] = {
+    "supervised": "chat",
+    "dpo": "preference",
+    "classification": "classification",
+    "token_classification": "token_classification",
+    "question_answering": "question_answering",
+    "embedding": "embedding",
+}
 # OpenAI's least for a training file; a validation file may be smaller.
 LEAST_EXAMPLES = 10
+FORMAT_ERROR = "invalid_file_format"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +40,7 @@ def _of_file(method: str, file: File, role: str, *, least: int) -> Problem | Non
     if file.deleted_at is not None:
         return missing(file.id, role)
     if file.status == "error":
-        reason = file.status_details or "The file cannot be read."
-        message = f"The job failed due to an invalid {role} file. {reason}"
-        return Problem(f"invalid_{role}_file", message, param)
+        return _of_faults(file, role)
     if (file.examples or 0) < least:
         count = file.examples or 0
         message = (
@@ -43,6 +49,17 @@ def _of_file(method: str, file: File, role: str, *, least: int) -> Problem | Non
         )
         return Problem("invalid_n_examples", message, param)
     return _of_format(method, file, role)
+
+
+def _of_faults(file: File, role: str) -> Problem:
+    """OpenAI has two codes: for lines that are no examples, and for unusable examples."""
+    reason = file.status_details or "The file cannot be read."
+    first = (file.faults or {}).get("first", [{}])[0]
+    if first.get("code") == FORMAT_ERROR:
+        message = f"The job failed due to a file format error in the {role} file. {reason}"
+        return Problem(FORMAT_ERROR, message, f"{role}_file")
+    message = f"The job failed due to an invalid {role} file. {reason}"
+    return Problem(f"invalid_{role}_file", message, f"{role}_file")
 
 
 def missing(file_id: str, role: str) -> Problem:
@@ -63,4 +80,4 @@ def _of_format(method: str, file: File, role: str) -> Problem | None:
         f"Method {method} needs examples in the {wanted} format, these are in the "
         f"{file.format} format."
     )
-    return Problem("invalid_file_format", message, f"{role}_file")
+    return Problem(FORMAT_ERROR, message, f"{role}_file")

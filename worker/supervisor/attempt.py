@@ -22,6 +22,7 @@ from worker.supervisor.journal import Journal
 from worker.supervisor.process import COMMAND, TrainingProcess
 from worker.supervisor.pulse import Pulse
 from worker.supervisor.uploads import Uploads
+from worker.supervisor.watch import Watch
 
 log = logs.get(__name__)
 
@@ -31,6 +32,9 @@ GRACE_SECONDS = 20.0
 # From the request to stop to the last try to bring in what there is.
 LEAVING_SECONDS = 27.0
 STORE_RETRY_SECONDS = 5.0
+# To write the stacks of all threads.
+DUMP_SECONDS = 5.0
+HUNG = "Training made no progress any more and was ended."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +107,18 @@ class Attempt:
             self._drain(journal, uploads)
             if code != Exit.YIELDED:
                 folders.keep_log(folder, machine.settings)
+            if process.was_aborted:
+                return endings.crashed(claim, HUNG, exit_code=code)
             stopped = process.was_stopped
             return endings.after(code, claim, failed=journal.failed, was_stopped=stopped)
 
     def _supervise(self, process: TrainingProcess, journal: Journal, uploads: Uploads) -> int:
+        watch = Watch(self._folder, patience_seconds=self._machine.settings.hang_seconds)
         while (code := process.poll()) is None:
             if self._is_to_stop():
                 process.stop(grace_seconds=GRACE_SECONDS)
+            if watch.is_in_vain():
+                process.abort(grace_seconds=DUMP_SECONDS)
             journal.relay()
             self._pulse.step = journal.step
             # Raises what an upload came to; if it is Fenced there is no use in training on.

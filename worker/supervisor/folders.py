@@ -58,8 +58,8 @@ def fill(
     _fetch_data(claim.training, "training", folder.train, store)
     if claim.validation is not None:
         _fetch_data(claim.validation, "validation", folder.valid, store)
-    if claim.init_prefix is not None:
-        _fetch_start(claim.init_prefix, folder.init, store)
+    if claim.start_model is not None:
+        _fetch_start(claim, folder.init, store)
     _fetch_newest(claim, folder, store)
     folder.write_spec(_spec(claim, settings, catalog))
 
@@ -72,13 +72,17 @@ def _fetch_data(blob: Blob, role: str, path: Path, store: BlobStore) -> None:
     _verify(path, blob.sha256)
 
 
-def _fetch_start(prefix: str, folder: Path, store: BlobStore) -> None:
+def _fetch_start(claim: Claim, folder: Path, store: BlobStore) -> None:
     folder.mkdir()
     try:
+        if claim.init_prefix is None:
+            raise FileNotFoundError(claim.start_model)
+        listed = read_manifest(store.get(inside(claim.init_prefix, MANIFEST)))
         for name in ADAPTER:
-            store.download(inside(prefix, name), folder / name)
+            store.download(inside(claim.init_prefix, name), folder / name)
+            _verify(folder / name, listed[name].sha256)
     except FileNotFoundError as error:
-        message = "The model that the job was to start from was deleted."
+        message = f"The model {claim.start_model} was deleted before the job could start from it."
         raise Unusable(Problem("model_not_found", message, "model")) from error
 
 

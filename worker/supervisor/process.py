@@ -49,6 +49,7 @@ class TrainingProcess:
         self._folder = folder
         self._command = [*command, str(folder.path)]
         self._overdue_at: float | None = None
+        self.was_aborted = False
 
     def __enter__(self) -> Self:
         with self._folder.log.open("ab") as log:
@@ -95,6 +96,14 @@ class TrainingProcess:
         self._overdue_at = time.monotonic() + grace_seconds
         self._folder.stop_mark.touch()
         os.kill(self.pid, signal.SIGTERM)
+
+    def abort(self, *, grace_seconds: float) -> None:
+        """Have it write where it hangs into its log, and end; after the grace, `poll` kills."""
+        if self.was_aborted or self._has_ended():
+            return
+        self.was_aborted = True
+        self._overdue_at = time.monotonic() + grace_seconds
+        os.kill(self.pid, signal.SIGABRT)
 
     def kill(self) -> int:
         """End it and its children now; its exit code."""

@@ -48,6 +48,13 @@ CASES = [
     ),
     (
         "training",
+        BROKEN | {"faults": {"count": 1, "first": [{"code": "invalid_file_format"}]}},
+        "invalid_file_format",
+        "The job failed due to a file format error in the training file. "
+        "Invalid file format. Line 3, no messages.",
+    ),
+    (
+        "training",
         {"deleted_at": "2026-11-22"},
         "invalid_training_file",
         "The job failed due to an invalid training file. "

@@ -84,6 +84,8 @@ class FakeTraining:
 
     def resume(self) -> tuple[int, bytes]:
         steps = self.folder.steps()
+        if not steps and self.folder.init.exists():
+            return 0, (self.folder.init / "adapter_model.safetensors").read_bytes()
         if not steps:
             return 0, str(self.spec.seed).encode()
         return steps[0], (self.folder.checkpoint(steps[0]) / "state.bin").read_bytes()
@@ -105,7 +107,7 @@ class FakeTraining:
             return
         ending = self.plan["ending"]
         if ending == "waits":
-            while not self.is_asked():
+            while not self.is_asked() and not (self.folder.path / "go on").exists():
                 time.sleep(0.01)
             return
         if ending == "killed":

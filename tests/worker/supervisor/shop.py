@@ -25,15 +25,15 @@ class Shop:
     sessions: SessionMaker
     store: BlobStore
 
-    def order(self, **plan: Any) -> str:
+    def order(self, *, start_model: str | None = None, **plan: Any) -> str:
         """A queued job whose training goes by `plan`; its id."""
         with transaction(self.sessions) as session:
             project = make_project(session)
             digest = hashlib.sha256(TEXT).hexdigest()
             file = make_file(session, project, sha256=digest, bytes=len(TEXT))
             self.store.put(file.storage_key, TEXT)
-            job = make_job(session, project, training_file_id=file.id, hyperparameters=plan)
-            return job.id
+            asked = {"training_file_id": file.id, "hyperparameters": plan}
+            return make_job(session, project, start_model=start_model, **asked).id
 
     def job(self, job_id: str) -> Job:
         with transaction(self.sessions) as session:

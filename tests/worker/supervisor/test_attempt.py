@@ -3,9 +3,12 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
+from sqlalchemy.exc import OperationalError
 
 from app.db.models import (
     Checkpoint,
@@ -18,11 +21,48 @@ from app.db.models import (
     TunedModel,
     Usage,
 )
-from app.db.session import transaction
+from app.db.session import connect, session_maker, transaction
 from app.services import lifecycle
-from app.storage import inside
-from tests.worker.supervisor.fake_training import final_weights
+from app.storage import LocalStore, StorageUnavailable, inside
+from tests.worker.supervisor.fake_training import advance, final_weights
 from tests.worker.supervisor.shop import Workshop
+from worker.supervisor.attempt import Machine
+from worker.supervisor.runner import Supervisor
+
+
+class Line:
+    """A connection to the database that can be cut."""
+
+    def __init__(self) -> None:
+        self.is_cut = False
+
+    def refuse(self, *_: object) -> None:
+        if self.is_cut:
+            raise OperationalError("", None, ConnectionError("The line is cut."))
+
+
+class Away(LocalStore):
+    """A store that cannot be reached."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/nonexistent"))
+
+    def download(self, key: str, path: Path) -> None:
+        raise StorageUnavailable("It is away.")
+
+
+class Flaky(LocalStore):
+    """A store that cannot be written to while it is away."""
+
+    is_away = True
+    refused = False
+
+    def upload(self, path: Path, key: str) -> None:
+        if self.is_away:
+            self.refused = True
+            raise StorageUnavailable("It is away.")
+        super().upload(path, key)
+
 
 Background = Callable[[Callable[[], object]], threading.Thread]
 
@@ -314,6 +354,75 @@ class TestStopping:
         thread.join()
         assert shop.job(job_id).state == "running"
         assert outcomes(shop, job_id) == [(None, None)]
+
+
+class TestContinuedTraining:
+    def test_it_starts_from_the_model_it_continues(self, shop: Workshop) -> None:
+        first = shop.order(steps=2)
+        shop.supervisor.run_next()
+        second = shop.order(steps=3, start_model=shop.job(first).tuned_model)
+        shop.supervisor.run_next()
+        expected = final_weights(7, 2)
+        for step in (1, 2, 3):
+            expected = advance(expected, step)
+        assert weights(shop, second) == expected
+
+    def test_a_model_deleted_meanwhile_ends_it(self, shop: Workshop) -> None:
+        first = shop.order(steps=2)
+        shop.supervisor.run_next()
+        second = shop.order(steps=3, start_model=shop.job(first).tuned_model)
+        with transaction(shop.sessions) as session:
+            session.execute(update(TunedModel).values(deleted_at=TunedModel.created_at))
+        shop.supervisor.run_next()
+        assert (shop.job(second).state, shop.job(second).error_code) == (
+            "failed",
+            "model_not_found",
+        )
+
+
+class TestOutages:
+    def test_training_goes_on_while_the_database_is_away(
+        self, machine: Machine, shop: Workshop, database_url: str, background: Background
+    ) -> None:
+        engine = connect(database_url)
+        line = Line()
+        event.listen(engine, "before_cursor_execute", line.refuse)
+        cut_off = Supervisor(replace(machine, sessions=session_maker(engine)))
+        job_id = shop.order(steps=6, ending="waits", at=2)
+        thread = background(cut_off.run_next)
+        wait_for(lambda: shop.job(job_id).total_steps)
+        line.is_cut = True
+        (run,) = (machine.settings.home / "runs").iterdir()
+        (run / "go on").touch()
+        wait_for(lambda: (run / "checkpoints" / "step-6").exists())
+        line.is_cut = False
+        thread.join()
+        engine.dispose()
+        assert shop.job(job_id).state == "succeeded"
+        assert weights(shop, job_id) == final_weights(7, 6)
+        assert [line for line in texts(shop, job_id) if line.startswith("Step")] == [
+            f"Step {step}/6: training loss={4 / step:.2f}" for step in range(1, 7)
+        ]
+
+    def test_a_job_waits_for_a_storage_that_is_away_when_it_starts(
+        self, machine: Machine, shop: Workshop
+    ) -> None:
+        job_id = shop.order()
+        Supervisor(replace(machine, store=Away())).run_next()
+        assert (shop.job(job_id).state, shop.job(job_id).no_progress_attempts) == ("queued", 0)
+        assert outcomes(shop, job_id) == [("postponed", None)]
+
+    def test_checkpoints_wait_for_a_storage_that_comes_back(
+        self, machine: Machine, shop: Workshop, background: Background
+    ) -> None:
+        job_id = shop.order(steps=4, every=2)
+        store = Flaky(machine.settings.home / "storage")
+        thread = background(Supervisor(replace(machine, store=store)).run_next)
+        wait_for(lambda: store.refused)
+        store.is_away = False
+        thread.join()
+        assert shop.job(job_id).state == "succeeded"
+        assert weights(shop, job_id) == final_weights(7, 4)
 
 
 class TestOrphans:
