@@ -25,6 +25,8 @@ class Step:
 
     number: int
     values: Mapping[str, float]
+    # Of this attempt so far; OpenAI's events have no such thing, and its clients ignore it.
+    tokens_per_second: float | None = None
 
 
 def record_started(
@@ -55,6 +57,7 @@ def record_metrics(
     """
     job = moves.guard(session, job_id, epoch)
     newest = {step.number: checkpoints.finite(step.values) for step in steps}
+    speeds = {step.number: step.tokens_per_second for step in steps}
     rows = [
         {"job_id": job_id, "step": number, "epoch": epoch, "values": values}
         for number, values in newest.items()
@@ -64,18 +67,19 @@ def record_metrics(
     session.execute(
         statement.on_conflict_do_update(index_elements=["job_id", "step"], set_=replace), rows
     )
-    events.append(session, job, [_entry(job, number, values) for number, values in newest.items()])
+    events.append(session, job, [_entry(job, n, values, speeds[n]) for n, values in newest.items()])
     if seconds_left is not None:
         job.estimated_finish = moves.in_seconds(seconds_left)
 
 
-def _entry(job: Job, step: int, values: Mapping[str, float]) -> Entry:
+def _entry(job: Job, step: int, values: Mapping[str, float], speed: float | None) -> Entry:
     losses = ", ".join(
         f"{words}={values[name]:.2f}" for name, words in LOSSES.items() if name in values
     )
+    told = {} if speed is None else {"tokens_per_second": round(speed, 1)}
     return Entry(
         f"step:{step}",
         f"Step {step}/{job.total_steps}: {losses}",
         type="metrics",
-        data={"step": step, "total_steps": job.total_steps, **values},
+        data={"step": step, "total_steps": job.total_steps, **values, **told},
     )

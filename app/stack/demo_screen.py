@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 # Steps between two lines where there is no terminal.
@@ -36,7 +42,10 @@ class Screen:
             TextColumn("  {task.description}"),
             BarColumn(),
             TextColumn("{task.fields[numbers]}"),
+            TimeElapsedColumn(),
+            TextColumn("gone,"),
             TimeRemainingColumn(),
+            TextColumn("left"),
         )
         with Progress(*columns, console=self.console, refresh_per_second=5) as bar:
             yield JobProgress(self, bar)
@@ -81,7 +90,8 @@ class JobProgress:
     def __init__(self, screen: Screen, bar: Progress | None) -> None:
         self._screen = screen
         self._bar = bar
-        self._task = None if bar is None else bar.add_task("waiting", total=None, numbers="")
+        if bar is not None:
+            bar.add_task("waiting", total=None, numbers="")
 
     def note(self, event: Mapping[str, Any]) -> None:
         """Take in one event as the API gives it."""
@@ -90,6 +100,8 @@ class JobProgress:
             self._step(event["message"], data)
         elif self._bar is None:
             self._screen.say(f"  {event['message']}")
+        elif self._bar.tasks[0].total is None:
+            self._bar.update(self._bar.tasks[0].id, description=event["message"])
 
     def _step(self, message: str, data: Mapping[str, Any]) -> None:
         step, total = data["step"], data["total_steps"]
@@ -97,13 +109,12 @@ class JobProgress:
             if step % LINES_APART == 0 or step in (1, total):
                 self._screen.say(f"  {message}")
             return
-        assert self._task is not None
         loss = data.get("train_loss")
         numbers = "" if loss is None else f"loss {loss:.3f}"
         if "tokens_per_second" in data:
             numbers += f"  {data['tokens_per_second']:.0f} tokens/s"
         self._bar.update(
-            self._task,
+            self._bar.tasks[0].id,
             description=f"step {step}/{total}",
             completed=step,
             total=total,

@@ -146,8 +146,11 @@ class Keeper:
             child.deaths = 0
         if child.was_ready:
             return
-        ready = child.program.ready
-        child.was_ready = ready() if ready else now - child.started_at > STEADY_SECONDS
+        if child.program.ready is None:
+            child.was_ready = now - child.started_at > STEADY_SECONDS
+        elif child.program.ready():
+            child.was_ready = True
+            self.say(f"{child.program.name} is ready after {now - child.started_at:.1f} s")
 
     def _note_death(self, child: Child, status: int) -> None:
         child.process = None

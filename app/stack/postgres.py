@@ -18,6 +18,7 @@ from app.stack.home import POSTGRES
 # Postgres refuses to run as root, so root runs it as this user.
 SYSTEM_USER = "luthier"
 PORT = "5432"
+SUPERUSER = "postgres"
 
 
 def server() -> Path:
@@ -42,8 +43,17 @@ def postgres(home: Path) -> tuple[Program, str]:
         _let_through(program, home)
     _prepare(data, program, user)
     sockets = socket_folder(data, f".s.PGSQL.{PORT}", owner=_owner(user))
-    is_ready = (str(program.with_name("pg_isready")), "-q", "-h", str(sockets), "-p", PORT)
-    url = f"postgresql://postgres@/postgres?host={quote(str(sockets))}&port={PORT}"
+    is_ready = (
+        str(program.with_name("pg_isready")),
+        "-q",
+        "-h",
+        str(sockets),
+        "-p",
+        PORT,
+        "-U",
+        SUPERUSER,
+    )
+    url = f"postgresql://{SUPERUSER}@/postgres?host={quote(str(sockets))}&port={PORT}"
     child = Program(
         name=POSTGRES,
         command=_command(program, data, sockets),
@@ -82,7 +92,7 @@ def _prepare(data: Path, program: Path, user: str | None) -> None:
         [
             str(program.with_name("initdb")),
             f"--pgdata={aside}",
-            "--username=postgres",
+            f"--username={SUPERUSER}",
             "--encoding=UTF8",
             "--locale=C",
             # Whoever may enter the socket's folder is the owner of the data.

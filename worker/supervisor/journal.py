@@ -88,7 +88,7 @@ class Journal:
                         total_steps=event.total_steps,
                     )
             if metrics:
-                steps = [Step(event.step, event.values) for event in metrics]
+                steps = [Step(m.step, m.values, m.tokens / max(m.seconds, 1e-3)) for m in metrics]
                 left = self._seconds_left(metrics[-1])
                 progress.record_metrics(session, job_id, epoch, steps, seconds_left=left)
 
