@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     poll_seconds: float = Field(
         5, gt=0, description="An idle worker looks for work so often, whatever the broker does"
     )
+    hang_seconds: float = Field(
+        600, gt=0, description="A training process that makes no step for so long is ended"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged"
     )

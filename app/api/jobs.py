@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from app.api import shapes
 from app.api.bodies import StrictRoute
 from app.api.deps import After, PartsDep, PrincipalDep, SessionDep
+from app.api.repeats import RepetitionDep
 from app.schemas.jobs import (
     CheckpointList,
     CreateJob,
@@ -15,7 +16,7 @@ from app.schemas.jobs import (
     JobList,
     JobObject,
 )
-from app.services import jobs, lifecycle
+from app.services import jobs, lifecycle, repeats
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=StrictRoute)
 
@@ -24,11 +25,20 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 
 @router.post("")
 def create(
-    asked: CreateJob, parts: PartsDep, principal: PrincipalDep, session: SessionDep
+    asked: CreateJob,
+    parts: PartsDep,
+    principal: PrincipalDep,
+    session: SessionDep,
+    repetition: RepetitionDep,
 ) -> JobObject:
-    """Start a fine-tuning job."""
+    """Start a fine-tuning job; a repeated request gets the answer that the first one got."""
+    this = repetition.of(principal.project_id, asked)
+    if (answer := repeats.answered(session, this)) is not None:
+        return JobObject.model_validate(answer)
     job = jobs.create(session, parts.catalog, principal.project_id, asked)
-    return shapes.job(job, principal.organization_id)
+    shown = shapes.job(job, principal.organization_id)
+    repeats.remember(session, this, shown.model_dump(mode="json"))
+    return shown
 
 
 @router.get("")
@@ -61,6 +71,20 @@ def retrieve(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobOb
 def cancel(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
     """Cancel a job that has not ended."""
     job = lifecycle.cancel(session, principal.project_id, job_id)
+    return shapes.job(job, principal.organization_id)
+
+
+@router.post("/{job_id}/pause")
+def pause(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
+    """Have a job keep its place and stop; it reads as running until its place is stored."""
+    job = lifecycle.pause(session, principal.project_id, job_id)
+    return shapes.job(job, principal.organization_id)
+
+
+@router.post("/{job_id}/resume")
+def resume(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
+    """Have a paused job go on from where it stopped."""
+    job = lifecycle.resume(session, principal.project_id, job_id)
     return shapes.job(job, principal.organization_id)
 
 

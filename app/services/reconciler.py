@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app import logs
 from app.db.models import File, Job, Outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, Work, transaction
-from app.services import attempts, lifecycle, moves, outbox
+from app.services import attempts, lifecycle, moves, outbox, repeats
 
 log = logs.get(__name__)
 
@@ -43,6 +43,7 @@ def duties() -> list[Duty]:
         Duty("ring_again", 30, ring_again),
         Duty("expire_files", 60, expire_files),
         Duty("prune_outbox", 600, prune_outbox),
+        Duty("prune_repeats", 600, repeats.prune),
     ]
 
 

@@ -63,21 +63,21 @@ class Orphans:
         }
 
 
-def _files(keys: Sequence[str]) -> Select[tuple[str]]:
+def _files(keys: Sequence[str]) -> Select[str]:
     return select(File.storage_key).where(File.storage_key.in_(keys), File.deleted_at.is_(None))
 
 
-def _checkpoints(folders: dict[str, str]) -> Select[tuple[str]]:
+def _checkpoints(folders: dict[str, str]) -> Select[str]:
     prefix = Checkpoint.storage_prefix
     return select(prefix).where(prefix.in_(folders.values()), Checkpoint.deleted_at.is_(None))
 
 
-def _models(folders: dict[str, str]) -> Select[tuple[str]]:
+def _models(folders: dict[str, str]) -> Select[str]:
     prefix = TunedModel.storage_prefix
     return select(prefix).where(prefix.in_(folders.values()), TunedModel.deleted_at.is_(None))
 
 
-def _open_attempts() -> Select[tuple[str, str, int]]:
+def _open_attempts() -> Select[str, str, int]:
     # The last one's uploads may still be on their way.
     return (
         select(Job.project_id, Job.id, JobAttempt.epoch)

@@ -88,7 +88,7 @@ class Checker:
             engine.dispose()
         self._wait_for_folders()
 
-    def _uploads(self) -> list[dict[str, str]]:
+    def uploads(self) -> list[dict[str, str]]:
         bucket = self._world.name
         found = self._world.ground.objects.client().list_multipart_uploads(Bucket=bucket)
         return [
@@ -223,7 +223,7 @@ class Checker:
         assert stray == [], f"I8: objects without an owner: {stray}"
         manifests = [key for key in world.keys() if key.endswith(MANIFEST)]
         assert len(manifests) == len(prefixes), f"I8: {prefixes} but {manifests}"
-        assert self._uploads() == [], "I8: an upload was never finished"
+        assert self.uploads() == [], "I8: an upload was never finished"
         assert self._folders() == [], "I8: run folders are left"
         assert world.rows("SELECT * FROM job_leases") == [], "I8: a lease is left"
         assert self._trainings() == [], "I8: a training process is left"

@@ -3,7 +3,6 @@
 They are the embedded ones of `luthier up`, so what is killed here is what runs there.
 """
 
-import shutil
 import signal
 import subprocess
 import time
@@ -99,15 +98,11 @@ class Ground:
     def make_database(self, name: str) -> None:
         self._make(name, TEMPLATE)
 
-    def drop_database(self, name: str) -> None:
-        self._do(f'DROP DATABASE "{name}" WITH (FORCE)')
-
     def close(self) -> None:
         self.network.close()
         self.objects.close()
         self.valkey.close()
         self.postgres.close()
-        shutil.rmtree(self.home, ignore_errors=True)
 
     def _make(self, name: str, template: str) -> None:
         self._do(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')

@@ -62,12 +62,14 @@ class Trap:
     reached: threading.Event = field(default_factory=threading.Event)
     _open: asyncio.Event = field(default_factory=asyncio.Event)
     _cut: bool = False
+    _released: bool = False
     _loop: asyncio.AbstractEventLoop | None = None
 
     async def hold(self) -> None:
         self._loop = asyncio.get_running_loop()
         self.reached.set()
-        await self._open.wait()
+        if not self._released:
+            await self._open.wait()
         if self._cut:
             raise Cut
 
@@ -75,6 +77,7 @@ class Trap:
         assert self.reached.wait(seconds), f"nothing passed that matches {self.client!r}"
 
     def release(self) -> None:
+        self._released = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._open.set)
 

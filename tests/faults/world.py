@@ -1,6 +1,7 @@
 """One scenario: the real processes, a client that never gives up, and a look behind the scenes."""
 
 import json
+import random
 import secrets
 import shlex
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,10 @@ class Machine:
         return self.process.wait(seconds)
 
     def trainings(self) -> list[psutil.Process]:
-        """Training processes below it."""
+        """Training processes below it that run."""
+        return [process for process in self._children() if _is_training(process)]
+
+    def _children(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
             return psutil.Process(self.process.pid).children(recursive=True)
         return []
@@ -133,12 +137,20 @@ class Machine:
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self.thaw()
-            for process in [*self.trainings(), psutil.Process(self._process.pid)]:
+            for process in [*self._children(), psutil.Process(self._process.pid)]:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
             self._process.wait(30)
         for way in self.ways:
             way.close()
+
+
+def _is_training(process: psutil.Process) -> bool:
+    try:
+        is_gone = process.status() == psutil.STATUS_ZOMBIE
+        return not is_gone and any("/runs/" in word for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 @dataclass
@@ -170,13 +182,22 @@ class World:
 
     # Processes
 
-    def start(self, *names: str, **changes: Any) -> list[Machine]:
-        """Start processes, each named by its kind and a number: `api-1`, `trainer-2`, `io-1`."""
+    def start(
+        self, *names: str, environment: dict[str, str] | None = None, **changes: Any
+    ) -> list[Machine]:
+        """Start processes, each named by its kind and a number: `api-1`, `trainer-2`, `io-1`.
+
+        `changes` are settings of theirs, `environment` what else they find in their environment.
+        """
         started = []
         for name in names:
-            given = {"port": free_from(20_400)} if name.startswith("api") else {}
+            given = (
+                {"port": free_from(random.randrange(20_400, 29_000))}
+                if name.startswith("api")
+                else {}
+            )
             machine = self.machines[name] = Machine(self, name, **given, **changes)
-            machine.start()
+            machine.start(**environment or {})
             started.append(machine)
             # The next api must not choose the same port before this one listens.
             if name.startswith("api"):
@@ -191,7 +212,6 @@ class World:
         for machine in self.machines.values():
             machine.close()
         self._engine.dispose()
-        self.ground.drop_database(self.name)
 
     # What clients do
 
@@ -269,6 +289,15 @@ class World:
         found = self.rows(statement, **values)
         return found[0][0] if found else None
 
+    @contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Nobody else reads or writes a table while the block runs."""
+        options = {"isolation_level": "READ COMMITTED"}
+        with self._engine.connect().execution_options(**options) as connection:
+            with connection.begin():
+                connection.execute(text(f"LOCK TABLE {table}"))
+                yield
+
     def state(self, job_id: str) -> str:
         return str(self.value("SELECT state FROM jobs WHERE id = :id", id=job_id))
 
@@ -284,7 +313,7 @@ class World:
         )
         return [(row.epoch, row.outcome) for row in found]
 
-    def until(self, sentence: str, holds: Callable[[], object], *, seconds: float = 30) -> float:
+    def until(self, sentence: str, holds: Callable[[], object], *, seconds: float = 60) -> float:
         """Wait until it holds; the seconds that took."""
         began = time.monotonic()
         while not self._holds(holds):

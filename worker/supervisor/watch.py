@@ -1,4 +1,4 @@
-"""Notices a training process that lives and does nothing: a deadlock, a dead device, a lost disk."""
+"""Notices a training process that lives and does nothing: a deadlock, a dead device."""
 
 import time
 

@@ -14,6 +14,7 @@ from app.db.models.jobs import (
 )
 from app.db.models.keys import ApiKey, Organization, Project
 from app.db.models.models import TunedModel, Usage
+from app.db.models.repeats import Repeat
 
 __all__ = [
     "STATES",
@@ -29,6 +30,7 @@ __all__ = [
     "Organization",
     "Outbox",
     "Project",
+    "Repeat",
     "TunedModel",
     "Usage",
 ]

@@ -1,0 +1,21 @@
+"""Requests that were answered and may come again, since their client did not hear the answer."""
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, CreatedAt, Json
+
+
+class Repeat(Base):
+    """`key` is the client's Idempotency-Key, or made of the request itself if it sent none."""
+
+    __tablename__ = "repeats"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    # Of what was asked for: the same key must not stand for two requests.
+    request_sha256: Mapped[str]
+    answer: Mapped[Json]
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (Index(None, "created_at"),)

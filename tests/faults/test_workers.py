@@ -1,0 +1,319 @@
+"""Workers are stopped, cut off, misled by their clocks, given poison, upgraded; owners interfere.
+
+A lease of 4 s, a heartbeat of 0.5 s and a poll of 1 s stand for 60 s, 10 s and 5 s, where a test
+does not say otherwise.
+"""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.faults.checker import Checker
+from tests.faults.conftest import Figures
+from tests.faults.world import LEASE_SECONDS, TERMINAL, World, asked
+
+
+def outcomes(world: World, job: str) -> list[str]:
+    return [outcome for _, outcome in world.attempts(job)]
+
+
+@pytest.mark.fault_smoke
+def test_f33_a_trainer_that_is_asked_to_end_gives_its_job_back(
+    world: World, checker: Checker, figures: Figures
+) -> None:
+    world.start("api-1", "trainer-1", "io-1")
+    job = world.create(world.upload(pace=0.3), passes=6)
+    for number in range(1, 4):
+        world.reaches(job, 4 * number)
+        began = time.monotonic()
+        world[f"trainer-{number}"].terminate()
+        assert world[f"trainer-{number}"].end() == 0
+        figures.add("drain of a trainer, s", time.monotonic() - began, bar="30")
+        world.start(f"trainer-{number + 1}")
+    assert world.finish(job) == ["succeeded"]
+    assert outcomes(world, job) == ["yielded"] * 3 + ["done"]
+    assert world.value("SELECT no_progress_attempts FROM jobs WHERE id = :id", id=job) == 0
+    checker.check()
+
+
+def test_f34_a_trainer_is_killed_two_seconds_after_it_was_asked_to_end(
+    world: World, checker: Checker
+) -> None:
+    world.start("api-1", "trainer-1", "io-1")
+    job = world.create(world.upload(pace=0.4, deaf=True))
+    world.reaches(job, 5)
+    stored = "SELECT max(step) FROM checkpoints WHERE job_id = :id"
+    world.until("a pass is stored", lambda: world.value(stored, id=job) == 3)
+    world["trainer-1"].terminate()
+    time.sleep(2)
+    world["trainer-1"].kill()
+    kept = world.value(stored, id=job)
+    world.start("trainer-2")
+    assert world.finish(job) == ["succeeded"]
+    # A pass over the data has 3 steps: no more than that was made twice.
+    assert kept >= 3
+    assert outcomes(world, job) == ["lost", "done"]
+    checker.check()
+
+
+@pytest.mark.parametrize("seconds", [LEASE_SECONDS / 2, 3 * LEASE_SECONDS])
+def test_f35_a_trainer_is_cut_off_from_the_database_alone(
+    world: World, checker: Checker, seconds: float
+) -> None:
+    """2 and 20 minutes become half a lease and three: shorter than it, and much longer."""
+    world.start("api-1", "trainer-1", "io-1", "trainer-2")
+    world["trainer-2"].database.black_hole()
+    job = world.create(world.upload(pace=0.3), passes=10)
+    world.reaches(job, 3)
+    world["trainer-1"].database.black_hole()
+    world["trainer-2"].database.heal()
+    time.sleep(seconds)
+    world["trainer-1"].database.heal()
+    assert world.finish(job) == ["succeeded"]
+    wanted = ["done"] if seconds < LEASE_SECONDS else ["lost", "done"]
+    assert outcomes(world, job) == wanted
+    checker.check()
+
+
+def test_f36_a_trainer_is_cut_off_from_everything(world: World, checker: Checker) -> None:
+    world.start("api-1", "trainer-1", "io-1")
+    job = world.create(world.upload(pace=0.3), passes=10)
+    world.reaches(job, 3)
+    for way in world["trainer-1"].ways:
+        way.black_hole()
+    world.start("trainer-2")
+    world.until("another has it", lambda: len(world.attempts(job)) == 2)
+    world.reaches(job, 6)
+    for way in world["trainer-1"].ways:
+        way.heal()
+    assert world.finish(job) == ["succeeded"]
+    assert outcomes(world, job) == ["lost", "done"]
+    checker.check()
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> dict[str, str]:
+    """What makes a process see another time of day: two hours ahead, until `set_clock`."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler to build the wrong clock with")
+    library = tmp_path / "clock.so"
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return {"LD_PRELOAD": str(library)}
+
+
+def set_clock(path: Path, hours: float) -> None:
+    path.write_bytes(int(hours * 3600).to_bytes(8, "little", signed=True))
+
+
+def test_f37_clocks_are_hours_apart_and_jump(
+    world: World, checker: Checker, clock: dict[str, str], tmp_path: Path
+) -> None:
+    file = world.home / "nothing"
+    for name, hours in (("io-1", -2), ("trainer-1", 2), ("api-1", -2)):
+        file = tmp_path / f"{name}.clock"
+        set_clock(file, hours)
+        world.start(name, environment={**clock, "CLOCK_FILE": str(file)})
+    job = world.create(world.upload(pace=0.3), passes=5)
+    world.reaches(job, 4)
+    set_clock(tmp_path / "trainer-1.clock", -2)
+    set_clock(tmp_path / "io-1.clock", 2)
+    assert world.finish(job) == ["succeeded"]
+    assert outcomes(world, job) == ["done"]
+    moments = "SELECT created_at FROM job_events WHERE job_id = :id ORDER BY seq"
+    told = [row.created_at for row in world.rows(moments, id=job)]
+    assert told == sorted(told)
+    assert world.value("SELECT max(created_at) <= clock_timestamp() FROM job_events")
+    assert '"timestamp": "' in world["io-1"].log
+    checker.check()
+
+
+@pytest.mark.fault_smoke
+def test_f38_a_job_that_always_crashes_fails_and_no_other(world: World, checker: Checker) -> None:
+    world.start("api-1", "trainer-1", "io-1")
+    poison = world.create(world.upload(segfault=2))
+    good = world.upload(pace=0)
+    jobs = [world.create(good) for _ in range(2)]
+    assert world.finish(poison, *jobs) == ["failed", "succeeded", "succeeded"]
+    assert outcomes(world, poison) == ["crashed", "crashed", "failed"]
+    error = world.rows("SELECT error_code, error_message FROM jobs WHERE id = :id", id=poison)[0]
+    assert error.error_code == "worker_crashed_repeatedly"
+    assert "SIGSEGV" in error.error_message
+    checker.check()
+
+
+def test_f39_memory_runs_out_and_the_trainer_lives(world: World, checker: Checker) -> None:
+    """The kernel kills training, then it dies of a MemoryError; both times another goes on."""
+    world.start("api-1", "trainer-1", "io-1")
+    job = world.create(world.upload(pace=0.3))
+    world.reaches(job, 2)
+    os.kill(world["trainer-1"].trainings()[0].pid, signal.SIGKILL)
+    other = world.create(world.upload(exit=[3, 1]))
+    assert world.finish(job, other) == ["succeeded", "succeeded"]
+    assert outcomes(world, job) == outcomes(world, other) == ["crashed", "done"]
+    workers = world.rows("SELECT DISTINCT worker FROM job_attempts")
+    assert len(workers) == 1, "the trainer did not survive"
+    checker.check()
+
+
+@pytest.mark.parametrize("step", [1, 20])
+def test_f40_the_accelerators_memory_runs_out(world: World, checker: Checker, step: int) -> None:
+    """At the first step, and later on a longer batch. Two rows fit at once, the batch has 8."""
+    world.start("api-1", "trainer-1", "io-1")
+    job = world.create(world.upload(rows=16, fits=2, fits_at=step, pace=0), batch=8, passes=12)
+    assert world.finish(job) == ["succeeded"]
+    assert world.value("SELECT micro_batch FROM jobs WHERE id = :id", id=job) == 2
+    assert outcomes(world, job) == ["crashed", "crashed", "done"]
+    assert world.value("SELECT no_progress_attempts FROM jobs WHERE id = :id", id=job) == 0
+    checker.check()
+
+
+def test_f41_training_hangs(world: World, checker: Checker) -> None:
+    """10 minutes without a step become 3 s."""
+    world.start("api-1", "io-1")
+    world.start("trainer-1", hang_seconds=3)
+    job = world.create(world.upload(hang=5))
+    assert world.finish(job) == ["succeeded"]
+    assert outcomes(world, job) == ["crashed", "done"]
+    assert world.value("SELECT count(*) FROM job_events WHERE message LIKE '%no progress%'") == 1
+    stacks = [path.read_text() for path in world["trainer-1"].settings.home.rglob("*.log")]
+    assert any("_sleep_for_ever" in text for text in stacks), "nobody can see where it hung"
+    checker.check()
+
+
+def test_f42_owners_cancel_pause_and_resume_at_every_stage(world: World, checker: Checker) -> None:
+    """Eight jobs, each with an owner that acts ten times at random; seeded, so they repeat."""
+    world.start("api-1", "trainer-1", "io-1", train_slots=2)
+    file = world.upload(pace=0.1)
+
+    def own(seed: int) -> str:
+        dice = random.Random(seed)
+        job = world.create(file, passes=2)
+        for _ in range(10):
+            time.sleep(dice.uniform(0, 0.8))
+            verb = dice.choices(["pause", "resume", "cancel"], [6, 8, 1])[0]
+            assert world.act(verb, job).status_code in (200, 400)
+        while world.state(job) not in TERMINAL:
+            world.act("resume", job)
+            world.hurry()
+            time.sleep(0.3)
+        return job
+
+    with ThreadPoolExecutor(8) as owners:
+        jobs = list(owners.map(own, range(8)))
+    assert {world.state(job) for job in jobs} <= {"succeeded", "cancelled"}
+    checker.check()
+
+
+def test_f42_a_cancelled_job_frees_the_machine(
+    world: World, checker: Checker, figures: Figures
+) -> None:
+    """With the heartbeat of production, which is what a cancellation waits for."""
+    world.start("api-1", "io-1")
+    world.start("trainer-1", heartbeat_seconds=10, lease_seconds=60)
+    file = world.upload(pace=0.2)
+    for _ in range(10):
+        job = world.create(file, passes=100)
+        world.until("training runs", world["trainer-1"].trainings)
+        world.act("cancel", job)
+        seconds = world.until("the machine is free", lambda: not world["trainer-1"].trainings())
+        figures.add("from cancel to a free machine, s", seconds, bar="15")
+    checker.check()
+
+
+def test_f43_everything_is_replaced_while_jobs_run(world: World, checker: Checker) -> None:
+    """The schema grows under load, then each process of the old version makes way for a new one."""
+    world.start("api-1", "trainer-1", "io-1", train_slots=2)
+    file = world.upload(pace=0.2)
+    jobs = [world.create(file, passes=6) for _ in range(3)]
+    world.reaches(jobs[0], 2)
+    world.rows("ALTER TABLE jobs ADD COLUMN of_the_next_version text")
+    world.rows("CREATE INDEX CONCURRENTLY ON jobs (of_the_next_version)")
+    with ThreadPoolExecutor(1) as clients:
+        asking = clients.submit(keep_asking, world, jobs[0])
+        for kind in ("io", "trainer", "api"):
+            world.start(f"{kind}-2", train_slots=2)
+            world[f"{kind}-1"].terminate()
+            assert world[f"{kind}-1"].end() == 0
+        jobs.append(create_at(world, "api-2", file))
+        assert set(world.finish(*jobs, seconds=120)) == {"succeeded"}
+        world["api-2"].terminate()
+        assert world["api-2"].end() == 0
+        assert asking.result(30) <= {200, 503}
+    assert "lost" not in {outcome for job in jobs for outcome in outcomes(world, job)}
+    checker.check()
+
+
+def create_at(world: World, api: str, file: str) -> str:
+    answer = world.request("POST", "/v1/fine_tuning/jobs", api=api, json=asked(file))
+    assert answer.status_code == 200, answer.text
+    job: str = answer.json()["id"]
+    world.accept(job)
+    return job
+
+
+def keep_asking(world: World, job: str) -> set[int]:
+    """The statuses seen by a client that goes to the other API when one takes no connections."""
+    seen = set()
+    while world["api-1"].process.poll() is None or world["api-2"].process.poll() is None:
+        for name in ("api-1", "api-2"):
+            try:
+                path = f"/v1/fine_tuning/jobs/{job}"
+                seen.add(world.once("GET", path, api=name).status_code)
+            except (httpx.ConnectError, KeyError):
+                # Not there, or not any more; but whoever was connected gets an answer.
+                time.sleep(0.05)
+    return seen
+
+
+def test_f02_effective_training_time_with_regular_kills(
+    world: World, checker: Checker, figures: Figures
+) -> None:
+    """A kill each 10 minutes becomes one each 20 s: all times are divided by 30.
+
+    So is the 10 s pause before a crashed job is tried again. A step takes 0.1 s and a pass, after
+    which there is a checkpoint, 0.3 s. 1 % of 10 minutes is 6 s, which become 0.2 s.
+    """
+    world.start("api-1", "trainer-1", "io-1")
+    file = world.upload(pace=0.1)
+    short, long = world.create(file, passes=20), ""
+    assert world.finish(short) == ["succeeded"]
+    per_step = span(world, short) / 59
+    long = world.create(file, passes=140)
+    world.until("it trains", lambda: world.step(long) >= 1)
+    next_kill = time.monotonic() + 20
+    crashed_at = 0.0
+
+    def ended() -> bool:
+        nonlocal next_kill, crashed_at
+        if time.monotonic() > next_kill and world["trainer-1"].trainings():
+            os.kill(world["trainer-1"].trainings()[0].pid, signal.SIGKILL)
+            next_kill, crashed_at = time.monotonic() + 20, time.monotonic()
+        if crashed_at and time.monotonic() > crashed_at + 10 / 30:
+            world.hurry()
+        return world.state(long) == "succeeded"
+
+    world.until("it has ended", ended, seconds=120)
+    assert "crashed" in outcomes(world, long)
+    share = 100 * per_step * 419 / span(world, long)
+    figures.add("effective training time with regular kills, %", share, bar="97", how="1:30")
+    checker.check()
+
+
+def span(world: World, job: str) -> float:
+    """Seconds from the first step's event to the last one's."""
+    found = world.value(
+        "SELECT extract(epoch FROM max(created_at) - min(created_at)) FROM job_events"
+        " WHERE job_id = :id AND type = 'metrics'",
+        id=job,
+    )
+    return float(found)
