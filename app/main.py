@@ -22,6 +22,9 @@ from app.services.outbox import ring_on_commit
 from app.settings import Settings
 from app.storage import open_store
 
+# Connections kept, and as many again in a rush; all but a few of them are for requests' turns.
+POOL_SIZE = 10
+TURNS = 16
 UPLOADS_AT_ONCE = 64
 PROBES_AT_ONCE = 8
 
@@ -56,7 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
-    database = connect(database_url)
+    database = connect(database_url, pool_size=POOL_SIZE)
     bells = Bells(redis_url)
     sessions = session_maker(database)
     ring_on_commit(sessions, bells.ring)
@@ -69,6 +72,7 @@ def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
         catalog=catalog,
         engines=Engines(settings, catalog),
         bells=bells,
+        turns=CapacityLimiter(TURNS),
         uploads=CapacityLimiter(UPLOADS_AT_ONCE),
         probes=CapacityLimiter(PROBES_AT_ONCE),
     )

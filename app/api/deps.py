@@ -1,10 +1,10 @@
 """What endpoints are given: the parts of the service, a session, and whom the request acts for."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Query, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -16,6 +16,8 @@ from app.queue import Bells
 from app.services.keys import Principal
 from app.settings import Settings
 from app.storage import BlobStore
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +31,22 @@ class Parts:
     catalog: Catalog
     engines: Engines
     bells: Bells
+    # One per database connection. Waiting for a connection in a thread would keep the thread from
+    # the request that is about to give one back; with a turn, no thread ever waits for one.
+    turns: CapacityLimiter
     # An upload holds a thread as long as its client takes; other requests keep theirs.
     uploads: CapacityLimiter
     # Checks of a part that hangs hold theirs until they time out.
     probes: CapacityLimiter
 
 
-def get_parts(request: Request) -> Parts:
+# Both are async because FastAPI would run a plain function in a thread, to read an attribute.
+async def get_parts(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
 
 
-def get_principal(request: Request) -> Principal:
+async def get_principal(request: Request) -> Principal:
     """Whom the guard has found the request's key to speak for."""
     principal: Principal = request.scope["principal"]
     return principal
@@ -50,14 +56,35 @@ PartsDep = Annotated[Parts, Depends(get_parts)]
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
 
 
-def get_session(parts: PartsDep) -> Iterator[Session]:
+async def get_turn(parts: PartsDep) -> AsyncIterator[None]:
+    """The request's turn at the database, for as long as its session lives."""
+    async with parts.turns:
+        yield
+
+
+# "function": committed before the answer leaves. FastAPI's default scope commits after it has
+# left, and a commit that fails then has been answered with a success.
+TurnDep = Annotated[None, Depends(get_turn, scope="function")]
+
+
+def get_session(parts: PartsDep, _turn: TurnDep) -> Iterator[Session]:
     """The request's transaction: committed when its endpoint returns, rolled back if it raises."""
     with transaction(parts.sessions) as session:
         yield session
 
 
-# "function": committed before the answer leaves. FastAPI's default scope commits after it has
-# left, and a commit that fails then has been answered with a success.
 SessionDep = Annotated[Session, Depends(get_session, scope="function")]
+
+
+async def ask_database(parts: Parts, question: Callable[[Session], T]) -> T:
+    """One transaction in a thread, for what is asked outside of an endpoint's own session."""
+
+    def ask() -> T:
+        with transaction(parts.sessions) as session:
+            return question(session)
+
+    async with parts.turns:
+        return await to_thread.run_sync(ask)
+
 
 After = Annotated[str | None, Query(description="The last id of the page before")]

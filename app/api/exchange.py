@@ -31,7 +31,9 @@ CLIENT_LEFT = 499
 class Exchange:
     """Counts and times what comes in, and dresses what goes out."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, patience: float = PATIENCE_SECONDS
+    ) -> None:
         self.scope = scope
         self.headers = Headers(scope=scope)
         self.request_id = ids.request_id()
@@ -41,6 +43,7 @@ class Exchange:
         self._send = send
         self._received = 0
         self._waited = 0.0
+        self._patience = patience
         self._received_all = False
         self._status: int | None = None
         self._answered = False
@@ -101,7 +104,7 @@ class Exchange:
 
     async def _next(self) -> Message:
         # Only waiting counts: what we do with the bytes in between is not the client's fault.
-        patience = PATIENCE_SECONDS + self._received / SLOWEST_BYTES - self._waited
+        patience = self._patience + self._received / SLOWEST_BYTES - self._waited
         started = time.monotonic()
         try:
             async with asyncio.timeout(patience):

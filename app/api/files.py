@@ -10,13 +10,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
-from sqlalchemy.orm import Session
 
 from app.api import shapes
 from app.api.bodies import StrictRoute
 from app.api.deps import After, Parts, PartsDep, PrincipalDep, SessionDep
 from app.api.multipart import Form, Sink
 from app.db.models import File
+from app.db.session import transaction
 from app.errors import InvalidRequest
 from app.schemas.files import FileDeleted, FileFields, FileList, FileObject, Purpose
 from app.services import files
@@ -46,13 +46,12 @@ UPLOAD_FORM = {
 
 
 @router.post("", openapi_extra=UPLOAD_FORM)
-async def create(
-    request: Request, parts: PartsDep, principal: PrincipalDep, session: SessionDep
-) -> FileObject:
+async def create(request: Request, parts: PartsDep, principal: PrincipalDep) -> FileObject:
     """Upload a file. A training file is judged line by line while it arrives."""
-    # All of it in one thread of its own kind: storing, hashing and judging block.
-    receive = partial(_receive, request, parts, principal.project_id, session)
-    return FileObject.model_validate(await to_thread.run_sync(receive, limiter=parts.uploads))
+    # All of it in one thread of its own kind: storing, hashing and judging block. And with a
+    # session at its end only, or slow clients would hold the database's connections.
+    upload = partial(_upload, request, parts, principal.project_id)
+    return await to_thread.run_sync(upload, limiter=parts.uploads)
 
 
 @router.get("")
@@ -97,8 +96,16 @@ def content(
     return StreamingResponse(found.chunks, media_type="application/octet-stream", headers=headers)
 
 
-def _receive(request: Request, parts: Parts, project_id: str, session: Session) -> File:
-    """Take an upload in; runs in a thread. What it raises leaves nothing in the store."""
+def _upload(request: Request, parts: Parts, project_id: str) -> FileObject:
+    file = _receive(request, parts, project_id)
+    with transaction(parts.sessions) as session:
+        session.add(file)
+        session.flush()
+        return FileObject.model_validate(file)
+
+
+def _receive(request: Request, parts: Parts, project_id: str) -> File:
+    """Take an upload into the store, and what it is. An exception leaves nothing there."""
     limit = parts.settings.max_file_bytes
     with files.intake(parts.store, project_id, max_bytes=limit) as intake:
         form = Form(
@@ -111,8 +118,7 @@ def _receive(request: Request, parts: Parts, project_id: str, session: Session) 
         form.close()
         if form.filename is None:
             raise InvalidRequest("Missing required parameter: 'file'.", param="file")
-        fields = _fields(form.fields)
-        return files.create(session, project_id, intake, fields, filename=form.filename)
+        return files.describe(intake, _fields(form.fields), filename=form.filename)
 
 
 def _open_file(intake: Intake, fields: Mapping[str, str]) -> Sink:

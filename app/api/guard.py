@@ -5,13 +5,11 @@ has cost no more than its headers.
 """
 
 import structlog
-from anyio import to_thread
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.deps import Parts
+from app.api.deps import Parts, ask_database
 from app.api.exchange import Exchange
-from app.db.session import transaction
 from app.errors import InvalidRequest, NotFound, TooLarge, Unauthenticated, Unsupported
 from app.services import keys
 from app.services.keys import Principal
@@ -66,7 +64,9 @@ class Guard:
 
     async def _principal(self, exchange: Exchange) -> Principal:
         secret = _secret(exchange)
-        principal = await to_thread.run_sync(self._authenticate, secret)
+        principal = await ask_database(
+            self._parts, lambda session: keys.authenticate(session, secret)
+        )
         if principal is None:
             raise Unauthenticated(
                 f"Incorrect API key provided: {keys.redact(secret)}. "
@@ -75,10 +75,6 @@ class Guard:
         _require_same(exchange, "organization", principal.organization_id, principal.organization)
         _require_same(exchange, "project", principal.project_id)
         return principal
-
-    def _authenticate(self, secret: str) -> Principal | None:
-        with transaction(self._parts.sessions) as session:
-            return keys.authenticate(session, secret)
 
     def _body_limit(self, scope: Scope) -> int:
         settings = self._parts.settings

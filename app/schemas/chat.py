@@ -37,7 +37,7 @@ class CreateChatCompletion(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=())
 
-    model: str
+    model: str = Field(max_length=256)
     messages: list[ChatMessage] = Field(min_length=1)
     stream: bool | None = None
     stream_options: Any = None

@@ -49,6 +49,10 @@ class Hyperparameters(BaseModel):
     ] = "auto"
 
 
+# Ids and models' names; errors repeat them.
+Name = Annotated[str, Field(max_length=256)]
+
+
 class Supervised(BaseModel):
     hyperparameters: Hyperparameters | None = None
 
@@ -65,9 +69,9 @@ class CreateJob(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=())
 
-    model: str
-    training_file: str
-    validation_file: str | None = None
+    model: Name
+    training_file: Name
+    validation_file: Name | None = None
     method: Method | None = None
     # The older place of `method.supervised.hyperparameters`; many clients still send it.
     hyperparameters: Hyperparameters | None = None

@@ -40,7 +40,10 @@ class Content:
 class Intake:
     """One file on its way into the store: counted, hashed and judged as it passes."""
 
-    def __init__(self, blob: BlobWriter, file_id: str, key: str, *, max_bytes: int) -> None:
+    def __init__(
+        self, blob: BlobWriter, *, project_id: str, file_id: str, key: str, max_bytes: int
+    ) -> None:
+        self.project_id = project_id
         self.file_id = file_id
         self.key = key
         self.bytes = 0
@@ -77,19 +80,17 @@ def intake(store: BlobStore, project_id: str, *, max_bytes: int) -> Iterator[Int
     file_id = ids.file_id()
     key = file_key(project_id, file_id)
     with store.writer(key) as blob:
-        yield Intake(blob, file_id, key, max_bytes=max_bytes)
+        yield Intake(blob, project_id=project_id, file_id=file_id, key=key, max_bytes=max_bytes)
 
 
-def create(
-    session: Session, project_id: str, taken: Intake, fields: FileFields, *, filename: str
-) -> File:
-    """The row of a file that was taken in. Raises InvalidRequest for an empty file."""
+def describe(taken: Intake, fields: FileFields, *, filename: str) -> File:
+    """The row, not yet added, of a file that was taken in. Raises InvalidRequest if it is empty."""
     if taken.bytes == 0:
         raise InvalidRequest("The file is empty. Upload a file with content.", param="file")
     verdict = taken.verdict() if fields.purpose == TRAINING else None
     file = File(
         id=taken.file_id,
-        project_id=project_id,
+        project_id=taken.project_id,
         filename=filename,
         purpose=fields.purpose,
         bytes=taken.bytes,
@@ -100,8 +101,6 @@ def create(
     )
     if verdict is not None:
         _record(verdict, file)
-    session.add(file)
-    session.flush()
     return file
 
 

@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
@@ -209,3 +210,10 @@ def test_the_log_line(http: httpx.Client, account: Account) -> None:
     told = json.dumps(lines, default=str)
     assert "canary" not in told
     assert account.secret not in told
+
+
+def test_a_crowd_is_served(http: httpx.Client) -> None:
+    """More requests at once than threads, and more threads than database connections."""
+    with ThreadPoolExecutor(80) as crowd:
+        answers = list(crowd.map(lambda _: http.get("/v1/fine_tuning/jobs"), range(240)))
+    assert {answer.status_code for answer in answers} == {200}
