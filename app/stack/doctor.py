@@ -91,14 +91,12 @@ def _disk(home: Path) -> Finding:
 
 
 def _port(settings: Settings, running: Running | None) -> Finding:
-    if ports.is_free(settings.port, settings.host):
+    obstacle = ports.obstacle(settings.port, settings.host)
+    if obstacle is None:
         return Finding("port", True, f"{settings.port} is free")
     if running is not None and running.url == programs.url(settings):
         return Finding("port", True, f"{settings.port} is Luthier's own")
-    who = ports.holder(settings.port) or "another program"
-    return Finding(
-        "port", False, f"{settings.port} is taken by {who}; stop it, or choose another with PORT"
-    )
+    return Finding("port", False, f"{settings.port} {obstacle}; choose another with PORT")
 
 
 def _models(settings: Settings) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """Ports of this machine: which are free, and who holds the others."""
 
+import errno
 import socket
 
 import psutil
@@ -8,17 +9,19 @@ import psutil
 REACH = 200
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen there now."""
+def obstacle(port: int, host: str = "127.0.0.1") -> str | None:
+    """Why a server could not listen there now: `is taken by nginx (process 812)`; None if it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         # As servers do: connections of a server that has just stopped do not hold its port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return f"is taken by {holder(port) or 'another program'}"
+            return f"cannot be used on {host}: {error.strerror}"
+        return None
 
 
 def free_from(wanted: int) -> int:
@@ -28,7 +31,7 @@ def free_from(wanted: int) -> int:
     connection in the moment in which the server on it is started again.
     """
     for port in range(wanted, min(wanted + REACH, 65536)):
-        if is_free(port):
+        if obstacle(port) is None:
             return port
     raise OSError(f"no free port between {wanted} and {wanted + REACH}")
 

@@ -72,13 +72,11 @@ def start(settings: Settings, home: Home, keeper: Keeper, say: Say) -> Settings:
 
 def check_port(settings: Settings) -> None:
     """Raises PortTaken if the API could not listen."""
-    if ports.is_free(settings.port, settings.host):
-        return
-    who = ports.holder(settings.port) or "another program"
-    raise PortTaken(
-        f"Port {settings.port} is taken by {who}. Stop that, or choose another port: "
-        f"PORT={settings.port + 1} make up"
-    )
+    obstacle = ports.obstacle(settings.port, settings.host)
+    if obstacle is not None:
+        raise PortTaken(
+            f"Port {settings.port} {obstacle}. Choose another: PORT={settings.port + 1} make up"
+        )
 
 
 def first_key(settings: Settings, say: Say) -> None:
