@@ -10,7 +10,7 @@ REACH = 200
 
 
 def obstacle(port: int, host: str = "127.0.0.1") -> str | None:
-    """Why a server could not listen there now: `is taken by nginx (process 812)`; None if it can."""
+    """Why a server could not listen there: `is taken by nginx (process 812)`; None if it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         # As servers do: connections of a server that has just stopped do not hold its port.
