@@ -1,5 +1,6 @@
 """What many tests stand on: a real Postgres and Valkey from wheels, and a store in a folder."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,9 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def database_url() -> Iterator[str]:
     """A database of the newest schema, made by the migrations as every other one is."""
-    server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    # Not below pytest's folder: for root the server runs as another user, whom a second pytest
+    # would lock out when it starts, since it makes that folder its user's alone.
+    server = get_server(tempfile.mkdtemp(prefix="luthier-postgres-"), cleanup_mode="delete")
     url = server.get_uri()
     # No test pulls the plug of the machine, and waiting for the disk doubles their time.
     server.psql("ALTER SYSTEM SET fsync = off;")

@@ -272,7 +272,7 @@ class TestShown:
             session,
             project,
             state="running",
-            resolved={"n_epochs": 3, "batch_size": 1, "learning_rate_multiplier": 2.0, "rank": 8},
+            resolved={"n_epochs": 3, "batch_size": 1, "learning_rate_multiplier": 2.0},
             trained_tokens=100,
             estimated_finish=func.now(),
         )
