@@ -36,6 +36,8 @@ def connect(database_url: str, *, pool_size: int = 10) -> Engine:
         pool_timeout=5,
         pool_pre_ping=True,
         pool_recycle=1800,
+        # Errors are logged, and values are what users sent.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 5,
             "options": "-c statement_timeout=10s -c idle_in_transaction_session_timeout=30s",
