@@ -164,8 +164,7 @@ class TestCancelled:
             time.sleep(0.2)
         cancelled = client.fine_tuning.jobs.cancel(job.id)
         assert cancelled.status == "cancelled"
-        with pytest.raises(BadRequestError):
-            client.fine_tuning.jobs.cancel(job.id)
+        assert client.fine_tuning.jobs.cancel(job.id) == cancelled, "repeated, it changes nothing"
         # The one slot is free again: another job gets it and ends.
         other = client.fine_tuning.jobs.create(
             model=BASE,
@@ -177,6 +176,11 @@ class TestCancelled:
 
 
 class TestRefused:
+    def test_cancelling_what_has_succeeded(self, client: OpenAI, tuned: FineTuningJob) -> None:
+        with pytest.raises(BadRequestError) as raised:
+            client.fine_tuning.jobs.cancel(tuned.id)
+        assert "succeeded" in raised.value.message
+
     def test_unknown_training_file(self, client: OpenAI) -> None:
         with pytest.raises(BadRequestError) as raised:
             client.fine_tuning.jobs.create(model=BASE, training_file="file-unknown")
