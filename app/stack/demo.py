@@ -23,8 +23,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 TRAIN = EXAMPLES / "workshop.train.jsonl"
 VALID = EXAMPLES / "workshop.valid.jsonl"
 BASE = "smollm2-135m-instruct"
-# In neither file.
-QUESTION = "My cello's bridge fell over, can you help before Friday?"
+# In neither file; without quotes in it, so that it is easy to paste.
+QUESTION = "The bridge of my cello fell over and I have a concert on Friday. Can you help?"
 HYPERPARAMETERS = {"n_epochs": 3, "batch_size": 6}
 SEED = 11
 ANSWER_TOKENS = 48

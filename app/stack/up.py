@@ -63,10 +63,13 @@ def start(settings: Settings, home: Home, keeper: Keeper, say: Say) -> Settings:
     home.note_stack(programs.url(settings), settings.database_url, settings.redis_url)
     keeper.interrupts.check()
     first_key(settings, say)
-    for program in (programs.api(settings), programs.trainer(settings), programs.io(settings)):
-        keeper.start(program)
+    keeper.start(programs.api(settings))
     keeper.wait_ready("api", "engine")
-    say(f"Serving at {programs.url(settings)}   (logs: {shown(settings.home / 'logs')})")
+    # Last: while they load, on two cores, nobody would be answered.
+    keeper.start(programs.trainer(settings))
+    keeper.start(programs.io(settings))
+    logs = shown(settings.home / "logs")
+    say(f"Serving at {programs.url(settings)} until Ctrl-C   (logs: {logs})")
     return settings
 
 
