@@ -10,7 +10,7 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from app import logs
-from app.api import chat, files, handlers, health, jobs, models
+from app.api import chat, encoders, files, handlers, health, jobs, models
 from app.api.deps import Parts
 from app.api.guard import Guard
 from app.catalog import Catalog
@@ -53,7 +53,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.parts = parts
     app.add_middleware(Guard, parts=parts)
     handlers.register(app)
-    for router in (chat.router, files.router, health.router, jobs.router, models.router):
+    for router in (
+        chat.router,
+        encoders.router,
+        files.router,
+        health.router,
+        jobs.router,
+        models.router,
+    ):
         app.include_router(router)
     return app
 

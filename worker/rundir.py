@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
+# In the last checkpoint of a method that measures itself on the validation file.
+EVALUATION = "evaluation.json"
 
 
 class Exit(IntEnum):

@@ -23,8 +23,10 @@ async def create(asked: CreateChatCompletion, parts: PartsDep, principal: Princi
         parts,
         lambda session: models.resolve(session, parts.catalog, principal.project_id, asked.model),
     )
-    if served.base.kind != "causal":
+    if served.base.kind != "causal" and served.storage_prefix is None:
         raise InvalidRequest(
-            f"The model `{asked.model}` is an encoder and does not answer chats.", param="model"
+            f"The model `{asked.model}` is an encoder and does not answer chats; a classifier "
+            "made from it does.",
+            param="model",
         )
     return Relay(parts.engines, served, PATH, asked.for_engine(served.name))

@@ -34,7 +34,7 @@ def job(row: Job, organization_id: str) -> JobObject:
         finished_at=row.finished_at if row.state in TERMINAL else None,
         fine_tuned_model=row.tuned_model if succeeded else None,
         organization_id=organization_id,
-        result_files=[row.result_file_id] if succeeded and row.result_file_id else [],
+        result_files=_results(row) if succeeded else [],
         status=status,
         training_file=row.training_file_id,
         validation_file=row.validation_file_id,
@@ -48,6 +48,10 @@ def job(row: Job, organization_id: str) -> JobObject:
         metadata=row.user_metadata,
         user_provided_suffix=row.suffix,
     )
+
+
+def _results(row: Job) -> list[str]:
+    return [id_ for id_ in (row.result_file_id, row.evaluation_file_id) if id_ is not None]
 
 
 def _error(row: Job) -> JobError | None:

@@ -49,6 +49,22 @@ class Hyperparameters(BaseModel):
     ] = "auto"
 
 
+class EncoderHyperparameters(Hyperparameters):
+    """What encoders' methods take beside that: an extension of OpenAI's API.
+
+    tuning                   "lora": an adapter and a head, "full": all layers but the embeddings
+    class_weights            "balanced": rare labels count as much as frequent ones
+    early_stopping_patience  passes that may bring nothing better on the validation file; "auto"
+                             means all of them. The best pass's weights are kept either way.
+    max_length               tokens of a text that are read; "auto" means all that the model reads
+    """
+
+    tuning: Literal["auto", "lora", "full"] = "auto"
+    class_weights: Literal["auto", "none", "balanced"] = "auto"
+    early_stopping_patience: Annotated[int | Auto, _auto_or_whole(1, 50)] = "auto"
+    max_length: Annotated[int | Auto, _auto_or_whole(16, 8192)] = "auto"
+
+
 # Ids and models' names; errors repeat them.
 Name = Annotated[str, Field(max_length=256)]
 
@@ -57,11 +73,36 @@ class Supervised(BaseModel):
     hyperparameters: Hyperparameters | None = None
 
 
+ENCODER_METHODS = ("classification", "token_classification", "question_answering", "embedding")
+
+
+class EncoderMethod(BaseModel):
+    hyperparameters: EncoderHyperparameters | None = None
+
+
 class Method(BaseModel):
     """How to train. Blocks of other methods than `type` may be there and are not read."""
 
-    type: Literal["supervised", "dpo", "reinforcement"]
+    type: Literal[
+        "supervised",
+        "dpo",
+        "reinforcement",
+        "classification",
+        "token_classification",
+        "question_answering",
+        "embedding",
+    ]
     supervised: Supervised | None = None
+    classification: EncoderMethod | None = None
+    token_classification: EncoderMethod | None = None
+    question_answering: EncoderMethod | None = None
+    embedding: EncoderMethod | None = None
+
+    @property
+    def hyperparameters(self) -> Hyperparameters | None:
+        """Those of the block that `type` names."""
+        block: Supervised | EncoderMethod | None = getattr(self, self.type, None)
+        return None if block is None else block.hyperparameters
 
 
 class CreateJob(BaseModel):
@@ -90,13 +131,14 @@ class CreateJob(BaseModel):
     def chosen(self) -> dict[str, Any]:
         """The hyperparameters: those of the method's block, then of the older place, else auto."""
         older = self.hyperparameters or Hyperparameters()
-        block = (self.method and self.method.supervised) or Supervised()
-        newer = block.hyperparameters or Hyperparameters()
+        newer = (self.method and self.method.hyperparameters) or Hyperparameters()
         asked = {
             **older.model_dump(exclude_unset=True),
             **newer.model_dump(exclude_unset=True),
         }
-        return Hyperparameters(**asked).model_dump()
+        of_encoder = self.method is not None and self.method.type in ENCODER_METHODS
+        kind = EncoderHyperparameters if of_encoder else Hyperparameters
+        return kind(**asked).model_dump()
 
 
 class JobError(BaseModel):
@@ -106,7 +148,9 @@ class JobError(BaseModel):
 
 
 class ShownHyperparameters(BaseModel):
-    """As chosen, then as numbers once the service has resolved "auto"."""
+    """As chosen, then as numbers once the service has resolved "auto". Methods have more."""
+
+    model_config = ConfigDict(extra="allow")
 
     n_epochs: int | Auto = "auto"
     batch_size: int | Auto = "auto"

@@ -23,6 +23,7 @@ class ResultFile:
     key: str
     bytes: int
     sha256: str
+    filename: str = "step_metrics.csv"
 
 
 def finalize(session: Session, job_id: str, epoch: int) -> None:
@@ -32,7 +33,13 @@ def finalize(session: Session, job_id: str, epoch: int) -> None:
 
 
 def succeed(
-    session: Session, job_id: str, epoch: int, *, trained_tokens: int, result: ResultFile
+    session: Session,
+    job_id: str,
+    epoch: int,
+    *,
+    trained_tokens: int,
+    result: ResultFile,
+    evaluation: ResultFile | None = None,
 ) -> str:
     """End a job well; the name of its model, which is servable from this commit on.
 
@@ -42,7 +49,9 @@ def succeed(
     name = checkpoints.promote(session, job)
     if name is None:
         raise NoFinalCheckpoint(f"Training ended without a checkpoint at step {job.total_steps}")
-    session.add(_file(job, result))
+    for file in (result, evaluation):
+        if file is not None:
+            session.add(_file(job, file))
     session.flush()
     moved = moves.move(
         session,
@@ -54,6 +63,7 @@ def succeed(
         trained_tokens=trained_tokens,
         tuned_model=name,
         result_file_id=result.file_id,
+        evaluation_file_id=None if evaluation is None else evaluation.file_id,
     )
     if moved is None:
         raise moves.Fenced(f"{job_id} was not finalized")
@@ -71,7 +81,7 @@ def _file(job: Job, result: ResultFile) -> File:
     return File(
         id=result.file_id,
         project_id=job.project_id,
-        filename="step_metrics.csv",
+        filename=result.filename,
         purpose="fine-tune-results",
         bytes=result.bytes,
         sha256=result.sha256,

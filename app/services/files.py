@@ -194,6 +194,8 @@ def _record(verdict: Verdict, file: File) -> None:
     file.status = "processed" if file.status_details is None else "error"
     file.format = verdict.format
     file.examples = verdict.examples
+    if verdict.summary is not None:
+        file.summary = verdict.summary.to_json()
     if verdict.faults:
         first = [asdict(fault) for fault in verdict.faults]
         file.faults = {"count": verdict.fault_count, "first": first}

@@ -42,9 +42,20 @@ def validate(session: Session, job_id: str) -> None:
         checked = session.get_one(File, job.validation_file_id, populate_existing=True)
     problem = validation.judge(job.method, training, checked)
     if problem is None:
+        events.append(session, job, _notes(training, checked))
         _enqueue(session, job_id, VALIDATED)
     else:
         fail(session, job_id, problem)
+
+
+def _notes(*files: File | None) -> list[Entry]:
+    """What does not keep files from being used, but is worth a look."""
+    return [
+        Entry(f"note:{file.id}:{number}", f"{file.id}: {note}", level="warn")
+        for file in files
+        if file is not None
+        for number, note in enumerate((file.summary or {}).get("notes", ()))
+    ]
 
 
 def _enqueue(session: Session, job_id: str, told: Entry) -> Job | None:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -25,14 +25,21 @@ def step_metrics(session: Session, job_id: str) -> bytes:
         .where(JobMetric.job_id == job_id)
         .order_by(JobMetric.step)
     )
-    return _csv((row.step, row.values) for row in rows)
+    return _csv([(row.step, row.values) for row in rows])
 
 
-def _csv(rows: Iterable[tuple[int, Mapping[str, float]]]) -> bytes:
+def _csv(rows: Sequence[tuple[int, Mapping[str, float]]]) -> bytes:
+    known = COLUMNS | _measures(rows)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step", *COLUMNS])
+    writer.writerow(["step", *known])
     for step, values in rows:
-        numbers = [values.get(name) for name in COLUMNS.values()]
+        numbers = [values.get(name) for name in known.values()]
         writer.writerow([step, *("" if n is None else round(n, 5) for n in numbers)])
     return text.getvalue().encode()
+
+
+def _measures(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, str]:
+    """What a method measured of itself on the validation file, such as valid_f1."""
+    names = {name for _, values in rows for name in values if name.startswith("valid_")}
+    return {name: name for name in sorted(names - set(COLUMNS.values()))}

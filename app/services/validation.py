@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from app.db.models import File
 
 # The format that each method reads. A method that is not here takes any format.
-FORMATS: Mapping[str, str] = {
-    "supervised": "chat",
-    "dpo": "preference",
-    "classification": "classification",
-    "token_classification": "token_classification",
-    "question_answering": "question_answering",
-    "embedding": "embedding",
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "supervised": ("chat",),
+    "dpo": ("preference",),
+    "classification": ("classification",),
+    "token_classification": ("token_classification",),
+    "question_answering": ("question_answering",),
+    # Texts with the same label are pairs too.
+    "embedding": ("embedding", "classification"),
 }
+LABELLED = ("classification", "token_classification")
 # OpenAI's least for a training file; a validation file may be smaller.
 LEAST_EXAMPLES = 10
 FORMAT_ERROR = "invalid_file_format"
@@ -30,9 +32,42 @@ class Problem:
 
 def judge(method: str, training: File, checked: File | None) -> Problem | None:
     """The first reason not to train with these files, or None."""
-    return _of_file(method, training, "training", least=LEAST_EXAMPLES) or (
-        None if checked is None else _of_file(method, checked, "validation", least=1)
-    )
+    problem = _of_file(method, training, "training", least=LEAST_EXAMPLES)
+    if problem is None and checked is not None:
+        problem = _of_file(method, checked, "validation", least=1)
+    if problem is None and method in LABELLED:
+        problem = _of_labels(method, training, checked)
+    return problem
+
+
+def _of_labels(method: str, training: File, checked: File | None) -> Problem | None:
+    """What keeps a classifier from being trained, or from being measured."""
+    known, lines = _labels(training)
+    if len(known) < (2 if method == "classification" else 1):
+        there = f"only the label {next(iter(known))!r}" if known else "no label at all"
+        return _invalid("training", f"It has {there}: there is nothing to tell apart.")
+    for label, count in known.items():
+        if count == 1:
+            where = f"The label {label!r} is there once, in line {lines[label]}."
+            return _invalid("training", f"{where} Add examples of it, or remove it.")
+    if checked is None:
+        return None
+    theirs, lines = _labels(checked)
+    for label in theirs.keys() - known.keys():
+        where = f"The label {label!r} (line {lines[label]}) is not in the training file."
+        return _invalid("validation", f"{where} A model cannot learn a label that it never sees.")
+    return None
+
+
+def _labels(file: File) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """How often each label is there, and in which line first."""
+    summary = file.summary or {}
+    return summary.get("labels", {}), summary.get("first_lines", {})
+
+
+def _invalid(role: str, reason: str) -> Problem:
+    message = f"The job failed due to an invalid {role} file. {reason}"
+    return Problem(f"invalid_{role}_file", message, f"{role}_file")
 
 
 def _of_file(method: str, file: File, role: str, *, least: int) -> Problem | None:
@@ -73,11 +108,11 @@ def missing(file_id: str, role: str) -> Problem:
 
 def _of_format(method: str, file: File, role: str) -> Problem | None:
     wanted = FORMATS.get(method)
-    if wanted is None or file.format == wanted:
+    if wanted is None or file.format in wanted:
         return None
     message = (
         f"The job failed due to a file format error in the {role} file. Invalid file format. "
-        f"Method {method} needs examples in the {wanted} format, these are in the "
+        f"Method {method} needs examples in the {' or '.join(wanted)} format, these are in the "
         f"{file.format} format."
     )
     return Problem(FORMAT_ERROR, message, f"{role}_file")

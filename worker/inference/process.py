@@ -13,6 +13,7 @@ from app.catalog import Catalog, CatalogError
 from app.settings import Settings
 from app.storage import open_store
 from worker.inference.adapters import AdapterFolder
+from worker.inference.encoders.models import EncoderModels
 from worker.inference.models import Models
 from worker.inference.server import Parts, create_app
 from worker.inference.thread import EngineThread
@@ -27,26 +28,31 @@ class EngineServer(uvicorn.Server):
         super().__init__(config)
         self._thread = thread
 
+    @property
+    def failed(self) -> bool:
+        return self._thread.failed
+
+    def end(self) -> None:
+        """As a signal does it."""
+        self._thread.stop()
+        self.should_exit = True
+
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self._thread.ended
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._thread.stop()
-        self.should_exit = True
+        self.end()
 
 
-def serve(settings: Settings) -> int:
-    """Serve until a signal comes or the engine breaks; the exit code. Raises CatalogError."""
-    if settings.torch_threads:
-        torch.set_num_threads(settings.torch_threads)
+def make_server(settings: Settings) -> EngineServer:
+    """Join the parts. Raises CatalogError."""
     cache = settings.home / "cache"
-    models = Models(
-        Catalog.load(settings.models_file),
-        cache=cache / "models",
-        adapters=AdapterFolder(open_store(settings), cache / "adapters"),
-    )
+    catalog = Catalog.load(settings.models_file)
+    adapters = AdapterFolder(open_store(settings), cache / "adapters")
+    models = Models(catalog, cache=cache / "models", adapters=adapters)
+    encoders = EncoderModels(catalog, cache=cache / "models", adapters=adapters)
     thread = EngineThread()
-    app = create_app(Parts(models, thread, settings.max_body_bytes))
+    app = create_app(Parts(models, encoders, thread, settings.max_body_bytes))
     place = urlsplit(settings.engine_url)
     config = uvicorn.Config(
         app,
@@ -56,19 +62,22 @@ def serve(settings: Settings) -> int:
         access_log=False,
         timeout_graceful_shutdown=5,
     )
-    EngineServer(config, thread).run()
-    return 1 if thread.failed else 0
+    return EngineServer(config, thread)
 
 
 def main() -> int:
-    """Read the environment and serve. 2 if models.toml is not usable."""
+    """Read the environment and serve; 1 if the engine broke, 2 if models.toml is not usable."""
     settings = Settings()
     logs.configure(settings.log_level, "engine")
+    if settings.torch_threads:
+        torch.set_num_threads(settings.torch_threads)
     try:
-        return serve(settings)
+        server = make_server(settings)
     except CatalogError as error:
         log.critical("engine.cannot_start", reason=str(error))
         return 2
+    server.run()
+    return 1 if server.failed else 0
 
 
 if __name__ == "__main__":

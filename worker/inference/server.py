@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import logs
 from app.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge, Unavailable
+from app.schemas.encoders import ClassifyRequest, EmbeddingsRequest, InferenceRequest
 from app.schemas.engine import (
     ChatCompletionRequest,
     LoadAdapterRequest,
@@ -26,6 +27,8 @@ from app.schemas.engine import (
 )
 from worker.inference import metrics
 from worker.inference.chat import Chat
+from worker.inference.encoders import routes
+from worker.inference.encoders.models import EncoderModels
 from worker.inference.generation import Generation, render
 from worker.inference.models import Models
 from worker.inference.thread import EngineThread
@@ -42,6 +45,7 @@ log = logs.get(__name__)
 @dataclass(frozen=True, slots=True)
 class Parts:
     models: Models
+    encoders: EncoderModels
     thread: EngineThread
     max_body_bytes: int
     started: int = field(default_factory=lambda: int(time.time()))
@@ -56,6 +60,9 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_api_route("/metrics", numbers)
     app.add_api_route("/v1/models", models)
     app.add_api_route("/v1/chat/completions", chat_completions, methods=["POST"])
+    app.add_api_route("/v1/classify", classify, methods=["POST"])
+    app.add_api_route("/v1/embeddings", embeddings, methods=["POST"])
+    app.add_api_route("/models/{model:path}", infer, methods=["POST"])
     app.add_api_route("/v1/load_lora_adapter", load_lora_adapter, methods=["POST"])
     app.add_api_route("/v1/unload_lora_adapter", unload_lora_adapter, methods=["POST"])
     for kind in (ApiError, HTTPException, ClientDisconnect, Exception):
@@ -100,26 +107,34 @@ async def models(request: Request) -> Response:
     parts = _parts(request)
     data = [
         ServedModel(id=name, object="model", created=parts.started, owned_by="luthier")
-        for name in parts.models.names()
+        for name in (*parts.models.names(), *parts.encoders.names())
     ]
     return _json(ServedModels(object="list", data=data))
 
 
 async def load_lora_adapter(request: Request) -> Response:
     asked = await _read(request, LoadAdapterRequest)
-    await _parts(request).models.load_adapter(asked)
+    parts = _parts(request)
+    if parts.encoders.base_called(asked.base_model_name) is not None:
+        await parts.encoders.load_adapter(asked)
+    else:
+        await parts.models.load_adapter(asked)
     return JSONResponse({"status": "loaded", "lora_name": asked.lora_name})
 
 
 async def unload_lora_adapter(request: Request) -> Response:
     asked = await _read(request, UnloadAdapterRequest)
-    _parts(request).models.unload_adapter(asked.lora_name)
+    parts = _parts(request)
+    known = parts.encoders.knows(asked.lora_name)
+    (parts.encoders if known else parts.models).unload_adapter(asked.lora_name)
     return JSONResponse({"status": "unloaded", "lora_name": asked.lora_name})
 
 
 async def chat_completions(request: Request) -> Response:
     parts = _parts(request)
     asked = await _read(request, ChatCompletionRequest)
+    if parts.encoders.knows(asked.model):
+        return await _classifier_chat(asked, parts.encoders)
     served = await parts.models.resolve(asked.model)
     prompt = await render(asked, served.base)
     generation = Generation(prompt, asked, served, parts.thread)
@@ -133,6 +148,29 @@ async def chat_completions(request: Request) -> Response:
         generation.close()
         raise
     return TokenStream(chat.stream(first), generation)
+
+
+async def _classifier_chat(asked: ChatCompletionRequest, models: EncoderModels) -> Response:
+    answer = await routes.chat(asked, await models.resolve(asked.model))
+    if not asked.stream:
+        return _json(answer)
+    return StreamingResponse(routes.streamed(answer, asked), media_type="text/event-stream")
+
+
+async def classify(request: Request) -> Response:
+    asked = await _read(request, ClassifyRequest)
+    return _json(await routes.classify(asked, await _parts(request).encoders.resolve(asked.model)))
+
+
+async def embeddings(request: Request) -> Response:
+    asked = await _read(request, EmbeddingsRequest)
+    served = await _parts(request).encoders.resolve(asked.model)
+    return _json(await routes.embeddings(asked, served))
+
+
+async def infer(request: Request, model: str) -> Response:
+    asked = await _read(request, InferenceRequest)
+    return JSONResponse(await routes.infer(asked, await _parts(request).encoders.resolve(model)))
 
 
 class TokenStream(StreamingResponse):

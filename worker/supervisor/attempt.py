@@ -16,7 +16,7 @@ from app.services.completion import NoFinalCheckpoint, ResultFile
 from app.services.moves import Fenced
 from app.settings import Settings
 from app.storage import BlobStore, StorageUnavailable, file_key
-from worker.rundir import Exit
+from worker.rundir import EVALUATION, Exit
 from worker.supervisor import endings, folders
 from worker.supervisor.journal import Journal
 from worker.supervisor.process import COMMAND, TrainingProcess
@@ -133,9 +133,13 @@ class Attempt:
             return endings.yielded(claim)
         if journal.started is None:
             raise NoFinalCheckpoint("Training ended before it began")
-        result = self._store_results()
         tokens = journal.started.trained_tokens
-        return endings.done(claim, trained_tokens=tokens, result=result)
+        return endings.done(
+            claim,
+            trained_tokens=tokens,
+            result=self._store_results(),
+            evaluation=self._store_evaluation(),
+        )
 
     def _drain(self, journal: Journal, uploads: Uploads) -> bool:
         """Wait until all that training wrote is brought in; False if there is no more time."""
@@ -147,16 +151,29 @@ class Attempt:
 
     def _store_results(self) -> ResultFile:
         claim, sessions = self._claim, self._machine.sessions
-        file_id = ids.file_id()
-        key = file_key(claim.project_id, file_id)
         csv = persistently(
             sessions,
             lambda session: results.step_metrics(session, claim.job_id),
             give_up=self._is_late,
         )
-        self._put(key, csv)
-        digest = hashlib.sha256(csv).hexdigest()
-        return ResultFile(file_id=file_id, key=key, bytes=len(csv), sha256=digest)
+        return self._stored("step_metrics.csv", csv)
+
+    def _store_evaluation(self) -> ResultFile | None:
+        """What the method measured of itself, if it did: it lies in the newest checkpoint."""
+        for step in self._folder.steps()[:1]:
+            path = self._folder.checkpoint(step) / EVALUATION
+            if path.exists():
+                return self._stored(EVALUATION, path.read_bytes())
+        return None
+
+    def _stored(self, filename: str, data: bytes) -> ResultFile:
+        file_id = ids.file_id()
+        key = file_key(self._claim.project_id, file_id)
+        self._put(key, data)
+        digest = hashlib.sha256(data).hexdigest()
+        return ResultFile(
+            file_id=file_id, key=key, bytes=len(data), sha256=digest, filename=filename
+        )
 
     def _put(self, key: str, data: bytes) -> None:
         while True:

@@ -33,11 +33,18 @@ def after(code: int, claim: Claim, *, failed: Failed | None, was_stopped: bool) 
     return crashed(claim, _described(code), exit_code=code)
 
 
-def done(claim: Claim, *, trained_tokens: int, result: ResultFile) -> Work:
+def done(
+    claim: Claim, *, trained_tokens: int, result: ResultFile, evaluation: ResultFile | None
+) -> Work:
     """All of it is stored: the job has succeeded."""
 
     return lambda session: completion.succeed(
-        session, claim.job_id, claim.epoch, trained_tokens=trained_tokens, result=result
+        session,
+        claim.job_id,
+        claim.epoch,
+        trained_tokens=trained_tokens,
+        result=result,
+        evaluation=evaluation,
     )
 
 

@@ -23,6 +23,8 @@ class File(Base):
     examples: Mapped[int | None]
     # The first faults, each with line, byte offset and reason.
     faults: Mapped[Json | None]
+    # Labels, duplicates and notes, as formats.Summary has them.
+    summary: Mapped[Json | None]
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[Moment | None]
     deleted_at: Mapped[Moment | None]

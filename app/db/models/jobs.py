@@ -60,6 +60,8 @@ class Job(Base):
     finished_at: Mapped[Moment | None]
     tuned_model: Mapped[str | None]
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    # Of methods that measure themselves on a validation file.
+    evaluation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     error_code: Mapped[str | None]
     error_param: Mapped[str | None]
     error_message: Mapped[str | None]

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from worker.encoding.texts import Reader
 from worker.training.encoders import metrics
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.objective import MOST_LISTED, Batches, Report
-from worker.training.encoders.rows import Row
+from worker.training.encoders.rows import Array, Row
 from worker.training.objectives import Score
 
 
@@ -28,9 +29,7 @@ def read_examples(path: Path) -> list[LabelledText]:
 def task_of(examples: Sequence[LabelledText], length: int) -> Task:
     """Labels in alphabetical order: the same whatever the order of the file."""
     labels = sorted({label for one in examples for label in one.labels})
-    return Task(
-        method="classification", labels=tuple(labels), many=examples[0].many, length=length
-    )
+    return Task(method="classification", labels=tuple(labels), many=examples[0].many, length=length)
 
 
 def rows_of(examples: Sequence[LabelledText], task: Task, reader: Reader) -> list[Row]:
@@ -109,10 +108,10 @@ class Classification(Batches[Row]):
         return (targets if self.encoder.task.many else targets[:, 0]).to(self.encoder.device)
 
     def _wrong(
-        self, rows: Sequence[Row], truth: metrics.Array, probabilities: metrics.Array
-    ) -> list[dict[str, object]]:
+        self, rows: Sequence[Row], truth: Array, probabilities: Array
+    ) -> list[dict[str, Any]]:
         labels = np.array(self.encoder.task.labels)
-        wrong = []
+        wrong: list[dict[str, Any]] = []
         for row, right, chances in zip(rows, truth, probabilities, strict=True):
             expected = labels[right == 1] if right.ndim else labels[[right]]
             found = labels[chances >= 0.5] if right.ndim else labels[[chances.argmax()]]
@@ -125,4 +124,4 @@ class Classification(Batches[Row]):
                         "confidence": round(float(chances.max()), 4),
                     }
                 )
-        return sorted(wrong, key=lambda one: -one["confidence"])[:MOST_LISTED]
+        return sorted(wrong, key=lambda one: one["confidence"], reverse=True)[:MOST_LISTED]

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.formats import read_as
 from app.formats import classification as labelled
 from app.formats import embedding as pairs
+from app.formats import read_as
 from worker.encoding.backbone import normalised
 from worker.encoding.task import Task
 from worker.encoding.texts import Reader, Text
 from worker.training.encoders import metrics
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.objective import Batches, Report
+from worker.training.encoders.rows import Array
 from worker.training.objectives import Score
 
 # What cosines are multiplied with before the softmax, as sentence-transformers has it.
@@ -59,7 +60,11 @@ def read_examples(path: Path) -> list[Grouped]:
     rows: list[pairs.Pair | labelled.LabelledText] = list(
         read_as(path, {"embedding": pairs.example, "classification": labelled.example})
     )
-    found = [Grouped(p.anchor, p.positive, p.negative, p.positive) for p in rows if isinstance(p, pairs.Pair)]
+    found = [
+        Grouped(p.anchor, p.positive, p.negative, p.positive)
+        for p in rows
+        if isinstance(p, pairs.Pair)
+    ]
     return found or _paired([one for one in rows if isinstance(one, labelled.LabelledText)])
 
 
@@ -88,7 +93,9 @@ def rows_of(examples: Sequence[Grouped], task: Task, reader: Reader) -> list[Tri
     positives = reader.read([one.positive for one in examples])
     negatives = iter(reader.read([one.negative for one in examples if one.negative is not None]))
     return [
-        Triple(anchor, positive, None if one.negative is None else next(negatives), numbers[one.group])
+        Triple(
+            anchor, positive, None if one.negative is None else next(negatives), numbers[one.group]
+        )
         for one, anchor, positive in zip(examples, anchors, positives, strict=True)
     ]
 
@@ -135,7 +142,7 @@ class Embedding(Batches[Triple]):
     def _vectors(self, texts: Sequence[Text]) -> Tensor:
         return normalised(self.encoder.vectors(texts))
 
-    def _all_vectors(self, texts: Sequence[Text]) -> metrics.Array:
+    def _all_vectors(self, texts: Sequence[Text]) -> Array:
         places = sorted(range(len(texts)), key=lambda place: len(texts[place].ids))
         width = self.encoder.head.in_features
         vectors = np.zeros((len(texts), width), dtype=np.float32)

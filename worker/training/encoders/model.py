@@ -113,15 +113,16 @@ class Trained:
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """By the names that PEFT gives a LoRA's weights; others keep their own."""
-        found = {
+        found: dict[str, nn.Parameter] = {
             PREFIX + _on_disk(name): parameter
             for name, parameter in self._encoder.backbone.named_parameters()
             if parameter.requires_grad
         }
         if self._encoder.task.method == "embedding":
             return found
-        head = self._encoder.head
-        return found | {f"{PREFIX}head.weight": head.weight, f"{PREFIX}head.bias": head.bias}
+        for name, parameter in self._encoder.head.named_parameters():
+            found[f"{PREFIX}head.{name}"] = parameter
+        return found
 
     def save(self, folder: Path) -> None:
         """Write the weights, and a config that PEFT reads, with the task in it."""
@@ -149,14 +150,14 @@ class Trained:
             for name, module in self._encoder.backbone.named_modules()
             if isinstance(module, LoraLinear)
         ]
-        config = LoraConfig(
+        config: dict[str, object] = LoraConfig(
             task_type="FEATURE_EXTRACTION",
             r=self._rank,
             lora_alpha=self._alpha,
             target_modules=targets,
             inference_mode=True,
             base_model_name_or_path=self._base_model,
-        ).to_dict()
+        ).to_dict()  # type: ignore[no-untyped-call]
         return {**config, KEY: self._encoder.task.to_json()}
 
 

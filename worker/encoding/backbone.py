@@ -1,0 +1,73 @@
+"""The model below the heads: any encoder of transformers, or a causal model without its head."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModel, PreTrainedModel
+from transformers.utils import logging
+from transformers.utils.logging import disable_progress_bar
+
+from worker.encoding.texts import Batch
+
+# Up to this many tokens plain products with a softmax are faster on a CPU than torch's fused
+# attention, whose backward pass is far from its limit there on short rows.
+SHORT = 256
+
+
+def load_backbone(
+    folder: Path, *, dtype: torch.dtype, device: torch.device, longest: int
+) -> PreTrainedModel:
+    """The model in `folder`, frozen and in evaluation mode, for texts of up to `longest` tokens."""
+    disable_progress_bar()
+    # It reports weights that are not needed here, such as a head of another task.
+    logging.set_verbosity_error()
+    plain = device.type == "cpu" and longest <= SHORT
+    model: PreTrainedModel = AutoModel.from_pretrained(
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        attn_implementation="eager" if plain else "sdpa",
+    )
+    model.requires_grad_(False)
+    model.train(False)
+    placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]
+    return placed
+
+
+def linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
+    """The layers that an adapter changes, by name. A pooler's output is used by no task here."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and "pooler" not in name
+    }
+
+
+def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """The last layer's output [rows, length, width]."""
+    inputs = {"input_ids": batch.ids}
+    # A mask costs passes over the attention scores; rows of one length need none.
+    if not bool(batch.mask.all()):
+        inputs["attention_mask"] = batch.mask.long()
+    if batch.types is not None:
+        inputs["token_type_ids"] = batch.types
+    hidden: Tensor = model(**inputs).last_hidden_state
+    return hidden
+
+
+def pooled(hidden: Tensor, mask: Tensor, *, causal: bool) -> Tensor:
+    """One vector a row in float32 [rows, width]: the tokens' mean, or the last token's of a causal
+    model, which alone has seen all others."""
+    hidden = hidden.float()
+    if causal:
+        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
+    weights = mask[..., None].to(hidden.dtype)
+    return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def normalised(vectors: Tensor) -> Tensor:
+    """Vectors of length 1, whose product is their cosine."""
+    return functional.normalize(vectors, dim=-1)

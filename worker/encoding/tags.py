@@ -1,0 +1,48 @@
+"""Entities as a model sees them: one BIO tag for the first token of each word."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.formats.token_classification import Entity, entities_of
+
+OUTSIDE = "O"
+
+Span = tuple[int, int]
+
+
+def tag_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a head for these kinds of entities."""
+    return (OUTSIDE, *(f"{place}-{label}" for label in labels for place in "BI"))
+
+
+def first_tokens(offsets: NDArray[np.int32], words: Sequence[Span]) -> NDArray[np.int32]:
+    """For each word the token it begins with; -1 for a word that was cut off or has no token."""
+    begins = np.full(len(words), -1, dtype=np.int32)
+    word = 0
+    for token, (start, end) in enumerate(offsets):
+        if start == end:  # a special token
+            continue
+        while word < len(words) and words[word][1] <= start:
+            word += 1
+        if word < len(words) and begins[word] < 0 and end > words[word][0]:
+            begins[word] = token
+    return begins
+
+
+def tags_of(entities: Sequence[Entity], words: Sequence[Span]) -> list[str]:
+    """The tag of each word; a word that an entity only touches belongs to it."""
+    tags = [OUTSIDE] * len(words)
+    for entity in entities:
+        prefix = "B"
+        for number, (start, end) in enumerate(words):
+            if start < entity.end and end > entity.start:
+                tags[number] = f"{prefix}-{entity.label}"
+                prefix = "I"
+    return tags
+
+
+def entities_in(tags: Sequence[str], words: Sequence[Span]) -> tuple[Entity, ...]:
+    """The entities that the tags of words mark, as characters of the text."""
+    return entities_of(tags, words)

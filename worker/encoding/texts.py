@@ -1,0 +1,113 @@
+"""From texts to token ids and padded batches. Training and serving both use it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Text:
+    """Token ids of a text, or of two: the second begins at `second`, which is 0 for one alone.
+
+    `offsets` [tokens, 2] are the characters that each token stands for, in its own text; special
+    tokens stand for none. `whole` is false if the end was cut off.
+    """
+
+    # Not in any traceback: it is what a user wrote.
+    ids: NDArray[np.int32] = field(repr=False)
+    offsets: NDArray[np.int32] = field(repr=False)
+    second: int = 0
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """ids, mask and types [rows, length]; `mask` is true where a token stands, types 1 for a second
+    text, or None if the model knows no types."""
+
+    ids: Tensor
+    mask: Tensor
+    types: Tensor | None
+
+
+class Reader:
+    """A model's tokenizer. `length` is how many tokens of a text it gives at most."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, length: int) -> None:
+        self.length = length
+        self.tokenizer = tokenizer
+        self._pad = tokenizer.pad_token_id or 0
+        self._has_types = "token_type_ids" in tokenizer.model_input_names
+
+    def read(self, texts: Sequence[str]) -> list[Text]:
+        """Each text's beginning."""
+        if not texts:
+            return []
+        found = self._encode(list(texts), None, stride=0)
+        first: dict[int, int] = {}
+        pieces = found["overflow_to_sample_mapping"]
+        for place, number in enumerate(pieces):
+            first.setdefault(number, place)
+        counts = np.bincount(pieces, minlength=len(texts))
+        return [
+            Text(_ids(found, first[number]), _offsets(found, first[number]), whole=bool(count == 1))
+            for number, count in enumerate(counts)
+        ]
+
+    def windows(self, question: str, context: str, *, stride: int) -> list[Text]:
+        """`question` with each window of `context`; neighbours share `stride` tokens.
+
+        A question is cut so that half of a window at least is left for the context.
+        """
+        ids = self.tokenizer(question, add_special_tokens=False)["input_ids"]
+        if len(ids) > self.length // 2:
+            question = str(self.tokenizer.decode(ids[: self.length // 2]))
+        found = self._encode(question, context, stride=stride)
+        windows = []
+        for number in range(len(found["input_ids"])):
+            sides = found.sequence_ids(number)
+            windows.append(Text(_ids(found, number), _offsets(found, number), sides.index(1)))
+        return windows
+
+    def batch(self, texts: Sequence[Text], device: torch.device) -> Batch:
+        """The texts filled up at their end to the length of the longest."""
+        longest = max(len(text.ids) for text in texts)
+        ids = np.full((len(texts), longest), self._pad, dtype=np.int64)
+        mask = np.zeros((len(texts), longest), dtype=bool)
+        types = np.zeros((len(texts), longest), dtype=np.int64)
+        for row, text in enumerate(texts):
+            ids[row, : len(text.ids)] = text.ids
+            mask[row, : len(text.ids)] = True
+            if text.second:
+                types[row, text.second : len(text.ids)] = 1
+        return Batch(
+            ids=torch.from_numpy(ids).to(device),
+            mask=torch.from_numpy(mask).to(device),
+            types=torch.from_numpy(types).to(device) if self._has_types else None,
+        )
+
+    def _encode(self, first: Any, second: str | None, *, stride: int) -> Any:
+        return self.tokenizer(
+            first,
+            second,
+            truncation="only_second" if second is not None else True,
+            max_length=self.length,
+            stride=stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+        )
+
+
+def _ids(found: Any, number: int) -> NDArray[np.int32]:
+    return np.array(found["input_ids"][number], dtype=np.int32)
+
+
+def _offsets(found: Any, number: int) -> NDArray[np.int32]:
+    return np.array(found["offset_mapping"][number], dtype=np.int32).reshape(-1, 2)

@@ -1,0 +1,77 @@
+"""Adapters of many models in one forward pass: each row of a batch goes through its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lora:
+    """a [rank, in] and b [out, rank], b already scaled, by the name of their layer."""
+
+    a: Mapping[str, Tensor]
+    b: Mapping[str, Tensor]
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return sum(t.nbytes for part in (self.a, self.b) for t in part.values())
+
+
+@dataclass(slots=True)
+class Mixture:
+    """Which adapter each row of the batch at hand has. `places` [rows]; None if no row has one."""
+
+    adapters: Sequence[Lora | None] = ()
+    places: Tensor | None = None
+
+    def use(self, chosen: Sequence[Lora | None], device: torch.device) -> None:
+        """Set the adapters of the next batch's rows."""
+        distinct = list({id(lora): lora for lora in chosen}.values())
+        numbers = {id(lora): number for number, lora in enumerate(distinct)}
+        self.adapters = distinct
+        self.places = None
+        if any(lora is not None for lora in distinct):
+            self.places = torch.tensor([numbers[id(lora)] for lora in chosen], device=device)
+
+    @property
+    def loras(self) -> list[Lora]:
+        """The distinct adapters, without the rows that have none."""
+        return [lora for lora in self.adapters if lora is not None]
+
+    def of(self, name: str, layer: nn.Linear) -> tuple[Tensor, Tensor]:
+        """The matrices of a layer, row by row: [rows, rank, in] and [rows, out, rank]."""
+        rank = max(len(lora.a[name]) for lora in self.loras)
+        weight = layer.weight
+        a = weight.new_zeros(len(self.adapters), rank, layer.in_features)
+        b = weight.new_zeros(len(self.adapters), layer.out_features, rank)
+        for number, lora in enumerate(self.adapters):
+            if lora is not None:
+                a[number, : len(lora.a[name])] = lora.a[name]
+                b[number] = pad(lora.b[name], (0, rank - lora.b[name].shape[1]))
+        return a[self.places], b[self.places]
+
+
+class MixedLinear(nn.Module):
+    """A frozen linear layer with the mixture's adapters."""
+
+    def __init__(self, name: str, base: nn.Linear, mixture: Mixture) -> None:
+        super().__init__()
+        self.base = base
+        self._name = name
+        self._mixture = mixture
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [rows, length, in] -> [rows, length, out]"""
+        out: Tensor = self.base(x)
+        if self._mixture.places is None:
+            return out
+        if len(self._mixture.adapters) == 1:
+            # One adapter for all rows: plain products, without a copy of it for each row.
+            (lora,) = self._mixture.loras
+            return out + (x @ lora.a[self._name].T) @ lora.b[self._name].T
+        a, b = self._mixture.of(self._name, self.base)
+        return torch.baddbmm(out, x @ a.mT, b.mT)

@@ -1,0 +1,160 @@
+"""What tuned encoders say of texts: classes, entities, answers, vectors."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from app.errors import InvalidRequest
+from app.formats.token_classification import words
+from worker.encoding.answers import STRIDE, allowed, best
+from worker.encoding.backbone import normalised
+from worker.encoding.tags import entities_in, first_tokens, tag_names
+from worker.encoding.task import Method, Task
+from worker.encoding.texts import Reader, Text
+from worker.inference.adapter_format import AdapterRefused
+from worker.inference.encoders.models import ServedEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """`probabilities` [texts, labels], and the labels that apply to each text, likeliest first."""
+
+    probabilities: NDArray[np.float32]
+    chosen: list[list[str]]
+
+
+def task_of(served: ServedEncoder, *methods: Method) -> Task:
+    """The model's task. Raises InvalidRequest if it is none of `methods`."""
+    task = Task(method="embedding") if served.tuned is None else served.tuned.task
+    if task.method not in methods:
+        kind = "a base model" if served.tuned is None else f"a model for {task.method}"
+        raise InvalidRequest(
+            f"The model `{served.name}` is {kind}; this needs one for {' or '.join(methods)}.",
+            param="model",
+        )
+    return task
+
+
+def read(
+    served: ServedEncoder, texts: Sequence[str], *, cut: bool, to: int | None = None
+) -> list[Text]:
+    """The texts in tokens. Raises InvalidRequest for one that is too long, unless it may be cut."""
+    reader = served.engine.reader
+    length = reader.length if served.tuned is None else served.tuned.task.length
+    if to is not None and 0 < to < length:
+        length = max(to, 3)
+    found = Reader(reader.tokenizer, length).read(texts)
+    for number, text in enumerate(found):
+        if not text.whole and not cut:
+            raise too_long(length, f"input[{number}]")
+    return found
+
+
+def too_long(length: int, param: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"This model reads at most {length} tokens, and {param} is longer. Shorten it, or ask for "
+        "it to be cut with truncate_prompt_tokens=-1 (or the parameter truncate).",
+        param=param,
+        code="context_length_exceeded",
+    )
+
+
+async def classify(served: ServedEncoder, texts: Sequence[Text]) -> Classes:
+    """Which labels the texts have."""
+    task = task_of(served, "classification")
+    logits = _logits(served, torch.stack(await _computed(served, texts)))
+    chances = (logits.sigmoid() if task.many else logits.softmax(-1)).cpu().numpy()
+    order = (-chances).argsort(1)
+    chosen = [
+        [task.labels[place] for place in row if not task.many or chance[place] >= 0.5]
+        for row, chance in zip(order, chances, strict=True)
+    ]
+    return Classes(chances, [labels if task.many else labels[:1] for labels in chosen])
+
+
+async def embed(served: ServedEncoder, texts: Sequence[Text]) -> NDArray[np.float32]:
+    """A vector of length 1 for each text."""
+    task_of(served, "embedding")
+    vectors = normalised(torch.stack(await _computed(served, texts)))
+    found: NDArray[np.float32] = vectors.cpu().numpy()
+    return found
+
+
+async def tag(
+    served: ServedEncoder, plain: Sequence[str], texts: Sequence[Text]
+) -> list[list[dict[str, Any]]]:
+    """The entities of each text, as Hugging Face writes them."""
+    task = task_of(served, "token_classification")
+    hidden = await _computed(served, texts, each=True)
+    names = tag_names(task.labels)
+    found = []
+    for whole, text, states in zip(plain, texts, hidden, strict=True):
+        places = words(whole)
+        begins = first_tokens(text.offsets, places)
+        logits = _logits(served, states[torch.from_numpy(begins[begins >= 0].astype(np.int64))])
+        chances = np.zeros((len(places), len(names)), dtype=np.float32)
+        chances[:, 0] = 1.0
+        chances[begins >= 0] = logits.softmax(-1).cpu().numpy()
+        tags = [names[place] for place in chances.argmax(1)]
+        found.append(
+            [
+                {
+                    "entity_group": entity.label,
+                    "score": _mean_score(entity.start, entity.end, places, chances),
+                    "word": whole[entity.start : entity.end],
+                    "start": entity.start,
+                    "end": entity.end,
+                }
+                for entity in entities_in(tags, places)
+            ]
+        )
+    return found
+
+
+async def answer(served: ServedEncoder, question: str, context: str) -> dict[str, Any]:
+    """The best answer in the context, or "" if there is none, as Hugging Face writes it."""
+    task = task_of(served, "question_answering")
+    reader = Reader(served.engine.reader.tokenizer, task.length)
+    windows = reader.windows(question, context, stride=min(STRIDE, task.length // 4))
+    scores = []
+    for window, states in zip(windows, await _computed(served, windows, each=True), strict=True):
+        logits = _logits(served, states)
+        forbidden = torch.from_numpy(~allowed(window))[:, None].to(logits.device)
+        scores.append(
+            functional.log_softmax(logits.masked_fill(forbidden, -1e9), dim=0).cpu().numpy()
+        )
+    found, none = best(windows, scores)
+    if task.many and none > found.score:
+        return {"answer": "", "score": float(np.exp(none)), "start": 0, "end": 0}
+    return {
+        "answer": context[found.start : found.end],
+        "score": float(np.exp(found.score)),
+        "start": found.start,
+        "end": found.end,
+    }
+
+
+def _mean_score(start: int, end: int, places: Sequence[tuple[int, int]], chances: Any) -> float:
+    inside = [n for n, (begin, stop) in enumerate(places) if begin >= start and stop <= end]
+    return float(chances[inside].max(1).mean())
+
+
+async def _computed(
+    served: ServedEncoder, texts: Sequence[Text], *, each: bool = False
+) -> list[Tensor]:
+    futures = served.engine.submit(texts, served.tuned, each=each)
+    return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+
+
+def _logits(served: ServedEncoder, vectors: Tensor) -> Tensor:
+    if served.tuned is None or served.tuned.head is None:
+        raise AdapterRefused(f"The model {served.name} has no head.")
+    weight, bias = served.tuned.head
+    return functional.linear(vectors, weight, bias)

@@ -1,0 +1,144 @@
+"""From a run folder's spec to the training of an encoder whose parts are all made."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from app.catalog import BaseModel
+from worker.encoding.backbone import load_backbone
+from worker.encoding.task import Method, Task, read_task
+from worker.encoding.texts import Reader
+from worker.modeling import choose_device, choose_dtype, load_tokenizer, materialize
+from worker.rundir import EVALUATION, RunFolder, RunSpec
+from worker.training.checkpoint import Checkpoints
+from worker.training.encoders import methods
+from worker.training.encoders.methods import Data, Limits
+from worker.training.encoders.metrics import headline
+from worker.training.encoders.model import Encoder, Trained, put_lora, train_whole
+from worker.training.encoders.objective import TaskObjective
+from worker.training.encoders.recipe import WEIGHT_DECAY, choose
+from worker.training.encoders.schedule import Bucketed
+from worker.training.environment import Stop, fingerprint
+from worker.training.faults import user_error
+from worker.training.loop import Loop
+from worker.training.recipe import BETAS, LORA_ALPHA, LORA_RANK, Recipe
+from worker.training.selection import Selection
+from worker.training.validation import Validation
+
+MAX_TOKENS = {"cpu": 4096, "cuda": 32768}
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
+    """Read the data, load the model, choose the numbers.
+
+    Raises faults.Fault and modeling.ModelUnavailable.
+    """
+    method: Method = next(name for name in METHODS if name == spec.method)
+    base = BaseModel.from_json(spec.model)
+    model_folder = materialize(base, Path(spec.cache))
+    examples = methods.read(method, folder.train, param="training_file")
+    recipe = choose(method, spec.hyperparameters, len(examples))
+    length = min(base.context_length, recipe.others.get("max_length", base.context_length))
+    task = _task(folder, method, examples, length, recipe)
+    reader = Reader(load_tokenizer(model_folder), task.length)
+    parts = methods.METHODS[method]
+    train = Data(examples, parts.rows_of(examples, task, reader))
+    valid = _valid(folder, task, reader)
+    torch.manual_seed(spec.seed)
+    encoder, weights = _model(folder, spec, base, model_folder, task, reader, train, valid)
+    limits = Limits(MAX_TOKENS[encoder.device.type], spec.micro_batch)
+    balanced = recipe.others.get("class_weights") == "balanced"
+    objective = parts.objective(encoder, train, valid, limits, balanced)
+    schedule = Bucketed(
+        train.rows, min(recipe.batch_size, len(train.rows)), recipe.n_epochs, spec.seed
+    )
+    parameters = list(weights.parameters().values())
+    decay = WEIGHT_DECAY[task.tuning]
+    optimizer = torch.optim.AdamW(parameters, betas=BETAS, weight_decay=decay, fused=True)
+    selection = validation = None
+    if valid is not None:
+        validation = Validation.made(
+            valid.rows, objective, schedule, lambda rows: headline(objective.evaluate(rows))
+        )
+        patience = recipe.others.get("early_stopping_patience")
+        selection = Selection(weights, f"valid_{objective.metric}", patience=patience)
+    print_of = fingerprint(encoder.device, choose_dtype(encoder.device))
+    return Loop(
+        folder=folder,
+        recipe=recipe,
+        schedule=schedule,
+        objective=objective,
+        parameters=parameters,
+        optimizer=optimizer,
+        validation=validation,
+        checkpoints=Checkpoints(folder, weights, optimizer, print_of, selection),
+        stop=stop,
+        selection=selection,
+        last_files=lambda: _evaluation(objective, valid),
+    )
+
+
+def _task(
+    folder: RunFolder, method: Method, examples: methods.Examples, length: int, recipe: Recipe
+) -> Task:
+    """The task of the file; of the model that training continues from, if it does."""
+    own = methods.METHODS[method].task_of(examples, length)
+    own = replace(own, tuning=recipe.others["tuning"])
+    if not folder.init.exists():
+        return own
+    before = read_task(folder.init)
+    if before.method != method:
+        message = f"The model was made by a {before.method} job; it cannot go on as {method}."
+        raise user_error("invalid_method", message, "method")
+    new = sorted(set(own.labels) - set(before.labels))
+    if new or own.many != before.many:
+        what = f'the label "{new[0]}"' if new else "another shape of labels"
+        message = f"The training file has {what}, which the model to continue from does not know."
+        raise user_error("invalid_training_file", message, "training_file")
+    return before
+
+
+def _valid(folder: RunFolder, task: Task, reader: Reader) -> Data | None:
+    if not folder.valid.exists():
+        return None
+    examples = methods.read(task.method, folder.valid, param="validation_file")
+    return Data(examples, methods.METHODS[task.method].rows_of(examples, task, reader))
+
+
+def _model(
+    folder: RunFolder,
+    spec: RunSpec,
+    base: BaseModel,
+    model_folder: Path,
+    task: Task,
+    reader: Reader,
+    train: Data,
+    valid: Data | None,
+) -> tuple[Encoder, Trained]:
+    device = choose_device()
+    dtype = choose_dtype(device)
+    longest = max(row.size for data in (train, valid) if data for row in data.rows)
+    backbone = load_backbone(model_folder, dtype=dtype, device=device, longest=longest)
+    encoder = Encoder(
+        backbone, task, reader, outputs=methods.outputs(task), causal=base.kind == "causal"
+    )
+    rank, alpha = LORA_RANK, LORA_ALPHA
+    if task.tuning == "lora":
+        put_lora(encoder, rank=rank, alpha=alpha)
+    else:
+        train_whole(encoder, dtype)
+    weights = Trained(encoder, spec.base_model, rank=rank, alpha=alpha)
+    if folder.init.exists():
+        weights.load(folder.init)
+    return encoder, weights
+
+
+def _evaluation(objective: TaskObjective[Any], valid: Data | None) -> dict[str, bytes]:
+    if valid is None:
+        return {}
+    report = objective.evaluate(valid.rows)
+    return {EVALUATION: json.dumps(report, ensure_ascii=False).encode()}

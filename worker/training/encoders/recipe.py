@@ -1,0 +1,61 @@
+"""The numbers of encoders' jobs, by written rules.
+
+n_epochs        classification 6, entities 5, questions 4, embeddings 2; no pass begins after
+                60,000 examples, and files of few examples get up to 25 passes
+batch_size      32; 64 for embeddings, whose batches are what a text is told apart from;
+                less where a pass would have fewer than 15 steps, but 8 at least
+learning rate   lora 2e-3, full 3e-4 (questions and embeddings half of it), warmed up and falling
+                like that of chat models
+tuning          lora: rank 16, alpha 32, on all linear layers, with a head of its own
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from worker.encoding.task import Method, Tuning
+from worker.training.recipe import Recipe
+
+EPOCHS: Mapping[Method, int] = {
+    "classification": 6,
+    "token_classification": 5,
+    "question_answering": 4,
+    "embedding": 2,
+}
+FEWEST_SEEN = 1_000
+MOST_SEEN = 60_000
+MOST_EPOCHS = 25
+BATCH = 32
+LARGE_BATCH = 64
+SMALLEST_BATCH = 8
+FEWEST_STEPS = 15
+PEAK: Mapping[Tuning, float] = {"lora": 2e-3, "full": 3e-4}
+CAREFUL: tuple[Method, ...] = ("question_answering", "embedding")
+# Full fine-tuning moves weights that were good before: decay keeps them near.
+WEIGHT_DECAY: Mapping[Tuning, float] = {"lora": 0.0, "full": 0.01}
+OTHERS = ("tuning", "class_weights", "early_stopping_patience", "max_length")
+
+
+def choose(method: Method, hyperparameters: Mapping[str, Any], examples: int) -> Recipe:
+    """Numbers for a training file of so many examples."""
+    given = {name: value for name, value in hyperparameters.items() if value not in ("auto", None)}
+    tuning: Tuning = given.get("tuning", "lora")
+    batch_size = min(int(given.get("batch_size") or auto_batch_size(method, examples)), examples)
+    return Recipe(
+        n_epochs=int(given.get("n_epochs") or auto_epochs(method, examples)),
+        batch_size=batch_size,
+        learning_rate_multiplier=float(given.get("learning_rate_multiplier") or 1.0),
+        peak=PEAK[tuning] / (2 if method in CAREFUL else 1),
+        others={"tuning": tuning, **{name: given[name] for name in OTHERS if name in given}},
+    )
+
+
+def auto_epochs(method: Method, examples: int) -> int:
+    usual = EPOCHS[method]
+    if examples * usual < FEWEST_SEEN:
+        return min(MOST_EPOCHS, FEWEST_SEEN // examples)
+    return max(1, min(usual, MOST_SEEN // examples))
+
+
+def auto_batch_size(method: Method, examples: int) -> int:
+    usual = LARGE_BATCH if method == "embedding" else BATCH
+    return max(SMALLEST_BATCH, min(usual, examples // FEWEST_STEPS))
