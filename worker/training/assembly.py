@@ -1,6 +1,7 @@
 """From a run folder's spec to a training whose parts are all made."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -20,9 +21,9 @@ from worker.modeling import (
 )
 from worker.rendering import Renderer
 from worker.rundir import RunFolder, RunSpec
-from worker.training.batching import Row
 from worker.training.checkpoint import Checkpoints
 from worker.training.data import Schedule
+from worker.training.encoders import assembly as encoders
 from worker.training.environment import Stop, fingerprint
 from worker.training.faults import user_error
 from worker.training.loop import Loop
@@ -36,11 +37,13 @@ from worker.training.weights import AdapterWeights
 MAX_TOKENS = {"cpu": 2048, "cuda": 8192}
 
 
-def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Row]:
+def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
     """Read the data, load the model, choose the numbers.
 
     Raises faults.Fault and modeling.ModelUnavailable.
     """
+    if spec.method in encoders.METHODS:
+        return encoders.assemble(folder, spec, stop)
     if spec.method != "supervised":
         raise user_error(
             "invalid_method", f"This trainer knows no method {spec.method!r}.", "method"
