@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from app.db.models import TERMINAL
 from app.db.session import SessionMaker, transaction
 from app.queue import Bells
 from app.services import lifecycle, outbox
@@ -67,8 +68,9 @@ def shop(sessions: SessionMaker, store: BlobStore) -> Shop:
 
 
 def wait_until(shop: Shop, job_id: str, state: str) -> None:
-    """Returns when the job is in a state; the test's own time limit ends a wait in vain."""
-    while shop.job(job_id).state != state:
+    """Returns when the job is in a state, and fails if it has come to another end."""
+    while (job := shop.job(job_id)).state != state:
+        assert job.state not in TERMINAL, job.error_message
         time.sleep(0.05)
 
 
@@ -138,8 +140,8 @@ def test_a_killed_worker_takes_its_training_with_it_and_another_goes_on(
     job_id = shop.order(steps=8, every=2, ending="waits", at=5, until=1)
     wait_until(shop, job_id, "running")
     worker.kill()
-    start("io", POLL_SECONDS=0.2, LEASE_SECONDS=2)
-    start("train", POLL_SECONDS=0.2, LEASE_SECONDS=2)
+    start("io", POLL_SECONDS=0.2)
+    start("train", POLL_SECONDS=0.2)
     wait_until(shop, job_id, "succeeded")
     assert shop.job(job_id).epoch > 1
 
