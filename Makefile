@@ -9,11 +9,13 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test check doctor install install-dev clean
+.PHONY: help up test faults mutants check doctor install install-dev clean
 
 help:
 	@echo 'make up      install, start everything, fine-tune the example, keep serving until Ctrl-C'
 	@echo 'make test    install what the tests need and run all of them'
+	@echo 'make faults  kill, cut off and starve everything in turn, and check that nothing is lost'
+	@echo 'make mutants take safeguards out one at a time and show that a test notices each'
 	@echo 'make doctor  say in words what is wrong on this machine'
 	@echo 'make clean   remove .venv and all caches, but not what Luthier keeps in .luthier'
 
@@ -25,6 +27,12 @@ doctor: install
 
 test: check
 	.venv/bin/pytest $(PYTEST)
+
+faults: install-dev
+	.venv/bin/pytest tests/faults -m 'fault or fault_smoke' $(PYTEST)
+
+mutants: install-dev
+	.venv/bin/python tests/faults/mutants.py
 
 check: install-dev
 	.venv/bin/ruff check

@@ -22,6 +22,7 @@ from app.db.session import DatabaseUnavailable, SessionMaker, connect, session_m
 from app.queue import IO_QUEUE, TRAIN_QUEUE, Bells, broker_url, make_celery
 from app.services import lifecycle, outbox
 from app.services.reconciler import Reconciler
+from app.services.sweeps import Orphans
 from app.settings import Settings
 from app.storage import StorageUnavailable, open_store
 from worker import tasks
@@ -144,6 +145,7 @@ def _io(settings: Settings, app: Any) -> list[Round]:
         Round("relay", settings.poll_seconds, lambda: outbox.relay(sessions, bells.ring, store)),
         Round("reconcile", settings.poll_seconds, reconciler.run),
         Round("sweep", SWEEP_SECONDS, lambda: store.sweep(UNFINISHED_AFTER)),
+        Round("orphans", SWEEP_SECONDS, Orphans(sessions, store).sweep),
     ]
 
 

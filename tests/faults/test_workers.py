@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -25,14 +26,19 @@ def outcomes(world: World, job: str) -> list[str]:
     return [outcome for _, outcome in world.attempts(job)]
 
 
+def is_attempt(world: World, job: str, number: int) -> bool:
+    return len(world.attempts(job)) == number
+
+
 @pytest.mark.fault_smoke
 def test_f33_a_trainer_that_is_asked_to_end_gives_its_job_back(
     world: World, checker: Checker, figures: Figures
 ) -> None:
     world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.3), passes=6)
+    job = world.create(world.upload(pace=0.3), passes=8)
     for number in range(1, 4):
-        world.reaches(job, 4 * number)
+        world.until("it trains", partial(is_attempt, world, job, number))
+        world.reaches(job, world.step(job) + 2)
         began = time.monotonic()
         world[f"trainer-{number}"].terminate()
         assert world[f"trainer-{number}"].end() == 0

@@ -221,7 +221,7 @@ class World:
         """As the official SDKs: tried again after a lost connection, 409, 429 and 5xx."""
         deadline = time.monotonic() + seconds
         headers = {"Authorization": f"Bearer {self.secret}", **more.pop("headers", {})}
-        tries = 0
+        tries, told = 0, "nothing"
         while True:
             headers["x-stainless-retry-count"] = str(tries)
             tries += 1
@@ -229,7 +229,8 @@ class World:
                 answer = self.once(method, path, api=api, headers=headers, **more)
                 if answer.status_code not in (409, 429, 500, 502, 503):
                     return answer
-            assert time.monotonic() < deadline, f"{method} {path} has no answer after {seconds} s"
+                told = answer.text
+            assert time.monotonic() < deadline, f"{method} {path} says {told} after {seconds} s"
             time.sleep(0.2)
 
     def once(
