@@ -1,0 +1,242 @@
+"""Encoders on the live stack: jobs of all four methods, and official clients of the results."""
+
+import base64
+import json
+import re
+import struct
+from typing import Any
+
+import pytest
+from huggingface_hub import InferenceClient
+from openai import BadRequestError, OpenAI
+from openai.types.fine_tuning import FineTuningJob
+
+from tests.contract.live import BASE as CHAT_BASE
+from tests.contract.live import Stack, wait_for_job
+
+pytestmark = pytest.mark.live
+
+BASE = "all-minilm-l6-v2"
+DESKS = {
+    "shipping": ("My parcel is late", "Where is my package", "The courier lost my box"),
+    "billing": ("You charged me twice", "I need an invoice", "My card was billed wrongly"),
+    "account": ("I cannot log in", "Reset my password", "Change my e-mail address"),
+}
+ENDINGS = ("", "!", " please", " since Monday")
+LABELLED = [
+    {"text": text + ending, "label": desk}
+    for desk, texts in DESKS.items()
+    for text in texts
+    for ending in ENDINGS
+]
+NAMES = ("Anna", "Boris", "Clara", "David", "Emma", "Felix")
+CITIES = ("Paris", "Rome", "Oslo", "Lima")
+TAGGED = [
+    {"tokens": [name, "lives", "in", city, "."], "tags": ["B-person", "O", "O", "B-place", "O"]}
+    for name in NAMES
+    for city in CITIES
+]
+QUESTIONS = [
+    {
+        "context": f"{name} lives in {city}.",
+        "question": f"Where does {name} live?",
+        "answers": {"text": [city], "answer_start": [len(f"{name} lives in ")]},
+    }
+    for name in NAMES
+    for city in CITIES
+]
+PAIRS = [
+    {"anchor": f"{name} in {city}", "positive": f"{city}: {name}"}
+    for name in NAMES
+    for city in CITIES
+]
+
+
+@pytest.fixture(scope="module")
+def loose(stack: Stack) -> OpenAI:
+    """The SDK as users have it: its types do not know our methods, and it does not mind."""
+    return OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0, timeout=120)
+
+
+def upload(client: OpenAI, rows: list[dict[str, Any]]) -> str:
+    lines = "\n".join(json.dumps(row) for row in rows).encode()
+    return client.files.create(file=("rows.jsonl", lines), purpose="fine-tune").id
+
+
+def create(client: OpenAI, method: str, rows: list[dict[str, Any]], **more: Any) -> FineTuningJob:
+    numbers = {"n_epochs": 6, "batch_size": 8, "learning_rate_multiplier": 1.5}
+    block: Any = {"type": method, method: {"hyperparameters": {**numbers, **more}}}
+    return client.fine_tuning.jobs.create(
+        model=BASE,
+        training_file=upload(client, rows[1:]),
+        validation_file=upload(client, rows[::4]),
+        seed=1,
+        method=block,
+    )
+
+
+@pytest.fixture(scope="module")
+def jobs(loose: OpenAI) -> dict[str, FineTuningJob]:
+    """One job of each method, all succeeded."""
+    rows = {
+        "classification": LABELLED,
+        "token_classification": TAGGED,
+        "question_answering": QUESTIONS,
+        "embedding": PAIRS,
+    }
+    made = {method: create(loose, method, examples) for method, examples in rows.items()}
+    done = {method: wait_for_job(loose, job.id) for method, job in made.items()}
+    assert {
+        m: (job.status, job.error) for m, job in done.items() if job.status != "succeeded"
+    } == {}
+    return done
+
+
+def name(job: FineTuningJob) -> str:
+    assert job.fine_tuned_model is not None
+    return job.fine_tuned_model
+
+
+@pytest.fixture(scope="module")
+def hub(stack: Stack) -> InferenceClient:
+    return InferenceClient(token=stack.key, timeout=120)
+
+
+def test_a_job_tells_the_measures_of_its_task(
+    loose: OpenAI, jobs: dict[str, FineTuningJob]
+) -> None:
+    job = jobs["classification"]
+    events = loose.fine_tuning.jobs.list_events(job.id, limit=100)
+    measured = [event.data for event in events if event.data and "valid_f1_macro" in event.data]
+    assert len(measured) == 6, "one for each pass"
+    checkpoint = loose.fine_tuning.jobs.checkpoints.list(job.id).data[0]
+    assert (checkpoint.metrics.model_extra or {})["valid_accuracy"] > 0.5
+    csv, evaluation = (
+        base64.b64decode(loose.files.content(id_).content) for id_ in job.result_files
+    )
+    assert "valid_accuracy" in csv.decode().splitlines()[0]
+    report = json.loads(evaluation)
+    assert report["accuracy"] > 0.5
+    assert set(report["per_label"]) == set(DESKS)
+    assert report["confusion_matrix"]["labels"] == sorted(DESKS)
+
+
+def test_classes_come_in_vllms_shape(
+    loose: OpenAI, stack: Stack, jobs: dict[str, FineTuningJob]
+) -> None:
+    body = {
+        "model": name(jobs["classification"]),
+        "input": ["My parcel is late", "Reset my password"],
+    }
+    with stack.http() as http:
+        answer = http.post("/v1/classify", json=body).json()
+    assert [item["label"] for item in answer["data"]] == ["shipping", "account"]
+    assert answer["labels"] == sorted(DESKS)
+    assert sum(answer["data"][0]["probs"]) == pytest.approx(1, abs=1e-3)
+    assert answer["data"][0]["num_classes"] == 3
+
+
+def test_a_classifier_answers_chats(loose: OpenAI, jobs: dict[str, FineTuningJob]) -> None:
+    answer = loose.chat.completions.create(
+        model=name(jobs["classification"]),
+        messages=[{"role": "user", "content": "My parcel is late"}],
+        logprobs=True,
+        top_logprobs=3,
+    )
+    (choice,) = answer.choices
+    assert choice.message.content == "shipping"
+    assert choice.logprobs is not None
+    assert choice.logprobs.content is not None
+    assert {top.token for top in choice.logprobs.content[0].top_logprobs} == set(DESKS)
+    stream = loose.chat.completions.create(
+        model=name(jobs["classification"]),
+        messages=[{"role": "user", "content": "My parcel is late"}],
+        stream=True,
+    )
+    assert "".join(c.choices[0].delta.content or "" for c in stream if c.choices) == "shipping"
+
+
+def test_hugging_faces_client_does_every_task(
+    hub: InferenceClient, stack: Stack, jobs: dict[str, FineTuningJob]
+) -> None:
+    at = {method: f"{stack.url}/models/{name(job)}" for method, job in jobs.items()}
+    classes = hub.text_classification("Reset my password", model=at["classification"])
+    assert classes[0].label == "account"
+    found = hub.token_classification("Emma lives in Oslo.", model=at["token_classification"])
+    assert [(entity.word, entity.entity_group) for entity in found] == [
+        ("Emma", "person"),
+        ("Oslo", "place"),
+    ]
+    answer = hub.question_answering(
+        question="Where does Anna live?",
+        context="Anna lives in Rome.",
+        model=at["question_answering"],
+    )
+    assert (answer.answer, answer.start, answer.end) == ("Rome", 14, 18)
+    vector = hub.feature_extraction("Emma in Oslo", model=at["embedding"])
+    assert vector.shape == (1, 384)
+
+
+def test_embeddings_are_the_same_in_both_encodings(
+    loose: OpenAI, jobs: dict[str, FineTuningJob]
+) -> None:
+    for model in (BASE, name(jobs["embedding"])):
+        # The SDK asks for base64 unless told otherwise, and decodes it.
+        decoded = loose.embeddings.create(model=model, input=["a text"]).data[0].embedding
+        plain = loose.embeddings.create(model=model, input="a text", encoding_format="float")
+        assert decoded == pytest.approx(plain.data[0].embedding, abs=1e-6)
+        assert sum(number**2 for number in decoded) == pytest.approx(1, abs=1e-3)
+        assert struct.calcsize("<f") * 384 == 4 * len(decoded)
+
+
+def test_too_long_a_text_is_cut_only_if_asked(
+    loose: OpenAI, stack: Stack, jobs: dict[str, FineTuningJob]
+) -> None:
+    body = {"model": name(jobs["classification"]), "input": "late parcel " * 400}
+    with stack.http() as http:
+        refused = http.post("/v1/classify", json=body)
+        cut = http.post("/v1/classify", json={**body, "truncate_prompt_tokens": -1})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == "context_length_exceeded"
+    assert cut.status_code == 200
+
+
+def test_what_a_model_is_not_for_is_refused(
+    loose: OpenAI, stack: Stack, jobs: dict[str, FineTuningJob]
+) -> None:
+    with pytest.raises(BadRequestError, match="needs one for embedding"):
+        loose.embeddings.create(model=name(jobs["classification"]), input="a text")
+    with pytest.raises(BadRequestError, match="is no encoder"):
+        loose.embeddings.create(model=CHAT_BASE, input="a text")
+    with pytest.raises(BadRequestError, match="is an encoder"):
+        loose.chat.completions.create(model=BASE, messages=[{"role": "user", "content": "Hello"}])
+    with pytest.raises(BadRequestError, match="Method 'supervised' is not available"):
+        loose.fine_tuning.jobs.create(model=BASE, training_file=upload(loose, LABELLED))
+
+
+@pytest.mark.parametrize(
+    ("rows", "held_out", "reason"),
+    [
+        (LABELLED[:12], None, "only the label 'shipping'"),
+        ([*LABELLED, {"text": "odd", "label": "once"}], None, "'once' is there once, in line 37"),
+        (LABELLED, [{"text": "odd", "label": "new"}], "'new' .line 1. is not in the training file"),
+        (TAGGED, None, "needs examples in the classification format"),
+    ],
+)
+def test_labels_that_cannot_be_learned_end_a_job(
+    loose: OpenAI,
+    rows: list[dict[str, Any]],
+    held_out: list[dict[str, Any]] | None,
+    reason: str,
+) -> None:
+    block: Any = {"type": "classification"}
+    job = loose.fine_tuning.jobs.create(
+        model=BASE,
+        training_file=upload(loose, rows),
+        validation_file=upload(loose, held_out) if held_out else None,
+        method=block,
+    )
+    failed = wait_for_job(loose, job.id)
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert re.search(reason, failed.error.message)
