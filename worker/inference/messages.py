@@ -68,7 +68,8 @@ Event = Token | Finished | Failed
 class Request:
     """A prompt to continue `choices` times. `emit` is called from the engine thread."""
 
-    prompt: list[int]
+    # Not in any traceback: it is what a user wrote.
+    prompt: list[int] = field(repr=False)
     choices: int
     max_new_tokens: int
     stop_ids: frozenset[int]

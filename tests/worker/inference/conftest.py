@@ -1,0 +1,116 @@
+"""A tiny Llama in float32, where equal means equal, and adapters that change what it says."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from app.catalog import BaseModel
+from worker.inference.adapters import AdapterFiles
+from worker.inference.llama import LlamaDecoder
+from worker.inference.vocabulary import Vocabulary
+from worker.modeling import load_base, save_adapter
+
+CPU = torch.device("cpu")
+
+MakeAdapter = Callable[..., tuple[AdapterFiles, PeftModel]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Products this small gain nothing from more, and lose much where cores are shared."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def base_folder(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast
+) -> Path:
+    """A Llama that has much to say: its random weights are large and its output layer its own.
+
+    With tied weights a random model repeats its last token for ever.
+    """
+    folder = tmp_path_factory.mktemp("base-model")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=263,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        initializer_range=0.3,
+        eos_token_id=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base_model(base_folder: Path) -> BaseModel:
+    return BaseModel(
+        id="tiny",
+        source=f"path:{base_folder}",
+        kind="causal",
+        methods=("supervised",),
+        context_length=512,
+    )
+
+
+def load_tiny(folder: Path) -> PreTrainedModel:
+    return load_base(folder, dtype=torch.float32, device=CPU)
+
+
+@pytest.fixture
+def tiny(base_folder: Path) -> PreTrainedModel:
+    return load_tiny(base_folder)
+
+
+@pytest.fixture
+def decoder(tiny: PreTrainedModel) -> LlamaDecoder:
+    return LlamaDecoder(tiny, context_length=512)
+
+
+@pytest.fixture
+def vocabulary(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
+    return Vocabulary(tokenizer)
+
+
+def make_adapter(base: PreTrainedModel, folder: Path, **config: Any) -> PeftModel:
+    """Put a LoRA of random A and B on `base` and write it to `folder`, both by PEFT."""
+    with warnings.catch_warnings():
+        # PEFT 0.21 says these of every model, and of one whose output layer is trained.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing|.*tied layer")
+        model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    folder.mkdir()
+    save_adapter(model, folder)
+    model.train(False)
+    return model
+
+
+@pytest.fixture
+def adapter(base_folder: Path, tmp_path: Path) -> MakeAdapter:
+    """Makes an adapter: its files, and PEFT's own model of it to compare with."""
+
+    def make(name: str = "a", **config: Any) -> tuple[AdapterFiles, PeftModel]:
+        torch.manual_seed(sum(name.encode()))
+        settings = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", **config}
+        model = make_adapter(load_tiny(base_folder), tmp_path / name, **settings)
+        return AdapterFiles(f"prefix/{name}", tmp_path / name), model
+
+    return make

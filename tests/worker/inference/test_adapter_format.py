@@ -1,0 +1,117 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from worker.inference.adapter_format import (
+    AdapterRefused,
+    check_config,
+    fuse,
+    read_pairs,
+    scaling,
+)
+from worker.inference.lora import Pair
+
+SIZES = {"layers.0.q": (6, 4), "layers.0.v": (6, 3)}
+CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "bias": "none"}
+Q = "base_model.model.layers.0.q"
+
+
+def write(folder: Path, config: Any = CONFIG, tensors: dict[str, Tensor] | None = None) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    if tensors is not None:
+        save_file(tensors, folder / "adapter_model.safetensors")
+    return folder
+
+
+def halves(name: str = Q, inputs: int = 6, outputs: int = 4) -> dict[str, Tensor]:
+    return {
+        f"{name}.lora_A.weight": torch.randn(2, inputs),
+        f"{name}.lora_B.weight": torch.randn(outputs, 2),
+    }
+
+
+class TestConfig:
+    def test_plain_lora_is_fine(self, tmp_path: Path) -> None:
+        check_config(write(tmp_path, {**CONFIG, "modules_to_save": None, "rank_pattern": {}}))
+
+    @pytest.mark.parametrize(
+        ("change", "word"),
+        [
+            ({"use_dora": True}, "DoRA"),
+            ({"modules_to_save": ["lm_head"]}, "modules"),
+            ({"bias": "all"}, "biases"),
+            ({"rank_pattern": {"q": 8}}, "ranks"),
+            ({"peft_type": "IA3"}, "LORA"),
+        ],
+    )
+    def test_other_kinds_are_refused_by_name(
+        self, tmp_path: Path, change: dict[str, Any], word: str
+    ) -> None:
+        with pytest.raises(AdapterRefused, match=word):
+            check_config(write(tmp_path, {**CONFIG, **change}))
+
+    @pytest.mark.parametrize("text", ["{", "[]", '"LORA"'])
+    def test_nonsense(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "adapter_config.json").write_text(text)
+        with pytest.raises(AdapterRefused):
+            check_config(tmp_path)
+
+
+class TestPairs:
+    def test_b_comes_scaled_and_turned(self, tmp_path: Path) -> None:
+        tensors = halves()
+        pairs = read_pairs(write(tmp_path, tensors=tensors), SIZES)
+        torch.testing.assert_close(pairs["layers.0.q"].a, tensors[f"{Q}.lora_A.weight"])
+        torch.testing.assert_close(pairs["layers.0.q"].b, tensors[f"{Q}.lora_B.weight"].T * 3)
+
+    @pytest.mark.parametrize(
+        ("tensors", "word"),
+        [
+            (halves(inputs=5), "another size"),
+            (halves(outputs=3), "another size"),
+            (halves("base_model.model.layers.7.q"), "does not have"),
+            ({f"{Q}.lora_A.weight": torch.randn(2, 6)}, "one half"),
+            ({f"{Q}.lora_magnitude_vector": torch.randn(4)}, "does not know"),
+        ],
+        ids=["inputs", "outputs", "unknown layer", "half", "unknown kind"],
+    )
+    def test_what_does_not_fit(self, tmp_path: Path, tensors: dict[str, Tensor], word: str) -> None:
+        with pytest.raises(AdapterRefused, match=word):
+            read_pairs(write(tmp_path, tensors=tensors), SIZES)
+
+    def test_a_file_that_was_cut_short(self, tmp_path: Path) -> None:
+        weights = write(tmp_path, tensors=halves()) / "adapter_model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-10])
+        with pytest.raises(AdapterRefused, match="not whole"):
+            read_pairs(tmp_path, SIZES)
+
+    def test_a_config_without_a_rank(self, tmp_path: Path) -> None:
+        with pytest.raises(AdapterRefused, match="not whole"):
+            read_pairs(write(tmp_path, {"peft_type": "LORA"}, halves()), SIZES)
+
+    def test_files_that_are_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            read_pairs(tmp_path, SIZES)
+
+
+def test_scaling() -> None:
+    assert scaling({"r": 4, "lora_alpha": 8}) == 2
+    assert scaling({"r": 4, "lora_alpha": 8, "use_rslora": True}) == 8 / math.sqrt(4)
+
+
+def test_fused_pairs_compute_what_the_parts_do() -> None:
+    q = Pair(torch.randn(2, 6), torch.randn(2, 4))
+    v = Pair(torch.randn(5, 6), torch.randn(5, 3))
+    fused = fuse([(q, 4), (None, 2), (v, 3)])
+    assert fused is not None
+    x = torch.randn(7, 6)
+    expected = torch.cat([x @ q.a.T @ q.b, torch.zeros(7, 2), x @ v.a.T @ v.b], dim=1)
+    torch.testing.assert_close(x @ fused.a.T @ fused.b, expected)
+    assert fuse([(None, 4), (None, 2)]) is None

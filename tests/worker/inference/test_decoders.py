@@ -1,0 +1,249 @@
+"""Both decoders against transformers and PEFT, in float32: the logits must be the same."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from tests.worker.inference.conftest import MakeAdapter, load_tiny
+from worker.inference.adapter_format import AdapterRefused
+from worker.inference.adapters import AdapterFiles
+from worker.inference.cache import rows_that_fit
+from worker.inference.decoder import Decoder
+from worker.inference.generic import GenericDecoder
+from worker.inference.llama import LlamaDecoder
+from worker.inference.weights import why_not
+
+PROMPT = [7, 100, 42, 9, 200, 13]
+SIZES = {
+    "vocab_size": 263,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
+ROPE = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0}
+ROPE |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+
+
+def random_model(config: PreTrainedConfig) -> PreTrainedModel:
+    torch.manual_seed(1)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for parameter in model.parameters():
+        # Norms and biases too, which start as ones and zeros and would hide a mistake.
+        nn.init.normal_(parameter, mean=1.0 if parameter.dim() == 1 else 0.0, std=0.15)
+    return model.requires_grad_(False).train(False)
+
+
+def logits_of(model: nn.Module, ids: list[int]) -> Tensor:
+    with torch.inference_mode():
+        return model(torch.tensor([ids])).logits[0, -1:]
+
+
+def prefill(decoder: Decoder, ids: list[int], adapter: AdapterFiles | None = None) -> Tensor:
+    with torch.inference_mode():
+        decoder.stage(adapter)
+        return decoder.extend(ids, 0)
+
+
+def decode(decoder: Decoder, first: int, tokens: list[int], positions: list[int]) -> Tensor:
+    with torch.inference_mode():
+        return decoder.decode(first, tokens, positions)
+
+
+@pytest.fixture(params=[LlamaDecoder, GenericDecoder])
+def any_decoder(request: pytest.FixtureRequest, base_folder: Path) -> Decoder:
+    decoder: Decoder = request.param(load_tiny(base_folder), context_length=512)
+    return decoder
+
+
+class TestArchitectures:
+    @pytest.mark.parametrize(
+        "config",
+        [
+            LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True, rope_parameters=ROPE),
+            LlamaConfig(**SIZES, head_dim=16, tie_word_embeddings=True),
+            MistralConfig(**SIZES, sliding_window=None),
+            Qwen2Config(**SIZES),
+            Qwen3Config(**SIZES, head_dim=16),
+        ],
+        ids=["llama-biases-rope3", "llama-wide-heads-tied", "mistral", "qwen2", "qwen3"],
+    )
+    def test_the_fast_way_computes_what_transformers_does(self, config: PreTrainedConfig) -> None:
+        model = random_model(config)
+        assert why_not(model, 512) is None
+        decoder = LlamaDecoder(model, context_length=512)
+        torch.testing.assert_close(prefill(decoder, PROMPT), logits_of(model, PROMPT))
+        decoder.adopt(0, len(PROMPT))
+        step = decode(decoder, 0, [55], [len(PROMPT)])
+        torch.testing.assert_close(step, logits_of(model, [*PROMPT, 55]))
+
+    @pytest.mark.parametrize(
+        ("config", "reason"),
+        [
+            (GPTNeoXConfig(**{**SIZES, "num_attention_heads": 4}), "architecture"),
+            (LlamaConfig(**SIZES, hidden_act="gelu"), "activation"),
+            (MistralConfig(**SIZES, sliding_window=64), "sliding"),
+            (
+                Qwen2Config(
+                    **SIZES, use_sliding_window=True, sliding_window=64, max_window_layers=0
+                ),
+                "sliding",
+            ),
+            (
+                LlamaConfig(**SIZES, rope_parameters={**ROPE, "rope_type": "dynamic"}),
+                "RoPE",
+            ),
+        ],
+        ids=lambda value: value if isinstance(value, str) else value.model_type,
+    )
+    def test_what_it_does_not_know_it_leaves_alone(
+        self, config: PreTrainedConfig, reason: str
+    ) -> None:
+        found = why_not(random_model(config), 512)
+        assert found is not None
+        assert reason in found
+
+    def test_a_weight_it_does_not_know(self, tiny: PreTrainedModel) -> None:
+        tiny.get_submodule("model.layers.0").register_parameter(
+            "extra", nn.Parameter(torch.ones(1))
+        )
+        assert why_not(tiny, 512) == "the weight model.layers.0.extra"
+
+    def test_the_slow_way_takes_another_architecture(self) -> None:
+        model = random_model(GPTNeoXConfig(**SIZES))
+        decoder = GenericDecoder(model, context_length=512)
+        torch.testing.assert_close(prefill(decoder, PROMPT), logits_of(model, PROMPT))
+
+
+class TestRows:
+    def test_a_prompt_in_pieces(self, any_decoder: Decoder, tiny: PreTrainedModel) -> None:
+        with torch.inference_mode():
+            any_decoder.stage(None)
+            for start, end in ((0, 2), (2, 5), (5, 6)):
+                logits = any_decoder.extend(PROMPT[start:end], start)
+        torch.testing.assert_close(logits, logits_of(tiny, PROMPT))
+
+    def test_rows_of_different_lengths_together(
+        self, any_decoder: Decoder, tiny: PreTrainedModel
+    ) -> None:
+        prompts = [PROMPT, [3, 4], [250] * 9]
+        for row, prompt in enumerate(prompts):
+            prefill(any_decoder, prompt)
+            any_decoder.adopt(row, len(prompt))
+        logits = decode(any_decoder, 0, [11, 22, 33], [len(prompt) for prompt in prompts])
+        expected = [logits_of(tiny, [*p, t]) for p, t in zip(prompts, (11, 22, 33), strict=True)]
+        torch.testing.assert_close(logits, torch.cat(expected))
+
+    def test_rows_of_very_different_lengths_together(
+        self, decoder: LlamaDecoder, tiny: PreTrainedModel
+    ) -> None:
+        prompts = [list(range(3, 203)), [3, 4], [5]]
+        for row, prompt in enumerate(prompts):
+            prefill(decoder, prompt)
+            decoder.adopt(row, len(prompt))
+        logits = decode(decoder, 0, [11, 22, 33], [len(prompt) for prompt in prompts])
+        expected = [logits_of(tiny, [*p, t]) for p, t in zip(prompts, (11, 22, 33), strict=True)]
+        torch.testing.assert_close(logits, torch.cat(expected))
+
+    def test_a_row_that_moved_goes_on(self, any_decoder: Decoder, tiny: PreTrainedModel) -> None:
+        for row, prompt in enumerate(([3, 4], PROMPT)):
+            prefill(any_decoder, prompt)
+            any_decoder.adopt(row, len(prompt))
+        any_decoder.move(1, 0, len(PROMPT))
+        logits = decode(any_decoder, 0, [11], [len(PROMPT)])
+        torch.testing.assert_close(logits, logits_of(tiny, [*PROMPT, 11]))
+
+    def test_a_step_may_be_repeated_for_some_rows(
+        self, any_decoder: Decoder, tiny: PreTrainedModel
+    ) -> None:
+        prefill(any_decoder, PROMPT)
+        any_decoder.adopt(0, len(PROMPT))
+        any_decoder.adopt(1, len(PROMPT))
+        decode(any_decoder, 0, [11, 22], [len(PROMPT)] * 2)
+        again = decode(any_decoder, 1, [22], [len(PROMPT)])
+        torch.testing.assert_close(again, logits_of(tiny, [*PROMPT, 22]))
+        after = decode(any_decoder, 1, [33], [len(PROMPT) + 1])
+        torch.testing.assert_close(after, logits_of(tiny, [*PROMPT, 22, 33]))
+
+    def test_a_row_used_before_remembers_nothing(
+        self, any_decoder: Decoder, tiny: PreTrainedModel
+    ) -> None:
+        for prompt in ([9] * 30, PROMPT):
+            prefill(any_decoder, prompt)
+            any_decoder.adopt(0, len(prompt))
+        logits = decode(any_decoder, 0, [11], [len(PROMPT)])
+        torch.testing.assert_close(logits, logits_of(tiny, [*PROMPT, 11]))
+
+
+class TestAdapters:
+    def test_two_adapters_and_the_base_in_one_batch(
+        self, any_decoder: Decoder, tiny: PreTrainedModel, adapter: MakeAdapter
+    ) -> None:
+        wide, wide_model = adapter("wide", r=8, lora_alpha=4)
+        thin, thin_model = adapter(
+            "thin",
+            r=3,
+            lora_alpha=9,
+            use_rslora=True,
+            target_modules=["q_proj", "v_proj", "up_proj"],
+        )
+        rows = [(None, tiny), (wide, wide_model), (thin, thin_model), (wide, wide_model)]
+        for row, (files, model) in enumerate(rows):
+            logits = prefill(any_decoder, PROMPT, files)
+            torch.testing.assert_close(logits, logits_of(model, PROMPT), msg=f"prompt of row {row}")
+            any_decoder.adopt(row, len(PROMPT))
+        tokens = [11, 22, 33, 44]
+        logits = decode(any_decoder, 0, tokens, [len(PROMPT)] * 4)
+        expected = [logits_of(m, [*PROMPT, t]) for (_, m), t in zip(rows, tokens, strict=True)]
+        torch.testing.assert_close(logits, torch.cat(expected))
+        assert not torch.allclose(expected[0], logits_of(wide_model, [*PROMPT, 11])), "no change"
+
+    def test_an_adapter_alone_and_then_fewer(
+        self, decoder: LlamaDecoder, tiny: PreTrainedModel, adapter: MakeAdapter
+    ) -> None:
+        made = [adapter(name) for name in "abc"]
+        for row, (files, _) in enumerate(made):
+            prefill(decoder, PROMPT, files)
+            decoder.adopt(row, len(PROMPT))
+        for rows in (3, 2, 1):
+            # What remains of a batch may go on with the stack of adapters of all.
+            logits = decode(decoder, 0, [11] * rows, [len(PROMPT)] * rows)
+            expected = [logits_of(model, [*PROMPT, 11]) for _, model in made[:rows]]
+            torch.testing.assert_close(logits, torch.cat(expected))
+
+    def test_of_a_model_of_another_size(self, any_decoder: Decoder, adapter: MakeAdapter) -> None:
+        files, _ = adapter()
+        other = random_model(LlamaConfig(**{**SIZES, "hidden_size": 64}))
+        larger = type(any_decoder)(other, context_length=512)  # type: ignore[call-arg]
+        with pytest.raises(AdapterRefused, match="another size"):
+            larger.check(files)
+
+    def test_of_the_output_layer_only_the_slow_way(
+        self, decoder: LlamaDecoder, base_folder: Path, adapter: MakeAdapter
+    ) -> None:
+        files, model = adapter(target_modules=["lm_head"])
+        with pytest.raises(AdapterRefused, match="lm_head"):
+            decoder.check(files)
+        slow = GenericDecoder(load_tiny(base_folder), context_length=512)
+        torch.testing.assert_close(prefill(slow, PROMPT, files), logits_of(model, PROMPT))
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_row", "rows"), [(1, 32), (2**60, 1)], ids=["tiny", "more than there is"]
+)
+def test_rows_follow_the_machines_memory(bytes_per_row: int, rows: int) -> None:
+    assert rows_that_fit(bytes_per_row, torch.device("cpu")) == rows
