@@ -1,0 +1,165 @@
+"""How fast does the engine answer? Closed loops of clients against a running engine.
+
+    python -m bench.engine [--clients 1 4 8] [--adapters 0] [--tokens 64] [--url URL --home FOLDER]
+
+Each client sends one request after the other and reads its stream. With `--adapters N` so many
+random LoRAs of rank 16 are made, stored in `--home` and asked for in turn. Without `--url` an
+engine is started in a temporary folder. Prints one JSON line a number of clients: tokens per
+second of all clients together, milliseconds to the first token and between tokens.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import torch
+from torch import nn
+
+from app.catalog import Catalog
+from app.storage import LocalStore
+from worker.modeling import add_adapter, load_base, materialize, save_adapter
+
+MODEL = "smollm2-135m-instruct"
+URL = "http://127.0.0.1:28111"
+WORDS = Path(__file__).read_text(encoding="utf-8").split()
+# The end of a turn, banned so that every answer has the same length.
+END = {"2": -100}
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One request: when its tokens came, in seconds from when it was sent."""
+
+    tokens: list[float]
+
+
+@contextmanager
+def running_engine(home: Path) -> Iterator[None]:
+    environment = {**os.environ, "LUTHIER_HOME": str(home), "ENGINE_URL": URL}
+    started = subprocess.Popen([sys.executable, "-m", "worker.inference"], env=environment)
+    try:
+        while not healthy():
+            if started.poll() is not None:
+                raise SystemExit("the engine did not start")
+            time.sleep(0.3)
+        yield
+    finally:
+        started.terminate()
+        started.wait(30)
+
+
+def healthy() -> bool:
+    try:
+        return httpx.get(f"{URL}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def make_adapters(count: int, home: Path, url: str) -> list[str]:
+    """Names under which the engine now serves so many random adapters."""
+    if not count:
+        return []
+    model = next(model for model in Catalog.load(Path("models.toml")) if model.id == MODEL)
+    folder = materialize(model, home / "cache" / "models")
+    base = load_base(folder, dtype=torch.float32, device=torch.device("cpu"))
+    tuned = add_adapter(base, rank=16, alpha=32, base_model=MODEL, seed=0)
+    names = []
+    for number in range(count):
+        for name, parameter in tuned.named_parameters():
+            if "lora_B" in name:
+                nn.init.normal_(parameter, std=0.02)
+        names.append(store(tuned, number, home, url))
+    return names
+
+
+def store(tuned: nn.Module, number: int, home: Path, url: str) -> str:
+    prefix, name = f"bench/{number}", f"ft:{MODEL}:bench::{number:08d}"
+    with tempfile.TemporaryDirectory() as folder:
+        save_adapter(tuned, Path(folder))
+        for path in Path(folder).iterdir():
+            LocalStore(home / "storage").upload(path, f"{prefix}/{path.name}")
+    body = {"lora_name": name, "lora_path": prefix, "base_model_name": MODEL}
+    httpx.post(f"{url}/v1/load_lora_adapter", json=body, timeout=60).raise_for_status()
+    return name
+
+
+def ask(url: str, model: str, tokens: int, seed: int) -> Timed:
+    words = random.Random(seed).choices(WORDS, k=40)
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": " ".join(words)}],
+        "temperature": 0,
+        "max_tokens": tokens,
+        "logit_bias": END,
+        "stream": True,
+        # A chunk for each token, also for those that end within a character.
+        "logprobs": True,
+    }
+    began, times = time.perf_counter(), []
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=600) as answer:
+        for line in answer.iter_lines():
+            if '"logprobs":{' in line:
+                times.append(time.perf_counter() - began)
+    return Timed(times)
+
+
+def measure(url: str, models: list[str], clients: int, tokens: int) -> None:
+    requests = max(4, 3 * clients)
+    turn = itertools.cycle(models)
+    work = [(next(turn), seed) for seed in range(requests)]
+    began = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        done = list(pool.map(lambda one: ask(url, one[0], tokens, one[1]), work))
+    seconds = time.perf_counter() - began
+    gaps = [b - a for timed in done for a, b in itertools.pairwise(timed.tokens)]
+    result = {
+        "clients": clients,
+        "adapters": len(models) if models != [MODEL] else 0,
+        "tokens_per_second": round(tokens * requests / seconds, 1),
+        "first_token_ms": round(1000 * statistics.median(t.tokens[0] for t in done)),
+        "between_tokens_ms_p50": round(1000 * statistics.median(gaps), 1),
+        "between_tokens_ms_p95": round(1000 * statistics.quantiles(gaps, n=20)[-1], 1),
+        "load_average": round(os.getloadavg()[0], 1),
+    }
+    print(json.dumps(result), flush=True)
+
+
+def run(options: argparse.Namespace, home: Path, url: str) -> None:
+    models = make_adapters(options.adapters, home, url) or [MODEL]
+    ask(url, models[0], 4, 0)
+    for clients in options.clients:
+        measure(url, models, clients, options.tokens)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--adapters", type=int, default=0)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--url")
+    parser.add_argument("--home", type=Path)
+    options = parser.parse_args()
+    if options.url:
+        run(options, options.home or Path(".luthier"), options.url)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        home = options.home or Path(folder)
+        with running_engine(home):
+            run(options, home, URL)
+
+
+if __name__ == "__main__":
+    main()
