@@ -1,22 +1,26 @@
 """`python -m worker.training RUN_DIR`: one attempt at one job, in one folder.
 
-Ends with a code of `rundir.Exit`; any other code is a crash, with its traceback on stderr.
+Sets what torch reads while it is loaded, and becomes `worker.training.process`: the same process,
+so that signals and exit codes are that one's.
 """
 
+import os
 import sys
-from pathlib import Path
 
-from app.logs import configure
-from worker.rundir import RunFolder
-from worker.training.attempt import attempt
-from worker.training.environment import settle_in
+BEFORE_TORCH = {
+    # Threads that wait for each other sleep. Spinning, as is the default, takes from the thread
+    # they wait for the core that it needs: with other processes on the machine, a step took a
+    # hundred times as long.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # cuBLAS otherwise splits sums by what streams happen to run.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
 
 
-def main(run_folder: Path) -> int:
-    configure("info", "training")
-    settle_in()
-    return attempt(RunFolder(run_folder))
+def main() -> None:
+    command = [sys.executable, "-m", "worker.training.process", *sys.argv[1:]]
+    os.execve(sys.executable, command, {**os.environ, **BEFORE_TORCH})
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    main()

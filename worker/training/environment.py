@@ -48,8 +48,6 @@ def settle_in() -> None:
 def make_deterministic(threads: int) -> None:
     """Same input, same bits, on this machine. The number of threads is part of the input."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    # cuBLAS reads it when it starts; without, its split sums depend on timing.
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True)
     torch.set_flush_denormal(True)
 

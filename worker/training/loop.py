@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from worker.rundir import CheckpointWritten, Exit, Metrics, RunFolder, Started
+from worker.training.cadence import Cadence
 from worker.training.checkpoint import Checkpoints
 from worker.training.data import Schedule
 from worker.training.environment import Stop
@@ -21,9 +22,6 @@ from worker.training.selection import Selection
 from worker.training.validation import Validation
 
 RowT = TypeVar("RowT")
-
-# Between the ends of passes: no more than this much work is lost with the process.
-CHECKPOINT_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,8 @@ class Loop(Generic[RowT]):
     checkpoints: Checkpoints
     stop: Stop
     selection: Selection | None = None
+    # What is to be said of the data.
+    notes: Sequence[str] = ()
     # Files that go with the last checkpoint, made when its weights are in place.
     last_files: Callable[[], Mapping[str, bytes]] = dict
 
@@ -51,7 +51,8 @@ class Loop(Generic[RowT]):
         if self._is_over():
             self._announce(done, done)
             return Exit.DONE
-        started = saved = time.monotonic()
+        started = time.monotonic()
+        cadence = Cadence()
         tokens = 0
         for step in range(done + 1, schedule.total_steps + 1):
             rows = schedule.batch(step)
@@ -66,9 +67,9 @@ class Loop(Generic[RowT]):
                 self.selection.consider(values)
             last = step == schedule.total_steps or self._is_over()
             stopping = bool(self.stop) and not last
-            if ends_pass or stopping or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                self._checkpoint(step, values, servable=ends_pass, last=last)
-                saved = time.monotonic()
+            if ends_pass or stopping or cadence.is_due:
+                with cadence.saving():
+                    self._checkpoint(step, values, servable=ends_pass, last=last)
             if stopping:
                 return Exit.YIELDED
             if last:
@@ -99,6 +100,7 @@ class Loop(Generic[RowT]):
                     **recipe.others,
                 },
                 total_steps=total,
+                notes=list(self.notes),
                 from_step=done,
                 trained_tokens=self.objective.tokens(schedule.rows)
                 * (total // schedule.steps_per_pass),

@@ -29,7 +29,7 @@ SHAPE = {
     "num_hidden_layers": 2,
     "num_attention_heads": 6,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 1024,
+    "max_position_embeddings": 2048,
     "head_dim": 8,
 }
 LLAMA = LlamaConfig(**SHAPE, tie_word_embeddings=True)
@@ -106,7 +106,7 @@ def by_scorer(
         pytest.param(LLAMA, [12, 20, 21, 90], 9, id="llama, a common beginning, two blocks"),
         pytest.param(LLAMA, [30], 0, id="llama, one row"),
         pytest.param(LLAMA, [12, 12, 12], 10, id="llama, the answer begins in what is common"),
-        pytest.param(LLAMA, [280, 300], 40, id="llama, longer than short attention"),
+        pytest.param(LLAMA, [1030, 1050], 40, id="llama, longer than short attention"),
         pytest.param(LLAMA3, [40, 45], 5, id="llama 3's rotary embedding, biases"),
         pytest.param(QWEN2, [40, 45], 5, id="qwen2: biases of q, k, v"),
         pytest.param(QWEN3, [40, 45], 5, id="qwen3: norms of q and k"),

@@ -18,6 +18,7 @@ from worker.training.encoders import methods
 from worker.training.encoders.methods import Data, Limits
 from worker.training.encoders.metrics import headline
 from worker.training.encoders.model import Encoder, Trained, put_lora, train_whole
+from worker.training.encoders.notes import notes
 from worker.training.encoders.objective import TaskObjective
 from worker.training.encoders.recipe import WEIGHT_DECAY, choose
 from worker.training.encoders.schedule import Bucketed
@@ -78,6 +79,7 @@ def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
         checkpoints=Checkpoints(folder, weights, optimizer, print_of, selection),
         stop=stop,
         selection=selection,
+        notes=list(notes(train.rows, valid.rows if valid else (), task.length)),
         last_files=lambda: _evaluation(objective, valid),
     )
 

@@ -54,6 +54,14 @@ class Triple:
         negative = 0 if self.negative is None else len(self.negative.ids)
         return len(self.anchor.ids) + len(self.positive.ids) + negative
 
+    @property
+    def key(self) -> bytes:
+        return self.anchor.ids.tobytes() + self.positive.ids.tobytes()
+
+    @property
+    def whole(self) -> bool:
+        return self.anchor.whole and self.positive.whole
+
 
 def read_examples(path: Path) -> list[Grouped]:
     """Of pairs, triplets, or labelled texts, which are paired within a label. Raises FaultyFile."""

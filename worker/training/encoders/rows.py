@@ -12,13 +12,21 @@ from worker.encoding.texts import Text
 Array = NDArray[Any]
 
 
-class Sized(Protocol):
+class AnyRow(Protocol):
     @property
     def size(self) -> int:
         """Tokens."""
 
+    @property
+    def key(self) -> bytes:
+        """The same for rows that are the same to the model."""
 
-RowT = TypeVar("RowT", bound=Sized)
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was cut off."""
+
+
+RowT = TypeVar("RowT", bound=AnyRow)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +40,14 @@ class Row:
     @property
     def size(self) -> int:
         return len(self.text.ids)
+
+    @property
+    def key(self) -> bytes:
+        return self.text.ids.tobytes()
+
+    @property
+    def whole(self) -> bool:
+        return self.text.whole
 
 
 def split(

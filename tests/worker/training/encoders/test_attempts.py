@@ -117,3 +117,12 @@ def test_a_file_of_another_format_is_the_users_error(make: Make) -> None:
     (failed,) = told(folder, Failed)
     assert failed.code == "invalid_training_file"
     assert "not classification" in failed.message
+
+
+def test_cut_texts_and_leaked_rows_are_noted(make: Make) -> None:
+    rows = [*ROWS, {"text": "a very long text " * 40, "label": "shipping"}]
+    folder = make("noted", rows, n_epochs=1)
+    assert attempt(folder) == Exit.DONE
+    cut, leaked = told(folder, Started)[0].notes
+    assert cut.startswith("1 of 21 examples of the training file are longer than the 64 tokens")
+    assert leaked.startswith("7 of 7 examples of the validation file are in the training file too")

@@ -1,0 +1,22 @@
+"""The process that trains: started by `python -m worker.training`.
+
+Ends with a code of `rundir.Exit`; any other code is a crash, with its traceback on stderr.
+"""
+
+import sys
+from pathlib import Path
+
+from app.logs import configure
+from worker.rundir import RunFolder
+from worker.training.attempt import attempt
+from worker.training.environment import settle_in
+
+
+def main(run_folder: Path) -> int:
+    configure("info", "training")
+    settle_in()
+    return attempt(RunFolder(run_folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
