@@ -1,6 +1,5 @@
-"""The keeper of children, with real tiny programs; the lock and the record of LUTHIER_HOME."""
+"""The keeper of children, with real tiny programs that sleep, hang, break and die."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,15 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.settings import Settings
-from app.stack import ports, programs
 from app.stack.children import MAX_LOG_BYTES, Program, bound, is_alive, tail
-from app.stack.database import database
-from app.stack.home import AlreadyRunning, Home, HomeUnusable
 from app.stack.keeper import CannotStart, Interrupts, Keeper, Stopped
-from app.stack.up import PortTaken, check_port, first_key
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SLEEPER = "import time; print('awake', flush=True); time.sleep(600)"
 # Ignores SIGTERM, as a program that hangs does.
 STUBBORN = (
@@ -208,51 +202,6 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     assert [child for child in alive if is_alive(child)] == []
 
 
-class TestHome:
-    def test_one_stack_at_a_time(self, tmp_path: Path) -> None:
-        home = Home(tmp_path / "home")
-        with home.locked():
-            home.note_stack("http://127.0.0.1:8123", "postgresql://x", "unix:///x")
-            with pytest.raises(AlreadyRunning, match=f"8123 .process {os.getpid()}.*Ctrl-C"):
-                Home(home.path).locked().__enter__()
-        with home.locked():
-            pass
-
-    def test_what_a_killed_run_left_is_ended_by_number_and_birth(self, tmp_path: Path) -> None:
-        home = Home(tmp_path / "home")
-        sleepers = [subprocess.Popen([sys.executable, "-c", SLEEPER]) for _ in range(2)]
-        try:
-            left, stranger = sleepers
-            home.note_children({"trainer": left.pid, "engine": stranger.pid})
-            # The number of a child that has ended and now belongs to somebody else.
-            record = home.path / "run" / "children.json"
-            trainer, engine = json.loads(record.read_text())
-            record.write_text(json.dumps([trainer, engine | {"born": engine["born"] - 60}]))
-            assert home.end_leftovers() == ["trainer"]
-            assert left.poll() is not None
-            assert stranger.poll() is None
-        finally:
-            for sleeper in sleepers:
-                sleeper.kill()
-                sleeper.wait()
-
-    def test_half_a_record_is_no_record(self, tmp_path: Path) -> None:
-        home = Home(tmp_path / "home")
-        home.note_stack("http://127.0.0.1:8000", "postgresql://x", "unix:///x")
-        assert home.running() is not None
-        (home.path / "run" / "stack.json").write_text('{"stack": {"na')
-        (home.path / "run" / "children.json").write_text("")
-        assert home.running() is None
-        assert home.end_leftovers() == []
-
-    def test_a_folder_that_cannot_be_made_is_a_sentence(self, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
-        with pytest.raises(
-            HomeUnusable, match=r"home. cannot be written to: .*file: .*\. Choose another"
-        ):
-            Home(tmp_path / "file" / "home")
-
-
 def test_a_long_log_keeps_its_end_and_its_writer(tmp_path: Path) -> None:
     log = tmp_path / "child.log"
     with log.open("ab", buffering=0) as writer:
@@ -261,53 +210,3 @@ def test_a_long_log_keeps_its_end_and_its_writer(tmp_path: Path) -> None:
         writer.write(b"and on\n")
     assert log.read_bytes() == b"and on\n"
     assert tail(log.with_name("child.log.1"), 1) == "the end"
-
-
-def test_the_key_is_made_once_and_for_its_owner_alone(settings: Settings) -> None:
-    said: list[str] = []
-    settings.home.mkdir()
-    first_key(settings, said.append)
-    path = settings.home / "api_key"
-    secret = path.read_text()
-    assert secret.startswith("sk-luthier-")
-    assert path.stat().st_mode & 0o777 == 0o600
-    first_key(settings, said.append)
-    assert path.read_text() == secret
-    assert len(said) == 1
-
-
-def test_a_key_of_another_database_is_replaced(settings: Settings) -> None:
-    settings.home.mkdir()
-    path = settings.home / "api_key"
-    path.write_text("sk-luthier-of-a-database-that-is-gone\n")
-    first_key(settings, lambda _: None)
-    assert "that-is-gone" not in path.read_text()
-
-
-def test_a_taken_port_is_named_with_its_holder(settings: Settings) -> None:
-    port = ports.free_from(23_000)
-    listen = f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); {SLEEPER}"
-    with subprocess.Popen([sys.executable, "-c", listen], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        with pytest.raises(PortTaken, match=rf"{port} is taken by python.* .process {holder.pid}."):
-            check_port(settings.model_copy(update={"port": port}))
-        assert ports.free_from(port) > port
-        holder.kill()
-    check_port(settings.model_copy(update={"port": port}))
-
-
-def test_children_see_the_settings_of_their_parent(settings: Settings) -> None:
-    seen = programs.environment(settings)
-    again = Settings(**{name.lower(): seen.get(name.upper()) for name in Settings.model_fields})  # type: ignore[arg-type]
-    assert again.model_dump() == settings.model_dump() | {"luthier_home": settings.home}
-
-
-def test_the_embedded_database_is_started_for_a_command_and_ended_after_it(tmp_path: Path) -> None:
-    settings = Settings(luthier_home=tmp_path / "home", database_url=None)
-    with database(settings) as url:
-        assert "host=" in url
-        record = (settings.home / "run" / "children.json").read_text()
-    assert "postgres" in record
-    assert not list((settings.home / "run").glob("*.json"))
-    assert not (settings.home / "postgres" / "postmaster.pid").exists()
