@@ -69,6 +69,8 @@ class Started:
     from_step: int
     # Tokens of all passes over the training file, truncated ones not counted.
     trained_tokens: int
+    # What the job's owner should look at, as sentences.
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

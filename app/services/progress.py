@@ -36,9 +36,15 @@ def record_started(
     *,
     hyperparameters: Mapping[str, Any],
     total_steps: int,
+    notes: Sequence[str] = (),
 ) -> None:
-    """Keep the numbers that training has chosen where the user left the choice. Raises Fenced."""
+    """Keep the numbers that training has chosen where the user left the choice. Raises Fenced.
+
+    `notes` are what the owner should look at in the data.
+    """
     job = moves.guard(session, job_id, epoch)
+    told = [Entry(f"noted:{n}", note, level="warn") for n, note in enumerate(notes)]
+    events.append(session, job, told)
     job.resolved = dict(hyperparameters)
     job.total_steps = total_steps
 

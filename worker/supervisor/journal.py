@@ -86,6 +86,7 @@ class Journal:
                         epoch,
                         hyperparameters=event.hyperparameters,
                         total_steps=event.total_steps,
+                        notes=event.notes,
                     )
             if metrics:
                 steps = [Step(m.step, m.values, m.tokens / max(m.seconds, 1e-3)) for m in metrics]
