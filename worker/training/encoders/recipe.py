@@ -1,6 +1,6 @@
 """The numbers of encoders' jobs, by written rules.
 
-n_epochs        classification 6, entities 5, questions 4, embeddings 2; no pass begins after
+n_epochs        classification 4, entities 5, questions 4, embeddings 2; no pass begins after
                 60,000 examples, and files of few examples get up to 25 passes
 batch_size      32; 64 for embeddings, whose batches are what a text is told apart from;
                 less where a pass would have fewer than 15 steps, but 8 at least
@@ -16,7 +16,7 @@ from worker.encoding.task import Method, Tuning
 from worker.training.recipe import Recipe
 
 EPOCHS: Mapping[Method, int] = {
-    "classification": 6,
+    "classification": 4,
     "token_classification": 5,
     "question_answering": 4,
     "embedding": 2,

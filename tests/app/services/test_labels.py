@@ -1,0 +1,50 @@
+"""Labels that cannot be learned, or not measured, are named before a machine is occupied."""
+
+import pytest
+
+from app.db.models import File
+from app.services import validation
+
+
+def file(labels: dict[str, int], *, format: str = "classification") -> File:
+    """A processed file of 100 examples whose labels are there so often, each first in line 7."""
+    summary = {"labels": labels, "first_lines": dict.fromkeys(labels, 7), "notes": []}
+    return File(id="file-a", status="processed", format=format, examples=100, summary=summary)
+
+
+GOOD = file({"a": 50, "b": 50})
+
+
+def test_labels_that_are_there_several_times_can_be_learned() -> None:
+    assert validation.judge("classification", GOOD, GOOD) is None
+
+
+@pytest.mark.parametrize(
+    ("training", "checked", "param", "reason"),
+    [
+        (file({"a": 100}), None, "training_file", "only the label 'a'"),
+        (file({}), None, "training_file", "no label at all"),
+        (file({"a": 99, "b": 1}), None, "training_file", "'b' is there once, in line 7"),
+        (GOOD, file({"a": 9, "c": 1}), "validation_file", "'c' (line 7) is not in the training"),
+    ],
+)
+def test_a_problem_names_the_label_and_its_line(
+    training: File, checked: File | None, param: str, reason: str
+) -> None:
+    problem = validation.judge("classification", training, checked)
+    assert problem is not None
+    assert problem.param == param
+    assert reason in problem.message
+
+
+def test_one_kind_of_entity_is_enough() -> None:
+    tagged = file({"person": 30}, format="token_classification")
+    assert validation.judge("token_classification", tagged, None) is None
+
+
+def test_embeddings_are_made_from_pairs_and_from_labelled_texts() -> None:
+    for format in ("embedding", "classification"):
+        assert validation.judge("embedding", file({}, format=format), None) is None
+    problem = validation.judge("embedding", file({}, format="chat"), None)
+    assert problem is not None
+    assert problem.code == "invalid_file_format"
