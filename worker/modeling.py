@@ -135,7 +135,7 @@ def _dequantize(gguf: Path, folder: Path) -> None:
 
     bfloat16 holds what a GGUF of 4 to 8 bits knows, and is what these models were trained in.
     """
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     # Without dequantize=True the weights stay packed and cannot be saved.
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
@@ -162,7 +162,7 @@ def choose_dtype(device: torch.device) -> torch.dtype:
 
 def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
     """The causal language model in `folder`, frozen and in evaluation mode."""
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, local_files_only=True, use_safetensors=True
     )
