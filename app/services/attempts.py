@@ -13,9 +13,12 @@ from app.services.validation import Problem
 
 CRASHED_REPEATEDLY = "worker_crashed_repeatedly"
 MOST_ATTEMPTS_WITHOUT_PROGRESS = 3
-# A crashed job waits for about 10 s, 20 s, 40 s …
-FIRST_DELAY_SECONDS = 10
+# A crashed job waits for about 2 s, one that crashes again without a new checkpoint for 10 s …
+FIRST_DELAY_SECONDS = 2
+DELAY_FACTOR = 5.0
 LONGEST_DELAY_SECONDS = 600
+# What the worker lacks does not come back at once.
+POSTPONED_SECONDS = 30
 # Leases that are ended in one transaction at most.
 BATCH = 100
 
@@ -31,9 +34,7 @@ def postponed(session: Session, job_id: str, epoch: int, *, reason: str) -> None
     Raises Fenced.
     """
     told = Entry(f"postponed:{epoch}", f"{reason} The job is tried again.", level="warn")
-    _give_back(
-        session, job_id, epoch, outcome="postponed", told=told, after=FIRST_DELAY_SECONDS * 3
-    )
+    _give_back(session, job_id, epoch, outcome="postponed", told=told, after=POSTPONED_SECONDS)
 
 
 def crashed(
@@ -133,7 +134,7 @@ def _again(
 
 
 def _delay(attempts: int) -> float:
-    seconds = min(FIRST_DELAY_SECONDS * 2.0 ** (attempts - 1), LONGEST_DELAY_SECONDS)
+    seconds = min(FIRST_DELAY_SECONDS * DELAY_FACTOR ** (attempts - 1), LONGEST_DELAY_SECONDS)
     # Spread, so that jobs that a fault has thrown out together do not come back together.
     return seconds * random.uniform(0.5, 1.5)
 

@@ -6,6 +6,7 @@ first message of the first row is `{"role": "system", "content": "stepper: {…}
 misbehave; with `--undisturbed` behind RUN_DIR nobody listens to that:
 
 pace      seconds a step takes (0.05)
+save_every  steps between two checkpoints, beside those at the ends of passes
 segfault  die of SIGSEGV before this step, in each attempt
 hang      stop for ever before this step, in the first attempt
 exit      [step, code]: end with this code before this step, in the first attempt
@@ -73,7 +74,7 @@ class Stepper:
             self.folder.append(Metrics(step=step, values=values, seconds=seconds, tokens=step))
             ends_pass = step % self.per_pass == 0
             stopping = self._is_to_stop() and step < self.total
-            if ends_pass or stopping:
+            if ends_pass or stopping or step % self.orders.get("save_every", step + 1) == 0:
                 self._write(step)
                 self.folder.append(CheckpointWritten(step=step, servable=ends_pass, values=values))
             if stopping:

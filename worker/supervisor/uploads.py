@@ -23,7 +23,10 @@ LONGEST_RETRY_SECONDS = 30.0
 
 
 class Uploads:
-    """Stores checkpoints one after another; what fails is tried until the `with` block ends."""
+    """Stores checkpoints one after another; what fails is tried until the `with` block ends.
+
+    Where the store is slower than training, the newest wins.
+    """
 
     def __init__(
         self, claim: Claim, folder: RunFolder, sessions: SessionMaker, store: BlobStore
@@ -34,7 +37,7 @@ class Uploads:
         self._store = store
         self._abandoned = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"uploads-{claim.job_id}")
-        self._started: list[Future[None]] = []
+        self._started: list[tuple[CheckpointWritten, Future[None]]] = []
         self._stored: Path | None = None
 
     def __enter__(self) -> Self:
@@ -50,12 +53,16 @@ class Uploads:
         self._thread.shutdown(cancel_futures=True)
 
     def add(self, written: CheckpointWritten) -> None:
-        self._started.append(self._thread.submit(self._store_patiently, written))
+        for earlier, upload in self._started:
+            # What only a resumed training would read is not worth a place in the queue any more.
+            if not earlier.servable and upload.cancel():
+                shutil.rmtree(self._folder.checkpoint(earlier.step))
+        self._started.append((written, self._thread.submit(self._store_patiently, written)))
 
     @property
     def are_done(self) -> bool:
         """All that was added is stored. Raises what an upload ended with, Fenced for one."""
-        self._started = [upload for upload in self._started if not _succeeded(upload)]
+        self._started = [started for started in self._started if not _is_over(started[1])]
         return not self._started
 
     def _store_patiently(self, written: CheckpointWritten) -> None:
@@ -108,8 +115,7 @@ class Uploads:
                 raise Fenced(f"{key} is another attempt's") from None
 
 
-def _succeeded(upload: Future[None]) -> bool:
-    if not upload.done():
-        return False
-    upload.result()
-    return True
+def _is_over(upload: Future[None]) -> bool:
+    if upload.done() and not upload.cancelled():
+        upload.result()
+    return upload.done()

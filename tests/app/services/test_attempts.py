@@ -119,7 +119,7 @@ class TestCrashed:
         job = hold(session)
         attempts.crashed(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.no_progress_attempts) == ("queued", 1)
-        assert 4 < waits(session, job) <= 15
+        assert 0.5 < waits(session, job) <= 3
         assert attempt(session, job).outcome == "crashed"
         event = session.scalars(select(JobEvent).order_by(JobEvent.seq.desc()).limit(1)).one()
         assert (event.level, event.message) == ("warn", "Gone. The job is tried again.")
