@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,17 @@ def wait_until(shop: Shop, job_id: str, state: str) -> None:
     while (job := shop.job(job_id)).state != state:
         assert job.state not in TERMINAL, job.error_message
         time.sleep(0.05)
+
+
+def trainings(job_id: str) -> list[Path]:
+    """Processes that work in one of the job's run folders, dead ones not counted."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        # A process may end between the two.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if job_id.encode() in path.read_bytes():
+                found.append(path)
+    return found
 
 
 def wait_until_ready(log: Path) -> None:
@@ -140,6 +152,8 @@ def test_a_killed_worker_takes_its_training_with_it_and_another_goes_on(
     job_id = shop.order(steps=8, every=2, ending="waits", at=5, until=1)
     wait_until(shop, job_id, "running")
     worker.kill()
+    while trainings(job_id):
+        time.sleep(0.05)
     start("io", POLL_SECONDS=0.2)
     start("train", POLL_SECONDS=0.2)
     wait_until(shop, job_id, "succeeded")

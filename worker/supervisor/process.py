@@ -12,6 +12,7 @@ from typing import Self
 from worker.rundir import RunFolder
 
 COMMAND = (sys.executable, "-m", "worker.training")
+LEASH = (sys.executable, "-m", "worker.supervisor.leash")
 # Training needs a machine, never an account: no database, queue or storage credentials pass.
 ENVIRONMENT = frozenset(
     {
@@ -47,7 +48,7 @@ class TrainingProcess:
 
     def __init__(self, folder: RunFolder, command: Sequence[str] = COMMAND) -> None:
         self._folder = folder
-        self._command = [*command, str(folder.path)]
+        self._command = [*LEASH, str(os.getpid()), *command, str(folder.path)]
         self._overdue_at: float | None = None
         self.was_aborted = False
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from worker.rundir import RunFolder
-from worker.supervisor.process import TrainingProcess
+from worker.supervisor.process import LEASH, TrainingProcess
 
 
 def program(text: str) -> tuple[str, ...]:
@@ -101,3 +102,36 @@ def test_where_memory_runs_out_it_is_the_one_to_die(folder: RunFolder) -> None:
     with TrainingProcess(folder, program("import time; time.sleep(300)")) as process:
         score = int(Path(f"/proc/{process.pid}/oom_score_adj").read_text())
     assert score > int(Path(f"/proc/{os.getpid()}/oom_score_adj").read_text())
+
+
+SUPERVISOR = """
+import pathlib, sys, time
+from worker.rundir import RunFolder
+from worker.supervisor.process import TrainingProcess
+folder = RunFolder(pathlib.Path(sys.argv[1]))
+with TrainingProcess(folder, (sys.executable, "-c", sys.argv[2])) as process:
+    (folder.path / "child").write_text(str(process.pid))
+    time.sleep(300)
+"""
+
+
+def test_it_dies_with_its_supervisor_at_whatever_moment(folder: RunFolder) -> None:
+    """At once, so that it may still be starting; no signal but SIGKILL would end it."""
+    supervisor = subprocess.Popen(
+        [*program(SUPERVISOR), str(folder.path), f"import signal, time; {DEAF}"]
+    )
+    child = child_of(folder)
+    supervisor.kill()
+    supervisor.wait()
+    wait_until_gone(child)
+
+
+def test_it_does_not_begin_when_its_supervisor_is_gone_already(folder: RunFolder) -> None:
+    began = folder.path / "began"
+    result = subprocess.run(
+        [*LEASH, "1", sys.executable, "-c", f"open({str(began)!r}, 'w')"],
+        capture_output=True,
+        check=False,
+    )
+    assert result.returncode != 0
+    assert not began.exists()
