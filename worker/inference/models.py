@@ -113,7 +113,8 @@ class Models:
         if known and known.files.prefix == asked.lora_path and known.files.folder.exists():
             return
         loaded = await self._load(base)
-        files = await asyncio.to_thread(self._fetch, asked.lora_path, loaded)
+        fetching = _in_daemon_thread(partial(self._fetch, asked.lora_path, loaded))
+        files = await asyncio.wrap_future(fetching)
         self._tuned[asked.lora_name] = _Tuned(base, files)
         log.info("adapter.loaded", model=asked.lora_name)
 
@@ -180,6 +181,8 @@ def load(model: BaseModel, cache: Path) -> LoadedBase:
 def _in_daemon_thread(function: Callable[[], Result]) -> concurrent.futures.Future[Result]:
     """Run it beside everything else. Unlike an executor's thread it cannot hold up the end."""
     future: concurrent.futures.Future[Result] = concurrent.futures.Future()
+    # It cannot be cancelled: a result that nobody waits for any more is simply dropped.
+    future.set_running_or_notify_cancel()
 
     def work() -> None:
         try:
