@@ -29,7 +29,6 @@ TROUBLES = (
     AlreadyRunning,
     CannotStart,
     CatalogError,
-    DatabaseUnavailable,
     demo.DemoFailed,
     EmbeddedUnavailable,
     HomeUnusable,
@@ -49,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The entry point: troubles end in a sentence and exit code 1, a Ctrl-C in code 130."""
     try:
         app(args=arguments)
+    except DatabaseUnavailable as error:
+        say_trouble(f"The database cannot be used; see DATABASE_URL. {error}")
+        raise SystemExit(1) from error
     except TROUBLES as error:
         say_trouble(str(error))
         raise SystemExit(1) from error

@@ -98,9 +98,14 @@ def bound(log: Path) -> None:
 
     Truncating works under a writer, for children append; lines between the two steps are lost.
     """
-    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
-        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-        os.truncate(log, 0)
+    if not log.exists() or log.stat().st_size <= MAX_LOG_BYTES:
+        return
+    older = log.with_name(f"{log.name}.1")
+    try:
+        shutil.copyfile(log, older)
+    except OSError:  # the disk is full, and space matters more than old lines
+        older.unlink(missing_ok=True)
+    os.truncate(log, 0)
 
 
 def tail(log: Path | None, lines: int = 12) -> str:

@@ -104,7 +104,9 @@ class Home:
     def note_children(self, pids: Mapping[str, int]) -> None:
         """Write down who would be left behind if this process were killed."""
         found = (Process.of(name, pid) for name, pid in pids.items())
-        _write(self._children, [asdict(child) for child in found if child is not None])
+        # On a full disk the service goes on without the note; the kernel's leash still holds.
+        with suppress(OSError):
+            _write(self._children, [asdict(child) for child in found if child is not None])
 
     def running(self) -> Running | None:
         """The stack that serves from this folder now."""

@@ -246,19 +246,21 @@ def test_models_lists_the_catalogue(luthier: Luthier) -> None:
     assert "smollm2-135m-instruct  causal, methods: supervised" in result.stdout
 
 
-def test_a_database_that_is_away_is_a_sentence() -> None:
+@pytest.mark.parametrize("command", [["keys", "create"], ["migrate"], ["up"]])
+def test_a_database_that_is_away_is_a_sentence(command: list[str], tmp_path: Path) -> None:
     """As a process of its own: no traceback, and an exit code that scripts see."""
     url = f"postgresql://x@127.0.0.1:{free_port()}/x"
     result = subprocess.run(
-        [sys.executable, "-m", "app.cli", "keys", "create"],
+        [sys.executable, "-m", "app.cli", *command],
         cwd=ROOT,
-        env=os.environ | {"DATABASE_URL": url},
+        env=os.environ
+        | {"DATABASE_URL": url, "LUTHIER_HOME": str(tmp_path), "PORT": str(free_port())},
         capture_output=True,
         text=True,
         check=False,
     )
     assert result.returncode == 1
-    assert result.stdout == ""
+    assert result.stderr.startswith("The database cannot be used; see DATABASE_URL. ")
     assert "Connection refused" in result.stderr
     assert "Traceback" not in result.stderr
 
