@@ -1,7 +1,7 @@
 """From a run folder's spec to the training of an encoder whose parts are all made."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -33,6 +33,16 @@ MAX_TOKENS = {"cpu": 4096, "cuda": 32768}
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What is to be learned, in tokens."""
+
+    task: Task
+    reader: Reader
+    train: Data
+    valid: Data | None
+
+
 def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
     """Read the data, load the model, choose the numbers.
 
@@ -43,22 +53,31 @@ def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
     model_folder = materialize(base, Path(spec.cache))
     examples = methods.read(method, folder.train, param="training_file")
     recipe = choose(method, spec.hyperparameters, len(examples))
-    length = min(base.context_length, recipe.others.get("max_length", base.context_length))
-    task = _task(folder, method, examples, length, recipe)
-    reader = Reader(load_tokenizer(model_folder), task.length)
-    parts = methods.METHODS[method]
-    train = Data(examples, parts.rows_of(examples, task, reader))
-    valid = _valid(folder, task, reader)
+    inputs = _inputs(folder, base, model_folder, method, examples, recipe)
     torch.manual_seed(spec.seed)
-    encoder, weights = _model(folder, spec, base, model_folder, task, reader, train, valid)
+    encoder, weights = _model(folder, spec, base, model_folder, inputs)
+    return _loop(folder, spec, recipe, inputs, encoder, weights, stop)
+
+
+def _loop(
+    folder: RunFolder,
+    spec: RunSpec,
+    recipe: Recipe,
+    inputs: _Inputs,
+    encoder: Encoder,
+    weights: Trained,
+    stop: Stop,
+) -> Loop[Any]:
+    train, valid = inputs.train, inputs.valid
     limits = Limits(MAX_TOKENS[encoder.device.type], spec.micro_batch)
     balanced = recipe.others.get("class_weights") == "balanced"
-    objective = parts.objective(encoder, train, valid, limits, balanced)
-    schedule = Bucketed(
-        train.rows, min(recipe.batch_size, len(train.rows)), recipe.n_epochs, spec.seed
+    objective = methods.METHODS[inputs.task.method].objective(
+        encoder, train, valid, limits, balanced
     )
+    batch_size = min(recipe.batch_size, len(train.rows))
+    schedule = Bucketed(train.rows, batch_size, recipe.n_epochs, spec.seed)
     parameters = list(weights.parameters().values())
-    decay = WEIGHT_DECAY[task.tuning]
+    decay = WEIGHT_DECAY[inputs.task.tuning]
     optimizer = torch.optim.AdamW(parameters, betas=BETAS, weight_decay=decay, fused=True)
     selection = validation = None
     if valid is not None:
@@ -79,9 +98,24 @@ def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
         checkpoints=Checkpoints(folder, weights, optimizer, print_of, selection),
         stop=stop,
         selection=selection,
-        notes=list(notes(train.rows, valid.rows if valid else (), task.length)),
+        notes=list(notes(train.rows, valid.rows if valid else (), inputs.task.length)),
         last_files=lambda: _evaluation(objective, valid),
     )
+
+
+def _inputs(
+    folder: RunFolder,
+    base: BaseModel,
+    model_folder: Path,
+    method: Method,
+    examples: methods.Examples,
+    recipe: Recipe,
+) -> _Inputs:
+    length = min(base.context_length, recipe.others.get("max_length", base.context_length))
+    task = _task(folder, method, examples, length, recipe)
+    reader = Reader(load_tokenizer(model_folder), task.length)
+    train = Data(examples, methods.METHODS[method].rows_of(examples, task, reader))
+    return _Inputs(task, reader, train, _valid(folder, task, reader))
 
 
 def _task(
@@ -112,28 +146,24 @@ def _valid(folder: RunFolder, task: Task, reader: Reader) -> Data | None:
 
 
 def _model(
-    folder: RunFolder,
-    spec: RunSpec,
-    base: BaseModel,
-    model_folder: Path,
-    task: Task,
-    reader: Reader,
-    train: Data,
-    valid: Data | None,
+    folder: RunFolder, spec: RunSpec, base: BaseModel, model_folder: Path, inputs: _Inputs
 ) -> tuple[Encoder, Trained]:
+    """A new model for the task, with the weights that the job continues from, if it does."""
     device = choose_device()
     dtype = choose_dtype(device)
-    longest = max(row.size for data in (train, valid) if data for row in data.rows)
-    backbone = load_backbone(model_folder, dtype=dtype, device=device, longest=longest)
+    longest = max(row.size for data in (inputs.train, inputs.valid) if data for row in data.rows)
     encoder = Encoder(
-        backbone, task, reader, outputs=methods.outputs(task), causal=base.kind == "causal"
+        load_backbone(model_folder, dtype=dtype, device=device, longest=longest),
+        inputs.task,
+        inputs.reader,
+        outputs=methods.outputs(inputs.task),
+        causal=base.kind == "causal",
     )
-    rank, alpha = LORA_RANK, LORA_ALPHA
-    if task.tuning == "lora":
-        put_lora(encoder, rank=rank, alpha=alpha)
+    if inputs.task.tuning == "lora":
+        put_lora(encoder, rank=LORA_RANK, alpha=LORA_ALPHA)
     else:
         train_whole(encoder, dtype)
-    weights = Trained(encoder, spec.base_model, rank=rank, alpha=alpha)
+    weights = Trained(encoder, spec.base_model, rank=LORA_RANK, alpha=LORA_ALPHA)
     if folder.init.exists():
         weights.load(folder.init)
     return encoder, weights

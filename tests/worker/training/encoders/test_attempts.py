@@ -126,3 +126,31 @@ def test_cut_texts_and_leaked_rows_are_noted(make: Make) -> None:
     cut, leaked = told(folder, Started)[0].notes
     assert cut.startswith("1 of 21 examples of the training file are longer than the 64 tokens")
     assert leaked.startswith("7 of 7 examples of the validation file are in the training file too")
+
+
+class TestContinued:
+    @pytest.fixture
+    def first(self, make: Make) -> Path:
+        """What a job before has made."""
+        folder = make("first", ROWS)
+        assert attempt(folder) == Exit.DONE
+        return folder.checkpoint(folder.steps()[0])
+
+    def test_it_begins_where_the_other_ended(self, make: Make, first: Path) -> None:
+        fresh, later = make("fresh", ROWS, n_epochs=1), make("later", ROWS, n_epochs=1)
+        later.init.mkdir()
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            (later.init / name).write_bytes((first / name).read_bytes())
+        assert attempt(fresh) == attempt(later) == Exit.DONE
+        losses = [told(folder, Metrics)[0].values["train_loss"] for folder in (fresh, later)]
+        assert losses[1] < losses[0] / 2
+
+    def test_a_label_that_the_model_does_not_know_is_the_users_error(
+        self, make: Make, first: Path
+    ) -> None:
+        folder = make("new", [*ROWS, {"text": "Hello", "label": "greeting"}])
+        folder.init.mkdir()
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            (folder.init / name).write_bytes((first / name).read_bytes())
+        assert attempt(folder) == Exit.USER_ERROR
+        assert 'the label "greeting"' in told(folder, Failed)[0].message
