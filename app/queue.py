@@ -136,6 +136,12 @@ class Bells:
             self._resting_until = time.monotonic() + REST_SECONDS
             log.warning("broker.unreachable", reason=str(error))
             return False
+        except Exception:
+            # What it was rung for is committed: a client must not be told that it failed. kombu
+            # has such errors, an AttributeError where a connection is given up while it is made.
+            self._resting_until = time.monotonic() + REST_SECONDS
+            log.exception("bell.failed")
+            return False
         return True
 
     def check(self) -> None:
