@@ -35,13 +35,14 @@ def is_attempt(world: World, job: str, number: int) -> bool:
     return len(world.attempts(job)) == number and bool(world.step(job))
 
 
+@pytest.mark.timeout(600)
 def test_f02_and_f33_leave_the_bits_of_a_trained_adapter_as_they_would_have_been(
     world: World, models_file: Path
 ) -> None:
     """Training is killed in the middle of a pass; then the trainer that took it up is drained."""
     real = {"models_file": models_file, "training_command": ""}
     world.start("api-1", "trainer-1", "io-1", **real)
-    job = world.create(world.upload(rows=40), passes=50)
+    job = world.create(world.upload(), passes=40)
     world.reaches(job, 25, seconds=90)
     os.kill(world["trainer-1"].trainings()[0].pid, signal.SIGKILL)
     world.until("it is tried again", partial(hurried, world, job, 2), seconds=90)
