@@ -31,7 +31,6 @@ def outcomes(world: World, job: str) -> list[str]:
     return [outcome for _, outcome in world.attempts(job)]
 
 
-@pytest.mark.fault_smoke
 def test_f01_training_is_killed_before_its_first_step(world: World, checker: Checker) -> None:
     world.start("api-1", "trainer-1", "io-1")
     job = world.create(world.upload(pace=0.3))
