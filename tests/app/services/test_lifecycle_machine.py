@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -345,6 +345,8 @@ def test_every_life_is_as_the_model_has_it(sessions: SessionMaker) -> None:
             max_examples=15,
             stateful_step_count=30,
             deadline=None,
+            # A life is short enough to be read as it is; to shorten it takes minutes.
+            phases=(Phase.explicit, Phase.reuse, Phase.generate),
             suppress_health_check=list(HealthCheck),
         ),
     )
