@@ -76,6 +76,7 @@ def _token_classification(
     encoder: Encoder, train: Data, valid: Data | None, limits: Limits, balanced: bool
 ) -> TaskObjective[Any]:
     weights = token_classification.balanced_weights(train.rows, encoder.task) if balanced else None
+    token_classification.start_at_shares(encoder, train.rows)
     return token_classification.TokenClassification(
         encoder,
         valid.examples if valid else (),

@@ -4,7 +4,7 @@ n_epochs        classification 4, entities 5, questions 4, embeddings 2; no pass
                 60,000 examples, and files of few examples get up to 25 passes
 batch_size      32; 64 for embeddings, whose batches are what a text is told apart from;
                 less where a pass would have fewer than 15 steps, but 8 at least
-learning rate   lora 2e-3, full 3e-4 (questions and embeddings half of it), warmed up and falling
+learning rate   lora 2e-3, full 3e-4 (half of it but for classification), warmed up and falling
                 like that of chat models
 tuning          lora: rank 16, alpha 32, on all linear layers, with a head of its own
 """
@@ -29,7 +29,7 @@ LARGE_BATCH = 64
 SMALLEST_BATCH = 8
 FEWEST_STEPS = 15
 PEAK: Mapping[Tuning, float] = {"lora": 2e-3, "full": 3e-4}
-CAREFUL: tuple[Method, ...] = ("question_answering", "embedding")
+CAREFUL: tuple[Method, ...] = ("token_classification", "question_answering", "embedding")
 # Full fine-tuning moves weights that were good before: decay keeps them near.
 WEIGHT_DECAY: Mapping[Tuning, float] = {"lora": 0.0, "full": 0.01}
 OTHERS = ("tuning", "class_weights", "early_stopping_patience", "max_length")
