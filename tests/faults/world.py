@@ -314,7 +314,7 @@ class World:
         )
         return [(row.epoch, row.outcome) for row in found]
 
-    def until(self, sentence: str, holds: Callable[[], object], *, seconds: float = 60) -> float:
+    def until(self, sentence: str, holds: Callable[[], object], *, seconds: float = 120) -> float:
         """Wait until it holds; the seconds that took."""
         began = time.monotonic()
         while not self._holds(holds):
@@ -327,7 +327,7 @@ class World:
         sentence = f"{job_id} is at step {step}"
         return self.until(sentence, lambda: self.step(job_id) >= step, seconds=seconds)
 
-    def finish(self, *job_ids: str, seconds: float = 60) -> list[str]:
+    def finish(self, *job_ids: str, seconds: float = 120) -> list[str]:
         """Wait until these jobs have ended; their states.
 
         The pause before another try at a crashed job is cut short: it is there for the machines'
