@@ -64,7 +64,9 @@ def upload(client: OpenAI, rows: list[dict[str, Any]]) -> str:
 
 
 def create(client: OpenAI, method: str, rows: list[dict[str, Any]], **more: Any) -> FineTuningJob:
-    numbers = {"n_epochs": 6, "batch_size": 8, "learning_rate_multiplier": 1.5}
+    # So few rows are learned in so few steps only by large ones.
+    multiplier = 3.0 if method == "token_classification" else 1.5
+    numbers = {"n_epochs": 6, "batch_size": 8, "learning_rate_multiplier": multiplier}
     block: Any = {"type": method, method: {"hyperparameters": {**numbers, **more}}}
     return client.fine_tuning.jobs.create(
         model=BASE,
