@@ -51,11 +51,13 @@ def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
     model_folder = materialize(BaseModel.from_json(spec.model), Path(spec.cache))
     renderer = Renderer(load_tokenizer(model_folder), spec.model["context_length"])
     rows = read_rows(folder.train, renderer, param="training_file")
-    recipe = choose(spec.hyperparameters, len(rows))
-    schedule = Schedule(rows, recipe.batch_size, recipe.n_epochs, spec.seed)
     device = choose_device()
     dtype = choose_dtype(device)
-    model = _model(folder, spec, load_base(model_folder, dtype=dtype, device=device))
+    base = load_base(model_folder, dtype=dtype, device=device)
+    hidden_size = base.config.get_text_config().hidden_size
+    recipe = choose(spec.hyperparameters, examples=len(rows), hidden_size=hidden_size)
+    schedule = Schedule(rows, recipe.batch_size, recipe.n_epochs, spec.seed)
+    model = _model(folder, spec, base)
     objective = Supervised(
         choose_scorer(model), device, max_tokens=MAX_TOKENS[device.type], max_rows=spec.micro_batch
     )

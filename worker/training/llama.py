@@ -35,6 +35,7 @@ def fits(model: PeftModel) -> bool:
         config.model_type in KNOWN_TYPES
         and config.hidden_act == "silu"
         and config.rope_parameters["rope_type"] in KNOWN_ROPES
+        and config.rope_parameters.get("partial_rotary_factor", 1) == 1
         and not getattr(config, "mlp_bias", False)
         and getattr(config, "sliding_window", None) is None
     )

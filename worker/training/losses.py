@@ -24,15 +24,15 @@ class _HeadLoss(torch.autograd.Function):
         gradient = torch.empty_like(hidden) if wanted else None
         for start in range(0, len(labels), CHUNK):
             part = slice(start, start + CHUNK)
-            label = labels[part, None]
+            label = labels[part]
+            row = torch.arange(len(label), device=label.device)
             logits = hidden[part] @ weight.T
-            correct[part] = logits.argmax(-1) == labels[part]
+            correct[part] = logits.argmax(-1) == label
             log_probabilities = logits.float().log_softmax(-1)
-            losses[part] = -log_probabilities.gather(-1, label).squeeze(-1)
+            losses[part] = -log_probabilities[row, label]
             if gradient is not None:
                 probabilities = log_probabilities.exp_()
-                # Softmax minus one at the label; scatter_add_ is exact as labels do not repeat.
-                probabilities.scatter_add_(-1, label, -torch.ones_like(label, dtype=torch.float32))
+                probabilities[row, label] -= 1
                 gradient[part] = probabilities.to(weight.dtype) @ weight
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(correct)

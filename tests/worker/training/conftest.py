@@ -46,7 +46,7 @@ def make_run(tmp_path: Path, tiny_model: BaseModel) -> MakeRun:
             "model": {**tiny_model.to_json(), "context_length": context_length},
             "cache": str(tmp_path / "cache"),
             "method": "supervised",
-            "hyperparameters": {"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 3.0},
+            "hyperparameters": {"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 0.5},
             "seed": 5,
             "base_model": tiny_model.id,
             "threads": 1,

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("training_settings")
 
 LAST = 9
 # Enough for a model of random weights to learn something.
-THOROUGH = {"n_epochs": 20, "batch_size": 4, "learning_rate_multiplier": 10}
+THOROUGH = {"n_epochs": 20, "batch_size": 4, "learning_rate_multiplier": 3}
 
 
 def metrics(folder: RunFolder) -> list[Metrics]:
@@ -60,7 +60,7 @@ class TestEvents:
         attempt(folder)
         found = metrics(folder)
         assert [event.step for event in found] == list(range(1, 61))
-        assert found[-1].values["train_loss"] < found[0].values["train_loss"] - 0.5
+        assert found[-1].values["train_loss"] < found[0].values["train_loss"] - 0.3
         first, last = (event.values["train_mean_token_accuracy"] for event in (found[0], found[-1]))
         assert 0 <= first < last <= 1
 
