@@ -1,4 +1,4 @@
-"""The formats of encoders' methods: what is refused, with which reason, and what is known of a file."""
+"""Formats of encoders' methods: what is refused and why, and what is known of a file."""
 
 import json
 from typing import Any
