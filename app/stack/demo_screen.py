@@ -8,13 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 # Steps between two lines where there is no terminal.
@@ -43,9 +37,6 @@ class Screen:
             BarColumn(),
             TextColumn("{task.fields[numbers]}"),
             TimeElapsedColumn(),
-            TextColumn("gone,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
         )
         with Progress(*columns, console=self.console, refresh_per_second=5) as bar:
             yield JobProgress(self, bar)
@@ -109,14 +100,15 @@ class JobProgress:
             if step % LINES_APART == 0 or step in (1, total):
                 self._screen.say(f"  {message}")
             return
-        loss = data.get("train_loss")
-        numbers = "" if loss is None else f"loss {loss:.3f}"
+        numbers = [f"loss {data['train_loss']:.3f}"] if "train_loss" in data else []
         if "tokens_per_second" in data:
-            numbers += f"  {data['tokens_per_second']:.0f} tokens/s"
+            numbers.append(f"{data['tokens_per_second']:.0f} tokens/s")
+        if (left := self._bar.tasks[0].time_remaining) is not None:
+            numbers.append(f"{left:.0f} s left")
         self._bar.update(
             self._bar.tasks[0].id,
             description=f"step {step}/{total}",
             completed=step,
             total=total,
-            numbers=numbers,
+            numbers=", ".join(numbers),
         )

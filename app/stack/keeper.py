@@ -90,7 +90,7 @@ class Keeper:
         child = self.children[program.name] = Child(program)
         self._spawn(child)
 
-    def wait_ready(self, *names: str, seconds: float = 300) -> None:
+    def wait_ready(self, *names: str, seconds: float = 900) -> None:
         """Tend the children until these are ready.
 
         Raises CannotStart if one cannot start or is not ready in time, Stopped at a signal.

@@ -54,6 +54,7 @@ def up(settings: Settings, *, demo: bool, say: Say) -> None:
 def start(settings: Settings, home: Home, keeper: Keeper, say: Say) -> Settings:
     """Start all children and wait until requests are answered; returns the settings they run on."""
     settings = _with_own_engine(settings)
+    is_first = not (settings.home / "cache").exists()
     # First, as it takes longest to load and needs nothing of the others.
     keeper.start(programs.engine(settings))
     settings = _with_servers(settings, keeper)
@@ -64,6 +65,8 @@ def start(settings: Settings, home: Home, keeper: Keeper, say: Say) -> Settings:
     keeper.interrupts.check()
     first_key(settings, say)
     keeper.start(programs.api(settings))
+    if is_first:
+        say("The engine converts the base model, once; this takes half a minute.")
     keeper.wait_ready("api", "engine")
     # Last: while they load, on two cores, nobody would be answered.
     keeper.start(programs.trainer(settings))
