@@ -92,7 +92,9 @@ class JobProgress:
         elif self._bar is None:
             self._screen.say(f"  {event['message']}")
         elif self._bar.tasks[0].total is None:
-            self._bar.update(self._bar.tasks[0].id, description=event["message"])
+            # Without the ids, for which a line has no room.
+            said = event["message"].partition(": ")[0]
+            self._bar.update(self._bar.tasks[0].id, description=said)
 
     def _step(self, message: str, data: Mapping[str, Any]) -> None:
         step, total = data["step"], data["total_steps"]
