@@ -1,6 +1,5 @@
 """What was lost is found again, by one of many, and none of its duties stops the others."""
 
-
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
