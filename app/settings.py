@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     training_command: str = Field(
         "",
         description="Command that trains a run folder, whose path is added to it, in place of our "
-        "own process; such as `torchrun --nproc-per-node 4 -m worker.training`",
+        "own process",
     )
     max_file_bytes: int = Field(512 * 2**20, ge=1, description="Largest file POST /v1/files takes")
     max_body_bytes: int = Field(16 * 2**20, ge=1, description="Largest body of any other request")
@@ -59,9 +59,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         60, gt=0, description="A job whose trainer is silent for so long is given to another"
     )
-    heartbeat_seconds: float = Field(
-        10, gt=0, description="A trainer renews its lease and reads cancellations so often"
-    )
+    heartbeat_seconds: float = Field(10, gt=0, description="A trainer renews its lease so often")
     poll_seconds: float = Field(
         5, gt=0, description="An idle worker looks for work so often, whatever the broker does"
     )
