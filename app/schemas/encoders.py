@@ -53,9 +53,7 @@ class InferenceParameters(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     top_k: Annotated[int, Field(ge=1)] | None = None
-    aggregation_strategy: str | None = None
     ignore_labels: list[str] | None = None
-    normalize: bool | None = None
     truncate: bool | None = None
 
 
