@@ -109,7 +109,7 @@ class JobAttempt(Base):
     worker: Mapped[str]
     started_at: Mapped[CreatedAt]
     ended_at: Mapped[Moment | None]
-    # done, yielded, cancelled, failed, crashed, lost (its lease ran out)
+    # done, yielded, postponed, cancelled, failed, crashed, lost (its lease ran out)
     outcome: Mapped[str | None]
     exit_code: Mapped[int | None]
 
@@ -172,7 +172,7 @@ class Checkpoint(Base):
 
 
 class Outbox(Base):
-    """Work outside the database that a transaction decided on: bells, webhooks, deletions."""
+    """Work outside the database that a transaction decided on: bells and deletions."""
 
     __tablename__ = "outbox"
 
