@@ -3,8 +3,8 @@
 #   docker build --target api -t luthier-api .
 #   docker build --target worker -t luthier-worker .
 #
-# torch's default Linux build runs on CUDA and, slower than need be in size, on a CPU alone. For a
-# CPU build, name the index that has it: --build-arg PIP_EXTRA_INDEX_URL=...
+# torch's default Linux build runs on CUDA and on a CPU alone, where its size is wasted. For a CPU
+# build, name the index that has it: --build-arg PIP_EXTRA_INDEX_URL=...
 
 FROM python:3.11-slim AS api-packages
 ARG PIP_EXTRA_INDEX_URL=
