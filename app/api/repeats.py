@@ -30,7 +30,7 @@ def _repetition(
     # Sent by the official SDKs. Anybody may send anything here, so it is no error.
     x_stainless_retry_count: Annotated[str, Header(include_in_schema=False)] = "0",
 ) -> Repetition:
-    number = int(x_stainless_retry_count) if x_stainless_retry_count.isdecimal() else 0
+    number = int(x_stainless_retry_count[:4]) if x_stainless_retry_count.isdecimal() else 0
     return Repetition(f"{request.method} {request.url.path}", idempotency_key, number)
 
 
