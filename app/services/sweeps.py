@@ -1,7 +1,8 @@
 """Objects in the store that belong to nothing: what killed and outlived attempts and uploads left.
 
 A key is judged by the database alone. An upload's object is there before its row, so an object is
-removed only by the second round in a row that finds it without an owner.
+removed only by the second round in a row that finds it without an owner. What lies in a project
+that this database does not know may be another Luthier's in the same bucket, and stays.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from itertools import islice
 from sqlalchemy import Select, select
 
 from app import logs
-from app.db.models import Checkpoint, File, Job, JobAttempt, TunedModel
+from app.db.models import Checkpoint, File, Job, JobAttempt, Project, TunedModel
 from app.db.session import SessionMaker, transaction
 from app.storage import BlobStore, attempt_prefix
 
@@ -50,6 +51,7 @@ class Orphans:
     def _owned(self, keys: Sequence[str]) -> set[str]:
         folders = {key: key.rpartition("/")[0] for key in keys}
         with transaction(self._sessions) as session:
+            ours = set(session.scalars(_projects(keys)))
             files = set(session.scalars(_files(keys)))
             kept = {*session.scalars(_checkpoints(folders)), *session.scalars(_models(folders))}
             working = tuple(
@@ -59,8 +61,19 @@ class Orphans:
         return {
             key
             for key, folder in folders.items()
-            if key in files or folder in kept or key.startswith(working)
+            if _project_of(key) not in ours
+            or key in files
+            or folder in kept
+            or key.startswith(working)
         }
+
+
+def _project_of(key: str) -> str:
+    return key.removeprefix(PROJECTS).partition("/")[0]
+
+
+def _projects(keys: Sequence[str]) -> Select[str]:
+    return select(Project.id).where(Project.id.in_({_project_of(key) for key in keys}))
 
 
 def _files(keys: Sequence[str]) -> Select[str]:

@@ -44,6 +44,15 @@ def test_what_nobody_owns_goes_with_the_second_round(
     assert kept(store) == []
 
 
+def test_what_another_database_may_own_stays(store: BlobStore, orphans: Orphans) -> None:
+    """Two Luthiers in one bucket, or one that was started afresh on it."""
+    theirs = file_key("proj_of_another_database", "file-theirs")
+    store.put(theirs, b"")
+    for _ in range(2):
+        assert orphans.sweep() == 0
+    assert kept(store) == [theirs]
+
+
 def test_what_gets_an_owner_between_two_rounds_stays(
     session: Session, store: BlobStore, orphans: Orphans
 ) -> None:
