@@ -24,8 +24,6 @@ TRAINING = "fine-tune"
 RESULTS = "fine-tune-results"
 # A batch's files are kept for 30 days unless the user says otherwise; all others for ever.
 BATCH_SECONDS = 30 * 24 * 3600
-# A multiple of 3, so that pieces encoded one by one join into one base64 text.
-ENCODED_PIECE = 3 * 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +203,7 @@ def _encoded(chunks: Iterator[bytes]) -> Iterator[bytes]:
     rest = b""
     for chunk in chunks:
         rest += chunk
+        # Of multiples of 3, so that pieces encoded one by one join into one base64 text.
         whole = len(rest) - len(rest) % 3
         yield base64.b64encode(rest[:whole])
         rest = rest[whole:]
