@@ -53,7 +53,7 @@ class BaseModel:
             if not isinstance(name, str) or not MODEL_ID.fullmatch(name):
                 raise CatalogError(f"{where}: {name!r} is no model id (letters, digits, . _ / -)")
         if not isinstance(model.source, str) or ":" not in model.source:
-            raise CatalogError(f"{where}: source must be package:, path:, s3:// or hf: and a place")
+            raise CatalogError(f"{where}: source must be package:, path: or hf: and a place")
         if model.kind not in ("causal", "encoder"):
             raise CatalogError(f"{where}: kind must be 'causal' or 'encoder', not {model.kind!r}")
         if type(model.context_length) is not int or model.context_length < 1:
