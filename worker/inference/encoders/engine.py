@@ -83,7 +83,9 @@ class EncoderEngine:
             items = [self._waiting.get()]
             while not self._waiting.empty():
                 items.append(self._waiting.get())
-            for group in grouped(items):
+            # One whose asker has gone would refuse its result, and end this thread.
+            wanted = [item for item in items if item.result.set_running_or_notify_cancel()]
+            for group in grouped(wanted):
                 self._compute(group)
 
     def _compute(self, items: Sequence[Item]) -> None:
