@@ -115,7 +115,7 @@ class Engines:
 
     async def check(self) -> None:
         """Raises EngineUnavailable unless every engine of the catalogue says that it is ready."""
-        urls = {self.url_of(base) for base in self._catalog if base.kind == "causal"}
+        urls = {self.url_of(base) for base in self._catalog}
         await asyncio.gather(*(self._check(url) for url in urls))
 
     async def _check(self, url: str) -> None:
