@@ -1,7 +1,7 @@
 """Makes .venv and keeps it at the pinned packages: `python3 install.py [--dev]`.
 
 Standard library only, as it runs before anything is installed. Nothing is done when the pins, the
-project's own metadata are those of the last run.
+project's own metadata and this file are those of the last run.
 """
 
 import argparse
