@@ -100,7 +100,7 @@ def test_a_later_try_of_a_request_that_never_arrived_makes_the_job(
     assert count(session) == 1
 
 
-@pytest.mark.parametrize("strange", ["", "-1", "many", "1.5"])
+@pytest.mark.parametrize("strange", ["", "-1", "many", "1.5", pytest.param("9" * 5000, id="long")])
 def test_a_strange_count_is_no_error(
     http: httpx.Client, body: dict[str, Any], strange: str
 ) -> None:
