@@ -30,9 +30,11 @@ To call one, write its name and arguments as a JSON object in these tags:
 {{"name": "…", "arguments": {{…}}}}
 </tool_call>"""
 
+TOO_DEEP = "The messages or tools are nested too deeply to be rendered."
+
 
 class RenderingError(ValueError):
-    """The model's chat template refuses these messages; the text says what it said."""
+    """The messages cannot be rendered. Where the template refused, the text is what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,7 @@ class Renderer:
         The cuts are for training and serving to encode alike: without them a token could span the
         end of the prompt and the beginning of the answer.
         """
-        clean = [_plain(message) for message in messages]
-        if not self._knows_tools:
-            clean, tools = _spelled_out(clean, tools), None
-        clean, tools = self._tokens.cover(clean), self._tokens.cover(tools)
+        clean, tools = self._prepared(messages, tools)
         text = self._render(clean, tools, answer=answer)
         position = 0
         for turn in self._turns(text, clean, tools):
@@ -104,6 +103,18 @@ class Renderer:
             yield text[turn.start : turn.end], turn.learned
             position = turn.end
         yield text[position:], False
+
+    def _prepared(
+        self, messages: Sequence[Message], tools: Sequence[Tool] | None
+    ) -> tuple[list[dict[str, Any]], Sequence[Tool] | None]:
+        """What the template gets. Arguments may be nested as deep as whoever wrote them liked."""
+        try:
+            clean = [_plain(message) for message in messages]
+            if not self._knows_tools:
+                clean, tools = _spelled_out(clean, tools), None
+            return self._tokens.cover(clean), self._tokens.cover(tools)
+        except RecursionError as error:
+            raise RenderingError(TOO_DEEP) from error
 
     def _render(
         self,
@@ -119,6 +130,8 @@ class Renderer:
                 tokenize=False,
                 add_generation_prompt=answer,
             )
+        except RecursionError as error:
+            raise RenderingError(TOO_DEEP) from error
         except (TemplateError, TypeError, ValueError, KeyError) as error:
             message = f"The model's chat template refuses these messages: {error}"
             raise RenderingError(message) from error

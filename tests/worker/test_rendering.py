@@ -180,6 +180,16 @@ class TestTools:
         call = {**CALL, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
         assert '"arguments": "{broken"' in shown(tokenizer, renderer.example([HELLO, call]).ids)
 
+    @pytest.mark.parametrize("depth", [600, 100_000], ids=["read", "not-even-read"])
+    def test_arguments_that_are_nested_too_deeply_are_refused(
+        self, renderer: Renderer, depth: int
+    ) -> None:
+        function = {"name": "weather", "arguments": "[" * depth + "]" * depth}
+        call = {**CALL, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
+        for render in (renderer.example, renderer.prompt):
+            with pytest.raises(RenderingError, match="nested too deeply"):
+                render([HELLO, call])
+
 
 class TestTemplates:
     def test_a_refusal_is_told_in_the_templates_words(
@@ -191,6 +201,17 @@ class TestTemplates:
         )
         with pytest.raises(RenderingError, match="no system here"):
             with_template(tokenizer, strict).example([SYSTEM, HELLO, LAST])
+
+    def test_a_template_that_does_not_come_to_an_end_is_a_refusal(
+        self, tokenizer: PreTrainedTokenizerFast
+    ) -> None:
+        endless = (
+            "{% macro down(text) %}{{ down(text) }}{% endmacro %}"
+            "{% for message in messages %}{{ message['content'] }}"
+            "{% if message['role'] == 'system' %}{{ down('x') }}{% endif %}{% endfor %}"
+        )
+        with pytest.raises(RenderingError, match="nested too deeply"):
+            with_template(tokenizer, endless).example([SYSTEM, HELLO, LAST])
 
     def test_without_a_template_there_is_no_renderer(
         self, tokenizer: PreTrainedTokenizerFast
