@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -120,6 +121,30 @@ def create_key(
     say(secret)
 
 
+@keys_app.command("list")
+def list_keys() -> None:
+    """All API keys: id, name, what can be shown of each, and when it was made, used, revoked."""
+    with database(Settings()) as url, once(url) as session:
+        for key in keys.list_(session):
+            times = [f"created {moment(key.created_at)}", f"last used {moment(key.last_used_at)}"]
+            if key.revoked_at is not None:
+                times.append(f"revoked {moment(key.revoked_at)}")
+            say("  ".join((key.id, key.name, key.redacted, *times)))
+
+
+@keys_app.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="As `luthier keys list` shows it.")],
+) -> None:
+    """End an API key: the next request with it is refused."""
+    with database(Settings()) as url, once(url) as session:
+        key = keys.revoke(session, key_id)
+    if key is None:
+        say_trouble(f"There is no API key {key_id}; see `luthier keys list`.")
+        raise typer.Exit(1)
+    say(f"Revoked {key.id} ({key.name}, {key.redacted}).")
+
+
 @app.command("models")
 def models_command() -> None:
     """The catalogue's base models, then what has been tuned."""
@@ -132,7 +157,7 @@ def models_command() -> None:
         project = keys.ensure_default_project(session, settings.organization)
         for model in models.list_(session, catalog, project.id):
             if model.tuned:
-                say(f"{model.name}  of {model.created_at:%Y-%m-%d %H:%M} UTC")
+                say(f"{model.name}  of {moment(model.created_at)}")
 
 
 @app.command("doctor")
@@ -162,6 +187,11 @@ def check_data(file: Annotated[Path, typer.Argument(help="A JSONL file.")]) -> N
         say(f"{file}: {verdict.fault_count} of its lines cannot be used.")
         raise typer.Exit(1)
     say(f"{file}: good, {verdict.examples} examples in the {verdict.format} format.")
+
+
+def moment(when: datetime | None) -> str:
+    """A moment as lists show it; the database gives it in a time zone of its own."""
+    return "never" if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def say(text: str) -> None:

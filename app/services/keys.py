@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -63,6 +64,23 @@ def create(session: Session, project_id: str, name: str) -> tuple[ApiKey, str]:
     session.add(key)
     session.flush()
     return key, secret
+
+
+def list_(session: Session) -> Sequence[ApiKey]:
+    """All keys of the installation, oldest first, the revoked ones too."""
+    return session.scalars(select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)).all()
+
+
+def revoke(session: Session, key_id: str) -> ApiKey | None:
+    """End a key, from this commit on; None if there is no such key.
+
+    A key that was revoked before keeps the time at which it was.
+    """
+    when = func.coalesce(ApiKey.revoked_at, func.clock_timestamp())
+    return session.scalars(
+        update(ApiKey).where(ApiKey.id == key_id).values(revoked_at=when).returning(ApiKey),
+        execution_options={"populate_existing": True},
+    ).one_or_none()
 
 
 def authenticate(session: Session, secret: str) -> Principal | None:

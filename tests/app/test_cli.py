@@ -240,6 +240,38 @@ def test_a_key_is_shown_once_and_works(luthier: Luthier, settings: Settings) -> 
 
 
 @pytest.mark.usefixtures("sessions")
+def test_keys_are_listed_and_revoked(luthier: Luthier, settings: Settings) -> None:
+    assert luthier("keys", "list").stdout == ""
+    secrets = {
+        name: luthier("keys", "create", "--name", name).stdout.strip() for name in ("old", "new")
+    }
+    old, new = luthier("keys", "list").stdout.splitlines()
+    key_id, name, redacted, created, used = old.split("  ")
+    assert (name, redacted, used) == ("old", keys.redact(secrets["old"]), "last used never")
+    assert created.startswith("created 20")
+    assert created.endswith(" UTC")
+    assert "  new  " in new
+
+    result = luthier("keys", "revoke", key_id)
+    assert result.stdout == f"Revoked {key_id} (old, {redacted}).\n", result.stderr
+    assert settings.database_url is not None
+    with once(settings.database_url) as session:
+        assert keys.authenticate(session, secrets["old"]) is None
+        assert keys.authenticate(session, secrets["new"]) is not None
+    old, new = luthier("keys", "list").stdout.splitlines()
+    assert old.split("  ")[-1].startswith("revoked 20")
+    assert "last used 20" in new
+    assert "revoked" not in new
+
+
+@pytest.mark.usefixtures("sessions")
+def test_a_key_that_is_not_there_is_not_revoked(luthier: Luthier) -> None:
+    result = luthier("keys", "revoke", "key_unknown")
+    assert result.stderr == "There is no API key key_unknown; see `luthier keys list`.\n"
+    assert result.returncode == 1
+
+
+@pytest.mark.usefixtures("sessions")
 def test_models_lists_the_catalogue(luthier: Luthier) -> None:
     result = luthier("models")
     assert result.returncode == 0, result.stderr

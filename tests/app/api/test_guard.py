@@ -9,11 +9,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import func, update
 from structlog.testing import capture_logs
 
-from app.db.models import ApiKey
 from app.db.session import SessionMaker, transaction
+from app.services import keys
 from tests.app.api.conftest import Account, Api
 
 
@@ -72,7 +71,7 @@ class TestKeys:
     ) -> None:
         assert self.ask(api, f"Bearer {account.secret}".encode()).status_code == 200
         with transaction(sessions) as session:
-            session.execute(update(ApiKey).values(revoked_at=func.clock_timestamp()))
+            keys.revoke(session, account.who.key_id)
         error_of(self.ask(api, f"Bearer {account.secret}".encode()), 401)
 
     def test_no_byte_of_the_body_is_waited_for(self, api: Api) -> None:
