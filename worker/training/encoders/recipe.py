@@ -6,7 +6,9 @@ batch_size      32; 64 for embeddings, whose batches are what a text is told apa
                 less where a pass would have fewer than 15 steps, but 8 at least
 learning rate   lora 2e-3, full 3e-4 (half of it but for classification), warmed up and falling
                 like that of chat models
-tuning          lora: rank 16, alpha 32, on all linear layers, with a head of its own
+tuning          full for entities and answers, whose tokens must move far from what a sentence
+                encoder makes of them; else lora: rank 16, alpha 32, on all linear layers. Either
+                with a head of its own
 """
 
 from collections.abc import Mapping
@@ -29,6 +31,12 @@ LARGE_BATCH = 64
 SMALLEST_BATCH = 8
 FEWEST_STEPS = 15
 PEAK: Mapping[Tuning, float] = {"lora": 2e-3, "full": 3e-4}
+TUNING: Mapping[Method, Tuning] = {
+    "classification": "lora",
+    "token_classification": "full",
+    "question_answering": "full",
+    "embedding": "lora",
+}
 CAREFUL: tuple[Method, ...] = ("token_classification", "question_answering", "embedding")
 # Full fine-tuning moves weights that were good before: decay keeps them near.
 WEIGHT_DECAY: Mapping[Tuning, float] = {"lora": 0.0, "full": 0.01}
@@ -38,7 +46,7 @@ OTHERS = ("tuning", "class_weights", "early_stopping_patience", "max_length")
 def choose(method: Method, hyperparameters: Mapping[str, Any], examples: int) -> Recipe:
     """Numbers for a training file of so many examples."""
     given = {name: value for name, value in hyperparameters.items() if value not in ("auto", None)}
-    tuning: Tuning = given.get("tuning", "lora")
+    tuning: Tuning = given.get("tuning", TUNING[method])
     batch_size = min(int(given.get("batch_size") or auto_batch_size(method, examples)), examples)
     return Recipe(
         n_epochs=int(given.get("n_epochs") or auto_epochs(method, examples)),
