@@ -2,12 +2,19 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 Kind = Literal["causal", "encoder"]
+
+# What can be trained, by the kind of the model; a job with any other method would only fail late.
+METHODS: Mapping[str, tuple[str, ...]] = {
+    "causal": ("supervised",),
+    "encoder": ("classification", "token_classification", "question_answering", "embedding"),
+}
+SCHEMES = ("package", "path", "hf")
 
 # Of each part between slashes the first character is no dot: ids become names of folders.
 MODEL_ID = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
@@ -41,7 +48,8 @@ class BaseModel:
     def from_json(cls, values: dict[str, Any]) -> "BaseModel":
         """The inverse of `to_json`, and what one table of models.toml becomes.
 
-        Raises CatalogError if a field is missing, unknown or of the wrong kind.
+        Raises CatalogError if a field is missing, unknown, of the wrong kind or has a value that
+        nothing here can work with.
         """
         where = f"model {values.get('id', '?')!r}"
         lists = {"methods": values.get("methods"), "aliases": values.get("aliases", [])}
@@ -49,16 +57,35 @@ class BaseModel:
             model = cls(**{**values, **{name: _texts(value) for name, value in lists.items()}})
         except TypeError as error:
             raise CatalogError(f"{where}: {error}") from error
-        for name in (model.id, *model.aliases):
-            if not isinstance(name, str) or not MODEL_ID.fullmatch(name):
-                raise CatalogError(f"{where}: {name!r} is no model id (letters, digits, . _ / -)")
-        if not isinstance(model.source, str) or ":" not in model.source:
-            raise CatalogError(f"{where}: source must be package:, path: or hf: and a place")
-        if model.kind not in ("causal", "encoder"):
-            raise CatalogError(f"{where}: kind must be 'causal' or 'encoder', not {model.kind!r}")
-        if type(model.context_length) is not int or model.context_length < 1:
-            raise CatalogError(f"{where}: context_length must be a positive number of tokens")
+        fault = _fault(model)
+        if fault is not None:
+            raise CatalogError(f"{where}: {fault}")
         return model
+
+
+def _fault(model: BaseModel) -> str | None:
+    """What is wrong with a model's values, which may still be of any type."""
+    for name in (model.id, *model.aliases):
+        if not isinstance(name, str) or not MODEL_ID.fullmatch(name):
+            return f"{name!r} is no model id (letters, digits, . _ / -)"
+    if not _is_source(model.source):
+        return f"source must be package:, path: or hf: and a place, not {model.source!r}"
+    if model.kind not in ("causal", "encoder"):
+        return f"kind must be 'causal' or 'encoder', not {model.kind!r}"
+    for method in model.methods:
+        if method not in METHODS[model.kind]:
+            there = ", ".join(METHODS[model.kind])
+            return f"the methods of {model.kind} models are {there}; {method!r} is none of them"
+    if type(model.context_length) is not int or model.context_length < 1:
+        return "context_length must be a positive number of tokens"
+    return None
+
+
+def _is_source(source: object) -> bool:
+    if not isinstance(source, str):
+        return False
+    scheme, _, place = source.partition(":")
+    return scheme in SCHEMES and place != ""
 
 
 def _texts(value: Any) -> tuple[str, ...]:

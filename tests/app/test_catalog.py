@@ -2,17 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from app.catalog import BaseModel, Catalog, CatalogError, TunedName
+from app.catalog import METHODS, BaseModel, Catalog, CatalogError, TunedName
+from app.schemas.jobs import ENCODER_METHODS, Method
+from app.services.validation import FORMATS
 
 GOOD = """
 [[model]]
 id = "base-1"
 source = "path:/models/base-1"
 kind = "causal"
-methods = ["supervised", "dpo"]
+methods = ["supervised"]
 context_length = 2048
 aliases = ["gpt-4o-mini-2024-07-18", "owner/base-1"]
 """
@@ -20,7 +23,7 @@ MODEL = BaseModel(
     id="base-1",
     source="path:/models/base-1",
     kind="causal",
-    methods=("supervised", "dpo"),
+    methods=("supervised",),
     context_length=2048,
     aliases=("gpt-4o-mini-2024-07-18", "owner/base-1"),
 )
@@ -45,6 +48,13 @@ def test_the_catalogue_that_is_shipped_is_good() -> None:
     assert {"smollm2-135m-instruct", "all-minilm-l6-v2"} <= {model.id for model in catalog}
 
 
+def test_every_method_of_the_catalogue_can_be_asked_for_and_judged() -> None:
+    methods = {method for several in METHODS.values() for method in several}
+    assert methods <= set(get_args(Method.model_fields["type"].annotation))
+    assert methods <= FORMATS.keys()
+    assert METHODS["encoder"] == ENCODER_METHODS
+
+
 def test_an_entry_survives_the_way_through_json() -> None:
     assert BaseModel.from_json(json.loads(json.dumps(MODEL.to_json()))) == MODEL
 
@@ -59,10 +69,25 @@ BAD = {
     "an id of a number": (GOOD.replace('"base-1"', "1"), "1 is no model id"),
     "a bad alias": (GOOD.replace("owner/base-1", "owner base"), "'owner base' is no model id"),
     "an alias alone": (GOOD.replace('["gpt-4o-mini-2024-07-18", "owner/base-1"]', '"x"'), "lists"),
-    "no methods": (GOOD.replace('methods = ["supervised", "dpo"]', ""), "lists of strings"),
-    "a method alone": (GOOD.replace('["supervised", "dpo"]', '"dpo"'), "lists of strings"),
+    "no methods": (GOOD.replace('methods = ["supervised"]', ""), "lists of strings"),
+    "a method alone": (GOOD.replace('["supervised"]', '"supervised"'), "lists of strings"),
     "an unknown kind": (GOOD.replace("causal", "casual"), "not 'casual'"),
     "a source of nowhere": (GOOD.replace("path:/models/base-1", "base-1"), "source must be"),
+    "a source of another kind": (
+        GOOD.replace("path:/models/base-1", "s3://models/base-1"),
+        "model 'base-1': source must be package:, path: or hf: and a place, not 's3://models/",
+    ),
+    "a source without a place": (GOOD.replace("path:/models/base-1", "hf:"), "not 'hf:'"),
+    "a source of a number": (GOOD.replace('"path:/models/base-1"', "1"), "source must be"),
+    "an unknown method": (
+        GOOD.replace("supervised", "superwised"),
+        "model 'base-1': the methods of causal models are supervised; 'superwised' is none",
+    ),
+    "a method that is to come": (GOOD.replace("supervised", "dpo"), "'dpo' is none of them"),
+    "a method of the other kind": (
+        GOOD.replace("causal", "encoder"),
+        "of encoder models are classification, token_classification, question_answering, embedding",
+    ),
     "no context": (GOOD.replace("2048", "0"), "context_length must be a positive number"),
     "a context of true": (GOOD.replace("2048", "true"), "context_length must be"),
     "the same id twice": (GOOD + GOOD, "the name 'base-1' stands for two models"),
