@@ -10,13 +10,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
 from app.api import shapes
 from app.api.bodies import StrictRoute
-from app.api.deps import After, Parts, PartsDep, PrincipalDep, SessionDep
+from app.api.deps import After, Parts, PartsDep, PrincipalDep, SessionDep, ask_database
 from app.api.multipart import Form, Sink
 from app.db.models import File
-from app.db.session import transaction
 from app.errors import InvalidRequest
 from app.schemas.files import FileDeleted, FileFields, FileList, FileObject, Purpose
 from app.services import files
@@ -48,10 +48,11 @@ UPLOAD_FORM = {
 @router.post("", openapi_extra=UPLOAD_FORM)
 async def create(request: Request, parts: PartsDep, principal: PrincipalDep) -> FileObject:
     """Upload a file. A training file is judged line by line while it arrives."""
-    # All of it in one thread of its own kind: storing, hashing and judging block. And with a
-    # session at its end only, or slow clients would hold the database's connections.
-    upload = partial(_upload, request, parts, principal.project_id)
-    return await to_thread.run_sync(upload, limiter=parts.uploads)
+    # In one thread of its own kind: storing, hashing and judging block. And with a session and a
+    # turn for it at the end only, or slow clients would hold the database's connections.
+    receive = partial(_receive, request, parts, principal.project_id)
+    file = await to_thread.run_sync(receive, limiter=parts.uploads)
+    return await ask_database(parts, partial(_add, file))
 
 
 @router.get("")
@@ -96,14 +97,6 @@ def content(
     return StreamingResponse(found.chunks, media_type="application/octet-stream", headers=headers)
 
 
-def _upload(request: Request, parts: Parts, project_id: str) -> FileObject:
-    file = _receive(request, parts, project_id)
-    with transaction(parts.sessions) as session:
-        session.add(file)
-        session.flush()
-        return FileObject.model_validate(file)
-
-
 def _receive(request: Request, parts: Parts, project_id: str) -> File:
     """Take an upload into the store, and what it is. An exception leaves nothing there."""
     limit = parts.settings.max_file_bytes
@@ -119,6 +112,12 @@ def _receive(request: Request, parts: Parts, project_id: str) -> File:
         if form.filename is None:
             raise InvalidRequest("Missing required parameter: 'file'.", param="file")
         return files.describe(intake, _fields(form.fields), filename=form.filename)
+
+
+def _add(file: File, session: Session) -> FileObject:
+    session.add(file)
+    session.flush()
+    return FileObject.model_validate(file)
 
 
 def _open_file(intake: Intake, fields: Mapping[str, str]) -> Sink:

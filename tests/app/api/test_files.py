@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from openai import NotFoundError, OpenAI
-from sqlalchemy import func, update
+from sqlalchemy import event, func, update
 from sqlalchemy.orm import Session
 
 from app.db.models import File, Project
@@ -56,6 +56,20 @@ class TestUpload:
         assert created.expires_at is None
         assert openai.files.retrieve(created.id) == created
         assert openai.files.content(created.id).read() == GOOD
+
+    def test_every_transaction_of_it_has_its_turn(self, api: Api, http: httpx.Client) -> None:
+        """Else a rush of uploads would take the connections that requests' turns stand for."""
+        turns: list[int] = []
+
+        def begun(*_: object) -> None:
+            turns.append(api.parts.turns.borrowed_tokens)
+
+        event.listen(api.parts.sessions, "after_begin", begun)
+        try:
+            assert post(http, FILE + PURPOSE + END).status_code == 200
+        finally:
+            event.remove(api.parts.sessions, "after_begin", begun)
+        assert turns == [1, 1], "one for the key, one for the file"
 
     def test_bytes_without_a_name(self, openai: OpenAI) -> None:
         assert openai.files.create(file=GOOD, purpose="fine-tune").filename == "upload"
