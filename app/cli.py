@@ -94,7 +94,8 @@ def api_command() -> None:
         server_header=False,
         # The client's address is for the log; a header that anybody can send is no address.
         proxy_headers=False,
-        limit_concurrency=1000,
+        # The last net, for connections: its 503 is bare text. The guard's own limit comes first.
+        limit_concurrency=10_000,
         backlog=2048,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=20,

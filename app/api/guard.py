@@ -4,27 +4,36 @@ Pure ASGI, since FastAPI reads a request's body before its dependencies run: wha
 has cost no more than its headers.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.deps import Parts, ask_database
 from app.api.exchange import Exchange
-from app.errors import InvalidRequest, NotFound, TooLarge, Unauthenticated, Unsupported
+from app.errors import InvalidRequest, NotFound, TooLarge, Unauthenticated, Unavailable, Unsupported
 from app.services import keys
 from app.services.keys import Principal
 
 # Room for the multipart form around an uploaded file.
 FORM_BYTES = 2**20
+# Each holds memory, and a stream its engine's too: beyond this, waiting elsewhere is faster.
+MOST_AT_ONCE = 1000
+# Whoever watches over the process must hear that it lives, above all when it is busy.
+ALWAYS_ANSWERED = ("/healthz", "/readyz")
 KEY_IN_URL = ("api_key=", "api-key=", "key=")
 
 
 class Guard:
     """ASGI middleware around the routes."""
 
-    def __init__(self, app: ASGIApp, *, parts: Parts) -> None:
+    def __init__(self, app: ASGIApp, *, parts: Parts, most_at_once: int = MOST_AT_ONCE) -> None:
         self._app = app
         self._parts = parts
+        self._most_at_once = most_at_once
+        self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -39,12 +48,27 @@ class Guard:
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
-            await self._admit(exchange)
-            await self._app(exchange.scope, exchange.receive, exchange.send)
+            with self._place(exchange.scope["path"]):
+                await self._admit(exchange)
+                await self._app(exchange.scope, exchange.receive, exchange.send)
         except ClientDisconnect:
             return
         except Exception as error:
             await exchange.fail(error)
+
+    @contextmanager
+    def _place(self, path: str) -> Iterator[None]:
+        """One of the places there are for requests. Raises Unavailable if all are taken."""
+        if path in ALWAYS_ANSWERED:
+            yield
+            return
+        if self._inside >= self._most_at_once:
+            raise Unavailable("Too many requests are being served. Try again in a moment.")
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
 
     async def _admit(self, exchange: Exchange) -> None:
         """Raises the error that a request deserves before anything of it is read."""

@@ -3,17 +3,28 @@
 import gzip
 import http.client
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from fastapi import FastAPI, Request
 from structlog.testing import capture_logs
 
+from app.api.guard import Guard
 from app.db.session import SessionMaker, transaction
 from app.services import keys
 from tests.app.api.conftest import Account, Api
+from tests.app.api.serving import served
+
+
+class Busy(NamedTuple):
+    url: str
+    inside: threading.Semaphore
+    done: threading.Event
 
 
 def error_of(answer: httpx.Response, status: int) -> dict[str, str | None]:
@@ -209,6 +220,52 @@ def test_the_log_line(http: httpx.Client, account: Account) -> None:
     told = json.dumps(lines, default=str)
     assert "canary" not in told
     assert account.secret not in told
+
+
+class TestFull:
+    """A service with two places; `/wait` takes one until the test is done with it."""
+
+    @pytest.fixture
+    def busy(self, api: Api) -> Iterator[Busy]:
+        inside, done = threading.Semaphore(0), threading.Event()
+        app = FastAPI()
+
+        @app.get("/wait")
+        def wait() -> None:
+            inside.release()
+            done.wait(20)
+
+        @app.get("/healthz")
+        @app.get("/readyz")
+        @app.get("/crash")
+        def answer(request: Request) -> None:
+            if request.url.path == "/crash":
+                raise RuntimeError("a crash gives its place back too")
+
+        app.add_middleware(Guard, parts=api.parts, most_at_once=2)
+        with served(app) as url:
+            yield Busy(url, inside, done)
+            done.set()
+
+    def test_more_are_sent_away_in_the_envelope(self, busy: Busy) -> None:
+        with ThreadPoolExecutor(2) as others:
+            waiting = [others.submit(httpx.get, f"{busy.url}/wait", timeout=20) for _ in range(2)]
+            for _ in waiting:
+                assert busy.inside.acquire(timeout=20)
+            for path in ("/wait", "/v1/models", "/docs"):
+                answer = httpx.get(busy.url + path)
+                assert error_of(answer, 503)["type"] == "server_error"
+                assert int(answer.headers["retry-after"]) >= 1
+            for path in ("/healthz", "/readyz"):
+                assert httpx.get(busy.url + path).status_code == 200, path
+            busy.done.set()
+        assert [other.result().status_code for other in waiting] == [200, 200]
+        assert httpx.get(f"{busy.url}/wait").status_code == 200
+
+    def test_every_request_gives_its_place_back(self, busy: Busy) -> None:
+        for _ in range(3):
+            error_of(httpx.get(f"{busy.url}/crash"), 500)
+            error_of(httpx.get(f"{busy.url}/v1/models"), 401)
 
 
 def test_a_crowd_is_served(http: httpx.Client) -> None:
