@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, func, or_, select, tuple_
@@ -132,7 +132,10 @@ def list_(
     if purpose is not None:
         statement = statement.where(File.purpose == purpose)
     if after is not None:
-        start = _cursor(session, project_id, after)
+        # Deleted files too: one that goes while a client pages must not end its paging.
+        named = select(File).where(File.id == after, File.project_id == project_id)
+        last = pages.start(session, named, after)
+        start = (last.created_at, last.id)
         statement = statement.where(place > start if order == "asc" else place < start)
     keys = (File.created_at, File.id)
     ordered = keys if order == "asc" else [key.desc() for key in keys]
@@ -166,17 +169,6 @@ def content(store: BlobStore, file: File, *, results_as_base64: bool) -> Content
 def _there() -> tuple[ColumnElement[bool], ...]:
     unexpired = or_(File.expires_at.is_(None), File.expires_at > func.clock_timestamp())
     return (File.deleted_at.is_(None), unexpired)
-
-
-def _cursor(session: Session, project_id: str, after: str) -> tuple[datetime, str]:
-    # Deleted files too: one that goes while a client pages must not end its paging.
-    place = session.execute(
-        select(File.created_at, File.id).where(File.id == after, File.project_id == project_id)
-    ).one_or_none()
-    if place is None:
-        raise pages.unknown_cursor(after)
-    created_at, row_id = place
-    return created_at, row_id
 
 
 def _expiry(fields: FileFields) -> Any:

@@ -1,7 +1,6 @@
 """Jobs as their owner handles them: created, listed, looked at. Their life is in `lifecycle`."""
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from sqlalchemy import or_, select, tuple_
 from sqlalchemy.orm import Session
@@ -50,9 +49,7 @@ def retrieve(session: Session, project_id: str, job_id: str) -> Job:
         select(Job).where(Job.id == job_id, Job.project_id == project_id)
     ).one_or_none()
     if job is None:
-        raise NotFound(
-            f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found"
-        )
+        raise lifecycle.not_found(job_id)
     return job
 
 
@@ -74,8 +71,9 @@ def list_(
     elif metadata:
         statement = statement.where(Job.user_metadata.contains(dict(metadata)))
     if after is not None:
-        place = tuple_(Job.created_at, Job.id)
-        statement = statement.where(place < _cursor(session, project_id, after))
+        named = select(Job).where(Job.id == after, Job.project_id == project_id)
+        last = pages.start(session, named, after)
+        statement = statement.where(tuple_(Job.created_at, Job.id) < (last.created_at, last.id))
     ordered = statement.order_by(Job.created_at.desc(), Job.id.desc())
     return pages.fetch(session, ordered, limit=limit)
 
@@ -87,12 +85,8 @@ def events(
     retrieve(session, project_id, job_id)
     statement = select(JobEvent).where(JobEvent.job_id == job_id)
     if after is not None:
-        start = session.scalars(
-            select(JobEvent.seq).where(JobEvent.id == after, JobEvent.job_id == job_id)
-        ).one_or_none()
-        if start is None:
-            raise pages.unknown_cursor(after)
-        statement = statement.where(JobEvent.seq < start)
+        named = select(JobEvent).where(JobEvent.id == after, JobEvent.job_id == job_id)
+        statement = statement.where(JobEvent.seq < pages.start(session, named, after).seq)
     return pages.fetch(session, statement.order_by(JobEvent.seq.desc()), limit=limit)
 
 
@@ -104,10 +98,8 @@ def checkpoints(
     servable = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.kind == "user")
     statement = servable.where(Checkpoint.deleted_at.is_(None))
     if after is not None:
-        start = session.scalars(servable.where(Checkpoint.id == after)).one_or_none()
-        if start is None:
-            raise pages.unknown_cursor(after)
-        statement = statement.where(Checkpoint.step < start.step)
+        last = pages.start(session, servable.where(Checkpoint.id == after), after)
+        statement = statement.where(Checkpoint.step < last.step)
     return pages.fetch(session, statement.order_by(Checkpoint.step.desc()), limit=limit)
 
 
@@ -179,13 +171,3 @@ def _held_out(session: Session, project_id: str, asked: CreateJob, training: Fil
             param="validation_file",
         )
     return held_out
-
-
-def _cursor(session: Session, project_id: str, after: str) -> tuple[datetime, str]:
-    place = session.execute(
-        select(Job.created_at, Job.id).where(Job.id == after, Job.project_id == project_id)
-    ).one_or_none()
-    if place is None:
-        raise pages.unknown_cursor(after)
-    created_at, row_id = place
-    return created_at, row_id

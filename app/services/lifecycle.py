@@ -175,10 +175,15 @@ def owned(session: Session, project_id: str, job_id: str) -> Job:
     )
     job = session.scalars(statement).one_or_none()
     if job is None:
-        raise NotFound(
-            f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found"
-        )
+        raise not_found(job_id)
     return job
+
+
+def not_found(job_id: str) -> NotFound:
+    """A job that there is not, in the words that clients know."""
+    return NotFound(
+        f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found"
+    )
 
 
 def _refused(session: Session, job_id: str, verb: str) -> InvalidRequest:

@@ -26,10 +26,16 @@ def fetch(session: Session, statement: Select[Row], *, limit: int) -> Page[Row]:
     return Page(rows[:limit], len(rows) > limit)
 
 
-def unknown_cursor(after: str) -> InvalidRequest:
-    """`after` names nothing in this list: refused, since any page would be a wrong one."""
-    return InvalidRequest(
-        f"Invalid 'after': there is no item '{after}' in this list. Start again without it.",
-        param="after",
-        code="invalid_value",
-    )
+def start(session: Session, named: Select[Row], after: str) -> Row:
+    """The one row that a statement finds for `after`.
+
+    Raises InvalidRequest if it finds none, since any page would be a wrong one.
+    """
+    row = session.scalars(named).one_or_none()
+    if row is None:
+        raise InvalidRequest(
+            f"Invalid 'after': there is no item '{after}' in this list. Start again without it.",
+            param="after",
+            code="invalid_value",
+        )
+    return row
