@@ -134,7 +134,7 @@ async def chat_completions(request: Request) -> Response:
     parts = _parts(request)
     asked = await _read(request, ChatCompletionRequest)
     if parts.encoders.knows(asked.model):
-        return await _classifier_chat(asked, parts.encoders)
+        return await _classifier_chat(request, asked)
     served = await parts.models.resolve(asked.model)
     prompt = await render(asked, served.base)
     generation = Generation(prompt, asked, served, parts.thread)
@@ -150,8 +150,9 @@ async def chat_completions(request: Request) -> Response:
     return TokenStream(chat.stream(first), generation)
 
 
-async def _classifier_chat(asked: ChatCompletionRequest, models: EncoderModels) -> Response:
-    answer = await routes.chat(asked, await models.resolve(asked.model))
+async def _classifier_chat(request: Request, asked: ChatCompletionRequest) -> Response:
+    served = await _parts(request).encoders.resolve(asked.model)
+    answer = await _unless_gone(request, routes.chat(asked, served))
     if not asked.stream:
         return _json(answer)
     return StreamingResponse(routes.streamed(answer, asked), media_type="text/event-stream")
@@ -159,18 +160,20 @@ async def _classifier_chat(asked: ChatCompletionRequest, models: EncoderModels) 
 
 async def classify(request: Request) -> Response:
     asked = await _read(request, ClassifyRequest)
-    return _json(await routes.classify(asked, await _parts(request).encoders.resolve(asked.model)))
+    served = await _parts(request).encoders.resolve(asked.model)
+    return _json(await _unless_gone(request, routes.classify(asked, served)))
 
 
 async def embeddings(request: Request) -> Response:
     asked = await _read(request, EmbeddingsRequest)
     served = await _parts(request).encoders.resolve(asked.model)
-    return _json(await routes.embeddings(asked, served))
+    return _json(await _unless_gone(request, routes.embeddings(asked, served)))
 
 
 async def infer(request: Request, model: str) -> Response:
     asked = await _read(request, InferenceRequest)
-    return JSONResponse(await routes.infer(asked, await _parts(request).encoders.resolve(model)))
+    served = await _parts(request).encoders.resolve(model)
+    return JSONResponse(await _unless_gone(request, routes.infer(asked, served)))
 
 
 class TokenStream(StreamingResponse):

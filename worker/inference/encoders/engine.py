@@ -2,8 +2,9 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from app import logs
+from app.errors import Unavailable
 from worker.encoding.backbone import hidden_states, linear_layers, pooled
 from worker.encoding.texts import Batch, Reader, Text
 from worker.inference.adapters import AdapterFiles, AdapterMemory
@@ -24,6 +26,8 @@ MAX_TOKENS = 8192
 SPREAD = 0.5
 # Bytes of tuned models kept in memory: hundreds of adapters of a small encoder.
 MEMORY_BUDGET = 2**32
+# Texts of all requests that are being read or computed, per encoder: four of the largest requests.
+MOST_WAITING = 8192
 
 log = logs.get(__name__)
 
@@ -44,6 +48,9 @@ class EncoderEngine:
 
     def __init__(self, backbone: PreTrainedModel, reader: Reader, *, causal: bool) -> None:
         self.reader = reader
+        # One thread: a fast tokenizer that two use at once says that it is borrowed already.
+        self.reading = ThreadPoolExecutor(1, "tokenizer")
+        self._in_hand = 0
         self._backbone = backbone
         self._causal = causal
         self._mixture = Mixture()
@@ -69,6 +76,20 @@ class EncoderEngine:
         with self._memory_lock:
             return self._memory.get(files)
 
+    @contextmanager
+    def room(self, texts: int) -> Iterator[None]:
+        """Holds the place of so many texts. To be used on the event loop only.
+
+        Raises Unavailable if too many are in hand already; what comes alone is never too much.
+        """
+        if self._in_hand and self._in_hand + texts > MOST_WAITING:
+            raise Unavailable("The engine is currently overloaded, please try again later")
+        self._in_hand += texts
+        try:
+            yield
+        finally:
+            self._in_hand -= texts
+
     def submit(
         self, texts: Iterable[Text], tuned: Tuned | None, *, each: bool = False
     ) -> list[Future[Tensor]]:
@@ -83,12 +104,15 @@ class EncoderEngine:
             items = [self._waiting.get()]
             while not self._waiting.empty():
                 items.append(self._waiting.get())
-            # One whose asker has gone would refuse its result, and end this thread.
-            wanted = [item for item in items if item.result.set_running_or_notify_cancel()]
-            for group in grouped(wanted):
+            for group in grouped(items):
                 self._compute(group)
 
-    def _compute(self, items: Sequence[Item]) -> None:
+    def _compute(self, group: Sequence[Item]) -> None:
+        # One whose asker has gone would refuse its result, and end this thread. Asked as late as
+        # this, because many groups may have been computed since the item was queued.
+        items = [item for item in group if item.result.set_running_or_notify_cancel()]
+        if not items:
+            return
         try:
             with torch.inference_mode():
                 results = self._forward(items)

@@ -35,7 +35,7 @@ NONE_APPLIES = ""
 async def classify(asked: wire.ClassifyRequest, served: ServedEncoder) -> wire.Classified:
     """vLLM's answer, and the names of the classes in the order of their probabilities."""
     task = tasks.task_of(served, "classification")
-    texts = _read(served, asked.input, asked.truncate_prompt_tokens)
+    texts = await _read(served, asked.input, asked.truncate_prompt_tokens)
     found = await tasks.classify(served, texts)
     tokens = _count(texts)
     items = [
@@ -61,7 +61,7 @@ async def classify(asked: wire.ClassifyRequest, served: ServedEncoder) -> wire.C
 
 async def embeddings(asked: wire.EmbeddingsRequest, served: ServedEncoder) -> wire.Embeddings:
     """OpenAI's answer. Vectors of fewer dimensions are of length 1 again."""
-    texts = _read(served, asked.input, asked.truncate_prompt_tokens)
+    texts = await _read(served, asked.input, asked.truncate_prompt_tokens)
     vectors = await tasks.embed(served, texts)
     if asked.dimensions is not None:
         vectors = _shortened(vectors, asked.dimensions)
@@ -82,7 +82,7 @@ async def infer(asked: wire.InferenceRequest, served: ServedEncoder) -> Any:
         question = asked.inputs
         return await tasks.answer(served, question.question, question.context)
     task = tasks.task_of(served, "classification", "token_classification", "embedding")
-    texts = tasks.read(served, asked.inputs, cut=bool(options.truncate))
+    texts = await tasks.read(served, asked.inputs, cut=bool(options.truncate))
     if task.method == "embedding":
         return (await tasks.embed(served, texts)).tolist()
     if task.method == "token_classification":
@@ -97,7 +97,7 @@ async def infer(asked: wire.InferenceRequest, served: ServedEncoder) -> Any:
 async def chat(asked: ChatCompletionRequest, served: ServedEncoder) -> ChatCompletion:
     """A classifier's answer to the last user's message: its label, with the classes' chances."""
     task = tasks.task_of(served, "classification")
-    texts = tasks.read(served, [_said(asked)], cut=False)
+    texts = await tasks.read(served, [_said(asked)], cut=False)
     found = await tasks.classify(served, texts)
     content = ", ".join(found.chosen[0]) or NONE_APPLIES
     tokens = _count(texts)
@@ -187,8 +187,8 @@ def _ranked(
     return [{"label": labels[place], "score": float(chances[place])} for place in order]
 
 
-def _read(served: ServedEncoder, inputs: Sequence[str], truncate: int | None) -> list[Text]:
-    return tasks.read(served, inputs, cut=truncate is not None, to=truncate)
+async def _read(served: ServedEncoder, inputs: Sequence[str], truncate: int | None) -> list[Text]:
+    return await tasks.read(served, inputs, cut=truncate is not None, to=truncate)
 
 
 def _count(texts: Sequence[Text]) -> int:

@@ -1,9 +1,10 @@
 """What tuned encoders say of texts: classes, entities, answers, vectors."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from worker.encoding.task import Method, Task
 from worker.encoding.texts import Reader, Text
 from worker.inference.adapter_format import AdapterRefused
 from worker.inference.encoders.models import ServedEncoder
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +45,19 @@ def task_of(served: ServedEncoder, *methods: Method) -> Task:
     return task
 
 
-def read(
+async def read(
     served: ServedEncoder, texts: Sequence[str], *, cut: bool, to: int | None = None
 ) -> list[Text]:
-    """The texts in tokens. Raises InvalidRequest for one that is too long, unless it may be cut."""
+    """The texts in tokens.
+
+    Raises InvalidRequest for one that is too long, unless it may be cut, and Unavailable.
+    """
     reader = served.engine.reader
     length = reader.length if served.tuned is None else served.tuned.task.length
     if to is not None and 0 < to < length:
         length = max(to, 3)
-    found = Reader(reader.tokenizer, length).read(texts)
+    work = partial(Reader(reader.tokenizer, length).read, texts)
+    found = await _reading(served, work, texts=len(texts))
     for number, text in enumerate(found):
         if not text.whole and not cut:
             raise too_long(length, f"input[{number}]")
@@ -122,7 +129,9 @@ async def answer(served: ServedEncoder, question: str, context: str) -> dict[str
     """The best answer in the context, or "" if there is none, as Hugging Face writes it."""
     task = task_of(served, "question_answering")
     reader = Reader(served.engine.reader.tokenizer, task.length)
-    windows = reader.windows(question, context, stride=min(STRIDE, task.length // 4))
+    stride = min(STRIDE, task.length // 4)
+    work = partial(reader.windows, question, context, stride=stride)
+    windows = await _reading(served, work, texts=1)
     scores = []
     for window, states in zip(windows, await _computed(served, windows, each=True), strict=True):
         logits = _logits(served, states)
@@ -146,11 +155,19 @@ def _mean_score(start: int, end: int, places: Sequence[tuple[int, int]], chances
     return float(chances[inside].max(1).mean())
 
 
+async def _reading(served: ServedEncoder, work: Callable[[], Result], *, texts: int) -> Result:
+    """What the tokenizer makes of them, while the event loop goes on with streams and /health."""
+    loop = asyncio.get_running_loop()
+    with served.engine.room(texts):
+        return await loop.run_in_executor(served.engine.reading, work)
+
+
 async def _computed(
     served: ServedEncoder, texts: Sequence[Text], *, each: bool = False
 ) -> list[Tensor]:
-    futures = served.engine.submit(texts, served.tuned, each=each)
-    return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
+    with served.engine.room(len(texts)):
+        futures = served.engine.submit(texts, served.tuned, each=each)
+        return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
 
 
 def _logits(served: ServedEncoder, vectors: Tensor) -> Tensor:

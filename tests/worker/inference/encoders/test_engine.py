@@ -93,6 +93,15 @@ def test_an_adapter_of_another_model_is_refused(engine: EncoderEngine, tmp_path:
         engine.read(tmp_path / "a")
 
 
+def test_a_text_whose_asker_left_is_not_computed(engine: EncoderEngine) -> None:
+    gone, left, here = (Item(text, None, False) for text in TEXTS[:3])
+    gone.result.cancel()
+    left.result.cancel()
+    engine._compute([gone, here])
+    assert here.result.result(0).shape == (384,)
+    engine._compute([left])
+
+
 def test_a_failure_reaches_those_who_wait_and_nobody_else(engine: EncoderEngine) -> None:
     task = Task(method="classification", labels=("a",))
     broken = Tuned(task, Lora({}, {}), None, None)
