@@ -22,7 +22,8 @@ class Pulse:
     """Beats in a thread of its own while the `with` block runs, whatever the block waits for.
 
     `order` is the newest known order. While the database cannot be reached it stays as it was:
-    nobody else can claim the job then either.
+    nobody else can claim the job then either. No error ends the beating, which goes on until the
+    attempt is over.
     """
 
     def __init__(self, claim: Claim, sessions: SessionMaker, settings: Settings) -> None:
@@ -61,6 +62,9 @@ class Pulse:
                 self.order = self._ask()
             except DatabaseUnavailable as error:
                 log.warning("pulse.database_unavailable", job=self._claim.job_id, reason=str(error))
+            except Exception:
+                # Without this thread the lease would run out and no order would be heard any more.
+                log.exception("pulse.broken", job=self._claim.job_id)
 
     def _ask(self) -> Order:
         job_id, epoch = self._claim.job_id, self._claim.epoch
