@@ -64,7 +64,10 @@ class Settings(BaseSettings):
         5, gt=0, description="An idle worker looks for work so often, whatever the broker does"
     )
     hang_seconds: float = Field(
-        600, gt=0, description="A training process that makes no step for so long is ended"
+        600,
+        gt=0,
+        description="A training process that makes no step for so long is ended; "
+        "before its first it has six times as long",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged"

@@ -4,14 +4,21 @@ import time
 
 from worker.rundir import RunFolder
 
+# Before its first record training may fetch and convert a base model and read a large file, all of
+# which it does without a word, and which takes far longer than any step.
+FIRST_RECORD_FACTOR = 6.0
+
 
 class Watch:
-    """Ask often. Progress is that the journal of the run folder grows, whoever reads it."""
+    """Ask often. Progress is that the journal of the run folder grows, whoever reads it.
+
+    For the first record there is `FIRST_RECORD_FACTOR` times the patience.
+    """
 
     def __init__(self, folder: RunFolder, *, patience_seconds: float) -> None:
         self._events = folder.events
         self._patience = patience_seconds
-        self._size = -1
+        self._size = 0
         self._since = time.monotonic()
 
     def is_in_vain(self) -> bool:
@@ -19,4 +26,5 @@ class Watch:
         size = self._events.stat().st_size if self._events.exists() else 0
         if size != self._size:
             self._size, self._since = size, time.monotonic()
-        return time.monotonic() - self._since > self._patience
+        patience = self._patience if size else self._patience * FIRST_RECORD_FACTOR
+        return time.monotonic() - self._since > patience

@@ -12,9 +12,21 @@ def step(folder: RunFolder, number: int) -> None:
 
 
 def test_silence_from_the_start_is_in_vain(tmp_path: Path) -> None:
-    watch = Watch(RunFolder(tmp_path), patience_seconds=0.05)
+    watch = Watch(RunFolder(tmp_path), patience_seconds=0.01)
     assert not watch.is_in_vain()
     time.sleep(0.1)
+    assert watch.is_in_vain()
+
+
+def test_the_first_record_may_take_longer_than_a_step(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    watch = Watch(folder, patience_seconds=0.5)
+    assert not watch.is_in_vain()
+    time.sleep(0.6)
+    assert not watch.is_in_vain()
+    step(folder, 1)
+    assert not watch.is_in_vain()
+    time.sleep(0.6)
     assert watch.is_in_vain()
 
 
