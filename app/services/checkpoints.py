@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app import ids
@@ -39,10 +39,15 @@ class Stored:
 def record(session: Session, job_id: str, epoch: int, stored: Stored) -> None:
     """Make a stored checkpoint count, and let older ones go. Raises Fenced.
 
-    A step that an earlier attempt has stored already keeps its name and gets the new files.
+    A step that an earlier attempt has stored already keeps its name and gets the new files. If its
+    model was deleted since, the job may continue from the new files, but nobody sees them.
     """
     job = moves.guard(session, job_id, epoch)
-    servable = stored.servable and stored.step != job.total_steps
+    servable = (
+        stored.servable
+        and stored.step != job.total_steps
+        and not _was_deleted(session, job, stored.step)
+    )
     row = _row(session, job, stored, kind="user" if servable else "resume")
     if servable:
         row.model_name = row.model_name or name(session, job, step=stored.step)
@@ -52,6 +57,14 @@ def record(session: Session, job_id: str, epoch: int, stored: Stored) -> None:
     job.no_progress_attempts = 0
     session.flush()
     _let_go(session, job_id)
+
+
+def _was_deleted(session: Session, job: Job, step: int) -> bool:
+    """Whether the model of a step has been there and was deleted, by its owner or let go."""
+    gone = select(TunedModel.name).where(
+        TunedModel.job_id == job.id, TunedModel.step == step, TunedModel.deleted_at.is_not(None)
+    )
+    return session.scalars(gone.limit(1)).first() is not None
 
 
 def resumable(session: Session, job_id: str) -> list[Checkpoint]:
@@ -82,6 +95,14 @@ def promote(session: Session, job: Job) -> str | None:
     if row.model_name is not None:
         # It was not known for the last one when it was recorded: training ended early.
         _hide(session, row.model_name)
+    # A step has one row of a kind, and this one's may be that of a model its owner has deleted.
+    session.execute(
+        delete(Checkpoint).where(
+            Checkpoint.job_id == job.id,
+            Checkpoint.step == row.step,
+            Checkpoint.deleted_at.is_not(None),
+        )
+    )
     row.kind, row.model_name = "user", name(session, job)
     _serve(session, job, row.model_name, step=None, prefix=row.storage_prefix)
     session.flush()

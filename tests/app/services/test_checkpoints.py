@@ -6,8 +6,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.catalog import Catalog
 from app.db.models import Checkpoint, Job, JobEvent, Outbox, TunedModel
 from app.services import checkpoints, claims
+from app.services import models as tuned_models
 from tests.rows import make_job
 
 
@@ -113,6 +115,23 @@ def test_a_step_made_again_keeps_its_name_and_gets_the_new_files(session: Sessio
     assert len(session.scalars(told).all()) == 1
 
 
+def delete_model(session: Session, job: Job, name: str) -> None:
+    tuned_models.delete(session, Catalog([]), job.project_id, name)
+
+
+def test_a_model_that_its_owner_deleted_does_not_come_back(session: Session) -> None:
+    job = running(session)
+    record(session, job, 4)
+    (name,) = models(session)
+    delete_model(session, job, name)
+    for job.epoch in (2, 3):
+        record(session, job, 4)
+        session.expire_all()
+        assert models(session) == {}
+        assert kept(session, job) == [(4, "resume")]
+    assert deleted(session) == ["p/e1/step-4/", "p/e2/step-4/"]
+
+
 class TestPromote:
     def test_the_last_step_becomes_the_model_without_a_step_in_its_name(
         self, session: Session
@@ -158,3 +177,18 @@ class TestPromote:
         session.expire_all()
         assert list(models(session)) == [name]
         assert deleted(session) == []
+
+    def test_it_is_a_new_model_where_its_owner_deleted_the_one_of_that_step(
+        self, session: Session
+    ) -> None:
+        job = running(session)
+        record(session, job, 6)
+        (old,) = models(session)
+        delete_model(session, job, old)
+        job.epoch = 2
+        record(session, job, 6)
+        job.total_steps = 6
+        name = checkpoints.promote(session, job)
+        session.expire_all()
+        assert list(models(session)) == [name]
+        assert kept(session, job) == [(6, "user")]
