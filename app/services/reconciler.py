@@ -1,6 +1,7 @@
 """Finds what was lost on the way and sets it going again. Any number may run; one does the work."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -30,7 +31,7 @@ class Duty:
 
     name: str
     every_seconds: float
-    work: Work
+    work: Callable[[SessionMaker], object]
     due_at: float = 0.0
     succeeded_at: datetime | None = None
 
@@ -39,12 +40,22 @@ def duties() -> list[Duty]:
     """All of them, due at once."""
     return [
         Duty("validate", 5, validate_forgotten),
-        Duty("expire_leases", 5, attempts.expire_leases),
-        Duty("ring_again", 30, ring_again),
-        Duty("expire_files", 60, expire_files),
-        Duty("prune_outbox", 600, prune_outbox),
-        Duty("prune_repeats", 600, repeats.prune),
+        Duty("expire_leases", 5, at_once(attempts.expire_leases)),
+        Duty("ring_again", 30, at_once(ring_again)),
+        Duty("expire_files", 60, at_once(expire_files)),
+        Duty("prune_outbox", 600, at_once(prune_outbox)),
+        Duty("prune_repeats", 600, at_once(repeats.prune)),
     ]
+
+
+def at_once(work: Work) -> Callable[[SessionMaker], object]:
+    """A duty that is done in one transaction."""
+
+    def do(sessions: SessionMaker) -> None:
+        with transaction(sessions) as session:
+            work(session)
+
+    return do
 
 
 class Reconciler:
@@ -85,8 +96,7 @@ class Reconciler:
             return
         duty.due_at = time.monotonic() + duty.every_seconds
         try:
-            with transaction(self._sessions) as session:
-                duty.work(session)
+            duty.work(self._sessions)
         except DatabaseUnavailable:
             raise
         except Exception:
@@ -96,12 +106,25 @@ class Reconciler:
         duty.succeeded_at = datetime.now(UTC)
 
 
-def validate_forgotten(session: Session) -> None:
-    """Validate the new jobs whose bell nobody heard."""
+def validate_forgotten(sessions: SessionMaker) -> None:
+    """Validate the new jobs whose bell nobody heard, each in a transaction of its own."""
     since = moves.in_seconds(-VALIDATED_AFTER_SECONDS)
     jobs = select(Job.id).where(Job.state == "validating_files", Job.created_at < since)
-    for job_id in session.scalars(jobs.limit(BATCH)).all():
-        lifecycle.validate(session, job_id)
+    with transaction(sessions) as session:
+        forgotten = session.scalars(jobs.limit(BATCH)).all()
+    for job_id in forgotten:
+        _validate(sessions, job_id)
+
+
+def _validate(sessions: SessionMaker, job_id: str) -> None:
+    try:
+        with transaction(sessions) as session:
+            lifecycle.validate(session, job_id)
+    except DatabaseUnavailable:
+        raise
+    except Exception:
+        # One that is broken must not keep the others from being validated.
+        log.exception("validation.failed", job=job_id)
 
 
 def ring_again(session: Session) -> None:

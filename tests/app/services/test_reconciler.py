@@ -60,7 +60,7 @@ class TestReconciler:
         assert state(sessions, job_id) == "running"
 
     def test_a_broken_duty_does_not_stop_the_others(self, sessions: SessionMaker) -> None:
-        def broken(_: Session) -> None:
+        def broken(_: SessionMaker) -> None:
             raise ValueError("a mistake")
 
         job_id = lost_job(sessions)
@@ -86,12 +86,33 @@ def ago(session: Session, seconds: float) -> object:
     return session.scalars(select(moves.in_seconds(-seconds))).one()
 
 
+def make_unheard(session: Session, *, ago_seconds: float = 10, **changes: object) -> str:
+    """A job that waits to be validated, made so long ago; its id."""
+    created = ago(session, ago_seconds)
+    return make_job(session, state="validating_files", created_at=created, **changes).id
+
+
 class TestDuties:
-    def test_a_new_job_that_nobody_validated_is_validated(self, session: Session) -> None:
-        forgotten = make_job(session, state="validating_files", created_at=ago(session, 10))
-        new = make_job(session, state="validating_files")
-        reconciler.validate_forgotten(session)
-        assert (forgotten.state, new.state) == ("queued", "validating_files")
+    def test_a_new_job_that_nobody_validated_is_validated(self, sessions: SessionMaker) -> None:
+        with transaction(sessions) as session:
+            forgotten = make_unheard(session)
+            new = make_job(session, state="validating_files").id
+        reconciler.validate_forgotten(sessions)
+        assert state(sessions, forgotten) == "queued"
+        assert state(sessions, new) == "validating_files"
+
+    def test_one_that_cannot_be_validated_does_not_stop_the_others(
+        self, sessions: SessionMaker
+    ) -> None:
+        with transaction(sessions) as session:
+            project = make_project(session)
+            # No upload writes such a summary.
+            unreadable = make_file(session, project, summary={"notes": 5})
+            before, after = make_unheard(session), make_unheard(session, ago_seconds=30)
+            broken = make_unheard(session, ago_seconds=20, training_file_id=unreadable.id)
+        reconciler.validate_forgotten(sessions)
+        assert state(sessions, broken) == "validating_files"
+        assert [state(sessions, job_id) for job_id in (before, after)] == ["queued", "queued"]
 
     def test_the_longest_waiting_job_is_rung_for(self, session: Session) -> None:
         make_job(session, run_after=ago(session, 60))
