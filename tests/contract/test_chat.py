@@ -55,18 +55,18 @@ def test_a_stream_says_the_same(client: OpenAI) -> None:
 
 
 def test_several_turns_are_one_conversation(client: OpenAI) -> None:
+    """Nothing but the turns before says what is asked for."""
     answer = client.chat.completions.create(
         model=BASE,
         messages=[
-            {"role": "system", "content": "You are a helpful assistant."},
-            {"role": "user", "content": "My name is Antonia."},
-            {"role": "assistant", "content": "Nice to meet you, Antonia!"},
-            {"role": "user", "content": "What is my name?"},
+            {"role": "user", "content": "What is the capital of France?"},
+            {"role": "assistant", "content": "The capital of France is Paris."},
+            {"role": "user", "content": "And of Germany?"},
         ],
         temperature=0,
         max_completion_tokens=20,
     )
-    assert "Antonia" in (answer.choices[0].message.content or "")
+    assert "Berlin" in (answer.choices[0].message.content or "")
 
 
 def test_max_tokens_and_stop_end_an_answer(client: OpenAI) -> None:

@@ -9,7 +9,7 @@ import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import BASE, ROWS, chat_file, wait_for_job
+from tests.contract.live import BASE, ROWS, Stack, chat_file, wait_for_job
 
 pytestmark = pytest.mark.live
 
@@ -113,9 +113,12 @@ class TestSucceeded:
 
 class TestList:
     def test_pages_reach_every_job_once_newest_first(
-        self, client: OpenAI, tuned: FineTuningJob
+        self, client: OpenAI, tuned: FineTuningJob, stack: Stack
     ) -> None:
-        ids = [job.id for job in client.fine_tuning.jobs.list(limit=1)]
+        # As users have it, not strict: encoders' jobs, whose methods the SDK's types do not list,
+        # may be among them.
+        lenient = OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0)
+        ids = [job.id for job in lenient.fine_tuning.jobs.list(limit=1)]
         assert len(set(ids)) == len(ids)
         assert tuned.id in ids
 

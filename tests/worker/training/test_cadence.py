@@ -1,28 +1,44 @@
 """Checkpoints come as often as they are cheap."""
 
-import time
-
 from worker.training.cadence import Cadence
 
 
-def save(cadence: Cadence, seconds: float) -> None:
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def saved(clock: Clock, *, cost: float) -> Cadence:
+    """A cadence whose last checkpoint has just been written, in so many seconds."""
+    cadence = Cadence(least_seconds=10, clock=clock)
     with cadence.saving():
-        time.sleep(seconds)
+        clock.now += cost
+    return cadence
 
 
 def test_none_is_due_at_once() -> None:
-    assert not Cadence(least_seconds=60).is_due
+    clock = Clock()
+    cadence = Cadence(least_seconds=10, clock=clock)
+    clock.now += 9
+    assert not cadence.is_due
 
 
 def test_a_cheap_one_is_due_after_the_least_time() -> None:
-    cadence = Cadence(least_seconds=0.02)
-    save(cadence, 0)
-    time.sleep(0.05)
+    clock = Clock()
+    cadence = saved(clock, cost=0.01)
+    clock.now += 11
     assert cadence.is_due
 
 
-def test_a_dear_one_is_not_due_again_until_it_has_paid_off() -> None:
-    cadence = Cadence(least_seconds=0.0)
-    save(cadence, 0.05)
-    time.sleep(0.2)
+def test_a_dear_one_is_due_when_it_is_a_hundredth_of_the_time() -> None:
+    clock = Clock()
+    cadence = saved(clock, cost=1)
+    clock.now += 99
     assert not cadence.is_due
+    clock.now += 2
+    assert cadence.is_due
