@@ -1,11 +1,15 @@
 """Adapters: fetched from storage once, kept on disk, the latest used in memory."""
 
 import hashlib
+import os
 import secrets
 import shutil
-from collections import OrderedDict
+import threading
+import time
+from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -15,6 +19,12 @@ from worker.modeling import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 # Bytes of adapters that one base model keeps in memory.
 MEMORY_BUDGET = 2**30
+# Bytes of adapters that are kept on disk; what is needed again after that is fetched again. More
+# than what memory holds of several base models, whose adapters stay on disk whatever they take.
+DISK_BUDGET = 16 * 2**30
+# What lies half fetched for longer is a killed process's; younger, it may be fetched just now by
+# another engine that shares the folder.
+LEFTOVER_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +33,32 @@ class AdapterFiles:
 
     prefix: str
     folder: Path
+    # How many memories hold each folder's adapter; all files from one AdapterFolder share it.
+    held: Counter[Path] = field(default_factory=Counter, compare=False, repr=False)
+
+    def use(self) -> bool:
+        """Note the time, by which the latest used are kept; false if the files are gone."""
+        try:
+            os.utime(self.folder)
+        except FileNotFoundError:
+            return False
+        return True
 
 
 class AdapterFolder:
-    """The adapters that were fetched once, each renamed into place when it was whole."""
+    """The adapters that were fetched once, each renamed into place when it was whole.
 
-    def __init__(self, store: BlobStore, folder: Path) -> None:
+    The least recently used go when they are more than `budget` bytes.
+    """
+
+    def __init__(self, store: BlobStore, folder: Path, *, budget: int = DISK_BUDGET) -> None:
         self._store = store
         self._folder = folder
+        self._budget = budget
+        self._held: Counter[Path] = Counter()
+        # So that no adapter is dropped between being found here and being noted as used.
+        self._lock = threading.Lock()
+        self._sweep()
 
     def fetch(self, prefix: str) -> AdapterFiles:
         """The adapter below `prefix` in storage.
@@ -38,13 +66,46 @@ class AdapterFolder:
         Raises FileNotFoundError, UnsafeKey, StorageUnavailable, or AdapterRefused.
         """
         place = self._folder / hashlib.sha256(prefix.encode()).hexdigest()[:32]
-        if not place.exists():
+        files = AdapterFiles(prefix, place, self._held)
+        with self._lock:
+            found = files.use()
+        if not found:
             self._download(prefix, place)
+            with self._lock:
+                self._sweep()
+                self._drop_oldest(but=place)
         check_config(place)
-        return AdapterFiles(prefix, place)
+        return files
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half fetched or half removed."""
+        for leftover in self._folder.glob(".*"):
+            if time.time() - _used(leftover) > LEFTOVER_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def _drop_oldest(self, *, but: Path) -> None:
+        """Bring the folder within its budget, if it can be without what memory holds."""
+        places = [place for place in self._folder.iterdir() if not place.name.startswith(".")]
+        sizes = {place: _size(place) for place in places}
+        total = sum(sizes.values())
+        for place in sorted(places, key=_used):
+            if total <= self._budget:
+                return
+            if place == but or self._held[place]:
+                continue
+            # Renamed first: half an adapter must never be found in its place. Another engine that
+            # shares the folder may have been faster.
+            aside = self._aside(place)
+            with suppress(FileNotFoundError):
+                place.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+            total -= sizes[place]
+
+    def _aside(self, place: Path) -> Path:
+        return self._folder / f".{place.name}.{secrets.token_hex(4)}"
 
     def _download(self, prefix: str, place: Path) -> None:
-        aside = self._folder / f".{place.name}.{secrets.token_hex(4)}"
+        aside = self._aside(place)
         aside.mkdir(parents=True)
         try:
             for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
@@ -56,6 +117,20 @@ class AdapterFolder:
                 raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _size(folder: Path) -> int:
+    """0 if it is gone."""
+    with suppress(FileNotFoundError):
+        return sum(file.stat().st_size for file in folder.iterdir())
+    return 0
+
+
+def _used(folder: Path) -> float:
+    """When it was last used, in seconds since the epoch; now, if it is gone."""
+    with suppress(FileNotFoundError):
+        return folder.stat().st_mtime
+    return time.time()
 
 
 class Sized(Protocol):
@@ -81,8 +156,10 @@ class AdapterMemory(Generic[Weights]):
         """Raises what loading raises: OSError, ValueError or AdapterRefused."""
         if files not in self._held:
             self._held[files] = self._load(files)
+            files.held[files.folder] += 1
         self._held.move_to_end(files)
         # Rows that use an adapter hold it themselves, so dropping it here takes it from nobody.
         while len(self._held) > 1 and sum(w.size for w in self._held.values()) > self._budget:
-            self._held.popitem(last=False)
+            dropped, _ = self._held.popitem(last=False)
+            dropped.held[dropped.folder] -= 1
         return self._held[files]

@@ -90,7 +90,7 @@ class Models:
     async def resolve(self, name: str) -> Served:
         """Raises NotFound, or Unavailable if the base model cannot be loaded."""
         tuned = self._tuned.get(name)
-        if tuned is not None and tuned.files.folder.exists():
+        if tuned is not None and tuned.files.use():
             return Served(name, await self._load(tuned.base), tuned.files)
         base = self._base_called(name)
         if base is None:
@@ -110,7 +110,7 @@ class Models:
         if self._base_called(asked.lora_name) is not None:
             raise InvalidRequest("This is a base model's name.", param="lora_name")
         known = self._tuned.get(asked.lora_name)
-        if known and known.files.prefix == asked.lora_path and known.files.folder.exists():
+        if known and known.files.prefix == asked.lora_path and known.files.use():
             return
         loaded = await self._load(base)
         fetching = _in_daemon_thread(partial(self._fetch, asked.lora_path, loaded))

@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -63,6 +64,53 @@ class TestFetch:
         put(store, config=b'{"peft_type": "LOHA"}')
         with pytest.raises(AdapterRefused):
             folder.fetch(PREFIX)
+
+
+class TestDisk:
+    @pytest.fixture
+    def small(self, store: LocalStore, tmp_path: Path) -> AdapterFolder:
+        """Has room for two adapters."""
+        return AdapterFolder(store, tmp_path / "adapters", budget=2 * len(CONFIG + b"weights"))
+
+    def fetched(self, store: LocalStore, folder: AdapterFolder, number: int) -> AdapterFiles:
+        """An adapter last used at second `number`."""
+        put(store, f"{PREFIX}{number}")
+        files = folder.fetch(f"{PREFIX}{number}")
+        os.utime(files.folder, (number, number))
+        return files
+
+    def test_what_a_killed_process_left_is_swept_and_nothing_else(
+        self, store: LocalStore, tmp_path: Path
+    ) -> None:
+        files = AdapterFolder(store, tmp_path / "adapters")
+        put(store)
+        whole = files.fetch(PREFIX)
+        left, fetching = (whole.folder.with_name(f".x.{token}") for token in ("0123", "4567"))
+        for half in (left, fetching):
+            half.mkdir()
+            (half / "adapter_config.json").write_bytes(CONFIG)
+        os.utime(left, (1, 1))
+        AdapterFolder(store, tmp_path / "adapters")
+        assert set((tmp_path / "adapters").iterdir()) == {whole.folder, fetching}
+
+    def test_the_least_recently_used_goes(self, store: LocalStore, small: AdapterFolder) -> None:
+        first, second = (self.fetched(store, small, number) for number in (1, 2))
+        assert first.use()
+        third = self.fetched(store, small, 3)
+        assert [files.folder.exists() for files in (first, second, third)] == [True, False, True]
+        assert not second.use()
+        assert small.fetch(second.prefix).folder.exists(), "it is fetched again when needed"
+
+    def test_what_memory_holds_stays(self, store: LocalStore, small: AdapterFolder) -> None:
+        memory = AdapterMemory(lambda files: Weights(40), budget=50)
+        first = self.fetched(store, small, 1)
+        memory.get(first)
+        second, third = (self.fetched(store, small, number) for number in (2, 3))
+        assert [files.folder.exists() for files in (first, second, third)] == [True, False, True]
+        memory.get(third)
+        self.fetched(store, small, 4)
+        assert not first.folder.exists(), "memory has dropped it"
+        assert third.folder.exists()
 
 
 @dataclass

@@ -63,7 +63,7 @@ class EncoderModels:
         base = self.base_called(name)
         if base is not None:
             return ServedEncoder(name, await self._load(base), None)
-        if name not in self._tuned or not self._tuned[name][1].folder.exists():
+        if name not in self._tuned or not self._tuned[name][1].use():
             # Somebody emptied the cache: the API loads an unknown model again and repeats.
             self._tuned.pop(name, None)
             raise unknown(name)
