@@ -16,10 +16,14 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the API listens on")
     port: int = Field(8000, ge=1, le=65535, description="Port the API listens on")
     database_url: str | None = Field(
-        None, description="Postgres to use; embedded in LUTHIER_HOME when not set"
+        None,
+        pattern=r"^postgres(ql)?://",
+        description="Postgres to use; embedded in LUTHIER_HOME when not set",
     )
     redis_url: str | None = Field(
-        None, description="Redis or Valkey to use; embedded in LUTHIER_HOME when not set"
+        None,
+        pattern=r"^(rediss?|redis\+socket|unix)://",
+        description="Redis or Valkey to use; embedded in LUTHIER_HOME when not set",
     )
     s3_bucket: str | None = Field(
         None, description="Bucket for files and adapters; a folder in LUTHIER_HOME when not set"

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.db.models import File
+from app.db.models import TERMINAL, File, Job
 from app.errors import InvalidRequest, NotFound, TooLarge
 from app.formats import Judge, Verdict
 from app.schemas.files import FileFields
@@ -143,13 +143,25 @@ def list_(
 
 
 def delete(session: Session, project_id: str, file_id: str) -> None:
-    """Delete a file: gone at once, its bytes a moment later. Raises NotFound.
+    """Delete a file: gone at once, its bytes a moment later.
 
-    A job that has not read it yet fails, and says why.
+    Raises NotFound, and InvalidRequest while a job needs it: a trainer that dies reads it again.
     """
     file = retrieve(session, project_id, file_id)
+    job = session.scalars(_jobs_on(file_id).limit(1)).one_or_none()
+    if job is not None:
+        raise InvalidRequest(
+            f"File '{file_id}' is used by the job {job.id}, which is {job.state}. "
+            "Cancel the job, or wait until it has ended.",
+            param="id",
+        )
     file.deleted_at = func.clock_timestamp()
     outbox.delete_blob(session, file.storage_key)
+
+
+def _jobs_on(file_id: str) -> Select[Job]:
+    uses_it = or_(Job.training_file_id == file_id, Job.validation_file_id == file_id)
+    return select(Job).where(uses_it, Job.state.not_in(TERMINAL))
 
 
 def content(store: BlobStore, file: File, *, results_as_base64: bool) -> Content:

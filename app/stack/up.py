@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.catalog import Catalog
 from app.db.migrate import upgrade
 from app.db.session import once
 from app.services import keys
@@ -26,9 +27,11 @@ class PortTaken(Exception):
 def up(settings: Settings, *, demo: bool, say: Say) -> None:
     """Run everything until somebody asks for the end.
 
-    Raises AlreadyRunning, HomeUnusable, PortTaken, EmbeddedUnavailable or CannotStart, each with a
-    message for people; whatever was started has been ended by then.
+    Raises CatalogError, AlreadyRunning, HomeUnusable, PortTaken, EmbeddedUnavailable or
+    CannotStart, each with a message for people; whatever was started has been ended by then.
     """
+    # Every child would fail on a broken catalogue, one after the other.
+    Catalog.load(settings.models_file)
     home = Home(settings.home)
     with home.locked(), Interrupts() as interrupts:
         for name in home.end_leftovers():

@@ -300,3 +300,21 @@ def test_a_database_that_is_away_is_a_sentence(command: list[str], tmp_path: Pat
 def test_the_home_is_closed_to_others(luthier: Luthier, settings: Settings) -> None:
     luthier("doctor")
     assert not settings.home.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+
+
+@pytest.mark.parametrize("command", [["up"], ["doctor"], ["migrate"]])
+@pytest.mark.parametrize(
+    ("name", "value"), [("DATABASE_URL", "banana"), ("REDIS_URL", "localhost:6379")]
+)
+def test_an_address_that_is_none_is_a_sentence(
+    luthier: Luthier, command: list[str], name: str, value: str
+) -> None:
+    result = luthier(*command, **{name: value})
+    assert result.returncode == 1
+    assert name.lower() in (result.stderr + result.stdout).lower()
+
+
+def test_nothing_is_started_on_a_catalogue_that_is_not_there(luthier: Luthier) -> None:
+    result = luthier("up", MODELS_FILE="/nope.toml")
+    assert result.returncode == 1
+    assert result.stderr.strip() == "/nope.toml does not exist; set MODELS_FILE"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from openai import NotFoundError, OpenAI
+from openai import BadRequestError, NotFoundError, OpenAI
 from sqlalchemy import event, func, update
 from sqlalchemy.orm import Session
 
@@ -288,6 +288,16 @@ class TestGone:
             with pytest.raises(NotFoundError):
                 call(created.id)
         assert list(openai.files.list()) == []
+
+    def test_a_file_that_a_job_needs_is_not_deleted(self, openai: OpenAI) -> None:
+        """Its trainer may die and read it again."""
+        created = openai.files.create(file=("a.jsonl", GOOD), purpose="fine-tune")
+        job = openai.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=created.id)
+        with pytest.raises(BadRequestError, match=job.id) as raised:
+            openai.files.delete(created.id)
+        assert raised.value.param == "id"
+        openai.fine_tuning.jobs.cancel(job.id)
+        assert openai.files.delete(created.id).deleted
 
     def test_expired(self, openai: OpenAI, sessions: SessionMaker) -> None:
         created = openai.files.create(file=("a.txt", b"text"), purpose="user_data")
