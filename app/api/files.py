@@ -16,11 +16,13 @@ from app.api import shapes
 from app.api.bodies import StrictRoute
 from app.api.deps import After, Parts, PartsDep, PrincipalDep, SessionDep, ask_database
 from app.api.multipart import Form, Sink
+from app.api.repeats import Repetition, RepetitionDep
 from app.db.models import File
 from app.errors import InvalidRequest
 from app.schemas.files import FileDeleted, FileFields, FileList, FileObject, Purpose
-from app.services import files
+from app.services import files, outbox, repeats
 from app.services.files import Intake
+from app.services.repeats import Answer, Try
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=StrictRoute)
 
@@ -46,13 +48,15 @@ UPLOAD_FORM = {
 
 
 @router.post("", openapi_extra=UPLOAD_FORM)
-async def create(request: Request, parts: PartsDep, principal: PrincipalDep) -> FileObject:
+async def create(
+    request: Request, parts: PartsDep, principal: PrincipalDep, repetition: RepetitionDep
+) -> FileObject:
     """Upload a file. A training file is judged line by line while it arrives."""
     # In one thread of its own kind: storing, hashing and judging block. And with a session and a
     # turn for it at the end only, or slow clients would hold the database's connections.
-    receive = partial(_receive, request, parts, principal.project_id)
-    file = await to_thread.run_sync(receive, limiter=parts.uploads)
-    return await ask_database(parts, partial(_add, file))
+    receive = partial(_receive, request, parts, principal.project_id, repetition)
+    file, this = await to_thread.run_sync(receive, limiter=parts.uploads)
+    return await ask_database(parts, partial(_add, file, this))
 
 
 @router.get("")
@@ -97,8 +101,10 @@ def content(
     return StreamingResponse(found.chunks, media_type="application/octet-stream", headers=headers)
 
 
-def _receive(request: Request, parts: Parts, project_id: str) -> File:
-    """Take an upload into the store, and what it is. An exception leaves nothing there."""
+def _receive(
+    request: Request, parts: Parts, project_id: str, repetition: Repetition
+) -> tuple[File, Try]:
+    """Take an upload into the store; what it is. An exception leaves nothing there."""
     limit = parts.settings.max_file_bytes
     with files.intake(parts.store, project_id, max_bytes=limit) as intake:
         form = Form(
@@ -111,13 +117,23 @@ def _receive(request: Request, parts: Parts, project_id: str) -> File:
         form.close()
         if form.filename is None:
             raise InvalidRequest("Missing required parameter: 'file'.", param="file")
-        return files.describe(intake, _fields(form.fields), filename=form.filename)
+        fields = _fields(form.fields)
+        file = files.describe(intake, fields, filename=form.filename)
+        # Not the body's own bytes: clients draw a new form boundary for every try.
+        asked = f"{file.sha256}\n{file.filename}\n{fields.model_dump_json()}"
+        return file, repetition.of(asked.encode())
 
 
-def _add(file: File, session: Session) -> FileObject:
+def _add(file: File, this: Try, session: Session) -> FileObject:
+    if (earlier := repeats.answered(session, this)) is not None:
+        # Only its last byte showed that it is the same file: it is stored a second time.
+        outbox.delete_blob(session, file.storage_key)
+        return FileObject.model_validate(earlier.body)
     session.add(file)
     session.flush()
-    return FileObject.model_validate(file)
+    shown = FileObject.model_validate(file)
+    repeats.remember(session, this, Answer(200, shown.model_dump(mode="json")))
+    return shown
 
 
 def _open_file(intake: Intake, fields: Mapping[str, str]) -> Sink:

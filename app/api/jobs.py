@@ -5,9 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from app.api import shapes
-from app.api.bodies import StrictRoute
 from app.api.deps import After, PartsDep, PrincipalDep, SessionDep
-from app.api.repeats import RepetitionDep
+from app.api.repeats import ONCE, ONCE_BY_KEY, RepeatableRoute
 from app.schemas.jobs import (
     CheckpointList,
     CreateJob,
@@ -16,29 +15,20 @@ from app.schemas.jobs import (
     JobList,
     JobObject,
 )
-from app.services import jobs, lifecycle, repeats
+from app.services import jobs, lifecycle
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=RepeatableRoute)
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
-@router.post("")
+@router.post("", dependencies=[ONCE])
 def create(
-    asked: CreateJob,
-    parts: PartsDep,
-    principal: PrincipalDep,
-    session: SessionDep,
-    repetition: RepetitionDep,
+    asked: CreateJob, parts: PartsDep, principal: PrincipalDep, session: SessionDep
 ) -> JobObject:
-    """Start a fine-tuning job; a repeated request gets the answer that the first one got."""
-    this = repetition.of(principal.project_id, asked)
-    if (answer := repeats.answered(session, this)) is not None:
-        return JobObject.model_validate(answer)
+    """Start a fine-tuning job."""
     job = jobs.create(session, parts.catalog, principal.project_id, asked)
-    shown = shapes.job(job, principal.organization_id)
-    repeats.remember(session, this, shown.model_dump(mode="json"))
-    return shown
+    return shapes.job(job, principal.organization_id)
 
 
 @router.get("")
@@ -67,21 +57,21 @@ def retrieve(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobOb
     return shapes.job(job, principal.organization_id)
 
 
-@router.post("/{job_id}/cancel")
+@router.post("/{job_id}/cancel", dependencies=[ONCE_BY_KEY])
 def cancel(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
     """Cancel a job that has not ended."""
     job = lifecycle.cancel(session, principal.project_id, job_id)
     return shapes.job(job, principal.organization_id)
 
 
-@router.post("/{job_id}/pause")
+@router.post("/{job_id}/pause", dependencies=[ONCE_BY_KEY])
 def pause(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
     """Have a job keep its place and stop; it reads as running until its place is stored."""
     job = lifecycle.pause(session, principal.project_id, job_id)
     return shapes.job(job, principal.organization_id)
 
 
-@router.post("/{job_id}/resume")
+@router.post("/{job_id}/resume", dependencies=[ONCE_BY_KEY])
 def resume(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
     """Have a paused job go on from where it stopped."""
     job = lifecycle.resume(session, principal.project_id, job_id)

@@ -5,7 +5,6 @@ of the try: a later try of a request that was answered a short while ago is the 
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,10 +23,21 @@ LONGEST_KEY = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
-    """One try of a request. `key` is the client's, `number` counts the tries from 0."""
+class Answer:
+    """What a request was answered with: the status and the JSON of the body."""
 
-    project_id: str
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try of a request. `key` is the client's, `number` counts the tries from 0.
+
+    `owner` is the id of the project that asks, or of the organization: keys of others are others.
+    """
+
+    owner: str
     request_sha256: str
     key: str | None
     number: int
@@ -38,28 +48,28 @@ class Try:
         return self.key if self.key is not None else f"\n{self.request_sha256}"
 
 
-def make_try(project_id: str, route: str, body: str, *, key: str | None, number: int) -> Try:
+def make_try(owner: str, route: str, body: bytes, *, key: str | None, number: int) -> Try:
     """A try of `route` with a body. Raises InvalidRequest for a key that is none."""
     if key is not None and not 0 < len(key) <= LONGEST_KEY:
         raise InvalidRequest(
             f"The header Idempotency-Key must have 1 to {LONGEST_KEY} characters.",
             param="Idempotency-Key",
         )
-    digest = hashlib.sha256(f"{route}\n{body}".encode()).hexdigest()
-    return Try(project_id, digest, key, number)
+    digest = hashlib.sha256(f"{route}\n".encode() + body).hexdigest()
+    return Try(owner, digest, key, number)
 
 
-def answered(session: Session, this: Try) -> dict[str, Any] | None:
+def answered(session: Session, this: Try) -> Answer | None:
     """The answer that an earlier try got, or None if this one is the first that arrives.
 
     Tries of one request wait for each other until their transactions end. Raises InvalidRequest
     if the key came with another request before.
     """
-    name = f"{this.project_id}\n{this.stored_key}"
+    name = f"{this.owner}\n{this.stored_key}"
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
     found = session.scalars(
         select(Repeat).where(
-            Repeat.project_id == this.project_id,
+            Repeat.owner == this.owner,
             Repeat.key == this.stored_key,
             Repeat.created_at > _ago(KEPT if this.key is not None else RETRIED_WITHIN),
         )
@@ -68,27 +78,32 @@ def answered(session: Session, this: Try) -> dict[str, Any] | None:
         return None
     if found.request_sha256 != this.request_sha256:
         raise InvalidRequest(
-            "This Idempotency-Key was used for another request. Use a new one for each request.",
+            "This Idempotency-Key came with another request before. Use a new key for each "
+            "request, and the same key only to send the same request to the same URL again.",
             param="Idempotency-Key",
             code="idempotency_key_reused",
         )
-    return found.answer
+    return Answer(found.status, found.answer)
 
 
-def remember(session: Session, this: Try, answer: Mapping[str, Any]) -> None:
+def remember(session: Session, this: Try, answer: Answer) -> None:
     """Keep the answer for tries to come, in the transaction of what it tells of."""
     row = insert(Repeat).values(
-        project_id=this.project_id,
+        owner=this.owner,
         key=this.stored_key,
         request_sha256=this.request_sha256,
-        answer=dict(answer),
+        status=answer.status,
+        answer=answer.body,
     )
     newest = {
         "request_sha256": row.excluded.request_sha256,
+        "status": row.excluded.status,
         "answer": row.excluded.answer,
         "created_at": func.clock_timestamp(),
     }
-    session.execute(row.on_conflict_do_update(index_elements=["project_id", "key"], set_=newest))
+    session.execute(
+        row.on_conflict_do_update(index_elements=[Repeat.owner, Repeat.key], set_=newest)
+    )
 
 
 def prune(session: Session) -> None:

@@ -1,6 +1,6 @@
 """Requests that were answered and may come again, since their client did not hear the answer."""
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, CreatedAt, Json
@@ -11,10 +11,13 @@ class Repeat(Base):
 
     __tablename__ = "repeats"
 
-    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    # A project, or an organization where an admin key asks; hence no foreign key. The column's name
+    # is from when only projects asked, and older processes use it.
+    owner: Mapped[str] = mapped_column("project_id", primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     # Of what was asked for: the same key must not stand for two requests.
     request_sha256: Mapped[str]
+    status: Mapped[int] = mapped_column(server_default="200")
     answer: Mapped[Json]
     created_at: Mapped[CreatedAt]
 

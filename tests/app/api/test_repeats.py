@@ -10,8 +10,9 @@ from openai import OpenAI
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.db.models import Job, Project, Repeat
+from app.db.models import File, Job, Outbox, Project, Repeat
 from app.services import repeats
+from app.services.repeats import Answer
 from tests.app.api.conftest import Account
 from tests.app.api.test_files import GOOD
 from tests.app.api.test_guard import error_of
@@ -40,6 +41,10 @@ def test_the_same_key_and_body_make_one_job(
     first, again = (http.post(JOBS, json=body, headers={"Idempotency-Key": "a"}) for _ in range(2))
     assert first.status_code == again.status_code == 200
     assert first.json() == again.json()
+    assert (first.headers.get("Idempotent-Replayed"), again.headers["Idempotent-Replayed"]) == (
+        None,
+        "true",
+    )
     assert count(session) == 1
 
 
@@ -140,9 +145,68 @@ def test_another_projects_key_is_another_key(
     mine = session.get_one(Project, account.who.project_id)
     other = Project(id="proj_other", organization_id=mine.organization_id, name="other")
     session.add(other)
-    session.flush()
-    this = repeats.make_try(other.id, f"POST {JOBS}", "{}", key="a", number=0)
-    repeats.remember(session, this, {"id": "theirs"})
+    this = repeats.make_try(other.id, f"POST {JOBS}?", b"{}", key="a", number=0)
+    repeats.remember(session, this, Answer(200, {"id": "theirs"}))
     session.commit()
     answer = http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
     assert answer.json()["id"] != "theirs"
+
+
+class TestActions:
+    def test_a_key_replays_what_it_did(
+        self, http: httpx.Client, body: dict[str, Any], session: Session
+    ) -> None:
+        job = http.post(JOBS, json=body).json()["id"]
+        headers = {"Idempotency-Key": "a"}
+        first = http.post(f"{JOBS}/{job}/cancel", headers=headers)
+        again = http.post(f"{JOBS}/{job}/cancel", headers=headers)
+        assert (first.json()["status"], again.json()) == ("cancelled", first.json())
+        assert again.headers["Idempotent-Replayed"] == "true"
+        elsewhere = http.post(f"{JOBS}/{job}/pause", headers=headers)
+        assert error_of(elsewhere, 400)["code"] == "idempotency_key_reused"
+
+    def test_a_later_try_is_heard_again(
+        self, http: httpx.Client, body: dict[str, Any], session: Session
+    ) -> None:
+        """Its first try may be lost, and the answer of a wish before would be a wrong one."""
+        job = session.get_one(Job, http.post(JOBS, json=body).json()["id"])
+        job.state = "queued"
+        session.commit()
+        url = f"{JOBS}/{job.id}"
+        assert http.post(f"{url}/pause").json()["status"] == "paused"
+        assert http.post(f"{url}/resume").json()["status"] == "queued"
+        retried = http.post(f"{url}/pause", headers={"x-stainless-retry-count": "1"})
+        assert retried.json()["status"] == "paused"
+        session.refresh(job)
+        assert job.state == "paused"
+
+
+class TestFiles:
+    def post(self, http: httpx.Client, content: bytes = GOOD, **headers: str) -> httpx.Response:
+        return http.post(
+            "/v1/files",
+            data={"purpose": "fine-tune"},
+            files={"file": ("train.jsonl", content)},
+            headers=headers,
+        )
+
+    def test_the_same_key_and_file_make_one(self, http: httpx.Client, session: Session) -> None:
+        key = {"Idempotency-Key": "a"}
+        first, again = (self.post(http, **key) for _ in range(2))
+        assert first.json() == again.json()
+        assert session.scalars(select(File.id)).all() == [first.json()["id"]]
+        # The bytes that came a second time are on their way out of the store.
+        assert len(session.scalars(select(Outbox.payload)).one()["keys"]) == 1
+
+    def test_a_key_does_not_stand_for_two_files(self, http: httpx.Client) -> None:
+        key = {"Idempotency-Key": "a"}
+        self.post(http, **key)
+        other = self.post(http, GOOD + GOOD, **key)
+        assert error_of(other, 400)["code"] == "idempotency_key_reused"
+
+    def test_a_later_try_of_an_sdk_makes_no_second_file(
+        self, http: httpx.Client, session: Session
+    ) -> None:
+        for number in ("0", "1"):
+            assert self.post(http, **{"x-stainless-retry-count": number}).is_success
+        assert session.scalar(select(func.count()).select_from(File)) == 1
