@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.orm import Session
 
 from app.db.models import Job, JobLease
@@ -19,7 +19,7 @@ DELAY_FACTOR = 5.0
 LONGEST_DELAY_SECONDS = 600
 # What the worker lacks does not come back at once.
 POSTPONED_SECONDS = 30
-# Leases that are ended in one transaction at most.
+# Leases that are looked at in one round at most.
 BATCH = 100
 
 
@@ -87,21 +87,31 @@ def _rows(job: Job) -> int:
     return batch if isinstance(batch, int) else 1
 
 
-def expire_leases(session: Session) -> list[str]:
-    """Take their jobs from the workers that have been silent for too long; the jobs' ids."""
+def silent(session: Session) -> Sequence[str]:
+    """The jobs whose workers have not been heard of for longer than their leases."""
+    leases = select(Job.id).join(JobLease, JobLease.job_id == Job.id).where(_is_silent())
+    return session.scalars(leases.order_by(JobLease.lease_until).limit(BATCH)).all()
+
+
+def expire_lease(session: Session, job_id: str) -> bool:
+    """Take a job from its worker, if that is still silent; whether it was."""
     statement = (
         select(Job)
         .join(JobLease, JobLease.job_id == Job.id)
-        .where(JobLease.lease_until < func.clock_timestamp(), Job.state.in_(moves.ACTIVE))
-        .limit(BATCH)
+        .where(Job.id == job_id, _is_silent())
         # Both rows: a heartbeat that comes just now either renews the lease or finds none.
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     )
-    lost: Sequence[Job] = session.scalars(statement).all()
-    for job in lost:
-        _again(session, job, outcome="lost", reason="The trainer was not heard of any more.")
-    return [job.id for job in lost]
+    job = session.scalars(statement).one_or_none()
+    if job is None:
+        return False
+    _again(session, job, outcome="lost", reason="The trainer was not heard of any more.")
+    return True
+
+
+def _is_silent() -> ColumnElement[bool]:
+    return and_(JobLease.lease_until < func.clock_timestamp(), Job.state.in_(moves.ACTIVE))
 
 
 def _again(

@@ -1,11 +1,12 @@
 """Finds what was lost on the way and sets it going again. Any number may run; one does the work."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from app import logs
@@ -17,6 +18,8 @@ log = logs.get(__name__)
 
 # Any fixed number: it names the lock of the one that leads.
 LEADER_LOCK = 7_301_955
+# Longer than any duty takes.
+LEADER_SILENT_SECONDS = 30
 # By then a bell has been heard, or was lost.
 HEARD_AFTER_SECONDS = 30
 # A new job's bell has had this time before the poll takes the validation over.
@@ -39,8 +42,8 @@ class Duty:
 def duties() -> list[Duty]:
     """All of them, due at once."""
     return [
-        Duty("validate", 5, validate_forgotten),
-        Duty("expire_leases", 5, at_once(attempts.expire_leases)),
+        Duty("validate", 5, one_by_one(forgotten, lifecycle.validate)),
+        Duty("expire_leases", 5, one_by_one(attempts.silent, attempts.expire_lease)),
         Duty("ring_again", 30, at_once(ring_again)),
         Duty("expire_files", 60, at_once(expire_files)),
         Duty("prune_outbox", 600, at_once(prune_outbox)),
@@ -56,6 +59,48 @@ def at_once(work: Work) -> Callable[[SessionMaker], object]:
             work(session)
 
     return do
+
+
+def one_by_one(
+    find: Callable[[Session], Sequence[str]], work: Callable[[Session, str], object]
+) -> Callable[[SessionMaker], object]:
+    """A duty on many jobs, each in a transaction of its own: none holds another's locks, and one
+    that is broken does not keep the others from being done."""
+
+    def do(sessions: SessionMaker) -> None:
+        with transaction(sessions) as session:
+            found = find(session)
+        for job_id in found:
+            try:
+                with transaction(sessions) as session:
+                    work(session, job_id)
+            except DatabaseUnavailable:
+                raise
+            except Exception:
+                log.exception("duty.failed", duty=work.__name__, job=job_id)
+
+    return do
+
+
+@contextmanager
+def leading(sessions: SessionMaker) -> Iterator[Session | None]:
+    """The session that keeps all others from leading while the block runs, or None if one leads.
+
+    In autocommit: while duties run this connection idles, and a transaction that idles is ended by
+    Postgres and keeps it from cleaning up. The lock ends with the connection, and Postgres ends
+    that too when a leader froze or was cut off. Raises DatabaseUnavailable.
+    """
+    with transaction(sessions) as session:
+        session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        if not session.scalar(select(func.pg_try_advisory_lock(LEADER_LOCK))):
+            yield None
+            return
+        try:
+            session.execute(text(f"SET idle_session_timeout = '{LEADER_SILENT_SECONDS}s'"))
+            yield session
+        finally:
+            # Not given back: lock and time limit would stay with it.
+            session.invalidate()
 
 
 class Reconciler:
@@ -74,11 +119,12 @@ class Reconciler:
     def run(self) -> bool:
         """Do what is due, if no other process is just doing it; whether it was our turn."""
         try:
-            with transaction(self._sessions) as session:
-                # It ends with the transaction, and with the process.
-                if not session.scalar(select(func.pg_try_advisory_xact_lock(LEADER_LOCK))):
+            with leading(self._sessions) as session:
+                if session is None:
                     return False
                 for duty in self.duties:
+                    # Whoever has lost the lock is told so here, and leaves the rest to another.
+                    session.execute(select(1))
                     self._do(duty)
         except DatabaseUnavailable as error:
             log.warning("reconciler.database_unavailable", reason=str(error))
@@ -106,25 +152,11 @@ class Reconciler:
         duty.succeeded_at = datetime.now(UTC)
 
 
-def validate_forgotten(sessions: SessionMaker) -> None:
-    """Validate the new jobs whose bell nobody heard, each in a transaction of its own."""
+def forgotten(session: Session) -> Sequence[str]:
+    """The new jobs that nobody has validated, for their bell was not heard."""
     since = moves.in_seconds(-VALIDATED_AFTER_SECONDS)
     jobs = select(Job.id).where(Job.state == "validating_files", Job.created_at < since)
-    with transaction(sessions) as session:
-        forgotten = session.scalars(jobs.limit(BATCH)).all()
-    for job_id in forgotten:
-        _validate(sessions, job_id)
-
-
-def _validate(sessions: SessionMaker, job_id: str) -> None:
-    try:
-        with transaction(sessions) as session:
-            lifecycle.validate(session, job_id)
-    except DatabaseUnavailable:
-        raise
-    except Exception:
-        # One that is broken must not keep the others from being validated.
-        log.exception("validation.failed", job=job_id)
+    return session.scalars(jobs.limit(BATCH)).all()
 
 
 def ring_again(session: Session) -> None:

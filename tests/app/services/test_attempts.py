@@ -160,16 +160,18 @@ def test_a_postponed_job_is_not_blamed_and_waits(session: Session) -> None:
 class TestExpiredLeases:
     def test_a_silent_workers_job_is_queued_again(self, session: Session) -> None:
         job = hold(session)
-        assert attempts.expire_leases(session) == []
+        assert attempts.silent(session) == []
+        assert not attempts.expire_lease(session, job.id)
         session.get_one(JobLease, job.id).lease_until -= timedelta(seconds=61)
-        assert attempts.expire_leases(session) == [job.id]
+        assert attempts.silent(session) == [job.id]
+        assert attempts.expire_lease(session, job.id)
         assert (job.state, attempt(session, job).outcome) == ("queued", "lost")
         assert waits(session, job) <= 0
 
     def test_it_counts_as_a_crash(self, session: Session) -> None:
         job = hold(session, no_progress_attempts=2)
         session.get_one(JobLease, job.id).lease_until -= timedelta(seconds=61)
-        attempts.expire_leases(session)
+        attempts.expire_lease(session, job.id)
         assert (job.state, job.error_code) == ("failed", "worker_crashed_repeatedly")
 
     @pytest.mark.parametrize(("state", "after"), [("finalizing", "queued"), ("pausing", "paused")])
@@ -177,5 +179,5 @@ class TestExpiredLeases:
         job = hold(session)
         job.state = state
         session.get_one(JobLease, job.id).lease_until -= timedelta(seconds=61)
-        attempts.expire_leases(session)
+        attempts.expire_lease(session, job.id)
         assert job.state == after

@@ -155,13 +155,13 @@ class TestHeartbeat:
         job = make_job(session)
         claims.claim(session, "w", lease_seconds=-100)
         assert claims.heartbeat(session, job.id, 1, step=1, lease_seconds=60) is Order.GO_ON
-        assert attempts.expire_leases(session) == []
+        assert attempts.silent(session) == []
 
     def test_of_an_earlier_attempt_it_renews_nothing(self, session: Session) -> None:
         job = make_job(session, epoch=1)
         claims.claim(session, "w", lease_seconds=-100)
         assert claims.heartbeat(session, job.id, 1, step=1, lease_seconds=60) is Order.FENCED
-        assert attempts.expire_leases(session) == [job.id]
+        assert attempts.silent(session) == [job.id]
 
     def test_it_brings_orders(self, session: Session) -> None:
         job = make_job(session)

@@ -222,7 +222,11 @@ class Lives(RuleBasedStateMachine):
             "WHERE job_id = :id"
         )
         self.do(lambda session: session.execute(late, {"id": job}))
-        self.do(attempts.expire_leases)
+        with transaction(self.sessions) as session:
+            silent = attempts.silent(session)
+        assert silent == ([job] if self.models[job].state in HELD else [])
+        for late_job in silent:
+            self.do(lambda session, late_job=late_job: attempts.expire_lease(session, late_job))
         if self.models[job].state in HELD:
             self.models[job].crash(due=True)
 

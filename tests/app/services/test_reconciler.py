@@ -1,14 +1,21 @@
 """What was lost is found again, by one of many, and none of its duties stops the others."""
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.db.models import Job, Outbox
 from app.db.session import SessionMaker, connect, session_maker, transaction
-from app.services import claims, moves, reconciler
-from app.services.reconciler import LEADER_LOCK, Duty, Reconciler
+from app.services import claims, lifecycle, moves, reconciler
+from app.services.reconciler import LEADER_LOCK, Duty, Reconciler, leading, one_by_one
 from tests.rows import make_file, make_job, make_project
+
+IDLE = "SELECT query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
+END_LEADER = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE objid = :lock"
+
+
+def validate(sessions: SessionMaker) -> None:
+    one_by_one(reconciler.forgotten, lifecycle.validate)(sessions)
 
 
 def lost_job(sessions: SessionMaker) -> str:
@@ -34,12 +41,46 @@ class TestReconciler:
 
     def test_one_leads_and_the_others_wait(self, sessions: SessionMaker) -> None:
         job_id = lost_job(sessions)
-        with transaction(sessions) as leader:
-            leader.execute(select(func.pg_advisory_xact_lock(LEADER_LOCK)))
+        with leading(sessions) as leader:
+            assert leader is not None
             assert not Reconciler(sessions, patience_seconds=0).run()
             assert state(sessions, job_id) == "running"
         assert Reconciler(sessions, patience_seconds=0).run()
         assert state(sessions, job_id) == "queued"
+
+    def test_while_duties_run_no_transaction_idles(self, sessions: SessionMaker) -> None:
+        def look(_: SessionMaker) -> None:
+            with transaction(sessions) as session:
+                told.extend(session.execute(text(IDLE)).all())
+
+        told: list[object] = []
+        leader = Reconciler(sessions, patience_seconds=0)
+        leader.duties = [Duty("look", 5, look)]
+        assert leader.run()
+        assert leader.duties[0].succeeded_at is not None
+        assert told == []
+
+    def test_who_has_lost_its_lock_leaves_the_duties_to_another(
+        self, sessions: SessionMaker
+    ) -> None:
+        def lose(_: SessionMaker) -> None:
+            with transaction(sessions) as session:
+                session.execute(text(END_LEADER), {"lock": LEADER_LOCK})
+
+        job_id = lost_job(sessions)
+        frozen = Reconciler(sessions, patience_seconds=0)
+        frozen.duties.insert(0, Duty("lose", 5, lose))
+        assert not frozen.run()
+        assert state(sessions, job_id) == "running"
+        assert Reconciler(sessions, patience_seconds=0).run()
+        assert state(sessions, job_id) == "queued"
+
+    def test_a_lock_goes_back_with_its_connection(self, sessions: SessionMaker) -> None:
+        """To the pool, for the next who would lead may get another connection."""
+        leader = Reconciler(sessions, patience_seconds=0)
+        assert leader.run()
+        with transaction(sessions), transaction(sessions) as session:
+            assert session.scalar(select(func.pg_try_advisory_xact_lock(LEADER_LOCK)))
 
     def test_after_its_start_workers_get_time_to_renew_their_leases(
         self, sessions: SessionMaker
@@ -97,7 +138,7 @@ class TestDuties:
         with transaction(sessions) as session:
             forgotten = make_unheard(session)
             new = make_job(session, state="validating_files").id
-        reconciler.validate_forgotten(sessions)
+        validate(sessions)
         assert state(sessions, forgotten) == "queued"
         assert state(sessions, new) == "validating_files"
 
@@ -110,7 +151,7 @@ class TestDuties:
             unreadable = make_file(session, project, summary={"notes": 5})
             before, after = make_unheard(session), make_unheard(session, ago_seconds=30)
             broken = make_unheard(session, ago_seconds=20, training_file_id=unreadable.id)
-        reconciler.validate_forgotten(sessions)
+        validate(sessions)
         assert state(sessions, broken) == "validating_files"
         assert [state(sessions, job_id) for job_id in (before, after)] == ["queued", "queued"]
 
