@@ -172,7 +172,7 @@ def make_classifiers(engine: EncoderEngine, folder: Path, count: int) -> list[Tu
     device = torch.device("cpu")
     dtype = choose_dtype(device)
     backbone = load_backbone(FOLDER, dtype=dtype, device=device, longest=256)
-    encoder = Encoder(backbone, task, engine.reader, outputs=77, causal=False)
+    encoder = Encoder(backbone, task, engine.reader, outputs=77)
     put_lora(encoder, rank=16, alpha=32)
     weights = Trained(encoder, BASE, rank=16, alpha=32)
     made = []

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -215,8 +216,12 @@ class Adapter:
 
     @property
     def scaling(self) -> float:
-        """What B·A·x is multiplied with: alpha / rank."""
-        return float(self.config["lora_alpha"] / self.config["r"])
+        """What B·A·x is multiplied with: alpha / r, or alpha / sqrt(r) for rank-stabilized LoRA.
+
+        Raises KeyError, TypeError or ValueError if the config has no such numbers.
+        """
+        rank, alpha = float(self.config["r"]), float(self.config["lora_alpha"])
+        return alpha / math.sqrt(rank) if self.config.get("use_rslora") else alpha / rank
 
 
 def load_adapter(folder: Path) -> Adapter:

@@ -81,7 +81,7 @@ BAD = {
     "a source of a number": (GOOD.replace('"path:/models/base-1"', "1"), "source must be"),
     "an unknown method": (
         GOOD.replace("supervised", "superwised"),
-        "model 'base-1': the methods of causal models are supervised; 'superwised' is none",
+        "causal models are supervised, classification; 'superwised' is none of them",
     ),
     "a method that is to come": (GOOD.replace("supervised", "dpo"), "'dpo' is none of them"),
     "a method of the other kind": (

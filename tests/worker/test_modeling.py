@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from app.catalog import BaseModel
 from tests.worker.conftest import MERGES, SPECIAL, TEMPLATE
 from worker.modeling import (
+    Adapter,
     ModelUnavailable,
     adapter_parameters,
     add_adapter,
@@ -174,6 +175,12 @@ class TestLoad:
     def test_a_dtype_the_device_multiplies_is_chosen(self) -> None:
         device = choose_device()
         assert choose_dtype(device) in (torch.bfloat16, torch.float32)
+
+
+def test_what_an_adapter_adds_is_scaled_by_its_config() -> None:
+    config = {"r": 4, "lora_alpha": 8}
+    assert Adapter(config, {}).scaling == 2
+    assert Adapter({**config, "use_rslora": True}, {}).scaling == 4
 
 
 class TestAdapter:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging
 from transformers.utils.logging import disable_progress_bar
 
@@ -31,10 +31,18 @@ def load_backbone(
         use_safetensors=True,
         attn_implementation="eager" if plain else "sdpa",
     )
+    # A causal model would keep the keys and values of every layer for tokens that never come.
+    model.config.use_cache = False
     model.requires_grad_(False)
     model.train(False)
     placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]
     return placed
+
+
+def read_width(folder: Path) -> int:
+    """The length of the model's hidden states."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    return int(config.get_text_config().hidden_size)
 
 
 def linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
@@ -43,6 +51,17 @@ def linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
         name: module
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and "pooler" not in name
+    }
+
+
+def own_layers(model: PreTrainedModel) -> set[str]:
+    """The weights that full fine-tuning changes: all but the pooler's and those of embeddings,
+    whose rows are mostly never seen."""
+    tables = {id(p) for p in model.get_input_embeddings().parameters()}
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if id(parameter) not in tables and "embeddings" not in name and "pooler" not in name
     }
 
 

@@ -9,6 +9,7 @@ from worker.modeling import ADAPTER_CONFIG
 
 Method = Literal["classification", "token_classification", "question_answering", "embedding"]
 Tuning = Literal["lora", "full"]
+Pooling = Literal["mean", "last"]
 METHODS: tuple[Method, ...] = (
     "classification",
     "token_classification",
@@ -29,6 +30,8 @@ class Task:
 
     many      several labels may apply to one text, or none
     tuning    "lora": an adapter of the backbone; "full": all its layers
+    pooling   what becomes a text's vector: the mean of its tokens' hidden states, or the last
+              token's, which in a causal model alone has seen all others
     length    tokens of a text that are read, special ones included
     """
 
@@ -36,6 +39,7 @@ class Task:
     labels: tuple[str, ...] = ()
     many: bool = False
     tuning: Tuning = "lora"
+    pooling: Pooling = "mean"
     length: int = 512
 
     def to_json(self) -> dict[str, Any]:

@@ -37,10 +37,11 @@ class Batch:
 
 
 class Reader:
-    """A model's tokenizer. `length` is how many tokens of a text it gives at most."""
+    """A model's tokenizer. `length` is how many tokens of a text it gives at most: those asked for,
+    but no more than the model has positions for, by what its tokenizer knows of it."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, length: int) -> None:
-        self.length = length
+        self.length = min(length, tokenizer.model_max_length)
         self.tokenizer = tokenizer
         self._pad = tokenizer.pad_token_id or 0
         self._has_types = "token_type_ids" in tokenizer.model_input_names

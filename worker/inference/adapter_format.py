@@ -1,10 +1,8 @@
 """Adapters in PEFT's format: what of it can be served, and its tensors as pairs of matrices."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -65,17 +63,11 @@ def read_pairs(folder: Path, sizes: Sizes) -> dict[str, Pair]:
     """
     try:
         adapter = load_adapter(folder)
-        factor = scaling(adapter.config)
+        factor = adapter.scaling
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise AdapterRefused(f"The adapter's files are not whole: {error}") from error
     paths = {_path_of(name) for name in adapter.tensors}
     return {path: _pair(adapter.tensors, path, sizes, factor) for path in sorted(paths)}
-
-
-def scaling(config: Mapping[str, Any]) -> float:
-    """What B·A·x is multiplied with: alpha / r, or alpha / sqrt(r) for rank-stabilized LoRA."""
-    rank, alpha = float(config["r"]), float(config["lora_alpha"])
-    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
 
 
 def _path_of(name: str) -> str:

@@ -1,5 +1,4 @@
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from worker.inference.adapter_format import (
     check_config,
     fuse,
     read_pairs,
-    scaling,
 )
 from worker.inference.lora import Pair
 
@@ -99,11 +97,6 @@ class TestPairs:
     def test_files_that_are_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             read_pairs(tmp_path, SIZES)
-
-
-def test_scaling() -> None:
-    assert scaling({"r": 4, "lora_alpha": 8}) == 2
-    assert scaling({"r": 4, "lora_alpha": 8, "use_rslora": True}) == 8 / math.sqrt(4)
 
 
 def test_fused_pairs_compute_what_the_parts_do() -> None:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import torch
 
 from app.catalog import BaseModel
-from worker.encoding.backbone import load_backbone
+from worker.encoding.backbone import load_backbone, read_width
 from worker.encoding.task import Method, Task, read_task
 from worker.encoding.texts import Reader
 from worker.modeling import choose_device, choose_dtype, load_tokenizer, materialize
@@ -29,7 +29,11 @@ from worker.training.recipe import BETAS, LORA_ALPHA, LORA_RANK, Recipe
 from worker.training.selection import Selection
 from worker.training.validation import Validation
 
+# Tokens of a micro-batch, for a model as large as MiniLM-L6; fewer for larger ones, which keep more
+# of each token until the backward pass.
 MAX_TOKENS = {"cpu": 4096, "cuda": 32768}
+SIZE_OF_MAX_TOKENS = 6 * 384
+FEWEST_TOKENS = 512
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
@@ -52,7 +56,8 @@ def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
     base = BaseModel.from_json(spec.model)
     model_folder = materialize(base, Path(spec.cache))
     examples = methods.read(method, folder.train, param="training_file")
-    recipe = choose(method, spec.hyperparameters, len(examples))
+    width = read_width(model_folder)
+    recipe = choose(method, spec.hyperparameters, examples=len(examples), hidden_size=width)
     inputs = _inputs(folder, base, model_folder, method, examples, recipe)
     torch.manual_seed(spec.seed)
     encoder, weights = _model(folder, spec, base, model_folder, inputs)
@@ -69,7 +74,7 @@ def _loop(
     stop: Stop,
 ) -> Loop[Any]:
     train, valid = inputs.train, inputs.valid
-    limits = Limits(MAX_TOKENS[encoder.device.type], spec.micro_batch)
+    limits = Limits(_max_tokens(encoder), spec.micro_batch)
     balanced = recipe.others.get("class_weights") == "balanced"
     objective = methods.METHODS[inputs.task.method].objective(
         encoder, train, valid, limits, balanced
@@ -103,6 +108,13 @@ def _loop(
     )
 
 
+def _max_tokens(encoder: Encoder) -> int:
+    config = encoder.backbone.config
+    size = max(SIZE_OF_MAX_TOKENS, config.num_hidden_layers * config.hidden_size)
+    most = MAX_TOKENS[encoder.device.type] * SIZE_OF_MAX_TOKENS // size
+    return max(FEWEST_TOKENS, int(most))
+
+
 def _inputs(
     folder: RunFolder,
     base: BaseModel,
@@ -112,23 +124,24 @@ def _inputs(
     recipe: Recipe,
 ) -> _Inputs:
     length = min(base.context_length, recipe.others.get("max_length", base.context_length))
-    task = _task(folder, method, examples, length, recipe)
+    own = replace(
+        methods.METHODS[method].task_of(examples, length),
+        tuning=recipe.others["tuning"],
+        pooling="last" if base.kind == "causal" else "mean",
+    )
+    task = _task(folder, own)
     reader = Reader(load_tokenizer(model_folder), task.length)
     train = Data(examples, methods.METHODS[method].rows_of(examples, task, reader))
     return _Inputs(task, reader, train, _valid(folder, task, reader))
 
 
-def _task(
-    folder: RunFolder, method: Method, examples: methods.Examples, length: int, recipe: Recipe
-) -> Task:
+def _task(folder: RunFolder, own: Task) -> Task:
     """The task of the file; of the model that training continues from, if it does."""
-    own = methods.METHODS[method].task_of(examples, length)
-    own = replace(own, tuning=recipe.others["tuning"])
     if not folder.init.exists():
         return own
     before = read_task(folder.init)
-    if before.method != method:
-        message = f"The model was made by a {before.method} job; it cannot go on as {method}."
+    if before.method != own.method:
+        message = f"The model was made by a {before.method} job; it cannot go on as {own.method}."
         raise user_error("invalid_method", message, "method")
     new = sorted(set(own.labels) - set(before.labels))
     if new or own.many != before.many:
@@ -157,7 +170,6 @@ def _model(
         inputs.task,
         inputs.reader,
         outputs=methods.outputs(inputs.task),
-        causal=base.kind == "causal",
     )
     if inputs.task.tuning == "lora":
         put_lora(encoder, rank=LORA_RANK, alpha=LORA_ALPHA)

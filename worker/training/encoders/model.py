@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from worker.encoding.backbone import hidden_states, linear_layers, pooled
+from worker.encoding.backbone import hidden_states, linear_layers, own_layers, pooled
 from worker.encoding.task import KEY, Task
 from worker.encoding.texts import Batch, Reader, Text
 from worker.modeling import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter
@@ -46,13 +46,12 @@ class Encoder(nn.Module):
     """`backbone` in `dtype` arithmetic, `head` in float32."""
 
     def __init__(
-        self, backbone: PreTrainedModel, task: Task, reader: Reader, *, outputs: int, causal: bool
+        self, backbone: PreTrainedModel, task: Task, reader: Reader, *, outputs: int
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.task = task
         self.reader = reader
-        self.causal = causal
         self.device = backbone.device
         self.dropout = nn.Dropout(HEAD_DROPOUT)
         self.head = nn.Linear(backbone.config.hidden_size, outputs).to(self.device)
@@ -73,7 +72,7 @@ class Encoder(nn.Module):
     def vectors(self, texts: Sequence[Text]) -> Tensor:
         """One vector a text [rows, width] in float32."""
         hidden, batch = self.hidden(texts)
-        return pooled(hidden, batch.mask, causal=self.causal)
+        return pooled(hidden, batch.mask, causal=self.task.pooling == "last")
 
     def train(self, mode: bool = True) -> "Encoder":
         """The backbone's own dropout stays off: on a CPU its random numbers cost more than the
@@ -98,8 +97,9 @@ def train_whole(encoder: Encoder, dtype: torch.dtype) -> None:
     """
     encoder.backbone.float()
     encoder.autocast_dtype = None if dtype == torch.float32 else dtype
+    own = own_layers(encoder.backbone)
     for name, parameter in encoder.backbone.named_parameters():
-        parameter.requires_grad_("embeddings" not in name and "pooler" not in name)
+        parameter.requires_grad_(name in own)
 
 
 class Trained:

@@ -4,8 +4,9 @@ n_epochs        classification 4, entities 5, questions 4, embeddings 2; no pass
                 60,000 examples, and files of few examples get up to 25 passes
 batch_size      32; 64 for embeddings, whose batches are what a text is told apart from;
                 less where a pass would have fewer than 15 steps, but 8 at least
-learning rate   lora 2e-3, full 3e-4 (half of it but for classification), warmed up and falling
-                like that of chat models
+learning rate   lora as for chat models: 1.8e-3 for MiniLM-L6, less for wider ones; full 3e-4, and
+                above MiniLM's width less by its square: 7.5e-5 for BERT-base. Half of it but for
+                classification. Warmed up and falling like that of chat models
 tuning          full for entities and answers, whose tokens must move far from what a sentence
                 encoder makes of them; else lora: rank 16, alpha 32, on all linear layers. Either
                 with a head of its own
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.encoding.task import Method, Tuning
-from worker.training.recipe import Recipe
+from worker.training.recipe import Recipe, peak_learning_rate
 
 EPOCHS: Mapping[Method, int] = {
     "classification": 4,
@@ -30,7 +31,8 @@ BATCH = 32
 LARGE_BATCH = 64
 SMALLEST_BATCH = 8
 FEWEST_STEPS = 15
-PEAK: Mapping[Tuning, float] = {"lora": 2e-3, "full": 3e-4}
+FULL_PEAK = 3e-4
+FULL_PEAK_HIDDEN_SIZE = 384
 TUNING: Mapping[Method, Tuning] = {
     "classification": "lora",
     "token_classification": "full",
@@ -43,8 +45,10 @@ WEIGHT_DECAY: Mapping[Tuning, float] = {"lora": 0.0, "full": 0.01}
 OTHERS = ("tuning", "class_weights", "early_stopping_patience", "max_length")
 
 
-def choose(method: Method, hyperparameters: Mapping[str, Any], examples: int) -> Recipe:
-    """Numbers for a training file of so many examples."""
+def choose(
+    method: Method, hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int
+) -> Recipe:
+    """Numbers for a training file of so many examples, and a model of that width."""
     given = {name: value for name, value in hyperparameters.items() if value not in ("auto", None)}
     tuning: Tuning = given.get("tuning", TUNING[method])
     batch_size = min(int(given.get("batch_size") or auto_batch_size(method, examples)), examples)
@@ -52,9 +56,15 @@ def choose(method: Method, hyperparameters: Mapping[str, Any], examples: int) ->
         n_epochs=int(given.get("n_epochs") or auto_epochs(method, examples)),
         batch_size=batch_size,
         learning_rate_multiplier=float(given.get("learning_rate_multiplier") or 1.0),
-        peak=PEAK[tuning] / (2 if method in CAREFUL else 1),
+        peak=_peak(tuning, hidden_size) / (2 if method in CAREFUL else 1),
         others={"tuning": tuning, **{name: given[name] for name in OTHERS if name in given}},
     )
+
+
+def _peak(tuning: Tuning, hidden_size: int) -> float:
+    if tuning == "lora":
+        return peak_learning_rate(hidden_size)
+    return FULL_PEAK * min(1.0, FULL_PEAK_HIDDEN_SIZE / hidden_size) ** 2
 
 
 def auto_epochs(method: Method, examples: int) -> int:

@@ -26,7 +26,7 @@ TEXTS = READER.read(
 
 def encoder(task: Task) -> Encoder:
     backbone = load_backbone(FOLDER, dtype=torch.float32, device=CPU, longest=32)
-    return Encoder(backbone, task, READER, outputs=3, causal=False)
+    return Encoder(backbone, task, READER, outputs=3)
 
 
 @pytest.fixture(scope="module")

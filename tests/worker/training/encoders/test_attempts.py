@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from app.catalog import BaseModel
 from worker.encoding.task import read_task
+from worker.modeling import load_adapter
 from worker.rundir import CheckpointWritten, Exit, Failed, Metrics, RunFolder, RunSpec, Started
 from worker.training.attempt import attempt
 
@@ -32,7 +33,9 @@ Make = Callable[..., RunFolder]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def make(name: str, rows: list[dict[str, Any]], **hyperparameters: Any) -> RunFolder:
+    def make(
+        name: str, rows: list[dict[str, Any]], *, model: BaseModel = MODEL, **hyperparameters: Any
+    ) -> RunFolder:
         folder = RunFolder(tmp_path / name)
         folder.checkpoints.mkdir(parents=True)
         folder.train.write_text("\n".join(map(json.dumps, rows)))
@@ -41,12 +44,12 @@ def make(tmp_path: Path) -> Make:
             RunSpec(
                 job_id=name,
                 epoch=1,
-                model=MODEL.to_json(),
+                model=model.to_json(),
                 cache=str(tmp_path / "cache"),
                 method="classification",
                 hyperparameters={"n_epochs": 3, "batch_size": 8, **hyperparameters},
                 seed=3,
-                base_model=MODEL.id,
+                base_model=model.id,
                 threads=1,
             )
         )
@@ -70,6 +73,20 @@ def test_a_classifier_learns_and_is_measured(make: Make, tuning: str) -> None:
     assert (report["accuracy"], report["wrong"]) == (1.0, [])
     task = read_task(place)
     assert (task.labels, task.tuning) == (("billing", "shipping"), tuning)
+
+
+def test_a_causal_model_classifies_by_what_its_last_token_has_seen(
+    make: Make, tiny_model: BaseModel
+) -> None:
+    folder = make("causal", ROWS, model=tiny_model, n_epochs=10)
+    assert attempt(folder) == Exit.DONE
+    assert told(folder, Metrics)[-1].values["valid_accuracy"] == 1.0
+    place = folder.checkpoint(folder.steps()[0])
+    assert read_task(place).pooling == "last"
+    adapter = load_adapter(place)
+    ends = {name.rpartition("layers.1.")[2] for name in adapter.tensors if "layers.1." in name}
+    assert {"self_attn.v_proj.lora_A.weight", "mlp.down_proj.lora_B.weight"} <= ends
+    assert adapter.tensors["base_model.model.head.weight"].shape == (2, 32)
 
 
 def test_several_labels_may_apply_or_none(make: Make) -> None:

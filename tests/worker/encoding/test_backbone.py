@@ -1,0 +1,189 @@
+"""Encoders of each architecture: they compute what transformers computes, and can be tuned."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from torch.testing import assert_close
+from transformers import (
+    AutoModel,
+    BertConfig,
+    DistilBertConfig,
+    ModernBertConfig,
+    PretrainedConfig,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+)
+
+from worker.encoding.backbone import hidden_states, load_backbone, pooled, read_width
+from worker.encoding.task import Task
+from worker.encoding.texts import Reader
+from worker.training.encoders.classification import Classification
+from worker.training.encoders.model import Encoder, Trained, put_lora, train_whole
+from worker.training.encoders.rows import Row
+
+CPU = torch.device("cpu")
+PAD = 1
+SPECIAL = {"[CLS]": 0, "[PAD]": PAD, "[SEP]": 2, "[UNK]": 3}
+WORDS = [f"w{number}" for number in range(60)]
+SHAPE = {"vocab_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": PAD}
+NARROW = {"hidden_size": 32, "intermediate_size": 48}
+CONFIGS = {
+    "bert": BertConfig(**SHAPE, **NARROW),
+    # Positions count from behind the number of the padding.
+    "roberta": RobertaConfig(**SHAPE, **NARROW, max_position_embeddings=66),
+    # Layers of other names, and no types of texts.
+    "distilbert": DistilBertConfig(
+        vocab_size=64, n_layers=2, n_heads=4, dim=32, hidden_dim=48, pad_token_id=PAD
+    ),
+    # Rotary positions, gates, and every other layer sees its neighbourhood only.
+    "modernbert": ModernBertConfig(
+        **SHAPE,
+        **NARROW,
+        local_attention=8,
+        global_attn_every_n_layers=2,
+        bos_token_id=0,
+        eos_token_id=2,
+        cls_token_id=0,
+        sep_token_id=2,
+    ),
+}
+TARGETS = {
+    "bert": {"query", "key", "value", "dense"},
+    "roberta": {"query", "key", "value", "dense"},
+    "distilbert": {"q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2"},
+    "modernbert": {"Wqkv", "Wo", "Wi"},
+}
+
+
+def words_tokenizer(*, types: bool) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(
+        WordLevel({**SPECIAL, **{word: 4 + n for n, word in enumerate(WORDS)}}, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 0), ("[SEP]", 2)],
+    )
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        model_max_length=64,
+        model_input_names=names if types else ["input_ids", "attention_mask"],
+    )
+
+
+@pytest.fixture(params=list(CONFIGS))
+def architecture(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def folder(tmp_path: Path, architecture: str) -> Path:
+    """A model of that architecture, of random weights."""
+    config: PretrainedConfig = CONFIGS[architecture]
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    words_tokenizer(types=architecture == "bert").save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def reader(architecture: str) -> Reader:
+    return Reader(words_tokenizer(types=architecture == "bert"), 64)
+
+
+def texts(*lengths: int) -> list[str]:
+    return [
+        " ".join(WORDS[(7 * place + length) % 60] for place in range(length)) for length in lengths
+    ]
+
+
+@pytest.mark.parametrize("longest", [64, 512], ids=["products", "fused"])
+def test_each_row_is_what_the_reference_makes_of_it_alone_and_padded(
+    folder: Path, reader: Reader, longest: int
+) -> None:
+    """Both ways of attention, beside transformers' own on rows filled up far beyond ours."""
+    asked = texts(3, 20, 11)
+    backbone = load_backbone(folder, dtype=torch.float32, device=CPU, longest=longest)
+    reference = AutoModel.from_pretrained(folder).eval()
+    padded = reader.tokenizer(asked, padding="max_length", max_length=48, return_tensors="pt")
+    with torch.no_grad():
+        batch = reader.batch(reader.read(asked), CPU)
+        ours = hidden_states(backbone, batch)
+        theirs = reference(**padded).last_hidden_state
+        for row, text in enumerate(reader.read(asked)):
+            length = len(text.ids)
+            alone = hidden_states(backbone, reader.batch([text], CPU))[0]
+            assert_close(ours[row, :length], theirs[row, :length], atol=1e-5, rtol=1e-4)
+            assert_close(alone, theirs[row, :length], atol=1e-5, rtol=1e-4)
+        mean = theirs[1, :22].mean(0)
+        assert_close(pooled(ours, batch.mask, causal=False)[1], mean, atol=1e-5, rtol=1e-4)
+
+
+def classifier(folder: Path, reader: Reader, *, full: bool) -> Encoder:
+    task = Task(method="classification", labels=("a", "b"), tuning="full" if full else "lora")
+    torch.manual_seed(1)
+    backbone = load_backbone(folder, dtype=torch.float32, device=CPU, longest=64)
+    encoder = Encoder(backbone, task, reader, outputs=2)
+    if full:
+        train_whole(encoder, torch.float32)
+    else:
+        put_lora(encoder, rank=4, alpha=8)
+    return encoder
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
+def test_steps_reach_every_layer_and_come_back_from_disk(
+    folder: Path, reader: Reader, architecture: str, tmp_path: Path, full: bool
+) -> None:
+    encoder = classifier(folder, reader, full=full)
+    objective = Classification(encoder, max_tokens=512, max_rows=None)
+    rows = [
+        Row(text, torch.tensor([place % 2]).numpy(), place)
+        for place, text in enumerate(reader.read(texts(4, 9, 5, 12)))
+    ]
+    weights = Trained(encoder, "tiny", rank=4, alpha=8)
+    optimizer = torch.optim.AdamW(weights.parameters().values(), lr=1e-2)
+    losses = []
+    for _ in range(4):
+        score = objective.score(rows)
+        score.loss.backward()
+        losses.append(score.loss.item())
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[-1] < losses[0]
+    still = {
+        name for name, p in weights.parameters().items() if not optimizer.state[p]["exp_avg"].any()
+    }
+    assert still == set(), "no gradient reached these"
+    made = tmp_path / "adapter"
+    made.mkdir()
+    weights.save(made)
+    again = classifier(folder, reader, full=full)
+    Trained(again, "tiny", rank=4, alpha=8).load(made)
+    assert objective.evaluate(rows) == Classification(
+        again, max_tokens=512, max_rows=None
+    ).evaluate(rows)
+
+
+def test_adapters_are_on_the_architectures_own_layers(
+    folder: Path, reader: Reader, architecture: str
+) -> None:
+    encoder = classifier(folder, reader, full=False)
+    names = Trained(encoder, "tiny", rank=4, alpha=8).parameters()
+    layers = {name.split(".lora_")[0].rpartition(".")[2] for name in names if ".lora_" in name}
+    assert layers == TARGETS[architecture]
+    assert read_width(folder) == 32
+
+
+def test_no_more_is_read_than_the_model_has_positions_for() -> None:
+    assert Reader(words_tokenizer(types=False), 512).length == 64
