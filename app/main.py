@@ -10,7 +10,7 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from app import logs
-from app.api import chat, encoders, files, handlers, health, jobs, models
+from app.api import chat, completions, embeddings, encoders, files, handlers, health, jobs, models
 from app.api.deps import Parts
 from app.api.guard import Guard
 from app.catalog import Catalog
@@ -55,6 +55,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     handlers.register(app)
     for router in (
         chat.router,
+        completions.router,
+        embeddings.router,
         encoders.router,
         files.router,
         health.router,

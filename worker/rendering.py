@@ -87,6 +87,28 @@ class Renderer:
         pieces = self._pieces(messages, tools, answer=True)
         return [id for text, _ in pieces for id in self._tokens.encode(text)]
 
+    def text(self, text: str) -> list[int]:
+        """The ids of a text that is no chat, special tokens in it being such; never none at all.
+
+        What stands before a text's first token, where the tokenizer puts nothing there, is for an
+        empty text the token that ends one.
+        """
+        ids: list[int] = self._tokenizer(text).input_ids
+        return ids or [self._end_of_text]
+
+    def continuation(self, prompt: str, completion: str) -> Rendered:
+        """A training row of two texts: the second is learned, and to end after it."""
+        given = self.text(prompt)
+        learned: list[int] = self._tokenizer(completion, add_special_tokens=False).input_ids
+        learned = [*learned, self._end_of_text]
+        mask = [False] * len(given) + [True] * len(learned)
+        return Rendered((given + learned)[: self.context_length], mask[: self.context_length])
+
+    @property
+    def _end_of_text(self) -> int:
+        end = self._tokenizer.eos_token_id
+        return end if isinstance(end, int) else min(self.stop_ids)
+
     def _pieces(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None, *, answer: bool
     ) -> Iterator[tuple[str, bool]]:

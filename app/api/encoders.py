@@ -1,4 +1,4 @@
-"""/v1/classify, /v1/embeddings and Hugging Face's /models/{model}"""
+"""/v1/classify and Hugging Face's /models/{model}"""
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -8,7 +8,7 @@ from app.api.deps import Parts, PartsDep, PrincipalDep, ask_database
 from app.api.relay import Relay
 from app.engines import ServedModel
 from app.errors import InvalidRequest
-from app.schemas.encoders import ClassifyRequest, EmbeddingsRequest, InferenceRequest
+from app.schemas.encoders import ClassifyRequest, InferenceRequest
 from app.services import models
 
 router = APIRouter(tags=["encoders"], route_class=StrictRoute)
@@ -20,16 +20,6 @@ async def classify(asked: ClassifyRequest, parts: PartsDep, principal: Principal
     served = await _encoder(parts, principal.project_id, asked.model)
     body = {**asked.model_dump(exclude_unset=True), "model": served.name}
     return Relay(parts.engines, served, "/v1/classify", body)
-
-
-@router.post("/v1/embeddings")
-async def embeddings(
-    asked: EmbeddingsRequest, parts: PartsDep, principal: PrincipalDep
-) -> Response:
-    """Give a vector for each text."""
-    served = await _encoder(parts, principal.project_id, asked.model)
-    body = {**asked.model_dump(exclude_unset=True), "model": served.name}
-    return Relay(parts.engines, served, "/v1/embeddings", body)
 
 
 @router.post("/models/{model:path}")

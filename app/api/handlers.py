@@ -108,6 +108,9 @@ def invalid(problems: Sequence[Any]) -> InvalidRequest:
     if problem["type"] == "missing":
         message = f"Missing required parameter: '{param}'."
         return InvalidRequest(message, param=param, code="missing_required_parameter")
+    if problem["type"] == "extra_forbidden":
+        message = f"Unknown parameter: '{param}'."
+        return InvalidRequest(message, param=param, code="unknown_parameter")
     reason = problem["msg"][0].lower() + problem["msg"][1:]
     message = f"Invalid '{param}': {reason}{_got(problem.get('input'))}."
     return InvalidRequest(message, param=param, code="invalid_value")

@@ -3,7 +3,7 @@
 from app.formats.chat import ChatExample, Message
 from app.formats.faults import Fault
 from app.formats.judge import Judge, Verdict
-from app.formats.reading import FaultyFile, read_as, read_examples
+from app.formats.reading import FaultyFile, read_as
 from app.formats.tally import Summary
 
 __all__ = [
@@ -15,5 +15,4 @@ __all__ = [
     "Summary",
     "Verdict",
     "read_as",
-    "read_examples",
 ]

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from app.formats.chat import ChatExample, example
 from app.formats.faults import Fault
 from app.formats.rows import Row, Rows
 
@@ -17,19 +16,11 @@ class FaultyFile(ValueError):
     """The file holds an example that a judge does not pass; the message is the fault's."""
 
 
-def read_examples(path: Path) -> Iterator[ChatExample]:
-    """The chats of a file, in its order: all that a Judge accepts, and nothing else.
-
-    Raises FaultyFile at the first example that it would not accept, if there is none, and for a
-    file of another format.
-    """
-    return read_as(path, {"chat": example})
-
-
 def read_as(path: Path, readers: Mapping[str, Callable[[Row], T]]) -> Iterator[T]:
     """The examples of a file that is in one of the formats in `readers`, each made by its reader.
 
-    Raises FaultyFile like `read_examples`, and for a file of any other format.
+    They are all that a Judge accepts, in the file's order, and nothing else. Raises FaultyFile at
+    the first example that it would not accept, if there is none, and for any other format.
     """
     rows = Rows()
     for row in _pushed(path, rows):

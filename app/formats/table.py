@@ -5,6 +5,7 @@ from typing import Any
 from app.formats import (
     chat,
     classification,
+    completion,
     embedding,
     question_answering,
     token_classification,
@@ -13,6 +14,7 @@ from app.formats.format import Format
 
 FORMATS: tuple[Format, ...] = (
     chat.FORMAT,
+    completion.FORMAT,
     classification.FORMAT,
     token_classification.FORMAT,
     question_answering.FORMAT,

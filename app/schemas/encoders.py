@@ -1,4 +1,4 @@
-"""Requests and answers of encoders: vLLM's for classes, OpenAI's for embeddings, Hugging Face's."""
+"""Requests and answers of encoders: vLLM's for classes, and Hugging Face's."""
 
 from typing import Annotated, Any, Literal
 
@@ -32,14 +32,6 @@ class ClassifyRequest(_Request):
     """POST /v1/classify."""
 
     input: Inputs
-
-
-class EmbeddingsRequest(_Request):
-    """POST /v1/embeddings. `dimensions` keeps the first so many numbers."""
-
-    input: Inputs
-    encoding_format: Literal["float", "base64"] = "float"
-    dimensions: Annotated[int, Field(ge=1)] | None = None
 
 
 class QuestionInput(BaseModel):
@@ -93,16 +85,3 @@ class Classified(BaseModel):
     data: list[ClassifyItem]
     labels: list[str]
     usage: ClassifyUsage
-
-
-class EmbeddingItem(BaseModel):
-    object: Literal["embedding"] = "embedding"
-    index: int
-    embedding: list[float] | str
-
-
-class Embeddings(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[EmbeddingItem]
-    model: str
-    usage: Counted

@@ -1,9 +1,10 @@
 """What all resources share on the wire."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator
+from pydantic_core import PydanticCustomError
 
 
 def _seconds(value: object) -> object:
@@ -41,3 +42,18 @@ class CursorListing(Listing):
 
     first_id: str | None
     last_id: str | None
+
+
+def as_inputs(value: Any) -> Any:
+    """Every form of one or several texts as a list of them: each a text, or its token ids."""
+    inputs = [value] if isinstance(value, str) or _is_ids(value) else value
+    if isinstance(inputs, list) and all(isinstance(each, str) or _is_ids(each) for each in inputs):
+        return inputs
+    raise PydanticCustomError(
+        "no_inputs", "expected a text, a list of texts, a list of token ids, or a list of those"
+    )
+
+
+def _is_ids(value: Any) -> bool:
+    # A bool is an int to Python.
+    return isinstance(value, list) and value != [] and all(type(id) is int for id in value)

@@ -7,7 +7,7 @@ from app.db.models import File
 
 # The format that each method reads. A method that is not here takes any format.
 FORMATS: Mapping[str, tuple[str, ...]] = {
-    "supervised": ("chat",),
+    "supervised": ("chat", "completion"),
     "dpo": ("preference",),
     "classification": ("classification",),
     "token_classification": ("token_classification",),

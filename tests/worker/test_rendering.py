@@ -97,6 +97,23 @@ class TestExample:
         assert renderer.example(chat).ids == renderer.example([SYSTEM, HELLO, LAST]).ids
 
 
+class TestTexts:
+    def test_a_continuation_is_learned_with_the_end_after_it(
+        self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
+    ) -> None:
+        row = renderer.continuation("ab", " cd")
+        assert row.ids[:2] == renderer.text("ab")
+        assert learned(tokenizer, row) == " cd" + str(tokenizer.eos_token)
+        assert len(row.ids) == len(row.loss_mask)
+
+    def test_an_empty_prompt_stands_for_the_beginning(
+        self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
+    ) -> None:
+        assert renderer.text("") == [tokenizer.eos_token_id]
+        row = renderer.continuation("", "cd")
+        assert row.loss_mask[0] is False
+
+
 class TestPrompt:
     @pytest.mark.parametrize("turns", [2, 4], ids=["first answer", "second answer"])
     def test_a_training_row_starts_with_the_prompt_it_answers(

@@ -17,12 +17,11 @@ from app.schemas.engine import (
     ChunkChoice,
     ContentLogprob,
     Delta,
-    Usage,
 )
+from app.schemas.sampling import Usage
 from worker.inference.generation import Generation, Update
 from worker.inference.messages import FinishReason
-
-DONE = b"data: [DONE]\n\n"
+from worker.inference.sse import DONE, event
 
 
 @dataclass(slots=True)
@@ -75,7 +74,7 @@ class Chat:
                     yield chunk
         except ApiError as error:
             # The status is long sent; the SDKs raise when they read this.
-            yield _event(json.dumps(error.body()))
+            yield event(json.dumps(error.body()))
         else:
             if self._asked.include_usage:
                 yield self._sent([], self._usage())
@@ -118,7 +117,7 @@ class Chat:
         if self._asked.include_usage:
             # Set, and so sent, also where it is null.
             chunk.usage = usage
-        return _event(chunk.model_dump_json(exclude_unset=True))
+        return event(chunk.model_dump_json(exclude_unset=True))
 
     def _logprobs(self, content: list[ContentLogprob]) -> ChoiceLogprobs | None:
         return ChoiceLogprobs(content=content, refusal=None) if self._asked.logprobs else None
@@ -130,7 +129,3 @@ class Chat:
             completion_tokens=completion,
             total_tokens=prompt + completion,
         )
-
-
-def _event(data: str) -> bytes:
-    return b"data: " + data.encode() + b"\n\n"

@@ -43,7 +43,8 @@ class ChoiceText:
 
     def push(self, token: Token) -> Piece:
         if token.logprobs is not None:
-            self._held.append((self._decoded, self._spelled(token.id, token.logprobs)))
+            spelled = with_logprob(self._vocabulary, token.id, token.logprobs)
+            self._held.append((self._decoded, spelled))
         return self._give(self._stopped_at(self._detokenizer.push(token.id)))
 
     def finish(self) -> Piece:
@@ -66,15 +67,18 @@ class ChoiceText:
             piece.logprobs.append(self._held.popleft()[1])
         return piece
 
-    def _spelled(self, id: int, logprobs: Logprobs) -> ContentLogprob:
-        chosen = self._one(id, logprobs.chosen)
-        top = [self._one(other, value) for other, value in logprobs.top]
-        return ContentLogprob(
-            token=chosen.token, logprob=chosen.logprob, bytes=chosen.bytes, top_logprobs=top
-        )
 
-    def _one(self, id: int, logprob: float) -> TokenLogprob:
-        spelling = self._vocabulary.bytes_of(id)
-        return TokenLogprob(
-            token=spelling.decode(errors="replace"), logprob=logprob, bytes=list(spelling)
-        )
+def with_logprob(vocabulary: Vocabulary, id: int, logprobs: Logprobs) -> ContentLogprob:
+    """A token as it is written, how likely it was, and the likeliest beside it."""
+    chosen = _one(vocabulary, id, logprobs.chosen)
+    top = [_one(vocabulary, other, value) for other, value in logprobs.top]
+    return ContentLogprob(
+        token=chosen.token, logprob=chosen.logprob, bytes=chosen.bytes, top_logprobs=top
+    )
+
+
+def _one(vocabulary: Vocabulary, id: int, logprob: float) -> TokenLogprob:
+    spelling = vocabulary.bytes_of(id)
+    return TokenLogprob(
+        token=spelling.decode(errors="replace"), logprob=logprob, bytes=list(spelling)
+    )

@@ -1,11 +1,21 @@
 """What the engine needs of a model, whatever computes it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
 from worker.inference.adapters import AdapterFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """What a piece of a prompt gave: hidden states [tokens, width] behind the last norm, and the
+    logits [kept, vocabulary] of the last tokens, as many as were asked for."""
+
+    hidden: Tensor
+    logits: Tensor
 
 
 class Decoder(Protocol):
@@ -24,8 +34,8 @@ class Decoder(Protocol):
     def stage(self, adapter: AdapterFiles | None) -> None:
         """Empty the stage for a new prompt. Raises OSError or AdapterRefused."""
 
-    def extend(self, ids: Sequence[int], start: int) -> Tensor:
-        """Compute tokens `start`, `start + 1`, … of the staged prompt; logits of the last."""
+    def extend(self, ids: Sequence[int], start: int, *, keep: int = 1) -> Extended:
+        """Compute tokens `start`, `start + 1`, … of the staged prompt."""
 
     def adopt(self, row: int, length: int) -> None:
         """Copy the staged prompt of `length` tokens, and its adapter, to a row."""

@@ -12,8 +12,8 @@ from app import logs
 from app.errors import ApiError, InvalidRequest
 from worker.inference.adapter_format import AdapterRefused
 from worker.inference.decoder import Decoder
-from worker.inference.messages import Failed, Finished, Logprobs, Request, Token
-from worker.inference.sampling import Sampler, sample
+from worker.inference.messages import Failed, Finished, Logprobs, Pooled, Request, Scored, Token
+from worker.inference.sampling import Sampler, sample, score
 from worker.inference.scheduler import Move, Prompt, Scheduler, Sequence
 
 # Tokens of a prompt computed between two steps of the running sequences: about 0.1 s of a small
@@ -78,15 +78,39 @@ class Engine:
         if start == 0:
             self.decoder.stage(request.adapter)
         piece = request.prompt[start : start + PIECE]
-        logits = self.decoder.extend(piece, start)
+        extended = self.decoder.extend(piece, start, keep=len(piece) if request.scored else 1)
         prompt.done += len(piece)
         self.counters.prompt_tokens += len(piece)
-        if prompt.done == len(request.prompt):
-            self._start(request, logits)
+        if request.scored:
+            self._score(request, start, extended.logits)
+        if request.pooled:
+            self._pool(prompt, extended.hidden)
+        elif prompt.done == len(request.prompt):
+            self._start(request, extended.logits[-1:])
+
+    def _score(self, request: Request, start: int, logits: Tensor) -> None:
+        """Tell of the tokens that these logits were to foresee: each is of the one behind it."""
+        if start == 0:
+            request.emit(Scored(((request.prompt[0], None),)))
+        ahead = request.prompt[start + 1 : start + 1 + len(logits)]
+        top = request.sampling.top_logprobs or 0
+        found = score(logits[: len(ahead), : self._vocabulary], ahead, top)
+        request.emit(Scored(tuple(zip(ahead, found, strict=True))))
+
+    def _pool(self, prompt: Prompt, hidden: Tensor) -> None:
+        piece = hidden.float().sum(dim=0)
+        prompt.total = piece if prompt.total is None else prompt.total + piece
+        if prompt.done == len(prompt.request.prompt):
+            self.scheduler.unstage()
+            prompt.request.emit(Pooled(tuple((prompt.total / prompt.done).tolist())))
 
     def _start(self, request: Request, logits: Tensor) -> None:
         """Each choice takes its first token from the prompt's logits, and a row if it goes on."""
         self.scheduler.unstage()
+        if request.max_new_tokens == 0:
+            for choice in range(request.choices):
+                request.emit(Finished(choice, "length"))
+            return
         length = len(request.prompt)
         choices = [
             Sequence(request, index, Sampler(request.sampling, index), length)

@@ -1,18 +1,23 @@
 """One request on its way through the engine, as the server sees it: events in, text out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from app.errors import InvalidRequest
 from app.schemas.engine import ChatCompletionRequest
+from app.schemas.sampling import SamplingRequest
 from worker.inference.choice import ChoiceText, Piece
 from worker.inference.messages import (
     Event,
     Failed,
+    Finished,
     FinishReason,
+    Logprobs,
+    Pooled,
     Request,
     SamplingParams,
+    Scored,
     Token,
 )
 from worker.inference.models import LoadedBase, Served
@@ -35,9 +40,11 @@ class Generation:
     def __init__(
         self,
         prompt: Sequence[int],
-        asked: ChatCompletionRequest,
+        asked: SamplingRequest,
         served: Served,
         thread: EngineThread,
+        *,
+        scored: bool = False,
     ) -> None:
         """Raises InvalidRequest if `asked` does not fit the model."""
         base = served.base
@@ -47,6 +54,8 @@ class Generation:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self.prompt_tokens = len(prompt)
         self.completion_tokens = 0
+        # The prompt's own tokens, if they are `scored`; all there before the first update.
+        self.scores: list[tuple[int, Logprobs | None]] = []
         self.choices = _choices(asked, base)
         self._open = {
             choice: ChoiceText(base.vocabulary, asked.stop or ()) for choice in range(self.choices)
@@ -57,6 +66,7 @@ class Generation:
             max_new_tokens=_room(len(prompt), asked, base),
             stop_ids=base.renderer.stop_ids,
             sampling=_sampling(asked, base),
+            scored=scored,
             adapter=served.adapter,
             emit=self._emit,
         )
@@ -77,20 +87,27 @@ class Generation:
             if isinstance(event, Failed):
                 self._open.clear()
                 raise event.error
+            if isinstance(event, Scored):
+                self.scores += event.tokens
+            elif not isinstance(event, Pooled):
+                for update in self._read(event):
+                    yield update
+
+    def _read(self, event: Token | Finished) -> Iterator[Update]:
+        text = self._open.get(event.choice)
+        if text is None:
             # The engine learns late that a stop string was found; what it sent meanwhile is void.
-            text = self._open.get(event.choice)
-            if text is None:
-                continue
-            if not isinstance(event, Token):
-                yield self._last(event.choice, event.reason)
-                continue
-            self.completion_tokens += 1
-            piece = text.push(event)
-            if piece:
-                yield Update(event.choice, piece)
-            if text.stopped:
-                self._thread.abort(self._engine, self._request, event.choice)
-                yield self._last(event.choice, "stop")
+            return
+        if isinstance(event, Finished):
+            yield self._last(event.choice, event.reason)
+            return
+        self.completion_tokens += 1
+        piece = text.push(event)
+        if piece:
+            yield Update(event.choice, piece)
+        if text.stopped:
+            self._thread.abort(self._engine, self._request, event.choice)
+            yield self._last(event.choice, "stop")
 
     def _last(self, choice: int, reason: FinishReason) -> Update:
         text = self._open.pop(choice)
@@ -111,8 +128,8 @@ async def render(asked: ChatCompletionRequest, base: LoadedBase) -> list[int]:
         raise InvalidRequest(str(error), param="messages") from error
 
 
-def _choices(asked: ChatCompletionRequest, base: LoadedBase) -> int:
-    choices, most = asked.n or 1, base.engine.decoder.rows
+def _choices(asked: SamplingRequest, base: LoadedBase) -> int:
+    choices, most = asked.choices, base.engine.decoder.rows
     if choices > most:
         raise InvalidRequest(
             f"Invalid value for 'n': this engine makes at most {most} choices at once.",
@@ -122,20 +139,20 @@ def _choices(asked: ChatCompletionRequest, base: LoadedBase) -> int:
     return choices
 
 
-def _room(prompt: int, asked: ChatCompletionRequest, base: LoadedBase) -> int:
+def _room(prompt: int, asked: SamplingRequest, base: LoadedBase) -> int:
     """Tokens that may be generated: what was asked for, as far as the context reaches."""
     length = base.renderer.context_length
-    if prompt >= length:
+    if prompt > length - (asked.limit != 0):
         raise InvalidRequest(
             f"This model's maximum context length is {length} tokens. However, your messages "
             f"resulted in {prompt} tokens. Please reduce the length of the messages.",
             param="messages",
             code="context_length_exceeded",
         )
-    return min(asked.limit or length, length - prompt)
+    return min(length if asked.limit is None else asked.limit, length - prompt)
 
 
-def _sampling(asked: ChatCompletionRequest, base: LoadedBase) -> SamplingParams:
+def _sampling(asked: SamplingRequest, base: LoadedBase) -> SamplingParams:
     bias = {int(id): value for id, value in (asked.logit_bias or {}).items()}
     strange = [id for id in bias if id >= base.vocabulary.size]
     if strange:
@@ -151,5 +168,5 @@ def _sampling(asked: ChatCompletionRequest, base: LoadedBase) -> SamplingParams:
         presence_penalty=asked.presence_penalty or 0.0,
         frequency_penalty=asked.frequency_penalty or 0.0,
         logit_bias=bias,
-        top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+        top_logprobs=asked.alternatives,
     )

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from worker.inference.adapter_format import linear_sizes, read_pairs
 from worker.inference.adapters import AdapterFiles, AdapterMemory
+from worker.inference.decoder import Extended
 from worker.inference.lora import LoraWeights
 
 # Each row costs a pass of its own; more of them would only share the same speed.
@@ -50,8 +51,11 @@ class GenericDecoder:
     def stage(self, adapter: AdapterFiles | None) -> None:
         self._stage = _Row(owner=self._adapters.get(adapter) if adapter else None)
 
-    def extend(self, ids: Sequence[int], start: int) -> Tensor:
-        return self._forward(self._stage, ids)
+    def extend(self, ids: Sequence[int], start: int, *, keep: int = 1) -> Extended:
+        output = self._run(self._stage, ids, keep=keep, output_hidden_states=True)
+        return Extended(
+            output.hidden_states[-1][0], output.logits[0, len(output.logits[0]) - keep :]
+        )
 
     def adopt(self, row: int, length: int) -> None:
         self._rows[row] = copy.copy(self._stage)
@@ -68,15 +72,23 @@ class GenericDecoder:
         # A step that failed at another row is tried again; this row's cache must not grow twice.
         if row.length > position and row.logits is not None:
             return row.logits
-        return self._forward(row, [token])
-
-    def _forward(self, row: _Row, ids: Sequence[int]) -> Tensor:
-        self._active = row.owner
-        inputs = torch.tensor([ids], device=self._model.device)
-        output = self._model(inputs, past_key_values=row.past, use_cache=True, logits_to_keep=1)
-        row.past, row.logits = output.past_key_values, output.logits[:, -1]
-        row.length += len(ids)
+        row.logits = self._run(row, [token], keep=1).logits[:, -1]
         return row.logits
+
+    def _run(self, row: _Row, ids: Sequence[int], *, keep: int, **options: Any) -> Any:
+        """transformers' output for the tokens that follow on what `row` holds."""
+        self._active = row.owner
+        output = self._model(
+            torch.tensor([ids], device=self._model.device),
+            past_key_values=row.past,
+            use_cache=True,
+            # 0 would mean all of them.
+            logits_to_keep=max(keep, 1),
+            **options,
+        )
+        row.past = output.past_key_values
+        row.length += len(ids)
+        return output
 
     def _add_adapter(
         self, path: str, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from worker.inference.adapter_format import AdapterRefused, fuse, linear_sizes, read_pairs
 from worker.inference.adapters import AdapterFiles, AdapterMemory
 from worker.inference.cache import BatchAttention, KvCache, PromptAttention, rows_that_fit
+from worker.inference.decoder import Extended
 from worker.inference.lora import LoraBatch, LoraStack, LoraWeights
 from worker.inference.weights import Block, Projection, fused_paths, read_block
 
@@ -82,13 +83,13 @@ class LlamaDecoder:
         self._owners[-1] = owner
         self._staged = LoraStack([owner] if owner else [])
 
-    def extend(self, ids: Sequence[int], start: int) -> Tensor:
+    def extend(self, ids: Sequence[int], start: int, *, keep: int = 1) -> Extended:
         owner = self._owners[-1]
         lora = LoraBatch(self._staged, [owner]) if owner else None
         positions = torch.arange(start, start + len(ids), device=self._embedding.device)
         attend = PromptAttention(self._cache, start, len(ids))
         hidden = self._forward(ids, positions, attend, lora)
-        return self._head(hidden[-1:])
+        return Extended(hidden, self._head(hidden[len(ids) - keep :]))
 
     def adopt(self, row: int, length: int) -> None:
         self._cache.copy(self._cache.stage, row, length)

@@ -46,6 +46,20 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """How likely the prompt's own tokens were, in their order; the first of all has no chance."""
+
+    tokens: tuple[tuple[int, Logprobs | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """The mean [width] of the prompt's hidden states, and the last word on the request."""
+
+    vector: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The last word on a choice."""
 
@@ -60,13 +74,17 @@ class Failed:
     error: ApiError
 
 
-Event = Token | Finished | Failed
+Event = Token | Scored | Pooled | Finished | Failed
 
 
 # Compared by identity: two requests may ask for the same.
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
-    """A prompt to continue `choices` times. `emit` is called from the engine thread."""
+    """A prompt to continue `choices` times. `emit` is called from the engine thread.
+
+    If it is `scored`, the prompt's own log-probabilities are sent first, with as many alternatives
+    as `sampling` says. If it is `pooled`, the prompt's hidden states are all that is wanted.
+    """
 
     # Not in any traceback: it is what a user wrote.
     prompt: list[int] = field(repr=False)
@@ -75,4 +93,6 @@ class Request:
     stop_ids: frozenset[int]
     sampling: SamplingParams
     adapter: AdapterFiles | None
+    scored: bool = False
+    pooled: bool = False
     emit: Callable[[Event], None]

@@ -70,9 +70,7 @@ def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logpr
 
     Raises NotFinite if a row holds NaN.
     """
-    logits = logits.float()
-    if bool(logits.isnan().any()):
-        raise NotFinite("the model's output is not a number")
+    logits = _finite(logits)
     asked = [row for row, sampler in enumerate(samplers) if sampler.params.top_logprobs is not None]
     reference = dict(zip(asked, torch.log_softmax(logits[asked], dim=-1), strict=True))
     for row, sampler in enumerate(samplers):
@@ -81,9 +79,30 @@ def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logpr
     for token, sampler in zip(tokens, samplers, strict=True):
         sampler.note(token)
     return [
-        (token, _logprobs(reference[row], token, sampler.params) if row in reference else None)
+        (
+            token,
+            _logprobs(reference[row], token, sampler.params.top_logprobs or 0)
+            if row in reference
+            else None,
+        )
         for row, (token, sampler) in enumerate(zip(tokens, samplers, strict=True))
     ]
+
+
+def score(logits: Tensor, tokens: Sequence[int], top: int) -> list[Logprobs]:
+    """How likely each row of `logits` [tokens, vocabulary] made its token; `top` others beside.
+
+    Raises NotFinite if a row holds NaN.
+    """
+    reference = torch.log_softmax(_finite(logits), dim=-1)
+    return [_logprobs(row, token, top) for row, token in zip(reference, tokens, strict=True)]
+
+
+def _finite(logits: Tensor) -> Tensor:
+    logits = logits.float()
+    if bool(logits.isnan().any()):
+        raise NotFinite("the model's output is not a number")
+    return logits
 
 
 def _choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
@@ -117,7 +136,7 @@ def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     return kept[:count], ids[:count]
 
 
-def _logprobs(reference: Tensor, token: int, params: SamplingParams) -> Logprobs:
-    values, ids = reference.topk(params.top_logprobs or 0)
-    top = zip(ids.tolist(), values.clamp(min=LEAST_LOGPROB).tolist(), strict=True)
-    return Logprobs(max(float(reference[token]), LEAST_LOGPROB), tuple(top))
+def _logprobs(reference: Tensor, token: int, top: int) -> Logprobs:
+    values, ids = reference.topk(top)
+    likeliest = zip(ids.tolist(), values.clamp(min=LEAST_LOGPROB).tolist(), strict=True)
+    return Logprobs(max(float(reference[token]), LEAST_LOGPROB), tuple(likeliest))

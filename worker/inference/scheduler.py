@@ -4,16 +4,22 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from worker.inference.messages import Request
 from worker.inference.sampling import Sampler
 
 
 @dataclass(slots=True, eq=False)
 class Prompt:
-    """The request on the stage; `done` of its prompt's tokens are computed."""
+    """The request on the stage; `done` of its prompt's tokens are computed.
+
+    `total` is the sum [width] of their hidden states, where a mean of them is wanted.
+    """
 
     request: Request
     done: int = 0
+    total: Tensor | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -16,17 +16,21 @@ from starlette.types import Receive, Scope, Send
 
 from app import logs
 from app.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge, Unavailable
-from app.schemas.encoders import ClassifyRequest, EmbeddingsRequest, InferenceRequest
+from app.schemas.completions import CompletionRequest
+from app.schemas.embeddings import EmbeddingsRequest
+from app.schemas.encoders import ClassifyRequest, InferenceRequest
 from app.schemas.engine import (
     ChatCompletionRequest,
     LoadAdapterRequest,
     ServedModel,
     ServedModels,
     UnloadAdapterRequest,
-    refusal,
 )
+from app.schemas.sampling import refusal
 from worker.inference import metrics
 from worker.inference.chat import Chat
+from worker.inference.completions import Completions, read_prompts
+from worker.inference.embeddings import of_causal, of_encoder
 from worker.inference.encoders import routes
 from worker.inference.encoders.models import EncoderModels
 from worker.inference.generation import Generation, render
@@ -60,6 +64,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_api_route("/metrics", numbers)
     app.add_api_route("/v1/models", models)
     app.add_api_route("/v1/chat/completions", chat_completions, methods=["POST"])
+    app.add_api_route("/v1/completions", completions, methods=["POST"])
     app.add_api_route("/v1/classify", classify, methods=["POST"])
     app.add_api_route("/v1/embeddings", embeddings, methods=["POST"])
     app.add_api_route("/models/{model:path}", infer, methods=["POST"])
@@ -150,6 +155,23 @@ async def chat_completions(request: Request) -> Response:
     return TokenStream(chat.stream(first), generation)
 
 
+async def completions(request: Request) -> Response:
+    parts = _parts(request)
+    asked = await _read(request, CompletionRequest)
+    served = await parts.models.resolve(asked.model)
+    prompts = await read_prompts(asked, served.base)
+    texts = Completions(asked, prompts, served, parts.thread)
+    try:
+        texts.submit()
+        if not asked.stream:
+            return _json(await _unless_gone(request, texts.whole()))
+        first = await _unless_gone(request, texts.first())
+    except BaseException:
+        texts.close()
+        raise
+    return TokenStream(texts.stream(first), texts)
+
+
 async def _classifier_chat(request: Request, asked: ChatCompletionRequest) -> Response:
     served = await _parts(request).encoders.resolve(asked.model)
     answer = await _unless_gone(request, routes.chat(asked, served))
@@ -165,9 +187,13 @@ async def classify(request: Request) -> Response:
 
 
 async def embeddings(request: Request) -> Response:
+    parts = _parts(request)
     asked = await _read(request, EmbeddingsRequest)
-    served = await _parts(request).encoders.resolve(asked.model)
-    return _json(await _unless_gone(request, routes.embeddings(asked, served)))
+    if parts.encoders.knows(asked.model):
+        encoder = await parts.encoders.resolve(asked.model)
+        return _json(await _unless_gone(request, of_encoder(asked, encoder)))
+    causal = await parts.models.resolve(asked.model)
+    return _json(await _unless_gone(request, of_causal(asked, causal, parts.thread)))
 
 
 async def infer(request: Request, model: str) -> Response:
@@ -181,7 +207,7 @@ class TokenStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[bytes], generation: Generation) -> None:
+    def __init__(self, events: AsyncIterator[bytes], generation: Generation | Completions) -> None:
         super().__init__(events, headers={"Cache-Control": "no-cache"})
         self._generation = generation
 

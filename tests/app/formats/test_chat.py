@@ -120,7 +120,7 @@ def with_function(**changes: Any) -> Row:
 
 # In OpenAI's words where they are known: those stand at the start of the reason.
 BAD = {
-    "no messages": ({"prompt": "a", "completion": "b"}, "Example 1 is missing key 'messages'"),
+    "no messages": ({"prompt": "a", "answer": "b"}, "Example 1 is missing key 'messages'"),
     "messages null": ({"messages": None}, "Example 1: messages is null"),
     "messages an object": ({"messages": {}}, "Example 1: messages is an object"),
     "messages empty": ({"messages": []}, "Example 1: messages is an empty list"),

@@ -1,11 +1,15 @@
 """What a judge accepts is exactly what the reader yields."""
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from app.formats import ChatExample, FaultyFile, Judge, Message, read_examples
+from app.formats import ChatExample, FaultyFile, Judge, Message, chat, completion, read_as
+from app.formats.completion import CompletionExample
 
 TEXTS = ["plain", 'with "quotes" and \\', "a\u2028b", "é\U0001f600", "two\nlines", ""]
 
@@ -13,6 +17,10 @@ TEXTS = ["plain", 'with "quotes" and \\', "a\u2028b", "é\U0001f600", "two\nline
 def row(text: str) -> bytes:
     messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
     return json.dumps({"messages": messages}).encode()
+
+
+def read_examples(path: Path) -> Iterator[ChatExample]:
+    return read_as(path, {"chat": chat.example})
 
 
 def written(path: Path, data: bytes) -> Path:
@@ -54,3 +62,31 @@ def test_a_file_of_something_else(tmp_path: Path, data: bytes, words: str) -> No
 def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(read_examples(tmp_path / "nothing"))
+
+
+def test_pairs_of_prompt_and_completion(tmp_path: Path) -> None:
+    pairs = [{"prompt": "", "completion": " a"}, {"prompt": "b\u00e9", "completion": "c"}]
+    data = "\n".join(json.dumps(pair) for pair in pairs).encode()
+    path = written(tmp_path / "a.jsonl", data)
+    assert list(read_as(path, {"completion": completion.example})) == [
+        CompletionExample("", " a"),
+        CompletionExample("b\u00e9", "c"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": "a", "completion": " "}, "completion is empty"),
+        ({"prompt": 1, "completion": "b"}, "prompt is a number"),
+        ({"prompt": "a", "completion": None}, "completion is null"),
+        ({"prompt": "a", "completion": "b", "label": "c"}, 'unrecognized|"label"|label'),
+        ({"prompt": "a<|endoftext|>", "completion": "b"}, "invalid token"),
+        ({"prompt": "a", "completion": "b<|fim_prefix|>"}, "invalid token"),
+    ],
+)
+def test_what_is_no_pair(row: dict[str, Any], reason: str) -> None:
+    judge = Judge()
+    judge.feed(json.dumps(row).encode())
+    (fault,) = judge.finish().faults
+    assert re.search(reason, fault.reason)

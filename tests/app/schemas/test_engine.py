@@ -10,8 +10,8 @@ from app.schemas.engine import (
     ChatCompletionRequest,
     ChunkChoice,
     Delta,
-    refusal,
 )
+from app.schemas.sampling import refusal
 
 HELLO = {"role": "user", "content": "Hello"}
 PLAIN: dict[str, Any] = {"model": "m", "messages": [HELLO]}

@@ -56,7 +56,7 @@ def logits_of(model: nn.Module, ids: list[int]) -> Tensor:
 def prefill(decoder: Decoder, ids: list[int], adapter: AdapterFiles | None = None) -> Tensor:
     with torch.inference_mode():
         decoder.stage(adapter)
-        return decoder.extend(ids, 0)
+        return decoder.extend(ids, 0).logits
 
 
 def decode(decoder: Decoder, first: int, tokens: list[int], positions: list[int]) -> Tensor:
@@ -134,7 +134,7 @@ class TestRows:
         with torch.inference_mode():
             any_decoder.stage(None)
             for start, end in ((0, 2), (2, 5), (5, 6)):
-                logits = any_decoder.extend(PROMPT[start:end], start)
+                logits = any_decoder.extend(PROMPT[start:end], start).logits
         torch.testing.assert_close(logits, logits_of(tiny, PROMPT))
 
     def test_rows_of_different_lengths_together(

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from app.errors import InvalidRequest
 from tests.worker.inference.conftest import MakeAdapter, load_tiny
 from worker.inference.adapters import AdapterFiles
+from worker.inference.decoder import Extended
 from worker.inference.engine import PIECE, Engine
 from worker.inference.llama import LlamaDecoder
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
@@ -203,10 +204,10 @@ class Breaking(LlamaDecoder):
     bad_token = 250
     mute_token = 251
 
-    def extend(self, ids: Sequence[int], start: int) -> Tensor:
+    def extend(self, ids: Sequence[int], start: int, *, keep: int = 1) -> Extended:
         if self.bad_token in ids:
             raise RuntimeError("broken prompt")
-        return super().extend(ids, start)
+        return super().extend(ids, start, keep=keep)
 
     def decode(self, first: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
         if self.bad_token in tokens:

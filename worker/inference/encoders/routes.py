@@ -1,6 +1,5 @@
-"""Encoders over HTTP: classes, embeddings, Hugging Face's tasks, and a classifier that chats."""
+"""Encoders over HTTP: classes, Hugging Face's tasks, and a classifier that chats."""
 
-import base64
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -23,8 +22,8 @@ from app.schemas.engine import (
     ContentLogprob,
     Delta,
     TokenLogprob,
-    Usage,
 )
+from app.schemas.sampling import Usage
 from worker.encoding.texts import Text
 from worker.inference.encoders import tasks
 from worker.inference.encoders.models import ServedEncoder
@@ -57,22 +56,6 @@ async def classify(asked: wire.ClassifyRequest, served: ServedEncoder) -> wire.C
         labels=list(task.labels),
         usage=wire.ClassifyUsage(prompt_tokens=tokens, total_tokens=tokens),
     )
-
-
-async def embeddings(asked: wire.EmbeddingsRequest, served: ServedEncoder) -> wire.Embeddings:
-    """OpenAI's answer. Vectors of fewer dimensions are of length 1 again."""
-    texts = await _read(served, asked.input, asked.truncate_prompt_tokens)
-    vectors = await tasks.embed(served, texts)
-    if asked.dimensions is not None:
-        vectors = _shortened(vectors, asked.dimensions)
-    encode = _as_base64 if asked.encoding_format == "base64" else _as_list
-    items = [
-        wire.EmbeddingItem(index=index, embedding=encode(vector))
-        for index, vector in enumerate(vectors)
-    ]
-    tokens = _count(texts)
-    usage = wire.Counted(prompt_tokens=tokens, total_tokens=tokens)
-    return wire.Embeddings(data=items, model=asked.model, usage=usage)
 
 
 async def infer(asked: wire.InferenceRequest, served: ServedEncoder) -> Any:
@@ -193,21 +176,3 @@ async def _read(served: ServedEncoder, inputs: Sequence[str], truncate: int | No
 
 def _count(texts: Sequence[Text]) -> int:
     return sum(len(text.ids) for text in texts)
-
-
-def _shortened(vectors: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    if width > vectors.shape[1]:
-        message = f"This model's embeddings have {vectors.shape[1]} dimensions."
-        raise InvalidRequest(message, param="dimensions")
-    kept = vectors[:, :width]
-    lengths = np.linalg.norm(kept, axis=1, keepdims=True)
-    return np.asarray(kept / np.maximum(lengths, 1e-12), dtype=np.float32)
-
-
-def _as_base64(vector: NDArray[np.float32]) -> str:
-    """Little-endian float32, as OpenAI's SDK decodes it."""
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-
-
-def _as_list(vector: NDArray[np.float32]) -> list[float]:
-    return [float(number) for number in vector]

@@ -1,13 +1,15 @@
-"""Supervised fine-tuning: learn what the assistant says in each chat."""
+"""Supervised fine-tuning: learn what the assistant says in each chat, or how each text goes on."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from app.formats import FaultyFile, read_examples
-from worker.rendering import Renderer, RenderingError
+from app.formats import ChatExample, FaultyFile, chat, completion, read_as
+from app.formats.completion import CompletionExample
+from worker.rendering import Rendered, Renderer, RenderingError
 from worker.training.batching import Row, lay_out, split
 from worker.training.faults import user_error
 from worker.training.objectives import Score
@@ -15,7 +17,7 @@ from worker.training.scorers import Scorer
 
 
 class Supervised:
-    """Mean negative log-likelihood of the assistant's tokens."""
+    """Mean negative log-likelihood of the tokens that are to be learned."""
 
     def __init__(
         self, scorer: Scorer, device: torch.device, *, max_tokens: int, max_rows: int | None
@@ -41,7 +43,7 @@ class Supervised:
 
 
 def read_rows(path: Path, renderer: Renderer, *, param: str) -> list[Row]:
-    """The rows of a chat file that hold something to learn.
+    """The rows of a file of chats or completions that hold something to learn.
 
     Raises a user error that names the example if a chat cannot be rendered, or if no row is left.
     """
@@ -55,10 +57,13 @@ def read_rows(path: Path, renderer: Renderer, *, param: str) -> list[Row]:
 
 
 def _rows(path: Path, renderer: Renderer) -> Iterator[Row]:
-    for number, example in enumerate(read_examples(path), start=1):
-        messages = [message.to_wire() for message in example.messages]
+    readers: Mapping[str, Callable[[dict[str, Any]], ChatExample | CompletionExample]] = {
+        "chat": chat.example,
+        "completion": completion.example,
+    }
+    for number, example in enumerate(read_as(path, readers), start=1):
         try:
-            rendered = renderer.example(messages, example.tools)
+            rendered = _rendered(example, renderer)
         except RenderingError as error:
             raise RenderingError(f"Example {number}: {error}") from error
         learned = np.flatnonzero(rendered.loss_mask).astype(np.int32)
@@ -68,8 +73,14 @@ def _rows(path: Path, renderer: Renderer) -> Iterator[Row]:
             yield Row(np.array(rendered.ids, dtype=np.int32), learned)
 
 
+def _rendered(example: ChatExample | CompletionExample, renderer: Renderer) -> Rendered:
+    if isinstance(example, CompletionExample):
+        return renderer.continuation(example.prompt, example.completion)
+    return renderer.example([message.to_wire() for message in example.messages], example.tools)
+
+
 def _nothing_to_learn(context_length: int) -> str:
     return (
-        "No example has anything to learn: each is cut off before its assistant message "
-        f"(the model reads {context_length} tokens) or gives all of them weight 0."
+        "No example has anything to learn: each is cut off before what is to be learned "
+        f"(the model reads {context_length} tokens) or gives all of it weight 0."
     )

@@ -13,10 +13,10 @@ import pytest
 
 from app.catalog import Catalog
 from app.errors import Unavailable
-from app.schemas.encoders import EmbeddingsRequest
+from app.schemas.embeddings import EmbeddingsRequest
 from app.storage import LocalStore
 from worker.inference.adapters import AdapterFolder
-from worker.inference.encoders import routes
+from worker.inference.embeddings import of_encoder
 from worker.inference.encoders.engine import MOST_WAITING, EncoderEngine
 from worker.inference.encoders.models import EncoderModels
 from worker.inference.models import Models
@@ -67,7 +67,7 @@ def busy(engine: EncoderEngine) -> Iterator[None]:
 async def test_the_loop_goes_on_while_texts_are_read(parts: Parts) -> None:
     served = await parts.encoders.resolve("mini")
     with busy(served.engine):
-        asking = [asyncio.create_task(routes.embeddings(ASKED, served)) for _ in range(8)]
+        asking = [asyncio.create_task(of_encoder(ASKED, served)) for _ in range(8)]
         await asyncio.sleep(0)
     answers = await asyncio.gather(*asking)
     assert [len(answer.data) for answer in answers] == [2] * 8
@@ -76,9 +76,9 @@ async def test_the_loop_goes_on_while_texts_are_read(parts: Parts) -> None:
 async def test_too_many_texts_are_asked_to_come_again(parts: Parts) -> None:
     served = await parts.encoders.resolve("mini")
     with served.engine.room(MOST_WAITING - 1), pytest.raises(Unavailable) as refused:
-        await routes.embeddings(ASKED, served)
+        await of_encoder(ASKED, served)
     assert "Retry-After" in refused.value.headers
-    assert len((await routes.embeddings(ASKED, served)).data) == 2, "there is room again"
+    assert len((await of_encoder(ASKED, served)).data) == 2, "there is room again"
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/models/mini"])

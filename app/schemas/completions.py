@@ -1,0 +1,94 @@
+"""Legacy completions on the wire: a text goes on, without roles."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from app.schemas.sampling import FinishReason, SamplingRequest, Usage
+from app.schemas.wire import as_inputs
+
+# OpenAI's own default; many a caller is surprised by it, and some rely on it.
+DEFAULT_MAX_TOKENS = 16
+# Prompts of one request, each of which may have several choices.
+MOST_PROMPTS = 128
+
+Prompts = Annotated[
+    list[str | list[int]],
+    BeforeValidator(as_inputs),
+    Field(min_length=1, max_length=MOST_PROMPTS),
+]
+
+
+class CompletionRequest(SamplingRequest):
+    """POST /v1/completions, to the API and to the engine.
+
+    With `best_of` the engine writes so many continuations and answers with the `n` of the highest
+    mean log-probability per token.
+    """
+
+    # None becomes one empty text, as OpenAI takes it.
+    prompt: Prompts = Field(None, validate_default=True)
+    max_tokens: int | None = Field(None, ge=0)
+    best_of: int | None = Field(None, ge=1, le=20)
+    echo: bool | None = None
+    logprobs: int | None = Field(None, ge=0, le=5)
+    suffix: str | None = None
+
+    @field_validator("best_of")
+    @classmethod
+    def _goes_with_n(cls, value: int | None, info: ValidationInfo) -> int | None:
+        n = info.data.get("n") or 1
+        if value is not None and value < n:
+            raise PydanticCustomError("too_few", "it must be at least 'n'")
+        if value is not None and value > n and info.data.get("stream"):
+            raise PydanticCustomError("no_stream", "a stream cannot wait for the best text")
+        return value
+
+    @field_validator("suffix")
+    @classmethod
+    def _is_not_there(cls, value: str | None) -> None:
+        if value:
+            raise PydanticCustomError("unsupported", "the models served here cannot insert text")
+
+    @property
+    def limit(self) -> int:
+        return DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
+
+    @property
+    def choices(self) -> int:
+        return self.best_of or self.n or 1
+
+    @property
+    def alternatives(self) -> int | None:
+        if self.logprobs is None and self.choices > (self.n or 1):
+            # The best is found by them.
+            return 0
+        return self.logprobs
+
+
+class CompletionLogprobs(BaseModel):
+    """One entry for each token; the very first of a prompt has no probability."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
+    text_offset: list[int]
+
+
+class CompletionChoice(BaseModel):
+    text: str
+    index: int
+    logprobs: CompletionLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class Completion(BaseModel):
+    """The answer, and one event of a streamed one; `usage` is left out where it is not set."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None = None

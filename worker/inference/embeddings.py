@@ -1,0 +1,141 @@
+"""Embeddings as OpenAI answers them: encoders', and means of causal models' hidden states."""
+
+import asyncio
+import base64
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import InvalidRequest
+from app.schemas.embeddings import EmbeddingItem, Embeddings, EmbeddingsRequest, EmbeddingsUsage
+from worker.inference.encoders import tasks
+from worker.inference.encoders.models import ServedEncoder
+from worker.inference.messages import Event, Failed, Pooled, Request, SamplingParams
+from worker.inference.models import LoadedBase, Served
+from worker.inference.thread import EngineThread
+
+# Texts of one request that wait for the engine at a time, so that a large one leaves room for
+# the requests of others.
+AT_ONCE = 16
+
+
+async def of_encoder(asked: EmbeddingsRequest, served: ServedEncoder) -> Embeddings:
+    """Raises InvalidRequest for a text that is too long and must not be cut."""
+    decode = served.engine.reader.tokenizer.decode
+    # A tokenizer of words has no way to put its special tokens around ids.
+    given = [each if isinstance(each, str) else str(decode(each)) for each in asked.input]
+    cut = asked.truncate_prompt_tokens
+    texts = await tasks.read(served, given, cut=cut is not None, to=cut)
+    vectors = await tasks.embed(served, texts)
+    return await asyncio.to_thread(_answer, asked, vectors, sum(len(text.ids) for text in texts))
+
+
+async def of_causal(asked: EmbeddingsRequest, served: Served, thread: EngineThread) -> Embeddings:
+    """The mean of the states behind the last norm, of length 1.
+
+    Raises InvalidRequest for a text that is too long and must not be cut, and Unavailable.
+    """
+    prompts = await asyncio.to_thread(_read, asked, served.base)
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def pooled(prompt: list[int]) -> Sequence[float]:
+        async with turns:
+            return await _pooled(prompt, served, thread)
+
+    coming = [asyncio.ensure_future(pooled(prompt)) for prompt in prompts]
+    try:
+        vectors = _of_length_1(np.array(await asyncio.gather(*coming), dtype=np.float32))
+    finally:
+        for task in coming:
+            task.cancel()
+    return await asyncio.to_thread(_answer, asked, vectors, sum(map(len, prompts)))
+
+
+def _read(asked: EmbeddingsRequest, base: LoadedBase) -> list[list[int]]:
+    return [_ids(number, each, asked, base) for number, each in enumerate(asked.input)]
+
+
+def _ids(
+    number: int, given: str | list[int], asked: EmbeddingsRequest, base: LoadedBase
+) -> list[int]:
+    ids = base.renderer.text(given) if isinstance(given, str) else given
+    if not all(0 <= id < base.vocabulary.size for id in ids):
+        message = f"Invalid value for 'input[{number}]': this model has no such token."
+        raise InvalidRequest(message, param="input", code="invalid_value")
+    length, cut = base.renderer.context_length, asked.truncate_prompt_tokens
+    if cut is not None:
+        return ids[: min(cut, length) if cut > 0 else length]
+    if len(ids) > length:
+        raise tasks.too_long(length, f"input[{number}]")
+    return ids
+
+
+async def _pooled(prompt: list[int], served: Served, thread: EngineThread) -> Sequence[float]:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Sequence[float]] = loop.create_future()
+
+    def emit(event: Event) -> None:
+        loop.call_soon_threadsafe(_settle, done, event)
+
+    request = Request(
+        prompt=prompt,
+        choices=0,
+        max_new_tokens=0,
+        stop_ids=frozenset(),
+        sampling=SamplingParams(),
+        adapter=served.adapter,
+        pooled=True,
+        emit=emit,
+    )
+    thread.submit(served.base.engine, request)
+    try:
+        return await done
+    finally:
+        if done.cancelled():
+            thread.abort(served.base.engine, request)
+
+
+def _settle(done: asyncio.Future[Sequence[float]], event: Event) -> None:
+    if done.done():
+        return
+    if isinstance(event, Failed):
+        done.set_exception(event.error)
+    elif isinstance(event, Pooled):
+        done.set_result(event.vector)
+
+
+def _answer(asked: EmbeddingsRequest, vectors: NDArray[np.float32], tokens: int) -> Embeddings:
+    if asked.dimensions is not None:
+        vectors = _shortened(vectors, asked.dimensions)
+    encode = _as_base64 if asked.encoding_format == "base64" else _as_list
+    return Embeddings(
+        data=[
+            EmbeddingItem(index=index, embedding=encode(vector))
+            for index, vector in enumerate(vectors)
+        ],
+        model=asked.model,
+        usage=EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens),
+    )
+
+
+def _shortened(vectors: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Vectors of fewer dimensions, of length 1 again."""
+    if width > vectors.shape[1]:
+        message = f"This model's embeddings have {vectors.shape[1]} dimensions."
+        raise InvalidRequest(message, param="dimensions")
+    return _of_length_1(vectors[:, :width])
+
+
+def _of_length_1(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
+def _as_base64(vector: NDArray[np.float32]) -> str:
+    """Little-endian float32, as OpenAI's SDK decodes it."""
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()
+
+
+def _as_list(vector: NDArray[np.float32]) -> list[float]:
+    return [float(number) for number in vector]

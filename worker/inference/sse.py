@@ -1,0 +1,7 @@
+"""Server-sent events, as OpenAI writes them."""
+
+DONE = b"data: [DONE]\n\n"
+
+
+def event(data: str) -> bytes:
+    return b"data: " + data.encode() + b"\n\n"
