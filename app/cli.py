@@ -15,7 +15,7 @@ from app.catalog import Catalog, CatalogError
 from app.db.migrate import upgrade
 from app.db.session import DatabaseUnavailable, once
 from app.formats import Judge
-from app.services import keys, models
+from app.services import keys, models, quotas
 from app.settings import Settings
 from app.stack import demo, doctor
 from app.stack.database import database
@@ -168,6 +168,27 @@ def doctor_command() -> None:
     for finding in findings:
         say(f"{'ok  ' if finding.ok else 'BAD '} {finding.part}: {finding.sentence}")
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@app.command("limits")
+def limits_command(
+    project_id: Annotated[str, typer.Argument(help="As the API's answers and log show it.")],
+    running: Annotated[
+        int | None, typer.Option(min=0, help="Jobs that train at a time; 0 is no limit.")
+    ] = None,
+    queued: Annotated[
+        int | None, typer.Option(min=0, help="Jobs that wait at a time; 0 is no limit.")
+    ] = None,
+) -> None:
+    """Show a project's limits on jobs, or give it limits of its own."""
+    with database(Settings()) as url, once(url) as session:
+        project = quotas.change(session, project_id, running=running, queued=queued)
+    if project is None:
+        say_trouble(f"There is no project {project_id}.")
+        raise typer.Exit(1)
+    most = (project.max_running_jobs, project.max_queued_jobs)
+    shown = ["the setting's" if limit is None else limit or "any number" for limit in most]
+    say(f"{project.id}: {shown[0]} running, {shown[1]} queued")
 
 
 @data_app.command("check")

@@ -94,6 +94,22 @@ class Unsupported(ApiError):
     type = "invalid_request_error"
 
 
+class RateLimited(ApiError):
+    """Too many requests. Try again in a moment."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class TooManyJobs(RateLimited):
+    """Too many jobs of this project wait. Try again when one has started, or cancel one."""
+
+    # A queue does not move within the seconds for which the official SDKs try again.
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "60", "x-should-retry": "false"}
+
+
 class Unavailable(ApiError):
     """The service cannot answer just now. Try again in a moment."""
 

@@ -47,6 +47,12 @@ class Settings(BaseSettings):
         "luthier", pattern=r"^[a-z0-9-]{1,32}$", description="Third part of a tuned model's name"
     )
     train_slots: int = Field(1, ge=1, description="Jobs one trainer runs at a time")
+    max_running_jobs_per_project: int = Field(
+        0, ge=0, description="Jobs of one project that train at a time; 0 means no limit"
+    )
+    max_queued_jobs_per_project: int = Field(
+        1000, ge=0, description="Jobs of one project that wait at a time; 0 means no limit"
+    )
     torch_threads: int = Field(
         0, ge=0, description="Threads a training process computes with; 0 means one per core"
     )

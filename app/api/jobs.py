@@ -15,7 +15,7 @@ from app.schemas.jobs import (
     JobList,
     JobObject,
 )
-from app.services import jobs, lifecycle
+from app.services import jobs, lifecycle, quotas
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=RepeatableRoute)
 
@@ -27,6 +27,8 @@ def create(
     asked: CreateJob, parts: PartsDep, principal: PrincipalDep, session: SessionDep
 ) -> JobObject:
     """Start a fine-tuning job."""
+    limit = parts.settings.max_queued_jobs_per_project
+    quotas.require_room(session, principal.project_id, default=limit)
     job = jobs.create(session, parts.catalog, principal.project_id, asked)
     return shapes.job(job, principal.organization_id)
 
@@ -72,9 +74,10 @@ def pause(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObjec
 
 
 @router.post("/{job_id}/resume", dependencies=[ONCE_BY_KEY])
-def resume(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
+def resume(job_id: str, parts: PartsDep, principal: PrincipalDep, session: SessionDep) -> JobObject:
     """Have a paused job go on from where it stopped."""
-    job = lifecycle.resume(session, principal.project_id, job_id)
+    limit = parts.settings.max_queued_jobs_per_project
+    job = lifecycle.resume(session, principal.project_id, job_id, max_queued=limit)
     return shapes.job(job, principal.organization_id)
 
 

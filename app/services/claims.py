@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ScalarSelect, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.models import File, Job, JobAttempt, JobLease, TunedModel
-from app.services import checkpoints, events, moves
+from app.services import checkpoints, events, fairness, moves
 from app.services.events import Entry
 
 STARTED = Entry("started", "Fine-tuning job started", data=None)
+# Of taking a job that other workers want too, before a worker goes back to waiting.
+TRIES = 5
 
 
 class Order(StrEnum):
@@ -65,15 +67,14 @@ class Claim:
     resumable: tuple[Resumable, ...]
 
 
-def claim(session: Session, worker: str, *, lease_seconds: float) -> Claim | None:
-    """Take the next queued job, if there is one that is due."""
-    job = moves.move(
-        session,
-        _next_due(),
-        to="running",
-        epoch=Job.epoch + 1,
-        started_at=func.coalesce(Job.started_at, func.clock_timestamp()),
-    )
+def claim(
+    session: Session, worker: str, *, lease_seconds: float, max_running: int = 0
+) -> Claim | None:
+    """Take the next queued job, if there is one that is due.
+
+    A project has at most `max_running` jobs at work, or what its own limit says; 0 is no limit.
+    """
+    job = _take(session, max_running)
     if job is None:
         return None
     until = moves.in_seconds(lease_seconds)
@@ -83,16 +84,26 @@ def claim(session: Session, worker: str, *, lease_seconds: float) -> Claim | Non
     return _claim(session, job)
 
 
-def _next_due() -> ScalarSelect[str]:
-    # A row that another worker is just taking is skipped, not waited for.
-    return (
-        select(Job.id)
-        .where(Job.state == "queued", Job.run_after <= func.clock_timestamp())
-        .order_by(Job.priority.desc(), Job.created_at, Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
+def _take(session: Session, max_running: int) -> Job | None:
+    for _ in range(TRIES):
+        savepoint = session.begin_nested()
+        project_id = fairness.next_project(session, max_running=max_running)
+        if project_id is None:
+            return None
+        job = moves.move(
+            session,
+            fairness.next_job(project_id, max_running=max_running),
+            to="running",
+            epoch=Job.epoch + 1,
+            started_at=func.coalesce(Job.started_at, func.clock_timestamp()),
+        )
+        if job is not None:
+            fairness.served(session, project_id)
+            return job
+        # Its job was taken meanwhile. This lets go of the project: two workers that each hold one
+        # while they wait for another's would wait for ever.
+        savepoint.rollback()
+    return None
 
 
 def _claim(session: Session, job: Job) -> Claim:

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import TERMINAL, File, Job
 from app.errors import InvalidRequest, NotFound
-from app.services import checkpoints, events, moves, outbox, validation
+from app.services import checkpoints, events, moves, outbox, quotas, validation
 from app.services.events import Entry
 from app.services.validation import Problem
 
@@ -92,16 +92,17 @@ def pause(session: Session, project_id: str, job_id: str) -> Job:
     return moved
 
 
-def resume(session: Session, project_id: str, job_id: str) -> Job:
+def resume(session: Session, project_id: str, job_id: str, *, max_queued: int = 0) -> Job:
     """Queue a paused job; it continues from its last checkpoint. Resuming it again changes nothing.
 
-    Raises NotFound, and InvalidRequest for a job that was not paused.
+    Raises NotFound, TooManyJobs, and InvalidRequest for a job that was not paused.
     """
     job = owned(session, project_id, job_id)
     if job.state in ("queued", "running"):
         return job
     moved = None
     if job.state == "paused":
+        quotas.require_room(session, project_id, default=max_queued)
         told = Entry(f"resumed:{job.version}", "The job has been resumed")
         moved = _enqueue(session, job_id, told)
     if moved is None:

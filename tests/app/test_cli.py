@@ -13,9 +13,11 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from app.cli import main
-from app.db.session import once
+from app.db.models import Project
+from app.db.session import SessionMaker, once, transaction
 from app.services import keys
 from app.settings import Settings
+from tests.rows import make_project
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -276,6 +278,20 @@ def test_models_lists_the_catalogue(luthier: Luthier) -> None:
     result = luthier("models")
     assert result.returncode == 0, result.stderr
     assert "smollm2-135m-instruct  causal, methods: supervised" in result.stdout
+
+
+def test_a_project_gets_limits_of_its_own(luthier: Luthier, sessions: SessionMaker) -> None:
+    with transaction(sessions) as session:
+        project = make_project(session)
+    result = luthier("limits", project.id)
+    assert result.stdout == f"{project.id}: the setting's running, the setting's queued\n"
+    result = luthier("limits", project.id, "--running", "2", "--queued", "0")
+    assert result.stdout == f"{project.id}: 2 running, any number queued\n"
+    with transaction(sessions) as session:
+        kept = session.get_one(Project, project.id)
+        assert (kept.max_running_jobs, kept.max_queued_jobs) == (2, 0)
+    result = luthier("limits", "proj_unknown")
+    assert (result.stderr, result.returncode) == ("There is no project proj_unknown.\n", 1)
 
 
 @pytest.mark.parametrize("command", [["keys", "create"], ["migrate"], ["up"]])

@@ -39,9 +39,14 @@ class Supervisor:
         machine = self._machine
         if machine.stopping.is_set():
             return False
-        lease = machine.settings.lease_seconds
+        settings = machine.settings
         with transaction(machine.sessions) as session:
-            claim = claims.claim(session, self._name, lease_seconds=lease)
+            claim = claims.claim(
+                session,
+                self._name,
+                lease_seconds=settings.lease_seconds,
+                max_running=settings.max_running_jobs_per_project,
+            )
         if claim is None:
             return False
         log.info("job.claimed", job=claim.job_id, epoch=claim.epoch)

@@ -70,11 +70,20 @@ class Job(Base):
         CheckConstraint(f"state IN {STATES}", name="state"),
         Index("ix_jobs_project_page", "project_id", text("created_at DESC"), text("id DESC")),
         Index(
-            "ix_jobs_claim",
+            "ix_jobs_queued",
+            "project_id",
             text("priority DESC"),
             "created_at",
             "id",
             postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_jobs_at_work",
+            "project_id",
+            "state",
+            postgresql_where=text(
+                "state IN ('validating_files', 'running', 'pausing', 'finalizing')"
+            ),
         ),
     )
 

@@ -22,6 +22,11 @@ class Project(Base):
     organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
     name: Mapped[str]
     created_at: Mapped[CreatedAt]
+    # When a worker last took one of its jobs: projects take turns.
+    last_served_at: Mapped[Moment | None]
+    # Limits of its own in place of the settings'; 0 is no limit.
+    max_running_jobs: Mapped[int | None]
+    max_queued_jobs: Mapped[int | None]
 
 
 class ApiKey(Base):

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import BadRequestError, NotFoundError, OpenAI
+from openai import BadRequestError, NotFoundError, OpenAI, RateLimitError
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
@@ -40,6 +40,35 @@ def make_model(session: Session, job: Job, name: str, *, step: int | None = None
     session.add(model)
     session.commit()
     return model
+
+
+class TestFullQueue:
+    @pytest.fixture(autouse=True)
+    def _one_place(self, session: Session, project: Project) -> None:
+        project.max_queued_jobs = 1
+        session.commit()
+
+    def test_a_job_more_is_refused_and_the_sdk_does_not_try_again(
+        self, openai: OpenAI, training_file: str, session: Session
+    ) -> None:
+        patient = openai.with_options(max_retries=2).fine_tuning.jobs
+        job = patient.create(model="base", training_file=training_file)
+        with pytest.raises(RateLimitError, match="1 jobs of this project wait") as refused:
+            patient.create(model="base", training_file=training_file, seed=1)
+        assert (refused.value.code, refused.value.type) == ("rate_limit_exceeded", "requests")
+        assert refused.value.request.headers["x-stainless-retry-count"] == "0"
+        assert refused.value.response.headers["Retry-After"] == "60"
+        patient.cancel(job.id)
+        patient.create(model="base", training_file=training_file, seed=1)
+
+    def test_a_paused_one_does_not_come_back(
+        self, http: httpx.Client, training_file: str, session: Session, project: Project
+    ) -> None:
+        paused = make_job(session, project, state="paused")
+        make_job(session, project)
+        session.commit()
+        answer = http.post(f"/v1/fine_tuning/jobs/{paused.id}/resume")
+        assert error_of(answer, 429)["code"] == "rate_limit_exceeded"
 
 
 class TestCreate:

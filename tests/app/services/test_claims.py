@@ -88,15 +88,6 @@ def test_it_continues_from_the_newest_checkpoints(session: Session) -> None:
     )
 
 
-def test_the_most_urgent_comes_first_and_then_the_oldest(session: Session) -> None:
-    older, newer, urgent = (make_job(session) for _ in range(3))
-    urgent.priority = 1
-    newer.created_at = older.created_at + timedelta(seconds=1)
-    session.flush()
-    assert [claim(session).job_id for _ in range(3)] == [urgent.id, older.id, newer.id]
-    assert claim(session) is None
-
-
 def test_a_job_that_waits_is_left_alone(session: Session) -> None:
     make_job(session, run_after=moves.in_seconds(60))
     assert claim(session) is None
