@@ -1,7 +1,7 @@
 """`luthier`: the commands of whoever runs the service."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -13,9 +13,11 @@ from rich.console import Console
 
 from app.catalog import Catalog, CatalogError
 from app.db.migrate import upgrade
+from app.db.models import Key
 from app.db.session import DatabaseUnavailable, once
+from app.errors import ApiError
 from app.formats import Judge
-from app.services import keys, models, quotas
+from app.services import admin_keys, keys, models, projects, quotas
 from app.settings import Settings
 from app.stack import demo, doctor
 from app.stack.database import database
@@ -28,6 +30,7 @@ READ_BYTES = 2**20
 # What can be wrong with the machine or the operator's choices; each carries a sentence.
 TROUBLES = (
     AlreadyRunning,
+    ApiError,
     CannotStart,
     CatalogError,
     demo.DemoFailed,
@@ -113,24 +116,38 @@ def migrate_command() -> None:
 @keys_app.command("create")
 def create_key(
     name: Annotated[str, typer.Option(help="What the key is for; shown, never used.")] = "unnamed",
+    project_id: Annotated[
+        str | None, typer.Option("--project", help="Whose key; the oldest project's if not given.")
+    ] = None,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="A key that manages projects and opens nothing else.")
+    ] = False,
 ) -> None:
     """Make an API key and show it, once."""
     settings = Settings()
     with database(settings) as url, once(url) as session:
-        project = keys.ensure_default_project(session, settings.organization)
-        _, secret = keys.create(session, project.id, name)
+        organization = keys.ensure_organization(session, settings.organization)
+        if admin:
+            _, secret = admin_keys.create(session, organization.id, name)
+        else:
+            project = (
+                keys.ensure_default_project(session, settings.organization)
+                if project_id is None
+                else projects.active(session, organization.id, project_id)
+            )
+            _, secret = keys.create(session, project.id, name)
     say(secret)
 
 
 @keys_app.command("list")
 def list_keys() -> None:
-    """All API keys: id, name, what can be shown of each, and when it was made, used, revoked."""
+    """All API keys: id, name, what can be shown of each, whose it is, and when it was made, used,
+    revoked."""
     with database(Settings()) as url, once(url) as session:
         for key in keys.list_(session):
-            times = [f"created {moment(key.created_at)}", f"last used {moment(key.last_used_at)}"]
-            if key.revoked_at is not None:
-                times.append(f"revoked {moment(key.revoked_at)}")
-            say("  ".join((key.id, key.name, key.redacted, *times)))
+            say("  ".join((key.id, key.name, key.redacted, key.project_id, *times(key))))
+        for admin in admin_keys.everywhere(session):
+            say("  ".join((admin.id, admin.name, admin.redacted, "admin", *times(admin))))
 
 
 @keys_app.command("revoke")
@@ -139,7 +156,7 @@ def revoke_key(
 ) -> None:
     """End an API key: the next request with it is refused."""
     with database(Settings()) as url, once(url) as session:
-        key = keys.revoke(session, key_id)
+        key = keys.revoke(session, key_id) or admin_keys.revoke(session, key_id)
     if key is None:
         say_trouble(f"There is no API key {key_id}; see `luthier keys list`.")
         raise typer.Exit(1)
@@ -209,6 +226,16 @@ def check_data(file: Annotated[Path, typer.Argument(help="A JSONL file.")]) -> N
         say(f"{file}: {verdict.fault_count} of its lines cannot be used.")
         raise typer.Exit(1)
     say(f"{file}: good, {verdict.examples} examples in the {verdict.format} format.")
+
+
+def times(key: Key) -> Iterator[str]:
+    """When a key was made and used, and when it ends or has ended."""
+    yield f"created {moment(key.created_at)}"
+    yield f"last used {moment(key.last_used_at)}"
+    if key.expires_at is not None:
+        yield f"expires {moment(key.expires_at)}"
+    if key.revoked_at is not None:
+        yield f"revoked {moment(key.revoked_at)}"
 
 
 def moment(when: datetime | None) -> str:

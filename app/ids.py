@@ -44,6 +44,14 @@ def key_id() -> str:
     return f"key_{random_text(16)}"
 
 
+def service_account_id() -> str:
+    return f"svc_acct_{random_text(24)}"
+
+
+def permission_id() -> str:
+    return f"cp_{random_text(24)}"
+
+
 def request_id() -> str:
     return f"req_{secrets.token_hex(16)}"
 

@@ -10,7 +10,22 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from app import logs
-from app.api import chat, completions, embeddings, encoders, files, handlers, health, jobs, models
+from app.api import (
+    admin_keys,
+    chat,
+    completions,
+    embeddings,
+    encoders,
+    files,
+    handlers,
+    health,
+    jobs,
+    keys,
+    models,
+    permissions,
+    projects,
+    service_accounts,
+)
 from app.api.deps import Parts
 from app.api.guard import Guard
 from app.catalog import Catalog
@@ -54,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Guard, parts=parts)
     handlers.register(app)
     for router in (
+        admin_keys.router,
         chat.router,
         completions.router,
         embeddings.router,
@@ -61,7 +77,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         files.router,
         health.router,
         jobs.router,
+        keys.router,
         models.router,
+        permissions.router,
+        projects.router,
+        service_accounts.router,
     ):
         app.include_router(router)
     return app

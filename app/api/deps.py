@@ -12,7 +12,9 @@ from sqlalchemy.orm import Session
 from app.catalog import Catalog
 from app.db.session import SessionMaker, transaction
 from app.engines import Engines
+from app.errors import Forbidden
 from app.queue import Bells
+from app.services.admin_keys import Admin
 from app.services.keys import Principal
 from app.settings import Settings
 from app.storage import BlobStore
@@ -47,13 +49,33 @@ async def get_parts(request: Request) -> Parts:
 
 
 async def get_principal(request: Request) -> Principal:
-    """Whom the guard has found the request's key to speak for."""
-    principal: Principal = request.scope["principal"]
+    """Whom the guard has found the request's key to speak for. Raises Forbidden for an admin key.
+
+    A route is open to the kind of key that its parameters ask for, and to no other.
+    """
+    principal = request.scope["principal"]
+    if not isinstance(principal, Principal):
+        raise Forbidden(
+            "An admin API key manages projects and their keys, and nothing else. "
+            "Use an API key of a project here."
+        )
     return principal
+
+
+async def get_admin(request: Request) -> Admin:
+    """Which organization the request's key manages. Raises Forbidden for a project's key."""
+    admin = request.scope["principal"]
+    if not isinstance(admin, Admin):
+        raise Forbidden(
+            "You have insufficient permissions for this operation: it needs an admin API key, "
+            "and this is a project's. Make one with `luthier keys create --admin`."
+        )
+    return admin
 
 
 PartsDep = Annotated[Parts, Depends(get_parts)]
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
+AdminDep = Annotated[Admin, Depends(get_admin)]
 
 
 async def get_turn(parts: PartsDep) -> AsyncIterator[None]:
@@ -88,3 +110,5 @@ async def ask_database(parts: Parts, question: Callable[[Session], T]) -> T:
 
 
 After = Annotated[str | None, Query(description="The last id of the page before")]
+# Of lists of the organization, as OpenAI limits them.
+AdminLimit = Annotated[int, Query(ge=1, le=100)]

@@ -10,6 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app import ids, logs
 from app.api import handlers
 from app.errors import ApiError, TooLarge, TooSlow
+from app.services.admin_keys import Admin
 from app.services.keys import Principal
 
 log = logs.get(__name__)
@@ -37,7 +38,7 @@ class Exchange:
         self.scope = scope
         self.headers = Headers(scope=scope)
         self.request_id = ids.request_id()
-        self.principal: Principal | None = None
+        self.principal: Principal | Admin | None = None
         self.body_limit = 0
         self._receive = receive
         self._send = send
@@ -99,7 +100,7 @@ class Exchange:
             status=self._status if self._answered else CLIENT_LEFT,
             ms=self._milliseconds(),
             key=None if who is None else who.key_id,
-            project=None if who is None else who.project_id,
+            project=who.project_id if isinstance(who, Principal) else None,
         )
 
     async def _next(self) -> Message:

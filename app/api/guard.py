@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
+from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.deps import Parts, ask_database
 from app.api.exchange import Exchange
 from app.errors import InvalidRequest, NotFound, TooLarge, Unauthenticated, Unavailable, Unsupported
-from app.services import keys
+from app.services import admin_keys, credentials, keys
+from app.services.admin_keys import Admin
 from app.services.keys import Principal
 
 # Room for the multipart form around an uploaded file.
@@ -86,18 +88,18 @@ class Guard:
         if exchange.declared_bytes() > exchange.body_limit:
             raise TooLarge(f"The body is larger than {exchange.body_limit} bytes.")
 
-    async def _principal(self, exchange: Exchange) -> Principal:
+    async def _principal(self, exchange: Exchange) -> Principal | Admin:
         secret = _secret(exchange)
-        principal = await ask_database(
-            self._parts, lambda session: keys.authenticate(session, secret)
-        )
+        principal = await ask_database(self._parts, lambda session: _owner(session, secret))
         if principal is None:
             raise Unauthenticated(
-                f"Incorrect API key provided: {keys.redact(secret)}. "
+                f"Incorrect API key provided: {credentials.redact(secret)}. "
                 "Make one with `luthier keys create`."
             )
         _require_same(exchange, "organization", principal.organization_id, principal.organization)
-        _require_same(exchange, "project", principal.project_id)
+        # An admin key is above projects; its client may name the one it works in otherwise.
+        if isinstance(principal, Principal):
+            _require_same(exchange, "project", principal.project_id)
         return principal
 
     def _body_limit(self, scope: Scope) -> int:
@@ -107,8 +109,16 @@ class Guard:
         return settings.max_body_bytes
 
 
+def _owner(session: Session, secret: str) -> Principal | Admin | None:
+    """Whom a secret speaks for. Both kinds are asked for alike: a prefix is no proof."""
+    return keys.authenticate(session, secret) or admin_keys.authenticate(session, secret)
+
+
 def _secret(exchange: Exchange) -> str:
     """The key of `Authorization: Bearer KEY`, whatever characters it is made of."""
+    if len(exchange.headers.getlist("authorization")) > 1:
+        # A proxy in front may have judged the other one.
+        raise Unauthenticated("Send the header Authorization once.")
     scheme, _, secret = exchange.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and secret.strip():
         return secret.strip()
@@ -123,8 +133,8 @@ def _secret(exchange: Exchange) -> str:
 
 def _require_same(exchange: Exchange, what: str, *mine: str) -> None:
     """A client that says for whom it acts must be right: else it works in the wrong place."""
-    asked = exchange.headers.get(f"openai-{what}", "")
-    if asked and asked not in mine:
+    asked = exchange.headers.getlist(f"openai-{what}")
+    if any(name and name not in mine for name in asked):
         raise Unauthenticated(
             f"The header OpenAI-{what.capitalize()} names another {what} than the API key's. "
             f"Leave it out, or send {mine[0]}.",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 
@@ -13,6 +13,10 @@ def _seconds(value: object) -> object:
 
 # A moment as whole seconds since 1970; rows hold datetimes.
 UnixTime = Annotated[int, BeforeValidator(_seconds, json_schema_input_type=int)]
+
+# What people call their things; operators read it on terminals, which obey control characters.
+Title = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^\P{Cc}+$")]
+Lifetime = Annotated[int, Field(ge=1, le=31_536_000, description="Seconds until it expires")]
 
 
 class ErrorDetail(BaseModel):

@@ -10,12 +10,14 @@ from app.catalog import BaseModel, Catalog
 from app.db.models import Checkpoint, File, Job, JobEvent
 from app.errors import InvalidRequest, NotFound
 from app.schemas.jobs import CreateJob
-from app.services import files, lifecycle, models, pages
+from app.services import files, lifecycle, models, pages, projects
 from app.services.pages import Page
 
 
 def create(session: Session, catalog: Catalog, project_id: str, asked: CreateJob) -> Job:
     """A new job, on its way to be validated. Raises InvalidRequest with the parameter at fault."""
+    # Before anything else: a job that is made while its project ends would go on unseen.
+    projects.require_open(session, project_id)
     base, start_model = _start(session, catalog, project_id, asked.model)
     method = "supervised" if asked.method is None else asked.method.type
     _require_method(base, method)

@@ -1,22 +1,21 @@
-"""API keys: made once, shown once, kept as a hash; and the default organization and project."""
+"""Keys of projects, and the default organization and project."""
 
-import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from typing import Literal
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app import ids
 from app.db.models import ApiKey, Organization, Project
+from app.errors import NotFound
+from app.services import credentials, pages
+from app.services.pages import Page
 
 PREFIX = "sk-luthier-"
-SECRET_BYTES = 32
-# `last_used_at` is for people; writing it on every request would make each one a write.
-USE_NOTED_EVERY = timedelta(minutes=1)
+Access = Literal["active", "inactive", "any"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +29,26 @@ class Principal:
     organization: str
 
 
-def ensure_default_project(session: Session, organization: str) -> Project:
-    """The oldest project of the organization with this slug; both are made if they are missing."""
+def ensure_organization(session: Session, slug: str) -> Organization:
+    """The organization with this slug, its row locked; made if it is missing."""
     session.execute(
         insert(Organization)
-        .values(id=ids.organization_id(), slug=organization)
+        .values(id=ids.organization_id(), slug=slug)
         .on_conflict_do_nothing(index_elements=["slug"])
     )
-    # The lock makes two starting processes agree on one project.
-    owner = session.scalars(
-        select(Organization).where(Organization.slug == organization).with_for_update()
+    return session.scalars(
+        select(Organization).where(Organization.slug == slug).with_for_update()
     ).one()
+
+
+def ensure_default_project(session: Session, organization: str) -> Project:
+    """The oldest project of the organization that is not archived; made if there is none."""
+    # Its lock makes two starting processes agree on one project.
+    owner = ensure_organization(session, organization)
     project = session.scalars(
-        select(Project).where(Project.organization_id == owner.id).order_by(Project.created_at)
+        select(Project)
+        .where(Project.organization_id == owner.id, Project.archived_at.is_(None))
+        .order_by(Project.created_at)
     ).first()
     if project is None:
         project = Project(id=ids.project_id(), organization_id=owner.id, name="default")
@@ -51,73 +57,91 @@ def ensure_default_project(session: Session, organization: str) -> Project:
     return project
 
 
-def create(session: Session, project_id: str, name: str) -> tuple[ApiKey, str]:
+def create(
+    session: Session,
+    project_id: str,
+    name: str,
+    *,
+    service_account_id: str | None = None,
+    expires_in: int | None = None,
+) -> tuple[ApiKey, str]:
     """A new key of a project, and its secret, which cannot be had again."""
-    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+    secret = credentials.draw(PREFIX)
     key = ApiKey(
-        id=ids.key_id(),
         project_id=project_id,
-        name=name,
-        secret_sha256=_digest(secret),
-        redacted=redact(secret),
+        service_account_id=service_account_id,
+        **credentials.columns(secret, name=name, expires_in=expires_in),
     )
     session.add(key)
     session.flush()
     return key, secret
 
 
+def replace(session: Session, organization: str, known: str) -> str | None:
+    """The secret of a new key of the default project; None if `known` is that of a usable key."""
+    if known and authenticate(session, known) is not None:
+        return None
+    project = ensure_default_project(session, organization)
+    return create(session, project.id, "first")[1]
+
+
 def list_(session: Session) -> Sequence[ApiKey]:
-    """All keys of the installation, oldest first, the revoked ones too."""
+    """All keys of all projects, oldest first, the revoked ones too."""
     return session.scalars(select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)).all()
 
 
-def revoke(session: Session, key_id: str) -> ApiKey | None:
-    """End a key, from this commit on; None if there is no such key.
+def list_of_project(
+    session: Session, project_id: str, *, access: Access, after: str | None, limit: int
+) -> Page[ApiKey]:
+    """A page of the keys that a project has, newest first. Raises InvalidRequest.
 
-    A key that was revoked before keeps the time at which it was.
+    All of them give access: those of an account without it do not exist, and a project that is
+    archived has none.
     """
-    when = func.coalesce(ApiKey.revoked_at, func.clock_timestamp())
-    return session.scalars(
-        update(ApiKey).where(ApiKey.id == key_id).values(revoked_at=when).returning(ApiKey),
-        execution_options={"populate_existing": True},
+    if access == "inactive":
+        return Page([], has_more=False)
+    mine = select(ApiKey).where(ApiKey.project_id == project_id)
+    statement = mine.where(ApiKey.revoked_at.is_(None))
+    if after is not None:
+        # Revoked ones too: a key that goes while a client pages must not end its paging.
+        last = pages.start(session, mine.where(ApiKey.id == after), after)
+        place = tuple_(ApiKey.created_at, ApiKey.id)
+        statement = statement.where(place < (last.created_at, last.id))
+    ordered = statement.order_by(ApiKey.created_at.desc(), ApiKey.id.desc())
+    return pages.fetch(session, ordered, limit=limit)
+
+
+def retrieve(session: Session, project_id: str, key_id: str) -> ApiKey:
+    """A key of a project, revoked ones left out. Raises NotFound."""
+    key = session.scalars(
+        select(ApiKey).where(
+            ApiKey.id == key_id, ApiKey.project_id == project_id, ApiKey.revoked_at.is_(None)
+        )
     ).one_or_none()
+    if key is None:
+        raise NotFound(f"No such API key: {key_id}", param="api_key_id")
+    return key
+
+
+def revoke(session: Session, key_id: str) -> ApiKey | None:
+    """End a key, from this commit on; None if there is no such key."""
+    revoked = credentials.revoke(session, ApiKey, ApiKey.id == key_id)
+    return revoked[0] if revoked else None
 
 
 def authenticate(session: Session, secret: str) -> Principal | None:
-    """Whom a secret speaks for, or None if it is no key's or its key was revoked.
-
-    The lookup is by the hash: how long it takes says nothing of how near a guess came.
-    """
-    stale = or_(
-        ApiKey.last_used_at.is_(None),
-        ApiKey.last_used_at < func.clock_timestamp() - USE_NOTED_EVERY,
-    )
+    """Whom a secret speaks for, or None if it is no project's or cannot be used any more."""
     found = session.execute(
-        select(ApiKey.id, Project.id, Organization.id, Organization.slug, stale)
+        select(
+            ApiKey.id, Project.id, Organization.id, Organization.slug, credentials.unnoted(ApiKey)
+        )
         .join(Project, Project.id == ApiKey.project_id)
         .join(Organization, Organization.id == Project.organization_id)
-        .where(ApiKey.secret_sha256 == _digest(secret), ApiKey.revoked_at.is_(None))
+        .where(*credentials.opened_by(ApiKey, secret), Project.archived_at.is_(None))
     ).one_or_none()
     if found is None:
         return None
     key_id, project_id, organization_id, slug, due = found
     if due:
-        _note_use(session, key_id)
+        credentials.note_use(session, ApiKey, key_id)
     return Principal(key_id, project_id, organization_id, slug)
-
-
-def redact(secret: str) -> str:
-    """Enough of a secret to tell which one it is, not enough to use it: `sk-l…abcd`."""
-    if len(secret) < 12:
-        return "…"
-    return f"{secret[:4]}…{secret[-4:]}"
-
-
-def _note_use(session: Session, key_id: str) -> None:
-    session.execute(
-        update(ApiKey).where(ApiKey.id == key_id).values(last_used_at=func.clock_timestamp())
-    )
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import CompoundSelect, Select, func, or_, select, union_all, update
 from sqlalchemy.orm import Session
 
 from app.catalog import Catalog
-from app.db.models import Checkpoint, Organization, Project, TunedModel
+from app.db.models import Checkpoint, CheckpointPermission, Organization, Project, TunedModel
 from app.engines import ServedModel
 from app.errors import Forbidden, NotFound
 from app.services import outbox
@@ -33,18 +33,21 @@ def resolve(session: Session, catalog: Catalog, project_id: str, name: str) -> S
     tuned = _find(session, project_id, name)
     base = None if tuned is None else catalog.get(tuned.base_model)
     if tuned is None or base is None:
-        raise _unknown(name)
+        raise unknown(name)
     return ServedModel(name=tuned.name, base=base, storage_prefix=tuned.storage_prefix)
 
 
 def list_(session: Session, catalog: Catalog, project_id: str) -> list[Model]:
-    """Base models by id and alias, then tuned models, newest first, without their checkpoints."""
+    """Base models by id and alias, then tuned models, newest first, without their checkpoints.
+
+    Those of other projects that this one may use are among them.
+    """
     since = _since(session, project_id)
     names = [name for base in catalog for name in (base.id, *base.aliases)]
     made = session.scalars(
         select(TunedModel)
         .where(
-            TunedModel.project_id == project_id,
+            TunedModel.name.in_(_names(project_id)),
             TunedModel.step.is_(None),
             TunedModel.deleted_at.is_(None),
         )
@@ -59,18 +62,26 @@ def retrieve(session: Session, catalog: Catalog, project_id: str, name: str) -> 
         return Model(name, _since(session, project_id), tuned=False)
     tuned = _find(session, project_id, name)
     if tuned is None:
-        raise _unknown(name)
+        raise unknown(name)
     return _shown(tuned)
 
 
 def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> None:
-    """Delete a tuned model or a checkpoint, with its weights. Raises NotFound, Forbidden."""
+    """Delete a tuned model or a checkpoint, with its weights.
+
+    Raises NotFound, and Forbidden for a model that the project may use and does not own.
+    """
     if catalog.get(name) is not None:
         message = f"The model '{name}' is a base model. Only fine-tuned models can be deleted."
         raise Forbidden(message, param="model")
     tuned = _find(session, project_id, name)
     if tuned is None:
         raise NotFound("That model does not exist", param="model")
+    if tuned.project_id != project_id:
+        raise Forbidden(
+            f"The model '{name}' belongs to another project, which alone can delete it.",
+            param="model",
+        )
     tuned.deleted_at = func.clock_timestamp()
     # Nothing may resume from the checkpoint either, since its files are about to go.
     session.execute(
@@ -85,13 +96,26 @@ def _find(session: Session, project_id: str, name: str) -> TunedModel | None:
     return session.scalars(
         select(TunedModel).where(
             TunedModel.name == name,
-            TunedModel.project_id == project_id,
+            or_(TunedModel.project_id == project_id, TunedModel.name.in_(_permitted(project_id))),
             TunedModel.deleted_at.is_(None),
         )
     ).one_or_none()
 
 
-def _unknown(name: str) -> NotFound:
+def _names(project_id: str) -> CompoundSelect[str]:
+    """Of the models a project may use. A union: with an OR, every project's would be looked at."""
+    own = select(TunedModel.name).where(TunedModel.project_id == project_id)
+    return union_all(own, _permitted(project_id))
+
+
+def _permitted(project_id: str) -> Select[str]:
+    return select(CheckpointPermission.model_name).where(
+        CheckpointPermission.project_id == project_id
+    )
+
+
+def unknown(name: str) -> NotFound:
+    """A model that there is not for whoever asks, in the words that clients know."""
     return NotFound(
         f"The model `{name}` does not exist or you do not have access to it.",
         code="model_not_found",

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from app.catalog import Catalog
 from app.db.migrate import upgrade
 from app.db.session import once
-from app.services import keys
+from app.services import admin_keys, keys
 from app.settings import Settings
 from app.stack import ports, programs
 from app.stack.home import Home, write_private
@@ -67,6 +67,7 @@ def start(settings: Settings, home: Home, keeper: Keeper, say: Say) -> Settings:
     home.note_stack(programs.url(settings), settings.database_url, settings.redis_url)
     keeper.interrupts.check()
     first_key(settings, say)
+    first_admin_key(settings, say)
     keeper.start(programs.api(settings))
     if is_first:
         say("The engine converts the base model, once; this takes half a minute.")
@@ -90,16 +91,28 @@ def check_port(settings: Settings) -> None:
 
 def first_key(settings: Settings, say: Say) -> None:
     """Make sure that LUTHIER_HOME/api_key holds a key that works; make one if it does not."""
-    assert settings.database_url is not None
     path = key_file(settings)
+    if _replaced(settings, path, keys.replace):
+        say(f"Made the first API key: {shown(path)}")
+
+
+def first_admin_key(settings: Settings, say: Say) -> None:
+    """The same for LUTHIER_HOME/admin_key, which manages projects and their keys."""
+    path = settings.home / "admin_key"
+    if _replaced(settings, path, admin_keys.replace):
+        say(f"Made the first admin key: {shown(path)}")
+
+
+def _replaced(settings: Settings, path: Path, replace: Callable[..., str | None]) -> bool:
+    """Whether a file held no key that works; it holds one now."""
+    assert settings.database_url is not None
     known = path.read_text().strip() if path.exists() else ""
     with once(settings.database_url) as session:
-        if known and keys.authenticate(session, known):
-            return
-        project = keys.ensure_default_project(session, settings.organization)
-        _, secret = keys.create(session, project.id, "first")
+        secret = replace(session, settings.organization, known)
+    if secret is None:
+        return False
     write_private(path, f"{secret}\n")
-    say(f"Made the first API key: {shown(path)}")
+    return True
 
 
 def key_file(settings: Settings) -> Path:

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, make_url, text
 from app.cli import main
 from app.db.models import Project
 from app.db.session import SessionMaker, once, transaction
-from app.services import keys
+from app.services import admin_keys, credentials, keys, projects
 from app.settings import Settings
 from tests.rows import make_project
 
@@ -248,8 +248,8 @@ def test_keys_are_listed_and_revoked(luthier: Luthier, settings: Settings) -> No
         name: luthier("keys", "create", "--name", name).stdout.strip() for name in ("old", "new")
     }
     old, new = luthier("keys", "list").stdout.splitlines()
-    key_id, name, redacted, created, used = old.split("  ")
-    assert (name, redacted, used) == ("old", keys.redact(secrets["old"]), "last used never")
+    key_id, name, redacted, _, created, used = old.split("  ")
+    assert (name, redacted, used) == ("old", credentials.redact(secrets["old"]), "last used never")
     assert created.startswith("created 20")
     assert created.endswith(" UTC")
     assert "  new  " in new
@@ -271,6 +271,31 @@ def test_a_key_that_is_not_there_is_not_revoked(luthier: Luthier) -> None:
     result = luthier("keys", "revoke", "key_unknown")
     assert result.stderr == "There is no API key key_unknown; see `luthier keys list`.\n"
     assert result.returncode == 1
+
+
+@pytest.mark.usefixtures("sessions")
+def test_an_admin_key_manages_projects_and_a_key_can_be_of_any(
+    luthier: Luthier, settings: Settings
+) -> None:
+    assert settings.database_url is not None
+    secret = luthier("keys", "create", "--admin", "--name", "ops").stdout.strip()
+    with once(settings.database_url) as session:
+        admin = admin_keys.authenticate(session, secret)
+        assert admin is not None
+        project = projects.create(session, admin.organization_id, "research")
+    made = luthier("keys", "create", "--project", project.id).stdout.strip()
+    with once(settings.database_url) as session:
+        who = keys.authenticate(session, made)
+    assert who is not None
+    assert who.project_id == project.id
+    first, second = luthier("keys", "list").stdout.splitlines()
+    assert first.split("  ")[3] == project.id
+    assert second.split("  ")[:4] == [admin.key_id, "ops", credentials.redact(secret), "admin"]
+    assert luthier("keys", "revoke", admin.key_id).returncode == 0
+    with once(settings.database_url) as session:
+        assert admin_keys.authenticate(session, secret) is None
+    unknown = luthier("keys", "create", "--project", "proj_unknown")
+    assert (unknown.returncode, unknown.stderr) == (1, "No such project: proj_unknown\n")
 
 
 @pytest.mark.usefixtures("sessions")

@@ -12,25 +12,29 @@ from app.db.models.jobs import (
     JobMetric,
     Outbox,
 )
-from app.db.models.keys import ApiKey, Organization, Project
-from app.db.models.models import TunedModel, Usage
+from app.db.models.keys import AdminKey, ApiKey, Key, Organization, Project, ServiceAccount
+from app.db.models.models import CheckpointPermission, TunedModel, Usage
 from app.db.models.repeats import Repeat
 
 __all__ = [
     "STATES",
     "TERMINAL",
+    "AdminKey",
     "ApiKey",
     "Checkpoint",
+    "CheckpointPermission",
     "File",
     "Job",
     "JobAttempt",
     "JobEvent",
     "JobLease",
     "JobMetric",
+    "Key",
     "Organization",
     "Outbox",
     "Project",
     "Repeat",
+    "ServiceAccount",
     "TunedModel",
     "Usage",
 ]

@@ -1,9 +1,11 @@
-"""Who owns what: organizations, their projects, and the projects' API keys."""
+"""Who owns what: organizations, their projects, and the keys that speak for them."""
 
-from sqlalchemy import ForeignKey, Index
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db.base import Base, CreatedAt, Moment
+
+ROLES = ("owner", "member", "none")
 
 
 class Organization(Base):
@@ -16,6 +18,8 @@ class Organization(Base):
 
 
 class Project(Base):
+    """An archived project stays, with all that was made in it, and nobody can act for it."""
+
     __tablename__ = "projects"
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -27,20 +31,64 @@ class Project(Base):
     # Limits of its own in place of the settings'; 0 is no limit.
     max_running_jobs: Mapped[int | None]
     max_queued_jobs: Mapped[int | None]
+    archived_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        Index(
+            "ix_projects_organization_page",
+            "organization_id",
+            text("created_at DESC"),
+            text("id DESC"),
+        ),
+    )
 
 
-class ApiKey(Base):
-    """A key is shown once and kept as the SHA-256 of its 256 random bits (no salt is needed)."""
+class ServiceAccount(Base):
+    """Whom a project's keys belong to, so that those of one program can be ended together."""
 
-    __tablename__ = "api_keys"
+    __tablename__ = "service_accounts"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     name: Mapped[str]
-    secret_sha256: Mapped[bytes]
+    role: Mapped[str]
+    created_at: Mapped[CreatedAt]
+    deleted_at: Mapped[Moment | None]
+
+    __table_args__ = (
+        CheckConstraint(f"role IN {ROLES}", name="role"),
+        Index(None, "project_id", "created_at", "id"),
+    )
+
+
+class Key:
+    """A key is shown once and kept as the SHA-256 of its 256 random bits (no salt is needed)."""
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    secret_sha256: Mapped[bytes] = mapped_column(index=True, unique=True)
     redacted: Mapped[str]
     created_at: Mapped[CreatedAt]
     last_used_at: Mapped[Moment | None]
+    expires_at: Mapped[Moment | None]
     revoked_at: Mapped[Moment | None]
 
-    __table_args__ = (Index(None, "secret_sha256", unique=True),)
+
+class ApiKey(Key, Base):
+    """A key of a project. Without a service account it is the operator's own."""
+
+    __tablename__ = "api_keys"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    service_account_id: Mapped[str | None] = mapped_column(ForeignKey("service_accounts.id"))
+    service_account: Mapped[ServiceAccount | None] = relationship(lazy="joined")
+
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
+
+
+class AdminKey(Key, Base):
+    """A key of an organization: it opens the routes that manage projects, and no other."""
+
+    __tablename__ = "admin_keys"
+
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))

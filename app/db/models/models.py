@@ -1,6 +1,6 @@
 """What jobs made: tuned models and servable checkpoints, and the tokens that were trained."""
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Big, CreatedAt, Moment
@@ -25,6 +25,19 @@ class TunedModel(Base):
     __table_args__ = (
         Index("ix_tuned_models_project_page", "project_id", text("created_at DESC"), "name"),
     )
+
+
+class CheckpointPermission(Base):
+    """Another project of the organization may use a tuned model or checkpoint."""
+
+    __tablename__ = "checkpoint_permissions"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    model_name: Mapped[str] = mapped_column(ForeignKey("tuned_models.name"))
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (UniqueConstraint("model_name", "project_id"),)
 
 
 class Usage(Base):

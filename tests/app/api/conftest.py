@@ -12,7 +12,7 @@ from structlog.processors import KeyValueRenderer
 from app.api.deps import Parts
 from app.db.session import SessionMaker, transaction
 from app.main import create_app
-from app.services import keys
+from app.services import admin_keys, keys
 from app.services.keys import Principal
 from app.settings import Settings
 from tests.app.api.serving import Engine, served
@@ -113,17 +113,53 @@ def stranger(api: Api, sessions: SessionMaker) -> Iterator[httpx.Client]:
 
 
 def client_of(api: Api, account: Account) -> httpx.Client:
-    headers = {"Authorization": f"Bearer {account.secret}"}
+    return client_with(api, account.secret)
+
+
+def client_with(api: Api, secret: str) -> httpx.Client:
+    """A client with a key of any kind."""
+    headers = {"Authorization": f"Bearer {secret}"}
     return httpx.Client(base_url=api.url, headers=headers, timeout=20)
+
+
+def open_admin(sessions: SessionMaker, organization: str) -> str:
+    """The secret of a new admin key."""
+    with transaction(sessions) as session:
+        owner = keys.ensure_organization(session, organization)
+        return admin_keys.create(session, owner.id, "test")[1]
 
 
 @pytest.fixture
 def openai(api: Api, account: Account) -> Iterator[OpenAI]:
-    with OpenAI(
+    with openai_with(api, account.secret) as client:
+        yield client
+
+
+@pytest.fixture
+def admin_secret(sessions: SessionMaker, account: Account) -> str:
+    return open_admin(sessions, account.who.organization)
+
+
+@pytest.fixture
+def admin(api: Api, admin_secret: str) -> Iterator[OpenAI]:
+    """The official client of whoever manages the account's organization."""
+    with openai_with(api, admin_secret) as client:
+        yield client
+
+
+@pytest.fixture
+def admin_http(api: Api, admin_secret: str) -> Iterator[httpx.Client]:
+    with client_with(api, admin_secret) as client:
+        yield client
+
+
+def openai_with(api: Api, secret: str) -> OpenAI:
+    """The official client. Its admin routes send one key, those of permissions the other."""
+    return OpenAI(
         base_url=f"{api.url}/v1",
-        api_key=account.secret,
+        api_key=secret,
+        admin_api_key=secret,
         max_retries=0,
         timeout=20,
         _strict_response_validation=True,
-    ) as client:
-        yield client
+    )

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import ApiKey, Organization, Project
 from app.db.session import SessionMaker, transaction
-from app.services import keys
+from app.services import credentials, keys
 
 
 def make_key(session: Session) -> tuple[ApiKey, str]:
@@ -112,5 +112,5 @@ class TestDefaultProject:
 
 
 def test_redaction_shows_too_little_to_use() -> None:
-    assert keys.redact("sk-luthier-0123456789") == "sk-l…6789"
-    assert keys.redact("elevenchars") == "…"
+    assert credentials.redact("sk-luthier-0123456789") == "sk-l…6789"
+    assert credentials.redact("elevenchars") == "…"

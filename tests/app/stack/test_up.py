@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,24 @@ import pytest
 from app.settings import Settings
 from app.stack import ports, programs
 from app.stack.database import database
-from app.stack.up import PortTaken, check_port, first_key
+from app.stack.up import PortTaken, check_port, first_admin_key, first_key
 
 
-def test_the_key_is_made_once_and_for_its_owner_alone(settings: Settings) -> None:
+@pytest.mark.parametrize(
+    ("make", "name", "prefix"),
+    [(first_key, "api_key", "sk-luthier-"), (first_admin_key, "admin_key", "sk-admin-")],
+)
+def test_a_key_is_made_once_and_for_its_owner_alone(
+    settings: Settings, make: Callable[..., None], name: str, prefix: str
+) -> None:
     said: list[str] = []
     settings.home.mkdir()
-    first_key(settings, said.append)
-    path = settings.home / "api_key"
+    make(settings, said.append)
+    path = settings.home / name
     secret = path.read_text()
-    assert secret.startswith("sk-luthier-")
+    assert secret.startswith(prefix)
     assert path.stat().st_mode & 0o777 == 0o600
-    first_key(settings, said.append)
+    make(settings, said.append)
     assert path.read_text() == secret
     assert len(said) == 1
 

@@ -1,0 +1,48 @@
+"""/v1/organization/projects/{project_id}/api_keys"""
+
+from fastapi import APIRouter
+
+from app.api import owners, shapes
+from app.api.bodies import StrictRoute
+from app.api.deps import AdminDep, AdminLimit, After, SessionDep
+from app.schemas.keys import KeyDeleted, KeyList, KeyObject
+from app.services import keys, projects
+from app.services.keys import Access
+
+router = APIRouter(
+    prefix="/v1/organization/projects/{project_id}/api_keys",
+    tags=["organization"],
+    route_class=StrictRoute,
+)
+
+
+@router.get("")
+def list_keys(
+    project_id: str,
+    admin: AdminDep,
+    session: SessionDep,
+    limit: AdminLimit = 20,
+    after: After = None,
+    owner_project_access: Access = "any",
+) -> KeyList:
+    """Newest first."""
+    projects.retrieve(session, admin.organization_id, project_id)
+    page = keys.list_of_project(
+        session, project_id, access=owner_project_access, after=after, limit=limit
+    )
+    data = [owners.key(row, admin) for row in page.rows]
+    return KeyList(data=data, has_more=page.has_more, **shapes.ends(data))
+
+
+@router.get("/{api_key_id}")
+def retrieve(project_id: str, api_key_id: str, admin: AdminDep, session: SessionDep) -> KeyObject:
+    projects.retrieve(session, admin.organization_id, project_id)
+    return owners.key(keys.retrieve(session, project_id, api_key_id), admin)
+
+
+@router.delete("/{api_key_id}")
+def delete(project_id: str, api_key_id: str, admin: AdminDep, session: SessionDep) -> KeyDeleted:
+    """Delete a key: the next request with it is refused."""
+    projects.retrieve(session, admin.organization_id, project_id)
+    keys.revoke(session, keys.retrieve(session, project_id, api_key_id).id)
+    return KeyDeleted(id=api_key_id, deleted=True)

@@ -1,0 +1,53 @@
+"""/v1/organization/projects"""
+
+from fastapi import APIRouter
+
+from app.api import owners, shapes
+from app.api.bodies import StrictRoute
+from app.api.deps import AdminDep, AdminLimit, After, SessionDep
+from app.schemas.projects import CreateProject, ModifyProject, ProjectList, ProjectObject
+from app.services import projects
+
+router = APIRouter(
+    prefix="/v1/organization/projects", tags=["organization"], route_class=StrictRoute
+)
+
+
+@router.get("")
+def list_projects(
+    admin: AdminDep,
+    session: SessionDep,
+    limit: AdminLimit = 20,
+    after: After = None,
+    include_archived: bool = False,
+) -> ProjectList:
+    """Newest first."""
+    page = projects.list_(
+        session, admin.organization_id, archived=include_archived, after=after, limit=limit
+    )
+    data = [owners.project(row) for row in page.rows]
+    return ProjectList(data=data, has_more=page.has_more, **shapes.ends(data))
+
+
+@router.post("")
+def create(asked: CreateProject, admin: AdminDep, session: SessionDep) -> ProjectObject:
+    return owners.project(projects.create(session, admin.organization_id, asked.name))
+
+
+@router.get("/{project_id}")
+def retrieve(project_id: str, admin: AdminDep, session: SessionDep) -> ProjectObject:
+    return owners.project(projects.retrieve(session, admin.organization_id, project_id))
+
+
+@router.post("/{project_id}")
+def modify(
+    project_id: str, asked: ModifyProject, admin: AdminDep, session: SessionDep
+) -> ProjectObject:
+    row = projects.rename(session, admin.organization_id, project_id, asked.name)
+    return owners.project(row)
+
+
+@router.post("/{project_id}/archive")
+def archive(project_id: str, admin: AdminDep, session: SessionDep) -> ProjectObject:
+    """End a project for good, with its keys and service accounts; its jobs are cancelled."""
+    return owners.project(projects.archive(session, admin.organization_id, project_id))

@@ -1,0 +1,115 @@
+"""Admin keys: keys of an organization, which manage its projects and open nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from app.db.models import AdminKey, Organization
+from app.errors import NotFound
+from app.services import credentials, keys, pages
+from app.services.pages import Page
+
+PREFIX = "sk-admin-"
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """Which organization a request manages, as its key says, and since when that is here."""
+
+    key_id: str
+    organization_id: str
+    organization: str
+    since: datetime
+
+
+def authenticate(session: Session, secret: str) -> Admin | None:
+    """Whom a secret speaks for, or None if it is no admin key's or cannot be used any more."""
+    found = session.execute(
+        select(
+            AdminKey.id,
+            Organization.id,
+            Organization.slug,
+            Organization.created_at,
+            credentials.unnoted(AdminKey),
+        )
+        .join(Organization, Organization.id == AdminKey.organization_id)
+        .where(*credentials.opened_by(AdminKey, secret))
+    ).one_or_none()
+    if found is None:
+        return None
+    key_id, organization_id, slug, since, due = found
+    if due:
+        credentials.note_use(session, AdminKey, key_id)
+    return Admin(key_id, organization_id, slug, since)
+
+
+def create(
+    session: Session, organization_id: str, name: str, *, expires_in: int | None = None
+) -> tuple[AdminKey, str]:
+    """A new admin key, and its secret, which cannot be had again. `expires_in` is in seconds."""
+    secret = credentials.draw(PREFIX)
+    key = AdminKey(
+        organization_id=organization_id,
+        **credentials.columns(secret, name=name, expires_in=expires_in),
+    )
+    session.add(key)
+    session.flush()
+    return key, secret
+
+
+def replace(session: Session, organization: str, known: str) -> str | None:
+    """The secret of a new admin key; None if `known` is that of a usable one."""
+    if known and authenticate(session, known) is not None:
+        return None
+    owner = keys.ensure_organization(session, organization)
+    return create(session, owner.id, "first")[1]
+
+
+def everywhere(session: Session) -> Sequence[AdminKey]:
+    """All admin keys of the installation, oldest first, the revoked ones too."""
+    return session.scalars(select(AdminKey).order_by(AdminKey.created_at, AdminKey.id)).all()
+
+
+def list_(
+    session: Session,
+    organization_id: str,
+    *,
+    order: Literal["asc", "desc"],
+    after: str | None,
+    limit: int,
+) -> Page[AdminKey]:
+    """A page of an organization's admin keys. Raises InvalidRequest for an unknown `after`."""
+    place = tuple_(AdminKey.created_at, AdminKey.id)
+    mine = select(AdminKey).where(AdminKey.organization_id == organization_id)
+    statement = mine.where(AdminKey.revoked_at.is_(None))
+    if after is not None:
+        last = pages.start(session, mine.where(AdminKey.id == after), after)
+        start = (last.created_at, last.id)
+        statement = statement.where(place > start if order == "asc" else place < start)
+    keys = (AdminKey.created_at, AdminKey.id)
+    ordered = keys if order == "asc" else [key.desc() for key in keys]
+    return pages.fetch(session, statement.order_by(*ordered), limit=limit)
+
+
+def retrieve(session: Session, organization_id: str, key_id: str) -> AdminKey:
+    """An admin key of an organization, revoked ones left out. Raises NotFound."""
+    key = session.scalars(
+        select(AdminKey).where(
+            AdminKey.id == key_id,
+            AdminKey.organization_id == organization_id,
+            AdminKey.revoked_at.is_(None),
+        )
+    ).one_or_none()
+    if key is None:
+        raise NotFound(f"No such admin API key: {key_id}", param="key_id")
+    return key
+
+
+def revoke(session: Session, key_id: str) -> AdminKey | None:
+    """End an admin key, from this commit on; None if there is no such key."""
+    revoked = credentials.revoke(session, AdminKey, AdminKey.id == key_id)
+    return revoked[0] if revoked else None

@@ -1,0 +1,93 @@
+"""Permissions: other projects of the organization that may use a tuned model or checkpoint."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app import ids
+from app.db.models import CheckpointPermission, Project, TunedModel
+from app.errors import NotFound
+from app.services import models, pages, projects
+from app.services.pages import Page
+
+
+def create(
+    session: Session, organization_id: str, model: str, project_ids: Iterable[str]
+) -> list[CheckpointPermission]:
+    """Let projects use a model; one that may already keeps its permission.
+
+    The permissions of all projects named, in their order. Raises NotFound, InvalidRequest.
+    """
+    _require(session, organization_id, model)
+    wanted = list(dict.fromkeys(project_ids))
+    for project_id in wanted:
+        projects.active(session, organization_id, project_id)
+        session.execute(
+            insert(CheckpointPermission)
+            .values(id=ids.permission_id(), model_name=model, project_id=project_id)
+            .on_conflict_do_nothing(index_elements=["model_name", "project_id"])
+        )
+    rows = session.scalars(
+        select(CheckpointPermission).where(
+            CheckpointPermission.model_name == model, CheckpointPermission.project_id.in_(wanted)
+        )
+    )
+    return sorted(rows, key=lambda row: wanted.index(row.project_id))
+
+
+def list_(
+    session: Session,
+    organization_id: str,
+    model: str,
+    *,
+    project_id: str | None,
+    order: Literal["ascending", "descending"],
+    after: str | None,
+    limit: int,
+) -> Page[CheckpointPermission]:
+    """A page of a model's permissions, or of those for one project. Raises NotFound,
+    InvalidRequest."""
+    _require(session, organization_id, model)
+    place = tuple_(CheckpointPermission.created_at, CheckpointPermission.id)
+    statement = select(CheckpointPermission).where(CheckpointPermission.model_name == model)
+    if after is not None:
+        last = pages.start(session, statement.where(CheckpointPermission.id == after), after)
+        start = (last.created_at, last.id)
+        statement = statement.where(place > start if order == "ascending" else place < start)
+    if project_id is not None:
+        projects.retrieve(session, organization_id, project_id)
+        statement = statement.where(CheckpointPermission.project_id == project_id)
+    keys = (CheckpointPermission.created_at, CheckpointPermission.id)
+    ordered = keys if order == "ascending" else [key.desc() for key in keys]
+    return pages.fetch(session, statement.order_by(*ordered), limit=limit)
+
+
+def delete(session: Session, organization_id: str, model: str, permission_id: str) -> None:
+    """Take a permission back, from this commit on. Raises NotFound."""
+    _require(session, organization_id, model)
+    gone = session.scalars(
+        delete_rows(CheckpointPermission)
+        .where(CheckpointPermission.id == permission_id, CheckpointPermission.model_name == model)
+        .returning(CheckpointPermission.id)
+    ).one_or_none()
+    if gone is None:
+        raise NotFound(f"No such permission: {permission_id}", param="permission_id")
+
+
+def _require(session: Session, organization_id: str, model: str) -> None:
+    """Raises NotFound unless a project of the organization has made the model."""
+    found = session.scalars(
+        select(TunedModel.name)
+        .join(Project, Project.id == TunedModel.project_id)
+        .where(
+            TunedModel.name == model,
+            TunedModel.deleted_at.is_(None),
+            Project.organization_id == organization_id,
+        )
+    ).one_or_none()
+    if found is None:
+        raise models.unknown(model)

@@ -1,0 +1,119 @@
+"""Projects of an organization: made, renamed, archived. What is in one is nobody else's."""
+
+from sqlalchemy import Select, func, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from app import ids
+from app.db.models import TERMINAL, ApiKey, Job, Project, ServiceAccount
+from app.errors import Forbidden, InvalidRequest, NotFound
+from app.services import credentials, lifecycle, pages
+from app.services.pages import Page
+
+
+def create(session: Session, organization_id: str, name: str) -> Project:
+    project = Project(id=ids.project_id(), organization_id=organization_id, name=name)
+    session.add(project)
+    session.flush()
+    return project
+
+
+def list_(
+    session: Session, organization_id: str, *, archived: bool, after: str | None, limit: int
+) -> Page[Project]:
+    """A page of an organization's projects, newest first; the archived ones too if `archived`.
+
+    Raises InvalidRequest for an unknown `after`.
+    """
+    mine = select(Project).where(Project.organization_id == organization_id)
+    statement = mine if archived else mine.where(Project.archived_at.is_(None))
+    if after is not None:
+        last = pages.start(session, mine.where(Project.id == after), after)
+        place = tuple_(Project.created_at, Project.id)
+        statement = statement.where(place < (last.created_at, last.id))
+    ordered = statement.order_by(Project.created_at.desc(), Project.id.desc())
+    return pages.fetch(session, ordered, limit=limit)
+
+
+def retrieve(session: Session, organization_id: str, project_id: str) -> Project:
+    """A project of an organization, archived or not. Raises NotFound."""
+    return _one(session, _named(organization_id, project_id), project_id)
+
+
+def active(session: Session, organization_id: str, project_id: str) -> Project:
+    """A project that nobody archives before this transaction ends.
+
+    Raises NotFound, and InvalidRequest for one that is archived.
+    """
+    held = _named(organization_id, project_id).with_for_update(read=True)
+    project = _one(session, held, project_id)
+    if project.archived_at is not None:
+        raise InvalidRequest(
+            f"The project {project_id} is archived. Archived projects cannot be used or updated.",
+            param="project_id",
+        )
+    return project
+
+
+def require_open(session: Session, project_id: str) -> None:
+    """The same for a request of the project's own. Raises Forbidden."""
+    statement = select(Project.archived_at).where(Project.id == project_id)
+    if session.scalars(statement.with_for_update(read=True)).one() is not None:
+        raise Forbidden(f"The project {project_id} is archived and cannot be used any more.")
+
+
+def rename(session: Session, organization_id: str, project_id: str, name: str | None) -> Project:
+    """Give a project another name; None leaves it as it is. Raises NotFound, InvalidRequest."""
+    project = active(session, organization_id, project_id)
+    if name is not None:
+        project.name = name
+        session.flush()
+    return project
+
+
+def archive(session: Session, organization_id: str, project_id: str) -> Project:
+    """End a project for good; archiving it again changes nothing. Raises NotFound.
+
+    Its keys and service accounts end with it, and its jobs are cancelled: nobody could look at
+    them or stop them any more, and they would go on using the machine.
+    """
+    # No stronger lock: with one, a worker that ends a job here and this would wait for each other.
+    held = _named(organization_id, project_id).with_for_update(key_share=True)
+    project = _one(session, held, project_id)
+    if project.archived_at is not None:
+        return project
+    for job_id in session.scalars(_unfinished_jobs(project_id)):
+        lifecycle.cancel(session, project_id, job_id)
+    credentials.revoke(session, ApiKey, ApiKey.project_id == project_id)
+    session.execute(
+        update(ServiceAccount)
+        .where(ServiceAccount.project_id == project_id, ServiceAccount.deleted_at.is_(None))
+        .values(deleted_at=func.clock_timestamp())
+    )
+    project.archived_at = func.clock_timestamp()
+    session.flush()
+    return project
+
+
+def _unfinished_jobs(project_id: str) -> Select[str]:
+    # Locked, or one could end between being found and being cancelled.
+    return (
+        select(Job.id)
+        .where(Job.project_id == project_id, Job.state.not_in(TERMINAL))
+        .order_by(Job.id)
+        .with_for_update()
+    )
+
+
+def _named(organization_id: str, project_id: str) -> Select[Project]:
+    return (
+        select(Project)
+        .where(Project.id == project_id, Project.organization_id == organization_id)
+        .execution_options(populate_existing=True)
+    )
+
+
+def _one(session: Session, statement: Select[Project], project_id: str) -> Project:
+    project = session.scalars(statement).one_or_none()
+    if project is None:
+        raise NotFound(f"No such project: {project_id}", param="project_id")
+    return project

@@ -1,0 +1,66 @@
+"""What all keys share: the use that is noted, and by whom."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy.orm import Session
+
+from app.db.models import AdminKey, ApiKey
+from app.db.session import SessionMaker, transaction
+from app.services import admin_keys, credentials, keys
+
+
+def test_a_crowd_with_one_key_does_not_wait_for_the_note_of_its_use(
+    sessions: SessionMaker,
+) -> None:
+    """One request holds the key's row; the others must not form a queue behind it."""
+    with transaction(sessions) as session:
+        project = keys.ensure_default_project(session, "acme")
+        key, secret = keys.create(session, project.id, "busy")
+    noted, enough = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with transaction(sessions) as session:
+            keys.authenticate(session, secret)
+            noted.set()
+            enough.wait(20)
+
+    with ThreadPoolExecutor(1) as pool:
+        holder = pool.submit(first)
+        assert noted.wait(20)
+        with transaction(sessions) as session:
+            assert keys.authenticate(session, secret) is not None
+        assert not holder.done(), "the second waited for the first"
+        enough.set()
+        holder.result()
+    with transaction(sessions) as session:
+        assert session.get_one(ApiKey, key.id).last_used_at is not None
+
+
+def test_a_secret_opens_one_kind_of_thing(session: Session) -> None:
+    project = keys.ensure_default_project(session, "acme")
+    _, secret = keys.create(session, project.id, "laptop")
+    _, admin_secret = admin_keys.create(session, project.organization_id, "ops")
+    assert admin_keys.authenticate(session, secret) is None
+    assert keys.authenticate(session, admin_secret) is None
+    admin = admin_keys.authenticate(session, admin_secret)
+    assert admin is not None
+    assert (admin.organization_id, admin.organization) == (project.organization_id, "acme")
+
+
+def test_an_admin_key_is_kept_as_a_hash_and_its_use_is_noted(session: Session) -> None:
+    organization = keys.ensure_organization(session, "acme")
+    key, secret = admin_keys.create(session, organization.id, "ops", expires_in=60)
+    assert key.secret_sha256 == credentials.digest(secret)
+    assert key.redacted == f"sk-a…{secret[-4:]}"
+    assert key.expires_at is not None
+    assert not any(secret in str(value) for value in vars(key).values())
+    admin_keys.authenticate(session, secret)
+    session.refresh(key)
+    first = key.last_used_at
+    assert first is not None
+    admin_keys.authenticate(session, secret)
+    session.refresh(key)
+    assert key.last_used_at == first
+    assert credentials.revoke(session, AdminKey, AdminKey.id == key.id) == [key]
+    assert admin_keys.authenticate(session, secret) is None
