@@ -15,6 +15,14 @@ def file_id() -> str:
     return f"file-{random_text(24)}"
 
 
+def upload_id() -> str:
+    return f"upload_{random_text(24)}"
+
+
+def part_id() -> str:
+    return f"part_{random_text(24)}"
+
+
 def job_id() -> str:
     return f"ftjob-{random_text(24)}"
 

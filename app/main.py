@@ -25,6 +25,7 @@ from app.api import (
     permissions,
     projects,
     service_accounts,
+    uploads,
 )
 from app.api.deps import Parts
 from app.api.guard import Guard
@@ -82,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         permissions.router,
         projects.router,
         service_accounts.router,
+        uploads.router,
     ):
         app.include_router(router)
     return app

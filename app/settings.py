@@ -62,6 +62,9 @@ class Settings(BaseSettings):
         "own process",
     )
     max_file_bytes: int = Field(512 * 2**20, ge=1, description="Largest file POST /v1/files takes")
+    max_upload_bytes: int = Field(
+        8 * 2**30, ge=1, description="Largest file that POST /v1/uploads takes in parts"
+    )
     max_body_bytes: int = Field(16 * 2**20, ge=1, description="Largest body of any other request")
     results_as_base64: bool = Field(
         True, description="Serve result files as base64 of the CSV, as OpenAI does"

@@ -1,11 +1,11 @@
 """/v1/files"""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import quote
 
-from anyio import from_thread, to_thread
+from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from app.api import shapes
 from app.api.bodies import StrictRoute
 from app.api.deps import After, Parts, PartsDep, PrincipalDep, SessionDep, ask_database
+from app.api.incoming import fill
 from app.api.multipart import Form, Sink
 from app.api.repeats import Repetition, RepetitionDep
 from app.db.models import File
-from app.errors import InvalidRequest
 from app.schemas.files import FileDeleted, FileFields, FileList, FileObject, Purpose
 from app.services import files, outbox, repeats
 from app.services.files import Intake
@@ -110,15 +110,12 @@ def _receive(
         form = Form(
             request.headers.get("content-type"),
             file_field="file",
+            example="-F purpose=fine-tune -F file=@data.jsonl",
             open_file=partial(_open_file, intake),
         )
-        for chunk in _chunks(request):
-            form.feed(chunk)
-        form.close()
-        if form.filename is None:
-            raise InvalidRequest("Missing required parameter: 'file'.", param="file")
+        filename = fill(form, request)
         fields = _fields(form.fields)
-        file = files.describe(intake, fields, filename=form.filename)
+        file = files.describe(intake, fields, filename=filename)
         # Not the body's own bytes: clients draw a new form boundary for every try.
         asked = f"{file.sha256}\n{file.filename}\n{fields.model_dump_json()}"
         return file, repetition.of(asked.encode())
@@ -140,17 +137,6 @@ def _open_file(intake: Intake, fields: Mapping[str, str]) -> Sink:
     if fields.get("purpose", files.TRAINING) != files.TRAINING:
         intake.do_not_judge()
     return intake.write
-
-
-def _chunks(request: Request) -> Iterator[bytes]:
-    """The body, pulled from the event loop piece by piece by a thread."""
-    stream = request.stream()
-    while chunk := from_thread.run(_next, stream):
-        yield chunk
-
-
-async def _next(stream: AsyncIterator[bytes]) -> bytes:
-    return await anext(stream, b"")
 
 
 def _fields(form: Mapping[str, str]) -> FileFields:

@@ -4,6 +4,7 @@ Pure ASGI, since FastAPI reads a request's body before its dependencies run: wha
 has cost no more than its headers.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ from app.errors import InvalidRequest, NotFound, TooLarge, Unauthenticated, Unav
 from app.services import admin_keys, credentials, keys
 from app.services.admin_keys import Admin
 from app.services.keys import Principal
+from app.services.uploads import PART_BYTES
 
 # Room for the multipart form around an uploaded file.
 FORM_BYTES = 2**20
@@ -25,6 +27,7 @@ FORM_BYTES = 2**20
 MOST_AT_ONCE = 1000
 # Whoever watches over the process must hear that it lives, above all when it is busy.
 ALWAYS_ANSWERED = ("/healthz", "/readyz")
+PARTS = re.compile(r"/v1/uploads/[^/]+/parts")
 KEY_IN_URL = ("api_key=", "api-key=", "key=")
 
 
@@ -106,6 +109,8 @@ class Guard:
         settings = self._parts.settings
         if scope["method"] == "POST" and scope["path"] == "/v1/files":
             return settings.max_file_bytes + FORM_BYTES
+        if PARTS.fullmatch(scope["path"]):
+            return PART_BYTES + FORM_BYTES
         return settings.max_body_bytes
 
 

@@ -10,10 +10,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 
 from app.errors import InvalidRequest, TooLarge
+from app.schemas.files import base_name
 
 MOST_FIELDS = 16
 LONGEST_FIELD = 8 * 1024
-LONGEST_FILENAME = 255
 
 # Takes the file's bytes.
 Sink = Callable[[bytes], None]
@@ -33,6 +33,7 @@ class Form:
     """One form. `feed` it the body's bytes, then `close` it.
 
     `open_file` is called with the fields so far when the file begins, and gives what takes it.
+    `example` shows with curl how the form is to be sent.
     Both raise InvalidRequest for what is not a form with at most one file named `file_field`.
     """
 
@@ -41,15 +42,17 @@ class Form:
         content_type: str | None,
         *,
         file_field: str,
+        example: str,
         open_file: Callable[[Mapping[str, str]], Sink],
     ) -> None:
         self.fields: dict[str, str] = {}
         self.filename: str | None = None
-        self._file_field = file_field
+        self.file_field = file_field
+        self._example = example
         self._open_file = open_file
         self._part = Part()
         self._parser = MultipartParser(
-            _boundary(content_type),
+            _boundary(content_type, example),
             {
                 "on_part_begin": self._begin,
                 "on_header_field": self._header_field,
@@ -88,7 +91,7 @@ class Form:
         disposition = self._part.headers.get(b"content-disposition", b"").decode("latin-1")
         _, options = parse_options_header(disposition)
         name = _text(options.get(b"name", b""))
-        if name == self._file_field:
+        if name == self.file_field:
             self._begin_file(options.get(b"filename"))
         else:
             self._begin_field(name)
@@ -96,13 +99,12 @@ class Form:
     def _begin_file(self, filename: bytes | None) -> None:
         if filename is None:
             raise InvalidRequest(
-                f"'{self._file_field}' must be a file, with a file name; "
-                f"with curl: -F {self._file_field}=@data.jsonl",
-                param=self._file_field,
+                f"'{self.file_field}' must be a file, with a file name; with curl: {self._example}",
+                param=self.file_field,
             )
         if self.filename is not None:
-            raise InvalidRequest("Send one file at a time.", param=self._file_field)
-        self.filename = _base_name(_text(filename))
+            raise InvalidRequest("Send one file at a time.", param=self.file_field)
+        self.filename = base_name(_text(filename))
         self._part.sink = self._open_file(self.fields)
 
     def _begin_field(self, name: str) -> None:
@@ -126,13 +128,12 @@ class Form:
             self._part.sink(data[start:end])
 
 
-def _boundary(content_type: str | None) -> bytes:
+def _boundary(content_type: str | None, example: str) -> bytes:
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= 256:
         raise InvalidRequest(
-            "Send the file as multipart/form-data with a boundary, in the fields 'file' and "
-            "'purpose'; with curl: -F purpose=fine-tune -F file=@data.jsonl"
+            f"Send the file as multipart/form-data with a boundary; with curl: {example}"
         )
     return boundary
 
@@ -141,9 +142,3 @@ def _text(raw: bytes) -> str:
     # Postgres has no text with NUL, and control characters have no place in names.
     text = raw.decode("utf-8", "replace")
     return "".join(letter for letter in text if letter.isprintable())
-
-
-def _base_name(filename: str) -> str:
-    """A name without folders. It is shown to people and is never part of a path or a key."""
-    name = filename.replace("\\", "/").rpartition("/")[2]
-    return name[:LONGEST_FILENAME] or "upload"

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from app.db.models import TERMINAL, Checkpoint, Job
+from app.db.models import TERMINAL, Checkpoint, File, Job, Upload
+from app.schemas.files import FileObject
 from app.schemas.jobs import CheckpointObject, JobError, JobObject, ShownHyperparameters, Status
 from app.schemas.models import ModelObject
+from app.schemas.uploads import UploadObject
 from app.services.models import Model
 
 # Clients' types do not know the inner states; "paused" is shown, since OpenAI documents it.
@@ -78,6 +80,21 @@ def checkpoint(row: Checkpoint) -> CheckpointObject:
 def model(found: Model, organization: str) -> ModelObject:
     owner = organization if found.tuned else "system"
     return ModelObject(id=found.name, created=found.created_at, owned_by=owner)
+
+
+def upload(row: Upload, file: File | None) -> UploadObject:
+    """An upload, with the file that it has become."""
+    return UploadObject(
+        id=row.id,
+        bytes=row.bytes,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        filename=row.filename,
+        purpose=row.purpose,
+        # That a request is just completing it is not for clients, whose types do not know it.
+        status="pending" if row.state == "completing" else row.state,
+        file=None if file is None else FileObject.model_validate(file),
+    )
 
 
 class Identified(Protocol):

@@ -1,12 +1,23 @@
 """Files on the wire."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.schemas.wire import CursorListing, UnixTime
 
 Purpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
+LONGEST_FILENAME = 255
+
+
+def base_name(filename: str) -> str:
+    """A name without folders. It is shown to people and is never part of a path or a key."""
+    printable = "".join(letter for letter in filename if letter.isprintable())
+    name = printable.replace("\\", "/").rpartition("/")[2]
+    return name[:LONGEST_FILENAME] or "upload"
+
+
+Filename = Annotated[str, AfterValidator(base_name)]
 
 
 class ExpiresAfter(BaseModel):

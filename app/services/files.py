@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
@@ -15,7 +16,7 @@ from app import ids
 from app.db.models import TERMINAL, File, Job
 from app.errors import InvalidRequest, NotFound, TooLarge
 from app.formats import Judge, Verdict
-from app.schemas.files import FileFields
+from app.schemas.files import FileFields, Purpose
 from app.services import outbox, pages
 from app.services.pages import Page
 from app.storage import BlobStore, BlobWriter, file_key
@@ -24,6 +25,8 @@ TRAINING = "fine-tune"
 RESULTS = "fine-tune-results"
 # A batch's files are kept for 30 days unless the user says otherwise; all others for ever.
 BATCH_SECONDS = 30 * 24 * 3600
+BATCH_BYTES = 200 * 2**20
+JSONL_ONLY = ("fine-tune", "batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,30 @@ def intake(store: BlobStore, project_id: str, *, max_bytes: int) -> Iterator[Int
         yield Intake(blob, project_id=project_id, file_id=file_id, key=key, max_bytes=max_bytes)
 
 
+def check_kind(purpose: Purpose, filename: str, size: int) -> None:
+    """Raises InvalidRequest, TooLarge for what files of a purpose cannot be.
+
+    A name without an extension passes: clients that send bytes have no name to give.
+    """
+    extension = PurePosixPath(filename).suffix
+    if purpose in JSONL_ONLY and extension.lower() not in ("", ".jsonl"):
+        raise InvalidRequest(
+            f"Invalid extension '{extension}' for the purpose '{purpose}'. Must be .jsonl: "
+            "one JSON object per line.",
+            param="file",
+        )
+    if purpose == "batch" and size > BATCH_BYTES:
+        raise TooLarge(f"A batch's file may have at most {BATCH_BYTES} bytes.", param="file")
+
+
 def describe(taken: Intake, fields: FileFields, *, filename: str) -> File:
-    """The row, not yet added, of a file that was taken in. Raises InvalidRequest if it is empty."""
+    """The row, not yet added, of a file that was taken in.
+
+    Raises InvalidRequest, TooLarge if it is empty or not what its purpose asks for.
+    """
     if taken.bytes == 0:
         raise InvalidRequest("The file is empty. Upload a file with content.", param="file")
+    check_kind(fields.purpose, filename, taken.bytes)
     verdict = taken.verdict() if fields.purpose == TRAINING else None
     file = File(
         id=taken.file_id,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app import logs
 from app.db.models import File, Job, Outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, Work, transaction
-from app.services import attempts, lifecycle, moves, outbox, repeats
+from app.services import attempts, lifecycle, moves, outbox, repeats, uploads
 
 log = logs.get(__name__)
 
@@ -46,6 +46,8 @@ def duties() -> list[Duty]:
         Duty("expire_leases", 5, one_by_one(attempts.silent, attempts.expire_lease)),
         Duty("ring_again", 30, at_once(ring_again)),
         Duty("expire_files", 60, at_once(expire_files)),
+        Duty("expire_uploads", 60, at_once(uploads.expire)),
+        Duty("remove_parts", 30, at_once(uploads.remove_parts)),
         Duty("prune_outbox", 600, at_once(prune_outbox)),
         Duty("prune_repeats", 600, at_once(repeats.prune)),
     ]

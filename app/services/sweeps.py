@@ -11,7 +11,7 @@ from itertools import islice
 from sqlalchemy import Select, select
 
 from app import logs
-from app.db.models import Checkpoint, File, Job, JobAttempt, Project, TunedModel
+from app.db.models import Checkpoint, File, Job, JobAttempt, Project, TunedModel, UploadPart
 from app.db.session import SessionMaker, transaction
 from app.storage import BlobStore, attempt_prefix
 
@@ -52,7 +52,7 @@ class Orphans:
         folders = {key: key.rpartition("/")[0] for key in keys}
         with transaction(self._sessions) as session:
             ours = set(session.scalars(_projects(keys)))
-            files = set(session.scalars(_files(keys)))
+            files = {*session.scalars(_files(keys)), *session.scalars(_parts(keys))}
             kept = {*session.scalars(_checkpoints(folders)), *session.scalars(_models(folders))}
             working = tuple(
                 f"{attempt_prefix(project, job, epoch)}/"
@@ -78,6 +78,10 @@ def _projects(keys: Sequence[str]) -> Select[str]:
 
 def _files(keys: Sequence[str]) -> Select[str]:
     return select(File.storage_key).where(File.storage_key.in_(keys), File.deleted_at.is_(None))
+
+
+def _parts(keys: Sequence[str]) -> Select[str]:
+    return select(UploadPart.storage_key).where(UploadPart.storage_key.in_(keys))
 
 
 def _checkpoints(folders: dict[str, str]) -> Select[str]:

@@ -9,6 +9,7 @@ from app.storage.keys import (
     file_key,
     inside,
     job_prefix,
+    part_key,
 )
 from app.storage.local import LocalStore
 from app.storage.s3 import S3Store
@@ -27,6 +28,7 @@ __all__ = [
     "inside",
     "job_prefix",
     "open_store",
+    "part_key",
 ]
 
 

@@ -17,6 +17,11 @@ def file_key(project_id: str, file_id: str) -> str:
     return checked(f"projects/{_part(project_id)}/files/{_part(file_id)}")
 
 
+def part_key(project_id: str, upload_id: str, part_id: str) -> str:
+    """The bytes of one part of an upload that has not ended."""
+    return checked(f"projects/{_part(project_id)}/uploads/{_part(upload_id)}/{_part(part_id)}")
+
+
 def job_prefix(project_id: str, job_id: str) -> str:
     """All that the attempts of one job stored."""
     return checked(f"projects/{_part(project_id)}/jobs/{_part(job_id)}")

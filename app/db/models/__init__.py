@@ -15,6 +15,7 @@ from app.db.models.jobs import (
 from app.db.models.keys import AdminKey, ApiKey, Key, Organization, Project, ServiceAccount
 from app.db.models.models import CheckpointPermission, TunedModel, Usage
 from app.db.models.repeats import Repeat
+from app.db.models.uploads import Upload, UploadPart
 
 __all__ = [
     "STATES",
@@ -36,5 +37,7 @@ __all__ = [
     "Repeat",
     "ServiceAccount",
     "TunedModel",
+    "Upload",
+    "UploadPart",
     "Usage",
 ]

@@ -104,7 +104,8 @@ class TestUpload:
 
     @pytest.mark.parametrize("purpose", ["assistants", "batch", "vision", "user_data", "evals"])
     def test_other_purposes_are_not_judged(self, http: httpx.Client, purpose: str) -> None:
-        body = part("file", b"\x89PNG\n", filename="a.png") + part("purpose", purpose.encode())
+        name = "a.jsonl" if purpose == "batch" else "a.png"
+        body = part("file", b"\x89PNG\n", filename=name) + part("purpose", purpose.encode())
         answer = post(http, body + END)
         assert answer.status_code == 200, answer.text
         assert answer.json()["status"] == "processed"

@@ -6,8 +6,10 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Checkpoint, Job, JobAttempt, TunedModel
 from app.db.session import SessionMaker
+from app.schemas.uploads import CreateUpload
+from app.services import uploads
 from app.services.sweeps import Orphans
-from app.storage import BlobStore, checkpoint_prefix, file_key, inside
+from app.storage import BlobStore, checkpoint_prefix, file_key, inside, part_key
 from tests.rows import make_file, make_job, make_project
 
 
@@ -96,6 +98,21 @@ def test_files_checkpoints_and_models_stay(
     for _ in range(2):
         assert orphans.sweep() == 0
     assert len(kept(store)) == 3
+
+
+def test_parts_of_an_upload_stay_until_it_has_ended(
+    session: Session, store: BlobStore, orphans: Orphans
+) -> None:
+    asked = CreateUpload(filename="a", purpose="vision", bytes=3, mime_type="image/png")
+    project_id = make_project(session).id
+    upload = uploads.create(session, project_id, asked, max_bytes=3)
+    uploads.add_part(session, project_id, upload.id, part_id="part_1", size=3)
+    session.commit()
+    store.put(part_key(project_id, upload.id, "part_1"), b"abc")
+    store.put(part_key(project_id, upload.id, "part_2"), b"abc")
+    for _ in range(2):
+        orphans.sweep()
+    assert kept(store) == [part_key(project_id, upload.id, "part_1")]
 
 
 def test_an_attempt_that_works_keeps_what_it_has_stored_so_far(

@@ -1,0 +1,59 @@
+"""Files that arrive in parts. A part's bytes are in storage under its `storage_key`."""
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, Big, CreatedAt, JsonList, Moment
+
+
+class Upload(Base):
+    """`bytes` is what its parts must have together, `expires_at` when it ends unless completed.
+
+    While it is `completing`, the request that holds `claim` puts the file together; one that is
+    silent until `claimed_until` has died.
+    """
+
+    __tablename__ = "uploads"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    bytes: Mapped[Big]
+    # Of the file, once there is one.
+    expires_after_seconds: Mapped[int | None]
+    state: Mapped[str]
+    claim: Mapped[str | None]
+    claimed_until: Mapped[Moment | None]
+    # What it was completed with, by which the same request is known when it comes again.
+    part_ids: Mapped[JsonList | None]
+    md5: Mapped[str | None]
+    file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[Moment]
+
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('pending', 'completing', 'completed', 'cancelled', 'expired')", name="state"
+        ),
+        Index(
+            "ix_uploads_open",
+            "expires_at",
+            postgresql_where=text("state IN ('pending', 'completing')"),
+        ),
+        Index(None, "project_id"),
+    )
+
+
+class UploadPart(Base):
+    """Its row goes with its bytes: when the upload has ended."""
+
+    __tablename__ = "upload_parts"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"))
+    bytes: Mapped[Big]
+    storage_key: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[CreatedAt]
+
+    __table_args__ = (Index(None, "upload_id"),)
