@@ -1,0 +1,94 @@
+"""/v1/fine_tuning/alpha/graders"""
+
+import json
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter
+
+from app.api.bodies import StrictRoute
+from app.api.deps import Parts, PartsDep, PrincipalDep, ask_database
+from app.engines import EngineUnavailable, ServedModel
+from app.errors import InvalidRequest
+from app.graders.grading import Judgement, JudgeUnavailable, run
+from app.schemas.graders import (
+    Grader,
+    GraderRun,
+    ModelMessage,
+    Multi,
+    RunGrader,
+    ScoreModel,
+    ValidateGrader,
+)
+from app.services import models
+
+router = APIRouter(
+    prefix="/v1/fine_tuning/alpha/graders", tags=["graders"], route_class=StrictRoute
+)
+
+CHAT = "/v1/chat/completions"
+
+
+@router.post("/validate", response_model_exclude_unset=True)
+async def validate_grader(
+    asked: ValidateGrader, parts: PartsDep, principal: PrincipalDep
+) -> ValidateGrader:
+    """Say whether a grader can be run, and repeat it."""
+    await _judges(asked.grader, parts, principal.project_id)
+    return asked
+
+
+@router.post("/run")
+async def run_grader(asked: RunGrader, parts: PartsDep, principal: PrincipalDep) -> GraderRun:
+    """Grade one sample."""
+    judges = await _judges(asked.grader, parts, principal.project_id)
+
+    async def ask(grader: ScoreModel, messages: list[ModelMessage]) -> Judgement:
+        return await _judgement(parts, judges[grader.model], grader, messages)
+
+    return await run(asked.grader, asked.model_sample, asked.item, ask)
+
+
+async def _judges(grader: Grader, parts: Parts, project_id: str) -> dict[str, ServedModel]:
+    """The models that a grader asks, by the names it uses. Raises NotFound, InvalidRequest."""
+    graders = grader.graders.values() if isinstance(grader, Multi) else [grader]
+    names = {each.model for each in graders if isinstance(each, ScoreModel)}
+    found = {}
+    for name in sorted(names):
+        resolve = partial(models.resolve, catalog=parts.catalog, project_id=project_id, name=name)
+        found[name] = await ask_database(parts, resolve)
+        if found[name].base.kind != "causal":
+            message = f"The model `{name}` is an encoder and cannot judge."
+            raise InvalidRequest(message, param="grader.model")
+    return found
+
+
+async def _judgement(
+    parts: Parts, served: ServedModel, grader: ScoreModel, messages: list[ModelMessage]
+) -> Judgement:
+    body = {"model": served.name, "messages": [message.model_dump() for message in messages]}
+    try:
+        async with parts.engines.relay(served, CHAT, body | _sampling(grader)) as answer:
+            whole = b"".join([chunk async for chunk in answer.chunks])
+    except EngineUnavailable as error:
+        raise JudgeUnavailable(error.message) from error
+    document = json.loads(whole)
+    if answer.status != 200:
+        raise JudgeUnavailable(document["error"]["message"])
+    return Judgement(
+        text=document["choices"][0]["message"]["content"] or "",
+        tokens=document["usage"]["total_tokens"],
+    )
+
+
+def _sampling(grader: ScoreModel) -> dict[str, Any]:
+    params = grader.sampling_params
+    if params is None:
+        return {}
+    chosen = {
+        "seed": params.seed,
+        "top_p": params.top_p,
+        "temperature": params.temperature,
+        "max_completion_tokens": params.max_completions_tokens,
+    }
+    return {name: value for name, value in chosen.items() if value is not None}

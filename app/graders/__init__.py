@@ -1,0 +1,1 @@
+"""From a model's sample to a reward, as OpenAI's graders do it."""

@@ -1,0 +1,51 @@
+"""`{{ item.answer }}` and `{{ sample.output_text }}` in the texts of graders."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+VARIABLE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
+# `.name` or `[0]`, after the first name.
+STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d{1,6})\]")
+NAMESPACE = re.compile(r"item|sample")
+
+
+class UnknownVariable(ValueError):
+    """A template names something that is neither in the item nor in the sample."""
+
+
+def namespaces(sample: str, item: Mapping[str, Any]) -> dict[str, Any]:
+    """What templates may name. `sample.output_json` is there if the sample is JSON."""
+    seen: dict[str, Any] = {"output_text": sample}
+    try:
+        seen["output_json"] = json.loads(sample)
+    except (ValueError, RecursionError):
+        pass  # most samples are prose; naming it is then an UnknownVariable
+    return {"item": item, "sample": seen}
+
+
+def render(template: str, names: Mapping[str, Any]) -> str:
+    """The text with each variable's value in its place. Raises UnknownVariable."""
+    return VARIABLE.sub(lambda found: _shown(_value(found[1], names)), template)
+
+
+def _value(path: str, names: Mapping[str, Any]) -> Any:
+    start = NAMESPACE.match(path)
+    if start is None:
+        raise UnknownVariable(path)
+    value, at = names[start[0]], start.end()
+    while at < len(path):
+        step = STEP.match(path, at)
+        if step is None:
+            raise UnknownVariable(path)
+        try:
+            value = value[step[1]] if step[1] is not None else value[int(step[2])]
+        except (KeyError, IndexError, TypeError) as error:
+            raise UnknownVariable(path) from error
+        at = step.end()
+    return value
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,172 @@
+"""Graders on the wire: how a sample of a model is turned into a reward."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
+
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class StringCheck(BaseModel):
+    """1 if the operation holds of the two texts, else 0. `like` means contains."""
+
+    type: Literal["string_check"]
+    name: Name
+    input: str
+    reference: str
+    operation: Literal["eq", "ne", "like", "ilike"]
+
+
+class TextSimilarity(BaseModel):
+    """How much the input is like the reference, from 0 to 1."""
+
+    type: Literal["text_similarity"]
+    name: Name
+    input: str
+    reference: str
+    evaluation_metric: str
+
+    @field_validator("evaluation_metric")
+    @classmethod
+    def _is_computed_here(cls, value: str) -> str:
+        if value != "fuzzy_match":
+            raise PydanticCustomError("metric", "only 'fuzzy_match' is computed by this service")
+        return value
+
+
+class ModelMessage(BaseModel):
+    """What a judging model is told; texts are templates."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: str
+
+
+class SamplingParams(BaseModel):
+    """The plural in `max_completions_tokens` is OpenAI's."""
+
+    seed: int | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    max_completions_tokens: Annotated[int, Field(ge=1)] | None = None
+    reasoning_effort: str | None = None
+
+
+class ScoreModel(BaseModel):
+    """The number that a model answers as `{"result": …}`, brought into `range`."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    type: Literal["score_model"]
+    name: Name
+    model: str
+    input: Annotated[list[ModelMessage], Field(min_length=1)]
+    range: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.0, 1.0]
+    sampling_params: SamplingParams | None = None
+
+    @field_validator("range")
+    @classmethod
+    def _rises(cls, value: list[float]) -> list[float]:
+        if value[0] >= value[1]:
+            raise PydanticCustomError("range", "the first number must be below the second")
+        return value
+
+
+class Python(BaseModel):
+    """Refused: whoever has a key could run any program on the operator's machine."""
+
+    type: Literal["python"]
+    name: Name
+    source: str
+    image_tag: str | None = None
+
+    @field_validator("type")
+    @classmethod
+    def _is_not_run(cls, value: str) -> str:
+        rule = "this service does not run clients' programs; use another type of grader"
+        raise PydanticCustomError("python", rule)
+
+
+Single = Annotated[StringCheck | TextSimilarity | ScoreModel | Python, Field(discriminator="type")]
+
+
+class Multi(BaseModel):
+    """A formula over the rewards of several graders, each under its key."""
+
+    type: Literal["multi"]
+    name: Name
+    graders: Annotated[dict[str, Single], Field(min_length=1, max_length=20)]
+    calculate_output: Annotated[str, Field(min_length=1, max_length=1000)]
+
+    @field_validator("graders", mode="before")
+    @classmethod
+    def _by_key(cls, value: Any) -> Any:
+        """OpenAI's schema has one grader here, its guides a map of them."""
+        if isinstance(value, dict) and isinstance(value.get("type"), str):
+            return {str(value.get("name")): value}
+        return value
+
+
+Grader = Annotated[
+    StringCheck | TextSimilarity | ScoreModel | Python | Multi, Field(discriminator="type")
+]
+
+
+class ValidateGrader(BaseModel):
+    """POST /v1/fine_tuning/alpha/graders/validate, and its answer."""
+
+    grader: Grader
+
+
+class RunGrader(BaseModel):
+    """POST /v1/fine_tuning/alpha/graders/run."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    grader: Grader
+    model_sample: str
+    item: dict[str, Any] = Field(default_factory=dict)
+
+
+class GraderErrors(BaseModel):
+    """What went wrong while grading; the reward is 0 then."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    formula_parse_error: bool = False
+    sample_parse_error: bool = False
+    truncated_observation_error: bool = False
+    unresponsive_reward_error: bool = False
+    invalid_variable_error: bool = False
+    other_error: bool = False
+    python_grader_server_error: bool = False
+    python_grader_server_error_type: str | None = None
+    python_grader_runtime_error: bool = False
+    python_grader_runtime_error_details: str | None = None
+    model_grader_server_error: bool = False
+    model_grader_refusal_error: bool = False
+    model_grader_parse_error: bool = False
+    model_grader_server_error_details: str | None = None
+
+
+class GraderMetadata(BaseModel):
+    """`execution_time` is in seconds."""
+
+    name: str
+    type: str
+    errors: GraderErrors
+    execution_time: float
+    scores: dict[str, float]
+    token_usage: int | None
+    sampled_model_name: str | None
+
+
+class GraderRun(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    reward: float
+    metadata: GraderMetadata
+    sub_rewards: dict[str, float]
+    model_grader_token_usage_per_model: dict[str, int]

@@ -1,0 +1,213 @@
+"""Templates, formulas and graders against what OpenAI says of them."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from app.graders.formula import FormulaError, evaluate
+from app.graders.grading import Judgement, JudgeUnavailable, run
+from app.graders.templates import UnknownVariable, namespaces, render
+from app.schemas.graders import Grader, GraderRun, ModelMessage, ScoreModel
+
+pytestmark = pytest.mark.anyio
+
+ITEM = {"answer": "Paris", "choices": [{"text": "a"}], "count": 3, "none": None}
+CHECK: dict[str, Any] = {
+    "type": "string_check",
+    "name": "exact",
+    "input": "{{sample.output_text}}",
+    "reference": "{{ item.answer }}",
+    "operation": "eq",
+}
+JUDGE: dict[str, Any] = {
+    "type": "score_model",
+    "name": "judge",
+    "model": "m",
+    "input": [{"role": "user", "content": "Is {{sample.output_text}} right?"}],
+    "range": [0, 10],
+}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def grader(fields: dict[str, Any]) -> Grader:
+    adapter: TypeAdapter[Grader] = TypeAdapter(Grader)
+    return adapter.validate_python(fields)
+
+
+async def nobody(_grader: ScoreModel, _messages: list[ModelMessage]) -> Judgement:
+    raise JudgeUnavailable("the model is away")
+
+
+async def reward(fields: dict[str, Any], sample: str) -> GraderRun:
+    return await run(grader(fields), sample, ITEM, nobody)
+
+
+class TestTemplates:
+    @pytest.mark.parametrize(
+        ("template", "text"),
+        [
+            ("{{item.answer}}!", "Paris!"),
+            ("{{ item.choices[0].text }}{{item.count}}", "a3"),
+            ("{{item.choices}}", '[{"text": "a"}]'),
+            ("{{sample.output_json.city}} of {{sample.output_text}}", 'Rome of {"city": "Rome"}'),
+            ("no variable { } {x}", "no variable { } {x}"),
+        ],
+    )
+    def test_variables(self, template: str, text: str) -> None:
+        assert render(template, namespaces('{"city": "Rome"}', ITEM)) == text
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "answer",
+            "item.other",
+            "item.choices[1]",
+            "item.none.x",
+            "sample.output_json",
+            "",
+            "item..a",
+        ],
+    )
+    def test_unknown_ones(self, name: str) -> None:
+        with pytest.raises(UnknownVariable):
+            render(f"{{{{{name}}}}}", namespaces("prose", ITEM))
+
+
+class TestFormula:
+    @pytest.mark.parametrize(
+        ("formula", "value"),
+        [
+            ("a", 0.5),
+            ("0.7 * a + 0.3 * max(b, 1)", 0.65),
+            ("-a ^ 2 + 2^3", 7.75),
+            ("floor(1.5) + ceil(1.5) - abs(0 - 1)", 2),
+            ("sqrt(4) + log(exp(1)) - min(3, 2, 1)", 2),
+            (" (a + b) / 2 ", 0.375),
+        ],
+    )
+    def test_values(self, formula: str, value: float) -> None:
+        assert math.isclose(evaluate(formula, {"a": 0.5, "b": 0.25}), value)
+
+    @pytest.mark.parametrize(
+        "formula",
+        [
+            "c",
+            "a +",
+            "1 / 0",
+            "log(0)",
+            "exp(1000)",
+            "9 ^ 9 ^ 9",
+            "a.real",
+            "__import__('os')",
+            "[a][0]",
+            "a if a else b",
+            "max()",
+            "'a'",
+            "True",
+            "a = 1",
+            "max(a, key=b)",
+            "(" * 400,
+        ],
+    )
+    def test_what_is_no_formula(self, formula: str) -> None:
+        with pytest.raises(FormulaError):
+            evaluate(formula, {"a": 0.5, "b": 0.25})
+
+
+class TestGrading:
+    @pytest.mark.parametrize(
+        ("operation", "sample", "expected"),
+        [
+            ("eq", "Paris", 1),
+            ("eq", "paris", 0),
+            ("ne", "Rome", 1),
+            ("like", "It is Paris.", 1),
+            ("like", "It is paris.", 0),
+            ("ilike", "It is PARIS.", 1),
+        ],
+    )
+    async def test_string_checks(self, operation: str, sample: str, expected: float) -> None:
+        found = await reward({**CHECK, "operation": operation}, sample)
+        assert found.reward == expected
+        assert found.metadata.scores == {"exact": expected}
+        assert found.metadata.errors.model_dump(exclude_defaults=True) == {}
+
+    async def test_similarity(self) -> None:
+        fields = {**CHECK, "type": "text_similarity", "evaluation_metric": "fuzzy_match"}
+        del fields["operation"]
+        assert (await reward(fields, "Paris")).reward == 1
+        assert 0.5 < (await reward(fields, "Parish")).reward < 1
+        assert (await reward(fields, "xyz")).reward == 0
+
+    async def test_an_unknown_variable_is_no_reward(self) -> None:
+        found = await reward({**CHECK, "reference": "{{item.nothing}}"}, "Paris")
+        assert found.reward == 0
+        assert found.metadata.errors.invalid_variable_error
+
+    async def test_several_are_combined(self) -> None:
+        parts = {"exact": CHECK, "there": {**CHECK, "name": "there", "operation": "like"}}
+        fields = {"type": "multi", "name": "both", "graders": parts}
+        found = await reward({**fields, "calculate_output": "exact + there / 2"}, "In Paris")
+        assert (found.reward, found.sub_rewards) == (0.5, {"exact": 0, "there": 1})
+        broken = await reward({**fields, "calculate_output": "exact + other"}, "Paris")
+        assert broken.metadata.errors.formula_parse_error
+        alone = await reward({**fields, "graders": CHECK, "calculate_output": "exact"}, "Paris")
+        assert alone.reward == 1
+
+    @pytest.mark.parametrize(
+        ("answer", "expected"),
+        [
+            ('{"steps": [], "result": 7}', 7),
+            ('Sure:\n```json\n{"result": 70.5}\n```', 10),
+            ('{"result": -3}', 0),
+        ],
+    )
+    async def test_a_model_judges(self, answer: str, expected: float) -> None:
+        asked: list[ModelMessage] = []
+
+        async def judge(_grader: ScoreModel, messages: list[ModelMessage]) -> Judgement:
+            asked.extend(messages)
+            return Judgement(answer, 42)
+
+        found = await run(grader(JUDGE), "Paris", ITEM, judge)
+        assert found.reward == expected
+        assert asked[0].content == "Is Paris right?"
+        assert found.model_grader_token_usage_per_model == {"m": 42}
+        assert found.metadata.token_usage == 42
+
+    @pytest.mark.parametrize("answer", ["seven", '{"result": "7"}', '{"result": true}', "{", "[7]"])
+    async def test_a_judge_that_gives_no_number(self, answer: str) -> None:
+        async def judge(_grader: ScoreModel, _messages: list[ModelMessage]) -> Judgement:
+            return Judgement(answer, 1)
+
+        found = await run(grader(JUDGE), "Paris", ITEM, judge)
+        assert found.reward == 0
+        assert found.metadata.errors.model_grader_parse_error
+
+    async def test_a_judge_that_is_away(self) -> None:
+        errors = (await reward(JUDGE, "Paris")).metadata.errors
+        assert errors.model_grader_server_error
+        assert errors.model_grader_server_error_details == "the model is away"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"type": "python", "name": "p", "source": "x"}, "does not run clients' programs"),
+        ({**CHECK, "type": "text_similarity", "evaluation_metric": "bleu"}, "only 'fuzzy_match'"),
+        ({**JUDGE, "range": [1, 0]}, "must be below"),
+        ({**CHECK, "operation": "neq"}, "'eq', 'ne', 'like'"),
+        ({"type": "multi", "name": "m", "graders": {}, "calculate_output": "1"}, "at least 1"),
+        ({"type": "other"}, "expected tags"),
+    ],
+)
+def test_what_is_no_grader(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        grader(json.loads(json.dumps(fields)))
