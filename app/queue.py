@@ -50,9 +50,7 @@ def make_celery(redis_url: str | None = None) -> Any:
         # Acknowledged early: a late one is delivered again after an hour, to train twice.
         task_acks_late=False,
         task_reject_on_worker_lost=False,
-        # No bell waits behind a running training while another worker is idle.
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         task_time_limit=None,
         task_soft_time_limit=None,

@@ -73,8 +73,14 @@ class Settings(BaseSettings):
         60, gt=0, description="A job whose trainer is silent for so long is given to another"
     )
     heartbeat_seconds: float = Field(10, gt=0, description="A trainer renews its lease so often")
+    disconnected_seconds: float = Field(
+        900,
+        gt=0,
+        description="A trainer that cannot reach the database for so long ends its training; the "
+        "job continues from its last checkpoint",
+    )
     poll_seconds: float = Field(
-        5, gt=0, description="An idle worker looks for work so often, whatever the broker does"
+        2, gt=0, description="An idle worker looks for work so often, whatever the broker does"
     )
     hang_seconds: float = Field(
         600,

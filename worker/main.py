@@ -50,8 +50,12 @@ def _keep_our_logging(**_: object) -> None:
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]
 def _configure(conf: Any, options: dict[str, Any], **_: object) -> None:
     settings = Settings()
-    logs.configure(settings.log_level, "-".join(options.get("queues") or ["worker"]))
+    queues = options.get("queues") or ["worker"]
+    logs.configure(settings.log_level, "-".join(queues))
     conf.broker_url = broker_url(_urls(settings)[1])
+    # No bell waits behind a running training while another trainer is idle. The price is a second
+    # for each bell that finds all threads taken, which validations would pay in earnest.
+    conf.worker_disable_prefetch = TRAIN_QUEUE in queues
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]

@@ -40,6 +40,11 @@ def connect(database_url: str, *, pool_size: int = 10) -> Engine:
         hide_parameters=True,
         connect_args={
             "connect_timeout": 5,
+            # A cut cable sends no goodbye, and the kernel would wait for hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
             "options": "-c statement_timeout=10s -c idle_in_transaction_session_timeout=30s",
         },
     )

@@ -23,7 +23,7 @@ LEADER_SILENT_SECONDS = 30
 # By then a bell has been heard, or was lost.
 HEARD_AFTER_SECONDS = 30
 # A new job's bell has had this time before the poll takes the validation over.
-VALIDATED_AFTER_SECONDS = 3
+VALIDATED_AFTER_SECONDS = 1
 KEEP_DONE_SECONDS = 3600
 BATCH = 100
 
@@ -42,7 +42,7 @@ class Duty:
 def duties() -> list[Duty]:
     """All of them, due at once."""
     return [
-        Duty("validate", 5, one_by_one(forgotten, lifecycle.validate)),
+        Duty("validate", 0, one_by_one(forgotten, lifecycle.validate)),
         Duty("expire_leases", 5, one_by_one(attempts.silent, attempts.expire_lease)),
         Duty("ring_again", 30, at_once(ring_again)),
         Duty("expire_files", 60, at_once(expire_files)),

@@ -81,7 +81,6 @@ def test_what_could_lose_or_repeat_a_training_is_switched_off() -> None:
     conf = make_celery().conf
     assert conf.task_acks_late is False
     assert conf.task_reject_on_worker_lost is False
-    assert conf.worker_disable_prefetch is True
     assert conf.accept_content == ["json"]
     assert conf.task_time_limit is None
     assert conf.result_backend is None

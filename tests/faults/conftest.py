@@ -4,6 +4,7 @@ Scenarios marked `fault_smoke` are part of every test run; the others take minut
 `make faults`, which selects all.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,23 +22,61 @@ SCENARIO = re.compile(r"::test_(f[0-9]{2})_")
 
 @dataclass
 class Figure:
-    """Something measured, what it must not exceed (or fall below), and how it was scaled."""
+    """Something measured, between which bars it must lie, and how it was scaled."""
 
     name: str
-    bar: str
+    unit: str
+    at_most: float
+    at_least: float
+    how: str
     values: list[float] = field(default_factory=list)
-    how: str = ""
+
+    @property
+    def line(self) -> str:
+        return f"{self.name}: {self._values} (bar: {self._bar}){self.how and f'; {self.how}'}"
+
+    @property
+    def _bar(self) -> str:
+        if self.at_least > -math.inf:
+            return f"at least {self.at_least:g} {self.unit}"
+        return f"at most {self.at_most:g} {self.unit}"
+
+    @property
+    def _values(self) -> str:
+        ordered = sorted(self.values, reverse=self.at_least > -math.inf)
+        count = len(ordered)
+        if count == 1:
+            return f"{ordered[0]:.3g} {self.unit}"
+        # By nearest rank: the worst of fewer than a hundred.
+        worst = ordered[math.ceil(0.99 * count) - 1]
+        return f"P99 {worst:.3g}, median {ordered[count // 2]:.3g} {self.unit} of {count}"
 
 
 FIGURES = pytest.StashKey[dict[str, Figure]]()
 
 
 class Figures:
-    def __init__(self, config: pytest.Config) -> None:
-        self._stash = config.stash.setdefault(FIGURES, {})
+    """Of one test. What runs with every test run prints them only: no machine is always quiet."""
 
-    def add(self, name: str, *values: float, bar: str, how: str = "") -> None:
-        self._stash.setdefault(name, Figure(name, bar, how=how)).values.extend(values)
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._stash = request.config.stash.setdefault(FIGURES, {})
+        self._is_strict = request.node.get_closest_marker("fault_smoke") is None
+
+    def add(
+        self,
+        name: str,
+        *values: float,
+        unit: str = "s",
+        at_most: float = math.inf,
+        at_least: float = -math.inf,
+        how: str = "",
+    ) -> None:
+        """Keep values for the summary. Fails if one of them is beyond the bar."""
+        figure = Figure(name, unit, at_most, at_least, how)
+        figure = self._stash.setdefault(name, figure)
+        figure.values.extend(values)
+        if self._is_strict:
+            assert all(at_least <= value <= at_most for value in values), figure.line
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -68,7 +107,7 @@ def checker(world: World) -> Checker:
 
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> Figures:
-    return Figures(request.config)
+    return Figures(request)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -76,7 +115,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not outcomes:
         return
     for figure in terminalreporter.config.stash.get(FIGURES, {}).values():
-        terminalreporter.write_line(_line(figure))
+        terminalreporter.write_line(figure.line)
     survived = [name for name, found in outcomes.items() if found == {"passed"}]
     skipped = sorted(name.upper() for name, found in outcomes.items() if "skipped" in found)
     if skipped:
@@ -93,12 +132,3 @@ def _outcomes(reporter: pytest.TerminalReporter) -> dict[str, set[str]]:
             if match is not None:
                 found.setdefault(match[1], set()).add(outcome)
     return found
-
-
-def _line(figure: Figure) -> str:
-    values = sorted(figure.values)
-    worst, middle = values[-1], values[len(values) // 2]
-    return (
-        f"{figure.name}: {middle:.3g} median, {worst:.3g} at most of {len(values)} "
-        f"(bar: {figure.bar}){f'; {figure.how}' if figure.how else ''}"
-    )

@@ -1,29 +1,23 @@
 """The broker loses and repeats messages, is slow, full or away: nothing but time is lost.
 
-A poll of 1 s stands for 5 s, and seconds of outage for minutes.
+A poll of 1 s stands for 2 s, and seconds of outage for minutes.
 """
 
+import time
 from collections.abc import Callable
 
 import pytest
 import redis
 
 from app.queue import Bells
+from app.settings import Settings
 from tests.faults.checker import Checker
 from tests.faults.conftest import Figures
 from tests.faults.world import World
 
-BAR = "6"
-HOW = "poll 1 s instead of 5 s"
-
 
 def broker(world: World) -> "redis.Redis[bytes]":
     return redis.Redis(unix_socket_path=world.ground.valkey_socket)
-
-
-def starts_within(world: World, job: str) -> float:
-    """Seconds from now until a trainer has a job."""
-    return world.until("it is claimed", lambda: world.attempts(job))
 
 
 def test_f14_the_broker_forgets_all_of_fifty_bells(world: World, checker: Checker) -> None:
@@ -39,9 +33,7 @@ def test_f14_the_broker_forgets_all_of_fifty_bells(world: World, checker: Checke
     checker.check()
 
 
-def test_f15_the_broker_is_killed_three_times(
-    world: World, checker: Checker, figures: Figures
-) -> None:
+def test_f15_the_broker_is_killed_three_times(world: World, checker: Checker) -> None:
     world.start("api-1", "trainer-1", "io-1")
     file = world.upload(pace=0.2)
     jobs = []
@@ -55,26 +47,49 @@ def test_f15_the_broker_is_killed_three_times(
 
 
 @pytest.mark.fault_smoke
-def test_f16_without_a_broker_all_requests_and_jobs_work(
-    world: World, checker: Checker, figures: Figures
-) -> None:
-    """10 minutes become the time of four jobs."""
+def test_f16_without_a_broker_all_requests_and_jobs_work(world: World, checker: Checker) -> None:
+    """10 minutes become the time of two jobs."""
     world.start("api-1", "trainer-1", "io-1")
     file = world.upload(pace=0)
-    world.until("work is looked for", lambda: " ready." in world["trainer-1"].log)
     world.ground.valkey.kill()
     try:
-        for _ in range(4):
+        for _ in range(2):
             job = world.create(file)
-            world.until("it is queued", lambda job=job: world.state(job) != "validating_files")
-            seconds = starts_within(world, job)
-            figures.add("without a broker a queued job starts after, s", seconds, bar=BAR, how=HOW)
             assert world.finish(job) == ["succeeded"]
             assert world.once("GET", f"/v1/fine_tuning/jobs/{job}").status_code == 200
     finally:
         world.ground.valkey.restart()
     assert {status for _, _, status in world.history.answers} == {200}
     checker.check()
+
+
+def test_f16_what_the_broker_saves_is_seconds(
+    world: World, checker: Checker, figures: Figures
+) -> None:
+    """With the poll of production; what the machine itself takes is measured with the broker."""
+    world.start("api-1", "trainer-1", "io-1", poll_seconds=Settings().poll_seconds)
+    file = world.upload(pace=0)
+    assert world.finish(world.create(file)) == ["succeeded"]
+    usual = sorted(seconds_to_claim(world, file) for _ in range(3))[1]
+    world.ground.valkey.kill()
+    try:
+        for _ in range(8):
+            added = seconds_to_claim(world, file) - usual
+            figures.add("added without a broker, from POST to a trainer", added, at_most=6)
+    finally:
+        world.ground.valkey.restart()
+    assert {status for _, _, status in world.history.answers} == {200}
+    checker.check()
+
+
+def seconds_to_claim(world: World, file: str) -> float:
+    """How long a new job takes until a trainer has it. Waits for its end, too."""
+    began = time.monotonic()
+    job = world.create(file)
+    world.until("it is claimed", lambda: world.attempts(job))
+    seconds = time.monotonic() - began
+    assert world.finish(job) == ["succeeded"]
+    return seconds
 
 
 @pytest.mark.parametrize("fault", ["slow", "silent"])
@@ -92,11 +107,13 @@ def test_f17_a_broker_that_is_slow_or_silent_delays_no_request(
         else:
             machine.broker.black_hole()
     taken = len(world.history.seconds)
-    jobs += [world.create(file) for _ in range(8)]
-    seconds = sorted(world.history.seconds[taken:])
-    figures.add(f"a POST with a {fault} broker, s", *seconds, bar="1")
-    # The middle one: on a busy machine any single request may take long.
-    assert seconds[len(seconds) // 2] < 1
+    # Some find the broker left alone since the last failure, some have to find out anew.
+    for _ in range(10):
+        jobs.append(world.create(file))
+        time.sleep(0.5)
+    seconds = world.history.seconds[taken:]
+    figures.add(f"a POST with a {fault} broker", *seconds, at_most=6)
+    assert {status for _, _, status in world.history.answers} == {200}
     assert set(world.finish(*jobs, seconds=90)) == {"succeeded"}
     for machine in world.machines.values():
         machine.broker.heal()
@@ -120,14 +137,14 @@ def test_f18_a_full_broker_refuses_bells(world: World, checker: Checker) -> None
 def test_f19_a_hundred_bells_for_every_kind_of_job_change_nothing(
     world: World, checker: Checker
 ) -> None:
-    world.start("api-1", "trainer-1", "io-1")
+    # A trainer takes a bell a second for each of its slots.
+    world.start("api-1", "trainer-1", "io-1", train_slots=4)
     file = world.upload(pace=0.1)
     done, stopped, running = (world.create(file) for _ in range(3))
     world.act("cancel", stopped)
     assert world.finish(done) == ["succeeded"]
     before = world.rows("SELECT * FROM job_events WHERE job_id = :id ORDER BY seq", id=done)
     bells = Bells(f"redis://127.0.0.1:{world['api-1'].broker.port}/0")
-    # A hundred in all; a trainer with one slot takes one a second.
     for number in range(25):
         for job in (done, stopped, running, "ftjob-unknown"):
             assert bells.ring(("train", "validate")[number % 2], job)

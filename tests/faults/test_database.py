@@ -54,7 +54,7 @@ def test_f21_training_goes_on_while_postgres_is_away(
     world.ground.postgres.restart()
     after = world.reaches(job, before + 20, seconds=10)
     assert after < 10, "it did not train while Postgres was away"
-    figures.add("slowest refusal while Postgres is away, s", *refused, bar="5")
+    figures.add("a refusal while Postgres is away", *refused, at_most=5)
     assert world.finish(job, seconds=90) == ["succeeded"]
     assert world.attempts(job) == [(1, "done")]
     checker.check()

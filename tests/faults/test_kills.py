@@ -1,6 +1,6 @@
 """Something is killed or frozen, at the worst moments that could be thought of.
 
-A lease of 4 s, a heartbeat of 0.5 s and a poll of 1 s stand for 60 s, 10 s and 5 s, where a test
+A lease of 4 s, a heartbeat of 0.5 s and a poll of 1 s stand for 60 s, 10 s and 2 s, where a test
 does not say otherwise.
 """
 
@@ -17,7 +17,7 @@ import pytest
 
 from tests.faults.checker import Checker
 from tests.faults.conftest import Figures
-from tests.faults.world import World, asked, training_file
+from tests.faults.world import LEASE_SECONDS, World, asked, training_file
 
 
 def kill_training(world: World, trainer: str) -> None:
@@ -108,9 +108,8 @@ def test_f07_trainer_is_killed_and_another_resumes(
     world.until("the kernel has ended its training", lambda: not any(map(alive, training)))
     world.start("trainer-2")
     seconds = world.until("another has it", lambda: len(world.attempts(job)) == 2)
-    figures.add(
-        "recovery after kill -9 of a trainer, s", seconds, bar="15", how="lease 4 s instead of 60 s"
-    )
+    how = f"lease {LEASE_SECONDS:g} s instead of 60 s"
+    figures.add("recovery after kill -9 of a trainer, scaled", seconds, at_most=30, how=how)
     assert world.finish(job) == ["succeeded"]
     assert outcomes(world, job) == ["lost", "done"]
     checker.check()
@@ -127,14 +126,15 @@ def test_f07_recovery_with_the_times_of_production(
     world: World, checker: Checker, figures: Figures
 ) -> None:
     """Lease 60 s, heartbeat 10 s, poll 5 s; the training itself is as small as ever."""
-    real = {"lease_seconds": 60, "heartbeat_seconds": 10, "poll_seconds": 5}
+    real = {"lease_seconds": 60, "heartbeat_seconds": 10, "poll_seconds": 2}
     world.start("api-1", "trainer-1", "io-1", **real)
     job = world.create(world.upload(pace=0.5))
     world.reaches(job, 4)
     world["trainer-1"].kill()
     world.start("trainer-2", **real)
     seconds = world.until("another has it", lambda: len(world.attempts(job)) == 2, seconds=90)
-    figures.add("recovery after kill -9 of a trainer, s, unscaled", seconds, bar="75")
+    how = "lease 60 s, heartbeat 10 s"
+    figures.add("recovery after kill -9 of a trainer", seconds, at_most=75, how=how)
     assert world.finish(job) == ["succeeded"]
     checker.check()
 
@@ -246,7 +246,7 @@ def test_f11_leader_is_killed_while_it_leads(
         world["io-1"].kill()
     world.start("io-2", "trainer-2")
     seconds = world.until("the new leader acts", lambda: len(world.attempts(job)) == 2)
-    figures.add("a new leader acts after kill -9 of the old one, s", seconds, bar="30")
+    figures.add("a new leader acts after kill -9 of the old one", seconds, at_most=30)
     assert world.finish(job) == ["succeeded"]
     checker.check()
 
@@ -284,7 +284,7 @@ def test_f13_a_trainer_dies_with_the_bell_that_it_was_handed(
     world: World, checker: Checker, figures: Figures
 ) -> None:
     """The other trainer's way to the broker is cut: it can only find the job by looking."""
-    world.start("api-1", "trainer-1", "io-1", "trainer-2")
+    world.start("api-1", "trainer-1", "io-1", "trainer-2", poll_seconds=2)
     file = world.upload()
     world.until("both look for work", lambda: polls(world) >= 2)
     world["trainer-2"].broker.refuse()
@@ -293,9 +293,7 @@ def test_f13_a_trainer_dies_with_the_bell_that_it_was_handed(
     world["trainer-1"].kill()
     world.until("it is queued", lambda: world.state(job) != "validating_files")
     seconds = world.until("it runs", lambda: world.state(job) != "queued")
-    figures.add(
-        "a job whose bell was lost starts after, s", seconds, bar="6", how="poll 1 s, not 5 s"
-    )
+    figures.add("a job whose bell was lost starts after", seconds, at_most=6)
     assert world.finish(job) == ["succeeded"]
     checker.check()
 

@@ -1,6 +1,6 @@
 """The object store refuses, hangs, breaks off, lies or is away; and disks are full.
 
-A lease of 4 s, a heartbeat of 0.5 s and a poll of 1 s stand for 60 s, 10 s and 5 s.
+A lease of 4 s, a heartbeat of 0.5 s and a poll of 1 s stand for 60 s, 10 s and 2 s.
 """
 
 import contextlib

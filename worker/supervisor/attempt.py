@@ -190,9 +190,13 @@ class Attempt:
         persistently(self._machine.sessions, work, give_up=self._is_late)
 
     def _is_to_stop(self) -> bool:
-        """Whether to go on later or elsewhere. Raises Fenced if there is nothing to go on with."""
+        """Whether to go on later or elsewhere. Raises Fenced if there is nothing to go on with, and
+        DatabaseUnavailable if the job may long be another's without anybody being able to say so.
+        """
         if self._pulse.is_over:
             raise Fenced(f"{self._claim.job_id} is to {self._pulse.order}")
+        if self._pulse.silent_seconds > self._machine.settings.disconnected_seconds:
+            raise DatabaseUnavailable("The database has not answered for DISCONNECTED_SECONDS.")
         if self._machine.stopping.is_set():
             self._leave_at = self._leave_at or time.monotonic() + LEAVING_SECONDS
             return True

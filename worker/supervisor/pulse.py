@@ -33,6 +33,7 @@ class Pulse:
         self._sessions = sessions
         self._settings = settings
         self._beat_at = time.monotonic() + settings.heartbeat_seconds
+        self._heard_at = time.monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pulse-{claim.job_id}")
 
@@ -40,6 +41,11 @@ class Pulse:
     def is_over(self) -> bool:
         """Nothing of this attempt counts any more."""
         return self.order in (Order.CANCEL, Order.FENCED)
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the database has not answered."""
+        return time.monotonic() - self._heard_at
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -60,6 +66,7 @@ class Pulse:
         while not self.is_over and not self._done.wait(pause * random.uniform(0.8, 1.2)):
             try:
                 self.order = self._ask()
+                self._heard_at = time.monotonic()
             except DatabaseUnavailable as error:
                 log.warning("pulse.database_unavailable", job=self._claim.job_id, reason=str(error))
             except Exception:

@@ -404,6 +404,24 @@ class TestOutages:
             f"Step {step}/6: training loss={4 / step:.2f}" for step in range(1, 7)
         ]
 
+    def test_training_that_nobody_can_hear_of_ends_after_a_while(
+        self, machine: Machine, shop: Workshop, database_url: str, background: Background
+    ) -> None:
+        engine = connect(database_url)
+        line = Line()
+        event.listen(engine, "before_cursor_execute", line.refuse)
+        hasty = machine.settings.model_copy(update={"disconnected_seconds": 0.5})
+        cut_off = Supervisor(replace(machine, sessions=session_maker(engine), settings=hasty))
+        job_id = shop.order(steps=6, ending="waits", at=2)
+        thread = background(cut_off.run_next)
+        wait_for(lambda: shop.job(job_id).total_steps)
+        line.is_cut = True
+        thread.join()
+        engine.dispose()
+        assert list((machine.settings.home / "runs").iterdir()) == []
+        # The lease says when another may have it.
+        assert shop.job(job_id).state == "running"
+
     def test_a_job_waits_for_a_storage_that_is_away_when_it_starts(
         self, machine: Machine, shop: Workshop
     ) -> None:
