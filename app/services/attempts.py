@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from app.db.models import Job, JobLease
@@ -13,10 +13,8 @@ from app.services.validation import Problem
 
 CRASHED_REPEATEDLY = "worker_crashed_repeatedly"
 MOST_ATTEMPTS_WITHOUT_PROGRESS = 3
-# A crashed job waits for about 2 s, one that crashes again without a new checkpoint for 10 s …
-FIRST_DELAY_SECONDS = 2
-DELAY_FACTOR = 5.0
-LONGEST_DELAY_SECONDS = 600
+# A job that crashed is tried again at once; if that brings no new checkpoint, once more after this.
+DELAY_SECONDS = 10
 # What the worker lacks does not come back at once.
 POSTPONED_SECONDS = 30
 # Leases that are looked at in one round at most.
@@ -89,20 +87,14 @@ def _rows(job: Job) -> int:
 
 def silent(session: Session) -> Sequence[str]:
     """The jobs whose workers have not been heard of for longer than their leases."""
-    leases = select(Job.id).join(JobLease, JobLease.job_id == Job.id).where(_is_silent())
-    return session.scalars(leases.order_by(JobLease.lease_until).limit(BATCH)).all()
+    held = _held().where(_is_silent()).order_by(JobLease.lease_until).limit(BATCH)
+    return session.scalars(held.with_only_columns(Job.id)).all()
 
 
 def expire_lease(session: Session, job_id: str) -> bool:
     """Take a job from its worker, if that is still silent; whether it was."""
-    statement = (
-        select(Job)
-        .join(JobLease, JobLease.job_id == Job.id)
-        .where(Job.id == job_id, _is_silent())
-        # Both rows: a heartbeat that comes just now either renews the lease or finds none.
-        .with_for_update(skip_locked=True)
-        .execution_options(populate_existing=True)
-    )
+    # A heartbeat that comes just now either renews the lease or finds none.
+    statement = _held().where(Job.id == job_id, _is_silent()).with_for_update(skip_locked=True)
     job = session.scalars(statement).one_or_none()
     if job is None:
         return False
@@ -110,8 +102,22 @@ def expire_lease(session: Session, job_id: str) -> bool:
     return True
 
 
+def abandoned(session: Session, worker: str) -> list[str]:
+    """Take its jobs, whose ids are returned, from a worker that is known to be dead."""
+    jobs = session.scalars(_held().where(JobLease.worker == worker).with_for_update()).all()
+    for job in jobs:
+        _again(session, job, outcome="lost", reason="The trainer died.")
+    return [job.id for job in jobs]
+
+
+def _held() -> Select[Job]:
+    """The jobs that workers hold, with their leases: locked, both rows are."""
+    held = select(Job).join(JobLease, JobLease.job_id == Job.id)
+    return held.where(Job.state.in_(moves.ACTIVE)).execution_options(populate_existing=True)
+
+
 def _is_silent() -> ColumnElement[bool]:
-    return and_(JobLease.lease_until < func.clock_timestamp(), Job.state.in_(moves.ACTIVE))
+    return JobLease.lease_until < func.clock_timestamp()
 
 
 def _again(
@@ -144,9 +150,10 @@ def _again(
 
 
 def _delay(attempts: int) -> float:
-    seconds = min(FIRST_DELAY_SECONDS * DELAY_FACTOR ** (attempts - 1), LONGEST_DELAY_SECONDS)
+    if attempts == 1:
+        return 0
     # Spread, so that jobs that a fault has thrown out together do not come back together.
-    return seconds * random.uniform(0.5, 1.5)
+    return DELAY_SECONDS * random.uniform(0.5, 1.5)
 
 
 def _give_back(

@@ -1,17 +1,25 @@
-"""Our own training, on a model of a few thousand weights, ends with the bits of a quiet run."""
+"""Our own training, on a model of a few thousand weights: what it ends with, what kills cost."""
 
+import json
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 from transformers import LlamaForCausalLM, set_seed
 
+from app.settings import Settings
 from tests.faults.checker import Checker
+from tests.faults.conftest import Figures
 from tests.faults.world import MODEL, World
 from tests.worker.conftest import tiny_config, tiny_tokenizer
+from worker.rundir import RunFolder
+from worker.training.cadence import LEAST_SECONDS, SHARE
 
 TRAINING = (sys.executable, "-m", "worker.training")
 
@@ -59,3 +67,81 @@ def test_f02_and_f33_leave_the_bits_of_a_trained_adapter_as_they_would_have_been
 def hurried(world: World, job: str, number: int) -> bool:
     world.hurry()
     return is_attempt(world, job, number)
+
+
+KILLED_EVERY_SECONDS = 600
+# What each test measures is the worst that is likely: the rest is the cadence of checkpoints.
+BETWEEN_CHECKPOINTS = LEAST_SECONDS / 2
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("victim", ["training", "trainer"])
+def test_f07_effective_training_time_with_a_kill_every_ten_minutes(
+    world: World, models_file: Path, figures: Figures, victim: str
+) -> None:
+    """What a kill costs is measured, with the times of production and all that has to be loaded;
+    what a kill each 10 minutes leaves of the time is calculated.
+
+    A trainer that is killed is started again at once, as `luthier up` does.
+    """
+    real = {"models_file": models_file, "training_command": "", **PRODUCTION}
+    world.start("api-1", "trainer-1", "io-1", **real)
+    job = world.create(world.upload(rows=400), passes=2000)
+    kill = {"training": kill_training, "trainer": kill_trainer}[victim]
+    for number in range(1, 4):
+        world.until("it trains", partial(is_attempt, world, job, number), seconds=90)
+        world.until("it is further", partial(is_beyond, world, job, 100 * number))
+        seconds = seconds_lost(world, job, kill)
+        lost = (seconds + BETWEEN_CHECKPOINTS) / KILLED_EVERY_SECONDS
+        figures.add(f"until a killed {victim} is further than it was", seconds, at_most=75)
+        figures.add(
+            f"effective training time with a kill -9 of the {victim} every 10 minutes",
+            100 * (1 - lost - SHARE),
+            unit="%",
+            at_least=97 if victim == "training" else 96,
+            how=f"1 - (the seconds above + {BETWEEN_CHECKPOINTS:g} s of lost work)"
+            f" / {KILLED_EVERY_SECONDS} s - {SHARE:.0%} for checkpoints",
+        )
+    world.act("cancel", job)
+    Checker(world, TRAINING).check()
+
+
+PRODUCTION = {
+    name: Settings.model_fields[name].default
+    for name in ("lease_seconds", "heartbeat_seconds", "poll_seconds")
+}
+
+
+def kill_training(world: World) -> None:
+    world["trainer-1"].trainings()[0].kill()
+
+
+def kill_trainer(world: World) -> None:
+    world["trainer-1"].kill()
+    world["trainer-1"].start()
+
+
+def seconds_lost(world: World, job: str, kill: Callable[[World], None]) -> float:
+    """How long until a job is further than it was when something was killed."""
+    before = made(world, job)
+    began = time.monotonic()
+    kill(world)
+    world.until("it goes on", partial(is_beyond, world, job, before))
+    return time.monotonic() - began
+
+
+def is_beyond(world: World, job: str, step: int) -> bool:
+    return made(world, job) > step
+
+
+def made(world: World, job: str) -> int:
+    """The last step that training has made, whether anybody has read of it or not."""
+    folder = world["trainer-1"].run_folder(job)
+    if folder is None:
+        return 0
+    with suppress(FileNotFoundError):
+        # Only the last records: there are thousands, and this is asked again and again.
+        for line in reversed(RunFolder(folder).events.read_bytes().splitlines(keepends=True)[-9:]):
+            if line.endswith(b"\n") and json.loads(line)["kind"] == "metrics":
+                return int(json.loads(line)["step"])
+    return 0

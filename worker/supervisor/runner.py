@@ -6,9 +6,10 @@ from threading import Semaphore
 
 from app import logs
 from app.db.session import transaction
-from app.services import claims
+from app.services import attempts, claims
 from worker.supervisor import folders
 from worker.supervisor.attempt import Attempt, Machine
+from worker.supervisor.presence import Presence
 
 log = logs.get(__name__)
 
@@ -18,7 +19,8 @@ class Supervisor:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        name = f"{socket.gethostname()}:{os.getpid()}"
+        self._presence = Presence(machine.settings.home, name)
         self._slots = Semaphore(machine.settings.train_slots)
 
     def run_queued(self) -> None:
@@ -43,7 +45,7 @@ class Supervisor:
         with transaction(machine.sessions) as session:
             claim = claims.claim(
                 session,
-                self._name,
+                self._presence.name,
                 lease_seconds=settings.lease_seconds,
                 max_running=settings.max_running_jobs_per_project,
             )
@@ -54,5 +56,12 @@ class Supervisor:
         return True
 
     def sweep(self) -> None:
-        """Remove the run folders of attempts that are over. Raises DatabaseUnavailable."""
+        """End what dead trainers of this machine have begun, and remove the run folders of attempts
+        that are over. Raises DatabaseUnavailable.
+        """
+        for name in self._presence.dead():
+            with transaction(self._machine.sessions) as session:
+                lost = attempts.abandoned(session, name)
+            log.info("trainer.dead", name=name, jobs=lost)
+            self._presence.forget(name)
         folders.sweep(self._machine.settings, self._machine.sessions)

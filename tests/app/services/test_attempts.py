@@ -115,14 +115,20 @@ class TestYielded:
 
 
 class TestCrashed:
-    def test_the_job_waits_longer_each_time(self, session: Session) -> None:
+    def test_the_job_is_tried_again_at_once(self, session: Session) -> None:
         job = hold(session)
         attempts.crashed(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.no_progress_attempts) == ("queued", 1)
-        assert 0.5 < waits(session, job) <= 3
+        assert waits(session, job) <= 0
         assert attempt(session, job).outcome == "crashed"
         event = session.scalars(select(JobEvent).order_by(JobEvent.seq.desc()).limit(1)).one()
         assert (event.level, event.message) == ("warn", "Gone. The job is tried again.")
+
+    def test_the_second_time_it_waits(self, session: Session) -> None:
+        job = hold(session, no_progress_attempts=1)
+        attempts.crashed(session, job.id, 1, reason="Gone.", exit_code=-11)
+        assert (job.state, job.no_progress_attempts) == ("queued", 2)
+        assert 4 < waits(session, job) <= 15
 
     def test_the_third_time_is_the_last(self, session: Session) -> None:
         job = hold(session, no_progress_attempts=2)
@@ -167,6 +173,14 @@ class TestExpiredLeases:
         assert attempts.expire_lease(session, job.id)
         assert (job.state, attempt(session, job).outcome) == ("queued", "lost")
         assert waits(session, job) <= 0
+
+    def test_a_dead_workers_jobs_are_queued_before_their_leases_end(self, session: Session) -> None:
+        job = hold(session)
+        assert attempts.abandoned(session, "another") == []
+        worker = session.get_one(JobLease, job.id).worker
+        assert attempts.abandoned(session, worker) == [job.id]
+        assert (job.state, attempt(session, job).outcome) == ("queued", "lost")
+        assert attempts.abandoned(session, worker) == []
 
     def test_it_counts_as_a_crash(self, session: Session) -> None:
         job = hold(session, no_progress_attempts=2)

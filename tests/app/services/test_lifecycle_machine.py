@@ -199,7 +199,9 @@ class Lives(RuleBasedStateMachine):
                 session, claim.job_id, claim.epoch, reason="It crashed."
             ),
         ):
-            self.models[claim.job_id].crash(due=False)
+            # The first time it is tried again at once.
+            model = self.models[claim.job_id]
+            model.crash(due=model.crashes == 0)
 
     @rule(claim=held)
     def yield_(self, claim: Claim) -> None:
