@@ -60,6 +60,18 @@ def permission_id() -> str:
     return f"cp_{random_text(24)}"
 
 
+def webhook_endpoint_id() -> str:
+    return f"wh_{random_text(24)}"
+
+
+def webhook_event_id() -> str:
+    return f"evt_{random_text(24)}"
+
+
+def webhook_delivery_id() -> str:
+    return f"whd_{random_text(24)}"
+
+
 def request_id() -> str:
     return f"req_{secrets.token_hex(16)}"
 

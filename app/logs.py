@@ -11,9 +11,10 @@ from typing import Any
 
 import structlog
 
-# API keys, bearer tokens, passwords in URLs and DSNs, presigned S3 requests.
+# API keys, webhook secrets, bearer tokens, passwords in URLs and DSNs, presigned S3 requests.
 SECRETS = re.compile(
     r"(sk-[A-Za-z0-9_-]{8})[A-Za-z0-9_-]+"
+    r"|(whsec_)[A-Za-z0-9+/=]+"
     r"|(?i:(bearer\s+)[^\s\"']+)"
     # Up to the last @: a password may hold one, though it should not.
     r"|(://[^:/@\s]*:)\S+(?=@)"

@@ -27,12 +27,15 @@ from app.api import (
     projects,
     service_accounts,
     uploads,
+    webhooks,
 )
 from app.api.deps import Parts
 from app.api.guard import Guard
 from app.catalog import Catalog
 from app.db.session import connect, session_maker
 from app.engines import Engines
+from app.outbound.addresses import parse_networks
+from app.outbound.post import Poster
 from app.queue import Bells
 from app.schemas.wire import ErrorEnvelope
 from app.services.outbox import ring_on_commit
@@ -44,6 +47,7 @@ POOL_SIZE = 10
 TURNS = 16
 UPLOADS_AT_ONCE = 64
 PROBES_AT_ONCE = 8
+WEBHOOK_TESTS_AT_ONCE = 8
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -86,6 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         projects.router,
         service_accounts.router,
         uploads.router,
+        webhooks.router,
     ):
         app.include_router(router)
     return app
@@ -105,9 +110,11 @@ def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
         catalog=catalog,
         engines=Engines(settings, catalog),
         bells=bells,
+        poster=Poster(parse_networks(settings.webhook_networks)),
         turns=CapacityLimiter(TURNS),
         uploads=CapacityLimiter(UPLOADS_AT_ONCE),
         probes=CapacityLimiter(PROBES_AT_ONCE),
+        webhook_tests=CapacityLimiter(WEBHOOK_TESTS_AT_ONCE),
     )
 
 

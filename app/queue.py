@@ -18,7 +18,7 @@ log = logs.get(__name__)
 TRAIN_QUEUE = "train"
 IO_QUEUE = "io"
 # Which queue a task's bells go to.
-QUEUES = {"train": TRAIN_QUEUE, "validate": IO_QUEUE}
+QUEUES = {"train": TRAIN_QUEUE, "validate": IO_QUEUE, "deliver": IO_QUEUE}
 # Of the messages' shape; workers drop other versions, for polling finds the work anyway.
 VERSION = 1
 # A bell that nobody heard for so long says nothing that the database does not say better.
@@ -117,7 +117,7 @@ class Bells:
         self._resting_until = 0.0
 
     def ring(self, task: str, job_id: str) -> bool:
-        """Say that there is `task` ("train" or "validate") to do; False if nobody can have heard.
+        """Say that there is `task`, one of QUEUES, to do; False if nobody can have heard.
 
         Takes half a second at most and never raises: the outbox has the bell too.
         """

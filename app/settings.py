@@ -1,9 +1,10 @@
 """The only reader of the environment. Every field is an environment variable of the same name."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -88,9 +89,22 @@ class Settings(BaseSettings):
         description="A training process that makes no step for so long is ended; "
         "before its first it has six times as long",
     )
+    webhook_networks: str = Field(
+        "",
+        description="Networks that webhooks may go to although they are not public, by http and on "
+        "any port too: `10.1.0.0/16,127.0.0.1`",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged"
     )
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        for part in text.split(","):
+            if part.strip():
+                ip_network(part.strip())
+        return text
 
     @property
     def home(self) -> Path:

@@ -19,8 +19,11 @@ from celery import bootsteps, signals
 from app import logs
 from app.catalog import Catalog
 from app.db.session import DatabaseUnavailable, SessionMaker, connect, session_maker, transaction
+from app.outbound.addresses import parse_networks
+from app.outbound.post import Poster
 from app.queue import IO_QUEUE, TRAIN_QUEUE, Bells, broker_url, make_celery
 from app.services import lifecycle, outbox
+from app.services.couriers import Couriers
 from app.services.reconciler import Reconciler
 from app.services.sweeps import Orphans
 from app.settings import Settings
@@ -144,8 +147,11 @@ def _io(settings: Settings, app: Any) -> list[Round]:
         with transaction(sessions) as session:
             lifecycle.validate(session, job_id)
 
+    couriers = Couriers(sessions, Poster(parse_networks(settings.webhook_networks)))
     tasks.register_validate(app, validate)
+    tasks.register_deliver(app, couriers.send_out)
     return [
+        Round("deliver", settings.poll_seconds, couriers.send_out),
         Round("relay", settings.poll_seconds, lambda: outbox.relay(sessions, bells.ring, store)),
         Round("reconcile", settings.poll_seconds, reconciler.run),
         Round("sweep", SWEEP_SECONDS, lambda: store.sweep(UNFINISHED_AFTER)),

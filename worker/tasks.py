@@ -27,3 +27,12 @@ def register_validate(celery: Any, validate: Callable[[str], object]) -> None:
     def _validate(v: int, job_id: str = "", **_: object) -> None:
         if v == VERSION:
             validate(job_id)
+
+
+def register_deliver(celery: Any, send_out: Callable[[], object]) -> None:
+    """Have the webhooks that are due be delivered. Which job it was rung for does not matter."""
+
+    @celery.task(name=task_name("deliver"))  # type: ignore[untyped-decorator]
+    def _deliver(v: int, **_: object) -> None:
+        if v == VERSION:
+            send_out()

@@ -13,6 +13,7 @@ from app.catalog import Catalog
 from app.db.session import SessionMaker, transaction
 from app.engines import Engines
 from app.errors import Forbidden
+from app.outbound.post import Poster
 from app.queue import Bells
 from app.services.admin_keys import Admin
 from app.services.keys import Principal
@@ -33,6 +34,8 @@ class Parts:
     catalog: Catalog
     engines: Engines
     bells: Bells
+    # Of webhooks' tests; what is due otherwise, the io process delivers.
+    poster: Poster
     # One per database connection. Waiting for a connection in a thread would keep the thread from
     # the request that is about to give one back; with a turn, no thread ever waits for one.
     turns: CapacityLimiter
@@ -40,6 +43,8 @@ class Parts:
     uploads: CapacityLimiter
     # Checks of a part that hangs hold theirs until they time out.
     probes: CapacityLimiter
+    # Receivers that hang hold theirs as long.
+    webhook_tests: CapacityLimiter
 
 
 # Both are async because FastAPI would run a plain function in a thread, to read an attribute.

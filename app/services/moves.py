@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, ScalarSelect, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from app.db.models import Job, JobAttempt, JobLease
+from app.db.models import TERMINAL, Job, JobAttempt, JobLease
+from app.services import deliveries
 
 MOVES: Mapping[str, frozenset[str]] = {
     "validating_files": frozenset({"queued", "failed", "cancelled"}),
@@ -47,6 +48,7 @@ def move(
 ) -> Job | None:
     """Move a job; its row, locked until the transaction ends, or None if the move is not legal now.
 
+    A move that ends the job is what webhooks tell of: none can be made without its deliveries.
     `held_at` is the epoch of a worker: the move is then legal only while it holds the job.
     """
     legal = [state for state in sources(to) if only_from is None or state in only_from]
@@ -56,7 +58,10 @@ def move(
     statement = statement.values(state=to, version=Job.version + 1, **changes).returning(Job)
     # The session may know an older state of this row.
     fresh = {"populate_existing": True}
-    return session.scalars(statement, execution_options=fresh).one_or_none()
+    job = session.scalars(statement, execution_options=fresh).one_or_none()
+    if job is not None and to in TERMINAL:
+        deliveries.announce(session, job)
+    return job
 
 
 def guard(session: Session, job_id: str, epoch: int) -> Job:

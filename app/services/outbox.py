@@ -30,7 +30,7 @@ RETRY_AT_MOST_SECONDS = 600
 
 
 def bell(session: Session, task: str, job_id: str) -> None:
-    """Tell the workers that there is `task` ("train" or "validate") to do for a job."""
+    """Tell the workers that there is `task` ("train", "validate" or "deliver") to do for a job."""
     session.add(Outbox(kind="bell", payload={"task": task, "job_id": job_id}))
     session.info.setdefault(BELLS, []).append((task, job_id))
 

@@ -11,10 +11,12 @@ import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
+from tests.app.outbound.receivers import receiving
 from tests.contract.live import (
     BASE,
     ROOT,
     ROWS,
+    Hooks,
     Stack,
     chat_file,
     free_port,
@@ -38,6 +40,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             # Short, so that a killed trainer is noticed while a test waits.
             "LEASE_SECONDS": "6",
             "HEARTBEAT_SECONDS": "1",
+            "WEBHOOK_NETWORKS": "127.0.0.1",
         },
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -91,7 +94,24 @@ def validation_file(client: OpenAI) -> str:
 
 
 @pytest.fixture(scope="session")
-def tuned(client: OpenAI, training_file: str, validation_file: str) -> FineTuningJob:
+def hooks(client: OpenAI) -> Iterator[Hooks]:
+    """A receiver that is told of the ends of all jobs which are made from now on."""
+    with receiving() as receiver:
+        endpoint = client.webhooks.create(
+            name="tests",
+            url=receiver.url,
+            event_types=[
+                "fine_tuning.job.succeeded",
+                "fine_tuning.job.failed",
+                "fine_tuning.job.cancelled",
+            ],
+        )
+        yield Hooks(receiver, endpoint.id, endpoint.signing_secret)
+        client.webhooks.delete(endpoint.id)
+
+
+@pytest.fixture(scope="session")
+def tuned(client: OpenAI, training_file: str, validation_file: str, hooks: Hooks) -> FineTuningJob:
     """A job that has succeeded: 12 rows, 3 passes, 6 rows a step, so 6 steps."""
     job = client.fine_tuning.jobs.create(
         model=BASE,

@@ -12,6 +12,8 @@ import psutil
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
+from tests.app.outbound.receivers import Receiver
+
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "smollm2-135m-instruct"
 SYSTEM = "You are the front desk. Answer with the desk and the urgency only."
@@ -58,6 +60,15 @@ def wait_until(question: str, holds: object, *, seconds: float = 120) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"after {seconds} s still not: {question}"
         time.sleep(0.3)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """A registered receiver of webhooks, and the secret that its endpoint signs with."""
+
+    receiver: Receiver
+    endpoint_id: str
+    secret: str
 
 
 @dataclass(frozen=True)

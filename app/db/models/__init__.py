@@ -16,6 +16,7 @@ from app.db.models.keys import AdminKey, ApiKey, Key, Organization, Project, Ser
 from app.db.models.models import CheckpointPermission, TunedModel, Usage
 from app.db.models.repeats import Repeat
 from app.db.models.uploads import Upload, UploadPart
+from app.db.models.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "STATES",
@@ -40,4 +41,7 @@ __all__ = [
     "Upload",
     "UploadPart",
     "Usage",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]

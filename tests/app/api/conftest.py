@@ -70,6 +70,7 @@ def api(
         engine_url=running_engine.url,
         max_file_bytes=4 * 2**20,
         max_body_bytes=2**20,
+        webhook_networks="127.0.0.1",
     )
     app = create_app(settings)
     with served(app) as url:

@@ -1,0 +1,1 @@
+"""Requests to addresses that users give: only to where a stranger on the internet could go too."""
