@@ -18,7 +18,8 @@ IMBALANCE = 20
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`labels` has for each label how often it is there, and `first_lines` where first.
+    """`labels` has for each label how often it is there, and `first_lines` where first. `shape` is
+    which of its format's shapes the file has.
 
     `notes` are sentences on what does not keep a file from being used, but is worth a look.
     """
@@ -28,6 +29,7 @@ class Summary:
     duplicates: int
     conflicts: int
     notes: tuple[str, ...]
+    shape: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,6 +66,7 @@ class Tally:
             duplicates=self._duplicates.count,
             conflicts=self._conflicts.count,
             notes=tuple(self._notes()),
+            shape=self._shape or "",
         )
 
     def _check_shape(self, facts: Facts) -> None:

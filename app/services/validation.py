@@ -35,23 +35,44 @@ def judge(method: str, training: File, checked: File | None) -> Problem | None:
     problem = _of_file(method, training, "training", least=LEAST_EXAMPLES)
     if problem is None and checked is not None:
         problem = _of_file(method, checked, "validation", least=1)
-    if problem is None and method in LABELLED:
-        problem = _of_labels(method, training, checked)
+    if problem is None and checked is not None:
+        problem = _of_shapes(training, checked)
+    if problem is None and (method in LABELLED or training.format == "classification"):
+        problem = _of_labels(method, training)
+    if problem is None and method in LABELLED and checked is not None:
+        problem = _of_unknown_labels(training, checked)
     return problem
 
 
-def _of_labels(method: str, training: File, checked: File | None) -> Problem | None:
-    """What keeps a classifier from being trained, or from being measured."""
+def _of_shapes(training: File, checked: File) -> Problem | None:
+    """One label or several, positives or scores: what the one file teaches the other measures."""
+    ours, theirs = _shape(training), _shape(checked)
+    if training.format != checked.format or not ours or not theirs or ours == theirs:
+        return None
+    there = f"Its examples have {theirs!r}, those of the training file have {ours!r}."
+    return _invalid("validation", f"{there} Write both files in one way.")
+
+
+def _shape(file: File) -> str | None:
+    return (file.summary or {}).get("shape")
+
+
+def _of_labels(method: str, training: File) -> Problem | None:
+    """What keeps labels from being learned."""
     known, lines = _labels(training)
-    if len(known) < (2 if method == "classification" else 1):
+    if len(known) < (1 if method == "token_classification" else 2):
         there = f"only the label {next(iter(known))!r}" if known else "no label at all"
         return _invalid("training", f"It has {there}: there is nothing to tell apart.")
     for label, count in known.items():
         if count == 1:
             where = f"The label {label!r} is there once, in line {lines[label]}."
             return _invalid("training", f"{where} Add examples of it, or remove it.")
-    if checked is None:
-        return None
+    return None
+
+
+def _of_unknown_labels(training: File, checked: File) -> Problem | None:
+    """What keeps a model from being measured."""
+    known, _ = _labels(training)
     theirs, lines = _labels(checked)
     for label in theirs.keys() - known.keys():
         where = f"The label {label!r} (line {lines[label]}) is not in the training file."

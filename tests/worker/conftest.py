@@ -6,8 +6,9 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.models import BPE, WordLevel
+from tokenizers.pre_tokenizers import ByteLevel, Whitespace
+from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from app.catalog import BaseModel
@@ -15,6 +16,10 @@ from app.catalog import BaseModel
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 # Two newlines are one token, so that a token could span a header and an answer; Ċ is a newline.
 MERGES = [("Ċ", "Ċ"), ("h", "e"), ("l", "l"), ("he", "ll")]
+# The vocabulary of tiny encoders.
+PAD = 1
+MARKS = {"[CLS]": 0, "[PAD]": PAD, "[SEP]": 2, "[UNK]": 3}
+WORDS = [f"w{number}" for number in range(60)]
 TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe brief.<|im_end|>\n{% endif %}"
     "{% for message in messages %}"
@@ -37,6 +42,34 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
         pad_token="<|endoftext|>",
         chat_template=TEMPLATE,
     )
+
+
+def words_tokenizer(*, types: bool) -> PreTrainedTokenizerFast:
+    """Whole words, marked as BERT does it, with the types of two texts or without."""
+    tokenizer = Tokenizer(
+        WordLevel({**MARKS, **{word: 4 + n for n, word in enumerate(WORDS)}}, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 0), ("[SEP]", 2)],
+    )
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        model_max_length=64,
+        model_input_names=names if types else ["input_ids", "attention_mask"],
+    )
+
+
+def texts_of_words(*lengths: int) -> list[str]:
+    """Texts of so many words each, all different."""
+    return [
+        " ".join(WORDS[(7 * place + length) % 60] for place in range(length)) for length in lengths
+    ]
 
 
 def tiny_config() -> LlamaConfig:

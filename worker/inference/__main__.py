@@ -4,8 +4,8 @@ import os
 import runpy
 
 if __name__ == "__main__":
-    # OpenMP reads this when torch is loaded. Its threads would otherwise spin while they wait for
-    # each other; beside a training process on the same cores that makes each step many times
-    # slower, because the ones that are waited for cannot run.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenMP reads this when torch is loaded. Its threads would otherwise spin for milliseconds
+    # while they wait for each other; beside a training process on the same cores that makes each
+    # step many times slower, because the ones that are waited for cannot run.
+    os.environ.setdefault("GOMP_SPINCOUNT", "4000")
     runpy.run_module("worker.inference.process", run_name="__main__")

@@ -47,6 +47,8 @@ GOOD = [
     ("question_answering", question("Nobody knows.")),
     ("embedding", {"anchor": "a", "positive": "b"}),
     ("embedding", {"anchor": "a", "positive": "b", "negative": "c"}),
+    ("embedding", {"sentence1": "a", "sentence2": "b", "score": 4}),
+    ("embedding", {"sentence1": "a", "sentence2": "b", "score": -0.25, "id": 7}),
 ]
 
 BAD = [
@@ -69,6 +71,11 @@ BAD = [
     ({"context": "a", "question": "b"}, "is missing key 'answers'"),
     ({"anchor": "a"}, "is missing key 'positive'"),
     ({"anchor": "a", "positive": " "}, "positive is empty"),
+    ({"sentence1": "a", "sentence2": "b"}, "is missing key 'score'"),
+    ({"sentence1": "a", "sentence2": "b", "score": "0.5"}, "score is a string"),
+    ({"sentence1": "a", "sentence2": "b", "score": True}, "score is true or false"),
+    ({"sentence1": "a", "anchor": "b", "score": 1}, "is missing key 'sentence2'"),
+    ({"anchor": "a", "positive": "b", "score": 1}, 'contains an extra "score"'),
 ]
 
 
@@ -90,6 +97,18 @@ def test_one_file_is_of_one_format_and_one_shape() -> None:
     assert "Example 2 is in the embedding format" in (mixed.details() or "")
     shapes = judged(labelled("a", "x"), {"text": "b", "labels": ["x"]})
     assert "Example 2 has 'labels', those before it have 'label'" in (shapes.details() or "")
+    scored = {"sentence1": "a", "sentence2": "b", "score": 0.5}
+    pairs = judged({"anchor": "a", "positive": "b"}, scored)
+    assert "Example 2 has 'score', those before it have 'positive'" in (pairs.details() or "")
+    assert pairs.summary is not None
+    assert pairs.summary.shape == "positive"
+
+
+def test_two_scores_of_one_pair_contradict_each_other() -> None:
+    pair = {"sentence1": "a", "sentence2": "b"}
+    summary = judged({**pair, "score": 1}, {**pair, "score": 0}, {**pair, "score": 1.0}).summary
+    assert summary is not None
+    assert (summary.duplicates, summary.conflicts) == (1, 1)
 
 
 def test_a_summary_counts_labels_duplicates_and_contradictions() -> None:

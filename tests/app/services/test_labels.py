@@ -6,9 +6,10 @@ from app.db.models import File
 from app.services import validation
 
 
-def file(labels: dict[str, int], *, format: str = "classification") -> File:
+def file(labels: dict[str, int], *, format: str = "classification", shape: str = "") -> File:
     """A processed file of 100 examples whose labels are there so often, each first in line 7."""
-    summary = {"labels": labels, "first_lines": dict.fromkeys(labels, 7), "notes": []}
+    lines = dict.fromkeys(labels, 7)
+    summary = {"labels": labels, "first_lines": lines, "notes": [], "shape": shape}
     return File(id="file-a", status="processed", format=format, examples=100, summary=summary)
 
 
@@ -42,9 +43,28 @@ def test_one_kind_of_entity_is_enough() -> None:
     assert validation.judge("token_classification", tagged, None) is None
 
 
+def test_both_files_are_written_in_one_way() -> None:
+    one, several = (file({"a": 50, "b": 50}, shape=shape) for shape in ("label", "labels"))
+    problem = validation.judge("classification", one, several)
+    assert problem is not None
+    assert problem.param == "validation_file"
+    assert "have 'labels', those of the training file have 'label'" in problem.message
+    assert validation.judge("classification", one, one) is None
+
+
+def test_texts_of_one_label_alone_make_no_embedding() -> None:
+    problem = validation.judge("embedding", file({"a": 100}), None)
+    assert problem is not None
+    assert "only the label 'a'" in problem.message
+
+
+def test_embeddings_are_measured_on_labels_that_they_were_not_made_of() -> None:
+    assert validation.judge("embedding", GOOD, file({"c": 50, "d": 50})) is None
+
+
 def test_embeddings_are_made_from_pairs_and_from_labelled_texts() -> None:
-    for format in ("embedding", "classification"):
-        assert validation.judge("embedding", file({}, format=format), None) is None
+    assert validation.judge("embedding", file({}, format="embedding"), None) is None
+    assert validation.judge("embedding", GOOD, None) is None
     problem = validation.judge("embedding", file({}, format="chat"), None)
     assert problem is not None
     assert problem.code == "invalid_file_format"

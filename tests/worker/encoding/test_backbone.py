@@ -4,10 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
 from torch.testing import assert_close
 from transformers import (
     AutoModel,
@@ -15,10 +11,11 @@ from transformers import (
     DistilBertConfig,
     ModernBertConfig,
     PretrainedConfig,
-    PreTrainedTokenizerFast,
     RobertaConfig,
 )
 
+from tests.worker.conftest import PAD, words_tokenizer
+from tests.worker.conftest import texts_of_words as texts
 from worker.encoding.backbone import hidden_states, load_backbone, pooled, read_width
 from worker.encoding.task import Task
 from worker.encoding.texts import Reader
@@ -27,9 +24,6 @@ from worker.training.encoders.model import Encoder, Trained, put_lora, train_who
 from worker.training.encoders.rows import Row
 
 CPU = torch.device("cpu")
-PAD = 1
-SPECIAL = {"[CLS]": 0, "[PAD]": PAD, "[SEP]": 2, "[UNK]": 3}
-WORDS = [f"w{number}" for number in range(60)]
 SHAPE = {"vocab_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": PAD}
 NARROW = {"hidden_size": 32, "intermediate_size": 48}
 CONFIGS = {
@@ -60,26 +54,6 @@ TARGETS = {
 }
 
 
-def words_tokenizer(*, types: bool) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(
-        WordLevel({**SPECIAL, **{word: 4 + n for n, word in enumerate(WORDS)}}, unk_token="[UNK]")
-    )
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 0), ("[SEP]", 2)],
-    )
-    names = ["input_ids", "token_type_ids", "attention_mask"]
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        model_max_length=64,
-        model_input_names=names if types else ["input_ids", "attention_mask"],
-    )
-
-
 @pytest.fixture(params=list(CONFIGS))
 def architecture(request: pytest.FixtureRequest) -> str:
     name: str = request.param
@@ -99,12 +73,6 @@ def folder(tmp_path: Path, architecture: str) -> Path:
 @pytest.fixture
 def reader(architecture: str) -> Reader:
     return Reader(words_tokenizer(types=architecture == "bert"), 64)
-
-
-def texts(*lengths: int) -> list[str]:
-    return [
-        " ".join(WORDS[(7 * place + length) % 60] for place in range(length)) for length in lengths
-    ]
 
 
 @pytest.mark.parametrize("longest", [64, 512], ids=["products", "fused"])

@@ -16,7 +16,7 @@ from worker.encoding.task import Task
 from worker.encoding.texts import Reader
 from worker.training.encoders import metrics
 from worker.training.encoders.model import Encoder
-from worker.training.encoders.objective import MOST_LISTED, Batches, Report
+from worker.training.encoders.objective import Batches, Report, listed
 from worker.training.encoders.rows import Array, Row
 from worker.training.objectives import Score
 
@@ -95,7 +95,7 @@ class Classification(Batches[Row]):
         truth, probabilities = self._targets(ordered).cpu().numpy(), chances.cpu().numpy()
         measure = metrics.label_sets if task.many else metrics.classes
         report = Report(measure(truth, probabilities, task.labels))
-        report["wrong"] = self._wrong(ordered, truth, probabilities)
+        report.update(listed(self._wrong(ordered, truth, probabilities)))
         return report
 
     def _logits(self, rows: Sequence[Row]) -> Tensor:
@@ -124,4 +124,4 @@ class Classification(Batches[Row]):
                         "confidence": round(float(chances.max()), 4),
                     }
                 )
-        return sorted(wrong, key=lambda one: one["confidence"], reverse=True)[:MOST_LISTED]
+        return sorted(wrong, key=lambda one: one["confidence"], reverse=True)

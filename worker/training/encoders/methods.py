@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.formats import FaultyFile
+from app.formats.embedding import Likeness
 from worker.encoding.tags import tag_names
 from worker.encoding.task import Method, Task
 from worker.encoding.texts import Reader
@@ -13,6 +14,7 @@ from worker.training.encoders import (
     classification,
     embedding,
     question_answering,
+    similarity,
     token_classification,
 )
 from worker.training.encoders.model import Encoder
@@ -98,7 +100,22 @@ def _question_answering(
 def _embedding(
     encoder: Encoder, train: Data, valid: Data | None, limits: Limits, balanced: bool
 ) -> TaskObjective[Any]:
-    return embedding.Embedding(encoder, max_tokens=limits.max_tokens, max_rows=limits.max_rows)
+    scored = isinstance(train.examples[0], Likeness)
+    if valid is not None and isinstance(valid.examples[0], Likeness) != scored:
+        message = "One of both files has scores and the other has not; write them in one way."
+        raise user_error("invalid_validation_file", message, "validation_file")
+    if not scored:
+        return embedding.Embedding(encoder, max_tokens=limits.max_tokens, max_rows=limits.max_rows)
+    if len({one.score for one in train.examples}) < 2:
+        message = "All examples of the training file have the same score: it orders nothing."
+        raise user_error("invalid_training_file", message, "training_file")
+    return similarity.Similarity(encoder, max_tokens=limits.max_tokens, max_rows=limits.max_rows)
+
+
+def _embedding_rows(examples: Examples, task: Task, reader: Reader) -> Sequence[Any]:
+    if isinstance(examples[0], Likeness):
+        return similarity.rows_of(examples, reader)
+    return embedding.rows_of(examples, task, reader)
 
 
 METHODS: dict[Method, MethodParts] = {
@@ -121,6 +138,6 @@ METHODS: dict[Method, MethodParts] = {
         _question_answering,
     ),
     "embedding": MethodParts(
-        embedding.read_examples, embedding.task_of, embedding.rows_of, _embedding
+        embedding.read_examples, embedding.task_of, _embedding_rows, _embedding
     ),
 }

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from scipy.stats import pearsonr, rankdata, spearmanr
 from seqeval.metrics import classification_report as entity_report
 from sklearn.metrics import (
     accuracy_score,
@@ -17,18 +19,23 @@ from sklearn.metrics import (
     confusion_matrix,
     f1_score,
     multilabel_confusion_matrix,
+    precision_score,
+    recall_score,
     roc_auc_score,
 )
+from torch import Tensor
 
 from worker.training.encoders.rows import Array
 
 # A confusion matrix of more labels than this is no reading matter, and megabytes of it.
 MOST_IN_MATRIX = 200
+# Among so many nearest texts one of the same group is looked for.
+RANKS = (1, 5, 10)
 
 
 def headline(report: Mapping[str, Any]) -> dict[str, float]:
-    """The plain numbers of a report."""
-    return {name: float(value) for name, value in report.items() if isinstance(value, int | float)}
+    """The measures of a report, which are its floats."""
+    return {name: value for name, value in report.items() if isinstance(value, float)}
 
 
 def classes(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[str, Any]:
@@ -109,26 +116,57 @@ def _normal(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
 
 
-def retrieval(vectors: Array, groups: Array, *, at: Sequence[int] = (1, 5, 10)) -> dict[str, Any]:
-    """How often one of the nearest k of the other texts is of the same group.
+def nearest(vectors: Tensor, count: int) -> Array:
+    """The places of the nearest others, the nearest first [texts, count, or as many as there are].
 
-    vectors [texts, width] of length 1, groups [texts]. A text alone in its group is not asked for.
+    vectors [texts, width] of length 1. In pieces: the likeness of all to all may not fit.
     """
-    likeness = vectors @ vectors.T
-    np.fill_diagonal(likeness, -np.inf)
+    found = []
+    for start in range(0, len(vectors), 1024):
+        likeness = vectors[start : start + 1024] @ vectors.T
+        own = torch.arange(len(likeness), device=vectors.device)
+        likeness[own, own + start] = -torch.inf
+        found.append(likeness.topk(min(count, len(vectors) - 1)).indices)
+    places: Array = torch.cat(found).cpu().numpy()
+    return places
+
+
+def retrieval(nearest: Array, groups: Array) -> dict[str, float]:
+    """How often one of the nearest 1, 5, 10 of the other texts is of the same group.
+
+    nearest [texts, 10 or fewer] their places, groups [texts]. A text alone in its group is not
+    asked for; {} if all are.
+    """
     asked = np.bincount(groups)[groups] > 1
-    nearest = np.argsort(-likeness[asked], axis=1)[:, : max(at)]
-    hits = groups[nearest] == groups[asked][:, None]
-    return {f"retrieval_at_{k}": float(hits[:, :k].any(1).mean()) for k in at}
+    if not asked.any():
+        return {}
+    hits = groups[nearest[asked]] == groups[asked][:, None]
+    return {f"retrieval_at_{k}": float(hits[:, :k].any(1).mean()) for k in RANKS}
+
+
+def likeness(scores: Sequence[float], cosines: Array) -> dict[str, float]:
+    """Rank and linear correlation; {} where one of both is the same for all rows."""
+    if len(set(scores)) < 2 or len(np.unique(cosines)) < 2:
+        return {}
+    return {
+        "spearman": float(spearmanr(scores, cosines).statistic),
+        "pearson": float(pearsonr(scores, cosines).statistic),
+    }
+
+
+def rank_differences(scores: Sequence[float], cosines: Array) -> Array:
+    """By how many places each row is ranked differently [rows]."""
+    away: Array = np.abs(rankdata(scores) - rankdata(cosines))
+    return away
 
 
 def _averages(truth: Array, found: Array, labels: Array | None) -> dict[str, float]:
-    kinds = ("micro", "macro", "weighted")
-    values = {
-        f"f1_{kind}": float(f1_score(truth, found, labels=labels, average=kind, zero_division=0))
-        for kind in kinds
+    measures = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
+    return {
+        f"{name}_{kind}": float(measure(truth, found, labels=labels, average=kind, zero_division=0))
+        for name, measure in measures.items()
+        for kind in ("micro", "macro", "weighted")
     }
-    return values
 
 
 def _per_label(truth: Array, found: Array, labels: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the objectives of all encoders' methods have in common."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol
 
 import torch
@@ -9,8 +10,21 @@ from worker.training.encoders.model import Encoder
 from worker.training.encoders.rows import Row, RowT, split
 from worker.training.objectives import Score
 
-# Of the rows that the model gets wrong, so many are listed.
+# Of the rows that the model gets wrong, so many are listed, in so many bytes of JSON.
 MOST_LISTED = 1000
+MOST_BYTES = 2**20
+
+
+def listed(wrong: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The rows that went wrong, as a report has them: how many, and the first of them."""
+    shown: list[Mapping[str, Any]] = []
+    left = MOST_BYTES
+    for one in wrong[:MOST_LISTED]:
+        left -= len(json.dumps(one, ensure_ascii=False).encode())
+        if left < 0:
+            break
+        shown.append(one)
+    return {"wrong_examples": len(wrong), "wrong": shown}
 
 
 class Report(dict[str, Any]):

@@ -16,9 +16,12 @@ from worker.encoding.task import Task
 from worker.encoding.texts import Reader, Text
 from worker.training.encoders import metrics
 from worker.training.encoders.model import Encoder
-from worker.training.encoders.objective import MOST_LISTED, Batches, Report
+from worker.training.encoders.objective import Batches, Report, listed
 from worker.training.encoders.rows import Array, Row
 from worker.training.objectives import Score
+
+# Characters of an answer in the list of those that went wrong.
+LONGEST_SHOWN = 200
 
 
 def read_examples(path: Path) -> list[Question]:
@@ -90,12 +93,16 @@ class QuestionAnswering(Batches[Row]):
         asked = sorted(found)
         truth = [[span.text for span in self._examples[source].answers] for source in asked]
         wrong = [
-            {"example": source + 1, "expected": right, "found": found[source]}
+            {
+                "example": source + 1,
+                "expected": [text[:LONGEST_SHOWN] for text in right],
+                "found": found[source][:LONGEST_SHOWN],
+            }
             for source, right in zip(asked, truth, strict=True)
-            if found[source] not in (right or [""])
+            if not metrics.answers([right], [found[source]])["exact_match"]
         ]
         report = metrics.answers(truth, [found[source] for source in asked])
-        return Report(**report, wrong=wrong[:MOST_LISTED])
+        return Report(**report, **listed(wrong))
 
     def _scored(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Array]]:
         scored: list[tuple[Row, Array]] = []

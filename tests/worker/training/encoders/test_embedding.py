@@ -1,0 +1,113 @@
+"""Embeddings: what is held against what, in one piece or in many, and what went astray."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.formats.embedding import Likeness
+from tests.worker.conftest import texts_of_words
+from tests.worker.training.encoders.conftest import MakeEncoder
+from worker.encoding.task import Task
+from worker.training.encoders import embedding, similarity
+from worker.training.encoders.model import Encoder
+from worker.training.encoders.similarity import Similarity
+
+TASK = Task(method="embedding", length=64)
+TEXTS = texts_of_words(3, 9, 4, 15, 6, 7)
+
+
+@pytest.fixture
+def encoder(make_encoder: MakeEncoder) -> Encoder:
+    return make_encoder(TASK)
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def triples(encoder: Encoder, path: Path, rows: list[dict[str, Any]]) -> list[embedding.Triple]:
+    examples = embedding.read_examples(write(path, rows))
+    assert not isinstance(examples[0], Likeness)
+    return embedding.rows_of(examples, TASK, encoder.reader)  # type: ignore[arg-type]
+
+
+def gradients(encoder: Encoder, rows: Any, objective: Any) -> list[torch.Tensor]:
+    """Of one batch, as one list for all weights."""
+    score = objective.score(rows)
+    score.loss.backward()
+    found = [p.grad.clone() for p in encoder.backbone.parameters() if p.grad is not None]
+    encoder.zero_grad()
+    return [score.loss.detach(), *found]
+
+
+def test_pieces_give_the_loss_and_gradients_of_the_whole(encoder: Encoder, tmp_path: Path) -> None:
+    pairs = [{"anchor": a, "positive": p} for a, p in zip(TEXTS[::2], TEXTS[1::2], strict=True)]
+    rows = triples(encoder, tmp_path / "pairs", pairs)
+    whole = embedding.Embedding(encoder, max_tokens=4096, max_rows=None)
+    pieces = embedding.Embedding(encoder, max_tokens=20, max_rows=None)
+    for one, other in zip(
+        gradients(encoder, rows, whole), gradients(encoder, rows, pieces), strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    assert whole.evaluate(rows) == pieces.evaluate(rows)
+
+
+def test_what_means_the_same_is_no_negative(encoder: Encoder, tmp_path: Path) -> None:
+    """A batch of which all rows are alike teaches nothing: each positive has no rival."""
+    anchor = [{"anchor": TEXTS[0], "positive": text} for text in TEXTS[1:4]]
+    positive = [{"anchor": text, "positive": TEXTS[0]} for text in TEXTS[1:4]]
+    objective = embedding.Embedding(encoder, max_tokens=4096, max_rows=None)
+    for rows in (anchor, positive):
+        assert objective.score(triples(encoder, tmp_path / "rows", rows)).loss.item() == 0
+    negative = [{**row, "negative": TEXTS[5]} for row in positive]
+    assert objective.score(triples(encoder, tmp_path / "rows", negative)).loss.item() > 0
+
+
+def test_texts_that_went_astray_are_named_by_their_place_in_the_file(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    # The labels are at odds with the texts: each text's likeliest is of the other label.
+    labels = [("w1 w2 w3", "a"), ("w40 w41", "b"), ("w40 w41", "a"), ("w1 w2 w3", "b")]
+    rows = triples(encoder, tmp_path / "rows", [{"text": t, "label": n} for t, n in labels])
+    report = embedding.Embedding(encoder, max_tokens=4096, max_rows=None).evaluate(rows)
+    assert report["retrieval_at_1"] == 0
+    found = {one["example"]: one["found"] for one in report["wrong"]}
+    assert found == {1: 4, 4: 1, 2: 3, 3: 2}
+
+
+def scored(encoder: Encoder, scores: list[float]) -> list[similarity.ScoredPair]:
+    examples = [
+        Likeness(TEXTS[n], TEXTS[(n + 1) % len(TEXTS)], score) for n, score in enumerate(scores)
+    ]
+    return similarity.rows_of(examples, encoder.reader)
+
+
+def test_scores_are_learned_by_their_order(encoder: Encoder) -> None:
+    rows = scored(encoder, [0.5, 3, 1])
+    objective = Similarity(encoder, max_tokens=4096, max_rows=None)
+    a, b, c = objective._cosines(rows).tolist()
+    # b shall be above c and a, and c above a.
+    terms = torch.tensor([0, 20 * (a - b), 20 * (c - b), 20 * (a - c)])
+    score = objective.score(rows)
+    assert score.loss.item() / 3 == pytest.approx(terms.logsumexp(0).item(), rel=1e-4)
+    optimizer = torch.optim.AdamW(encoder.backbone.parameters(), lr=1e-2)
+    for _ in range(20):
+        loss = objective.score(rows).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert loss.item() < score.loss.item() / 2
+    assert objective.evaluate(rows)["spearman"] == pytest.approx(1)
+
+
+def test_rows_of_one_score_teach_nothing_and_break_nothing(encoder: Encoder) -> None:
+    objective = Similarity(encoder, max_tokens=4096, max_rows=None)
+    rows = scored(encoder, [1, 1])
+    score = objective.score(rows)
+    score.loss.backward()
+    assert score.loss.item() == 0
+    assert "spearman" not in objective.evaluate(rows)
