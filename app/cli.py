@@ -16,7 +16,7 @@ from app.db.migrate import upgrade
 from app.db.models import Key
 from app.db.session import DatabaseUnavailable, once
 from app.errors import ApiError
-from app.formats import Judge
+from app.formats import MOST_FAULTS, Judge, report
 from app.services import admin_keys, keys, models, projects, quotas
 from app.settings import Settings
 from app.stack import demo, doctor
@@ -209,9 +209,14 @@ def limits_command(
 
 
 @data_app.command("check")
-def check_data(file: Annotated[Path, typer.Argument(help="A JSONL file.")]) -> None:
+def check_data(
+    file: Annotated[Path, typer.Argument(help="A JSONL file.")],
+    every: Annotated[
+        bool, typer.Option("--all", help="List the faults one by one, not by kind.")
+    ] = False,
+) -> None:
     """Judge a training file as an upload would."""
-    judge = Judge()
+    judge = Judge(max_faults=MOST_FAULTS)
     try:
         with file.open("rb") as data:
             while chunk := data.read(READ_BYTES):
@@ -220,12 +225,9 @@ def check_data(file: Annotated[Path, typer.Argument(help="A JSONL file.")]) -> N
         say_trouble(f"{file} cannot be read: {error.strerror}")
         raise typer.Exit(1) from error
     verdict = judge.finish()
-    for fault in verdict.faults:
-        say(f"line {fault.line}: {fault.reason}")
-    if verdict.fault_count:
-        say(f"{file}: {verdict.fault_count} of its lines cannot be used.")
-        raise typer.Exit(1)
-    say(f"{file}: good, {verdict.examples} examples in the {verdict.format} format.")
+    for line in report(verdict, every_fault=every):
+        say(line)
+    raise typer.Exit(1 if verdict.fault_count else 0)
 
 
 def times(key: Key) -> Iterator[str]:

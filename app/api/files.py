@@ -19,7 +19,14 @@ from app.api.incoming import fill
 from app.api.multipart import Form, Sink
 from app.api.repeats import Repetition, RepetitionDep
 from app.db.models import File
-from app.schemas.files import FileDeleted, FileFields, FileList, FileObject, Purpose
+from app.schemas.files import (
+    FileDeleted,
+    FileFields,
+    FileList,
+    FileObject,
+    FileVerdict,
+    Purpose,
+)
 from app.services import files, outbox, repeats
 from app.services.files import Intake
 from app.services.repeats import Answer, Try
@@ -78,6 +85,13 @@ def list_files(
 @router.get("/{file_id}")
 def retrieve(file_id: str, principal: PrincipalDep, session: SessionDep) -> FileObject:
     return FileObject.model_validate(files.retrieve(session, principal.project_id, file_id))
+
+
+@router.get("/{file_id}/verdict")
+def verdict(file_id: str, principal: PrincipalDep, session: SessionDep) -> FileVerdict:
+    """What the judge found: the first 100 faults with line, byte offset and reason. An extension:
+    OpenAI shows the first one, in `status_details`."""
+    return shapes.verdict(files.retrieve(session, principal.project_id, file_id))
 
 
 @router.delete("/{file_id}")

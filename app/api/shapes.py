@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from app.db.models import TERMINAL, Checkpoint, File, Job, Upload
-from app.schemas.files import FileObject
+from app.schemas.files import FileObject, FileVerdict
 from app.schemas.jobs import CheckpointObject, JobError, JobObject, ShownHyperparameters, Status
 from app.schemas.models import ModelObject
 from app.schemas.uploads import UploadObject
@@ -80,6 +80,23 @@ def checkpoint(row: Checkpoint) -> CheckpointObject:
 def model(found: Model, organization: str) -> ModelObject:
     owner = organization if found.tuned else "system"
     return ModelObject(id=found.name, created=found.created_at, owned_by=owner)
+
+
+def verdict(row: File) -> FileVerdict:
+    """What was found when a file was judged; nothing, for one that was not."""
+    faults, summary = row.faults or {}, row.summary or {}
+    return FileVerdict(
+        file_id=row.id,
+        status=row.status,
+        format=row.format,
+        examples=row.examples,
+        fault_count=faults.get("count", 0),
+        faults=faults.get("first", []),
+        labels=summary.get("labels", {}),
+        duplicates=summary.get("duplicates", 0),
+        conflicts=summary.get("conflicts", 0),
+        notes=summary.get("notes", []),
+    )
 
 
 def upload(row: Upload, file: File | None) -> UploadObject:

@@ -2,11 +2,13 @@
 
 from app.formats.chat import ChatExample, Message
 from app.formats.faults import Fault
-from app.formats.judge import Judge, Verdict
+from app.formats.judge import MOST_FAULTS, Judge, Verdict
 from app.formats.reading import FaultyFile, read_as
+from app.formats.reporting import report
 from app.formats.tally import Summary
 
 __all__ = [
+    "MOST_FAULTS",
     "ChatExample",
     "Fault",
     "FaultyFile",
@@ -15,4 +17,5 @@ __all__ = [
     "Summary",
     "Verdict",
     "read_as",
+    "report",
 ]

@@ -52,6 +52,32 @@ class FileList(CursorListing):
     data: list[FileObject]
 
 
+class FileFault(BaseModel):
+    """`line` counts from 1; `offset` is the byte of the file at which the line begins."""
+
+    line: int
+    offset: int
+    reason: str
+    code: str
+
+
+class FileVerdict(BaseModel):
+    """What was found when a training file was judged: the first of `fault_count` faults, and what
+    is known of the good examples."""
+
+    object: Literal["file.verdict"] = "file.verdict"
+    file_id: str
+    status: Literal["uploaded", "processed", "error"]
+    format: str | None
+    examples: int | None
+    fault_count: int
+    faults: list[FileFault]
+    labels: dict[str, int]
+    duplicates: int
+    conflicts: int
+    notes: list[str]
+
+
 class FileDeleted(BaseModel):
     id: str
     object: Literal["file"] = "file"

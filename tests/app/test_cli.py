@@ -187,16 +187,17 @@ class TestData:
         file = tmp_path / "train.jsonl"
         file.write_text(GOOD * 12)
         result = luthier("data", "check", str(file))
-        assert result.stdout == f"{file}: good, 12 examples in the chat format.\n"
+        assert result.stdout == "Good: 12 examples (chat format).\n"
         assert result.returncode == 0
 
     def test_a_bad_line_is_named(self, luthier: Luthier, tmp_path: Path) -> None:
         file = tmp_path / "train.jsonl"
         file.write_text(f"{GOOD}not json\n{GOOD}")
-        result = luthier("data", "check", str(file))
-        assert result.returncode == 1
-        assert result.stdout.startswith("line 2: Example 2 ")
-        assert result.stdout.endswith(f"{file}: 1 of its lines cannot be used.\n")
+        for options in ((), ("--all",)):
+            result = luthier("data", "check", str(file), *options)
+            assert result.returncode == 1
+            assert result.stdout.startswith("1 of 3 examples cannot be used (chat format).\n")
+            assert f"\nline 2, byte {len(GOOD)}: Example 2 cannot be parsed." in result.stdout
 
     def test_a_file_that_is_not_there(self, luthier: Luthier, tmp_path: Path) -> None:
         result = luthier("data", "check", str(tmp_path / "nothing"))

@@ -124,6 +124,26 @@ class TestUpload:
         assert row.faults["first"][0]["offset"] == len(GOOD)
         assert (row.format, row.examples) == ("chat", 13)
 
+    def test_its_first_hundred_faults_can_be_read(
+        self, http: httpx.Client, stranger: httpx.Client
+    ) -> None:
+        body = PURPOSE + part("file", GOOD + b"{}\n" * 120, filename="bad.jsonl") + END
+        url = f"/v1/files/{post(http, body).json()['id']}/verdict"
+        verdict = http.get(url).json()
+        assert (verdict["object"], verdict["status"]) == ("file.verdict", "error")
+        assert (verdict["examples"], verdict["fault_count"]) == (132, 120)
+        assert len(verdict["faults"]) == 100
+        for number, fault in enumerate(verdict["faults"]):
+            assert fault["line"] == 13 + number
+            assert fault["offset"] == len(GOOD) + 3 * number
+            assert "is missing key 'messages'" in fault["reason"]
+        error_of(stranger.get(url), 404)
+
+    def test_a_verdict_on_what_was_not_judged_is_empty(self, http: httpx.Client) -> None:
+        body = part("purpose", b"vision") + part("file", b"x", filename="a.png") + END
+        verdict = http.get(f"/v1/files/{post(http, body).json()['id']}/verdict").json()
+        assert (verdict["status"], verdict["format"], verdict["faults"]) == ("processed", None, [])
+
     @pytest.mark.parametrize(
         ("given", "shown"),
         [
