@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Query, Request
+from fastapi.security import HTTPBearer
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -47,13 +48,28 @@ class Parts:
     webhook_tests: CapacityLimiter
 
 
-# Both are async because FastAPI would run a plain function in a thread, to read an attribute.
+# What the OpenAPI document says of keys; the guard is who looks at them.
+PROJECT_KEY = Depends(
+    HTTPBearer(
+        scheme_name="API key", description="A key of a project, `sk-luthier-…`", auto_error=False
+    )
+)
+ADMIN_KEY = Depends(
+    HTTPBearer(
+        scheme_name="Admin API key",
+        description="A key that manages projects and opens nothing else, `sk-admin-…`",
+        auto_error=False,
+    )
+)
+
+
+# All are async because FastAPI would run a plain function in a thread, to read an attribute.
 async def get_parts(request: Request) -> Parts:
     parts: Parts = request.app.state.parts
     return parts
 
 
-async def get_principal(request: Request) -> Principal:
+async def get_principal(request: Request, _: Annotated[object, PROJECT_KEY]) -> Principal:
     """Whom the guard has found the request's key to speak for. Raises Forbidden for an admin key.
 
     A route is open to the kind of key that its parameters ask for, and to no other.
@@ -67,7 +83,7 @@ async def get_principal(request: Request) -> Principal:
     return principal
 
 
-async def get_admin(request: Request) -> Admin:
+async def get_admin(request: Request, _: Annotated[object, ADMIN_KEY]) -> Admin:
     """Which organization the request's key manages. Raises Forbidden for a project's key."""
     admin = request.scope["principal"]
     if not isinstance(admin, Admin):
