@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.db.models import Checkpoint, CheckpointPermission, JobEvent, Project
-from app.services import admin_keys, keys, projects, service_accounts
+from app.db.models import Checkpoint, CheckpointPermission, JobEvent, Project, Upload, UploadPart
+from app.services import admin_keys, keys, moves, projects, service_accounts
+from app.storage.keys import part_key
 from tests.app.api.test_jobs import make_model
 from tests.rows import make_file, make_job
 
@@ -74,7 +75,7 @@ def _files_and_jobs(session: Session, project: Project, organization: str) -> di
     )
     session.add_all([event, checkpoint, permission])
     session.flush()
-    return {
+    return _upload(session, project) | {
         "file": file.id,
         "job": job.id,
         "model": model.name,
@@ -82,3 +83,23 @@ def _files_and_jobs(session: Session, project: Project, organization: str) -> di
         "checkpoint": checkpoint.id,
         "permission": permission.id,
     }
+
+
+def _upload(session: Session, project: Project) -> dict[str, str]:
+    upload = Upload(
+        id=ids.upload_id(),
+        project_id=project.id,
+        filename="a.jsonl",
+        purpose="fine-tune",
+        bytes=2,
+        state="pending",
+        expires_at=moves.in_seconds(3600),
+    )
+    part_id = ids.part_id()
+    key = part_key(project.id, upload.id, part_id)
+    part = UploadPart(id=part_id, upload_id=upload.id, bytes=1, storage_key=key)
+    session.add(upload)
+    session.flush()
+    session.add(part)
+    session.flush()
+    return {"upload": upload.id, "part": part.id}

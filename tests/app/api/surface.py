@@ -21,11 +21,13 @@ IDS = {
     "job_id": "job",
     "key_id": "admin_key",
     "model": "model",
+    "part_ids": "part",
     "permission_id": "permission",
     "project_id": "project",
     "project_ids": "project",
     "service_account_id": "service_account",
     "training_file": "file",
+    "upload_id": "upload",
     "validation_file": "file",
 }
 # And what `after` is of, by the list.
@@ -43,11 +45,12 @@ CURSORS = {
 # These name nothing that belongs to anybody.
 PLAIN = frozenset(
     (
-        "content context filename file frequency_penalty function_call functions ignore_labels "
-        "include_archived input inputs integrations limit logit_bias logprobs "
-        "max_completion_tokens max_tokens messages metadata n name order owner_project_access "
-        "parallel_tool_calls presence_penalty prompt purpose question reasoning_effort "
-        "response_format scopes seed stop stream_options suffix temperature tool_choice tools "
+        "calculate_output content context data evaluation_metric file filename frequency_penalty "
+        "function_call functions ignore_labels image_tag include_archived input inputs "
+        "integrations limit logit_bias logprobs max_completion_tokens max_tokens md5 messages "
+        "metadata mime_type model_sample n name order owner_project_access parallel_tool_calls "
+        "presence_penalty prompt purpose question reasoning_effort reference response_format "
+        "scopes seed source stop stream_options suffix temperature tool_choice tools "
         "top_logprobs top_p user"
     ).split()
 )
@@ -180,7 +183,7 @@ class _Maker:
         schema = _resolved(schema, self.schemas)
         options = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
         if options:
-            return self.make(self._best(options), name)
+            return self.make(self._best(options, name), name)
         if schema.get("type") == "array":
             return [self.make(schema["items"], name)]
         if schema.get("type") == "object":
@@ -193,7 +196,12 @@ class _Maker:
             return schema.get("minimum", 1)
         return "text"
 
-    def _best(self, options: list[Schema]) -> Schema:
+    def _best(self, options: list[Schema], name: str) -> Schema:
+        """The option that has a place for a value given, or else the first that is something."""
+        for option in options:
+            properties = _resolved(option, self.schemas).get("properties", {})
+            if any(f"{name}.{inner}".lstrip(".") in self.given for inner in properties):
+                return option
         return next(option for option in options if option.get("type") != "null")
 
     def _object(self, schema: Schema, name: str) -> dict[str, Any]:
