@@ -17,6 +17,8 @@ import httpx
 from app import logs
 from app.catalog import BaseModel, Catalog
 from app.errors import Unavailable
+from app.schemas import observation
+from app.schemas.observation import Observation
 from app.settings import Settings
 
 log = logs.get(__name__)
@@ -47,11 +49,15 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An engine's answer: all its bytes in one piece, or a stream of events as they come."""
+    """An engine's answer: all its bytes in one piece, or a stream of events as they come.
+
+    `observation` is what the engine tells us of it, and not the client.
+    """
 
     status: int
     headers: Mapping[str, str]
     chunks: AsyncIterator[bytes]
+    observation: Observation | None
 
 
 class Engines:
@@ -137,15 +143,16 @@ class Engines:
 
 async def _answer(upstream: httpx.Response) -> Answer:
     headers = {name: upstream.headers[name] for name in PASSED_ON if name in upstream.headers}
+    observed = observation.read(upstream.headers.get(observation.HEADER))
     if upstream.is_success and headers.get("content-type", "").startswith(EVENT_STREAM):
-        return Answer(upstream.status_code, headers, _events(upstream))
+        return Answer(upstream.status_code, headers, _events(upstream), observed)
     whole = await _read(upstream)
     # We know the model, so an engine that does not is a fault of ours and not of the client's.
     unknown = upstream.status_code == httpx.codes.NOT_FOUND
     if unknown or (upstream.is_error and not _is_envelope(whole)):
         log.error("engine.failed", url=str(upstream.url), status=upstream.status_code)
         raise EngineUnavailable
-    return Answer(upstream.status_code, headers, _once(whole))
+    return Answer(upstream.status_code, headers, _once(whole), observed)
 
 
 async def _events(upstream: httpx.Response) -> AsyncIterator[bytes]:

@@ -6,7 +6,7 @@ uvicorn app.main:create_app --factory
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 
 from app import logs
@@ -23,6 +23,7 @@ from app.api import (
     jobs,
     keys,
     models,
+    monitoring,
     permissions,
     projects,
     service_accounts,
@@ -31,6 +32,7 @@ from app.api import (
 )
 from app.api.deps import Parts
 from app.api.guard import Guard
+from app.api.recorder import Recorder
 from app.catalog import Catalog
 from app.db.session import connect, session_maker
 from app.engines import Engines
@@ -85,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         health.router,
         jobs.router,
         keys.router,
+        monitoring.router,
         models.router,
         permissions.router,
         projects.router,
@@ -111,6 +114,7 @@ def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
         engines=Engines(settings, catalog),
         bells=bells,
         poster=Poster(parse_networks(settings.webhook_networks)),
+        recorder=Recorder(sessions),
         turns=CapacityLimiter(TURNS),
         uploads=CapacityLimiter(UPLOADS_AT_ONCE),
         probes=CapacityLimiter(PROBES_AT_ONCE),
@@ -120,7 +124,9 @@ def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
     parts: Parts = app.state.parts
+    parts.recorder.start()
+    yield
+    await to_thread.run_sync(parts.recorder.stop)
     await parts.engines.close()
     parts.database.dispose()

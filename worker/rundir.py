@@ -71,6 +71,8 @@ class Started:
     trained_tokens: int
     # What the job's owner should look at, as sentences.
     notes: list[str] = field(default_factory=list)
+    # What live traffic is held against, of methods that are monitored; see encoders/reference.py.
+    reference: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,4 +29,4 @@ async def create(asked: CreateChatCompletion, parts: PartsDep, principal: Princi
             "made from it does.",
             param="model",
         )
-    return Relay(parts.engines, served, PATH, asked.for_engine(served.name))
+    return Relay(parts, served, PATH, asked.for_engine(served.name))

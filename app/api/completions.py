@@ -27,4 +27,4 @@ async def create(asked: CompletionRequest, parts: PartsDep, principal: Principal
             f"The model `{asked.model}` is an encoder and does not write texts.", param="model"
         )
     body = {**asked.model_dump(exclude_unset=True), "model": served.name}
-    return Relay(parts.engines, served, PATH, body)
+    return Relay(parts, served, PATH, body)

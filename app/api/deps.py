@@ -10,6 +10,7 @@ from fastapi.security import HTTPBearer
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.api.recorder import Recorder
 from app.catalog import Catalog
 from app.db.session import SessionMaker, transaction
 from app.engines import Engines
@@ -37,6 +38,7 @@ class Parts:
     bells: Bells
     # Of webhooks' tests; what is due otherwise, the io process delivers.
     poster: Poster
+    recorder: Recorder
     # One per database connection. Waiting for a connection in a thread would keep the thread from
     # the request that is about to give one back; with a turn, no thread ever waits for one.
     turns: CapacityLimiter

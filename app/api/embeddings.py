@@ -6,7 +6,7 @@ from fastapi.responses import Response
 from app.api.bodies import StrictRoute
 from app.api.deps import PartsDep, PrincipalDep, ask_database
 from app.api.relay import Relay
-from app.schemas.embeddings import EmbeddingsRequest
+from app.schemas.embeddings import Embeddings, EmbeddingsRequest
 from app.services import models
 
 router = APIRouter(prefix="/v1", tags=["embeddings"], route_class=StrictRoute)
@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1", tags=["embeddings"], route_class=StrictRoute)
 PATH = "/v1/embeddings"
 
 
-@router.post("/embeddings")
+@router.post("/embeddings", responses={200: {"model": Embeddings}})
 async def create(asked: EmbeddingsRequest, parts: PartsDep, principal: PrincipalDep) -> Response:
     """Give a vector for each text."""
     served = await ask_database(
@@ -22,4 +22,4 @@ async def create(asked: EmbeddingsRequest, parts: PartsDep, principal: Principal
         lambda session: models.resolve(session, parts.catalog, principal.project_id, asked.model),
     )
     body = {**asked.model_dump(exclude_unset=True), "model": served.name}
-    return Relay(parts.engines, served, PATH, body)
+    return Relay(parts, served, PATH, body)

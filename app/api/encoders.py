@@ -8,18 +8,18 @@ from app.api.deps import Parts, PartsDep, PrincipalDep, ask_database
 from app.api.relay import Relay
 from app.engines import ServedModel
 from app.errors import InvalidRequest
-from app.schemas.encoders import ClassifyRequest, InferenceRequest
+from app.schemas.encoders import Classified, ClassifyRequest, InferenceRequest
 from app.services import models
 
 router = APIRouter(tags=["encoders"], route_class=StrictRoute)
 
 
-@router.post("/v1/classify")
+@router.post("/v1/classify", responses={200: {"model": Classified}})
 async def classify(asked: ClassifyRequest, parts: PartsDep, principal: PrincipalDep) -> Response:
     """Say which label each text has."""
     served = await _encoder(parts, principal.project_id, asked.model)
     body = {**asked.model_dump(exclude_unset=True), "model": served.name}
-    return Relay(parts.engines, served, "/v1/classify", body)
+    return Relay(parts, served, "/v1/classify", body)
 
 
 @router.post("/models/{model:path}")
@@ -28,9 +28,8 @@ async def infer(
 ) -> Response:
     """Do what the model is for, in the shape of Hugging Face's inference API."""
     served = await _encoder(parts, principal.project_id, model)
-    return Relay(
-        parts.engines, served, f"/models/{served.name}", asked.model_dump(exclude_unset=True)
-    )
+    body = asked.model_dump(exclude_unset=True)
+    return Relay(parts, served, f"/models/{served.name}", body)
 
 
 async def _encoder(parts: Parts, project_id: str, name: str) -> ServedModel:

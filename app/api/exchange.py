@@ -37,7 +37,7 @@ class Exchange:
     ) -> None:
         self.scope = scope
         self.headers = Headers(scope=scope)
-        self.request_id = ids.request_id()
+        self.request_id = scope["request_id"] = ids.request_id()
         self.principal: Principal | Admin | None = None
         self.body_limit = 0
         self._receive = receive

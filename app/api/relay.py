@@ -1,13 +1,18 @@
 """An engine's answer, passed on as it comes."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.engines import Engines, ServedModel
+from app.api.deps import Parts
+from app.engines import EngineUnavailable, ServedModel
+from app.schemas.observation import Observation
+from app.services.traffic import Asked, Outcome
 
 # Proxies must not gather events: a stream that arrives in one piece is no stream.
 STREAMED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -20,25 +25,50 @@ class Relay(Response):
     """
 
     def __init__(
-        self, engines: Engines, served: ServedModel, path: str, body: Mapping[str, Any]
+        self, parts: Parts, served: ServedModel, path: str, body: Mapping[str, Any]
     ) -> None:
         super().__init__()
-        self._engines = engines
+        self._engines = parts.engines
+        self._recorder = parts.recorder
         self._served = served
         self._path = path
         self._asked = body
+        # As long as nothing else is known, it is the client that has not waited.
+        self._outcome: Outcome = "left"
+        self._observation: Observation | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        passing = asyncio.ensure_future(self._pass_on(send))
-        leaving = asyncio.ensure_future(_client_leaves(receive))
+        with self._noted(scope["request_id"]):
+            passing = asyncio.ensure_future(self._pass_on(send))
+            leaving = asyncio.ensure_future(_client_leaves(receive))
+            try:
+                await asyncio.wait({passing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                if passing.done():
+                    passing.result()
+            finally:
+                passing.cancel()
+                leaving.cancel()
+                await asyncio.gather(passing, leaving, return_exceptions=True)
+
+    @contextmanager
+    def _noted(self, request_id: str) -> Iterator[None]:
+        """Have the request counted, if its model is one that is monitored."""
+        started = time.monotonic()
         try:
-            await asyncio.wait({passing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if passing.done():
-                passing.result()
+            yield
+        except EngineUnavailable:
+            self._outcome = "failed"
+            raise
         finally:
-            passing.cancel()
-            leaving.cancel()
-            await asyncio.gather(passing, leaving, return_exceptions=True)
+            if self._served.storage_prefix is not None:
+                asked = Asked(
+                    model=self._served.name,
+                    request_id=request_id,
+                    outcome=self._outcome,
+                    seconds=time.monotonic() - started,
+                    observation=self._observation,
+                )
+                self._recorder.note(asked)
 
     async def _pass_on(self, send: Send) -> None:
         async with self._engines.relay(self._served, self._path, self._asked) as answer:
@@ -48,6 +78,14 @@ class Relay(Response):
             async for chunk in answer.chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
+            self._observation = answer.observation
+            self._outcome = _outcome(answer.status)
+
+
+def _outcome(status: int) -> Outcome:
+    if status < 400:
+        return "answered"
+    return "refused" if status < 500 else "failed"
 
 
 async def _client_leaves(receive: Receive) -> None:

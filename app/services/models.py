@@ -92,6 +92,17 @@ def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> No
     outbox.delete_folder(session, tuned.storage_prefix)
 
 
+def owned(session: Session, project_id: str, name: str) -> TunedModel:
+    """A tuned model or checkpoint that is the project's own, not one it may merely use.
+
+    Raises NotFound.
+    """
+    found = _find(session, project_id, name)
+    if found is None or found.project_id != project_id:
+        raise unknown(name)
+    return found
+
+
 def _find(session: Session, project_id: str, name: str) -> TunedModel | None:
     return session.scalars(
         select(TunedModel).where(

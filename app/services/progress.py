@@ -37,16 +37,19 @@ def record_started(
     hyperparameters: Mapping[str, Any],
     total_steps: int,
     notes: Sequence[str] = (),
+    reference: Mapping[str, Any] | None = None,
 ) -> None:
     """Keep the numbers that training has chosen where the user left the choice. Raises Fenced.
 
-    `notes` are what the owner should look at in the data.
+    `notes` are what the owner should look at in the data, `reference` is what traffic of the
+    models is held against.
     """
     job = moves.guard(session, job_id, epoch)
     told = [Entry(f"noted:{n}", note, level="warn") for n, note in enumerate(notes)]
     events.append(session, job, told)
     job.resolved = dict(hyperparameters)
     job.total_steps = total_steps
+    job.reference = None if reference is None else dict(reference)
 
 
 def record_metrics(

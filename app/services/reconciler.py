@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app import logs
 from app.db.models import File, Job, Outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, Work, transaction
-from app.services import attempts, deliveries, lifecycle, moves, outbox, repeats, uploads
+from app.services import attempts, deliveries, lifecycle, moves, outbox, repeats, traffic, uploads
 
 log = logs.get(__name__)
 
@@ -51,6 +51,7 @@ def duties() -> list[Duty]:
         Duty("prune_outbox", 600, at_once(prune_outbox)),
         Duty("prune_repeats", 600, at_once(repeats.prune)),
         Duty("prune_deliveries", 3600, at_once(deliveries.prune)),
+        Duty("prune_traffic", 600, at_once(traffic.prune)),
     ]
 
 

@@ -33,6 +33,7 @@ class Task:
     pooling   what becomes a text's vector: the mean of its tokens' hidden states, or the last
               token's, which in a causal model alone has seen all others
     length    tokens of a text that are read, special ones included
+    familiar  the tokens of the training file, as `familiarity.Familiar` writes them
     """
 
     method: Method
@@ -41,6 +42,7 @@ class Task:
     tuning: Tuning = "lora"
     pooling: Pooling = "mean"
     length: int = 512
+    familiar: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -44,6 +44,8 @@ class Reader:
         self.length = min(length, tokenizer.model_max_length)
         self.tokenizer = tokenizer
         self._pad = tokenizer.pad_token_id or 0
+        # The token for what the tokenizer cannot write; many can write everything.
+        self.unknown_id: int | None = tokenizer.unk_token_id
         self._has_types = "token_type_ids" in tokenizer.model_input_names
 
     def read(self, texts: Sequence[str]) -> list[Text]:

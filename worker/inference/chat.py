@@ -18,6 +18,7 @@ from app.schemas.engine import (
     ContentLogprob,
     Delta,
 )
+from app.schemas.observation import Observation, of_lengths
 from app.schemas.sampling import Usage
 from worker.inference.generation import Generation, Update
 from worker.inference.messages import FinishReason
@@ -40,6 +41,10 @@ class Chat:
         self._updates = generation.updates()
         self._id = f"chatcmpl-{random_text(24)}"
         self._created = int(time.time())
+
+    def observation(self) -> Observation:
+        """What the API is told of it, before there is any answer."""
+        return of_lengths([self._generation.prompt_tokens], answer_id=self._id)
 
     async def whole(self) -> ChatCompletion:
         """Raises ApiError if the engine failed."""

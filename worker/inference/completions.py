@@ -15,6 +15,7 @@ from app.schemas.completions import (
     CompletionRequest,
 )
 from app.schemas.engine import ContentLogprob
+from app.schemas.observation import Observation, of_lengths
 from app.schemas.sampling import Usage
 from worker.inference.choice import with_logprob
 from worker.inference.generation import Generation, Update
@@ -79,6 +80,10 @@ class Completions:
     def close(self) -> None:
         for generation in self._generations:
             generation.close()
+
+    def observation(self) -> Observation:
+        """What the API is told of it, before there is any answer."""
+        return of_lengths([len(prompt.ids) for prompt in self._prompts], answer_id=self._id)
 
     async def whole(self) -> Completion:
         """Raises ApiError if the engine failed."""

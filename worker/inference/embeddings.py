@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InvalidRequest
-from app.schemas.embeddings import EmbeddingItem, Embeddings, EmbeddingsRequest, EmbeddingsUsage
+from app.schemas.embeddings import EmbeddingsRequest
+from app.schemas.observation import Observation, of_lengths
 from worker.inference.encoders import tasks
 from worker.inference.encoders.models import ServedEncoder
+from worker.inference.encoders.observing import observe
+from worker.inference.encoders.replies import Reply, as_json
 from worker.inference.messages import Event, Failed, Pooled, Request, SamplingParams
 from worker.inference.models import LoadedBase, Served
 from worker.inference.thread import EngineThread
@@ -20,18 +23,21 @@ from worker.inference.thread import EngineThread
 AT_ONCE = 16
 
 
-async def of_encoder(asked: EmbeddingsRequest, served: ServedEncoder) -> Embeddings:
+async def of_encoder(asked: EmbeddingsRequest, served: ServedEncoder) -> Reply:
     """Raises InvalidRequest for a text that is too long and must not be cut."""
     decode = served.engine.reader.tokenizer.decode
     # A tokenizer of words has no way to put its special tokens around ids.
+    tasks.task_of(served, "embedding")
     given = [each if isinstance(each, str) else str(decode(each)) for each in asked.input]
     cut = asked.truncate_prompt_tokens
     texts = await tasks.read(served, given, cut=cut is not None, to=cut)
-    vectors = await tasks.embed(served, texts)
-    return await asyncio.to_thread(_answer, asked, vectors, sum(len(text.ids) for text in texts))
+    computed = await tasks.computed(served, texts)
+    return await asyncio.to_thread(
+        lambda: _answer(asked, tasks.embed(computed), observe(served, texts))
+    )
 
 
-async def of_causal(asked: EmbeddingsRequest, served: Served, thread: EngineThread) -> Embeddings:
+async def of_causal(asked: EmbeddingsRequest, served: Served, thread: EngineThread) -> Reply:
     """The mean of the states behind the last norm, of length 1.
 
     Raises InvalidRequest for a text that is too long and must not be cut, and Unavailable.
@@ -49,7 +55,7 @@ async def of_causal(asked: EmbeddingsRequest, served: Served, thread: EngineThre
     finally:
         for task in coming:
             task.cancel()
-    return await asyncio.to_thread(_answer, asked, vectors, sum(map(len, prompts)))
+    return await asyncio.to_thread(_answer, asked, vectors, of_lengths(list(map(len, prompts))))
 
 
 def _read(asked: EmbeddingsRequest, base: LoadedBase) -> list[list[int]]:
@@ -105,18 +111,25 @@ def _settle(done: asyncio.Future[Sequence[float]], event: Event) -> None:
         done.set_result(event.vector)
 
 
-def _answer(asked: EmbeddingsRequest, vectors: NDArray[np.float32], tokens: int) -> Embeddings:
+def _answer(asked: EmbeddingsRequest, vectors: NDArray[np.float32], observed: Observation) -> Reply:
+    """As bytes at once: thousands of vectors as Python's numbers would take a second."""
     if asked.dimensions is not None:
         vectors = _shortened(vectors, asked.dimensions)
-    encode = _as_base64 if asked.encoding_format == "base64" else _as_list
-    return Embeddings(
-        data=[
-            EmbeddingItem(index=index, embedding=encode(vector))
+    encoded = asked.encoding_format == "base64"
+    document = {
+        "object": "list",
+        "data": [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": _as_base64(vector) if encoded else vector,
+            }
             for index, vector in enumerate(vectors)
         ],
-        model=asked.model,
-        usage=EmbeddingsUsage(prompt_tokens=tokens, total_tokens=tokens),
-    )
+        "model": asked.model,
+        "usage": {"prompt_tokens": observed.tokens, "total_tokens": observed.tokens},
+    }
+    return Reply(as_json(document), observed)
 
 
 def _shortened(vectors: NDArray[np.float32], width: int) -> NDArray[np.float32]:
@@ -135,7 +148,3 @@ def _of_length_1(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def _as_base64(vector: NDArray[np.float32]) -> str:
     """Little-endian float32, as OpenAI's SDK decodes it."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()
-
-
-def _as_list(vector: NDArray[np.float32]) -> list[float]:
-    return [float(number) for number in vector]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -26,6 +26,7 @@ from app.schemas.engine import (
     ServedModels,
     UnloadAdapterRequest,
 )
+from app.schemas.observation import HEADER, Observation
 from app.schemas.sampling import refusal
 from worker.inference import metrics
 from worker.inference.chat import Chat
@@ -33,6 +34,7 @@ from worker.inference.completions import Completions, read_prompts
 from worker.inference.embeddings import of_causal, of_encoder
 from worker.inference.encoders import routes
 from worker.inference.encoders.models import EncoderModels
+from worker.inference.encoders.replies import Reply
 from worker.inference.generation import Generation, render
 from worker.inference.models import Models
 from worker.inference.thread import EngineThread
@@ -145,14 +147,15 @@ async def chat_completions(request: Request) -> Response:
     generation = Generation(prompt, asked, served, parts.thread)
     generation.submit()
     chat = Chat(asked, generation)
+    headers = _observed(chat.observation())
     try:
         if not asked.stream:
-            return _json(await _unless_gone(request, chat.whole()))
+            return _json(await _unless_gone(request, chat.whole()), headers)
         first = await _unless_gone(request, chat.first())
     except BaseException:
         generation.close()
         raise
-    return TokenStream(chat.stream(first), generation)
+    return TokenStream(chat.stream(first), generation, headers)
 
 
 async def completions(request: Request) -> Response:
@@ -161,29 +164,31 @@ async def completions(request: Request) -> Response:
     served = await parts.models.resolve(asked.model)
     prompts = await read_prompts(asked, served.base)
     texts = Completions(asked, prompts, served, parts.thread)
+    headers = _observed(texts.observation())
     try:
         texts.submit()
         if not asked.stream:
-            return _json(await _unless_gone(request, texts.whole()))
+            return _json(await _unless_gone(request, texts.whole()), headers)
         first = await _unless_gone(request, texts.first())
     except BaseException:
         texts.close()
         raise
-    return TokenStream(texts.stream(first), texts)
+    return TokenStream(texts.stream(first), texts, headers)
 
 
 async def _classifier_chat(request: Request, asked: ChatCompletionRequest) -> Response:
     served = await _parts(request).encoders.resolve(asked.model)
-    answer = await _unless_gone(request, routes.chat(asked, served))
+    answer, seen = await _unless_gone(request, routes.chat(asked, served))
     if not asked.stream:
-        return _json(answer)
-    return StreamingResponse(routes.streamed(answer, asked), media_type="text/event-stream")
+        return _json(answer, _observed(seen))
+    events = routes.streamed(answer, asked)
+    return StreamingResponse(events, media_type="text/event-stream", headers=_observed(seen))
 
 
 async def classify(request: Request) -> Response:
     asked = await _read(request, ClassifyRequest)
     served = await _parts(request).encoders.resolve(asked.model)
-    return _json(await _unless_gone(request, routes.classify(asked, served)))
+    return _sent(await _unless_gone(request, routes.classify(asked, served)))
 
 
 async def embeddings(request: Request) -> Response:
@@ -191,15 +196,15 @@ async def embeddings(request: Request) -> Response:
     asked = await _read(request, EmbeddingsRequest)
     if parts.encoders.knows(asked.model):
         encoder = await parts.encoders.resolve(asked.model)
-        return _json(await _unless_gone(request, of_encoder(asked, encoder)))
+        return _sent(await _unless_gone(request, of_encoder(asked, encoder)))
     causal = await parts.models.resolve(asked.model)
-    return _json(await _unless_gone(request, of_causal(asked, causal, parts.thread)))
+    return _sent(await _unless_gone(request, of_causal(asked, causal, parts.thread)))
 
 
 async def infer(request: Request, model: str) -> Response:
     asked = await _read(request, InferenceRequest)
     served = await _parts(request).encoders.resolve(model)
-    return JSONResponse(await _unless_gone(request, routes.infer(asked, served)))
+    return _sent(await _unless_gone(request, routes.infer(asked, served)))
 
 
 class TokenStream(StreamingResponse):
@@ -207,8 +212,13 @@ class TokenStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[bytes], generation: Generation | Completions) -> None:
-        super().__init__(events, headers={"Cache-Control": "no-cache"})
+    def __init__(
+        self,
+        events: AsyncIterator[bytes],
+        generation: Generation | Completions,
+        headers: Mapping[str, str],
+    ) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-cache", **headers})
         self._generation = generation
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -255,8 +265,17 @@ def _parts(request: Request) -> Parts:
     return parts
 
 
-def _json(body: BaseModel) -> Response:
-    return Response(body.model_dump_json(), media_type="application/json")
+def _json(body: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body.model_dump_json(), media_type="application/json", headers=headers)
+
+
+def _sent(reply: Reply) -> Response:
+    headers = _observed(reply.observation)
+    return Response(reply.body, media_type="application/json", headers=headers)
+
+
+def _observed(seen: Observation) -> dict[str, str]:
+    return {HEADER: seen.header()}
 
 
 async def _error(request: Request, error: Exception) -> Response:

@@ -87,6 +87,7 @@ class Journal:
                         hyperparameters=event.hyperparameters,
                         total_steps=event.total_steps,
                         notes=event.notes,
+                        reference=event.reference,
                     )
             if metrics:
                 steps = [Step(m.step, m.values, m.tokens / max(m.seconds, 1e-3)) for m in metrics]

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -40,6 +40,8 @@ class Loop(Generic[RowT]):
     selection: Selection | None = None
     # What is to be said of the data.
     notes: Sequence[str] = ()
+    # What the data is like, for traffic to be held against.
+    reference: dict[str, Any] | None = None
     # Files that go with the last checkpoint, made when its weights are in place.
     last_files: Callable[[], Mapping[str, bytes]] = dict
 
@@ -101,6 +103,7 @@ class Loop(Generic[RowT]):
                 },
                 total_steps=total,
                 notes=list(self.notes),
+                reference=self.reference,
                 from_step=done,
                 trained_tokens=self.objective.tokens(schedule.rows)
                 * (total // schedule.steps_per_pass),

@@ -15,6 +15,7 @@ from app.db.models.jobs import (
 from app.db.models.keys import AdminKey, ApiKey, Key, Organization, Project, ServiceAccount
 from app.db.models.models import CheckpointPermission, TunedModel, Usage
 from app.db.models.repeats import Repeat
+from app.db.models.traffic import ModelHour, Prediction
 from app.db.models.uploads import Upload, UploadPart
 from app.db.models.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
@@ -32,8 +33,10 @@ __all__ = [
     "JobLease",
     "JobMetric",
     "Key",
+    "ModelHour",
     "Organization",
     "Outbox",
+    "Prediction",
     "Project",
     "Repeat",
     "ServiceAccount",

@@ -62,6 +62,8 @@ class Job(Base):
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     # Of methods that measure themselves on a validation file.
     evaluation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    # What its training file is like: what traffic of its models is held against.
+    reference: Mapped[Json | None]
     error_code: Mapped[str | None]
     error_param: Mapped[str | None]
     error_message: Mapped[str | None]

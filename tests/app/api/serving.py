@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +15,9 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
+
+from app.histograms import CONFIDENCES, LENGTHS
+from app.schemas.observation import HEADER, Observation
 
 CONTEXT_TOO_LONG = {
     "error": {
@@ -61,6 +66,7 @@ class Engine:
         app.add_api_route("/health", self.health)
         app.add_api_route("/v1/load_lora_adapter", self.load, methods=["POST"])
         app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
+        app.add_api_route("/v1/classify", self.classify, methods=["POST"])
         return app
 
     async def health(self) -> Response:
@@ -89,6 +95,30 @@ class Engine:
         if body.get("stream"):
             return StreamingResponse(self._stream(body, said), media_type="text/event-stream")
         return JSONResponse(completion(body["model"]))
+
+    async def classify(self, request: Request) -> Response:
+        """Texts of an invoice are "billing", all others "shipping"; each has two tokens."""
+        body = await request.json()
+        if body["model"] not in self.loaded:
+            return JSONResponse(UNKNOWN, 404)
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        if texts == ["too long"]:
+            return JSONResponse(CONTEXT_TOO_LONG, 400)
+        if texts == ["crash"]:
+            return Response("Internal Server Error", 500)
+        found = [[0 if "invoice" in text else 1] for text in texts]
+        seen = Observation(
+            answer_id=f"classify-{secrets.token_hex(4)}",
+            texts=len(texts),
+            tokens=2 * len(texts),
+            lengths={LENGTHS.bin(2): len(texts)},
+            unknown={0: len(texts)},
+            confidence={CONFIDENCES.bin(0.97): len(texts)},
+            labels=Counter(place for places in found for place in places),
+            found=found,
+        )
+        header = "no JSON" if texts == ["garbage header"] else seen.header()
+        return JSONResponse({"id": seen.answer_id}, headers={HEADER: header})
 
     async def _wait(self, request: Request) -> Response:
         while (await request.receive())["type"] != "http.disconnect":

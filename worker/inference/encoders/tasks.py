@@ -27,16 +27,17 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """`probabilities` [texts, labels], and the labels that apply to each text, likeliest first."""
+    """`probabilities` [texts, labels], and the places of the labels that apply to each text, the
+    likeliest first."""
 
     probabilities: NDArray[np.float32]
-    chosen: list[list[str]]
+    chosen: list[list[int]]
 
 
 def task_of(served: ServedEncoder, *methods: Method) -> Task:
-    """The model's task. Raises InvalidRequest if it is none of `methods`."""
+    """The model's task. Raises InvalidRequest if it is none of `methods`, if any are given."""
     task = Task(method="embedding") if served.tuned is None else served.tuned.task
-    if task.method not in methods:
+    if methods and task.method not in methods:
         kind = "a base model" if served.tuned is None else f"a model for {task.method}"
         raise InvalidRequest(
             f"The model `{served.name}` is {kind}; this needs one for {' or '.join(methods)}.",
@@ -73,73 +74,81 @@ def too_long(length: int, param: str) -> InvalidRequest:
     )
 
 
-async def classify(served: ServedEncoder, texts: Sequence[Text]) -> Classes:
-    """Which labels the texts have."""
+def classify(served: ServedEncoder, vectors: Sequence[Tensor]) -> Classes:
+    """Which labels texts have, by their vectors."""
     task = task_of(served, "classification")
-    logits = _logits(served, torch.stack(await _computed(served, texts)))
+    logits = _logits(served, torch.stack(list(vectors)))
     chances = (logits.sigmoid() if task.many else logits.softmax(-1)).cpu().numpy()
+    if not task.many:
+        return Classes(chances, [[place] for place in chances.argmax(1).tolist()])
     order = (-chances).argsort(1)
-    chosen = [
-        [task.labels[place] for place in row if not task.many or chance[place] >= 0.5]
-        for row, chance in zip(order, chances, strict=True)
-    ]
-    return Classes(chances, [labels if task.many else labels[:1] for labels in chosen])
+    applies = np.take_along_axis(chances, order, 1) >= 0.5
+    return Classes(chances, [row[yes].tolist() for row, yes in zip(order, applies, strict=True)])
 
 
-async def embed(served: ServedEncoder, texts: Sequence[Text]) -> NDArray[np.float32]:
-    """A vector of length 1 for each text."""
-    task_of(served, "embedding")
-    vectors = normalised(torch.stack(await _computed(served, texts)))
-    found: NDArray[np.float32] = vectors.cpu().numpy()
+def embed(vectors: Sequence[Tensor]) -> NDArray[np.float32]:
+    """The vectors at length 1 [texts, width]."""
+    found: NDArray[np.float32] = normalised(torch.stack(list(vectors))).cpu().numpy()
     return found
 
 
-async def tag(
-    served: ServedEncoder, plain: Sequence[str], texts: Sequence[Text]
+def tag(
+    served: ServedEncoder,
+    plain: Sequence[str],
+    texts: Sequence[Text],
+    hidden: Sequence[Tensor],
 ) -> list[list[dict[str, Any]]]:
-    """The entities of each text, as Hugging Face writes them."""
-    task = task_of(served, "token_classification")
-    hidden = await _computed(served, texts, each=True)
-    names = tag_names(task.labels)
-    found = []
-    for whole, text, states in zip(plain, texts, hidden, strict=True):
-        places = words(whole)
-        begins = first_tokens(text.offsets, places)
-        logits = _logits(served, states[torch.from_numpy(begins[begins >= 0].astype(np.int64))])
-        chances = np.zeros((len(places), len(names)), dtype=np.float32)
-        chances[:, 0] = 1.0
-        chances[begins >= 0] = logits.softmax(-1).cpu().numpy()
-        tags = [names[place] for place in chances.argmax(1)]
-        found.append(
-            [
-                {
-                    "entity_group": entity.label,
-                    "score": _mean_score(entity.start, entity.end, places, chances),
-                    "word": whole[entity.start : entity.end],
-                    "start": entity.start,
-                    "end": entity.end,
-                }
-                for entity in entities_in(tags, places)
-            ]
-        )
-    return found
+    """The entities of each text by its hidden states, as Hugging Face writes them."""
+    names = tag_names(task_of(served, "token_classification").labels)
+    return [
+        _tagged(served, names, whole, text, states)
+        for whole, text, states in zip(plain, texts, hidden, strict=True)
+    ]
 
 
-async def answer(served: ServedEncoder, question: str, context: str) -> dict[str, Any]:
+def _tagged(
+    served: ServedEncoder, names: Sequence[str], whole: str, text: Text, states: Tensor
+) -> list[dict[str, Any]]:
+    places = words(whole)
+    begins = first_tokens(text.offsets, places)
+    logits = _logits(served, states[torch.from_numpy(begins[begins >= 0].astype(np.int64))])
+    chances = np.zeros((len(places), len(names)), dtype=np.float32)
+    chances[:, 0] = 1.0
+    chances[begins >= 0] = logits.softmax(-1).cpu().numpy()
+    tags = [names[place] for place in chances.argmax(1)]
+    return [
+        {
+            "entity_group": entity.label,
+            "score": _mean_score(entity.start, entity.end, places, chances),
+            "word": whole[entity.start : entity.end],
+            "start": entity.start,
+            "end": entity.end,
+        }
+        for entity in entities_in(tags, places)
+    ]
+
+
+async def windows(served: ServedEncoder, question: str, context: str) -> list[Text]:
+    """A question with each window of its context. Raises Unavailable."""
+    length = task_of(served, "question_answering").length
+    reader = Reader(served.engine.reader.tokenizer, length)
+    work = partial(reader.windows, question, context, stride=min(STRIDE, length // 4))
+    return await _reading(served, work, texts=1)
+
+
+def answer(
+    served: ServedEncoder, context: str, read: Sequence[Text], hidden: Sequence[Tensor]
+) -> dict[str, Any]:
     """The best answer in the context, or "" if there is none, as Hugging Face writes it."""
     task = task_of(served, "question_answering")
-    reader = Reader(served.engine.reader.tokenizer, task.length)
-    stride = min(STRIDE, task.length // 4)
-    work = partial(reader.windows, question, context, stride=stride)
-    windows = await _reading(served, work, texts=1)
     scores = []
-    for window, states in zip(windows, await _computed(served, windows, each=True), strict=True):
+    for window, states in zip(read, hidden, strict=True):
         logits = _logits(served, states)
         forbidden = torch.from_numpy(~allowed(window))[:, None].to(logits.device)
         scores.append(
             functional.log_softmax(logits.masked_fill(forbidden, -1e9), dim=0).cpu().numpy()
         )
-    found, none = best(windows, scores)
+    found, none = best(read, scores)
     if task.many and none > found.score:
         return {"answer": "", "score": float(np.exp(none)), "start": 0, "end": 0}
     return {
@@ -162,9 +171,13 @@ async def _reading(served: ServedEncoder, work: Callable[[], Result], *, texts: 
         return await loop.run_in_executor(served.engine.reading, work)
 
 
-async def _computed(
+async def computed(
     served: ServedEncoder, texts: Sequence[Text], *, each: bool = False
 ) -> list[Tensor]:
+    """Each text's vector [width], or with `each` its tokens' hidden states [tokens, width].
+
+    Raises Unavailable.
+    """
     with served.engine.room(len(texts)):
         futures = served.engine.submit(texts, served.tuned, each=each)
         return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))

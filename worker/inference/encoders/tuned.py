@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from worker.encoding.familiarity import Familiar
 from worker.encoding.task import NoTask, Task, read_task
 from worker.inference.adapter_format import AdapterRefused
 from worker.inference.encoders.mixture import Lora
@@ -25,6 +26,8 @@ class Tuned:
     lora: Lora | None
     backbone: PreTrainedModel | None
     head: tuple[Tensor, Tensor] | None
+    # The tokens of its training file; None for models of before they were kept.
+    familiar: Familiar | None = None
 
     @property
     def size(self) -> int:
@@ -39,6 +42,7 @@ def read_tuned(folder: Path, base: PreTrainedModel, layers: Mapping[str, nn.Line
     """Load what a job has made of `base`. Raises AdapterRefused if it does not fit."""
     try:
         task = read_task(folder)
+        familiar = Familiar.from_text(task.familiar) if task.familiar else None
         adapter = load_adapter(folder)
     except (NoTask, TypeError, ValueError, KeyError) as error:
         raise AdapterRefused(f"The adapter cannot be served on an encoder: {error}") from error
@@ -47,7 +51,7 @@ def read_tuned(folder: Path, base: PreTrainedModel, layers: Mapping[str, nn.Line
     head = None if weight is None or bias is None else (weight.float(), bias.float())
     dtype, device = base.dtype, base.device
     if task.tuning == "full":
-        return Tuned(task, None, _own_layers(base, tensors), head)
+        return Tuned(task, None, _own_layers(base, tensors), head, familiar)
     a, b = {}, {}
     for name, layer in layers.items():
         try:
@@ -61,7 +65,7 @@ def read_tuned(folder: Path, base: PreTrainedModel, layers: Mapping[str, nn.Line
         b[name] = (up * adapter.scaling).to(device, dtype)
     if tensors:
         raise AdapterRefused(f"The adapter has a weight that nothing uses: {min(tensors)}.")
-    return Tuned(task, Lora(a, b), None, head)
+    return Tuned(task, Lora(a, b), None, head, familiar)
 
 
 def _own_layers(base: PreTrainedModel, tensors: Mapping[str, Tensor]) -> PreTrainedModel:

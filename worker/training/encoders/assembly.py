@@ -21,6 +21,7 @@ from worker.training.encoders.model import Encoder, Trained, put_lora, train_who
 from worker.training.encoders.notes import notes
 from worker.training.encoders.objective import TaskObjective
 from worker.training.encoders.recipe import WEIGHT_DECAY, choose
+from worker.training.encoders.reference import familiar, reference
 from worker.training.encoders.schedule import Bucketed
 from worker.training.environment import Stop, fingerprint
 from worker.training.faults import user_error
@@ -103,6 +104,7 @@ def _loop(
         checkpoints=Checkpoints(folder, weights, optimizer, print_of, selection),
         stop=stop,
         selection=selection,
+        reference=reference(inputs.task, train.rows, never=inputs.reader.unknown_id),
         notes=list(notes(train.rows, valid.rows if valid else (), inputs.task.length)),
         last_files=lambda: _evaluation(objective, valid),
     )
@@ -132,6 +134,7 @@ def _inputs(
     task = _task(folder, own)
     reader = Reader(load_tokenizer(model_folder), task.length)
     train = Data(examples, methods.METHODS[method].rows_of(examples, task, reader))
+    task = replace(task, familiar=familiar(train.rows, never=reader.unknown_id).to_text())
     return _Inputs(task, reader, train, _valid(folder, task, reader))
 
 

@@ -67,6 +67,10 @@ class Triple:
     def whole(self) -> bool:
         return self.anchor.whole and self.positive.whole
 
+    @property
+    def texts(self) -> Sequence[Text]:
+        return (self.anchor, self.positive)
+
 
 def read_examples(path: Path) -> list[Grouped] | list[Likeness]:
     """Of pairs, triplets, or labelled texts, which are paired within a label; or scored pairs.

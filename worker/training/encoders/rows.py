@@ -25,6 +25,10 @@ class AnyRow(Protocol):
     def whole(self) -> bool:
         """Whether nothing was cut off."""
 
+    @property
+    def texts(self) -> Sequence[Text]:
+        """What a request has one of where the training file has this row."""
+
 
 RowT = TypeVar("RowT", bound=AnyRow)
 
@@ -48,6 +52,10 @@ class Row:
     @property
     def whole(self) -> bool:
         return self.text.whole
+
+    @property
+    def texts(self) -> Sequence[Text]:
+        return (self.text,)
 
 
 def split(

@@ -70,7 +70,7 @@ async def test_the_loop_goes_on_while_texts_are_read(parts: Parts) -> None:
         asking = [asyncio.create_task(of_encoder(ASKED, served)) for _ in range(8)]
         await asyncio.sleep(0)
     answers = await asyncio.gather(*asking)
-    assert [len(answer.data) for answer in answers] == [2] * 8
+    assert [len(json.loads(answer.body)["data"]) for answer in answers] == [2] * 8
 
 
 async def test_too_many_texts_are_asked_to_come_again(parts: Parts) -> None:
@@ -78,7 +78,7 @@ async def test_too_many_texts_are_asked_to_come_again(parts: Parts) -> None:
     with served.engine.room(MOST_WAITING - 1), pytest.raises(Unavailable) as refused:
         await of_encoder(ASKED, served)
     assert "Retry-After" in refused.value.headers
-    assert len((await of_encoder(ASKED, served)).data) == 2, "there is room again"
+    assert (await of_encoder(ASKED, served)).observation.texts == 2, "there is room again"
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/models/mini"])

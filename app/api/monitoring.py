@@ -1,0 +1,51 @@
+"""/v1/models/{model}/monitoring and /v1/models/{model}/feedback"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from app.api.bodies import StrictRoute
+from app.api.deps import PartsDep, PrincipalDep, SessionDep
+from app.schemas.monitoring import FeedbackTaken, GiveFeedback, Monitoring
+from app.services import feedback, monitoring
+from app.services.traffic import KEPT_HOURS
+
+# Before the routes of models, whose names are paths and would take these for theirs.
+router = APIRouter(prefix="/v1/models", tags=["monitoring"], route_class=StrictRoute)
+
+Hours = Annotated[
+    int,
+    Query(
+        ge=1,
+        le=KEPT_HOURS.days * 24,
+        description="So many hours back, the present one included",
+    ),
+]
+
+
+@router.get("/{model:path}/monitoring")
+def retrieve(
+    model: str,
+    parts: PartsDep,
+    principal: PrincipalDep,
+    session: SessionDep,
+    hours: Hours = 24,
+) -> Monitoring:
+    """How a tuned model does in live traffic, beside the file that it was trained on."""
+    # So that whoever asks sees what was answered here just before.
+    parts.recorder.flush()
+    return monitoring.report(session, parts.catalog, principal.project_id, model, hours=hours)
+
+
+@router.post("/{model:path}/feedback")
+def give_feedback(
+    model: str,
+    asked: GiveFeedback,
+    parts: PartsDep,
+    principal: PrincipalDep,
+    session: SessionDep,
+) -> FeedbackTaken:
+    """Tell what the labels of answered texts really are; all of it is taken, or nothing."""
+    parts.recorder.flush()
+    changed = feedback.give(session, parts.catalog, principal.project_id, model, asked.feedback)
+    return FeedbackTaken(model=model, received=len(asked.feedback), changed=changed)

@@ -1,0 +1,72 @@
+"""Brings what requests were like into the database, beside the requests: none waits for it."""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from app import logs
+from app.db.session import DatabaseUnavailable, SessionMaker, transaction
+from app.services import traffic
+from app.services.traffic import Asked, Traffic
+
+log = logs.get(__name__)
+
+# What a killed process loses at most.
+EVERY_SECONDS = 2.0
+
+
+class Recorder:
+    """`note` may be called from any thread and does not wait; `start` and `stop` once each."""
+
+    def __init__(self, sessions: SessionMaker, after: Callable[[], object] | None = None) -> None:
+        self._sessions = sessions
+        self._after = after
+        self._waiting = Traffic()
+        self._lock = threading.Lock()
+        # One batch at a time: what one could not bring comes back before the next is taken.
+        self._flushing = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Bring what there is, once more."""
+        self._stopping.set()
+        self._thread.join()
+        with suppress(DatabaseUnavailable):
+            self.flush()
+
+    def note(self, asked: Asked) -> None:
+        with self._lock:
+            self._waiting.add(asked)
+
+    def flush(self) -> None:
+        """Record what waits. Raises DatabaseUnavailable; then it waits for the next time."""
+        with self._flushing:
+            with self._lock:
+                batch, self._waiting = self._waiting, Traffic()
+            if not batch.tallies:
+                return
+            try:
+                with transaction(self._sessions) as session:
+                    traffic.record(session, batch)
+            except DatabaseUnavailable:
+                with self._lock:
+                    self._waiting.put_back(batch)
+                raise
+            if batch.dropped:
+                log.warning("recorder.dropped", answers=batch.dropped)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(EVERY_SECONDS):
+            try:
+                self.flush()
+                if self._after is not None:
+                    self._after()
+            except DatabaseUnavailable as error:
+                log.warning("recorder.waits", reason=str(error))
+            except Exception:
+                # A batch is lost, which is better than the thread: nobody would count any more.
+                log.exception("recorder.failed")

@@ -1,0 +1,46 @@
+"""What a training file is like, measured as engines measure the texts they are asked about."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from app import histograms
+from worker.encoding import familiarity
+from worker.encoding.familiarity import Familiar
+from worker.encoding.task import Task
+from worker.encoding.texts import Text
+from worker.training.encoders.rows import AnyRow, Row
+
+
+def reference(task: Task, rows: Sequence[AnyRow], *, never: int | None) -> dict[str, Any]:
+    """For the job's row: plain values, and no text."""
+    return {
+        "version": histograms.VERSION,
+        "method": task.method,
+        "many": task.many,
+        "texts": len(_texts(rows)),
+        **familiarity.reference(_texts(rows), never=never),
+        **(_labels(task, rows) if task.method == "classification" else {}),
+    }
+
+
+def familiar(rows: Sequence[AnyRow], *, never: int | None) -> Familiar:
+    """The tokens that the rows have; `never` is the tokenizer's token for the unknown."""
+    return Familiar.to(_texts(rows), never=never)
+
+
+def _texts(rows: Sequence[AnyRow]) -> Sequence[Text]:
+    return list(chain.from_iterable(row.texts for row in rows))
+
+
+def _labels(task: Task, rows: Sequence[AnyRow]) -> dict[str, Any]:
+    """The labels in the order in which engines number them, and how often each is there."""
+    targets = [row.target for row in rows if isinstance(row, Row)]
+    chosen = [target.nonzero()[0] if task.many else target for target in targets]
+    counts = Counter(int(place) for places in chosen for place in places)
+    return {
+        "labels": list(task.labels),
+        "label_counts": dict(counts),
+        "unlabelled": sum(len(places) == 0 for places in chosen),
+    }
