@@ -37,6 +37,10 @@ class ScoredPair:
     def whole(self) -> bool:
         return self.first.whole and self.second.whole
 
+    @property
+    def texts(self) -> Sequence[Text]:
+        return (self.first, self.second)
+
 
 def rows_of(examples: Sequence[Likeness], reader: Reader) -> list[ScoredPair]:
     """The examples in tokens."""
