@@ -71,7 +71,7 @@ def list_files(
     principal: PrincipalDep,
     session: SessionDep,
     purpose: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=10000)] = 10000,
+    limit: Annotated[int, Query(ge=0, le=10000)] = 10000,
     order: Literal["asc", "desc"] = "desc",
     after: After = None,
 ) -> FileList:

@@ -19,7 +19,7 @@ from app.services import jobs, lifecycle, quotas
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=RepeatableRoute)
 
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[int, Query(ge=0, le=1000)]
 
 
 @router.post("", dependencies=[ONCE])

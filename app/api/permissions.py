@@ -30,7 +30,7 @@ def list_permissions(
     session: SessionDep,
     project_id: str | None = None,
     after: After = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 10,
+    limit: Annotated[int, Query(ge=0, le=1000)] = 10,
     order: Literal["ascending", "descending"] = "descending",
 ) -> PermissionList:
     """By the time of their creation. An admin key is needed."""

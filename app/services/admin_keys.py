@@ -87,7 +87,9 @@ def list_(
     mine = select(AdminKey).where(AdminKey.organization_id == organization_id)
     statement = mine.where(AdminKey.revoked_at.is_(None))
     if after is not None:
-        last = pages.start(session, mine.where(AdminKey.id == after), after)
+        last = pages.start(session, mine.where(AdminKey.id == after))
+        if last is None:
+            return pages.NOTHING
         start = (last.created_at, last.id)
         statement = statement.where(place > start if order == "asc" else place < start)
     keys = (AdminKey.created_at, AdminKey.id)

@@ -74,9 +74,11 @@ def list_(
     webhooks.retrieve(session, project_id, endpoint_id)
     statement = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     if after is not None:
-        start = pages.start(session, statement.where(WebhookDelivery.id == after), after)
+        last = pages.start(session, statement.where(WebhookDelivery.id == after))
+        if last is None:
+            return pages.NOTHING
         place = tuple_(WebhookDelivery.created_at, WebhookDelivery.id)
-        statement = statement.where(place < (start.created_at, start.id))
+        statement = statement.where(place < (last.created_at, last.id))
     newest = (WebhookDelivery.created_at.desc(), WebhookDelivery.id.desc())
     return pages.fetch(session, statement.order_by(*newest), limit=limit)
 

@@ -157,7 +157,9 @@ def list_(
     if after is not None:
         # Deleted files too: one that goes while a client pages must not end its paging.
         named = select(File).where(File.id == after, File.project_id == project_id)
-        last = pages.start(session, named, after)
+        last = pages.start(session, named)
+        if last is None:
+            return pages.NOTHING
         start = (last.created_at, last.id)
         statement = statement.where(place > start if order == "asc" else place < start)
     keys = (File.created_at, File.id)

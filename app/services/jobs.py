@@ -74,7 +74,9 @@ def list_(
         statement = statement.where(Job.user_metadata.contains(dict(metadata)))
     if after is not None:
         named = select(Job).where(Job.id == after, Job.project_id == project_id)
-        last = pages.start(session, named, after)
+        last = pages.start(session, named)
+        if last is None:
+            return pages.NOTHING
         statement = statement.where(tuple_(Job.created_at, Job.id) < (last.created_at, last.id))
     ordered = statement.order_by(Job.created_at.desc(), Job.id.desc())
     return pages.fetch(session, ordered, limit=limit)
@@ -88,7 +90,10 @@ def events(
     statement = select(JobEvent).where(JobEvent.job_id == job_id)
     if after is not None:
         named = select(JobEvent).where(JobEvent.id == after, JobEvent.job_id == job_id)
-        statement = statement.where(JobEvent.seq < pages.start(session, named, after).seq)
+        last = pages.start(session, named)
+        if last is None:
+            return pages.NOTHING
+        statement = statement.where(JobEvent.seq < last.seq)
     return pages.fetch(session, statement.order_by(JobEvent.seq.desc()), limit=limit)
 
 
@@ -100,7 +105,9 @@ def checkpoints(
     servable = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.kind == "user")
     statement = servable.where(Checkpoint.deleted_at.is_(None))
     if after is not None:
-        last = pages.start(session, servable.where(Checkpoint.id == after), after)
+        last = pages.start(session, servable.where(Checkpoint.id == after))
+        if last is None:
+            return pages.NOTHING
         statement = statement.where(Checkpoint.step < last.step)
     return pages.fetch(session, statement.order_by(Checkpoint.step.desc()), limit=limit)
 

@@ -104,7 +104,9 @@ def list_of_project(
     statement = mine.where(ApiKey.revoked_at.is_(None))
     if after is not None:
         # Revoked ones too: a key that goes while a client pages must not end its paging.
-        last = pages.start(session, mine.where(ApiKey.id == after), after)
+        last = pages.start(session, mine.where(ApiKey.id == after))
+        if last is None:
+            return pages.NOTHING
         place = tuple_(ApiKey.created_at, ApiKey.id)
         statement = statement.where(place < (last.created_at, last.id))
     ordered = statement.order_by(ApiKey.created_at.desc(), ApiKey.id.desc())

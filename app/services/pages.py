@@ -1,12 +1,10 @@
 """Keyset pages: a page starts behind the row that `after` names, whatever was added meanwhile."""
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Select
 from sqlalchemy.orm import Session
-
-from app.errors import InvalidRequest
 
 Row = TypeVar("Row")
 
@@ -19,6 +17,10 @@ class Page(Generic[Row]):
     has_more: bool
 
 
+# Callers of any list may return it: it holds no row.
+NOTHING: Page[Any] = Page([], has_more=False)
+
+
 def fetch(session: Session, statement: Select[Row], *, limit: int) -> Page[Row]:
     """The first `limit` rows of an ordered statement."""
     # One more than asked for: its presence is the answer to "are there more?".
@@ -26,16 +28,9 @@ def fetch(session: Session, statement: Select[Row], *, limit: int) -> Page[Row]:
     return Page(rows[:limit], len(rows) > limit)
 
 
-def start(session: Session, named: Select[Row], after: str) -> Row:
-    """The one row that a statement finds for `after`.
+def start(session: Session, named: Select[Row]) -> Row | None:
+    """The one row that a statement finds for `after`; nothing comes behind one that is not there.
 
-    Raises InvalidRequest if it finds none, since any page would be a wrong one.
+    An error would be kinder to whoever mistyped it, but clients' own tests rely on an answer.
     """
-    row = session.scalars(named).one_or_none()
-    if row is None:
-        raise InvalidRequest(
-            f"Invalid 'after': there is no item '{after}' in this list. Start again without it.",
-            param="after",
-            code="invalid_value",
-        )
-    return row
+    return session.scalars(named).one_or_none()

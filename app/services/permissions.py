@@ -55,7 +55,9 @@ def list_(
     place = tuple_(CheckpointPermission.created_at, CheckpointPermission.id)
     statement = select(CheckpointPermission).where(CheckpointPermission.model_name == model)
     if after is not None:
-        last = pages.start(session, statement.where(CheckpointPermission.id == after), after)
+        last = pages.start(session, statement.where(CheckpointPermission.id == after))
+        if last is None:
+            return pages.NOTHING
         start = (last.created_at, last.id)
         statement = statement.where(place > start if order == "ascending" else place < start)
     if project_id is not None:

@@ -27,7 +27,9 @@ def list_(
     mine = select(Project).where(Project.organization_id == organization_id)
     statement = mine if archived else mine.where(Project.archived_at.is_(None))
     if after is not None:
-        last = pages.start(session, mine.where(Project.id == after), after)
+        last = pages.start(session, mine.where(Project.id == after))
+        if last is None:
+            return pages.NOTHING
         place = tuple_(Project.created_at, Project.id)
         statement = statement.where(place < (last.created_at, last.id))
     ordered = statement.order_by(Project.created_at.desc(), Project.id.desc())

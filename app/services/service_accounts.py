@@ -30,7 +30,9 @@ def list_(
     mine = select(ServiceAccount).where(ServiceAccount.project_id == project_id)
     statement = mine.where(ServiceAccount.deleted_at.is_(None))
     if after is not None:
-        last = pages.start(session, mine.where(ServiceAccount.id == after), after)
+        last = pages.start(session, mine.where(ServiceAccount.id == after))
+        if last is None:
+            return pages.NOTHING
         place = tuple_(ServiceAccount.created_at, ServiceAccount.id)
         statement = statement.where(place < (last.created_at, last.id))
     ordered = statement.order_by(ServiceAccount.created_at.desc(), ServiceAccount.id.desc())

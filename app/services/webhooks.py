@@ -47,8 +47,10 @@ def list_(
     statement = select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id)
     place = tuple_(WebhookEndpoint.created_at, WebhookEndpoint.id)
     if after is not None:
-        start = pages.start(session, statement.where(WebhookEndpoint.id == after), after)
-        statement = statement.where(place < (start.created_at, start.id))
+        last = pages.start(session, statement.where(WebhookEndpoint.id == after))
+        if last is None:
+            return pages.NOTHING
+        statement = statement.where(place < (last.created_at, last.id))
     newest = (WebhookEndpoint.created_at.desc(), WebhookEndpoint.id.desc())
     return pages.fetch(session, statement.order_by(*newest), limit=limit)
 

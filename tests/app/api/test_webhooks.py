@@ -66,8 +66,7 @@ class TestEndpoints:
         assert [each.id for each in openai.webhooks.list(limit=2)] == ids[::-1]
         page = openai.webhooks.list(limit=2)
         assert page.has_more
-        with pytest.raises(sdk.BadRequestError):
-            openai.webhooks.list(after="wh_none")
+        assert openai.webhooks.list(after="wh_none").data == []
 
     def test_event_types(self, openai: OpenAI) -> None:
         types = openai.webhooks.event_types.list().data
@@ -141,7 +140,8 @@ class TestRefused:
             none = error_of(stranger.request(method, unknown + tail, json=body), 404)
             assert str(theirs["message"]).replace(endpoint_id, "wh_none") == none["message"]
         assert stranger.get("/v1/webhook_endpoints").json()["data"] == []
-        error_of(stranger.get("/v1/webhook_endpoints", params={"after": endpoint_id}), 400)
+        listed = stranger.get("/v1/webhook_endpoints", params={"after": endpoint_id}).json()
+        assert listed["data"] == []
 
 
 class TestTests:
