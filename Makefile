@@ -9,7 +9,7 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test faults faults-smoke sdk-suite mutants check doctor install install-dev clean
+.PHONY: help up test faults sdk-suite mutants check doctor install install-dev clean
 
 help:
 	@echo 'make up      install, start everything, fine-tune the example, keep serving until Ctrl-C'
@@ -29,11 +29,8 @@ doctor: install
 test: check
 	.venv/bin/pytest $(PYTEST)
 
-faults-smoke: install-dev
-	.venv/bin/pytest tests/faults -m fault_smoke $(PYTEST)
-
 faults: install-dev
-	.venv/bin/pytest tests/faults -m 'fault or fault_smoke' $(PYTEST)
+	.venv/bin/pytest tests/faults -m 'fault or fault_smoke' -v $(PYTEST)
 
 sdk-suite: install-dev
 	.venv/bin/pytest tests/sdk_suite -m sdk_suite $(PYTEST)

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("app", "worker", "migrations", "tests", "pyproject.toml", "models.toml")
 MACHINE = "tests/app/services/test_lifecycle_machine.py"
-LIMIT_SECONDS = 300
+LIMIT_SECONDS = 900
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,20 @@ class Mutant:
 
 
 MUTANTS = (
+    Mutant(
+        "a trainer that lives is taken for a dead one",
+        "worker/supervisor/presence.py",
+        "path.name != self.name and _is_unlocked(path)",
+        "path.name != self.name",
+        "tests/worker/supervisor/test_presence.py",
+    ),
+    Mutant(
+        "two reconcilers lead at a time",
+        "app/services/reconciler.py",
+        "        if not session.scalar(select(func.pg_try_advisory_lock(LEADER_LOCK))):\n",
+        "        if False:\n",
+        "tests/app/services/test_reconciler.py",
+    ),
     Mutant(
         "a worker's effects are not checked for its epoch",
         "app/services/moves.py",
@@ -59,8 +73,8 @@ MUTANTS = (
     Mutant(
         "leases are ended whether they are over or not",
         "app/services/attempts.py",
-        "JobLease.lease_until < func.clock_timestamp(), ",
-        "",
+        "    return JobLease.lease_until < func.clock_timestamp()\n",
+        "    return JobLease.lease_until < func.clock_timestamp() + func.make_interval(1)\n",
         MACHINE,
     ),
     Mutant(
@@ -86,8 +100,8 @@ MUTANTS = (
     ),
     Mutant(
         "an answer is not kept for the client that asks again",
-        "app/api/jobs.py",
-        '    repeats.remember(session, this, shown.model_dump(mode="json"))\n',
+        "app/api/repeats.py",
+        "    repeats.remember(pending.session, pending.this, answer)\n",
         "",
         "tests/app/api/test_repeats.py",
     ),

@@ -6,6 +6,7 @@ first message of the first row is `{"role": "system", "content": "stepper: {…}
 misbehave; with `--undisturbed` behind RUN_DIR nobody listens to that:
 
 pace      seconds a step takes (0.05)
+then      seconds a step takes after the first attempt (as in the first)
 save_every  steps between two checkpoints, beside those at the ends of passes
 segfault  die of SIGSEGV before this step, in each attempt
 hang      stop for ever before this step, in the first attempt
@@ -54,6 +55,8 @@ class Stepper:
         self.spec = spec
         self.rows = folder.train.read_bytes().splitlines()
         self.orders = {"pace": 0} if undisturbed else _orders(self.rows[0])
+        pace = self.orders.get("pace", 0.05)
+        self.pace = pace if spec.epoch == 1 else self.orders.get("then", pace)
         self.batch = _number(spec, "batch_size", 4)
         self.passes = _number(spec, "n_epochs", 3)
         self.per_pass = -(-len(self.rows) // self.batch)
@@ -93,7 +96,7 @@ class Stepper:
         )
 
     def _step(self, step: int) -> None:
-        time.sleep(self.orders.get("pace", 0.05))
+        time.sleep(self.pace)
         first = (step - 1) % self.per_pass * self.batch
         for row in self.rows[first : first + self.batch]:
             self.state = hashlib.sha256(self.state + row).digest()

@@ -86,7 +86,7 @@ def test_f07_effective_training_time_with_a_kill_every_ten_minutes(
     """
     real = {"models_file": models_file, "training_command": "", **PRODUCTION}
     world.start("api-1", "trainer-1", "io-1", **real)
-    job = world.create(world.upload(rows=400), passes=2000)
+    job = world.create(world.upload(rows=800), passes=50)
     kill = {"training": kill_training, "trainer": kill_trainer}[victim]
     for number in range(1, 4):
         world.until("it trains", partial(is_attempt, world, job, number), seconds=90)

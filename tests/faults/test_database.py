@@ -1,4 +1,4 @@
-"""Postgres restarts, is away, forgets to answer, refuses. A lease of 4 s stands for one of 60 s."""
+"""Postgres restarts, is away, forgets to answer, refuses. A lease of 6 s stands for one of 60 s."""
 
 import signal
 import time
@@ -44,7 +44,7 @@ def test_f20_postgres_restarts_without_warning_in_the_middle_of_everything(
 def test_f21_training_goes_on_while_postgres_is_away(
     world: World, checker: Checker, figures: Figures
 ) -> None:
-    """5 minutes become three leases of 4 s."""
+    """5 minutes become three leases."""
     world.start("api-1", "trainer-1", "io-1")
     job = world.create(world.upload(pace=0.3), passes=20)
     world.reaches(job, 3)

@@ -1,6 +1,6 @@
 """Something is killed or frozen, at the worst moments that could be thought of.
 
-A lease of 4 s, a heartbeat of 0.5 s and a poll of 1 s stand for 60 s, 10 s and 2 s, where a test
+A lease of 6 s, a heartbeat of 0.5 s and a poll of 1 s stand for 60 s, 10 s and 2 s, where a test
 does not say otherwise.
 """
 
@@ -43,7 +43,7 @@ def test_f01_training_is_killed_before_its_first_step(world: World, checker: Che
 
 def test_f02_training_is_killed_in_the_middle_of_a_pass(world: World, checker: Checker) -> None:
     world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.4), passes=3)
+    job = world.create(world.upload(pace=0.4, then=0), passes=20)
     world.reaches(job, 5)
     kill_training(world, "trainer-1")
     assert world.finish(job) == ["succeeded"]
@@ -101,7 +101,7 @@ def test_f07_trainer_is_killed_and_another_resumes(
     world: World, checker: Checker, figures: Figures
 ) -> None:
     world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.3))
+    job = world.create(world.upload(pace=0.3, then=0), passes=20)
     world.reaches(job, 4)
     training = world["trainer-1"].trainings()
     world["trainer-1"].kill()
@@ -128,7 +128,7 @@ def test_f07_recovery_with_the_times_of_production(
     """Lease 60 s, heartbeat 10 s, poll 5 s; the training itself is as small as ever."""
     real = {"lease_seconds": 60, "heartbeat_seconds": 10, "poll_seconds": 2}
     world.start("api-1", "trainer-1", "io-1", **real)
-    job = world.create(world.upload(pace=0.5))
+    job = world.create(world.upload(pace=0.5, then=0), passes=20)
     world.reaches(job, 4)
     world["trainer-1"].kill()
     world.start("trainer-2", **real)
@@ -238,7 +238,7 @@ def test_f11_leader_is_killed_while_it_leads(
     world: World, checker: Checker, figures: Figures
 ) -> None:
     world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.3))
+    job = world.create(world.upload(pace=0.3, then=0), passes=20)
     world.reaches(job, 4)
     with world.locked("job_leases"):
         world["trainer-1"].kill()
@@ -264,9 +264,9 @@ def waits_for_lock(world: World, name: str) -> bool:
 def test_f12_a_trainer_freezes_and_wakes_up_after_its_job_went_to_another(
     world: World, checker: Checker
 ) -> None:
-    """3 minutes with a lease of 60 s become 3 leases of 4 s."""
+    """3 minutes with a lease of 60 s become the end of a lease of 6 s and some steps by another."""
     world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.3), passes=4)
+    job = world.create(world.upload(pace=0.3, then=0.05), passes=20)
     world.reaches(job, 4)
     world["trainer-1"].freeze()
     zombie = world["trainer-1"].trainings()

@@ -1,6 +1,6 @@
 """Workers are stopped, cut off, misled by their clocks, given poison, upgraded; owners interfere.
 
-A lease of 4 s, a heartbeat of 0.5 s and a poll of 1 s stand for 60 s, 10 s and 2 s, where a test
+A lease of 6 s, a heartbeat of 0.5 s and a poll of 1 s stand for 60 s, 10 s and 2 s, where a test
 does not say otherwise.
 """
 
@@ -39,7 +39,7 @@ def test_f33_a_trainer_that_is_asked_to_end_gives_its_job_back(
     world: World, checker: Checker
 ) -> None:
     world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.3), passes=4)
+    job = world.create(world.upload(pace=0.3, then=0), passes=20)
     world.reaches(job, 2)
     world["trainer-1"].terminate()
     assert world["trainer-1"].end() == 0
@@ -73,38 +73,37 @@ def test_f34_a_trainer_is_killed_two_seconds_after_it_was_asked_to_end(
     world: World, checker: Checker
 ) -> None:
     world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.4, deaf=True))
+    job = world.create(world.upload(pace=0.4, then=0, deaf=True), passes=20)
     world.reaches(job, 5)
     stored = "SELECT max(step) FROM checkpoints WHERE job_id = :id"
-    world.until("a pass is stored", lambda: world.value(stored, id=job) == 3)
+    world.until("a pass is stored", lambda: world.value(stored, id=job))
     world["trainer-1"].terminate()
     time.sleep(2)
+    made = world.step(job)
     world["trainer-1"].kill()
-    kept = world.value(stored, id=job)
+    # A pass over the data has 3 steps: no more than that is made twice, and what is on its way.
+    assert world.value(stored, id=job) >= made - 6
     world.start("trainer-2")
     assert world.finish(job) == ["succeeded"]
-    # A pass over the data has 3 steps: no more than that was made twice.
-    assert kept >= 3
     assert outcomes(world, job) == ["lost", "done"]
     checker.check()
 
 
-@pytest.mark.parametrize("seconds", [LEASE_SECONDS / 2, 3 * LEASE_SECONDS])
+@pytest.mark.parametrize("leases", [0.4, 2])
 def test_f35_a_trainer_is_cut_off_from_the_database_alone(
-    world: World, checker: Checker, seconds: float
+    world: World, checker: Checker, leases: float
 ) -> None:
-    """2 and 20 minutes become half a lease and three: shorter than it, and much longer."""
-    world.start("api-1", "trainer-1", "io-1", "trainer-2")
+    """2 and 20 minutes become less than a lease and two of them; a lease has 10 s."""
+    world.start("api-1", "trainer-1", "io-1", "trainer-2", lease_seconds=10)
     world["trainer-2"].database.black_hole()
-    job = world.create(world.upload(pace=0.3), passes=10)
+    job = world.create(world.upload(pace=0.3, then=0), passes=20)
     world.reaches(job, 3)
     world["trainer-1"].database.black_hole()
     world["trainer-2"].database.heal()
-    time.sleep(seconds)
+    time.sleep(leases * 10)
     world["trainer-1"].database.heal()
     assert world.finish(job) == ["succeeded"]
-    wanted = ["done"] if seconds < LEASE_SECONDS else ["lost", "done"]
-    assert outcomes(world, job) == wanted
+    assert outcomes(world, job) == (["done"] if leases < 1 else ["lost", "done"])
     checker.check()
 
 
@@ -114,7 +113,7 @@ def test_f35_a_trainer_that_nobody_can_hear_ends_its_training(
     """20 minutes with 15 minutes of patience become three leases with one of patience."""
     world.start("api-1", "io-1")
     world.start("trainer-1", disconnected_seconds=LEASE_SECONDS)
-    job = world.create(world.upload(pace=0.3), passes=10)
+    job = world.create(world.upload(pace=0.3, then=0), passes=40)
     world.reaches(job, 3)
     world["trainer-1"].database.refuse()
     world.until("it trains no more", lambda: not world["trainer-1"].trainings())
@@ -127,7 +126,7 @@ def test_f35_a_trainer_that_nobody_can_hear_ends_its_training(
 
 def test_f36_a_trainer_is_cut_off_from_everything(world: World, checker: Checker) -> None:
     world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.3), passes=10)
+    job = world.create(world.upload(pace=0.3, then=0.05), passes=40)
     world.reaches(job, 3)
     for way in world["trainer-1"].ways:
         way.black_hole()
@@ -286,7 +285,7 @@ def test_f42_a_cancelled_job_frees_the_machine(
     world.start("trainer-1", heartbeat_seconds=10, lease_seconds=60, train_slots=3)
     file = world.upload(pace=0.2)
     for _ in range(CANCELS // 3):
-        jobs = [world.create(file, passes=200) for _ in range(3)]
+        jobs = [world.create(file, passes=50) for _ in range(3)]
         for job in jobs:
             world.until("it trains", partial(trains, world, job))
         for job in jobs:

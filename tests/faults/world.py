@@ -36,7 +36,7 @@ TERMINAL = ("succeeded", "failed", "cancelled")
 # In each training text and each password: whatever is logged must not have it.
 CANARY = "canary-7c1f"
 # A tenth of what an operator has, so that the end of a lease is seen while a test waits.
-LEASE_SECONDS = 4.0
+LEASE_SECONDS = 6.0
 HEARTBEAT_SECONDS = 0.5
 POLL_SECONDS = 1.0
 
