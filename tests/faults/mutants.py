@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("app", "worker", "migrations", "tests", "pyproject.toml", "models.toml")
 MACHINE = "tests/app/services/test_lifecycle_machine.py"
+FENCED = "tests/app/services/test_attempts.py::test_no_effect_of_a_fenced_attempt_leaves_a_trace"
 LIMIT_SECONDS = 900
 
 
@@ -47,14 +48,14 @@ MUTANTS = (
         "app/services/moves.py",
         ".where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE))",
         ".where(Job.id == job_id, Job.state.in_(ACTIVE))",
-        MACHINE,
+        FENCED,
     ),
     Mutant(
         "a worker's moves are not checked for its epoch",
         "app/services/moves.py",
         "statement.where(Job.epoch == held_at, Job.state.in_(ACTIVE))",
         "statement.where(Job.state.in_(ACTIVE))",
-        MACHINE,
+        FENCED,
     ),
     Mutant(
         "a cancelled job's worker is not fenced",

@@ -232,6 +232,14 @@ class Lives(RuleBasedStateMachine):
         if self.models[job].state in HELD:
             self.models[job].crash(due=True)
 
+    @rule(target=held, claim=held)
+    def outlive(self, claim: Claim) -> object:
+        """Another may take over a job, and the worker that had it tells of one more step."""
+        self.fall_silent(claim.job_id)
+        following = self.claim()
+        self.tell_metrics(claim=claim, step=1)
+        return following
+
     @rule()
     def wait(self) -> None:
         """The pause after a crash passes."""
