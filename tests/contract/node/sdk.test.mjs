@@ -1,0 +1,178 @@
+// The official Node SDK against a running stack. The environment names it: see test_node.py.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import OpenAI, { NotFoundError, toFile } from "openai";
+
+const { BASE_URL, API_KEY, ADMIN_KEY, JOB, MODEL, BASE, ENCODER } = process.env;
+const client = new OpenAI({ baseURL: BASE_URL, apiKey: API_KEY, maxRetries: 0 });
+const admin = new OpenAI({ baseURL: BASE_URL, apiKey: ADMIN_KEY, adminAPIKey: ADMIN_KEY, maxRetries: 0 });
+const HELLO = [{ role: "user", content: "Say hello." }];
+
+const rows = Array.from({ length: 12 }, (_, index) =>
+  JSON.stringify({
+    messages: [
+      { role: "user", content: `What follows ${index}?` },
+      { role: "assistant", content: `${index + 1}` },
+    ],
+  }),
+).join("\n");
+
+async function gather(page) {
+  const items = [];
+  for await (const item of page) items.push(item);
+  return items;
+}
+
+let file;
+
+before(async () => {
+  file = await client.files.create({ file: await toFile(Buffer.from(rows), "node.jsonl"), purpose: "fine-tune" });
+});
+
+after(async () => {
+  await client.files.delete(file.id);
+});
+
+test("files", async () => {
+  assert.equal((await client.files.retrieve(file.id)).status, "processed");
+  assert.equal((await client.files.waitForProcessing(file.id)).id, file.id);
+  assert.equal(await (await client.files.content(file.id)).text(), rows);
+  const listed = await gather(client.files.list({ purpose: "fine-tune", limit: 1 }));
+  assert.ok(listed.some((each) => each.id === file.id));
+  const kept = await client.files.create({
+    file: await toFile(Buffer.from("text"), "a.txt"),
+    purpose: "user_data",
+    expires_after: { anchor: "created_at", seconds: 3600 },
+  });
+  assert.equal(kept.expires_at, kept.created_at + 3600);
+  assert.equal((await client.files.delete(kept.id)).deleted, true);
+  await assert.rejects(client.files.retrieve(kept.id), NotFoundError);
+});
+
+test("uploads in parts", async () => {
+  const halves = [rows.slice(0, 300), rows.slice(300)];
+  const upload = await client.uploads.create({
+    bytes: rows.length, filename: "parts.jsonl", mime_type: "application/jsonl", purpose: "fine-tune",
+  });
+  const parts = await Promise.all(
+    halves.map(async (half) => client.uploads.parts.create(upload.id, { data: await toFile(Buffer.from(half)) })),
+  );
+  const done = await client.uploads.complete(upload.id, { part_ids: parts.map((part) => part.id) });
+  assert.equal(done.status, "completed");
+  assert.equal(await (await client.files.content(done.file.id)).text(), rows);
+  await client.files.delete(done.file.id);
+  const other = await client.uploads.create({
+    bytes: 4, filename: "b.txt", mime_type: "text/plain", purpose: "user_data",
+  });
+  assert.equal((await client.uploads.cancel(other.id)).status, "cancelled");
+});
+
+test("jobs", async () => {
+  const job = await client.fineTuning.jobs.create({
+    model: BASE,
+    training_file: file.id,
+    suffix: "node",
+    seed: 3,
+    metadata: { from: "node" },
+    method: { type: "supervised", supervised: { hyperparameters: { n_epochs: 1, batch_size: "auto" } } },
+  });
+  assert.equal(job.object, "fine_tuning.job");
+  assert.deepEqual(job.metadata, { from: "node" });
+  const mine = await client.fineTuning.jobs.list({ metadata: { from: "node" }, limit: 1 });
+  assert.equal(mine.data[0].id, job.id);
+  const ended = await client.fineTuning.jobs.cancel(job.id);
+  assert.equal(ended.status, "cancelled");
+  await assert.rejects(client.fineTuning.jobs.pause(job.id), { status: 400 });
+  await assert.rejects(client.fineTuning.jobs.resume(job.id), { status: 400 });
+  const events = await gather(client.fineTuning.jobs.listEvents(job.id, { limit: 1 }));
+  assert.ok(events.some((event) => event.message.startsWith("Created fine-tuning job")));
+});
+
+test("a finished job", async () => {
+  const job = await client.fineTuning.jobs.retrieve(JOB);
+  assert.equal(job.status, "succeeded");
+  assert.equal(job.fine_tuned_model, MODEL);
+  const checkpoints = await gather(client.fineTuning.jobs.checkpoints.list(JOB, { limit: 1 }));
+  assert.ok(checkpoints.length > 1);
+  assert.ok(checkpoints.every((each) => each.fine_tuning_job_id === JOB));
+  const result = await client.files.content(job.result_files[0]);
+  assert.ok((await result.text()).length > 100);
+});
+
+test("models", async () => {
+  const names = (await gather(client.models.list())).map((model) => model.id);
+  assert.ok(names.includes(BASE) && names.includes(MODEL));
+  assert.equal((await client.models.retrieve(MODEL)).id, MODEL);
+  await assert.rejects(client.models.delete("ft:nobody"), NotFoundError);
+});
+
+test("chats, whole and streamed", async () => {
+  const asked = { model: MODEL, messages: HELLO, temperature: 0, max_completion_tokens: 12 };
+  const whole = await client.chat.completions.create(asked);
+  const runner = client.chat.completions.stream({ ...asked, stream_options: { include_usage: true } });
+  const streamed = await runner.finalChatCompletion();
+  assert.equal(streamed.choices[0].message.content, whole.choices[0].message.content);
+  assert.deepEqual(await runner.totalUsage(), whole.usage);
+});
+
+test("completions and embeddings", async () => {
+  const text = await client.completions.create({ model: BASE, prompt: "One, two,", max_tokens: 3, temperature: 0 });
+  assert.ok(text.choices[0].text.length > 0);
+  const plain = await client.embeddings.create({ model: ENCODER, input: ["a", "b"], encoding_format: "float" });
+  const packed = await client.embeddings.create({ model: ENCODER, input: ["a", "b"] });
+  assert.equal(packed.data.length, 2);
+  packed.data[0].embedding.forEach((value, index) => {
+    assert.ok(Math.abs(value - plain.data[0].embedding[index]) < 1e-6);
+  });
+});
+
+test("graders", async () => {
+  const grader = {
+    type: "string_check", name: "exact", operation: "eq",
+    input: "{{sample.output_text}}", reference: "{{item.answer}}",
+  };
+  const found = await client.fineTuning.alpha.graders.run({ grader, model_sample: "4", item: { answer: "4" } });
+  assert.equal(found.reward, 1);
+  assert.deepEqual((await client.fineTuning.alpha.graders.validate({ grader })).grader, grader);
+});
+
+test("webhook endpoints", async () => {
+  const made = await client.webhooks.create({
+    name: "node", url: "https://example.com/hook", event_types: ["fine_tuning.job.succeeded"],
+  });
+  assert.match(made.signing_secret ?? made.secret, /^whsec_/);
+  const ids = (await gather(client.webhooks.list())).map((each) => each.id);
+  assert.ok(ids.includes(made.id));
+  await client.webhooks.delete(made.id);
+});
+
+test("projects, their keys, and permissions", async () => {
+  const projects = admin.admin.organization.projects;
+  const project = await projects.create({ name: "from node" });
+  const account = await projects.serviceAccounts.create(project.id, { name: "ci" });
+  const theirs = new OpenAI({ baseURL: BASE_URL, apiKey: account.api_key.value, maxRetries: 0 });
+  await assert.rejects(theirs.models.retrieve(MODEL), NotFoundError);
+  const granted = await gather(
+    admin.fineTuning.checkpoints.permissions.create(MODEL, { project_ids: [project.id] }),
+  );
+  assert.equal((await theirs.models.retrieve(MODEL)).id, MODEL);
+  const gone = await admin.fineTuning.checkpoints.permissions.delete(granted[0].id, {
+    fine_tuned_model_checkpoint: MODEL,
+  });
+  assert.equal(gone.deleted, true);
+  await assert.rejects(theirs.models.retrieve(MODEL), NotFoundError);
+  assert.equal((await projects.archive(project.id)).status, "archived");
+  await assert.rejects(theirs.models.list(), { status: 401 });
+});
+
+test("errors are the SDK's own", async () => {
+  await assert.rejects(client.chat.completions.create({ model: "nobody", messages: HELLO }), (error) => {
+    assert.ok(error instanceof NotFoundError);
+    assert.equal(error.code, "model_not_found");
+    assert.ok(error.requestID);
+    return true;
+  });
+  const stranger = new OpenAI({ baseURL: BASE_URL, apiKey: "sk-wrong", maxRetries: 0 });
+  await assert.rejects(stranger.models.list(), { status: 401, code: "invalid_api_key" });
+});
