@@ -11,7 +11,7 @@ Kind = Literal["causal", "encoder"]
 
 # What can be trained, by the kind of the model; a job with any other method would only fail late.
 METHODS: Mapping[str, tuple[str, ...]] = {
-    "causal": ("supervised", "classification"),
+    "causal": ("supervised", "dpo", "classification"),
     "encoder": ("classification", "token_classification", "question_answering", "embedding"),
 }
 SCHEMES = ("package", "path", "hf")

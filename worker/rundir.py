@@ -60,6 +60,14 @@ class RunSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preparing:
+    """A sign of life before the start: so many of the file's rows have been looked at."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """Data is read and numbers are chosen. `hyperparameters` hold no "auto" any more."""
 
@@ -77,7 +85,8 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """One optimizer step. `values` are OpenAI's: train_loss, train_mean_token_accuracy, valid_…."""
+    """One optimizer step. `values` are OpenAI's (train_loss, train_mean_token_accuracy, valid_…),
+    and train_reward_accuracy, train_reward_margin and valid_… of preferences."""
 
     step: int
     values: dict[str, float]
@@ -104,9 +113,9 @@ class Failed:
     param: str | None = None
 
 
-Event = Started | Metrics | CheckpointWritten | Failed
+Event = Preparing | Started | Metrics | CheckpointWritten | Failed
 KINDS: dict[str, type[Event]] = {
-    cls.__name__.lower(): cls for cls in (Started, Metrics, CheckpointWritten, Failed)
+    cls.__name__.lower(): cls for cls in (Preparing, Started, Metrics, CheckpointWritten, Failed)
 }
 
 

@@ -3,6 +3,7 @@
 from app.formats.chat import ChatExample, Message
 from app.formats.faults import Fault
 from app.formats.judge import MOST_FAULTS, Judge, Verdict
+from app.formats.preference import PreferenceExample
 from app.formats.reading import FaultyFile, read_as
 from app.formats.reporting import report
 from app.formats.tally import Summary
@@ -14,6 +15,7 @@ __all__ = [
     "FaultyFile",
     "Judge",
     "Message",
+    "PreferenceExample",
     "Summary",
     "Verdict",
     "read_as",

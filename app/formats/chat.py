@@ -1,6 +1,6 @@
 """Chats: `{"messages": [...], "tools": [...]}`. A model learns the assistant's messages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +49,15 @@ def example(row: Mapping[str, Any]) -> ChatExample:
     """A checked row as an example."""
     functions = row.get("functions") or ()
     tools = (*(row.get("tools") or ()), *map(_as_tool, functions))
+    return ChatExample(as_messages(row["messages"]), tools)
+
+
+def as_messages(wire: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
+    """Checked messages, in the one form that all that follow know."""
     messages: list[Message] = []
-    for message in row["messages"]:
+    for message in wire:
         messages.append(_message(message, messages))
-    return ChatExample(tuple(messages), tools)
+    return tuple(messages)
 
 
 def plain(row: Any) -> int:

@@ -50,13 +50,14 @@ def check(row: Any) -> None:
         what = "an empty list" if messages == [] else kind(messages)
         raise Flaw(f": messages is {what}", SHAPE, code="invalid_training_file")
     for number, message in enumerate(messages, start=1):
-        _check_message(message, number)
+        check_message(message, number)
     _check_last(messages)
-    _check_answers(messages)
+    check_answers(messages)
     check_offers(row)
 
 
-def _check_message(message: Any, number: int) -> None:
+def check_message(message: Any, number: int) -> None:
+    """Raises Flaw unless `message` is one; `number` is its place, from 1."""
     role = _role(message, number)
     refuse_extra(message, ALLOWED[role], f"Message {number}, from the {role},")
     for key in NEEDED.get(role, ("content",)):
@@ -117,8 +118,8 @@ def _check_last(messages: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _check_answers(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Each tool call is answered before anyone else speaks, but for those at the very end."""
+def check_answers(messages: Sequence[Mapping[str, Any]]) -> None:
+    """Raises Flaw unless each tool call is answered before anyone else speaks, but for the last."""
     waiting: set[str] = set()
     for number, message in enumerate(messages, start=1):
         answered = _answered_by(message)

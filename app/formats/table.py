@@ -7,6 +7,7 @@ from app.formats import (
     classification,
     completion,
     embedding,
+    preference,
     question_answering,
     token_classification,
 )
@@ -14,6 +15,7 @@ from app.formats.format import Format
 
 FORMATS: tuple[Format, ...] = (
     chat.FORMAT,
+    preference.FORMAT,
     completion.FORMAT,
     classification.FORMAT,
     token_classification.FORMAT,

@@ -15,6 +15,8 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     # Texts with the same label are pairs too.
     "embedding": ("embedding", "classification"),
 }
+# What OpenAI says is missing where a file is of another method's format.
+FIRST_KEYS: Mapping[str, str] = {"supervised": "messages", "dpo": "input"}
 LABELLED = ("classification", "token_classification")
 # OpenAI's least for a training file; a validation file may be smaller.
 LEAST_EXAMPLES = 10
@@ -131,9 +133,11 @@ def _of_format(method: str, file: File, role: str) -> Problem | None:
     wanted = FORMATS.get(method)
     if wanted is None or file.format in wanted:
         return None
+    key = FIRST_KEYS.get(method)
+    missing_key = "" if key is None else f"Example 1 is missing key '{key}'. "
     message = (
         f"The job failed due to a file format error in the {role} file. Invalid file format. "
-        f"Method {method} needs examples in the {' or '.join(wanted)} format, these are in the "
-        f"{file.format} format."
+        f"{missing_key}Method {method} needs examples in the {' or '.join(wanted)} format, "
+        f"these are in the {file.format} format."
     )
     return Problem(FORMAT_ERROR, message, f"{role}_file")

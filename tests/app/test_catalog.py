@@ -81,9 +81,9 @@ BAD = {
     "a source of a number": (GOOD.replace('"path:/models/base-1"', "1"), "source must be"),
     "an unknown method": (
         GOOD.replace("supervised", "superwised"),
-        "causal models are supervised, classification; 'superwised' is none of them",
+        "causal models are supervised, dpo, classification; 'superwised' is none of them",
     ),
-    "a method that is to come": (GOOD.replace("supervised", "dpo"), "'dpo' is none of them"),
+    "a method that nobody has": (GOOD.replace("supervised", "prayer"), "'prayer' is none of them"),
     "a method of the other kind": (
         GOOD.replace("causal", "encoder"),
         "of encoder models are classification, token_classification, question_answering, embedding",

@@ -110,6 +110,6 @@ def tiny_model(tiny_folder: Path) -> BaseModel:
         id="tiny",
         source=f"path:{tiny_folder}",
         kind="causal",
-        methods=("supervised",),
+        methods=("supervised", "dpo"),
         context_length=512,
     )

@@ -1,5 +1,7 @@
 """From a run folder's spec to a training whose parts are all made."""
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,37 @@ from worker.training.encoders import assembly as encoders
 from worker.training.environment import Stop, fingerprint
 from worker.training.faults import user_error
 from worker.training.loop import Loop
+from worker.training.objectives.dpo import DirectPreference, read_pairs
 from worker.training.objectives.supervised import Supervised, read_rows
-from worker.training.recipe import BETAS, LORA_ALPHA, LORA_RANK, choose
+from worker.training.recipe import (
+    BETAS,
+    LORA_ALPHA,
+    LORA_RANK,
+    Recipe,
+    choose,
+    choose_for_preferences,
+)
+from worker.training.reference import Preparation, Reference
 from worker.training.scorers import choose_scorer
 from worker.training.validation import Validation
 from worker.training.weights import AdapterWeights
 
 # Tokens of a micro-batch: enough to keep the matrix units busy, few enough for caches and memory.
 MAX_TOKENS = {"cpu": 2048, "cuda": 8192}
+
+
+@dataclass(frozen=True, slots=True)
+class _Method:
+    """How a method's files are read, and its numbers chosen."""
+
+    read: Callable[..., Sequence[Any]]
+    choose: Callable[..., Recipe]
+
+
+METHODS: Mapping[str, _Method] = {
+    "supervised": _Method(read_rows, choose),
+    "dpo": _Method(read_pairs, choose_for_preferences),
+}
 
 
 def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
@@ -44,42 +69,78 @@ def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
     """
     if spec.method in encoders.METHODS:
         return encoders.assemble(folder, spec, stop)
-    if spec.method != "supervised":
+    if spec.method not in METHODS:
         raise user_error(
             "invalid_method", f"This trainer knows no method {spec.method!r}.", "method"
         )
+    method = METHODS[spec.method]
     model_folder = materialize(BaseModel.from_json(spec.model), Path(spec.cache))
     renderer = Renderer(load_tokenizer(model_folder), spec.model["context_length"])
-    rows = read_rows(folder.train, renderer, param="training_file")
+    rows = method.read(folder.train, renderer, param="training_file")
+    held_out: Sequence[Any] = ()
+    if folder.valid.exists():
+        held_out = method.read(folder.valid, renderer, param="validation_file")
     device = choose_device()
-    dtype = choose_dtype(device)
-    base = load_base(model_folder, dtype=dtype, device=device)
+    base = load_base(model_folder, dtype=choose_dtype(device), device=device)
     hidden_size = base.config.get_text_config().hidden_size
-    recipe = choose(spec.hyperparameters, examples=len(rows), hidden_size=hidden_size)
-    schedule = Schedule(rows, recipe.batch_size, recipe.n_epochs, spec.seed)
-    model = _model(folder, spec, base)
-    objective = Supervised(
-        choose_scorer(model), device, max_tokens=MAX_TOKENS[device.type], max_rows=spec.micro_batch
-    )
+    recipe = method.choose(spec.hyperparameters, examples=len(rows), hidden_size=hidden_size)
+    return _loop(folder, spec, stop, recipe, _model(folder, spec, base), rows, held_out)
+
+
+def _loop(
+    folder: RunFolder,
+    spec: RunSpec,
+    stop: Stop,
+    recipe: Recipe,
+    model: PeftModel,
+    rows: Sequence[Any],
+    held_out: Sequence[Any],
+) -> Loop[Any]:
     parameters = list(adapter_parameters(model).values())
     optimizer = torch.optim.AdamW(parameters, betas=BETAS, weight_decay=0.0, fused=True)
-    validation = None
-    if folder.valid.exists():
-        valid = read_rows(folder.valid, renderer, param="validation_file")
-        validation = Validation.made(valid, objective, schedule)
-    return Loop(
+    objective = _objective(spec, recipe, model, [*rows, *held_out])
+    schedule = Schedule(rows, recipe.batch_size, recipe.n_epochs, spec.seed)
+    loop = Loop(
         folder=folder,
         recipe=recipe,
         schedule=schedule,
         objective=objective,
         parameters=parameters,
         optimizer=optimizer,
-        validation=validation,
+        validation=Validation.made(held_out, objective, schedule) if held_out else None,
         checkpoints=Checkpoints(
-            folder, AdapterWeights(model), optimizer, fingerprint(device, dtype)
+            folder,
+            AdapterWeights(model),
+            optimizer,
+            fingerprint(model.device, choose_dtype(model.device)),
         ),
         stop=stop,
     )
+    return _referring(loop, objective) if isinstance(objective, DirectPreference) else loop
+
+
+def _objective(
+    spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any]
+) -> Supervised | DirectPreference:
+    scorer, device = choose_scorer(model), model.device
+    max_tokens, max_rows = MAX_TOKENS[device.type], spec.micro_batch
+    if spec.method == "supervised":
+        return Supervised(scorer, device, max_tokens=max_tokens, max_rows=max_rows)
+    return DirectPreference(
+        scorer,
+        device,
+        Reference(rows),
+        beta=recipe.others["beta"],
+        max_tokens=max_tokens,
+        max_rows=max_rows,
+    )
+
+
+def _referring(loop: Loop[Any], objective: DirectPreference) -> Loop[Any]:
+    """The same, asking the starting model first, and keeping its answers with each checkpoint."""
+    checkpoints = replace(loop.checkpoints, companions=objective.reference.files)
+    preparation = Preparation(objective.reference, objective, loop.folder, checkpoints, loop.stop)
+    return replace(loop, checkpoints=checkpoints, prepare=preparation.run)
 
 
 def _model(folder: RunFolder, spec: RunSpec, base: PreTrainedModel) -> PeftModel:

@@ -8,6 +8,7 @@ lengths, and collects the stream from them again.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +38,16 @@ class Row:
         return int(self.learned[-1])
 
 
+class Sized(Protocol):
+    """What goes through the model as a whole."""
+
+    @property
+    def needed(self) -> int: ...
+
+
+SizedT = TypeVar("SizedT", bound=Sized)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MicroBatch:
     """Rows laid out as a stream of T tokens, of which N predict a token to learn.
@@ -59,10 +70,10 @@ class MicroBatch:
 
 
 def split(
-    rows: Sequence[Row], *, max_tokens: int, max_rows: int | None = None
-) -> Iterator[list[Row]]:
+    rows: Sequence[SizedT], *, max_tokens: int, max_rows: int | None = None
+) -> Iterator[list[SizedT]]:
     """Sort `rows` by length and cut them into groups of `max_tokens` at most, or of one row."""
-    group: list[Row] = []
+    group: list[SizedT] = []
     tokens = 0
     for row in sorted(rows, key=lambda row: row.needed):
         full = tokens + row.needed > max_tokens or len(group) == max_rows

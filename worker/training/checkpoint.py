@@ -4,6 +4,7 @@
     optimizer.safetensors                            AdamW's moments
     state.json                                       step, random state, environment
     best.safetensors                                 the best weights before this step, if any
+    reference.safetensors                            what the starting model thinks of each pair
     manifest.json                                    names, sizes, sha256; written last
 
 The place in the data is the step itself, since the order of rows is a function of seed and step.
@@ -13,7 +14,7 @@ import base64
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ class Checkpoints:
     optimizer: Optimizer
     fingerprint: dict[str, str]
     selection: Selection | None = None
+    # Files that every checkpoint of the method has.
+    companions: Callable[[], Mapping[str, bytes]] = dict
 
     def write(self, step: int, extra: Mapping[str, bytes] | None = None) -> None:
         """Write checkpoints/step-N aside, sync it, rename it into place; `extra` files too."""
@@ -59,7 +62,7 @@ class Checkpoints:
         self.weights.save(aside)
         if self.selection is not None:
             self.selection.save(aside)
-        for name, data in (extra or {}).items():
+        for name, data in {**self.companions(), **(extra or {})}.items():
             (aside / name).write_bytes(data)
         save_file(self._optimizer_tensors(), aside / OPTIMIZER)
         (aside / STATE).write_text(json.dumps(self._state(step)), encoding="utf-8")
@@ -73,14 +76,23 @@ class Checkpoints:
 
     def resume(self) -> int:
         """Take up the newest whole checkpoint; return its step, or 0 if there is none."""
+        newest = self._newest_step()
+        if newest is None:
+            return 0
+        self._take_up(self.folder.checkpoint(newest))
+        return newest
+
+    def newest(self) -> Path | None:
+        """The folder of the newest whole checkpoint."""
+        step = self._newest_step()
+        return None if step is None else self.folder.checkpoint(step)
+
+    def _newest_step(self) -> int | None:
         for step in self.folder.steps():
-            place = self.folder.checkpoint(step)
-            if not _is_whole(place):
-                log.warning("checkpoint.damaged", step=step)
-                continue
-            self._take_up(place)
-            return step
-        return 0
+            if _is_whole(self.folder.checkpoint(step)):
+                return step
+            log.warning("checkpoint.damaged", step=step)
+        return None
 
     def _take_up(self, place: Path) -> None:
         self.weights.load(place)

@@ -16,7 +16,7 @@ from worker.training.checkpoint import Checkpoints
 from worker.training.data import Schedule
 from worker.training.environment import Stop
 from worker.training.faults import Fault
-from worker.training.objectives import Objective, Score
+from worker.training.objectives import Objective, means
 from worker.training.recipe import CLIP_NORM, Recipe
 from worker.training.selection import Selection
 from worker.training.validation import Validation
@@ -44,10 +44,14 @@ class Loop(Generic[RowT]):
     reference: dict[str, Any] | None = None
     # Files that go with the last checkpoint, made when its weights are in place.
     last_files: Callable[[], Mapping[str, bytes]] = dict
+    # What has to be done with the starting model; False if it was asked to stop in the middle.
+    prepare: Callable[[], bool] = lambda: True
 
     def run(self) -> Exit:
         """Train from the newest checkpoint to the end, or to where it is asked to stop."""
         schedule = self.schedule
+        if not self.prepare():
+            return Exit.YIELDED
         done = self.checkpoints.resume()
         self._announce(done, schedule.total_steps)
         if self._is_over():
@@ -113,23 +117,22 @@ class Loop(Generic[RowT]):
     def _train(self, step: int, rows: Sequence[RowT]) -> dict[str, float]:
         """One optimizer step on the mean loss of `rows`."""
         count = self.objective.count(rows)
-        scores = [self._backward(part, count) for part in self.objective.split(rows)]
+        sums = [self._backward(part, count) for part in self.objective.split(rows)]
         norm = nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
-        loss = sum(score.loss.item() for score in scores) / count
-        if not (math.isfinite(loss) and torch.isfinite(norm)):
+        values = means(sums, count, "train")
+        if not (math.isfinite(values["train_loss"]) and torch.isfinite(norm)):
             raise _not_finite(step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate(step, self.schedule.total_steps)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        correct = sum(int(score.correct) for score in scores)
-        return {"train_loss": loss, "train_mean_token_accuracy": correct / count}
+        return values
 
-    def _backward(self, rows: Sequence[RowT], count: int) -> Score:
-        """Add the gradients of one micro-batch, each token counting the same in the batch."""
+    def _backward(self, rows: Sequence[RowT], count: int) -> dict[str, float]:
+        """Add the gradients of one micro-batch, each thing counting the same in the batch."""
         score = self.objective.score(rows)
         (score.loss / count).backward()
-        return Score(score.loss.detach(), score.count, score.correct)
+        return score.sums()
 
 
 def _not_finite(step: int) -> Fault:

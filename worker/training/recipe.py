@@ -9,13 +9,16 @@ learning rate             5e-4 · (2000 / hidden size)^0.781 · multiplier, warm
                           5 % of steps, then falling along a half cosine to a tenth. The formula is
                           the one Thinking Machines fitted for LoRA on Llamas (tinker-cookbook); it
                           gives 1.3e-3 for SmolLM2-135M and 2.9e-4 for an 8B model
+preferences               a twentieth of that learning rate: a preference is learned from few bits
+                          a pair, and larger steps make both answers unlikely. beta is 0.1, as in
+                          the paper's experiments and OpenAI's examples
 LoRA                      rank 16, alpha 32, no dropout, on all linear layers but the head
 optimizer                 AdamW, betas 0.9 and 0.999, no weight decay, gradients clipped to norm 1
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 TARGET_EPOCHS = 3
@@ -32,6 +35,9 @@ LEARNING_RATE_HIDDEN_SIZE = 2000
 LEARNING_RATE_POWER = 0.781
 WARM_UP = 0.05
 FINAL_SHARE = 0.1
+
+PREFERENCE_SHARE = 0.05
+BETA = 0.1
 
 LORA_RANK = 16
 LORA_ALPHA = 32
@@ -71,6 +77,15 @@ def choose(hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: in
         learning_rate_multiplier=float(_given(hyperparameters, "learning_rate_multiplier") or 1.0),
         peak=peak_learning_rate(hidden_size),
     )
+
+
+def choose_for_preferences(
+    hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int
+) -> Recipe:
+    """The same for pairs of answers, with `beta` among the others."""
+    recipe = choose(hyperparameters, examples=examples, hidden_size=hidden_size)
+    beta = float(_given(hyperparameters, "beta") or BETA)
+    return replace(recipe, peak=recipe.peak * PREFERENCE_SHARE, others={"beta": beta})
 
 
 def _given(hyperparameters: Mapping[str, Any], name: str) -> Any:

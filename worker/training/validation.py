@@ -8,7 +8,7 @@ import torch
 
 from worker.training.data import Schedule
 from worker.training.environment import Stop
-from worker.training.objectives import Objective
+from worker.training.objectives import Objective, means
 
 RowT = TypeVar("RowT")
 
@@ -58,12 +58,9 @@ class Validation(Generic[RowT]):
 
     @torch.no_grad()
     def _mean(self, name: str, rows: Sequence[RowT], stop: Stop | None) -> dict[str, float]:
-        loss, correct = 0.0, 0
+        sums = []
         for part in self.objective.split(rows):
             if stop:
                 return {}
-            score = self.objective.score(part)
-            loss += score.loss.item()
-            correct += int(score.correct)
-        count = self.objective.count(rows)
-        return {f"{name}_loss": loss / count, f"{name}_mean_token_accuracy": correct / count}
+            sums.append(self.objective.score(part).sums())
+        return means(sums, self.objective.count(rows), name)

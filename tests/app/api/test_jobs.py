@@ -218,8 +218,11 @@ class TestRefused:
             ({"hyperparameters": "auto"}, "hyperparameters", "object"),
             ({"method": {"type": "magic"}}, "method.type", "supervised"),
             ({"method": {}}, "method.type", "Missing required parameter"),
-            ({"method": {"type": "dpo"}}, "method.type", "'dpo' is not available for model base"),
-            ({"method": {"type": "reinforcement"}}, "method.type", "use 'supervised'"),
+            (
+                {"method": {"type": "reinforcement"}},
+                "method.type",
+                "'reinforcement' is not available for model base; use 'supervised' or 'dpo'",
+            ),
             ({"suffix": ""}, "suffix", "match"),
             ({"suffix": "a:b"}, "suffix", "match"),
             ({"suffix": "../../x"}, "suffix", "match"),

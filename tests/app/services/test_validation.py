@@ -65,6 +65,7 @@ CASES = [
         {"format": "preference"},
         "invalid_file_format",
         "The job failed due to a file format error in the training file. Invalid file format. "
+        "Example 1 is missing key 'messages'. "
         "Method supervised needs examples in the chat format, these are in the preference format.",
     ),
 ]
@@ -77,6 +78,13 @@ def test_what_is_wrong_has_a_code_and_a_sentence(
     wrong = file(**changes)
     pair = (wrong, None) if role == "training" else (file(), wrong)
     assert validation.judge("supervised", *pair) == Problem(code, message, f"{role}_file")
+
+
+def test_preferences_are_asked_for_in_openais_words() -> None:
+    problem = validation.judge("dpo", file(), None)
+    assert problem is not None
+    assert "Invalid file format. Example 1 is missing key 'input'. Method dpo" in problem.message
+    assert validation.judge("dpo", file(format="preference"), None) is None
 
 
 def test_good_files_have_no_problem() -> None:

@@ -1,7 +1,7 @@
 """What a method trains for. An objective knows its rows, and the loss of some of them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from torch import Tensor
@@ -11,11 +11,30 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The loss of some rows. `loss` is a sum over `count` things, `correct` of them were right."""
+    """The loss of some rows: a sum over `count` things, of which `correct` were right.
+
+    `correct` is None where there is no right or wrong. `measures` are further sums over the same
+    things, without a graph, by the names under which their means are told.
+    """
 
     loss: Tensor
     count: int
-    correct: Tensor
+    correct: Tensor | None = None
+    measures: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def sums(self) -> dict[str, float]:
+        """All of it as numbers."""
+        right = {} if self.correct is None else {"mean_token_accuracy": self.correct}
+        return {
+            "loss": self.loss.item(),
+            **{name: value.item() for name, value in {**right, **self.measures}.items()},
+        }
+
+
+def means(parts: Sequence[Mapping[str, float]], count: int, prefix: str) -> dict[str, float]:
+    """Sums of the parts of a batch as means over all of its `count` things."""
+    names = parts[0] if parts else ()
+    return {f"{prefix}_{name}": sum(part[name] for part in parts) / count for name in names}
 
 
 class Objective(Protocol[RowT]):
