@@ -94,6 +94,18 @@ class Settings(BaseSettings):
         description="Networks that webhooks may go to although they are not public, by http and on "
         "any port too: `10.1.0.0/16,127.0.0.1`",
     )
+    wandb_api_key: str | None = Field(
+        None,
+        description="Key of Weights & Biases, for jobs that ask for a run there",
+        repr=False,
+    )
+    wandb_base_url: str | None = Field(
+        None, description="Your own W&B server; wandb.ai when not set"
+    )
+    wandb_mode: Literal["online", "offline"] = Field(
+        "online",
+        description="offline: runs are written to LUTHIER_HOME/wandb, and no key is needed",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged"
     )
@@ -105,6 +117,11 @@ class Settings(BaseSettings):
             if part.strip():
                 ip_network(part.strip())
         return text
+
+    @property
+    def has_wandb(self) -> bool:
+        """Whether jobs may ask for a run at Weights & Biases."""
+        return self.wandb_api_key is not None or self.wandb_mode == "offline"
 
     @property
     def home(self) -> Path:

@@ -29,7 +29,8 @@ def create(
     """Start a fine-tuning job."""
     limit = parts.settings.max_queued_jobs_per_project
     quotas.require_room(session, principal.project_id, default=limit)
-    job = jobs.create(session, parts.catalog, principal.project_id, asked)
+    wandb = parts.settings.has_wandb
+    job = jobs.create(session, parts.catalog, principal.project_id, asked, wandb=wandb)
     return shapes.job(job, principal.organization_id)
 
 

@@ -1,10 +1,13 @@
 """What all resources share on the wire."""
 
+from collections.abc import Sized
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
+
+SizedT = TypeVar("SizedT", bound=Sized)
 
 
 def _seconds(value: object) -> object:
@@ -17,6 +20,20 @@ UnixTime = Annotated[int, BeforeValidator(_seconds, json_schema_input_type=int)]
 # What people call their things; operators read it on terminals, which obey control characters.
 Title = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^\P{Cc}+$")]
 Lifetime = Annotated[int, Field(ge=1, le=31_536_000, description="Seconds until it expires")]
+
+
+def at_most(count: int, what: str) -> AfterValidator:
+    """Refuses longer lists and maps in words that a client's author understands."""
+
+    def check(value: SizedT) -> SizedT:
+        if len(value) <= count:
+            return value
+        context = {"count": count, "what": what, "given": len(value)}
+        raise PydanticCustomError(
+            "too_many", "expected at most {count} {what}, but got {given}", context
+        )
+
+    return AfterValidator(check)
 
 
 class ErrorDetail(BaseModel):

@@ -14,14 +14,20 @@ from app.services import files, lifecycle, models, pages, projects
 from app.services.pages import Page
 
 
-def create(session: Session, catalog: Catalog, project_id: str, asked: CreateJob) -> Job:
-    """A new job, on its way to be validated. Raises InvalidRequest with the parameter at fault."""
+def create(
+    session: Session, catalog: Catalog, project_id: str, asked: CreateJob, *, wandb: bool = False
+) -> Job:
+    """A new job, on its way to be validated. Raises InvalidRequest with the parameter at fault.
+
+    `wandb` is whether Weights & Biases can be reached with a key of the operator's.
+    """
     # Before anything else: a job that is made while its project ends would go on unseen.
     projects.require_open(session, project_id)
     base, start_model = _start(session, catalog, project_id, asked.model)
     method = "supervised" if asked.method is None else asked.method.type
     _require_method(base, method)
-    _refuse_integrations(asked)
+    if asked.integrations and not wandb:
+        raise _no_wandb_key()
     training = _usable_file(session, project_id, asked.training_file, "training_file")
     held_out = _held_out(session, project_id, asked, training)
     job = Job(
@@ -36,12 +42,13 @@ def create(session: Session, catalog: Catalog, project_id: str, asked: CreateJob
         hyperparameters=asked.chosen(),
         seed=ids.seed() if asked.seed is None else asked.seed,
         suffix=asked.suffix,
+        integrations=[integration.model_dump() for integration in asked.integrations or ()],
     )
     # Not set to None: that would store JSON's null, which is not SQL's.
     if asked.metadata is not None:
         job.user_metadata = asked.metadata
     session.add(job)
-    lifecycle.created(session, job)
+    lifecycle.created(session, job, unused=asked.unknown())
     return job
 
 
@@ -143,13 +150,13 @@ def _require_method(base: BaseModel, method: str) -> None:
     )
 
 
-def _refuse_integrations(asked: CreateJob) -> None:
-    if asked.integrations:
-        raise InvalidRequest(
-            "No Weights & Biases credential is configured here. Leave out 'integrations' and read "
-            "the metrics from the job's events or its result file.",
-            param="integrations",
-        )
+def _no_wandb_key() -> InvalidRequest:
+    return InvalidRequest(
+        "No Weights & Biases credential is configured here. Ask the operator to set "
+        "WANDB_API_KEY, or leave out 'integrations' and read the metrics from the job's events or "
+        "its result file.",
+        param="integrations",
+    )
 
 
 def _usable_file(session: Session, project_id: str, file_id: str, param: str) -> File:

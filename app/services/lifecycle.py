@@ -1,25 +1,37 @@
 """The life of a job as its owner sees it: created, validated, paused, cancelled, ended."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.models import TERMINAL, File, Job
 from app.errors import InvalidRequest, NotFound
+from app.formats.faults import shown
 from app.services import checkpoints, events, moves, outbox, quotas, validation
 from app.services.events import Entry
 from app.services.validation import Problem
 
 VALIDATED = Entry("validated", "Files validated, moving job to queued state")
+# Of hyperparameters that are not known; a request may hold any number.
+MOST_NAMED = 10
 CANCELLED = Entry("cancelled", "The job has been cancelled")
 
 
-def created(session: Session, job: Job) -> None:
-    """Tell of a new job, which the session holds in validating_files, and have it validated."""
+def created(session: Session, job: Job, *, unused: Sequence[str] = ()) -> None:
+    """Tell of a new job, which the session holds in validating_files, and have it validated.
+
+    `unused` are the names of hyperparameters that were given and that nothing here reads.
+    """
     session.flush()
     told = [
         Entry("created", f"Created fine-tuning job: {job.id}"),
         Entry("validating", _validating(job)),
     ]
+    if unused:
+        named = ", ".join(shown(name) for name in unused[:MOST_NAMED])
+        sentence = f"Hyperparameters that method {job.method} does not have were left out: {named}"
+        told.append(Entry("unused", sentence, level="warn"))
     events.append(session, job, told)
     outbox.bell(session, "validate", job.id)
 

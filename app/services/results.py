@@ -16,6 +16,8 @@ COLUMNS = {
     "valid_loss": "valid_loss",
     "valid_mean_token_accuracy": "valid_mean_token_accuracy",
 }
+# OpenAI's file does not have them.
+LEFT_OUT = frozenset({"full_valid_loss", "full_valid_mean_token_accuracy"})
 
 
 def step_metrics(session: Session, job_id: str) -> bytes:
@@ -40,6 +42,6 @@ def _csv(rows: Sequence[tuple[int, Mapping[str, float]]]) -> bytes:
 
 
 def _measures(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, str]:
-    """What a method measured of itself on the validation file, such as valid_f1."""
-    names = {name for _, values in rows for name in values if name.startswith("valid_")}
-    return {name: name for name in sorted(names - set(COLUMNS.values()))}
+    """What a method measured of itself, such as valid_f1 or train_reward_margin."""
+    names = {name for _, values in rows for name in values}
+    return {name: name for name in sorted(names - set(COLUMNS.values()) - LEFT_OUT)}

@@ -9,7 +9,7 @@ learning rate             5e-4 · (2000 / hidden size)^0.781 · multiplier, warm
                           5 % of steps, then falling along a half cosine to a tenth. The formula is
                           the one Thinking Machines fitted for LoRA on Llamas (tinker-cookbook); it
                           gives 1.3e-3 for SmolLM2-135M and 2.9e-4 for an 8B model
-preferences               a twentieth of that learning rate: a preference is learned from few bits
+preferences               a tenth of that learning rate: a preference is learned from few bits
                           a pair, and larger steps make both answers unlikely. beta is 0.1, as in
                           the paper's experiments and OpenAI's examples
 LoRA                      rank 16, alpha 32, no dropout, on all linear layers but the head
@@ -36,7 +36,7 @@ LEARNING_RATE_POWER = 0.781
 WARM_UP = 0.05
 FINAL_SHARE = 0.1
 
-PREFERENCE_SHARE = 0.05
+PREFERENCE_SHARE = 0.1
 BETA = 0.1
 
 LORA_RANK = 16

@@ -15,6 +15,7 @@ from tests.app.api.test_files import GOOD, LINE
 from tests.app.api.test_guard import error_of
 from tests.rows import make_file, make_job
 
+WANDB = {"type": "wandb", "wandb": {"project": "desk"}}
 AUTO = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
 
 
@@ -173,6 +174,36 @@ class TestCreate:
         assert answer.json()["hyperparameters"]["n_epochs"] == n_epochs
         assert answer.json()["status"] == "validating_files"
 
+    def test_preferences(self, openai: OpenAI, training_file: str) -> None:
+        """Whether the file fits the method is a question for validation, as at OpenAI."""
+        job = openai.fine_tuning.jobs.create(
+            model="base",
+            training_file=training_file,
+            method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 2}}},
+        )
+        assert job.method is not None
+        assert job.method.type == "dpo"
+        assert job.method.dpo is not None
+        assert job.method.dpo.hyperparameters is not None
+        assert job.method.dpo.hyperparameters.beta == 0.2
+        assert job.hyperparameters.n_epochs == 2
+        assert job.hyperparameters.batch_size == "auto"
+        assert openai.fine_tuning.jobs.retrieve(job.id) == job
+
+    def test_hyperparameters_that_nothing_reads_are_told(
+        self, openai: OpenAI, http: httpx.Client, training_file: str
+    ) -> None:
+        given = {"n_epochs": 4, "prompt_loss_weight": 0.1, "beta": 0.1}
+        body = {"model": "base", "training_file": training_file, "hyperparameters": given}
+        job = http.post("/v1/fine_tuning/jobs", json=body).json()
+        assert "prompt_loss_weight" not in job["hyperparameters"]
+        told = openai.fine_tuning.jobs.list_events(job["id"]).data[0]
+        assert told.level == "warn"
+        assert told.message == (
+            "Hyperparameters that method supervised does not have were left out: "
+            "prompt_loss_weight, beta"
+        )
+
     def test_a_tuned_model_is_a_start(
         self, openai: OpenAI, session: Session, project: Project, training_file: str
     ) -> None:
@@ -223,18 +254,51 @@ class TestRefused:
                 "method.type",
                 "'reinforcement' is not available for model base; use 'supervised' or 'dpo'",
             ),
-            ({"suffix": ""}, "suffix", "match"),
-            ({"suffix": "a:b"}, "suffix", "match"),
-            ({"suffix": "../../x"}, "suffix", "match"),
-            ({"suffix": "x" * 65}, "suffix", "match"),
+            (
+                {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0}}}},
+                "method.dpo.hyperparameters.beta",
+                "expected 'auto' or a number above 0 and up to 2, but got 0.",
+            ),
+            (
+                {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 2.1}}}},
+                "method.dpo.hyperparameters.beta",
+                "up to 2",
+            ),
+            ({"model": ""}, "model", "Invalid 'model': expected a name or an id, but got ''."),
+            ({"training_file": " "}, "training_file", "expected a name or an id"),
+            ({"suffix": ""}, "suffix", "expected 1 to 64 letters, digits, spaces"),
+            ({"suffix": "a:b"}, "suffix", "but got 'a:b'"),
+            ({"suffix": "../../x"}, "suffix", "expected 1 to 64"),
+            ({"suffix": "x" * 65}, "suffix", "expected 1 to 64"),
             ({"seed": -1}, "seed", "greater than or equal to 0"),
             ({"seed": 2**31}, "seed", "2147483647"),
             ({"seed": 10**30}, "seed", "integer"),
             ({"seed": "7"}, "seed", "integer"),
             ({"metadata": {"a": 1}}, "metadata.a", "string"),
             ({"metadata": {"a": "x" * 513}}, "metadata.a", "512"),
-            ({"metadata": {str(n): "" for n in range(17)}}, "metadata", "16"),
-            ({"integrations": [{"type": "wandb"}]}, "integrations", "Weights & Biases"),
+            (
+                {"metadata": {str(n): "" for n in range(17)}},
+                "metadata",
+                "Invalid 'metadata': expected at most 16 pairs, but got 17.",
+            ),
+            ({"integrations": [WANDB]}, "integrations", "No Weights & Biases credential"),
+            ({"integrations": [WANDB] * 6}, "integrations", "at most 5 integrations, but got 6"),
+            ({"integrations": [{"type": "wandb"}]}, "integrations[0].wandb", "Missing required"),
+            ({"integrations": [{"type": "mlflow"}]}, "integrations[0].type", "'wandb'"),
+            (
+                {"integrations": [{"type": "wandb", "wandb": {"name": "x"}}]},
+                "integrations[0].wandb.project",
+                "Missing required parameter",
+            ),
+            (
+                {
+                    "integrations": [
+                        {"type": "wandb", "wandb": {"project": "x", "tags": ["t"] * 51}}
+                    ]
+                },
+                "integrations[0].wandb.tags",
+                "at most 50 tags, but got 51",
+            ),
         ],
     )
     def test_with_the_parameter_and_what_to_do(

@@ -20,3 +20,15 @@ def test_a_line_a_step_with_blanks_where_there_is_no_value(session: Session) -> 
         "2,1.52347,0.0,2.0,0.25\n"
         "10,1.52347,0.0,,\n"
     )
+
+
+def test_what_preferences_measure_has_columns_behind_openais(session: Session) -> None:
+    job = make_job(session)
+    values = {"train_loss": 0.7, "train_reward_margin": 0.25, "full_valid_reward_accuracy": 1.0}
+    session.add(JobMetric(job_id=job.id, step=1, epoch=1, values=values))
+    session.flush()
+    assert results.step_metrics(session, job.id).decode() == (
+        "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy,"
+        "full_valid_reward_accuracy,train_reward_margin\n"
+        "1,0.7,,,,1.0,0.25\n"
+    )

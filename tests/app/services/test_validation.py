@@ -66,7 +66,8 @@ CASES = [
         "invalid_file_format",
         "The job failed due to a file format error in the training file. Invalid file format. "
         "Example 1 is missing key 'messages'. "
-        "Method supervised needs examples in the chat format, these are in the preference format.",
+        "Method supervised needs examples in the chat or completion format, "
+        "these are in the preference format.",
     ),
 ]
 
