@@ -29,6 +29,7 @@ SILENCE_SECONDS = 600
 # Below the 5 s after which servers close idle connections: reusing one as it closes fails.
 IDLE_SECONDS = 2
 HEALTH_SECONDS = 2
+UNLOAD_SECONDS = 5
 # Of an engine's headers; the others are its own affair.
 PASSED_ON = ("content-type", "retry-after")
 EVENT_STREAM = "text/event-stream"
@@ -65,6 +66,7 @@ class Engines:
 
     def __init__(self, settings: Settings, catalog: Catalog) -> None:
         self._default = settings.engine_url
+        self._key = settings.engine_key
         self._catalog = catalog
         self._client = httpx.AsyncClient(
             timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
@@ -119,6 +121,24 @@ class Engines:
                 f"The engine could not load the model `{served.name}`. Try again in a moment."
             )
 
+    async def unload(self, served: ServedModel) -> None:
+        """Have the engine let go of a tuned model. Never raises: one that does not hear of it is
+        not asked for the model any more, and forgets it when it needs the room."""
+        url = self.url_of(served.base) + "/v1/unload_lora_adapter"
+        try:
+            answer = await self._client.post(
+                url,
+                json={"lora_name": served.name},
+                headers=self._headers(url),
+                timeout=UNLOAD_SECONDS,
+            )
+        except httpx.TransportError as error:
+            log.warning("engine.not_unloaded", model=served.name, reason=repr(error))
+            return
+        # 404 and vLLM's 400: it has never served the model.
+        if answer.is_server_error:
+            log.warning("engine.not_unloaded", model=served.name, status=answer.status_code)
+
     async def check(self) -> None:
         """Raises EngineUnavailable unless every engine of the catalogue says that it is ready."""
         urls = {self.url_of(base) for base in self._catalog}
@@ -132,8 +152,14 @@ class Engines:
         if answer.is_error:
             raise EngineUnavailable(f"{url} is not ready: {answer.status_code}")
 
+    def _headers(self, url: str) -> dict[str, str]:
+        """The key, for our own engine only: others may be anybody's."""
+        own = self._key is not None and url.startswith(self._default.rstrip("/") + "/")
+        return {"Authorization": f"Bearer {self._key}"} if own else {}
+
     async def _post(self, url: str, body: Mapping[str, Any]) -> httpx.Response:
-        request = self._client.build_request("POST", url, json=body)
+        headers = self._headers(url)
+        request = self._client.build_request("POST", url, json=body, headers=headers)
         try:
             return await self._client.send(request, stream=True)
         except httpx.TransportError as error:

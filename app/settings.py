@@ -44,6 +44,13 @@ class Settings(BaseSettings):
         "http://127.0.0.1:8100",
         description="Engine of the base models that name none",
     )
+    engine_key: str | None = Field(
+        None,
+        pattern=r"^[!-~]+$",
+        description="What requests to the engine at ENGINE_URL must bear; `luthier up` makes one "
+        "for each start",
+        repr=False,
+    )
     organization: str = Field(
         "luthier", pattern=r"^[a-z0-9-]{1,32}$", description="Third part of a tuned model's name"
     )

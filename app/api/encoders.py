@@ -36,6 +36,7 @@ async def _encoder(parts: Parts, project_id: str, name: str) -> ServedModel:
     served = await ask_database(
         parts, lambda session: models.resolve(session, parts.catalog, project_id, name)
     )
-    if served.base.kind != "encoder":
+    # A model tuned from a causal one may be a classifier: its engine knows.
+    if served.base.kind != "encoder" and served.storage_prefix is None:
         raise InvalidRequest(f"The model `{name}` is no encoder; ask it in a chat.", param="model")
     return served

@@ -82,7 +82,7 @@ class Guard:
             raise NotFound("Invalid URL: it holds a NUL character.")
         if b"%00" in query:
             raise InvalidRequest("The URL's query holds a NUL character.")
-        if path.startswith(("/v1/", "/models/")):
+        if path.startswith(("/v1/", "/models/")) or path == "/metrics":
             exchange.principal = await self._principal(exchange)
             exchange.scope["principal"] = exchange.principal
         if exchange.headers.get("content-encoding", "identity") != "identity":

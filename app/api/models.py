@@ -1,6 +1,6 @@
 """/v1/models"""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, BackgroundTasks
 
 from app.api import shapes
 from app.api.deps import PartsDep, PrincipalDep, SessionDep
@@ -29,8 +29,15 @@ def retrieve(
 
 @router.delete("/{model:path}")
 def delete(
-    model: str, parts: PartsDep, principal: PrincipalDep, session: SessionDep
+    model: str,
+    parts: PartsDep,
+    principal: PrincipalDep,
+    session: SessionDep,
+    later: BackgroundTasks,
 ) -> ModelDeleted:
     """Delete a tuned model, with its weights."""
-    models.delete(session, parts.catalog, principal.project_id, model)
+    served = models.delete(session, parts.catalog, principal.project_id, model)
+    if served is not None:
+        # When the answer is sent and the deletion committed: it must not wait for the engine.
+        later.add_task(parts.engines.unload, served)
     return ModelDeleted(id=model, deleted=True)

@@ -1,12 +1,12 @@
 """Brings what requests were like into the database, beside the requests: none waits for it."""
 
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 
 from app import logs
+from app.api.totals import Totals
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
-from app.services import traffic
+from app.services import monitoring, traffic
 from app.services.traffic import Asked, Traffic
 
 log = logs.get(__name__)
@@ -18,9 +18,9 @@ EVERY_SECONDS = 2.0
 class Recorder:
     """`note` may be called from any thread and does not wait; `start` and `stop` once each."""
 
-    def __init__(self, sessions: SessionMaker, after: Callable[[], object] | None = None) -> None:
+    def __init__(self, sessions: SessionMaker) -> None:
+        self.totals = Totals()
         self._sessions = sessions
-        self._after = after
         self._waiting = Traffic()
         self._lock = threading.Lock()
         # One batch at a time: what one could not bring comes back before the next is taken.
@@ -56,15 +56,19 @@ class Recorder:
                 with self._lock:
                     self._waiting.put_back(batch)
                 raise
+            self.totals.add(batch)
             if batch.dropped:
                 log.warning("recorder.dropped", answers=batch.dropped)
+
+    def _drifts(self, models: list[str]) -> dict[str, dict[str, float]]:
+        with transaction(self._sessions) as session:
+            return {model: monitoring.indices(session, model) for model in models}
 
     def _run(self) -> None:
         while not self._stopping.wait(EVERY_SECONDS):
             try:
                 self.flush()
-                if self._after is not None:
-                    self._after()
+                self.totals.refresh(self._drifts)
             except DatabaseUnavailable as error:
                 log.warning("recorder.waits", reason=str(error))
             except Exception:

@@ -66,8 +66,8 @@ def retrieve(session: Session, catalog: Catalog, project_id: str, name: str) -> 
     return _shown(tuned)
 
 
-def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> None:
-    """Delete a tuned model or a checkpoint, with its weights.
+def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> ServedModel | None:
+    """Delete a tuned model or a checkpoint, with its weights; what an engine may still serve.
 
     Raises NotFound, and Forbidden for a model that the project may use and does not own.
     """
@@ -90,6 +90,8 @@ def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> No
         .values(deleted_at=func.clock_timestamp())
     )
     outbox.delete_folder(session, tuned.storage_prefix)
+    base = catalog.get(tuned.base_model)
+    return None if base is None else ServedModel(name, base, tuned.storage_prefix)
 
 
 def owned(session: Session, project_id: str, name: str) -> TunedModel:

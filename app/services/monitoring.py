@@ -4,11 +4,12 @@ from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import histograms
 from app.catalog import Catalog
-from app.db.models import Job
+from app.db.models import Job, TunedModel
 from app.errors import InvalidRequest
 from app.histograms import Counts, Scale
 from app.schemas.monitoring import (
@@ -93,19 +94,20 @@ def report(
     )
 
 
-def drifts(session: Session, name: str, job: Job, *, hours: int) -> dict[str, Drift]:
-    """How far the traffic of the last hours is from the training file, measure by measure."""
-    reference = reference_of(job)
+def indices(session: Session, name: str) -> dict[str, float]:
+    """The drift of a model's last day, measure by measure, where there are texts enough."""
+    job = session.scalars(select(Job).join(TunedModel).where(TunedModel.name == name)).one_or_none()
+    reference = None if job is None else reference_of(job)
     if reference is None:
         return {}
-    total, _ = traffic.totals(session, name, hours)
+    total, _ = traffic.totals(session, name, 24)
     found = {
         "input_length": drift.of_ordered(reference.lengths, counts_of(total, "lengths")),
         "unknown_tokens": drift.of_ordered(reference.unknown, counts_of(total, "unknown")),
     }
     if reference.method == "classification":
         found["labels"] = _label_drift(total, reference)
-    return found
+    return {measured: one.psi for measured, one in found.items() if one.psi is not None}
 
 
 def _unknown_tokens(total: Tally, reference: Reference) -> Measure:

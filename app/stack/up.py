@@ -1,6 +1,7 @@
 """`luthier up`: everything in the order in which one thing needs another, until it is stopped."""
 
 import os
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -125,9 +126,16 @@ def shown(path: Path) -> str:
 
 
 def _with_own_engine(settings: Settings) -> Settings:
-    """The engine's URL on a free port: the wanted one if it can be had."""
+    """The engine's URL on a free port, the wanted one if it can be had, and a key for it.
+
+    Anybody on this machine reaches the port, and would be answered by every project's models.
+    """
     wanted = urlsplit(settings.engine_url).port or 8100
-    return settings.model_copy(update={"engine_url": f"http://127.0.0.1:{ports.free_from(wanted)}"})
+    update = {
+        "engine_url": f"http://127.0.0.1:{ports.free_from(wanted)}",
+        "engine_key": settings.engine_key or secrets.token_urlsafe(32),
+    }
+    return settings.model_copy(update=update)
 
 
 def _with_servers(settings: Settings, keeper: Keeper) -> Settings:

@@ -11,6 +11,7 @@ from huggingface_hub import InferenceClient
 from openai import BadRequestError, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
+from tests.contract.live import BASE as CHAT_BASE
 from tests.contract.live import Stack, wait_for_job
 
 pytestmark = pytest.mark.live
@@ -235,3 +236,70 @@ def test_labels_that_cannot_be_learned_end_a_job(
     assert failed.status == "failed"
     assert failed.error is not None
     assert re.search(reason, failed.error.message)
+
+
+def test_a_classifier_can_be_made_from_a_causal_model(
+    loose: OpenAI, hub: InferenceClient, stack: Stack
+) -> None:
+    block: Any = {
+        "type": "classification",
+        "classification": {"hyperparameters": {"n_epochs": 2, "batch_size": 8}},
+    }
+    made = loose.fine_tuning.jobs.create(
+        model=CHAT_BASE, training_file=upload(loose, LABELLED), seed=1, method=block
+    )
+    job = wait_for_job(loose, made.id)
+    assert job.status == "succeeded", job.error
+    with stack.http() as http:
+        body = {"model": name(job), "input": ["My parcel is late", "Reset my password"]}
+        answer = http.post("/v1/classify", json=body)
+    assert answer.status_code == 200, answer.text
+    assert [item["label"] for item in answer.json()["data"]] == ["shipping", "account"]
+    classes = hub.text_classification("Reset my password", model=f"{stack.url}/models/{name(job)}")
+    assert classes[0].label == "account"
+    messages: Any = [{"role": "user", "content": "You charged me twice"}]
+    chat = loose.chat.completions.create(model=name(job), messages=messages)
+    assert chat.choices[0].message.content == "billing"
+    with pytest.raises(BadRequestError, match="does not write texts"):
+        loose.completions.create(model=name(job), prompt="Once")
+
+
+def test_a_model_that_only_writes_is_not_asked_for_classes(
+    stack: Stack, tuned: FineTuningJob
+) -> None:
+    with stack.http() as http:
+        for model in (CHAT_BASE, name(tuned)):
+            answer = http.post("/v1/classify", json={"model": model, "input": "a text"})
+            assert answer.status_code == 400
+            assert "is no encoder" in answer.json()["error"]["message"]
+
+
+def test_live_traffic_is_monitored_and_judged(
+    loose: OpenAI, hub: InferenceClient, stack: Stack, jobs: dict[str, FineTuningJob]
+) -> None:
+    """Of the checkpoint of a pass, which no other test asks."""
+    job = jobs["classification"]
+    checkpoint = loose.fine_tuning.jobs.checkpoints.list(job.id).data[-1]
+    model = checkpoint.fine_tuned_model_checkpoint
+    with stack.http() as http:
+        body = {"model": model, "input": [row["text"] for row in LABELLED] * 3}
+        raw = http.post("/v1/classify", json={**body, "input": body["input"][:60]})
+        http.post("/v1/classify", json={**body, "input": body["input"][60:]})
+        messages: Any = [{"role": "user", "content": "Zyzzyva quokkas yodel fjords"}]
+        chat = loose.chat.completions.create(model=model, messages=messages)
+        hub.text_classification("My parcel is late", model=f"{stack.url}/models/{model}")
+        said = [
+            {"id": raw.json()["id"], "index": 0, "label": LABELLED[0]["label"]},
+            {"id": raw.headers["x-request-id"], "index": 59, "label": LABELLED[59 % 36]["label"]},
+            {"id": chat.id, "label": "billing"},
+        ]
+        taken = http.post(f"/v1/models/{model}/feedback", json={"feedback": said})
+        assert taken.status_code == 200, taken.text
+        seen = http.get(f"/v1/models/{model}/monitoring").json()
+    assert taken.json()["changed"] == 3
+    assert seen["requests"]["answered"] == 4
+    assert seen["texts"] == 36 * 3 + 2
+    assert {one["label"] for one in seen["labels"]["data"]} == set(DESKS)
+    assert seen["input_length"]["drift"]["state"] == "stable", "they are the training file's texts"
+    assert seen["unknown_tokens"]["live"]["counts"][-1] == 1, "the nonsense"
+    assert seen["feedback"]["texts"] == 3

@@ -52,6 +52,11 @@ class Task:
         return cls(**{**values, "labels": tuple(values["labels"])})
 
 
+def has_task(folder: Path) -> bool:
+    """Whether the adapter in `folder` was made for a task. Raises OSError, ValueError."""
+    return KEY in json.loads((folder / ADAPTER_CONFIG).read_bytes())
+
+
 def read_task(folder: Path) -> Task:
     """The task of the adapter in `folder`. Raises OSError, NoTask."""
     config = json.loads((folder / ADAPTER_CONFIG).read_bytes())

@@ -152,6 +152,11 @@ class AdapterMemory(Generic[Weights]):
         self._budget = budget
         self._held: OrderedDict[AdapterFiles, Weights] = OrderedDict()
 
+    def drop(self, files: AdapterFiles) -> None:
+        """Let go of an adapter, if it is held."""
+        if self._held.pop(files, None) is not None:
+            files.held[files.folder] -= 1
+
     def get(self, files: AdapterFiles) -> Weights:
         """Raises what loading raises: OSError, ValueError or AdapterRefused."""
         if files not in self._held:

@@ -82,6 +82,9 @@ class Models:
     def names(self) -> list[str]:
         return [*(model.id for model in self._here()), *self._tuned]
 
+    def knows(self, name: str) -> bool:
+        return name in self._tuned or self._base_called(name) is not None
+
     def engines(self) -> list[Engine]:
         """Those of the base models that are loaded."""
         done = [task for task in self._bases.values() if task.done() and not task.exception()]

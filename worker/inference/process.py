@@ -52,7 +52,7 @@ def make_server(settings: Settings) -> EngineServer:
     models = Models(catalog, cache=cache / "models", adapters=adapters)
     encoders = EncoderModels(catalog, cache=cache / "models", adapters=adapters)
     thread = EngineThread()
-    app = create_app(Parts(models, encoders, thread, settings.max_body_bytes))
+    app = create_app(Parts(models, encoders, thread, settings.max_body_bytes, settings.engine_key))
     place = urlsplit(settings.engine_url)
     config = uvicorn.Config(
         app,

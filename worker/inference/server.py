@@ -33,9 +33,10 @@ from worker.inference.chat import Chat
 from worker.inference.completions import Completions, read_prompts
 from worker.inference.embeddings import of_causal, of_encoder
 from worker.inference.encoders import routes
-from worker.inference.encoders.models import EncoderModels
+from worker.inference.encoders.models import EncoderModels, ServedEncoder
 from worker.inference.encoders.replies import Reply
 from worker.inference.generation import Generation, render
+from worker.inference.lock import Lock
 from worker.inference.models import Models
 from worker.inference.thread import EngineThread
 
@@ -54,6 +55,7 @@ class Parts:
     encoders: EncoderModels
     thread: EngineThread
     max_body_bytes: int
+    key: str | None = field(default=None, repr=False)
     started: int = field(default_factory=lambda: int(time.time()))
 
 
@@ -62,6 +64,8 @@ def create_app(parts: Parts) -> FastAPI:
         title="Luthier engine", lifespan=_lifespan, openapi_url=None, redirect_slashes=False
     )
     app.state.parts = parts
+    if parts.key is not None:
+        app.add_middleware(Lock, key=parts.key)
     app.add_api_route("/health", health)
     app.add_api_route("/metrics", numbers)
     app.add_api_route("/v1/models", models)
@@ -122,7 +126,7 @@ async def models(request: Request) -> Response:
 async def load_lora_adapter(request: Request) -> Response:
     asked = await _read(request, LoadAdapterRequest)
     parts = _parts(request)
-    if parts.encoders.base_called(asked.base_model_name) is not None:
+    if await parts.encoders.is_task(asked):
         await parts.encoders.load_adapter(asked)
     else:
         await parts.models.load_adapter(asked)
@@ -161,6 +165,9 @@ async def chat_completions(request: Request) -> Response:
 async def completions(request: Request) -> Response:
     parts = _parts(request)
     asked = await _read(request, CompletionRequest)
+    if parts.encoders.knows(asked.model):
+        message = f"The model `{asked.model}` does not write texts."
+        raise InvalidRequest(message, param="model")
     served = await parts.models.resolve(asked.model)
     prompts = await read_prompts(asked, served.base)
     texts = Completions(asked, prompts, served, parts.thread)
@@ -187,7 +194,7 @@ async def _classifier_chat(request: Request, asked: ChatCompletionRequest) -> Re
 
 async def classify(request: Request) -> Response:
     asked = await _read(request, ClassifyRequest)
-    served = await _parts(request).encoders.resolve(asked.model)
+    served = await _with_task(request, asked.model)
     return _sent(await _unless_gone(request, routes.classify(asked, served)))
 
 
@@ -203,8 +210,17 @@ async def embeddings(request: Request) -> Response:
 
 async def infer(request: Request, model: str) -> Response:
     asked = await _read(request, InferenceRequest)
-    served = await _parts(request).encoders.resolve(model)
+    served = await _with_task(request, model)
     return _sent(await _unless_gone(request, routes.infer(asked, served)))
+
+
+async def _with_task(request: Request, name: str) -> ServedEncoder:
+    """Raises what resolving raises, and InvalidRequest for a model that only writes."""
+    parts = _parts(request)
+    if parts.models.knows(name):
+        message = f"The model `{name}` is no encoder; ask it in a chat."
+        raise InvalidRequest(message, param="model")
+    return await parts.encoders.resolve(name)
 
 
 class TokenStream(StreamingResponse):

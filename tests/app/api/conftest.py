@@ -1,5 +1,6 @@
 """A served API with a real database, broker and store, a key for it, and clients with that key."""
 
+import queue
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -81,6 +82,7 @@ def api(
 def engine(running_engine: Engine) -> Engine:
     running_engine.loaded.clear()
     running_engine.bodies.clear()
+    running_engine.unloaded = queue.SimpleQueue()
     running_engine.aborted.clear()
     running_engine.healthy = True
     return running_engine

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import queue
 import secrets
 import threading
 import time
@@ -57,6 +58,7 @@ class Engine:
 
     url: str = ""
     loaded: set[str] = field(default_factory=set)
+    unloaded: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     aborted: threading.Event = field(default_factory=threading.Event)
     healthy: bool = True
@@ -65,6 +67,7 @@ class Engine:
         app = FastAPI()
         app.add_api_route("/health", self.health)
         app.add_api_route("/v1/load_lora_adapter", self.load, methods=["POST"])
+        app.add_api_route("/v1/unload_lora_adapter", self.unload, methods=["POST"])
         app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
         app.add_api_route("/v1/classify", self.classify, methods=["POST"])
         return app
@@ -79,6 +82,11 @@ class Engine:
             return JSONResponse(UNKNOWN, 500)
         self.loaded.add(body["lora_name"])
         return JSONResponse({})
+
+    async def unload(self, request: Request) -> Response:
+        name = (await request.json())["lora_name"]
+        self.unloaded.put(name)
+        return JSONResponse(UNKNOWN, 500 if "broken" in name else 200)
 
     async def chat(self, request: Request) -> Response:
         body = await request.json()

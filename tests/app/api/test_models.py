@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app import ids
 from app.db.models import Checkpoint, Job, Outbox, Project
 from tests.app.api.conftest import Account
+from tests.app.api.serving import Engine
 from tests.app.api.test_guard import error_of
 from tests.app.api.test_jobs import make_model
 from tests.rows import make_job
@@ -99,6 +100,15 @@ class TestDelete:
         openai.models.delete(model.name)
         session.refresh(checkpoint)
         assert checkpoint.deleted_at is not None
+
+    @pytest.mark.parametrize("suffix", ["", "broken"])
+    def test_its_engine_lets_go_of_it_and_need_not(
+        self, openai: OpenAI, session: Session, job: Job, engine: Engine, suffix: str
+    ) -> None:
+        """An engine that cannot is no reason to keep the model."""
+        name = make_model(session, job, f"ft:base:acme:{suffix}:Mnop3456").name
+        assert openai.models.delete(name).deleted
+        assert engine.unloaded.get(timeout=20) == name
 
     @pytest.mark.parametrize("name", ["base", "gpt-4o-mini"])
     def test_a_base_model_stays(self, openai: OpenAI, name: str) -> None:

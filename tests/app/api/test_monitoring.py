@@ -4,11 +4,14 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app import histograms
 from app.db.models import Job, Project
+from app.db.session import SessionMaker, transaction
+from app.services import admin_keys
 from tests.app.api.conftest import Account, Api
 from tests.app.api.serving import Engine
 from tests.app.api.test_guard import error_of
@@ -172,3 +175,30 @@ def test_no_request_fails_because_counting_does(api: Api, http: httpx.Client, tu
     answer = http.post("/v1/classify", json={"model": TUNED, "input": "garbage header"})
     assert answer.status_code == 200
     assert monitoring(http)["requests"]["answered"] == 1
+
+
+def test_prometheus_sees_the_models_of_its_organization(
+    api: Api, http: httpx.Client, sessions: SessionMaker, tuned: str
+) -> None:
+    classify(http, "my parcel", "my invoice")
+    monitoring(http)
+    with transaction(sessions) as session:
+        keys = {name: admin_keys.replace(session, name, "") for name in ("acme", "others")}
+    bare = httpx.Client(base_url=api.url)
+    pages = {
+        name: bare.get("/metrics", headers={"Authorization": f"Bearer {key}"})
+        for name, key in keys.items()
+    }
+    families = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(pages["acme"].text)
+        for sample in family.samples
+        if sample.labels["model"] == tuned and sample.labels.get("label") in (None, "1")
+    }
+    assert families["luthier_model_labels_total"] >= 1
+    assert families["luthier_model_texts_total"] >= 2
+    assert families["luthier_model_lengths_bucket"] >= 2, "the last bucket holds all"
+    assert tuned not in pages["others"].text
+    assert error_of(bare.get("/metrics"), 401)
+    assert error_of(http.get("/metrics"), 403), "a project's key is no admin's"
+    bare.close()

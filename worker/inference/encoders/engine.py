@@ -76,6 +76,11 @@ class EncoderEngine:
         with self._memory_lock:
             return self._memory.get(files)
 
+    def forget(self, files: AdapterFiles) -> None:
+        """Give back the memory of a tuned model; texts that are in hand keep it to their end."""
+        with self._memory_lock:
+            self._memory.drop(files)
+
     @contextmanager
     def room(self, texts: int) -> Iterator[None]:
         """Holds the place of so many texts. To be used on the event loop only.

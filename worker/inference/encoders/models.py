@@ -1,6 +1,11 @@
-"""Which encoders are served under which name: bases, loaded when first used, and tuned models."""
+"""Which encoders are served under which name: bases, loaded when first used, and tuned models.
+
+Classifiers made from causal models are served here too, on a copy of their base without its head.
+"""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +15,7 @@ from app.errors import InvalidRequest, NotFound, Unavailable
 from app.schemas.engine import LoadAdapterRequest
 from app.storage import StorageUnavailable, UnsafeKey
 from worker.encoding.backbone import load_backbone
+from worker.encoding.task import has_task
 from worker.encoding.texts import Reader
 from worker.inference.adapter_format import AdapterRefused
 from worker.inference.adapters import AdapterFiles, AdapterFolder
@@ -58,6 +64,15 @@ class EncoderModels:
     def knows(self, name: str) -> bool:
         return name in self._tuned or self.base_called(name) is not None
 
+    async def is_task(self, asked: LoadAdapterRequest) -> bool:
+        """Whether an adapter has a task of encoders, whatever its base is.
+
+        Raises NotFound, Unavailable, InvalidRequest.
+        """
+        if self.base_called(asked.base_model_name) is not None:
+            return True
+        return await asyncio.to_thread(self._has_task, asked.lora_path)
+
     async def resolve(self, name: str) -> ServedEncoder:
         """Raises NotFound, or Unavailable if the base model cannot be loaded."""
         base = self.base_called(name)
@@ -76,8 +91,8 @@ class EncoderModels:
 
         Raises NotFound, Unavailable, or InvalidRequest if it does not fit.
         """
-        base = self.base_called(asked.base_model_name)
-        if base is None:
+        base = self._catalog.get(asked.base_model_name)
+        if base is None or base.engine is not None:
             raise unknown(asked.base_model_name)
         engine = await self._load(base)
         files = await asyncio.to_thread(self._fetch, asked.lora_path, engine)
@@ -86,20 +101,21 @@ class EncoderModels:
 
     def unload_adapter(self, name: str) -> None:
         """Raises NotFound. Requests that are running go on to their end."""
-        if self._tuned.pop(name, None) is None:
+        if name not in self._tuned:
             raise unknown(name)
+        base, files = self._tuned.pop(name)
+        loading = self._engines.get(base.id)
+        if loading is not None and loading.done() and not loading.exception():
+            loading.result().forget(files)
+
+    def _has_task(self, prefix: str) -> bool:
+        with _told():
+            return has_task(self._adapters.fetch(prefix).folder)
 
     def _fetch(self, prefix: str, engine: EncoderEngine) -> AdapterFiles:
-        try:
+        with _told():
             files = self._adapters.fetch(prefix)
             engine.tuned(files)
-        except (AdapterRefused, UnsafeKey) as error:
-            raise InvalidRequest(str(error), param="lora_path") from error
-        except FileNotFoundError as error:
-            raise NotFound(f"No adapter is stored at {prefix}.", param="lora_path") from error
-        except StorageUnavailable as error:
-            log.error("storage.unavailable", reason=str(error))
-            raise Unavailable("The storage of adapters does not answer just now.") from error
         return files
 
     async def _load(self, model: BaseModel) -> EncoderEngine:
@@ -113,6 +129,20 @@ class EncoderModels:
             return await asyncio.shield(task)
         except ModelUnavailable as error:
             raise Unavailable(str(error)) from error
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What fetching an adapter may raise, as the client is told of it."""
+    try:
+        yield
+    except (AdapterRefused, UnsafeKey) as error:
+        raise InvalidRequest(str(error), param="lora_path") from error
+    except FileNotFoundError as error:
+        raise NotFound("No adapter is stored there.", param="lora_path") from error
+    except StorageUnavailable as error:
+        log.error("storage.unavailable", reason=str(error))
+        raise Unavailable("The storage of adapters does not answer just now.") from error
 
 
 def load(model: BaseModel, cache: Path) -> EncoderEngine:
