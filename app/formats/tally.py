@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from app.formats.format import Facts
 MOST_REMEMBERED = 200_000
 # More distinct labels than this are most likely texts in the wrong field.
 MOST_LABELS = 10_000
+# Of so many labels the counts are told.
+MOST_SHOWN = 20
 # A label is rare if another is there so many times as often.
 IMBALANCE = 20
 
@@ -33,6 +36,14 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def counted(labels: Mapping[str, int]) -> str:
+    """A sentence on how often each label is there, the most frequent first."""
+    ranked = sorted(labels.items(), key=lambda pair: (-pair[1], pair[0]))
+    counts = ", ".join(f'"{shown(label)}" {count}' for label, count in ranked[:MOST_SHOWN])
+    more = f" and {len(ranked) - MOST_SHOWN} more" if len(ranked) > MOST_SHOWN else ""
+    return f"{len(ranked)} label(s): {counts}{more}."
 
 
 class Tally:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import TERMINAL, File, Job
 from app.errors import InvalidRequest, NotFound
+from app.formats import counted
 from app.formats.faults import shown
 from app.services import checkpoints, events, moves, outbox, quotas, validation
 from app.services.events import Entry
@@ -54,10 +55,20 @@ def validate(session: Session, job_id: str) -> None:
         checked = session.get_one(File, job.validation_file_id, populate_existing=True)
     problem = validation.judge(job.method, training, checked)
     if problem is None:
+        events.append(session, job, _labels(training, checked))
         events.append(session, job, _notes(training, checked))
         _enqueue(session, job_id, VALIDATED)
     else:
         fail(session, job_id, problem)
+
+
+def _labels(*files: File | None) -> list[Entry]:
+    """How often each label is there."""
+    return [
+        Entry(f"labels:{file.id}", f"{file.id}: {counted(file.summary['labels'])}")
+        for file in files
+        if file is not None and file.summary and file.summary.get("labels")
+    ]
 
 
 def _notes(*files: File | None) -> list[Entry]:

@@ -1,5 +1,6 @@
 """The commands as people run them: what they print, and with which exit code."""
 
+import json
 import os
 import socket
 import stat
@@ -189,6 +190,14 @@ class TestData:
         result = luthier("data", "check", str(file))
         assert result.stdout == "Good: 12 examples (chat format).\n"
         assert result.returncode == 0
+
+    def test_labels_are_counted_and_oddities_told(self, luthier: Luthier, tmp_path: Path) -> None:
+        file = tmp_path / "train.jsonl"
+        rows = [("a", "good"), ("b", "bad"), ("c", "good"), ("a", "good")]
+        file.write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in rows))
+        _, _, labels, duplicates = luthier("data", "check", str(file)).stdout.splitlines()
+        assert labels == '2 label(s): "good" 3, "bad" 1.'
+        assert duplicates.startswith("1 example(s) are there more than once, first in line 4")
 
     def test_a_bad_line_is_named(self, luthier: Luthier, tmp_path: Path) -> None:
         file = tmp_path / "train.jsonl"

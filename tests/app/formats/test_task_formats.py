@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from app.formats import Judge, Verdict, classification, question_answering, token_classification
+from app.formats import (
+    Judge,
+    Verdict,
+    classification,
+    counted,
+    question_answering,
+    token_classification,
+)
 
 
 def judged(*rows: dict[str, Any]) -> Verdict:
@@ -122,6 +129,12 @@ def test_a_summary_counts_labels_duplicates_and_contradictions() -> None:
         "1 example(s) are there more than once, first in line 3 (as in line 1)."
     )
     assert "contradict another, first in line 4 (as in line 2)" in summary.notes[1]
+
+
+def test_many_labels_are_counted_and_few_of_them_told() -> None:
+    told = counted({"rare": 1, **{f"label {n:02}": 9 for n in range(24)}})
+    assert told.startswith('25 label(s): "label 00" 9, "label 01" 9,')
+    assert told.endswith('"label 19" 9 and 5 more.')
 
 
 def test_imbalance_and_cut_words_are_noted_and_not_refused() -> None:

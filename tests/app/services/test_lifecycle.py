@@ -50,6 +50,28 @@ class TestValidate:
         assert told(session, job.id) == ["Files validated, moving job to queued state"]
         assert bells(session) == [("train", job.id)]
 
+    def test_what_is_known_of_the_labels_is_told(self, session: Session) -> None:
+        project = make_project(session)
+        summary = {
+            "labels": {"good": 60, "bad": 40},
+            "first_lines": {"good": 1, "bad": 2},
+            "notes": ["2 example(s) contradict another."],
+        }
+        file = make_file(session, project, format="classification", summary=summary)
+        job = make_job(
+            session,
+            project,
+            state="validating_files",
+            method="classification",
+            training_file_id=file.id,
+        )
+        lifecycle.validate(session, job.id)
+        assert told(session, job.id) == [
+            f'{file.id}: 2 label(s): "good" 60, "bad" 40.',
+            f"{file.id}: 2 example(s) contradict another.",
+            "Files validated, moving job to queued state",
+        ]
+
     def test_bad_files_end_it(self, session: Session) -> None:
         project = make_project(session)
         small = make_file(session, project, examples=3)

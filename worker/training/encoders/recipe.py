@@ -1,6 +1,6 @@
 """The numbers of encoders' jobs, by written rules.
 
-n_epochs        classification 3, entities 5, questions 4, embeddings 2; no pass begins after
+n_epochs        classification 3, entities 3, questions 4, embeddings 2; no pass begins after
                 60,000 examples, and small files get as many as make 2,000, at most 25
 batch_size      32; 64 for embeddings, whose batches are what a text is told apart from;
                 less where a pass would have fewer than 15 steps, but 8 at least
@@ -20,7 +20,7 @@ from worker.training.recipe import Recipe, peak_learning_rate
 
 EPOCHS: Mapping[Method, int] = {
     "classification": 3,
-    "token_classification": 5,
+    "token_classification": 3,
     "question_answering": 4,
     "embedding": 2,
 }
