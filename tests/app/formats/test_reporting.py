@@ -53,5 +53,6 @@ def test_what_is_not_listed_is_counted() -> None:
 def test_notes_come_last() -> None:
     row = b'{"text": "a", "label": "b"}\n'
     assert told(row * 2).endswith(
-        "\n\n1 example(s) are there more than once, first in line 2 (as in line 1)."
+        '\n\n1 label(s): "b" 2.\n'
+        "1 example(s) are there more than once, first in line 2 (as in line 1)."
     )
