@@ -11,6 +11,7 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
+from app.api.protocol import Protocol
 from app.catalog import Catalog, CatalogError
 from app.db.migrate import upgrade
 from app.db.models import Key
@@ -91,6 +92,9 @@ def api_command() -> None:
         factory=True,
         host=settings.host,
         port=settings.port,
+        http=Protocol,
+        # Whatever asks for a WebSocket would otherwise go past the guard.
+        ws="none",
         # The app's own logging stays: one JSON object a line, no query strings.
         log_config=None,
         access_log=False,

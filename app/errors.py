@@ -94,6 +94,13 @@ class Unsupported(ApiError):
     type = "invalid_request_error"
 
 
+class HeadTooLarge(ApiError):
+    """The request's headers are too large."""
+
+    status = 431
+    type = "invalid_request_error"
+
+
 class RateLimited(ApiError):
     """Too many requests. Try again in a moment."""
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from app import logs
 from app.api import (
@@ -40,6 +41,7 @@ from app.engines import Engines
 from app.outbound.addresses import parse_networks
 from app.outbound.post import Poster
 from app.queue import Bells
+from app.rates import Limits, Rates
 from app.schemas.wire import ErrorEnvelope
 from app.services.outbox import ring_on_commit
 from app.settings import Settings
@@ -51,6 +53,15 @@ TURNS = 16
 UPLOADS_AT_ONCE = 64
 PROBES_AT_ONCE = 8
 WEBHOOK_TESTS_AT_ONCE = 8
+# Of our answers' headers, those that a page in a browser may read.
+EXPOSED = (
+    "retry-after",
+    "retry-after-ms",
+    "x-request-id",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -76,6 +87,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.parts = parts
     app.add_middleware(Guard, parts=parts)
+    if settings.cors_origins:
+        _allow_browsers(app, settings.cors_origins)
     handlers.register(app)
     for router in (
         admin_keys.router,
@@ -107,6 +120,7 @@ def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
     sessions = session_maker(database)
     ring_on_commit(sessions, bells.ring)
     catalog = Catalog.load(settings.models_file)
+    limits = Limits(settings.key_requests_per_minute, settings.key_bytes_per_minute)
     return Parts(
         settings=settings,
         database=database,
@@ -117,10 +131,22 @@ def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
         bells=bells,
         poster=Poster(parse_networks(settings.webhook_networks)),
         recorder=Recorder(sessions),
+        rates=Rates(redis_url, limits),
         turns=CapacityLimiter(TURNS),
         uploads=CapacityLimiter(UPLOADS_AT_ONCE),
         probes=CapacityLimiter(PROBES_AT_ONCE),
         webhook_tests=CapacityLimiter(WEBHOOK_TESTS_AT_ONCE),
+    )
+
+
+def _allow_browsers(app: FastAPI, origins: str) -> None:
+    # Around the guard: a browser asks with OPTIONS and without a key before it sends one.
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=[origin.strip() for origin in origins.split(",")],
+        allow_methods=["GET", "HEAD", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED,
     )
 
 
@@ -131,4 +157,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     await to_thread.run_sync(parts.recorder.stop)
     await parts.engines.close()
+    await parts.rates.close()
     parts.database.dispose()

@@ -73,6 +73,22 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         8 * 2**30, ge=1, description="Largest file that POST /v1/uploads takes in parts"
     )
+    key_requests_per_minute: int = Field(
+        60_000, ge=1, description="Requests of one API key in a minute"
+    )
+    key_bytes_per_minute: int = Field(
+        16 * 2**30, ge=1, description="Bytes that one API key may send in a minute"
+    )
+    key_requests_at_once: int = Field(
+        500,
+        ge=1,
+        description="Requests and streams of one API key that an API process serves at a time",
+    )
+    cors_origins: str = Field(
+        "",
+        description="Origins, with commas between, whose pages may call the API from a browser; "
+        "`*` for all",
+    )
     max_body_bytes: int = Field(16 * 2**20, ge=1, description="Largest body of any other request")
     results_as_base64: bool = Field(
         True, description="Serve result files as base64 of the CSV, as OpenAI does"

@@ -17,6 +17,7 @@ from app.engines import Engines
 from app.errors import Forbidden
 from app.outbound.post import Poster
 from app.queue import Bells
+from app.rates import Rates
 from app.services.admin_keys import Admin
 from app.services.keys import Principal
 from app.settings import Settings
@@ -39,6 +40,7 @@ class Parts:
     # Of webhooks' tests; what is due otherwise, the io process delivers.
     poster: Poster
     recorder: Recorder
+    rates: Rates
     # One per database connection. Waiting for a connection in a thread would keep the thread from
     # the request that is about to give one back; with a turn, no thread ever waits for one.
     turns: CapacityLimiter

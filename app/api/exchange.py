@@ -5,11 +5,13 @@ import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from app import ids, logs
 from app.api import handlers
 from app.errors import ApiError, TooLarge, TooSlow
+from app.rates import Rate
 from app.services.admin_keys import Admin
 from app.services.keys import Principal
 
@@ -39,6 +41,7 @@ class Exchange:
         self.headers = Headers(scope=scope)
         self.request_id = scope["request_id"] = ids.request_id()
         self.principal: Principal | Admin | None = None
+        self.rate: Rate | None = None
         self.body_limit = 0
         self._receive = receive
         self._send = send
@@ -68,8 +71,19 @@ class Exchange:
             raise HTTPException(TooLarge.status)
         return message
 
+    def for_app(self) -> Scope:
+        """The app's scope: HEAD is GET without its body, which no route has to know."""
+        if self.scope["method"] != "HEAD":
+            return self.scope
+        return {**self.scope, "method": "GET"}
+
     async def send(self, message: Message) -> None:
-        """The app's `send`."""
+        """The app's `send`. Raises ClientDisconnect when a HEAD has all that it asked for."""
+        if message["type"] == "http.response.body" and self.scope["method"] == "HEAD":
+            await self._send({"type": "http.response.body", "body": b""})
+            self._answered = True
+            # Otherwise a file would be read to its end for nobody.
+            raise ClientDisconnect
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._dress(MutableHeaders(scope=message))
@@ -120,11 +134,17 @@ class Exchange:
         headers["openai-version"] = API_VERSION
         headers["openai-processing-ms"] = str(self._milliseconds())
         headers["x-content-type-options"] = "nosniff"
+        if self.rate is not None:
+            headers.update(self.rate.headers())
         if self.principal is not None:
             headers["openai-organization"] = self.principal.organization
 
     def _milliseconds(self) -> int:
         return round((time.monotonic() - self._started) * 1000)
+
+    def undeclared_bytes(self) -> int:
+        """What has come without being declared, as chunks do."""
+        return max(0, self._received - self.declared_bytes())
 
     def _body_is_left(self) -> bool:
         """The client is still sending a body that nobody will read."""

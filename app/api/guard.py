@@ -5,6 +5,7 @@ has cost no more than its headers.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.deps import Parts, ask_database
 from app.api.exchange import Exchange
-from app.errors import InvalidRequest, NotFound, TooLarge, Unauthenticated, Unavailable, Unsupported
+from app.errors import (
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
+from app.rates import Limits, LocalBuckets, duration
 from app.services import admin_keys, credentials, keys
 from app.services.admin_keys import Admin
 from app.services.keys import Principal
@@ -27,6 +37,8 @@ FORM_BYTES = 2**20
 MOST_AT_ONCE = 1000
 # Whoever watches over the process must hear that it lives, above all when it is busy.
 ALWAYS_ANSWERED = ("/healthz", "/readyz")
+# Wrong keys of one address in a minute. Nobody guesses 256 bits, but each guess asks the database.
+GUESSES = Limits(requests=1000, bytes=1)
 PARTS = re.compile(r"/v1/uploads/[^/]+/parts")
 KEY_IN_URL = ("api_key=", "api-key=", "key=")
 
@@ -39,6 +51,8 @@ class Guard:
         self._parts = parts
         self._most_at_once = most_at_once
         self._inside = 0
+        self._shares: Counter[str] = Counter()
+        self._guesses = LocalBuckets(GUESSES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,16 +64,24 @@ class Guard:
                 await self._serve(exchange)
             finally:
                 exchange.report()
+                await self._pay(exchange)
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
             with self._place(exchange.scope["path"]):
                 await self._admit(exchange)
-                await self._app(exchange.scope, exchange.receive, exchange.send)
+                with self._share(exchange.principal):
+                    await self._app(exchange.for_app(), exchange.receive, exchange.send)
         except ClientDisconnect:
             return
         except Exception as error:
             await exchange.fail(error)
+
+    async def _pay(self, exchange: Exchange) -> None:
+        """Take what no length had declared from the key's bytes, now that it has come."""
+        undeclared = exchange.undeclared_bytes()
+        if exchange.principal is not None and undeclared:
+            await self._parts.rates.take(exchange.principal.key_id, undeclared, count=0)
 
     @contextmanager
     def _place(self, path: str) -> Iterator[None]:
@@ -90,11 +112,43 @@ class Guard:
         exchange.body_limit = self._body_limit(exchange.scope)
         if exchange.declared_bytes() > exchange.body_limit:
             raise TooLarge(f"The body is larger than {exchange.body_limit} bytes.")
+        if exchange.principal is not None:
+            await self._take(exchange, exchange.principal)
+
+    async def _take(self, exchange: Exchange, principal: Principal | Admin) -> None:
+        """Raises RateLimited if the key has asked for too much in the last minute."""
+        rate = await self._parts.rates.take(principal.key_id, exchange.declared_bytes())
+        exchange.rate = rate
+        if not rate.allowed:
+            what = "requests" if rate.requests < 1 else "bytes"
+            limit = rate.limits.requests if rate.requests < 1 else rate.limits.bytes
+            raise RateLimited(
+                f"Rate limit reached for {what} per minute: Limit {limit}. "
+                f"Please try again in {duration(rate.retry_after)}."
+            )
+
+    @contextmanager
+    def _share(self, principal: Principal | Admin | None) -> Iterator[None]:
+        """One of the places of a key. Raises RateLimited if all are taken."""
+        if principal is None:
+            yield
+            return
+        most = self._parts.settings.key_requests_at_once
+        if self._shares[principal.key_id] >= most:
+            raise RateLimited(f"{most} requests of this key are being served. Wait for one to end.")
+        self._shares[principal.key_id] += 1
+        try:
+            yield
+        finally:
+            self._shares[principal.key_id] -= 1
+            if not self._shares[principal.key_id]:
+                del self._shares[principal.key_id]
 
     async def _principal(self, exchange: Exchange) -> Principal | Admin:
         secret = _secret(exchange)
         principal = await ask_database(self._parts, lambda session: _owner(session, secret))
         if principal is None:
+            self._count_guess(exchange)
             raise Unauthenticated(
                 f"Incorrect API key provided: {credentials.redact(secret)}. "
                 "Make one with `luthier keys create`."
@@ -104,6 +158,13 @@ class Guard:
         if isinstance(principal, Principal):
             _require_same(exchange, "project", principal.project_id)
         return principal
+
+    def _count_guess(self, exchange: Exchange) -> None:
+        """Raises RateLimited for an address that guesses keys. Right keys are never counted, so
+        that nobody can lock others out who come from the same address."""
+        address, _ = exchange.scope["client"] or ("", 0)
+        if not self._guesses.take(address).allowed:
+            raise RateLimited("Too many wrong API keys. Try again in a minute.")
 
     def _body_limit(self, scope: Scope) -> int:
         settings = self._parts.settings

@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
+from app.api.protocol import Protocol
 from app.histograms import CONFIDENCES, LENGTHS
 from app.schemas.observation import HEADER, Observation
 
@@ -34,7 +35,15 @@ UNKNOWN = {"error": {"message": "unknown", "type": "x", "param": None, "code": "
 @contextmanager
 def served(app: ASGIApp) -> Iterator[str]:
     """The URL of an app that is being served."""
-    config = uvicorn.Config(app, port=0, log_config=None, ws="none", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_config=None,
+        http=Protocol,
+        ws="none",
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

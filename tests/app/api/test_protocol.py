@@ -1,0 +1,169 @@
+"""What comes over a socket and is no request, or never becomes one: attacks A16, A31, A33."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.api.protocol import HEAD_BYTES, Protocol
+from tests.app.api.conftest import Account, Api
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /v1/models HTTP/1.1\r\nHost: x\r\n"
+
+
+@contextmanager
+def connected(api: Api) -> Iterator[socket.socket]:
+    address = urlsplit(api.url)
+    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+        yield connection
+
+
+def everything(connection: socket.socket) -> bytes:
+    """All that comes until the server closes."""
+    received = b""
+    try:
+        while data := connection.recv(65536):
+            received += data
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def refusal(raw: bytes) -> tuple[int, dict[str, object]]:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert b"x-request-id: req_" in head, raw
+    assert b"content-type: application/json" in head
+    return int(head.split()[1]), json.loads(body)["error"]
+
+
+@pytest.mark.parametrize(
+    "bytes_",
+    [
+        b"\r\n\r\nlunch\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"LUNCH / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        GET + b"No colon\r\n\r\n",
+        GET + b"Na me: x\r\n\r\n",
+        GET + b"X: a\x00b\r\n\r\n",
+        POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+        POST + b"Content-Length: -1\r\n\r\n",
+        POST + b"Content-Length: 1e3\r\n\r\n",
+        POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_gets_the_envelope_and_the_end(api: Api, bytes_: bytes) -> None:
+    with connected(api) as connection:
+        connection.sendall(bytes_)
+        status, error = refusal(everything(connection))
+    assert status == 400
+    assert error["type"] == "invalid_request_error"
+
+
+def test_a_broken_chunk_in_a_body(api: Api, account: Account) -> None:
+    key = b"Authorization: Bearer " + account.secret.encode() + b"\r\n"
+    with connected(api) as connection:
+        head = b"POST /v1/fine_tuning/jobs HTTP/1.1\r\nHost: x\r\n" + key
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n")
+        status, _ = refusal(everything(connection))
+    assert status == 400
+
+
+def test_nothing_is_smuggled_behind_a_request(api: Api) -> None:
+    """The body's length is what it says, so that the second request is not read as a third."""
+    with connected(api) as connection:
+        inner = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
+        length = str(len(inner)).encode()
+        connection.sendall(GET + b"Content-Length: " + length + b"\r\n\r\n" + inner)
+        connection.sendall(GET + b"Connection: close\r\n\r\n")
+        answers = everything(connection)
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+    assert b"401" not in answers
+
+
+class TestSlowHeads:
+    @pytest.fixture(autouse=True)
+    def _hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Protocol, "head_seconds", 0.3)
+
+    @pytest.mark.parametrize("begin", [b"G", GET, GET + b"X: "])
+    def test_one_that_stops(self, api: Api, begin: bytes) -> None:
+        with connected(api) as connection:
+            connection.sendall(begin)
+            assert refusal(everything(connection))[0] == 408
+
+    def test_one_that_drips(self, api: Api) -> None:
+        with connected(api) as connection:
+            connection.settimeout(0.02)
+            connection.sendall(GET)
+            deadline = time.monotonic() + 20
+            received = b""
+            while not received:
+                assert time.monotonic() < deadline
+                try:
+                    connection.sendall(b"X: y\r\n")
+                    received = connection.recv(65536)
+                except TimeoutError:
+                    continue
+            assert received.startswith(b"HTTP/1.1 408")
+
+    def test_one_that_says_nothing_is_closed_without_a_word(self, api: Api) -> None:
+        with connected(api) as connection:
+            assert everything(connection) == b""
+
+    def test_a_second_request_on_a_connection(self, api: Api) -> None:
+        with connected(api) as connection:
+            connection.sendall(GET + b"\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            connection.sendall(GET)
+            assert refusal(everything(connection))[0] == 408
+
+    def test_a_slow_body_is_not_a_slow_head(self, api: Api) -> None:
+        with connected(api) as connection:
+            connection.sendall(GET + b"Content-Length: 2\r\nConnection: close\r\n\r\nx")
+            time.sleep(0.6)
+            connection.sendall(b"x")
+            assert everything(connection).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("piece", [b"X: " + b"y" * 1000 + b"\r\n", b"y" * 1000])
+def test_a_head_without_end(api: Api, piece: bytes) -> None:
+    with connected(api) as connection:
+        connection.sendall(GET + b"X-First: ")
+        sent = 0
+        try:
+            while sent < 64 * HEAD_BYTES:
+                sent += connection.send(piece)
+                # In pieces as small as these, or one read of the server holds all of them.
+                time.sleep(0.0005)
+        except OSError:
+            pass
+        assert sent < 64 * HEAD_BYTES
+        answer = everything(connection)
+    # The answer may be lost when the client is still sending as the server closes.
+    assert answer == b"" or refusal(answer)[0] == 431
+
+
+def test_a_large_body_in_the_same_piece_is_no_large_head(api: Api) -> None:
+    body = b"x" * (3 * HEAD_BYTES)
+    with connected(api) as connection:
+        length = str(len(body)).encode()
+        head = GET + b"Connection: close\r\nContent-Length: " + length + b"\r\n\r\n"
+        connection.sendall(head + body)
+        assert everything(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_a_websocket_does_not_go_past_the_guard(api: Api) -> None:
+    ask = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    ask += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    with connected(api) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n" + ask)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401")
