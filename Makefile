@@ -9,13 +9,14 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test faults sdk-suite mutants check doctor install install-dev clean
+.PHONY: help up test faults sdk-suite fuzz mutants check doctor install install-dev clean
 
 help:
 	@echo 'make up      install, start everything, fine-tune the example, keep serving until Ctrl-C'
 	@echo 'make test    install what the tests need and run all of them'
 	@echo 'make faults  kill, cut off and starve everything in turn, and check that nothing is lost'
 	@echo 'make sdk-suite  run the own tests of the OpenAI SDK for Python against this API'
+	@echo 'make fuzz  make up requests from the OpenAPI document and check every answer'
 	@echo 'make mutants take safeguards out one at a time and show that a test notices each'
 	@echo 'make doctor  say in words what is wrong on this machine'
 	@echo 'make clean   remove .venv and all caches, but not what Luthier keeps in .luthier'
@@ -34,6 +35,9 @@ faults: install-dev
 
 sdk-suite: install-dev
 	.venv/bin/pytest tests/sdk_suite -m sdk_suite $(PYTEST)
+
+fuzz: install-dev
+	.venv/bin/pytest tests/fuzz -m fuzz $(PYTEST)
 
 mutants: install-dev
 	.venv/bin/python tests/faults/mutants.py

@@ -18,7 +18,7 @@ def _seconds(value: object) -> object:
 UnixTime = Annotated[int, BeforeValidator(_seconds, json_schema_input_type=int)]
 
 # What people call their things; operators read it on terminals, which obey control characters.
-Title = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^\P{Cc}+$")]
+Title = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 Lifetime = Annotated[int, Field(ge=1, le=31_536_000, description="Seconds until it expires")]
 
 
