@@ -98,9 +98,19 @@ async def get_admin(request: Request, _: Annotated[object, ADMIN_KEY]) -> Admin:
     return admin
 
 
+async def get_owner(request: Request) -> str:
+    """The id of the project or the organization that the request's key is of."""
+    owner = request.scope["principal"]
+    if isinstance(owner, Admin):
+        return owner.organization_id
+    assert isinstance(owner, Principal)
+    return owner.project_id
+
+
 PartsDep = Annotated[Parts, Depends(get_parts)]
 PrincipalDep = Annotated[Principal, Depends(get_principal)]
 AdminDep = Annotated[Admin, Depends(get_admin)]
+OwnerDep = Annotated[str, Depends(get_owner)]
 
 
 async def get_turn(parts: PartsDep) -> AsyncIterator[None]:

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from app.api import shapes
-from app.api.bodies import StrictRoute
 from app.api.deps import AdminDep, After, SessionDep
+from app.api.repeats import ONCE, RepeatableRoute
 from app.schemas.permissions import (
     CreatePermissions,
     PermissionDeleted,
@@ -19,7 +19,7 @@ from app.services import permissions
 router = APIRouter(
     prefix="/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions",
     tags=["fine-tuning"],
-    route_class=StrictRoute,
+    route_class=RepeatableRoute,
 )
 
 
@@ -47,7 +47,7 @@ def list_permissions(
     return PermissionList(data=data, has_more=page.has_more, **shapes.ends(data))
 
 
-@router.post("")
+@router.post("", dependencies=[ONCE])
 def create(
     fine_tuned_model_checkpoint: str,
     asked: CreatePermissions,

@@ -3,13 +3,13 @@
 from fastapi import APIRouter
 
 from app.api import owners, shapes
-from app.api.bodies import StrictRoute
 from app.api.deps import AdminDep, AdminLimit, After, SessionDep
+from app.api.repeats import ONCE, ONCE_BY_KEY, RepeatableRoute
 from app.schemas.projects import CreateProject, ModifyProject, ProjectList, ProjectObject
 from app.services import projects
 
 router = APIRouter(
-    prefix="/v1/organization/projects", tags=["organization"], route_class=StrictRoute
+    prefix="/v1/organization/projects", tags=["organization"], route_class=RepeatableRoute
 )
 
 
@@ -29,7 +29,7 @@ def list_projects(
     return ProjectList(data=data, has_more=page.has_more, **shapes.ends(data))
 
 
-@router.post("")
+@router.post("", dependencies=[ONCE])
 def create(asked: CreateProject, admin: AdminDep, session: SessionDep) -> ProjectObject:
     return owners.project(projects.create(session, admin.organization_id, asked.name))
 
@@ -39,7 +39,7 @@ def retrieve(project_id: str, admin: AdminDep, session: SessionDep) -> ProjectOb
     return owners.project(projects.retrieve(session, admin.organization_id, project_id))
 
 
-@router.post("/{project_id}")
+@router.post("/{project_id}", dependencies=[ONCE_BY_KEY])
 def modify(
     project_id: str, asked: ModifyProject, admin: AdminDep, session: SessionDep
 ) -> ProjectObject:
@@ -47,7 +47,7 @@ def modify(
     return owners.project(row)
 
 
-@router.post("/{project_id}/archive")
+@router.post("/{project_id}/archive", dependencies=[ONCE_BY_KEY])
 def archive(project_id: str, admin: AdminDep, session: SessionDep) -> ProjectObject:
     """End a project for good, with its keys and service accounts; its jobs are cancelled."""
     return owners.project(projects.archive(session, admin.organization_id, project_id))

@@ -29,7 +29,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from app.api.bodies import StrictRoute
-from app.api.deps import PrincipalDep, SessionDep
+from app.api.deps import OwnerDep, SessionDep
 from app.services import repeats
 from app.services.repeats import Answer, Try
 
@@ -99,14 +99,14 @@ def _remember(pending: Pending, response: Response) -> None:
 
 def _repetition(
     request: Request,
-    principal: PrincipalDep,
+    owner: OwnerDep,
     idempotency_key: Annotated[str | None, Header()] = None,
     # Sent by the official SDKs. Anybody may send anything here, so it is no error.
     x_stainless_retry_count: Annotated[str, Header(include_in_schema=False)] = "0",
 ) -> Repetition:
     number = int(x_stainless_retry_count[:4]) if x_stainless_retry_count.isdecimal() else 0
     route = f"{request.method} {request.url.path}?{request.url.query}"
-    return Repetition(principal.project_id, route, idempotency_key, number)
+    return Repetition(owner, route, idempotency_key, number)
 
 
 RepetitionDep = Annotated[Repetition, Depends(_repetition)]

@@ -44,6 +44,16 @@ def test_refused(admin_http: httpx.Client, body: dict[str, object], param: str) 
     assert error_of(admin_http.post(PROJECTS, json=body), 400)["param"] == param
 
 
+def test_a_repeated_request_makes_no_second_one(admin: OpenAI, admin_http: httpx.Client) -> None:
+    """Neither with a key of the client's own, nor when an SDK tries again unasked."""
+    for headers in ({"Idempotency-Key": "once"}, {"X-Stainless-Retry-Count": "1"}):
+        body = {"name": str(headers)}
+        first, again = (admin_http.post(PROJECTS, json=body, headers=headers) for _ in range(2))
+        assert first.json() == again.json()
+        names = [project.name for project in admin.admin.organization.projects.list()]
+        assert names.count(str(headers)) == 1
+
+
 def test_another_name(admin: OpenAI) -> None:
     made = admin.admin.organization.projects.create(name="before")
     renamed = admin.admin.organization.projects.update(made.id, name="after")
