@@ -6,8 +6,18 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.db.models import Checkpoint, CheckpointPermission, JobEvent, Project, Upload, UploadPart
+from app.db.models import (
+    Checkpoint,
+    Job,
+    JobEvent,
+    Project,
+    Upload,
+    UploadPart,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from app.services import admin_keys, keys, moves, projects, service_accounts
+from app.services.permissions import create as permit
 from app.storage.keys import part_key
 from tests.app.api.test_jobs import make_model
 from tests.rows import make_file, make_job
@@ -24,15 +34,20 @@ class Party:
 
 
 def make_party(session: Session, organization: str, name: str) -> Party:
-    """A new project of an organization. Its keys among `ids` are not those of its secrets."""
+    """A new project of an organization. Its keys among `ids` are not those of its secrets.
+
+    Of all that lists show there is an older one too, so that something lies behind each cursor.
+    """
     owner = keys.ensure_organization(session, organization)
-    project = projects.create(session, owner.id, name)
-    made = _files_and_jobs(session, project, organization)
-    account = service_accounts.create(session, project.id, "account")
+    older, project = (projects.create(session, owner.id, name) for _ in range(2))
+    made = _files_and_jobs(session, project, organization, older)
+    made |= _upload(session, project) | _webhook(session, project)
     made |= {
         "project": project.id,
-        "service_account": account.id,
-        "key": keys.create(session, project.id, name)[0].id,
+        "service_account": [
+            service_accounts.create(session, project.id, "account").id for _ in range(2)
+        ][1],
+        "key": [keys.create(session, project.id, name)[0].id for _ in range(2)][1],
         "admin_key": admin_keys.create(session, owner.id, name)[0].id,
     }
     party = Party(
@@ -45,44 +60,79 @@ def make_party(session: Session, organization: str, name: str) -> Party:
     return party
 
 
-def _files_and_jobs(session: Session, project: Project, organization: str) -> dict[str, str]:
+def _files_and_jobs(
+    session: Session, project: Project, organization: str, other: Project
+) -> dict[str, str]:
+    make_job(session, project)
     file = make_file(session, project, sha256=project.id)
     job = make_job(session, project, base_model="base", training_file_id=file.id)
     model = make_model(session, job, f"ft:base:{organization}::{ids.model_tag()}")
-    event = JobEvent(
+    permissions = []
+    for number, permitted in enumerate((other, project)):
+        event, checkpoint = _event(job, number), _checkpoint(job, number)
+        session.add_all([event, checkpoint])
+        permissions += permit(session, project.organization_id, model.name, [permitted.id])
+    return {
+        "file": file.id,
+        "job": job.id,
+        "model": model.name,
+        "event": event.id,
+        "checkpoint": checkpoint.id,
+        "permission": permissions[1].id,
+    }
+
+
+def _event(job: Job, number: int) -> JobEvent:
+    return JobEvent(
         id=ids.event_id(),
         job_id=job.id,
-        seq=0,
+        seq=number,
         epoch=0,
-        dedupe_key="made",
+        dedupe_key=f"made:{number}",
         level="info",
         type="message",
         message="made",
     )
-    checkpoint = Checkpoint(
+
+
+def _checkpoint(job: Job, number: int) -> Checkpoint:
+    return Checkpoint(
         id=ids.checkpoint_id(),
         job_id=job.id,
         epoch=0,
-        step=1,
+        step=number,
         kind="user",
         storage_prefix="",
         manifest_sha256="",
         bytes=0,
         metrics={},
     )
-    permission = CheckpointPermission(
-        id=ids.permission_id(), model_name=model.name, project_id=project.id
-    )
-    session.add_all([event, checkpoint, permission])
-    session.flush()
-    return _upload(session, project) | {
-        "file": file.id,
-        "job": job.id,
-        "model": model.name,
-        "event": event.id,
-        "checkpoint": checkpoint.id,
-        "permission": permission.id,
-    }
+
+
+def _webhook(session: Session, project: Project) -> dict[str, str]:
+    for _ in range(2):
+        endpoint = WebhookEndpoint(
+            id=ids.webhook_endpoint_id(),
+            project_id=project.id,
+            name="ends",
+            url="https://hooks.invalid/",
+            event_types=["fine_tuning.job.succeeded"],
+            secret="",
+        )
+        session.add(endpoint)
+        session.flush()
+    for number in range(2):
+        delivery = WebhookDelivery(
+            id=f"{endpoint.id}-{number}",
+            endpoint_id=endpoint.id,
+            event_id=str(number),
+            event_type="fine_tuning.job.succeeded",
+            body="{}",
+            state="failed",
+        )
+        session.add(delivery)
+        session.flush()
+    return {"webhook_endpoint": endpoint.id, "delivery": delivery.id}
 
 
 def _upload(session: Session, project: Project) -> dict[str, str]:

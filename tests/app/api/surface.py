@@ -16,6 +16,7 @@ Schema = Mapping[str, Any]
 # What the ids in these parameters and fields are of; `tests.app.api.parties` has one of each kind.
 IDS = {
     "api_key_id": "key",
+    "endpoint_id": "webhook_endpoint",
     "file_id": "file",
     "fine_tuned_model_checkpoint": "model",
     "job_id": "job",
@@ -41,21 +42,26 @@ CURSORS = {
     "/v1/organization/projects": "project",
     "/v1/organization/projects/{project_id}/api_keys": "key",
     "/v1/organization/projects/{project_id}/service_accounts": "service_account",
+    "/v1/webhook_endpoints": "webhook_endpoint",
+    "/v1/webhook_endpoints/{endpoint_id}/deliveries": "delivery",
 }
 # These name nothing that belongs to anybody.
 PLAIN = frozenset(
     (
-        "calculate_output content context data evaluation_metric file filename frequency_penalty "
-        "function_call functions ignore_labels image_tag include_archived input inputs "
-        "integrations limit logit_bias logprobs max_completion_tokens max_tokens md5 messages "
-        "metadata mime_type model_sample n name order owner_project_access parallel_tool_calls "
-        "presence_penalty prompt purpose question reasoning_effort reference response_format "
-        "scopes seed source stop stream_options suffix temperature tool_choice tools "
-        "top_logprobs top_p user"
+        "calculate_output content context data entity evaluation_metric file filename "
+        "frequency_penalty function_call functions hours ignore_labels image_tag "
+        "include_archived input inputs integrations label labels limit logit_bias logprobs "
+        "max_completion_tokens max_tokens md5 messages metadata mime_type model_sample n name "
+        "order owner_project_access parallel_tool_calls presence_penalty project prompt purpose "
+        "question reasoning_effort reference response_format scopes seed source stop "
+        "stream_options suffix tags temperature tool_choice tools top_logprobs top_p url user"
     ).split()
 )
+# Ids too, which are looked for only among what belongs to the id in the path.
+BELOW = ("feedback.id",)
 # Where a valid body needs more than its schema says.
 SAMPLES: dict[str, Any] = {
+    "feedback": [{"id": "x", "label": "a"}],
     "messages": [{"role": "user", "content": "Hi"}],
     "prompt": "Hi",
     "purpose": "fine-tune",
@@ -137,11 +143,15 @@ def _operation(method: str, path: str, described: Schema, schemas: Schema) -> Op
         path=path,
         keys=tuple(key for one in described.get("security", ()) for key in one),
         slots=tuple(slots),
-        unknown=tuple(n for _, n in places if n not in known and n.split(".")[-1] not in PLAIN),
+        unknown=tuple(name for _, name in places if name not in known and not _is_plain(name)),
         body=body,
         media_type=media_type,
         schemas=schemas,
     )
+
+
+def _is_plain(name: str) -> bool:
+    return name in BELOW or name.split(".")[-1] in PLAIN
 
 
 def _kind(path: str, name: str) -> str | None:

@@ -142,7 +142,9 @@ def test_anothers_id_is_answered_as_an_unknown_one(
             theirs, unknown = ids[slot], _like(ids[slot])
             answer = operation.request(http, ids)
             expected = operation.request(http, ids | {slot: unknown})
-            if answer.is_success or _seen(answer, theirs) != _seen(expected, unknown):
+            # Behind a cursor that is not there lies nothing.
+            given = answer.is_success and answer.json().get("data") != []
+            if given or _seen(answer, theirs) != _seen(expected, unknown):
                 told[f"{operation}: {slot.place} {slot.name}"] = (answer.text, expected.text)
     assert told == {}
     assert _rows(sessions) == before, "a refused request has changed something"
