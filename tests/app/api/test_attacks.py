@@ -26,7 +26,7 @@ INNER = ("sha256", "storage_key", "storage_prefix", "epoch", "version", "deleted
 
 @pytest.fixture
 def routes(api: Api) -> list[Operation]:
-    return operations(httpx.get(f"{api.url}/openapi.json").json())
+    return operations(httpx.get(f"{api.url}/openapi.json", timeout=60).json())
 
 
 @pytest.fixture

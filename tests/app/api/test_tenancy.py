@@ -54,7 +54,7 @@ def world(session: Session) -> World:
 
 @pytest.fixture(scope="module")
 def routes(api: Api) -> list[Operation]:
-    document = httpx.get(f"{api.url}/openapi.json").json()
+    document = httpx.get(f"{api.url}/openapi.json", timeout=60).json()
     return sorted(operations(document), key=_order)
 
 
