@@ -97,7 +97,7 @@ MUTANTS = (
         "app/services/moves.py",
         '    "succeeded": frozenset(),\n',
         '    "succeeded": frozenset({"cancelled"}),\n',
-        MACHINE,
+        "tests/app/services/test_lifecycle.py",
     ),
     Mutant(
         "an answer is not kept for the client that asks again",

@@ -192,6 +192,13 @@ class Lives(RuleBasedStateMachine):
             model.become("succeeded")
 
     @rule(claim=held)
+    def finish(self, claim: Claim) -> None:
+        """All that training to the end comes to, which single dice would seldom throw in a row."""
+        self.store_checkpoint(claim=claim, step=STEPS)
+        self.finalize(claim=claim)
+        self.succeed(claim=claim)
+
+    @rule(claim=held)
     def crash(self, claim: Claim) -> None:
         if self.report(
             claim,
