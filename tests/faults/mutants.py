@@ -76,7 +76,7 @@ MUTANTS = (
         "app/services/attempts.py",
         "    return JobLease.lease_until < func.clock_timestamp()\n",
         "    return JobLease.lease_until < func.clock_timestamp() + func.make_interval(1)\n",
-        MACHINE,
+        "tests/app/services/test_attempts.py",
     ),
     Mutant(
         "an ended job's lease is left",
