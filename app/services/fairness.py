@@ -8,7 +8,7 @@ together. A project that another worker is just taking from is skipped, and wait
 there is no other: that takes as long as one claim does, which is milliseconds.
 """
 
-from sqlalchemy import ColumnElement, ScalarSelect, func, or_, select, true, update
+from sqlalchemy import ScalarSelect, Select, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from app.db.models import Job, Project
@@ -29,8 +29,8 @@ def next_project(session: Session, *, max_running: int) -> str | None:
 
 
 def _lock_next(session: Session, max_running: int, *, skip_locked: bool) -> str | None:
-    # Each a subquery with a limit: a join or EXISTS may be planned as a look at all queued jobs.
-    due = select(Job.id).where(Job.project_id == Project.id, *_due()).limit(1).lateral("due")
+    # Limited and in the index's order: what is not may be planned as a look at all jobs.
+    due = _head().where(Job.project_id == Project.id).lateral("due")
     running = (
         select(func.count().label("count"))
         .where(Job.project_id == Project.id, Job.state.in_(moves.ACTIVE))
@@ -63,10 +63,8 @@ def next_job(project_id: str, *, max_running: int) -> ScalarSelect[str]:
         .scalar_subquery()
     )
     return (
-        select(Job.id)
-        .where(Job.project_id == project_id, *_due(), or_(limit == 0, running < limit))
-        .order_by(Job.priority.desc(), Job.created_at, Job.id)
-        .limit(1)
+        _head()
+        .where(Job.project_id == project_id, or_(limit == 0, running < limit))
         # A row that its owner is just pausing or cancelling is skipped, not waited for.
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -83,5 +81,11 @@ def served(session: Session, project_id: str) -> None:
     )
 
 
-def _due() -> tuple[ColumnElement[bool], ...]:
-    return (Job.state == "queued", Job.run_after <= func.clock_timestamp())
+def _head() -> Select[str]:
+    """The first job that is due, of the project that the caller adds."""
+    return (
+        select(Job.id)
+        .where(Job.state == "queued", Job.run_after <= func.clock_timestamp())
+        .order_by(Job.priority.desc(), Job.created_at, Job.id)
+        .limit(1)
+    )
