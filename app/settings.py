@@ -129,6 +129,12 @@ class Settings(BaseSettings):
         "online",
         description="offline: runs are written to LUTHIER_HOME/wandb, and no key is needed",
     )
+    rest_seconds: float = Field(
+        600,
+        ge=0,
+        description="A trainer on which three different jobs crashed in a row takes none for so "
+        "long",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged"
     )

@@ -22,7 +22,7 @@ from app.db.session import DatabaseUnavailable, SessionMaker, connect, session_m
 from app.outbound.addresses import parse_networks
 from app.outbound.post import Poster
 from app.queue import IO_QUEUE, TRAIN_QUEUE, Bells, broker_url, make_celery
-from app.services import lifecycle, outbox
+from app.services import duties, lifecycle, outbox
 from app.services.couriers import Couriers
 from app.services.reconciler import Reconciler
 from app.services.sweeps import Orphans
@@ -133,7 +133,12 @@ def _trainer(settings: Settings, app: Any) -> list[Round]:
         Round(f"poll-{slot}", settings.poll_seconds, supervisor.run_queued)
         for slot in range(settings.train_slots)
     ]
-    return [*polls, Round("sweep", settings.poll_seconds, supervisor.sweep)]
+    sweep = duties.noted(sessions, "sweep_run_folders", settings.poll_seconds, supervisor.sweep)
+    return [
+        *polls,
+        Round("announce", settings.heartbeat_seconds, supervisor.announce),
+        Round("sweep", settings.poll_seconds, sweep),
+    ]
 
 
 def _io(settings: Settings, app: Any) -> list[Round]:
@@ -150,12 +155,17 @@ def _io(settings: Settings, app: Any) -> list[Round]:
     couriers = Couriers(sessions, Poster(parse_networks(settings.webhook_networks)))
     tasks.register_validate(app, validate)
     tasks.register_deliver(app, couriers.send_out)
+
+    def duty(name: str, every_seconds: float, work: Callable[[], object]) -> Round:
+        return Round(name, every_seconds, duties.noted(sessions, name, every_seconds, work))
+
+    poll = settings.poll_seconds
     return [
-        Round("deliver", settings.poll_seconds, couriers.send_out),
-        Round("relay", settings.poll_seconds, lambda: outbox.relay(sessions, bells.ring, store)),
-        Round("reconcile", settings.poll_seconds, reconciler.run),
-        Round("sweep", SWEEP_SECONDS, lambda: store.sweep(UNFINISHED_AFTER)),
-        Round("orphans", SWEEP_SECONDS, Orphans(sessions, store).sweep),
+        duty("deliver_webhooks", poll, couriers.send_out),
+        duty("relay_outbox", poll, lambda: outbox.relay(sessions, bells.ring, store)),
+        Round("reconcile", poll, reconciler.run),
+        duty("sweep_unfinished_uploads", SWEEP_SECONDS, lambda: store.sweep(UNFINISHED_AFTER)),
+        duty("sweep_orphans", SWEEP_SECONDS, Orphans(sessions, store).sweep),
     ]
 
 

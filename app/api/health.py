@@ -6,9 +6,9 @@ from functools import partial
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Response
 
-from app.api.deps import PartsDep
+from app.api.deps import PartsDep, ask_database
 from app.schemas.health import Alive, Check, Readiness
-from app.services import health
+from app.services import health, workers
 from app.services.health import Probe
 
 router = APIRouter(tags=["health"])
@@ -22,7 +22,10 @@ async def alive() -> Alive:
 
 @router.get("/readyz")
 async def ready(parts: PartsDep, response: Response) -> Readiness:
-    """Everything that requests need can be used; 503 if not, with the part that cannot."""
+    """Everything that requests need can be used; 503 if not, with the part that cannot.
+
+    Trainers that have stopped taking jobs are told of, but keep nobody from asking for answers.
+    """
     probes: dict[str, Probe] = {
         "database": _in_thread(partial(health.check_database, parts.sessions), parts.probes),
         "broker": _in_thread(parts.bells.check, parts.probes),
@@ -34,7 +37,10 @@ async def ready(parts: PartsDep, response: Response) -> Readiness:
     if any(problems.values()):
         response.status_code = 503
         return Readiness(status="unavailable", checks=checks)
-    return Readiness(status="ok", checks=checks)
+    heartbeat = parts.settings.heartbeat_seconds
+    told = await ask_database(parts, partial(workers.trouble, heartbeat_seconds=heartbeat))
+    checks["trainers"] = Check(ok=told is None, message=told)
+    return Readiness(status="ok" if told is None else "degraded", checks=checks)
 
 
 def _in_thread(check: Callable[[], None], limiter: CapacityLimiter) -> Probe:

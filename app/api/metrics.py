@@ -1,17 +1,22 @@
-"""/metrics"""
+"""/metrics: the service's numbers, and those of an organization's tuned models."""
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from app.api.deps import AdminDep, PartsDep
+from app.api.deps import AdminDep, PartsDep, SessionDep
+from app.services.metrics import Numbers
 
 router = APIRouter(tags=["monitoring"])
 
 
 @router.get("/metrics", response_class=Response)
-def metrics(parts: PartsDep, admin: AdminDep) -> Response:
-    """What the organization's tuned models were asked, in Prometheus' text format."""
+def metrics(parts: PartsDep, admin: AdminDep, session: SessionDep) -> Response:
+    """How the service does, and what the organization's tuned models were asked.
+
+    In Prometheus' text format.
+    """
     registry = CollectorRegistry()
+    registry.register(Numbers(session, heartbeat_seconds=parts.settings.heartbeat_seconds))
     registry.register(parts.recorder.totals.of(admin.organization))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -17,5 +17,7 @@ class Check(BaseModel):
 
 
 class Readiness(BaseModel):
-    status: Literal["ok", "unavailable"]
+    """`degraded`: requests are served, but something behind them wants an operator."""
+
+    status: Literal["ok", "degraded", "unavailable"]
     checks: dict[str, Check]

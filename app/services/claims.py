@@ -174,6 +174,14 @@ def order(session: Session, job_id: str, epoch: int) -> Order:
     return Order.PAUSE if row.state == "pausing" else Order.GO_ON
 
 
+def ending(session: Session, job_id: str, epoch: int) -> tuple[str, int | None] | None:
+    """The outcome and the exit code of an attempt; None while it is open."""
+    attempt = session.get(JobAttempt, (job_id, epoch), populate_existing=True)
+    if attempt is None or attempt.outcome is None:
+        return None
+    return attempt.outcome, attempt.exit_code
+
+
 def is_held(session: Session, job_id: str, epoch: int) -> bool:
     """Whether the attempt `epoch` still holds its job."""
     return order(session, job_id, epoch) in (Order.GO_ON, Order.PAUSE)

@@ -123,7 +123,8 @@ def _start(
     session: Session, catalog: Catalog, project_id: str, name: str
 ) -> tuple[BaseModel, str | None]:
     try:
-        found = models.resolve(session, catalog, project_id, name)
+        # Kept, or it could be deleted before the job is there to keep it.
+        found = models.resolve(session, catalog, project_id, name, keep=True)
     except NotFound as error:
         raise _not_available(name, "or does not exist") from error
     if not found.base.methods:

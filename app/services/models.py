@@ -2,14 +2,23 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
-from sqlalchemy import CompoundSelect, Select, func, or_, select, union_all, update
+from sqlalchemy import CompoundSelect, Exists, Select, exists, func, or_, select, union_all, update
 from sqlalchemy.orm import Session
 
 from app.catalog import Catalog
-from app.db.models import Checkpoint, CheckpointPermission, Organization, Project, TunedModel
+from app.db.models import (
+    TERMINAL,
+    Checkpoint,
+    CheckpointPermission,
+    Job,
+    Organization,
+    Project,
+    TunedModel,
+)
 from app.engines import ServedModel
-from app.errors import Forbidden, NotFound
+from app.errors import Forbidden, InvalidRequest, NotFound
 from app.services import outbox
 
 
@@ -22,15 +31,18 @@ class Model:
     tuned: bool
 
 
-def resolve(session: Session, catalog: Catalog, project_id: str, name: str) -> ServedModel:
+def resolve(
+    session: Session, catalog: Catalog, project_id: str, name: str, *, keep: bool = False
+) -> ServedModel:
     """What answers under a name: a base model, by id or alias, or a tuned model or checkpoint.
 
-    Raises NotFound, in the words that clients know.
+    `keep` has a tuned one stay until the transaction ends. Raises NotFound, in the words that
+    clients know.
     """
     base = catalog.get(name)
     if base is not None:
         return ServedModel(name=base.id, base=base)
-    tuned = _find(session, project_id, name)
+    tuned = _find(session, project_id, name, lock="share" if keep else None)
     base = None if tuned is None else catalog.get(tuned.base_model)
     if tuned is None or base is None:
         raise unknown(name)
@@ -69,17 +81,25 @@ def retrieve(session: Session, catalog: Catalog, project_id: str, name: str) -> 
 def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> ServedModel | None:
     """Delete a tuned model or a checkpoint, with its weights; what an engine may still serve.
 
-    Raises NotFound, and Forbidden for a model that the project may use and does not own.
+    Raises NotFound, Forbidden for a model that the project may use and does not own, and
+    InvalidRequest while a job needs it: a trainer that dies reads it again.
     """
     if catalog.get(name) is not None:
         message = f"The model '{name}' is a base model. Only fine-tuned models can be deleted."
         raise Forbidden(message, param="model")
-    tuned = _find(session, project_id, name)
+    # A job that is just being created from it is waited for.
+    tuned = _find(session, project_id, name, lock="update")
     if tuned is None:
         raise NotFound("That model does not exist", param="model")
     if tuned.project_id != project_id:
         raise Forbidden(
             f"The model '{name}' belongs to another project, which alone can delete it.",
+            param="model",
+        )
+    if session.scalar(select(_starts_a_job(name))):
+        raise InvalidRequest(
+            f"The model '{name}' is what a job starts from that has not ended. Cancel the job, or "
+            "wait until it has ended.",
             param="model",
         )
     tuned.deleted_at = func.clock_timestamp()
@@ -105,14 +125,21 @@ def owned(session: Session, project_id: str, name: str) -> TunedModel:
     return found
 
 
-def _find(session: Session, project_id: str, name: str) -> TunedModel | None:
-    return session.scalars(
-        select(TunedModel).where(
-            TunedModel.name == name,
-            or_(TunedModel.project_id == project_id, TunedModel.name.in_(_permitted(project_id))),
-            TunedModel.deleted_at.is_(None),
-        )
-    ).one_or_none()
+def _starts_a_job(name: str) -> Exists:
+    return exists().where(Job.start_model == name, Job.state.not_in(TERMINAL))
+
+
+def _find(
+    session: Session, project_id: str, name: str, *, lock: Literal["share", "update"] | None = None
+) -> TunedModel | None:
+    statement = select(TunedModel).where(
+        TunedModel.name == name,
+        or_(TunedModel.project_id == project_id, TunedModel.name.in_(_permitted(project_id))),
+        TunedModel.deleted_at.is_(None),
+    )
+    if lock is not None:
+        statement = statement.with_for_update(of=TunedModel, read=lock == "share")
+    return session.scalars(statement).one_or_none()
 
 
 def _names(project_id: str) -> CompoundSelect[str]:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
@@ -12,7 +11,18 @@ from sqlalchemy.orm import Session
 from app import logs
 from app.db.models import File, Job, Outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, Work, transaction
-from app.services import attempts, deliveries, lifecycle, moves, outbox, repeats, traffic, uploads
+from app.services import (
+    attempts,
+    deliveries,
+    duties,
+    lifecycle,
+    moves,
+    outbox,
+    repeats,
+    traffic,
+    uploads,
+    workers,
+)
 
 log = logs.get(__name__)
 
@@ -30,16 +40,15 @@ BATCH = 100
 
 @dataclass(slots=True)
 class Duty:
-    """Something to be looked after every so often, and when that last went well."""
+    """Something to be looked after every so often."""
 
     name: str
     every_seconds: float
     work: Callable[[SessionMaker], object]
     due_at: float = 0.0
-    succeeded_at: datetime | None = None
 
 
-def duties() -> list[Duty]:
+def all_duties() -> list[Duty]:
     """All of them, due at once."""
     return [
         Duty("validate", 0, one_by_one(forgotten, lifecycle.validate)),
@@ -52,6 +61,7 @@ def duties() -> list[Duty]:
         Duty("prune_repeats", 600, at_once(repeats.prune)),
         Duty("prune_deliveries", 3600, at_once(deliveries.prune)),
         Duty("prune_traffic", 600, at_once(traffic.prune)),
+        Duty("prune_workers", 600, at_once(workers.prune)),
     ]
 
 
@@ -115,7 +125,7 @@ class Reconciler:
     """
 
     def __init__(self, sessions: SessionMaker, *, patience_seconds: float) -> None:
-        self.duties = duties()
+        self.duties = all_duties()
         self._sessions = sessions
         self._patience = patience_seconds
         self._be_patient()
@@ -126,10 +136,14 @@ class Reconciler:
             with leading(self._sessions) as session:
                 if session is None:
                     return False
+                done: dict[str, float] = {}
                 for duty in self.duties:
                     # Whoever has lost the lock is told so here, and leaves the rest to another.
                     session.execute(select(1))
-                    self._do(duty)
+                    if self._do(duty):
+                        done[duty.name] = duty.every_seconds
+                # In one go, and in autocommit: duties come often, and most find nothing to do.
+                duties.succeeded(session, done)
         except DatabaseUnavailable as error:
             log.warning("reconciler.database_unavailable", reason=str(error))
             self._be_patient()
@@ -141,9 +155,10 @@ class Reconciler:
             if duty.name == "expire_leases":
                 duty.due_at = time.monotonic() + self._patience
 
-    def _do(self, duty: Duty) -> None:
+    def _do(self, duty: Duty) -> bool:
+        """Whether it was due and went well."""
         if time.monotonic() < duty.due_at:
-            return
+            return False
         duty.due_at = time.monotonic() + duty.every_seconds
         try:
             duty.work(self._sessions)
@@ -151,9 +166,9 @@ class Reconciler:
             raise
         except Exception:
             # One that is broken must not keep the others from being done.
-            log.exception("duty.failed", duty=duty.name, succeeded_at=str(duty.succeeded_at))
-            return
-        duty.succeeded_at = datetime.now(UTC)
+            log.exception("duty.failed", duty=duty.name)
+            return False
+        return True
 
 
 def forgotten(session: Session) -> Sequence[str]:

@@ -32,6 +32,8 @@ class Program:
     environment: Mapping[str, str]
     log: Path | None
     ready: Callable[[], bool] | None = None
+    # Asked now and then while it runs: a sentence if a person should look at it.
+    trouble: Callable[[], str | None] | None = None
     # Asks it to end in good order, for so many seconds.
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10

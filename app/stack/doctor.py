@@ -11,8 +11,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app.catalog import BaseModel, Catalog, CatalogError
-from app.db.session import DatabaseUnavailable, connect, session_maker
+from app.db.session import DatabaseUnavailable, connect, once, session_maker
 from app.queue import Bells, BrokerUnavailable
+from app.services import duties
 from app.services.health import check_database
 from app.settings import Settings
 from app.stack import ports, programs
@@ -55,6 +56,8 @@ def examine() -> Iterator[Finding]:
     yield _port(settings, running)
     yield from _models(settings)
     yield _database(settings, running)
+    if running is not None:
+        yield from _duties(running.database_url)
     yield _broker(settings, running)
     yield _storage(settings)
     yield _service(running)
@@ -145,6 +148,25 @@ def _database(settings: Settings, running: Running | None) -> Finding:
     return Finding("database", True, "answers")
 
 
+def _duties(database_url: str) -> Iterator[Finding]:
+    """What the running processes have noted of themselves."""
+    try:
+        with once(database_url) as session:
+            standings = duties.standings(session)
+    except DatabaseUnavailable:
+        # Told of already.
+        return
+    late = [
+        f"{s.name} (last done {s.age.total_seconds() / 60:.0f} min ago)"
+        for s in standings
+        if s.is_late
+    ]
+    if late:
+        yield Finding("duties", False, f"late: {', '.join(late)}; see io.log and trainer.log")
+    else:
+        yield Finding("duties", True, f"{len(standings)} were done in time")
+
+
 def _broker(settings: Settings, running: Running | None) -> Finding:
     url = settings.redis_url or (running.redis_url if running else None)
     if url is None:
@@ -177,7 +199,8 @@ def _service(running: Running | None) -> Finding:
     if running is None:
         return Finding("service", True, "does not run now; `luthier up` starts it")
     if programs.answers(f"{running.url}/readyz"):
-        return Finding("service", True, f"answers at {running.url}")
+        trouble = programs.trouble(f"{running.url}/readyz")
+        return Finding("service", trouble is None, trouble or f"answers at {running.url}")
     return Finding(
         "service",
         False,

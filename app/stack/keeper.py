@@ -24,6 +24,7 @@ STEADY_SECONDS = 5.0
 HEALTHY_SECONDS = 60.0
 MAX_PAUSE_SECONDS = 30.0
 LOG_LOOK_SECONDS = 60.0
+TROUBLE_LOOK_SECONDS = 15.0
 
 
 class CannotStart(Exception):
@@ -69,6 +70,8 @@ class Child:
     start_at: float = 0.0
     deaths: int = 0
     was_ready: bool = False
+    trouble: str | None = None
+    look_at: float = 0.0
 
 
 @dataclass
@@ -145,12 +148,21 @@ class Keeper:
         if now - child.started_at > HEALTHY_SECONDS:
             child.deaths = 0
         if child.was_ready:
+            self._look_for_trouble(child, now)
             return
         if child.program.ready is None:
             child.was_ready = now - child.started_at > STEADY_SECONDS
         elif child.program.ready():
             child.was_ready = True
             self.say(f"{child.program.name} is ready after {now - child.started_at:.1f} s")
+
+    def _look_for_trouble(self, child: Child, now: float) -> None:
+        if child.program.trouble is None or now < child.look_at:
+            return
+        child.look_at = now + TROUBLE_LOOK_SECONDS
+        before, child.trouble = child.trouble, child.program.trouble()
+        if child.trouble is not None and child.trouble != before:
+            self.say(f"{child.program.name}: {child.trouble}")
 
     def _note_death(self, child: Child, status: int) -> None:
         child.process = None

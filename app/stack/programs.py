@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from app.schemas.health import Readiness
 from app.settings import Settings
 from app.stack.children import Program
 
@@ -60,6 +61,7 @@ def trainer(settings: Settings) -> Program:
         command=_celery("train", settings.train_slots),
         environment=environment(settings),
         log=log(settings, "trainer"),
+        trouble=lambda: trouble(f"{url(settings)}/readyz"),
         stop_seconds=DRAIN_SECONDS,
     )
 
@@ -102,6 +104,17 @@ def answers(page: str) -> bool:
         return httpx.get(page, timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
+
+
+def trouble(page: str) -> str | None:
+    """What /readyz says of trainers that take no jobs; None if it says nothing."""
+    try:
+        answer = httpx.get(page, timeout=2, trust_env=False)
+    except httpx.TransportError:
+        return None
+    if answer.status_code != httpx.codes.OK:
+        return None
+    return Readiness.model_validate_json(answer.content).checks["trainers"].message
 
 
 def _celery(queue: str, threads: int) -> tuple[str, ...]:

@@ -6,9 +6,11 @@ from threading import Semaphore
 
 from app import logs
 from app.db.session import transaction
-from app.services import attempts, claims
+from app.services import attempts, claims, workers
+from app.services.claims import Claim
 from worker.supervisor import folders
 from worker.supervisor.attempt import Attempt, Machine
+from worker.supervisor.fitness import Fitness
 from worker.supervisor.presence import Presence
 
 log = logs.get(__name__)
@@ -21,6 +23,7 @@ class Supervisor:
         self._machine = machine
         name = f"{socket.gethostname()}:{os.getpid()}"
         self._presence = Presence(machine.settings.home, name)
+        self._fitness = Fitness(rest_seconds=machine.settings.rest_seconds)
         self._slots = Semaphore(machine.settings.train_slots)
 
     def run_queued(self) -> None:
@@ -39,7 +42,7 @@ class Supervisor:
         Raises DatabaseUnavailable, before a job is taken.
         """
         machine = self._machine
-        if machine.stopping.is_set():
+        if machine.stopping.is_set() or self._fitness.is_resting:
             return False
         settings = machine.settings
         with transaction(machine.sessions) as session:
@@ -53,7 +56,28 @@ class Supervisor:
             return False
         log.info("job.claimed", job=claim.job_id, epoch=claim.epoch)
         Attempt(machine, claim).run()
+        self._learn(claim)
         return True
+
+    def announce(self) -> None:
+        """Say that this trainer is there and whether it takes jobs. Raises DatabaseUnavailable."""
+        state = "active"
+        if self._fitness.is_resting:
+            state = workers.UNHEALTHY
+        if self._machine.stopping.is_set():
+            state = "draining"
+        with transaction(self._machine.sessions) as session:
+            workers.announce(session, self._presence.name, state=state)
+
+    def _learn(self, claim: Claim) -> None:
+        with transaction(self._machine.sessions) as session:
+            ending = claims.ending(session, claim.job_id, claim.epoch)
+        if ending is None:
+            return
+        outcome, exit_code = ending
+        self._fitness.note(claim.job_id, outcome, exit_code)
+        if self._fitness.is_resting:
+            self.announce()
 
     def sweep(self) -> None:
         """End what dead trainers of this machine have begun, and remove the run folders of attempts

@@ -1,5 +1,6 @@
 """All tables. Importing this package makes `Base.metadata` complete."""
 
+from app.db.models.duties import DutyDone
 from app.db.models.files import File
 from app.db.models.jobs import (
     STATES,
@@ -18,6 +19,7 @@ from app.db.models.repeats import Repeat
 from app.db.models.traffic import ModelHour, Prediction
 from app.db.models.uploads import Upload, UploadPart
 from app.db.models.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from app.db.models.workers import Worker
 
 __all__ = [
     "STATES",
@@ -26,6 +28,7 @@ __all__ = [
     "ApiKey",
     "Checkpoint",
     "CheckpointPermission",
+    "DutyDone",
     "File",
     "Job",
     "JobAttempt",
@@ -47,4 +50,5 @@ __all__ = [
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",
+    "Worker",
 ]

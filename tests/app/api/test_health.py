@@ -19,7 +19,7 @@ def test_ready_names_every_part(api: Api, engine: Engine) -> None:
     assert answer.status_code == 200
     assert answer.json()["status"] == "ok"
     checks = answer.json()["checks"]
-    assert set(checks) == {"database", "broker", "storage", "engine"}
+    assert set(checks) == {"database", "broker", "storage", "engine", "trainers"}
     assert all(check == {"ok": True, "message": None} for check in checks.values())
 
 

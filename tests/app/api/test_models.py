@@ -1,22 +1,25 @@
 """/v1/models."""
 
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import httpx
 import pytest
 from openai import NotFoundError, OpenAI, PermissionDeniedError
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app import ids
 from app.db.models import Checkpoint, Job, Outbox, Project
-from tests.app.api.conftest import Account
+from app.services import models
+from tests.app.api.conftest import Account, Api
 from tests.app.api.serving import Engine
 from tests.app.api.test_guard import error_of
 from tests.app.api.test_jobs import make_model
 from tests.rows import make_job
 
 TUNED = "ft:base:acme:my suffix:Abcd1234"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 CHECKPOINT = "ft:base:acme:my suffix:Efgh5678:ckpt-step-4"
 
 
@@ -122,3 +125,30 @@ class TestDelete:
         error_of(stranger.delete(path), 404)
         assert TUNED not in stranger.get("/v1/models").text
         assert openai.models.retrieve(TUNED).id == TUNED
+
+
+class TestAModelThatAJobStartsFrom:
+    def test_it_stays_until_the_job_has_ended(
+        self, http: httpx.Client, job: Job, session: Session
+    ) -> None:
+        project = session.get_one(Project, job.project_id)
+        continued = make_job(session, project, start_model=TUNED)
+        session.commit()
+        refused = http.delete(f"/v1/models/{quote(TUNED)}")
+        assert error_of(refused, 400)["param"] == "model"
+        continued.state = "cancelled"
+        session.commit()
+        assert http.delete(f"/v1/models/{quote(TUNED)}").json()["deleted"]
+
+    def test_one_that_is_just_being_created_is_waited_for(
+        self, http: httpx.Client, api: Api, job: Job, session: Session
+    ) -> None:
+        project = session.get_one(Project, job.project_id)
+        models.resolve(session, api.parts.catalog, project.id, TUNED, keep=True)
+        with ThreadPoolExecutor(1) as client:
+            deleting = client.submit(http.delete, f"/v1/models/{quote(TUNED)}")
+            while not session.scalar(text(WAITING)):
+                assert not deleting.done(), deleting.result().text
+            make_job(session, project, start_model=TUNED)
+            session.commit()
+            assert deleting.result().status_code == 400

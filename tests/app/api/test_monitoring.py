@@ -193,7 +193,7 @@ def test_prometheus_sees_the_models_of_its_organization(
         sample.name: sample.value
         for family in text_string_to_metric_families(pages["acme"].text)
         for sample in family.samples
-        if sample.labels["model"] == tuned and sample.labels.get("label") in (None, "1")
+        if sample.labels.get("model") == tuned and sample.labels.get("label") in (None, "1")
     }
     assert families["luthier_model_labels_total"] >= 1
     assert families["luthier_model_texts_total"] >= 2

@@ -89,6 +89,17 @@ class TestKeeper:
         ]
         assert is_alive(process_of(keeper))
 
+    def test_its_trouble_is_told_once_and_again_when_it_comes_back(
+        self, keeper: Keeper, program: Callable[..., Program], said: list[str]
+    ) -> None:
+        troubles = iter([None, "It limps.", "It limps.", None, "It limps."])
+        keeper.start(program(SLEEPER, ready=lambda: True, trouble=lambda: next(troubles)))
+        keeper.wait_ready("child")
+        for _ in range(5):
+            keeper.children["child"].look_at = 0
+            keeper.tend()
+        assert said[1:] == ["child: It limps."] * 2
+
     def test_one_that_cannot_start_ends_with_its_last_lines(
         self, keeper: Keeper, program: Callable[..., Program]
     ) -> None:

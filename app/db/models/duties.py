@@ -1,0 +1,15 @@
+"""When each of the machinery's duties was last done."""
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db.base import Base, Moment
+
+
+class DutyDone(Base):
+    """One row a duty. `every_seconds` says how old its last success may grow."""
+
+    __tablename__ = "duties"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    last_succeeded_at: Mapped[Moment]
+    every_seconds: Mapped[float]
