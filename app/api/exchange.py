@@ -100,8 +100,6 @@ class Exchange:
         if self._status is not None:
             raise error
         response = handlers.render(answer)
-        if self._body_is_left():
-            response.headers["Connection"] = "close"
         await response(self.scope, self.receive, self.send)
 
     def report(self) -> None:
@@ -136,6 +134,9 @@ class Exchange:
         headers["x-content-type-options"] = "nosniff"
         if self.rate is not None:
             headers.update(self.rate.headers())
+        if self._body_is_left():
+            # Else uvicorn goes on reading what nobody wants, for as long as the client sends.
+            headers["connection"] = "close"
         if self.principal is not None:
             headers["openai-organization"] = self.principal.organization
 
