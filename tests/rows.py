@@ -31,7 +31,7 @@ def make_file(session: Session, project: Project, **changes: Any) -> File:
         "filename": "train.jsonl",
         "purpose": "fine-tune",
         "bytes": 0,
-        "sha256": "",
+        "sha256": file_id,
         "storage_key": file_key(project.id, file_id),
         "status": "processed",
         "format": "chat",

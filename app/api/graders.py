@@ -4,7 +4,8 @@ import json
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 
 from app.api.bodies import StrictRoute
 from app.api.deps import Parts, PartsDep, PrincipalDep, ask_database
@@ -29,13 +30,14 @@ router = APIRouter(
 CHAT = "/v1/chat/completions"
 
 
-@router.post("/validate", response_model_exclude_unset=True)
+@router.post("/validate", response_model=ValidateGrader)
 async def validate_grader(
-    asked: ValidateGrader, parts: PartsDep, principal: PrincipalDep
-) -> ValidateGrader:
+    asked: ValidateGrader, request: Request, parts: PartsDep, principal: PrincipalDep
+) -> JSONResponse:
     """Say whether a grader can be run, and repeat it."""
     await _judges(asked.grader, parts, principal.project_id)
-    return asked
+    # As it came: the parts of a multi grader have three forms, and clients know their own.
+    return JSONResponse({"grader": (await request.json())["grader"]})
 
 
 @router.post("/run")

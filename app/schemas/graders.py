@@ -103,10 +103,13 @@ class Multi(BaseModel):
     @field_validator("graders", mode="before")
     @classmethod
     def _by_key(cls, value: Any) -> Any:
-        """OpenAI's schema has one grader here, its guides a map of them."""
-        if isinstance(value, dict) and isinstance(value.get("type"), str):
-            return {str(value.get("name")): value}
-        return value
+        """OpenAI's schema has one grader here, one of its examples a list, its guides a map."""
+        listed = (
+            [value] if isinstance(value, dict) and isinstance(value.get("type"), str) else value
+        )
+        if not isinstance(listed, list):
+            return value
+        return {str(each.get("name")): each for each in listed if isinstance(each, dict)}
 
 
 Grader = Annotated[
@@ -115,7 +118,7 @@ Grader = Annotated[
 
 
 class ValidateGrader(BaseModel):
-    """POST /v1/fine_tuning/alpha/graders/validate, and its answer."""
+    """POST /v1/fine_tuning/alpha/graders/validate; the answer repeats it as it came."""
 
     grader: Grader
 

@@ -29,7 +29,7 @@ def create(
     if asked.integrations and not wandb:
         raise _no_wandb_key()
     training = _usable_file(session, project_id, asked.training_file, "training_file")
-    held_out = _held_out(session, project_id, asked, training)
+    held_out = _held_out(session, project_id, asked)
     job = Job(
         id=ids.job_id(),
         project_id=project_id,
@@ -177,14 +177,7 @@ def _usable_file(session: Session, project_id: str, file_id: str, param: str) ->
     return file
 
 
-def _held_out(session: Session, project_id: str, asked: CreateJob, training: File) -> File | None:
+def _held_out(session: Session, project_id: str, asked: CreateJob) -> File | None:
     if asked.validation_file is None:
         return None
-    held_out = _usable_file(session, project_id, asked.validation_file, "validation_file")
-    if held_out.sha256 == training.sha256:
-        raise InvalidRequest(
-            "The validation file has the same content as the training file. Hold examples out of "
-            "training, or leave 'validation_file' out.",
-            param="validation_file",
-        )
-    return held_out
+    return _usable_file(session, project_id, asked.validation_file, "validation_file")

@@ -38,12 +38,19 @@ def judge(method: str, training: File, checked: File | None) -> Problem | None:
     if problem is None and checked is not None:
         problem = _of_file(method, checked, "validation", least=1)
     if problem is None and checked is not None:
-        problem = _of_shapes(training, checked)
+        problem = _of_copies(training, checked) or _of_shapes(training, checked)
     if problem is None and (method in LABELLED or training.format == "classification"):
         problem = _of_labels(method, training)
     if problem is None and method in LABELLED and checked is not None:
         problem = _of_unknown_labels(training, checked)
     return problem
+
+
+def _of_copies(training: File, checked: File) -> Problem | None:
+    if checked.sha256 != training.sha256:
+        return None
+    there = "It has the same content as the training file, and would measure what was learned."
+    return _invalid("validation", f"{there} Hold examples out of training, or leave it out.")
 
 
 def _of_shapes(training: File, checked: File) -> Problem | None:

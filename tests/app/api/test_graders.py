@@ -2,7 +2,7 @@
 
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
-from openai.types.graders import StringCheckGraderParam
+from openai.types.graders import MultiGraderParam, StringCheckGraderParam
 
 CHECK: StringCheckGraderParam = {
     "type": "string_check",
@@ -21,6 +21,18 @@ def test_a_grader_is_repeated_and_run(openai: OpenAI) -> None:
         grader=CHECK, model_sample="Paris", item={"answer": "Paris"}
     )
     assert (found.reward, found.metadata.name) == (1, "exact")
+
+
+def test_several_graders_are_repeated_as_they_came(openai: OpenAI) -> None:
+    several: MultiGraderParam = {
+        "type": "multi",
+        "name": "both",
+        "graders": CHECK,
+        "calculate_output": "exact",
+    }
+    valid = openai.fine_tuning.alpha.graders.validate(grader=several)
+    assert valid.grader is not None
+    assert valid.grader.model_dump() == several
 
 
 def test_what_cannot_be_run_is_refused(openai: OpenAI) -> None:

@@ -339,15 +339,6 @@ class TestRefused:
         assert raised.value.param == "training_file"
         assert "'assistants'" in raised.value.message
 
-    def test_validation_on_the_training_data(self, openai: OpenAI, training_file: str) -> None:
-        again = openai.files.create(file=("again.jsonl", GOOD), purpose="fine-tune").id
-        for held_out in (training_file, again):
-            with pytest.raises(BadRequestError) as raised:
-                openai.fine_tuning.jobs.create(
-                    model="base", training_file=training_file, validation_file=held_out
-                )
-            assert raised.value.param == "validation_file"
-
 
 class TestShown:
     @pytest.mark.parametrize(

@@ -158,6 +158,11 @@ class TestGrading:
         assert (found.reward, found.sub_rewards) == (0.5, {"exact": 0, "there": 1})
         broken = await reward({**fields, "calculate_output": "exact + other"}, "Paris")
         assert broken.metadata.errors.formula_parse_error
+        listed = [CHECK, {**CHECK, "name": "there", "operation": "like"}]
+        found = await reward(
+            {**fields, "graders": listed, "calculate_output": "exact + there / 2"}, "In Paris"
+        )
+        assert found.reward == 0.5
         alone = await reward({**fields, "graders": CHECK, "calculate_output": "exact"}, "Paris")
         assert alone.reward == 1
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from app import ids
 from app.db.models import File
 from app.services import validation
 
@@ -10,14 +11,21 @@ def file(labels: dict[str, int], *, format: str = "classification", shape: str =
     """A processed file of 100 examples whose labels are there so often, each first in line 7."""
     lines = dict.fromkeys(labels, 7)
     summary = {"labels": labels, "first_lines": lines, "notes": [], "shape": shape}
-    return File(id="file-a", status="processed", format=format, examples=100, summary=summary)
+    return File(
+        id="file-a",
+        status="processed",
+        format=format,
+        examples=100,
+        summary=summary,
+        sha256=ids.random_text(8),
+    )
 
 
 GOOD = file({"a": 50, "b": 50})
 
 
 def test_labels_that_are_there_several_times_can_be_learned() -> None:
-    assert validation.judge("classification", GOOD, GOOD) is None
+    assert validation.judge("classification", GOOD, file({"a": 50, "b": 50})) is None
 
 
 @pytest.mark.parametrize(

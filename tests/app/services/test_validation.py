@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from app import ids
 from app.db.models import File
 from app.services import validation
 from app.services.validation import Problem
@@ -15,6 +16,8 @@ def file(**changes: Any) -> File:
         "status": "processed",
         "format": "chat",
         "examples": 10,
+        # No two are the same, unless a test says so.
+        "sha256": ids.random_text(8),
     }
     return File(**values | changes)
 
@@ -91,3 +94,10 @@ def test_preferences_are_asked_for_in_openais_words() -> None:
 def test_good_files_have_no_problem() -> None:
     assert validation.judge("supervised", file(), None) is None
     assert validation.judge("supervised", file(), file(examples=1)) is None
+
+
+def test_a_copy_of_the_training_file_validates_nothing() -> None:
+    problem = validation.judge("supervised", file(sha256="a"), file(sha256="a"))
+    assert problem is not None
+    assert (problem.code, problem.param) == ("invalid_validation_file", "validation_file")
+    assert "same content as the training file" in problem.message
