@@ -245,7 +245,9 @@ def test_a34_a35_strange_ids_name_nothing(
             mine = {slot: me.ids[slot.kind] for slot in operation.slots if slot.place == "path"}
             for slot in operation.slots if operation.method == "GET" else ():
                 answer = operation.request(http, mine | {slot: strange})
-                if answer.status_code not in (400, 404):
+                # Behind a cursor that is not there lies nothing.
+                empty = answer.is_success and answer.json().get("data") == []
+                if answer.status_code not in (400, 404) and not empty:
                     odd[f"{operation}: {slot.name}"] = (answer.status_code, answer.text)
     assert odd == {}
 
