@@ -17,6 +17,7 @@ deaf      do not stop when asked to
 """
 
 import ctypes
+import errno
 import faulthandler
 import hashlib
 import json
@@ -176,7 +177,12 @@ def main(run_folder: Path, *how: str) -> int:
     faulthandler.enable()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     folder = RunFolder(run_folder)
-    return Stepper(folder, folder.read_spec(), undisturbed="--undisturbed" in how).run()
+    try:
+        return Stepper(folder, folder.read_spec(), undisturbed="--undisturbed" in how).run()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return Exit.DISK_FULL
+        raise
 
 
 if __name__ == "__main__":
