@@ -57,7 +57,7 @@ def test_both_files_are_written_in_one_way() -> None:
     assert problem is not None
     assert problem.param == "validation_file"
     assert "have 'labels', those of the training file have 'label'" in problem.message
-    assert validation.judge("classification", one, one) is None
+    assert validation.judge("classification", one, file({"a": 50, "b": 50}, shape="label")) is None
 
 
 def test_texts_of_one_label_alone_make_no_embedding() -> None:
