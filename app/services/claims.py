@@ -60,6 +60,8 @@ class Claim:
     micro_batch: int | None
     training: Blob
     validation: Blob | None
+    # As the job's owner asked for them.
+    integrations: tuple[dict[str, Any], ...]
     # What a continued training starts from, and its folder in the store if it is still there.
     start_model: str | None
     init_prefix: str | None
@@ -119,6 +121,7 @@ def _claim(session: Session, job: Job) -> Claim:
         micro_batch=job.micro_batch,
         training=_blob(session, job.training_file_id),
         validation=None if checked is None else _blob(session, checked),
+        integrations=tuple(job.integrations),
         start_model=job.start_model,
         init_prefix=_init_prefix(session, job),
         resumable=tuple(

@@ -9,15 +9,17 @@ from threading import Event
 
 from app import ids, logs
 from app.catalog import Catalog
-from app.db.session import DatabaseUnavailable, SessionMaker, Work, persistently
-from app.services import completion, results
+from app.db.session import DatabaseUnavailable, SessionMaker, Work, persistently, transaction
+from app.services import completion, progress, results
 from app.services.claims import Claim, Order
 from app.services.completion import NoFinalCheckpoint, ResultFile
+from app.services.events import Entry
 from app.services.moves import Fenced
 from app.settings import Settings
 from app.storage import BlobStore, StorageUnavailable, file_key
 from worker.rundir import EVALUATION, Exit
 from worker.supervisor import endings, folders
+from worker.supervisor.integrations import Integrations
 from worker.supervisor.journal import Journal
 from worker.supervisor.process import COMMAND, TrainingProcess
 from worker.supervisor.pulse import Pulse
@@ -98,8 +100,12 @@ class Attempt:
             return endings.yielded(claim)
         with Uploads(claim, folder, machine.sessions, machine.store) as uploads:
             journal = Journal(claim, folder, machine.sessions, uploads)
-            with TrainingProcess(folder, machine.command) as process:
-                code = self._supervise(process, journal, uploads)
+            with (
+                Integrations(claim, folder, machine.settings, self._note) as integrations,
+                TrainingProcess(folder, machine.command) as process,
+            ):
+                code = self._supervise(process, journal, uploads, integrations)
+                integrations.finish()
             log.info("training.ended", job=claim.job_id, epoch=claim.epoch, exit_code=code)
             if code == Exit.DONE:
                 return self._finish(journal, uploads)
@@ -112,7 +118,13 @@ class Attempt:
             stopped = process.was_stopped
             return endings.after(code, claim, failed=journal.failed, was_stopped=stopped)
 
-    def _supervise(self, process: TrainingProcess, journal: Journal, uploads: Uploads) -> int:
+    def _supervise(
+        self,
+        process: TrainingProcess,
+        journal: Journal,
+        uploads: Uploads,
+        integrations: Integrations,
+    ) -> int:
         watch = Watch(self._folder, patience_seconds=self._machine.settings.hang_seconds)
         while (code := process.poll()) is None:
             if self._is_to_stop():
@@ -120,6 +132,7 @@ class Attempt:
             if watch.is_in_vain():
                 process.abort(grace_seconds=DUMP_SECONDS)
             journal.relay()
+            integrations.look()
             self._pulse.step = journal.step
             # Raises what an upload came to; if it is Fenced there is no use in training on.
             _ = uploads.are_done
@@ -188,6 +201,15 @@ class Attempt:
 
     def _tell(self, work: Work) -> None:
         persistently(self._machine.sessions, work, give_up=self._is_late)
+
+    def _note(self, entry: Entry) -> None:
+        """Tell the owner of what is not worth waiting for the database. Raises Fenced."""
+        claim = self._claim
+        try:
+            with transaction(self._machine.sessions) as session:
+                progress.tell(session, claim.job_id, claim.epoch, entry)
+        except DatabaseUnavailable as error:
+            log.warning("note.untold", job=claim.job_id, reason=str(error))
 
     def _is_to_stop(self) -> bool:
         """Whether to go on later or elsewhere. Raises Fenced if there is nothing to go on with, and
