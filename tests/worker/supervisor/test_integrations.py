@@ -43,6 +43,7 @@ def records(path: Path) -> list[Any]:
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         found.append(record)
+    store.close()
     return found
 
 
