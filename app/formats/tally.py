@@ -61,11 +61,10 @@ class Tally:
     def add(self, facts: Facts, line: int) -> None:
         """Take in a good row. Raises Flaw if it does not go with those before it."""
         self._check_shape(facts)
+        self._check_labels(facts)
         for label in facts.labels:
             self._first_lines.setdefault(label, line)
             self._labels[label] += 1
-        if len(self._labels) > MOST_LABELS:
-            raise Flaw(f" has the file's label number {MOST_LABELS + 1}", "Use fewer labels.")
         if facts.remark is not None:
             self._remarks.setdefault(facts.remark, _Count()).add(line)
         self._compare(facts, line)
@@ -88,6 +87,12 @@ class Tally:
                 f" has '{facts.shape}', those before it have '{self._shape}'",
                 "Write all examples of a file in one way.",
             )
+
+    def _check_labels(self, facts: Facts) -> None:
+        # Before any is kept: a file whose every row brings many would fill the memory with them.
+        new = set(facts.labels).difference(self._labels)
+        if len(self._labels) + len(new) > MOST_LABELS:
+            raise Flaw(f" has the file's label number {MOST_LABELS + 1}", "Use fewer labels.")
 
     def _compare(self, facts: Facts, line: int) -> None:
         question, answer = _digest(facts.question), _digest(facts.answer)

@@ -13,6 +13,7 @@ from app.formats.format import Facts, Format
 TAG = re.compile(r"O|[BI]-(?P<label>.+)")
 # A word, or a single sign: where an entity may begin and end without cutting anything.
 WORD = re.compile(r"\w+|[^\w\s]")
+WITHIN = re.compile(r"\w\w")
 TAGGED = 'Write it as {"tokens": ["New", "York"], "tags": ["B-place", "I-place"]}.'
 MARKED = 'Write it as {"text": "…", "entities": [{"start": 0, "end": 8, "label": "place"}]}.'
 
@@ -38,15 +39,17 @@ class MarkedText:
 def example(row: Mapping[str, Any]) -> MarkedText:
     """A checked row as an example. Tokens become a text with one space between two of them."""
     if "tags" not in row:
-        text = row["text"]
-        entities = sorted(Entity(e["start"], e["end"], e["label"]) for e in row["entities"])
-        return MarkedText(text, words(text), tuple(entities))
+        return MarkedText(row["text"], words(row["text"]), _marked(row))
     places = []
     start = 0
     for token in row["tokens"]:
         places.append((start, start + len(token)))
         start += len(token) + 1
     return MarkedText(" ".join(row["tokens"]), tuple(places), entities_of(row["tags"], places))
+
+
+def _marked(row: Mapping[str, Any]) -> tuple[Entity, ...]:
+    return tuple(sorted(Entity(e["start"], e["end"], e["label"]) for e in row["entities"]))
 
 
 def words(text: str) -> tuple[tuple[int, int], ...]:
@@ -93,6 +96,8 @@ def _check_tagged(row: Any) -> None:
         if not isinstance(tag, str) or not TAG.fullmatch(tag):
             hint = "Tags are O, B-LABEL for an entity's first token and I-LABEL for the others."
             raise Flaw(f': tag {number} is "{shown(str(tag))}"', hint)
+        if tag != "O":
+            check_label(tag[2:], f"the label of tag {number}")
 
 
 def _check_marked(row: dict[str, Any]) -> None:
@@ -122,15 +127,23 @@ def _span(entity: Any, length: int) -> tuple[int, int]:
 
 def facts(row: Mapping[str, Any]) -> Facts:
     """See Format."""
-    marked = example(row)
-    borders = {start for start, _ in marked.words} | {end for _, end in marked.words}
-    cut = [e for e in marked.entities if not {e.start, e.end} <= borders]
+    if "tags" in row:
+        marked = example(row)
+        text, entities = marked.text, marked.entities
+    else:
+        # Without the words: those of one line of signs would take half a gigabyte.
+        text, entities = row["text"], _marked(row)
+    cut = any(_is_in_a_word(text, at) for e in entities for at in (e.start, e.end))
     return Facts(
-        question=marked.text,
-        answer=repr(marked.entities),
-        labels=tuple(entity.label for entity in marked.entities),
+        question=text,
+        answer=repr(entities),
+        labels=tuple(entity.label for entity in entities),
         remark="an entity begins or ends within a word" if cut else None,
     )
+
+
+def _is_in_a_word(text: str, at: int) -> bool:
+    return 0 < at and WITHIN.match(text, at - 1) is not None
 
 
 FORMAT = Format(

@@ -213,6 +213,16 @@ class TestRefusedUpload:
         assert stored(api) == before
         assert http.get("/v1/files").json()["data"] == []
 
+    @pytest.mark.parametrize("name", ["train.csv", "train.JSON", "train.jsonl.gz", "x.parquet"])
+    def test_m36_a_name_that_does_not_go_with_the_purpose(
+        self, api: Api, http: httpx.Client, name: str
+    ) -> None:
+        before = stored(api)
+        error = error_of(post(http, PURPOSE + part("file", GOOD, filename=name) + END), 400)
+        assert error["param"] == "file"
+        assert "Must be .jsonl" in str(error["message"])
+        assert stored(api) == before
+
     @pytest.mark.parametrize(
         "content_type",
         [

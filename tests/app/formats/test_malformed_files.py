@@ -1,4 +1,8 @@
-"""Every way in which a file can be no JSON Lines, by name: a sentence each, never an exception."""
+"""Every way in which a file can be no JSON Lines, by name: a sentence each, never an exception.
+
+M01 to M37 are the list of malformed files. What is too large to write out here, M31 to M33, is in
+test_endless_files, and M36, a name that does not go with the purpose, in tests/app/api/test_files.
+"""
 
 import gzip
 import io
@@ -9,6 +13,7 @@ from typing import Any
 import pytest
 
 from app.formats import Judge, Verdict
+from app.formats.rows import LONGEST_LINE
 
 GOOD: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
@@ -36,13 +41,13 @@ def zipped(data: bytes) -> bytes:
 
 ACCEPTED = {
     "one example": (LINE + b"\n", 1),
-    "missing last newline": (LINE, 1),
-    "UTF-8 byte order mark": (b"\xef\xbb\xbf" + LINE + b"\n", 1),
-    "CRLF": (LINE + b"\r\n" + LINE + b"\r\n", 2),
-    "blank line in the middle": (LINE + b"\n\n  \t\r\n" + LINE + b"\n", 2),
+    "M15 missing last newline": (LINE, 1),
+    "M01 UTF-8 byte order mark": (b"\xef\xbb\xbf" + LINE + b"\n", 1),
+    "M10 CRLF": (LINE + b"\r\n" + LINE + b"\r\n", 2),
+    "M14 blank line in the middle": (LINE + b"\n\n  \t\r\n" + LINE + b"\n", 2),
     "blank lines at both ends": (b"\n\n" + LINE + b"\n\n\n", 1),
-    "U+2028 inside a string": (saying("a\u2028b\u2029c\u0085d") + b"\n", 1),
-    "the same as escapes": (saying(r"a\u2028b\u2029c\u0085d") + b"\n", 1),
+    "M09 U+2028 inside a string": (saying("a\u2028b\u2029c\u0085d") + b"\n", 1),
+    "M09 the same as escapes": (saying(r"a\u2028b\u2029c\u0085d") + b"\n", 1),
     "characters beyond U+FFFF": (saying("\U0001f600") + b"\n" + saying(r"\ud83d\ude00"), 2),
     "quotes and backslashes": (saying(r"\"role\": \"x\", \\\" \\") + b"\n", 1),
     "an escaped text about U+0000": (saying(r"\\u0000") + b"\n", 1),
@@ -60,31 +65,37 @@ def test_accepted(data: bytes, examples: int) -> None:
 
 # What the whole file is instead. One fault, whatever else is in it.
 OTHER_FILES = {
-    "empty file": (b"", "has no examples"),
-    "only a byte order mark": (b"\xef\xbb\xbf", "has no examples"),
-    "only blank lines": (b"\n \n\t\r\n\n", "has no examples"),
-    "gzip": (gzip.compress(LINE * 100), "compressed with gzip. Unpack it"),
-    "ZIP": (zipped(LINE), "ZIP archive or an Excel workbook"),
-    "Parquet": (b"PAR1\x15\x04\x15\x1c" + bytes(100) + b"PAR1", "in the Parquet format"),
-    "old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "old Excel workbook"),
-    "zstd": (b"\x28\xb5\x2f\xfd\x04\x58", "compressed with zstd"),
-    "UTF-16LE with mark": (b"\xff\xfe" + LINE.decode().encode("utf-16le"), "is UTF-16 text"),
-    "UTF-16BE with mark": (b"\xfe\xff" + LINE.decode().encode("utf-16be"), "is UTF-16 text"),
-    "UTF-16LE without mark": (LINE.decode().encode("utf-16le"), "UTF-16 or UTF-32"),
-    "UTF-16BE without mark": (LINE.decode().encode("utf-16be"), "UTF-16 or UTF-32"),
-    "UTF-32LE with mark": (b"\xff\xfe\0\0" + LINE.decode().encode("utf-32le"), "is UTF-32 text"),
-    "UTF-32BE without mark": (LINE.decode().encode("utf-32be"), "UTF-16 or UTF-32"),
-    "array on one line": (json.dumps([GOOD, GOOD]).encode(), "JSON array (line 1)"),
-    "array over many lines": (json.dumps([GOOD] * 3, indent=1).encode(), "JSON array (line 1)"),
-    "array after blank lines and a mark": (b"\xef\xbb\xbf\n\n [{}]", "JSON array"),
+    "M12 empty file": (b"", "has no examples"),
+    "M12 only a byte order mark": (b"\xef\xbb\xbf", "has no examples"),
+    "M13 only blank lines": (b"\n \n\t\r\n\n", "has no examples"),
+    "M35 gzip": (gzip.compress(LINE * 100), "compressed with gzip. Unpack it"),
+    "M35 ZIP": (zipped(LINE), "ZIP archive or an Excel workbook"),
+    "M35 Parquet": (b"PAR1\x15\x04\x15\x1c" + bytes(100) + b"PAR1", "in the Parquet format"),
+    "M35 old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "old Excel workbook"),
+    "M35 zstd": (b"\x28\xb5\x2f\xfd\x04\x58", "compressed with zstd"),
+    "M02 UTF-16LE with mark": (b"\xff\xfe" + LINE.decode().encode("utf-16le"), "is UTF-16 text"),
+    "M02 UTF-16BE with mark": (b"\xfe\xff" + LINE.decode().encode("utf-16be"), "is UTF-16 text"),
+    "M02 UTF-16LE without mark": (LINE.decode().encode("utf-16le"), "UTF-16 or UTF-32"),
+    "M02 UTF-16BE without mark": (LINE.decode().encode("utf-16be"), "UTF-16 or UTF-32"),
+    "M03 UTF-32LE with mark": (
+        b"\xff\xfe\0\0" + LINE.decode().encode("utf-32le"),
+        "is UTF-32 text",
+    ),
+    "M03 UTF-32BE without mark": (LINE.decode().encode("utf-32be"), "UTF-16 or UTF-32"),
+    "M17 array on one line": (json.dumps([GOOD, GOOD]).encode(), "JSON array (line 1)"),
+    "M17 array over many lines": (json.dumps([GOOD] * 3, indent=1).encode(), "JSON array (line 1)"),
+    "M17 array after blank lines and a mark": (b"\xef\xbb\xbf\n\n [{}]", "JSON array"),
     "examples over several lines": (json.dumps(GOOD, indent=2).encode(), "over several lines"),
 }
 
 
-@pytest.mark.parametrize(("data", "words"), OTHER_FILES.values(), ids=OTHER_FILES)
-def test_a_file_that_is_something_else(data: bytes, words: str) -> None:
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_a_file_that_is_something_else(name: str) -> None:
+    data, words = OTHER_FILES[name]
     verdict = judge(data)
     assert verdict.fault_count == 1
+    place = (verdict.faults[0].line, verdict.faults[0].offset)
+    assert place == ((3, 5) if "after blank lines" in name else (1, 0))
     assert verdict.code == "invalid_file_format"
     details = verdict.details()
     assert details is not None
@@ -95,76 +106,90 @@ def test_a_file_that_is_something_else(data: bytes, words: str) -> None:
 # What the second of three lines is instead.
 BAD_LINES = {
     "not JSON": (b"hello", "Expecting value: line 1 column 1 (char 0) (line 2)"),
-    "truncated": (LINE[:-5], "Unterminated string starting at"),
-    "truncated behind a brace": (LINE[:-1], "Expecting ',' delimiter: line 1 column"),
-    "two objects on a line": (LINE + b" " + LINE, "Extra data"),
-    "two objects between carriage returns": (LINE + b"\r" + LINE, "carriage returns alone"),
-    "trailing comma": (LINE[:-1] + b",}", "Remove the comma before the closing bracket."),
-    "comma behind the object": (LINE + b",", "Write one example per line"),
-    "single quotes": (LINE.replace(b'"', b"'"), "double quotes"),
-    "a comment": (LINE + b" // first", "Extra data"),
-    "NaN": (LINE[:-1] + b', "x": NaN}', "NaN and Infinity are no JSON"),
-    "Infinity": (LINE[:-1] + b', "x": -Infinity}', "NaN and Infinity are no JSON"),
-    "1e999": (LINE[:-1] + b', "x": 1e999}', "at most 64 bits"),
-    "an integer of 5,000 digits": (LINE[:-1] + b', "x": ' + b"9" * 5000 + b"}", "64 bits"),
-    "an integer of 21 digits": (LINE[:-1] + b', "tools": [' + b"9" * 21 + b"]}", "64 bits"),
-    "leading zero": (LINE[:-1] + b', "x": 01}', "Expecting ',' delimiter"),
-    "invalid UTF-8": (LINE.replace(b"Hi", b"\xff"), "byte 44 of the line is not UTF-8"),
-    "overlong UTF-8": (LINE.replace(b"Hi", b"\xc0\xaf"), "is not UTF-8"),
-    "a surrogate in UTF-8": (LINE.replace(b"Hi", b"\xed\xa0\x80"), "is not UTF-8"),
-    "Latin-1": (LINE.replace(b"Hi", "café".encode("latin-1")), "Save the file as UTF-8"),
-    "raw NUL": (LINE.replace(b"Hi", b"\0"), "Invalid control character"),
-    "raw tab": (LINE.replace(b"Hi", b"\t"), "tabs as \\t"),
-    "raw escape": (LINE.replace(b"Hi", b"\x1b[31m"), "Invalid control character"),
-    "escaped NUL": (saying(r"a\u0000b"), "contains the character U+0000"),
-    "escaped NUL in a key": (LINE[:-1] + rb', "\u0000": 1}', "contains the character U+0000"),
-    "lone high surrogate": (saying(r"\ud800"), "beyond U+FFFF as two"),
-    "lone low surrogate": (saying(r"\udc00"), "beyond U+FFFF as two"),
-    "a byte order mark in the middle": (b"\xef\xbb\xbf" + LINE, "byte order mark"),
-    "depth 1,000": (b'{"messages": ' + b"[" * 1000 + b"]" * 1000 + b"}", "nested too deep"),
-    "depth 100,000": (b"[" * 100_000, "Nest no deeper than 64"),
-    "depth 100,000, closed": (b"[" * 100_000 + b"]" * 100_000, "Nest no deeper than 64"),
-    "depth in objects": (b'{"a":' * 70 + b"1" + b"}" * 70, "nested too deep"),
-    "a long line": (saying("x" * 2000), "is longer than 2,000 bytes"),
-    "a number": (b"17", "is a number, not an object"),
-    "a string": (b'"text"', "is a string, not an object"),
-    "null": (b"null", "is null, not an object"),
-    "true": (b"true", "is true or false, not an object"),
-    "a list": (b"[1]", "is a list, not an object"),
-    "an empty object": (b"{}", "is missing key 'messages'"),
-    "a key twice": (LINE[:-1] + b", " + LINE[1:], 'the key "messages" twice'),
-    "a message's key twice": (
+    "M16 truncated": (LINE[:-5], "Unterminated string starting at"),
+    "M16 truncated behind a brace": (LINE[:-1], "Expecting ',' delimiter: line 1 column"),
+    "M19 two objects on a line": (LINE + b" " + LINE, "Extra data"),
+    "M11 two objects between carriage returns": (LINE + b"\r" + LINE, "carriage returns alone"),
+    "M20 trailing comma": (LINE[:-1] + b",}", "Remove the comma before the closing bracket."),
+    "M20 comma behind the object": (LINE + b",", "Write one example per line"),
+    "M21 single quotes": (LINE.replace(b'"', b"'"), "double quotes"),
+    "M22 a comment": (LINE + b" // first", "Extra data"),
+    "M23 NaN": (LINE[:-1] + b', "x": NaN}', "NaN and Infinity are no JSON"),
+    "M23 Infinity": (LINE[:-1] + b', "x": -Infinity}', "NaN and Infinity are no JSON"),
+    "M24 1e999": (LINE[:-1] + b', "x": 1e999}', "at most 64 bits"),
+    "M25 an integer of 5,000 digits": (LINE[:-1] + b', "x": ' + b"9" * 5000 + b"}", "64 bits"),
+    "M26 an integer of 20 digits": (LINE[:-1] + b', "tools": [' + b"9" * 20 + b"]}", "64 bits"),
+    "M27 leading zero": (LINE[:-1] + b', "x": 01}', "Expecting ',' delimiter"),
+    "M04 invalid UTF-8": (LINE.replace(b"Hi", b"\xff"), "byte 44 of the line is not UTF-8"),
+    "M05 overlong UTF-8": (LINE.replace(b"Hi", b"\xc0\xaf"), "is not UTF-8"),
+    "M04 a surrogate in UTF-8": (LINE.replace(b"Hi", b"\xed\xa0\x80"), "is not UTF-8"),
+    "M04 Latin-1": (LINE.replace(b"Hi", "café".encode("latin-1")), "Save the file as UTF-8"),
+    "M06 raw NUL": (LINE.replace(b"Hi", b"\0"), "Invalid control character"),
+    "M34 raw tab": (LINE.replace(b"Hi", b"\t"), "tabs as \\t"),
+    "M34 raw escape": (LINE.replace(b"Hi", b"\x1b[31m"), "Invalid control character"),
+    "M07 escaped NUL": (saying(r"a\u0000b"), "contains the character U+0000"),
+    "M07 escaped NUL in a key": (LINE[:-1] + rb', "\u0000": 1}', "contains the character U+0000"),
+    "M08 lone high surrogate": (saying(r"\ud800"), "beyond U+FFFF as two"),
+    "M08 lone low surrogate": (saying(r"\udc00"), "beyond U+FFFF as two"),
+    "M01 a byte order mark in the middle": (b"\xef\xbb\xbf" + LINE, "byte order mark"),
+    "M29 depth 1,000": (b'{"messages": ' + b"[" * 1000 + b"]" * 1000 + b"}", "nested too deep"),
+    "M30 depth 1,000,000": (b"[" * 10**6, "Nest no deeper than 64"),
+    "M30 depth 1,000,000, closed": (b"[" * 10**6 + b"]" * 10**6, "Nest no deeper than 64"),
+    "M29 depth in objects": (b'{"a":' * 70 + b"1" + b"}" * 70, "nested too deep"),
+    "M31 a long line": (saying("x" * 2000), "is longer than 2,000 bytes"),
+    "M18 a number": (b"17", "is a number, not an object"),
+    "M18 a string": (b'"text"', "is a string, not an object"),
+    "M18 null": (b"null", "is null, not an object"),
+    "M18 true": (b"true", "is true or false, not an object"),
+    "M18 a list": (b"[1]", "is a list, not an object"),
+    "M37 an empty object": (b"{}", "is missing key 'messages'"),
+    "M28 a key twice": (LINE[:-1] + b", " + LINE[1:], 'the key "messages" twice'),
+    "M28 a message's key twice": (
         LINE.replace(b'"content": "Hi"', b'"content": "Hi", "role": "user"'),
         'the key "role" twice in one object. Keep one of them.',
     ),
-    "a key twice, once in escapes": (
+    "M28 a key twice, once in escapes": (
         LINE.replace(b'"content": "Hi"', rb'"content": "Hi", "r\u006fle": "assistant"'),
         'the key "role" twice',
     ),
-    "a key twice behind escaped quotes": (
+    "M28 a key twice behind escaped quotes": (
         LINE.replace(b'"content": "Hi"', rb'"content": "\\", "content": "\" \\\" \\"'),
         'the key "content" twice',
     ),
-    "a key twice deep in a tool": (
+    "M28 a key twice deep in a tool": (
         LINE[:-1] + b', "tools": [{"type": "function", "function": {"name": "a", "name": "a"}}]}',
         'the key "name" twice',
     ),
+    "M37 no role": (LINE.replace(b'"role": "user", ', b""), "message 1 Discriminator 'role'"),
+    "M37 an unknown role": (LINE.replace(b"user", b"wizard"), "Input tag 'wizard' found"),
+    "M37 no content": (LINE.replace(b'"Hi"', b"null"), "message 1 is missing content"),
+    "M37 no answer": (LINE.replace(b"assistant", b"user"), "has no message from the assistant"),
+    "M37 weight 2": (LINE.replace(b'"Hello"', b'"Hello", "weight": 2'), "neither 0 nor 1"),
+    "M37 a call without an id": (
+        LINE.replace(b'"Hello"', b'null, "tool_calls": [{"type": "function", "function": {}}]'),
+        "message 2: a tool call has no id",
+    ),
+    "M37 an image": (
+        LINE.replace(b'"Hi"', b'[{"type": "image_url", "image_url": {"url": "file:///x"}}]'),
+        "images are not supported",
+    ),
+    "M37 a control token": (saying("<|endoftext|>"), "contains an invalid token: <|endoftext|>"),
 }
 
 
 @pytest.mark.parametrize(("line", "words"), BAD_LINES.values(), ids=BAD_LINES)
 def test_a_bad_line_between_good_ones(line: bytes, words: str) -> None:
-    limit = 2000 if "2,000 bytes" in words else 2**20
+    limit = 2000 if "2,000 bytes" in words else LONGEST_LINE
     verdict = judge(LINE + b"\n" + line + b"\n" + LINE + b"\n", max_line_bytes=limit)
     assert (verdict.format, verdict.examples, verdict.fault_count) == ("chat", 3, 1)
     (fault,) = verdict.faults
     assert (fault.line, fault.offset) == (2, len(LINE) + 1)
-    assert fault.reason.startswith("Example 2 ")
+    assert fault.reason.startswith(("Example 2 ", "Example 2, message "))
     assert fault.reason.endswith(".")
     assert words in fault.reason
 
 
-@pytest.mark.parametrize("name", BAD_LINES.keys() - {"a byte order mark in the middle"})
+@pytest.mark.parametrize("name", BAD_LINES.keys() - {"M01 a byte order mark in the middle"})
 def test_a_bad_line_alone(name: str) -> None:
     line, _ = BAD_LINES[name]
     assert judge(line, max_line_bytes=2000).fault_count == 1
