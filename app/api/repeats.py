@@ -15,7 +15,7 @@ of a new wish, such as pausing a job again that went on in between.
 The answer is kept in the transaction of what it tells of, so the route must use `SessionDep`; only
 successes are kept. A route that streams its body in cannot have it read twice: it takes
 `RepetitionDep` and asks `app.services.repeats` itself once it has the body's digest, as
-`app/api/files.py` does. Not for answers that hold a secret, which would lie in the database.
+`app/api/files.py` does. Not for answers that hold a key, of which the database has a hash only.
 """
 
 from collections.abc import Callable, Coroutine

@@ -8,8 +8,8 @@ from anyio import to_thread
 from fastapi import APIRouter, Query
 
 from app.api import shapes
-from app.api.bodies import StrictRoute
 from app.api.deps import After, PartsDep, PrincipalDep, SessionDep, ask_database
+from app.api.repeats import ONCE, RepeatableRoute
 from app.db.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from app.errors import InvalidRequest
 from app.schemas.webhooks import (
@@ -30,7 +30,7 @@ from app.schemas.webhooks import (
 )
 from app.services import couriers, deliveries, errands, signatures, webhooks
 
-router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=RepeatableRoute)
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 ENDPOINTS = "/webhook_endpoints"
@@ -42,7 +42,8 @@ def list_event_types(principal: PrincipalDep) -> EventTypeList:
     return EventTypeList(data=list(get_args(EventType)))
 
 
-@router.post(ENDPOINTS)
+# The answer's secret is no hash in the database anyway: deliveries are signed with it.
+@router.post(ENDPOINTS, dependencies=[ONCE])
 def create(
     asked: CreateEndpoint, parts: PartsDep, principal: PrincipalDep, session: SessionDep
 ) -> EndpointWithSecret:

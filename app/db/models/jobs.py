@@ -71,6 +71,13 @@ class Job(Base):
     __table_args__ = (
         CheckConstraint(f"state IN {STATES}", name="state"),
         Index("ix_jobs_project_page", "project_id", text("created_at DESC"), text("id DESC")),
+        # For values that few jobs have; of common ones the page above soon holds enough.
+        Index(
+            "ix_jobs_metadata",
+            "user_metadata",
+            postgresql_using="gin",
+            postgresql_ops={"user_metadata": "jsonb_path_ops"},
+        ),
         Index(
             "ix_jobs_queued",
             "project_id",

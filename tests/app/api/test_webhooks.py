@@ -61,6 +61,12 @@ class TestEndpoints:
         assert unchanged.updated_at == made.created_at - 3600
         assert (openai.webhooks.update(made.id, name="x").updated_at or 0) >= made.created_at
 
+    def test_a_repeated_request_makes_no_second_one(self, openai: OpenAI) -> None:
+        again = openai.with_options(default_headers={"Idempotency-Key": "a"})
+        first, second = create(again), create(again)
+        assert second.signing_secret == first.signing_secret
+        assert [each.id for each in openai.webhooks.list()] == [first.id]
+
     def test_pages(self, openai: OpenAI) -> None:
         ids = [create(openai).id for _ in range(3)]
         assert [each.id for each in openai.webhooks.list(limit=2)] == ids[::-1]

@@ -1,0 +1,126 @@
+"""The processes that are measured: servers on free ports of the loopback, and a broker."""
+
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from app.settings import Settings
+from app.stack.database import database
+from app.stack.keeper import Interrupts, Keeper
+from app.stack.programs import environment
+from app.stack.valkey import valkey
+
+SAMPLE_SECONDS = 0.05
+# Counted as ever, but no refusal among what is timed.
+UNLIMITED = "100000000"
+
+
+class Watched:
+    """A server process, and how much memory it takes at most."""
+
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.port = port
+        self._process = psutil.Process(process.pid)
+
+    def cpu_seconds(self) -> float:
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+    def resident_bytes(self) -> int:
+        return int(self._process.memory_info().rss)
+
+    @contextmanager
+    def growth(self) -> Iterator[list[int]]:
+        """The bytes of resident memory that the block added at the highest; one, at its end."""
+        grown: list[int] = []
+        over = threading.Event()
+        before = peak = self._process.memory_info().rss
+
+        def watch() -> None:
+            nonlocal peak
+            while not over.wait(SAMPLE_SECONDS):
+                peak = max(peak, self._process.memory_info().rss)
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield grown
+        finally:
+            over.set()
+            thread.join()
+            grown.append(peak - before)
+
+
+@contextmanager
+def serving(factory: str, environ: dict[str, str], health: str) -> Iterator[Watched]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    command = [sys.executable, "-m", "uvicorn", factory, "--factory", "--port", str(port)]
+    process = subprocess.Popen([*command, "--log-level", "warning"], env=environ)
+    try:
+        while not answers(f"http://127.0.0.1:{port}{health}"):
+            if process.poll() is not None:
+                raise SystemExit(f"{factory} does not start")
+            time.sleep(0.1)
+        yield Watched(port, process)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def answers(url: str) -> bool:
+    try:
+        httpx.get(url, timeout=5)
+    except httpx.TransportError:
+        return False
+    return True
+
+
+@contextmanager
+def broker(home: Path) -> Iterator[str]:
+    """The URL of a Valkey: limits are counted there, as in every installation."""
+    with Interrupts() as interrupts:
+        keeper = Keeper(interrupts, say=lambda _: None, changed=lambda _: None)
+        program, url = valkey(home)
+        keeper.start(program)
+        try:
+            keeper.wait_ready(program.name)
+            yield url
+        finally:
+            keeper.stop([program.name])
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A folder with Postgres and Valkey, and the servers that are started on them."""
+
+    settings: Settings
+    database_url: str
+    redis_url: str
+
+    @contextmanager
+    def serving(self, factory: str, health: str, **environ: str) -> Iterator[Watched]:
+        given = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
+        given |= {"LOG_LEVEL": "warning", "KEY_REQUESTS_PER_MINUTE": UNLIMITED}
+        with serving(factory, environment(self.settings) | given | environ, health) as server:
+            yield server
+
+
+@contextmanager
+def stack() -> Iterator[Stack]:
+    with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
+        home = Path(folder, "home")
+        settings = Settings(luthier_home=home, redis_url="redis://127.0.0.1:1/0")
+        with database(settings) as url, broker(home) as redis_url:
+            yield Stack(settings, url, redis_url)
