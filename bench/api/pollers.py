@@ -31,6 +31,8 @@ def run(asked: argparse.Namespace) -> None:
         before = luthier.resident_bytes()
         paths = [f"{JOBS}/{id}/events" for id in there.latest]
         seen = asyncio.run(poll(luthier, there.key, paths, asked))
+        if not seen.took:
+            raise SystemExit(f"Nobody was answered: {seen.errors[:3]}")
         say(
             arm="pollers",
             clients=asked.clients,
