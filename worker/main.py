@@ -97,12 +97,20 @@ celery.steps["worker"].add(Rounds)
 
 
 class Round(threading.Thread):
-    """Does something every so often until the process is to end."""
+    """Does something every so often until the process is to end; then `close` is called."""
 
-    def __init__(self, name: str, every_seconds: float, work: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        every_seconds: float,
+        work: Callable[[], object],
+        *,
+        close: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(name=name)
         self._every = every_seconds
         self._work = work
+        self._close = close
 
     def run(self) -> None:
         while not stopping.is_set():
@@ -115,6 +123,7 @@ class Round(threading.Thread):
                 log.exception("round.failed", round=self.name)
             # Spread, so that many workers do not ask at the same moment.
             stopping.wait(self._every * random.uniform(0.8, 1.2))
+        self._close()
 
 
 def _trainer(settings: Settings, app: Any) -> list[Round]:
@@ -160,8 +169,9 @@ def _io(settings: Settings, app: Any) -> list[Round]:
         return Round(name, every_seconds, duties.noted(sessions, name, every_seconds, work))
 
     poll = settings.poll_seconds
+    deliver = duties.noted(sessions, "deliver_webhooks", poll, couriers.send_out)
     return [
-        duty("deliver_webhooks", poll, couriers.send_out),
+        Round("deliver_webhooks", poll, deliver, close=couriers.close),
         duty("relay_outbox", poll, lambda: outbox.relay(sessions, bells.ring, store)),
         Round("reconcile", poll, reconciler.run),
         duty("sweep_unfinished_uploads", SWEEP_SECONDS, lambda: store.sweep(UNFINISHED_AFTER)),

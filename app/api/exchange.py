@@ -78,7 +78,8 @@ class Exchange:
         return {**self.scope, "method": "GET"}
 
     async def send(self, message: Message) -> None:
-        """The app's `send`. Raises ClientDisconnect when a HEAD has all that it asked for."""
+        """The app's `send`. Raises ClientDisconnect when a HEAD has all that it asked for, and for
+        a client that does not take what it is sent."""
         if message["type"] == "http.response.body" and self.scope["method"] == "HEAD":
             await self._send({"type": "http.response.body", "body": b""})
             self._answered = True
@@ -88,8 +89,11 @@ class Exchange:
             self._status = message["status"]
             self._dress(MutableHeaders(scope=message))
         # A client that stops reading would hold its answer, and what makes it, for ever.
-        async with asyncio.timeout(UNREAD_SECONDS):
-            await self._send(message)
+        try:
+            async with asyncio.timeout(UNREAD_SECONDS):
+                await self._send(message)
+        except TimeoutError as error:
+            raise ClientDisconnect from error
         self._answered = message["type"] == "http.response.body" and not message.get("more_body")
 
     async def fail(self, error: Exception) -> None:

@@ -15,7 +15,7 @@ from app.schemas.jobs import (
     JobList,
     JobObject,
 )
-from app.services import jobs, lifecycle, quotas
+from app.services import jobs, lifecycle
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=RepeatableRoute)
 
@@ -27,10 +27,15 @@ def create(
     asked: CreateJob, parts: PartsDep, principal: PrincipalDep, session: SessionDep
 ) -> JobObject:
     """Start a fine-tuning job."""
-    limit = parts.settings.max_queued_jobs_per_project
-    quotas.require_room(session, principal.project_id, default=limit)
-    wandb = parts.settings.has_wandb
-    job = jobs.create(session, parts.catalog, principal.project_id, asked, wandb=wandb)
+    settings = parts.settings
+    job = jobs.create(
+        session,
+        parts.catalog,
+        principal.project_id,
+        asked,
+        max_queued=settings.max_queued_jobs_per_project,
+        wandb=settings.has_wandb,
+    )
     return shapes.job(job, principal.organization_id)
 
 

@@ -1,7 +1,6 @@
 """Brings what requests were like into the database, beside the requests: none waits for it."""
 
 import threading
-from contextlib import suppress
 
 from app import logs
 from app.api.totals import Totals
@@ -35,8 +34,10 @@ class Recorder:
         """Bring what there is, once more."""
         self._stopping.set()
         self._thread.join()
-        with suppress(DatabaseUnavailable):
+        try:
             self.flush()
+        except DatabaseUnavailable as error:
+            log.warning("recorder.lost", reason=str(error))
 
     def note(self, asked: Asked) -> None:
         with self._lock:

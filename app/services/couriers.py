@@ -25,6 +25,7 @@ class Couriers:
         self._sessions = sessions
         self._poster = poster
         self._free = count
+        self._closing = False
         self._claiming = Lock()
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="courier")
 
@@ -32,16 +33,18 @@ class Couriers:
         """Claim an errand for each free courier, and send them. Raises DatabaseUnavailable."""
         # One at a time: two would both count the same courier as free.
         with self._claiming:
-            if self._free == 0:
+            if self._free == 0 or self._closing:
                 return
             with transaction(self._sessions) as session:
                 claimed = errands.claim(session, self._free)
             self._free -= len(claimed)
-        for errand in claimed:
-            self._pool.submit(self._carry, errand)
+            for errand in claimed:
+                self._pool.submit(self._carry, errand)
 
     def close(self) -> None:
-        """Return when all have come back."""
+        """Claim nothing more, and return when all have come back."""
+        with self._claiming:
+            self._closing = True
         self._pool.shutdown()
 
     def _carry(self, errand: Errand) -> None:
@@ -64,9 +67,6 @@ class Couriers:
             self.send_out()
         except DatabaseUnavailable as error:
             log.warning("webhook.database_unavailable", reason=str(error))
-        except RuntimeError:
-            # The pool takes nothing more: the process ends.
-            log.info("webhook.closing")
 
 
 def attempt(poster: Poster, errand: Errand) -> Outcome:

@@ -10,19 +10,29 @@ from app.catalog import BaseModel, Catalog
 from app.db.models import Checkpoint, File, Job, JobEvent
 from app.errors import InvalidRequest, NotFound
 from app.schemas.jobs import CreateJob
-from app.services import files, lifecycle, models, pages, projects
+from app.services import files, lifecycle, models, pages, projects, quotas
 from app.services.pages import Page
 
 
 def create(
-    session: Session, catalog: Catalog, project_id: str, asked: CreateJob, *, wandb: bool = False
+    session: Session,
+    catalog: Catalog,
+    project_id: str,
+    asked: CreateJob,
+    *,
+    max_queued: int = 0,
+    wandb: bool = False,
 ) -> Job:
-    """A new job, on its way to be validated. Raises InvalidRequest with the parameter at fault.
+    """A new job, on its way to be validated.
 
-    `wandb` is whether Weights & Biases can be reached with a key of the operator's.
+    `max_queued` is for projects without a limit of their own; 0 is no limit. `wandb` is whether
+    Weights & Biases can be reached with a key of the operator's. Raises Forbidden, TooManyJobs, and
+    InvalidRequest with the parameter at fault.
     """
-    # Before anything else: a job that is made while its project ends would go on unseen.
+    # Before anything else: a job that is made while its project ends would go on unseen. And with
+    # the lock on the queue first, this, a resumption and an archiving could wait in a circle.
     projects.require_open(session, project_id)
+    quotas.require_room(session, project_id, default=max_queued)
     base, start_model = _start(session, catalog, project_id, asked.model)
     method = "supervised" if asked.method is None else asked.method.type
     _require_method(base, method)

@@ -199,6 +199,15 @@ class TestDelivering:
             tries = deliveries.attempts(session, [row])[row.id]
         assert [(each.number, each.status) for each in tries] == [(1, 500), (2, 200)]
 
+    def test_nothing_is_claimed_for_couriers_that_come_no_more(
+        self, ground: Ground, receiver: Receiver, couriers: Couriers
+    ) -> None:
+        ground.listen(receiver)
+        ground.end()
+        couriers.close()
+        couriers.send_out()
+        assert ground.row().attempts == 0, "its claim would keep it from others for a minute"
+
     @pytest.mark.parametrize("code", [100, 204, 299, 301, 307, 400, 404, 503])
     def test_only_a_2xx_is_a_success(self, session: Session, code: int) -> None:
         assert Outcome(milliseconds=1, status=code).is_success == (code in (204, 299))
