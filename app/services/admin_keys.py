@@ -82,7 +82,7 @@ def list_(
     after: str | None,
     limit: int,
 ) -> Page[AdminKey]:
-    """A page of an organization's admin keys. Raises InvalidRequest for an unknown `after`."""
+    """A page of an organization's admin keys."""
     place = tuple_(AdminKey.created_at, AdminKey.id)
     mine = select(AdminKey).where(AdminKey.organization_id == organization_id)
     statement = mine.where(AdminKey.revoked_at.is_(None))

@@ -70,7 +70,7 @@ def begin_test(session: Session, project_id: str, endpoint_id: str, event_type: 
 def list_(
     session: Session, project_id: str, endpoint_id: str, *, after: str | None, limit: int
 ) -> Page[WebhookDelivery]:
-    """A page of an endpoint's deliveries, newest first. Raises NotFound, InvalidRequest."""
+    """A page of an endpoint's deliveries, newest first. Raises NotFound."""
     webhooks.retrieve(session, project_id, endpoint_id)
     statement = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     if after is not None:

@@ -149,7 +149,7 @@ def list_(
     after: str | None,
     limit: int,
 ) -> Page[File]:
-    """A page of a project's files. Raises InvalidRequest for an unknown `after`."""
+    """A page of a project's files."""
     place = tuple_(File.created_at, File.id)
     statement = select(File).where(File.project_id == project_id, *_there())
     if purpose is not None:

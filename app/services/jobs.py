@@ -80,7 +80,7 @@ def list_(
     after: str | None,
     limit: int,
 ) -> Page[Job]:
-    """A page of a project's jobs, newest first. Raises InvalidRequest for an unknown `after`.
+    """A page of a project's jobs, newest first.
 
     `metadata` keeps the jobs that have all its pairs; None, those that have no metadata.
     """
@@ -102,7 +102,7 @@ def list_(
 def events(
     session: Session, project_id: str, job_id: str, *, after: str | None, limit: int
 ) -> Page[JobEvent]:
-    """A page of a job's events, newest first. Raises NotFound, InvalidRequest."""
+    """A page of a job's events, newest first. Raises NotFound."""
     retrieve(session, project_id, job_id)
     statement = select(JobEvent).where(JobEvent.job_id == job_id)
     if after is not None:
@@ -117,7 +117,7 @@ def events(
 def checkpoints(
     session: Session, project_id: str, job_id: str, *, after: str | None, limit: int
 ) -> Page[Checkpoint]:
-    """A page of the checkpoints that can be used as models, newest first."""
+    """A page of the checkpoints that can be used as models, newest first. Raises NotFound."""
     retrieve(session, project_id, job_id)
     servable = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.kind == "user")
     statement = servable.where(Checkpoint.deleted_at.is_(None))

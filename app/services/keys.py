@@ -93,7 +93,7 @@ def list_(session: Session) -> Sequence[ApiKey]:
 def list_of_project(
     session: Session, project_id: str, *, access: Access, after: str | None, limit: int
 ) -> Page[ApiKey]:
-    """A page of the keys that a project has, newest first. Raises InvalidRequest.
+    """A page of the keys that a project has, newest first.
 
     All of them give access: those of an account without it do not exist, and a project that is
     archived has none.

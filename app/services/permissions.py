@@ -49,8 +49,7 @@ def list_(
     after: str | None,
     limit: int,
 ) -> Page[CheckpointPermission]:
-    """A page of a model's permissions, or of those for one project. Raises NotFound,
-    InvalidRequest."""
+    """A page of a model's permissions, or of those for one project. Raises NotFound."""
     _require(session, organization_id, model)
     place = tuple_(CheckpointPermission.created_at, CheckpointPermission.id)
     statement = select(CheckpointPermission).where(CheckpointPermission.model_name == model)

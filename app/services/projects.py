@@ -20,10 +20,7 @@ def create(session: Session, organization_id: str, name: str) -> Project:
 def list_(
     session: Session, organization_id: str, *, archived: bool, after: str | None, limit: int
 ) -> Page[Project]:
-    """A page of an organization's projects, newest first; the archived ones too if `archived`.
-
-    Raises InvalidRequest for an unknown `after`.
-    """
+    """A page of an organization's projects, newest first; the archived ones too if `archived`."""
     mine = select(Project).where(Project.organization_id == organization_id)
     statement = mine if archived else mine.where(Project.archived_at.is_(None))
     if after is not None:

@@ -26,7 +26,7 @@ def create_bare(session: Session, project_id: str, name: str) -> ServiceAccount:
 def list_(
     session: Session, project_id: str, *, after: str | None, limit: int
 ) -> Page[ServiceAccount]:
-    """A page of a project's service accounts, newest first. Raises InvalidRequest."""
+    """A page of a project's service accounts, newest first."""
     mine = select(ServiceAccount).where(ServiceAccount.project_id == project_id)
     statement = mine.where(ServiceAccount.deleted_at.is_(None))
     if after is not None:

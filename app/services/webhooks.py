@@ -43,7 +43,7 @@ def create(
 def list_(
     session: Session, project_id: str, *, after: str | None, limit: int
 ) -> Page[WebhookEndpoint]:
-    """A page of a project's endpoints, newest first. Raises InvalidRequest."""
+    """A page of a project's endpoints, newest first."""
     statement = select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id)
     place = tuple_(WebhookEndpoint.created_at, WebhookEndpoint.id)
     if after is not None:
