@@ -1,5 +1,8 @@
 """Files on the live stack, through the official SDK and plain HTTP."""
 
+import hashlib
+from pathlib import Path
+
 import httpx
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
@@ -53,6 +56,33 @@ class TestGoodFile:
             )
         assert answer.status_code == 200, answer.text
         assert answer.json()["status"] == "processed"
+
+
+class TestUploads:
+    def test_a_file_in_chunks(self, client: OpenAI, tmp_path: Path) -> None:
+        path = tmp_path / "desk.jsonl"
+        data = chat_file(ROWS)
+        path.write_bytes(data)
+        done = client.uploads.upload_file_chunked(
+            file=path,
+            mime_type="application/jsonl",
+            purpose="fine-tune",
+            part_size=len(data) // 3 + 1,
+            md5=hashlib.md5(data).hexdigest(),
+        )
+        assert (done.status, done.filename, done.bytes) == ("completed", "desk.jsonl", len(data))
+        assert done.file is not None
+        assert client.files.retrieve(done.file.id) == done.file
+        assert done.file.status == "processed"
+        assert client.files.content(done.file.id).read() == data
+
+    def test_a_cancelled_one_takes_no_more(self, client: OpenAI) -> None:
+        upload = client.uploads.create(
+            filename="a.jsonl", purpose="fine-tune", bytes=3, mime_type="application/jsonl"
+        )
+        assert client.uploads.cancel(upload.id).status == "cancelled"
+        with pytest.raises(BadRequestError, match=upload.id):
+            client.uploads.parts.create(upload.id, data=b"abc")
 
 
 class TestList:

@@ -29,7 +29,7 @@ def exchange(pause: float, *, patience: float) -> Exchange:
 
 
 @pytest.mark.parametrize("pause", [0.005, 3600])
-def test_a_body_that_drips_or_stops_is_given_up(pause: float) -> None:
+def test_a16_a_body_that_drips_or_stops_is_given_up(pause: float) -> None:
     async def read() -> None:
         client = exchange(pause, patience=0.1)
         while True:

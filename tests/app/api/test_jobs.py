@@ -43,7 +43,7 @@ def make_model(session: Session, job: Job, name: str, *, step: int | None = None
     return model
 
 
-class TestFullQueue:
+class TestA23FullQueue:
     @pytest.fixture(autouse=True)
     def _one_place(self, session: Session, project: Project) -> None:
         project.max_queued_jobs = 1

@@ -115,10 +115,9 @@ class TestRates:
             assert httpx.get(f"{url}/v1/wait", headers=bearer(account)).status_code == 200
 
 
-def test_guessing_keys_is_slowed_and_locks_nobody_out(
+def test_a10_guessing_keys_is_slowed_and_locks_nobody_out(
     api: Api, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A10 of the attacks."""
     monkeypatch.setattr(guard, "GUESSES", Limits(requests=3, bytes=1))
     app = guarded(api)
     app.add_api_route("/v1/models", lambda: "here")

@@ -60,7 +60,7 @@ def refusal(raw: bytes) -> tuple[int, dict[str, object]]:
         POST + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
     ],
 )
-def test_what_is_no_request_gets_the_envelope_and_the_end(api: Api, bytes_: bytes) -> None:
+def test_a33_what_is_no_request_gets_the_envelope_and_the_end(api: Api, bytes_: bytes) -> None:
     with connected(api) as connection:
         connection.sendall(bytes_)
         status, error = refusal(everything(connection))
@@ -68,7 +68,7 @@ def test_what_is_no_request_gets_the_envelope_and_the_end(api: Api, bytes_: byte
     assert error["type"] == "invalid_request_error"
 
 
-def test_a_broken_chunk_in_a_body(api: Api, account: Account) -> None:
+def test_a33_a_broken_chunk_in_a_body(api: Api, account: Account) -> None:
     key = b"Authorization: Bearer " + account.secret.encode() + b"\r\n"
     with connected(api) as connection:
         head = b"POST /v1/fine_tuning/jobs HTTP/1.1\r\nHost: x\r\n" + key
@@ -77,7 +77,7 @@ def test_a_broken_chunk_in_a_body(api: Api, account: Account) -> None:
     assert status == 400
 
 
-def test_nothing_is_smuggled_behind_a_request(api: Api) -> None:
+def test_a33_nothing_is_smuggled_behind_a_request(api: Api) -> None:
     """The body's length is what it says, so that the second request is not read as a third."""
     with connected(api) as connection:
         inner = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -89,7 +89,7 @@ def test_nothing_is_smuggled_behind_a_request(api: Api) -> None:
     assert b"401" not in answers
 
 
-class TestSlowHeads:
+class TestA16SlowHeads:
     @pytest.fixture(autouse=True)
     def _hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Protocol, "head_seconds", 0.3)
@@ -135,7 +135,7 @@ class TestSlowHeads:
 
 
 @pytest.mark.parametrize("piece", [b"X: " + b"y" * 1000 + b"\r\n", b"y" * 1000])
-def test_a_head_without_end(api: Api, piece: bytes) -> None:
+def test_a16_a_head_without_end(api: Api, piece: bytes) -> None:
     with connected(api) as connection:
         connection.sendall(GET + b"X-First: ")
         sent = 0

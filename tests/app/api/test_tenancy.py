@@ -111,7 +111,7 @@ def test_the_walk_knows_every_parameter(routes: list[Operation], world: World) -
     assert len(list(_probes(routes))) >= 45, "the walk has lost routes on its way"
 
 
-def test_each_route_is_for_one_kind_of_key(
+def test_a13_each_route_is_for_one_kind_of_key(
     routes: list[Operation], world: World, clients: Mapping[tuple[str, ...], httpx.Client]
 ) -> None:
     """Without any key it is 401, with one of the other kind 403."""
@@ -127,7 +127,7 @@ def test_each_route_is_for_one_kind_of_key(
     assert wrong == {}
 
 
-def test_anothers_id_is_answered_as_an_unknown_one(
+def test_a1_to_a7_anothers_id_is_answered_as_an_unknown_one(
     routes: list[Operation],
     world: World,
     clients: Mapping[tuple[str, ...], httpx.Client],

@@ -71,7 +71,7 @@ def test_a15_a_thousand_parts_of_a_mebibyte(http: httpx.Client, filename: str | 
     refused(http, PURPOSE, part("file", b"x" * 2**20, filename=filename))
 
 
-class TestA17:
+class TestA17Bodies:
     @pytest.mark.parametrize(
         "path", ["/v1/uploads", "/v1/uploads/upload_x/complete", "/v1/fine_tuning/jobs"]
     )
@@ -95,7 +95,7 @@ class TestA17:
         assert error["param"] == "part_ids"
 
 
-class TestA18:
+class TestA18Forms:
     @pytest.mark.parametrize(
         ("head", "again"),
         [
@@ -155,7 +155,7 @@ def test_a22_compressed_bodies(http: httpx.Client, path: str, encoding: str) -> 
     error_of(http.post(f"/v1/{path}", content=bomb, headers=headers), 415)
 
 
-class TestA34:
+class TestA34Paths:
     @pytest.mark.parametrize(
         "id_", ["..", "%2e%2e", "..%2f..%2fapi_key", "a%2Fb", "%00", "\N{FULLWIDTH FULL STOP}" * 2]
     )

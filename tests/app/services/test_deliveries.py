@@ -356,7 +356,7 @@ class TestSignatures:
         with pytest.raises(InvalidWebhookSignatureError):
             self.verify(signed, self.BODY, signatures.new_secret())
 
-    def test_what_was_altered_or_is_old_does_not_pass(self) -> None:
+    def test_a30_what_was_altered_or_is_old_does_not_pass(self) -> None:
         signed = signatures.headers([self.SECRET], "evt_1", int(time.time()), self.BODY)
         with pytest.raises(InvalidWebhookSignatureError):
             self.verify(signed, self.BODY.replace("failed", "succeeded"), self.SECRET)

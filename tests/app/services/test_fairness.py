@@ -22,7 +22,7 @@ def queue(session: Session, project: Project, jobs: int, **changes: Any) -> list
 
 
 class TestTurns:
-    def test_a_long_queue_does_not_keep_others_waiting(self, session: Session) -> None:
+    def test_a23_a_long_queue_does_not_keep_others_waiting(self, session: Session) -> None:
         busy, late = make_project(session), make_project(session)
         queue(session, busy, 5)
         queue(session, late, 2)

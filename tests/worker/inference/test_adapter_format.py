@@ -1,4 +1,5 @@
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ def halves(name: str = Q, inputs: int = 6, outputs: int = 4) -> dict[str, Tensor
         f"{name}.lora_A.weight": torch.randn(2, inputs),
         f"{name}.lora_B.weight": torch.randn(outputs, 2),
     }
+
+
+def framed(header: Any) -> bytes:
+    """A weights file of this header and 48 bytes behind it."""
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(48)
 
 
 class TestConfig:
@@ -87,6 +94,29 @@ class TestPairs:
     def test_a_file_that_was_cut_short(self, tmp_path: Path) -> None:
         weights = write(tmp_path, tensors=halves()) / "adapter_model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-10])
+        with pytest.raises(AdapterRefused, match="not whole"):
+            read_pairs(tmp_path, SIZES)
+
+    @pytest.mark.parametrize(
+        "weights",
+        [
+            (2**63).to_bytes(8, "little") + b"{}",
+            (10**9).to_bytes(8, "little") + b'{"a":' * 1000,
+            framed({"a": {"dtype": "F32", "shape": [2, 6], "data_offsets": [0, 2**62]}}),
+            framed({"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 48]}}),
+            framed(
+                {
+                    "a": {"dtype": "F32", "shape": [12], "data_offsets": [0, 48]},
+                    "b": {"dtype": "F32", "shape": [12], "data_offsets": [0, 48]},
+                }
+            ),
+            pickle.dumps({"a": torch.zeros(2)}),
+            b"",
+        ],
+        ids=["a header of 8 EB", "a header", "an offset", "a shape", "overlaps", "pickle", "empty"],
+    )
+    def test_a41_files_made_to_harm(self, tmp_path: Path, weights: bytes) -> None:
+        (write(tmp_path) / "adapter_model.safetensors").write_bytes(weights)
         with pytest.raises(AdapterRefused, match="not whole"):
             read_pairs(tmp_path, SIZES)
 

@@ -1,0 +1,57 @@
+"""/v1/uploads with a bucket behind them: parts, the file of them, its bytes, and nothing left."""
+
+from pathlib import Path
+
+from openai import OpenAI
+
+from app.db.session import SessionMaker, transaction
+from app.main import create_app
+from app.services import outbox, uploads
+from app.settings import Settings
+from app.storage import open_store
+from tests.app.api.conftest import open_account
+from tests.app.api.serving import served
+from tests.app.api.test_files import GOOD
+from tests.conftest import ROOT
+
+
+def test_parts_become_a_file_in_a_bucket(
+    s3_settings: Settings,
+    sessions: SessionMaker,
+    database_url: str,
+    redis_url: str,
+    tmp_path: Path,
+) -> None:
+    settings = s3_settings.model_copy(
+        update={
+            "luthier_home": tmp_path,
+            "database_url": database_url,
+            "redis_url": redis_url,
+            "models_file": ROOT / "tests/app/api/models.toml",
+        }
+    )
+    store = open_store(settings)
+    account = open_account(sessions, "acme")
+    # Over 8 MiB in the second part, so that the store's own parts begin and end within ours.
+    second = GOOD * (9 * 2**20 // len(GOOD))
+    with (
+        served(create_app(settings)) as url,
+        OpenAI(base_url=f"{url}/v1", api_key=account.secret, max_retries=0) as openai,
+    ):
+        upload = openai.uploads.create(
+            filename="a.jsonl",
+            purpose="fine-tune",
+            bytes=len(GOOD + second),
+            mime_type="application/jsonl",
+        )
+        parts = [openai.uploads.parts.create(upload.id, data=data).id for data in (second, GOOD)]
+        file = openai.uploads.complete(upload.id, part_ids=parts[::-1]).file
+        assert file is not None
+        assert (file.status, file.bytes) == ("processed", len(GOOD + second))
+        assert openai.files.content(file.id).read() == GOOD + second
+    assert sum("/uploads/" in key for key in store.list("")) == 2
+    with transaction(sessions) as session:
+        uploads.remove_parts(session)
+    outbox.relay(sessions, lambda *_: None, store)
+    (left,) = store.list("")
+    assert left.endswith(file.id)
