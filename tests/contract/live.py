@@ -53,7 +53,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_until(question: str, holds: object, *, seconds: float = 120) -> None:
+def wait_until(question: str, holds: object, *, seconds: float = 240) -> None:
     """Ask `holds()` until it is true; fail with `question` after so many seconds."""
     assert callable(holds)
     deadline = time.monotonic() + seconds
