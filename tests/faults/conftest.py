@@ -6,6 +6,8 @@ Scenarios marked `fault_smoke` are part of every test run; the others take minut
 
 import math
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,10 +89,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    ground = Ground(tmp_path_factory.mktemp("ground") / "home")
+def ground() -> Iterator[Ground]:
+    # Not below pytest's folder: for root Postgres runs as another user, whom a second pytest locks
+    # out when it starts, and a Postgres that was killed then cannot start again.
+    folder = Path(tempfile.mkdtemp(prefix="luthier-ground-"))
+    ground = Ground(folder / "home")
     yield ground
     ground.close()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
