@@ -7,6 +7,7 @@ Scenarios marked `fault_smoke` are part of every test run; the others take minut
 import math
 import re
 import shutil
+import statistics
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,7 +36,18 @@ class Figure:
 
     @property
     def line(self) -> str:
-        return f"{self.name}: {self._values} (bar: {self._bar}){self.how and f'; {self.how}'}"
+        said = "met" if self.is_met else "MISSED"
+        return f"{self.name}: {self._values} ({self._bar}: {said}){self.how and f'; {self.how}'}"
+
+    @property
+    def is_met(self) -> bool:
+        return self.at_least <= self._worst <= self.at_most
+
+    @property
+    def _worst(self) -> float:
+        """Its 99th percentile by nearest rank: the worst of fewer than a hundred."""
+        ordered = sorted(self.values, reverse=self.at_least > -math.inf)
+        return ordered[math.ceil(0.99 * len(ordered)) - 1]
 
     @property
     def _bar(self) -> str:
@@ -45,24 +57,21 @@ class Figure:
 
     @property
     def _values(self) -> str:
-        ordered = sorted(self.values, reverse=self.at_least > -math.inf)
-        count = len(ordered)
-        if count == 1:
-            return f"{ordered[0]:.3g} {self.unit}"
-        # By nearest rank: the worst of fewer than a hundred.
-        worst = ordered[math.ceil(0.99 * count) - 1]
-        return f"P99 {worst:.3g}, median {ordered[count // 2]:.3g} {self.unit} of {count}"
+        if len(self.values) == 1:
+            return f"{self._worst:.3g} {self.unit}"
+        middle = statistics.median(self.values)
+        return f"P99 {self._worst:.3g}, median {middle:.3g} {self.unit} of {len(self.values)}"
 
 
 FIGURES = pytest.StashKey[dict[str, Figure]]()
 
 
 class Figures:
-    """Of one test. What runs with every test run prints them only: no machine is always quiet."""
+    """Of one test. They are printed beside their bars and fail nothing: a job that survives late
+    on a busy machine has survived."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
         self._stash = request.config.stash.setdefault(FIGURES, {})
-        self._is_strict = request.node.get_closest_marker("fault_smoke") is None
 
     def add(
         self,
@@ -73,12 +82,10 @@ class Figures:
         at_least: float = -math.inf,
         how: str = "",
     ) -> None:
-        """Keep values for the summary. Fails if one of them is beyond the bar."""
+        """Keep values for the summary."""
         figure = Figure(name, unit, at_most, at_least, how)
         figure = self._stash.setdefault(name, figure)
         figure.values.extend(values)
-        if self._is_strict:
-            assert all(at_least <= value <= at_most for value in values), figure.line
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -120,8 +127,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     outcomes = _outcomes(terminalreporter)
     if not outcomes:
         return
-    for figure in terminalreporter.config.stash.get(FIGURES, {}).values():
+    figures = terminalreporter.config.stash.get(FIGURES, {}).values()
+    for figure in figures:
         terminalreporter.write_line(figure.line)
+    met = sum(figure.is_met for figure in figures)
+    terminalreporter.write_line(f"bars met: {met}/{len(figures)}")
     survived = [name for name, found in outcomes.items() if found == {"passed"}]
     skipped = sorted(name.upper() for name, found in outcomes.items() if "skipped" in found)
     if skipped:
