@@ -26,7 +26,7 @@ pytestmark = pytest.mark.live
         ("POST", "/v1/chat/completions", b"\xff\xfe", 400),
         ("POST", "/v1/chat/completions", b'{"model": 5, "messages": {}}', 400),
         ("POST", "/v1/files", b"no multipart", 400),
-        ("GET", "/v1/fine_tuning/jobs?limit=0", None, 400),
+        ("GET", "/v1/fine_tuning/jobs?limit=-1", None, 400),
         ("GET", "/v1/fine_tuning/jobs?limit=1000000000", None, 400),
         ("GET", "/v1/files/..%2f..%2fapi_key", None, 404),
         ("GET", "/v1/files/%00", None, 404),
