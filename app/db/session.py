@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from sqlalchemy import Engine, create_engine, make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -64,7 +64,7 @@ def transaction(maker: SessionMaker) -> Iterator[Session]:
     try:
         with maker() as session, session.begin():
             yield session
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
         # Its first line: the statement and its values follow, and are not for logs.
         raise DatabaseUnavailable(str(error).partition("\n")[0]) from error
 

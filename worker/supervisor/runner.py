@@ -5,7 +5,7 @@ import socket
 from threading import Semaphore
 
 from app import logs
-from app.db.session import transaction
+from app.db.session import DatabaseUnavailable, transaction
 from app.services import attempts, claims, workers
 from app.services.claims import Claim
 from worker.supervisor import folders
@@ -70,14 +70,17 @@ class Supervisor:
             workers.announce(session, self._presence.name, state=state)
 
     def _learn(self, claim: Claim) -> None:
-        with transaction(self._machine.sessions) as session:
-            ending = claims.ending(session, claim.job_id, claim.epoch)
-        if ending is None:
-            return
-        outcome, exit_code = ending
-        self._fitness.note(claim.job_id, outcome, exit_code)
-        if self._fitness.is_resting:
-            self.announce()
+        try:
+            with transaction(self._machine.sessions) as session:
+                ending = claims.ending(session, claim.job_id, claim.epoch)
+            if ending is None:
+                return
+            self._fitness.note(claim.job_id, *ending)
+            if self._fitness.is_resting:
+                self.announce()
+        except DatabaseUnavailable as error:
+            # One ending that nobody learned from only makes a bad machine known a job later.
+            log.warning("attempt.not_learned_from", job=claim.job_id, reason=str(error))
 
     def sweep(self) -> None:
         """End what dead trainers of this machine have begun, and remove the run folders of attempts

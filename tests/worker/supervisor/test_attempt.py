@@ -230,9 +230,10 @@ class TestFailure:
         assert (job.state, job.error_code) == ("failed", "worker_crashed_repeatedly")
         assert outcomes(shop, job_id) == [("crashed", 3), ("crashed", 3), ("failed", 3)]
 
-    def test_a_crashed_job_waits_before_it_is_tried_again(self, shop: Workshop) -> None:
+    def test_a_job_that_crashed_twice_waits_before_it_is_tried_again(self, shop: Workshop) -> None:
         job_id = shop.order(ending="crash", at=1)
-        shop.supervisor.run_next()
+        assert shop.supervisor.run_next()
+        assert shop.supervisor.run_next(), "most crashes are the machine's and happen once"
         assert shop.job(job_id).state == "queued"
         assert not shop.supervisor.run_next()
 
