@@ -25,10 +25,8 @@ AT_ONCE = 16
 
 async def of_encoder(asked: EmbeddingsRequest, served: ServedEncoder) -> Reply:
     """Raises InvalidRequest for a text that is too long and must not be cut."""
-    decode = served.engine.reader.tokenizer.decode
-    # A tokenizer of words has no way to put its special tokens around ids.
     tasks.task_of(served, "embedding")
-    given = [each if isinstance(each, str) else str(decode(each)) for each in asked.input]
+    given = [_as_text(number, each, served) for number, each in enumerate(asked.input)]
     cut = asked.truncate_prompt_tokens
     texts = await tasks.read(served, given, cut=cut is not None, to=cut)
     computed = await tasks.computed(served, texts)
@@ -58,6 +56,21 @@ async def of_causal(asked: EmbeddingsRequest, served: Served, thread: EngineThre
     return await asyncio.to_thread(_answer, asked, vectors, of_lengths(list(map(len, prompts))))
 
 
+def _as_text(number: int, given: str | list[int], served: ServedEncoder) -> str:
+    """A tokenizer of words has no way to put its special tokens around ids."""
+    if isinstance(given, str):
+        return given
+    tokenizer = served.engine.reader.tokenizer
+    _check_ids(number, given, len(tokenizer))
+    return str(tokenizer.decode(given))
+
+
+def _check_ids(number: int, ids: list[int], size: int) -> None:
+    if not all(0 <= id < size for id in ids):
+        message = f"Invalid value for 'input[{number}]': this model has no such token."
+        raise InvalidRequest(message, param="input", code="invalid_value")
+
+
 def _read(asked: EmbeddingsRequest, base: LoadedBase) -> list[list[int]]:
     return [_ids(number, each, asked, base) for number, each in enumerate(asked.input)]
 
@@ -66,9 +79,7 @@ def _ids(
     number: int, given: str | list[int], asked: EmbeddingsRequest, base: LoadedBase
 ) -> list[int]:
     ids = base.renderer.text(given) if isinstance(given, str) else given
-    if not all(0 <= id < base.vocabulary.size for id in ids):
-        message = f"Invalid value for 'input[{number}]': this model has no such token."
-        raise InvalidRequest(message, param="input", code="invalid_value")
+    _check_ids(number, ids, base.vocabulary.size)
     length, cut = base.renderer.context_length, asked.truncate_prompt_tokens
     if cut is not None:
         return ids[: min(cut, length) if cut > 0 else length]

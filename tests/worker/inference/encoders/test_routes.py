@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app.catalog import Catalog
-from app.errors import Unavailable
+from app.errors import InvalidRequest, Unavailable
 from app.schemas.embeddings import EmbeddingsRequest
 from app.storage import LocalStore
 from worker.inference.adapters import AdapterFolder
@@ -99,3 +99,11 @@ async def test_who_leaves_is_not_worked_for(parts: Parts, path: str) -> None:
         await asyncio.wait_for(create_app(parts)(scope, receive, send), timeout=30)
     with served.engine.room(MOST_WAITING):
         assert sent[0]["status"] == 400
+
+
+@pytest.mark.parametrize("ids", [[-5], [10**9]])
+async def test_ids_of_no_token_are_refused(parts: Parts, ids: list[int]) -> None:
+    served = await parts.encoders.resolve("mini")
+    asked = EmbeddingsRequest.model_validate({**BODY, "input": ids})
+    with pytest.raises(InvalidRequest, match="no such token"):
+        await of_encoder(asked, served)
