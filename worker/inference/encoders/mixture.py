@@ -27,12 +27,14 @@ class Mixture:
 
     adapters: Sequence[Lora | None] = ()
     places: Tensor | None = None
+    rows: int = 0
 
     def use(self, chosen: Sequence[Lora | None], device: torch.device) -> None:
         """Set the adapters of the next batch's rows."""
         distinct = list({id(lora): lora for lora in chosen}.values())
         numbers = {id(lora): number for number, lora in enumerate(distinct)}
         self.adapters = distinct
+        self.rows = len(chosen)
         self.places = None
         if any(lora is not None for lora in distinct):
             self.places = torch.tensor([numbers[id(lora)] for lora in chosen], device=device)
@@ -45,14 +47,23 @@ class Mixture:
     def of(self, name: str, layer: nn.Linear) -> tuple[Tensor, Tensor]:
         """The matrices of a layer, row by row: [rows, rank, in] and [rows, out, rank]."""
         rank = max(len(lora.a[name]) for lora in self.loras)
-        weight = layer.weight
-        a = weight.new_zeros(len(self.adapters), rank, layer.in_features)
-        b = weight.new_zeros(len(self.adapters), layer.out_features, rank)
-        for number, lora in enumerate(self.adapters):
-            if lora is not None:
-                a[number, : len(lora.a[name])] = lora.a[name]
-                b[number] = pad(lora.b[name], (0, rank - lora.b[name].shape[1]))
+        found = [_padded(lora, name, layer, rank) for lora in self.adapters]
+        a, b = (torch.stack(matrices) for matrices in zip(*found, strict=True))
+        if len(self.adapters) == self.rows:
+            # Rows of as many adapters: the stack is in their order already.
+            return a, b
         return a[self.places], b[self.places]
+
+
+def _padded(lora: Lora | None, name: str, layer: nn.Linear, rank: int) -> tuple[Tensor, Tensor]:
+    """An adapter's matrices of a layer, brought to `rank` by zeros."""
+    if lora is None:
+        zeros = layer.weight.new_zeros
+        return zeros(rank, layer.in_features), zeros(layer.out_features, rank)
+    a, b = lora.a[name], lora.b[name]
+    missing = rank - len(a)
+    # Mostly all are of one rank: what each copy here costs is paid for every adapter and layer.
+    return (pad(a, (0, 0, 0, missing)), pad(b, (0, missing))) if missing else (a, b)
 
 
 class MixedLinear(nn.Module):

@@ -48,7 +48,7 @@ def read_tuned(folder: Path, base: PreTrainedModel, layers: Mapping[str, nn.Line
         raise AdapterRefused(f"The adapter cannot be served on an encoder: {error}") from error
     tensors = {name.removeprefix(PREFIX): tensor for name, tensor in adapter.tensors.items()}
     weight, bias = tensors.pop("head.weight", None), tensors.pop("head.bias", None)
-    head = None if weight is None or bias is None else (weight.float(), bias.float())
+    head = None if weight is None or bias is None else (_kept(weight), _kept(bias))
     dtype, device = base.dtype, base.device
     if task.tuning == "full":
         return Tuned(task, None, _own_layers(base, tensors), head, familiar)
@@ -61,11 +61,17 @@ def read_tuned(folder: Path, base: PreTrainedModel, layers: Mapping[str, nn.Line
             raise AdapterRefused(f"The adapter lacks {error}.") from error
         if (down.shape[1], up.shape[0]) != (layer.in_features, layer.out_features):
             raise AdapterRefused(f"The adapter does not fit this model: {name}.")
-        a[name] = down.to(device, dtype)
+        # Copied where it has the dtype already, too: see `_kept`.
+        a[name] = down.to(device, dtype, copy=True)
         b[name] = (up * adapter.scaling).to(device, dtype)
     if tensors:
         raise AdapterRefused(f"The adapter has a weight that nothing uses: {min(tensors)}.")
     return Tuned(task, Lora(a, b), None, head, familiar)
+
+
+def _kept(tensor: Tensor) -> Tensor:
+    """A copy in float32. What was read is a piece of the whole file's memory, which would stay."""
+    return tensor.to(torch.float32, copy=True)
 
 
 def _own_layers(base: PreTrainedModel, tensors: Mapping[str, Tensor]) -> PreTrainedModel:
