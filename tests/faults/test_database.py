@@ -127,6 +127,10 @@ def test_f24_postgres_takes_no_more_connections(world: World, checker: Checker) 
     held = exhaust(world)
     try:
         answer, seconds = timed(world, job)
+        if answer.status_code == 200:
+            # The API was faster than we in taking a connection that had just been cut.
+            held += exhaust(world)
+            answer, seconds = timed(world, job)
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
         assert seconds < 5
