@@ -75,7 +75,6 @@ def refusals(world: World, job: str, *, seconds: float) -> list[float]:
     return taken
 
 
-@pytest.mark.fault_smoke
 def test_f22_commits_happen_but_their_answers_are_lost(world: World, checker: Checker) -> None:
     world.start("api-1", "trainer-1", "io-1", train_slots=2)
     file = world.upload(pace=0.1)
