@@ -4,11 +4,10 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.api.bodies import StrictRoute
-from app.api.deps import PartsDep, PrincipalDep, ask_database
-from app.api.relay import Relay
+from app.api.deps import PartsDep, PrincipalDep
+from app.api.relay import Relay, resolve
 from app.errors import InvalidRequest
 from app.schemas.chat import CreateChatCompletion
-from app.services import models
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"], route_class=StrictRoute)
 
@@ -18,11 +17,7 @@ PATH = "/v1/chat/completions"
 @router.post("/completions")
 async def create(asked: CreateChatCompletion, parts: PartsDep, principal: PrincipalDep) -> Response:
     """Answer a conversation, in one piece or as a stream of events."""
-    # Not the request's session: that would stay open for as long as the engine answers.
-    served = await ask_database(
-        parts,
-        lambda session: models.resolve(session, parts.catalog, principal.project_id, asked.model),
-    )
+    served = await resolve(parts, principal.project_id, asked.model)
     if served.base.kind != "causal" and served.storage_prefix is None:
         raise InvalidRequest(
             f"The model `{asked.model}` is an encoder and does not answer chats; a classifier "

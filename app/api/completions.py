@@ -4,11 +4,10 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.api.bodies import StrictRoute
-from app.api.deps import PartsDep, PrincipalDep, ask_database
-from app.api.relay import Relay
+from app.api.deps import PartsDep, PrincipalDep
+from app.api.relay import Relay, resolve
 from app.errors import InvalidRequest
 from app.schemas.completions import CompletionRequest
-from app.services import models
 
 router = APIRouter(prefix="/v1", tags=["completions"], route_class=StrictRoute)
 
@@ -18,10 +17,7 @@ PATH = "/v1/completions"
 @router.post("/completions")
 async def create(asked: CompletionRequest, parts: PartsDep, principal: PrincipalDep) -> Response:
     """Continue a text, in one piece or as a stream of events."""
-    served = await ask_database(
-        parts,
-        lambda session: models.resolve(session, parts.catalog, principal.project_id, asked.model),
-    )
+    served = await resolve(parts, principal.project_id, asked.model)
     if served.base.kind != "causal":
         raise InvalidRequest(
             f"The model `{asked.model}` is an encoder and does not write texts.", param="model"

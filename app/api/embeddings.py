@@ -4,10 +4,9 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.api.bodies import StrictRoute
-from app.api.deps import PartsDep, PrincipalDep, ask_database
-from app.api.relay import Relay
+from app.api.deps import PartsDep, PrincipalDep
+from app.api.relay import Relay, resolve
 from app.schemas.embeddings import Embeddings, EmbeddingsRequest
-from app.services import models
 
 router = APIRouter(prefix="/v1", tags=["embeddings"], route_class=StrictRoute)
 
@@ -17,9 +16,6 @@ PATH = "/v1/embeddings"
 @router.post("/embeddings", responses={200: {"model": Embeddings}})
 async def create(asked: EmbeddingsRequest, parts: PartsDep, principal: PrincipalDep) -> Response:
     """Give a vector for each text."""
-    served = await ask_database(
-        parts,
-        lambda session: models.resolve(session, parts.catalog, principal.project_id, asked.model),
-    )
+    served = await resolve(parts, principal.project_id, asked.model)
     body = {**asked.model_dump(exclude_unset=True), "model": served.name}
     return Relay(parts, served, PATH, body)

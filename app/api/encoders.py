@@ -4,12 +4,11 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.api.bodies import StrictRoute
-from app.api.deps import Parts, PartsDep, PrincipalDep, ask_database
-from app.api.relay import Relay
+from app.api.deps import Parts, PartsDep, PrincipalDep
+from app.api.relay import Relay, resolve
 from app.engines import ServedModel
 from app.errors import InvalidRequest
 from app.schemas.encoders import Classified, ClassifyRequest, InferenceRequest
-from app.services import models
 
 router = APIRouter(tags=["encoders"], route_class=StrictRoute)
 
@@ -33,9 +32,7 @@ async def infer(
 
 
 async def _encoder(parts: Parts, project_id: str, name: str) -> ServedModel:
-    served = await ask_database(
-        parts, lambda session: models.resolve(session, parts.catalog, project_id, name)
-    )
+    served = await resolve(parts, project_id, name)
     # A model tuned from a causal one may be a classifier: its engine knows.
     if served.base.kind != "encoder" and served.storage_prefix is None:
         raise InvalidRequest(f"The model `{name}` is no encoder; ask it in a chat.", param="model")

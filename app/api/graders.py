@@ -1,14 +1,14 @@
 """/v1/fine_tuning/alpha/graders"""
 
 import json
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from app.api.bodies import StrictRoute
-from app.api.deps import Parts, PartsDep, PrincipalDep, ask_database
+from app.api.deps import Parts, PartsDep, PrincipalDep
+from app.api.relay import resolve
 from app.engines import EngineUnavailable, ServedModel
 from app.errors import InvalidRequest
 from app.graders.grading import Judgement, JudgeUnavailable, run
@@ -21,7 +21,6 @@ from app.schemas.graders import (
     ScoreModel,
     ValidateGrader,
 )
-from app.services import models
 
 router = APIRouter(
     prefix="/v1/fine_tuning/alpha/graders", tags=["graders"], route_class=StrictRoute
@@ -57,8 +56,7 @@ async def _judges(grader: Grader, parts: Parts, project_id: str) -> dict[str, Se
     names = {each.model for each in graders if isinstance(each, ScoreModel)}
     found = {}
     for name in sorted(names):
-        resolve = partial(models.resolve, catalog=parts.catalog, project_id=project_id, name=name)
-        found[name] = await ask_database(parts, resolve)
+        found[name] = await resolve(parts, project_id, name)
         if found[name].base.kind != "causal":
             message = f"The model `{name}` is an encoder and cannot judge."
             raise InvalidRequest(message, param="grader.model")

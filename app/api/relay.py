@@ -9,13 +9,22 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.deps import Parts
+from app.api.deps import Parts, ask_database
 from app.engines import EngineUnavailable, ServedModel
 from app.schemas.observation import Observation
+from app.services import models
 from app.services.traffic import Asked, Outcome
 
 # Proxies must not gather events: a stream that arrives in one piece is no stream.
 STREAMED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+async def resolve(parts: Parts, project_id: str, name: str) -> ServedModel:
+    """What answers under a model's name. Raises NotFound."""
+    # Not in the request's session: that would stay open for as long as the engine answers.
+    return await ask_database(
+        parts, lambda session: models.resolve(session, parts.catalog, project_id, name)
+    )
 
 
 class Relay(Response):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.models import AdminKey, Organization
@@ -83,18 +83,11 @@ def list_(
     limit: int,
 ) -> Page[AdminKey]:
     """A page of an organization's admin keys."""
-    place = tuple_(AdminKey.created_at, AdminKey.id)
     mine = select(AdminKey).where(AdminKey.organization_id == organization_id)
     statement = mine.where(AdminKey.revoked_at.is_(None))
-    if after is not None:
-        last = pages.start(session, mine.where(AdminKey.id == after))
-        if last is None:
-            return pages.NOTHING
-        start = (last.created_at, last.id)
-        statement = statement.where(place > start if order == "asc" else place < start)
-    keys = (AdminKey.created_at, AdminKey.id)
-    ordered = keys if order == "asc" else [key.desc() for key in keys]
-    return pages.fetch(session, statement.order_by(*ordered), limit=limit)
+    return pages.by_age(
+        session, statement, named=mine, after=after, limit=limit, oldest_first=order == "asc"
+    )
 
 
 def retrieve(session: Session, organization_id: str, key_id: str) -> AdminKey:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, tuple_
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from app import ids
@@ -73,14 +73,7 @@ def list_(
     """A page of an endpoint's deliveries, newest first. Raises NotFound."""
     webhooks.retrieve(session, project_id, endpoint_id)
     statement = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
-    if after is not None:
-        last = pages.start(session, statement.where(WebhookDelivery.id == after))
-        if last is None:
-            return pages.NOTHING
-        place = tuple_(WebhookDelivery.created_at, WebhookDelivery.id)
-        statement = statement.where(place < (last.created_at, last.id))
-    newest = (WebhookDelivery.created_at.desc(), WebhookDelivery.id.desc())
-    return pages.fetch(session, statement.order_by(*newest), limit=limit)
+    return pages.by_age(session, statement, named=statement, after=after, limit=limit)
 
 
 def attempts(

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from app import ids
@@ -150,21 +150,13 @@ def list_(
     limit: int,
 ) -> Page[File]:
     """A page of a project's files."""
-    place = tuple_(File.created_at, File.id)
-    statement = select(File).where(File.project_id == project_id, *_there())
+    mine = select(File).where(File.project_id == project_id)
+    statement = mine.where(*_there())
     if purpose is not None:
         statement = statement.where(File.purpose == purpose)
-    if after is not None:
-        # Deleted files too: one that goes while a client pages must not end its paging.
-        named = select(File).where(File.id == after, File.project_id == project_id)
-        last = pages.start(session, named)
-        if last is None:
-            return pages.NOTHING
-        start = (last.created_at, last.id)
-        statement = statement.where(place > start if order == "asc" else place < start)
-    keys = (File.created_at, File.id)
-    ordered = keys if order == "asc" else [key.desc() for key in keys]
-    return pages.fetch(session, statement.order_by(*ordered), limit=limit)
+    return pages.by_age(
+        session, statement, named=mine, after=after, limit=limit, oldest_first=order == "asc"
+    )
 
 
 def delete(session: Session, project_id: str, file_id: str) -> None:

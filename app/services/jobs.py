@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app import ids
@@ -84,19 +84,13 @@ def list_(
 
     `metadata` keeps the jobs that have all its pairs; None, those that have no metadata.
     """
-    statement = select(Job).where(Job.project_id == project_id)
+    mine = select(Job).where(Job.project_id == project_id)
+    statement = mine
     if metadata is None:
         statement = statement.where(or_(Job.user_metadata.is_(None), Job.user_metadata == {}))
     elif metadata:
         statement = statement.where(Job.user_metadata.contains(dict(metadata)))
-    if after is not None:
-        named = select(Job).where(Job.id == after, Job.project_id == project_id)
-        last = pages.start(session, named)
-        if last is None:
-            return pages.NOTHING
-        statement = statement.where(tuple_(Job.created_at, Job.id) < (last.created_at, last.id))
-    ordered = statement.order_by(Job.created_at.desc(), Job.id.desc())
-    return pages.fetch(session, ordered, limit=limit)
+    return pages.by_age(session, statement, named=mine, after=after, limit=limit)
 
 
 def events(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -102,15 +102,7 @@ def list_of_project(
         return Page([], has_more=False)
     mine = select(ApiKey).where(ApiKey.project_id == project_id)
     statement = mine.where(ApiKey.revoked_at.is_(None))
-    if after is not None:
-        # Revoked ones too: a key that goes while a client pages must not end its paging.
-        last = pages.start(session, mine.where(ApiKey.id == after))
-        if last is None:
-            return pages.NOTHING
-        place = tuple_(ApiKey.created_at, ApiKey.id)
-        statement = statement.where(place < (last.created_at, last.id))
-    ordered = statement.order_by(ApiKey.created_at.desc(), ApiKey.id.desc())
-    return pages.fetch(session, ordered, limit=limit)
+    return pages.by_age(session, statement, named=mine, after=after, limit=limit)
 
 
 def retrieve(session: Session, project_id: str, key_id: str) -> ApiKey:

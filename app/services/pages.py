@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Select
+from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Session
 
 Row = TypeVar("Row")
@@ -26,6 +26,32 @@ def fetch(session: Session, statement: Select[Row], *, limit: int) -> Page[Row]:
     # One more than asked for: its presence is the answer to "are there more?".
     rows = list(session.scalars(statement.limit(limit + 1)))
     return Page(rows[:limit], len(rows) > limit)
+
+
+def by_age(
+    session: Session,
+    rows: Select[Row],
+    *,
+    named: Select[Row],
+    after: str | None,
+    limit: int,
+    oldest_first: bool = False,
+) -> Page[Row]:
+    """A page of rows that have an id and a moment of creation, the newest first unless told.
+
+    `after` is looked for among `named`: also rows that are gone, as far as those stay in the
+    table, since one that goes while a client pages must not end its paging.
+    """
+    table: Any = rows.column_descriptions[0]["entity"]
+    columns = (table.created_at, table.id)
+    if after is not None:
+        last: Any = start(session, named.where(table.id == after))
+        if last is None:
+            return NOTHING
+        place, behind = tuple_(*columns), (last.created_at, last.id)
+        rows = rows.where(place > behind if oldest_first else place < behind)
+    ordered = columns if oldest_first else [column.desc() for column in columns]
+    return fetch(session, rows.order_by(*ordered), limit=limit)
 
 
 def start(session: Session, named: Select[Row]) -> Row | None:

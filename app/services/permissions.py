@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -51,20 +51,19 @@ def list_(
 ) -> Page[CheckpointPermission]:
     """A page of a model's permissions, or of those for one project. Raises NotFound."""
     _require(session, organization_id, model)
-    place = tuple_(CheckpointPermission.created_at, CheckpointPermission.id)
-    statement = select(CheckpointPermission).where(CheckpointPermission.model_name == model)
-    if after is not None:
-        last = pages.start(session, statement.where(CheckpointPermission.id == after))
-        if last is None:
-            return pages.NOTHING
-        start = (last.created_at, last.id)
-        statement = statement.where(place > start if order == "ascending" else place < start)
+    granted = select(CheckpointPermission).where(CheckpointPermission.model_name == model)
+    statement = granted
     if project_id is not None:
         projects.retrieve(session, organization_id, project_id)
         statement = statement.where(CheckpointPermission.project_id == project_id)
-    keys = (CheckpointPermission.created_at, CheckpointPermission.id)
-    ordered = keys if order == "ascending" else [key.desc() for key in keys]
-    return pages.fetch(session, statement.order_by(*ordered), limit=limit)
+    return pages.by_age(
+        session,
+        statement,
+        named=granted,
+        after=after,
+        limit=limit,
+        oldest_first=order == "ascending",
+    )
 
 
 def delete(session: Session, organization_id: str, model: str, permission_id: str) -> None:

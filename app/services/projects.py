@@ -1,6 +1,6 @@
 """Projects of an organization: made, renamed, archived. What is in one is nobody else's."""
 
-from sqlalchemy import Select, func, select, tuple_, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from app import ids
@@ -23,14 +23,7 @@ def list_(
     """A page of an organization's projects, newest first; the archived ones too if `archived`."""
     mine = select(Project).where(Project.organization_id == organization_id)
     statement = mine if archived else mine.where(Project.archived_at.is_(None))
-    if after is not None:
-        last = pages.start(session, mine.where(Project.id == after))
-        if last is None:
-            return pages.NOTHING
-        place = tuple_(Project.created_at, Project.id)
-        statement = statement.where(place < (last.created_at, last.id))
-    ordered = statement.order_by(Project.created_at.desc(), Project.id.desc())
-    return pages.fetch(session, ordered, limit=limit)
+    return pages.by_age(session, statement, named=mine, after=after, limit=limit)
 
 
 def retrieve(session: Session, organization_id: str, project_id: str) -> Project:

@@ -1,6 +1,6 @@
 """Service accounts: the programs that act for a project, each with keys of its own."""
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from app import ids
@@ -29,14 +29,7 @@ def list_(
     """A page of a project's service accounts, newest first."""
     mine = select(ServiceAccount).where(ServiceAccount.project_id == project_id)
     statement = mine.where(ServiceAccount.deleted_at.is_(None))
-    if after is not None:
-        last = pages.start(session, mine.where(ServiceAccount.id == after))
-        if last is None:
-            return pages.NOTHING
-        place = tuple_(ServiceAccount.created_at, ServiceAccount.id)
-        statement = statement.where(place < (last.created_at, last.id))
-    ordered = statement.order_by(ServiceAccount.created_at.desc(), ServiceAccount.id.desc())
-    return pages.fetch(session, ordered, limit=limit)
+    return pages.by_age(session, statement, named=mine, after=after, limit=limit)
 
 
 def retrieve(session: Session, project_id: str, account_id: str) -> ServiceAccount:

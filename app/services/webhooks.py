@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import ids
@@ -45,14 +45,7 @@ def list_(
 ) -> Page[WebhookEndpoint]:
     """A page of a project's endpoints, newest first."""
     statement = select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id)
-    place = tuple_(WebhookEndpoint.created_at, WebhookEndpoint.id)
-    if after is not None:
-        last = pages.start(session, statement.where(WebhookEndpoint.id == after))
-        if last is None:
-            return pages.NOTHING
-        statement = statement.where(place < (last.created_at, last.id))
-    newest = (WebhookEndpoint.created_at.desc(), WebhookEndpoint.id.desc())
-    return pages.fetch(session, statement.order_by(*newest), limit=limit)
+    return pages.by_age(session, statement, named=statement, after=after, limit=limit)
 
 
 def retrieve(

@@ -98,7 +98,7 @@ def test_f07_effective_training_time_with_a_kill_every_ten_minutes(
             f"effective training time with a kill -9 of the {victim} every 10 minutes",
             100 * (1 - lost - SHARE),
             unit="%",
-            at_least=97 if victim == "training" else 96,
+            at_least=97,
             how=f"1 - (the seconds above + {BETWEEN_CHECKPOINTS:g} s of lost work)"
             f" / {KILLED_EVERY_SECONDS} s - {SHARE:.0%} for checkpoints",
         )
