@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, select, text
+from sqlalchemy.orm import Session, aliased
 
 from app import ids
 from app.catalog import BaseModel, Catalog
-from app.db.models import Checkpoint, File, Job, JobEvent
+from app.db.models import WITHOUT_METADATA, Checkpoint, File, Job, JobEvent, JobMetadata
 from app.errors import InvalidRequest, NotFound
 from app.schemas.jobs import CreateJob
 from app.services import files, lifecycle, models, pages, projects, quotas
@@ -85,12 +85,16 @@ def list_(
     `metadata` keeps the jobs that have all its pairs; None, those that have no metadata.
     """
     mine = select(Job).where(Job.project_id == project_id)
-    statement = mine
+    found, place = mine, (Job.created_at, Job.id)
     if metadata is None:
-        statement = statement.where(or_(Job.user_metadata.is_(None), Job.user_metadata == {}))
-    elif metadata:
-        statement = statement.where(Job.user_metadata.contains(dict(metadata)))
-    return pages.by_age(session, statement, named=mine, after=after, limit=limit)
+        found = found.where(text(WITHOUT_METADATA))
+    for key, value in (metadata or {}).items():
+        pair = aliased(JobMetadata)
+        # The moment too, though the id is enough: a page then is in the pairs' own order.
+        found = found.join(pair, and_(pair.job_id == Job.id, pair.created_at == Job.created_at))
+        found = found.where(pair.project_id == project_id, pair.key == key, pair.value == value)
+        place = (pair.created_at, pair.job_id)
+    return pages.by_age(session, found, named=mine, after=after, limit=limit, place=place)
 
 
 def events(

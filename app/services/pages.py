@@ -36,20 +36,22 @@ def by_age(
     after: str | None,
     limit: int,
     oldest_first: bool = False,
+    place: tuple[Any, Any] | None = None,
 ) -> Page[Row]:
     """A page of rows that have an id and a moment of creation, the newest first unless told.
 
     `after` is looked for among `named`: also rows that are gone, as far as those stay in the
-    table, since one that goes while a client pages must not end its paging.
+    table, since one that goes while a client pages must not end its paging. `place` are the moment
+    and the id in another table than the rows' own, if that one has the index.
     """
     table: Any = rows.column_descriptions[0]["entity"]
-    columns = (table.created_at, table.id)
+    columns = place or (table.created_at, table.id)
     if after is not None:
         last: Any = start(session, named.where(table.id == after))
         if last is None:
             return NOTHING
-        place, behind = tuple_(*columns), (last.created_at, last.id)
-        rows = rows.where(place > behind if oldest_first else place < behind)
+        here, behind = tuple_(*columns), (last.created_at, last.id)
+        rows = rows.where(here > behind if oldest_first else here < behind)
     ordered = columns if oldest_first else [column.desc() for column in columns]
     return fetch(session, rows.order_by(*ordered), limit=limit)
 

@@ -97,7 +97,10 @@ def in_database(session: Session, there: Filled) -> None:
         "deep page": [({}, id) for id in there.spread],
         "metadata of 1 in 40": [({"team": f"team-{n}"}, None) for n in range(20)],
         "metadata of one": [({"run": f"run-{n}"}, None) for n in rare()],
+        "two common pairs": [({"team": f"team-{n}", "owner": "owner-2"}, None) for n in range(20)],
+        "deep page of a common pair": [({"owner": "owner-2"}, id) for id in there.spread],
         "no job has it": [({"run": "none"}, None)],
+        "jobs of others have it": [({"owner": "owner-8"}, None)],
         "without metadata": [(None, None)],
     }
     for name, questions in pages.items():

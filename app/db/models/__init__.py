@@ -5,11 +5,13 @@ from app.db.models.files import File
 from app.db.models.jobs import (
     STATES,
     TERMINAL,
+    WITHOUT_METADATA,
     Checkpoint,
     Job,
     JobAttempt,
     JobEvent,
     JobLease,
+    JobMetadata,
     JobMetric,
     Outbox,
 )
@@ -24,6 +26,7 @@ from app.db.models.workers import Worker
 __all__ = [
     "STATES",
     "TERMINAL",
+    "WITHOUT_METADATA",
     "AdminKey",
     "ApiKey",
     "Checkpoint",
@@ -34,6 +37,7 @@ __all__ = [
     "JobAttempt",
     "JobEvent",
     "JobLease",
+    "JobMetadata",
     "JobMetric",
     "Key",
     "ModelHour",

@@ -20,6 +20,8 @@ STATES = (
     "cancelled",
 )
 TERMINAL = ("succeeded", "failed", "cancelled")
+# Word for word what the index says, or the planner would not know that it may use it.
+WITHOUT_METADATA = "user_metadata IS NULL OR user_metadata = '{}'"
 
 
 class Job(Base):
@@ -71,12 +73,12 @@ class Job(Base):
     __table_args__ = (
         CheckConstraint(f"state IN {STATES}", name="state"),
         Index("ix_jobs_project_page", "project_id", text("created_at DESC"), text("id DESC")),
-        # For values that few jobs have; of common ones the page above soon holds enough.
         Index(
-            "ix_jobs_metadata",
-            "user_metadata",
-            postgresql_using="gin",
-            postgresql_ops={"user_metadata": "jsonb_path_ops"},
+            "ix_jobs_without_metadata",
+            "project_id",
+            text("created_at DESC"),
+            text("id DESC"),
+            postgresql_where=text(WITHOUT_METADATA),
         ),
         Index(
             "ix_jobs_queued",
@@ -95,6 +97,21 @@ class Job(Base):
             ),
         ),
     )
+
+
+class JobMetadata(Base):
+    """A pair of a job's metadata, where a page of the jobs that have it is one stretch of an index.
+
+    The database keeps these rows by itself, from each job's `user_metadata`, which never changes.
+    """
+
+    __tablename__ = "job_metadata"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[Moment] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
 
 
 class JobLease(Base):

@@ -459,6 +459,8 @@ class TestLists:
         assert found({"a": "1"}) == [jobs[1], jobs[0]]
         assert found({"a": "1", "b": ""}) == [jobs[0]]
         assert found({"a": "2"}) == []
+        behind = openai.fine_tuning.jobs.list(metadata={"a": "1"}, after=jobs[1]).data
+        assert [job.id for job in behind] == [jobs[0]]
         without = http.get("/v1/fine_tuning/jobs?metadata=null").json()["data"]
         assert [job["id"] for job in without] == [jobs[3], jobs[2]]
 
