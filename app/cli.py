@@ -104,7 +104,9 @@ def api_command() -> None:
         # The last net, for connections: its 503 is bare text. The guard's own limit comes first.
         limit_concurrency=10_000,
         backlog=2048,
-        timeout_keep_alive=15,
+        # Longer than balancers keep a silent connection: one that they reuse in the moment it is
+        # closed here would be a 502 there.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=20,
     )
 

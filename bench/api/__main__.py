@@ -33,7 +33,7 @@ def main() -> None:
     jobs.set_defaults(run=reading.run)
     polling = commands.add_parser("pollers")
     polling.add_argument("--clients", type=int, default=1000)
-    polling.add_argument("--every", type=float, default=5.0)
+    polling.add_argument("--every", type=float, default=10.0)
     polling.add_argument("--seconds", type=float, default=40.0)
     polling.set_defaults(run=pollers.run)
     asked = parser.parse_args()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from bench.api.load import Client
 from bench.api.reading import JOBS, filled, milliseconds
 from bench.api.report import say
-from bench.api.servers import Watched, stack
+from bench.api.servers import Watched, luthier, stack
 
 # Enough to look in; the table of jobs is measured elsewhere.
 JOBS_THERE = 10_000
@@ -26,11 +26,11 @@ def run(asked: argparse.Namespace) -> None:
     with (
         stack() as around,
         filled(around, JOBS_THERE) as there,
-        around.serving("app.main:create_app", "/healthz") as luthier,
+        luthier(around.environ) as server,
     ):
-        before = luthier.resident_bytes()
+        before = server.resident_bytes()
         paths = [f"{JOBS}/{id}/events" for id in there.latest]
-        seen = asyncio.run(poll(luthier, there.key, paths, asked))
+        seen = asyncio.run(poll(server, there.key, paths, asked))
         if not seen.took:
             raise SystemExit(f"Nobody was answered: {seen.errors[:3]}")
         say(
@@ -43,7 +43,7 @@ def run(asked: argparse.Namespace) -> None:
             p50_ms=milliseconds(seen.took, 0.5),
             p99_ms=milliseconds(seen.took, 0.99),
             rss_before_mb=round(before / 1e6, 1),
-            rss_mb=round(luthier.resident_bytes() / 1e6, 1),
+            rss_mb=round(server.resident_bytes() / 1e6, 1),
         )
 
 

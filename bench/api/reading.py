@@ -15,7 +15,7 @@ from bench.api.bare import PROJECT
 from bench.api.load import closed_loop, percentile
 from bench.api.million import Filled, fill
 from bench.api.report import say
-from bench.api.servers import Stack, stack
+from bench.api.servers import Stack, bare, luthier, stack
 
 CLIENTS = 8
 JOBS = "/v1/fine_tuning/jobs"
@@ -28,12 +28,12 @@ def run(asked: argparse.Namespace) -> None:
     with stack() as around:
         with filled(around, asked.jobs) as there, once(around.database_url) as session:
             in_database(session, there)
-        more = {PROJECT: there.project_id}
+        theirs = around.environ | {PROJECT: there.project_id}
         with (
-            around.serving("app.main:create_app", "/healthz") as luthier,
-            around.serving("bench.api.bare:create_app", "/docs", **more) as peer,
+            luthier(around.environ) as ours,
+            bare("bench.api.bare:create_app", theirs) as peer,
         ):
-            ports = {"luthier": luthier.port, "bare": peer.port}
+            ports = {"luthier": ours.port, "bare": peer.port}
             for name, paths in questions(there).items():
                 compare(name, paths, ports, there.key, asked)
 

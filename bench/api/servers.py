@@ -21,7 +21,7 @@ from app.stack.programs import environment
 from app.stack.valkey import valkey
 
 SAMPLE_SECONDS = 0.05
-# Counted as ever, but no refusal among what is timed.
+# Counted as ever, but nothing is refused among what is timed.
 UNLIMITED = "100000000"
 
 
@@ -62,16 +62,39 @@ class Watched:
 
 
 @contextmanager
-def serving(factory: str, environ: dict[str, str], health: str) -> Iterator[Watched]:
+def luthier(environ: dict[str, str]) -> Iterator[Watched]:
+    """The API as it is run, with no limit on requests: none is to be refused."""
+    unlimited = dict.fromkeys(("KEY_REQUESTS_PER_MINUTE", "KEY_REQUESTS_AT_ONCE"), UNLIMITED)
+    port = free_port()
+    given = environ | unlimited | {"PORT": str(port), "LOG_LEVEL": "warning"}
+    with serving([sys.executable, "-m", "app.cli", "api"], port, given, "/healthz") as server:
+        yield server
+
+
+@contextmanager
+def bare(factory: str, environ: dict[str, str]) -> Iterator[Watched]:
+    """A peer: FastAPI's own app, in uvicorn as it comes."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", factory, "--factory", "--port", str(port)]
+    with serving([*command, "--log-level", "warning"], port, environ, "/docs") as server:
+        yield server
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    command = [sys.executable, "-m", "uvicorn", factory, "--factory", "--port", str(port)]
-    process = subprocess.Popen([*command, "--log-level", "warning"], env=environ)
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def serving(
+    command: list[str], port: int, environ: dict[str, str], health: str
+) -> Iterator[Watched]:
+    process = subprocess.Popen(command, env=environ)
     try:
         while not answers(f"http://127.0.0.1:{port}{health}"):
             if process.poll() is not None:
-                raise SystemExit(f"{factory} does not start")
+                raise SystemExit(f"{' '.join(command)} does not start")
             time.sleep(0.1)
         yield Watched(port, process)
     finally:
@@ -109,12 +132,11 @@ class Stack:
     database_url: str
     redis_url: str
 
-    @contextmanager
-    def serving(self, factory: str, health: str, **environ: str) -> Iterator[Watched]:
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a process needs to find the folder's Postgres and Valkey."""
         given = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
-        given |= {"LOG_LEVEL": "warning", "KEY_REQUESTS_PER_MINUTE": UNLIMITED}
-        with serving(factory, environment(self.settings) | given | environ, health) as server:
-            yield server
+        return environment(self.settings) | given
 
 
 @contextmanager

@@ -13,11 +13,8 @@ from fastapi import FastAPI, Request, UploadFile
 
 from app.db.session import once
 from app.services import keys
-from app.settings import Settings
-from app.stack.database import database
-from app.stack.programs import environment
 from bench.api.report import measure, rows
-from bench.api.servers import Watched, serving
+from bench.api.servers import Watched, bare, luthier, stack
 
 CHUNK = 2**20
 BOUNDARY = "bench-boundary"
@@ -28,38 +25,35 @@ def run(asked: argparse.Namespace) -> None:
     block = rows(asked.data, 4 * CHUNK)
     blocks = asked.mebibytes * 2**20 // len(block)
     size = blocks * len(block)
-    with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
-        settings = Settings(luthier_home=Path(folder, "home"), redis_url="redis://127.0.0.1:1/0")
-        with database(settings) as url, once(url) as session:
-            project = keys.ensure_default_project(session, settings.organization)
+    with stack() as around, tempfile.TemporaryDirectory() as folder:
+        with once(around.database_url) as session:
+            project = keys.ensure_default_project(session, around.settings.organization)
             _, key = keys.create(session, project.id, "bench")
             session.commit()
-            ours = environment(settings) | {"DATABASE_URL": url, "LOG_LEVEL": "warning"}
-            theirs = os.environ | {FOLDER: folder}
-            with (
-                serving("app.main:create_app", ours, "/healthz") as luthier,
-                serving("bench.api.uploads:bare", dict(theirs), "/docs") as peer,
-            ):
+        with (
+            luthier(around.environ) as ours,
+            bare("bench.api.uploads:create_app", around.environ | {FOLDER: folder}) as peer,
+        ):
 
-                def to(server: Watched, path: str) -> Callable[[], dict[str, float]]:
-                    def arm() -> dict[str, float]:
-                        with server.growth() as grown:
-                            told = send(server.port, path, block, blocks, key)
-                        if told.get("status", "processed") != "processed":
-                            raise SystemExit(f"The file was not found good: {told}")
-                        return {"rss_growth_mb": round(grown[0] / 1e6, 1)}
+            def to(server: Watched, path: str) -> Callable[[], dict[str, float]]:
+                def arm() -> dict[str, float]:
+                    with server.growth() as grown:
+                        told = send(server.port, path, block, blocks, key)
+                    if told.get("status", "processed") != "processed":
+                        raise SystemExit(f"The file was not found good: {told}")
+                    return {"rss_growth_mb": round(grown[0] / 1e6, 1)}
 
-                    return arm
+                return arm
 
-                arms = {
-                    "luthier": to(luthier, "/v1/files"),
-                    "bare stream to a file": to(peer, "/stream"),
-                    "bare UploadFile": to(peer, "/form"),
-                }
-                measure(arms, size, asked.rounds)
+            arms = {
+                "luthier": to(ours, "/v1/files"),
+                "bare stream to a file": to(peer, "/stream"),
+                "bare UploadFile": to(peer, "/form"),
+            }
+            measure(arms, size, asked.rounds)
 
 
-def bare() -> FastAPI:
+def create_app() -> FastAPI:
     """What a route costs that keeps a body and does nothing else."""
     app, folder = FastAPI(), Path(os.environ[FOLDER])
 
