@@ -1,8 +1,9 @@
 """Jobs as their owner handles them: created, listed, looked at. Their life is in `lifecycle`."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import and_, select, text
+from sqlalchemy import ColumnElement, Select, and_, func, select, text, true
 from sqlalchemy.orm import Session, aliased
 
 from app import ids
@@ -12,6 +13,9 @@ from app.errors import InvalidRequest, NotFound
 from app.schemas.jobs import CreateJob
 from app.services import files, lifecycle, models, pages, projects, quotas
 from app.services.pages import Page
+
+# A pair that so many jobs have is walked like any other that is as common.
+COMMON = 1000
 
 
 def create(
@@ -85,16 +89,47 @@ def list_(
     `metadata` keeps the jobs that have all its pairs; None, those that have no metadata.
     """
     mine = select(Job).where(Job.project_id == project_id)
-    found, place = mine, (Job.created_at, Job.id)
-    if metadata is None:
-        found = found.where(text(WITHOUT_METADATA))
-    for key, value in (metadata or {}).items():
-        pair = aliased(JobMetadata)
-        # The moment too, though the id is enough: a page then is in the pairs' own order.
-        found = found.join(pair, and_(pair.job_id == Job.id, pair.created_at == Job.created_at))
-        found = found.where(pair.project_id == project_id, pair.key == key, pair.value == value)
-        place = (pair.created_at, pair.job_id)
-    return pages.by_age(session, found, named=mine, after=after, limit=limit, place=place)
+    if metadata:
+        found, place = _having(session, project_id, metadata)
+        return pages.by_age(session, found, named=mine, after=after, limit=limit, place=place)
+    found = mine if metadata is not None else mine.where(text(WITHOUT_METADATA))
+    return pages.by_age(session, found, named=mine, after=after, limit=limit)
+
+
+def _having(
+    session: Session, project_id: str, metadata: Mapping[str, str]
+) -> tuple[Select[Job], tuple[Any, Any]]:
+    """A project's jobs that have all these pairs, and the columns of their order.
+
+    Walks the index of the rarest pair and looks the others up, so that a page ends after so many
+    jobs. The planner, left alone, would sort all jobs of a pair that many have: it takes the
+    conditions of a join for independent, and so its result for small.
+    """
+    rarest, *others = sorted(
+        metadata.items(), key=lambda pair: _how_common(session, project_id, pair, len(metadata))
+    )
+    row = aliased(JobMetadata)
+    found = select(Job).join(row, row.job_id == Job.id).where(_is(row, project_id, rarest))
+    for pair in others:
+        other = aliased(JobMetadata)
+        of_the_same = and_(other.created_at == row.created_at, other.job_id == row.job_id)
+        # The limit keeps the planner from making a join of it.
+        has = select(other.job_id).where(_is(other, project_id, pair), of_the_same).limit(1)
+        found = found.join(has.lateral(), true())
+    return found, (row.created_at, row.job_id)
+
+
+def _how_common(session: Session, project_id: str, pair: tuple[str, str], pairs: int) -> int:
+    """How many jobs have a pair, if that matters, counted as far as it does."""
+    if pairs == 1:
+        return 0
+    some = select(JobMetadata.job_id).where(_is(JobMetadata, project_id, pair)).limit(COMMON)
+    return session.scalars(select(func.count()).select_from(some.subquery())).one()
+
+
+def _is(row: type[JobMetadata], project_id: str, pair: tuple[str, str]) -> ColumnElement[bool]:
+    key, value = pair
+    return and_(row.project_id == project_id, row.key == key, row.value == value)
 
 
 def events(

@@ -21,7 +21,7 @@ STATES = (
 )
 TERMINAL = ("succeeded", "failed", "cancelled")
 # Word for word what the index says, or the planner would not know that it may use it.
-WITHOUT_METADATA = "user_metadata IS NULL OR user_metadata = '{}'"
+WITHOUT_METADATA = "(user_metadata IS NULL OR user_metadata = '{}')"
 
 
 class Job(Base):

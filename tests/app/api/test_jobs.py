@@ -452,7 +452,9 @@ class TestLists:
         page = openai.fine_tuning.jobs.list(limit=4)
         assert not page.has_more
 
-    def test_metadata(self, http: httpx.Client, openai: OpenAI, jobs: list[str]) -> None:
+    def test_metadata(
+        self, http: httpx.Client, stranger: httpx.Client, openai: OpenAI, jobs: list[str]
+    ) -> None:
         def found(metadata: dict[str, str]) -> list[str]:
             return [job.id for job in openai.fine_tuning.jobs.list(metadata=metadata)]
 
@@ -463,6 +465,8 @@ class TestLists:
         assert [job.id for job in behind] == [jobs[0]]
         without = http.get("/v1/fine_tuning/jobs?metadata=null").json()["data"]
         assert [job["id"] for job in without] == [jobs[3], jobs[2]]
+        for filters in ("metadata=null", "metadata[a]=1", "metadata[a]=1&metadata[b]="):
+            assert stranger.get(f"/v1/fine_tuning/jobs?{filters}").json()["data"] == []
 
     def test_nothing_comes_behind_an_unknown_cursor(
         self, http: httpx.Client, stranger: httpx.Client, jobs: list[str]
