@@ -3,11 +3,19 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from app.schemas.integrations import Integration, Integrations
-from app.schemas.methods import Auto, Hyperparameters, Method, merged
+from app.schemas.methods import Auto, Hyperparameters, Method, known, merged
 from app.schemas.wire import CursorListing, Listing, UnixTime, at_most
 
 Status = Literal[
@@ -61,6 +69,20 @@ class CreateJob(BaseModel):
     integrations: Integrations | None = None
     metadata: Metadata | None = None
 
+    @field_validator("hyperparameters")
+    @classmethod
+    def _fit_the_method(
+        cls, older: Hyperparameters | None, info: ValidationInfo
+    ) -> Hyperparameters | None:
+        """The older place takes what only the method has as well, and no other values of it."""
+        if older is not None:
+            known(info.data.get("method"), older.model_dump(exclude_unset=True))
+        return older
+
+    @property
+    def method_type(self) -> str:
+        return "supervised" if self.method is None else self.method.type
+
     def chosen(self) -> dict[str, Any]:
         """The hyperparameters: those of the method's block, then of the older place, else auto."""
         return merged(self.method, self.hyperparameters)[0]
@@ -68,6 +90,13 @@ class CreateJob(BaseModel):
     def unknown(self) -> list[str]:
         """Names of hyperparameters that were given and that the method does not have."""
         return merged(self.method, self.hyperparameters)[1]
+
+    def place_of(self, name: str) -> str:
+        """Where in the request the hyperparameter stands that counts, as errors name it."""
+        own = self.method and self.method.hyperparameters
+        if own is None or name not in own.model_fields_set:
+            return f"hyperparameters.{name}"
+        return f"method.{self.method_type}.hyperparameters.{name}"
 
 
 class JobError(BaseModel):

@@ -124,6 +124,12 @@ class Method(BaseModel):
         return None if block is None else block.hyperparameters
 
 
+def known(method: Method | None, given: Mapping[str, Any]) -> Hyperparameters:
+    """Those of `given` that the method takes, with "auto" for all else. Raises ValidationError."""
+    kind = _kind(method)
+    return kind.model_validate({k: v for k, v in given.items() if k in kind.model_fields})
+
+
 def merged(
     method: Method | None, older: Hyperparameters | None
 ) -> tuple[dict[str, Any], list[str]]:
@@ -134,6 +140,9 @@ def merged(
     given: dict[str, Any] = {}
     for block in (older, method and method.hyperparameters):
         given |= {} if block is None else block.model_dump(exclude_unset=True)
-    kind = KINDS.get(method.type, Hyperparameters) if method else Hyperparameters
-    known = kind.model_validate({k: v for k, v in given.items() if k in kind.model_fields})
-    return known.model_dump(), [name for name in given if name not in kind.model_fields]
+    unknown = [name for name in given if name not in _kind(method).model_fields]
+    return known(method, given).model_dump(), unknown
+
+
+def _kind(method: Method | None) -> type[Hyperparameters]:
+    return KINDS.get(method.type, Hyperparameters) if method else Hyperparameters

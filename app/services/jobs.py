@@ -11,7 +11,7 @@ from app.catalog import BaseModel, Catalog
 from app.db.models import WITHOUT_METADATA, Checkpoint, File, Job, JobEvent, JobMetadata
 from app.errors import InvalidRequest, NotFound
 from app.schemas.jobs import CreateJob
-from app.services import files, lifecycle, models, pages, projects, quotas
+from app.services import files, lifecycle, models, options, pages, projects, quotas
 from app.services.pages import Page
 
 # A pair that so many jobs have is walked like any other that is as common.
@@ -38,8 +38,7 @@ def create(
     projects.require_open(session, project_id)
     quotas.require_room(session, project_id, default=max_queued)
     base, start_model = _start(session, catalog, project_id, asked.model)
-    method = "supervised" if asked.method is None else asked.method.type
-    _require_method(base, method)
+    options.require_usable(session, base, start_model, asked)
     if asked.integrations and not wandb:
         raise _no_wandb_key()
     training = _usable_file(session, project_id, asked.training_file, "training_file")
@@ -52,7 +51,7 @@ def create(
         start_model=start_model,
         training_file_id=training.id,
         validation_file_id=None if held_out is None else held_out.id,
-        method=method,
+        method=asked.method_type,
         hyperparameters=asked.chosen(),
         seed=ids.seed() if asked.seed is None else asked.seed,
         suffix=asked.suffix,
@@ -180,17 +179,6 @@ def _not_available(name: str, reason: str) -> InvalidRequest:
         f"Model {name} is not available for fine-tuning {reason}",
         param="model",
         code="model_not_available",
-    )
-
-
-def _require_method(base: BaseModel, method: str) -> None:
-    if method in base.methods:
-        return
-    there = " or ".join(f"'{name}'" for name in base.methods)
-    raise InvalidRequest(
-        f"Method '{method}' is not available for model {base.id}; use {there}.",
-        param="method.type",
-        code="invalid_value",
     )
 
 

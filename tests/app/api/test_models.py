@@ -39,6 +39,7 @@ def test_the_list(openai: OpenAI, job: Job) -> None:
         "gpt-4o-mini": "system",
         "owner/base": "system",
         "encoder": "system",
+        "small-encoder": "system",
         TUNED: "acme",
     }
 

@@ -9,12 +9,13 @@ import torch
 
 from app.catalog import BaseModel
 from worker.encoding.backbone import load_backbone, read_width
-from worker.encoding.task import Method, Task, read_task
+from worker.encoding.task import Method, Task
 from worker.encoding.texts import Reader
 from worker.modeling import choose_device, choose_dtype, load_tokenizer, materialize
 from worker.rundir import EVALUATION, RunFolder, RunSpec
 from worker.training.checkpoint import Checkpoints
 from worker.training.encoders import methods
+from worker.training.encoders.continuing import continued, kept, task_before
 from worker.training.encoders.methods import Data, Limits
 from worker.training.encoders.metrics import headline
 from worker.training.encoders.model import Encoder, Trained, put_lora, train_whole
@@ -24,7 +25,6 @@ from worker.training.encoders.recipe import WEIGHT_DECAY, choose
 from worker.training.encoders.reference import familiar, reference
 from worker.training.encoders.schedule import Bucketed
 from worker.training.environment import Stop, fingerprint
-from worker.training.faults import user_error
 from worker.training.loop import Loop
 from worker.training.recipe import BETAS, LORA_ALPHA, LORA_RANK, Recipe
 from worker.training.selection import Selection
@@ -57,9 +57,12 @@ def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
     base = BaseModel.from_json(spec.model)
     model_folder = materialize(base, Path(spec.cache))
     examples = methods.read(method, folder.train, param="training_file")
+    before = task_before(folder.init, method)
+    asked = spec.hyperparameters if before is None else kept(spec.hyperparameters, before)
     width = read_width(model_folder)
-    recipe = choose(method, spec.hyperparameters, examples=len(examples), hidden_size=width)
-    inputs = _inputs(folder, base, model_folder, method, examples, recipe)
+    recipe = choose(method, asked, examples=len(examples), hidden_size=width)
+    task = _task(base, recipe, method, examples, before)
+    inputs = _inputs(folder, task, model_folder, examples)
     torch.manual_seed(spec.seed)
     encoder, weights = _model(folder, spec, base, model_folder, inputs)
     return _loop(folder, spec, recipe, inputs, encoder, weights, stop)
@@ -117,41 +120,26 @@ def _max_tokens(encoder: Encoder) -> int:
     return max(FEWEST_TOKENS, int(most))
 
 
-def _inputs(
-    folder: RunFolder,
-    base: BaseModel,
-    model_folder: Path,
-    method: Method,
-    examples: methods.Examples,
-    recipe: Recipe,
-) -> _Inputs:
+def _task(
+    base: BaseModel, recipe: Recipe, method: Method, examples: methods.Examples, before: Task | None
+) -> Task:
+    """The task of the file; if training continues from a model, that model's."""
     length = min(base.context_length, recipe.others.get("max_length", base.context_length))
     own = replace(
         methods.METHODS[method].task_of(examples, length),
         tuning=recipe.others["tuning"],
         pooling="last" if base.kind == "causal" else "mean",
     )
-    task = _task(folder, own)
+    return own if before is None else continued(before, own)
+
+
+def _inputs(
+    folder: RunFolder, task: Task, model_folder: Path, examples: methods.Examples
+) -> _Inputs:
     reader = Reader(load_tokenizer(model_folder), task.length)
-    train = Data(examples, methods.METHODS[method].rows_of(examples, task, reader))
-    task = replace(task, familiar=familiar(train.rows, never=reader.unknown_id).to_text())
-    return _Inputs(task, reader, train, _valid(folder, task, reader))
-
-
-def _task(folder: RunFolder, own: Task) -> Task:
-    """The task of the file; of the model that training continues from, if it does."""
-    if not folder.init.exists():
-        return own
-    before = read_task(folder.init)
-    if before.method != own.method:
-        message = f"The model was made by a {before.method} job; it cannot go on as {own.method}."
-        raise user_error("invalid_method", message, "method")
-    new = sorted(set(own.labels) - set(before.labels))
-    if new or own.many != before.many:
-        what = f'the label "{new[0]}"' if new else "another shape of labels"
-        message = f"The training file has {what}, which the model to continue from does not know."
-        raise user_error("invalid_training_file", message, "training_file")
-    return before
+    rows = methods.METHODS[task.method].rows_of(examples, task, reader)
+    task = replace(task, familiar=familiar(rows, never=reader.unknown_id).to_text())
+    return _Inputs(task, reader, Data(examples, rows), _valid(folder, task, reader))
 
 
 def _valid(folder: RunFolder, task: Task, reader: Reader) -> Data | None:

@@ -48,10 +48,14 @@ def rows_of(examples: Sequence[LabelledText], task: Task, reader: Reader) -> lis
 
 
 def balanced_weights(examples: Sequence[LabelledText], task: Task) -> Tensor:
-    """Rows divided by labels and by the label's rows, as scikit-learn's "balanced" has it."""
+    """Rows divided by labels and by the label's rows, as scikit-learn's "balanced" has it.
+
+    A model that training continues from may know labels that the file does not have.
+    """
     counts = Counter(label for one in examples for label in one.labels)
     total = sum(counts.values())
-    return torch.tensor([total / (len(task.labels) * counts[label]) for label in task.labels])
+    found = [max(1, counts[label]) for label in task.labels]
+    return torch.tensor([total / (len(found) * count) for count in found])
 
 
 class Classification(Batches[Row]):

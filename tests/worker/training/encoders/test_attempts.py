@@ -178,19 +178,27 @@ def test_cut_texts_and_leaked_rows_are_noted(make: Make) -> None:
     assert leaked.startswith("7 of 7 examples of the validation file are in the training file too")
 
 
+def made(folder: RunFolder) -> Path:
+    """What a job makes."""
+    assert attempt(folder) == Exit.DONE
+    return folder.checkpoint(folder.steps()[0])
+
+
+def start_from(folder: RunFolder, model: Path) -> None:
+    folder.init.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder.init / name).write_bytes((model / name).read_bytes())
+
+
 class TestContinued:
     @pytest.fixture
     def first(self, make: Make) -> Path:
         """What a job before has made."""
-        folder = make("first", ROWS)
-        assert attempt(folder) == Exit.DONE
-        return folder.checkpoint(folder.steps()[0])
+        return made(make("first", ROWS))
 
     def test_it_begins_where_the_other_ended(self, make: Make, first: Path) -> None:
         fresh, later = make("fresh", ROWS, n_epochs=1), make("later", ROWS, n_epochs=1)
-        later.init.mkdir()
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            (later.init / name).write_bytes((first / name).read_bytes())
+        start_from(later, first)
         assert attempt(fresh) == attempt(later) == Exit.DONE
         losses = [told(folder, Metrics)[0].values["train_loss"] for folder in (fresh, later)]
         assert losses[1] < losses[0] / 2
@@ -199,8 +207,23 @@ class TestContinued:
         self, make: Make, first: Path
     ) -> None:
         folder = make("new", [*ROWS, {"text": "Hello", "label": "greeting"}])
-        folder.init.mkdir()
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            (folder.init / name).write_bytes((first / name).read_bytes())
+        start_from(folder, first)
         assert attempt(folder) == Exit.USER_ERROR
         assert 'the label "greeting"' in told(folder, Failed)[0].message
+
+    def test_what_is_not_chosen_stays_as_it_was(self, make: Make) -> None:
+        """A model whose every layer was tuned, to answer or to say that there is no answer."""
+        here = {"text": ["Rome"], "answer_start": [3]}
+        rows = [
+            {"context": f"In Rome, in {year}.", "question": "Where?", "answers": here}
+            for year in range(1990, 2000)
+        ]
+        none = {**rows[0], "question": "Who?", "answers": {"text": [], "answer_start": []}}
+        chosen = {"method": "question_answering", "n_epochs": 1}
+        first = made(make("first", [*rows, none], tuning="full", max_length=32, **chosen))
+        later = make("later", rows, **chosen)
+        start_from(later, first)
+        task = read_task(made(later))
+        assert (task.tuning, task.length, task.many) == ("full", 32, True)
+        numbers = told(later, Started)[0].hyperparameters
+        assert (numbers["tuning"], numbers["max_length"]) == ("full", 32)

@@ -1,0 +1,89 @@
+"""Class weights: scikit-learn's "balanced" rule, and rare labels are learned by it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.utils.class_weight import compute_class_weight
+
+from app.formats import classification as texts
+from app.formats import token_classification as entities
+from tests.worker.conftest import WORDS
+from tests.worker.training.encoders.conftest import MakeEncoder
+from worker.encoding.tags import tag_names
+from worker.encoding.task import Task
+from worker.training.encoders import classification, methods, token_classification
+from worker.training.encoders.methods import METHODS, Data, Limits
+from worker.training.encoders.model import Encoder, Trained
+
+LABELS = ["common"] * 23 + ["rare"] * 2
+# Two of the texts are alike but for their label: by their number alone the rare label is a slip.
+ALIKE = [texts.example({"text": "w1 w2 w3", "label": label}) for label in LABELS[-5:]]
+OTHERS = [texts.example({"text": f"w{30 + n} w9", "label": "common"}) for n in range(20)]
+EXAMPLES = [*OTHERS, *ALIKE]
+TASK = classification.task_of(EXAMPLES, 64)
+LIMITS = Limits(4096, None)
+
+
+def objective(encoder: Encoder, examples: Any, *, balanced: bool) -> tuple[Any, Data]:
+    parts = METHODS[encoder.task.method]
+    data = Data(examples, parts.rows_of(examples, encoder.task, encoder.reader))
+    return parts.objective(encoder, data, None, LIMITS, balanced), data
+
+
+def test_weights_of_texts_are_scikit_learns() -> None:
+    expected = compute_class_weight("balanced", classes=np.array(TASK.labels), y=LABELS)
+    weights = classification.balanced_weights(EXAMPLES, TASK)
+    assert weights.tolist() == pytest.approx(expected.tolist())
+
+
+def test_weights_of_tags_are_its_square_root(make_encoder: MakeEncoder) -> None:
+    rows = [{"tokens": WORDS[n : n + 9], "tags": ["O"] * 7 + ["B-x", "I-x"]} for n in range(8)]
+    rows.append({"tokens": WORDS[:2], "tags": ["B-y", "I-y"]})
+    examples = [entities.example(row) for row in rows]
+    task = token_classification.task_of(examples, 64)
+    encoder = make_encoder(task)
+    tags = [tag for row in rows for tag in row["tags"]]
+    names = tag_names(task.labels)
+    expected = compute_class_weight("balanced", classes=np.array(names), y=tags) ** 0.5
+    read = token_classification.rows_of(examples, task, encoder.reader)
+    weights = token_classification.balanced_weights(read, task)
+    assert weights.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def test_a_label_that_a_later_file_lacks_breaks_nothing() -> None:
+    task = Task(method="classification", labels=("common", "gone", "rare"))
+    weights = classification.balanced_weights(EXAMPLES, task)
+    assert torch.isfinite(weights).all()
+
+
+def test_the_loss_counts_each_text_by_the_weight_of_its_label(make_encoder: MakeEncoder) -> None:
+    encoder = make_encoder(TASK)
+    weighted, data = objective(encoder, EXAMPLES, balanced=True)
+    plain, _ = objective(encoder, EXAMPLES, balanced=False)
+    weights = classification.balanced_weights(EXAMPLES, TASK)
+    with torch.no_grad():
+        expected = [plain.score([row]).loss * weights[int(row.target[0])] for row in data.rows]
+        found = weighted.score(data.rows).loss
+    assert found.item() == pytest.approx(torch.stack(expected).sum().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_a_rare_label_is_found_where_it_is_weighed(
+    make_encoder: MakeEncoder, balanced: bool
+) -> None:
+    encoder = make_encoder(TASK)
+    learned, data = objective(encoder, EXAMPLES, balanced=balanced)
+    trained = Trained(encoder, "tiny", rank=4, alpha=8).parameters().values()
+    optimizer = torch.optim.AdamW(trained, lr=1e-2)
+    for _ in range(40):
+        learned.score(data.rows).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    recalls = {
+        label: row["recall"] for label, row in learned.evaluate(data.rows)["per_label"].items()
+    }
+    assert recalls["rare"] == (1.0 if balanced else 0.0)
+    assert recalls["common"] == pytest.approx(20 / 23 if balanced else 1.0)
+    assert methods.outputs(TASK) == 2

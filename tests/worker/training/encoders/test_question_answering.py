@@ -1,0 +1,106 @@
+"""Contexts longer than a window: an answer in any of them is learned and found, and so is none."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from app.formats.question_answering import Question, example
+from tests.worker.conftest import WORDS, words_tokenizer
+from tests.worker.training.encoders.conftest import MakeEncoder
+from worker.encoding.backbone import load_backbone
+from worker.encoding.task import Task
+from worker.encoding.texts import Reader
+from worker.inference.encoders import tasks
+from worker.inference.encoders.engine import EncoderEngine
+from worker.inference.encoders.models import ServedEncoder
+from worker.training.encoders import question_answering
+from worker.training.encoders.model import Encoder, Trained
+from worker.training.encoders.question_answering import QuestionAnswering, rows_of
+
+# Windows of 24 tokens, of which a question of one word leaves 20 for the context.
+TASK = Task(method="question_answering", labels=("start", "end"), many=True, length=24)
+
+
+def asked(question: str, context: list[str], answer: str | None) -> Question:
+    text = " ".join(context)
+    there = [] if answer is None else [answer]
+    answers = {"text": there, "answer_start": [text.index(one) for one in there]}
+    return example({"context": text, "question": question, "answers": answers})
+
+
+# Two windows each; the second question's answer is in the second alone.
+EXAMPLES = [
+    asked("w1", WORDS[4:34], "w12 w13"),
+    asked("w2", WORDS[59:29:-1], "w35 w34"),
+    asked("w3", [*WORDS[44:], *WORDS[14:28]], None),
+]
+
+
+@pytest.fixture
+def encoder(make_encoder: MakeEncoder) -> Encoder:
+    """Has learned the examples by heart."""
+    encoder = make_encoder(TASK)
+    # It is of a width at which dropout alone keeps it from learning by heart.
+    encoder.dropout.p = 0.0
+    rows = rows_of(EXAMPLES, TASK, encoder.reader)
+    objective = QuestionAnswering(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
+    trained = Trained(encoder, "tiny", rank=4, alpha=8).parameters().values()
+    optimizer = torch.optim.AdamW(trained, lr=5e-3)
+    for _ in range(50):
+        objective.score(rows).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return encoder
+
+
+def test_windows_without_the_answer_learn_that_it_is_not_there() -> None:
+    reader = Reader(words_tokenizer(types=True), TASK.length)
+    rows = rows_of(EXAMPLES, TASK, reader)
+    assert [row.source for row in rows] == [0, 0, 1, 1, 2, 2]
+    first, second = rows[2:4]
+    assert first.target.tolist() == [0, 0]
+    start, end = second.target
+    offsets = second.text.offsets
+    assert EXAMPLES[1].context[offsets[start, 0] : offsets[end, 1]] == "w35 w34"
+    assert [row.target.tolist() for row in rows[4:]] == [[0, 0], [0, 0]]
+
+
+def test_an_answer_in_the_second_window_is_found_and_none_is_in_none(encoder: Encoder) -> None:
+    rows = rows_of(EXAMPLES, TASK, encoder.reader)
+    objective = QuestionAnswering(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
+    report = objective.evaluate(rows)
+    assert (report["exact_match"], report["wrong"]) == (1.0, [])
+    # Held against other answers, it tells what was found.
+    unlike = [replace(one, answers=EXAMPLES[n - 1].answers) for n, one in enumerate(EXAMPLES)]
+    objective = QuestionAnswering(encoder, unlike, max_tokens=4096, max_rows=None)
+    report = objective.evaluate(rows)
+    assert [one["found"] for one in report["wrong"]] == ["w12 w13", "w35 w34", ""]
+
+
+def test_it_is_served_as_it_was_learned(
+    encoder: Encoder, tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    Trained(encoder, "tiny", rank=4, alpha=8).save(tmp_path)
+    cpu = torch.device("cpu")
+    base = load_backbone(tiny_encoder_folder, dtype=torch.float32, device=cpu, longest=64)
+    engine = EncoderEngine(base, Reader(words_tokenizer(types=True), 64), causal=False)
+    served = ServedEncoder("tuned", engine, engine.read(tmp_path))
+
+    async def answer(one: Question) -> dict[str, Any]:
+        windows = await tasks.windows(served, one.question, one.context)
+        assert len(windows) == 2
+        states = await tasks.computed(served, windows, each=True)
+        return tasks.answer(served, one.context, windows, states)
+
+    found = [asyncio.run(answer(one)) for one in EXAMPLES]
+    assert [one["answer"] for one in found] == ["w12 w13", "w35 w34", ""]
+    assert (found[1]["start"], found[2]["start"], found[2]["end"]) == (
+        EXAMPLES[1].context.index("w35"),
+        0,
+        0,
+    )
+    assert question_answering.task_of(EXAMPLES, 24) == TASK
