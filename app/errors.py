@@ -66,6 +66,16 @@ class NotFound(ApiError):
     type = "invalid_request_error"
 
 
+class UnknownModel(NotFound):
+    """There is no such model for whoever asks."""
+
+    code = "model_not_found"
+
+    def __init__(self, name: str) -> None:
+        # In the words that clients know.
+        super().__init__(f"The model `{name}` does not exist or you do not have access to it.")
+
+
 class MethodNotAllowed(ApiError):
     """This method is not allowed here."""
 

@@ -58,12 +58,9 @@ class InferenceRequest(BaseModel):
     parameters: InferenceParameters = InferenceParameters()
 
 
-class Counted(BaseModel):
+class ClassifyUsage(BaseModel):
     prompt_tokens: int
     total_tokens: int
-
-
-class ClassifyUsage(Counted):
     completion_tokens: int = 0
     prompt_tokens_details: None = None
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.models import Job, JobLease
 from app.services import events, lifecycle, moves, outbox
 from app.services.events import Entry
@@ -171,7 +172,7 @@ def _give_back(
         job_id,
         to="queued",
         held_at=epoch,
-        run_after=moves.in_seconds(after),
+        run_after=clock.in_seconds(after),
         estimated_finish=None,
     ) or moves.move(session, job_id, to="paused", held_at=epoch, estimated_finish=None)
     if job is None:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.models import File, Job, JobAttempt, JobLease, TunedModel
 from app.services import checkpoints, events, fairness, moves
 from app.services.events import Entry
@@ -79,7 +80,7 @@ def claim(
     job = _take(session, max_running)
     if job is None:
         return None
-    until = moves.in_seconds(lease_seconds)
+    until = clock.in_seconds(lease_seconds)
     session.add(JobLease(job_id=job.id, epoch=job.epoch, worker=worker, lease_until=until))
     session.add(JobAttempt(job_id=job.id, epoch=job.epoch, worker=worker))
     events.append(session, job, [STARTED])
@@ -157,7 +158,7 @@ def heartbeat(
         update(JobLease)
         .where(JobLease.job_id == job_id, JobLease.epoch == epoch)
         .values(
-            lease_until=moves.in_seconds(lease_seconds),
+            lease_until=clock.in_seconds(lease_seconds),
             heartbeat_at=func.clock_timestamp(),
             step=step,
         )

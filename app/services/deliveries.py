@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from app import ids
+from app.db import clock
 from app.db.models import Job, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from app.services import errands, outbox, pages, webhooks
 from app.services.errands import Errand
@@ -51,7 +52,7 @@ def begin_test(session: Session, project_id: str, endpoint_id: str, event_type: 
     """A first try, claimed by the caller, of an event that did not happen. Raises NotFound."""
     endpoint = webhooks.retrieve(session, project_id, endpoint_id)
     event_id = ids.webhook_event_id()
-    now = session.scalars(select(func.clock_timestamp())).one()
+    now = clock.read(session)
     delivery = WebhookDelivery(
         id=ids.webhook_delivery_id(),
         endpoint_id=endpoint.id,
@@ -92,7 +93,7 @@ def prune(session: Session) -> None:
     session.execute(
         delete(WebhookDelivery).where(
             WebhookDelivery.state != "pending",
-            WebhookDelivery.created_at < func.clock_timestamp() - KEPT,
+            WebhookDelivery.created_at < clock.ago(KEPT),
         )
     )
 

@@ -12,6 +12,7 @@ from sqlalchemy import CTE, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
+from app.db import clock
 from app.db.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from app.services import webhooks
 
@@ -144,7 +145,7 @@ def _attempt(errand: Errand, outcome: Outcome) -> WebhookAttempt:
 
 def _postpone(session: Session, delivery: WebhookDelivery, *, again: bool) -> None:
     delay = DELAYS[min(delivery.attempts, len(DELAYS)) - 1] * random.uniform(1 - JITTER, 1 + JITTER)
-    now = session.scalars(select(func.clock_timestamp())).one()
+    now = clock.read(session)
     if not again or now + delay > delivery.created_at + GIVEN_UP_AFTER:
         _end(delivery, "failed")
         return

@@ -18,7 +18,7 @@ from app.db.models import (
     TunedModel,
 )
 from app.engines import ServedModel
-from app.errors import Forbidden, InvalidRequest, NotFound
+from app.errors import Forbidden, InvalidRequest, NotFound, UnknownModel
 from app.services import outbox
 
 
@@ -36,8 +36,7 @@ def resolve(
 ) -> ServedModel:
     """What answers under a name: a base model, by id or alias, or a tuned model or checkpoint.
 
-    `keep` has a tuned one stay until the transaction ends. Raises NotFound, in the words that
-    clients know.
+    `keep` has a tuned one stay until the transaction ends. Raises UnknownModel.
     """
     base = catalog.get(name)
     if base is not None:
@@ -45,7 +44,7 @@ def resolve(
     tuned = _find(session, project_id, name, lock="share" if keep else None)
     base = None if tuned is None else catalog.get(tuned.base_model)
     if tuned is None or base is None:
-        raise unknown(name)
+        raise UnknownModel(name)
     return ServedModel(name=tuned.name, base=base, storage_prefix=tuned.storage_prefix)
 
 
@@ -74,7 +73,7 @@ def retrieve(session: Session, catalog: Catalog, project_id: str, name: str) -> 
         return Model(name, _since(session, project_id), tuned=False)
     tuned = _find(session, project_id, name)
     if tuned is None:
-        raise unknown(name)
+        raise UnknownModel(name)
     return _shown(tuned)
 
 
@@ -121,7 +120,7 @@ def owned(session: Session, project_id: str, name: str) -> TunedModel:
     """
     found = _find(session, project_id, name)
     if found is None or found.project_id != project_id:
-        raise unknown(name)
+        raise UnknownModel(name)
     return found
 
 
@@ -151,14 +150,6 @@ def _names(project_id: str) -> CompoundSelect[str]:
 def _permitted(project_id: str) -> Select[str]:
     return select(CheckpointPermission.model_name).where(
         CheckpointPermission.project_id == project_id
-    )
-
-
-def unknown(name: str) -> NotFound:
-    """A model that there is not for whoever asks, in the words that clients know."""
-    return NotFound(
-        f"The model `{name}` does not exist or you do not have access to it.",
-        code="model_not_found",
     )
 
 

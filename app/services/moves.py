@@ -7,7 +7,7 @@ worker's moves, the epoch that the worker claimed. Of two moves that race, one f
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, delete, func, select, update
+from sqlalchemy import ScalarSelect, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.models import TERMINAL, Job, JobAttempt, JobLease
@@ -86,8 +86,3 @@ def release(session: Session, job_id: str, *, outcome: str, exit_code: int | Non
         .where(JobAttempt.job_id == job_id, JobAttempt.ended_at.is_(None))
         .values(ended_at=func.clock_timestamp(), outcome=outcome, exit_code=exit_code)
     )
-
-
-def in_seconds(seconds: float) -> ColumnElement[Any]:
-    """A moment from now by the database's clock."""
-    return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)

@@ -11,6 +11,7 @@ from sqlalchemy import event, func, select, update
 from sqlalchemy.orm import Session, SessionTransaction
 
 from app import logs
+from app.db import clock
 from app.db.models import Outbox
 from app.db.session import SessionMaker, transaction
 from app.storage import BlobStore, StorageUnavailable
@@ -93,7 +94,7 @@ def _take(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
         .where(Outbox.id == taken.c.id)
         .values(
             attempts=Outbox.attempts + 1,
-            available_at=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, wait),
+            available_at=clock.in_seconds(wait),
         )
         .returning(Outbox.id, Outbox.kind, Outbox.payload)
         .execution_options(synchronize_session=False)

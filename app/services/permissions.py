@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from app import ids
 from app.db.models import CheckpointPermission, Project, TunedModel
-from app.errors import NotFound
-from app.services import models, pages, projects
+from app.errors import NotFound, UnknownModel
+from app.services import pages, projects
 from app.services.pages import Page
 
 
@@ -90,4 +90,4 @@ def _require(session: Session, organization_id: str, model: str) -> None:
         )
     ).one_or_none()
     if found is None:
-        raise models.unknown(model)
+        raise UnknownModel(model)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.models import Job, JobMetric
 from app.services import checkpoints, events, moves
 from app.services.events import Entry
@@ -78,7 +79,7 @@ def record_metrics(
     )
     events.append(session, job, [_entry(job, n, values, speeds[n]) for n, values in newest.items()])
     if seconds_left is not None:
-        job.estimated_finish = moves.in_seconds(seconds_left)
+        job.estimated_finish = clock.in_seconds(seconds_left)
 
 
 def tell(session: Session, job_id: str, epoch: int, entry: Entry) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.orm import Session
 
 from app import logs
+from app.db import clock
 from app.db.models import File, Job, Outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, Work, transaction
 from app.services import (
@@ -16,7 +17,6 @@ from app.services import (
     deliveries,
     duties,
     lifecycle,
-    moves,
     outbox,
     repeats,
     traffic,
@@ -173,14 +173,14 @@ class Reconciler:
 
 def forgotten(session: Session) -> Sequence[str]:
     """The new jobs that nobody has validated, for their bell was not heard."""
-    since = moves.in_seconds(-VALIDATED_AFTER_SECONDS)
+    since = clock.in_seconds(-VALIDATED_AFTER_SECONDS)
     jobs = select(Job.id).where(Job.state == "validating_files", Job.created_at < since)
     return session.scalars(jobs.limit(BATCH)).all()
 
 
 def ring_again(session: Session) -> None:
     """Ring for the longest waiting job: whoever hears it takes it, and then looks for the next."""
-    since = moves.in_seconds(-HEARD_AFTER_SECONDS)
+    since = clock.in_seconds(-HEARD_AFTER_SECONDS)
     waiting = (
         select(Job.id)
         .where(Job.state == "queued", Job.run_after < since)
@@ -206,6 +206,6 @@ def expire_files(session: Session) -> None:
 
 def prune_outbox(session: Session) -> None:
     """Remove what was done long ago, and bells that have rung in vain for as long."""
-    since = moves.in_seconds(-KEEP_DONE_SECONDS)
+    since = clock.in_seconds(-KEEP_DONE_SECONDS)
     session.execute(delete(Outbox).where(Outbox.done_at < since))
     session.execute(delete(Outbox).where(Outbox.kind == "bell", Outbox.created_at < since))

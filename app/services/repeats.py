@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.models import Repeat
 from app.errors import InvalidRequest
 
@@ -71,7 +72,7 @@ def answered(session: Session, this: Try) -> Answer | None:
         select(Repeat).where(
             Repeat.owner == this.owner,
             Repeat.key == this.stored_key,
-            Repeat.created_at > _ago(KEPT if this.key is not None else RETRIED_WITHIN),
+            Repeat.created_at > clock.ago(KEPT if this.key is not None else RETRIED_WITHIN),
         )
     ).one_or_none()
     if found is None or (this.key is None and this.number == 0):
@@ -108,8 +109,4 @@ def remember(session: Session, this: Try, answer: Answer) -> None:
 
 def prune(session: Session) -> None:
     """Forget what is too old to be asked for."""
-    session.execute(delete(Repeat).where(Repeat.created_at < _ago(KEPT)))
-
-
-def _ago(time: timedelta) -> ColumnElement[Any]:
-    return func.clock_timestamp() - time
+    session.execute(delete(Repeat).where(Repeat.created_at < clock.ago(KEPT)))

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.models import ModelHour, Prediction
 from app.histograms import SECONDS, Counts
 from app.schemas.observation import Observation
@@ -101,8 +102,7 @@ def add(tally: Tally, other: Mapping[str, Mapping[str, int]]) -> None:
 
 def record(session: Session, traffic: Traffic) -> None:
     """Bring a batch into the database, under the hour that it is there."""
-    now = func.date_trunc("hour", func.clock_timestamp(), "UTC")
-    hour: datetime = session.scalars(select(now)).one()
+    hour = session.scalars(select(_this_hour())).one()
     add_to_hours(session, {(model, hour): tally for model, tally in traffic.tallies.items()})
     rows = [
         {
@@ -138,7 +138,7 @@ def add_to_hours(session: Session, tallies: Mapping[tuple[str, datetime], Tally]
 
 def totals(session: Session, model: str, hours: int) -> tuple[Tally, dict[datetime, Tally]]:
     """All counts of a model's last hours, the present one included, and those of each hour."""
-    since = func.date_trunc("hour", func.clock_timestamp(), "UTC") - timedelta(hours=hours - 1)
+    since = _this_hour() - timedelta(hours=hours - 1)
     rows = session.scalars(
         select(ModelHour)
         .where(ModelHour.model == model, ModelHour.hour >= since)
@@ -165,8 +165,8 @@ def counts_of(tally: Tally, measure: str) -> Counts:
 
 def prune(session: Session, *, most: int = MOST_PREDICTIONS) -> None:
     """Forget what is too old, and of each model the answers beyond the newest."""
-    session.execute(delete(ModelHour).where(ModelHour.hour < _ago(KEPT_HOURS)))
-    session.execute(delete(Prediction).where(Prediction.created_at < _ago(KEPT_PREDICTIONS)))
+    session.execute(delete(ModelHour).where(ModelHour.hour < clock.ago(KEPT_HOURS)))
+    session.execute(delete(Prediction).where(Prediction.created_at < clock.ago(KEPT_PREDICTIONS)))
     full = select(Prediction.model).group_by(Prediction.model).having(func.count() > most)
     for model in session.scalars(full).all():
         oldest_kept = (
@@ -182,5 +182,5 @@ def prune(session: Session, *, most: int = MOST_PREDICTIONS) -> None:
         )
 
 
-def _ago(time: timedelta) -> ColumnElement[datetime]:
-    return func.clock_timestamp() - time
+def _this_hour() -> ColumnElement[datetime]:
+    return func.date_trunc("hour", func.clock_timestamp(), "UTC")

@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app import ids
+from app.db import clock
 from app.db.models import File, Upload, UploadPart
 from app.errors import InvalidRequest, NotFound
 from app.schemas.files import ExpiresAfter, FileFields
@@ -87,7 +88,7 @@ def begin(
     upload = _locked(session, project_id, upload_id)
     if upload.state == "completed" and _is_repeated(upload, asked):
         return upload
-    now = _now(session)
+    now = clock.read(session)
     if _is_claimed(upload, now):
         return None
     _require_open(session, upload)
@@ -102,7 +103,7 @@ def renew(session: Session, assembly: Assembly) -> bool:
     """Whether the file is still to be put together by who asks; then it is for a while more."""
     upload = _claimed(session, assembly)
     if upload is not None:
-        upload.claimed_until = _now(session) + CLAIM
+        upload.claimed_until = clock.read(session) + CLAIM
     return upload is not None
 
 
@@ -183,12 +184,6 @@ def _claimed(session: Session, assembly: Assembly) -> Upload | None:
     ).one_or_none()
 
 
-def _now(session: Session) -> datetime:
-    """The database's clock: it is the one that uploads expire by."""
-    now: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
-    return now
-
-
 def _is_claimed(upload: Upload, now: datetime) -> bool:
     """Whether a request that lives is just completing it."""
     until = upload.claimed_until
@@ -198,7 +193,7 @@ def _is_claimed(upload: Upload, now: datetime) -> bool:
 def _require_open(session: Session, upload: Upload) -> None:
     if upload.state in ENDED:
         raise _ended(upload)
-    now = _now(session)
+    now = clock.read(session)
     if _is_claimed(upload, now):
         raise InvalidRequest(f"Upload '{upload.id}' is being completed.", param="id")
     if upload.expires_at <= now:

@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app import ids
+from app.db import clock
 from app.db.models import Project, WebhookEndpoint
 from app.errors import InvalidRequest, NotFound
 from app.outbound.addresses import Refused
@@ -107,7 +108,7 @@ def signing_keys(session: Session, endpoint: WebhookEndpoint) -> tuple[str, ...]
     until = endpoint.old_secret_until
     if endpoint.old_secret is None or until is None:
         return (endpoint.secret,)
-    is_over = until <= session.scalars(select(func.clock_timestamp())).one()
+    is_over = until <= clock.read(session)
     return (endpoint.secret,) if is_over else (endpoint.secret, endpoint.old_secret)
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.models import Worker
 
 UNHEALTHY = "unhealthy"
@@ -24,7 +25,7 @@ def announce(session: Session, name: str, *, state: str) -> None:
 
 def by_state(session: Session, *, heartbeat_seconds: float) -> Counter[str]:
     """How many trainers are there, by state."""
-    since = func.clock_timestamp() - timedelta(seconds=MISSED * heartbeat_seconds)
+    since = clock.ago(timedelta(seconds=MISSED * heartbeat_seconds))
     return Counter(session.scalars(select(Worker.state).where(Worker.heartbeat_at > since)))
 
 
@@ -42,4 +43,4 @@ def trouble(session: Session, *, heartbeat_seconds: float) -> str | None:
 
 def prune(session: Session) -> None:
     """Forget the trainers that are long gone."""
-    session.execute(delete(Worker).where(Worker.heartbeat_at < func.clock_timestamp() - KEPT))
+    session.execute(delete(Worker).where(Worker.heartbeat_at < clock.ago(KEPT)))

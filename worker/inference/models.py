@@ -1,29 +1,23 @@
 """What is served under which name: base models, loaded when first used, and adapters on them."""
 
-import asyncio
-import concurrent.futures
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from app import logs
 from app.catalog import BaseModel, Catalog
-from app.errors import InvalidRequest, NotFound, Unavailable
+from app.errors import InvalidRequest, UnknownModel
 from app.schemas.engine import LoadAdapterRequest
-from app.storage import StorageUnavailable, UnsafeKey
-from worker.inference.adapter_format import AdapterRefused
 from worker.inference.adapters import AdapterFiles, AdapterFolder
 from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
 from worker.inference.generic import GenericDecoder
 from worker.inference.llama import LlamaDecoder
+from worker.inference.loading import Bases, beside, told
 from worker.inference.vocabulary import Vocabulary
 from worker.inference.weights import why_not
 from worker.modeling import (
-    ModelUnavailable,
     choose_device,
     choose_dtype,
     load_base,
@@ -31,8 +25,6 @@ from worker.modeling import (
     materialize,
 )
 from worker.rendering import Renderer
-
-Result = TypeVar("Result")
 
 log = logs.get(__name__)
 
@@ -66,9 +58,8 @@ class Models:
 
     def __init__(self, catalog: Catalog, *, cache: Path, adapters: AdapterFolder) -> None:
         self._catalog = catalog
-        self._cache = cache
         self._adapters = adapters
-        self._bases: dict[str, asyncio.Future[LoadedBase]] = {}
+        self._bases = Bases(lambda model: load(model, cache))
         self._tuned: dict[str, _Tuned] = {}
         self.ready = False
 
@@ -76,7 +67,7 @@ class Models:
         """Load the first base model, so that the first request need not wait for it."""
         first = next(self._here(), None)
         if first is not None:
-            await self._load(first)
+            await self._bases.get(first)
         self.ready = True
 
     def names(self) -> list[str]:
@@ -87,20 +78,19 @@ class Models:
 
     def engines(self) -> list[Engine]:
         """Those of the base models that are loaded."""
-        done = [task for task in self._bases.values() if task.done() and not task.exception()]
-        return [task.result().engine for task in done]
+        return [base.engine for base in self._bases.here().values()]
 
     async def resolve(self, name: str) -> Served:
         """Raises NotFound, or Unavailable if the base model cannot be loaded."""
         tuned = self._tuned.get(name)
         if tuned is not None and tuned.files.use():
-            return Served(name, await self._load(tuned.base), tuned.files)
+            return Served(name, await self._bases.get(tuned.base), tuned.files)
         base = self._base_called(name)
         if base is None:
             # Somebody emptied the cache: the API loads an unknown adapter again and repeats.
             self._tuned.pop(name, None)
-            raise _unknown(name)
-        return Served(name, await self._load(base), None)
+            raise UnknownModel(name)
+        return Served(name, await self._bases.get(base), None)
 
     async def load_adapter(self, asked: LoadAdapterRequest) -> None:
         """Serve an adapter under a name from now on.
@@ -109,34 +99,26 @@ class Models:
         """
         base = self._base_called(asked.base_model_name)
         if base is None:
-            raise _unknown(asked.base_model_name)
+            raise UnknownModel(asked.base_model_name)
         if self._base_called(asked.lora_name) is not None:
             raise InvalidRequest("This is a base model's name.", param="lora_name")
         known = self._tuned.get(asked.lora_name)
         if known and known.files.prefix == asked.lora_path and known.files.use():
             return
-        loaded = await self._load(base)
-        fetching = _in_daemon_thread(partial(self._fetch, asked.lora_path, loaded))
-        files = await asyncio.wrap_future(fetching)
+        loaded = await self._bases.get(base)
+        files = await beside(partial(self._fetch, asked.lora_path, loaded))
         self._tuned[asked.lora_name] = _Tuned(base, files)
         log.info("adapter.loaded", model=asked.lora_name)
 
     def unload_adapter(self, name: str) -> None:
         """Raises NotFound. Requests that are running go on to their end."""
         if self._tuned.pop(name, None) is None:
-            raise _unknown(name)
+            raise UnknownModel(name)
 
     def _fetch(self, prefix: str, base: LoadedBase) -> AdapterFiles:
-        try:
+        with told():
             files = self._adapters.fetch(prefix)
             base.engine.decoder.check(files)
-        except (AdapterRefused, UnsafeKey) as error:
-            raise InvalidRequest(str(error), param="lora_path") from error
-        except FileNotFoundError as error:
-            raise NotFound(f"No adapter is stored at {prefix}.", param="lora_path") from error
-        except StorageUnavailable as error:
-            log.error("storage.unavailable", reason=str(error))
-            raise Unavailable("The storage of adapters does not answer just now.") from error
         return files
 
     def _here(self) -> Iterator[BaseModel]:
@@ -145,19 +127,6 @@ class Models:
     def _base_called(self, name: str) -> BaseModel | None:
         model = self._catalog.get(name)
         return model if model in list(self._here()) else None
-
-    async def _load(self, model: BaseModel) -> LoadedBase:
-        """The model, loaded once for all who wait for it; a failure is tried again next time."""
-        task = self._bases.get(model.id)
-        if task is None or (task.done() and task.exception()):
-            loading = _in_daemon_thread(partial(load, model, self._cache))
-            task = asyncio.wrap_future(loading)
-            self._bases[model.id] = task
-        try:
-            # Shielded: a client that leaves must not take the model from the others.
-            return await asyncio.shield(task)
-        except ModelUnavailable as error:
-            raise Unavailable(str(error)) from error
 
 
 def load(model: BaseModel, cache: Path) -> LoadedBase:
@@ -178,27 +147,4 @@ def load(model: BaseModel, cache: Path) -> LoadedBase:
         engine=Engine(decoder, vocabulary=vocabulary.size),
         renderer=Renderer(tokenizer, model.context_length),
         vocabulary=vocabulary,
-    )
-
-
-def _in_daemon_thread(function: Callable[[], Result]) -> concurrent.futures.Future[Result]:
-    """Run it beside everything else. Unlike an executor's thread it cannot hold up the end."""
-    future: concurrent.futures.Future[Result] = concurrent.futures.Future()
-    # It cannot be cancelled: a result that nobody waits for any more is simply dropped.
-    future.set_running_or_notify_cancel()
-
-    def work() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=work, name="loading", daemon=True).start()
-    return future
-
-
-def _unknown(name: str) -> NotFound:
-    return NotFound(
-        f"The model `{name}` does not exist or you do not have access to it.",
-        code="model_not_found",
     )

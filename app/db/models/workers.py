@@ -13,6 +13,7 @@ class Worker(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     state: Mapped[str]
+    # Nothing here reads it: it is for people who look into the table.
     started_at: Mapped[CreatedAt]
     heartbeat_at: Mapped[CreatedAt]
 
