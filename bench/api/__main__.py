@@ -2,25 +2,30 @@
 
     python -m bench.api judge --data FILE.jsonl
     python -m bench.api upload --data FILE.jsonl [--mebibytes 512]
+    python -m bench.api parts --data FILE.jsonl [--mebibytes 8000]
     python -m bench.api jobs [--jobs 1000000]
     python -m bench.api pollers [--clients 1000]
 
-`judge` and `upload` repeat FILE's chat-shaped rows. Everything runs in a folder of its own with
-embedded Postgres and Valkey, on the loopback, and ends by itself. Arms are interleaved, the first
-round is not counted, MB are 10^6 bytes.
+`judge`, `upload` and `parts` repeat FILE's chat-shaped rows. Everything runs in a folder of its own
+with embedded Postgres and Valkey, on the loopback, and ends by itself. Arms are interleaved, the
+first round is not counted, MB are 10^6 bytes.
 """
 
 import argparse
 from pathlib import Path
 
-from bench.api import judging, pollers, reading, uploads
+from bench.api import judging, parts, pollers, reading, uploads
 
 
 def main() -> None:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True)
-    for name, run, mebibytes in (("judge", judging.run, 128), ("upload", uploads.run, 512)):
+    for name, run, mebibytes in (
+        ("judge", judging.run, 128),
+        ("upload", uploads.run, 512),
+        ("parts", parts.run, 8000),
+    ):
         command = commands.add_parser(name)
         command.add_argument("--data", type=Path, required=True)
         command.add_argument("--mebibytes", type=int, default=mebibytes)
