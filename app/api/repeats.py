@@ -79,8 +79,9 @@ class RepeatableRoute(StrictRoute):
                 response = await handle(request)
             except Answered as earlier:
                 return replay(earlier.answer)
-            # The session of the request is still open: it commits when this has returned.
-            await to_thread.run_sync(_remember, pending, response)
+            if pending.this is not None:
+                # The session of the request is still open: it commits when this has returned.
+                await to_thread.run_sync(_remember, pending, response)
             return response
 
         return once
@@ -91,8 +92,7 @@ def replay(answer: Answer) -> JSONResponse:
 
 
 def _remember(pending: Pending, response: Response) -> None:
-    if pending.session is None or pending.this is None:
-        return
+    assert pending.session is not None and pending.this is not None
     answer = Answer(response.status_code, orjson.loads(bytes(response.body)))
     repeats.remember(pending.session, pending.this, answer)
 
