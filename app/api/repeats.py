@@ -92,7 +92,8 @@ def replay(answer: Answer) -> JSONResponse:
 
 
 def _remember(pending: Pending, response: Response) -> None:
-    assert pending.session is not None and pending.this is not None
+    assert pending.session is not None
+    assert pending.this is not None
     answer = Answer(response.status_code, orjson.loads(bytes(response.body)))
     repeats.remember(pending.session, pending.this, answer)
 

@@ -180,7 +180,13 @@ def _wait_ready(api: Api) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not api.has("/readyz"):
         if time.monotonic() > deadline:
-            raise DemoFailed("The service is not ready; `luthier doctor` may know why.")
+            page = str(api.client.base_url.join("/readyz"))
+            told = programs.readiness(page, seconds=programs.PATIENCE_SECONDS)
+            why = "It does not answer." if told is None else programs.sentences(told)
+            raise DemoFailed(
+                f"The service is not ready. {why} Once it is, run `luthier demo`; "
+                "`luthier doctor` may know more."
+            )
         time.sleep(POLL_SECONDS)
 
 

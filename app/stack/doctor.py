@@ -198,12 +198,10 @@ def _storage(settings: Settings) -> Finding:
 def _service(running: Running | None) -> Finding:
     if running is None:
         return Finding("service", True, "does not run now; `luthier up` starts it")
-    if programs.answers(f"{running.url}/readyz"):
-        trouble = programs.trouble(f"{running.url}/readyz")
-        return Finding("service", trouble is None, trouble or f"answers at {running.url}")
-    return Finding(
-        "service",
-        False,
-        f"runs as process {running.stack.pid}, but {running.url}/readyz does not say that it is "
-        "ready; see the logs in LUTHIER_HOME",
-    )
+    page = f"{running.url}/readyz"
+    told = programs.readiness(page, seconds=programs.PATIENCE_SECONDS)
+    if told is None:
+        trouble: str | None = f"{page} does not answer; see the logs in LUTHIER_HOME"
+    else:
+        trouble = programs.sentences(told)
+    return Finding("service", trouble is None, trouble or f"answers at {running.url}")

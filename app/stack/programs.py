@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import httpx
+from pydantic import ValidationError
 
 from app.schemas.health import Readiness
 from app.settings import Settings
@@ -15,6 +16,8 @@ from app.stack.children import Program
 STOP_ORDER = (("demo",), ("api",), ("trainer",), ("engine", "io"), ("valkey",), ("postgres",))
 # A trainer that is stopped writes a checkpoint and gives its job back within so long.
 DRAIN_SECONDS = 30
+# /readyz itself waits three seconds for a part that hangs.
+PATIENCE_SECONDS = 8
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
@@ -108,13 +111,24 @@ def answers(page: str) -> bool:
 
 def trouble(page: str) -> str | None:
     """What /readyz says of trainers that take no jobs; None if it says nothing."""
+    told = readiness(page, seconds=2)
+    if told is None or "trainers" not in told.checks:
+        return None
+    return told.checks["trainers"].message
+
+
+def sentences(told: Readiness) -> str | None:
+    """What is wrong with the parts, if anything is."""
+    return " ".join(check.message for check in told.checks.values() if check.message) or None
+
+
+def readiness(page: str, *, seconds: float) -> Readiness | None:
+    """What /readyz answers, ready or not, if it does in time."""
     try:
-        answer = httpx.get(page, timeout=2, trust_env=False)
-    except httpx.TransportError:
+        answer = httpx.get(page, timeout=seconds, trust_env=False)
+        return Readiness.model_validate_json(answer.content)
+    except (httpx.TransportError, ValidationError):
         return None
-    if answer.status_code != httpx.codes.OK:
-        return None
-    return Readiness.model_validate_json(answer.content).checks["trainers"].message
 
 
 def _celery(queue: str, threads: int) -> tuple[str, ...]:
