@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from app import ids
+from app.db import clock
 from app.db.models import (
     Checkpoint,
     Job,
@@ -16,7 +17,7 @@ from app.db.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from app.services import admin_keys, keys, moves, projects, service_accounts
+from app.services import admin_keys, keys, projects, service_accounts
 from app.services.permissions import create as permit
 from app.storage.keys import part_key
 from tests.app.api.test_jobs import make_model
@@ -143,7 +144,7 @@ def _upload(session: Session, project: Project) -> dict[str, str]:
         purpose="fine-tune",
         bytes=2,
         state="pending",
-        expires_at=moves.in_seconds(3600),
+        expires_at=clock.in_seconds(3600),
     )
     part_id = ids.part_id()
     key = part_key(project.id, upload.id, part_id)

@@ -4,8 +4,9 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.models import Outbox
-from app.services import admin_keys, duties, moves, workers
+from app.services import admin_keys, duties, workers
 from tests.app.api.conftest import Api
 from tests.rows import make_job
 
@@ -24,7 +25,7 @@ def numbers(api: Api, session: Session) -> dict[tuple[str, str], float]:
 
 
 def test_jobs_duties_deliveries_and_trainers(api: Api, session: Session) -> None:
-    make_job(session, run_after=moves.in_seconds(-90))
+    make_job(session, run_after=clock.in_seconds(-90))
     for _ in range(2):
         make_job(session, state="succeeded")
     duties.succeeded(session, {"validate": 5})

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.models import File, JobAttempt, JobEvent, JobLease, TunedModel
 from app.db.session import SessionMaker, transaction
-from app.services import attempts, checkpoints, claims, lifecycle, moves
+from app.services import attempts, checkpoints, claims, lifecycle
 from app.services.claims import Order
 from tests.rows import make_file, make_job, make_project
 
@@ -89,7 +90,7 @@ def test_it_continues_from_the_newest_checkpoints(session: Session) -> None:
 
 
 def test_a_job_that_waits_is_left_alone(session: Session) -> None:
-    make_job(session, run_after=moves.in_seconds(60))
+    make_job(session, run_after=clock.in_seconds(60))
     assert claim(session) is None
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.models import Project
 from app.db.session import SessionMaker, transaction
-from app.services import attempts, claims, lifecycle, moves
+from app.services import attempts, claims, lifecycle
 from tests.rows import make_job, make_project
 
 
@@ -46,13 +47,13 @@ class TestTurns:
         loaded, idle = make_project(session), make_project(session)
         queue(session, loaded, 2, state="running")
         queue(session, loaded, 1)
-        idle.last_served_at = moves.in_seconds(0)
+        idle.last_served_at = clock.in_seconds(0)
         queue(session, idle, 1)
         assert [claim(session).project_id for _ in range(2)] == [idle.id, loaded.id]
 
     def test_a_project_whose_jobs_all_wait_loses_no_turn_of_others(self, session: Session) -> None:
         waiting, ready = make_project(session), make_project(session)
-        queue(session, waiting, 2, run_after=moves.in_seconds(60))
+        queue(session, waiting, 2, run_after=clock.in_seconds(60))
         queue(session, ready, 2)
         assert [claim(session).project_id for _ in range(2)] == [ready.id, ready.id]
         assert claim(session) is None

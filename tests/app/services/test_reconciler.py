@@ -4,9 +4,10 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.models import Job, Outbox
 from app.db.session import SessionMaker, connect, session_maker, transaction
-from app.services import claims, duties, lifecycle, moves, reconciler
+from app.services import claims, duties, lifecycle, reconciler
 from app.services.reconciler import LEADER_LOCK, Duty, Reconciler, leading, one_by_one
 from tests.rows import make_file, make_job, make_project
 
@@ -126,7 +127,7 @@ def nowhere() -> SessionMaker:
 
 
 def ago(session: Session, seconds: float) -> object:
-    return session.scalars(select(moves.in_seconds(-seconds))).one()
+    return session.scalars(select(clock.in_seconds(-seconds))).one()
 
 
 def make_unheard(session: Session, *, ago_seconds: float = 10, **changes: object) -> str:
