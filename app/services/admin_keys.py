@@ -37,7 +37,8 @@ def authenticate(session: Session, secret: str) -> Admin | None:
             credentials.unnoted(AdminKey),
         )
         .join(Organization, Organization.id == AdminKey.organization_id)
-        .where(*credentials.opened_by(AdminKey, secret))
+        .where(*credentials.opened(AdminKey)),
+        {"digest": credentials.digest(secret)},
     ).one_or_none()
     if found is None:
         return None

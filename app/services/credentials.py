@@ -5,7 +5,7 @@ import secrets
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app import ids
@@ -45,12 +45,12 @@ def redact(secret: str) -> str:
     return f"{secret[:4]}…{secret[-4:]}"
 
 
-def opened_by(kind: type[Key], secret: str) -> tuple[ColumnElement[bool], ...]:
-    """That a key is the one of this secret, and may be used.
+def opened(kind: type[Key]) -> tuple[ColumnElement[bool], ...]:
+    """That a key is the one of the statement's parameter `digest`, and may be used.
 
     The lookup is by the hash: how long it takes says nothing of how near a guess came.
     """
-    return (kind.secret_sha256 == digest(secret), *usable(kind))
+    return (kind.secret_sha256 == bindparam("digest"), *usable(kind))
 
 
 def usable(kind: type[Key]) -> tuple[ColumnElement[bool], ...]:
