@@ -34,6 +34,8 @@ def check_text(row: Mapping[str, Any], key: str) -> None:
 
 def check_label(value: Any, where: str) -> None:
     """Raises Flaw unless `value` can name a class."""
+    if value is None:
+        raise Flaw(f": {where} is null", "Give it a label, or remove the example.")
     if not isinstance(value, str):
         hint = f'Write labels as strings, such as "{shown(str(value))}".'
         raise Flaw(f": {where} is {kind(value)}", hint)

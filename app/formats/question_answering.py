@@ -14,6 +14,10 @@ SHAPE = (
 )
 
 
+# What a summary counts questions as.
+ANSWERED = "answer"
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """An answer: the text that starts at character `start` of the context, in code points."""
@@ -77,7 +81,7 @@ def facts(row: Mapping[str, Any]) -> Facts:
     return Facts(
         question=f"{row['context']}\0{row['question']}",
         answer="\0".join(sorted(texts)),
-        labels=("answer" if texts else "no answer",),
+        labels=(ANSWERED if texts else "no answer",),
     )
 
 

@@ -116,8 +116,16 @@ class Tally:
         for text, count in self._remarks.items():
             notes.append(f"In {count.count} example(s) {text}, {count.where}.")
         if self._labels:
-            notes += self._on_balance()
+            notes += self._on_labels_seen_once() + self._on_balance()
         return notes
+
+    def _on_labels_seen_once(self) -> list[str]:
+        once = [label for label, count in self._labels.items() if count == 1]
+        if not once:
+            return []
+        named = ", ".join(f'"{shown(name)}" (line {self._first_lines[name]})' for name in once[:3])
+        more = f" and {len(once) - 3} more" if len(once) > 3 else ""
+        return [f"Seen once, and not to be learned from that: {named}{more}."]
 
     def _on_balance(self) -> list[str]:
         ranked = self._labels.most_common()

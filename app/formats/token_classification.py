@@ -138,6 +138,7 @@ def facts(row: Mapping[str, Any]) -> Facts:
         question=text,
         answer=repr(entities),
         labels=tuple(entity.label for entity in entities),
+        shape="tags" if "tags" in row else "entities",
         remark="an entity begins or ends within a word" if cut else None,
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.db.models import File
+from app.formats.question_answering import ANSWERED
 
 # The format that each method reads. A method that is not here takes any format.
 FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -41,6 +42,8 @@ def judge(method: str, training: File, checked: File | None) -> Problem | None:
         problem = _of_copies(training, checked) or _of_shapes(training, checked)
     if problem is None and (method in LABELLED or training.format == "classification"):
         problem = _of_labels(method, training)
+    if problem is None and method == "question_answering":
+        problem = _of_answers(training)
     if problem is None and method in LABELLED and checked is not None:
         problem = _of_unknown_labels(training, checked)
     return problem
@@ -77,6 +80,13 @@ def _of_labels(method: str, training: File) -> Problem | None:
             where = f"The label {label!r} is there once, in line {lines[label]}."
             return _invalid("training", f"{where} Add examples of it, or remove it.")
     return None
+
+
+def _of_answers(training: File) -> Problem | None:
+    """What keeps a model from learning to answer."""
+    if ANSWERED in _labels(training)[0]:
+        return None
+    return _invalid("training", "No question in it has an answer: there is nothing to find.")
 
 
 def _of_unknown_labels(training: File, checked: File) -> Problem | None:

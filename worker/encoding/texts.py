@@ -63,19 +63,27 @@ class Reader:
             for number, count in enumerate(counts)
         ]
 
+    @property
+    def longest_question(self) -> int:
+        """Tokens of a question that are read."""
+        return self.length // 2
+
     def windows(self, question: str, context: str, *, stride: int) -> list[Text]:
         """`question` with each window of `context`; neighbours share `stride` tokens.
 
-        A question is cut so that half of a window at least is left for the context.
+        A question is cut so that half of a window at least is left for the context; no window is
+        whole then.
         """
         ids = self.tokenizer(question, add_special_tokens=False)["input_ids"]
-        if len(ids) > self.length // 2:
-            question = str(self.tokenizer.decode(ids[: self.length // 2]))
+        whole = len(ids) <= self.longest_question
+        if not whole:
+            question = str(self.tokenizer.decode(ids[: self.longest_question]))
         found = self._encode(question, context, stride=stride)
         windows = []
         for number in range(len(found["input_ids"])):
             sides = found.sequence_ids(number)
-            windows.append(Text(_ids(found, number), _offsets(found, number), sides.index(1)))
+            ids, offsets = _ids(found, number), _offsets(found, number)
+            windows.append(Text(ids, offsets, sides.index(1), whole))
         return windows
 
     def batch(self, texts: Sequence[Text], device: torch.device) -> Batch:

@@ -62,7 +62,8 @@ BAD = [
     (labelled("", "good"), "text is empty"),
     ({"text": "a"}, "has no label"),
     ({"text": "a", "label": "x", "labels": ["x"]}, "has both label and labels"),
-    ({"text": "a", "label": 3}, "label is a number"),
+    ({"text": "a", "label": 3}, 'label is a number. Write labels as strings, such as "3".'),
+    ({"text": "a", "label": None}, "label is null. Give it a label"),
     (labelled("a", " good"), "spaces around it"),
     ({"text": "a", "labels": ["x", "x"]}, 'the label "x" is there twice'),
     ({"text": "a", "label": "x", "lable": "y"}, 'contains an extra "lable"'),
@@ -104,6 +105,8 @@ def test_one_file_is_of_one_format_and_one_shape() -> None:
     assert "Example 2 is in the embedding format" in (mixed.details() or "")
     shapes = judged(labelled("a", "x"), {"text": "b", "labels": ["x"]})
     assert "Example 2 has 'labels', those before it have 'label'" in (shapes.details() or "")
+    spans = judged(tagged(("Rome", "B-place")), marked("Rome", (0, 4, "place")))
+    assert "Example 2 has 'entities', those before it have 'tags'" in (spans.details() or "")
     scored = {"sentence1": "a", "sentence2": "b", "score": 0.5}
     pairs = judged({"anchor": "a", "positive": "b"}, scored)
     assert "Example 2 has 'score', those before it have 'positive'" in (pairs.details() or "")
@@ -137,12 +140,23 @@ def test_many_labels_are_counted_and_few_of_them_told() -> None:
     assert told.endswith('"label 19" 9 and 5 more.')
 
 
+def test_labels_that_are_there_once_are_named_with_their_line() -> None:
+    rows = [labelled("a", "x"), labelled("b", "x"), labelled("c", "y")]
+    summary = judged(*rows, *(labelled(n, n) for n in "pqr")).summary
+    assert summary is not None
+    (note,) = summary.notes
+    assert note.endswith(
+        'not to be learned from that: "y" (line 3), "p" (line 4), "q" (line 5) and 1 more.'
+    )
+    assert judged(*rows[:2]).summary.notes == ()  # type: ignore[union-attr]
+
+
 def test_imbalance_and_cut_words_are_noted_and_not_refused() -> None:
     often = [labelled(f"text {number}", "often") for number in range(20)]
     verdict = judged(*often, labelled("text", "seldom"))
     assert verdict.details() is None
     assert verdict.summary is not None
-    assert '"often" is there 20 times, "seldom" 1 times' in verdict.summary.notes[0]
+    assert '"often" is there 20 times, "seldom" 1 times' in verdict.summary.notes[1]
     cut = judged(marked("Yorkshire", (0, 4, "place"))).summary
     assert cut is not None
     assert "an entity begins or ends within a word, first in line 1" in cut.notes[0]

@@ -66,6 +66,15 @@ def test_texts_of_one_label_alone_make_no_embedding() -> None:
     assert "only the label 'a'" in problem.message
 
 
+def test_questions_without_any_answer_teach_nothing() -> None:
+    asked = {"format": "question_answering"}
+    problem = validation.judge("question_answering", file({"no answer": 100}, **asked), None)
+    assert problem is not None
+    assert "No question in it has an answer" in problem.message
+    some = file({"no answer": 99, "answer": 1}, **asked)
+    assert validation.judge("question_answering", some, None) is None
+
+
 def test_embeddings_are_measured_on_labels_that_they_were_not_made_of() -> None:
     assert validation.judge("embedding", GOOD, file({"c": 50, "d": 50})) is None
 

@@ -38,10 +38,11 @@ async def classify(asked: wire.ClassifyRequest, served: ServedEncoder) -> Reply:
 async def infer(asked: wire.InferenceRequest, served: ServedEncoder) -> Reply:
     """What Hugging Face's inference API answers for the model's task."""
     if isinstance(asked.inputs, wire.QuestionInput):
-        return await _answer(asked.inputs, served)
+        return await _answer(asked.inputs, served, cut=bool(asked.parameters.truncate))
     task = tasks.task_of(served, "classification", "token_classification", "embedding")
     inputs = asked.inputs
-    texts = await tasks.read(served, inputs, cut=bool(asked.parameters.truncate))
+    cut = bool(asked.parameters.truncate)
+    texts = await tasks.read(served, inputs, cut=cut, route=tasks.HUGGING_FACE)
     each = task.method == "token_classification"
     computed = await tasks.computed(served, texts, each=each)
     return await _made(texts, partial(_inferred, asked.parameters, served, inputs, texts, computed))
@@ -68,9 +69,9 @@ def _inferred(
     return Reply(replies.as_json(ranked), observe(served, texts, classes))
 
 
-async def _answer(asked: wire.QuestionInput, served: ServedEncoder) -> Reply:
+async def _answer(asked: wire.QuestionInput, served: ServedEncoder, *, cut: bool) -> Reply:
     tasks.task_of(served, "question_answering")
-    windows = await tasks.windows(served, asked.question, asked.context)
+    windows = await tasks.windows(served, asked.question, asked.context, cut=cut)
     states = await tasks.computed(served, windows, each=True)
 
     def make() -> Reply:
@@ -85,7 +86,7 @@ async def chat(
 ) -> tuple[ChatCompletion, Observation]:
     """A classifier's answer to the last user's message."""
     task = tasks.task_of(served, "classification")
-    texts = await tasks.read(served, [chats.said(asked)], cut=False)
+    texts = await tasks.read(served, [chats.said(asked)], cut=False, route=tasks.CHAT)
     found = tasks.classify(served, await tasks.computed(served, texts))
     answer = chats.completion(asked, task.labels, found, replies.count(texts))
     seen = observe(served, texts, found)

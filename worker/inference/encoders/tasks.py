@@ -34,6 +34,19 @@ class Classes:
     chosen: list[list[int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a route calls the text with a number, and how it is asked to cut one."""
+
+    param: str
+    cut: str
+
+
+OPENAI = Route("input[{}]", "with truncate_prompt_tokens=-1")
+HUGGING_FACE = Route("inputs", "with the parameter truncate")
+CHAT = Route("messages", "by /v1/classify, with truncate_prompt_tokens=-1")
+
+
 def task_of(served: ServedEncoder, *methods: Method) -> Task:
     """The model's task. Raises InvalidRequest if it is none of `methods`, if any are given."""
     task = Task(method="embedding") if served.tuned is None else served.tuned.task
@@ -47,7 +60,12 @@ def task_of(served: ServedEncoder, *methods: Method) -> Task:
 
 
 async def read(
-    served: ServedEncoder, texts: Sequence[str], *, cut: bool, to: int | None = None
+    served: ServedEncoder,
+    texts: Sequence[str],
+    *,
+    cut: bool,
+    to: int | None = None,
+    route: Route = OPENAI,
 ) -> list[Text]:
     """The texts in tokens.
 
@@ -61,14 +79,14 @@ async def read(
     found = await _reading(served, work, texts=len(texts))
     for number, text in enumerate(found):
         if not text.whole and not cut:
-            raise too_long(length, f"input[{number}]")
+            raise too_long(length, route.param.format(number), route)
     return found
 
 
-def too_long(length: int, param: str) -> InvalidRequest:
+def too_long(length: int, param: str, route: Route = OPENAI) -> InvalidRequest:
     return InvalidRequest(
         f"This model reads at most {length} tokens, and {param} is longer. Shorten it, or ask for "
-        "it to be cut with truncate_prompt_tokens=-1 (or the parameter truncate).",
+        f"it to be cut {route.cut}.",
         param=param,
         code="context_length_exceeded",
     )
@@ -128,12 +146,20 @@ def _tagged(
     ]
 
 
-async def windows(served: ServedEncoder, question: str, context: str) -> list[Text]:
-    """A question with each window of its context. Raises Unavailable."""
+async def windows(
+    served: ServedEncoder, question: str, context: str, *, cut: bool = False
+) -> list[Text]:
+    """A question with each window of its context.
+
+    Raises InvalidRequest for a question that is too long, unless it may be cut, and Unavailable.
+    """
     length = task_of(served, "question_answering").length
     reader = Reader(served.engine.reader.tokenizer, length)
     work = partial(reader.windows, question, context, stride=min(STRIDE, length // 4))
-    return await _reading(served, work, texts=1)
+    found = await _reading(served, work, texts=1)
+    if not found[0].whole and not cut:
+        raise too_long(reader.longest_question, "inputs.question", HUGGING_FACE)
+    return found
 
 
 def answer(

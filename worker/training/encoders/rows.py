@@ -14,6 +14,10 @@ Array = NDArray[Any]
 
 class AnyRow(Protocol):
     @property
+    def source(self) -> int:
+        """The place of its example in the file."""
+
+    @property
     def size(self) -> int:
         """Tokens."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from app.errors import InvalidRequest
 from app.formats.question_answering import Question, example
 from tests.worker.conftest import WORDS, words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
@@ -19,6 +20,7 @@ from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.models import ServedEncoder
 from worker.training.encoders import question_answering
 from worker.training.encoders.model import Encoder, Trained
+from worker.training.encoders.notes import notes
 from worker.training.encoders.question_answering import QuestionAnswering, rows_of
 
 # Windows of 24 tokens, of which a question of one word leaves 20 for the context.
@@ -69,6 +71,14 @@ def test_windows_without_the_answer_learn_that_it_is_not_there() -> None:
     assert [row.target.tolist() for row in rows[4:]] == [[0, 0], [0, 0]]
 
 
+def test_a_question_that_is_cut_is_noted_once_however_many_windows_it_has() -> None:
+    reader = Reader(words_tokenizer(types=True), TASK.length)
+    cut = asked(" ".join(WORDS[:13]), WORDS[4:34], "w12")
+    rows = rows_of([*EXAMPLES, cut], TASK, reader)
+    (note,) = notes(rows, (), TASK.length)
+    assert note.startswith("1 of 4 examples of the training file are longer than the 24 tokens")
+
+
 def test_an_answer_in_the_second_window_is_found_and_none_is_in_none(encoder: Encoder) -> None:
     rows = rows_of(EXAMPLES, TASK, encoder.reader)
     objective = QuestionAnswering(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
@@ -104,3 +114,7 @@ def test_it_is_served_as_it_was_learned(
         0,
     )
     assert question_answering.task_of(EXAMPLES, 24) == TASK
+    long = " ".join(WORDS[:13])
+    with pytest.raises(InvalidRequest, match=r"at most 12 tokens, and inputs\.question is longer"):
+        asyncio.run(tasks.windows(served, long, EXAMPLES[0].context))
+    assert asyncio.run(tasks.windows(served, long, EXAMPLES[0].context, cut=True))
