@@ -5,9 +5,7 @@ such only where the template wrote them: a user's text that contains one is enco
 letter, so that it can neither end its turn nor forge another.
 """
 
-import copy
 import json
-import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from typing import Any
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
+
+from worker.tokens import SpecialTokens
 
 Message = Mapping[str, Any]
 Tool = Mapping[str, Any]
@@ -35,6 +35,14 @@ TOO_DEEP = "The messages or tools are nested too deeply to be rendered."
 
 class RenderingError(ValueError):
     """The messages cannot be rendered. Where the template refused, the text is what it said."""
+
+
+class TooLong(RenderingError):
+    """A prompt has more tokens than the model reads: `least` at the least."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__(f"The prompt has at least {least} tokens.")
+        self.least = least
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class Renderer:
         self.context_length = context_length
         self._tokenizer = tokenizer
         self._knows_tools = "tools" in str(tokenizer.chat_template)
-        self._tokens = _SpecialTokens(tokenizer)
+        self._tokens = SpecialTokens(tokenizer)
         self._header = self._find_header()
         self.stop_ids = self._find_stop_ids()
 
@@ -83,7 +91,10 @@ class Renderer:
         return Rendered(ids[: self.context_length], mask[: self.context_length])
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> list[int]:
-        """The ids after which the assistant speaks: its training row starts with exactly these."""
+        """The ids after which the assistant speaks: its training row starts with exactly these.
+
+        Raises TooLong, without looking for tokens, where they certainly are too many.
+        """
         pieces = self._pieces(messages, tools, answer=True)
         return [id for text, _ in pieces for id in self._tokens.encode(text)]
 
@@ -95,6 +106,10 @@ class Renderer:
         """
         ids: list[int] = self._tokenizer(text).input_ids
         return ids or [self._end_of_text]
+
+    def fewest(self, text: str) -> int:
+        """How many ids `text` gives at least, found in a fraction of its time."""
+        return self._tokens.fewest_of_plain(text)
 
     def continuation(self, prompt: str, completion: str) -> Rendered:
         """A training row of two texts: the second is learned, and to end after it."""
@@ -119,6 +134,9 @@ class Renderer:
         """
         clean, tools = self._prepared(messages, tools)
         text = self._render(clean, tools, answer=answer)
+        # What comes is quadratic in the messages, and slow in the text.
+        if answer and (least := self._tokens.fewest(text)) > self.context_length:
+            raise TooLong(least)
         position = 0
         for turn in self._turns(text, clean, tools):
             yield text[position : turn.start], False
@@ -194,62 +212,6 @@ class Renderer:
         behind = self._tokens.first_id(self._render(probe).rpartition(mark)[2])
         ids = (self._tokenizer.eos_token_id, behind)
         return frozenset(id for id in ids if isinstance(id, int))
-
-
-class _SpecialTokens:
-    """Tells special tokens that a template wrote from those in users' texts, and encodes both."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        added = tokenizer.added_tokens_decoder.items()
-        self._ids = {token.content: id for id, token in added if token.special}
-        # The longest first, as the alternatives of a pattern are tried in order.
-        self._names = sorted(self._ids, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, self._names)) or r"(?!)")
-        # Stands for special tokens in users' texts while the template is at work. Letters and
-        # digits only, so that no template trims, escapes or splits it; random, so that no text
-        # holds it by chance or intent.
-        self._cover = f"cover{secrets.token_hex(8)}x"
-        self._covered = re.compile(rf"{self._cover}(\d+)x")
-        # A copy that takes no special token for one.
-        self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
-        self._plain.encode_special_tokens = True
-        self._plain.no_truncation()
-        self._plain.no_padding()
-
-    def cover(self, value: Any) -> Any:
-        """`value` with each special token in its strings replaced by what stands for it."""
-        if isinstance(value, str):
-            return self._pattern.sub(lambda m: f"{self._cover}{self._names.index(m[0])}x", value)
-        if isinstance(value, Mapping):
-            return {self.cover(key): self.cover(item) for key, item in value.items()}
-        if isinstance(value, Sequence):
-            return [self.cover(item) for item in value]
-        return value
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of a template's text with covered users' texts in it."""
-        ids: list[int] = []
-        position = 0
-        for match in self._pattern.finditer(text):
-            ids += self._encode_plain(text[position : match.start()])
-            ids.append(self._ids[match.group()])
-            position = match.end()
-        return ids + self._encode_plain(text[position:])
-
-    def _encode_plain(self, text: str) -> list[int]:
-        if not text:
-            return []
-        shown = self._covered.sub(lambda m: self._names[int(m[1])], text)
-        return list(self._plain.encode(shown, add_special_tokens=False).ids)
-
-    def first_id(self, text: str) -> int | None:
-        match = self._pattern.search(text)
-        return None if match is None else self._ids[match.group()]
-
-    def last_end(self, text: str, start: int) -> int:
-        """Behind the last special token: a newline after it is the template's, not the model's."""
-        ends = [match.end() for match in self._pattern.finditer(text, start)]
-        return ends[-1] if ends else len(text)
 
 
 def _plain(message: Message) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class Completions:
         self._vocabulary = served.base.vocabulary
         scored = bool(asked.echo) and asked.logprobs is not None
         for prompt in prompts:
-            _check_room(prompt, asked, served.base)
+            _check_room(len(prompt.ids), asked, served.base)
         self._generations = [
             Generation(prompt.ids, asked, served, thread, scored=scored) for prompt in prompts
         ]
@@ -185,14 +185,16 @@ class Completions:
 async def read_prompts(asked: CompletionRequest, base: LoadedBase) -> list[Prompt]:
     """The prompts with both text and ids; in a thread, because long texts take a while.
 
-    Raises InvalidRequest for an id that the model does not have.
+    Raises InvalidRequest for an id that the model does not have, and for too many of them.
     """
-    return await asyncio.to_thread(lambda: [_prompt(each, base) for each in asked.prompt])
+    return await asyncio.to_thread(lambda: [_prompt(each, asked, base) for each in asked.prompt])
 
 
-def _prompt(given: str | list[int], base: LoadedBase) -> Prompt:
+def _prompt(given: str | list[int], asked: CompletionRequest, base: LoadedBase) -> Prompt:
     if isinstance(given, str):
+        _check_room(base.renderer.fewest(given), asked, base, known="at least ")
         return Prompt(given, base.renderer.text(given))
+    _check_room(len(given), asked, base)
     strange = [id for id in given if not 0 <= id < base.vocabulary.size]
     if strange:
         raise InvalidRequest(
@@ -204,13 +206,15 @@ def _prompt(given: str | list[int], base: LoadedBase) -> Prompt:
     return Prompt(spelled.decode(errors="replace"), given)
 
 
-def _check_room(prompt: Prompt, asked: CompletionRequest, base: LoadedBase) -> None:
-    length, have = base.renderer.context_length, len(prompt.ids)
+def _check_room(have: int, asked: CompletionRequest, base: LoadedBase, *, known: str = "") -> None:
+    """Raises InvalidRequest if a prompt of so many tokens, or of `known` "at least " so many,
+    leaves no room."""
+    length = base.renderer.context_length
     if have + asked.limit > length:
         raise InvalidRequest(
             f"This model's maximum context length is {length} tokens, however you requested "
-            f"{have + asked.limit} tokens ({have} in your prompt; {asked.limit} for the "
-            "completion). Please reduce your prompt; or completion length.",
+            f"{known}{have + asked.limit} tokens ({known}{have} in your prompt; {asked.limit} for "
+            "the completion). Please reduce your prompt; or completion length.",
             param="prompt",
             code="context_length_exceeded",
         )

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,8 @@ AT_ONCE = 16
 async def of_encoder(asked: EmbeddingsRequest, served: ServedEncoder) -> Reply:
     """Raises InvalidRequest for a text that is too long and must not be cut."""
     tasks.task_of(served, "embedding")
-    given = [_as_text(number, each, served) for number, each in enumerate(asked.input)]
+    # Where the tokenizer works anyway: it must not be used by two threads at once.
+    given = await tasks.reading(served, partial(_as_texts, asked, served), texts=len(asked.input))
     cut = asked.truncate_prompt_tokens
     texts = await tasks.read(served, given, cut=cut is not None, to=cut)
     computed = await tasks.computed(served, texts)
@@ -56,6 +58,10 @@ async def of_causal(asked: EmbeddingsRequest, served: Served, thread: EngineThre
     return await asyncio.to_thread(_answer, asked, vectors, of_lengths(list(map(len, prompts))))
 
 
+def _as_texts(asked: EmbeddingsRequest, served: ServedEncoder) -> list[str]:
+    return [_as_text(number, each, served) for number, each in enumerate(asked.input)]
+
+
 def _as_text(number: int, given: str | list[int], served: ServedEncoder) -> str:
     """A tokenizer of words has no way to put its special tokens around ids."""
     if isinstance(given, str):
@@ -78,9 +84,11 @@ def _read(asked: EmbeddingsRequest, base: LoadedBase) -> list[list[int]]:
 def _ids(
     number: int, given: str | list[int], asked: EmbeddingsRequest, base: LoadedBase
 ) -> list[int]:
+    length, cut = base.renderer.context_length, asked.truncate_prompt_tokens
+    if cut is None and isinstance(given, str) and base.renderer.fewest(given) > length:
+        raise tasks.too_long(length, f"input[{number}]")
     ids = base.renderer.text(given) if isinstance(given, str) else given
     _check_ids(number, ids, base.vocabulary.size)
-    length, cut = base.renderer.context_length, asked.truncate_prompt_tokens
     if cut is not None:
         return ids[: min(cut, length) if cut > 0 else length]
     if len(ids) > length:

@@ -22,7 +22,7 @@ from worker.inference.messages import (
 )
 from worker.inference.models import LoadedBase, Served
 from worker.inference.thread import EngineThread
-from worker.rendering import RenderingError
+from worker.rendering import RenderingError, TooLong
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,15 @@ class Generation:
 
 async def render(asked: ChatCompletionRequest, base: LoadedBase) -> list[int]:
     """The prompt's ids; in a thread, because long texts take a while. Raises InvalidRequest."""
-    messages = [message.model_dump(exclude_none=True) for message in asked.messages]
+
+    def prompt() -> list[int]:
+        messages = [message.model_dump(exclude_none=True) for message in asked.messages]
+        return base.renderer.prompt(messages)
+
     try:
-        return await asyncio.to_thread(base.renderer.prompt, messages)
+        return await asyncio.to_thread(prompt)
+    except TooLong as error:
+        raise _too_long(base, f"at least {error.least}") from error
     except RenderingError as error:
         raise InvalidRequest(str(error), param="messages") from error
 
@@ -143,13 +149,17 @@ def _room(prompt: int, asked: SamplingRequest, base: LoadedBase) -> int:
     """Tokens that may be generated: what was asked for, as far as the context reaches."""
     length = base.renderer.context_length
     if prompt > length - (asked.limit != 0):
-        raise InvalidRequest(
-            f"This model's maximum context length is {length} tokens. However, your messages "
-            f"resulted in {prompt} tokens. Please reduce the length of the messages.",
-            param="messages",
-            code="context_length_exceeded",
-        )
+        raise _too_long(base, str(prompt))
     return min(length if asked.limit is None else asked.limit, length - prompt)
+
+
+def _too_long(base: LoadedBase, tokens: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"This model's maximum context length is {base.renderer.context_length} tokens. However, "
+        f"your messages resulted in {tokens} tokens. Please reduce the length of the messages.",
+        param="messages",
+        code="context_length_exceeded",
+    )
 
 
 def _sampling(asked: SamplingRequest, base: LoadedBase) -> SamplingParams:

@@ -40,6 +40,8 @@ from worker.inference.lock import Lock
 from worker.inference.models import Models
 from worker.inference.thread import EngineThread
 
+# A larger body is read beside the event loop: thousands of messages take as long as a token.
+AT_ONCE_BYTES = 64 * 2**10
 # Longest wait for the step at hand when the server ends.
 LAST_STEP_SECONDS = 5.0
 
@@ -271,7 +273,9 @@ async def _read(request: Request, kind: type[Body]) -> Body:
         if len(data) > _parts(request).max_body_bytes:
             raise TooLarge
     try:
-        return kind.model_validate_json(bytes(data))
+        if len(data) <= AT_ONCE_BYTES:
+            return kind.model_validate_json(data)
+        return await asyncio.to_thread(kind.model_validate_json, data)
     except ValidationError as error:
         raise refusal(error) from error
 

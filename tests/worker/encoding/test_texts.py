@@ -74,3 +74,11 @@ def test_a_question_longer_than_a_window_leaves_room_for_the_context(reader: Rea
     windows = reader.windows("why " * 100, "It is so.", stride=8)
     assert all(len(window.ids) <= 32 for window in windows)
     assert windows[-1].offsets[-2, 1] == len("It is so.")
+
+
+def test_a_very_long_text_begins_like_any_other(reader: Reader) -> None:
+    """Only its beginning is looked at, and where that says too little, all of it."""
+    words = "many words, " * 200
+    plain, endless, spaced = reader.read([words, words * 500, " " * 10_000 + "two words"])
+    assert (endless.ids.tolist(), endless.whole) == (plain.ids.tolist(), False)
+    assert (len(spaced.ids), spaced.whole) == (4, True)

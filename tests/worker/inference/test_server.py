@@ -351,6 +351,13 @@ class TestRefused:
             "resulted in 138 tokens. Please reduce the length of the messages."
         ) in raised.value.message
 
+    def test_what_certainly_is_too_long_is_not_tokenized(self, greedy: Callable[..., Any]) -> None:
+        many = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}] * 1000
+        for messages in ([{"role": "user", "content": "x" * 900_000}], many):
+            with pytest.raises(BadRequestError, match=r"resulted in at least [0-9]+ tokens") as no:
+                greedy(model="short", messages=messages)
+            assert (no.value.code, no.value.param) == ("context_length_exceeded", "messages")
+
     def test_the_context_ends_the_answer(self, greedy: Callable[..., Any]) -> None:
         answer = greedy(model="short", max_tokens=1000)
         assert answer.usage.total_tokens == SHORT

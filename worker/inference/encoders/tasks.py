@@ -76,7 +76,7 @@ async def read(
     if to is not None and 0 < to < length:
         length = max(to, 3)
     work = partial(Reader(reader.tokenizer, length).read, texts)
-    found = await _reading(served, work, texts=len(texts))
+    found = await reading(served, work, texts=len(texts))
     for number, text in enumerate(found):
         if not text.whole and not cut:
             raise too_long(length, route.param.format(number), route)
@@ -156,7 +156,7 @@ async def windows(
     length = task_of(served, "question_answering").length
     reader = Reader(served.engine.reader.tokenizer, length)
     work = partial(reader.windows, question, context, stride=min(STRIDE, length // 4))
-    found = await _reading(served, work, texts=1)
+    found = await reading(served, work, texts=1)
     if not found[0].whole and not cut:
         raise too_long(reader.longest_question, "inputs.question", HUGGING_FACE)
     return found
@@ -190,7 +190,7 @@ def _mean_score(start: int, end: int, places: Sequence[tuple[int, int]], chances
     return float(chances[inside].max(1).mean())
 
 
-async def _reading(served: ServedEncoder, work: Callable[[], Result], *, texts: int) -> Result:
+async def reading(served: ServedEncoder, work: Callable[[], Result], *, texts: int) -> Result:
     """What the tokenizer makes of them, while the event loop goes on with streams and /health."""
     loop = asyncio.get_running_loop()
     with served.engine.room(texts):
