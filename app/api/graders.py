@@ -1,20 +1,26 @@
 """/v1/fine_tuning/alpha/graders"""
 
-import json
 from typing import Any
 
+import httpx
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 
+from app import logs
 from app.api.bodies import StrictRoute
 from app.api.deps import Parts, PartsDep, PrincipalDep
 from app.api.relay import resolve
 from app.engines import EngineUnavailable, ServedModel
 from app.errors import InvalidRequest
+from app.graders import formula
+from app.graders.formula import FormulaError
 from app.graders.grading import Judgement, JudgeUnavailable, run
 from app.schemas.graders import (
     Grader,
     GraderRun,
+    JudgeAnswer,
+    JudgeRefusal,
     ModelMessage,
     Multi,
     RunGrader,
@@ -26,6 +32,8 @@ router = APIRouter(
     prefix="/v1/fine_tuning/alpha/graders", tags=["graders"], route_class=StrictRoute
 )
 
+log = logs.get(__name__)
+
 CHAT = "/v1/chat/completions"
 
 
@@ -34,6 +42,7 @@ async def validate_grader(
     asked: ValidateGrader, request: Request, parts: PartsDep, principal: PrincipalDep
 ) -> JSONResponse:
     """Say whether a grader can be run, and repeat it."""
+    _require_formula(asked.grader)
     await _judges(asked.grader, parts, principal.project_id)
     # As it came: the parts of a multi grader have three forms, and clients know their own.
     return JSONResponse({"grader": (await request.json())["grader"]})
@@ -48,6 +57,21 @@ async def run_grader(asked: RunGrader, parts: PartsDep, principal: PrincipalDep)
         return await _judgement(parts, judges[grader.model], grader, messages)
 
     return await run(asked.grader, asked.model_sample, asked.item, ask)
+
+
+def _require_formula(grader: Grader) -> None:
+    """Raises InvalidRequest for a formula that has no value whatever its graders say."""
+    if not isinstance(grader, Multi):
+        return
+    try:
+        formula.read(grader.calculate_output, grader.graders)
+    except FormulaError as error:
+        raise InvalidRequest(
+            f"Invalid 'grader.calculate_output': {error}. It computes with + - * / ^, with "
+            f"{', '.join(formula.FUNCTIONS)}, and with these graders: {', '.join(grader.graders)}.",
+            param="grader.calculate_output",
+            code="invalid_value",
+        ) from error
 
 
 async def _judges(grader: Grader, parts: Parts, project_id: str) -> dict[str, ServedModel]:
@@ -72,13 +96,19 @@ async def _judgement(
             whole = b"".join([chunk async for chunk in answer.chunks])
     except EngineUnavailable as error:
         raise JudgeUnavailable(error.message) from error
-    document = json.loads(whole)
-    if answer.status != 200:
-        raise JudgeUnavailable(document["error"]["message"])
-    return Judgement(
-        text=document["choices"][0]["message"]["content"] or "",
-        tokens=document["usage"]["total_tokens"],
-    )
+    return _read(answer.status, whole)
+
+
+def _read(status: int, answer: bytes) -> Judgement:
+    """Raises JudgeUnavailable for an answer without a judgement: engines are anybody's programs."""
+    try:
+        if status != httpx.codes.OK:
+            raise JudgeUnavailable(JudgeRefusal.model_validate_json(answer).error.message)
+        found = JudgeAnswer.model_validate_json(answer)
+    except ValidationError as error:
+        log.error("engine.unreadable", status=status, faults=error.error_count())
+        raise JudgeUnavailable("The model's engine gave an answer that cannot be read.") from error
+    return Judgement(text=found.choices[0].message.content or "", tokens=found.usage.total_tokens)
 
 
 def _sampling(grader: ScoreModel) -> dict[str, Any]:

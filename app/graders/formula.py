@@ -3,7 +3,7 @@
 import ast
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -23,38 +23,74 @@ FUNCTIONS: Mapping[str, Callable[..., float]] = {
     "sqrt": math.sqrt,
     "log": math.log,
 }
+# Fewest and most arguments of a function, where these are not one.
+ARGUMENTS: Mapping[str, tuple[int, float]] = {
+    "min": (2, math.inf),
+    "max": (2, math.inf),
+    "log": (1, 2),
+}
+
+# A part of a formula: from the graders' values to its own.
+Term = Callable[[Mapping[str, float]], float]
 
 
 class FormulaError(ValueError):
     """The formula cannot be read, names an unknown grader, or has no finite value."""
 
 
+def read(formula: str, names: Collection[str]) -> Term:
+    """What the formula computes of the values of these graders. Raises FormulaError."""
+    try:
+        tree = ast.parse(formula.strip().replace("^", "**"), mode="eval")
+        return _term(tree.body, names)
+    except FormulaError:
+        raise
+    except SyntaxError as error:
+        raise FormulaError(f"it is no formula: {error.msg}") from error
+    except (ArithmeticError, ValueError) as error:
+        raise FormulaError(str(error)) from error
+    except (RecursionError, MemoryError) as error:
+        raise FormulaError("it is nested too deeply") from error
+
+
 def evaluate(formula: str, values: Mapping[str, float]) -> float:
     """The formula's value, `values` being those of the graders by key. Raises FormulaError."""
     try:
-        tree = ast.parse(formula.strip().replace("^", "**"), mode="eval")
-        value = float(_value(tree.body, values))
+        value = float(read(formula, values)(values))
     except FormulaError:
         raise
-    except (SyntaxError, ArithmeticError, ValueError, TypeError, RecursionError) as error:
+    except (ArithmeticError, ValueError, RecursionError) as error:
         raise FormulaError(str(error)) from error
     if not math.isfinite(value):
         raise FormulaError("it has no finite value")
     return value
 
 
-def _value(node: ast.expr, values: Mapping[str, float]) -> float:
+def _term(node: ast.expr, names: Collection[str]) -> Term:
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
-            return float(number)
-        case ast.Name(id=name) if name in values:
-            return values[name]
+            constant = float(number)
+            return lambda _: constant
+        case ast.Name(id=name) if name in names:
+            return operator.itemgetter(name)
+        case ast.Name(id=name):
+            raise FormulaError(f"there is no grader {name!r}")
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            return OPERATORS[type(op)](_value(left, values), _value(right, values))
+            return _applied(OPERATORS[type(op)], [left, right], names)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return -_value(operand, values)
+            return _applied(operator.neg, [operand], names)
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return _value(operand, values)
+            return _term(operand, names)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
-            return FUNCTIONS[name](*(_value(arg, values) for arg in args))
+            fewest, most = ARGUMENTS.get(name, (1, 1))
+            if fewest <= len(args) <= most:
+                return _applied(FUNCTIONS[name], args, names)
+            raise FormulaError(f"{name} does not take {len(args)} arguments")
     raise FormulaError(f"{ast.unparse(node)!r} cannot be part of it")
+
+
+def _applied(
+    function: Callable[..., float], parts: Collection[ast.expr], names: Collection[str]
+) -> Term:
+    terms = [_term(part, names) for part in parts]
+    return lambda values: function(*(term(values) for term in terms))

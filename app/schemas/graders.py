@@ -109,7 +109,10 @@ class Multi(BaseModel):
         )
         if not isinstance(listed, list):
             return value
-        return {str(each.get("name")): each for each in listed if isinstance(each, dict)}
+        by_name = {str(each.get("name")): each for each in listed if isinstance(each, dict)}
+        if len(by_name) < len(listed):
+            raise PydanticCustomError("names", "expected graders, each with a name of its own")
+        return by_name
 
 
 Grader = Annotated[
@@ -131,6 +134,35 @@ class RunGrader(BaseModel):
     grader: Grader
     model_sample: str
     item: dict[str, Any] = Field(default_factory=dict)
+
+
+class JudgeMessage(BaseModel):
+    content: str | None
+
+
+class JudgeChoice(BaseModel):
+    message: JudgeMessage
+
+
+class JudgeUsage(BaseModel):
+    total_tokens: int
+
+
+class JudgeAnswer(BaseModel):
+    """What is read of a judging model's chat completion."""
+
+    choices: Annotated[list[JudgeChoice], Field(min_length=1)]
+    usage: JudgeUsage
+
+
+class JudgeReason(BaseModel):
+    message: str
+
+
+class JudgeRefusal(BaseModel):
+    """What is read of its engine's error: engines differ in the rest."""
+
+    error: JudgeReason
 
 
 class GraderErrors(BaseModel):

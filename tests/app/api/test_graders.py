@@ -2,7 +2,13 @@
 
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
-from openai.types.graders import MultiGraderParam, StringCheckGraderParam
+from openai.types.graders import (
+    MultiGraderParam,
+    ScoreModelGraderParam,
+    StringCheckGraderParam,
+)
+
+from tests.app.api.serving import Engine
 
 CHECK: StringCheckGraderParam = {
     "type": "string_check",
@@ -54,3 +60,57 @@ def test_a_judge_that_nobody_knows(openai: OpenAI) -> None:
             model_sample="Paris",
         )
     assert refused.value.code == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("exact +", "it is no formula: invalid syntax"),
+        ("exact + fuzzy", "there is no grader 'fuzzy'"),
+        ("exact / 0 + fuzzy", "there is no grader 'fuzzy'"),
+        ("min(exact)", "min does not take 1 arguments"),
+        ("exact.real", "'exact.real' cannot be part of it"),
+        ("(" * 900, "it is no formula: too many nested parentheses"),
+        ("9" * 400, "int too large to convert to float"),
+    ],
+)
+def test_a_formula_that_never_has_a_value(openai: OpenAI, formula: str, said: str) -> None:
+    several: MultiGraderParam = {
+        "type": "multi",
+        "name": "both",
+        "graders": CHECK,
+        "calculate_output": formula,
+    }
+    with pytest.raises(BadRequestError) as refused:
+        openai.fine_tuning.alpha.graders.validate(grader=several)
+    assert refused.value.param == "grader.calculate_output"
+    assert f"Invalid 'grader.calculate_output': {said}. It computes with" in refused.value.message
+    assert "and with these graders: exact." in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("200 no JSON", "an answer that cannot be read"),
+        ("200 []", "an answer that cannot be read"),
+        ('200 {"choices": [], "usage": {"total_tokens": 1}}', "an answer that cannot be read"),
+        ('200 {"choices": [{"message": {"content": [1]}}]}', "an answer that cannot be read"),
+        ("302 elsewhere", "an answer that cannot be read"),
+        ('400 {"error": {"code": 400}}', "an answer that cannot be read"),
+        ('400 {"error": {"message": "Too long.", "code": 400}}', "Too long."),
+        ("500 oops", "does not answer just now"),
+    ],
+)
+def test_a_judge_whose_engine_says_anything(
+    openai: OpenAI, engine: Engine, answer: str, said: str
+) -> None:
+    judge: ScoreModelGraderParam = {
+        "type": "score_model",
+        "name": "judge",
+        "model": "base",
+        "input": [{"role": "user", "content": f"answer {answer}"}],
+    }
+    found = openai.fine_tuning.alpha.graders.run(grader=judge, model_sample="Paris")
+    assert found.reward == 0
+    assert said in str(found.metadata.errors.model_grader_server_error_details)
+    assert len(engine.bodies) == 1
