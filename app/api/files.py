@@ -16,7 +16,7 @@ from app.api import shapes
 from app.api.bodies import StrictRoute
 from app.api.deps import After, Parts, PartsDep, PrincipalDep, SessionDep, ask_database
 from app.api.incoming import fill
-from app.api.multipart import Form, Sink
+from app.api.multipart import BINARY, Form, Sink, described
 from app.api.repeats import Repetition, RepetitionDep
 from app.db.models import File
 from app.schemas.files import (
@@ -33,25 +33,15 @@ from app.services.repeats import Answer, Try
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=StrictRoute)
 
-UPLOAD_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file", "purpose"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "purpose": {"type": "string", "enum": list(get_args(Purpose))},
-                        "expires_after[anchor]": {"type": "string", "const": "created_at"},
-                        "expires_after[seconds]": {"type": "integer"},
-                    },
-                }
-            }
-        },
-    }
-}
+UPLOAD_FORM = described(
+    {
+        "file": BINARY,
+        "purpose": {"type": "string", "enum": list(get_args(Purpose))},
+        "expires_after[anchor]": {"type": "string", "const": "created_at"},
+        "expires_after[seconds]": {"type": "integer"},
+    },
+    required=["file", "purpose"],
+)
 
 
 @router.post("", openapi_extra=UPLOAD_FORM)

@@ -1,5 +1,6 @@
 """/v1/uploads"""
 
+import hashlib
 from functools import partial
 
 import anyio
@@ -11,7 +12,7 @@ from app import ids
 from app.api import shapes
 from app.api.deps import Parts, PartsDep, PrincipalDep, SessionDep, ask_database
 from app.api.incoming import fill
-from app.api.multipart import Form
+from app.api.multipart import BINARY, Form, described
 from app.api.repeats import ONCE, RepeatableRoute
 from app.db.models import File
 from app.errors import ApiError, TooLarge
@@ -24,20 +25,7 @@ router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=Repeatabl
 
 # A request that meets another one at the same upload looks again so often.
 LOOK_SECONDS = 0.5
-PART_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["data"],
-                    "properties": {"data": {"type": "string", "format": "binary"}},
-                }
-            }
-        },
-    }
-}
+PART_FORM = described({"data": BINARY}, required=["data"])
 
 
 @router.post("", dependencies=[ONCE])
@@ -60,16 +48,18 @@ async def add_part(
     await ask_database(parts, lambda session: uploads.require_open(session, project_id, upload_id))
     key = part_key(project_id, upload_id, part_id)
     receive = partial(_receive, request, parts, key)
-    size = await to_thread.run_sync(receive, limiter=parts.uploads)
+    size, sha256 = await to_thread.run_sync(receive, limiter=parts.uploads)
 
     def add(session: Session) -> UploadPartObject:
-        part = uploads.add_part(session, project_id, upload_id, part_id=part_id, size=size)
+        part = uploads.add_part(
+            session, project_id, upload_id, part_id=part_id, size=size, sha256=sha256
+        )
         return UploadPartObject.model_validate(part)
 
     try:
         return await ask_database(parts, add)
     except ApiError:
-        # The upload has ended meanwhile.
+        # The upload has ended meanwhile, or has no room for it.
         await to_thread.run_sync(parts.store.delete, key)
         raise
 
@@ -103,8 +93,8 @@ def cancel(upload_id: str, principal: PrincipalDep, session: SessionDep) -> Uplo
     return shapes.upload(upload, None)
 
 
-def _receive(request: Request, parts: Parts, key: str) -> int:
-    """Take a part into the store, and its size. An exception leaves nothing there."""
+def _receive(request: Request, parts: Parts, key: str) -> tuple[int, str]:
+    """Take a part into the store; its size and SHA-256. An exception leaves nothing there."""
     with parts.store.writer(key) as blob:
         taken = _Part(blob)
         form = Form(
@@ -114,20 +104,22 @@ def _receive(request: Request, parts: Parts, key: str) -> int:
             open_file=lambda _fields: taken.write,
         )
         fill(form, request)
-        return taken.bytes
+        return taken.bytes, taken.sha256.hexdigest()
 
 
 class _Part:
-    """Counts the bytes on their way."""
+    """Counts and hashes the bytes on their way."""
 
     def __init__(self, blob: BlobWriter) -> None:
         self.bytes = 0
+        self.sha256 = hashlib.sha256()
         self._blob = blob
 
     def write(self, chunk: bytes) -> None:
         self.bytes += len(chunk)
         if self.bytes > uploads.PART_BYTES:
             raise TooLarge(f"A part may have at most {uploads.PART_BYTES} bytes.", param="data")
+        self.sha256.update(chunk)
         self._blob.write(chunk)
 
 

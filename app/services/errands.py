@@ -1,14 +1,14 @@
 """Tries of deliveries: claimed, made by a courier outside of any transaction, and recorded.
 
-A courier that dies in between leaves a claim that ends: the next one posts the same event with the
-same id again.
+A courier that dies in between, or cannot record what it did, leaves a claim that ends: then the
+next one posts the same event with the same id again, as late as after any other failure.
 """
 
 import random
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import CTE, func, or_, select, update
+from sqlalchemy import CTE, ColumnElement, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
@@ -55,6 +55,7 @@ class Outcome:
 
 def claim(session: Session, limit: int) -> list[Errand]:
     """What is due, one try per endpoint: one that hangs must not hold up the others."""
+    _give_up(session)
     taken = _due(limit)
     statement = (
         update(WebhookDelivery)
@@ -66,7 +67,12 @@ def claim(session: Session, limit: int) -> list[Errand]:
         .returning(WebhookDelivery)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
-    return [of(session, delivery) for delivery in session.scalars(statement).all()]
+    claimed = session.scalars(statement).all()
+    now = clock.read(session)
+    for delivery in claimed:
+        # Whatever keeps the try from being recorded, the receiver must not be met every minute.
+        delivery.next_at = now + max(CLAIM, _delay(delivery))
+    return [of(session, delivery) for delivery in claimed]
 
 
 def of(session: Session, delivery: WebhookDelivery) -> Errand:
@@ -102,15 +108,34 @@ def record(session: Session, errand: Errand, outcome: Outcome, *, again: bool = 
         _postpone(session, delivery, again=again)
 
 
+def _give_up(session: Session) -> None:
+    """End what is overdue although it was tried often enough: its tries were not recorded."""
+    session.execute(
+        update(WebhookDelivery)
+        .where(
+            WebhookDelivery.state == "pending",
+            WebhookDelivery.next_at <= func.clock_timestamp(),
+            WebhookDelivery.attempts >= len(DELAYS),
+            WebhookDelivery.created_at < clock.ago(GIVEN_UP_AFTER),
+            _is_free(),
+        )
+        .values(state="failed", next_at=None, claimed_until=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _is_free() -> ColumnElement[bool]:
+    return or_(
+        WebhookDelivery.claimed_until.is_(None),
+        WebhookDelivery.claimed_until < func.clock_timestamp(),
+    )
+
+
 def _due(limit: int) -> CTE:
     other = aliased(WebhookDelivery)
     busy = select(other.id).where(
         other.endpoint_id == WebhookDelivery.endpoint_id,
         other.claimed_until > func.clock_timestamp(),
-    )
-    is_free = or_(
-        WebhookDelivery.claimed_until.is_(None),
-        WebhookDelivery.claimed_until < func.clock_timestamp(),
     )
     first = (
         select(WebhookDelivery.id)
@@ -125,7 +150,7 @@ def _due(limit: int) -> CTE:
     return (
         select(WebhookDelivery.id)
         # Asked again: somebody may have claimed it while this statement began.
-        .where(WebhookDelivery.id.in_(first), WebhookDelivery.state == "pending", is_free)
+        .where(WebhookDelivery.id.in_(first), WebhookDelivery.state == "pending", _is_free())
         .order_by(WebhookDelivery.next_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -144,13 +169,18 @@ def _attempt(errand: Errand, outcome: Outcome) -> WebhookAttempt:
 
 
 def _postpone(session: Session, delivery: WebhookDelivery, *, again: bool) -> None:
-    delay = DELAYS[min(delivery.attempts, len(DELAYS)) - 1] * random.uniform(1 - JITTER, 1 + JITTER)
+    delay = _delay(delivery)
     now = clock.read(session)
     if not again or now + delay > delivery.created_at + GIVEN_UP_AFTER:
         _end(delivery, "failed")
         return
     delivery.next_at = now + delay
     delivery.claimed_until = None
+
+
+def _delay(delivery: WebhookDelivery) -> timedelta:
+    """How long to wait after the try at hand, should it fail."""
+    return DELAYS[min(delivery.attempts, len(DELAYS)) - 1] * random.uniform(1 - JITTER, 1 + JITTER)
 
 
 def _end(delivery: WebhookDelivery, state: str) -> None:

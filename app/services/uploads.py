@@ -56,14 +56,18 @@ def require_open(session: Session, project_id: str, upload_id: str) -> None:
 
 
 def add_part(
-    session: Session, project_id: str, upload_id: str, *, part_id: str, size: int
+    session: Session, project_id: str, upload_id: str, *, part_id: str, size: int, sha256: str
 ) -> UploadPart:
-    """Note a part whose bytes are stored. Raises what `require_open` does."""
+    """Note a part whose bytes are stored.
+
+    Raises what `require_open` does, and InvalidRequest for one that the upload has no room for;
+    its row is locked, so that parts beside each other cannot each take the same room.
+    """
     upload = _locked(session, project_id, upload_id)
     _require_open(session, upload)
-    _check_room(session, upload, size)
+    _check_room(session, upload, size, sha256)
     key = part_key(project_id, upload_id, part_id)
-    part = UploadPart(id=part_id, upload_id=upload_id, bytes=size, storage_key=key)
+    part = UploadPart(id=part_id, upload_id=upload_id, bytes=size, sha256=sha256, storage_key=key)
     session.add(part)
     session.flush()
     return part
@@ -205,18 +209,39 @@ def _ended(upload: Upload) -> InvalidRequest:
     return InvalidRequest(f"Upload '{upload.id}' {was}. Begin a new one.", param="id")
 
 
-def _check_room(session: Session, upload: Upload, more: int) -> None:
-    # A part whose answer was lost is sent again, so there may be more of them than the file needs.
-    held = select(func.count(), func.coalesce(func.sum(UploadPart.bytes), 0))
-    count, size = session.execute(held.where(UploadPart.upload_id == upload.id)).one()
+def _check_room(session: Session, upload: Upload, size: int, sha256: str) -> None:
+    if size == 0:
+        raise InvalidRequest("The part is empty. Send its bytes in 'data'.", param="data")
+    mine = UploadPart.upload_id == upload.id
+    held = select(func.count(), func.coalesce(func.sum(UploadPart.bytes), 0)).where(mine)
+    count, total = session.execute(held).one()
     if count >= MOST_PARTS:
         raise InvalidRequest(f"An upload may have at most {MOST_PARTS} parts.", param="data")
-    if size + more > 2 * upload.bytes + PART_BYTES:
+    if _distinct_bytes(session, upload, but=sha256) + size > upload.bytes:
         raise InvalidRequest(
-            f"The parts have more than twice the {upload.bytes} bytes that upload '{upload.id}' "
-            "was created for. Begin a new one.",
+            f"With this part, the parts have more than the {upload.bytes} bytes that upload "
+            f"'{upload.id}' was created for. Begin a new one, with the file's size as 'bytes'.",
             param="data",
         )
+    if total + size > 2 * upload.bytes + PART_BYTES:
+        raise InvalidRequest(
+            f"Parts of upload '{upload.id}' were sent again too often. Begin a new one.",
+            param="data",
+        )
+
+
+def _distinct_bytes(session: Session, upload: Upload, *, but: str) -> int:
+    """Of parts with other content than `but`, each content once: a part whose answer was lost is
+    sent again, and its first copy is never named."""
+    content = func.coalesce(UploadPart.sha256, UploadPart.id)
+    each = (
+        select(func.max(UploadPart.bytes).label("bytes"))
+        .where(UploadPart.upload_id == upload.id, content != but)
+        .group_by(content)
+        .subquery()
+    )
+    total: int = session.scalars(select(func.coalesce(func.sum(each.c.bytes), 0))).one()
+    return total
 
 
 def _is_repeated(upload: Upload, asked: CompleteUpload) -> bool:

@@ -125,12 +125,13 @@ def _uploads(test: str) -> list[Base]:
     """One that waits for its parts; where the test names a checksum that its bytes do not have,
     one that was completed with just that, so that the same request gets the same answer."""
     done = "complete_with_all_params" in test
+    adds = "test_parts" in test
     upload = Upload(
         id=UPLOAD,
         project_id=OWNER,
         filename="filename",
         purpose="assistants",
-        bytes=len(CONTENT),
+        bytes=1024 if adds else len(CONTENT),
         state="completed" if done else "pending",
         part_ids=[PART] if done else None,
         md5="md5" if done else None,
@@ -143,7 +144,7 @@ def _uploads(test: str) -> list[Base]:
         bytes=len(CONTENT),
         storage_key=part_key(OWNER, UPLOAD, PART),
     )
-    return [upload] if done else [upload, part]
+    return [upload] if done or adds else [upload, part]
 
 
 def _models() -> list[Base]:

@@ -53,6 +53,8 @@ class UploadPart(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"))
     bytes: Mapped[Big]
+    # By it a part that was sent again is known; older rows have none.
+    sha256: Mapped[str | None]
     storage_key: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[CreatedAt]
 

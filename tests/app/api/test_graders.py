@@ -112,5 +112,5 @@ def test_a_judge_whose_engine_says_anything(
     }
     found = openai.fine_tuning.alpha.graders.run(grader=judge, model_sample="Paris")
     assert found.reward == 0
-    assert said in str(found.metadata.errors.model_grader_server_error_details)
+    assert said in str(found.metadata.errors.api_model_grader_server_error_details)
     assert len(engine.bodies) == 1

@@ -183,18 +183,53 @@ class TestRefusedPart:
         assert (error["param"], error["code"]) == ("data", "missing_required_parameter")
         assert stored(api) == before
 
-    def test_parts_without_end(self, api: Api, openai: OpenAI, sessions: SessionMaker) -> None:
+    def test_an_empty_one(self, api: Api, openai: OpenAI) -> None:
+        upload_id = begin(openai, 10)
+        before = stored(api)
+        with pytest.raises(BadRequestError, match=r"The part is empty. Send its bytes in 'data'."):
+            add(openai, upload_id, b"")
+        assert stored(api) == before
+
+    def test_one_that_goes_over(self, api: Api, openai: OpenAI) -> None:
+        upload_id = begin(openai, 10, purpose="user_data")
+        first = add(openai, upload_id, b"12345")
+        before = stored(api)
+        with pytest.raises(BadRequestError, match="have more than the 10 bytes") as refused:
+            add(openai, upload_id, b"678901")
+        assert refused.value.param == "data"
+        assert stored(api) == before
+        last = add(openai, upload_id, b"67890")
+        assert openai.uploads.complete(upload_id, part_ids=[first, last]).status == "completed"
+
+    def test_of_those_that_come_beside_each_other_only_what_there_is_room_for(
+        self, openai: OpenAI
+    ) -> None:
+        upload_id = begin(openai, 20)
+
+        def send(number: int) -> bool:
+            try:
+                return bool(add(openai, upload_id, b"%05d" % number))
+            except BadRequestError:
+                return False
+
+        with ThreadPoolExecutor(8) as crowd:
+            assert sum(crowd.map(send, range(8))) == 4
+
+    def test_the_same_one_without_end(self, openai: OpenAI, sessions: SessionMaker) -> None:
+        """It may come again, for its answer may be lost; but not for ever."""
         upload_id = begin(openai, 10)
         with transaction(sessions) as session:
             part = UploadPart(
-                id="part_big", upload_id=upload_id, bytes=uploads.PART_BYTES + 19, storage_key="x"
+                id="part_big",
+                upload_id=upload_id,
+                bytes=uploads.PART_BYTES + 19,
+                sha256=hashlib.sha256(b"a").hexdigest(),
+                storage_key="x",
             )
             session.add(part)
         add(openai, upload_id, b"a")
-        before = stored(api)
-        with pytest.raises(BadRequestError, match="more than twice the 10 bytes"):
+        with pytest.raises(BadRequestError, match="sent again too often"):
             add(openai, upload_id, b"a")
-        assert stored(api) == before
 
     def test_one_that_comes_too_late(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
         """The upload ends while the part is on its way."""
@@ -240,7 +275,7 @@ class TestRefusedCompletion:
 
     def test_parts_of_another_upload(self, openai: OpenAI, three: tuple[str, list[str]]) -> None:
         upload_id, ids = three
-        other = add(openai, begin(openai, 9), GOOD)
+        other = add(openai, begin(openai, len(GOOD)), GOOD)
         with pytest.raises(BadRequestError, match=other):
             openai.uploads.complete(upload_id, part_ids=[*ids[:2], other])
 

@@ -254,6 +254,7 @@ class TestDelivering:
             assert errands.claim(session, 5) == []
         with transaction(ground.sessions) as session:
             session.execute(update(WebhookDelivery).values(claimed_until=func.now()))
+        ground.due()
         couriers.send_out()
         row = ground.wait_for(2, "succeeded")
         with transaction(ground.sessions) as session:
@@ -318,6 +319,41 @@ def test_it_is_given_up_after_three_days(session: Session) -> None:
     assert waits == sorted(waits) or waits[:5] == sorted(waits[:5])
     logged = session.scalars(select(func.count()).select_from(WebhookAttempt)).one()
     assert logged == len(waits) + 1
+
+
+def test_a_try_that_is_never_recorded_is_followed_like_one_that_failed(session: Session) -> None:
+    job = make_job(session)
+    add_endpoint(session, job)
+    lifecycle.cancel(session, job.project_id, job.id)
+    (delivery,) = all_of(session)
+    waits: list[timedelta] = []
+    while errands.claim(session, 1):
+        session.flush()
+        session.refresh(delivery)
+        assert delivery.next_at is not None
+        now = session.scalars(select(func.clock_timestamp())).one()
+        waits.append(delivery.next_at - now)
+        delivery.created_at -= waits[-1]
+        delivery.claimed_until = func.clock_timestamp()
+        session.flush()
+        assert errands.claim(session, 1) == [], "the end of its claim alone makes it not due"
+        delivery.next_at = func.clock_timestamp()
+        session.flush()
+        assert len(waits) < 20, "a receiver is posted to for ever"
+    session.refresh(delivery)
+    assert (delivery.state, delivery.next_at) == ("failed", None)
+    assert timedelta(hours=72) < sum(waits, timedelta()) < timedelta(hours=72 + 29)
+    assert waits[0] >= timedelta(seconds=59)
+
+
+def test_what_waited_for_a_worker_for_days_is_tried(session: Session) -> None:
+    job = make_job(session)
+    add_endpoint(session, job)
+    lifecycle.cancel(session, job.project_id, job.id)
+    (delivery,) = all_of(session)
+    delivery.created_at -= timedelta(days=5)
+    session.flush()
+    assert len(errands.claim(session, 1)) == 1
 
 
 def test_old_deliveries_are_forgotten(session: Session) -> None:

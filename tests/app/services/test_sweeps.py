@@ -106,7 +106,7 @@ def test_parts_of_an_upload_stay_until_it_has_ended(
     asked = CreateUpload(filename="a", purpose="vision", bytes=3, mime_type="image/png")
     project_id = make_project(session).id
     upload = uploads.create(session, project_id, asked, max_bytes=3)
-    uploads.add_part(session, project_id, upload.id, part_id="part_1", size=3)
+    uploads.add_part(session, project_id, upload.id, part_id="part_1", size=3, sha256="1")
     session.commit()
     store.put(part_key(project_id, upload.id, "part_1"), b"abc")
     store.put(part_key(project_id, upload.id, "part_2"), b"abc")
