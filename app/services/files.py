@@ -125,16 +125,28 @@ def describe(taken: Intake, fields: FileFields, *, filename: str) -> File:
     return file
 
 
-def find(session: Session, project_id: str, file_id: str) -> File | None:
-    """A project's file that is neither deleted nor expired."""
-    return session.scalars(
-        select(File).where(File.id == file_id, File.project_id == project_id, *_there())
-    ).one_or_none()
+def find(
+    session: Session,
+    project_id: str,
+    file_id: str,
+    *,
+    lock: Literal["share", "update"] | None = None,
+) -> File | None:
+    """A project's file that is neither deleted nor expired.
+
+    With a shared lock it stays until the transaction ends; with the other it can be deleted.
+    """
+    mine = select(File).where(File.id == file_id, File.project_id == project_id, *_there())
+    if lock is not None:
+        mine = mine.with_for_update(read=lock == "share")
+    return session.scalars(mine).one_or_none()
 
 
-def retrieve(session: Session, project_id: str, file_id: str) -> File:
+def retrieve(
+    session: Session, project_id: str, file_id: str, *, lock: Literal["update"] | None = None
+) -> File:
     """The same, or NotFound in the words that clients know."""
-    file = find(session, project_id, file_id)
+    file = find(session, project_id, file_id, lock=lock)
     if file is None:
         raise NotFound(f"No such File object: {file_id}", param="id")
     return file
@@ -164,7 +176,8 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
 
     Raises NotFound, and InvalidRequest while a job needs it: a trainer that dies reads it again.
     """
-    file = retrieve(session, project_id, file_id)
+    # Of deletions at the same time one deletes; and a job that is just being created is waited for.
+    file = retrieve(session, project_id, file_id, lock="update")
     job = session.scalars(_jobs_on(file_id).limit(1)).one_or_none()
     if job is not None:
         raise InvalidRequest(

@@ -192,7 +192,7 @@ def _no_wandb_key() -> InvalidRequest:
 
 
 def _usable_file(session: Session, project_id: str, file_id: str, param: str) -> File:
-    file = files.find(session, project_id, file_id)
+    file = files.find(session, project_id, file_id, lock="share")
     if file is None:
         raise InvalidRequest(
             f"File '{file_id}' does not exist or you do not have access to it. Upload it with "

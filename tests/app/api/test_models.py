@@ -6,14 +6,15 @@ from urllib.parse import quote
 import httpx
 import pytest
 from openai import NotFoundError, OpenAI, PermissionDeniedError
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.db.models import Checkpoint, Job, Outbox, Project
+from app.db.models import Checkpoint, File, Job, Outbox, Project, TunedModel
 from app.services import models
 from tests.app.api.conftest import Account, Api
 from tests.app.api.serving import Engine
+from tests.app.api.test_files import GOOD
 from tests.app.api.test_guard import error_of
 from tests.app.api.test_jobs import make_model
 from tests.rows import make_job
@@ -21,6 +22,12 @@ from tests.rows import make_job
 TUNED = "ft:base:acme:my suffix:Abcd1234"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 CHECKPOINT = "ft:base:acme:my suffix:Efgh5678:ckpt-step-4"
+
+
+def waiting(session: Session) -> int:
+    """How many wait for a lock, at this moment: a transaction sees the same moment for ever."""
+    session.execute(select(func.pg_stat_clear_snapshot()))
+    return session.scalar(text(WAITING)) or 0
 
 
 @pytest.fixture
@@ -148,8 +155,25 @@ class TestAModelThatAJobStartsFrom:
         models.resolve(session, api.parts.catalog, project.id, TUNED, keep=True)
         with ThreadPoolExecutor(1) as client:
             deleting = client.submit(http.delete, f"/v1/models/{quote(TUNED)}")
-            while not session.scalar(text(WAITING)):
+            while not waiting(session):
                 assert not deleting.done(), deleting.result().text
             make_job(session, project, start_model=TUNED)
             session.commit()
             assert deleting.result().status_code == 400
+
+
+def test_of_deletions_at_the_same_time_one_deletes(
+    session: Session, openai: OpenAI, http: httpx.Client, job: Job
+) -> None:
+    file_id = openai.files.create(file=GOOD, purpose="fine-tune").id
+    session.commit()
+    for path in (f"/v1/models/{quote(TUNED)}", f"/v1/files/{file_id}"):
+        # All of them meet while none can go on.
+        session.scalars(select(TunedModel).with_for_update()).all()
+        session.scalars(select(File).with_for_update()).all()
+        with ThreadPoolExecutor(3) as clients:
+            deleting = [clients.submit(http.delete, path) for _ in range(3)]
+            while waiting(session) < 3:
+                assert not any(each.done() for each in deleting)
+            session.commit()
+            assert sorted(each.result().status_code for each in deleting) == [200, 404, 404]
