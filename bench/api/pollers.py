@@ -68,6 +68,8 @@ async def one(
     last = first + asked.every + asked.seconds
     due = first
     try:
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        # Only now: the service hangs up on who connects and says nothing.
         await client.open()
         while due < last:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
