@@ -50,6 +50,13 @@ PAIRS = [
     for name in NAMES
     for city in CITIES
 ]
+SCORED = [
+    {"sentence1": first, "sentence2": second, "score": score}
+    for score, pairs in enumerate(
+        (zip(NAMES, reversed(NAMES), strict=True), zip(NAMES, NAMES, strict=True))
+    )
+    for first, second in pairs
+]
 
 
 def upload(client: OpenAI, rows: list[dict[str, Any]]) -> str:
@@ -73,7 +80,7 @@ def create(client: OpenAI, method: str, rows: list[dict[str, Any]], **more: Any)
 
 @pytest.fixture(scope="module")
 def jobs(loose: OpenAI) -> dict[str, FineTuningJob]:
-    """One job of each method, all succeeded."""
+    """One job of each method, and one of scored pairs, all succeeded."""
     rows = {
         "classification": LABELLED,
         "token_classification": TAGGED,
@@ -81,6 +88,7 @@ def jobs(loose: OpenAI) -> dict[str, FineTuningJob]:
         "embedding": PAIRS,
     }
     made = {method: create(loose, method, examples) for method, examples in rows.items()}
+    made["scored"] = create(loose, "embedding", SCORED, n_epochs=1)
     done = {method: wait_for_job(loose, job.id) for method, job in made.items()}
     assert {
         m: (job.status, job.error) for m, job in done.items() if job.status != "succeeded"
@@ -171,6 +179,28 @@ def test_hugging_faces_client_does_every_task(
     assert (answer.answer, answer.start, answer.end) == ("Rome", 14, 18)
     vector = hub.feature_extraction("Emma in Oslo", model=at["embedding"])
     assert vector.shape == (1, 384)
+
+
+def test_scored_pairs_are_measured_by_the_order_of_their_likeness(
+    loose: OpenAI, stack: Stack, jobs: dict[str, FineTuningJob]
+) -> None:
+    job = jobs["scored"]
+    (checkpoint,) = loose.fine_tuning.jobs.checkpoints.list(job.id).data
+    spearman = (checkpoint.metrics.model_extra or {})["valid_spearman"]
+    assert -1 <= spearman <= 1
+    _, evaluation = (base64.b64decode(loose.files.content(id_).content) for id_ in job.result_files)
+    report = json.loads(evaluation)
+    assert report["spearman"] == pytest.approx(spearman, abs=1e-4)
+    assert "pearson" in report
+    one, same, other = (
+        item.embedding
+        for item in loose.embeddings.create(model=name(job), input=["Anna", "Anna", "Felix"]).data
+    )
+    assert _cosine(one, same) > _cosine(one, other)
+
+
+def _cosine(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
 
 
 def test_embeddings_are_the_same_in_both_encodings(
