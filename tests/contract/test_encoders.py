@@ -225,6 +225,26 @@ def test_too_long_a_text_is_cut_only_if_asked(
     assert refused.status_code == 400
     assert refused.json()["error"]["code"] == "context_length_exceeded"
     assert cut.status_code == 200
+    with pytest.raises(BadRequestError, match="messages is longer"):
+        loose.chat.completions.create(
+            model=body["model"], messages=[{"role": "user", "content": body["input"]}]
+        )
+
+
+def test_too_long_a_question_is_cut_only_if_asked_and_no_context_is_too_long(
+    stack: Stack, jobs: dict[str, FineTuningJob]
+) -> None:
+    path = f"/models/{name(jobs['question_answering'])}"
+    long = {"question": "Where does Anna live? " * 60, "context": "Anna lives in Rome."}
+    short = {"question": "Where does Anna live?", "context": "Anna lives in Rome. " * 200}
+    with stack.http() as http:
+        refused = http.post(path, json={"inputs": long})
+        cut = http.post(path, json={"inputs": long, "parameters": {"truncate": True}})
+        windows = http.post(path, json={"inputs": short})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "inputs.question"
+    assert cut.status_code == 200, cut.text
+    assert windows.json()["answer"] in short["context"]
 
 
 def test_what_a_model_is_not_for_is_refused(
