@@ -9,6 +9,10 @@ from pydantic_core import PydanticCustomError
 
 Auto = Literal["auto"]
 
+# Times the learning rate that "auto" means. Far above it a job ends well, and its model says
+# everything with the same chance.
+HIGHEST_RATE = 100.0
+
 
 def _is_number(value: object) -> bool:
     # bool is an int to Python, and "n_epochs": true is a slip, not a number.
@@ -27,15 +31,14 @@ def _auto_or_whole(least: int, most: int) -> PlainValidator:
     return PlainValidator(check, json_schema_input_type=int | Auto)
 
 
-def _auto_or_positive(most: float = math.inf) -> PlainValidator:
-    bounds = "above 0" if most == math.inf else f"above 0 and up to {most:g}"
-
+def _auto_or_positive(most: float) -> PlainValidator:
     def check(value: Any) -> float | Auto:
         if value is None or value == "auto":
             return "auto"
         if _is_number(value) and 0 < value <= most:
             return float(value)
-        raise PydanticCustomError("out_of_bounds", "expected 'auto' or a number {b}", {"b": bounds})
+        rule = "expected 'auto' or a number above 0 and up to {most}"
+        raise PydanticCustomError("out_of_bounds", rule, {"most": f"{most:g}"})
 
     return PlainValidator(check, json_schema_input_type=float | Auto)
 
@@ -51,7 +54,7 @@ class Hyperparameters(BaseModel):
 
     n_epochs: Annotated[int | Auto, _auto_or_whole(1, 50)] = "auto"
     batch_size: Annotated[int | Auto, _auto_or_whole(1, 256)] = "auto"
-    learning_rate_multiplier: Annotated[float | Auto, _auto_or_positive()] = "auto"
+    learning_rate_multiplier: Annotated[float | Auto, _auto_or_positive(HIGHEST_RATE)] = "auto"
 
 
 class PreferenceHyperparameters(Hyperparameters):

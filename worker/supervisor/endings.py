@@ -93,9 +93,10 @@ def _problem(code: int, failed: Failed | None) -> Problem:
         return Problem(failed.code, failed.message, failed.param)
     if code == Exit.LOSS_NOT_FINITE:
         message = (
-            "The loss became infinite or not a number. Use a smaller learning rate multiplier."
+            "The loss was not a finite number: the learning rate is too high. Use a smaller "
+            "learning_rate_multiplier."
         )
-        return Problem("loss_not_finite", message)
+        return Problem("loss_not_finite", message, "learning_rate_multiplier")
     return Problem("training_failed", "The job cannot be trained as it was asked for.")
 
 

@@ -67,6 +67,7 @@ class Loop(Generic[RowT]):
             ends_pass = schedule.ends_pass(step)
             if self.validation is not None:
                 values |= self.validation.values(step, full=ends_pass, stop=self.stop)
+                _require_finite(step, values)
             seconds = time.monotonic() - started
             self.folder.append(Metrics(step=step, values=values, seconds=seconds, tokens=tokens))
             if ends_pass and self.selection is not None:
@@ -88,6 +89,9 @@ class Loop(Generic[RowT]):
     def _checkpoint(
         self, step: int, values: dict[str, float], *, servable: bool, last: bool
     ) -> None:
+        # The step's loss was that of the weights before it.
+        if not all(bool(torch.isfinite(each).all()) for each in self.parameters):
+            raise _not_finite(step)
         if last and self.selection is not None:
             self.selection.put_best()
         if last and step < self.schedule.total_steps:
@@ -120,7 +124,8 @@ class Loop(Generic[RowT]):
         sums = [self._backward(part, count) for part in self.objective.split(rows)]
         norm = nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
         values = means(sums, count, "train")
-        if not (math.isfinite(values["train_loss"]) and torch.isfinite(norm)):
+        _require_finite(step, values)
+        if not torch.isfinite(norm):
             raise _not_finite(step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate(step, self.schedule.total_steps)
@@ -135,11 +140,18 @@ class Loop(Generic[RowT]):
         return score.sums()
 
 
+def _require_finite(step: int, values: Mapping[str, float]) -> None:
+    losses = [value for name, value in values.items() if name.endswith("loss")]
+    if not all(map(math.isfinite, losses)):
+        raise _not_finite(step)
+
+
 def _not_finite(step: int) -> Fault:
     return Fault(
         Exit.LOSS_NOT_FINITE,
         "loss_not_finite",
-        f"The loss was not a finite number at step {step}. Use a smaller "
-        "learning_rate_multiplier, or look for extreme examples in the training file.",
+        f"The loss was not a finite number at step {step}: the learning rate is too high for this "
+        "file. Use a smaller learning_rate_multiplier, or look for extreme examples in the "
+        "training file.",
         "learning_rate_multiplier",
     )

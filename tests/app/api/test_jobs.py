@@ -237,6 +237,11 @@ class TestRefused:
                 "above 0",
             ),
             (
+                {"hyperparameters": {"learning_rate_multiplier": 1e9}},
+                "hyperparameters.learning_rate_multiplier",
+                "expected 'auto' or a number above 0 and up to 100, but got 1000000000.0.",
+            ),
+            (
                 {
                     "method": {
                         "type": "supervised",

@@ -244,6 +244,22 @@ class TestFailures:
         folder = make_run(hyperparameters={"n_epochs": 3, "learning_rate_multiplier": 1e30})
         assert attempt(folder) == Exit.LOSS_NOT_FINITE
         assert failure(folder).code == "loss_not_finite"
+        assert "the learning rate is too high" in failure(folder).message
+
+    def test_a_validation_loss_that_is_no_number(self, make_run: MakeRun) -> None:
+        """The only step spoils the weights' products, and they themselves are numbers."""
+        numbers = {"n_epochs": 1, "batch_size": 12, "learning_rate_multiplier": 1e20}
+        folder = make_run(hyperparameters=numbers)
+        write_rows(folder.valid, [chat(20)])
+        assert attempt(folder) == Exit.LOSS_NOT_FINITE
+        assert folder.steps() == []
+
+    def test_weights_that_are_no_numbers_make_no_model(self, make_run: MakeRun) -> None:
+        """The only step spoils them, and no loss is computed after it."""
+        numbers = {"n_epochs": 1, "batch_size": 12, "learning_rate_multiplier": 1e42}
+        folder = make_run(hyperparameters=numbers)
+        assert attempt(folder) == Exit.LOSS_NOT_FINITE
+        assert folder.steps() == []
 
     def test_a_full_disk(self, make_run: MakeRun) -> None:
         folder = make_run()
