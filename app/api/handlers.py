@@ -22,6 +22,7 @@ from app.errors import (
     Unavailable,
     Unsupported,
 )
+from app.schemas.faults import refusal
 from app.storage import StorageUnavailable
 
 log = logs.get(__name__)
@@ -40,8 +41,6 @@ BY_STATUS: dict[int, type[ApiError]] = {
     )
 }
 KNOWN = (ApiError, HTTPException, RequestValidationError, StorageUnavailable, DatabaseUnavailable)
-# Inputs no longer than this are repeated in a message; longer ones may be training text.
-REPEATED = 40
 
 
 def register(app: FastAPI) -> None:
@@ -67,7 +66,7 @@ def translate(error: Exception, method: str, path: str) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, RequestValidationError):
-        return invalid(error.errors())
+        return _refused(error.errors())
     if isinstance(error, HTTPException):
         return _of_status(error, method, path)
     if isinstance(error, StorageUnavailable):
@@ -94,37 +93,9 @@ def _invalid_url(method: str, path: str) -> str:
     return f"{message}. The API is below /v1: end your client's base URL with /v1."
 
 
-def invalid(problems: Sequence[Any]) -> InvalidRequest:
-    """The first of pydantic's findings, as a sentence and the parameter it is about."""
+def _refused(problems: Sequence[Any]) -> InvalidRequest:
+    """FastAPI's findings: their places begin with where in the request they are."""
     problem = problems[0]
-    param = _param(problem["loc"])
-    if problem["type"] == "json_invalid":
-        reason = problem["ctx"]["error"]
-        return InvalidRequest(f"The request body is not valid JSON: {reason}.")
-    if param is None:
-        return InvalidRequest(
-            "The request body must be a JSON object, sent with Content-Type: application/json."
-        )
-    if problem["type"] == "missing":
-        message = f"Missing required parameter: '{param}'."
-        return InvalidRequest(message, param=param, code="missing_required_parameter")
-    if problem["type"] == "extra_forbidden":
-        message = f"Unknown parameter: '{param}'."
-        return InvalidRequest(message, param=param, code="unknown_parameter")
-    reason = problem["msg"][0].lower() + problem["msg"][1:]
-    message = f"Invalid '{param}': {reason}{_got(problem.get('input'))}."
-    return InvalidRequest(message, param=param, code="invalid_value")
-
-
-def _param(loc: Sequence[str | int]) -> str | None:
-    """`("body", "messages", 0, "role")` is `messages[0].role`, as OpenAI writes it."""
-    parts = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
-    return name.removeprefix(".") or None
-
-
-def _got(given: object) -> str:
-    if given is None or isinstance(given, list | dict | bytes):
-        return ""
-    text = repr(given)
-    return f", but got {text}" if len(text) <= REPEATED else ""
+    loc = problem["loc"]
+    inside = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc
+    return refusal([{**problem, "loc": inside}])

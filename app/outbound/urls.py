@@ -22,6 +22,8 @@ def require_sound(url: str, allowed: Sequence[Network]) -> None:
     `http` and other ports are for the operator's own list alone, which is looked at again when
     the host has been resolved.
     """
+    if not url:
+        raise Refused("Give the URL to post to, such as https://example.com/hooks.")
     if len(url) > LONGEST:
         raise Refused(f"A URL may have {LONGEST} characters.")
     if not PLAIN.fullmatch(url):

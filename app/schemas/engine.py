@@ -11,6 +11,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from app.schemas.sampling import FinishReason, SamplingRequest, Strict, Usage
 
@@ -29,9 +30,11 @@ class ContentPart(BaseModel):
     @model_validator(mode="after")
     def _is_text(self) -> Self:
         if self.type not in ("text", "refusal"):
-            raise ValueError(f"This model reads text; it cannot read a part of type {self.type!r}.")
+            rule = "this model reads text, and no part of type {type}"
+            raise PydanticCustomError("not_text", rule, {"type": repr(self.type)})
         if getattr(self, self.type) is None:
-            raise ValueError(f"A part of type {self.type!r} needs the field {self.type!r}.")
+            rule = "a part of type {type} needs the field {type}"
+            raise PydanticCustomError("no_text", rule, {"type": repr(self.type)})
         return self
 
 
@@ -41,7 +44,7 @@ def _as_parts(content: Any) -> Any:
         return [{"type": "text", "text": content}]
     if content is None or isinstance(content, list):
         return content
-    raise ValueError("A content is a text or a list of parts.")
+    raise PydanticCustomError("content", "expected a text or a list of parts")
 
 
 class Message(BaseModel):
@@ -59,7 +62,8 @@ class Message(BaseModel):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if self.content is None and self.role != "assistant":
-            raise ValueError(f"A message of the role {self.role!r} needs a content.")
+            rule = "a message of the role {role} needs a content"
+            raise PydanticCustomError("no_content", rule, {"role": repr(self.role)})
         return self
 
 
@@ -68,7 +72,7 @@ class ResponseFormat(BaseModel):
 
 
 class ChatCompletionRequest(SamplingRequest):
-    """POST /v1/chat/completions. Raises ValidationError; `refusal` makes it OpenAI's error."""
+    """POST /v1/chat/completions."""
 
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1)
@@ -83,21 +87,22 @@ class ChatCompletionRequest(SamplingRequest):
     @classmethod
     def _goes_with_logprobs(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and not info.data.get("logprobs"):
-            raise ValueError("It needs 'logprobs' to be true.")
+            raise PydanticCustomError("no_logprobs", "it needs 'logprobs' to be true")
         return value
 
     @field_validator("response_format")
     @classmethod
     def _is_text(cls, value: ResponseFormat | None) -> ResponseFormat | None:
         if value is not None and value.type != "text":
-            raise ValueError(f"The format {value.type!r} is not supported by this engine yet.")
+            rule = "this engine does not write {type} yet, only 'text'"
+            raise PydanticCustomError("format", rule, {"type": repr(value.type)})
         return value
 
     @field_validator("tools", "functions")
     @classmethod
     def _has_no_tools(cls, value: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
         if value:
-            raise ValueError("Calling tools is not supported by this engine yet.")
+            raise PydanticCustomError("tools", "this engine does not call tools yet; leave it out")
         return value
 
     @property

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from app.schemas.integrations import Integration, Integrations
 from app.schemas.methods import Auto, Hyperparameters, Method, known, merged
-from app.schemas.wire import CursorListing, Listing, UnixTime, at_most
+from app.schemas.wire import CursorListing, Listing, UnixTime, at_most, whole
 
 Status = Literal[
     "validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"
@@ -65,7 +65,7 @@ class CreateJob(BaseModel):
     # The older place of `method.supervised.hyperparameters`; many clients still send it.
     hyperparameters: Hyperparameters | None = None
     suffix: Suffix | None = None
-    seed: int | None = Field(None, ge=0, le=2**31 - 1, strict=True)
+    seed: Annotated[int, whole(0, 2**31 - 1)] | None = None
     integrations: Integrations | None = None
     metadata: Metadata | None = None
 

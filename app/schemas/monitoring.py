@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.schemas.wire import UnixTime
 
@@ -137,7 +138,8 @@ class Judgement(BaseModel):
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:
         if (self.label is None) == (self.labels is None):
-            raise ValueError("Give either 'label', or 'labels' where several or none may apply.")
+            rule = "give either 'label', or 'labels' where several or none may apply"
+            raise PydanticCustomError("labels", rule)
         return self
 
     @property

@@ -3,17 +3,18 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from app.errors import InvalidRequest
+from app.schemas.wire import whole
 
 FinishReason = Literal["stop", "length"]
 
@@ -45,10 +46,16 @@ StopStrings = Annotated[
     Field(max_length=4),
     BeforeValidator(_as_list),
 ]
-# JSON's keys are strings, so a token's id comes as its digits.
-Biases = dict[
-    Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Annotated[float, Field(ge=-100, le=100)]
-]
+
+
+def _token_id(value: str) -> str:
+    # JSON's keys are strings, so a token's id comes as its digits.
+    if value.isascii() and value.isdigit() and len(value) <= 9:
+        return value
+    raise PydanticCustomError("token_id", "expected the id of a token, in digits, as the key")
+
+
+Biases = dict[Annotated[str, AfterValidator(_token_id)], Annotated[float, Field(ge=-100, le=100)]]
 
 
 class SamplingRequest(Strict):
@@ -59,7 +66,7 @@ class SamplingRequest(Strict):
     top_p: float | None = Field(None, ge=0, le=1)
     n: int | None = Field(None, ge=1, le=128)
     stop: StopStrings = None
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    seed: Annotated[int, whole(-(2**63), 2**63 - 1)] | None = None
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     logit_bias: Biases | None = None
@@ -79,7 +86,7 @@ class SamplingRequest(Strict):
         cls, value: StreamOptions | None, info: ValidationInfo
     ) -> StreamOptions | None:
         if value is not None and not info.data.get("stream"):
-            raise ValueError("It needs 'stream' to be true.")
+            raise PydanticCustomError("no_stream", "it needs 'stream' to be true")
         return value
 
     @property
@@ -106,31 +113,3 @@ class Usage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
-
-
-def refusal(error: ValidationError) -> InvalidRequest:
-    """The first fault of a body as the error OpenAI would answer with."""
-    fault = error.errors(include_url=False, include_input=False)[0]
-    param = _param(fault["loc"])
-    if param is None:
-        return InvalidRequest("We could not parse the body of your request as a JSON object.")
-    if fault["type"] == "missing":
-        message = f"Missing required parameter: '{param}'."
-        return InvalidRequest(message, param=param, code="missing_required_parameter")
-    if fault["type"] == "extra_forbidden":
-        message = f"Unknown parameter: '{param}'."
-        return InvalidRequest(message, param=param, code="unknown_parameter")
-    reason = fault["msg"].removeprefix("Value error, ")
-    message = f"Invalid value for '{param}': {reason}"
-    return InvalidRequest(message, param=param, code="invalid_value")
-
-
-def _param(place: tuple[int | str, ...]) -> str | None:
-    """`('messages', 0, 'content')` as `messages[0].content`."""
-    text = ""
-    for part in place:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif part != "[key]":  # pydantic's word for a fault in a dict's key, which comes before it
-            text += f".{part}" if text else part
-    return text or None

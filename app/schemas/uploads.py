@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas.files import ExpiresAfter, Filename, FileObject, Purpose
-from app.schemas.wire import UnixTime
+from app.schemas.wire import UnixTime, whole
 
 MOST_PARTS = 10_000
 PartId = Annotated[str, Field(max_length=64)]
@@ -16,7 +16,7 @@ class CreateUpload(BaseModel):
 
     filename: Filename
     purpose: Purpose
-    bytes: int = Field(ge=0)
+    bytes: Annotated[int, whole(0, 2**63 - 1)]
     mime_type: str
     expires_after: ExpiresAfter | None = None
 

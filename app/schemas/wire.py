@@ -1,10 +1,18 @@
 """What all resources share on the wire."""
 
+import re
 from collections.abc import Sized
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 SizedT = TypeVar("SizedT", bound=Sized)
@@ -17,9 +25,36 @@ def _seconds(value: object) -> object:
 # A moment as whole seconds since 1970; rows hold datetimes.
 UnixTime = Annotated[int, BeforeValidator(_seconds, json_schema_input_type=int)]
 
+TITLE = r"[^\x00-\x1f\x7f-\x9f]{1,256}"
+
+
+def _title(value: str) -> str:
+    if re.fullmatch(TITLE, value):
+        return value
+    rule = "expected 1 to 256 characters, without line breaks and other control characters"
+    raise PydanticCustomError("title", rule)
+
+
 # What people call their things; operators read it on terminals, which obey control characters.
-Title = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+Title = Annotated[
+    str, AfterValidator(_title), WithJsonSchema({"type": "string", "pattern": f"^{TITLE}$"})
+]
 Lifetime = Annotated[int, Field(ge=1, le=31_536_000, description="Seconds until it expires")]
+
+
+def whole(least: int, most: int) -> PlainValidator:
+    """Whole numbers within bounds, of which it tells: JSON's may have any size, and those of over
+    64 bits come as floats."""
+
+    def check(value: Any) -> int:
+        is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
+        if is_whole and least <= value <= most:
+            return int(value)
+        rule = "expected an integer from {least} to {most}"
+        raise PydanticCustomError("not_whole", rule, {"least": str(least), "most": str(most)})
+
+    bounded = Annotated[int, Field(ge=least, le=most)]
+    return PlainValidator(check, json_schema_input_type=bounded)
 
 
 def at_most(count: int, what: str) -> AfterValidator:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.models import TERMINAL, File, Job
+from app.db.models import File, Job
 from app.errors import InvalidRequest, NotFound
 from app.formats import counted
 from app.formats.faults import shown
@@ -16,6 +16,11 @@ from app.services.validation import Problem
 VALIDATED = Entry("validated", "Files validated, moving job to queued state")
 # Of hyperparameters that are not known; a request may hold any number.
 MOST_NAMED = 10
+ENDED = {
+    "succeeded": "has already succeeded",
+    "failed": "has already failed",
+    "cancelled": "was cancelled",
+}
 CANCELLED = Entry("cancelled", "The job has been cancelled")
 
 
@@ -110,7 +115,7 @@ def pause(session: Session, project_id: str, job_id: str) -> Job:
         told = Entry(f"paused:{job.version}", "The job has been paused")
         moved = moves.move(session, job_id, to="paused", only_from=("queued",))
     if moved is None:
-        raise _refused(session, job_id, "paused")
+        raise _refused(session, job_id, "paused", only="a running or queued job")
     events.append(session, moved, [told])
     return moved
 
@@ -129,7 +134,7 @@ def resume(session: Session, project_id: str, job_id: str, *, max_queued: int = 
         told = Entry(f"resumed:{job.version}", "The job has been resumed")
         moved = _enqueue(session, job_id, told)
     if moved is None:
-        raise _refused(session, job_id, "resumed")
+        raise _refused(session, job_id, "resumed", only="a paused job")
     return moved
 
 
@@ -152,7 +157,7 @@ def cancel(session: Session, project_id: str, job_id: str) -> Job:
         estimated_finish=None,
     )
     if moved is None:
-        raise _refused(session, job_id, "cancelled")
+        raise _refused(session, job_id, "cancelled", only="a job that has not ended")
     moves.release(session, job_id, outcome="cancelled")
     checkpoints.drop_resumable(session, job_id)
     events.append(session, moved, [CANCELLED])
@@ -210,7 +215,7 @@ def not_found(job_id: str) -> NotFound:
     )
 
 
-def _refused(session: Session, job_id: str, verb: str) -> InvalidRequest:
+def _refused(session: Session, job_id: str, verb: str, *, only: str) -> InvalidRequest:
     state = session.get_one(Job, job_id).state
-    tense = "has already" if state in TERMINAL else "is"
-    return InvalidRequest(f"Job {job_id} {tense} {state} and cannot be {verb}.")
+    was = ENDED.get(state, f"is {state}")
+    return InvalidRequest(f"Job {job_id} {was} and cannot be {verb}: only {only} can.")

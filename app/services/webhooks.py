@@ -122,8 +122,9 @@ def _require_url(url: str, require_sound: Require) -> None:
     try:
         require_sound(url)
     except Refused as error:
+        reason = str(error)[0].lower() + str(error)[1:]
         raise InvalidRequest(
-            f"Invalid 'url': {error}", param="url", code="invalid_value"
+            f"Invalid 'url': {reason}", param="url", code="invalid_value"
         ) from error
 
 

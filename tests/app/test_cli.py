@@ -195,9 +195,10 @@ class TestData:
         file = tmp_path / "train.jsonl"
         rows = [("a", "good"), ("b", "bad"), ("c", "good"), ("a", "good")]
         file.write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in rows))
-        _, _, labels, duplicates = luthier("data", "check", str(file)).stdout.splitlines()
+        _, _, labels, duplicates, rare = luthier("data", "check", str(file)).stdout.splitlines()
         assert labels == '2 label(s): "good" 3, "bad" 1.'
         assert duplicates.startswith("1 example(s) are there more than once, first in line 4")
+        assert rare == 'Seen once, and not to be learned from that: "bad" (line 2).'
 
     def test_a_bad_line_is_named(self, luthier: Luthier, tmp_path: Path) -> None:
         file = tmp_path / "train.jsonl"

@@ -198,7 +198,7 @@ def _prompt(given: str | list[int], asked: CompletionRequest, base: LoadedBase) 
     strange = [id for id in given if not 0 <= id < base.vocabulary.size]
     if strange:
         raise InvalidRequest(
-            f"Invalid value for 'prompt': this model has no token {strange[0]}.",
+            f"Invalid 'prompt': this model has no token {strange[0]}.",
             param="prompt",
             code="invalid_value",
         )

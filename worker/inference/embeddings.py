@@ -73,7 +73,7 @@ def _as_text(number: int, given: str | list[int], served: ServedEncoder) -> str:
 
 def _check_ids(number: int, ids: list[int], size: int) -> None:
     if not all(0 <= id < size for id in ids):
-        message = f"Invalid value for 'input[{number}]': this model has no such token."
+        message = f"Invalid 'input[{number}]': this model has no such token."
         raise InvalidRequest(message, param="input", code="invalid_value")
 
 

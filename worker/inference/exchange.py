@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from app.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge
+from app.schemas.faults import refusal
 from app.schemas.observation import HEADER, Observation
-from app.schemas.sampling import refusal
 from worker.inference.encoders.replies import Reply
 
 # A larger body is read beside the event loop: thousands of messages take as long as a token.
@@ -81,7 +81,7 @@ async def read(request: Request, kind: type[Body], *, most: int) -> Body:
             return kind.model_validate_json(data)
         return await asyncio.to_thread(kind.model_validate_json, data)
     except ValidationError as error:
-        raise refusal(error) from error
+        raise refusal(error.errors(include_url=False)) from error
 
 
 def as_json(body: BaseModel, headers: Mapping[str, str] | None = None) -> Response:

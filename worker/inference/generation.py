@@ -138,7 +138,7 @@ def _choices(asked: SamplingRequest, base: LoadedBase) -> int:
     choices, most = asked.choices, base.engine.decoder.rows
     if choices > most:
         raise InvalidRequest(
-            f"Invalid value for 'n': this engine makes at most {most} choices at once.",
+            f"Invalid 'n': this engine makes at most {most} choices at once.",
             param="n",
             code="invalid_value",
         )
@@ -167,7 +167,7 @@ def _sampling(asked: SamplingRequest, base: LoadedBase) -> SamplingParams:
     strange = [id for id in bias if id >= base.vocabulary.size]
     if strange:
         raise InvalidRequest(
-            f"Invalid value for 'logit_bias': this model has no token {min(strange)}.",
+            f"Invalid 'logit_bias': this model has no token {min(strange)}.",
             param="logit_bias",
             code="invalid_value",
         )

@@ -107,7 +107,7 @@ class Engine:
             return JSONResponse(CONTEXT_TOO_LONG, 400)
         if said == "crash":
             return Response("Internal Server Error", 500)
-        first = body["messages"][0]["content"]
+        first = str(body["messages"][0]["content"])
         if first.startswith("answer "):
             _, status, answer = first.split(" ", 2)
             return Response(answer, int(status), media_type="application/json")

@@ -99,6 +99,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         "change",
         [
+            {"url": ""},
             # This service may reach 127.0.0.1 by http, and nothing else that is private.
             {"url": "http://10.0.0.1/"},
             {"url": "ftp://127.0.0.1/"},
@@ -120,6 +121,7 @@ class TestRefused:
         body = {"name": "ends", "url": URL, "event_types": ENDS} | change
         error = error_of(http.post("/v1/webhook_endpoints", json=body), 400)
         assert str(error["param"]).startswith(next(iter(change)))
+        assert str(error["message"]).startswith("Invalid '"), error
 
     def test_more_than_a_project_may_have(self, http: httpx.Client) -> None:
         body = {"name": "ends", "url": URL, "event_types": ENDS}

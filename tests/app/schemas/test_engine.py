@@ -11,7 +11,7 @@ from app.schemas.engine import (
     ChunkChoice,
     Delta,
 )
-from app.schemas.sampling import refusal
+from app.schemas.faults import refusal
 
 HELLO = {"role": "user", "content": "Hello"}
 PLAIN: dict[str, Any] = {"model": "m", "messages": [HELLO]}
@@ -24,7 +24,7 @@ def read(**changes: Any) -> ChatCompletionRequest:
 def refused(body: str | bytes) -> InvalidRequest:
     with pytest.raises(ValidationError) as raised:
         ChatCompletionRequest.model_validate_json(body)
-    return refusal(raised.value)
+    return refusal(raised.value.errors())
 
 
 class TestRead:
@@ -98,17 +98,17 @@ class TestRefused:
             ({"max_completion_tokens": 1.5}, "max_completion_tokens", "integer"),
             ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "4"),
             ({"stop": ""}, "stop[0]", "1 character"),
-            ({"seed": 2**63}, "seed", "less than"),
+            ({"seed": 2**64}, "seed", "to 9223372036854775807"),
             ({"presence_penalty": -3}, "presence_penalty", "-2"),
             ({"frequency_penalty": 3}, "frequency_penalty", "2"),
-            ({"logit_bias": {"x": 1}}, "logit_bias.x", "pattern"),
+            ({"logit_bias": {"x": 1}}, "logit_bias.x", "id of a token"),
             ({"logit_bias": {"1": 101}}, "logit_bias.1", "100"),
             ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
             ({"top_logprobs": 2}, "top_logprobs", "logprobs"),
             ({"stream_options": {"include_usage": True}}, "stream_options", "stream"),
-            ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
-            ({"tools": [{"type": "function"}]}, "tools", "not supported"),
-            ({"functions": [{"name": "f"}]}, "functions", "not supported"),
+            ({"response_format": {"type": "json_object"}}, "response_format", "does not write"),
+            ({"tools": [{"type": "function"}]}, "tools", "does not call"),
+            ({"functions": [{"name": "f"}]}, "functions", "does not call"),
         ],
     )
     def test_each_fault_is_named(self, changes: dict[str, Any], param: str, word: str) -> None:

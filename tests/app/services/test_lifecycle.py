@@ -176,10 +176,19 @@ class TestPause:
             assert lifecycle.resume(session, other.project_id, other.id).state == "queued"
         assert len(told(session, job.id)) == len(told(session, other.id)) == 1
 
-    @pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled", "validating_files"])
-    def test_the_wrong_moment_has_a_sentence(self, session: Session, state: str) -> None:
+    @pytest.mark.parametrize(
+        ("state", "was"),
+        [
+            ("succeeded", "has already succeeded"),
+            ("failed", "has already failed"),
+            ("cancelled", "was cancelled"),
+            ("validating_files", "is validating_files"),
+        ],
+    )
+    def test_the_wrong_moment_has_a_sentence(self, session: Session, state: str, was: str) -> None:
         job = make_job(session, state=state)
-        with pytest.raises(InvalidRequest, match="cannot be paused"):
+        words = f"{was} and cannot be paused: only a running or queued job can."
+        with pytest.raises(InvalidRequest, match=words):
             lifecycle.pause(session, job.project_id, job.id)
         with pytest.raises(InvalidRequest, match="cannot be resumed"):
             lifecycle.resume(session, job.project_id, job.id)

@@ -1,0 +1,70 @@
+"""What pydantic finds wrong with a request, as the error that OpenAI would answer with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.errors import InvalidRequest
+
+# Inputs no longer than this are repeated in a message; longer ones may be training text.
+REPEATED = 40
+
+
+def refusal(problems: Sequence[Any]) -> InvalidRequest:
+    """The first of pydantic's findings, as a sentence and the parameter it is about.
+
+    Findings are `ValidationError.errors()`, each with its `loc` inside the body.
+    """
+    problem = problems[0]
+    kind, param = problem["type"], _param(problem["loc"])
+    if kind == "json_invalid":
+        reason = problem["ctx"]["error"]
+        return InvalidRequest(f"The request body is not valid JSON: {reason}.")
+    if param is None and kind in ("missing", "model_type", "model_attributes_type", "dict_type"):
+        return InvalidRequest(
+            "The request body must be a JSON object, sent with Content-Type: application/json."
+        )
+    if kind.startswith("union_tag"):
+        return _untold(problem, param)
+    if kind == "missing":
+        return _missing(param)
+    if kind == "extra_forbidden":
+        message = f"Unknown parameter: '{param}'."
+        return InvalidRequest(message, param=param, code="unknown_parameter")
+    reason = problem["msg"][0].lower() + problem["msg"][1:]
+    return _invalid(param, reason, problem.get("input"))
+
+
+def _untold(problem: Any, param: str | None) -> InvalidRequest:
+    """A field says which of several shapes this has; it is missing, or says something else."""
+    field = problem["ctx"]["discriminator"].strip("'")
+    whole = field if param is None else f"{param}.{field}"
+    if problem["type"] == "union_tag_not_found":
+        return _missing(whole)
+    expected = problem["ctx"]["expected_tags"]
+    return _invalid(whole, f"expected one of {expected}", problem["ctx"]["tag"])
+
+
+def _missing(param: str | None) -> InvalidRequest:
+    message = f"Missing required parameter: '{param}'."
+    return InvalidRequest(message, param=param, code="missing_required_parameter")
+
+
+def _invalid(param: str | None, reason: str, given: object) -> InvalidRequest:
+    what = "request" if param is None else f"'{param}'"
+    message = f"Invalid {what}: {reason}{_got(given)}."
+    return InvalidRequest(message, param=param, code="invalid_value")
+
+
+def _param(loc: Sequence[str | int]) -> str | None:
+    """`("messages", 0, "role")` is `messages[0].role`, as OpenAI writes it."""
+    # A fault in a map's key has the key as its place, and then this.
+    parts = [part for part in loc if part != "[key]"]
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return name.removeprefix(".") or None
+
+
+def _got(given: object) -> str:
+    if given is None or isinstance(given, list | dict | bytes):
+        return ""
+    text = repr(given)
+    return f", but got {text}" if len(text) <= REPEATED else ""
