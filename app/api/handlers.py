@@ -1,8 +1,5 @@
 """Errors become OpenAI's envelope: here, and nowhere else."""
 
-from collections.abc import Sequence
-from typing import Any
-
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -66,7 +63,7 @@ def translate(error: Exception, method: str, path: str) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, RequestValidationError):
-        return _refused(error.errors())
+        return _refused(error)
     if isinstance(error, HTTPException):
         return _of_status(error, method, path)
     if isinstance(error, StorageUnavailable):
@@ -93,9 +90,9 @@ def _invalid_url(method: str, path: str) -> str:
     return f"{message}. The API is below /v1: end your client's base URL with /v1."
 
 
-def _refused(problems: Sequence[Any]) -> InvalidRequest:
+def _refused(error: RequestValidationError) -> InvalidRequest:
     """FastAPI's findings: their places begin with where in the request they are."""
-    problem = problems[0]
+    problem = error.errors()[0]
     loc = problem["loc"]
     inside = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc
-    return refusal([{**problem, "loc": inside}])
+    return refusal([{**problem, "loc": inside}], body=error.body)

@@ -1,6 +1,6 @@
 """What pydantic finds wrong with a request, as the error that OpenAI would answer with."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app.errors import InvalidRequest
@@ -9,17 +9,26 @@ from app.errors import InvalidRequest
 REPEATED = 40
 
 
-def refusal(problems: Sequence[Any]) -> InvalidRequest:
+# Where pydantic's words say little to who writes JSON.
+PLAINLY = {
+    "int_parsing_size": "expected an integer of 64 bits at most",
+    "model_type": "expected an object",
+    "model_attributes_type": "expected an object",
+    "dict_type": "expected an object",
+}
+
+
+def refusal(problems: Sequence[Any], *, body: object = None) -> InvalidRequest:
     """The first of pydantic's findings, as a sentence and the parameter it is about.
 
     Findings are `ValidationError.errors()`, each with its `loc` inside the body.
     """
     problem = problems[0]
-    kind, param = problem["type"], _param(problem["loc"])
+    kind, param = problem["type"], _param(problem["loc"], body)
     if kind == "json_invalid":
         reason = problem["ctx"]["error"]
         return InvalidRequest(f"The request body is not valid JSON: {reason}.")
-    if param is None and kind in ("missing", "model_type", "model_attributes_type", "dict_type"):
+    if param is None and (kind == "missing" or PLAINLY.get(kind) == "expected an object"):
         return InvalidRequest(
             "The request body must be a JSON object, sent with Content-Type: application/json."
         )
@@ -30,7 +39,7 @@ def refusal(problems: Sequence[Any]) -> InvalidRequest:
     if kind == "extra_forbidden":
         message = f"Unknown parameter: '{param}'."
         return InvalidRequest(message, param=param, code="unknown_parameter")
-    reason = problem["msg"][0].lower() + problem["msg"][1:]
+    reason = PLAINLY.get(kind, problem["msg"][0].lower() + problem["msg"][1:])
     return _invalid(param, reason, problem.get("input"))
 
 
@@ -55,12 +64,29 @@ def _invalid(param: str | None, reason: str, given: object) -> InvalidRequest:
     return InvalidRequest(message, param=param, code="invalid_value")
 
 
-def _param(loc: Sequence[str | int]) -> str | None:
+def _param(loc: Sequence[str | int], body: object) -> str | None:
     """`("messages", 0, "role")` is `messages[0].role`, as OpenAI writes it."""
-    # A fault in a map's key has the key as its place, and then this.
-    parts = [part for part in loc if part != "[key]"]
-    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    name = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in _places(loc, body)
+    )
     return name.removeprefix(".") or None
+
+
+def _places(loc: Sequence[str | int], body: object) -> Iterator[str | int]:
+    """Those of a finding's places that the body has: pydantic adds words of its own."""
+    at: Any = body
+    # The word behind a key that is at fault.
+    places = [part for part in loc if part != "[key]"]
+    for part in places[:-1]:
+        # Which of several shapes a thing says that it has.
+        if isinstance(at, dict) and part not in at and at.get("type") == part:
+            continue
+        yield part
+        if isinstance(at, dict):
+            at = at.get(part)
+        elif isinstance(at, list) and isinstance(part, int) and part < len(at):
+            at = at[part]
+    yield from places[-1:]
 
 
 def _got(given: object) -> str:

@@ -22,7 +22,7 @@ GRADERS = "'string_check', 'text_similarity', 'score_model', 'python', 'multi'"
 def said(kind: type[BaseModel], body: Any) -> str:
     with pytest.raises(ValidationError) as raised:
         kind.model_validate(body)
-    return refusal(raised.value.errors()).message
+    return refusal(raised.value.errors(), body=body).message
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,28 @@ def said(kind: type[BaseModel], body: Any) -> str:
             ValidateGrader,
             {"grader": {"type": "magic"}},
             f"Invalid 'grader.type': expected one of {GRADERS}, but got 'magic'.",
+        ),
+        (
+            ValidateGrader,
+            {"grader": {"type": "multi", "graders": {}}},
+            "Missing required parameter: 'grader.name'.",
+        ),
+        (
+            ValidateGrader,
+            {"grader": {"type": "multi", "name": "m", "graders": {"multi": {"type": "python"}}}},
+            "Invalid 'grader.graders.multi.type': this service does not run clients' programs; "
+            "use another type of grader, but got 'python'.",
+        ),
+        (
+            CreateUpload,
+            {**UPLOAD, "expires_after": {"anchor": "created_at", "seconds": 2.0**70}},
+            "Invalid 'expires_after.seconds': expected an integer of 64 bits at most, "
+            "but got 1.1805916207174113e+21.",
+        ),
+        (
+            CreateUpload,
+            {**UPLOAD, "expires_after": 5},
+            "Invalid 'expires_after': expected an object, but got 5.",
         ),
         (CreateProject, {"name": ""}, f"{TITLE} characters, but got ''."),
         (CreateProject, {"name": "a\nb"}, f"{TITLE} characters, but got 'a\\nb'."),
