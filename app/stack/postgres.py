@@ -137,16 +137,24 @@ def _system_user() -> str | None:
     """Whom Postgres runs as: nobody special, or, for root, a system user made for it."""
     if os.geteuid() != 0:
         return None
-    try:
-        pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
+    if not _is_user(SYSTEM_USER) and shutil.which("useradd") is not None:
         command = ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", SYSTEM_USER]
-        if shutil.which("useradd") is None or subprocess.run(command, check=False).returncode != 0:
-            raise EmbeddedUnavailable(
-                f"Postgres does not run as root, and the user {SYSTEM_USER!r} cannot be made for "
-                "it. Run `luthier up` as an ordinary user, or set DATABASE_URL."
-            ) from None
+        subprocess.run(command, check=False)
+    # Whether it is there, not whether we made it: another `luthier up` may have been quicker.
+    if not _is_user(SYSTEM_USER):
+        raise EmbeddedUnavailable(
+            f"Postgres does not run as root, and the user {SYSTEM_USER!r} cannot be made for "
+            "it. Run `luthier up` as an ordinary user, or set DATABASE_URL."
+        )
     return SYSTEM_USER
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _let_through(*paths: Path) -> None:

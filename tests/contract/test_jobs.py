@@ -3,13 +3,12 @@
 import base64
 import csv
 import io
-import time
 
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import BASE, ROWS, Stack, chat_file, wait_for_job
+from tests.contract.live import BASE, ROWS, Stack, chat_file, wait_for_job, wait_until
 
 pytestmark = pytest.mark.live
 
@@ -161,10 +160,10 @@ class TestCancelled:
         job = client.fine_tuning.jobs.create(
             model=BASE, training_file=training_file, hyperparameters={"n_epochs": 50}
         )
-        deadline = time.monotonic() + 60
-        while client.fine_tuning.jobs.retrieve(job.id).status != "running":
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_until(
+            "the job is running",
+            lambda: client.fine_tuning.jobs.retrieve(job.id).status == "running",
+        )
         cancelled = client.fine_tuning.jobs.cancel(job.id)
         assert cancelled.status == "cancelled"
         assert client.fine_tuning.jobs.cancel(job.id) == cancelled, "repeated, it changes nothing"

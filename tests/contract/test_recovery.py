@@ -27,7 +27,7 @@ def test_a_killed_engine_comes_back_with_its_adapters(
     model = tuned.fine_tuned_model  # type: ignore[attr-defined]
     assert answers(client, model)
     stack.child("worker.inference").kill()
-    wait_until("the tuned model answers again", lambda: answers(client, model), seconds=90)
+    wait_until("the tuned model answers again", lambda: answers(client, model))
 
 
 def test_a_job_whose_trainer_was_killed_goes_on(
@@ -39,7 +39,6 @@ def test_a_job_whose_trainer_was_killed_goes_on(
     wait_until(
         "the job is running",
         lambda: client.fine_tuning.jobs.retrieve(job.id).status == "running",
-        seconds=60,
     )
     stack.child("worker.main", "train").kill()
     done = wait_for_job(client, job.id, seconds=240)

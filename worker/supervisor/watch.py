@@ -1,6 +1,7 @@
 """Notices a training process that lives and does nothing: a deadlock, a dead device."""
 
 import time
+from collections.abc import Callable
 
 from worker.rundir import RunFolder
 
@@ -15,16 +16,23 @@ class Watch:
     For the first record there is `FIRST_RECORD_FACTOR` times the patience.
     """
 
-    def __init__(self, folder: RunFolder, *, patience_seconds: float) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        patience_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._events = folder.events
         self._patience = patience_seconds
+        self._clock = clock
         self._size = 0
-        self._since = time.monotonic()
+        self._since = clock()
 
     def is_in_vain(self) -> bool:
         """Whether nothing has been written for longer than there is patience for."""
         size = self._events.stat().st_size if self._events.exists() else 0
         if size != self._size:
-            self._size, self._since = size, time.monotonic()
+            self._size, self._since = size, self._clock()
         patience = self._patience if size else self._patience * FIRST_RECORD_FACTOR
-        return time.monotonic() - self._since > patience
+        return self._clock() - self._since > patience

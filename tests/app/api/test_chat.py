@@ -186,7 +186,8 @@ class TestClientLeaves:
     def test_while_it_waits(self, http: httpx.Client, engine: Engine) -> None:
         body = {"model": "base", "messages": [{"role": "user", "content": "wait"}]}
         with pytest.raises(httpx.ReadTimeout):
-            http.post("/v1/chat/completions", json=body, timeout=0.5)
+            # So long that the engine has been asked by then.
+            http.post("/v1/chat/completions", json=body, timeout=2)
         assert engine.aborted.wait(10), "the engine was left generating for nobody"
 
     def test_while_it_reads(self, http: httpx.Client, engine: Engine) -> None:

@@ -189,7 +189,7 @@ def test_a_bad_line_between_good_ones(line: bytes, words: str) -> None:
     assert words in fault.reason
 
 
-@pytest.mark.parametrize("name", BAD_LINES.keys() - {"M01 a byte order mark in the middle"})
+@pytest.mark.parametrize("name", sorted(BAD_LINES.keys() - {"M01 a byte order mark in the middle"}))
 def test_a_bad_line_alone(name: str) -> None:
     line, _ = BAD_LINES[name]
     assert judge(line, max_line_bytes=2000).fault_count == 1

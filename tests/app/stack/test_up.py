@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -62,11 +63,14 @@ def test_children_see_the_settings_of_their_parent(settings: Settings) -> None:
     assert again.model_dump() == settings.model_dump() | {"luthier_home": settings.home}
 
 
-def test_the_embedded_database_is_started_for_a_command_and_ended_after_it(tmp_path: Path) -> None:
-    settings = Settings(luthier_home=tmp_path / "home", database_url=None)
-    with database(settings) as url:
-        assert "host=" in url
-        record = (settings.home / "run" / "children.json").read_text()
-    assert "postgres" in record
-    assert not list((settings.home / "run").glob("*.json"))
-    assert not (settings.home / "postgres" / "postmaster.pid").exists()
+def test_the_embedded_database_is_started_for_a_command_and_ended_after_it() -> None:
+    # Not below pytest's folder: for root Postgres runs as another user, whom a second pytest locks
+    # out when it starts.
+    with TemporaryDirectory(prefix="luthier-up-") as folder:
+        settings = Settings(luthier_home=Path(folder) / "home", database_url=None)
+        with database(settings) as url:
+            assert "host=" in url
+            record = (settings.home / "run" / "children.json").read_text()
+        assert "postgres" in record
+        assert not list((settings.home / "run").glob("*.json"))
+        assert not (settings.home / "postgres" / "postmaster.pid").exists()

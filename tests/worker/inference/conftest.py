@@ -26,12 +26,6 @@ CPU = torch.device("cpu")
 MakeAdapter = Callable[..., tuple[AdapterFiles, PeftModel]]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Products this small gain nothing from more, and lose much where cores are shared."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="session")
 def base_folder(
     tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast

@@ -1,16 +1,7 @@
 """Checkpoints come as often as they are cheap."""
 
+from tests.worker.clock import Clock
 from worker.training.cadence import Cadence
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def saved(clock: Clock, *, cost: float) -> Cadence:
