@@ -13,7 +13,7 @@ endif
 
 help:
 	@echo 'make up      install, start everything, fine-tune the example, keep serving until Ctrl-C'
-	@echo 'make test    install what the tests need and run all of them'
+	@echo 'make test    install what the tests need and run all of them, in two processes'
 	@echo 'make faults  kill, cut off and starve everything in turn, and check that nothing is lost'
 	@echo 'make sdk-suite  run the own tests of the OpenAI SDK for Python against this API'
 	@echo 'make fuzz  make up requests from the OpenAPI document and check every answer'
@@ -27,8 +27,9 @@ up: install
 doctor: install
 	@exec .venv/bin/luthier doctor
 
+# In two processes, which take pieces of tests (tests/pieces.py); PYTEST='-n 0' is for --pdb.
 test: check
-	.venv/bin/pytest $(PYTEST)
+	.venv/bin/pytest -n 2 --no-loadscope-reorder --max-worker-restart 0 $(PYTEST)
 
 faults: install-dev
 	.venv/bin/pytest tests/faults -m 'fault or fault_smoke' -v $(PYTEST)

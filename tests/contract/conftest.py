@@ -1,10 +1,13 @@
 """The whole stack, as `luthier up` starts it, and one job tuned on it, shared by these tests."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -24,12 +27,35 @@ from tests.contract.live import (
     wait_until,
 )
 
+HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # What each waits for has a bound and words of its own; all of them together, as the first test
+    # meets them, may take longer than a test has where other tests have the cores.
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(600))
+
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    home = tmp_path_factory.mktemp("luthier")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """LUTHIER_HOME of the stack. Its logs are kept in pytest's folder."""
+    # Not below pytest's folder: for root Postgres runs as another user, whom a second pytest locks
+    # out when it starts.
+    home = Path(tempfile.mkdtemp(prefix="luthier-live-"))
+    yield home
+    if (home / "logs").exists():
+        shutil.copytree(home / "logs", tmp_path_factory.mktemp("luthier-logs"), dirs_exist_ok=True)
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def stack(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    output = tmp_path_factory.mktemp("luthier") / "up.log"
     port = free_port()
-    log = (home / "up.log").open("wb")
+    log = output.open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "app.cli", "up"],
         cwd=ROOT,
@@ -48,10 +74,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         started = Stack(f"http://127.0.0.1:{port}", "", home, process)
         wait_until(
-            f"/readyz is 200; see {home}/up.log",
+            f"/readyz is 200; see {output}",
             lambda: started.ready() or process.poll() is not None,
         )
-        assert process.poll() is None, (home / "up.log").read_text()
+        assert process.poll() is None, output.read_text()
         key = (home / "api_key").read_text().strip()
         yield Stack(started.url, key, home, process)
     finally:

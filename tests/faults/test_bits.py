@@ -15,7 +15,7 @@ from transformers import LlamaForCausalLM, set_seed
 
 from app.settings import Settings
 from tests.faults.checker import Checker
-from tests.faults.conftest import Figures
+from tests.faults.figures import Figures
 from tests.faults.world import MODEL, World
 from tests.worker.conftest import tiny_config, tiny_tokenizer
 from worker.rundir import RunFolder

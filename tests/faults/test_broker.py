@@ -12,7 +12,7 @@ import redis
 from app.queue import Bells
 from app.settings import Settings
 from tests.faults.checker import Checker
-from tests.faults.conftest import Figures
+from tests.faults.figures import Figures
 from tests.faults.world import World
 
 

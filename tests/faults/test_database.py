@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.faults.checker import Checker
-from tests.faults.conftest import Figures
+from tests.faults.figures import Figures
 from tests.faults.world import LEASE_SECONDS, World
 
 # Each tenth change of these tables fails as it would between two transactions that collide.

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.faults.checker import Checker
-from tests.faults.conftest import Figures
+from tests.faults.figures import Figures
 from tests.faults.world import LEASE_SECONDS, World, asked, training_file
 
 

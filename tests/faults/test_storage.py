@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.faults.checker import Checker
-from tests.faults.conftest import Figures
+from tests.faults.figures import Figures
 from tests.faults.world import World, training_file
 
 

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from tests.faults.checker import Checker
-from tests.faults.conftest import Figures
+from tests.faults.figures import Figures
 from tests.faults.world import LEASE_SECONDS, TERMINAL, World, asked
 
 DRAINS = 10
