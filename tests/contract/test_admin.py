@@ -63,3 +63,42 @@ def test_from_a_new_project_to_its_end(stack: Stack, tuned: FineTuningJob) -> No
     assert any(account.api_key.id in text for text in logs.values()), logs.keys()
     for secret in (stack.key, admin_key, account.api_key.value, SYSTEM):
         assert [name for name, text in logs.items() if secret in text] == [], "a secret is logged"
+
+
+def test_service_accounts_and_their_keys(stack: Stack) -> None:
+    organization = client_with(stack, (stack.home / "admin_key").read_text().strip())
+    projects = organization.admin.organization.projects
+    project = projects.create(name="operations")
+    assert projects.update(project.id, name="production").name == "production"
+    assert projects.retrieve(project.id).name == "production"
+
+    accounts = projects.service_accounts
+    account = accounts.create(project.id, name="deploy")
+    renamed = accounts.update(account.id, project_id=project.id, name="release")
+    assert accounts.retrieve(account.id, project_id=project.id) == renamed
+    assert [each.id for each in accounts.list(project.id)] == [account.id]
+    second = accounts.api_keys.create(account.id, project_id=project.id, name="second")
+    guest = client_with(stack, second.value)
+    assert guest.models.list().data
+
+    keys = projects.api_keys
+    assert {key.id for key in keys.list(project.id)} == {second.id, account.api_key.id}  # type: ignore[union-attr]
+    assert keys.delete(second.id, project_id=project.id).deleted
+    with pytest.raises(AuthenticationError):
+        guest.models.list()
+    assert accounts.delete(account.id, project_id=project.id).deleted
+    assert [key.id for key in keys.list(project.id)] == []
+    projects.archive(project.id)
+
+
+def test_admin_keys(stack: Stack) -> None:
+    keys = client_with(
+        stack, (stack.home / "admin_key").read_text().strip()
+    ).admin.organization.admin_api_keys
+    made = keys.create(name="second admin")
+    admin = client_with(stack, made.value)
+    assert made.id in [each.id for each in admin.admin.organization.admin_api_keys.list()]
+    assert keys.retrieve(made.id).name == "second admin"
+    assert keys.delete(made.id).deleted
+    with pytest.raises(AuthenticationError):
+        admin.admin.organization.projects.list()

@@ -30,22 +30,40 @@ def test_a_killed_engine_comes_back_with_its_adapters(
     wait_until("the tuned model answers again", lambda: answers(client, model))
 
 
-def test_a_job_whose_trainer_was_killed_goes_on(
-    stack: Stack, client: OpenAI, training_file: str
-) -> None:
+def running_job(client: OpenAI, training_file: str) -> str:
+    """The id of a job that a trainer has begun, and that goes on for some seconds."""
     job = client.fine_tuning.jobs.create(
         model=BASE, training_file=training_file, hyperparameters={"n_epochs": 4, "batch_size": 6}
     )
+    wait_for_status(client, job.id, "running")
+    return job.id
+
+
+def wait_for_status(client: OpenAI, job_id: str, status: str) -> None:
     wait_until(
-        "the job is running",
-        lambda: client.fine_tuning.jobs.retrieve(job.id).status == "running",
+        f"the job is {status}",
+        lambda: client.fine_tuning.jobs.retrieve(job_id).status == status,
     )
-    stack.child("worker.main", "train").kill()
-    done = wait_for_job(client, job.id, seconds=240)
+
+
+def require_one_end(client: OpenAI, job_id: str) -> None:
+    done = wait_for_job(client, job_id)
     assert done.status == "succeeded", done.error
-    succeeded = [
-        event.message
-        for event in client.fine_tuning.jobs.list_events(job.id, limit=100)
-        if event.message == "The job has successfully completed"
-    ]
-    assert len(succeeded) == 1
+    told = [event.message for event in client.fine_tuning.jobs.list_events(job_id, limit=100)]
+    assert told.count("The job has successfully completed") == 1
+
+
+def test_a_job_whose_trainer_was_killed_goes_on(
+    stack: Stack, client: OpenAI, training_file: str
+) -> None:
+    job_id = running_job(client, training_file)
+    stack.child("worker.main", "train").kill()
+    require_one_end(client, job_id)
+
+
+def test_a_job_that_was_paused_goes_on(client: OpenAI, training_file: str) -> None:
+    job_id = running_job(client, training_file)
+    client.fine_tuning.jobs.pause(job_id)
+    wait_for_status(client, job_id, "paused")
+    client.fine_tuning.jobs.resume(job_id)
+    require_one_end(client, job_id)

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from openai import OpenAI
+from openai import NotFoundError, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
 from tests.contract.live import BASE, Hooks, Stack, wait_until
@@ -52,3 +52,19 @@ def test_a_cancelled_job_is_told_of_and_logged(
 def test_a_sample_is_sent(client: OpenAI, hooks: Hooks) -> None:
     tested = client.webhooks.test(hooks.endpoint_id, event_type="fine_tuning.job.failed")
     assert (tested.success, tested.status_code) == (True, 204)
+
+
+def test_an_endpoint_from_its_making_to_its_end(client: OpenAI) -> None:
+    offered = client.webhooks.event_types.list().data
+    assert "fine_tuning.job.succeeded" in str(offered)
+    made = client.webhooks.create(
+        name="pager", url="https://example.com/hook", event_types=["fine_tuning.job.failed"]
+    )
+    renamed = client.webhooks.update(made.id, name="night pager")
+    assert client.webhooks.retrieve(made.id).name == renamed.name == "night pager"
+    assert made.id in [endpoint.id for endpoint in client.webhooks.list()]
+    rotated = client.webhooks.rotate_secret(made.id)
+    assert rotated.signing_secret != made.signing_secret
+    assert client.webhooks.delete(made.id).deleted
+    with pytest.raises(NotFoundError):
+        client.webhooks.retrieve(made.id)

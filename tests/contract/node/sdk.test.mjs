@@ -144,6 +144,11 @@ test("webhook endpoints", async () => {
   assert.match(made.signing_secret ?? made.secret, /^whsec_/);
   const ids = (await gather(client.webhooks.list())).map((each) => each.id);
   assert.ok(ids.includes(made.id));
+  assert.ok((await client.webhooks.eventTypes.list()).data.length > 0);
+  assert.equal((await client.webhooks.update(made.id, { name: "later" })).name, "later");
+  assert.equal((await client.webhooks.retrieve(made.id)).name, "later");
+  const rotated = await client.webhooks.rotateSecret(made.id);
+  assert.notEqual(rotated.signing_secret, made.signing_secret);
   await client.webhooks.delete(made.id);
 });
 
@@ -157,6 +162,8 @@ test("projects, their keys, and permissions", async () => {
     admin.fineTuning.checkpoints.permissions.create(MODEL, { project_ids: [project.id] }),
   );
   assert.equal((await theirs.models.retrieve(MODEL)).id, MODEL);
+  const listed = await gather(admin.fineTuning.checkpoints.permissions.list(MODEL));
+  assert.deepEqual(listed.map((each) => each.id), [granted[0].id]);
   const gone = await admin.fineTuning.checkpoints.permissions.delete(granted[0].id, {
     fine_tuned_model_checkpoint: MODEL,
   });
@@ -164,6 +171,31 @@ test("projects, their keys, and permissions", async () => {
   await assert.rejects(theirs.models.retrieve(MODEL), NotFoundError);
   assert.equal((await projects.archive(project.id)).status, "archived");
   await assert.rejects(theirs.models.list(), { status: 401 });
+});
+
+test("service accounts and keys", async () => {
+  const { projects, adminAPIKeys } = admin.admin.organization;
+  const project = await projects.create({ name: "operations from node" });
+  const where = { project_id: project.id };
+  assert.equal((await projects.update(project.id, { name: "production" })).name, "production");
+  assert.equal((await projects.retrieve(project.id)).name, "production");
+  assert.ok((await gather(projects.list())).some((each) => each.id === project.id));
+
+  const account = await projects.serviceAccounts.create(project.id, { name: "deploy" });
+  await projects.serviceAccounts.update(account.id, { ...where, name: "release" });
+  assert.equal((await projects.serviceAccounts.retrieve(account.id, where)).name, "release");
+  assert.equal((await gather(projects.serviceAccounts.list(project.id))).length, 1);
+  const second = await projects.serviceAccounts.apiKeys.create(account.id, { ...where, name: "second" });
+  assert.equal((await projects.apiKeys.retrieve(second.id, where)).id, second.id);
+  assert.equal((await gather(projects.apiKeys.list(project.id))).length, 2);
+  assert.equal((await projects.apiKeys.delete(second.id, where)).deleted, true);
+  assert.equal((await projects.serviceAccounts.delete(account.id, where)).deleted, true);
+  await projects.archive(project.id);
+
+  const made = await adminAPIKeys.create({ name: "from node" });
+  assert.equal((await adminAPIKeys.retrieve(made.id)).id, made.id);
+  assert.ok((await gather(adminAPIKeys.list())).some((each) => each.id === made.id));
+  assert.equal((await adminAPIKeys.delete(made.id)).deleted, true);
 });
 
 test("errors are the SDK's own", async () => {
