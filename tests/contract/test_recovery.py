@@ -61,9 +61,10 @@ def test_a_job_whose_trainer_was_killed_goes_on(
     require_one_end(client, job_id)
 
 
-def test_a_job_that_was_paused_goes_on(client: OpenAI, training_file: str) -> None:
-    job_id = running_job(client, training_file)
-    client.fine_tuning.jobs.pause(job_id)
-    wait_for_status(client, job_id, "paused")
-    client.fine_tuning.jobs.resume(job_id)
-    require_one_end(client, job_id)
+def test_a_job_that_was_paused_goes_on(loose: OpenAI, training_file: str) -> None:
+    """Not strict: the SDK's types have no name for what its own `pause` leads to."""
+    job_id = running_job(loose, training_file)
+    loose.fine_tuning.jobs.pause(job_id)
+    wait_for_status(loose, job_id, "paused")
+    loose.fine_tuning.jobs.resume(job_id)
+    require_one_end(loose, job_id)
