@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi_offline import FastAPIOffline
 
 from app import logs
 from app.api import (
@@ -76,7 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings.database_url is None or settings.redis_url is None:
         raise ValueError("Set DATABASE_URL and REDIS_URL, or run `luthier up`, which brings both.")
     parts = _join(settings, settings.database_url, settings.redis_url)
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Luthier",
         description="Fine-tuning behind OpenAI's API",
         lifespan=_lifespan,

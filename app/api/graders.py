@@ -24,6 +24,7 @@ from app.schemas.graders import (
     ModelMessage,
     Multi,
     RunGrader,
+    SamplingParams,
     ScoreModel,
     ValidateGrader,
 )
@@ -35,6 +36,9 @@ router = APIRouter(
 log = logs.get(__name__)
 
 CHAT = "/v1/chat/completions"
+# A judge gives a number, perhaps with reasons. A small model that is not stopped fills its context,
+# for which clients do not wait.
+JUDGEMENT_TOKENS = 512
 
 
 @router.post("/validate", response_model=ValidateGrader)
@@ -112,13 +116,11 @@ def _read(status: int, answer: bytes) -> Judgement:
 
 
 def _sampling(grader: ScoreModel) -> dict[str, Any]:
-    params = grader.sampling_params
-    if params is None:
-        return {}
+    params = grader.sampling_params or SamplingParams()
     chosen = {
         "seed": params.seed,
         "top_p": params.top_p,
         "temperature": params.temperature,
-        "max_completion_tokens": params.max_completions_tokens,
+        "max_completion_tokens": params.max_completions_tokens or JUDGEMENT_TOKENS,
     }
     return {name: value for name, value in chosen.items() if value is not None}

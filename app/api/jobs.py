@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from app.api import shapes
 from app.api.deps import After, PartsDep, PrincipalDep, SessionDep
 from app.api.repeats import ONCE, ONCE_BY_KEY, RepeatableRoute
+from app.errors import InvalidRequest
 from app.schemas.jobs import (
     CheckpointList,
     CreateJob,
@@ -116,11 +117,23 @@ def list_checkpoints(
 
 
 def _metadata(request: Request) -> dict[str, str] | None:
-    """The filter of a list: `metadata[key]=value` pairs, {} without any, None for `null`."""
-    if request.query_params.get("metadata") == "null":
+    """The filter of a list: `metadata[key]=value` pairs, {} without any, None for `null`.
+
+    Raises InvalidRequest for what would otherwise be left out, and show more than was asked for.
+    """
+    asked = [
+        (name, value)
+        for name, value in request.query_params.multi_items()
+        if name == "metadata" or name.startswith("metadata[")
+    ]
+    if asked == [("metadata", "null")]:
         return None
-    return {
-        name.removeprefix("metadata[").removesuffix("]"): value
-        for name, value in request.query_params.items()
-        if name.startswith("metadata[") and name.endswith("]")
-    }
+    pairs = {name[len("metadata[") : -1]: value for name, value in asked if name.endswith("]")}
+    if len(pairs) < len(asked):
+        raise InvalidRequest(
+            "Invalid 'metadata': write `metadata[key]=value`, each key once, or `metadata=null` "
+            "for jobs without metadata.",
+            param="metadata",
+            code="invalid_value",
+        )
+    return pairs

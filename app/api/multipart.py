@@ -71,11 +71,17 @@ class Form:
         try:
             self._parser.write(chunk)
         except FormParserError as error:
-            raise InvalidRequest(f"The body is not a multipart form: {error}.") from error
+            raise InvalidRequest(
+                f"The body is not a multipart form: {str(error).rstrip('.')}. Send the file as "
+                "multipart/form-data, under a name of at most 255 characters."
+            ) from error
 
     def close(self) -> None:
         if self._parser.state != MultipartState.END:
-            raise InvalidRequest("The body ends before its multipart form does. Send it again.")
+            raise InvalidRequest(
+                "The body ends before its multipart form does: it was cut off, or its last "
+                "boundary is missing. Send it whole."
+            )
 
     def _begin(self) -> None:
         self._part = Part()

@@ -5,6 +5,7 @@ another address a moment later changes nothing; name and certificate stay those 
 redirect is followed, no proxy is used, and of the answer only the status is read.
 """
 
+import socket
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -77,7 +78,9 @@ def _why_not_connected(error: httpcore.ConnectError) -> str:
         return f"Its certificate is not accepted: {reason.verify_message.rstrip('.')}."
     if isinstance(reason, ssl.SSLError):
         return "It does not speak TLS as we do."
-    return "It cannot be reached."
+    if isinstance(reason, socket.gaierror):
+        return "Its name has no address: look for a slip in the URL, or in its DNS."
+    return "It cannot be reached: no connection to its address and port was accepted."
 
 
 class Way(httpcore.NetworkBackend):
@@ -119,7 +122,7 @@ class Way(httpcore.NetworkBackend):
         try:
             addresses = self._look_up(host, port)
         except (OSError, UnicodeError) as error:
-            raise httpcore.ConnectError(f"{host} cannot be resolved") from error
+            raise httpcore.ConnectError(error) from error
         # All of them: which one is connected to depends on which of them answer.
         listed = [require_allowed(address, self._allowed) for address in addresses]
         if not all(listed) and (self._scheme != "https" or port not in PORTS):

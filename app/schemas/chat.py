@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
 from pydantic_core import PydanticCustomError
 
 
@@ -39,7 +39,7 @@ class CreateChatCompletion(BaseModel):
 
     model: str = Field(max_length=256)
     messages: list[ChatMessage] = Field(min_length=1)
-    stream: bool | None = None
+    stream: StrictBool | None = None
     stream_options: Any = None
     max_tokens: Any = None
     max_completion_tokens: Any = None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, StrictBool, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from app.schemas.sampling import FinishReason, SamplingRequest, Usage
@@ -31,7 +31,7 @@ class CompletionRequest(SamplingRequest):
     prompt: Prompts = Field(None, validate_default=True)
     max_tokens: int | None = Field(None, ge=0)
     best_of: int | None = Field(None, ge=1, le=20)
-    echo: bool | None = None
+    echo: StrictBool | None = None
     logprobs: int | None = Field(None, ge=0, le=5)
     suffix: str | None = None
 

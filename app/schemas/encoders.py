@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 # Texts of one request; as many as OpenAI takes.
 MOST_INPUTS = 2048
@@ -46,7 +46,7 @@ class InferenceParameters(BaseModel):
 
     top_k: Annotated[int, Field(ge=1)] | None = None
     ignore_labels: list[str] | None = None
-    truncate: bool | None = None
+    truncate: StrictBool | None = None
 
 
 class InferenceRequest(BaseModel):

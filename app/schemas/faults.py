@@ -15,6 +15,20 @@ PLAINLY = {
     "model_type": "expected an object",
     "model_attributes_type": "expected an object",
     "dict_type": "expected an object",
+    "list_type": "expected an array",
+    "string_type": "expected a string",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "int_type": "expected an integer",
+    "int_parsing": "expected an integer",
+    "int_from_float": "expected an integer",
+    "float_type": "expected a number",
+    "float_parsing": "expected a number",
+    "finite_number": "expected a number that is not infinite",
+    "too_short": "expected at least {min_length} item(s)",
+    "too_long": "expected at most {max_length} item(s)",
+    "string_too_short": "expected at least {min_length} character(s)",
+    "string_too_long": "expected at most {max_length} character(s)",
 }
 
 
@@ -39,7 +53,8 @@ def refusal(problems: Sequence[Any], *, body: object = None) -> InvalidRequest:
     if kind == "extra_forbidden":
         message = f"Unknown parameter: '{param}'."
         return InvalidRequest(message, param=param, code="unknown_parameter")
-    reason = PLAINLY.get(kind, problem["msg"][0].lower() + problem["msg"][1:])
+    plainly = PLAINLY.get(kind, problem["msg"][0].lower() + problem["msg"][1:])
+    reason = plainly.format_map(problem.get("ctx", {})) if kind in PLAINLY else plainly
     return _invalid(param, reason, problem.get("input"))
 
 

@@ -49,7 +49,8 @@ def spawn(program: Program) -> "subprocess.Popen[bytes]":
     """Start the program. Raises OSError if its executable or its log file cannot be had."""
     if program.log is None:
         return _popen(program, output=None)
-    program.log.parent.mkdir(parents=True, exist_ok=True)
+    # Logs name keys and projects, which is nobody else's business.
+    program.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     bound(program.log)
     with program.log.open("ab") as log:
         return _popen(program, output=log)

@@ -113,4 +113,5 @@ def test_a_judge_whose_engine_says_anything(
     found = openai.fine_tuning.alpha.graders.run(grader=judge, model_sample="Paris")
     assert found.reward == 0
     assert said in str(found.metadata.errors.api_model_grader_server_error_details)
-    assert len(engine.bodies) == 1
+    (asked,) = engine.bodies
+    assert asked["max_completion_tokens"] == 512, "a judge that nobody stops fills its context"

@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -139,7 +140,13 @@ class TestAddresses:
         error_of(http.get(f"/v1/fine_tuning/jobs?{query}"), 400)
 
     def test_the_documents_need_no_key(self, api: Api) -> None:
-        assert httpx.get(f"{api.url}/docs").status_code == 200
+        page = httpx.get(f"{api.url}/docs")
+        assert page.status_code == 200
+        loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert loaded
+        for path in loaded:
+            assert path.startswith("/"), "the page needs the network"
+            assert httpx.get(f"{api.url}{path}").status_code == 200
         document = httpx.get(f"{api.url}/openapi.json").json()
         created = document["paths"]["/v1/fine_tuning/jobs"]["post"]["responses"]["200"]
         assert created["content"]["application/json"]["schema"]["$ref"].endswith("/JobObject")

@@ -220,8 +220,8 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("body", "param", "words"),
         [
-            ({"model": None}, "model", "valid string"),
-            ({"training_file": 5}, "training_file", "valid string"),
+            ({"model": None}, "model", "expected a string"),
+            ({"training_file": 5}, "training_file", "expected a string"),
             ({"training_file": "file-unknown"}, "training_file", "'file-unknown' does not exist"),
             ({"validation_file": "file-x"}, "validation_file", "'file-x' does not exist"),
             ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "from 1 to 50"),
@@ -472,6 +472,22 @@ class TestLists:
         assert [job["id"] for job in without] == [jobs[3], jobs[2]]
         for filters in ("metadata=null", "metadata[a]=1", "metadata[a]=1&metadata[b]="):
             assert stranger.get(f"/v1/fine_tuning/jobs?{filters}").json()["data"] == []
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "metadata=team",
+            "metadata[a",
+            "metadata[a]=1&metadata[a]=2",
+            "metadata[a]=1&metadata=null",
+        ],
+    )
+    def test_a_filter_that_would_be_left_out_is_refused(
+        self, http: httpx.Client, query: str
+    ) -> None:
+        answer = http.get(f"/v1/fine_tuning/jobs?{query}")
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "metadata"
 
     def test_nothing_comes_behind_an_unknown_cursor(
         self, http: httpx.Client, stranger: httpx.Client, jobs: list[str]

@@ -56,6 +56,16 @@ def said(kind: type[BaseModel], body: Any) -> str:
             {**CHAT, "stream_options": {"include_usage": True}},
             "Invalid 'stream_options': it needs 'stream' to be true.",
         ),
+        (
+            ChatCompletionRequest,
+            {**CHAT, "stream": "yes"},
+            "Invalid 'stream': expected true or false, but got 'yes'.",
+        ),
+        (
+            ChatCompletionRequest,
+            {**CHAT, "messages": []},
+            "Invalid 'messages': expected at least 1 item(s).",
+        ),
         (ValidateGrader, {"grader": {}}, "Missing required parameter: 'grader.type'."),
         (
             ValidateGrader,

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.stack.children import MAX_LOG_BYTES, Program, bound, is_alive, tail
+from app.stack.children import MAX_LOG_BYTES, Program, bound, is_alive, spawn, tail
 from app.stack.keeper import CannotStart, Interrupts, Keeper, Stopped
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -211,6 +211,13 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         parent.kill()
     _, alive = psutil.wait_procs(children, timeout=10)
     assert [child for child in alive if is_alive(child)] == []
+
+
+def test_logs_are_nobody_elses_business(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "child.log"
+    process = spawn(Program(name="child", command=("true",), environment={}, log=log))
+    process.wait(30)
+    assert log.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_long_log_keeps_its_end_and_its_writer(tmp_path: Path) -> None:
