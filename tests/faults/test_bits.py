@@ -50,7 +50,8 @@ def test_f02_and_f33_leave_the_bits_of_a_trained_adapter_as_they_would_have_been
     """Training is killed in the middle of a pass; then the trainer that took it up is drained."""
     real = {"models_file": models_file, "training_command": ""}
     world.start("api-1", "trainer-1", "io-1", **real)
-    job = world.create(world.upload(), passes=40)
+    # Long enough to be met twice on the way, on a machine that does nothing else too.
+    job = world.create(world.upload(rows=24), passes=50)
     world.reaches(job, 25, seconds=90)
     os.kill(world["trainer-1"].trainings()[0].pid, signal.SIGKILL)
     world.until("it is tried again", partial(hurried, world, job, 2), seconds=90)
