@@ -21,6 +21,8 @@ from app.services import jobs, lifecycle
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=RepeatableRoute)
 
 Limit = Annotated[int, Query(ge=0, le=1000)]
+# No job has more; each costs the database a join.
+MOST_PAIRS = 16
 
 
 @router.post("", dependencies=[ONCE])
@@ -129,10 +131,10 @@ def _metadata(request: Request) -> dict[str, str] | None:
     if asked == [("metadata", "null")]:
         return None
     pairs = {name[len("metadata[") : -1]: value for name, value in asked if name.endswith("]")}
-    if len(pairs) < len(asked):
+    if len(pairs) < len(asked) or len(pairs) > MOST_PAIRS:
         raise InvalidRequest(
-            "Invalid 'metadata': write `metadata[key]=value`, each key once, or `metadata=null` "
-            "for jobs without metadata.",
+            f"Invalid 'metadata': write `metadata[key]=value`, each key once and {MOST_PAIRS} at "
+            "most, or `metadata=null` for jobs without metadata.",
             param="metadata",
             code="invalid_value",
         )

@@ -110,15 +110,17 @@ def record(session: Session, errand: Errand, outcome: Outcome, *, again: bool = 
 
 def _give_up(session: Session) -> None:
     """End what is overdue although it was tried often enough: its tries were not recorded."""
+    overdue = select(WebhookDelivery.id).where(
+        WebhookDelivery.state == "pending",
+        WebhookDelivery.next_at <= func.clock_timestamp(),
+        WebhookDelivery.attempts >= len(DELAYS),
+        WebhookDelivery.created_at < clock.ago(GIVEN_UP_AFTER),
+        _is_free(),
+    )
     session.execute(
         update(WebhookDelivery)
-        .where(
-            WebhookDelivery.state == "pending",
-            WebhookDelivery.next_at <= func.clock_timestamp(),
-            WebhookDelivery.attempts >= len(DELAYS),
-            WebhookDelivery.created_at < clock.ago(GIVEN_UP_AFTER),
-            _is_free(),
-        )
+        # Without waiting for locks: whoever ends an endpoint takes them in another order.
+        .where(WebhookDelivery.id.in_(overdue.with_for_update(skip_locked=True)))
         .values(state="failed", next_at=None, claimed_until=None)
         .execution_options(synchronize_session=False)
     )

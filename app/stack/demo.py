@@ -183,6 +183,8 @@ def _wait_ready(api: Api) -> None:
             page = str(api.client.base_url.join("/readyz"))
             told = programs.readiness(page, seconds=programs.PATIENCE_SECONDS)
             why = "It does not answer." if told is None else programs.sentences(told)
+            if why is None:
+                return
             raise DemoFailed(
                 f"The service is not ready. {why} Once it is, run `luthier demo`; "
                 "`luthier doctor` may know more."

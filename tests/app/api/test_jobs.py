@@ -473,6 +473,11 @@ class TestLists:
         for filters in ("metadata=null", "metadata[a]=1", "metadata[a]=1&metadata[b]="):
             assert stranger.get(f"/v1/fine_tuning/jobs?{filters}").json()["data"] == []
 
+    def test_a_filter_has_as_many_pairs_as_a_job_can_have(self, http: httpx.Client) -> None:
+        pairs = [f"metadata[k{number}]=v" for number in range(17)]
+        assert http.get("/v1/fine_tuning/jobs?" + "&".join(pairs[:16])).status_code == 200
+        assert http.get("/v1/fine_tuning/jobs?" + "&".join(pairs)).status_code == 400
+
     @pytest.mark.parametrize(
         "query",
         [
