@@ -7,9 +7,8 @@ MiniLM-L6 but its embeddings, with a linear head on the mean of the tokens, in b
 AdamW, and measure their accuracy on the validation file after each pass, which is part of the time.
 (The head of AutoModelForSequenceClassification, on the first token's pooler, was as fast and 14 to
 17 points worse, at the same and at three times the learning rate: these are sentence embeddings.)
- Trainer runs as it comes, in
-float32, and with `bf16=True`. Each turn is a process of its own, with the threads' settings of our
-training process; sides take turns, so that a busy machine slows all of them.
+Trainer runs as it comes, in float32, and with `bf16=True`. Each turn is a process of its own, with
+the threads' settings of our training process; sides take turns, so that a busy machine slows all.
 
 Prints JSON lines: one a turn, then one a peer. `examples_per_second` is by the clock; `alone`, by
 the processor time used, is what the clock would show if nothing else ran on these cores, and what

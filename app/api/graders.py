@@ -64,7 +64,8 @@ async def run_grader(asked: RunGrader, parts: PartsDep, principal: PrincipalDep)
 
 
 def _require_formula(grader: Grader) -> None:
-    """Raises InvalidRequest for a formula that has no value whatever its graders say."""
+    """Raises InvalidRequest for a formula that cannot be read. Whether it has a value, as 1 / 0 has
+    none, a run tells."""
     if not isinstance(grader, Multi):
         return
     try:

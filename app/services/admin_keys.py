@@ -15,6 +15,19 @@ from app.services.pages import Page
 
 PREFIX = "sk-admin-"
 
+# Made once, as in `keys`.
+OPENED = (
+    select(
+        AdminKey.id,
+        Organization.id,
+        Organization.slug,
+        Organization.created_at,
+        credentials.unnoted(AdminKey),
+    )
+    .join(Organization, Organization.id == AdminKey.organization_id)
+    .where(*credentials.opened(AdminKey))
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Admin:
@@ -28,18 +41,7 @@ class Admin:
 
 def authenticate(session: Session, secret: str) -> Admin | None:
     """Whom a secret speaks for, or None if it is no admin key's or cannot be used any more."""
-    found = session.execute(
-        select(
-            AdminKey.id,
-            Organization.id,
-            Organization.slug,
-            Organization.created_at,
-            credentials.unnoted(AdminKey),
-        )
-        .join(Organization, Organization.id == AdminKey.organization_id)
-        .where(*credentials.opened(AdminKey)),
-        {"digest": credentials.digest(secret)},
-    ).one_or_none()
+    found = session.execute(OPENED, {"digest": credentials.digest(secret)}).one_or_none()
     if found is None:
         return None
     key_id, organization_id, slug, since, due = found

@@ -53,7 +53,7 @@ class Couriers:
             with transaction(self._sessions) as session:
                 errands.record(session, errand, outcome)
         except DatabaseUnavailable as error:
-            # The claim ends, and somebody posts it again.
+            # Whoever finds it due after its next delay posts it again.
             log.warning("webhook.not_recorded", delivery=errand.delivery_id, reason=str(error))
         except Exception:
             log.exception("webhook.failed", delivery=errand.delivery_id)

@@ -42,7 +42,9 @@ def _require_method(base: BaseModel, method: str) -> None:
 
 
 def _maker(session: Session, start_model: str | None) -> Job | None:
-    """The job that made a tuned model."""
+    """The job that made a tuned model; None for a base model."""
+    if start_model is None:
+        return None
     named = select(Job).join(TunedModel, TunedModel.job_id == Job.id)
     return session.scalars(named.where(TunedModel.name == start_model)).one_or_none()
 

@@ -57,7 +57,7 @@ def _of_copies(training: File, checked: File) -> Problem | None:
 
 
 def _of_shapes(training: File, checked: File) -> Problem | None:
-    """One label or several, positives or scores: what the one file teaches the other measures."""
+    """One label or several, positives or scores, tags or spans: both files have the same."""
     ours, theirs = _shape(training), _shape(checked)
     if training.format != checked.format or not ours or not theirs or ours == theirs:
         return None
