@@ -112,8 +112,10 @@ def leading(sessions: SessionMaker) -> Iterator[Session | None]:
         try:
             session.execute(text(f"SET idle_session_timeout = '{LEADER_SILENT_SECONDS}s'"))
             yield session
+            # A closed connection keeps its locks until Postgres has noticed, and nobody leads then.
+            session.execute(select(func.pg_advisory_unlock(LEADER_LOCK)))
         finally:
-            # Not given back: lock and time limit would stay with it.
+            # Not given back: the time limit would stay with it, and after an error the lock too.
             session.invalidate()
 
 
