@@ -74,4 +74,5 @@ FORMAT = Format(
     check=check,
     plain=plain,
     facts=facts,
+    fewest_labels=2,
 )

@@ -29,7 +29,8 @@ class Format:
     `claims` says of an object whether it is meant to be an example of this format. `check` raises
     Flaw for a row that is none, claimed or not. `plain` is the fast way past it: how many strings,
     keys among them, a row has whose every value is good; 0 if that takes a closer look. `facts`
-    are of a checked row; None where nothing is to be known of the file as a whole.
+    are of a checked row; None where nothing is to be known of the file as a whole. `fewest_labels`
+    are how many a job needs to tell apart; 0 where labels are counted and not learned.
     """
 
     name: str
@@ -37,3 +38,4 @@ class Format:
     check: Callable[[Any], None]
     plain: Callable[[Any], int] = lambda _row: 0
     facts: Callable[[Mapping[str, Any]], Facts] | None = None
+    fewest_labels: int = 0

@@ -45,8 +45,9 @@ class Rows:
     @property
     def summary(self) -> Summary | None:
         """What the good rows are as a whole; None for a format that has nothing to tell."""
-        counted = self.format is not None and self.format.facts is not None
-        return self._tally.summary() if counted else None
+        if self.format is None or self.format.facts is None:
+            return None
+        return self._tally.summary(fewest_labels=self.format.fewest_labels)
 
     def feed(self, chunk: bytes) -> Iterator[Row | Fault]:
         """The examples that end in this chunk; take them all before the next."""

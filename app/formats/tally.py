@@ -50,6 +50,7 @@ class Tally:
     """Add the facts of one row after another, then ask for the summary."""
 
     def __init__(self) -> None:
+        self._rows = 0
         self._labels: Counter[str] = Counter()
         self._first_lines: dict[str, int] = {}
         self._seen: dict[bytes, tuple[bytes, int]] = {}
@@ -62,6 +63,7 @@ class Tally:
         """Take in a good row. Raises Flaw if it does not go with those before it."""
         self._check_shape(facts)
         self._check_labels(facts)
+        self._rows += 1
         for label in facts.labels:
             self._first_lines.setdefault(label, line)
             self._labels[label] += 1
@@ -69,13 +71,18 @@ class Tally:
             self._remarks.setdefault(facts.remark, _Count()).add(line)
         self._compare(facts, line)
 
-    def summary(self) -> Summary:
+    def summary(self, *, fewest_labels: int = 0) -> Summary:
+        """`fewest_labels` as its Format has it: what is said of labels that a job learns is not
+        said of those that are only counted."""
+        notes = self._notes()
+        if fewest_labels and self._rows:
+            notes += self._on_labels(fewest_labels)
         return Summary(
             labels=dict(self._labels),
             first_lines=self._first_lines,
             duplicates=self._duplicates.count,
             conflicts=self._conflicts.count,
-            notes=tuple(self._notes()),
+            notes=tuple(notes),
             shape=self._shape or "",
         )
 
@@ -115,9 +122,20 @@ class Tally:
             notes.append(f"{count.count} example(s) contradict another, {count.where}.")
         for text, count in self._remarks.items():
             notes.append(f"In {count.count} example(s) {text}, {count.where}.")
-        if self._labels:
-            notes += self._on_labels_seen_once() + self._on_balance()
         return notes
+
+    def _on_labels(self, fewest: int) -> list[str]:
+        if len(self._labels) < fewest:
+            return [self._on_too_few(fewest), *self._on_labels_seen_once()]
+        return self._on_labels_seen_once() + self._on_balance()
+
+    def _on_too_few(self, fewest: int) -> str:
+        needed = f"a training file needs at least {fewest} label(s)"
+        if not self._labels:
+            return f"None of the {self._rows} example(s) has a label; {needed}."
+        ((label, count),) = self._labels.items()
+        having = "All" if count == self._rows else f"{count} of"
+        return f'{having} {self._rows} example(s) have one label, "{shown(label)}"; {needed}.'
 
     def _on_labels_seen_once(self) -> list[str]:
         once = [label for label, count in self._labels.items() if count == 1]
@@ -134,7 +152,7 @@ class Tally:
             return []
         return [
             f'The labels are unbalanced: "{shown(most)}" is there {often} times, '
-            f'"{shown(least)}" {seldom} times. Consider class weights.'
+            f'"{shown(least)}" {seldom} times. Consider class_weights where a job learns them.'
         ]
 
 

@@ -152,4 +152,5 @@ FORMAT = Format(
     claims=lambda row: "tags" in row or "tokens" in row or "entities" in row,
     check=check,
     facts=facts,
+    fewest_labels=1,
 )

@@ -12,11 +12,9 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Inputs = Annotated[
-    list[Annotated[str, Field(min_length=1)]],
-    BeforeValidator(_as_list),
-    Field(min_length=1, max_length=MOST_INPUTS),
-]
+Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=MOST_INPUTS)]
+Inputs = Annotated[Texts, BeforeValidator(_as_list)]
 
 
 class _Request(BaseModel):
@@ -50,11 +48,14 @@ class InferenceParameters(BaseModel):
 
 
 class InferenceRequest(BaseModel):
-    """POST /models/{model}, which the path names; the model's task says what comes back."""
+    """POST /models/{model}, which the path names; the model's task says what comes back.
+
+    One text and a list of one are answered differently, as Hugging Face does.
+    """
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
-    inputs: QuestionInput | Inputs
+    inputs: QuestionInput | Text | Texts
     parameters: InferenceParameters = InferenceParameters()
 
 

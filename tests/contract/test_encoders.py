@@ -171,6 +171,10 @@ def test_hugging_faces_client_does_every_task(
         ("Emma", "person"),
         ("Oslo", "place"),
     ]
+    with stack.http() as http:
+        path = f"/models/{name(jobs['token_classification'])}"
+        listed = http.post(path, json={"inputs": ["Emma lives in Oslo."]}).json()
+    assert [entity["word"] for entity in listed[0]] == ["Emma", "Oslo"], "a list, as of several"
     answer = hub.question_answering(
         question="Where does Anna live?",
         context="Anna lives in Rome.",

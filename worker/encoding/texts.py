@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerBase
 # Characters for each token that is wanted of a text, before all of it is looked at: most languages
 # need a quarter of it.
 GENEROUS = 16
-# In tokens, and more than it ever has: where a text is cut off, its last word may be another one.
-LONGEST_WORD = 128
+# So many tokens before a cut are not believed, as it may have changed them: see `_enough`.
+UNSURE = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +40,11 @@ class Batch:
     ids: Tensor
     mask: Tensor
     types: Tensor | None
+
+
+def most_of_question(length: int) -> int:
+    """Tokens that are read of a question where `length` are read at once, with its context."""
+    return length // 2
 
 
 class Reader:
@@ -72,7 +77,7 @@ class Reader:
     @property
     def longest_question(self) -> int:
         """Tokens of a question that are read."""
-        return self.length // 2
+        return most_of_question(self.length)
 
     def windows(self, question: str, context: str, *, stride: int) -> list[Text]:
         """`question` with each window of `context`; neighbours share `stride` tokens.
@@ -80,10 +85,10 @@ class Reader:
         A question is cut so that half of a window at least is left for the context; no window is
         whole then.
         """
-        ids = self.tokenizer(question, add_special_tokens=False)["input_ids"]
-        whole = len(ids) <= self.longest_question
+        ends = self._ends(question)
+        whole = len(ends) <= self.longest_question
         if not whole:
-            question = str(self.tokenizer.decode(ids[: self.longest_question]))
+            question = question[: ends[self.longest_question - 1]]
         found = self._encode(question, context, stride=stride)
         windows = []
         for number in range(len(found["input_ids"])):
@@ -91,6 +96,10 @@ class Reader:
             ids, offsets = _ids(found, number), _offsets(found, number)
             windows.append(Text(ids, offsets, sides.index(1), whole))
         return windows
+
+    def count(self, text: str) -> int:
+        """Tokens of all of a text, without special ones."""
+        return len(self._ends(text))
 
     def batch(self, texts: Sequence[Text], device: torch.device) -> Batch:
         """The texts filled up at their end to the length of the longest."""
@@ -109,12 +118,24 @@ class Reader:
             types=torch.from_numpy(types).to(device) if self._has_types else None,
         )
 
-    def _enough(self, text: str) -> str:
-        """The text, or a beginning of it behind which nothing changes the first `length` tokens.
+    def _ends(self, text: str) -> list[int]:
+        """The character behind each token of all of a text."""
+        found = self.tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        return [end for _, end in found["offset_mapping"]]
 
-        A megabyte takes seconds, in which no other text is read.
+    def _enough(self, text: str) -> str:
+        """The text, or a beginning of it that has the same first `length` tokens.
+
+        A megabyte takes seconds, in which no other text is read. A cut changes the word that it
+        goes through. WordPiece gives up on words of more than 100 characters, so that its tokens
+        are fewer than UNSURE. A word of byte-level BPE has no end where nothing separates words,
+        as in Chinese; there a merge hangs on its neighbours, theirs on their own only if those go
+        first, and that is over after a few tokens: 4 at most among random letters, signs, spaces
+        and one word repeated, in a vocabulary of 49,152.
         """
-        tokens = self.length + LONGEST_WORD
+        tokens = self.length + UNSURE
         beginning = text[: GENEROUS * tokens]
         if beginning == text:
             return text

@@ -51,8 +51,8 @@ def test_what_is_not_listed_is_counted() -> None:
 
 
 def test_notes_come_last() -> None:
-    row = b'{"text": "a", "label": "b"}\n'
-    assert told(row * 2).endswith(
-        '\n\n1 label(s): "b" 2.\n'
-        "1 example(s) are there more than once, first in line 2 (as in line 1)."
+    rows = b'{"text": "a", "label": "b"}\n{"text": "c", "label": "d"}\n'
+    assert told(rows * 2).endswith(
+        '\n\n2 label(s): "b" 2, "d" 2.\n'
+        "2 example(s) are there more than once, first in line 3 (as in line 1)."
     )

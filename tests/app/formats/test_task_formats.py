@@ -21,6 +21,12 @@ def judged(*rows: dict[str, Any]) -> Verdict:
     return judge.finish()
 
 
+def notes_of(*rows: dict[str, Any]) -> tuple[str, ...]:
+    summary = judged(*rows).summary
+    assert summary is not None
+    return summary.notes
+
+
 def labelled(text: str, label: str) -> dict[str, str]:
     return {"text": text, "label": label}
 
@@ -148,7 +154,29 @@ def test_labels_that_are_there_once_are_named_with_their_line() -> None:
     assert note.endswith(
         'not to be learned from that: "y" (line 3), "p" (line 4), "q" (line 5) and 1 more.'
     )
-    assert judged(*rows[:2]).summary.notes == ()  # type: ignore[union-attr]
+    assert notes_of(*rows[:2], *(labelled(text, "y") for text in "cd")) == ()
+
+
+def test_labels_too_few_to_tell_apart_are_noted() -> None:
+    one = [labelled(f"text {number}", "only") for number in range(3)]
+    needed = "a training file needs at least 2 label(s)."
+    assert notes_of(*one) == (f'All 3 example(s) have one label, "only"; {needed}',)
+    none: dict[str, Any] = {"text": "of no label", "labels": []}
+    assert notes_of(none) == (f"None of the 1 example(s) has a label; {needed}",)
+    several = [{"text": text, "labels": ["only"]} for text in "ab"]
+    assert notes_of(none, *several) == (f'2 of 3 example(s) have one label, "only"; {needed}',)
+    places = [marked(f"in Rome, {number}", (3, 7, "place")) for number in range(2)]
+    assert notes_of(*places) == (), "one kind of entity is told apart from all other words"
+    (nothing,) = notes_of(marked("nothing in here"))
+    assert nothing.endswith("has a label; a training file needs at least 1 label(s).")
+
+
+def test_answered_and_unanswered_questions_are_counted_and_are_no_labels() -> None:
+    rows = [question(f"In Rome, in {year}.", ("Rome", 3)) for year in range(1900, 1930)]
+    verdict = judged(*rows, question("Nobody knows."))
+    assert verdict.summary is not None
+    assert verdict.summary.labels == {"answer": 30, "no answer": 1}
+    assert verdict.summary.notes == (), "no weights are to be had, and nobody learns an answer once"
 
 
 def test_imbalance_and_cut_words_are_noted_and_not_refused() -> None:
@@ -157,6 +185,8 @@ def test_imbalance_and_cut_words_are_noted_and_not_refused() -> None:
     assert verdict.details() is None
     assert verdict.summary is not None
     assert '"often" is there 20 times, "seldom" 1 times' in verdict.summary.notes[1]
+    entities = [marked(f"Rome {number}", (0, 4, "often")) for number in range(20)]
+    assert "Consider class_weights" in notes_of(*entities, marked("Anna", (0, 4, "seldom")))[1]
     cut = judged(marked("Yorkshire", (0, 4, "place"))).summary
     assert cut is not None
     assert "an entity begins or ends within a word, first in line 1" in cut.notes[0]

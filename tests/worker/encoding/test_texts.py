@@ -6,6 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import PreTrainedTokenizerFast
 
 from worker.encoding.answers import best, place
 from worker.encoding.texts import Reader
@@ -82,3 +86,36 @@ def test_a_very_long_text_begins_like_any_other(reader: Reader) -> None:
     plain, endless, spaced = reader.read([words, words * 500, " " * 10_000 + "two words"])
     assert (endless.ids.tolist(), endless.whole) == (plain.ids.tolist(), False)
     assert (len(spaced.ids), spaced.whole) == (4, True)
+
+
+@pytest.mark.parametrize("shift", range(8, 24))
+def test_where_a_very_long_text_is_cut_changes_none_of_its_tokens(
+    reader: Reader, shift: int
+) -> None:
+    """Texts of short tokens and then of long ones, which are told apart near the cut."""
+    for given, unit in ((reader, "internationally "), (Reader(runs_of_signs(), 32), "=" * 32)):
+        text = "a" * shift + " " + unit * 1000
+        (found,) = given.read([text])
+        whole = given.tokenizer(text, truncation=True, max_length=32)["input_ids"]
+        assert (found.ids.tolist(), found.whole) == (whole, False)
+
+
+def runs_of_signs() -> PreTrainedTokenizerFast:
+    """Byte-level BPE, to which signs without a space are one word however many they are."""
+    merges = [("=" * n, "=" * n) for n in (1, 2, 4, 8, 16)]
+    tokens = [*sorted(ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
+    tokenizer = Tokenizer(BPE({token: id for id, token in enumerate(tokens)}, merges))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def test_a_question_that_is_cut_keeps_its_letters_and_room_for_the_context(reader: Reader) -> None:
+    question = "Où Señor Müller 💡 " * 10
+    assert reader.count(question) > reader.longest_question == 16
+    (window,) = reader.windows(question, "It is so.", stride=8)
+    assert not window.whole
+    read = reader.read([question])[0]
+    assert window.ids[:17].tolist() == read.ids[:17].tolist()
+    signs = Reader(runs_of_signs(), 16)
+    windows = signs.windows("=" * 32 * 20, "ab", stride=4)
+    assert [len(window.ids) for window in windows] == [10]

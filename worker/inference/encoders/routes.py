@@ -40,29 +40,29 @@ async def infer(asked: wire.InferenceRequest, served: ServedEncoder) -> Reply:
     if isinstance(asked.inputs, wire.QuestionInput):
         return await _answer(asked.inputs, served, cut=bool(asked.parameters.truncate))
     task = tasks.task_of(served, "classification", "token_classification", "embedding")
-    inputs = asked.inputs
+    plain = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
     cut = bool(asked.parameters.truncate)
-    texts = await tasks.read(served, inputs, cut=cut, route=tasks.HUGGING_FACE)
+    texts = await tasks.read(served, plain, cut=cut, route=tasks.HUGGING_FACE)
     each = task.method == "token_classification"
     computed = await tasks.computed(served, texts, each=each)
-    return await _made(texts, partial(_inferred, asked.parameters, served, inputs, texts, computed))
+    return await _made(texts, partial(_inferred, asked, served, plain, texts, computed))
 
 
 def _inferred(
-    options: wire.InferenceParameters,
+    asked: wire.InferenceRequest,
     served: ServedEncoder,
     plain: Sequence[str],
     texts: Sequence[Text],
     computed: Sequence[Tensor],
 ) -> Reply:
-    task = tasks.task_of(served)
+    task, options = tasks.task_of(served), asked.parameters
     if task.method == "embedding":
         return Reply(replies.as_json(tasks.embed(computed)), observe(served, texts))
     if task.method == "token_classification":
         found = tasks.tag(served, plain, texts, computed)
         ignored = options.ignore_labels or []
         kept = [[e for e in one if e["entity_group"] not in ignored] for one in found]
-        shown = kept[0] if len(kept) == 1 else kept
+        shown = kept[0] if isinstance(asked.inputs, str) else kept
         return Reply(replies.as_json(shown), observe(served, texts))
     classes = tasks.classify(served, computed)
     ranked = [replies.ranked(task.labels, row, options.top_k) for row in classes.probabilities]

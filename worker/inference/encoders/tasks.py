@@ -36,13 +36,13 @@ class Classes:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a route calls the text with a number, and how it is asked to cut one."""
+    """What a route calls its texts, and how it is asked to cut one."""
 
     param: str
     cut: str
 
 
-OPENAI = Route("input[{}]", "with truncate_prompt_tokens=-1")
+OPENAI = Route("input", "with truncate_prompt_tokens=-1")
 HUGGING_FACE = Route("inputs", "with the parameter truncate")
 CHAT = Route("messages", "by /v1/classify, with truncate_prompt_tokens=-1")
 
@@ -79,7 +79,9 @@ async def read(
     found = await reading(served, work, texts=len(texts))
     for number, text in enumerate(found):
         if not text.whole and not cut:
-            raise too_long(length, route.param.format(number), route)
+            # A text alone needs no number to be found by.
+            param = f"{route.param}[{number}]" if len(texts) > 1 else route.param
+            raise too_long(length, param, route)
     return found
 
 
@@ -88,6 +90,17 @@ def too_long(length: int, param: str, route: Route = OPENAI) -> InvalidRequest:
         f"This model reads at most {length} tokens, and {param} is longer. Shorten it, or ask for "
         f"it to be cut {route.cut}.",
         param=param,
+        code="context_length_exceeded",
+    )
+
+
+def question_too_long(reader: Reader, question: str) -> InvalidRequest:
+    """Half of what the model reads is left for the context, so that it can find an answer."""
+    return InvalidRequest(
+        f"This model reads {reader.length} tokens, of which a question may take "
+        f"{reader.longest_question}, and inputs.question has {reader.count(question)}. Shorten it, "
+        f"or ask for it to be cut {HUGGING_FACE.cut}.",
+        param="inputs.question",
         code="context_length_exceeded",
     )
 
@@ -155,11 +168,14 @@ async def windows(
     """
     length = task_of(served, "question_answering").length
     reader = Reader(served.engine.reader.tokenizer, length)
-    work = partial(reader.windows, question, context, stride=min(STRIDE, length // 4))
-    found = await reading(served, work, texts=1)
-    if not found[0].whole and not cut:
-        raise too_long(reader.longest_question, "inputs.question", HUGGING_FACE)
-    return found
+
+    def windowed() -> list[Text]:
+        found = reader.windows(question, context, stride=min(STRIDE, length // 4))
+        if not found[0].whole and not cut:
+            raise question_too_long(reader, question)
+        return found
+
+    return await reading(served, windowed, texts=1)
 
 
 def answer(

@@ -108,7 +108,7 @@ def _loop(
         stop=stop,
         selection=selection,
         reference=reference(inputs.task, train.rows, never=inputs.reader.unknown_id),
-        notes=list(notes(train.rows, valid.rows if valid else (), inputs.task.length)),
+        notes=list(notes(train.rows, valid.rows if valid else (), inputs.task)),
         last_files=lambda: _evaluation(objective, valid),
     )
 

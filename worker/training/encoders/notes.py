@@ -2,18 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from worker.encoding.task import Task
+from worker.encoding.texts import most_of_question
 from worker.training.encoders.rows import AnyRow
 
 
-def notes(train: Sequence[AnyRow], valid: Sequence[AnyRow], length: int) -> Iterator[str]:
+def notes(train: Sequence[AnyRow], valid: Sequence[AnyRow], task: Task) -> Iterator[str]:
     """Sentences on texts that are cut off, and on those that are in both files."""
     for role, rows in (("training", train), ("validation", valid)):
         cut = _examples(row for row in rows if not row.whole)
         if cut:
-            yield (
-                f"{cut} of {_examples(rows)} examples of the {role} file are longer than the "
-                f"{length} tokens that are read; what comes after them is left out."
-            )
+            yield f"{cut} of {_examples(rows)} examples of the {role} file {_too_long(task)}"
     known = {row.key for row in train}
     both = _examples(row for row in valid if row.key in known)
     if both:
@@ -21,6 +20,20 @@ def notes(train: Sequence[AnyRow], valid: Sequence[AnyRow], length: int) -> Iter
             f"{both} of {_examples(valid)} examples of the validation file are in the training "
             "file too: its measures are better than the model."
         )
+
+
+def _too_long(task: Task) -> str:
+    if task.method == "question_answering":
+        # Their contexts are read whole, in windows.
+        most = most_of_question(task.length)
+        return (
+            f"have a question that is longer than the {most} tokens that are read of one, half of "
+            f"the {task.length} that are read at once; what comes after them is left out."
+        )
+    return (
+        f"are longer than the {task.length} tokens that are read; what comes after them is left "
+        "out."
+    )
 
 
 def _examples(rows: Iterable[AnyRow]) -> int:

@@ -14,11 +14,13 @@ import pytest
 from app.catalog import Catalog
 from app.errors import InvalidRequest, Unavailable
 from app.schemas.embeddings import EmbeddingsRequest
+from app.schemas.encoders import InferenceRequest
 from app.storage import LocalStore
 from worker.inference.adapters import AdapterFolder
 from worker.inference.embeddings import of_encoder
 from worker.inference.encoders.engine import MOST_WAITING, EncoderEngine
 from worker.inference.encoders.models import EncoderModels
+from worker.inference.encoders.routes import infer
 from worker.inference.models import Models
 from worker.inference.server import Parts, create_app
 from worker.inference.thread import EngineThread
@@ -107,3 +109,25 @@ async def test_ids_of_no_token_are_refused(parts: Parts, ids: list[int]) -> None
     asked = EmbeddingsRequest.model_validate({**BODY, "input": ids})
     with pytest.raises(InvalidRequest, match="no such token"):
         await of_encoder(asked, served)
+
+
+async def test_a_text_that_is_too_long_is_named_and_cut_only_if_asked(parts: Parts) -> None:
+    served = await parts.encoders.resolve("mini")
+    long = "many words " * 30
+
+    async def asked(inputs: str | list[str], *, cut: bool | None = None) -> list[Any]:
+        body = {"inputs": inputs, "parameters": {"truncate": cut}}
+        reply = await infer(InferenceRequest.model_validate(body), served)
+        vectors: list[Any] = json.loads(reply.body)
+        return vectors
+
+    for inputs, param in (
+        (["a text", long, long], "inputs[1]"),
+        ([long], "inputs"),
+        (long, "inputs"),
+    ):
+        with pytest.raises(InvalidRequest, match="reads at most 32 tokens") as refused:
+            await asked(inputs)
+        assert refused.value.error_param == param
+        assert f"and {param} is longer" in str(refused.value)
+        assert len(await asked(inputs, cut=True)) == (1 if param == "inputs" else 3)

@@ -75,8 +75,12 @@ def test_a_question_that_is_cut_is_noted_once_however_many_windows_it_has() -> N
     reader = Reader(words_tokenizer(types=True), TASK.length)
     cut = asked(" ".join(WORDS[:13]), WORDS[4:34], "w12")
     rows = rows_of([*EXAMPLES, cut], TASK, reader)
-    (note,) = notes(rows, (), TASK.length)
-    assert note.startswith("1 of 4 examples of the training file are longer than the 24 tokens")
+    (note,) = notes(rows, (), TASK)
+    assert note == (
+        "1 of 4 examples of the training file have a question that is longer than the 12 tokens "
+        "that are read of one, half of the 24 that are read at once; what comes after them is "
+        "left out."
+    )
 
 
 def test_an_answer_in_the_second_window_is_found_and_none_is_in_none(encoder: Encoder) -> None:
@@ -115,6 +119,10 @@ def test_it_is_served_as_it_was_learned(
     )
     assert question_answering.task_of(EXAMPLES, 24) == TASK
     long = " ".join(WORDS[:13])
-    with pytest.raises(InvalidRequest, match=r"at most 12 tokens, and inputs\.question is longer"):
+    with pytest.raises(InvalidRequest) as refused:
         asyncio.run(tasks.windows(served, long, EXAMPLES[0].context))
+    assert str(refused.value) == (
+        "This model reads 24 tokens, of which a question may take 12, and inputs.question has 13. "
+        "Shorten it, or ask for it to be cut with the parameter truncate."
+    )
     assert asyncio.run(tasks.windows(served, long, EXAMPLES[0].context, cut=True))
