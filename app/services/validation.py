@@ -44,6 +44,8 @@ def judge(method: str, training: File, checked: File | None) -> Problem | None:
         problem = _of_labels(method, training)
     if problem is None and method == "question_answering":
         problem = _of_answers(training)
+    if problem is None and method == "embedding" and checked is not None:
+        problem = _of_texts_alone(checked)
     if problem is None and method in LABELLED and checked is not None:
         problem = _of_unknown_labels(training, checked)
     return problem
@@ -87,6 +89,15 @@ def _of_answers(training: File) -> Problem | None:
     if ANSWERED in _labels(training)[0]:
         return None
     return _invalid("training", "No question in it has an answer: there is nothing to find.")
+
+
+def _of_texts_alone(checked: File) -> Problem | None:
+    """What keeps vectors from being measured: by which pass was the best, and when to stop."""
+    known, _ = _labels(checked)
+    if not known or max(known.values()) > 1:
+        return None
+    there = "Each of its labels is there once: no text has another of its label to be found by."
+    return _invalid("validation", f"{there} Give labels two texts or more, or leave the file out.")
 
 
 def _of_unknown_labels(training: File, checked: File) -> Problem | None:

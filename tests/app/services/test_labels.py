@@ -79,6 +79,14 @@ def test_embeddings_are_measured_on_labels_that_they_were_not_made_of() -> None:
     assert validation.judge("embedding", GOOD, file({"c": 50, "d": 50})) is None
 
 
+def test_embeddings_are_not_measured_on_texts_that_are_each_alone() -> None:
+    problem = validation.judge("embedding", GOOD, file({"c": 1, "d": 1}))
+    assert problem is not None
+    assert problem.param == "validation_file"
+    assert "Each of its labels is there once" in problem.message
+    assert validation.judge("embedding", GOOD, file({"c": 1, "d": 2})) is None
+
+
 def test_embeddings_are_made_from_pairs_and_from_labelled_texts() -> None:
     assert validation.judge("embedding", file({}, format="embedding"), None) is None
     assert validation.judge("embedding", GOOD, None) is None

@@ -65,11 +65,25 @@ class Triple:
 
     @property
     def whole(self) -> bool:
-        return self.anchor.whole and self.positive.whole
+        negative = self.negative is None or self.negative.whole
+        return self.anchor.whole and self.positive.whole and negative
 
     @property
     def texts(self) -> Sequence[Text]:
         return (self.anchor, self.positive)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A text of a file as it is searched for: once, however often it is written.
+
+    `groups` are all that it is of; `source` is the first example that it is the anchor of, or if
+    there is none, the positive.
+    """
+
+    text: Text
+    source: int
+    groups: set[int]
 
 
 def read_examples(path: Path) -> list[Grouped] | list[Likeness]:
@@ -139,8 +153,8 @@ class Embedding(Contrast[Triple]):
         vectors = self.vectors([*(row.anchor for row in rows), *positives, *negatives])
         anchors, others = vectors[: len(rows)], vectors[len(rows) :]
         likeness = SCALE * anchors @ others.T
-        same = torch.from_numpy(_alike(rows)).to(anchors.device)
-        likeness[:, : len(rows)].masked_fill_(same, -torch.inf)
+        alike = np.hstack([_alike(rows), _mistaken(rows, negatives)])
+        likeness.masked_fill_(torch.from_numpy(alike).to(anchors.device), -torch.inf)
         targets = torch.arange(len(rows), device=anchors.device)
         loss = functional.cross_entropy(likeness, targets, reduction="sum")
         right = (likeness.argmax(1) == targets).sum()
@@ -148,32 +162,74 @@ class Embedding(Contrast[Triple]):
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[Triple]) -> Report:
-        texts = [row.anchor for row in rows]
-        groups = [row.group for row in rows]
-        # A group of pairs is an anchor and its positive; of labels, all anchors that have it.
-        if len(set(groups)) > len(groups) // 2:
-            texts += [row.positive for row in rows]
-            groups += groups
-        nearest = metrics.nearest(self.vectors(texts[:MOST_COMPARED]), max(metrics.RANKS))
-        members = np.array(groups[:MOST_COMPARED])
-        report = Report(metrics.retrieval(nearest, members))
-        report.update(listed(_astray(nearest, members, rows)))
+        found = places(rows)
+        vectors = self.vectors([one.text for one in found])
+        nearest = metrics.nearest(vectors, max(metrics.RANKS))
+        groups = [one.groups for one in found]
+        report = Report(metrics.retrieval(nearest, groups))
+        report.update(listed(_astray(nearest, found)))
         return report
+
+
+def can_be_measured(rows: Sequence[Triple]) -> bool:
+    """Whether any text has another of its group that could be found."""
+    return bool(metrics.having_others([one.groups for one in places(rows)]))
+
+
+def places(rows: Sequence[Triple]) -> list[Place]:
+    """The texts of a file, or the first of a large one. Copies of a text would be found at once,
+    or be taken for a mistake where it is in two groups."""
+    anchors: dict[bytes, int] = {}
+    for row in rows:
+        anchors.setdefault(_key(row.anchor), row.source)
+    found: dict[bytes, Place] = {}
+    for row in rows:
+        for text in (row.anchor, row.positive):
+            key = _key(text)
+            if key not in found and len(found) < MOST_COMPARED:
+                found[key] = Place(text, anchors.get(key, row.source), set())
+            if key in found:
+                found[key].groups.add(row.group)
+    return list(found.values())
 
 
 def _alike(rows: Sequence[Triple]) -> NDArray[np.bool_]:
     """Which rows' positives are no negatives of a row [rows, rows]: of its group, or its anchor."""
     groups = np.array([row.group for row in rows])
-    numbers: dict[bytes, int] = {}
-    anchors = np.array([numbers.setdefault(row.anchor.ids.tobytes(), len(numbers)) for row in rows])
+    anchors = _numbers([row.anchor for row in rows])
     same: NDArray[np.bool_] = (groups[:, None] == groups) | (anchors[:, None] == anchors)
     np.fill_diagonal(same, False)
     return same
 
 
-def _astray(nearest: Array, groups: Array, rows: Sequence[Triple]) -> list[dict[str, Any]]:
-    """The texts whose nearest is of another group, and the example that this one is of."""
-    asked = np.bincount(groups)[groups] > 1
-    lost = np.flatnonzero(asked & (groups[nearest[:, 0]] != groups))
-    sources = [row.source + 1 for row in rows] * 2
-    return [{"example": sources[place], "found": sources[nearest[place, 0]]} for place in lost]
+def _mistaken(rows: Sequence[Triple], negatives: Sequence[Text]) -> NDArray[np.bool_]:
+    """Which negatives are none of a row [rows, negatives]: what one row shall lie far from may be
+    the very text that another shall lie near."""
+    count = len(rows)
+    numbers = _numbers([*(r.anchor for r in rows), *(r.positive for r in rows), *negatives])
+    anchors, positives, others = np.split(numbers, [count, 2 * count])
+    mistaken: NDArray[np.bool_] = (anchors[:, None] == others) | (positives[:, None] == others)
+    return mistaken
+
+
+def _numbers(texts: Sequence[Text]) -> NDArray[np.int64]:
+    """The same number for the same text [texts]."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(_key(text), len(numbers)) for text in texts], np.int64)
+
+
+def _key(text: Text) -> bytes:
+    return text.ids.tobytes()
+
+
+def _astray(nearest: Array, found: Sequence[Place]) -> list[dict[str, Any]]:
+    """The texts whose nearest is of no group of theirs, and the example that this one is of."""
+    pairs = [
+        (found[place], found[nearest[place, 0]])
+        for place in metrics.having_others([one.groups for one in found])
+    ]
+    return [
+        {"example": asked.source + 1, "found": near.source + 1}
+        for asked, near in pairs
+        if asked.groups.isdisjoint(near.groups)
+    ]

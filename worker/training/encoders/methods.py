@@ -105,11 +105,30 @@ def _embedding(
         message = "One of both files has scores and the other has not; write them in one way."
         raise user_error("invalid_validation_file", message, "validation_file")
     if not scored:
+        _require_measurable(valid)
         return embedding.Embedding(encoder, max_tokens=limits.max_tokens, max_rows=limits.max_rows)
-    if len({one.score for one in train.examples}) < 2:
-        message = "All examples of the training file have the same score: it orders nothing."
-        raise user_error("invalid_training_file", message, "training_file")
+    _require_order(train, "training_file")
+    if valid is not None:
+        _require_order(valid, "validation_file")
     return similarity.Similarity(encoder, max_tokens=limits.max_tokens, max_rows=limits.max_rows)
+
+
+def _require_order(data: Data, param: str) -> None:
+    if len({one.score for one in data.examples}) < 2:
+        role = param.replace("_", " ")
+        message = f"All examples of the {role} have the same score: it orders nothing."
+        raise user_error(f"invalid_{param}", message, param)
+
+
+def _require_measurable(valid: Data | None) -> None:
+    """Without a measure neither the best pass is known nor when to stop."""
+    if valid is None or embedding.can_be_measured(valid.rows):
+        return
+    message = (
+        "No text of the validation file has another, different one of its meaning in the file: "
+        "there is nothing to find. Give it such texts, or leave the file out."
+    )
+    raise user_error("invalid_validation_file", message, "validation_file")
 
 
 def _embedding_rows(examples: Examples, task: Task, reader: Reader) -> Sequence[Any]:

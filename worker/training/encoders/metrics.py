@@ -4,9 +4,10 @@ Each function gives the whole report for evaluation.json; `headline` picks the n
 """
 
 import collections
+import itertools
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from worker.training.encoders.rows import Array
 
+PUNCTUATION = frozenset(string.punctuation)
 # A confusion matrix of more labels than this is no reading matter, and megabytes of it.
 MOST_IN_MATRIX = 200
 # Among so many nearest texts one of the same group is looked for.
@@ -44,7 +46,7 @@ def classes(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[s
     places = np.arange(len(labels))
     report = {
         "accuracy": float(accuracy_score(truth, found)),
-        **_averages(truth, found, places),
+        **_averages(truth, found),
         "per_label": _per_label(truth, found, labels),
     }
     if len(labels) <= MOST_IN_MATRIX:
@@ -58,7 +60,7 @@ def label_sets(truth: Array, probabilities: Array, labels: Sequence[str]) -> dic
     found = (probabilities >= 0.5).astype(int)
     report = {
         "accuracy": float(accuracy_score(truth, found)),
-        **_averages(truth, found, None),
+        **_averages(truth, found),
         "per_label": _per_label(truth, found, labels),
         "confusion_matrix": {
             label: matrix.tolist()
@@ -112,7 +114,7 @@ def _overlap(right: str, found: str) -> float:
 
 def _normal(text: str) -> str:
     """Lower case, without punctuation, articles and superfluous spaces (SQuAD's evaluate-v2.0)."""
-    bare = "".join(char for char in text.lower() if char not in set(string.punctuation))
+    bare = "".join(char for char in text.lower() if char not in PUNCTUATION)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
 
 
@@ -131,16 +133,24 @@ def nearest(vectors: Tensor, count: int) -> Array:
     return places
 
 
-def retrieval(nearest: Array, groups: Array) -> dict[str, float]:
-    """How often one of the nearest 1, 5, 10 of the other texts is of the same group.
+def having_others(groups: Sequence[Set[int]]) -> list[int]:
+    """The places of those that share a group with another."""
+    sizes = collections.Counter(itertools.chain.from_iterable(groups))
+    return [place for place, own in enumerate(groups) if any(sizes[one] > 1 for one in own)]
 
-    nearest [texts, 10 or fewer] their places, groups [texts]. A text alone in its group is not
-    asked for; {} if all are.
+
+def retrieval(nearest: Array, groups: Sequence[Set[int]]) -> dict[str, float]:
+    """How often one of the nearest 1, 5, 10 of the other texts shares a group.
+
+    nearest [texts, 10 or fewer] their places. A text that shares none with any is not asked for;
+    {} if all are so.
     """
-    asked = np.bincount(groups)[groups] > 1
-    if not asked.any():
+    asked = having_others(groups)
+    if not asked:
         return {}
-    hits = groups[nearest[asked]] == groups[asked][:, None]
+    hits = np.array(
+        [[not groups[place].isdisjoint(groups[near]) for near in nearest[place]] for place in asked]
+    )
     return {f"retrieval_at_{k}": float(hits[:, :k].any(1).mean()) for k in RANKS}
 
 
@@ -160,10 +170,12 @@ def rank_differences(scores: Sequence[float], cosines: Array) -> Array:
     return away
 
 
-def _averages(truth: Array, found: Array, labels: Array | None) -> dict[str, float]:
+def _averages(truth: Array, found: Array) -> dict[str, float]:
+    """Of the labels that rows have or are given, as scikit-learn does it unless told otherwise: one
+    that is in the training file alone would count as never found."""
     measures = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
     return {
-        f"{name}_{kind}": float(measure(truth, found, labels=labels, average=kind, zero_division=0))
+        f"{name}_{kind}": float(measure(truth, found, average=kind, zero_division=0))
         for name, measure in measures.items()
         for kind in ("micro", "macro", "weighted")
     }

@@ -122,6 +122,21 @@ def test_scores_that_order_nothing_are_the_users_error(make: Make) -> None:
     assert "the same score" in told(folder, Failed)[0].message
 
 
+def test_files_by_which_no_pass_is_better_are_the_users_error(make: Make) -> None:
+    """Training would never stop early, and keep the last weights for the best."""
+    pairs = [{"anchor": f"{n}", "positive": f"number {n}"} for n in range(10)]
+    alone = make("alone", pairs, method="embedding", early_stopping_patience=1)
+    alone.valid.write_text('{"anchor": "one", "positive": "one"}')
+    scores = [{"sentence1": f"{n}", "sentence2": f"number {n}", "score": n} for n in range(10)]
+    flat = make("flat", scores, method="embedding", early_stopping_patience=1)
+    flat.valid.write_text(json.dumps(scores[0]))
+    for folder, words in ((alone, "nothing to find"), (flat, "validation file have the same")):
+        assert attempt(folder) == Exit.USER_ERROR
+        (failed,) = told(folder, Failed)
+        assert (failed.code, failed.param) == ("invalid_validation_file", "validation_file")
+        assert words in failed.message
+
+
 def test_several_labels_may_apply_or_none(make: Make) -> None:
     rows: list[dict[str, Any]] = [
         {"text": f"{row['text']}", "labels": [row["label"]]} for row in ROWS

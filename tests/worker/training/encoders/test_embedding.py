@@ -71,12 +71,49 @@ def test_texts_that_went_astray_are_named_by_their_place_in_the_file(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     # The labels are at odds with the texts: each text's likeliest is of the other label.
-    labels = [("w1 w2 w3", "a"), ("w40 w41", "b"), ("w40 w41", "a"), ("w1 w2 w3", "b")]
+    labels = [("w1 w2 w3", "a"), ("w40 w41", "b"), ("w40 w41 w41", "a"), ("w1 w2 w3 w3", "b")]
     rows = triples(encoder, tmp_path / "rows", [{"text": t, "label": n} for t, n in labels])
     report = embedding.Embedding(encoder, max_tokens=4096, max_rows=None).evaluate(rows)
     assert report["retrieval_at_1"] == 0
     found = {one["example"]: one["found"] for one in report["wrong"]}
     assert found == {1: 4, 4: 1, 2: 3, 3: 2}
+
+
+def report(encoder: Encoder, path: Path, rows: list[dict[str, Any]]) -> Any:
+    objective = embedding.Embedding(encoder, max_tokens=4096, max_rows=None)
+    return objective.evaluate(triples(encoder, path, rows))
+
+
+def test_a_text_is_not_found_by_its_copy(encoder: Encoder, tmp_path: Path) -> None:
+    """Most labels are there once, and each text is the other's positive too."""
+    texts = [("w1 w2 w3", "a"), ("w40 w41", "a"), ("w1 w2 w3 w3", "b"), ("w40 w41 w41", "c")]
+    rows = [{"text": text, "label": label} for text, label in texts]
+    found = report(encoder, tmp_path / "rows", rows)
+    assert (found["retrieval_at_1"], found["retrieval_at_5"]) == (0, 1)
+    assert [(one["example"], one["found"]) for one in found["wrong"]] == [(1, 3), (2, 4)]
+
+
+def test_a_text_of_several_pairs_is_not_mistaken_for_another(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    pairs = [{"anchor": "w1 w2 w3", "positive": f"w1 w2 w3 w{n}"} for n in (3, 2)]
+    pairs.append({"anchor": "w40 w41", "positive": "w40 w41 w41"})
+    assert report(encoder, tmp_path / "rows", pairs)["retrieval_at_1"] > 0.5
+
+
+def test_a_positive_is_held_against_no_copy_of_itself(encoder: Encoder, tmp_path: Path) -> None:
+    """The second row's negative is what the first row's anchor shall lie near."""
+    pairs = [
+        {"anchor": TEXTS[0], "positive": TEXTS[1]},
+        {"anchor": TEXTS[2], "positive": TEXTS[3], "negative": TEXTS[1]},
+    ]
+    rows = triples(encoder, tmp_path / "rows", pairs)
+    objective = embedding.Embedding(encoder, max_tokens=4096, max_rows=None)
+    vectors = objective.vectors([text for row in rows for text in (row.anchor, row.positive)])
+    near = 20 * vectors @ vectors.T
+    first = near[0, [1, 3]].log_softmax(0)[0]
+    second = near[2, [3, 1, 1]].log_softmax(0)[0]
+    assert objective.score(rows).loss.item() == pytest.approx(-(first + second).item(), rel=1e-4)
 
 
 def scored(encoder: Encoder, scores: list[float]) -> list[similarity.ScoredPair]:

@@ -24,6 +24,7 @@ def test_a_label_that_no_row_has_gives_no_area_and_no_error() -> None:
     report = metrics.classes(np.array([0, 1]), chances, ["a", "b", "c"])
     assert "roc_auc" not in report
     assert report["per_label"]["c"]["support"] == 0
+    assert report["f1_macro"] == 1.0, "scikit-learn's, of the labels that are there"
 
 
 def test_label_sets() -> None:
@@ -64,13 +65,15 @@ def test_retrieval_leaves_out_the_text_itself_and_those_alone() -> None:
     nearest = metrics.nearest(vectors, 10)
     assert nearest.tolist() == [[3, 1, 2], [0, 3, 2], [1, 3, 0], [0, 1, 2]]
     # Text 1 belongs to 2 but lies nearer to 0 and 3; in the second case both are alone.
-    report = metrics.retrieval(nearest, np.array([0, 1, 1, 0]))
+    report = metrics.retrieval(nearest, [{0}, {1}, {1}, {0}])
     assert (report["retrieval_at_1"], report["retrieval_at_5"]) == (0.75, 1.0)
-    assert metrics.retrieval(nearest, np.array([0, 1, 2, 0]))["retrieval_at_1"] == 1.0
+    assert metrics.retrieval(nearest, [{0}, {1}, {2}, {0}])["retrieval_at_1"] == 1.0
+    # Whoever is of two groups is found by both.
+    assert metrics.retrieval(nearest, [{0}, {1, 0}, {1}, {0}])["retrieval_at_1"] == 1.0
 
 
 def test_texts_that_are_all_alone_give_no_retrieval_and_no_error() -> None:
-    assert metrics.retrieval(np.array([[1], [0]]), np.array([0, 1])) == {}
+    assert metrics.retrieval(np.array([[1], [0]]), [{0}, {1}]) == {}
 
 
 def test_likeness_counts_the_order_only() -> None:
