@@ -19,13 +19,13 @@ from app.graders.grading import Judgement, JudgeUnavailable, run
 from app.schemas.graders import (
     Grader,
     GraderRun,
+    Judge,
     JudgeAnswer,
     JudgeRefusal,
     ModelMessage,
     Multi,
     RunGrader,
     SamplingParams,
-    ScoreModel,
     ValidateGrader,
 )
 
@@ -57,7 +57,7 @@ async def run_grader(asked: RunGrader, parts: PartsDep, principal: PrincipalDep)
     """Grade one sample."""
     judges = await _judges(asked.grader, parts, principal.project_id)
 
-    async def ask(grader: ScoreModel, messages: list[ModelMessage]) -> Judgement:
+    async def ask(grader: Judge, messages: list[ModelMessage]) -> Judgement:
         return await _judgement(parts, judges[grader.model], grader, messages)
 
     return await run(asked.grader, asked.model_sample, asked.item, ask)
@@ -82,7 +82,7 @@ def _require_formula(grader: Grader) -> None:
 async def _judges(grader: Grader, parts: Parts, project_id: str) -> dict[str, ServedModel]:
     """The models that a grader asks, by the names it uses. Raises NotFound, InvalidRequest."""
     graders = grader.graders.values() if isinstance(grader, Multi) else [grader]
-    names = {each.model for each in graders if isinstance(each, ScoreModel)}
+    names = {each.model for each in graders if isinstance(each, Judge)}
     found = {}
     for name in sorted(names):
         found[name] = await resolve(parts, project_id, name)
@@ -93,7 +93,7 @@ async def _judges(grader: Grader, parts: Parts, project_id: str) -> dict[str, Se
 
 
 async def _judgement(
-    parts: Parts, served: ServedModel, grader: ScoreModel, messages: list[ModelMessage]
+    parts: Parts, served: ServedModel, grader: Judge, messages: list[ModelMessage]
 ) -> Judgement:
     body = {"model": served.name, "messages": [message.model_dump() for message in messages]}
     try:
@@ -116,7 +116,7 @@ def _read(status: int, answer: bytes) -> Judgement:
     return Judgement(text=found.choices[0].message.content or "", tokens=found.usage.total_tokens)
 
 
-def _sampling(grader: ScoreModel) -> dict[str, Any]:
+def _sampling(grader: Judge) -> dict[str, Any]:
     params = grader.sampling_params or SamplingParams()
     chosen = {
         "seed": params.seed,

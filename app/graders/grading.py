@@ -16,6 +16,8 @@ from app.schemas.graders import (
     GraderErrors,
     GraderMetadata,
     GraderRun,
+    Judge,
+    LabelModel,
     ModelMessage,
     Multi,
     ScoreModel,
@@ -26,12 +28,13 @@ from app.schemas.graders import (
 CHECKS: Mapping[str, Callable[[str, str], bool]] = {
     "eq": lambda text, reference: text == reference,
     "ne": lambda text, reference: text != reference,
+    "neq": lambda text, reference: text != reference,
     "like": lambda text, reference: reference in text,
     "ilike": lambda text, reference: reference.casefold() in text.casefold(),
 }
 SHAPE = (
     'Answer with a JSON object and nothing else: {"steps": [{"description": "…", "conclusion": '
-    '"…"}], "result": a number from %s to %s}.'
+    '"…"}], "result": %s}.'
 )
 
 
@@ -47,8 +50,12 @@ class JudgeUnavailable(RuntimeError):
     """The judging model gave no answer; the message may be shown to the client."""
 
 
+class _Unreadable(ValueError):
+    """What the judging model answered is no result."""
+
+
 # Asks the grader's model; raises JudgeUnavailable.
-Ask = Callable[[ScoreModel, list[ModelMessage]], Awaitable[Judgement]]
+Ask = Callable[[Judge, list[ModelMessage]], Awaitable[Judgement]]
 
 
 @dataclass(slots=True)
@@ -90,12 +97,20 @@ async def run(grader: Grader, sample: str, item: Mapping[str, Any], ask: Ask) ->
 
 async def _reward(grader: Any, state: _Run) -> float:
     try:
-        if isinstance(grader, ScoreModel):
-            return await _judged(grader, state)
+        match grader:
+            case ScoreModel():
+                return await _scored(grader, state)
+            case LabelModel():
+                return await _labelled(grader, state)
         return _compared(grader, state.names)
     except UnknownVariable:
         state.errors.invalid_variable_error = True
-        return 0.0
+    except JudgeUnavailable as error:
+        state.errors.model_grader_server_error = True
+        state.errors.model_grader_server_error_details = str(error)
+    except _Unreadable:
+        state.errors.model_grader_parse_error = True
+    return 0.0
 
 
 def _compared(grader: StringCheck | TextSimilarity, names: Mapping[str, Any]) -> float:
@@ -106,36 +121,45 @@ def _compared(grader: StringCheck | TextSimilarity, names: Mapping[str, Any]) ->
     return float(fuzz.ratio(text, reference)) / 100
 
 
-async def _judged(grader: ScoreModel, state: _Run) -> float:
+async def _scored(grader: ScoreModel, state: _Run) -> float:
     low, high = grader.range
+    value = _result(await _judged(grader, f"a number from {low} to {high}", state))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise _Unreadable
+    return min(max(float(value), low), high)
+
+
+async def _labelled(grader: LabelModel, state: _Run) -> float:
+    labels = " or ".join(json.dumps(label, ensure_ascii=False) for label in grader.labels)
+    answer = await _judged(grader, labels, state)
+    # A model that was trained to answer with labels leaves the object out.
+    label = answer.strip() if answer.strip() in grader.labels else _result(answer)
+    if label not in grader.labels:
+        raise _Unreadable
+    return float(label in grader.passing_labels)
+
+
+async def _judged(grader: Judge, result: str, state: _Run) -> str:
+    """What the grader's model answers when it is told what its result may be."""
     messages = [
         ModelMessage(role=message.role, content=render(message.content, state.names))
         for message in grader.input
     ]
-    messages.append(ModelMessage(role="user", content=SHAPE % (low, high)))
-    try:
-        judgement = await state.ask(grader, messages)
-    except JudgeUnavailable as error:
-        state.errors.model_grader_server_error = True
-        state.errors.model_grader_server_error_details = str(error)
-        return 0.0
+    messages.append(ModelMessage(role="user", content=SHAPE % result))
+    judgement = await state.ask(grader, messages)
     state.tokens[grader.model] = state.tokens.get(grader.model, 0) + judgement.tokens
-    result = _result(judgement.text)
-    if result is None:
-        state.errors.model_grader_parse_error = True
-        return 0.0
-    return min(max(result, low), high)
+    return judgement.text
 
 
-def _result(text: str) -> float | None:
-    """The number in a judge's answer; models like to put a fence or a sentence around it."""
+def _result(text: str) -> Any:
+    """The result in a judge's answer; models like to put a fence or a sentence around it."""
     start, end = text.find("{"), text.rfind("}")
     try:
-        value = json.loads(text[start : end + 1])["result"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
+        # As floats, of which one that is too large is infinite; an integer would be no float.
+        return json.loads(text[start : end + 1], parse_int=float)["result"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _Unreadable from error
 
 
 def _combined(grader: Multi, rewards: Mapping[str, float], state: _Run) -> float:

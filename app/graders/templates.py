@@ -16,8 +16,16 @@ class UnknownVariable(ValueError):
 
 
 def namespaces(sample: str, item: Mapping[str, Any]) -> dict[str, Any]:
-    """What templates may name. `sample.output_json` is there if the sample is JSON."""
-    seen: dict[str, Any] = {"output_text": sample}
+    """What templates may name. `sample.output_json` is there if the sample is JSON.
+
+    A sample that is given as text has called no tools.
+    """
+    message = {"role": "assistant", "content": sample, "refusal": None}
+    seen: dict[str, Any] = {
+        "output_text": sample,
+        "output_tools": [],
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+    }
     try:
         seen["output_json"] = json.loads(sample)
     except (ValueError, RecursionError):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -15,7 +15,8 @@ class StringCheck(BaseModel):
     name: Name
     input: str
     reference: str
-    operation: Literal["eq", "ne", "like", "ilike"]
+    # OpenAI's schema says "ne", one of its guides "neq".
+    operation: Literal["eq", "ne", "neq", "like", "ilike"]
 
 
 class TextSimilarity(BaseModel):
@@ -35,13 +36,38 @@ class TextSimilarity(BaseModel):
         return value
 
 
+class TextItem(BaseModel):
+    """A piece of what a judging model is told, in the words of OpenAI's responses."""
+
+    type: Literal["input_text", "output_text"]
+    text: str
+
+
+def _joined(content: Any) -> Any:
+    """Every form of a content as one text. Raises PydanticCustomError for what is none."""
+    items = content if isinstance(content, list) else [content]
+    return "".join(_text_of(item) for item in items)
+
+
+def _text_of(item: Any) -> str:
+    if isinstance(item, dict) and item.get("type") in ("input_text", "output_text"):
+        item = item.get("text")
+    if isinstance(item, str):
+        return item
+    rule = "expected text, or items of type 'input_text' or 'output_text'; judges read nothing else"
+    raise PydanticCustomError("not_text", rule)
+
+
 class ModelMessage(BaseModel):
     """What a judging model is told; texts are templates."""
 
     model_config = ConfigDict(extra="ignore")
 
     role: Literal["user", "assistant", "system", "developer"]
-    content: str
+    content: Annotated[
+        str,
+        BeforeValidator(_joined, json_schema_input_type=str | TextItem | list[str | TextItem]),
+    ]
 
 
 class SamplingParams(BaseModel):
@@ -54,23 +80,41 @@ class SamplingParams(BaseModel):
     reasoning_effort: str | None = None
 
 
-class ScoreModel(BaseModel):
-    """The number that a model answers as `{"result": …}`, brought into `range`."""
+class Judge(BaseModel):
+    """A model is asked."""
 
-    model_config = ConfigDict(protected_namespaces=())
-
-    type: Literal["score_model"]
     name: Name
     model: str
     input: Annotated[list[ModelMessage], Field(min_length=1)]
-    range: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.0, 1.0]
     sampling_params: SamplingParams | None = None
+
+
+class ScoreModel(Judge):
+    """The number that a model answers as `{"result": …}`, brought into `range`."""
+
+    type: Literal["score_model"]
+    range: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.0, 1.0]
 
     @field_validator("range")
     @classmethod
     def _rises(cls, value: list[float]) -> list[float]:
         if value[0] >= value[1]:
             raise PydanticCustomError("range", "the first number must be below the second")
+        return value
+
+
+class LabelModel(Judge):
+    """1 if a model chooses one of the passing labels, else 0."""
+
+    type: Literal["label_model"]
+    labels: Annotated[list[Name], Field(min_length=1, max_length=100)]
+    passing_labels: Annotated[list[Name], Field(min_length=1)]
+
+    @field_validator("passing_labels")
+    @classmethod
+    def _are_labels(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if not set(value) <= set(info.data.get("labels", value)):
+            raise PydanticCustomError("labels", "each must be one of 'labels'")
         return value
 
 
@@ -89,7 +133,10 @@ class Python(BaseModel):
         raise PydanticCustomError("python", rule)
 
 
-Single = Annotated[StringCheck | TextSimilarity | ScoreModel | Python, Field(discriminator="type")]
+# Labels count as parts only: the types of OpenAI's SDKs have them nowhere else.
+Single = Annotated[
+    StringCheck | TextSimilarity | ScoreModel | LabelModel | Python, Field(discriminator="type")
+]
 
 
 class Multi(BaseModel):

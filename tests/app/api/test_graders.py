@@ -3,6 +3,7 @@
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 from openai.types.graders import (
+    LabelModelGraderParam,
     MultiGraderParam,
     ScoreModelGraderParam,
     StringCheckGraderParam,
@@ -39,6 +40,36 @@ def test_several_graders_are_repeated_as_they_came(openai: OpenAI) -> None:
     valid = openai.fine_tuning.alpha.graders.validate(grader=several)
     assert valid.grader is not None
     assert valid.grader.model_dump() == several
+
+
+def test_labels_and_items_of_text(openai: OpenAI) -> None:
+    label: LabelModelGraderParam = {
+        "type": "label_model",
+        "name": "tone",
+        "model": "base",
+        "input": [
+            {"role": "user", "content": {"type": "input_text", "text": "Hello"}},
+            {"role": "user", "content": [{"type": "output_text", "text": "{{sample.choices}}"}]},
+        ],
+        "labels": ["kind", "rude"],
+        "passing_labels": ["kind"],
+    }
+    several: MultiGraderParam = {
+        "type": "multi",
+        "name": "all",
+        "graders": label,
+        "calculate_output": "tone",
+    }
+    valid = openai.fine_tuning.alpha.graders.validate(grader=several)
+    assert valid.grader is not None
+    assert valid.grader.model_dump(exclude_unset=True) == several
+    with pytest.raises(BadRequestError) as refused:
+        openai.post(
+            "/fine_tuning/alpha/graders/run",
+            body={"grader": label, "model_sample": "Hi"},
+            cast_to=object,
+        )
+    assert refused.value.param == "grader.type", "alone it has no place in OpenAI's types"
 
 
 def test_what_cannot_be_run_is_refused(openai: OpenAI) -> None:

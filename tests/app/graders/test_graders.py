@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.graders.formula import FormulaError, evaluate
 from app.graders.grading import Judgement, JudgeUnavailable, run
 from app.graders.templates import UnknownVariable, namespaces, render
-from app.schemas.graders import Grader, GraderRun, ModelMessage, ScoreModel
+from app.schemas.graders import Grader, GraderRun, Judge, ModelMessage
 
 pytestmark = pytest.mark.anyio
 
@@ -29,6 +29,16 @@ JUDGE: dict[str, Any] = {
     "input": [{"role": "user", "content": "Is {{sample.output_text}} right?"}],
     "range": [0, 10],
 }
+LABEL: dict[str, Any] = {
+    "type": "label_model",
+    "name": "tone",
+    "model": "m",
+    "input": [{"role": "user", "content": "How is {{sample.output_text}}?"}],
+    "labels": ["kind", "cold", "rude"],
+    "passing_labels": ["kind", "cold"],
+}
+# Only part of several, as in OpenAI's types.
+LABELS = {"type": "multi", "name": "all", "graders": LABEL, "calculate_output": "tone"}
 
 
 @pytest.fixture
@@ -41,7 +51,7 @@ def grader(fields: dict[str, Any]) -> Grader:
     return adapter.validate_python(fields)
 
 
-async def nobody(_grader: ScoreModel, _messages: list[ModelMessage]) -> Judgement:
+async def nobody(_grader: Judge, _messages: list[ModelMessage]) -> Judgement:
     raise JudgeUnavailable("the model is away")
 
 
@@ -58,6 +68,8 @@ class TestTemplates:
             ("{{item.choices}}", '[{"text": "a"}]'),
             ("{{sample.output_json.city}} of {{sample.output_text}}", 'Rome of {"city": "Rome"}'),
             ("no variable { } {x}", "no variable { } {x}"),
+            ("{{ sample.choices[0].message.content }}", '{"city": "Rome"}'),
+            ("{{sample.output_tools}}", "[]"),
         ],
     )
     def test_variables(self, template: str, text: str) -> None:
@@ -71,6 +83,8 @@ class TestTemplates:
             "item.choices[1]",
             "item.none.x",
             "sample.output_json",
+            "sample.choices[1]",
+            "sample.output_tools[0].function.name",
             "",
             "item..a",
         ],
@@ -128,6 +142,8 @@ class TestGrading:
             ("eq", "Paris", 1),
             ("eq", "paris", 0),
             ("ne", "Rome", 1),
+            ("neq", "Rome", 1),
+            ("neq", "Paris", 0),
             ("like", "It is Paris.", 1),
             ("like", "It is paris.", 0),
             ("ilike", "It is PARIS.", 1),
@@ -177,7 +193,7 @@ class TestGrading:
     async def test_a_model_judges(self, answer: str, expected: float) -> None:
         asked: list[ModelMessage] = []
 
-        async def judge(_grader: ScoreModel, messages: list[ModelMessage]) -> Judgement:
+        async def judge(_grader: Judge, messages: list[ModelMessage]) -> Judgement:
             asked.extend(messages)
             return Judgement(answer, 42)
 
@@ -187,9 +203,65 @@ class TestGrading:
         assert found.model_grader_token_usage_per_model == {"m": 42}
         assert found.metadata.token_usage == 42
 
-    @pytest.mark.parametrize("answer", ["seven", '{"result": "7"}', '{"result": true}', "{", "[7]"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            {"type": "input_text", "text": "Is {{sample.output_text}}?"},
+            ["Is ", {"type": "output_text", "text": "{{sample.output_text}}"}, "?"],
+        ],
+    )
+    async def test_a_judge_is_told_in_items(self, content: Any) -> None:
+        asked: list[ModelMessage] = []
+
+        async def judge(_grader: Judge, messages: list[ModelMessage]) -> Judgement:
+            asked.extend(messages)
+            return Judgement('{"result": 1}', 1)
+
+        fields = {**JUDGE, "input": [{"role": "user", "content": content}]}
+        assert (await run(grader(fields), "Paris", ITEM, judge)).reward == 1
+        assert asked[0].content == "Is Paris?"
+
+    @pytest.mark.parametrize(
+        ("answer", "expected"),
+        [('{"result": "cold"}', 1), ('Well: {"result": "rude"}', 0), (" kind\n", 1)],
+    )
+    async def test_a_model_labels(self, answer: str, expected: float) -> None:
+        asked: list[ModelMessage] = []
+
+        async def judge(_grader: Judge, messages: list[ModelMessage]) -> Judgement:
+            asked.extend(messages)
+            return Judgement(answer, 3)
+
+        found = await run(grader(LABELS), "Paris", ITEM, judge)
+        assert (found.reward, found.sub_rewards) == (expected, {"tone": expected})
+        assert found.model_grader_token_usage_per_model == {"m": 3}
+        assert asked[0].content == "How is Paris?"
+        assert '"kind" or "cold" or "rude"' in asked[1].content
+
+    @pytest.mark.parametrize(
+        "answer", ["friendly", '{"result": "friendly"}', '{"result": ["kind"]}']
+    )
+    async def test_a_judge_that_gives_no_label(self, answer: str) -> None:
+        async def judge(_grader: Judge, _messages: list[ModelMessage]) -> Judgement:
+            return Judgement(answer, 1)
+
+        found = await run(grader(LABELS), "Paris", ITEM, judge)
+        assert found.reward == 0
+        assert found.metadata.errors.model_grader_parse_error
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            "seven",
+            '{"result": "7"}',
+            '{"result": true}',
+            "{",
+            "[7]",
+            '{"result": %s}' % ("9" * 400),
+        ],
+    )
     async def test_a_judge_that_gives_no_number(self, answer: str) -> None:
-        async def judge(_grader: ScoreModel, _messages: list[ModelMessage]) -> Judgement:
+        async def judge(_grader: Judge, _messages: list[ModelMessage]) -> Judgement:
             return Judgement(answer, 1)
 
         found = await run(grader(JUDGE), "Paris", ITEM, judge)
@@ -208,7 +280,17 @@ class TestGrading:
         ({"type": "python", "name": "p", "source": "x"}, "does not run clients' programs"),
         ({**CHECK, "type": "text_similarity", "evaluation_metric": "bleu"}, "only 'fuzzy_match'"),
         ({**JUDGE, "range": [1, 0]}, "must be below"),
-        ({**CHECK, "operation": "neq"}, "'eq', 'ne', 'like'"),
+        ({**CHECK, "operation": "near"}, "'eq', 'ne', 'neq', 'like'"),
+        (LABEL, "expected tags"),
+        ({**LABELS, "graders": {**LABEL, "passing_labels": ["warm"]}}, "must be one of 'labels'"),
+        (
+            {**JUDGE, "input": [{"role": "user", "content": {"type": "input_image"}}]},
+            "judges read nothing else",
+        ),
+        (
+            {**JUDGE, "input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            "judges read nothing else",
+        ),
         ({"type": "multi", "name": "m", "graders": {}, "calculate_output": "1"}, "at least 1"),
         ({"type": "other"}, "expected tags"),
     ],
