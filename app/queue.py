@@ -26,6 +26,10 @@ EXPIRES_SECONDS = 3600
 # After a failed ring the broker is left alone for so long, so that a dead one delays one request
 # and not each.
 REST_SECONDS = 2.0
+# So long a ring waits for each answer of the broker.
+ANSWER_SECONDS = 0.2
+# Nobody waits for a check as for a ring, and a broker that is only busy can be used.
+CHECK_SECONDS = 1.0
 
 
 class BrokerUnavailable(Exception):
@@ -104,12 +108,19 @@ def _transport(*, connect: float, answer: float) -> dict[str, Any]:
 class Bells:
     """Rings for workers from a process that must not wait for the broker. Safe between threads."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        patience: float = ANSWER_SECONDS,
+        rest: float = REST_SECONDS,
+    ) -> None:
+        self._rest = rest
         self._celery = make_celery(redis_url)
         self._celery.conf.update(
-            broker_connection_timeout=0.2,
+            broker_connection_timeout=patience,
             broker_pool_limit=10,
-            broker_transport_options=_transport(connect=0.2, answer=0.2)
+            broker_transport_options=_transport(connect=patience, answer=patience)
             | {"retry_on_timeout": False, "max_retries": 1, "interval_start": 0},
             task_publish_retry=True,
             task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
@@ -131,13 +142,13 @@ class Bells:
                 expires=EXPIRES_SECONDS,
             )
         except OperationalError as error:
-            self._resting_until = time.monotonic() + REST_SECONDS
+            self._resting_until = time.monotonic() + self._rest
             log.warning("broker.unreachable", reason=str(error))
             return False
         except Exception:
             # What it was rung for is committed: a client must not be told that it failed. kombu
             # has such errors, an AttributeError where a connection is given up while it is made.
-            self._resting_until = time.monotonic() + REST_SECONDS
+            self._resting_until = time.monotonic() + self._rest
             log.exception("bell.failed")
             return False
         return True
@@ -145,7 +156,13 @@ class Bells:
     def check(self) -> None:
         """Raises BrokerUnavailable if the broker does not answer."""
         try:
-            with self._celery.connection_for_write() as connection:
+            with self._celery.connection_for_write(
+                connect_timeout=CHECK_SECONDS,
+                transport_options={
+                    "socket_connect_timeout": CHECK_SECONDS,
+                    "socket_timeout": CHECK_SECONDS,
+                },
+            ) as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0)
                 connection.default_channel.client.ping()
         except OperationalError as error:

@@ -29,7 +29,7 @@ def half_open() -> Iterator[str]:
 def test_a_bell_waits_in_the_queue_of_its_task(redis_url: str) -> None:
     with Redis.from_url(redis_url) as client:
         client.flushall()
-        bells = Bells(redis_url)
+        bells = Bells(redis_url, patience=60)
         assert bells.ring("train", "ftjob-1")
         assert bells.ring("validate", "ftjob-2")
         (train,), (validate,) = messages(client, "train"), messages(client, "io")
@@ -43,7 +43,7 @@ def test_a_bell_waits_in_the_queue_of_its_task(redis_url: str) -> None:
 def test_the_broker_may_be_a_unix_socket(tmp_path: Path, scheme: str) -> None:
     path = tmp_path / "valkey.sock"
     with ValkeyServer(unix_socket_path=path):
-        bells = Bells(f"{scheme}://{path}")
+        bells = Bells(f"{scheme}://{path}", patience=60)
         bells.check()
         assert bells.ring("train", "ftjob-1")
 
@@ -66,7 +66,7 @@ def test_neither_is_a_silent_one(half_open: str) -> None:
 def test_after_a_failure_the_broker_is_left_alone_for_a_while() -> None:
     """Or each request would wait for it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        bells = Bells(f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+        bells = Bells(f"redis://127.0.0.1:{server.getsockname()[1]}/0", rest=3600)
         bells.ring("train", "ftjob-1")
         server.setblocking(False)
         with suppress(BlockingIOError):

@@ -14,6 +14,7 @@ import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
+from app.stack.children import is_alive
 from tests.app.outbound.receivers import receiving
 from tests.contract.live import (
     BASE,
@@ -22,10 +23,10 @@ from tests.contract.live import (
     Hooks,
     Stack,
     chat_file,
-    free_port,
     wait_for_job,
-    wait_until,
 )
+from tests.ports import free_port
+from tests.waiting import wait_until
 
 HERE = Path(__file__).parent
 
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # meets them, may take longer than a test has where other tests have the cores.
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.timeout(600))
+            item.add_marker(pytest.mark.timeout(1200))
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +77,7 @@ def stack(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stac
         wait_until(
             f"/readyz is 200; see {output}",
             lambda: started.ready() or process.poll() is not None,
+            seconds=600,
         )
         assert process.poll() is None, output.read_text()
         key = (home / "api_key").read_text().strip()
@@ -85,10 +87,14 @@ def stack(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stac
             psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         )
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(120)
         log.close()
-        left = [child for child in children if child.is_running()]
-        assert left == [], f"`luthier up` left processes behind: {left}"
+        # What it killed at the last moment may still be about to go.
+        wait_until(f"`luthier up` has left none behind: {children}", lambda: ended(children))
+
+
+def ended(processes: list[psutil.Process]) -> bool:
+    return not any(is_alive(process) for process in processes)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """A running stack as tests see it, the data they send it, and how they wait for it."""
 
 import json
-import socket
 import subprocess
 import time
 from dataclasses import dataclass
@@ -47,21 +46,6 @@ def chat_file(rows: list[tuple[str, str]]) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def wait_until(question: str, holds: object, *, seconds: float = 240) -> None:
-    """Ask `holds()` until it is true; fail with `question` after so many seconds."""
-    assert callable(holds)
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"after {seconds} s still not: {question}"
-        time.sleep(0.3)
-
-
 @dataclass(frozen=True)
 class Hooks:
     """A registered receiver of webhooks, and the secret that its endpoint signs with."""
@@ -82,7 +66,7 @@ class Stack:
 
     def ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            return httpx.get(f"{self.url}/readyz", timeout=60).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -94,7 +78,7 @@ class Stack:
     def engine_metrics(self) -> dict[str, float]:
         """What the engine counts, from its Prometheus page."""
         engine = self.child("worker.inference").environ()["ENGINE_URL"]
-        lines = httpx.get(f"{engine}/metrics", timeout=10).text.splitlines()
+        lines = httpx.get(f"{engine}/metrics", timeout=60).text.splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 
@@ -107,7 +91,7 @@ class Stack:
         raise AssertionError(f"no child process with {words} in its command line")
 
 
-def wait_for_job(client: OpenAI, job_id: str, *, seconds: float = 180) -> FineTuningJob:
+def wait_for_job(client: OpenAI, job_id: str, *, seconds: float = 540) -> FineTuningJob:
     """Poll as users do, until the job is in a terminal state."""
     deadline = time.monotonic() + seconds
     while True:

@@ -8,7 +8,8 @@ from openai import BadRequestError, NotFoundError, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import BASE, Stack, wait_until
+from tests.contract.live import BASE, Stack
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -160,7 +161,7 @@ def test_a_client_that_leaves_stops_the_generation(stack: Stack, client: OpenAI)
         next(iterator)
     assert running() == 1
     stream.close()
-    wait_until("the engine has no running request", lambda: running() == 0, seconds=10)
+    wait_until("the engine has no running request", lambda: running() == 0)
 
 
 class TestRefused:

@@ -6,6 +6,7 @@ import pytest
 from openai import AuthenticationError, OpenAI
 
 from tests.contract.live import Stack
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.live
 
@@ -59,12 +60,17 @@ def test_the_log_line_carries_the_request_id_and_no_secret(stack: Stack) -> None
     with stack.http() as http:
         answer = http.get("/v1/models?marker=canary-in-query")
     request_id = answer.headers["x-request-id"]
-    logs = [path.read_text(errors="replace") for path in (stack.home / "logs").glob("*.log")]
-    lines = [line for log in logs for line in log.splitlines() if request_id in line]
-    assert lines, "no log line has the request's id"
+
+    def log() -> str:
+        return "".join(p.read_text(errors="replace") for p in (stack.home / "logs").glob("*.log"))
+
+    # Written behind the answer.
+    wait_until("a log line has the request's id", lambda: request_id in log())
+    told = log()
+    lines = [line for line in told.splitlines() if request_id in line]
     assert json.loads(lines[-1])["status"] == 200
-    assert not any(stack.key in log for log in logs)
-    assert not any("canary-in-query" in log for log in logs)
+    assert stack.key not in told
+    assert "canary-in-query" not in told
 
 
 def test_health_needs_no_key(stack: Stack) -> None:

@@ -3,7 +3,8 @@
 import pytest
 from openai import APIError, OpenAI
 
-from tests.contract.live import BASE, Stack, wait_for_job, wait_until
+from tests.contract.live import BASE, Stack, wait_for_job
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.live
 

@@ -5,12 +5,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from app.db.models import TERMINAL
 from app.db.session import SessionMaker, transaction
@@ -19,11 +19,14 @@ from app.services import lifecycle, outbox
 from app.settings import Settings
 from app.storage import BlobStore
 from tests.rows import make_job
+from tests.waiting import wait_until
 from tests.worker.supervisor.shop import FAKE_TRAINING, Shop
 
 ROOT = Path(__file__).resolve().parents[2]
 # So long that work which starts within a test was not found by polling.
 NEVER = 3600.0
+# A broker may be busy, and these tests are about bells that are heard.
+PATIENCE = 60.0
 # Nothing listens there.
 DEAD_BROKER = "redis://127.0.0.1:1/0"
 
@@ -31,8 +34,8 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
-def start(tmp_path: Path, settings: Settings) -> Iterator[Start]:
-    """Starts a worker process for a queue; it ends with the test."""
+def start(tmp_path: Path, settings: Settings, sessions: SessionMaker) -> Iterator[Start]:
+    """Starts a worker process for a queue; it ends with the test, and before its database does."""
     processes: list[subprocess.Popen[bytes]] = []
 
     def worker(queue: str, **changes: str | float) -> "subprocess.Popen[bytes]":
@@ -42,6 +45,8 @@ def start(tmp_path: Path, settings: Settings) -> Iterator[Start]:
             "REDIS_URL": settings.redis_url,
             "TRAINING_COMMAND": shlex.join(FAKE_TRAINING),
             "HEARTBEAT_SECONDS": 0.2,
+            # By which Postgres names its connections.
+            "PGAPPNAME": tmp_path.name,
         }
         environment = {name: str(value) for name, value in (values | changes).items()}
         command = [sys.executable, "-m", "celery", "-A", "worker.main", "worker", "-P", "threads"]
@@ -61,6 +66,15 @@ def start(tmp_path: Path, settings: Settings) -> Iterator[Start]:
     for process in processes:
         process.kill()
         process.wait()
+    # Postgres ends what a killed process was doing a moment later.
+    wait_until("its connections are gone", lambda: not connections(sessions, tmp_path.name))
+
+
+def connections(sessions: SessionMaker, name: str) -> int:
+    """How many there are of an application."""
+    counted = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name")
+    with transaction(sessions) as session:
+        return session.scalar(counted, {"name": name}) or 0
 
 
 @pytest.fixture
@@ -68,11 +82,15 @@ def shop(sessions: SessionMaker, store: BlobStore) -> Shop:
     return Shop(sessions=sessions, store=store)
 
 
-def wait_until(shop: Shop, job_id: str, state: str) -> None:
+def wait_for(shop: Shop, job_id: str, state: str) -> None:
     """Returns when the job is in a state, and fails if it has come to another end."""
-    while (job := shop.job(job_id)).state != state:
-        assert job.state not in TERMINAL, job.error_message
-        time.sleep(0.05)
+
+    def has_come() -> bool:
+        job = shop.job(job_id)
+        assert job.state == state or job.state not in TERMINAL, job.error_message
+        return job.state == state
+
+    wait_until(f"{job_id} is {state}", has_come)
 
 
 def trainings(job_id: str) -> list[Path]:
@@ -87,8 +105,7 @@ def trainings(job_id: str) -> list[Path]:
 
 
 def wait_until_ready(log: Path) -> None:
-    while b" ready." not in log.read_bytes():
-        time.sleep(0.05)
+    wait_until("the worker is ready", lambda: b" ready." in log.read_bytes())
 
 
 def test_a_bell_runs_the_job(start: Start, shop: Shop, settings: Settings, tmp_path: Path) -> None:
@@ -96,14 +113,14 @@ def test_a_bell_runs_the_job(start: Start, shop: Shop, settings: Settings, tmp_p
     wait_until_ready(tmp_path / "train.log")
     job_id = shop.order()
     assert settings.redis_url is not None
-    assert Bells(settings.redis_url).ring("train", job_id)
-    wait_until(shop, job_id, "succeeded")
+    assert Bells(settings.redis_url, patience=PATIENCE).ring("train", job_id)
+    wait_for(shop, job_id, "succeeded")
 
 
 def test_without_a_broker_the_job_runs_all_the_same(start: Start, shop: Shop) -> None:
     start("train", POLL_SECONDS=0.2, REDIS_URL=DEAD_BROKER)
     job_id = shop.order()
-    wait_until(shop, job_id, "succeeded")
+    wait_for(shop, job_id, "succeeded")
 
 
 def test_a_bell_validates_a_new_job(
@@ -112,11 +129,11 @@ def test_a_bell_validates_a_new_job(
     start("io", POLL_SECONDS=NEVER)
     wait_until_ready(tmp_path / "io.log")
     assert settings.redis_url is not None
-    outbox.ring_on_commit(sessions, Bells(settings.redis_url).ring)
+    outbox.ring_on_commit(sessions, Bells(settings.redis_url, patience=PATIENCE).ring)
     with transaction(sessions) as session:
         job = make_job(session, state="validating_files")
         lifecycle.created(session, job)
-    wait_until(shop, job.id, "queued")
+    wait_for(shop, job.id, "queued")
 
 
 def test_without_a_broker_a_new_job_is_validated_all_the_same(
@@ -126,7 +143,7 @@ def test_without_a_broker_a_new_job_is_validated_all_the_same(
     with transaction(sessions) as session:
         job = make_job(session, state="validating_files")
         lifecycle.created(session, job)
-    wait_until(shop, job.id, "queued")
+    wait_for(shop, job.id, "queued")
 
 
 @pytest.mark.parametrize("broker", ["alive", "dead"])
@@ -136,13 +153,13 @@ def test_a_worker_that_is_told_to_end_gives_its_job_back(
     redis_url = settings.redis_url if broker == "alive" else DEAD_BROKER
     worker = start("train", POLL_SECONDS=0.2, REDIS_URL=redis_url)
     job_id = shop.order(steps=8, every=100, ending="waits", at=3, until=1)
-    wait_until(shop, job_id, "running")
+    wait_for(shop, job_id, "running")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait() == 0
     job = shop.job(job_id)
     assert (job.state, job.no_progress_attempts) == ("queued", 0)
     start("train", POLL_SECONDS=0.2)
-    wait_until(shop, job_id, "succeeded")
+    wait_for(shop, job_id, "succeeded")
 
 
 def test_a_killed_worker_takes_its_training_with_it_and_another_goes_on(
@@ -150,13 +167,12 @@ def test_a_killed_worker_takes_its_training_with_it_and_another_goes_on(
 ) -> None:
     worker = start("train", POLL_SECONDS=0.2, LEASE_SECONDS=2)
     job_id = shop.order(steps=8, every=2, ending="waits", at=5, until=1)
-    wait_until(shop, job_id, "running")
+    wait_for(shop, job_id, "running")
     worker.kill()
-    while trainings(job_id):
-        time.sleep(0.05)
+    wait_until("its training is gone", lambda: not trainings(job_id))
     start("io", POLL_SECONDS=0.2)
     start("train", POLL_SECONDS=0.2)
-    wait_until(shop, job_id, "succeeded")
+    wait_for(shop, job_id, "succeeded")
     assert shop.job(job_id).epoch > 1
 
 

@@ -15,8 +15,8 @@ from app.db.session import SessionMaker, transaction
 from app.storage import file_key
 from tests.app.api.conftest import Account, Api
 from tests.app.api.test_guard import error_of
-from tests.contract.live import wait_until
 from tests.rows import make_file
+from tests.waiting import wait_until
 
 LINE = b'{"messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]}\n'
 GOOD = LINE * 12
@@ -258,7 +258,7 @@ class TestRefusedUpload:
         with pytest.raises(ConnectionError):
             post(http, half())
         # The server hears of it a moment later.
-        wait_until("what came of the upload is gone", lambda: stored(api) == before, seconds=20)
+        wait_until("what came of the upload is gone", lambda: stored(api) == before)
         assert http.get("/v1/files").json()["data"] == []
 
 

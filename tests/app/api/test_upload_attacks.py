@@ -12,7 +12,7 @@ import pytest
 from tests.app.api.conftest import Account, Api
 from tests.app.api.test_files import BOUNDARY, END, FILE, GOOD, PURPOSE, part, post, stored
 from tests.app.api.test_guard import error_of
-from tests.contract.live import wait_until
+from tests.waiting import wait_until
 
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 BEGIN_FILE = part("file", b"", filename="a.jsonl").removesuffix(b"\r\n")
@@ -131,13 +131,13 @@ class TestA18Forms:
         head = f"{key_line(account)}Content-Length: {len(WHOLE) + more}\r\nConnection: close\r\n"
         told = raw(api, head, WHOLE, then_leave=more > 0)
         assert more > 0 or told.startswith(b"HTTP/1.1 400 ")
-        wait_until("nothing is left of it", lambda: stored(api) == before, seconds=20)
+        wait_until("nothing is left of it", lambda: stored(api) == before)
 
     def test_chunks_that_never_end(self, api: Api, account: Account) -> None:
         before = stored(api)
         head = f"{key_line(account)}Transfer-Encoding: chunked\r\n"
         raw(api, head, f"{len(WHOLE):x}\r\n".encode() + WHOLE + b"\r\n", then_leave=True)
-        wait_until("nothing is left of it", lambda: stored(api) == before, seconds=20)
+        wait_until("nothing is left of it", lambda: stored(api) == before)
 
 
 @pytest.mark.parametrize("ranges", ["bytes=" + ",".join(["0-"] * 5000), "bytes=5-2", "bytes=-1"])

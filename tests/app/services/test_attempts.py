@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.db.base import Base
@@ -27,9 +27,11 @@ def attempt(session: Session, job: Job) -> JobAttempt:
 
 
 def waits(session: Session, job: Job) -> float:
-    """Seconds until the job is due."""
-    left = select(Job.run_after - func.clock_timestamp()).where(Job.id == job.id)
-    return session.scalars(left).one().total_seconds()
+    """Seconds from the end of the job's attempt until it is due again."""
+    pause = Job.run_after - JobAttempt.ended_at
+    ended = (JobAttempt.job_id == Job.id) & (JobAttempt.epoch == Job.epoch)
+    found = session.scalars(select(pause).join(JobAttempt, ended).where(Job.id == job.id)).one()
+    return found.total_seconds()
 
 
 STORED = checkpoints.Stored(

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import clock
@@ -176,6 +176,8 @@ class TestHeartbeat:
 
 def test_leases_are_measured_by_the_databases_clock(session: Session) -> None:
     make_job(session)
+    before = clock.read(session)
     claim(session)
-    left = select(JobLease.lease_until - func.clock_timestamp())
-    assert timedelta(seconds=59) < session.scalars(left).one() <= timedelta(seconds=60)
+    until = session.scalars(select(JobLease.lease_until)).one()
+    minute = timedelta(seconds=60)
+    assert before + minute <= until <= clock.read(session) + minute

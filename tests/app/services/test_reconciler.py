@@ -13,7 +13,7 @@ from tests.rows import make_file, make_job, make_project
 
 IDLE = "SELECT query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
 # Ended, not just told to end: waited for.
-END_LEADER = "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE objid = :lock"
+END_LEADER = "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE objid = :lock"
 
 
 def validate(sessions: SessionMaker) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from app.catalog import BaseModel, CatalogError
 from app.settings import Settings
-from tests.contract.live import free_port, wait_until
+from tests.ports import free_port
+from tests.waiting import wait_until
 from tests.worker.inference.test_server import entry
 from worker.inference.process import make_server
 
@@ -58,7 +59,7 @@ def test_sigterm_ends_streams_and_the_process(base_model: BaseModel, tmp_path: P
             except httpx.TransportError:
                 return False
 
-        wait_until("the engine is ready", ready, seconds=120)
+        wait_until("the engine is ready", ready)
         body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "stream": True}
         body["logit_bias"] = {"2": -100}
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
@@ -68,7 +69,7 @@ def test_sigterm_ends_streams_and_the_process(base_model: BaseModel, tmp_path: P
             *_, error, done = lines
         assert json.loads(error.removeprefix("data: "))["error"]["type"] == "server_error"
         assert done == "data: [DONE]"
-        assert started.wait(30) == 0
+        assert started.wait(120) == 0
         assert "engine.crashed" not in events(tmp_path)
 
 

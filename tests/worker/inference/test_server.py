@@ -17,7 +17,8 @@ from openai import APIError, BadRequestError, NotFoundError, OpenAI
 from app.catalog import BaseModel
 from app.settings import Settings
 from app.storage import LocalStore
-from tests.contract.live import free_port, wait_until
+from tests.ports import free_port
+from tests.waiting import wait_until
 from tests.worker.inference.conftest import load_tiny, make_adapter
 from worker.inference.process import make_server
 
@@ -44,7 +45,7 @@ class Engine:
         )
 
     def http(self, method: str, path: str, **content: Any) -> httpx.Response:
-        return httpx.request(method, self.url + path, timeout=60, **content)
+        return httpx.request(method, self.url + path, timeout=120, **content)
 
     def is_ready(self) -> bool:
         return self.http("GET", "/health").status_code == 200
@@ -82,11 +83,11 @@ def serving(home: Path, *entries: str) -> Iterator[Engine]:
     running = threading.Thread(target=asyncio.run, args=[server.serve()])
     running.start()
     engine = Engine(url)
-    wait_until("the engine listens", lambda: server.started, seconds=30)
-    wait_until("the first model is loaded", engine.is_ready, seconds=60)
+    wait_until("the engine listens", lambda: server.started)
+    wait_until("the first model is loaded", engine.is_ready)
     yield engine
     server.end()
-    running.join(30)
+    running.join(120)
     assert not running.is_alive(), "the server ends when it is told to"
 
 
@@ -271,14 +272,14 @@ class TestLeaving:
             next(iter(stream))
         assert engine.number("running_requests") == 1
         stream.close()
-        wait_until("nothing runs", lambda: engine.number("running_requests") == 0, seconds=20)
+        wait_until("nothing runs", lambda: engine.number("running_requests") == 0)
 
     def test_before_the_answer(self, engine: Engine, client: OpenAI) -> None:
         with pytest.raises(APIError):
             client.with_options(timeout=1).chat.completions.create(
                 model="tiny", messages=HELLO, logit_bias={END: -100}
             )
-        wait_until("nothing runs", lambda: engine.number("running_requests") == 0, seconds=20)
+        wait_until("nothing runs", lambda: engine.number("running_requests") == 0)
         assert engine.number("generated_tokens_total") < LONG
 
 

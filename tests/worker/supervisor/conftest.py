@@ -53,4 +53,4 @@ def background(machine: Machine) -> Iterator[Callable[[Callable[[], object]], th
     yield start
     machine.stopping.set()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=240)

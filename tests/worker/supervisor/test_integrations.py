@@ -1,6 +1,7 @@
 """A run at Weights & Biases: written as training goes, and given up where it cannot be."""
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from wandb.sdk.internal.datastore import DataStore
 
 from app.db.models import Job, JobEvent
 from app.db.session import transaction
+from tests.waiting import wait_until
 from tests.worker.supervisor.shop import Workshop
 from worker.supervisor.attempt import Machine
 from worker.supervisor.runner import Supervisor
@@ -60,11 +62,17 @@ def shop_with(machine: Machine, **settings: Any) -> Workshop:
     return Workshop(sessions=own.sessions, store=own.store, machine=own, supervisor=Supervisor(own))
 
 
-def test_a_run_has_every_step_and_what_the_job_is(machine: Machine) -> None:
+def test_a_run_has_every_step_and_what_the_job_is(
+    machine: Machine, background: Callable[[Callable[[], object]], threading.Thread]
+) -> None:
     shop = shop_with(machine, wandb_mode="offline")
-    # Long enough for the library to be loaded while it trains.
-    job_id = order(shop, steps=6, pace=1.0)
-    assert shop.supervisor.run_next()
+    job_id = order(shop, steps=6, ending="waits", at=6)
+    thread = background(shop.supervisor.run_next)
+    # Training of such a length ends before the library is loaded.
+    wait_until("the run has begun", lambda: list(machine.settings.home.glob("runs/*/*.ready")))
+    (folder,) = machine.settings.home.glob("runs/*")
+    (folder / "go on").touch()
+    thread.join()
     assert shop.job(job_id).state == "succeeded"
     assert not [message for level, message in told(shop, job_id) if level == "warn"]
     (path,) = (machine.settings.home / "wandb").rglob(f"run-{job_id}-0.wandb")

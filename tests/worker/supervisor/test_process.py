@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,11 @@ def child_of(folder: RunFolder) -> int:
 
 
 def wait_until_gone(pid: int) -> None:
-    while Path(f"/proc/{pid}/status").exists():
+    # Its file goes with it, at whatever moment.
+    with suppress(FileNotFoundError, ProcessLookupError):
         # An orphan that is not reaped yet is as good as gone.
-        if "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
-            return
-        time.sleep(0.01)
+        while "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+            time.sleep(0.01)
 
 
 @pytest.mark.parametrize("code", [0, 10, 75])

@@ -4,12 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+from tests.waiting import wait_until
 from tests.worker.training.conftest import MakeRun, events
-from worker.rundir import CheckpointWritten, Exit, Metrics
+from worker.rundir import CheckpointWritten, Exit, Metrics, RunFolder
 
 LONG = {"n_epochs": 5000, "batch_size": 4}
 # A supervisor that starts training and prints its process id.
@@ -25,26 +24,23 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "worker.training", str(folder)])
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.05)
+def has_begun(folder: RunFolder) -> bool:
+    return any(isinstance(event, Metrics) for event in events(folder))
 
 
 def test_sigterm_writes_a_checkpoint_and_yields(make_run: MakeRun) -> None:
     folder = make_run(hyperparameters=LONG)
     process = start(folder.path)
-    wait_until(lambda: any(isinstance(event, Metrics) for event in events(folder)))
+    wait_until("it has made a step", lambda: has_begun(folder))
     process.terminate()
-    assert process.wait(60) == Exit.YIELDED
+    assert process.wait(240) == Exit.YIELDED
     last = events(folder)[-1]
     assert isinstance(last, CheckpointWritten)
     assert folder.steps()[0] == last.step
 
 
 def test_user_errors_have_their_exit_code(make_run: MakeRun) -> None:
-    assert start(make_run(context_length=16).path).wait(60) == Exit.USER_ERROR
+    assert start(make_run(context_length=16).path).wait(240) == Exit.USER_ERROR
 
 
 def test_it_dies_with_its_supervisor_and_gives_way_to_others(make_run: MakeRun) -> None:
@@ -54,13 +50,13 @@ def test_it_dies_with_its_supervisor_and_gives_way_to_others(make_run: MakeRun) 
     )
     assert supervisor.stdout is not None
     child = int(supervisor.stdout.readline())
-    wait_until(lambda: any(isinstance(event, Metrics) for event in events(folder)))
+    wait_until("it has made a step", lambda: has_begun(folder))
     assert os.getpriority(os.PRIO_PROCESS, child) >= 5
     assert Path(f"/proc/{child}/oom_score_adj").read_text().strip() == "800"
     os.kill(supervisor.pid, signal.SIGKILL)
     supervisor.wait()
     supervisor.stdout.close()
-    wait_until(lambda: not alive(child))
+    wait_until("it is gone", lambda: not alive(child))
 
 
 def alive(pid: int) -> bool:
