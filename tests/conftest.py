@@ -30,9 +30,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure() -> None:
-    # Examples that take long say nothing where cores are shared.
-    slow = [hypothesis.HealthCheck.too_slow]
-    hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=slow)
+    # Examples that take long say nothing where cores are shared. They are the same in every run,
+    # so that a change is blamed for nothing but what it breaks.
+    hypothesis.settings.register_profile(
+        "patient",
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
     hypothesis.settings.load_profile("patient")
 
 

@@ -18,6 +18,7 @@ from app.db.models import Project
 from app.db.session import SessionMaker, once, transaction
 from app.services import admin_keys, credentials, keys, projects
 from app.settings import Settings
+from tests.ports import NOBODY, free_port
 from tests.rows import make_project
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,12 +61,6 @@ def luthier(
         return Result(out, err, ended.value.code)
 
     return run
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def bad_lines(result: Result) -> list[str]:
@@ -127,7 +122,7 @@ class TestDoctor:
         assert f"BAD  LUTHIER_HOME: the disk of {disk} is full (8 MiB free); make" in result.stdout
 
     def test_a_database_that_does_not_answer(self, luthier: Luthier) -> None:
-        url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+        url = f"postgresql://nobody@{NOBODY}/none"
         result = luthier("doctor", DATABASE_URL=url)
         assert result.returncode == 1
         (line,) = bad_lines(result)
@@ -135,7 +130,7 @@ class TestDoctor:
         assert "Connection refused" in line
 
     def test_a_broker_that_does_not_answer(self, luthier: Luthier) -> None:
-        result = luthier("doctor", REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+        result = luthier("doctor", REDIS_URL=f"redis://{NOBODY}/0")
         assert result.returncode == 1
         (line,) = bad_lines(result)
         assert line.startswith("BAD  broker: The broker cannot be reached: ")
@@ -145,7 +140,7 @@ class TestDoctor:
         result = luthier(
             "doctor",
             S3_BUCKET="nobody-has-this",
-            S3_ENDPOINT_URL=f"http://127.0.0.1:{free_port()}",
+            S3_ENDPOINT_URL=f"http://{NOBODY}",
             S3_ACCESS_KEY_ID="x",
             S3_SECRET_ACCESS_KEY="y",
         )
@@ -333,7 +328,7 @@ def test_a_project_gets_limits_of_its_own(luthier: Luthier, sessions: SessionMak
 @pytest.mark.parametrize("command", [["keys", "create"], ["migrate"], ["up"]])
 def test_a_database_that_is_away_is_a_sentence(command: list[str], tmp_path: Path) -> None:
     """As a process of its own: no traceback, and an exit code that scripts see."""
-    url = f"postgresql://x@127.0.0.1:{free_port()}/x"
+    url = f"postgresql://x@{NOBODY}/x"
     result = subprocess.run(
         [sys.executable, "-m", "app.cli", *command],
         cwd=ROOT,

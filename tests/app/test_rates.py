@@ -1,6 +1,7 @@
 """Buckets of requests and bytes: shared through Valkey, kept alone while it is away."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -16,7 +17,7 @@ Ask = Callable[[Rates], Awaitable[list[Rate]]]
 def ask(url: str, limits: Limits, questions: Ask) -> list[Rate]:
     async def run() -> list[Rate]:
         # A test is not in a hurry, and the machine may be busy.
-        rates = Rates(url, limits, patience=10)
+        rates = Rates(url, limits, patience=60)
         try:
             return list(await questions(rates))
         finally:
@@ -43,10 +44,11 @@ class TestTaking:
         told = got[-1].headers()
         assert told["x-ratelimit-limit-requests"] == "3"
         assert told["x-ratelimit-remaining-requests"] == "0"
-        assert told["x-ratelimit-reset-requests"] in ("1m0s", "60s", "59s")
-        # One of three a minute comes back in 20 seconds.
-        assert 15 < int(told["retry-after"]) <= 20
-        assert 15_000 < int(told["retry-after-ms"]) <= 20_000
+        assert told["x-ratelimit-reset-requests"] == duration(60 - 20 * got[-1].requests)
+        # One of three a minute comes back in 20 seconds, of which some have passed.
+        assert 1 <= int(told["retry-after"]) <= 20
+        assert int(told["retry-after-ms"]) <= 20_000
+        assert Rate(got[-1].limits, False, requests=0, bytes=1).retry_after == 20
 
     def test_a_body_larger_than_the_bucket_is_paid_off(self, url: str) -> None:
         key = random_text(8)
@@ -58,7 +60,8 @@ class TestTaking:
         assert (first.allowed, second.allowed) == (True, False)
         assert first.bytes == -150
         # 151 bytes at 100 a minute.
-        assert 80 < second.retry_after <= 90.6
+        assert second.retry_after == pytest.approx((1 - second.bytes) * 60 / 100)
+        assert -150 <= second.bytes < 1
 
     def test_what_has_come_already_is_taken_whatever_is_left(self, url: str) -> None:
         key = random_text(8)
@@ -67,7 +70,9 @@ class TestTaking:
             return [await rates.take(key, 70, count=0) for _ in range(2)]
 
         got = ask(url, Limits(requests=10, bytes=100), questions)
-        assert [round(rate.bytes) for rate in got] == [30, -40]
+        # It fills in between, by as much as the machine is slow.
+        assert got[0].bytes == pytest.approx(30)
+        assert -40 <= got[1].bytes < 30
         assert [round(rate.requests) for rate in got] == [10, 10]
 
     def test_each_key_has_its_own(self, url: str) -> None:
@@ -111,8 +116,11 @@ def test_many_at_once_get_no_more_than_there_is(redis_url: str) -> None:
     async def questions(rates: Rates) -> list[Rate]:
         return list(await asyncio.gather(*(rates.take(key, 0) for _ in range(40))))
 
+    began = time.monotonic()
     got = ask(redis_url, Limits(requests=25, bytes=1), questions)
-    assert sum(rate.allowed for rate in got) == 25
+    # So many may have come back meanwhile, on a machine that is so slow.
+    more = (time.monotonic() - began) * 25 / 60
+    assert 25 <= sum(rate.allowed for rate in got) <= 25 + more
 
 
 def test_a_process_does_not_keep_all_keys_there_ever_were() -> None:

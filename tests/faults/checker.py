@@ -38,7 +38,7 @@ from worker.rundir import MANIFEST, RunFolder, RunSpec
 DOCUMENTED = {200, 400, 401, 404, 408, 409, 413, 429, 503}
 OUTCOMES = {"succeeded", "failed", "cancelled"}
 # What waits for the broker is tried again after up to half a minute.
-UNDONE_SECONDS = 60
+UNDONE_SECONDS = 120
 WEIGHTS = "adapter_model.safetensors"
 
 
@@ -100,7 +100,7 @@ class Checker:
 
     def _wait_for_folders(self) -> None:
         # Trainers that live sweep them each second or so.
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 120
         while self._folders() and time.monotonic() < deadline:
             time.sleep(0.1)
 
@@ -200,7 +200,7 @@ class Checker:
             )
         )
         how = ["--undisturbed"] if self._command == STEPPER else []
-        subprocess.run([*self._command, str(folder.path), *how], check=True, timeout=120)
+        subprocess.run([*self._command, str(folder.path), *how], check=True, timeout=300)
         weights = folder.checkpoint(job.total_steps) / WEIGHTS
         return hashlib.sha256(weights.read_bytes()).hexdigest()
 

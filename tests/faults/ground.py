@@ -32,7 +32,7 @@ class Server:
     def kill(self) -> None:
         """As a power cut would."""
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(120)
 
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
@@ -44,17 +44,17 @@ class Server:
         """End it with a signal, if it still runs, and start it again."""
         if self.process.poll() is None:
             self.process.send_signal(how)
-            self.process.wait(30)
+            self.process.wait(120)
         self.process = self._start()
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.thaw()
             self.process.send_signal(self._program.stop_signal)
-            self.process.wait(30)
+            self.process.wait(120)
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         process = spawn(self._program)
         while not self._is_ready():
             assert time.monotonic() < deadline, f"{self._program.name} does not start"

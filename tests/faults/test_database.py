@@ -30,7 +30,8 @@ COLLIDING = ("jobs", "job_leases", "job_events", "checkpoints", "outbox", "files
 def test_f20_postgres_restarts_without_warning_in_the_middle_of_everything(
     world: World, checker: Checker
 ) -> None:
-    world.start("api-1", "trainer-1", "io-1", train_slots=2)
+    # A lease that is not scaled: a machine that stands still for seconds ends none by itself.
+    world.start("api-1", "trainer-1", "io-1", train_slots=2, lease_seconds=60)
     file = world.upload(pace=0.2)
     jobs = [world.create(file, passes=4) for _ in range(3)]
     world.reaches(jobs[0], 3)

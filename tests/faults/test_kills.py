@@ -106,7 +106,8 @@ def test_f07_trainer_is_killed_and_another_resumes(
     training = world["trainer-1"].trainings()
     world["trainer-1"].kill()
     world.until("the kernel has ended its training", lambda: not any(map(alive, training)))
-    world.start("trainer-2")
+    # Its own lease is not scaled: a machine that stands still for seconds must not end it.
+    world.start("trainer-2", lease_seconds=60)
     seconds = world.until("another has it", lambda: len(world.attempts(job)) == 2)
     how = f"lease {LEASE_SECONDS:g} s instead of 60 s"
     figures.add("recovery after kill -9 of a trainer, scaled", seconds, at_most=30, how=how)
@@ -270,7 +271,7 @@ def test_f12_a_trainer_freezes_and_wakes_up_after_its_job_went_to_another(
     world.reaches(job, 4)
     world["trainer-1"].freeze()
     zombie = world["trainer-1"].trainings()
-    world.start("trainer-2")
+    world.start("trainer-2", lease_seconds=60)
     world.until("another has it", lambda: len(world.attempts(job)) == 2)
     world.reaches(job, 8)
     world["trainer-1"].thaw()

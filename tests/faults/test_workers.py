@@ -38,12 +38,12 @@ def is_attempt(world: World, job: str, number: int) -> bool:
 def test_f33_a_trainer_that_is_asked_to_end_gives_its_job_back(
     world: World, checker: Checker
 ) -> None:
-    world.start("api-1", "trainer-1", "io-1")
+    world.start("api-1", "trainer-1", "io-1", lease_seconds=60)
     job = world.create(world.upload(pace=0.3, then=0), passes=20)
     world.reaches(job, 2)
     world["trainer-1"].terminate()
     assert world["trainer-1"].end() == 0
-    world.start("trainer-2")
+    world.start("trainer-2", lease_seconds=60)
     assert world.finish(job) == ["succeeded"]
     assert outcomes(world, job) == ["yielded", "done"]
     assert world.value("SELECT no_progress_attempts FROM jobs WHERE id = :id", id=job) == 0
@@ -180,7 +180,7 @@ def test_f37_clocks_are_hours_apart_and_jump(
 
 @pytest.mark.fault_smoke
 def test_f38_a_job_that_always_crashes_fails_and_no_other(world: World, checker: Checker) -> None:
-    world.start("api-1", "trainer-1", "io-1")
+    world.start("api-1", "trainer-1", "io-1", lease_seconds=60)
     poison = world.create(world.upload(segfault=2))
     good = world.upload(pace=0)
     jobs = [world.create(good) for _ in range(2)]

@@ -1,7 +1,6 @@
 """One scenario: the real processes, a client that never gives up, and a look behind the scenes."""
 
 import json
-import random
 import secrets
 import shlex
 import signal
@@ -24,10 +23,10 @@ from app.services import keys
 from app.settings import Settings
 from app.stack import programs
 from app.stack.children import Program, spawn
-from app.stack.ports import free_from
 from tests.faults.ground import Ground, through
 from tests.faults.network import Proxy
 from tests.faults.objects import KEY_ID, SECRET, Fault
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPPER = (sys.executable, str(Path(__file__).with_name("stepper.py")))
@@ -106,7 +105,7 @@ class Machine:
     def kill(self) -> None:
         """kill -9, and whatever the kernel then ends with it."""
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(120)
 
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
@@ -117,7 +116,7 @@ class Machine:
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    def end(self, seconds: float = 30) -> int:
+    def end(self, seconds: float = 120) -> int:
         """Its exit code, once it has ended after `terminate`."""
         return self.process.wait(seconds)
 
@@ -140,7 +139,7 @@ class Machine:
             for process in [*self._children(), psutil.Process(self._process.pid)]:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            self._process.wait(30)
+            self._process.wait(120)
         for way in self.ways:
             way.close()
 
@@ -191,11 +190,7 @@ class World:
         """
         started = []
         for name in names:
-            given = (
-                {"port": free_from(random.randrange(20_400, 29_000))}
-                if name.startswith("api")
-                else {}
-            )
+            given = {"port": free_port()} if name.startswith("api") else {}
             machine = self.machines[name] = Machine(self, name, **given, **changes)
             machine.start(**environment or {})
             started.append(machine)
@@ -314,7 +309,7 @@ class World:
         )
         return [(row.epoch, row.outcome) for row in found]
 
-    def until(self, sentence: str, holds: Callable[[], object], *, seconds: float = 120) -> float:
+    def until(self, sentence: str, holds: Callable[[], object], *, seconds: float = 240) -> float:
         """Wait until it holds; the seconds that took."""
         began = time.monotonic()
         while not self._holds(holds):
@@ -323,11 +318,11 @@ class World:
             time.sleep(0.05)
         return time.monotonic() - began
 
-    def reaches(self, job_id: str, step: int, *, seconds: float = 60) -> float:
+    def reaches(self, job_id: str, step: int, *, seconds: float = 240) -> float:
         sentence = f"{job_id} is at step {step}"
         return self.until(sentence, lambda: self.step(job_id) >= step, seconds=seconds)
 
-    def finish(self, *job_ids: str, seconds: float = 120) -> list[str]:
+    def finish(self, *job_ids: str, seconds: float = 360) -> list[str]:
         """Wait until these jobs have ended; their states.
 
         The pause before another try at a crashed job is cut short: it is there for the machines'

@@ -19,6 +19,9 @@ from app.settings import Settings
 from tests.app.api.serving import Engine, served
 from tests.conftest import ROOT
 
+# Of clients, for machines of any speed.
+PATIENCE = 120
+
 
 @dataclass(frozen=True)
 class Api:
@@ -78,6 +81,13 @@ def api(
         yield Api(url, app.state.parts)
 
 
+@pytest.fixture(autouse=True)
+def _recorded(api: Api, sessions: SessionMaker) -> Iterator[None]:
+    """What a test's requests were like comes into its own database, and not into the next one's."""
+    yield
+    api.parts.recorder.flush()
+
+
 @pytest.fixture
 def engine(running_engine: Engine) -> Engine:
     running_engine.loaded.clear()
@@ -122,7 +132,7 @@ def client_of(api: Api, account: Account) -> httpx.Client:
 def client_with(api: Api, secret: str) -> httpx.Client:
     """A client with a key of any kind."""
     headers = {"Authorization": f"Bearer {secret}"}
-    return httpx.Client(base_url=api.url, headers=headers, timeout=20)
+    return httpx.Client(base_url=api.url, headers=headers, timeout=PATIENCE)
 
 
 def open_admin(sessions: SessionMaker, organization: str) -> str:
@@ -163,6 +173,6 @@ def openai_with(api: Api, secret: str) -> OpenAI:
         api_key=secret,
         admin_api_key=secret,
         max_retries=0,
-        timeout=20,
+        timeout=PATIENCE,
         _strict_response_validation=True,
     )

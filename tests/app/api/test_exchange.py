@@ -42,10 +42,10 @@ def test_a16_a_body_that_drips_or_stops_is_given_up(pause: float) -> None:
 
 def test_only_waiting_counts() -> None:
     async def read() -> Message:
-        client = exchange(0, patience=0.1)
+        client = exchange(0, patience=0.5)
         await client.receive()
         # As long as we take to store what has come.
-        time.sleep(0.2)  # noqa: ASYNC251
+        time.sleep(0.6)  # noqa: ASYNC251
         return await client.receive()
 
     assert asyncio.run(read())["body"] == b"x"

@@ -44,7 +44,7 @@ def post(http: httpx.Client, body: bytes | Iterator[bytes]) -> httpx.Response:
 def stored(api: Api) -> list[Path]:
     """All files below the store's folder, unfinished ones too."""
     root = api.parts.settings.home / "storage"
-    return [path for path in root.rglob("*") if path.is_file()]
+    return sorted(path for path in root.rglob("*") if path.is_file())
 
 
 class TestUpload:

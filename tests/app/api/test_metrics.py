@@ -52,6 +52,6 @@ def test_an_unhealthy_trainer_is_told_of_and_the_service_is_ready(
 ) -> None:
     workers.announce(session, "w", state="unhealthy")
     session.commit()
-    answer = httpx.get(f"{api.url}/readyz", timeout=20)
+    answer = httpx.get(f"{api.url}/readyz", timeout=120)
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     assert not answer.json()["checks"]["trainers"]["ok"]

@@ -4,7 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,7 +19,7 @@ POST = b"POST /v1/models HTTP/1.1\r\nHost: x\r\n"
 @contextmanager
 def connected(api: Api) -> Iterator[socket.socket]:
     address = urlsplit(api.url)
-    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=120) as connection:
         yield connection
 
 
@@ -104,32 +104,40 @@ class TestA16SlowHeads:
         with connected(api) as connection:
             connection.settimeout(0.02)
             connection.sendall(GET)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             received = b""
             while not received:
                 assert time.monotonic() < deadline
-                try:
+                # What it has answered is there to be read, also if it has closed by now.
+                with suppress(ConnectionError):
                     connection.sendall(b"X: y\r\n")
+                with suppress(TimeoutError):
                     received = connection.recv(65536)
-                except TimeoutError:
-                    continue
             assert received.startswith(b"HTTP/1.1 408")
 
     def test_one_that_says_nothing_is_closed_without_a_word(self, api: Api) -> None:
         with connected(api) as connection:
             assert everything(connection) == b""
 
-    def test_a_second_request_on_a_connection(self, api: Api) -> None:
+    def test_a_second_request_on_a_connection(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Of the first, which a busy machine may send late.
+        monkeypatch.setattr(Protocol, "head_seconds", 1)
         with connected(api) as connection:
             connection.sendall(GET + b"\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
             connection.sendall(GET)
             assert refusal(everything(connection))[0] == 408
 
-    def test_a_slow_body_is_not_a_slow_head(self, api: Api) -> None:
+    def test_a_slow_body_is_not_a_slow_head(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The head, which a busy machine may send late, has less time than the body takes.
+        monkeypatch.setattr(Protocol, "head_seconds", 1.5)
         with connected(api) as connection:
             connection.sendall(GET + b"Content-Length: 2\r\nConnection: close\r\n\r\nx")
-            time.sleep(0.6)
+            time.sleep(1.7)
             connection.sendall(b"x")
             assert everything(connection).startswith(b"HTTP/1.1 200")
 

@@ -23,7 +23,13 @@ PROJECT = ("API key",)
 # An admin of the organization reaches these in all of its projects.
 OF_ORGANIZATION = ("admin_key", "model", "permission", "project")
 # They differ between any two answers.
-OF_REQUEST = {"date", "openai-processing-ms", "x-request-id"}
+OF_REQUEST = {
+    "date",
+    "openai-processing-ms",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-request-id",
+}
 # What is written about the one who asks, refused or not.
 OF_ASKING = {"last_used_at"}
 

@@ -3,6 +3,7 @@
 import gzip
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,14 +25,16 @@ def raw(
 ) -> bytes:
     """A request as it stands; the answer until the server closes, or nothing if we leave first."""
     address = urlsplit(api.url)
-    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=120) as connection:
         lines = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n{head}\r\n"
         connection.sendall(lines.encode() + body)
         if then_leave:
             return b""
         answer = b""
-        while more := connection.recv(2**16):
-            answer += more
+        # It may close with bytes of ours that it has not read.
+        with suppress(ConnectionResetError):
+            while more := connection.recv(2**16):
+                answer += more
         return answer
 
 

@@ -60,7 +60,7 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         # Closing alone does not wake a thread that accepts.
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(10)
+        thread.join(60)
 
 
 def _greet(receiver: Receiver, connection: socket.socket, tls: ssl.SSLContext | None) -> None:

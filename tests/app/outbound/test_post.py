@@ -27,7 +27,7 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def post(url: str, *, seconds: float = 5) -> int:
+def post(url: str, *, seconds: float = 60) -> int:
     return Poster(LOOPBACK, seconds=seconds).post(url, b"{}", {"x-mark": "1"})
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from app.stack.children import MAX_LOG_BYTES, Program, bound, is_alive, spawn, tail
 from app.stack.keeper import CannotStart, Interrupts, Keeper, Stopped
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 SLEEPER = "import time; print('awake', flush=True); time.sleep(600)"
@@ -60,11 +60,11 @@ def program(tmp_path: Path) -> Callable[..., Program]:
 
 
 def tend_until(keeper: Keeper, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, "what the test waits for did not happen in 20 s"
+    def tended() -> bool:
         keeper.tend()
-        time.sleep(0.02)
+        return holds()
+
+    wait_until("what the test waits for has happened", tended)
 
 
 def process_of(keeper: Keeper, name: str = "child") -> psutil.Process:
@@ -151,10 +151,11 @@ class TestKeeper:
         self, keeper: Keeper, program: Callable[..., Program]
     ) -> None:
         note = (
-            "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(print(time.time())))"
+            "import signal, sys, time\n"
+            "signal.signal(15, lambda *_: sys.exit(print(time.monotonic())))\n"
         )
         for name in ("first", "second"):
-            keeper.start(program(f"{note}; {SLEEPER}", name=name))
+            keeper.start(program(f"{note}{SLEEPER}", name=name))
         keeper.wait_ready("first", "second")
         logs = {name: child.program.log for name, child in keeper.children.items()}
         keeper.stop(["first"], ["second"])
@@ -209,14 +210,13 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         children = psutil.Process(parent.pid).children()
         assert len(children) == 1
         parent.kill()
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert [child for child in alive if is_alive(child)] == []
+    wait_until("they are dead", lambda: not any(map(is_alive, children)))
 
 
 def test_logs_are_nobody_elses_business(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "child.log"
     process = spawn(Program(name="child", command=("true",), environment={}, log=log))
-    process.wait(30)
+    process.wait(120)
     assert log.parent.stat().st_mode & 0o777 == 0o700
 
 

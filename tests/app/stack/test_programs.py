@@ -40,7 +40,7 @@ def url() -> Iterator[str]:
 
 
 def test_a_service_that_is_not_ready_names_the_part(url: str) -> None:
-    told = programs.readiness(f"{url}/readyz", seconds=5)
+    told = programs.readiness(f"{url}/readyz", seconds=60)
     assert told == UNREADY
     assert programs.sentences(told) == HANGS
     assert not programs.answers(f"{url}/readyz")
@@ -51,5 +51,5 @@ def test_trouble_is_only_of_trainers(url: str) -> None:
 
 
 def test_what_is_no_readiness_is_none(url: str) -> None:
-    assert programs.readiness(f"{url}/other", seconds=5) is None
-    assert programs.readiness("http://127.0.0.1:1/readyz", seconds=5) is None
+    assert programs.readiness(f"{url}/other", seconds=60) is None
+    assert programs.readiness("http://127.0.0.1:1/readyz", seconds=60) is None

@@ -12,6 +12,7 @@ from app.settings import Settings
 from app.stack import ports, programs
 from app.stack.database import database
 from app.stack.up import PortTaken, check_port, first_admin_key, first_key
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_a_key_of_another_database_is_replaced(settings: Settings) -> None:
 
 
 def test_a_taken_port_is_named_with_its_holder(settings: Settings) -> None:
-    port = ports.free_from(23_000)
+    port = free_port()
     listen = (
         f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); "
         "print('listens', flush=True); time.sleep(600)"

@@ -14,14 +14,13 @@ from boto3.session import Session
 
 from app.settings import Settings
 from app.storage import BlobStore, open_store
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
     """A moto server in its own process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         _wait_for(server, port)

@@ -30,7 +30,7 @@ class Listener:
         self.request = Request(**{**fields, **changes})
 
     def next(self) -> Event:
-        return self.events.get(timeout=30)
+        return self.events.get(timeout=120)
 
     def last(self) -> Event:
         while isinstance(event := self.next(), Token):
@@ -68,11 +68,17 @@ def test_several_requests_at_once(engine: Engine, make: Callable[..., EngineThre
 def test_an_aborted_request_falls_silent(engine: Engine, make: Callable[..., EngineThread]) -> None:
     thread = make()
     thread.start()
-    leaving, staying = Listener(max_new_tokens=ENDLESS), Listener(max_new_tokens=ENDLESS)
+
+    def leave(event: Event) -> None:
+        """At once, whatever else keeps the test's own thread."""
+        if leaving.events.empty():
+            thread.abort(engine, leaving.request)
+        leaving.events.put(event)
+
+    leaving = Listener(max_new_tokens=ENDLESS, emit=leave)
+    staying = Listener(max_new_tokens=ENDLESS)
     for listener in (leaving, staying):
         thread.submit(engine, listener.request)
-    leaving.next()
-    thread.abort(engine, leaving.request)
     assert staying.last() == Finished(0, "length")
     assert leaving.events.qsize() < ENDLESS - 1
     while not leaving.events.empty():
@@ -92,15 +98,18 @@ def test_stopping_ends_what_runs_and_what_waits(
     engine: Engine, make: Callable[..., EngineThread]
 ) -> None:
     thread = make()
-    running, waiting = Listener(max_new_tokens=ENDLESS), Listener(max_new_tokens=ENDLESS)
+
+    def stop(event: Event) -> None:
+        running.events.put(event)
+        thread.stop()
+
+    running, waiting = Listener(max_new_tokens=ENDLESS, emit=stop), Listener()
     thread.start()
     thread.submit(engine, running.request)
-    running.next()
-    thread.stop()
     failed = running.last()
     assert isinstance(failed, Failed)
     assert failed.error.status == 503
-    thread.join(30)
+    thread.join(120)
     assert thread.ended
     assert not thread.failed
     with pytest.raises(Unavailable):
@@ -124,6 +133,6 @@ def test_a_crash_is_told_to_all_and_ends_the_thread(
     failed = listener.last()
     assert isinstance(failed, Failed)
     assert failed.error.status == 500
-    thread.join(30)
+    thread.join(120)
     assert thread.ended
     assert thread.failed
