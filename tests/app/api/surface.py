@@ -52,9 +52,10 @@ PLAIN = frozenset(
         "frequency_penalty function_call functions hours ignore_labels image_tag "
         "include_archived input inputs integrations label labels limit logit_bias logprobs "
         "max_completion_tokens max_tokens md5 messages metadata mime_type model_sample n name "
-        "order owner_project_access parallel_tool_calls presence_penalty project prompt purpose "
-        "question reasoning_effort reference response_format scopes seed source stop "
-        "stream_options suffix tags temperature tool_choice tools top_logprobs top_p url user"
+        "order owner_project_access parallel_tool_calls passing_labels presence_penalty project "
+        "prompt purpose question reasoning_effort reference response_format scopes seed source "
+        "stop stream_options suffix tags temperature text tool_choice tools top_logprobs top_p url "
+        "user"
     ).split()
 )
 # Ids too, which are looked for only among what belongs to the id in the path.
