@@ -22,5 +22,6 @@ async def create(asked: CompletionRequest, parts: PartsDep, principal: Principal
         raise InvalidRequest(
             f"The model `{asked.model}` is an encoder and does not write texts.", param="model"
         )
-    body = {**asked.model_dump(exclude_unset=True), "model": served.name}
+    # The prompt also where the client has left it to us: another engine may have no default.
+    body = {**asked.model_dump(exclude_unset=True), "prompt": asked.prompt, "model": served.name}
     return Relay(parts, served, PATH, body)

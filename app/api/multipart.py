@@ -3,9 +3,11 @@
 Fields and the file may come in any order (OpenAI's Node client sends the file first).
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
@@ -18,6 +20,10 @@ LONGEST_FIELD = 8 * 1024
 
 # A file among the fields that `described` tells of.
 BINARY = {"type": "string", "format": "binary"}
+
+EXTENDED_NAME = re.compile(
+    rb""";\s*filename\*\s*=\s*"?(?P<charset>[\w-]*)'[\w-]*'(?P<value>[^\s;"]*)""", re.IGNORECASE
+)
 
 # Takes the file's bytes.
 Sink = Callable[[bytes], None]
@@ -98,11 +104,12 @@ class Form:
         part.header_name = part.header_value = b""
 
     def _headers_finished(self) -> None:
-        disposition = self._part.headers.get(b"content-disposition", b"").decode("latin-1")
-        _, options = parse_options_header(disposition)
+        disposition = self._part.headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(disposition.decode("latin-1"))
         name = _text(options.get(b"name", b""))
         if name == self.file_field:
-            self._begin_file(options.get(b"filename"))
+            plain = options.get(b"filename")
+            self._begin_file(_extended(disposition, name) if plain is None else plain)
         else:
             self._begin_field(name)
 
@@ -153,6 +160,32 @@ def _boundary(content_type: str | None, example: str) -> bytes:
             f"Send the file as multipart/form-data with a boundary; with curl: {example}"
         )
     return boundary
+
+
+def _extended(disposition: bytes, field: str) -> bytes | None:
+    """The file name that is written as RFC 8187 has it, which some clients send alone.
+
+    Raises InvalidRequest for one in another charset, which the RFC does not ask anybody to read.
+    """
+    found = EXTENDED_NAME.search(disposition)
+    if found is None:
+        return None
+    raw = unquote_to_bytes(found["value"])
+    if found["charset"].lower() != b"utf-8" or not _is_utf8(raw):
+        raise InvalidRequest(
+            'The file\'s name is not in UTF-8. Send it as filename="data.jsonl", or as '
+            "filename*=utf-8''data.jsonl with percent signs for other letters.",
+            param=field,
+        )
+    return raw
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _text(raw: bytes) -> str:

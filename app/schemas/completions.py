@@ -1,6 +1,6 @@
 """Legacy completions on the wire: a text goes on, without roles."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, StrictBool, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -13,9 +13,15 @@ DEFAULT_MAX_TOKENS = 16
 # Prompts of one request, each of which may have several choices.
 MOST_PROMPTS = 128
 
+
+def _prompts(value: Any) -> Any:
+    # OpenAI's default is the token that begins a text, which is what an empty text becomes here.
+    return [""] if value is None else as_inputs(value)
+
+
 Prompts = Annotated[
     list[str | list[int]],
-    BeforeValidator(as_inputs),
+    BeforeValidator(_prompts),
     Field(min_length=1, max_length=MOST_PROMPTS),
 ]
 
@@ -27,10 +33,9 @@ class CompletionRequest(SamplingRequest):
     mean log-probability per token.
     """
 
-    # None becomes one empty text, as OpenAI takes it.
     prompt: Prompts = Field(None, validate_default=True)
     max_tokens: int | None = Field(None, ge=0)
-    best_of: int | None = Field(None, ge=1, le=20)
+    best_of: int | None = Field(None, ge=0, le=20)
     echo: StrictBool | None = None
     logprobs: int | None = Field(None, ge=0, le=5)
     suffix: str | None = None
@@ -39,9 +44,12 @@ class CompletionRequest(SamplingRequest):
     @classmethod
     def _goes_with_n(cls, value: int | None, info: ValidationInfo) -> int | None:
         n = info.data.get("n") or 1
-        if value is not None and value < n:
+        # OpenAI's bound is 0, which asks for nothing.
+        if not value:
+            return None
+        if value < n:
             raise PydanticCustomError("too_few", "it must be at least 'n'")
-        if value is not None and value > n and info.data.get("stream"):
+        if value > n and info.data.get("stream"):
             raise PydanticCustomError("no_stream", "a stream cannot wait for the best text")
         return value
 

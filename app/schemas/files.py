@@ -1,5 +1,6 @@
 """Files on the wire."""
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -14,7 +15,12 @@ def base_name(filename: str) -> str:
     """A name without folders. It is shown to people and is never part of a path or a key."""
     printable = "".join(letter for letter in filename if letter.isprintable())
     name = printable.replace("\\", "/").rpartition("/")[2]
-    return name[:LONGEST_FILENAME] or "upload"
+    if len(name) <= LONGEST_FILENAME:
+        return name or "upload"
+    # What comes behind the last dot says what the file is: a cut must not make it another.
+    extension = PurePosixPath(name).suffix
+    stem = name[: max(1, LONGEST_FILENAME - len(extension))]
+    return (stem + extension)[:LONGEST_FILENAME]
 
 
 Filename = Annotated[str, AfterValidator(base_name)]

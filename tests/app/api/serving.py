@@ -78,6 +78,8 @@ class Engine:
         app.add_api_route("/v1/load_lora_adapter", self.load, methods=["POST"])
         app.add_api_route("/v1/unload_lora_adapter", self.unload, methods=["POST"])
         app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
+        app.add_api_route("/v1/completions", self.completions, methods=["POST"])
+        app.add_api_route("/v1/embeddings", self.completions, methods=["POST"])
         app.add_api_route("/v1/classify", self.classify, methods=["POST"])
         return app
 
@@ -116,6 +118,10 @@ class Engine:
         if body.get("stream"):
             return StreamingResponse(self._stream(body, said), media_type="text/event-stream")
         return JSONResponse(completion(body["model"]))
+
+    async def completions(self, request: Request) -> Response:
+        self.bodies.append(await request.json())
+        return JSONResponse({})
 
     async def classify(self, request: Request) -> Response:
         """Texts of an invoice are "billing", all others "shipping"; each has two tokens."""

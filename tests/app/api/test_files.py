@@ -31,6 +31,11 @@ def part(name: str, value: bytes, *, filename: str | None = None) -> bytes:
     return head.encode() + value + b"\r\n"
 
 
+def named(parameters: bytes) -> bytes:
+    """A file part whose name is written in some other way."""
+    return FILE.replace(b'filename="train.jsonl"', parameters)
+
+
 END = f"--{BOUNDARY}--\r\n".encode()
 FILE = part("file", GOOD, filename="train.jsonl")
 PURPOSE = part("purpose", b"fine-tune")
@@ -158,6 +163,7 @@ class TestUpload:
             ("..", ".."),
             ("", "upload"),
             ("x" * 4000, "x" * 255),
+            ("x" * 4000 + ".jsonl", "x" * 249 + ".jsonl"),
         ],
     )
     def test_a_file_name_is_only_shown(self, http: httpx.Client, given: str, shown: str) -> None:
@@ -169,8 +175,48 @@ class TestUpload:
         assert content.headers["x-content-type-options"] == "nosniff"
         assert content.headers["content-length"] == str(len(GOOD))
 
+    @pytest.mark.parametrize(
+        ("parameters", "shown"),
+        [
+            (b"filename*=utf-8''tr%C3%A4in.jsonl", "träin.jsonl"),
+            (b"FileName* = \"UTF-8'de'a%20b.jsonl\"", "a b.jsonl"),
+            (b"filename*=utf-8''..%2F..%2Fa%00b.jsonl", "ab.jsonl"),
+            # RFC 7578: the plain name is the one that counts.
+            (b"filename*=utf-8''other.jsonl; filename=\"plain.jsonl\"", "plain.jsonl"),
+        ],
+    )
+    def test_a_name_as_rfc_8187_writes_it(
+        self, http: httpx.Client, parameters: bytes, shown: str
+    ) -> None:
+        answer = post(http, PURPOSE + named(parameters) + END)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["filename"] == shown
+
 
 class TestRefusedUpload:
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            b"filename*=iso-8859-1'en'a%E4.jsonl",
+            b"filename*=utf-8''%ff.jsonl",
+            b"filename*=''a.jsonl",
+            b"filename*=a.jsonl",
+        ],
+    )
+    def test_a_name_in_another_writing(
+        self, api: Api, http: httpx.Client, parameters: bytes
+    ) -> None:
+        before = stored(api)
+        assert error_of(post(http, PURPOSE + named(parameters) + END), 400)["param"] == "file"
+        assert stored(api) == before
+
+    def test_a_name_of_ten_kilobytes(self, api: Api, http: httpx.Client) -> None:
+        before = stored(api)
+        long = part("file", GOOD, filename="x" * 10_240 + ".jsonl")
+        error = error_of(post(http, PURPOSE + long + END), 400)
+        assert "a name of at most 255 characters" in str(error["message"])
+        assert stored(api) == before
+
     @pytest.mark.parametrize(
         ("body", "param"),
         [
@@ -213,7 +259,19 @@ class TestRefusedUpload:
         assert stored(api) == before
         assert http.get("/v1/files").json()["data"] == []
 
-    @pytest.mark.parametrize("name", ["train.csv", "train.JSON", "train.jsonl.gz", "x.parquet"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "train.csv",
+            "train.JSON",
+            "train.jsonl.gz",
+            "x.parquet",
+            # Longer than a name is kept.
+            "x" * 300 + ".csv",
+            "x." + "y" * 300,
+            "x.jsonl" + "y" * 300,
+        ],
+    )
     def test_m36_a_name_that_does_not_go_with_the_purpose(
         self, api: Api, http: httpx.Client, name: str
     ) -> None:

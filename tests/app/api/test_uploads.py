@@ -132,6 +132,7 @@ class TestRefusedBeginning:
             ({"purpose": "lunch"}, "purpose"),
             ({"purpose": "fine-tune-results"}, "purpose"),
             ({"filename": "train.csv"}, "file"),
+            ({"filename": "x" * 300 + ".csv"}, "file"),
             ({"filename": None}, "filename"),
             ({"mime_type": None}, "mime_type"),
             ({"expires_after": {"anchor": "created_at", "seconds": 1}}, "expires_after.seconds"),

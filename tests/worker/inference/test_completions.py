@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from openai import BadRequestError, OpenAI
+from openai.types import Completion
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from app.catalog import BaseModel
@@ -87,6 +88,16 @@ class TestCompletions:
         assert ask(prompt=ids).choices[0].text == texts[0]
         assert [choice.index for choice in by_ids.choices] == [0, 1]
         assert by_ids.usage.prompt_tokens == len(ids) + 1
+
+    def test_no_prompt_is_the_beginning_of_a_text(
+        self, client: OpenAI, ask: Callable[..., Any]
+    ) -> None:
+        beginning = ask(prompt="", max_tokens=4)
+        assert beginning.usage.prompt_tokens == 1
+        assert ask(prompt=None, max_tokens=4).choices == beginning.choices
+        left_out = {"model": "tiny", "temperature": 0, "max_tokens": 4, "logit_bias": {"2": -100}}
+        answer = client.post("/completions", body=left_out, cast_to=Completion)
+        assert answer.choices == beginning.choices
 
     def test_a_prompt_is_scored_as_evaluations_need_it(
         self,
