@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from app import ids, logs
-from app.api import handlers
+from app.api import handlers, queries
 from app.errors import ApiError, TooLarge, TooSlow
 from app.rates import Rate
 from app.services.admin_keys import Admin
@@ -72,10 +72,14 @@ class Exchange:
         return message
 
     def for_app(self) -> Scope:
-        """The app's scope: HEAD is GET without its body, which no route has to know."""
-        if self.scope["method"] != "HEAD":
-            return self.scope
-        return {**self.scope, "method": "GET"}
+        """The app's scope: HEAD is GET without its body, and a parameter without a value is none,
+        which no route has to know."""
+        method, query = self.scope["method"], self.scope["query_string"]
+        return {
+            **self.scope,
+            "method": "GET" if method == "HEAD" else method,
+            "query_string": queries.given(query),
+        }
 
     async def send(self, message: Message) -> None:
         """The app's `send`. Raises ClientDisconnect when a HEAD has all that it asked for, and for

@@ -128,7 +128,8 @@ def _metadata(request: Request) -> dict[str, str] | None:
         for name, value in request.query_params.multi_items()
         if name == "metadata" or name.startswith("metadata[")
     ]
-    if asked == [("metadata", "null")]:
+    # The Node SDK writes its null as nothing.
+    if asked in ([("metadata", "null")], [("metadata", "")]):
         return None
     pairs = {name[len("metadata[") : -1]: value for name, value in asked if name.endswith("]")}
     if len(pairs) < len(asked) or len(pairs) > MOST_PAIRS:

@@ -468,8 +468,9 @@ class TestLists:
         assert found({"a": "2"}) == []
         behind = openai.fine_tuning.jobs.list(metadata={"a": "1"}, after=jobs[1]).data
         assert [job.id for job in behind] == [jobs[0]]
-        without = http.get("/v1/fine_tuning/jobs?metadata=null").json()["data"]
-        assert [job["id"] for job in without] == [jobs[3], jobs[2]]
+        for null in ("null", ""):
+            without = http.get(f"/v1/fine_tuning/jobs?metadata={null}").json()["data"]
+            assert [job["id"] for job in without] == [jobs[3], jobs[2]]
         for filters in ("metadata=null", "metadata[a]=1", "metadata[a]=1&metadata[b]="):
             assert stranger.get(f"/v1/fine_tuning/jobs?{filters}").json()["data"] == []
 
@@ -485,6 +486,8 @@ class TestLists:
             "metadata[a",
             "metadata[a]=1&metadata[a]=2",
             "metadata[a]=1&metadata=null",
+            "metadata[a]=1&metadata=",
+            "%6Detadata[a]=1&%6Detadata=",
         ],
     )
     def test_a_filter_that_would_be_left_out_is_refused(
