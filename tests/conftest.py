@@ -25,6 +25,7 @@ from app.settings import Settings
 from app.storage import BlobStore, open_store
 from tests.faults import figures
 from tests.pieces import Pieces, turn
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,7 +84,8 @@ def _postgres(shared: Path) -> PostgresServer:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    with ValkeyServer() as server:
+    # Two that look for a port at the same time find the same one, and share what listens there.
+    with ValkeyServer(port=free_port()) as server:
         yield f"{server.connection_url}/0"
 
 

@@ -42,7 +42,7 @@ def test_a_bell_waits_in_the_queue_of_its_task(redis_url: str) -> None:
 @pytest.mark.parametrize("scheme", ["redis+socket", "unix"])
 def test_the_broker_may_be_a_unix_socket(tmp_path: Path, scheme: str) -> None:
     path = tmp_path / "valkey.sock"
-    with ValkeyServer(unix_socket_path=path):
+    with ValkeyServer(port=0, unix_socket_path=path):
         bells = Bells(f"{scheme}://{path}", patience=60)
         bells.check()
         assert bells.ring("train", "ftjob-1")
