@@ -16,11 +16,9 @@ from app.main import create_app
 from app.services import admin_keys, keys
 from app.services.keys import Principal
 from app.settings import Settings
+from tests import patient
 from tests.app.api.serving import Engine, served
 from tests.conftest import ROOT
-
-# Of clients, for machines of any speed.
-PATIENCE = 120
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def client_of(api: Api, account: Account) -> httpx.Client:
 def client_with(api: Api, secret: str) -> httpx.Client:
     """A client with a key of any kind."""
     headers = {"Authorization": f"Bearer {secret}"}
-    return httpx.Client(base_url=api.url, headers=headers, timeout=PATIENCE)
+    return httpx.Client(base_url=api.url, headers=headers, timeout=patient.SECONDS)
 
 
 def open_admin(sessions: SessionMaker, organization: str) -> str:
@@ -173,6 +171,6 @@ def openai_with(api: Api, secret: str) -> OpenAI:
         api_key=secret,
         admin_api_key=secret,
         max_retries=0,
-        timeout=PATIENCE,
+        timeout=patient.SECONDS,
         _strict_response_validation=True,
     )

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from app.db.models import AdminKey, ApiKey, Job, Project
 from app.services import admin_keys, credentials, keys
+from tests import patient
 from tests.app.api.conftest import Account, Api, client_with
 from tests.app.api.parties import Party, make_party
 from tests.app.api.surface import Operation, operations
@@ -60,7 +61,7 @@ class TestA8BrokenAuthentication:
 
     def test_a_key_counts_in_its_header_only(self, api: Api, account: Account) -> None:
         secret = account.secret
-        with httpx.Client(base_url=api.url) as client:
+        with httpx.Client(base_url=api.url, timeout=patient.SECONDS) as client:
             for sent in (
                 {"params": {"key": secret}},
                 {"headers": {"X-API-Key": secret}},
@@ -76,7 +77,7 @@ class TestA8BrokenAuthentication:
         for pair in ((good, bad), (bad, good), (good, good)):
             headers = [("Authorization", value) for value in pair]
             assert "once" in str(
-                error_of(httpx.get(f"{api.url}/v1/models", headers=headers), 401)["message"]
+                error_of(patient.get(f"{api.url}/v1/models", headers=headers), 401)["message"]
             )
 
     def test_two_projects_are_told_apart(self, http: httpx.Client, account: Account) -> None:
@@ -273,7 +274,7 @@ def test_a43_no_key_is_in_the_log_whatever_goes_wrong(
                 client.get(PROJECTS)
                 client.get("/v1/models", params={"after": secret})
                 client.post(JOBS, json={"model": secret, "training_file": "x"})
-        made = httpx.post(
+        made = patient.post(
             f"{api.url}{PROJECTS}/{account.who.project_id}/service_accounts",
             json={"name": "ci"},
             headers={"Authorization": f"Bearer {admin_secret}"},

@@ -19,6 +19,7 @@ from structlog.typing import EventDict
 from app.api.guard import Guard
 from app.db.session import SessionMaker, transaction
 from app.services import keys
+from tests import patient
 from tests.app.api.conftest import Account, Api
 from tests.app.api.serving import served
 from tests.waiting import wait_until
@@ -56,7 +57,7 @@ class TestKeys:
         self, api: Api, authorization: bytes | None, path: str = "/v1/models"
     ) -> httpx.Response:
         headers = [] if authorization is None else [(b"authorization", authorization)]
-        return httpx.get(api.url + path, headers=headers)
+        return patient.get(api.url + path, headers=headers)
 
     @pytest.mark.parametrize("authorization", [None, b"", b"Bearer", b"Basic eDp5"])
     def test_without_one(self, api: Api, authorization: bytes | None) -> None:
@@ -132,7 +133,7 @@ class TestAddresses:
         assert error["message"] == "Invalid URL (POST /v1/lunch)"
 
     def test_a_base_url_without_v1_is_told_so(self, api: Api) -> None:
-        error = error_of(httpx.post(f"{api.url}/chat/completions", json={}), 404)
+        error = error_of(patient.post(f"{api.url}/chat/completions", json={}), 404)
         assert "end your client's base URL with /v1" in str(error["message"])
 
     def test_a_wrong_method_is_told_the_right_ones(self, http: httpx.Client) -> None:
@@ -154,14 +155,14 @@ class TestAddresses:
         error_of(http.get(f"/v1/fine_tuning/jobs?{query}"), 400)
 
     def test_the_documents_need_no_key(self, api: Api) -> None:
-        page = httpx.get(f"{api.url}/docs")
+        page = patient.get(f"{api.url}/docs")
         assert page.status_code == 200
         loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
         assert loaded
         for path in loaded:
             assert path.startswith("/"), "the page needs the network"
-            assert httpx.get(f"{api.url}{path}").status_code == 200
-        document = httpx.get(f"{api.url}/openapi.json").json()
+            assert patient.get(f"{api.url}{path}").status_code == 200
+        document = patient.get(f"{api.url}/openapi.json").json()
         created = document["paths"]["/v1/fine_tuning/jobs"]["post"]["responses"]["200"]
         assert created["content"]["application/json"]["schema"]["$ref"].endswith("/JobObject")
 
@@ -274,19 +275,19 @@ class TestFull:
             for _ in waiting:
                 assert busy.inside.acquire(timeout=120)
             for path in ("/wait", "/v1/models", "/docs"):
-                answer = httpx.get(busy.url + path)
+                answer = patient.get(busy.url + path)
                 assert error_of(answer, 503)["type"] == "server_error"
                 assert int(answer.headers["retry-after"]) >= 1
             for path in ("/healthz", "/readyz"):
-                assert httpx.get(busy.url + path).status_code == 200, path
+                assert patient.get(busy.url + path).status_code == 200, path
             busy.done.set()
         assert [other.result().status_code for other in waiting] == [200, 200]
-        assert httpx.get(f"{busy.url}/wait").status_code == 200
+        assert patient.get(f"{busy.url}/wait").status_code == 200
 
     def test_every_request_gives_its_place_back(self, busy: Busy) -> None:
         for _ in range(3):
-            error_of(httpx.get(f"{busy.url}/crash"), 500)
-            error_of(httpx.get(f"{busy.url}/v1/models"), 401)
+            error_of(patient.get(f"{busy.url}/crash"), 500)
+            error_of(patient.get(f"{busy.url}/v1/models"), 401)
 
 
 def test_a_crowd_is_served(http: httpx.Client) -> None:

@@ -1,21 +1,21 @@
 """/healthz and /readyz."""
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
+from tests import patient
 from tests.app.api.conftest import Api
 from tests.app.api.serving import Engine
 
 
 def test_alive_needs_no_key(api: Api) -> None:
-    assert httpx.get(f"{api.url}/healthz").json() == {"status": "ok"}
+    assert patient.get(f"{api.url}/healthz").json() == {"status": "ok"}
 
 
 def test_ready_names_every_part(api: Api, engine: Engine) -> None:
-    answer = httpx.get(f"{api.url}/readyz")
+    answer = patient.get(f"{api.url}/readyz")
     assert answer.status_code == 200
     assert answer.json()["status"] == "ok"
     checks = answer.json()["checks"]
@@ -25,7 +25,7 @@ def test_ready_names_every_part(api: Api, engine: Engine) -> None:
 
 def test_a_loading_engine_is_not_ready(api: Api, engine: Engine) -> None:
     engine.healthy = False
-    answer = httpx.get(f"{api.url}/readyz")
+    answer = patient.get(f"{api.url}/readyz")
     assert answer.status_code == 503
     told = answer.json()["checks"].pop("engine")
     assert not told["ok"]

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from app.db.models import Job
+from tests import patient
 from tests.app.api.conftest import Api
 from tests.app.api.test_files import END, GOOD, PURPOSE, part, post
 from tests.app.api.test_guard import error_of
@@ -98,7 +99,7 @@ class TestA31Surface:
 
     def test_no_key_is_there_by_default(self, api: Api) -> None:
         for secret in ("admin", "test", "sk-luthier", "sk-test", "sk-luthier-", "null"):
-            answer = httpx.get(
+            answer = patient.get(
                 f"{api.url}/v1/models", headers={"Authorization": f"Bearer {secret}"}
             )
             assert answer.status_code == 401

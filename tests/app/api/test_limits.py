@@ -18,6 +18,7 @@ from app.api.guard import Guard
 from app.main import create_app
 from app.rates import Limits, Rates
 from app.settings import Settings
+from tests import patient
 from tests.app.api.conftest import Account, Api
 from tests.app.api.serving import served
 from tests.app.api.test_guard import error_of
@@ -63,19 +64,19 @@ class TestRates:
     def test_more_requests_than_a_key_has(self, with_settings: Serve, account: Account) -> None:
         with with_settings(key_requests_per_minute=3, redis_url=DEAD) as url:
             for left in (2, 1, 0):
-                answer = httpx.get(f"{url}/v1/models", headers=bearer(account))
+                answer = patient.get(f"{url}/v1/models", headers=bearer(account))
                 assert answer.status_code == 200
                 assert answer.headers["x-ratelimit-limit-requests"] == "3"
                 assert answer.headers["x-ratelimit-remaining-requests"] == str(left)
                 assert answer.headers["x-ratelimit-reset-requests"].endswith("s")
-            answer = httpx.get(f"{url}/v1/models", headers=bearer(account))
+            answer = patient.get(f"{url}/v1/models", headers=bearer(account))
             error = error_of(answer, 429)
             assert (error["type"], error["code"]) == ("requests", "rate_limit_exceeded")
             assert "Limit 3. Please try again in" in str(error["message"])
             assert 1 <= int(answer.headers["retry-after"]) <= 20
             assert int(answer.headers["retry-after-ms"]) <= 20_000
             for path in ("/healthz", "/docs"):
-                assert httpx.get(url + path).status_code == 200, path
+                assert patient.get(url + path).status_code == 200, path
             with OpenAI(base_url=f"{url}/v1", api_key=account.secret, max_retries=0) as client:
                 with pytest.raises(sdk.RateLimitError) as raised:
                     client.models.list()
@@ -86,7 +87,7 @@ class TestRates:
             body = b" " * 1500
 
             def post(content: Any) -> httpx.Response:
-                return httpx.post(
+                return patient.post(
                     f"{url}/v1/fine_tuning/jobs", content=content, headers=bearer(account)
                 )
 
@@ -108,11 +109,11 @@ class TestRates:
         with served(app) as url, ThreadPoolExecutor(1) as other:
             first = other.submit(httpx.get, f"{url}/v1/wait", headers=bearer(account), timeout=120)
             assert inside.acquire(timeout=120)
-            answer = httpx.get(f"{url}/v1/wait", headers=bearer(account))
+            answer = patient.get(f"{url}/v1/wait", headers=bearer(account))
             assert "1 requests of this key" in str(error_of(answer, 429)["message"])
             done.set()
             assert first.result().status_code == 200
-            assert httpx.get(f"{url}/v1/wait", headers=bearer(account)).status_code == 200
+            assert patient.get(f"{url}/v1/wait", headers=bearer(account)).status_code == 200
 
 
 def test_a10_guessing_keys_is_slowed_and_locks_nobody_out(
@@ -124,11 +125,11 @@ def test_a10_guessing_keys_is_slowed_and_locks_nobody_out(
     with served(app) as url:
         for number in range(3):
             wrong = {"Authorization": f"Bearer sk-luthier-{number:040}"}
-            error_of(httpx.get(f"{url}/v1/models", headers=wrong), 401)
-        error_of(httpx.get(f"{url}/v1/models", headers=wrong), 429)
+            error_of(patient.get(f"{url}/v1/models", headers=wrong), 401)
+        error_of(patient.get(f"{url}/v1/models", headers=wrong), 429)
         spoofed = wrong | {"X-Forwarded-For": "1.2.3.4"}
-        error_of(httpx.get(f"{url}/v1/models", headers=spoofed), 429)
-        assert httpx.get(f"{url}/v1/models", headers=bearer(account)).status_code == 200
+        error_of(patient.get(f"{url}/v1/models", headers=spoofed), 429)
+        assert patient.get(f"{url}/v1/models", headers=bearer(account)).status_code == 200
 
 
 class TestHead:
@@ -141,7 +142,7 @@ class TestHead:
 
     def test_errors_too(self, http: httpx.Client, api: Api) -> None:
         assert http.head("/v1/files/file-none").status_code == 404
-        assert httpx.head(f"{api.url}/v1/models").status_code == 401
+        assert patient.head(f"{api.url}/v1/models").status_code == 401
         assert http.head("/v1/chat/completions").status_code == 405
 
     def test_a_file_is_not_read_for_it(self, http: httpx.Client) -> None:
@@ -173,20 +174,20 @@ class TestBrowsers:
 
     def test_the_operators_origins_may(self, with_settings: Serve, account: Account) -> None:
         with with_settings(cors_origins=f"https://other.example, {self.ORIGIN}") as url:
-            asked = httpx.options(f"{url}/v1/models", headers=self.ASK)
+            asked = patient.options(f"{url}/v1/models", headers=self.ASK)
             assert asked.status_code == 200
             assert asked.headers["access-control-allow-origin"] == self.ORIGIN
             assert "x-stainless-lang" in asked.headers["access-control-allow-headers"]
             stranger = self.ASK | {"Origin": "https://evil.example"}
             assert (
                 "access-control-allow-origin"
-                not in httpx.options(f"{url}/v1/models", headers=stranger).headers
+                not in patient.options(f"{url}/v1/models", headers=stranger).headers
             )
             mine = bearer(account) | {"Origin": self.ORIGIN}
-            answer = httpx.get(f"{url}/v1/models", headers=mine)
+            answer = patient.get(f"{url}/v1/models", headers=mine)
             assert answer.headers["access-control-allow-origin"] == self.ORIGIN
             assert "x-request-id" in answer.headers["access-control-expose-headers"]
             assert "access-control-allow-credentials" not in answer.headers
-            refused = httpx.get(f"{url}/v1/models", headers={"Origin": self.ORIGIN})
+            refused = patient.get(f"{url}/v1/models", headers={"Origin": self.ORIGIN})
             assert refused.status_code == 401
             assert refused.headers["access-control-allow-origin"] == self.ORIGIN

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from app.db import clock
 from app.db.models import Outbox
 from app.services import admin_keys, duties, workers
+from tests import patient
 from tests.app.api.conftest import Api
 from tests.rows import make_job
 
@@ -15,7 +16,7 @@ def numbers(api: Api, session: Session) -> dict[tuple[str, str], float]:
     """The samples by name and label's value."""
     key = admin_keys.replace(session, "acme", "")
     session.commit()
-    answer = httpx.get(f"{api.url}/metrics", headers={"Authorization": f"Bearer {key}"})
+    answer = patient.get(f"{api.url}/metrics", headers={"Authorization": f"Bearer {key}"})
     assert answer.status_code == 200
     return {
         (sample.name, next(iter(sample.labels.values()), "")): sample.value

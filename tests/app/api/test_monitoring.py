@@ -12,6 +12,7 @@ from app import histograms
 from app.db.models import Job, Project
 from app.db.session import SessionMaker, transaction
 from app.services import admin_keys
+from tests import patient
 from tests.app.api.conftest import Account, Api
 from tests.app.api.serving import Engine
 from tests.app.api.test_guard import error_of
@@ -184,7 +185,7 @@ def test_prometheus_sees_the_models_of_its_organization(
     monitoring(http)
     with transaction(sessions) as session:
         keys = {name: admin_keys.replace(session, name, "") for name in ("acme", "others")}
-    bare = httpx.Client(base_url=api.url)
+    bare = httpx.Client(base_url=api.url, timeout=patient.SECONDS)
     pages = {
         name: bare.get("/metrics", headers={"Authorization": f"Bearer {key}"})
         for name, key in keys.items()

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db.base import Base
 from app.db.session import SessionMaker
+from tests import patient
 from tests.app.api.conftest import Api, client_with
 from tests.app.api.parties import Party, make_party
 from tests.app.api.surface import Operation, Slot, operations
@@ -122,7 +123,7 @@ def test_a13_each_route_is_for_one_kind_of_key(
 ) -> None:
     """Without any key it is 401, with one of the other kind 403."""
     wrong = {}
-    with httpx.Client(base_url=clients[ADMIN].base_url) as nobody:
+    with httpx.Client(base_url=clients[ADMIN].base_url, timeout=patient.SECONDS) as nobody:
         for operation in routes:
             assert operation.keys in (PROJECT, ADMIN), f"{operation} does not say whom it is for"
             other = clients[ADMIN if operation.keys == PROJECT else PROJECT]
