@@ -16,6 +16,7 @@ from app.api import (
     admin_keys,
     chat,
     completions,
+    document,
     embeddings,
     encoders,
     files,
@@ -43,7 +44,6 @@ from app.outbound.addresses import parse_networks
 from app.outbound.post import Poster
 from app.queue import Bells
 from app.rates import Limits, Rates
-from app.schemas.wire import ErrorEnvelope
 from app.services.outbox import ring_on_commit
 from app.settings import Settings
 from app.storage import open_store
@@ -84,8 +84,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         # A redirect would be made of the Host header, which the client chooses.
         redirect_slashes=False,
-        responses={"4XX": {"model": ErrorEnvelope}, "5XX": {"model": ErrorEnvelope}},
+        responses=document.PLACEHOLDER,
     )
+    document.register(app)
     app.state.parts = parts
     app.add_middleware(Guard, parts=parts)
     if settings.cors_origins:

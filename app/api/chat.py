@@ -5,16 +5,17 @@ from fastapi.responses import Response
 
 from app.api.bodies import StrictRoute
 from app.api.deps import PartsDep, PrincipalDep
+from app.api.document import or_events
 from app.api.relay import Relay, resolve
 from app.errors import InvalidRequest
-from app.schemas.chat import CreateChatCompletion
+from app.schemas.chat import ChatAnswer, CreateChatCompletion
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"], route_class=StrictRoute)
 
 PATH = "/v1/chat/completions"
 
 
-@router.post("/completions")
+@router.post("/completions", responses=or_events(ChatAnswer, "chat.completion.chunk"))
 async def create(asked: CreateChatCompletion, parts: PartsDep, principal: PrincipalDep) -> Response:
     """Answer a conversation, in one piece or as a stream of events."""
     served = await resolve(parts, principal.project_id, asked.model)

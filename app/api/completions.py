@@ -5,16 +5,17 @@ from fastapi.responses import Response
 
 from app.api.bodies import StrictRoute
 from app.api.deps import PartsDep, PrincipalDep
+from app.api.document import or_events
 from app.api.relay import Relay, resolve
 from app.errors import InvalidRequest
-from app.schemas.completions import CompletionRequest
+from app.schemas.completions import Completion, CompletionRequest
 
 router = APIRouter(prefix="/v1", tags=["completions"], route_class=StrictRoute)
 
 PATH = "/v1/completions"
 
 
-@router.post("/completions")
+@router.post("/completions", responses=or_events(Completion, "text_completion"))
 async def create(asked: CompletionRequest, parts: PartsDep, principal: PrincipalDep) -> Response:
     """Continue a text, in one piece or as a stream of events."""
     served = await resolve(parts, principal.project_id, asked.model)

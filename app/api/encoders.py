@@ -8,7 +8,7 @@ from app.api.deps import Parts, PartsDep, PrincipalDep
 from app.api.relay import Relay, resolve
 from app.engines import ServedModel
 from app.errors import InvalidRequest
-from app.schemas.encoders import Classified, ClassifyRequest, InferenceRequest
+from app.schemas.encoders import Classified, ClassifyRequest, InferenceRequest, Inferred
 
 router = APIRouter(tags=["encoders"], route_class=StrictRoute)
 
@@ -21,7 +21,7 @@ async def classify(asked: ClassifyRequest, parts: PartsDep, principal: Principal
     return Relay(parts, served, "/v1/classify", body)
 
 
-@router.post("/models/{model:path}")
+@router.post("/models/{model:path}", responses={200: {"model": Inferred}})
 async def infer(
     model: str, asked: InferenceRequest, parts: PartsDep, principal: PrincipalDep
 ) -> Response:

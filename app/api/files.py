@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app.api import shapes
 from app.api.bodies import StrictRoute
 from app.api.deps import After, Parts, PartsDep, PrincipalDep, SessionDep, ask_database
+from app.api.document import BYTES, answers
 from app.api.incoming import fill
 from app.api.multipart import BINARY, Form, Sink, described
 from app.api.repeats import Repetition, RepetitionDep
@@ -90,7 +91,11 @@ def delete(file_id: str, principal: PrincipalDep, session: SessionDep) -> FileDe
     return FileDeleted(id=file_id, deleted=True)
 
 
-@router.get("/{file_id}/content", response_class=StreamingResponse)
+@router.get(
+    "/{file_id}/content",
+    response_class=StreamingResponse,
+    responses=answers("application/octet-stream", BYTES),
+)
 def content(
     file_id: str, parts: PartsDep, principal: PrincipalDep, session: SessionDep
 ) -> StreamingResponse:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 
 from app.api.deps import PartsDep, ask_database
 from app.schemas.health import Alive, Check, Readiness
+from app.schemas.wire import ErrorEnvelope
 from app.services import health, workers
 from app.services.health import Probe
 
@@ -20,7 +21,7 @@ async def alive() -> Alive:
     return Alive()
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: {"model": Readiness | ErrorEnvelope}})
 async def ready(parts: PartsDep, response: Response) -> Readiness:
     """Everything that requests need can be used; 503 if not, with the part that cannot.
 

@@ -1,6 +1,6 @@
 """/v1/fine_tuning/jobs"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
@@ -23,6 +23,20 @@ router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_cl
 Limit = Annotated[int, Query(ge=0, le=1000)]
 # No job has more; each costs the database a join.
 MOST_PAIRS = 16
+# FastAPI has no parameters of this style: `_metadata` reads it.
+METADATA: dict[str, Any] = {
+    "name": "metadata",
+    "in": "query",
+    "description": "`metadata[key]=value` for each pair that jobs must have; "
+    "`metadata=null` for jobs without any",
+    "style": "deepObject",
+    "explode": True,
+    "schema": {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "maxProperties": MOST_PAIRS,
+    },
+}
 
 
 @router.post("", dependencies=[ONCE])
@@ -42,7 +56,7 @@ def create(
     return shapes.job(job, principal.organization_id)
 
 
-@router.get("")
+@router.get("", openapi_extra={"parameters": [METADATA]})
 def list_jobs(
     request: Request,
     principal: PrincipalDep,

@@ -5,12 +5,13 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from app.api.deps import AdminDep, PartsDep, SessionDep
+from app.api.document import TEXT, answers
 from app.services.metrics import Numbers
 
 router = APIRouter(tags=["monitoring"])
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=answers("text/plain", TEXT))
 def metrics(parts: PartsDep, admin: AdminDep, session: SessionDep) -> Response:
     """How the service does, and what the organization's tuned models were asked.
 

@@ -5,6 +5,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
 from pydantic_core import PydanticCustomError
 
+from app.schemas.engine import ChoiceLogprobs
+from app.schemas.sampling import Usage
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+
 
 def _is_text(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") in ("text", "refusal")
@@ -68,3 +73,30 @@ class CreateChatCompletion(BaseModel):
         return {name: value for name, value in asked.items() if value is not None} | {
             "model": model
         }
+
+
+class ChatAnswerMessage(BaseModel):
+    """`content` is null where an engine calls tools."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class ChatAnswerChoice(BaseModel):
+    index: int
+    message: ChatAnswerMessage
+    logprobs: ChoiceLogprobs | None
+    finish_reason: FinishReason
+
+
+class ChatAnswer(BaseModel):
+    """What engines answer, of whom some tell more; it is passed on unread."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatAnswerChoice]
+    usage: Usage

@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StrictBool, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from app.schemas.sampling import FinishReason, SamplingRequest, Usage
-from app.schemas.wire import as_inputs
+from app.schemas.wire import Ids, as_inputs
 
 # OpenAI's own default; many a caller is surprised by it, and some rely on it.
 DEFAULT_MAX_TOKENS = 16
@@ -19,10 +19,9 @@ def _prompts(value: Any) -> Any:
     return [""] if value is None else as_inputs(value)
 
 
+PromptList = Annotated[list[str | Ids], Field(min_length=1, max_length=MOST_PROMPTS)]
 Prompts = Annotated[
-    list[str | list[int]],
-    BeforeValidator(_prompts),
-    Field(min_length=1, max_length=MOST_PROMPTS),
+    PromptList, BeforeValidator(_prompts, json_schema_input_type=str | Ids | PromptList | None)
 ]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.schemas.wire import as_inputs
+from app.schemas.wire import Ids, as_inputs
 
 # As many texts in one request as OpenAI takes.
 MOST_INPUTS = 2048
@@ -17,10 +17,16 @@ def _say_something(inputs: list[Any]) -> list[Any]:
     return inputs
 
 
+Text = Annotated[str, Field(min_length=1)]
+InputList = Annotated[list[str | Ids], Field(min_length=1, max_length=MOST_INPUTS)]
 Inputs = Annotated[
-    list[str | list[int]],
-    BeforeValidator(as_inputs),
-    Field(min_length=1, max_length=MOST_INPUTS),
+    InputList,
+    BeforeValidator(
+        as_inputs,
+        json_schema_input_type=Text
+        | Ids
+        | Annotated[list[Text | Ids], Field(min_length=1, max_length=MOST_INPUTS)],
+    ),
     AfterValidator(_say_something),
 ]
 

@@ -14,7 +14,7 @@ def _as_list(value: Any) -> Any:
 
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MOST_INPUTS)]
-Inputs = Annotated[Texts, BeforeValidator(_as_list)]
+Inputs = Annotated[Texts, BeforeValidator(_as_list, json_schema_input_type=Text | Texts)]
 
 
 class _Request(BaseModel):
@@ -57,6 +57,34 @@ class InferenceRequest(BaseModel):
 
     inputs: QuestionInput | Text | Texts
     parameters: InferenceParameters = InferenceParameters()
+
+
+class LabelScore(BaseModel):
+    label: str
+    score: float
+
+
+class Entity(BaseModel):
+    """Characters `start` to `end` of the text, which are `word`."""
+
+    entity_group: str
+    score: float
+    word: str
+    start: int
+    end: int
+
+
+class Found(BaseModel):
+    """Characters `start` to `end` of the context; an empty answer if there is none in it."""
+
+    answer: str
+    score: float
+    start: int
+    end: int
+
+
+# By the model's task: an answer; the entities of one text, or of each; labels; vectors.
+Inferred = Found | list[Entity] | list[list[Entity]] | list[list[LabelScore]] | list[list[float]]
 
 
 class ClassifyUsage(BaseModel):

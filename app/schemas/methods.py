@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
 Auto = Literal["auto"]
@@ -28,7 +28,8 @@ def _auto_or_whole(least: int, most: int) -> PlainValidator:
         rule = "expected 'auto' or a whole number from {least} to {most}"
         raise PydanticCustomError("out_of_bounds", rule, {"least": least, "most": most})
 
-    return PlainValidator(check, json_schema_input_type=int | Auto)
+    bounded = Annotated[int, Field(ge=least, le=most)]
+    return PlainValidator(check, json_schema_input_type=bounded | Auto | None)
 
 
 def _auto_or_positive(most: float) -> PlainValidator:
@@ -40,7 +41,8 @@ def _auto_or_positive(most: float) -> PlainValidator:
         rule = "expected 'auto' or a number above 0 and up to {most}"
         raise PydanticCustomError("out_of_bounds", rule, {"most": f"{most:g}"})
 
-    return PlainValidator(check, json_schema_input_type=float | Auto)
+    bounded = Annotated[float, Field(gt=0, le=most)]
+    return PlainValidator(check, json_schema_input_type=bounded | Auto | None)
 
 
 class Hyperparameters(BaseModel):

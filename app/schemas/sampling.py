@@ -42,10 +42,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+Stop = Annotated[str, Field(min_length=1)]
+StopList = Annotated[list[Stop], Field(max_length=4)]
 StopStrings = Annotated[
-    list[Annotated[str, Field(min_length=1)]] | None,
-    Field(max_length=4),
-    BeforeValidator(_as_list),
+    StopList | None, BeforeValidator(_as_list, json_schema_input_type=Stop | StopList | None)
 ]
 
 

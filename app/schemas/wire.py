@@ -100,6 +100,10 @@ class CursorListing(Listing):
     last_id: str | None
 
 
+# One text's token ids.
+Ids = Annotated[list[int], Field(min_length=1)]
+
+
 def as_inputs(value: Any) -> Any:
     """Every form of one or several texts as a list of them: each a text, or its token ids."""
     inputs = [value] if isinstance(value, str) or _is_ids(value) else value
