@@ -9,11 +9,9 @@ from typing import Any
 from app.formats.faults import Flaw, kind, shown
 from app.formats.fields import check_keys, check_label, check_list, check_text
 from app.formats.format import Facts, Format
+from app.formats.words import cuts_a_word, words
 
 TAG = re.compile(r"O|[BI]-(?P<label>.+)")
-# A word, or a single sign: where an entity may begin and end without cutting anything.
-WORD = re.compile(r"\w+|[^\w\s]")
-WITHIN = re.compile(r"\w\w")
 TAGGED = 'Write it as {"tokens": ["New", "York"], "tags": ["B-place", "I-place"]}.'
 MARKED = 'Write it as {"text": "…", "entities": [{"start": 0, "end": 8, "label": "place"}]}.'
 
@@ -50,11 +48,6 @@ def example(row: Mapping[str, Any]) -> MarkedText:
 
 def _marked(row: Mapping[str, Any]) -> tuple[Entity, ...]:
     return tuple(sorted(Entity(e["start"], e["end"], e["label"]) for e in row["entities"]))
-
-
-def words(text: str) -> tuple[tuple[int, int], ...]:
-    """Where the words and signs of a text are."""
-    return tuple(match.span() for match in WORD.finditer(text))
 
 
 def entities_of(tags: Sequence[str], places: Sequence[tuple[int, int]]) -> tuple[Entity, ...]:
@@ -104,7 +97,7 @@ def _check_marked(row: dict[str, Any]) -> None:
     check_keys(row, ("text", "entities"), shape=MARKED)
     check_text(row, "text")
     check_list(row["entities"], "entities")
-    spans = [_span(entity, len(row["text"])) for entity in row["entities"]]
+    spans = [_span(entity, row["text"]) for entity in row["entities"]]
     spans.sort()
     for before, after in pairwise(spans):
         if after[0] < before[1]:
@@ -112,15 +105,18 @@ def _check_marked(row: dict[str, Any]) -> None:
             raise Flaw(f": the entities {where} overlap", "Keep one of them.")
 
 
-def _span(entity: Any, length: int) -> tuple[int, int]:
+def _span(entity: Any, text: str) -> tuple[int, int]:
     if not isinstance(entity, dict) or entity.keys() != {"start", "end", "label"}:
         raise Flaw(": an entity has other fields than start, end and label", MARKED)
     start, end = entity["start"], entity["end"]
     if type(start) is not int or type(end) is not int:
         raise Flaw(": the start or end of an entity is no whole number", MARKED)
-    if not 0 <= start < end <= length:
+    where = f": the entity [{start}, {end})"
+    if not 0 <= start < end <= len(text):
         hint = "Count characters from 0; end is the first character behind the entity."
-        raise Flaw(f": the entity [{start}, {end}) is not in the text of {length} characters", hint)
+        raise Flaw(f"{where} is not in the text of {len(text)} characters", hint)
+    if text[start:end].isspace():
+        raise Flaw(f"{where} has white space only", "Mark a word, or remove the entity.")
     check_label(entity["label"], "the label of an entity")
     return start, end
 
@@ -133,7 +129,7 @@ def facts(row: Mapping[str, Any]) -> Facts:
     else:
         # Without the words: those of one line of signs would take half a gigabyte.
         text, entities = row["text"], _marked(row)
-    cut = any(_is_in_a_word(text, at) for e in entities for at in (e.start, e.end))
+    cut = any(cuts_a_word(text, at) for e in entities for at in (e.start, e.end))
     return Facts(
         question=text,
         answer=repr(entities),
@@ -141,10 +137,6 @@ def facts(row: Mapping[str, Any]) -> Facts:
         shape="tags" if "tags" in row else "entities",
         remark="an entity begins or ends within a word" if cut else None,
     )
-
-
-def _is_in_a_word(text: str, at: int) -> bool:
-    return 0 < at and WITHIN.match(text, at - 1) is not None
 
 
 FORMAT = Format(

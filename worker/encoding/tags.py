@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.formats.token_classification import Entity, entities_of
+from app.formats.words import Span
 
 OUTSIDE = "O"
-
-Span = tuple[int, int]
 
 
 def tag_names(labels: Sequence[str]) -> tuple[str, ...]:
@@ -29,6 +28,23 @@ def first_tokens(offsets: NDArray[np.int32], words: Sequence[Span]) -> NDArray[n
         if word < len(words) and begins[word] < 0 and end > words[word][0]:
             begins[word] = token
     return begins
+
+
+def spread(tags: Sequence[str], begins: NDArray[np.int32]) -> list[str]:
+    """The tags of all words, by those of the words that have a token, as in `first_tokens`.
+
+    A word without one, such as a sign that the tokenizer leaves out, belongs to the entity whose
+    parts are on both sides of it, or else to none.
+    """
+    given = iter(tags)
+    found = [OUTSIDE if token < 0 else next(given) for token in begins]
+    last = 0
+    for number in np.flatnonzero(begins >= 0).tolist():
+        tag = found[number]
+        if tag[0] == "I" and tag[2:] == found[last][2:]:
+            found[last + 1 : number] = [tag] * (number - last - 1)
+        last = number
+    return found
 
 
 def tags_of(entities: Sequence[Entity], words: Sequence[Span]) -> list[str]:

@@ -68,7 +68,8 @@ def _as_text(number: int, given: str | list[int], served: ServedEncoder) -> str:
         return given
     tokenizer = served.engine.reader.tokenizer
     _check_ids(number, given, len(tokenizer))
-    return str(tokenizer.decode(given))
+    # The special ones are put around the text when it is read, again if it had them.
+    return str(tokenizer.decode(given, skip_special_tokens=True))
 
 
 def _check_ids(number: int, ids: list[int], size: int) -> None:

@@ -80,6 +80,7 @@ BAD = [
     (marked("New York", (0, 8, "a"), (4, 8, "b")), "the entities [0, 8) and [4, 8) overlap"),
     (marked("Rome", (0, 5, "a")), "[0, 5) is not in the text of 4 characters"),
     (marked("Rome", (2, 2, "a")), "[2, 2) is not in the text"),
+    (marked("a   b", (1, 3, "x")), "the entity [1, 3) has white space only. Mark a word"),
     (question("In Rome.", ("Paris", 3)), 'the answer "Paris" is not in the context'),
     (question("In Rome.", ("Rome", 2)), 'the answer "Rome" is not at character 2. It is at 3.'),
     ({"context": "a", "question": "b"}, "is missing key 'answers'"),

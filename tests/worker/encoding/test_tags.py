@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from app.formats.token_classification import Entity, words
-from worker.encoding.tags import entities_in, first_tokens, tag_names, tags_of
+from app.formats.token_classification import Entity
+from app.formats.words import words
+from worker.encoding.tags import entities_in, first_tokens, spread, tag_names, tags_of
 
 TEXT = "In New York-City"
 WORDS = words(TEXT)
@@ -25,6 +26,12 @@ def test_entities_survive_the_way_through_tags() -> None:
     tags = tags_of(entities, WORDS)
     assert tags == ["O", "B-place", "I-place", "O", "B-word"]
     assert entities_in(tags, WORDS) == entities
+
+
+def test_words_without_a_token_belong_to_the_entity_around_them() -> None:
+    begins = np.array([-1, 1, -1, -1, 2, -1, 3, -1, 4, -1, 5, -1], dtype=np.int32)
+    tags = spread(["B-a", "I-a", "I-b", "I-b", "O"], begins)
+    assert tags == ["O", "B-a", "I-a", "I-a", "I-a", "O", "I-b", "I-b", "I-b", "O", "O", "O"]
 
 
 def test_a_head_has_two_tags_for_each_label_and_one_for_none() -> None:

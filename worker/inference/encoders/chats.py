@@ -30,9 +30,13 @@ NONE_APPLIES = ""
 
 def said(asked: ChatCompletionRequest) -> str:
     """The last user's message, which is what is classified. Raises InvalidRequest."""
-    for message in reversed(asked.messages):
+    for number, message in reversed(list(enumerate(asked.messages))):
         if message.role == "user":
-            return "".join(part.text or part.refusal or "" for part in message.content or [])
+            text = "".join(part.text or part.refusal or "" for part in message.content or [])
+            if text:
+                return text
+            param = f"messages[{number}].content"
+            raise InvalidRequest(f"Invalid '{param}': expected a text to classify.", param=param)
     raise InvalidRequest("A classifier needs a message of the role 'user'.", param="messages")
 
 

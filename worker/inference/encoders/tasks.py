@@ -1,6 +1,7 @@
 """What tuned encoders say of texts: classes, entities, answers, vectors."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.errors import InvalidRequest
-from app.formats.token_classification import words
+from app.formats.token_classification import Entity
+from app.formats.words import Span, words
 from worker.encoding.answers import STRIDE, allowed, best
 from worker.encoding.backbone import normalised
-from worker.encoding.tags import entities_in, first_tokens, tag_names
+from worker.encoding.tags import entities_in, first_tokens, spread, tag_names
 from worker.encoding.task import Method, Task
 from worker.encoding.texts import Reader, Text
 from worker.inference.adapter_format import AdapterRefused
@@ -69,7 +71,8 @@ async def read(
 ) -> list[Text]:
     """The texts in tokens.
 
-    Raises InvalidRequest for one that is too long, unless it may be cut, and Unavailable.
+    Raises InvalidRequest for one that is too long, unless it may be cut, or has no token, and
+    Unavailable.
     """
     reader = served.engine.reader
     length = reader.length if served.tuned is None else served.tuned.task.length
@@ -78,10 +81,12 @@ async def read(
     work = partial(Reader(reader.tokenizer, length).read, texts)
     found = await reading(served, work, texts=len(texts))
     for number, text in enumerate(found):
+        # A text alone needs no number to be found by.
+        param = f"{route.param}[{number}]" if len(texts) > 1 else route.param
         if not text.whole and not cut:
-            # A text alone needs no number to be found by.
-            param = f"{route.param}[{number}]" if len(texts) > 1 else route.param
             raise too_long(length, param, route)
+        if not len(text.ids):
+            raise nothing_to_read(param)
     return found
 
 
@@ -91,6 +96,15 @@ def too_long(length: int, param: str, route: Route = OPENAI) -> InvalidRequest:
         f"it to be cut {route.cut}.",
         param=param,
         code="context_length_exceeded",
+    )
+
+
+def nothing_to_read(param: str) -> InvalidRequest:
+    """Nothing would be computed of it: not even special tokens stand around it."""
+    return InvalidRequest(
+        f"Invalid '{param}': expected a text with something that this model can read.",
+        param=param,
+        code="invalid_value",
     )
 
 
@@ -142,15 +156,16 @@ def _tagged(
 ) -> list[dict[str, Any]]:
     places = words(whole)
     begins = first_tokens(text.offsets, places)
-    logits = _logits(served, states[torch.from_numpy(begins[begins >= 0].astype(np.int64))])
-    chances = np.zeros((len(places), len(names)), dtype=np.float32)
-    chances[:, 0] = 1.0
-    chances[begins >= 0] = logits.softmax(-1).cpu().numpy()
-    tags = [names[place] for place in chances.argmax(1)]
+    seen = begins >= 0
+    logits = _logits(served, states[torch.from_numpy(begins[seen].astype(np.int64))])
+    chances = logits.softmax(-1).cpu().numpy()
+    tags = spread([names[place] for place in chances.argmax(1)], begins)
+    scores = np.full(len(places), np.nan, dtype=np.float32)
+    scores[seen] = chances.max(1)
     return [
         {
             "entity_group": entity.label,
-            "score": _mean_score(entity.start, entity.end, places, chances),
+            "score": _mean_score(entity, places, scores),
             "word": whole[entity.start : entity.end],
             "start": entity.start,
             "end": entity.end,
@@ -201,9 +216,11 @@ def answer(
     }
 
 
-def _mean_score(start: int, end: int, places: Sequence[tuple[int, int]], chances: Any) -> float:
-    inside = [n for n, (begin, stop) in enumerate(places) if begin >= start and stop <= end]
-    return float(chances[inside].max(1).mean())
+def _mean_score(entity: Entity, places: Sequence[Span], scores: NDArray[np.float32]) -> float:
+    """Of the words that the model has seen."""
+    first = bisect_left(places, (entity.start, 0))
+    last = bisect_left(places, (entity.end, 0))
+    return float(np.nanmean(scores[first:last]))
 
 
 async def reading(served: ServedEncoder, work: Callable[[], Result], *, texts: int) -> Result:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from app.formats import read_as
 from app.formats.token_classification import MarkedText, entities_of, example
-from worker.encoding.tags import OUTSIDE, first_tokens, tag_names, tags_of
+from worker.encoding.tags import first_tokens, spread, tag_names, tags_of
 from worker.encoding.task import Task
 from worker.encoding.texts import Reader
 from worker.training.encoders import metrics
@@ -126,11 +126,8 @@ class TokenClassification(Batches[Row]):
         """Tags of all words, those that were cut off found to be outside."""
         one = self._examples[row.source]
         names = tag_names(self.encoder.task.labels)
-        guesses = iter(guessed)
-        tags = [
-            OUTSIDE if token < 0 else names[next(guesses)]
-            for token in first_tokens(row.text.offsets, one.words)
-        ]
+        begins = first_tokens(row.text.offsets, one.words)
+        tags = spread([names[place] for place in guessed], begins)
         return tags_of(one.entities, one.words), tags
 
     def _logits(self, rows: Sequence[Row]) -> Tensor:

@@ -5,22 +5,31 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModel
 
 from app.catalog import Catalog
 from app.errors import InvalidRequest, Unavailable
 from app.schemas.embeddings import EmbeddingsRequest
 from app.schemas.encoders import InferenceRequest
+from app.schemas.engine import ChatCompletionRequest
 from app.storage import LocalStore
+from tests.worker.conftest import tiny_config, tiny_tokenizer
+from worker.encoding.task import Task
+from worker.encoding.texts import Reader
 from worker.inference.adapters import AdapterFolder
 from worker.inference.embeddings import of_encoder
+from worker.inference.encoders import chats, tasks
 from worker.inference.encoders.engine import MOST_WAITING, EncoderEngine
-from worker.inference.encoders.models import EncoderModels
+from worker.inference.encoders.models import EncoderModels, ServedEncoder
 from worker.inference.encoders.routes import infer
+from worker.inference.encoders.tuned import Tuned
 from worker.inference.models import Models
 from worker.inference.server import Parts, create_app
 from worker.inference.thread import EngineThread
@@ -109,6 +118,48 @@ async def test_ids_of_no_token_are_refused(parts: Parts, ids: list[int]) -> None
     asked = EmbeddingsRequest.model_validate({**BODY, "input": ids})
     with pytest.raises(InvalidRequest, match="no such token"):
         await of_encoder(asked, served)
+
+
+async def test_ids_mean_the_text_whose_ids_they_are(parts: Parts) -> None:
+    served = await parts.encoders.resolve("mini")
+    ids = served.engine.reader.tokenizer("a text")["input_ids"]
+    asked = EmbeddingsRequest.model_validate({**BODY, "input": ["a text", ids]})
+    reply = await of_encoder(asked, served)
+    text, same = (item["embedding"] for item in json.loads(reply.body)["data"])
+    assert same == text, "special tokens among the ids are not read as words"
+
+
+async def test_a_text_without_tokens_is_refused() -> None:
+    backbone = AutoModel.from_config(tiny_config())
+    engine = EncoderEngine(backbone, Reader(tiny_tokenizer(), 64), causal=True)
+    served = ServedEncoder("causal", engine, None)
+    with pytest.raises(InvalidRequest, match="that this model can read") as refused:
+        await tasks.read(served, ["a text", ""], cut=False)
+    assert refused.value.error_param == "input[1]"
+
+
+def test_an_empty_message_is_not_classified() -> None:
+    messages = [{"role": "user", "content": "before"}, {"role": "user", "content": ""}]
+    asked = ChatCompletionRequest.model_validate({"model": "tuned", "messages": messages})
+    with pytest.raises(InvalidRequest, match="expected a text to classify") as refused:
+        chats.said(asked)
+    assert refused.value.error_param == "messages[1].content"
+
+
+async def test_an_entity_is_served_whole_though_a_sign_in_it_has_no_token(parts: Parts) -> None:
+    """Of a model that finds each word's tag in its hidden states."""
+    head = (torch.eye(3), torch.zeros(3))
+    task = Task(method="token_classification", labels=("place",), length=32)
+    served = await parts.encoders.resolve("mini")
+    served = replace(served, tuned=Tuned(task, None, None, head))
+    whole = "at Cafe\u0301 \ufffd Noir now"
+    texts = served.engine.reader.read([whole])
+    found = served.engine.reader.tokenizer.convert_ids_to_tokens(texts[0].ids.tolist())
+    assert found == ["[CLS]", "at", "cafe", "noir", "now", "[SEP]"]
+    states = 4 * torch.eye(3)[[0, 0, 1, 2, 0, 0]]
+    ((entity,),) = tasks.tag(served, [whole], texts, [states])
+    assert (entity["word"], entity["start"], entity["end"]) == ("Cafe\u0301 \ufffd Noir", 3, 15)
+    assert entity["score"] == pytest.approx(float(states.softmax(1)[2].max())), "of its two words"
 
 
 async def test_a_text_that_is_too_long_is_named_and_cut_only_if_asked(parts: Parts) -> None:

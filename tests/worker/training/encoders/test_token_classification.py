@@ -1,0 +1,37 @@
+"""Entities with a sign inside that has no token: they are measured as they are served, whole."""
+
+import torch
+from tokenizers.normalizers import Replace
+
+from app.formats.token_classification import example
+from tests.worker.conftest import words_tokenizer
+from tests.worker.training.encoders.conftest import MakeEncoder
+from worker.encoding.task import Task
+from worker.encoding.texts import Reader
+from worker.training.encoders.model import Trained
+from worker.training.encoders.token_classification import TokenClassification, rows_of
+
+TASK = Task(method="token_classification", labels=("place",), length=32)
+EXAMPLES = [
+    example({"text": text, "entities": [{"start": 3, "end": 10, "label": "place"}]})
+    for text in ("w1 w2 ~ w3 w4", "w5 w2 ~ w3 w6")
+]
+
+
+def test_a_word_without_a_token_belongs_to_the_entity_around_it(make_encoder: MakeEncoder) -> None:
+    encoder = make_encoder(TASK)
+    # It is of a width at which dropout alone keeps it from learning by heart.
+    encoder.dropout.p = 0.0
+    tokenizer = words_tokenizer(types=True)
+    tokenizer.backend_tokenizer.normalizer = Replace("~", "")
+    rows = rows_of(EXAMPLES, TASK, Reader(tokenizer, TASK.length))
+    assert [len(row.text.ids) for row in rows] == [6, 6]
+    objective = TokenClassification(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
+    trained = Trained(encoder, "tiny", rank=4, alpha=8).parameters().values()
+    optimizer = torch.optim.AdamW(trained, lr=5e-3)
+    for _ in range(50):
+        objective.score(rows).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    report = objective.evaluate(rows)
+    assert (report["f1"], report["wrong"]) == (1.0, [])
