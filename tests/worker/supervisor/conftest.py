@@ -9,7 +9,7 @@ from app.catalog import Catalog
 from app.db.session import SessionMaker
 from app.settings import Settings
 from app.storage import BlobStore
-from tests.worker.supervisor.shop import FAKE_TRAINING, Workshop
+from tests.worker.supervisor.shop import FAKE_TRAINING, Background, Workshop
 from worker.supervisor.attempt import Machine
 from worker.supervisor.runner import Supervisor
 
@@ -40,7 +40,7 @@ def shop(machine: Machine) -> Workshop:
 
 
 @pytest.fixture
-def background(machine: Machine) -> Iterator[Callable[[Callable[[], object]], threading.Thread]]:
+def background(machine: Machine) -> Iterator[Background]:
     """Runs something beside the test, which ends it if the test has not."""
     threads: list[threading.Thread] = []
 

@@ -1,7 +1,6 @@
 """A run at Weights & Biases: written as training goes, and given up where it cannot be."""
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from wandb.sdk.internal.datastore import DataStore
 from app.db.models import Job, JobEvent
 from app.db.session import transaction
 from tests.waiting import wait_until
-from tests.worker.supervisor.shop import Workshop
+from tests.worker.supervisor.shop import Background, Workshop
 from worker.supervisor.attempt import Machine
 from worker.supervisor.runner import Supervisor
 
@@ -62,9 +61,7 @@ def shop_with(machine: Machine, **settings: Any) -> Workshop:
     return Workshop(sessions=own.sessions, store=own.store, machine=own, supervisor=Supervisor(own))
 
 
-def test_a_run_has_every_step_and_what_the_job_is(
-    machine: Machine, background: Callable[[Callable[[], object]], threading.Thread]
-) -> None:
+def test_a_run_has_every_step_and_what_the_job_is(machine: Machine, background: Background) -> None:
     shop = shop_with(machine, wandb_mode="offline")
     job_id = order(shop, steps=6, ending="waits", at=6)
     thread = background(shop.supervisor.run_next)
