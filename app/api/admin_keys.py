@@ -51,5 +51,5 @@ def retrieve(key_id: str, admin: AdminDep, session: SessionDep) -> AdminKeyObjec
 @router.delete("/{key_id}")
 def delete(key_id: str, admin: AdminDep, session: SessionDep) -> AdminKeyDeleted:
     """Delete an admin key: the next request with it is refused."""
-    admin_keys.revoke(session, admin_keys.retrieve(session, admin.organization_id, key_id).id)
+    admin_keys.delete(session, admin.organization_id, key_id)
     return AdminKeyDeleted(id=key_id, deleted=True)

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from app.api import owners, shapes
 from app.api.bodies import StrictRoute
 from app.api.deps import AdminDep, AdminLimit, After, SessionDep
-from app.schemas.keys import KeyDeleted, KeyList, KeyObject
+from app.schemas.keys import KeyDeleted, KeyList, KeyObject, ModifyKey
 from app.services import keys, projects
 from app.services.keys import Access
 
@@ -40,9 +40,21 @@ def retrieve(project_id: str, api_key_id: str, admin: AdminDep, session: Session
     return owners.key(keys.retrieve(session, project_id, api_key_id), admin)
 
 
+@router.post("/{api_key_id}")
+def modify(
+    project_id: str, api_key_id: str, asked: ModifyKey, admin: AdminDep, session: SessionDep
+) -> KeyObject:
+    """Change when a key expires, counted from now."""
+    projects.active(session, admin.organization_id, project_id)
+    keys.require_no_scopes(asked.scopes)
+    if asked.expires_in_seconds is not None:
+        keys.prolong(session, project_id, api_key_id, asked.expires_in_seconds)
+    return owners.key(keys.retrieve(session, project_id, api_key_id), admin)
+
+
 @router.delete("/{api_key_id}")
 def delete(project_id: str, api_key_id: str, admin: AdminDep, session: SessionDep) -> KeyDeleted:
     """Delete a key: the next request with it is refused."""
     projects.retrieve(session, admin.organization_id, project_id)
-    keys.revoke(session, keys.retrieve(session, project_id, api_key_id).id)
+    keys.delete(session, project_id, api_key_id)
     return KeyDeleted(id=api_key_id, deleted=True)

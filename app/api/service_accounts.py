@@ -5,7 +5,6 @@ from fastapi import APIRouter
 from app.api import owners, shapes
 from app.api.bodies import StrictRoute
 from app.api.deps import AdminDep, AdminLimit, After, SessionDep
-from app.errors import InvalidRequest
 from app.schemas.service_accounts import (
     CreateServiceAccount,
     CreateServiceAccountKey,
@@ -16,7 +15,7 @@ from app.schemas.service_accounts import (
     ServiceAccountList,
     ServiceAccountObject,
 )
-from app.services import projects, service_accounts
+from app.services import keys, projects, service_accounts
 
 router = APIRouter(
     prefix="/v1/organization/projects/{project_id}/service_accounts",
@@ -102,11 +101,7 @@ def create_key(
     """Make another key for an account; its `value` is shown this once."""
     projects.active(session, admin.organization_id, project_id)
     asked = asked or CreateServiceAccountKey()
-    if asked.scopes:
-        raise InvalidRequest(
-            "Keys have no scopes here: each may do all that its project may. Leave out 'scopes'.",
-            param="scopes",
-        )
+    keys.require_no_scopes(asked.scopes)
     key, secret = service_accounts.create_key(
         session,
         project_id,

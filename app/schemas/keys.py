@@ -1,10 +1,33 @@
 """Keys of a project on the wire."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from app.schemas.wire import CursorListing, UnixTime
+from app.schemas.wire import CursorListing, Lifetime, UnixTime
+
+
+class ModifyKey(BaseModel):
+    """What is left out stays; `null` is no value of either."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    expires_in_seconds: Lifetime | None = None
+    scopes: list[str] | None = None
+
+    @field_validator("expires_in_seconds", "scopes")
+    @classmethod
+    def _is_given(cls, value: int | list[str] | None) -> int | list[str]:
+        if value is None:
+            raise PydanticCustomError("null", "expected a value; leave it out to change nothing")
+        return value
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.expires_in_seconds is None and self.scopes is None:
+            raise PydanticCustomError("no_change", "give 'expires_in_seconds', 'scopes', or both")
+        return self
 
 
 class UserOwner(BaseModel):

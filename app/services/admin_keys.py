@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from app.db.models import AdminKey, Organization
@@ -95,19 +95,31 @@ def list_(
 
 def retrieve(session: Session, organization_id: str, key_id: str) -> AdminKey:
     """An admin key of an organization, revoked ones left out. Raises NotFound."""
-    key = session.scalars(
-        select(AdminKey).where(
-            AdminKey.id == key_id,
-            AdminKey.organization_id == organization_id,
-            AdminKey.revoked_at.is_(None),
-        )
-    ).one_or_none()
+    key = session.scalars(select(AdminKey).where(*_named(organization_id, key_id))).one_or_none()
     if key is None:
-        raise NotFound(f"No such admin API key: {key_id}", param="key_id")
+        raise _unknown(key_id)
     return key
+
+
+def delete(session: Session, organization_id: str, key_id: str) -> None:
+    """End an organization's admin key, from this commit on. Raises NotFound, as `keys.delete`."""
+    if not credentials.revoke(session, AdminKey, *_named(organization_id, key_id)):
+        raise _unknown(key_id)
 
 
 def revoke(session: Session, key_id: str) -> AdminKey | None:
     """End an admin key, from this commit on; None if there is no such key."""
     revoked = credentials.revoke(session, AdminKey, AdminKey.id == key_id)
     return revoked[0] if revoked else None
+
+
+def _named(organization_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        AdminKey.id == key_id,
+        AdminKey.organization_id == organization_id,
+        AdminKey.revoked_at.is_(None),
+    )
+
+
+def _unknown(key_id: str) -> NotFound:
+    return NotFound(f"No such admin API key: {key_id}", param="key_id")

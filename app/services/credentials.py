@@ -30,8 +30,13 @@ def columns(secret: str, *, name: str, expires_in: int | None) -> dict[str, Any]
         "name": name,
         "secret_sha256": digest(secret),
         "redacted": redact(secret),
-        "expires_at": None if expires_in is None else _now() + timedelta(seconds=expires_in),
+        "expires_at": None if expires_in is None else expiry(expires_in),
     }
+
+
+def expiry(seconds: int) -> ColumnElement[Any]:
+    """The moment that is so many seconds from now, by the database's clock."""
+    return _now() + timedelta(seconds=seconds)
 
 
 def digest(secret: str) -> bytes:

@@ -1,16 +1,16 @@
 """Keys of projects, and the default organization and project."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app import ids
 from app.db.models import ApiKey, Organization, Project
-from app.errors import NotFound
+from app.errors import InvalidRequest, NotFound
 from app.services import credentials, pages
 from app.services.pages import Page
 
@@ -114,14 +114,46 @@ def list_of_project(
 
 def retrieve(session: Session, project_id: str, key_id: str) -> ApiKey:
     """A key of a project, revoked ones left out. Raises NotFound."""
-    key = session.scalars(
-        select(ApiKey).where(
-            ApiKey.id == key_id, ApiKey.project_id == project_id, ApiKey.revoked_at.is_(None)
-        )
-    ).one_or_none()
+    key = session.scalars(select(ApiKey).where(*_named(project_id, key_id))).one_or_none()
     if key is None:
-        raise NotFound(f"No such API key: {key_id}", param="api_key_id")
+        raise _unknown(key_id)
     return key
+
+
+def prolong(session: Session, project_id: str, key_id: str, expires_in: int) -> ApiKey:
+    """Have a key expire so many seconds from now, sooner or later than it would have.
+
+    Raises NotFound, and InvalidRequest for one that has expired.
+    """
+    changed = session.scalars(
+        update(ApiKey)
+        .where(*_named(project_id, key_id), *credentials.usable(ApiKey))
+        .values(expires_at=credentials.expiry(expires_in))
+        .returning(ApiKey),
+        execution_options={"populate_existing": True},
+    ).one_or_none()
+    if changed is None:
+        expired = retrieve(session, project_id, key_id)
+        raise InvalidRequest(
+            f"The API key {expired.id} has expired and cannot be updated. Make a new one.",
+            param="api_key_id",
+        )
+    return changed
+
+
+def require_no_scopes(scopes: Collection[str] | None) -> None:
+    """Raises InvalidRequest for a key that is to do less than its project may."""
+    if scopes:
+        raise InvalidRequest(
+            "Keys have no scopes here: each may do all that its project may. Leave out 'scopes'.",
+            param="scopes",
+        )
+
+
+def delete(session: Session, project_id: str, key_id: str) -> None:
+    """End a key of a project, from this commit on. Raises NotFound: of two at once, for one."""
+    if not credentials.revoke(session, ApiKey, *_named(project_id, key_id)):
+        raise _unknown(key_id)
 
 
 def revoke(session: Session, key_id: str) -> ApiKey | None:
@@ -139,3 +171,11 @@ def authenticate(session: Session, secret: str) -> Principal | None:
     if due:
         credentials.note_use(session, ApiKey, key_id)
     return Principal(key_id, project_id, organization_id, slug)
+
+
+def _named(project_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]:
+    return (ApiKey.id == key_id, ApiKey.project_id == project_id, ApiKey.revoked_at.is_(None))
+
+
+def _unknown(key_id: str) -> NotFound:
+    return NotFound(f"No such API key: {key_id}", param="api_key_id")

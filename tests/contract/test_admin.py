@@ -54,6 +54,8 @@ def test_from_a_new_project_to_its_end(stack: Stack, tuned: FineTuningJob) -> No
     key = projects.api_keys.retrieve(account.api_key.id, project_id=research.id)
     assert key.owner.service_account is not None
     assert key.last_used_at is not None
+    prolonged = projects.api_keys.update(key.id, project_id=research.id, expires_in_seconds=3600)
+    assert prolonged.expires_at is not None
     assert projects.archive(research.id).status == "archived"
     with pytest.raises(AuthenticationError):
         guest.models.list()

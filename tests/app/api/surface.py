@@ -62,6 +62,7 @@ PLAIN = frozenset(
 BELOW = ("feedback.id",)
 # Where a valid body needs more than its schema says.
 SAMPLES: dict[str, Any] = {
+    "expires_in_seconds": 60,
     "feedback": [{"id": "x", "label": "a"}],
     "messages": [{"role": "user", "content": "Hi"}],
     "prompt": "Hi",

@@ -40,6 +40,8 @@ def test_a_deleted_one_ends(admin: OpenAI, api: Api) -> None:
         client.admin.organization.projects.list()
     with pytest.raises(NotFoundError):
         admin.admin.organization.admin_api_keys.retrieve(made.id)
+    with pytest.raises(NotFoundError, match=f"No such admin API key: {made.id}"):
+        admin.admin.organization.admin_api_keys.delete(made.id)
 
 
 def test_one_of_another_organization_is_not_there(

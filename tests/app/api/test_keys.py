@@ -1,11 +1,26 @@
 """/v1/organization/projects/{project_id}/api_keys, with the official client."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import pytest
-from openai import AuthenticationError, NotFoundError, OpenAI
+from openai import AuthenticationError, BadRequestError, NotFoundError, OpenAI
 
+from app.db.models import ApiKey
+from app.db.session import SessionMaker
+from app.errors import NotFound
+from app.services import keys as key_rules
 from tests.app.api.conftest import Account, Api, openai_with
 from tests.app.api.test_guard import error_of
+
+UNKNOWN = "key_unknown"
+
+
+def told_of(unknown: pytest.ExceptionInfo[NotFoundError], key_id: str) -> dict[str, object]:
+    """What would be said of the unknown key if its id were this one."""
+    assert isinstance(unknown.value.body, dict)
+    body: dict[str, object] = unknown.value.body
+    return body | {"message": str(body["message"]).replace(UNKNOWN, key_id)}
 
 
 @pytest.fixture
@@ -59,11 +74,78 @@ def test_a_deleted_one_ends_and_its_account_stays(admin: OpenAI, api: Api, proje
         client.models.list()
     with pytest.raises(NotFoundError):
         keys.retrieve(made.api_key.id, project_id=project)
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError) as again:
         keys.delete(made.api_key.id, project_id=project)
+    with pytest.raises(NotFoundError) as unknown:
+        keys.delete(UNKNOWN, project_id=project)
+    assert again.value.body == told_of(unknown, made.api_key.id)
     assert accounts.retrieve(made.id, project_id=project).name == "ci"
 
 
 def test_there_is_no_way_to_make_one_but_an_account(admin_http: httpx.Client, project: str) -> None:
     path = f"/v1/organization/projects/{project}/api_keys"
     error_of(admin_http.post(path, json={"name": "x"}), 405)
+
+
+class TestModify:
+    def test_when_it_expires(self, admin: OpenAI, account: Account, project: str) -> None:
+        keys = admin.admin.organization.projects.api_keys
+        before = keys.retrieve(account.who.key_id, project_id=project)
+        after = keys.update(account.who.key_id, project_id=project, expires_in_seconds=3600)
+        assert before.expires_at is None
+        assert after.expires_at is not None
+        shown = keys.retrieve(account.who.key_id, project_id=project)
+        assert shown.expires_at == after.expires_at
+        later = keys.update(account.who.key_id, project_id=project, expires_in_seconds=7200)
+        assert later.expires_at is not None
+        assert later.expires_at >= after.expires_at + 3600
+        assert keys.update(account.who.key_id, project_id=project, scopes=[]) == later
+
+    def test_one_that_has_expired_stays_so(
+        self, admin: OpenAI, account: Account, project: str, sessions: SessionMaker
+    ) -> None:
+        with sessions() as session:
+            key = session.get_one(ApiKey, account.who.key_id)
+            key.expires_at = key.created_at
+            session.commit()
+        keys = admin.admin.organization.projects.api_keys
+        with pytest.raises(BadRequestError, match="has expired and cannot be updated"):
+            keys.update(account.who.key_id, project_id=project, expires_in_seconds=60)
+
+    def test_scopes_are_refused(self, admin: OpenAI, account: Account, project: str) -> None:
+        keys = admin.admin.organization.projects.api_keys
+        with pytest.raises(BadRequestError, match="Keys have no scopes here") as raised:
+            keys.update(account.who.key_id, project_id=project, scopes=["api.all.read"])
+        assert raised.value.param == "scopes"
+
+    def test_an_unknown_one(self, admin: OpenAI, project: str) -> None:
+        keys = admin.admin.organization.projects.api_keys
+        for asked in ({"expires_in_seconds": 60}, {"scopes": []}):
+            with pytest.raises(NotFoundError, match=f"No such API key: {UNKNOWN}"):
+                keys.update(UNKNOWN, project_id=project, **asked)
+
+    @pytest.mark.parametrize(
+        "asked", [{}, {"scopes": None}, {"expires_in_seconds": None}, {"expires_in_seconds": 0}]
+    )
+    def test_what_is_no_change(
+        self, admin_http: httpx.Client, account: Account, project: str, asked: dict[str, None]
+    ) -> None:
+        path = f"/v1/organization/projects/{project}/api_keys/{account.who.key_id}"
+        error_of(admin_http.post(path, json=asked), 400)
+
+
+def test_of_two_deletions_at_once_one_finds_nothing(
+    account: Account, project: str, sessions: SessionMaker
+) -> None:
+    with ThreadPoolExecutor(1) as pool, sessions() as first:
+        key_rules.delete(first, project, account.who.key_id)
+
+        def second() -> None:
+            with sessions() as session:
+                key_rules.delete(session, project, account.who.key_id)
+
+        # Whether it comes before this commit and waits, or after it: there is no key for it.
+        late = pool.submit(second)
+        first.commit()
+        with pytest.raises(NotFound):
+            late.result(timeout=60)

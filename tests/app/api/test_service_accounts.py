@@ -107,6 +107,8 @@ def test_its_keys_end_with_it(admin: OpenAI, api: Api, project: str) -> None:
     assert [account.id for account in accounts.list(project)] == [other.id]
     with pytest.raises(NotFoundError):
         accounts.retrieve(made.id, project_id=project)
+    with pytest.raises(NotFoundError, match=f"No such service account: {made.id}"):
+        accounts.delete(made.id, project_id=project)
 
 
 def test_pages(admin: OpenAI, project: str) -> None:
