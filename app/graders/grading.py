@@ -165,6 +165,7 @@ def _result(text: str) -> Any:
 def _combined(grader: Multi, rewards: Mapping[str, float], state: _Run) -> float:
     try:
         return evaluate(grader.calculate_output, rewards)
-    except FormulaError:
+    except FormulaError as error:
         state.errors.formula_parse_error = True
+        state.errors.formula_parse_error_details = str(error)
         return 0.0

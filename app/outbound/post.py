@@ -80,6 +80,8 @@ def _why_not_connected(error: httpcore.ConnectError) -> str:
         return "It does not speak TLS as we do."
     if isinstance(reason, socket.gaierror):
         return "Its name has no address: look for a slip in the URL, or in its DNS."
+    if isinstance(reason, UnicodeError):
+        return "Its host is not a valid name: look for a slip in the URL."
     return "It cannot be reached: no connection to its address and port was accepted."
 
 

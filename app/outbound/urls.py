@@ -12,6 +12,8 @@ LONGEST = 2048
 PORTS = (None, 443, 8443)
 # Printable ASCII without what parsers of URLs disagree on.
 PLAIN = re.compile(r"[!#-;=?-\[\]_a-z~]+")
+# What DNS can hold; of parts that are empty or longer, Python makes a UnicodeError.
+NAME = re.compile(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 # Such as `2130706433` or `127.0.0x1`, which resolvers take for addresses.
 NUMERIC_END = re.compile(r"(^|\.)(\d+|0x[0-9a-f]*)\.?$")
 
@@ -46,6 +48,7 @@ def _require_host(host: str, allowed: Sequence[Network]) -> None:
     if not host:
         raise Refused("The URL names no host.")
     if ":" not in host and not NUMERIC_END.search(host):
+        _require_name(host)
         return
     try:
         ip_address(host)
@@ -54,3 +57,11 @@ def _require_host(host: str, allowed: Sequence[Network]) -> None:
             "The URL's host is neither a name nor an address as it is written."
         ) from error
     require_allowed(host, allowed)
+
+
+def _require_name(host: str) -> None:
+    if not NAME.fullmatch(host):
+        raise Refused(
+            "The URL's host is not a valid name: between its dots there are 1 to 63 letters, "
+            "digits and hyphens, and 253 characters in all."
+        )

@@ -218,6 +218,8 @@ class GraderErrors(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     formula_parse_error: bool = False
+    # Ours: OpenAI says only that there is one.
+    formula_parse_error_details: str | None = None
     sample_parse_error: bool = False
     truncated_observation_error: bool = False
     unresponsive_reward_error: bool = False

@@ -27,6 +27,7 @@ OLDEST_PYTHON = (3, 11)
 GIB = 2**30
 # A tuned model and its checkpoints take 100 MB, a converted base model 600.
 LEAST_FREE_BYTES = GIB
+NOT_RUNNING = "it is not running; start it with `make up` or `luthier up`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def examine() -> Iterator[Finding]:
         yield from _duties(running.database_url)
     yield _broker(settings, running)
     yield _storage(settings)
-    yield _service(running)
+    yield _service(settings, running)
 
 
 def explain(error: ValidationError) -> str:
@@ -97,7 +98,9 @@ def _port(settings: Settings, running: Running | None) -> Finding:
     obstacle = ports.obstacle(settings.port, settings.host)
     if obstacle is None:
         return Finding("port", True, f"{settings.port} is free")
-    if running is not None and running.url == programs.url(settings):
+    url = programs.url(settings)
+    alone = running is None and programs.readiness(f"{url}/readyz", seconds=2) is not None
+    if alone or (running is not None and running.url == url):
         return Finding("port", True, f"{settings.port} is Luthier's own")
     return Finding("port", False, f"{settings.port} {obstacle}; choose another with PORT")
 
@@ -195,13 +198,13 @@ def _storage(settings: Settings) -> Finding:
     return Finding("storage", True, f"{where}, can be used")
 
 
-def _service(running: Running | None) -> Finding:
-    if running is None:
-        return Finding("service", True, "does not run now; `luthier up` starts it")
-    page = f"{running.url}/readyz"
-    told = programs.readiness(page, seconds=programs.PATIENCE_SECONDS)
-    if told is None:
-        trouble: str | None = f"{page} does not answer; see the logs in LUTHIER_HOME"
-    else:
+def _service(settings: Settings, running: Running | None) -> Finding:
+    # An API that was started alone has noted nothing in LUTHIER_HOME.
+    url = running.url if running else programs.url(settings)
+    told = programs.readiness(f"{url}/readyz", seconds=programs.PATIENCE_SECONDS)
+    if told is not None:
         trouble = programs.sentences(told)
-    return Finding("service", trouble is None, trouble or f"answers at {running.url}")
+        return Finding("service", trouble is None, trouble or f"answers at {url}")
+    if running is None:
+        return Finding("service", False, NOT_RUNNING)
+    return Finding("service", False, f"{url}/readyz does not answer; see the logs in LUTHIER_HOME")

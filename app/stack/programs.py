@@ -110,7 +110,11 @@ def answers(page: str) -> bool:
 
 
 def trouble(page: str) -> str | None:
-    """What /readyz says of trainers that take no jobs; None if it says nothing."""
+    """What /readyz says of trainers that take no jobs.
+
+    None if they take jobs, and while /readyz does not look at them: it is then another part that
+    cannot be used, of which this is not told.
+    """
     told = readiness(page, seconds=2)
     if told is None or "trainers" not in told.checks:
         return None

@@ -6,8 +6,11 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +19,7 @@ from sqlalchemy import create_engine, make_url, text
 from app.cli import main
 from app.db.models import Project
 from app.db.session import SessionMaker, once, transaction
+from app.schemas.health import Readiness
 from app.services import admin_keys, credentials, keys, projects
 from app.settings import Settings
 from tests.ports import NOBODY, free_port
@@ -63,18 +67,55 @@ def luthier(
     return run
 
 
+NOT_RUNNING = "BAD  service: it is not running; start it with `make up` or `luthier up`"
+
+
 def bad_lines(result: Result) -> list[str]:
+    """What doctor finds bad, but for the service, which does not run in these tests."""
     assert result.stderr == ""
-    return [line for line in result.stdout.splitlines() if not line.startswith("ok ")]
+    lines = result.stdout.splitlines()
+    return [line for line in lines if not line.startswith("ok ") and line != NOT_RUNNING]
+
+
+@contextmanager
+def answering_ready() -> Iterator[int]:
+    """The port of something that answers /readyz as a service does that is well."""
+
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(Readiness(status="ok", checks={}).model_dump_json().encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: it would be between the command's own lines."""
+
+    with HTTPServer(("127.0.0.1", 0), Ready) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
 
 
 class TestDoctor:
     def test_a_healthy_machine(self, luthier: Luthier) -> None:
         result = luthier("doctor")
         assert bad_lines(result) == []
-        assert result.returncode == 0
         for part in ("Python", "LUTHIER_HOME", "port", "catalogue", "database", "broker"):
             assert f"ok   {part}: " in result.stdout
+
+    def test_a_service_that_does_not_run(self, luthier: Luthier) -> None:
+        result = luthier("doctor")
+        assert result.stdout.splitlines()[-1] == NOT_RUNNING
+        assert result.returncode == 1
+
+    def test_a_service_that_runs(self, luthier: Luthier) -> None:
+        with answering_ready() as port:
+            result = luthier("doctor", PORT=str(port))
+        assert f"ok   service: answers at http://127.0.0.1:{port}" in result.stdout
+        assert f"ok   port: {port} is Luthier's own" in result.stdout
+        assert result.returncode == 0
 
     def test_nothing_is_set_and_nothing_runs(self, luthier: Luthier) -> None:
         result = luthier("doctor", DATABASE_URL="", REDIS_URL="")

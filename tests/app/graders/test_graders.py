@@ -173,7 +173,10 @@ class TestGrading:
         found = await reward({**fields, "calculate_output": "exact + there / 2"}, "In Paris")
         assert (found.reward, found.sub_rewards) == (0.5, {"exact": 0, "there": 1})
         broken = await reward({**fields, "calculate_output": "exact + other"}, "Paris")
-        assert broken.metadata.errors.formula_parse_error
+        assert broken.metadata.errors.model_dump(exclude_defaults=True) == {
+            "formula_parse_error": True,
+            "formula_parse_error_details": "there is no grader 'other'",
+        }
         listed = [CHECK, {**CHECK, "name": "there", "operation": "like"}]
         found = await reward(
             {**fields, "graders": listed, "calculate_output": "exact + there / 2"}, "In Paris"

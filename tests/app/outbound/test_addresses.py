@@ -78,6 +78,8 @@ class TestUrls:
             "https://[2606:4700:4700::1111]/x",
             "https://xn--bcher-kva.example/x",
             "https://2fast.example1/x",
+            "https://my_hooks.example.com./x",
+            f"https://{'a' * 63}.example.com/",
         ],
     )
     def test_sound_ones(self, url: str) -> None:
@@ -107,6 +109,11 @@ class TestUrls:
             "https://hooks.example.com/\x00",
             "https://b\u00fccher.example/",
             "https://\u2460\u2461\u2466.\u24ea.\u24ea.\u2460/",
+            "https://hooks..example.com/",
+            "https://.example.com/",
+            f"https://{'a' * 64}.example.com/",
+            f"https://{'.'.join(['a' * 60] * 5)}/",
+            "https://hooks%2e.example.com/",
             "https://127.0.0.1/",
             "https://127.1/",
             "https://127.0.0.1./",

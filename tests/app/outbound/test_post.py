@@ -116,6 +116,13 @@ class TestBadReceivers:
         with pytest.raises(NoAnswer, match="name has no address"):
             Poster(look_up=look_up).post("https://nobody.example/", b"", {})
 
+    def test_a_name_that_no_resolver_can_ask_for(self) -> None:
+        def look_up(host: str, port: int) -> list[str]:
+            raise UnicodeError("label empty or too long")
+
+        with pytest.raises(NoAnswer, match="host is not a valid name"):
+            Poster(look_up=look_up).post("https://nobody.example/", b"", {})
+
     def test_one_that_is_silent(self, receiver: Receiver) -> None:
         receiver.answer = lambda connection: connection.recv(1)
         with pytest.raises(NoAnswer, match="in time"):
