@@ -61,6 +61,14 @@ def best(windows: Sequence[Text], scores: Sequence[NDArray[np.float32]]) -> tupl
     return found, none
 
 
+def trimmed(answer: Answer, context: str) -> Answer:
+    """Without spaces at its ends. A token of byte-level BPE begins with the space before its word,
+    and not every such tokenizer leaves that out of the token's place in the text."""
+    text = context[answer.start : answer.end]
+    start = answer.start + len(text) - len(text.lstrip())
+    return Answer(start, start + len(text.strip()), answer.score)
+
+
 def _candidates(text: Text, score: NDArray[np.float32]) -> list[tuple[int, int]]:
     may = allowed(text)
     may[0] = False

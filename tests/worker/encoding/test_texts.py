@@ -11,7 +11,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
-from worker.encoding.answers import best, place
+from worker.encoding.answers import Answer, best, place, trimmed
 from worker.encoding.texts import Reader
 from worker.modeling import load_tokenizer
 
@@ -101,8 +101,9 @@ def test_where_a_very_long_text_is_cut_changes_none_of_its_tokens(
 
 
 def runs_of_signs() -> PreTrainedTokenizerFast:
-    """Byte-level BPE, to which signs without a space are one word however many they are."""
-    merges = [("=" * n, "=" * n) for n in (1, 2, 4, 8, 16)]
+    """Byte-level BPE, to which signs without a space are one word however many they are; Ġ is a
+    space."""
+    merges = [*(("=" * n, "=" * n) for n in (1, 2, 4, 8, 16)), ("Ġ", "R")]
     tokens = [*sorted(ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
     tokenizer = Tokenizer(BPE({token: id for id, token in enumerate(tokens)}, merges))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
@@ -119,3 +120,13 @@ def test_a_question_that_is_cut_keeps_its_letters_and_room_for_the_context(reade
     signs = Reader(runs_of_signs(), 16)
     windows = signs.windows("=" * 32 * 20, "ab", stride=4)
     assert [len(window.ids) for window in windows] == [10]
+
+
+def test_an_answer_begins_with_its_word_where_a_token_begins_with_a_space() -> None:
+    signs, context = Reader(runs_of_signs(), 32), "in Rome now"
+    (window,) = signs.windows("?", context, stride=4)
+    first, last = place(window, 3, 7)
+    start, end = int(window.offsets[first, 0]), int(window.offsets[last, 1])
+    assert context[start:end] == " Rome"
+    assert trimmed(Answer(start, end, -0.5), context) == Answer(3, 7, -0.5)
+    assert trimmed(Answer(2, 3, -0.5), context) == Answer(3, 3, -0.5)

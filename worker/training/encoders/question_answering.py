@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from app.formats import read_as
 from app.formats.question_answering import Question, example
-from worker.encoding.answers import STRIDE, allowed, best, place
+from worker.encoding.answers import STRIDE, allowed, best, place, trimmed
 from worker.encoding.task import Task
 from worker.encoding.texts import Reader, Text
 from worker.training.encoders import metrics
@@ -85,11 +85,11 @@ class QuestionAnswering(Batches[Row]):
         found: dict[int, str] = {}
         for source, windows in groupby(self._scored(rows), key=lambda pair: pair[0].source):
             pairs = list(windows)
-            answer, none = best([row.text for row, _ in pairs], [score for _, score in pairs])
+            likeliest, none = best([row.text for row, _ in pairs], [score for _, score in pairs])
+            context = self._examples[source].context
+            answer = trimmed(likeliest, context)
             empty = self.encoder.task.many and none > answer.score
-            found[source] = (
-                "" if empty else self._examples[source].context[answer.start : answer.end]
-            )
+            found[source] = "" if empty else context[answer.start : answer.end]
         asked = sorted(found)
         truth = [[span.text for span in self._examples[source].answers] for source in asked]
         wrong = [
