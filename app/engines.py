@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 
@@ -39,6 +39,14 @@ class EngineUnavailable(Unavailable):
     """The model's engine does not answer just now. Try again in a moment."""
 
 
+class EngineTimedOut(EngineUnavailable):
+    """The model took too long to answer and was stopped. Set 'max_tokens', or ask for a stream."""
+
+    status = 504
+    # It would take as long again.
+    headers: ClassVar[dict[str, str]] = {"x-should-retry": "false"}
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """What answers under `name`: a base model, or an adapter on it, stored under a prefix."""
@@ -64,12 +72,14 @@ class Answer:
 class Engines:
     """The engines of the catalogue. One per process; `close` it at the end."""
 
-    def __init__(self, settings: Settings, catalog: Catalog) -> None:
+    def __init__(
+        self, settings: Settings, catalog: Catalog, *, silence_seconds: float = SILENCE_SECONDS
+    ) -> None:
         self._default = settings.engine_url
         self._key = settings.engine_key
         self._catalog = catalog
         self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
+            timeout=httpx.Timeout(silence_seconds, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=None, keepalive_expiry=IDLE_SECONDS),
             # Engines are neighbours; a proxy for the way out must not get their requests.
             trust_env=False,
@@ -89,14 +99,14 @@ class Engines:
     ) -> AsyncIterator[Answer]:
         """POST a request to the model's engine. Leaving the block early aborts the request there.
 
-        Raises EngineUnavailable.
+        Raises EngineUnavailable, of which EngineTimedOut is one.
         """
         url = self.url_of(served.base)
-        upstream = await self._post(url + path, body)
+        upstream = await self._ask(url + path, body)
         if upstream.status_code == httpx.codes.NOT_FOUND and served.storage_prefix is not None:
             await upstream.aclose()
             await self.ensure_loaded(served)
-            upstream = await self._post(url + path, body)
+            upstream = await self._ask(url + path, body)
         try:
             yield await _answer(upstream)
         finally:
@@ -156,6 +166,14 @@ class Engines:
         """The key, for our own engine only: others may be anybody's."""
         own = self._key is not None and url.startswith(self._default.rstrip("/") + "/")
         return {"Authorization": f"Bearer {self._key}"} if own else {}
+
+    async def _ask(self, url: str, body: Mapping[str, Any]) -> httpx.Response:
+        try:
+            return await self._post(url, body)
+        except EngineUnavailable as error:
+            if isinstance(error.__cause__, httpx.ReadTimeout):
+                raise EngineTimedOut from error
+            raise
 
     async def _post(self, url: str, body: Mapping[str, Any]) -> httpx.Response:
         headers = self._headers(url)

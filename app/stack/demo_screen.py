@@ -1,4 +1,4 @@
-"""What `luthier demo` shows: a live bar and a table on a terminal, plain lines elsewhere."""
+"""What `luthier demo` shows: a live bar on a terminal, plain lines elsewhere."""
 
 import json
 import shlex
@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.text import Text
 
 # Steps between two lines where there is no terminal.
 LINES_APART = 5
@@ -42,18 +43,21 @@ class Screen:
             yield JobProgress(self, bar)
 
     def answers(self, question: str, answers: Mapping[str, str]) -> None:
-        """One question, and what each model answers to it, side by side."""
+        """One question, and what each model answers to it.
+
+        The names stand in lines of their own: in a table they would be broken on a narrow terminal,
+        and could not be copied whole.
+        """
         self.say("")
         if not self.console.is_terminal:
             self.say(f"Question: {question}")
             for name, answer in answers.items():
                 self.say(f"{name}: {json.dumps(answer)}")
             return
-        table = Table(title=f"“{question}”", title_style="bold", expand=False, padding=(0, 1))
-        for name in answers:
-            table.add_column(name, overflow="fold", ratio=1)
-        table.add_row(*answers.values())
-        self.console.print(table, highlight=False, markup=False)
+        self.console.print(Text(f"“{question}”", style="bold"))
+        for name, answer in answers.items():
+            self.say(f"\n{name}")
+            self.console.print(Padding(Text(answer), (0, 0, 0, 2)))
 
     def next_steps(self, *, url: str, key: Path, model: str, question: str) -> None:
         """The URL, the key, and lines that can be pasted into a shell as they are."""

@@ -146,3 +146,10 @@ def test_an_error_of_the_service_is_told_in_its_words() -> None:
         pytest.raises(DemoFailed, match=r"answers 401: .*Incorrect API key provided"),
     ):
         Api(client).get("/v1/models")
+
+
+def test_names_are_whole_on_a_narrow_terminal() -> None:
+    shown = io.StringIO()
+    name = f"ft:{'m' * 90}"
+    Screen(Console(file=shown, force_terminal=True, width=80)).answers("Why?", {name: "So."})
+    assert name in shown.getvalue().splitlines()
