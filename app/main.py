@@ -38,7 +38,7 @@ from app.api.deps import Parts
 from app.api.guard import Guard
 from app.api.recorder import Recorder
 from app.catalog import Catalog
-from app.db.session import connect, session_maker
+from app.db.session import connect, session_maker, statement_maker
 from app.engines import Engines
 from app.outbound.addresses import parse_networks
 from app.outbound.post import Poster
@@ -127,6 +127,7 @@ def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
         settings=settings,
         database=database,
         sessions=sessions,
+        statements=statement_maker(database),
         store=open_store(settings),
         catalog=catalog,
         engines=Engines(settings, catalog),

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from app.api import owners, shapes
 from app.api.bodies import StrictRoute
-from app.api.deps import AdminDep, AdminLimit, After, SessionDep
+from app.api.deps import AdminDep, AdminLimit, After, ReadingDep, SessionDep
 from app.schemas.admin_keys import (
     AdminKeyDeleted,
     AdminKeyList,
@@ -24,7 +24,7 @@ router = APIRouter(
 @router.get("")
 def list_admin_keys(
     admin: AdminDep,
-    session: SessionDep,
+    session: ReadingDep,
     after: After = None,
     order: Literal["asc", "desc"] = "asc",
     limit: AdminLimit = 20,
@@ -44,7 +44,7 @@ def create(asked: CreateAdminKey, admin: AdminDep, session: SessionDep) -> NewAd
 
 
 @router.get("/{key_id}")
-def retrieve(key_id: str, admin: AdminDep, session: SessionDep) -> AdminKeyObject:
+def retrieve(key_id: str, admin: AdminDep, session: ReadingDep) -> AdminKeyObject:
     return owners.admin_key(admin_keys.retrieve(session, admin.organization_id, key_id), admin)
 
 

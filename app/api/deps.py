@@ -33,6 +33,8 @@ class Parts:
     settings: Settings
     database: Engine
     sessions: SessionMaker
+    # Each statement a transaction of its own.
+    statements: SessionMaker
     store: BlobStore
     catalog: Catalog
     engines: Engines
@@ -130,18 +132,35 @@ def get_session(parts: PartsDep, _turn: TurnDep) -> Iterator[Session]:
         yield session
 
 
+async def get_reading(parts: PartsDep, _turn: TurnDep) -> AsyncIterator[Session]:
+    """A session for an endpoint that writes nothing.
+
+    Async, since with nothing to begin and to commit neither end of it waits for the database.
+    """
+    with transaction(parts.statements) as session:
+        yield session
+
+
 SessionDep = Annotated[Session, Depends(get_session, scope="function")]
+ReadingDep = Annotated[Session, Depends(get_reading, scope="function")]
 
 
 async def ask_database(parts: Parts, question: Callable[[Session], T]) -> T:
     """One transaction in a thread, for what is asked outside of an endpoint's own session."""
+    return await _in_turn(parts, parts.sessions, question)
 
+
+async def ask_statement(parts: Parts, question: Callable[[Session], T]) -> T:
+    """As `ask_database`, each statement a transaction of its own."""
+    return await _in_turn(parts, parts.statements, question)
+
+
+async def _in_turn(parts: Parts, maker: SessionMaker, question: Callable[[Session], T]) -> T:
     def ask() -> T:
-        with transaction(parts.sessions) as session:
+        with transaction(maker) as session:
             return question(session)
 
-    async with parts.turns:
-        return await to_thread.run_sync(ask)
+    return await to_thread.run_sync(ask, limiter=parts.turns)
 
 
 After = Annotated[str | None, Query(description="The last id of the page before")]

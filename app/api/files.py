@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.api import shapes
 from app.api.bodies import StrictRoute
-from app.api.deps import After, Parts, PartsDep, PrincipalDep, SessionDep, ask_database
+from app.api.deps import After, Parts, PartsDep, PrincipalDep, ReadingDep, SessionDep, ask_database
 from app.api.document import BYTES, answers
 from app.api.incoming import fill
 from app.api.multipart import BINARY, Form, Sink, described
@@ -60,7 +60,7 @@ async def create(
 @router.get("")
 def list_files(
     principal: PrincipalDep,
-    session: SessionDep,
+    session: ReadingDep,
     purpose: str | None = None,
     limit: Annotated[int, Query(ge=0, le=10000)] = 10000,
     order: Literal["asc", "desc"] = "desc",
@@ -74,12 +74,12 @@ def list_files(
 
 
 @router.get("/{file_id}")
-def retrieve(file_id: str, principal: PrincipalDep, session: SessionDep) -> FileObject:
+def retrieve(file_id: str, principal: PrincipalDep, session: ReadingDep) -> FileObject:
     return FileObject.model_validate(files.retrieve(session, principal.project_id, file_id))
 
 
 @router.get("/{file_id}/verdict")
-def verdict(file_id: str, principal: PrincipalDep, session: SessionDep) -> FileVerdict:
+def verdict(file_id: str, principal: PrincipalDep, session: ReadingDep) -> FileVerdict:
     """What the judge found: the first 100 faults with line, byte offset and reason. An extension:
     OpenAI shows the first one, in `status_details`."""
     return shapes.verdict(files.retrieve(session, principal.project_id, file_id))
@@ -97,7 +97,7 @@ def delete(file_id: str, principal: PrincipalDep, session: SessionDep) -> FileDe
     responses=answers("application/octet-stream", BYTES),
 )
 def content(
-    file_id: str, parts: PartsDep, principal: PrincipalDep, session: SessionDep
+    file_id: str, parts: PartsDep, principal: PrincipalDep, session: ReadingDep
 ) -> StreamingResponse:
     """The bytes of a file; of a result file, base64 text of them, as OpenAI sends it."""
     file = files.retrieve(session, principal.project_id, file_id)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.deps import Parts, ask_database
+from app.api.deps import Parts, ask_statement
 from app.api.exchange import Exchange
 from app.errors import (
     InvalidRequest,
@@ -149,7 +149,7 @@ class Guard:
 
     async def _principal(self, exchange: Exchange) -> Principal | Admin:
         secret = _secret(exchange)
-        principal = await ask_database(self._parts, lambda session: _owner(session, secret))
+        principal = await ask_statement(self._parts, lambda session: _owner(session, secret))
         if principal is None:
             self._count_guess(exchange)
             raise Unauthenticated(

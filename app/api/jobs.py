@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from app.api import shapes
-from app.api.deps import After, PartsDep, PrincipalDep, SessionDep
+from app.api.deps import After, PartsDep, PrincipalDep, ReadingDep, SessionDep
 from app.api.repeats import ONCE, ONCE_BY_KEY, RepeatableRoute
 from app.errors import InvalidRequest
 from app.schemas.jobs import (
@@ -60,7 +60,7 @@ def create(
 def list_jobs(
     request: Request,
     principal: PrincipalDep,
-    session: SessionDep,
+    session: ReadingDep,
     after: After = None,
     limit: Limit = 20,
 ) -> JobList:
@@ -77,7 +77,7 @@ def list_jobs(
 
 
 @router.get("/{job_id}")
-def retrieve(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
+def retrieve(job_id: str, principal: PrincipalDep, session: ReadingDep) -> JobObject:
     job = jobs.retrieve(session, principal.project_id, job_id)
     return shapes.job(job, principal.organization_id)
 
@@ -108,7 +108,7 @@ def resume(job_id: str, parts: PartsDep, principal: PrincipalDep, session: Sessi
 def list_events(
     job_id: str,
     principal: PrincipalDep,
-    session: SessionDep,
+    session: ReadingDep,
     after: After = None,
     limit: Limit = 20,
 ) -> EventList:
@@ -122,7 +122,7 @@ def list_events(
 def list_checkpoints(
     job_id: str,
     principal: PrincipalDep,
-    session: SessionDep,
+    session: ReadingDep,
     after: After = None,
     limit: Limit = 10,
 ) -> CheckpointList:

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from app.api import owners, shapes
 from app.api.bodies import StrictRoute
-from app.api.deps import AdminDep, AdminLimit, After, SessionDep
+from app.api.deps import AdminDep, AdminLimit, After, ReadingDep, SessionDep
 from app.schemas.keys import KeyDeleted, KeyList, KeyObject, ModifyKey
 from app.services import keys, projects
 from app.services.keys import Access
@@ -20,7 +20,7 @@ router = APIRouter(
 def list_keys(
     project_id: str,
     admin: AdminDep,
-    session: SessionDep,
+    session: ReadingDep,
     limit: AdminLimit = 20,
     after: After = None,
     owner_project_access: Access = "any",
@@ -35,7 +35,7 @@ def list_keys(
 
 
 @router.get("/{api_key_id}")
-def retrieve(project_id: str, api_key_id: str, admin: AdminDep, session: SessionDep) -> KeyObject:
+def retrieve(project_id: str, api_key_id: str, admin: AdminDep, session: ReadingDep) -> KeyObject:
     projects.retrieve(session, admin.organization_id, project_id)
     return owners.key(keys.retrieve(session, project_id, api_key_id), admin)
 

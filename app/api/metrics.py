@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from app.api.deps import AdminDep, PartsDep, SessionDep
+from app.api.deps import AdminDep, PartsDep, ReadingDep
 from app.api.document import TEXT, answers
 from app.services.metrics import Numbers
 
@@ -12,7 +12,7 @@ router = APIRouter(tags=["monitoring"])
 
 
 @router.get("/metrics", response_class=Response, responses=answers("text/plain", TEXT))
-def metrics(parts: PartsDep, admin: AdminDep, session: SessionDep) -> Response:
+def metrics(parts: PartsDep, admin: AdminDep, session: ReadingDep) -> Response:
     """How the service does, and what the organization's tuned models were asked.
 
     In Prometheus' text format.

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, BackgroundTasks
 
 from app.api import shapes
-from app.api.deps import PartsDep, PrincipalDep, SessionDep
+from app.api.deps import PartsDep, PrincipalDep, ReadingDep, SessionDep
 from app.schemas.models import ModelDeleted, ModelList, ModelObject
 from app.services import models
 
@@ -13,7 +13,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("")
-def list_models(parts: PartsDep, principal: PrincipalDep, session: SessionDep) -> ModelList:
+def list_models(parts: PartsDep, principal: PrincipalDep, session: ReadingDep) -> ModelList:
     """Base models, also by their aliases, and the project's tuned models."""
     found = models.list_(session, parts.catalog, principal.project_id)
     return ModelList(data=[shapes.model(model, principal.organization) for model in found])
@@ -21,7 +21,7 @@ def list_models(parts: PartsDep, principal: PrincipalDep, session: SessionDep) -
 
 @router.get("/{model:path}")
 def retrieve(
-    model: str, parts: PartsDep, principal: PrincipalDep, session: SessionDep
+    model: str, parts: PartsDep, principal: PrincipalDep, session: ReadingDep
 ) -> ModelObject:
     found = models.retrieve(session, parts.catalog, principal.project_id, model)
     return shapes.model(found, principal.organization)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.api.bodies import StrictRoute
-from app.api.deps import PartsDep, PrincipalDep, SessionDep
+from app.api.deps import PartsDep, PrincipalDep, ReadingDep, SessionDep
 from app.schemas.monitoring import FeedbackTaken, GiveFeedback, Monitoring
 from app.services import feedback, monitoring
 from app.services.traffic import KEPT_HOURS
@@ -28,7 +28,7 @@ def retrieve(
     model: str,
     parts: PartsDep,
     principal: PrincipalDep,
-    session: SessionDep,
+    session: ReadingDep,
     hours: Hours = 24,
 ) -> Monitoring:
     """How a tuned model does in live traffic, beside the file that it was trained on."""

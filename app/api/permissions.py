@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query
 
 from app.api import shapes
-from app.api.deps import AdminDep, After, SessionDep
+from app.api.deps import AdminDep, After, ReadingDep, SessionDep
 from app.api.repeats import ONCE, RepeatableRoute
 from app.schemas.permissions import (
     CreatePermissions,
@@ -27,7 +27,7 @@ router = APIRouter(
 def list_permissions(
     fine_tuned_model_checkpoint: str,
     admin: AdminDep,
-    session: SessionDep,
+    session: ReadingDep,
     project_id: str | None = None,
     after: After = None,
     limit: Annotated[int, Query(ge=0, le=1000)] = 10,

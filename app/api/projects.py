@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from app.api import owners, shapes
-from app.api.deps import AdminDep, AdminLimit, After, SessionDep
+from app.api.deps import AdminDep, AdminLimit, After, ReadingDep, SessionDep
 from app.api.repeats import ONCE, ONCE_BY_KEY, RepeatableRoute
 from app.schemas.projects import CreateProject, ModifyProject, ProjectList, ProjectObject
 from app.services import projects
@@ -16,7 +16,7 @@ router = APIRouter(
 @router.get("")
 def list_projects(
     admin: AdminDep,
-    session: SessionDep,
+    session: ReadingDep,
     limit: AdminLimit = 20,
     after: After = None,
     include_archived: bool = False,
@@ -35,7 +35,7 @@ def create(asked: CreateProject, admin: AdminDep, session: SessionDep) -> Projec
 
 
 @router.get("/{project_id}")
-def retrieve(project_id: str, admin: AdminDep, session: SessionDep) -> ProjectObject:
+def retrieve(project_id: str, admin: AdminDep, session: ReadingDep) -> ProjectObject:
     return owners.project(projects.retrieve(session, admin.organization_id, project_id))
 
 

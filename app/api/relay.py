@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.deps import Parts, ask_database
+from app.api.deps import Parts, ask_statement
 from app.engines import EngineUnavailable, ServedModel
 from app.schemas.observation import Observation
 from app.services import models
@@ -22,7 +22,7 @@ STREAMED = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 async def resolve(parts: Parts, project_id: str, name: str) -> ServedModel:
     """What answers under a model's name. Raises NotFound."""
     # Not in the request's session: that would stay open for as long as the engine answers.
-    return await ask_database(
+    return await ask_statement(
         parts, lambda session: models.resolve(session, parts.catalog, project_id, name)
     )
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from app.api import owners, shapes
 from app.api.bodies import StrictRoute
-from app.api.deps import AdminDep, AdminLimit, After, SessionDep
+from app.api.deps import AdminDep, AdminLimit, After, ReadingDep, SessionDep
 from app.schemas.service_accounts import (
     CreateServiceAccount,
     CreateServiceAccountKey,
@@ -28,7 +28,7 @@ router = APIRouter(
 def list_service_accounts(
     project_id: str,
     admin: AdminDep,
-    session: SessionDep,
+    session: ReadingDep,
     limit: AdminLimit = 20,
     after: After = None,
 ) -> ServiceAccountList:
@@ -58,7 +58,7 @@ def create(
 
 @router.get("/{service_account_id}")
 def retrieve(
-    project_id: str, service_account_id: str, admin: AdminDep, session: SessionDep
+    project_id: str, service_account_id: str, admin: AdminDep, session: ReadingDep
 ) -> ServiceAccountObject:
     projects.retrieve(session, admin.organization_id, project_id)
     row = service_accounts.retrieve(session, project_id, service_account_id)

@@ -8,7 +8,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Query
 
 from app.api import shapes
-from app.api.deps import After, PartsDep, PrincipalDep, SessionDep, ask_database
+from app.api.deps import After, PartsDep, PrincipalDep, ReadingDep, SessionDep, ask_database
 from app.api.repeats import ONCE, RepeatableRoute
 from app.db.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from app.errors import InvalidRequest
@@ -54,7 +54,7 @@ def create(
 
 @router.get(ENDPOINTS)
 def list_endpoints(
-    principal: PrincipalDep, session: SessionDep, after: After = None, limit: Limit = 20
+    principal: PrincipalDep, session: ReadingDep, after: After = None, limit: Limit = 20
 ) -> EndpointList:
     """Newest first."""
     page = webhooks.list_(session, principal.project_id, after=after, limit=limit)
@@ -63,7 +63,7 @@ def list_endpoints(
 
 
 @router.get(ENDPOINTS + "/{endpoint_id}")
-def retrieve(endpoint_id: str, principal: PrincipalDep, session: SessionDep) -> EndpointObject:
+def retrieve(endpoint_id: str, principal: PrincipalDep, session: ReadingDep) -> EndpointObject:
     return _endpoint(webhooks.retrieve(session, principal.project_id, endpoint_id))
 
 
@@ -132,7 +132,7 @@ async def test(
 def list_deliveries(
     endpoint_id: str,
     principal: PrincipalDep,
-    session: SessionDep,
+    session: ReadingDep,
     after: After = None,
     limit: Limit = 20,
 ) -> DeliveryList:

@@ -70,11 +70,14 @@ class TestUpload:
         def begun(*_: object) -> None:
             turns.append(api.parts.turns.borrowed_tokens)
 
-        event.listen(api.parts.sessions, "after_begin", begun)
+        makers = (api.parts.sessions, api.parts.statements)
+        for maker in makers:
+            event.listen(maker, "after_begin", begun)
         try:
             assert post(http, FILE + PURPOSE + END).status_code == 200
         finally:
-            event.remove(api.parts.sessions, "after_begin", begun)
+            for maker in makers:
+                event.remove(maker, "after_begin", begun)
         assert turns == [1, 1], "one for the key, one for the file"
 
     def test_bytes_without_a_name(self, openai: OpenAI) -> None:
