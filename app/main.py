@@ -38,7 +38,7 @@ from app.api.deps import Parts
 from app.api.guard import Guard
 from app.api.recorder import Recorder
 from app.catalog import Catalog
-from app.db.session import connect, session_maker, statement_maker
+from app.db.session import connect, session_maker, transaction_maker
 from app.engines import Engines
 from app.outbound.addresses import parse_networks
 from app.outbound.post import Poster
@@ -117,9 +117,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
-    database = connect(database_url, pool_size=POOL_SIZE)
+    database = connect(database_url, pool_size=POOL_SIZE, autocommit=True)
     bells = Bells(redis_url)
-    sessions = session_maker(database)
+    sessions = transaction_maker(database)
     ring_on_commit(sessions, bells.ring)
     catalog = Catalog.load(settings.models_file)
     limits = Limits(settings.key_requests_per_minute, settings.key_bytes_per_minute)
@@ -127,7 +127,7 @@ def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
         settings=settings,
         database=database,
         sessions=sessions,
-        statements=statement_maker(database),
+        statements=session_maker(database),
         store=open_store(settings),
         catalog=catalog,
         engines=Engines(settings, catalog),

@@ -28,11 +28,15 @@ class DatabaseUnavailable(Exception):
     """The database cannot be reached, or did not answer in time. Trying again may help."""
 
 
-def connect(database_url: str, *, pool_size: int = 10) -> Engine:
+def connect(database_url: str, *, pool_size: int = 10, autocommit: bool = False) -> Engine:
     """An engine for a Postgres URL as operators write it (`postgresql://…`).
 
     Statements end after 10 s and idle transactions after 30 s, so that a stuck client cannot hold
     locks for ever; no closed connection is used, so that a restart of Postgres is not seen.
+
+    With `autocommit` each statement is a transaction of its own, without the round trips of BEGIN
+    and COMMIT. What reads sees the same either way: what is committed when its statement begins.
+    Locks end with the statement that takes them.
     """
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     engine = create_engine(
@@ -41,6 +45,7 @@ def connect(database_url: str, *, pool_size: int = 10) -> Engine:
         max_overflow=pool_size,
         pool_timeout=5,
         pool_recycle=1800,
+        isolation_level="AUTOCOMMIT" if autocommit else None,
         # Errors are logged, and values are what users sent.
         hide_parameters=True,
         connect_args={
@@ -78,14 +83,9 @@ def session_maker(engine: Engine) -> SessionMaker:
     return sessionmaker(engine, expire_on_commit=False)
 
 
-def statement_maker(engine: Engine) -> SessionMaker:
-    """Sessions in which each statement is a transaction of its own, from the same pool.
-
-    For what reads, or writes with one statement. It sees what it would in `session_maker`'s, where
-    each statement sees what is committed when it begins, without the round trips of BEGIN and
-    COMMIT. Locks end with the statement that takes them.
-    """
-    return session_maker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+def transaction_maker(engine: Engine) -> SessionMaker:
+    """As `session_maker`, of an engine that was connected with `autocommit`."""
+    return session_maker(engine.execution_options(isolation_level="READ COMMITTED"))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, text, true
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, text, true
 from sqlalchemy.orm import Session, aliased
 
 from app import ids
@@ -16,6 +16,8 @@ from app.services.pages import Page
 
 # A pair that so many jobs have is walked like any other that is as common.
 COMMON = 1000
+# Made once, as in `keys`: clients poll their jobs.
+ONE = select(Job).where(Job.id == bindparam("job_id"), Job.project_id == bindparam("project_id"))
 
 
 def create(
@@ -67,9 +69,7 @@ def create(
 
 def retrieve(session: Session, project_id: str, job_id: str) -> Job:
     """A project's job. Raises NotFound for another project's too."""
-    job = session.scalars(
-        select(Job).where(Job.id == job_id, Job.project_id == project_id)
-    ).one_or_none()
+    job = session.scalars(ONE, {"job_id": job_id, "project_id": project_id}).one_or_none()
     if job is None:
         raise lifecycle.not_found(job_id)
     return job
