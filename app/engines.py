@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import httpx
+import orjson
 
 from app import logs
 from app.catalog import BaseModel, Catalog
@@ -176,8 +177,10 @@ class Engines:
             raise
 
     async def _post(self, url: str, body: Mapping[str, Any]) -> httpx.Response:
-        headers = self._headers(url)
-        request = self._client.build_request("POST", url, json=body, headers=headers)
+        headers = {"Content-Type": "application/json", **self._headers(url)}
+        # Not httpx's own `json`: for a long text that is ten times as slow, and all others wait.
+        content = orjson.dumps(body)
+        request = self._client.build_request("POST", url, content=content, headers=headers)
         try:
             return await self._client.send(request, stream=True)
         except httpx.TransportError as error:

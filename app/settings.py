@@ -89,7 +89,11 @@ class Settings(BaseSettings):
         description="Origins, with commas between, whose pages may call the API from a browser; "
         "`*` for all",
     )
-    max_body_bytes: int = Field(16 * 2**20, ge=1, description="Largest body of any other request")
+    max_body_bytes: int = Field(
+        16 * 2**20,
+        ge=1,
+        description="Largest body of a request to a model; others have 1 MiB at most",
+    )
     results_as_base64: bool = Field(
         True, description="Serve result files as base64 of the CSV, as OpenAI does"
     )

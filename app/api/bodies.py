@@ -10,23 +10,51 @@ from functools import wraps
 from typing import Any
 
 import orjson
+from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
 # Far more than any request needs, and below where writers of JSON give up.
 DEEPEST = 100
+# Texts (keys are texts too), lists and objects. Validation holds the event loop, and a body of
+# megabytes could hold millions of them.
+MOST_THINGS = 40_000
+# Of one object: pydantic goes on to the last member that is wrong, and takes long to tell of each.
+# Lists end at their first, see `fail_fast` in the schemas.
+MOST_MEMBERS = 2048
+# Numbers too, where token ids are read: OpenAI takes 300,000 in one request.
+MOST_IDS = 500_000
+# What takes longer to read than handing it to a thread does.
+LONG_BYTES = 64 * 1024
 NUL = "\0"
+
+# All but what shows how many things there are.
+UNMARKED = bytes(set(range(256)) - set(b'"[{,'))
 
 
 class StrictRequest(Request):
-    """A request whose JSON is UTF-8, without NaN, lone surrogates, NUL or bottomless nesting."""
+    """A request whose JSON is UTF-8, without NaN, lone surrogates, NUL, bottomless nesting or
+    countless values."""
+
+    most_values = MOST_THINGS
 
     async def json(self) -> Any:
-        return parse(await self.body())
+        body = await self.body()
+        if len(body) <= LONG_BYTES:
+            return parse(body, most_values=self.most_values)
+        return await to_thread.run_sync(lambda: parse(body, most_values=self.most_values))
+
+
+class IdsRequest(StrictRequest):
+    """A request that may hold texts as token ids."""
+
+    most_values = MOST_IDS
 
 
 class StrictRoute(APIRoute):
+    request_class: type[StrictRequest] = StrictRequest
+
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, _writing(endpoint), **options)
 
@@ -34,9 +62,13 @@ class StrictRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def strictly(request: Request) -> Response:
-            return await handle(StrictRequest(request.scope, request.receive))
+            return await handle(self.request_class(request.scope, request.receive))
 
         return strictly
+
+
+class IdsRoute(StrictRoute):
+    request_class = IdsRequest
 
 
 def _writing(endpoint: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,13 +89,35 @@ def _writing(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     return write
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes, *, most_values: int = MOST_THINGS) -> Any:
     """A JSON document. Raises json.JSONDecodeError, which FastAPI takes for the client's fault."""
+    # Before there is a tree of it, which is ten times as large.
+    if _is_crowd(body, most_values) and _is_crowd(_marks(body), most_values):
+        told = f"it holds more than {MOST_THINGS} texts, lists and objects"
+        raise json.JSONDecodeError(f"{told}, or more than {most_values} values", "", 0)
     document = orjson.loads(body)
     # Cheap questions first: most bodies need no walk.
-    if body.count(b"[") + body.count(b"{") > DEEPEST or b"\\u0000" in body:
+    deep = body.count(b"[") + body.count(b"{") > DEEPEST
+    if deep or body.count(b":") > MOST_MEMBERS or b"\\u0000" in body:
         _inspect(document)
     return document
+
+
+def _is_crowd(body: bytes, most_values: int) -> bool:
+    """Whether these are too many, if all their quotes, brackets and commas are JSON's own."""
+    things = body.count(b'"') // 2 + body.count(b"[") + body.count(b"{")
+    # There is a comma before each value but a thing's first.
+    return things > MOST_THINGS or body.count(b",") >= most_values
+
+
+def _marks(body: bytes) -> bytes:
+    """Of a document its quotes, and the brackets and commas outside of its texts."""
+    unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    marks = unescaped.translate(None, UNMARKED)
+    if marks.count(b'"') > 2 * MOST_THINGS:
+        # Too many texts already, and as many pieces.
+        return marks
+    return b'""'.join(marks.split(b'"')[::2])
 
 
 def _inspect(document: Any) -> None:
@@ -80,5 +134,7 @@ def _inspect(document: Any) -> None:
 
 def _inside(value: Any) -> list[Any]:
     if isinstance(value, dict):
+        if len(value) > MOST_MEMBERS:
+            raise json.JSONDecodeError(f"an object has more than {MOST_MEMBERS} members", "", 0)
         return [*value.keys(), *value.values()]
     return value if isinstance(value, list) else []

@@ -3,14 +3,14 @@
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from app.api.bodies import StrictRoute
+from app.api.bodies import IdsRoute
 from app.api.deps import PartsDep, PrincipalDep
 from app.api.document import or_events
 from app.api.relay import Relay, resolve
 from app.errors import InvalidRequest
 from app.schemas.completions import Completion, CompletionRequest
 
-router = APIRouter(prefix="/v1", tags=["completions"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1", tags=["completions"], route_class=IdsRoute)
 
 PATH = "/v1/completions"
 

@@ -3,12 +3,12 @@
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from app.api.bodies import StrictRoute
+from app.api.bodies import IdsRoute
 from app.api.deps import PartsDep, PrincipalDep
 from app.api.relay import Relay, resolve
 from app.schemas.embeddings import Embeddings, EmbeddingsRequest
 
-router = APIRouter(prefix="/v1", tags=["embeddings"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1", tags=["embeddings"], route_class=IdsRoute)
 
 PATH = "/v1/embeddings"
 

@@ -39,9 +39,15 @@ MOST_AT_ONCE = 1000
 ALWAYS_ANSWERED = ("/healthz", "/readyz")
 # Wrong keys of one address in a minute. Nobody guesses 256 bits, but each guess asks the database.
 GUESSES = Limits(requests=1000, bytes=1)
-# Prompts may be long; what these are asked for never is, and a million keys cost much to parse.
+# Only texts for models may be long: what everything else is asked for never is.
 SHORT_BODY_BYTES = 2**20
-SHORT = ("/v1/files", "/v1/uploads", "/v1/fine_tuning/jobs", "/v1/organization/")
+LONG = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/classify",
+    "/models/",
+)
 PARTS = re.compile(r"/v1/uploads/[^/]+/parts")
 KEY_IN_URL = ("api_key=", "api-key=", "key=")
 
@@ -175,9 +181,9 @@ class Guard:
             return settings.max_file_bytes + FORM_BYTES
         if PARTS.fullmatch(scope["path"]):
             return PART_BYTES + FORM_BYTES
-        if scope["path"].startswith(SHORT):
-            return min(settings.max_body_bytes, SHORT_BODY_BYTES)
-        return settings.max_body_bytes
+        if scope["path"].startswith(LONG):
+            return settings.max_body_bytes
+        return min(settings.max_body_bytes, SHORT_BODY_BYTES)
 
 
 def _owner(session: Session, secret: str) -> Principal | Admin | None:

@@ -43,7 +43,7 @@ class CreateChatCompletion(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     model: str = Field(max_length=256)
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, fail_fast=True)
     stream: StrictBool | None = None
     stream_options: Any = None
     max_tokens: Any = None

@@ -43,7 +43,7 @@ class InferenceParameters(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     top_k: Annotated[int, Field(ge=1)] | None = None
-    ignore_labels: list[str] | None = None
+    ignore_labels: Annotated[list[str], Field(fail_fast=True)] | None = None
     truncate: StrictBool | None = None
 
 

@@ -85,7 +85,7 @@ class Judge(BaseModel):
 
     name: Name
     model: str
-    input: Annotated[list[ModelMessage], Field(min_length=1)]
+    input: Annotated[list[ModelMessage], Field(min_length=1, fail_fast=True)]
     sampling_params: SamplingParams | None = None
 
 
@@ -108,7 +108,7 @@ class LabelModel(Judge):
 
     type: Literal["label_model"]
     labels: Annotated[list[Name], Field(min_length=1, max_length=100)]
-    passing_labels: Annotated[list[Name], Field(min_length=1)]
+    passing_labels: Annotated[list[Name], Field(min_length=1, fail_fast=True)]
 
     @field_validator("passing_labels")
     @classmethod

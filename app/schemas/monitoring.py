@@ -133,7 +133,7 @@ class Judgement(BaseModel):
     # Which of the request's texts.
     index: Annotated[int, Field(ge=0)] = 0
     label: str | None = None
-    labels: list[str] | None = None
+    labels: Annotated[list[str], Field(fail_fast=True)] | None = None
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:

@@ -10,7 +10,7 @@ EventType = Literal[
     "fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"
 ]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
-EventTypes = Annotated[list[EventType], Field(min_length=1)]
+EventTypes = Annotated[list[EventType], Field(min_length=1, fail_fast=True)]
 
 
 class CreateEndpoint(BaseModel):
