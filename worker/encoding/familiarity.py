@@ -1,7 +1,8 @@
 """Which tokens a training file has, and how many of a text it does not: drift in words."""
 
 import base64
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,17 +44,23 @@ class Familiar:
         return float(1 - (bits * here).mean())
 
 
-def reference(texts: Sequence[Text], *, never: int | None) -> dict[str, histograms.Counts]:
+def reference(
+    texts: Sequence[Text], origins: Sequence[Hashable], *, never: int | None
+) -> dict[str, histograms.Counts]:
     """Lengths and shares of unknown tokens of a training file's texts, for traffic to be held
     against.
 
-    A file knows all of its own tokens. So each text is judged by the others: unknown are the
-    tokens that no other text has, which is what a new text of the same kind meets.
+    A file knows all of its own tokens. So each text is judged by those of other `origins`: unknown
+    are the tokens that none of them has, which is what a new text of the same kind meets. A second
+    question on a context does not make its words any better known. Where all are of one origin,
+    new texts will be so too, and each is judged by all others.
     """
+    if len(set(origins)) == 1:
+        origins = range(len(texts))
     size = 1 + max(int(text.ids.max()) for text in texts)
     having = np.zeros(size, dtype=np.int64)
-    for text in texts:
-        having[np.unique(text.ids)] += 1
+    for ids in _by_origin(texts, origins):
+        having[np.unique(ids)] += 1
     if never is not None and never < size:
         having[never] = 0
     shares = [float((having[text.ids] <= 1).mean()) for text in texts]
@@ -61,3 +68,11 @@ def reference(texts: Sequence[Text], *, never: int | None) -> dict[str, histogra
         "lengths": histograms.LENGTHS.count([len(text.ids) for text in texts]),
         "unknown": histograms.SHARES.count(shares),
     }
+
+
+def _by_origin(texts: Sequence[Text], origins: Sequence[Hashable]) -> Iterator[NDArray[np.int32]]:
+    """The tokens of all texts of each origin."""
+    found: dict[Hashable, list[NDArray[np.int32]]] = defaultdict(list)
+    for text, origin in zip(texts, origins, strict=True):
+        found[origin].append(text.ids)
+    return map(np.concatenate, found.values())

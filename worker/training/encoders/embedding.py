@@ -2,7 +2,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from app.formats import FaultyFile, read_as
 from app.formats import classification as labelled
 from app.formats import embedding as pairs
-from app.formats import read_as
 from app.formats.classification import LabelledText
 from app.formats.embedding import Likeness, Pair
 from worker.encoding.task import Task
@@ -34,7 +34,8 @@ class Grouped:
     """A text, one of the same meaning, and one of another if there is one.
 
     Texts of one `group` mean the same: none of them is held against another in a batch. `source`
-    is the example's place in the file.
+    is the example's place in the file. Where texts are `labelled`, the positive is that of another
+    example, which is chosen by chance.
     """
 
     anchor: str
@@ -42,17 +43,22 @@ class Grouped:
     negative: str | None
     group: str
     source: int
+    labelled: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Triple:
-    """A Grouped in tokens, with the numbers of its group and of its example."""
+    """A Grouped in tokens. The groups are all that a text is of anywhere in the file: a negative
+    has some if it is an anchor or a positive, too."""
 
     anchor: Text
     positive: Text
     negative: Text | None
-    group: int
+    anchor_groups: Set[int]
+    positive_groups: Set[int]
+    negative_groups: Set[int]
     source: int
+    labelled: bool
 
     @property
     def size(self) -> int:
@@ -61,7 +67,7 @@ class Triple:
 
     @property
     def key(self) -> bytes:
-        return self.anchor.ids.tobytes() + self.positive.ids.tobytes()
+        return _key(self.anchor) + (b"" if self.labelled else _key(self.positive))
 
     @property
     def whole(self) -> bool:
@@ -69,8 +75,10 @@ class Triple:
         return self.anchor.whole and self.positive.whole and negative
 
     @property
-    def texts(self) -> Sequence[Text]:
-        return (self.anchor, self.positive)
+    def texts(self) -> Sequence[tuple[Hashable, Text]]:
+        if self.labelled:
+            return ((self.source, self.anchor),)
+        return tuple((_key(text), text) for text in (self.anchor, self.positive))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +91,7 @@ class Place:
 
     text: Text
     source: int
-    groups: set[int]
+    groups: Set[int]
 
 
 def read_examples(path: Path) -> list[Grouped] | list[Likeness]:
@@ -98,7 +106,7 @@ def read_examples(path: Path) -> list[Grouped] | list[Likeness]:
     rows = list(read_as(path, readers))
     scored = [row for row in rows if isinstance(row, Likeness)]
     found = [
-        Grouped(p.anchor, p.positive, p.negative, p.positive, source)
+        Grouped(p.anchor, p.positive, p.negative, p.positive, source, labelled=False)
         for source, p in enumerate(rows)
         if isinstance(p, Pair)
     ]
@@ -106,16 +114,20 @@ def read_examples(path: Path) -> list[Grouped] | list[Likeness]:
 
 
 def _paired(texts: Sequence[LabelledText]) -> list[Grouped]:
+    """Texts that have the same labels, in any order. Those that have none need not be alike."""
     groups: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for source, one in enumerate(texts):
-        groups["\0".join(one.labels)].append((one.text, source))
+        if one.labels:
+            groups["\0".join(sorted(one.labels))].append((one.text, source))
+    if not groups:
+        raise FaultyFile("None of its texts has a label: nothing says which of them are alike.")
     found = []
     for label, members in sorted(groups.items()):
         # Of its own seed: the pairs belong to the file and not to a run.
         random.Random(label).shuffle(members)
         others = members[1:] + members[:1]
         for (text, source), (other, _) in zip(members, others, strict=True):
-            found.append(Grouped(text, other, None, label, source))
+            found.append(Grouped(text, other, None, label, source, labelled=True))
     return found
 
 
@@ -126,20 +138,36 @@ def task_of(examples: Sequence[Grouped], length: int) -> Task:
 
 def rows_of(examples: Sequence[Grouped], task: Task, reader: Reader) -> list[Triple]:
     """The examples in tokens."""
-    numbers = {group: number for number, group in enumerate(sorted({e.group for e in examples}))}
     anchors = reader.read([one.anchor for one in examples])
     positives = reader.read([one.positive for one in examples])
-    negatives = iter(reader.read([one.negative for one in examples if one.negative is not None]))
+    read = iter(reader.read([one.negative for one in examples if one.negative is not None]))
+    negatives = [None if one.negative is None else next(read) for one in examples]
+    groups = _groups([*anchors, *positives], [one.group for one in examples] * 2)
     return [
         Triple(
             anchor,
             positive,
-            None if one.negative is None else next(negatives),
-            numbers[one.group],
+            negative,
+            groups[_key(anchor)],
+            groups[_key(positive)],
+            frozenset() if negative is None else groups.get(_key(negative), frozenset()),
             one.source,
+            one.labelled,
         )
-        for one, anchor, positive in zip(examples, anchors, positives, strict=True)
+        for one, anchor, positive, negative in zip(
+            examples, anchors, positives, negatives, strict=True
+        )
     ]
+
+
+def _groups(texts: Iterable[Text], names: Sequence[str]) -> dict[bytes, Set[int]]:
+    """The numbers of all groups that a text is of; `names` has one of them for each time that it
+    is written."""
+    numbers = {name: number for number, name in enumerate(sorted(set(names)))}
+    found: dict[bytes, set[int]] = defaultdict(set)
+    for text, name in zip(texts, names, strict=True):
+        found[_key(text)].add(numbers[name])
+    return dict(found)
 
 
 class Embedding(Contrast[Triple]):
@@ -153,8 +181,8 @@ class Embedding(Contrast[Triple]):
         vectors = self.vectors([*(row.anchor for row in rows), *positives, *negatives])
         anchors, others = vectors[: len(rows)], vectors[len(rows) :]
         likeness = SCALE * anchors @ others.T
-        alike = np.hstack([_alike(rows), _mistaken(rows, negatives)])
-        likeness.masked_fill_(torch.from_numpy(alike).to(anchors.device), -torch.inf)
+        alike = torch.from_numpy(no_negatives(rows)).to(anchors.device)
+        likeness.masked_fill_(alike, -torch.inf)
         targets = torch.arange(len(rows), device=anchors.device)
         loss = functional.cross_entropy(likeness, targets, reduction="sum")
         right = (likeness.argmax(1) == targets).sum()
@@ -184,38 +212,34 @@ def places(rows: Sequence[Triple]) -> list[Place]:
         anchors.setdefault(_key(row.anchor), row.source)
     found: dict[bytes, Place] = {}
     for row in rows:
-        for text in (row.anchor, row.positive):
+        for text, groups in ((row.anchor, row.anchor_groups), (row.positive, row.positive_groups)):
             key = _key(text)
-            if key not in found and len(found) < MOST_COMPARED:
-                found[key] = Place(text, anchors.get(key, row.source), set())
-            if key in found:
-                found[key].groups.add(row.group)
+            if key not in found:
+                found[key] = Place(text, anchors.get(key, row.source), groups)
+        # A pair is in it whole: an anchor alone could not find what it belongs to.
+        if len(found) >= MOST_COMPARED:
+            break
     return list(found.values())
 
 
-def _alike(rows: Sequence[Triple]) -> NDArray[np.bool_]:
-    """Which rows' positives are no negatives of a row [rows, rows]: of its group, or its anchor."""
-    groups = np.array([row.group for row in rows])
-    anchors = _numbers([row.anchor for row in rows])
-    same: NDArray[np.bool_] = (groups[:, None] == groups) | (anchors[:, None] == anchors)
-    np.fill_diagonal(same, False)
-    return same
+def no_negatives(rows: Sequence[Triple]) -> NDArray[np.bool_]:
+    """Which texts of a batch are not to lie far from a row's anchor [rows, positives and then
+    negatives]: those that share a group with it anywhere in the file, and copies of itself. Of the
+    row's own negative the file says that it is one, unless it is the row's anchor or positive.
+    """
+    negatives = [place for place, row in enumerate(rows) if row.negative is not None]
+    groups = [row.positive_groups for row in rows]
+    groups += [rows[place].negative_groups for place in negatives]
+    alike = np.array([[not row.anchor_groups.isdisjoint(one) for one in groups] for row in rows])
+    np.fill_diagonal(alike, False)
+    for column, place in enumerate(negatives, start=len(rows)):
+        alike[place, column] = _stands_twice(rows[place])
+    return alike
 
 
-def _mistaken(rows: Sequence[Triple], negatives: Sequence[Text]) -> NDArray[np.bool_]:
-    """Which negatives are none of a row [rows, negatives]: what one row shall lie far from may be
-    the very text that another shall lie near."""
-    count = len(rows)
-    numbers = _numbers([*(r.anchor for r in rows), *(r.positive for r in rows), *negatives])
-    anchors, positives, others = np.split(numbers, [count, 2 * count])
-    mistaken: NDArray[np.bool_] = (anchors[:, None] == others) | (positives[:, None] == others)
-    return mistaken
-
-
-def _numbers(texts: Sequence[Text]) -> NDArray[np.int64]:
-    """The same number for the same text [texts]."""
-    numbers: dict[bytes, int] = {}
-    return np.array([numbers.setdefault(_key(text), len(numbers)) for text in texts], np.int64)
+def _stands_twice(row: Triple) -> bool:
+    """Whether the negative is the anchor or the positive."""
+    return row.negative is not None and _key(row.negative) in (_key(row.anchor), _key(row.positive))
 
 
 def _key(text: Text) -> bytes:

@@ -39,10 +39,13 @@ def task_of(examples: Sequence[Question], length: int) -> Task:
 def rows_of(examples: Sequence[Question], task: Task, reader: Reader) -> list[Row]:
     """A row for each window. Targets [2]: the tokens of start and end; 0 where none is there."""
     rows = []
+    contexts: dict[str, int] = {}
     for source, one in enumerate(examples):
         stride = min(STRIDE, reader.length // 4)
+        origin = contexts.setdefault(one.context, len(contexts))
         for window in reader.windows(one.question, one.context, stride=stride):
-            rows.append(Row(window, np.array(_target(window, one), dtype=np.int64), source))
+            target = np.array(_target(window, one), dtype=np.int64)
+            rows.append(Row(window, target, source, origin))
     return rows
 
 

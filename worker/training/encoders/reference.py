@@ -1,7 +1,7 @@
 """What a training file is like, measured as engines measure the texts they are asked about."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -15,23 +15,27 @@ from worker.training.encoders.rows import AnyRow, Row
 
 def reference(task: Task, rows: Sequence[AnyRow], *, never: int | None) -> dict[str, Any]:
     """For the job's row: plain values, and no text."""
+    found = _texts(rows)
+    texts, origins = [text for _, text in found], [origin for origin, _ in found]
     return {
         "version": histograms.VERSION,
         "method": task.method,
         "many": task.many,
-        "texts": len(_texts(rows)),
-        **familiarity.reference(_texts(rows), never=never),
+        "texts": len(texts),
+        **familiarity.reference(texts, origins, never=never),
         **(_labels(task, rows) if task.method == "classification" else {}),
     }
 
 
 def familiar(rows: Sequence[AnyRow], *, never: int | None) -> Familiar:
     """The tokens that the rows have; `never` is the tokenizer's token for the unknown."""
-    return Familiar.to(_texts(rows), never=never)
+    return Familiar.to([text for _, text in _texts(rows)], never=never)
 
 
-def _texts(rows: Sequence[AnyRow]) -> Sequence[Text]:
-    return list(chain.from_iterable(row.texts for row in rows))
+def _texts(rows: Sequence[AnyRow]) -> Sequence[tuple[Hashable, Text]]:
+    """All texts with their origins; the same of the same origin, as of several pairs, once."""
+    each = chain.from_iterable(row.texts for row in rows)
+    return list({(origin, text.ids.tobytes()): (origin, text) for origin, text in each}.values())
 
 
 def _labels(task: Task, rows: Sequence[AnyRow]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Rows of an encoder's training file, and which of them go through the model together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -30,8 +30,10 @@ class AnyRow(Protocol):
         """Whether nothing was cut off."""
 
     @property
-    def texts(self) -> Sequence[Text]:
-        """What a request has one of where the training file has this row."""
+    def texts(self) -> Sequence[tuple[Hashable, Text]]:
+        """What a request has one of where the training file has this row, each with where it comes
+        from: what texts of one origin share tells nothing of others. The same text of the same
+        origin is there once."""
 
 
 RowT = TypeVar("RowT", bound=AnyRow)
@@ -39,11 +41,13 @@ RowT = TypeVar("RowT", bound=AnyRow)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """A text and what is to be learned of it. `source` is the example's place in the file."""
+    """A text and what is to be learned of it. `source` is the example's place in the file; texts
+    that are made of one thing, as of one context, have its number as `origin`."""
 
     text: Text
     target: NDArray[np.int64]
     source: int
+    origin: int | None = None
 
     @property
     def size(self) -> int:
@@ -58,8 +62,8 @@ class Row:
         return self.text.whole
 
     @property
-    def texts(self) -> Sequence[Text]:
-        return (self.text,)
+    def texts(self) -> Sequence[tuple[Hashable, Text]]:
+        return ((self.source if self.origin is None else self.origin, self.text),)
 
 
 def split(

@@ -1,6 +1,6 @@
 """Pairs of texts with a score: the higher it is, the nearer they shall lie."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +38,8 @@ class ScoredPair:
         return self.first.whole and self.second.whole
 
     @property
-    def texts(self) -> Sequence[Text]:
-        return (self.first, self.second)
+    def texts(self) -> Sequence[tuple[Hashable, Text]]:
+        return tuple((text.ids.tobytes(), text) for text in (self.first, self.second))
 
 
 def rows_of(examples: Sequence[Likeness], reader: Reader) -> list[ScoredPair]:

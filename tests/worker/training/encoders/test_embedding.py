@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from app.formats import FaultyFile
 from app.formats.embedding import Likeness
 from tests.worker.conftest import texts_of_words
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.task import Task
 from worker.training.encoders import embedding, similarity
 from worker.training.encoders.model import Encoder
+from worker.training.encoders.notes import notes
 from worker.training.encoders.similarity import Similarity
 
 TASK = Task(method="embedding", length=64)
@@ -114,6 +116,80 @@ def test_a_positive_is_held_against_no_copy_of_itself(encoder: Encoder, tmp_path
     first = near[0, [1, 3]].log_softmax(0)[0]
     second = near[2, [3, 1, 1]].log_softmax(0)[0]
     assert objective.score(rows).loss.item() == pytest.approx(-(first + second).item(), rel=1e-4)
+
+
+def negatives(encoder: Encoder, path: Path, rows: list[dict[str, Any]]) -> list[list[int]]:
+    """For each row what it is held against: positives by their rows, then negatives."""
+    held = ~embedding.no_negatives(triples(encoder, path, rows))
+    return [[int(place) for place in row.nonzero()[0]] for row in held]
+
+
+def pairs_of(*letters: str) -> list[dict[str, Any]]:
+    """ "AB" is the anchor A with the positive B; "ABC" has a negative, too."""
+    names = ("anchor", "positive", "negative")
+    return [
+        {name: TEXTS["ABCDEF".index(letter)] for name, letter in zip(names, row, strict=False)}
+        for row in letters
+    ]
+
+
+@pytest.mark.parametrize(
+    ("letters", "held"),
+    [
+        (("AB", "BA"), [[0], [1]]),
+        # B is the first row's positive and the second's anchor.
+        (("AB", "BC"), [[0, 1], [1]]),
+        (("AB", "CA"), [[0], [0, 1]]),
+        (("AB", "DC", "AC"), [[0], [0, 1], [2]]),
+        # Another row's negative may be this row's anchor, or what it shall lie near.
+        (("AB", "CDA"), [[0, 1], [0, 1, 2]]),
+        (("AB", "CDB"), [[0, 1], [0, 1, 2]]),
+        # A row's own negative is one, though both mean B; nobody can be far from himself.
+        (("ABC", "CB"), [[0, 2], [1]]),
+        (("ABA", "CDC"), [[0, 1, 3], [0, 1, 2]]),
+        (("ABB", "CDE"), [[0, 1, 3], [0, 1, 2, 3]]),
+    ],
+)
+def test_a_text_is_held_against_none_that_means_the_same(
+    encoder: Encoder, tmp_path: Path, letters: tuple[str, ...], held: list[list[int]]
+) -> None:
+    assert negatives(encoder, tmp_path / "rows", pairs_of(*letters)) == held
+
+
+def test_what_the_file_says_elsewhere_counts_in_each_batch(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    rows = triples(encoder, tmp_path / "rows", pairs_of("AB", "DC", "AC"))
+    assert embedding.no_negatives(rows[:2]).tolist() == [[False, True], [False, False]]
+
+
+def test_labels_are_the_same_in_any_order_and_none_is_no_label(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    labels = [["a", "b"], [], ["b", "a"], [], ["b"]]
+    rows = [{"text": text, "labels": names} for text, names in zip(TEXTS, labels, strict=False)]
+    found = triples(encoder, tmp_path / "rows", rows)
+    assert sorted(row.source for row in found) == [0, 2, 4]
+    by_source = {row.source: row for row in found}
+    assert by_source[0].anchor_groups == by_source[2].anchor_groups
+    assert by_source[0].anchor_groups.isdisjoint(by_source[4].anchor_groups)
+    bare = [{"text": text, "labels": []} for text in TEXTS]
+    with pytest.raises(FaultyFile, match="None of its texts has a label"):
+        embedding.read_examples(write(tmp_path / "bare", bare))
+
+
+def test_labelled_texts_of_both_files_are_noted(encoder: Encoder, tmp_path: Path) -> None:
+    """Whatever other text of its label each was paired with."""
+    known = [{"text": f"w{n} w{n + 1}", "label": f"{n % 2}"} for n in range(40)]
+    new = [{"text": f"w{n} w{n + 2}", "label": f"{n % 2}"} for n in range(10)]
+    train = triples(encoder, tmp_path / "train", known)
+    valid = triples(encoder, tmp_path / "valid", new + known[::4])
+    (note,) = notes(train, valid, TASK)
+    assert note.startswith("10 of 20 examples of the validation file are in the training file too")
+    # Of pairs, only the same pair.
+    pairs = triples(encoder, tmp_path / "pairs", pairs_of("AB", "CD"))
+    (note,) = notes(pairs, triples(encoder, tmp_path / "held", pairs_of("AB", "CB")), TASK)
+    assert note.startswith("1 of 2 examples")
 
 
 def scored(encoder: Encoder, scores: list[float]) -> list[similarity.ScoredPair]:
