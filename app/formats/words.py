@@ -7,6 +7,8 @@ WORD = re.compile(r"\w+|[^\w\s]")
 ZERO_WIDTH_JOINER = "\u200d"
 # They stand within words and are not seen: soft hyphen, (non-)joiners of letters, word joiner.
 UNSEEN = frozenset(f"\u00ad\u200c{ZERO_WIDTH_JOINER}\u2060")
+# On one letter. Nobody writes more, and looking for a letter below a million takes long.
+MOST_MARKS = 64
 
 Span = tuple[int, int]
 
@@ -34,21 +36,23 @@ def cuts_a_word(text: str, at: int) -> bool:
     before, after = text[at - 1], text[at]
     if before.isspace() or after.isspace():
         return False
-    if _is_mark(after) or before == ZERO_WIDTH_JOINER:
+    if is_mark(after) or before == ZERO_WIDTH_JOINER:
         return True
     return _is_letter(after) and _is_letter(_marked(text, at - 1))
 
 
+def is_mark(character: str) -> bool:
+    """Whether it belongs to the character before it."""
+    return unicodedata.category(character)[0] == "M" or character in UNSEEN
+
+
 def _marked(text: str, at: int) -> str:
     """What the mark at this place stands on, or the character itself that is there."""
-    while at and _is_mark(text[at]):
-        at -= 1
-    return text[at]
+    for place in range(at, max(at - MOST_MARKS, 0), -1):
+        if not is_mark(text[place]):
+            return text[place]
+    return text[max(at - MOST_MARKS, 0)]
 
 
 def _is_letter(character: str) -> bool:
     return character.isalnum() or character == "_"
-
-
-def _is_mark(character: str) -> bool:
-    return unicodedata.category(character)[0] == "M" or character in UNSEEN

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from app.formats.words import Span
+
 # Characters for each token that is wanted of a text, before all of it is looked at: most languages
 # need a quarter of it.
 GENEROUS = 16
@@ -83,23 +85,34 @@ class Reader:
         """`question` with each window of `context`; neighbours share `stride` tokens.
 
         A question is cut so that half of a window at least is left for the context; no window is
-        whole then.
+        whole then. A context without tokens makes one window, of the question alone.
         """
-        ends = self._ends(question)
-        whole = len(ends) <= self.longest_question
-        if not whole:
-            question = question[: ends[self.longest_question - 1]]
-        found = self._encode(question, context, stride=stride)
+        places = self._places(question)
+        read = self._whole_characters(places)
+        if read < len(places):
+            question = question[: places[read - 1][1]] if read else ""
+        room = self.length - read - self.tokenizer.num_special_tokens_to_add(pair=True)
+        # Windows that share all of their room would never come to an end.
+        found = self._encode(question, context, stride=min(stride, room // 2))
         windows = []
         for number in range(len(found["input_ids"])):
             sides = found.sequence_ids(number)
+            second = sides.index(1) if 1 in sides else len(sides)
             ids, offsets = _ids(found, number), _offsets(found, number)
-            windows.append(Text(ids, offsets, sides.index(1), whole))
+            windows.append(Text(ids, offsets, second, read == len(places)))
         return windows
+
+    def _whole_characters(self, places: Sequence[Span]) -> int:
+        """Tokens of a question that are read. Where a character takes several, it is read whole or
+        not at all: its beginning cannot be written without the rest."""
+        read = min(len(places), self.longest_question)
+        while 0 < read < len(places) and places[read][0] < places[read - 1][1]:
+            read -= 1
+        return read
 
     def count(self, text: str) -> int:
         """Tokens of all of a text, without special ones."""
-        return len(self._ends(text))
+        return len(self._places(text))
 
     def batch(self, texts: Sequence[Text], device: torch.device) -> Batch:
         """The texts filled up at their end to the length of the longest."""
@@ -118,12 +131,13 @@ class Reader:
             types=torch.from_numpy(types).to(device) if self._has_types else None,
         )
 
-    def _ends(self, text: str) -> list[int]:
-        """The character behind each token of all of a text."""
+    def _places(self, text: str) -> list[Span]:
+        """The characters of each token of all of a text."""
         found = self.tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
-        return [end for _, end in found["offset_mapping"]]
+        places: list[Span] = found["offset_mapping"]
+        return places
 
     def _enough(self, text: str) -> str:
         """The text, or a beginning of it that has the same first `length` tokens.

@@ -11,7 +11,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
-from worker.encoding.answers import Answer, best, place, trimmed
+from worker.encoding.answers import best, place, trimmed
 from worker.encoding.texts import Reader
 from worker.modeling import load_tokenizer
 
@@ -69,7 +69,7 @@ def test_the_best_span_is_taken_from_all_windows(reader: Reader) -> None:
         if first:
             score[first, 0] = score[last, 1] = -0.1
         scores.append(score)
-    answer, none = best(windows, scores)
+    answer, none = best(CONTEXT, windows, scores)
     assert CONTEXT[answer.start : answer.end] == "Rome"
     assert answer.score > none
 
@@ -128,5 +128,17 @@ def test_an_answer_begins_with_its_word_where_a_token_begins_with_a_space() -> N
     first, last = place(window, 3, 7)
     start, end = int(window.offsets[first, 0]), int(window.offsets[last, 1])
     assert context[start:end] == " Rome"
-    assert trimmed(Answer(start, end, -0.5), context) == Answer(3, 7, -0.5)
-    assert trimmed(Answer(2, 3, -0.5), context) == Answer(3, 3, -0.5)
+    assert trimmed(context, start, end) == (3, 7)
+    assert trimmed(context, 2, 3) == (3, 3)
+
+
+@pytest.mark.parametrize("length", [16, 17, 18, 20])
+@pytest.mark.parametrize("question", ["\U0001f600\U0001f389" * 8, "a\U0001f600" * 8, "\ufdfa" * 9])
+def test_a_character_of_several_tokens_is_read_whole_or_not(question: str, length: int) -> None:
+    """Or a question would grow beyond its part of a window, and leave no room for the context."""
+    reader = Reader(runs_of_signs(), length)
+    windows = reader.windows(question, "x" * 50, stride=length // 4)
+    assert all(len(window.ids) <= length for window in windows)
+    assert all(0 <= length // 2 - window.second < 4 and not window.whole for window in windows)
+    covered = {int(place) for window in windows for place in window.offsets[window.second :, 1]}
+    assert covered == set(range(1, 51))

@@ -16,7 +16,7 @@ from torch.nn import functional
 from app.errors import InvalidRequest
 from app.formats.token_classification import Entity
 from app.formats.words import Span, words
-from worker.encoding.answers import STRIDE, allowed, best, trimmed
+from worker.encoding.answers import STRIDE, allowed, best
 from worker.encoding.backbone import normalised
 from worker.encoding.tags import entities_in, first_tokens, spread, tag_names
 from worker.encoding.task import Method, Task
@@ -205,8 +205,7 @@ def answer(
         scores.append(
             functional.log_softmax(logits.masked_fill(forbidden, -1e9), dim=0).cpu().numpy()
         )
-    likeliest, none = best(read, scores)
-    found = trimmed(likeliest, context)
+    found, none = best(context, read, scores)
     if task.many and none > found.score:
         return {"answer": "", "score": float(np.exp(none)), "start": 0, "end": 0}
     return {

@@ -1,6 +1,7 @@
 """From a run folder's spec to the training of an encoder whose parts are all made."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -19,7 +20,7 @@ from worker.training.encoders.continuing import continued, kept, task_before
 from worker.training.encoders.methods import Data, Limits
 from worker.training.encoders.metrics import headline
 from worker.training.encoders.model import Encoder, Trained, put_lora, train_whole
-from worker.training.encoders.notes import notes
+from worker.training.encoders.notes import notes, notes_on_answers
 from worker.training.encoders.objective import TaskObjective
 from worker.training.encoders.recipe import WEIGHT_DECAY, choose
 from worker.training.encoders.reference import familiar, reference
@@ -108,9 +109,18 @@ def _loop(
         stop=stop,
         selection=selection,
         reference=reference(inputs.task, train.rows, never=inputs.reader.unknown_id),
-        notes=list(notes(train.rows, valid.rows if valid else (), inputs.task)),
+        notes=list(_notes(inputs)),
         last_files=lambda: _evaluation(objective, valid),
     )
+
+
+def _notes(inputs: _Inputs) -> Iterator[str]:
+    train, valid = inputs.train, inputs.valid
+    yield from notes(train.rows, valid.rows if valid else (), inputs.task)
+    if inputs.task.method == "question_answering":
+        yield from notes_on_answers("training", train.examples, train.rows)
+        if valid is not None:
+            yield from notes_on_answers("validation", valid.examples, valid.rows)
 
 
 def _max_tokens(encoder: Encoder) -> int:

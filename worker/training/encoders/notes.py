@@ -1,10 +1,14 @@
 """What the owner of a job should know of its data, once it is in tokens."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from app.formats.question_answering import Question
+from worker.encoding.answers import LONGEST, tokens_of
 from worker.encoding.task import Task
 from worker.encoding.texts import most_of_question
-from worker.training.encoders.rows import AnyRow
+from worker.training.encoders.question_answering import answer_of
+from worker.training.encoders.rows import AnyRow, Row
 
 
 def notes(train: Sequence[AnyRow], valid: Sequence[AnyRow], task: Task) -> Iterator[str]:
@@ -19,6 +23,25 @@ def notes(train: Sequence[AnyRow], valid: Sequence[AnyRow], task: Task) -> Itera
         yield (
             f"{both} of {_examples(valid)} examples of the validation file are in the training "
             "file too: its measures are better than the model."
+        )
+
+
+def notes_on_answers(role: str, examples: Sequence[Question], rows: Sequence[Row]) -> Iterator[str]:
+    """A sentence on answers that are longer than those that are looked for."""
+    lengths: Counter[int] = Counter()
+    behind: Counter[int] = Counter()
+    for row in rows:
+        one = examples[row.source]
+        if one.answers:
+            places = row.text.offsets[tokens_of(row.text, *answer_of(one))]
+            # Windows share tokens.
+            lengths[row.source] += int((places[:, 0] >= behind[row.source]).sum())
+            behind[row.source] = int(places[:, 1].max(initial=behind[row.source]))
+    long = sum(length > LONGEST for length in lengths.values())
+    if long:
+        yield (
+            f"{long} of {len(examples)} examples of the {role} file have an answer of more "
+            f"than {LONGEST} tokens, which is found only by requests with a larger max_answer_len."
         )
 
 

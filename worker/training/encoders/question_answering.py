@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from app.formats import read_as
 from app.formats.question_answering import Question, example
+from app.formats.words import Span
 from worker.encoding.answers import STRIDE, allowed, best, place, trimmed
 from worker.encoding.task import Task
 from worker.encoding.texts import Reader, Text
@@ -52,8 +53,13 @@ def rows_of(examples: Sequence[Question], task: Task, reader: Reader) -> list[Ro
 def _target(window: Text, one: Question) -> tuple[int, int]:
     if not one.answers:
         return 0, 0
+    return place(window, *answer_of(one))
+
+
+def answer_of(one: Question) -> Span:
+    """The characters of the answer that is learned, the first."""
     first = one.answers[0]
-    return place(window, first.start, first.start + len(first.text))
+    return trimmed(one.context, first.start, first.start + len(first.text))
 
 
 class QuestionAnswering(Batches[Row]):
@@ -88,9 +94,9 @@ class QuestionAnswering(Batches[Row]):
         found: dict[int, str] = {}
         for source, windows in groupby(self._scored(rows), key=lambda pair: pair[0].source):
             pairs = list(windows)
-            likeliest, none = best([row.text for row, _ in pairs], [score for _, score in pairs])
             context = self._examples[source].context
-            answer = trimmed(likeliest, context)
+            texts, scores = [row.text for row, _ in pairs], [score for _, score in pairs]
+            answer, none = best(context, texts, scores)
             empty = self.encoder.task.many and none > answer.score
             found[source] = "" if empty else context[answer.start : answer.end]
         asked = sorted(found)

@@ -20,7 +20,7 @@ from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.models import ServedEncoder
 from worker.training.encoders import question_answering
 from worker.training.encoders.model import Encoder, Trained
-from worker.training.encoders.notes import notes
+from worker.training.encoders.notes import notes, notes_on_answers
 from worker.training.encoders.question_answering import QuestionAnswering, rows_of
 
 # Windows of 24 tokens, of which a question of one word leaves 20 for the context.
@@ -81,6 +81,31 @@ def test_a_question_that_is_cut_is_noted_once_however_many_windows_it_has() -> N
         "that are read of one, half of the 24 that are read at once; what comes after them is "
         "left out."
     )
+
+
+def test_answers_that_are_never_looked_for_are_noted() -> None:
+    """No window has one of them whole."""
+    reader = Reader(words_tokenizer(types=True), TASK.length)
+    words = [*WORDS, *WORDS]
+    long, just = (asked("w1", words, " ".join(words[9 : 9 + count])) for count in (65, 64))
+    examples = [*EXAMPLES, long, just]
+    (note,) = notes_on_answers("training", examples, rows_of(examples, TASK, reader))
+    assert note == (
+        "1 of 5 examples of the training file have an answer of more than 64 tokens, which is "
+        "found only by requests with a larger max_answer_len."
+    )
+
+
+def test_an_answer_is_learned_without_the_space_around_it() -> None:
+    one = example(
+        {
+            "context": "w1 w2 w3",
+            "question": "w4",
+            "answers": {"text": [" w2 "], "answer_start": [2]},
+        }
+    )
+    (row,) = rows_of([one], TASK, Reader(words_tokenizer(types=True), TASK.length))
+    assert [row.text.offsets[place].tolist() for place in row.target] == [[3, 5], [3, 5]]
 
 
 def test_an_answer_in_the_second_window_is_found_and_none_is_in_none(encoder: Encoder) -> None:
