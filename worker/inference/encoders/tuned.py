@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from worker.encoding.backbone import own_layers
 from worker.encoding.familiarity import Familiar
 from worker.encoding.task import NoTask, Task, read_task
 from worker.inference.adapter_format import AdapterRefused
@@ -34,7 +35,8 @@ class Tuned:
         """Bytes in memory beside the shared base."""
         own = 0 if self.lora is None else self.lora.size
         if self.backbone is not None:
-            own += sum(p.nbytes for n, p in self.backbone.named_parameters() if not _shared(n))
+            names = own_layers(self.backbone)
+            own += sum(p.nbytes for n, p in self.backbone.named_parameters() if n in names)
         return own + sum(tensor.nbytes for tensor in self.head or ())
 
 
@@ -88,7 +90,3 @@ def _own_layers(base: PreTrainedModel, tensors: Mapping[str, Tensor]) -> PreTrai
         own.get_submodule(parent).register_buffer(last, buffer, persistent=False)
     own.train(False)
     return own
-
-
-def _shared(name: str) -> bool:
-    return "embeddings" in name or "pooler" in name

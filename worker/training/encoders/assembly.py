@@ -186,4 +186,4 @@ def _evaluation(objective: TaskObjective[Any], valid: Data | None) -> dict[str, 
     if valid is None:
         return {}
     report = objective.evaluate(valid.rows)
-    return {EVALUATION: json.dumps(report, ensure_ascii=False).encode()}
+    return {EVALUATION: json.dumps(report, ensure_ascii=False, allow_nan=False).encode()}

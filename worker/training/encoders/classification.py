@@ -20,6 +20,10 @@ from worker.training.encoders.objective import Batches, Report, listed
 from worker.training.encoders.rows import Array, Row
 from worker.training.objectives import Score
 
+# Of several labels one may be in every row, or in one of a hundred thousand, which would then be
+# all that a step learns.
+MOST_WEIGHT = 100.0
+
 
 def read_examples(path: Path) -> list[LabelledText]:
     """Raises FaultyFile."""
@@ -48,14 +52,18 @@ def rows_of(examples: Sequence[LabelledText], task: Task, reader: Reader) -> lis
 
 
 def balanced_weights(examples: Sequence[LabelledText], task: Task) -> Tensor:
-    """Rows divided by labels and by the label's rows, as scikit-learn's "balanced" has it.
+    """What rows count by their label [labels]: scikit-learn's "balanced".
 
-    A model that training continues from may know labels that the file does not have.
+    Of one label each: rows divided by labels and by the label's rows. Where several may apply, each
+    label is a yes or no of its own: what its yes counts if its no counts 1, the rows without it
+    divided by those with it. A model that training continues from may know labels that the file
+    does not have.
     """
     counts = Counter(label for one in examples for label in one.labels)
-    total = sum(counts.values())
-    found = [max(1, counts[label]) for label in task.labels]
-    return torch.tensor([total / (len(found) * count) for count in found])
+    found = torch.tensor([max(1, counts[label]) for label in task.labels])
+    if task.many:
+        return ((len(examples) - found) / found).clamp(1 / MOST_WEIGHT, MOST_WEIGHT)
+    return len(examples) / (len(found) * found)
 
 
 class Classification(Batches[Row]):

@@ -4,10 +4,10 @@ Each function gives the whole report for evaluation.json; `headline` picks the n
 """
 
 import collections
-import itertools
 import re
 import string
 from collections.abc import Mapping, Sequence, Set
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from sklearn.metrics import (
 )
 from torch import Tensor
 
+from worker.encoding.tags import OUTSIDE
 from worker.training.encoders.rows import Array
 
 PUNCTUATION = frozenset(string.punctuation)
@@ -46,7 +47,7 @@ def classes(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[s
     places = np.arange(len(labels))
     report = {
         "accuracy": float(accuracy_score(truth, found)),
-        **_averages(truth, found),
+        **_averages(truth, found, np.union1d(truth, found)),
         "per_label": _per_label(truth, found, labels),
     }
     if len(labels) <= MOST_IN_MATRIX:
@@ -58,9 +59,10 @@ def classes(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[s
 def label_sets(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[str, Any]:
     """Of texts with any number of labels. Both arrays are [rows, labels], truth of 0 and 1."""
     found = (probabilities >= 0.5).astype(int)
+    there = np.flatnonzero(truth.any(0) | found.any(0))
     report = {
         "accuracy": float(accuracy_score(truth, found)),
-        **_averages(truth, found),
+        **_averages(truth, found, there if len(there) else np.arange(len(labels))),
         "per_label": _per_label(truth, found, labels),
         "confusion_matrix": {
             label: matrix.tolist()
@@ -75,20 +77,25 @@ def label_sets(truth: Array, probabilities: Array, labels: Sequence[str]) -> dic
 
 
 def entities(truth: list[list[str]], found: list[list[str]]) -> dict[str, Any]:
-    """Of BIO tags, by seqeval's definition: an entity counts if its borders and kind are right."""
+    """Of BIO tags, by seqeval's definition: an entity counts if its borders and kind are right.
+
+    Where nothing is an entity and none was found, averages over kinds are left out: seqeval's are
+    NaN, which is no JSON.
+    """
+    words = list(zip(chain.from_iterable(truth), chain.from_iterable(found), strict=True))
+    accuracy = sum(t == f for t, f in words) / max(1, len(words))
+    if all(t == f == OUTSIDE for t, f in words):
+        return {"precision": 0.0, "recall": 0.0, "f1": 0.0, "accuracy": accuracy, "per_label": {}}
     raw = entity_report(truth, found, output_dict=True, zero_division=0)
     table = {name: {key: float(v) for key, v in row.items()} for name, row in raw.items()}
     micro, macro, weighted = (table.pop(f"{name} avg") for name in ("micro", "macro", "weighted"))
-    words = [
-        (t, f) for ts, fs in zip(truth, found, strict=True) for t, f in zip(ts, fs, strict=True)
-    ]
     return {
         "precision": micro["precision"],
         "recall": micro["recall"],
         "f1": micro["f1-score"],
         "f1_macro": macro["f1-score"],
         "f1_weighted": weighted["f1-score"],
-        "accuracy": sum(t == f for t, f in words) / max(1, len(words)),
+        "accuracy": accuracy,
         "per_label": table,
     }
 
@@ -135,7 +142,7 @@ def nearest(vectors: Tensor, count: int) -> Array:
 
 def having_others(groups: Sequence[Set[int]]) -> list[int]:
     """The places of those that share a group with another."""
-    sizes = collections.Counter(itertools.chain.from_iterable(groups))
+    sizes = collections.Counter(chain.from_iterable(groups))
     return [place for place, own in enumerate(groups) if any(sizes[one] > 1 for one in own)]
 
 
@@ -170,12 +177,12 @@ def rank_differences(scores: Sequence[float], cosines: Array) -> Array:
     return away
 
 
-def _averages(truth: Array, found: Array) -> dict[str, float]:
-    """Of the labels that rows have or are given, as scikit-learn does it unless told otherwise: one
-    that is in the training file alone would count as never found."""
+def _averages(truth: Array, found: Array, labels: Array) -> dict[str, float]:
+    """Of `labels`, which are those that rows have or are given. One that is in the training file
+    alone would count as never found."""
     measures = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
     return {
-        f"{name}_{kind}": float(measure(truth, found, average=kind, zero_division=0))
+        f"{name}_{kind}": float(measure(truth, found, labels=labels, average=kind, zero_division=0))
         for name, measure in measures.items()
         for kind in ("micro", "macro", "weighted")
     }

@@ -70,6 +70,25 @@ def test_what_was_trained_is_what_is_served(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["encoder", "causal"])
+def test_a_model_of_its_own_layers_takes_what_was_trained(
+    tmp_path: Path, tiny_folder: Path, kind: str
+) -> None:
+    """Embeddings are the base's: they would push other models out of memory before their time."""
+    folder = tiny_folder if kind == "causal" else FOLDER
+    reader = Reader(load_tokenizer(folder), 32)
+    base, own = (
+        load_backbone(folder, dtype=torch.float32, device=CPU, longest=32) for _ in range(2)
+    )
+    task = Task(method="classification", labels=("a", "b"), tuning="full", length=32)
+    made = Encoder(own, task, reader, outputs=2)
+    train_whole(made, torch.float32)
+    weights = Trained(made, "base", rank=4, alpha=8)
+    weights.save(tmp_path)
+    tuned = EncoderEngine(base, reader, causal=kind == "causal").read(tmp_path)
+    assert tuned.size == sum(tensor.nbytes for tensor in weights.parameters().values())
+
+
 def test_adapters_of_several_ranks_and_none_share_a_batch(
     engine: EncoderEngine, tmp_path: Path
 ) -> None:

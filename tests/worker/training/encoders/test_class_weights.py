@@ -38,6 +38,25 @@ def test_weights_of_texts_are_scikit_learns() -> None:
     assert weights.tolist() == pytest.approx(expected.tolist())
 
 
+def test_weights_of_several_labels_are_scikit_learns_of_each_ones_yes_and_no() -> None:
+    names = [["often"]] * 6 + [["often", "rare"]] * 2 + [["rare"], []]
+    examples = [texts.example({"text": "w1", "labels": labels}) for labels in names]
+    weights = classification.balanced_weights(examples, classification.task_of(examples, 64))
+    for label, weight in zip(("often", "rare"), weights.tolist(), strict=True):
+        there = np.array([label in labels for labels in names])
+        no, yes = compute_class_weight("balanced", classes=np.array([False, True]), y=there)
+        assert weight == pytest.approx(yes / no)
+    assert weights.tolist() == pytest.approx([2 / 8, 7 / 3])
+
+
+def test_a_label_of_all_rows_and_one_of_hardly_any_keep_their_weights_in_bounds() -> None:
+    names = [["all"]] * 999 + [["all", "once"]]
+    examples = [texts.example({"text": "w1", "labels": labels}) for labels in names]
+    task = Task(method="classification", labels=("all", "gone", "once"), many=True)
+    weights = classification.balanced_weights(examples, task)
+    assert weights.tolist() == pytest.approx([0.01, 100, 100])
+
+
 def test_weights_of_tags_are_its_square_root(make_encoder: MakeEncoder) -> None:
     rows = [{"tokens": WORDS[n : n + 9], "tags": ["O"] * 7 + ["B-x", "I-x"]} for n in range(8)]
     rows.append({"tokens": WORDS[:2], "tags": ["B-y", "I-y"]})

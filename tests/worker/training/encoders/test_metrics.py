@@ -1,8 +1,11 @@
 """Measures on cases whose values are known by hand."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score, precision_score, recall_score
 
 from worker.training.encoders import metrics
 from worker.training.encoders.objective import listed
@@ -33,6 +36,43 @@ def test_label_sets() -> None:
     report = metrics.label_sets(truth, chances, ["a", "b"])
     assert report["accuracy"] == pytest.approx(2 / 3)
     assert report["f1_micro"] == pytest.approx(6 / 7)
+
+
+def test_macro_averages_are_scikit_learns_of_the_labels_that_are_there() -> None:
+    """The file lacks c and d, and one of its texts is taken for d."""
+    truth, found = np.array([0, 0, 1, 1, 1]), [0, 1, 1, 1, 3]
+    report = metrics.classes(truth, np.eye(4)[found], ["a", "b", "c", "d"])
+    for name, measure in (
+        ("precision", precision_score),
+        ("recall", recall_score),
+        ("f1", f1_score),
+    ):
+        expected = measure(truth, found, average="macro", zero_division=0)
+        assert report[f"{name}_macro"] == pytest.approx(expected)
+    assert report["f1_micro"] == report["accuracy"] == 0.6
+
+
+def test_label_sets_are_averaged_over_the_labels_that_are_there() -> None:
+    truth = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0]])
+    report = metrics.label_sets(truth, truth.astype(float), ["a", "b", "c", "d"])
+    assert report["f1_macro"] == report["recall_macro"] == 1.0
+    found = truth + np.array([[0, 0, 0, 1], [0] * 4, [0] * 4])
+    report = metrics.label_sets(truth, found.astype(float), ["a", "b", "c", "d"])
+    expected = f1_score(truth, found, average="macro", labels=[0, 1, 3], zero_division=0)
+    assert report["f1_macro"] == pytest.approx(expected) == pytest.approx(2 / 3)
+    none = metrics.label_sets(np.zeros((2, 2), int), np.zeros((2, 2)), ["a", "b"])
+    assert none["f1_micro"] == 0, "what the best weights are chosen by is always there"
+
+
+def test_a_file_without_entities_has_no_average_over_kinds() -> None:
+    """seqeval's is NaN, which is no JSON."""
+    nothing = [["O", "O"], ["O"]]
+    report = metrics.entities(nothing, nothing)
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert (report["accuracy"], report["f1"]) == (1.0, 0.0)
+    assert report.keys().isdisjoint(("f1_macro", "f1_weighted"))
+    wrong = metrics.entities(nothing, [["O", "B-x"], ["O"]])
+    assert (wrong["f1_macro"], wrong["f1_weighted"]) == (0.0, 0.0)
 
 
 def test_entities_count_whole() -> None:
