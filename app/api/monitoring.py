@@ -48,4 +48,5 @@ def give_feedback(
     """Tell what the labels of answered texts really are; all of it is taken, or nothing."""
     parts.recorder.flush()
     changed = feedback.give(session, parts.catalog, principal.project_id, model, asked.feedback)
+    parts.recorder.totals.know(model)
     return FeedbackTaken(model=model, received=len(asked.feedback), changed=changed)

@@ -6,6 +6,7 @@ from app import logs
 from app.api.totals import Totals
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.services import monitoring, traffic
+from app.services.monitoring import Standing
 from app.services.traffic import Asked, Traffic
 
 log = logs.get(__name__)
@@ -61,15 +62,16 @@ class Recorder:
             if batch.dropped:
                 log.warning("recorder.dropped", answers=batch.dropped)
 
-    def _drifts(self, models: list[str]) -> dict[str, dict[str, float]]:
+    def standings(self, models: list[str]) -> dict[str, Standing]:
+        """How models do, by the database. Raises DatabaseUnavailable."""
         with transaction(self._sessions) as session:
-            return {model: monitoring.indices(session, model) for model in models}
+            return {model: monitoring.standing(session, model) for model in models}
 
     def _run(self) -> None:
         while not self._stopping.wait(EVERY_SECONDS):
             try:
                 self.flush()
-                self.totals.refresh(self._drifts)
+                self.totals.refresh(self.standings)
             except DatabaseUnavailable as error:
                 log.warning("recorder.waits", reason=str(error))
             except Exception:

@@ -14,25 +14,27 @@ from prometheus_client.registry import Collector
 
 from app.catalog import TunedName
 from app.histograms import CONFIDENCES, LENGTHS, SECONDS, SHARES, Scale
+from app.schemas.monitoring import Quality
 from app.services import traffic
+from app.services.monitoring import Standing
 from app.services.traffic import Tally, Traffic, counts_of
 
 PREFIX = "luthier_model_"
 # Labels of a model with a series each, by their number; others are only in its monitoring.
 MOST_LABELS = 100
-DRIFT_SECONDS = 60.0
-
-# Of one model, by what is measured.
-Indices = Mapping[str, float]
+STANDING_SECONDS = 60.0
+# What feedback says of a model, of numbers from 0 to 1. Those of each label are in its monitoring.
+QUALITIES = ("accuracy", "f1_micro", "f1_macro", "f1_weighted")
 
 
 class Totals:
-    """Sums of all traffic that passed here. Bounded: by models that had some, and by their bins."""
+    """Sums of all traffic that passed here, and what the database says of the models that had some.
+    Bounded: by those models, and by their bins."""
 
     def __init__(self) -> None:
         self._tallies: dict[str, Tally] = {}
-        self._drifts: Mapping[str, Indices] = {}
-        self._drifts_due = 0.0
+        self._standings: Mapping[str, Standing] = {}
+        self._standings_due = 0.0
         self._lock = threading.Lock()
 
     def add(self, batch: Traffic) -> None:
@@ -40,14 +42,19 @@ class Totals:
             for model, tally in batch.tallies.items():
                 traffic.add(self._tallies.setdefault(model, {}), tally)
 
-    def refresh(self, drifts_of: Callable[[list[str]], Mapping[str, Indices]]) -> None:
-        """Ask for the drift of the models that had traffic here, if it is time to."""
-        if time.monotonic() < self._drifts_due:
+    def know(self, model: str) -> None:
+        """Show a model that had no traffic here, but feedback on what was answered before."""
+        with self._lock:
+            self._tallies.setdefault(model, {})
+
+    def refresh(self, standings_of: Callable[[list[str]], Mapping[str, Standing]]) -> None:
+        """Ask how the models that are known here do, if it is time to."""
+        if time.monotonic() < self._standings_due:
             return
-        self._drifts_due = time.monotonic() + DRIFT_SECONDS
+        self._standings_due = time.monotonic() + STANDING_SECONDS
         with self._lock:
             models = list(self._tallies)
-        self._drifts = drifts_of(models)
+        self._standings = standings_of(models)
 
     def of(self, organization: str) -> "OrganizationTotals":
         """Of the models of one organization, which their names tell."""
@@ -57,15 +64,16 @@ class Totals:
                 for name, tally in self._tallies.items()
                 if (parsed := TunedName.parse(name)) and parsed.organization == organization
             }
-        return OrganizationTotals(mine, {name: self._drifts.get(name, {}) for name in mine})
+        standings = {name: one for name, one in self._standings.items() if name in mine}
+        return OrganizationTotals(mine, standings)
 
 
 class OrganizationTotals(Collector):
-    """Tallies as families of series."""
+    """Tallies and standings as families of series."""
 
-    def __init__(self, tallies: Mapping[str, Tally], drifts: Mapping[str, Indices]) -> None:
+    def __init__(self, tallies: Mapping[str, Tally], standings: Mapping[str, Standing]) -> None:
         self._tallies = tallies
-        self._drifts = drifts
+        self._standings = standings
 
     def collect(self) -> Iterator[Metric]:
         yield self._counter("requests", "Requests, by how they ended", "requests", "outcome")
@@ -77,6 +85,8 @@ class OrganizationTotals(Collector):
         yield self._histogram("unknown", "Share of a text's tokens unknown to training", SHARES)
         yield self._histogram("confidence", "Probability of a text's likeliest label", CONFIDENCES)
         yield self._drift()
+        yield self._quality()
+        yield self._judged()
 
     def _counter(self, name: str, told: str, measure: str, kind: str) -> Metric:
         family = CounterMetricFamily(PREFIX + name, told, labels=["model", kind])
@@ -106,7 +116,27 @@ class OrganizationTotals(Collector):
     def _drift(self) -> Metric:
         told = "Population stability index of the last 24 hours against the training file"
         family = GaugeMetricFamily(PREFIX + "psi", told, labels=["model", "of"])
-        for model, indices in self._drifts.items():
-            for measured, index in indices.items():
+        for model, standing in self._standings.items():
+            for measured, index in standing.drift.items():
                 family.add_metric([model, measured], index)
         return family
+
+    def _quality(self) -> Metric:
+        told = "Accuracy and F1 of the last 24 hours' texts with feedback"
+        family = GaugeMetricFamily(PREFIX + "feedback_quality", told, labels=["model", "of"])
+        for model, quality in self._judgements():
+            for measured in QUALITIES:
+                family.add_metric([model, measured], getattr(quality, measured))
+        return family
+
+    def _judged(self) -> Metric:
+        told = "Texts of the last 24 hours with feedback"
+        family = GaugeMetricFamily(PREFIX + "feedback_texts", told, labels=["model"])
+        for model, quality in self._judgements():
+            family.add_metric([model], quality.texts)
+        return family
+
+    def _judgements(self) -> list[tuple[str, Quality]]:
+        """Of the models that have feedback; a share of nothing would not be 0."""
+        each = self._standings.items()
+        return [(model, one.quality) for model, one in each if one.quality is not None]

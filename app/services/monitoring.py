@@ -1,6 +1,7 @@
 """How a tuned model does in live traffic, beside the file that it was trained on."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -22,6 +23,7 @@ from app.schemas.monitoring import (
     Latency,
     Measure,
     Monitoring,
+    Quality,
     RequestCounts,
 )
 from app.services import drift, models, quality, traffic
@@ -41,6 +43,15 @@ class Reference(BaseModel):
     labels: list[str] = []
     label_counts: Counts = {}
     unlabelled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A model's last day in few numbers: `drift` measure by measure, where there are texts enough,
+    and what feedback says, if there is any."""
+
+    drift: Mapping[str, float]
+    quality: Quality | None = None
 
 
 def owned(session: Session, catalog: Catalog, project_id: str, name: str) -> Job:
@@ -94,20 +105,23 @@ def report(
     )
 
 
-def indices(session: Session, name: str) -> dict[str, float]:
-    """The drift of a model's last day, measure by measure, where there are texts enough."""
+def standing(session: Session, name: str) -> Standing:
+    """How a model has done in the last day."""
     job = session.scalars(select(Job).join(TunedModel).where(TunedModel.name == name)).one_or_none()
     reference = None if job is None else reference_of(job)
     if reference is None:
-        return {}
+        return Standing({})
     total, _ = traffic.totals(session, name, 24)
     found = {
         "input_length": drift.of_ordered(reference.lengths, counts_of(total, "lengths")),
         "unknown_tokens": drift.of_ordered(reference.unknown, counts_of(total, "unknown")),
     }
+    judged = None
     if reference.method == "classification":
         found["labels"] = _label_drift(total, reference)
-    return {measured: one.psi for measured, one in found.items() if one.psi is not None}
+        judged = quality.of(total, reference.labels)
+    drifts = {measured: one.psi for measured, one in found.items() if one.psi is not None}
+    return Standing(drifts, judged)
 
 
 def _unknown_tokens(total: Tally, reference: Reference) -> Measure:

@@ -1,17 +1,22 @@
 """/v1/models/{model}/monitoring and /feedback: what traffic leaves behind, and who may see it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app import histograms
+from app.api.recorder import Recorder
 from app.db.models import Job, Project
 from app.db.session import SessionMaker, transaction
+from app.schemas.observation import Observation
 from app.services import admin_keys
+from app.services.traffic import Asked, Traffic, record
 from tests import patient
 from tests.app.api.conftest import Account, Api
 from tests.app.api.serving import Engine
@@ -203,3 +208,56 @@ def test_prometheus_sees_the_models_of_its_organization(
     assert error_of(bare.get("/metrics"), 401)
     assert error_of(http.get("/metrics"), 403), "a project's key is no admin's"
     bare.close()
+
+
+def samples(collected: Iterable[Metric], model: str) -> dict[tuple[str, str], float]:
+    """Of one model, by name and what is measured."""
+    return {
+        (sample.name, sample.labels.get("of", "")): sample.value
+        for family in collected
+        for sample in family.samples
+        if sample.labels.get("model") == model
+    }
+
+
+def test_prometheus_has_what_feedback_tells(
+    http: httpx.Client, sessions: SessionMaker, tuned: str
+) -> None:
+    answer_id = classify(http, "my parcel", "my invoice").json()["id"]
+    recorder = Recorder(sessions)
+    recorder.totals.know(tuned)
+    recorder.totals.refresh(recorder.standings)
+    before = samples(recorder.totals.of("acme").collect(), tuned)
+    assert not [name for name, _ in before if "feedback" in name], "no share of nothing"
+    feedback(http, *({"id": answer_id, "index": n, "label": "shipping"} for n in range(2)))
+    quality = monitoring(http)["feedback"]
+    recorder = Recorder(sessions)
+    recorder.totals.know(tuned)
+    recorder.totals.refresh(recorder.standings)
+    shown = samples(recorder.totals.of("acme").collect(), tuned)
+    assert shown["luthier_model_feedback_texts", ""] == 2
+    for measured in ("accuracy", "f1_micro", "f1_macro", "f1_weighted"):
+        assert shown["luthier_model_feedback_quality", measured] == quality[measured]
+    assert shown["luthier_model_feedback_quality", "accuracy"] == 0.5
+    assert not samples(recorder.totals.of("others").collect(), tuned)
+
+
+def test_a_model_is_shown_for_feedback_on_what_another_process_answered(
+    api: Api, http: httpx.Client, session: Session, account: Account, engine: Engine
+) -> None:
+    project = session.get_one(Project, account.who.project_id)
+    values = {"base_model": "encoder", "method": "classification", "reference": REFERENCE}
+    name = make_model(session, make_job(session, project, **values), "ft:encoder:acme::Far4away")
+    elsewhere = Traffic()
+    seen = Observation(texts=1, tokens=2, found=[[1]])
+    elsewhere.add(
+        Asked(
+            model=name.name, request_id="req_far", outcome="answered", seconds=1, observation=seen
+        )
+    )
+    record(session, elsewhere)
+    session.commit()
+    assert not samples(api.parts.recorder.totals.of("acme").collect(), name.name)
+    said = {"feedback": [{"id": "req_far", "label": "shipping"}]}
+    assert http.post(f"/v1/models/{name.name}/feedback", json=said).status_code == 200
+    assert samples(api.parts.recorder.totals.of("acme").collect(), name.name)
