@@ -1,6 +1,7 @@
 """Embeddings: what is held against what, in one piece or in many, and what went astray."""
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from app.formats.embedding import Likeness
 from tests.worker.conftest import texts_of_words
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.task import Task
-from worker.training.encoders import embedding, similarity
+from worker.training.encoders import embedding, metrics, similarity
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.notes import notes
 from worker.training.encoders.similarity import Similarity
@@ -224,3 +225,17 @@ def test_rows_of_one_score_teach_nothing_and_break_nothing(encoder: Encoder) -> 
     score.loss.backward()
     assert score.loss.item() == 0
     assert "spearman" not in objective.evaluate(rows)
+
+
+def test_of_more_pairs_than_are_compared_the_first_are_measured(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    """A pool of anchors alone would have nothing to find."""
+    words = [
+        f"w{first} w{second} w{third}" for first, second, third in product(range(28), repeat=3)
+    ]
+    pairs = [{"anchor": text, "positive": f"{text} w59"} for text in words]
+    rows = triples(encoder, tmp_path / "pairs", pairs)
+    found = embedding.places(rows)
+    assert len(rows) > embedding.MOST_COMPARED == len(found)
+    assert len(metrics.having_others([one.groups for one in found])) == len(found)
