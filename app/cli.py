@@ -112,11 +112,21 @@ def api_command() -> None:
 
 
 @app.command("migrate")
-def migrate_command() -> None:
+def migrate_command(
+    expand: Annotated[
+        bool,
+        typer.Option(
+            "--expand", help="Only add, while processes of the version before are running."
+        ),
+    ] = False,
+) -> None:
     """Bring the database to the newest schema."""
     with database(Settings()) as url:
-        upgrade(url)
-    say("The database is at the newest schema.")
+        upgrade(url, contract=not expand)
+    if expand:
+        say("The database has what this version needs, and still all that the last one needs.")
+    else:
+        say("The database is at the newest schema.")
 
 
 @keys_app.command("create")

@@ -14,6 +14,8 @@ MIGRATION_LOCK = 7_301_954
 
 def run(connection: Connection) -> None:
     connection.execute(text("SET lock_timeout = '5s'"))
+    # To fill a table from a large one takes its time.
+    connection.execute(text("SET statement_timeout = 0"))
     connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
     connection.commit()
     try:

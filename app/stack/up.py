@@ -61,10 +61,11 @@ def start(settings: Settings, home: Home, keeper: Keeper, say: Say) -> Settings:
     is_first = not (settings.home / "cache").exists()
     # First, as it takes longest to load and needs nothing of the others.
     keeper.start(programs.engine(settings))
+    is_shared = settings.database_url is not None
     settings = _with_servers(settings, keeper)
     assert settings.database_url is not None
     assert settings.redis_url is not None
-    upgrade(settings.database_url)
+    upgrade(settings.database_url, contract=not is_shared)
     home.note_stack(programs.url(settings), settings.database_url, settings.redis_url)
     keeper.interrupts.check()
     first_key(settings, say)

@@ -65,17 +65,9 @@ def upgrade() -> None:
         ['project_id', sa.literal_column('created_at DESC'), sa.literal_column('id DESC')],
         postgresql_where=sa.text("user_metadata IS NULL OR user_metadata = '{}'"),
     )
-    op.drop_index('ix_jobs_metadata', table_name='jobs')
 
 
 def downgrade() -> None:
-    op.create_index(
-        'ix_jobs_metadata',
-        'jobs',
-        ['user_metadata'],
-        postgresql_using='gin',
-        postgresql_ops={'user_metadata': 'jsonb_path_ops'},
-    )
     op.drop_index('ix_jobs_without_metadata', table_name='jobs')
     op.execute('DROP TRIGGER jobs_list_metadata ON jobs')
     op.execute('DROP FUNCTION jobs_list_metadata')

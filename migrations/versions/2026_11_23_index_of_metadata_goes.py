@@ -1,0 +1,27 @@
+"""the index by which jobs were found before their pairs of metadata had a table goes"""
+
+from collections.abc import Sequence
+
+from alembic import op
+
+revision: str = '0015'
+down_revision: str | None = '0014'
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+# Processes of the version before look for jobs by it.
+contracting = True
+
+
+def upgrade() -> None:
+    op.drop_index('ix_jobs_metadata', table_name='jobs')
+
+
+def downgrade() -> None:
+    op.create_index(
+        'ix_jobs_metadata',
+        'jobs',
+        ['user_metadata'],
+        postgresql_using='gin',
+        postgresql_ops={'user_metadata': 'jsonb_path_ops'},
+    )
