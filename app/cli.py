@@ -101,8 +101,6 @@ def api_command() -> None:
         server_header=False,
         # The client's address is for the log; a header that anybody can send is no address.
         proxy_headers=False,
-        # The last net, for connections: its 503 is bare text. The guard's own limit comes first.
-        limit_concurrency=10_000,
         backlog=2048,
         # Longer than balancers keep a silent connection: one that they reuse in the moment it is
         # closed here would be a 502 there.

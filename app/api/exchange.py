@@ -21,10 +21,8 @@ log = logs.get(__name__)
 API_VERSION = "2020-10-01"
 # A body must come in this time, and a second more for every so many bytes that have come: a client
 # that drips holds a connection, and for an upload a thread, for nothing.
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 15
 SLOWEST_BYTES = 8 * 1024
-# So long may a client not take what it is sent.
-UNREAD_SECONDS = 60
 # A refused request with a larger body, or one of unknown length, is not read to its end.
 READ_ANYWAY = 64 * 1024
 # What proxies log for a client that left before its answer.
@@ -82,8 +80,7 @@ class Exchange:
         }
 
     async def send(self, message: Message) -> None:
-        """The app's `send`. Raises ClientDisconnect when a HEAD has all that it asked for, and for
-        a client that does not take what it is sent."""
+        """The app's `send`. Raises ClientDisconnect when a HEAD has all that it asked for."""
         if message["type"] == "http.response.body" and self.scope["method"] == "HEAD":
             await self._send({"type": "http.response.body", "body": b""})
             self._answered = True
@@ -92,12 +89,7 @@ class Exchange:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._dress(MutableHeaders(scope=message))
-        # A client that stops reading would hold its answer, and what makes it, for ever.
-        try:
-            async with asyncio.timeout(UNREAD_SECONDS):
-                await self._send(message)
-        except TimeoutError as error:
-            raise ClientDisconnect from error
+        await self._send(message)
         self._answered = message["type"] == "http.response.body" and not message.get("more_body")
 
     async def fail(self, error: Exception) -> None:

@@ -1,32 +1,60 @@
 """HTTP below ASGI: what uvicorn alone would hold for ever, or answer without our envelope."""
 
 import json
+import socket
+import struct
 from asyncio import TimerHandle, Transport
 
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app import ids
-from app.errors import ApiError, HeadTooLarge, InvalidRequest, TooSlow
+from app.api import handlers
+from app.errors import ApiError, HeadTooLarge, InvalidRequest, TooSlow, Unavailable
 
 # From the connection, or the first byte of a further request, to the end of its headers.
 HEAD_SECONDS = 10.0
 HEAD_BYTES = 64 * 1024
+# So often it is looked whether a client takes what it is sent. One that has taken nothing in two
+# looks after another is let go: it would hold its answer, and what makes it, for ever.
+LOOK_SECONDS = 5.0
+IDLE_LOOKS = 2
+# The kernel takes megabytes for a client: of one that reads slowly, nothing would be seen for as
+# long as it reads those.
+UNSENT_BYTES = 128 * 1024
+# Each costs memory and a file descriptor. The guard's limit on requests comes first.
+MOST_CONNECTIONS = 10_000
+# Drop what is unsent as the connection ends, instead of offering it for minutes more.
+NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection, whose requests have heads that come in time and are not too large."""
+    """One connection, whose client sends its heads in time and not too large, and takes what it is
+    sent."""
 
     head_seconds = HEAD_SECONDS
+    look_seconds = LOOK_SECONDS
+    most_connections = MOST_CONNECTIONS
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._deadline: TimerHandle | None = None
         self._heard = False
         self._head_bytes = 0
+        self._looking: TimerHandle | None = None
+        self._unsent = 0
+        self._idle_looks = 0
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        if len(self.connections) > self.most_connections:
+            # For all its requests: those of the connections before it go on.
+            self.app = _refuse_connection
         self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
+        if self._looking is not None:
+            self._looking.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -45,7 +73,39 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._end_head()
+        # Whoever asks again has taken something, and is sent more from now on.
+        self._unsent = 0
+        self._look_later()
         super().on_headers_complete()
+
+    def resume_writing(self) -> None:
+        self._unsent = 0
+        super().resume_writing()
+
+    def look(self) -> None:
+        """Let a client go that takes nothing of what it is sent."""
+        self._looking = None
+        unsent = self.transport.get_write_buffer_size()
+        # While more is being written, the same size does not mean that nothing was taken.
+        idle = unsent > 0 and unsent == self._unsent and self._is_all_written()
+        self._idle_looks = self._idle_looks + 1 if idle else 0
+        self._unsent = unsent
+        if self._idle_looks == IDLE_LOOKS:
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            self.transport.abort()
+        elif unsent or not self._is_answered():
+            self._look_later()
+
+    def _look_later(self) -> None:
+        if self._looking is None:
+            self._looking = self.loop.call_later(self.look_seconds, self.look)
+
+    def _is_all_written(self) -> bool:
+        return self.flow.write_paused or self.transport.is_closing() or self._is_answered()
+
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for bytes that are no HTTP."""
@@ -72,7 +132,15 @@ class Protocol(HttpToolsProtocol):
         # Within an answer that has begun, only breaking it off can tell of an error.
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(_answer(error))
+        self._look_later()
         self.transport.close()
+
+
+async def _refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
+    """The app of one connection too many."""
+    answer = handlers.render(Unavailable("Too many connections are open. Try again in a moment."))
+    answer.headers.update({"x-request-id": ids.request_id(), "connection": "close"})
+    await answer(scope, receive, send)
 
 
 def _answer(error: ApiError) -> bytes:

@@ -79,3 +79,10 @@ def test_health_needs_no_key(stack: Stack) -> None:
         ready = http.get("/readyz")
     assert ready.status_code == 200
     assert {"database", "broker", "storage", "engine"} <= set(ready.json()["checks"])
+
+
+def test_a31_no_answer_names_the_server(stack: Stack) -> None:
+    """The process as it is started for users; what it is made of helps nobody but attackers."""
+    with stack.http() as http:
+        for path in ("/healthz", "/v1/models", "/v1/nothing", "/docs"):
+            assert "server" not in http.get(path).headers, path

@@ -1,25 +1,36 @@
-"""What comes over a socket and is no request, or never becomes one: attacks A16, A31, A33."""
+"""What comes over a socket and is no request, or never becomes one, and clients that take nothing:
+attacks A16, A31, A33."""
 
 import json
+import select
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from app.api.protocol import HEAD_BYTES, Protocol
 from tests.app.api.conftest import Account, Api
+from tests.waiting import wait_until
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /v1/models HTTP/1.1\r\nHost: x\r\n"
 
 
 @contextmanager
-def connected(api: Api) -> Iterator[socket.socket]:
+def connected(api: Api, *, room: int | None = None) -> Iterator[socket.socket]:
+    """A connection, whose receiving end has room for so many bytes."""
     address = urlsplit(api.url)
-    with socket.create_connection((address.hostname, address.port), timeout=120) as connection:
+    with socket.socket() as connection:
+        connection.settimeout(120)
+        if room is not None:
+            # Before connecting, since the server is told then.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+        connection.connect((address.hostname, address.port))
         yield connection
 
 
@@ -142,6 +153,45 @@ class TestA16SlowHeads:
             assert everything(connection).startswith(b"HTTP/1.1 200")
 
 
+def is_reset(connection: socket.socket) -> bool:
+    """Whether the server breaks the connection off, while nothing is read from it."""
+    waiting = select.poll()
+    waiting.register(connection, 0)
+    return any(happened & select.POLLERR for _, happened in waiting.poll(120_000))
+
+
+class TestA16Readers:
+    """Clients that stop taking what they have asked for."""
+
+    @pytest.fixture
+    def head(self, http: httpx.Client, account: Account) -> bytes:
+        """A request for a file that no buffer between here and the server has room for."""
+        files = {"file": ("a.bin", b"x" * 4_000_000)}
+        file = http.post("/v1/files", files=files, data={"purpose": "user_data"}).json()
+        key = f"Authorization: Bearer {account.secret}\r\n"
+        return f"GET /v1/files/{file['id']}/content HTTP/1.1\r\nHost: x\r\n{key}".encode()
+
+    @pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+    def test_one_that_takes_nothing(
+        self, api: Api, head: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Protocol, "look_seconds", 0.2)
+        with capture_logs() as lines, connected(api, room=4096) as connection:
+            connection.sendall(head + more + b"\r\n")
+            assert is_reset(connection), "the server waits for ever"
+            # The request ends with it, and with the request the key's share of places.
+            wait_until("the request is over", lambda: [line["status"] for line in lines] == [499])
+
+    def test_one_that_leaves_the_end_of_a_small_answer(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Less than makes uvicorn wait, and the request itself is over."""
+        monkeypatch.setattr(Protocol, "look_seconds", 0.2)
+        with connected(api, room=4096) as connection:
+            connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
+            assert is_reset(connection), "the server waits for ever"
+
+
 @pytest.mark.parametrize("piece", [b"X: " + b"y" * 1000 + b"\r\n", b"y" * 1000])
 def test_a16_a_head_without_end(api: Api, piece: bytes) -> None:
     with connected(api) as connection:
@@ -158,6 +208,21 @@ def test_a16_a_head_without_end(api: Api, piece: bytes) -> None:
         answer = everything(connection)
     # The answer may be lost when the client is still sending as the server closes.
     assert answer == b"" or refusal(answer)[0] == 431
+
+
+def test_one_connection_too_many(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    with connected(api) as before:
+        before.sendall(GET + b"\r\n")
+        assert before.recv(65536).startswith(b"HTTP/1.1 200")
+        monkeypatch.setattr(Protocol, "most_connections", 0)
+        with connected(api) as connection:
+            connection.sendall(GET + b"\r\n")
+            answer = everything(connection)
+        status, error = refusal(answer)
+        assert (status, error["type"]) == (503, "server_error")
+        assert b"retry-after: " in answer
+        before.sendall(GET + b"\r\n")
+        assert before.recv(65536).startswith(b"HTTP/1.1 200"), "those before it go on"
 
 
 def test_a_large_body_in_the_same_piece_is_no_large_head(api: Api) -> None:
