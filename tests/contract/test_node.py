@@ -1,5 +1,6 @@
 """The official Node SDK drives the live stack, by `node --test`."""
 
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import BASE, ROOT, Stack
+from tests.contract.live import BASE, ROOT, Hooks, Stack
+from tests.contract.test_webhooks import received
 
 pytestmark = pytest.mark.live
 
@@ -32,7 +34,8 @@ def installed() -> Path:
     return CACHE
 
 
-def test_every_route(installed: Path, stack: Stack, tuned: FineTuningJob) -> None:
+def test_every_route(installed: Path, stack: Stack, tuned: FineTuningJob, hooks: Hooks) -> None:
+    headers, body = received(hooks, tuned.id)
     variables = {
         "BASE_URL": f"{stack.url}/v1",
         "API_KEY": stack.key,
@@ -41,6 +44,10 @@ def test_every_route(installed: Path, stack: Stack, tuned: FineTuningJob) -> Non
         "MODEL": tuned.fine_tuned_model or "",
         "BASE": BASE,
         "ENCODER": ENCODER,
+        "HOOK": hooks.endpoint_id,
+        "HOOK_SECRET": hooks.secret,
+        "HOOK_HEADERS": json.dumps(dict(headers)),
+        "HOOK_BODY": body.decode(),
     }
     command = ["node", "--test", "--test-reporter=spec", "sdk.test.mjs"]
     done = subprocess.run(

@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import OpenAI, { NotFoundError, toFile } from "openai";
 
 const { BASE_URL, API_KEY, ADMIN_KEY, JOB, MODEL, BASE, ENCODER } = process.env;
+const { HOOK, HOOK_SECRET, HOOK_HEADERS, HOOK_BODY } = process.env;
 const client = new OpenAI({ baseURL: BASE_URL, apiKey: API_KEY, maxRetries: 0 });
 const admin = new OpenAI({ baseURL: BASE_URL, apiKey: ADMIN_KEY, adminAPIKey: ADMIN_KEY, maxRetries: 0 });
 const HELLO = [{ role: "user", content: "Say hello." }];
@@ -89,6 +90,22 @@ test("jobs", async () => {
   assert.ok(events.some((event) => event.message.startsWith("Created fine-tuning job")));
 });
 
+test("what is null in a query is not given", async () => {
+  const job = await client.fineTuning.jobs.create({ model: BASE, training_file: file.id });
+  await client.fineTuning.jobs.cancel(job.id);
+  const without = await gather(client.fineTuning.jobs.list({ metadata: null, after: null, limit: null }));
+  assert.ok(without.some((each) => each.id === job.id));
+  assert.ok(without.every((each) => !each.metadata || Object.keys(each.metadata).length === 0));
+  const events = await client.fineTuning.jobs.listEvents(job.id, { after: null });
+  assert.ok(events.data.length > 0);
+  const files = await gather(client.files.list({ after: null, order: null, purpose: null }));
+  assert.ok(files.some((each) => each.id === file.id));
+  const made = await admin.admin.organization.adminAPIKeys.create({ name: "null from node" });
+  const keys = await gather(admin.admin.organization.adminAPIKeys.list({ after: null, order: null }));
+  assert.ok(keys.some((each) => each.id === made.id));
+  await admin.admin.organization.adminAPIKeys.delete(made.id);
+});
+
 test("a finished job", async () => {
   const job = await client.fineTuning.jobs.retrieve(JOB);
   assert.equal(job.status, "succeeded");
@@ -119,6 +136,8 @@ test("chats, whole and streamed", async () => {
 test("completions and embeddings", async () => {
   const text = await client.completions.create({ model: BASE, prompt: "One, two,", max_tokens: 3, temperature: 0 });
   assert.ok(text.choices[0].text.length > 0);
+  const unasked = await client.completions.create({ model: BASE, prompt: null, max_tokens: 3, best_of: 0 });
+  assert.equal(unasked.usage.prompt_tokens, 1);
   const plain = await client.embeddings.create({ model: ENCODER, input: ["a", "b"], encoding_format: "float" });
   const packed = await client.embeddings.create({ model: ENCODER, input: ["a", "b"] });
   assert.equal(packed.data.length, 2);
@@ -150,6 +169,14 @@ test("webhook endpoints", async () => {
   const rotated = await client.webhooks.rotateSecret(made.id);
   assert.notEqual(rotated.signing_secret, made.signing_secret);
   await client.webhooks.delete(made.id);
+});
+
+test("a webhook's test and its signature", async () => {
+  assert.equal((await client.webhooks.test(HOOK, { event_type: "fine_tuning.job.failed" })).success, true);
+  const headers = JSON.parse(HOOK_HEADERS);
+  await client.webhooks.verifySignature(HOOK_BODY, headers, HOOK_SECRET, 3600);
+  const altered = HOOK_BODY.replace(JOB, "ftjob-other");
+  await assert.rejects(client.webhooks.verifySignature(altered, headers, HOOK_SECRET, 3600));
 });
 
 test("projects, their keys, and permissions", async () => {
