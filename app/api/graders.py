@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from app import logs
 from app.api.bodies import StrictRoute
 from app.api.deps import Parts, PartsDep, PrincipalDep
+from app.api.document import answers
 from app.api.relay import resolve
 from app.engines import EngineUnavailable, ServedModel
 from app.errors import InvalidRequest
@@ -39,9 +40,11 @@ CHAT = "/v1/chat/completions"
 # A judge gives a number, perhaps with reasons. A small model that is not stopped fills its context,
 # for which clients do not wait.
 JUDGEMENT_TOKENS = 512
+# As it came, so in the words of requests; as a `response_model` it would be in those of answers.
+REPEATED = {"$ref": "#/components/schemas/ValidateGrader"}
 
 
-@router.post("/validate", response_model=ValidateGrader)
+@router.post("/validate", responses=answers("application/json", REPEATED))
 async def validate_grader(
     asked: ValidateGrader, request: Request, parts: PartsDep, principal: PrincipalDep
 ) -> JSONResponse:

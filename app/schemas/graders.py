@@ -73,6 +73,8 @@ class ModelMessage(BaseModel):
 class SamplingParams(BaseModel):
     """The plural in `max_completions_tokens` is OpenAI's."""
 
+    model_config = ConfigDict(strict=True)
+
     seed: int | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -82,6 +84,8 @@ class SamplingParams(BaseModel):
 
 class Judge(BaseModel):
     """A model is asked."""
+
+    model_config = ConfigDict(strict=True)
 
     name: Name
     model: str
@@ -147,7 +151,11 @@ class Multi(BaseModel):
     graders: Annotated[dict[str, Single], Field(min_length=1, max_length=20)]
     calculate_output: Annotated[str, Field(min_length=1, max_length=1000)]
 
-    @field_validator("graders", mode="before")
+    @field_validator(
+        "graders",
+        mode="before",
+        json_schema_input_type=Single | list[Single] | dict[str, Single],
+    )
     @classmethod
     def _by_key(cls, value: Any) -> Any:
         """OpenAI's schema has one grader here, one of its examples a list, its guides a map."""

@@ -104,12 +104,12 @@ class Engine:
         self.bodies.append(body)
         if body["model"].startswith("ft:") and body["model"] not in self.loaded:
             return JSONResponse(UNKNOWN, 404)
-        said = body["messages"][-1]["content"]
+        said = body["messages"][-1].get("content")
         if said == "too long":
             return JSONResponse(CONTEXT_TOO_LONG, 400)
         if said == "crash":
             return Response("Internal Server Error", 500)
-        first = str(body["messages"][0]["content"])
+        first = str(body["messages"][0].get("content"))
         if first.startswith("answer "):
             _, status, answer = first.split(" ", 2)
             return Response(answer, int(status), media_type="application/json")
