@@ -56,10 +56,12 @@ def answers(media_type: str, schema: Mapping[str, Any]) -> dict[int | str, dict[
 
 
 def or_events(answer: type[BaseModel], event: str) -> dict[int | str, dict[str, Any]]:
-    """A route's `responses` when it can stream its answer; `event` is what each event is called."""
-    said = f"With `stream`: lines `data: {{…}}`, each a `{event}`, and `data: [DONE]` at the end"
-    streamed = {"text/event-stream": {"schema": {**TEXT, "description": said}}}
-    return {200: {"model": answer, "content": streamed}}
+    """A route's `responses` when it can stream its answer; `event` is what each event holds."""
+    said = f"With `stream`: the JSON of a `{event}`, and `[DONE]` in the last event"
+    data = {**TEXT, "description": said}
+    # Of one event, not of the whole stream: as readers of such documents take it.
+    schema = {"type": "object", "required": ["data"], "properties": {"data": data}}
+    return {200: {"model": answer, "content": {"text/event-stream": {"schema": schema}}}}
 
 
 def _document_errors(operation: dict[str, Any]) -> None:

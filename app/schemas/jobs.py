@@ -23,16 +23,17 @@ Status = Literal[
 ]
 
 
-# Part of a tuned model's name, where a colon would end it.
-SUFFIX = r"\w[\w .-]{0,63}"
+# Part of a tuned model's name, where a colon would end it, and so of URLs: none of what ends a part
+# of these or is written otherwise in them.
+SUFFIX = r"[\w .,;!@$&'()*+=~-]{1,64}"
 
 
 def _suffix(value: str) -> str:
     if re.fullmatch(SUFFIX, value):
         return value
     rule = (
-        "expected 1 to 64 letters, digits, spaces, dots, hyphens and underscores, the first a "
-        "letter, a digit or an underscore"
+        "expected 1 to 64 letters, digits, spaces and . , ; ! @ $ & ' ( ) * + = ~ _ -, since it "
+        "becomes part of the model's name"
     )
     raise PydanticCustomError("suffix", rule)
 

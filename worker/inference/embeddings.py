@@ -19,18 +19,21 @@ from worker.inference.messages import Event, Failed, Pooled, Request, SamplingPa
 from worker.inference.models import LoadedBase, Served
 from worker.inference.thread import EngineThread
 
+# In one request, as at OpenAI, by whose bound clients divide their texts.
+MOST_TOKENS = 300_000
 # Texts of one request that wait for the engine at a time, so that a large one leaves room for
 # the requests of others.
 AT_ONCE = 16
 
 
 async def of_encoder(asked: EmbeddingsRequest, served: ServedEncoder) -> Reply:
-    """Raises InvalidRequest for a text that is too long and must not be cut."""
+    """Raises InvalidRequest for a text that is too long and must not be cut, and for too many."""
     tasks.task_of(served, "embedding")
     # Where the tokenizer works anyway: it must not be used by two threads at once.
     given = await tasks.reading(served, partial(_as_texts, asked, served), texts=len(asked.input))
     cut = asked.truncate_prompt_tokens
     texts = await tasks.read(served, given, cut=cut is not None, to=cut)
+    _require_few(sum(len(text.ids) for text in texts))
     computed = await tasks.computed(served, texts)
     return await asyncio.to_thread(
         lambda: _answer(asked, tasks.embed(computed), observe(served, texts))
@@ -40,9 +43,11 @@ async def of_encoder(asked: EmbeddingsRequest, served: ServedEncoder) -> Reply:
 async def of_causal(asked: EmbeddingsRequest, served: Served, thread: EngineThread) -> Reply:
     """The mean of the states behind the last norm, of length 1.
 
-    Raises InvalidRequest for a text that is too long and must not be cut, and Unavailable.
+    Raises InvalidRequest for a text that is too long and must not be cut, and for too many, and
+    Unavailable.
     """
     prompts = await asyncio.to_thread(_read, asked, served.base)
+    _require_few(sum(map(len, prompts)))
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def pooled(prompt: list[int]) -> Sequence[float]:
@@ -56,6 +61,13 @@ async def of_causal(asked: EmbeddingsRequest, served: Served, thread: EngineThre
         for task in coming:
             task.cancel()
     return await asyncio.to_thread(_answer, asked, vectors, of_lengths(list(map(len, prompts))))
+
+
+def _require_few(tokens: int) -> None:
+    if tokens > MOST_TOKENS:
+        # In the words that OpenAI's clients know.
+        message = f"Requested {tokens} tokens, max {MOST_TOKENS} tokens per request"
+        raise InvalidRequest(message, param="input", code="max_tokens_per_request")
 
 
 def _as_texts(asked: EmbeddingsRequest, served: ServedEncoder) -> list[str]:

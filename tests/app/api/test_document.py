@@ -84,7 +84,7 @@ def test_generated_text_comes_whole_or_as_events(
 ) -> None:
     content = document["paths"][path]["post"]["responses"]["200"]["content"]
     assert content["application/json"]["schema"]["$ref"].endswith(f"/{name}")
-    assert content["text/event-stream"]["schema"]["type"] == "string"
+    assert content["text/event-stream"]["schema"]["required"] == ["data"]
 
 
 def test_the_filter_of_jobs(document: dict[str, Any]) -> None:

@@ -113,7 +113,7 @@ class TestCreate:
             model="gpt-4o-mini",
             training_file=training_file,
             validation_file=held_out,
-            suffix="Front desk_v1.2",
+            suffix="-Front desk_v1.2, it's user@x!",
             seed=42,
             metadata={"team": "desk", "empty": ""},
             method={
@@ -131,7 +131,7 @@ class TestCreate:
         assert job.seed == 42
         assert job.validation_file == held_out
         assert job.metadata == {"team": "desk", "empty": ""}
-        assert job.to_dict()["user_provided_suffix"] == "Front desk_v1.2"
+        assert job.to_dict()["user_provided_suffix"] == "-Front desk_v1.2, it's user@x!"
         assert job.hyperparameters.n_epochs == 3
         assert job.method is not None
         assert job.method.supervised is not None

@@ -19,7 +19,7 @@ from tests.app.api.test_guard import error_of
 from tests.app.api.test_jobs import make_model
 from tests.rows import make_job
 
-TUNED = "ft:base:acme:my suffix:Abcd1234"
+TUNED = "ft:base:acme:-my suffix; it's user@x, $1 (a+b)=~&!:Abcd1234"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 CHECKPOINT = "ft:base:acme:my suffix:Efgh5678:ckpt-step-4"
 

@@ -120,6 +120,16 @@ async def test_ids_of_no_token_are_refused(parts: Parts, ids: list[int]) -> None
         await of_encoder(asked, served)
 
 
+async def test_more_tokens_than_openai_takes_in_a_request_are_refused(parts: Parts) -> None:
+    served = await parts.encoders.resolve("mini")
+    reader = Reader(served.engine.reader.tokenizer, 256)
+    longer = EncoderEngine(AutoModel.from_config(tiny_config()), reader, causal=False)
+    asked = EmbeddingsRequest.model_validate({**BODY, "input": ["a " * 254] * 1172})
+    with pytest.raises(InvalidRequest, match="Requested 300032 tokens, max 300000") as refused:
+        await of_encoder(asked, replace(served, engine=longer))
+    assert refused.value.error_code == "max_tokens_per_request"
+
+
 async def test_ids_mean_the_text_whose_ids_they_are(parts: Parts) -> None:
     served = await parts.encoders.resolve("mini")
     ids = served.engine.reader.tokenizer("a text")["input_ids"]
