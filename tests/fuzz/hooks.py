@@ -16,7 +16,7 @@ import schemathesis
 SHARE = 0.7
 # Its files are written by `tests.fuzz.test_openapi`, and read by it.
 FOLDER = Path(os.environ["FUZZ_FOLDER"])
-SEEDS: dict[str, dict[str, list[str]]] = json.loads((FOLDER / "seeds.json").read_text())
+SEEDS: dict[str, dict[str, Any]] = json.loads((FOLDER / "seeds.json").read_text())
 
 draw = random.Random(1)
 
@@ -26,9 +26,8 @@ def before_call(_context: Any, case: Any, **_kwargs: Any) -> None:
     """Have the request name what there is; what ends something gets what nothing else needs."""
     if draw.random() > SHARE:
         return
-    ends = case.method == "DELETE" or case.path.endswith("/archive")
-    seeds = SEEDS["doomed" if ends else "named"]
-    seeds = seeds | SEEDS["models"] if case.path in SEEDS["asked"] else seeds
+    seeds = SEEDS["doomed" if case.method == "DELETE" else "named"]
+    seeds = seeds | SEEDS["own"].get(f"{case.method} {case.path}", {})
     case.path_parameters = _named(case.path_parameters, seeds)
     case.body = _named(case.body, seeds)
     if case.query and "after" in case.query and case.path in SEEDS["cursors"]:

@@ -27,7 +27,7 @@ from tests.fuzz.world import Answering, make
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3000)]
 
 CACHE = ROOT / ".venv" / "fuzz"
-ADMINISTERED = "^/v1/organization|/permissions"
+ADMINISTERED = "^/metrics|^/v1/organization|/permissions"
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -39,8 +39,11 @@ CHECKS = (
 # Requests for each operation and phase; both runs together make more than 10,000.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 LEAST_CASES = 10_000
-# Nobody receives it.
-NEVER_200 = {"POST /v1/webhook_endpoints/{endpoint_id}/test"}
+# What no made-up request can bring about: a receiver of webhooks, the id of an answer.
+NEVER_200 = {
+    "POST /v1/models/{model}/feedback",
+    "POST /v1/webhook_endpoints/{endpoint_id}/test",
+}
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,6 @@ def run(api: Served, packages: Path, key: str, name: str, *filters: str) -> int:
 def test_what_is_documented_is_true(api: Served, packages: Path) -> None:
     cases = run(api, packages, api.key, "projects", "--exclude-path-regex", ADMINISTERED)
     cases += run(api, packages, api.admin_key, "administered", "--include-path-regex", ADMINISTERED)
-    assert cases >= LEAST_CASES
     document = httpx.get(f"{api.url}/openapi.json").json()
     there = {
         f"{method.upper()} {path}"
@@ -129,4 +131,5 @@ def test_what_is_documented_is_true(api: Served, packages: Path) -> None:
     }
     answers = (api.folder / "answers.txt").read_text().splitlines()
     answered = {line.removesuffix(" 200") for line in answers if line.endswith(" 200")}
-    assert there - answered == NEVER_200, "no success of these was checked against its schema"
+    assert sorted(there - answered - NEVER_200) == [], "no success of these was checked"
+    assert cases >= LEAST_CASES

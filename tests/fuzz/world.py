@@ -10,19 +10,23 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.db.models import Job
+from app.db.models import Job, Project
+from app.services import projects
 from tests.app.api.parties import Party, make_party
 from tests.app.api.serving import Engine
 from tests.app.api.surface import CURSORS, IDS
 from tests.app.api.test_jobs import make_model
+from tests.rows import make_job
 
 ROW = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 FILE = b"".join(
     json.dumps({"messages": [*ROW, {"role": "user", "content": str(n)}, ROW[1]]}).encode() + b"\n"
     for n in range(12)
 )
-# Routes on which a base model is asked, and those for which it must be an encoder.
-ASKED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/fine_tuning/jobs")
+JOBS = "/v1/fine_tuning/jobs"
+UPLOADS = "/v1/uploads/{upload_id}"
+# Routes on which a base model can be asked too.
+ASKED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", JOBS)
 # No receiver, but an address that webhooks may have.
 RECEIVER = "https://192.0.43.10/hook"
 
@@ -67,20 +71,32 @@ def _answer(kind: str, model: str, **rest: Any) -> JSONResponse:
 def make(session: Session, url: str) -> tuple[Party, Mapping[str, Any]]:
     """Who asks, and what `tests.fuzz.hooks` reads: values by the parameters that they are of."""
     party, other = (make_party(session, "acme", name) for name in ("asking", "doomed"))
+    project = session.get_one(Project, party.ids["project"])
     job = session.get_one(Job, party.ids["job"])
     doomed_model = make_model(session, job, f"ft:base:acme::{ids.model_tag()}")
+    jobs = {
+        verb: make_job(session, project, base_model="base", state=state).id
+        for verb, state in (("cancel", "queued"), ("pause", "running"), ("resume", "paused"))
+    }
+    archived = projects.create(session, project.organization_id, "archived").id
+    session.commit()
     with httpx.Client(
         base_url=url, headers={"Authorization": f"Bearer {party.secret}"}, timeout=60
     ) as http:
         named = {**party.ids, **_upload(http), "file": _file(http)}
-        doomed = {**other.ids, "file": _file(http), "model": doomed_model.name}
-        doomed["webhook_endpoint"] = _endpoint(http)
-    models = {"model": ["base", party.ids["model"]]}
+        doomed = {**other.ids, "file": _file(http), "webhook_endpoint": _endpoint(http)}
+        own = {
+            f"POST {UPLOADS}/parts": {"upload_id": [_begin(http)]},
+            f"POST {UPLOADS}/cancel": {"upload_id": [_begin(http)]},
+        }
+    own |= {f"POST {JOBS}/{{job_id}}/{verb}": {"job_id": [id_]} for verb, id_ in jobs.items()}
+    own |= {f"POST {path}": {"model": ["base", party.ids["model"]]} for path in ASKED}
+    own["POST /v1/organization/projects/{project_id}/archive"] = {"project_id": [archived]}
+    own["DELETE /v1/models/{model}"] = {"model": [doomed_model.name]}
     return party, {
         "named": _by_parameter(named),
         "doomed": _by_parameter(doomed),
-        "models": models,
-        "asked": {path: [] for path in ASKED},
+        "own": own,
         "cursors": {path: [named[kind]] for path, kind in CURSORS.items()},
     }
 
@@ -96,12 +112,18 @@ def _file(http: httpx.Client) -> str:
     return str(answer.raise_for_status().json()["id"])
 
 
-def _upload(http: httpx.Client) -> dict[str, str]:
+def _begin(http: httpx.Client) -> str:
+    """An upload without parts."""
     asked = {"filename": "a.jsonl", "purpose": "fine-tune", "mime_type": "text/jsonl"}
     upload = http.post("/v1/uploads", json={**asked, "bytes": len(FILE)}).raise_for_status()
-    path = f"/v1/uploads/{upload.json()['id']}/parts"
+    return str(upload.json()["id"])
+
+
+def _upload(http: httpx.Client) -> dict[str, str]:
+    upload_id = _begin(http)
+    path = f"/v1/uploads/{upload_id}/parts"
     part = http.post(path, files={"data": ("a.jsonl", FILE)}).raise_for_status()
-    return {"upload": upload.json()["id"], "part": part.json()["id"]}
+    return {"upload": upload_id, "part": part.json()["id"]}
 
 
 def _endpoint(http: httpx.Client) -> str:
