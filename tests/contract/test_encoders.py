@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
 from openai import BadRequestError, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
@@ -183,6 +184,37 @@ def test_hugging_faces_client_does_every_task(
     assert (answer.answer, answer.start, answer.end) == ("Rome", 14, 18)
     vector = hub.feature_extraction("Emma in Oslo", model=at["embedding"])
     assert vector.shape == (1, 384)
+
+
+def test_hugging_faces_client_chooses(
+    hub: InferenceClient, stack: Stack, jobs: dict[str, FineTuningJob]
+) -> None:
+    at = {method: f"{stack.url}/models/{name(job)}" for method, job in jobs.items()}
+    long = "Emma in Oslo " * 400
+    with pytest.raises(HfHubHTTPError, match="400"):
+        hub.feature_extraction(long, model=at["embedding"])
+    vector = hub.feature_extraction(
+        long, truncate=True, normalize=False, dimensions=8, model=at["embedding"]
+    )
+    assert vector.shape == (1, 8)
+    with pytest.raises(HfHubHTTPError, match="400") as refused:
+        hub.feature_extraction("Emma", prompt_name="query", model=at["embedding"])
+    assert refused.value.response.json()["error"]["param"] == "prompt_name"
+    logits = hub.text_classification(
+        "Reset my password", function_to_apply="none", top_k=2, model=at["classification"]
+    )
+    assert [logits[0].label, len(logits)] == ["account", 2]
+    apart = hub.token_classification(
+        "Emma lives in Oslo.", aggregation_strategy="none", model=at["token_classification"]
+    )
+    assert [(one.word, one.entity) for one in apart] == [("Emma", "B-person"), ("Oslo", "B-place")]
+    asked = {"question": "Where does Anna live?", "context": "Anna lives in Rome."}
+    model = at["question_answering"]
+    answers: Any = hub.question_answering(**asked, top_k=2, model=model)
+    assert [answers[0].answer, len(answers)] == ["Rome", 2]
+    with pytest.raises(HfHubHTTPError, match="400") as refused:
+        hub.question_answering(**asked, doc_stride=5, model=model)
+    assert refused.value.response.json()["error"]["param"] == "parameters.doc_stride"
 
 
 def test_scored_pairs_are_measured_by_the_order_of_their_likeness(

@@ -18,6 +18,7 @@ from worker.inference.encoders.replies import Reply, as_json
 from worker.inference.messages import Event, Failed, Pooled, Request, SamplingParams
 from worker.inference.models import LoadedBase, Served
 from worker.inference.thread import EngineThread
+from worker.inference.vectors import of_length_1, shortened
 
 # In one request, as at OpenAI, by whose bound clients divide their texts.
 MOST_TOKENS = 300_000
@@ -56,7 +57,7 @@ async def of_causal(asked: EmbeddingsRequest, served: Served, thread: EngineThre
 
     coming = [asyncio.ensure_future(pooled(prompt)) for prompt in prompts]
     try:
-        vectors = _of_length_1(np.array(await asyncio.gather(*coming), dtype=np.float32))
+        vectors = of_length_1(np.array(await asyncio.gather(*coming), dtype=np.float32))
     finally:
         for task in coming:
             task.cancel()
@@ -146,7 +147,7 @@ def _settle(done: asyncio.Future[Sequence[float]], event: Event) -> None:
 def _answer(asked: EmbeddingsRequest, vectors: NDArray[np.float32], observed: Observation) -> Reply:
     """As bytes at once: thousands of vectors as Python's numbers would take a second."""
     if asked.dimensions is not None:
-        vectors = _shortened(vectors, asked.dimensions)
+        vectors = of_length_1(shortened(vectors, asked.dimensions))
     encoded = asked.encoding_format == "base64"
     document = {
         "object": "list",
@@ -162,19 +163,6 @@ def _answer(asked: EmbeddingsRequest, vectors: NDArray[np.float32], observed: Ob
         "usage": {"prompt_tokens": observed.tokens, "total_tokens": observed.tokens},
     }
     return Reply(as_json(document), observed)
-
-
-def _shortened(vectors: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """Vectors of fewer dimensions, of length 1 again."""
-    if width > vectors.shape[1]:
-        message = f"This model's embeddings have {vectors.shape[1]} dimensions."
-        raise InvalidRequest(message, param="dimensions")
-    return _of_length_1(vectors[:, :width])
-
-
-def _of_length_1(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
 def _as_base64(vector: NDArray[np.float32]) -> str:

@@ -5,16 +5,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from app.schemas import encoders as wire
 from app.schemas.engine import ChatCompletion, ChatCompletionRequest
 from app.schemas.observation import Observation
 from worker.encoding.texts import Text
-from worker.inference.encoders import chats, replies, tasks
+from worker.inference.encoders import chats, questions, replies, tasks
 from worker.inference.encoders.models import ServedEncoder
 from worker.inference.encoders.observing import observe
+from worker.inference.encoders.options import chosen
 from worker.inference.encoders.replies import Reply
+from worker.inference.vectors import of_length_1, shortened
 
 # Answers on fewer texts are made faster than a thread takes them over.
 FEW = 16
@@ -38,44 +42,59 @@ async def classify(asked: wire.ClassifyRequest, served: ServedEncoder) -> Reply:
 async def infer(asked: wire.InferenceRequest, served: ServedEncoder) -> Reply:
     """What Hugging Face's inference API answers for the model's task."""
     if isinstance(asked.inputs, wire.QuestionInput):
-        return await _answer(asked.inputs, served, cut=bool(asked.parameters.truncate))
+        tasks.task_of(served, "question_answering")
+        return await _answer(asked.inputs, served, chosen(asked, "question_answering"))
     task = tasks.task_of(served, "classification", "token_classification", "embedding")
     plain = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
-    cut = bool(asked.parameters.truncate)
+    options = chosen(asked, task.method)
+    cut = bool(options.truncate)
     texts = await tasks.read(served, plain, cut=cut, route=tasks.HUGGING_FACE)
     each = task.method == "token_classification"
     computed = await tasks.computed(served, texts, each=each)
-    return await _made(texts, partial(_inferred, asked, served, plain, texts, computed))
+    return await _made(texts, partial(_inferred, asked, options, served, plain, texts, computed))
 
 
 def _inferred(
     asked: wire.InferenceRequest,
+    options: wire.InferenceParameters,
     served: ServedEncoder,
     plain: Sequence[str],
     texts: Sequence[Text],
     computed: Sequence[Tensor],
 ) -> Reply:
-    task, options = tasks.task_of(served), asked.parameters
+    task = tasks.task_of(served)
     if task.method == "embedding":
-        return Reply(replies.as_json(tasks.embed(computed)), observe(served, texts))
+        return Reply(replies.as_json(_vectors(computed, options)), observe(served, texts))
     if task.method == "token_classification":
-        found = tasks.tag(served, plain, texts, computed)
-        ignored = options.ignore_labels or []
-        kept = [[e for e in one if e["entity_group"] not in ignored] for one in found]
-        shown = kept[0] if isinstance(asked.inputs, str) else kept
+        found = tasks.tag(served, plain, texts, computed, options)
+        shown = found[0] if isinstance(asked.inputs, str) else found
         return Reply(replies.as_json(shown), observe(served, texts))
     classes = tasks.classify(served, computed)
-    ranked = [replies.ranked(task.labels, row, options.top_k) for row in classes.probabilities]
+    scores = classes.probabilities
+    if options.function_to_apply is not None:
+        scores = tasks.transformed(served, computed, options.function_to_apply)
+    ranked = [replies.ranked(task.labels, row, options.top_k) for row in scores]
     return Reply(replies.as_json(ranked), observe(served, texts, classes))
 
 
-async def _answer(asked: wire.QuestionInput, served: ServedEncoder, *, cut: bool) -> Reply:
-    tasks.task_of(served, "question_answering")
-    windows = await tasks.windows(served, asked.question, asked.context, cut=cut)
+def _vectors(computed: Sequence[Tensor], options: wire.InferenceParameters) -> NDArray[np.float32]:
+    normalize = options.normalize is not False
+    vectors = tasks.embed(computed, normalize=normalize)
+    if options.dimensions is None:
+        return vectors
+    first = shortened(vectors, options.dimensions)
+    return of_length_1(first) if normalize else first
+
+
+async def _answer(
+    asked: wire.QuestionInput, served: ServedEncoder, options: wire.InferenceParameters
+) -> Reply:
+    cut = bool(options.truncate)
+    windows = await questions.windows(served, asked.question, asked.context, cut=cut)
     states = await tasks.computed(served, windows, each=True)
 
     def make() -> Reply:
-        found = tasks.answer(served, asked.context, windows, states)
+        found = questions.answer(served, asked.context, windows, states, options)
         return Reply(replies.as_json(found), observe(served, windows))
 
     return await _made(windows, make)

@@ -1,10 +1,11 @@
-"""What tuned encoders say of texts: classes, entities, answers, vectors."""
+"""What tuned encoders say of texts: classes, entities, vectors."""
 
 import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,15 +17,17 @@ from torch.nn import functional
 from app.errors import InvalidRequest
 from app.formats.token_classification import Entity
 from app.formats.words import Span, words
-from worker.encoding.answers import STRIDE, allowed, best
+from app.schemas.encoders import InferenceParameters
 from worker.encoding.backbone import normalised
-from worker.encoding.tags import entities_in, first_tokens, spread, tag_names
+from worker.encoding.tags import OUTSIDE, entities_in, first_tokens, spread, tag_names
 from worker.encoding.task import Method, Task
 from worker.encoding.texts import Reader, Text
 from worker.inference.adapter_format import AdapterRefused
 from worker.inference.encoders.models import ServedEncoder
 
 Result = TypeVar("Result")
+# What a request asks for that has no parameters.
+USUAL = InferenceParameters()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +111,10 @@ def nothing_to_read(param: str) -> InvalidRequest:
     )
 
 
-def question_too_long(reader: Reader, question: str) -> InvalidRequest:
-    """Half of what the model reads is left for the context, so that it can find an answer."""
-    return InvalidRequest(
-        f"This model reads {reader.length} tokens, of which a question may take "
-        f"{reader.longest_question}, and inputs.question has {reader.count(question)}. Shorten it, "
-        f"or ask for it to be cut {HUGGING_FACE.cut}.",
-        param="inputs.question",
-        code="context_length_exceeded",
-    )
-
-
 def classify(served: ServedEncoder, vectors: Sequence[Tensor]) -> Classes:
     """Which labels texts have, by their vectors."""
     task = task_of(served, "classification")
-    logits = _logits(served, torch.stack(list(vectors)))
+    logits = logits_of(served, torch.stack(list(vectors)))
     chances = (logits.sigmoid() if task.many else logits.softmax(-1)).cpu().numpy()
     if not task.many:
         return Classes(chances, [[place] for place in chances.argmax(1).tolist()])
@@ -131,9 +123,21 @@ def classify(served: ServedEncoder, vectors: Sequence[Tensor]) -> Classes:
     return Classes(chances, [row[yes].tolist() for row, yes in zip(order, applies, strict=True)])
 
 
-def embed(vectors: Sequence[Tensor]) -> NDArray[np.float32]:
-    """The vectors at length 1 [texts, width]."""
-    found: NDArray[np.float32] = normalised(torch.stack(list(vectors))).cpu().numpy()
+def transformed(
+    served: ServedEncoder, vectors: Sequence[Tensor], function: str
+) -> NDArray[np.float32]:
+    """The labels' scores [texts, labels] by "softmax" or "sigmoid", or with "none" as they are."""
+    logits = logits_of(served, torch.stack(list(vectors)))
+    if function != "none":
+        logits = logits.sigmoid() if function == "sigmoid" else logits.softmax(-1)
+    found: NDArray[np.float32] = logits.cpu().numpy()
+    return found
+
+
+def embed(vectors: Sequence[Tensor], *, normalize: bool = True) -> NDArray[np.float32]:
+    """The vectors [texts, width], of length 1 unless they are wanted as they are."""
+    stacked = torch.stack(list(vectors))
+    found: NDArray[np.float32] = (normalised(stacked) if normalize else stacked).cpu().numpy()
     return found
 
 
@@ -142,78 +146,54 @@ def tag(
     plain: Sequence[str],
     texts: Sequence[Text],
     hidden: Sequence[Tensor],
+    options: InferenceParameters = USUAL,
 ) -> list[list[dict[str, Any]]]:
-    """The entities of each text by its hidden states, as Hugging Face writes them."""
+    """The entities of each text by its hidden states, as Hugging Face writes them, or the words
+    that are in one with the aggregation strategy "none"."""
     names = tag_names(task_of(served, "token_classification").labels)
     return [
-        _tagged(served, names, whole, text, states)
+        _tagged(served, names, whole, text, states, options)
         for whole, text, states in zip(plain, texts, hidden, strict=True)
     ]
 
 
 def _tagged(
-    served: ServedEncoder, names: Sequence[str], whole: str, text: Text, states: Tensor
+    served: ServedEncoder,
+    names: Sequence[str],
+    whole: str,
+    text: Text,
+    states: Tensor,
+    options: InferenceParameters,
 ) -> list[dict[str, Any]]:
     places = words(whole)
     begins = first_tokens(text.offsets, places)
     seen = begins >= 0
-    logits = _logits(served, states[torch.from_numpy(begins[seen].astype(np.int64))])
+    logits = logits_of(served, states[torch.from_numpy(begins[seen].astype(np.int64))])
     chances = logits.softmax(-1).cpu().numpy()
-    tags = spread([names[place] for place in chances.argmax(1)], begins)
+    tags = [names[place] for place in chances.argmax(1)]
     scores = np.full(len(places), np.nan, dtype=np.float32)
     scores[seen] = chances.max(1)
+    key, found = "entity_group", entities_in(spread(tags, begins), places)
+    if options.aggregation_strategy == "none":
+        key, found = "entity", _in_entities(tags, list(compress(places, seen)))
+    ignored = options.ignore_labels or ()
     return [
         {
-            "entity_group": entity.label,
+            key: entity.label,
             "score": _mean_score(entity, places, scores),
             "word": whole[entity.start : entity.end],
             "start": entity.start,
             "end": entity.end,
         }
-        for entity in entities_in(tags, places)
+        for entity in found
+        if entity.label not in ignored
     ]
 
 
-async def windows(
-    served: ServedEncoder, question: str, context: str, *, cut: bool = False
-) -> list[Text]:
-    """A question with each window of its context.
-
-    Raises InvalidRequest for a question that is too long, unless it may be cut, and Unavailable.
-    """
-    length = task_of(served, "question_answering").length
-    reader = Reader(served.engine.reader.tokenizer, length)
-
-    def windowed() -> list[Text]:
-        found = reader.windows(question, context, stride=min(STRIDE, length // 4))
-        if not found[0].whole and not cut:
-            raise question_too_long(reader, question)
-        return found
-
-    return await reading(served, windowed, texts=1)
-
-
-def answer(
-    served: ServedEncoder, context: str, read: Sequence[Text], hidden: Sequence[Tensor]
-) -> dict[str, Any]:
-    """The best answer in the context, or "" if there is none, as Hugging Face writes it."""
-    task = task_of(served, "question_answering")
-    scores = []
-    for window, states in zip(read, hidden, strict=True):
-        logits = _logits(served, states)
-        forbidden = torch.from_numpy(~allowed(window))[:, None].to(logits.device)
-        scores.append(
-            functional.log_softmax(logits.masked_fill(forbidden, -1e9), dim=0).cpu().numpy()
-        )
-    found, none = best(context, read, scores)
-    if task.many and none > found.score:
-        return {"answer": "", "score": float(np.exp(none)), "start": 0, "end": 0}
-    return {
-        "answer": context[found.start : found.end],
-        "score": float(np.exp(found.score)),
-        "start": found.start,
-        "end": found.end,
-    }
+def _in_entities(tags: Sequence[str], places: Sequence[Span]) -> tuple[Entity, ...]:
+    """Each word that is in an entity, by its tag."""
+    pairs = zip(tags, places, strict=True)
+    return tuple(Entity(*place, tag) for tag, place in pairs if tag != OUTSIDE)
 
 
 def _mean_score(entity: Entity, places: Sequence[Span], scores: NDArray[np.float32]) -> float:
@@ -242,7 +222,7 @@ async def computed(
         return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
 
 
-def _logits(served: ServedEncoder, vectors: Tensor) -> Tensor:
+def logits_of(served: ServedEncoder, vectors: Tensor) -> Tensor:
     if served.tuned is None or served.tuned.head is None:
         raise AdapterRefused(f"The model {served.name} has no head.")
     weight, bias = served.tuned.head

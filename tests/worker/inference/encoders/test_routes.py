@@ -95,7 +95,8 @@ async def test_too_many_texts_are_asked_to_come_again(parts: Parts) -> None:
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/models/mini"])
 async def test_who_leaves_is_not_worked_for(parts: Parts, path: str) -> None:
     served = await parts.encoders.resolve("mini")
-    body = json.dumps({**BODY, "inputs": BODY["input"]}).encode()
+    asked = BODY if path == "/v1/embeddings" else {"inputs": BODY["input"]}
+    body = json.dumps(asked).encode()
     events = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
     sent: list[Any] = []
 
@@ -192,3 +193,25 @@ async def test_a_text_that_is_too_long_is_named_and_cut_only_if_asked(parts: Par
         assert refused.value.error_param == param
         assert f"and {param} is longer" in str(refused.value)
         assert len(await asked(inputs, cut=True)) == (1 if param == "inputs" else 3)
+
+
+async def test_vectors_are_as_they_are_asked_for(parts: Parts) -> None:
+    """With the parameters at the root of the body, where Hugging Face's client puts them."""
+    served = await parts.encoders.resolve("mini")
+
+    async def vector(**parameters: Any) -> torch.Tensor:
+        body = {"inputs": "many words " * 30, "truncate": True, **parameters}
+        reply = await infer(InferenceRequest.model_validate(body), served)
+        return torch.tensor(json.loads(reply.body)[0])
+
+    usual, plain = await vector(), await vector(normalize=False)
+    assert float(usual.norm()) == pytest.approx(1, abs=1e-3)
+    assert float(plain.norm()) != pytest.approx(1, abs=1e-2)
+    torch.testing.assert_close(plain / plain.norm(), usual, rtol=1e-4, atol=1e-5)
+    short = await vector(dimensions=8)
+    torch.testing.assert_close(short, usual[:8] / usual[:8].norm(), rtol=1e-4, atol=1e-5)
+    same = await vector(dimensions=8, normalize=False)
+    torch.testing.assert_close(same, plain[:8], rtol=1e-4, atol=1e-5)
+    with pytest.raises(InvalidRequest, match="have 384 dimensions") as refused:
+        await vector(dimensions=385)
+    assert refused.value.error_param == "dimensions"

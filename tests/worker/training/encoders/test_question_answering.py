@@ -10,12 +10,13 @@ import torch
 
 from app.errors import InvalidRequest
 from app.formats.question_answering import Question, example
+from app.schemas.encoders import InferenceParameters
 from tests.worker.conftest import WORDS, words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import Task
 from worker.encoding.texts import Reader
-from worker.inference.encoders import tasks
+from worker.inference.encoders import questions, tasks
 from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.models import ServedEncoder
 from worker.training.encoders import question_answering
@@ -129,13 +130,23 @@ def test_it_is_served_as_it_was_learned(
     engine = EncoderEngine(base, Reader(words_tokenizer(types=True), 64), causal=False)
     served = ServedEncoder("tuned", engine, engine.read(tmp_path))
 
-    async def answer(one: Question) -> dict[str, Any]:
-        windows = await tasks.windows(served, one.question, one.context)
+    async def answer(one: Question, **parameters: Any) -> Any:
+        windows = await questions.windows(served, one.question, one.context)
         assert len(windows) == 2
         states = await tasks.computed(served, windows, each=True)
-        return tasks.answer(served, one.context, windows, states)
+        options = InferenceParameters(**parameters)
+        return questions.answer(served, one.context, windows, states, options)
 
     found = [asyncio.run(answer(one)) for one in EXAMPLES]
+    several = asyncio.run(answer(EXAMPLES[2], top_k=3))
+    assert several[0] == found[2]
+    assert len({(one["start"], one["end"]) for one in several}) == 3, "each once"
+    assert several == sorted(several, key=lambda one: -one["score"])
+    there = asyncio.run(answer(EXAMPLES[2], handle_impossible_answer=False))
+    assert there == several[1]
+    assert there["answer"] != ""
+    short = asyncio.run(answer(EXAMPLES[0], max_answer_len=1, handle_impossible_answer=False))
+    assert short["answer"] in ("w12", "w13")
     assert [one["answer"] for one in found] == ["w12 w13", "w35 w34", ""]
     assert (found[1]["start"], found[2]["start"], found[2]["end"]) == (
         EXAMPLES[1].context.index("w35"),
@@ -145,9 +156,9 @@ def test_it_is_served_as_it_was_learned(
     assert question_answering.task_of(EXAMPLES, 24) == TASK
     long = " ".join(WORDS[:13])
     with pytest.raises(InvalidRequest) as refused:
-        asyncio.run(tasks.windows(served, long, EXAMPLES[0].context))
+        asyncio.run(questions.windows(served, long, EXAMPLES[0].context))
     assert str(refused.value) == (
         "This model reads 24 tokens, of which a question may take 12, and inputs.question has 13. "
         "Shorten it, or ask for it to be cut with the parameter truncate."
     )
-    assert asyncio.run(tasks.windows(served, long, EXAMPLES[0].context, cut=True))
+    assert asyncio.run(questions.windows(served, long, EXAMPLES[0].context, cut=True))
