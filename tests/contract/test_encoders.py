@@ -191,15 +191,14 @@ def test_hugging_faces_client_chooses(
 ) -> None:
     at = {method: f"{stack.url}/models/{name(job)}" for method, job in jobs.items()}
     long = "Emma in Oslo " * 400
-    with pytest.raises(HfHubHTTPError, match="400"):
+    with pytest.raises(HfHubHTTPError, match="inputs is longer"):
         hub.feature_extraction(long, model=at["embedding"])
     vector = hub.feature_extraction(
         long, truncate=True, normalize=False, dimensions=8, model=at["embedding"]
     )
     assert vector.shape == (1, 8)
-    with pytest.raises(HfHubHTTPError, match="400") as refused:
+    with pytest.raises(HfHubHTTPError, match="Unknown parameter: 'prompt_name'"):
         hub.feature_extraction("Emma", prompt_name="query", model=at["embedding"])
-    assert refused.value.response.json()["error"]["param"] == "prompt_name"
     logits = hub.text_classification(
         "Reset my password", function_to_apply="none", top_k=2, model=at["classification"]
     )
@@ -212,9 +211,8 @@ def test_hugging_faces_client_chooses(
     model = at["question_answering"]
     answers: Any = hub.question_answering(**asked, top_k=2, model=model)
     assert [answers[0].answer, len(answers)] == ["Rome", 2]
-    with pytest.raises(HfHubHTTPError, match="400") as refused:
+    with pytest.raises(HfHubHTTPError, match=r"parameters\.doc_stride"):
         hub.question_answering(**asked, doc_stride=5, model=model)
-    assert refused.value.response.json()["error"]["param"] == "parameters.doc_stride"
 
 
 def test_scored_pairs_are_measured_by_the_order_of_their_likeness(
