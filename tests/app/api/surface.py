@@ -212,7 +212,8 @@ class _Maker:
         """The option that has a place for a value given, or else the first that is something."""
         for option in options:
             properties = _resolved(option, self.schemas).get("properties", {})
-            if any(f"{name}.{inner}".lstrip(".") in self.given for inner in properties):
+            inside = [f"{name}.{inner}".lstrip(".") for inner in properties]
+            if any(f"{one}.".startswith(f"{place}.") for one in self.given for place in inside):
                 return option
         return next(option for option in options if option.get("type") != "null")
 

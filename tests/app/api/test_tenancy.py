@@ -91,9 +91,15 @@ def _ids(operation: Operation, slot: Slot, mine: Party, other: Party) -> dict[Sl
     wanted = {
         one: (other if one in theirs else mine).ids[one.kind]
         for one in operation.slots
-        if one.place != "query"
+        if one.place != "query" and not _stand_in_for_each_other(one, slot)
     }
     return wanted | {slot: other.ids[slot.kind]}
+
+
+def _stand_in_for_each_other(one: Slot, slot: Slot) -> bool:
+    """A grader has a model, or graders that have one: a body with both is none."""
+    in_bodies = one.place == slot.place == "body"
+    return in_bodies and one != slot and one.name.split(".")[0] == slot.name.split(".")[0]
 
 
 def _like(id_: str) -> str:
