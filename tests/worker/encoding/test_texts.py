@@ -142,3 +142,8 @@ def test_a_character_of_several_tokens_is_read_whole_or_not(question: str, lengt
     assert all(0 <= length // 2 - window.second < 4 and not window.whole for window in windows)
     covered = {int(place) for window in windows for place in window.offsets[window.second :, 1]}
     assert covered == set(range(1, 51))
+
+
+def test_windows_never_share_all_that_they_have_room_for(reader: Reader) -> None:
+    windows = reader.windows("why " * 100, CONTEXT, stride=32)
+    assert windows[-1].offsets[-2, 1] == len(CONTEXT)
