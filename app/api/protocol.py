@@ -3,7 +3,9 @@
 import json
 import socket
 import struct
+import termios
 from asyncio import TimerHandle, Transport
+from fcntl import ioctl
 
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -19,8 +21,7 @@ HEAD_BYTES = 64 * 1024
 # looks after another is let go: it would hold its answer, and what makes it, for ever.
 LOOK_SECONDS = 5.0
 IDLE_LOOKS = 2
-# The kernel takes megabytes for a client: of one that reads slowly, nothing would be seen for as
-# long as it reads those.
+# The kernel takes megabytes for a client, and keeps them after the connection is closed here.
 UNSENT_BYTES = 128 * 1024
 # Each costs memory and a file descriptor. The guard's limit on requests comes first.
 MOST_CONNECTIONS = 10_000
@@ -42,7 +43,7 @@ class Protocol(HttpToolsProtocol):
         self._heard = False
         self._head_bytes = 0
         self._looking: TimerHandle | None = None
-        self._unsent = 0
+        self._untaken = 0
         self._idle_looks = 0
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
@@ -74,28 +75,40 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._end_head()
         # Whoever asks again has taken something, and is sent more from now on.
-        self._unsent = 0
+        self._untaken = 0
         self._look_later()
         super().on_headers_complete()
 
     def resume_writing(self) -> None:
-        self._unsent = 0
+        self._untaken = 0
         super().resume_writing()
 
     def look(self) -> None:
         """Let a client go that takes nothing of what it is sent."""
         self._looking = None
-        unsent = self.transport.get_write_buffer_size()
-        # While more is being written, the same size does not mean that nothing was taken.
-        idle = unsent > 0 and unsent == self._unsent and self._is_all_written()
+        untaken = self.untaken_bytes()
+        # While more is being written, the same number does not mean that nothing was taken.
+        idle = untaken > 0 and untaken == self._untaken and self._is_all_written()
         self._idle_looks = self._idle_looks + 1 if idle else 0
-        self._unsent = unsent
+        self._untaken = untaken
         if self._idle_looks == IDLE_LOOKS:
             connection = self.transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             self.transport.abort()
-        elif unsent or not self._is_answered():
+        elif untaken or not self._is_answered():
             self._look_later()
+
+    def untaken_bytes(self) -> int:
+        """The bytes that the client's machine has not acknowledged.
+
+        Those in the kernel count: it asks for more only when it has room for a lot, so that of a
+        client that reads slowly and steadily nothing could be seen here for long. What is seen
+        goes by up to 64 KiB still, as kernels tell of room in their buffers.
+        """
+        connection = self.transport.get_extra_info("socket")
+        queued = ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(struct.calcsize("i")))
+        (in_kernel,) = struct.unpack("i", queued)
+        return self.transport.get_write_buffer_size() + int(in_kernel)
 
     def _look_later(self) -> None:
         if self._looking is None:

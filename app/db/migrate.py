@@ -33,6 +33,10 @@ def upgrade(database_url: str, *, contract: bool = True) -> None:
 
 
 def newest_expanding(migrations: ScriptDirectory) -> str:
-    """The newest migration that only adds. One that takes away says so itself: `contracting`."""
+    """The newest migration that only adds. One that takes away says so itself: `contracting`.
+
+    Those of a version that take away are its last. When the next version adds to them, what they
+    waited for was the version before the one that is running, and is long gone.
+    """
     newest_first = migrations.walk_revisions()
     return next(m.revision for m in newest_first if not getattr(m.module, "contracting", False))

@@ -15,6 +15,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import ConnectionPoolEntry
 
 SessionMaker = sessionmaker[Session]
 # What is done in a transaction.
@@ -22,6 +23,8 @@ Work = Callable[[Session], object]
 T = TypeVar("T")
 
 RETRY_SECONDS = 2.0
+# Noted with a connection of the pool, and forgotten with it.
+USED = "used"
 
 
 class DatabaseUnavailable(Exception):
@@ -35,8 +38,8 @@ def connect(database_url: str, *, pool_size: int = 10, autocommit: bool = False)
     locks for ever; no closed connection is used, so that a restart of Postgres is not seen.
 
     With `autocommit` each statement is a transaction of its own, without the round trips of BEGIN
-    and COMMIT. What reads sees the same either way: what is committed when its statement begins.
-    Locks end with the statement that takes them.
+    and COMMIT. What only reads sees the same as at READ COMMITTED: what is committed when its
+    statement begins. Locks end with the statement that takes them.
     """
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     engine = create_engine(
@@ -62,12 +65,18 @@ def connect(database_url: str, *, pool_size: int = 10, autocommit: bool = False)
     return engine
 
 
-def _require_silent(connection: Any, _record: object, _proxy: object) -> None:
+def _require_silent(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
     """Have the pool replace a connection that is closed, or on which there is something to read.
 
     An idle connection is silent until the server closes it or the kernel gives it up, and both can
-    be heard without asking. A ping would hear no more, and costs each transaction a round trip.
+    be heard without asking. A ping would also find a server that went without a word in the last
+    seconds, before the kernel knows; it costs each transaction a round trip.
     """
+    if not record.info.get(USED):
+        # A new one that is closed already is for its statement to tell: as often as the pool would
+        # try others, they would be no better.
+        record.info[USED] = True
+        return
     if connection.closed or _has_news(connection.fileno()):
         raise DisconnectionError("The connection was closed while it was idle.")
 

@@ -14,7 +14,8 @@ contracting = True
 
 
 def upgrade() -> None:
-    op.drop_index('ix_jobs_metadata', table_name='jobs')
+    # It is not there where its successor came with an early form of the migration before.
+    op.drop_index('ix_jobs_metadata', table_name='jobs', if_exists=True)
 
 
 def downgrade() -> None:

@@ -1,6 +1,7 @@
 """What comes over a socket and is no request, or never becomes one, and clients that take nothing:
 attacks A16, A31, A33."""
 
+import asyncio
 import json
 import select
 import socket
@@ -11,7 +12,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
+from uvicorn import Config
+from uvicorn.server import ServerState
 
 from app.api.protocol import HEAD_BYTES, Protocol
 from tests.app.api.conftest import Account, Api
@@ -190,6 +194,47 @@ class TestA16Readers:
         with connected(api, room=4096) as connection:
             connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
             assert is_reset(connection), "the server waits for ever"
+
+
+@pytest.mark.anyio
+async def test_a16_a_reader_is_kept_as_long_as_it_takes_something() -> None:
+    """Looked at by hand, so that neither it nor the looks can be late."""
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 8_000_000})
+
+    loop = asyncio.get_running_loop()
+    config = Config(app, lifespan="off")
+    config.load()
+    protocol = Protocol(config, ServerState(), {}, loop)
+    protocol.look_seconds = 3600
+    server = await loop.create_server(lambda: protocol, "127.0.0.1", 0)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.setblocking(False)
+        await loop.sock_connect(connection, server.sockets[0].getsockname())
+        await loop.sock_sendall(connection, GET + b"\r\n")
+        await loop.sock_recv(connection, 1)
+        async with asyncio.timeout(120):
+            for _ in range(20):
+                protocol.look()
+                assert not protocol.transport.is_closing()
+                before = protocol.untaken_bytes()
+                taken = 0
+                while taken < 131072:
+                    taken += len(await loop.sock_recv(connection, 131072 - taken))
+                # Its machine may tell a moment later.
+                for _ in range(100):
+                    if protocol.untaken_bytes() != before:
+                        break
+                    await asyncio.sleep(0.01)
+            while not protocol.transport.is_closing():
+                protocol.look()
+                # What the kernel has room for comes without being read.
+                await asyncio.sleep(0.05)
+    server.close()
+    await server.wait_closed()
 
 
 @pytest.mark.parametrize("piece", [b"X: " + b"y" * 1000 + b"\r\n", b"y" * 1000])

@@ -101,7 +101,7 @@ def entities(truth: list[list[str]], found: list[list[str]]) -> dict[str, Any]:
 
 
 def answers(truth: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, Any]:
-    """Exact match and F1 in percent of one, as SQuAD's own script defines them.
+    """Exact match and F1, both from 0 to 1, as SQuAD's own script defines them.
 
     `truth` has all right answers of each question, none if there is no answer; "" is no answer.
     """
