@@ -92,6 +92,8 @@ def test_f07_effective_training_time_with_a_kill_every_ten_minutes(
     for number in range(1, 4):
         world.until("it trains", partial(is_attempt, world, job, number), seconds=90)
         world.until("it is further", partial(is_beyond, world, job, 100 * number))
+        # In ten minutes there would be a checkpoint. Three kills without one are a job that kills.
+        world.until("it has a new checkpoint", partial(has_progress, world, job))
         seconds = seconds_lost(world, job, kill)
         lost = (seconds + BETWEEN_CHECKPOINTS) / KILLED_EVERY_SECONDS
         figures.add(f"until a killed {victim} is further than it was", seconds, at_most=75)
@@ -129,6 +131,11 @@ def seconds_lost(world: World, job: str, kill: Callable[[World], None]) -> float
     kill(world)
     world.until("it goes on", partial(is_beyond, world, job, before))
     return time.monotonic() - began
+
+
+def has_progress(world: World, job: str) -> bool:
+    """Whether there was a checkpoint since it was last killed, if it ever was."""
+    return world.value("SELECT no_progress_attempts FROM jobs WHERE id = :id", id=job) == 0
 
 
 def is_beyond(world: World, job: str, step: int) -> bool:
