@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from transformers import LlamaForCausalLM, set_seed
 from app.settings import Settings
 from tests.faults.checker import Checker
 from tests.faults.figures import Figures
-from tests.faults.world import MODEL, World
+from tests.faults.world import MODEL, World, alive
 from tests.worker.conftest import tiny_config, tiny_tokenizer
 from worker.rundir import RunFolder
 from worker.training.cadence import LEAST_SECONDS, SHARE
@@ -88,13 +87,12 @@ def test_f07_effective_training_time_with_a_kill_every_ten_minutes(
     real = {"models_file": models_file, "training_command": "", **PRODUCTION}
     world.start("api-1", "trainer-1", "io-1", **real)
     job = world.create(world.upload(rows=800), passes=50)
-    kill = {"training": kill_training, "trainer": kill_trainer}[victim]
     for number in range(1, 4):
         world.until("it trains", partial(is_attempt, world, job, number), seconds=90)
         world.until("it is further", partial(is_beyond, world, job, 100 * number))
         # In ten minutes there would be a checkpoint. Three kills without one are a job that kills.
         world.until("it has a new checkpoint", partial(has_progress, world, job))
-        seconds = seconds_lost(world, job, kill)
+        seconds = seconds_lost(world, job, victim)
         lost = (seconds + BETWEEN_CHECKPOINTS) / KILLED_EVERY_SECONDS
         figures.add(f"until a killed {victim} is further than it was", seconds, at_most=75)
         figures.add(
@@ -115,20 +113,20 @@ PRODUCTION = {
 }
 
 
-def kill_training(world: World) -> None:
-    world["trainer-1"].trainings()[0].kill()
-
-
-def kill_trainer(world: World) -> None:
-    world["trainer-1"].kill()
-    world["trainer-1"].start()
-
-
-def seconds_lost(world: World, job: str, kill: Callable[[World], None]) -> float:
+def seconds_lost(world: World, job: str, victim: str) -> float:
     """How long until a job is further than it was when something was killed."""
-    before = made(world, job)
+    trainer = world["trainer-1"]
+    trainings = trainer.trainings()
     began = time.monotonic()
-    kill(world)
+    if victim == "trainer":
+        trainer.kill()
+    else:
+        trainings[0].kill()
+    world.until("the kernel has ended its training", lambda: not any(map(alive, trainings)))
+    # Not before: until it was dead it may have made a step more.
+    before = made(world, job)
+    if victim == "trainer":
+        trainer.start()
     world.until("it goes on", partial(is_beyond, world, job, before))
     return time.monotonic() - began
 

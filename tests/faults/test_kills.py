@@ -12,12 +12,11 @@ import threading
 from collections.abc import Callable, Iterator
 
 import httpx
-import psutil
 import pytest
 
 from tests.faults.checker import Checker
 from tests.faults.figures import Figures
-from tests.faults.world import LEASE_SECONDS, World, asked, training_file
+from tests.faults.world import LEASE_SECONDS, World, alive, asked, training_file
 
 
 def kill_training(world: World, trainer: str) -> None:
@@ -114,13 +113,6 @@ def test_f07_trainer_is_killed_and_another_resumes(
     assert world.finish(job) == ["succeeded"]
     assert outcomes(world, job) == ["lost", "done"]
     checker.check()
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_f07_recovery_with_the_times_of_production(

@@ -144,6 +144,14 @@ class Machine:
             way.close()
 
 
+def alive(process: psutil.Process) -> bool:
+    """Whether it still does anything: nobody may have asked yet how a dead one ended."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _is_training(process: psutil.Process) -> bool:
     try:
         is_gone = process.status() == psutil.STATUS_ZOMBIE
