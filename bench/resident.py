@@ -31,11 +31,12 @@ from torch import nn
 
 from app import ids
 from app.catalog import BaseModel
-from app.db.models import File, Job, TunedModel
+from app.db.models import Job, TunedModel
 from app.db.session import once
 from app.services import keys
-from app.storage import checkpoint_prefix, file_key, inside, open_store
+from app.storage import checkpoint_prefix, inside, open_store
 from bench.api.load import closed_turn
+from bench.api.million import make_file
 from bench.api.servers import Stack, free_port, luthier, serving, stack
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import Task
@@ -200,25 +201,12 @@ def registered(
 ) -> tuple[str, list[str]]:
     """A key, and names under which the adapters are served, as a job would leave them."""
     project = keys.ensure_default_project(session, around.settings.organization)
-    job_id, file_id = ids.job_id(), ids.file_id()
-    file = File(
-        id=file_id,
-        project_id=project.id,
-        filename="train.jsonl",
-        purpose="fine-tune",
-        bytes=1,
-        sha256=file_id,
-        storage_key=file_key(project.id, file_id),
-        status="processed",
-    )
-    session.add(file)
-    session.flush()
     job = Job(
-        id=job_id,
+        id=ids.job_id(),
         project_id=project.id,
         state="succeeded",
         base_model=BASE,
-        training_file_id=file_id,
+        training_file_id=make_file(session, project),
         method="classification",
         hyperparameters={},
         seed=1,

@@ -73,7 +73,7 @@ def fill(session: Session, organization: str, *, jobs: int) -> Filled:
     session.execute(text("SET LOCAL session_replication_role = replica"))
     first = keys.ensure_default_project(session, organization)
     owners = [first, *(_project(session, first.organization_id) for _ in range(PROJECTS - 1))]
-    files = [_file(session, owner) for owner in owners]
+    files = [make_file(session, owner) for owner in owners]
     given = {"projects": [owner.id for owner in owners], "files": files, "count": jobs}
     session.execute(text(FILL), given)
     session.execute(text(PAIRS))
@@ -94,7 +94,8 @@ def _project(session: Session, organization_id: str) -> Project:
     return project
 
 
-def _file(session: Session, owner: Project) -> str:
+def make_file(session: Session, owner: Project) -> str:
+    """The id of a file that jobs can name, without content."""
     file_id = ids.file_id()
     file = File(
         id=file_id,
