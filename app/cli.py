@@ -18,7 +18,7 @@ from app.db.models import Key
 from app.db.session import DatabaseUnavailable, once
 from app.errors import ApiError
 from app.formats import MOST_FAULTS, Judge, report
-from app.services import admin_keys, keys, models, projects, quotas
+from app.services import admin_keys, keys, models, open_projects, quotas
 from app.settings import Settings
 from app.stack import demo, doctor
 from app.stack.database import database
@@ -147,7 +147,7 @@ def create_key(
             project = (
                 keys.ensure_default_project(session, settings.organization)
                 if project_id is None
-                else projects.active(session, organization.id, project_id)
+                else open_projects.active(session, organization.id, project_id)
             )
             _, secret = keys.create(session, project.id, name)
     say(secret)

@@ -20,6 +20,7 @@ from app.catalog import BaseModel, Catalog
 from app.errors import Unavailable
 from app.schemas import observation
 from app.schemas.observation import Observation
+from app.services.models import ServedModel
 from app.settings import Settings
 
 log = logs.get(__name__)
@@ -46,15 +47,6 @@ class EngineTimedOut(EngineUnavailable):
     status = 504
     # It would take as long again.
     headers: ClassVar[dict[str, str]] = {"x-should-retry": "false"}
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """What answers under `name`: a base model, or an adapter on it, stored under a prefix."""
-
-    name: str
-    base: BaseModel
-    storage_prefix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ from app.outbound.post import Poster
 from app.queue import Bells
 from app.rates import Limits, Rates
 from app.services.outbox import ring_on_commit
+from app.services.uploads import PART_BYTES
 from app.settings import Settings
 from app.storage import open_store
 
@@ -88,7 +89,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     document.register(app)
     app.state.parts = parts
-    app.add_middleware(Guard, parts=parts)
+    app.state.engines = Engines(settings, parts.catalog)
+    app.state.recorder = Recorder(parts.sessions)
+    app.add_middleware(Guard, parts=parts, part_bytes=PART_BYTES)
     if settings.cors_origins:
         _allow_browsers(app, settings.cors_origins)
     handlers.register(app)
@@ -130,10 +133,8 @@ def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
         statements=session_maker(database),
         store=open_store(settings),
         catalog=catalog,
-        engines=Engines(settings, catalog),
         bells=bells,
         poster=Poster(parse_networks(settings.webhook_networks)),
-        recorder=Recorder(sessions),
         rates=Rates(redis_url, limits),
         turns=CapacityLimiter(TURNS),
         uploads=CapacityLimiter(UPLOADS_AT_ONCE),
@@ -156,9 +157,11 @@ def _allow_browsers(app: FastAPI, origins: str) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
-    parts.recorder.start()
+    engines: Engines = app.state.engines
+    recorder: Recorder = app.state.recorder
+    recorder.start()
     yield
-    await to_thread.run_sync(parts.recorder.stop)
-    await parts.engines.close()
+    await to_thread.run_sync(recorder.stop)
+    await engines.close()
     await parts.rates.close()
     parts.database.dispose()

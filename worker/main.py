@@ -22,7 +22,7 @@ from app.db.session import DatabaseUnavailable, SessionMaker, connect, session_m
 from app.outbound.addresses import parse_networks
 from app.outbound.post import Poster
 from app.queue import IO_QUEUE, TRAIN_QUEUE, Bells, broker_url, make_celery
-from app.services import duties, lifecycle, outbox
+from app.services import duties, lifecycle, outbox, outbox_dispatch
 from app.services.couriers import Couriers
 from app.services.reconciler import Reconciler
 from app.services.sweeps import Orphans
@@ -172,7 +172,7 @@ def _io(settings: Settings, app: Any) -> list[Round]:
     deliver = duties.noted(sessions, "deliver_webhooks", poll, couriers.send_out)
     return [
         Round("deliver_webhooks", poll, deliver, close=couriers.close),
-        duty("relay_outbox", poll, lambda: outbox.relay(sessions, bells.ring, store)),
+        duty("relay_outbox", poll, lambda: outbox_dispatch.relay(sessions, bells.ring, store)),
         Round("reconcile", poll, reconciler.run),
         duty("sweep_unfinished_uploads", SWEEP_SECONDS, lambda: store.sweep(UNFINISHED_AFTER)),
         duty("sweep_orphans", SWEEP_SECONDS, Orphans(sessions, store).sweep),

@@ -4,7 +4,7 @@ from typing import Literal
 
 from fastapi import APIRouter
 
-from app.api import owners, shapes
+from app.api import owners
 from app.api.bodies import StrictRoute
 from app.api.deps import AdminDep, AdminLimit, After, ReadingDep, SessionDep
 from app.schemas.admin_keys import (
@@ -14,6 +14,7 @@ from app.schemas.admin_keys import (
     CreateAdminKey,
     NewAdminKey,
 )
+from app.schemas.wire import page_cursors
 from app.services import admin_keys
 
 router = APIRouter(
@@ -31,7 +32,7 @@ def list_admin_keys(
 ) -> AdminKeyList:
     page = admin_keys.list_(session, admin.organization_id, order=order, after=after, limit=limit)
     data = [owners.admin_key(row, admin) for row in page.rows]
-    return AdminKeyList(data=data, has_more=page.has_more, **shapes.ends(data))
+    return AdminKeyList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 @router.post("")

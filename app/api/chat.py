@@ -6,6 +6,8 @@ from fastapi.responses import Response
 from app.api.bodies import StrictRoute
 from app.api.deps import PartsDep, PrincipalDep
 from app.api.document import or_events
+from app.api.engine_deps import EnginesDep
+from app.api.recorder_deps import RecorderDep
 from app.api.relay import Relay, resolve
 from app.errors import InvalidRequest
 from app.schemas.chat import ChatAnswer, CreateChatCompletion
@@ -16,7 +18,13 @@ PATH = "/v1/chat/completions"
 
 
 @router.post("/completions", responses=or_events(ChatAnswer, "chat.completion.chunk"))
-async def create(asked: CreateChatCompletion, parts: PartsDep, principal: PrincipalDep) -> Response:
+async def create(
+    asked: CreateChatCompletion,
+    parts: PartsDep,
+    engines: EnginesDep,
+    recorder: RecorderDep,
+    principal: PrincipalDep,
+) -> Response:
     """Answer a conversation, in one piece or as a stream of events."""
     served = await resolve(parts, principal.project_id, asked.model)
     if served.base.kind != "causal" and served.storage_prefix is None:
@@ -25,4 +33,4 @@ async def create(asked: CreateChatCompletion, parts: PartsDep, principal: Princi
             "made from it does.",
             param="model",
         )
-    return Relay(parts, served, PATH, asked.for_engine(served.name))
+    return Relay(engines, recorder, served, PATH, asked.for_engine(served.name))

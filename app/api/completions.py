@@ -6,6 +6,8 @@ from fastapi.responses import Response
 from app.api.bodies import IdsRoute
 from app.api.deps import PartsDep, PrincipalDep
 from app.api.document import or_events
+from app.api.engine_deps import EnginesDep
+from app.api.recorder_deps import RecorderDep
 from app.api.relay import Relay, resolve
 from app.errors import InvalidRequest
 from app.schemas.completions import Completion, CompletionRequest
@@ -16,7 +18,13 @@ PATH = "/v1/completions"
 
 
 @router.post("/completions", responses=or_events(Completion, "text_completion"))
-async def create(asked: CompletionRequest, parts: PartsDep, principal: PrincipalDep) -> Response:
+async def create(
+    asked: CompletionRequest,
+    parts: PartsDep,
+    engines: EnginesDep,
+    recorder: RecorderDep,
+    principal: PrincipalDep,
+) -> Response:
     """Continue a text, in one piece or as a stream of events."""
     served = await resolve(parts, principal.project_id, asked.model)
     if served.base.kind != "causal":
@@ -25,4 +33,4 @@ async def create(asked: CompletionRequest, parts: PartsDep, principal: Principal
         )
     # The prompt also where the client has left it to us: another engine may have no default.
     body = {**asked.model_dump(exclude_unset=True), "prompt": asked.prompt, "model": served.name}
-    return Relay(parts, served, PATH, body)
+    return Relay(engines, recorder, served, PATH, body)

@@ -10,16 +10,13 @@ from fastapi.security import HTTPBearer
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.api.recorder import Recorder
 from app.catalog import Catalog
 from app.db.session import SessionMaker, transaction
-from app.engines import Engines
 from app.errors import Forbidden
 from app.outbound.post import Poster
 from app.queue import Bells
 from app.rates import Rates
-from app.services.admin_keys import Admin
-from app.services.keys import Principal
+from app.services.principals import Admin, Principal
 from app.settings import Settings
 from app.storage import BlobStore
 
@@ -37,11 +34,9 @@ class Parts:
     statements: SessionMaker
     store: BlobStore
     catalog: Catalog
-    engines: Engines
     bells: Bells
     # Of webhooks' tests; what is due otherwise, the io process delivers.
     poster: Poster
-    recorder: Recorder
     rates: Rates
     # One per database connection. Waiting for a connection in a thread would keep the thread from
     # the request that is about to give one back; with a turn, no thread ever waits for one.

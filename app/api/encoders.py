@@ -5,30 +5,43 @@ from fastapi.responses import Response
 
 from app.api.bodies import StrictRoute
 from app.api.deps import Parts, PartsDep, PrincipalDep
+from app.api.engine_deps import EnginesDep
+from app.api.recorder_deps import RecorderDep
 from app.api.relay import Relay, resolve
-from app.engines import ServedModel
 from app.errors import InvalidRequest
 from app.schemas.encoders import Classified, ClassifyRequest, InferenceRequest, Inferred
+from app.services.models import ServedModel
 
 router = APIRouter(tags=["encoders"], route_class=StrictRoute)
 
 
 @router.post("/v1/classify", responses={200: {"model": Classified}})
-async def classify(asked: ClassifyRequest, parts: PartsDep, principal: PrincipalDep) -> Response:
+async def classify(
+    asked: ClassifyRequest,
+    parts: PartsDep,
+    engines: EnginesDep,
+    recorder: RecorderDep,
+    principal: PrincipalDep,
+) -> Response:
     """Say which label each text has."""
     served = await _encoder(parts, principal.project_id, asked.model)
     body = {**asked.model_dump(exclude_unset=True), "model": served.name}
-    return Relay(parts, served, "/v1/classify", body)
+    return Relay(engines, recorder, served, "/v1/classify", body)
 
 
 @router.post("/models/{model:path}", responses={200: {"model": Inferred}})
 async def infer(
-    model: str, asked: InferenceRequest, parts: PartsDep, principal: PrincipalDep
+    model: str,
+    asked: InferenceRequest,
+    parts: PartsDep,
+    engines: EnginesDep,
+    recorder: RecorderDep,
+    principal: PrincipalDep,
 ) -> Response:
     """Do what the model is for, in the shape of Hugging Face's inference API."""
     served = await _encoder(parts, principal.project_id, model)
     body = asked.model_dump(exclude_unset=True)
-    return Relay(parts, served, f"/models/{served.name}", body)
+    return Relay(engines, recorder, served, f"/models/{served.name}", body)
 
 
 async def _encoder(parts: Parts, project_id: str, name: str) -> ServedModel:

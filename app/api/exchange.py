@@ -12,8 +12,7 @@ from app import ids, logs
 from app.api import handlers, queries
 from app.errors import ApiError, TooLarge, TooSlow
 from app.rates import Rate
-from app.services.admin_keys import Admin
-from app.services.keys import Principal
+from app.services.principals import Admin, Principal
 
 log = logs.get(__name__)
 

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.api import shapes
+from app.api import file_shapes
 from app.api.bodies import StrictRoute
 from app.api.deps import After, Parts, PartsDep, PrincipalDep, ReadingDep, SessionDep, ask_database
 from app.api.document import BYTES, answers
@@ -27,9 +27,11 @@ from app.schemas.files import (
     FileObject,
     FileVerdict,
     Purpose,
+    base_name,
 )
-from app.services import files, outbox, repeats
-from app.services.files import Intake
+from app.schemas.wire import page_cursors
+from app.services import files, intake, outbox, repeats
+from app.services.intake import Intake
 from app.services.repeats import Answer, Try
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=StrictRoute)
@@ -70,7 +72,7 @@ def list_files(
         session, principal.project_id, purpose=purpose, order=order, after=after, limit=limit
     )
     data = [FileObject.model_validate(row) for row in page.rows]
-    return FileList(data=data, has_more=page.has_more, **shapes.ends(data))
+    return FileList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 @router.get("/{file_id}")
@@ -82,7 +84,7 @@ def retrieve(file_id: str, principal: PrincipalDep, session: ReadingDep) -> File
 def verdict(file_id: str, principal: PrincipalDep, session: ReadingDep) -> FileVerdict:
     """What the judge found: the first 100 faults with line, byte offset and reason. An extension:
     OpenAI shows the first one, in `status_details`."""
-    return shapes.verdict(files.retrieve(session, principal.project_id, file_id))
+    return file_shapes.verdict(files.retrieve(session, principal.project_id, file_id))
 
 
 @router.delete("/{file_id}")
@@ -115,16 +117,16 @@ def _receive(
 ) -> tuple[File, Try]:
     """Take an upload into the store; what it is. An exception leaves nothing there."""
     limit = parts.settings.max_file_bytes
-    with files.intake(parts.store, project_id, max_bytes=limit) as intake:
+    with intake.intake(parts.store, project_id, max_bytes=limit) as taken:
         form = Form(
             request.headers.get("content-type"),
             file_field="file",
             example="-F purpose=fine-tune -F file=@data.jsonl",
-            open_file=partial(_open_file, intake),
+            open_file=partial(_open_file, taken),
         )
-        filename = fill(form, request)
+        filename = base_name(fill(form, request))
         fields = _fields(form.fields)
-        file = files.describe(intake, fields, filename=filename)
+        file = intake.describe(taken, fields, filename=filename)
         # Not the body's own bytes: clients draw a new form boundary for every try.
         asked = f"{file.sha256}\n{file.filename}\n{fields.model_dump_json()}"
         return file, repetition.of(asked.encode())
@@ -142,10 +144,10 @@ def _add(file: File, this: Try, session: Session) -> FileObject:
     return shown
 
 
-def _open_file(intake: Intake, fields: Mapping[str, str]) -> Sink:
-    if fields.get("purpose", files.TRAINING) != files.TRAINING:
-        intake.do_not_judge()
-    return intake.write
+def _open_file(taken: Intake, fields: Mapping[str, str]) -> Sink:
+    if fields.get("purpose", intake.TRAINING) != intake.TRAINING:
+        taken.do_not_judge()
+    return taken.write
 
 
 def _fields(form: Mapping[str, str]) -> FileFields:

@@ -11,8 +11,9 @@ from app import logs
 from app.api.bodies import StrictRoute
 from app.api.deps import Parts, PartsDep, PrincipalDep
 from app.api.document import answers
+from app.api.engine_deps import EnginesDep
 from app.api.relay import resolve
-from app.engines import EngineUnavailable, ServedModel
+from app.engines import Engines, EngineUnavailable
 from app.errors import InvalidRequest
 from app.graders import formula
 from app.graders.formula import FormulaError
@@ -29,6 +30,7 @@ from app.schemas.graders import (
     SamplingParams,
     ValidateGrader,
 )
+from app.services.models import ServedModel
 
 router = APIRouter(
     prefix="/v1/fine_tuning/alpha/graders", tags=["graders"], route_class=StrictRoute
@@ -56,12 +58,14 @@ async def validate_grader(
 
 
 @router.post("/run")
-async def run_grader(asked: RunGrader, parts: PartsDep, principal: PrincipalDep) -> GraderRun:
+async def run_grader(
+    asked: RunGrader, parts: PartsDep, engines: EnginesDep, principal: PrincipalDep
+) -> GraderRun:
     """Grade one sample."""
     judges = await _judges(asked.grader, parts, principal.project_id)
 
     async def ask(grader: Judge, messages: list[ModelMessage]) -> Judgement:
-        return await _judgement(parts, judges[grader.model], grader, messages)
+        return await _judgement(engines, judges[grader.model], grader, messages)
 
     return await run(asked.grader, asked.model_sample, asked.item, ask)
 
@@ -96,11 +100,11 @@ async def _judges(grader: Grader, parts: Parts, project_id: str) -> dict[str, Se
 
 
 async def _judgement(
-    parts: Parts, served: ServedModel, grader: Judge, messages: list[ModelMessage]
+    engines: Engines, served: ServedModel, grader: Judge, messages: list[ModelMessage]
 ) -> Judgement:
     body = {"model": served.name, "messages": [message.model_dump() for message in messages]}
     try:
-        async with parts.engines.relay(served, CHAT, body | _sampling(grader)) as answer:
+        async with engines.relay(served, CHAT, body | _sampling(grader)) as answer:
             whole = b"".join([chunk async for chunk in answer.chunks])
     except EngineUnavailable as error:
         raise JudgeUnavailable(error.message) from error

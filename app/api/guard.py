@@ -26,10 +26,8 @@ from app.errors import (
     Unsupported,
 )
 from app.rates import Limits, LocalBuckets, duration
-from app.services import admin_keys, credentials, keys
-from app.services.admin_keys import Admin
-from app.services.keys import Principal
-from app.services.uploads import PART_BYTES
+from app.services import credentials, principals
+from app.services.principals import Admin, Principal
 
 # Room for the multipart form around an uploaded file.
 FORM_BYTES = 2**20
@@ -55,8 +53,11 @@ KEY_IN_URL = ("api_key=", "api-key=", "key=")
 class Guard:
     """ASGI middleware around the routes."""
 
-    def __init__(self, app: ASGIApp, *, parts: Parts, most_at_once: int = MOST_AT_ONCE) -> None:
+    def __init__(
+        self, app: ASGIApp, *, parts: Parts, part_bytes: int, most_at_once: int = MOST_AT_ONCE
+    ) -> None:
         self._app = app
+        self._part_bytes = part_bytes
         self._parts = parts
         self._most_at_once = most_at_once
         self._inside = 0
@@ -180,7 +181,7 @@ class Guard:
         if scope["method"] == "POST" and scope["path"] == "/v1/files":
             return settings.max_file_bytes + FORM_BYTES
         if PARTS.fullmatch(scope["path"]):
-            return PART_BYTES + FORM_BYTES
+            return self._part_bytes + FORM_BYTES
         if scope["path"].startswith(LONG):
             return settings.max_body_bytes
         return min(settings.max_body_bytes, SHORT_BODY_BYTES)
@@ -188,7 +189,9 @@ class Guard:
 
 def _owner(session: Session, secret: str) -> Principal | Admin | None:
     """Whom a secret speaks for. Both kinds are asked for alike: a prefix is no proof."""
-    return keys.authenticate(session, secret) or admin_keys.authenticate(session, secret)
+    return principals.authenticate(session, secret) or principals.authenticate_admin(
+        session, secret
+    )
 
 
 def _secret(exchange: Exchange) -> str:

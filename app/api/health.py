@@ -7,6 +7,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Response
 
 from app.api.deps import PartsDep, ask_database
+from app.api.engine_deps import EnginesDep
 from app.schemas.health import Alive, Check, Readiness
 from app.schemas.wire import ErrorEnvelope
 from app.services import health, workers
@@ -22,7 +23,7 @@ async def alive() -> Alive:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness | ErrorEnvelope}})
-async def ready(parts: PartsDep, response: Response) -> Readiness:
+async def ready(parts: PartsDep, engines: EnginesDep, response: Response) -> Readiness:
     """Everything that requests need can be used; 503 if not, with the part that cannot.
 
     Trainers that have stopped taking jobs are told of, but keep nobody from asking for answers.
@@ -31,7 +32,7 @@ async def ready(parts: PartsDep, response: Response) -> Readiness:
         "database": _in_thread(partial(health.check_database, parts.sessions), parts.probes),
         "broker": _in_thread(parts.bells.check, parts.probes),
         "storage": _in_thread(parts.store.check, parts.probes),
-        "engine": parts.engines.check,
+        "engine": engines.check,
     }
     problems = await health.problems(probes)
     checks = {name: Check(ok=told is None, message=told) for name, told in problems.items()}

@@ -16,6 +16,7 @@ from app.schemas.jobs import (
     JobList,
     JobObject,
 )
+from app.schemas.wire import page_cursors
 from app.services import jobs, lifecycle
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=RepeatableRoute)
@@ -129,7 +130,7 @@ def list_checkpoints(
     """Newest first; each can be used as a model."""
     page = jobs.checkpoints(session, principal.project_id, job_id, after=after, limit=limit)
     data = [shapes.checkpoint(row) for row in page.rows]
-    return CheckpointList(data=data, has_more=page.has_more, **shapes.ends(data))
+    return CheckpointList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 def _metadata(request: Request) -> dict[str, str] | None:

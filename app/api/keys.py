@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter
 
-from app.api import owners, shapes
+from app.api import owners
 from app.api.bodies import StrictRoute
 from app.api.deps import AdminDep, AdminLimit, After, ReadingDep, SessionDep
 from app.schemas.keys import KeyDeleted, KeyList, KeyObject, ModifyKey
-from app.services import keys, projects
+from app.schemas.wire import page_cursors
+from app.services import keys, open_projects, projects
 from app.services.keys import Access
 
 router = APIRouter(
@@ -31,7 +32,7 @@ def list_keys(
         session, project_id, access=owner_project_access, after=after, limit=limit
     )
     data = [owners.key(row, admin) for row in page.rows]
-    return KeyList(data=data, has_more=page.has_more, **shapes.ends(data))
+    return KeyList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 @router.get("/{api_key_id}")
@@ -45,7 +46,7 @@ def modify(
     project_id: str, api_key_id: str, asked: ModifyKey, admin: AdminDep, session: SessionDep
 ) -> KeyObject:
     """Change when a key expires, counted from now."""
-    projects.active(session, admin.organization_id, project_id)
+    open_projects.active(session, admin.organization_id, project_id)
     keys.require_no_scopes(asked.scopes)
     if asked.expires_in_seconds is not None:
         keys.prolong(session, project_id, api_key_id, asked.expires_in_seconds)

@@ -6,18 +6,21 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from app.api.deps import AdminDep, PartsDep, ReadingDep
 from app.api.document import TEXT, answers
+from app.api.recorder_deps import RecorderDep
 from app.services.metrics import Numbers
 
 router = APIRouter(tags=["monitoring"])
 
 
 @router.get("/metrics", response_class=Response, responses=answers("text/plain", TEXT))
-def metrics(parts: PartsDep, admin: AdminDep, session: ReadingDep) -> Response:
+def metrics(
+    parts: PartsDep, recorder: RecorderDep, admin: AdminDep, session: ReadingDep
+) -> Response:
     """How the service does, and what the organization's tuned models were asked.
 
     In Prometheus' text format.
     """
     registry = CollectorRegistry()
     registry.register(Numbers(session, heartbeat_seconds=parts.settings.heartbeat_seconds))
-    registry.register(parts.recorder.totals.of(admin.organization))
+    registry.register(recorder.totals.of(admin.organization))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,13 +1,24 @@
 """/v1/models"""
 
-from fastapi import APIRouter, BackgroundTasks
+from typing import Annotated
 
-from app.api import shapes
+from fastapi import APIRouter, BackgroundTasks, Depends, Request
+
+from app.api import model_shapes
 from app.api.deps import PartsDep, PrincipalDep, ReadingDep, SessionDep
 from app.schemas.models import ModelDeleted, ModelList, ModelObject
 from app.services import models
+from app.services.models import AdapterUnloader
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+async def get_unloader(request: Request) -> AdapterUnloader:
+    unloader: AdapterUnloader = request.app.state.engines
+    return unloader
+
+
+UnloaderDep = Annotated[AdapterUnloader, Depends(get_unloader)]
 
 # Names hold '/' and ':', and servers decode %2F before they look for the route: so they are paths.
 
@@ -16,7 +27,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 def list_models(parts: PartsDep, principal: PrincipalDep, session: ReadingDep) -> ModelList:
     """Base models, also by their aliases, and the project's tuned models."""
     found = models.list_(session, parts.catalog, principal.project_id)
-    return ModelList(data=[shapes.model(model, principal.organization) for model in found])
+    return ModelList(data=[model_shapes.model(model, principal.organization) for model in found])
 
 
 @router.get("/{model:path}")
@@ -24,13 +35,14 @@ def retrieve(
     model: str, parts: PartsDep, principal: PrincipalDep, session: ReadingDep
 ) -> ModelObject:
     found = models.retrieve(session, parts.catalog, principal.project_id, model)
-    return shapes.model(found, principal.organization)
+    return model_shapes.model(found, principal.organization)
 
 
 @router.delete("/{model:path}")
 def delete(
     model: str,
     parts: PartsDep,
+    unloader: UnloaderDep,
     principal: PrincipalDep,
     session: SessionDep,
     later: BackgroundTasks,
@@ -39,5 +51,5 @@ def delete(
     served = models.delete(session, parts.catalog, principal.project_id, model)
     if served is not None:
         # When the answer is sent and the deletion committed: it must not wait for the engine.
-        later.add_task(parts.engines.unload, served)
+        later.add_task(unloader.unload, served)
     return ModelDeleted(id=model, deleted=True)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from app.api.bodies import StrictRoute
 from app.api.deps import PartsDep, PrincipalDep, ReadingDep, SessionDep
+from app.api.recorder_deps import RecorderDep
 from app.schemas.monitoring import FeedbackTaken, GiveFeedback, Monitoring
 from app.services import feedback, monitoring
 from app.services.traffic import KEPT_HOURS
@@ -27,13 +28,14 @@ Hours = Annotated[
 def retrieve(
     model: str,
     parts: PartsDep,
+    recorder: RecorderDep,
     principal: PrincipalDep,
     session: ReadingDep,
     hours: Hours = 24,
 ) -> Monitoring:
     """How a tuned model does in live traffic, beside the file that it was trained on."""
     # So that whoever asks sees what was answered here just before.
-    parts.recorder.flush()
+    recorder.flush()
     return monitoring.report(session, parts.catalog, principal.project_id, model, hours=hours)
 
 
@@ -42,11 +44,12 @@ def give_feedback(
     model: str,
     asked: GiveFeedback,
     parts: PartsDep,
+    recorder: RecorderDep,
     principal: PrincipalDep,
     session: SessionDep,
 ) -> FeedbackTaken:
     """Tell what the labels of answered texts really are; all of it is taken, or nothing."""
-    parts.recorder.flush()
+    recorder.flush()
     changed = feedback.give(session, parts.catalog, principal.project_id, model, asked.feedback)
-    parts.recorder.totals.know(model)
+    recorder.totals.know(model)
     return FeedbackTaken(model=model, received=len(asked.feedback), changed=changed)

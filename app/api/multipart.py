@@ -13,7 +13,6 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 
 from app.errors import InvalidRequest, TooLarge
-from app.schemas.files import base_name
 
 MOST_FIELDS = 16
 LONGEST_FIELD = 8 * 1024
@@ -121,7 +120,7 @@ class Form:
             )
         if self.filename is not None:
             raise InvalidRequest("Send one file at a time.", param=self.file_field)
-        self.filename = base_name(_text(filename))
+        self.filename = _text(filename)
         self._part.sink = self._open_file(self.fields)
 
     def _begin_field(self, name: str) -> None:

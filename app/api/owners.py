@@ -5,7 +5,7 @@ from app.schemas.admin_keys import AdminKeyObject, AdminKeyOwner, NewAdminKey
 from app.schemas.keys import KeyObject, KeyOwner, ServiceAccountOwner, UserOwner
 from app.schemas.projects import ProjectObject
 from app.schemas.service_accounts import NewServiceAccountKey
-from app.services.admin_keys import Admin
+from app.services.principals import Admin
 
 # Whoever runs the service. OpenAI's clients want a user where no program owns a key.
 OPERATOR_ID = "user-operator"

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
-from app.api import shapes
 from app.api.deps import AdminDep, After, ReadingDep, SessionDep
 from app.api.repeats import ONCE, RepeatableRoute
 from app.schemas.permissions import (
@@ -13,6 +12,7 @@ from app.schemas.permissions import (
     PermissionList,
     PermissionObject,
 )
+from app.schemas.wire import page_cursors
 from app.services import permissions
 
 # Names hold '/' and ':', and servers decode %2F before they look for the route: so they are paths.
@@ -44,7 +44,7 @@ def list_permissions(
         limit=limit,
     )
     data = [PermissionObject.model_validate(row) for row in page.rows]
-    return PermissionList(data=data, has_more=page.has_more, **shapes.ends(data))
+    return PermissionList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 @router.post("", dependencies=[ONCE])
@@ -62,7 +62,7 @@ def create(
         session, admin.organization_id, fine_tuned_model_checkpoint, asked.project_ids
     )
     data = [PermissionObject.model_validate(row) for row in rows]
-    return PermissionList(data=data, has_more=False, **shapes.ends(data))
+    return PermissionList(data=data, has_more=False, **page_cursors(data))
 
 
 @router.delete("/{permission_id}")

@@ -2,10 +2,11 @@
 
 from fastapi import APIRouter
 
-from app.api import owners, shapes
+from app.api import owners
 from app.api.deps import AdminDep, AdminLimit, After, ReadingDep, SessionDep
 from app.api.repeats import ONCE, ONCE_BY_KEY, RepeatableRoute
 from app.schemas.projects import CreateProject, ModifyProject, ProjectList, ProjectObject
+from app.schemas.wire import page_cursors
 from app.services import projects
 
 router = APIRouter(
@@ -26,7 +27,7 @@ def list_projects(
         session, admin.organization_id, archived=include_archived, after=after, limit=limit
     )
     data = [owners.project(row) for row in page.rows]
-    return ProjectList(data=data, has_more=page.has_more, **shapes.ends(data))
+    return ProjectList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 @router.post("", dependencies=[ONCE])

@@ -10,9 +10,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.deps import Parts, ask_statement
-from app.engines import EngineUnavailable, ServedModel
+from app.api.recorder import Recorder
+from app.engines import Engines, EngineUnavailable
 from app.schemas.observation import Observation
 from app.services import models
+from app.services.models import ServedModel
 from app.services.traffic import Asked, Outcome
 
 # Proxies must not gather events: a stream that arrives in one piece is no stream.
@@ -34,11 +36,16 @@ class Relay(Response):
     """
 
     def __init__(
-        self, parts: Parts, served: ServedModel, path: str, body: Mapping[str, Any]
+        self,
+        engines: Engines,
+        recorder: Recorder,
+        served: ServedModel,
+        path: str,
+        body: Mapping[str, Any],
     ) -> None:
         super().__init__()
-        self._engines = parts.engines
-        self._recorder = parts.recorder
+        self._engines = engines
+        self._recorder = recorder
         self._served = served
         self._path = path
         self._asked = body

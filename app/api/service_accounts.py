@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.api import owners, shapes
+from app.api import owners
 from app.api.bodies import StrictRoute
 from app.api.deps import AdminDep, AdminLimit, After, ReadingDep, SessionDep
 from app.schemas.service_accounts import (
@@ -15,7 +15,8 @@ from app.schemas.service_accounts import (
     ServiceAccountList,
     ServiceAccountObject,
 )
-from app.services import keys, projects, service_accounts
+from app.schemas.wire import page_cursors
+from app.services import keys, open_projects, projects, service_accounts
 
 router = APIRouter(
     prefix="/v1/organization/projects/{project_id}/service_accounts",
@@ -33,10 +34,10 @@ def list_service_accounts(
     after: After = None,
 ) -> ServiceAccountList:
     """Newest first."""
-    projects.active(session, admin.organization_id, project_id)
+    open_projects.active(session, admin.organization_id, project_id)
     page = service_accounts.list_(session, project_id, after=after, limit=limit)
     data = [ServiceAccountObject.model_validate(row) for row in page.rows]
-    return ServiceAccountList(data=data, has_more=page.has_more, **shapes.ends(data))
+    return ServiceAccountList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 @router.post("")
@@ -44,7 +45,7 @@ def create(
     project_id: str, asked: CreateServiceAccount, admin: AdminDep, session: SessionDep
 ) -> NewServiceAccount:
     """Make an account with a key, whose `value` is shown this once."""
-    projects.active(session, admin.organization_id, project_id)
+    open_projects.active(session, admin.organization_id, project_id)
     if asked.create_service_account_only:
         bare = service_accounts.create_bare(session, project_id, asked.name)
         return NewServiceAccount(**dict(ServiceAccountObject.model_validate(bare)), api_key=None)
@@ -73,7 +74,7 @@ def modify(
     admin: AdminDep,
     session: SessionDep,
 ) -> ServiceAccountObject:
-    projects.active(session, admin.organization_id, project_id)
+    open_projects.active(session, admin.organization_id, project_id)
     row = service_accounts.modify(
         session, project_id, service_account_id, name=asked.name, role=asked.role
     )
@@ -85,7 +86,7 @@ def delete(
     project_id: str, service_account_id: str, admin: AdminDep, session: SessionDep
 ) -> ServiceAccountDeleted:
     """Delete an account; its keys stop working at once."""
-    projects.active(session, admin.organization_id, project_id)
+    open_projects.active(session, admin.organization_id, project_id)
     service_accounts.delete(session, project_id, service_account_id)
     return ServiceAccountDeleted(id=service_account_id, deleted=True)
 
@@ -99,7 +100,7 @@ def create_key(
     asked: CreateServiceAccountKey | None = None,
 ) -> NewServiceAccountKey:
     """Make another key for an account; its `value` is shown this once."""
-    projects.active(session, admin.organization_id, project_id)
+    open_projects.active(session, admin.organization_id, project_id)
     asked = asked or CreateServiceAccountKey()
     keys.require_no_scopes(asked.scopes)
     key, secret = service_accounts.create_key(

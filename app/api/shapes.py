@@ -1,14 +1,7 @@
 """Rows as the wire shows them."""
 
-from collections.abc import Sequence
-from typing import Protocol
-
-from app.db.models import TERMINAL, Checkpoint, File, Job, Upload
-from app.schemas.files import FileObject, FileVerdict
+from app.db.models import TERMINAL, Checkpoint, Job
 from app.schemas.jobs import CheckpointObject, JobError, JobObject, ShownHyperparameters, Status
-from app.schemas.models import ModelObject
-from app.schemas.uploads import UploadObject
-from app.services.models import Model
 
 # Clients' types do not know the inner states; "paused" is shown, since OpenAI documents it.
 SHOWN: dict[str, Status] = {
@@ -75,52 +68,3 @@ def checkpoint(row: Checkpoint) -> CheckpointObject:
         step_number=row.step,
         metrics=row.metrics,
     )
-
-
-def model(found: Model, organization: str) -> ModelObject:
-    owner = organization if found.tuned else "system"
-    return ModelObject(id=found.name, created=found.created_at, owned_by=owner)
-
-
-def verdict(row: File) -> FileVerdict:
-    """What was found when a file was judged; nothing, for one that was not."""
-    faults, summary = row.faults or {}, row.summary or {}
-    return FileVerdict(
-        file_id=row.id,
-        status=row.status,
-        format=row.format,
-        examples=row.examples,
-        fault_count=faults.get("count", 0),
-        faults=faults.get("first", []),
-        labels=summary.get("labels", {}),
-        duplicates=summary.get("duplicates", 0),
-        conflicts=summary.get("conflicts", 0),
-        notes=summary.get("notes", []),
-    )
-
-
-def upload(row: Upload, file: File | None) -> UploadObject:
-    """An upload, with the file that it has become."""
-    return UploadObject(
-        id=row.id,
-        bytes=row.bytes,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        filename=row.filename,
-        purpose=row.purpose,
-        # That a request is just completing it is not for clients, whose types do not know it.
-        status="pending" if row.state == "completing" else row.state,
-        file=None if file is None else FileObject.model_validate(file),
-    )
-
-
-class Identified(Protocol):
-    id: str
-
-
-def ends(data: Sequence[Identified]) -> dict[str, str | None]:
-    """`first_id` and `last_id` of a page."""
-    return {
-        "first_id": data[0].id if data else None,
-        "last_id": data[-1].id if data else None,
-    }

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.api import shapes
+from app.api import file_shapes
 from app.api.deps import Parts, PartsDep, PrincipalDep, SessionDep, ask_database
 from app.api.incoming import fill
 from app.api.multipart import BINARY, Form, described
@@ -35,7 +35,7 @@ def create(
     """Begin a file that arrives in parts; it has an hour."""
     limit = parts.settings.max_upload_bytes
     upload = uploads.create(session, principal.project_id, asked, max_bytes=limit)
-    return shapes.upload(upload, None)
+    return file_shapes.upload(upload, None)
 
 
 @router.post("/{upload_id}/parts", openapi_extra=PART_FORM)
@@ -74,7 +74,7 @@ async def complete(
         begun = uploads.begin(session, principal.project_id, upload_id, asked)
         if begun is None or isinstance(begun, Assembly):
             return begun
-        return shapes.upload(begun, uploads.file_of(session, begun))
+        return file_shapes.upload(begun, uploads.file_of(session, begun))
 
     while True:
         begun = await ask_database(parts, begin)
@@ -90,7 +90,7 @@ async def complete(
 def cancel(upload_id: str, principal: PrincipalDep, session: SessionDep) -> UploadObject:
     """Cancel an upload; its parts are removed."""
     upload = uploads.cancel(session, principal.project_id, upload_id)
-    return shapes.upload(upload, None)
+    return file_shapes.upload(upload, None)
 
 
 def _receive(request: Request, parts: Parts, key: str) -> tuple[int, str]:
@@ -135,7 +135,7 @@ async def _make(parts: Parts, assembly: Assembly) -> UploadObject | None:
 
     def finish(session: Session) -> UploadObject | None:
         upload = uploads.finish(session, assembly, file)
-        return None if upload is None else shapes.upload(upload, file)
+        return None if upload is None else file_shapes.upload(upload, file)
 
     return await ask_database(parts, finish)
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, get_args
 from anyio import to_thread
 from fastapi import APIRouter, Query
 
-from app.api import shapes
 from app.api.deps import After, PartsDep, PrincipalDep, ReadingDep, SessionDep, ask_database
 from app.api.repeats import ONCE, RepeatableRoute
 from app.db.models import WebhookAttempt, WebhookDelivery, WebhookEndpoint
@@ -28,6 +27,7 @@ from app.schemas.webhooks import (
     TestEndpoint,
     UpdateEndpoint,
 )
+from app.schemas.wire import page_cursors
 from app.services import couriers, deliveries, errands, signatures, webhooks
 
 router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=RepeatableRoute)
@@ -59,7 +59,7 @@ def list_endpoints(
     """Newest first."""
     page = webhooks.list_(session, principal.project_id, after=after, limit=limit)
     data = [_endpoint(row) for row in page.rows]
-    return EndpointList(data=data, has_more=page.has_more, **shapes.ends(data))
+    return EndpointList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 @router.get(ENDPOINTS + "/{endpoint_id}")
@@ -140,7 +140,7 @@ def list_deliveries(
     page = deliveries.list_(session, principal.project_id, endpoint_id, after=after, limit=limit)
     tries = deliveries.attempts(session, page.rows)
     data = [_delivery(row, tries[row.id]) for row in page.rows]
-    return DeliveryList(data=data, has_more=page.has_more, **shapes.ends(data))
+    return DeliveryList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 def _fields(row: WebhookEndpoint) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What all resources share on the wire."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     AfterValidator,
@@ -99,6 +100,18 @@ class CursorListing(Listing):
 
     first_id: str | None
     last_id: str | None
+
+
+class Identified(Protocol):
+    id: str
+
+
+def page_cursors(data: Sequence[Identified]) -> dict[str, str | None]:
+    """`first_id` and `last_id` of a page."""
+    return {
+        "first_id": data[0].id if data else None,
+        "last_id": data[-1].id if data else None,
+    }
 
 
 # One text's token ids.

@@ -1,53 +1,17 @@
 """Admin keys: keys of an organization, which manage its projects and open nothing else."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from app.db.models import AdminKey, Organization
+from app.db.models import AdminKey
 from app.errors import NotFound
-from app.services import credentials, keys, pages
+from app.services import credentials, keys, pages, principals
 from app.services.pages import Page
 
 PREFIX = "sk-admin-"
-
-# Made once, as in `keys`.
-OPENED = (
-    select(
-        AdminKey.id,
-        Organization.id,
-        Organization.slug,
-        Organization.created_at,
-        credentials.unnoted(AdminKey),
-    )
-    .join(Organization, Organization.id == AdminKey.organization_id)
-    .where(*credentials.opened(AdminKey))
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Admin:
-    """Which organization a request manages, as its key says, and since when that is here."""
-
-    key_id: str
-    organization_id: str
-    organization: str
-    since: datetime
-
-
-def authenticate(session: Session, secret: str) -> Admin | None:
-    """Whom a secret speaks for, or None if it is no admin key's or cannot be used any more."""
-    found = session.execute(OPENED, {"digest": credentials.digest(secret)}).one_or_none()
-    if found is None:
-        return None
-    key_id, organization_id, slug, since, due = found
-    if due:
-        credentials.note_use(session, AdminKey, key_id)
-    return Admin(key_id, organization_id, slug, since)
 
 
 def create(
@@ -66,7 +30,7 @@ def create(
 
 def replace(session: Session, organization: str, known: str) -> str | None:
     """The secret of a new admin key; None if `known` is that of a usable one."""
-    if known and authenticate(session, known) is not None:
+    if known and principals.authenticate_admin(session, known) is not None:
         return None
     owner = keys.ensure_organization(session, organization)
     return create(session, owner.id, "first")[1]

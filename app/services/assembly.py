@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.db.models import File
 from app.errors import InvalidRequest
 from app.schemas.files import FileFields
-from app.services import files
+from app.services import intake
 from app.storage import BlobStore
 
 # Well below the time after which a silent request is taken for a dead one.
@@ -48,14 +48,14 @@ def assemble(store: BlobStore, assembly: Assembly, *, renew: Callable[[], bool])
     InvalidRequest for a wrong `md5` or an empty file, StorageUnavailable.
     """
     digest = hashlib.md5(usedforsecurity=False)
-    with files.intake(store, assembly.project_id, max_bytes=assembly.bytes) as intake:
-        if assembly.fields.purpose != files.TRAINING:
-            intake.do_not_judge()
+    with intake.intake(store, assembly.project_id, max_bytes=assembly.bytes) as taken:
+        if assembly.fields.purpose != intake.TRAINING:
+            taken.do_not_judge()
         for chunk in _wanted(_chunks(store, assembly), renew):
             digest.update(chunk)
-            intake.write(chunk)
+            taken.write(chunk)
         _check_md5(assembly, digest.hexdigest())
-        return files.describe(intake, assembly.fields, filename=assembly.filename)
+        return intake.describe(taken, assembly.fields, filename=assembly.filename)
 
 
 def _chunks(store: BlobStore, assembly: Assembly) -> Iterator[bytes]:

@@ -11,7 +11,16 @@ from app.catalog import BaseModel, Catalog
 from app.db.models import WITHOUT_METADATA, Checkpoint, File, Job, JobEvent, JobMetadata
 from app.errors import InvalidRequest, NotFound
 from app.schemas.jobs import CreateJob
-from app.services import files, lifecycle, models, options, pages, projects, quotas
+from app.services import (
+    files,
+    intake,
+    lifecycle,
+    models,
+    open_projects,
+    options,
+    pages,
+    quotas,
+)
 from app.services.pages import Page
 
 # A pair that so many jobs have is walked like any other that is as common.
@@ -37,7 +46,7 @@ def create(
     """
     # Before anything else: a job that is made while its project ends would go on unseen. And with
     # the lock on the queue first, this, a resumption and an archiving could wait in a circle.
-    projects.require_open(session, project_id)
+    open_projects.require_open(session, project_id)
     quotas.require_room(session, project_id, default=max_queued)
     base, start_model = _start(session, catalog, project_id, asked.model)
     options.require_usable(session, base, start_model, asked)
@@ -199,7 +208,7 @@ def _usable_file(session: Session, project_id: str, file_id: str, param: str) ->
             "purpose 'fine-tune' and use the id that you get.",
             param=param,
         )
-    if file.purpose != files.TRAINING:
+    if file.purpose != intake.TRAINING:
         raise InvalidRequest(
             f"File '{file_id}' has purpose '{file.purpose}', but fine-tuning needs a file with "
             "purpose 'fine-tune'. Upload it again with that purpose.",

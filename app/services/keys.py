@@ -1,7 +1,6 @@
 """Keys of projects, and the default organization and project."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy import ColumnElement, select, update
@@ -11,29 +10,11 @@ from sqlalchemy.orm import Session
 from app import ids
 from app.db.models import ApiKey, Organization, Project
 from app.errors import InvalidRequest, NotFound
-from app.services import credentials, pages
+from app.services import credentials, pages, principals
 from app.services.pages import Page
 
 PREFIX = "sk-luthier-"
 Access = Literal["active", "inactive", "any"]
-# Made once: to make it takes longer than to ask it, and every request does.
-OPENED = (
-    select(ApiKey.id, Project.id, Organization.id, Organization.slug, credentials.unnoted(ApiKey))
-    .join(Project, Project.id == ApiKey.project_id)
-    .join(Organization, Organization.id == Project.organization_id)
-    .where(*credentials.opened(ApiKey), Project.archived_at.is_(None))
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Whom a request acts for, as its key says."""
-
-    key_id: str
-    project_id: str
-    organization_id: str
-    # Third part of the organization's tuned models' names.
-    organization: str
 
 
 def ensure_organization(session: Session, slug: str) -> Organization:
@@ -86,7 +67,7 @@ def create(
 
 def replace(session: Session, organization: str, known: str) -> str | None:
     """The secret of a new key of the default project; None if `known` is that of a usable key."""
-    if known and authenticate(session, known) is not None:
+    if known and principals.authenticate(session, known) is not None:
         return None
     project = ensure_default_project(session, organization)
     return create(session, project.id, "first")[1]
@@ -160,19 +141,6 @@ def revoke(session: Session, key_id: str) -> ApiKey | None:
     """End a key, from this commit on; None if there is no such key."""
     revoked = credentials.revoke(session, ApiKey, ApiKey.id == key_id)
     return revoked[0] if revoked else None
-
-
-def authenticate(session: Session, secret: str) -> Principal | None:
-    """Whom a secret speaks for, or None if it is no project's or cannot be used any more."""
-    # Not through the ORM, which takes as long again: these are columns, and every request asks.
-    asked = {"digest": credentials.digest(secret)}
-    found = session.connection().execute(OPENED, asked).one_or_none()
-    if found is None:
-        return None
-    key_id, project_id, organization_id, slug, due = found
-    if due:
-        credentials.note_use(session, ApiKey, key_id)
-    return Principal(key_id, project_id, organization_id, slug)
 
 
 def _named(project_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, Protocol
 
 from sqlalchemy import CompoundSelect, Exists, Select, exists, func, or_, select, union_all, update
 from sqlalchemy.orm import Session
 
-from app.catalog import Catalog
+from app.catalog import BaseModel, Catalog
 from app.db.models import (
     TERMINAL,
     Checkpoint,
@@ -17,9 +17,24 @@ from app.db.models import (
     Project,
     TunedModel,
 )
-from app.engines import ServedModel
 from app.errors import Forbidden, InvalidRequest, NotFound, UnknownModel
 from app.services import outbox
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What answers under `name`: a base model, or an adapter on it, stored under a prefix."""
+
+    name: str
+    base: BaseModel
+    storage_prefix: str | None = None
+
+
+class AdapterUnloader(Protocol):
+    """The engines, as far as a deleted model concerns them."""
+
+    async def unload(self, served: ServedModel) -> None:
+        """Have the model's engine let go of an adapter. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app import ids
 from app.db.models import CheckpointPermission, Project, TunedModel
 from app.errors import NotFound, UnknownModel
-from app.services import pages, projects
+from app.services import open_projects, pages, projects
 from app.services.pages import Page
 
 
@@ -25,7 +25,7 @@ def create(
     _require(session, organization_id, model)
     wanted = list(dict.fromkeys(project_ids))
     for project_id in wanted:
-        projects.active(session, organization_id, project_id)
+        open_projects.active(session, organization_id, project_id)
         session.execute(
             insert(CheckpointPermission)
             .values(id=ids.permission_id(), model_name=model, project_id=project_id)

@@ -5,8 +5,7 @@ from sqlalchemy.orm import Session
 
 from app import ids
 from app.db.models import TERMINAL, ApiKey, Job, Project, ServiceAccount
-from app.errors import Forbidden, InvalidRequest, NotFound
-from app.services import credentials, lifecycle, pages
+from app.services import credentials, lifecycle, open_projects, pages
 from app.services.pages import Page
 
 
@@ -28,34 +27,12 @@ def list_(
 
 def retrieve(session: Session, organization_id: str, project_id: str) -> Project:
     """A project of an organization, archived or not. Raises NotFound."""
-    return _one(session, _named(organization_id, project_id), project_id)
-
-
-def active(session: Session, organization_id: str, project_id: str) -> Project:
-    """A project that nobody archives before this transaction ends.
-
-    Raises NotFound, and InvalidRequest for one that is archived.
-    """
-    held = _named(organization_id, project_id).with_for_update(read=True)
-    project = _one(session, held, project_id)
-    if project.archived_at is not None:
-        raise InvalidRequest(
-            f"The project {project_id} is archived. Archived projects cannot be used or updated.",
-            param="project_id",
-        )
-    return project
-
-
-def require_open(session: Session, project_id: str) -> None:
-    """The same for a request of the project's own. Raises Forbidden."""
-    statement = select(Project.archived_at).where(Project.id == project_id)
-    if session.scalars(statement.with_for_update(read=True)).one() is not None:
-        raise Forbidden(f"The project {project_id} is archived and cannot be used any more.")
+    return open_projects.one(session, open_projects.named(organization_id, project_id), project_id)
 
 
 def rename(session: Session, organization_id: str, project_id: str, name: str | None) -> Project:
     """Give a project another name; None leaves it as it is. Raises NotFound, InvalidRequest."""
-    project = active(session, organization_id, project_id)
+    project = open_projects.active(session, organization_id, project_id)
     if name is not None:
         project.name = name
         session.flush()
@@ -69,8 +46,8 @@ def archive(session: Session, organization_id: str, project_id: str) -> Project:
     them or stop them any more, and they would go on using the machine.
     """
     # No stronger lock: with one, a worker that ends a job here and this would wait for each other.
-    held = _named(organization_id, project_id).with_for_update(key_share=True)
-    project = _one(session, held, project_id)
+    held = open_projects.named(organization_id, project_id).with_for_update(key_share=True)
+    project = open_projects.one(session, held, project_id)
     if project.archived_at is not None:
         return project
     for job_id in session.scalars(_unfinished_jobs(project_id)):
@@ -94,18 +71,3 @@ def _unfinished_jobs(project_id: str) -> Select[str]:
         .order_by(Job.id)
         .with_for_update()
     )
-
-
-def _named(organization_id: str, project_id: str) -> Select[Project]:
-    return (
-        select(Project)
-        .where(Project.id == project_id, Project.organization_id == organization_id)
-        .execution_options(populate_existing=True)
-    )
-
-
-def _one(session: Session, statement: Select[Project], project_id: str) -> Project:
-    project = session.scalars(statement).one_or_none()
-    if project is None:
-        raise NotFound(f"No such project: {project_id}", param="project_id")
-    return project

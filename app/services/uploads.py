@@ -16,7 +16,7 @@ from app.db.models import File, Upload, UploadPart
 from app.errors import InvalidRequest, NotFound
 from app.schemas.files import ExpiresAfter, FileFields
 from app.schemas.uploads import MOST_PARTS, CompleteUpload, CreateUpload
-from app.services import files, outbox
+from app.services import intake, outbox
 from app.services.assembly import Assembly, Source
 from app.storage import part_key
 
@@ -32,7 +32,7 @@ def create(session: Session, project_id: str, asked: CreateUpload, *, max_bytes:
     """A new upload. Raises InvalidRequest for a file that could not be taken in."""
     if asked.bytes > max_bytes:
         raise InvalidRequest(f"A file may have at most {max_bytes} bytes.", param="bytes")
-    files.check_kind(asked.purpose, asked.filename, asked.bytes)
+    intake.check_kind(asked.purpose, asked.filename, asked.bytes)
     after = asked.expires_after
     upload = Upload(
         id=ids.upload_id(),

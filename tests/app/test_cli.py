@@ -20,7 +20,7 @@ from app.cli import main
 from app.db.models import Project
 from app.db.session import SessionMaker, once, transaction
 from app.schemas.health import Readiness
-from app.services import admin_keys, credentials, keys, projects
+from app.services import credentials, principals, projects
 from app.settings import Settings
 from tests.ports import NOBODY, free_port
 from tests.rows import make_project
@@ -283,7 +283,7 @@ def test_a_key_is_shown_once_and_works(luthier: Luthier, settings: Settings) -> 
     secret = result.stdout.strip()
     assert settings.database_url is not None
     with once(settings.database_url) as session:
-        principal = keys.authenticate(session, secret)
+        principal = principals.authenticate(session, secret)
     assert principal is not None
     assert principal.organization == settings.organization
 
@@ -305,8 +305,8 @@ def test_keys_are_listed_and_revoked(luthier: Luthier, settings: Settings) -> No
     assert result.stdout == f"Revoked {key_id} (old, {redacted}).\n", result.stderr
     assert settings.database_url is not None
     with once(settings.database_url) as session:
-        assert keys.authenticate(session, secrets["old"]) is None
-        assert keys.authenticate(session, secrets["new"]) is not None
+        assert principals.authenticate(session, secrets["old"]) is None
+        assert principals.authenticate(session, secrets["new"]) is not None
     old, new = luthier("keys", "list").stdout.splitlines()
     assert old.split("  ")[-1].startswith("revoked 20")
     assert "last used 20" in new
@@ -327,12 +327,12 @@ def test_an_admin_key_manages_projects_and_a_key_can_be_of_any(
     assert settings.database_url is not None
     secret = luthier("keys", "create", "--admin", "--name", "ops").stdout.strip()
     with once(settings.database_url) as session:
-        admin = admin_keys.authenticate(session, secret)
+        admin = principals.authenticate_admin(session, secret)
         assert admin is not None
         project = projects.create(session, admin.organization_id, "research")
     made = luthier("keys", "create", "--project", project.id).stdout.strip()
     with once(settings.database_url) as session:
-        who = keys.authenticate(session, made)
+        who = principals.authenticate(session, made)
     assert who is not None
     assert who.project_id == project.id
     first, second = luthier("keys", "list").stdout.splitlines()
@@ -340,7 +340,7 @@ def test_an_admin_key_manages_projects_and_a_key_can_be_of_any(
     assert second.split("  ")[:4] == [admin.key_id, "ops", credentials.redact(secret), "admin"]
     assert luthier("keys", "revoke", admin.key_id).returncode == 0
     with once(settings.database_url) as session:
-        assert admin_keys.authenticate(session, secret) is None
+        assert principals.authenticate_admin(session, secret) is None
     unknown = luthier("keys", "create", "--project", "proj_unknown")
     assert (unknown.returncode, unknown.stderr) == (1, "No such project: proj_unknown\n")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.catalog import Catalog
-from app.engines import Engines, EngineTimedOut, ServedModel
+from app.engines import Engines, EngineTimedOut
+from app.services.models import ServedModel
 from app.settings import Settings
 
 pytestmark = pytest.mark.anyio

@@ -27,7 +27,7 @@ from sqlalchemy import Row
 
 from app.catalog import Catalog
 from app.db.session import connect, session_maker
-from app.services import outbox
+from app.services import outbox_dispatch
 from app.services.sweeps import Orphans
 from app.storage import open_store
 from tests.faults.objects import SECRET
@@ -81,7 +81,7 @@ class Checker:
         engine = connect(world.url, pool_size=1)
         sessions, store = session_maker(engine), open_store(direct)
         try:
-            outbox.relay(sessions, lambda _task, _job: True, store)
+            outbox_dispatch.relay(sessions, lambda _task, _job: True, store)
             orphans = Orphans(sessions, store)
             orphans.sweep()
             orphans.sweep()

@@ -1,9 +1,6 @@
 """Fine-tuning jobs, who works on them, and what there is to be done for them outside."""
 
-from typing import Any
-
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, Big, CreatedAt, Json, JsonList, Moment
@@ -177,48 +174,3 @@ class JobMetric(Base):
     step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     epoch: Mapped[Big]
     values: Mapped[Json]
-
-
-class Checkpoint(Base):
-    """A whole checkpoint in storage; there is a row only when all its bytes are there.
-
-    `kind` is "user" (end of an epoch of data, servable as `model`) or "resume".
-    """
-
-    __tablename__ = "checkpoints"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
-    epoch: Mapped[Big]
-    step: Mapped[int]
-    kind: Mapped[str]
-    storage_prefix: Mapped[str]
-    manifest_sha256: Mapped[str]
-    bytes: Mapped[Big]
-    model_name: Mapped[str | None]
-    metrics: Mapped[Json]
-    created_at: Mapped[CreatedAt]
-    deleted_at: Mapped[Moment | None]
-
-    __table_args__ = (
-        UniqueConstraint("job_id", "step", "kind"),
-        CheckConstraint("kind IN ('user', 'resume')", name="kind"),
-    )
-
-
-class Outbox(Base):
-    """Work outside the database that a transaction decided on: bells and deletions."""
-
-    __tablename__ = "outbox"
-
-    id: Mapped[Big] = mapped_column(primary_key=True, autoincrement=True)
-    kind: Mapped[str]
-    payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    created_at: Mapped[CreatedAt]
-    available_at: Mapped[CreatedAt]
-    attempts: Mapped[int] = mapped_column(server_default="0")
-    done_at: Mapped[Moment | None]
-
-    __table_args__ = (
-        Index("ix_outbox_open", "available_at", postgresql_where=text("done_at IS NULL")),
-    )

@@ -11,10 +11,11 @@ from openai import OpenAI
 from structlog.processors import KeyValueRenderer
 
 from app.api.deps import Parts
+from app.api.recorder import Recorder
 from app.db.session import SessionMaker, transaction
 from app.main import create_app
-from app.services import admin_keys, keys
-from app.services.keys import Principal
+from app.services import admin_keys, keys, principals
+from app.services.principals import Principal
 from app.settings import Settings
 from tests import patient
 from tests.app.api.serving import Engine, served
@@ -27,6 +28,7 @@ class Api:
 
     url: str
     parts: Parts
+    recorder: Recorder
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,14 @@ def api(
     )
     app = create_app(settings)
     with served(app) as url:
-        yield Api(url, app.state.parts)
+        yield Api(url, app.state.parts, app.state.recorder)
 
 
 @pytest.fixture(autouse=True)
 def _recorded(api: Api, sessions: SessionMaker) -> Iterator[None]:
     """What a test's requests were like comes into its own database, and not into the next one's."""
     yield
-    api.parts.recorder.flush()
+    api.recorder.flush()
 
 
 @pytest.fixture
@@ -100,7 +102,7 @@ def open_account(sessions: SessionMaker, organization: str) -> Account:
     with transaction(sessions) as session:
         project = keys.ensure_default_project(session, organization)
         secret = keys.create(session, project.id, "test")[1]
-        who = keys.authenticate(session, secret)
+        who = principals.authenticate(session, secret)
     assert who is not None
     return Account(secret, who)
 

@@ -19,6 +19,7 @@ from structlog.typing import EventDict
 from app.api.guard import Guard
 from app.db.session import SessionMaker, transaction
 from app.services import keys
+from app.services.uploads import PART_BYTES
 from tests import patient
 from tests.app.api.conftest import Account, Api
 from tests.app.api.serving import served
@@ -264,7 +265,7 @@ class TestFull:
             if request.url.path == "/crash":
                 raise RuntimeError("a crash gives its place back too")
 
-        app.add_middleware(Guard, parts=api.parts, most_at_once=2)
+        app.add_middleware(Guard, parts=api.parts, part_bytes=PART_BYTES, most_at_once=2)
         with served(app) as url:
             yield Busy(url, inside, done)
             done.set()

@@ -17,6 +17,7 @@ from app.api import guard
 from app.api.guard import Guard
 from app.main import create_app
 from app.rates import Limits, Rates
+from app.services.uploads import PART_BYTES
 from app.settings import Settings
 from tests import patient
 from tests.app.api.conftest import Account, Api
@@ -52,7 +53,9 @@ def guarded(api: Api, **changes: Any) -> FastAPI:
         await rates.close()
 
     app = FastAPI(lifespan=close)
-    app.add_middleware(Guard, parts=replace(api.parts, settings=settings, rates=rates))
+    app.add_middleware(
+        Guard, parts=replace(api.parts, settings=settings, rates=rates), part_bytes=PART_BYTES
+    )
     return app
 
 

@@ -257,7 +257,7 @@ def test_a_model_is_shown_for_feedback_on_what_another_process_answered(
     )
     record(session, elsewhere)
     session.commit()
-    assert not samples(api.parts.recorder.totals.of("acme").collect(), name.name)
+    assert not samples(api.recorder.totals.of("acme").collect(), name.name)
     said = {"feedback": [{"id": "req_far", "label": "shipping"}]}
     assert http.post(f"/v1/models/{name.name}/feedback", json=said).status_code == 200
-    assert samples(api.parts.recorder.totals.of("acme").collect(), name.name)
+    assert samples(api.recorder.totals.of("acme").collect(), name.name)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import Project
 from app.db.session import SessionMaker, transaction
-from app.services import keys, projects
+from app.services import keys, principals, projects
 from tests.app.api.conftest import Account, Api, open_admin, openai_with
 from tests.app.api.serving import Engine
 from tests.app.api.test_files import GOOD
@@ -39,7 +39,7 @@ def guest(sessions: SessionMaker, account: Account) -> Account:
     with transaction(sessions) as session:
         project = projects.create(session, account.who.organization_id, "guest")
         secret = keys.create(session, project.id, "guest")[1]
-        who = keys.authenticate(session, secret)
+        who = principals.authenticate(session, secret)
     assert who is not None
     return Account(secret, who)
 

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import AdminKey, ApiKey
 from app.db.session import SessionMaker, transaction
-from app.services import admin_keys, credentials, keys
+from app.services import admin_keys, credentials, keys, principals
 
 
 def test_a_crowd_with_one_key_does_not_wait_for_the_note_of_its_use(
@@ -21,7 +21,7 @@ def test_a_crowd_with_one_key_does_not_wait_for_the_note_of_its_use(
 
     def first() -> None:
         with transaction(sessions) as session:
-            keys.authenticate(session, secret)
+            principals.authenticate(session, secret)
             noted.set()
             enough.wait(60)
 
@@ -29,7 +29,7 @@ def test_a_crowd_with_one_key_does_not_wait_for_the_note_of_its_use(
         holder = pool.submit(first)
         assert noted.wait(60)
         with transaction(sessions) as session:
-            assert keys.authenticate(session, secret) is not None
+            assert principals.authenticate(session, secret) is not None
         assert not holder.done(), "the second waited for the first"
         enough.set()
         holder.result()
@@ -41,9 +41,9 @@ def test_a_secret_opens_one_kind_of_thing(session: Session) -> None:
     project = keys.ensure_default_project(session, "acme")
     _, secret = keys.create(session, project.id, "laptop")
     _, admin_secret = admin_keys.create(session, project.organization_id, "ops")
-    assert admin_keys.authenticate(session, secret) is None
-    assert keys.authenticate(session, admin_secret) is None
-    admin = admin_keys.authenticate(session, admin_secret)
+    assert principals.authenticate_admin(session, secret) is None
+    assert principals.authenticate(session, admin_secret) is None
+    admin = principals.authenticate_admin(session, admin_secret)
     assert admin is not None
     assert (admin.organization_id, admin.organization) == (project.organization_id, "acme")
 
@@ -55,12 +55,12 @@ def test_an_admin_key_is_kept_as_a_hash_and_its_use_is_noted(session: Session) -
     assert key.redacted == f"sk-a…{secret[-4:]}"
     assert key.expires_at is not None
     assert not any(secret in str(value) for value in vars(key).values())
-    admin_keys.authenticate(session, secret)
+    principals.authenticate_admin(session, secret)
     session.refresh(key)
     first = key.last_used_at
     assert first is not None
-    admin_keys.authenticate(session, secret)
+    principals.authenticate_admin(session, secret)
     session.refresh(key)
     assert key.last_used_at == first
     assert credentials.revoke(session, AdminKey, AdminKey.id == key.id) == [key]
-    assert admin_keys.authenticate(session, secret) is None
+    assert principals.authenticate_admin(session, secret) is None

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db.models import ApiKey, Organization, Project
 from app.db.session import SessionMaker, transaction
-from app.services import credentials, keys
+from app.services import credentials, keys, principals
 
 
 def make_key(session: Session) -> tuple[ApiKey, str]:
@@ -43,8 +43,8 @@ class TestRevoke:
     def test_it_ends_one_key(self, session: Session) -> None:
         (key, secret), (_, other) = make_key(session), make_key(session)
         assert keys.revoke(session, key.id) is key
-        assert keys.authenticate(session, secret) is None
-        assert keys.authenticate(session, other) is not None
+        assert principals.authenticate(session, secret) is None
+        assert principals.authenticate(session, other) is not None
 
     def test_again_it_keeps_the_first_time(self, session: Session) -> None:
         key, _ = make_key(session)
@@ -57,21 +57,21 @@ class TestRevoke:
     def test_an_unknown_one(self, session: Session) -> None:
         _, secret = make_key(session)
         assert keys.revoke(session, "key_unknown") is None
-        assert keys.authenticate(session, secret) is not None
+        assert principals.authenticate(session, secret) is not None
 
 
 class TestAuthenticate:
     def test_the_key_speaks_for_its_project(self, session: Session) -> None:
         key, secret = make_key(session)
-        who = keys.authenticate(session, secret)
+        who = principals.authenticate(session, secret)
         assert who is not None
         project = session.get_one(Project, key.project_id)
-        assert who == keys.Principal(key.id, project.id, project.organization_id, "acme")
+        assert who == principals.Principal(key.id, project.id, project.organization_id, "acme")
 
     def test_nothing_else_does(self, session: Session) -> None:
         _, secret = make_key(session)
         wrong = ["", "sk-luthier-", secret[:-1], secret + "x", secret.upper(), "a\udc80b", "ключ"]
-        assert [keys.authenticate(session, guess) for guess in wrong] == [None] * len(wrong)
+        assert [principals.authenticate(session, guess) for guess in wrong] == [None] * len(wrong)
 
     def test_its_use_is_noted_once_a_minute(self, session: Session) -> None:
         key, secret = make_key(session)
@@ -81,15 +81,15 @@ class TestAuthenticate:
             return key.last_used_at
 
         assert last_used() is None
-        keys.authenticate(session, secret)
+        principals.authenticate(session, secret)
         first = last_used()
         assert first is not None
-        keys.authenticate(session, secret)
+        principals.authenticate(session, secret)
         assert last_used() == first
         long_ago = func.clock_timestamp() - timedelta(seconds=61)
         session.execute(update(ApiKey).values(last_used_at=long_ago))
         earlier = last_used()
-        keys.authenticate(session, secret)
+        principals.authenticate(session, secret)
         assert last_used() != earlier
 
 

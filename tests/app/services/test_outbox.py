@@ -7,7 +7,7 @@ from sqlalchemy import func, select, update
 
 from app.db.models import Outbox
 from app.db.session import SessionMaker, transaction
-from app.services import outbox
+from app.services import outbox, outbox_dispatch
 from app.storage import BlobStore, file_key
 
 
@@ -89,8 +89,8 @@ class TestRelay:
         with transaction(sessions) as session:
             outbox.bell(session, "train", "job-1")
             outbox.bell(session, "validate", "job-2")
-        assert outbox.relay(sessions, bells.ring, store) == 2
-        assert outbox.relay(sessions, bells.ring, store) == 0
+        assert outbox_dispatch.relay(sessions, bells.ring, store) == 2
+        assert outbox_dispatch.relay(sessions, bells.ring, store) == 0
         assert bells.rung == [("train", "job-1"), ("validate", "job-2")]
 
     def test_what_fails_stays_and_is_tried_again_later(
@@ -99,11 +99,11 @@ class TestRelay:
         with transaction(sessions) as session:
             outbox.bell(session, "train", "job-1")
         bells.away = True
-        assert outbox.relay(sessions, bells.ring, store) == 0
+        assert outbox_dispatch.relay(sessions, bells.ring, store) == 0
         bells.away = False
-        assert outbox.relay(sessions, bells.ring, store) == 0
+        assert outbox_dispatch.relay(sessions, bells.ring, store) == 0
         due_again(sessions)
-        assert outbox.relay(sessions, bells.ring, store) == 1
+        assert outbox_dispatch.relay(sessions, bells.ring, store) == 1
         assert bells.rung == [("train", "job-1")]
 
     def test_more_than_a_batch_is_done(
@@ -113,7 +113,7 @@ class TestRelay:
         with transaction(sessions) as session:
             for number in range(count):
                 outbox.bell(session, "train", f"job-{number}")
-        assert outbox.relay(sessions, bells.ring, store) == count
+        assert outbox_dispatch.relay(sessions, bells.ring, store) == count
         assert [job_id for _, job_id in bells.rung] == [f"job-{number}" for number in range(count)]
 
     def test_two_relays_share_the_work(
@@ -123,7 +123,7 @@ class TestRelay:
             for number in range(300):
                 outbox.bell(session, "train", f"job-{number}")
         relays = [
-            threading.Thread(target=outbox.relay, args=(sessions, bells.ring, store))
+            threading.Thread(target=outbox_dispatch.relay, args=(sessions, bells.ring, store))
             for _ in range(2)
         ]
         for relay in relays:
@@ -144,7 +144,7 @@ class TestRelay:
             outbox.delete_folder(session, keys["c/1"].removesuffix("/1"))
             # Gone already: a relay that was killed in between does it again.
             outbox.delete_blob(session, keys["a"])
-        assert outbox.relay(sessions, bells.ring, store) == 3
+        assert outbox_dispatch.relay(sessions, bells.ring, store) == 3
         assert list(store.list("")) == [keys["b"], keys["cc/1"]]
 
     def test_a_kind_of_a_newer_version_is_left_for_it(
@@ -152,5 +152,5 @@ class TestRelay:
     ) -> None:
         with transaction(sessions) as session:
             session.add(Outbox(kind="to come", payload={}))
-        assert outbox.relay(sessions, bells.ring, store) == 0
+        assert outbox_dispatch.relay(sessions, bells.ring, store) == 0
         assert open_rows(sessions) == 1

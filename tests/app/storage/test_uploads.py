@@ -6,7 +6,7 @@ from openai import OpenAI
 
 from app.db.session import SessionMaker, transaction
 from app.main import create_app
-from app.services import outbox, uploads
+from app.services import outbox_dispatch, uploads
 from app.settings import Settings
 from app.storage import open_store
 from tests.app.api.conftest import open_account
@@ -52,6 +52,6 @@ def test_parts_become_a_file_in_a_bucket(
     assert sum("/uploads/" in key for key in store.list("")) == 2
     with transaction(sessions) as session:
         uploads.remove_parts(session)
-    outbox.relay(sessions, lambda *_: None, store)
+    outbox_dispatch.relay(sessions, lambda *_: None, store)
     (left,) = store.list("")
     assert left.endswith(file.id)
