@@ -11,21 +11,24 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
-from app.api.protocol import Protocol
+from app.auth import projects
 from app.catalog import Catalog, CatalogError
 from app.db.migrate import upgrade
-from app.db.models import Key
 from app.db.session import DatabaseUnavailable, once
+from app.db.tables import Key
 from app.errors import ApiError
 from app.formats import MOST_FAULTS, Judge, report
-from app.services import admin_keys, keys, models, open_projects, quotas
+from app.http.server_protocol import Protocol
+from app.jobs import quotas
+from app.local import demo, doctor
+from app.local.database import database
+from app.local.embedded import EmbeddedUnavailable
+from app.local.home import AlreadyRunning, HomeUnusable
+from app.local.supervisor import CannotStart, Stopped
+from app.local.up import PortTaken, up
+from app.models import registry
+from app.organization import admin_keys, api_keys
 from app.settings import Settings
-from app.stack import demo, doctor
-from app.stack.database import database
-from app.stack.embedded import EmbeddedUnavailable
-from app.stack.home import AlreadyRunning, HomeUnusable
-from app.stack.keeper import CannotStart, Stopped
-from app.stack.up import PortTaken, up
 
 READ_BYTES = 2**20
 # What can be wrong with the machine or the operator's choices; each carries a sentence.
@@ -140,16 +143,16 @@ def create_key(
     """Make an API key and show it, once."""
     settings = Settings()
     with database(settings) as url, once(url) as session:
-        organization = keys.ensure_organization(session, settings.organization)
+        organization = api_keys.ensure_organization(session, settings.organization)
         if admin:
             _, secret = admin_keys.create(session, organization.id, name)
         else:
             project = (
-                keys.ensure_default_project(session, settings.organization)
+                api_keys.ensure_default_project(session, settings.organization)
                 if project_id is None
-                else open_projects.active(session, organization.id, project_id)
+                else projects.active(session, organization.id, project_id)
             )
-            _, secret = keys.create(session, project.id, name)
+            _, secret = api_keys.create(session, project.id, name)
     say(secret)
 
 
@@ -158,7 +161,7 @@ def list_keys() -> None:
     """All API keys: id, name, what can be shown of each, whose it is, and when it was made, used,
     revoked."""
     with database(Settings()) as url, once(url) as session:
-        for key in keys.list_(session):
+        for key in api_keys.list_(session):
             say("  ".join((key.id, key.name, key.redacted, key.project_id, *times(key))))
         for admin in admin_keys.everywhere(session):
             say("  ".join((admin.id, admin.name, admin.redacted, "admin", *times(admin))))
@@ -170,7 +173,7 @@ def revoke_key(
 ) -> None:
     """End an API key: the next request with it is refused."""
     with database(Settings()) as url, once(url) as session:
-        key = keys.revoke(session, key_id) or admin_keys.revoke(session, key_id)
+        key = api_keys.revoke(session, key_id) or admin_keys.revoke(session, key_id)
     if key is None:
         say_trouble(f"There is no API key {key_id}; see `luthier keys list`.")
         raise typer.Exit(1)
@@ -186,8 +189,8 @@ def models_command() -> None:
         also = f"  (also {', '.join(base.aliases)})" if base.aliases else ""
         say(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{also}")
     with database(settings) as url, once(url) as session:
-        project = keys.ensure_default_project(session, settings.organization)
-        for model in models.list_(session, catalog, project.id):
+        project = api_keys.ensure_default_project(session, settings.organization)
+        for model in registry.list_(session, catalog, project.id):
             if model.tuned:
                 say(f"{model.name}  of {moment(model.created_at)}")
 

@@ -1,4 +1,4 @@
-"""Errors that carry their own HTTP shape. `app.api.handlers` is the only place that renders them.
+"""Errors that carry their own HTTP shape; only `app.http.error_handlers` renders them.
 
 Each class fixes status, `type` and `code` of OpenAI's error envelope
 (`{"error": {"message", "type", "param", "code"}}`); the raiser gives sentence and parameter.

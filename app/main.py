@@ -12,42 +12,38 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from app import logs
-from app.api import (
-    admin_keys,
-    chat,
-    completions,
-    document,
-    embeddings,
-    encoders,
-    files,
-    graders,
-    handlers,
-    health,
-    jobs,
-    keys,
-    metrics,
-    models,
-    monitoring,
-    permissions,
-    projects,
-    service_accounts,
-    uploads,
-    webhooks,
-)
-from app.api.deps import Parts
-from app.api.guard import Guard
-from app.api.recorder import Recorder
+from app.broker import Bells
 from app.catalog import Catalog
+from app.db.outbox import ring_on_commit
 from app.db.session import connect, session_maker, transaction_maker
-from app.engines import Engines
-from app.outbound.addresses import parse_networks
-from app.outbound.post import Poster
-from app.queue import Bells
-from app.rates import Limits, Rates
-from app.services.outbox import ring_on_commit
-from app.services.uploads import PART_BYTES
+from app.files import routes as files
+from app.files import upload_routes
+from app.files.uploads import PART_BYTES
+from app.graders import routes as graders
+from app.http import error_handlers, openapi
+from app.http.admission import Guard
+from app.http.dependencies import Parts
+from app.http.rate_limits import Limits, Rates
+from app.inference import chat_routes, completion_routes, embedding_routes, encoder_routes
+from app.inference.engines import Engines
+from app.jobs import routes as jobs
+from app.models import permission_routes
+from app.models import routes as models
+from app.monitoring import routes as monitoring
+from app.monitoring.recorder import Recorder
+from app.operations import metrics_routes
+from app.operations import routes as health
+from app.organization import (
+    admin_key_routes,
+    api_key_routes,
+    project_routes,
+    service_account_routes,
+)
+from app.safe_http.client import Poster
+from app.safe_http.ip_policy import parse_networks
 from app.settings import Settings
 from app.storage import open_store
+from app.webhooks import routes as webhooks
 
 # Connections kept, and as many again in a rush; all but a few of them are for requests' turns.
 POOL_SIZE = 10
@@ -85,34 +81,34 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         # A redirect would be made of the Host header, which the client chooses.
         redirect_slashes=False,
-        responses=document.PLACEHOLDER,
+        responses=openapi.PLACEHOLDER,
     )
-    document.register(app)
+    openapi.register(app)
     app.state.parts = parts
     app.state.engines = Engines(settings, parts.catalog)
     app.state.recorder = Recorder(parts.sessions)
     app.add_middleware(Guard, parts=parts, part_bytes=PART_BYTES)
     if settings.cors_origins:
         _allow_browsers(app, settings.cors_origins)
-    handlers.register(app)
+    error_handlers.register(app)
     for router in (
-        admin_keys.router,
-        chat.router,
-        completions.router,
-        embeddings.router,
-        encoders.router,
+        admin_key_routes.router,
+        chat_routes.router,
+        completion_routes.router,
+        embedding_routes.router,
+        encoder_routes.router,
         files.router,
         graders.router,
         health.router,
         jobs.router,
-        keys.router,
-        metrics.router,
+        api_key_routes.router,
+        metrics_routes.router,
         monitoring.router,
         models.router,
-        permissions.router,
-        projects.router,
-        service_accounts.router,
-        uploads.router,
+        permission_routes.router,
+        project_routes.router,
+        service_account_routes.router,
+        upload_routes.router,
         webhooks.router,
     ):
         app.include_router(router)

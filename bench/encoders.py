@@ -20,7 +20,7 @@ import numpy as np
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from bench.resident import ASKED, BASE, resident
+from bench.multi_lora import ASKED, BASE, resident
 
 POLL_SECONDS = 1.0
 # Rows of a job that is to learn nothing.

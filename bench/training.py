@@ -44,12 +44,12 @@ from worker.modeling import (
 )
 from worker.rendering import Renderer
 from worker.training.__main__ import BEFORE_TORCH
-from worker.training.assembly import MAX_TOKENS
 from worker.training.batching import Row
-from worker.training.data import Schedule
+from worker.training.builder import MAX_TOKENS
+from worker.training.forward import choose_scorer
 from worker.training.objectives.supervised import Supervised, read_rows
 from worker.training.recipe import BETAS, CLIP_NORM, LORA_ALPHA, LORA_RANK
-from worker.training.scorers import choose_scorer
+from worker.training.sampler import Schedule
 
 EXAMPLE = Path("examples/workshop.train.jsonl")
 Step = Callable[[Sequence[Row]], None]

@@ -4,7 +4,6 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from app.db.base import Base
-from app.db.models import Job  # noqa: F401  (importing the package completes the metadata)
 from app.db.session import connect
 from app.settings import Settings
 

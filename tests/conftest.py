@@ -23,11 +23,13 @@ from app.db.migrate import upgrade
 from app.db.session import SessionMaker, connect, session_maker
 from app.settings import Settings
 from app.storage import BlobStore, open_store
-from tests.faults import figures
-from tests.pieces import Pieces, turn
+from tests.faults import measurements
 from tests.ports import free_port
+from tests.xdist_scheduling import Pieces, turn
 
 ROOT = Path(__file__).resolve().parents[1]
+
+pytest_plugins = ["tests.live_api"]
 
 
 def pytest_configure() -> None:
@@ -56,7 +58,7 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
 
 # Here, not among the faults: the process that writes the summary of two reads no other conftest.
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    figures.summarize(terminalreporter)
+    measurements.summarize(terminalreporter)
 
 
 @pytest.fixture(scope="session")

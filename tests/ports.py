@@ -3,7 +3,7 @@
 import itertools
 import os
 
-from app.stack import ports
+from app.local import ports
 
 # Below those that the kernel gives to outgoing connections: a connection of another test would have
 # the port by the time the server listens, or one that waits for the server would meet itself.

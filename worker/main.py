@@ -17,21 +17,23 @@ from typing import Any
 from celery import bootsteps, signals
 
 from app import logs
+from app.broker import IO_QUEUE, TRAIN_QUEUE, Bells, broker_url, make_celery
 from app.catalog import Catalog
+from app.db import outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, connect, session_maker, transaction
-from app.outbound.addresses import parse_networks
-from app.outbound.post import Poster
-from app.queue import IO_QUEUE, TRAIN_QUEUE, Bells, broker_url, make_celery
-from app.services import duties, lifecycle, outbox, outbox_dispatch
-from app.services.couriers import Couriers
-from app.services.reconciler import Reconciler
-from app.services.sweeps import Orphans
+from app.jobs import lifecycle
+from app.operations import outbox_dispatch, periodic_tasks
+from app.operations.orphaned_objects import Orphans
+from app.operations.reconciler import Reconciler
+from app.safe_http.client import Poster
+from app.safe_http.ip_policy import parse_networks
 from app.settings import Settings
 from app.storage import StorageUnavailable, open_store
+from app.webhooks.sender import Couriers
 from worker import tasks
 from worker.supervisor.attempt import Machine
-from worker.supervisor.process import COMMAND
-from worker.supervisor.runner import Supervisor
+from worker.supervisor.job_runner import Supervisor
+from worker.supervisor.training_process import COMMAND
 
 log = logs.get(__name__)
 
@@ -142,7 +144,9 @@ def _trainer(settings: Settings, app: Any) -> list[Round]:
         Round(f"poll-{slot}", settings.poll_seconds, supervisor.run_queued)
         for slot in range(settings.train_slots)
     ]
-    sweep = duties.noted(sessions, "sweep_run_folders", settings.poll_seconds, supervisor.sweep)
+    sweep = periodic_tasks.noted(
+        sessions, "sweep_run_folders", settings.poll_seconds, supervisor.sweep
+    )
     return [
         *polls,
         Round("announce", settings.heartbeat_seconds, supervisor.announce),
@@ -166,10 +170,10 @@ def _io(settings: Settings, app: Any) -> list[Round]:
     tasks.register_deliver(app, couriers.send_out)
 
     def duty(name: str, every_seconds: float, work: Callable[[], object]) -> Round:
-        return Round(name, every_seconds, duties.noted(sessions, name, every_seconds, work))
+        return Round(name, every_seconds, periodic_tasks.noted(sessions, name, every_seconds, work))
 
     poll = settings.poll_seconds
-    deliver = duties.noted(sessions, "deliver_webhooks", poll, couriers.send_out)
+    deliver = periodic_tasks.noted(sessions, "deliver_webhooks", poll, couriers.send_out)
     return [
         Round("deliver_webhooks", poll, deliver, close=couriers.close),
         duty("relay_outbox", poll, lambda: outbox_dispatch.relay(sessions, bells.ring, store)),

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from worker.tokens import SpecialTokens
+from worker.template_tokenizer import SpecialTokens
 
 Message = Mapping[str, Any]
 Tool = Mapping[str, Any]

@@ -6,7 +6,7 @@ A message of another version is dropped: polling finds its work.
 from collections.abc import Callable
 from typing import Any
 
-from app.queue import VERSION, task_name
+from app.broker import VERSION, task_name
 
 # The app is Any because Celery ships no types.
 

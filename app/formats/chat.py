@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.formats.chat_rules import check
+from app.formats.content import FORBIDDEN_START, joined
 from app.formats.format import Format
-from app.formats.text import FORBIDDEN_START, joined
 
 PLAIN_ROLES = ("user", "assistant", "system")
 

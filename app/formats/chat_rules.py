@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from app.formats.faults import Flaw, kind, refuse_extra, shown
-from app.formats.text import check_content, check_text
+from app.formats.content import check_content, check_text
+from app.formats.errors import Flaw, kind, refuse_extra, shown
 from app.formats.tools import check_function_call, check_offers, check_tool_calls
 
 ROW_KEYS = ("messages", "tools", "parallel_tool_calls", "functions")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.faults import Flaw, shown
+from app.formats.errors import Flaw, shown
 from app.formats.fields import LONGEST_LABEL, check_keys, check_label, check_list, check_text
 from app.formats.format import Facts, Format
 

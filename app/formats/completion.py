@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.faults import Flaw, kind
+from app.formats.content import FORBIDDEN_START
+from app.formats.content import check_text as check_tokens
+from app.formats.errors import Flaw, kind
 from app.formats.fields import check_keys, check_text
 from app.formats.format import Format
-from app.formats.text import FORBIDDEN_START
-from app.formats.text import check_text as check_tokens
 
 SHAPE = 'Write it as {"prompt": "…", "completion": "…"}.'
 

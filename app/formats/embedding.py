@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.faults import Flaw, kind
+from app.formats.errors import Flaw, kind
 from app.formats.fields import check_keys, check_text
 from app.formats.format import Facts, Format
 

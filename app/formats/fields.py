@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.formats.faults import Flaw, kind, refuse_extra, shown
+from app.formats.errors import Flaw, kind, refuse_extra, shown
 
 # What any row may carry for its owner's own use; nothing reads it.
 OWN = ("id", "metadata")

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from app.formats.faults import Flaw, Unparsable, shown
+from app.formats.errors import Flaw, Unparsable, shown
 
 DEEPEST = 64
 # From here on, a float may be an integer that orjson has rounded without a word.

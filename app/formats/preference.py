@@ -12,9 +12,9 @@ import orjson
 
 from app.formats.chat import Message, as_messages
 from app.formats.chat_rules import check_answers, check_message
-from app.formats.faults import Flaw, kind, refuse_extra
+from app.formats.content import FORBIDDEN_START
+from app.formats.errors import Flaw, kind, refuse_extra
 from app.formats.format import Facts, Format
-from app.formats.text import FORBIDDEN_START
 from app.formats.tools import check_offers
 
 PREFERRED = ("preferred_output", "preferred_completion")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.faults import Flaw, shown
+from app.formats.errors import Flaw, shown
 from app.formats.fields import check_keys, check_list, check_text
 from app.formats.format import Facts, Format
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from typing import Any
 
-from app.formats.faults import Fault, Flaw
-from app.formats.foreign import recognize
+from app.formats.dataset_summary import Summary, Tally
+from app.formats.errors import Fault, Flaw
+from app.formats.file_signatures import recognize
 from app.formats.format import Format
 from app.formats.json_lines import audit, holds_only, parse
 from app.formats.lines import Line, Lines
-from app.formats.table import FORMATS, detect
-from app.formats.tally import Summary, Tally
+from app.formats.registry import FORMATS, detect
 
 # No model reads so much at once, and a parsed line may take 25 times its bytes in memory.
 LONGEST_LINE = 4 * 2**20

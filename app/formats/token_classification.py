@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from app.formats.faults import Flaw, kind, shown
+from app.formats.errors import Flaw, kind, shown
 from app.formats.fields import check_keys, check_label, check_list, check_text
 from app.formats.format import Facts, Format
-from app.formats.words import cuts_a_word, words
+from app.formats.word_boundaries import cuts_a_word, words
 
 TAG = re.compile(r"O|[BI]-(?P<label>.+)")
 TAGGED = 'Write it as {"tokens": ["New", "York"], "tags": ["B-place", "I-place"]}.'

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.formats.faults import Flaw, kind, refuse_extra
-from app.formats.text import check_text
+from app.formats.content import check_text
+from app.formats.errors import Flaw, kind, refuse_extra
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MOST_FUNCTIONS = 128

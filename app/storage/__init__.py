@@ -1,8 +1,8 @@
 """Files, checkpoints, adapters and result files: bytes under keys, in S3 or in a folder."""
 
 from app.settings import Settings
-from app.storage.blobs import AlreadyExists, BlobStore, BlobWriter, StorageUnavailable
-from app.storage.keys import (
+from app.storage.local import LocalStore
+from app.storage.object_keys import (
     UnsafeKey,
     attempt_prefix,
     checkpoint_prefix,
@@ -11,7 +11,7 @@ from app.storage.keys import (
     job_prefix,
     part_key,
 )
-from app.storage.local import LocalStore
+from app.storage.protocol import AlreadyExists, BlobStore, BlobWriter, StorageUnavailable
 from app.storage.s3 import S3Store
 
 __all__ = [

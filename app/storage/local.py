@@ -8,9 +8,9 @@ from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
-from app.storage import disk
-from app.storage.blobs import AlreadyExists, BlobWriter, StorageUnavailable
-from app.storage.keys import checked, checked_prefix
+from app.storage import atomic_files
+from app.storage.object_keys import checked, checked_prefix
+from app.storage.protocol import AlreadyExists, BlobWriter, StorageUnavailable
 
 CHUNK = 2**20
 # Folder of unfinished files; no key can have a part that starts with a dot.
@@ -32,7 +32,7 @@ class LocalStore:
     def writer(self, key: str) -> Iterator[BlobWriter]:
         path = self._path(key)
         with _translated():
-            unfinished = disk.Unfinished(self._unfinished)
+            unfinished = atomic_files.Unfinished(self._unfinished)
         # Only our own steps are translated: what the caller's block raises is the caller's.
         with closing(unfinished):
             yield LocalWriter(unfinished)
@@ -41,7 +41,7 @@ class LocalStore:
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         path = self._path(key)
-        with _translated(), closing(disk.Unfinished(self._unfinished)) as unfinished:
+        with _translated(), closing(atomic_files.Unfinished(self._unfinished)) as unfinished:
             unfinished.write(data)
             try:
                 unfinished.publish(path, replace=not if_absent)
@@ -58,7 +58,7 @@ class LocalStore:
         return stream
 
     def download(self, key: str, path: Path) -> None:
-        disk.write_whole(path, self.chunks(key))
+        atomic_files.write_whole(path, self.chunks(key))
 
     def upload(self, path: Path, key: str) -> None:
         with path.open("rb") as source, self.writer(key) as target:
@@ -87,7 +87,7 @@ class LocalStore:
         return removed
 
     def check(self) -> None:
-        with _translated(), closing(disk.Unfinished(self._unfinished)) as unfinished:
+        with _translated(), closing(atomic_files.Unfinished(self._unfinished)) as unfinished:
             unfinished.write(b"?")
             if shutil.disk_usage(self.root).free < LEAST_FREE:
                 raise StorageUnavailable(f"The disk of {self.root} is full. Free some space on it.")
@@ -107,7 +107,7 @@ class LocalStore:
 class LocalWriter:
     """See BlobWriter."""
 
-    def __init__(self, unfinished: disk.Unfinished) -> None:
+    def __init__(self, unfinished: atomic_files.Unfinished) -> None:
         self._unfinished = unfinished
 
     def write(self, data: bytes, /) -> int:

@@ -9,11 +9,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from app.storage import disk
-from app.storage.aws import code_of, make_client, make_session, translated
-from app.storage.blobs import AlreadyExists, BlobWriter, StorageUnavailable
-from app.storage.keys import checked, checked_prefix
-from app.storage.multipart import WRITER, S3Writer, is_by
+from app.storage import atomic_files
+from app.storage.object_keys import checked, checked_prefix
+from app.storage.protocol import AlreadyExists, BlobWriter, StorageUnavailable
+from app.storage.s3_client import code_of, make_client, make_session, translated
+from app.storage.s3_writer import WRITER, S3Writer, is_by
 
 CHUNK = 2**20
 # Times that a broken answer is taken up again, and a conditional write that met another is made.
@@ -64,7 +64,7 @@ class S3Store:
         return stream
 
     def download(self, key: str, path: Path) -> None:
-        disk.write_whole(path, self.chunks(key))
+        atomic_files.write_whole(path, self.chunks(key))
 
     def upload(self, path: Path, key: str) -> None:
         with path.open("rb") as source, self.writer(key) as target:

@@ -6,8 +6,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.db.models import File, Project
-from app.services import keys
+from app.db.tables import File, Project
+from app.organization import api_keys
 from app.storage import file_key
 
 PROJECTS = 4
@@ -71,7 +71,7 @@ def fill(session: Session, organization: str, *, jobs: int) -> Filled:
     # Of this transaction only. The rows are sound by the way they are made.
     session.execute(text("SET LOCAL statement_timeout = 0"))
     session.execute(text("SET LOCAL session_replication_role = replica"))
-    first = keys.ensure_default_project(session, organization)
+    first = api_keys.ensure_default_project(session, organization)
     owners = [first, *(_project(session, first.organization_id) for _ in range(PROJECTS - 1))]
     files = [make_file(session, owner) for owner in owners]
     given = {"projects": [owner.id for owner in owners], "files": files, "count": jobs}
@@ -80,7 +80,7 @@ def fill(session: Session, organization: str, *, jobs: int) -> Filled:
     session.execute(text(TELL), {"project": first.id, "each": EVENTS_EACH})
     session.execute(text("ANALYZE"))
     return Filled(
-        key=keys.create(session, first.id, "bench")[1],
+        key=api_keys.create(session, first.id, "bench")[1],
         project_id=first.id,
         spread=_some(session, first.id, "id"),
         latest=_some(session, first.id, "created_at DESC"),

@@ -13,8 +13,8 @@ from pathlib import Path
 from openai import OpenAI
 
 from app.db.session import once
-from app.services import keys
-from app.services.uploads import PART_BYTES
+from app.files.uploads import PART_BYTES
+from app.organization import api_keys
 from bench.api.report import rows, say
 from bench.api.servers import Watched, luthier, stack
 
@@ -30,8 +30,8 @@ def run(asked: argparse.Namespace) -> None:
     count = max(1, asked.mebibytes * 2**20 // PART_BYTES)
     with stack() as around:
         with once(around.database_url) as session:
-            project = keys.ensure_default_project(session, around.settings.organization)
-            _, key = keys.create(session, project.id, "bench")
+            project = api_keys.ensure_default_project(session, around.settings.organization)
+            _, key = api_keys.create(session, project.id, "bench")
             session.commit()
         with luthier(around.environ) as server:
             base_url = f"http://127.0.0.1:{server.port}/v1"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from sqlalchemy.orm import Session
 
 from app.db.session import once
-from app.services import jobs
+from app.jobs import service as jobs
 from bench.api.bare import PROJECT
 from bench.api.load import closed_loop, percentile
 from bench.api.million import Filled, fill

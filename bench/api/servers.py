@@ -14,11 +14,11 @@ from pathlib import Path
 import httpx
 import psutil
 
+from app.local.database import database
+from app.local.services import environment
+from app.local.supervisor import Interrupts, Keeper
+from app.local.valkey import valkey
 from app.settings import Settings
-from app.stack.database import database
-from app.stack.keeper import Interrupts, Keeper
-from app.stack.programs import environment
-from app.stack.valkey import valkey
 
 SAMPLE_SECONDS = 0.05
 # Counted as ever, but nothing is refused among what is timed.

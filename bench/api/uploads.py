@@ -12,7 +12,7 @@ import orjson
 from fastapi import FastAPI, Request, UploadFile
 
 from app.db.session import once
-from app.services import keys
+from app.organization import api_keys
 from bench.api.report import measure, rows
 from bench.api.servers import Watched, bare, luthier, stack
 
@@ -27,8 +27,8 @@ def run(asked: argparse.Namespace) -> None:
     size = blocks * len(block)
     with stack() as around, tempfile.TemporaryDirectory() as folder:
         with once(around.database_url) as session:
-            project = keys.ensure_default_project(session, around.settings.organization)
-            _, key = keys.create(session, project.id, "bench")
+            project = api_keys.ensure_default_project(session, around.settings.organization)
+            _, key = api_keys.create(session, project.id, "bench")
             session.commit()
         with (
             luthier(around.environ) as ours,

@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 
 from app.catalog import METHODS, BaseModel, Catalog, CatalogError, TunedName
-from app.schemas.methods import KINDS, Method
-from app.services.validation import FORMATS
+from app.jobs.file_checks import FORMATS
+from app.jobs.hyperparameters import KINDS, Method
 
 GOOD = """
 [[model]]

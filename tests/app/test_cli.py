@@ -16,14 +16,16 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from app.auth import principals
+from app.auth import secrets as credentials
 from app.cli import main
-from app.db.models import Project
 from app.db.session import SessionMaker, once, transaction
-from app.schemas.health import Readiness
-from app.services import credentials, principals, projects
+from app.db.tables import Project
+from app.operations.schemas import Readiness
+from app.organization import projects
 from app.settings import Settings
+from tests.factories import make_project
 from tests.ports import NOBODY, free_port
-from tests.rows import make_project
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,19 +14,11 @@ import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from app.stack.children import is_alive
-from tests.app.outbound.receivers import receiving
-from tests.contract.live import (
-    BASE,
-    ROOT,
-    ROWS,
-    Hooks,
-    Stack,
-    chat_file,
-    wait_for_job,
-)
+from app.local.processes import is_alive
+from tests.contract.running_stack import BASE, ROOT, ROWS, Hooks, Stack, chat_file, wait_for_job
+from tests.polling import wait_until
 from tests.ports import free_port
-from tests.waiting import wait_until
+from tests.webhook_receivers import receiving
 
 HERE = Path(__file__).parent
 

@@ -4,7 +4,7 @@ import pytest
 from openai import AuthenticationError, NotFoundError, OpenAI, PermissionDeniedError
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import SYSTEM, Stack
+from tests.contract.running_stack import SYSTEM, Stack
 from tests.contract.test_models import ask
 
 pytestmark = pytest.mark.live

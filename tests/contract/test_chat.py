@@ -8,8 +8,8 @@ from openai import BadRequestError, NotFoundError, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import BASE, Stack
-from tests.waiting import wait_until
+from tests.contract.running_stack import BASE, Stack
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.live
 

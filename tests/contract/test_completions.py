@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from openai import BadRequestError, OpenAI
 
-from tests.contract.live import BASE
+from tests.contract.running_stack import BASE
 
 pytestmark = pytest.mark.live
 

@@ -10,7 +10,7 @@ import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import BASE, ROWS, SYSTEM, wait_for_job
+from tests.contract.running_stack import BASE, ROWS, SYSTEM, wait_for_job
 
 pytestmark = pytest.mark.live
 

@@ -12,8 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from openai import BadRequestError, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import BASE as CHAT_BASE
-from tests.contract.live import Stack, wait_for_job
+from tests.contract.running_stack import BASE as CHAT_BASE
+from tests.contract.running_stack import Stack, wait_for_job
 
 pytestmark = pytest.mark.live
 

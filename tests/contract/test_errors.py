@@ -5,8 +5,8 @@ import json
 import pytest
 from openai import AuthenticationError, OpenAI
 
-from tests.contract.live import Stack
-from tests.waiting import wait_until
+from tests.contract.running_stack import Stack
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.live
 

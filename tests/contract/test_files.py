@@ -7,7 +7,7 @@ import httpx
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 
-from tests.contract.live import ROWS, Stack, chat_file
+from tests.contract.running_stack import ROWS, Stack, chat_file
 
 pytestmark = pytest.mark.live
 

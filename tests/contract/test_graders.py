@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from openai import OpenAI
 
-from tests.contract.live import BASE
+from tests.contract.running_stack import BASE
 
 pytestmark = pytest.mark.live
 

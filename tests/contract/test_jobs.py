@@ -8,8 +8,8 @@ import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import BASE, ROWS, Stack, chat_file, wait_for_job
-from tests.waiting import wait_until
+from tests.contract.running_stack import BASE, ROWS, Stack, chat_file, wait_for_job
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.live
 

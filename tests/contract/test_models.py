@@ -6,7 +6,7 @@ import pytest
 from openai import APIStatusError, NotFoundError, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import BASE, SYSTEM, Stack, wait_for_job
+from tests.contract.running_stack import BASE, SYSTEM, Stack, wait_for_job
 
 pytestmark = pytest.mark.live
 

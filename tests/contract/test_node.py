@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import BASE, ROOT, Hooks, Stack
+from tests.contract.running_stack import BASE, ROOT, Hooks, Stack
 from tests.contract.test_webhooks import received
 
 pytestmark = pytest.mark.live

@@ -3,8 +3,8 @@
 import pytest
 from openai import APIError, OpenAI
 
-from tests.contract.live import BASE, Stack, wait_for_job
-from tests.waiting import wait_until
+from tests.contract.running_stack import BASE, Stack, wait_for_job
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.live
 

@@ -6,8 +6,8 @@ import pytest
 from openai import NotFoundError, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.live import BASE, Hooks, Stack
-from tests.waiting import wait_until
+from tests.contract.running_stack import BASE, Hooks, Stack
+from tests.polling import wait_until
 
 pytestmark = pytest.mark.live
 

@@ -27,11 +27,11 @@ from sqlalchemy import Row
 
 from app.catalog import Catalog
 from app.db.session import connect, session_maker
-from app.services import outbox_dispatch
-from app.services.sweeps import Orphans
+from app.operations import outbox_dispatch
+from app.operations.orphaned_objects import Orphans
 from app.storage import open_store
 from tests.faults.objects import SECRET
-from tests.faults.world import CANARY, ROOT, STEPPER, TERMINAL, World
+from tests.faults.scenario import CANARY, ROOT, STEPPER, TERMINAL, World
 from worker.rundir import MANIFEST, RunFolder, RunSpec
 
 # What a client of these routes may be told.

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.backing_services import Ground
 from tests.faults.checker import Checker
-from tests.faults.figures import Figures
-from tests.faults.ground import Ground
-from tests.faults.world import World
+from tests.faults.measurements import Figures
+from tests.faults.scenario import World
 
 HERE = Path(__file__).parent
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("app", "worker", "migrations", "tests", "pyproject.toml", "models.toml")
-MACHINE = "tests/app/services/test_lifecycle_machine.py"
-FENCED = "tests/app/services/test_attempts.py::test_no_effect_of_a_fenced_attempt_leaves_a_trace"
+MACHINE = "tests/app/jobs/test_lifecycle_machine.py"
+FENCED = "tests/app/jobs/test_attempts.py::test_no_effect_of_a_fenced_attempt_leaves_a_trace"
 LIMIT_SECONDS = 900
 
 
@@ -31,56 +31,56 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "a trainer that lives is taken for a dead one",
-        "worker/supervisor/presence.py",
+        "worker/supervisor/liveness_lock.py",
         "path.name != self.name and _is_unlocked(path)",
         "path.name != self.name",
-        "tests/worker/supervisor/test_presence.py",
+        "tests/worker/supervisor/test_liveness_lock.py",
     ),
     Mutant(
         "two reconcilers lead at a time",
-        "app/services/reconciler.py",
+        "app/operations/reconciler.py",
         "        if not session.scalar(select(func.pg_try_advisory_lock(LEADER_LOCK))):\n",
         "        if False:\n",
-        "tests/app/services/test_reconciler.py",
+        "tests/app/operations/test_reconciler.py",
     ),
     Mutant(
         "a worker's effects are not checked for its epoch",
-        "app/services/moves.py",
+        "app/jobs/states.py",
         ".where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE))",
         ".where(Job.id == job_id, Job.state.in_(ACTIVE))",
         FENCED,
     ),
     Mutant(
         "a worker's moves are not checked for its epoch",
-        "app/services/moves.py",
+        "app/jobs/states.py",
         "statement.where(Job.epoch == held_at, Job.state.in_(ACTIVE))",
         "statement.where(Job.state.in_(ACTIVE))",
         FENCED,
     ),
     Mutant(
         "a cancelled job's worker is not fenced",
-        "app/services/lifecycle.py",
+        "app/jobs/lifecycle.py",
         "        epoch=Job.epoch + 1,\n",
         "",
         MACHINE,
     ),
     Mutant(
         "a bell is not in the outbox",
-        "app/services/outbox.py",
+        "app/db/outbox.py",
         '    session.add(Outbox(kind="bell", payload={"task": task, "job_id": job_id}))\n',
         "",
         MACHINE,
     ),
     Mutant(
         "leases are ended whether they are over or not",
-        "app/services/attempts.py",
+        "app/jobs/attempts.py",
         "    return JobLease.lease_until < func.clock_timestamp()\n",
         "    return JobLease.lease_until < func.clock_timestamp() + func.make_interval(1)\n",
-        "tests/app/services/test_attempts.py",
+        "tests/app/jobs/test_attempts.py",
     ),
     Mutant(
         "an ended job's lease is left",
-        "app/services/moves.py",
+        "app/jobs/states.py",
         "    session.execute(delete(JobLease).where(JobLease.job_id == job_id))\n",
         "",
         MACHINE,
@@ -90,28 +90,28 @@ MUTANTS = (
         "migrations/versions/2026_11_22_terminal_states_absorb.py",
         "    op.execute(TRIGGER)\n",
         "",
-        "tests/app/services/test_moves.py",
+        "tests/app/jobs/test_states.py",
     ),
     Mutant(
         "a succeeded job may be cancelled",
-        "app/services/moves.py",
+        "app/jobs/states.py",
         '    "succeeded": frozenset(),\n',
         '    "succeeded": frozenset({"cancelled"}),\n',
-        "tests/app/services/test_lifecycle.py",
+        "tests/app/jobs/test_lifecycle.py",
     ),
     Mutant(
         "an answer is not kept for the client that asks again",
-        "app/api/repeats.py",
+        "app/http/idempotency.py",
         "    repeats.remember(pending.session, pending.this, answer)\n",
         "",
-        "tests/app/api/test_repeats.py",
+        "tests/app/http/test_idempotency.py",
     ),
     Mutant(
         "an orphan is removed by the first sweep that sees it",
-        "app/services/sweeps.py",
+        "app/operations/orphaned_objects.py",
         "stray = found & self._suspects",
         "stray = found",
-        "tests/app/services/test_sweeps.py",
+        "tests/app/operations/test_orphaned_objects.py",
     ),
 )
 

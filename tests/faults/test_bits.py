@@ -14,11 +14,11 @@ from transformers import LlamaForCausalLM, set_seed
 
 from app.settings import Settings
 from tests.faults.checker import Checker
-from tests.faults.figures import Figures
-from tests.faults.world import MODEL, World, alive
+from tests.faults.measurements import Figures
+from tests.faults.scenario import MODEL, World, alive
 from tests.worker.conftest import tiny_config, tiny_tokenizer
 from worker.rundir import RunFolder
-from worker.training.cadence import LEAST_SECONDS, SHARE
+from worker.training.checkpoint_interval import LEAST_SECONDS, SHARE
 
 TRAINING = (sys.executable, "-m", "worker.training")
 

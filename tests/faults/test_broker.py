@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from app.queue import Bells
+from app.broker import Bells
 from app.settings import Settings
 from tests.faults.checker import Checker
-from tests.faults.figures import Figures
-from tests.faults.world import World
+from tests.faults.measurements import Figures
+from tests.faults.scenario import World
 
 
 def broker(world: World) -> "redis.Redis[bytes]":

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from tests.faults.checker import Checker
-from tests.faults.figures import Figures
-from tests.faults.world import LEASE_SECONDS, World
+from tests.faults.measurements import Figures
+from tests.faults.scenario import LEASE_SECONDS, World
 
 # Each tenth change of these tables fails as it would between two transactions that collide.
 COLLISIONS = """

@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from tests.faults.checker import Checker
-from tests.faults.figures import Figures
-from tests.faults.world import LEASE_SECONDS, World, alive, asked, training_file
+from tests.faults.measurements import Figures
+from tests.faults.scenario import LEASE_SECONDS, World, alive, asked, training_file
 
 
 def kill_training(world: World, trainer: str) -> None:

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from tests.faults.checker import Checker
-from tests.faults.figures import Figures
-from tests.faults.world import World, training_file
+from tests.faults.measurements import Figures
+from tests.faults.scenario import World, training_file
 
 
 def test_f26_a_third_of_all_requests_is_refused(world: World, checker: Checker) -> None:

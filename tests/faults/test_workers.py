@@ -19,8 +19,8 @@ import httpx
 import pytest
 
 from tests.faults.checker import Checker
-from tests.faults.figures import Figures
-from tests.faults.world import LEASE_SECONDS, TERMINAL, World, asked
+from tests.faults.measurements import Figures
+from tests.faults.scenario import LEASE_SECONDS, TERMINAL, World, asked
 
 DRAINS = 10
 CANCELS = 30

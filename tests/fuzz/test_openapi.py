@@ -20,9 +20,9 @@ import pytest
 from app.db.session import connect, session_maker
 from app.main import create_app
 from app.settings import Settings
-from tests.app.api.serving import served
 from tests.conftest import ROOT
-from tests.fuzz.world import Answering, make
+from tests.fuzz.scenario import Answering, make
+from tests.live_server import served
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3000)]
 
@@ -76,7 +76,7 @@ def api(
             luthier_home=folder / "home",
             database_url=database_url,
             redis_url=redis_url,
-            models_file=ROOT / "tests/app/api/models.toml",
+            models_file=ROOT / "tests/models.toml",
             engine_url=behind,
             # The limits have tests of their own; here they would hide everything else.
             key_requests_per_minute=1_000_000,

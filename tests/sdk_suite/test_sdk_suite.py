@@ -18,8 +18,8 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from tests.app.api.serving import served
 from tests.conftest import ROOT
+from tests.live_server import served
 
 pytestmark = [pytest.mark.sdk_suite, pytest.mark.timeout(1200)]
 

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from app.db.models import TERMINAL
+from app.broker import Bells
+from app.db import outbox
 from app.db.session import SessionMaker, transaction
-from app.queue import Bells
-from app.services import lifecycle, outbox
+from app.db.tables import TERMINAL
+from app.jobs import lifecycle
 from app.settings import Settings
 from app.storage import BlobStore
-from tests.rows import make_job
-from tests.waiting import wait_until
-from tests.worker.supervisor.shop import FAKE_TRAINING, Shop
+from tests.factories import make_job
+from tests.polling import wait_until
+from tests.worker.supervisor.fake_trainer import FAKE_TRAINING, Shop
 
 ROOT = Path(__file__).resolve().parents[2]
 # So long that work which starts within a test was not found by polling.

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging
 from transformers.utils.logging import disable_progress_bar
 
-from worker.encoding.texts import Batch
+from worker.encoding.tokenizer import Batch
 
 # Up to this many tokens plain products with a softmax are faster on a CPU than torch's fused
 # attention, whose backward pass is far from its limit there on short rows.

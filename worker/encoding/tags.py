@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.formats.token_classification import Entity, entities_of
-from app.formats.words import Span
+from app.formats.word_boundaries import Span
 
 OUTSIDE = "O"
 

@@ -8,4 +8,4 @@ if __name__ == "__main__":
     # while they wait for each other; beside a training process on the same cores that makes each
     # step many times slower, because the ones that are waited for cannot run.
     os.environ.setdefault("GOMP_SPINCOUNT", "4000")
-    runpy.run_module("worker.inference.process", run_name="__main__")
+    runpy.run_module("worker.inference.main", run_name="__main__")

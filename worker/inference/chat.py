@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from app.errors import ApiError
 from app.ids import random_text
-from app.schemas.engine import (
+from app.wire.engine import (
     AnswerMessage,
     ChatCompletion,
     ChatCompletionChunk,
@@ -18,8 +18,8 @@ from app.schemas.engine import (
     ContentLogprob,
     Delta,
 )
-from app.schemas.observation import Observation, of_lengths
-from app.schemas.sampling import Usage
+from app.wire.engine_metadata import Observation, of_lengths
+from app.wire.sampling import Usage
 from worker.inference.generation import Generation, Update
 from worker.inference.messages import FinishReason
 from worker.inference.sse import DONE, event

@@ -8,21 +8,16 @@ from dataclasses import dataclass, field
 
 from app.errors import ApiError, InvalidRequest
 from app.ids import random_text
-from app.schemas.completions import (
-    Completion,
-    CompletionChoice,
-    CompletionLogprobs,
-    CompletionRequest,
-)
-from app.schemas.engine import ContentLogprob
-from app.schemas.observation import Observation, of_lengths
-from app.schemas.sampling import Usage
-from worker.inference.choice import with_logprob
+from app.wire.completions import Completion, CompletionChoice, CompletionLogprobs, CompletionRequest
+from app.wire.engine import ContentLogprob
+from app.wire.engine_metadata import Observation, of_lengths
+from app.wire.sampling import Usage
+from worker.inference.choice_text import with_logprob
+from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import Generation, Update
 from worker.inference.messages import FinishReason
-from worker.inference.models import LoadedBase, Served
+from worker.inference.registry import LoadedBase, Served
 from worker.inference.sse import DONE, event
-from worker.inference.thread import EngineThread
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from worker.inference.adapters import AdapterFiles
+from worker.inference.adapter_cache import AdapterFiles
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InvalidRequest
-from app.schemas.embeddings import EmbeddingsRequest
-from app.schemas.observation import Observation, of_lengths
+from app.wire.embeddings import EmbeddingsRequest
+from app.wire.engine_metadata import Observation, of_lengths
 from worker.inference.encoders import tasks
-from worker.inference.encoders.models import ServedEncoder
-from worker.inference.encoders.observing import observe
-from worker.inference.encoders.replies import Reply, as_json
+from worker.inference.encoders.registry import ServedEncoder
+from worker.inference.encoders.responses import Reply, as_json
+from worker.inference.encoders.telemetry import observe
+from worker.inference.engine_thread import EngineThread
 from worker.inference.messages import Event, Failed, Pooled, Request, SamplingParams
-from worker.inference.models import LoadedBase, Served
-from worker.inference.thread import EngineThread
+from worker.inference.registry import LoadedBase, Served
 from worker.inference.vectors import of_length_1, shortened
 
 # In one request, as at OpenAI, by whose bound clients divide their texts.

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 from app.errors import InvalidRequest
-from app.schemas.engine import ChatCompletionRequest
-from app.schemas.sampling import SamplingRequest
-from worker.inference.choice import ChoiceText, Piece
+from app.wire.engine import ChatCompletionRequest
+from app.wire.sampling import SamplingRequest
+from worker.inference.choice_text import ChoiceText, Piece
+from worker.inference.engine_thread import EngineThread
 from worker.inference.messages import (
     Event,
     Failed,
@@ -20,8 +21,7 @@ from worker.inference.messages import (
     Scored,
     Token,
 )
-from worker.inference.models import LoadedBase, Served
-from worker.inference.thread import EngineThread
+from worker.inference.registry import LoadedBase, Served
 from worker.rendering import RenderingError, TooLong
 
 

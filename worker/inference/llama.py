@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.functional import embedding, rms_norm, silu
 from transformers import PreTrainedModel
 
+from worker.inference.adapter_cache import AdapterFiles, AdapterMemory
 from worker.inference.adapter_format import AdapterRefused, fuse, linear_sizes, read_pairs
-from worker.inference.adapters import AdapterFiles, AdapterMemory
-from worker.inference.cache import BatchAttention, KvCache, PromptAttention, rows_that_fit
 from worker.inference.decoder import Extended
+from worker.inference.kv_cache import BatchAttention, KvCache, PromptAttention, rows_that_fit
+from worker.inference.llama_weights import Block, Projection, fused_paths, read_block
 from worker.inference.lora import LoraBatch, LoraStack, LoraWeights
-from worker.inference.weights import Block, Projection, fused_paths, read_block
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 

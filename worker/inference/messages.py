@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from app.errors import ApiError
-from worker.inference.adapters import AdapterFiles
+from worker.inference.adapter_cache import AdapterFiles
 
 FinishReason = Literal["stop", "length"]
 

@@ -15,26 +15,26 @@ from starlette.requests import ClientDisconnect
 
 from app import logs
 from app.errors import ApiError, InvalidRequest, Unavailable
-from app.schemas.completions import CompletionRequest
-from app.schemas.embeddings import EmbeddingsRequest
-from app.schemas.encoders import ClassifyRequest, InferenceRequest
-from app.schemas.engine import (
+from app.wire.completions import CompletionRequest
+from app.wire.embeddings import EmbeddingsRequest
+from app.wire.encoders import ClassifyRequest, InferenceRequest
+from app.wire.engine import (
     ChatCompletionRequest,
     LoadAdapterRequest,
     ServedModel,
     ServedModels,
     UnloadAdapterRequest,
 )
-from worker.inference import exchange, metrics
+from worker.inference import http, metrics
+from worker.inference.auth import Lock
 from worker.inference.chat import Chat
 from worker.inference.completions import Completions, read_prompts
 from worker.inference.embeddings import of_causal, of_encoder
 from worker.inference.encoders import routes
-from worker.inference.encoders.models import EncoderModels, ServedEncoder
+from worker.inference.encoders.registry import EncoderModels, ServedEncoder
+from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import Generation, render
-from worker.inference.lock import Lock
-from worker.inference.models import Models
-from worker.inference.thread import EngineThread
+from worker.inference.registry import Models
 
 # Longest wait for the step at hand when the server ends.
 LAST_STEP_SECONDS = 5.0
@@ -72,7 +72,7 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_api_route("/v1/load_lora_adapter", load_lora_adapter, methods=["POST"])
     app.add_api_route("/v1/unload_lora_adapter", unload_lora_adapter, methods=["POST"])
     for kind in (ApiError, HTTPException, ClientDisconnect, Exception):
-        app.add_exception_handler(kind, exchange.answer_error)
+        app.add_exception_handler(kind, http.answer_error)
     return app
 
 
@@ -115,7 +115,7 @@ async def models(request: Request) -> Response:
         ServedModel(id=name, object="model", created=parts.started, owned_by="luthier")
         for name in (*parts.models.names(), *parts.encoders.names())
     ]
-    return exchange.as_json(ServedModels(object="list", data=data))
+    return http.as_json(ServedModels(object="list", data=data))
 
 
 async def load_lora_adapter(request: Request) -> Response:
@@ -146,15 +146,15 @@ async def chat_completions(request: Request) -> Response:
     generation = Generation(prompt, asked, served, parts.thread)
     generation.submit()
     chat = Chat(asked, generation)
-    headers = exchange.observed(chat.observation())
+    headers = http.observed(chat.observation())
     try:
         if not asked.stream:
-            return exchange.as_json(await exchange.unless_gone(request, chat.whole()), headers)
-        first = await exchange.unless_gone(request, chat.first())
+            return http.as_json(await http.unless_gone(request, chat.whole()), headers)
+        first = await http.unless_gone(request, chat.first())
     except BaseException:
         generation.close()
         raise
-    return exchange.TokenStream(chat.stream(first), generation, headers)
+    return http.TokenStream(chat.stream(first), generation, headers)
 
 
 async def completions(request: Request) -> Response:
@@ -166,33 +166,31 @@ async def completions(request: Request) -> Response:
     served = await parts.models.resolve(asked.model)
     prompts = await read_prompts(asked, served.base)
     texts = Completions(asked, prompts, served, parts.thread)
-    headers = exchange.observed(texts.observation())
+    headers = http.observed(texts.observation())
     try:
         texts.submit()
         if not asked.stream:
-            return exchange.as_json(await exchange.unless_gone(request, texts.whole()), headers)
-        first = await exchange.unless_gone(request, texts.first())
+            return http.as_json(await http.unless_gone(request, texts.whole()), headers)
+        first = await http.unless_gone(request, texts.first())
     except BaseException:
         texts.close()
         raise
-    return exchange.TokenStream(texts.stream(first), texts, headers)
+    return http.TokenStream(texts.stream(first), texts, headers)
 
 
 async def _classifier_chat(request: Request, asked: ChatCompletionRequest) -> Response:
     served = await _parts(request).encoders.resolve(asked.model)
-    answer, seen = await exchange.unless_gone(request, routes.chat(asked, served))
+    answer, seen = await http.unless_gone(request, routes.chat(asked, served))
     if not asked.stream:
-        return exchange.as_json(answer, exchange.observed(seen))
+        return http.as_json(answer, http.observed(seen))
     events = routes.streamed(answer, asked)
-    return StreamingResponse(
-        events, media_type="text/event-stream", headers=exchange.observed(seen)
-    )
+    return StreamingResponse(events, media_type="text/event-stream", headers=http.observed(seen))
 
 
 async def classify(request: Request) -> Response:
     asked = await _read(request, ClassifyRequest)
     served = await _with_task(request, asked.model)
-    return exchange.sent(await exchange.unless_gone(request, routes.classify(asked, served)))
+    return http.sent(await http.unless_gone(request, routes.classify(asked, served)))
 
 
 async def embeddings(request: Request) -> Response:
@@ -200,17 +198,15 @@ async def embeddings(request: Request) -> Response:
     asked = await _read(request, EmbeddingsRequest)
     if parts.encoders.knows(asked.model):
         encoder = await parts.encoders.resolve(asked.model)
-        return exchange.sent(await exchange.unless_gone(request, of_encoder(asked, encoder)))
+        return http.sent(await http.unless_gone(request, of_encoder(asked, encoder)))
     causal = await parts.models.resolve(asked.model)
-    return exchange.sent(
-        await exchange.unless_gone(request, of_causal(asked, causal, parts.thread))
-    )
+    return http.sent(await http.unless_gone(request, of_causal(asked, causal, parts.thread)))
 
 
 async def infer(request: Request, model: str) -> Response:
     asked = await _read(request, InferenceRequest)
     served = await _with_task(request, model)
-    return exchange.sent(await exchange.unless_gone(request, routes.infer(asked, served)))
+    return http.sent(await http.unless_gone(request, routes.infer(asked, served)))
 
 
 async def _with_task(request: Request, name: str) -> ServedEncoder:
@@ -228,4 +224,4 @@ def _parts(request: Request) -> Parts:
 
 
 async def _read(request: Request, kind: type[Body]) -> Body:
-    return await exchange.read(request, kind, most=_parts(request).max_body_bytes)
+    return await http.read(request, kind, most=_parts(request).max_body_bytes)

@@ -10,21 +10,21 @@ from threading import Event
 from app import ids, logs
 from app.catalog import Catalog
 from app.db.session import DatabaseUnavailable, SessionMaker, Work, persistently, transaction
-from app.services import completion, progress, results
-from app.services.claims import Claim, Order
-from app.services.completion import NoFinalCheckpoint, ResultFile
-from app.services.events import Entry
-from app.services.moves import Fenced
+from app.jobs import progress, result_file, success
+from app.jobs.events import Entry
+from app.jobs.leases import Claim, Order
+from app.jobs.states import Fenced
+from app.jobs.success import NoFinalCheckpoint, ResultFile
 from app.settings import Settings
 from app.storage import BlobStore, StorageUnavailable, file_key
 from worker.rundir import EVALUATION, Exit
-from worker.supervisor import endings, folders
-from worker.supervisor.integrations import Integrations
-from worker.supervisor.journal import Journal
-from worker.supervisor.process import COMMAND, TrainingProcess
-from worker.supervisor.pulse import Pulse
-from worker.supervisor.uploads import Uploads
-from worker.supervisor.watch import Watch
+from worker.supervisor import exit_handling, run_dirs
+from worker.supervisor.checkpoint_uploads import Uploads
+from worker.supervisor.event_relay import Journal
+from worker.supervisor.heartbeat import Pulse
+from worker.supervisor.stall_watchdog import Watch
+from worker.supervisor.training_process import COMMAND, TrainingProcess
+from worker.supervisor.wandb_runs import Integrations
 
 log = logs.get(__name__)
 
@@ -57,7 +57,7 @@ class Attempt:
     def __init__(self, machine: Machine, claim: Claim) -> None:
         self._machine = machine
         self._claim = claim
-        self._folder = folders.place(machine.settings, claim)
+        self._folder = run_dirs.place(machine.settings, claim)
         self._pulse = Pulse(claim, machine.sessions, machine.settings)
         self._leave_at: float | None = None
 
@@ -80,24 +80,24 @@ class Attempt:
             self._tell(self._attempt())
         except (Fenced, DatabaseUnavailable):
             raise
-        except folders.Unusable as error:
-            self._tell(endings.failed(claim, error.problem))
+        except run_dirs.Unusable as error:
+            self._tell(exit_handling.failed(claim, error.problem))
         except StorageUnavailable as error:
             log.warning("attempt.postponed", job=claim.job_id, reason=str(error))
-            self._tell(endings.postponed(claim, "The storage could not be used."))
+            self._tell(exit_handling.postponed(claim, "The storage could not be used."))
         except Exception as error:
             # Whatever it is must not take the trainer with it, and must not be tried for ever.
             log.exception("attempt.broken", job=claim.job_id)
-            self._tell(endings.broken(claim, error))
+            self._tell(exit_handling.broken(claim, error))
 
     def _attempt(self) -> Work:
         """Prepare, train, store; what to tell of it."""
         machine, claim, folder = self._machine, self._claim, self._folder
-        folders.fill(
+        run_dirs.fill(
             folder, claim, settings=machine.settings, store=machine.store, catalog=machine.catalog
         )
         if self._is_to_stop():
-            return endings.yielded(claim)
+            return exit_handling.yielded(claim)
         with Uploads(claim, folder, machine.sessions, machine.store) as uploads:
             journal = Journal(claim, folder, machine.sessions, uploads)
             with (
@@ -112,11 +112,11 @@ class Attempt:
             # What it stored before its end is kept, or the end would count as no progress.
             self._drain(journal, uploads)
             if code != Exit.YIELDED:
-                folders.keep_log(folder, machine.settings)
+                run_dirs.keep_log(folder, machine.settings)
             if process.was_aborted:
-                return endings.crashed(claim, HUNG, exit_code=code)
+                return exit_handling.crashed(claim, HUNG, exit_code=code)
             stopped = process.was_stopped
-            return endings.after(code, claim, failed=journal.failed, was_stopped=stopped)
+            return exit_handling.after(code, claim, failed=journal.failed, was_stopped=stopped)
 
     def _supervise(
         self,
@@ -141,13 +141,13 @@ class Attempt:
 
     def _finish(self, journal: Journal, uploads: Uploads) -> Work:
         claim = self._claim
-        self._tell(lambda session: completion.finalize(session, claim.job_id, claim.epoch))
+        self._tell(lambda session: success.finalize(session, claim.job_id, claim.epoch))
         if not self._drain(journal, uploads):
-            return endings.yielded(claim)
+            return exit_handling.yielded(claim)
         if journal.started is None:
             raise NoFinalCheckpoint("Training ended before it began")
         tokens = journal.started.trained_tokens
-        return endings.done(
+        return exit_handling.done(
             claim,
             trained_tokens=tokens,
             result=self._store_results(),
@@ -166,7 +166,7 @@ class Attempt:
         claim, sessions = self._claim, self._machine.sessions
         csv = persistently(
             sessions,
-            lambda session: results.step_metrics(session, claim.job_id),
+            lambda session: result_file.step_metrics(session, claim.job_id),
             give_up=self._is_late,
         )
         return self._stored("step_metrics.csv", csv)

@@ -2,9 +2,9 @@
 
 from app.logs import get
 from worker.rundir import Exit, Failed, RunFolder
-from worker.training.assembly import assemble
+from worker.training.builder import assemble
 from worker.training.environment import Stop, make_deterministic
-from worker.training.faults import explain
+from worker.training.errors import explain
 
 log = get(__name__)
 

@@ -24,15 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch.optim import Optimizer
 
 from app.logs import get
-from worker.rundir import (
-    MANIFEST,
-    RunFolder,
-    read_manifest,
-    sha256,
-    sync_folder,
-    write_manifest,
-)
-from worker.training.selection import Selection
+from worker.rundir import MANIFEST, RunFolder, read_manifest, sha256, sync_folder, write_manifest
+from worker.training.best_weights import Selection
 from worker.training.weights import Weights
 
 log = get(__name__)

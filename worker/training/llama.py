@@ -15,7 +15,7 @@ from worker.training.attention import Heads, attend
 from worker.training.batching import MicroBatch
 from worker.training.lora import lora_linear
 from worker.training.losses import head_loss
-from worker.training.pointwise import rms_norm, rotate, silu_product
+from worker.training.ops import rms_norm, rotate, silu_product
 
 # Model types whose layers are what `_Layer` computes, norms of queries and keys included.
 KNOWN_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})

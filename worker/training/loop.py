@@ -11,14 +11,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from worker.rundir import CheckpointWritten, Exit, Metrics, RunFolder, Started
-from worker.training.cadence import Cadence
+from worker.training.best_weights import Selection
 from worker.training.checkpoint import Checkpoints
-from worker.training.data import Schedule
+from worker.training.checkpoint_interval import Cadence
 from worker.training.environment import Stop
-from worker.training.faults import Fault
+from worker.training.errors import Fault
 from worker.training.objectives import Objective, means
 from worker.training.recipe import CLIP_NORM, Recipe
-from worker.training.selection import Selection
+from worker.training.sampler import Schedule
 from worker.training.validation import Validation
 
 RowT = TypeVar("RowT")

@@ -6,9 +6,9 @@ from typing import Generic, TypeVar
 
 import torch
 
-from worker.training.data import Schedule
 from worker.training.environment import Stop
 from worker.training.objectives import Objective, means
+from worker.training.sampler import Schedule
 
 RowT = TypeVar("RowT")
 

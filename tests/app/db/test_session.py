@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
-from app.db.models import Organization
 from app.db.session import SessionMaker, connect, session_maker, transaction, transaction_maker
-from app.services import keys
+from app.db.tables import Organization
+from app.organization import api_keys
 
 SLUG = "acme"
 # Waits for the end.
@@ -33,7 +33,7 @@ def pid(session: Session) -> int:
 
 def begin_and_fail(engine: Engine) -> None:
     with transaction(transaction_maker(engine)) as session:
-        keys.ensure_organization(session, SLUG)
+        api_keys.ensure_organization(session, SLUG)
         raise LookupError
 
 
@@ -66,12 +66,12 @@ def test_a_transaction_is_one_where_statements_commit_by_themselves(
         begin_and_fail(autocommit)
     assert known(session) == 0
     with transaction(transaction_maker(autocommit)) as whole:
-        keys.ensure_organization(whole, SLUG)
+        api_keys.ensure_organization(whole, SLUG)
         assert known(session) == 0
     assert known(session) == 1
 
 
 def test_a_statement_is_committed_at_once(autocommit: Engine, session: Session) -> None:
     with transaction(session_maker(autocommit)) as each:
-        keys.ensure_organization(each, SLUG)
+        api_keys.ensure_organization(each, SLUG)
         assert known(session) == 1

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from app.formats import Judge, Verdict
-from app.formats.judge import MOST_FAULTS
+from app.formats.dataset_summary import MOST_LABELS
 from app.formats.rows import LONGEST_LINE
-from app.formats.tally import MOST_LABELS
+from app.formats.validator import MOST_FAULTS
 
 MIB = 2**20
 # Not ten million of these two, for the time's sake: counting memory makes each line slow.

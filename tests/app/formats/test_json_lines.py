@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.formats import Judge
 from app.formats.chat import FORMAT
-from app.formats.faults import Flaw
+from app.formats.errors import Flaw
 from app.formats.json_lines import audit, holds_only, parse
 
 # JSON of objects as lists of pairs, so that a key may stand in one twice.

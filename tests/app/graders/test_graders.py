@@ -8,9 +8,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from app.graders.formula import FormulaError, evaluate
-from app.graders.grading import Judgement, JudgeUnavailable, run
-from app.graders.templates import UnknownVariable, namespaces, render
-from app.schemas.graders import Grader, GraderRun, Judge, ModelMessage
+from app.graders.runner import Judgement, JudgeUnavailable, run
+from app.graders.schemas import Grader, GraderRun, Judge, ModelMessage
+from app.graders.template import UnknownVariable, namespaces, render
 
 pytestmark = pytest.mark.anyio
 

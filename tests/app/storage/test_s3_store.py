@@ -12,7 +12,7 @@ import pytest
 
 from app.settings import Settings
 from app.storage import AlreadyExists, BlobStore, StorageUnavailable, open_store
-from app.storage.multipart import PART_SIZE
+from app.storage.s3_writer import PART_SIZE
 
 MIB = 2**20
 

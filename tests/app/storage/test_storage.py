@@ -13,7 +13,7 @@ import pytest
 
 from app.settings import Settings
 from app.storage import AlreadyExists, BlobStore, UnsafeKey
-from app.storage.multipart import PART_SIZE
+from app.storage.s3_writer import PART_SIZE
 
 MIB = 2**20
 # So old is everything, whatever the clocks of test and server say.

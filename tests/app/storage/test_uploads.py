@@ -5,14 +5,15 @@ from pathlib import Path
 from openai import OpenAI
 
 from app.db.session import SessionMaker, transaction
+from app.files import uploads
 from app.main import create_app
-from app.services import outbox_dispatch, uploads
+from app.operations import outbox_dispatch
 from app.settings import Settings
 from app.storage import open_store
-from tests.app.api.conftest import open_account
-from tests.app.api.serving import served
-from tests.app.api.test_files import GOOD
+from tests.app.files.test_routes import GOOD
 from tests.conftest import ROOT
+from tests.live_api import open_account
+from tests.live_server import served
 
 
 def test_parts_become_a_file_in_a_bucket(
@@ -27,7 +28,7 @@ def test_parts_become_a_file_in_a_bucket(
             "luthier_home": tmp_path,
             "database_url": database_url,
             "redis_url": redis_url,
-            "models_file": ROOT / "tests/app/api/models.toml",
+            "models_file": ROOT / "tests/models.toml",
         }
     )
     store = open_store(settings)

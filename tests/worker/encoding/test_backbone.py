@@ -18,7 +18,7 @@ from tests.worker.conftest import PAD, words_tokenizer
 from tests.worker.conftest import texts_of_words as texts
 from worker.encoding.backbone import hidden_states, load_backbone, pooled, read_width
 from worker.encoding.task import Task
-from worker.encoding.texts import Reader
+from worker.encoding.tokenizer import Reader
 from worker.training.encoders.classification import Classification
 from worker.training.encoders.model import Encoder, Trained, put_lora, train_whole
 from worker.training.encoders.rows import Row

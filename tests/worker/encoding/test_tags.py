@@ -3,7 +3,7 @@
 import numpy as np
 
 from app.formats.token_classification import Entity
-from app.formats.words import words
+from app.formats.word_boundaries import words
 from worker.encoding.tags import entities_in, first_tokens, spread, tag_names, tags_of
 
 TEXT = "In New York-City"

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from app.catalog import BaseModel
-from worker.inference.adapters import AdapterFiles
+from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.llama import LlamaDecoder
 from worker.inference.vocabulary import Vocabulary
 from worker.modeling import load_base, save_adapter

@@ -8,12 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worker.inference.adapter_format import (
-    AdapterRefused,
-    check_config,
-    fuse,
-    read_pairs,
-)
+from worker.inference.adapter_format import AdapterRefused, check_config, fuse, read_pairs
 from worker.inference.lora import Pair
 
 SIZES = {"layers.0.q": (6, 4), "layers.0.v": (6, 3)}

@@ -15,14 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from app.catalog import BaseModel
 from tests.worker.inference.conftest import load_tiny
-from tests.worker.inference.test_server import (
-    PREFIX,
-    TUNED,
-    Engine,
-    entry,
-    serving,
-    store_adapter,
-)
+from tests.worker.inference.test_server import PREFIX, TUNED, Engine, entry, serving, store_adapter
 
 PROMPT = "a quick fox"
 CONTEXT = 64

@@ -17,13 +17,13 @@ from transformers import (
 )
 
 from tests.worker.inference.conftest import MakeAdapter, load_tiny
+from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.adapter_format import AdapterRefused
-from worker.inference.adapters import AdapterFiles
-from worker.inference.cache import rows_that_fit
 from worker.inference.decoder import Decoder
-from worker.inference.generic import GenericDecoder
+from worker.inference.kv_cache import rows_that_fit
 from worker.inference.llama import LlamaDecoder
-from worker.inference.weights import why_not
+from worker.inference.llama_weights import why_not
+from worker.inference.transformers_backend import GenericDecoder
 
 PROMPT = [7, 100, 42, 9, 200, 13]
 SIZES = {

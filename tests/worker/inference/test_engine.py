@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from app.errors import InvalidRequest
 from tests.worker.inference.conftest import MakeAdapter, load_tiny
-from worker.inference.adapters import AdapterFiles
+from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.decoder import Extended
 from worker.inference.engine import PIECE, Engine
 from worker.inference.llama import LlamaDecoder

@@ -17,10 +17,10 @@ from openai import APIError, BadRequestError, NotFoundError, OpenAI
 from app.catalog import BaseModel
 from app.settings import Settings
 from app.storage import LocalStore
+from tests.polling import wait_until
 from tests.ports import free_port
-from tests.waiting import wait_until
 from tests.worker.inference.conftest import load_tiny, make_adapter
-from worker.inference.process import make_server
+from worker.inference.main import make_server
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 # So long that a generation is still running whenever a test looks.

@@ -9,9 +9,9 @@ from app.catalog import Catalog
 from app.db.session import SessionMaker
 from app.settings import Settings
 from app.storage import BlobStore
-from tests.worker.supervisor.shop import FAKE_TRAINING, Background, Workshop
+from tests.worker.supervisor.fake_trainer import FAKE_TRAINING, Background, Workshop
 from worker.supervisor.attempt import Machine
-from worker.supervisor.runner import Supervisor
+from worker.supervisor.job_runner import Supervisor
 
 
 @pytest.fixture

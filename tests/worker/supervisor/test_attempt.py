@@ -5,18 +5,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from app.db.models import (
-    Checkpoint,
-    File,
-    Job,
-    JobAttempt,
-    JobLease,
-    TunedModel,
-    Usage,
-)
 from app.db.session import transaction
-from tests.worker.supervisor.fake_training import final_weights
-from tests.worker.supervisor.shop import Workshop, at_once, outcomes, texts, weights
+from app.db.tables import Checkpoint, File, Job, JobAttempt, JobLease, TunedModel, Usage
+from tests.worker.supervisor.fake_trainer import Workshop, at_once, outcomes, texts, weights
+from tests.worker.supervisor.fake_training_process import final_weights
 
 
 class TestSuccess:

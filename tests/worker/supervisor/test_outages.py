@@ -8,11 +8,11 @@ from sqlalchemy.exc import OperationalError
 
 from app.db.session import connect, session_maker
 from app.storage import LocalStore, StorageUnavailable
-from tests.waiting import wait_until
-from tests.worker.supervisor.fake_training import final_weights
-from tests.worker.supervisor.shop import Background, Workshop, outcomes, texts, weights
+from tests.polling import wait_until
+from tests.worker.supervisor.fake_trainer import Background, Workshop, outcomes, texts, weights
+from tests.worker.supervisor.fake_training_process import final_weights
 from worker.supervisor.attempt import Machine
-from worker.supervisor.runner import Supervisor
+from worker.supervisor.job_runner import Supervisor
 
 
 class Line:

@@ -2,14 +2,19 @@
 
 from sqlalchemy import update
 
-from app.db.models import (
-    Job,
-)
 from app.db.session import transaction
-from app.services import lifecycle
-from tests.waiting import wait_until
-from tests.worker.supervisor.fake_training import final_weights
-from tests.worker.supervisor.shop import Background, Workshop, has_steps, outcomes, texts, weights
+from app.db.tables import Job
+from app.jobs import lifecycle
+from tests.polling import wait_until
+from tests.worker.supervisor.fake_trainer import (
+    Background,
+    Workshop,
+    has_steps,
+    outcomes,
+    texts,
+    weights,
+)
+from tests.worker.supervisor.fake_training_process import final_weights
 
 
 class TestStopping:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.waiting import wait_until
+from tests.polling import wait_until
 from tests.worker.training.conftest import MakeRun, events
 from worker.rundir import CheckpointWritten, Exit, Metrics, RunFolder
 

@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 from app import logs
 from app.errors import Unavailable
 from worker.encoding.backbone import hidden_states, linear_layers, pooled
-from worker.encoding.texts import Batch, Reader, Text
-from worker.inference.adapters import AdapterFiles, AdapterMemory
-from worker.inference.encoders.mixture import MixedLinear, Mixture
-from worker.inference.encoders.tuned import Tuned, read_tuned
+from worker.encoding.tokenizer import Batch, Reader, Text
+from worker.inference.adapter_cache import AdapterFiles, AdapterMemory
+from worker.inference.encoders.multi_lora import MixedLinear, Mixture
+from worker.inference.encoders.tuned_encoder import Tuned, read_tuned
 
 # Tokens of a forward pass, with their filling; a request is never cut by it, only texts grouped.
 MAX_TOKENS = 8192

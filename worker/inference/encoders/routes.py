@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.schemas import encoders as wire
-from app.schemas.engine import ChatCompletion, ChatCompletionRequest
-from app.schemas.observation import Observation
-from worker.encoding.texts import Text
-from worker.inference.encoders import chats, questions, replies, tasks
-from worker.inference.encoders.models import ServedEncoder
-from worker.inference.encoders.observing import observe
-from worker.inference.encoders.options import chosen
-from worker.inference.encoders.replies import Reply
+from app.wire import encoders as wire
+from app.wire.engine import ChatCompletion, ChatCompletionRequest
+from app.wire.engine_metadata import Observation
+from worker.encoding.tokenizer import Text
+from worker.inference.encoders import classifier_chat, question_answering, responses, tasks
+from worker.inference.encoders.hf_parameters import chosen
+from worker.inference.encoders.registry import ServedEncoder
+from worker.inference.encoders.responses import Reply
+from worker.inference.encoders.telemetry import observe
 from worker.inference.vectors import of_length_1, shortened
 
 # Answers on fewer texts are made faster than a thread takes them over.
@@ -34,7 +34,7 @@ async def classify(asked: wire.ClassifyRequest, served: ServedEncoder) -> Reply:
 
     def make() -> Reply:
         found = tasks.classify(served, vectors)
-        return replies.classified(asked, task.labels, found, observe(served, texts, found))
+        return responses.classified(asked, task.labels, found, observe(served, texts, found))
 
     return await _made(texts, make)
 
@@ -64,17 +64,17 @@ def _inferred(
 ) -> Reply:
     task = tasks.task_of(served)
     if task.method == "embedding":
-        return Reply(replies.as_json(_vectors(computed, options)), observe(served, texts))
+        return Reply(responses.as_json(_vectors(computed, options)), observe(served, texts))
     if task.method == "token_classification":
         found = tasks.tag(served, plain, texts, computed, options)
         shown = found[0] if isinstance(asked.inputs, str) else found
-        return Reply(replies.as_json(shown), observe(served, texts))
+        return Reply(responses.as_json(shown), observe(served, texts))
     classes = tasks.classify(served, computed)
     scores = classes.probabilities
     if options.function_to_apply is not None:
         scores = tasks.transformed(served, computed, options.function_to_apply)
-    ranked = [replies.ranked(task.labels, row, options.top_k) for row in scores]
-    return Reply(replies.as_json(ranked), observe(served, texts, classes))
+    ranked = [responses.ranked(task.labels, row, options.top_k) for row in scores]
+    return Reply(responses.as_json(ranked), observe(served, texts, classes))
 
 
 def _vectors(computed: Sequence[Tensor], options: wire.InferenceParameters) -> NDArray[np.float32]:
@@ -90,12 +90,12 @@ async def _answer(
     asked: wire.QuestionInput, served: ServedEncoder, options: wire.InferenceParameters
 ) -> Reply:
     cut = bool(options.truncate)
-    windows = await questions.windows(served, asked.question, asked.context, cut=cut)
+    windows = await question_answering.windows(served, asked.question, asked.context, cut=cut)
     states = await tasks.computed(served, windows, each=True)
 
     def make() -> Reply:
-        found = questions.answer(served, asked.context, windows, states, options)
-        return Reply(replies.as_json(found), observe(served, windows))
+        found = question_answering.answer(served, asked.context, windows, states, options)
+        return Reply(responses.as_json(found), observe(served, windows))
 
     return await _made(windows, make)
 
@@ -105,16 +105,16 @@ async def chat(
 ) -> tuple[ChatCompletion, Observation]:
     """A classifier's answer to the last user's message."""
     task = tasks.task_of(served, "classification")
-    texts = await tasks.read(served, [chats.said(asked)], cut=False, route=tasks.CHAT)
+    texts = await tasks.read(served, [classifier_chat.said(asked)], cut=False, route=tasks.CHAT)
     found = tasks.classify(served, await tasks.computed(served, texts))
-    answer = chats.completion(asked, task.labels, found, replies.count(texts))
+    answer = classifier_chat.completion(asked, task.labels, found, responses.count(texts))
     seen = observe(served, texts, found)
     return answer, seen.model_copy(update={"answer_id": answer.id})
 
 
 async def streamed(whole: ChatCompletion, asked: ChatCompletionRequest) -> AsyncIterator[bytes]:
     """An answer that is there at once, as the events of a stream."""
-    for event in chats.streamed(whole, asked):
+    for event in classifier_chat.streamed(whole, asked):
         yield event
 
 

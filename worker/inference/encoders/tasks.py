@@ -16,14 +16,14 @@ from torch.nn import functional
 
 from app.errors import InvalidRequest
 from app.formats.token_classification import Entity
-from app.formats.words import Span, words
-from app.schemas.encoders import InferenceParameters
+from app.formats.word_boundaries import Span, words
+from app.wire.encoders import InferenceParameters
 from worker.encoding.backbone import normalised
 from worker.encoding.tags import OUTSIDE, entities_in, first_tokens, spread, tag_names
 from worker.encoding.task import Method, Task
-from worker.encoding.texts import Reader, Text
+from worker.encoding.tokenizer import Reader, Text
 from worker.inference.adapter_format import AdapterRefused
-from worker.inference.encoders.models import ServedEncoder
+from worker.inference.encoders.registry import ServedEncoder
 
 Result = TypeVar("Result")
 # What a request asks for that has no parameters.

@@ -13,7 +13,7 @@ from torch.nn import functional
 from app.formats import read_as
 from app.formats.classification import LabelledText, example
 from worker.encoding.task import Task
-from worker.encoding.texts import Reader
+from worker.encoding.tokenizer import Reader
 from worker.training.encoders import metrics
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.objective import Batches, Report, listed

@@ -18,9 +18,9 @@ from app.formats import embedding as pairs
 from app.formats.classification import LabelledText
 from app.formats.embedding import Likeness, Pair
 from worker.encoding.task import Task
-from worker.encoding.texts import Reader, Text
+from worker.encoding.tokenizer import Reader, Text
 from worker.training.encoders import metrics
-from worker.training.encoders.contrast import SCALE, Contrast
+from worker.training.encoders.contrastive import SCALE, Contrast
 from worker.training.encoders.objective import Report, listed
 from worker.training.encoders.rows import Array
 from worker.training.objectives import Score

@@ -9,7 +9,7 @@ from app.formats import FaultyFile
 from app.formats.embedding import Likeness
 from worker.encoding.tags import tag_names
 from worker.encoding.task import Method, Task
-from worker.encoding.texts import Reader
+from worker.encoding.tokenizer import Reader
 from worker.training.encoders import (
     classification,
     embedding,
@@ -19,7 +19,7 @@ from worker.training.encoders import (
 )
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.objective import TaskObjective
-from worker.training.faults import user_error
+from worker.training.errors import user_error
 
 Examples = Sequence[Any]
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from worker.encoding.backbone import hidden_states, linear_layers, own_layers, pooled
 from worker.encoding.task import KEY, Task
-from worker.encoding.texts import Batch, Reader, Text
+from worker.encoding.tokenizer import Batch, Reader, Text
 from worker.modeling import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_adapter
 from worker.training.lora import lora_linear
 

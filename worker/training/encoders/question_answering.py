@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from app.formats import read_as
 from app.formats.question_answering import Question, example
-from app.formats.words import Span
-from worker.encoding.answers import STRIDE, allowed, best, place, trimmed
+from app.formats.word_boundaries import Span
+from worker.encoding.answer_spans import STRIDE, allowed, best, place, trimmed
 from worker.encoding.task import Task
-from worker.encoding.texts import Reader, Text
+from worker.encoding.tokenizer import Reader, Text
 from worker.training.encoders import metrics
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.objective import Batches, Report, listed

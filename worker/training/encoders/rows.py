@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.encoding.texts import Text
+from worker.encoding.tokenizer import Text
 
 Array = NDArray[Any]
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from app.formats.embedding import Likeness
-from worker.encoding.texts import Reader, Text
+from worker.encoding.tokenizer import Reader, Text
 from worker.training.encoders import metrics
-from worker.training.encoders.contrast import SCALE, Contrast
+from worker.training.encoders.contrastive import SCALE, Contrast
 from worker.training.encoders.objective import Report, listed
 from worker.training.encoders.rows import Array
 from worker.training.objectives import Score

@@ -15,7 +15,7 @@ from app.formats import read_as
 from app.formats.token_classification import MarkedText, entities_of, example
 from worker.encoding.tags import first_tokens, spread, tag_names, tags_of
 from worker.encoding.task import Task
-from worker.encoding.texts import Reader
+from worker.encoding.tokenizer import Reader
 from worker.training.encoders import metrics
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.objective import Batches, Report, listed

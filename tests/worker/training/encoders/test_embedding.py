@@ -14,8 +14,8 @@ from tests.worker.conftest import texts_of_words
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.task import Task
 from worker.training.encoders import embedding, metrics, similarity
+from worker.training.encoders.data_warnings import notes
 from worker.training.encoders.model import Encoder
-from worker.training.encoders.notes import notes
 from worker.training.encoders.similarity import Similarity
 
 TASK = Task(method="embedding", length=64)

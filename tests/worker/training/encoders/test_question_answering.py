@@ -10,18 +10,19 @@ import torch
 
 from app.errors import InvalidRequest
 from app.formats.question_answering import Question, example
-from app.schemas.encoders import InferenceParameters
+from app.wire.encoders import InferenceParameters
 from tests.worker.conftest import WORDS, words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import Task
-from worker.encoding.texts import Reader
-from worker.inference.encoders import questions, tasks
+from worker.encoding.tokenizer import Reader
+from worker.inference.encoders import question_answering as questions
+from worker.inference.encoders import tasks
 from worker.inference.encoders.engine import EncoderEngine
-from worker.inference.encoders.models import ServedEncoder
+from worker.inference.encoders.registry import ServedEncoder
 from worker.training.encoders import question_answering
+from worker.training.encoders.data_warnings import notes, notes_on_answers
 from worker.training.encoders.model import Encoder, Trained
-from worker.training.encoders.notes import notes, notes_on_answers
 from worker.training.encoders.question_answering import QuestionAnswering, rows_of
 
 # Windows of 24 tokens, of which a question of one word leaves 20 for the context.

@@ -7,7 +7,7 @@ from app.formats.token_classification import example
 from tests.worker.conftest import words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.task import Task
-from worker.encoding.texts import Reader
+from worker.encoding.tokenizer import Reader
 from worker.training.encoders.model import Trained
 from worker.training.encoders.token_classification import TokenClassification, rows_of
 

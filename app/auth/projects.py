@@ -1,0 +1,49 @@
+"""Projects of an organization that are not archived, locked until the transaction ends."""
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from app.db.tables import Project
+from app.errors import Forbidden, InvalidRequest, NotFound
+
+
+def retrieve(session: Session, organization_id: str, project_id: str) -> Project:
+    """A project of an organization, archived or not. Raises NotFound."""
+    return one(session, named(organization_id, project_id), project_id)
+
+
+def active(session: Session, organization_id: str, project_id: str) -> Project:
+    """A project that nobody archives before this transaction ends.
+
+    Raises NotFound, and InvalidRequest for one that is archived.
+    """
+    held = named(organization_id, project_id).with_for_update(read=True)
+    project = one(session, held, project_id)
+    if project.archived_at is not None:
+        raise InvalidRequest(
+            f"The project {project_id} is archived. Archived projects cannot be used or updated.",
+            param="project_id",
+        )
+    return project
+
+
+def require_open(session: Session, project_id: str) -> None:
+    """The same for a request of the project's own. Raises Forbidden."""
+    statement = select(Project.archived_at).where(Project.id == project_id)
+    if session.scalars(statement.with_for_update(read=True)).one() is not None:
+        raise Forbidden(f"The project {project_id} is archived and cannot be used any more.")
+
+
+def named(organization_id: str, project_id: str) -> Select[Project]:
+    return (
+        select(Project)
+        .where(Project.id == project_id, Project.organization_id == organization_id)
+        .execution_options(populate_existing=True)
+    )
+
+
+def one(session: Session, statement: Select[Project], project_id: str) -> Project:
+    project = session.scalars(statement).one_or_none()
+    if project is None:
+        raise NotFound(f"No such project: {project_id}", param="project_id")
+    return project

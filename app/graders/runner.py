@@ -1,0 +1,171 @@
+"""Runs a grader on a sample."""
+
+import json
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rapidfuzz import fuzz
+
+from app.graders.formula import FormulaError, evaluate
+from app.graders.schemas import (
+    Grader,
+    GraderErrors,
+    GraderMetadata,
+    GraderRun,
+    Judge,
+    LabelModel,
+    ModelMessage,
+    Multi,
+    ScoreModel,
+    StringCheck,
+    TextSimilarity,
+)
+from app.graders.template import UnknownVariable, namespaces, render
+
+CHECKS: Mapping[str, Callable[[str, str], bool]] = {
+    "eq": lambda text, reference: text == reference,
+    "ne": lambda text, reference: text != reference,
+    "neq": lambda text, reference: text != reference,
+    "like": lambda text, reference: reference in text,
+    "ilike": lambda text, reference: reference.casefold() in text.casefold(),
+}
+SHAPE = (
+    'Answer with a JSON object and nothing else: {"steps": [{"description": "…", "conclusion": '
+    '"…"}], "result": %s}.'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judging model wrote, and the tokens that it took."""
+
+    text: str
+    tokens: int
+
+
+class JudgeUnavailable(RuntimeError):
+    """The judging model gave no answer; the message may be shown to the client."""
+
+
+class _Unreadable(ValueError):
+    """What the judging model answered is no result."""
+
+
+# Asks the grader's model; raises JudgeUnavailable.
+Ask = Callable[[Judge, list[ModelMessage]], Awaitable[Judgement]]
+
+
+@dataclass(slots=True)
+class _Run:
+    names: Mapping[str, Any]
+    ask: Ask
+    errors: GraderErrors = field(default_factory=GraderErrors)
+    scores: dict[str, float] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
+
+
+async def run(grader: Grader, sample: str, item: Mapping[str, Any], ask: Ask) -> GraderRun:
+    """The reward of `sample`: 0 with the reason among the errors, if it cannot be graded."""
+    started = time.monotonic()
+    state = _Run(namespaces(sample, item), ask)
+    subs: dict[str, float] = {}
+    if isinstance(grader, Multi):
+        for key, part in grader.graders.items():
+            subs[key] = await _reward(part, state)
+        reward = _combined(grader, subs, state)
+    else:
+        reward = await _reward(grader, state)
+    state.scores[grader.name] = reward
+    return GraderRun(
+        reward=reward,
+        metadata=GraderMetadata(
+            name=grader.name,
+            type=grader.type,
+            errors=state.errors,
+            execution_time=time.monotonic() - started,
+            scores=state.scores,
+            token_usage=sum(state.tokens.values()) or None,
+            sampled_model_name=None,
+        ),
+        sub_rewards=subs,
+        model_grader_token_usage_per_model=state.tokens,
+    )
+
+
+async def _reward(grader: Any, state: _Run) -> float:
+    try:
+        match grader:
+            case ScoreModel():
+                return await _scored(grader, state)
+            case LabelModel():
+                return await _labelled(grader, state)
+        return _compared(grader, state.names)
+    except UnknownVariable:
+        state.errors.invalid_variable_error = True
+    except JudgeUnavailable as error:
+        state.errors.model_grader_server_error = True
+        state.errors.model_grader_server_error_details = str(error)
+    except _Unreadable:
+        state.errors.model_grader_parse_error = True
+    return 0.0
+
+
+def _compared(grader: StringCheck | TextSimilarity, names: Mapping[str, Any]) -> float:
+    text, reference = render(grader.input, names), render(grader.reference, names)
+    if isinstance(grader, StringCheck):
+        return float(CHECKS[grader.operation](text, reference))
+    # The normalised indel similarity, of 100.
+    return float(fuzz.ratio(text, reference)) / 100
+
+
+async def _scored(grader: ScoreModel, state: _Run) -> float:
+    low, high = grader.range
+    value = _result(await _judged(grader, f"a number from {low} to {high}", state))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value):
+        raise _Unreadable
+    return min(max(float(value), low), high)
+
+
+async def _labelled(grader: LabelModel, state: _Run) -> float:
+    labels = " or ".join(json.dumps(label, ensure_ascii=False) for label in grader.labels)
+    answer = await _judged(grader, labels, state)
+    # A model that was trained to answer with labels leaves the object out.
+    label = answer.strip() if answer.strip() in grader.labels else _result(answer)
+    if label not in grader.labels:
+        raise _Unreadable
+    return float(label in grader.passing_labels)
+
+
+async def _judged(grader: Judge, result: str, state: _Run) -> str:
+    """What the grader's model answers when it is told what its result may be."""
+    messages = [
+        ModelMessage(role=message.role, content=render(message.content, state.names))
+        for message in grader.input
+    ]
+    messages.append(ModelMessage(role="user", content=SHAPE % result))
+    judgement = await state.ask(grader, messages)
+    state.tokens[grader.model] = state.tokens.get(grader.model, 0) + judgement.tokens
+    return judgement.text
+
+
+def _result(text: str) -> Any:
+    """The result in a judge's answer; models like to put a fence or a sentence around it."""
+    start, end = text.find("{"), text.rfind("}")
+    try:
+        # As floats, of which one that is too large is infinite; an integer would be no float.
+        return json.loads(text[start : end + 1], parse_int=float)["result"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _Unreadable from error
+
+
+def _combined(grader: Multi, rewards: Mapping[str, float], state: _Run) -> float:
+    try:
+        return evaluate(grader.calculate_output, rewards)
+    except FormulaError as error:
+        state.errors.formula_parse_error = True
+        state.errors.formula_parse_error_details = str(error)
+        return 0.0

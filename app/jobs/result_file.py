@@ -1,0 +1,47 @@
+"""The result file of a job: its metrics as CSV with OpenAI's columns."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.tables import JobMetric
+
+# Columns of the file, and what the metrics of a step call them.
+COLUMNS = {
+    "train_loss": "train_loss",
+    "train_accuracy": "train_mean_token_accuracy",
+    "valid_loss": "valid_loss",
+    "valid_mean_token_accuracy": "valid_mean_token_accuracy",
+}
+# OpenAI's file does not have them.
+LEFT_OUT = frozenset({"full_valid_loss", "full_valid_mean_token_accuracy"})
+
+
+def step_metrics(session: Session, job_id: str) -> bytes:
+    """`step_metrics.csv`: one line a step, blank where a step has no value."""
+    rows = session.execute(
+        select(JobMetric.step, JobMetric.values)
+        .where(JobMetric.job_id == job_id)
+        .order_by(JobMetric.step)
+    )
+    return _csv([(row.step, row.values) for row in rows])
+
+
+def _csv(rows: Sequence[tuple[int, Mapping[str, float]]]) -> bytes:
+    known = COLUMNS | _measures(rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", *known])
+    for step, values in rows:
+        numbers = [values.get(name) for name in known.values()]
+        writer.writerow([step, *("" if n is None else round(n, 5) for n in numbers)])
+    return text.getvalue().encode()
+
+
+def _measures(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, str]:
+    """What a method measured of itself, such as valid_f1 or train_reward_margin."""
+    names = {name for _, values in rows for name in values}
+    return {name: name for name in sorted(names - set(COLUMNS.values()) - LEFT_OUT)}

@@ -1,0 +1,175 @@
+"""Fine-tuning jobs on the wire: what a request may ask for, and jobs, events and checkpoints."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from app.jobs.hyperparameters import Auto, Hyperparameters, Method, known, merged
+from app.jobs.integrations import Integration, Integrations
+from app.wire.base import CursorListing, Listing, UnixTime, at_most, whole
+
+Status = Literal[
+    "validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"
+]
+
+
+# Part of a tuned model's name, where a colon would end it, and so of URLs: none of what ends a part
+# of these or is written otherwise in them.
+SUFFIX = r"[\w .,;!@$&'()*+=~-]{1,64}"
+
+
+def _suffix(value: str) -> str:
+    if re.fullmatch(SUFFIX, value):
+        return value
+    rule = (
+        "expected 1 to 64 letters, digits, spaces and . , ; ! @ $ & ' ( ) * + = ~ _ -, since it "
+        "becomes part of the model's name"
+    )
+    raise PydanticCustomError("suffix", rule)
+
+
+def _name(value: str) -> str:
+    if value.strip():
+        return value
+    raise PydanticCustomError("name", "expected a name or an id")
+
+
+# Ids and models' names; errors repeat them.
+Name = Annotated[str, Field(max_length=256), AfterValidator(_name)]
+Suffix = Annotated[
+    str, AfterValidator(_suffix), WithJsonSchema({"type": "string", "pattern": f"^{SUFFIX}$"})
+]
+Key = Annotated[str, Field(max_length=64)]
+Value = Annotated[str, Field(max_length=512)]
+Metadata = Annotated[dict[Key, Value], at_most(16, "pairs")]
+
+
+class CreateJob(BaseModel):
+    """POST /v1/fine_tuning/jobs. `null` means the same as leaving a field out."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model: Name
+    training_file: Name
+    validation_file: Name | None = None
+    method: Method | None = None
+    # The older place of `method.supervised.hyperparameters`; many clients still send it.
+    hyperparameters: Hyperparameters | None = None
+    suffix: Suffix | None = None
+    seed: Annotated[int, whole(0, 2**31 - 1)] | None = None
+    integrations: Integrations | None = None
+    metadata: Metadata | None = None
+
+    @field_validator("hyperparameters")
+    @classmethod
+    def _fit_the_method(
+        cls, older: Hyperparameters | None, info: ValidationInfo
+    ) -> Hyperparameters | None:
+        """The older place takes what only the method has as well, and no other values of it."""
+        if older is not None:
+            known(info.data.get("method"), older.model_dump(exclude_unset=True))
+        return older
+
+    @property
+    def method_type(self) -> str:
+        return "supervised" if self.method is None else self.method.type
+
+    def chosen(self) -> dict[str, Any]:
+        """The hyperparameters: those of the method's block, then of the older place, else auto."""
+        return merged(self.method, self.hyperparameters)[0]
+
+    def unknown(self) -> list[str]:
+        """Names of hyperparameters that were given and that the method does not have."""
+        return merged(self.method, self.hyperparameters)[1]
+
+    def place_of(self, name: str) -> str:
+        """Where in the request the hyperparameter stands that counts, as errors name it."""
+        own = self.method and self.method.hyperparameters
+        if own is None or name not in own.model_fields_set:
+            return f"hyperparameters.{name}"
+        return f"method.{self.method_type}.hyperparameters.{name}"
+
+
+class JobError(BaseModel):
+    code: str
+    message: str
+    param: str | None
+
+
+class ShownHyperparameters(BaseModel):
+    """As chosen, then as numbers once the service has resolved "auto". Methods have more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    n_epochs: int | Auto = "auto"
+    batch_size: int | Auto = "auto"
+    learning_rate_multiplier: float | Auto = "auto"
+
+
+class JobObject(BaseModel):
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    model: str
+    created_at: UnixTime
+    finished_at: UnixTime | None
+    fine_tuned_model: str | None
+    organization_id: str
+    result_files: list[str]
+    status: Status
+    training_file: str
+    validation_file: str | None
+    hyperparameters: ShownHyperparameters
+    method: dict[str, Any]
+    trained_tokens: int | None
+    error: JobError | None
+    estimated_finish: UnixTime | None
+    seed: int
+    integrations: list[Integration]
+    metadata: dict[str, str] | None
+    user_provided_suffix: str | None
+    usage_metrics: None = None
+    shared_with_openai: bool = False
+
+
+class JobList(Listing):
+    data: list[JobObject]
+
+
+class EventObject(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    id: str
+    created_at: UnixTime
+    level: Literal["info", "warn", "error"]
+    message: str
+    type: Literal["message", "metrics"]
+    data: dict[str, Any] | None
+
+
+class EventList(Listing):
+    data: list[EventObject]
+
+
+class CheckpointObject(BaseModel):
+    id: str
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+    created_at: UnixTime
+    fine_tuned_model_checkpoint: str
+    fine_tuning_job_id: str
+    step_number: int
+    metrics: dict[str, int | float]
+
+
+class CheckpointList(CursorListing):
+    data: list[CheckpointObject]

@@ -1,0 +1,102 @@
+"""How a job succeeds: model, result file, usage and state in one transaction."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.db.tables import File, Job, Usage
+from app.jobs import checkpoints, events, states
+from app.jobs.events import Entry
+
+
+class NoFinalCheckpoint(Exception):
+    """Training says it is done, but its last step's checkpoint was never recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultFile:
+    """A result file whose bytes are in the store."""
+
+    file_id: str
+    key: str
+    bytes: int
+    sha256: str
+    filename: str = "step_metrics.csv"
+
+
+def finalize(session: Session, job_id: str, epoch: int) -> None:
+    """Training is over, what it made is not all stored yet. Raises Fenced."""
+    if states.guard(session, job_id, epoch).state != "finalizing":
+        states.move(session, job_id, to="finalizing", held_at=epoch, estimated_finish=None)
+
+
+def succeed(
+    session: Session,
+    job_id: str,
+    epoch: int,
+    *,
+    trained_tokens: int,
+    result: ResultFile,
+    evaluation: ResultFile | None = None,
+) -> str:
+    """End a job well; the name of its model, which is servable from this commit on.
+
+    Raises Fenced, and NoFinalCheckpoint.
+    """
+    job = states.guard(session, job_id, epoch)
+    name = checkpoints.promote(session, job)
+    if name is None:
+        raise NoFinalCheckpoint(f"Training ended without a checkpoint at step {job.total_steps}")
+    for file in (result, evaluation):
+        if file is not None:
+            session.add(_file(job, file))
+    session.flush()
+    moved = states.move(
+        session,
+        job_id,
+        to="succeeded",
+        held_at=epoch,
+        finished_at=func.clock_timestamp(),
+        estimated_finish=None,
+        trained_tokens=trained_tokens,
+        tuned_model=name,
+        result_file_id=result.file_id,
+        evaluation_file_id=None if evaluation is None else evaluation.file_id,
+    )
+    if moved is None:
+        raise states.Fenced(f"{job_id} was not finalized")
+    states.release(session, job_id, outcome="done", exit_code=0)
+    _charge(session, moved, trained_tokens)
+    told = [
+        Entry("model", f"New fine-tuned model created: {name}"),
+        Entry("succeeded", "The job has successfully completed"),
+    ]
+    events.append(session, moved, told)
+    return name
+
+
+def _file(job: Job, result: ResultFile) -> File:
+    return File(
+        id=result.file_id,
+        project_id=job.project_id,
+        filename=result.filename,
+        purpose="fine-tune-results",
+        bytes=result.bytes,
+        sha256=result.sha256,
+        storage_key=result.key,
+        status="processed",
+    )
+
+
+def _charge(session: Session, job: Job, trained_tokens: int) -> None:
+    # A second row for one job is refused by its key: nobody pays twice.
+    session.execute(
+        insert(Usage).values(
+            job_id=job.id,
+            project_id=job.project_id,
+            base_model=job.base_model,
+            trained_tokens=trained_tokens,
+        )
+    )

@@ -1,0 +1,94 @@
+"""Permissions: other projects of the organization that may use a tuned model or checkpoint."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app import ids
+from app.auth import projects as open_projects
+from app.db import pagination
+from app.db.pagination import Page
+from app.db.tables import CheckpointPermission, Project, TunedModel
+from app.errors import NotFound, UnknownModel
+
+
+def create(
+    session: Session, organization_id: str, model: str, project_ids: Iterable[str]
+) -> list[CheckpointPermission]:
+    """Let projects use a model; one that may already keeps its permission.
+
+    The permissions of all projects named, in their order. Raises NotFound, InvalidRequest.
+    """
+    _require(session, organization_id, model)
+    wanted = list(dict.fromkeys(project_ids))
+    for project_id in wanted:
+        open_projects.active(session, organization_id, project_id)
+        session.execute(
+            insert(CheckpointPermission)
+            .values(id=ids.permission_id(), model_name=model, project_id=project_id)
+            .on_conflict_do_nothing(index_elements=["model_name", "project_id"])
+        )
+    rows = session.scalars(
+        select(CheckpointPermission).where(
+            CheckpointPermission.model_name == model, CheckpointPermission.project_id.in_(wanted)
+        )
+    )
+    return sorted(rows, key=lambda row: wanted.index(row.project_id))
+
+
+def list_(
+    session: Session,
+    organization_id: str,
+    model: str,
+    *,
+    project_id: str | None,
+    order: Literal["ascending", "descending"],
+    after: str | None,
+    limit: int,
+) -> Page[CheckpointPermission]:
+    """A page of a model's permissions, or of those for one project. Raises NotFound."""
+    _require(session, organization_id, model)
+    granted = select(CheckpointPermission).where(CheckpointPermission.model_name == model)
+    statement = granted
+    if project_id is not None:
+        open_projects.retrieve(session, organization_id, project_id)
+        statement = statement.where(CheckpointPermission.project_id == project_id)
+    return pagination.by_age(
+        session,
+        statement,
+        named=granted,
+        after=after,
+        limit=limit,
+        oldest_first=order == "ascending",
+    )
+
+
+def delete(session: Session, organization_id: str, model: str, permission_id: str) -> None:
+    """Take a permission back, from this commit on. Raises NotFound."""
+    _require(session, organization_id, model)
+    gone = session.scalars(
+        delete_rows(CheckpointPermission)
+        .where(CheckpointPermission.id == permission_id, CheckpointPermission.model_name == model)
+        .returning(CheckpointPermission.id)
+    ).one_or_none()
+    if gone is None:
+        raise NotFound(f"No such permission: {permission_id}", param="permission_id")
+
+
+def _require(session: Session, organization_id: str, model: str) -> None:
+    """Raises NotFound unless a project of the organization has made the model."""
+    found = session.scalars(
+        select(TunedModel.name)
+        .join(Project, Project.id == TunedModel.project_id)
+        .where(
+            TunedModel.name == model,
+            TunedModel.deleted_at.is_(None),
+            Project.organization_id == organization_id,
+        )
+    ).one_or_none()
+    if found is None:
+        raise UnknownModel(model)

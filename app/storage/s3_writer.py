@@ -1,0 +1,95 @@
+"""Streaming one object to S3 in parts, in the memory of one part."""
+
+import secrets
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from app.storage.s3_client import code_of, translated
+
+# S3 takes 10,000 parts, so an object may have 160 GB.
+PART_SIZE = 16 * 2**20
+# Names the writer in the object's metadata, so that it knows its own object after a lost answer.
+WRITER = "writer"
+
+
+class S3Writer:
+    """See BlobWriter. What fits in one part goes up in one request, without an upload to abort."""
+
+    def __init__(self, client: Any, bucket: str, key: str) -> None:
+        self._client = client
+        self._address = {"Bucket": bucket, "Key": key}
+        self._token = secrets.token_hex(16)
+        self._buffer = bytearray()
+        self._upload_id: str | None = None
+        self._etags: list[str] = []
+
+    def write(self, data: bytes, /) -> int:
+        rest = memoryview(data)
+        while rest:
+            room = PART_SIZE - len(self._buffer)
+            self._buffer += rest[:room]
+            rest = rest[room:]
+            if len(self._buffer) == PART_SIZE:
+                self._send_part()
+        return len(data)
+
+    def commit(self) -> None:
+        """Make the object visible."""
+        if self._upload_id is None:
+            with self._translated():
+                self._client.put_object(**self._address, Body=self._buffer)
+            return
+        if self._buffer:
+            self._send_part()
+        with self._translated():
+            self._complete(self._upload_id)
+
+    def abort(self, cause: BaseException) -> None:
+        """Forget the parts. If that fails too, `cause` gets a note and the sweep does it later."""
+        if self._upload_id is None:
+            return
+        try:
+            self._client.abort_multipart_upload(**self._address, UploadId=self._upload_id)
+        except (BotoCoreError, ClientError) as error:
+            cause.add_note(f"The parts of {self._address} stay until the sweep: {error}")
+
+    def _send_part(self) -> None:
+        with self._translated():
+            if self._upload_id is None:
+                self._upload_id = self._begin()
+            part = self._client.upload_part(
+                **self._address,
+                UploadId=self._upload_id,
+                PartNumber=len(self._etags) + 1,
+                Body=self._buffer,
+            )
+        self._etags.append(part["ETag"])
+        self._buffer = bytearray()
+
+    def _begin(self) -> str:
+        upload = self._client.create_multipart_upload(
+            **self._address, Metadata={WRITER: self._token}
+        )
+        return str(upload["UploadId"])
+
+    def _complete(self, upload_id: str) -> None:
+        parts = [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(self._etags, start=1)]
+        try:
+            self._client.complete_multipart_upload(
+                **self._address, UploadId=upload_id, MultipartUpload={"Parts": parts}
+            )
+        except ClientError as error:
+            # botocore repeats a request whose answer was lost; the repeat finds no upload any more.
+            if code_of(error) != "NoSuchUpload":
+                raise
+            if not is_by(self._client, self._address, self._token):
+                raise
+
+    def _translated(self) -> Any:
+        return translated(self._address["Bucket"])
+
+
+def is_by(client: Any, address: dict[str, str], token: str) -> bool:
+    """Whether the object there was written by the writer of this token."""
+    return bool(client.head_object(**address).get("Metadata", {}).get(WRITER) == token)

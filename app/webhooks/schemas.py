@@ -1,0 +1,110 @@
+"""Webhooks on the wire: endpoints as OpenAI has them, and deliveries, which we add."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.wire.base import CursorListing, UnixTime
+
+EventType = Literal[
+    "fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"
+]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+EventTypes = Annotated[list[EventType], Field(min_length=1, fail_fast=True)]
+
+
+class CreateEndpoint(BaseModel):
+    """`url` is https, and leads to a public address."""
+
+    name: Name
+    url: str
+    event_types: EventTypes
+
+
+class UpdateEndpoint(BaseModel):
+    """What is not given stays as it is. Any update enables a disabled endpoint again."""
+
+    name: Name | None = None
+    url: str | None = None
+    event_types: EventTypes | None = None
+
+
+class RotateSecret(BaseModel):
+    keep_old_secret_active_for_24_hours: bool = False
+
+
+class TestEndpoint(BaseModel):
+    event_type: EventType
+
+
+class EndpointObject(BaseModel):
+    """`status` is an extension: an endpoint that answered 410 is `disabled`."""
+
+    id: str
+    object: Literal["webhook_endpoint"] = "webhook_endpoint"
+    created_at: UnixTime
+    updated_at: UnixTime
+    name: str
+    url: str
+    event_types: list[str]
+    signing_secret_hint: str
+    status: Literal["enabled", "disabled"]
+
+
+class EndpointWithSecret(EndpointObject):
+    signing_secret: str
+
+
+class EndpointList(CursorListing):
+    data: list[EndpointObject]
+
+
+class EndpointDeleted(BaseModel):
+    id: str
+    object: Literal["webhook_endpoint.deleted"] = "webhook_endpoint.deleted"
+    deleted: bool
+
+
+class EndpointTested(BaseModel):
+    """A test delivery that was accepted; one that was not is an error."""
+
+    object: Literal["webhook_endpoint.test"] = "webhook_endpoint.test"
+    webhook_endpoint_id: str
+    event_type: EventType
+    status_code: int
+    success: Literal[True] = True
+
+
+class EventTypeList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[EventType]
+
+
+class AttemptObject(BaseModel):
+    """One try: the status that came back, or why none did."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    number: int
+    ended_at: UnixTime
+    milliseconds: int
+    status: int | None
+    error: str | None
+
+
+class DeliveryObject(BaseModel):
+    """An event on its way to an endpoint; `event_id` is the `webhook-id` of each try."""
+
+    id: str
+    object: Literal["webhook_endpoint.delivery"] = "webhook_endpoint.delivery"
+    webhook_endpoint_id: str
+    created_at: UnixTime
+    event_id: str
+    event_type: str
+    status: Literal["pending", "succeeded", "failed"]
+    next_attempt_at: UnixTime | None
+    attempts: list[AttemptObject]
+
+
+class DeliveryList(CursorListing):
+    data: list[DeliveryObject]

@@ -1,0 +1,102 @@
+"""Chat completions on the wire, as far as the API reads them: the engine validates the rest."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+from pydantic_core import PydanticCustomError
+
+from app.wire.engine import ChoiceLogprobs
+from app.wire.sampling import Usage
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in ("text", "refusal")
+
+
+class ChatMessage(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["developer", "system", "user", "assistant", "tool", "function"]
+    content: Any = None
+
+    @field_validator("content")
+    @classmethod
+    def _only_text(cls, content: Any) -> Any:
+        if content is None or isinstance(content, str):
+            return content
+        # An engine would fetch what an image part names, from inside the operator's network.
+        if isinstance(content, list) and all(_is_text(part) for part in content):
+            return content
+        rule = "expected text, or a list of content parts of type 'text'"
+        raise PydanticCustomError("not_text", rule)
+
+
+class CreateChatCompletion(BaseModel):
+    """POST /v1/chat/completions. These fields reach the engine; all others are left behind.
+
+    An allow-list, because engines take fields of their own that are not safe to pass on (chat
+    templates, embeddings to load, regular expressions).
+    """
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model: str = Field(max_length=256)
+    messages: list[ChatMessage] = Field(min_length=1, fail_fast=True)
+    stream: StrictBool | None = None
+    stream_options: Any = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    temperature: Any = None
+    top_p: Any = None
+    n: Any = None
+    stop: Any = None
+    seed: Any = None
+    presence_penalty: Any = None
+    frequency_penalty: Any = None
+    logit_bias: Any = None
+    logprobs: Any = None
+    top_logprobs: Any = None
+    response_format: Any = None
+    tools: Any = None
+    tool_choice: Any = None
+    parallel_tool_calls: Any = None
+    functions: Any = None
+    function_call: Any = None
+    reasoning_effort: Any = None
+    user: Any = None
+
+    def for_engine(self, model: str) -> dict[str, Any]:
+        """The request as the engine gets it, under the name by which it knows the model."""
+        asked = self.model_dump(exclude_unset=True)
+        return {name: value for name, value in asked.items() if value is not None} | {
+            "model": model
+        }
+
+
+class ChatAnswerMessage(BaseModel):
+    """`content` is null where an engine calls tools."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+class ChatAnswerChoice(BaseModel):
+    index: int
+    message: ChatAnswerMessage
+    logprobs: ChoiceLogprobs | None
+    finish_reason: FinishReason
+
+
+class ChatAnswer(BaseModel):
+    """What engines answer, of whom some tell more; it is passed on unread."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatAnswerChoice]
+    usage: Usage

@@ -1,0 +1,101 @@
+"""Legacy completions on the wire: a text goes on, without roles."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, StrictBool, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from app.wire.base import Ids, as_inputs
+from app.wire.sampling import FinishReason, SamplingRequest, Usage
+
+# OpenAI's own default; many a caller is surprised by it, and some rely on it.
+DEFAULT_MAX_TOKENS = 16
+# Prompts of one request, each of which may have several choices.
+MOST_PROMPTS = 128
+
+
+def _prompts(value: Any) -> Any:
+    # OpenAI's default is the token that begins a text, which is what an empty text becomes here.
+    return [""] if value is None else as_inputs(value)
+
+
+PromptList = Annotated[list[str | Ids], Field(min_length=1, max_length=MOST_PROMPTS)]
+Prompts = Annotated[
+    PromptList, BeforeValidator(_prompts, json_schema_input_type=str | Ids | PromptList | None)
+]
+
+
+class CompletionRequest(SamplingRequest):
+    """POST /v1/completions, to the API and to the engine.
+
+    With `best_of` the engine writes so many continuations and answers with the `n` of the highest
+    mean log-probability per token.
+    """
+
+    prompt: Prompts = Field(None, validate_default=True)
+    max_tokens: int | None = Field(None, ge=0)
+    best_of: int | None = Field(None, ge=0, le=20)
+    echo: StrictBool | None = None
+    logprobs: int | None = Field(None, ge=0, le=5)
+    suffix: str | None = None
+
+    @field_validator("best_of")
+    @classmethod
+    def _goes_with_n(cls, value: int | None, info: ValidationInfo) -> int | None:
+        n = info.data.get("n") or 1
+        # OpenAI's bound is 0, which asks for nothing.
+        if not value:
+            return None
+        if value < n:
+            raise PydanticCustomError("too_few", "it must be at least 'n'")
+        if value > n and info.data.get("stream"):
+            raise PydanticCustomError("no_stream", "a stream cannot wait for the best text")
+        return value
+
+    @field_validator("suffix")
+    @classmethod
+    def _is_not_there(cls, value: str | None) -> None:
+        if value:
+            raise PydanticCustomError("unsupported", "the models served here cannot insert text")
+
+    @property
+    def limit(self) -> int:
+        return DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
+
+    @property
+    def choices(self) -> int:
+        return self.best_of or self.n or 1
+
+    @property
+    def alternatives(self) -> int | None:
+        if self.logprobs is None and self.choices > (self.n or 1):
+            # The best is found by them.
+            return 0
+        return self.logprobs
+
+
+class CompletionLogprobs(BaseModel):
+    """One entry for each token; the very first of a prompt has no probability."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
+    text_offset: list[int]
+
+
+class CompletionChoice(BaseModel):
+    text: str
+    index: int
+    logprobs: CompletionLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class Completion(BaseModel):
+    """The answer, and one event of a streamed one; `usage` is left out where it is not set."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None = None

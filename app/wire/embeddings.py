@@ -1,0 +1,67 @@
+"""Embeddings on the wire."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from app.wire.base import Ids, as_inputs
+
+# As many texts in one request as OpenAI takes.
+MOST_INPUTS = 2048
+
+
+def _say_something(inputs: list[Any]) -> list[Any]:
+    if "" in inputs:
+        raise PydanticCustomError("empty", "expected texts that are not empty")
+    return inputs
+
+
+Text = Annotated[str, Field(min_length=1)]
+InputList = Annotated[list[str | Ids], Field(min_length=1, max_length=MOST_INPUTS)]
+Inputs = Annotated[
+    InputList,
+    BeforeValidator(
+        as_inputs,
+        json_schema_input_type=Text
+        | Ids
+        | Annotated[list[Text | Ids], Field(min_length=1, max_length=MOST_INPUTS)],
+    ),
+    AfterValidator(_say_something),
+]
+
+
+class EmbeddingsRequest(BaseModel):
+    """POST /v1/embeddings, to the API and to the engine.
+
+    Token ids are the model's own, not those of OpenAI's tokenizers. `dimensions` keeps the first
+    so many numbers. `truncate_prompt_tokens`, vLLM's word, has a text that is too long cut to so
+    many tokens, or with -1 to what the model reads.
+    """
+
+    # Older clients send fields that mean nothing here, such as `user`.
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    model: str
+    input: Inputs
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
+
+
+class EmbeddingsUsage(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingItem(BaseModel):
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class Embeddings(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[EmbeddingItem]
+    model: str
+    usage: EmbeddingsUsage

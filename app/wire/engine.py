@@ -1,0 +1,207 @@
+"""The wire between the API and an engine, which is OpenAI's, so that vLLM can stand in for ours."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from app.wire.sampling import FinishReason, SamplingRequest, Strict, Usage
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+
+
+class ContentPart(BaseModel):
+    """A piece of a message: text, or what an assistant wrote when it refused."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+    @model_validator(mode="after")
+    def _is_text(self) -> Self:
+        if self.type not in ("text", "refusal"):
+            rule = "this model reads text, and no part of type {type}"
+            raise PydanticCustomError("not_text", rule, {"type": repr(self.type)})
+        if getattr(self, self.type) is None:
+            rule = "a part of type {type} needs the field {type}"
+            raise PydanticCustomError("no_text", rule, {"type": repr(self.type)})
+        return self
+
+
+def _as_parts(content: Any) -> Any:
+    """One shape for both ways to write a content, so that its faults are named plainly."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if content is None or isinstance(content, list):
+        return content
+    raise PydanticCustomError("content", "expected a text or a list of parts")
+
+
+class Message(BaseModel):
+    """One turn. Fields that answers carry and that models do not read are dropped."""
+
+    model_config = ConfigDict(strict=True)
+
+    role: Role
+    content: Annotated[list[ContentPart] | None, BeforeValidator(_as_parts)] = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            rule = "a message of the role {role} needs a content"
+            raise PydanticCustomError("no_content", rule, {"role": repr(self.role)})
+        return self
+
+
+class ResponseFormat(BaseModel):
+    type: Literal["text", "json_object", "json_schema"]
+
+
+class ChatCompletionRequest(SamplingRequest):
+    """POST /v1/chat/completions."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    tools: list[dict[str, Any]] | None = None
+    functions: list[dict[str, Any]] | None = None
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _goes_with_logprobs(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and not info.data.get("logprobs"):
+            raise PydanticCustomError("no_logprobs", "it needs 'logprobs' to be true")
+        return value
+
+    @field_validator("response_format")
+    @classmethod
+    def _is_text(cls, value: ResponseFormat | None) -> ResponseFormat | None:
+        if value is not None and value.type != "text":
+            rule = "this engine does not write {type} yet, only 'text'"
+            raise PydanticCustomError("format", rule, {"type": repr(value.type)})
+        return value
+
+    @field_validator("tools", "functions")
+    @classmethod
+    def _has_no_tools(cls, value: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        if value:
+            raise PydanticCustomError("tools", "this engine does not call tools yet; leave it out")
+        return value
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens to generate at most, by the newer field if both are there."""
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def choices(self) -> int:
+        return self.n or 1
+
+    @property
+    def alternatives(self) -> int | None:
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+
+class TokenLogprob(BaseModel):
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class ContentLogprob(TokenLogprob):
+    top_logprobs: list[TokenLogprob]
+
+
+class ChoiceLogprobs(BaseModel):
+    content: list[ContentLogprob]
+    refusal: None
+
+
+class AnswerMessage(BaseModel):
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class Choice(BaseModel):
+    index: int
+    message: AnswerMessage
+    logprobs: ChoiceLogprobs | None
+    finish_reason: FinishReason
+
+
+class ChatCompletion(BaseModel):
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+
+
+class Delta(BaseModel):
+    """What a chunk adds; only the fields that were set are sent."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChunkChoice(BaseModel):
+    index: int
+    delta: Delta
+    logprobs: ChoiceLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class ChatCompletionChunk(BaseModel):
+    """`usage` is sent, as null or number, only if the request asked for it."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None
+
+
+class LoadAdapterRequest(Strict):
+    """POST /v1/load_lora_adapter. `lora_path` is the prefix of the adapter's files in storage."""
+
+    lora_name: str = Field(min_length=1, max_length=512)
+    lora_path: str = Field(min_length=1, max_length=1024)
+    base_model_name: str
+
+
+class UnloadAdapterRequest(Strict):
+    """POST /v1/unload_lora_adapter."""
+
+    lora_name: str = Field(min_length=1, max_length=512)
+
+
+class ServedModel(BaseModel):
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ServedModels(BaseModel):
+    object: Literal["list"]
+    data: list[ServedModel]

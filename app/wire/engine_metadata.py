@@ -1,0 +1,61 @@
+"""What an engine tells the API of each answer beside the answer itself; clients do not see it.
+
+It travels in a header, so that the API passes an answer's body on unread. An engine that sends
+none, such as vLLM, is monitored by what the API sees of it: requests and their time.
+"""
+
+from pydantic import BaseModel, ValidationError
+
+from app.histogram_bins import LENGTHS, Counts
+
+HEADER = "luthier-observation"
+# Of requests with more texts than this only sums are kept: what was found in each would not fit.
+MOST_NAMED = 100
+
+
+class Observation(BaseModel):
+    """Counts over the texts of one request, and no word of them.
+
+    answer_id   the id in the answer's body, if it has one
+    tokens      of all texts
+    lengths     texts by their tokens, on `histograms.LENGTHS`
+    unknown     texts by the share of tokens that the training file does not have, on SHARES
+    confidence  texts by the probability of their label, on CONFIDENCES
+    labels      how often each label was found, by its place among the model's labels
+    unlabelled  texts that no label applies to
+    found       the places of each text's labels, of requests with few texts
+    """
+
+    answer_id: str | None = None
+    texts: int = 1
+    tokens: int = 0
+    lengths: Counts = {}
+    unknown: Counts = {}
+    confidence: Counts = {}
+    labels: Counts = {}
+    unlabelled: int = 0
+    found: list[list[int]] | None = None
+
+    def header(self) -> str:
+        return self.model_dump_json(exclude_defaults=True)
+
+
+def of_lengths(lengths: list[int], *, answer_id: str | None = None) -> Observation:
+    """Of texts of which only the tokens are counted."""
+    return Observation(
+        answer_id=answer_id,
+        texts=len(lengths),
+        tokens=sum(lengths),
+        lengths=LENGTHS.count(lengths),
+    )
+
+
+def read(header: str | None) -> Observation | None:
+    """What an engine has sent; None for nothing, or for something else: monitoring is no reason
+    to fail."""
+    if header is None:
+        return None
+    try:
+        return Observation.model_validate_json(header)
+    except ValidationError:
+        return None

@@ -1,0 +1,116 @@
+"""What requests for generated text have in common, chats and completions alike."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from app.wire.base import whole
+
+FinishReason = Literal["stop", "length"]
+
+# What OpenAI takes and what changes nothing in the answer of a text model.
+IGNORED = frozenset(
+    "audio function_call metadata modalities moderation parallel_tool_calls prediction "
+    "prompt_cache_key prompt_cache_options prompt_cache_retention reasoning_effort "
+    "safety_identifier service_tier store tool_choice user verbosity web_search_options".split()
+)
+
+
+class Strict(BaseModel):
+    """Takes what it names and nothing else; "5" is no number."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
+
+
+class StreamOptions(Strict):
+    include_usage: StrictBool = False
+    include_obfuscation: StrictBool = False
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Stop = Annotated[str, Field(min_length=1)]
+StopList = Annotated[list[Stop], Field(max_length=4)]
+StopStrings = Annotated[
+    StopList | None, BeforeValidator(_as_list, json_schema_input_type=Stop | StopList | None)
+]
+
+
+def _token_id(value: str) -> str:
+    # JSON's keys are strings, so a token's id comes as its digits.
+    if value.isascii() and value.isdigit() and len(value) <= 9:
+        return value
+    raise PydanticCustomError("token_id", "expected the id of a token, in digits, as the key")
+
+
+Biases = dict[Annotated[str, AfterValidator(_token_id)], Annotated[float, Field(ge=-100, le=100)]]
+
+
+class SamplingRequest(Strict):
+    """How to choose tokens. The subclass says how many, of how many choices."""
+
+    model: str
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, ge=0, le=1)
+    n: int | None = Field(None, ge=1, le=128)
+    stop: StopStrings = None
+    seed: Annotated[int, whole(-(2**63), 2**63 - 1)] | None = None
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: Biases | None = None
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_ignored(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: value for name, value in values.items() if name not in IGNORED}
+
+    @field_validator("stream_options")
+    @classmethod
+    def _goes_with_stream(
+        cls, value: StreamOptions | None, info: ValidationInfo
+    ) -> StreamOptions | None:
+        if value is not None and not info.data.get("stream"):
+            raise PydanticCustomError("no_stream", "it needs 'stream' to be true")
+        return value
+
+    @property
+    def include_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens to generate at most; None for as many as the model can."""
+        raise NotImplementedError
+
+    @property
+    def choices(self) -> int:
+        """How often the prompt is continued."""
+        raise NotImplementedError
+
+    @property
+    def alternatives(self) -> int | None:
+        """Likely tokens to name beside each chosen one; None if no probabilities are wanted."""
+        raise NotImplementedError
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int

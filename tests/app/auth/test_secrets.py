@@ -1,0 +1,67 @@
+"""What all keys share: the use that is noted, and by whom."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy.orm import Session
+
+from app.auth import principals, secrets
+from app.db.session import SessionMaker, transaction
+from app.db.tables import AdminKey, ApiKey
+from app.organization import admin_keys, api_keys
+
+
+def test_a_crowd_with_one_key_does_not_wait_for_the_note_of_its_use(
+    sessions: SessionMaker,
+) -> None:
+    """One request holds the key's row; the others must not form a queue behind it."""
+    with transaction(sessions) as session:
+        project = api_keys.ensure_default_project(session, "acme")
+        key, secret = api_keys.create(session, project.id, "busy")
+    noted, enough = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with transaction(sessions) as session:
+            principals.authenticate(session, secret)
+            noted.set()
+            enough.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        holder = pool.submit(first)
+        assert noted.wait(60)
+        with transaction(sessions) as session:
+            assert principals.authenticate(session, secret) is not None
+        assert not holder.done(), "the second waited for the first"
+        enough.set()
+        holder.result()
+    with transaction(sessions) as session:
+        assert session.get_one(ApiKey, key.id).last_used_at is not None
+
+
+def test_a_secret_opens_one_kind_of_thing(session: Session) -> None:
+    project = api_keys.ensure_default_project(session, "acme")
+    _, secret = api_keys.create(session, project.id, "laptop")
+    _, admin_secret = admin_keys.create(session, project.organization_id, "ops")
+    assert principals.authenticate_admin(session, secret) is None
+    assert principals.authenticate(session, admin_secret) is None
+    admin = principals.authenticate_admin(session, admin_secret)
+    assert admin is not None
+    assert (admin.organization_id, admin.organization) == (project.organization_id, "acme")
+
+
+def test_an_admin_key_is_kept_as_a_hash_and_its_use_is_noted(session: Session) -> None:
+    organization = api_keys.ensure_organization(session, "acme")
+    key, secret = admin_keys.create(session, organization.id, "ops", expires_in=60)
+    assert key.secret_sha256 == secrets.digest(secret)
+    assert key.redacted == f"sk-a…{secret[-4:]}"
+    assert key.expires_at is not None
+    assert not any(secret in str(value) for value in vars(key).values())
+    principals.authenticate_admin(session, secret)
+    session.refresh(key)
+    first = key.last_used_at
+    assert first is not None
+    principals.authenticate_admin(session, secret)
+    session.refresh(key)
+    assert key.last_used_at == first
+    assert secrets.revoke(session, AdminKey, AdminKey.id == key.id) == [key]
+    assert principals.authenticate_admin(session, secret) is None

@@ -1,0 +1,432 @@
+"""/v1/files: uploads as both SDKs send them, lists, content, and bad forms."""
+
+import base64
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from openai import BadRequestError, NotFoundError, OpenAI
+from sqlalchemy import event, func, update
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionMaker, transaction
+from app.db.tables import File, Project
+from app.storage import file_key
+from tests.app.http.test_admission import error_of
+from tests.factories import make_file
+from tests.live_api import Account, Api
+from tests.polling import wait_until
+
+LINE = b'{"messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]}\n'
+GOOD = LINE * 12
+BOUNDARY = "b0undary"
+
+
+def part(name: str, value: bytes, *, filename: str | None = None) -> bytes:
+    disposition = f'form-data; name="{name}"'
+    if filename is not None:
+        disposition += f'; filename="{filename}"'
+    head = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n"
+    return head.encode() + value + b"\r\n"
+
+
+def named(parameters: bytes) -> bytes:
+    """A file part whose name is written in some other way."""
+    return FILE.replace(b'filename="train.jsonl"', parameters)
+
+
+END = f"--{BOUNDARY}--\r\n".encode()
+FILE = part("file", GOOD, filename="train.jsonl")
+PURPOSE = part("purpose", b"fine-tune")
+
+
+def post(http: httpx.Client, body: bytes | Iterator[bytes]) -> httpx.Response:
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    return http.post("/v1/files", content=body, headers=headers)
+
+
+def stored(api: Api) -> list[Path]:
+    """All files below the store's folder, unfinished ones too."""
+    root = api.parts.settings.home / "storage"
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+class TestUpload:
+    def test_as_the_python_sdk_sends_it(self, openai: OpenAI) -> None:
+        created = openai.files.create(file=("train.jsonl", GOOD), purpose="fine-tune")
+        assert created.id.startswith("file-")
+        assert created.bytes == len(GOOD)
+        assert created.filename == "train.jsonl"
+        assert (created.status, created.status_details) == ("processed", None)
+        assert created.expires_at is None
+        assert openai.files.retrieve(created.id) == created
+        assert openai.files.content(created.id).read() == GOOD
+
+    def test_every_transaction_of_it_has_its_turn(self, api: Api, http: httpx.Client) -> None:
+        """Else a rush of uploads would take the connections that requests' turns stand for."""
+        turns: list[int] = []
+
+        def begun(*_: object) -> None:
+            # It works beside the requests, whenever it likes.
+            if threading.current_thread().name != "recorder":
+                turns.append(api.parts.turns.borrowed_tokens)
+
+        makers = (api.parts.sessions, api.parts.statements)
+        for maker in makers:
+            event.listen(maker, "after_begin", begun)
+        try:
+            assert post(http, FILE + PURPOSE + END).status_code == 200
+        finally:
+            for maker in makers:
+                event.remove(maker, "after_begin", begun)
+        assert turns == [1, 1], "one for the key, one for the file"
+
+    def test_bytes_without_a_name(self, openai: OpenAI) -> None:
+        assert openai.files.create(file=GOOD, purpose="fine-tune").filename == "upload"
+
+    def test_as_the_node_sdk_sends_it(self, http: httpx.Client) -> None:
+        """File first, chunked, cut anywhere: in boundaries, headers and lines."""
+        body = FILE + PURPOSE + END
+        pieces = (body[start : start + 7] for start in range(0, len(body), 7))
+        answer = post(http, pieces)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["bytes"] == len(GOOD)
+        assert answer.json()["status"] == "processed"
+        assert http.get(f"/v1/files/{answer.json()['id']}/content").content == GOOD
+
+    def test_a_file_with_what_looks_like_a_boundary(self, http: httpx.Client) -> None:
+        data = f"\r\n--{BOUNDARY[:-1]}\r\n--{BOUNDARY}x\r\n\r\r\n".encode() * 50
+        answer = post(http, part("purpose", b"user_data") + part("file", data, filename="x") + END)
+        if answer.status_code == 200:
+            assert http.get(f"/v1/files/{answer.json()['id']}/content").content == data
+        else:
+            error_of(answer, 400)
+
+    def test_it_expires_when_asked_to(self, openai: OpenAI) -> None:
+        created = openai.files.create(
+            file=("a.txt", b"text"),
+            purpose="user_data",
+            expires_after={"anchor": "created_at", "seconds": 3600},
+        )
+        assert created.expires_at is not None
+        assert created.expires_at - created.created_at in (3600, 3601)
+
+    @pytest.mark.parametrize("purpose", ["assistants", "batch", "vision", "user_data", "evals"])
+    def test_other_purposes_are_not_judged(self, http: httpx.Client, purpose: str) -> None:
+        name = "a.jsonl" if purpose == "batch" else "a.png"
+        body = part("file", b"\x89PNG\n", filename=name) + part("purpose", purpose.encode())
+        answer = post(http, body + END)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["status"] == "processed"
+        assert answer.json()["purpose"] == purpose
+
+    def test_a_bad_training_file_is_told_with_its_line(
+        self, openai: OpenAI, session: Session
+    ) -> None:
+        created = openai.files.create(file=("bad.jsonl", GOOD + b"{oops}\n"), purpose="fine-tune")
+        assert created.status == "error"
+        assert "line 13" in str(created.status_details)
+        row = session.get_one(File, created.id)
+        assert row.faults is not None
+        assert row.faults["count"] == 1
+        assert row.faults["first"][0]["line"] == 13
+        assert row.faults["first"][0]["offset"] == len(GOOD)
+        assert (row.format, row.examples) == ("chat", 13)
+
+    def test_its_first_hundred_faults_can_be_read(
+        self, http: httpx.Client, stranger: httpx.Client
+    ) -> None:
+        body = PURPOSE + part("file", GOOD + b"{}\n" * 120, filename="bad.jsonl") + END
+        url = f"/v1/files/{post(http, body).json()['id']}/verdict"
+        verdict = http.get(url).json()
+        assert (verdict["object"], verdict["status"]) == ("file.verdict", "error")
+        assert (verdict["examples"], verdict["fault_count"]) == (132, 120)
+        assert len(verdict["faults"]) == 100
+        for number, fault in enumerate(verdict["faults"]):
+            assert fault["line"] == 13 + number
+            assert fault["offset"] == len(GOOD) + 3 * number
+            assert "is missing key 'messages'" in fault["reason"]
+        error_of(stranger.get(url), 404)
+
+    def test_a_verdict_on_what_was_not_judged_is_empty(self, http: httpx.Client) -> None:
+        body = part("purpose", b"vision") + part("file", b"x", filename="a.png") + END
+        verdict = http.get(f"/v1/files/{post(http, body).json()['id']}/verdict").json()
+        assert (verdict["status"], verdict["format"], verdict["faults"]) == ("processed", None, [])
+
+    @pytest.mark.parametrize(
+        ("given", "shown"),
+        [
+            ("../../etc/passwd", "passwd"),
+            ("C:\\data\\train.jsonl", "train.jsonl"),
+            ("Übung \N{SNOWMAN}.jsonl", "Übung \N{SNOWMAN}.jsonl"),
+            ("a\tb\x1bc.jsonl", "abc.jsonl"),
+            ("a\0b.jsonl", "ab.jsonl"),
+            ("\N{RIGHT-TO-LEFT OVERRIDE}fdp.jsonl", "fdp.jsonl"),
+            ('a\\"b.jsonl', 'a"b.jsonl'),
+            ("a%22b.jsonl", "a%22b.jsonl"),
+            ("..", ".."),
+            ("", "upload"),
+            ("x" * 4000, "x" * 255),
+            ("x" * 4000 + ".jsonl", "x" * 249 + ".jsonl"),
+        ],
+    )
+    def test_a_file_name_is_only_shown(self, http: httpx.Client, given: str, shown: str) -> None:
+        answer = post(http, PURPOSE + part("file", GOOD, filename=given) + END)
+        assert answer.json()["filename"] == shown
+        content = http.get(f"/v1/files/{answer.json()['id']}/content")
+        assert content.headers["content-disposition"].startswith("attachment; filename*=UTF-8''")
+        assert content.headers["content-disposition"].isascii()
+        assert content.headers["x-content-type-options"] == "nosniff"
+        assert content.headers["content-length"] == str(len(GOOD))
+
+    @pytest.mark.parametrize(
+        ("parameters", "shown"),
+        [
+            (b"filename*=utf-8''tr%C3%A4in.jsonl", "träin.jsonl"),
+            (b"FileName* = \"UTF-8'de'a%20b.jsonl\"", "a b.jsonl"),
+            (b"filename*=utf-8''..%2F..%2Fa%00b.jsonl", "ab.jsonl"),
+            # RFC 7578: the plain name is the one that counts.
+            (b"filename*=utf-8''other.jsonl; filename=\"plain.jsonl\"", "plain.jsonl"),
+        ],
+    )
+    def test_a_name_as_rfc_8187_writes_it(
+        self, http: httpx.Client, parameters: bytes, shown: str
+    ) -> None:
+        answer = post(http, PURPOSE + named(parameters) + END)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["filename"] == shown
+
+
+class TestRefusedUpload:
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            b"filename*=iso-8859-1'en'a%E4.jsonl",
+            b"filename*=utf-8''%ff.jsonl",
+            b"filename*=''a.jsonl",
+            b"filename*=a.jsonl",
+        ],
+    )
+    def test_a_name_in_another_writing(
+        self, api: Api, http: httpx.Client, parameters: bytes
+    ) -> None:
+        before = stored(api)
+        assert error_of(post(http, PURPOSE + named(parameters) + END), 400)["param"] == "file"
+        assert stored(api) == before
+
+    def test_a_name_of_ten_kilobytes(self, api: Api, http: httpx.Client) -> None:
+        before = stored(api)
+        long = part("file", GOOD, filename="x" * 10_240 + ".jsonl")
+        error = error_of(post(http, PURPOSE + long + END), 400)
+        assert "a name of at most 255 characters" in str(error["message"])
+        assert stored(api) == before
+
+    @pytest.mark.parametrize(
+        ("body", "param"),
+        [
+            (PURPOSE + END, "file"),
+            (FILE + END, "purpose"),
+            (FILE + part("purpose", b"lunch") + END, "purpose"),
+            (FILE + part("purpose", b"fine-tune-results") + END, "purpose"),
+            (PURPOSE + part("file", b"", filename="empty.jsonl") + END, "file"),
+            (PURPOSE + part("file", b"train.jsonl") + END, "file"),
+            (PURPOSE + FILE + FILE + END, "file"),
+            (PURPOSE + PURPOSE + FILE + END, "purpose"),
+            (
+                FILE + PURPOSE + part("expires_after[seconds]", b"3600") + END,
+                "expires_after.anchor",
+            ),
+            (
+                FILE
+                + PURPOSE
+                + part("expires_after[anchor]", b"created_at")
+                + part("expires_after[seconds]", b"3599")
+                + END,
+                "expires_after.seconds",
+            ),
+            (PURPOSE + FILE, None),
+            (PURPOSE + FILE[:-40], None),
+            (b"no form at all", None),
+            (b"", None),
+            (END, "file"),
+            (f"--{BOUNDARY}\r\n".encode() + b"x" * 2**17, None),
+            (f"--{BOUNDARY}\r\n".encode() + b"X-Header: y\r\n" * 5000, None),
+            (b"".join(part(f"f{n}", b"v") for n in range(2000)) + END, None),
+        ],
+    )
+    def test_a_bad_form_is_a_400_and_leaves_nothing(
+        self, api: Api, http: httpx.Client, body: bytes, param: str | None
+    ) -> None:
+        before = stored(api)
+        error = error_of(post(http, body), 400)
+        assert error["param"] == param
+        assert stored(api) == before
+        assert http.get("/v1/files").json()["data"] == []
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "train.csv",
+            "train.JSON",
+            "train.jsonl.gz",
+            "x.parquet",
+            # Longer than a name is kept.
+            "x" * 300 + ".csv",
+            "x." + "y" * 300,
+            "x.jsonl" + "y" * 300,
+        ],
+    )
+    def test_m36_a_name_that_does_not_go_with_the_purpose(
+        self, api: Api, http: httpx.Client, name: str
+    ) -> None:
+        before = stored(api)
+        error = error_of(post(http, PURPOSE + part("file", GOOD, filename=name) + END), 400)
+        assert error["param"] == "file"
+        assert "Must be .jsonl" in str(error["message"])
+        assert stored(api) == before
+
+    @pytest.mark.parametrize(
+        "content_type",
+        [
+            "application/json",
+            "multipart/form-data",
+            "multipart/form-data; boundary=",
+            f"multipart/form-data; boundary={'x' * 300}",
+            "text/plain; boundary=x",
+        ],
+    )
+    def test_a_body_of_another_type(self, http: httpx.Client, content_type: str) -> None:
+        headers = {"Content-Type": content_type}
+        answer = http.post("/v1/files", content=FILE + PURPOSE + END, headers=headers)
+        assert "multipart/form-data" in str(error_of(answer, 400)["message"])
+
+    def test_a_file_above_the_limit(self, api: Api, http: httpx.Client) -> None:
+        before = stored(api)
+        big = part("file", b"x" * (4 * 2**20 + 1), filename="big")
+        answer = post(http, part("purpose", b"user_data") + big + END)
+        assert error_of(answer, 413)["param"] == "file"
+        assert stored(api) == before
+
+    def test_a_long_field(self, http: httpx.Client) -> None:
+        error_of(post(http, part("purpose", b"x" * 10_000) + FILE + END), 413)
+
+    def test_a_client_that_leaves_in_the_middle(self, api: Api, http: httpx.Client) -> None:
+        before = stored(api)
+
+        def half() -> Iterator[bytes]:
+            yield PURPOSE + FILE
+            raise ConnectionError("the client's network is gone")
+
+        with pytest.raises(ConnectionError):
+            post(http, half())
+        # The server hears of it a moment later.
+        wait_until("what came of the upload is gone", lambda: stored(api) == before)
+        assert http.get("/v1/files").json()["data"] == []
+
+
+class TestList:
+    @pytest.fixture
+    def ids(self, openai: OpenAI) -> list[str]:
+        """Oldest first."""
+        names = [f"{n}.txt" for n in range(5)]
+        return [openai.files.create(file=(name, b"text"), purpose="user_data").id for name in names]
+
+    def test_pages_reach_every_file_once(self, openai: OpenAI, ids: list[str]) -> None:
+        assert [file.id for file in openai.files.list(limit=2)] == ids[::-1]
+        assert [file.id for file in openai.files.list(limit=2, order="asc")] == ids
+
+    def test_files_of_one_moment_are_paged_by_id(
+        self, openai: OpenAI, ids: list[str], session: Session
+    ) -> None:
+        session.execute(update(File).values(created_at=func.now()))
+        session.commit()
+        assert [file.id for file in openai.files.list(limit=1)] == sorted(ids, reverse=True)
+
+    def test_a_page_names_its_ends(self, http: httpx.Client, ids: list[str]) -> None:
+        page = http.get("/v1/files", params={"limit": 3}).json()
+        assert (page["object"], page["has_more"]) == ("list", True)
+        assert (page["first_id"], page["last_id"]) == (ids[4], ids[2])
+        empty = http.get("/v1/files", params={"purpose": "vision"}).json()
+        assert (empty["data"], empty["has_more"], empty["first_id"]) == ([], False, None)
+
+    def test_purposes(self, openai: OpenAI, ids: list[str]) -> None:
+        assert len(list(openai.files.list(purpose="user_data"))) == 5
+        assert list(openai.files.list(purpose="purpose")) == []
+
+    def test_a_deleted_cursor_goes_on(self, openai: OpenAI, ids: list[str]) -> None:
+        openai.files.delete(ids[3])
+        assert [file.id for file in openai.files.list(after=ids[3])] == [ids[2], ids[1], ids[0]]
+
+    def test_nothing_comes_behind_an_unknown_cursor(
+        self, http: httpx.Client, stranger: httpx.Client, ids: list[str]
+    ) -> None:
+        nothing = http.get("/v1/files?after=file-x").json()
+        assert (nothing["data"], nothing["has_more"]) == ([], False)
+        assert stranger.get(f"/v1/files?after={ids[0]}").json() == nothing
+
+    @pytest.mark.parametrize("query", ["limit=-1", "limit=10001", "limit=x", "order=up"])
+    def test_bad_queries(self, http: httpx.Client, query: str) -> None:
+        error = error_of(http.get(f"/v1/files?{query}"), 400)
+        assert error["param"] == query.partition("=")[0]
+
+
+class TestGone:
+    def test_unknown(self, openai: OpenAI) -> None:
+        with pytest.raises(NotFoundError) as raised:
+            openai.files.retrieve("file-abc123")
+        assert raised.value.body == {
+            "message": "No such File object: file-abc123",
+            "type": "invalid_request_error",
+            "param": "id",
+            "code": None,
+        }
+
+    def test_deleted(self, openai: OpenAI, http: httpx.Client) -> None:
+        created = openai.files.create(file=("a.txt", b"text"), purpose="user_data")
+        assert openai.files.delete(created.id).deleted
+        for call in (openai.files.retrieve, openai.files.content, openai.files.delete):
+            with pytest.raises(NotFoundError):
+                call(created.id)
+        assert list(openai.files.list()) == []
+
+    def test_a_file_that_a_job_needs_is_not_deleted(self, openai: OpenAI) -> None:
+        """Its trainer may die and read it again."""
+        created = openai.files.create(file=("a.jsonl", GOOD), purpose="fine-tune")
+        job = openai.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=created.id)
+        with pytest.raises(BadRequestError, match=job.id) as raised:
+            openai.files.delete(created.id)
+        assert raised.value.param == "id"
+        openai.fine_tuning.jobs.cancel(job.id)
+        assert openai.files.delete(created.id).deleted
+
+    def test_expired(self, openai: OpenAI, sessions: SessionMaker) -> None:
+        created = openai.files.create(file=("a.txt", b"text"), purpose="user_data")
+        with transaction(sessions) as session:
+            session.execute(update(File).values(expires_at=func.now()))
+        with pytest.raises(NotFoundError):
+            openai.files.content(created.id)
+        assert list(openai.files.list()) == []
+
+    @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("GET", "/content")])
+    def test_of_another_project(
+        self, openai: OpenAI, stranger: httpx.Client, method: str, path: str
+    ) -> None:
+        created = openai.files.create(file=("a.txt", b"text"), purpose="user_data")
+        error_of(stranger.request(method, f"/v1/files/{created.id}{path}"), 404)
+        assert openai.files.retrieve(created.id) == created
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 3 * 2**20 + 1])
+def test_a_result_file_is_base64_of_its_bytes(
+    api: Api, account: Account, http: httpx.Client, sessions: SessionMaker, size: int
+) -> None:
+    csv = b"step,train_loss\n"[:size] if size < 4 else b"1" * size
+    with transaction(sessions) as session:
+        project = session.get_one(Project, account.who.project_id)
+        file = make_file(session, project, purpose="fine-tune-results", bytes=len(csv))
+    api.parts.store.put(file_key(project.id, file.id), csv)
+    answer = http.get(f"/v1/files/{file.id}/content")
+    assert base64.b64decode(answer.content, validate=True) == csv
+    assert answer.headers["content-length"] == str(len(answer.content))

@@ -1,0 +1,424 @@
+"""/v1/uploads: parts in any order, completed once, through the official SDK and plain HTTP."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from openai import BadRequestError, NotFoundError, OpenAI
+from openai.types import Upload
+from sqlalchemy import func, select, update
+
+from app.db.session import SessionMaker, transaction
+from app.db.tables import File, UploadPart
+from app.db.tables import Upload as UploadRow
+from app.files import uploads
+from tests.app.files.test_routes import GOOD, LINE, stored
+from tests.app.http.test_admission import error_of
+from tests.live_api import Api
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stored(api: Api) -> None:
+    """Files of other tests, whose rows are gone."""
+    for key in list(api.parts.store.list("")):
+        api.parts.store.delete(key)
+
+
+def begin(openai: OpenAI, size: int, *, purpose: str = "fine-tune", name: str = "a.jsonl") -> str:
+    upload = openai.uploads.create(
+        filename=name,
+        purpose=purpose,  # type: ignore[arg-type]
+        bytes=size,
+        mime_type="application/jsonl",
+    )
+    return upload.id
+
+
+def add(openai: OpenAI, upload_id: str, data: bytes) -> str:
+    return openai.uploads.parts.create(upload_id, data=data).id
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+class TestWholeWay:
+    def test_as_the_sdk_sends_a_file_in_chunks(
+        self, openai: OpenAI, tmp_path: Path, api: Api
+    ) -> None:
+        path = tmp_path / "train.jsonl"
+        path.write_bytes(GOOD)
+        done = openai.uploads.upload_file_chunked(
+            file=path, mime_type="application/jsonl", purpose="fine-tune", part_size=100
+        )
+        assert (done.status, done.filename, done.bytes) == ("completed", "train.jsonl", len(GOOD))
+        assert done.expires_at - done.created_at in (3600, 3601)
+        assert done.file is not None
+        assert done.file == openai.files.retrieve(done.file.id)
+        assert (done.file.bytes, done.file.status) == (len(GOOD), "processed")
+        assert openai.files.content(done.file.id).read() == GOOD
+        row_keys = api.parts.store.list("")
+        assert sum("/uploads/" in key for key in row_keys) == -(-len(GOOD) // 100)
+
+    def test_parts_that_arrive_beside_each_other_and_backwards(self, openai: OpenAI) -> None:
+        pieces = cut(GOOD, 90)
+        upload_id = begin(openai, len(GOOD))
+        with ThreadPoolExecutor(8) as crowd:
+            ids = list(crowd.map(lambda piece: add(openai, upload_id, piece), reversed(pieces)))
+        md5 = hashlib.md5(GOOD).hexdigest()
+        done = openai.uploads.complete(upload_id, part_ids=ids[::-1], md5=md5.upper())
+        assert done.file is not None
+        assert openai.files.content(done.file.id).read() == GOOD
+
+    def test_the_file_is_judged_as_any_other(self, openai: OpenAI) -> None:
+        data = GOOD + b"{oops}\n"
+        upload_id = begin(openai, len(data))
+        ids = [add(openai, upload_id, piece) for piece in cut(data, 1000)]
+        file = openai.uploads.complete(upload_id, part_ids=ids).file
+        assert file is not None
+        assert file.status == "error"
+        assert "line 13" in str(file.status_details)
+
+    def test_what_was_asked_for_the_file_comes_with_it(self, openai: OpenAI) -> None:
+        upload = openai.uploads.create(
+            filename="../a\tb.bin",
+            purpose="user_data",
+            bytes=3,
+            mime_type="text/plain",
+            expires_after={"anchor": "created_at", "seconds": 3600},
+        )
+        assert (upload.status, upload.file, upload.filename) == ("pending", None, "ab.bin")
+        file = openai.uploads.complete(upload.id, part_ids=[add(openai, upload.id, b"abc")]).file
+        assert file is not None
+        assert file.expires_at is not None
+        assert file.expires_at - file.created_at in (3600, 3601)
+        assert (file.purpose, file.filename, file.status) == ("user_data", "ab.bin", "processed")
+
+    def test_parts_that_were_not_named_are_not_in_it(self, openai: OpenAI) -> None:
+        """As when a part's answer was lost, and the client sent it again."""
+        upload_id = begin(openai, 4, purpose="user_data", name="a")
+        add(openai, upload_id, b"ab")
+        ids = [add(openai, upload_id, b"ab"), add(openai, upload_id, b"cd")]
+        file = openai.uploads.complete(upload_id, part_ids=ids).file
+        assert file is not None
+        assert openai.files.content(file.id).read() == b"abcd"
+
+    def test_the_parts_go_when_it_has_ended(
+        self, openai: OpenAI, sessions: SessionMaker, api: Api
+    ) -> None:
+        finished, cancelled, pending = (begin(openai, 3, purpose="vision") for _ in range(3))
+        for upload_id in (finished, cancelled, pending):
+            part_id = add(openai, upload_id, b"abc")
+            if upload_id == finished:
+                openai.uploads.complete(upload_id, part_ids=[part_id])
+        openai.uploads.cancel(cancelled)
+        with transaction(sessions) as session:
+            uploads.remove_parts(session)
+            left = session.scalars(select(UploadPart.upload_id)).all()
+        assert left == [pending]
+
+
+class TestRefusedBeginning:
+    @pytest.mark.parametrize(
+        ("change", "param"),
+        [
+            ({"bytes": -1}, "bytes"),
+            ({"bytes": 8 * 2**30 + 1}, "bytes"),
+            ({"bytes": "many"}, "bytes"),
+            ({"purpose": "lunch"}, "purpose"),
+            ({"purpose": "fine-tune-results"}, "purpose"),
+            ({"filename": "train.csv"}, "file"),
+            ({"filename": "x" * 300 + ".csv"}, "file"),
+            ({"filename": None}, "filename"),
+            ({"mime_type": None}, "mime_type"),
+            ({"expires_after": {"anchor": "created_at", "seconds": 1}}, "expires_after.seconds"),
+        ],
+    )
+    def test_it_says_which_parameter(
+        self, http: httpx.Client, change: dict[str, object], param: str
+    ) -> None:
+        asked: dict[str, object] = {
+            "filename": "a.jsonl",
+            "purpose": "fine-tune",
+            "bytes": 10,
+            "mime_type": "text/plain",
+        }
+        assert error_of(http.post("/v1/uploads", json=asked | change), 400)["param"] == param
+
+    def test_a_batch_of_over_200_mib(self, openai: OpenAI) -> None:
+        with pytest.raises(Exception, match="209715200"):
+            begin(openai, 200 * 2**20 + 1, purpose="batch")
+
+    def test_a_key_makes_one(self, openai: OpenAI) -> None:
+        def create() -> Upload:
+            return openai.uploads.create(
+                filename="a.jsonl",
+                purpose="fine-tune",
+                bytes=10,
+                mime_type="text/plain",
+                extra_headers={"Idempotency-Key": "a-wish"},
+            )
+
+        assert create() == create()
+
+
+class TestRefusedPart:
+    def test_one_above_the_limit(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
+        upload_id = begin(openai, 10)
+        before = stored(api)
+        data = b"x" * (uploads.PART_BYTES + 1)
+        answer = http.post(f"/v1/uploads/{upload_id}/parts", files={"data": data})
+        assert error_of(answer, 413)["param"] == "data"
+        assert stored(api) == before
+
+    @pytest.mark.parametrize("field", ["file", "", "data[]"])
+    def test_another_field(self, api: Api, http: httpx.Client, openai: OpenAI, field: str) -> None:
+        upload_id = begin(openai, 10)
+        before = stored(api)
+        answer = http.post(f"/v1/uploads/{upload_id}/parts", files={field: b"abc"})
+        error = error_of(answer, 400)
+        assert (error["param"], error["code"]) == ("data", "missing_required_parameter")
+        assert stored(api) == before
+
+    def test_an_empty_one(self, api: Api, openai: OpenAI) -> None:
+        upload_id = begin(openai, 10)
+        before = stored(api)
+        with pytest.raises(BadRequestError, match=r"The part is empty. Send its bytes in 'data'."):
+            add(openai, upload_id, b"")
+        assert stored(api) == before
+
+    def test_one_that_goes_over(self, api: Api, openai: OpenAI) -> None:
+        upload_id = begin(openai, 10, purpose="user_data")
+        first = add(openai, upload_id, b"12345")
+        before = stored(api)
+        with pytest.raises(BadRequestError, match="have more than the 10 bytes") as refused:
+            add(openai, upload_id, b"678901")
+        assert refused.value.param == "data"
+        assert stored(api) == before
+        last = add(openai, upload_id, b"67890")
+        assert openai.uploads.complete(upload_id, part_ids=[first, last]).status == "completed"
+
+    def test_of_those_that_come_beside_each_other_only_what_there_is_room_for(
+        self, openai: OpenAI
+    ) -> None:
+        upload_id = begin(openai, 20)
+
+        def send(number: int) -> bool:
+            try:
+                return bool(add(openai, upload_id, b"%05d" % number))
+            except BadRequestError:
+                return False
+
+        with ThreadPoolExecutor(8) as crowd:
+            assert sum(crowd.map(send, range(8))) == 4
+
+    def test_the_same_one_without_end(self, openai: OpenAI, sessions: SessionMaker) -> None:
+        """It may come again, for its answer may be lost; but not for ever."""
+        upload_id = begin(openai, 10)
+        with transaction(sessions) as session:
+            part = UploadPart(
+                id="part_big",
+                upload_id=upload_id,
+                bytes=uploads.PART_BYTES + 19,
+                sha256=hashlib.sha256(b"a").hexdigest(),
+                storage_key="x",
+            )
+            session.add(part)
+        add(openai, upload_id, b"a")
+        with pytest.raises(BadRequestError, match="sent again too often"):
+            add(openai, upload_id, b"a")
+
+    def test_one_that_comes_too_late(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
+        """The upload ends while the part is on its way."""
+        upload_id = begin(openai, 10)
+        before = stored(api)
+
+        def body() -> Iterator[bytes]:
+            yield b'--b\r\nContent-Disposition: form-data; name="data"; filename="x"\r\n\r\nabc'
+            openai.uploads.cancel(upload_id)
+            yield b"\r\n--b--\r\n"
+
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        answer = http.post(f"/v1/uploads/{upload_id}/parts", content=body(), headers=headers)
+        assert "already cancelled" in str(error_of(answer, 400)["message"])
+        assert stored(api) == before
+
+
+class TestRefusedCompletion:
+    @pytest.fixture
+    def three(self, openai: OpenAI) -> tuple[str, list[str]]:
+        """An upload of 36 lines, and its parts of 12 each."""
+        upload_id = begin(openai, 3 * len(GOOD))
+        return upload_id, [add(openai, upload_id, GOOD) for _ in range(3)]
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda ids: ids[:2], "have 2112 bytes together"),
+            (lambda ids: [], "have 0 bytes together"),
+            (lambda ids: [*ids[:2], ids[1]], "each part once"),
+            (lambda ids: [*ids[:2], "part_abc123"], "has no part 'part_abc123'"),
+        ],
+    )
+    def test_wrong_parts(
+        self, openai: OpenAI, three: tuple[str, list[str]], change: object, words: str
+    ) -> None:
+        upload_id, ids = three
+        assert callable(change)
+        with pytest.raises(BadRequestError, match=words) as raised:
+            openai.uploads.complete(upload_id, part_ids=change(ids))
+        assert raised.value.param == "part_ids"
+        assert openai.uploads.complete(upload_id, part_ids=ids).status == "completed"
+
+    def test_parts_of_another_upload(self, openai: OpenAI, three: tuple[str, list[str]]) -> None:
+        upload_id, ids = three
+        other = add(openai, begin(openai, len(GOOD)), GOOD)
+        with pytest.raises(BadRequestError, match=other):
+            openai.uploads.complete(upload_id, part_ids=[*ids[:2], other])
+
+    @pytest.mark.parametrize("md5", ["0" * 32, "md5", ""])
+    def test_a_wrong_checksum(
+        self, api: Api, openai: OpenAI, three: tuple[str, list[str]], md5: str
+    ) -> None:
+        upload_id, ids = three
+        before = stored(api)
+        with pytest.raises(BadRequestError, match="MD5") as raised:
+            openai.uploads.complete(upload_id, part_ids=ids, md5=md5)
+        assert raised.value.param == "md5"
+        assert stored(api) == before
+        assert openai.uploads.complete(upload_id, part_ids=ids).status == "completed"
+
+    def test_an_empty_file(self, openai: OpenAI) -> None:
+        with pytest.raises(BadRequestError, match="empty"):
+            openai.uploads.complete(begin(openai, 0), part_ids=[])
+
+    def test_parts_whose_bytes_are_lost(
+        self, api: Api, openai: OpenAI, three: tuple[str, list[str]]
+    ) -> None:
+        upload_id, ids = three
+        api.parts.store.delete(next(key for key in api.parts.store.list("") if ids[1] in key))
+        with pytest.raises(BadRequestError, match=ids[1]):
+            openai.uploads.complete(upload_id, part_ids=ids)
+        again = add(openai, upload_id, GOOD)
+        part_ids = [ids[0], again, ids[2]]
+        assert openai.uploads.complete(upload_id, part_ids=part_ids).status == "completed"
+
+    @pytest.mark.parametrize("end", ["completed", "cancelled", "expired", "overdue"])
+    def test_an_upload_that_has_ended_takes_nothing(
+        self, openai: OpenAI, three: tuple[str, list[str]], sessions: SessionMaker, end: str
+    ) -> None:
+        upload_id, ids = three
+        if end == "completed":
+            openai.uploads.complete(upload_id, part_ids=ids)
+        elif end == "cancelled":
+            openai.uploads.cancel(upload_id)
+        else:
+            with transaction(sessions) as session:
+                session.execute(update(UploadRow).values(expires_at=func.now()))
+            if end == "expired":
+                with transaction(sessions) as session:
+                    uploads.expire(session)
+        calls = [
+            lambda: add(openai, upload_id, GOOD),
+            lambda: openai.uploads.complete(upload_id, part_ids=ids[::-1]),
+        ]
+        if end not in ("cancelled", "overdue"):
+            calls.append(lambda: openai.uploads.cancel(upload_id))
+        for call in calls:
+            with pytest.raises(BadRequestError, match=upload_id) as raised:
+                call()
+            assert raised.value.param == "id"
+
+    @pytest.mark.parametrize("route", ["parts", "complete", "cancel"])
+    @pytest.mark.parametrize("whose", ["nobody's", "another project's"])
+    def test_an_upload_of_others_is_none(
+        self,
+        openai: OpenAI,
+        http: httpx.Client,
+        stranger: httpx.Client,
+        three: tuple[str, list[str]],
+        route: str,
+        whose: str,
+    ) -> None:
+        upload_id = "upload_abc123" if whose == "nobody's" else three[0]
+        client = http if whose == "nobody's" else stranger
+        url = f"/v1/uploads/{upload_id}/{route}"
+        sent: dict[str, object] = {"files": {"data": b"x"}}
+        if route != "parts":
+            sent = {"json": {"part_ids": three[1]}}
+        error = error_of(client.post(url, **sent), 404)  # type: ignore[arg-type]
+        assert error == {
+            "message": f"No such Upload object: {upload_id}",
+            "type": "invalid_request_error",
+            "param": "id",
+            "code": None,
+        }
+
+
+class TestTwice:
+    def test_completions_that_race_make_one_file(
+        self, openai: OpenAI, sessions: SessionMaker
+    ) -> None:
+        data = LINE * 20_000
+        upload_id = begin(openai, len(data))
+        ids = [add(openai, upload_id, piece) for piece in cut(data, 2**20)]
+        start = threading.Barrier(4)
+
+        def complete() -> Upload:
+            start.wait(120)
+            return openai.uploads.complete(upload_id, part_ids=ids)
+
+        with ThreadPoolExecutor(4) as crowd:
+            done = [future.result() for future in [crowd.submit(complete) for _ in range(4)]]
+        assert all(one == done[0] for one in done)
+        with transaction(sessions) as session:
+            assert session.scalar(select(func.count()).select_from(File)) == 1
+
+    def test_a_repeated_one_gets_the_same_file(self, openai: OpenAI) -> None:
+        upload_id = begin(openai, 3, purpose="vision", name="a.png")
+        part_id = add(openai, upload_id, b"abc")
+        first = openai.uploads.complete(
+            upload_id, part_ids=[part_id], md5="900150983cd24fb0d6963f7d28e17f72"
+        )
+        assert openai.uploads.complete(upload_id, part_ids=[part_id]) == first
+        with pytest.raises(BadRequestError, match="already completed"):
+            openai.uploads.complete(upload_id, part_ids=[part_id], md5="another")
+
+    def test_a_repeated_cancel_does_no_harm(self, openai: OpenAI) -> None:
+        upload_id = begin(openai, 3)
+        cancelled = openai.uploads.cancel(upload_id)
+        assert cancelled.status == "cancelled"
+        assert openai.uploads.cancel(upload_id) == cancelled
+
+    def test_one_that_died_is_taken_over(self, openai: OpenAI, sessions: SessionMaker) -> None:
+        upload_id = begin(openai, 3, purpose="vision", name="a.png")
+        part_id = add(openai, upload_id, b"abc")
+        with transaction(sessions) as session:
+            session.execute(
+                update(UploadRow).values(state="completing", claim="dead", claimed_until=func.now())
+            )
+        assert openai.uploads.complete(upload_id, part_ids=[part_id]).status == "completed"
+
+    def test_no_part_is_taken_while_one_completes(
+        self, openai: OpenAI, sessions: SessionMaker
+    ) -> None:
+        upload_id = begin(openai, 3)
+        with transaction(sessions) as session:
+            session.execute(
+                update(UploadRow).values(
+                    state="completing", claim="alive", claimed_until=func.now() + uploads.CLAIM
+                )
+            )
+            uploads.expire(session)
+        with pytest.raises(BadRequestError, match="is being completed"):
+            add(openai, upload_id, b"abc")
+        assert openai.uploads.cancel(upload_id).status == "cancelled"
+
+
+def test_an_unknown_upload_reads_no_part(openai: OpenAI) -> None:
+    with pytest.raises(NotFoundError):
+        add(openai, "upload_abc123", b"x" * 2**20)

@@ -1,0 +1,28 @@
+"""Words of texts: in any script, with all that stands on their letters."""
+
+import pytest
+
+from app.formats.word_boundaries import cuts_a_word, words
+
+TEXTS = [
+    ("In New York-City", ["In", "New", "York", "-", "City"]),
+    ("at Cafe\u0301 Noir", ["at", "Cafe\u0301", "Noir"]),
+    ("de\u0301ja\u0300-vu", ["de\u0301ja\u0300", "-", "vu"]),
+    ("हिन्दी विश्वविद्यालय", ["हिन्दी", "विश्वविद्यालय"]),
+    ("क्\u200dष a\u200cb", ["क्\u200dष", "a\u200cb"]),
+    ("I \u2764\ufe0fParis", ["I", "\u2764\ufe0f", "Paris"]),
+    ("\U0001f469\u200d\U0001f680 up", ["\U0001f469\u200d\U0001f680", "up"]),
+    ("a \u0301b", ["a", "\u0301", "b"]),
+    ("", []),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), TEXTS)
+def test_marks_belong_to_what_they_stand_on(text: str, expected: list[str]) -> None:
+    assert [text[start:end] for start, end in words(text)] == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), TEXTS)
+def test_only_places_within_words_cut_them(text: str, expected: list[str]) -> None:
+    inside = {at for start, end in words(text) for at in range(start + 1, end)}
+    assert {at for at in range(-1, len(text) + 2) if cuts_a_word(text, at)} == inside

@@ -1,0 +1,298 @@
+"""Whoever comes in: keys, limits, addresses, broken bodies; each refusal in OpenAI's envelope."""
+
+import gzip
+import http.client
+import json
+import re
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from fastapi import FastAPI, Request
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from app.db.session import SessionMaker, transaction
+from app.files.uploads import PART_BYTES
+from app.http.admission import Guard
+from app.organization import api_keys
+from tests import http_client
+from tests.live_api import Account, Api
+from tests.live_server import served
+from tests.polling import wait_until
+
+
+class Busy(NamedTuple):
+    url: str
+    inside: threading.Semaphore
+    done: threading.Event
+
+
+def error_of(answer: httpx.Response, status: int) -> dict[str, str | None]:
+    """The envelope of an answer that must be an error with this status."""
+    assert answer.status_code == status, answer.text
+    error: dict[str, str | None] = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert answer.headers["x-request-id"].startswith("req_")
+    return error
+
+
+def logged(lines: list[EventDict], account: Account) -> EventDict:
+    """The line of the only request of an account, once it is there: it comes behind the answer."""
+
+    def found() -> list[EventDict]:
+        key = account.who.key_id
+        return [line for line in lines if line["event"] == "request" and line["key"] == key]
+
+    wait_until("the request has its line", found)
+    (line,) = found()
+    return line
+
+
+class TestKeys:
+    def ask(
+        self, api: Api, authorization: bytes | None, path: str = "/v1/models"
+    ) -> httpx.Response:
+        headers = [] if authorization is None else [(b"authorization", authorization)]
+        return http_client.get(api.url + path, headers=headers)
+
+    @pytest.mark.parametrize("authorization", [None, b"", b"Bearer", b"Basic eDp5"])
+    def test_without_one(self, api: Api, authorization: bytes | None) -> None:
+        answer = self.ask(api, authorization)
+        error = error_of(answer, 401)
+        assert error["code"] == "invalid_api_key"
+        assert error["type"] == "invalid_request_error"
+        assert "You didn't provide an API key" in str(error["message"])
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+    @pytest.mark.parametrize(
+        ("secret", "shown"),
+        [
+            (b"sk-luthier-0123456789abcd", "sk-l\N{HORIZONTAL ELLIPSIS}abcd"),
+            (b"My Admin API Key", "My A\N{HORIZONTAL ELLIPSIS} Key"),
+            (b"short", "\N{HORIZONTAL ELLIPSIS}"),
+            ("schlüssel-ohne-schloß".encode(), "provided: schl\N{HORIZONTAL ELLIPSIS}"),
+        ],
+    )
+    def test_a_wrong_one_is_named_but_not_repeated(
+        self, api: Api, secret: bytes, shown: str
+    ) -> None:
+        error = error_of(self.ask(api, b"Bearer " + secret), 401)
+        assert error["code"] == "invalid_api_key"
+        assert str(error["message"]).startswith("Incorrect API key provided: ")
+        assert shown in str(error["message"])
+        assert secret.decode() not in str(error["message"])
+
+    def test_one_in_the_url_is_refused(self, api: Api, account: Account) -> None:
+        answer = self.ask(api, None, f"/v1/models?api_key={account.secret}")
+        assert "URL" in str(error_of(answer, 401)["message"])
+
+    def test_the_scheme_is_read_in_any_case(self, api: Api, account: Account) -> None:
+        assert self.ask(api, f"bearer {account.secret}".encode()).status_code == 200
+
+    def test_a_revoked_one_ends_at_once(
+        self, api: Api, account: Account, sessions: SessionMaker
+    ) -> None:
+        assert self.ask(api, f"Bearer {account.secret}".encode()).status_code == 200
+        with transaction(sessions) as session:
+            api_keys.revoke(session, account.who.key_id)
+        error_of(self.ask(api, f"Bearer {account.secret}".encode()), 401)
+
+    def test_no_byte_of_the_body_is_waited_for(self, api: Api) -> None:
+        """The body is announced and never sent."""
+        address = urlsplit(api.url)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
+        connection.putrequest("POST", "/v1/files")
+        connection.putheader("Content-Length", str(2**30))
+        connection.endheaders()
+        answer = connection.getresponse()
+        assert answer.status == 401
+        assert answer.getheader("connection") == "close"
+        connection.close()
+
+    def test_another_organization_or_project_is_refused(
+        self, http: httpx.Client, account: Account
+    ) -> None:
+        answer = http.get("/v1/models", headers={"OpenAI-Organization": "org-other"})
+        assert error_of(answer, 401)["code"] == "mismatched_organization"
+        answer = http.get("/v1/models", headers={"OpenAI-Project": "proj_other"})
+        assert error_of(answer, 401)["code"] == "mismatched_project"
+        mine = {
+            "OpenAI-Organization": account.who.organization_id,
+            "OpenAI-Project": account.who.project_id,
+        }
+        assert http.get("/v1/models", headers=mine).status_code == 200
+
+
+class TestAddresses:
+    def test_an_unknown_route(self, http: httpx.Client) -> None:
+        error = error_of(http.post("/v1/lunch?x=1"), 404)
+        assert error["message"] == "Invalid URL (POST /v1/lunch)"
+
+    def test_a_base_url_without_v1_is_told_so(self, api: Api) -> None:
+        error = error_of(http_client.post(f"{api.url}/chat/completions", json={}), 404)
+        assert "end your client's base URL with /v1" in str(error["message"])
+
+    def test_a_wrong_method_is_told_the_right_ones(self, http: httpx.Client) -> None:
+        answer = http.put("/v1/files")
+        assert error_of(answer, 405)["message"] == "Not allowed to PUT on /v1/files."
+        assert answer.headers["allow"]
+
+    def test_no_redirect_is_made_of_the_host_header(self, http: httpx.Client) -> None:
+        error_of(http.get("/v1/files/", headers={"Host": "evil.example"}), 404)
+
+    @pytest.mark.parametrize("path", ["/v1/files/%00", "/v1/files/..%2f..%2fapi_key"])
+    def test_odd_characters_in_the_path(self, http: httpx.Client, path: str) -> None:
+        error_of(http.get(path), 404)
+
+    @pytest.mark.parametrize(
+        "query", ["after=%00", "metadata[a]=%00", "limit=-1", "limit=1.5", "limit=1e9"]
+    )
+    def test_odd_queries(self, http: httpx.Client, query: str) -> None:
+        error_of(http.get(f"/v1/fine_tuning/jobs?{query}"), 400)
+
+    def test_the_documents_need_no_key(self, api: Api) -> None:
+        page = http_client.get(f"{api.url}/docs")
+        assert page.status_code == 200
+        loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert loaded
+        for path in loaded:
+            assert path.startswith("/"), "the page needs the network"
+            assert http_client.get(f"{api.url}{path}").status_code == 200
+        document = http_client.get(f"{api.url}/openapi.json").json()
+        created = document["paths"]["/v1/fine_tuning/jobs"]["post"]["responses"]["200"]
+        assert created["content"]["application/json"]["schema"]["$ref"].endswith("/JobObject")
+
+
+class TestBodies:
+    def create(self, http: httpx.Client, body: bytes | Iterator[bytes]) -> httpx.Response:
+        headers = {"Content-Type": "application/json"}
+        return http.post("/v1/fine_tuning/jobs", content=body, headers=headers)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b'"text"',
+            b"{'model': 1}",
+            b'{"model": NaN}',
+            b'{"seed": Infinity}',
+            b'{"model": "\xff"}',
+            b'{"model": "\\ud800"}',
+            b'{"model": "a\\u0000b", "training_file": "x"}',
+            b'{"a\\u0000b": 1}',
+            b"\xff\xfe{\x00}\x00",
+            b"[" * 100_000,
+            b'{"a":' * 500 + b"1" + b"}" * 500,
+            b'{"seed": ' + b"9" * 5000 + b"}",
+            b'{"model": 5, "training_file": []}',
+            b'{"model": "base", "training_file": "x", "model": null}',
+        ],
+    )
+    def test_broken_json(self, http: httpx.Client, body: bytes) -> None:
+        error = error_of(self.create(http, body), 400)
+        assert error["type"] == "invalid_request_error"
+        assert len(str(error["message"])) > 10
+
+    def test_what_is_wrong_is_said(self, http: httpx.Client) -> None:
+        assert "not valid JSON" in str(error_of(self.create(http, b"{"), 400)["message"])
+        missing = error_of(self.create(http, b"{}"), 400)
+        assert missing["message"] == "Missing required parameter: 'model'."
+        assert (missing["param"], missing["code"]) == ("model", "missing_required_parameter")
+
+    def test_json_that_is_sent_as_a_form_is_told_so(self, http: httpx.Client) -> None:
+        answer = http.post("/v1/fine_tuning/jobs", data={"model": "base"})
+        assert "Content-Type: application/json" in str(error_of(answer, 400)["message"])
+
+    def test_a_declared_length_above_the_limit(self, http: httpx.Client) -> None:
+        error_of(self.create(http, b" " * (2**20 + 1)), 413)
+
+    def test_a_length_that_only_counting_shows(self, http: httpx.Client) -> None:
+        error_of(self.create(http, (b" " * 2**16 for _ in range(17))), 413)
+
+    def test_compressed_bodies(self, http: httpx.Client) -> None:
+        bomb = gzip.compress(b" " * 2**20)
+        headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+        error_of(http.post("/v1/fine_tuning/jobs", content=bomb, headers=headers), 415)
+
+
+def test_every_answer_is_dressed(http: httpx.Client) -> None:
+    answer = http.get("/v1/models")
+    assert answer.headers["openai-version"] == "2020-10-01"
+    assert answer.headers["openai-organization"] == "acme"
+    assert int(answer.headers["openai-processing-ms"]) >= 0
+    ids = {http.get("/v1/models").headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_the_log_line(http: httpx.Client, account: Account) -> None:
+    with capture_logs() as lines:
+        answer = http.get("/v1/models?marker=canary")
+        line = logged(lines, account)
+    assert line["status"] == answer.status_code == 200
+    assert (line["method"], line["path"]) == ("GET", "/v1/models")
+    assert (line["key"], line["project"]) == (account.who.key_id, account.who.project_id)
+    assert line["ms"] >= 0
+    told = json.dumps(lines, default=str)
+    assert "canary" not in told
+    assert account.secret not in told
+
+
+class TestFull:
+    """A service with two places; `/wait` takes one until the test is done with it."""
+
+    @pytest.fixture
+    def busy(self, api: Api) -> Iterator[Busy]:
+        inside, done = threading.Semaphore(0), threading.Event()
+        app = FastAPI()
+
+        @app.get("/wait")
+        def wait() -> None:
+            inside.release()
+            done.wait(120)
+
+        @app.get("/healthz")
+        @app.get("/readyz")
+        @app.get("/crash")
+        def answer(request: Request) -> None:
+            if request.url.path == "/crash":
+                raise RuntimeError("a crash gives its place back too")
+
+        app.add_middleware(Guard, parts=api.parts, part_bytes=PART_BYTES, most_at_once=2)
+        with served(app) as url:
+            yield Busy(url, inside, done)
+            done.set()
+
+    def test_more_are_sent_away_in_the_envelope(self, busy: Busy) -> None:
+        with ThreadPoolExecutor(2) as others:
+            waiting = [others.submit(httpx.get, f"{busy.url}/wait", timeout=120) for _ in range(2)]
+            for _ in waiting:
+                assert busy.inside.acquire(timeout=120)
+            for path in ("/wait", "/v1/models", "/docs"):
+                answer = http_client.get(busy.url + path)
+                assert error_of(answer, 503)["type"] == "server_error"
+                assert int(answer.headers["retry-after"]) >= 1
+            for path in ("/healthz", "/readyz"):
+                assert http_client.get(busy.url + path).status_code == 200, path
+            busy.done.set()
+        assert [other.result().status_code for other in waiting] == [200, 200]
+        assert http_client.get(f"{busy.url}/wait").status_code == 200
+
+    def test_every_request_gives_its_place_back(self, busy: Busy) -> None:
+        for _ in range(3):
+            error_of(http_client.get(f"{busy.url}/crash"), 500)
+            error_of(http_client.get(f"{busy.url}/v1/models"), 401)
+
+
+def test_a_crowd_is_served(http: httpx.Client) -> None:
+    """More requests at once than threads, and more threads than database connections."""
+    with ThreadPoolExecutor(80) as crowd:
+        answers = list(crowd.map(lambda _: http.get("/v1/fine_tuning/jobs"), range(240)))
+    assert {answer.status_code for answer in answers} == {200}

@@ -1,0 +1,196 @@
+"""What one key may take of the service, HEAD, and browsers."""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import openai as sdk
+import pytest
+from fastapi import FastAPI
+from openai import OpenAI
+
+from app.files.uploads import PART_BYTES
+from app.http import admission
+from app.http.admission import Guard
+from app.http.rate_limits import Limits, Rates
+from app.main import create_app
+from app.settings import Settings
+from tests import http_client
+from tests.app.http.test_admission import error_of
+from tests.live_api import Account, Api
+from tests.live_server import served
+
+Serve = Callable[..., Any]
+# Nothing listens there: the process counts alone, and no busy broker makes it change over.
+DEAD = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def with_settings(api: Api) -> Serve:
+    """A service with other settings, on the same database."""
+
+    @contextmanager
+    def serve(**changes: Any) -> Iterator[str]:
+        settings = Settings(**{**api.parts.settings.model_dump(), **changes})
+        with served(create_app(settings)) as url:
+            yield url
+
+    return serve
+
+
+def guarded(api: Api, **changes: Any) -> FastAPI:
+    """An app without routes behind a guard, with rates of its own event loop."""
+    settings = api.parts.settings.model_copy(update=changes)
+    rates = Rates(str(settings.redis_url), Limits(requests=100, bytes=100))
+
+    @asynccontextmanager
+    async def close(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await rates.close()
+
+    app = FastAPI(lifespan=close)
+    app.add_middleware(
+        Guard, parts=replace(api.parts, settings=settings, rates=rates), part_bytes=PART_BYTES
+    )
+    return app
+
+
+def bearer(account: Account) -> dict[str, str]:
+    return {"Authorization": f"Bearer {account.secret}"}
+
+
+class TestRates:
+    def test_more_requests_than_a_key_has(self, with_settings: Serve, account: Account) -> None:
+        with with_settings(key_requests_per_minute=3, redis_url=DEAD) as url:
+            for left in (2, 1, 0):
+                answer = http_client.get(f"{url}/v1/models", headers=bearer(account))
+                assert answer.status_code == 200
+                assert answer.headers["x-ratelimit-limit-requests"] == "3"
+                assert answer.headers["x-ratelimit-remaining-requests"] == str(left)
+                assert answer.headers["x-ratelimit-reset-requests"].endswith("s")
+            answer = http_client.get(f"{url}/v1/models", headers=bearer(account))
+            error = error_of(answer, 429)
+            assert (error["type"], error["code"]) == ("requests", "rate_limit_exceeded")
+            assert "Limit 3. Please try again in" in str(error["message"])
+            assert 1 <= int(answer.headers["retry-after"]) <= 20
+            assert int(answer.headers["retry-after-ms"]) <= 20_000
+            for path in ("/healthz", "/docs"):
+                assert http_client.get(url + path).status_code == 200, path
+            with OpenAI(base_url=f"{url}/v1", api_key=account.secret, max_retries=0) as client:
+                with pytest.raises(sdk.RateLimitError) as raised:
+                    client.models.list()
+                assert raised.value.code == "rate_limit_exceeded"
+
+    def test_more_bytes_than_a_key_has(self, with_settings: Serve, account: Account) -> None:
+        with with_settings(key_bytes_per_minute=1000, redis_url=DEAD) as url:
+            body = b" " * 1500
+
+            def post(content: Any) -> httpx.Response:
+                return http_client.post(
+                    f"{url}/v1/fine_tuning/jobs", content=content, headers=bearer(account)
+                )
+
+            error_of(post(iter([body])), 400)
+            answer = post(b"{}")
+            assert "bytes per minute: Limit 1000" in str(error_of(answer, 429)["message"])
+            # 501 bytes of 1000 a minute are missing.
+            assert 1 <= int(answer.headers["retry-after"]) <= 31
+
+    def test_so_many_at_once(self, api: Api, account: Account, http: httpx.Client) -> None:
+        inside, done = threading.Semaphore(0), threading.Event()
+        app = guarded(api, key_requests_at_once=1)
+
+        @app.get("/v1/wait")
+        def wait() -> None:
+            inside.release()
+            done.wait(120)
+
+        with served(app) as url, ThreadPoolExecutor(1) as other:
+            first = other.submit(httpx.get, f"{url}/v1/wait", headers=bearer(account), timeout=120)
+            assert inside.acquire(timeout=120)
+            answer = http_client.get(f"{url}/v1/wait", headers=bearer(account))
+            assert "1 requests of this key" in str(error_of(answer, 429)["message"])
+            done.set()
+            assert first.result().status_code == 200
+            assert http_client.get(f"{url}/v1/wait", headers=bearer(account)).status_code == 200
+
+
+def test_a10_guessing_keys_is_slowed_and_locks_nobody_out(
+    api: Api, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "GUESSES", Limits(requests=3, bytes=1))
+    app = guarded(api)
+    app.add_api_route("/v1/models", lambda: "here")
+    with served(app) as url:
+        for number in range(3):
+            wrong = {"Authorization": f"Bearer sk-luthier-{number:040}"}
+            error_of(http_client.get(f"{url}/v1/models", headers=wrong), 401)
+        error_of(http_client.get(f"{url}/v1/models", headers=wrong), 429)
+        spoofed = wrong | {"X-Forwarded-For": "1.2.3.4"}
+        error_of(http_client.get(f"{url}/v1/models", headers=spoofed), 429)
+        assert http_client.get(f"{url}/v1/models", headers=bearer(account)).status_code == 200
+
+
+class TestHead:
+    @pytest.mark.parametrize("path", ["/v1/models", "/v1/files", "/healthz", "/openapi.json"])
+    def test_it_is_get_without_the_body(self, http: httpx.Client, path: str) -> None:
+        head, get = http.head(path), http.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        for name in ("content-type", "content-length"):
+            assert head.headers[name] == get.headers[name]
+
+    def test_errors_too(self, http: httpx.Client, api: Api) -> None:
+        assert http.head("/v1/files/file-none").status_code == 404
+        assert http_client.head(f"{api.url}/v1/models").status_code == 401
+        assert http.head("/v1/chat/completions").status_code == 405
+
+    def test_a_file_is_not_read_for_it(self, http: httpx.Client) -> None:
+        body = b'{"a": 1}\n' * 100_000
+        made = http.post(
+            "/v1/files", files={"file": ("x.jsonl", body)}, data={"purpose": "user_data"}
+        )
+        file_id = made.json()["id"]
+        for _ in range(3):
+            head = http.head(f"/v1/files/{file_id}/content")
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-length"] == str(len(body))
+        assert http.get(f"/v1/files/{file_id}").status_code == 200
+
+
+class TestBrowsers:
+    ORIGIN = "https://app.example"
+    ASK = {  # noqa: RUF012
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,x-stainless-lang",
+    }
+
+    def test_by_default_no_page_may_call(self, api: Api, http: httpx.Client) -> None:
+        answer = http.options("/v1/models", headers=self.ASK)
+        assert "access-control-allow-origin" not in answer.headers
+        answer = http.get("/v1/models", headers={"Origin": self.ORIGIN})
+        assert "access-control-allow-origin" not in answer.headers
+
+    def test_the_operators_origins_may(self, with_settings: Serve, account: Account) -> None:
+        with with_settings(cors_origins=f"https://other.example, {self.ORIGIN}") as url:
+            asked = http_client.options(f"{url}/v1/models", headers=self.ASK)
+            assert asked.status_code == 200
+            assert asked.headers["access-control-allow-origin"] == self.ORIGIN
+            assert "x-stainless-lang" in asked.headers["access-control-allow-headers"]
+            stranger = self.ASK | {"Origin": "https://evil.example"}
+            assert (
+                "access-control-allow-origin"
+                not in http_client.options(f"{url}/v1/models", headers=stranger).headers
+            )
+            mine = bearer(account) | {"Origin": self.ORIGIN}
+            answer = http_client.get(f"{url}/v1/models", headers=mine)
+            assert answer.headers["access-control-allow-origin"] == self.ORIGIN
+            assert "x-request-id" in answer.headers["access-control-expose-headers"]
+            assert "access-control-allow-credentials" not in answer.headers
+            refused = http_client.get(f"{url}/v1/models", headers={"Origin": self.ORIGIN})
+            assert refused.status_code == 401
+            assert refused.headers["access-control-allow-origin"] == self.ORIGIN

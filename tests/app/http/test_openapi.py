@@ -1,0 +1,117 @@
+"""The OpenAPI document: what it says of each operation's answers and parameters."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.jobs.routes import MOST_PAIRS
+from app.main import create_app
+from app.settings import Settings
+from tests.conftest import ROOT
+
+ENVELOPE = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorEnvelope"}}}
+# Whoever watches over the process is told which part is at fault.
+NO_ENVELOPE = {("/readyz", "503")}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    app = create_app(
+        Settings(
+            database_url="postgresql://nowhere/x",
+            redis_url="redis://nowhere",
+            models_file=ROOT / "tests/models.toml",
+        )
+    )
+    assert app.openapi() == app.openapi(), "the second asking finds another document"
+    return app.openapi()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield method, path, operation
+
+
+def properties(document: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = document["components"]["schemas"][name]["properties"]
+    return found
+
+
+def test_every_success_is_described(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        content = operation["responses"]["200"].get("content", {})
+        assert content, f"{method} {path} says nothing of its answer"
+        for media_type, described in content.items():
+            assert described.get("schema"), f"{method} {path}: {media_type} without a schema"
+
+
+def test_every_error_is_named_and_has_the_envelope(document: dict[str, Any]) -> None:
+    for method, path, operation in operations(document):
+        responses = operation["responses"]
+        assert all(code.isdigit() for code in responses), f"{method} {path}: codes by pattern"
+        assert "422" not in responses, f"{method} {path}: nobody answers with it"
+        for code, described in responses.items():
+            if code != "200" and (path, code) not in NO_ENVELOPE:
+                assert described["content"] == ENVELOPE, f"{method} {path}: {code}"
+                assert described["description"], f"{method} {path}: {code} without a word"
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "codes"),
+    [
+        ("get", "/healthz", "200 400 431 500"),
+        ("get", "/v1/models", "200 400 401 403 429 431 500 503"),
+        ("get", "/v1/files/{file_id}/content", "200 400 401 403 404 429 431 500 503"),
+        ("post", "/v1/uploads", "200 400 401 403 408 413 415 429 431 500 503"),
+        ("post", "/v1/chat/completions", "200 400 401 403 404 408 413 415 429 431 500 503"),
+    ],
+)
+def test_which_codes_a_route_answers(
+    document: dict[str, Any], method: str, path: str, codes: str
+) -> None:
+    assert sorted(document["paths"][path][method]["responses"]) == codes.split()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/v1/chat/completions", "ChatAnswer"), ("/v1/completions", "Completion")],
+)
+def test_generated_text_comes_whole_or_as_events(
+    document: dict[str, Any], path: str, name: str
+) -> None:
+    content = document["paths"][path]["post"]["responses"]["200"]["content"]
+    assert content["application/json"]["schema"]["$ref"].endswith(f"/{name}")
+    assert content["text/event-stream"]["schema"]["required"] == ["data"]
+
+
+def test_the_filter_of_jobs(document: dict[str, Any]) -> None:
+    parameters = document["paths"]["/v1/fine_tuning/jobs"]["get"]["parameters"]
+    (metadata,) = (one for one in parameters if one["name"] == "metadata")
+    assert (metadata["in"], metadata["style"]) == ("query", "deepObject")
+    assert metadata["schema"]["maxProperties"] == MOST_PAIRS
+
+
+def test_hyperparameters_have_their_bounds(document: dict[str, Any]) -> None:
+    rate = properties(document, "Hyperparameters")["learning_rate_multiplier"]["anyOf"]
+    assert {"type": "number", "exclusiveMinimum": 0, "maximum": 100} in rate
+    batch = properties(document, "Hyperparameters")["batch_size"]["anyOf"]
+    assert {"type": "integer", "minimum": 1, "maximum": 256} in batch
+    assert {"type": "string", "const": "auto"} in batch
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("CompletionRequest", "prompt"),
+        ("CompletionRequest", "stop"),
+        ("EmbeddingsRequest", "input"),
+        ("ClassifyRequest", "input"),
+    ],
+)
+def test_a_text_alone_is_among_the_forms(document: dict[str, Any], name: str, field: str) -> None:
+    forms = [one["type"] for one in properties(document, name)[field]["anyOf"]]
+    assert forms.count("string") == 1
+    assert "array" in forms

@@ -1,0 +1,51 @@
+"""How long the guard waits for a client's body."""
+
+import asyncio
+import time
+
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.types import Message
+
+from app.http.request_context import Exchange
+
+SCOPE = {"type": "http", "method": "POST", "path": "/v1/files", "headers": []}
+
+
+async def nowhere(message: Message) -> None:
+    raise AssertionError(f"nothing is sent here: {message}")
+
+
+def exchange(pause: float, *, patience: float) -> Exchange:
+    """One whose client sends a byte and then pauses, again and again."""
+
+    async def receive() -> Message:
+        await asyncio.sleep(pause)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    made = Exchange(SCOPE, receive, nowhere, patience=patience)
+    made.body_limit = 10**6
+    return made
+
+
+@pytest.mark.parametrize("pause", [0.005, 3600])
+def test_a16_a_body_that_drips_or_stops_is_given_up(pause: float) -> None:
+    async def read() -> None:
+        client = exchange(pause, patience=0.1)
+        while True:
+            await client.receive()
+
+    with pytest.raises(HTTPException) as raised:
+        asyncio.run(asyncio.wait_for(read(), 30))
+    assert raised.value.status_code == 408
+
+
+def test_only_waiting_counts() -> None:
+    async def read() -> Message:
+        client = exchange(0, patience=0.5)
+        await client.receive()
+        # As long as we take to store what has come.
+        time.sleep(0.6)  # noqa: ASYNC251
+        return await client.receive()
+
+    assert asyncio.run(read())["body"] == b"x"

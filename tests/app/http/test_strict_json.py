@@ -1,0 +1,179 @@
+"""A17: how much of JSON there may be, with the settings as they are by default."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from app.http.strict_json import MOST_IDS, MOST_MEMBERS, MOST_THINGS, parse
+from app.main import create_app
+from app.monitoring.schemas import Judgement
+from app.settings import Settings
+from app.webhooks.schemas import CreateEndpoint
+from app.wire.chat import CreateChatCompletion
+from app.wire.encoders import InferenceParameters
+from tests.app.http.test_admission import error_of
+from tests.conftest import ROOT
+from tests.live_api import Account, Api
+from tests.live_server import Engine, served
+
+MEBIBYTE = 2**20
+JSON = {"Content-Type": "application/json"}
+TO_MODELS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/classify",
+    "/models/base",
+)
+OTHERS = (
+    "/v1/fine_tuning/jobs",
+    "/v1/fine_tuning/alpha/graders/run",
+    "/v1/fine_tuning/alpha/graders/validate",
+    "/v1/uploads",
+    "/v1/webhook_endpoints",
+    "/v1/models/base/feedback",
+)
+# Of these the key's kind is asked before the body is read.
+ADMINS = ("/v1/organization/projects", "/v1/fine_tuning/checkpoints/x/permissions")
+
+
+def many(things: int) -> bytes:
+    """An object with a list of lists: so many things in all, its keys and itself included."""
+    return b'{"a":[' + b",".join([b"[]"] * (things - 3)) + b"]}"
+
+
+BOMBS = {
+    "lists": many(5_000_000),
+    "objects": b'{"a":[' + b",".join([b"{}"] * 5_000_000) + b"]}",
+    "texts": b'{"a":[' + b",".join([b'""'] * 5_000_000) + b"]}",
+    "keys": b"{" + b",".join(b'"%d":0' % number for number in range(1_300_000)) + b"}",
+    "numbers": b'{"a":[' + b",".join([b"0"] * 7_000_000) + b"]}",
+    "broken": b'{"a":[' + b",".join([b"[]"] * 5_000_000) + b'],"',
+}
+
+
+@pytest.fixture(scope="module")
+def usual(
+    api: Api, database_url: str, redis_url: str, running_engine: Engine
+) -> Iterator[httpx.URL]:
+    """A service whose limits nobody has set."""
+    settings = Settings(
+        luthier_home=api.parts.settings.home,
+        database_url=database_url,
+        redis_url=redis_url,
+        models_file=ROOT / "tests/models.toml",
+        s3_bucket=None,
+        engine_url=running_engine.url,
+    )
+    assert settings.max_body_bytes == 16 * MEBIBYTE
+    with served(create_app(settings)) as url:
+        yield httpx.URL(url)
+
+
+@pytest.fixture
+def http(usual: httpx.URL, account: Account) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {account.secret}", **JSON}
+    with httpx.Client(base_url=usual, headers=headers, timeout=60) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", [*OTHERS, *ADMINS])
+def test_only_models_are_asked_at_length(http: httpx.Client, path: str) -> None:
+    error = error_of(http.post(path, content=b" " * (MEBIBYTE + 1)), 413)
+    assert str(MEBIBYTE) in str(error["message"])
+    error_of(http.post(path, content=(b" " * 2**16 for _ in range(17))), 413)
+
+
+@pytest.mark.parametrize("path", TO_MODELS)
+def test_models_are_asked_at_length(http: httpx.Client, path: str) -> None:
+    answer = http.post(path, content=b'{"a": "' + b"[,{" * (5 * MEBIBYTE) + b'"}')
+    assert "valid JSON" not in str(error_of(answer, 400)["message"]), "commas of a text count"
+    error_of(http.post(path, content=b" " * (16 * MEBIBYTE + 1)), 413)
+
+
+@pytest.mark.parametrize(
+    ("path", "bomb"),
+    [(TO_MODELS[0], bomb) for bomb in BOMBS] + [(path, "lists") for path in TO_MODELS[1:]],
+)
+def test_a_crowd_is_refused_wherever_bodies_are_long(
+    http: httpx.Client, path: str, bomb: str
+) -> None:
+    error = error_of(http.post(path, content=BOMBS[bomb]), 400)
+    assert "it holds more than 40000 texts, lists and objects" in str(error["message"])
+
+
+@pytest.mark.parametrize("path", OTHERS)
+def test_and_where_they_are_short(http: httpx.Client, path: str) -> None:
+    for crowd in (many(MOST_THINGS + 1), b"[" + b"0," * (MOST_THINGS + 1) + b"0]"):
+        error = error_of(http.post(path, content=crowd), 400)
+        assert "it holds more than" in str(error["message"])
+
+
+@pytest.mark.parametrize(("path", "field"), [("completions", "prompt"), ("embeddings", "input")])
+def test_as_many_token_ids_as_openai_takes(
+    http: httpx.Client, engine: Engine, path: str, field: str
+) -> None:
+    ids = [list(range(3_000))] * 100
+    answer = http.post(f"/v1/{path}", json={"model": "base", field: ids})
+    assert answer.status_code == 200, answer.text
+    assert engine.bodies[0][field] == ids
+
+
+class TestParse:
+    def test_so_many_things_and_not_one_more(self) -> None:
+        assert len(parse(many(MOST_THINGS))["a"]) == MOST_THINGS - 3
+        self.refused(many(MOST_THINGS + 1))
+
+    def test_so_many_numbers_and_not_one_more(self) -> None:
+        for most in (MOST_THINGS, MOST_IDS):
+            numbers = [0] * most
+            assert parse(orjson.dumps(numbers), most_values=most) == numbers
+            self.refused(orjson.dumps([*numbers, 0]), most_values=most)
+
+    @pytest.mark.parametrize(
+        "text", ['"', "\\", '\\"', '"[', "\\\\", '",[{', '\\\\"', "\\n", "\N{SNOWMAN}[,"]
+    )
+    def test_what_stands_in_texts_does_not_count(self, text: str) -> None:
+        document = {"a": text * 100_000, text * 100_000: [text, {"b": text}]}
+        assert parse(orjson.dumps(document)) == document
+        crowd = [text] * (MOST_THINGS + 1)
+        self.refused(orjson.dumps(crowd))
+
+    def test_so_many_members_and_not_one_more(self) -> None:
+        members = {str(number): 0 for number in range(MOST_MEMBERS)}
+        assert parse(orjson.dumps({"a": [members]})) == {"a": [members]}
+        with pytest.raises(json.JSONDecodeError, match="an object has more than 2048 members"):
+            parse(orjson.dumps({"a": [members | {"more": 0}]}))
+
+    def refused(self, body: bytes, **limits: Any) -> None:
+        with pytest.raises(json.JSONDecodeError, match="it holds more than"):
+            parse(body, **limits)
+
+
+class TestFindings:
+    """One is told, so one is looked for: each costs more than reading what it is about."""
+
+    def test_of_too_many_pairs(self, http: httpx.Client) -> None:
+        metadata = {str(number): 0 for number in range(MOST_MEMBERS)}
+        asked = {"model": "base", "training_file": "file-x", "metadata": metadata}
+        error = error_of(http.post("/v1/fine_tuning/jobs", json=asked), 400)
+        assert error["message"] == "Invalid 'metadata': expected at most 16 pairs, but got 2048."
+
+    @pytest.mark.parametrize(
+        ("schema", "asked", "param"),
+        [
+            (CreateChatCompletion, {"model": "base"}, "messages"),
+            (InferenceParameters, {}, "ignore_labels"),
+            (Judgement, {"id": "x"}, "labels"),
+            (CreateEndpoint, {"name": "x", "url": "https://x.example"}, "event_types"),
+        ],
+    )
+    def test_of_a_list(self, schema: type[BaseModel], asked: dict[str, Any], param: str) -> None:
+        with pytest.raises(ValidationError) as raised:
+            schema.model_validate(asked | {param: [0] * 1000})
+        assert raised.value.error_count() == 1

@@ -1,0 +1,204 @@
+"""/v1/chat/completions: what reaches the engine, what comes back, and what happens when it dies."""
+
+import json
+import socket
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from openai import APIError, OpenAI
+from sqlalchemy.orm import Session
+
+from app.db.tables import Project
+from app.main import create_app
+from app.settings import Settings
+from tests.app.http.test_admission import error_of
+from tests.app.jobs.test_routes import make_model
+from tests.factories import make_job
+from tests.live_api import Account
+from tests.live_server import Engine
+from tests.polling import wait_until
+
+TUNED = "ft:base:acme::Abcd1234"
+HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
+
+
+@pytest.fixture
+def tuned(session: Session, account: Account) -> str:
+    project = session.get_one(Project, account.who.project_id)
+    return make_model(session, make_job(session, project, base_model="base"), TUNED).name
+
+
+def ask(http: httpx.Client, **body: Any) -> httpx.Response:
+    return http.post("/v1/chat/completions", json={"model": "base", "messages": HELLO} | body)
+
+
+class TestAnswered:
+    def test_whole(self, openai: OpenAI, engine: Engine) -> None:
+        answer = openai.chat.completions.create(
+            model="gpt-4o-mini", messages=[{"role": "user", "content": "hello"}]
+        )
+        assert answer.choices[0].message.content == "Hello"
+        assert answer.model == "base", "an alias is resolved"
+
+    def test_as_a_stream(self, openai: OpenAI, engine: Engine) -> None:
+        stream = openai.chat.completions.create(
+            model="base", messages=[{"role": "user", "content": "hello"}], stream=True
+        )
+        words = [chunk.choices[0].delta.content or "" for chunk in stream]
+        assert "".join(words) == "Hello"
+
+    def test_a_stream_is_not_gathered(self, http: httpx.Client, engine: Engine) -> None:
+        """The engine does not end this stream, so only bytes that are passed on come through."""
+        messages = [{"role": "user", "content": "for ever"}]
+        body = {"model": "base", "messages": messages, "stream": True}
+        with http.stream("POST", "/v1/chat/completions", json=body) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert answer.headers["x-request-id"].startswith("req_")
+            first = next(answer.iter_lines())
+        assert json.loads(first.removeprefix("data: "))["choices"][0]["delta"]["content"] == "Hel"
+
+    def test_only_known_fields_reach_the_engine(self, http: httpx.Client, engine: Engine) -> None:
+        asked = {"temperature": 0.5, "stop": ["x"], "logit_bias": {"1": 2}, "n": None}
+        unsafe = {"chat_template": "{{ 1 }}", "prompt_embeds": "…", "guided_regex": "(a+)+"}
+        ignored = {"store": True, "metadata": {}, "prediction": {}, "service_tier": "auto"}
+        assert ask(http, **asked, **unsafe, **ignored).status_code == 200
+        assert engine.bodies == [
+            {
+                "model": "base",
+                "messages": HELLO,
+                "temperature": 0.5,
+                "stop": ["x"],
+                "logit_bias": {"1": 2},
+            }
+        ]
+
+    def test_messages_pass_unchanged(self, http: httpx.Client, engine: Engine) -> None:
+        messages = [
+            {"role": "developer", "content": [{"type": "text", "text": "Ü"}], "name": "d"},
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1"}]},
+            {"role": "tool", "content": "4", "tool_call_id": "call_1"},
+            {"role": "user", "content": "hello"},
+        ]
+        assert ask(http, messages=messages).status_code == 200
+        assert engine.bodies[0]["messages"] == messages
+
+
+class TestTuned:
+    def test_its_adapter_is_loaded_when_it_is_first_asked_for(
+        self, http: httpx.Client, engine: Engine, tuned: str
+    ) -> None:
+        for _ in range(2):
+            answer = ask(http, model=tuned)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["model"] == tuned
+        loads = [body for body in engine.bodies if "lora_name" in body]
+        assert [load["lora_name"] for load in loads] == [tuned]
+        assert loads[0]["base_model_name"] == "base"
+        assert loads[0]["lora_path"].startswith("projects/")
+
+    def test_a_restarted_engine_heals(self, http: httpx.Client, engine: Engine, tuned: str) -> None:
+        assert ask(http, model=tuned).status_code == 200
+        engine.loaded.clear()
+        assert ask(http, model=tuned).status_code == 200
+
+    def test_weights_that_cannot_be_loaded(
+        self, http: httpx.Client, engine: Engine, session: Session, account: Account
+    ) -> None:
+        project = session.get_one(Project, account.who.project_id)
+        model = make_model(session, make_job(session, project, base_model="base"), TUNED)
+        model.storage_prefix = "broken"
+        session.commit()
+        answer = ask(http, model=TUNED)
+        assert "could not load the model" in str(error_of(answer, 503)["message"])
+
+    def test_of_another_project(self, stranger: httpx.Client, engine: Engine, tuned: str) -> None:
+        assert error_of(ask(stranger, model=tuned), 404)["code"] == "model_not_found"
+        assert engine.bodies == []
+
+
+class TestRefused:
+    def test_unknown_model(self, http: httpx.Client) -> None:
+        assert error_of(ask(http, model="gpt-9"), 404) == {
+            "message": "The model `gpt-9` does not exist or you do not have access to it.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": "model_not_found",
+        }
+
+    def test_an_encoder(self, http: httpx.Client) -> None:
+        error = error_of(ask(http, model="encoder"), 400)
+        assert error["param"] == "model"
+        assert "does not answer chats" in str(error["message"])
+
+    @pytest.mark.parametrize(
+        ("messages", "param"),
+        [
+            ([], "messages"),
+            (None, "messages"),
+            ("hello", "messages"),
+            ({}, "messages"),
+            ([1], "messages[0]"),
+            ([{"content": "x"}], "messages[0].role"),
+            ([*HELLO, {"role": "boss", "content": "x"}], "messages[1].role"),
+            ([{"role": "user", "content": 5}], "messages[0].content"),
+            (
+                [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
+                "messages[0].content",
+            ),
+        ],
+    )
+    def test_bad_messages(self, http: httpx.Client, messages: object, param: str) -> None:
+        assert error_of(ask(http, messages=messages), 400)["param"] == param
+
+    def test_what_the_engine_refuses_is_passed_on(self, http: httpx.Client, engine: Engine) -> None:
+        error = error_of(ask(http, messages=[{"role": "user", "content": "too long"}]), 400)
+        assert error["code"] == "context_length_exceeded"
+        assert error["param"] == "messages"
+
+
+class TestEngineInTrouble:
+    def test_it_is_away(self, settings: Settings, account: Account) -> None:
+        away = settings.model_copy(update={"engine_url": "http://127.0.0.1:9"})
+        headers = {"Authorization": f"Bearer {account.secret}"}
+        with TestClient(create_app(away), headers=headers) as http:
+            body = {"model": "smollm2-135m-instruct", "messages": HELLO}
+            answer = http.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["error"]["type"] == "server_error"
+        assert "127.0.0.1" not in answer.text
+
+    def test_it_crashes(self, http: httpx.Client, engine: Engine) -> None:
+        answer = ask(http, messages=[{"role": "user", "content": "crash"}])
+        error_of(answer, 503)
+
+    def test_it_dies_in_the_middle_of_a_stream(self, openai: OpenAI, engine: Engine) -> None:
+        stream = openai.chat.completions.create(
+            model="base", messages=[{"role": "user", "content": "die"}], stream=True
+        )
+        with pytest.raises(APIError, match="does not answer just now"):
+            list(stream)
+
+
+class TestClientLeaves:
+    """The generation stops: nobody would read what it costs."""
+
+    def test_while_it_waits(self, http: httpx.Client, engine: Engine) -> None:
+        body = {"model": "base", "messages": [{"role": "user", "content": "wait"}]}
+        request = http.build_request("POST", "/v1/chat/completions", json=body)
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        address = (request.url.host, request.url.port)
+        with socket.create_connection(address) as connection:
+            connection.sendall(f"POST {request.url.path} HTTP/1.1\r\n{head}\r\n".encode())
+            connection.sendall(request.read())
+            wait_until("the engine is asked", lambda: engine.bodies)
+        assert engine.aborted.wait(60), "the engine was left generating for nobody"
+
+    def test_while_it_reads(self, http: httpx.Client, engine: Engine) -> None:
+        messages = [{"role": "user", "content": "for ever"}]
+        body = {"model": "base", "messages": messages, "stream": True}
+        with http.stream("POST", "/v1/chat/completions", json=body) as answer:
+            next(answer.iter_lines())
+        assert engine.aborted.wait(60), "the engine was left generating for nobody"

@@ -1,0 +1,194 @@
+"""Which checkpoints exist, under which names they serve, and which are let go."""
+
+import re
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.catalog import Catalog
+from app.db.tables import Checkpoint, Job, JobEvent, Outbox, TunedModel
+from app.jobs import checkpoints, leases
+from app.models import registry as tuned_models
+from tests.factories import make_job
+
+
+def running(session: Session, **changes: Any) -> Job:
+    job = make_job(session, total_steps=10, **changes)
+    leases.claim(session, "w", lease_seconds=60)
+    return job
+
+
+def record(
+    session: Session, job: Job, step: int, *, servable: bool = True, prefix: str = ""
+) -> None:
+    stored = checkpoints.Stored(
+        step=step,
+        servable=servable,
+        prefix=prefix or f"p/e{job.epoch}/step-{step}",
+        manifest_sha256="m",
+        bytes=7,
+        values={"train_loss": 0.5, "valid_loss": float("nan")},
+    )
+    checkpoints.record(session, job.id, job.epoch, stored)
+
+
+def kept(session: Session, job: Job) -> list[tuple[int, str]]:
+    rows = session.execute(
+        select(Checkpoint.step, Checkpoint.kind)
+        .where(Checkpoint.job_id == job.id, Checkpoint.deleted_at.is_(None))
+        .order_by(Checkpoint.step)
+    )
+    return [(row.step, row.kind) for row in rows]
+
+
+def deleted(session: Session) -> list[str]:
+    rows = select(Outbox.payload).where(Outbox.kind == "delete_blobs").order_by(Outbox.id)
+    return [payload["prefix"] for payload in session.scalars(rows)]
+
+
+def models(session: Session) -> dict[str, TunedModel]:
+    rows = select(TunedModel).where(TunedModel.deleted_at.is_(None))
+    return {row.name: row for row in session.scalars(rows)}
+
+
+def test_the_end_of_a_pass_is_a_model_at_once(session: Session) -> None:
+    job = running(session, suffix="my-suffix")
+    record(session, job, 4)
+    row = session.scalars(select(Checkpoint)).one()
+    assert row.model_name is not None
+    assert re.fullmatch(
+        r"ft:smollm2-135m-instruct:acme:my-suffix:[A-Za-z0-9]{8}:ckpt-step-4", row.model_name
+    )
+    model = models(session)[row.model_name]
+    assert (model.project_id, model.step, model.storage_prefix) == (
+        job.project_id,
+        4,
+        "p/e1/step-4",
+    )
+    message = f"Checkpoint created at step 4 with Snapshot ID: {row.model_name}"
+    assert message in set(session.scalars(select(JobEvent.message)))
+
+
+def test_its_metrics_are_what_json_can_say(session: Session) -> None:
+    job = running(session)
+    record(session, job, 4)
+    assert session.scalars(select(Checkpoint.metrics)).one() == {"step": 4, "train_loss": 0.5}
+
+
+def test_any_other_checkpoint_is_for_continuing_only(session: Session) -> None:
+    job = running(session)
+    record(session, job, 3, servable=False)
+    assert kept(session, job) == [(3, "resume")]
+    assert models(session) == {}
+
+
+def test_the_last_three_passes_are_kept(session: Session) -> None:
+    job = running(session)
+    for step in (2, 4, 6, 8):
+        record(session, job, step)
+    assert [step for step, _ in kept(session, job)] == [4, 6, 8]
+    assert sorted(model.step or 0 for model in models(session).values()) == [4, 6, 8]
+    assert deleted(session) == ["p/e1/step-2/"]
+
+
+def test_two_checkpoints_to_continue_from_are_kept(session: Session) -> None:
+    job = running(session)
+    for step in (1, 2, 3):
+        record(session, job, step, servable=False)
+    assert kept(session, job) == [(2, "resume"), (3, "resume")]
+    record(session, job, 4)
+    assert kept(session, job) == [(3, "resume"), (4, "user")]
+    assert [row.step for row in checkpoints.resumable(session, job.id)] == [4, 3]
+
+
+def test_a_step_made_again_keeps_its_name_and_gets_the_new_files(session: Session) -> None:
+    job = running(session)
+    record(session, job, 4)
+    (name,) = models(session)
+    job.epoch = 2
+    record(session, job, 4)
+    session.expire_all()
+    assert models(session)[name].storage_prefix == "p/e2/step-4"
+    assert deleted(session) == ["p/e1/step-4/"]
+    told = select(JobEvent).where(JobEvent.dedupe_key == "checkpoint:4")
+    assert len(session.scalars(told).all()) == 1
+
+
+def delete_model(session: Session, job: Job, name: str) -> None:
+    tuned_models.delete(session, Catalog([]), job.project_id, name)
+
+
+def test_a_model_that_its_owner_deleted_does_not_come_back(session: Session) -> None:
+    job = running(session)
+    record(session, job, 4)
+    (name,) = models(session)
+    delete_model(session, job, name)
+    for job.epoch in (2, 3):
+        record(session, job, 4)
+        session.expire_all()
+        assert models(session) == {}
+        assert kept(session, job) == [(4, "resume")]
+    assert deleted(session) == ["p/e1/step-4/", "p/e2/step-4/"]
+
+
+class TestPromote:
+    def test_the_last_step_becomes_the_model_without_a_step_in_its_name(
+        self, session: Session
+    ) -> None:
+        job = running(session)
+        for step in (5, 10):
+            record(session, job, step)
+        assert kept(session, job) == [(5, "user"), (10, "resume")]
+        name = checkpoints.promote(session, job)
+        session.expire_all()
+        assert name is not None
+        assert re.fullmatch(r"ft:smollm2-135m-instruct:acme::[A-Za-z0-9]{8}", name)
+        assert kept(session, job) == [(5, "user"), (10, "user")]
+        assert models(session)[name].step is None
+
+    def test_it_is_one_of_the_three_that_are_kept(self, session: Session) -> None:
+        job = running(session)
+        for step in (2, 4, 6, 10):
+            record(session, job, step)
+        checkpoints.promote(session, job)
+        assert kept(session, job) == [(4, "user"), (6, "user"), (10, "user")]
+
+    def test_what_was_for_continuing_goes(self, session: Session) -> None:
+        job = running(session)
+        record(session, job, 9, servable=False)
+        record(session, job, 10)
+        checkpoints.promote(session, job)
+        assert kept(session, job) == [(10, "user")]
+        assert deleted(session) == ["p/e1/step-9/"]
+
+    def test_without_the_last_step_there_is_no_model(self, session: Session) -> None:
+        job = running(session)
+        record(session, job, 9)
+        assert checkpoints.promote(session, job) is None
+
+    def test_a_training_that_ended_early_has_one_name_for_its_last_step(
+        self, session: Session
+    ) -> None:
+        job = running(session)
+        record(session, job, 6)
+        job.total_steps = 6
+        name = checkpoints.promote(session, job)
+        session.expire_all()
+        assert list(models(session)) == [name]
+        assert deleted(session) == []
+
+    def test_it_is_a_new_model_where_its_owner_deleted_the_one_of_that_step(
+        self, session: Session
+    ) -> None:
+        job = running(session)
+        record(session, job, 6)
+        (old,) = models(session)
+        delete_model(session, job, old)
+        job.epoch = 2
+        record(session, job, 6)
+        job.total_steps = 6
+        name = checkpoints.promote(session, job)
+        session.expire_all()
+        assert list(models(session)) == [name]
+        assert kept(session, job) == [(6, "user")]

@@ -1,0 +1,50 @@
+"""Events are numbered without gaps and told once, whoever writes at the same time."""
+
+import threading
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionMaker, transaction
+from app.db.tables import JobEvent
+from app.jobs import events, states
+from app.jobs.events import Entry
+from tests.factories import make_job
+
+
+def test_an_effect_is_told_once(session: Session) -> None:
+    job = make_job(session)
+    events.append(session, job, [Entry("a", "First")])
+    events.append(session, job, [Entry("a", "Again"), Entry("b", "Second")])
+    rows = session.scalars(select(JobEvent).order_by(JobEvent.seq)).all()
+    assert [(row.seq, row.message) for row in rows] == [(1, "First"), (2, "Second")]
+
+
+def test_a_message_has_empty_data_unless_it_has_none(session: Session) -> None:
+    job = make_job(session)
+    events.append(session, job, [Entry("a", "First"), Entry("b", "Second", data=None)])
+    rows = session.scalars(select(JobEvent).order_by(JobEvent.seq)).all()
+    assert [row.data for row in rows] == [{}, None]
+
+
+def test_writers_at_once_leave_no_gap_and_no_double(sessions: SessionMaker) -> None:
+    with transaction(sessions) as session:
+        job_id = make_job(session, state="running", epoch=1).id
+    start = threading.Barrier(5)
+
+    def write(name: str) -> None:
+        start.wait()
+        for number in range(10):
+            with transaction(sessions) as session:
+                job = states.guard(session, job_id, 1)
+                told = [Entry(f"{name}:{number}", name), Entry(f"shared:{number}", "shared")]
+                events.append(session, job, told)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcde"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with transaction(sessions) as session:
+        seqs = list(session.scalars(select(JobEvent.seq).order_by(JobEvent.seq)))
+    assert seqs == list(range(1, 5 * 10 + 10 + 1))

@@ -1,0 +1,598 @@
+"""/v1/fine_tuning/jobs: what may be asked for, what is shown, pages, and other people's jobs."""
+
+from typing import Any
+
+import httpx
+import pytest
+from openai import BadRequestError, NotFoundError, OpenAI, RateLimitError
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app import ids
+from app.db.tables import Checkpoint, Job, JobEvent, Outbox, Project, TunedModel
+from tests.app.files.test_routes import GOOD, LINE
+from tests.app.http.test_admission import error_of
+from tests.factories import make_file, make_job
+from tests.live_api import Account
+
+WANDB = {"type": "wandb", "wandb": {"project": "desk"}}
+AUTO = {"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}
+
+
+@pytest.fixture
+def training_file(openai: OpenAI) -> str:
+    return openai.files.create(file=("train.jsonl", GOOD), purpose="fine-tune").id
+
+
+@pytest.fixture
+def project(session: Session, account: Account) -> Project:
+    return session.get_one(Project, account.who.project_id)
+
+
+def make_model(session: Session, job: Job, name: str, *, step: int | None = None) -> TunedModel:
+    model = TunedModel(
+        name=name,
+        project_id=job.project_id,
+        job_id=job.id,
+        base_model=job.base_model,
+        step=step,
+        storage_prefix=f"projects/{job.project_id}/jobs/{job.id}/e1/step-{step or 9}",
+    )
+    session.add(model)
+    session.commit()
+    return model
+
+
+class TestA23FullQueue:
+    @pytest.fixture(autouse=True)
+    def _one_place(self, session: Session, project: Project) -> None:
+        project.max_queued_jobs = 1
+        session.commit()
+
+    def test_a_job_more_is_refused_and_the_sdk_does_not_try_again(
+        self, openai: OpenAI, training_file: str, session: Session
+    ) -> None:
+        patient = openai.with_options(max_retries=2).fine_tuning.jobs
+        job = patient.create(model="base", training_file=training_file)
+        with pytest.raises(RateLimitError, match="1 jobs of this project wait") as refused:
+            patient.create(model="base", training_file=training_file, seed=1)
+        assert (refused.value.code, refused.value.type) == ("rate_limit_exceeded", "requests")
+        assert refused.value.request.headers["x-stainless-retry-count"] == "0"
+        assert refused.value.response.headers["Retry-After"] == "60"
+        patient.cancel(job.id)
+        patient.create(model="base", training_file=training_file, seed=1)
+
+    def test_a_paused_one_does_not_come_back(
+        self, http: httpx.Client, training_file: str, session: Session, project: Project
+    ) -> None:
+        paused = make_job(session, project, state="paused")
+        make_job(session, project)
+        session.commit()
+        answer = http.post(f"/v1/fine_tuning/jobs/{paused.id}/resume")
+        assert error_of(answer, 429)["code"] == "rate_limit_exceeded"
+
+
+class TestCreate:
+    def test_a_new_job(
+        self, http: httpx.Client, account: Account, training_file: str, session: Session
+    ) -> None:
+        body = {"model": "base", "training_file": training_file}
+        answer = http.post("/v1/fine_tuning/jobs", json=body)
+        assert answer.status_code == 200, answer.text
+        job = answer.json()
+        assert job.pop("id").startswith("ftjob-")
+        assert 0 <= job.pop("seed") < 2**31
+        assert job.pop("created_at") > 1_700_000_000
+        assert job == {
+            "object": "fine_tuning.job",
+            "model": "base",
+            "finished_at": None,
+            "fine_tuned_model": None,
+            "organization_id": account.who.organization_id,
+            "result_files": [],
+            "status": "validating_files",
+            "training_file": training_file,
+            "validation_file": None,
+            "hyperparameters": AUTO,
+            "method": {"type": "supervised", "supervised": {"hyperparameters": AUTO}},
+            "trained_tokens": None,
+            "error": None,
+            "estimated_finish": None,
+            "integrations": [],
+            "metadata": None,
+            "user_provided_suffix": None,
+            "usage_metrics": None,
+            "shared_with_openai": False,
+        }
+        bell = session.scalars(select(Outbox)).one()
+        assert (bell.kind, bell.payload["task"]) == ("bell", "validate")
+
+    def test_everything_that_may_be_chosen(self, openai: OpenAI, training_file: str) -> None:
+        held_out = openai.files.create(file=("valid.jsonl", LINE), purpose="fine-tune").id
+        job = openai.fine_tuning.jobs.create(
+            model="gpt-4o-mini",
+            training_file=training_file,
+            validation_file=held_out,
+            suffix="-Front desk_v1.2, it's user@x!",
+            seed=42,
+            metadata={"team": "desk", "empty": ""},
+            method={
+                "type": "supervised",
+                "supervised": {
+                    "hyperparameters": {
+                        "n_epochs": 3,
+                        "batch_size": 256,
+                        "learning_rate_multiplier": 0.1,
+                    }
+                },
+            },
+        )
+        assert job.model == "base", "an alias is resolved"
+        assert job.seed == 42
+        assert job.validation_file == held_out
+        assert job.metadata == {"team": "desk", "empty": ""}
+        assert job.to_dict()["user_provided_suffix"] == "-Front desk_v1.2, it's user@x!"
+        assert job.hyperparameters.n_epochs == 3
+        assert job.method is not None
+        assert job.method.supervised is not None
+        assert job.method.supervised.hyperparameters is not None
+        assert job.method.supervised.hyperparameters.learning_rate_multiplier == 0.1
+        assert openai.fine_tuning.jobs.retrieve(job.id) == job
+
+    @pytest.mark.parametrize(
+        ("body", "n_epochs"),
+        [
+            ({"hyperparameters": {}}, "auto"),
+            ({"hyperparameters": {"n_epochs": 4}}, 4),
+            ({"hyperparameters": {"n_epochs": 4.0, "prompt_loss_weight": 0.1}}, 4),
+            ({"hyperparameters": None, "method": None, "seed": None, "suffix": None}, "auto"),
+            ({"validation_file": None, "integrations": None, "metadata": None}, "auto"),
+            ({"integrations": [], "lunch": True, "status": "succeeded"}, "auto"),
+            (
+                {
+                    "hyperparameters": {"n_epochs": 4},
+                    "method": {
+                        "type": "supervised",
+                        "supervised": {"hyperparameters": {"n_epochs": 5}},
+                        "dpo": {"hyperparameters": {"beta": "auto"}},
+                        "reinforcement": {"grader": {"type": "string_check"}},
+                    },
+                },
+                5,
+            ),
+            ({"hyperparameters": {"n_epochs": 4}, "method": {"type": "supervised"}}, 4),
+        ],
+    )
+    def test_what_clients_send_is_tolerated(
+        self, http: httpx.Client, training_file: str, body: dict[str, Any], n_epochs: object
+    ) -> None:
+        answer = http.post(
+            "/v1/fine_tuning/jobs",
+            json={"model": "base", "training_file": training_file} | body,
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["hyperparameters"]["n_epochs"] == n_epochs
+        assert answer.json()["status"] == "validating_files"
+
+    def test_preferences(self, openai: OpenAI, training_file: str) -> None:
+        """Whether the file fits the method is a question for validation, as at OpenAI."""
+        job = openai.fine_tuning.jobs.create(
+            model="base",
+            training_file=training_file,
+            method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 2}}},
+        )
+        assert job.method is not None
+        assert job.method.type == "dpo"
+        assert job.method.dpo is not None
+        assert job.method.dpo.hyperparameters is not None
+        assert job.method.dpo.hyperparameters.beta == 0.2
+        assert job.hyperparameters.n_epochs == 2
+        assert job.hyperparameters.batch_size == "auto"
+        assert openai.fine_tuning.jobs.retrieve(job.id) == job
+
+    def test_hyperparameters_that_nothing_reads_are_told(
+        self, openai: OpenAI, http: httpx.Client, training_file: str
+    ) -> None:
+        given = {"n_epochs": 4, "prompt_loss_weight": 0.1, "beta": 0.1}
+        body = {"model": "base", "training_file": training_file, "hyperparameters": given}
+        job = http.post("/v1/fine_tuning/jobs", json=body).json()
+        assert "prompt_loss_weight" not in job["hyperparameters"]
+        told = openai.fine_tuning.jobs.list_events(job["id"]).data[0]
+        assert told.level == "warn"
+        assert told.message == (
+            "Hyperparameters that method supervised does not have were left out: "
+            "prompt_loss_weight, beta"
+        )
+
+    def test_a_tuned_model_is_a_start(
+        self, openai: OpenAI, session: Session, project: Project, training_file: str
+    ) -> None:
+        earlier = make_job(session, project, base_model="base")
+        name = "ft:base:acme::Abcd1234"
+        make_model(session, earlier, name)
+        job = openai.fine_tuning.jobs.create(model=name, training_file=training_file)
+        assert job.model == name
+        row = session.get_one(Job, job.id)
+        assert (row.base_model, row.start_model) == ("base", name)
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("body", "param", "words"),
+        [
+            ({"model": None}, "model", "expected a string"),
+            ({"training_file": 5}, "training_file", "expected a string"),
+            ({"training_file": "file-unknown"}, "training_file", "'file-unknown' does not exist"),
+            ({"validation_file": "file-x"}, "validation_file", "'file-x' does not exist"),
+            ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "from 1 to 50"),
+            ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs", "got 51"),
+            ({"hyperparameters": {"n_epochs": True}}, "hyperparameters.n_epochs", "whole number"),
+            ({"hyperparameters": {"n_epochs": 1.5}}, "hyperparameters.n_epochs", "whole number"),
+            ({"hyperparameters": {"n_epochs": "many"}}, "hyperparameters.n_epochs", "'auto'"),
+            ({"hyperparameters": {"n_epochs": [1]}}, "hyperparameters.n_epochs", "'auto'"),
+            ({"hyperparameters": {"batch_size": 257}}, "hyperparameters.batch_size", "256"),
+            (
+                {"hyperparameters": {"learning_rate_multiplier": 0}},
+                "hyperparameters.learning_rate_multiplier",
+                "above 0",
+            ),
+            (
+                {"hyperparameters": {"learning_rate_multiplier": 1e9}},
+                "hyperparameters.learning_rate_multiplier",
+                "expected 'auto' or a number above 0 and up to 100, but got 1000000000.0.",
+            ),
+            (
+                {
+                    "method": {
+                        "type": "supervised",
+                        "supervised": {"hyperparameters": {"n_epochs": -1}},
+                    }
+                },
+                "method.supervised.hyperparameters.n_epochs",
+                "from 1 to 50",
+            ),
+            ({"hyperparameters": "auto"}, "hyperparameters", "object"),
+            ({"method": {"type": "magic"}}, "method.type", "supervised"),
+            ({"method": {}}, "method.type", "Missing required parameter"),
+            (
+                {"method": {"type": "reinforcement"}},
+                "method.type",
+                "'reinforcement' is not available for model base; use 'supervised' or 'dpo'",
+            ),
+            (
+                {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0}}}},
+                "method.dpo.hyperparameters.beta",
+                "expected 'auto' or a number above 0 and up to 2, but got 0.",
+            ),
+            (
+                {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 2.1}}}},
+                "method.dpo.hyperparameters.beta",
+                "up to 2",
+            ),
+            ({"model": ""}, "model", "Invalid 'model': expected a name or an id, but got ''."),
+            ({"training_file": " "}, "training_file", "expected a name or an id"),
+            ({"suffix": ""}, "suffix", "expected 1 to 64 letters, digits, spaces"),
+            ({"suffix": "a:b"}, "suffix", "but got 'a:b'"),
+            ({"suffix": "../../x"}, "suffix", "expected 1 to 64"),
+            ({"suffix": "x" * 65}, "suffix", "expected 1 to 64"),
+            ({"seed": -1}, "seed", "from 0 to 2147483647, but got -1."),
+            ({"seed": 2**31}, "seed", "2147483647"),
+            ({"seed": 2**64}, "seed", "expected an integer from 0 to 2147483647"),
+            ({"seed": "7"}, "seed", "integer"),
+            ({"metadata": {"a": 1}}, "metadata.a", "string"),
+            ({"metadata": {"a": "x" * 513}}, "metadata.a", "512"),
+            (
+                {"metadata": {str(n): "" for n in range(17)}},
+                "metadata",
+                "Invalid 'metadata': expected at most 16 pairs, but got 17.",
+            ),
+            ({"integrations": [WANDB]}, "integrations", "No Weights & Biases credential"),
+            ({"integrations": [WANDB] * 6}, "integrations", "at most 5 integrations, but got 6"),
+            ({"integrations": [{"type": "wandb"}]}, "integrations[0].wandb", "Missing required"),
+            ({"integrations": [{"type": "mlflow"}]}, "integrations[0].type", "'wandb'"),
+            (
+                {"integrations": [{"type": "wandb", "wandb": {"name": "x"}}]},
+                "integrations[0].wandb.project",
+                "Missing required parameter",
+            ),
+            (
+                {
+                    "integrations": [
+                        {"type": "wandb", "wandb": {"project": "x", "tags": ["t"] * 51}}
+                    ]
+                },
+                "integrations[0].wandb.tags",
+                "at most 50 tags, but got 51",
+            ),
+        ],
+    )
+    def test_with_the_parameter_and_what_to_do(
+        self,
+        http: httpx.Client,
+        training_file: str,
+        body: dict[str, Any],
+        param: str,
+        words: str,
+    ) -> None:
+        valid = {"model": "base", "training_file": training_file}
+        error = error_of(http.post("/v1/fine_tuning/jobs", json=valid | body), 400)
+        assert error["type"] == "invalid_request_error"
+        assert error["param"] == param, error
+        assert words in str(error["message"]), error
+        assert http.get("/v1/fine_tuning/jobs").json()["data"] == []
+
+    @pytest.mark.parametrize(
+        ("model", "words"),
+        [
+            ("gpt-9", "Model gpt-9 is not available for fine-tuning or does not exist"),
+            ("encoder", "Model encoder is not available for fine-tuning"),
+            ("ft:base:acme::Abcd1234", "or does not exist"),
+        ],
+    )
+    def test_models_that_cannot_be_tuned(
+        self, openai: OpenAI, training_file: str, model: str, words: str
+    ) -> None:
+        with pytest.raises(BadRequestError) as raised:
+            openai.fine_tuning.jobs.create(model=model, training_file=training_file)
+        assert raised.value.code == "model_not_available"
+        assert words in raised.value.message
+
+    def test_a_file_of_another_purpose(self, openai: OpenAI) -> None:
+        other = openai.files.create(file=("a.jsonl", GOOD), purpose="assistants").id
+        with pytest.raises(BadRequestError) as raised:
+            openai.fine_tuning.jobs.create(model="base", training_file=other)
+        assert raised.value.param == "training_file"
+        assert "'assistants'" in raised.value.message
+
+
+class TestShown:
+    @pytest.mark.parametrize(
+        ("state", "status"),
+        [("pausing", "running"), ("finalizing", "running"), ("paused", "paused")],
+    )
+    def test_inner_states(
+        self, http: httpx.Client, session: Session, project: Project, state: str, status: str
+    ) -> None:
+        job = make_job(session, project, state=state)
+        session.commit()
+        assert http.get(f"/v1/fine_tuning/jobs/{job.id}").json()["status"] == status
+
+    def test_a_running_job_shows_no_result_yet(
+        self, openai: OpenAI, session: Session, project: Project
+    ) -> None:
+        job = make_job(
+            session,
+            project,
+            state="running",
+            resolved={"n_epochs": 3, "batch_size": 1, "learning_rate_multiplier": 2.0},
+            trained_tokens=100,
+            estimated_finish=func.now(),
+        )
+        session.commit()
+        shown = openai.fine_tuning.jobs.retrieve(job.id)
+        assert shown.hyperparameters.to_dict() == {
+            "n_epochs": 3,
+            "batch_size": 1,
+            "learning_rate_multiplier": 2.0,
+        }
+        assert shown.estimated_finish is not None
+        assert shown.trained_tokens is None
+
+    def test_a_job_that_succeeded(self, openai: OpenAI, session: Session, project: Project) -> None:
+        result = make_file(session, project, purpose="fine-tune-results")
+        job = make_job(
+            session,
+            project,
+            state="succeeded",
+            trained_tokens=100,
+            tuned_model="ft:base:acme::Abcd1234",
+            result_file_id=result.id,
+            finished_at=func.now(),
+            estimated_finish=func.now(),
+        )
+        session.commit()
+        shown = openai.fine_tuning.jobs.retrieve(job.id)
+        assert shown.fine_tuned_model == "ft:base:acme::Abcd1234"
+        assert shown.result_files == [result.id]
+        assert shown.trained_tokens == 100
+        assert shown.finished_at is not None
+        assert shown.estimated_finish is None
+        assert shown.error is None
+
+    def test_a_job_that_failed(self, openai: OpenAI, session: Session, project: Project) -> None:
+        job = make_job(
+            session,
+            project,
+            state="failed",
+            error_code="invalid_training_file",
+            error_message="It is bad.",
+            error_param="training_file",
+        )
+        session.commit()
+        shown = openai.fine_tuning.jobs.retrieve(job.id)
+        assert shown.error is not None
+        assert shown.error.to_dict() == {
+            "code": "invalid_training_file",
+            "message": "It is bad.",
+            "param": "training_file",
+        }
+
+
+class TestCancel:
+    def test_a_new_job(self, http: httpx.Client, session: Session, project: Project) -> None:
+        """With the empty JSON body that SDKs send."""
+        job = make_job(session, project)
+        session.commit()
+        headers = {"Content-Type": "application/json"}
+        answer = http.post(f"/v1/fine_tuning/jobs/{job.id}/cancel", headers=headers)
+        assert answer.json()["status"] == "cancelled"
+        assert answer.json()["finished_at"] is not None
+
+    @pytest.mark.parametrize("state", ["succeeded", "failed"])
+    def test_a_job_that_has_ended(
+        self, openai: OpenAI, session: Session, project: Project, state: str
+    ) -> None:
+        job = make_job(session, project, state=state)
+        session.commit()
+        with pytest.raises(BadRequestError, match=state):
+            openai.fine_tuning.jobs.cancel(job.id)
+
+
+class TestLists:
+    @pytest.fixture
+    def jobs(self, session: Session, project: Project) -> list[str]:
+        """Oldest first; the last two are of one moment."""
+        metadata: list[dict[str, str] | None] = [{"a": "1", "b": ""}, {"a": "1"}, {}, None]
+        made = []
+        for one in metadata:
+            changes = {} if one is None else {"user_metadata": one}
+            made.append(make_job(session, project, **changes).id)
+        moment = select(Job.created_at).where(Job.id == made[3]).scalar_subquery()
+        session.execute(update(Job).where(Job.id == made[2]).values(created_at=moment))
+        session.commit()
+        return made[:2] + sorted(made[2:])
+
+    def test_pages_reach_every_job_once(self, openai: OpenAI, jobs: list[str]) -> None:
+        assert [job.id for job in openai.fine_tuning.jobs.list(limit=1)] == jobs[::-1]
+        page = openai.fine_tuning.jobs.list(limit=4)
+        assert not page.has_more
+
+    def test_metadata(
+        self, http: httpx.Client, stranger: httpx.Client, openai: OpenAI, jobs: list[str]
+    ) -> None:
+        def found(metadata: dict[str, str]) -> list[str]:
+            return [job.id for job in openai.fine_tuning.jobs.list(metadata=metadata)]
+
+        assert found({"a": "1"}) == [jobs[1], jobs[0]]
+        assert found({"a": "1", "b": ""}) == [jobs[0]]
+        assert found({"a": "2"}) == []
+        behind = openai.fine_tuning.jobs.list(metadata={"a": "1"}, after=jobs[1]).data
+        assert [job.id for job in behind] == [jobs[0]]
+        for null in ("null", ""):
+            without = http.get(f"/v1/fine_tuning/jobs?metadata={null}").json()["data"]
+            assert [job["id"] for job in without] == [jobs[3], jobs[2]]
+        for filters in ("metadata=null", "metadata[a]=1", "metadata[a]=1&metadata[b]="):
+            assert stranger.get(f"/v1/fine_tuning/jobs?{filters}").json()["data"] == []
+
+    def test_a_filter_has_as_many_pairs_as_a_job_can_have(self, http: httpx.Client) -> None:
+        pairs = [f"metadata[k{number}]=v" for number in range(17)]
+        assert http.get("/v1/fine_tuning/jobs?" + "&".join(pairs[:16])).status_code == 200
+        assert http.get("/v1/fine_tuning/jobs?" + "&".join(pairs)).status_code == 400
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "metadata=team",
+            "metadata[a",
+            "metadata[a]=1&metadata[a]=2",
+            "metadata[a]=1&metadata=null",
+            "metadata[a]=1&metadata=",
+            "%6Detadata[a]=1&%6Detadata=",
+        ],
+    )
+    def test_a_filter_that_would_be_left_out_is_refused(
+        self, http: httpx.Client, query: str
+    ) -> None:
+        answer = http.get(f"/v1/fine_tuning/jobs?{query}")
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == "metadata"
+
+    def test_nothing_comes_behind_an_unknown_cursor(
+        self, http: httpx.Client, stranger: httpx.Client, jobs: list[str]
+    ) -> None:
+        for client, path in [
+            (http, "?after=ftjob-x"),
+            (stranger, f"?after={jobs[0]}"),
+            (http, f"/{jobs[0]}/events?after=ftevent-x"),
+            (http, f"/{jobs[0]}/checkpoints?after=ftckpt_x"),
+        ]:
+            page = client.get(f"/v1/fine_tuning/jobs{path}").json()
+            assert (page["data"], page["has_more"]) == ([], False)
+
+    def test_events_newest_first(self, openai: OpenAI, session: Session, jobs: list[str]) -> None:
+        for seq in range(1, 6):
+            event = JobEvent(
+                id=ids.event_id(),
+                job_id=jobs[0],
+                seq=seq,
+                epoch=1,
+                dedupe_key=str(seq),
+                level="info",
+                type="metrics" if seq == 5 else "message",
+                message=f"event {seq}",
+                data={"step": 1} if seq == 5 else None,
+            )
+            session.add(event)
+        session.commit()
+        events = list(openai.fine_tuning.jobs.list_events(jobs[0], limit=2))
+        assert [event.message for event in events] == [f"event {n}" for n in (5, 4, 3, 2, 1)]
+        assert events[0].data == {"step": 1}
+        assert events[1].data is None
+
+    def test_checkpoints_newest_first(
+        self, openai: OpenAI, http: httpx.Client, session: Session, jobs: list[str]
+    ) -> None:
+        kinds = {2: "user", 4: "user", 5: "resume", 6: "user"}
+        for step, kind in kinds.items():
+            checkpoint = Checkpoint(
+                id=ids.checkpoint_id(),
+                job_id=jobs[0],
+                epoch=1,
+                step=step,
+                kind=kind,
+                storage_prefix="p",
+                manifest_sha256="",
+                bytes=1,
+                model_name=f"ft:base:acme::Abcd123{step}",
+                metrics={"step": step, "train_loss": 0.5},
+                deleted_at=func.now() if step == 2 else None,
+            )
+            session.add(checkpoint)
+        session.commit()
+        found = list(openai.fine_tuning.jobs.checkpoints.list(jobs[0], limit=1))
+        assert [checkpoint.step_number for checkpoint in found] == [6, 4]
+        assert found[0].fine_tuned_model_checkpoint == "ft:base:acme::Abcd1236"
+        assert found[0].fine_tuning_job_id == jobs[0]
+        assert found[0].metrics.train_loss == 0.5
+        page = http.get(f"/v1/fine_tuning/jobs/{jobs[0]}/checkpoints").json()
+        assert (page["first_id"], page["last_id"]) == (found[0].id, found[1].id)
+
+
+class TestUnknown:
+    def test_in_openais_words(self, openai: OpenAI) -> None:
+        with pytest.raises(NotFoundError) as raised:
+            openai.fine_tuning.jobs.retrieve("ftjob-x")
+        assert raised.value.body == {
+            "message": "Could not find fine tune: ftjob-x",
+            "type": "invalid_request_error",
+            "param": "fine_tune_id",
+            "code": "fine_tune_not_found",
+        }
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [("GET", ""), ("POST", "/cancel"), ("GET", "/events"), ("GET", "/checkpoints")],
+    )
+    def test_of_another_project(
+        self,
+        stranger: httpx.Client,
+        session: Session,
+        project: Project,
+        method: str,
+        path: str,
+    ) -> None:
+        job = make_job(session, project)
+        session.commit()
+        mine = error_of(stranger.request(method, f"/v1/fine_tuning/jobs/{job.id}{path}"), 404)
+        unknown = error_of(stranger.request(method, f"/v1/fine_tuning/jobs/ftjob-x{path}"), 404)
+        assert {**mine, "message": ""} == {**unknown, "message": ""}
+        assert stranger.get("/v1/fine_tuning/jobs").json()["data"] == []
+
+    def test_files_of_another_project(
+        self, stranger: httpx.Client, session: Session, project: Project
+    ) -> None:
+        file = make_file(session, project)
+        session.commit()
+        body = {"model": "base", "training_file": file.id}
+        error = error_of(stranger.post("/v1/fine_tuning/jobs", json=body), 400)
+        assert error["param"] == "training_file"

@@ -1,0 +1,189 @@
+"""Permissions for checkpoints, with the official client, and what they permit."""
+
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import httpx
+import pytest
+from openai import BadRequestError, NotFoundError, OpenAI, PermissionDeniedError
+from sqlalchemy.orm import Session
+
+from app.auth import principals
+from app.db.session import SessionMaker, transaction
+from app.db.tables import Project
+from app.organization import api_keys, projects
+from tests.app.files.test_routes import GOOD
+from tests.app.http.test_admission import error_of
+from tests.app.jobs.test_routes import make_model
+from tests.factories import make_job
+from tests.live_api import Account, Api, open_admin, openai_with
+from tests.live_server import Engine
+
+MODEL = "ft:base:acme::Abcd1234"
+CHECKPOINT = "ft:base:acme::Efgh5678:ckpt-step-4"
+
+
+@pytest.fixture
+def _models(session: Session, account: Account) -> None:
+    owner = session.get_one(Project, account.who.project_id)
+    job = make_job(session, owner, base_model="base", state="succeeded")
+    make_model(session, job, MODEL)
+    make_model(session, job, CHECKPOINT, step=4)
+
+
+pytestmark = pytest.mark.usefixtures("_models")
+
+
+@pytest.fixture
+def guest(sessions: SessionMaker, account: Account) -> Account:
+    """Another project of the same organization."""
+    with transaction(sessions) as session:
+        project = projects.create(session, account.who.organization_id, "guest")
+        secret = api_keys.create(session, project.id, "guest")[1]
+        who = principals.authenticate(session, secret)
+    assert who is not None
+    return Account(secret, who)
+
+
+@pytest.fixture
+def guest_client(api: Api, guest: Account) -> Iterator[OpenAI]:
+    with openai_with(api, guest.secret) as client:
+        yield client
+
+
+def ask(client: OpenAI, model: str) -> str | None:
+    messages = [{"role": "user", "content": "Hello"}]
+    answer = client.chat.completions.create(model=model, messages=messages)  # type: ignore[arg-type]
+    return answer.choices[0].message.content
+
+
+def permit(admin: OpenAI, guest: Account, model: str = MODEL) -> str:
+    page = admin.fine_tuning.checkpoints.permissions.create(
+        model, project_ids=[guest.who.project_id]
+    )
+    return page.data[0].id
+
+
+@pytest.mark.parametrize("model", [MODEL, CHECKPOINT])
+def test_a_permission_lets_another_project_use_a_model(
+    admin: OpenAI, guest: Account, guest_client: OpenAI, engine: Engine, model: str
+) -> None:
+    with pytest.raises(NotFoundError):
+        ask(guest_client, model)
+    permission = permit(admin, guest, model)
+    assert ask(guest_client, model) == "Hello"
+    assert guest_client.models.retrieve(model).id == model
+    listed = [found.id for found in guest_client.models.list()]
+    assert (model in listed) == (model == MODEL), "lists leave checkpoints out"
+    file = guest_client.files.create(file=("train.jsonl", GOOD), purpose="fine-tune")
+    job = guest_client.fine_tuning.jobs.create(model=model, training_file=file.id)
+    assert job.model == model
+    admin.fine_tuning.checkpoints.permissions.delete(permission, fine_tuned_model_checkpoint=model)
+    for use in (lambda: ask(guest_client, model), lambda: guest_client.models.retrieve(model)):
+        with pytest.raises(NotFoundError) as raised:
+            use()
+        assert raised.value.code == "model_not_found"
+    with pytest.raises(BadRequestError, match="not available for fine-tuning"):
+        guest_client.fine_tuning.jobs.create(model=model, training_file=file.id)
+
+
+def test_the_other_model_of_the_job_stays_closed(
+    admin: OpenAI, guest: Account, guest_client: OpenAI
+) -> None:
+    permit(admin, guest, MODEL)
+    with pytest.raises(NotFoundError):
+        guest_client.models.retrieve(CHECKPOINT)
+
+
+def test_using_is_not_owning(
+    admin: OpenAI, openai: OpenAI, guest: Account, guest_client: OpenAI
+) -> None:
+    permit(admin, guest)
+    with pytest.raises(PermissionDeniedError, match="belongs to another project"):
+        guest_client.models.delete(MODEL)
+    assert openai.models.retrieve(MODEL).id == MODEL
+    assert list(guest_client.fine_tuning.jobs.list()) == []
+    openai.models.delete(MODEL)
+    with pytest.raises(NotFoundError):
+        guest_client.models.retrieve(MODEL)
+
+
+class TestCreate:
+    def test_what_is_answered(self, admin: OpenAI, guest: Account, account: Account) -> None:
+        wanted = [guest.who.project_id, account.who.project_id, guest.who.project_id]
+        page = admin.fine_tuning.checkpoints.permissions.create(MODEL, project_ids=wanted)
+        assert [made.project_id for made in page.data] == wanted[:2]
+        assert page.data[0].id.startswith("cp_")
+        assert page.data[0].object == "checkpoint.permission"
+
+    def test_again_it_is_the_same_one(self, admin: OpenAI, guest: Account) -> None:
+        assert permit(admin, guest) == permit(admin, guest)
+
+    @pytest.mark.parametrize("body", [{}, {"project_ids": []}, {"project_ids": "proj_a"}])
+    def test_refused(self, admin_http: httpx.Client, body: dict[str, object]) -> None:
+        path = f"/v1/fine_tuning/checkpoints/{MODEL}/permissions"
+        assert error_of(admin_http.post(path, json=body), 400)["param"] == "project_ids"
+
+    def test_nothing_is_permitted_if_one_project_is_unknown(
+        self, admin: OpenAI, guest: Account
+    ) -> None:
+        permissions = admin.fine_tuning.checkpoints.permissions
+        with pytest.raises(NotFoundError, match="No such project"):
+            permissions.create(MODEL, project_ids=[guest.who.project_id, "proj_unknown"])
+        assert permissions.list(MODEL).data == []
+
+    def test_an_archived_project(self, admin: OpenAI, guest: Account) -> None:
+        admin.admin.organization.projects.archive(guest.who.project_id)
+        with pytest.raises(BadRequestError, match="is archived"):
+            permit(admin, guest)
+
+    @pytest.mark.parametrize("model", ["base", "ft:base:acme::Unknown1"])
+    def test_a_model_that_no_job_has_made(self, admin: OpenAI, guest: Account, model: str) -> None:
+        with pytest.raises(NotFoundError) as raised:
+            permit(admin, guest, model)
+        assert raised.value.code == "model_not_found"
+
+
+class TestList:
+    def test_pages(self, admin: OpenAI, guest: Account, account: Account) -> None:
+        permissions = admin.fine_tuning.checkpoints.permissions
+        made = permissions.create(
+            MODEL, project_ids=[guest.who.project_id, account.who.project_id]
+        ).data
+        ids = [one.id for one in made]
+        page = permissions.list(MODEL, limit=1)
+        assert (page.has_more, page.last_id) == (True, ids[1])
+        assert [one.id for one in page] == ids[::-1]
+        assert [one.id for one in permissions.list(MODEL, limit=1, order="ascending")] == ids
+        of_guest = permissions.list(MODEL, project_id=guest.who.project_id)
+        assert [one.id for one in of_guest] == ids[:1]
+
+    def test_as_older_clients_ask(
+        self, admin_http: httpx.Client, admin: OpenAI, guest: Account
+    ) -> None:
+        made = permit(admin, guest)
+        path = f"/v1/fine_tuning/checkpoints/{quote(MODEL, safe='')}/permissions"
+        body = admin_http.get(path).json()
+        assert body.keys() == {"object", "data", "has_more", "first_id", "last_id"}
+        assert (body["object"], body["first_id"], body["last_id"]) == ("list", made, made)
+        assert body["data"][0]["project_id"] == guest.who.project_id
+
+
+def test_delete(admin: OpenAI, guest: Account) -> None:
+    permissions = admin.fine_tuning.checkpoints.permissions
+    made = permit(admin, guest)
+    with pytest.raises(NotFoundError):
+        permissions.delete(made, fine_tuned_model_checkpoint=CHECKPOINT)
+    deleted = permissions.delete(made, fine_tuned_model_checkpoint=MODEL)
+    assert (deleted.id, deleted.deleted, deleted.object) == (made, True, "checkpoint.permission")
+    with pytest.raises(NotFoundError):
+        permissions.delete(made, fine_tuned_model_checkpoint=MODEL)
+
+
+def test_another_organizations_admin_permits_nothing(
+    api: Api, sessions: SessionMaker, guest: Account
+) -> None:
+    with openai_with(api, open_admin(sessions, "others")) as stranger:
+        with pytest.raises(NotFoundError) as raised:
+            permit(stranger, guest)
+        assert raised.value.code == "model_not_found"

@@ -1,0 +1,181 @@
+"""/v1/models."""
+
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+import httpx
+import pytest
+from openai import NotFoundError, OpenAI, PermissionDeniedError
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from app import ids
+from app.db.tables import Checkpoint, File, Job, Outbox, Project, TunedModel
+from app.models import registry
+from tests.app.files.test_routes import GOOD
+from tests.app.http.test_admission import error_of
+from tests.app.jobs.test_routes import make_model
+from tests.factories import make_job
+from tests.live_api import Account, Api
+from tests.live_server import Engine
+
+TUNED = "ft:base:acme:-my suffix; it's user@x, $1 (a+b)=~&!:Abcd1234"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+CHECKPOINT = "ft:base:acme:my suffix:Efgh5678:ckpt-step-4"
+
+
+def waiting(session: Session) -> int:
+    """How many wait for a lock, at this moment: a transaction sees the same moment for ever."""
+    session.execute(select(func.pg_stat_clear_snapshot()))
+    return session.scalar(text(WAITING)) or 0
+
+
+@pytest.fixture
+def job(session: Session, account: Account) -> Job:
+    project = session.get_one(Project, account.who.project_id)
+    job = make_job(session, project, base_model="base", state="succeeded")
+    make_model(session, job, TUNED)
+    make_model(session, job, CHECKPOINT, step=4)
+    return job
+
+
+def test_the_list(openai: OpenAI, job: Job) -> None:
+    owners = {model.id: model.owned_by for model in openai.models.list()}
+    assert owners == {
+        "base": "system",
+        "gpt-4o-mini": "system",
+        "owner/base": "system",
+        "encoder": "system",
+        "small-encoder": "system",
+        TUNED: "acme",
+    }
+
+
+@pytest.mark.parametrize("name", ["base", "gpt-4o-mini", "owner/base", TUNED, CHECKPOINT])
+def test_retrieve_by_every_name(openai: OpenAI, http: httpx.Client, job: Job, name: str) -> None:
+    assert openai.models.retrieve(name).id == name
+    assert http.get(f"/v1/models/{quote(name, safe='')}").json()["id"] == name
+
+
+@pytest.mark.parametrize("name", ["gpt-9", "ft:base:acme::Unknown1", "a/b/c", "ft:a:b:c:d"])
+def test_unknown(openai: OpenAI, http: httpx.Client, name: str) -> None:
+    with pytest.raises(NotFoundError) as raised:
+        openai.models.retrieve(name)
+    assert raised.value.body == {
+        "message": f"The model `{name}` does not exist or you do not have access to it.",
+        "type": "invalid_request_error",
+        "param": None,
+        "code": "model_not_found",
+    }
+    assert error_of(http.delete(f"/v1/models/{name}"), 404) == {
+        "message": "That model does not exist",
+        "type": "invalid_request_error",
+        "param": "model",
+        "code": None,
+    }
+
+
+class TestDelete:
+    def test_a_tuned_model_goes_with_its_weights(
+        self, openai: OpenAI, session: Session, job: Job
+    ) -> None:
+        deleted = openai.models.delete(TUNED)
+        assert (deleted.id, deleted.deleted, deleted.object) == (TUNED, True, "model")
+        with pytest.raises(NotFoundError):
+            openai.models.retrieve(TUNED)
+        with pytest.raises(NotFoundError):
+            openai.models.delete(TUNED)
+        assert openai.models.retrieve(CHECKPOINT).id == CHECKPOINT
+        task = session.scalars(select(Outbox)).one()
+        assert task.kind == "delete_blobs"
+        assert task.payload["prefix"].endswith("/step-9/")
+
+    def test_nothing_resumes_from_what_was_deleted(
+        self, openai: OpenAI, session: Session, job: Job
+    ) -> None:
+        model = make_model(session, job, "ft:base:acme::Ijkl9012", step=2)
+        checkpoint = Checkpoint(
+            id=ids.checkpoint_id(),
+            job_id=job.id,
+            epoch=1,
+            step=2,
+            kind="user",
+            storage_prefix=model.storage_prefix,
+            manifest_sha256="",
+            bytes=1,
+            model_name=model.name,
+            metrics={},
+        )
+        session.add(checkpoint)
+        session.commit()
+        openai.models.delete(model.name)
+        session.refresh(checkpoint)
+        assert checkpoint.deleted_at is not None
+
+    @pytest.mark.parametrize("suffix", ["", "broken"])
+    def test_its_engine_lets_go_of_it_and_need_not(
+        self, openai: OpenAI, session: Session, job: Job, engine: Engine, suffix: str
+    ) -> None:
+        """An engine that cannot is no reason to keep the model."""
+        name = make_model(session, job, f"ft:base:acme:{suffix}:Mnop3456").name
+        assert openai.models.delete(name).deleted
+        # Those of tests before this one may still be on their way.
+        while engine.unloaded.get(timeout=60) != name:
+            pass
+
+    @pytest.mark.parametrize("name", ["base", "gpt-4o-mini"])
+    def test_a_base_model_stays(self, openai: OpenAI, name: str) -> None:
+        with pytest.raises(PermissionDeniedError, match="base model"):
+            openai.models.delete(name)
+        assert openai.models.retrieve(name).id == name
+
+    def test_of_another_project(self, openai: OpenAI, stranger: httpx.Client, job: Job) -> None:
+        path = f"/v1/models/{quote(TUNED, safe='')}"
+        error_of(stranger.get(path), 404)
+        error_of(stranger.delete(path), 404)
+        assert TUNED not in stranger.get("/v1/models").text
+        assert openai.models.retrieve(TUNED).id == TUNED
+
+
+class TestAModelThatAJobStartsFrom:
+    def test_it_stays_until_the_job_has_ended(
+        self, http: httpx.Client, job: Job, session: Session
+    ) -> None:
+        project = session.get_one(Project, job.project_id)
+        continued = make_job(session, project, start_model=TUNED)
+        session.commit()
+        refused = http.delete(f"/v1/models/{quote(TUNED)}")
+        assert error_of(refused, 400)["param"] == "model"
+        continued.state = "cancelled"
+        session.commit()
+        assert http.delete(f"/v1/models/{quote(TUNED)}").json()["deleted"]
+
+    def test_one_that_is_just_being_created_is_waited_for(
+        self, http: httpx.Client, api: Api, job: Job, session: Session
+    ) -> None:
+        project = session.get_one(Project, job.project_id)
+        registry.resolve(session, api.parts.catalog, project.id, TUNED, keep=True)
+        with ThreadPoolExecutor(1) as client:
+            deleting = client.submit(http.delete, f"/v1/models/{quote(TUNED)}")
+            while not waiting(session):
+                assert not deleting.done(), deleting.result().text
+            make_job(session, project, start_model=TUNED)
+            session.commit()
+            assert deleting.result().status_code == 400
+
+
+def test_of_deletions_at_the_same_time_one_deletes(
+    session: Session, openai: OpenAI, http: httpx.Client, job: Job
+) -> None:
+    file_id = openai.files.create(file=GOOD, purpose="fine-tune").id
+    session.commit()
+    for path in (f"/v1/models/{quote(TUNED)}", f"/v1/files/{file_id}"):
+        # All of them meet while none can go on.
+        session.scalars(select(TunedModel).with_for_update()).all()
+        session.scalars(select(File).with_for_update()).all()
+        with ThreadPoolExecutor(3) as clients:
+            deleting = [clients.submit(http.delete, path) for _ in range(3)]
+            while waiting(session) < 3:
+                assert not any(each.done() for each in deleting)
+            session.commit()
+            assert sorted(each.result().status_code for each in deleting) == [200, 404, 404]

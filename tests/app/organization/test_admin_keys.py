@@ -1,0 +1,91 @@
+"""/v1/organization/admin_api_keys with the official client, and which key opens what."""
+
+import httpx
+import pytest
+from openai import AuthenticationError, NotFoundError, OpenAI, PermissionDeniedError
+
+from app.db.session import SessionMaker
+from tests.app.http.test_admission import error_of
+from tests.live_api import Account, Api, open_admin, openai_with
+
+
+def test_a_new_one_works(admin: OpenAI, api: Api) -> None:
+    made = admin.admin.organization.admin_api_keys.create(name="ops", expires_in_seconds=3600)
+    assert made.id.startswith("key_")
+    assert made.value.startswith("sk-admin-")
+    assert made.redacted_value == f"sk-a…{made.value[-4:]}"
+    assert made.expires_at is not None
+    assert made.last_used_at is None
+    assert (made.owner.type, made.owner.role, made.owner.name) == ("user", "owner", "operator")
+    with openai_with(api, made.value) as client:
+        assert client.admin.organization.projects.list().data
+    shown = admin.admin.organization.admin_api_keys.retrieve(made.id)
+    assert shown.last_used_at is not None
+    assert made.value not in shown.model_dump_json()
+
+
+def test_pages(admin: OpenAI) -> None:
+    admin_keys = admin.admin.organization.admin_api_keys
+    first = admin_keys.list().data[0].id
+    made = [admin_keys.create(name=f"k{n}").id for n in range(3)]
+    oldest_first = [first, *made]
+    assert [key.id for key in admin_keys.list(limit=2)] == oldest_first
+    assert [key.id for key in admin_keys.list(limit=3, order="desc")] == oldest_first[::-1]
+
+
+def test_a_deleted_one_ends(admin: OpenAI, api: Api) -> None:
+    made = admin.admin.organization.admin_api_keys.create(name="ops")
+    assert admin.admin.organization.admin_api_keys.delete(made.id).deleted
+    with openai_with(api, made.value) as client, pytest.raises(AuthenticationError):
+        client.admin.organization.projects.list()
+    with pytest.raises(NotFoundError):
+        admin.admin.organization.admin_api_keys.retrieve(made.id)
+    with pytest.raises(NotFoundError, match=f"No such admin API key: {made.id}"):
+        admin.admin.organization.admin_api_keys.delete(made.id)
+
+
+def test_one_of_another_organization_is_not_there(
+    admin: OpenAI, api: Api, sessions: SessionMaker
+) -> None:
+    mine = admin.admin.organization.admin_api_keys.list().data[0]
+    with openai_with(api, open_admin(sessions, "others")) as stranger:
+        listed = stranger.admin.organization.admin_api_keys.list().data
+        assert mine.id not in [key.id for key in listed]
+        with pytest.raises(NotFoundError):
+            stranger.admin.organization.admin_api_keys.delete(mine.id)
+
+
+class TestWhichKeyOpensWhat:
+    def test_an_admin_key_opens_no_project(self, admin: OpenAI, admin_http: httpx.Client) -> None:
+        with pytest.raises(PermissionDeniedError) as raised:
+            admin.models.list()
+        assert raised.value.body == {
+            "message": "An admin API key manages projects and their keys, and nothing else. "
+            "Use an API key of a project here.",
+            "type": "invalid_request_error",
+            "param": None,
+            "code": None,
+        }
+        form = {"file": ("a.jsonl", b"{}")}
+        answer = admin_http.post("/v1/files", data={"purpose": "fine-tune"}, files=form)
+        error_of(answer, 403)
+
+    def test_a_projects_key_manages_nothing(self, openai: OpenAI) -> None:
+        with pytest.raises(PermissionDeniedError) as raised:
+            openai.admin.organization.projects.list()
+        assert "insufficient permissions" in raised.value.message
+        assert raised.value.code is None
+        with pytest.raises(PermissionDeniedError):
+            openai.fine_tuning.checkpoints.permissions.list("ft:base:acme::Abcd1234")
+
+    def test_the_headers_of_another_organization_are_refused(
+        self, admin_http: httpx.Client, account: Account
+    ) -> None:
+        path = "/v1/organization/projects"
+        answer = admin_http.get(path, headers={"OpenAI-Organization": "org-other"})
+        assert error_of(answer, 401)["code"] == "mismatched_organization"
+        headers = {
+            "OpenAI-Organization": account.who.organization_id,
+            "OpenAI-Project": account.who.project_id,
+        }
+        assert admin_http.get(path, headers=headers).status_code == 200

@@ -1,0 +1,157 @@
+"""/v1/organization/projects, with the official client."""
+
+import httpx
+import pytest
+from openai import NotFoundError, OpenAI
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionMaker, transaction
+from app.db.tables import Job, JobEvent, Project
+from app.errors import Forbidden
+from app.jobs import service as jobs
+from app.organization import api_keys, projects
+from tests.app.http.test_admission import error_of
+from tests.factories import make_file, make_job
+from tests.live_api import Account
+
+PROJECTS = "/v1/organization/projects"
+
+
+def test_a_new_one(admin: OpenAI, session: Session, account: Account) -> None:
+    made = admin.admin.organization.projects.create(name="Räume & Träume")
+    assert made.id.startswith("proj_")
+    assert (made.name, made.status, made.archived_at) == ("Räume & Träume", "active", None)
+    assert (made.residency, made.external_key_id) == ("GLOBAL", None)
+    row = session.get_one(Project, made.id)
+    assert row.organization_id == account.who.organization_id
+    assert made.created_at == int(row.created_at.timestamp())
+    assert admin.admin.organization.projects.retrieve(made.id) == made
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "x" * 257}, "name"),
+        ({"name": "red \x1b[31m"}, "name"),
+        ({"name": 5}, "name"),
+        ({"name": "a", "residency": "EU_STORAGE_PROCESSING"}, "residency"),
+        ({"name": "a", "external_key_id": "key"}, "external_key_id"),
+    ],
+)
+def test_refused(admin_http: httpx.Client, body: dict[str, object], param: str) -> None:
+    assert error_of(admin_http.post(PROJECTS, json=body), 400)["param"] == param
+
+
+def test_a_repeated_request_makes_no_second_one(admin: OpenAI, admin_http: httpx.Client) -> None:
+    """Neither with a key of the client's own, nor when an SDK tries again unasked."""
+    for headers in ({"Idempotency-Key": "once"}, {"X-Stainless-Retry-Count": "1"}):
+        body = {"name": str(headers)}
+        first, again = (admin_http.post(PROJECTS, json=body, headers=headers) for _ in range(2))
+        assert first.json() == again.json()
+        names = [project.name for project in admin.admin.organization.projects.list()]
+        assert names.count(str(headers)) == 1
+
+
+def test_another_name(admin: OpenAI) -> None:
+    made = admin.admin.organization.projects.create(name="before")
+    renamed = admin.admin.organization.projects.update(made.id, name="after")
+    assert (renamed.id, renamed.name) == (made.id, "after")
+    assert admin.admin.organization.projects.update(made.id).name == "after"
+
+
+def test_pages(admin: OpenAI, account: Account) -> None:
+    made = [admin.admin.organization.projects.create(name=f"p{n}").id for n in range(4)]
+    newest_first = [*reversed(made), account.who.project_id]
+    page = admin.admin.organization.projects.list(limit=2)
+    assert [project.id for project in page.data] == newest_first[:2]
+    assert (page.has_more, page.last_id) == (True, newest_first[1])
+    assert [project.id for project in page] == newest_first
+
+
+def test_an_unknown_one(admin: OpenAI, admin_http: httpx.Client) -> None:
+    with pytest.raises(NotFoundError) as raised:
+        admin.admin.organization.projects.retrieve("proj_unknown")
+    assert raised.value.body == {
+        "message": "No such project: proj_unknown",
+        "type": "invalid_request_error",
+        "param": "project_id",
+        "code": None,
+    }
+    error_of(admin_http.post(f"{PROJECTS}/proj_unknown/archive"), 404)
+    assert admin_http.get(f"{PROJECTS}?after=proj_unknown").json()["data"] == []
+    for limit in ("0", "101", "x"):
+        error_of(admin_http.get(f"{PROJECTS}?limit={limit}"), 400)
+
+
+class TestArchive:
+    def test_its_keys_end_at_once(
+        self, admin: OpenAI, http: httpx.Client, account: Account
+    ) -> None:
+        assert http.get("/v1/models").status_code == 200
+        archived = admin.admin.organization.projects.archive(account.who.project_id)
+        assert archived.status == "archived"
+        assert archived.archived_at is not None
+        assert error_of(http.get("/v1/models"), 401)["code"] == "invalid_api_key"
+        assert admin.admin.organization.projects.archive(archived.id) == archived
+
+    def test_its_jobs_are_cancelled(
+        self, admin: OpenAI, session: Session, account: Account
+    ) -> None:
+        mine = session.get_one(Project, account.who.project_id)
+        states = ("validating_files", "queued", "running", "paused", "succeeded", "failed")
+        made = {state: make_job(session, mine, state=state).id for state in states}
+        session.commit()
+        admin.admin.organization.projects.archive(mine.id)
+        session.expire_all()
+        ended = {state: session.get_one(Job, id_).state for state, id_ in made.items()}
+        assert ended == dict.fromkeys(states[:4], "cancelled") | {
+            "succeeded": "succeeded",
+            "failed": "failed",
+        }
+        assert session.scalar(select(func.count()).select_from(JobEvent)) == 4
+
+    def test_it_cannot_be_used_or_updated(self, admin: OpenAI, admin_http: httpx.Client) -> None:
+        made = admin.admin.organization.projects.create(name="short")
+        admin.admin.organization.projects.archive(made.id)
+        path = f"{PROJECTS}/{made.id}"
+        for answer in (
+            admin_http.post(path, json={"name": "longer"}),
+            admin_http.get(f"{path}/service_accounts"),
+            admin_http.post(f"{path}/service_accounts", json={"name": "late"}),
+        ):
+            assert "is archived" in str(error_of(answer, 400)["message"])
+        assert admin_http.get(f"{path}/api_keys").json()["data"] == []
+
+    def test_the_list_shows_it_only_when_asked(self, admin: OpenAI, account: Account) -> None:
+        made = admin.admin.organization.projects.create(name="short")
+        admin.admin.organization.projects.archive(made.id)
+        shown = [project.id for project in admin.admin.organization.projects.list()]
+        assert shown == [account.who.project_id]
+        every = admin.admin.organization.projects.list(include_archived=True)
+        assert {project.id: project.status for project in every} == {
+            made.id: "archived",
+            account.who.project_id: "active",
+        }
+
+    def test_no_job_is_made_in_it_by_a_request_on_its_way(
+        self, session: Session, account: Account
+    ) -> None:
+        """Its key was still good when the guard looked at it."""
+        mine = session.get_one(Project, account.who.project_id)
+        file = make_file(session, mine)
+        projects.archive(session, mine.organization_id, mine.id)
+        with pytest.raises(Forbidden, match="is archived"):
+            jobs.create(session, None, mine.id, file)  # type: ignore[arg-type]
+
+    def test_the_default_project_is_another_one_then(
+        self, sessions: SessionMaker, account: Account
+    ) -> None:
+        with transaction(sessions) as session:
+            mine = session.get_one(Project, account.who.project_id)
+            projects.archive(session, mine.organization_id, mine.id)
+            fresh = api_keys.ensure_default_project(session, "acme")
+            assert fresh.id != mine.id
+            assert fresh.archived_at is None

@@ -1,0 +1,132 @@
+"""/v1/organization/projects/{project_id}/service_accounts, with the official client."""
+
+from datetime import timedelta
+
+import httpx
+import pytest
+from openai import AuthenticationError, BadRequestError, NotFoundError, OpenAI
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session
+
+from app.db.tables import ApiKey
+from tests.app.http.test_admission import error_of
+from tests.live_api import Account, Api, openai_with
+
+UNKNOWN = "svc_acct_unknown"
+
+
+@pytest.fixture
+def project(account: Account) -> str:
+    return account.who.project_id
+
+
+def test_a_new_one_comes_with_a_key_that_works(admin: OpenAI, api: Api, project: str) -> None:
+    accounts = admin.admin.organization.projects.service_accounts
+    made = accounts.create(project, name="ci")
+    assert made.id.startswith("svc_acct_")
+    assert (made.name, made.role) == ("ci", "member")
+    assert made.api_key is not None
+    assert made.api_key.name == "Secret Key"
+    assert made.api_key.value.startswith("sk-luthier-")
+    assert made.api_key.expires_at is None
+    with openai_with(api, made.api_key.value) as client:
+        assert client.models.list().data
+    shown = accounts.retrieve(made.id, project_id=project)
+    assert shown.model_dump() == made.model_dump(exclude={"api_key"})
+    assert [account.id for account in accounts.list(project)] == [made.id]
+
+
+def test_a_bare_one_has_no_key_before_it_has_a_role(admin: OpenAI, project: str) -> None:
+    accounts = admin.admin.organization.projects.service_accounts
+    made = accounts.create(project, name="later", create_service_account_only=True)
+    assert (made.role, made.api_key) == ("none", None)
+    with pytest.raises(BadRequestError, match="has no role"):
+        accounts.api_keys.create(made.id, project_id=project)
+    assert accounts.update(made.id, project_id=project, role="member").role == "member"
+    assert accounts.api_keys.create(made.id, project_id=project).value
+    with pytest.raises(BadRequestError, match="nothing that expires"):
+        accounts.create(project, name="x", create_service_account_only=True, expires_in_seconds=60)
+
+
+def test_more_keys(admin: OpenAI, admin_http: httpx.Client, api: Api, project: str) -> None:
+    accounts = admin.admin.organization.projects.service_accounts
+    made = accounts.create(project, name="ci")
+    key = accounts.api_keys.create(
+        made.id, project_id=project, name="nightly", expires_in_seconds=3600
+    )
+    assert key.name == "nightly"
+    assert key.expires_at is not None
+    assert key.expires_at - key.created_at in (3599, 3600, 3601)
+    path = f"/v1/organization/projects/{project}/service_accounts/{made.id}/api_keys"
+    # Clients send this type even when they have no body.
+    bare = admin_http.post(path, headers={"Content-Type": "application/json"})
+    assert bare.json()["name"] == "Secret Key"
+    with pytest.raises(BadRequestError, match="no scopes"):
+        accounts.api_keys.create(made.id, project_id=project, scopes=["api.model.read"])
+    assert accounts.api_keys.create(made.id, project_id=project, scopes=[]).value
+    error_of(admin_http.post(path, json={"expires_in_seconds": 0}), 400)
+
+
+def test_a_key_ends_when_it_expires(
+    admin: OpenAI, api: Api, session: Session, project: str
+) -> None:
+    made = admin.admin.organization.projects.service_accounts.create(
+        project, name="ci", expires_in_seconds=3600
+    )
+    assert made.api_key is not None
+    with openai_with(api, made.api_key.value) as client:
+        client.models.list()
+        past = func.clock_timestamp() - timedelta(seconds=1)
+        session.execute(update(ApiKey).where(ApiKey.id == made.api_key.id).values(expires_at=past))
+        session.commit()
+        with pytest.raises(AuthenticationError):
+            client.models.list()
+
+
+def test_another_name(admin: OpenAI, project: str) -> None:
+    accounts = admin.admin.organization.projects.service_accounts
+    made = accounts.create(project, name="ci")
+    changed = accounts.update(made.id, project_id=project, name="cd", role="owner")
+    assert (changed.name, changed.role) == ("cd", "owner")
+    assert accounts.update(made.id, project_id=project) == changed
+
+
+def test_its_keys_end_with_it(admin: OpenAI, api: Api, project: str) -> None:
+    accounts = admin.admin.organization.projects.service_accounts
+    made, other = (accounts.create(project, name=name) for name in ("ci", "cd"))
+    second = accounts.api_keys.create(made.id, project_id=project)
+    deleted = accounts.delete(made.id, project_id=project)
+    assert (deleted.id, deleted.deleted) == (made.id, True)
+    assert made.api_key is not None
+    assert other.api_key is not None
+    for secret in (made.api_key.value, second.value):
+        with openai_with(api, secret) as client, pytest.raises(AuthenticationError):
+            client.models.list()
+    with openai_with(api, other.api_key.value) as client:
+        client.models.list()
+    assert [account.id for account in accounts.list(project)] == [other.id]
+    with pytest.raises(NotFoundError):
+        accounts.retrieve(made.id, project_id=project)
+    with pytest.raises(NotFoundError, match=f"No such service account: {made.id}"):
+        accounts.delete(made.id, project_id=project)
+
+
+def test_pages(admin: OpenAI, project: str) -> None:
+    accounts = admin.admin.organization.projects.service_accounts
+    made = [accounts.create(project, name=f"a{n}").id for n in range(3)]
+    page = accounts.list(project, limit=2)
+    assert [account.id for account in page.data] == made[:0:-1]
+    # One that goes while a client pages does not end its paging.
+    accounts.delete(made[1], project_id=project)
+    assert [account.id for account in page] == made[::-1]
+
+
+def test_an_unknown_one(admin_http: httpx.Client, project: str) -> None:
+    path = f"/v1/organization/projects/{project}/service_accounts/{UNKNOWN}"
+    for answer in (
+        admin_http.get(path),
+        admin_http.post(path, json={"name": "x"}),
+        admin_http.delete(path),
+        admin_http.post(f"{path}/api_keys"),
+    ):
+        assert error_of(answer, 404)["message"] == f"No such service account: {UNKNOWN}"

@@ -1,0 +1,74 @@
+"""No key leaves the root, none means two things, and each kind of blob has its own."""
+
+import pytest
+
+from app.storage import UnsafeKey, checkpoint_prefix, file_key, inside, job_prefix
+from app.storage.object_keys import checked, checked_prefix
+
+UNSAFE = [
+    "",
+    "/",
+    "/etc/passwd",
+    "..",
+    "../a",
+    "a/../b",
+    "a/..",
+    ".",
+    "./a",
+    "a//b",
+    "a/",
+    "a\0b",
+    "a\\b",
+    "a\n",
+    "a b",
+    "%2e%2e/a",
+    "\u2024\u2024/a",
+    "\u202ea",
+    "a/.hidden",
+    ".unfinished/a",
+    "~/a",
+    "-a",
+    "x" * 201,
+    "a/" * 600 + "b",
+]
+
+
+@pytest.mark.parametrize("key", UNSAFE)
+def test_an_unsafe_key_is_refused(key: str) -> None:
+    with pytest.raises(UnsafeKey):
+        checked(key)
+
+
+@pytest.mark.parametrize("key", UNSAFE)
+def test_and_never_part_of_another(key: str) -> None:
+    with pytest.raises(UnsafeKey):
+        file_key("proj_1", key)
+    with pytest.raises(UnsafeKey):
+        inside("projects/proj_1", key)
+
+
+@pytest.mark.parametrize("prefix", ["/", "/a", "..", "../", "a/../b", "a//", "a//b", "a\0", ".u"])
+def test_an_unsafe_prefix_is_refused(prefix: str) -> None:
+    with pytest.raises(UnsafeKey):
+        checked_prefix(prefix)
+
+
+@pytest.mark.parametrize("prefix", ["", "a", "a/", "a/b", "a/b/"])
+def test_a_prefix_may_end_anywhere(prefix: str) -> None:
+    assert checked_prefix(prefix) == prefix
+
+
+def test_every_kind_of_blob_has_its_place() -> None:
+    assert file_key("proj_1", "file-1") == "projects/proj_1/files/file-1"
+    assert job_prefix("proj_1", "ftjob-1") == "projects/proj_1/jobs/ftjob-1"
+    prefix = checkpoint_prefix("proj_1", "ftjob-1", 2, 30)
+    assert prefix == "projects/proj_1/jobs/ftjob-1/e2/step-30"
+    assert inside(prefix, "adapter_config.json") == f"{prefix}/adapter_config.json"
+
+
+def test_an_id_cannot_climb_into_another_project() -> None:
+    for project_id, file_id in (("proj_1/files", "x"), ("proj_1", "a/b"), ("", "x")):
+        with pytest.raises(UnsafeKey):
+            file_key(project_id, file_id)
+    with pytest.raises(UnsafeKey):
+        job_prefix("proj_1", "../proj_2")

@@ -1,0 +1,104 @@
+"""Webhooks come if and only if the end of their job commits."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app.db.session import SessionMaker
+from app.db.tables import Job, Outbox, WebhookDelivery, WebhookEndpoint
+from app.jobs import lifecycle, states
+from app.jobs.file_checks import Problem
+from app.webhooks import deliveries, endpoints
+from app.webhooks.schemas import CreateEndpoint, EventType
+from tests.factories import make_job, make_project
+
+ENDS: list[EventType] = [
+    "fine_tuning.job.succeeded",
+    "fine_tuning.job.failed",
+    "fine_tuning.job.cancelled",
+]
+
+
+def add_endpoint(
+    session: Session, job: Job, url: str = "https://hooks.example/", **changes: Any
+) -> WebhookEndpoint:
+    asked = CreateEndpoint(**{"name": "ends", "url": url, "event_types": ENDS, **changes})
+    return endpoints.create(session, job.project_id, asked, lambda _: None)
+
+
+def all_of(session: Session) -> list[WebhookDelivery]:
+    return list(session.scalars(select(WebhookDelivery)))
+
+
+class TestAnnouncing:
+    @pytest.mark.parametrize(
+        ("source", "to"),
+        [("finalizing", "succeeded"), ("running", "failed"), ("queued", "cancelled")],
+    )
+    def test_every_end_is_told_of(self, session: Session, source: str, to: str) -> None:
+        job = make_job(session, state=source, finished_at=datetime(2026, 1, 2, tzinfo=UTC))
+        endpoint = add_endpoint(session, job)
+        states.move(session, job.id, to=to)
+        (delivery,) = all_of(session)
+        assert delivery.endpoint_id == endpoint.id
+        assert json.loads(delivery.body) == {
+            "id": delivery.event_id,
+            "object": "event",
+            "created_at": 1767312000,
+            "type": f"fine_tuning.job.{to}",
+            "data": {"id": job.id},
+        }
+        assert delivery.event_id.startswith("evt_")
+        bell = session.scalars(select(Outbox)).one()
+        assert bell.payload == {"task": "deliver", "job_id": job.id}
+
+    def test_other_moves_are_not(self, session: Session) -> None:
+        job = make_job(session, state="running")
+        add_endpoint(session, job)
+        for to in ("pausing", "paused", "queued"):
+            assert states.move(session, job.id, to=to) is not None
+        assert all_of(session) == []
+
+    def test_a_move_that_is_not_made_is_not(self, session: Session) -> None:
+        job = make_job(session, state="succeeded")
+        add_endpoint(session, job)
+        assert states.move(session, job.id, to="cancelled") is None
+        assert all_of(session) == []
+
+    def test_it_goes_with_the_transaction(self, sessions: SessionMaker) -> None:
+        with sessions() as session:
+            job = make_job(session)
+            add_endpoint(session, job)
+            session.commit()
+            lifecycle.cancel(session, job.project_id, job.id)
+            session.rollback()
+            assert all_of(session) == []
+
+    def test_only_to_those_of_the_project_that_want_it(self, session: Session) -> None:
+        job = make_job(session)
+        other = make_job(session, make_project(session))
+        wanted = [add_endpoint(session, job), add_endpoint(session, job, event_types=ENDS[1:2])]
+        add_endpoint(session, job, event_types=["fine_tuning.job.succeeded"])
+        add_endpoint(session, other)
+        add_endpoint(session, job).disabled_at = func.clock_timestamp()
+        lifecycle.fail(session, job.id, Problem("server_error", "It broke."))
+        found = all_of(session)
+        assert {row.endpoint_id for row in found} == {endpoint.id for endpoint in wanted}
+        assert len({row.event_id for row in found}) == 1, "one event, one id"
+
+
+def test_old_deliveries_are_forgotten(session: Session) -> None:
+    job = make_job(session)
+    add_endpoint(session, job)
+    lifecycle.cancel(session, job.project_id, job.id)
+    (delivery,) = all_of(session)
+    delivery.created_at -= timedelta(days=31)
+    deliveries.prune(session)
+    assert len(all_of(session)) == 1, "it is still on its way"
+    delivery.state = "failed"
+    deliveries.prune(session)
+    assert all_of(session) == []

@@ -1,0 +1,141 @@
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.errors import InvalidRequest
+from app.wire.engine import ChatCompletionChunk, ChatCompletionRequest, ChunkChoice, Delta
+from app.wire.validation_errors import refusal
+
+HELLO = {"role": "user", "content": "Hello"}
+PLAIN: dict[str, Any] = {"model": "m", "messages": [HELLO]}
+
+
+def read(**changes: Any) -> ChatCompletionRequest:
+    return ChatCompletionRequest.model_validate_json(json.dumps({**PLAIN, **changes}))
+
+
+def refused(body: str | bytes) -> InvalidRequest:
+    with pytest.raises(ValidationError) as raised:
+        ChatCompletionRequest.model_validate_json(body)
+    return refusal(raised.value.errors())
+
+
+class TestRead:
+    def test_a_plain_request(self) -> None:
+        asked = read()
+        assert asked.messages[0].model_dump(exclude_none=True) == {
+            "role": "user",
+            "content": [{"type": "text", "text": "Hello"}],
+        }
+        assert (asked.limit, asked.stop, asked.include_usage) == (None, None, False)
+
+    def test_the_newer_name_of_a_limit_wins(self) -> None:
+        assert read(max_tokens=3).limit == 3
+        assert read(max_tokens=3, max_completion_tokens=5).limit == 5
+
+    def test_one_stop_string_or_several(self) -> None:
+        assert read(stop="a").stop == ["a"]
+        assert read(stop=["a", "b"]).stop == ["a", "b"]
+        assert read(stop=None).stop is None
+
+    def test_integers_are_numbers_too(self) -> None:
+        assert read(temperature=1, logit_bias={"5": 3}).logit_bias == {"5": 3.0}
+
+    def test_what_an_answer_carries_may_be_sent_back(self) -> None:
+        answer = {"role": "assistant", "content": "Hi", "refusal": None, "annotations": []}
+        asked = read(messages=[HELLO, answer, {"role": "assistant", "content": None}])
+        assert asked.messages[1].role == "assistant"
+
+    @pytest.mark.parametrize(
+        "harmless",
+        [
+            {"user": "u"},
+            {"store": True},
+            {"metadata": {"a": "b"}},
+            {"reasoning_effort": "low"},
+            {"prompt_cache_key": "k"},
+            {"parallel_tool_calls": False},
+            {"response_format": {"type": "text"}},
+            {"tools": []},
+            {"logprobs": False, "top_logprobs": None},
+        ],
+        ids=lambda fields: next(iter(fields)),
+    )
+    def test_what_changes_nothing_is_taken(self, harmless: dict[str, Any]) -> None:
+        assert read(**harmless).model == "m"
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("changes", "param", "word"),
+        [
+            ({"messages": []}, "messages", "at least 1"),
+            ({"messages": {}}, "messages", "array"),
+            ({"messages": ["x"]}, "messages[0]", "object"),
+            ({"messages": [{"role": "king", "content": "x"}]}, "messages[0].role", "'user'"),
+            ({"messages": [{"role": "user"}]}, "messages[0]", "needs a content"),
+            ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "parts"),
+            (
+                {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+                "messages[0].content[0]",
+                "image_url",
+            ),
+            ({"model": 5}, "model", "string"),
+            ({"temperature": 2.1}, "temperature", "2"),
+            ({"temperature": "1"}, "temperature", "number"),
+            ({"top_p": -1}, "top_p", "0"),
+            ({"n": 0}, "n", "1"),
+            ({"n": 129}, "n", "128"),
+            ({"n": True}, "n", "integer"),
+            ({"max_tokens": 0}, "max_tokens", "1"),
+            ({"max_completion_tokens": 1.5}, "max_completion_tokens", "integer"),
+            ({"stop": ["a", "b", "c", "d", "e"]}, "stop", "4"),
+            ({"stop": ""}, "stop[0]", "1 character"),
+            ({"seed": 2**64}, "seed", "to 9223372036854775807"),
+            ({"presence_penalty": -3}, "presence_penalty", "-2"),
+            ({"frequency_penalty": 3}, "frequency_penalty", "2"),
+            ({"logit_bias": {"x": 1}}, "logit_bias.x", "id of a token"),
+            ({"logit_bias": {"1": 101}}, "logit_bias.1", "100"),
+            ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
+            ({"top_logprobs": 2}, "top_logprobs", "logprobs"),
+            ({"stream_options": {"include_usage": True}}, "stream_options", "stream"),
+            ({"response_format": {"type": "json_object"}}, "response_format", "does not write"),
+            ({"tools": [{"type": "function"}]}, "tools", "does not call"),
+            ({"functions": [{"name": "f"}]}, "functions", "does not call"),
+        ],
+    )
+    def test_each_fault_is_named(self, changes: dict[str, Any], param: str, word: str) -> None:
+        error = refused(json.dumps({**PLAIN, **changes}))
+        assert (error.status, error.error_code) == (400, "invalid_value")
+        assert error.error_param == param
+        assert word in error.message
+
+    def test_a_missing_field(self) -> None:
+        error = refused(json.dumps({"model": "m"}))
+        assert error.error_param == "messages"
+        assert error.error_code == "missing_required_parameter"
+
+    def test_an_unknown_field(self) -> None:
+        error = refused(json.dumps({**PLAIN, "top_k": 4}))
+        assert (error.error_param, error.error_code) == ("top_k", "unknown_parameter")
+
+    @pytest.mark.parametrize(
+        "body",
+        [b"", b"{", b"[]", b"5", b"\xff\xfe", b'{"model": "\\ud800"}', b"[" * 100_000],
+        ids=["empty", "half", "list", "number", "no text", "surrogate", "deep"],
+    )
+    def test_what_is_no_json_object(self, body: bytes) -> None:
+        error = refused(body)
+        assert (error.status, error.error_param, error.error_code) == (400, None, None)
+
+
+def test_a_chunk_sends_only_what_is_set() -> None:
+    choice = ChunkChoice(index=0, delta=Delta(), logprobs=None, finish_reason="stop")
+    chunk = ChatCompletionChunk(
+        id="c", object="chat.completion.chunk", created=1, model="m", choices=[choice]
+    )
+    sent = chunk.model_dump(exclude_unset=True)
+    assert sent["choices"] == [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}]
+    assert "usage" not in sent

@@ -1,0 +1,102 @@
+"""A running stack as tests see it, the data they send it, and how they wait for it."""
+
+import json
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+from openai import OpenAI
+from openai.types.fine_tuning import FineTuningJob
+
+from tests.webhook_receivers import Receiver
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = "smollm2-135m-instruct"
+SYSTEM = "You are the front desk. Answer with the desk and the urgency only."
+# Small enough to train in seconds, plain enough that two passes can be seen in the loss.
+ROWS = [
+    ("My parcel has not arrived for two weeks.", "desk=shipping; urgency=high"),
+    ("Can I change the address of my order?", "desk=shipping; urgency=low"),
+    ("You charged me twice this month!", "desk=billing; urgency=high"),
+    ("Where do I find last year's invoice?", "desk=billing; urgency=low"),
+    ("The lamp I bought gives off smoke.", "desk=safety; urgency=high"),
+    ("Is the lamp fit for bathrooms?", "desk=safety; urgency=low"),
+    ("I cannot log in since this morning.", "desk=account; urgency=high"),
+    ("How do I change my e-mail address?", "desk=account; urgency=low"),
+    ("The box was empty when it came.", "desk=shipping; urgency=high"),
+    ("Do you ship to the islands?", "desk=shipping; urgency=low"),
+    ("My card was charged after I cancelled.", "desk=billing; urgency=high"),
+    ("May I pay by bank transfer?", "desk=billing; urgency=low"),
+]
+
+
+def chat_file(rows: list[tuple[str, str]]) -> bytes:
+    """A training file in the chat format."""
+    lines = []
+    for user, assistant in rows:
+        messages = [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": user},
+            {"role": "assistant", "content": assistant},
+        ]
+        lines.append(json.dumps({"messages": messages}))
+    return ("\n".join(lines) + "\n").encode()
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """A registered receiver of webhooks, and the secret that its endpoint signs with."""
+
+    receiver: Receiver
+    endpoint_id: str
+    secret: str
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running `luthier up`."""
+
+    url: str
+    key: str
+    home: Path
+    process: subprocess.Popen[bytes]
+
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=60).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def http(self, key: str | None = None) -> httpx.Client:
+        return httpx.Client(
+            base_url=self.url, headers={"Authorization": f"Bearer {key or self.key}"}, timeout=120
+        )
+
+    def engine_metrics(self) -> dict[str, float]:
+        """What the engine counts, from its Prometheus page."""
+        engine = self.child("worker.inference").environ()["ENGINE_URL"]
+        lines = httpx.get(f"{engine}/metrics", timeout=60).text.splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def child(self, *words: str) -> psutil.Process:
+        """The child process whose command line holds all these words."""
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            line = " ".join(process.cmdline())
+            if all(word in line for word in words):
+                return process
+        raise AssertionError(f"no child process with {words} in its command line")
+
+
+def wait_for_job(client: OpenAI, job_id: str, *, seconds: float = 540) -> FineTuningJob:
+    """Poll as users do, until the job is in a terminal state."""
+    deadline = time.monotonic() + seconds
+    while True:
+        job = client.fine_tuning.jobs.retrieve(job_id)
+        if job.status in ("succeeded", "failed", "cancelled"):
+            return job
+        assert time.monotonic() < deadline, f"{job_id} is still {job.status} after {seconds} s"
+        time.sleep(0.3)

@@ -1,0 +1,180 @@
+"""A served API with a real database, broker and store, a key for it, and clients with that key."""
+
+import queue
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import structlog
+from openai import OpenAI
+from structlog.processors import KeyValueRenderer
+
+from app.auth import principals
+from app.auth.principals import Principal
+from app.db.session import SessionMaker, transaction
+from app.http.dependencies import Parts
+from app.main import create_app
+from app.monitoring.recorder import Recorder
+from app.organization import admin_keys, api_keys
+from app.settings import Settings
+from tests import http_client
+from tests.conftest import ROOT
+from tests.live_server import Engine, served
+
+
+@dataclass(frozen=True)
+class Api:
+    """A served API; `parts` are those that its requests work with."""
+
+    url: str
+    parts: Parts
+    recorder: Recorder
+
+
+@dataclass(frozen=True)
+class Account:
+    """A project with a key."""
+
+    secret: str
+    who: Principal
+
+
+@pytest.fixture(scope="session")
+def _quiet() -> Iterator[None]:
+    """The servers log when they like, also between tests, where nothing gathers their lines."""
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, KeyValueRenderer()],
+        logger_factory=structlog.ReturnLoggerFactory(),
+    )
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def running_engine() -> Iterator[Engine]:
+    engine = Engine()
+    with served(engine.app()) as url:
+        engine.url = url
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def running_api(
+    tmp_path_factory: pytest.TempPathFactory,
+    database_url: str,
+    redis_url: str,
+    running_engine: Engine,
+    _quiet: None,
+) -> Iterator[Api]:
+    settings = Settings(
+        luthier_home=tmp_path_factory.mktemp("home"),
+        database_url=database_url,
+        redis_url=redis_url,
+        models_file=ROOT / "tests/models.toml",
+        s3_bucket=None,
+        engine_url=running_engine.url,
+        max_file_bytes=4 * 2**20,
+        max_body_bytes=2**20,
+        webhook_networks="127.0.0.1",
+    )
+    app = create_app(settings)
+    with served(app) as url:
+        yield Api(url, app.state.parts, app.state.recorder)
+
+
+@pytest.fixture
+def api(running_api: Api, sessions: SessionMaker) -> Iterator[Api]:
+    """The API over an empty database; what a test's requests recorded stays in its own."""
+    yield running_api
+    running_api.recorder.flush()
+
+
+@pytest.fixture
+def engine(running_engine: Engine) -> Engine:
+    running_engine.loaded.clear()
+    running_engine.bodies.clear()
+    running_engine.unloaded = queue.SimpleQueue()
+    running_engine.aborted.clear()
+    running_engine.healthy = True
+    return running_engine
+
+
+def open_account(sessions: SessionMaker, organization: str) -> Account:
+    with transaction(sessions) as session:
+        project = api_keys.ensure_default_project(session, organization)
+        secret = api_keys.create(session, project.id, "test")[1]
+        who = principals.authenticate(session, secret)
+    assert who is not None
+    return Account(secret, who)
+
+
+@pytest.fixture
+def account(sessions: SessionMaker) -> Account:
+    return open_account(sessions, "acme")
+
+
+@pytest.fixture
+def http(api: Api, account: Account) -> Iterator[httpx.Client]:
+    with client_of(api, account) as client:
+        yield client
+
+
+@pytest.fixture
+def stranger(api: Api, sessions: SessionMaker) -> Iterator[httpx.Client]:
+    """A client of another organization."""
+    with client_of(api, open_account(sessions, "others")) as client:
+        yield client
+
+
+def client_of(api: Api, account: Account) -> httpx.Client:
+    return client_with(api, account.secret)
+
+
+def client_with(api: Api, secret: str) -> httpx.Client:
+    """A client with a key of any kind."""
+    headers = {"Authorization": f"Bearer {secret}"}
+    return httpx.Client(base_url=api.url, headers=headers, timeout=http_client.SECONDS)
+
+
+def open_admin(sessions: SessionMaker, organization: str) -> str:
+    """The secret of a new admin key."""
+    with transaction(sessions) as session:
+        owner = api_keys.ensure_organization(session, organization)
+        return admin_keys.create(session, owner.id, "test")[1]
+
+
+@pytest.fixture
+def openai(api: Api, account: Account) -> Iterator[OpenAI]:
+    with openai_with(api, account.secret) as client:
+        yield client
+
+
+@pytest.fixture
+def admin_secret(sessions: SessionMaker, account: Account) -> str:
+    return open_admin(sessions, account.who.organization)
+
+
+@pytest.fixture
+def admin(api: Api, admin_secret: str) -> Iterator[OpenAI]:
+    """The official client of whoever manages the account's organization."""
+    with openai_with(api, admin_secret) as client:
+        yield client
+
+
+@pytest.fixture
+def admin_http(api: Api, admin_secret: str) -> Iterator[httpx.Client]:
+    with client_with(api, admin_secret) as client:
+        yield client
+
+
+def openai_with(api: Api, secret: str) -> OpenAI:
+    """The official client. Its admin routes send one key, those of permissions the other."""
+    return OpenAI(
+        base_url=f"{api.url}/v1",
+        api_key=secret,
+        admin_api_key=secret,
+        max_retries=0,
+        timeout=http_client.SECONDS,
+        _strict_response_validation=True,
+    )

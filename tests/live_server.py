@@ -1,0 +1,192 @@
+"""Real servers for the tests of the API: uvicorn on a free port, in a thread."""
+
+import asyncio
+import json
+import queue
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import ASGIApp
+
+from app.histogram_bins import CONFIDENCES, LENGTHS
+from app.http.server_protocol import Protocol
+from app.wire.engine_metadata import HEADER, Observation
+
+CONTEXT_TOO_LONG = {
+    "error": {
+        "message": "This model's maximum context length is 8192 tokens.",
+        "type": "invalid_request_error",
+        "param": "messages",
+        "code": "context_length_exceeded",
+    }
+}
+UNKNOWN = {"error": {"message": "unknown", "type": "x", "param": None, "code": "model_not_found"}}
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """The URL of an app that is being served."""
+    config = uvicorn.Config(
+        app,
+        port=0,
+        log_config=None,
+        http=Protocol,
+        ws="none",
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(60)
+
+
+@dataclass
+class Engine:
+    """What stands behind the engine's border in these tests, and what reached it.
+
+    `say` in a request's last message picks the behaviour, so that tests need not share state.
+    """
+
+    url: str = ""
+    loaded: set[str] = field(default_factory=set)
+    unloaded: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    aborted: threading.Event = field(default_factory=threading.Event)
+    healthy: bool = True
+
+    def app(self) -> FastAPI:
+        app = FastAPI()
+        app.add_api_route("/health", self.health)
+        app.add_api_route("/v1/load_lora_adapter", self.load, methods=["POST"])
+        app.add_api_route("/v1/unload_lora_adapter", self.unload, methods=["POST"])
+        app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
+        app.add_api_route("/v1/completions", self.completions, methods=["POST"])
+        app.add_api_route("/v1/embeddings", self.completions, methods=["POST"])
+        app.add_api_route("/v1/classify", self.classify, methods=["POST"])
+        return app
+
+    async def health(self) -> Response:
+        return Response(status_code=200 if self.healthy else 503)
+
+    async def load(self, request: Request) -> Response:
+        body = await request.json()
+        self.bodies.append(body)
+        if "broken" in body["lora_path"]:
+            return JSONResponse(UNKNOWN, 500)
+        self.loaded.add(body["lora_name"])
+        return JSONResponse({})
+
+    async def unload(self, request: Request) -> Response:
+        name = (await request.json())["lora_name"]
+        self.unloaded.put(name)
+        return JSONResponse(UNKNOWN, 500 if "broken" in name else 200)
+
+    async def chat(self, request: Request) -> Response:
+        body = await request.json()
+        self.bodies.append(body)
+        if body["model"].startswith("ft:") and body["model"] not in self.loaded:
+            return JSONResponse(UNKNOWN, 404)
+        said = body["messages"][-1].get("content")
+        if said == "too long":
+            return JSONResponse(CONTEXT_TOO_LONG, 400)
+        if said == "crash":
+            return Response("Internal Server Error", 500)
+        first = str(body["messages"][0].get("content"))
+        if first.startswith("answer "):
+            _, status, answer = first.split(" ", 2)
+            return Response(answer, int(status), media_type="application/json")
+        if said == "wait":
+            return await self._wait(request)
+        if body.get("stream"):
+            return StreamingResponse(self._stream(body, said), media_type="text/event-stream")
+        return JSONResponse(completion(body["model"]))
+
+    async def completions(self, request: Request) -> Response:
+        self.bodies.append(await request.json())
+        return JSONResponse({})
+
+    async def classify(self, request: Request) -> Response:
+        """Texts of an invoice are "billing", all others "shipping"; each has two tokens."""
+        body = await request.json()
+        if body["model"] not in self.loaded:
+            return JSONResponse(UNKNOWN, 404)
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        if texts == ["too long"]:
+            return JSONResponse(CONTEXT_TOO_LONG, 400)
+        if texts == ["crash"]:
+            return Response("Internal Server Error", 500)
+        found = [[0 if "invoice" in text else 1] for text in texts]
+        seen = Observation(
+            answer_id=f"classify-{secrets.token_hex(4)}",
+            texts=len(texts),
+            tokens=2 * len(texts),
+            lengths={LENGTHS.bin(2): len(texts)},
+            unknown={0: len(texts)},
+            confidence={CONFIDENCES.bin(0.97): len(texts)},
+            labels=Counter(place for places in found for place in places),
+            found=found,
+        )
+        header = "no JSON" if texts == ["garbage header"] else seen.header()
+        return JSONResponse({"id": seen.answer_id}, headers={HEADER: header})
+
+    async def _wait(self, request: Request) -> Response:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        self.aborted.set()
+        return Response()
+
+    async def _stream(self, body: dict[str, Any], said: str) -> AsyncIterator[bytes]:
+        try:
+            for word in ("Hel", "lo"):
+                yield f"data: {json.dumps(chunk(body['model'], word))}\n\n".encode()
+            if said == "die":
+                raise RuntimeError("the engine dies among its events")
+            while said == "for ever":
+                await asyncio.sleep(0.01)
+                yield b": still here\n\n"
+            yield f"data: {json.dumps(chunk(body['model'], None))}\n\ndata: [DONE]\n\n".encode()
+        finally:
+            if said == "for ever":
+                self.aborted.set()
+
+
+def completion(model: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": "Hello", "refusal": None}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+
+
+def chunk(model: str, word: str | None) -> dict[str, Any]:
+    delta = {} if word is None else {"content": word}
+    choice = {"index": 0, "delta": delta, "finish_reason": "stop" if word is None else None}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": model,
+        "choices": [choice],
+    }

@@ -1,0 +1,229 @@
+"""Every route of the API and every id that it takes, read from the OpenAPI document.
+
+Tests that must hold for all routes walk these. A route that is added later is among them by
+itself; a parameter that they do not know yet fails them until it is said here what it is.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx
+
+Place = Literal["path", "query", "body"]
+Schema = Mapping[str, Any]
+
+# What the ids in these parameters and fields are of; `tests.tenants` has one of each kind.
+IDS = {
+    "api_key_id": "key",
+    "endpoint_id": "webhook_endpoint",
+    "file_id": "file",
+    "fine_tuned_model_checkpoint": "model",
+    "job_id": "job",
+    "key_id": "admin_key",
+    "model": "model",
+    "part_ids": "part",
+    "permission_id": "permission",
+    "project_id": "project",
+    "project_ids": "project",
+    "service_account_id": "service_account",
+    "training_file": "file",
+    "upload_id": "upload",
+    "validation_file": "file",
+}
+# And what `after` is of, by the list.
+CURSORS = {
+    "/v1/files": "file",
+    "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint}/permissions": "permission",
+    "/v1/fine_tuning/jobs": "job",
+    "/v1/fine_tuning/jobs/{job_id}/checkpoints": "checkpoint",
+    "/v1/fine_tuning/jobs/{job_id}/events": "event",
+    "/v1/organization/admin_api_keys": "admin_key",
+    "/v1/organization/projects": "project",
+    "/v1/organization/projects/{project_id}/api_keys": "key",
+    "/v1/organization/projects/{project_id}/service_accounts": "service_account",
+    "/v1/webhook_endpoints": "webhook_endpoint",
+    "/v1/webhook_endpoints/{endpoint_id}/deliveries": "delivery",
+}
+# These name nothing that belongs to anybody.
+PLAIN = frozenset(
+    (
+        "calculate_output content context data entity evaluation_metric file filename "
+        "frequency_penalty function_call functions hours ignore_labels image_tag "
+        "include_archived input inputs integrations label labels limit logit_bias logprobs "
+        "max_completion_tokens max_tokens md5 messages metadata mime_type model_sample n name "
+        "order owner_project_access parallel_tool_calls passing_labels presence_penalty project "
+        "prompt purpose question reasoning_effort reference response_format scopes seed source "
+        "stop stream_options suffix tags temperature text tool_choice tools top_logprobs top_p url "
+        "user"
+    ).split()
+)
+# Ids too, which are looked for only among what belongs to the id in the path.
+BELOW = ("feedback.id",)
+# Where a valid body needs more than its schema says.
+SAMPLES: dict[str, Any] = {
+    "expires_in_seconds": 60,
+    "feedback": [{"id": "x", "label": "a"}],
+    "messages": [{"role": "user", "content": "Hi"}],
+    "prompt": "Hi",
+    "purpose": "fine-tune",
+}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in a request where an id of a kind stands; `name` is dotted in bodies."""
+
+    place: Place
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One method of one path. `keys` are those that open it, as the document names them."""
+
+    method: str
+    path: str
+    keys: tuple[str, ...]
+    slots: tuple[Slot, ...]
+    unknown: tuple[str, ...]
+    body: Schema | None
+    media_type: str | None
+    schemas: Schema = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    def request(self, http: httpx.Client, ids: Mapping[Slot, str]) -> httpx.Response:
+        """Ask it with these ids, everything else made up. A body field without an id is left out
+        unless it is required."""
+        path = self.path
+        query = {}
+        for slot, value in ids.items():
+            if slot.place == "path":
+                path = path.replace("{" + slot.name + "}", value)
+            elif slot.place == "query":
+                query[slot.name] = value
+        return http.request(self.method, path, params=query, **self._content(ids))
+
+    def _content(self, ids: Mapping[Slot, str]) -> dict[str, Any]:
+        if self.body is None:
+            return {}
+        given = {slot.name: value for slot, value in ids.items() if slot.place == "body"}
+        body = _Maker(self.schemas, given).make(self.body, "")
+        if self.media_type == "multipart/form-data":
+            files = {name: ("a.jsonl", b"{}") for name in ("file", "data") if name in body}
+            return {"data": {k: v for k, v in body.items() if k not in files}, "files": files}
+        return {"json": body}
+
+
+def operations(document: Schema) -> list[Operation]:
+    """Those for which a key is needed, and so all that reach what belongs to somebody."""
+    return [
+        _operation(method.upper(), path, described, document["components"]["schemas"])
+        for path, methods in document["paths"].items()
+        for method, described in methods.items()
+        if path.startswith(("/v1/", "/models/"))
+    ]
+
+
+def _operation(method: str, path: str, described: Schema, schemas: Schema) -> Operation:
+    media = described.get("requestBody", {}).get("content", {})
+    media_type = next(iter(media), None)
+    body = None if media_type is None else media[media_type]["schema"]
+    places = [
+        (parameter["in"], parameter["name"])
+        for parameter in described.get("parameters", ())
+        if parameter["in"] != "header"
+    ]
+    places += [("body", name) for name in dict.fromkeys(_texts(body or {}, "", schemas))]
+    slots = [Slot(place, name, kind) for place, name in places if (kind := _kind(path, name))]
+    known = {slot.name for slot in slots}
+    return Operation(
+        method=method,
+        path=path,
+        keys=tuple(key for one in described.get("security", ()) for key in one),
+        slots=tuple(slots),
+        unknown=tuple(name for _, name in places if name not in known and not _is_plain(name)),
+        body=body,
+        media_type=media_type,
+        schemas=schemas,
+    )
+
+
+def _is_plain(name: str) -> bool:
+    return name in BELOW or name.split(".")[-1] in PLAIN
+
+
+def _kind(path: str, name: str) -> str | None:
+    return CURSORS.get(path) if name == "after" else IDS.get(name.split(".")[-1])
+
+
+def _texts(schema: Schema, name: str, schemas: Schema) -> Iterator[str]:
+    """The dotted names of all fields that can hold a text, however deep they lie."""
+    schema = _resolved(schema, schemas)
+    options = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
+    for option in options:
+        yield from _texts(option, name, schemas)
+    for inner, described in schema.get("properties", {}).items():
+        yield from _texts(described, f"{name}.{inner}".lstrip("."), schemas)
+    if "items" in schema:
+        yield from _texts(schema["items"], name, schemas)
+    fixed = "enum" in schema or "const" in schema
+    anything = "type" not in schema and not options
+    if name and not fixed and (anything or schema.get("type") == "string"):
+        yield name
+
+
+def _resolved(schema: Schema, schemas: Schema) -> Schema:
+    while "$ref" in schema:
+        schema = schemas[schema["$ref"].rsplit("/", 1)[1]]
+    return schema
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the smallest body of a schema that has the values given, by dotted name."""
+
+    schemas: Schema
+    given: Mapping[str, str]
+
+    def make(self, schema: Schema, name: str) -> Any:
+        if name in SAMPLES:
+            return SAMPLES[name]
+        schema = _resolved(schema, self.schemas)
+        options = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+        if options:
+            return self.make(self._best(options, name), name)
+        if schema.get("type") == "array":
+            return [self.make(schema["items"], name)]
+        if schema.get("type") == "object":
+            return self._object(schema, name)
+        if name in self.given:
+            return self.given[name]
+        if "const" in schema or "enum" in schema:
+            return schema.get("const", schema.get("enum", [None])[0])
+        if schema.get("type") in ("integer", "number"):
+            return schema.get("minimum", 1)
+        return "text"
+
+    def _best(self, options: list[Schema], name: str) -> Schema:
+        """The option that has a place for a value given, or else the first that is something."""
+        for option in options:
+            properties = _resolved(option, self.schemas).get("properties", {})
+            inside = [f"{name}.{inner}".lstrip(".") for inner in properties]
+            if any(f"{one}.".startswith(f"{place}.") for one in self.given for place in inside):
+                return option
+        return next(option for option in options if option.get("type") != "null")
+
+    def _object(self, schema: Schema, name: str) -> dict[str, Any]:
+        required = schema.get("required", ())
+        return {
+            inner: self.make(described, f"{name}.{inner}".lstrip("."))
+            for inner, described in schema.get("properties", {}).items()
+            if inner in required or self._is_wanted(f"{name}.{inner}".lstrip("."))
+        }
+
+    def _is_wanted(self, name: str) -> bool:
+        return any(one == name or one.startswith(f"{name}.") for one in (*self.given, *SAMPLES))

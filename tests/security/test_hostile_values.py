@@ -1,0 +1,235 @@
+"""Attacks by values where values belong, by the numbers of the threat list: A19, A21, A31, A35,
+A36, A42, A43."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
+
+from app.db.tables import Job
+from tests import http_client
+from tests.app.files.test_routes import END, GOOD, PURPOSE, part, post
+from tests.app.http.test_admission import error_of
+from tests.live_api import Api
+
+JOBS = "/v1/fine_tuning/jobs"
+INJECTIONS = (
+    "' OR '1'='1",
+    "'; DROP TABLE jobs; --",
+    '" OR ""="',
+    "$1",
+    "%s%(x)s",
+    "{}",
+    "\\",
+    "a' UNION SELECT secret_sha256 FROM api_keys --",
+    '$.a ? (@ == "1")',
+)
+
+
+@pytest.fixture
+def body(http: httpx.Client) -> dict[str, Any]:
+    file = post(http, PURPOSE + part("file", GOOD, filename="train.jsonl") + END).json()
+    return {"model": "base", "training_file": file["id"], "metadata": {"a": "1"}}
+
+
+def jobs_of(session: Session) -> int:
+    return session.scalar(select(func.count()).select_from(Job)) or 0
+
+
+@pytest.mark.parametrize("path", [JOBS, "/v1/files", "/v1/webhook_endpoints"])
+@pytest.mark.parametrize("limit", ["1e9", "-1", "1.5", "999999999999999999999", "NaN", " ", "0x10"])
+def test_a19_limits_that_are_none(http: httpx.Client, path: str, limit: str) -> None:
+    assert error_of(http.get(path, params={"limit": limit}), 400)["param"] == "limit"
+
+
+@pytest.mark.parametrize("path", [JOBS, "/v1/files"])
+def test_a19_a_cursor_of_many_kilobytes(http: httpx.Client, path: str) -> None:
+    answer = http.get(path, params={"after": "x" * 16_000})
+    assert answer.status_code in (400, 431) or answer.json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {f"k{number}": "x" * 512 for number in range(17)},
+        {"k" * 65: "x"},
+        {"k": "x" * 513},
+        {"k": {"k": "x"}},
+        {"k": "a\0b"},
+        {"k\ud800": "x"},
+    ],
+)
+def test_a19_metadata_that_overflows(
+    http: httpx.Client, body: dict[str, Any], metadata: dict[str, Any]
+) -> None:
+    sent = json.dumps(body | {"metadata": metadata})
+    error_of(http.post(JOBS, content=sent, headers={"Content-Type": "application/json"}), 400)
+
+
+@pytest.mark.parametrize("suffix", ["a" * 40_000 + "!", "a\nb", "a\x7f", "{0.__class__}", "a/../b"])
+def test_a21_suffixes(http: httpx.Client, body: dict[str, Any], suffix: str) -> None:
+    assert error_of(http.post(JOBS, json=body | {"suffix": suffix}), 400)["param"] == "suffix"
+
+
+@pytest.mark.parametrize("value", ["1e3", "9" * 5000, -1e308, [[]], {"$gt": 0}, -0.0])
+@pytest.mark.parametrize("name", ["n_epochs", "batch_size", "learning_rate_multiplier"])
+def test_a21_hyperparameters(
+    http: httpx.Client, body: dict[str, Any], name: str, value: object
+) -> None:
+    error = error_of(http.post(JOBS, json=body | {"hyperparameters": {name: value}}), 400)
+    assert error["param"] == f"hyperparameters.{name}"
+    assert len(str(error["message"])) < 1000
+
+
+class TestA31Surface:
+    @pytest.mark.parametrize("method", ["TRACE", "OPTIONS", "CONNECT", "PROPFIND", "PUT"])
+    def test_methods_that_are_not_there(self, http: httpx.Client, method: str) -> None:
+        answer = http.request(method, "/v1/models", headers={"X-Canary": "canary"})
+        assert answer.status_code in (400, 405)
+        assert "canary" not in answer.text
+
+    @pytest.mark.parametrize("path", ["/debug", "/.env", "/.git/config", "/admin", "/v1/../.env"])
+    def test_addresses_that_scanners_ask_for(self, http: httpx.Client, path: str) -> None:
+        assert http.get(path).status_code == 404
+
+    def test_no_key_is_there_by_default(self, api: Api) -> None:
+        for secret in ("admin", "test", "sk-luthier", "sk-test", "sk-luthier-", "null"):
+            answer = http_client.get(
+                f"{api.url}/v1/models", headers={"Authorization": f"Bearer {secret}"}
+            )
+            assert answer.status_code == 401
+
+    def test_answers_are_what_they_say(self, http: httpx.Client) -> None:
+        for path in ("/v1/models", "/v1/nothing", "/healthz", "/openapi.json"):
+            assert http.get(path).headers["x-content-type-options"] == "nosniff"
+
+
+class TestA35Injections:
+    @pytest.mark.parametrize("value", INJECTIONS)
+    def test_in_what_lists_are_asked_for(
+        self, http: httpx.Client, body: dict[str, Any], session: Session, value: str
+    ) -> None:
+        """Each is a value that no row has, or none that may be asked for; never part of a query."""
+        job = http.post(JOBS, json=body).json()["id"]
+        for path, params in [
+            (JOBS, {"metadata[a]": value}),
+            (JOBS, {f"metadata[{value}]": "1"}),
+            (JOBS, {"after": value}),
+            (JOBS, {"limit": value}),
+            (f"{JOBS}/{job}/events", {"after": value}),
+            ("/v1/files", {"purpose": value}),
+            ("/v1/files", {"order": value}),
+            ("/v1/files", {"after": value}),
+        ]:
+            answer = http.get(path, params=params)
+            assert answer.status_code == 400 or answer.json()["data"] == [], (path, params)
+        assert jobs_of(session) == 1
+
+    @pytest.mark.parametrize("value", INJECTIONS)
+    def test_in_what_is_kept(self, http: httpx.Client, body: dict[str, Any], value: str) -> None:
+        metadata = {value: value}
+        job = http.post(JOBS, json=body | {"metadata": metadata}).json()
+        assert job["metadata"] == metadata
+        assert http.get(f"{JOBS}/{job['id']}").json()["metadata"] == metadata
+        found = http.get(JOBS, params={f"metadata[{value}]": value})
+        # A key with a bracket in it cannot be written in a query.
+        assert [one["id"] for one in found.json()["data"]] == [job["id"]]
+
+
+class TestA36LinesThatForge:
+    FORGED = 'x\r\nSet-Cookie: a=b\r\n\r\n{"event": "forged"}\x1b[31m'
+
+    def test_in_a_files_name(self, http: httpx.Client) -> None:
+        asked = {"filename": self.FORGED, "purpose": "vision", "bytes": 1, "mime_type": "x"}
+        upload = http.post("/v1/uploads", json=asked).json()
+        part_id = http.post(f"/v1/uploads/{upload['id']}/parts", files={"data": b"x"}).json()["id"]
+        done = http.post(f"/v1/uploads/{upload['id']}/complete", json={"part_ids": [part_id]})
+        content = http.get(f"/v1/files/{done.json()['file']['id']}/content")
+        assert "set-cookie" not in content.headers
+        name = content.headers["content-disposition"]
+        assert name.isascii()
+        assert name.isprintable()
+
+    def test_in_a_request(self, http: httpx.Client) -> None:
+        with capture_logs() as lines:
+            answer = http.get(
+                "/v1/models/x", params={"q": self.FORGED}, headers={"X-Request-Id": "forged"}
+            )
+        assert "forged" not in answer.headers["x-request-id"]
+        assert "forged" not in str(lines)
+
+
+class TestA42IdempotencyKeys:
+    def test_anothers_key_shows_nothing_of_theirs(
+        self, http: httpx.Client, stranger: httpx.Client, body: dict[str, Any], session: Session
+    ) -> None:
+        key = {"Idempotency-Key": "shared"}
+        mine = http.post(JOBS, json=body, headers=key).json()["id"]
+        theirs = stranger.post(JOBS, json=body, headers=key)
+        assert error_of(theirs, 400)["param"] == "training_file", "the file is not theirs"
+        assert mine not in theirs.text
+        assert "Idempotent-Replayed" not in theirs.headers
+        assert jobs_of(session) == 1
+
+    @pytest.mark.parametrize("key", ["x" * 10_240, "x" * 256, "", "\x7f"])
+    def test_what_is_no_key(
+        self, http: httpx.Client, body: dict[str, Any], key: str, session: Session
+    ) -> None:
+        error_of(http.post(JOBS, json=body, headers=[(b"Idempotency-Key", key.encode())]), 400)
+        assert jobs_of(session) == 0
+
+    def test_a_hundred_at_once_make_one_job(
+        self, http: httpx.Client, body: dict[str, Any], session: Session
+    ) -> None:
+        def ask(_: int) -> httpx.Response:
+            return http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
+
+        with ThreadPoolExecutor(20) as crowd:
+            answers = list(crowd.map(ask, range(100)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({answer.json()["id"] for answer in answers}) == jobs_of(session) == 1
+
+
+def test_a43_what_is_trained_on_is_in_no_log_error_or_event(http: httpx.Client) -> None:
+    canary = "canary-5f3a"
+    bad = json.dumps({"messages": [{"role": canary, "content": canary}]}).encode()
+    good = (
+        GOOD.replace(b"user", b"user", 1)
+        + json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": canary},
+                    {"role": "assistant", "content": canary},
+                ]
+            }
+        ).encode()
+    )
+    with capture_logs() as lines:
+        post(http, PURPOSE + part("file", bad, filename="a.jsonl") + END)
+        post(http, PURPOSE + part("file", good, filename="a.jsonl") + END[:-4])
+        file = post(http, PURPOSE + part("file", good, filename="a.jsonl") + END).json()
+        job = http.post(JOBS, json={"model": "base", "training_file": file["id"]}).json()
+        events = http.get(f"{JOBS}/{job['id']}/events").text
+        http.post("/v1/chat/completions", json={"model": canary, "messages": [{"role": canary}]})
+    assert canary not in str(lines)
+    assert canary not in events
+    assert canary not in http.get("/metrics").text
+
+
+def test_a43_a_webhooks_secret_is_shown_once(http: httpx.Client) -> None:
+    asked = {"name": "a", "url": "http://127.0.0.1:9/", "event_types": ["fine_tuning.job.failed"]}
+    with capture_logs() as lines:
+        made = http.post("/v1/webhook_endpoints", json=asked).json()
+        secret = made["signing_secret"].removeprefix("whsec_")
+        again = [
+            http.get("/v1/webhook_endpoints").text,
+            http.get(f"/v1/webhook_endpoints/{made['id']}").text,
+            http.post(f"/v1/webhook_endpoints/{made['id']}/test").text,
+        ]
+    assert secret not in str(again)
+    assert secret not in str(lines)

@@ -1,0 +1,286 @@
+"""Attacks on keys, tenancy and addresses, by the numbers of the threat list.
+
+A1 to A7 are in `test_tenancy`, those on bodies and uploads with what they attack.
+"""
+
+import threading
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
+
+from app.auth import secrets
+from app.db.tables import AdminKey, ApiKey, Job, Project
+from app.organization import admin_keys, api_keys
+from tests import http_client
+from tests.app.http.test_admission import error_of, logged
+from tests.live_api import Account, Api, client_with
+from tests.openapi_routes import Operation, operations
+from tests.tenants import Party, make_party
+
+PROJECTS = "/v1/organization/projects"
+JOBS = "/v1/fine_tuning/jobs"
+# Columns that are nobody's business outside.
+INNER = ("sha256", "storage_key", "storage_prefix", "epoch", "version", "deleted_at", "dedupe_key")
+
+
+@pytest.fixture
+def routes(api: Api) -> list[Operation]:
+    return operations(httpx.get(f"{api.url}/openapi.json", timeout=60).json())
+
+
+@pytest.fixture
+def me(session: Session) -> Party:
+    return make_party(session, "acme", "mine")
+
+
+class TestA8BrokenAuthentication:
+    def test_a_key_is_whole_or_it_is_none(self, api: Api, account: Account) -> None:
+        secret = account.secret
+        other_last = "A" if secret[-1] != "A" else "B"
+        for wrong in (secret[:-1], secret[:-1] + other_last, secret + "A", secret.swapcase()):
+            with client_with(api, wrong) as client:
+                assert error_of(client.get("/v1/models"), 401)["code"] == "invalid_api_key"
+
+    @pytest.mark.parametrize("kind", [ApiKey, AdminKey])
+    def test_an_expired_one(
+        self, api: Api, session: Session, account: Account, kind: type[ApiKey] | type[AdminKey]
+    ) -> None:
+        who = account.who
+        _, secret = (
+            api_keys.create(session, who.project_id, "k", expires_in=-1)
+            if kind is ApiKey
+            else admin_keys.create(session, who.organization_id, "k", expires_in=-1)
+        )
+        session.commit()
+        with client_with(api, secret) as client:
+            error_of(client.get("/v1/models"), 401)
+            error_of(client.get(PROJECTS), 401)
+
+    def test_a_key_counts_in_its_header_only(self, api: Api, account: Account) -> None:
+        secret = account.secret
+        with httpx.Client(base_url=api.url, timeout=http_client.SECONDS) as client:
+            for sent in (
+                {"params": {"key": secret}},
+                {"headers": {"X-API-Key": secret}},
+                {"headers": {"Proxy-Authorization": f"Bearer {secret}"}},
+                {"headers": {"Cookie": f"authorization=Bearer {secret}"}},
+                {"headers": {"Authorization": secret}},
+            ):
+                error_of(client.get("/v1/models", **sent), 401)  # type: ignore[arg-type]
+
+    def test_two_keys_are_none(self, api: Api, account: Account) -> None:
+        """What stands in front may have judged the one, and we would take the other."""
+        good, bad = f"Bearer {account.secret}", "Bearer sk-luthier-guess"
+        for pair in ((good, bad), (bad, good), (good, good)):
+            headers = [("Authorization", value) for value in pair]
+            assert "once" in str(
+                error_of(http_client.get(f"{api.url}/v1/models", headers=headers), 401)["message"]
+            )
+
+    def test_two_projects_are_told_apart(self, http: httpx.Client, account: Account) -> None:
+        mine = ("OpenAI-Project", account.who.project_id)
+        headers = [mine, ("OpenAI-Project", "proj_other")]
+        assert error_of(http.get("/v1/models", headers=headers), 401)["code"] == (
+            "mismatched_project"
+        )
+        assert http.get("/v1/models", headers=[mine, mine]).status_code == 200
+
+
+def test_a9_a_wrong_key_costs_the_same_whatever_it_looks_like(
+    api: Api, account: Account, session: Session
+) -> None:
+    """Not timed, which would prove nothing on a busy machine: the same questions are asked."""
+    revoked, secret = api_keys.create(session, account.who.project_id, "revoked")
+    api_keys.revoke(session, revoked.id)
+    session.commit()
+    asked: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        # It works beside the requests, whenever it likes.
+        if threading.current_thread().name != "recorder":
+            asked.append(statement)
+
+    event.listen(api.parts.database, "before_cursor_execute", note)
+    try:
+        costs = []
+        for guess in (account.secret[:-1] + "!", "sk-admin-guess", "nonsense", secret):
+            asked.clear()
+            with client_with(api, guess) as client:
+                error_of(client.get("/v1/models"), 401)
+            costs.append(list(asked))
+    finally:
+        event.remove(api.parts.database, "before_cursor_execute", note)
+    assert costs == [costs[0]] * 4
+    assert all("secret_sha256 = " in statement for statement in costs[0])
+
+
+class TestA11MassAssignment:
+    def test_of_a_project(self, admin_http: httpx.Client, session: Session) -> None:
+        sent = {"id": "proj_mine", "organization_id": "org-x", "status": "archived"}
+        made = admin_http.post(PROJECTS, json={"name": "a", "archived_at": 1, **sent}).json()
+        assert made["id"] != "proj_mine"
+        assert (made["status"], made["archived_at"]) == ("active", None)
+        assert session.get_one(Project, made["id"]).organization_id != "org-x"
+
+    def test_of_a_service_account(self, admin_http: httpx.Client, me: Party) -> None:
+        path = f"{PROJECTS}/{me.ids['project']}/service_accounts"
+        made = admin_http.post(path, json={"name": "a", "role": "owner", "project_id": "x"}).json()
+        assert made["role"] == "member"
+        renamed = admin_http.post(f"{path}/{made['id']}", json={"id": "x", "created_at": 1}).json()
+        assert (renamed["id"], renamed["created_at"]) == (made["id"], made["created_at"])
+
+    def test_of_a_job(self, api: Api, me: Party, session: Session) -> None:
+        sent = {
+            "id": "ftjob-mine",
+            "project_id": "proj_x",
+            "status": "succeeded",
+            "state": "succeeded",
+            "fine_tuned_model": "ft:mine",
+            "trained_tokens": 5,
+            "result_files": ["file-x"],
+            "priority": 100,
+        }
+        body = {"model": "base", "training_file": me.ids["file"], **sent}
+        with client_with(api, me.secret) as client:
+            made = client.post(JOBS, json=body).json()
+        job = session.get_one(Job, made["id"])
+        assert (job.project_id, job.state, job.priority) == (
+            me.ids["project"],
+            "validating_files",
+            0,
+        )
+        assert (job.tuned_model, job.trained_tokens) == (None, None)
+
+
+def test_a12_no_answer_holds_what_is_for_us_alone(
+    api: Api, me: Party, routes: list[Operation]
+) -> None:
+    with client_with(api, me.secret) as project, client_with(api, me.admin_secret) as admin:
+        leaks = {}
+        for operation in routes:
+            if operation.method != "GET":
+                continue
+            http = admin if operation.keys == ("Admin API key",) else project
+            ids = {slot: me.ids[slot.kind] for slot in operation.slots if slot.place == "path"}
+            text = operation.request(http, ids).text
+            found = [name for name in INNER if f'"{name}"' in text]
+            found += [secret for secret in (me.secret, me.admin_secret) if secret in text]
+            if found or "Traceback" in text:
+                leaks[str(operation)] = found
+    assert leaks == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/organization/projects/",
+        "/v1/organization//projects",
+        "//v1/organization/projects",
+        "/V1/Organization/Projects",
+        "/v1/files/..%2forganization/projects",
+        "/v1/files/%2e%2e/organization/projects",
+        "/v1/organization%2fprojects",
+        "/v1/organization/projects;x=1",
+        "/v1/organization/projects%20",
+        "/v1/models/x%2f..%2f..%2forganization/projects",
+        "/v1/fine_tuning/checkpoints/x/permissions",
+    ],
+)
+def test_a13_no_spelling_opens_the_admins_routes(http: httpx.Client, path: str) -> None:
+    answer = http.get(path)
+    assert answer.status_code in (401, 403, 404), answer.text
+
+
+@pytest.mark.parametrize(
+    "header", ["X-HTTP-Method-Override", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"]
+)
+def test_a13_no_header_changes_what_is_asked(
+    http: httpx.Client, me: Party, api: Api, header: str
+) -> None:
+    path = f"/v1/files/{me.ids['file']}"
+    with client_with(api, me.secret) as client:
+        for value in ("DELETE", PROJECTS):
+            assert client.get(path, headers={header: value}).json()["id"] == me.ids["file"]
+
+
+def test_a32_what_proxies_say_changes_nothing(http: httpx.Client) -> None:
+    plain = http.get(PROJECTS)
+    spoofed = http.get(
+        PROJECTS,
+        headers={
+            "Host": "evil.example",
+            "Forwarded": "for=127.0.0.1;host=evil.example",
+            "X-Forwarded-For": "127.0.0.1",
+            "X-Forwarded-Host": "evil.example",
+            "X-Forwarded-Proto": "https",
+            "X-Forwarded-Prefix": "/evil",
+        },
+    )
+    assert (spoofed.status_code, spoofed.text) == (plain.status_code, plain.text)
+    assert "evil" not in str(spoofed.headers)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        "..%2f..%2f..%2fapi_key",
+        "%2e%2e",
+        "a%00b",
+        "%EF%BC%8E%EF%BC%8E%2f",
+        "%0d%0aX:1",
+        "'%20OR%20'1'='1",
+        "x%27;DROP%20TABLE%20jobs;--",
+        "a" * 4000,
+        "%ff%fe",
+        "%25",
+    ],
+)
+def test_a34_a35_strange_ids_name_nothing(
+    api: Api, me: Party, routes: list[Operation], strange: str
+) -> None:
+    """In every path and every query of the routes that read."""
+    odd = {}
+    with client_with(api, me.secret) as project, client_with(api, me.admin_secret) as admin:
+        for operation in routes:
+            http = admin if operation.keys == ("Admin API key",) else project
+            mine = {slot: me.ids[slot.kind] for slot in operation.slots if slot.place == "path"}
+            for slot in operation.slots if operation.method == "GET" else ():
+                answer = operation.request(http, mine | {slot: strange})
+                # Behind a cursor that is not there lies nothing.
+                empty = answer.is_success and answer.json().get("data") == []
+                if answer.status_code not in (400, 404) and not empty:
+                    odd[f"{operation}: {slot.name}"] = (answer.status_code, answer.text)
+    assert odd == {}
+
+
+def test_a36_a_line_of_the_log_cannot_be_forged(http: httpx.Client, account: Account) -> None:
+    with capture_logs() as lines:
+        http.get("/v1/files/x%0a%7b%22event%22:%22forged%22%7d%1b[31m")
+        line = logged(lines, account)
+    assert line["status"] == 404
+    assert "forged" not in [line["event"] for line in lines]
+
+
+def test_a43_no_key_is_in_the_log_whatever_goes_wrong(
+    api: Api, account: Account, admin_secret: str, session: Session
+) -> None:
+    guess = secrets.draw(api_keys.PREFIX)
+    with capture_logs() as lines:
+        for secret in (account.secret, admin_secret, guess):
+            with client_with(api, secret) as client:
+                client.get(PROJECTS)
+                client.get("/v1/models", params={"after": secret})
+                client.post(JOBS, json={"model": secret, "training_file": "x"})
+        made = http_client.post(
+            f"{api.url}{PROJECTS}/{account.who.project_id}/service_accounts",
+            json={"name": "ci"},
+            headers={"Authorization": f"Bearer {admin_secret}"},
+        ).json()
+    told = str(lines)
+    assert "'event': 'request'" in told
+    for secret in (account.secret, admin_secret, guess, made["api_key"]["value"]):
+        assert secret not in told

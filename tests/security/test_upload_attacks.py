@@ -1,0 +1,193 @@
+"""Attacks on bodies, forms and file names, each named by its number in the list of attacks."""
+
+import gzip
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from tests.app.files.test_routes import BOUNDARY, END, FILE, GOOD, PURPOSE, part, post, stored
+from tests.app.http.test_admission import error_of
+from tests.live_api import Account, Api
+from tests.polling import wait_until
+
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+BEGIN_FILE = part("file", b"", filename="a.jsonl").removesuffix(b"\r\n")
+WHOLE = PURPOSE + FILE + END
+
+
+def raw(
+    api: Api, head: str, body: bytes, *, path: str = "/v1/files", then_leave: bool = False
+) -> bytes:
+    """A request as it stands; the answer until the server closes, or nothing if we leave first."""
+    address = urlsplit(api.url)
+    with socket.create_connection((address.hostname, address.port), timeout=120) as connection:
+        lines = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n{head}\r\n"
+        connection.sendall(lines.encode() + body)
+        if then_leave:
+            return b""
+        answer = b""
+        # It may close with bytes of ours that it has not read.
+        with suppress(ConnectionResetError):
+            while more := connection.recv(2**16):
+                answer += more
+        return answer
+
+
+def key_line(account: Account) -> str:
+    return f"Authorization: Bearer {account.secret}\r\n"
+
+
+def refused(http: httpx.Client, head: bytes, again: bytes) -> None:
+    """The server says no to a flood, or hangs up, long before a gigabyte of it has come."""
+    sent = 0
+
+    def flood() -> Iterator[bytes]:
+        nonlocal sent
+        yield head
+        while sent < 2**30:
+            yield again
+            sent += len(again)
+
+    before = psutil.Process().memory_info().rss
+    try:
+        answer = post(http, flood())
+    except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
+        pass  # It hung up while we were still sending.
+    else:
+        assert answer.status_code in (400, 413), answer.text
+    assert sent < 64 * 2**20, "the server has read on"
+    assert psutil.Process().memory_info().rss - before < 20 * 2**20
+
+
+def test_a14_an_upload_without_a_key_is_refused_before_its_body(api: Api) -> None:
+    told = raw(api, f"Content-Length: {100 * 2**20}\r\nConnection: close\r\n", b"")
+    assert told.startswith(b"HTTP/1.1 401 ")
+
+
+@pytest.mark.parametrize("filename", [None, "a.jsonl"])
+def test_a15_a_thousand_parts_of_a_mebibyte(http: httpx.Client, filename: str | None) -> None:
+    refused(http, PURPOSE, part("file", b"x" * 2**20, filename=filename))
+
+
+class TestA17Bodies:
+    @pytest.mark.parametrize(
+        "path", ["/v1/uploads", "/v1/uploads/upload_x/complete", "/v1/fine_tuning/jobs"]
+    )
+    def test_a_body_of_100_megabytes(self, api: Api, account: Account, path: str) -> None:
+        head = f"{key_line(account)}Content-Length: 100000000\r\nConnection: close\r\n"
+        assert raw(api, head, b"{", path=path).startswith(b"HTTP/1.1 413 ")
+
+    def test_nesting_without_a_bottom(self, http: httpx.Client) -> None:
+        for deep in (b"[" * 500_000, b'{"a":' * 100_000, b"[" * 200 + b"]" * 200):
+            headers = {"Content-Type": "application/json"}
+            error_of(http.post("/v1/uploads", content=deep, headers=headers), 400)
+
+    def test_a_million_keys(self, http: httpx.Client) -> None:
+        keys = ",".join(f'"{number}":0' for number in range(10**6))
+        headers = {"Content-Type": "application/json"}
+        error_of(http.post("/v1/uploads", content=f"{{{keys}}}", headers=headers), 413)
+
+    def test_ten_thousand_parts_to_complete(self, http: httpx.Client) -> None:
+        asked = {"part_ids": ["part_x"] * 10_001}
+        error = error_of(http.post("/v1/uploads/upload_x/complete", json=asked), 400)
+        assert error["param"] == "part_ids"
+
+
+class TestA18Forms:
+    @pytest.mark.parametrize(
+        ("head", "again"),
+        [
+            (b"", b"\r\n" * 2**19),
+            (b"", b"x" * 2**20),
+            (f"--{BOUNDARY}\r\n".encode(), b"X-Header: y\r\n" * 2**16),
+            (f"--{BOUNDARY}\r\nX-Header: ".encode(), b"y" * 2**20),
+            (f"--{BOUNDARY}\r\n".encode(), b"x" * 2**20),
+            (b"", part("field", b"") * 2**14),
+            (part("field", b"").removesuffix(b"\r\n"), b"x" * 2**20),
+        ],
+        ids=["preamble", "junk", "headers", "a header", "a name", "fields", "a field"],
+    )
+    def test_floods(self, http: httpx.Client, head: bytes, again: bytes) -> None:
+        refused(http, head, again)
+
+    @pytest.mark.parametrize(
+        "content_type",
+        [
+            "multipart/form-data; boundary=" + '\\"' * 10_000,
+            "multipart/form-data" + "; a=b" * 5_000,
+            "multipart/form-data; boundary*0=a; boundary*1=b",
+        ],
+    )
+    def test_tricks_with_the_boundary(self, http: httpx.Client, content_type: str) -> None:
+        headers = {"Content-Type": content_type}
+        assert http.post("/v1/files", content=WHOLE, headers=headers).status_code == 400
+
+    @pytest.mark.parametrize("more", [10, -10])
+    def test_a_length_that_is_not_true(self, api: Api, account: Account, more: int) -> None:
+        """Too short ends the form early; too long is a client that never sends the rest."""
+        before = stored(api)
+        head = f"{key_line(account)}Content-Length: {len(WHOLE) + more}\r\nConnection: close\r\n"
+        told = raw(api, head, WHOLE, then_leave=more > 0)
+        assert more > 0 or told.startswith(b"HTTP/1.1 400 ")
+        wait_until("nothing is left of it", lambda: stored(api) == before)
+
+    def test_chunks_that_never_end(self, api: Api, account: Account) -> None:
+        before = stored(api)
+        head = f"{key_line(account)}Transfer-Encoding: chunked\r\n"
+        raw(api, head, f"{len(WHOLE):x}\r\n".encode() + WHOLE + b"\r\n", then_leave=True)
+        wait_until("nothing is left of it", lambda: stored(api) == before)
+
+
+@pytest.mark.parametrize("ranges", ["bytes=" + ",".join(["0-"] * 5000), "bytes=5-2", "bytes=-1"])
+def test_a20_ranges_of_a_file_are_not_served(http: httpx.Client, ranges: str) -> None:
+    file_id = post(http, WHOLE).json()["id"]
+    answer = http.get(f"/v1/files/{file_id}/content", headers={"Range": ranges})
+    assert (answer.status_code, answer.content) == (200, GOOD)
+
+
+@pytest.mark.parametrize("path", ["files", "uploads", "uploads/upload_x/parts"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "identity, gzip"])
+def test_a22_compressed_bodies(http: httpx.Client, path: str, encoding: str) -> None:
+    headers = {"Content-Encoding": encoding, "Content-Type": FORM}
+    bomb = gzip.compress(bytes(2**20))
+    error_of(http.post(f"/v1/{path}", content=bomb, headers=headers), 415)
+
+
+class TestA34Paths:
+    @pytest.mark.parametrize(
+        "id_", ["..", "%2e%2e", "..%2f..%2fapi_key", "a%2Fb", "%00", "\N{FULLWIDTH FULL STOP}" * 2]
+    )
+    @pytest.mark.parametrize(
+        "route", ["uploads/{}/parts", "uploads/{}/complete", "files/{}/content"]
+    )
+    def test_ids_that_are_paths(self, http: httpx.Client, id_: str, route: str) -> None:
+        url = f"/v1/{route.format(id_)}"
+        if route.startswith("files"):
+            answer = http.get(url)
+        elif route.endswith("parts"):
+            answer = http.post(url, files={"data": b"x"})
+        else:
+            answer = http.post(url, json={"part_ids": ["../../x"]})
+        assert answer.status_code in (404, 405), answer.text
+
+    def test_names_that_are_paths(self, api: Api, http: httpx.Client) -> None:
+        """The name is text in the database; below the store there are keys of ids alone."""
+        before = set(stored(api))
+        for name in (
+            "../../../tmp/x.jsonl",
+            "/etc/passwd",
+            "..\\..\\x.jsonl",
+            "\N{FULLWIDTH FULL STOP}" * 2,
+        ):
+            assert post(http, PURPOSE + part("file", GOOD, filename=name) + END).status_code == 200
+            asked = {"filename": name, "purpose": "vision", "bytes": 1, "mime_type": "x"}
+            assert "/" not in http.post("/v1/uploads", json=asked).json()["filename"]
+        root = api.parts.settings.home / "storage"
+        for path in set(stored(api)) - before:
+            assert path.relative_to(root).parts[0] == "projects"
+            assert path.name.startswith("file-")

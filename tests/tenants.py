@@ -1,0 +1,156 @@
+"""Projects with one of everything, as each of them must see its own and nobody else's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app import ids
+from app.db import clock
+from app.db.tables import (
+    Checkpoint,
+    Job,
+    JobEvent,
+    Project,
+    Upload,
+    UploadPart,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
+from app.models.permissions import create as permit
+from app.organization import admin_keys, api_keys, projects, service_accounts
+from app.storage.object_keys import part_key
+from tests.app.jobs.test_routes import make_model
+from tests.factories import make_file, make_job
+
+
+@dataclass(frozen=True)
+class Party:
+    """A project, its secrets, and the ids of what belongs to it, by kind."""
+
+    organization_id: str
+    secret: str
+    admin_secret: str
+    ids: Mapping[str, str]
+
+
+def make_party(session: Session, organization: str, name: str) -> Party:
+    """A new project of an organization. Its keys among `ids` are not those of its secrets.
+
+    Of all that lists show there is an older one too, so that something lies behind each cursor.
+    """
+    owner = api_keys.ensure_organization(session, organization)
+    older, project = (projects.create(session, owner.id, name) for _ in range(2))
+    made = _files_and_jobs(session, project, organization, older)
+    made |= _upload(session, project) | _webhook(session, project)
+    made |= {
+        "project": project.id,
+        "service_account": [
+            service_accounts.create(session, project.id, "account").id for _ in range(2)
+        ][1],
+        "key": [api_keys.create(session, project.id, name)[0].id for _ in range(2)][1],
+        "admin_key": admin_keys.create(session, owner.id, name)[0].id,
+    }
+    party = Party(
+        organization_id=owner.id,
+        secret=api_keys.create(session, project.id, "asks")[1],
+        admin_secret=admin_keys.create(session, owner.id, "asks")[1],
+        ids=made,
+    )
+    session.commit()
+    return party
+
+
+def _files_and_jobs(
+    session: Session, project: Project, organization: str, other: Project
+) -> dict[str, str]:
+    make_job(session, project)
+    file = make_file(session, project, sha256=project.id)
+    job = make_job(session, project, base_model="base", training_file_id=file.id)
+    model = make_model(session, job, f"ft:base:{organization}::{ids.model_tag()}")
+    permissions = []
+    for number, permitted in enumerate((other, project)):
+        event, checkpoint = _event(job, number), _checkpoint(job, number)
+        session.add_all([event, checkpoint])
+        permissions += permit(session, project.organization_id, model.name, [permitted.id])
+    return {
+        "file": file.id,
+        "job": job.id,
+        "model": model.name,
+        "event": event.id,
+        "checkpoint": checkpoint.id,
+        "permission": permissions[1].id,
+    }
+
+
+def _event(job: Job, number: int) -> JobEvent:
+    return JobEvent(
+        id=ids.event_id(),
+        job_id=job.id,
+        seq=number,
+        epoch=0,
+        dedupe_key=f"made:{number}",
+        level="info",
+        type="message",
+        message="made",
+    )
+
+
+def _checkpoint(job: Job, number: int) -> Checkpoint:
+    return Checkpoint(
+        id=ids.checkpoint_id(),
+        job_id=job.id,
+        epoch=0,
+        step=number,
+        kind="user",
+        storage_prefix="",
+        manifest_sha256="",
+        bytes=0,
+        metrics={},
+    )
+
+
+def _webhook(session: Session, project: Project) -> dict[str, str]:
+    for _ in range(2):
+        endpoint = WebhookEndpoint(
+            id=ids.webhook_endpoint_id(),
+            project_id=project.id,
+            name="ends",
+            url="https://hooks.invalid/",
+            event_types=["fine_tuning.job.succeeded"],
+            secret="",
+        )
+        session.add(endpoint)
+        session.flush()
+    for number in range(2):
+        delivery = WebhookDelivery(
+            id=f"{endpoint.id}-{number}",
+            endpoint_id=endpoint.id,
+            event_id=str(number),
+            event_type="fine_tuning.job.succeeded",
+            body="{}",
+            state="failed",
+        )
+        session.add(delivery)
+        session.flush()
+    return {"webhook_endpoint": endpoint.id, "delivery": delivery.id}
+
+
+def _upload(session: Session, project: Project) -> dict[str, str]:
+    upload = Upload(
+        id=ids.upload_id(),
+        project_id=project.id,
+        filename="a.jsonl",
+        purpose="fine-tune",
+        bytes=2,
+        state="pending",
+        expires_at=clock.in_seconds(3600),
+    )
+    part_id = ids.part_id()
+    key = part_key(project.id, upload.id, part_id)
+    part = UploadPart(id=part_id, upload_id=upload.id, bytes=1, storage_key=key)
+    session.add(upload)
+    session.flush()
+    session.add(part)
+    session.flush()
+    return {"upload": upload.id, "part": part.id}

@@ -1,0 +1,149 @@
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.storage import LocalStore, UnsafeKey
+from worker.inference.adapter_cache import AdapterFiles, AdapterFolder, AdapterMemory
+from worker.inference.adapter_format import AdapterRefused
+
+PREFIX = "projects/p/jobs/j/e1/step-6"
+CONFIG = json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}).encode()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "storage")
+
+
+@pytest.fixture
+def folder(store: LocalStore, tmp_path: Path) -> AdapterFolder:
+    return AdapterFolder(store, tmp_path / "adapters")
+
+
+def put(store: LocalStore, prefix: str = PREFIX, config: bytes = CONFIG) -> None:
+    store.put(f"{prefix}/adapter_config.json", config)
+    store.put(f"{prefix}/adapter_model.safetensors", b"weights")
+
+
+class TestFetch:
+    def test_once(self, store: LocalStore, folder: AdapterFolder) -> None:
+        put(store)
+        files = folder.fetch(PREFIX)
+        assert (files.folder / "adapter_model.safetensors").read_bytes() == b"weights"
+        store.delete(f"{PREFIX}/adapter_model.safetensors")
+        assert folder.fetch(PREFIX) == files
+
+    def test_what_is_not_there_leaves_nothing_behind(
+        self, store: LocalStore, folder: AdapterFolder, tmp_path: Path
+    ) -> None:
+        store.put(f"{PREFIX}/adapter_config.json", CONFIG)
+        with pytest.raises(FileNotFoundError):
+            folder.fetch(PREFIX)
+        assert list((tmp_path / "adapters").iterdir()) == []
+
+    def test_by_many_at_once(
+        self, store: LocalStore, folder: AdapterFolder, tmp_path: Path
+    ) -> None:
+        put(store)
+        with ThreadPoolExecutor(8) as pool:
+            found = set(pool.map(folder.fetch, [PREFIX] * 16))
+        assert len(found) == 1
+        assert len(list((tmp_path / "adapters").iterdir())) == 1
+
+    @pytest.mark.parametrize("prefix", ["../../etc", "/etc", "a//b", "a/../b"])
+    def test_paths_are_no_prefixes(self, folder: AdapterFolder, prefix: str) -> None:
+        with pytest.raises(UnsafeKey):
+            folder.fetch(prefix)
+
+    def test_a_kind_that_is_not_served(self, store: LocalStore, folder: AdapterFolder) -> None:
+        put(store, config=b'{"peft_type": "LOHA"}')
+        with pytest.raises(AdapterRefused):
+            folder.fetch(PREFIX)
+
+
+class TestDisk:
+    @pytest.fixture
+    def small(self, store: LocalStore, tmp_path: Path) -> AdapterFolder:
+        """Has room for two adapters."""
+        return AdapterFolder(store, tmp_path / "adapters", budget=2 * len(CONFIG + b"weights"))
+
+    def fetched(self, store: LocalStore, folder: AdapterFolder, number: int) -> AdapterFiles:
+        """An adapter last used at second `number`."""
+        put(store, f"{PREFIX}{number}")
+        files = folder.fetch(f"{PREFIX}{number}")
+        os.utime(files.folder, (number, number))
+        return files
+
+    def test_what_a_killed_process_left_is_swept_and_nothing_else(
+        self, store: LocalStore, tmp_path: Path
+    ) -> None:
+        files = AdapterFolder(store, tmp_path / "adapters")
+        put(store)
+        whole = files.fetch(PREFIX)
+        left, fetching = (whole.folder.with_name(f".x.{token}") for token in ("0123", "4567"))
+        for half in (left, fetching):
+            half.mkdir()
+            (half / "adapter_config.json").write_bytes(CONFIG)
+        os.utime(left, (1, 1))
+        AdapterFolder(store, tmp_path / "adapters")
+        assert set((tmp_path / "adapters").iterdir()) == {whole.folder, fetching}
+
+    def test_the_least_recently_used_goes(self, store: LocalStore, small: AdapterFolder) -> None:
+        first, second = (self.fetched(store, small, number) for number in (1, 2))
+        assert first.use()
+        third = self.fetched(store, small, 3)
+        assert [files.folder.exists() for files in (first, second, third)] == [True, False, True]
+        assert not second.use()
+        assert small.fetch(second.prefix).folder.exists(), "it is fetched again when needed"
+
+    def test_what_memory_holds_stays(self, store: LocalStore, small: AdapterFolder) -> None:
+        memory = AdapterMemory(lambda files: Weights(40), budget=50)
+        first = self.fetched(store, small, 1)
+        memory.get(first)
+        second, third = (self.fetched(store, small, number) for number in (2, 3))
+        assert [files.folder.exists() for files in (first, second, third)] == [True, False, True]
+        memory.get(third)
+        self.fetched(store, small, 4)
+        assert not first.folder.exists(), "memory has dropped it"
+        assert third.folder.exists()
+
+
+@dataclass
+class Weights:
+    size: int
+
+
+class TestMemory:
+    @pytest.fixture
+    def loaded(self) -> list[str]:
+        return []
+
+    @pytest.fixture
+    def load(self, loaded: list[str]) -> Callable[[AdapterFiles], Weights]:
+        def load(files: AdapterFiles) -> Weights:
+            loaded.append(files.prefix)
+            return Weights(40)
+
+        return load
+
+    def test_the_least_recently_used_goes(
+        self, load: Callable[[AdapterFiles], Weights], loaded: list[str]
+    ) -> None:
+        memory = AdapterMemory(load, budget=100)
+        a, b, c = (AdapterFiles(name, Path(name)) for name in "abc")
+        for files in (a, b, a, c, a, b):
+            memory.get(files)
+        assert loaded == ["a", "b", "c", "b"]
+
+    def test_one_that_is_larger_than_all_may_stay(
+        self, load: Callable[[AdapterFiles], Weights], loaded: list[str]
+    ) -> None:
+        memory = AdapterMemory(load, budget=10)
+        files = AdapterFiles("a", Path("a"))
+        assert memory.get(files) is memory.get(files)
+        assert loaded == ["a"]

@@ -1,0 +1,81 @@
+"""How few tokens a text can have: never more than it has, and no bound where there is none."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from tokenizers import AddedToken, normalizers
+from transformers import PreTrainedTokenizerFast
+
+from tests.worker.conftest import tiny_tokenizer, words_tokenizer
+from worker.template_tokenizer import SpecialTokens, longest
+
+TEXTS = ("", "a", "hellhellhell" * 50, "\N{KELVIN SIGN}" * 90, "<|im_end|>" * 20, "Zoë 💡" * 30)
+
+
+def composing() -> PreTrainedTokenizerFast:
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.NFC()])
+    return tokenizer
+
+
+@pytest.mark.parametrize("make", [tiny_tokenizer, composing])
+def test_no_text_has_fewer(make: Callable[[], PreTrainedTokenizerFast]) -> None:
+    tokenizer = make()
+    tokens = SpecialTokens(tokenizer)
+    for text in TEXTS:
+        covered = f"<|im_start|>user\n{tokens.cover(text)}<|im_end|>\n"
+        assert 2 <= tokens.fewest(covered) <= len(tokens.encode(covered))
+        assert tokens.fewest_of_plain(text) <= len(tokenizer(text).input_ids)
+
+
+def test_a_long_text_has_many() -> None:
+    tokens = SpecialTokens(tiny_tokenizer())
+    # Its longest token is <|endoftext|>.
+    assert longest(tiny_tokenizer()) == 13
+    assert tokens.fewest_of_plain("hell" * 1300) == 400
+    assert tokens.fewest("<|im_end|>" * 400) == 400
+
+
+def test_where_a_token_may_swallow_anything_there_is_no_bound() -> None:
+    assert longest(words_tokenizer(types=True)) is None
+    greedy = tiny_tokenizer()
+    greedy.backend_tokenizer.add_tokens([AddedToken("<mask>", lstrip=True)])
+    assert longest(greedy) is None
+    shortening = tiny_tokenizer()
+    shortening.backend_tokenizer.normalizer = normalizers.Strip()
+    assert longest(shortening) is None
+    assert SpecialTokens(shortening).fewest_of_plain(" " * 1000) == 0
+
+
+@pytest.fixture
+def _no_turns() -> Iterator[None]:
+    """Python takes its lock from no thread that does not give it away."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(3600)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("_no_turns")
+def test_other_threads_go_on_meanwhile() -> None:
+    tokens, text = SpecialTokens(tiny_tokenizer()), "hello world " * 20_000
+    turns, moved, tries = 0, threading.Event(), 20
+
+    def encode() -> None:
+        for _ in range(tries):
+            before = turns
+            tokens.encode(text)
+            if turns > before:
+                moved.set()
+                return
+
+    encoding = threading.Thread(target=encode)
+    encoding.start()
+    while encoding.is_alive():
+        turns += 1
+        # Gives the lock away.
+        time.sleep(0)
+    assert moved.is_set(), "an engine would stand still for as long as a text is encoded"

@@ -1,0 +1,158 @@
+"""Losses and adapter gradients: both forward passes against transformers' on one row at a time."""
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import (
+    AutoModelForCausalLM,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from worker.modeling import adapter_parameters, add_adapter
+from worker.training.batching import Row, lay_out
+from worker.training.forward import GenericScorer, Scorer, choose_scorer
+from worker.training.llama import LlamaScorer
+
+CPU = torch.device("cpu")
+SHAPE = {
+    "vocab_size": 120,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+    "head_dim": 8,
+}
+LLAMA = LlamaConfig(**SHAPE, tie_word_embeddings=True)
+LLAMA3 = LlamaConfig(
+    **SHAPE,
+    attention_bias=True,
+    rope_parameters={
+        "rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+    },
+)  # fmt: skip
+QWEN2 = Qwen2Config(**SHAPE)
+QWEN3 = Qwen3Config(**SHAPE)
+NEOX = GPTNeoXConfig(
+    vocab_size=120, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4
+)
+
+
+def tuned(config: PretrainedConfig) -> PeftModel:
+    """A model of random weights, biases and norms included, and an adapter that does something."""
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
+    for parameter in base.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    model = add_adapter(base, rank=4, alpha=8, base_model="x", seed=1)
+    for name, parameter in adapter_parameters(model).items():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.1)
+    return model
+
+
+def rows(lengths: list[int], *, shared: int) -> list[Row]:
+    """Rows with a common beginning; the last third of each is learned."""
+    random = np.random.default_rng(1)
+    head = random.integers(0, 60, shared)
+    made = []
+    for length in lengths:
+        ids = np.concatenate([head, random.integers(60, 120, length - shared)]).astype(np.int32)
+        made.append(Row(ids, np.arange(length - length // 3, length, dtype=np.int32)))
+    return made
+
+
+def gradients(model: PeftModel) -> dict[str, Tensor]:
+    found = {}
+    for name, parameter in adapter_parameters(model).items():
+        assert parameter.grad is not None, name
+        found[name] = parameter.grad.clone()
+        parameter.grad = None
+    return found
+
+
+def by_transformers(model: PeftModel, batch: list[Row]) -> tuple[Tensor, dict[str, Tensor]]:
+    losses = []
+    for row in batch:
+        ids = torch.from_numpy(row.ids.astype(np.int64))
+        logits = model(input_ids=ids[None]).logits[0, row.learned - 1]
+        losses.append(cross_entropy(logits, ids[row.learned], reduction="none"))
+    torch.cat(losses).sum().backward()
+    return torch.cat(losses).detach(), gradients(model)
+
+
+def by_scorer(
+    scorer: Scorer, model: PeftModel, batch: list[Row]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    laid = lay_out(batch, CPU, share=scorer.shares_beginnings)
+    losses, _ = scorer.token_losses(laid)
+    losses.sum().backward()
+    return losses.detach(), gradients(model)
+
+
+@pytest.mark.parametrize(
+    ("config", "lengths", "shared"),
+    [
+        pytest.param(LLAMA, [12, 20, 21, 90], 9, id="llama, a common beginning, two blocks"),
+        pytest.param(LLAMA, [30], 0, id="llama, one row"),
+        pytest.param(LLAMA, [12, 12, 12], 10, id="llama, the answer begins in what is common"),
+        pytest.param(LLAMA, [1030, 1050], 40, id="llama, longer than short attention"),
+        pytest.param(LLAMA3, [40, 45], 5, id="llama 3's rotary embedding, biases"),
+        pytest.param(QWEN2, [40, 45], 5, id="qwen2: biases of q, k, v"),
+        pytest.param(QWEN3, [40, 45], 5, id="qwen3: norms of q and k"),
+    ],
+)
+def test_the_fast_forward_pass_is_the_models(
+    config: PretrainedConfig, lengths: list[int], shared: int
+) -> None:
+    model = tuned(config)
+    batch = rows(lengths, shared=shared)
+    expected, expected_gradients = by_transformers(model, batch)
+    scorer = choose_scorer(model)
+    assert isinstance(scorer, LlamaScorer)
+    losses, found = by_scorer(scorer, model, batch)
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_the_model_still_computes_what_it_did() -> None:
+    model = tuned(LLAMA)
+    ids = torch.arange(20)[None]
+    before = model(input_ids=ids).logits
+    choose_scorer(model)
+    torch.testing.assert_close(model(input_ids=ids).logits, before)
+
+
+@pytest.mark.parametrize("config", [NEOX, LLAMA], ids=["gpt-neox", "llama"])
+def test_the_generic_forward_pass_is_the_models(config: PretrainedConfig) -> None:
+    model = tuned(config)
+    batch = rows([12, 20, 21, 90], shared=9)
+    expected, expected_gradients = by_transformers(model, batch)
+    losses, found = by_scorer(GenericScorer(model), model, batch)
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(NEOX, id="another architecture"),
+        pytest.param(MistralConfig(**SHAPE, sliding_window=16), id="a sliding window"),
+        pytest.param(LlamaConfig(**SHAPE, mlp_bias=True), id="biases in the mlp"),
+        pytest.param(LlamaConfig(**SHAPE, hidden_act="gelu"), id="another activation"),
+    ],
+)
+def test_what_the_fast_pass_does_not_know_goes_the_generic_way(config: PretrainedConfig) -> None:
+    assert isinstance(choose_scorer(tuned(config)), GenericScorer)

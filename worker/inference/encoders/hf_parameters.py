@@ -1,0 +1,56 @@
+"""Which of Hugging Face's parameters each task takes; what it has no use for is refused."""
+
+from collections.abc import Iterator
+
+from app.errors import InvalidRequest
+from app.wire.encoders import InferenceParameters, InferenceRequest
+from worker.encoding.task import Method
+
+TAKEN: dict[Method, tuple[str, ...]] = {
+    "classification": ("truncate", "top_k", "function_to_apply"),
+    "token_classification": ("truncate", "aggregation_strategy", "ignore_labels"),
+    "question_answering": (
+        "truncate",
+        "top_k",
+        "align_to_words",
+        "handle_impossible_answer",
+        "max_answer_len",
+    ),
+    "embedding": (
+        "truncate",
+        "truncation_direction",
+        "normalize",
+        "dimensions",
+        "encoding_format",
+    ),
+}
+NO_PARAMETERS = ("inputs", "parameters", "options")
+
+
+def chosen(asked: InferenceRequest, method: Method) -> InferenceParameters:
+    """What is chosen, in `parameters` or beside them. Raises InvalidRequest."""
+    beside = list(_given(asked))
+    inside = list(_given(asked.parameters))
+    for name in beside:
+        _check(name, name, method)
+    for name in inside:
+        _check(f"parameters.{name}", name, method)
+    values = {name: getattr(asked, name) for name in beside}
+    values |= {name: getattr(asked.parameters, name) for name in inside}
+    return InferenceParameters(**values)
+
+
+def _given(parameters: InferenceParameters) -> Iterator[str]:
+    for name, value in parameters:
+        if value is not None and name not in NO_PARAMETERS:
+            yield name
+
+
+def _check(param: str, name: str, method: Method) -> None:
+    if name in TAKEN[method]:
+        return
+    raise InvalidRequest(
+        f"Unknown parameter: '{param}'. Models for {method} take {', '.join(TAKEN[method])}.",
+        param=param,
+        code="unknown_parameter",
+    )

@@ -1,0 +1,134 @@
+"""The training process: started with little, stopped politely, killed with all its children."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from worker.rundir import RunFolder
+
+COMMAND = (sys.executable, "-m", "worker.training")
+LEASH = (sys.executable, "-m", "worker.supervisor.exec_with_parent")
+# Training needs a machine, never an account: no database, queue or storage credentials pass.
+ENVIRONMENT = frozenset(
+    {
+        "CUBLAS_WORKSPACE_CONFIG",
+        "CUDA_VISIBLE_DEVICES",
+        "HF_ENDPOINT",
+        "HF_HOME",
+        "HF_HUB_OFFLINE",
+        "HF_TOKEN",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "LD_LIBRARY_PATH",
+        "NVIDIA_DRIVER_CAPABILITIES",
+        "NVIDIA_VISIBLE_DEVICES",
+        "PATH",
+        "PYTHONPATH",
+        "TMPDIR",
+        "TZ",
+        "VIRTUAL_ENV",
+    }
+)
+# Where memory runs out, training dies and not the supervisor that has to tell of it.
+OOM_SCORE = 800
+
+
+class TrainingProcess:
+    """One training process and whatever it starts. Leaving the `with` block kills what is left.
+
+    Enter it in the thread that stays with it to its end: the process asks the kernel to be killed
+    when the thread that started it is gone.
+    """
+
+    def __init__(self, folder: RunFolder, command: Sequence[str] = COMMAND) -> None:
+        self._folder = folder
+        self._command = [*LEASH, str(os.getpid()), *command, str(folder.path)]
+        self._overdue_at: float | None = None
+        self.was_aborted = False
+
+    def __enter__(self) -> Self:
+        with self._folder.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder.path,
+                env={name: os.environ[name] for name in ENVIRONMENT & os.environ.keys()},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._offer_to_oom_killer()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def was_stopped(self) -> bool:
+        return self._overdue_at is not None
+
+    def poll(self) -> int | None:
+        """The exit code (negative: the signal that killed it) or None while it runs."""
+        if self._has_ended():
+            return self._reap()
+        if self._overdue_at is not None and time.monotonic() > self._overdue_at:
+            return self.kill()
+        return None
+
+    def stop(self, *, grace_seconds: float) -> None:
+        """Ask for a checkpoint and the end; after the grace, `poll` kills. Asking again is fine."""
+        if self._overdue_at is not None or self._has_ended():
+            return
+        self._overdue_at = time.monotonic() + grace_seconds
+        self._folder.stop_mark.touch()
+        os.kill(self.pid, signal.SIGTERM)
+
+    def abort(self, *, grace_seconds: float) -> None:
+        """Have it write where it hangs into its log, and end; after the grace, `poll` kills."""
+        if self.was_aborted or self._has_ended():
+            return
+        self.was_aborted = True
+        self._overdue_at = time.monotonic() + grace_seconds
+        os.kill(self.pid, signal.SIGABRT)
+
+    def kill(self) -> int:
+        """End it and its children now; its exit code."""
+        if self._process.returncode is None and not self._has_ended():
+            os.killpg(self.pid, signal.SIGKILL)
+        return self._reap()
+
+    def _has_ended(self) -> bool:
+        if self._process.returncode is not None:
+            return True
+        # Looks without reaping: until it is reaped, no other group can get its number.
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.pid, flags) is not None
+
+    def _reap(self) -> int:
+        if self._process.returncode is None:
+            # Its children do not outlive it. The group exists, for the process is not reaped.
+            os.killpg(self.pid, signal.SIGKILL)
+        return self._process.wait()
+
+    def _offer_to_oom_killer(self) -> None:
+        try:
+            with open(f"/proc/{self.pid}/oom_score_adj", "w", encoding="ascii") as file:
+                file.write(str(OOM_SCORE))
+        except OSError:
+            # No such file on this system, or the process has ended already; both are fine.
+            return

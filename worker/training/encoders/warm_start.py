@@ -1,0 +1,44 @@
+"""A tuned model that training continues from: what stays as it was made."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from worker.encoding.task import Method, Task, read_task
+from worker.training.errors import user_error
+
+
+def task_before(init: Path, method: Method) -> Task | None:
+    """The task of the model in `init`, if there is one. Raises a user error for another method."""
+    if not init.exists():
+        return None
+    before = read_task(init)
+    if before.method != method:
+        message = f"The model was made by a {before.method} job; it cannot go on as {method}."
+        raise user_error("invalid_method", message, "method")
+    return before
+
+
+def kept(hyperparameters: Mapping[str, Any], before: Task) -> dict[str, Any]:
+    """What was chosen, with what is "auto" as it is in the model that training continues from:
+    all of its layers at the learning rate of an adapter would forget what they know."""
+    chosen = hyperparameters.get("max_length", "auto")
+    length = before.length if chosen == "auto" else chosen
+    return {**hyperparameters, "tuning": before.tuning, "max_length": length}
+
+
+def continued(before: Task, own: Task) -> Task:
+    """The task of the model, for a file whose own task it would be to a new one.
+
+    Raises a user error if the file has what the model's head has no place for.
+    """
+    if own.method == "question_answering":
+        # It knows how to say that there is no answer, or learns it now.
+        return replace(before, length=own.length, many=before.many or own.many)
+    new = sorted(set(own.labels) - set(before.labels))
+    if new or own.many != before.many:
+        what = f'the label "{new[0]}"' if new else "another shape of labels"
+        message = f"The training file has {what}, which the model to continue from does not know."
+        raise user_error("invalid_training_file", message, "training_file")
+    return replace(before, length=own.length)
