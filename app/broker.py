@@ -13,23 +13,23 @@ from kombu.exceptions import OperationalError
 
 from app import logs
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 TRAIN_QUEUE = "train"
 IO_QUEUE = "io"
 # Which queue a task's bells go to.
-QUEUES = {"train": TRAIN_QUEUE, "validate": IO_QUEUE, "deliver": IO_QUEUE}
+QUEUE_BY_TASK = {"train": TRAIN_QUEUE, "validate": IO_QUEUE, "deliver": IO_QUEUE}
 # Of the messages' shape; workers drop other versions, for polling finds the work anyway.
-VERSION = 1
+MESSAGE_VERSION = 1
 # A bell that nobody heard for so long says nothing that the database does not say better.
-EXPIRES_SECONDS = 3600
+MESSAGE_EXPIRY_SECONDS = 3600
 # After a failed ring the broker is left alone for so long, so that a dead one delays one request
 # and not each.
-REST_SECONDS = 2.0
+COOLDOWN_SECONDS = 2.0
 # So long a ring waits for each answer of the broker.
-ANSWER_SECONDS = 0.2
+RESPONSE_TIMEOUT_SECONDS = 0.2
 # Nobody waits for a check as for a ring, and a broker that is only busy can be used.
-CHECK_SECONDS = 1.0
+CHECK_TIMEOUT_SECONDS = 1.0
 
 
 class BrokerUnavailable(Exception):
@@ -64,7 +64,7 @@ def make_celery(redis_url: str | None = None) -> Any:
         broker_channel_error_retry=True,
         broker_connection_timeout=4,
         broker_pool_limit=4,
-        broker_transport_options=_transport(connect=5, answer=30),
+        broker_transport_options=_transport_options(connect_timeout=5, response_timeout=30),
         visibility_timeout=3600,
         task_default_queue=IO_QUEUE,
         # kombu's annotations are partial.
@@ -89,11 +89,11 @@ def broker_url(redis_url: str | None) -> str | None:
     return redis_url
 
 
-def _transport(*, connect: float, answer: float) -> dict[str, Any]:
+def _transport_options(*, connect_timeout: float, response_timeout: float) -> dict[str, Any]:
     return {
         "visibility_timeout": 3600,
-        "socket_timeout": answer,
-        "socket_connect_timeout": connect,
+        "socket_timeout": response_timeout,
+        "socket_connect_timeout": connect_timeout,
         "socket_keepalive": True,
         "health_check_interval": 10,
         "retry_on_timeout": True,
@@ -105,50 +105,52 @@ def _transport(*, connect: float, answer: float) -> dict[str, Any]:
     }
 
 
-class Bells:
+class TaskNotifier:
     """Rings for workers from a process that must not wait for the broker. Safe between threads."""
 
     def __init__(
         self,
         redis_url: str,
         *,
-        patience: float = ANSWER_SECONDS,
-        rest: float = REST_SECONDS,
+        timeout_seconds: float = RESPONSE_TIMEOUT_SECONDS,
+        cooldown_seconds: float = COOLDOWN_SECONDS,
     ) -> None:
-        self._rest = rest
+        self._cooldown_seconds = cooldown_seconds
         self._celery = make_celery(redis_url)
         self._celery.conf.update(
-            broker_connection_timeout=patience,
+            broker_connection_timeout=timeout_seconds,
             broker_pool_limit=10,
-            broker_transport_options=_transport(connect=patience, answer=patience)
+            broker_transport_options=_transport_options(
+                connect_timeout=timeout_seconds, response_timeout=timeout_seconds
+            )
             | {"retry_on_timeout": False, "max_retries": 1, "interval_start": 0},
             task_publish_retry=True,
             task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
         )
-        self._resting_until = 0.0
+        self._unavailable_until = 0.0
 
-    def ring(self, task: str, job_id: str) -> bool:
+    def notify(self, task: str, job_id: str) -> bool:
         """Say that there is `task`, one of QUEUES, to do; False if nobody can have heard.
 
         Takes half a second at most and never raises: the outbox has the bell too.
         """
-        if time.monotonic() < self._resting_until:
+        if time.monotonic() < self._unavailable_until:
             return False
         try:
             self._celery.send_task(
                 task_name(task),
-                kwargs={"v": VERSION, "job_id": job_id},
-                queue=QUEUES[task],
-                expires=EXPIRES_SECONDS,
+                kwargs={"v": MESSAGE_VERSION, "job_id": job_id},
+                queue=QUEUE_BY_TASK[task],
+                expires=MESSAGE_EXPIRY_SECONDS,
             )
         except OperationalError as error:
-            self._resting_until = time.monotonic() + self._rest
+            self._unavailable_until = time.monotonic() + self._cooldown_seconds
             log.warning("broker.unreachable", reason=str(error))
             return False
         except Exception:
             # What it was rung for is committed: a client must not be told that it failed. kombu
             # has such errors, an AttributeError where a connection is given up while it is made.
-            self._resting_until = time.monotonic() + self._rest
+            self._unavailable_until = time.monotonic() + self._cooldown_seconds
             log.exception("bell.failed")
             return False
         return True
@@ -157,10 +159,10 @@ class Bells:
         """Raises BrokerUnavailable if the broker does not answer."""
         try:
             with self._celery.connection_for_write(
-                connect_timeout=CHECK_SECONDS,
+                connect_timeout=CHECK_TIMEOUT_SECONDS,
                 transport_options={
-                    "socket_connect_timeout": CHECK_SECONDS,
-                    "socket_timeout": CHECK_SECONDS,
+                    "socket_connect_timeout": CHECK_TIMEOUT_SECONDS,
+                    "socket_timeout": CHECK_TIMEOUT_SECONDS,
                 },
             ) as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0)

@@ -14,11 +14,11 @@ from rich.console import Console
 from app.auth import projects
 from app.catalog import Catalog, CatalogError
 from app.db.migrate import upgrade
-from app.db.session import DatabaseUnavailable, once
-from app.db.tables import Key
+from app.db.session import DatabaseUnavailable, one_off_transaction
+from app.db.tables import KeyMixin
 from app.errors import ApiError
-from app.formats import MOST_FAULTS, Judge, report
-from app.http.server_protocol import Protocol
+from app.formats import MAX_ERRORS, DatasetValidator, render_report
+from app.http.server_protocol import BoundedHttpProtocol
 from app.jobs import quotas
 from app.local import demo, doctor
 from app.local.database import database
@@ -95,7 +95,7 @@ def api_command() -> None:
         factory=True,
         host=settings.host,
         port=settings.port,
-        http=Protocol,
+        http=BoundedHttpProtocol,
         # Whatever asks for a WebSocket would otherwise go past the guard.
         ws="none",
         # The app's own logging stays: one JSON object a line, no query strings.
@@ -142,7 +142,7 @@ def create_key(
 ) -> None:
     """Make an API key and show it, once."""
     settings = Settings()
-    with database(settings) as url, once(url) as session:
+    with database(settings) as url, one_off_transaction(url) as session:
         organization = api_keys.ensure_organization(session, settings.organization)
         if admin:
             _, secret = admin_keys.create(session, organization.id, name)
@@ -150,7 +150,7 @@ def create_key(
             project = (
                 api_keys.ensure_default_project(session, settings.organization)
                 if project_id is None
-                else projects.active(session, organization.id, project_id)
+                else projects.get_active(session, organization.id, project_id)
             )
             _, secret = api_keys.create(session, project.id, name)
     say(secret)
@@ -160,10 +160,10 @@ def create_key(
 def list_keys() -> None:
     """All API keys: id, name, what can be shown of each, whose it is, and when it was made, used,
     revoked."""
-    with database(Settings()) as url, once(url) as session:
-        for key in api_keys.list_(session):
+    with database(Settings()) as url, one_off_transaction(url) as session:
+        for key in api_keys.list_all(session):
             say("  ".join((key.id, key.name, key.redacted, key.project_id, *times(key))))
-        for admin in admin_keys.everywhere(session):
+        for admin in admin_keys.list_all(session):
             say("  ".join((admin.id, admin.name, admin.redacted, "admin", *times(admin))))
 
 
@@ -172,7 +172,7 @@ def revoke_key(
     key_id: Annotated[str, typer.Argument(help="As `luthier keys list` shows it.")],
 ) -> None:
     """End an API key: the next request with it is refused."""
-    with database(Settings()) as url, once(url) as session:
+    with database(Settings()) as url, one_off_transaction(url) as session:
         key = api_keys.revoke(session, key_id) or admin_keys.revoke(session, key_id)
     if key is None:
         say_trouble(f"There is no API key {key_id}; see `luthier keys list`.")
@@ -188,10 +188,10 @@ def models_command() -> None:
     for base in catalog:
         also = f"  (also {', '.join(base.aliases)})" if base.aliases else ""
         say(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{also}")
-    with database(settings) as url, once(url) as session:
+    with database(settings) as url, one_off_transaction(url) as session:
         project = api_keys.ensure_default_project(session, settings.organization)
         for model in registry.list_(session, catalog, project.id):
-            if model.tuned:
+            if model.is_fine_tuned:
                 say(f"{model.name}  of {moment(model.created_at)}")
 
 
@@ -215,8 +215,8 @@ def limits_command(
     ] = None,
 ) -> None:
     """Show a project's limits on jobs, or give it limits of its own."""
-    with database(Settings()) as url, once(url) as session:
-        project = quotas.change(session, project_id, running=running, queued=queued)
+    with database(Settings()) as url, one_off_transaction(url) as session:
+        project = quotas.set_limits(session, project_id, max_running=running, max_queued=queued)
     if project is None:
         say_trouble(f"There is no project {project_id}.")
         raise typer.Exit(1)
@@ -233,7 +233,7 @@ def check_data(
     ] = False,
 ) -> None:
     """Judge a training file as an upload would."""
-    judge = Judge(max_faults=MOST_FAULTS)
+    judge = DatasetValidator(max_errors=MAX_ERRORS)
     try:
         with file.open("rb") as data:
             while chunk := data.read(READ_BYTES):
@@ -242,12 +242,12 @@ def check_data(
         say_trouble(f"{file} cannot be read: {error.strerror}")
         raise typer.Exit(1) from error
     verdict = judge.finish()
-    for line in report(verdict, every_fault=every):
+    for line in render_report(verdict, all_errors=every):
         say(line)
-    raise typer.Exit(1 if verdict.fault_count else 0)
+    raise typer.Exit(1 if verdict.error_count else 0)
 
 
-def times(key: Key) -> Iterator[str]:
+def times(key: KeyMixin) -> Iterator[str]:
     """When a key was made and used, and when it ends or has ended."""
     yield f"created {moment(key.created_at)}"
     yield f"last used {moment(key.last_used_at)}"

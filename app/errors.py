@@ -66,7 +66,7 @@ class NotFound(ApiError):
     type = "invalid_request_error"
 
 
-class UnknownModel(NotFound):
+class ModelNotFound(NotFound):
     """There is no such model for whoever asks."""
 
     code = "model_not_found"
@@ -83,28 +83,28 @@ class MethodNotAllowed(ApiError):
     type = "invalid_request_error"
 
 
-class TooSlow(ApiError):
+class RequestTimeout(ApiError):
     """The request's body did not arrive in time. Send it again."""
 
     status = 408
     type = "invalid_request_error"
 
 
-class TooLarge(ApiError):
+class PayloadTooLarge(ApiError):
     """The request body is too large."""
 
     status = 413
     type = "invalid_request_error"
 
 
-class Unsupported(ApiError):
+class UnsupportedMediaType(ApiError):
     """The request's encoding is not supported."""
 
     status = 415
     type = "invalid_request_error"
 
 
-class HeadTooLarge(ApiError):
+class HeadersTooLarge(ApiError):
     """The request's headers are too large."""
 
     status = 431
@@ -120,14 +120,14 @@ class RateLimited(ApiError):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
 
-class TooManyJobs(RateLimited):
+class TooManyQueuedJobs(RateLimited):
     """Too many jobs of this project wait. Try again when one has started, or cancel one."""
 
     # A queue does not move within the seconds for which the official SDKs try again.
     headers: ClassVar[dict[str, str]] = {"Retry-After": "60", "x-should-retry": "false"}
 
 
-class Unavailable(ApiError):
+class ServiceUnavailable(ApiError):
     """The service cannot answer just now. Try again in a moment."""
 
     status = 503

@@ -13,23 +13,23 @@ from itertools import pairwise
 VERSION = 1
 
 # How often each bin was hit, by its number; bins that were not are left out.
-Counts = dict[int, int]
+BinCounts = dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class HistogramBins:
     """Bin n holds values up to `bounds[n]`, its own bound included, and one more bin the rest."""
 
     bounds: tuple[float, ...]
 
-    def bin(self, value: float) -> int:
+    def bin_index(self, value: float) -> int:
         return bisect_left(self.bounds, value)
 
-    def count(self, values: "list[float] | list[int]") -> Counts:
+    def count(self, values: "list[float] | list[int]") -> BinCounts:
         """How many of the values are in each bin."""
-        counts: Counts = {}
+        counts: BinCounts = {}
         for value in values:
-            place = self.bin(value)
+            place = self.bin_index(value)
             counts[place] = counts.get(place, 0) + 1
         return counts
 
@@ -51,7 +51,7 @@ class Scale:
         return self.bounds[-1]
 
 
-def _doubling(first: int, last: int) -> tuple[float, ...]:
+def _doubling_bounds(first: int, last: int) -> tuple[float, ...]:
     """first, 1.5 * first, 2 * first, 3 * first …, last"""
     bounds = [float(first)]
     while bounds[-1] < last:
@@ -60,10 +60,12 @@ def _doubling(first: int, last: int) -> tuple[float, ...]:
 
 
 # Tokens of a text.
-LENGTHS = Scale((1.0, *_doubling(2, 32768)))
+TEXT_LENGTH_BINS = HistogramBins((1.0, *_doubling_bounds(2, 32768)))
 # A part of one whole: unknown tokens among a text's tokens.
-SHARES = Scale((0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75))
+RATIO_BINS = HistogramBins((0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75))
 # Probability of the label that was answered; most are near 1, where the difference matters.
-CONFIDENCES = Scale((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0))
+CONFIDENCE_BINS = HistogramBins((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0))
 # From a request to the last byte of its answer.
-SECONDS = Scale((0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0))
+DURATION_BINS = HistogramBins(
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+)

@@ -6,76 +6,76 @@ import string
 ALPHABET = string.ascii_letters + string.digits
 
 
-def random_text(length: int) -> str:
+def random_alphanumeric(length: int) -> str:
     """Letters and digits from the system's secure source; 24 of them hold 142 bits."""
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
 def file_id() -> str:
-    return f"file-{random_text(24)}"
+    return f"file-{random_alphanumeric(24)}"
 
 
 def upload_id() -> str:
-    return f"upload_{random_text(24)}"
+    return f"upload_{random_alphanumeric(24)}"
 
 
 def part_id() -> str:
-    return f"part_{random_text(24)}"
+    return f"part_{random_alphanumeric(24)}"
 
 
 def job_id() -> str:
-    return f"ftjob-{random_text(24)}"
+    return f"ftjob-{random_alphanumeric(24)}"
 
 
 def event_id() -> str:
-    return f"ftevent-{random_text(24)}"
+    return f"ftevent-{random_alphanumeric(24)}"
 
 
 def checkpoint_id() -> str:
-    return f"ftckpt_{random_text(24)}"
+    return f"ftckpt_{random_alphanumeric(24)}"
 
 
 def model_tag() -> str:
     """The last part of a tuned model's name: 8 characters, as OpenAI's are."""
-    return random_text(8)
+    return random_alphanumeric(8)
 
 
 def organization_id() -> str:
-    return f"org-{random_text(24)}"
+    return f"org-{random_alphanumeric(24)}"
 
 
 def project_id() -> str:
-    return f"proj_{random_text(24)}"
+    return f"proj_{random_alphanumeric(24)}"
 
 
 def key_id() -> str:
-    return f"key_{random_text(16)}"
+    return f"key_{random_alphanumeric(16)}"
 
 
 def service_account_id() -> str:
-    return f"svc_acct_{random_text(24)}"
+    return f"svc_acct_{random_alphanumeric(24)}"
 
 
 def permission_id() -> str:
-    return f"cp_{random_text(24)}"
+    return f"cp_{random_alphanumeric(24)}"
 
 
 def webhook_endpoint_id() -> str:
-    return f"wh_{random_text(24)}"
+    return f"wh_{random_alphanumeric(24)}"
 
 
 def webhook_event_id() -> str:
-    return f"evt_{random_text(24)}"
+    return f"evt_{random_alphanumeric(24)}"
 
 
 def webhook_delivery_id() -> str:
-    return f"whd_{random_text(24)}"
+    return f"whd_{random_alphanumeric(24)}"
 
 
 def request_id() -> str:
     return f"req_{secrets.token_hex(16)}"
 
 
-def seed() -> int:
+def random_seed() -> int:
     """A training seed in OpenAI's range, 0 to 2**31 - 1."""
     return secrets.randbelow(2**31)

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 # API keys, webhook secrets, bearer tokens, passwords in URLs and DSNs, presigned S3 requests.
-SECRETS = re.compile(
+SECRET_PATTERN = re.compile(
     r"(sk-[A-Za-z0-9_-]{8})[A-Za-z0-9_-]+"
     r"|(whsec_)[A-Za-z0-9+/=]+"
     r"|(?i:(bearer\s+)[^\s\"']+)"
@@ -25,16 +25,16 @@ SECRETS = re.compile(
 
 def redact(text: str) -> str:
     """`text` with whatever looks like a secret replaced by `***`."""
-    return SECRETS.sub(lambda m: next(g for g in m.groups() if g) + "***", text)
+    return SECRET_PATTERN.sub(lambda m: next(g for g in m.groups() if g) + "***", text)
 
 
-def _redacted(value: Any) -> Any:
+def _redact_value(value: Any) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {key: _redacted(item) for key, item in value.items()}
+        return {key: _redact_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_redacted(item) for item in value]
+        return [_redact_value(item) for item in value]
     # What JSON does not know is written as its repr, which may quote anything.
     return value if value is None or isinstance(value, bool | int | float) else redact(repr(value))
 
@@ -42,7 +42,7 @@ def _redacted(value: Any) -> Any:
 def _redact_fields(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> Mapping[str, Any]:
-    return {key: _redacted(value) for key, value in event.items()}
+    return {key: _redact_value(value) for key, value in event.items()}
 
 
 def configure(level: str, process: str) -> None:
@@ -85,6 +85,6 @@ def configure(level: str, process: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def get(name: str) -> Any:
+def get_logger(name: str) -> Any:
     """A logger whose calls take an event name and fields: `log.info("job.claimed", job=id)`."""
     return structlog.get_logger(name)

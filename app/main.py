@@ -12,25 +12,25 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from app import logs
-from app.broker import Bells
+from app.broker import TaskNotifier
 from app.catalog import Catalog
-from app.db.outbox import ring_on_commit
-from app.db.session import connect, session_maker, transaction_maker
+from app.db.outbox import notify_after_commit
+from app.db.session import create_database_engine, session_maker, transaction_maker
 from app.files import routes as files
 from app.files import upload_routes
-from app.files.uploads import PART_BYTES
+from app.files.uploads import MAX_PART_BYTES
 from app.graders import routes as graders
 from app.http import error_handlers, openapi
-from app.http.admission import Guard
-from app.http.dependencies import Parts
-from app.http.rate_limits import Limits, Rates
+from app.http.admission import AdmissionMiddleware
+from app.http.dependencies import AppState
+from app.http.rate_limits import RateLimit, RateLimiter
 from app.inference import chat_routes, completion_routes, embedding_routes, encoder_routes
-from app.inference.engines import Engines
+from app.inference.engines import EngineClient
 from app.jobs import routes as jobs
 from app.models import permission_routes
 from app.models import routes as models
 from app.monitoring import routes as monitoring
-from app.monitoring.recorder import Recorder
+from app.monitoring.recorder import TrafficRecorder
 from app.operations import metrics_routes
 from app.operations import routes as health
 from app.organization import (
@@ -39,7 +39,7 @@ from app.organization import (
     project_routes,
     service_account_routes,
 )
-from app.safe_http.client import Poster
+from app.safe_http.client import SafeHttpClient
 from app.safe_http.ip_policy import parse_networks
 from app.settings import Settings
 from app.storage import open_store
@@ -47,12 +47,12 @@ from app.webhooks import routes as webhooks
 
 # Connections kept, and as many again in a rush; all but a few of them are for requests' turns.
 POOL_SIZE = 10
-TURNS = 16
-UPLOADS_AT_ONCE = 64
-PROBES_AT_ONCE = 8
-WEBHOOK_TESTS_AT_ONCE = 8
+MAX_CONCURRENT_DB_SESSIONS = 16
+MAX_CONCURRENT_UPLOADS = 64
+MAX_CONCURRENT_PROBES = 8
+MAX_CONCURRENT_WEBHOOK_TESTS = 8
 # Of our answers' headers, those that a page in a browser may read.
-EXPOSED = (
+CORS_EXPOSED_HEADERS = (
     "retry-after",
     "retry-after-ms",
     "x-request-id",
@@ -73,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         logs.configure(settings.log_level, "api")
     if settings.database_url is None or settings.redis_url is None:
         raise ValueError("Set DATABASE_URL and REDIS_URL, or run `luthier up`, which brings both.")
-    parts = _join(settings, settings.database_url, settings.redis_url)
+    parts = _build_state(settings, settings.database_url, settings.redis_url)
     app = FastAPIOffline(
         title="Luthier",
         description="Fine-tuning behind OpenAI's API",
@@ -85,11 +85,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     openapi.register(app)
     app.state.parts = parts
-    app.state.engines = Engines(settings, parts.catalog)
-    app.state.recorder = Recorder(parts.sessions)
-    app.add_middleware(Guard, parts=parts, part_bytes=PART_BYTES)
+    app.state.engines = EngineClient(settings, parts.catalog)
+    app.state.recorder = TrafficRecorder(parts.sessions)
+    app.add_middleware(AdmissionMiddleware, state=parts, part_bytes=MAX_PART_BYTES)
     if settings.cors_origins:
-        _allow_browsers(app, settings.cors_origins)
+        _add_cors(app, settings.cors_origins)
     error_handlers.register(app)
     for router in (
         admin_key_routes.router,
@@ -115,49 +115,49 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _join(settings: Settings, database_url: str, redis_url: str) -> Parts:
-    database = connect(database_url, pool_size=POOL_SIZE, autocommit=True)
-    bells = Bells(redis_url)
+def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppState:
+    database = create_database_engine(database_url, pool_size=POOL_SIZE, autocommit=True)
+    bells = TaskNotifier(redis_url)
     sessions = transaction_maker(database)
-    ring_on_commit(sessions, bells.ring)
+    notify_after_commit(sessions, bells.notify)
     catalog = Catalog.load(settings.models_file)
-    limits = Limits(settings.key_requests_per_minute, settings.key_bytes_per_minute)
-    return Parts(
+    limits = RateLimit(settings.key_requests_per_minute, settings.key_bytes_per_minute)
+    return AppState(
         settings=settings,
         database=database,
         sessions=sessions,
-        statements=session_maker(database),
+        autocommit_sessions=session_maker(database),
         store=open_store(settings),
         catalog=catalog,
-        bells=bells,
-        poster=Poster(parse_networks(settings.webhook_networks)),
-        rates=Rates(redis_url, limits),
-        turns=CapacityLimiter(TURNS),
-        uploads=CapacityLimiter(UPLOADS_AT_ONCE),
-        probes=CapacityLimiter(PROBES_AT_ONCE),
-        webhook_tests=CapacityLimiter(WEBHOOK_TESTS_AT_ONCE),
+        notifier=bells,
+        webhook_client=SafeHttpClient(parse_networks(settings.webhook_networks)),
+        rate_limiter=RateLimiter(redis_url, limits),
+        db_slots=CapacityLimiter(MAX_CONCURRENT_DB_SESSIONS),
+        upload_slots=CapacityLimiter(MAX_CONCURRENT_UPLOADS),
+        probe_slots=CapacityLimiter(MAX_CONCURRENT_PROBES),
+        webhook_test_slots=CapacityLimiter(MAX_CONCURRENT_WEBHOOK_TESTS),
     )
 
 
-def _allow_browsers(app: FastAPI, origins: str) -> None:
+def _add_cors(app: FastAPI, origins: str) -> None:
     # Around the guard: a browser asks with OPTIONS and without a key before it sends one.
     app.add_middleware(
         CORSMiddleware,
         allow_origins=[origin.strip() for origin in origins.split(",")],
         allow_methods=["GET", "HEAD", "POST", "DELETE"],
         allow_headers=["*"],
-        expose_headers=EXPOSED,
+        expose_headers=CORS_EXPOSED_HEADERS,
     )
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    parts: Parts = app.state.parts
-    engines: Engines = app.state.engines
-    recorder: Recorder = app.state.recorder
+    parts: AppState = app.state.parts
+    engines: EngineClient = app.state.engines
+    recorder: TrafficRecorder = app.state.recorder
     recorder.start()
     yield
     await to_thread.run_sync(recorder.stop)
     await engines.close()
-    await parts.rates.close()
+    await parts.rate_limiter.close()
     parts.database.dispose()

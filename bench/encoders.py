@@ -20,66 +20,68 @@ import numpy as np
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from bench.multi_lora import ASKED, BASE, resident
+from bench.multi_lora import BASE, TARGETS, measure_multi_lora
 
 POLL_SECONDS = 1.0
 # Rows of a job that is to learn nothing.
-FEW = 16
+UNTRAINED_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BenchmarkJob:
     """A job to run: its data, its method, and the numbers of its report that count."""
 
-    data: str
+    dataset: str
     method: str
-    shown: tuple[str, ...]
-    bar: str
+    metrics: tuple[str, ...]
+    target: str
 
 
 TASKS = {
-    "banking77": Job(
+    "banking77": BenchmarkJob(
         "banking77", "classification", ("accuracy", "f1_macro"), "accuracy >= 0.92 in 6 min"
     ),
-    "wnut17": Job(
+    "wnut17": BenchmarkJob(
         "wnut17", "token_classification", ("f1", "precision", "recall"), "f1 >= 0.50 in 4 min"
     ),
-    "squad": Job("squad", "question_answering", ("exact_match", "f1"), "above an untrained head"),
-    "embedding": Job(
+    "squad": BenchmarkJob(
+        "squad", "question_answering", ("exact_match", "f1"), "above an untrained head"
+    ),
+    "embedding": BenchmarkJob(
         "banking77", "embedding", ("retrieval_at_1", "retrieval_at_5"), "above the base"
     ),
 }
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def run_job(
-    client: OpenAI, folder: Path, task: Job, hyperparameters: dict[str, Any]
+    client: OpenAI, folder: Path, task: BenchmarkJob, hyperparameters: dict[str, Any]
 ) -> dict[str, Any]:
     """Train as a user does; the last report, and the seconds from creation to success."""
-    train = (folder / f"{task.data}.train.jsonl").read_bytes()
-    job, seconds = finished(client, folder, task, train, hyperparameters)
-    numbers = {name: round(value, 4) for name, value in report(client, task, job).items()}
+    train = (folder / f"{task.dataset}.train.jsonl").read_bytes()
+    job, seconds = run_to_success(client, folder, task, train, hyperparameters)
+    numbers = {name: round(value, 4) for name, value in read_report(client, task, job).items()}
     return {"seconds": round(seconds, 1), "model": job.fine_tuned_model, **numbers}
 
 
-def untrained(client: OpenAI, folder: Path, task: Job) -> dict[str, float]:
+def measure_untrained(client: OpenAI, folder: Path, task: BenchmarkJob) -> dict[str, float]:
     """What the same head gives whose job took steps of no length."""
-    rows = (folder / f"{task.data}.train.jsonl").read_bytes().splitlines()[:FEW]
+    rows = (folder / f"{task.dataset}.train.jsonl").read_bytes().splitlines()[:UNTRAINED_ROWS]
     nothing = {"n_epochs": 1, "learning_rate_multiplier": 1e-9}
-    job, _ = finished(client, folder, task, b"\n".join(rows), nothing)
-    return {f"untrained_{k}": round(v, 4) for k, v in report(client, task, job).items()}
+    job, _ = run_to_success(client, folder, task, b"\n".join(rows), nothing)
+    return {f"untrained_{k}": round(v, 4) for k, v in read_report(client, task, job).items()}
 
 
-def finished(
-    client: OpenAI, folder: Path, task: Job, train: bytes, hyperparameters: dict[str, Any]
+def run_to_success(
+    client: OpenAI, folder: Path, task: BenchmarkJob, train: bytes, hyperparameters: dict[str, Any]
 ) -> tuple[FineTuningJob, float]:
     """A job that succeeded, and the seconds from its creation to then."""
-    valid = (folder / f"{task.data}.valid.jsonl").read_bytes()
+    valid = (folder / f"{task.dataset}.valid.jsonl").read_bytes()
     files = [
-        client.files.create(file=(f"{task.data}.jsonl", part), purpose="fine-tune").id
+        client.files.create(file=(f"{task.dataset}.jsonl", part), purpose="fine-tune").id
         for part in (train, valid)
     ]
     method: Any = {"type": task.method, task.method: {"hyperparameters": hyperparameters}}
@@ -96,16 +98,16 @@ def finished(
     return job, seconds
 
 
-def report(client: OpenAI, task: Job, job: FineTuningJob) -> dict[str, float]:
+def read_report(client: OpenAI, task: BenchmarkJob, job: FineTuningJob) -> dict[str, float]:
     """Those numbers of evaluation.json that count."""
     content = client.files.content(job.result_files[1]).content
     evaluation = json.loads(base64.b64decode(content))
-    return {name: evaluation[name] for name in task.shown}
+    return {name: evaluation[name] for name in task.metrics}
 
 
-def base_retrieval(client: OpenAI, path: Path) -> float:
+def measure_base_retrieval(client: OpenAI, path: Path) -> float:
     """How often the nearest other text has the same label, in the base model's own space."""
-    rows = read(path)
+    rows = read_rows(path)
     vectors = []
     for start in range(0, len(rows), 256):
         texts = [row["text"] for row in rows[start : start + 256]]
@@ -125,12 +127,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(TASKS))
     parser.add_argument("--hyperparameters", type=json.loads, default={})
     parser.add_argument("--resident", type=int, default=0)
-    parser.add_argument("--asked", choices=ASKED, action="append")
+    parser.add_argument("--asked", choices=TARGETS, action="append")
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     if asked.resident:
-        arms = asked.asked or ASKED
-        for line in resident(asked.data, asked.resident, asked.threads, asked=arms):
+        arms = asked.asked or TARGETS
+        for line in measure_multi_lora(asked.data, asked.resident, asked.threads, targets=arms):
             print(json.dumps(line), flush=True)
         return
     client = OpenAI(base_url=f"{asked.url}/v1", api_key=asked.key, timeout=600)
@@ -138,14 +140,14 @@ def main() -> None:
     for name in asked.only:
         results[name] = run_job(client, asked.data, TASKS[name], asked.hyperparameters)
         if name == "embedding":
-            valid = asked.data / f"{TASKS[name].data}.valid.jsonl"
-            results[name]["base_retrieval_at_1"] = round(base_retrieval(client, valid), 4)
+            valid = asked.data / f"{TASKS[name].dataset}.valid.jsonl"
+            results[name]["base_retrieval_at_1"] = round(measure_base_retrieval(client, valid), 4)
         if name == "squad":
-            results[name] |= untrained(client, asked.data, TASKS[name])
+            results[name] |= measure_untrained(client, asked.data, TASKS[name])
         print(json.dumps({"task": name, **results[name]}), flush=True)
     for name, result in results.items():
         numbers = ", ".join(f"{key} {value}" for key, value in result.items() if key != "model")
-        print(f"| {name} | {TASKS[name].method} | {numbers} | {TASKS[name].bar} |")
+        print(f"| {name} | {TASKS[name].method} | {numbers} | {TASKS[name].target} |")
 
 
 if __name__ == "__main__":

@@ -36,14 +36,14 @@ MODEL = "smollm2-135m-instruct"
 URL = "http://127.0.0.1:28111"
 WORDS = Path(__file__).read_text(encoding="utf-8").split()
 # The end of a turn, banned so that every answer has the same length.
-END = {"2": -100}
+NO_EOS_BIAS = {"2": -100}
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class TimedRequest:
     """One request: when its tokens came, in seconds from when it was sent."""
 
-    tokens: list[float]
+    token_seconds: list[float]
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def running_engine(home: Path) -> Iterator[None]:
     environment = {**os.environ, "LUTHIER_HOME": str(home), "ENGINE_URL": URL}
     started = subprocess.Popen([sys.executable, "-m", "worker.inference"], env=environment)
     try:
-        while not healthy():
+        while not is_healthy():
             if started.poll() is not None:
                 raise SystemExit("the engine did not start")
             time.sleep(0.3)
@@ -61,7 +61,7 @@ def running_engine(home: Path) -> Iterator[None]:
         started.wait(30)
 
 
-def healthy() -> bool:
+def is_healthy() -> bool:
     try:
         return httpx.get(f"{URL}/health").status_code == 200
     except httpx.TransportError:
@@ -81,11 +81,11 @@ def make_adapters(count: int, home: Path, url: str) -> list[str]:
         for name, parameter in tuned.named_parameters():
             if "lora_B" in name:
                 nn.init.normal_(parameter, std=0.02)
-        names.append(store(tuned, number, home, url))
+        names.append(store_adapter(tuned, number, home, url))
     return names
 
 
-def store(tuned: nn.Module, number: int, home: Path, url: str) -> str:
+def store_adapter(tuned: nn.Module, number: int, home: Path, url: str) -> str:
     prefix, name = f"bench/{number}", f"ft:{MODEL}:bench::{number:08d}"
     with tempfile.TemporaryDirectory() as folder:
         save_adapter(tuned, Path(folder))
@@ -96,14 +96,14 @@ def store(tuned: nn.Module, number: int, home: Path, url: str) -> str:
     return name
 
 
-def ask(url: str, model: str, tokens: int, seed: int) -> Timed:
+def send_request(url: str, model: str, tokens: int, seed: int) -> TimedRequest:
     words = random.Random(seed).choices(WORDS, k=40)
     body = {
         "model": model,
         "messages": [{"role": "user", "content": " ".join(words)}],
         "temperature": 0,
         "max_tokens": tokens,
-        "logit_bias": END,
+        "logit_bias": NO_EOS_BIAS,
         "stream": True,
         # A chunk for each token, also for those that end within a character.
         "logprobs": True,
@@ -113,7 +113,7 @@ def ask(url: str, model: str, tokens: int, seed: int) -> Timed:
         for line in answer.iter_lines():
             if '"logprobs":{' in line:
                 times.append(time.perf_counter() - began)
-    return Timed(times)
+    return TimedRequest(times)
 
 
 def measure(url: str, models: list[str], clients: int, tokens: int) -> None:
@@ -122,14 +122,14 @@ def measure(url: str, models: list[str], clients: int, tokens: int) -> None:
     work = [(next(turn), seed) for seed in range(requests)]
     began = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        done = list(pool.map(lambda one: ask(url, one[0], tokens, one[1]), work))
+        done = list(pool.map(lambda one: send_request(url, one[0], tokens, one[1]), work))
     seconds = time.perf_counter() - began
-    gaps = [b - a for timed in done for a, b in itertools.pairwise(timed.tokens)]
+    gaps = [b - a for timed in done for a, b in itertools.pairwise(timed.token_seconds)]
     result = {
         "clients": clients,
         "adapters": len(models) if models != [MODEL] else 0,
         "tokens_per_second": round(tokens * requests / seconds, 1),
-        "first_token_ms": round(1000 * statistics.median(t.tokens[0] for t in done)),
+        "first_token_ms": round(1000 * statistics.median(t.token_seconds[0] for t in done)),
         "between_tokens_ms_p50": round(1000 * statistics.median(gaps), 1),
         "between_tokens_ms_p95": round(1000 * statistics.quantiles(gaps, n=20)[-1], 1),
         "load_average": round(os.getloadavg()[0], 1),
@@ -139,7 +139,7 @@ def measure(url: str, models: list[str], clients: int, tokens: int) -> None:
 
 def run(options: argparse.Namespace, home: Path, url: str) -> None:
     models = make_adapters(options.adapters, home, url) or [MODEL]
-    ask(url, models[0], 4, 0)
+    send_request(url, models[0], 4, 0)
     for clients in options.clients:
         measure(url, models, clients, options.tokens)
 

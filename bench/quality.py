@@ -22,11 +22,11 @@ from openai.types.fine_tuning import FineTuningJob
 BASE = "smollm2-135m-instruct"
 
 
-def report(finding: str, **values: Any) -> None:
+def print_finding(finding: str, **values: Any) -> None:
     print(json.dumps({"finding": finding, **values}), flush=True)
 
 
-def accuracy(client: OpenAI, model: str, rows: list[dict[str, Any]], clients: int) -> float:
+def measure_accuracy(client: OpenAI, model: str, rows: list[dict[str, Any]], clients: int) -> float:
     """Share of rows whose greedy answer equals the expected one, spaces at the ends aside."""
 
     def right(row: dict[str, Any]) -> bool:
@@ -40,10 +40,12 @@ def accuracy(client: OpenAI, model: str, rows: list[dict[str, Any]], clients: in
         return sum(pool.map(right, rows)) / len(rows)
 
 
-def measure(client: OpenAI, model: str, rows: list[dict[str, Any]], clients: int) -> float:
+def measure_and_print(
+    client: OpenAI, model: str, rows: list[dict[str, Any]], clients: int
+) -> float:
     began = time.monotonic()
-    share = accuracy(client, model, rows, clients)
-    report(
+    share = measure_accuracy(client, model, rows, clients)
+    print_finding(
         "accuracy",
         model=model,
         rows=len(rows),
@@ -71,9 +73,9 @@ def train(client: OpenAI, data: bytes, epochs: int) -> FineTuningJob:
     metrics = [e for e in reversed(events) if e.type == "metrics" and isinstance(e.data, dict)]
     curve = [(e.data["step"], round(e.data["train_loss"], 4)) for e in metrics]  # type: ignore[index]
     keep = max(1, len(curve) // 20)
-    report("loss curve", points=[*curve[::keep], curve[-1]])
+    print_finding("loss curve", points=[*curve[::keep], curve[-1]])
     training_seconds = metrics[-1].created_at - metrics[0].created_at
-    report(
+    print_finding(
         "training",
         hyperparameters=job.hyperparameters.model_dump(),
         trained_tokens=job.trained_tokens,
@@ -98,19 +100,21 @@ def main() -> None:
     client = OpenAI(base_url=given.url, api_key=key, timeout=600)
     lines = given.train.read_bytes().splitlines(keepends=True)[: given.rows]
     valid = [json.loads(line) for line in given.valid.read_text(encoding="utf-8").splitlines()]
-    report(
+    print_finding(
         "setting",
         date=time.strftime("%Y-%m-%d"),
         machine=f"{platform.machine()}, {platform.system()}",
         train_rows=len(lines),
         valid_rows=len(valid),
     )
-    base = measure(client, BASE, valid, given.clients)
+    base = measure_and_print(client, BASE, valid, given.clients)
     job = train(client, b"".join(lines), given.epochs)
     # Newest first; the newest is the tuned model itself.
     for checkpoint in reversed(list(client.fine_tuning.jobs.checkpoints.list(job.id))):
-        share = measure(client, checkpoint.fine_tuned_model_checkpoint, valid, given.clients)
-    report("gain", points=round(100 * (share - base), 1), base=base, tuned=share)
+        share = measure_and_print(
+            client, checkpoint.fine_tuned_model_checkpoint, valid, given.clients
+        )
+    print_finding("gain", points=round(100 * (share - base), 1), base=base, tuned=share)
 
 
 if __name__ == "__main__":

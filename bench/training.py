@@ -43,13 +43,13 @@ from worker.modeling import (
     materialize,
 )
 from worker.rendering import Renderer
-from worker.training.__main__ import BEFORE_TORCH
+from worker.training.__main__ import TORCH_ENVIRONMENT
 from worker.training.batching import Row
 from worker.training.builder import MAX_TOKENS
-from worker.training.forward import choose_scorer
-from worker.training.objectives.supervised import Supervised, read_rows
-from worker.training.recipe import BETAS, CLIP_NORM, LORA_ALPHA, LORA_RANK
-from worker.training.sampler import Schedule
+from worker.training.forward import choose_causal_lm
+from worker.training.objectives.supervised import SupervisedObjective, read_rows
+from worker.training.recipe import ADAM_BETAS, LORA_ALPHA, LORA_RANK, MAX_GRAD_NORM
+from worker.training.sampler import EpochSampler
 
 EXAMPLE = Path("examples/workshop.train.jsonl")
 Step = Callable[[Sequence[Row]], None]
@@ -66,32 +66,34 @@ class Arm:
 
     def step(self, rows: Sequence[Row]) -> None:
         self.backward(rows)
-        clip_grad_norm_(self.parameters, CLIP_NORM)
+        clip_grad_norm_(self.parameters, MAX_GRAD_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
 
-def arm(name: str, model: PeftModel, backward: Step) -> Arm:
+def make_arm(name: str, model: PeftModel, backward: Step) -> Arm:
     parameters = list(adapter_parameters(model).values())
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, betas=BETAS, weight_decay=0.0, fused=True)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=1e-4, betas=ADAM_BETAS, weight_decay=0.0, fused=True
+    )
     return Arm(name, backward, parameters, optimizer)
 
 
-def ours(model: PeftModel) -> Arm:
+def luthier_arm(model: PeftModel) -> Arm:
     device = choose_device()
-    objective = Supervised(
-        choose_scorer(model), device, max_tokens=MAX_TOKENS[device.type], max_rows=None
+    objective = SupervisedObjective(
+        choose_causal_lm(model), device, max_tokens=MAX_TOKENS[device.type], max_rows=None
     )
 
     def backward(rows: Sequence[Row]) -> None:
-        total = objective.count(rows)
+        total = objective.num_items(rows)
         for part in objective.split(rows):
-            (objective.score(part).loss / total).backward()
+            (objective.compute_loss(part).loss / total).backward()
 
-    return arm("luthier", model, backward)
+    return make_arm("luthier", model, backward)
 
 
-def padded(name: str, model: PeftModel, *, autocast: bool) -> Arm:
+def padded_arm(name: str, model: PeftModel, *, autocast: bool) -> Arm:
     device = choose_device()
 
     def backward(rows: Sequence[Row]) -> None:
@@ -102,16 +104,16 @@ def padded(name: str, model: PeftModel, *, autocast: bool) -> Arm:
         for index, row in enumerate(rows):
             ids[index, : len(row.ids)] = torch.from_numpy(row.ids)
             mask[index, : len(row.ids)] = 1
-            labels[index, row.learned] = ids[index, row.learned]
+            labels[index, row.label_positions] = ids[index, row.label_positions]
         inputs = {"input_ids": ids, "attention_mask": mask, "labels": labels}
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             loss = model(**{key: value.to(device) for key, value in inputs.items()}).loss
         loss.backward()
 
-    return arm(name, model, backward)
+    return make_arm(name, model, backward)
 
 
-def arms(folder: Path) -> list[Arm]:
+def build_arms(folder: Path) -> list[Arm]:
     device = choose_device()
     dtype = choose_dtype(device)
 
@@ -124,14 +126,14 @@ def arms(folder: Path) -> list[Arm]:
     default.enable_input_require_grads()
     default.gradient_checkpointing_enable({"use_reentrant": False})
     return [
-        ours(model(dtype)),
-        padded("transformers and peft", model(dtype), autocast=False),
-        padded("transformers and peft, trl's settings", default, autocast=True),
+        luthier_arm(model(dtype)),
+        padded_arm("transformers and peft", model(dtype), autocast=False),
+        padded_arm("transformers and peft, trl's settings", default, autocast=True),
     ]
 
 
 @dataclass(frozen=True, slots=True)
-class Arithmetic:
+class FlopCount:
     """What a token costs at least, in floating-point operations of forward and backward."""
 
     linear: int
@@ -140,7 +142,7 @@ class Arithmetic:
     head: int
 
     @classmethod
-    def of(cls, model: PeftModel) -> "Arithmetic":
+    def of_model(cls, model: PeftModel) -> "FlopCount":
         config: Any = model.get_base_model().config
         named = dict(model.named_parameters())
         linear = sum(p.numel() for name, p in named.items() if "base_layer.weight" in name)
@@ -149,17 +151,17 @@ class Arithmetic:
         width = config.num_attention_heads * size * config.num_hidden_layers
         return cls(linear, lora, width, config.vocab_size * config.hidden_size)
 
-    def needed(self, rows: Sequence[Row]) -> float:
+    def for_rows(self, rows: Sequence[Row]) -> float:
         """Frozen weights are multiplied with twice, LoRA three times; attention is causal."""
         return sum(
             len(row.ids) * (4 * self.linear + 6 * self.lora)
             + 7 * len(row.ids) ** 2 * self.attention
-            + len(row.learned) * 4 * self.head
+            + len(row.label_positions) * 4 * self.head
             for row in rows
         )
 
 
-def matrix_rate(dtype: torch.dtype) -> float:
+def measure_matmul_flops(dtype: torch.dtype) -> float:
     """Operations per second of the best of many products of a size that training has."""
     x, w = torch.randn(1024, 576, dtype=dtype), torch.randn(1536, 576, dtype=dtype)
     device = choose_device()
@@ -174,23 +176,25 @@ def matrix_rate(dtype: torch.dtype) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class Stopwatch:
     """Seconds by the clock, and seconds for which all of our threads' cores were busy with us."""
 
     wall: float
-    busy: float
+    cpu: float
 
     @classmethod
-    def now(cls) -> "Clock":
+    def now(cls) -> "Stopwatch":
         wall = time.perf_counter()
         on_cpu = choose_device().type == "cpu"
         return cls(wall, time.process_time() / torch.get_num_threads() if on_cpu else wall)
 
-    def since(self, earlier: "Clock") -> "Clock":
-        return Clock(self.wall - earlier.wall, self.busy - earlier.busy)
+    def since(self, earlier: "Stopwatch") -> "Stopwatch":
+        return Stopwatch(self.wall - earlier.wall, self.cpu - earlier.cpu)
 
 
-def turn(arm: Arm, schedule: Schedule[Row], steps: "count[int]", seconds: float) -> list[Row]:
+def train_for(
+    arm: Arm, schedule: EpochSampler[Row], steps: "count[int]", seconds: float
+) -> list[Row]:
     """Train for about so long; the rows that were trained on."""
     seen: list[Row] = []
     deadline = time.perf_counter() + seconds
@@ -208,9 +212,11 @@ def compare(arguments: argparse.Namespace) -> None:
     folder = materialize(model, arguments.cache)
     renderer = Renderer(load_tokenizer(folder), model.context_length)
     rows = read_rows(arguments.train, renderer, param="training_file")
-    schedule = Schedule(rows, batch_size=min(arguments.batch, len(rows)), n_epochs=10**6, seed=0)
-    contestants = arms(folder)
-    arithmetic = Arithmetic.of(
+    schedule = EpochSampler(
+        rows, batch_size=min(arguments.batch, len(rows)), n_epochs=10**6, seed=0
+    )
+    contestants = build_arms(folder)
+    arithmetic = FlopCount.of_model(
         add_adapter(
             load_base(folder, dtype=torch.float32, device=torch.device("cpu")),
             rank=LORA_RANK, alpha=LORA_ALPHA, base_model="bench", seed=0,
@@ -220,30 +226,30 @@ def compare(arguments: argparse.Namespace) -> None:
     counters = {arm.name: count(1) for arm in contestants}
     for arm in contestants:
         arm.step(schedule.batch(next(counters[arm.name])))
-    rate = matrix_rate(choose_dtype(choose_device()))
+    rate = measure_matmul_flops(choose_dtype(choose_device()))
     for number in range(1, arguments.rounds + 1):
         for arm in contestants:
-            started = Clock.now()
-            seen = turn(arm, schedule, counters[arm.name], arguments.seconds)
-            spent = Clock.now().since(started)
+            started = Stopwatch.now()
+            seen = train_for(arm, schedule, counters[arm.name], arguments.seconds)
+            spent = Stopwatch.now().since(started)
             tokens = sum(len(row.ids) for row in seen)
-            speeds[arm.name].append(tokens / spent.busy)
-            show(
+            speeds[arm.name].append(tokens / spent.cpu)
+            print_json(
                 round=number,
                 arm=arm.name,
                 tokens_per_second=round(tokens / spent.wall),
-                alone=round(tokens / spent.busy),
-                percent_of_limit=round(100 * arithmetic.needed(seen) / spent.busy / rate),
+                alone=round(tokens / spent.cpu),
+                percent_of_limit=round(100 * arithmetic.for_rows(seen) / spent.cpu / rate),
                 matrix_gflops=round(rate / 1e9),
             )
-    summarize(speeds)
+    print_ratios(speeds)
 
 
-def summarize(speeds: dict[str, list[float]]) -> None:
+def print_ratios(speeds: dict[str, list[float]]) -> None:
     (name, own), *peers = speeds.items()
     for peer, theirs in peers:
         ratios = [mine / other for mine, other in zip(own, theirs, strict=True)]
-        show(
+        print_json(
             arm=name,
             peer=peer,
             alone=round(statistics.median(own)),
@@ -253,7 +259,7 @@ def summarize(speeds: dict[str, list[float]]) -> None:
         )
 
 
-def show(**fields: Any) -> None:
+def print_json(**fields: Any) -> None:
     print(json.dumps(fields), flush=True)
 
 
@@ -269,10 +275,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=8.0)
     arguments = parser.parse_args()
-    if BEFORE_TORCH.items() - os.environ.items():
+    if TORCH_ENVIRONMENT.items() - os.environ.items():
         # As the training process does: torch reads these when it is loaded.
         command = [sys.executable, "-m", "bench.training", *sys.argv[1:]]
-        os.execve(sys.executable, command, {**os.environ, **BEFORE_TORCH})
+        os.execve(sys.executable, command, {**os.environ, **TORCH_ENVIRONMENT})
     compare(arguments)
 
 

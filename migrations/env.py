@@ -4,18 +4,18 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from app.db.base import Base
-from app.db.session import connect
+from app.db.session import create_database_engine
 from app.settings import Settings
 
 # Any fixed number: it names the lock that keeps two starting machines from migrating at once.
-MIGRATION_LOCK = 7_301_954
+MIGRATION_LOCK_ID = 7_301_954
 
 
-def run(connection: Connection) -> None:
+def run_migrations(connection: Connection) -> None:
     connection.execute(text("SET lock_timeout = '5s'"))
     # To fill a table from a large one takes its time.
     connection.execute(text("SET statement_timeout = 0"))
-    connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
+    connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK_ID})"))
     connection.commit()
     try:
         context.configure(
@@ -25,16 +25,16 @@ def run(connection: Connection) -> None:
             context.run_migrations()
     finally:
         connection.rollback()
-        connection.execute(text(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})"))
+        connection.execute(text(f"SELECT pg_advisory_unlock({MIGRATION_LOCK_ID})"))
         connection.commit()
 
 
 given: Connection | None = context.config.attributes.get("connection")
 if given is not None:
-    run(given)
+    run_migrations(given)
 else:
     database_url = Settings().database_url
     if database_url is None:
         raise SystemExit("Set DATABASE_URL, or run `luthier migrate`.")
-    with connect(database_url).connect() as own:
-        run(own)
+    with create_database_engine(database_url).connect() as own:
+        run_migrations(own)

@@ -20,9 +20,9 @@ from xdist.remote import Producer
 from app.catalog import Catalog
 from app.db.base import Base
 from app.db.migrate import upgrade
-from app.db.session import SessionMaker, connect, session_maker
+from app.db.session import SessionMaker, create_database_engine, session_maker
 from app.settings import Settings
-from app.storage import BlobStore, open_store
+from app.storage import ObjectStore, open_store
 from tests.faults import measurements
 from tests.ports import free_port
 from tests.xdist_scheduling import Pieces, turn
@@ -93,7 +93,7 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def database(database_url: str) -> Iterator[Engine]:
-    engine = connect(database_url, pool_size=20)
+    engine = create_database_engine(database_url, pool_size=20)
     yield engine
     engine.dispose()
 
@@ -126,7 +126,7 @@ def settings(tmp_path: Path, database_url: str, redis_url: str) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> BlobStore:
+def store(settings: Settings) -> ObjectStore:
     return open_store(settings)
 
 

@@ -13,14 +13,14 @@ from structlog.processors import KeyValueRenderer
 from app.auth import principals
 from app.auth.principals import Principal
 from app.db.session import SessionMaker, transaction
-from app.http.dependencies import Parts
+from app.http.dependencies import AppState
 from app.main import create_app
-from app.monitoring.recorder import Recorder
+from app.monitoring.recorder import TrafficRecorder
 from app.organization import admin_keys, api_keys
 from app.settings import Settings
 from tests import http_client
 from tests.conftest import ROOT
-from tests.live_server import Engine, served
+from tests.live_server import FakeEngine, run_server
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Api:
     """A served API; `parts` are those that its requests work with."""
 
     url: str
-    parts: Parts
-    recorder: Recorder
+    state: AppState
+    recorder: TrafficRecorder
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Account:
     """A project with a key."""
 
     secret: str
-    who: Principal
+    principal: Principal
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +52,9 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def running_engine() -> Iterator[Engine]:
-    engine = Engine()
-    with served(engine.app()) as url:
+def running_engine() -> Iterator[FakeEngine]:
+    engine = FakeEngine()
+    with run_server(engine.app()) as url:
         engine.url = url
         yield engine
 
@@ -64,7 +64,7 @@ def running_api(
     tmp_path_factory: pytest.TempPathFactory,
     database_url: str,
     redis_url: str,
-    running_engine: Engine,
+    running_engine: FakeEngine,
     _quiet: None,
 ) -> Iterator[Api]:
     settings = Settings(
@@ -79,7 +79,7 @@ def running_api(
         webhook_networks="127.0.0.1",
     )
     app = create_app(settings)
-    with served(app) as url:
+    with run_server(app) as url:
         yield Api(url, app.state.parts, app.state.recorder)
 
 
@@ -91,53 +91,53 @@ def api(running_api: Api, sessions: SessionMaker) -> Iterator[Api]:
 
 
 @pytest.fixture
-def engine(running_engine: Engine) -> Engine:
+def engine(running_engine: FakeEngine) -> FakeEngine:
     running_engine.loaded.clear()
     running_engine.bodies.clear()
-    running_engine.unloaded = queue.SimpleQueue()
+    running_engine.unload_requests = queue.SimpleQueue()
     running_engine.aborted.clear()
     running_engine.healthy = True
     return running_engine
 
 
-def open_account(sessions: SessionMaker, organization: str) -> Account:
+def create_account(sessions: SessionMaker, organization: str) -> Account:
     with transaction(sessions) as session:
         project = api_keys.ensure_default_project(session, organization)
         secret = api_keys.create(session, project.id, "test")[1]
-        who = principals.authenticate(session, secret)
+        who = principals.authenticate_project_key(session, secret)
     assert who is not None
     return Account(secret, who)
 
 
 @pytest.fixture
 def account(sessions: SessionMaker) -> Account:
-    return open_account(sessions, "acme")
+    return create_account(sessions, "acme")
 
 
 @pytest.fixture
 def http(api: Api, account: Account) -> Iterator[httpx.Client]:
-    with client_of(api, account) as client:
+    with client_for(api, account) as client:
         yield client
 
 
 @pytest.fixture
 def stranger(api: Api, sessions: SessionMaker) -> Iterator[httpx.Client]:
     """A client of another organization."""
-    with client_of(api, open_account(sessions, "others")) as client:
+    with client_for(api, create_account(sessions, "others")) as client:
         yield client
 
 
-def client_of(api: Api, account: Account) -> httpx.Client:
-    return client_with(api, account.secret)
+def client_for(api: Api, account: Account) -> httpx.Client:
+    return client_with_secret(api, account.secret)
 
 
-def client_with(api: Api, secret: str) -> httpx.Client:
+def client_with_secret(api: Api, secret: str) -> httpx.Client:
     """A client with a key of any kind."""
     headers = {"Authorization": f"Bearer {secret}"}
     return httpx.Client(base_url=api.url, headers=headers, timeout=http_client.SECONDS)
 
 
-def open_admin(sessions: SessionMaker, organization: str) -> str:
+def create_admin_key(sessions: SessionMaker, organization: str) -> str:
     """The secret of a new admin key."""
     with transaction(sessions) as session:
         owner = api_keys.ensure_organization(session, organization)
@@ -146,29 +146,29 @@ def open_admin(sessions: SessionMaker, organization: str) -> str:
 
 @pytest.fixture
 def openai(api: Api, account: Account) -> Iterator[OpenAI]:
-    with openai_with(api, account.secret) as client:
+    with openai_client(api, account.secret) as client:
         yield client
 
 
 @pytest.fixture
 def admin_secret(sessions: SessionMaker, account: Account) -> str:
-    return open_admin(sessions, account.who.organization)
+    return create_admin_key(sessions, account.principal.organization_slug)
 
 
 @pytest.fixture
 def admin(api: Api, admin_secret: str) -> Iterator[OpenAI]:
     """The official client of whoever manages the account's organization."""
-    with openai_with(api, admin_secret) as client:
+    with openai_client(api, admin_secret) as client:
         yield client
 
 
 @pytest.fixture
 def admin_http(api: Api, admin_secret: str) -> Iterator[httpx.Client]:
-    with client_with(api, admin_secret) as client:
+    with client_with_secret(api, admin_secret) as client:
         yield client
 
 
-def openai_with(api: Api, secret: str) -> OpenAI:
+def openai_client(api: Api, secret: str) -> OpenAI:
     """The official client. Its admin routes send one key, those of permissions the other."""
     return OpenAI(
         base_url=f"{api.url}/v1",

@@ -17,9 +17,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
-from app.histogram_bins import CONFIDENCES, LENGTHS
-from app.http.server_protocol import Protocol
-from app.wire.engine_metadata import HEADER, Observation
+from app.histogram_bins import CONFIDENCE_BINS, TEXT_LENGTH_BINS
+from app.http.server_protocol import BoundedHttpProtocol
+from app.wire.engine_metadata import METADATA_HEADER, EngineMetadata
 
 CONTEXT_TOO_LONG = {
     "error": {
@@ -29,17 +29,19 @@ CONTEXT_TOO_LONG = {
         "code": "context_length_exceeded",
     }
 }
-UNKNOWN = {"error": {"message": "unknown", "type": "x", "param": None, "code": "model_not_found"}}
+MODEL_NOT_FOUND = {
+    "error": {"message": "unknown", "type": "x", "param": None, "code": "model_not_found"}
+}
 
 
 @contextmanager
-def served(app: ASGIApp) -> Iterator[str]:
+def run_server(app: ASGIApp) -> Iterator[str]:
     """The URL of an app that is being served."""
     config = uvicorn.Config(
         app,
         port=0,
         log_config=None,
-        http=Protocol,
+        http=BoundedHttpProtocol,
         ws="none",
         proxy_headers=False,
         timeout_graceful_shutdown=1,
@@ -59,7 +61,7 @@ def served(app: ASGIApp) -> Iterator[str]:
 
 
 @dataclass
-class Engine:
+class FakeEngine:
     """What stands behind the engine's border in these tests, and what reached it.
 
     `say` in a request's last message picks the behaviour, so that tests need not share state.
@@ -67,7 +69,7 @@ class Engine:
 
     url: str = ""
     loaded: set[str] = field(default_factory=set)
-    unloaded: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+    unload_requests: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     aborted: threading.Event = field(default_factory=threading.Event)
     healthy: bool = True
@@ -90,20 +92,20 @@ class Engine:
         body = await request.json()
         self.bodies.append(body)
         if "broken" in body["lora_path"]:
-            return JSONResponse(UNKNOWN, 500)
+            return JSONResponse(MODEL_NOT_FOUND, 500)
         self.loaded.add(body["lora_name"])
         return JSONResponse({})
 
     async def unload(self, request: Request) -> Response:
         name = (await request.json())["lora_name"]
-        self.unloaded.put(name)
-        return JSONResponse(UNKNOWN, 500 if "broken" in name else 200)
+        self.unload_requests.put(name)
+        return JSONResponse(MODEL_NOT_FOUND, 500 if "broken" in name else 200)
 
     async def chat(self, request: Request) -> Response:
         body = await request.json()
         self.bodies.append(body)
         if body["model"].startswith("ft:") and body["model"] not in self.loaded:
-            return JSONResponse(UNKNOWN, 404)
+            return JSONResponse(MODEL_NOT_FOUND, 404)
         said = body["messages"][-1].get("content")
         if said == "too long":
             return JSONResponse(CONTEXT_TOO_LONG, 400)
@@ -127,25 +129,25 @@ class Engine:
         """Texts of an invoice are "billing", all others "shipping"; each has two tokens."""
         body = await request.json()
         if body["model"] not in self.loaded:
-            return JSONResponse(UNKNOWN, 404)
+            return JSONResponse(MODEL_NOT_FOUND, 404)
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         if texts == ["too long"]:
             return JSONResponse(CONTEXT_TOO_LONG, 400)
         if texts == ["crash"]:
             return Response("Internal Server Error", 500)
         found = [[0 if "invoice" in text else 1] for text in texts]
-        seen = Observation(
+        seen = EngineMetadata(
             answer_id=f"classify-{secrets.token_hex(4)}",
             texts=len(texts),
             tokens=2 * len(texts),
-            lengths={LENGTHS.bin(2): len(texts)},
+            lengths={TEXT_LENGTH_BINS.bin_index(2): len(texts)},
             unknown={0: len(texts)},
-            confidence={CONFIDENCES.bin(0.97): len(texts)},
+            confidence={CONFIDENCE_BINS.bin_index(0.97): len(texts)},
             labels=Counter(place for places in found for place in places),
             found=found,
         )
-        header = "no JSON" if texts == ["garbage header"] else seen.header()
-        return JSONResponse({"id": seen.answer_id}, headers={HEADER: header})
+        header = "no JSON" if texts == ["garbage header"] else seen.to_header()
+        return JSONResponse({"id": seen.answer_id}, headers={METADATA_HEADER: header})
 
     async def _wait(self, request: Request) -> Response:
         while (await request.receive())["type"] != "http.disconnect":

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import httpx
 
-Place = Literal["path", "query", "body"]
+Location = Literal["path", "query", "body"]
 Schema = Mapping[str, Any]
 
 # What the ids in these parameters and fields are of; `tests.tenants` has one of each kind.
-IDS = {
+ID_KINDS = {
     "api_key_id": "key",
     "endpoint_id": "webhook_endpoint",
     "file_id": "file",
@@ -32,7 +32,7 @@ IDS = {
     "validation_file": "file",
 }
 # And what `after` is of, by the list.
-CURSORS = {
+CURSOR_KINDS = {
     "/v1/files": "file",
     "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint}/permissions": "permission",
     "/v1/fine_tuning/jobs": "job",
@@ -46,7 +46,7 @@ CURSORS = {
     "/v1/webhook_endpoints/{endpoint_id}/deliveries": "delivery",
 }
 # These name nothing that belongs to anybody.
-PLAIN = frozenset(
+NON_ID_PARAMETERS = frozenset(
     (
         "calculate_output content context data entity evaluation_metric file filename "
         "frequency_penalty function_call functions hours ignore_labels image_tag "
@@ -59,9 +59,9 @@ PLAIN = frozenset(
     ).split()
 )
 # Ids too, which are looked for only among what belongs to the id in the path.
-BELOW = ("feedback.id",)
+NESTED_IDS = ("feedback.id",)
 # Where a valid body needs more than its schema says.
-SAMPLES: dict[str, Any] = {
+SAMPLE_VALUES: dict[str, Any] = {
     "expires_in_seconds": 60,
     "feedback": [{"id": "x", "label": "a"}],
     "messages": [{"role": "user", "content": "Hi"}],
@@ -71,10 +71,10 @@ SAMPLES: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Slot:
+class IdSlot:
     """A place in a request where an id of a kind stands; `name` is dotted in bodies."""
 
-    place: Place
+    location: Location
     name: str
     kind: str
 
@@ -86,8 +86,8 @@ class Operation:
     method: str
     path: str
     keys: tuple[str, ...]
-    slots: tuple[Slot, ...]
-    unknown: tuple[str, ...]
+    id_slots: tuple[IdSlot, ...]
+    unknown_parameters: tuple[str, ...]
     body: Schema | None
     media_type: str | None
     schemas: Schema = field(repr=False)
@@ -95,23 +95,23 @@ class Operation:
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
-    def request(self, http: httpx.Client, ids: Mapping[Slot, str]) -> httpx.Response:
+    def request(self, http: httpx.Client, ids: Mapping[IdSlot, str]) -> httpx.Response:
         """Ask it with these ids, everything else made up. A body field without an id is left out
         unless it is required."""
         path = self.path
         query = {}
         for slot, value in ids.items():
-            if slot.place == "path":
+            if slot.location == "path":
                 path = path.replace("{" + slot.name + "}", value)
-            elif slot.place == "query":
+            elif slot.location == "query":
                 query[slot.name] = value
         return http.request(self.method, path, params=query, **self._content(ids))
 
-    def _content(self, ids: Mapping[Slot, str]) -> dict[str, Any]:
+    def _content(self, ids: Mapping[IdSlot, str]) -> dict[str, Any]:
         if self.body is None:
             return {}
-        given = {slot.name: value for slot, value in ids.items() if slot.place == "body"}
-        body = _Maker(self.schemas, given).make(self.body, "")
+        given = {slot.name: value for slot, value in ids.items() if slot.location == "body"}
+        body = _BodyBuilder(self.schemas, given).make(self.body, "")
         if self.media_type == "multipart/form-data":
             files = {name: ("a.jsonl", b"{}") for name in ("file", "data") if name in body}
             return {"data": {k: v for k, v in body.items() if k not in files}, "files": files}
@@ -138,14 +138,16 @@ def _operation(method: str, path: str, described: Schema, schemas: Schema) -> Op
         if parameter["in"] != "header"
     ]
     places += [("body", name) for name in dict.fromkeys(_texts(body or {}, "", schemas))]
-    slots = [Slot(place, name, kind) for place, name in places if (kind := _kind(path, name))]
+    slots = [IdSlot(place, name, kind) for place, name in places if (kind := _kind(path, name))]
     known = {slot.name for slot in slots}
     return Operation(
         method=method,
         path=path,
         keys=tuple(key for one in described.get("security", ()) for key in one),
-        slots=tuple(slots),
-        unknown=tuple(name for _, name in places if name not in known and not _is_plain(name)),
+        id_slots=tuple(slots),
+        unknown_parameters=tuple(
+            name for _, name in places if name not in known and not _is_plain(name)
+        ),
         body=body,
         media_type=media_type,
         schemas=schemas,
@@ -153,11 +155,11 @@ def _operation(method: str, path: str, described: Schema, schemas: Schema) -> Op
 
 
 def _is_plain(name: str) -> bool:
-    return name in BELOW or name.split(".")[-1] in PLAIN
+    return name in NESTED_IDS or name.split(".")[-1] in NON_ID_PARAMETERS
 
 
 def _kind(path: str, name: str) -> str | None:
-    return CURSORS.get(path) if name == "after" else IDS.get(name.split(".")[-1])
+    return CURSOR_KINDS.get(path) if name == "after" else ID_KINDS.get(name.split(".")[-1])
 
 
 def _texts(schema: Schema, name: str, schemas: Schema) -> Iterator[str]:
@@ -183,15 +185,15 @@ def _resolved(schema: Schema, schemas: Schema) -> Schema:
 
 
 @dataclass(frozen=True)
-class _Maker:
+class _BodyBuilder:
     """Makes the smallest body of a schema that has the values given, by dotted name."""
 
     schemas: Schema
     given: Mapping[str, str]
 
     def make(self, schema: Schema, name: str) -> Any:
-        if name in SAMPLES:
-            return SAMPLES[name]
+        if name in SAMPLE_VALUES:
+            return SAMPLE_VALUES[name]
         schema = _resolved(schema, self.schemas)
         options = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
         if options:
@@ -226,4 +228,6 @@ class _Maker:
         }
 
     def _is_wanted(self, name: str) -> bool:
-        return any(one == name or one.startswith(f"{name}.") for one in (*self.given, *SAMPLES))
+        return any(
+            one == name or one.startswith(f"{name}.") for one in (*self.given, *SAMPLE_VALUES)
+        )

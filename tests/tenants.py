@@ -19,13 +19,13 @@ from app.db.tables import (
 )
 from app.models.permissions import create as permit
 from app.organization import admin_keys, api_keys, projects, service_accounts
-from app.storage.object_keys import part_key
+from app.storage.object_keys import upload_part_key
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_file, make_job
 
 
 @dataclass(frozen=True)
-class Party:
+class Tenant:
     """A project, its secrets, and the ids of what belongs to it, by kind."""
 
     organization_id: str
@@ -34,7 +34,7 @@ class Party:
     ids: Mapping[str, str]
 
 
-def make_party(session: Session, organization: str, name: str) -> Party:
+def make_tenant(session: Session, organization: str, name: str) -> Tenant:
     """A new project of an organization. Its keys among `ids` are not those of its secrets.
 
     Of all that lists show there is an older one too, so that something lies behind each cursor.
@@ -51,7 +51,7 @@ def make_party(session: Session, organization: str, name: str) -> Party:
         "key": [api_keys.create(session, project.id, name)[0].id for _ in range(2)][1],
         "admin_key": admin_keys.create(session, owner.id, name)[0].id,
     }
-    party = Party(
+    party = Tenant(
         organization_id=owner.id,
         secret=api_keys.create(session, project.id, "asks")[1],
         admin_secret=admin_keys.create(session, owner.id, "asks")[1],
@@ -144,10 +144,10 @@ def _upload(session: Session, project: Project) -> dict[str, str]:
         purpose="fine-tune",
         bytes=2,
         state="pending",
-        expires_at=clock.in_seconds(3600),
+        expires_at=clock.seconds_from_now(3600),
     )
     part_id = ids.part_id()
-    key = part_key(project.id, upload.id, part_id)
+    key = upload_part_key(project.id, upload.id, part_id)
     part = UploadPart(id=part_id, upload_id=upload.id, bytes=1, storage_key=key)
     session.add(upload)
     session.flush()

@@ -7,42 +7,42 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-OK = b"HTTP/1.1 204 No Content\r\n\r\n"
-Answer = Callable[[socket.socket], object]
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
+Responder = Callable[[socket.socket], object]
 
 
 @dataclass
-class Receiver:
+class WebhookReceiver:
     """Listens on a loopback port; `requests` holds the heads and bodies of what came."""
 
     port: int
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     connections: int = 0
-    answer: Answer = lambda connection: connection.sendall(OK)
+    respond: Responder = lambda connection: connection.sendall(NO_CONTENT)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook"
 
-    def serve(self, connection: socket.socket) -> None:
+    def handle(self, connection: socket.socket) -> None:
         self.connections += 1
         # A client that breaks off is what some tests are about.
         with suppress(OSError), connection:
-            self.requests.append(_read(connection))
-            self.answer(connection)
+            self.requests.append(_read_request(connection))
+            self.respond(connection)
 
 
-def status(code: int, *headers: str) -> Answer:
+def respond_with_status(code: int, *headers: str) -> Responder:
     """Answers with a status and nothing else."""
     head = "\r\n".join([f"HTTP/1.1 {code} X", *headers, "Content-Length: 0", "", ""])
     return lambda connection: connection.sendall(head.encode())
 
 
 @contextmanager
-def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+def run_receiver(tls: ssl.SSLContext | None = None) -> Iterator[WebhookReceiver]:
     """A receiver in a thread of its own."""
     listener = socket.create_server(("127.0.0.1", 0))
-    receiver = Receiver(listener.getsockname()[1])
+    receiver = WebhookReceiver(listener.getsockname()[1])
 
     def accept() -> None:
         while True:
@@ -50,7 +50,9 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
                 connection = listener.accept()[0]
             except OSError:
                 return
-            threading.Thread(target=_greet, args=(receiver, connection, tls), daemon=True).start()
+            threading.Thread(
+                target=_handle_connection, args=(receiver, connection, tls), daemon=True
+            ).start()
 
     thread = threading.Thread(target=accept)
     thread.start()
@@ -63,24 +65,26 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         thread.join(60)
 
 
-def _greet(receiver: Receiver, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
+def _handle_connection(
+    receiver: WebhookReceiver, connection: socket.socket, tls: ssl.SSLContext | None
+) -> None:
     with suppress(OSError):
-        receiver.serve(tls.wrap_socket(connection, server_side=True) if tls else connection)
+        receiver.handle(tls.wrap_socket(connection, server_side=True) if tls else connection)
 
 
-def _read(connection: socket.socket) -> tuple[dict[str, str], bytes]:
+def _read_request(connection: socket.socket) -> tuple[dict[str, str], bytes]:
     data = b""
     while b"\r\n\r\n" not in data:
-        data += _some(connection)
+        data += _receive(connection)
     head, _, body = data.partition(b"\r\n\r\n")
     lines = [line.partition(":") for line in head.decode().split("\r\n")[1:]]
     headers = {name.lower(): value.strip() for name, _, value in lines}
     while len(body) < int(headers.get("content-length", "0")):
-        body += _some(connection)
+        body += _receive(connection)
     return headers, body
 
 
-def _some(connection: socket.socket) -> bytes:
+def _receive(connection: socket.socket) -> bytes:
     data = connection.recv(65536)
     if not data:
         raise OSError("the client has left")

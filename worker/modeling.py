@@ -27,21 +27,21 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from app.catalog import BaseModel
+from app.catalog import CatalogModel
 
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG_FILE = "adapter_config.json"
+ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 # Written last into a converted model's folder; holds the source the folder was made from.
-READY = "ready"
+READY_FILE = "ready"
 # What a model needs to run. Never code: a hub repository may hold Python files.
-MODEL_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+MODEL_FILE_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
 class ModelUnavailable(Exception):
     """A base model's source is missing or not usable; the message says which and why."""
 
 
-def materialize(model: BaseModel, cache: Path) -> Path:
+def materialize(model: CatalogModel, cache: Path) -> Path:
     """The folder in Hugging Face's layout that holds `model`, made in `cache` if need be.
 
     Safe to call from many processes at once: one converts, the others wait for it.
@@ -49,19 +49,19 @@ def materialize(model: BaseModel, cache: Path) -> Path:
     """
     scheme, _, rest = model.source.partition(":")
     if scheme == "path":
-        return _checked(Path(rest), model)
+        return _check_model_folder(Path(rest), model)
     if scheme == "package":
-        found = _in_package(rest, model)
-        return _converted(found, model, cache) if found.suffix == ".gguf" else found
+        found = _find_in_package(rest, model)
+        return _convert_gguf_once(found, model, cache) if found.suffix == ".gguf" else found
     if scheme == "hf":
-        return _from_hub(rest, model, cache)
+        return _download_once(rest, model, cache)
     raise ModelUnavailable(
         f"The model {model.id} has the source {model.source!r}; here only path:, package: and hf: "
         "are known. Fetch it into a folder first and use path:."
     )
 
 
-def _checked(folder: Path, model: BaseModel) -> Path:
+def _check_model_folder(folder: Path, model: CatalogModel) -> Path:
     """`folder`, if it is a model without code of its own."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
@@ -75,7 +75,7 @@ def _checked(folder: Path, model: BaseModel) -> Path:
     return folder
 
 
-def _in_package(place: str, model: BaseModel) -> Path:
+def _find_in_package(place: str, model: CatalogModel) -> Path:
     name, _, inside = place.partition("/")
     try:
         found = Path(str(distribution(name).locate_file(inside)))
@@ -85,40 +85,40 @@ def _in_package(place: str, model: BaseModel) -> Path:
         ) from error
     if not found.exists():
         raise ModelUnavailable(f"The package {name} holds no {inside} for the model {model.id}.")
-    return found if found.is_file() else _checked(found, model)
+    return found if found.is_file() else _check_model_folder(found, model)
 
 
-def _converted(gguf: Path, model: BaseModel, cache: Path) -> Path:
-    with _made_once(model, cache) as aside:
+def _convert_gguf_once(gguf: Path, model: CatalogModel, cache: Path) -> Path:
+    with _populate_once(model, cache) as aside:
         if aside is not None:
             _dequantize(gguf, aside)
-    return _checked(_place(model, cache), model)
+    return _check_model_folder(_cache_folder(model, cache), model)
 
 
-def _from_hub(repository: str, model: BaseModel, cache: Path) -> Path:
-    with _made_once(model, cache) as aside:
+def _download_once(repository: str, model: CatalogModel, cache: Path) -> Path:
+    with _populate_once(model, cache) as aside:
         if aside is not None:
             try:
-                snapshot_download(repository, local_dir=aside, allow_patterns=MODEL_FILES)
+                snapshot_download(repository, local_dir=aside, allow_patterns=MODEL_FILE_PATTERNS)
             except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
                 raise ModelUnavailable(
                     f"The model {model.id} could not be fetched from {repository}: {error}."
                 ) from error
-    return _checked(_place(model, cache), model)
+    return _check_model_folder(_cache_folder(model, cache), model)
 
 
-def _place(model: BaseModel, cache: Path) -> Path:
+def _cache_folder(model: CatalogModel, cache: Path) -> Path:
     return cache / model.id.replace("/", "--")
 
 
 @contextmanager
-def _made_once(model: BaseModel, cache: Path) -> Iterator[Path | None]:
+def _populate_once(model: CatalogModel, cache: Path) -> Iterator[Path | None]:
     """Yield a folder to fill, renamed into place afterwards, or None if it is there already."""
     cache.mkdir(parents=True, exist_ok=True)
-    place = _place(model, cache)
+    place = _cache_folder(model, cache)
     with (cache / f"{place.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        mark = place / READY
+        mark = place / READY_FILE
         if mark.exists() and mark.read_text(encoding="utf-8") == model.source:
             yield None
             return
@@ -126,7 +126,7 @@ def _made_once(model: BaseModel, cache: Path) -> Iterator[Path | None]:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         yield aside
-        (aside / READY).write_text(model.source, encoding="utf-8")
+        (aside / READY_FILE).write_text(model.source, encoding="utf-8")
         shutil.rmtree(place, ignore_errors=True)
         aside.rename(place)
 
@@ -227,12 +227,12 @@ class Adapter:
 def load_adapter(folder: Path) -> Adapter:
     """Read an adapter in PEFT's format. Raises OSError or ValueError if it is not whole."""
     return Adapter(
-        config=json.loads((folder / ADAPTER_CONFIG).read_bytes()),
-        tensors=load_file(folder / ADAPTER_WEIGHTS),
+        config=json.loads((folder / ADAPTER_CONFIG_FILE).read_bytes()),
+        tensors=load_file(folder / ADAPTER_WEIGHTS_FILE),
     )
 
 
-def put_adapter(model: PeftModel, tensors: dict[str, Tensor]) -> None:
+def set_adapter_weights(model: PeftModel, tensors: dict[str, Tensor]) -> None:
     """Overwrite the adapter on `model`. Raises ValueError if it was made for another shape."""
     own = adapter_parameters(model)
     different = own.keys() ^ tensors.keys()
@@ -252,9 +252,9 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     """
     config = {**model.peft_config["default"].to_dict(), "inference_mode": True}
     text = json.dumps(config, indent=2, sort_keys=True, default=sorted)
-    (folder / ADAPTER_CONFIG).write_text(text, encoding="utf-8")
+    (folder / ADAPTER_CONFIG_FILE).write_text(text, encoding="utf-8")
     weights = {name: p.detach().cpu() for name, p in adapter_parameters(model).items()}
-    save_file(weights, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    save_file(weights, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def adapter_parameters(model: PeftModel) -> dict[str, nn.Parameter]:

@@ -14,13 +14,13 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from worker.template_tokenizer import SpecialTokens
+from worker.template_tokenizer import TemplateTokenizer
 
 Message = Mapping[str, Any]
 Tool = Mapping[str, Any]
 
 # For models whose template knows no tools: the form most open models are trained on.
-TOOLS_TEXT = """\
+TOOLS_PROMPT = """\
 You may call functions to answer. These are their signatures:
 <tools>
 {tools}
@@ -37,16 +37,16 @@ class RenderingError(ValueError):
     """The messages cannot be rendered. Where the template refused, the text is what it said."""
 
 
-class TooLong(RenderingError):
+class PromptTooLong(RenderingError):
     """A prompt has more tokens than the model reads: `least` at the least."""
 
-    def __init__(self, least: int) -> None:
-        super().__init__(f"The prompt has at least {least} tokens.")
-        self.least = least
+    def __init__(self, min_tokens: int) -> None:
+        super().__init__(f"The prompt has at least {min_tokens} tokens.")
+        self.min_tokens = min_tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedExample:
     """One training row. `loss_mask[i]` says whether token i is to be learned."""
 
     ids: list[int]
@@ -54,12 +54,12 @@ class Rendered:
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class _AssistantTurn:
     """Where an assistant's text lies in the rendered text: from behind its header to its end."""
 
     start: int
     end: int
-    learned: bool
+    in_loss: bool
 
 
 class Renderer:
@@ -70,12 +70,14 @@ class Renderer:
             raise RenderingError("The base model's tokenizer has no chat template.")
         self.context_length = context_length
         self._tokenizer = tokenizer
-        self._knows_tools = "tools" in str(tokenizer.chat_template)
-        self._tokens = SpecialTokens(tokenizer)
+        self._supports_tools = "tools" in str(tokenizer.chat_template)
+        self._tokens = TemplateTokenizer(tokenizer)
         self._header = self._find_header()
         self.stop_ids = self._find_stop_ids()
 
-    def example(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> Rendered:
+    def render_example(
+        self, messages: Sequence[Message], tools: Sequence[Tool] | None = None
+    ) -> RenderedExample:
         """A training row, cut at the end to the context length.
 
         Learned are the texts of the assistant and the token that ends each, but for messages with
@@ -84,21 +86,23 @@ class Renderer:
         """
         ids: list[int] = []
         mask: list[bool] = []
-        for text, learned in self._pieces(messages, tools, answer=False):
+        for text, learned in self._segments(messages, tools, answer=False):
             encoded = self._tokens.encode(text)
             ids += encoded
             mask += [learned] * len(encoded)
-        return Rendered(ids[: self.context_length], mask[: self.context_length])
+        return RenderedExample(ids[: self.context_length], mask[: self.context_length])
 
-    def prompt(self, messages: Sequence[Message], tools: Sequence[Tool] | None = None) -> list[int]:
+    def render_prompt(
+        self, messages: Sequence[Message], tools: Sequence[Tool] | None = None
+    ) -> list[int]:
         """The ids after which the assistant speaks: its training row starts with exactly these.
 
         Raises TooLong, without looking for tokens, where they certainly are too many.
         """
-        pieces = self._pieces(messages, tools, answer=True)
+        pieces = self._segments(messages, tools, answer=True)
         return [id for text, _ in pieces for id in self._tokens.encode(text)]
 
-    def text(self, text: str) -> list[int]:
+    def encode_text(self, text: str) -> list[int]:
         """The ids of a text that is no chat, special tokens in it being such; never none at all.
 
         What stands before a text's first token, where the tokenizer puts nothing there, is for an
@@ -107,24 +111,26 @@ class Renderer:
         ids: list[int] = self._tokenizer(text).input_ids
         return ids or [self._end_of_text]
 
-    def fewest(self, text: str) -> int:
+    def min_token_count(self, text: str) -> int:
         """How many ids `text` gives at least, found in a fraction of its time."""
-        return self._tokens.fewest_of_plain(text)
+        return self._tokens.min_plain_token_count(text)
 
-    def continuation(self, prompt: str, completion: str) -> Rendered:
+    def render_completion(self, prompt: str, completion: str) -> RenderedExample:
         """A training row of two texts: the second is learned, and to end after it."""
-        given = self.text(prompt)
+        given = self.encode_text(prompt)
         learned: list[int] = self._tokenizer(completion, add_special_tokens=False).input_ids
         learned = [*learned, self._end_of_text]
         mask = [False] * len(given) + [True] * len(learned)
-        return Rendered((given + learned)[: self.context_length], mask[: self.context_length])
+        return RenderedExample(
+            (given + learned)[: self.context_length], mask[: self.context_length]
+        )
 
     @property
     def _end_of_text(self) -> int:
         end = self._tokenizer.eos_token_id
         return end if isinstance(end, int) else min(self.stop_ids)
 
-    def _pieces(
+    def _segments(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None, *, answer: bool
     ) -> Iterator[tuple[str, bool]]:
         """The rendered text, cut where an assistant begins and ends, and which pieces to learn.
@@ -132,27 +138,27 @@ class Renderer:
         The cuts are for training and serving to encode alike: without them a token could span the
         end of the prompt and the beginning of the answer.
         """
-        clean, tools = self._prepared(messages, tools)
+        clean, tools = self._prepare(messages, tools)
         text = self._render(clean, tools, answer=answer)
         # What comes is quadratic in the messages, and slow in the text.
-        if answer and (least := self._tokens.fewest(text)) > self.context_length:
-            raise TooLong(least)
+        if answer and (least := self._tokens.min_token_count(text)) > self.context_length:
+            raise PromptTooLong(least)
         position = 0
-        for turn in self._turns(text, clean, tools):
+        for turn in self._assistant_turns(text, clean, tools):
             yield text[position : turn.start], False
-            yield text[turn.start : turn.end], turn.learned
+            yield text[turn.start : turn.end], turn.in_loss
             position = turn.end
         yield text[position:], False
 
-    def _prepared(
+    def _prepare(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None
     ) -> tuple[list[dict[str, Any]], Sequence[Tool] | None]:
         """What the template gets. Arguments may be nested as deep as whoever wrote them liked."""
         try:
-            clean = [_plain(message) for message in messages]
-            if not self._knows_tools:
-                clean, tools = _spelled_out(clean, tools), None
-            return self._tokens.cover(clean), self._tokens.cover(tools)
+            clean = [_normalize_message(message) for message in messages]
+            if not self._supports_tools:
+                clean, tools = _tools_as_text(clean, tools), None
+            return self._tokens.escape(clean), self._tokens.escape(tools)
         except RecursionError as error:
             raise RenderingError(TOO_DEEP) from error
 
@@ -177,20 +183,20 @@ class Renderer:
             raise RenderingError(message) from error
         return str(text)
 
-    def _turns(
+    def _assistant_turns(
         self, text: str, messages: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
-    ) -> Iterator[_Turn]:
+    ) -> Iterator[_AssistantTurn]:
         """The assistant's turns in `text`, found by rendering only what came before each."""
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            start = self._start(text, messages[:index], tools)
+            start = self._turn_start(text, messages[:index], tools)
             upto = self._render(messages[: index + 1], tools)
             if start is not None and text.startswith(upto):
-                end = self._tokens.last_end(upto, start)
-                yield _Turn(start, end, learned=message.get("weight") != 0)
+                end = self._tokens.end_of_last_special(upto, start)
+                yield _AssistantTurn(start, end, in_loss=message.get("weight") != 0)
 
-    def _start(
+    def _turn_start(
         self, text: str, before: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
     ) -> int | None:
         if not before:
@@ -209,29 +215,29 @@ class Renderer:
         """The end of text, and the special token that the template puts behind an answer."""
         mark = secrets.token_hex(8)
         probe = [{"role": "user", "content": "x"}, {"role": "assistant", "content": mark}]
-        behind = self._tokens.first_id(self._render(probe).rpartition(mark)[2])
+        behind = self._tokens.first_special_id(self._render(probe).rpartition(mark)[2])
         ids = (self._tokenizer.eos_token_id, behind)
         return frozenset(id for id in ids if isinstance(id, int))
 
 
-def _plain(message: Message) -> dict[str, Any]:
+def _normalize_message(message: Message) -> dict[str, Any]:
     """A message as templates expect it: text as content, known roles, arguments as objects."""
     plain = dict(message)
     plain["role"] = "system" if message["role"] == "developer" else message["role"]
-    plain["content"] = _text(message.get("content") or message.get("refusal"))
+    plain["content"] = _text_content(message.get("content") or message.get("refusal"))
     if message.get("tool_calls"):
-        plain["tool_calls"] = [_with_parsed_arguments(call) for call in message["tool_calls"]]
+        plain["tool_calls"] = [_parse_call_arguments(call) for call in message["tool_calls"]]
     return plain
 
 
-def _text(content: Any) -> str:
+def _text_content(content: Any) -> str:
     """A message's text: contents may come as a list of parts."""
     if content is None or isinstance(content, str):
         return content or ""
     return "".join(part.get("text") or part.get("refusal") or "" for part in content)
 
 
-def _with_parsed_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_call_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     """Templates print arguments as JSON themselves; a string would come out quoted twice."""
     function = dict(call["function"])
     try:
@@ -242,14 +248,14 @@ def _with_parsed_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     return {**call, "function": function}
 
 
-def _spelled_out(
+def _tools_as_text(
     messages: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
 ) -> list[dict[str, Any]]:
     """Tools, calls and their results as text, for a template that would drop them silently."""
-    spelled = [_spelled_message(message) for message in messages]
+    spelled = [_tool_message_as_text(message) for message in messages]
     if not tools:
         return spelled
-    text = TOOLS_TEXT.format(
+    text = TOOLS_PROMPT.format(
         tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
     )
     if spelled and spelled[0]["role"] == "system":
@@ -258,18 +264,18 @@ def _spelled_out(
     return [{"role": "system", "content": text}, *spelled]
 
 
-def _spelled_message(message: dict[str, Any]) -> dict[str, Any]:
+def _tool_message_as_text(message: dict[str, Any]) -> dict[str, Any]:
     if message["role"] == "tool":
         text = f"<tool_response>\n{message['content']}\n</tool_response>"
         return {"role": "user", "content": text}
     if not message.get("tool_calls"):
         return message
-    calls = [f"<tool_call>\n{_call_text(call)}\n</tool_call>" for call in message["tool_calls"]]
+    calls = [f"<tool_call>\n{_format_call(call)}\n</tool_call>" for call in message["tool_calls"]]
     lines = [message["content"], *calls] if message["content"] else calls
     return {**message, "content": "\n".join(lines)}
 
 
-def _call_text(call: Mapping[str, Any]) -> str:
+def _format_call(call: Mapping[str, Any]) -> str:
     function = call["function"]
     named = {"name": function["name"], "arguments": function["arguments"]}
     return json.dumps(named, ensure_ascii=False)

@@ -19,12 +19,12 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-MANIFEST = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 # In the last checkpoint of a method that measures itself on the validation file.
-EVALUATION = "evaluation.json"
+EVALUATION_FILE = "evaluation.json"
 
 
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     """What the training process's exit code says. Any other code is a crash."""
 
     DONE = 0
@@ -40,11 +40,11 @@ class RunSpec:
     """One attempt at one job. `hyperparameters` hold numbers or "auto"."""
 
     job_id: str
-    epoch: int
+    attempt: int
     # An entry of the catalogue, as `catalog.BaseModel.to_json` gives it.
     model: dict[str, Any]
     # Where converted base models are kept, shared by all runs.
-    cache: str
+    model_cache: str
     method: str
     hyperparameters: dict[str, Any]
     seed: int
@@ -78,9 +78,9 @@ class Started:
     # Tokens of all passes over the training file, truncated ones not counted.
     trained_tokens: int
     # What the job's owner should look at, as sentences.
-    notes: list[str] = field(default_factory=list)
+    data_warnings: list[str] = field(default_factory=list)
     # What live traffic is held against, of methods that are monitored; see encoders/reference.py.
-    reference: dict[str, Any] | None = None
+    drift_baseline: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ class Failed:
 
 
 Event = Preparing | Started | Metrics | CheckpointWritten | Failed
-KINDS: dict[str, type[Event]] = {
+EVENT_TYPES: dict[str, type[Event]] = {
     cls.__name__.lower(): cls for cls in (Preparing, Started, Metrics, CheckpointWritten, Failed)
 }
 
@@ -126,15 +126,15 @@ class RunFolder:
     path: Path
 
     @property
-    def train(self) -> Path:
+    def train_file(self) -> Path:
         return self.path / "train.jsonl"
 
     @property
-    def valid(self) -> Path:
+    def valid_file(self) -> Path:
         return self.path / "valid.jsonl"
 
     @property
-    def init(self) -> Path:
+    def init_adapter(self) -> Path:
         return self.path / "init"
 
     @property
@@ -146,7 +146,7 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
-    def stop_mark(self) -> Path:
+    def stop_file(self) -> Path:
         return self.path / "stop"
 
     @property
@@ -158,12 +158,12 @@ class RunFolder:
         return self.checkpoints / f"step-{step}"
 
     def write_spec(self, spec: RunSpec) -> None:
-        write_whole(self.path / "spec.json", json.dumps(asdict(spec)).encode())
+        atomic_write(self.path / "spec.json", json.dumps(asdict(spec)).encode())
 
     def read_spec(self) -> RunSpec:
         return RunSpec(**json.loads((self.path / "spec.json").read_bytes()))
 
-    def append(self, event: Event) -> None:
+    def append_event(self, event: Event) -> None:
         """Add one record; the reader sees whole lines only."""
         line = json.dumps({"kind": type(event).__name__.lower(), **asdict(event)})
         with self.events.open("ab") as events:
@@ -180,16 +180,16 @@ class RunFolder:
                     return
                 offset += len(line)
                 values = json.loads(line)
-                yield KINDS[values.pop("kind")](**values), offset
+                yield EVENT_TYPES[values.pop("kind")](**values), offset
 
-    def steps(self) -> list[int]:
+    def list_checkpoint_steps(self) -> list[int]:
         """Steps of the whole checkpoints here, newest first."""
-        found = self.checkpoints.glob(f"step-*/{MANIFEST}")
+        found = self.checkpoints.glob(f"step-*/{MANIFEST_FILE}")
         return sorted((int(path.parent.name.removeprefix("step-")) for path in found), reverse=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ManifestEntry:
     """A file as a manifest has it."""
 
     bytes: int
@@ -202,24 +202,24 @@ def write_manifest(folder: Path) -> None:
     `{"files": {name: {"bytes": …, "sha256": …}}}`. A folder without it is no checkpoint.
     """
     files = {
-        path.name: asdict(Listed(path.stat().st_size, sha256(path)))
+        path.name: asdict(ManifestEntry(path.stat().st_size, file_sha256(path)))
         for path in sorted(folder.iterdir())
     }
-    write_whole(folder / MANIFEST, json.dumps({"files": files}).encode())
+    atomic_write(folder / MANIFEST_FILE, json.dumps({"files": files}).encode())
 
 
-def read_manifest(data: bytes) -> dict[str, Listed]:
+def read_manifest(data: bytes) -> dict[str, ManifestEntry]:
     """The files that a manifest lists, by name."""
-    return {name: Listed(**values) for name, values in json.loads(data)["files"].items()}
+    return {name: ManifestEntry(**values) for name, values in json.loads(data)["files"].items()}
 
 
-def sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """Of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes) -> None:
     """Write a file that is either there with all its bytes, after a power cut too, or not there."""
     aside = path.with_name(f".{path.name}.tmp")
     with aside.open("wb") as file:
@@ -227,10 +227,10 @@ def write_whole(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.rename(path)
-    sync_folder(path.parent)
+    fsync_folder(path.parent)
 
 
-def sync_folder(path: Path) -> None:
+def fsync_folder(path: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -6,7 +6,7 @@ A message of another version is dropped: polling finds its work.
 from collections.abc import Callable
 from typing import Any
 
-from app.broker import VERSION, task_name
+from app.broker import MESSAGE_VERSION, task_name
 
 # The app is Any because Celery ships no types.
 
@@ -16,7 +16,7 @@ def register_train(celery: Any, train: Callable[[], object]) -> None:
 
     @celery.task(name=task_name("train"))  # type: ignore[untyped-decorator]
     def _train(v: int, **_: object) -> None:
-        if v == VERSION:
+        if v == MESSAGE_VERSION:
             train()
 
 
@@ -25,7 +25,7 @@ def register_validate(celery: Any, validate: Callable[[str], object]) -> None:
 
     @celery.task(name=task_name("validate"))  # type: ignore[untyped-decorator]
     def _validate(v: int, job_id: str = "", **_: object) -> None:
-        if v == VERSION:
+        if v == MESSAGE_VERSION:
             validate(job_id)
 
 
@@ -34,5 +34,5 @@ def register_deliver(celery: Any, send_out: Callable[[], object]) -> None:
 
     @celery.task(name=task_name("deliver"))  # type: ignore[untyped-decorator]
     def _deliver(v: int, **_: object) -> None:
-        if v == VERSION:
+        if v == MESSAGE_VERSION:
             send_out()

@@ -11,12 +11,12 @@ from transformers import PreTrainedTokenizerBase
 
 # Steps before the merging of bytes that neither drop a byte nor make one of several. (NFC does:
 # see COMPOSED.)
-KEEPING = frozenset({"ByteLevel", "Digits", "Metaspace", "NFC", "Prepend", "Split"})
+NON_SHRINKING_STEPS = frozenset({"ByteLevel", "Digits", "Metaspace", "NFC", "Prepend", "Split"})
 # Bytes that NFC makes one of, at most: the three of KELVIN SIGN become a K.
-COMPOSED = 3
+MAX_NFC_SHRINKAGE = 3
 
 
-class SpecialTokens:
+class TemplateTokenizer:
     """Tells special tokens that a template wrote from those in users' texts, and encodes both."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -35,16 +35,16 @@ class SpecialTokens:
         self._plain.encode_special_tokens = True
         self._plain.no_truncation()
         self._plain.no_padding()
-        self._longest = longest(tokenizer)
+        self._max_token_bytes = max_token_bytes(tokenizer)
 
-    def cover(self, value: Any) -> Any:
+    def escape(self, value: Any) -> Any:
         """`value` with each special token in its strings replaced by what stands for it."""
         if isinstance(value, str):
             return self._pattern.sub(lambda m: f"{self._cover}{self._names.index(m[0])}x", value)
         if isinstance(value, Mapping):
-            return {self.cover(key): self.cover(item) for key, item in value.items()}
+            return {self.escape(key): self.escape(item) for key, item in value.items()}
         if isinstance(value, Sequence):
-            return [self.cover(item) for item in value]
+            return [self.escape(item) for item in value]
         return value
 
     def encode(self, text: str) -> list[int]:
@@ -55,24 +55,24 @@ class SpecialTokens:
             ids += [] if special is None else [special]
         return ids
 
-    def fewest(self, text: str) -> int:
+    def min_token_count(self, text: str) -> int:
         """How many ids `encode` gives at least, found in a fraction of its time."""
         return sum(
-            self.fewest_of_plain(plain) + (special is not None)
+            self.min_plain_token_count(plain) + (special is not None)
             for plain, special in self._split(text)
         )
 
-    def fewest_of_plain(self, text: str) -> int:
+    def min_plain_token_count(self, text: str) -> int:
         """The same of a text that no template wrote."""
-        if self._longest is None:
+        if self._max_token_bytes is None:
             return 0
-        return -(-len(text.encode(errors="replace")) // self._longest)
+        return -(-len(text.encode(errors="replace")) // self._max_token_bytes)
 
-    def first_id(self, text: str) -> int | None:
+    def first_special_id(self, text: str) -> int | None:
         match = self._pattern.search(text)
         return None if match is None else self._ids[match.group()]
 
-    def last_end(self, text: str, start: int) -> int:
+    def end_of_last_special(self, text: str, start: int) -> int:
         """Behind the last special token: a newline after it is the template's, not the model's."""
         ends = [match.end() for match in self._pattern.finditer(text, start)]
         return ends[-1] if ends else len(text)
@@ -81,11 +81,11 @@ class SpecialTokens:
         """Plain texts, uncovered, and the special token behind each."""
         position = 0
         for match in self._pattern.finditer(text):
-            yield self._uncovered(text[position : match.start()]), self._ids[match.group()]
+            yield self._unescape(text[position : match.start()]), self._ids[match.group()]
             position = match.end()
-        yield self._uncovered(text[position:]), None
+        yield self._unescape(text[position:]), None
 
-    def _uncovered(self, text: str) -> str:
+    def _unescape(self, text: str) -> str:
         return self._covered.sub(lambda m: self._names[int(m[1])], text)
 
     def _encode_plain(self, text: str) -> list[int]:
@@ -97,26 +97,28 @@ class SpecialTokens:
         return list(found.ids)
 
 
-def longest(tokenizer: PreTrainedTokenizerBase) -> int | None:
+def max_token_bytes(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The most bytes of a text that one token can stand for.
 
     None if there is no bound, as where any word that is not known becomes one token.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    steps = [*_steps(state["normalizer"]), *_steps(state["pre_tokenizer"])]
+    steps = [*_pipeline_steps(state["normalizer"]), *_pipeline_steps(state["pre_tokenizer"])]
     bytewise = any(step["type"] == "ByteLevel" for step in steps)
     model, added = state["model"], state["added_tokens"]
     if model["type"] != "BPE" or not (bytewise or model["byte_fallback"]):
         return None
-    if not all(map(_keeps, steps)) or any(each["lstrip"] or each["rstrip"] for each in added):
+    if not all(map(_is_non_shrinking, steps)) or any(
+        each["lstrip"] or each["rstrip"] for each in added
+    ):
         return None
     # Where letters stand for bytes, there is one for each.
     pieces = (len(piece) if bytewise else len(piece.encode()) for piece in model["vocab"])
     most = max([*pieces, *(len(each["content"].encode()) for each in added)])
-    return most * COMPOSED if any(step["type"] == "NFC" for step in steps) else most
+    return most * MAX_NFC_SHRINKAGE if any(step["type"] == "NFC" for step in steps) else most
 
 
-def _steps(node: Any) -> Iterator[dict[str, Any]]:
+def _pipeline_steps(node: Any) -> Iterator[dict[str, Any]]:
     """A normalizer's or pre-tokenizer's steps, in whatever sequences they are."""
     if node is None:
         return
@@ -124,11 +126,11 @@ def _steps(node: Any) -> Iterator[dict[str, Any]]:
     if inner is None:
         yield node
     for each in inner or ():
-        yield from _steps(each)
+        yield from _pipeline_steps(each)
 
 
-def _keeps(step: Mapping[str, Any]) -> bool:
+def _is_non_shrinking(step: Mapping[str, Any]) -> bool:
     if step["type"] == "Replace":
         replaced = step["pattern"].get("String")
         return replaced is not None and len(replaced.encode()) <= len(step["content"].encode())
-    return step["type"] in KEEPING and step.get("behavior") != "Removed"
+    return step["type"] in NON_SHRINKING_STEPS and step.get("behavior") != "Removed"

@@ -7,12 +7,12 @@ from app.db.tables import Project
 from app.errors import Forbidden, InvalidRequest, NotFound
 
 
-def retrieve(session: Session, organization_id: str, project_id: str) -> Project:
+def get(session: Session, organization_id: str, project_id: str) -> Project:
     """A project of an organization, archived or not. Raises NotFound."""
     return one(session, named(organization_id, project_id), project_id)
 
 
-def active(session: Session, organization_id: str, project_id: str) -> Project:
+def get_active(session: Session, organization_id: str, project_id: str) -> Project:
     """A project that nobody archives before this transaction ends.
 
     Raises NotFound, and InvalidRequest for one that is archived.
@@ -27,7 +27,7 @@ def active(session: Session, organization_id: str, project_id: str) -> Project:
     return project
 
 
-def require_open(session: Session, project_id: str) -> None:
+def require_active(session: Session, project_id: str) -> None:
     """The same for a request of the project's own. Raises Forbidden."""
     statement = select(Project.archived_at).where(Project.id == project_id)
     if session.scalars(statement.with_for_update(read=True)).one() is not None:

@@ -9,32 +9,32 @@ from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.db.tables import AdminKey, ApiKey, Key
+from app.db.tables import AdminKey, ApiKey, KeyMixin
 
 K = TypeVar("K", ApiKey, AdminKey)
 
 SECRET_BYTES = 32
 # `last_used_at` is for people; writing it on every request would make each one a write.
-USE_NOTED_EVERY = timedelta(minutes=1)
+LAST_USED_UPDATE_INTERVAL = timedelta(minutes=1)
 
 
-def draw(prefix: str) -> str:
+def generate(prefix: str) -> str:
     """A new secret of 256 random bits."""
     return prefix + secrets.token_urlsafe(SECRET_BYTES)
 
 
-def columns(secret: str, *, name: str, expires_in: int | None) -> dict[str, Any]:
+def new_key_columns(secret: str, *, name: str, expires_in: int | None) -> dict[str, Any]:
     """What the row of a new key holds, whoever it belongs to. `expires_in` is in seconds."""
     return {
         "id": ids.key_id(),
         "name": name,
         "secret_sha256": digest(secret),
         "redacted": redact(secret),
-        "expires_at": None if expires_in is None else expiry(expires_in),
+        "expires_at": None if expires_in is None else expiry_in(expires_in),
     }
 
 
-def expiry(seconds: int) -> ColumnElement[Any]:
+def expiry_in(seconds: int) -> ColumnElement[Any]:
     """The moment that is so many seconds from now, by the database's clock."""
     return _now() + timedelta(seconds=seconds)
 
@@ -50,30 +50,30 @@ def redact(secret: str) -> str:
     return f"{secret[:4]}…{secret[-4:]}"
 
 
-def opened(kind: type[Key]) -> tuple[ColumnElement[bool], ...]:
+def is_active_with_digest(kind: type[KeyMixin]) -> tuple[ColumnElement[bool], ...]:
     """That a key is the one of the statement's parameter `digest`, and may be used.
 
     The lookup is by the hash: how long it takes says nothing of how near a guess came.
     """
-    return (kind.secret_sha256 == bindparam("digest"), *usable(kind))
+    return (kind.secret_sha256 == bindparam("digest"), *is_active(kind))
 
 
-def usable(kind: type[Key]) -> tuple[ColumnElement[bool], ...]:
+def is_active(kind: type[KeyMixin]) -> tuple[ColumnElement[bool], ...]:
     return (
         kind.revoked_at.is_(None),
         or_(kind.expires_at.is_(None), kind.expires_at > _now()),
     )
 
 
-def unnoted(kind: type[Key]) -> ColumnElement[bool]:
+def needs_last_used_update(kind: type[KeyMixin]) -> ColumnElement[bool]:
     """That the present use of a key is to be written down."""
-    return or_(kind.last_used_at.is_(None), kind.last_used_at < _now() - USE_NOTED_EVERY)
+    return or_(kind.last_used_at.is_(None), kind.last_used_at < _now() - LAST_USED_UPDATE_INTERVAL)
 
 
-def note_use(session: Session, kind: type[K], key_id: str) -> None:
+def touch_last_used(session: Session, kind: type[K], key_id: str) -> None:
     """Write down that a key was used, unless another request does so just now."""
     # Without waiting for its lock: a crowd of requests with one key would form a queue here.
-    free = select(kind.id).where(kind.id == key_id, unnoted(kind))
+    free = select(kind.id).where(kind.id == key_id, needs_last_used_update(kind))
     session.execute(
         update(kind)
         .where(kind.id.in_(free.with_for_update(skip_locked=True)))

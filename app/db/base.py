@@ -8,12 +8,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
 # Moments are compared by the database's clock only, so that no machine's clock can matter.
-Moment = Annotated[datetime, mapped_column(DateTime(timezone=True))]
+Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 CreatedAt = Annotated[
     datetime, mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
 ]
-Big = Annotated[int, mapped_column(BigInteger)]
-Json = Annotated[dict[str, Any], mapped_column(JSONB)]
+BigInt = Annotated[int, mapped_column(BigInteger)]
+JsonObject = Annotated[dict[str, Any], mapped_column(JSONB)]
 JsonList = Annotated[list[Any], mapped_column(JSONB)]
 
 

@@ -7,13 +7,13 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 
-def read(session: Session) -> datetime:
+def now(session: Session) -> datetime:
     """What it shows."""
     now: datetime = session.scalars(select(func.clock_timestamp())).one()
     return now
 
 
-def in_seconds(seconds: float | ColumnElement[Any]) -> ColumnElement[Any]:
+def seconds_from_now(seconds: float | ColumnElement[Any]) -> ColumnElement[Any]:
     """A moment from now, or before it, for a statement."""
     return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 

@@ -7,7 +7,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
 
-from app.db.session import DatabaseUnavailable, connect
+from app.db.session import DatabaseUnavailable, create_database_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,8 +20,8 @@ def upgrade(database_url: str, *, contract: bool = True) -> None:
     """
     config = Config(toml_file=ROOT / "pyproject.toml")
     config.set_main_option("script_location", str(ROOT / "migrations"))
-    target = "head" if contract else newest_expanding(ScriptDirectory.from_config(config))
-    engine = connect(database_url)
+    target = "head" if contract else newest_additive_revision(ScriptDirectory.from_config(config))
+    engine = create_database_engine(database_url)
     try:
         with engine.connect() as connection:
             config.attributes["connection"] = connection
@@ -32,7 +32,7 @@ def upgrade(database_url: str, *, contract: bool = True) -> None:
         engine.dispose()
 
 
-def newest_expanding(migrations: ScriptDirectory) -> str:
+def newest_additive_revision(migrations: ScriptDirectory) -> str:
     """The newest migration that only adds. One that takes away says so itself: `contracting`.
 
     Those of a version that take away are its last. When the next version adds to them, what they

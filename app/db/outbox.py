@@ -13,44 +13,44 @@ from app.db.session import SessionMaker
 from app.db.tables import Outbox
 
 # Rings for a task and a job; False if the broker cannot be reached. Never raises.
-Ring = Callable[[str, str], bool]
+Notify = Callable[[str, str], bool]
 
 # Where a session keeps the bells of its transaction, before and after the commit.
-BELLS = "bells"
-COMMITTED = "committed_bells"
+PENDING_HINTS = "bells"
+COMMITTED_HINTS = "committed_bells"
 
 
-def bell(session: Session, task: str, job_id: str) -> None:
+def enqueue_hint(session: Session, task: str, job_id: str) -> None:
     """Tell the workers that there is `task` ("train", "validate" or "deliver") to do for a job."""
     session.add(Outbox(kind="bell", payload={"task": task, "job_id": job_id}))
-    session.info.setdefault(BELLS, []).append((task, job_id))
+    session.info.setdefault(PENDING_HINTS, []).append((task, job_id))
 
 
-def delete_blob(session: Session, key: str) -> None:
+def enqueue_blob_deletion(session: Session, key: str) -> None:
     """Delete one object of the store. Tombstone its row in the same transaction."""
     session.add(Outbox(kind="delete_blobs", payload={"keys": [key]}))
 
 
-def delete_folder(session: Session, prefix: str) -> None:
+def enqueue_prefix_deletion(session: Session, prefix: str) -> None:
     """Delete all objects under a prefix, such as a checkpoint's."""
     session.add(Outbox(kind="delete_blobs", payload={"prefix": f"{prefix}/"}))
 
 
-def ring_on_commit(maker: SessionMaker, ring: Ring) -> None:
+def notify_after_commit(maker: SessionMaker, notify: Notify) -> None:
     """Make the sessions of this maker ring their bells once they have committed."""
 
     def committed(session: Session) -> None:
         # A savepoint's release is no commit: what it belongs to may still be rolled back.
         if not session.in_nested_transaction():
-            session.info[COMMITTED] = session.info.pop(BELLS, [])
+            session.info[COMMITTED_HINTS] = session.info.pop(PENDING_HINTS, [])
 
     def ended(session: Session, finished: SessionTransaction) -> None:
         # Not before the end: until then the session holds a connection, and the broker may be slow.
         if finished.parent is not None:
             return
-        session.info.pop(BELLS, None)
-        for task, job_id in session.info.pop(COMMITTED, []):
-            ring(task, job_id)
+        session.info.pop(PENDING_HINTS, None)
+        for task, job_id in session.info.pop(COMMITTED_HINTS, []):
+            notify(task, job_id)
 
     event.listen(maker, "after_commit", committed)
     event.listen(maker, "after_transaction_end", ended)

@@ -18,25 +18,25 @@ class Page(Generic[Row]):
 
 
 # Callers of any list may return it: it holds no row.
-NOTHING: Page[Any] = Page([], has_more=False)
+EMPTY_PAGE: Page[Any] = Page([], has_more=False)
 
 
-def fetch(session: Session, statement: Select[Row], *, limit: int) -> Page[Row]:
+def fetch_page(session: Session, statement: Select[Row], *, limit: int) -> Page[Row]:
     """The first `limit` rows of an ordered statement."""
     # One more than asked for: its presence is the answer to "are there more?".
     rows = list(session.scalars(statement.limit(limit + 1)))
     return Page(rows[:limit], len(rows) > limit)
 
 
-def by_age(
+def page_by_age(
     session: Session,
     rows: Select[Row],
     *,
-    named: Select[Row],
+    cursor_rows: Select[Row],
     after: str | None,
     limit: int,
     oldest_first: bool = False,
-    place: tuple[Any, Any] | None = None,
+    sort_columns: tuple[Any, Any] | None = None,
 ) -> Page[Row]:
     """A page of rows that have an id and a moment of creation, the newest first unless told.
 
@@ -45,20 +45,20 @@ def by_age(
     and the id in another table than the rows' own, if that one has the index.
     """
     table: Any = rows.column_descriptions[0]["entity"]
-    columns = place or (table.created_at, table.id)
+    columns = sort_columns or (table.created_at, table.id)
     if after is not None:
-        last: Any = start(session, named.where(table.id == after))
+        last: Any = find_cursor_row(session, cursor_rows.where(table.id == after))
         if last is None:
-            return NOTHING
+            return EMPTY_PAGE
         here, behind = tuple_(*columns), (last.created_at, last.id)
         rows = rows.where(here > behind if oldest_first else here < behind)
     ordered = columns if oldest_first else [column.desc() for column in columns]
-    return fetch(session, rows.order_by(*ordered), limit=limit)
+    return fetch_page(session, rows.order_by(*ordered), limit=limit)
 
 
-def start(session: Session, named: Select[Row]) -> Row | None:
+def find_cursor_row(session: Session, cursor_rows: Select[Row]) -> Row | None:
     """The one row that a statement finds for `after`; nothing comes behind one that is not there.
 
     An error would be kinder to whoever mistyped it, but clients' own tests rely on an answer.
     """
-    return session.scalars(named).one_or_none()
+    return session.scalars(cursor_rows).one_or_none()

@@ -19,10 +19,10 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 SessionMaker = sessionmaker[Session]
 # What is done in a transaction.
-Work = Callable[[Session], object]
+TransactionWork = Callable[[Session], object]
 T = TypeVar("T")
 
-RETRY_SECONDS = 2.0
+RETRY_INTERVAL_SECONDS = 2.0
 # Noted with a connection of the pool, and forgotten with it.
 USED = "used"
 
@@ -31,7 +31,9 @@ class DatabaseUnavailable(Exception):
     """The database cannot be reached, or did not answer in time. Trying again may help."""
 
 
-def connect(database_url: str, *, pool_size: int = 10, autocommit: bool = False) -> Engine:
+def create_database_engine(
+    database_url: str, *, pool_size: int = 10, autocommit: bool = False
+) -> Engine:
     """An engine for a Postgres URL as operators write it (`postgresql://…`).
 
     Statements end after 10 s and idle transactions after 30 s, so that a stuck client cannot hold
@@ -61,11 +63,11 @@ def connect(database_url: str, *, pool_size: int = 10, autocommit: bool = False)
             "options": "-c statement_timeout=10s -c idle_in_transaction_session_timeout=30s",
         },
     )
-    event.listen(engine, "checkout", _require_silent)
+    event.listen(engine, "checkout", _reject_stale_connection)
     return engine
 
 
-def _require_silent(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+def _reject_stale_connection(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
     """Have the pool replace a connection that is closed, or on which there is something to read.
 
     An idle connection is silent until the server closes it or the kernel gives it up, and both can
@@ -77,11 +79,11 @@ def _require_silent(connection: Any, record: ConnectionPoolEntry, _proxy: object
         # try others, they would be no better.
         record.info[USED] = True
         return
-    if connection.closed or _has_news(connection.fileno()):
+    if connection.closed or _has_pending_data(connection.fileno()):
         raise DisconnectionError("The connection was closed while it was idle.")
 
 
-def _has_news(descriptor: int) -> bool:
+def _has_pending_data(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
@@ -112,9 +114,9 @@ def transaction(maker: SessionMaker) -> Iterator[Session]:
 
 
 @contextmanager
-def once(database_url: str) -> Iterator[Session]:
+def one_off_transaction(database_url: str) -> Iterator[Session]:
     """One transaction on a connection of its own, for commands. Raises DatabaseUnavailable."""
-    engine = connect(database_url, pool_size=1)
+    engine = create_database_engine(database_url, pool_size=1)
     try:
         with transaction(session_maker(engine)) as session:
             yield session
@@ -122,8 +124,8 @@ def once(database_url: str) -> Iterator[Session]:
         engine.dispose()
 
 
-def persistently(
-    maker: SessionMaker, work: Callable[[Session], T], *, give_up: Callable[[], bool]
+def retry_until_available(
+    maker: SessionMaker, work: Callable[[Session], T], *, should_give_up: Callable[[], bool]
 ) -> T:
     """Do `work` in a transaction, again and again while the database is away.
 
@@ -135,6 +137,6 @@ def persistently(
             with transaction(maker) as session:
                 return work(session)
         except DatabaseUnavailable:
-            if give_up():
+            if should_give_up():
                 raise
-            time.sleep(RETRY_SECONDS)
+            time.sleep(RETRY_INTERVAL_SECONDS)

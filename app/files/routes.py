@@ -17,40 +17,40 @@ from app.db.tables import File
 from app.files import intake
 from app.files import serializers as file_shapes
 from app.files import service as files
-from app.files.intake import Intake
+from app.files.intake import IncomingFile
 from app.files.schemas import (
     FileDeleted,
     FileFields,
     FileList,
     FileObject,
-    FileVerdict,
-    Purpose,
-    base_name,
+    FileValidation,
+    UploadPurpose,
+    sanitize_filename,
 )
 from app.http import stored_responses
 from app.http.dependencies import (
-    After,
-    Parts,
-    PartsDep,
+    AfterCursor,
+    AppState,
+    AppStateDep,
     PrincipalDep,
-    ReadingDep,
+    ReadSessionDep,
     SessionDep,
-    ask_database,
+    run_in_transaction,
 )
-from app.http.form_reader import fill
-from app.http.idempotency import Repetition, RepetitionDep
-from app.http.multipart import BINARY, Form, Sink, described
-from app.http.openapi import BYTES, answers
-from app.http.stored_responses import Answer, Try
+from app.http.form_reader import read_form
+from app.http.idempotency import IdempotencyContext, IdempotencyDep
+from app.http.multipart import FormParser, Sink, openapi_form
+from app.http.openapi import BINARY_SCHEMA, success_response
+from app.http.stored_responses import RequestAttempt, StoredResponse
 from app.http.strict_json import StrictRoute
 from app.wire.base import page_cursors
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=StrictRoute)
 
-UPLOAD_FORM = described(
+UPLOAD_FORM = openapi_form(
     {
-        "file": BINARY,
-        "purpose": {"type": "string", "enum": list(get_args(Purpose))},
+        "file": BINARY_SCHEMA,
+        "purpose": {"type": "string", "enum": list(get_args(UploadPurpose))},
         "expires_after[anchor]": {"type": "string", "const": "created_at"},
         "expires_after[seconds]": {"type": "integer"},
     },
@@ -60,26 +60,26 @@ UPLOAD_FORM = described(
 
 @router.post("", openapi_extra=UPLOAD_FORM)
 async def create(
-    request: Request, parts: PartsDep, principal: PrincipalDep, repetition: RepetitionDep
+    request: Request, parts: AppStateDep, principal: PrincipalDep, repetition: IdempotencyDep
 ) -> FileObject:
     """Upload a file. A training file is judged line by line while it arrives."""
     # In one thread of its own kind: storing, hashing and judging block. And with a session and a
     # turn for it at the end only, or slow clients would hold the database's connections.
-    receive = partial(_receive, request, parts, principal.project_id, repetition)
-    file, this = await to_thread.run_sync(receive, limiter=parts.uploads)
-    return await ask_database(parts, partial(_add, file, this))
+    receive = partial(_receive_file, request, parts, principal.project_id, repetition)
+    file, this = await to_thread.run_sync(receive, limiter=parts.upload_slots)
+    return await run_in_transaction(parts, partial(_insert_row, file, this))
 
 
 @router.get("")
 def list_files(
     principal: PrincipalDep,
-    session: ReadingDep,
+    session: ReadSessionDep,
     purpose: str | None = None,
     limit: Annotated[int, Query(ge=0, le=10000)] = 10000,
     order: Literal["asc", "desc"] = "desc",
-    after: After = None,
+    after: AfterCursor = None,
 ) -> FileList:
-    page = files.list_(
+    page = files.list_files(
         session, principal.project_id, purpose=purpose, order=order, after=after, limit=limit
     )
     data = [FileObject.model_validate(row) for row in page.rows]
@@ -87,15 +87,17 @@ def list_files(
 
 
 @router.get("/{file_id}")
-def retrieve(file_id: str, principal: PrincipalDep, session: ReadingDep) -> FileObject:
-    return FileObject.model_validate(files.retrieve(session, principal.project_id, file_id))
+def retrieve(file_id: str, principal: PrincipalDep, session: ReadSessionDep) -> FileObject:
+    return FileObject.model_validate(files.get(session, principal.project_id, file_id))
 
 
 @router.get("/{file_id}/verdict")
-def verdict(file_id: str, principal: PrincipalDep, session: ReadingDep) -> FileVerdict:
+def get_validation(
+    file_id: str, principal: PrincipalDep, session: ReadSessionDep
+) -> FileValidation:
     """What the judge found: the first 100 faults with line, byte offset and reason. An extension:
     OpenAI shows the first one, in `status_details`."""
-    return file_shapes.verdict(files.retrieve(session, principal.project_id, file_id))
+    return file_shapes.serialize_validation(files.get(session, principal.project_id, file_id))
 
 
 @router.delete("/{file_id}")
@@ -107,14 +109,14 @@ def delete(file_id: str, principal: PrincipalDep, session: SessionDep) -> FileDe
 @router.get(
     "/{file_id}/content",
     response_class=StreamingResponse,
-    responses=answers("application/octet-stream", BYTES),
+    responses=success_response("application/octet-stream", BINARY_SCHEMA),
 )
 def content(
-    file_id: str, parts: PartsDep, principal: PrincipalDep, session: ReadingDep
+    file_id: str, parts: AppStateDep, principal: PrincipalDep, session: ReadSessionDep
 ) -> StreamingResponse:
     """The bytes of a file; of a result file, base64 text of them, as OpenAI sends it."""
-    file = files.retrieve(session, principal.project_id, file_id)
-    found = files.content(parts.store, file, results_as_base64=parts.settings.results_as_base64)
+    file = files.get(session, principal.project_id, file_id)
+    found = files.download(parts.store, file, results_as_base64=parts.settings.results_as_base64)
     name = quote(found.filename, safe="")
     headers = {
         "Content-Length": str(found.length),
@@ -123,45 +125,47 @@ def content(
     return StreamingResponse(found.chunks, media_type="application/octet-stream", headers=headers)
 
 
-def _receive(
-    request: Request, parts: Parts, project_id: str, repetition: Repetition
-) -> tuple[File, Try]:
+def _receive_file(
+    request: Request, parts: AppState, project_id: str, repetition: IdempotencyContext
+) -> tuple[File, RequestAttempt]:
     """Take an upload into the store; what it is. An exception leaves nothing there."""
     limit = parts.settings.max_file_bytes
-    with intake.intake(parts.store, project_id, max_bytes=limit) as taken:
-        form = Form(
+    with intake.receive_file(parts.store, project_id, max_bytes=limit) as taken:
+        form = FormParser(
             request.headers.get("content-type"),
             file_field="file",
             example="-F purpose=fine-tune -F file=@data.jsonl",
-            open_file=partial(_open_file, taken),
+            open_file=partial(_open_sink, taken),
         )
-        filename = base_name(fill(form, request))
-        fields = _fields(form.fields)
-        file = intake.describe(taken, fields, filename=filename)
+        filename = sanitize_filename(read_form(form, request))
+        fields = _parse_fields(form.fields)
+        file = intake.build_row(taken, fields, filename=filename)
         # Not the body's own bytes: clients draw a new form boundary for every try.
         asked = f"{file.sha256}\n{file.filename}\n{fields.model_dump_json()}"
-        return file, repetition.of(asked.encode())
+        return file, repetition.new_attempt(asked.encode())
 
 
-def _add(file: File, this: Try, session: Session) -> FileObject:
-    if (earlier := stored_responses.answered(session, this)) is not None:
+def _insert_row(file: File, this: RequestAttempt, session: Session) -> FileObject:
+    if (earlier := stored_responses.find_stored_response(session, this)) is not None:
         # Only its last byte showed that it is the same file: it is stored a second time.
-        outbox.delete_blob(session, file.storage_key)
+        outbox.enqueue_blob_deletion(session, file.storage_key)
         return FileObject.model_validate(earlier.body)
     session.add(file)
     session.flush()
     shown = FileObject.model_validate(file)
-    stored_responses.remember(session, this, Answer(200, shown.model_dump(mode="json")))
+    stored_responses.store_response(
+        session, this, StoredResponse(200, shown.model_dump(mode="json"))
+    )
     return shown
 
 
-def _open_file(taken: Intake, fields: Mapping[str, str]) -> Sink:
+def _open_sink(taken: IncomingFile, fields: Mapping[str, str]) -> Sink:
     if fields.get("purpose", intake.TRAINING) != intake.TRAINING:
-        taken.do_not_judge()
+        taken.skip_validation()
     return taken.write
 
 
-def _fields(form: Mapping[str, str]) -> FileFields:
+def _parse_fields(form: Mapping[str, str]) -> FileFields:
     """The fields, of which some are written as `expires_after[seconds]`. Raises like FastAPI."""
     nested: dict[str, Any] = {}
     for name, value in form.items():

@@ -7,23 +7,23 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.wire.base import CursorListing, UnixTime
 
-Purpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
-LONGEST_FILENAME = 255
+UploadPurpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
+MAX_FILENAME_LENGTH = 255
 
 
-def base_name(filename: str) -> str:
+def sanitize_filename(filename: str) -> str:
     """A name without folders. It is shown to people and is never part of a path or a key."""
     printable = "".join(letter for letter in filename if letter.isprintable())
     name = printable.replace("\\", "/").rpartition("/")[2]
-    if len(name) <= LONGEST_FILENAME:
+    if len(name) <= MAX_FILENAME_LENGTH:
         return name or "upload"
     # What comes behind the last dot says what the file is: a cut must not make it another.
     extension = PurePosixPath(name).suffix
-    stem = name[: max(1, LONGEST_FILENAME - len(extension))]
-    return (stem + extension)[:LONGEST_FILENAME]
+    stem = name[: max(1, MAX_FILENAME_LENGTH - len(extension))]
+    return (stem + extension)[:MAX_FILENAME_LENGTH]
 
 
-Filename = Annotated[str, AfterValidator(base_name)]
+Filename = Annotated[str, AfterValidator(sanitize_filename)]
 
 
 class ExpiresAfter(BaseModel):
@@ -36,7 +36,7 @@ class ExpiresAfter(BaseModel):
 class FileFields(BaseModel):
     """The fields of an upload beside its file."""
 
-    purpose: Purpose
+    purpose: UploadPurpose
     expires_after: ExpiresAfter | None = None
 
 
@@ -58,7 +58,7 @@ class FileList(CursorListing):
     data: list[FileObject]
 
 
-class FileFault(BaseModel):
+class FileLineError(BaseModel):
     """`line` counts from 1; `offset` is the byte of the file at which the line begins."""
 
     line: int
@@ -67,7 +67,7 @@ class FileFault(BaseModel):
     code: str
 
 
-class FileVerdict(BaseModel):
+class FileValidation(BaseModel):
     """What was found when a training file was judged: the first of `fault_count` faults, and what
     is known of the good examples."""
 
@@ -77,7 +77,7 @@ class FileVerdict(BaseModel):
     format: str | None
     examples: int | None
     fault_count: int
-    faults: list[FileFault]
+    faults: list[FileLineError]
     labels: dict[str, int]
     duplicates: int
     conflicts: int

@@ -1,14 +1,14 @@
 """Rows of files and uploads as wire objects."""
 
 from app.db.tables import File, Upload
-from app.files.schemas import FileObject, FileVerdict
+from app.files.schemas import FileObject, FileValidation
 from app.files.upload_schemas import UploadObject
 
 
-def verdict(row: File) -> FileVerdict:
+def serialize_validation(row: File) -> FileValidation:
     """What was found when a file was judged; nothing, for one that was not."""
     faults, summary = row.faults or {}, row.summary or {}
-    return FileVerdict(
+    return FileValidation(
         file_id=row.id,
         status=row.status,
         format=row.format,
@@ -22,7 +22,7 @@ def verdict(row: File) -> FileVerdict:
     )
 
 
-def upload(row: Upload, file: File | None) -> UploadObject:
+def serialize_upload(row: Upload, file: File | None) -> UploadObject:
     """An upload, with the file that it has become."""
     return UploadObject(
         id=row.id,

@@ -10,16 +10,16 @@ from sqlalchemy.orm import Session
 
 from app.db import outbox, pagination
 from app.db.pagination import Page
-from app.db.tables import TERMINAL, File, Job
+from app.db.tables import TERMINAL_STATES, File, Job
 from app.errors import InvalidRequest, NotFound
-from app.storage import BlobStore
+from app.storage import ObjectStore
 
-TRAINING = "fine-tune"
-RESULTS = "fine-tune-results"
+TRAINING_PURPOSE = "fine-tune"
+RESULTS_PURPOSE = "fine-tune-results"
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class FileDownload:
     """The bytes of a file as they are sent. `length` is how many."""
 
     filename: str
@@ -38,13 +38,15 @@ def find(
 
     With a shared lock it stays until the transaction ends; with the other it can be deleted.
     """
-    mine = select(File).where(File.id == file_id, File.project_id == project_id, *_there())
+    mine = select(File).where(
+        File.id == file_id, File.project_id == project_id, *_not_deleted_or_expired()
+    )
     if lock is not None:
         mine = mine.with_for_update(read=lock == "share")
     return session.scalars(mine).one_or_none()
 
 
-def retrieve(
+def get(
     session: Session, project_id: str, file_id: str, *, lock: Literal["update"] | None = None
 ) -> File:
     """The same, or NotFound in the words that clients know."""
@@ -54,7 +56,7 @@ def retrieve(
     return file
 
 
-def list_(
+def list_files(
     session: Session,
     project_id: str,
     *,
@@ -65,11 +67,11 @@ def list_(
 ) -> Page[File]:
     """A page of a project's files."""
     mine = select(File).where(File.project_id == project_id)
-    statement = mine.where(*_there())
+    statement = mine.where(*_not_deleted_or_expired())
     if purpose is not None:
         statement = statement.where(File.purpose == purpose)
-    return pagination.by_age(
-        session, statement, named=mine, after=after, limit=limit, oldest_first=order == "asc"
+    return pagination.page_by_age(
+        session, statement, cursor_rows=mine, after=after, limit=limit, oldest_first=order == "asc"
     )
 
 
@@ -79,8 +81,8 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
     Raises NotFound, and InvalidRequest while a job needs it: a trainer that dies reads it again.
     """
     # Of deletions at the same time one deletes; and a job that is just being created is waited for.
-    file = retrieve(session, project_id, file_id, lock="update")
-    job = session.scalars(_jobs_on(file_id).limit(1)).one_or_none()
+    file = get(session, project_id, file_id, lock="update")
+    job = session.scalars(_jobs_using(file_id).limit(1)).one_or_none()
     if job is not None:
         raise InvalidRequest(
             f"File '{file_id}' is used by the job {job.id}, which is {job.state}. "
@@ -88,15 +90,15 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
             param="id",
         )
     file.deleted_at = func.clock_timestamp()
-    outbox.delete_blob(session, file.storage_key)
+    outbox.enqueue_blob_deletion(session, file.storage_key)
 
 
-def _jobs_on(file_id: str) -> Select[Job]:
+def _jobs_using(file_id: str) -> Select[Job]:
     uses_it = or_(Job.training_file_id == file_id, Job.validation_file_id == file_id)
-    return select(Job).where(uses_it, Job.state.not_in(TERMINAL))
+    return select(Job).where(uses_it, Job.state.not_in(TERMINAL_STATES))
 
 
-def content(store: BlobStore, file: File, *, results_as_base64: bool) -> Content:
+def download(store: ObjectStore, file: File, *, results_as_base64: bool) -> FileDownload:
     """The bytes of a file. Result files are base64 text by default: clients decode them so.
 
     Raises NotFound if the store has lost them, StorageUnavailable.
@@ -105,17 +107,17 @@ def content(store: BlobStore, file: File, *, results_as_base64: bool) -> Content
         chunks = store.chunks(file.storage_key)
     except FileNotFoundError as error:
         raise NotFound(f"The content of {file.id} is not stored any more.", param="id") from error
-    if file.purpose == RESULTS and results_as_base64:
-        return Content(file.filename, -(-file.bytes // 3) * 4, _encoded(chunks))
-    return Content(file.filename, file.bytes, chunks)
+    if file.purpose == RESULTS_PURPOSE and results_as_base64:
+        return FileDownload(file.filename, -(-file.bytes // 3) * 4, _encode_base64(chunks))
+    return FileDownload(file.filename, file.bytes, chunks)
 
 
-def _there() -> tuple[ColumnElement[bool], ...]:
+def _not_deleted_or_expired() -> tuple[ColumnElement[bool], ...]:
     unexpired = or_(File.expires_at.is_(None), File.expires_at > func.clock_timestamp())
     return (File.deleted_at.is_(None), unexpired)
 
 
-def _encoded(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _encode_base64(chunks: Iterator[bytes]) -> Iterator[bytes]:
     rest = b""
     for chunk in chunks:
         rest += chunk

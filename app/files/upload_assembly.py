@@ -9,22 +9,22 @@ from app.db.tables import File
 from app.errors import InvalidRequest
 from app.files import intake
 from app.files.schemas import FileFields
-from app.storage import BlobStore
+from app.storage import ObjectStore
 
 # Well below the time after which a silent request is taken for a dead one.
-BEAT_SECONDS = 10.0
+HEARTBEAT_INTERVAL_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class UploadPartRef:
     """A part, and where its bytes are."""
 
     part_id: str
-    key: str
+    storage_key: str
 
 
 @dataclass(frozen=True, slots=True)
-class Assembly:
+class AssemblyPlan:
     """A file to be made of parts, in this order. `claim` says on whose behalf."""
 
     upload_id: str
@@ -34,34 +34,34 @@ class Assembly:
     fields: FileFields
     bytes: int
     md5: str | None
-    sources: tuple[Source, ...]
+    parts: tuple[UploadPartRef, ...]
 
 
-class Superseded(Exception):
+class ClaimLost(Exception):
     """The upload was cancelled, or another request puts it together."""
 
 
-def assemble(store: BlobStore, assembly: Assembly, *, renew: Callable[[], bool]) -> File:
+def assemble(store: ObjectStore, plan: AssemblyPlan, *, extend_claim: Callable[[], bool]) -> File:
     """Make the file, in constant memory; its row is not yet added. Takes minutes for gigabytes.
 
     `renew` is called every 10 s and says whether the file is still wanted. Raises Superseded,
     InvalidRequest for a wrong `md5` or an empty file, StorageUnavailable.
     """
     digest = hashlib.md5(usedforsecurity=False)
-    with intake.intake(store, assembly.project_id, max_bytes=assembly.bytes) as taken:
-        if assembly.fields.purpose != intake.TRAINING:
-            taken.do_not_judge()
-        for chunk in _wanted(_chunks(store, assembly), renew):
+    with intake.receive_file(store, plan.project_id, max_bytes=plan.bytes) as taken:
+        if plan.fields.purpose != intake.TRAINING:
+            taken.skip_validation()
+        for chunk in _with_heartbeats(_part_chunks(store, plan), extend_claim):
             digest.update(chunk)
             taken.write(chunk)
-        _check_md5(assembly, digest.hexdigest())
-        return intake.describe(taken, assembly.fields, filename=assembly.filename)
+        _check_md5(plan, digest.hexdigest())
+        return intake.build_row(taken, plan.fields, filename=plan.filename)
 
 
-def _chunks(store: BlobStore, assembly: Assembly) -> Iterator[bytes]:
-    for source in assembly.sources:
+def _part_chunks(store: ObjectStore, assembly: AssemblyPlan) -> Iterator[bytes]:
+    for source in assembly.parts:
         try:
-            yield from store.chunks(source.key)
+            yield from store.chunks(source.storage_key)
         except FileNotFoundError as error:
             raise InvalidRequest(
                 f"The bytes of '{source.part_id}' are not stored any more. Send the part again.",
@@ -69,17 +69,17 @@ def _chunks(store: BlobStore, assembly: Assembly) -> Iterator[bytes]:
             ) from error
 
 
-def _wanted(chunks: Iterator[bytes], renew: Callable[[], bool]) -> Iterator[bytes]:
+def _with_heartbeats(chunks: Iterator[bytes], renew: Callable[[], bool]) -> Iterator[bytes]:
     said = time.monotonic()
     for chunk in chunks:
-        if time.monotonic() - said > BEAT_SECONDS:
+        if time.monotonic() - said > HEARTBEAT_INTERVAL_SECONDS:
             if not renew():
-                raise Superseded
+                raise ClaimLost
             said = time.monotonic()
         yield chunk
 
 
-def _check_md5(assembly: Assembly, found: str) -> None:
+def _check_md5(assembly: AssemblyPlan, found: str) -> None:
     if assembly.md5 is not None and assembly.md5.lower() != found:
         raise InvalidRequest(
             f"The parts have the MD5 checksum {found} together, not the one that was sent. "

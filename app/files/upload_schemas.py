@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.files.schemas import ExpiresAfter, Filename, FileObject, Purpose
-from app.wire.base import UnixTime, whole
+from app.files.schemas import ExpiresAfter, Filename, FileObject, UploadPurpose
+from app.wire.base import UnixTime, bounded_int
 
-MOST_PARTS = 10_000
+MAX_PARTS = 10_000
 PartId = Annotated[str, Field(max_length=64)]
 
 
@@ -15,8 +15,8 @@ class CreateUpload(BaseModel):
     """`bytes` is what all parts will have together; `mime_type` is asked for and not kept."""
 
     filename: Filename
-    purpose: Purpose
-    bytes: Annotated[int, whole(0, 2**63 - 1)]
+    purpose: UploadPurpose
+    bytes: Annotated[int, bounded_int(0, 2**63 - 1)]
     mime_type: str
     expires_after: ExpiresAfter | None = None
 
@@ -24,7 +24,7 @@ class CreateUpload(BaseModel):
 class CompleteUpload(BaseModel):
     """The parts in the file's order; `md5` is of the whole file, in hexadecimal digits."""
 
-    part_ids: list[PartId] = Field(max_length=MOST_PARTS)
+    part_ids: list[PartId] = Field(max_length=MAX_PARTS)
     md5: str | None = Field(None, max_length=64)
 
 

@@ -1,24 +1,24 @@
 """Training-file formats: what an example is, and whether a file's lines are examples."""
 
 from app.formats.chat import ChatExample, Message
-from app.formats.dataset_summary import Summary, counted
-from app.formats.errors import Fault
+from app.formats.dataset_summary import DatasetSummary, label_counts_sentence
+from app.formats.errors import LineError
 from app.formats.preference import PreferenceExample
-from app.formats.reader import FaultyFile, read_as
-from app.formats.report import report
-from app.formats.validator import MOST_FAULTS, Judge, Verdict
+from app.formats.reader import InvalidTrainingFile, iter_examples
+from app.formats.report import render_report
+from app.formats.validator import MAX_ERRORS, DatasetValidator, ValidationReport
 
 __all__ = [
-    "MOST_FAULTS",
+    "MAX_ERRORS",
     "ChatExample",
-    "Fault",
-    "FaultyFile",
-    "Judge",
+    "DatasetSummary",
+    "DatasetValidator",
+    "InvalidTrainingFile",
+    "LineError",
     "Message",
     "PreferenceExample",
-    "Summary",
-    "Verdict",
-    "counted",
-    "read_as",
-    "report",
+    "ValidationReport",
+    "iter_examples",
+    "label_counts_sentence",
+    "render_report",
 ]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.formats.chat_rules import check
-from app.formats.content import FORBIDDEN_START, joined
+from app.formats.content import FORBIDDEN_PREFIX, join_text
 from app.formats.format import Format
 
-PLAIN_ROLES = ("user", "assistant", "system")
+FAST_PATH_ROLES = ("user", "assistant", "system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,43 +45,43 @@ class ChatExample:
     tools: tuple[dict[str, Any], ...] = ()
 
 
-def example(row: Mapping[str, Any]) -> ChatExample:
+def to_example(row: Mapping[str, Any]) -> ChatExample:
     """A checked row as an example."""
     functions = row.get("functions") or ()
-    tools = (*(row.get("tools") or ()), *map(_as_tool, functions))
-    return ChatExample(as_messages(row["messages"]), tools)
+    tools = (*(row.get("tools") or ()), *map(_to_tool, functions))
+    return ChatExample(to_messages(row["messages"]), tools)
 
 
-def as_messages(wire: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
+def to_messages(wire: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
     """Checked messages, in the one form that all that follow know."""
     messages: list[Message] = []
     for message in wire:
-        messages.append(_message(message, messages))
+        messages.append(_to_message(message, messages))
     return tuple(messages)
 
 
-def plain(row: Any) -> int:
+def fast_check(row: Any) -> int:
     """See Format. Plain is a row of messages that have a role and a text and nothing else."""
     role = None
     try:
         for message in row["messages"]:
             role, content = message["role"], message["content"]
-            if role not in PLAIN_ROLES or type(content) is not str or len(message) != 2:
+            if role not in FAST_PATH_ROLES or type(content) is not str or len(message) != 2:
                 return 0
-            if FORBIDDEN_START in content:
+            if FORBIDDEN_PREFIX in content:
                 return 0
         return 1 + 4 * len(row["messages"]) if role == "assistant" and len(row) == 1 else 0
     except (KeyError, TypeError):
         return 0  # `check` finds out what it is instead, and says so
 
 
-def _message(message: Mapping[str, Any], before: Sequence[Message]) -> Message:
-    content = joined(message.get("content"))
+def _to_message(message: Mapping[str, Any], before: Sequence[Message]) -> Message:
+    content = join_text(message.get("content"))
     if message["role"] == "function":
         return Message("tool", content, tool_call_id=_call_id(len(before) - 1))
     calls = message.get("tool_calls") or ()
     if message.get("function_call") is not None:
-        calls = ({"id": _call_id(len(before)), **_as_tool(message["function_call"])},)
+        calls = ({"id": _call_id(len(before)), **_to_tool(message["function_call"])},)
     weight = message.get("weight")
     return Message(
         role=message["role"],
@@ -97,8 +97,10 @@ def _call_id(index: int) -> str:
     return f"call_{index}"
 
 
-def _as_tool(function: dict[str, Any]) -> dict[str, Any]:
+def _to_tool(function: dict[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-FORMAT = Format(name="chat", claims=lambda row: "messages" in row, check=check, plain=plain)
+FORMAT = Format(
+    name="chat", matches=lambda row: "messages" in row, check=check, fast_check=fast_check
+)

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.errors import Flaw, shown
-from app.formats.fields import LONGEST_LABEL, check_keys, check_label, check_list, check_text
-from app.formats.format import Facts, Format
+from app.formats.errors import InvalidExample, escape_for_message
+from app.formats.fields import MAX_LABEL_LENGTH, check_keys, check_label, check_list, check_text
+from app.formats.format import ExampleFacts, Format
 
-SHAPE = 'Write it as {"text": "…", "label": "…"}, or {"text": "…", "labels": ["…"]}.'
+SHAPE_HINT = 'Write it as {"text": "…", "label": "…"}, or {"text": "…", "labels": ["…"]}.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,23 +18,23 @@ class LabelledText:
 
     text: str
     labels: tuple[str, ...]
-    many: bool
+    multi_label: bool
 
 
-def example(row: Mapping[str, Any]) -> LabelledText:
+def to_example(row: Mapping[str, Any]) -> LabelledText:
     """A checked row as an example."""
     if "labels" in row:
-        return LabelledText(row["text"], tuple(row["labels"]), many=True)
-    return LabelledText(row["text"], (row["label"],), many=False)
+        return LabelledText(row["text"], tuple(row["labels"]), multi_label=True)
+    return LabelledText(row["text"], (row["label"],), multi_label=False)
 
 
 def check(row: Any) -> None:
     """Raises Flaw unless `row` is a labelled text."""
-    check_keys(row, ("text",), ("label", "labels"), shape=SHAPE)
+    check_keys(row, ("text",), ("label", "labels"), hint=SHAPE_HINT)
     check_text(row, "text")
     if ("label" in row) == ("labels" in row):
         what = "both label and labels" if "label" in row else "no label"
-        raise Flaw(f" has {what}", SHAPE)
+        raise InvalidExample(f" has {what}", SHAPE_HINT)
     if "label" in row:
         check_label(row["label"], "label")
         return
@@ -44,35 +44,37 @@ def check(row: Any) -> None:
     # A line may hold half a million of them: comparing each with each would take hours.
     if len(set(row["labels"])) < len(row["labels"]):
         twice, _ = Counter(row["labels"]).most_common(1)[0]
-        raise Flaw(f': the label "{shown(twice)}" is there twice', "Keep one of them.")
+        raise InvalidExample(
+            f': the label "{escape_for_message(twice)}" is there twice', "Keep one of them."
+        )
 
 
-def facts(row: Mapping[str, Any]) -> Facts:
+def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:
     """See Format."""
-    labels = example(row).labels
-    return Facts(
-        question=row["text"],
-        answer="\0".join(sorted(labels)),
+    labels = to_example(row).labels
+    return ExampleFacts(
+        input=row["text"],
+        target="\0".join(sorted(labels)),
         labels=labels,
         shape="labels" if "labels" in row else "label",
     )
 
 
-def plain(row: Any) -> int:
+def fast_check(row: Any) -> int:
     """See Format. Plain is a text with one label and nothing else."""
     if type(row) is not dict or len(row) != 2:
         return 0
     text, label = row.get("text"), row.get("label")
     if type(text) is not str or type(label) is not str or not text.strip():
         return 0
-    return 4 if label and len(label) <= LONGEST_LABEL and label == label.strip() else 0
+    return 4 if label and len(label) <= MAX_LABEL_LENGTH and label == label.strip() else 0
 
 
 FORMAT = Format(
     name="classification",
-    claims=lambda row: "text" in row and "entities" not in row,
+    matches=lambda row: "text" in row and "entities" not in row,
     check=check,
-    plain=plain,
-    facts=facts,
-    fewest_labels=2,
+    fast_check=fast_check,
+    extract_facts=extract_facts,
+    min_labels=2,
 )

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.content import FORBIDDEN_START
-from app.formats.content import check_text as check_tokens
-from app.formats.errors import Flaw, kind
+from app.formats.content import FORBIDDEN_PREFIX
+from app.formats.content import reject_control_tokens as check_tokens
+from app.formats.errors import InvalidExample, json_type_name
 from app.formats.fields import check_keys, check_text
 from app.formats.format import Format
 
-SHAPE = 'Write it as {"prompt": "…", "completion": "…"}.'
+SHAPE_HINT = 'Write it as {"prompt": "…", "completion": "…"}.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,28 +21,28 @@ class CompletionExample:
     completion: str
 
 
-def example(row: Mapping[str, Any]) -> CompletionExample:
+def to_example(row: Mapping[str, Any]) -> CompletionExample:
     """A checked row as an example."""
     return CompletionExample(row["prompt"], row["completion"])
 
 
 def check(row: Any) -> None:
     """Raises Flaw unless `row` is a pair of texts; the prompt may be empty."""
-    check_keys(row, ("prompt", "completion"), shape=SHAPE)
+    check_keys(row, ("prompt", "completion"), hint=SHAPE_HINT)
     if not isinstance(row["prompt"], str):
-        raise Flaw(f": prompt is {kind(row['prompt'])}", "Write a string.")
+        raise InvalidExample(f": prompt is {json_type_name(row['prompt'])}", "Write a string.")
     check_text(row, "completion")
     check_tokens(row["prompt"])
     check_tokens(row["completion"])
 
 
-def plain(row: Any) -> int:
+def fast_check(row: Any) -> int:
     """See Format. Plain is a pair of texts and nothing else."""
     try:
         prompt, completion = row["prompt"], row["completion"]
         if len(row) != 2 or type(prompt) is not str or type(completion) is not str:
             return 0
-        if FORBIDDEN_START in prompt or FORBIDDEN_START in completion or not completion.strip():
+        if FORBIDDEN_PREFIX in prompt or FORBIDDEN_PREFIX in completion or not completion.strip():
             return 0
     except (KeyError, TypeError):
         return 0
@@ -51,7 +51,7 @@ def plain(row: Any) -> int:
 
 FORMAT = Format(
     name="completion",
-    claims=lambda row: "prompt" in row and "completion" in row,
+    matches=lambda row: "prompt" in row and "completion" in row,
     check=check,
-    plain=plain,
+    fast_check=fast_check,
 )

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.errors import Flaw, kind
+from app.formats.errors import InvalidExample, json_type_name
 from app.formats.fields import check_keys, check_text
-from app.formats.format import Facts, Format
+from app.formats.format import ExampleFacts, Format
 
-SHAPE = 'Write it as {"anchor": "…", "positive": "…"}, with a "negative" if you have one.'
-SCORED = 'Write it as {"sentence1": "…", "sentence2": "…", "score": 0.8}.'
+SHAPE_HINT = 'Write it as {"anchor": "…", "positive": "…"}, with a "negative" if you have one.'
+SCORED_HINT = 'Write it as {"sentence1": "…", "sentence2": "…", "score": 0.8}.'
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TextPair:
     """`anchor` shall lie near `positive`, and nearer than to `negative` if there is one."""
 
     anchor: str
@@ -23,7 +23,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class ScoredTextPair:
     """Two texts; pairs with a higher `score` shall lie nearer. Its scale does not matter."""
 
     first: str
@@ -31,11 +31,11 @@ class Likeness:
     score: float
 
 
-def example(row: Mapping[str, Any]) -> Pair | Likeness:
+def to_example(row: Mapping[str, Any]) -> TextPair | ScoredTextPair:
     """A checked row as an example."""
     if "score" in row:
-        return Likeness(row["sentence1"], row["sentence2"], float(row["score"]))
-    return Pair(row["anchor"], row["positive"], row.get("negative"))
+        return ScoredTextPair(row["sentence1"], row["sentence2"], float(row["score"]))
+    return TextPair(row["anchor"], row["positive"], row.get("negative"))
 
 
 def check(row: Any) -> None:
@@ -43,7 +43,7 @@ def check(row: Any) -> None:
     if isinstance(row, dict) and ("sentence1" in row or "sentence2" in row):
         _check_scored(row)
         return
-    check_keys(row, ("anchor", "positive"), ("negative",), shape=SHAPE)
+    check_keys(row, ("anchor", "positive"), ("negative",), hint=SHAPE_HINT)
     check_text(row, "anchor")
     check_text(row, "positive")
     # null says the same as leaving it out.
@@ -52,38 +52,40 @@ def check(row: Any) -> None:
 
 
 def _check_scored(row: dict[str, Any]) -> None:
-    check_keys(row, ("sentence1", "sentence2", "score"), shape=SCORED)
+    check_keys(row, ("sentence1", "sentence2", "score"), hint=SCORED_HINT)
     check_text(row, "sentence1")
     check_text(row, "sentence2")
     score = row["score"]
     # True is a number to Python.
     if type(score) not in (int, float):
-        raise Flaw(f": score is {kind(score)}", "Write a number; more means more alike.")
+        raise InvalidExample(
+            f": score is {json_type_name(score)}", "Write a number; more means more alike."
+        )
 
 
-def facts(row: Mapping[str, Any]) -> Facts:
+def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:
     """See Format."""
     if "score" in row:
-        return Facts(
-            question=f"{row['sentence1']}\0{row['sentence2']}",
-            answer=repr(float(row["score"])),
+        return ExampleFacts(
+            input=f"{row['sentence1']}\0{row['sentence2']}",
+            target=repr(float(row["score"])),
             labels=(),
             shape="score",
         )
     alike = row["anchor"] == row["positive"] or row["positive"] == row.get("negative")
-    return Facts(
-        question=f"{row['anchor']}\0{row['positive']}",
-        answer=row.get("negative") or "",
+    return ExampleFacts(
+        input=f"{row['anchor']}\0{row['positive']}",
+        target=row.get("negative") or "",
         labels=(),
-        remark="the same text stands twice" if alike else None,
+        warning="the same text stands twice" if alike else None,
         shape="positive",
-        conflicts=False,
+        can_conflict=False,
     )
 
 
 FORMAT = Format(
     name="embedding",
-    claims=lambda row: not row.keys().isdisjoint(("anchor", "positive", "sentence1", "sentence2")),
+    matches=lambda row: not row.keys().isdisjoint(("anchor", "positive", "sentence1", "sentence2")),
     check=check,
-    facts=facts,
+    extract_facts=extract_facts,
 )

@@ -3,52 +3,61 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from app.formats.errors import Flaw, kind, refuse_extra, shown
+from app.formats.errors import (
+    InvalidExample,
+    escape_for_message,
+    json_type_name,
+    reject_unknown_keys,
+)
 
 # What any row may carry for its owner's own use; nothing reads it.
-OWN = ("id", "metadata")
+IGNORED_KEYS = ("id", "metadata")
 # Beyond this a label is most likely a text in the wrong field.
-LONGEST_LABEL = 256
+MAX_LABEL_LENGTH = 256
 
 
 def check_keys(
-    row: Any, needed: Iterable[str], optional: Iterable[str] = (), *, shape: str
+    row: Any, required: Iterable[str], optional: Iterable[str] = (), *, hint: str
 ) -> None:
     """Raises Flaw unless `row` is an object with the keys `needed`, and at most these others."""
     if not isinstance(row, dict):
-        raise Flaw(f" is {kind(row)}, not an object", shape, code="invalid_training_file")
-    for key in needed:
+        raise InvalidExample(
+            f" is {json_type_name(row)}, not an object", hint, code="invalid_training_file"
+        )
+    for key in required:
         if key not in row:
-            raise Flaw(f" is missing key '{key}'", shape)
-    refuse_extra(row, (*needed, *optional, *OWN), "An example")
+            raise InvalidExample(f" is missing key '{key}'", hint)
+    reject_unknown_keys(row, (*required, *optional, *IGNORED_KEYS), "An example")
 
 
 def check_text(row: Mapping[str, Any], key: str) -> None:
     """Raises Flaw unless the field is a text with something in it."""
     value = row[key]
     if not isinstance(value, str):
-        raise Flaw(f": {key} is {kind(value)}", "Write a string.")
+        raise InvalidExample(f": {key} is {json_type_name(value)}", "Write a string.")
     if not value.strip():
-        raise Flaw(f": {key} is empty", "Give it a text, or remove the example.")
+        raise InvalidExample(f": {key} is empty", "Give it a text, or remove the example.")
 
 
 def check_label(value: Any, where: str) -> None:
     """Raises Flaw unless `value` can name a class."""
     if value is None:
-        raise Flaw(f": {where} is null", "Give it a label, or remove the example.")
+        raise InvalidExample(f": {where} is null", "Give it a label, or remove the example.")
     if not isinstance(value, str):
-        hint = f'Write labels as strings, such as "{shown(str(value))}".'
-        raise Flaw(f": {where} is {kind(value)}", hint)
+        hint = f'Write labels as strings, such as "{escape_for_message(str(value))}".'
+        raise InvalidExample(f": {where} is {json_type_name(value)}", hint)
     if not value or value != value.strip():
-        raise Flaw(
+        raise InvalidExample(
             f": {where} is empty or has spaces around it",
             "Labels are compared letter by letter: remove the spaces.",
         )
-    if len(value) > LONGEST_LABEL:
-        raise Flaw(f": {where} is longer than {LONGEST_LABEL} characters", "Use a shorter name.")
+    if len(value) > MAX_LABEL_LENGTH:
+        raise InvalidExample(
+            f": {where} is longer than {MAX_LABEL_LENGTH} characters", "Use a shorter name."
+        )
 
 
 def check_list(value: Any, where: str) -> None:
     """Raises Flaw unless `value` is a list."""
     if not isinstance(value, list):
-        raise Flaw(f": {where} is {kind(value)}", "Write a list.")
+        raise InvalidExample(f": {where} is {json_type_name(value)}", "Write a list.")

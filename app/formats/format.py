@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ExampleFacts:
     """What a good row adds to what is known of its file.
 
     Rows with the same `question` and `answer` are duplicates; with another answer they contradict
@@ -14,12 +14,12 @@ class Facts:
     look at, as what follows "In 3 examples".
     """
 
-    question: str
-    answer: str
+    input: str
+    target: str
     labels: tuple[str, ...]
     shape: str = ""
-    remark: str | None = None
-    conflicts: bool = True
+    warning: str | None = None
+    can_conflict: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Format:
     """
 
     name: str
-    claims: Callable[[Mapping[str, Any]], bool]
+    matches: Callable[[Mapping[str, Any]], bool]
     check: Callable[[Any], None]
-    plain: Callable[[Any], int] = lambda _row: 0
-    facts: Callable[[Mapping[str, Any]], Facts] | None = None
-    fewest_labels: int = 0
+    fast_check: Callable[[Any], int] = lambda _row: 0
+    extract_facts: Callable[[Mapping[str, Any]], ExampleFacts] | None = None
+    min_labels: int = 0

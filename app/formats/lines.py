@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 BOM = b"\xef\xbb\xbf"
 # Chunks are cut in slices of this size, so that a big chunk of tiny lines is no big list of them.
-SLICE = 2**16
+SLICE_BYTES = 2**16
 
 # Number from 1, offset of the first byte, and the bytes; None in their place if they are too many.
 Line = tuple[int, int, bytes | None]
 
 
-class Lines:
+class LineSplitter:
     """Pushed chunks in; the lines that are not blank out.
 
     A line ends at LF alone: `splitlines` would also end it within a string, at U+2028 or at CR.
@@ -18,49 +18,49 @@ class Lines:
     held in memory.
     """
 
-    def __init__(self, longest: int) -> None:
-        self._longest = longest
+    def __init__(self, max_line_bytes: int) -> None:
+        self._max_line_bytes = max_line_bytes
         self._number = 0
         self._offset = 0
         # The line that has not ended yet: its size, and its bytes as long as they are not too many.
         self._size = 0
-        self._held = bytearray()
+        self._buffer = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[Line]:
         """The lines that end in this chunk; take them all before the next chunk."""
-        for start in range(0, len(chunk), SLICE):
-            pieces = chunk[start : start + SLICE].split(b"\n")
+        for start in range(0, len(chunk), SLICE_BYTES):
+            pieces = chunk[start : start + SLICE_BYTES].split(b"\n")
             rest = pieces.pop()
             offset, end = self._offset, self._offset + self._size
             for number, piece in enumerate(pieces, start=self._number + 1):
                 end += len(piece) + 1
                 # Blank lines are passed over at once: a file may hold half a billion of them.
                 if piece or self._size:
-                    line = self._joined(piece, first=not offset)
+                    line = self._take_line(piece, first=not offset)
                     if line is None or line.strip():
                         yield number, offset, line
                 offset = end
             self._number += len(pieces)
             self._offset = offset
-            self._hold(rest)
+            self._buffer_rest(rest)
 
     def finish(self) -> Iterator[Line]:
         """The last line, if no LF ends it."""
-        line = self._joined(b"", first=not self._offset)
+        line = self._take_line(b"", first=not self._offset)
         if line is None or line.strip():
             yield self._number + 1, self._offset, line
 
-    def _joined(self, piece: bytes, *, first: bool) -> bytes | None:
+    def _take_line(self, piece: bytes, *, first: bool) -> bytes | None:
         size, self._size = self._size + len(piece), 0
-        if size > self._longest:
-            self._held.clear()
+        if size > self._max_line_bytes:
+            self._buffer.clear()
             return None
-        if self._held:
-            piece = bytes(self._held + piece)
-            self._held.clear()
+        if self._buffer:
+            piece = bytes(self._buffer + piece)
+            self._buffer.clear()
         return piece.removeprefix(BOM) if first else piece
 
-    def _hold(self, rest: bytes) -> None:
+    def _buffer_rest(self, rest: bytes) -> None:
         self._size += len(rest)
-        if self._size <= self._longest:
-            self._held += rest
+        if self._size <= self._max_line_bytes:
+            self._buffer += rest

@@ -4,22 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.errors import Flaw, shown
+from app.formats.errors import InvalidExample, escape_for_message
 from app.formats.fields import check_keys, check_list, check_text
-from app.formats.format import Facts, Format
+from app.formats.format import ExampleFacts, Format
 
-SHAPE = (
+SHAPE_HINT = (
     'Write it as {"context": "…", "question": "…", '
     '"answers": {"text": ["…"], "answer_start": [0]}}; both lists empty if there is no answer.'
 )
 
 
 # What a summary counts questions as.
-ANSWERED = "answer"
+ANSWERED_LABEL = "answer"
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class AnswerSpan:
     """An answer: the text that starts at character `start` of the context, in code points."""
 
     start: int
@@ -27,67 +27,71 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class QuestionExample:
     """A question on `context`. `answers` are all right; none means that it has no answer there."""
 
     context: str
     question: str
-    answers: tuple[Span, ...]
+    answers: tuple[AnswerSpan, ...]
 
 
-def example(row: Mapping[str, Any]) -> Question:
+def to_example(row: Mapping[str, Any]) -> QuestionExample:
     """A checked row as an example."""
     answers = row["answers"]
     spans = zip(answers["answer_start"], answers["text"], strict=True)
-    return Question(row["context"], row["question"], tuple(Span(*span) for span in spans))
+    return QuestionExample(
+        row["context"], row["question"], tuple(AnswerSpan(*span) for span in spans)
+    )
 
 
 def check(row: Any) -> None:
     """Raises Flaw unless `row` is a question whose answers stand where they say."""
-    check_keys(row, ("context", "question", "answers"), ("title",), shape=SHAPE)
+    check_keys(row, ("context", "question", "answers"), ("title",), hint=SHAPE_HINT)
     check_text(row, "context")
     check_text(row, "question")
     answers = row["answers"]
     if not isinstance(answers, dict) or answers.keys() != {"text", "answer_start"}:
-        raise Flaw(": answers has other fields than text and answer_start", SHAPE)
+        raise InvalidExample(": answers has other fields than text and answer_start", SHAPE_HINT)
     check_list(answers["text"], "text of answers")
     check_list(answers["answer_start"], "answer_start")
     if len(answers["text"]) != len(answers["answer_start"]):
-        raise Flaw(" has not as many texts of answers as starts", SHAPE)
+        raise InvalidExample(" has not as many texts of answers as starts", SHAPE_HINT)
     for text, start in zip(answers["text"], answers["answer_start"], strict=True):
         _check_answer(row["context"], text, start)
 
 
 def _check_answer(context: str, text: Any, start: Any) -> None:
     if not isinstance(text, str) or not text.strip() or type(start) is not int or start < 0:
-        raise Flaw(": an answer is no text with the number of its first character", SHAPE)
+        raise InvalidExample(
+            ": an answer is no text with the number of its first character", SHAPE_HINT
+        )
     if context[start : start + len(text)] == text:
         return
     found = context.find(text)
     if found < 0:
-        raise Flaw(
-            f': the answer "{shown(text)}" is not in the context',
+        raise InvalidExample(
+            f': the answer "{escape_for_message(text)}" is not in the context',
             "An answer is copied from the context letter by letter.",
         )
-    raise Flaw(
-        f': the answer "{shown(text)}" is not at character {start}',
+    raise InvalidExample(
+        f': the answer "{escape_for_message(text)}" is not at character {start}',
         f"It is at {found}. Count characters from 0, not bytes.",
     )
 
 
-def facts(row: Mapping[str, Any]) -> Facts:
+def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:
     """See Format."""
     texts = row["answers"]["text"]
-    return Facts(
-        question=f"{row['context']}\0{row['question']}",
-        answer="\0".join(sorted(texts)),
-        labels=(ANSWERED if texts else "no answer",),
+    return ExampleFacts(
+        input=f"{row['context']}\0{row['question']}",
+        target="\0".join(sorted(texts)),
+        labels=(ANSWERED_LABEL if texts else "no answer",),
     )
 
 
 FORMAT = Format(
     name="question_answering",
-    claims=lambda row: "context" in row or "question" in row,
+    matches=lambda row: "context" in row or "question" in row,
     check=check,
-    facts=facts,
+    extract_facts=extract_facts,
 )

@@ -24,8 +24,8 @@ FORMATS: tuple[Format, ...] = (
 )
 
 
-def detect(row: Any, formats: tuple[Format, ...]) -> Format | None:
+def detect_format(row: Any, formats: tuple[Format, ...]) -> Format | None:
     """The format that claims this row."""
     if not isinstance(row, dict):
         return None
-    return next((format for format in formats if format.claims(row)), None)
+    return next((format for format in formats if format.matches(row)), None)

@@ -3,76 +3,76 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from app.formats.dataset_summary import Summary, counted
-from app.formats.errors import Fault
-from app.formats.validator import MOST_FAULTS, Verdict
+from app.formats.dataset_summary import DatasetSummary, label_counts_sentence
+from app.formats.errors import LineError
+from app.formats.validator import MAX_ERRORS, ValidationReport
 
 # What differs between two faults of one kind: which example, which line, which column.
-PLACE = re.compile(r"^Example \d+(, message \d+)?|\d+")
-MOST_KINDS = 20
-MOST_RANGES = 8
+POSITION = re.compile(r"^Example \d+(, message \d+)?|\d+")
+MAX_GROUPS = 20
+MAX_RANGES = 8
 
 
-def report(verdict: Verdict, *, every_fault: bool = False) -> Iterator[str]:
+def render_report(report: ValidationReport, *, all_errors: bool = False) -> Iterator[str]:
     """The lines of a report. `every_fault` lists the faults one by one, in the file's order."""
-    yield _summary(verdict)
-    if every_fault:
-        yield from map(_one, verdict.faults)
+    yield _headline(report)
+    if all_errors:
+        yield from map(_error_line, report.errors)
     else:
-        yield from _by_kind(verdict)
-    hidden = verdict.fault_count - len(verdict.faults)
+        yield from _grouped_errors(report)
+    hidden = report.error_count - len(report.errors)
     if hidden:
         yield f"{hidden:,} more have faults that are not listed."
-    if verdict.fault_count >= MOST_FAULTS:
+    if report.error_count >= MAX_ERRORS:
         yield "The rest of the file was not judged: a file with so many faults is of another kind."
-    if verdict.summary is not None:
-        yield from _as_a_whole(verdict.summary)
+    if report.summary is not None:
+        yield from _summary_lines(report.summary)
 
 
-def _summary(verdict: Verdict) -> str:
+def _headline(verdict: ValidationReport) -> str:
     which = "" if verdict.format is None else f" ({verdict.format} format)"
-    if not verdict.examples:
+    if not verdict.example_count:
         return "No examples."
-    if not verdict.fault_count:
-        return f"Good: {verdict.examples:,} examples{which}."
-    return f"{verdict.fault_count:,} of {verdict.examples:,} examples cannot be used{which}."
+    if not verdict.error_count:
+        return f"Good: {verdict.example_count:,} examples{which}."
+    return f"{verdict.error_count:,} of {verdict.example_count:,} examples cannot be used{which}."
 
 
-def _as_a_whole(summary: Summary) -> Iterator[str]:
+def _summary_lines(summary: DatasetSummary) -> Iterator[str]:
     if summary.labels or summary.notes:
         yield ""
     if summary.labels:
-        yield counted(summary.labels)
+        yield label_counts_sentence(summary.labels)
     yield from summary.notes
 
 
-def _by_kind(verdict: Verdict) -> Iterator[str]:
-    kinds: dict[str, list[Fault]] = {}
-    for fault in verdict.faults:
-        kinds.setdefault(PLACE.sub("", fault.reason), []).append(fault)
+def _grouped_errors(verdict: ValidationReport) -> Iterator[str]:
+    kinds: dict[str, list[LineError]] = {}
+    for fault in verdict.errors:
+        kinds.setdefault(POSITION.sub("", fault.reason), []).append(fault)
     often = sorted(kinds.values(), key=len, reverse=True)
-    for faults in often[:MOST_KINDS]:
+    for faults in often[:MAX_GROUPS]:
         yield ""
-        yield from _kind(faults)
-    if len(often) > MOST_KINDS:
+        yield from _error_group(faults)
+    if len(often) > MAX_GROUPS:
         yield ""
-        yield f"{len(often) - MOST_KINDS} other kinds of faults. See all with --all."
+        yield f"{len(often) - MAX_GROUPS} other kinds of faults. See all with --all."
 
 
-def _kind(faults: Sequence[Fault]) -> Iterator[str]:
+def _error_group(faults: Sequence[LineError]) -> Iterator[str]:
     first = faults[0]
     if len(faults) == 1:
-        yield _one(first)
+        yield _error_line(first)
         return
-    yield f"{len(faults):,} times, first at {_one(first)}"
-    yield f"    lines {_ranges([fault.line for fault in faults])}"
+    yield f"{len(faults):,} times, first at {_error_line(first)}"
+    yield f"    lines {_format_ranges([fault.line for fault in faults])}"
 
 
-def _one(fault: Fault) -> str:
+def _error_line(fault: LineError) -> str:
     return f"line {fault.line}, byte {fault.offset}: {fault.reason}"
 
 
-def _ranges(lines: Sequence[int]) -> str:
+def _format_ranges(lines: Sequence[int]) -> str:
     """1, 2, 3, 7 as "1-3, 7"."""
     ranges: list[list[int]] = []
     for line in lines:
@@ -80,6 +80,6 @@ def _ranges(lines: Sequence[int]) -> str:
             ranges[-1][1] = line
         else:
             ranges.append([line, line])
-    shown = [f"{a}" if a == b else f"{a}-{b}" for a, b in ranges[:MOST_RANGES]]
-    more = len(ranges) - MOST_RANGES
+    shown = [f"{a}" if a == b else f"{a}-{b}" for a, b in ranges[:MAX_RANGES]]
+    more = len(ranges) - MAX_RANGES
     return ", ".join(shown) + (f" and {more} more places" if more > 0 else "")

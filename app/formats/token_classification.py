@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from app.formats.errors import Flaw, kind, shown
+from app.formats.errors import InvalidExample, escape_for_message, json_type_name
 from app.formats.fields import check_keys, check_label, check_list, check_text
-from app.formats.format import Facts, Format
-from app.formats.word_boundaries import cuts_a_word, words
+from app.formats.format import ExampleFacts, Format
+from app.formats.word_boundaries import find_words, splits_word
 
-TAG = re.compile(r"O|[BI]-(?P<label>.+)")
-TAGGED = 'Write it as {"tokens": ["New", "York"], "tags": ["B-place", "I-place"]}.'
-MARKED = 'Write it as {"text": "…", "entities": [{"start": 0, "end": 8, "label": "place"}]}.'
+BIO_TAG = re.compile(r"O|[BI]-(?P<label>.+)")
+TAGS_HINT = 'Write it as {"tokens": ["New", "York"], "tags": ["B-place", "I-place"]}.'
+ENTITIES_HINT = 'Write it as {"text": "…", "entities": [{"start": 0, "end": 8, "label": "place"}]}.'
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Entity:
+class EntitySpan:
     """The characters from `start` to before `end`, counted in code points."""
 
     start: int
@@ -26,40 +26,44 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
-class MarkedText:
+class AnnotatedText:
     """A text cut into words, [start, end) each, and the entities in it, in their order."""
 
     text: str
     words: tuple[tuple[int, int], ...]
-    entities: tuple[Entity, ...]
+    entities: tuple[EntitySpan, ...]
 
 
-def example(row: Mapping[str, Any]) -> MarkedText:
+def to_example(row: Mapping[str, Any]) -> AnnotatedText:
     """A checked row as an example. Tokens become a text with one space between two of them."""
     if "tags" not in row:
-        return MarkedText(row["text"], words(row["text"]), _marked(row))
+        return AnnotatedText(row["text"], find_words(row["text"]), _sorted_entities(row))
     places = []
     start = 0
     for token in row["tokens"]:
         places.append((start, start + len(token)))
         start += len(token) + 1
-    return MarkedText(" ".join(row["tokens"]), tuple(places), entities_of(row["tags"], places))
+    return AnnotatedText(
+        " ".join(row["tokens"]), tuple(places), entities_from_tags(row["tags"], places)
+    )
 
 
-def _marked(row: Mapping[str, Any]) -> tuple[Entity, ...]:
-    return tuple(sorted(Entity(e["start"], e["end"], e["label"]) for e in row["entities"]))
+def _sorted_entities(row: Mapping[str, Any]) -> tuple[EntitySpan, ...]:
+    return tuple(sorted(EntitySpan(e["start"], e["end"], e["label"]) for e in row["entities"]))
 
 
-def entities_of(tags: Sequence[str], places: Sequence[tuple[int, int]]) -> tuple[Entity, ...]:
+def entities_from_tags(
+    tags: Sequence[str], places: Sequence[tuple[int, int]]
+) -> tuple[EntitySpan, ...]:
     """The entities that BIO tags mark. An I- tag that continues nothing begins an entity."""
-    found: list[Entity] = []
+    found: list[EntitySpan] = []
     open_label = None
     for tag, (start, end) in zip(tags, places, strict=True):
         label = None if tag == "O" else tag[2:]
         if label is not None and tag[0] == "I" and label == open_label:
-            found[-1] = Entity(found[-1].start, end, label)
+            found[-1] = EntitySpan(found[-1].start, end, label)
         elif label is not None:
-            found.append(Entity(start, end, label))
+            found.append(EntitySpan(start, end, label))
         open_label = label
     return tuple(found)
 
@@ -67,82 +71,84 @@ def entities_of(tags: Sequence[str], places: Sequence[tuple[int, int]]) -> tuple
 def check(row: Any) -> None:
     """Raises Flaw unless `row` is a text with marked entities."""
     if isinstance(row, dict) and ("entities" in row or "text" in row):
-        _check_marked(row)
+        _check_entities_row(row)
     else:
-        _check_tagged(row)
+        _check_tags_row(row)
 
 
-def _check_tagged(row: Any) -> None:
-    check_keys(row, ("tokens", "tags"), shape=TAGGED)
+def _check_tags_row(row: Any) -> None:
+    check_keys(row, ("tokens", "tags"), hint=TAGS_HINT)
     check_list(row["tokens"], "tokens")
     check_list(row["tags"], "tags")
     if not row["tokens"]:
-        raise Flaw(": tokens is an empty list", "Give it a token, or remove the example.")
+        raise InvalidExample(": tokens is an empty list", "Give it a token, or remove the example.")
     if len(row["tokens"]) != len(row["tags"]):
         counts = f"{len(row['tokens'])} tokens but {len(row['tags'])} tags"
-        raise Flaw(f" has {counts}", "Give each token one tag.")
+        raise InvalidExample(f" has {counts}", "Give each token one tag.")
     for number, token in enumerate(row["tokens"], start=1):
         if not isinstance(token, str) or not token.strip():
-            what = kind(token) if not isinstance(token, str) else "empty"
-            raise Flaw(f": token {number} is {what}", "Write each token as a string.")
+            what = json_type_name(token) if not isinstance(token, str) else "empty"
+            raise InvalidExample(f": token {number} is {what}", "Write each token as a string.")
     for number, tag in enumerate(row["tags"], start=1):
-        if not isinstance(tag, str) or not TAG.fullmatch(tag):
+        if not isinstance(tag, str) or not BIO_TAG.fullmatch(tag):
             hint = "Tags are O, B-LABEL for an entity's first token and I-LABEL for the others."
-            raise Flaw(f': tag {number} is "{shown(str(tag))}"', hint)
+            raise InvalidExample(f': tag {number} is "{escape_for_message(str(tag))}"', hint)
         if tag != "O":
             check_label(tag[2:], f"the label of tag {number}")
 
 
-def _check_marked(row: dict[str, Any]) -> None:
-    check_keys(row, ("text", "entities"), shape=MARKED)
+def _check_entities_row(row: dict[str, Any]) -> None:
+    check_keys(row, ("text", "entities"), hint=ENTITIES_HINT)
     check_text(row, "text")
     check_list(row["entities"], "entities")
-    spans = [_span(entity, row["text"]) for entity in row["entities"]]
+    spans = [_check_entity(entity, row["text"]) for entity in row["entities"]]
     spans.sort()
     for before, after in pairwise(spans):
         if after[0] < before[1]:
             where = f"[{before[0]}, {before[1]}) and [{after[0]}, {after[1]})"
-            raise Flaw(f": the entities {where} overlap", "Keep one of them.")
+            raise InvalidExample(f": the entities {where} overlap", "Keep one of them.")
 
 
-def _span(entity: Any, text: str) -> tuple[int, int]:
+def _check_entity(entity: Any, text: str) -> tuple[int, int]:
     if not isinstance(entity, dict) or entity.keys() != {"start", "end", "label"}:
-        raise Flaw(": an entity has other fields than start, end and label", MARKED)
+        raise InvalidExample(
+            ": an entity has other fields than start, end and label", ENTITIES_HINT
+        )
     start, end = entity["start"], entity["end"]
     if type(start) is not int or type(end) is not int:
-        raise Flaw(": the start or end of an entity is no whole number", MARKED)
+        raise InvalidExample(": the start or end of an entity is no whole number", ENTITIES_HINT)
     where = f": the entity [{start}, {end})"
     if not 0 <= start < end <= len(text):
         hint = "Count characters from 0; end is the first character behind the entity."
-        raise Flaw(f"{where} is not in the text of {len(text)} characters", hint)
+        raise InvalidExample(f"{where} is not in the text of {len(text)} characters", hint)
     if text[start:end].isspace():
-        raise Flaw(f"{where} has white space only", "Mark a word, or remove the entity.")
+        raise InvalidExample(f"{where} has white space only", "Mark a word, or remove the entity.")
     check_label(entity["label"], "the label of an entity")
     return start, end
 
 
-def facts(row: Mapping[str, Any]) -> Facts:
+def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:
     """See Format."""
     if "tags" in row:
-        marked = example(row)
+        marked = to_example(row)
         text, entities = marked.text, marked.entities
     else:
         # Without the words: those of one line of signs would take half a gigabyte.
-        text, entities = row["text"], _marked(row)
-    cut = any(cuts_a_word(text, at) for e in entities for at in (e.start, e.end))
-    return Facts(
-        question=text,
-        answer=repr(entities),
+        text, entities = row["text"], _sorted_entities(row)
+    cut = any(splits_word(text, at) for e in entities for at in (e.start, e.end))
+    return ExampleFacts(
+        input=text,
+        target=repr(entities),
         labels=tuple(entity.label for entity in entities),
         shape="tags" if "tags" in row else "entities",
-        remark="an entity begins or ends within a word" if cut else None,
+        warning="an entity begins or ends within a word" if cut else None,
     )
 
 
 FORMAT = Format(
     name="token_classification",
-    claims=lambda row: "tags" in row or "tokens" in row or "entities" in row,
+    matches=lambda row: "tags" in row or "tokens" in row or "entities" in row,
     check=check,
-    facts=facts,
-    fewest_labels=1,
+    extract_facts=extract_facts,
+    min_labels=1,
 )

@@ -4,86 +4,109 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.formats.content import check_text
-from app.formats.errors import Flaw, kind, refuse_extra
+from app.formats.content import reject_control_tokens
+from app.formats.errors import InvalidExample, json_type_name, reject_unknown_keys
 
-NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-MOST_FUNCTIONS = 128
+FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MAX_FUNCTIONS = 128
 FUNCTION_KEYS = ("name", "description", "parameters", "strict")
-TYPES: Mapping[str, tuple[type, str]] = {
+FUNCTION_FIELD_TYPES: Mapping[str, tuple[type, str]] = {
     "description": (str, "a string"),
     "parameters": (dict, "a JSON schema object"),
     "strict": (bool, "true or false"),
 }
-TOOL = 'Write {"type": "function", "function": {"name": "…", "parameters": {…}}}.'
-CALL = 'Write {"id": "…", "type": "function", "function": {"name": "…", "arguments": "{…}"}}.'
-FUNCTION_CALL = 'Write {"name": "…", "arguments": "{…}"}, the arguments being JSON in a string.'
+TOOL_HINT = 'Write {"type": "function", "function": {"name": "…", "parameters": {…}}}.'
+TOOL_CALL_HINT = (
+    'Write {"id": "…", "type": "function", "function": {"name": "…", "arguments": "{…}"}}.'
+)
+FUNCTION_CALL_HINT = (
+    'Write {"name": "…", "arguments": "{…}"}, the arguments being JSON in a string.'
+)
 
 
-def check_offers(row: Mapping[str, Any]) -> None:
+def check_tool_definitions(row: Mapping[str, Any]) -> None:
     """Raises Flaw if `tools`, `functions` or `parallel_tool_calls` are not as they must be."""
-    for number, tool in enumerate(_list_of(row, "tools"), start=1):
+    for number, tool in enumerate(_get_list(row, "tools"), start=1):
         where = f"Tool {number}"
         if not isinstance(tool, dict) or tool.get("type") != "function":
-            raise Flaw(f": tool {number} is no function tool", TOOL)
-        refuse_extra(tool, ("type", "function"), where)
+            raise InvalidExample(f": tool {number} is no function tool", TOOL_HINT)
+        reject_unknown_keys(tool, ("type", "function"), where)
         _check_function(tool.get("function"), where)
-    functions = _list_of(row, "functions")
-    if row.get("functions") is not None and not 1 <= len(functions) <= MOST_FUNCTIONS:
-        raise Flaw(f": there are {len(functions)} functions", f"Give 1 to {MOST_FUNCTIONS}.")
+    functions = _get_list(row, "functions")
+    if row.get("functions") is not None and not 1 <= len(functions) <= MAX_FUNCTIONS:
+        raise InvalidExample(
+            f": there are {len(functions)} functions", f"Give 1 to {MAX_FUNCTIONS}."
+        )
     for number, function in enumerate(functions, start=1):
         _check_function(function, f"Function {number}")
     if not isinstance(row.get("parallel_tool_calls"), bool | None):
-        raise Flaw(": parallel_tool_calls is neither true nor false", "Write one of them.")
+        raise InvalidExample(
+            ": parallel_tool_calls is neither true nor false", "Write one of them."
+        )
 
 
 def check_tool_calls(calls: Any, message: int) -> None:
     """Raises Flaw unless these are the `tool_calls` of an assistant's message."""
     if not isinstance(calls, list) or not calls:
-        raise Flaw(": tool_calls is no list of calls", CALL, message=message)
+        raise InvalidExample(
+            ": tool_calls is no list of calls", TOOL_CALL_HINT, message_number=message
+        )
     for call in calls:
         if not isinstance(call, dict) or call.get("type") != "function":
-            raise Flaw(": a tool call is no function call", CALL, message=message)
-        refuse_extra(call, ("id", "type", "function"), f"A tool call in message {message}")
+            raise InvalidExample(
+                ": a tool call is no function call", TOOL_CALL_HINT, message_number=message
+            )
+        reject_unknown_keys(call, ("id", "type", "function"), f"A tool call in message {message}")
         if not isinstance(call.get("id"), str) or not call["id"]:
-            raise Flaw(": a tool call has no id", CALL, message=message)
-        check_function_call(call.get("function"), message, hint=CALL)
+            raise InvalidExample(": a tool call has no id", TOOL_CALL_HINT, message_number=message)
+        check_function_call(call.get("function"), message, hint=TOOL_CALL_HINT)
     if len({call["id"] for call in calls}) < len(calls):
-        raise Flaw(": two tool calls have the same id", "Give each its own.", message=message)
+        raise InvalidExample(
+            ": two tool calls have the same id", "Give each its own.", message_number=message
+        )
 
 
-def check_function_call(call: Any, message: int, *, hint: str = FUNCTION_CALL) -> None:
+def check_function_call(call: Any, message: int, *, hint: str = FUNCTION_CALL_HINT) -> None:
     """Raises Flaw unless this is a function's name and its arguments."""
     if not isinstance(call, dict):
-        raise Flaw(f": a call's function is {kind(call)}", hint, message=message)
-    refuse_extra(call, ("name", "arguments"), f"A call in message {message}")
-    if not isinstance(call.get("name"), str) or not call["name"]:
-        raise Flaw(": a call has no function name", hint, message=message)
-    if not isinstance(call.get("arguments"), str):
-        raise Flaw(
-            f": the arguments of a call are {kind(call.get('arguments'))}", hint, message=message
+        raise InvalidExample(
+            f": a call's function is {json_type_name(call)}", hint, message_number=message
         )
-    check_text(call["arguments"])
+    reject_unknown_keys(call, ("name", "arguments"), f"A call in message {message}")
+    if not isinstance(call.get("name"), str) or not call["name"]:
+        raise InvalidExample(": a call has no function name", hint, message_number=message)
+    if not isinstance(call.get("arguments"), str):
+        raise InvalidExample(
+            f": the arguments of a call are {json_type_name(call.get('arguments'))}",
+            hint,
+            message_number=message,
+        )
+    reject_control_tokens(call["arguments"])
 
 
 def _check_function(function: Any, where: str) -> None:
     place = f": {where.lower()}"
     if not isinstance(function, dict):
-        raise Flaw(f"{place} has no function", TOOL)
-    refuse_extra(function, FUNCTION_KEYS, where)
+        raise InvalidExample(f"{place} has no function", TOOL_HINT)
+    reject_unknown_keys(function, FUNCTION_KEYS, where)
     name = function.get("name")
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise Flaw(f"{place} has no good name", "A name has 1 to 64 letters, digits, _ and -.")
-    for key, (wanted, words) in TYPES.items():
+    if not isinstance(name, str) or not FUNCTION_NAME.fullmatch(name):
+        raise InvalidExample(
+            f"{place} has no good name", "A name has 1 to 64 letters, digits, _ and -."
+        )
+    for key, (wanted, words) in FUNCTION_FIELD_TYPES.items():
         value = function.get(key)
         if value is not None and not isinstance(value, wanted):
-            raise Flaw(
-                f"{place}: its field {key} is {kind(value)}", f"Write {words}, or leave it out."
+            raise InvalidExample(
+                f"{place}: its field {key} is {json_type_name(value)}",
+                f"Write {words}, or leave it out.",
             )
 
 
-def _list_of(row: Mapping[str, Any], key: str) -> list[Any]:
+def _get_list(row: Mapping[str, Any], key: str) -> list[Any]:
     value = row.get(key)
     if value is not None and not isinstance(value, list):
-        raise Flaw(f": {key} is {kind(value)}", "Write a list, or leave it out.")
+        raise InvalidExample(
+            f": {key} is {json_type_name(value)}", "Write a list, or leave it out."
+        )
     return value or []

@@ -6,30 +6,30 @@ import unicodedata
 WORD = re.compile(r"\w+|[^\w\s]")
 ZERO_WIDTH_JOINER = "\u200d"
 # They stand within words and are not seen: soft hyphen, (non-)joiners of letters, word joiner.
-UNSEEN = frozenset(f"\u00ad\u200c{ZERO_WIDTH_JOINER}\u2060")
+INVISIBLE = frozenset(f"\u00ad\u200c{ZERO_WIDTH_JOINER}\u2060")
 # On one letter. Nobody writes more, and looking for a letter below a million takes long.
-MOST_MARKS = 64
+MAX_MARKS = 64
 
-Span = tuple[int, int]
+CharSpan = tuple[int, int]
 
 
-def words(text: str) -> tuple[Span, ...]:
+def find_words(text: str) -> tuple[CharSpan, ...]:
     """Where the words and signs of a text are, [start, end) each.
 
     Accents, vowel signs and the like belong to what they stand on: to Python's `\\w` they are no
     part of a word, so that it would make six of "हिन्दी".
     """
-    found: list[Span] = []
+    found: list[CharSpan] = []
     for match in WORD.finditer(text):
         start, end = match.span()
-        if found and cuts_a_word(text, start):
+        if found and splits_word(text, start):
             found[-1] = (found[-1][0], end)
         else:
             found.append((start, end))
     return tuple(found)
 
 
-def cuts_a_word(text: str, at: int) -> bool:
+def splits_word(text: str, at: int) -> bool:
     """Whether the characters before and behind this place belong to one word or sign."""
     if not 0 < at < len(text):
         return False
@@ -38,20 +38,20 @@ def cuts_a_word(text: str, at: int) -> bool:
         return False
     if is_mark(after) or before == ZERO_WIDTH_JOINER:
         return True
-    return _is_letter(after) and _is_letter(_marked(text, at - 1))
+    return _is_letter(after) and _is_letter(_base_character(text, at - 1))
 
 
 def is_mark(character: str) -> bool:
     """Whether it belongs to the character before it."""
-    return unicodedata.category(character)[0] == "M" or character in UNSEEN
+    return unicodedata.category(character)[0] == "M" or character in INVISIBLE
 
 
-def _marked(text: str, at: int) -> str:
+def _base_character(text: str, at: int) -> str:
     """What the mark at this place stands on, or the character itself that is there."""
-    for place in range(at, max(at - MOST_MARKS, 0), -1):
+    for place in range(at, max(at - MAX_MARKS, 0), -1):
         if not is_mark(text[place]):
             return text[place]
-    return text[max(at - MOST_MARKS, 0)]
+    return text[max(at - MAX_MARKS, 0)]
 
 
 def _is_letter(character: str) -> bool:

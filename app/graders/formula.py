@@ -24,25 +24,25 @@ FUNCTIONS: Mapping[str, Callable[..., float]] = {
     "log": math.log,
 }
 # Fewest and most arguments of a function, where these are not one.
-ARGUMENTS: Mapping[str, tuple[int, float]] = {
+ARGUMENT_COUNTS: Mapping[str, tuple[int, float]] = {
     "min": (2, math.inf),
     "max": (2, math.inf),
     "log": (1, 2),
 }
 
 # A part of a formula: from the graders' values to its own.
-Term = Callable[[Mapping[str, float]], float]
+CompiledExpression = Callable[[Mapping[str, float]], float]
 
 
 class FormulaError(ValueError):
     """The formula cannot be read, names an unknown grader, or has no finite value."""
 
 
-def read(formula: str, names: Collection[str]) -> Term:
+def compile_formula(formula: str, names: Collection[str]) -> CompiledExpression:
     """What the formula computes of the values of these graders. Raises FormulaError."""
     try:
         tree = ast.parse(formula.strip().replace("^", "**"), mode="eval")
-        return _term(tree.body, names)
+        return _compile_node(tree.body, names)
     except FormulaError:
         raise
     except SyntaxError as error:
@@ -56,7 +56,7 @@ def read(formula: str, names: Collection[str]) -> Term:
 def evaluate(formula: str, values: Mapping[str, float]) -> float:
     """The formula's value, `values` being those of the graders by key. Raises FormulaError."""
     try:
-        value = float(read(formula, values)(values))
+        value = float(compile_formula(formula, values)(values))
     except FormulaError:
         raise
     except (ArithmeticError, ValueError, RecursionError) as error:
@@ -66,7 +66,7 @@ def evaluate(formula: str, values: Mapping[str, float]) -> float:
     return value
 
 
-def _term(node: ast.expr, names: Collection[str]) -> Term:
+def _compile_node(node: ast.expr, names: Collection[str]) -> CompiledExpression:
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             constant = float(number)
@@ -76,21 +76,21 @@ def _term(node: ast.expr, names: Collection[str]) -> Term:
         case ast.Name(id=name):
             raise FormulaError(f"there is no grader {name!r}")
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            return _applied(OPERATORS[type(op)], [left, right], names)
+            return _compile_call(OPERATORS[type(op)], [left, right], names)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return _applied(operator.neg, [operand], names)
+            return _compile_call(operator.neg, [operand], names)
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-            return _term(operand, names)
+            return _compile_node(operand, names)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
-            fewest, most = ARGUMENTS.get(name, (1, 1))
+            fewest, most = ARGUMENT_COUNTS.get(name, (1, 1))
             if fewest <= len(args) <= most:
-                return _applied(FUNCTIONS[name], args, names)
+                return _compile_call(FUNCTIONS[name], args, names)
             raise FormulaError(f"{name} does not take {len(args)} arguments")
     raise FormulaError(f"{ast.unparse(node)!r} cannot be part of it")
 
 
-def _applied(
+def _compile_call(
     function: Callable[..., float], parts: Collection[ast.expr], names: Collection[str]
-) -> Term:
-    terms = [_term(part, names) for part in parts]
+) -> CompiledExpression:
+    terms = [_compile_node(part, names) for part in parts]
     return lambda values: function(*(term(values) for term in terms))

@@ -15,31 +15,31 @@ from app.graders.schemas import (
     GraderErrors,
     GraderMetadata,
     GraderRun,
-    Judge,
-    LabelModel,
+    LabelModelGrader,
+    ModelGrader,
     ModelMessage,
-    Multi,
-    ScoreModel,
-    StringCheck,
-    TextSimilarity,
+    MultiGrader,
+    ScoreModelGrader,
+    StringCheckGrader,
+    TextSimilarityGrader,
 )
-from app.graders.template import UnknownVariable, namespaces, render
+from app.graders.template import UnknownVariable, build_variables, render
 
-CHECKS: Mapping[str, Callable[[str, str], bool]] = {
+STRING_OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {
     "eq": lambda text, reference: text == reference,
     "ne": lambda text, reference: text != reference,
     "neq": lambda text, reference: text != reference,
     "like": lambda text, reference: reference in text,
     "ilike": lambda text, reference: reference.casefold() in text.casefold(),
 }
-SHAPE = (
+RESULT_INSTRUCTION = (
     'Answer with a JSON object and nothing else: {"steps": [{"description": "…", "conclusion": '
     '"…"}], "result": %s}.'
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class JudgeResponse:
     """What a judging model wrote, and the tokens that it took."""
 
     text: str
@@ -50,34 +50,34 @@ class JudgeUnavailable(RuntimeError):
     """The judging model gave no answer; the message may be shown to the client."""
 
 
-class _Unreadable(ValueError):
+class _InvalidResult(ValueError):
     """What the judging model answered is no result."""
 
 
 # Asks the grader's model; raises JudgeUnavailable.
-Ask = Callable[[Judge, list[ModelMessage]], Awaitable[Judgement]]
+AskJudge = Callable[[ModelGrader, list[ModelMessage]], Awaitable[JudgeResponse]]
 
 
 @dataclass(slots=True)
-class _Run:
-    names: Mapping[str, Any]
-    ask: Ask
+class _RunState:
+    variables: Mapping[str, Any]
+    ask_judge: AskJudge
     errors: GraderErrors = field(default_factory=GraderErrors)
     scores: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
 
 
-async def run(grader: Grader, sample: str, item: Mapping[str, Any], ask: Ask) -> GraderRun:
+async def run(grader: Grader, sample: str, item: Mapping[str, Any], ask: AskJudge) -> GraderRun:
     """The reward of `sample`: 0 with the reason among the errors, if it cannot be graded."""
     started = time.monotonic()
-    state = _Run(namespaces(sample, item), ask)
+    state = _RunState(build_variables(sample, item), ask)
     subs: dict[str, float] = {}
-    if isinstance(grader, Multi):
+    if isinstance(grader, MultiGrader):
         for key, part in grader.graders.items():
-            subs[key] = await _reward(part, state)
-        reward = _combined(grader, subs, state)
+            subs[key] = await _compute_reward(part, state)
+        reward = _combine_rewards(grader, subs, state)
     else:
-        reward = await _reward(grader, state)
+        reward = await _compute_reward(grader, state)
     state.scores[grader.name] = reward
     return GraderRun(
         reward=reward,
@@ -95,74 +95,76 @@ async def run(grader: Grader, sample: str, item: Mapping[str, Any], ask: Ask) ->
     )
 
 
-async def _reward(grader: Any, state: _Run) -> float:
+async def _compute_reward(grader: Any, state: _RunState) -> float:
     try:
         match grader:
-            case ScoreModel():
-                return await _scored(grader, state)
-            case LabelModel():
-                return await _labelled(grader, state)
-        return _compared(grader, state.names)
+            case ScoreModelGrader():
+                return await _score_with_judge(grader, state)
+            case LabelModelGrader():
+                return await _label_with_judge(grader, state)
+        return _compare_texts(grader, state.variables)
     except UnknownVariable:
         state.errors.invalid_variable_error = True
     except JudgeUnavailable as error:
         state.errors.model_grader_server_error = True
         state.errors.model_grader_server_error_details = str(error)
-    except _Unreadable:
+    except _InvalidResult:
         state.errors.model_grader_parse_error = True
     return 0.0
 
 
-def _compared(grader: StringCheck | TextSimilarity, names: Mapping[str, Any]) -> float:
+def _compare_texts(
+    grader: StringCheckGrader | TextSimilarityGrader, names: Mapping[str, Any]
+) -> float:
     text, reference = render(grader.input, names), render(grader.reference, names)
-    if isinstance(grader, StringCheck):
-        return float(CHECKS[grader.operation](text, reference))
+    if isinstance(grader, StringCheckGrader):
+        return float(STRING_OPERATIONS[grader.operation](text, reference))
     # The normalised indel similarity, of 100.
     return float(fuzz.ratio(text, reference)) / 100
 
 
-async def _scored(grader: ScoreModel, state: _Run) -> float:
+async def _score_with_judge(grader: ScoreModelGrader, state: _RunState) -> float:
     low, high = grader.range
-    value = _result(await _judged(grader, f"a number from {low} to {high}", state))
+    value = _parse_result(await _query_judge(grader, f"a number from {low} to {high}", state))
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value):
-        raise _Unreadable
+        raise _InvalidResult
     return min(max(float(value), low), high)
 
 
-async def _labelled(grader: LabelModel, state: _Run) -> float:
+async def _label_with_judge(grader: LabelModelGrader, state: _RunState) -> float:
     labels = " or ".join(json.dumps(label, ensure_ascii=False) for label in grader.labels)
-    answer = await _judged(grader, labels, state)
+    answer = await _query_judge(grader, labels, state)
     # A model that was trained to answer with labels leaves the object out.
-    label = answer.strip() if answer.strip() in grader.labels else _result(answer)
+    label = answer.strip() if answer.strip() in grader.labels else _parse_result(answer)
     if label not in grader.labels:
-        raise _Unreadable
+        raise _InvalidResult
     return float(label in grader.passing_labels)
 
 
-async def _judged(grader: Judge, result: str, state: _Run) -> str:
+async def _query_judge(grader: ModelGrader, result: str, state: _RunState) -> str:
     """What the grader's model answers when it is told what its result may be."""
     messages = [
-        ModelMessage(role=message.role, content=render(message.content, state.names))
+        ModelMessage(role=message.role, content=render(message.content, state.variables))
         for message in grader.input
     ]
-    messages.append(ModelMessage(role="user", content=SHAPE % result))
-    judgement = await state.ask(grader, messages)
+    messages.append(ModelMessage(role="user", content=RESULT_INSTRUCTION % result))
+    judgement = await state.ask_judge(grader, messages)
     state.tokens[grader.model] = state.tokens.get(grader.model, 0) + judgement.tokens
     return judgement.text
 
 
-def _result(text: str) -> Any:
+def _parse_result(text: str) -> Any:
     """The result in a judge's answer; models like to put a fence or a sentence around it."""
     start, end = text.find("{"), text.rfind("}")
     try:
         # As floats, of which one that is too large is infinite; an integer would be no float.
         return json.loads(text[start : end + 1], parse_int=float)["result"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _Unreadable from error
+        raise _InvalidResult from error
 
 
-def _combined(grader: Multi, rewards: Mapping[str, float], state: _Run) -> float:
+def _combine_rewards(grader: MultiGrader, rewards: Mapping[str, float], state: _RunState) -> float:
     try:
         return evaluate(grader.calculate_output, rewards)
     except FormulaError as error:

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class StringCheck(BaseModel):
+class StringCheckGrader(BaseModel):
     """1 if the operation holds of the two texts, else 0. `like` means contains."""
 
     type: Literal["string_check"]
@@ -19,7 +19,7 @@ class StringCheck(BaseModel):
     operation: Literal["eq", "ne", "neq", "like", "ilike"]
 
 
-class TextSimilarity(BaseModel):
+class TextSimilarityGrader(BaseModel):
     """How much the input is like the reference, from 0 to 1."""
 
     type: Literal["text_similarity"]
@@ -30,26 +30,26 @@ class TextSimilarity(BaseModel):
 
     @field_validator("evaluation_metric")
     @classmethod
-    def _is_computed_here(cls, value: str) -> str:
+    def _check_metric(cls, value: str) -> str:
         if value != "fuzzy_match":
             raise PydanticCustomError("metric", "only 'fuzzy_match' is computed by this service")
         return value
 
 
-class TextItem(BaseModel):
+class TextContentItem(BaseModel):
     """A piece of what a judging model is told, in the words of OpenAI's responses."""
 
     type: Literal["input_text", "output_text"]
     text: str
 
 
-def _joined(content: Any) -> Any:
+def _join_content(content: Any) -> Any:
     """Every form of a content as one text. Raises PydanticCustomError for what is none."""
     items = content if isinstance(content, list) else [content]
-    return "".join(_text_of(item) for item in items)
+    return "".join(_item_text(item) for item in items)
 
 
-def _text_of(item: Any) -> str:
+def _item_text(item: Any) -> str:
     if isinstance(item, dict) and item.get("type") in ("input_text", "output_text"):
         item = item.get("text")
     if isinstance(item, str):
@@ -66,7 +66,10 @@ class ModelMessage(BaseModel):
     role: Literal["user", "assistant", "system", "developer"]
     content: Annotated[
         str,
-        BeforeValidator(_joined, json_schema_input_type=str | TextItem | list[str | TextItem]),
+        BeforeValidator(
+            _join_content,
+            json_schema_input_type=str | TextContentItem | list[str | TextContentItem],
+        ),
     ]
 
 
@@ -82,7 +85,7 @@ class SamplingParams(BaseModel):
     reasoning_effort: str | None = None
 
 
-class Judge(BaseModel):
+class ModelGrader(BaseModel):
     """A model is asked."""
 
     model_config = ConfigDict(strict=True)
@@ -93,7 +96,7 @@ class Judge(BaseModel):
     sampling_params: SamplingParams | None = None
 
 
-class ScoreModel(Judge):
+class ScoreModelGrader(ModelGrader):
     """The number that a model answers as `{"result": …}`, brought into `range`."""
 
     type: Literal["score_model"]
@@ -101,13 +104,13 @@ class ScoreModel(Judge):
 
     @field_validator("range")
     @classmethod
-    def _rises(cls, value: list[float]) -> list[float]:
+    def _check_range(cls, value: list[float]) -> list[float]:
         if value[0] >= value[1]:
             raise PydanticCustomError("range", "the first number must be below the second")
         return value
 
 
-class LabelModel(Judge):
+class LabelModelGrader(ModelGrader):
     """1 if a model chooses one of the passing labels, else 0."""
 
     type: Literal["label_model"]
@@ -116,13 +119,13 @@ class LabelModel(Judge):
 
     @field_validator("passing_labels")
     @classmethod
-    def _are_labels(cls, value: list[str], info: ValidationInfo) -> list[str]:
+    def _check_passing_labels(cls, value: list[str], info: ValidationInfo) -> list[str]:
         if not set(value) <= set(info.data.get("labels", value)):
             raise PydanticCustomError("labels", "each must be one of 'labels'")
         return value
 
 
-class Python(BaseModel):
+class PythonGrader(BaseModel):
     """Refused: whoever has a key could run any program on the operator's machine."""
 
     type: Literal["python"]
@@ -132,32 +135,33 @@ class Python(BaseModel):
 
     @field_validator("type")
     @classmethod
-    def _is_not_run(cls, value: str) -> str:
+    def _reject(cls, value: str) -> str:
         rule = "this service does not run clients' programs; use another type of grader"
         raise PydanticCustomError("python", rule)
 
 
 # Labels count as parts only: the types of OpenAI's SDKs have them nowhere else.
-Single = Annotated[
-    StringCheck | TextSimilarity | ScoreModel | LabelModel | Python, Field(discriminator="type")
+SubGrader = Annotated[
+    StringCheckGrader | TextSimilarityGrader | ScoreModelGrader | LabelModelGrader | PythonGrader,
+    Field(discriminator="type"),
 ]
 
 
-class Multi(BaseModel):
+class MultiGrader(BaseModel):
     """A formula over the rewards of several graders, each under its key."""
 
     type: Literal["multi"]
     name: Name
-    graders: Annotated[dict[str, Single], Field(min_length=1, max_length=20)]
+    graders: Annotated[dict[str, SubGrader], Field(min_length=1, max_length=20)]
     calculate_output: Annotated[str, Field(min_length=1, max_length=1000)]
 
     @field_validator(
         "graders",
         mode="before",
-        json_schema_input_type=Single | list[Single] | dict[str, Single],
+        json_schema_input_type=SubGrader | list[SubGrader] | dict[str, SubGrader],
     )
     @classmethod
-    def _by_key(cls, value: Any) -> Any:
+    def _normalize_to_dict(cls, value: Any) -> Any:
         """OpenAI's schema has one grader here, one of its examples a list, its guides a map."""
         listed = (
             [value] if isinstance(value, dict) and isinstance(value.get("type"), str) else value
@@ -171,7 +175,8 @@ class Multi(BaseModel):
 
 
 Grader = Annotated[
-    StringCheck | TextSimilarity | ScoreModel | Python | Multi, Field(discriminator="type")
+    StringCheckGrader | TextSimilarityGrader | ScoreModelGrader | PythonGrader | MultiGrader,
+    Field(discriminator="type"),
 ]
 
 
@@ -203,21 +208,21 @@ class JudgeUsage(BaseModel):
     total_tokens: int
 
 
-class JudgeAnswer(BaseModel):
+class JudgeCompletion(BaseModel):
     """What is read of a judging model's chat completion."""
 
     choices: Annotated[list[JudgeChoice], Field(min_length=1)]
     usage: JudgeUsage
 
 
-class JudgeReason(BaseModel):
+class JudgeErrorDetail(BaseModel):
     message: str
 
 
-class JudgeRefusal(BaseModel):
+class JudgeError(BaseModel):
     """What is read of its engine's error: engines differ in the rest."""
 
-    error: JudgeReason
+    error: JudgeErrorDetail
 
 
 class GraderErrors(BaseModel):

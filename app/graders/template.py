@@ -7,7 +7,7 @@ from typing import Any
 
 VARIABLE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 # `.name` or `[0]`, after the first name.
-STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d{1,6})\]")
+PATH_STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d{1,6})\]")
 NAMESPACE = re.compile(r"item|sample")
 
 
@@ -15,7 +15,7 @@ class UnknownVariable(ValueError):
     """A template names something that is neither in the item nor in the sample."""
 
 
-def namespaces(sample: str, item: Mapping[str, Any]) -> dict[str, Any]:
+def build_variables(sample: str, item: Mapping[str, Any]) -> dict[str, Any]:
     """What templates may name. `sample.output_json` is there if the sample is JSON.
 
     A sample that is given as text has called no tools.
@@ -35,16 +35,16 @@ def namespaces(sample: str, item: Mapping[str, Any]) -> dict[str, Any]:
 
 def render(template: str, names: Mapping[str, Any]) -> str:
     """The text with each variable's value in its place. Raises UnknownVariable."""
-    return VARIABLE.sub(lambda found: _shown(_value(found[1], names)), template)
+    return VARIABLE.sub(lambda found: _to_text(_resolve_path(found[1], names)), template)
 
 
-def _value(path: str, names: Mapping[str, Any]) -> Any:
+def _resolve_path(path: str, names: Mapping[str, Any]) -> Any:
     start = NAMESPACE.match(path)
     if start is None:
         raise UnknownVariable(path)
     value, at = names[start[0]], start.end()
     while at < len(path):
-        step = STEP.match(path, at)
+        step = PATH_STEP.match(path, at)
         if step is None:
             raise UnknownVariable(path)
         try:
@@ -55,5 +55,5 @@ def _value(path: str, names: Mapping[str, Any]) -> Any:
     return value
 
 
-def _shown(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

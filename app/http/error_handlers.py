@@ -13,18 +13,18 @@ from app.errors import (
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
-    TooLarge,
-    TooSlow,
+    PayloadTooLarge,
+    RequestTimeout,
+    ServiceUnavailable,
     Unauthenticated,
-    Unavailable,
-    Unsupported,
+    UnsupportedMediaType,
 )
 from app.storage import StorageUnavailable
-from app.wire.validation_errors import refusal
+from app.wire.validation_errors import to_invalid_request
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
-BY_STATUS: dict[int, type[ApiError]] = {
+ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
     kind.status: kind
     for kind in (
         InvalidRequest,
@@ -32,67 +32,75 @@ BY_STATUS: dict[int, type[ApiError]] = {
         Forbidden,
         NotFound,
         MethodNotAllowed,
-        TooSlow,
-        TooLarge,
-        Unsupported,
+        RequestTimeout,
+        PayloadTooLarge,
+        UnsupportedMediaType,
     )
 }
-KNOWN = (ApiError, HTTPException, RequestValidationError, StorageUnavailable, DatabaseUnavailable)
+HANDLED_EXCEPTIONS = (
+    ApiError,
+    HTTPException,
+    RequestValidationError,
+    StorageUnavailable,
+    DatabaseUnavailable,
+)
 
 
 def register(app: FastAPI) -> None:
     """Have the app render these; what is not among them is a crash and reaches the guard."""
-    for kind in KNOWN:
+    for kind in HANDLED_EXCEPTIONS:
         app.add_exception_handler(kind, _handle)
 
 
 async def _handle(request: Request, error: Exception) -> JSONResponse:
-    answer = render(translate(error, request.method, request.scope["path"]))
+    answer = to_response(to_api_error(error, request.method, request.scope["path"]))
     if isinstance(error, HTTPException):
         # Such as Allow, which names the methods that a path has.
         answer.headers.update(error.headers or {})
     return answer
 
 
-def render(error: ApiError) -> JSONResponse:
+def to_response(error: ApiError) -> JSONResponse:
     return JSONResponse(error.body(), status_code=error.status, headers=dict(error.headers))
 
 
-def translate(error: Exception, method: str, path: str) -> ApiError:
+def to_api_error(error: Exception, method: str, path: str) -> ApiError:
     """What a client is told of an exception. Nothing of one that is not known."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, RequestValidationError):
-        return _refused(error)
+        return _from_validation_error(error)
     if isinstance(error, HTTPException):
-        return _of_status(error, method, path)
+        return _from_http_exception(error, method, path)
     if isinstance(error, StorageUnavailable):
         log.error("storage.unavailable", reason=str(error))
-        return Unavailable("The file storage does not answer just now. Try again in a moment.")
+        return ServiceUnavailable(
+            "The file storage does not answer just now. Try again in a moment."
+        )
     if isinstance(error, DatabaseUnavailable):
         log.error("database.unavailable", reason=str(error))
-        return Unavailable("The database does not answer just now. Try again in a moment.")
+        return ServiceUnavailable("The database does not answer just now. Try again in a moment.")
     return ApiError()
 
 
-def _of_status(error: HTTPException, method: str, path: str) -> ApiError:
+def _from_http_exception(error: HTTPException, method: str, path: str) -> ApiError:
     if error.status_code == NotFound.status:
-        return NotFound(_invalid_url(method, path))
+        return NotFound(_invalid_url_message(method, path))
     if error.status_code == MethodNotAllowed.status:
         return MethodNotAllowed(f"Not allowed to {method} on {path}.")
-    return BY_STATUS.get(error.status_code, ApiError)()
+    return ERRORS_BY_STATUS.get(error.status_code, ApiError)()
 
 
-def _invalid_url(method: str, path: str) -> str:
+def _invalid_url_message(method: str, path: str) -> str:
     message = f"Invalid URL ({method} {path})"
     if path.startswith("/v1/"):
         return message
     return f"{message}. The API is below /v1: end your client's base URL with /v1."
 
 
-def _refused(error: RequestValidationError) -> InvalidRequest:
+def _from_validation_error(error: RequestValidationError) -> InvalidRequest:
     """FastAPI's findings: their places begin with where in the request they are."""
     problem = error.errors()[0]
     loc = problem["loc"]
     inside = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc
-    return refusal([{**problem, "loc": inside}], body=error.body)
+    return to_invalid_request([{**problem, "loc": inside}], body=error.body)

@@ -6,16 +6,16 @@ from anyio import from_thread
 from fastapi import Request
 
 from app.errors import InvalidRequest
-from app.http.multipart import Form
+from app.http.multipart import FormParser
 
 
-def fill(form: Form, request: Request) -> str:
+def read_form(form: FormParser, request: Request) -> str:
     """Feed a form with the request's body; the name of its file.
 
     To be called in a thread. Raises InvalidRequest, and whatever takes the bytes raises.
     """
     stream = request.stream()
-    while chunk := from_thread.run(_next, stream):
+    while chunk := from_thread.run(_next_chunk, stream):
         form.feed(chunk)
     form.close()
     if form.filename is None:
@@ -28,5 +28,5 @@ def fill(form: Form, request: Request) -> str:
     return form.filename
 
 
-async def _next(stream: AsyncIterator[bytes]) -> bytes:
+async def _next_chunk(stream: AsyncIterator[bytes]) -> bytes:
     return await anext(stream, b"")

@@ -29,111 +29,111 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.orm import Session
 
 from app.http import stored_responses
-from app.http.dependencies import OwnerDep, SessionDep
-from app.http.stored_responses import Answer, Try
+from app.http.dependencies import OwnerIdDep, SessionDep
+from app.http.stored_responses import RequestAttempt, StoredResponse
 from app.http.strict_json import StrictRoute
 
 # As Stripe says it of an answer that was kept.
-REPLAYED = {"Idempotent-Replayed": "true"}
+REPLAYED_HEADERS = {"Idempotent-Replayed": "true"}
 
 
 @dataclass(frozen=True, slots=True)
-class Repetition:
+class IdempotencyContext:
     """What a request's headers say of its being a repeated one."""
 
-    owner: str
+    owner_id: str
     route: str
     key: str | None
-    number: int
+    retry_count: int
 
-    def of(self, body: bytes) -> Try:
+    def new_attempt(self, body: bytes) -> RequestAttempt:
         """A try with this body, or with what stands for it. Raises InvalidRequest for a bad key."""
-        return stored_responses.make_try(
-            self.owner, self.route, body, key=self.key, number=self.number
+        return stored_responses.new_attempt(
+            self.owner_id, self.route, body, key=self.key, retry_count=self.retry_count
         )
 
 
-class Answered(Exception):
+class ReplayResponse(Exception):
     """An earlier try was answered. Raised by dependencies, so that the endpoint does not run."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: StoredResponse) -> None:
         super().__init__("This request was answered before")
-        self.answer = answer
+        self.response = answer
 
 
 @dataclass(slots=True)
-class Pending:
+class PendingResponse:
     """The try that is being answered, and the transaction that it is answered in."""
 
-    this: Try | None = None
+    attempt: RequestAttempt | None = None
     session: Session | None = None
 
 
-class RepeatableRoute(StrictRoute):
+class IdempotentRoute(StrictRoute):
     """Keeps what its endpoint answers, if a dependency has found a try to keep it for."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def once(request: Request) -> Response:
-            request.state.pending = pending = Pending()
+            request.state.pending = pending = PendingResponse()
             try:
                 response = await handle(request)
-            except Answered as earlier:
-                return replay(earlier.answer)
-            if pending.this is not None:
+            except ReplayResponse as earlier:
+                return replay_response(earlier.response)
+            if pending.attempt is not None:
                 # The session of the request is still open: it commits when this has returned.
-                await to_thread.run_sync(_remember, pending, response)
+                await to_thread.run_sync(_store_response, pending, response)
             return response
 
         return once
 
 
-def replay(answer: Answer) -> JSONResponse:
-    return JSONResponse(answer.body, status_code=answer.status, headers=REPLAYED)
+def replay_response(answer: StoredResponse) -> JSONResponse:
+    return JSONResponse(answer.body, status_code=answer.status, headers=REPLAYED_HEADERS)
 
 
-def _remember(pending: Pending, response: Response) -> None:
+def _store_response(pending: PendingResponse, response: Response) -> None:
     assert pending.session is not None
-    assert pending.this is not None
-    answer = Answer(response.status_code, orjson.loads(bytes(response.body)))
-    stored_responses.remember(pending.session, pending.this, answer)
+    assert pending.attempt is not None
+    answer = StoredResponse(response.status_code, orjson.loads(bytes(response.body)))
+    stored_responses.store_response(pending.session, pending.attempt, answer)
 
 
-def _repetition(
+def _get_idempotency_context(
     request: Request,
-    owner: OwnerDep,
+    owner: OwnerIdDep,
     idempotency_key: Annotated[str | None, Header()] = None,
     # Sent by the official SDKs. Anybody may send anything here, so it is no error.
     x_stainless_retry_count: Annotated[str, Header(include_in_schema=False)] = "0",
-) -> Repetition:
+) -> IdempotencyContext:
     number = int(x_stainless_retry_count[:4]) if x_stainless_retry_count.isdecimal() else 0
     route = f"{request.method} {request.url.path}?{request.url.query}"
-    return Repetition(owner, route, idempotency_key, number)
+    return IdempotencyContext(owner, route, idempotency_key, number)
 
 
-RepetitionDep = Annotated[Repetition, Depends(_repetition)]
+IdempotencyDep = Annotated[IdempotencyContext, Depends(_get_idempotency_context)]
 
 
-async def _try(request: Request, repetition: RepetitionDep) -> Try:
+async def _get_attempt(request: Request, repetition: IdempotencyDep) -> RequestAttempt:
     # Bounded by the guard, and read by FastAPI already wherever there is a body.
-    return repetition.of(await request.body())
+    return repetition.new_attempt(await request.body())
 
 
-TryDep = Annotated[Try, Depends(_try)]
+AttemptDep = Annotated[RequestAttempt, Depends(_get_attempt)]
 
 
-def _once(request: Request, this: TryDep, session: SessionDep) -> None:
-    if (answer := stored_responses.answered(session, this)) is not None:
-        raise Answered(answer)
-    request.state.pending.this = this
+def _replay_or_begin(request: Request, this: AttemptDep, session: SessionDep) -> None:
+    if (answer := stored_responses.find_stored_response(session, this)) is not None:
+        raise ReplayResponse(answer)
+    request.state.pending.attempt = this
     request.state.pending.session = session
 
 
-def _once_by_key(request: Request, this: TryDep, session: SessionDep) -> None:
+def _replay_or_begin_by_key(request: Request, this: AttemptDep, session: SessionDep) -> None:
     if this.key is not None:
-        _once(request, this, session)
+        _replay_or_begin(request, this, session)
 
 
-ONCE = Depends(_once)
-ONCE_BY_KEY = Depends(_once_by_key)
+IDEMPOTENT = Depends(_replay_or_begin)
+IDEMPOTENT_BY_KEY = Depends(_replay_or_begin_by_key)

@@ -12,15 +12,14 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 
-from app.errors import InvalidRequest, TooLarge
+from app.errors import InvalidRequest, PayloadTooLarge
 
-MOST_FIELDS = 16
-LONGEST_FIELD = 8 * 1024
+MAX_FIELDS = 16
+MAX_FIELD_BYTES = 8 * 1024
 
 # A file among the fields that `described` tells of.
-BINARY = {"type": "string", "format": "binary"}
 
-EXTENDED_NAME = re.compile(
+EXTENDED_FILENAME = re.compile(
     rb""";\s*filename\*\s*=\s*"?(?P<charset>[\w-]*)'[\w-]*'(?P<value>[^\s;"]*)""", re.IGNORECASE
 )
 
@@ -29,7 +28,7 @@ Sink = Callable[[bytes], None]
 
 
 @dataclass(slots=True)
-class Part:
+class FormPart:
     """The part that is being read. `headers` have small names; the sink takes its bytes."""
 
     headers: dict[bytes, bytes] = field(default_factory=dict)
@@ -38,7 +37,7 @@ class Part:
     sink: Sink | None = None
 
 
-class Form:
+class FormParser:
     """One form. `feed` it the body's bytes, then `close` it.
 
     `open_file` is called with the fields so far when the file begins, and gives what takes it.
@@ -59,16 +58,16 @@ class Form:
         self.file_field = file_field
         self._example = example
         self._open_file = open_file
-        self._part = Part()
+        self._part = FormPart()
         self._parser = MultipartParser(
-            _boundary(content_type, example),
+            _parse_boundary(content_type, example),
             {
-                "on_part_begin": self._begin,
+                "on_part_begin": self._part_begin,
                 "on_header_field": self._header_field,
                 "on_header_value": self._header_value,
                 "on_header_end": self._header_end,
                 "on_headers_finished": self._headers_finished,
-                "on_part_data": self._data,
+                "on_part_data": self._part_data,
             },
         )
 
@@ -88,8 +87,8 @@ class Form:
                 "boundary is missing. Send it whole."
             )
 
-    def _begin(self) -> None:
-        self._part = Part()
+    def _part_begin(self) -> None:
+        self._part = FormPart()
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._part.header_name += data[start:end]
@@ -105,10 +104,10 @@ class Form:
     def _headers_finished(self) -> None:
         disposition = self._part.headers.get(b"content-disposition", b"")
         _, options = parse_options_header(disposition.decode("latin-1"))
-        name = _text(options.get(b"name", b""))
+        name = _decode_printable(options.get(b"name", b""))
         if name == self.file_field:
             plain = options.get(b"filename")
-            self._begin_file(_extended(disposition, name) if plain is None else plain)
+            self._begin_file(_filename_rfc8187(disposition, name) if plain is None else plain)
         else:
             self._begin_field(name)
 
@@ -120,38 +119,40 @@ class Form:
             )
         if self.filename is not None:
             raise InvalidRequest("Send one file at a time.", param=self.file_field)
-        self.filename = _text(filename)
+        self.filename = _decode_printable(filename)
         self._part.sink = self._open_file(self.fields)
 
     def _begin_field(self, name: str) -> None:
         if name in self.fields:
             raise InvalidRequest(f"'{name}' is there twice. Send it once.", param=name)
-        if len(self.fields) == MOST_FIELDS:
-            raise InvalidRequest(f"The form has more than {MOST_FIELDS} fields.")
+        if len(self.fields) == MAX_FIELDS:
+            raise InvalidRequest(f"The form has more than {MAX_FIELDS} fields.")
         value = bytearray()
         self.fields[name] = ""
 
         def take(data: bytes) -> None:
             value.extend(data)
-            if len(value) > LONGEST_FIELD:
-                raise TooLarge(f"'{name}' is longer than {LONGEST_FIELD} bytes.", param=name)
-            self.fields[name] = _text(bytes(value))
+            if len(value) > MAX_FIELD_BYTES:
+                raise PayloadTooLarge(
+                    f"'{name}' is longer than {MAX_FIELD_BYTES} bytes.", param=name
+                )
+            self.fields[name] = _decode_printable(bytes(value))
 
         self._part.sink = take
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._part.sink is not None:
             self._part.sink(data[start:end])
 
 
-def described(fields: Mapping[str, Any], *, required: Sequence[str]) -> dict[str, Any]:
+def openapi_form(fields: Mapping[str, Any], *, required: Sequence[str]) -> dict[str, Any]:
     """A route's `openapi_extra`: FastAPI does not know of forms that a route reads itself."""
     schema = {"type": "object", "required": list(required), "properties": dict(fields)}
     content = {"multipart/form-data": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _boundary(content_type: str | None, example: str) -> bytes:
+def _parse_boundary(content_type: str | None, example: str) -> bytes:
     kind, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= 256:
@@ -161,12 +162,12 @@ def _boundary(content_type: str | None, example: str) -> bytes:
     return boundary
 
 
-def _extended(disposition: bytes, field: str) -> bytes | None:
+def _filename_rfc8187(disposition: bytes, field: str) -> bytes | None:
     """The file name that is written as RFC 8187 has it, which some clients send alone.
 
     Raises InvalidRequest for one in another charset, which the RFC does not ask anybody to read.
     """
-    found = EXTENDED_NAME.search(disposition)
+    found = EXTENDED_FILENAME.search(disposition)
     if found is None:
         return None
     raw = unquote_to_bytes(found["value"])
@@ -187,7 +188,7 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
-def _text(raw: bytes) -> str:
+def _decode_printable(raw: bytes) -> str:
     # Postgres has no text with NUL, and control characters have no place in names.
     text = raw.decode("utf-8", "replace")
     return "".join(letter for letter in text if letter.isprintable())

@@ -9,31 +9,31 @@ from pydantic import BaseModel
 from app.errors import (
     ApiError,
     Forbidden,
-    HeadTooLarge,
+    HeadersTooLarge,
     InvalidRequest,
     NotFound,
+    PayloadTooLarge,
     RateLimited,
-    TooLarge,
-    TooSlow,
+    RequestTimeout,
+    ServiceUnavailable,
     Unauthenticated,
-    Unavailable,
-    Unsupported,
+    UnsupportedMediaType,
 )
 from app.wire.base import ErrorEnvelope
 
 Errors = tuple[type[ApiError], ...]
 
-EVERYWHERE: Errors = (InvalidRequest, HeadTooLarge, ApiError)
-WITH_A_KEY: Errors = (Unauthenticated, Forbidden, RateLimited, Unavailable)
-WITH_A_BODY: Errors = (TooSlow, TooLarge, Unsupported)
+COMMON_ERRORS: Errors = (InvalidRequest, HeadersTooLarge, ApiError)
+AUTH_ERRORS: Errors = (Unauthenticated, Forbidden, RateLimited, ServiceUnavailable)
+BODY_ERRORS: Errors = (RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
 # And where something is named: in the path, or by a body's `model` on the routes with these tags.
-NAMING: Errors = (NotFound,)
+LOOKUP_ERRORS: Errors = (NotFound,)
 MODELS = {"chat", "completions", "embeddings", "encoders", "graders"}
 # FastAPI makes a component of what it finds here, and leaves out the 422 that nobody answers with.
 PLACEHOLDER: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorEnvelope}}
 
-TEXT = {"type": "string"}
-BYTES = {"type": "string", "format": "binary"}
+TEXT_SCHEMA = {"type": "string"}
+BINARY_SCHEMA = {"type": "string", "format": "binary"}
 
 
 def register(app: FastAPI) -> None:
@@ -50,15 +50,15 @@ def register(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def answers(media_type: str, schema: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+def success_response(media_type: str, schema: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
     """A route's `responses` when it answers something else than JSON."""
     return {200: {"content": {media_type: {"schema": dict(schema)}}}}
 
 
-def or_events(answer: type[BaseModel], event: str) -> dict[int | str, dict[str, Any]]:
+def json_or_sse(answer: type[BaseModel], event: str) -> dict[int | str, dict[str, Any]]:
     """A route's `responses` when it can stream its answer; `event` is what each event holds."""
     said = f"With `stream`: the JSON of a `{event}`, and `[DONE]` in the last event"
-    data = {**TEXT, "description": said}
+    data = {**TEXT_SCHEMA, "description": said}
     # Of one event, not of the whole stream: as readers of such documents take it.
     schema = {"type": "object", "required": ["data"], "properties": {"data": data}}
     return {200: {"model": answer, "content": {"text/event-stream": {"schema": schema}}}}
@@ -77,10 +77,10 @@ def _document_errors(operation: dict[str, Any]) -> None:
 
 def _errors(operation: Mapping[str, Any]) -> Iterator[type[ApiError]]:
     places = {parameter["in"] for parameter in operation.get("parameters", ())}
-    yield from EVERYWHERE
+    yield from COMMON_ERRORS
     if "security" in operation:
-        yield from WITH_A_KEY
+        yield from AUTH_ERRORS
     if "requestBody" in operation:
-        yield from WITH_A_BODY
+        yield from BODY_ERRORS
     if "path" in places or MODELS.intersection(operation.get("tags", ())):
-        yield from NAMING
+        yield from LOOKUP_ERRORS

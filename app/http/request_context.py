@@ -9,46 +9,51 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from app import ids, logs
-from app.auth.principals import Admin, Principal
-from app.errors import ApiError, TooLarge, TooSlow
+from app.auth.principals import AdminPrincipal, Principal
+from app.errors import ApiError, PayloadTooLarge, RequestTimeout
 from app.http import error_handlers, query_params
-from app.http.rate_limits import Rate
+from app.http.rate_limits import RateLimitStatus
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 # OpenAI's; clients print it.
-API_VERSION = "2020-10-01"
+OPENAI_VERSION = "2020-10-01"
 # A body must come in this time, and a second more for every so many bytes that have come: a client
 # that drips holds a connection, and for an upload a thread, for nothing.
-PATIENCE_SECONDS = 15
-SLOWEST_BYTES = 8 * 1024
+BODY_TIMEOUT_SECONDS = 15
+MIN_BYTES_PER_SECOND = 8 * 1024
 # A refused request with a larger body, or one of unknown length, is not read to its end.
-READ_ANYWAY = 64 * 1024
+MAX_DRAIN_BYTES = 64 * 1024
 # What proxies log for a client that left before its answer.
-CLIENT_LEFT = 499
+CLIENT_CLOSED_REQUEST = 499
 
 
-class Exchange:
+class RequestContext:
     """Counts and times what comes in, and dresses what goes out."""
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, *, patience: float = PATIENCE_SECONDS
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        body_timeout: float = BODY_TIMEOUT_SECONDS,
     ) -> None:
         self.scope = scope
         self.headers = Headers(scope=scope)
         self.request_id = scope["request_id"] = ids.request_id()
-        self.principal: Principal | Admin | None = None
-        self.rate: Rate | None = None
-        self.body_limit = 0
+        self.principal: Principal | AdminPrincipal | None = None
+        self.rate_limit_status: RateLimitStatus | None = None
+        self.max_body_bytes = 0
         self._receive = receive
         self._send = send
-        self._received = 0
-        self._waited = 0.0
-        self._patience = patience
-        self._received_all = False
+        self._received_bytes = 0
+        self._waited_seconds = 0.0
+        self._body_timeout = body_timeout
+        self._has_received_all = False
         self._status: int | None = None
-        self._answered = False
-        self._started = time.monotonic()
+        self._response_complete = False
+        self._started_at = time.monotonic()
 
     def declared_bytes(self) -> int:
         """The length that the request says its body has; 0 if it says none."""
@@ -57,97 +62,101 @@ class Exchange:
 
     async def receive(self) -> Message:
         """The app's `receive`: no more than the limit, and not for ever."""
-        if self._received_all:
+        if self._has_received_all:
             # Now it waits for the client to leave, which may take as long as the answer.
             return await self._receive()
-        message = await self._next()
-        self._received += len(message.get("body", b""))
-        self._received_all = not message.get("more_body", False)
-        if self._received > self.body_limit:
+        message = await self._receive_in_time()
+        self._received_bytes += len(message.get("body", b""))
+        self._has_received_all = not message.get("more_body", False)
+        if self._received_bytes > self.max_body_bytes:
             # Starlette's own: FastAPI turns any other, raised while it reads, into a 400.
-            raise HTTPException(TooLarge.status)
+            raise HTTPException(PayloadTooLarge.status)
         return message
 
-    def for_app(self) -> Scope:
+    def app_scope(self) -> Scope:
         """The app's scope: HEAD is GET without its body, and a parameter without a value is none,
         which no route has to know."""
         method, query = self.scope["method"], self.scope["query_string"]
         return {
             **self.scope,
             "method": "GET" if method == "HEAD" else method,
-            "query_string": query_params.given(query),
+            "query_string": query_params.drop_empty(query),
         }
 
     async def send(self, message: Message) -> None:
         """The app's `send`. Raises ClientDisconnect when a HEAD has all that it asked for."""
         if message["type"] == "http.response.body" and self.scope["method"] == "HEAD":
             await self._send({"type": "http.response.body", "body": b""})
-            self._answered = True
+            self._response_complete = True
             # Otherwise a file would be read to its end for nobody.
             raise ClientDisconnect
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            self._dress(MutableHeaders(scope=message))
+            self._add_response_headers(MutableHeaders(scope=message))
         await self._send(message)
-        self._answered = message["type"] == "http.response.body" and not message.get("more_body")
+        self._response_complete = message["type"] == "http.response.body" and not message.get(
+            "more_body"
+        )
 
-    async def fail(self, error: Exception) -> None:
+    async def send_error(self, error: Exception) -> None:
         """Answer with an error; if the answer has begun, only breaking it off can tell of one."""
-        answer = error_handlers.translate(error, self.scope["method"], self.scope["path"])
+        answer = error_handlers.to_api_error(error, self.scope["method"], self.scope["path"])
         if type(answer) is ApiError:
             log.error("request.crashed", exc_info=error)
         if self._status is not None:
             raise error
-        response = error_handlers.render(answer)
+        response = error_handlers.to_response(answer)
         await response(self.scope, self.receive, self.send)
 
-    def report(self) -> None:
+    def log_request(self) -> None:
         """The request's line in the log."""
         who = self.principal
         log.info(
             "request",
             method=self.scope["method"],
             path=self.scope["path"],
-            status=self._status if self._answered else CLIENT_LEFT,
-            ms=self._milliseconds(),
+            status=self._status if self._response_complete else CLIENT_CLOSED_REQUEST,
+            ms=self._elapsed_ms(),
             key=None if who is None else who.key_id,
             project=who.project_id if isinstance(who, Principal) else None,
         )
 
-    async def _next(self) -> Message:
+    async def _receive_in_time(self) -> Message:
         # Only waiting counts: what we do with the bytes in between is not the client's fault.
-        patience = self._patience + self._received / SLOWEST_BYTES - self._waited
+        patience = (
+            self._body_timeout + self._received_bytes / MIN_BYTES_PER_SECOND - self._waited_seconds
+        )
         started = time.monotonic()
         try:
             async with asyncio.timeout(patience):
                 return await self._receive()
         except TimeoutError as error:
-            raise HTTPException(TooSlow.status) from error
+            raise HTTPException(RequestTimeout.status) from error
         finally:
-            self._waited += time.monotonic() - started
+            self._waited_seconds += time.monotonic() - started
 
-    def _dress(self, headers: MutableHeaders) -> None:
+    def _add_response_headers(self, headers: MutableHeaders) -> None:
         headers["x-request-id"] = self.request_id
-        headers["openai-version"] = API_VERSION
-        headers["openai-processing-ms"] = str(self._milliseconds())
+        headers["openai-version"] = OPENAI_VERSION
+        headers["openai-processing-ms"] = str(self._elapsed_ms())
         headers["x-content-type-options"] = "nosniff"
-        if self.rate is not None:
-            headers.update(self.rate.headers())
-        if self._body_is_left():
+        if self.rate_limit_status is not None:
+            headers.update(self.rate_limit_status.headers())
+        if self._has_unread_body():
             # Else uvicorn goes on reading what nobody wants, for as long as the client sends.
             headers["connection"] = "close"
         if self.principal is not None:
-            headers["openai-organization"] = self.principal.organization
+            headers["openai-organization"] = self.principal.organization_slug
 
-    def _milliseconds(self) -> int:
-        return round((time.monotonic() - self._started) * 1000)
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._started_at) * 1000)
 
     def undeclared_bytes(self) -> int:
         """What has come without being declared, as chunks do."""
-        return max(0, self._received - self.declared_bytes())
+        return max(0, self._received_bytes - self.declared_bytes())
 
-    def _body_is_left(self) -> bool:
+    def _has_unread_body(self) -> bool:
         """The client is still sending a body that nobody will read."""
-        if self._received_all:
+        if self._has_received_all:
             return False
-        return "transfer-encoding" in self.headers or self.declared_bytes() > READ_ANYWAY
+        return "transfer-encoding" in self.headers or self.declared_bytes() > MAX_DRAIN_BYTES

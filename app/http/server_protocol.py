@@ -11,94 +11,94 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app import ids
-from app.errors import ApiError, HeadTooLarge, InvalidRequest, TooSlow, Unavailable
+from app.errors import ApiError, HeadersTooLarge, InvalidRequest, RequestTimeout, ServiceUnavailable
 from app.http import error_handlers
 
 # From the connection, or the first byte of a further request, to the end of its headers.
-HEAD_SECONDS = 10.0
-HEAD_BYTES = 64 * 1024
+HEADER_TIMEOUT_SECONDS = 10.0
+MAX_HEADER_BYTES = 64 * 1024
 # So often it is looked whether a client takes what it is sent. One that has taken nothing in two
 # looks after another is let go: it would hold its answer, and what makes it, for ever.
-LOOK_SECONDS = 5.0
-IDLE_LOOKS = 2
+PROGRESS_CHECK_INTERVAL_SECONDS = 5.0
+MAX_IDLE_CHECKS = 2
 # The kernel takes megabytes for a client, and keeps them after the connection is closed here.
-UNSENT_BYTES = 128 * 1024
+MAX_UNSENT_BYTES = 128 * 1024
 # Each costs memory and a file descriptor. The guard's limit on requests comes first.
-MOST_CONNECTIONS = 10_000
+MAX_CONNECTIONS = 10_000
 # Drop what is unsent as the connection ends, instead of offering it for minutes more.
 NO_LINGER = struct.pack("ii", 1, 0)
 
 
-class Protocol(HttpToolsProtocol):
+class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection, whose client sends its heads in time and not too large, and takes what it is
     sent."""
 
-    head_seconds = HEAD_SECONDS
-    look_seconds = LOOK_SECONDS
-    most_connections = MOST_CONNECTIONS
+    header_timeout_seconds = HEADER_TIMEOUT_SECONDS
+    progress_check_interval_seconds = PROGRESS_CHECK_INTERVAL_SECONDS
+    max_connections = MAX_CONNECTIONS
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._deadline: TimerHandle | None = None
-        self._heard = False
-        self._head_bytes = 0
-        self._looking: TimerHandle | None = None
-        self._untaken = 0
-        self._idle_looks = 0
+        self._header_timer: TimerHandle | None = None
+        self._has_received_data = False
+        self._header_bytes = 0
+        self._progress_timer: TimerHandle | None = None
+        self._last_unacked_bytes = 0
+        self._idle_checks = 0
         connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-        if len(self.connections) > self.most_connections:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
+        if len(self.connections) > self.max_connections:
             # For all its requests: those of the connections before it go on.
-            self.app = _refuse_connection
-        self._begin_head()
+            self.app = _too_many_connections
+        self._start_header_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_head()
-        if self._looking is not None:
-            self._looking.cancel()
+        self._stop_header_timer()
+        if self._progress_timer is not None:
+            self._progress_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._heard = True
-        was_in_head = self._deadline is not None
+        self._has_received_data = True
+        was_in_head = self._header_timer is not None
         super().data_received(data)
         # Counted only if all of it belongs to the head: a body may come in the same piece.
-        if was_in_head and self._deadline is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse(HeadTooLarge())
+        if was_in_head and self._header_timer is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self._send_error_and_close(HeadersTooLarge())
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._begin_head()
+        self._start_header_timer()
 
     def on_headers_complete(self) -> None:
-        self._end_head()
+        self._stop_header_timer()
         # Whoever asks again has taken something, and is sent more from now on.
-        self._untaken = 0
-        self._look_later()
+        self._last_unacked_bytes = 0
+        self._schedule_check()
         super().on_headers_complete()
 
     def resume_writing(self) -> None:
-        self._untaken = 0
+        self._last_unacked_bytes = 0
         super().resume_writing()
 
-    def look(self) -> None:
+    def check_client_progress(self) -> None:
         """Let a client go that takes nothing of what it is sent."""
-        self._looking = None
-        untaken = self.untaken_bytes()
+        self._progress_timer = None
+        untaken = self.unacked_bytes()
         # While more is being written, the same number does not mean that nothing was taken.
-        idle = untaken > 0 and untaken == self._untaken and self._is_all_written()
-        self._idle_looks = self._idle_looks + 1 if idle else 0
-        self._untaken = untaken
-        if self._idle_looks == IDLE_LOOKS:
+        idle = untaken > 0 and untaken == self._last_unacked_bytes and self._has_written_all()
+        self._idle_checks = self._idle_checks + 1 if idle else 0
+        self._last_unacked_bytes = untaken
+        if self._idle_checks == MAX_IDLE_CHECKS:
             connection = self.transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             self.transport.abort()
-        elif untaken or not self._is_answered():
-            self._look_later()
+        elif untaken or not self._is_response_complete():
+            self._schedule_check()
 
-    def untaken_bytes(self) -> int:
+    def unacked_bytes(self) -> int:
         """The bytes that the client's machine has not acknowledged.
 
         Those in the kernel count: it asks for more only when it has room for a lot, so that of a
@@ -110,55 +110,61 @@ class Protocol(HttpToolsProtocol):
         (in_kernel,) = struct.unpack("i", queued)
         return self.transport.get_write_buffer_size() + int(in_kernel)
 
-    def _look_later(self) -> None:
-        if self._looking is None:
-            self._looking = self.loop.call_later(self.look_seconds, self.look)
+    def _schedule_check(self) -> None:
+        if self._progress_timer is None:
+            self._progress_timer = self.loop.call_later(
+                self.progress_check_interval_seconds, self.check_client_progress
+            )
 
-    def _is_all_written(self) -> bool:
-        return self.flow.write_paused or self.transport.is_closing() or self._is_answered()
+    def _has_written_all(self) -> bool:
+        return self.flow.write_paused or self.transport.is_closing() or self._is_response_complete()
 
-    def _is_answered(self) -> bool:
+    def _is_response_complete(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls for bytes that are no HTTP."""
-        self._refuse(InvalidRequest("This is not a valid HTTP request."))
+        self._send_error_and_close(InvalidRequest("This is not a valid HTTP request."))
 
-    def _begin_head(self) -> None:
-        if self._deadline is None:
-            self._head_bytes = 0
-            self._deadline = self.loop.call_later(self.head_seconds, self._give_up)
+    def _start_header_timer(self) -> None:
+        if self._header_timer is None:
+            self._header_bytes = 0
+            self._header_timer = self.loop.call_later(
+                self.header_timeout_seconds, self._header_timeout
+            )
 
-    def _end_head(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
-    def _give_up(self) -> None:
-        if self._heard:
-            self._refuse(TooSlow("The request's headers did not arrive in time. Send it again."))
+    def _header_timeout(self) -> None:
+        if self._has_received_data:
+            self._send_error_and_close(
+                RequestTimeout("The request's headers did not arrive in time. Send it again.")
+            )
         else:
             self.transport.close()
 
-    def _refuse(self, error: ApiError) -> None:
-        self._end_head()
+    def _send_error_and_close(self, error: ApiError) -> None:
+        self._stop_header_timer()
         # Within an answer that has begun, only breaking it off can tell of an error.
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            self.transport.write(_answer(error))
-        self._look_later()
+            self.transport.write(_encode_error_response(error))
+        self._schedule_check()
         self.transport.close()
 
 
-async def _refuse_connection(scope: Scope, receive: Receive, send: Send) -> None:
+async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
     """The app of one connection too many."""
-    answer = error_handlers.render(
-        Unavailable("Too many connections are open. Try again in a moment.")
+    answer = error_handlers.to_response(
+        ServiceUnavailable("Too many connections are open. Try again in a moment.")
     )
     answer.headers.update({"x-request-id": ids.request_id(), "connection": "close"})
     await answer(scope, receive, send)
 
 
-def _answer(error: ApiError) -> bytes:
+def _encode_error_response(error: ApiError) -> bytes:
     body = json.dumps(error.body()).encode()
     headers = {
         "content-type": "application/json",

@@ -14,17 +14,17 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.tables import Repeat
+from app.db.tables import IdempotencyRecord
 from app.errors import InvalidRequest
 
-KEPT = timedelta(hours=24)
+RETENTION = timedelta(hours=24)
 # An SDK gives up long before. Later, the same body is a new wish.
-RETRIED_WITHIN = timedelta(minutes=15)
-LONGEST_KEY = 255
+SDK_RETRY_WINDOW = timedelta(minutes=15)
+MAX_KEY_LENGTH = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StoredResponse:
     """What a request was answered with: the status and the JSON of the body."""
 
     status: int
@@ -32,16 +32,16 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class RequestAttempt:
     """One try of a request. `key` is the client's, `number` counts the tries from 0.
 
     `owner` is the id of the project that asks, or of the organization: keys of others are others.
     """
 
-    owner: str
+    owner_id: str
     request_sha256: str
     key: str | None
-    number: int
+    retry_count: int
 
     @property
     def stored_key(self) -> str:
@@ -49,33 +49,36 @@ class Try:
         return self.key if self.key is not None else f"\n{self.request_sha256}"
 
 
-def make_try(owner: str, route: str, body: bytes, *, key: str | None, number: int) -> Try:
+def new_attempt(
+    owner_id: str, route: str, body: bytes, *, key: str | None, retry_count: int
+) -> RequestAttempt:
     """A try of `route` with a body. Raises InvalidRequest for a key that is none."""
-    if key is not None and not 0 < len(key) <= LONGEST_KEY:
+    if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
         raise InvalidRequest(
-            f"The header Idempotency-Key must have 1 to {LONGEST_KEY} characters.",
+            f"The header Idempotency-Key must have 1 to {MAX_KEY_LENGTH} characters.",
             param="Idempotency-Key",
         )
     digest = hashlib.sha256(f"{route}\n".encode() + body).hexdigest()
-    return Try(owner, digest, key, number)
+    return RequestAttempt(owner_id, digest, key, retry_count)
 
 
-def answered(session: Session, this: Try) -> Answer | None:
+def find_stored_response(session: Session, this: RequestAttempt) -> StoredResponse | None:
     """The answer that an earlier try got, or None if this one is the first that arrives.
 
     Tries of one request wait for each other until their transactions end. Raises InvalidRequest
     if the key came with another request before.
     """
-    name = f"{this.owner}\n{this.stored_key}"
+    name = f"{this.owner_id}\n{this.stored_key}"
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
     found = session.scalars(
-        select(Repeat).where(
-            Repeat.owner == this.owner,
-            Repeat.key == this.stored_key,
-            Repeat.created_at > clock.ago(KEPT if this.key is not None else RETRIED_WITHIN),
+        select(IdempotencyRecord).where(
+            IdempotencyRecord.owner == this.owner_id,
+            IdempotencyRecord.key == this.stored_key,
+            IdempotencyRecord.created_at
+            > clock.ago(RETENTION if this.key is not None else SDK_RETRY_WINDOW),
         )
     ).one_or_none()
-    if found is None or (this.key is None and this.number == 0):
+    if found is None or (this.key is None and this.retry_count == 0):
         return None
     if found.request_sha256 != this.request_sha256:
         raise InvalidRequest(
@@ -84,13 +87,13 @@ def answered(session: Session, this: Try) -> Answer | None:
             param="Idempotency-Key",
             code="idempotency_key_reused",
         )
-    return Answer(found.status, found.answer)
+    return StoredResponse(found.status, found.answer)
 
 
-def remember(session: Session, this: Try, answer: Answer) -> None:
+def store_response(session: Session, this: RequestAttempt, answer: StoredResponse) -> None:
     """Keep the answer for tries to come, in the transaction of what it tells of."""
-    row = insert(Repeat).values(
-        owner=this.owner,
+    row = insert(IdempotencyRecord).values(
+        owner=this.owner_id,
         key=this.stored_key,
         request_sha256=this.request_sha256,
         status=answer.status,
@@ -103,10 +106,14 @@ def remember(session: Session, this: Try, answer: Answer) -> None:
         "created_at": func.clock_timestamp(),
     }
     session.execute(
-        row.on_conflict_do_update(index_elements=[Repeat.owner, Repeat.key], set_=newest)
+        row.on_conflict_do_update(
+            index_elements=[IdempotencyRecord.owner, IdempotencyRecord.key], set_=newest
+        )
     )
 
 
-def prune(session: Session) -> None:
+def delete_expired(session: Session) -> None:
     """Forget what is too old to be asked for."""
-    session.execute(delete(Repeat).where(Repeat.created_at < clock.ago(KEPT)))
+    session.execute(
+        delete(IdempotencyRecord).where(IdempotencyRecord.created_at < clock.ago(RETENTION))
+    )

@@ -16,47 +16,47 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
 # Far more than any request needs, and below where writers of JSON give up.
-DEEPEST = 100
+MAX_DEPTH = 100
 # Texts (keys are texts too), lists and objects. Validation holds the event loop, and a body of
 # megabytes could hold millions of them.
-MOST_THINGS = 40_000
+MAX_NODES = 40_000
 # Of one object: pydantic goes on to the last member that is wrong, and takes long to tell of each.
 # Lists end at their first, see `fail_fast` in the schemas.
-MOST_MEMBERS = 2048
+MAX_OBJECT_MEMBERS = 2048
 # Numbers too, where token ids are read: OpenAI takes 300,000 in one request.
-MOST_IDS = 500_000
+MAX_VALUES_WITH_TOKEN_IDS = 500_000
 # What takes longer to read than handing it to a thread does.
-LONG_BYTES = 64 * 1024
+MAX_INLINE_PARSE_BYTES = 64 * 1024
 NUL = "\0"
 
 # All but what shows how many things there are.
-UNMARKED = bytes(set(range(256)) - set(b'"[{,'))
+NON_STRUCTURAL_BYTES = bytes(set(range(256)) - set(b'"[{,'))
 
 
-class StrictRequest(Request):
+class StrictJsonRequest(Request):
     """A request whose JSON is UTF-8, without NaN, lone surrogates, NUL, bottomless nesting or
     countless values."""
 
-    most_values = MOST_THINGS
+    max_values = MAX_NODES
 
     async def json(self) -> Any:
         body = await self.body()
-        if len(body) <= LONG_BYTES:
-            return parse(body, most_values=self.most_values)
-        return await to_thread.run_sync(lambda: parse(body, most_values=self.most_values))
+        if len(body) <= MAX_INLINE_PARSE_BYTES:
+            return parse_json(body, max_values=self.max_values)
+        return await to_thread.run_sync(lambda: parse_json(body, max_values=self.max_values))
 
 
-class IdsRequest(StrictRequest):
+class TokenIdsRequest(StrictJsonRequest):
     """A request that may hold texts as token ids."""
 
-    most_values = MOST_IDS
+    max_values = MAX_VALUES_WITH_TOKEN_IDS
 
 
 class StrictRoute(APIRoute):
-    request_class: type[StrictRequest] = StrictRequest
+    request_class: type[StrictJsonRequest] = StrictJsonRequest
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, _writing(endpoint), **options)
+        super().__init__(path, _serialize_in_worker_thread(endpoint), **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -67,11 +67,11 @@ class StrictRoute(APIRoute):
         return strictly
 
 
-class IdsRoute(StrictRoute):
-    request_class = IdsRequest
+class TokenIdsRoute(StrictRoute):
+    request_class = TokenIdsRequest
 
 
-def _writing(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+def _serialize_in_worker_thread(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     """The endpoint, which answers with the JSON of its model.
 
     FastAPI would send the model to another thread to look at its type, and write it in the event
@@ -89,52 +89,56 @@ def _writing(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     return write
 
 
-def parse(body: bytes, *, most_values: int = MOST_THINGS) -> Any:
+def parse_json(body: bytes, *, max_values: int = MAX_NODES) -> Any:
     """A JSON document. Raises json.JSONDecodeError, which FastAPI takes for the client's fault."""
     # Before there is a tree of it, which is ten times as large.
-    if _is_crowd(body, most_values) and _is_crowd(_marks(body), most_values):
-        told = f"it holds more than {MOST_THINGS} texts, lists and objects"
-        raise json.JSONDecodeError(f"{told}, or more than {most_values} values", "", 0)
+    if _exceeds_value_limit(body, max_values) and _exceeds_value_limit(
+        _structural_chars(body), max_values
+    ):
+        told = f"it holds more than {MAX_NODES} texts, lists and objects"
+        raise json.JSONDecodeError(f"{told}, or more than {max_values} values", "", 0)
     document = orjson.loads(body)
     # Cheap questions first: most bodies need no walk.
-    deep = body.count(b"[") + body.count(b"{") > DEEPEST
-    if deep or body.count(b":") > MOST_MEMBERS or b"\\u0000" in body:
-        _inspect(document)
+    deep = body.count(b"[") + body.count(b"{") > MAX_DEPTH
+    if deep or body.count(b":") > MAX_OBJECT_MEMBERS or b"\\u0000" in body:
+        _check_depth_and_nul(document)
     return document
 
 
-def _is_crowd(body: bytes, most_values: int) -> bool:
+def _exceeds_value_limit(body: bytes, most_values: int) -> bool:
     """Whether these are too many, if all their quotes, brackets and commas are JSON's own."""
     things = body.count(b'"') // 2 + body.count(b"[") + body.count(b"{")
     # There is a comma before each value but a thing's first.
-    return things > MOST_THINGS or body.count(b",") >= most_values
+    return things > MAX_NODES or body.count(b",") >= most_values
 
 
-def _marks(body: bytes) -> bytes:
+def _structural_chars(body: bytes) -> bytes:
     """Of a document its quotes, and the brackets and commas outside of its texts."""
     unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"")
-    marks = unescaped.translate(None, UNMARKED)
-    if marks.count(b'"') > 2 * MOST_THINGS:
+    marks = unescaped.translate(None, NON_STRUCTURAL_BYTES)
+    if marks.count(b'"') > 2 * MAX_NODES:
         # Too many texts already, and as many pieces.
         return marks
     return b'""'.join(marks.split(b'"')[::2])
 
 
-def _inspect(document: Any) -> None:
+def _check_depth_and_nul(document: Any) -> None:
     level = [document]
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         if any(isinstance(value, str) and NUL in value for value in level):
             # Postgres has no text with it.
             raise json.JSONDecodeError("a string holds the character NUL", "", 0)
-        level = [inner for value in level for inner in _inside(value)]
+        level = [inner for value in level for inner in _children(value)]
         if not level:
             return
-    raise json.JSONDecodeError(f"it is nested deeper than {DEEPEST} levels", "", 0)
+    raise json.JSONDecodeError(f"it is nested deeper than {MAX_DEPTH} levels", "", 0)
 
 
-def _inside(value: Any) -> list[Any]:
+def _children(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        if len(value) > MOST_MEMBERS:
-            raise json.JSONDecodeError(f"an object has more than {MOST_MEMBERS} members", "", 0)
+        if len(value) > MAX_OBJECT_MEMBERS:
+            raise json.JSONDecodeError(
+                f"an object has more than {MAX_OBJECT_MEMBERS} members", "", 0
+            )
         return [*value.keys(), *value.values()]
     return value if isinstance(value, list) else []

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.inference.engines import Engines
+from app.inference.engines import EngineClient
 
 
-async def get_engines(request: Request) -> Engines:
-    engines: Engines = request.app.state.engines
+async def get_engines(request: Request) -> EngineClient:
+    engines: EngineClient = request.app.state.engines
     return engines
 
 
-EnginesDep = Annotated[Engines, Depends(get_engines)]
+EnginesDep = Annotated[EngineClient, Depends(get_engines)]

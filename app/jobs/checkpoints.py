@@ -13,20 +13,20 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.catalog import TunedName
+from app.catalog import FineTunedModelName
 from app.db import outbox
-from app.db.tables import Checkpoint, Job, Organization, Project, TunedModel
+from app.db.tables import Checkpoint, FineTunedModel, Job, Organization, Project
 from app.jobs import events, states
-from app.jobs.events import Entry
+from app.jobs.events import NewEvent
 
 # The ends of the last three passes over the data, as OpenAI keeps them.
-KEPT_SERVABLE = 3
+MAX_SERVABLE_CHECKPOINTS = 3
 # Of what a job could continue from: the newest, and the one before it in case that is damaged.
-KEPT_RESUMABLE = 2
+MAX_RESUME_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class StoredCheckpoint:
     """A checkpoint whose files are all in the store; `values` are its metrics."""
 
     step: int
@@ -34,47 +34,49 @@ class Stored:
     prefix: str
     manifest_sha256: str
     bytes: int
-    values: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
-def record(session: Session, job_id: str, epoch: int, stored: Stored) -> None:
+def record(session: Session, job_id: str, attempt: int, stored: StoredCheckpoint) -> None:
     """Make a stored checkpoint count, and let older ones go. Raises Fenced.
 
     A step that an earlier attempt has stored already keeps its name and gets the new files. If its
     model was deleted since, the job may continue from the new files, but nobody sees them.
     """
-    job = states.guard(session, job_id, epoch)
+    job = states.lock_owned(session, job_id, attempt)
     servable = (
         stored.servable
         and stored.step != job.total_steps
-        and not _was_deleted(session, job, stored.step)
+        and not _was_model_deleted(session, job, stored.step)
     )
-    row = _row(session, job, stored, kind="user" if servable else "resume")
+    row = _upsert_row(session, job, stored, kind="user" if servable else "resume")
     if servable:
-        row.model_name = row.model_name or name(session, job, step=stored.step)
-        _serve(session, job, row.model_name, step=stored.step, prefix=stored.prefix)
-        events.append(session, job, [_created(row.step, row.model_name)])
+        row.model_name = row.model_name or new_model_name(session, job, step=stored.step)
+        _publish(session, job, row.model_name, step=stored.step, prefix=stored.prefix)
+        events.append(session, job, [_created_event(row.step, row.model_name)])
     # It came further than its predecessors: their crashes are forgiven.
     job.no_progress_attempts = 0
     session.flush()
-    _let_go(session, job_id)
+    _apply_retention(session, job_id)
 
 
-def _was_deleted(session: Session, job: Job, step: int) -> bool:
+def _was_model_deleted(session: Session, job: Job, step: int) -> bool:
     """Whether the model of a step has been there and was deleted, by its owner or let go."""
-    gone = select(TunedModel.name).where(
-        TunedModel.job_id == job.id, TunedModel.step == step, TunedModel.deleted_at.is_not(None)
+    gone = select(FineTunedModel.name).where(
+        FineTunedModel.job_id == job.id,
+        FineTunedModel.step == step,
+        FineTunedModel.deleted_at.is_not(None),
     )
     return session.scalars(gone.limit(1)).first() is not None
 
 
-def resumable(session: Session, job_id: str) -> list[Checkpoint]:
+def list_resumable(session: Session, job_id: str) -> list[Checkpoint]:
     """What a job may continue from, the newest first."""
     statement = (
         select(Checkpoint)
         .where(Checkpoint.job_id == job_id, Checkpoint.deleted_at.is_(None))
         .order_by(Checkpoint.step.desc(), Checkpoint.epoch.desc())
-        .limit(KEPT_RESUMABLE)
+        .limit(MAX_RESUME_CHECKPOINTS)
     )
     return list(session.scalars(statement))
 
@@ -95,7 +97,7 @@ def promote(session: Session, job: Job) -> str | None:
         return None
     if row.model_name is not None:
         # It was not known for the last one when it was recorded: training ended early.
-        _hide(session, row.model_name)
+        _unpublish(session, row.model_name)
     # A step has one row of a kind, and this one's may be that of a model its owner has deleted.
     session.execute(
         delete(Checkpoint).where(
@@ -104,31 +106,31 @@ def promote(session: Session, job: Job) -> str | None:
             Checkpoint.deleted_at.is_not(None),
         )
     )
-    row.kind, row.model_name = "user", name(session, job)
-    _serve(session, job, row.model_name, step=None, prefix=row.storage_prefix)
+    row.kind, row.model_name = "user", new_model_name(session, job)
+    _publish(session, job, row.model_name, step=None, prefix=row.storage_prefix)
     session.flush()
-    _let_go(session, job.id)
-    drop_resumable(session, job.id)
+    _apply_retention(session, job.id)
+    delete_resume_checkpoints(session, job.id)
     return row.model_name
 
 
-def drop_resumable(session: Session, job_id: str) -> None:
+def delete_resume_checkpoints(session: Session, job_id: str) -> None:
     """Let go what only a running job needs."""
     rows = select(Checkpoint).where(
         Checkpoint.job_id == job_id, Checkpoint.kind == "resume", Checkpoint.deleted_at.is_(None)
     )
-    _tombstone(session, session.scalars(rows))
+    _soft_delete(session, session.scalars(rows))
 
 
-def name(session: Session, job: Job, *, step: int | None = None) -> str:
+def new_model_name(session: Session, job: Job, *, step: int | None = None) -> str:
     """A new name for a job's model, or for its checkpoint at `step`."""
     slug = session.scalars(
         select(Organization.slug).join(Project).where(Project.id == job.project_id)
     ).one()
-    return str(TunedName(job.base_model, slug, job.suffix or "", ids.model_tag(), step))
+    return str(FineTunedModelName(job.base_model, slug, job.suffix or "", ids.model_tag(), step))
 
 
-def _row(session: Session, job: Job, stored: Stored, *, kind: str) -> Checkpoint:
+def _upsert_row(session: Session, job: Job, stored: StoredCheckpoint, *, kind: str) -> Checkpoint:
     row = session.scalars(
         select(Checkpoint).where(
             Checkpoint.job_id == job.id, Checkpoint.step == stored.step, Checkpoint.kind == kind
@@ -138,29 +140,29 @@ def _row(session: Session, job: Job, stored: Stored, *, kind: str) -> Checkpoint
         row = Checkpoint(id=ids.checkpoint_id(), job_id=job.id, step=stored.step, kind=kind)
         session.add(row)
     elif row.storage_prefix != stored.prefix:
-        outbox.delete_folder(session, row.storage_prefix)
+        outbox.enqueue_prefix_deletion(session, row.storage_prefix)
     row.epoch = job.epoch
     row.storage_prefix = stored.prefix
     row.manifest_sha256 = stored.manifest_sha256
     row.bytes = stored.bytes
-    row.metrics = {"step": stored.step, **finite(stored.values)}
+    row.metrics = {"step": stored.step, **without_nonfinite(stored.metrics)}
     row.deleted_at = None
     return row
 
 
-def finite(values: Mapping[str, float]) -> dict[str, float]:
+def without_nonfinite(values: Mapping[str, float]) -> dict[str, float]:
     """Without what JSON has no word for: Postgres refuses NaN and infinities."""
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
-def _created(step: int, model_name: str) -> Entry:
+def _created_event(step: int, model_name: str) -> NewEvent:
     message = f"Checkpoint created at step {step} with Snapshot ID: {model_name}"
-    return Entry(f"checkpoint:{step}", message)
+    return NewEvent(f"checkpoint:{step}", message)
 
 
-def _serve(session: Session, job: Job, model_name: str, *, step: int | None, prefix: str) -> None:
+def _publish(session: Session, job: Job, model_name: str, *, step: int | None, prefix: str) -> None:
     session.merge(
-        TunedModel(
+        FineTunedModel(
             name=model_name,
             project_id=job.project_id,
             job_id=job.id,
@@ -172,7 +174,7 @@ def _serve(session: Session, job: Job, model_name: str, *, step: int | None, pre
     )
 
 
-def _let_go(session: Session, job_id: str) -> None:
+def _apply_retention(session: Session, job_id: str) -> None:
     rows = list(
         session.scalars(
             select(Checkpoint)
@@ -181,21 +183,21 @@ def _let_go(session: Session, job_id: str) -> None:
         )
     )
     servable = [row for row in rows if row.kind == "user"]
-    spare = [row for row in rows[KEPT_RESUMABLE:] if row.kind == "resume"]
-    _tombstone(session, [*servable[KEPT_SERVABLE:], *spare])
+    spare = [row for row in rows[MAX_RESUME_CHECKPOINTS:] if row.kind == "resume"]
+    _soft_delete(session, [*servable[MAX_SERVABLE_CHECKPOINTS:], *spare])
 
 
-def _tombstone(session: Session, rows: Iterable[Checkpoint]) -> None:
+def _soft_delete(session: Session, rows: Iterable[Checkpoint]) -> None:
     for row in rows:
         row.deleted_at = func.clock_timestamp()
-        outbox.delete_folder(session, row.storage_prefix)
+        outbox.enqueue_prefix_deletion(session, row.storage_prefix)
         if row.model_name is not None:
-            _hide(session, row.model_name)
+            _unpublish(session, row.model_name)
 
 
-def _hide(session: Session, model_name: str) -> None:
+def _unpublish(session: Session, model_name: str) -> None:
     session.execute(
-        update(TunedModel)
-        .where(TunedModel.name == model_name)
+        update(FineTunedModel)
+        .where(FineTunedModel.name == model_name)
         .values(deleted_at=func.clock_timestamp())
     )

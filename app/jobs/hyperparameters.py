@@ -11,7 +11,7 @@ Auto = Literal["auto"]
 
 # Times the learning rate that "auto" means. Far above it a job ends well, and its model says
 # everything with the same chance.
-HIGHEST_RATE = 100.0
+MAX_LEARNING_RATE_MULTIPLIER = 100.0
 
 
 def _is_number(value: object) -> bool:
@@ -19,7 +19,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _auto_or_whole(least: int, most: int) -> PlainValidator:
+def _auto_or_int(least: int, most: int) -> PlainValidator:
     def check(value: Any) -> int | Auto:
         if value is None or value == "auto":
             return "auto"
@@ -54,9 +54,11 @@ class Hyperparameters(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    n_epochs: Annotated[int | Auto, _auto_or_whole(1, 50)] = "auto"
-    batch_size: Annotated[int | Auto, _auto_or_whole(1, 256)] = "auto"
-    learning_rate_multiplier: Annotated[float | Auto, _auto_or_positive(HIGHEST_RATE)] = "auto"
+    n_epochs: Annotated[int | Auto, _auto_or_int(1, 50)] = "auto"
+    batch_size: Annotated[int | Auto, _auto_or_int(1, 256)] = "auto"
+    learning_rate_multiplier: Annotated[
+        float | Auto, _auto_or_positive(MAX_LEARNING_RATE_MULTIPLIER)
+    ] = "auto"
 
 
 class PreferenceHyperparameters(Hyperparameters):
@@ -77,15 +79,15 @@ class EncoderHyperparameters(Hyperparameters):
 
     tuning: Literal["auto", "lora", "full"] = "auto"
     class_weights: Literal["auto", "none", "balanced"] = "auto"
-    early_stopping_patience: Annotated[int | Auto, _auto_or_whole(1, 50)] = "auto"
-    max_length: Annotated[int | Auto, _auto_or_whole(16, 8192)] = "auto"
+    early_stopping_patience: Annotated[int | Auto, _auto_or_int(1, 50)] = "auto"
+    max_length: Annotated[int | Auto, _auto_or_int(16, 8192)] = "auto"
 
 
-class Supervised(BaseModel):
+class SupervisedMethod(BaseModel):
     hyperparameters: Hyperparameters | None = None
 
 
-class DirectPreference(BaseModel):
+class DpoMethod(BaseModel):
     hyperparameters: PreferenceHyperparameters | None = None
 
 
@@ -94,7 +96,7 @@ class EncoderMethod(BaseModel):
 
 
 # What a method takes, if that is more than all of them take.
-KINDS: Mapping[str, type[Hyperparameters]] = {
+HYPERPARAMETERS_BY_METHOD: Mapping[str, type[Hyperparameters]] = {
     "dpo": PreferenceHyperparameters,
     "classification": EncoderHyperparameters,
     "token_classification": EncoderHyperparameters,
@@ -115,8 +117,8 @@ class Method(BaseModel):
         "question_answering",
         "embedding",
     ]
-    supervised: Supervised | None = None
-    dpo: DirectPreference | None = None
+    supervised: SupervisedMethod | None = None
+    dpo: DpoMethod | None = None
     classification: EncoderMethod | None = None
     token_classification: EncoderMethod | None = None
     question_answering: EncoderMethod | None = None
@@ -125,19 +127,17 @@ class Method(BaseModel):
     @property
     def hyperparameters(self) -> Hyperparameters | None:
         """Those of the block that `type` names."""
-        block: Supervised | DirectPreference | EncoderMethod | None = getattr(self, self.type, None)
+        block: SupervisedMethod | DpoMethod | EncoderMethod | None = getattr(self, self.type, None)
         return None if block is None else block.hyperparameters
 
 
-def known(method: Method | None, given: Mapping[str, Any]) -> Hyperparameters:
+def validate_known(method: Method | None, given: Mapping[str, Any]) -> Hyperparameters:
     """Those of `given` that the method takes, with "auto" for all else. Raises ValidationError."""
-    kind = _kind(method)
+    kind = _hyperparameters_class(method)
     return kind.model_validate({k: v for k, v in given.items() if k in kind.model_fields})
 
 
-def merged(
-    method: Method | None, older: Hyperparameters | None
-) -> tuple[dict[str, Any], list[str]]:
+def merge(method: Method | None, older: Hyperparameters | None) -> tuple[dict[str, Any], list[str]]:
     """What was chosen, with "auto" for all else, and the names that no such method knows.
 
     The method's own block counts before `older`, the place of the same in older requests.
@@ -145,9 +145,11 @@ def merged(
     given: dict[str, Any] = {}
     for block in (older, method and method.hyperparameters):
         given |= {} if block is None else block.model_dump(exclude_unset=True)
-    unknown = [name for name in given if name not in _kind(method).model_fields]
-    return known(method, given).model_dump(), unknown
+    unknown = [name for name in given if name not in _hyperparameters_class(method).model_fields]
+    return validate_known(method, given).model_dump(), unknown
 
 
-def _kind(method: Method | None) -> type[Hyperparameters]:
-    return KINDS.get(method.type, Hyperparameters) if method else Hyperparameters
+def _hyperparameters_class(method: Method | None) -> type[Hyperparameters]:
+    return (
+        HYPERPARAMETERS_BY_METHOD.get(method.type, Hyperparameters) if method else Hyperparameters
+    )

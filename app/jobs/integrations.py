@@ -4,19 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from app.wire.base import at_most
+from app.wire.base import max_items
 
-Text = Annotated[str, Field(min_length=1, max_length=128)]
-Tag = Annotated[str, Field(min_length=1, max_length=64)]
+WandbName = Annotated[str, Field(min_length=1, max_length=128)]
+WandbTag = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Wandb(BaseModel):
     """A run there: `name` is the job's id if it has none, `entity` the key's own."""
 
-    project: Text
-    name: Text | None = None
-    entity: Text | None = None
-    tags: Annotated[list[Tag], at_most(50, "tags")] = []
+    project: WandbName
+    name: WandbName | None = None
+    entity: WandbName | None = None
+    tags: Annotated[list[WandbTag], max_items(50, "tags")] = []
 
 
 class Integration(BaseModel):
@@ -24,4 +24,4 @@ class Integration(BaseModel):
     wandb: Wandb
 
 
-Integrations = Annotated[list[Integration], at_most(5, "integrations")]
+Integrations = Annotated[list[Integration], max_items(5, "integrations")]

@@ -11,26 +11,26 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.tables import File, Job, JobAttempt, JobLease, TunedModel
+from app.db.tables import File, FineTunedModel, Job, JobAttempt, JobLease
 from app.jobs import checkpoints, events, scheduling, states
-from app.jobs.events import Entry
+from app.jobs.events import NewEvent
 
-STARTED = Entry("started", "Fine-tuning job started", data=None)
+STARTED_EVENT = NewEvent("started", "Fine-tuning job started", data=None)
 # Of taking a job that other workers want too, before a worker goes back to waiting.
-TRIES = 5
+MAX_ACQUIRE_TRIES = 5
 
 
-class Order(StrEnum):
+class WorkerDirective(StrEnum):
     """What a worker is to do with the job it holds."""
 
-    GO_ON = "go_on"
+    CONTINUE = "go_on"
     PAUSE = "pause"
     CANCEL = "cancel"
-    FENCED = "fenced"
+    LEASE_LOST = "fenced"
 
 
 @dataclass(frozen=True, slots=True)
-class Blob:
+class StoredFile:
     """A file in the store and what its bytes must be."""
 
     file_id: str
@@ -39,7 +39,7 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
-class Resumable:
+class ResumePoint:
     """A checkpoint in the store that a job may continue from."""
 
     step: int
@@ -48,60 +48,60 @@ class Resumable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class JobAssignment:
     """All that a worker has to know of the job that it now holds."""
 
     job_id: str
-    epoch: int
+    attempt: int
     project_id: str
     base_model: str
     method: str
     hyperparameters: dict[str, Any]
     seed: int
     micro_batch: int | None
-    training: Blob
-    validation: Blob | None
+    training_file: StoredFile
+    validation_file: StoredFile | None
     # As the job's owner asked for them.
     integrations: tuple[dict[str, Any], ...]
     # What a continued training starts from, and its folder in the store if it is still there.
     start_model: str | None
-    init_prefix: str | None
+    start_model_prefix: str | None
     # The newest first.
-    resumable: tuple[Resumable, ...]
+    resume_points: tuple[ResumePoint, ...]
 
 
-def claim(
+def acquire(
     session: Session, worker: str, *, lease_seconds: float, max_running: int = 0
-) -> Claim | None:
+) -> JobAssignment | None:
     """Take the next queued job, if there is one that is due.
 
     A project has at most `max_running` jobs at work, or what its own limit says; 0 is no limit.
     """
-    job = _take(session, max_running)
+    job = _acquire_next_job(session, max_running)
     if job is None:
         return None
-    until = clock.in_seconds(lease_seconds)
+    until = clock.seconds_from_now(lease_seconds)
     session.add(JobLease(job_id=job.id, epoch=job.epoch, worker=worker, lease_until=until))
     session.add(JobAttempt(job_id=job.id, epoch=job.epoch, worker=worker))
-    events.append(session, job, [STARTED])
-    return _claim(session, job)
+    events.append(session, job, [STARTED_EVENT])
+    return _build_assignment(session, job)
 
 
-def _take(session: Session, max_running: int) -> Job | None:
-    for _ in range(TRIES):
+def _acquire_next_job(session: Session, max_running: int) -> Job | None:
+    for _ in range(MAX_ACQUIRE_TRIES):
         savepoint = session.begin_nested()
-        project_id = scheduling.next_project(session, max_running=max_running)
+        project_id = scheduling.lock_next_project(session, max_running=max_running)
         if project_id is None:
             return None
-        job = states.move(
+        job = states.transition(
             session,
-            scheduling.next_job(project_id, max_running=max_running),
+            scheduling.select_next_job(project_id, max_running=max_running),
             to="running",
             epoch=Job.epoch + 1,
             started_at=func.coalesce(Job.started_at, func.clock_timestamp()),
         )
         if job is not None:
-            scheduling.served(session, project_id)
+            scheduling.mark_served(session, project_id)
             return job
         # Its job was taken meanwhile. This lets go of the project: two workers that each hold one
         # while they wait for another's would wait for ever.
@@ -109,76 +109,76 @@ def _take(session: Session, max_running: int) -> Job | None:
     return None
 
 
-def _claim(session: Session, job: Job) -> Claim:
+def _build_assignment(session: Session, job: Job) -> JobAssignment:
     checked = job.validation_file_id
-    return Claim(
+    return JobAssignment(
         job_id=job.id,
-        epoch=job.epoch,
+        attempt=job.epoch,
         project_id=job.project_id,
         base_model=job.base_model,
         method=job.method,
-        hyperparameters=_hyperparameters(job),
+        hyperparameters=_effective_hyperparameters(job),
         seed=job.seed,
         micro_batch=job.micro_batch,
-        training=_blob(session, job.training_file_id),
-        validation=None if checked is None else _blob(session, checked),
+        training_file=_get_stored_file(session, job.training_file_id),
+        validation_file=None if checked is None else _get_stored_file(session, checked),
         integrations=tuple(job.integrations),
         start_model=job.start_model,
-        init_prefix=_init_prefix(session, job),
-        resumable=tuple(
-            Resumable(row.step, row.storage_prefix, row.manifest_sha256)
-            for row in checkpoints.resumable(session, job.id)
+        start_model_prefix=_find_start_model_prefix(session, job),
+        resume_points=tuple(
+            ResumePoint(row.step, row.storage_prefix, row.manifest_sha256)
+            for row in checkpoints.list_resumable(session, job.id)
         ),
     )
 
 
-def _hyperparameters(job: Job) -> dict[str, Any]:
+def _effective_hyperparameters(job: Job) -> dict[str, Any]:
     """As requested, with the numbers that an earlier attempt has chosen for "auto"."""
     chosen = job.resolved or {}
     return {name: chosen.get(name, value) for name, value in job.hyperparameters.items()}
 
 
-def _blob(session: Session, file_id: str) -> Blob:
+def _get_stored_file(session: Session, file_id: str) -> StoredFile:
     file = session.get_one(File, file_id)
-    return Blob(file.id, file.storage_key, file.sha256)
+    return StoredFile(file.id, file.storage_key, file.sha256)
 
 
-def _init_prefix(session: Session, job: Job) -> str | None:
+def _find_start_model_prefix(session: Session, job: Job) -> str | None:
     if job.start_model is None:
         return None
-    model = session.get(TunedModel, job.start_model)
+    model = session.get(FineTunedModel, job.start_model)
     return None if model is None or model.deleted_at is not None else model.storage_prefix
 
 
 def heartbeat(
-    session: Session, job_id: str, epoch: int, *, step: int, lease_seconds: float
-) -> Order:
+    session: Session, job_id: str, attempt: int, *, step: int, lease_seconds: float
+) -> WorkerDirective:
     """Renew a lease, also a late one: while the epoch is the same, nobody else had the job."""
     session.execute(
         update(JobLease)
-        .where(JobLease.job_id == job_id, JobLease.epoch == epoch)
+        .where(JobLease.job_id == job_id, JobLease.epoch == attempt)
         .values(
-            lease_until=clock.in_seconds(lease_seconds),
+            lease_until=clock.seconds_from_now(lease_seconds),
             heartbeat_at=func.clock_timestamp(),
             step=step,
         )
     )
-    return order(session, job_id, epoch)
+    return get_directive(session, job_id, attempt)
 
 
-def order(session: Session, job_id: str, epoch: int) -> Order:
+def get_directive(session: Session, job_id: str, attempt: int) -> WorkerDirective:
     """What the attempt `epoch` is to do with its job; changes nothing."""
     row = session.execute(select(Job.state, Job.epoch).where(Job.id == job_id)).one_or_none()
     if row is None:
-        return Order.FENCED
+        return WorkerDirective.LEASE_LOST
     if row.state == "cancelled":
-        return Order.CANCEL
-    if row.epoch != epoch or row.state not in states.ACTIVE:
-        return Order.FENCED
-    return Order.PAUSE if row.state == "pausing" else Order.GO_ON
+        return WorkerDirective.CANCEL
+    if row.epoch != attempt or row.state not in states.HELD_STATES:
+        return WorkerDirective.LEASE_LOST
+    return WorkerDirective.PAUSE if row.state == "pausing" else WorkerDirective.CONTINUE
 
 
-def ending(session: Session, job_id: str, epoch: int) -> tuple[str, int | None] | None:
+def get_outcome(session: Session, job_id: str, epoch: int) -> tuple[str, int | None] | None:
     """The outcome and the exit code of an attempt; None while it is open."""
     attempt = session.get(JobAttempt, (job_id, epoch), populate_existing=True)
     if attempt is None or attempt.outcome is None:
@@ -186,6 +186,9 @@ def ending(session: Session, job_id: str, epoch: int) -> tuple[str, int | None] 
     return attempt.outcome, attempt.exit_code
 
 
-def is_held(session: Session, job_id: str, epoch: int) -> bool:
+def is_owner(session: Session, job_id: str, attempt: int) -> bool:
     """Whether the attempt `epoch` still holds its job."""
-    return order(session, job_id, epoch) in (Order.GO_ON, Order.PAUSE)
+    return get_directive(session, job_id, attempt) in (
+        WorkerDirective.CONTINUE,
+        WorkerDirective.PAUSE,
+    )

@@ -8,42 +8,46 @@ from sqlalchemy.orm import Session
 from app.db import outbox
 from app.db.tables import File, Job
 from app.errors import InvalidRequest, NotFound
-from app.formats import counted
-from app.formats.errors import shown
+from app.formats import label_counts_sentence
+from app.formats.errors import escape_for_message
 from app.jobs import checkpoints, events, file_checks, quotas, states
-from app.jobs.events import Entry
-from app.jobs.file_checks import Problem
+from app.jobs.events import NewEvent
+from app.jobs.file_checks import JobFailure
 
-VALIDATED = Entry("validated", "Files validated, moving job to queued state")
+VALIDATED_EVENT = NewEvent("validated", "Files validated, moving job to queued state")
 # Of hyperparameters that are not known; a request may hold any number.
-MOST_NAMED = 10
-ENDED = {
+MAX_LISTED_NAMES = 10
+TERMINAL_DESCRIPTIONS = {
     "succeeded": "has already succeeded",
     "failed": "has already failed",
     "cancelled": "was cancelled",
 }
-CANCELLED = Entry("cancelled", "The job has been cancelled")
+CANCELLED_EVENT = NewEvent("cancelled", "The job has been cancelled")
 
 
-def created(session: Session, job: Job, *, unused: Sequence[str] = ()) -> None:
+def announce_created(
+    session: Session, job: Job, *, unknown_hyperparameters: Sequence[str] = ()
+) -> None:
     """Tell of a new job, which the session holds in validating_files, and have it validated.
 
     `unused` are the names of hyperparameters that were given and that nothing here reads.
     """
     session.flush()
     told = [
-        Entry("created", f"Created fine-tuning job: {job.id}"),
-        Entry("validating", _validating(job)),
+        NewEvent("created", f"Created fine-tuning job: {job.id}"),
+        NewEvent("validating", _validating_message(job)),
     ]
-    if unused:
-        named = ", ".join(shown(name) for name in unused[:MOST_NAMED])
+    if unknown_hyperparameters:
+        named = ", ".join(
+            escape_for_message(name) for name in unknown_hyperparameters[:MAX_LISTED_NAMES]
+        )
         sentence = f"Hyperparameters that method {job.method} does not have were left out: {named}"
-        told.append(Entry("unused", sentence, level="warn"))
+        told.append(NewEvent("unused", sentence, level="warn"))
     events.append(session, job, told)
-    outbox.bell(session, "validate", job.id)
+    outbox.enqueue_hint(session, "validate", job.id)
 
 
-def _validating(job: Job) -> str:
+def _validating_message(job: Job) -> str:
     sentence = f"Validating training file: {job.training_file_id}"
     if job.validation_file_id is None:
         return sentence
@@ -59,36 +63,36 @@ def validate(session: Session, job_id: str) -> None:
     checked = None
     if job.validation_file_id is not None:
         checked = session.get_one(File, job.validation_file_id, populate_existing=True)
-    problem = file_checks.judge(job.method, training, checked)
+    problem = file_checks.find_failure(job.method, training, checked)
     if problem is None:
-        events.append(session, job, _labels(training, checked))
-        events.append(session, job, _notes(training, checked))
-        _enqueue(session, job_id, VALIDATED)
+        events.append(session, job, _label_events(training, checked))
+        events.append(session, job, _warning_events(training, checked))
+        _queue(session, job_id, VALIDATED_EVENT)
     else:
         fail(session, job_id, problem)
 
 
-def _labels(*files: File | None) -> list[Entry]:
+def _label_events(*files: File | None) -> list[NewEvent]:
     """How often each label is there."""
     return [
-        Entry(f"labels:{file.id}", f"{file.id}: {counted(file.summary['labels'])}")
+        NewEvent(f"labels:{file.id}", f"{file.id}: {label_counts_sentence(file.summary['labels'])}")
         for file in files
         if file is not None and file.summary and file.summary.get("labels")
     ]
 
 
-def _notes(*files: File | None) -> list[Entry]:
+def _warning_events(*files: File | None) -> list[NewEvent]:
     """What does not keep files from being used, but is worth a look."""
     return [
-        Entry(f"note:{file.id}:{number}", f"{file.id}: {note}", level="warn")
+        NewEvent(f"note:{file.id}:{number}", f"{file.id}: {note}", level="warn")
         for file in files
         if file is not None
         for number, note in enumerate((file.summary or {}).get("notes", ()))
     ]
 
 
-def _enqueue(session: Session, job_id: str, told: Entry) -> Job | None:
-    job = states.move(
+def _queue(session: Session, job_id: str, told: NewEvent) -> Job | None:
+    job = states.transition(
         session,
         job_id,
         to="queued",
@@ -97,7 +101,7 @@ def _enqueue(session: Session, job_id: str, told: Entry) -> Job | None:
     )
     if job is not None:
         events.append(session, job, [told])
-        outbox.bell(session, "train", job_id)
+        outbox.enqueue_hint(session, "train", job_id)
     return job
 
 
@@ -107,16 +111,16 @@ def pause(session: Session, project_id: str, job_id: str) -> Job:
     A running job becomes `pausing` until its worker has stored a checkpoint. Raises NotFound, and
     InvalidRequest for a job that is neither running nor queued.
     """
-    job = owned(session, project_id, job_id)
+    job = lock_job(session, project_id, job_id)
     if job.state in ("pausing", "paused"):
         return job
-    told = Entry(f"pausing:{job.version}", "The job is being paused")
-    moved = states.move(session, job_id, to="pausing", only_from=("running",))
+    told = NewEvent(f"pausing:{job.version}", "The job is being paused")
+    moved = states.transition(session, job_id, to="pausing", only_from=("running",))
     if moved is None:
-        told = Entry(f"paused:{job.version}", "The job has been paused")
-        moved = states.move(session, job_id, to="paused", only_from=("queued",))
+        told = NewEvent(f"paused:{job.version}", "The job has been paused")
+        moved = states.transition(session, job_id, to="paused", only_from=("queued",))
     if moved is None:
-        raise _refused(session, job_id, "paused", only="a running or queued job")
+        raise _illegal_transition(session, job_id, "paused", only="a running or queued job")
     events.append(session, moved, [told])
     return moved
 
@@ -126,16 +130,16 @@ def resume(session: Session, project_id: str, job_id: str, *, max_queued: int = 
 
     Raises NotFound, TooManyJobs, and InvalidRequest for a job that was not paused.
     """
-    job = owned(session, project_id, job_id)
+    job = lock_job(session, project_id, job_id)
     if job.state in ("queued", "running"):
         return job
     moved = None
     if job.state == "paused":
-        quotas.require_room(session, project_id, default=max_queued)
-        told = Entry(f"resumed:{job.version}", "The job has been resumed")
-        moved = _enqueue(session, job_id, told)
+        quotas.check_queue_quota(session, project_id, default=max_queued)
+        told = NewEvent(f"resumed:{job.version}", "The job has been resumed")
+        moved = _queue(session, job_id, told)
     if moved is None:
-        raise _refused(session, job_id, "resumed", only="a paused job")
+        raise _illegal_transition(session, job_id, "resumed", only="a paused job")
     return moved
 
 
@@ -146,10 +150,10 @@ def cancel(session: Session, project_id: str, job_id: str) -> Job:
     the worker learns of it at its next heartbeat. Raises NotFound, and InvalidRequest for a job
     that has succeeded or failed.
     """
-    job = owned(session, project_id, job_id)
+    job = lock_job(session, project_id, job_id)
     if job.state == "cancelled":
         return job
-    moved = states.move(
+    moved = states.transition(
         session,
         job_id,
         to="cancelled",
@@ -158,44 +162,44 @@ def cancel(session: Session, project_id: str, job_id: str) -> Job:
         estimated_finish=None,
     )
     if moved is None:
-        raise _refused(session, job_id, "cancelled", only="a job that has not ended")
-    states.release(session, job_id, outcome="cancelled")
-    checkpoints.drop_resumable(session, job_id)
-    events.append(session, moved, [CANCELLED])
+        raise _illegal_transition(session, job_id, "cancelled", only="a job that has not ended")
+    states.end_attempt(session, job_id, outcome="cancelled")
+    checkpoints.delete_resume_checkpoints(session, job_id)
+    events.append(session, moved, [CANCELLED_EVENT])
     return moved
 
 
 def fail(
     session: Session,
     job_id: str,
-    problem: Problem,
+    failure: JobFailure,
     *,
-    held_at: int | None = None,
+    by_attempt: int | None = None,
     exit_code: int | None = None,
 ) -> None:
     """End a job for a reason that its owner reads. A worker names the epoch it holds the job at.
 
     Raises Fenced if the job cannot fail now, or not by this worker.
     """
-    job = states.move(
+    job = states.transition(
         session,
         job_id,
         to="failed",
-        held_at=held_at,
+        by_attempt=by_attempt,
         finished_at=func.clock_timestamp(),
         estimated_finish=None,
-        error_code=problem.code,
-        error_message=problem.message,
-        error_param=problem.param,
+        error_code=failure.code,
+        error_message=failure.message,
+        error_param=failure.param,
     )
     if job is None:
-        raise states.Fenced(f"{job_id} cannot fail any more")
-    states.release(session, job_id, outcome="failed", exit_code=exit_code)
-    checkpoints.drop_resumable(session, job_id)
-    events.append(session, job, [Entry("failed", problem.message, level="error")])
+        raise states.LeaseLost(f"{job_id} cannot fail any more")
+    states.end_attempt(session, job_id, outcome="failed", exit_code=exit_code)
+    checkpoints.delete_resume_checkpoints(session, job_id)
+    events.append(session, job, [NewEvent("failed", failure.message, level="error")])
 
 
-def owned(session: Session, project_id: str, job_id: str) -> Job:
+def lock_job(session: Session, project_id: str, job_id: str) -> Job:
     """A project's job, its row locked. Raises NotFound for another project's too."""
     statement = (
         select(Job)
@@ -205,18 +209,18 @@ def owned(session: Session, project_id: str, job_id: str) -> Job:
     )
     job = session.scalars(statement).one_or_none()
     if job is None:
-        raise not_found(job_id)
+        raise job_not_found(job_id)
     return job
 
 
-def not_found(job_id: str) -> NotFound:
+def job_not_found(job_id: str) -> NotFound:
     """A job that there is not, in the words that clients know."""
     return NotFound(
         f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found"
     )
 
 
-def _refused(session: Session, job_id: str, verb: str, *, only: str) -> InvalidRequest:
+def _illegal_transition(session: Session, job_id: str, verb: str, *, only: str) -> InvalidRequest:
     state = session.get_one(Job, job_id).state
-    was = ENDED.get(state, f"is {state}")
+    was = TERMINAL_DESCRIPTIONS.get(state, f"is {state}")
     return InvalidRequest(f"Job {job_id} {was} and cannot be {verb}: only {only} can.")

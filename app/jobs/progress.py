@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from app.db import clock
 from app.db.tables import Job, JobMetric
 from app.jobs import checkpoints, events, states
-from app.jobs.events import Entry
+from app.jobs.events import NewEvent
 
 # In the order of OpenAI's sentence.
-LOSSES = {
+LOSS_LABELS = {
     "train_loss": "training loss",
     "valid_loss": "validation loss",
     "full_valid_loss": "full validation loss",
@@ -21,10 +21,10 @@ LOSSES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepMetrics:
     """One optimizer step and its metrics under OpenAI's names."""
 
-    number: int
+    step: int
     values: Mapping[str, float]
     # Of this attempt so far; OpenAI's events have no such thing, and its clients ignore it.
     tokens_per_second: float | None = None
@@ -33,31 +33,31 @@ class Step:
 def record_started(
     session: Session,
     job_id: str,
-    epoch: int,
+    attempt: int,
     *,
     hyperparameters: Mapping[str, Any],
     total_steps: int,
-    notes: Sequence[str] = (),
-    reference: Mapping[str, Any] | None = None,
+    data_warnings: Sequence[str] = (),
+    drift_baseline: Mapping[str, Any] | None = None,
 ) -> None:
     """Keep the numbers that training has chosen where the user left the choice. Raises Fenced.
 
     `notes` are what the owner should look at in the data, `reference` is what traffic of the
     models is held against.
     """
-    job = states.guard(session, job_id, epoch)
-    told = [Entry(f"noted:{n}", note, level="warn") for n, note in enumerate(notes)]
+    job = states.lock_owned(session, job_id, attempt)
+    told = [NewEvent(f"noted:{n}", note, level="warn") for n, note in enumerate(data_warnings)]
     events.append(session, job, told)
     job.resolved = dict(hyperparameters)
     job.total_steps = total_steps
-    job.reference = None if reference is None else dict(reference)
+    job.reference = None if drift_baseline is None else dict(drift_baseline)
 
 
 def record_metrics(
     session: Session,
     job_id: str,
-    epoch: int,
-    steps: Sequence[Step],
+    attempt: int,
+    steps: Sequence[StepMetrics],
     *,
     seconds_left: float | None = None,
 ) -> None:
@@ -65,11 +65,11 @@ def record_metrics(
 
     A step that an earlier attempt has made already gets this attempt's values.
     """
-    job = states.guard(session, job_id, epoch)
-    newest = {step.number: checkpoints.finite(step.values) for step in steps}
-    speeds = {step.number: step.tokens_per_second for step in steps}
+    job = states.lock_owned(session, job_id, attempt)
+    newest = {step.step: checkpoints.without_nonfinite(step.values) for step in steps}
+    speeds = {step.step: step.tokens_per_second for step in steps}
     rows = [
-        {"job_id": job_id, "step": number, "epoch": epoch, "values": values}
+        {"job_id": job_id, "step": number, "epoch": attempt, "values": values}
         for number, values in newest.items()
     ]
     statement = insert(JobMetric)
@@ -77,22 +77,26 @@ def record_metrics(
     session.execute(
         statement.on_conflict_do_update(index_elements=["job_id", "step"], set_=replace), rows
     )
-    events.append(session, job, [_entry(job, n, values, speeds[n]) for n, values in newest.items()])
+    events.append(
+        session, job, [_metrics_event(job, n, values, speeds[n]) for n, values in newest.items()]
+    )
     if seconds_left is not None:
-        job.estimated_finish = clock.in_seconds(seconds_left)
+        job.estimated_finish = clock.seconds_from_now(seconds_left)
 
 
-def tell(session: Session, job_id: str, epoch: int, entry: Entry) -> None:
+def add_event(session: Session, job_id: str, attempt: int, event: NewEvent) -> None:
     """Tell the job's owner of something that is no metric. Raises Fenced."""
-    events.append(session, states.guard(session, job_id, epoch), [entry])
+    events.append(session, states.lock_owned(session, job_id, attempt), [event])
 
 
-def _entry(job: Job, step: int, values: Mapping[str, float], speed: float | None) -> Entry:
+def _metrics_event(
+    job: Job, step: int, values: Mapping[str, float], speed: float | None
+) -> NewEvent:
     losses = ", ".join(
-        f"{words}={values[name]:.2f}" for name, words in LOSSES.items() if name in values
+        f"{words}={values[name]:.2f}" for name, words in LOSS_LABELS.items() if name in values
     )
     told = {} if speed is None else {"tokens_per_second": round(speed, 1)}
-    return Entry(
+    return NewEvent(
         f"step:{step}",
         f"Step {step}/{job.total_steps}: {losses}",
         type="metrics",

@@ -17,21 +17,21 @@ COLUMNS = {
     "valid_mean_token_accuracy": "valid_mean_token_accuracy",
 }
 # OpenAI's file does not have them.
-LEFT_OUT = frozenset({"full_valid_loss", "full_valid_mean_token_accuracy"})
+EXCLUDED_METRICS = frozenset({"full_valid_loss", "full_valid_mean_token_accuracy"})
 
 
-def step_metrics(session: Session, job_id: str) -> bytes:
+def render_step_metrics(session: Session, job_id: str) -> bytes:
     """`step_metrics.csv`: one line a step, blank where a step has no value."""
     rows = session.execute(
         select(JobMetric.step, JobMetric.values)
         .where(JobMetric.job_id == job_id)
         .order_by(JobMetric.step)
     )
-    return _csv([(row.step, row.values) for row in rows])
+    return _render_csv([(row.step, row.values) for row in rows])
 
 
-def _csv(rows: Sequence[tuple[int, Mapping[str, float]]]) -> bytes:
-    known = COLUMNS | _measures(rows)
+def _render_csv(rows: Sequence[tuple[int, Mapping[str, float]]]) -> bytes:
+    known = COLUMNS | _method_columns(rows)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["step", *known])
@@ -41,7 +41,7 @@ def _csv(rows: Sequence[tuple[int, Mapping[str, float]]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _measures(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, str]:
+def _method_columns(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, str]:
     """What a method measured of itself, such as valid_f1 or train_reward_margin."""
     names = {name for _, values in rows for name in values}
-    return {name: name for name in sorted(names - set(COLUMNS.values()) - LEFT_OUT)}
+    return {name: name for name in sorted(names - set(COLUMNS.values()) - EXCLUDED_METRICS)}

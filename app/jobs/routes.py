@@ -5,21 +5,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from app.errors import InvalidRequest
-from app.http.dependencies import After, PartsDep, PrincipalDep, ReadingDep, SessionDep
-from app.http.idempotency import ONCE, ONCE_BY_KEY, RepeatableRoute
+from app.http.dependencies import AfterCursor, AppStateDep, PrincipalDep, ReadSessionDep, SessionDep
+from app.http.idempotency import IDEMPOTENT, IDEMPOTENT_BY_KEY, IdempotentRoute
 from app.jobs import lifecycle
 from app.jobs import serializers as shapes
 from app.jobs import service as jobs
 from app.jobs.schemas import CheckpointList, CreateJob, EventList, EventObject, JobList, JobObject
 from app.wire.base import page_cursors
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=RepeatableRoute)
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=IdempotentRoute)
 
 Limit = Annotated[int, Query(ge=0, le=1000)]
 # No job has more; each costs the database a join.
-MOST_PAIRS = 16
+MAX_METADATA_PAIRS = 16
 # FastAPI has no parameters of this style: `_metadata` reads it.
-METADATA: dict[str, Any] = {
+METADATA_PARAMETER: dict[str, Any] = {
     "name": "metadata",
     "in": "query",
     "description": "`metadata[key]=value` for each pair that jobs must have; "
@@ -29,14 +29,14 @@ METADATA: dict[str, Any] = {
     "schema": {
         "type": "object",
         "additionalProperties": {"type": "string"},
-        "maxProperties": MOST_PAIRS,
+        "maxProperties": MAX_METADATA_PAIRS,
     },
 }
 
 
-@router.post("", dependencies=[ONCE])
+@router.post("", dependencies=[IDEMPOTENT])
 def create(
-    asked: CreateJob, parts: PartsDep, principal: PrincipalDep, session: SessionDep
+    body: CreateJob, parts: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> JobObject:
     """Start a fine-tuning job."""
     settings = parts.settings
@@ -44,71 +44,73 @@ def create(
         session,
         parts.catalog,
         principal.project_id,
-        asked,
+        body,
         max_queued=settings.max_queued_jobs_per_project,
-        wandb=settings.has_wandb,
+        wandb_available=settings.has_wandb,
     )
-    return shapes.job(job, principal.organization_id)
+    return shapes.serialize_job(job, principal.organization_id)
 
 
-@router.get("", openapi_extra={"parameters": [METADATA]})
+@router.get("", openapi_extra={"parameters": [METADATA_PARAMETER]})
 def list_jobs(
     request: Request,
     principal: PrincipalDep,
-    session: ReadingDep,
-    after: After = None,
+    session: ReadSessionDep,
+    after: AfterCursor = None,
     limit: Limit = 20,
 ) -> JobList:
     """Newest first. `metadata[key]=value` keeps jobs with it, `metadata=null` those without any."""
-    page = jobs.list_(
+    page = jobs.list_jobs(
         session,
         principal.project_id,
-        metadata=_metadata(request),
+        metadata=_parse_metadata_filter(request),
         after=after,
         limit=limit,
     )
-    data = [shapes.job(row, principal.organization_id) for row in page.rows]
+    data = [shapes.serialize_job(row, principal.organization_id) for row in page.rows]
     return JobList(data=data, has_more=page.has_more)
 
 
 @router.get("/{job_id}")
-def retrieve(job_id: str, principal: PrincipalDep, session: ReadingDep) -> JobObject:
-    job = jobs.retrieve(session, principal.project_id, job_id)
-    return shapes.job(job, principal.organization_id)
+def retrieve(job_id: str, principal: PrincipalDep, session: ReadSessionDep) -> JobObject:
+    job = jobs.get(session, principal.project_id, job_id)
+    return shapes.serialize_job(job, principal.organization_id)
 
 
-@router.post("/{job_id}/cancel", dependencies=[ONCE_BY_KEY])
+@router.post("/{job_id}/cancel", dependencies=[IDEMPOTENT_BY_KEY])
 def cancel(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
     """Cancel a job that has not ended."""
     job = lifecycle.cancel(session, principal.project_id, job_id)
-    return shapes.job(job, principal.organization_id)
+    return shapes.serialize_job(job, principal.organization_id)
 
 
-@router.post("/{job_id}/pause", dependencies=[ONCE_BY_KEY])
+@router.post("/{job_id}/pause", dependencies=[IDEMPOTENT_BY_KEY])
 def pause(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
     """Have a job keep its place and stop; it reads as running until its place is stored."""
     job = lifecycle.pause(session, principal.project_id, job_id)
-    return shapes.job(job, principal.organization_id)
+    return shapes.serialize_job(job, principal.organization_id)
 
 
-@router.post("/{job_id}/resume", dependencies=[ONCE_BY_KEY])
-def resume(job_id: str, parts: PartsDep, principal: PrincipalDep, session: SessionDep) -> JobObject:
+@router.post("/{job_id}/resume", dependencies=[IDEMPOTENT_BY_KEY])
+def resume(
+    job_id: str, parts: AppStateDep, principal: PrincipalDep, session: SessionDep
+) -> JobObject:
     """Have a paused job go on from where it stopped."""
     limit = parts.settings.max_queued_jobs_per_project
     job = lifecycle.resume(session, principal.project_id, job_id, max_queued=limit)
-    return shapes.job(job, principal.organization_id)
+    return shapes.serialize_job(job, principal.organization_id)
 
 
 @router.get("/{job_id}/events")
 def list_events(
     job_id: str,
     principal: PrincipalDep,
-    session: ReadingDep,
-    after: After = None,
+    session: ReadSessionDep,
+    after: AfterCursor = None,
     limit: Limit = 20,
 ) -> EventList:
     """Newest first."""
-    page = jobs.events(session, principal.project_id, job_id, after=after, limit=limit)
+    page = jobs.list_events(session, principal.project_id, job_id, after=after, limit=limit)
     data = [EventObject.model_validate(row) for row in page.rows]
     return EventList(data=data, has_more=page.has_more)
 
@@ -117,17 +119,17 @@ def list_events(
 def list_checkpoints(
     job_id: str,
     principal: PrincipalDep,
-    session: ReadingDep,
-    after: After = None,
+    session: ReadSessionDep,
+    after: AfterCursor = None,
     limit: Limit = 10,
 ) -> CheckpointList:
     """Newest first; each can be used as a model."""
-    page = jobs.checkpoints(session, principal.project_id, job_id, after=after, limit=limit)
-    data = [shapes.checkpoint(row) for row in page.rows]
+    page = jobs.list_checkpoints(session, principal.project_id, job_id, after=after, limit=limit)
+    data = [shapes.serialize_checkpoint(row) for row in page.rows]
     return CheckpointList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
-def _metadata(request: Request) -> dict[str, str] | None:
+def _parse_metadata_filter(request: Request) -> dict[str, str] | None:
     """The filter of a list: `metadata[key]=value` pairs, {} without any, None for `null`.
 
     Raises InvalidRequest for what would otherwise be left out, and show more than was asked for.
@@ -141,9 +143,9 @@ def _metadata(request: Request) -> dict[str, str] | None:
     if asked in ([("metadata", "null")], [("metadata", "")]):
         return None
     pairs = {name[len("metadata[") : -1]: value for name, value in asked if name.endswith("]")}
-    if len(pairs) < len(asked) or len(pairs) > MOST_PAIRS:
+    if len(pairs) < len(asked) or len(pairs) > MAX_METADATA_PAIRS:
         raise InvalidRequest(
-            f"Invalid 'metadata': write `metadata[key]=value`, each key once and {MOST_PAIRS} at "
+            f"Invalid 'metadata': write `metadata[key]=value`, each key once and {MAX_METADATA_PAIRS} at "
             "most, or `metadata=null` for jobs without metadata.",
             param="metadata",
             code="invalid_value",

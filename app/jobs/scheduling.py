@@ -15,25 +15,25 @@ from app.db.tables import Job, Project
 from app.jobs import states
 
 
-def next_project(session: Session, *, max_running: int) -> str | None:
+def lock_next_project(session: Session, *, max_running: int) -> str | None:
     """Lock the project whose turn it is; None if no project has a job that may run now.
 
     `max_running` is for projects without a limit of their own; 0 is no limit. What it finds may be
     outdated by the time it holds the lock: `next_job` looks again.
     """
     for skip_locked in (True, False):
-        project_id = _lock_next(session, max_running, skip_locked=skip_locked)
+        project_id = _try_lock_next_project(session, max_running, skip_locked=skip_locked)
         if project_id is not None:
             return project_id
     return None
 
 
-def _lock_next(session: Session, max_running: int, *, skip_locked: bool) -> str | None:
+def _try_lock_next_project(session: Session, max_running: int, *, skip_locked: bool) -> str | None:
     # Limited and in the index's order: what is not may be planned as a look at all jobs.
-    due = _head().where(Job.project_id == Project.id).lateral("due")
+    due = _select_first_due_job().where(Job.project_id == Project.id).lateral("due")
     running = (
         select(func.count().label("count"))
-        .where(Job.project_id == Project.id, Job.state.in_(states.ACTIVE))
+        .where(Job.project_id == Project.id, Job.state.in_(states.HELD_STATES))
         .lateral("running")
     )
     limit = func.coalesce(Project.max_running_jobs, max_running)
@@ -50,7 +50,7 @@ def _lock_next(session: Session, max_running: int, *, skip_locked: bool) -> str 
     return session.scalar(statement)
 
 
-def next_job(project_id: str, *, max_running: int) -> ScalarSelect[str]:
+def select_next_job(project_id: str, *, max_running: int) -> ScalarSelect[str]:
     """The job of a locked project that is next, if its limit leaves room, as a subquery."""
     limit = (
         select(func.coalesce(Project.max_running_jobs, max_running))
@@ -59,11 +59,11 @@ def next_job(project_id: str, *, max_running: int) -> ScalarSelect[str]:
     )
     running = (
         select(func.count())
-        .where(Job.project_id == project_id, Job.state.in_(states.ACTIVE))
+        .where(Job.project_id == project_id, Job.state.in_(states.HELD_STATES))
         .scalar_subquery()
     )
     return (
-        _head()
+        _select_first_due_job()
         .where(Job.project_id == project_id, or_(limit == 0, running < limit))
         # A row that its owner is just pausing or cancelling is skipped, not waited for.
         .with_for_update(skip_locked=True)
@@ -71,7 +71,7 @@ def next_job(project_id: str, *, max_running: int) -> ScalarSelect[str]:
     )
 
 
-def served(session: Session, project_id: str) -> None:
+def mark_served(session: Session, project_id: str) -> None:
     """Note that a project has had its turn."""
     session.execute(
         update(Project)
@@ -81,7 +81,7 @@ def served(session: Session, project_id: str) -> None:
     )
 
 
-def _head() -> Select[str]:
+def _select_first_due_job() -> Select[str]:
     """The first job that is due, of the project that the caller adds."""
     return (
         select(Job.id)

@@ -14,22 +14,22 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.jobs.hyperparameters import Auto, Hyperparameters, Method, known, merged
+from app.jobs.hyperparameters import Auto, Hyperparameters, Method, merge, validate_known
 from app.jobs.integrations import Integration, Integrations
-from app.wire.base import CursorListing, Listing, UnixTime, at_most, whole
+from app.wire.base import CursorListing, Listing, UnixTime, bounded_int, max_items
 
-Status = Literal[
+JobStatus = Literal[
     "validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"
 ]
 
 
 # Part of a tuned model's name, where a colon would end it, and so of URLs: none of what ends a part
 # of these or is written otherwise in them.
-SUFFIX = r"[\w .,;!@$&'()*+=~-]{1,64}"
+SUFFIX_PATTERN = r"[\w .,;!@$&'()*+=~-]{1,64}"
 
 
-def _suffix(value: str) -> str:
-    if re.fullmatch(SUFFIX, value):
+def _validate_suffix(value: str) -> str:
+    if re.fullmatch(SUFFIX_PATTERN, value):
         return value
     rule = (
         "expected 1 to 64 letters, digits, spaces and . , ; ! @ $ & ' ( ) * + = ~ _ -, since it "
@@ -38,20 +38,22 @@ def _suffix(value: str) -> str:
     raise PydanticCustomError("suffix", rule)
 
 
-def _name(value: str) -> str:
+def _validate_name(value: str) -> str:
     if value.strip():
         return value
     raise PydanticCustomError("name", "expected a name or an id")
 
 
 # Ids and models' names; errors repeat them.
-Name = Annotated[str, Field(max_length=256), AfterValidator(_name)]
+NonBlankName = Annotated[str, Field(max_length=256), AfterValidator(_validate_name)]
 Suffix = Annotated[
-    str, AfterValidator(_suffix), WithJsonSchema({"type": "string", "pattern": f"^{SUFFIX}$"})
+    str,
+    AfterValidator(_validate_suffix),
+    WithJsonSchema({"type": "string", "pattern": f"^{SUFFIX_PATTERN}$"}),
 ]
-Key = Annotated[str, Field(max_length=64)]
-Value = Annotated[str, Field(max_length=512)]
-Metadata = Annotated[dict[Key, Value], at_most(16, "pairs")]
+MetadataKey = Annotated[str, Field(max_length=64)]
+MetadataValue = Annotated[str, Field(max_length=512)]
+Metadata = Annotated[dict[MetadataKey, MetadataValue], max_items(16, "pairs")]
 
 
 class CreateJob(BaseModel):
@@ -59,40 +61,40 @@ class CreateJob(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=())
 
-    model: Name
-    training_file: Name
-    validation_file: Name | None = None
+    model: NonBlankName
+    training_file: NonBlankName
+    validation_file: NonBlankName | None = None
     method: Method | None = None
     # The older place of `method.supervised.hyperparameters`; many clients still send it.
     hyperparameters: Hyperparameters | None = None
     suffix: Suffix | None = None
-    seed: Annotated[int, whole(0, 2**31 - 1)] | None = None
+    seed: Annotated[int, bounded_int(0, 2**31 - 1)] | None = None
     integrations: Integrations | None = None
     metadata: Metadata | None = None
 
     @field_validator("hyperparameters")
     @classmethod
-    def _fit_the_method(
+    def _validate_top_level_hyperparameters(
         cls, older: Hyperparameters | None, info: ValidationInfo
     ) -> Hyperparameters | None:
         """The older place takes what only the method has as well, and no other values of it."""
         if older is not None:
-            known(info.data.get("method"), older.model_dump(exclude_unset=True))
+            validate_known(info.data.get("method"), older.model_dump(exclude_unset=True))
         return older
 
     @property
     def method_type(self) -> str:
         return "supervised" if self.method is None else self.method.type
 
-    def chosen(self) -> dict[str, Any]:
+    def chosen_hyperparameters(self) -> dict[str, Any]:
         """The hyperparameters: those of the method's block, then of the older place, else auto."""
-        return merged(self.method, self.hyperparameters)[0]
+        return merge(self.method, self.hyperparameters)[0]
 
-    def unknown(self) -> list[str]:
+    def unknown_hyperparameters(self) -> list[str]:
         """Names of hyperparameters that were given and that the method does not have."""
-        return merged(self.method, self.hyperparameters)[1]
+        return merge(self.method, self.hyperparameters)[1]
 
-    def place_of(self, name: str) -> str:
+    def param_path(self, name: str) -> str:
         """Where in the request the hyperparameter stands that counts, as errors name it."""
         own = self.method and self.method.hyperparameters
         if own is None or name not in own.model_fields_set:
@@ -106,7 +108,7 @@ class JobError(BaseModel):
     param: str | None
 
 
-class ShownHyperparameters(BaseModel):
+class ResolvedHyperparameters(BaseModel):
     """As chosen, then as numbers once the service has resolved "auto". Methods have more."""
 
     model_config = ConfigDict(extra="allow")
@@ -125,10 +127,10 @@ class JobObject(BaseModel):
     fine_tuned_model: str | None
     organization_id: str
     result_files: list[str]
-    status: Status
+    status: JobStatus
     training_file: str
     validation_file: str | None
-    hyperparameters: ShownHyperparameters
+    hyperparameters: ResolvedHyperparameters
     method: dict[str, Any]
     trained_tokens: int | None
     error: JobError | None

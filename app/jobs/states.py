@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import ScalarSelect, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from app.db.tables import TERMINAL, Job, JobAttempt, JobLease
+from app.db.tables import TERMINAL_STATES, Job, JobAttempt, JobLease
 from app.webhooks import deliveries
 
-MOVES: Mapping[str, frozenset[str]] = {
+TRANSITIONS: Mapping[str, frozenset[str]] = {
     "validating_files": frozenset({"queued", "failed", "cancelled"}),
     "queued": frozenset({"running", "paused", "failed", "cancelled"}),
     "running": frozenset({"queued", "pausing", "finalizing", "failed", "cancelled"}),
@@ -25,24 +25,24 @@ MOVES: Mapping[str, frozenset[str]] = {
     "cancelled": frozenset(),
 }
 # A worker holds the job.
-ACTIVE = ("running", "pausing", "finalizing")
+HELD_STATES = ("running", "pausing", "finalizing")
 
 
-class Fenced(Exception):
+class LeaseLost(Exception):
     """The attempt no longer owns its job: the job was cancelled, has ended or is another's."""
 
 
-def sources(to: str) -> list[str]:
+def allowed_sources(to: str) -> list[str]:
     """The states from which a job may move to `to`."""
-    return [state for state, targets in MOVES.items() if to in targets]
+    return [state for state, targets in TRANSITIONS.items() if to in targets]
 
 
-def move(
+def transition(
     session: Session,
     job_id: str | ScalarSelect[str],
     *,
     to: str,
-    held_at: int | None = None,
+    by_attempt: int | None = None,
     only_from: Collection[str] | None = None,
     **changes: Any,
 ) -> Job | None:
@@ -51,34 +51,36 @@ def move(
     A move that ends the job is what webhooks tell of: none can be made without its deliveries.
     `held_at` is the epoch of a worker: the move is then legal only while it holds the job.
     """
-    legal = [state for state in sources(to) if only_from is None or state in only_from]
+    legal = [state for state in allowed_sources(to) if only_from is None or state in only_from]
     statement = update(Job).where(Job.id == job_id, Job.state.in_(legal))
-    if held_at is not None:
-        statement = statement.where(Job.epoch == held_at, Job.state.in_(ACTIVE))
+    if by_attempt is not None:
+        statement = statement.where(Job.epoch == by_attempt, Job.state.in_(HELD_STATES))
     statement = statement.values(state=to, version=Job.version + 1, **changes).returning(Job)
     # The session may know an older state of this row.
     fresh = {"populate_existing": True}
     job = session.scalars(statement, execution_options=fresh).one_or_none()
-    if job is not None and to in TERMINAL:
-        deliveries.announce(session, job)
+    if job is not None and to in TERMINAL_STATES:
+        deliveries.enqueue_for_job(session, job)
     return job
 
 
-def guard(session: Session, job_id: str, epoch: int) -> Job:
+def lock_owned(session: Session, job_id: str, attempt: int) -> Job:
     """The job's row, locked, for an effect of the attempt `epoch`. Raises Fenced."""
     statement = (
         select(Job)
-        .where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE))
+        .where(Job.id == job_id, Job.epoch == attempt, Job.state.in_(HELD_STATES))
         .with_for_update()
         .execution_options(populate_existing=True)
     )
     job = session.scalars(statement).one_or_none()
     if job is None:
-        raise Fenced(f"{job_id} is no longer held at epoch {epoch}")
+        raise LeaseLost(f"{job_id} is no longer held at epoch {attempt}")
     return job
 
 
-def release(session: Session, job_id: str, *, outcome: str, exit_code: int | None = None) -> None:
+def end_attempt(
+    session: Session, job_id: str, *, outcome: str, exit_code: int | None = None
+) -> None:
     """Take the lease away and close the open attempt, if there are any."""
     session.execute(delete(JobLease).where(JobLease.job_id == job_id))
     session.execute(

@@ -6,9 +6,9 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.db.tables import File, Job, Usage
+from app.db.tables import File, Job, TrainingUsage
 from app.jobs import checkpoints, events, states
-from app.jobs.events import Entry
+from app.jobs.events import NewEvent
 
 
 class NoFinalCheckpoint(Exception):
@@ -26,16 +26,18 @@ class ResultFile:
     filename: str = "step_metrics.csv"
 
 
-def finalize(session: Session, job_id: str, epoch: int) -> None:
+def finalize(session: Session, job_id: str, attempt: int) -> None:
     """Training is over, what it made is not all stored yet. Raises Fenced."""
-    if states.guard(session, job_id, epoch).state != "finalizing":
-        states.move(session, job_id, to="finalizing", held_at=epoch, estimated_finish=None)
+    if states.lock_owned(session, job_id, attempt).state != "finalizing":
+        states.transition(
+            session, job_id, to="finalizing", by_attempt=attempt, estimated_finish=None
+        )
 
 
 def succeed(
     session: Session,
     job_id: str,
-    epoch: int,
+    attempt: int,
     *,
     trained_tokens: int,
     result: ResultFile,
@@ -45,19 +47,19 @@ def succeed(
 
     Raises Fenced, and NoFinalCheckpoint.
     """
-    job = states.guard(session, job_id, epoch)
+    job = states.lock_owned(session, job_id, attempt)
     name = checkpoints.promote(session, job)
     if name is None:
         raise NoFinalCheckpoint(f"Training ended without a checkpoint at step {job.total_steps}")
     for file in (result, evaluation):
         if file is not None:
-            session.add(_file(job, file))
+            session.add(_build_file_row(job, file))
     session.flush()
-    moved = states.move(
+    moved = states.transition(
         session,
         job_id,
         to="succeeded",
-        held_at=epoch,
+        by_attempt=attempt,
         finished_at=func.clock_timestamp(),
         estimated_finish=None,
         trained_tokens=trained_tokens,
@@ -66,18 +68,18 @@ def succeed(
         evaluation_file_id=None if evaluation is None else evaluation.file_id,
     )
     if moved is None:
-        raise states.Fenced(f"{job_id} was not finalized")
-    states.release(session, job_id, outcome="done", exit_code=0)
-    _charge(session, moved, trained_tokens)
+        raise states.LeaseLost(f"{job_id} was not finalized")
+    states.end_attempt(session, job_id, outcome="done", exit_code=0)
+    _record_usage(session, moved, trained_tokens)
     told = [
-        Entry("model", f"New fine-tuned model created: {name}"),
-        Entry("succeeded", "The job has successfully completed"),
+        NewEvent("model", f"New fine-tuned model created: {name}"),
+        NewEvent("succeeded", "The job has successfully completed"),
     ]
     events.append(session, moved, told)
     return name
 
 
-def _file(job: Job, result: ResultFile) -> File:
+def _build_file_row(job: Job, result: ResultFile) -> File:
     return File(
         id=result.file_id,
         project_id=job.project_id,
@@ -90,10 +92,10 @@ def _file(job: Job, result: ResultFile) -> File:
     )
 
 
-def _charge(session: Session, job: Job, trained_tokens: int) -> None:
+def _record_usage(session: Session, job: Job, trained_tokens: int) -> None:
     # A second row for one job is refused by its key: nobody pays twice.
     session.execute(
-        insert(Usage).values(
+        insert(TrainingUsage).values(
             job_id=job.id,
             project_id=job.project_id,
             base_model=job.base_model,

@@ -10,9 +10,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from app.broker import Bells, BrokerUnavailable
-from app.catalog import BaseModel, Catalog, CatalogError
-from app.db.session import DatabaseUnavailable, connect, once, session_maker
+from app.broker import BrokerUnavailable, TaskNotifier
+from app.catalog import Catalog, CatalogError, CatalogModel
+from app.db.session import (
+    DatabaseUnavailable,
+    create_database_engine,
+    one_off_transaction,
+    session_maker,
+)
 from app.local import ports, services
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import Home, HomeUnusable, Running
@@ -116,7 +121,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
         yield _source(model)
 
 
-def _source(model: BaseModel) -> Finding:
+def _source(model: CatalogModel) -> Finding:
     scheme, _, rest = model.source.partition(":")
     missing = None
     if scheme == "package":
@@ -141,7 +146,7 @@ def _database(settings: Settings, running: Running | None) -> Finding:
     url = settings.database_url or (running.database_url if running else None)
     if url is None:
         return _embedded("database", "Postgres", postgres_server)
-    engine = connect(url, pool_size=1)
+    engine = create_database_engine(url, pool_size=1)
     try:
         check_database(session_maker(engine))
     except DatabaseUnavailable as error:
@@ -154,8 +159,8 @@ def _database(settings: Settings, running: Running | None) -> Finding:
 def _duties(database_url: str) -> Iterator[Finding]:
     """What the running processes have noted of themselves."""
     try:
-        with once(database_url) as session:
-            standings = periodic_tasks.standings(session)
+        with one_off_transaction(database_url) as session:
+            standings = periodic_tasks.task_statuses(session)
     except DatabaseUnavailable:
         # Told of already.
         return
@@ -175,7 +180,7 @@ def _broker(settings: Settings, running: Running | None) -> Finding:
     if url is None:
         return _embedded("broker", "Valkey", valkey_server)
     try:
-        Bells(url).check()
+        TaskNotifier(url).check()
     except BrokerUnavailable as error:
         return Finding("broker", False, f"{error}; see REDIS_URL")
     return Finding("broker", True, "answers")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from app.catalog import Catalog
 from app.db.migrate import upgrade
-from app.db.session import once
+from app.db.session import one_off_transaction
 from app.local import ports, services
 from app.local.home import Home, write_private
 from app.local.postgres import postgres
@@ -94,14 +94,14 @@ def check_port(settings: Settings) -> None:
 def first_key(settings: Settings, say: Say) -> None:
     """Make sure that LUTHIER_HOME/api_key holds a key that works; make one if it does not."""
     path = key_file(settings)
-    if _replaced(settings, path, api_keys.replace):
+    if _replaced(settings, path, api_keys.ensure_working_key):
         say(f"Made the first API key: {shown(path)}")
 
 
 def first_admin_key(settings: Settings, say: Say) -> None:
     """The same for LUTHIER_HOME/admin_key, which manages projects and their keys."""
     path = settings.home / "admin_key"
-    if _replaced(settings, path, admin_keys.replace):
+    if _replaced(settings, path, admin_keys.ensure_working_key):
         say(f"Made the first admin key: {shown(path)}")
 
 
@@ -109,7 +109,7 @@ def _replaced(settings: Settings, path: Path, replace: Callable[..., str | None]
     """Whether a file held no key that works; it holds one now."""
     assert settings.database_url is not None
     known = path.read_text().strip() if path.exists() else ""
-    with once(settings.database_url) as session:
+    with one_off_transaction(settings.database_url) as session:
         secret = replace(session, settings.organization, known)
     if secret is None:
         return False

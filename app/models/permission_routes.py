@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
-from app.http.dependencies import AdminDep, After, ReadingDep, SessionDep
-from app.http.idempotency import ONCE, RepeatableRoute
+from app.http.dependencies import AdminDep, AfterCursor, ReadSessionDep, SessionDep
+from app.http.idempotency import IDEMPOTENT, IdempotentRoute
 from app.models import permissions
 from app.models.permission_schemas import (
     CreatePermissions,
@@ -19,7 +19,7 @@ from app.wire.base import page_cursors
 router = APIRouter(
     prefix="/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions",
     tags=["fine-tuning"],
-    route_class=RepeatableRoute,
+    route_class=IdempotentRoute,
 )
 
 
@@ -27,9 +27,9 @@ router = APIRouter(
 def list_permissions(
     fine_tuned_model_checkpoint: str,
     admin: AdminDep,
-    session: ReadingDep,
+    session: ReadSessionDep,
     project_id: str | None = None,
-    after: After = None,
+    after: AfterCursor = None,
     limit: Annotated[int, Query(ge=0, le=1000)] = 10,
     order: Literal["ascending", "descending"] = "descending",
 ) -> PermissionList:
@@ -47,8 +47,8 @@ def list_permissions(
     return PermissionList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
-@router.post("", dependencies=[ONCE])
-def create(
+@router.post("", dependencies=[IDEMPOTENT])
+def create_permissions(
     fine_tuned_model_checkpoint: str,
     asked: CreatePermissions,
     admin: AdminDep,
@@ -66,7 +66,7 @@ def create(
 
 
 @router.delete("/{permission_id}")
-def delete(
+def delete_permission(
     fine_tuned_model_checkpoint: str,
     permission_id: str,
     admin: AdminDep,

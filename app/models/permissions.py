@@ -12,8 +12,8 @@ from app import ids
 from app.auth import projects as open_projects
 from app.db import pagination
 from app.db.pagination import Page
-from app.db.tables import CheckpointPermission, Project, TunedModel
-from app.errors import NotFound, UnknownModel
+from app.db.tables import CheckpointPermission, FineTunedModel, Project
+from app.errors import ModelNotFound, NotFound
 
 
 def create(
@@ -23,10 +23,10 @@ def create(
 
     The permissions of all projects named, in their order. Raises NotFound, InvalidRequest.
     """
-    _require(session, organization_id, model)
+    _require_model(session, organization_id, model)
     wanted = list(dict.fromkeys(project_ids))
     for project_id in wanted:
-        open_projects.active(session, organization_id, project_id)
+        open_projects.get_active(session, organization_id, project_id)
         session.execute(
             insert(CheckpointPermission)
             .values(id=ids.permission_id(), model_name=model, project_id=project_id)
@@ -51,16 +51,16 @@ def list_(
     limit: int,
 ) -> Page[CheckpointPermission]:
     """A page of a model's permissions, or of those for one project. Raises NotFound."""
-    _require(session, organization_id, model)
+    _require_model(session, organization_id, model)
     granted = select(CheckpointPermission).where(CheckpointPermission.model_name == model)
     statement = granted
     if project_id is not None:
-        open_projects.retrieve(session, organization_id, project_id)
+        open_projects.get(session, organization_id, project_id)
         statement = statement.where(CheckpointPermission.project_id == project_id)
-    return pagination.by_age(
+    return pagination.page_by_age(
         session,
         statement,
-        named=granted,
+        cursor_rows=granted,
         after=after,
         limit=limit,
         oldest_first=order == "ascending",
@@ -69,7 +69,7 @@ def list_(
 
 def delete(session: Session, organization_id: str, model: str, permission_id: str) -> None:
     """Take a permission back, from this commit on. Raises NotFound."""
-    _require(session, organization_id, model)
+    _require_model(session, organization_id, model)
     gone = session.scalars(
         delete_rows(CheckpointPermission)
         .where(CheckpointPermission.id == permission_id, CheckpointPermission.model_name == model)
@@ -79,16 +79,16 @@ def delete(session: Session, organization_id: str, model: str, permission_id: st
         raise NotFound(f"No such permission: {permission_id}", param="permission_id")
 
 
-def _require(session: Session, organization_id: str, model: str) -> None:
+def _require_model(session: Session, organization_id: str, model: str) -> None:
     """Raises NotFound unless a project of the organization has made the model."""
     found = session.scalars(
-        select(TunedModel.name)
-        .join(Project, Project.id == TunedModel.project_id)
+        select(FineTunedModel.name)
+        .join(Project, Project.id == FineTunedModel.project_id)
         .where(
-            TunedModel.name == model,
-            TunedModel.deleted_at.is_(None),
+            FineTunedModel.name == model,
+            FineTunedModel.deleted_at.is_(None),
             Project.organization_id == organization_id,
         )
     ).one_or_none()
     if found is None:
-        raise UnknownModel(model)
+        raise ModelNotFound(model)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Request
 
-from app.http.dependencies import PartsDep, PrincipalDep, ReadingDep, SessionDep
+from app.http.dependencies import AppStateDep, PrincipalDep, ReadSessionDep, SessionDep
 from app.models import registry
 from app.models import serializers as model_shapes
 from app.models.registry import AdapterUnloader
@@ -24,24 +24,26 @@ UnloaderDep = Annotated[AdapterUnloader, Depends(get_unloader)]
 
 
 @router.get("")
-def list_models(parts: PartsDep, principal: PrincipalDep, session: ReadingDep) -> ModelList:
+def list_models(parts: AppStateDep, principal: PrincipalDep, session: ReadSessionDep) -> ModelList:
     """Base models, also by their aliases, and the project's tuned models."""
     found = registry.list_(session, parts.catalog, principal.project_id)
-    return ModelList(data=[model_shapes.model(model, principal.organization) for model in found])
+    return ModelList(
+        data=[model_shapes.serialize_model(model, principal.organization_slug) for model in found]
+    )
 
 
 @router.get("/{model:path}")
-def retrieve(
-    model: str, parts: PartsDep, principal: PrincipalDep, session: ReadingDep
+def retrieve_model(
+    model: str, parts: AppStateDep, principal: PrincipalDep, session: ReadSessionDep
 ) -> ModelObject:
     found = registry.retrieve(session, parts.catalog, principal.project_id, model)
-    return model_shapes.model(found, principal.organization)
+    return model_shapes.serialize_model(found, principal.organization_slug)
 
 
 @router.delete("/{model:path}")
-def delete(
+def delete_model(
     model: str,
-    parts: PartsDep,
+    parts: AppStateDep,
     unloader: UnloaderDep,
     principal: PrincipalDep,
     session: SessionDep,

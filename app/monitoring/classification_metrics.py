@@ -7,46 +7,60 @@ added up over hours and taken back when feedback is corrected, which the texts' 
 
 from collections.abc import Collection, Sequence
 
-from app.monitoring.schemas import LabelQuality, Quality
-from app.monitoring.traffic import Tally, count, counts_of
+from app.monitoring.schemas import ClassificationMetrics, LabelMetrics
+from app.monitoring.traffic import TrafficCounts, bin_counts, increment
 
-JUDGED, RIGHT = "judged", "right"
-TRUE, FALSE, MISSED = "true_positives", "false_positives", "false_negatives"
+LABELLED_TEXTS, CORRECT_TEXTS = "judged", "right"
+TRUE_POSITIVES, FALSE_POSITIVES, FALSE_NEGATIVES = (
+    "true_positives",
+    "false_positives",
+    "false_negatives",
+)
 
 
-def judge(tally: Tally, found: Collection[int], truth: Collection[int], times: int = 1) -> None:
+def count_prediction(
+    tally: TrafficCounts, found: Collection[int], truth: Collection[int], times: int = 1
+) -> None:
     """Count one text; with `times` -1 take back what was counted of it."""
-    count(tally, "sums", JUDGED, times)
+    increment(tally, "sums", LABELLED_TEXTS, times)
     if set(found) == set(truth):
-        count(tally, "sums", RIGHT, times)
+        increment(tally, "sums", CORRECT_TEXTS, times)
     for place in {*found, *truth}:
-        kind = MISSED if place not in found else TRUE if place in truth else FALSE
-        count(tally, kind, place, times)
+        kind = (
+            FALSE_NEGATIVES
+            if place not in found
+            else TRUE_POSITIVES
+            if place in truth
+            else FALSE_POSITIVES
+        )
+        increment(tally, kind, place, times)
 
 
-def of(total: Tally, labels: Sequence[str]) -> Quality | None:
+def compute_metrics(total: TrafficCounts, labels: Sequence[str]) -> ClassificationMetrics | None:
     """Accuracy and F1 as scikit-learn defines them (macro: over labels that were seen or given);
     None without feedback."""
-    judged = total.get("sums", {}).get(JUDGED, 0)
+    judged = total.get("sums", {}).get(LABELLED_TEXTS, 0)
     if not judged:
         return None
-    hits, false, missed = (counts_of(total, kind) for kind in (TRUE, FALSE, MISSED))
+    hits, false, missed = (
+        bin_counts(total, kind) for kind in (TRUE_POSITIVES, FALSE_POSITIVES, FALSE_NEGATIVES)
+    )
     seen = [p for p in range(len(labels)) if hits[p] or false[p] or missed[p]]
-    each = {place: _label(hits[place], false[place], missed[place]) for place in seen}
+    each = {place: _label_metrics(hits[place], false[place], missed[place]) for place in seen}
     support = sum(one.support for one in each.values())
-    return Quality(
+    return ClassificationMetrics(
         texts=judged,
-        accuracy=round(total["sums"].get(RIGHT, 0) / judged, 4),
-        f1_micro=_label(*(sum(counts.values()) for counts in (hits, false, missed))).f1,
+        accuracy=round(total["sums"].get(CORRECT_TEXTS, 0) / judged, 4),
+        f1_micro=_label_metrics(*(sum(counts.values()) for counts in (hits, false, missed))).f1,
         f1_macro=round(sum(one.f1 for one in each.values()) / max(1, len(each)), 4),
         f1_weighted=round(sum(one.f1 * one.support for one in each.values()) / max(1, support), 4),
         per_label={labels[place]: one for place, one in each.items()},
     )
 
 
-def _label(hits: int, false: int, missed: int) -> LabelQuality:
+def _label_metrics(hits: int, false: int, missed: int) -> LabelMetrics:
     """Where a share would be of nothing, it is 0."""
-    return LabelQuality(
+    return LabelMetrics(
         precision=round(hits / max(1, hits + false), 4),
         recall=round(hits / max(1, hits + missed), 4),
         f1=round(2 * hits / max(1, 2 * hits + false + missed), 4),

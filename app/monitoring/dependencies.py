@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.monitoring.recorder import Recorder
+from app.monitoring.recorder import TrafficRecorder
 
 
-async def get_recorder(request: Request) -> Recorder:
-    recorder: Recorder = request.app.state.recorder
+async def get_recorder(request: Request) -> TrafficRecorder:
+    recorder: TrafficRecorder = request.app.state.recorder
     return recorder
 
 
-RecorderDep = Annotated[Recorder, Depends(get_recorder)]
+RecorderDep = Annotated[TrafficRecorder, Depends(get_recorder)]

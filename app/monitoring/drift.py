@@ -5,20 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from app.histogram_bins import Counts
+from app.histogram_bins import BinCounts
 
 # With fewer texts an index says more about chance than about them.
-FEWEST = 100
+MIN_TEXTS = 100
 # The rule of thumb of credit scoring: below 0.1 nothing has changed, above 0.25 much has.
-SOME, MUCH = 0.1, 0.25
+MODERATE_PSI, SIGNIFICANT_PSI = 0.1, 0.25
 # Bins of an ordered measure are joined until each has a tenth of the reference.
-JOINED_SHARE = 0.1
+MIN_BIN_SHARE = 0.1
 # What an empty bin is taken to have been hit.
-SMOOTHING = 0.5
+PSEUDOCOUNT = 0.5
 # Of a normal distribution, so much lies below this many standard deviations: 95 %.
-DEVIATIONS = 1.645
+Z_SCORE_95 = 1.645
 
-State = Literal["stable", "shifting", "drifted", "too_few"]
+DriftState = Literal["stable", "shifting", "drifted", "too_few"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,34 +27,34 @@ class Drift:
     of 100 cases if nothing had changed."""
 
     psi: float | None
-    by_chance: float | None
-    state: State
+    noise_threshold: float | None
+    state: DriftState
     texts: int
 
 
-def of_ordered(expected: Counts, actual: Counts) -> Drift:
+def ordinal_drift(expected: BinCounts, actual: BinCounts) -> Drift:
     """Of a measure whose bins have an order, such as lengths: small neighbours are joined."""
-    bins = _joined(expected, last=max([*expected, *actual], default=0))
-    return _drift(
+    bins = _merge_small_bins(expected, last=max([*expected, *actual], default=0))
+    return _compare(
         [sum(expected.get(n, 0) for n in part) for part in bins],
         [sum(actual.get(n, 0) for n in part) for part in bins],
     )
 
 
-def of_kinds(expected: Mapping[int, int], actual: Mapping[int, int]) -> Drift:
+def categorical_drift(expected: Mapping[int, int], actual: Mapping[int, int]) -> Drift:
     """Of a measure whose bins have none, such as labels."""
     kinds = sorted({*expected, *actual})
-    return _drift([expected.get(k, 0) for k in kinds], [actual.get(k, 0) for k in kinds])
+    return _compare([expected.get(k, 0) for k in kinds], [actual.get(k, 0) for k in kinds])
 
 
-def _drift(expected: Sequence[int], actual: Sequence[int]) -> Drift:
-    if sum(actual) < FEWEST or not sum(expected):
+def _compare(expected: Sequence[int], actual: Sequence[int]) -> Drift:
+    if sum(actual) < MIN_TEXTS or not sum(expected):
         return Drift(None, None, "too_few", sum(actual))
     index = psi(expected, actual)
-    chance = by_chance(len(expected), sum(expected), sum(actual))
-    state: State = "stable"
-    if index >= SOME and index > chance:
-        state = "drifted" if index >= MUCH else "shifting"
+    chance = noise_threshold(len(expected), sum(expected), sum(actual))
+    state: DriftState = "stable"
+    if index >= MODERATE_PSI and index > chance:
+        state = "drifted" if index >= SIGNIFICANT_PSI else "shifting"
     return Drift(round(index, 4), round(chance, 4), state, sum(actual))
 
 
@@ -65,16 +65,16 @@ def psi(expected: Sequence[int], actual: Sequence[int]) -> float:
     Lewis, "An Introduction to Credit Scoring" (1992). An empty bin would make it infinite, so
     SMOOTHING is added to the count of every bin, in both.
     """
-    total_e = sum(expected) + SMOOTHING * len(expected)
-    total_a = sum(actual) + SMOOTHING * len(actual)
+    total_e = sum(expected) + PSEUDOCOUNT * len(expected)
+    total_a = sum(actual) + PSEUDOCOUNT * len(actual)
     shares = [
-        ((e + SMOOTHING) / total_e, (a + SMOOTHING) / total_a)
+        ((e + PSEUDOCOUNT) / total_e, (a + PSEUDOCOUNT) / total_a)
         for e, a in zip(expected, actual, strict=True)
     ]
     return sum((a - e) * math.log(a / e) for e, a in shares)
 
 
-def by_chance(bins: int, expected: int, actual: int) -> float:
+def noise_threshold(bins: int, expected: int, actual: int) -> float:
     """The 95th percentile of the index of two samples of one distribution.
 
     Times 1 / (1/N + 1/M) it is distributed as chi-squared with bins - 1 degrees of freedom, here by
@@ -82,15 +82,15 @@ def by_chance(bins: int, expected: int, actual: int) -> float:
     stability index", Journal of Risk Model Validation 14(4), 2020).
     """
     freedom = bins - 1
-    return (1 / expected + 1 / actual) * (freedom + DEVIATIONS * math.sqrt(2 * freedom))
+    return (1 / expected + 1 / actual) * (freedom + Z_SCORE_95 * math.sqrt(2 * freedom))
 
 
-def _joined(expected: Counts, *, last: int) -> list[list[int]]:
+def _merge_small_bins(expected: BinCounts, *, last: int) -> list[list[int]]:
     """Neighbouring bins 0 … last in groups of a tenth of the reference at least.
 
     Bins above all of the reference are a group too: what nothing was trained on must show.
     """
-    wanted = JOINED_SHARE * sum(expected.values())
+    wanted = MIN_BIN_SHARE * sum(expected.values())
     highest = max(expected, default=0)
     groups: list[list[int]] = [[]]
     for place in range(highest + 1):

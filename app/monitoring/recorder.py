@@ -5,23 +5,23 @@ import threading
 from app import logs
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.monitoring import report, traffic
-from app.monitoring.prometheus import Totals
-from app.monitoring.report import Standing
-from app.monitoring.traffic import Asked, Traffic
+from app.monitoring.prometheus import TrafficCounters
+from app.monitoring.report import LastDayMetrics
+from app.monitoring.traffic import ServedRequest, TrafficBatch
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 # What a killed process loses at most.
-EVERY_SECONDS = 2.0
+FLUSH_INTERVAL_SECONDS = 2.0
 
 
-class Recorder:
+class TrafficRecorder:
     """`note` may be called from any thread and does not wait; `start` and `stop` once each."""
 
     def __init__(self, sessions: SessionMaker) -> None:
-        self.totals = Totals()
+        self.counters = TrafficCounters()
         self._sessions = sessions
-        self._waiting = Traffic()
+        self._pending = TrafficBatch()
         self._lock = threading.Lock()
         # One batch at a time: what one could not bring comes back before the next is taken.
         self._flushing = threading.Lock()
@@ -40,38 +40,38 @@ class Recorder:
         except DatabaseUnavailable as error:
             log.warning("recorder.lost", reason=str(error))
 
-    def note(self, asked: Asked) -> None:
+    def record(self, asked: ServedRequest) -> None:
         with self._lock:
-            self._waiting.add(asked)
+            self._pending.add(asked)
 
     def flush(self) -> None:
         """Record what waits. Raises DatabaseUnavailable; then it waits for the next time."""
         with self._flushing:
             with self._lock:
-                batch, self._waiting = self._waiting, Traffic()
-            if not batch.tallies:
+                batch, self._pending = self._pending, TrafficBatch()
+            if not batch.counts_by_model:
                 return
             try:
                 with transaction(self._sessions) as session:
-                    traffic.record(session, batch)
+                    traffic.record_batch(session, batch)
             except DatabaseUnavailable:
                 with self._lock:
-                    self._waiting.put_back(batch)
+                    self._pending.requeue(batch)
                 raise
-            self.totals.add(batch)
-            if batch.dropped:
-                log.warning("recorder.dropped", answers=batch.dropped)
+            self.counters.add(batch)
+            if batch.dropped_predictions:
+                log.warning("recorder.dropped", answers=batch.dropped_predictions)
 
-    def standings(self, models: list[str]) -> dict[str, Standing]:
+    def get_last_day_metrics(self, models: list[str]) -> dict[str, LastDayMetrics]:
         """How models do, by the database. Raises DatabaseUnavailable."""
         with transaction(self._sessions) as session:
-            return {model: report.standing(session, model) for model in models}
+            return {model: report.get_last_day_metrics(session, model) for model in models}
 
     def _run(self) -> None:
-        while not self._stopping.wait(EVERY_SECONDS):
+        while not self._stopping.wait(FLUSH_INTERVAL_SECONDS):
             try:
                 self.flush()
-                self.totals.refresh(self.standings)
+                self.counters.refresh(self.get_last_day_metrics)
             except DatabaseUnavailable as error:
                 log.warning("recorder.waits", reason=str(error))
             except Exception:

@@ -10,92 +10,92 @@ from sqlalchemy.orm import Session
 
 from app import histogram_bins
 from app.catalog import Catalog
-from app.db.tables import Job, TunedModel
+from app.db.tables import FineTunedModel, Job
 from app.errors import InvalidRequest
-from app.histogram_bins import Counts, Scale
+from app.histogram_bins import BinCounts, HistogramBins
 from app.models import registry
 from app.monitoring import classification_metrics, drift, traffic
 from app.monitoring.drift import Drift
 from app.monitoring.schemas import (
-    Confidence,
+    ClassificationMetrics,
+    ConfidenceDistribution,
     DriftObject,
     Histogram,
-    HourObject,
-    Labels,
+    HourlyTraffic,
+    LabelDistribution,
     LabelShare,
     Latency,
-    Measure,
-    Monitoring,
-    Quality,
+    MeasuredDistribution,
+    MonitoringReport,
     RequestCounts,
 )
-from app.monitoring.traffic import Tally, counts_of
+from app.monitoring.traffic import TrafficCounts, bin_counts
 
 
-class Reference(BaseModel):
+class DriftBaseline(BaseModel):
     """What training has told of its file; the class of jobs' `reference`."""
 
     version: int
     method: str
     many: bool = False
     texts: int
-    lengths: Counts
-    unknown: Counts
+    lengths: BinCounts
+    unknown: BinCounts
     labels: list[str] = []
-    label_counts: Counts = {}
+    label_counts: BinCounts = {}
     unlabelled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LastDayMetrics:
     """A model's last day in few numbers: `drift` measure by measure, where there are texts enough,
     and what feedback says, if there is any."""
 
     drift: Mapping[str, float]
-    quality: Quality | None = None
+    feedback: ClassificationMetrics | None = None
 
 
-def owned(session: Session, catalog: Catalog, project_id: str, name: str) -> Job:
+def get_training_job(session: Session, catalog: Catalog, project_id: str, name: str) -> Job:
     """The job that made a tuned model. Raises NotFound, InvalidRequest for a base model."""
     if catalog.get(name) is not None:
         raise InvalidRequest(
             f"The model `{name}` is a base model; only fine-tuned models are monitored.",
             param="model",
         )
-    return session.get_one(Job, registry.owned(session, project_id, name).job_id)
+    return session.get_one(Job, registry.get_owned(session, project_id, name).job_id)
 
 
-def reference_of(job: Job) -> Reference | None:
+def find_drift_baseline(job: Job) -> DriftBaseline | None:
     """What its models' traffic is held against; None for chats, and if bins have changed since."""
     if job.reference is None or job.reference.get("version") != histogram_bins.VERSION:
         return None
-    return Reference.model_validate(job.reference)
+    return DriftBaseline.model_validate(job.reference)
 
 
-def report(
+def build_report(
     session: Session, catalog: Catalog, project_id: str, name: str, *, hours: int
-) -> Monitoring:
+) -> MonitoringReport:
     """The traffic of the last hours, the present one included. Raises NotFound, InvalidRequest."""
-    job = owned(session, catalog, project_id, name)
-    reference = reference_of(job)
-    total, by_hour = traffic.totals(session, name, hours)
-    return Monitoring(
+    job = get_training_job(session, catalog, project_id, name)
+    reference = find_drift_baseline(job)
+    total, by_hour = traffic.get_totals(session, name, hours)
+    return MonitoringReport(
         model=name,
         method=job.method,
         hours=hours,
-        requests=_requests(total),
+        requests=_request_counts(total),
         texts=total.get("sums", {}).get("texts", 0),
         input_tokens=total.get("sums", {}).get("tokens", 0),
         latency=_latency(total),
-        input_length=_measure(
-            histogram_bins.LENGTHS,
-            counts_of(total, "lengths"),
+        input_length=_distribution(
+            histogram_bins.TEXT_LENGTH_BINS,
+            bin_counts(total, "lengths"),
             None if reference is None else reference.lengths,
         ),
         unknown_tokens=None if reference is None else _unknown_tokens(total, reference),
-        **({} if reference is None else _of_classes(total, reference)),
+        **({} if reference is None else _classifier_fields(total, reference)),
         by_hour=[
-            HourObject(
+            HourlyTraffic(
                 hour=hour,
                 requests=sum(tally.get("requests", {}).values()),
                 texts=tally.get("sums", {}).get("texts", 0),
@@ -106,71 +106,75 @@ def report(
     )
 
 
-def standing(session: Session, name: str) -> Standing:
+def get_last_day_metrics(session: Session, name: str) -> LastDayMetrics:
     """How a model has done in the last day."""
-    job = session.scalars(select(Job).join(TunedModel).where(TunedModel.name == name)).one_or_none()
-    reference = None if job is None else reference_of(job)
+    job = session.scalars(
+        select(Job).join(FineTunedModel).where(FineTunedModel.name == name)
+    ).one_or_none()
+    reference = None if job is None else find_drift_baseline(job)
     if reference is None:
-        return Standing({})
-    total, _ = traffic.totals(session, name, 24)
+        return LastDayMetrics({})
+    total, _ = traffic.get_totals(session, name, 24)
     found = {
-        "input_length": drift.of_ordered(reference.lengths, counts_of(total, "lengths")),
-        "unknown_tokens": drift.of_ordered(reference.unknown, counts_of(total, "unknown")),
+        "input_length": drift.ordinal_drift(reference.lengths, bin_counts(total, "lengths")),
+        "unknown_tokens": drift.ordinal_drift(reference.unknown, bin_counts(total, "unknown")),
     }
     judged = None
     if reference.method == "classification":
         found["labels"] = _label_drift(total, reference)
-        judged = classification_metrics.of(total, reference.labels)
+        judged = classification_metrics.compute_metrics(total, reference.labels)
     drifts = {measured: one.psi for measured, one in found.items() if one.psi is not None}
-    return Standing(drifts, judged)
+    return LastDayMetrics(drifts, judged)
 
 
-def _unknown_tokens(total: Tally, reference: Reference) -> Measure:
-    return _measure(histogram_bins.SHARES, counts_of(total, "unknown"), reference.unknown)
+def _unknown_tokens(total: TrafficCounts, reference: DriftBaseline) -> MeasuredDistribution:
+    return _distribution(histogram_bins.RATIO_BINS, bin_counts(total, "unknown"), reference.unknown)
 
 
-def _of_classes(total: Tally, reference: Reference) -> dict[str, Any]:
+def _classifier_fields(total: TrafficCounts, reference: DriftBaseline) -> dict[str, Any]:
     """What only classifiers have."""
     if reference.method != "classification":
         return {}
     return {
-        "labels": _labels(total, reference),
-        "confidence": _confidence(total),
-        "feedback": classification_metrics.of(total, reference.labels),
+        "labels": _label_distribution(total, reference),
+        "confidence": _confidence_distribution(total),
+        "feedback": classification_metrics.compute_metrics(total, reference.labels),
     }
 
 
-def _requests(total: Tally) -> RequestCounts:
+def _request_counts(total: TrafficCounts) -> RequestCounts:
     counts = total.get("requests", {})
     return RequestCounts(
         **{name: counts.get(name, 0) for name in ("answered", "refused", "failed", "left")}
     )
 
 
-def _latency(total: Tally) -> Latency:
-    counts = counts_of(total, "seconds")
+def _latency(total: TrafficCounts) -> Latency:
+    counts = bin_counts(total, "seconds")
     times: dict[str, Any] = {
-        f"p{percent}_ms": _rounded(histogram_bins.SECONDS.quantile(counts, percent / 100), 1000)
+        f"p{percent}_ms": _round(histogram_bins.DURATION_BINS.quantile(counts, percent / 100), 1000)
         for percent in (50, 95, 99)
     }
-    return Latency(**times, seconds=_shown(histogram_bins.SECONDS, counts))
+    return Latency(**times, seconds=_histogram(histogram_bins.DURATION_BINS, counts))
 
 
-def _measure(scale: Scale, live: Counts, training: Counts | None) -> Measure:
-    return Measure(
-        p50=_rounded(scale.quantile(live, 0.5)),
-        p95=_rounded(scale.quantile(live, 0.95)),
-        live=_shown(scale, live),
-        training=None if training is None else _shown(scale, training),
-        drift=None if training is None else _drift(drift.of_ordered(training, live)),
+def _distribution(
+    scale: HistogramBins, live: BinCounts, training: BinCounts | None
+) -> MeasuredDistribution:
+    return MeasuredDistribution(
+        p50=_round(scale.quantile(live, 0.5)),
+        p95=_round(scale.quantile(live, 0.95)),
+        live=_histogram(scale, live),
+        training=None if training is None else _histogram(scale, training),
+        drift=None if training is None else _drift_object(drift.ordinal_drift(training, live)),
     )
 
 
-def _labels(total: Tally, reference: Reference) -> Labels:
-    live = counts_of(total, "labels")
+def _label_distribution(total: TrafficCounts, reference: DriftBaseline) -> LabelDistribution:
+    live = bin_counts(total, "labels")
     given = max(1, sum(live.values()))
     trained = max(1, sum(reference.label_counts.values()))
-    return Labels(
+    return LabelDistribution(
         data=[
             LabelShare(
                 label=label,
@@ -181,35 +185,35 @@ def _labels(total: Tally, reference: Reference) -> Labels:
             for place, label in enumerate(reference.labels)
         ],
         none=total.get("sums", {}).get("unlabelled", 0),
-        drift=_drift(_label_drift(total, reference)),
+        drift=_drift_object(_label_drift(total, reference)),
     )
 
 
-def _label_drift(total: Tally, reference: Reference) -> Drift:
+def _label_drift(total: TrafficCounts, reference: DriftBaseline) -> Drift:
     # "None of them" is a kind of its own.
     none = len(reference.labels)
     unlabelled = total.get("sums", {}).get("unlabelled", 0)
-    expected, actual = dict(reference.label_counts), dict(counts_of(total, "labels"))
+    expected, actual = dict(reference.label_counts), dict(bin_counts(total, "labels"))
     if reference.many:
         expected[none], actual[none] = reference.unlabelled, unlabelled
-    return drift.of_kinds(expected, actual)
+    return drift.categorical_drift(expected, actual)
 
 
-def _confidence(total: Tally) -> Confidence:
-    counts = counts_of(total, "confidence")
-    scale = histogram_bins.CONFIDENCES
-    return Confidence(
-        p05=_rounded(scale.quantile(counts, 0.05)),
-        p50=_rounded(scale.quantile(counts, 0.5)),
-        live=_shown(scale, counts),
+def _confidence_distribution(total: TrafficCounts) -> ConfidenceDistribution:
+    counts = bin_counts(total, "confidence")
+    scale = histogram_bins.CONFIDENCE_BINS
+    return ConfidenceDistribution(
+        p05=_round(scale.quantile(counts, 0.05)),
+        p50=_round(scale.quantile(counts, 0.5)),
+        live=_histogram(scale, counts),
     )
 
 
-def _drift(found: Drift) -> DriftObject:
+def _drift_object(found: Drift) -> DriftObject:
     return DriftObject(**asdict(found))
 
 
-def _shown(scale: Scale, counts: Counts) -> Histogram:
+def _histogram(scale: HistogramBins, counts: BinCounts) -> Histogram:
     last = max((place for place, times in counts.items() if times), default=-1)
     return Histogram(
         upper_bounds=list(scale.bounds[: last + 1]),
@@ -217,5 +221,5 @@ def _shown(scale: Scale, counts: Counts) -> Histogram:
     )
 
 
-def _rounded(value: float | None, factor: float = 1) -> float | None:
+def _round(value: float | None, factor: float = 1) -> float | None:
     return None if value is None else round(value * factor, 3)

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.http.dependencies import PartsDep, PrincipalDep, ReadingDep, SessionDep
+from app.http.dependencies import AppStateDep, PrincipalDep, ReadSessionDep, SessionDep
 from app.http.strict_json import StrictRoute
 from app.monitoring import feedback, report
 from app.monitoring.dependencies import RecorderDep
-from app.monitoring.schemas import FeedbackTaken, GiveFeedback, Monitoring
-from app.monitoring.traffic import KEPT_HOURS
+from app.monitoring.schemas import CreateFeedback, FeedbackReceipt, MonitoringReport
+from app.monitoring.traffic import HOURLY_COUNTS_RETENTION
 
 # Before the routes of models, whose names are paths and would take these for theirs.
 router = APIRouter(prefix="/v1/models", tags=["monitoring"], route_class=StrictRoute)
@@ -18,38 +18,40 @@ Hours = Annotated[
     int,
     Query(
         ge=1,
-        le=KEPT_HOURS.days * 24,
+        le=HOURLY_COUNTS_RETENTION.days * 24,
         description="So many hours back, the present one included",
     ),
 ]
 
 
 @router.get("/{model:path}/monitoring")
-def retrieve(
+def get_monitoring(
     model: str,
-    parts: PartsDep,
+    parts: AppStateDep,
     recorder: RecorderDep,
     principal: PrincipalDep,
-    session: ReadingDep,
+    session: ReadSessionDep,
     hours: Hours = 24,
-) -> Monitoring:
+) -> MonitoringReport:
     """How a tuned model does in live traffic, beside the file that it was trained on."""
     # So that whoever asks sees what was answered here just before.
     recorder.flush()
-    return report.report(session, parts.catalog, principal.project_id, model, hours=hours)
+    return report.build_report(session, parts.catalog, principal.project_id, model, hours=hours)
 
 
 @router.post("/{model:path}/feedback")
-def give_feedback(
+def create_feedback(
     model: str,
-    asked: GiveFeedback,
-    parts: PartsDep,
+    asked: CreateFeedback,
+    parts: AppStateDep,
     recorder: RecorderDep,
     principal: PrincipalDep,
     session: SessionDep,
-) -> FeedbackTaken:
+) -> FeedbackReceipt:
     """Tell what the labels of answered texts really are; all of it is taken, or nothing."""
     recorder.flush()
-    changed = feedback.give(session, parts.catalog, principal.project_id, model, asked.feedback)
-    recorder.totals.know(model)
-    return FeedbackTaken(model=model, received=len(asked.feedback), changed=changed)
+    changed = feedback.record_feedback(
+        session, parts.catalog, principal.project_id, model, asked.feedback
+    )
+    recorder.counters.register_model(model)
+    return FeedbackReceipt(model=model, received=len(asked.feedback), changed=changed)

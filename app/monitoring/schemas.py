@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from app.wire.base import UnixTime
 
-MOST_JUDGEMENTS = 1000
+MAX_FEEDBACK_ITEMS = 1000
 
 
 class RequestCounts(BaseModel):
@@ -46,7 +46,7 @@ class DriftObject(BaseModel):
     texts: int
 
 
-class Measure(BaseModel):
+class MeasuredDistribution(BaseModel):
     """One number per text, live and in the training file; no drift without the latter."""
 
     p50: float | None
@@ -65,14 +65,14 @@ class LabelShare(BaseModel):
     training_share: float
 
 
-class Labels(BaseModel):
+class LabelDistribution(BaseModel):
     data: list[LabelShare]
     # Texts that no label applies to, where several may apply.
     none: int
     drift: DriftObject
 
 
-class Confidence(BaseModel):
+class ConfidenceDistribution(BaseModel):
     """Of the likeliest label of each text: its probability."""
 
     p05: float | None
@@ -80,14 +80,14 @@ class Confidence(BaseModel):
     live: Histogram
 
 
-class LabelQuality(BaseModel):
+class LabelMetrics(BaseModel):
     precision: float
     recall: float
     f1: float
     support: int
 
 
-class Quality(BaseModel):
+class ClassificationMetrics(BaseModel):
     """How right the model was, of the texts that feedback was given for."""
 
     texts: int
@@ -95,17 +95,17 @@ class Quality(BaseModel):
     f1_micro: float
     f1_macro: float
     f1_weighted: float
-    per_label: dict[str, LabelQuality]
+    per_label: dict[str, LabelMetrics]
 
 
-class HourObject(BaseModel):
+class HourlyTraffic(BaseModel):
     hour: UnixTime
     requests: int
     texts: int
     tokens: int
 
 
-class Monitoring(BaseModel):
+class MonitoringReport(BaseModel):
     """GET /v1/models/{model}/monitoring. What the model's task does not have is null."""
 
     object: Literal["model.monitoring"] = "model.monitoring"
@@ -116,15 +116,15 @@ class Monitoring(BaseModel):
     texts: int
     input_tokens: int
     latency: Latency
-    input_length: Measure
-    unknown_tokens: Measure | None
-    labels: Labels | None = None
-    confidence: Confidence | None = None
-    feedback: Quality | None = None
-    by_hour: list[HourObject]
+    input_length: MeasuredDistribution
+    unknown_tokens: MeasuredDistribution | None
+    labels: LabelDistribution | None = None
+    confidence: ConfidenceDistribution | None = None
+    feedback: ClassificationMetrics | None = None
+    by_hour: list[HourlyTraffic]
 
 
-class Judgement(BaseModel):
+class FeedbackItem(BaseModel):
     """What one text's label really is. `id` is the answer's id, or its header x-request-id."""
 
     model_config = ConfigDict(extra="forbid")
@@ -136,27 +136,27 @@ class Judgement(BaseModel):
     labels: Annotated[list[str], Field(fail_fast=True)] | None = None
 
     @model_validator(mode="after")
-    def _says_one_thing(self) -> Self:
+    def _check_one_label_form(self) -> Self:
         if (self.label is None) == (self.labels is None):
             rule = "give either 'label', or 'labels' where several or none may apply"
             raise PydanticCustomError("labels", rule)
         return self
 
     @property
-    def truth(self) -> list[str]:
+    def true_labels(self) -> list[str]:
         """All labels of the text."""
         return [self.label] if self.label is not None else self.labels or []
 
 
-class GiveFeedback(BaseModel):
+class CreateFeedback(BaseModel):
     """POST /v1/models/{model}/feedback."""
 
     model_config = ConfigDict(extra="forbid")
 
-    feedback: list[Judgement] = Field(min_length=1, max_length=MOST_JUDGEMENTS)
+    feedback: list[FeedbackItem] = Field(min_length=1, max_length=MAX_FEEDBACK_ITEMS)
 
 
-class FeedbackTaken(BaseModel):
+class FeedbackReceipt(BaseModel):
     """`changed` is smaller than `received` by what had been said before."""
 
     object: Literal["model.feedback"] = "model.feedback"

@@ -8,20 +8,20 @@ from sqlalchemy import text
 from app import logs
 from app.db.session import SessionMaker, transaction
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 # A probe that takes longer has failed: whoever asks wants to know now.
-PROBE_SECONDS = 3
+PROBE_TIMEOUT_SECONDS = 3
 
 Probe = Callable[[], Awaitable[None]]
 
 
-async def problems(probes: Mapping[str, Probe]) -> dict[str, str | None]:
+async def run_probes(probes: Mapping[str, Probe]) -> dict[str, str | None]:
     """For each part, a sentence if it cannot be used. All are asked at once.
 
     The reason is for the log: this is told to anybody, and reasons name hosts and folders.
     """
-    told = await asyncio.gather(*(_problem(name, probe) for name, probe in probes.items()))
+    told = await asyncio.gather(*(_run_probe(name, probe) for name, probe in probes.items()))
     return dict(zip(probes, told, strict=True))
 
 
@@ -31,13 +31,13 @@ def check_database(sessions: SessionMaker) -> None:
         session.execute(text("SELECT 1"))
 
 
-async def _problem(name: str, probe: Probe) -> str | None:
+async def _run_probe(name: str, probe: Probe) -> str | None:
     try:
-        async with asyncio.timeout(PROBE_SECONDS):
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
             await probe()
     except TimeoutError:
         log.warning("health.timeout", part=name)
-        return f"The {name} has not answered for {PROBE_SECONDS} s."
+        return f"The {name} has not answered for {PROBE_TIMEOUT_SECONDS} s."
     # Whatever a part raises means that it cannot be used.
     except Exception as error:
         log.warning("health.problem", part=name, reason=repr(error))

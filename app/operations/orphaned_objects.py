@@ -12,30 +12,30 @@ from sqlalchemy import Select, select
 
 from app import logs
 from app.db.session import SessionMaker, transaction
-from app.db.tables import Checkpoint, File, Job, JobAttempt, Project, TunedModel, UploadPart
-from app.storage import BlobStore, attempt_prefix
+from app.db.tables import Checkpoint, File, FineTunedModel, Job, JobAttempt, Project, UploadPart
+from app.storage import ObjectStore, attempt_prefix
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
-BATCH = 500
+BATCH_SIZE = 500
 # All that Luthier stores lies below it.
-PROJECTS = "projects/"
+PROJECTS_PREFIX = "projects/"
 
 
-class Orphans:
+class OrphanCollector:
     """Call `sweep` once an hour or less often: no upload of one object may take longer."""
 
-    def __init__(self, sessions: SessionMaker, store: BlobStore) -> None:
+    def __init__(self, sessions: SessionMaker, store: ObjectStore) -> None:
         self._sessions = sessions
         self._store = store
         self._suspects: set[str] = set()
 
-    def sweep(self) -> int:
+    def collect(self) -> int:
         """Remove what had no owner the last time either; the number of objects removed.
 
         Raises StorageUnavailable, DatabaseUnavailable.
         """
-        found = set(self._without_owner())
+        found = set(self._find_unowned())
         stray = found & self._suspects
         for key in sorted(stray):
             log.info("orphan.removed", key=key)
@@ -43,12 +43,12 @@ class Orphans:
         self._suspects = found - stray
         return len(stray)
 
-    def _without_owner(self) -> Iterator[str]:
-        keys = self._store.list(PROJECTS)
-        while batch := list(islice(keys, BATCH)):
-            yield from set(batch) - self._owned(batch)
+    def _find_unowned(self) -> Iterator[str]:
+        keys = self._store.list(PROJECTS_PREFIX)
+        while batch := list(islice(keys, BATCH_SIZE)):
+            yield from set(batch) - self._filter_owned(batch)
 
-    def _owned(self, keys: Sequence[str]) -> set[str]:
+    def _filter_owned(self, keys: Sequence[str]) -> set[str]:
         folders = {key: key.rpartition("/")[0] for key in keys}
         with transaction(self._sessions) as session:
             ours = set(session.scalars(_projects(keys)))
@@ -61,19 +61,19 @@ class Orphans:
         return {
             key
             for key, folder in folders.items()
-            if _project_of(key) not in ours
+            if _project_id_of(key) not in ours
             or key in files
             or folder in kept
             or key.startswith(working)
         }
 
 
-def _project_of(key: str) -> str:
-    return key.removeprefix(PROJECTS).partition("/")[0]
+def _project_id_of(key: str) -> str:
+    return key.removeprefix(PROJECTS_PREFIX).partition("/")[0]
 
 
 def _projects(keys: Sequence[str]) -> Select[str]:
-    return select(Project.id).where(Project.id.in_({_project_of(key) for key in keys}))
+    return select(Project.id).where(Project.id.in_({_project_id_of(key) for key in keys}))
 
 
 def _files(keys: Sequence[str]) -> Select[str]:
@@ -90,8 +90,8 @@ def _checkpoints(folders: dict[str, str]) -> Select[str]:
 
 
 def _models(folders: dict[str, str]) -> Select[str]:
-    prefix = TunedModel.storage_prefix
-    return select(prefix).where(prefix.in_(folders.values()), TunedModel.deleted_at.is_(None))
+    prefix = FineTunedModel.storage_prefix
+    return select(prefix).where(prefix.in_(folders.values()), FineTunedModel.deleted_at.is_(None))
 
 
 def _open_attempts() -> Select[str, str, int]:

@@ -6,38 +6,42 @@ from sqlalchemy import func, select, update
 
 from app import logs
 from app.db import clock
-from app.db.outbox import Ring
+from app.db.outbox import Notify
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Outbox
-from app.storage import BlobStore, StorageUnavailable
+from app.storage import ObjectStore, StorageUnavailable
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
-BATCH = 100
+BATCH_SIZE = 100
 # A row that failed comes again after 5 s, 10 s, 20 s …, at most 10 minutes.
-RETRY_SECONDS = 5
-RETRY_AT_MOST_SECONDS = 600
+MIN_RETRY_DELAY_SECONDS = 5
+MAX_RETRY_DELAY_SECONDS = 600
 
 
-def relay(maker: SessionMaker, ring: Ring, store: BlobStore) -> int:
+def dispatch_pending(maker: SessionMaker, notify: Notify, store: ObjectStore) -> int:
     """Do what is open, a batch at a time; the number done. What fails stays for a later call."""
     done = 0
-    while batch := _take(maker):
-        finished = [row_id for row_id, kind, payload in batch if _do(kind, payload, ring, store)]
-        _mark(maker, finished)
+    while batch := _claim_batch(maker):
+        finished = [
+            row_id for row_id, kind, payload in batch if _perform(kind, payload, notify, store)
+        ]
+        _mark_done(maker, finished)
         done += len(finished)
     return done
 
 
-def _take(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
+def _claim_batch(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
     # Taken rows are hidden from other relays by their time, not by a lock: the work on them talks
     # to the network, and a transaction must not wait for that.
-    wait = func.least(RETRY_SECONDS * func.power(2, Outbox.attempts), RETRY_AT_MOST_SECONDS)
+    wait = func.least(
+        MIN_RETRY_DELAY_SECONDS * func.power(2, Outbox.attempts), MAX_RETRY_DELAY_SECONDS
+    )
     taken = (
         select(Outbox.id)
         .where(Outbox.done_at.is_(None), Outbox.available_at <= func.clock_timestamp())
         .order_by(Outbox.id)
-        .limit(BATCH)
+        .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True)
         # A plain subquery may run once per row, and take more than a batch.
         .cte("taken")
@@ -47,7 +51,7 @@ def _take(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
         .where(Outbox.id == taken.c.id)
         .values(
             attempts=Outbox.attempts + 1,
-            available_at=clock.in_seconds(wait),
+            available_at=clock.seconds_from_now(wait),
         )
         .returning(Outbox.id, Outbox.kind, Outbox.payload)
         .execution_options(synchronize_session=False)
@@ -57,17 +61,17 @@ def _take(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
     return sorted(rows, key=lambda row: row[0])
 
 
-def _do(kind: str, payload: dict[str, Any], ring: Ring, store: BlobStore) -> bool:
+def _perform(kind: str, payload: dict[str, Any], notify: Notify, store: ObjectStore) -> bool:
     if kind == "bell":
-        return ring(payload["task"], payload["job_id"])
+        return notify(payload["task"], payload["job_id"])
     if kind == "delete_blobs":
-        return _delete(payload, store)
+        return _delete_blobs(payload, store)
     # A newer version's kind: its own relay will do it.
     log.warning("outbox.unknown_kind", kind=kind)
     return False
 
 
-def _delete(payload: dict[str, Any], store: BlobStore) -> bool:
+def _delete_blobs(payload: dict[str, Any], store: ObjectStore) -> bool:
     try:
         for key in payload.get("keys", []):
             store.delete(key)
@@ -80,7 +84,7 @@ def _delete(payload: dict[str, Any], store: BlobStore) -> bool:
     return True
 
 
-def _mark(maker: SessionMaker, row_ids: list[int]) -> None:
+def _mark_done(maker: SessionMaker, row_ids: list[int]) -> None:
     with transaction(maker) as session:
         session.execute(
             update(Outbox)

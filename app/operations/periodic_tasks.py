@@ -13,28 +13,28 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker, transaction
-from app.db.tables import DutyDone
+from app.db.tables import PeriodicTaskRun
 
 # Rounds that may fail before a duty is late, and the time that one may take.
-ROUNDS = 3
-ROUND_SECONDS = 60
+MAX_MISSED_RUNS = 3
+MAX_RUN_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TaskStatus:
     """How a duty stands, by the database's clock."""
 
     name: str
-    succeeded_at: datetime
-    every_seconds: float
+    last_succeeded_at: datetime
+    interval_seconds: float
     age: timedelta
 
     @property
     def is_late(self) -> bool:
-        return self.age.total_seconds() > ROUNDS * self.every_seconds + ROUND_SECONDS
+        return self.age.total_seconds() > MAX_MISSED_RUNS * self.interval_seconds + MAX_RUN_SECONDS
 
 
-def succeeded(session: Session, done: Mapping[str, float]) -> None:
+def record_success(session: Session, done: Mapping[str, float]) -> None:
     """Note that duties were done just now; the seconds by name after which each is due again."""
     # In one order, or two processes could wait for each other's rows.
     rows = [
@@ -43,7 +43,7 @@ def succeeded(session: Session, done: Mapping[str, float]) -> None:
     ]
     if not rows:
         return
-    statement = insert(DutyDone).values(rows)
+    statement = insert(PeriodicTaskRun).values(rows)
     newest = {
         "every_seconds": statement.excluded.every_seconds,
         "last_succeeded_at": statement.excluded.last_succeeded_at,
@@ -51,27 +51,27 @@ def succeeded(session: Session, done: Mapping[str, float]) -> None:
     session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=newest))
 
 
-def noted(
-    sessions: SessionMaker, name: str, every_seconds: float, work: Callable[[], object]
+def recording(
+    sessions: SessionMaker, name: str, interval_seconds: float, work: Callable[[], object]
 ) -> Callable[[], None]:
     """`work`, and the note that it went well."""
 
     def do() -> None:
         work()
         with transaction(sessions) as session:
-            succeeded(session, {name: every_seconds})
+            record_success(session, {name: interval_seconds})
 
     return do
 
 
-def standings(session: Session) -> list[Standing]:
+def task_statuses(session: Session) -> list[TaskStatus]:
     """All duties that were ever done, by name."""
     rows = session.execute(
         select(
-            DutyDone.name,
-            DutyDone.last_succeeded_at,
-            DutyDone.every_seconds,
-            func.clock_timestamp() - DutyDone.last_succeeded_at,
-        ).order_by(DutyDone.name)
+            PeriodicTaskRun.name,
+            PeriodicTaskRun.last_succeeded_at,
+            PeriodicTaskRun.every_seconds,
+            func.clock_timestamp() - PeriodicTaskRun.last_succeeded_at,
+        ).order_by(PeriodicTaskRun.name)
     )
-    return [Standing(*row) for row in rows]
+    return [TaskStatus(*row) for row in rows]

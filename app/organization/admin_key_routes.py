@@ -4,7 +4,7 @@ from typing import Literal
 
 from fastapi import APIRouter
 
-from app.http.dependencies import AdminDep, AdminLimit, After, ReadingDep, SessionDep
+from app.http.dependencies import AdminDep, AdminPageLimit, AfterCursor, ReadSessionDep, SessionDep
 from app.http.strict_json import StrictRoute
 from app.organization import admin_keys
 from app.organization import serializers as owners
@@ -25,32 +25,34 @@ router = APIRouter(
 @router.get("")
 def list_admin_keys(
     admin: AdminDep,
-    session: ReadingDep,
-    after: After = None,
+    session: ReadSessionDep,
+    after: AfterCursor = None,
     order: Literal["asc", "desc"] = "asc",
-    limit: AdminLimit = 20,
+    limit: AdminPageLimit = 20,
 ) -> AdminKeyList:
-    page = admin_keys.list_(session, admin.organization_id, order=order, after=after, limit=limit)
-    data = [owners.admin_key(row, admin) for row in page.rows]
+    page = admin_keys.list_for_organization(
+        session, admin.organization_id, order=order, after=after, limit=limit
+    )
+    data = [owners.serialize_admin_key(row, admin) for row in page.rows]
     return AdminKeyList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 @router.post("")
-def create(asked: CreateAdminKey, admin: AdminDep, session: SessionDep) -> NewAdminKey:
+def create_admin_key(asked: CreateAdminKey, admin: AdminDep, session: SessionDep) -> NewAdminKey:
     """Make an admin key; its `value` is shown this once."""
     key, secret = admin_keys.create(
         session, admin.organization_id, asked.name, expires_in=asked.expires_in_seconds
     )
-    return owners.new_admin_key(key, admin, secret)
+    return owners.serialize_new_admin_key(key, admin, secret)
 
 
 @router.get("/{key_id}")
-def retrieve(key_id: str, admin: AdminDep, session: ReadingDep) -> AdminKeyObject:
-    return owners.admin_key(admin_keys.retrieve(session, admin.organization_id, key_id), admin)
+def retrieve_admin_key(key_id: str, admin: AdminDep, session: ReadSessionDep) -> AdminKeyObject:
+    return owners.serialize_admin_key(admin_keys.get(session, admin.organization_id, key_id), admin)
 
 
 @router.delete("/{key_id}")
-def delete(key_id: str, admin: AdminDep, session: SessionDep) -> AdminKeyDeleted:
+def delete_admin_key(key_id: str, admin: AdminDep, session: SessionDep) -> AdminKeyDeleted:
     """Delete an admin key: the next request with it is refused."""
     admin_keys.delete(session, admin.organization_id, key_id)
     return AdminKeyDeleted(id=key_id, deleted=True)

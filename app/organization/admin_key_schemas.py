@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from app.wire.base import CursorListing, Lifetime, Title, UnixTime
+from app.wire.base import CursorListing, DisplayName, TtlSeconds, UnixTime
 
 
 class CreateAdminKey(BaseModel):
-    name: Title
-    expires_in_seconds: Lifetime | None = None
+    name: DisplayName
+    expires_in_seconds: TtlSeconds | None = None
 
 
 class AdminKeyOwner(BaseModel):

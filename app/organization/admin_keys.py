@@ -20,30 +20,30 @@ def create(
     session: Session, organization_id: str, name: str, *, expires_in: int | None = None
 ) -> tuple[AdminKey, str]:
     """A new admin key, and its secret, which cannot be had again. `expires_in` is in seconds."""
-    secret = secrets.draw(PREFIX)
+    secret = secrets.generate(PREFIX)
     key = AdminKey(
         organization_id=organization_id,
-        **secrets.columns(secret, name=name, expires_in=expires_in),
+        **secrets.new_key_columns(secret, name=name, expires_in=expires_in),
     )
     session.add(key)
     session.flush()
     return key, secret
 
 
-def replace(session: Session, organization: str, known: str) -> str | None:
+def ensure_working_key(session: Session, organization: str, known: str) -> str | None:
     """The secret of a new admin key; None if `known` is that of a usable one."""
-    if known and principals.authenticate_admin(session, known) is not None:
+    if known and principals.authenticate_admin_key(session, known) is not None:
         return None
     owner = api_keys.ensure_organization(session, organization)
     return create(session, owner.id, "first")[1]
 
 
-def everywhere(session: Session) -> Sequence[AdminKey]:
+def list_all(session: Session) -> Sequence[AdminKey]:
     """All admin keys of the installation, oldest first, the revoked ones too."""
     return session.scalars(select(AdminKey).order_by(AdminKey.created_at, AdminKey.id)).all()
 
 
-def list_(
+def list_for_organization(
     session: Session,
     organization_id: str,
     *,
@@ -54,23 +54,25 @@ def list_(
     """A page of an organization's admin keys."""
     mine = select(AdminKey).where(AdminKey.organization_id == organization_id)
     statement = mine.where(AdminKey.revoked_at.is_(None))
-    return pagination.by_age(
-        session, statement, named=mine, after=after, limit=limit, oldest_first=order == "asc"
+    return pagination.page_by_age(
+        session, statement, cursor_rows=mine, after=after, limit=limit, oldest_first=order == "asc"
     )
 
 
-def retrieve(session: Session, organization_id: str, key_id: str) -> AdminKey:
+def get(session: Session, organization_id: str, key_id: str) -> AdminKey:
     """An admin key of an organization, revoked ones left out. Raises NotFound."""
-    key = session.scalars(select(AdminKey).where(*_named(organization_id, key_id))).one_or_none()
+    key = session.scalars(
+        select(AdminKey).where(*_active_by_id(organization_id, key_id))
+    ).one_or_none()
     if key is None:
-        raise _unknown(key_id)
+        raise _not_found(key_id)
     return key
 
 
 def delete(session: Session, organization_id: str, key_id: str) -> None:
     """End an organization's admin key, from this commit on. Raises NotFound, as `keys.delete`."""
-    if not secrets.revoke(session, AdminKey, *_named(organization_id, key_id)):
-        raise _unknown(key_id)
+    if not secrets.revoke(session, AdminKey, *_active_by_id(organization_id, key_id)):
+        raise _not_found(key_id)
 
 
 def revoke(session: Session, key_id: str) -> AdminKey | None:
@@ -79,7 +81,7 @@ def revoke(session: Session, key_id: str) -> AdminKey | None:
     return revoked[0] if revoked else None
 
 
-def _named(organization_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]:
+def _active_by_id(organization_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]:
     return (
         AdminKey.id == key_id,
         AdminKey.organization_id == organization_id,
@@ -87,5 +89,5 @@ def _named(organization_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]
     )
 
 
-def _unknown(key_id: str) -> NotFound:
+def _not_found(key_id: str) -> NotFound:
     return NotFound(f"No such admin API key: {key_id}", param="key_id")

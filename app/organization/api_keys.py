@@ -15,7 +15,7 @@ from app.db.tables import ApiKey, Organization, Project
 from app.errors import InvalidRequest, NotFound
 
 PREFIX = "sk-luthier-"
-Access = Literal["active", "inactive", "any"]
+ProjectAccess = Literal["active", "inactive", "any"]
 
 
 def ensure_organization(session: Session, slug: str) -> Organization:
@@ -55,32 +55,32 @@ def create(
     expires_in: int | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key of a project, and its secret, which cannot be had again."""
-    secret = secrets.draw(PREFIX)
+    secret = secrets.generate(PREFIX)
     key = ApiKey(
         project_id=project_id,
         service_account_id=service_account_id,
-        **secrets.columns(secret, name=name, expires_in=expires_in),
+        **secrets.new_key_columns(secret, name=name, expires_in=expires_in),
     )
     session.add(key)
     session.flush()
     return key, secret
 
 
-def replace(session: Session, organization: str, known: str) -> str | None:
+def ensure_working_key(session: Session, organization: str, known: str) -> str | None:
     """The secret of a new key of the default project; None if `known` is that of a usable key."""
-    if known and principals.authenticate(session, known) is not None:
+    if known and principals.authenticate_project_key(session, known) is not None:
         return None
     project = ensure_default_project(session, organization)
     return create(session, project.id, "first")[1]
 
 
-def list_(session: Session) -> Sequence[ApiKey]:
+def list_all(session: Session) -> Sequence[ApiKey]:
     """All keys of all projects, oldest first, the revoked ones too."""
     return session.scalars(select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)).all()
 
 
-def list_of_project(
-    session: Session, project_id: str, *, access: Access, after: str | None, limit: int
+def list_for_project(
+    session: Session, project_id: str, *, access: ProjectAccess, after: str | None, limit: int
 ) -> Page[ApiKey]:
     """A page of the keys that a project has, newest first.
 
@@ -91,31 +91,31 @@ def list_of_project(
         return Page([], has_more=False)
     mine = select(ApiKey).where(ApiKey.project_id == project_id)
     statement = mine.where(ApiKey.revoked_at.is_(None))
-    return pagination.by_age(session, statement, named=mine, after=after, limit=limit)
+    return pagination.page_by_age(session, statement, cursor_rows=mine, after=after, limit=limit)
 
 
-def retrieve(session: Session, project_id: str, key_id: str) -> ApiKey:
+def get(session: Session, project_id: str, key_id: str) -> ApiKey:
     """A key of a project, revoked ones left out. Raises NotFound."""
-    key = session.scalars(select(ApiKey).where(*_named(project_id, key_id))).one_or_none()
+    key = session.scalars(select(ApiKey).where(*_active_by_id(project_id, key_id))).one_or_none()
     if key is None:
-        raise _unknown(key_id)
+        raise _not_found(key_id)
     return key
 
 
-def prolong(session: Session, project_id: str, key_id: str, expires_in: int) -> ApiKey:
+def set_expiry(session: Session, project_id: str, key_id: str, expires_in: int) -> ApiKey:
     """Have a key expire so many seconds from now, sooner or later than it would have.
 
     Raises NotFound, and InvalidRequest for one that has expired.
     """
     changed = session.scalars(
         update(ApiKey)
-        .where(*_named(project_id, key_id), *secrets.usable(ApiKey))
-        .values(expires_at=secrets.expiry(expires_in))
+        .where(*_active_by_id(project_id, key_id), *secrets.is_active(ApiKey))
+        .values(expires_at=secrets.expiry_in(expires_in))
         .returning(ApiKey),
         execution_options={"populate_existing": True},
     ).one_or_none()
     if changed is None:
-        expired = retrieve(session, project_id, key_id)
+        expired = get(session, project_id, key_id)
         raise InvalidRequest(
             f"The API key {expired.id} has expired and cannot be updated. Make a new one.",
             param="api_key_id",
@@ -123,7 +123,7 @@ def prolong(session: Session, project_id: str, key_id: str, expires_in: int) -> 
     return changed
 
 
-def require_no_scopes(scopes: Collection[str] | None) -> None:
+def reject_scopes(scopes: Collection[str] | None) -> None:
     """Raises InvalidRequest for a key that is to do less than its project may."""
     if scopes:
         raise InvalidRequest(
@@ -134,8 +134,8 @@ def require_no_scopes(scopes: Collection[str] | None) -> None:
 
 def delete(session: Session, project_id: str, key_id: str) -> None:
     """End a key of a project, from this commit on. Raises NotFound: of two at once, for one."""
-    if not secrets.revoke(session, ApiKey, *_named(project_id, key_id)):
-        raise _unknown(key_id)
+    if not secrets.revoke(session, ApiKey, *_active_by_id(project_id, key_id)):
+        raise _not_found(key_id)
 
 
 def revoke(session: Session, key_id: str) -> ApiKey | None:
@@ -144,9 +144,9 @@ def revoke(session: Session, key_id: str) -> ApiKey | None:
     return revoked[0] if revoked else None
 
 
-def _named(project_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]:
+def _active_by_id(project_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]:
     return (ApiKey.id == key_id, ApiKey.project_id == project_id, ApiKey.revoked_at.is_(None))
 
 
-def _unknown(key_id: str) -> NotFound:
+def _not_found(key_id: str) -> NotFound:
     return NotFound(f"No such API key: {key_id}", param="api_key_id")

@@ -4,20 +4,20 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from app.wire.base import CursorListing, Title, UnixTime
+from app.wire.base import CursorListing, DisplayName, UnixTime
 
 
 class CreateProject(BaseModel):
     """Data stays where the service runs, and under its keys: other choices are refused."""
 
-    name: Title
+    name: DisplayName
     residency: Literal["GLOBAL"] | None = None
     external_key_id: None = None
     geography: None = None
 
 
 class ModifyProject(BaseModel):
-    name: Title | None = None
+    name: DisplayName | None = None
     external_key_id: None = None
     geography: None = None
 

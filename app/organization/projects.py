@@ -7,7 +7,7 @@ from app import ids
 from app.auth import projects, secrets
 from app.db import pagination
 from app.db.pagination import Page
-from app.db.tables import TERMINAL, ApiKey, Job, Project, ServiceAccount
+from app.db.tables import TERMINAL_STATES, ApiKey, Job, Project, ServiceAccount
 from app.jobs import lifecycle
 
 
@@ -18,18 +18,18 @@ def create(session: Session, organization_id: str, name: str) -> Project:
     return project
 
 
-def list_(
-    session: Session, organization_id: str, *, archived: bool, after: str | None, limit: int
+def list_for_organization(
+    session: Session, organization_id: str, *, include_archived: bool, after: str | None, limit: int
 ) -> Page[Project]:
     """A page of an organization's projects, newest first; the archived ones too if `archived`."""
     mine = select(Project).where(Project.organization_id == organization_id)
-    statement = mine if archived else mine.where(Project.archived_at.is_(None))
-    return pagination.by_age(session, statement, named=mine, after=after, limit=limit)
+    statement = mine if include_archived else mine.where(Project.archived_at.is_(None))
+    return pagination.page_by_age(session, statement, cursor_rows=mine, after=after, limit=limit)
 
 
 def rename(session: Session, organization_id: str, project_id: str, name: str | None) -> Project:
     """Give a project another name; None leaves it as it is. Raises NotFound, InvalidRequest."""
-    project = projects.active(session, organization_id, project_id)
+    project = projects.get_active(session, organization_id, project_id)
     if name is not None:
         project.name = name
         session.flush()
@@ -64,7 +64,7 @@ def _unfinished_jobs(project_id: str) -> Select[str]:
     # Locked, or one could end between being found and being cancelled.
     return (
         select(Job.id)
-        .where(Job.project_id == project_id, Job.state.not_in(TERMINAL))
+        .where(Job.project_id == project_id, Job.state.not_in(TERMINAL_STATES))
         .order_by(Job.id)
         .with_for_update()
     )

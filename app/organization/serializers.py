@@ -1,9 +1,14 @@
 """Projects and keys, and whom they belong to, as the wire shows them."""
 
-from app.auth.principals import Admin
+from app.auth.principals import AdminPrincipal
 from app.db.tables import AdminKey, ApiKey, Project
 from app.organization.admin_key_schemas import AdminKeyObject, AdminKeyOwner, NewAdminKey
-from app.organization.api_key_schemas import KeyObject, KeyOwner, ServiceAccountOwner, UserOwner
+from app.organization.api_key_schemas import (
+    ApiKeyObject,
+    ApiKeyOwner,
+    ServiceAccountOwner,
+    UserOwner,
+)
 from app.organization.project_schemas import ProjectObject
 from app.organization.service_account_schemas import NewServiceAccountKey
 
@@ -14,7 +19,7 @@ OPERATOR_NAME = "operator"
 OPERATOR_EMAIL = "operator@luthier.invalid"
 
 
-def project(row: Project) -> ProjectObject:
+def serialize_project(row: Project) -> ProjectObject:
     return ProjectObject(
         id=row.id,
         name=row.name,
@@ -24,20 +29,20 @@ def project(row: Project) -> ProjectObject:
     )
 
 
-def key(row: ApiKey, admin: Admin) -> KeyObject:
-    return KeyObject(
+def serialize_key(row: ApiKey, admin: AdminPrincipal) -> ApiKeyObject:
+    return ApiKeyObject(
         id=row.id,
         name=row.name,
         redacted_value=row.redacted,
         created_at=row.created_at,
         last_used_at=row.last_used_at,
         expires_at=row.expires_at,
-        owner=_owner(row, admin),
+        owner=_serialize_owner(row, admin),
         owner_project_access="active",
     )
 
 
-def new_key(row: ApiKey, secret: str) -> NewServiceAccountKey:
+def serialize_new_key(row: ApiKey, secret: str) -> NewServiceAccountKey:
     return NewServiceAccountKey(
         id=row.id,
         name=row.name,
@@ -47,7 +52,7 @@ def new_key(row: ApiKey, secret: str) -> NewServiceAccountKey:
     )
 
 
-def admin_key(row: AdminKey, admin: Admin) -> AdminKeyObject:
+def serialize_admin_key(row: AdminKey, admin: AdminPrincipal) -> AdminKeyObject:
     return AdminKeyObject(
         id=row.id,
         name=row.name,
@@ -55,26 +60,28 @@ def admin_key(row: AdminKey, admin: Admin) -> AdminKeyObject:
         created_at=row.created_at,
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,
-        owner=AdminKeyOwner(id=OPERATOR_ID, name=OPERATOR_NAME, created_at=admin.since),
+        owner=AdminKeyOwner(
+            id=OPERATOR_ID, name=OPERATOR_NAME, created_at=admin.organization_created_at
+        ),
     )
 
 
-def new_admin_key(row: AdminKey, admin: Admin, secret: str) -> NewAdminKey:
-    return NewAdminKey(**dict(admin_key(row, admin)), value=secret)
+def serialize_new_admin_key(row: AdminKey, admin: AdminPrincipal, secret: str) -> NewAdminKey:
+    return NewAdminKey(**dict(serialize_admin_key(row, admin)), value=secret)
 
 
-def _owner(row: ApiKey, admin: Admin) -> KeyOwner:
+def _serialize_owner(row: ApiKey, admin: AdminPrincipal) -> ApiKeyOwner:
     account = row.service_account
     if account is not None:
         owner = ServiceAccountOwner(
             id=account.id, name=account.name, created_at=account.created_at, role=account.role
         )
-        return KeyOwner(type="service_account", service_account=owner)
+        return ApiKeyOwner(type="service_account", service_account=owner)
     user = UserOwner(
         id=OPERATOR_ID,
         email=OPERATOR_EMAIL,
         name=OPERATOR_NAME,
-        created_at=admin.since,
+        created_at=admin.organization_created_at,
         role="owner",
     )
-    return KeyOwner(type="user", user=user)
+    return ApiKeyOwner(type="user", user=user)

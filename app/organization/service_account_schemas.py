@@ -5,19 +5,19 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from app.wire.base import CursorListing, Lifetime, Title, UnixTime
+from app.wire.base import CursorListing, DisplayName, TtlSeconds, UnixTime
 
 
 class CreateServiceAccount(BaseModel):
     """With `create_service_account_only` it has no role and no key."""
 
-    name: Title
+    name: DisplayName
     create_service_account_only: bool | None = None
-    expires_in_seconds: Lifetime | None = None
+    expires_in_seconds: TtlSeconds | None = None
 
     @field_validator("expires_in_seconds")
     @classmethod
-    def _is_of_a_key(cls, value: int | None, info: ValidationInfo) -> int | None:
+    def _reject_expiry_without_key(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and info.data.get("create_service_account_only"):
             raise PydanticCustomError("no_key", "without a key there is nothing that expires")
         return value
@@ -26,14 +26,14 @@ class CreateServiceAccount(BaseModel):
 class ModifyServiceAccount(BaseModel):
     """Both roles may do the same here."""
 
-    name: Title | None = None
+    name: DisplayName | None = None
     role: Literal["member", "owner"] | None = None
 
 
 class CreateServiceAccountKey(BaseModel):
-    name: Title | None = None
+    name: DisplayName | None = None
     scopes: list[str] | None = None
-    expires_in_seconds: Lifetime | None = None
+    expires_in_seconds: TtlSeconds | None = None
 
 
 class ServiceAccountObject(BaseModel):

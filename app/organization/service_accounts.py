@@ -12,7 +12,7 @@ from app.errors import InvalidRequest, NotFound
 from app.organization import api_keys
 
 # As OpenAI names a key that was given no name.
-UNNAMED = "Secret Key"
+DEFAULT_KEY_NAME = "Secret Key"
 
 
 def create(session: Session, project_id: str, name: str) -> ServiceAccount:
@@ -20,30 +20,30 @@ def create(session: Session, project_id: str, name: str) -> ServiceAccount:
     return _add(session, project_id, name, role="member")
 
 
-def create_bare(session: Session, project_id: str, name: str) -> ServiceAccount:
+def create_without_role(session: Session, project_id: str, name: str) -> ServiceAccount:
     """A new account that may do nothing, and have no key, before it is given a role."""
     return _add(session, project_id, name, role="none")
 
 
-def list_(
+def list_for_project(
     session: Session, project_id: str, *, after: str | None, limit: int
 ) -> Page[ServiceAccount]:
     """A page of a project's service accounts, newest first."""
     mine = select(ServiceAccount).where(ServiceAccount.project_id == project_id)
     statement = mine.where(ServiceAccount.deleted_at.is_(None))
-    return pagination.by_age(session, statement, named=mine, after=after, limit=limit)
+    return pagination.page_by_age(session, statement, cursor_rows=mine, after=after, limit=limit)
 
 
-def retrieve(session: Session, project_id: str, account_id: str) -> ServiceAccount:
+def get(session: Session, project_id: str, account_id: str) -> ServiceAccount:
     """Raises NotFound."""
-    return _one(session, _named(project_id, account_id), account_id)
+    return _one_or_404(session, _query(project_id, account_id), account_id)
 
 
-def modify(
+def update(
     session: Session, project_id: str, account_id: str, *, name: str | None, role: str | None
 ) -> ServiceAccount:
     """Change what is given. Raises NotFound."""
-    account = retrieve(session, project_id, account_id)
+    account = get(session, project_id, account_id)
     account.name = name if name is not None else account.name
     account.role = role if role is not None else account.role
     session.flush()
@@ -63,8 +63,8 @@ def create_key(
     Raises NotFound, and InvalidRequest for an account that may do nothing.
     """
     # Locked: a key made while its account is deleted would outlive it.
-    held = _named(project_id, account_id).with_for_update(read=True)
-    if _one(session, held, account_id).role == "none":
+    held = _query(project_id, account_id).with_for_update(read=True)
+    if _one_or_404(session, held, account_id).role == "none":
         raise InvalidRequest(
             f"The service account {account_id} has no role in its project. Give it the role "
             "'member' first.",
@@ -73,7 +73,7 @@ def create_key(
     return api_keys.create(
         session,
         project_id,
-        name or UNNAMED,
+        name or DEFAULT_KEY_NAME,
         service_account_id=account_id,
         expires_in=expires_in,
     )
@@ -81,7 +81,7 @@ def create_key(
 
 def delete(session: Session, project_id: str, account_id: str) -> None:
     """Delete an account; its keys end with it. Raises NotFound."""
-    account = _one(session, _named(project_id, account_id).with_for_update(), account_id)
+    account = _one_or_404(session, _query(project_id, account_id).with_for_update(), account_id)
     account.deleted_at = func.clock_timestamp()
     secrets.revoke(session, ApiKey, ApiKey.service_account_id == account_id)
 
@@ -95,7 +95,7 @@ def _add(session: Session, project_id: str, name: str, *, role: str) -> ServiceA
     return account
 
 
-def _named(project_id: str, account_id: str) -> Select[ServiceAccount]:
+def _query(project_id: str, account_id: str) -> Select[ServiceAccount]:
     return select(ServiceAccount).where(
         ServiceAccount.id == account_id,
         ServiceAccount.project_id == project_id,
@@ -103,7 +103,9 @@ def _named(project_id: str, account_id: str) -> Select[ServiceAccount]:
     )
 
 
-def _one(session: Session, statement: Select[ServiceAccount], account_id: str) -> ServiceAccount:
+def _one_or_404(
+    session: Session, statement: Select[ServiceAccount], account_id: str
+) -> ServiceAccount:
     account = session.scalars(statement).one_or_none()
     if account is None:
         raise NotFound(f"No such service account: {account_id}", param="service_account_id")

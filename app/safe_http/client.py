@@ -16,47 +16,47 @@ import httpcore
 import httpx
 from httpcore import SOCKET_OPTION
 
-from app.safe_http.ip_policy import Network, Refused, Resolve, require_allowed, resolve
-from app.safe_http.url_policy import PORTS, require_sound
+from app.safe_http.ip_policy import DestinationNotAllowed, Network, Resolver, check_address, resolve
+from app.safe_http.url_policy import ALLOWED_PORTS, validate_url
 
 # For everything together: a receiver that drips is as dead as one that is silent.
-TOTAL_SECONDS = 15.0
-CONNECT_SECONDS = 5.0
+TOTAL_TIMEOUT_SECONDS = 15.0
+CONNECT_TIMEOUT_SECONDS = 5.0
 
 
-class NoAnswer(Exception):
+class NoResponse(Exception):
     """Nothing came back that is an answer; the message is one that its owner may read."""
 
 
-class Poster:
+class SafeHttpClient:
     """Posts to URLs of users. Safe between threads; `allowed` is the operator's list."""
 
     def __init__(
         self,
         allowed: Sequence[Network] = (),
         *,
-        look_up: Resolve = resolve,
+        resolver: Resolver = resolve,
         tls: ssl.SSLContext | None = None,
-        seconds: float = TOTAL_SECONDS,
+        timeout_seconds: float = TOTAL_TIMEOUT_SECONDS,
     ) -> None:
         self._allowed = allowed
-        self._look_up = look_up
+        self._resolver = resolver
         # SSL_CERT_FILE names the authorities of an operator who has their own.
         self._tls = httpx.create_ssl_context() if tls is None else tls
-        self._seconds = seconds
+        self._timeout_seconds = timeout_seconds
 
-    def require_sound(self, url: str) -> None:
+    def validate_url(self, url: str) -> None:
         """Raises Refused for a URL that could never be posted to."""
-        require_sound(url, self._allowed)
+        validate_url(url, self._allowed)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
         """The status that the URL answers with.
 
         Raises Refused if it leads to where users may not go, and NoAnswer.
         """
-        self.require_sound(url)
-        deadline = time.monotonic() + self._seconds
-        way = Way(urlsplit(url).scheme, self._allowed, self._look_up, deadline)
+        self.validate_url(url)
+        deadline = time.monotonic() + self._timeout_seconds
+        way = PinnedNetworkBackend(urlsplit(url).scheme, self._allowed, self._resolver, deadline)
         with httpcore.ConnectionPool(ssl_context=self._tls, network_backend=way) as pool:
             try:
                 with pool.stream(
@@ -64,14 +64,14 @@ class Poster:
                 ) as answer:
                     return answer.status
             except httpcore.TimeoutException as error:
-                raise NoAnswer("It did not answer in time.") from error
+                raise NoResponse("It did not answer in time.") from error
             except httpcore.ConnectError as error:
-                raise NoAnswer(_why_not_connected(error)) from error
+                raise NoResponse(_connect_error_message(error)) from error
             except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-                raise NoAnswer("It broke the connection off, or answered no HTTP.") from error
+                raise NoResponse("It broke the connection off, or answered no HTTP.") from error
 
 
-def _why_not_connected(error: httpcore.ConnectError) -> str:
+def _connect_error_message(error: httpcore.ConnectError) -> str:
     # httpcore hands the cause over as the argument, and cuts the chain.
     reason = error.args[0]
     if isinstance(reason, ssl.SSLCertVerificationError):
@@ -85,15 +85,15 @@ def _why_not_connected(error: httpcore.ConnectError) -> str:
     return "It cannot be reached: no connection to its address and port was accepted."
 
 
-class Way(httpcore.NetworkBackend):
+class PinnedNetworkBackend(httpcore.NetworkBackend):
     """Resolves, checks and connects, in one place and once per connection."""
 
     def __init__(
-        self, scheme: str, allowed: Sequence[Network], look_up: Resolve, deadline: float
+        self, scheme: str, allowed: Sequence[Network], resolver: Resolver, deadline: float
     ) -> None:
         self._scheme = scheme
         self._allowed = allowed
-        self._look_up = look_up
+        self._resolver = resolver
         self._deadline = deadline
         self._network = httpcore.SyncBackend()
 
@@ -105,10 +105,10 @@ class Way(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        addresses = self._addresses(host.strip("[]"), port)
+        addresses = self._resolve_allowed(host.strip("[]"), port)
         trouble: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in addresses:
-            seconds = min(CONNECT_SECONDS, _left(self._deadline))
+            seconds = min(CONNECT_TIMEOUT_SECONDS, _seconds_left(self._deadline))
             try:
                 stream = self._network.connect_tcp(
                     address, port, seconds, local_address, socket_options
@@ -116,23 +116,25 @@ class Way(httpcore.NetworkBackend):
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 trouble = error
             else:
-                return Timed(stream, self._deadline)
+                return DeadlineStream(stream, self._deadline)
         raise trouble
 
-    def _addresses(self, host: str, port: int) -> Sequence[str]:
+    def _resolve_allowed(self, host: str, port: int) -> Sequence[str]:
         """The host's addresses, each of which is allowed. Raises Refused."""
         try:
-            addresses = self._look_up(host, port)
+            addresses = self._resolver(host, port)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(error) from error
         # All of them: which one is connected to depends on which of them answer.
-        listed = [require_allowed(address, self._allowed) for address in addresses]
-        if not all(listed) and (self._scheme != "https" or port not in PORTS):
-            raise Refused("Public addresses are reached by https, on port 443 or 8443.")
+        listed = [check_address(address, self._allowed) for address in addresses]
+        if not all(listed) and (self._scheme != "https" or port not in ALLOWED_PORTS):
+            raise DestinationNotAllowed(
+                "Public addresses are reached by https, on port 443 or 8443."
+            )
         return addresses
 
 
-class Timed(httpcore.NetworkStream):
+class DeadlineStream(httpcore.NetworkStream):
     """A connection that ends at a moment, however busy it is."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
@@ -140,10 +142,10 @@ class Timed(httpcore.NetworkStream):
         self._deadline = deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(self._deadline))
+        return self._stream.read(max_bytes, _seconds_left(self._deadline))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _left(self._deadline))
+        self._stream.write(buffer, _seconds_left(self._deadline))
 
     def close(self) -> None:
         self._stream.close()
@@ -154,15 +156,15 @@ class Timed(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        left = _left(self._deadline)
+        left = _seconds_left(self._deadline)
         inner = self._stream.start_tls(ssl_context, server_hostname, left)
-        return Timed(inner, self._deadline)
+        return DeadlineStream(inner, self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
-def _left(deadline: float) -> float:
+def _seconds_left(deadline: float) -> float:
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         raise httpcore.ReadTimeout("the time is up")

@@ -18,11 +18,11 @@ from ipaddress import (
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 # From a host and a port to the texts of its addresses. Raises OSError.
-Resolve = Callable[[str, int], Sequence[str]]
+Resolver = Callable[[str, int], Sequence[str]]
 
 # Everything else of IPv6 is local, multicast, reserved, or another protocol's address in disguise.
-UNICAST = IPv6Network("2000::/3")
-REFUSED = tuple(
+IPV6_GLOBAL_UNICAST = IPv6Network("2000::/3")
+BLOCKED_NETWORKS = tuple(
     ip_network(text)
     for text in (
         "0.0.0.0/8",
@@ -38,7 +38,7 @@ REFUSED = tuple(
 )
 
 
-class Refused(Exception):
+class DestinationNotAllowed(Exception):
     """The address is not one that users may have the service connect to."""
 
 
@@ -53,35 +53,35 @@ def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
-def is_listed(address: Address, allowed: Sequence[Network]) -> bool:
+def is_allowlisted(address: Address, allowed: Sequence[Network]) -> bool:
     """Whether the operator has named the address."""
-    return any(_plain(address) in network for network in allowed)
+    return any(_unmap_ipv4(address) in network for network in allowed)
 
 
 def is_public(address: Address) -> bool:
     """Whether the address is somebody's on the internet, and that somebody's alone."""
-    plain = _plain(address)
-    if isinstance(plain, IPv6Address) and plain not in UNICAST:
+    plain = _unmap_ipv4(address)
+    if isinstance(plain, IPv6Address) and plain not in IPV6_GLOBAL_UNICAST:
         return False
     if plain.is_multicast or plain.is_reserved or not plain.is_global:
         return False
-    return not any(plain in network for network in REFUSED)
+    return not any(plain in network for network in BLOCKED_NETWORKS)
 
 
-def require_allowed(text: str, allowed: Sequence[Network]) -> bool:
+def check_address(text: str, allowed: Sequence[Network]) -> bool:
     """Whether an address is one of the operator's list. Raises Refused if it is not public either.
 
     A zone ("fe80::1%eth0") names an interface of this machine: such an address is never public.
     """
     address = ip_address(text)
-    if is_listed(address, allowed):
+    if is_allowlisted(address, allowed):
         return True
     if not is_public(address):
-        raise Refused(f"The address {text} is not a public one.")
+        raise DestinationNotAllowed(f"The address {text} is not a public one.")
     return False
 
 
-def _plain(address: Address) -> Address:
+def _unmap_ipv4(address: Address) -> Address:
     """The IPv4 address that is meant by `::ffff:10.0.0.1`; any other as it is."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if mapped is None else mapped

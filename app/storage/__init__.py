@@ -7,32 +7,32 @@ from app.storage.object_keys import (
     attempt_prefix,
     checkpoint_prefix,
     file_key,
-    inside,
     job_prefix,
-    part_key,
+    join_key,
+    upload_part_key,
 )
-from app.storage.protocol import AlreadyExists, BlobStore, BlobWriter, StorageUnavailable
+from app.storage.protocol import AlreadyExists, ObjectStore, ObjectWriter, StorageUnavailable
 from app.storage.s3 import S3Store
 
 __all__ = [
     "AlreadyExists",
-    "BlobStore",
-    "BlobWriter",
     "LocalStore",
+    "ObjectStore",
+    "ObjectWriter",
     "S3Store",
     "StorageUnavailable",
     "UnsafeKey",
     "attempt_prefix",
     "checkpoint_prefix",
     "file_key",
-    "inside",
     "job_prefix",
+    "join_key",
     "open_store",
-    "part_key",
+    "upload_part_key",
 ]
 
 
-def open_store(settings: Settings) -> BlobStore:
+def open_store(settings: Settings) -> ObjectStore:
     """The store that the operator chose: a bucket if one is named, else a folder."""
     if settings.s3_bucket is None:
         return LocalStore(settings.home / "storage")

@@ -7,14 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 FILE_MODE = 0o600
-FOLDER_MODE = 0o700
+DIRECTORY_MODE = 0o700
 
 
-class Unfinished:
+class AtomicFile:
     """A new file that nobody sees until it is published. Close it in any case."""
 
     def __init__(self, folder: Path) -> None:
-        make_folders(folder)
+        make_directories(folder)
         self._path = folder / f".{secrets.token_hex(16)}.tmp"
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
 
@@ -29,12 +29,12 @@ class Unfinished:
         """Give the file its place. Raises FileExistsError if it is taken and not to be replaced."""
         # The bytes before the name: after a power cut the name alone would stand for an empty file.
         os.fsync(self._descriptor)
-        make_folders(path.parent)
+        make_directories(path.parent)
         if replace:
             self._path.replace(path)
         else:
             os.link(self._path, path)
-        sync_folder(path.parent)
+        fsync_directory(path.parent)
 
     def close(self) -> None:
         """Forget the file unless it was published."""
@@ -42,24 +42,24 @@ class Unfinished:
         self._path.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, chunks: Iterable[bytes]) -> None:
+def atomic_write(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a file beside its place and move it there."""
-    with closing(Unfinished(path.parent)) as unfinished:
+    with closing(AtomicFile(path.parent)) as unfinished:
         for chunk in chunks:
             unfinished.write(chunk)
         unfinished.publish(path)
 
 
-def make_folders(path: Path) -> None:
+def make_directories(path: Path) -> None:
     """Make a folder and its parents, each for us alone and each synced into its parent."""
     if path.is_dir():
         return
-    make_folders(path.parent)
-    path.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    sync_folder(path.parent)
+    make_directories(path.parent)
+    path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+    fsync_directory(path.parent)
 
 
-def sync_folder(path: Path) -> None:
+def fsync_directory(path: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -9,16 +9,16 @@ from datetime import timedelta
 from pathlib import Path
 
 from app.storage import atomic_files
-from app.storage.object_keys import checked, checked_prefix
-from app.storage.protocol import AlreadyExists, BlobWriter, StorageUnavailable
+from app.storage.object_keys import validate_key, validate_prefix
+from app.storage.protocol import AlreadyExists, ObjectWriter, StorageUnavailable
 
-CHUNK = 2**20
+CHUNK_BYTES = 2**20
 # Folder of unfinished files; no key can have a part that starts with a dot.
-UNFINISHED = ".unfinished"
+UNFINISHED_DIRECTORY = ".unfinished"
 # Below this, uploads and checkpoints are about to fail: better to say so before they do.
-LEAST_FREE = 64 * 2**20
+MIN_FREE_BYTES = 64 * 2**20
 # A key whose path is a folder, or lies below a file, stands for no object either.
-MISSING = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+MISSING_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class LocalStore:
@@ -26,22 +26,22 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._unfinished = root / UNFINISHED
+        self._unfinished = root / UNFINISHED_DIRECTORY
 
     @contextmanager
-    def writer(self, key: str) -> Iterator[BlobWriter]:
+    def writer(self, key: str) -> Iterator[ObjectWriter]:
         path = self._path(key)
-        with _translated():
-            unfinished = atomic_files.Unfinished(self._unfinished)
+        with _translate_errors():
+            unfinished = atomic_files.AtomicFile(self._unfinished)
         # Only our own steps are translated: what the caller's block raises is the caller's.
         with closing(unfinished):
             yield LocalWriter(unfinished)
-            with _translated():
+            with _translate_errors():
                 unfinished.publish(path)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         path = self._path(key)
-        with _translated(), closing(atomic_files.Unfinished(self._unfinished)) as unfinished:
+        with _translate_errors(), closing(atomic_files.AtomicFile(self._unfinished)) as unfinished:
             unfinished.write(data)
             try:
                 unfinished.publish(path, replace=not if_absent)
@@ -49,91 +49,91 @@ class LocalStore:
                 raise AlreadyExists(key) from error
 
     def get(self, key: str) -> bytes:
-        with _translated(key):
+        with _translate_errors(key):
             return self._path(key).read_bytes()
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        stream = self._read(key)
+        stream = self._stream(key)
         next(stream)
         return stream
 
     def download(self, key: str, path: Path) -> None:
-        atomic_files.write_whole(path, self.chunks(key))
+        atomic_files.atomic_write(path, self.chunks(key))
 
     def upload(self, path: Path, key: str) -> None:
         with path.open("rb") as source, self.writer(key) as target:
-            while chunk := source.read(CHUNK):
+            while chunk := source.read(CHUNK_BYTES):
                 target.write(chunk)
 
     def delete(self, key: str) -> None:
-        with _translated(), suppress(*MISSING):
+        with _translate_errors(), suppress(*MISSING_ERRORS):
             self._path(key).unlink()
 
     def list(self, prefix: str) -> Iterator[str]:
-        folder = self.root / checked_prefix(prefix).rpartition("/")[0]
-        with _translated():
-            found = [path.relative_to(self.root).as_posix() for path in _files(folder)]
+        folder = self.root / validate_prefix(prefix).rpartition("/")[0]
+        with _translate_errors():
+            found = [path.relative_to(self.root).as_posix() for path in _walk_files(folder)]
         return iter(sorted(key for key in found if key.startswith(prefix)))
 
-    def sweep(self, older_than: timedelta) -> int:
+    def remove_unfinished(self, older_than: timedelta) -> int:
         oldest = time.time() - older_than.total_seconds()
         removed = 0
-        for path in _files(self._unfinished):
+        for path in _walk_files(self._unfinished):
             # Gone in between means that its writer has just finished.
-            with _translated(), suppress(FileNotFoundError):
+            with _translate_errors(), suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
                     removed += 1
         return removed
 
     def check(self) -> None:
-        with _translated(), closing(atomic_files.Unfinished(self._unfinished)) as unfinished:
+        with _translate_errors(), closing(atomic_files.AtomicFile(self._unfinished)) as unfinished:
             unfinished.write(b"?")
-            if shutil.disk_usage(self.root).free < LEAST_FREE:
+            if shutil.disk_usage(self.root).free < MIN_FREE_BYTES:
                 raise StorageUnavailable(f"The disk of {self.root} is full. Free some space on it.")
 
     def _path(self, key: str) -> Path:
-        return self.root / checked(key)
+        return self.root / validate_key(key)
 
-    def _read(self, key: str) -> Iterator[bytes]:
-        with _translated(key), self._path(key).open("rb") as file:
+    def _stream(self, key: str) -> Iterator[bytes]:
+        with _translate_errors(key), self._path(key).open("rb") as file:
             # The first step opens the file: `chunks` takes it to learn of a missing one at once,
             # and a generator that has begun closes its file when it is dropped.
             yield b""
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
 
 class LocalWriter:
     """See BlobWriter."""
 
-    def __init__(self, unfinished: atomic_files.Unfinished) -> None:
+    def __init__(self, unfinished: atomic_files.AtomicFile) -> None:
         self._unfinished = unfinished
 
     def write(self, data: bytes, /) -> int:
-        with _translated():
+        with _translate_errors():
             return self._unfinished.write(data)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder, onerror=_unless_gone):
-        if UNFINISHED in folders:
-            folders.remove(UNFINISHED)
+def _walk_files(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=_raise_unless_missing):
+        if UNFINISHED_DIRECTORY in folders:
+            folders.remove(UNFINISHED_DIRECTORY)
         yield from (Path(parent, name) for name in names)
 
 
-def _unless_gone(error: OSError) -> None:
+def _raise_unless_missing(error: OSError) -> None:
     """os.walk hides folders that it cannot read, which would look like a store without them."""
-    if not isinstance(error, MISSING):
+    if not isinstance(error, MISSING_ERRORS):
         raise error
 
 
 @contextmanager
-def _translated(read_key: str | None = None) -> Iterator[None]:
+def _translate_errors(read_key: str | None = None) -> Iterator[None]:
     """Errors of the file system as those of a store; where a key is read it may be missing."""
     try:
         yield
     except OSError as error:
-        if read_key is not None and isinstance(error, MISSING):
+        if read_key is not None and isinstance(error, MISSING_ERRORS):
             raise FileNotFoundError(read_key) from error
         raise StorageUnavailable(f"The storage folder cannot be used: {error}") from error

@@ -15,13 +15,13 @@ class AlreadyExists(Exception):
     """Something is stored under this key already, and the caller asked not to replace it."""
 
 
-class BlobWriter(Protocol):
+class ObjectWriter(Protocol):
     """Where the bytes of one object go, in order."""
 
     def write(self, data: bytes, /) -> int: ...
 
 
-class BlobStore(Protocol):
+class ObjectStore(Protocol):
     """Bytes under keys, nothing else: no folders, no appending, no renaming, no URLs.
 
     So few verbs because each must mean the same in S3 and in a folder: an object is there with all
@@ -32,7 +32,7 @@ class BlobStore(Protocol):
     would not make.
     """
 
-    def writer(self, key: str) -> AbstractContextManager[BlobWriter]:
+    def writer(self, key: str) -> AbstractContextManager[ObjectWriter]:
         """Stream one object in constant memory; a `with` block that raises stores nothing."""
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
@@ -56,7 +56,7 @@ class BlobStore(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that start with `prefix`, sorted. For sweeps: the index is the database."""
 
-    def sweep(self, older_than: timedelta) -> int:
+    def remove_unfinished(self, older_than: timedelta) -> int:
         """Remove what writers that were killed have left and that age; the number removed."""
 
     def check(self) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from app.storage import atomic_files
-from app.storage.object_keys import checked, checked_prefix
-from app.storage.protocol import AlreadyExists, BlobWriter, StorageUnavailable
-from app.storage.s3_client import code_of, make_client, make_session, translated
-from app.storage.s3_writer import WRITER, S3Writer, is_by
+from app.storage.object_keys import validate_key, validate_prefix
+from app.storage.protocol import AlreadyExists, ObjectWriter, StorageUnavailable
+from app.storage.s3_client import error_code, make_client, make_session, translate_errors
+from app.storage.s3_writer import WRITER_METADATA, S3Writer, was_written_by
 
-CHUNK = 2**20
+CHUNK_BYTES = 2**20
 # Times that a broken answer is taken up again, and a conditional write that met another is made.
-TRIES = 5
+MAX_TRIES = 5
 
 
 class S3Store:
@@ -38,8 +38,8 @@ class S3Store:
         self._probe = make_client(session, endpoint_url, probe=True)
 
     @contextmanager
-    def writer(self, key: str) -> Iterator[BlobWriter]:
-        writer = S3Writer(self._client, self.bucket, checked(key))
+    def writer(self, key: str) -> Iterator[ObjectWriter]:
+        writer = S3Writer(self._client, self.bucket, validate_key(key))
         try:
             yield writer
             writer.commit()
@@ -49,9 +49,9 @@ class S3Store:
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         address = self._address(key)
-        with translated(self.bucket):
+        with translate_errors(self.bucket):
             if if_absent:
-                self._put_new(address, data)
+                self._put_if_absent(address, data)
             else:
                 self._client.put_object(**address, Body=data)
 
@@ -59,33 +59,35 @@ class S3Store:
         return b"".join(self.chunks(key))
 
     def chunks(self, key: str) -> Iterator[bytes]:
-        stream = self._read(self._address(key))
+        stream = self._stream(self._address(key))
         next(stream)
         return stream
 
     def download(self, key: str, path: Path) -> None:
-        atomic_files.write_whole(path, self.chunks(key))
+        atomic_files.atomic_write(path, self.chunks(key))
 
     def upload(self, path: Path, key: str) -> None:
         with path.open("rb") as source, self.writer(key) as target:
-            while chunk := source.read(CHUNK):
+            while chunk := source.read(CHUNK_BYTES):
                 target.write(chunk)
 
     def delete(self, key: str) -> None:
         address = self._address(key)
-        with translated(self.bucket):
+        with translate_errors(self.bucket):
             self._client.delete_object(**address)
 
     def list(self, prefix: str) -> Iterator[str]:
-        query = {"Bucket": self.bucket, "Prefix": checked_prefix(prefix)}
-        with translated(self.bucket):
+        query = {"Bucket": self.bucket, "Prefix": validate_prefix(prefix)}
+        with translate_errors(self.bucket):
             for page in self._client.get_paginator("list_objects_v2").paginate(**query):
                 yield from (entry["Key"] for entry in page.get("Contents", []))
 
-    def sweep(self, older_than: timedelta) -> int:
+    def remove_unfinished(self, older_than: timedelta) -> int:
         oldest = datetime.now(UTC) - older_than
-        with translated(self.bucket):
-            stale = [upload for upload in self._uploads() if upload["Initiated"] < oldest]
+        with translate_errors(self.bucket):
+            stale = [
+                upload for upload in self._list_multipart_uploads() if upload["Initiated"] < oldest
+            ]
             for upload in stale:
                 self._client.abort_multipart_upload(
                     Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
@@ -93,60 +95,65 @@ class S3Store:
         return len(stale)
 
     def check(self) -> None:
-        with translated(self.bucket):
+        with translate_errors(self.bucket):
             self._probe.head_bucket(Bucket=self.bucket)
 
     def _address(self, key: str) -> dict[str, str]:
-        return {"Bucket": self.bucket, "Key": checked(key)}
+        return {"Bucket": self.bucket, "Key": validate_key(key)}
 
-    def _put_new(self, address: dict[str, str], data: bytes) -> None:
+    def _put_if_absent(self, address: dict[str, str], data: bytes) -> None:
         token = secrets.token_hex(16)
-        request = {**address, "Body": data, "IfNoneMatch": "*", "Metadata": {WRITER: token}}
-        for _ in range(TRIES):
+        request = {
+            **address,
+            "Body": data,
+            "IfNoneMatch": "*",
+            "Metadata": {WRITER_METADATA: token},
+        }
+        for _ in range(MAX_TRIES):
             try:
                 self._client.put_object(**request)
                 return
             except ClientError as error:
                 # S3 lets neither of two conditional writes that meet through; one is to try again.
-                if code_of(error) == "ConditionalRequestConflict":
+                if error_code(error) == "ConditionalRequestConflict":
                     continue
-                if code_of(error) != "PreconditionFailed":
+                if error_code(error) != "PreconditionFailed":
                     raise
                 # botocore repeats a request whose answer was lost: then what is there is ours.
-                if not is_by(self._client, address, token):
+                if not was_written_by(self._client, address, token):
                     raise AlreadyExists(address["Key"]) from error
                 return
         raise StorageUnavailable(f"The bucket {self.bucket} is too busy at {address['Key']}.")
 
-    def _read(self, address: dict[str, str]) -> Iterator[bytes]:
+    def _stream(self, address: dict[str, str]) -> Iterator[bytes]:
         """An empty piece once the object is found, then its bytes.
 
         The caller of `chunks` thus learns of a missing object at once, and a generator that has
         begun closes its connection when it is dropped. An answer that breaks off is taken up
         where it broke, in the same version of the object.
         """
-        answer = self._open(address)
+        answer = self._get_object(address)
         version = {"IfMatch": answer["ETag"]}
         offset, breaks = 0, 0
         yield b""
         while True:
             try:
                 with closing(answer["Body"]) as body:
-                    for chunk in body.iter_chunks(CHUNK):
+                    for chunk in body.iter_chunks(CHUNK_BYTES):
                         offset += len(chunk)
                         yield chunk
                 return
             except BotoCoreError as error:
                 breaks += 1
-                if breaks == TRIES:
+                if breaks == MAX_TRIES:
                     raise StorageUnavailable(f"Reading {address} broke off: {error}") from error
-            answer = self._open(address, Range=f"bytes={offset}-", **version)
+            answer = self._get_object(address, Range=f"bytes={offset}-", **version)
 
-    def _open(self, address: dict[str, str], **condition: str) -> Any:
-        with translated(self.bucket, read_key=address["Key"]):
+    def _get_object(self, address: dict[str, str], **condition: str) -> Any:
+        with translate_errors(self.bucket, read_key=address["Key"]):
             return self._client.get_object(**address, **condition)
 
-    def _uploads(self) -> Iterator[Any]:
+    def _list_multipart_uploads(self) -> Iterator[Any]:
         for page in self._client.get_paginator("list_multipart_uploads").paginate(
             Bucket=self.bucket
         ):

@@ -10,9 +10,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from app.storage.protocol import StorageUnavailable
 
-MISSING = frozenset({"NoSuchKey", "NotFound", "404"})
+MISSING_CODES = frozenset({"NoSuchKey", "NotFound", "404"})
 # What a HEAD answers has no body, so for these there is a number at most.
-SENTENCES = {
+ERROR_MESSAGES = {
     "404": "it does not exist.",
     "NoSuchBucket": "it does not exist.",
     "403": "the S3 keys are refused.",
@@ -34,32 +34,32 @@ def make_session(access_key_id: str | None, secret_access_key: str | None, regio
 # Any: boto3 makes its clients' classes at run time.
 def make_client(session: Session, endpoint_url: str | None, *, probe: bool = False) -> Any:
     """A client that survives hiccups, or with `probe` one that says at once how things are."""
-    patience = _probing() if probe else _patient()
+    patience = _probe_config() if probe else _default_config()
     if endpoint_url is not None:
-        patience = patience.merge(_compatible())
+        patience = patience.merge(_compatibility_config())
     return session.client("s3", endpoint_url=endpoint_url, config=patience)
 
 
-def code_of(error: ClientError) -> str:
+def error_code(error: ClientError) -> str:
     """S3's code of a refusal, or the HTTP status where there is none."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 @contextmanager
-def translated(bucket: str, read_key: str | None = None) -> Iterator[None]:
+def translate_errors(bucket: str, read_key: str | None = None) -> Iterator[None]:
     """botocore's errors as those of a store; where a key is read it may be missing."""
     try:
         yield
     except ClientError as error:
-        if read_key is not None and code_of(error) in MISSING:
+        if read_key is not None and error_code(error) in MISSING_CODES:
             raise FileNotFoundError(read_key) from error
-        sentence = SENTENCES.get(code_of(error), str(error))
+        sentence = ERROR_MESSAGES.get(error_code(error), str(error))
         raise StorageUnavailable(f"The bucket {bucket} cannot be used: {sentence}") from error
     except BotoCoreError as error:
         raise StorageUnavailable(f"The bucket {bucket} cannot be reached: {error}") from error
 
 
-def _patient() -> Config:
+def _default_config() -> Config:
     # botocore waits 60 s for each of connect and read, with an old way of retrying.
     return Config(
         connect_timeout=5,
@@ -70,11 +70,11 @@ def _patient() -> Config:
     )
 
 
-def _probing() -> Config:
+def _probe_config() -> Config:
     return Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
 
 
-def _compatible() -> Config:
+def _compatibility_config() -> Config:
     # Servers other than AWS's may refuse the checksums that boto3 adds, and names in the host part.
     return Config(
         request_checksum_calculation="when_required",

@@ -5,12 +5,12 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from app.storage.s3_client import code_of, translated
+from app.storage.s3_client import error_code, translate_errors
 
 # S3 takes 10,000 parts, so an object may have 160 GB.
 PART_SIZE = 16 * 2**20
 # Names the writer in the object's metadata, so that it knows its own object after a lost answer.
-WRITER = "writer"
+WRITER_METADATA = "writer"
 
 
 class S3Writer:
@@ -31,18 +31,18 @@ class S3Writer:
             self._buffer += rest[:room]
             rest = rest[room:]
             if len(self._buffer) == PART_SIZE:
-                self._send_part()
+                self._upload_part()
         return len(data)
 
     def commit(self) -> None:
         """Make the object visible."""
         if self._upload_id is None:
-            with self._translated():
+            with self._translate_errors():
                 self._client.put_object(**self._address, Body=self._buffer)
             return
         if self._buffer:
-            self._send_part()
-        with self._translated():
+            self._upload_part()
+        with self._translate_errors():
             self._complete(self._upload_id)
 
     def abort(self, cause: BaseException) -> None:
@@ -54,10 +54,10 @@ class S3Writer:
         except (BotoCoreError, ClientError) as error:
             cause.add_note(f"The parts of {self._address} stay until the sweep: {error}")
 
-    def _send_part(self) -> None:
-        with self._translated():
+    def _upload_part(self) -> None:
+        with self._translate_errors():
             if self._upload_id is None:
-                self._upload_id = self._begin()
+                self._upload_id = self._create_multipart_upload()
             part = self._client.upload_part(
                 **self._address,
                 UploadId=self._upload_id,
@@ -67,9 +67,9 @@ class S3Writer:
         self._etags.append(part["ETag"])
         self._buffer = bytearray()
 
-    def _begin(self) -> str:
+    def _create_multipart_upload(self) -> str:
         upload = self._client.create_multipart_upload(
-            **self._address, Metadata={WRITER: self._token}
+            **self._address, Metadata={WRITER_METADATA: self._token}
         )
         return str(upload["UploadId"])
 
@@ -81,15 +81,15 @@ class S3Writer:
             )
         except ClientError as error:
             # botocore repeats a request whose answer was lost; the repeat finds no upload any more.
-            if code_of(error) != "NoSuchUpload":
+            if error_code(error) != "NoSuchUpload":
                 raise
-            if not is_by(self._client, self._address, self._token):
+            if not was_written_by(self._client, self._address, self._token):
                 raise
 
-    def _translated(self) -> Any:
-        return translated(self._address["Bucket"])
+    def _translate_errors(self) -> Any:
+        return translate_errors(self._address["Bucket"])
 
 
-def is_by(client: Any, address: dict[str, str], token: str) -> bool:
+def was_written_by(client: Any, address: dict[str, str], token: str) -> bool:
     """Whether the object there was written by the writer of this token."""
-    return bool(client.head_object(**address).get("Metadata", {}).get(WRITER) == token)
+    return bool(client.head_object(**address).get("Metadata", {}).get(WRITER_METADATA) == token)

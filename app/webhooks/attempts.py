@@ -17,18 +17,18 @@ from app.db.tables import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from app.webhooks import endpoints
 
 # Far longer than one try takes.
-CLAIM = timedelta(seconds=60)
-DELAYS = tuple(
+CLAIM_DURATION = timedelta(seconds=60)
+RETRY_DELAYS = tuple(
     timedelta(seconds=seconds) for seconds in (30, 5 * 60, 30 * 60, 2 * 3600, 8 * 3600, 24 * 3600)
 )
 # Of each delay: receivers that come back are not met by everything at the same moment.
 JITTER = 0.2
-GIVEN_UP_AFTER = timedelta(hours=72)
-GONE = 410
+RETRY_WINDOW = timedelta(hours=72)
+HTTP_GONE = 410
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Errand:
+class DeliveryAttempt:
     """One try to be made: what is posted where, signed with which secrets."""
 
     delivery_id: str
@@ -37,11 +37,11 @@ class Errand:
     url: str
     event_id: str
     body: str
-    keys: tuple[str, ...] = field(repr=False)
+    signing_keys: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class AttemptResult:
     """How a try went: a status, or why there is none."""
 
     milliseconds: int
@@ -53,69 +53,73 @@ class Outcome:
         return self.status is not None and 200 <= self.status < 300
 
 
-def claim(session: Session, limit: int) -> list[Errand]:
+def claim_due(session: Session, limit: int) -> list[DeliveryAttempt]:
     """What is due, one try per endpoint: one that hangs must not hold up the others."""
-    _give_up(session)
-    taken = _due(limit)
+    _fail_overdue(session)
+    taken = _due_deliveries(limit)
     statement = (
         update(WebhookDelivery)
         .where(WebhookDelivery.id == taken.c.id)
         .values(
             attempts=WebhookDelivery.attempts + 1,
-            claimed_until=func.clock_timestamp() + CLAIM,
+            claimed_until=func.clock_timestamp() + CLAIM_DURATION,
         )
         .returning(WebhookDelivery)
         .execution_options(synchronize_session=False, populate_existing=True)
     )
     claimed = session.scalars(statement).all()
-    now = clock.read(session)
+    now = clock.now(session)
     for delivery in claimed:
         # Whatever keeps the try from being recorded, the receiver must not be met every minute.
-        delivery.next_at = now + max(CLAIM, _delay(delivery))
-    return [of(session, delivery) for delivery in claimed]
+        delivery.next_at = now + max(CLAIM_DURATION, _retry_delay(delivery))
+    return [attempt_for(session, delivery) for delivery in claimed]
 
 
-def of(session: Session, delivery: WebhookDelivery) -> Errand:
+def attempt_for(session: Session, delivery: WebhookDelivery) -> DeliveryAttempt:
     """The try that a delivery's claim is for."""
     endpoint = session.get_one(WebhookEndpoint, delivery.endpoint_id)
-    return Errand(
+    return DeliveryAttempt(
         delivery_id=delivery.id,
         endpoint_id=endpoint.id,
         number=delivery.attempts,
         url=endpoint.url,
         event_id=delivery.event_id,
         body=delivery.body,
-        keys=endpoints.signing_keys(session, endpoint),
+        signing_keys=endpoints.signing_keys(session, endpoint),
     )
 
 
-def record(session: Session, errand: Errand, outcome: Outcome, *, again: bool = True) -> None:
+def record_result(
+    session: Session, attempt: DeliveryAttempt, result: AttemptResult, *, retry: bool = True
+) -> None:
     """Log a try and decide what follows; without `again`, a failed one is the last."""
     # The endpoint first, as its deletion does: two that lock in another order wait for ever.
-    endpoint = session.get(WebhookEndpoint, errand.endpoint_id, with_for_update={"key_share": True})
+    endpoint = session.get(
+        WebhookEndpoint, attempt.endpoint_id, with_for_update={"key_share": True}
+    )
     if endpoint is None:
         return
-    delivery = session.get_one(WebhookDelivery, errand.delivery_id, with_for_update=True)
-    session.add(_attempt(errand, outcome))
-    if outcome.status == GONE:
-        _disable(session, endpoint)
-    elif delivery.state != "pending" or delivery.attempts != errand.number:
+    delivery = session.get_one(WebhookDelivery, attempt.delivery_id, with_for_update=True)
+    session.add(_attempt_row(attempt, result))
+    if result.status == HTTP_GONE:
+        _disable_endpoint(session, endpoint)
+    elif delivery.state != "pending" or delivery.attempts != attempt.number:
         # The claim had ended, and the delivery is another's by now.
         return
-    elif outcome.is_success:
-        _end(delivery, "succeeded")
+    elif result.is_success:
+        _finish(delivery, "succeeded")
     else:
-        _postpone(session, delivery, again=again)
+        _schedule_retry(session, delivery, retry=retry)
 
 
-def _give_up(session: Session) -> None:
+def _fail_overdue(session: Session) -> None:
     """End what is overdue although it was tried often enough: its tries were not recorded."""
     overdue = select(WebhookDelivery.id).where(
         WebhookDelivery.state == "pending",
         WebhookDelivery.next_at <= func.clock_timestamp(),
-        WebhookDelivery.attempts >= len(DELAYS),
-        WebhookDelivery.created_at < clock.ago(GIVEN_UP_AFTER),
-        _is_free(),
+        WebhookDelivery.attempts >= len(RETRY_DELAYS),
+        WebhookDelivery.created_at < clock.ago(RETRY_WINDOW),
+        _unclaimed(),
     )
     session.execute(
         update(WebhookDelivery)
@@ -126,14 +130,14 @@ def _give_up(session: Session) -> None:
     )
 
 
-def _is_free() -> ColumnElement[bool]:
+def _unclaimed() -> ColumnElement[bool]:
     return or_(
         WebhookDelivery.claimed_until.is_(None),
         WebhookDelivery.claimed_until < func.clock_timestamp(),
     )
 
 
-def _due(limit: int) -> CTE:
+def _due_deliveries(limit: int) -> CTE:
     other = aliased(WebhookDelivery)
     busy = select(other.id).where(
         other.endpoint_id == WebhookDelivery.endpoint_id,
@@ -152,7 +156,7 @@ def _due(limit: int) -> CTE:
     return (
         select(WebhookDelivery.id)
         # Asked again: somebody may have claimed it while this statement began.
-        .where(WebhookDelivery.id.in_(first), WebhookDelivery.state == "pending", _is_free())
+        .where(WebhookDelivery.id.in_(first), WebhookDelivery.state == "pending", _unclaimed())
         .order_by(WebhookDelivery.next_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -160,7 +164,7 @@ def _due(limit: int) -> CTE:
     )
 
 
-def _attempt(errand: Errand, outcome: Outcome) -> WebhookAttempt:
+def _attempt_row(errand: DeliveryAttempt, outcome: AttemptResult) -> WebhookAttempt:
     return WebhookAttempt(
         delivery_id=errand.delivery_id,
         number=errand.number,
@@ -170,28 +174,30 @@ def _attempt(errand: Errand, outcome: Outcome) -> WebhookAttempt:
     )
 
 
-def _postpone(session: Session, delivery: WebhookDelivery, *, again: bool) -> None:
-    delay = _delay(delivery)
-    now = clock.read(session)
-    if not again or now + delay > delivery.created_at + GIVEN_UP_AFTER:
-        _end(delivery, "failed")
+def _schedule_retry(session: Session, delivery: WebhookDelivery, *, retry: bool) -> None:
+    delay = _retry_delay(delivery)
+    now = clock.now(session)
+    if not retry or now + delay > delivery.created_at + RETRY_WINDOW:
+        _finish(delivery, "failed")
         return
     delivery.next_at = now + delay
     delivery.claimed_until = None
 
 
-def _delay(delivery: WebhookDelivery) -> timedelta:
+def _retry_delay(delivery: WebhookDelivery) -> timedelta:
     """How long to wait after the try at hand, should it fail."""
-    return DELAYS[min(delivery.attempts, len(DELAYS)) - 1] * random.uniform(1 - JITTER, 1 + JITTER)
+    return RETRY_DELAYS[min(delivery.attempts, len(RETRY_DELAYS)) - 1] * random.uniform(
+        1 - JITTER, 1 + JITTER
+    )
 
 
-def _end(delivery: WebhookDelivery, state: str) -> None:
+def _finish(delivery: WebhookDelivery, state: str) -> None:
     delivery.state = state
     delivery.next_at = None
     delivery.claimed_until = None
 
 
-def _disable(session: Session, endpoint: WebhookEndpoint) -> None:
+def _disable_endpoint(session: Session, endpoint: WebhookEndpoint) -> None:
     endpoint.disabled_at = func.clock_timestamp()
     session.execute(
         update(WebhookDelivery)

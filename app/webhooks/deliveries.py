@@ -17,12 +17,12 @@ from app.db.pagination import Page
 from app.db.tables import Job, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from app.webhooks import attempts as errands
 from app.webhooks import endpoints
-from app.webhooks.attempts import Errand
+from app.webhooks.attempts import DeliveryAttempt
 
-KEPT = timedelta(days=30)
+RETENTION = timedelta(days=30)
 
 
-def announce(session: Session, job: Job) -> None:
+def enqueue_for_job(session: Session, job: Job) -> None:
     """Tell the project's endpoints of a job that has ended, if the transaction commits."""
     event_type = f"fine_tuning.job.{job.state}"
     listening = (
@@ -42,43 +42,47 @@ def announce(session: Session, job: Job) -> None:
     event = {
         "event_id": event_id,
         "event_type": event_type,
-        "body": _body(event_id, event_type, job.id, job.finished_at or job.created_at),
+        "body": _event_body(event_id, event_type, job.id, job.finished_at or job.created_at),
         "next_at": func.clock_timestamp(),
     }
     session.execute(insert(WebhookDelivery).values([_row(id_, event) for id_ in endpoint_ids]))
-    outbox.bell(session, "deliver", job.id)
+    outbox.enqueue_hint(session, "deliver", job.id)
 
 
-def begin_test(session: Session, project_id: str, endpoint_id: str, event_type: str) -> Errand:
+def create_test_delivery(
+    session: Session, project_id: str, endpoint_id: str, event_type: str
+) -> DeliveryAttempt:
     """A first try, claimed by the caller, of an event that did not happen. Raises NotFound."""
-    endpoint = endpoints.retrieve(session, project_id, endpoint_id)
+    endpoint = endpoints.get(session, project_id, endpoint_id)
     event_id = ids.webhook_event_id()
-    now = clock.read(session)
+    now = clock.now(session)
     delivery = WebhookDelivery(
         id=ids.webhook_delivery_id(),
         endpoint_id=endpoint.id,
         event_id=event_id,
         event_type=event_type,
-        body=_body(event_id, event_type, ids.job_id(), now),
+        body=_event_body(event_id, event_type, ids.job_id(), now),
         attempts=1,
         next_at=now,
-        claimed_until=now + errands.CLAIM,
+        claimed_until=now + errands.CLAIM_DURATION,
     )
     session.add(delivery)
     session.flush()
-    return errands.of(session, delivery)
+    return errands.attempt_for(session, delivery)
 
 
 def list_(
     session: Session, project_id: str, endpoint_id: str, *, after: str | None, limit: int
 ) -> Page[WebhookDelivery]:
     """A page of an endpoint's deliveries, newest first. Raises NotFound."""
-    endpoints.retrieve(session, project_id, endpoint_id)
+    endpoints.get(session, project_id, endpoint_id)
     statement = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
-    return pagination.by_age(session, statement, named=statement, after=after, limit=limit)
+    return pagination.page_by_age(
+        session, statement, cursor_rows=statement, after=after, limit=limit
+    )
 
 
-def attempts(
+def list_attempts(
     session: Session, deliveries: Iterable[WebhookDelivery]
 ) -> dict[str, list[WebhookAttempt]]:
     """The tries of each delivery, by its id, in the order in which they were made."""
@@ -94,7 +98,7 @@ def prune(session: Session) -> None:
     session.execute(
         delete(WebhookDelivery).where(
             WebhookDelivery.state != "pending",
-            WebhookDelivery.created_at < clock.ago(KEPT),
+            WebhookDelivery.created_at < clock.ago(RETENTION),
         )
     )
 
@@ -103,7 +107,7 @@ def _row(endpoint_id: str, event: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": ids.webhook_delivery_id(), "endpoint_id": endpoint_id, **event}
 
 
-def _body(event_id: str, event_type: str, job_id: str, when: datetime) -> str:
+def _event_body(event_id: str, event_type: str, job_id: str, when: datetime) -> str:
     """The event as OpenAI writes it: it names the job and says no more of it."""
     event = {
         "id": event_id,

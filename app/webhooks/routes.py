@@ -10,14 +10,14 @@ from fastapi import APIRouter, Query
 from app.db.tables import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from app.errors import InvalidRequest
 from app.http.dependencies import (
-    After,
-    PartsDep,
+    AfterCursor,
+    AppStateDep,
     PrincipalDep,
-    ReadingDep,
+    ReadSessionDep,
     SessionDep,
-    ask_database,
+    run_in_transaction,
 )
-from app.http.idempotency import ONCE, RepeatableRoute
+from app.http.idempotency import IDEMPOTENT, IdempotentRoute
 from app.webhooks import attempts, deliveries, endpoints, sender, signing
 from app.webhooks.schemas import (
     AttemptObject,
@@ -37,10 +37,10 @@ from app.webhooks.schemas import (
 )
 from app.wire.base import page_cursors
 
-router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=RepeatableRoute)
+router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=IdempotentRoute)
 
 Limit = Annotated[int, Query(ge=1, le=100)]
-ENDPOINTS = "/webhook_endpoints"
+ENDPOINTS_PATH = "/webhook_endpoints"
 
 
 @router.get("/webhook_event_types")
@@ -50,51 +50,55 @@ def list_event_types(principal: PrincipalDep) -> EventTypeList:
 
 
 # The answer's secret is no hash in the database anyway: deliveries are signed with it.
-@router.post(ENDPOINTS, dependencies=[ONCE])
+@router.post(ENDPOINTS_PATH, dependencies=[IDEMPOTENT])
 def create(
-    asked: CreateEndpoint, parts: PartsDep, principal: PrincipalDep, session: SessionDep
+    asked: CreateEndpoint, parts: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> EndpointWithSecret:
     """Have a URL told of the ends of the project's jobs. The secret is shown here only."""
-    endpoint = endpoints.create(session, principal.project_id, asked, parts.poster.require_sound)
-    return _with_secret(endpoint)
+    endpoint = endpoints.create(
+        session, principal.project_id, asked, parts.webhook_client.validate_url
+    )
+    return _endpoint_with_secret(endpoint)
 
 
-@router.get(ENDPOINTS)
+@router.get(ENDPOINTS_PATH)
 def list_endpoints(
-    principal: PrincipalDep, session: ReadingDep, after: After = None, limit: Limit = 20
+    principal: PrincipalDep, session: ReadSessionDep, after: AfterCursor = None, limit: Limit = 20
 ) -> EndpointList:
     """Newest first."""
     page = endpoints.list_(session, principal.project_id, after=after, limit=limit)
-    data = [_endpoint(row) for row in page.rows]
+    data = [_endpoint_object(row) for row in page.rows]
     return EndpointList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
-@router.get(ENDPOINTS + "/{endpoint_id}")
-def retrieve(endpoint_id: str, principal: PrincipalDep, session: ReadingDep) -> EndpointObject:
-    return _endpoint(endpoints.retrieve(session, principal.project_id, endpoint_id))
+@router.get(ENDPOINTS_PATH + "/{endpoint_id}")
+def retrieve(endpoint_id: str, principal: PrincipalDep, session: ReadSessionDep) -> EndpointObject:
+    return _endpoint_object(endpoints.get(session, principal.project_id, endpoint_id))
 
 
-@router.post(ENDPOINTS + "/{endpoint_id}")
+@router.post(ENDPOINTS_PATH + "/{endpoint_id}")
 def update(
     endpoint_id: str,
     asked: UpdateEndpoint,
-    parts: PartsDep,
+    parts: AppStateDep,
     principal: PrincipalDep,
     session: SessionDep,
 ) -> EndpointObject:
     """Change what is given. An endpoint that was disabled is enabled again."""
-    sound = parts.poster.require_sound
-    return _endpoint(endpoints.update(session, principal.project_id, endpoint_id, asked, sound))
+    sound = parts.webhook_client.validate_url
+    return _endpoint_object(
+        endpoints.update(session, principal.project_id, endpoint_id, asked, sound)
+    )
 
 
-@router.delete(ENDPOINTS + "/{endpoint_id}")
+@router.delete(ENDPOINTS_PATH + "/{endpoint_id}")
 def delete(endpoint_id: str, principal: PrincipalDep, session: SessionDep) -> EndpointDeleted:
     """Remove an endpoint and its deliveries, those that are still on their way too."""
     endpoints.delete(session, principal.project_id, endpoint_id)
     return EndpointDeleted(id=endpoint_id, deleted=True)
 
 
-@router.post(ENDPOINTS + "/{endpoint_id}/rotate_secret")
+@router.post(ENDPOINTS_PATH + "/{endpoint_id}/rotate_secret")
 def rotate_secret(
     endpoint_id: str,
     principal: PrincipalDep,
@@ -103,28 +107,28 @@ def rotate_secret(
 ) -> EndpointWithSecret:
     """A new secret. The old one ends at once, or signs beside the new one for 24 hours."""
     keep = asked is not None and asked.keep_old_secret_active_for_24_hours
-    return _with_secret(
+    return _endpoint_with_secret(
         endpoints.rotate_secret(session, principal.project_id, endpoint_id, keep_old=keep)
     )
 
 
-@router.post(ENDPOINTS + "/{endpoint_id}/test")
+@router.post(ENDPOINTS_PATH + "/{endpoint_id}/test")
 async def test(
-    endpoint_id: str, asked: TestEndpoint, parts: PartsDep, principal: PrincipalDep
+    endpoint_id: str, asked: TestEndpoint, parts: AppStateDep, principal: PrincipalDep
 ) -> EndpointTested:
     """Send a sample event at once, and once. It is in the log of deliveries like any other."""
     begin = partial(
-        deliveries.begin_test,
+        deliveries.create_test_delivery,
         project_id=principal.project_id,
         endpoint_id=endpoint_id,
         event_type=asked.event_type,
     )
-    errand = await ask_database(parts, begin)
+    errand = await run_in_transaction(parts, begin)
     # Between two transactions: the receiver may take its time, and a connection must not wait.
-    post = partial(sender.attempt, parts.poster, errand)
-    outcome = await to_thread.run_sync(post, limiter=parts.webhook_tests)
-    record = partial(attempts.record, errand=errand, outcome=outcome, again=False)
-    await ask_database(parts, record)
+    post = partial(sender.post_event, parts.webhook_client, errand)
+    outcome = await to_thread.run_sync(post, limiter=parts.webhook_test_slots)
+    record = partial(attempts.record_result, attempt=errand, result=outcome, retry=False)
+    await run_in_transaction(parts, record)
     if not outcome.is_success or outcome.status is None:
         told = outcome.error or f"It answered with the status {outcome.status}."
         raise InvalidRequest(f"The test delivery failed. {told}", code="webhook_delivery_failed")
@@ -135,22 +139,22 @@ async def test(
     )
 
 
-@router.get(ENDPOINTS + "/{endpoint_id}/deliveries")
+@router.get(ENDPOINTS_PATH + "/{endpoint_id}/deliveries")
 def list_deliveries(
     endpoint_id: str,
     principal: PrincipalDep,
-    session: ReadingDep,
-    after: After = None,
+    session: ReadSessionDep,
+    after: AfterCursor = None,
     limit: Limit = 20,
 ) -> DeliveryList:
     """What was sent to an endpoint in the last 30 days, with each try. Newest first."""
     page = deliveries.list_(session, principal.project_id, endpoint_id, after=after, limit=limit)
-    tries = deliveries.attempts(session, page.rows)
-    data = [_delivery(row, tries[row.id]) for row in page.rows]
+    tries = deliveries.list_attempts(session, page.rows)
+    data = [_delivery_object(row, tries[row.id]) for row in page.rows]
     return DeliveryList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
-def _fields(row: WebhookEndpoint) -> dict[str, Any]:
+def _endpoint_fields(row: WebhookEndpoint) -> dict[str, Any]:
     return {
         "id": row.id,
         "created_at": row.created_at,
@@ -158,20 +162,20 @@ def _fields(row: WebhookEndpoint) -> dict[str, Any]:
         "name": row.name,
         "url": row.url,
         "event_types": row.event_types,
-        "signing_secret_hint": signing.hint(row.secret),
+        "signing_secret_hint": signing.secret_hint(row.secret),
         "status": "enabled" if row.disabled_at is None else "disabled",
     }
 
 
-def _endpoint(row: WebhookEndpoint) -> EndpointObject:
-    return EndpointObject(**_fields(row))
+def _endpoint_object(row: WebhookEndpoint) -> EndpointObject:
+    return EndpointObject(**_endpoint_fields(row))
 
 
-def _with_secret(row: WebhookEndpoint) -> EndpointWithSecret:
-    return EndpointWithSecret(**_fields(row), signing_secret=row.secret)
+def _endpoint_with_secret(row: WebhookEndpoint) -> EndpointWithSecret:
+    return EndpointWithSecret(**_endpoint_fields(row), signing_secret=row.secret)
 
 
-def _delivery(row: WebhookDelivery, tries: Sequence[WebhookAttempt]) -> DeliveryObject:
+def _delivery_object(row: WebhookDelivery, tries: Sequence[WebhookAttempt]) -> DeliveryObject:
     return DeliveryObject(
         id=row.id,
         webhook_endpoint_id=row.endpoint_id,

@@ -6,21 +6,23 @@ import hmac
 import secrets
 from collections.abc import Iterable
 
-PREFIX = "whsec_"
+SECRET_PREFIX = "whsec_"
 SECRET_BYTES = 32
 
 
 def new_secret() -> str:
     """256 random bits in the form in which receivers are given them."""
-    return PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-def hint(secret: str) -> str:
+def secret_hint(secret: str) -> str:
     """Enough of a secret to tell which one it is, not enough to sign with it."""
-    return f"{PREFIX}…{secret[-4:]}"
+    return f"{SECRET_PREFIX}…{secret[-4:]}"
 
 
-def headers(keys: Iterable[str], event_id: str, timestamp: int, body: str) -> dict[str, str]:
+def signature_headers(
+    keys: Iterable[str], event_id: str, timestamp: int, body: str
+) -> dict[str, str]:
     """What a receiver verifies. A signature for each key: it may know any one of them."""
     signed = f"{event_id}.{timestamp}.{body}".encode()
     return {
@@ -31,6 +33,6 @@ def headers(keys: Iterable[str], event_id: str, timestamp: int, body: str) -> di
 
 
 def _sign(secret: str, signed: bytes) -> str:
-    key = base64.b64decode(secret.removeprefix(PREFIX))
+    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
     digest = hmac.digest(key, signed, hashlib.sha256)
     return f"v1,{base64.b64encode(digest).decode()}"

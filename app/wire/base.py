@@ -16,31 +16,33 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 
-def _seconds(value: object) -> object:
+def _to_unix_seconds(value: object) -> object:
     return int(value.timestamp()) if isinstance(value, datetime) else value
 
 
 # A moment as whole seconds since 1970; rows hold datetimes.
-UnixTime = Annotated[int, BeforeValidator(_seconds, json_schema_input_type=int)]
+UnixTime = Annotated[int, BeforeValidator(_to_unix_seconds, json_schema_input_type=int)]
 
-TITLE = r"[^\x00-\x1f\x7f-\x9f]{1,256}"
+DISPLAY_NAME_PATTERN = r"[^\x00-\x1f\x7f-\x9f]{1,256}"
 
 
-def _title(value: str) -> str:
-    if re.fullmatch(TITLE, value):
+def _check_display_name(value: str) -> str:
+    if re.fullmatch(DISPLAY_NAME_PATTERN, value):
         return value
     rule = "expected 1 to 256 characters, without line breaks and other control characters"
     raise PydanticCustomError("title", rule)
 
 
 # What people call their things; operators read it on terminals, which obey control characters.
-Title = Annotated[
-    str, AfterValidator(_title), WithJsonSchema({"type": "string", "pattern": f"^{TITLE}$"})
+DisplayName = Annotated[
+    str,
+    AfterValidator(_check_display_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{DISPLAY_NAME_PATTERN}$"}),
 ]
-Lifetime = Annotated[int, Field(ge=1, le=31_536_000, description="Seconds until it expires")]
+TtlSeconds = Annotated[int, Field(ge=1, le=31_536_000, description="Seconds until it expires")]
 
 
-def whole(least: int, most: int) -> PlainValidator:
+def bounded_int(least: int, most: int) -> PlainValidator:
     """Whole numbers within bounds, of which it tells: JSON's may have any size, and those of over
     64 bits come as floats."""
 
@@ -55,7 +57,7 @@ def whole(least: int, most: int) -> PlainValidator:
     return PlainValidator(check, json_schema_input_type=bounded)
 
 
-def at_most(count: int, what: str) -> BeforeValidator:
+def max_items(count: int, what: str) -> BeforeValidator:
     """Refuses longer lists and maps in words that a client's author understands.
 
     Before anything in them is looked at: a finding for each of too many costs more than the rest
@@ -102,11 +104,11 @@ class CursorListing(Listing):
     last_id: str | None
 
 
-class Identified(Protocol):
+class HasId(Protocol):
     id: str
 
 
-def page_cursors(data: Sequence[Identified]) -> dict[str, str | None]:
+def page_cursors(data: Sequence[HasId]) -> dict[str, str | None]:
     """`first_id` and `last_id` of a page."""
     return {
         "first_id": data[0].id if data else None,
@@ -115,19 +117,21 @@ def page_cursors(data: Sequence[Identified]) -> dict[str, str | None]:
 
 
 # One text's token ids.
-Ids = Annotated[list[int], Field(min_length=1)]
+TokenIds = Annotated[list[int], Field(min_length=1)]
 
 
-def as_inputs(value: Any) -> Any:
+def normalize_inputs(value: Any) -> Any:
     """Every form of one or several texts as a list of them: each a text, or its token ids."""
-    inputs = [value] if isinstance(value, str) or _is_ids(value) else value
-    if isinstance(inputs, list) and all(isinstance(each, str) or _is_ids(each) for each in inputs):
+    inputs = [value] if isinstance(value, str) or _is_token_ids(value) else value
+    if isinstance(inputs, list) and all(
+        isinstance(each, str) or _is_token_ids(each) for each in inputs
+    ):
         return inputs
     raise PydanticCustomError(
         "no_inputs", "expected a text, a list of texts, a list of token ids, or a list of those"
     )
 
 
-def _is_ids(value: Any) -> bool:
+def _is_token_ids(value: Any) -> bool:
     # A bool is an int to Python.
     return isinstance(value, list) and value != [] and all(type(id) is int for id in value)

@@ -8,10 +8,10 @@ from pydantic_core import PydanticCustomError
 from app.wire.engine import ChoiceLogprobs
 from app.wire.sampling import Usage
 
-FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+ChatFinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 
 
-def _is_text(part: Any) -> bool:
+def _is_text_part(part: Any) -> bool:
     return isinstance(part, dict) and part.get("type") in ("text", "refusal")
 
 
@@ -23,11 +23,11 @@ class ChatMessage(BaseModel):
 
     @field_validator("content")
     @classmethod
-    def _only_text(cls, content: Any) -> Any:
+    def _check_text_only(cls, content: Any) -> Any:
         if content is None or isinstance(content, str):
             return content
         # An engine would fetch what an image part names, from inside the operator's network.
-        if isinstance(content, list) and all(_is_text(part) for part in content):
+        if isinstance(content, list) and all(_is_text_part(part) for part in content):
             return content
         rule = "expected text, or a list of content parts of type 'text'"
         raise PydanticCustomError("not_text", rule)
@@ -67,7 +67,7 @@ class CreateChatCompletion(BaseModel):
     reasoning_effort: Any = None
     user: Any = None
 
-    def for_engine(self, model: str) -> dict[str, Any]:
+    def to_engine_request(self, model: str) -> dict[str, Any]:
         """The request as the engine gets it, under the name by which it knows the model."""
         asked = self.model_dump(exclude_unset=True)
         return {name: value for name, value in asked.items() if value is not None} | {
@@ -75,7 +75,7 @@ class CreateChatCompletion(BaseModel):
         }
 
 
-class ChatAnswerMessage(BaseModel):
+class ChatCompletionMessage(BaseModel):
     """`content` is null where an engine calls tools."""
 
     role: Literal["assistant"]
@@ -84,19 +84,19 @@ class ChatAnswerMessage(BaseModel):
     tool_calls: list[dict[str, Any]] | None = None
 
 
-class ChatAnswerChoice(BaseModel):
+class ChatCompletionChoice(BaseModel):
     index: int
-    message: ChatAnswerMessage
+    message: ChatCompletionMessage
     logprobs: ChoiceLogprobs | None
-    finish_reason: FinishReason
+    finish_reason: ChatFinishReason
 
 
-class ChatAnswer(BaseModel):
+class ChatCompletionResponse(BaseModel):
     """What engines answer, of whom some tell more; it is passed on unread."""
 
     id: str
     object: Literal["chat.completion"]
     created: int
     model: str
-    choices: list[ChatAnswerChoice]
+    choices: list[ChatCompletionChoice]
     usage: Usage

@@ -5,23 +5,24 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, StrictBool, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from app.wire.base import Ids, as_inputs
+from app.wire.base import TokenIds, normalize_inputs
 from app.wire.sampling import FinishReason, SamplingRequest, Usage
 
 # OpenAI's own default; many a caller is surprised by it, and some rely on it.
 DEFAULT_MAX_TOKENS = 16
 # Prompts of one request, each of which may have several choices.
-MOST_PROMPTS = 128
+MAX_PROMPTS = 128
 
 
-def _prompts(value: Any) -> Any:
+def _normalize_prompts(value: Any) -> Any:
     # OpenAI's default is the token that begins a text, which is what an empty text becomes here.
-    return [""] if value is None else as_inputs(value)
+    return [""] if value is None else normalize_inputs(value)
 
 
-PromptList = Annotated[list[str | Ids], Field(min_length=1, max_length=MOST_PROMPTS)]
+PromptList = Annotated[list[str | TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
 Prompts = Annotated[
-    PromptList, BeforeValidator(_prompts, json_schema_input_type=str | Ids | PromptList | None)
+    PromptList,
+    BeforeValidator(_normalize_prompts, json_schema_input_type=str | TokenIds | PromptList | None),
 ]
 
 
@@ -41,7 +42,7 @@ class CompletionRequest(SamplingRequest):
 
     @field_validator("best_of")
     @classmethod
-    def _goes_with_n(cls, value: int | None, info: ValidationInfo) -> int | None:
+    def _check_best_of(cls, value: int | None, info: ValidationInfo) -> int | None:
         n = info.data.get("n") or 1
         # OpenAI's bound is 0, which asks for nothing.
         if not value:
@@ -54,21 +55,21 @@ class CompletionRequest(SamplingRequest):
 
     @field_validator("suffix")
     @classmethod
-    def _is_not_there(cls, value: str | None) -> None:
+    def _reject_suffix(cls, value: str | None) -> None:
         if value:
             raise PydanticCustomError("unsupported", "the models served here cannot insert text")
 
     @property
-    def limit(self) -> int:
+    def max_new_tokens(self) -> int:
         return DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
 
     @property
-    def choices(self) -> int:
+    def num_choices(self) -> int:
         return self.best_of or self.n or 1
 
     @property
-    def alternatives(self) -> int | None:
-        if self.logprobs is None and self.choices > (self.n or 1):
+    def num_top_logprobs(self) -> int | None:
+        if self.logprobs is None and self.num_choices > (self.n or 1):
             # The best is found by them.
             return 0
         return self.logprobs

@@ -5,29 +5,29 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.wire.base import Ids, as_inputs
+from app.wire.base import TokenIds, normalize_inputs
 
 # As many texts in one request as OpenAI takes.
-MOST_INPUTS = 2048
+MAX_INPUTS = 2048
 
 
-def _say_something(inputs: list[Any]) -> list[Any]:
+def _reject_empty(inputs: list[Any]) -> list[Any]:
     if "" in inputs:
         raise PydanticCustomError("empty", "expected texts that are not empty")
     return inputs
 
 
 Text = Annotated[str, Field(min_length=1)]
-InputList = Annotated[list[str | Ids], Field(min_length=1, max_length=MOST_INPUTS)]
+InputList = Annotated[list[str | TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
 Inputs = Annotated[
     InputList,
     BeforeValidator(
-        as_inputs,
+        normalize_inputs,
         json_schema_input_type=Text
-        | Ids
-        | Annotated[list[Text | Ids], Field(min_length=1, max_length=MOST_INPUTS)],
+        | TokenIds
+        | Annotated[list[Text | TokenIds], Field(min_length=1, max_length=MAX_INPUTS)],
     ),
-    AfterValidator(_say_something),
+    AfterValidator(_reject_empty),
 ]
 
 
@@ -60,7 +60,7 @@ class EmbeddingItem(BaseModel):
     embedding: list[float] | str
 
 
-class Embeddings(BaseModel):
+class EmbeddingsResponse(BaseModel):
     object: Literal["list"] = "list"
     data: list[EmbeddingItem]
     model: str

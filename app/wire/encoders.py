@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
-from app.wire.base import whole
+from app.wire.base import bounded_int
 
 # Texts of one request; as many as OpenAI takes.
-MOST_INPUTS = 2048
+MAX_INPUTS = 2048
 
 
 def _as_list(value: Any) -> Any:
@@ -15,13 +15,13 @@ def _as_list(value: Any) -> Any:
 
 
 # More than anything has, and small enough for any arithmetic.
-Count = whole(1, 2**31 - 1)
+PositiveInt32 = bounded_int(1, 2**31 - 1)
 Text = Annotated[str, Field(min_length=1)]
-Texts = Annotated[list[Text], Field(min_length=1, max_length=MOST_INPUTS)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
 Inputs = Annotated[Texts, BeforeValidator(_as_list, json_schema_input_type=Text | Texts)]
 
 
-class _Request(BaseModel):
+class _EncoderRequest(BaseModel):
     # Older clients send fields that mean nothing here, such as `user`.
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
@@ -30,7 +30,7 @@ class _Request(BaseModel):
     truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
 
 
-class ClassifyRequest(_Request):
+class ClassifyRequest(_EncoderRequest):
     """POST /v1/classify."""
 
     input: Inputs
@@ -52,16 +52,16 @@ class InferenceParameters(BaseModel):
     truncate: StrictBool | None = None
     truncation_direction: Literal["right"] | None = None
     # Of labels and of answers.
-    top_k: Annotated[int, Count] | None = None
+    top_k: Annotated[int, PositiveInt32] | None = None
     function_to_apply: Literal["none", "sigmoid", "softmax"] | None = None
     # Words are what has tags here, so that those of one entity are together in either way.
     aggregation_strategy: Literal["none", "simple", "first"] | None = None
     ignore_labels: Annotated[list[str], Field(fail_fast=True)] | None = None
     align_to_words: StrictBool | None = None
     handle_impossible_answer: StrictBool | None = None
-    max_answer_len: Annotated[int, Count] | None = None
+    max_answer_len: Annotated[int, PositiveInt32] | None = None
     normalize: StrictBool | None = None
-    dimensions: Annotated[int, Count] | None = None
+    dimensions: Annotated[int, PositiveInt32] | None = None
     encoding_format: Literal["float"] | None = None
 
 
@@ -83,7 +83,7 @@ class LabelScore(BaseModel):
     score: float
 
 
-class Entity(BaseModel):
+class EntitySpan(BaseModel):
     """Characters `start` to `end` of the text, which are `word`; of single words `entity` is the
     tag."""
 
@@ -95,7 +95,7 @@ class Entity(BaseModel):
     end: int
 
 
-class Found(BaseModel):
+class AnswerSpan(BaseModel):
     """Characters `start` to `end` of the context; an empty answer if there is none in it."""
 
     answer: str
@@ -105,11 +105,11 @@ class Found(BaseModel):
 
 
 # By the model's task: answers; the entities of one text, or of each; labels; vectors.
-Inferred = (
-    Found
-    | list[Found]
-    | list[Entity]
-    | list[list[Entity]]
+InferenceResponse = (
+    AnswerSpan
+    | list[AnswerSpan]
+    | list[EntitySpan]
+    | list[list[EntitySpan]]
     | list[list[LabelScore]]
     | list[list[float]]
 )
@@ -131,7 +131,7 @@ class ClassifyItem(BaseModel):
     num_classes: int
 
 
-class Classified(BaseModel):
+class ClassifyResponse(BaseModel):
     id: str
     object: Literal["list"] = "list"
     created: int

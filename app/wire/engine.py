@@ -13,7 +13,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.wire.sampling import FinishReason, SamplingRequest, Strict, Usage
+from app.wire.sampling import FinishReason, SamplingRequest, StrictModel, Usage
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
@@ -28,7 +28,7 @@ class ContentPart(BaseModel):
     refusal: str | None = None
 
     @model_validator(mode="after")
-    def _is_text(self) -> Self:
+    def _check_text(self) -> Self:
         if self.type not in ("text", "refusal"):
             rule = "this model reads text, and no part of type {type}"
             raise PydanticCustomError("not_text", rule, {"type": repr(self.type)})
@@ -38,7 +38,7 @@ class ContentPart(BaseModel):
         return self
 
 
-def _as_parts(content: Any) -> Any:
+def _to_parts(content: Any) -> Any:
     """One shape for both ways to write a content, so that its faults are named plainly."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
@@ -47,20 +47,20 @@ def _as_parts(content: Any) -> Any:
     raise PydanticCustomError("content", "expected a text or a list of parts")
 
 
-class Message(BaseModel):
+class RequestMessage(BaseModel):
     """One turn. Fields that answers carry and that models do not read are dropped."""
 
     model_config = ConfigDict(strict=True)
 
     role: Role
-    content: Annotated[list[ContentPart] | None, BeforeValidator(_as_parts)] = None
+    content: Annotated[list[ContentPart] | None, BeforeValidator(_to_parts)] = None
     name: str | None = None
     refusal: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _check_content(self) -> Self:
         if self.content is None and self.role != "assistant":
             rule = "a message of the role {role} needs a content"
             raise PydanticCustomError("no_content", rule, {"role": repr(self.role)})
@@ -74,7 +74,7 @@ class ResponseFormat(BaseModel):
 class ChatCompletionRequest(SamplingRequest):
     """POST /v1/chat/completions."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: list[RequestMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     max_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
@@ -85,14 +85,14 @@ class ChatCompletionRequest(SamplingRequest):
 
     @field_validator("top_logprobs")
     @classmethod
-    def _goes_with_logprobs(cls, value: int | None, info: ValidationInfo) -> int | None:
+    def _check_top_logprobs(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and not info.data.get("logprobs"):
             raise PydanticCustomError("no_logprobs", "it needs 'logprobs' to be true")
         return value
 
     @field_validator("response_format")
     @classmethod
-    def _is_text(cls, value: ResponseFormat | None) -> ResponseFormat | None:
+    def _check_response_format(cls, value: ResponseFormat | None) -> ResponseFormat | None:
         if value is not None and value.type != "text":
             rule = "this engine does not write {type} yet, only 'text'"
             raise PydanticCustomError("format", rule, {"type": repr(value.type)})
@@ -100,22 +100,22 @@ class ChatCompletionRequest(SamplingRequest):
 
     @field_validator("tools", "functions")
     @classmethod
-    def _has_no_tools(cls, value: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    def _reject_tools(cls, value: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
         if value:
             raise PydanticCustomError("tools", "this engine does not call tools yet; leave it out")
         return value
 
     @property
-    def limit(self) -> int | None:
+    def max_new_tokens(self) -> int | None:
         """Tokens to generate at most, by the newer field if both are there."""
         return self.max_completion_tokens or self.max_tokens
 
     @property
-    def choices(self) -> int:
+    def num_choices(self) -> int:
         return self.n or 1
 
     @property
-    def alternatives(self) -> int | None:
+    def num_top_logprobs(self) -> int | None:
         return (self.top_logprobs or 0) if self.logprobs else None
 
 
@@ -134,7 +134,7 @@ class ChoiceLogprobs(BaseModel):
     refusal: None
 
 
-class AnswerMessage(BaseModel):
+class AssistantMessage(BaseModel):
     role: Literal["assistant"]
     content: str
     refusal: None
@@ -142,7 +142,7 @@ class AnswerMessage(BaseModel):
 
 class Choice(BaseModel):
     index: int
-    message: AnswerMessage
+    message: AssistantMessage
     logprobs: ChoiceLogprobs | None
     finish_reason: FinishReason
 
@@ -181,7 +181,7 @@ class ChatCompletionChunk(BaseModel):
     usage: Usage | None = None
 
 
-class LoadAdapterRequest(Strict):
+class LoadAdapterRequest(StrictModel):
     """POST /v1/load_lora_adapter. `lora_path` is the prefix of the adapter's files in storage."""
 
     lora_name: str = Field(min_length=1, max_length=512)
@@ -189,19 +189,19 @@ class LoadAdapterRequest(Strict):
     base_model_name: str
 
 
-class UnloadAdapterRequest(Strict):
+class UnloadAdapterRequest(StrictModel):
     """POST /v1/unload_lora_adapter."""
 
     lora_name: str = Field(min_length=1, max_length=512)
 
 
-class ServedModel(BaseModel):
+class EngineModel(BaseModel):
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
 
 
-class ServedModels(BaseModel):
+class EngineModelList(BaseModel):
     object: Literal["list"]
-    data: list[ServedModel]
+    data: list[EngineModel]

@@ -6,14 +6,14 @@ none, such as vLLM, is monitored by what the API sees of it: requests and their 
 
 from pydantic import BaseModel, ValidationError
 
-from app.histogram_bins import LENGTHS, Counts
+from app.histogram_bins import TEXT_LENGTH_BINS, BinCounts
 
-HEADER = "luthier-observation"
+METADATA_HEADER = "luthier-observation"
 # Of requests with more texts than this only sums are kept: what was found in each would not fit.
-MOST_NAMED = 100
+MAX_TEXTS_WITH_LABELS = 100
 
 
-class Observation(BaseModel):
+class EngineMetadata(BaseModel):
     """Counts over the texts of one request, and no word of them.
 
     answer_id   the id in the answer's body, if it has one
@@ -29,33 +29,33 @@ class Observation(BaseModel):
     answer_id: str | None = None
     texts: int = 1
     tokens: int = 0
-    lengths: Counts = {}
-    unknown: Counts = {}
-    confidence: Counts = {}
-    labels: Counts = {}
+    lengths: BinCounts = {}
+    unknown: BinCounts = {}
+    confidence: BinCounts = {}
+    labels: BinCounts = {}
     unlabelled: int = 0
     found: list[list[int]] | None = None
 
-    def header(self) -> str:
+    def to_header(self) -> str:
         return self.model_dump_json(exclude_defaults=True)
 
 
-def of_lengths(lengths: list[int], *, answer_id: str | None = None) -> Observation:
+def metadata_from_lengths(lengths: list[int], *, answer_id: str | None = None) -> EngineMetadata:
     """Of texts of which only the tokens are counted."""
-    return Observation(
+    return EngineMetadata(
         answer_id=answer_id,
         texts=len(lengths),
         tokens=sum(lengths),
-        lengths=LENGTHS.count(lengths),
+        lengths=TEXT_LENGTH_BINS.count(lengths),
     )
 
 
-def read(header: str | None) -> Observation | None:
+def parse_header(header: str | None) -> EngineMetadata | None:
     """What an engine has sent; None for nothing, or for something else: monitoring is no reason
     to fail."""
     if header is None:
         return None
     try:
-        return Observation.model_validate_json(header)
+        return EngineMetadata.model_validate_json(header)
     except ValidationError:
         return None

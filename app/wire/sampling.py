@@ -15,25 +15,25 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.wire.base import whole
+from app.wire.base import bounded_int
 
 FinishReason = Literal["stop", "length"]
 
 # What OpenAI takes and what changes nothing in the answer of a text model.
-IGNORED = frozenset(
+IGNORED_FIELDS = frozenset(
     "audio function_call metadata modalities moderation parallel_tool_calls prediction "
     "prompt_cache_key prompt_cache_options prompt_cache_retention reasoning_effort "
     "safety_identifier service_tier store tool_choice user verbosity web_search_options".split()
 )
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """Takes what it names and nothing else; "5" is no number."""
 
     model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
 
 
-class StreamOptions(Strict):
+class StreamOptions(StrictModel):
     include_usage: StrictBool = False
     include_obfuscation: StrictBool = False
 
@@ -49,17 +49,19 @@ StopStrings = Annotated[
 ]
 
 
-def _token_id(value: str) -> str:
+def _check_token_id(value: str) -> str:
     # JSON's keys are strings, so a token's id comes as its digits.
     if value.isascii() and value.isdigit() and len(value) <= 9:
         return value
     raise PydanticCustomError("token_id", "expected the id of a token, in digits, as the key")
 
 
-Biases = dict[Annotated[str, AfterValidator(_token_id)], Annotated[float, Field(ge=-100, le=100)]]
+LogitBias = dict[
+    Annotated[str, AfterValidator(_check_token_id)], Annotated[float, Field(ge=-100, le=100)]
+]
 
 
-class SamplingRequest(Strict):
+class SamplingRequest(StrictModel):
     """How to choose tokens. The subclass says how many, of how many choices."""
 
     model: str
@@ -67,10 +69,10 @@ class SamplingRequest(Strict):
     top_p: float | None = Field(None, ge=0, le=1)
     n: int | None = Field(None, ge=1, le=128)
     stop: StopStrings = None
-    seed: Annotated[int, whole(-(2**63), 2**63 - 1)] | None = None
+    seed: Annotated[int, bounded_int(-(2**63), 2**63 - 1)] | None = None
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    logit_bias: Biases | None = None
+    logit_bias: LogitBias | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
 
@@ -79,11 +81,11 @@ class SamplingRequest(Strict):
     def _drop_ignored(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {name: value for name, value in values.items() if name not in IGNORED}
+        return {name: value for name, value in values.items() if name not in IGNORED_FIELDS}
 
     @field_validator("stream_options")
     @classmethod
-    def _goes_with_stream(
+    def _check_stream_options(
         cls, value: StreamOptions | None, info: ValidationInfo
     ) -> StreamOptions | None:
         if value is not None and not info.data.get("stream"):
@@ -95,17 +97,17 @@ class SamplingRequest(Strict):
         return self.stream_options is not None and self.stream_options.include_usage
 
     @property
-    def limit(self) -> int | None:
+    def max_new_tokens(self) -> int | None:
         """Tokens to generate at most; None for as many as the model can."""
         raise NotImplementedError
 
     @property
-    def choices(self) -> int:
+    def num_choices(self) -> int:
         """How often the prompt is continued."""
         raise NotImplementedError
 
     @property
-    def alternatives(self) -> int | None:
+    def num_top_logprobs(self) -> int | None:
         """Likely tokens to name beside each chosen one; None if no probabilities are wanted."""
         raise NotImplementedError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import orjson
 
-from app.formats import Judge
+from app.formats import DatasetValidator
 from bench.api.report import measure, rows
 
 CHUNK = 2**20
@@ -28,12 +28,12 @@ def run(asked: argparse.Namespace) -> None:
 
 
 def judged(data: bytes) -> None:
-    judge = Judge()
+    judge = DatasetValidator()
     for start in range(0, len(data), CHUNK):
         judge.feed(data[start : start + CHUNK])
     verdict = judge.finish()
-    if verdict.fault_count:
-        raise SystemExit(f"The file has faults: {verdict.details()}")
+    if verdict.error_count:
+        raise SystemExit(f"The file has faults: {verdict.status_details()}")
 
 
 def parsed(data: bytes) -> None:

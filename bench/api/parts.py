@@ -12,8 +12,8 @@ from pathlib import Path
 
 from openai import OpenAI
 
-from app.db.session import once
-from app.files.uploads import PART_BYTES
+from app.db.session import one_off_transaction
+from app.files.uploads import MAX_PART_BYTES
 from app.organization import api_keys
 from bench.api.report import rows, say
 from bench.api.servers import Watched, luthier, stack
@@ -27,9 +27,9 @@ def run(asked: argparse.Namespace) -> None:
     if asked.mebibytes < 1:
         raise SystemExit("--mebibytes must be 1 or more")
     block = rows(asked.data, rows_bytes(asked.data))
-    count = max(1, asked.mebibytes * 2**20 // PART_BYTES)
+    count = max(1, asked.mebibytes * 2**20 // MAX_PART_BYTES)
     with stack() as around:
-        with once(around.database_url) as session:
+        with one_off_transaction(around.database_url) as session:
             project = api_keys.ensure_default_project(session, around.settings.organization)
             _, key = api_keys.create(session, project.id, "bench")
             session.commit()
@@ -44,7 +44,7 @@ def rows_bytes(data: Path) -> int:
     Raises SystemExit for a file of which not one copy fits.
     """
     # `rows` adds a line's end where a file has none.
-    room = PART_BYTES - ROW_BYTES - 1
+    room = MAX_PART_BYTES - ROW_BYTES - 1
     size = data.stat().st_size
     if not 0 < size <= room:
         raise SystemExit(f"{data} has {size} bytes; a part needs 1 to {room}")

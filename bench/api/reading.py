@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
-from app.db.session import once
+from app.db.session import one_off_transaction
 from app.jobs import service as jobs
 from bench.api.bare import PROJECT
 from bench.api.load import closed_loop, percentile
@@ -26,7 +26,10 @@ ASKED_SECONDS = 5.0
 
 def run(asked: argparse.Namespace) -> None:
     with stack() as around:
-        with filled(around, asked.jobs) as there, once(around.database_url) as session:
+        with (
+            filled(around, asked.jobs) as there,
+            one_off_transaction(around.database_url) as session,
+        ):
             in_database(session, there)
         theirs = around.environ | {PROJECT: there.project_id}
         with (
@@ -42,7 +45,7 @@ def run(asked: argparse.Namespace) -> None:
 def filled(around: Stack, count: int) -> Iterator[Filled]:
     """The table, made before anything is timed."""
     started = time.perf_counter()
-    with once(around.database_url) as session:
+    with one_off_transaction(around.database_url) as session:
         there = fill(session, around.settings.organization, jobs=count)
     say(arm="setup", jobs=count, seconds=round(time.perf_counter() - started, 1))
     yield there
@@ -111,7 +114,7 @@ def in_database(session: Session, there: Filled) -> None:
             metadata, after = questions[number % len(questions)]
             session.expunge_all()
             started = time.perf_counter()
-            jobs.list_(session, there.project_id, metadata=metadata, after=after, limit=20)
+            jobs.list_jobs(session, there.project_id, metadata=metadata, after=after, limit=20)
             took.append(time.perf_counter() - started)
         p50, p99 = milliseconds(took, 0.5), milliseconds(took, 0.99)
         say(arm="database", asked=name, times=len(took), p50_ms=p50, p99_ms=p99)

@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 from fastapi import FastAPI, Request, UploadFile
 
-from app.db.session import once
+from app.db.session import one_off_transaction
 from app.organization import api_keys
 from bench.api.report import measure, rows
 from bench.api.servers import Watched, bare, luthier, stack
@@ -26,7 +26,7 @@ def run(asked: argparse.Namespace) -> None:
     blocks = asked.mebibytes * 2**20 // len(block)
     size = blocks * len(block)
     with stack() as around, tempfile.TemporaryDirectory() as folder:
-        with once(around.database_url) as session:
+        with one_off_transaction(around.database_url) as session:
             project = api_keys.ensure_default_project(session, around.settings.organization)
             _, key = api_keys.create(session, project.id, "bench")
             session.commit()

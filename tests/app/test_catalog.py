@@ -6,9 +6,9 @@ from typing import get_args
 
 import pytest
 
-from app.catalog import METHODS, BaseModel, Catalog, CatalogError, TunedName
-from app.jobs.file_checks import FORMATS
-from app.jobs.hyperparameters import KINDS, Method
+from app.catalog import METHODS_BY_KIND, Catalog, CatalogError, CatalogModel, FineTunedModelName
+from app.jobs.file_checks import FORMATS_BY_METHOD
+from app.jobs.hyperparameters import HYPERPARAMETERS_BY_METHOD, Method
 
 GOOD = """
 [[model]]
@@ -19,7 +19,7 @@ methods = ["supervised"]
 context_length = 2048
 aliases = ["gpt-4o-mini-2024-07-18", "owner/base-1"]
 """
-MODEL = BaseModel(
+MODEL = CatalogModel(
     id="base-1",
     source="path:/models/base-1",
     kind="causal",
@@ -49,14 +49,14 @@ def test_the_catalogue_that_is_shipped_is_good() -> None:
 
 
 def test_every_method_of_the_catalogue_can_be_asked_for_and_judged() -> None:
-    methods = {method for several in METHODS.values() for method in several}
+    methods = {method for several in METHODS_BY_KIND.values() for method in several}
     assert methods <= set(get_args(Method.model_fields["type"].annotation))
-    assert methods <= FORMATS.keys()
-    assert set(METHODS["encoder"]) <= KINDS.keys()
+    assert methods <= FORMATS_BY_METHOD.keys()
+    assert set(METHODS_BY_KIND["encoder"]) <= HYPERPARAMETERS_BY_METHOD.keys()
 
 
 def test_an_entry_survives_the_way_through_json() -> None:
-    assert BaseModel.from_json(json.loads(json.dumps(MODEL.to_json()))) == MODEL
+    assert CatalogModel.from_json(json.loads(json.dumps(MODEL.to_json()))) == MODEL
 
 
 BAD = {
@@ -117,17 +117,17 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        TunedName("base-1", "acme", "", "9uJPavMj"),
-        TunedName("base-1", "acme", "my suffix", "9uJPavMj", step=200),
-        TunedName("owner/base.1", "a-b", "x", "9uJPavMj", step=0),
+        FineTunedModelName("base-1", "acme", "", "9uJPavMj"),
+        FineTunedModelName("base-1", "acme", "my suffix", "9uJPavMj", step=200),
+        FineTunedModelName("owner/base.1", "a-b", "x", "9uJPavMj", step=0),
     ],
 )
-def test_a_tuned_models_name_reads_as_it_is_written(name: TunedName) -> None:
-    assert TunedName.parse(str(name)) == name
+def test_a_tuned_models_name_reads_as_it_is_written(name: FineTunedModelName) -> None:
+    assert FineTunedModelName.parse(str(name)) == name
 
 
 def test_the_name_is_openais() -> None:
-    name = TunedName("gpt-4o-mini-2024-07-18", "acme", "", "9uJPavMj", step=200)
+    name = FineTunedModelName("gpt-4o-mini-2024-07-18", "acme", "", "9uJPavMj", step=200)
     assert str(name) == "ft:gpt-4o-mini-2024-07-18:acme::9uJPavMj:ckpt-step-200"
 
 
@@ -148,4 +148,4 @@ def test_the_name_is_openais() -> None:
     ],
 )
 def test_what_is_no_tuned_models_name(text: str) -> None:
-    assert TunedName.parse(text) is None
+    assert FineTunedModelName.parse(text) is None

@@ -19,7 +19,7 @@ from sqlalchemy import create_engine, make_url, text
 from app.auth import principals
 from app.auth import secrets as credentials
 from app.cli import main
-from app.db.session import SessionMaker, once, transaction
+from app.db.session import SessionMaker, one_off_transaction, transaction
 from app.db.tables import Project
 from app.operations.schemas import Readiness
 from app.organization import projects
@@ -271,7 +271,7 @@ def test_migrate_brings_an_empty_database_to_the_newest_schema(
         for _ in range(2):
             result = luthier("migrate", DATABASE_URL=given)
             assert result.stdout == "The database is at the newest schema.\n", result.stderr
-        with once(given) as session:
+        with one_off_transaction(given) as session:
             assert session.execute(text("SELECT count(*) FROM jobs")).scalar() == 0
     finally:
         with server.connect() as connection:
@@ -284,10 +284,10 @@ def test_a_key_is_shown_once_and_works(luthier: Luthier, settings: Settings) -> 
     result = luthier("keys", "create", "--name", "laptop")
     secret = result.stdout.strip()
     assert settings.database_url is not None
-    with once(settings.database_url) as session:
-        principal = principals.authenticate(session, secret)
+    with one_off_transaction(settings.database_url) as session:
+        principal = principals.authenticate_project_key(session, secret)
     assert principal is not None
-    assert principal.organization == settings.organization
+    assert principal.organization_slug == settings.organization
 
 
 @pytest.mark.usefixtures("sessions")
@@ -306,9 +306,9 @@ def test_keys_are_listed_and_revoked(luthier: Luthier, settings: Settings) -> No
     result = luthier("keys", "revoke", key_id)
     assert result.stdout == f"Revoked {key_id} (old, {redacted}).\n", result.stderr
     assert settings.database_url is not None
-    with once(settings.database_url) as session:
-        assert principals.authenticate(session, secrets["old"]) is None
-        assert principals.authenticate(session, secrets["new"]) is not None
+    with one_off_transaction(settings.database_url) as session:
+        assert principals.authenticate_project_key(session, secrets["old"]) is None
+        assert principals.authenticate_project_key(session, secrets["new"]) is not None
     old, new = luthier("keys", "list").stdout.splitlines()
     assert old.split("  ")[-1].startswith("revoked 20")
     assert "last used 20" in new
@@ -328,21 +328,21 @@ def test_an_admin_key_manages_projects_and_a_key_can_be_of_any(
 ) -> None:
     assert settings.database_url is not None
     secret = luthier("keys", "create", "--admin", "--name", "ops").stdout.strip()
-    with once(settings.database_url) as session:
-        admin = principals.authenticate_admin(session, secret)
+    with one_off_transaction(settings.database_url) as session:
+        admin = principals.authenticate_admin_key(session, secret)
         assert admin is not None
         project = projects.create(session, admin.organization_id, "research")
     made = luthier("keys", "create", "--project", project.id).stdout.strip()
-    with once(settings.database_url) as session:
-        who = principals.authenticate(session, made)
+    with one_off_transaction(settings.database_url) as session:
+        who = principals.authenticate_project_key(session, made)
     assert who is not None
     assert who.project_id == project.id
     first, second = luthier("keys", "list").stdout.splitlines()
     assert first.split("  ")[3] == project.id
     assert second.split("  ")[:4] == [admin.key_id, "ops", credentials.redact(secret), "admin"]
     assert luthier("keys", "revoke", admin.key_id).returncode == 0
-    with once(settings.database_url) as session:
-        assert principals.authenticate_admin(session, secret) is None
+    with one_off_transaction(settings.database_url) as session:
+        assert principals.authenticate_admin_key(session, secret) is None
     unknown = luthier("keys", "create", "--project", "proj_unknown")
     assert (unknown.returncode, unknown.stderr) == (1, "No such project: proj_unknown\n")
 

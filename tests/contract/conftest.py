@@ -18,7 +18,7 @@ from app.local.processes import is_alive
 from tests.contract.running_stack import BASE, ROOT, ROWS, Hooks, Stack, chat_file, wait_for_job
 from tests.polling import wait_until
 from tests.ports import free_port
-from tests.webhook_receivers import receiving
+from tests.webhook_receivers import run_receiver
 
 HERE = Path(__file__).parent
 
@@ -120,7 +120,7 @@ def validation_file(client: OpenAI) -> str:
 @pytest.fixture(scope="session")
 def hooks(client: OpenAI) -> Iterator[Hooks]:
     """A receiver that is told of the ends of all jobs which are made from now on."""
-    with receiving() as receiver:
+    with run_receiver() as receiver:
         endpoint = client.webhooks.create(
             name="tests",
             url=receiver.url,

@@ -11,7 +11,7 @@ import psutil
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.webhook_receivers import Receiver
+from tests.webhook_receivers import WebhookReceiver
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "smollm2-135m-instruct"
@@ -50,7 +50,7 @@ def chat_file(rows: list[tuple[str, str]]) -> bytes:
 class Hooks:
     """A registered receiver of webhooks, and the secret that its endpoint signs with."""
 
-    receiver: Receiver
+    receiver: WebhookReceiver
     endpoint_id: str
     secret: str
 

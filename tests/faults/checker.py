@@ -26,13 +26,13 @@ import psutil
 from sqlalchemy import Row
 
 from app.catalog import Catalog
-from app.db.session import connect, session_maker
+from app.db.session import create_database_engine, session_maker
 from app.operations import outbox_dispatch
-from app.operations.orphaned_objects import Orphans
+from app.operations.orphaned_objects import OrphanCollector
 from app.storage import open_store
 from tests.faults.objects import SECRET
 from tests.faults.scenario import CANARY, ROOT, STEPPER, TERMINAL, World
-from worker.rundir import MANIFEST, RunFolder, RunSpec
+from worker.rundir import MANIFEST_FILE, RunFolder, RunSpec
 
 # What a client of these routes may be told.
 DOCUMENTED = {200, 400, 401, 404, 408, 409, 413, 429, 503}
@@ -78,14 +78,14 @@ class Checker:
         )
         world.ground.objects.faults.clear()
         world.rows("UPDATE outbox SET available_at = clock_timestamp() WHERE done_at IS NULL")
-        engine = connect(world.url, pool_size=1)
+        engine = create_database_engine(world.url, pool_size=1)
         sessions, store = session_maker(engine), open_store(direct)
         try:
-            outbox_dispatch.relay(sessions, lambda _task, _job: True, store)
-            orphans = Orphans(sessions, store)
-            orphans.sweep()
-            orphans.sweep()
-            store.sweep(timedelta(0))
+            outbox_dispatch.dispatch_pending(sessions, lambda _task, _job: True, store)
+            orphans = OrphanCollector(sessions, store)
+            orphans.collect()
+            orphans.collect()
+            store.remove_unfinished(timedelta(0))
         finally:
             engine.dispose()
         self._wait_for_folders()
@@ -181,7 +181,7 @@ class Checker:
         file_key = self._world.value(
             "SELECT storage_key FROM files WHERE id = :id", id=job.training_file_id
         )
-        folder.train.write_bytes(
+        folder.train_file.write_bytes(
             self._world.files.get(job.training_file_id) or self._world.blob(file_key)
         )
         model = Catalog.load(self._models_file()).get(job.base_model)
@@ -189,9 +189,9 @@ class Checker:
         folder.write_spec(
             RunSpec(
                 job_id=job.id,
-                epoch=1,
+                attempt=1,
                 model=model.to_json(),
-                cache=str(self._world.home / "golden" / "cache"),
+                model_cache=str(self._world.home / "golden" / "cache"),
                 method=job.method,
                 hyperparameters=numbers,
                 seed=job.seed,
@@ -225,7 +225,7 @@ class Checker:
         prefixes = tuple(f"{row.storage_prefix}/" for row in folders)
         stray = [key for key in world.keys() if key not in owned and not key.startswith(prefixes)]
         assert stray == [], f"I8: objects without an owner: {stray}"
-        manifests = [key for key in world.keys() if key.endswith(MANIFEST)]
+        manifests = [key for key in world.keys() if key.endswith(MANIFEST_FILE)]
         assert len(manifests) == len(prefixes), f"I8: {prefixes} but {manifests}"
         assert self.uploads() == [], "I8: an upload was never finished"
         assert self._folders() == [], "I8: run folders are left"

@@ -31,13 +31,13 @@ from typing import Any
 
 from worker.rundir import (
     CheckpointWritten,
-    Exit,
+    ExitCode,
     Failed,
     Metrics,
     RunFolder,
     RunSpec,
     Started,
-    sync_folder,
+    fsync_folder,
     write_manifest,
 )
 
@@ -54,10 +54,10 @@ class Stepper:
     def __init__(self, folder: RunFolder, spec: RunSpec, *, undisturbed: bool = False) -> None:
         self.folder = folder
         self.spec = spec
-        self.rows = folder.train.read_bytes().splitlines()
+        self.rows = folder.train_file.read_bytes().splitlines()
         self.orders = {"pace": 0} if undisturbed else _orders(self.rows[0])
         pace = self.orders.get("pace", 0.05)
-        self.pace = pace if spec.epoch == 1 else self.orders.get("then", pace)
+        self.pace = pace if spec.attempt == 1 else self.orders.get("then", pace)
         self.batch = _number(spec, "batch_size", 4)
         self.passes = _number(spec, "n_epochs", 3)
         self.per_pass = -(-len(self.rows) // self.batch)
@@ -66,7 +66,7 @@ class Stepper:
         self.asked_to_stop = False
         signal.signal(signal.SIGTERM, self._on_term)
 
-    def run(self) -> Exit:
+    def run(self) -> ExitCode:
         done = self._resume()
         self._announce(done)
         began = time.monotonic()
@@ -75,19 +75,23 @@ class Stepper:
             self._step(step)
             values = {"train_loss": 1 / step, "train_mean_token_accuracy": step / self.total}
             seconds = time.monotonic() - began
-            self.folder.append(Metrics(step=step, values=values, seconds=seconds, tokens=step))
+            self.folder.append_event(
+                Metrics(step=step, values=values, seconds=seconds, tokens=step)
+            )
             ends_pass = step % self.per_pass == 0
             stopping = self._is_to_stop() and step < self.total
             if ends_pass or stopping or step % self.orders.get("save_every", step + 1) == 0:
                 self._write(step)
-                self.folder.append(CheckpointWritten(step=step, servable=ends_pass, values=values))
+                self.folder.append_event(
+                    CheckpointWritten(step=step, servable=ends_pass, values=values)
+                )
             if stopping:
-                return Exit.YIELDED
-        return Exit.DONE
+                return ExitCode.YIELDED
+        return ExitCode.DONE
 
     def _announce(self, done: int) -> None:
         chosen = {"n_epochs": self.passes, "batch_size": self.batch}
-        self.folder.append(
+        self.folder.append_event(
             Started(
                 hyperparameters={**chosen, "learning_rate_multiplier": 1.0},
                 total_steps=self.total,
@@ -103,7 +107,7 @@ class Stepper:
             self.state = hashlib.sha256(self.state + row).digest()
 
     def _misbehave(self, step: int) -> None:
-        orders, first = self.orders, self.spec.epoch == 1
+        orders, first = self.orders, self.spec.attempt == 1
         if step == orders.get("segfault"):
             os.kill(os.getpid(), signal.SIGSEGV)
         if first and step == orders.get("hang"):
@@ -114,19 +118,19 @@ class Stepper:
         if self._rows_at_once() > orders.get("fits", self.batch) and step == orders.get(
             "fits_at", 1
         ):
-            self._fail(Exit.OUT_OF_DEVICE_MEMORY)
+            self._fail(ExitCode.OUT_OF_DEVICE_MEMORY)
 
     def _rows_at_once(self) -> int:
         return self.batch if self.spec.micro_batch is None else self.spec.micro_batch
 
     def _fail(self, code: int) -> None:
-        self.folder.append(Failed(code="injected", message="The test asked for it."))
+        self.folder.append_event(Failed(code="injected", message="The test asked for it."))
         sys.exit(code)
 
     def _is_to_stop(self) -> bool:
         if self.orders.get("deaf"):
             return False
-        return self.asked_to_stop or self.folder.stop_mark.exists()
+        return self.asked_to_stop or self.folder.stop_file.exists()
 
     def _on_term(self, *_: object) -> None:
         self.asked_to_stop = True
@@ -142,10 +146,10 @@ class Stepper:
         time.sleep(self.orders.get("linger", 0))
         write_manifest(aside)
         aside.rename(place)
-        sync_folder(place.parent)
+        fsync_folder(place.parent)
 
     def _resume(self) -> int:
-        for step in self.folder.steps():
+        for step in self.folder.list_checkpoint_steps():
             state = json.loads((self.folder.checkpoint(step) / "state.json").read_bytes())
             self.state = bytes.fromhex(state["state"])
             return step
@@ -181,7 +185,7 @@ def main(run_folder: Path, *how: str) -> int:
         return Stepper(folder, folder.read_spec(), undisturbed="--undisturbed" in how).run()
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            return Exit.DISK_FULL
+            return ExitCode.DISK_FULL
         raise
 
 

@@ -18,7 +18,7 @@ import psutil
 from sqlalchemy import Row, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
-from app.db.session import connect, session_maker, transaction
+from app.db.session import create_database_engine, session_maker, transaction
 from app.local import services
 from app.local.processes import Program, spawn
 from app.organization import api_keys
@@ -385,7 +385,7 @@ class World:
         return data
 
     def _make_key(self) -> tuple[str, str]:
-        engine = connect(self.url, pool_size=1)
+        engine = create_database_engine(self.url, pool_size=1)
         with transaction(session_maker(engine)) as session:
             project = api_keys.ensure_default_project(session, "acme")
             _, secret = api_keys.create(session, project.id, "scenario")

@@ -18,7 +18,7 @@ from tests.faults.measurements import Figures
 from tests.faults.scenario import MODEL, World, alive
 from tests.worker.conftest import tiny_config, tiny_tokenizer
 from worker.rundir import RunFolder
-from worker.training.checkpoint_interval import LEAST_SECONDS, SHARE
+from worker.training.checkpoint_interval import MAX_OVERHEAD, MIN_INTERVAL_SECONDS
 
 TRAINING = (sys.executable, "-m", "worker.training")
 
@@ -71,7 +71,7 @@ def hurried(world: World, job: str, number: int) -> bool:
 
 KILLED_EVERY_SECONDS = 600
 # What each test measures is the worst that is likely: the rest is the cadence of checkpoints.
-BETWEEN_CHECKPOINTS = LEAST_SECONDS / 2
+BETWEEN_CHECKPOINTS = MIN_INTERVAL_SECONDS / 2
 
 
 @pytest.mark.timeout(600)
@@ -97,11 +97,11 @@ def test_f07_effective_training_time_with_a_kill_every_ten_minutes(
         figures.add(f"until a killed {victim} is further than it was", seconds, at_most=75)
         figures.add(
             f"effective training time with a kill -9 of the {victim} every 10 minutes",
-            100 * (1 - lost - SHARE),
+            100 * (1 - lost - MAX_OVERHEAD),
             unit="%",
             at_least=97,
             how=f"1 - (the seconds above + {BETWEEN_CHECKPOINTS:g} s of lost work)"
-            f" / {KILLED_EVERY_SECONDS} s - {SHARE:.0%} for checkpoints",
+            f" / {KILLED_EVERY_SECONDS} s - {MAX_OVERHEAD:.0%} for checkpoints",
         )
     world.act("cancel", job)
     Checker(world, TRAINING).check()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from app.broker import Bells
+from app.broker import TaskNotifier
 from app.settings import Settings
 from tests.faults.checker import Checker
 from tests.faults.measurements import Figures
@@ -144,10 +144,10 @@ def test_f19_a_hundred_bells_for_every_kind_of_job_change_nothing(
     world.act("cancel", stopped)
     assert world.finish(done) == ["succeeded"]
     before = world.rows("SELECT * FROM job_events WHERE job_id = :id ORDER BY seq", id=done)
-    bells = Bells(f"redis://127.0.0.1:{world['api-1'].broker.port}/0")
+    bells = TaskNotifier(f"redis://127.0.0.1:{world['api-1'].broker.port}/0")
     for number in range(25):
         for job in (done, stopped, running, "ftjob-unknown"):
-            assert bells.ring(("train", "validate")[number % 2], job)
+            assert bells.notify(("train", "validate")[number % 2], job)
     assert world.finish(running) == ["succeeded"]
     world.until("all bells were heard", heard(world), seconds=150)
     assert world.attempts(done) == world.attempts(running) == [(1, "done")]

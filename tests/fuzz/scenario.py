@@ -14,9 +14,9 @@ from app.db.tables import Job, Project
 from app.organization import projects
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_job
-from tests.live_server import Engine
-from tests.openapi_routes import CURSORS, IDS
-from tests.tenants import Party, make_party
+from tests.live_server import FakeEngine
+from tests.openapi_routes import CURSOR_KINDS, ID_KINDS
+from tests.tenants import Tenant, make_tenant
 
 ROW = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 FILE = b"".join(
@@ -31,7 +31,7 @@ ASKED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", JOBS)
 RECEIVER = "https://192.0.43.10/hook"
 
 
-class Answering(Engine):
+class Answering(FakeEngine):
     """An engine whose every route answers with what the API says that engines answer."""
 
     def app(self) -> FastAPI:
@@ -68,9 +68,9 @@ def _answer(kind: str, model: str, **rest: Any) -> JSONResponse:
     return JSONResponse(body | rest)
 
 
-def make(session: Session, url: str) -> tuple[Party, Mapping[str, Any]]:
+def make(session: Session, url: str) -> tuple[Tenant, Mapping[str, Any]]:
     """Who asks, and what `tests.fuzz.hooks` reads: values by the parameters that they are of."""
-    party, other = (make_party(session, "acme", name) for name in ("asking", "doomed"))
+    party, other = (make_tenant(session, "acme", name) for name in ("asking", "doomed"))
     project = session.get_one(Project, party.ids["project"])
     job = session.get_one(Job, party.ids["job"])
     doomed_model = make_model(session, job, f"ft:base:acme::{ids.model_tag()}")
@@ -97,12 +97,12 @@ def make(session: Session, url: str) -> tuple[Party, Mapping[str, Any]]:
         "named": _by_parameter(named),
         "doomed": _by_parameter(doomed),
         "own": own,
-        "cursors": {path: [named[kind]] for path, kind in CURSORS.items()},
+        "cursors": {path: [named[kind]] for path, kind in CURSOR_KINDS.items()},
     }
 
 
 def _by_parameter(by_kind: Mapping[str, str]) -> dict[str, list[str]]:
-    return {name: [by_kind[kind]] for name, kind in IDS.items()}
+    return {name: [by_kind[kind]] for name, kind in ID_KINDS.items()}
 
 
 def _file(http: httpx.Client) -> str:

@@ -17,12 +17,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.db.session import connect, session_maker
+from app.db.session import create_database_engine, session_maker
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import ROOT
 from tests.fuzz.scenario import Answering, make
-from tests.live_server import served
+from tests.live_server import run_server
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3000)]
 
@@ -71,7 +71,7 @@ def api(
     tmp_path_factory: pytest.TempPathFactory, database_url: str, redis_url: str
 ) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("fuzz")
-    with served(Answering().app()) as behind:
+    with run_server(Answering().app()) as behind:
         settings = Settings(
             luthier_home=folder / "home",
             database_url=database_url,
@@ -83,8 +83,8 @@ def api(
             max_queued_jobs_per_project=1_000_000,
         )
         app = create_app(settings)
-        with served(app) as url:
-            database = connect(database_url, pool_size=2)
+        with run_server(app) as url:
+            database = create_database_engine(database_url, pool_size=2)
             with session_maker(database)() as session:
                 party, seeds = make(session, url)
             database.dispose()

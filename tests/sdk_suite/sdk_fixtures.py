@@ -14,21 +14,21 @@ from sqlalchemy.orm import Session
 
 from app.auth import secrets
 from app.db.base import Base
-from app.db.session import connect
+from app.db.session import create_database_engine
 from app.db.tables import (
     AdminKey,
     ApiKey,
     CheckpointPermission,
     File,
+    FineTunedModel,
     Job,
     Organization,
     Project,
-    TunedModel,
     Upload,
     UploadPart,
 )
 from app.settings import Settings
-from app.storage import BlobStore, file_key, open_store, part_key
+from app.storage import ObjectStore, file_key, open_store, upload_part_key
 
 # The SDK's own: see its tests/conftest.py.
 API_KEY = "My API Key"
@@ -54,22 +54,22 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="session")
 def database() -> Iterator[Engine]:
-    engine = connect(os.environ["DATABASE_URL"], pool_size=1)
+    engine = create_database_engine(os.environ["DATABASE_URL"], pool_size=1)
     yield engine
     engine.dispose()
 
 
 @pytest.fixture(scope="session")
-def store(settings: Settings) -> BlobStore:
+def store(settings: Settings) -> ObjectStore:
     return open_store(settings)
 
 
 @pytest.fixture(autouse=True)
-def _seeded(request: pytest.FixtureRequest, database: Engine, store: BlobStore) -> None:
+def _seeded(request: pytest.FixtureRequest, database: Engine, store: ObjectStore) -> None:
     test = request.node.nodeid
     for file_id in FILES:
         store.put(file_key(OWNER, file_id), CONTENT)
-    store.put(part_key(OWNER, UPLOAD, PART), CONTENT)
+    store.put(upload_part_key(OWNER, UPLOAD, PART), CONTENT)
     with Session(database) as session, session.begin():
         for table in reversed(Base.metadata.sorted_tables):
             session.execute(table.delete())
@@ -82,7 +82,7 @@ def _seeded(request: pytest.FixtureRequest, database: Engine, store: BlobStore) 
 def _owners(test: str) -> list[Base]:
     owner = Organization(id="org-sdk", slug="org")
     projects = [Project(id=id, organization_id=owner.id, name=id) for id in (OWNER, *OTHERS)]
-    columns = secrets.columns(API_KEY, name="sdk", expires_in=None)
+    columns = secrets.new_key_columns(API_KEY, name="sdk", expires_in=None)
     # Permissions are an administrator's, whose client has an admin key for its key.
     if "permissions" in test:
         return [owner, *projects, AdminKey(organization_id=owner.id, **columns)]
@@ -142,14 +142,14 @@ def _uploads(test: str) -> list[Base]:
         id=PART,
         upload_id=UPLOAD,
         bytes=len(CONTENT),
-        storage_key=part_key(OWNER, UPLOAD, PART),
+        storage_key=upload_part_key(OWNER, UPLOAD, PART),
     )
     return [upload] if done or adds else [upload, part]
 
 
 def _models() -> list[Base]:
     models = [
-        TunedModel(
+        FineTunedModel(
             name=name,
             project_id=OWNER,
             job_id=JOB,

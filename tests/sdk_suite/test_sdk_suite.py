@@ -19,7 +19,7 @@ import pytest
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import ROOT
-from tests.live_server import served
+from tests.live_server import run_server
 
 pytestmark = [pytest.mark.sdk_suite, pytest.mark.timeout(1200)]
 
@@ -71,7 +71,7 @@ def environment(
         "WANDB_MODE": "offline",
     }
     app = create_app(Settings(**{name.lower(): value for name, value in variables.items()}))
-    with served(app) as url:
+    with run_server(app) as url:
         paths = os.pathsep.join(map(str, (HERE, ROOT, packages)))
         yield os.environ | variables | {"TEST_API_BASE_URL": f"{url}/v1", "PYTHONPATH": paths}
 

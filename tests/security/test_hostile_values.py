@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from app.db.tables import Job
 from tests import http_client
-from tests.app.files.test_routes import END, GOOD, PURPOSE, part, post
-from tests.app.http.test_admission import error_of
+from tests.app.files.test_routes import END, GOOD, PURPOSE, form_part, post
+from tests.app.http.test_admission import expect_error
 from tests.live_api import Api
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -33,7 +33,7 @@ INJECTIONS = (
 
 @pytest.fixture
 def body(http: httpx.Client) -> dict[str, Any]:
-    file = post(http, PURPOSE + part("file", GOOD, filename="train.jsonl") + END).json()
+    file = post(http, PURPOSE + form_part("file", GOOD, filename="train.jsonl") + END).json()
     return {"model": "base", "training_file": file["id"], "metadata": {"a": "1"}}
 
 
@@ -44,7 +44,7 @@ def jobs_of(session: Session) -> int:
 @pytest.mark.parametrize("path", [JOBS, "/v1/files", "/v1/webhook_endpoints"])
 @pytest.mark.parametrize("limit", ["1e9", "-1", "1.5", "999999999999999999999", "NaN", " ", "0x10"])
 def test_a19_limits_that_are_none(http: httpx.Client, path: str, limit: str) -> None:
-    assert error_of(http.get(path, params={"limit": limit}), 400)["param"] == "limit"
+    assert expect_error(http.get(path, params={"limit": limit}), 400)["param"] == "limit"
 
 
 @pytest.mark.parametrize("path", [JOBS, "/v1/files"])
@@ -68,12 +68,12 @@ def test_a19_metadata_that_overflows(
     http: httpx.Client, body: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
     sent = json.dumps(body | {"metadata": metadata})
-    error_of(http.post(JOBS, content=sent, headers={"Content-Type": "application/json"}), 400)
+    expect_error(http.post(JOBS, content=sent, headers={"Content-Type": "application/json"}), 400)
 
 
 @pytest.mark.parametrize("suffix", ["a" * 40_000 + "!", "a\nb", "a\x7f", "{0.__class__}", "a/../b"])
 def test_a21_suffixes(http: httpx.Client, body: dict[str, Any], suffix: str) -> None:
-    assert error_of(http.post(JOBS, json=body | {"suffix": suffix}), 400)["param"] == "suffix"
+    assert expect_error(http.post(JOBS, json=body | {"suffix": suffix}), 400)["param"] == "suffix"
 
 
 @pytest.mark.parametrize("value", ["1e3", "9" * 5000, -1e308, [[]], {"$gt": 0}, -0.0])
@@ -81,7 +81,7 @@ def test_a21_suffixes(http: httpx.Client, body: dict[str, Any], suffix: str) -> 
 def test_a21_hyperparameters(
     http: httpx.Client, body: dict[str, Any], name: str, value: object
 ) -> None:
-    error = error_of(http.post(JOBS, json=body | {"hyperparameters": {name: value}}), 400)
+    error = expect_error(http.post(JOBS, json=body | {"hyperparameters": {name: value}}), 400)
     assert error["param"] == f"hyperparameters.{name}"
     assert len(str(error["message"])) < 1000
 
@@ -171,7 +171,7 @@ class TestA42IdempotencyKeys:
         key = {"Idempotency-Key": "shared"}
         mine = http.post(JOBS, json=body, headers=key).json()["id"]
         theirs = stranger.post(JOBS, json=body, headers=key)
-        assert error_of(theirs, 400)["param"] == "training_file", "the file is not theirs"
+        assert expect_error(theirs, 400)["param"] == "training_file", "the file is not theirs"
         assert mine not in theirs.text
         assert "Idempotent-Replayed" not in theirs.headers
         assert jobs_of(session) == 1
@@ -180,7 +180,7 @@ class TestA42IdempotencyKeys:
     def test_what_is_no_key(
         self, http: httpx.Client, body: dict[str, Any], key: str, session: Session
     ) -> None:
-        error_of(http.post(JOBS, json=body, headers=[(b"Idempotency-Key", key.encode())]), 400)
+        expect_error(http.post(JOBS, json=body, headers=[(b"Idempotency-Key", key.encode())]), 400)
         assert jobs_of(session) == 0
 
     def test_a_hundred_at_once_make_one_job(
@@ -210,9 +210,9 @@ def test_a43_what_is_trained_on_is_in_no_log_error_or_event(http: httpx.Client) 
         ).encode()
     )
     with capture_logs() as lines:
-        post(http, PURPOSE + part("file", bad, filename="a.jsonl") + END)
-        post(http, PURPOSE + part("file", good, filename="a.jsonl") + END[:-4])
-        file = post(http, PURPOSE + part("file", good, filename="a.jsonl") + END).json()
+        post(http, PURPOSE + form_part("file", bad, filename="a.jsonl") + END)
+        post(http, PURPOSE + form_part("file", good, filename="a.jsonl") + END[:-4])
+        file = post(http, PURPOSE + form_part("file", good, filename="a.jsonl") + END).json()
         job = http.post(JOBS, json={"model": "base", "training_file": file["id"]}).json()
         events = http.get(f"{JOBS}/{job['id']}/events").text
         http.post("/v1/chat/completions", json={"model": canary, "messages": [{"role": canary}]})

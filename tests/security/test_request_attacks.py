@@ -16,10 +16,10 @@ from app.auth import secrets
 from app.db.tables import AdminKey, ApiKey, Job, Project
 from app.organization import admin_keys, api_keys
 from tests import http_client
-from tests.app.http.test_admission import error_of, logged
-from tests.live_api import Account, Api, client_with
+from tests.app.http.test_admission import expect_error, wait_for_request_log
+from tests.live_api import Account, Api, client_with_secret
 from tests.openapi_routes import Operation, operations
-from tests.tenants import Party, make_party
+from tests.tenants import Tenant, make_tenant
 
 PROJECTS = "/v1/organization/projects"
 JOBS = "/v1/fine_tuning/jobs"
@@ -33,8 +33,8 @@ def routes(api: Api) -> list[Operation]:
 
 
 @pytest.fixture
-def me(session: Session) -> Party:
-    return make_party(session, "acme", "mine")
+def me(session: Session) -> Tenant:
+    return make_tenant(session, "acme", "mine")
 
 
 class TestA8BrokenAuthentication:
@@ -42,23 +42,23 @@ class TestA8BrokenAuthentication:
         secret = account.secret
         other_last = "A" if secret[-1] != "A" else "B"
         for wrong in (secret[:-1], secret[:-1] + other_last, secret + "A", secret.swapcase()):
-            with client_with(api, wrong) as client:
-                assert error_of(client.get("/v1/models"), 401)["code"] == "invalid_api_key"
+            with client_with_secret(api, wrong) as client:
+                assert expect_error(client.get("/v1/models"), 401)["code"] == "invalid_api_key"
 
     @pytest.mark.parametrize("kind", [ApiKey, AdminKey])
     def test_an_expired_one(
         self, api: Api, session: Session, account: Account, kind: type[ApiKey] | type[AdminKey]
     ) -> None:
-        who = account.who
+        who = account.principal
         _, secret = (
             api_keys.create(session, who.project_id, "k", expires_in=-1)
             if kind is ApiKey
             else admin_keys.create(session, who.organization_id, "k", expires_in=-1)
         )
         session.commit()
-        with client_with(api, secret) as client:
-            error_of(client.get("/v1/models"), 401)
-            error_of(client.get(PROJECTS), 401)
+        with client_with_secret(api, secret) as client:
+            expect_error(client.get("/v1/models"), 401)
+            expect_error(client.get(PROJECTS), 401)
 
     def test_a_key_counts_in_its_header_only(self, api: Api, account: Account) -> None:
         secret = account.secret
@@ -70,7 +70,7 @@ class TestA8BrokenAuthentication:
                 {"headers": {"Cookie": f"authorization=Bearer {secret}"}},
                 {"headers": {"Authorization": secret}},
             ):
-                error_of(client.get("/v1/models", **sent), 401)  # type: ignore[arg-type]
+                expect_error(client.get("/v1/models", **sent), 401)  # type: ignore[arg-type]
 
     def test_two_keys_are_none(self, api: Api, account: Account) -> None:
         """What stands in front may have judged the one, and we would take the other."""
@@ -78,13 +78,15 @@ class TestA8BrokenAuthentication:
         for pair in ((good, bad), (bad, good), (good, good)):
             headers = [("Authorization", value) for value in pair]
             assert "once" in str(
-                error_of(http_client.get(f"{api.url}/v1/models", headers=headers), 401)["message"]
+                expect_error(http_client.get(f"{api.url}/v1/models", headers=headers), 401)[
+                    "message"
+                ]
             )
 
     def test_two_projects_are_told_apart(self, http: httpx.Client, account: Account) -> None:
-        mine = ("OpenAI-Project", account.who.project_id)
+        mine = ("OpenAI-Project", account.principal.project_id)
         headers = [mine, ("OpenAI-Project", "proj_other")]
-        assert error_of(http.get("/v1/models", headers=headers), 401)["code"] == (
+        assert expect_error(http.get("/v1/models", headers=headers), 401)["code"] == (
             "mismatched_project"
         )
         assert http.get("/v1/models", headers=[mine, mine]).status_code == 200
@@ -94,7 +96,7 @@ def test_a9_a_wrong_key_costs_the_same_whatever_it_looks_like(
     api: Api, account: Account, session: Session
 ) -> None:
     """Not timed, which would prove nothing on a busy machine: the same questions are asked."""
-    revoked, secret = api_keys.create(session, account.who.project_id, "revoked")
+    revoked, secret = api_keys.create(session, account.principal.project_id, "revoked")
     api_keys.revoke(session, revoked.id)
     session.commit()
     asked: list[str] = []
@@ -104,16 +106,16 @@ def test_a9_a_wrong_key_costs_the_same_whatever_it_looks_like(
         if threading.current_thread().name != "recorder":
             asked.append(statement)
 
-    event.listen(api.parts.database, "before_cursor_execute", note)
+    event.listen(api.state.database, "before_cursor_execute", note)
     try:
         costs = []
         for guess in (account.secret[:-1] + "!", "sk-admin-guess", "nonsense", secret):
             asked.clear()
-            with client_with(api, guess) as client:
-                error_of(client.get("/v1/models"), 401)
+            with client_with_secret(api, guess) as client:
+                expect_error(client.get("/v1/models"), 401)
             costs.append(list(asked))
     finally:
-        event.remove(api.parts.database, "before_cursor_execute", note)
+        event.remove(api.state.database, "before_cursor_execute", note)
     assert costs == [costs[0]] * 4
     assert all("secret_sha256 = " in statement for statement in costs[0])
 
@@ -126,14 +128,14 @@ class TestA11MassAssignment:
         assert (made["status"], made["archived_at"]) == ("active", None)
         assert session.get_one(Project, made["id"]).organization_id != "org-x"
 
-    def test_of_a_service_account(self, admin_http: httpx.Client, me: Party) -> None:
+    def test_of_a_service_account(self, admin_http: httpx.Client, me: Tenant) -> None:
         path = f"{PROJECTS}/{me.ids['project']}/service_accounts"
         made = admin_http.post(path, json={"name": "a", "role": "owner", "project_id": "x"}).json()
         assert made["role"] == "member"
         renamed = admin_http.post(f"{path}/{made['id']}", json={"id": "x", "created_at": 1}).json()
         assert (renamed["id"], renamed["created_at"]) == (made["id"], made["created_at"])
 
-    def test_of_a_job(self, api: Api, me: Party, session: Session) -> None:
+    def test_of_a_job(self, api: Api, me: Tenant, session: Session) -> None:
         sent = {
             "id": "ftjob-mine",
             "project_id": "proj_x",
@@ -145,7 +147,7 @@ class TestA11MassAssignment:
             "priority": 100,
         }
         body = {"model": "base", "training_file": me.ids["file"], **sent}
-        with client_with(api, me.secret) as client:
+        with client_with_secret(api, me.secret) as client:
             made = client.post(JOBS, json=body).json()
         job = session.get_one(Job, made["id"])
         assert (job.project_id, job.state, job.priority) == (
@@ -157,15 +159,20 @@ class TestA11MassAssignment:
 
 
 def test_a12_no_answer_holds_what_is_for_us_alone(
-    api: Api, me: Party, routes: list[Operation]
+    api: Api, me: Tenant, routes: list[Operation]
 ) -> None:
-    with client_with(api, me.secret) as project, client_with(api, me.admin_secret) as admin:
+    with (
+        client_with_secret(api, me.secret) as project,
+        client_with_secret(api, me.admin_secret) as admin,
+    ):
         leaks = {}
         for operation in routes:
             if operation.method != "GET":
                 continue
             http = admin if operation.keys == ("Admin API key",) else project
-            ids = {slot: me.ids[slot.kind] for slot in operation.slots if slot.place == "path"}
+            ids = {
+                slot: me.ids[slot.kind] for slot in operation.id_slots if slot.location == "path"
+            }
             text = operation.request(http, ids).text
             found = [name for name in INNER if f'"{name}"' in text]
             found += [secret for secret in (me.secret, me.admin_secret) if secret in text]
@@ -199,10 +206,10 @@ def test_a13_no_spelling_opens_the_admins_routes(http: httpx.Client, path: str) 
     "header", ["X-HTTP-Method-Override", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"]
 )
 def test_a13_no_header_changes_what_is_asked(
-    http: httpx.Client, me: Party, api: Api, header: str
+    http: httpx.Client, me: Tenant, api: Api, header: str
 ) -> None:
     path = f"/v1/files/{me.ids['file']}"
-    with client_with(api, me.secret) as client:
+    with client_with_secret(api, me.secret) as client:
         for value in ("DELETE", PROJECTS):
             assert client.get(path, headers={header: value}).json()["id"] == me.ids["file"]
 
@@ -240,15 +247,20 @@ def test_a32_what_proxies_say_changes_nothing(http: httpx.Client) -> None:
     ],
 )
 def test_a34_a35_strange_ids_name_nothing(
-    api: Api, me: Party, routes: list[Operation], strange: str
+    api: Api, me: Tenant, routes: list[Operation], strange: str
 ) -> None:
     """In every path and every query of the routes that read."""
     odd = {}
-    with client_with(api, me.secret) as project, client_with(api, me.admin_secret) as admin:
+    with (
+        client_with_secret(api, me.secret) as project,
+        client_with_secret(api, me.admin_secret) as admin,
+    ):
         for operation in routes:
             http = admin if operation.keys == ("Admin API key",) else project
-            mine = {slot: me.ids[slot.kind] for slot in operation.slots if slot.place == "path"}
-            for slot in operation.slots if operation.method == "GET" else ():
+            mine = {
+                slot: me.ids[slot.kind] for slot in operation.id_slots if slot.location == "path"
+            }
+            for slot in operation.id_slots if operation.method == "GET" else ():
                 answer = operation.request(http, mine | {slot: strange})
                 # Behind a cursor that is not there lies nothing.
                 empty = answer.is_success and answer.json().get("data") == []
@@ -260,7 +272,7 @@ def test_a34_a35_strange_ids_name_nothing(
 def test_a36_a_line_of_the_log_cannot_be_forged(http: httpx.Client, account: Account) -> None:
     with capture_logs() as lines:
         http.get("/v1/files/x%0a%7b%22event%22:%22forged%22%7d%1b[31m")
-        line = logged(lines, account)
+        line = wait_for_request_log(lines, account)
     assert line["status"] == 404
     assert "forged" not in [line["event"] for line in lines]
 
@@ -268,15 +280,15 @@ def test_a36_a_line_of_the_log_cannot_be_forged(http: httpx.Client, account: Acc
 def test_a43_no_key_is_in_the_log_whatever_goes_wrong(
     api: Api, account: Account, admin_secret: str, session: Session
 ) -> None:
-    guess = secrets.draw(api_keys.PREFIX)
+    guess = secrets.generate(api_keys.PREFIX)
     with capture_logs() as lines:
         for secret in (account.secret, admin_secret, guess):
-            with client_with(api, secret) as client:
+            with client_with_secret(api, secret) as client:
                 client.get(PROJECTS)
                 client.get("/v1/models", params={"after": secret})
                 client.post(JOBS, json={"model": secret, "training_file": "x"})
         made = http_client.post(
-            f"{api.url}{PROJECTS}/{account.who.project_id}/service_accounts",
+            f"{api.url}{PROJECTS}/{account.principal.project_id}/service_accounts",
             json={"name": "ci"},
             headers={"Authorization": f"Bearer {admin_secret}"},
         ).json()

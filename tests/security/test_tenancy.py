@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 from app.db.base import Base
 from app.db.session import SessionMaker
 from tests import http_client
-from tests.live_api import Api, client_with
-from tests.openapi_routes import Operation, Slot, operations
-from tests.tenants import Party, make_party
+from tests.live_api import Api, client_with_secret
+from tests.openapi_routes import IdSlot, Operation, operations
+from tests.tenants import Tenant, make_tenant
 
 ADMIN = ("Admin API key",)
 PROJECT = ("API key",)
@@ -39,23 +39,23 @@ OF_ASKING = {"last_used_at"}
 class World:
     """Who asks, and the others: of the same organization, and of another."""
 
-    me: Party
-    neighbour: Party
-    stranger: Party
+    me: Tenant
+    neighbour: Tenant
+    stranger: Tenant
 
-    def owners(self, operation: Operation, slot: Slot) -> list[Party]:
+    def owners(self, operation: Operation, slot: IdSlot) -> list[Tenant]:
         """Whose ids must not be seen there."""
         inside = operation.keys == ADMIN and slot.kind in OF_ORGANIZATION
-        nested = slot.kind == "permission" and slot.place != "body"
+        nested = slot.kind == "permission" and slot.location != "body"
         return [self.stranger] if inside and not nested else [self.neighbour, self.stranger]
 
 
 @pytest.fixture
 def world(session: Session) -> World:
     return World(
-        me=make_party(session, "acme", "mine"),
-        neighbour=make_party(session, "acme", "next door"),
-        stranger=make_party(session, "others", "elsewhere"),
+        me=make_tenant(session, "acme", "mine"),
+        neighbour=make_tenant(session, "acme", "next door"),
+        stranger=make_tenant(session, "others", "elsewhere"),
     )
 
 
@@ -68,8 +68,8 @@ def routes(api: Api) -> list[Operation]:
 @pytest.fixture
 def clients(api: Api, world: World) -> Iterator[Mapping[tuple[str, ...], httpx.Client]]:
     with (
-        client_with(api, world.me.secret) as project,
-        client_with(api, world.me.admin_secret) as admin,
+        client_with_secret(api, world.me.secret) as project,
+        client_with_secret(api, world.me.admin_secret) as admin,
     ):
         yield {PROJECT: project, ADMIN: admin}
 
@@ -80,25 +80,25 @@ def _order(operation: Operation) -> tuple[int, int]:
     return (3 if operation.path.endswith("/archive") else gentle, -len(operation.path))
 
 
-def _probes(routes: list[Operation]) -> Iterator[tuple[Operation, Slot]]:
-    return ((operation, slot) for operation in routes for slot in operation.slots)
+def _probes(routes: list[Operation]) -> Iterator[tuple[Operation, IdSlot]]:
+    return ((operation, slot) for operation in routes for slot in operation.id_slots)
 
 
-def _ids(operation: Operation, slot: Slot, mine: Party, other: Party) -> dict[Slot, str]:
+def _ids(operation: Operation, slot: IdSlot, mine: Tenant, other: Tenant) -> dict[IdSlot, str]:
     """A request with another's id in one slot. What is below it in the path is that one's too."""
-    path = [one for one in operation.slots if one.place == "path"]
+    path = [one for one in operation.id_slots if one.location == "path"]
     theirs = path[path.index(slot) :] if slot in path else [slot]
     wanted = {
         one: (other if one in theirs else mine).ids[one.kind]
-        for one in operation.slots
-        if one.place != "query" and not _stand_in_for_each_other(one, slot)
+        for one in operation.id_slots
+        if one.location != "query" and not _stand_in_for_each_other(one, slot)
     }
     return wanted | {slot: other.ids[slot.kind]}
 
 
-def _stand_in_for_each_other(one: Slot, slot: Slot) -> bool:
+def _stand_in_for_each_other(one: IdSlot, slot: IdSlot) -> bool:
     """A grader has a model, or graders that have one: a body with both is none."""
-    in_bodies = one.place == slot.place == "body"
+    in_bodies = one.location == slot.location == "body"
     return in_bodies and one != slot and one.name.split(".")[0] == slot.name.split(".")[0]
 
 
@@ -114,7 +114,9 @@ def _seen(answer: httpx.Response, id_: str) -> tuple[int, str, Mapping[str, str]
 
 
 def test_the_walk_knows_every_parameter(routes: list[Operation], world: World) -> None:
-    unknown = [f"{operation}: {name}" for operation in routes for name in operation.unknown]
+    unknown = [
+        f"{operation}: {name}" for operation in routes for name in operation.unknown_parameters
+    ]
     assert unknown == [], (
         "Do these hold ids of what belongs to somebody? Say so in tests/openapi_routes.py: an "
         "id's name and kind in IDS, or the list's path in CURSORS; any other name in PLAIN."
@@ -133,7 +135,7 @@ def test_a13_each_route_is_for_one_kind_of_key(
         for operation in routes:
             assert operation.keys in (PROJECT, ADMIN), f"{operation} does not say whom it is for"
             other = clients[ADMIN if operation.keys == PROJECT else PROJECT]
-            ids = {slot: world.me.ids[slot.kind] for slot in operation.slots}
+            ids = {slot: world.me.ids[slot.kind] for slot in operation.id_slots}
             statuses = [operation.request(http, ids).status_code for http in (nobody, other)]
             if statuses != [401, 403]:
                 wrong[str(operation)] = statuses
@@ -158,7 +160,7 @@ def test_a1_to_a7_anothers_id_is_answered_as_an_unknown_one(
             # Behind a cursor that is not there lies nothing.
             given = answer.is_success and answer.json().get("data") != []
             if given or _seen(answer, theirs) != _seen(expected, unknown):
-                told[f"{operation}: {slot.place} {slot.name}"] = (answer.text, expected.text)
+                told[f"{operation}: {slot.location} {slot.name}"] = (answer.text, expected.text)
     assert told == {}
     assert _rows(sessions) == before, "a refused request has changed something"
 
@@ -170,7 +172,7 @@ def test_an_own_id_is_answered_otherwise(
     blind = {}
     for operation in routes:
         http = clients[operation.keys]
-        own = {slot: _ids(operation, slot, world.me, world.me) for slot in operation.slots}
+        own = {slot: _ids(operation, slot, world.me, world.me) for slot in operation.id_slots}
         refused = {
             slot: operation.request(http, ids | {slot: _like(ids[slot])})
             for slot, ids in own.items()
@@ -179,7 +181,10 @@ def test_an_own_id_is_answered_otherwise(
             answer = operation.request(http, ids)
             expected = _seen(refused[slot], _like(ids[slot]))
             if _seen(answer, ids[slot])[:2] == expected[:2]:
-                blind[f"{operation}: {slot.place} {slot.name}"] = (answer.status_code, answer.text)
+                blind[f"{operation}: {slot.location} {slot.name}"] = (
+                    answer.status_code,
+                    answer.text,
+                )
             if answer.is_success and operation.method == "DELETE":
                 break
     assert blind == {}, "say in tests/openapi_routes.py, in SAMPLES, what makes these valid"

@@ -10,13 +10,22 @@ import httpx
 import psutil
 import pytest
 
-from tests.app.files.test_routes import BOUNDARY, END, FILE, GOOD, PURPOSE, part, post, stored
-from tests.app.http.test_admission import error_of
+from tests.app.files.test_routes import (
+    BOUNDARY,
+    END,
+    FILE,
+    GOOD,
+    PURPOSE,
+    form_part,
+    post,
+    stored_paths,
+)
+from tests.app.http.test_admission import expect_error
 from tests.live_api import Account, Api
 from tests.polling import wait_until
 
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
-BEGIN_FILE = part("file", b"", filename="a.jsonl").removesuffix(b"\r\n")
+BEGIN_FILE = form_part("file", b"", filename="a.jsonl").removesuffix(b"\r\n")
 WHOLE = PURPOSE + FILE + END
 
 
@@ -71,7 +80,7 @@ def test_a14_an_upload_without_a_key_is_refused_before_its_body(api: Api) -> Non
 
 @pytest.mark.parametrize("filename", [None, "a.jsonl"])
 def test_a15_a_thousand_parts_of_a_mebibyte(http: httpx.Client, filename: str | None) -> None:
-    refused(http, PURPOSE, part("file", b"x" * 2**20, filename=filename))
+    refused(http, PURPOSE, form_part("file", b"x" * 2**20, filename=filename))
 
 
 class TestA17Bodies:
@@ -85,16 +94,16 @@ class TestA17Bodies:
     def test_nesting_without_a_bottom(self, http: httpx.Client) -> None:
         for deep in (b"[" * 500_000, b'{"a":' * 100_000, b"[" * 200 + b"]" * 200):
             headers = {"Content-Type": "application/json"}
-            error_of(http.post("/v1/uploads", content=deep, headers=headers), 400)
+            expect_error(http.post("/v1/uploads", content=deep, headers=headers), 400)
 
     def test_a_million_keys(self, http: httpx.Client) -> None:
         keys = ",".join(f'"{number}":0' for number in range(10**6))
         headers = {"Content-Type": "application/json"}
-        error_of(http.post("/v1/uploads", content=f"{{{keys}}}", headers=headers), 413)
+        expect_error(http.post("/v1/uploads", content=f"{{{keys}}}", headers=headers), 413)
 
     def test_ten_thousand_parts_to_complete(self, http: httpx.Client) -> None:
         asked = {"part_ids": ["part_x"] * 10_001}
-        error = error_of(http.post("/v1/uploads/upload_x/complete", json=asked), 400)
+        error = expect_error(http.post("/v1/uploads/upload_x/complete", json=asked), 400)
         assert error["param"] == "part_ids"
 
 
@@ -107,8 +116,8 @@ class TestA18Forms:
             (f"--{BOUNDARY}\r\n".encode(), b"X-Header: y\r\n" * 2**16),
             (f"--{BOUNDARY}\r\nX-Header: ".encode(), b"y" * 2**20),
             (f"--{BOUNDARY}\r\n".encode(), b"x" * 2**20),
-            (b"", part("field", b"") * 2**14),
-            (part("field", b"").removesuffix(b"\r\n"), b"x" * 2**20),
+            (b"", form_part("field", b"") * 2**14),
+            (form_part("field", b"").removesuffix(b"\r\n"), b"x" * 2**20),
         ],
         ids=["preamble", "junk", "headers", "a header", "a name", "fields", "a field"],
     )
@@ -130,17 +139,17 @@ class TestA18Forms:
     @pytest.mark.parametrize("more", [10, -10])
     def test_a_length_that_is_not_true(self, api: Api, account: Account, more: int) -> None:
         """Too short ends the form early; too long is a client that never sends the rest."""
-        before = stored(api)
+        before = stored_paths(api)
         head = f"{key_line(account)}Content-Length: {len(WHOLE) + more}\r\nConnection: close\r\n"
         told = raw(api, head, WHOLE, then_leave=more > 0)
         assert more > 0 or told.startswith(b"HTTP/1.1 400 ")
-        wait_until("nothing is left of it", lambda: stored(api) == before)
+        wait_until("nothing is left of it", lambda: stored_paths(api) == before)
 
     def test_chunks_that_never_end(self, api: Api, account: Account) -> None:
-        before = stored(api)
+        before = stored_paths(api)
         head = f"{key_line(account)}Transfer-Encoding: chunked\r\n"
         raw(api, head, f"{len(WHOLE):x}\r\n".encode() + WHOLE + b"\r\n", then_leave=True)
-        wait_until("nothing is left of it", lambda: stored(api) == before)
+        wait_until("nothing is left of it", lambda: stored_paths(api) == before)
 
 
 @pytest.mark.parametrize("ranges", ["bytes=" + ",".join(["0-"] * 5000), "bytes=5-2", "bytes=-1"])
@@ -155,7 +164,7 @@ def test_a20_ranges_of_a_file_are_not_served(http: httpx.Client, ranges: str) ->
 def test_a22_compressed_bodies(http: httpx.Client, path: str, encoding: str) -> None:
     headers = {"Content-Encoding": encoding, "Content-Type": FORM}
     bomb = gzip.compress(bytes(2**20))
-    error_of(http.post(f"/v1/{path}", content=bomb, headers=headers), 415)
+    expect_error(http.post(f"/v1/{path}", content=bomb, headers=headers), 415)
 
 
 class TestA34Paths:
@@ -177,17 +186,20 @@ class TestA34Paths:
 
     def test_names_that_are_paths(self, api: Api, http: httpx.Client) -> None:
         """The name is text in the database; below the store there are keys of ids alone."""
-        before = set(stored(api))
+        before = set(stored_paths(api))
         for name in (
             "../../../tmp/x.jsonl",
             "/etc/passwd",
             "..\\..\\x.jsonl",
             "\N{FULLWIDTH FULL STOP}" * 2,
         ):
-            assert post(http, PURPOSE + part("file", GOOD, filename=name) + END).status_code == 200
+            assert (
+                post(http, PURPOSE + form_part("file", GOOD, filename=name) + END).status_code
+                == 200
+            )
             asked = {"filename": name, "purpose": "vision", "bytes": 1, "mime_type": "x"}
             assert "/" not in http.post("/v1/uploads", json=asked).json()["filename"]
-        root = api.parts.settings.home / "storage"
-        for path in set(stored(api)) - before:
+        root = api.state.settings.home / "storage"
+        for path in set(stored_paths(api)) - before:
             assert path.relative_to(root).parts[0] == "projects"
             assert path.name.startswith("file-")

@@ -11,14 +11,14 @@ from tokenizers.pre_tokenizers import ByteLevel, Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from app.catalog import BaseModel
+from app.catalog import CatalogModel
 
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 # Two newlines are one token, so that a token could span a header and an answer; Ċ is a newline.
 MERGES = [("Ċ", "Ċ"), ("h", "e"), ("l", "l"), ("he", "ll")]
 # The vocabulary of tiny encoders.
 PAD = 1
-MARKS = {"[CLS]": 0, "[PAD]": PAD, "[SEP]": 2, "[UNK]": 3}
+SPECIAL_IDS = {"[CLS]": 0, "[PAD]": PAD, "[SEP]": 2, "[UNK]": 3}
 WORDS = [f"w{number}" for number in range(60)]
 TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe brief.<|im_end|>\n{% endif %}"
@@ -31,11 +31,11 @@ TEMPLATE = (
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """Bytes, four merges, the special tokens of ChatML and a template in its manner."""
-    tokens = [*SPECIAL, *sorted(ByteLevel.alphabet()), *("".join(pair) for pair in MERGES)]
+    tokens = [*SPECIAL_TOKENS, *sorted(ByteLevel.alphabet()), *("".join(pair) for pair in MERGES)]
     tokenizer = Tokenizer(BPE({token: id for id, token in enumerate(tokens)}, MERGES))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tokenizer.decoder = ByteLevelDecoder()
-    tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token="<|im_end|>",
@@ -44,10 +44,12 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def words_tokenizer(*, types: bool) -> PreTrainedTokenizerFast:
+def words_tokenizer(*, token_types: bool) -> PreTrainedTokenizerFast:
     """Whole words, marked as BERT does it, with the types of two texts or without."""
     tokenizer = Tokenizer(
-        WordLevel({**MARKS, **{word: 4 + n for n, word in enumerate(WORDS)}}, unk_token="[UNK]")
+        WordLevel(
+            {**SPECIAL_IDS, **{word: 4 + n for n, word in enumerate(WORDS)}}, unk_token="[UNK]"
+        )
     )
     tokenizer.pre_tokenizer = Whitespace()
     tokenizer.post_processor = TemplateProcessing(
@@ -61,11 +63,11 @@ def words_tokenizer(*, types: bool) -> PreTrainedTokenizerFast:
         pad_token="[PAD]",
         unk_token="[UNK]",
         model_max_length=64,
-        model_input_names=names if types else ["input_ids", "attention_mask"],
+        model_input_names=names if token_types else ["input_ids", "attention_mask"],
     )
 
 
-def texts_of_words(*lengths: int) -> list[str]:
+def make_texts(*lengths: int) -> list[str]:
     """Texts of so many words each, all different."""
     return [
         " ".join(WORDS[(7 * place + length) % 60] for place in range(length)) for length in lengths
@@ -110,9 +112,9 @@ def tiny_folder(
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_folder: Path) -> BaseModel:
+def tiny_model(tiny_folder: Path) -> CatalogModel:
     """The same as an entry of the catalogue."""
-    return BaseModel(
+    return CatalogModel(
         id="tiny",
         source=f"path:{tiny_folder}",
         kind="causal",

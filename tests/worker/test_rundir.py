@@ -5,26 +5,26 @@ from pathlib import Path
 import pytest
 
 from worker.rundir import (
-    MANIFEST,
+    MANIFEST_FILE,
     CheckpointWritten,
     Event,
     Failed,
-    Listed,
+    ManifestEntry,
     Metrics,
     RunFolder,
     RunSpec,
     Started,
+    atomic_write,
+    file_sha256,
     read_manifest,
-    sha256,
     write_manifest,
-    write_whole,
 )
 
 SPEC = RunSpec(
     job_id="ftjob-1",
-    epoch=2,
+    attempt=2,
     model={"id": "tiny", "methods": ["supervised"]},
-    cache="/cache",
+    model_cache="/cache",
     method="supervised",
     hyperparameters={"n_epochs": "auto", "batch_size": 4},
     seed=7,
@@ -59,18 +59,18 @@ def test_the_spec_comes_back_as_it_was(folder: RunFolder) -> None:
 class TestEvents:
     def test_they_come_back_in_order(self, folder: RunFolder) -> None:
         for event in EVENTS:
-            folder.append(event)
+            folder.append_event(event)
         assert [event for event, _ in folder.read_events()] == EVENTS
 
     def test_reading_goes_on_where_it_ended(self, folder: RunFolder) -> None:
-        folder.append(EVENTS[0])
+        folder.append_event(EVENTS[0])
         ((_, offset),) = folder.read_events()
         assert list(folder.read_events(offset)) == []
-        folder.append(EVENTS[1])
+        folder.append_event(EVENTS[1])
         assert [event for event, _ in folder.read_events(offset)] == [EVENTS[1]]
 
     def test_half_a_line_waits_for_its_other_half(self, folder: RunFolder) -> None:
-        folder.append(EVENTS[0])
+        folder.append_event(EVENTS[0])
         whole = folder.events.read_bytes()
         folder.events.write_bytes(whole[:-5])
         assert list(folder.read_events()) == []
@@ -86,17 +86,17 @@ class TestCheckpoints:
         for step in (3, 12, 9):
             write_manifest(checkpoint(folder, step))
         checkpoint(folder, 15)
-        assert folder.steps() == [12, 9, 3]
+        assert folder.list_checkpoint_steps() == [12, 9, 3]
 
     def test_the_manifest_lists_sizes_and_sums(self, folder: RunFolder) -> None:
         place = checkpoint(folder, 3)
         write_manifest(place)
-        listed = read_manifest((place / MANIFEST).read_bytes())
-        assert listed == {"weights": Listed(5, sha256(place / "weights"))}
+        listed = read_manifest((place / MANIFEST_FILE).read_bytes())
+        assert listed == {"weights": ManifestEntry(5, file_sha256(place / "weights"))}
 
 
 def test_writing_whole_replaces_and_leaves_nothing_aside(tmp_path: Path) -> None:
     for data in (b"first", b"second"):
-        write_whole(tmp_path / "file", data)
+        atomic_write(tmp_path / "file", data)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"second"

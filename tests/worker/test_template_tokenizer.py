@@ -10,7 +10,7 @@ from tokenizers import AddedToken, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.worker.conftest import tiny_tokenizer, words_tokenizer
-from worker.template_tokenizer import SpecialTokens, longest
+from worker.template_tokenizer import TemplateTokenizer, max_token_bytes
 
 TEXTS = ("", "a", "hellhellhell" * 50, "\N{KELVIN SIGN}" * 90, "<|im_end|>" * 20, "Zoë 💡" * 30)
 
@@ -24,30 +24,30 @@ def composing() -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize("make", [tiny_tokenizer, composing])
 def test_no_text_has_fewer(make: Callable[[], PreTrainedTokenizerFast]) -> None:
     tokenizer = make()
-    tokens = SpecialTokens(tokenizer)
+    tokens = TemplateTokenizer(tokenizer)
     for text in TEXTS:
-        covered = f"<|im_start|>user\n{tokens.cover(text)}<|im_end|>\n"
-        assert 2 <= tokens.fewest(covered) <= len(tokens.encode(covered))
-        assert tokens.fewest_of_plain(text) <= len(tokenizer(text).input_ids)
+        covered = f"<|im_start|>user\n{tokens.escape(text)}<|im_end|>\n"
+        assert 2 <= tokens.min_token_count(covered) <= len(tokens.encode(covered))
+        assert tokens.min_plain_token_count(text) <= len(tokenizer(text).input_ids)
 
 
 def test_a_long_text_has_many() -> None:
-    tokens = SpecialTokens(tiny_tokenizer())
+    tokens = TemplateTokenizer(tiny_tokenizer())
     # Its longest token is <|endoftext|>.
-    assert longest(tiny_tokenizer()) == 13
-    assert tokens.fewest_of_plain("hell" * 1300) == 400
-    assert tokens.fewest("<|im_end|>" * 400) == 400
+    assert max_token_bytes(tiny_tokenizer()) == 13
+    assert tokens.min_plain_token_count("hell" * 1300) == 400
+    assert tokens.min_token_count("<|im_end|>" * 400) == 400
 
 
 def test_where_a_token_may_swallow_anything_there_is_no_bound() -> None:
-    assert longest(words_tokenizer(types=True)) is None
+    assert max_token_bytes(words_tokenizer(token_types=True)) is None
     greedy = tiny_tokenizer()
     greedy.backend_tokenizer.add_tokens([AddedToken("<mask>", lstrip=True)])
-    assert longest(greedy) is None
+    assert max_token_bytes(greedy) is None
     shortening = tiny_tokenizer()
     shortening.backend_tokenizer.normalizer = normalizers.Strip()
-    assert longest(shortening) is None
-    assert SpecialTokens(shortening).fewest_of_plain(" " * 1000) == 0
+    assert max_token_bytes(shortening) is None
+    assert TemplateTokenizer(shortening).min_plain_token_count(" " * 1000) == 0
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def _no_turns() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_no_turns")
 def test_other_threads_go_on_meanwhile() -> None:
-    tokens, text = SpecialTokens(tiny_tokenizer()), "hello world " * 20_000
+    tokens, text = TemplateTokenizer(tiny_tokenizer()), "hello world " * 20_000
     turns, moved, tries = 0, threading.Event(), 20
 
     def encode() -> None:

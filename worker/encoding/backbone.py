@@ -9,21 +9,21 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.utils import logging
 from transformers.utils.logging import disable_progress_bar
 
-from worker.encoding.tokenizer import Batch
+from worker.encoding.tokenizer import PaddedBatch
 
 # Up to this many tokens plain products with a softmax are faster on a CPU than torch's fused
 # attention, whose backward pass is far from its limit there on short rows.
-SHORT = 256
+MAX_EAGER_LENGTH = 256
 
 
 def load_backbone(
-    folder: Path, *, dtype: torch.dtype, device: torch.device, longest: int
+    folder: Path, *, dtype: torch.dtype, device: torch.device, max_length: int
 ) -> PreTrainedModel:
     """The model in `folder`, frozen and in evaluation mode, for texts of up to `longest` tokens."""
     disable_progress_bar()
     # It reports weights that are not needed here, such as a head of another task.
     logging.set_verbosity_error()
-    plain = device.type == "cpu" and longest <= SHORT
+    plain = device.type == "cpu" and max_length <= MAX_EAGER_LENGTH
     model: PreTrainedModel = AutoModel.from_pretrained(
         folder,
         dtype=dtype,
@@ -39,13 +39,13 @@ def load_backbone(
     return placed
 
 
-def read_width(folder: Path) -> int:
+def read_hidden_size(folder: Path) -> int:
     """The length of the model's hidden states."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     return int(config.get_text_config().hidden_size)
 
 
-def linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
+def find_linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
     """The layers that an adapter changes, by name. A pooler's output is used by no task here."""
     return {
         name: module
@@ -54,7 +54,7 @@ def linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
     }
 
 
-def own_layers(model: PreTrainedModel) -> set[str]:
+def full_tuning_parameter_names(model: PreTrainedModel) -> set[str]:
     """The weights that full fine-tuning changes: all but the pooler's and those of embeddings,
     whose rows are mostly never seen."""
     tables = {id(p) for p in model.get_input_embeddings().parameters()}
@@ -65,19 +65,19 @@ def own_layers(model: PreTrainedModel) -> set[str]:
     }
 
 
-def hidden_states(model: PreTrainedModel, batch: Batch) -> Tensor:
+def compute_hidden_states(model: PreTrainedModel, batch: PaddedBatch) -> Tensor:
     """The last layer's output [rows, length, width]."""
     inputs = {"input_ids": batch.ids}
     # A mask costs passes over the attention scores; rows of one length need none.
     if not bool(batch.mask.all()):
         inputs["attention_mask"] = batch.mask.long()
-    if batch.types is not None:
-        inputs["token_type_ids"] = batch.types
+    if batch.token_type_ids is not None:
+        inputs["token_type_ids"] = batch.token_type_ids
     hidden: Tensor = model(**inputs).last_hidden_state
     return hidden
 
 
-def pooled(hidden: Tensor, mask: Tensor, *, causal: bool) -> Tensor:
+def pool(hidden: Tensor, mask: Tensor, *, causal: bool) -> Tensor:
     """One vector a row in float32 [rows, width]: the tokens' mean, or the last token's of a causal
     model, which alone has seen all others."""
     hidden = hidden.float()
@@ -87,6 +87,6 @@ def pooled(hidden: Tensor, mask: Tensor, *, causal: bool) -> Tensor:
     return (hidden * weights).sum(1) / weights.sum(1)
 
 
-def normalised(vectors: Tensor) -> Tensor:
+def l2_normalize(vectors: Tensor) -> Tensor:
     """Vectors of length 1, whose product is their cosine."""
     return functional.normalize(vectors, dim=-1)

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from app.formats.token_classification import Entity, entities_of
-from app.formats.word_boundaries import Span
+from app.formats.token_classification import EntitySpan
+from app.formats.word_boundaries import CharSpan
 
 OUTSIDE = "O"
 
 
-def tag_names(labels: Sequence[str]) -> tuple[str, ...]:
+def bio_tag_names(labels: Sequence[str]) -> tuple[str, ...]:
     """The classes of a head for these kinds of entities."""
     return (OUTSIDE, *(f"{place}-{label}" for label in labels for place in "BI"))
 
 
-def first_tokens(offsets: NDArray[np.int32], words: Sequence[Span]) -> NDArray[np.int32]:
+def first_tokens(offsets: NDArray[np.int32], words: Sequence[CharSpan]) -> NDArray[np.int32]:
     """For each word the token it begins with; -1 for a word that was cut off or has no token."""
     begins = np.full(len(words), -1, dtype=np.int32)
     word = 0
@@ -30,7 +30,7 @@ def first_tokens(offsets: NDArray[np.int32], words: Sequence[Span]) -> NDArray[n
     return begins
 
 
-def spread(tags: Sequence[str], begins: NDArray[np.int32]) -> list[str]:
+def expand_word_tags(tags: Sequence[str], begins: NDArray[np.int32]) -> list[str]:
     """The tags of all words, by those of the words that have a token, as in `first_tokens`.
 
     A word without one, such as a sign that the tokenizer leaves out, belongs to the entity whose
@@ -47,7 +47,7 @@ def spread(tags: Sequence[str], begins: NDArray[np.int32]) -> list[str]:
     return found
 
 
-def tags_of(entities: Sequence[Entity], words: Sequence[Span]) -> list[str]:
+def word_tags(entities: Sequence[EntitySpan], words: Sequence[CharSpan]) -> list[str]:
     """The tag of each word; a word that an entity only touches belongs to it."""
     tags = [OUTSIDE] * len(words)
     for entity in entities:
@@ -57,8 +57,3 @@ def tags_of(entities: Sequence[Entity], words: Sequence[Span]) -> list[str]:
                 tags[number] = f"{prefix}-{entity.label}"
                 prefix = "I"
     return tags
-
-
-def entities_in(tags: Sequence[str], words: Sequence[Span]) -> tuple[Entity, ...]:
-    """The entities that the tags of words mark, as characters of the text."""
-    return entities_of(tags, words)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from worker.modeling import ADAPTER_CONFIG
+from worker.modeling import ADAPTER_CONFIG_FILE
 
 Method = Literal["classification", "token_classification", "question_answering", "embedding"]
 Tuning = Literal["lora", "full"]
@@ -17,15 +17,15 @@ METHODS: tuple[Method, ...] = (
     "embedding",
 )
 # Where it stands in adapter_config.json; PEFT passes over keys that it does not know.
-KEY = "luthier_task"
+TASK_CONFIG_KEY = "luthier_task"
 
 
-class NoTask(ValueError):
+class MissingTask(ValueError):
     """The adapter was not made for a task of encoders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class EncoderTask:
     """`labels` name the head's outputs, in their order; an embedding has none.
 
     many      several labels may apply to one text, or none
@@ -38,28 +38,28 @@ class Task:
 
     method: Method
     labels: tuple[str, ...] = ()
-    many: bool = False
+    multi_label: bool = False
     tuning: Tuning = "lora"
     pooling: Pooling = "mean"
-    length: int = 512
-    familiar: str = ""
+    max_length: int = 512
+    vocab_coverage: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Task":
+    def from_json(cls, values: dict[str, Any]) -> "EncoderTask":
         return cls(**{**values, "labels": tuple(values["labels"])})
 
 
 def has_task(folder: Path) -> bool:
     """Whether the adapter in `folder` was made for a task. Raises OSError, ValueError."""
-    return KEY in json.loads((folder / ADAPTER_CONFIG).read_bytes())
+    return TASK_CONFIG_KEY in json.loads((folder / ADAPTER_CONFIG_FILE).read_bytes())
 
 
-def read_task(folder: Path) -> Task:
+def read_task(folder: Path) -> EncoderTask:
     """The task of the adapter in `folder`. Raises OSError, NoTask."""
-    config = json.loads((folder / ADAPTER_CONFIG).read_bytes())
-    if KEY not in config:
-        raise NoTask("The adapter names no task of encoders.")
-    return Task.from_json(config[KEY])
+    config = json.loads((folder / ADAPTER_CONFIG_FILE).read_bytes())
+    if TASK_CONFIG_KEY not in config:
+        raise MissingTask("The adapter names no task of encoders.")
+    return EncoderTask.from_json(config[TASK_CONFIG_KEY])

@@ -11,7 +11,7 @@ from worker.inference.vocabulary import Vocabulary
 
 
 @dataclass(slots=True)
-class Piece:
+class TextDelta:
     """What a token added. Tokens appear when their text does, so they may come late, or in a row.
 
     Text that turned out to be a stop string is given out neither as text nor as tokens.
@@ -33,52 +33,52 @@ class ChoiceText:
         self._stops = StopStrings(stops)
         # Letters decoded so far, and letters given out.
         self._decoded = 0
-        self._given = 0
+        self._emitted = 0
         # Tokens not given out yet, with the number of letters before each.
-        self._held: deque[tuple[int, ContentLogprob]] = deque()
+        self._pending: deque[tuple[int, ContentLogprob]] = deque()
 
     @property
-    def stopped(self) -> bool:
-        return self._stops.found
+    def has_stopped(self) -> bool:
+        return self._stops.has_matched
 
-    def push(self, token: Token) -> Piece:
+    def push(self, token: Token) -> TextDelta:
         if token.logprobs is not None:
-            spelled = with_logprob(self._vocabulary, token.id, token.logprobs)
-            self._held.append((self._decoded, spelled))
-        return self._give(self._stopped_at(self._detokenizer.push(token.id)))
+            spelled = to_content_logprob(self._vocabulary, token.id, token.logprobs)
+            self._pending.append((self._decoded, spelled))
+        return self._emit(self._cut_at_stop(self._detokenizer.push(token.id)))
 
-    def finish(self) -> Piece:
+    def finish(self) -> TextDelta:
         """What was held back, now that no token will follow."""
-        text = self._stopped_at(self._detokenizer.flush()) + self._stops.flush()
-        piece = self._give(text)
-        if not self.stopped:
-            piece.logprobs += [logprob for _, logprob in self._held]
-        self._held.clear()
+        text = self._cut_at_stop(self._detokenizer.flush()) + self._stops.flush()
+        piece = self._emit(text)
+        if not self.has_stopped:
+            piece.logprobs += [logprob for _, logprob in self._pending]
+        self._pending.clear()
         return piece
 
-    def _stopped_at(self, text: str) -> str:
+    def _cut_at_stop(self, text: str) -> str:
         self._decoded += len(text)
         return self._stops.push(text)
 
-    def _give(self, text: str) -> Piece:
-        self._given += len(text)
-        piece = Piece(text)
-        while self._held and self._held[0][0] < self._given:
-            piece.logprobs.append(self._held.popleft()[1])
+    def _emit(self, text: str) -> TextDelta:
+        self._emitted += len(text)
+        piece = TextDelta(text)
+        while self._pending and self._pending[0][0] < self._emitted:
+            piece.logprobs.append(self._pending.popleft()[1])
         return piece
 
 
-def with_logprob(vocabulary: Vocabulary, id: int, logprobs: Logprobs) -> ContentLogprob:
+def to_content_logprob(vocabulary: Vocabulary, id: int, logprobs: Logprobs) -> ContentLogprob:
     """A token as it is written, how likely it was, and the likeliest beside it."""
-    chosen = _one(vocabulary, id, logprobs.chosen)
-    top = [_one(vocabulary, other, value) for other, value in logprobs.top]
+    chosen = _token_logprob(vocabulary, id, logprobs.chosen)
+    top = [_token_logprob(vocabulary, other, value) for other, value in logprobs.top]
     return ContentLogprob(
         token=chosen.token, logprob=chosen.logprob, bytes=chosen.bytes, top_logprobs=top
     )
 
 
-def _one(vocabulary: Vocabulary, id: int, logprob: float) -> TokenLogprob:
-    spelling = vocabulary.bytes_of(id)
+def _token_logprob(vocabulary: Vocabulary, id: int, logprob: float) -> TokenLogprob:
+    spelling = vocabulary.token_bytes(id)
     return TokenLogprob(
         token=spelling.decode(errors="replace"), logprob=logprob, bytes=list(spelling)
     )

@@ -10,7 +10,7 @@ from worker.inference.adapter_cache import AdapterFiles
 
 
 @dataclass(frozen=True, slots=True)
-class Extended:
+class PrefillOutput:
     """What a piece of a prompt gave: hidden states [tokens, width] behind the last norm, and the
     logits [kept, vocabulary] of the last tokens, as many as were asked for."""
 
@@ -25,22 +25,22 @@ class Decoder(Protocol):
     by the caller. Logits are [rows, vocabulary]. Not safe to share between threads.
     """
 
-    rows: int
+    num_slots: int
     context_length: int
 
-    def check(self, files: AdapterFiles) -> None:
+    def check_adapter(self, files: AdapterFiles) -> None:
         """Raises AdapterRefused if the adapter does not fit this model."""
 
-    def stage(self, adapter: AdapterFiles | None) -> None:
+    def begin_prefill(self, adapter: AdapterFiles | None) -> None:
         """Empty the stage for a new prompt. Raises OSError or AdapterRefused."""
 
-    def extend(self, ids: Sequence[int], start: int, *, keep: int = 1) -> Extended:
+    def prefill(self, ids: Sequence[int], start: int, *, num_logits: int = 1) -> PrefillOutput:
         """Compute tokens `start`, `start + 1`, … of the staged prompt."""
 
-    def adopt(self, row: int, length: int) -> None:
+    def fork_kv(self, row: int, length: int) -> None:
         """Copy the staged prompt of `length` tokens, and its adapter, to a row."""
 
-    def move(self, source: int, target: int, length: int) -> None:
+    def move_slot(self, source: int, target: int, length: int) -> None:
         """Let row `target` go on as row `source`, which holds `length` tokens."""
 
     def decode(self, first: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:

@@ -48,30 +48,30 @@ class StopStrings:
 
     def __init__(self, stops: Iterable[str]) -> None:
         self._stops = tuple(stops)
-        self._held = ""
-        self.found = False
+        self._pending = ""
+        self.has_matched = False
 
     def push(self, text: str) -> str:
         """The text that is certain now: nothing of a stop string, nor what follows it."""
-        self._held += text
-        hits = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        self._pending += text
+        hits = [at for stop in self._stops if (at := self._pending.find(stop)) >= 0]
         if hits:
-            self.found = True
-            return self._give(min(hits))
-        return self._give(len(self._held) - self._overlap())
+            self.has_matched = True
+            return self._take(min(hits))
+        return self._take(len(self._pending) - self._partial_match_length())
 
     def flush(self) -> str:
         """What was held back and turned out to be no stop string."""
-        return "" if self.found else self._give(len(self._held))
+        return "" if self.has_matched else self._take(len(self._pending))
 
-    def _give(self, length: int) -> str:
-        given, self._held = self._held[:length], self._held[length:]
+    def _take(self, length: int) -> str:
+        given, self._pending = self._pending[:length], self._pending[length:]
         return given
 
-    def _overlap(self) -> int:
+    def _partial_match_length(self) -> int:
         """Length of the longest end of the text that begins a stop string."""
         longest = max((len(stop) for stop in self._stops), default=1) - 1
-        for length in range(min(longest, len(self._held)), 0, -1):
-            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
+        for length in range(min(longest, len(self._pending)), 0, -1):
+            if any(stop.startswith(self._pending[-length:]) for stop in self._stops):
                 return length
         return 0

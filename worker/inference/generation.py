@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.errors import InvalidRequest
 from app.wire.engine import ChatCompletionRequest
 from app.wire.sampling import SamplingRequest
-from worker.inference.choice_text import ChoiceText, Piece
+from worker.inference.choice_text import ChoiceText, TextDelta
 from worker.inference.engine_thread import EngineThread
 from worker.inference.messages import (
     Event,
@@ -15,23 +15,23 @@ from worker.inference.messages import (
     Finished,
     FinishReason,
     Logprobs,
-    Pooled,
+    PooledOutput,
+    PromptLogprobs,
     Request,
     SamplingParams,
-    Scored,
     Token,
 )
-from worker.inference.registry import LoadedBase, Served
-from worker.rendering import RenderingError, TooLong
+from worker.inference.registry import LoadedModel, ServedCausalModel
+from worker.rendering import PromptTooLong, RenderingError
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class ChoiceUpdate:
     """A piece of a choice. With a `reason` it is the choice's last."""
 
     choice: int
-    piece: Piece
-    reason: FinishReason | None = None
+    delta: TextDelta
+    finish_reason: FinishReason | None = None
 
 
 class Generation:
@@ -41,10 +41,10 @@ class Generation:
         self,
         prompt: Sequence[int],
         asked: SamplingRequest,
-        served: Served,
+        served: ServedCausalModel,
         thread: EngineThread,
         *,
-        scored: bool = False,
+        prompt_logprobs: bool = False,
     ) -> None:
         """Raises InvalidRequest if `asked` does not fit the model."""
         base = served.base
@@ -55,18 +55,19 @@ class Generation:
         self.prompt_tokens = len(prompt)
         self.completion_tokens = 0
         # The prompt's own tokens, if they are `scored`; all there before the first update.
-        self.scores: list[tuple[int, Logprobs | None]] = []
-        self.choices = _choices(asked, base)
+        self.prompt_logprobs: list[tuple[int, Logprobs | None]] = []
+        self.num_choices = _resolve_num_choices(asked, base)
         self._open = {
-            choice: ChoiceText(base.vocabulary, asked.stop or ()) for choice in range(self.choices)
+            choice: ChoiceText(base.vocabulary, asked.stop or ())
+            for choice in range(self.num_choices)
         }
         self._request = Request(
             prompt=list(prompt),
-            choices=self.choices,
-            max_new_tokens=_room(len(prompt), asked, base),
+            num_choices=self.num_choices,
+            max_new_tokens=resolve_max_tokens(len(prompt), asked, base),
             stop_ids=base.renderer.stop_ids,
-            sampling=_sampling(asked, base),
-            scored=scored,
+            sampling=_sampling_params(asked, base),
+            prompt_logprobs=prompt_logprobs,
             adapter=served.adapter,
             emit=self._emit,
         )
@@ -80,62 +81,62 @@ class Generation:
         if self._open:
             self._thread.abort(self._engine, self._request)
 
-    async def updates(self) -> AsyncIterator[Update]:
+    async def updates(self) -> AsyncIterator[ChoiceUpdate]:
         """The pieces of all choices as they come. Raises ApiError if the engine failed."""
         while self._open:
             event = await self._events.get()
             if isinstance(event, Failed):
                 self._open.clear()
                 raise event.error
-            if isinstance(event, Scored):
-                self.scores += event.tokens
-            elif not isinstance(event, Pooled):
-                for update in self._read(event):
+            if isinstance(event, PromptLogprobs):
+                self.prompt_logprobs += event.tokens
+            elif not isinstance(event, PooledOutput):
+                for update in self._handle_event(event):
                     yield update
 
-    def _read(self, event: Token | Finished) -> Iterator[Update]:
+    def _handle_event(self, event: Token | Finished) -> Iterator[ChoiceUpdate]:
         text = self._open.get(event.choice)
         if text is None:
             # The engine learns late that a stop string was found; what it sent meanwhile is void.
             return
         if isinstance(event, Finished):
-            yield self._last(event.choice, event.reason)
+            yield self._finish_choice(event.choice, event.reason)
             return
         self.completion_tokens += 1
         piece = text.push(event)
         if piece:
-            yield Update(event.choice, piece)
-        if text.stopped:
+            yield ChoiceUpdate(event.choice, piece)
+        if text.has_stopped:
             self._thread.abort(self._engine, self._request, event.choice)
-            yield self._last(event.choice, "stop")
+            yield self._finish_choice(event.choice, "stop")
 
-    def _last(self, choice: int, reason: FinishReason) -> Update:
+    def _finish_choice(self, choice: int, reason: FinishReason) -> ChoiceUpdate:
         text = self._open.pop(choice)
         piece = text.finish()
-        return Update(choice, piece, "stop" if text.stopped else reason)
+        return ChoiceUpdate(choice, piece, "stop" if text.has_stopped else reason)
 
     def _emit(self, event: Event) -> None:
         """Called from the engine thread."""
         self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 
-async def render(asked: ChatCompletionRequest, base: LoadedBase) -> list[int]:
+async def render_prompt(asked: ChatCompletionRequest, base: LoadedModel) -> list[int]:
     """The prompt's ids; in a thread, because long texts take a while. Raises InvalidRequest."""
 
     def prompt() -> list[int]:
         messages = [message.model_dump(exclude_none=True) for message in asked.messages]
-        return base.renderer.prompt(messages)
+        return base.renderer.render_prompt(messages)
 
     try:
         return await asyncio.to_thread(prompt)
-    except TooLong as error:
-        raise _too_long(base, f"at least {error.least}") from error
+    except PromptTooLong as error:
+        raise _context_length_error(base, f"at least {error.min_tokens}") from error
     except RenderingError as error:
         raise InvalidRequest(str(error), param="messages") from error
 
 
-def _choices(asked: SamplingRequest, base: LoadedBase) -> int:
-    choices, most = asked.choices, base.engine.decoder.rows
+def _resolve_num_choices(asked: SamplingRequest, base: LoadedModel) -> int:
+    choices, most = asked.num_choices, base.engine.decoder.num_slots
     if choices > most:
         raise InvalidRequest(
             f"Invalid 'n': this engine makes at most {most} choices at once.",
@@ -145,15 +146,15 @@ def _choices(asked: SamplingRequest, base: LoadedBase) -> int:
     return choices
 
 
-def _room(prompt: int, asked: SamplingRequest, base: LoadedBase) -> int:
+def resolve_max_tokens(prompt: int, asked: SamplingRequest, base: LoadedModel) -> int:
     """Tokens that may be generated: what was asked for, as far as the context reaches."""
     length = base.renderer.context_length
-    if prompt > length - (asked.limit != 0):
-        raise _too_long(base, str(prompt))
-    return min(length if asked.limit is None else asked.limit, length - prompt)
+    if prompt > length - (asked.max_new_tokens != 0):
+        raise _context_length_error(base, str(prompt))
+    return min(length if asked.max_new_tokens is None else asked.max_new_tokens, length - prompt)
 
 
-def _too_long(base: LoadedBase, tokens: str) -> InvalidRequest:
+def _context_length_error(base: LoadedModel, tokens: str) -> InvalidRequest:
     return InvalidRequest(
         f"This model's maximum context length is {base.renderer.context_length} tokens. However, "
         f"your messages resulted in {tokens} tokens. Please reduce the length of the messages.",
@@ -162,7 +163,7 @@ def _too_long(base: LoadedBase, tokens: str) -> InvalidRequest:
     )
 
 
-def _sampling(asked: SamplingRequest, base: LoadedBase) -> SamplingParams:
+def _sampling_params(asked: SamplingRequest, base: LoadedModel) -> SamplingParams:
     bias = {int(id): value for id, value in (asked.logit_bias or {}).items()}
     strange = [id for id in bias if id >= base.vocabulary.size]
     if strange:
@@ -178,5 +179,5 @@ def _sampling(asked: SamplingRequest, base: LoadedBase) -> SamplingParams:
         presence_penalty=asked.presence_penalty or 0.0,
         frequency_penalty=asked.frequency_penalty or 0.0,
         logit_bias=bias,
-        top_logprobs=asked.alternatives,
+        top_logprobs=asked.num_top_logprobs,
     )

@@ -11,25 +11,25 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from app.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, TooLarge
-from app.wire.engine_metadata import HEADER, Observation
-from app.wire.validation_errors import refusal
-from worker.inference.encoders.responses import Reply
+from app.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
+from app.wire.engine_metadata import METADATA_HEADER, EngineMetadata
+from app.wire.validation_errors import to_invalid_request
+from worker.inference.encoders.responses import EncodedResponse
 
 # A larger body is read beside the event loop: thousands of messages take as long as a token.
-AT_ONCE_BYTES = 64 * 2**10
+MAX_INLINE_PARSE_BYTES = 64 * 2**10
 
 Body = TypeVar("Body", bound=BaseModel)
 Result = TypeVar("Result")
 
 
-class Closing(Protocol):
+class Closable(Protocol):
     """What is computed for a stream."""
 
     def close(self) -> None: ...
 
 
-class TokenStream(StreamingResponse):
+class EventStreamResponse(StreamingResponse):
     """Events as they come. A client that leaves, or the end, stops the generation."""
 
     media_type = "text/event-stream"
@@ -37,7 +37,7 @@ class TokenStream(StreamingResponse):
     def __init__(
         self,
         events: AsyncIterator[bytes],
-        generation: Closing,
+        generation: Closable,
         headers: Mapping[str, str],
     ) -> None:
         super().__init__(events, headers={"Cache-Control": "no-cache", **headers})
@@ -50,10 +50,10 @@ class TokenStream(StreamingResponse):
             self._generation.close()
 
 
-async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
+async def cancel_on_disconnect(request: Request, work: Awaitable[Result]) -> Result:
     """The result of `work`; if the client leaves first, ClientDisconnect and `work` cancelled."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnect(request))
+    leaving = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -64,46 +64,46 @@ async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
         leaving.cancel()
 
 
-async def _disconnect(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def read(request: Request, kind: type[Body], *, most: int) -> Body:
+async def read_body(request: Request, model: type[Body], *, max_bytes: int) -> Body:
     """The body, of up to `most` bytes. Raises InvalidRequest, or TooLarge before all is read."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
-        if len(data) > most:
-            raise TooLarge
+        if len(data) > max_bytes:
+            raise PayloadTooLarge
     try:
-        if len(data) <= AT_ONCE_BYTES:
-            return kind.model_validate_json(data)
-        return await asyncio.to_thread(kind.model_validate_json, data)
+        if len(data) <= MAX_INLINE_PARSE_BYTES:
+            return model.model_validate_json(data)
+        return await asyncio.to_thread(model.model_validate_json, data)
     except ValidationError as error:
-        raise refusal(error.errors(include_url=False)) from error
+        raise to_invalid_request(error.errors(include_url=False)) from error
 
 
-def as_json(body: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(body: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
     return Response(body.model_dump_json(), media_type="application/json", headers=headers)
 
 
-def sent(reply: Reply) -> Response:
-    headers = observed(reply.observation)
+def encoded_response(reply: EncodedResponse) -> Response:
+    headers = metadata_headers(reply.metadata)
     return Response(reply.body, media_type="application/json", headers=headers)
 
 
-def observed(seen: Observation) -> dict[str, str]:
-    return {HEADER: seen.header()}
+def metadata_headers(seen: EngineMetadata) -> dict[str, str]:
+    return {METADATA_HEADER: seen.to_header()}
 
 
-async def answer_error(request: Request, error: Exception) -> Response:
+async def handle_error(request: Request, error: Exception) -> Response:
     """Every error in OpenAI's envelope."""
-    shown = _shown(request, error)
+    shown = _to_api_error(request, error)
     return JSONResponse(shown.body(), status_code=shown.status, headers=dict(shown.headers))
 
 
-def _shown(request: Request, error: Exception) -> ApiError:
+def _to_api_error(request: Request, error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     where = f"({request.method} {request.url.path})"

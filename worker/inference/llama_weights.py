@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import PreTrainedConfig, PreTrainedModel
 
-ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+SUPPORTED_ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 # RoPE variants that change their frequencies with the length of the text.
-MOVING_ROPES = ("dynamic", "longrope")
+LENGTH_DEPENDENT_ROPES = ("dynamic", "longrope")
 
 # The linear layers of a block, by the fused product that computes them.
-FUSED = {
+FUSED_LAYERS = {
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "o": ("self_attn.o_proj",),
     "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
@@ -21,22 +21,22 @@ FUSED = {
 }
 
 
-def why_not(model: PreTrainedModel, context_length: int) -> str | None:
+def unsupported_reason(model: PreTrainedModel, context_length: int) -> str | None:
     """What in this model is not implemented here, or None if all is."""
     config = model.config
-    if config.model_type not in ARCHITECTURES:
+    if config.model_type not in SUPPORTED_ARCHITECTURES:
         return f"the architecture {config.model_type!r}"
     if config.hidden_act != "silu":
         return f"the activation {config.hidden_act!r}"
-    if config.rope_parameters["rope_type"] in MOVING_ROPES:
+    if config.rope_parameters["rope_type"] in LENGTH_DEPENDENT_ROPES:
         return f"RoPE of the type {config.rope_parameters['rope_type']!r}"
-    if _slides(config, context_length):
+    if _uses_sliding_window(config, context_length):
         return "sliding windows"
-    strange = set(model.state_dict()) - _known_names(config)
+    strange = set(model.state_dict()) - _known_weights(config)
     return f"the weight {min(strange)}" if strange else None
 
 
-def _slides(config: PreTrainedConfig, context_length: int) -> bool:
+def _uses_sliding_window(config: PreTrainedConfig, context_length: int) -> bool:
     window = getattr(config, "sliding_window", None)
     if (
         window is None
@@ -47,10 +47,10 @@ def _slides(config: PreTrainedConfig, context_length: int) -> bool:
     return any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ["?"])
 
 
-def _known_names(config: PreTrainedConfig) -> set[str]:
+def _known_weights(config: PreTrainedConfig) -> set[str]:
     inner = ["input_layernorm.weight", "post_attention_layernorm.weight"]
     inner += ["self_attn.q_norm.weight", "self_attn.k_norm.weight"]
-    for module in (module for modules in FUSED.values() for module in modules):
+    for module in (module for modules in FUSED_LAYERS.values() for module in modules):
         inner += [f"{module}.weight", f"{module}.bias"]
     names = {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"}
     layers = range(config.num_hidden_layers)
@@ -62,11 +62,11 @@ def fused_paths(layers: int) -> dict[str, list[str]]:
     return {
         f"{layer}.{name}": [f"model.layers.{layer}.{module}" for module in modules]
         for layer in range(layers)
-        for name, modules in FUSED.items()
+        for name, modules in FUSED_LAYERS.items()
     }
 
 
-class Projection:
+class PackedLinear:
     """x·Wᵀ + b. In bfloat16 on a CPU the weight is laid out once as oneDNN wants it.
 
     Otherwise oneDNN does that again at every call, which for a few rows takes longer than the
@@ -94,30 +94,30 @@ class Projection:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class LlamaBlock:
     """One layer. `q_norm` and `k_norm` are Qwen 3's, over each head."""
 
     attention_norm: Tensor
-    qkv: Projection
+    qkv: PackedLinear
     q_norm: Tensor | None
     k_norm: Tensor | None
-    o: Projection
+    o: PackedLinear
     mlp_norm: Tensor
-    gate_up: Projection
-    down: Projection
+    gate_up: PackedLinear
+    down: PackedLinear
 
 
-def read_block(weights: Mapping[str, Tensor], layer: int) -> Block:
+def read_block(weights: Mapping[str, Tensor], layer: int) -> LlamaBlock:
     prefix = f"model.layers.{layer}"
 
-    def fused(name: str) -> Projection:
-        paths = [f"{prefix}.{module}" for module in FUSED[name]]
-        return Projection(
+    def fused(name: str) -> PackedLinear:
+        paths = [f"{prefix}.{module}" for module in FUSED_LAYERS[name]]
+        return PackedLinear(
             [weights[f"{path}.weight"] for path in paths],
             [weights.get(f"{path}.bias") for path in paths],
         )
 
-    return Block(
+    return LlamaBlock(
         attention_norm=weights[f"{prefix}.input_layernorm.weight"],
         qkv=fused("qkv"),
         q_norm=weights.get(f"{prefix}.self_attn.q_norm.weight"),

@@ -15,25 +15,25 @@ from torch.nn.functional import linear
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class LoraAB:
     """`a` is [rank, inputs]; `b` is [rank, outputs] and already multiplied with the scaling."""
 
     a: Tensor
     b: Tensor
 
-    def to(self, like: Tensor) -> "Pair":
+    def to(self, like: Tensor) -> "LoraAB":
         """The same on the device and in the dtype of `like`, laid out for reading row by row."""
-        return Pair(*(m.to(like.device, like.dtype).contiguous() for m in (self.a, self.b)))
+        return LoraAB(*(m.to(like.device, like.dtype).contiguous() for m in (self.a, self.b)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoraWeights:
     """One adapter: what it adds, by the name of the product it is added to."""
 
-    pairs: Mapping[str, Pair]
+    pairs: Mapping[str, LoraAB]
 
     @property
-    def size(self) -> int:
+    def nbytes(self) -> int:
         """Bytes in memory."""
         return sum(pair.a.nbytes + pair.b.nbytes for pair in self.pairs.values())
 
@@ -43,15 +43,15 @@ class LoraStack:
 
     def __init__(self, adapters: Sequence[LoraWeights]) -> None:
         self.adapters = tuple(adapters)
-        self.pairs: dict[str, Pair] = {}
+        self.pairs: dict[str, LoraAB] = {}
         # How many rows of the stack each adapter owns. Places that share these share a mask.
         self.ranks: dict[str, tuple[int, ...]] = {}
         for place in sorted({place for adapter in adapters for place in adapter.pairs}):
             found = [adapter.pairs.get(place) for adapter in adapters]
             self.ranks[place] = tuple(len(pair.a) if pair else 0 for pair in found)
-            self.pairs[place] = _on_top([pair for pair in found if pair])
+            self.pairs[place] = _stack_pairs([pair for pair in found if pair])
 
-    def serves(self, adapters: set[LoraWeights]) -> bool:
+    def can_serve(self, adapters: set[LoraWeights]) -> bool:
         """Whether it holds all of these and not so many others that they would cost much."""
         return adapters <= set(self.adapters) and len(self.adapters) <= 2 * len(adapters)
 
@@ -65,32 +65,32 @@ class LoraBatch:
     def __init__(self, stack: LoraStack, owners: Sequence[LoraWeights | None]) -> None:
         self._stack = stack
         self._masks: dict[tuple[int, ...], Tensor] = {}
-        self._slots = [stack.adapters.index(owner) if owner else -1 for owner in owners]
+        self._adapter_index = [stack.adapters.index(owner) if owner else -1 for owner in owners]
         # One adapter that owns all rows needs no mask.
-        self._mixed = len(stack.adapters) > 1 or -1 in self._slots
+        self._needs_mask = len(stack.adapters) > 1 or -1 in self._adapter_index
 
-    def add(self, place: str, x: Tensor, out: Tensor) -> None:
+    def add_delta(self, place: str, x: Tensor, out: Tensor) -> None:
         """Add each row's adapter's part of a product: `x` [rows, in] to `out` [rows, out]."""
         pair = self._stack.pairs.get(place)
         if pair is None:
             return
         narrow = linear(x, pair.a)
-        if self._mixed:
-            narrow.mul_(self._mask(self._stack.ranks[place], narrow))
+        if self._needs_mask:
+            narrow.mul_(self._rank_mask(self._stack.ranks[place], narrow))
         out.addmm_(narrow, pair.b)
 
-    def _mask(self, ranks: tuple[int, ...], like: Tensor) -> Tensor:
+    def _rank_mask(self, ranks: tuple[int, ...], like: Tensor) -> Tensor:
         """[rows, sum of ranks]: 1 where the rank belongs to the row's adapter."""
         mask = self._masks.get(ranks)
         if mask is None:
             owner_of_rank = torch.arange(len(ranks)).repeat_interleave(torch.tensor(ranks))
-            slots = torch.tensor(self._slots)
+            slots = torch.tensor(self._adapter_index)
             mask = (slots[:, None] == owner_of_rank[None, :]).to(like.device, like.dtype)
             self._masks[ranks] = mask
         return mask
 
 
-def _on_top(pairs: Sequence[Pair]) -> Pair:
+def _stack_pairs(pairs: Sequence[LoraAB]) -> LoraAB:
     if len(pairs) == 1:
         return pairs[0]
-    return Pair(torch.cat([pair.a for pair in pairs]), torch.cat([pair.b for pair in pairs]))
+    return LoraAB(torch.cat([pair.a for pair in pairs]), torch.cat([pair.b for pair in pairs]))

@@ -12,13 +12,13 @@ from app import logs
 from app.catalog import Catalog, CatalogError
 from app.settings import Settings
 from app.storage import open_store
-from worker.inference.adapter_cache import AdapterFolder
-from worker.inference.encoders.registry import EncoderModels
+from worker.inference.adapter_cache import AdapterDiskCache
+from worker.inference.encoders.registry import EncoderRegistry
 from worker.inference.engine_thread import EngineThread
-from worker.inference.registry import Models
-from worker.inference.server import Parts, create_app
+from worker.inference.registry import ModelRegistry
+from worker.inference.server import ServerState, create_app
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 class EngineServer(uvicorn.Server):
@@ -29,30 +29,32 @@ class EngineServer(uvicorn.Server):
         self._thread = thread
 
     @property
-    def failed(self) -> bool:
-        return self._thread.failed
+    def has_failed(self) -> bool:
+        return self._thread.has_failed
 
-    def end(self) -> None:
+    def request_exit(self) -> None:
         """As a signal does it."""
         self._thread.stop()
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or self._thread.ended
+        return await super().on_tick(counter) or self._thread.has_ended
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.end()
+        self.request_exit()
 
 
 def make_server(settings: Settings) -> EngineServer:
     """Join the parts. Raises CatalogError."""
     cache = settings.home / "cache"
     catalog = Catalog.load(settings.models_file)
-    adapters = AdapterFolder(open_store(settings), cache / "adapters")
-    models = Models(catalog, cache=cache / "models", adapters=adapters)
-    encoders = EncoderModels(catalog, cache=cache / "models", adapters=adapters)
+    adapters = AdapterDiskCache(open_store(settings), cache / "adapters")
+    models = ModelRegistry(catalog, cache=cache / "models", adapters=adapters)
+    encoders = EncoderRegistry(catalog, cache=cache / "models", adapters=adapters)
     thread = EngineThread()
-    app = create_app(Parts(models, encoders, thread, settings.max_body_bytes, settings.engine_key))
+    app = create_app(
+        ServerState(models, encoders, thread, settings.max_body_bytes, settings.engine_key)
+    )
     place = urlsplit(settings.engine_url)
     config = uvicorn.Config(
         app,
@@ -77,7 +79,7 @@ def main() -> int:
         log.critical("engine.cannot_start", reason=str(error))
         return 2
     server.run()
-    return 1 if server.failed else 0
+    return 1 if server.has_failed else 0
 
 
 if __name__ == "__main__":

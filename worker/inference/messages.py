@@ -46,14 +46,14 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class PromptLogprobs:
     """How likely the prompt's own tokens were, in their order; the first of all has no chance."""
 
     tokens: tuple[tuple[int, Logprobs | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Pooled:
+class PooledOutput:
     """The mean [width] of the prompt's hidden states, and the last word on the request."""
 
     vector: tuple[float, ...]
@@ -74,7 +74,7 @@ class Failed:
     error: ApiError
 
 
-Event = Token | Scored | Pooled | Finished | Failed
+Event = Token | PromptLogprobs | PooledOutput | Finished | Failed
 
 
 # Compared by identity: two requests may ask for the same.
@@ -88,11 +88,11 @@ class Request:
 
     # Not in any traceback: it is what a user wrote.
     prompt: list[int] = field(repr=False)
-    choices: int
+    num_choices: int
     max_new_tokens: int
     stop_ids: frozenset[int]
     sampling: SamplingParams
     adapter: AdapterFiles | None
-    scored: bool = False
-    pooled: bool = False
+    prompt_logprobs: bool = False
+    pooling: bool = False
     emit: Callable[[Event], None]

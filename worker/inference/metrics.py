@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from worker.inference.engine import Engine
 
-MEDIA_TYPE = "text/plain; version=0.0.4"
+CONTENT_TYPE = "text/plain; version=0.0.4"
 PREFIX = "luthier_engine_"
 
 

@@ -10,14 +10,14 @@ from torch import Tensor
 from worker.inference.messages import Logprobs, SamplingParams
 
 # A temperature below this divides logits into infinities; its limit is the likeliest token.
-COLDEST = 1e-4
+MIN_TEMPERATURE = 1e-4
 # Nearly always the nucleus lies within so many tokens, and finding them is far cheaper than a sort.
-NUCLEUS_GUESS = 1024
+NUCLEUS_CANDIDATES = 1024
 # What the wire calls "very unlikely", where the logarithm would be -inf, which JSON cannot hold.
-LEAST_LOGPROB = -9999.0
+MIN_LOGPROB = -9999.0
 
 
-class NotFinite(ValueError):
+class NonFiniteLogits(ValueError):
     """The model gave logits that are no numbers."""
 
 
@@ -31,23 +31,23 @@ class Sampler:
     def __init__(self, params: SamplingParams, choice: int) -> None:
         self.params = params
         self._random = random.Random(None if params.seed is None else f"{params.seed}/{choice}")
-        self._said: Counter[int] = Counter()
+        self._token_counts: Counter[int] = Counter()
 
     @property
-    def greedy(self) -> bool:
-        return self.params.temperature < COLDEST or self.params.top_p == 0
+    def is_greedy(self) -> bool:
+        return self.params.temperature < MIN_TEMPERATURE or self.params.top_p == 0
 
-    def adjust(self, logits: Tensor) -> None:
+    def apply_penalties(self, logits: Tensor) -> None:
         """Apply penalties and bias to one row [vocabulary], in place.
 
         The formula is OpenAI's: logit -= count · frequency_penalty + (count > 0) ·
         presence_penalty, counts being over the tokens generated so far.
         """
         params = self.params
-        if self._said and (params.frequency_penalty or params.presence_penalty):
-            counts = torch.tensor(list(self._said.values()), dtype=logits.dtype)
+        if self._token_counts and (params.frequency_penalty or params.presence_penalty):
+            counts = torch.tensor(list(self._token_counts.values()), dtype=logits.dtype)
             penalties = counts * params.frequency_penalty + params.presence_penalty
-            logits[list(self._said)] -= penalties.to(logits.device)
+            logits[list(self._token_counts)] -= penalties.to(logits.device)
         if params.logit_bias:
             bias = torch.tensor(list(params.logit_bias.values()), dtype=logits.dtype)
             logits[list(params.logit_bias)] += bias.to(logits.device)
@@ -56,13 +56,13 @@ class Sampler:
         """One token of [vocabulary] by the nucleus of mass `top_p`."""
         uniform = self._random.random()
         if self.params.top_p >= 1:
-            return _invert(probabilities, uniform)
+            return _inverse_cdf(probabilities, uniform)
         kept, ids = _nucleus(probabilities, self.params.top_p)
-        return int(ids[_invert(kept, uniform)])
+        return int(ids[_inverse_cdf(kept, uniform)])
 
-    def note(self, token: int) -> None:
+    def observe(self, token: int) -> None:
         """Remember that `token` was chosen."""
-        self._said[token] += 1
+        self._token_counts[token] += 1
 
 
 def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logprobs | None]]:
@@ -70,18 +70,18 @@ def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logpr
 
     Raises NotFinite if a row holds NaN.
     """
-    logits = _finite(logits)
+    logits = _require_finite(logits)
     asked = [row for row, sampler in enumerate(samplers) if sampler.params.top_logprobs is not None]
     reference = dict(zip(asked, torch.log_softmax(logits[asked], dim=-1), strict=True))
     for row, sampler in enumerate(samplers):
-        sampler.adjust(logits[row])
-    tokens = _choose(logits, samplers)
+        sampler.apply_penalties(logits[row])
+    tokens = _sample_tokens(logits, samplers)
     for token, sampler in zip(tokens, samplers, strict=True):
-        sampler.note(token)
+        sampler.observe(token)
     return [
         (
             token,
-            _logprobs(reference[row], token, sampler.params.top_logprobs or 0)
+            _make_logprobs(reference[row], token, sampler.params.top_logprobs or 0)
             if row in reference
             else None,
         )
@@ -89,25 +89,25 @@ def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logpr
     ]
 
 
-def score(logits: Tensor, tokens: Sequence[int], top: int) -> list[Logprobs]:
+def token_logprobs(logits: Tensor, tokens: Sequence[int], top: int) -> list[Logprobs]:
     """How likely each row of `logits` [tokens, vocabulary] made its token; `top` others beside.
 
     Raises NotFinite if a row holds NaN.
     """
-    reference = torch.log_softmax(_finite(logits), dim=-1)
-    return [_logprobs(row, token, top) for row, token in zip(reference, tokens, strict=True)]
+    reference = torch.log_softmax(_require_finite(logits), dim=-1)
+    return [_make_logprobs(row, token, top) for row, token in zip(reference, tokens, strict=True)]
 
 
-def _finite(logits: Tensor) -> Tensor:
+def _require_finite(logits: Tensor) -> Tensor:
     logits = logits.float()
     if bool(logits.isnan().any()):
-        raise NotFinite("the model's output is not a number")
+        raise NonFiniteLogits("the model's output is not a number")
     return logits
 
 
-def _choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
+def _sample_tokens(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
     tokens: list[int] = logits.argmax(dim=-1).tolist()
-    warm = [row for row, sampler in enumerate(samplers) if not sampler.greedy]
+    warm = [row for row, sampler in enumerate(samplers) if not sampler.is_greedy]
     if not warm:
         return tokens
     temperatures = torch.tensor([samplers[row].params.temperature for row in warm])
@@ -117,7 +117,7 @@ def _choose(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
     return tokens
 
 
-def _invert(probabilities: Tensor, uniform: float) -> int:
+def _inverse_cdf(probabilities: Tensor, uniform: float) -> int:
     """The index at which the running sum passes `uniform` of the whole."""
     running = probabilities.cumsum(dim=-1)
     index = int(torch.searchsorted(running, running[-1] * uniform, right=True))
@@ -127,7 +127,7 @@ def _invert(probabilities: Tensor, uniform: float) -> int:
 
 def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     """The fewest likeliest tokens that hold `top_p`: their probabilities and ids, sorted."""
-    size = min(NUCLEUS_GUESS, len(probabilities))
+    size = min(NUCLEUS_CANDIDATES, len(probabilities))
     kept, ids = probabilities.topk(size)
     if float(kept.sum()) < top_p:
         kept, ids = probabilities.sort(descending=True)
@@ -136,7 +136,7 @@ def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     return kept[:count], ids[:count]
 
 
-def _logprobs(reference: Tensor, token: int, top: int) -> Logprobs:
+def _make_logprobs(reference: Tensor, token: int, top: int) -> Logprobs:
     values, ids = reference.topk(top)
-    likeliest = zip(ids.tolist(), values.clamp(min=LEAST_LOGPROB).tolist(), strict=True)
-    return Logprobs(max(float(reference[token]), LEAST_LOGPROB), tuple(likeliest))
+    likeliest = zip(ids.tolist(), values.clamp(min=MIN_LOGPROB).tolist(), strict=True)
+    return Logprobs(max(float(reference[token]), MIN_LOGPROB), tuple(likeliest))

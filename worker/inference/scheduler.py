@@ -11,15 +11,15 @@ from worker.inference.sampling import Sampler
 
 
 @dataclass(slots=True, eq=False)
-class Prompt:
+class Prefill:
     """The request on the stage; `done` of its prompt's tokens are computed.
 
     `total` is the sum [width] of their hidden states, where a mean of them is wanted.
     """
 
     request: Request
-    done: int = 0
-    total: Tensor | None = None
+    num_computed: int = 0
+    hidden_sum: Tensor | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -30,12 +30,12 @@ class Sequence:
     choice: int
     sampler: Sampler
     length: int
-    last: int = -1
-    generated: int = 0
+    last_token: int = -1
+    num_generated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class SlotMove:
     """Row `source` holds `length` tokens and is to go on as row `target`."""
 
     source: int
@@ -47,67 +47,67 @@ class Move:
 class Scheduler:
     """Sequence i runs in row i. A request gets its rows all at once, when its turn comes."""
 
-    rows: int
+    num_slots: int
     waiting: deque[Request] = field(default_factory=deque)
-    staged: Prompt | None = None
+    prefilling: Prefill | None = None
     running: list[Sequence] = field(default_factory=list)
 
     @property
-    def idle(self) -> bool:
-        return not (self.waiting or self.staged or self.running)
+    def is_idle(self) -> bool:
+        return not (self.waiting or self.prefilling or self.running)
 
-    def active(self) -> Iterator[Request]:
+    def active_requests(self) -> Iterator[Request]:
         """The requests that are being computed."""
-        if self.staged:
-            yield self.staged.request
+        if self.prefilling:
+            yield self.prefilling.request
         yield from dict.fromkeys(sequence.request for sequence in self.running)
 
-    def next_prompt(self) -> Prompt | None:
+    def next_prefill(self) -> Prefill | None:
         """The prompt to compute on: the staged one, or the next whose choices all find a row."""
-        if self.staged is None and self.waiting:
-            if len(self.running) + self.waiting[0].choices <= self.rows:
-                self.staged = Prompt(self.waiting.popleft())
-        return self.staged
+        if self.prefilling is None and self.waiting:
+            if len(self.running) + self.waiting[0].num_choices <= self.num_slots:
+                self.prefilling = Prefill(self.waiting.popleft())
+        return self.prefilling
 
-    def join(self, sequence: Sequence) -> int:
+    def add(self, sequence: Sequence) -> int:
         """Let a choice of the staged prompt run; its row."""
         self.running.append(sequence)
         return len(self.running) - 1
 
-    def leave(self, sequence: Sequence) -> Move | None:
+    def remove(self, sequence: Sequence) -> SlotMove | None:
         """Take a sequence out; the last one moves into its row, so that no gap remains."""
         row = self.running.index(sequence)
         last = self.running.pop()
         if last is sequence:
             return None
         self.running[row] = last
-        return Move(len(self.running), row, last.length)
+        return SlotMove(len(self.running), row, last.length)
 
     def clear(self) -> list[Request]:
         """Forget everything; the requests that were in here, each once."""
-        requests = [*self.active(), *self.waiting]
+        requests = [*self.active_requests(), *self.waiting]
         self.waiting.clear()
         self.running.clear()
-        self.staged = None
+        self.prefilling = None
         return requests
 
-    def unstage(self) -> None:
-        self.staged = None
+    def finish_prefill(self) -> None:
+        self.prefilling = None
 
-    def drop(self, request: Request, choice: int | None = None) -> list[Move]:
+    def abort(self, request: Request, choice: int | None = None) -> list[SlotMove]:
         """Forget a request wherever it is, or one choice of it; the moves that close the gaps."""
         if choice is None:
-            self._drop_pending(request)
+            self._abort_pending(request)
         leaving = [
             sequence
             for sequence in self.running
             if sequence.request is request and choice in (None, sequence.choice)
         ]
-        moves = [self.leave(sequence) for sequence in leaving]
+        moves = [self.remove(sequence) for sequence in leaving]
         return [move for move in moves if move]
 
-    def _drop_pending(self, request: Request) -> None:
+    def _abort_pending(self, request: Request) -> None:
         if request in self.waiting:
             self.waiting.remove(request)
-        if self.staged and self.staged.request is request:
-            self.staged = None
+        if self.prefilling and self.prefilling.request is request:
+            self.prefilling = None

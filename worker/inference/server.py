@@ -14,56 +14,56 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app import logs
-from app.errors import ApiError, InvalidRequest, Unavailable
+from app.errors import ApiError, InvalidRequest, ServiceUnavailable
 from app.wire.completions import CompletionRequest
 from app.wire.embeddings import EmbeddingsRequest
 from app.wire.encoders import ClassifyRequest, InferenceRequest
 from app.wire.engine import (
     ChatCompletionRequest,
+    EngineModel,
+    EngineModelList,
     LoadAdapterRequest,
-    ServedModel,
-    ServedModels,
     UnloadAdapterRequest,
 )
 from worker.inference import http, metrics
-from worker.inference.auth import Lock
-from worker.inference.chat import Chat
-from worker.inference.completions import Completions, read_prompts
-from worker.inference.embeddings import of_causal, of_encoder
+from worker.inference.auth import EngineKeyMiddleware
+from worker.inference.chat import ChatCompletionBuilder
+from worker.inference.completions import CompletionBuilder, tokenize_prompts
+from worker.inference.embeddings import embed_with_causal_model, embed_with_encoder
 from worker.inference.encoders import routes
-from worker.inference.encoders.registry import EncoderModels, ServedEncoder
+from worker.inference.encoders.registry import EncoderRegistry, ServedEncoder
 from worker.inference.engine_thread import EngineThread
-from worker.inference.generation import Generation, render
-from worker.inference.registry import Models
+from worker.inference.generation import Generation, render_prompt
+from worker.inference.registry import ModelRegistry
 
 # Longest wait for the step at hand when the server ends.
-LAST_STEP_SECONDS = 5.0
+FINAL_STEP_TIMEOUT_SECONDS = 5.0
 
 Body = TypeVar("Body", bound=BaseModel)
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    models: Models
-    encoders: EncoderModels
+class ServerState:
+    models: ModelRegistry
+    encoders: EncoderRegistry
     thread: EngineThread
     max_body_bytes: int
-    key: str | None = field(default=None, repr=False)
-    started: int = field(default_factory=lambda: int(time.time()))
+    api_key: str | None = field(default=None, repr=False)
+    started_at: int = field(default_factory=lambda: int(time.time()))
 
 
-def create_app(parts: Parts) -> FastAPI:
+def create_app(parts: ServerState) -> FastAPI:
     app = FastAPI(
         title="Luthier engine", lifespan=_lifespan, openapi_url=None, redirect_slashes=False
     )
     app.state.parts = parts
-    if parts.key is not None:
-        app.add_middleware(Lock, key=parts.key)
+    if parts.api_key is not None:
+        app.add_middleware(EngineKeyMiddleware, key=parts.api_key)
     app.add_api_route("/health", health)
-    app.add_api_route("/metrics", numbers)
-    app.add_api_route("/v1/models", models)
+    app.add_api_route("/metrics", get_metrics)
+    app.add_api_route("/v1/models", list_models)
     app.add_api_route("/v1/chat/completions", chat_completions, methods=["POST"])
     app.add_api_route("/v1/completions", completions, methods=["POST"])
     app.add_api_route("/v1/classify", classify, methods=["POST"])
@@ -72,56 +72,56 @@ def create_app(parts: Parts) -> FastAPI:
     app.add_api_route("/v1/load_lora_adapter", load_lora_adapter, methods=["POST"])
     app.add_api_route("/v1/unload_lora_adapter", unload_lora_adapter, methods=["POST"])
     for kind in (ApiError, HTTPException, ClientDisconnect, Exception):
-        app.add_exception_handler(kind, http.answer_error)
+        app.add_exception_handler(kind, http.handle_error)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    parts: Parts = app.state.parts
+    parts: ServerState = app.state.parts
     parts.thread.start()
     warming = asyncio.create_task(parts.models.warm_up())
-    warming.add_done_callback(lambda task: _check(task, parts.thread))
+    warming.add_done_callback(lambda task: _stop_if_failed(task, parts.thread))
     yield
     warming.cancel()
     parts.thread.stop()
     # It must not speak to the event loop when that is closed.
-    await asyncio.to_thread(parts.thread.join, LAST_STEP_SECONDS)
+    await asyncio.to_thread(parts.thread.join, FINAL_STEP_TIMEOUT_SECONDS)
 
 
-def _check(warming: asyncio.Task[None], thread: EngineThread) -> None:
+def _stop_if_failed(warming: asyncio.Task[None], thread: EngineThread) -> None:
     """An engine that cannot load its first model ends, so that whoever started it sees why."""
     if warming.cancelled() or warming.exception() is None:
         return
     log.critical("engine.cannot_start", reason=str(warming.exception()))
-    thread.give_up()
+    thread.fail()
 
 
 async def health(request: Request) -> Response:
-    if not _parts(request).models.ready:
-        raise Unavailable("The first model is still being loaded.")
+    if not _state(request).models.is_ready:
+        raise ServiceUnavailable("The first model is still being loaded.")
     return JSONResponse({"status": "ok"})
 
 
-async def numbers(request: Request) -> Response:
+async def get_metrics(request: Request) -> Response:
     return PlainTextResponse(
-        metrics.render(_parts(request).models.engines()), media_type=metrics.MEDIA_TYPE
+        metrics.render(_state(request).models.list_engines()), media_type=metrics.CONTENT_TYPE
     )
 
 
-async def models(request: Request) -> Response:
-    parts = _parts(request)
+async def list_models(request: Request) -> Response:
+    parts = _state(request)
     data = [
-        ServedModel(id=name, object="model", created=parts.started, owned_by="luthier")
-        for name in (*parts.models.names(), *parts.encoders.names())
+        EngineModel(id=name, object="model", created=parts.started_at, owned_by="luthier")
+        for name in (*parts.models.list_names(), *parts.encoders.list_names())
     ]
-    return http.as_json(ServedModels(object="list", data=data))
+    return http.json_response(EngineModelList(object="list", data=data))
 
 
 async def load_lora_adapter(request: Request) -> Response:
-    asked = await _read(request, LoadAdapterRequest)
-    parts = _parts(request)
-    if await parts.encoders.is_task(asked):
+    asked = await _read_body(request, LoadAdapterRequest)
+    parts = _state(request)
+    if await parts.encoders.is_encoder_adapter(asked):
         await parts.encoders.load_adapter(asked)
     else:
         await parts.models.load_adapter(asked)
@@ -129,99 +129,115 @@ async def load_lora_adapter(request: Request) -> Response:
 
 
 async def unload_lora_adapter(request: Request) -> Response:
-    asked = await _read(request, UnloadAdapterRequest)
-    parts = _parts(request)
-    known = parts.encoders.knows(asked.lora_name)
+    asked = await _read_body(request, UnloadAdapterRequest)
+    parts = _state(request)
+    known = parts.encoders.has_model(asked.lora_name)
     (parts.encoders if known else parts.models).unload_adapter(asked.lora_name)
     return JSONResponse({"status": "unloaded", "lora_name": asked.lora_name})
 
 
 async def chat_completions(request: Request) -> Response:
-    parts = _parts(request)
-    asked = await _read(request, ChatCompletionRequest)
-    if parts.encoders.knows(asked.model):
-        return await _classifier_chat(request, asked)
+    parts = _state(request)
+    asked = await _read_body(request, ChatCompletionRequest)
+    if parts.encoders.has_model(asked.model):
+        return await _chat_with_classifier(request, asked)
     served = await parts.models.resolve(asked.model)
-    prompt = await render(asked, served.base)
+    prompt = await render_prompt(asked, served.base)
     generation = Generation(prompt, asked, served, parts.thread)
     generation.submit()
-    chat = Chat(asked, generation)
-    headers = http.observed(chat.observation())
+    chat = ChatCompletionBuilder(asked, generation)
+    headers = http.metadata_headers(chat.metadata())
     try:
         if not asked.stream:
-            return http.as_json(await http.unless_gone(request, chat.whole()), headers)
-        first = await http.unless_gone(request, chat.first())
+            return http.json_response(
+                await http.cancel_on_disconnect(request, chat.build()), headers
+            )
+        first = await http.cancel_on_disconnect(request, chat.first_update())
     except BaseException:
         generation.close()
         raise
-    return http.TokenStream(chat.stream(first), generation, headers)
+    return http.EventStreamResponse(chat.stream(first), generation, headers)
 
 
 async def completions(request: Request) -> Response:
-    parts = _parts(request)
-    asked = await _read(request, CompletionRequest)
-    if parts.encoders.knows(asked.model):
+    parts = _state(request)
+    asked = await _read_body(request, CompletionRequest)
+    if parts.encoders.has_model(asked.model):
         message = f"The model `{asked.model}` does not write texts."
         raise InvalidRequest(message, param="model")
     served = await parts.models.resolve(asked.model)
-    prompts = await read_prompts(asked, served.base)
-    texts = Completions(asked, prompts, served, parts.thread)
-    headers = http.observed(texts.observation())
+    prompts = await tokenize_prompts(asked, served.base)
+    texts = CompletionBuilder(asked, prompts, served, parts.thread)
+    headers = http.metadata_headers(texts.metadata())
     try:
         texts.submit()
         if not asked.stream:
-            return http.as_json(await http.unless_gone(request, texts.whole()), headers)
-        first = await http.unless_gone(request, texts.first())
+            return http.json_response(
+                await http.cancel_on_disconnect(request, texts.build()), headers
+            )
+        first = await http.cancel_on_disconnect(request, texts.first_update())
     except BaseException:
         texts.close()
         raise
-    return http.TokenStream(texts.stream(first), texts, headers)
+    return http.EventStreamResponse(texts.stream(first), texts, headers)
 
 
-async def _classifier_chat(request: Request, asked: ChatCompletionRequest) -> Response:
-    served = await _parts(request).encoders.resolve(asked.model)
-    answer, seen = await http.unless_gone(request, routes.chat(asked, served))
+async def _chat_with_classifier(request: Request, asked: ChatCompletionRequest) -> Response:
+    served = await _state(request).encoders.resolve(asked.model)
+    answer, seen = await http.cancel_on_disconnect(request, routes.classify_chat(asked, served))
     if not asked.stream:
-        return http.as_json(answer, http.observed(seen))
-    events = routes.streamed(answer, asked)
-    return StreamingResponse(events, media_type="text/event-stream", headers=http.observed(seen))
+        return http.json_response(answer, http.metadata_headers(seen))
+    events = routes.stream_chat(answer, asked)
+    return StreamingResponse(
+        events, media_type="text/event-stream", headers=http.metadata_headers(seen)
+    )
 
 
 async def classify(request: Request) -> Response:
-    asked = await _read(request, ClassifyRequest)
-    served = await _with_task(request, asked.model)
-    return http.sent(await http.unless_gone(request, routes.classify(asked, served)))
+    asked = await _read_body(request, ClassifyRequest)
+    served = await _resolve_encoder(request, asked.model)
+    return http.encoded_response(
+        await http.cancel_on_disconnect(request, routes.classify(asked, served))
+    )
 
 
 async def embeddings(request: Request) -> Response:
-    parts = _parts(request)
-    asked = await _read(request, EmbeddingsRequest)
-    if parts.encoders.knows(asked.model):
+    parts = _state(request)
+    asked = await _read_body(request, EmbeddingsRequest)
+    if parts.encoders.has_model(asked.model):
         encoder = await parts.encoders.resolve(asked.model)
-        return http.sent(await http.unless_gone(request, of_encoder(asked, encoder)))
+        return http.encoded_response(
+            await http.cancel_on_disconnect(request, embed_with_encoder(asked, encoder))
+        )
     causal = await parts.models.resolve(asked.model)
-    return http.sent(await http.unless_gone(request, of_causal(asked, causal, parts.thread)))
+    return http.encoded_response(
+        await http.cancel_on_disconnect(
+            request, embed_with_causal_model(asked, causal, parts.thread)
+        )
+    )
 
 
 async def infer(request: Request, model: str) -> Response:
-    asked = await _read(request, InferenceRequest)
-    served = await _with_task(request, model)
-    return http.sent(await http.unless_gone(request, routes.infer(asked, served)))
+    asked = await _read_body(request, InferenceRequest)
+    served = await _resolve_encoder(request, model)
+    return http.encoded_response(
+        await http.cancel_on_disconnect(request, routes.infer(asked, served))
+    )
 
 
-async def _with_task(request: Request, name: str) -> ServedEncoder:
+async def _resolve_encoder(request: Request, name: str) -> ServedEncoder:
     """Raises what resolving raises, and InvalidRequest for a model that only writes."""
-    parts = _parts(request)
-    if parts.models.knows(name):
+    parts = _state(request)
+    if parts.models.has_model(name):
         message = f"The model `{name}` is no encoder; ask it in a chat."
         raise InvalidRequest(message, param="model")
     return await parts.encoders.resolve(name)
 
 
-def _parts(request: Request) -> Parts:
-    parts: Parts = request.app.state.parts
+def _state(request: Request) -> ServerState:
+    parts: ServerState = request.app.state.parts
     return parts
 
 
-async def _read(request: Request, kind: type[Body]) -> Body:
-    return await http.read(request, kind, most=_parts(request).max_body_bytes)
+async def _read_body(request: Request, kind: type[Body]) -> Body:
+    return await http.read_body(request, kind, max_bytes=_state(request).max_body_bytes)

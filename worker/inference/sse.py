@@ -3,5 +3,5 @@
 DONE = b"data: [DONE]\n\n"
 
 
-def event(data: str) -> bytes:
+def format_event(data: str) -> bytes:
     return b"data: " + data.encode() + b"\n\n"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 
-def _letters_of_bytes() -> dict[str, int]:
+def _gpt2_byte_decoder() -> dict[str, int]:
     """GPT-2's alphabet: printable bytes are themselves, the others the letters from 256 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
@@ -13,7 +13,7 @@ def _letters_of_bytes() -> dict[str, int]:
     return letters | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
-BYTE_OF_LETTER = _letters_of_bytes()
+BYTE_DECODER = _gpt2_byte_decoder()
 
 
 class Vocabulary:
@@ -32,13 +32,13 @@ class Vocabulary:
         """The text of these tokens, special tokens left out."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
-    def bytes_of(self, id: int) -> bytes:
+    def token_bytes(self, id: int) -> bytes:
         """What one token stands for, by the tokenizer's own spelling of it."""
         if id in self._added:
             return self._added[id].encode()
         piece = str(self._tokenizer.convert_ids_to_tokens(id))
         if self._byte_level:
-            return bytes(BYTE_OF_LETTER[letter] for letter in piece)
+            return bytes(BYTE_DECODER[letter] for letter in piece)
         if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
             return bytes([int(piece[3:5], 16)])
         return piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()

@@ -4,17 +4,17 @@ import threading
 import time
 
 from app import logs
-from worker.rundir import Exit
+from worker.rundir import ExitCode
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 # One job that crashes again and again is to blame itself; so many different ones are not.
-MOST_CRASHED = 3
+MAX_CRASHED_JOBS = 3
 # Ends that a job brings upon itself, wherever it is tried.
-OWN_FAULT = (Exit.USER_ERROR, Exit.OUT_OF_DEVICE_MEMORY, Exit.LOSS_NOT_FINITE)
+JOB_FAULT_EXITS = (ExitCode.USER_ERROR, ExitCode.OUT_OF_DEVICE_MEMORY, ExitCode.LOSS_NOT_FINITE)
 
 
-class Fitness:
+class CircuitBreaker:
     """Told how each attempt ended. Safe between threads.
 
     A trainer on which three different jobs crashed, with no success in between, takes no job for
@@ -22,39 +22,39 @@ class Fitness:
     crash sends it back to rest. What it has at work meanwhile goes on.
     """
 
-    def __init__(self, *, rest_seconds: float) -> None:
-        self._rest_seconds = rest_seconds
-        self._crashed: set[str] = set()
-        self._rests_until = 0.0
+    def __init__(self, *, cooldown_seconds: float) -> None:
+        self._cooldown_seconds = cooldown_seconds
+        self._crashed_jobs: set[str] = set()
+        self._open_until = 0.0
         self._lock = threading.Lock()
 
     @property
-    def is_resting(self) -> bool:
-        return time.monotonic() < self._rests_until
+    def is_open(self) -> bool:
+        return time.monotonic() < self._open_until
 
-    def note(self, job_id: str, outcome: str, exit_code: int | None) -> None:
+    def record(self, job_id: str, outcome: str, exit_code: int | None) -> None:
         """An attempt at a job has ended so. Most ends say nothing of the trainer."""
         with self._lock:
             if outcome == "done":
-                self._crashed.clear()
+                self._crashed_jobs.clear()
             elif _is_crash(outcome, exit_code):
-                self._crashed.add(job_id)
-                self._judge()
+                self._crashed_jobs.add(job_id)
+                self._open_if_tripped()
 
-    def _judge(self) -> None:
-        if len(self._crashed) < MOST_CRASHED:
+    def _open_if_tripped(self) -> None:
+        if len(self._crashed_jobs) < MAX_CRASHED_JOBS:
             return
-        self._rests_until = time.monotonic() + self._rest_seconds
+        self._open_until = time.monotonic() + self._cooldown_seconds
         log.error(
             "trainer.unhealthy",
             reason="Different jobs crashed here one after the other: no more are taken for now.",
-            jobs=sorted(self._crashed),
-            seconds=self._rest_seconds,
+            jobs=sorted(self._crashed_jobs),
+            seconds=self._cooldown_seconds,
         )
 
 
 def _is_crash(outcome: str, exit_code: int | None) -> bool:
-    if exit_code in OWN_FAULT:
+    if exit_code in JOB_FAULT_EXITS:
         return False
     # A job has failed, with an exit code, that crashed for the third time.
     return outcome == "crashed" or (outcome == "failed" and exit_code is not None)

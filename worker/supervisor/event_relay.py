@@ -6,65 +6,69 @@ from collections.abc import Sequence
 from app import logs
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.jobs import progress
-from app.jobs.leases import Claim
-from app.jobs.progress import Step
+from app.jobs.leases import JobAssignment
+from app.jobs.progress import StepMetrics
 from worker.rundir import CheckpointWritten, Event, Failed, Metrics, RunFolder, Started
-from worker.supervisor.checkpoint_uploads import Uploads
+from worker.supervisor.checkpoint_uploads import CheckpointUploader
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 # Seconds between two transactions at least: a step may take milliseconds.
-EVERY_SECONDS = 1.0
-RETRY_SECONDS = 2.0
+RELAY_INTERVAL_SECONDS = 1.0
+RETRY_INTERVAL_SECONDS = 2.0
 # The job's row is wide; its estimate is rewritten no more often than this.
-ESTIMATE_EVERY_SECONDS = 5.0
+ESTIMATE_INTERVAL_SECONDS = 5.0
 
 
-class Journal:
+class EventRelay:
     """Reads the events as they grow. Nothing is lost while the database is away: it waits here."""
 
     def __init__(
-        self, claim: Claim, folder: RunFolder, sessions: SessionMaker, uploads: Uploads
+        self,
+        claim: JobAssignment,
+        folder: RunFolder,
+        sessions: SessionMaker,
+        uploads: CheckpointUploader,
     ) -> None:
         self.started: Started | None = None
         self.failed: Failed | None = None
         self.step = 0
-        self._claim = claim
+        self._assignment = claim
         self._folder = folder
         self._sessions = sessions
         self._uploads = uploads
         self._offset = 0
-        self._waiting: list[Event] = []
-        self._next_at = 0.0
+        self._pending: list[Event] = []
+        self._next_relay_at = 0.0
         self._retry_at = 0.0
-        self._estimate_at = 0.0
+        self._next_estimate_at = 0.0
 
-    def relay(self, *, at_once: bool = False) -> bool:
+    def relay(self, *, force: bool = False) -> bool:
         """Bring on what is new, if it is time to; whether nothing is left. Raises Fenced."""
-        self._read()
-        if not self._waiting:
+        self._read_new_events()
+        if not self._pending:
             return True
         now = time.monotonic()
-        if now < self._retry_at or (now < self._next_at and not at_once):
+        if now < self._retry_at or (now < self._next_relay_at and not force):
             return False
-        self._next_at = now + EVERY_SECONDS
+        self._next_relay_at = now + RELAY_INTERVAL_SECONDS
         try:
-            self._record(self._waiting)
+            self._record(self._pending)
         except DatabaseUnavailable as error:
-            log.warning("journal.waits", job=self._claim.job_id, reason=str(error))
-            self._retry_at = time.monotonic() + RETRY_SECONDS
+            log.warning("journal.waits", job=self._assignment.job_id, reason=str(error))
+            self._retry_at = time.monotonic() + RETRY_INTERVAL_SECONDS
             return False
         # After their metrics, so that the events of a job tell things in their order.
-        for event in self._waiting:
+        for event in self._pending:
             if isinstance(event, CheckpointWritten):
-                self._uploads.add(event)
-        self._waiting = []
+                self._uploads.enqueue(event)
+        self._pending = []
         return True
 
-    def _read(self) -> None:
+    def _read_new_events(self) -> None:
         for event, offset in self._folder.read_events(self._offset):
             self._offset = offset
-            self._waiting.append(event)
+            self._pending.append(event)
             match event:
                 case Started():
                     self.started = event
@@ -75,7 +79,7 @@ class Journal:
                     self.failed = event
 
     def _record(self, events: Sequence[Event]) -> None:
-        job_id, epoch = self._claim.job_id, self._claim.epoch
+        job_id, epoch = self._assignment.job_id, self._assignment.attempt
         metrics = [event for event in events if isinstance(event, Metrics)]
         with transaction(self._sessions) as session:
             for event in events:
@@ -86,18 +90,20 @@ class Journal:
                         epoch,
                         hyperparameters=event.hyperparameters,
                         total_steps=event.total_steps,
-                        notes=event.notes,
-                        reference=event.reference,
+                        data_warnings=event.data_warnings,
+                        drift_baseline=event.drift_baseline,
                     )
             if metrics:
-                steps = [Step(m.step, m.values, m.tokens / max(m.seconds, 1e-3)) for m in metrics]
+                steps = [
+                    StepMetrics(m.step, m.values, m.tokens / max(m.seconds, 1e-3)) for m in metrics
+                ]
                 left = self._seconds_left(metrics[-1])
                 progress.record_metrics(session, job_id, epoch, steps, seconds_left=left)
 
     def _seconds_left(self, newest: Metrics) -> float | None:
         """By the mean time of this attempt's steps; None if it is too early to tell again."""
-        if self.started is None or time.monotonic() < self._estimate_at:
+        if self.started is None or time.monotonic() < self._next_estimate_at:
             return None
-        self._estimate_at = time.monotonic() + ESTIMATE_EVERY_SECONDS
+        self._next_estimate_at = time.monotonic() + ESTIMATE_INTERVAL_SECONDS
         done = newest.step - self.started.from_step
         return newest.seconds / max(done, 1) * (self.started.total_steps - newest.step)

@@ -9,16 +9,16 @@ from typing import Self
 from app import logs
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.jobs import leases
-from app.jobs.leases import Claim, Order
+from app.jobs.leases import JobAssignment, WorkerDirective
 from app.settings import Settings
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 # Between two heartbeats orders are read this often, which costs one look at one row.
-LOOK_SECONDS = 2.0
+DIRECTIVE_POLL_INTERVAL_SECONDS = 2.0
 
 
-class Pulse:
+class Heartbeat:
     """Beats in a thread of its own while the `with` block runs, whatever the block waits for.
 
     `order` is the newest known order. While the database cannot be reached it stays as it was:
@@ -26,26 +26,26 @@ class Pulse:
     attempt is over.
     """
 
-    def __init__(self, claim: Claim, sessions: SessionMaker, settings: Settings) -> None:
-        self.order = Order.GO_ON
+    def __init__(self, claim: JobAssignment, sessions: SessionMaker, settings: Settings) -> None:
+        self.directive = WorkerDirective.CONTINUE
         self.step = 0
-        self._claim = claim
+        self._assignment = claim
         self._sessions = sessions
         self._settings = settings
-        self._beat_at = time.monotonic() + settings.heartbeat_seconds
-        self._heard_at = time.monotonic()
+        self._next_heartbeat_at = time.monotonic() + settings.heartbeat_seconds
+        self._last_contact_at = time.monotonic()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"pulse-{claim.job_id}")
 
     @property
-    def is_over(self) -> bool:
+    def is_attempt_over(self) -> bool:
         """Nothing of this attempt counts any more."""
-        return self.order in (Order.CANCEL, Order.FENCED)
+        return self.directive in (WorkerDirective.CANCEL, WorkerDirective.LEASE_LOST)
 
     @property
-    def silent_seconds(self) -> float:
+    def seconds_since_contact(self) -> float:
         """For how long the database has not answered."""
-        return time.monotonic() - self._heard_at
+        return time.monotonic() - self._last_contact_at
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -61,23 +61,25 @@ class Pulse:
         self._thread.join()
 
     def _run(self) -> None:
-        pause = min(LOOK_SECONDS, self._settings.heartbeat_seconds)
+        pause = min(DIRECTIVE_POLL_INTERVAL_SECONDS, self._settings.heartbeat_seconds)
         # Spread, so that the workers of a machine that starts do not all ask at once.
-        while not self.is_over and not self._done.wait(pause * random.uniform(0.8, 1.2)):
+        while not self.is_attempt_over and not self._done.wait(pause * random.uniform(0.8, 1.2)):
             try:
-                self.order = self._ask()
-                self._heard_at = time.monotonic()
+                self.directive = self._beat()
+                self._last_contact_at = time.monotonic()
             except DatabaseUnavailable as error:
-                log.warning("pulse.database_unavailable", job=self._claim.job_id, reason=str(error))
+                log.warning(
+                    "pulse.database_unavailable", job=self._assignment.job_id, reason=str(error)
+                )
             except Exception:
                 # Without this thread the lease would run out and no order would be heard any more.
-                log.exception("pulse.broken", job=self._claim.job_id)
+                log.exception("pulse.broken", job=self._assignment.job_id)
 
-    def _ask(self) -> Order:
-        job_id, epoch = self._claim.job_id, self._claim.epoch
+    def _beat(self) -> WorkerDirective:
+        job_id, epoch = self._assignment.job_id, self._assignment.attempt
         with transaction(self._sessions) as session:
-            if time.monotonic() < self._beat_at:
-                return leases.order(session, job_id, epoch)
+            if time.monotonic() < self._next_heartbeat_at:
+                return leases.get_directive(session, job_id, epoch)
             order = leases.heartbeat(
                 session,
                 job_id,
@@ -85,5 +87,5 @@ class Pulse:
                 step=self.step,
                 lease_seconds=self._settings.lease_seconds,
             )
-        self._beat_at = time.monotonic() + self._settings.heartbeat_seconds
+        self._next_heartbeat_at = time.monotonic() + self._settings.heartbeat_seconds
         return order

@@ -7,24 +7,24 @@ from threading import Semaphore
 from app import logs
 from app.db.session import DatabaseUnavailable, transaction
 from app.jobs import attempts, leases
-from app.jobs.leases import Claim
+from app.jobs.leases import JobAssignment
 from app.operations import trainers
 from worker.supervisor import run_dirs
-from worker.supervisor.attempt import Attempt, Machine
-from worker.supervisor.circuit_breaker import Fitness
-from worker.supervisor.liveness_lock import Presence
+from worker.supervisor.attempt import Attempt, TrainerContext
+from worker.supervisor.circuit_breaker import CircuitBreaker
+from worker.supervisor.liveness_lock import LivenessLock
 
-log = logs.get(__name__)
+log = logs.get_logger(__name__)
 
 
-class Supervisor:
+class JobRunner:
     """One per trainer process, called by as many threads as like to."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, machine: TrainerContext) -> None:
+        self._context = machine
         name = f"{socket.gethostname()}:{os.getpid()}"
-        self._presence = Presence(machine.settings.home, name)
-        self._fitness = Fitness(rest_seconds=machine.settings.rest_seconds)
+        self._liveness_lock = LivenessLock(machine.settings.home, name)
+        self._circuit_breaker = CircuitBreaker(cooldown_seconds=machine.settings.rest_seconds)
         self._slots = Semaphore(machine.settings.train_slots)
 
     def run_queued(self) -> None:
@@ -42,54 +42,54 @@ class Supervisor:
 
         Raises DatabaseUnavailable, before a job is taken.
         """
-        machine = self._machine
-        if machine.stopping.is_set() or self._fitness.is_resting:
+        machine = self._context
+        if machine.stopping.is_set() or self._circuit_breaker.is_open:
             return False
         settings = machine.settings
         with transaction(machine.sessions) as session:
-            claim = leases.claim(
+            claim = leases.acquire(
                 session,
-                self._presence.name,
+                self._liveness_lock.name,
                 lease_seconds=settings.lease_seconds,
                 max_running=settings.max_running_jobs_per_project,
             )
         if claim is None:
             return False
-        log.info("job.claimed", job=claim.job_id, epoch=claim.epoch)
+        log.info("job.claimed", job=claim.job_id, epoch=claim.attempt)
         Attempt(machine, claim).run()
-        self._learn(claim)
+        self._record_outcome(claim)
         return True
 
-    def announce(self) -> None:
+    def report_state(self) -> None:
         """Say that this trainer is there and whether it takes jobs. Raises DatabaseUnavailable."""
         state = "active"
-        if self._fitness.is_resting:
+        if self._circuit_breaker.is_open:
             state = trainers.UNHEALTHY
-        if self._machine.stopping.is_set():
+        if self._context.stopping.is_set():
             state = "draining"
-        with transaction(self._machine.sessions) as session:
-            trainers.announce(session, self._presence.name, state=state)
+        with transaction(self._context.sessions) as session:
+            trainers.heartbeat(session, self._liveness_lock.name, state=state)
 
-    def _learn(self, claim: Claim) -> None:
+    def _record_outcome(self, claim: JobAssignment) -> None:
         try:
-            with transaction(self._machine.sessions) as session:
-                ending = leases.ending(session, claim.job_id, claim.epoch)
+            with transaction(self._context.sessions) as session:
+                ending = leases.get_outcome(session, claim.job_id, claim.attempt)
             if ending is None:
                 return
-            self._fitness.note(claim.job_id, *ending)
-            if self._fitness.is_resting:
-                self.announce()
+            self._circuit_breaker.record(claim.job_id, *ending)
+            if self._circuit_breaker.is_open:
+                self.report_state()
         except DatabaseUnavailable as error:
             # One ending that nobody learned from only makes a bad machine known a job later.
             log.warning("attempt.not_learned_from", job=claim.job_id, reason=str(error))
 
-    def sweep(self) -> None:
+    def clean_up(self) -> None:
         """End what dead trainers of this machine have begun, and remove the run folders of attempts
         that are over. Raises DatabaseUnavailable.
         """
-        for name in self._presence.dead():
-            with transaction(self._machine.sessions) as session:
-                lost = attempts.abandoned(session, name)
+        for name in self._liveness_lock.find_dead():
+            with transaction(self._context.sessions) as session:
+                lost = attempts.reclaim_from_dead_worker(session, name)
             log.info("trainer.dead", name=name, jobs=lost)
-            self._presence.forget(name)
-        run_dirs.sweep(self._machine.settings, self._machine.sessions)
+            self._liveness_lock.remove(name)
+        run_dirs.remove_stale(self._context.settings, self._context.sessions)

@@ -11,10 +11,10 @@ from typing import Self
 
 from worker.rundir import RunFolder
 
-COMMAND = (sys.executable, "-m", "worker.training")
-LEASH = (sys.executable, "-m", "worker.supervisor.exec_with_parent")
+TRAINING_COMMAND = (sys.executable, "-m", "worker.training")
+EXEC_WITH_PARENT = (sys.executable, "-m", "worker.supervisor.exec_with_parent")
 # Training needs a machine, never an account: no database, queue or storage credentials pass.
-ENVIRONMENT = frozenset(
+INHERITED_ENVIRONMENT = frozenset(
     {
         "CUBLAS_WORKSPACE_CONFIG",
         "CUDA_VISIBLE_DEVICES",
@@ -36,7 +36,7 @@ ENVIRONMENT = frozenset(
     }
 )
 # Where memory runs out, training dies and not the supervisor that has to tell of it.
-OOM_SCORE = 800
+OOM_SCORE_ADJ = 800
 
 
 class TrainingProcess:
@@ -46,10 +46,10 @@ class TrainingProcess:
     when the thread that started it is gone.
     """
 
-    def __init__(self, folder: RunFolder, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, folder: RunFolder, command: Sequence[str] = TRAINING_COMMAND) -> None:
         self._folder = folder
-        self._command = [*LEASH, str(os.getpid()), *command, str(folder.path)]
-        self._overdue_at: float | None = None
+        self._command = [*EXEC_WITH_PARENT, str(os.getpid()), *command, str(folder.path)]
+        self._kill_at: float | None = None
         self.was_aborted = False
 
     def __enter__(self) -> Self:
@@ -57,13 +57,13 @@ class TrainingProcess:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self._folder.path,
-                env={name: os.environ[name] for name in ENVIRONMENT & os.environ.keys()},
+                env={name: os.environ[name] for name in INHERITED_ENVIRONMENT & os.environ.keys()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._offer_to_oom_killer()
+        self._raise_oom_score()
         return self
 
     def __exit__(
@@ -80,22 +80,22 @@ class TrainingProcess:
 
     @property
     def was_stopped(self) -> bool:
-        return self._overdue_at is not None
+        return self._kill_at is not None
 
     def poll(self) -> int | None:
         """The exit code (negative: the signal that killed it) or None while it runs."""
         if self._has_ended():
             return self._reap()
-        if self._overdue_at is not None and time.monotonic() > self._overdue_at:
+        if self._kill_at is not None and time.monotonic() > self._kill_at:
             return self.kill()
         return None
 
     def stop(self, *, grace_seconds: float) -> None:
         """Ask for a checkpoint and the end; after the grace, `poll` kills. Asking again is fine."""
-        if self._overdue_at is not None or self._has_ended():
+        if self._kill_at is not None or self._has_ended():
             return
-        self._overdue_at = time.monotonic() + grace_seconds
-        self._folder.stop_mark.touch()
+        self._kill_at = time.monotonic() + grace_seconds
+        self._folder.stop_file.touch()
         os.kill(self.pid, signal.SIGTERM)
 
     def abort(self, *, grace_seconds: float) -> None:
@@ -103,7 +103,7 @@ class TrainingProcess:
         if self.was_aborted or self._has_ended():
             return
         self.was_aborted = True
-        self._overdue_at = time.monotonic() + grace_seconds
+        self._kill_at = time.monotonic() + grace_seconds
         os.kill(self.pid, signal.SIGABRT)
 
     def kill(self) -> int:
@@ -125,10 +125,10 @@ class TrainingProcess:
             os.killpg(self.pid, signal.SIGKILL)
         return self._process.wait()
 
-    def _offer_to_oom_killer(self) -> None:
+    def _raise_oom_score(self) -> None:
         try:
             with open(f"/proc/{self.pid}/oom_score_adj", "w", encoding="ascii") as file:
-                file.write(str(OOM_SCORE))
+                file.write(str(OOM_SCORE_ADJ))
         except OSError:
             # No such file on this system, or the process has ended already; both are fine.
             return

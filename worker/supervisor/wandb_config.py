@@ -5,18 +5,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from worker.rundir import write_whole
+from worker.rundir import atomic_write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class WandbRunConfig:
     """`ended` is a file that appears when no more will be reported; `ready` is made once the run
     is there, and holds its address, if it has one. `place` is where the library keeps its files."""
 
     run_folder: str
-    place: str
-    ready: str
-    ended: str
+    directory: str
+    ready_file: str
+    ended_file: str
     mode: str
     id: str
     project: str
@@ -26,7 +26,7 @@ class Plan:
     config: dict[str, Any]
 
     def write(self, path: Path) -> None:
-        write_whole(path, json.dumps(asdict(self)).encode())
+        atomic_write(path, json.dumps(asdict(self)).encode())
 
     @classmethod
     def read(cls, path: Path) -> Self:

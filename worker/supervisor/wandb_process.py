@@ -12,17 +12,17 @@ from typing import Any
 
 import wandb
 
-from worker.rundir import Metrics, RunFolder, Started, write_whole
-from worker.supervisor.wandb_config import Plan
+from worker.rundir import Metrics, RunFolder, Started, atomic_write
+from worker.supervisor.wandb_config import WandbRunConfig
 
-LOOK_SECONDS = 0.3
+POLL_INTERVAL_SECONDS = 0.3
 
 
 def main(path: Path) -> None:
-    plan = Plan.read(path)
-    run = _start(plan)
-    write_whole(Path(plan.ready), (run.url or "").encode())
-    folder, ended = RunFolder(Path(plan.run_folder)), Path(plan.ended)
+    plan = WandbRunConfig.read(path)
+    run = _init_run(plan)
+    atomic_write(Path(plan.ready_file), (run.url or "").encode())
+    folder, ended = RunFolder(Path(plan.run_folder)), Path(plan.ended_file)
     offset = 0
     is_last = False
     while not is_last:
@@ -34,11 +34,11 @@ def main(path: Path) -> None:
                 run.config.update(event.hyperparameters, allow_val_change=True)
             elif isinstance(event, Metrics):
                 run.log(event.values, step=event.step)
-        time.sleep(0 if is_last else LOOK_SECONDS)
+        time.sleep(0 if is_last else POLL_INTERVAL_SECONDS)
     run.finish()
 
 
-def _start(plan: Plan) -> Any:
+def _init_run(plan: WandbRunConfig) -> Any:
     """The job's run; attempts after the first go on with it."""
     settings = wandb.Settings(
         silent=True,
@@ -56,7 +56,7 @@ def _start(plan: Plan) -> Any:
         entity=plan.entity,
         tags=plan.tags,
         config=plan.config,
-        dir=plan.place,
+        dir=plan.directory,
         mode="offline" if plan.mode == "offline" else "online",
         settings=settings,
     )

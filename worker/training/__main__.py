@@ -7,7 +7,7 @@ so that signals and exit codes are that one's.
 import os
 import sys
 
-BEFORE_TORCH = {
+TORCH_ENVIRONMENT = {
     # How long a thread spins while it waits for the others, before it sleeps: tens of microseconds.
     # The default is milliseconds, in which it keeps from its core the very thread that it waits
     # for: beside two busy processes, an encoder's training took ten times as long. Not to spin at
@@ -20,7 +20,7 @@ BEFORE_TORCH = {
 
 def main() -> None:
     command = [sys.executable, "-m", "worker.training.process", *sys.argv[1:]]
-    os.execve(sys.executable, command, {**os.environ, **BEFORE_TORCH})
+    os.execve(sys.executable, command, {**os.environ, **TORCH_ENVIRONMENT})
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Ids = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 # A row joins a block of shorter rows if it is at most this much longer than the shortest.
-BLOCK_GROWTH = 1.25
+MAX_BLOCK_GROWTH = 1.25
 BLOCK_SLACK = 16
 
 
@@ -30,22 +30,22 @@ class Row:
     """
 
     ids: NDArray[np.int32]
-    learned: NDArray[np.int32]
+    label_positions: NDArray[np.int32]
 
     @property
-    def needed(self) -> int:
+    def num_tokens(self) -> int:
         """Tokens that go through the model: from the last predicted one on, none matters."""
-        return int(self.learned[-1])
+        return int(self.label_positions[-1])
 
 
-class Sized(Protocol):
+class HasNumTokens(Protocol):
     """What goes through the model as a whole."""
 
     @property
-    def needed(self) -> int: ...
+    def num_tokens(self) -> int: ...
 
 
-SizedT = TypeVar("SizedT", bound=Sized)
+ItemT = TypeVar("ItemT", bound=HasNumTokens)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,38 +62,38 @@ class MicroBatch:
 
     ids: Tensor
     positions: Tensor
-    shared: int
-    blocks: tuple[Tensor, ...]
-    collect: Tensor
-    predicting: Tensor
+    prefix_len: int
+    pad_indices: tuple[Tensor, ...]
+    unpad_index: Tensor
+    logit_positions: Tensor
     labels: Tensor
 
 
-def split(
-    rows: Sequence[SizedT], *, max_tokens: int, max_rows: int | None = None
-) -> Iterator[list[SizedT]]:
+def split_by_tokens(
+    rows: Sequence[ItemT], *, max_tokens: int, max_rows: int | None = None
+) -> Iterator[list[ItemT]]:
     """Sort `rows` by length and cut them into groups of `max_tokens` at most, or of one row."""
-    group: list[SizedT] = []
+    group: list[ItemT] = []
     tokens = 0
-    for row in sorted(rows, key=lambda row: row.needed):
-        full = tokens + row.needed > max_tokens or len(group) == max_rows
+    for row in sorted(rows, key=lambda row: row.num_tokens):
+        full = tokens + row.num_tokens > max_tokens or len(group) == max_rows
         if group and full:
             yield group
             group, tokens = [], 0
         group.append(row)
-        tokens += row.needed
+        tokens += row.num_tokens
     if group:
         yield group
 
 
-def lay_out(rows: Sequence[Row], device: torch.device, *, share: bool = True) -> MicroBatch:
+def collate(rows: Sequence[Row], device: torch.device, *, share_prefix: bool = True) -> MicroBatch:
     """The micro-batch of `rows`, which are sorted by length as `split` leaves them."""
-    shared = _shared_length(rows) if share else 0
-    places = _places(rows, shared)
-    blocks = list(_blocks(places))
-    own = [row.ids[shared : row.needed] for row in rows]
-    positions = [np.arange(shared, row.needed) for row in rows]
-    predicting = [place[row.learned - 1] for row, place in zip(rows, places, strict=True)]
+    shared = _common_prefix_length(rows) if share_prefix else 0
+    places = _stream_indices(rows, shared)
+    blocks = list(_pad_blocks(places))
+    own = [row.ids[shared : row.num_tokens] for row in rows]
+    positions = [np.arange(shared, row.num_tokens) for row in rows]
+    predicting = [place[row.label_positions - 1] for row, place in zip(rows, places, strict=True)]
 
     def tensor(*parts: NDArray[np.integer]) -> Tensor:
         return torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device)
@@ -101,57 +101,57 @@ def lay_out(rows: Sequence[Row], device: torch.device, *, share: bool = True) ->
     return MicroBatch(
         ids=tensor(rows[0].ids[:shared], *own),
         positions=tensor(np.arange(shared), *positions),
-        shared=shared,
-        blocks=tuple(tensor(block) for block in blocks),
-        collect=tensor(_first_slots(blocks)),
-        predicting=tensor(*predicting),
-        labels=tensor(*(row.ids[row.learned] for row in rows)),
+        prefix_len=shared,
+        pad_indices=tuple(tensor(block) for block in blocks),
+        unpad_index=tensor(_unpad_index(blocks)),
+        logit_positions=tensor(*predicting),
+        labels=tensor(*(row.ids[row.label_positions] for row in rows)),
     )
 
 
-def _shared_length(rows: Sequence[Row]) -> int:
+def _common_prefix_length(rows: Sequence[Row]) -> int:
     """Length of the common beginning of all rows; 0 for one row alone."""
     if len(rows) < 2:
         return 0
-    limit = min(row.needed for row in rows)
+    limit = min(row.num_tokens for row in rows)
     heads = np.stack([row.ids[:limit] for row in rows])
     differing = np.flatnonzero((heads != heads[0]).any(axis=0))
     return int(differing[0]) if len(differing) else limit
 
 
-def _places(rows: Sequence[Row], shared: int) -> list[Ids]:
+def _stream_indices(rows: Sequence[Row], shared: int) -> list[Indices]:
     """For each row, where in the stream its tokens lie."""
     places = []
     start = shared
     for row in rows:
-        end = start + row.needed - shared
+        end = start + row.num_tokens - shared
         places.append(np.concatenate([np.arange(shared), np.arange(start, end)]))
         start = end
     return places
 
 
-def _blocks(places: Sequence[Ids]) -> Iterator[Ids]:
+def _pad_blocks(places: Sequence[Indices]) -> Iterator[Indices]:
     """Rows of similar lengths, filled up at the end to the length of the longest.
 
     What stands in the filling is never seen: a token attends only to those before it.
     """
-    block: list[Ids] = []
+    block: list[Indices] = []
     for place in places:
-        if block and len(place) > len(block[0]) * BLOCK_GROWTH + BLOCK_SLACK:
-            yield _filled(block)
+        if block and len(place) > len(block[0]) * MAX_BLOCK_GROWTH + BLOCK_SLACK:
+            yield _pad_rows(block)
             block = []
         block.append(place)
-    yield _filled(block)
+    yield _pad_rows(block)
 
 
-def _filled(block: Sequence[Ids]) -> Ids:
+def _pad_rows(block: Sequence[Indices]) -> Indices:
     filled = np.zeros((len(block), max(map(len, block))), dtype=np.int64)
     for row, place in zip(filled, block, strict=True):
         row[: len(place)] = place
     return filled
 
 
-def _first_slots(blocks: Sequence[Ids]) -> Ids:
+def _unpad_index(blocks: Sequence[Indices]) -> Indices:
     """For each place of the stream its slot; for a shared token the slot in the first row.
 
     The filling points at place 0, whose first slot is slot 0 with or without it.

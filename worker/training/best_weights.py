@@ -8,60 +8,60 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from worker.training.weights import Weights
+from worker.training.weights import TrainableWeights
 
-TENSORS = "best.safetensors"
-STATE = "best.json"
+BEST_WEIGHTS_FILE = "best.safetensors"
+BEST_STATE_FILE = "best.json"
 
 
-class Selection:
+class BestWeights:
     """Told of each pass over the data; the weights of the best are kept.
 
     `patience` is how many passes in a row may bring nothing better; None means all of them.
     """
 
-    def __init__(self, weights: Weights, metric: str, *, patience: int | None) -> None:
+    def __init__(self, weights: TrainableWeights, metric: str, *, patience: int | None) -> None:
         self.metric = metric
         self._weights = weights
         self._patience = patience
-        self._value: float | None = None
-        self._in_vain = 0
-        self._kept: dict[str, Tensor] = {}
+        self._best_value: float | None = None
+        self._bad_epochs = 0
+        self._best: dict[str, Tensor] = {}
 
-    def consider(self, values: Mapping[str, float]) -> None:
+    def update(self, values: Mapping[str, float]) -> None:
         """Look at the metrics of the pass that just ended."""
         value = values.get(self.metric)
         if value is None:
             return
-        if self._value is None or value > self._value:
-            self._value, self._in_vain = value, 0
+        if self._best_value is None or value > self._best_value:
+            self._best_value, self._bad_epochs = value, 0
             weights = self._weights.parameters().items()
-            self._kept = {name: weight.detach().cpu().clone() for name, weight in weights}
+            self._best = {name: weight.detach().cpu().clone() for name, weight in weights}
         else:
-            self._in_vain += 1
+            self._bad_epochs += 1
 
     @property
-    def is_over(self) -> bool:
+    def is_out_of_patience(self) -> bool:
         """Whether more passes are not worth their time."""
-        return self._patience is not None and self._in_vain >= self._patience
+        return self._patience is not None and self._bad_epochs >= self._patience
 
     @torch.no_grad()
-    def put_best(self) -> None:
+    def restore(self) -> None:
         """Make the weights those of the best pass."""
         parameters = self._weights.parameters()
-        for name, value in self._kept.items():
+        for name, value in self._best.items():
             parameters[name].copy_(value)
 
     def save(self, folder: Path) -> None:
         """Write what a resumed training has to know."""
-        state = {"value": self._value, "in_vain": self._in_vain}
-        (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
-        if self._kept:
-            save_file(self._kept, folder / TENSORS)
+        state = {"value": self._best_value, "in_vain": self._bad_epochs}
+        (folder / BEST_STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
+        if self._best:
+            save_file(self._best, folder / BEST_WEIGHTS_FILE)
 
     def load(self, folder: Path) -> None:
         """Take up what was written."""
-        state = json.loads((folder / STATE).read_bytes())
-        self._value, self._in_vain = state["value"], state["in_vain"]
-        if (folder / TENSORS).exists():
-            self._kept = load_file(folder / TENSORS)
+        state = json.loads((folder / BEST_STATE_FILE).read_bytes())
+        self._best_value, self._bad_epochs = state["value"], state["in_vain"]
+        if (folder / BEST_WEIGHTS_FILE).exists():
+            self._best = load_file(folder / BEST_WEIGHTS_FILE)

@@ -14,10 +14,10 @@ from worker.rundir import RunFolder
 
 PR_SET_PDEATHSIG = 1
 NICENESS = 5
-OOM_SCORE = "800"
+OOM_SCORE_ADJ = "800"
 
 
-class Stop:
+class StopSignal:
     """Whether training was asked to stop: by the mark in the run folder or by SIGTERM."""
 
     def __init__(self, folder: RunFolder) -> None:
@@ -29,10 +29,10 @@ class Stop:
         self._signalled = True
 
     def __bool__(self) -> bool:
-        return self._signalled or self._folder.stop_mark.exists()
+        return self._signalled or self._folder.stop_file.exists()
 
 
-def settle_in() -> None:
+def configure_process() -> None:
     """Arrange to be the process that gives way, and the one that dies first."""
     # SIGABRT, sent to a process that hangs, prints where.
     faulthandler.enable()
@@ -42,7 +42,7 @@ def settle_in() -> None:
     # Without a supervisor nobody would see this process, and the job may be another's by now.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write(OOM_SCORE)
+        file.write(OOM_SCORE_ADJ)
 
 
 def make_deterministic(threads: int) -> None:
@@ -52,7 +52,7 @@ def make_deterministic(threads: int) -> None:
     torch.set_flush_denormal(True)
 
 
-def fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+def environment_fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
     """What the bits of a result depend on beside the job."""
     on_cuda = device.type == "cuda"
     return {

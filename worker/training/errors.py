@@ -6,36 +6,40 @@ import torch
 from safetensors import SafetensorError
 
 from worker.modeling import ModelUnavailable
-from worker.rundir import Exit, Failed
+from worker.rundir import ExitCode, Failed
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Fault(Exception):
+class TrainingError(Exception):
     """Training cannot go on, and why is known."""
 
-    def __init__(self, exit_code: Exit, code: str, message: str, param: str | None = None) -> None:
+    def __init__(
+        self, exit_code: ExitCode, code: str, message: str, param: str | None = None
+    ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-        self.record = Failed(code=code, message=message, param=param)
+        self.event = Failed(code=code, message=message, param=param)
 
 
-def user_error(code: str, message: str, param: str | None = None) -> Fault:
+def user_error(code: str, message: str, param: str | None = None) -> TrainingError:
     """A fault of the job's data or numbers: trying again would change nothing."""
-    return Fault(Exit.USER_ERROR, code, message, param)
+    return TrainingError(ExitCode.USER_ERROR, code, message, param)
 
 
-def explain(error: BaseException) -> Fault | None:
+def classify_error(error: BaseException) -> TrainingError | None:
     """The fault that `error` is, or None if it is a crash."""
-    if isinstance(error, Fault):
+    if isinstance(error, TrainingError):
         return error
     if isinstance(error, ModelUnavailable):
         return user_error("model_unavailable", str(error), "model")
     if _is_out_of_memory(error):
         message = "The training process ran out of memory. Use a smaller batch_size."
-        return Fault(Exit.OUT_OF_DEVICE_MEMORY, "out_of_memory", message)
+        return TrainingError(ExitCode.OUT_OF_DEVICE_MEMORY, "out_of_memory", message)
     if _is_disk_full(error):
-        return Fault(Exit.DISK_FULL, "disk_full", "The disk of the training machine is full.")
+        return TrainingError(
+            ExitCode.DISK_FULL, "disk_full", "The disk of the training machine is full."
+        )
     return None
 
 
@@ -48,6 +52,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
-        return error.errno in NO_SPACE
+        return error.errno in DISK_FULL_ERRNOS
     # safetensors writes in Rust and passes the system's error on as text.
     return isinstance(error, SafetensorError) and "os error 28" in str(error)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 # Rows of logits alive at once: with 49,152 tokens in the vocabulary, 25 MB in float32.
-CHUNK = 128
+LOGITS_CHUNK = 128
 
 
-class _HeadLoss(torch.autograd.Function):
+class _FusedLinearCrossEntropy(torch.autograd.Function):
     """The head's product, softmax and gradient in one go, so that logits never exist in full.
 
     The gradient is made in the forward pass, while the logits are at hand: the loss of one token
@@ -22,8 +22,8 @@ class _HeadLoss(torch.autograd.Function):
         correct = torch.empty(len(labels), dtype=torch.bool, device=hidden.device)
         wanted = ctx.needs_input_grad[0]
         gradient = torch.empty_like(hidden) if wanted else None
-        for start in range(0, len(labels), CHUNK):
-            part = slice(start, start + CHUNK)
+        for start in range(0, len(labels), LOGITS_CHUNK):
+            part = slice(start, start + LOGITS_CHUNK)
             label = labels[part]
             row = torch.arange(len(label), device=label.device)
             logits = hidden[part] @ weight.T
@@ -44,16 +44,18 @@ class _HeadLoss(torch.autograd.Function):
         return gradient * upstream[0][:, None].to(gradient.dtype), None, None
 
 
-def head_loss(hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def fused_linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
     """Negative log-probability of each label, and whether it was the likeliest token.
 
     hidden [N, d], weight [V, d] (frozen), labels [N] -> losses [N] in float32, correct [N].
     """
-    losses, correct = _HeadLoss.apply(hidden, weight, labels)
+    losses, correct = _FusedLinearCrossEntropy.apply(hidden, weight, labels)
     return losses, correct
 
 
-def logits_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy_of_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The same from logits [N, V], for models whose head is more than one product."""
     losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
     return losses, logits.argmax(-1) == labels

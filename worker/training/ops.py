@@ -27,7 +27,7 @@ class _RmsNorm(torch.autograd.Function):
         return grad.sub_(unit.mul_(along)).mul_(inverse).to(x.dtype), None, None
 
 
-class _Rotate(torch.autograd.Function):
+class _ApplyRope(torch.autograd.Function):
     """Rotary embedding of the first heads of [T, heads, D], in place; its inverse backwards."""
 
     @staticmethod
@@ -35,15 +35,15 @@ class _Rotate(torch.autograd.Function):
         ctx.heads = heads
         ctx.save_for_backward(cos, sin)
         ctx.mark_dirty(x)
-        return _rotate(x, heads, cos, sin)
+        return _rope_in_place(x, heads, cos, sin)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
         cos, sin = ctx.saved_tensors
-        return _rotate(upstream[0].clone(), ctx.heads, cos, -sin), None, None, None
+        return _rope_in_place(upstream[0].clone(), ctx.heads, cos, -sin), None, None, None
 
 
-def _rotate(x: Tensor, heads: int, cos: Tensor, sin: Tensor) -> Tensor:
+def _rope_in_place(x: Tensor, heads: int, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = x[:, :heads].chunk(2, dim=-1)
     turned = first * cos - second * sin
     second.mul_(cos).add_(first * sin)
@@ -51,7 +51,7 @@ def _rotate(x: Tensor, heads: int, cos: Tensor, sin: Tensor) -> Tensor:
     return x
 
 
-class _SiluProduct(torch.autograd.Function):
+class _SwiGlu(torch.autograd.Function):
     """silu(gate) · up of [T, gate and up]; saves its input alone."""
 
     @staticmethod
@@ -77,16 +77,16 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return result
 
 
-def rotate(x: Tensor, heads: int, cos: Tensor, sin: Tensor) -> Tensor:
+def apply_rope(x: Tensor, heads: int, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary embedding of the first `heads` of x [T, heads and more, D]; overwrites x.
 
     cos and sin are [T, 1, D / 2].
     """
-    result: Tensor = _Rotate.apply(x, heads, cos, sin)
+    result: Tensor = _ApplyRope.apply(x, heads, cos, sin)
     return result
 
 
-def silu_product(both: Tensor) -> Tensor:
+def swiglu(both: Tensor) -> Tensor:
     """silu(gate) · up for the two halves of [T, gate and up]."""
-    result: Tensor = _SiluProduct.apply(both)
+    result: Tensor = _SwiGlu.apply(both)
     return result

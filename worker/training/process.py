@@ -8,14 +8,14 @@ from pathlib import Path
 
 from app.logs import configure
 from worker.rundir import RunFolder
-from worker.training.attempt import attempt
-from worker.training.environment import settle_in
+from worker.training.attempt import run_attempt
+from worker.training.environment import configure_process
 
 
 def main(run_folder: Path) -> int:
     configure("info", "training")
-    settle_in()
-    return attempt(RunFolder(run_folder))
+    configure_process()
+    return run_attempt(RunFolder(run_folder))
 
 
 if __name__ == "__main__":

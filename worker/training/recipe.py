@@ -22,27 +22,27 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 TARGET_EPOCHS = 3
-FEWEST_SEEN = 100
-MOST_SEEN = 25_000
-MOST_EPOCHS = 25
+MIN_EXAMPLES_SEEN = 100
+MAX_EXAMPLES_SEEN = 25_000
+MAX_EPOCHS = 25
 
-FEWEST_STEPS = 40
-SMALL_BATCH = 8
-LARGEST_BATCH = 256
+MIN_STEPS = 40
+SMALL_FILE_BATCH_SIZE = 8
+MAX_BATCH_SIZE = 256
 
 LEARNING_RATE = 5e-4
 LEARNING_RATE_HIDDEN_SIZE = 2000
-LEARNING_RATE_POWER = 0.781
-WARM_UP = 0.05
-FINAL_SHARE = 0.1
+LEARNING_RATE_EXPONENT = 0.781
+WARMUP_RATIO = 0.05
+MIN_LEARNING_RATE_RATIO = 0.1
 
-PREFERENCE_SHARE = 0.1
-BETA = 0.1
+DPO_LEARNING_RATE_RATIO = 0.1
+DPO_BETA = 0.1
 
 LORA_RANK = 16
 LORA_ALPHA = 32
-CLIP_NORM = 1.0
-BETAS = (0.9, 0.999)
+MAX_GRAD_NORM = 1.0
+ADAM_BETAS = (0.9, 0.999)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,61 +52,71 @@ class Recipe:
     n_epochs: int
     batch_size: int
     learning_rate_multiplier: float
-    peak: float
+    base_learning_rate: float
     # What else was chosen, to be told to the job's owner.
-    others: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def learning_rate(self, step: int, total: int) -> float:
         """For optimizer step `step` of 1 to `total`."""
-        peak = self.peak * self.learning_rate_multiplier
-        warm = max(1, round(total * WARM_UP))
+        peak = self.base_learning_rate * self.learning_rate_multiplier
+        warm = max(1, round(total * WARMUP_RATIO))
         if step <= warm:
             return peak * step / warm
         done = (step - warm) / max(1, total - warm)
         falling = (1 + math.cos(math.pi * done)) / 2
-        return peak * (FINAL_SHARE + (1 - FINAL_SHARE) * falling)
+        return peak * (MIN_LEARNING_RATE_RATIO + (1 - MIN_LEARNING_RATE_RATIO) * falling)
 
 
-def choose(hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int) -> Recipe:
+def choose_recipe(hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int) -> Recipe:
     """Numbers for a training file of so many examples, and a model of that width."""
-    n_epochs = int(_given(hyperparameters, "n_epochs") or auto_epochs(examples))
-    batch_size = int(_given(hyperparameters, "batch_size") or auto_batch_size(examples, n_epochs))
+    n_epochs = int(_explicit_value(hyperparameters, "n_epochs") or auto_epochs(examples))
+    batch_size = int(
+        _explicit_value(hyperparameters, "batch_size") or auto_batch_size(examples, n_epochs)
+    )
     return Recipe(
         n_epochs=n_epochs,
         batch_size=min(batch_size, examples),
-        learning_rate_multiplier=float(_given(hyperparameters, "learning_rate_multiplier") or 1.0),
-        peak=peak_learning_rate(hidden_size),
+        learning_rate_multiplier=float(
+            _explicit_value(hyperparameters, "learning_rate_multiplier") or 1.0
+        ),
+        base_learning_rate=lora_learning_rate(hidden_size),
     )
 
 
-def choose_for_preferences(
+def choose_dpo_recipe(
     hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int
 ) -> Recipe:
     """The same for pairs of answers, with `beta` among the others."""
-    recipe = choose(hyperparameters, examples=examples, hidden_size=hidden_size)
-    beta = float(_given(hyperparameters, "beta") or BETA)
-    return replace(recipe, peak=recipe.peak * PREFERENCE_SHARE, others={"beta": beta})
+    recipe = choose_recipe(hyperparameters, examples=examples, hidden_size=hidden_size)
+    beta = float(_explicit_value(hyperparameters, "beta") or DPO_BETA)
+    return replace(
+        recipe,
+        base_learning_rate=recipe.base_learning_rate * DPO_LEARNING_RATE_RATIO,
+        extra={"beta": beta},
+    )
 
 
-def _given(hyperparameters: Mapping[str, Any], name: str) -> Any:
+def _explicit_value(hyperparameters: Mapping[str, Any], name: str) -> Any:
     value = hyperparameters.get(name)
     return None if value == "auto" else value
 
 
 def auto_epochs(examples: int) -> int:
-    if examples * TARGET_EPOCHS < FEWEST_SEEN:
-        return min(MOST_EPOCHS, FEWEST_SEEN // examples)
-    if examples * TARGET_EPOCHS > MOST_SEEN:
-        return max(1, MOST_SEEN // examples)
+    if examples * TARGET_EPOCHS < MIN_EXAMPLES_SEEN:
+        return min(MAX_EPOCHS, MIN_EXAMPLES_SEEN // examples)
+    if examples * TARGET_EPOCHS > MAX_EXAMPLES_SEEN:
+        return max(1, MAX_EXAMPLES_SEEN // examples)
     return TARGET_EPOCHS
 
 
 def auto_batch_size(examples: int, n_epochs: int) -> int:
     by_share = round(examples * 0.002)
-    by_steps = min(SMALL_BATCH, examples * n_epochs // FEWEST_STEPS)
-    return min(LARGEST_BATCH, max(1, by_share, by_steps))
+    by_steps = min(SMALL_FILE_BATCH_SIZE, examples * n_epochs // MIN_STEPS)
+    return min(MAX_BATCH_SIZE, max(1, by_share, by_steps))
 
 
-def peak_learning_rate(hidden_size: int) -> float:
+def lora_learning_rate(hidden_size: int) -> float:
     """Wider models take smaller steps."""
-    return float(LEARNING_RATE * (LEARNING_RATE_HIDDEN_SIZE / hidden_size) ** LEARNING_RATE_POWER)
+    return float(
+        LEARNING_RATE * (LEARNING_RATE_HIDDEN_SIZE / hidden_size) ** LEARNING_RATE_EXPONENT
+    )

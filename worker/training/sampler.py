@@ -9,7 +9,7 @@ RowT = TypeVar("RowT")
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule(Generic[RowT]):
+class EpochSampler(Generic[RowT]):
     """`n_epochs` passes over `rows`, each in an order of its own. Steps count from 1."""
 
     rows: Sequence[RowT]
@@ -18,26 +18,26 @@ class Schedule(Generic[RowT]):
     seed: int
 
     @property
-    def steps_per_pass(self) -> int:
+    def steps_per_epoch(self) -> int:
         return -(-len(self.rows) // self.batch_size)
 
     @property
     def total_steps(self) -> int:
-        return self.steps_per_pass * self.n_epochs
+        return self.steps_per_epoch * self.n_epochs
 
-    def ends_pass(self, step: int) -> bool:
-        return step % self.steps_per_pass == 0
+    def is_epoch_end(self, step: int) -> bool:
+        return step % self.steps_per_epoch == 0
 
     def batch(self, step: int) -> list[RowT]:
         """The rows of one step; the last of a pass may have fewer than `batch_size`."""
-        done, place = divmod(step - 1, self.steps_per_pass)
+        done, place = divmod(step - 1, self.steps_per_epoch)
         order = permutation(self.seed, done, len(self.rows))
         start = place * self.batch_size
         return [self.rows[index] for index in order[start : start + self.batch_size]]
 
 
-def permutation(seed: int, number: int, length: int) -> list[int]:
+def permutation(seed: int, epoch: int, length: int) -> list[int]:
     """The order of pass `number`. A generator of its own: no other draw can shift it."""
     order = list(range(length))
-    random.Random(f"{seed}/{number}").shuffle(order)
+    random.Random(f"{seed}/{epoch}").shuffle(order)
     return order

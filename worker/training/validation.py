@@ -6,14 +6,14 @@ from typing import Generic, TypeVar
 
 import torch
 
-from worker.training.environment import Stop
-from worker.training.objectives import Objective, means
-from worker.training.sampler import Schedule
+from worker.training.environment import StopSignal
+from worker.training.objectives import Objective, mean_metrics
+from worker.training.sampler import EpochSampler
 
 RowT = TypeVar("RowT")
 
 # Samples are taken so often in a whole training: each costs a third of a training step.
-SAMPLES = 20
+SAMPLED_EVALUATIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,45 +22,51 @@ class Validation(Generic[RowT]):
 
     rows: Sequence[RowT]
     objective: Objective[RowT]
-    sample: Schedule[RowT]
-    every: int
+    sampler: EpochSampler[RowT]
+    sample_interval_steps: int
     # More about all rows than their loss, where a method has a measure of its own.
-    evaluate: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None
+    task_metrics: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None
 
     @classmethod
-    def made(
+    def for_training(
         cls,
         rows: Sequence[RowT],
         objective: Objective[RowT],
-        schedule: Schedule[RowT],
+        schedule: EpochSampler[RowT],
         evaluate: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None,
     ) -> "Validation[RowT]":
         """To go with a training of that schedule."""
         size = min(schedule.batch_size, len(rows))
-        sample = Schedule(rows, batch_size=size, n_epochs=1, seed=schedule.seed)
-        every = max(1, schedule.total_steps // SAMPLES)
+        sample = EpochSampler(rows, batch_size=size, n_epochs=1, seed=schedule.seed)
+        every = max(1, schedule.total_steps // SAMPLED_EVALUATIONS)
         return cls(rows, objective, sample, every, evaluate)
 
-    def values(self, step: int, *, full: bool, stop: Stop) -> dict[str, float]:
+    def compute_metrics(self, step: int, *, full: bool, stop: StopSignal) -> dict[str, float]:
         """`valid_…` if a sample is due, and `full_valid_…` if `full`.
 
         Whoever is asked to stop shall not first go through a large file: then `full` is left out.
         """
         values: dict[str, float] = {}
-        if full or step % self.every == 0:
-            rows = self.sample.batch(1 + (step // self.every) % self.sample.steps_per_pass)
-            values |= self._mean("valid", rows, None)
+        if full or step % self.sample_interval_steps == 0:
+            rows = self.sampler.batch(
+                1 + (step // self.sample_interval_steps) % self.sampler.steps_per_epoch
+            )
+            values |= self._mean_loss("valid", rows, None)
         if full:
-            values |= self._mean("full_valid", self.rows, stop)
-        if full and self.evaluate is not None and not stop:
-            values |= {f"valid_{name}": value for name, value in self.evaluate(self.rows).items()}
+            values |= self._mean_loss("full_valid", self.rows, stop)
+        if full and self.task_metrics is not None and not stop:
+            values |= {
+                f"valid_{name}": value for name, value in self.task_metrics(self.rows).items()
+            }
         return values
 
     @torch.no_grad()
-    def _mean(self, name: str, rows: Sequence[RowT], stop: Stop | None) -> dict[str, float]:
+    def _mean_loss(
+        self, name: str, rows: Sequence[RowT], stop: StopSignal | None
+    ) -> dict[str, float]:
         sums = []
         for part in self.objective.split(rows):
             if stop:
                 return {}
-            sums.append(self.objective.score(part).sums())
-        return means(sums, self.objective.count(rows), name)
+            sums.append(self.objective.compute_loss(part).to_sums())
+        return mean_metrics(sums, self.objective.num_items(rows), name)

@@ -8,10 +8,10 @@ from typing import Protocol
 from peft import PeftModel
 from torch import nn
 
-from worker.modeling import adapter_parameters, load_adapter, put_adapter, save_adapter
+from worker.modeling import adapter_parameters, load_adapter, save_adapter, set_adapter_weights
 
 
-class Weights(Protocol):
+class TrainableWeights(Protocol):
     """What a checkpoint holds of a model, as files that can be served."""
 
     def parameters(self) -> Mapping[str, nn.Parameter]:
@@ -40,4 +40,4 @@ class AdapterWeights:
         save_adapter(self.model, folder)
 
     def load(self, folder: Path) -> None:
-        put_adapter(self.model, load_adapter(folder).tensors)
+        set_adapter_weights(self.model, load_adapter(folder).tensors)

@@ -2,12 +2,12 @@
 
 from app.db.tables.checkpoints import Checkpoint
 from app.db.tables.files import File
-from app.db.tables.fine_tuned_models import CheckpointPermission, TunedModel, Usage
-from app.db.tables.idempotency import Repeat
+from app.db.tables.fine_tuned_models import CheckpointPermission, FineTunedModel, TrainingUsage
+from app.db.tables.idempotency import IdempotencyRecord
 from app.db.tables.jobs import (
-    STATES,
-    TERMINAL,
-    WITHOUT_METADATA,
+    JOB_STATES,
+    TERMINAL_STATES,
+    WITHOUT_METADATA_SQL,
     Job,
     JobAttempt,
     JobEvent,
@@ -16,43 +16,43 @@ from app.db.tables.jobs import (
     JobMetric,
 )
 from app.db.tables.outbox import Outbox
-from app.db.tables.periodic_tasks import DutyDone
-from app.db.tables.tenants import AdminKey, ApiKey, Key, Organization, Project, ServiceAccount
-from app.db.tables.traffic import ModelHour, Prediction
-from app.db.tables.trainers import Worker
+from app.db.tables.periodic_tasks import PeriodicTaskRun
+from app.db.tables.tenants import AdminKey, ApiKey, KeyMixin, Organization, Project, ServiceAccount
+from app.db.tables.traffic import ModelTrafficHour, Prediction
+from app.db.tables.trainers import TrainerProcess
 from app.db.tables.uploads import Upload, UploadPart
 from app.db.tables.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
-    "STATES",
-    "TERMINAL",
-    "WITHOUT_METADATA",
+    "JOB_STATES",
+    "TERMINAL_STATES",
+    "WITHOUT_METADATA_SQL",
     "AdminKey",
     "ApiKey",
     "Checkpoint",
     "CheckpointPermission",
-    "DutyDone",
     "File",
+    "FineTunedModel",
+    "IdempotencyRecord",
     "Job",
     "JobAttempt",
     "JobEvent",
     "JobLease",
     "JobMetadata",
     "JobMetric",
-    "Key",
-    "ModelHour",
+    "KeyMixin",
+    "ModelTrafficHour",
     "Organization",
     "Outbox",
+    "PeriodicTaskRun",
     "Prediction",
     "Project",
-    "Repeat",
     "ServiceAccount",
-    "TunedModel",
+    "TrainerProcess",
+    "TrainingUsage",
     "Upload",
     "UploadPart",
-    "Usage",
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",
-    "Worker",
 ]

@@ -3,7 +3,7 @@
 from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Big, CreatedAt, Json, Moment
+from app.db.base import Base, BigInt, CreatedAt, JsonObject, Timestamp
 
 
 class Checkpoint(Base):
@@ -16,16 +16,16 @@ class Checkpoint(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
-    epoch: Mapped[Big]
+    epoch: Mapped[BigInt]
     step: Mapped[int]
     kind: Mapped[str]
     storage_prefix: Mapped[str]
     manifest_sha256: Mapped[str]
-    bytes: Mapped[Big]
+    bytes: Mapped[BigInt]
     model_name: Mapped[str | None]
-    metrics: Mapped[Json]
+    metrics: Mapped[JsonObject]
     created_at: Mapped[CreatedAt]
-    deleted_at: Mapped[Moment | None]
+    deleted_at: Mapped[Timestamp | None]
 
     __table_args__ = (
         UniqueConstraint("job_id", "step", "kind"),

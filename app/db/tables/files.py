@@ -3,7 +3,7 @@
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Big, CreatedAt, Json, Moment
+from app.db.base import Base, BigInt, CreatedAt, JsonObject, Timestamp
 
 
 class File(Base):
@@ -13,7 +13,7 @@ class File(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     filename: Mapped[str]
     purpose: Mapped[str]
-    bytes: Mapped[Big]
+    bytes: Mapped[BigInt]
     sha256: Mapped[str]
     storage_key: Mapped[str]
     status: Mapped[str]
@@ -22,12 +22,12 @@ class File(Base):
     format: Mapped[str | None]
     examples: Mapped[int | None]
     # The first faults, each with line, byte offset and reason.
-    faults: Mapped[Json | None]
+    faults: Mapped[JsonObject | None]
     # Labels, duplicates and notes, as formats.Summary has them.
-    summary: Mapped[Json | None]
+    summary: Mapped[JsonObject | None]
     created_at: Mapped[CreatedAt]
-    expires_at: Mapped[Moment | None]
-    deleted_at: Mapped[Moment | None]
+    expires_at: Mapped[Timestamp | None]
+    deleted_at: Mapped[Timestamp | None]
 
     __table_args__ = (
         CheckConstraint("status IN ('uploaded', 'processed', 'error')", name="status"),

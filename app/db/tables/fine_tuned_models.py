@@ -3,10 +3,10 @@
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Big, CreatedAt, Moment
+from app.db.base import Base, BigInt, CreatedAt, Timestamp
 
 
-class TunedModel(Base):
+class FineTunedModel(Base):
     """Servable under `name`: a finished job's model, or one of its checkpoints (`step` is set)."""
 
     __tablename__ = "tuned_models"
@@ -20,7 +20,7 @@ class TunedModel(Base):
     # Folder in storage with adapter_config.json, adapter_model.safetensors and manifest.json.
     storage_prefix: Mapped[str]
     created_at: Mapped[CreatedAt]
-    deleted_at: Mapped[Moment | None]
+    deleted_at: Mapped[Timestamp | None]
 
     __table_args__ = (
         Index("ix_tuned_models_project_page", "project_id", text("created_at DESC"), "name"),
@@ -40,7 +40,7 @@ class CheckpointPermission(Base):
     __table_args__ = (UniqueConstraint("model_name", "project_id"),)
 
 
-class Usage(Base):
+class TrainingUsage(Base):
     """One row per finished job: what was trained, for whom."""
 
     __tablename__ = "usage"
@@ -48,5 +48,5 @@ class Usage(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     base_model: Mapped[str]
-    trained_tokens: Mapped[Big]
+    trained_tokens: Mapped[BigInt]
     created_at: Mapped[CreatedAt]

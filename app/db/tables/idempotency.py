@@ -3,10 +3,10 @@
 from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, CreatedAt, Json
+from app.db.base import Base, CreatedAt, JsonObject
 
 
-class Repeat(Base):
+class IdempotencyRecord(Base):
     """`key` is the client's Idempotency-Key, or made of the request itself if it sent none."""
 
     __tablename__ = "repeats"
@@ -18,7 +18,7 @@ class Repeat(Base):
     # Of what was asked for: the same key must not stand for two requests.
     request_sha256: Mapped[str]
     status: Mapped[int] = mapped_column(server_default="200")
-    answer: Mapped[Json]
+    answer: Mapped[JsonObject]
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (Index(None, "created_at"),)

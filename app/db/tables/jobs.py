@@ -3,9 +3,9 @@
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Big, CreatedAt, Json, JsonList, Moment
+from app.db.base import Base, BigInt, CreatedAt, JsonList, JsonObject, Timestamp
 
-STATES = (
+JOB_STATES = (
     "validating_files",
     "queued",
     "running",
@@ -16,9 +16,9 @@ STATES = (
     "failed",
     "cancelled",
 )
-TERMINAL = ("succeeded", "failed", "cancelled")
+TERMINAL_STATES = ("succeeded", "failed", "cancelled")
 # Word for word what the index says, or the planner would not know that it may use it.
-WITHOUT_METADATA = "(user_metadata IS NULL OR user_metadata = '{}')"
+WITHOUT_METADATA_SQL = "(user_metadata IS NULL OR user_metadata = '{}')"
 
 
 class Job(Base):
@@ -30,7 +30,7 @@ class Job(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     created_at: Mapped[CreatedAt]
     state: Mapped[str]
-    epoch: Mapped[Big] = mapped_column(server_default="0")
+    epoch: Mapped[BigInt] = mapped_column(server_default="0")
     version: Mapped[int] = mapped_column(server_default="0")
     priority: Mapped[int] = mapped_column(server_default="0")
     run_after: Mapped[CreatedAt]
@@ -43,39 +43,39 @@ class Job(Base):
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     method: Mapped[str]
     # As requested, with "auto" where the user left the choice; `resolved` has the numbers.
-    hyperparameters: Mapped[Json]
-    resolved: Mapped[Json | None]
+    hyperparameters: Mapped[JsonObject]
+    resolved: Mapped[JsonObject | None]
     seed: Mapped[int]
     suffix: Mapped[str | None]
-    user_metadata: Mapped[Json | None]
+    user_metadata: Mapped[JsonObject | None]
     integrations: Mapped[JsonList] = mapped_column(server_default="[]")
 
     # Rows per forward pass after out-of-memory halvings; None leaves it to the recipe.
     micro_batch: Mapped[int | None]
     total_steps: Mapped[int | None]
-    trained_tokens: Mapped[Big | None]
-    started_at: Mapped[Moment | None]
-    estimated_finish: Mapped[Moment | None]
-    finished_at: Mapped[Moment | None]
+    trained_tokens: Mapped[BigInt | None]
+    started_at: Mapped[Timestamp | None]
+    estimated_finish: Mapped[Timestamp | None]
+    finished_at: Mapped[Timestamp | None]
     tuned_model: Mapped[str | None]
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     # Of methods that measure themselves on a validation file.
     evaluation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     # What its training file is like: what traffic of its models is held against.
-    reference: Mapped[Json | None]
+    reference: Mapped[JsonObject | None]
     error_code: Mapped[str | None]
     error_param: Mapped[str | None]
     error_message: Mapped[str | None]
 
     __table_args__ = (
-        CheckConstraint(f"state IN {STATES}", name="state"),
+        CheckConstraint(f"state IN {JOB_STATES}", name="state"),
         Index("ix_jobs_project_page", "project_id", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_jobs_without_metadata",
             "project_id",
             text("created_at DESC"),
             text("id DESC"),
-            postgresql_where=text(WITHOUT_METADATA),
+            postgresql_where=text(WITHOUT_METADATA_SQL),
         ),
         Index(
             "ix_jobs_queued",
@@ -107,7 +107,7 @@ class JobMetadata(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str] = mapped_column(primary_key=True)
-    created_at: Mapped[Moment] = mapped_column(primary_key=True)
+    created_at: Mapped[Timestamp] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
 
 
@@ -117,9 +117,9 @@ class JobLease(Base):
     __tablename__ = "job_leases"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    epoch: Mapped[Big]
+    epoch: Mapped[BigInt]
     worker: Mapped[str]
-    lease_until: Mapped[Moment]
+    lease_until: Mapped[Timestamp]
     heartbeat_at: Mapped[CreatedAt]
     step: Mapped[int] = mapped_column(server_default="0")
 
@@ -137,10 +137,10 @@ class JobAttempt(Base):
     __tablename__ = "job_attempts"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    epoch: Mapped[Big] = mapped_column(primary_key=True, autoincrement=False)
+    epoch: Mapped[BigInt] = mapped_column(primary_key=True, autoincrement=False)
     worker: Mapped[str]
     started_at: Mapped[CreatedAt]
-    ended_at: Mapped[Moment | None]
+    ended_at: Mapped[Timestamp | None]
     # done, yielded, postponed, cancelled, failed, crashed, lost (its lease ran out)
     outcome: Mapped[str | None]
     exit_code: Mapped[int | None]
@@ -154,13 +154,13 @@ class JobEvent(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     seq: Mapped[int]
-    epoch: Mapped[Big]
+    epoch: Mapped[BigInt]
     dedupe_key: Mapped[str]
     created_at: Mapped[CreatedAt]
     level: Mapped[str]
     type: Mapped[str]
     message: Mapped[str]
-    data: Mapped[Json | None]
+    data: Mapped[JsonObject | None]
 
     __table_args__ = (UniqueConstraint("job_id", "seq"), UniqueConstraint("job_id", "dedupe_key"))
 
@@ -172,5 +172,5 @@ class JobMetric(Base):
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    epoch: Mapped[Big]
-    values: Mapped[Json]
+    epoch: Mapped[BigInt]
+    values: Mapped[JsonObject]

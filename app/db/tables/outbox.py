@@ -6,7 +6,7 @@ from sqlalchemy import Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Big, CreatedAt, Moment
+from app.db.base import Base, BigInt, CreatedAt, Timestamp
 
 
 class Outbox(Base):
@@ -14,13 +14,13 @@ class Outbox(Base):
 
     __tablename__ = "outbox"
 
-    id: Mapped[Big] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[BigInt] = mapped_column(primary_key=True, autoincrement=True)
     kind: Mapped[str]
     payload: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[CreatedAt]
     available_at: Mapped[CreatedAt]
     attempts: Mapped[int] = mapped_column(server_default="0")
-    done_at: Mapped[Moment | None]
+    done_at: Mapped[Timestamp | None]
 
     __table_args__ = (
         Index("ix_outbox_open", "available_at", postgresql_where=text("done_at IS NULL")),

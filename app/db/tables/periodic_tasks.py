@@ -2,14 +2,14 @@
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Moment
+from app.db.base import Base, Timestamp
 
 
-class DutyDone(Base):
+class PeriodicTaskRun(Base):
     """One row a duty. `every_seconds` says how old its last success may grow."""
 
     __tablename__ = "duties"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    last_succeeded_at: Mapped[Moment]
+    last_succeeded_at: Mapped[Timestamp]
     every_seconds: Mapped[float]

@@ -3,9 +3,9 @@
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.base import Base, CreatedAt, Moment
+from app.db.base import Base, CreatedAt, Timestamp
 
-ROLES = ("owner", "member", "none")
+SERVICE_ACCOUNT_ROLES = ("owner", "member", "none")
 
 
 class Organization(Base):
@@ -27,11 +27,11 @@ class Project(Base):
     name: Mapped[str]
     created_at: Mapped[CreatedAt]
     # When a worker last took one of its jobs: projects take turns.
-    last_served_at: Mapped[Moment | None]
+    last_served_at: Mapped[Timestamp | None]
     # Limits of its own in place of the settings'; 0 is no limit.
     max_running_jobs: Mapped[int | None]
     max_queued_jobs: Mapped[int | None]
-    archived_at: Mapped[Moment | None]
+    archived_at: Mapped[Timestamp | None]
 
     __table_args__ = (
         Index(
@@ -53,15 +53,15 @@ class ServiceAccount(Base):
     name: Mapped[str]
     role: Mapped[str]
     created_at: Mapped[CreatedAt]
-    deleted_at: Mapped[Moment | None]
+    deleted_at: Mapped[Timestamp | None]
 
     __table_args__ = (
-        CheckConstraint(f"role IN {ROLES}", name="role"),
+        CheckConstraint(f"role IN {SERVICE_ACCOUNT_ROLES}", name="role"),
         Index(None, "project_id", "created_at", "id"),
     )
 
 
-class Key:
+class KeyMixin:
     """A key is shown once and kept as the SHA-256 of its 256 random bits (no salt is needed)."""
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -69,12 +69,12 @@ class Key:
     secret_sha256: Mapped[bytes] = mapped_column(index=True, unique=True)
     redacted: Mapped[str]
     created_at: Mapped[CreatedAt]
-    last_used_at: Mapped[Moment | None]
-    expires_at: Mapped[Moment | None]
-    revoked_at: Mapped[Moment | None]
+    last_used_at: Mapped[Timestamp | None]
+    expires_at: Mapped[Timestamp | None]
+    revoked_at: Mapped[Timestamp | None]
 
 
-class ApiKey(Key, Base):
+class ApiKey(KeyMixin, Base):
     """A key of a project. Without a service account it is the operator's own."""
 
     __tablename__ = "api_keys"
@@ -86,7 +86,7 @@ class ApiKey(Key, Base):
     __table_args__ = (Index(None, "project_id", "created_at", "id"),)
 
 
-class AdminKey(Key, Base):
+class AdminKey(KeyMixin, Base):
     """A key of an organization: it opens the routes that manage projects, and no other."""
 
     __tablename__ = "admin_keys"

@@ -3,18 +3,18 @@
 from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, CreatedAt, Json, JsonList, Moment
+from app.db.base import Base, CreatedAt, JsonList, JsonObject, Timestamp
 
 
-class ModelHour(Base):
+class ModelTrafficHour(Base):
     """`counts` has measures, each with how often its bins were hit. No foreign key: the counts of
     other models must not be lost for one."""
 
     __tablename__ = "model_hours"
 
     model: Mapped[str] = mapped_column(primary_key=True)
-    hour: Mapped[Moment] = mapped_column(primary_key=True)
-    counts: Mapped[Json]
+    hour: Mapped[Timestamp] = mapped_column(primary_key=True)
+    counts: Mapped[JsonObject]
 
     __table_args__ = (Index(None, "hour"),)
 

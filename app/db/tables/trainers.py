@@ -6,7 +6,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db.base import Base, CreatedAt
 
 
-class Worker(Base):
+class TrainerProcess(Base):
     """One row a trainer process. One that is not heard of any more is gone, whatever its state."""
 
     __tablename__ = "workers"

@@ -3,7 +3,7 @@
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Big, CreatedAt, JsonList, Moment
+from app.db.base import Base, BigInt, CreatedAt, JsonList, Timestamp
 
 
 class Upload(Base):
@@ -19,18 +19,18 @@ class Upload(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     filename: Mapped[str]
     purpose: Mapped[str]
-    bytes: Mapped[Big]
+    bytes: Mapped[BigInt]
     # Of the file, once there is one.
     expires_after_seconds: Mapped[int | None]
     state: Mapped[str]
     claim: Mapped[str | None]
-    claimed_until: Mapped[Moment | None]
+    claimed_until: Mapped[Timestamp | None]
     # What it was completed with, by which the same request is known when it comes again.
     part_ids: Mapped[JsonList | None]
     md5: Mapped[str | None]
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     created_at: Mapped[CreatedAt]
-    expires_at: Mapped[Moment]
+    expires_at: Mapped[Timestamp]
 
     __table_args__ = (
         CheckConstraint(
@@ -52,7 +52,7 @@ class UploadPart(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"))
-    bytes: Mapped[Big]
+    bytes: Mapped[BigInt]
     # By it a part that was sent again is known; older rows have none.
     sha256: Mapped[str | None]
     storage_key: Mapped[str] = mapped_column(unique=True)

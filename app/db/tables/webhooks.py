@@ -3,7 +3,7 @@
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, Big, CreatedAt, JsonList, Moment
+from app.db.base import Base, BigInt, CreatedAt, JsonList, Timestamp
 
 
 class WebhookEndpoint(Base):
@@ -19,11 +19,11 @@ class WebhookEndpoint(Base):
     secret: Mapped[str]
     # Signs too until its time is over, so that receivers can change to the new one in between.
     old_secret: Mapped[str | None]
-    old_secret_until: Mapped[Moment | None]
+    old_secret_until: Mapped[Timestamp | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
     # It has answered 410: its owner does not want to be told any more.
-    disabled_at: Mapped[Moment | None]
+    disabled_at: Mapped[Timestamp | None]
 
     __table_args__ = (
         Index(
@@ -52,8 +52,8 @@ class WebhookDelivery(Base):
     state: Mapped[str] = mapped_column(server_default="pending")
     attempts: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[CreatedAt]
-    next_at: Mapped[Moment | None]
-    claimed_until: Mapped[Moment | None]
+    next_at: Mapped[Timestamp | None]
+    claimed_until: Mapped[Timestamp | None]
 
     __table_args__ = (
         CheckConstraint("state IN ('pending', 'succeeded', 'failed')", name="state"),
@@ -78,6 +78,6 @@ class WebhookAttempt(Base):
     )
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     ended_at: Mapped[CreatedAt]
-    milliseconds: Mapped[Big]
+    milliseconds: Mapped[BigInt]
     status: Mapped[int | None]
     error: Mapped[str | None]

@@ -34,18 +34,18 @@ class TestCreate:
 
 class TestRevoke:
     def test_the_list_shows_all_of_them_oldest_first(self, session: Session) -> None:
-        assert api_keys.list_(session) == []
+        assert api_keys.list_all(session) == []
         made = [make_key(session)[0] for _ in range(3)]
         api_keys.revoke(session, made[1].id)
-        listed = api_keys.list_(session)
+        listed = api_keys.list_all(session)
         assert listed == made
         assert [key.revoked_at is None for key in listed] == [True, False, True]
 
     def test_it_ends_one_key(self, session: Session) -> None:
         (key, secret), (_, other) = make_key(session), make_key(session)
         assert api_keys.revoke(session, key.id) is key
-        assert principals.authenticate(session, secret) is None
-        assert principals.authenticate(session, other) is not None
+        assert principals.authenticate_project_key(session, secret) is None
+        assert principals.authenticate_project_key(session, other) is not None
 
     def test_again_it_keeps_the_first_time(self, session: Session) -> None:
         key, _ = make_key(session)
@@ -58,13 +58,13 @@ class TestRevoke:
     def test_an_unknown_one(self, session: Session) -> None:
         _, secret = make_key(session)
         assert api_keys.revoke(session, "key_unknown") is None
-        assert principals.authenticate(session, secret) is not None
+        assert principals.authenticate_project_key(session, secret) is not None
 
 
 class TestAuthenticate:
     def test_the_key_speaks_for_its_project(self, session: Session) -> None:
         key, secret = make_key(session)
-        who = principals.authenticate(session, secret)
+        who = principals.authenticate_project_key(session, secret)
         assert who is not None
         project = session.get_one(Project, key.project_id)
         assert who == principals.Principal(key.id, project.id, project.organization_id, "acme")
@@ -72,7 +72,9 @@ class TestAuthenticate:
     def test_nothing_else_does(self, session: Session) -> None:
         _, secret = make_key(session)
         wrong = ["", "sk-luthier-", secret[:-1], secret + "x", secret.upper(), "a\udc80b", "ключ"]
-        assert [principals.authenticate(session, guess) for guess in wrong] == [None] * len(wrong)
+        assert [principals.authenticate_project_key(session, guess) for guess in wrong] == [
+            None
+        ] * len(wrong)
 
     def test_its_use_is_noted_once_a_minute(self, session: Session) -> None:
         key, secret = make_key(session)
@@ -82,15 +84,15 @@ class TestAuthenticate:
             return key.last_used_at
 
         assert last_used() is None
-        principals.authenticate(session, secret)
+        principals.authenticate_project_key(session, secret)
         first = last_used()
         assert first is not None
-        principals.authenticate(session, secret)
+        principals.authenticate_project_key(session, secret)
         assert last_used() == first
         long_ago = func.clock_timestamp() - timedelta(seconds=61)
         session.execute(update(ApiKey).values(last_used_at=long_ago))
         earlier = last_used()
-        principals.authenticate(session, secret)
+        principals.authenticate_project_key(session, secret)
         assert last_used() != earlier
 
 

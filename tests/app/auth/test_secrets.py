@@ -22,7 +22,7 @@ def test_a_crowd_with_one_key_does_not_wait_for_the_note_of_its_use(
 
     def first() -> None:
         with transaction(sessions) as session:
-            principals.authenticate(session, secret)
+            principals.authenticate_project_key(session, secret)
             noted.set()
             enough.wait(60)
 
@@ -30,7 +30,7 @@ def test_a_crowd_with_one_key_does_not_wait_for_the_note_of_its_use(
         holder = pool.submit(first)
         assert noted.wait(60)
         with transaction(sessions) as session:
-            assert principals.authenticate(session, secret) is not None
+            assert principals.authenticate_project_key(session, secret) is not None
         assert not holder.done(), "the second waited for the first"
         enough.set()
         holder.result()
@@ -42,11 +42,11 @@ def test_a_secret_opens_one_kind_of_thing(session: Session) -> None:
     project = api_keys.ensure_default_project(session, "acme")
     _, secret = api_keys.create(session, project.id, "laptop")
     _, admin_secret = admin_keys.create(session, project.organization_id, "ops")
-    assert principals.authenticate_admin(session, secret) is None
-    assert principals.authenticate(session, admin_secret) is None
-    admin = principals.authenticate_admin(session, admin_secret)
+    assert principals.authenticate_admin_key(session, secret) is None
+    assert principals.authenticate_project_key(session, admin_secret) is None
+    admin = principals.authenticate_admin_key(session, admin_secret)
     assert admin is not None
-    assert (admin.organization_id, admin.organization) == (project.organization_id, "acme")
+    assert (admin.organization_id, admin.organization_slug) == (project.organization_id, "acme")
 
 
 def test_an_admin_key_is_kept_as_a_hash_and_its_use_is_noted(session: Session) -> None:
@@ -56,12 +56,12 @@ def test_an_admin_key_is_kept_as_a_hash_and_its_use_is_noted(session: Session) -
     assert key.redacted == f"sk-a…{secret[-4:]}"
     assert key.expires_at is not None
     assert not any(secret in str(value) for value in vars(key).values())
-    principals.authenticate_admin(session, secret)
+    principals.authenticate_admin_key(session, secret)
     session.refresh(key)
     first = key.last_used_at
     assert first is not None
-    principals.authenticate_admin(session, secret)
+    principals.authenticate_admin_key(session, secret)
     session.refresh(key)
     assert key.last_used_at == first
     assert secrets.revoke(session, AdminKey, AdminKey.id == key.id) == [key]
-    assert principals.authenticate_admin(session, secret) is None
+    assert principals.authenticate_admin_key(session, secret) is None

@@ -6,7 +6,13 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
-from app.db.session import SessionMaker, connect, session_maker, transaction, transaction_maker
+from app.db.session import (
+    SessionMaker,
+    create_database_engine,
+    session_maker,
+    transaction,
+    transaction_maker,
+)
 from app.db.tables import Organization
 from app.organization import api_keys
 
@@ -18,7 +24,7 @@ END = text("SELECT pg_terminate_backend(:pid, 5000)")
 @pytest.fixture
 def autocommit(sessions: SessionMaker, database_url: str) -> Iterator[Engine]:
     """One connection, to the database that `sessions` empties."""
-    engine = connect(database_url, pool_size=1, autocommit=True)
+    engine = create_database_engine(database_url, pool_size=1, autocommit=True)
     yield engine
     engine.dispose()
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionMaker, transaction
 from app.db.tables import File, Project
 from app.storage import file_key
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.factories import make_file
 from tests.live_api import Account, Api
 from tests.polling import wait_until
@@ -24,7 +24,7 @@ GOOD = LINE * 12
 BOUNDARY = "b0undary"
 
 
-def part(name: str, value: bytes, *, filename: str | None = None) -> bytes:
+def form_part(name: str, value: bytes, *, filename: str | None = None) -> bytes:
     disposition = f'form-data; name="{name}"'
     if filename is not None:
         disposition += f'; filename="{filename}"'
@@ -32,14 +32,14 @@ def part(name: str, value: bytes, *, filename: str | None = None) -> bytes:
     return head.encode() + value + b"\r\n"
 
 
-def named(parameters: bytes) -> bytes:
+def file_part_with(parameters: bytes) -> bytes:
     """A file part whose name is written in some other way."""
     return FILE.replace(b'filename="train.jsonl"', parameters)
 
 
 END = f"--{BOUNDARY}--\r\n".encode()
-FILE = part("file", GOOD, filename="train.jsonl")
-PURPOSE = part("purpose", b"fine-tune")
+FILE = form_part("file", GOOD, filename="train.jsonl")
+PURPOSE = form_part("purpose", b"fine-tune")
 
 
 def post(http: httpx.Client, body: bytes | Iterator[bytes]) -> httpx.Response:
@@ -47,9 +47,9 @@ def post(http: httpx.Client, body: bytes | Iterator[bytes]) -> httpx.Response:
     return http.post("/v1/files", content=body, headers=headers)
 
 
-def stored(api: Api) -> list[Path]:
+def stored_paths(api: Api) -> list[Path]:
     """All files below the store's folder, unfinished ones too."""
-    root = api.parts.settings.home / "storage"
+    root = api.state.settings.home / "storage"
     return sorted(path for path in root.rglob("*") if path.is_file())
 
 
@@ -71,9 +71,9 @@ class TestUpload:
         def begun(*_: object) -> None:
             # It works beside the requests, whenever it likes.
             if threading.current_thread().name != "recorder":
-                turns.append(api.parts.turns.borrowed_tokens)
+                turns.append(api.state.db_slots.borrowed_tokens)
 
-        makers = (api.parts.sessions, api.parts.statements)
+        makers = (api.state.sessions, api.state.autocommit_sessions)
         for maker in makers:
             event.listen(maker, "after_begin", begun)
         try:
@@ -98,11 +98,13 @@ class TestUpload:
 
     def test_a_file_with_what_looks_like_a_boundary(self, http: httpx.Client) -> None:
         data = f"\r\n--{BOUNDARY[:-1]}\r\n--{BOUNDARY}x\r\n\r\r\n".encode() * 50
-        answer = post(http, part("purpose", b"user_data") + part("file", data, filename="x") + END)
+        answer = post(
+            http, form_part("purpose", b"user_data") + form_part("file", data, filename="x") + END
+        )
         if answer.status_code == 200:
             assert http.get(f"/v1/files/{answer.json()['id']}/content").content == data
         else:
-            error_of(answer, 400)
+            expect_error(answer, 400)
 
     def test_it_expires_when_asked_to(self, openai: OpenAI) -> None:
         created = openai.files.create(
@@ -116,7 +118,9 @@ class TestUpload:
     @pytest.mark.parametrize("purpose", ["assistants", "batch", "vision", "user_data", "evals"])
     def test_other_purposes_are_not_judged(self, http: httpx.Client, purpose: str) -> None:
         name = "a.jsonl" if purpose == "batch" else "a.png"
-        body = part("file", b"\x89PNG\n", filename=name) + part("purpose", purpose.encode())
+        body = form_part("file", b"\x89PNG\n", filename=name) + form_part(
+            "purpose", purpose.encode()
+        )
         answer = post(http, body + END)
         assert answer.status_code == 200, answer.text
         assert answer.json()["status"] == "processed"
@@ -138,7 +142,7 @@ class TestUpload:
     def test_its_first_hundred_faults_can_be_read(
         self, http: httpx.Client, stranger: httpx.Client
     ) -> None:
-        body = PURPOSE + part("file", GOOD + b"{}\n" * 120, filename="bad.jsonl") + END
+        body = PURPOSE + form_part("file", GOOD + b"{}\n" * 120, filename="bad.jsonl") + END
         url = f"/v1/files/{post(http, body).json()['id']}/verdict"
         verdict = http.get(url).json()
         assert (verdict["object"], verdict["status"]) == ("file.verdict", "error")
@@ -148,10 +152,10 @@ class TestUpload:
             assert fault["line"] == 13 + number
             assert fault["offset"] == len(GOOD) + 3 * number
             assert "is missing key 'messages'" in fault["reason"]
-        error_of(stranger.get(url), 404)
+        expect_error(stranger.get(url), 404)
 
     def test_a_verdict_on_what_was_not_judged_is_empty(self, http: httpx.Client) -> None:
-        body = part("purpose", b"vision") + part("file", b"x", filename="a.png") + END
+        body = form_part("purpose", b"vision") + form_part("file", b"x", filename="a.png") + END
         verdict = http.get(f"/v1/files/{post(http, body).json()['id']}/verdict").json()
         assert (verdict["status"], verdict["format"], verdict["faults"]) == ("processed", None, [])
 
@@ -173,7 +177,7 @@ class TestUpload:
         ],
     )
     def test_a_file_name_is_only_shown(self, http: httpx.Client, given: str, shown: str) -> None:
-        answer = post(http, PURPOSE + part("file", GOOD, filename=given) + END)
+        answer = post(http, PURPOSE + form_part("file", GOOD, filename=given) + END)
         assert answer.json()["filename"] == shown
         content = http.get(f"/v1/files/{answer.json()['id']}/content")
         assert content.headers["content-disposition"].startswith("attachment; filename*=UTF-8''")
@@ -194,7 +198,7 @@ class TestUpload:
     def test_a_name_as_rfc_8187_writes_it(
         self, http: httpx.Client, parameters: bytes, shown: str
     ) -> None:
-        answer = post(http, PURPOSE + named(parameters) + END)
+        answer = post(http, PURPOSE + file_part_with(parameters) + END)
         assert answer.status_code == 200, answer.text
         assert answer.json()["filename"] == shown
 
@@ -212,37 +216,40 @@ class TestRefusedUpload:
     def test_a_name_in_another_writing(
         self, api: Api, http: httpx.Client, parameters: bytes
     ) -> None:
-        before = stored(api)
-        assert error_of(post(http, PURPOSE + named(parameters) + END), 400)["param"] == "file"
-        assert stored(api) == before
+        before = stored_paths(api)
+        assert (
+            expect_error(post(http, PURPOSE + file_part_with(parameters) + END), 400)["param"]
+            == "file"
+        )
+        assert stored_paths(api) == before
 
     def test_a_name_of_ten_kilobytes(self, api: Api, http: httpx.Client) -> None:
-        before = stored(api)
-        long = part("file", GOOD, filename="x" * 10_240 + ".jsonl")
-        error = error_of(post(http, PURPOSE + long + END), 400)
+        before = stored_paths(api)
+        long = form_part("file", GOOD, filename="x" * 10_240 + ".jsonl")
+        error = expect_error(post(http, PURPOSE + long + END), 400)
         assert "a name of at most 255 characters" in str(error["message"])
-        assert stored(api) == before
+        assert stored_paths(api) == before
 
     @pytest.mark.parametrize(
         ("body", "param"),
         [
             (PURPOSE + END, "file"),
             (FILE + END, "purpose"),
-            (FILE + part("purpose", b"lunch") + END, "purpose"),
-            (FILE + part("purpose", b"fine-tune-results") + END, "purpose"),
-            (PURPOSE + part("file", b"", filename="empty.jsonl") + END, "file"),
-            (PURPOSE + part("file", b"train.jsonl") + END, "file"),
+            (FILE + form_part("purpose", b"lunch") + END, "purpose"),
+            (FILE + form_part("purpose", b"fine-tune-results") + END, "purpose"),
+            (PURPOSE + form_part("file", b"", filename="empty.jsonl") + END, "file"),
+            (PURPOSE + form_part("file", b"train.jsonl") + END, "file"),
             (PURPOSE + FILE + FILE + END, "file"),
             (PURPOSE + PURPOSE + FILE + END, "purpose"),
             (
-                FILE + PURPOSE + part("expires_after[seconds]", b"3600") + END,
+                FILE + PURPOSE + form_part("expires_after[seconds]", b"3600") + END,
                 "expires_after.anchor",
             ),
             (
                 FILE
                 + PURPOSE
-                + part("expires_after[anchor]", b"created_at")
-                + part("expires_after[seconds]", b"3599")
+                + form_part("expires_after[anchor]", b"created_at")
+                + form_part("expires_after[seconds]", b"3599")
                 + END,
                 "expires_after.seconds",
             ),
@@ -253,16 +260,16 @@ class TestRefusedUpload:
             (END, "file"),
             (f"--{BOUNDARY}\r\n".encode() + b"x" * 2**17, None),
             (f"--{BOUNDARY}\r\n".encode() + b"X-Header: y\r\n" * 5000, None),
-            (b"".join(part(f"f{n}", b"v") for n in range(2000)) + END, None),
+            (b"".join(form_part(f"f{n}", b"v") for n in range(2000)) + END, None),
         ],
     )
     def test_a_bad_form_is_a_400_and_leaves_nothing(
         self, api: Api, http: httpx.Client, body: bytes, param: str | None
     ) -> None:
-        before = stored(api)
-        error = error_of(post(http, body), 400)
+        before = stored_paths(api)
+        error = expect_error(post(http, body), 400)
         assert error["param"] == param
-        assert stored(api) == before
+        assert stored_paths(api) == before
         assert http.get("/v1/files").json()["data"] == []
 
     @pytest.mark.parametrize(
@@ -281,11 +288,13 @@ class TestRefusedUpload:
     def test_m36_a_name_that_does_not_go_with_the_purpose(
         self, api: Api, http: httpx.Client, name: str
     ) -> None:
-        before = stored(api)
-        error = error_of(post(http, PURPOSE + part("file", GOOD, filename=name) + END), 400)
+        before = stored_paths(api)
+        error = expect_error(
+            post(http, PURPOSE + form_part("file", GOOD, filename=name) + END), 400
+        )
         assert error["param"] == "file"
         assert "Must be .jsonl" in str(error["message"])
-        assert stored(api) == before
+        assert stored_paths(api) == before
 
     @pytest.mark.parametrize(
         "content_type",
@@ -300,20 +309,20 @@ class TestRefusedUpload:
     def test_a_body_of_another_type(self, http: httpx.Client, content_type: str) -> None:
         headers = {"Content-Type": content_type}
         answer = http.post("/v1/files", content=FILE + PURPOSE + END, headers=headers)
-        assert "multipart/form-data" in str(error_of(answer, 400)["message"])
+        assert "multipart/form-data" in str(expect_error(answer, 400)["message"])
 
     def test_a_file_above_the_limit(self, api: Api, http: httpx.Client) -> None:
-        before = stored(api)
-        big = part("file", b"x" * (4 * 2**20 + 1), filename="big")
-        answer = post(http, part("purpose", b"user_data") + big + END)
-        assert error_of(answer, 413)["param"] == "file"
-        assert stored(api) == before
+        before = stored_paths(api)
+        big = form_part("file", b"x" * (4 * 2**20 + 1), filename="big")
+        answer = post(http, form_part("purpose", b"user_data") + big + END)
+        assert expect_error(answer, 413)["param"] == "file"
+        assert stored_paths(api) == before
 
     def test_a_long_field(self, http: httpx.Client) -> None:
-        error_of(post(http, part("purpose", b"x" * 10_000) + FILE + END), 413)
+        expect_error(post(http, form_part("purpose", b"x" * 10_000) + FILE + END), 413)
 
     def test_a_client_that_leaves_in_the_middle(self, api: Api, http: httpx.Client) -> None:
-        before = stored(api)
+        before = stored_paths(api)
 
         def half() -> Iterator[bytes]:
             yield PURPOSE + FILE
@@ -322,7 +331,7 @@ class TestRefusedUpload:
         with pytest.raises(ConnectionError):
             post(http, half())
         # The server hears of it a moment later.
-        wait_until("what came of the upload is gone", lambda: stored(api) == before)
+        wait_until("what came of the upload is gone", lambda: stored_paths(api) == before)
         assert http.get("/v1/files").json()["data"] == []
 
 
@@ -368,7 +377,7 @@ class TestList:
 
     @pytest.mark.parametrize("query", ["limit=-1", "limit=10001", "limit=x", "order=up"])
     def test_bad_queries(self, http: httpx.Client, query: str) -> None:
-        error = error_of(http.get(f"/v1/files?{query}"), 400)
+        error = expect_error(http.get(f"/v1/files?{query}"), 400)
         assert error["param"] == query.partition("=")[0]
 
 
@@ -414,7 +423,7 @@ class TestGone:
         self, openai: OpenAI, stranger: httpx.Client, method: str, path: str
     ) -> None:
         created = openai.files.create(file=("a.txt", b"text"), purpose="user_data")
-        error_of(stranger.request(method, f"/v1/files/{created.id}{path}"), 404)
+        expect_error(stranger.request(method, f"/v1/files/{created.id}{path}"), 404)
         assert openai.files.retrieve(created.id) == created
 
 
@@ -424,9 +433,9 @@ def test_a_result_file_is_base64_of_its_bytes(
 ) -> None:
     csv = b"step,train_loss\n"[:size] if size < 4 else b"1" * size
     with transaction(sessions) as session:
-        project = session.get_one(Project, account.who.project_id)
+        project = session.get_one(Project, account.principal.project_id)
         file = make_file(session, project, purpose="fine-tune-results", bytes=len(csv))
-    api.parts.store.put(file_key(project.id, file.id), csv)
+    api.state.store.put(file_key(project.id, file.id), csv)
     answer = http.get(f"/v1/files/{file.id}/content")
     assert base64.b64decode(answer.content, validate=True) == csv
     assert answer.headers["content-length"] == str(len(answer.content))

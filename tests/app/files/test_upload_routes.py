@@ -16,19 +16,21 @@ from app.db.session import SessionMaker, transaction
 from app.db.tables import File, UploadPart
 from app.db.tables import Upload as UploadRow
 from app.files import uploads
-from tests.app.files.test_routes import GOOD, LINE, stored
-from tests.app.http.test_admission import error_of
+from tests.app.files.test_routes import GOOD, LINE, stored_paths
+from tests.app.http.test_admission import expect_error
 from tests.live_api import Api
 
 
 @pytest.fixture(autouse=True)
 def _nothing_stored(api: Api) -> None:
     """Files of other tests, whose rows are gone."""
-    for key in list(api.parts.store.list("")):
-        api.parts.store.delete(key)
+    for key in list(api.state.store.list("")):
+        api.state.store.delete(key)
 
 
-def begin(openai: OpenAI, size: int, *, purpose: str = "fine-tune", name: str = "a.jsonl") -> str:
+def create_upload(
+    openai: OpenAI, size: int, *, purpose: str = "fine-tune", name: str = "a.jsonl"
+) -> str:
     upload = openai.uploads.create(
         filename=name,
         purpose=purpose,  # type: ignore[arg-type]
@@ -38,11 +40,11 @@ def begin(openai: OpenAI, size: int, *, purpose: str = "fine-tune", name: str = 
     return upload.id
 
 
-def add(openai: OpenAI, upload_id: str, data: bytes) -> str:
+def add_part(openai: OpenAI, upload_id: str, data: bytes) -> str:
     return openai.uploads.parts.create(upload_id, data=data).id
 
 
-def cut(data: bytes, size: int) -> list[bytes]:
+def split_bytes(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
@@ -61,14 +63,16 @@ class TestWholeWay:
         assert done.file == openai.files.retrieve(done.file.id)
         assert (done.file.bytes, done.file.status) == (len(GOOD), "processed")
         assert openai.files.content(done.file.id).read() == GOOD
-        row_keys = api.parts.store.list("")
+        row_keys = api.state.store.list("")
         assert sum("/uploads/" in key for key in row_keys) == -(-len(GOOD) // 100)
 
     def test_parts_that_arrive_beside_each_other_and_backwards(self, openai: OpenAI) -> None:
-        pieces = cut(GOOD, 90)
-        upload_id = begin(openai, len(GOOD))
+        pieces = split_bytes(GOOD, 90)
+        upload_id = create_upload(openai, len(GOOD))
         with ThreadPoolExecutor(8) as crowd:
-            ids = list(crowd.map(lambda piece: add(openai, upload_id, piece), reversed(pieces)))
+            ids = list(
+                crowd.map(lambda piece: add_part(openai, upload_id, piece), reversed(pieces))
+            )
         md5 = hashlib.md5(GOOD).hexdigest()
         done = openai.uploads.complete(upload_id, part_ids=ids[::-1], md5=md5.upper())
         assert done.file is not None
@@ -76,8 +80,8 @@ class TestWholeWay:
 
     def test_the_file_is_judged_as_any_other(self, openai: OpenAI) -> None:
         data = GOOD + b"{oops}\n"
-        upload_id = begin(openai, len(data))
-        ids = [add(openai, upload_id, piece) for piece in cut(data, 1000)]
+        upload_id = create_upload(openai, len(data))
+        ids = [add_part(openai, upload_id, piece) for piece in split_bytes(data, 1000)]
         file = openai.uploads.complete(upload_id, part_ids=ids).file
         assert file is not None
         assert file.status == "error"
@@ -92,7 +96,9 @@ class TestWholeWay:
             expires_after={"anchor": "created_at", "seconds": 3600},
         )
         assert (upload.status, upload.file, upload.filename) == ("pending", None, "ab.bin")
-        file = openai.uploads.complete(upload.id, part_ids=[add(openai, upload.id, b"abc")]).file
+        file = openai.uploads.complete(
+            upload.id, part_ids=[add_part(openai, upload.id, b"abc")]
+        ).file
         assert file is not None
         assert file.expires_at is not None
         assert file.expires_at - file.created_at in (3600, 3601)
@@ -100,9 +106,9 @@ class TestWholeWay:
 
     def test_parts_that_were_not_named_are_not_in_it(self, openai: OpenAI) -> None:
         """As when a part's answer was lost, and the client sent it again."""
-        upload_id = begin(openai, 4, purpose="user_data", name="a")
-        add(openai, upload_id, b"ab")
-        ids = [add(openai, upload_id, b"ab"), add(openai, upload_id, b"cd")]
+        upload_id = create_upload(openai, 4, purpose="user_data", name="a")
+        add_part(openai, upload_id, b"ab")
+        ids = [add_part(openai, upload_id, b"ab"), add_part(openai, upload_id, b"cd")]
         file = openai.uploads.complete(upload_id, part_ids=ids).file
         assert file is not None
         assert openai.files.content(file.id).read() == b"abcd"
@@ -110,9 +116,11 @@ class TestWholeWay:
     def test_the_parts_go_when_it_has_ended(
         self, openai: OpenAI, sessions: SessionMaker, api: Api
     ) -> None:
-        finished, cancelled, pending = (begin(openai, 3, purpose="vision") for _ in range(3))
+        finished, cancelled, pending = (
+            create_upload(openai, 3, purpose="vision") for _ in range(3)
+        )
         for upload_id in (finished, cancelled, pending):
-            part_id = add(openai, upload_id, b"abc")
+            part_id = add_part(openai, upload_id, b"abc")
             if upload_id == finished:
                 openai.uploads.complete(upload_id, part_ids=[part_id])
         openai.uploads.cancel(cancelled)
@@ -147,11 +155,11 @@ class TestRefusedBeginning:
             "bytes": 10,
             "mime_type": "text/plain",
         }
-        assert error_of(http.post("/v1/uploads", json=asked | change), 400)["param"] == param
+        assert expect_error(http.post("/v1/uploads", json=asked | change), 400)["param"] == param
 
     def test_a_batch_of_over_200_mib(self, openai: OpenAI) -> None:
         with pytest.raises(Exception, match="209715200"):
-            begin(openai, 200 * 2**20 + 1, purpose="batch")
+            create_upload(openai, 200 * 2**20 + 1, purpose="batch")
 
     def test_a_key_makes_one(self, openai: OpenAI) -> None:
         def create() -> Upload:
@@ -168,48 +176,48 @@ class TestRefusedBeginning:
 
 class TestRefusedPart:
     def test_one_above_the_limit(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
-        upload_id = begin(openai, 10)
-        before = stored(api)
-        data = b"x" * (uploads.PART_BYTES + 1)
+        upload_id = create_upload(openai, 10)
+        before = stored_paths(api)
+        data = b"x" * (uploads.MAX_PART_BYTES + 1)
         answer = http.post(f"/v1/uploads/{upload_id}/parts", files={"data": data})
-        assert error_of(answer, 413)["param"] == "data"
-        assert stored(api) == before
+        assert expect_error(answer, 413)["param"] == "data"
+        assert stored_paths(api) == before
 
     @pytest.mark.parametrize("field", ["file", "", "data[]"])
     def test_another_field(self, api: Api, http: httpx.Client, openai: OpenAI, field: str) -> None:
-        upload_id = begin(openai, 10)
-        before = stored(api)
+        upload_id = create_upload(openai, 10)
+        before = stored_paths(api)
         answer = http.post(f"/v1/uploads/{upload_id}/parts", files={field: b"abc"})
-        error = error_of(answer, 400)
+        error = expect_error(answer, 400)
         assert (error["param"], error["code"]) == ("data", "missing_required_parameter")
-        assert stored(api) == before
+        assert stored_paths(api) == before
 
     def test_an_empty_one(self, api: Api, openai: OpenAI) -> None:
-        upload_id = begin(openai, 10)
-        before = stored(api)
+        upload_id = create_upload(openai, 10)
+        before = stored_paths(api)
         with pytest.raises(BadRequestError, match=r"The part is empty. Send its bytes in 'data'."):
-            add(openai, upload_id, b"")
-        assert stored(api) == before
+            add_part(openai, upload_id, b"")
+        assert stored_paths(api) == before
 
     def test_one_that_goes_over(self, api: Api, openai: OpenAI) -> None:
-        upload_id = begin(openai, 10, purpose="user_data")
-        first = add(openai, upload_id, b"12345")
-        before = stored(api)
+        upload_id = create_upload(openai, 10, purpose="user_data")
+        first = add_part(openai, upload_id, b"12345")
+        before = stored_paths(api)
         with pytest.raises(BadRequestError, match="have more than the 10 bytes") as refused:
-            add(openai, upload_id, b"678901")
+            add_part(openai, upload_id, b"678901")
         assert refused.value.param == "data"
-        assert stored(api) == before
-        last = add(openai, upload_id, b"67890")
+        assert stored_paths(api) == before
+        last = add_part(openai, upload_id, b"67890")
         assert openai.uploads.complete(upload_id, part_ids=[first, last]).status == "completed"
 
     def test_of_those_that_come_beside_each_other_only_what_there_is_room_for(
         self, openai: OpenAI
     ) -> None:
-        upload_id = begin(openai, 20)
+        upload_id = create_upload(openai, 20)
 
         def send(number: int) -> bool:
             try:
-                return bool(add(openai, upload_id, b"%05d" % number))
+                return bool(add_part(openai, upload_id, b"%05d" % number))
             except BadRequestError:
                 return False
 
@@ -218,24 +226,24 @@ class TestRefusedPart:
 
     def test_the_same_one_without_end(self, openai: OpenAI, sessions: SessionMaker) -> None:
         """It may come again, for its answer may be lost; but not for ever."""
-        upload_id = begin(openai, 10)
+        upload_id = create_upload(openai, 10)
         with transaction(sessions) as session:
             part = UploadPart(
                 id="part_big",
                 upload_id=upload_id,
-                bytes=uploads.PART_BYTES + 19,
+                bytes=uploads.MAX_PART_BYTES + 19,
                 sha256=hashlib.sha256(b"a").hexdigest(),
                 storage_key="x",
             )
             session.add(part)
-        add(openai, upload_id, b"a")
+        add_part(openai, upload_id, b"a")
         with pytest.raises(BadRequestError, match="sent again too often"):
-            add(openai, upload_id, b"a")
+            add_part(openai, upload_id, b"a")
 
     def test_one_that_comes_too_late(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
         """The upload ends while the part is on its way."""
-        upload_id = begin(openai, 10)
-        before = stored(api)
+        upload_id = create_upload(openai, 10)
+        before = stored_paths(api)
 
         def body() -> Iterator[bytes]:
             yield b'--b\r\nContent-Disposition: form-data; name="data"; filename="x"\r\n\r\nabc'
@@ -244,16 +252,16 @@ class TestRefusedPart:
 
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
         answer = http.post(f"/v1/uploads/{upload_id}/parts", content=body(), headers=headers)
-        assert "already cancelled" in str(error_of(answer, 400)["message"])
-        assert stored(api) == before
+        assert "already cancelled" in str(expect_error(answer, 400)["message"])
+        assert stored_paths(api) == before
 
 
 class TestRefusedCompletion:
     @pytest.fixture
     def three(self, openai: OpenAI) -> tuple[str, list[str]]:
         """An upload of 36 lines, and its parts of 12 each."""
-        upload_id = begin(openai, 3 * len(GOOD))
-        return upload_id, [add(openai, upload_id, GOOD) for _ in range(3)]
+        upload_id = create_upload(openai, 3 * len(GOOD))
+        return upload_id, [add_part(openai, upload_id, GOOD) for _ in range(3)]
 
     @pytest.mark.parametrize(
         ("change", "words"),
@@ -276,7 +284,7 @@ class TestRefusedCompletion:
 
     def test_parts_of_another_upload(self, openai: OpenAI, three: tuple[str, list[str]]) -> None:
         upload_id, ids = three
-        other = add(openai, begin(openai, len(GOOD)), GOOD)
+        other = add_part(openai, create_upload(openai, len(GOOD)), GOOD)
         with pytest.raises(BadRequestError, match=other):
             openai.uploads.complete(upload_id, part_ids=[*ids[:2], other])
 
@@ -285,25 +293,25 @@ class TestRefusedCompletion:
         self, api: Api, openai: OpenAI, three: tuple[str, list[str]], md5: str
     ) -> None:
         upload_id, ids = three
-        before = stored(api)
+        before = stored_paths(api)
         with pytest.raises(BadRequestError, match="MD5") as raised:
             openai.uploads.complete(upload_id, part_ids=ids, md5=md5)
         assert raised.value.param == "md5"
-        assert stored(api) == before
+        assert stored_paths(api) == before
         assert openai.uploads.complete(upload_id, part_ids=ids).status == "completed"
 
     def test_an_empty_file(self, openai: OpenAI) -> None:
         with pytest.raises(BadRequestError, match="empty"):
-            openai.uploads.complete(begin(openai, 0), part_ids=[])
+            openai.uploads.complete(create_upload(openai, 0), part_ids=[])
 
     def test_parts_whose_bytes_are_lost(
         self, api: Api, openai: OpenAI, three: tuple[str, list[str]]
     ) -> None:
         upload_id, ids = three
-        api.parts.store.delete(next(key for key in api.parts.store.list("") if ids[1] in key))
+        api.state.store.delete(next(key for key in api.state.store.list("") if ids[1] in key))
         with pytest.raises(BadRequestError, match=ids[1]):
             openai.uploads.complete(upload_id, part_ids=ids)
-        again = add(openai, upload_id, GOOD)
+        again = add_part(openai, upload_id, GOOD)
         part_ids = [ids[0], again, ids[2]]
         assert openai.uploads.complete(upload_id, part_ids=part_ids).status == "completed"
 
@@ -323,7 +331,7 @@ class TestRefusedCompletion:
                 with transaction(sessions) as session:
                     uploads.expire(session)
         calls = [
-            lambda: add(openai, upload_id, GOOD),
+            lambda: add_part(openai, upload_id, GOOD),
             lambda: openai.uploads.complete(upload_id, part_ids=ids[::-1]),
         ]
         if end not in ("cancelled", "overdue"):
@@ -350,7 +358,7 @@ class TestRefusedCompletion:
         sent: dict[str, object] = {"files": {"data": b"x"}}
         if route != "parts":
             sent = {"json": {"part_ids": three[1]}}
-        error = error_of(client.post(url, **sent), 404)  # type: ignore[arg-type]
+        error = expect_error(client.post(url, **sent), 404)  # type: ignore[arg-type]
         assert error == {
             "message": f"No such Upload object: {upload_id}",
             "type": "invalid_request_error",
@@ -364,8 +372,8 @@ class TestTwice:
         self, openai: OpenAI, sessions: SessionMaker
     ) -> None:
         data = LINE * 20_000
-        upload_id = begin(openai, len(data))
-        ids = [add(openai, upload_id, piece) for piece in cut(data, 2**20)]
+        upload_id = create_upload(openai, len(data))
+        ids = [add_part(openai, upload_id, piece) for piece in split_bytes(data, 2**20)]
         start = threading.Barrier(4)
 
         def complete() -> Upload:
@@ -379,8 +387,8 @@ class TestTwice:
             assert session.scalar(select(func.count()).select_from(File)) == 1
 
     def test_a_repeated_one_gets_the_same_file(self, openai: OpenAI) -> None:
-        upload_id = begin(openai, 3, purpose="vision", name="a.png")
-        part_id = add(openai, upload_id, b"abc")
+        upload_id = create_upload(openai, 3, purpose="vision", name="a.png")
+        part_id = add_part(openai, upload_id, b"abc")
         first = openai.uploads.complete(
             upload_id, part_ids=[part_id], md5="900150983cd24fb0d6963f7d28e17f72"
         )
@@ -389,14 +397,14 @@ class TestTwice:
             openai.uploads.complete(upload_id, part_ids=[part_id], md5="another")
 
     def test_a_repeated_cancel_does_no_harm(self, openai: OpenAI) -> None:
-        upload_id = begin(openai, 3)
+        upload_id = create_upload(openai, 3)
         cancelled = openai.uploads.cancel(upload_id)
         assert cancelled.status == "cancelled"
         assert openai.uploads.cancel(upload_id) == cancelled
 
     def test_one_that_died_is_taken_over(self, openai: OpenAI, sessions: SessionMaker) -> None:
-        upload_id = begin(openai, 3, purpose="vision", name="a.png")
-        part_id = add(openai, upload_id, b"abc")
+        upload_id = create_upload(openai, 3, purpose="vision", name="a.png")
+        part_id = add_part(openai, upload_id, b"abc")
         with transaction(sessions) as session:
             session.execute(
                 update(UploadRow).values(state="completing", claim="dead", claimed_until=func.now())
@@ -406,19 +414,21 @@ class TestTwice:
     def test_no_part_is_taken_while_one_completes(
         self, openai: OpenAI, sessions: SessionMaker
     ) -> None:
-        upload_id = begin(openai, 3)
+        upload_id = create_upload(openai, 3)
         with transaction(sessions) as session:
             session.execute(
                 update(UploadRow).values(
-                    state="completing", claim="alive", claimed_until=func.now() + uploads.CLAIM
+                    state="completing",
+                    claim="alive",
+                    claimed_until=func.now() + uploads.CLAIM_TIMEOUT,
                 )
             )
             uploads.expire(session)
         with pytest.raises(BadRequestError, match="is being completed"):
-            add(openai, upload_id, b"abc")
+            add_part(openai, upload_id, b"abc")
         assert openai.uploads.cancel(upload_id).status == "cancelled"
 
 
 def test_an_unknown_upload_reads_no_part(openai: OpenAI) -> None:
     with pytest.raises(NotFoundError):
-        add(openai, "upload_abc123", b"x" * 2**20)
+        add_part(openai, "upload_abc123", b"x" * 2**20)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.formats import ChatExample, Judge, Message, Verdict
-from app.formats.chat import FORMAT, example
+from app.formats import ChatExample, DatasetValidator, Message, ValidationReport
+from app.formats.chat import FORMAT, to_example
 
 Row = dict[str, Any]
 
@@ -30,16 +30,16 @@ TOOL = {"type": "function", "function": FUNCTION}
 FUNCTION_CALL = {"name": "weather", "arguments": "{}"}
 
 
-def judged(row: Any) -> Verdict:
-    judge = Judge()
+def validate(row: Any) -> ValidationReport:
+    judge = DatasetValidator()
     judge.feed(json.dumps(row).encode())
     return judge.finish()
 
 
 def reason(row: Any) -> str:
-    verdict = judged(row)
-    assert verdict.fault_count == 1, "the row was accepted"
-    return verdict.faults[0].reason
+    verdict = validate(row)
+    assert verdict.error_count == 1, "the row was accepted"
+    return verdict.errors[0].reason
 
 
 def chat(*messages: Row, **keys: Any) -> Row:
@@ -102,8 +102,8 @@ GOOD = {
 
 @pytest.mark.parametrize("row", GOOD.values(), ids=GOOD)
 def test_good(row: Row) -> None:
-    assert judged(row).details() is None
-    example(row)
+    assert validate(row).status_details() is None
+    to_example(row)
 
 
 def without(message: Row, key: str) -> Row:
@@ -362,9 +362,9 @@ def test_a_control_token_is_refused_wherever_a_message_has_text(token: str) -> N
     for row in rows:
         assert reason(row).startswith(f"Example 1 message contains an invalid token: {token}.")
         escaped = json.dumps(row).replace("<", "\\u003c").encode()
-        judge = Judge()
+        judge = DatasetValidator()
         judge.feed(escaped)
-        assert judge.finish().fault_count == 1
+        assert judge.finish().error_count == 1
 
 
 class TestCode:
@@ -372,14 +372,14 @@ class TestCode:
 
     @pytest.mark.parametrize("name", ["no role", "an unknown role", "messages empty"])
     def test_what_is_no_chat(self, name: str) -> None:
-        assert judged(BAD[name][0]).code == "invalid_training_file"
+        assert validate(BAD[name][0]).code == "invalid_training_file"
 
     @pytest.mark.parametrize("name", ["no messages", "weight on a user's message", "an image"])
     def test_what_is_a_chat_that_cannot_be_used(self, name: str) -> None:
-        assert judged(BAD[name][0]).code == "invalid_file_format"
+        assert validate(BAD[name][0]).code == "invalid_file_format"
 
     def test_a_good_file_has_none(self) -> None:
-        assert judged(chat(USER, ANSWER)).code is None
+        assert validate(chat(USER, ANSWER)).code is None
 
 
 class TestPlainPath:
@@ -387,26 +387,26 @@ class TestPlainPath:
 
     @pytest.mark.parametrize("row", GOOD.values(), ids=GOOD)
     def test_it_counts_the_strings_of_what_it_takes(self, row: Row) -> None:
-        assert FORMAT.plain(row) in (0, json.dumps(row, ensure_ascii=False).count('"') / 2)
+        assert FORMAT.fast_check(row) in (0, json.dumps(row, ensure_ascii=False).count('"') / 2)
 
     @pytest.mark.parametrize("row", [row for row, _ in BAD.values()], ids=BAD)
     def test_it_takes_nothing_bad(self, row: Row) -> None:
-        assert FORMAT.plain(row) == 0
+        assert FORMAT.fast_check(row) == 0
 
     @pytest.mark.parametrize(
         "row", [None, 1, "messages", [], [1], {"messages": 1}, {"messages": "a"}]
     )
     def test_it_survives_anything(self, row: Any) -> None:
-        assert FORMAT.plain(row) == 0
+        assert FORMAT.fast_check(row) == 0
 
     def test_it_is_used(self) -> None:
-        assert FORMAT.plain(chat(USER, ANSWER)) == 9
+        assert FORMAT.fast_check(chat(USER, ANSWER)) == 9
 
 
 class TestExample:
     def test_a_chat(self) -> None:
         row = chat({**USER, "name": "ann"}, {**ANSWER, "weight": 0}, ANSWER)
-        assert example(row) == ChatExample(
+        assert to_example(row) == ChatExample(
             (
                 Message("user", "Weather in Rome?", name="ann"),
                 Message("assistant", "Sunny.", weight=0),
@@ -415,13 +415,13 @@ class TestExample:
         )
 
     def test_tools_and_their_calls(self) -> None:
-        read = example(chat(USER, CALLING, RESULT, ANSWER, tools=[TOOL]))
+        read = to_example(chat(USER, CALLING, RESULT, ANSWER, tools=[TOOL]))
         assert read.tools == (TOOL,)
         assert read.messages[1] == Message("assistant", None, tool_calls=(CALL,))
         assert read.messages[2] == Message("tool", "sunny", tool_call_id="call_1")
 
     def test_functions_become_tools(self) -> None:
-        read = example(GOOD["a function call"])
+        read = to_example(GOOD["a function call"])
         assert read.tools == (TOOL,)
         (call,) = read.messages[1].tool_calls
         assert (call["type"], call["function"]) == ("function", FUNCTION_CALL)
@@ -431,11 +431,11 @@ class TestExample:
     def test_parts_are_joined_and_a_refusal_is_what_was_said(self) -> None:
         parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
         row = chat({"role": "user", "content": parts}, {"role": "assistant", "refusal": "No."})
-        assert [message.content for message in example(row).messages] == ["ab", "No."]
+        assert [message.content for message in to_example(row).messages] == ["ab", "No."]
 
     @pytest.mark.parametrize("row", GOOD.values(), ids=GOOD)
     def test_what_is_read_could_be_written_again(self, row: Row) -> None:
-        read = example(copy.deepcopy(row))
+        read = to_example(copy.deepcopy(row))
         again = chat(*(message.to_wire() for message in read.messages), tools=list(read.tools))
-        assert judged(again).details() is None
-        assert example(again) == read
+        assert validate(again).status_details() is None
+        assert to_example(again) == read

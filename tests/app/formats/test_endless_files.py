@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from app.formats import Judge, Verdict
-from app.formats.dataset_summary import MOST_LABELS
-from app.formats.rows import LONGEST_LINE
-from app.formats.validator import MOST_FAULTS
+from app.formats import DatasetValidator, ValidationReport
+from app.formats.dataset_summary import MAX_LABELS
+from app.formats.rows import MAX_LINE_BYTES
+from app.formats.validator import MAX_ERRORS
 
 MIB = 2**20
 # Not ten million of these two, for the time's sake: counting memory makes each line slow.
@@ -27,9 +27,9 @@ TEXT = '"%d"'
 KEY = '"%d":0'
 
 
-def judge_within(memory: int, chunks: Iterable[bytes]) -> Verdict:
+def validate_within(memory: int, chunks: Iterable[bytes]) -> ValidationReport:
     """The verdict on a stream, whose judging may take so many bytes of memory at most."""
-    judge = Judge()
+    judge = DatasetValidator()
     tracemalloc.start()
     try:
         for chunk in chunks:
@@ -42,16 +42,16 @@ def judge_within(memory: int, chunks: Iterable[bytes]) -> Verdict:
     return verdict
 
 
-def numbered(pattern: str, *, room: int = LONGEST_LINE - 1000) -> str:
+def numbered(pattern: str, *, room: int = MAX_LINE_BYTES - 1000) -> str:
     """As many items as a line has room for, each with its number, with commas between."""
     item = len(pattern % 0) + 7
     return ",".join(pattern % number for number in range(room // item))
 
 
-def only_fault(verdict: Verdict) -> str:
-    assert verdict.fault_count == 1
-    assert (verdict.faults[0].line, verdict.faults[0].offset) == (1, 0)
-    return verdict.faults[0].reason
+def only_fault(verdict: ValidationReport) -> str:
+    assert verdict.error_count == 1
+    assert (verdict.errors[0].line, verdict.errors[0].offset) == (1, 0)
+    return verdict.errors[0].reason
 
 
 def test_m31_one_line_of_600_megabytes() -> None:
@@ -60,38 +60,38 @@ def test_m31_one_line_of_600_megabytes() -> None:
         yield from repeat(b"x" * 10**6, 600)
         yield b"\n" + CHAT
 
-    verdict = judge_within(16 * MIB, chunks())
+    verdict = validate_within(16 * MIB, chunks())
     assert only_fault(verdict) == "Example 1 is longer than 4,194,304 bytes. Make it shorter."
-    assert (verdict.format, verdict.examples) == ("chat", 2)
+    assert (verdict.format, verdict.example_count) == ("chat", 2)
 
 
 class TestM32TenMillionTinyLines:
     @pytest.mark.parametrize("line", [b"{}\n", b"x\n", b"0\n"])
     def test_bad_ones_end_the_judging(self, line: bytes) -> None:
-        verdict = judge_within(8 * MIB, repeat(line * 10**5, 100))
-        assert (verdict.examples, verdict.fault_count) == (MOST_FAULTS, MOST_FAULTS)
-        assert [fault.line for fault in verdict.faults] == list(range(1, 101))
-        assert verdict.faults[99].offset == 99 * len(line)
+        verdict = validate_within(8 * MIB, repeat(line * 10**5, 100))
+        assert (verdict.example_count, verdict.error_count) == (MAX_ERRORS, MAX_ERRORS)
+        assert [fault.line for fault in verdict.errors] == list(range(1, 101))
+        assert verdict.errors[99].offset == 99 * len(line)
 
     def test_empty_ones(self) -> None:
-        verdict = judge_within(8 * MIB, repeat(b"\n" * 10**5, EMPTY_LINES // 10**5))
+        verdict = validate_within(8 * MIB, repeat(b"\n" * 10**5, EMPTY_LINES // 10**5))
         assert "has no examples" in only_fault(verdict)
 
     def test_good_ones(self) -> None:
-        verdict = judge_within(8 * MIB, repeat(CHAT * 1000, GOOD_LINES // 1000))
-        assert (verdict.examples, verdict.fault_count) == (GOOD_LINES, 0)
+        verdict = validate_within(8 * MIB, repeat(CHAT * 1000, GOOD_LINES // 1000))
+        assert (verdict.example_count, verdict.error_count) == (GOOD_LINES, 0)
 
     def test_good_ones_that_are_all_different(self) -> None:
         """What is remembered of them, to find duplicates, is of some and small."""
         lines = (b'{"text":"%d","label":"a"}\n' % number for number in range(GOOD_LINES // 5))
-        verdict = judge_within(8 * MIB, lines)
-        assert (verdict.examples, verdict.fault_count) == (GOOD_LINES // 5, 0)
+        verdict = validate_within(8 * MIB, lines)
+        assert (verdict.example_count, verdict.error_count) == (GOOD_LINES // 5, 0)
 
 
 class TestM33AMillionKeys:
     def test_all_of_them(self) -> None:
         line = "{" + ",".join(f'"{number}":0' for number in range(10**6)) + "}"
-        reason = only_fault(judge_within(16 * MIB, [line.encode()]))
+        reason = only_fault(validate_within(16 * MIB, [line.encode()]))
         assert reason.startswith("Example 1 is longer than")
 
     @pytest.mark.parametrize(
@@ -107,23 +107,25 @@ class TestM33AMillionKeys:
         ids=["of an example", "of a message", "beside a label"],
     )
     def test_as_many_as_a_line_has_room_for(self, line: str, reason: str) -> None:
-        assert reason in only_fault(judge_within(ONE_LINE, [line.encode()]))
+        assert reason in only_fault(validate_within(ONE_LINE, [line.encode()]))
 
 
 class TestListsWithoutEnd:
     def test_labels(self) -> None:
         """Each was once compared with each other one, which took hours."""
         line = f'{{"text":"a","labels":[{numbered(TEXT)}]}}\n'
-        verdict = judge_within(ONE_LINE, [line.encode()])
+        verdict = validate_within(ONE_LINE, [line.encode()])
         assert only_fault(verdict).startswith(
-            f"Example 1 has the file's label number {MOST_LABELS + 1}."
+            f"Example 1 has the file's label number {MAX_LABELS + 1}."
         )
         assert verdict.summary is not None
         assert verdict.summary.labels == {}
 
     def test_a_label_that_is_there_twice(self) -> None:
         line = f'{{"text":"a","labels":["x",{numbered(TEXT)},"x"]}}\n'
-        assert 'the label "x" is there twice' in only_fault(judge_within(ONE_LINE, [line.encode()]))
+        assert 'the label "x" is there twice' in only_fault(
+            validate_within(ONE_LINE, [line.encode()])
+        )
 
     def test_labels_of_many_rows_are_not_gathered(self) -> None:
         rows = 60
@@ -133,17 +135,17 @@ class TestListsWithoutEnd:
                 labels = [f"{row}-{number}" for number in range(1000)]
                 yield json.dumps({"text": "a", "labels": labels}).encode() + b"\n"
 
-        verdict = judge_within(8 * MIB, chunks())
-        assert verdict.fault_count == rows - MOST_LABELS // 1000
+        verdict = validate_within(8 * MIB, chunks())
+        assert verdict.error_count == rows - MAX_LABELS // 1000
 
     def test_long_tags(self) -> None:
         """A file's labels are remembered, so that none may be as long as a line."""
         row: dict[str, Any] = {"tokens": ["a"], "tags": ["B-" + "x" * 300]}
-        reason = only_fault(judge_within(MIB, [json.dumps(row).encode()]))
+        reason = only_fault(validate_within(MIB, [json.dumps(row).encode()]))
         assert "the label of tag 1 is longer than 256 characters" in reason
 
     def test_signs(self) -> None:
         """The words of a text take more than a hundred times its bytes, if each is one sign."""
         line = b'{"text":"%s","entities":[{"start":0,"end":1,"label":"a"}]}'
-        verdict = judge_within(80 * MIB, [line % (b"!" * 4 * 10**6)])
-        assert (verdict.examples, verdict.fault_count) == (1, 0)
+        verdict = validate_within(80 * MIB, [line % (b"!" * 4 * 10**6)])
+        assert (verdict.example_count, verdict.error_count) == (1, 0)

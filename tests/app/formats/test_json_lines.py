@@ -9,10 +9,10 @@ from hypothesis import example as with_example
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.formats import Judge
+from app.formats import DatasetValidator
 from app.formats.chat import FORMAT
-from app.formats.errors import Flaw
-from app.formats.json_lines import audit, holds_only, parse
+from app.formats.errors import InvalidExample
+from app.formats.json_lines import check_strictness, is_strict, parse
 
 # JSON of objects as lists of pairs, so that a key may stand in one twice.
 TEXT = st.text(alphabet=st.sampled_from('ab"\\/\u00e9\u2028\U0001f600\n'), max_size=4)
@@ -52,17 +52,17 @@ def test_a_key_that_came_twice_is_always_found_and_nothing_else(value: Any, asci
     line = written(value, ascii=ascii).encode()
     row = parse(line)
     if not has_key_twice(value):
-        audit(row, line)
+        check_strictness(row, line)
         return
-    with pytest.raises(Flaw, match="twice in one object"):
-        audit(row, line)
+    with pytest.raises(InvalidExample, match="twice in one object"):
+        check_strictness(row, line)
 
 
 def test_many_keys_in_one_object_take_no_time_to_compare() -> None:
     keys = ", ".join(f'"{n}": 0' for n in range(200_000))
     line = f'{{{keys}, "199999": 1}}'.encode()
-    with pytest.raises(Flaw, match='"199999" twice'):
-        audit(parse(line), line)
+    with pytest.raises(InvalidExample, match='"199999" twice'):
+        check_strictness(parse(line), line)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_many_keys_in_one_object_take_no_time_to_compare() -> None:
     ],
 )
 def test_a_line_that_holds_just_its_strings(line: bytes, clean: bool) -> None:
-    assert holds_only(line, strings=2) == clean
+    assert is_strict(line, string_count=2) == clean
 
 
 WORDS = st.sampled_from(
@@ -98,11 +98,11 @@ MESSAGES = st.lists(
 @given(st.one_of(ROWS, MESSAGES.map(lambda messages: {"messages": messages})))
 def test_any_row_gets_a_verdict_and_the_fast_way_takes_no_bad_one(row: Any) -> None:
     line = json.dumps(row, allow_nan=True).encode()
-    judge = Judge()
+    judge = DatasetValidator()
     judge.feed(line)
     verdict = judge.finish()
-    assert verdict.examples <= 1
-    strings = FORMAT.plain(row)
-    if strings and holds_only(line, strings):
+    assert verdict.example_count <= 1
+    strings = FORMAT.fast_check(row)
+    if strings and is_strict(line, strings):
         FORMAT.check(row)
-        audit(row, line)
+        check_strictness(row, line)

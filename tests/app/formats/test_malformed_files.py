@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from app.formats import Judge, Verdict
-from app.formats.rows import LONGEST_LINE
+from app.formats import DatasetValidator, ValidationReport
+from app.formats.rows import MAX_LINE_BYTES
 
 GOOD: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
@@ -21,8 +21,8 @@ GOOD: dict[str, Any] = {
 LINE = json.dumps(GOOD).encode()
 
 
-def judge(data: bytes, **limits: int) -> Verdict:
-    judge = Judge(**limits)
+def validate(data: bytes, **limits: int) -> ValidationReport:
+    judge = DatasetValidator(**limits)
     judge.feed(data)
     return judge.finish()
 
@@ -58,9 +58,9 @@ ACCEPTED = {
 
 @pytest.mark.parametrize(("data", "examples"), ACCEPTED.values(), ids=ACCEPTED)
 def test_accepted(data: bytes, examples: int) -> None:
-    verdict = judge(data)
-    assert verdict.details() is None
-    assert (verdict.format, verdict.examples, verdict.fault_count) == ("chat", examples, 0)
+    verdict = validate(data)
+    assert verdict.status_details() is None
+    assert (verdict.format, verdict.example_count, verdict.error_count) == ("chat", examples, 0)
 
 
 # What the whole file is instead. One fault, whatever else is in it.
@@ -92,12 +92,12 @@ OTHER_FILES = {
 @pytest.mark.parametrize("name", OTHER_FILES)
 def test_a_file_that_is_something_else(name: str) -> None:
     data, words = OTHER_FILES[name]
-    verdict = judge(data)
-    assert verdict.fault_count == 1
-    place = (verdict.faults[0].line, verdict.faults[0].offset)
+    verdict = validate(data)
+    assert verdict.error_count == 1
+    place = (verdict.errors[0].line, verdict.errors[0].offset)
     assert place == ((3, 5) if "after blank lines" in name else (1, 0))
     assert verdict.code == "invalid_file_format"
-    details = verdict.details()
+    details = verdict.status_details()
     assert details is not None
     assert details.startswith("Invalid file format. ")
     assert words in details
@@ -179,10 +179,10 @@ BAD_LINES = {
 
 @pytest.mark.parametrize(("line", "words"), BAD_LINES.values(), ids=BAD_LINES)
 def test_a_bad_line_between_good_ones(line: bytes, words: str) -> None:
-    limit = 2000 if "2,000 bytes" in words else LONGEST_LINE
-    verdict = judge(LINE + b"\n" + line + b"\n" + LINE + b"\n", max_line_bytes=limit)
-    assert (verdict.format, verdict.examples, verdict.fault_count) == ("chat", 3, 1)
-    (fault,) = verdict.faults
+    limit = 2000 if "2,000 bytes" in words else MAX_LINE_BYTES
+    verdict = validate(LINE + b"\n" + line + b"\n" + LINE + b"\n", max_line_bytes=limit)
+    assert (verdict.format, verdict.example_count, verdict.error_count) == ("chat", 3, 1)
+    (fault,) = verdict.errors
     assert (fault.line, fault.offset) == (2, len(LINE) + 1)
     assert fault.reason.startswith(("Example 2 ", "Example 2, message "))
     assert fault.reason.endswith(".")
@@ -192,13 +192,13 @@ def test_a_bad_line_between_good_ones(line: bytes, words: str) -> None:
 @pytest.mark.parametrize("name", sorted(BAD_LINES.keys() - {"M01 a byte order mark in the middle"}))
 def test_a_bad_line_alone(name: str) -> None:
     line, _ = BAD_LINES[name]
-    assert judge(line, max_line_bytes=2000).fault_count == 1
+    assert validate(line, max_line_bytes=2000).error_count == 1
 
 
 class TestDetails:
     def test_a_parse_error_is_told_in_openais_words(self) -> None:
         line = LINE.replace(b'", "content": "Hi"', b'" "content": "Hi"')
-        details = judge((LINE + b"\n") * 1272 + line).details()
+        details = validate((LINE + b"\n") * 1272 + line).status_details()
         assert details is not None
         assert details.startswith(
             "Invalid file format. Example 1273 cannot be parsed. Error: line contains invalid json:"
@@ -206,20 +206,20 @@ class TestDetails:
         )
 
     def test_examples_and_lines_count_apart(self) -> None:
-        verdict = judge(b"\n\n" + LINE + b"\n\nnonsense\n")
-        (fault,) = verdict.faults
+        verdict = validate(b"\n\n" + LINE + b"\n\nnonsense\n")
+        (fault,) = verdict.errors
         assert (fault.line, fault.offset) == (5, len(LINE) + 4)
         assert fault.reason.startswith("Example 2 cannot be parsed. ")
         assert "(line 5)" in fault.reason
 
     def test_it_says_how_many_more_there_are(self) -> None:
-        details = judge(b"{}\n" * 3).details()
+        details = validate(b"{}\n" * 3).status_details()
         assert details is not None
         assert details.endswith(" 2 more example(s) have faults.")
 
     def test_text_of_the_file_is_shown_short_and_tame(self) -> None:
         line = LINE[:-1] + b', "' + "\u202e\x7f".encode() + b"x" * 1000 + b'": 1}'
-        details = judge(line).details()
+        details = validate(line).status_details()
         assert details is not None
         assert r'an extra "\u202e\u007fxxx' in details
         assert len(details) < 300
@@ -227,20 +227,20 @@ class TestDetails:
 
 class TestLimits:
     def test_only_the_first_faults_are_kept(self) -> None:
-        verdict = judge(b"{}\n" * 50, max_faults=3)
-        assert [fault.line for fault in verdict.faults] == [1, 2, 3]
-        assert verdict.fault_count == 50
+        verdict = validate(b"{}\n" * 50, max_faults=3)
+        assert [fault.line for fault in verdict.errors] == [1, 2, 3]
+        assert verdict.error_count == 50
 
     def test_a_hopeless_file_is_given_up(self) -> None:
-        many, more = judge(b"{}\n" * 10_000), judge(b"{}\n" * 20_000)
+        many, more = validate(b"{}\n" * 10_000), validate(b"{}\n" * 20_000)
         assert many == more
-        assert more.fault_count == 10_000
+        assert more.error_count == 10_000
 
     def test_a_long_line_ends_with_its_line_feed(self) -> None:
         long = saying("x" * 5000)
-        verdict = judge(long + b"\n" + LINE + b"\n" + long, max_line_bytes=1000)
-        assert [(fault.line, fault.offset) for fault in verdict.faults] == [
+        verdict = validate(long + b"\n" + LINE + b"\n" + long, max_line_bytes=1000)
+        assert [(fault.line, fault.offset) for fault in verdict.errors] == [
             (1, 0),
             (3, len(long) + len(LINE) + 2),
         ]
-        assert verdict.examples == 3
+        assert verdict.example_count == 3

@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from app.formats import FaultyFile, Judge, Verdict, chat, preference, read_as
+from app.formats import (
+    DatasetValidator,
+    InvalidTrainingFile,
+    ValidationReport,
+    chat,
+    iter_examples,
+    preference,
+)
 
 USER = {"role": "user", "content": "How are you?"}
 GOOD = {"role": "assistant", "content": "Fine, thank you."}
@@ -26,8 +33,8 @@ def row(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in (values | changes).items() if value is not None}
 
 
-def judged(*rows: Any) -> Verdict:
-    judge = Judge()
+def validate(*rows: Any) -> ValidationReport:
+    judge = DatasetValidator()
     judge.feed(b"\n".join(json.dumps(row).encode() for row in rows))
     return judge.finish()
 
@@ -117,28 +124,28 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("good", RIGHT.values(), ids=RIGHT)
 def test_good_rows_are_taken(good: dict[str, Any]) -> None:
-    verdict = judged(good)
-    assert (verdict.format, verdict.details()) == ("preference", None)
+    verdict = validate(good)
+    assert (verdict.format, verdict.status_details()) == ("preference", None)
 
 
 @pytest.mark.parametrize(("bad", "words"), WRONG.values(), ids=WRONG)
 def test_bad_rows_are_refused_in_a_sentence(bad: Any, words: str) -> None:
-    verdict = judged(bad)
-    assert (verdict.details() or "").startswith(f"Invalid file format. {words}")
+    verdict = validate(bad)
+    assert (verdict.status_details() or "").startswith(f"Invalid file format. {words}")
     assert verdict.code == "invalid_file_format" or "Discriminator" in words
-    assert verdict.faults[0].line == 1
+    assert verdict.errors[0].line == 1
 
 
 @pytest.mark.parametrize("later", ["a string", {"messages": [USER, GOOD]}, [], 7])
 def test_one_file_is_of_one_format(later: Any) -> None:
-    verdict = judged(row(), later)
-    assert verdict.fault_count == 1
-    assert verdict.faults[0].line == 2
+    verdict = validate(row(), later)
+    assert verdict.error_count == 1
+    assert verdict.errors[0].line == 2
 
 
 def test_equal_outputs_and_repeated_rows_are_noted_and_not_refused() -> None:
-    verdict = judged(row(), row(non_preferred_output=[GOOD]), row())
-    assert verdict.details() is None
+    verdict = validate(row(), row(non_preferred_output=[GOOD]), row())
+    assert verdict.status_details() is None
     assert verdict.summary is not None
     assert verdict.summary.duplicates == 1
     assert "the outputs are the same" in verdict.summary.notes[1]
@@ -147,13 +154,13 @@ def test_equal_outputs_and_repeated_rows_are_noted_and_not_refused() -> None:
 def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(RIGHT["tools"]) + "\n" + json.dumps(RIGHT["the older names"]))
-    with_tools, older = read_as(path, {"preference": preference.example})
+    with_tools, older = iter_examples(path, {"preference": preference.to_example})
     assert with_tools.tools == (TOOL,)
     assert with_tools.messages[0].to_wire() == USER
-    assert with_tools.preferred.tool_calls[0]["id"] == "c1"
-    assert (older.preferred.content, older.non_preferred.content) == (
+    assert with_tools.chosen.tool_calls[0]["id"] == "c1"
+    assert (older.chosen.content, older.rejected.content) == (
         GOOD["content"],
         BAD["content"],
     )
-    with pytest.raises(FaultyFile, match="is in the preference format, not chat"):
-        next(read_as(path, {"chat": chat.example}))
+    with pytest.raises(InvalidTrainingFile, match="is in the preference format, not chat"):
+        next(iter_examples(path, {"chat": chat.to_example}))

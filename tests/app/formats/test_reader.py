@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from app.formats import ChatExample, FaultyFile, Judge, Message, chat, completion, read_as
+from app.formats import (
+    ChatExample,
+    DatasetValidator,
+    InvalidTrainingFile,
+    Message,
+    chat,
+    completion,
+    iter_examples,
+)
 from app.formats.completion import CompletionExample
 
 TEXTS = ["plain", 'with "quotes" and \\', "a\u2028b", "é\U0001f600", "two\nlines", ""]
@@ -19,11 +27,11 @@ def row(text: str) -> bytes:
     return json.dumps({"messages": messages}).encode()
 
 
-def read_examples(path: Path) -> Iterator[ChatExample]:
-    return read_as(path, {"chat": chat.example})
+def read_chats(path: Path) -> Iterator[ChatExample]:
+    return iter_examples(path, {"chat": chat.to_example})
 
 
-def written(path: Path, data: bytes) -> Path:
+def write_file(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
 
@@ -31,18 +39,18 @@ def written(path: Path, data: bytes) -> Path:
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n \n"])
 def test_every_accepted_example_in_its_order(tmp_path: Path, end: bytes) -> None:
     data = b"\xef\xbb\xbf" + end.join(row(text) for text in TEXTS)
-    judge = Judge()
+    judge = DatasetValidator()
     judge.feed(data)
-    assert judge.finish().examples == len(TEXTS)
-    assert list(read_examples(written(tmp_path / "a.jsonl", data))) == [
+    assert judge.finish().example_count == len(TEXTS)
+    assert list(read_chats(write_file(tmp_path / "a.jsonl", data))) == [
         ChatExample((Message("user", text), Message("assistant", text))) for text in TEXTS
     ]
 
 
 def test_a_faulty_example_is_named(tmp_path: Path) -> None:
-    examples = read_examples(written(tmp_path / "a.jsonl", row("a") + b"\n{}\n" + row("b")))
+    examples = read_chats(write_file(tmp_path / "a.jsonl", row("a") + b"\n{}\n" + row("b")))
     next(examples)
-    with pytest.raises(FaultyFile, match="Example 2 is missing key 'messages'"):
+    with pytest.raises(InvalidTrainingFile, match="Example 2 is missing key 'messages'"):
         next(examples)
 
 
@@ -55,20 +63,20 @@ def test_a_faulty_example_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_of_something_else(tmp_path: Path, data: bytes, words: str) -> None:
-    with pytest.raises(FaultyFile, match=words):
-        list(read_examples(written(tmp_path / "a.jsonl", data)))
+    with pytest.raises(InvalidTrainingFile, match=words):
+        list(read_chats(write_file(tmp_path / "a.jsonl", data)))
 
 
 def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        list(read_examples(tmp_path / "nothing"))
+        list(read_chats(tmp_path / "nothing"))
 
 
 def test_pairs_of_prompt_and_completion(tmp_path: Path) -> None:
     pairs = [{"prompt": "", "completion": " a"}, {"prompt": "b\u00e9", "completion": "c"}]
     data = "\n".join(json.dumps(pair) for pair in pairs).encode()
-    path = written(tmp_path / "a.jsonl", data)
-    assert list(read_as(path, {"completion": completion.example})) == [
+    path = write_file(tmp_path / "a.jsonl", data)
+    assert list(iter_examples(path, {"completion": completion.to_example})) == [
         CompletionExample("", " a"),
         CompletionExample("b\u00e9", "c"),
     ]
@@ -86,7 +94,7 @@ def test_pairs_of_prompt_and_completion(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_pair(row: dict[str, Any], reason: str) -> None:
-    judge = Judge()
+    judge = DatasetValidator()
     judge.feed(json.dumps(row).encode())
-    (fault,) = judge.finish().faults
+    (fault,) = judge.finish().errors
     assert re.search(reason, fault.reason)

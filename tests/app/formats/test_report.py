@@ -2,30 +2,30 @@
 
 import json
 
-from app.formats import Judge, report
+from app.formats import DatasetValidator, render_report
 
 GOOD = json.dumps(
     {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
 ).encode()
 
 
-def told(data: bytes, *, every_fault: bool = False, most: int = 100) -> str:
-    judge = Judge(max_faults=most)
+def rendered(data: bytes, *, every_fault: bool = False, most: int = 100) -> str:
+    judge = DatasetValidator(max_errors=most)
     judge.feed(data)
-    return "\n".join(report(judge.finish(), every_fault=every_fault))
+    return "\n".join(render_report(judge.finish(), all_errors=every_fault))
 
 
 def test_a_good_file_is_one_line() -> None:
-    assert told((GOOD + b"\n") * 1200) == "Good: 1,200 examples (chat format)."
+    assert rendered((GOOD + b"\n") * 1200) == "Good: 1,200 examples (chat format)."
 
 
 def test_an_empty_file() -> None:
-    assert told(b"").startswith("No examples.\n")
+    assert rendered(b"").startswith("No examples.\n")
 
 
 def test_faults_of_a_kind_are_one_entry_the_commonest_first() -> None:
     lines = [GOOD, b"{oops}", *[b"{}"] * 3, GOOD, b"{}", b'{"messages": []}']
-    text = told(b"\n".join(lines))
+    text = rendered(b"\n".join(lines))
     assert text.startswith("6 of 8 examples cannot be used (chat format).\n\n4 times, first at")
     assert "\n4 times, first at line 3, byte 100: Example 3 is missing key 'messages'." in text
     assert "\n    lines 3-5, 7\n" in text
@@ -34,25 +34,25 @@ def test_faults_of_a_kind_are_one_entry_the_commonest_first() -> None:
 
 
 def test_every_fault_is_a_line_of_its_own_when_asked_for() -> None:
-    text = told(b"{}\n" * 30, every_fault=True)
+    text = rendered(b"{}\n" * 30, every_fault=True)
     assert [line.partition(",")[0] for line in text.splitlines()[1:]] == [
         f"line {number}" for number in range(1, 31)
     ]
 
 
 def test_many_places_are_counted() -> None:
-    text = told((b"{}\n" + GOOD + b"\n") * 30)
+    text = rendered((b"{}\n" + GOOD + b"\n") * 30)
     assert "    lines 1, 3, 5, 7, 9, 11, 13, 15 and 22 more places" in text
 
 
 def test_what_is_not_listed_is_counted() -> None:
-    assert "\n9,900 more have faults that are not listed.\n" in told(b"{}\n" * 20_000)
-    assert "The rest of the file was not judged" in told(b"{}\n" * 20_000)
+    assert "\n9,900 more have faults that are not listed.\n" in rendered(b"{}\n" * 20_000)
+    assert "The rest of the file was not judged" in rendered(b"{}\n" * 20_000)
 
 
 def test_notes_come_last() -> None:
     rows = b'{"text": "a", "label": "b"}\n{"text": "c", "label": "d"}\n'
-    assert told(rows * 2).endswith(
+    assert rendered(rows * 2).endswith(
         '\n\n2 label(s): "b" 2, "d" 2.\n'
         "2 example(s) are there more than once, first in line 3 (as in line 1)."
     )

@@ -6,23 +6,23 @@ from typing import Any
 import pytest
 
 from app.formats import (
-    Judge,
-    Verdict,
+    DatasetValidator,
+    ValidationReport,
     classification,
-    counted,
+    label_counts_sentence,
     question_answering,
     token_classification,
 )
 
 
-def judged(*rows: dict[str, Any]) -> Verdict:
-    judge = Judge()
+def validate(*rows: dict[str, Any]) -> ValidationReport:
+    judge = DatasetValidator()
     judge.feed(b"\n".join(json.dumps(row).encode() for row in rows))
     return judge.finish()
 
 
 def notes_of(*rows: dict[str, Any]) -> tuple[str, ...]:
-    summary = judged(*rows).summary
+    summary = validate(*rows).summary
     assert summary is not None
     return summary.notes
 
@@ -96,41 +96,43 @@ BAD = [
 
 @pytest.mark.parametrize(("name", "row"), GOOD)
 def test_good_rows_are_taken(name: str, row: dict[str, Any]) -> None:
-    verdict = judged(row)
-    assert (verdict.format, verdict.details()) == (name, None)
+    verdict = validate(row)
+    assert (verdict.format, verdict.status_details()) == (name, None)
 
 
 @pytest.mark.parametrize(("row", "reason"), BAD)
 def test_bad_rows_are_refused_with_their_line(row: dict[str, Any], reason: str) -> None:
-    verdict = judged(row)
-    assert reason in (verdict.details() or "")
-    assert verdict.faults[0].line == 1
+    verdict = validate(row)
+    assert reason in (verdict.status_details() or "")
+    assert verdict.errors[0].line == 1
 
 
 def test_one_file_is_of_one_format_and_one_shape() -> None:
-    mixed = judged(labelled("a", "x"), {"anchor": "a", "positive": "b"})
-    assert "Example 2 is in the embedding format" in (mixed.details() or "")
-    shapes = judged(labelled("a", "x"), {"text": "b", "labels": ["x"]})
-    assert "Example 2 has 'labels', those before it have 'label'" in (shapes.details() or "")
-    spans = judged(tagged(("Rome", "B-place")), marked("Rome", (0, 4, "place")))
-    assert "Example 2 has 'entities', those before it have 'tags'" in (spans.details() or "")
+    mixed = validate(labelled("a", "x"), {"anchor": "a", "positive": "b"})
+    assert "Example 2 is in the embedding format" in (mixed.status_details() or "")
+    shapes = validate(labelled("a", "x"), {"text": "b", "labels": ["x"]})
+    assert "Example 2 has 'labels', those before it have 'label'" in (shapes.status_details() or "")
+    spans = validate(tagged(("Rome", "B-place")), marked("Rome", (0, 4, "place")))
+    assert "Example 2 has 'entities', those before it have 'tags'" in (spans.status_details() or "")
     scored = {"sentence1": "a", "sentence2": "b", "score": 0.5}
-    pairs = judged({"anchor": "a", "positive": "b"}, scored)
-    assert "Example 2 has 'score', those before it have 'positive'" in (pairs.details() or "")
+    pairs = validate({"anchor": "a", "positive": "b"}, scored)
+    assert "Example 2 has 'score', those before it have 'positive'" in (
+        pairs.status_details() or ""
+    )
     assert pairs.summary is not None
     assert pairs.summary.shape == "positive"
 
 
 def test_two_scores_of_one_pair_contradict_each_other() -> None:
     pair = {"sentence1": "a", "sentence2": "b"}
-    summary = judged({**pair, "score": 1}, {**pair, "score": 0}, {**pair, "score": 1.0}).summary
+    summary = validate({**pair, "score": 1}, {**pair, "score": 0}, {**pair, "score": 1.0}).summary
     assert summary is not None
     assert (summary.duplicates, summary.conflicts) == (1, 1)
 
 
 def test_a_summary_counts_labels_duplicates_and_contradictions() -> None:
     rows = [labelled("a", "x"), labelled("b", "y"), labelled("a", "x"), labelled("b", "x")]
-    summary = judged(*rows).summary
+    summary = validate(*rows).summary
     assert summary is not None
     assert summary.labels == {"x": 3, "y": 1}
     assert summary.first_lines == {"x": 1, "y": 2}
@@ -142,14 +144,14 @@ def test_a_summary_counts_labels_duplicates_and_contradictions() -> None:
 
 
 def test_many_labels_are_counted_and_few_of_them_told() -> None:
-    told = counted({"rare": 1, **{f"label {n:02}": 9 for n in range(24)}})
+    told = label_counts_sentence({"rare": 1, **{f"label {n:02}": 9 for n in range(24)}})
     assert told.startswith('25 label(s): "label 00" 9, "label 01" 9,')
     assert told.endswith('"label 19" 9 and 5 more.')
 
 
 def test_labels_that_are_there_once_are_named_with_their_line() -> None:
     rows = [labelled("a", "x"), labelled("b", "x"), labelled("c", "y")]
-    summary = judged(*rows, *(labelled(n, n) for n in "pqr")).summary
+    summary = validate(*rows, *(labelled(n, n) for n in "pqr")).summary
     assert summary is not None
     (note,) = summary.notes
     assert note.endswith(
@@ -174,7 +176,7 @@ def test_labels_too_few_to_tell_apart_are_noted() -> None:
 
 def test_answered_and_unanswered_questions_are_counted_and_are_no_labels() -> None:
     rows = [question(f"In Rome, in {year}.", ("Rome", 3)) for year in range(1900, 1930)]
-    verdict = judged(*rows, question("Nobody knows."))
+    verdict = validate(*rows, question("Nobody knows."))
     assert verdict.summary is not None
     assert verdict.summary.labels == {"answer": 30, "no answer": 1}
     assert verdict.summary.notes == (), "no weights are to be had, and nobody learns an answer once"
@@ -182,20 +184,20 @@ def test_answered_and_unanswered_questions_are_counted_and_are_no_labels() -> No
 
 def test_imbalance_and_cut_words_are_noted_and_not_refused() -> None:
     often = [labelled(f"text {number}", "often") for number in range(20)]
-    verdict = judged(*often, labelled("text", "seldom"))
-    assert verdict.details() is None
+    verdict = validate(*often, labelled("text", "seldom"))
+    assert verdict.status_details() is None
     assert verdict.summary is not None
     assert '"often" is there 20 times, "seldom" 1 times' in verdict.summary.notes[1]
     entities = [marked(f"Rome {number}", (0, 4, "often")) for number in range(20)]
     assert "Consider class_weights" in notes_of(*entities, marked("Anna", (0, 4, "seldom")))[1]
-    cut = judged(marked("Yorkshire", (0, 4, "place"))).summary
+    cut = validate(marked("Yorkshire", (0, 4, "place"))).summary
     assert cut is not None
     assert "an entity begins or ends within a word, first in line 1" in cut.notes[0]
 
 
 def test_tags_become_the_entities_that_seqeval_would_find() -> None:
     row = tagged(("a", "B-x"), ("b", "I-x"), ("c", "B-x"), ("d", "I-y"), ("e", "O"), ("f", "I-y"))
-    entities = token_classification.example(row).entities
+    entities = token_classification.to_example(row).entities
     assert [(e.start, e.end, e.label) for e in entities] == [
         (0, 3, "x"),
         (4, 5, "x"),
@@ -205,7 +207,7 @@ def test_tags_become_the_entities_that_seqeval_would_find() -> None:
 
 
 def test_examples_are_read_as_they_were_written() -> None:
-    one = classification.example(labelled("a", "x"))
-    assert (one.labels, one.many) == (("x",), False)
-    answers = question_answering.example(question("In Rome.", ("Rome", 3))).answers
+    one = classification.to_example(labelled("a", "x"))
+    assert (one.labels, one.multi_label) == (("x",), False)
+    answers = question_answering.to_example(question("In Rome.", ("Rome", 3))).answers
     assert [(span.start, span.text) for span in answers] == [(3, "Rome")]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.formats import Judge, Verdict
+from app.formats import DatasetValidator, ValidationReport
 
 MIB = 2**20
 LINE = json.dumps(
@@ -15,8 +15,8 @@ LINE = json.dumps(
 ).encode()
 
 
-def judge(chunks: list[bytes]) -> Verdict:
-    judge = Judge(max_line_bytes=200)
+def validate(chunks: list[bytes]) -> ValidationReport:
+    judge = DatasetValidator(max_line_bytes=200)
     for chunk in chunks:
         judge.feed(chunk)
     return judge.finish()
@@ -57,17 +57,17 @@ FILES = st.one_of(st.binary(), st.lists(st.one_of(PIECES, st.binary(max_size=4))
 def test_chunks_never_change_the_verdict(data: bytes, cuts: list[int]) -> None:
     ends = [*sorted(min(cut, len(data)) for cut in cuts), len(data)]
     chunks = [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    verdict = judge(chunks)
-    assert verdict == judge([data])
-    assert verdict == judge([data[i : i + 1] for i in range(len(data))])
+    verdict = validate(chunks)
+    assert verdict == validate([data])
+    assert verdict == validate([data[i : i + 1] for i in range(len(data))])
 
 
 @given(FILES)
 def test_any_bytes_get_a_verdict(data: bytes) -> None:
-    verdict = judge([data])
-    assert (verdict.details() is None) == (verdict.fault_count == 0)
-    assert verdict.fault_count <= max(verdict.examples, 1)
-    for fault in verdict.faults:
+    verdict = validate([data])
+    assert (verdict.status_details() is None) == (verdict.error_count == 0)
+    assert verdict.error_count <= max(verdict.example_count, 1)
+    for fault in verdict.errors:
         before = data[: fault.offset]
         assert before.count(b"\n") == fault.line - 1
         assert not before or before.endswith(b"\n")
@@ -85,7 +85,7 @@ MANY = {
 
 @pytest.mark.parametrize("chunk", MANY.values(), ids=MANY)
 def test_a_big_file_passes_through_little_memory(chunk: bytes) -> None:
-    judge = Judge()
+    judge = DatasetValidator()
     tracemalloc.start()
     try:
         for _ in range(6):

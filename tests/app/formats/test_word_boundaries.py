@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.formats.word_boundaries import cuts_a_word, words
+from app.formats.word_boundaries import find_words, splits_word
 
 TEXTS = [
     ("In New York-City", ["In", "New", "York", "-", "City"]),
@@ -19,10 +19,10 @@ TEXTS = [
 
 @pytest.mark.parametrize(("text", "expected"), TEXTS)
 def test_marks_belong_to_what_they_stand_on(text: str, expected: list[str]) -> None:
-    assert [text[start:end] for start, end in words(text)] == expected
+    assert [text[start:end] for start, end in find_words(text)] == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), TEXTS)
 def test_only_places_within_words_cut_them(text: str, expected: list[str]) -> None:
-    inside = {at for start, end in words(text) for at in range(start + 1, end)}
-    assert {at for at in range(-1, len(text) + 2) if cuts_a_word(text, at)} == inside
+    inside = {at for start, end in find_words(text) for at in range(start + 1, end)}
+    assert {at for at in range(-1, len(text) + 2) if splits_word(text, at)} == inside

@@ -8,9 +8,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from app.graders.formula import FormulaError, evaluate
-from app.graders.runner import Judgement, JudgeUnavailable, run
-from app.graders.schemas import Grader, GraderRun, Judge, ModelMessage
-from app.graders.template import UnknownVariable, namespaces, render
+from app.graders.runner import JudgeResponse, JudgeUnavailable, run
+from app.graders.schemas import Grader, GraderRun, ModelGrader, ModelMessage
+from app.graders.template import UnknownVariable, build_variables, render
 
 pytestmark = pytest.mark.anyio
 
@@ -51,12 +51,12 @@ def grader(fields: dict[str, Any]) -> Grader:
     return adapter.validate_python(fields)
 
 
-async def nobody(_grader: Judge, _messages: list[ModelMessage]) -> Judgement:
+async def unavailable_judge(_grader: ModelGrader, _messages: list[ModelMessage]) -> JudgeResponse:
     raise JudgeUnavailable("the model is away")
 
 
-async def reward(fields: dict[str, Any], sample: str) -> GraderRun:
-    return await run(grader(fields), sample, ITEM, nobody)
+async def run_without_judge(fields: dict[str, Any], sample: str) -> GraderRun:
+    return await run(grader(fields), sample, ITEM, unavailable_judge)
 
 
 class TestTemplates:
@@ -73,7 +73,7 @@ class TestTemplates:
         ],
     )
     def test_variables(self, template: str, text: str) -> None:
-        assert render(template, namespaces('{"city": "Rome"}', ITEM)) == text
+        assert render(template, build_variables('{"city": "Rome"}', ITEM)) == text
 
     @pytest.mark.parametrize(
         "name",
@@ -91,7 +91,7 @@ class TestTemplates:
     )
     def test_unknown_ones(self, name: str) -> None:
         with pytest.raises(UnknownVariable):
-            render(f"{{{{{name}}}}}", namespaces("prose", ITEM))
+            render(f"{{{{{name}}}}}", build_variables("prose", ITEM))
 
 
 class TestFormula:
@@ -150,7 +150,7 @@ class TestGrading:
         ],
     )
     async def test_string_checks(self, operation: str, sample: str, expected: float) -> None:
-        found = await reward({**CHECK, "operation": operation}, sample)
+        found = await run_without_judge({**CHECK, "operation": operation}, sample)
         assert found.reward == expected
         assert found.metadata.scores == {"exact": expected}
         assert found.metadata.errors.model_dump(exclude_defaults=True) == {}
@@ -158,31 +158,35 @@ class TestGrading:
     async def test_similarity(self) -> None:
         fields = {**CHECK, "type": "text_similarity", "evaluation_metric": "fuzzy_match"}
         del fields["operation"]
-        assert (await reward(fields, "Paris")).reward == 1
-        assert 0.5 < (await reward(fields, "Parish")).reward < 1
-        assert (await reward(fields, "xyz")).reward == 0
+        assert (await run_without_judge(fields, "Paris")).reward == 1
+        assert 0.5 < (await run_without_judge(fields, "Parish")).reward < 1
+        assert (await run_without_judge(fields, "xyz")).reward == 0
 
     async def test_an_unknown_variable_is_no_reward(self) -> None:
-        found = await reward({**CHECK, "reference": "{{item.nothing}}"}, "Paris")
+        found = await run_without_judge({**CHECK, "reference": "{{item.nothing}}"}, "Paris")
         assert found.reward == 0
         assert found.metadata.errors.invalid_variable_error
 
     async def test_several_are_combined(self) -> None:
         parts = {"exact": CHECK, "there": {**CHECK, "name": "there", "operation": "like"}}
         fields = {"type": "multi", "name": "both", "graders": parts}
-        found = await reward({**fields, "calculate_output": "exact + there / 2"}, "In Paris")
+        found = await run_without_judge(
+            {**fields, "calculate_output": "exact + there / 2"}, "In Paris"
+        )
         assert (found.reward, found.sub_rewards) == (0.5, {"exact": 0, "there": 1})
-        broken = await reward({**fields, "calculate_output": "exact + other"}, "Paris")
+        broken = await run_without_judge({**fields, "calculate_output": "exact + other"}, "Paris")
         assert broken.metadata.errors.model_dump(exclude_defaults=True) == {
             "formula_parse_error": True,
             "formula_parse_error_details": "there is no grader 'other'",
         }
         listed = [CHECK, {**CHECK, "name": "there", "operation": "like"}]
-        found = await reward(
+        found = await run_without_judge(
             {**fields, "graders": listed, "calculate_output": "exact + there / 2"}, "In Paris"
         )
         assert found.reward == 0.5
-        alone = await reward({**fields, "graders": CHECK, "calculate_output": "exact"}, "Paris")
+        alone = await run_without_judge(
+            {**fields, "graders": CHECK, "calculate_output": "exact"}, "Paris"
+        )
         assert alone.reward == 1
 
     @pytest.mark.parametrize(
@@ -196,9 +200,9 @@ class TestGrading:
     async def test_a_model_judges(self, answer: str, expected: float) -> None:
         asked: list[ModelMessage] = []
 
-        async def judge(_grader: Judge, messages: list[ModelMessage]) -> Judgement:
+        async def judge(_grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
             asked.extend(messages)
-            return Judgement(answer, 42)
+            return JudgeResponse(answer, 42)
 
         found = await run(grader(JUDGE), "Paris", ITEM, judge)
         assert found.reward == expected
@@ -216,9 +220,9 @@ class TestGrading:
     async def test_a_judge_is_told_in_items(self, content: Any) -> None:
         asked: list[ModelMessage] = []
 
-        async def judge(_grader: Judge, messages: list[ModelMessage]) -> Judgement:
+        async def judge(_grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
             asked.extend(messages)
-            return Judgement('{"result": 1}', 1)
+            return JudgeResponse('{"result": 1}', 1)
 
         fields = {**JUDGE, "input": [{"role": "user", "content": content}]}
         assert (await run(grader(fields), "Paris", ITEM, judge)).reward == 1
@@ -231,9 +235,9 @@ class TestGrading:
     async def test_a_model_labels(self, answer: str, expected: float) -> None:
         asked: list[ModelMessage] = []
 
-        async def judge(_grader: Judge, messages: list[ModelMessage]) -> Judgement:
+        async def judge(_grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
             asked.extend(messages)
-            return Judgement(answer, 3)
+            return JudgeResponse(answer, 3)
 
         found = await run(grader(LABELS), "Paris", ITEM, judge)
         assert (found.reward, found.sub_rewards) == (expected, {"tone": expected})
@@ -245,8 +249,8 @@ class TestGrading:
         "answer", ["friendly", '{"result": "friendly"}', '{"result": ["kind"]}']
     )
     async def test_a_judge_that_gives_no_label(self, answer: str) -> None:
-        async def judge(_grader: Judge, _messages: list[ModelMessage]) -> Judgement:
-            return Judgement(answer, 1)
+        async def judge(_grader: ModelGrader, _messages: list[ModelMessage]) -> JudgeResponse:
+            return JudgeResponse(answer, 1)
 
         found = await run(grader(LABELS), "Paris", ITEM, judge)
         assert found.reward == 0
@@ -264,15 +268,15 @@ class TestGrading:
         ],
     )
     async def test_a_judge_that_gives_no_number(self, answer: str) -> None:
-        async def judge(_grader: Judge, _messages: list[ModelMessage]) -> Judgement:
-            return Judgement(answer, 1)
+        async def judge(_grader: ModelGrader, _messages: list[ModelMessage]) -> JudgeResponse:
+            return JudgeResponse(answer, 1)
 
         found = await run(grader(JUDGE), "Paris", ITEM, judge)
         assert found.reward == 0
         assert found.metadata.errors.model_grader_parse_error
 
     async def test_a_judge_that_is_away(self) -> None:
-        errors = (await reward(JUDGE, "Paris")).metadata.errors
+        errors = (await run_without_judge(JUDGE, "Paris")).metadata.errors
         assert errors.model_grader_server_error
         assert errors.model_grader_server_error_details == "the model is away"
 

@@ -9,7 +9,7 @@ from openai.types.graders import (
     StringCheckGraderParam,
 )
 
-from tests.live_server import Engine
+from tests.live_server import FakeEngine
 
 CHECK: StringCheckGraderParam = {
     "type": "string_check",
@@ -133,7 +133,7 @@ def test_a_formula_that_never_has_a_value(openai: OpenAI, formula: str, said: st
     ],
 )
 def test_a_judge_whose_engine_says_anything(
-    openai: OpenAI, engine: Engine, answer: str, said: str
+    openai: OpenAI, engine: FakeEngine, answer: str, said: str
 ) -> None:
     judge: ScoreModelGraderParam = {
         "type": "score_model",

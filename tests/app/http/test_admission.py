@@ -17,12 +17,12 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.db.session import SessionMaker, transaction
-from app.files.uploads import PART_BYTES
-from app.http.admission import Guard
+from app.files.uploads import MAX_PART_BYTES
+from app.http.admission import AdmissionMiddleware
 from app.organization import api_keys
 from tests import http_client
 from tests.live_api import Account, Api
-from tests.live_server import served
+from tests.live_server import run_server
 from tests.polling import wait_until
 
 
@@ -32,7 +32,7 @@ class Busy(NamedTuple):
     done: threading.Event
 
 
-def error_of(answer: httpx.Response, status: int) -> dict[str, str | None]:
+def expect_error(answer: httpx.Response, status: int) -> dict[str, str | None]:
     """The envelope of an answer that must be an error with this status."""
     assert answer.status_code == status, answer.text
     error: dict[str, str | None] = answer.json()["error"]
@@ -41,11 +41,11 @@ def error_of(answer: httpx.Response, status: int) -> dict[str, str | None]:
     return error
 
 
-def logged(lines: list[EventDict], account: Account) -> EventDict:
+def wait_for_request_log(lines: list[EventDict], account: Account) -> EventDict:
     """The line of the only request of an account, once it is there: it comes behind the answer."""
 
     def found() -> list[EventDict]:
-        key = account.who.key_id
+        key = account.principal.key_id
         return [line for line in lines if line["event"] == "request" and line["key"] == key]
 
     wait_until("the request has its line", found)
@@ -63,7 +63,7 @@ class TestKeys:
     @pytest.mark.parametrize("authorization", [None, b"", b"Bearer", b"Basic eDp5"])
     def test_without_one(self, api: Api, authorization: bytes | None) -> None:
         answer = self.ask(api, authorization)
-        error = error_of(answer, 401)
+        error = expect_error(answer, 401)
         assert error["code"] == "invalid_api_key"
         assert error["type"] == "invalid_request_error"
         assert "You didn't provide an API key" in str(error["message"])
@@ -81,7 +81,7 @@ class TestKeys:
     def test_a_wrong_one_is_named_but_not_repeated(
         self, api: Api, secret: bytes, shown: str
     ) -> None:
-        error = error_of(self.ask(api, b"Bearer " + secret), 401)
+        error = expect_error(self.ask(api, b"Bearer " + secret), 401)
         assert error["code"] == "invalid_api_key"
         assert str(error["message"]).startswith("Incorrect API key provided: ")
         assert shown in str(error["message"])
@@ -89,7 +89,7 @@ class TestKeys:
 
     def test_one_in_the_url_is_refused(self, api: Api, account: Account) -> None:
         answer = self.ask(api, None, f"/v1/models?api_key={account.secret}")
-        assert "URL" in str(error_of(answer, 401)["message"])
+        assert "URL" in str(expect_error(answer, 401)["message"])
 
     def test_the_scheme_is_read_in_any_case(self, api: Api, account: Account) -> None:
         assert self.ask(api, f"bearer {account.secret}".encode()).status_code == 200
@@ -99,8 +99,8 @@ class TestKeys:
     ) -> None:
         assert self.ask(api, f"Bearer {account.secret}".encode()).status_code == 200
         with transaction(sessions) as session:
-            api_keys.revoke(session, account.who.key_id)
-        error_of(self.ask(api, f"Bearer {account.secret}".encode()), 401)
+            api_keys.revoke(session, account.principal.key_id)
+        expect_error(self.ask(api, f"Bearer {account.secret}".encode()), 401)
 
     def test_no_byte_of_the_body_is_waited_for(self, api: Api) -> None:
         """The body is announced and never sent."""
@@ -118,42 +118,42 @@ class TestKeys:
         self, http: httpx.Client, account: Account
     ) -> None:
         answer = http.get("/v1/models", headers={"OpenAI-Organization": "org-other"})
-        assert error_of(answer, 401)["code"] == "mismatched_organization"
+        assert expect_error(answer, 401)["code"] == "mismatched_organization"
         answer = http.get("/v1/models", headers={"OpenAI-Project": "proj_other"})
-        assert error_of(answer, 401)["code"] == "mismatched_project"
+        assert expect_error(answer, 401)["code"] == "mismatched_project"
         mine = {
-            "OpenAI-Organization": account.who.organization_id,
-            "OpenAI-Project": account.who.project_id,
+            "OpenAI-Organization": account.principal.organization_id,
+            "OpenAI-Project": account.principal.project_id,
         }
         assert http.get("/v1/models", headers=mine).status_code == 200
 
 
 class TestAddresses:
     def test_an_unknown_route(self, http: httpx.Client) -> None:
-        error = error_of(http.post("/v1/lunch?x=1"), 404)
+        error = expect_error(http.post("/v1/lunch?x=1"), 404)
         assert error["message"] == "Invalid URL (POST /v1/lunch)"
 
     def test_a_base_url_without_v1_is_told_so(self, api: Api) -> None:
-        error = error_of(http_client.post(f"{api.url}/chat/completions", json={}), 404)
+        error = expect_error(http_client.post(f"{api.url}/chat/completions", json={}), 404)
         assert "end your client's base URL with /v1" in str(error["message"])
 
     def test_a_wrong_method_is_told_the_right_ones(self, http: httpx.Client) -> None:
         answer = http.put("/v1/files")
-        assert error_of(answer, 405)["message"] == "Not allowed to PUT on /v1/files."
+        assert expect_error(answer, 405)["message"] == "Not allowed to PUT on /v1/files."
         assert answer.headers["allow"]
 
     def test_no_redirect_is_made_of_the_host_header(self, http: httpx.Client) -> None:
-        error_of(http.get("/v1/files/", headers={"Host": "evil.example"}), 404)
+        expect_error(http.get("/v1/files/", headers={"Host": "evil.example"}), 404)
 
     @pytest.mark.parametrize("path", ["/v1/files/%00", "/v1/files/..%2f..%2fapi_key"])
     def test_odd_characters_in_the_path(self, http: httpx.Client, path: str) -> None:
-        error_of(http.get(path), 404)
+        expect_error(http.get(path), 404)
 
     @pytest.mark.parametrize(
         "query", ["after=%00", "metadata[a]=%00", "limit=-1", "limit=1.5", "limit=1e9"]
     )
     def test_odd_queries(self, http: httpx.Client, query: str) -> None:
-        error_of(http.get(f"/v1/fine_tuning/jobs?{query}"), 400)
+        expect_error(http.get(f"/v1/fine_tuning/jobs?{query}"), 400)
 
     def test_the_documents_need_no_key(self, api: Api) -> None:
         page = http_client.get(f"{api.url}/docs")
@@ -197,30 +197,30 @@ class TestBodies:
         ],
     )
     def test_broken_json(self, http: httpx.Client, body: bytes) -> None:
-        error = error_of(self.create(http, body), 400)
+        error = expect_error(self.create(http, body), 400)
         assert error["type"] == "invalid_request_error"
         assert len(str(error["message"])) > 10
 
     def test_what_is_wrong_is_said(self, http: httpx.Client) -> None:
-        assert "not valid JSON" in str(error_of(self.create(http, b"{"), 400)["message"])
-        missing = error_of(self.create(http, b"{}"), 400)
+        assert "not valid JSON" in str(expect_error(self.create(http, b"{"), 400)["message"])
+        missing = expect_error(self.create(http, b"{}"), 400)
         assert missing["message"] == "Missing required parameter: 'model'."
         assert (missing["param"], missing["code"]) == ("model", "missing_required_parameter")
 
     def test_json_that_is_sent_as_a_form_is_told_so(self, http: httpx.Client) -> None:
         answer = http.post("/v1/fine_tuning/jobs", data={"model": "base"})
-        assert "Content-Type: application/json" in str(error_of(answer, 400)["message"])
+        assert "Content-Type: application/json" in str(expect_error(answer, 400)["message"])
 
     def test_a_declared_length_above_the_limit(self, http: httpx.Client) -> None:
-        error_of(self.create(http, b" " * (2**20 + 1)), 413)
+        expect_error(self.create(http, b" " * (2**20 + 1)), 413)
 
     def test_a_length_that_only_counting_shows(self, http: httpx.Client) -> None:
-        error_of(self.create(http, (b" " * 2**16 for _ in range(17))), 413)
+        expect_error(self.create(http, (b" " * 2**16 for _ in range(17))), 413)
 
     def test_compressed_bodies(self, http: httpx.Client) -> None:
         bomb = gzip.compress(b" " * 2**20)
         headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
-        error_of(http.post("/v1/fine_tuning/jobs", content=bomb, headers=headers), 415)
+        expect_error(http.post("/v1/fine_tuning/jobs", content=bomb, headers=headers), 415)
 
 
 def test_every_answer_is_dressed(http: httpx.Client) -> None:
@@ -235,10 +235,13 @@ def test_every_answer_is_dressed(http: httpx.Client) -> None:
 def test_the_log_line(http: httpx.Client, account: Account) -> None:
     with capture_logs() as lines:
         answer = http.get("/v1/models?marker=canary")
-        line = logged(lines, account)
+        line = wait_for_request_log(lines, account)
     assert line["status"] == answer.status_code == 200
     assert (line["method"], line["path"]) == ("GET", "/v1/models")
-    assert (line["key"], line["project"]) == (account.who.key_id, account.who.project_id)
+    assert (line["key"], line["project"]) == (
+        account.principal.key_id,
+        account.principal.project_id,
+    )
     assert line["ms"] >= 0
     told = json.dumps(lines, default=str)
     assert "canary" not in told
@@ -265,8 +268,13 @@ class TestFull:
             if request.url.path == "/crash":
                 raise RuntimeError("a crash gives its place back too")
 
-        app.add_middleware(Guard, parts=api.parts, part_bytes=PART_BYTES, most_at_once=2)
-        with served(app) as url:
+        app.add_middleware(
+            AdmissionMiddleware,
+            state=api.state,
+            part_bytes=MAX_PART_BYTES,
+            max_concurrent_requests=2,
+        )
+        with run_server(app) as url:
             yield Busy(url, inside, done)
             done.set()
 
@@ -277,7 +285,7 @@ class TestFull:
                 assert busy.inside.acquire(timeout=120)
             for path in ("/wait", "/v1/models", "/docs"):
                 answer = http_client.get(busy.url + path)
-                assert error_of(answer, 503)["type"] == "server_error"
+                assert expect_error(answer, 503)["type"] == "server_error"
                 assert int(answer.headers["retry-after"]) >= 1
             for path in ("/healthz", "/readyz"):
                 assert http_client.get(busy.url + path).status_code == 200, path
@@ -287,8 +295,8 @@ class TestFull:
 
     def test_every_request_gives_its_place_back(self, busy: Busy) -> None:
         for _ in range(3):
-            error_of(http_client.get(f"{busy.url}/crash"), 500)
-            error_of(http_client.get(f"{busy.url}/v1/models"), 401)
+            expect_error(http_client.get(f"{busy.url}/crash"), 500)
+            expect_error(http_client.get(f"{busy.url}/v1/models"), 401)
 
 
 def test_a_crowd_is_served(http: httpx.Client) -> None:

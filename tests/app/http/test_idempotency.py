@@ -10,11 +10,11 @@ from openai import OpenAI
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.db.tables import File, Job, Outbox, Project, Repeat
+from app.db.tables import File, IdempotencyRecord, Job, Outbox, Project
 from app.http import stored_responses
-from app.http.stored_responses import Answer
+from app.http.stored_responses import StoredResponse
 from tests.app.files.test_routes import GOOD
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.live_api import Account
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -31,7 +31,9 @@ def count(session: Session) -> int:
 
 
 def age(session: Session, time: timedelta) -> None:
-    session.execute(update(Repeat).values(created_at=Repeat.created_at - time))
+    session.execute(
+        update(IdempotencyRecord).values(created_at=IdempotencyRecord.created_at - time)
+    )
     session.commit()
 
 
@@ -61,14 +63,14 @@ def test_a_key_does_not_stand_for_two_requests(
 ) -> None:
     http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
     other = http.post(JOBS, json={**body, "seed": 5}, headers={"Idempotency-Key": "a"})
-    assert error_of(other, 400)["code"] == "idempotency_key_reused"
+    assert expect_error(other, 400)["code"] == "idempotency_key_reused"
     assert count(session) == 1
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
 def test_what_is_no_key_is_refused(http: httpx.Client, body: dict[str, Any], key: str) -> None:
     answer = http.post(JOBS, json=body, headers={"Idempotency-Key": key})
-    assert error_of(answer, 400)["param"] == "Idempotency-Key"
+    assert expect_error(answer, 400)["param"] == "Idempotency-Key"
 
 
 def test_a_request_that_failed_may_come_again_corrected(
@@ -123,8 +125,8 @@ def test_keys_live_for_a_day_and_tries_for_minutes(
     http.post(JOBS, json=body, headers={"x-stainless-retry-count": "1"})
     assert count(session) == 3
     age(session, timedelta(hours=24))
-    stored_responses.prune(session)
-    assert session.scalar(select(func.count()).select_from(Repeat)) == 0
+    stored_responses.delete_expired(session)
+    assert session.scalar(select(func.count()).select_from(IdempotencyRecord)) == 0
 
 
 def test_tries_at_the_same_time_make_one_job(
@@ -142,11 +144,11 @@ def test_tries_at_the_same_time_make_one_job(
 def test_another_projects_key_is_another_key(
     http: httpx.Client, body: dict[str, Any], session: Session, account: Account
 ) -> None:
-    mine = session.get_one(Project, account.who.project_id)
+    mine = session.get_one(Project, account.principal.project_id)
     other = Project(id="proj_other", organization_id=mine.organization_id, name="other")
     session.add(other)
-    this = stored_responses.make_try(other.id, f"POST {JOBS}?", b"{}", key="a", number=0)
-    stored_responses.remember(session, this, Answer(200, {"id": "theirs"}))
+    this = stored_responses.new_attempt(other.id, f"POST {JOBS}?", b"{}", key="a", retry_count=0)
+    stored_responses.store_response(session, this, StoredResponse(200, {"id": "theirs"}))
     session.commit()
     answer = http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
     assert answer.json()["id"] != "theirs"
@@ -163,7 +165,7 @@ class TestActions:
         assert (first.json()["status"], again.json()) == ("cancelled", first.json())
         assert again.headers["Idempotent-Replayed"] == "true"
         elsewhere = http.post(f"{JOBS}/{job}/pause", headers=headers)
-        assert error_of(elsewhere, 400)["code"] == "idempotency_key_reused"
+        assert expect_error(elsewhere, 400)["code"] == "idempotency_key_reused"
 
     def test_a_later_try_is_heard_again(
         self, http: httpx.Client, body: dict[str, Any], session: Session
@@ -202,7 +204,7 @@ class TestFiles:
         key = {"Idempotency-Key": "a"}
         self.post(http, **key)
         other = self.post(http, GOOD + GOOD, **key)
-        assert error_of(other, 400)["code"] == "idempotency_key_reused"
+        assert expect_error(other, 400)["code"] == "idempotency_key_reused"
 
     def test_a_later_try_of_an_sdk_makes_no_second_file(
         self, http: httpx.Client, session: Session

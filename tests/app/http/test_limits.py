@@ -13,16 +13,16 @@ import pytest
 from fastapi import FastAPI
 from openai import OpenAI
 
-from app.files.uploads import PART_BYTES
+from app.files.uploads import MAX_PART_BYTES
 from app.http import admission
-from app.http.admission import Guard
-from app.http.rate_limits import Limits, Rates
+from app.http.admission import AdmissionMiddleware
+from app.http.rate_limits import RateLimit, RateLimiter
 from app.main import create_app
 from app.settings import Settings
 from tests import http_client
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.live_api import Account, Api
-from tests.live_server import served
+from tests.live_server import run_server
 
 Serve = Callable[..., Any]
 # Nothing listens there: the process counts alone, and no busy broker makes it change over.
@@ -35,8 +35,8 @@ def with_settings(api: Api) -> Serve:
 
     @contextmanager
     def serve(**changes: Any) -> Iterator[str]:
-        settings = Settings(**{**api.parts.settings.model_dump(), **changes})
-        with served(create_app(settings)) as url:
+        settings = Settings(**{**api.state.settings.model_dump(), **changes})
+        with run_server(create_app(settings)) as url:
             yield url
 
     return serve
@@ -44,8 +44,8 @@ def with_settings(api: Api) -> Serve:
 
 def guarded(api: Api, **changes: Any) -> FastAPI:
     """An app without routes behind a guard, with rates of its own event loop."""
-    settings = api.parts.settings.model_copy(update=changes)
-    rates = Rates(str(settings.redis_url), Limits(requests=100, bytes=100))
+    settings = api.state.settings.model_copy(update=changes)
+    rates = RateLimiter(str(settings.redis_url), RateLimit(requests=100, bytes=100))
 
     @asynccontextmanager
     async def close(_app: FastAPI) -> AsyncIterator[None]:
@@ -54,7 +54,9 @@ def guarded(api: Api, **changes: Any) -> FastAPI:
 
     app = FastAPI(lifespan=close)
     app.add_middleware(
-        Guard, parts=replace(api.parts, settings=settings, rates=rates), part_bytes=PART_BYTES
+        AdmissionMiddleware,
+        state=replace(api.state, settings=settings, rate_limiter=rates),
+        part_bytes=MAX_PART_BYTES,
     )
     return app
 
@@ -73,7 +75,7 @@ class TestRates:
                 assert answer.headers["x-ratelimit-remaining-requests"] == str(left)
                 assert answer.headers["x-ratelimit-reset-requests"].endswith("s")
             answer = http_client.get(f"{url}/v1/models", headers=bearer(account))
-            error = error_of(answer, 429)
+            error = expect_error(answer, 429)
             assert (error["type"], error["code"]) == ("requests", "rate_limit_exceeded")
             assert "Limit 3. Please try again in" in str(error["message"])
             assert 1 <= int(answer.headers["retry-after"]) <= 20
@@ -94,9 +96,9 @@ class TestRates:
                     f"{url}/v1/fine_tuning/jobs", content=content, headers=bearer(account)
                 )
 
-            error_of(post(iter([body])), 400)
+            expect_error(post(iter([body])), 400)
             answer = post(b"{}")
-            assert "bytes per minute: Limit 1000" in str(error_of(answer, 429)["message"])
+            assert "bytes per minute: Limit 1000" in str(expect_error(answer, 429)["message"])
             # 501 bytes of 1000 a minute are missing.
             assert 1 <= int(answer.headers["retry-after"]) <= 31
 
@@ -109,11 +111,11 @@ class TestRates:
             inside.release()
             done.wait(120)
 
-        with served(app) as url, ThreadPoolExecutor(1) as other:
+        with run_server(app) as url, ThreadPoolExecutor(1) as other:
             first = other.submit(httpx.get, f"{url}/v1/wait", headers=bearer(account), timeout=120)
             assert inside.acquire(timeout=120)
             answer = http_client.get(f"{url}/v1/wait", headers=bearer(account))
-            assert "1 requests of this key" in str(error_of(answer, 429)["message"])
+            assert "1 requests of this key" in str(expect_error(answer, 429)["message"])
             done.set()
             assert first.result().status_code == 200
             assert http_client.get(f"{url}/v1/wait", headers=bearer(account)).status_code == 200
@@ -122,16 +124,16 @@ class TestRates:
 def test_a10_guessing_keys_is_slowed_and_locks_nobody_out(
     api: Api, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "GUESSES", Limits(requests=3, bytes=1))
+    monkeypatch.setattr(admission, "FAILED_AUTH_LIMIT", RateLimit(requests=3, bytes=1))
     app = guarded(api)
     app.add_api_route("/v1/models", lambda: "here")
-    with served(app) as url:
+    with run_server(app) as url:
         for number in range(3):
             wrong = {"Authorization": f"Bearer sk-luthier-{number:040}"}
-            error_of(http_client.get(f"{url}/v1/models", headers=wrong), 401)
-        error_of(http_client.get(f"{url}/v1/models", headers=wrong), 429)
+            expect_error(http_client.get(f"{url}/v1/models", headers=wrong), 401)
+        expect_error(http_client.get(f"{url}/v1/models", headers=wrong), 429)
         spoofed = wrong | {"X-Forwarded-For": "1.2.3.4"}
-        error_of(http_client.get(f"{url}/v1/models", headers=spoofed), 429)
+        expect_error(http_client.get(f"{url}/v1/models", headers=spoofed), 429)
         assert http_client.get(f"{url}/v1/models", headers=bearer(account)).status_code == 200
 
 

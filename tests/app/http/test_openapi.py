@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.jobs.routes import MOST_PAIRS
+from app.jobs.routes import MAX_METADATA_PAIRS
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import ROOT
@@ -77,7 +77,7 @@ def test_which_codes_a_route_answers(
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("/v1/chat/completions", "ChatAnswer"), ("/v1/completions", "Completion")],
+    [("/v1/chat/completions", "ChatCompletionResponse"), ("/v1/completions", "Completion")],
 )
 def test_generated_text_comes_whole_or_as_events(
     document: dict[str, Any], path: str, name: str
@@ -91,7 +91,7 @@ def test_the_filter_of_jobs(document: dict[str, Any]) -> None:
     parameters = document["paths"]["/v1/fine_tuning/jobs"]["get"]["parameters"]
     (metadata,) = (one for one in parameters if one["name"] == "metadata")
     assert (metadata["in"], metadata["style"]) == ("query", "deepObject")
-    assert metadata["schema"]["maxProperties"] == MOST_PAIRS
+    assert metadata["schema"]["maxProperties"] == MAX_METADATA_PAIRS
 
 
 def test_hyperparameters_have_their_bounds(document: dict[str, Any]) -> None:

@@ -6,18 +6,24 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.http.rate_limits import Limits, LocalBuckets, Rate, Rates, duration
-from app.ids import random_text
+from app.http.rate_limits import (
+    InMemoryRateLimiter,
+    RateLimit,
+    RateLimiter,
+    RateLimitStatus,
+    format_duration,
+)
+from app.ids import random_alphanumeric
 
 # Nothing listens there.
 DEAD = "redis://127.0.0.1:1/0"
-Ask = Callable[[Rates], Awaitable[list[Rate]]]
+Ask = Callable[[RateLimiter], Awaitable[list[RateLimitStatus]]]
 
 
-def ask(url: str, limits: Limits, questions: Ask) -> list[Rate]:
-    async def run() -> list[Rate]:
+def ask(url: str, limits: RateLimit, questions: Ask) -> list[RateLimitStatus]:
+    async def run() -> list[RateLimitStatus]:
         # A test is not in a hurry, and the machine may be busy.
-        rates = Rates(url, limits, patience=60)
+        rates = RateLimiter(url, limits, timeout=60)
         try:
             return list(await questions(rates))
         finally:
@@ -33,61 +39,68 @@ def url(request: pytest.FixtureRequest, redis_url: str) -> str:
 
 class TestTaking:
     def test_so_many_requests_and_no_more(self, url: str) -> None:
-        key = random_text(8)
+        key = random_alphanumeric(8)
 
-        async def questions(rates: Rates) -> list[Rate]:
+        async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
             return [await rates.take(key, 0) for _ in range(4)]
 
-        got = ask(url, Limits(requests=3, bytes=100), questions)
+        got = ask(url, RateLimit(requests=3, bytes=100), questions)
         assert [rate.allowed for rate in got] == [True, True, True, False]
-        assert [int(rate.requests) for rate in got] == [2, 1, 0, 0]
+        assert [int(rate.remaining_requests) for rate in got] == [2, 1, 0, 0]
         told = got[-1].headers()
         assert told["x-ratelimit-limit-requests"] == "3"
         assert told["x-ratelimit-remaining-requests"] == "0"
-        assert told["x-ratelimit-reset-requests"] == duration(60 - 20 * got[-1].requests)
+        assert told["x-ratelimit-reset-requests"] == format_duration(
+            60 - 20 * got[-1].remaining_requests
+        )
         # One of three a minute comes back in 20 seconds, of which some have passed.
         assert 1 <= int(told["retry-after"]) <= 20
         assert int(told["retry-after-ms"]) <= 20_000
-        assert Rate(got[-1].limits, False, requests=0, bytes=1).retry_after == 20
+        assert (
+            RateLimitStatus(
+                got[-1].limit, False, remaining_requests=0, remaining_bytes=1
+            ).retry_after
+            == 20
+        )
 
     def test_a_body_larger_than_the_bucket_is_paid_off(self, url: str) -> None:
-        key = random_text(8)
+        key = random_alphanumeric(8)
 
-        async def questions(rates: Rates) -> list[Rate]:
+        async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
             return [await rates.take(key, 250), await rates.take(key, 0)]
 
-        first, second = ask(url, Limits(requests=10, bytes=100), questions)
+        first, second = ask(url, RateLimit(requests=10, bytes=100), questions)
         assert (first.allowed, second.allowed) == (True, False)
-        assert first.bytes == -150
+        assert first.remaining_bytes == -150
         # 151 bytes at 100 a minute.
-        assert second.retry_after == pytest.approx((1 - second.bytes) * 60 / 100)
-        assert -150 <= second.bytes < 1
+        assert second.retry_after == pytest.approx((1 - second.remaining_bytes) * 60 / 100)
+        assert -150 <= second.remaining_bytes < 1
 
     def test_what_has_come_already_is_taken_whatever_is_left(self, url: str) -> None:
-        key = random_text(8)
+        key = random_alphanumeric(8)
 
-        async def questions(rates: Rates) -> list[Rate]:
+        async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
             return [await rates.take(key, 70, count=0) for _ in range(2)]
 
-        got = ask(url, Limits(requests=10, bytes=100), questions)
+        got = ask(url, RateLimit(requests=10, bytes=100), questions)
         # It fills in between, by as much as the machine is slow.
-        assert got[0].bytes == pytest.approx(30)
-        assert -40 <= got[1].bytes < 30
-        assert [round(rate.requests) for rate in got] == [10, 10]
+        assert got[0].remaining_bytes == pytest.approx(30)
+        assert -40 <= got[1].remaining_bytes < 30
+        assert [round(rate.remaining_requests) for rate in got] == [10, 10]
 
     def test_each_key_has_its_own(self, url: str) -> None:
-        one, other = random_text(8), random_text(8)
+        one, other = random_alphanumeric(8), random_alphanumeric(8)
 
-        async def questions(rates: Rates) -> list[Rate]:
+        async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
             return [await rates.take(key, 0) for key in (one, one, other)]
 
-        got = ask(url, Limits(requests=1, bytes=100), questions)
+        got = ask(url, RateLimit(requests=1, bytes=100), questions)
         assert [rate.allowed for rate in got] == [True, False, True]
 
     def test_it_fills_again(self, url: str) -> None:
-        key = random_text(8)
+        key = random_alphanumeric(8)
 
-        async def questions(rates: Rates) -> list[Rate]:
+        async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
             emptied = await rates.take(key, 6001)
             again = await rates.take(key, 0)
             # What it says is enough; only a machine that is too fast has to wait at all.
@@ -95,36 +108,36 @@ class TestTaking:
             return [emptied, await rates.take(key, 0)]
 
         # Empty at first, and 100 bytes a second.
-        emptied, again = ask(url, Limits(requests=1000, bytes=6000), questions)
-        assert emptied.bytes == -1
+        emptied, again = ask(url, RateLimit(requests=1000, bytes=6000), questions)
+        assert emptied.remaining_bytes == -1
         assert again.allowed
 
 
 def test_processes_share_a_bucket(redis_url: str) -> None:
-    key = random_text(8)
+    key = random_alphanumeric(8)
 
-    async def once(rates: Rates) -> list[Rate]:
+    async def once(rates: RateLimiter) -> list[RateLimitStatus]:
         return [await rates.take(key, 0)]
 
-    got = [ask(redis_url, Limits(requests=2, bytes=1), once)[0] for _ in range(3)]
+    got = [ask(redis_url, RateLimit(requests=2, bytes=1), once)[0] for _ in range(3)]
     assert [rate.allowed for rate in got] == [True, True, False]
 
 
 def test_many_at_once_get_no_more_than_there_is(redis_url: str) -> None:
-    key = random_text(8)
+    key = random_alphanumeric(8)
 
-    async def questions(rates: Rates) -> list[Rate]:
+    async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
         return list(await asyncio.gather(*(rates.take(key, 0) for _ in range(40))))
 
     began = time.monotonic()
-    got = ask(redis_url, Limits(requests=25, bytes=1), questions)
+    got = ask(redis_url, RateLimit(requests=25, bytes=1), questions)
     # So many may have come back meanwhile, on a machine that is so slow.
     more = (time.monotonic() - began) * 25 / 60
     assert 25 <= sum(rate.allowed for rate in got) <= 25 + more
 
 
 def test_a_process_does_not_keep_all_keys_there_ever_were() -> None:
-    buckets = LocalBuckets(Limits(requests=1, bytes=1))
+    buckets = InMemoryRateLimiter(RateLimit(requests=1, bytes=1))
     for number in range(10_001):
         buckets.take(str(number))
     assert buckets.take("0").allowed, "the oldest was forgotten"
@@ -136,4 +149,4 @@ def test_a_process_does_not_keep_all_keys_there_ever_were() -> None:
     [(0, "0ms"), (0.0165, "17ms"), (1, "1s"), (59.2, "1m0s"), (360, "6m0s"), (90, "1m30s")],
 )
 def test_durations_are_gos(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text

@@ -7,7 +7,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from app.http.request_context import Exchange
+from app.http.request_context import RequestContext
 
 SCOPE = {"type": "http", "method": "POST", "path": "/v1/files", "headers": []}
 
@@ -16,15 +16,15 @@ async def nowhere(message: Message) -> None:
     raise AssertionError(f"nothing is sent here: {message}")
 
 
-def exchange(pause: float, *, patience: float) -> Exchange:
+def exchange(pause: float, *, patience: float) -> RequestContext:
     """One whose client sends a byte and then pauses, again and again."""
 
     async def receive() -> Message:
         await asyncio.sleep(pause)
         return {"type": "http.request", "body": b"x", "more_body": True}
 
-    made = Exchange(SCOPE, receive, nowhere, patience=patience)
-    made.body_limit = 10**6
+    made = RequestContext(SCOPE, receive, nowhere, body_timeout=patience)
+    made.max_body_bytes = 10**6
     return made
 
 

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from app.http.server_protocol import HEAD_BYTES, Protocol
+from app.http.server_protocol import MAX_HEADER_BYTES, BoundedHttpProtocol
 from tests.live_api import Account, Api
 from tests.polling import wait_until
 
@@ -107,7 +107,7 @@ def test_a33_nothing_is_smuggled_behind_a_request(api: Api) -> None:
 class TestA16SlowHeads:
     @pytest.fixture(autouse=True)
     def _hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Protocol, "head_seconds", 0.3)
+        monkeypatch.setattr(BoundedHttpProtocol, "header_timeout_seconds", 0.3)
 
     @pytest.mark.parametrize("begin", [b"G", GET, GET + b"X: "])
     def test_one_that_stops(self, api: Api, begin: bytes) -> None:
@@ -138,7 +138,7 @@ class TestA16SlowHeads:
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Of the first, which a busy machine may send late.
-        monkeypatch.setattr(Protocol, "head_seconds", 1)
+        monkeypatch.setattr(BoundedHttpProtocol, "header_timeout_seconds", 1)
         with connected(api) as connection:
             connection.sendall(GET + b"\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
@@ -149,7 +149,7 @@ class TestA16SlowHeads:
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # The head, which a busy machine may send late, has less time than the body takes.
-        monkeypatch.setattr(Protocol, "head_seconds", 1.5)
+        monkeypatch.setattr(BoundedHttpProtocol, "header_timeout_seconds", 1.5)
         with connected(api) as connection:
             connection.sendall(GET + b"Content-Length: 2\r\nConnection: close\r\n\r\nx")
             time.sleep(1.7)
@@ -179,7 +179,7 @@ class TestA16Readers:
     def test_one_that_takes_nothing(
         self, api: Api, head: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Protocol, "look_seconds", 0.2)
+        monkeypatch.setattr(BoundedHttpProtocol, "progress_check_interval_seconds", 0.2)
         with capture_logs() as lines, connected(api, room=4096) as connection:
             connection.sendall(head + more + b"\r\n")
             assert is_reset(connection), "the server waits for ever"
@@ -190,7 +190,7 @@ class TestA16Readers:
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Less than makes uvicorn wait, and the request itself is over."""
-        monkeypatch.setattr(Protocol, "look_seconds", 0.2)
+        monkeypatch.setattr(BoundedHttpProtocol, "progress_check_interval_seconds", 0.2)
         with connected(api, room=4096) as connection:
             connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
             assert is_reset(connection), "the server waits for ever"
@@ -207,8 +207,8 @@ async def test_a16_a_reader_is_kept_as_long_as_it_takes_something() -> None:
     loop = asyncio.get_running_loop()
     config = Config(app, lifespan="off")
     config.load()
-    protocol = Protocol(config, ServerState(), {}, loop)
-    protocol.look_seconds = 3600
+    protocol = BoundedHttpProtocol(config, ServerState(), {}, loop)
+    protocol.progress_check_interval_seconds = 3600
     server = await loop.create_server(lambda: protocol, "127.0.0.1", 0)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -218,19 +218,19 @@ async def test_a16_a_reader_is_kept_as_long_as_it_takes_something() -> None:
         await loop.sock_recv(connection, 1)
         async with asyncio.timeout(120):
             for _ in range(20):
-                protocol.look()
+                protocol.check_client_progress()
                 assert not protocol.transport.is_closing()
-                before = protocol.untaken_bytes()
+                before = protocol.unacked_bytes()
                 taken = 0
                 while taken < 131072:
                     taken += len(await loop.sock_recv(connection, 131072 - taken))
                 # Its machine may tell a moment later.
                 for _ in range(100):
-                    if protocol.untaken_bytes() != before:
+                    if protocol.unacked_bytes() != before:
                         break
                     await asyncio.sleep(0.01)
             while not protocol.transport.is_closing():
-                protocol.look()
+                protocol.check_client_progress()
                 # What the kernel has room for comes without being read.
                 await asyncio.sleep(0.05)
     server.close()
@@ -243,13 +243,13 @@ def test_a16_a_head_without_end(api: Api, piece: bytes) -> None:
         connection.sendall(GET + b"X-First: ")
         sent = 0
         try:
-            while sent < 64 * HEAD_BYTES:
+            while sent < 64 * MAX_HEADER_BYTES:
                 sent += connection.send(piece)
                 # In pieces as small as these, or one read of the server holds all of them.
                 time.sleep(0.0005)
         except OSError:
             pass
-        assert sent < 64 * HEAD_BYTES
+        assert sent < 64 * MAX_HEADER_BYTES
         answer = everything(connection)
     # The answer may be lost when the client is still sending as the server closes.
     assert answer == b"" or refusal(answer)[0] == 431
@@ -259,7 +259,7 @@ def test_one_connection_too_many(api: Api, monkeypatch: pytest.MonkeyPatch) -> N
     with connected(api) as before:
         before.sendall(GET + b"\r\n")
         assert before.recv(65536).startswith(b"HTTP/1.1 200")
-        monkeypatch.setattr(Protocol, "most_connections", 0)
+        monkeypatch.setattr(BoundedHttpProtocol, "max_connections", 0)
         with connected(api) as connection:
             connection.sendall(GET + b"\r\n")
             answer = everything(connection)
@@ -271,7 +271,7 @@ def test_one_connection_too_many(api: Api, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_large_body_in_the_same_piece_is_no_large_head(api: Api) -> None:
-    body = b"x" * (3 * HEAD_BYTES)
+    body = b"x" * (3 * MAX_HEADER_BYTES)
     with connected(api) as connection:
         length = str(len(body)).encode()
         head = GET + b"Connection: close\r\nContent-Length: " + length + b"\r\n\r\n"

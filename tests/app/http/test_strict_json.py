@@ -9,17 +9,22 @@ import orjson
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from app.http.strict_json import MOST_IDS, MOST_MEMBERS, MOST_THINGS, parse
+from app.http.strict_json import (
+    MAX_NODES,
+    MAX_OBJECT_MEMBERS,
+    MAX_VALUES_WITH_TOKEN_IDS,
+    parse_json,
+)
 from app.main import create_app
-from app.monitoring.schemas import Judgement
+from app.monitoring.schemas import FeedbackItem
 from app.settings import Settings
 from app.webhooks.schemas import CreateEndpoint
 from app.wire.chat import CreateChatCompletion
 from app.wire.encoders import InferenceParameters
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.conftest import ROOT
 from tests.live_api import Account, Api
-from tests.live_server import Engine, served
+from tests.live_server import FakeEngine, run_server
 
 MEBIBYTE = 2**20
 JSON = {"Content-Type": "application/json"}
@@ -59,11 +64,11 @@ BOMBS = {
 
 @pytest.fixture(scope="module")
 def usual(
-    api: Api, database_url: str, redis_url: str, running_engine: Engine
+    api: Api, database_url: str, redis_url: str, running_engine: FakeEngine
 ) -> Iterator[httpx.URL]:
     """A service whose limits nobody has set."""
     settings = Settings(
-        luthier_home=api.parts.settings.home,
+        luthier_home=api.state.settings.home,
         database_url=database_url,
         redis_url=redis_url,
         models_file=ROOT / "tests/models.toml",
@@ -71,7 +76,7 @@ def usual(
         engine_url=running_engine.url,
     )
     assert settings.max_body_bytes == 16 * MEBIBYTE
-    with served(create_app(settings)) as url:
+    with run_server(create_app(settings)) as url:
         yield httpx.URL(url)
 
 
@@ -84,16 +89,16 @@ def http(usual: httpx.URL, account: Account) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("path", [*OTHERS, *ADMINS])
 def test_only_models_are_asked_at_length(http: httpx.Client, path: str) -> None:
-    error = error_of(http.post(path, content=b" " * (MEBIBYTE + 1)), 413)
+    error = expect_error(http.post(path, content=b" " * (MEBIBYTE + 1)), 413)
     assert str(MEBIBYTE) in str(error["message"])
-    error_of(http.post(path, content=(b" " * 2**16 for _ in range(17))), 413)
+    expect_error(http.post(path, content=(b" " * 2**16 for _ in range(17))), 413)
 
 
 @pytest.mark.parametrize("path", TO_MODELS)
 def test_models_are_asked_at_length(http: httpx.Client, path: str) -> None:
     answer = http.post(path, content=b'{"a": "' + b"[,{" * (5 * MEBIBYTE) + b'"}')
-    assert "valid JSON" not in str(error_of(answer, 400)["message"]), "commas of a text count"
-    error_of(http.post(path, content=b" " * (16 * MEBIBYTE + 1)), 413)
+    assert "valid JSON" not in str(expect_error(answer, 400)["message"]), "commas of a text count"
+    expect_error(http.post(path, content=b" " * (16 * MEBIBYTE + 1)), 413)
 
 
 @pytest.mark.parametrize(
@@ -103,20 +108,20 @@ def test_models_are_asked_at_length(http: httpx.Client, path: str) -> None:
 def test_a_crowd_is_refused_wherever_bodies_are_long(
     http: httpx.Client, path: str, bomb: str
 ) -> None:
-    error = error_of(http.post(path, content=BOMBS[bomb]), 400)
+    error = expect_error(http.post(path, content=BOMBS[bomb]), 400)
     assert "it holds more than 40000 texts, lists and objects" in str(error["message"])
 
 
 @pytest.mark.parametrize("path", OTHERS)
 def test_and_where_they_are_short(http: httpx.Client, path: str) -> None:
-    for crowd in (many(MOST_THINGS + 1), b"[" + b"0," * (MOST_THINGS + 1) + b"0]"):
-        error = error_of(http.post(path, content=crowd), 400)
+    for crowd in (many(MAX_NODES + 1), b"[" + b"0," * (MAX_NODES + 1) + b"0]"):
+        error = expect_error(http.post(path, content=crowd), 400)
         assert "it holds more than" in str(error["message"])
 
 
 @pytest.mark.parametrize(("path", "field"), [("completions", "prompt"), ("embeddings", "input")])
 def test_as_many_token_ids_as_openai_takes(
-    http: httpx.Client, engine: Engine, path: str, field: str
+    http: httpx.Client, engine: FakeEngine, path: str, field: str
 ) -> None:
     ids = [list(range(3_000))] * 100
     answer = http.post(f"/v1/{path}", json={"model": "base", field: ids})
@@ -126,13 +131,13 @@ def test_as_many_token_ids_as_openai_takes(
 
 class TestParse:
     def test_so_many_things_and_not_one_more(self) -> None:
-        assert len(parse(many(MOST_THINGS))["a"]) == MOST_THINGS - 3
-        self.refused(many(MOST_THINGS + 1))
+        assert len(parse_json(many(MAX_NODES))["a"]) == MAX_NODES - 3
+        self.refused(many(MAX_NODES + 1))
 
     def test_so_many_numbers_and_not_one_more(self) -> None:
-        for most in (MOST_THINGS, MOST_IDS):
+        for most in (MAX_NODES, MAX_VALUES_WITH_TOKEN_IDS):
             numbers = [0] * most
-            assert parse(orjson.dumps(numbers), most_values=most) == numbers
+            assert parse_json(orjson.dumps(numbers), max_values=most) == numbers
             self.refused(orjson.dumps([*numbers, 0]), most_values=most)
 
     @pytest.mark.parametrize(
@@ -140,28 +145,28 @@ class TestParse:
     )
     def test_what_stands_in_texts_does_not_count(self, text: str) -> None:
         document = {"a": text * 100_000, text * 100_000: [text, {"b": text}]}
-        assert parse(orjson.dumps(document)) == document
-        crowd = [text] * (MOST_THINGS + 1)
+        assert parse_json(orjson.dumps(document)) == document
+        crowd = [text] * (MAX_NODES + 1)
         self.refused(orjson.dumps(crowd))
 
     def test_so_many_members_and_not_one_more(self) -> None:
-        members = {str(number): 0 for number in range(MOST_MEMBERS)}
-        assert parse(orjson.dumps({"a": [members]})) == {"a": [members]}
+        members = {str(number): 0 for number in range(MAX_OBJECT_MEMBERS)}
+        assert parse_json(orjson.dumps({"a": [members]})) == {"a": [members]}
         with pytest.raises(json.JSONDecodeError, match="an object has more than 2048 members"):
-            parse(orjson.dumps({"a": [members | {"more": 0}]}))
+            parse_json(orjson.dumps({"a": [members | {"more": 0}]}))
 
     def refused(self, body: bytes, **limits: Any) -> None:
         with pytest.raises(json.JSONDecodeError, match="it holds more than"):
-            parse(body, **limits)
+            parse_json(body, **limits)
 
 
 class TestFindings:
     """One is told, so one is looked for: each costs more than reading what it is about."""
 
     def test_of_too_many_pairs(self, http: httpx.Client) -> None:
-        metadata = {str(number): 0 for number in range(MOST_MEMBERS)}
+        metadata = {str(number): 0 for number in range(MAX_OBJECT_MEMBERS)}
         asked = {"model": "base", "training_file": "file-x", "metadata": metadata}
-        error = error_of(http.post("/v1/fine_tuning/jobs", json=asked), 400)
+        error = expect_error(http.post("/v1/fine_tuning/jobs", json=asked), 400)
         assert error["message"] == "Invalid 'metadata': expected at most 16 pairs, but got 2048."
 
     @pytest.mark.parametrize(
@@ -169,7 +174,7 @@ class TestFindings:
         [
             (CreateChatCompletion, {"model": "base"}, "messages"),
             (InferenceParameters, {}, "ignore_labels"),
-            (Judgement, {"id": "x"}, "labels"),
+            (FeedbackItem, {"id": "x"}, "labels"),
             (CreateEndpoint, {"name": "x", "url": "https://x.example"}, "event_types"),
         ],
     )

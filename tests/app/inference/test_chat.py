@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 from app.db.tables import Project
 from app.main import create_app
 from app.settings import Settings
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_job
 from tests.live_api import Account
-from tests.live_server import Engine
+from tests.live_server import FakeEngine
 from tests.polling import wait_until
 
 TUNED = "ft:base:acme::Abcd1234"
@@ -26,7 +26,7 @@ HELLO: list[dict[str, Any]] = [{"role": "user", "content": "hello"}]
 
 @pytest.fixture
 def tuned(session: Session, account: Account) -> str:
-    project = session.get_one(Project, account.who.project_id)
+    project = session.get_one(Project, account.principal.project_id)
     return make_model(session, make_job(session, project, base_model="base"), TUNED).name
 
 
@@ -35,21 +35,21 @@ def ask(http: httpx.Client, **body: Any) -> httpx.Response:
 
 
 class TestAnswered:
-    def test_whole(self, openai: OpenAI, engine: Engine) -> None:
+    def test_whole(self, openai: OpenAI, engine: FakeEngine) -> None:
         answer = openai.chat.completions.create(
             model="gpt-4o-mini", messages=[{"role": "user", "content": "hello"}]
         )
         assert answer.choices[0].message.content == "Hello"
         assert answer.model == "base", "an alias is resolved"
 
-    def test_as_a_stream(self, openai: OpenAI, engine: Engine) -> None:
+    def test_as_a_stream(self, openai: OpenAI, engine: FakeEngine) -> None:
         stream = openai.chat.completions.create(
             model="base", messages=[{"role": "user", "content": "hello"}], stream=True
         )
         words = [chunk.choices[0].delta.content or "" for chunk in stream]
         assert "".join(words) == "Hello"
 
-    def test_a_stream_is_not_gathered(self, http: httpx.Client, engine: Engine) -> None:
+    def test_a_stream_is_not_gathered(self, http: httpx.Client, engine: FakeEngine) -> None:
         """The engine does not end this stream, so only bytes that are passed on come through."""
         messages = [{"role": "user", "content": "for ever"}]
         body = {"model": "base", "messages": messages, "stream": True}
@@ -59,7 +59,9 @@ class TestAnswered:
             first = next(answer.iter_lines())
         assert json.loads(first.removeprefix("data: "))["choices"][0]["delta"]["content"] == "Hel"
 
-    def test_only_known_fields_reach_the_engine(self, http: httpx.Client, engine: Engine) -> None:
+    def test_only_known_fields_reach_the_engine(
+        self, http: httpx.Client, engine: FakeEngine
+    ) -> None:
         asked = {"temperature": 0.5, "stop": ["x"], "logit_bias": {"1": 2}, "n": None}
         unsafe = {"chat_template": "{{ 1 }}", "prompt_embeds": "…", "guided_regex": "(a+)+"}
         ignored = {"store": True, "metadata": {}, "prediction": {}, "service_tier": "auto"}
@@ -74,7 +76,7 @@ class TestAnswered:
             }
         ]
 
-    def test_messages_pass_unchanged(self, http: httpx.Client, engine: Engine) -> None:
+    def test_messages_pass_unchanged(self, http: httpx.Client, engine: FakeEngine) -> None:
         messages = [
             {"role": "developer", "content": [{"type": "text", "text": "Ü"}], "name": "d"},
             {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1"}]},
@@ -87,7 +89,7 @@ class TestAnswered:
 
 class TestTuned:
     def test_its_adapter_is_loaded_when_it_is_first_asked_for(
-        self, http: httpx.Client, engine: Engine, tuned: str
+        self, http: httpx.Client, engine: FakeEngine, tuned: str
     ) -> None:
         for _ in range(2):
             answer = ask(http, model=tuned)
@@ -98,29 +100,33 @@ class TestTuned:
         assert loads[0]["base_model_name"] == "base"
         assert loads[0]["lora_path"].startswith("projects/")
 
-    def test_a_restarted_engine_heals(self, http: httpx.Client, engine: Engine, tuned: str) -> None:
+    def test_a_restarted_engine_heals(
+        self, http: httpx.Client, engine: FakeEngine, tuned: str
+    ) -> None:
         assert ask(http, model=tuned).status_code == 200
         engine.loaded.clear()
         assert ask(http, model=tuned).status_code == 200
 
     def test_weights_that_cannot_be_loaded(
-        self, http: httpx.Client, engine: Engine, session: Session, account: Account
+        self, http: httpx.Client, engine: FakeEngine, session: Session, account: Account
     ) -> None:
-        project = session.get_one(Project, account.who.project_id)
+        project = session.get_one(Project, account.principal.project_id)
         model = make_model(session, make_job(session, project, base_model="base"), TUNED)
         model.storage_prefix = "broken"
         session.commit()
         answer = ask(http, model=TUNED)
-        assert "could not load the model" in str(error_of(answer, 503)["message"])
+        assert "could not load the model" in str(expect_error(answer, 503)["message"])
 
-    def test_of_another_project(self, stranger: httpx.Client, engine: Engine, tuned: str) -> None:
-        assert error_of(ask(stranger, model=tuned), 404)["code"] == "model_not_found"
+    def test_of_another_project(
+        self, stranger: httpx.Client, engine: FakeEngine, tuned: str
+    ) -> None:
+        assert expect_error(ask(stranger, model=tuned), 404)["code"] == "model_not_found"
         assert engine.bodies == []
 
 
 class TestRefused:
     def test_unknown_model(self, http: httpx.Client) -> None:
-        assert error_of(ask(http, model="gpt-9"), 404) == {
+        assert expect_error(ask(http, model="gpt-9"), 404) == {
             "message": "The model `gpt-9` does not exist or you do not have access to it.",
             "type": "invalid_request_error",
             "param": None,
@@ -128,7 +134,7 @@ class TestRefused:
         }
 
     def test_an_encoder(self, http: httpx.Client) -> None:
-        error = error_of(ask(http, model="encoder"), 400)
+        error = expect_error(ask(http, model="encoder"), 400)
         assert error["param"] == "model"
         assert "does not answer chats" in str(error["message"])
 
@@ -150,10 +156,12 @@ class TestRefused:
         ],
     )
     def test_bad_messages(self, http: httpx.Client, messages: object, param: str) -> None:
-        assert error_of(ask(http, messages=messages), 400)["param"] == param
+        assert expect_error(ask(http, messages=messages), 400)["param"] == param
 
-    def test_what_the_engine_refuses_is_passed_on(self, http: httpx.Client, engine: Engine) -> None:
-        error = error_of(ask(http, messages=[{"role": "user", "content": "too long"}]), 400)
+    def test_what_the_engine_refuses_is_passed_on(
+        self, http: httpx.Client, engine: FakeEngine
+    ) -> None:
+        error = expect_error(ask(http, messages=[{"role": "user", "content": "too long"}]), 400)
         assert error["code"] == "context_length_exceeded"
         assert error["param"] == "messages"
 
@@ -170,11 +178,11 @@ class TestEngineInTrouble:
         assert answer.json()["error"]["type"] == "server_error"
         assert "127.0.0.1" not in answer.text
 
-    def test_it_crashes(self, http: httpx.Client, engine: Engine) -> None:
+    def test_it_crashes(self, http: httpx.Client, engine: FakeEngine) -> None:
         answer = ask(http, messages=[{"role": "user", "content": "crash"}])
-        error_of(answer, 503)
+        expect_error(answer, 503)
 
-    def test_it_dies_in_the_middle_of_a_stream(self, openai: OpenAI, engine: Engine) -> None:
+    def test_it_dies_in_the_middle_of_a_stream(self, openai: OpenAI, engine: FakeEngine) -> None:
         stream = openai.chat.completions.create(
             model="base", messages=[{"role": "user", "content": "die"}], stream=True
         )
@@ -185,7 +193,7 @@ class TestEngineInTrouble:
 class TestClientLeaves:
     """The generation stops: nobody would read what it costs."""
 
-    def test_while_it_waits(self, http: httpx.Client, engine: Engine) -> None:
+    def test_while_it_waits(self, http: httpx.Client, engine: FakeEngine) -> None:
         body = {"model": "base", "messages": [{"role": "user", "content": "wait"}]}
         request = http.build_request("POST", "/v1/chat/completions", json=body)
         head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
@@ -196,7 +204,7 @@ class TestClientLeaves:
             wait_until("the engine is asked", lambda: engine.bodies)
         assert engine.aborted.wait(60), "the engine was left generating for nobody"
 
-    def test_while_it_reads(self, http: httpx.Client, engine: Engine) -> None:
+    def test_while_it_reads(self, http: httpx.Client, engine: FakeEngine) -> None:
         messages = [{"role": "user", "content": "for ever"}]
         body = {"model": "base", "messages": messages, "stream": True}
         with http.stream("POST", "/v1/chat/completions", json=body) as answer:

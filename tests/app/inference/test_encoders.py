@@ -9,7 +9,7 @@ from openai import OpenAI
 
 from app.db.session import SessionMaker, transaction
 from app.jobs import lifecycle
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_option_checks import JOBS, asked
 
 Row = dict[str, Any]
@@ -109,6 +109,6 @@ def test_and_end_a_job(
 def test_an_encoder_is_not_trained_to_write(
     openai: OpenAI, http: httpx.Client, method: str
 ) -> None:
-    error = error_of(http.post(JOBS, json=asked(upload(openai, TEXTS), method)), 400)
+    error = expect_error(http.post(JOBS, json=asked(upload(openai, TEXTS), method)), 400)
     assert (error["param"], error["code"]) == ("method.type", "invalid_value")
     assert f"Method '{method}' is not available for model small-encoder" in str(error["message"])

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.catalog import Catalog
-from app.inference.engines import Engines, EngineTimedOut
-from app.models.registry import ServedModel
+from app.inference.engines import EngineClient, EngineTimeout
+from app.models.registry import ResolvedModel
 from app.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -21,9 +21,9 @@ async def test_one_that_is_silent_is_hung_up_on(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         away = settings.model_copy(update={"engine_url": f"http://127.0.0.1:{port}"})
-        engines = Engines(away, catalog, silence_seconds=0.2)
-        with pytest.raises(EngineTimedOut, match="Set 'max_tokens'") as raised:
-            async with engines.relay(ServedModel(base.id, base), "/v1/chat/completions", {}):
+        engines = EngineClient(away, catalog, read_timeout_seconds=0.2)
+        with pytest.raises(EngineTimeout, match="Set 'max_tokens'") as raised:
+            async with engines.forward(ResolvedModel(base.id, base), "/v1/chat/completions", {}):
                 pass
         await engines.close()
         assert (raised.value.status, raised.value.headers["x-should-retry"]) == (504, "false")

@@ -10,15 +10,15 @@ from sqlalchemy.orm import Session
 from app.db.base import Base
 from app.db.tables import Job, JobAttempt, JobEvent, JobLease, Outbox
 from app.jobs import attempts, checkpoints, leases, lifecycle, progress, success
-from app.jobs.file_checks import Problem
-from app.jobs.states import Fenced
+from app.jobs.file_checks import JobFailure
+from app.jobs.states import LeaseLost
 from tests.factories import make_job
 
 
 def hold(session: Session, **changes: object) -> Job:
     """A job that a worker has just claimed."""
     job = make_job(session, **changes)
-    assert leases.claim(session, "w", lease_seconds=60) is not None
+    assert leases.acquire(session, "w", lease_seconds=60) is not None
     return job
 
 
@@ -34,8 +34,8 @@ def waits(session: Session, job: Job) -> float:
     return found.total_seconds()
 
 
-STORED = checkpoints.Stored(
-    step=2, servable=True, prefix="p", manifest_sha256="m", bytes=1, values={}
+STORED = checkpoints.StoredCheckpoint(
+    step=2, servable=True, prefix="p", manifest_sha256="m", bytes=1, metrics={}
 )
 RESULT = success.ResultFile(file_id="file-r", key="k", bytes=1, sha256="s")
 EFFECTS: dict[str, Callable[[Session, str, int], object]] = {
@@ -43,25 +43,25 @@ EFFECTS: dict[str, Callable[[Session, str, int], object]] = {
         session, job_id, epoch, hyperparameters={"n_epochs": 9}, total_steps=9
     ),
     "metrics": lambda session, job_id, epoch: progress.record_metrics(
-        session, job_id, epoch, [progress.Step(1, {"train_loss": 1.0})], seconds_left=5
+        session, job_id, epoch, [progress.StepMetrics(1, {"train_loss": 1.0})], seconds_left=5
     ),
     "checkpoint": lambda session, job_id, epoch: checkpoints.record(session, job_id, epoch, STORED),
     "finalize": success.finalize,
     "succeed": lambda session, job_id, epoch: success.succeed(
         session, job_id, epoch, trained_tokens=1, result=RESULT
     ),
-    "yielded": attempts.yielded,
-    "postponed": lambda session, job_id, epoch: attempts.postponed(
+    "yielded": attempts.yield_job,
+    "postponed": lambda session, job_id, epoch: attempts.postpone(
         session, job_id, epoch, reason="Away."
     ),
-    "crashed": lambda session, job_id, epoch: attempts.crashed(
+    "crashed": lambda session, job_id, epoch: attempts.record_crash(
         session, job_id, epoch, reason="Gone."
     ),
-    "out_of_memory": lambda session, job_id, epoch: attempts.out_of_memory(
+    "out_of_memory": lambda session, job_id, epoch: attempts.retry_with_smaller_batch(
         session, job_id, epoch, exit_code=11
     ),
-    "failed": lambda session, job_id, epoch: attempts.failed(
-        session, job_id, epoch, Problem("a", "b")
+    "failed": lambda session, job_id, epoch: attempts.fail(
+        session, job_id, epoch, JobFailure("a", "b")
     ),
 }
 
@@ -89,11 +89,11 @@ def test_no_effect_of_a_fenced_attempt_leaves_a_trace(
     if held_by == "an ended job":
         lifecycle.cancel(session, job.project_id, job.id)
     else:
-        attempts.yielded(session, job.id, 1)
+        attempts.yield_job(session, job.id, 1)
     if held_by == "the next attempt":
-        assert leases.claim(session, "other", lease_seconds=60) is not None
+        assert leases.acquire(session, "other", lease_seconds=60) is not None
     before = everything(session)
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         EFFECTS[name](session, job.id, 1)
     assert everything(session) == before
 
@@ -101,7 +101,7 @@ def test_no_effect_of_a_fenced_attempt_leaves_a_trace(
 class TestYielded:
     def test_the_job_is_queued_again_at_once_and_not_blamed(self, session: Session) -> None:
         job = hold(session, no_progress_attempts=2)
-        attempts.yielded(session, job.id, 1, exit_code=75)
+        attempts.yield_job(session, job.id, 1, exit_code=75)
         assert (job.state, job.no_progress_attempts) == ("queued", 2)
         assert waits(session, job) <= 0
         assert (attempt(session, job).outcome, attempt(session, job).exit_code) == ("yielded", 75)
@@ -111,7 +111,7 @@ class TestYielded:
     def test_a_paused_one_stays(self, session: Session) -> None:
         job = hold(session)
         lifecycle.pause(session, job.project_id, job.id)
-        attempts.yielded(session, job.id, 1)
+        attempts.yield_job(session, job.id, 1)
         assert job.state == "paused"
         assert session.scalars(select(Outbox)).all() == []
 
@@ -119,7 +119,7 @@ class TestYielded:
 class TestCrashed:
     def test_the_job_is_tried_again_at_once(self, session: Session) -> None:
         job = hold(session)
-        attempts.crashed(session, job.id, 1, reason="Gone.", exit_code=-11)
+        attempts.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.no_progress_attempts) == ("queued", 1)
         assert waits(session, job) <= 0
         assert attempt(session, job).outcome == "crashed"
@@ -128,13 +128,13 @@ class TestCrashed:
 
     def test_the_second_time_it_waits(self, session: Session) -> None:
         job = hold(session, no_progress_attempts=1)
-        attempts.crashed(session, job.id, 1, reason="Gone.", exit_code=-11)
+        attempts.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.no_progress_attempts) == ("queued", 2)
         assert 4 < waits(session, job) <= 15
 
     def test_the_third_time_is_the_last(self, session: Session) -> None:
         job = hold(session, no_progress_attempts=2)
-        attempts.crashed(session, job.id, 1, reason="Gone.", exit_code=-11)
+        attempts.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.error_code) == ("failed", "worker_crashed_repeatedly")
         assert job.error_message == (
             "Training ended 3 times without reaching a new checkpoint. Gone."
@@ -143,7 +143,7 @@ class TestCrashed:
     def test_a_new_checkpoint_is_a_new_start(self, session: Session) -> None:
         job = hold(session, no_progress_attempts=2)
         checkpoints.record(session, job.id, 1, STORED)
-        attempts.crashed(session, job.id, 1, reason="Gone.")
+        attempts.record_crash(session, job.id, 1, reason="Gone.")
         assert (job.state, job.no_progress_attempts) == ("queued", 1)
 
 
@@ -151,16 +151,16 @@ class TestOutOfMemory:
     def test_the_micro_batch_halves_from_the_batch_down(self, session: Session) -> None:
         job = hold(session, resolved={"batch_size": 5})
         for epoch, rows in ((1, 2), (2, 1)):
-            attempts.out_of_memory(session, job.id, epoch, exit_code=11)
+            attempts.retry_with_smaller_batch(session, job.id, epoch, exit_code=11)
             assert (job.state, job.micro_batch, job.no_progress_attempts) == ("queued", rows, 0)
-            leases.claim(session, "w", lease_seconds=60)
-        attempts.out_of_memory(session, job.id, 3, exit_code=11)
+            leases.acquire(session, "w", lease_seconds=60)
+        attempts.retry_with_smaller_batch(session, job.id, 3, exit_code=11)
         assert (job.state, job.error_code) == ("failed", "out_of_memory")
 
 
 def test_a_postponed_job_is_not_blamed_and_waits(session: Session) -> None:
     job = hold(session)
-    attempts.postponed(session, job.id, 1, reason="The storage could not be used.")
+    attempts.postpone(session, job.id, 1, reason="The storage could not be used.")
     assert (job.state, job.no_progress_attempts) == ("queued", 0)
     assert waits(session, job) > 20
 
@@ -168,21 +168,21 @@ def test_a_postponed_job_is_not_blamed_and_waits(session: Session) -> None:
 class TestExpiredLeases:
     def test_a_silent_workers_job_is_queued_again(self, session: Session) -> None:
         job = hold(session)
-        assert attempts.silent(session) == []
+        assert attempts.find_expired_leases(session) == []
         assert not attempts.expire_lease(session, job.id)
         session.get_one(JobLease, job.id).lease_until -= timedelta(seconds=61)
-        assert attempts.silent(session) == [job.id]
+        assert attempts.find_expired_leases(session) == [job.id]
         assert attempts.expire_lease(session, job.id)
         assert (job.state, attempt(session, job).outcome) == ("queued", "lost")
         assert waits(session, job) <= 0
 
     def test_a_dead_workers_jobs_are_queued_before_their_leases_end(self, session: Session) -> None:
         job = hold(session)
-        assert attempts.abandoned(session, "another") == []
+        assert attempts.reclaim_from_dead_worker(session, "another") == []
         worker = session.get_one(JobLease, job.id).worker
-        assert attempts.abandoned(session, worker) == [job.id]
+        assert attempts.reclaim_from_dead_worker(session, worker) == [job.id]
         assert (job.state, attempt(session, job).outcome) == ("queued", "lost")
-        assert attempts.abandoned(session, worker) == []
+        assert attempts.reclaim_from_dead_worker(session, worker) == []
 
     def test_it_counts_as_a_crash(self, session: Session) -> None:
         job = hold(session, no_progress_attempts=2)

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.catalog import Catalog
-from app.db.tables import Checkpoint, Job, JobEvent, Outbox, TunedModel
+from app.db.tables import Checkpoint, FineTunedModel, Job, JobEvent, Outbox
 from app.jobs import checkpoints, leases
 from app.models import registry as tuned_models
 from tests.factories import make_job
@@ -15,20 +15,20 @@ from tests.factories import make_job
 
 def running(session: Session, **changes: Any) -> Job:
     job = make_job(session, total_steps=10, **changes)
-    leases.claim(session, "w", lease_seconds=60)
+    leases.acquire(session, "w", lease_seconds=60)
     return job
 
 
 def record(
     session: Session, job: Job, step: int, *, servable: bool = True, prefix: str = ""
 ) -> None:
-    stored = checkpoints.Stored(
+    stored = checkpoints.StoredCheckpoint(
         step=step,
         servable=servable,
         prefix=prefix or f"p/e{job.epoch}/step-{step}",
         manifest_sha256="m",
         bytes=7,
-        values={"train_loss": 0.5, "valid_loss": float("nan")},
+        metrics={"train_loss": 0.5, "valid_loss": float("nan")},
     )
     checkpoints.record(session, job.id, job.epoch, stored)
 
@@ -47,8 +47,8 @@ def deleted(session: Session) -> list[str]:
     return [payload["prefix"] for payload in session.scalars(rows)]
 
 
-def models(session: Session) -> dict[str, TunedModel]:
-    rows = select(TunedModel).where(TunedModel.deleted_at.is_(None))
+def models(session: Session) -> dict[str, FineTunedModel]:
+    rows = select(FineTunedModel).where(FineTunedModel.deleted_at.is_(None))
     return {row.name: row for row in session.scalars(rows)}
 
 
@@ -99,7 +99,7 @@ def test_two_checkpoints_to_continue_from_are_kept(session: Session) -> None:
     assert kept(session, job) == [(2, "resume"), (3, "resume")]
     record(session, job, 4)
     assert kept(session, job) == [(3, "resume"), (4, "user")]
-    assert [row.step for row in checkpoints.resumable(session, job.id)] == [4, 3]
+    assert [row.step for row in checkpoints.list_resumable(session, job.id)] == [4, 3]
 
 
 def test_a_step_made_again_keeps_its_name_and_gets_the_new_files(session: Session) -> None:

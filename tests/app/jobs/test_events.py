@@ -8,21 +8,21 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionMaker, transaction
 from app.db.tables import JobEvent
 from app.jobs import events, states
-from app.jobs.events import Entry
+from app.jobs.events import NewEvent
 from tests.factories import make_job
 
 
 def test_an_effect_is_told_once(session: Session) -> None:
     job = make_job(session)
-    events.append(session, job, [Entry("a", "First")])
-    events.append(session, job, [Entry("a", "Again"), Entry("b", "Second")])
+    events.append(session, job, [NewEvent("a", "First")])
+    events.append(session, job, [NewEvent("a", "Again"), NewEvent("b", "Second")])
     rows = session.scalars(select(JobEvent).order_by(JobEvent.seq)).all()
     assert [(row.seq, row.message) for row in rows] == [(1, "First"), (2, "Second")]
 
 
 def test_a_message_has_empty_data_unless_it_has_none(session: Session) -> None:
     job = make_job(session)
-    events.append(session, job, [Entry("a", "First"), Entry("b", "Second", data=None)])
+    events.append(session, job, [NewEvent("a", "First"), NewEvent("b", "Second", data=None)])
     rows = session.scalars(select(JobEvent).order_by(JobEvent.seq)).all()
     assert [row.data for row in rows] == [{}, None]
 
@@ -36,8 +36,8 @@ def test_writers_at_once_leave_no_gap_and_no_double(sessions: SessionMaker) -> N
         start.wait()
         for number in range(10):
             with transaction(sessions) as session:
-                job = states.guard(session, job_id, 1)
-                told = [Entry(f"{name}:{number}", name), Entry(f"shared:{number}", "shared")]
+                job = states.lock_owned(session, job_id, 1)
+                told = [NewEvent(f"{name}:{number}", name), NewEvent(f"shared:{number}", "shared")]
                 events.append(session, job, told)
 
     threads = [threading.Thread(target=write, args=(name,)) for name in "abcde"]

@@ -7,7 +7,7 @@ import pytest
 from app import ids
 from app.db.tables import File
 from app.jobs import file_checks
-from app.jobs.file_checks import Problem
+from app.jobs.file_checks import JobFailure
 
 
 def file(**changes: Any) -> File:
@@ -17,7 +17,7 @@ def file(**changes: Any) -> File:
         "format": "chat",
         "examples": 10,
         # No two are the same, unless a test says so.
-        "sha256": ids.random_text(8),
+        "sha256": ids.random_alphanumeric(8),
     }
     return File(**values | changes)
 
@@ -81,23 +81,25 @@ def test_what_is_wrong_has_a_code_and_a_sentence(
 ) -> None:
     wrong = file(**changes)
     pair = (wrong, None) if role == "training" else (file(), wrong)
-    assert file_checks.judge("supervised", *pair) == Problem(code, message, f"{role}_file")
+    assert file_checks.find_failure("supervised", *pair) == JobFailure(
+        code, message, f"{role}_file"
+    )
 
 
 def test_preferences_are_asked_for_in_openais_words() -> None:
-    problem = file_checks.judge("dpo", file(), None)
+    problem = file_checks.find_failure("dpo", file(), None)
     assert problem is not None
     assert "Invalid file format. Example 1 is missing key 'input'. Method dpo" in problem.message
-    assert file_checks.judge("dpo", file(format="preference"), None) is None
+    assert file_checks.find_failure("dpo", file(format="preference"), None) is None
 
 
 def test_good_files_have_no_problem() -> None:
-    assert file_checks.judge("supervised", file(), None) is None
-    assert file_checks.judge("supervised", file(), file(examples=1)) is None
+    assert file_checks.find_failure("supervised", file(), None) is None
+    assert file_checks.find_failure("supervised", file(), file(examples=1)) is None
 
 
 def test_a_copy_of_the_training_file_validates_nothing() -> None:
-    problem = file_checks.judge("supervised", file(sha256="a"), file(sha256="a"))
+    problem = file_checks.find_failure("supervised", file(sha256="a"), file(sha256="a"))
     assert problem is not None
     assert (problem.code, problem.param) == ("invalid_validation_file", "validation_file")
     assert "same content as the training file" in problem.message

@@ -13,13 +13,13 @@ def test_the_block_of_the_method_counts() -> None:
     asked = CreateJob.model_validate(
         {**JOB, "method": {"type": "classification", "classification": block}}
     )
-    chosen = asked.chosen()
+    chosen = asked.chosen_hyperparameters()
     assert (chosen["tuning"], chosen["n_epochs"]) == ("full", 4)
     assert chosen["early_stopping_patience"] == "auto"
 
 
 def test_chat_methods_have_none_of_them() -> None:
-    assert "tuning" not in CreateJob.model_validate(JOB).chosen()
+    assert "tuning" not in CreateJob.model_validate(JOB).chosen_hyperparameters()
 
 
 def test_nonsense_is_refused() -> None:

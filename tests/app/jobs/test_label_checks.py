@@ -17,7 +17,7 @@ def file(labels: dict[str, int], *, format: str = "classification", shape: str =
         format=format,
         examples=100,
         summary=summary,
-        sha256=ids.random_text(8),
+        sha256=ids.random_alphanumeric(8),
     )
 
 
@@ -25,7 +25,7 @@ GOOD = file({"a": 50, "b": 50})
 
 
 def test_labels_that_are_there_several_times_can_be_learned() -> None:
-    assert file_checks.judge("classification", GOOD, file({"a": 50, "b": 50})) is None
+    assert file_checks.find_failure("classification", GOOD, file({"a": 50, "b": 50})) is None
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_labels_that_are_there_several_times_can_be_learned() -> None:
 def test_a_problem_names_the_label_and_its_line(
     training: File, checked: File | None, param: str, reason: str
 ) -> None:
-    problem = file_checks.judge("classification", training, checked)
+    problem = file_checks.find_failure("classification", training, checked)
     assert problem is not None
     assert problem.param == param
     assert reason in problem.message
@@ -48,48 +48,53 @@ def test_a_problem_names_the_label_and_its_line(
 
 def test_one_kind_of_entity_is_enough() -> None:
     tagged = file({"person": 30}, format="token_classification")
-    assert file_checks.judge("token_classification", tagged, None) is None
+    assert file_checks.find_failure("token_classification", tagged, None) is None
 
 
 def test_both_files_are_written_in_one_way() -> None:
     one, several = (file({"a": 50, "b": 50}, shape=shape) for shape in ("label", "labels"))
-    problem = file_checks.judge("classification", one, several)
+    problem = file_checks.find_failure("classification", one, several)
     assert problem is not None
     assert problem.param == "validation_file"
     assert "have 'labels', those of the training file have 'label'" in problem.message
-    assert file_checks.judge("classification", one, file({"a": 50, "b": 50}, shape="label")) is None
+    assert (
+        file_checks.find_failure("classification", one, file({"a": 50, "b": 50}, shape="label"))
+        is None
+    )
 
 
 def test_texts_of_one_label_alone_make_no_embedding() -> None:
-    problem = file_checks.judge("embedding", file({"a": 100}), None)
+    problem = file_checks.find_failure("embedding", file({"a": 100}), None)
     assert problem is not None
     assert "only the label 'a'" in problem.message
 
 
 def test_questions_without_any_answer_teach_nothing() -> None:
     asked = {"format": "question_answering"}
-    problem = file_checks.judge("question_answering", file({"no answer": 100}, **asked), None)
+    problem = file_checks.find_failure(
+        "question_answering", file({"no answer": 100}, **asked), None
+    )
     assert problem is not None
     assert "No question in it has an answer" in problem.message
     some = file({"no answer": 99, "answer": 1}, **asked)
-    assert file_checks.judge("question_answering", some, None) is None
+    assert file_checks.find_failure("question_answering", some, None) is None
 
 
 def test_embeddings_are_measured_on_labels_that_they_were_not_made_of() -> None:
-    assert file_checks.judge("embedding", GOOD, file({"c": 50, "d": 50})) is None
+    assert file_checks.find_failure("embedding", GOOD, file({"c": 50, "d": 50})) is None
 
 
 def test_embeddings_are_not_measured_on_texts_that_are_each_alone() -> None:
-    problem = file_checks.judge("embedding", GOOD, file({"c": 1, "d": 1}))
+    problem = file_checks.find_failure("embedding", GOOD, file({"c": 1, "d": 1}))
     assert problem is not None
     assert problem.param == "validation_file"
     assert "Each of its labels is there once" in problem.message
-    assert file_checks.judge("embedding", GOOD, file({"c": 1, "d": 2})) is None
+    assert file_checks.find_failure("embedding", GOOD, file({"c": 1, "d": 2})) is None
 
 
 def test_embeddings_are_made_from_pairs_and_from_labelled_texts() -> None:
-    assert file_checks.judge("embedding", file({}, format="embedding"), None) is None
-    assert file_checks.judge("embedding", GOOD, None) is None
-    problem = file_checks.judge("embedding", file({}, format="chat"), None)
+    assert file_checks.find_failure("embedding", file({}, format="embedding"), None) is None
+    assert file_checks.find_failure("embedding", GOOD, None) is None
+    problem = file_checks.find_failure("embedding", file({}, format="chat"), None)
     assert problem is not None
     assert problem.code == "invalid_file_format"

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 from app.db.tables import File, JobAttempt, JobEvent, JobLease, Outbox
 from app.errors import InvalidRequest, NotFound
 from app.jobs import attempts, checkpoints, leases, lifecycle, states
-from app.jobs.file_checks import Problem
-from app.jobs.leases import Order
+from app.jobs.file_checks import JobFailure
+from app.jobs.leases import WorkerDirective
 from tests.factories import make_file, make_job, make_project
 
 
@@ -25,7 +25,7 @@ def bells(session: Session) -> list[tuple[str, str]]:
 class TestCreated:
     def test_it_is_told_and_validation_is_rung_for(self, session: Session) -> None:
         job = make_job(session, state="validating_files")
-        lifecycle.created(session, job)
+        lifecycle.announce_created(session, job)
         assert told(session, job.id) == [
             f"Created fine-tuning job: {job.id}",
             f"Validating training file: {job.training_file_id}",
@@ -36,7 +36,7 @@ class TestCreated:
         project = make_project(session)
         held_out = make_file(session, project)
         job = make_job(session, project, state="validating_files", validation_file_id=held_out.id)
-        lifecycle.created(session, job)
+        lifecycle.announce_created(session, job)
         assert told(session, job.id)[1] == (
             f"Validating training file: {job.training_file_id} and validation file: {held_out.id}"
         )
@@ -113,14 +113,14 @@ class TestCancel:
         assert cancelled is job
         assert (job.state, job.epoch) == ("cancelled", 4)
         assert job.finished_at is not None
-        assert leases.order(session, job.id, 3) is Order.CANCEL
+        assert leases.get_directive(session, job.id, 3) is WorkerDirective.CANCEL
         assert told(session, job.id) == ["The job has been cancelled"]
-        with pytest.raises(states.Fenced):
-            states.guard(session, job.id, 3)
+        with pytest.raises(states.LeaseLost):
+            states.lock_owned(session, job.id, 3)
 
     def test_the_lease_is_gone_and_the_attempt_closed(self, session: Session) -> None:
         job = make_job(session)
-        claim = leases.claim(session, "w", lease_seconds=60)
+        claim = leases.acquire(session, "w", lease_seconds=60)
         assert claim is not None
         lifecycle.cancel(session, job.project_id, job.id)
         assert session.get(JobLease, job.id) is None
@@ -150,17 +150,17 @@ class TestCancel:
 class TestPause:
     def test_a_running_job_waits_for_its_worker(self, session: Session) -> None:
         job = make_job(session)
-        leases.claim(session, "w", lease_seconds=60)
+        leases.acquire(session, "w", lease_seconds=60)
         assert lifecycle.pause(session, job.project_id, job.id).state == "pausing"
-        assert leases.order(session, job.id, 1) is Order.PAUSE
-        attempts.yielded(session, job.id, 1)
+        assert leases.get_directive(session, job.id, 1) is WorkerDirective.PAUSE
+        attempts.yield_job(session, job.id, 1)
         assert job.state == "paused"
         assert told(session, job.id)[-2:] == ["The job is being paused", "The job has been paused"]
 
     def test_a_queued_job_is_paused_at_once_and_not_claimed(self, session: Session) -> None:
         job = make_job(session)
         assert lifecycle.pause(session, job.project_id, job.id).state == "paused"
-        assert leases.claim(session, "w", lease_seconds=60) is None
+        assert leases.acquire(session, "w", lease_seconds=60) is None
 
     def test_it_goes_on_when_resumed(self, session: Session) -> None:
         job = make_job(session, state="paused")
@@ -204,24 +204,24 @@ class TestPause:
 class TestFail:
     def test_it_has_a_reason(self, session: Session) -> None:
         job = make_job(session, state="running", epoch=2)
-        lifecycle.fail(session, job.id, Problem("a_code", "A sentence."), held_at=2)
+        lifecycle.fail(session, job.id, JobFailure("a_code", "A sentence."), by_attempt=2)
         assert (job.state, job.error_code, job.error_message) == ("failed", "a_code", "A sentence.")
         event = session.scalars(select(JobEvent)).one()
         assert (event.level, event.message) == ("error", "A sentence.")
 
     def test_not_by_a_worker_that_does_not_hold_it(self, session: Session) -> None:
         job = make_job(session, state="running", epoch=2)
-        with pytest.raises(states.Fenced):
-            lifecycle.fail(session, job.id, Problem("a_code", "A sentence."), held_at=1)
+        with pytest.raises(states.LeaseLost):
+            lifecycle.fail(session, job.id, JobFailure("a_code", "A sentence."), by_attempt=1)
         assert job.state == "running"
 
     def test_what_only_a_running_job_needs_is_let_go(self, session: Session) -> None:
         job = make_job(session, state="running", epoch=1, total_steps=9)
-        stored = checkpoints.Stored(
-            step=4, servable=False, prefix="p/4", manifest_sha256="", bytes=1, values={}
+        stored = checkpoints.StoredCheckpoint(
+            step=4, servable=False, prefix="p/4", manifest_sha256="", bytes=1, metrics={}
         )
         checkpoints.record(session, job.id, 1, stored)
-        lifecycle.fail(session, job.id, Problem("a_code", "A sentence."))
+        lifecycle.fail(session, job.id, JobFailure("a_code", "A sentence."))
         session.flush()
         payload = session.scalars(select(Outbox.payload).where(Outbox.kind == "delete_blobs")).one()
         assert payload == {"prefix": "p/4/"}

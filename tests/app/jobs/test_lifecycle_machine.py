@@ -22,15 +22,24 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import func, select, text
 
-from app.db.session import SessionMaker, Work, transaction
-from app.db.tables import TERMINAL, Job, JobAttempt, JobEvent, JobLease, Outbox, TunedModel, Usage
+from app.db.session import SessionMaker, TransactionWork, transaction
+from app.db.tables import (
+    TERMINAL_STATES,
+    FineTunedModel,
+    Job,
+    JobAttempt,
+    JobEvent,
+    JobLease,
+    Outbox,
+    TrainingUsage,
+)
 from app.errors import InvalidRequest
 from app.jobs import attempts, checkpoints, leases, lifecycle, progress, success
-from app.jobs.checkpoints import Stored
-from app.jobs.file_checks import Problem
-from app.jobs.leases import Claim, Order
-from app.jobs.progress import Step
-from app.jobs.states import Fenced
+from app.jobs.checkpoints import StoredCheckpoint
+from app.jobs.file_checks import JobFailure
+from app.jobs.leases import JobAssignment, WorkerDirective
+from app.jobs.progress import StepMetrics
+from app.jobs.states import LeaseLost
 from app.jobs.success import NoFinalCheckpoint, ResultFile
 from tests.factories import make_file, make_job, make_project
 
@@ -52,7 +61,7 @@ class Model:
 
     def become(self, state: str) -> None:
         self.state = state
-        self.ends += state in TERMINAL
+        self.ends += state in TERMINAL_STATES
 
     def is_held_at(self, epoch: int) -> bool:
         return self.state in HELD and self.epoch == epoch
@@ -65,7 +74,7 @@ class Model:
             self.due = due
 
     def crash(self, *, due: bool) -> None:
-        if self.crashes + 1 >= attempts.MOST_ATTEMPTS_WITHOUT_PROGRESS:
+        if self.crashes + 1 >= attempts.MAX_ATTEMPTS_WITHOUT_PROGRESS:
             self.become("failed")
         else:
             self.crashes += 1
@@ -74,7 +83,7 @@ class Model:
 
 class Lives(RuleBasedStateMachine):
     jobs: Bundle[str] = Bundle("jobs")
-    held: Bundle[Claim] = Bundle("held")
+    held: Bundle[JobAssignment] = Bundle("held")
 
     def __init__(self, sessions: SessionMaker) -> None:
         super().__init__()
@@ -93,7 +102,7 @@ class Lives(RuleBasedStateMachine):
             job = make_job(
                 session, self.project, state="validating_files", training_file_id=file.id
             )
-            lifecycle.created(session, job)
+            lifecycle.announce_created(session, job)
         self.models[job.id] = Model(good=good)
         return job.id
 
@@ -107,7 +116,7 @@ class Lives(RuleBasedStateMachine):
     @rule(target=held)
     def claim(self) -> object:
         with transaction(self.sessions) as session:
-            claim = leases.claim(session, "worker", lease_seconds=60)
+            claim = leases.acquire(session, "worker", lease_seconds=60)
         due = {job for job, m in self.models.items() if m.state == "queued" and m.due}
         if claim is None:
             assert due == set()
@@ -116,13 +125,13 @@ class Lives(RuleBasedStateMachine):
         model = self.models[claim.job_id]
         model.become("running")
         model.epoch += 1
-        assert claim.epoch == model.epoch
+        assert claim.attempt == model.epoch
         self.report(
             claim,
             lambda session: progress.record_started(
                 session,
                 claim.job_id,
-                claim.epoch,
+                claim.attempt,
                 hyperparameters={"batch_size": 4},
                 total_steps=STEPS,
             ),
@@ -130,59 +139,61 @@ class Lives(RuleBasedStateMachine):
         return claim
 
     @rule(claim=held)
-    def heartbeat(self, claim: Claim) -> None:
+    def heartbeat(self, claim: JobAssignment) -> None:
         with transaction(self.sessions) as session:
-            order = leases.heartbeat(session, claim.job_id, claim.epoch, step=1, lease_seconds=60)
+            order = leases.heartbeat(session, claim.job_id, claim.attempt, step=1, lease_seconds=60)
         assert order == self.expected_order(claim)
 
-    def expected_order(self, claim: Claim) -> Order:
+    def expected_order(self, claim: JobAssignment) -> WorkerDirective:
         model = self.models[claim.job_id]
         if model.state == "cancelled":
-            return Order.CANCEL
-        if not model.is_held_at(claim.epoch):
-            return Order.FENCED
-        return Order.PAUSE if model.state == "pausing" else Order.GO_ON
+            return WorkerDirective.CANCEL
+        if not model.is_held_at(claim.attempt):
+            return WorkerDirective.LEASE_LOST
+        return WorkerDirective.PAUSE if model.state == "pausing" else WorkerDirective.CONTINUE
 
     @rule(claim=held, step=st.integers(1, STEPS))
-    def tell_metrics(self, claim: Claim, step: int) -> None:
-        steps = [Step(step, {"train_loss": 1 / step})]
+    def tell_metrics(self, claim: JobAssignment, step: int) -> None:
+        steps = [StepMetrics(step, {"train_loss": 1 / step})]
         self.report(
             claim,
-            lambda session: progress.record_metrics(session, claim.job_id, claim.epoch, steps),
+            lambda session: progress.record_metrics(session, claim.job_id, claim.attempt, steps),
         )
 
     @rule(claim=held, step=st.integers(1, STEPS))
-    def store_checkpoint(self, claim: Claim, step: int) -> None:
-        stored = Stored(
+    def store_checkpoint(self, claim: JobAssignment, step: int) -> None:
+        stored = StoredCheckpoint(
             step=step,
             servable=True,
-            prefix=f"jobs/{claim.job_id}/e{claim.epoch}/step-{step}",
+            prefix=f"jobs/{claim.job_id}/e{claim.attempt}/step-{step}",
             manifest_sha256="",
             bytes=1,
-            values={},
+            metrics={},
         )
         if self.report(
-            claim, lambda session: checkpoints.record(session, claim.job_id, claim.epoch, stored)
+            claim, lambda session: checkpoints.record(session, claim.job_id, claim.attempt, stored)
         ):
             self.models[claim.job_id].crashes = 0
             self.models[claim.job_id].stored.add(step)
 
     @rule(claim=held)
-    def finalize(self, claim: Claim) -> None:
-        if self.report(claim, lambda session: success.finalize(session, claim.job_id, claim.epoch)):
+    def finalize(self, claim: JobAssignment) -> None:
+        if self.report(
+            claim, lambda session: success.finalize(session, claim.job_id, claim.attempt)
+        ):
             self.models[claim.job_id].state = "finalizing"
 
     @rule(claim=held)
-    def succeed(self, claim: Claim) -> None:
+    def succeed(self, claim: JobAssignment) -> None:
         model = self.models[claim.job_id]
         result = ResultFile(
-            file_id=f"file-{claim.job_id}-{claim.epoch}", key="k", bytes=1, sha256=""
+            file_id=f"file-{claim.job_id}-{claim.attempt}", key="k", bytes=1, sha256=""
         )
         ready = model.state == "finalizing" and STEPS in model.stored
         done = self.report(
             claim,
             lambda session: success.succeed(
-                session, claim.job_id, claim.epoch, trained_tokens=9, result=result
+                session, claim.job_id, claim.attempt, trained_tokens=9, result=result
             ),
             legal=ready,
         )
@@ -190,18 +201,18 @@ class Lives(RuleBasedStateMachine):
             model.become("succeeded")
 
     @rule(claim=held)
-    def finish(self, claim: Claim) -> None:
+    def finish(self, claim: JobAssignment) -> None:
         """All that training to the end comes to, which single dice would seldom throw in a row."""
         self.store_checkpoint(claim=claim, step=STEPS)
         self.finalize(claim=claim)
         self.succeed(claim=claim)
 
     @rule(claim=held)
-    def crash(self, claim: Claim) -> None:
+    def crash(self, claim: JobAssignment) -> None:
         if self.report(
             claim,
-            lambda session: attempts.crashed(
-                session, claim.job_id, claim.epoch, reason="It crashed."
+            lambda session: attempts.record_crash(
+                session, claim.job_id, claim.attempt, reason="It crashed."
             ),
         ):
             # The first time it is tried again at once.
@@ -209,15 +220,17 @@ class Lives(RuleBasedStateMachine):
             model.crash(due=model.crashes == 0)
 
     @rule(claim=held)
-    def yield_(self, claim: Claim) -> None:
-        if self.report(claim, lambda session: attempts.yielded(session, claim.job_id, claim.epoch)):
+    def yield_(self, claim: JobAssignment) -> None:
+        if self.report(
+            claim, lambda session: attempts.yield_job(session, claim.job_id, claim.attempt)
+        ):
             self.models[claim.job_id].give_back(due=True)
 
     @rule(claim=consumes(held))
-    def fail(self, claim: Claim) -> None:
-        problem = Problem("bad", "It is bad.")
+    def fail(self, claim: JobAssignment) -> None:
+        problem = JobFailure("bad", "It is bad.")
         if self.report(
-            claim, lambda session: attempts.failed(session, claim.job_id, claim.epoch, problem)
+            claim, lambda session: attempts.fail(session, claim.job_id, claim.attempt, problem)
         ):
             self.models[claim.job_id].become("failed")
 
@@ -230,7 +243,7 @@ class Lives(RuleBasedStateMachine):
         )
         self.do(lambda session: session.execute(late, {"id": job}))
         with transaction(self.sessions) as session:
-            silent = attempts.silent(session)
+            silent = attempts.find_expired_leases(session)
         assert silent == ([job] if self.models[job].state in HELD else [])
         for late_job in silent:
             self.do(lambda session, late_job=late_job: attempts.expire_lease(session, late_job))
@@ -238,7 +251,7 @@ class Lives(RuleBasedStateMachine):
             self.models[job].crash(due=True)
 
     @rule(target=held, claim=held)
-    def outlive(self, claim: Claim) -> object:
+    def outlive(self, claim: JobAssignment) -> object:
         """Another may take over a job, and the worker that had it tells of one more step."""
         self.fall_silent(claim.job_id)
         following = self.claim()
@@ -303,17 +316,17 @@ class Lives(RuleBasedStateMachine):
                 ).all()
                 assert [row.seq for row in found] == list(range(1, len(found) + 1))
                 assert [row.epoch for row in found] == sorted(row.epoch for row in found)
-                ends = [row.dedupe_key for row in found if row.dedupe_key in TERMINAL]
-                assert ends == ([model.state] if model.state in TERMINAL else [])
+                ends = [row.dedupe_key for row in found if row.dedupe_key in TERMINAL_STATES]
+                assert ends == ([model.state] if model.state in TERMINAL_STATES else [])
                 assert model.ends <= 1
 
     @invariant()
     def models_and_usage_come_with_success_alone(self) -> None:
         done = sorted(job for job, model in self.models.items() if model.state == "succeeded")
         with self.sessions() as session:
-            final = select(TunedModel.job_id).where(TunedModel.step.is_(None))
+            final = select(FineTunedModel.job_id).where(FineTunedModel.step.is_(None))
             assert sorted(session.scalars(final)) == done
-            assert sorted(session.scalars(select(Usage.job_id))) == done
+            assert sorted(session.scalars(select(TrainingUsage.job_id))) == done
 
     @invariant()
     def every_job_that_waits_was_rung_for(self) -> None:
@@ -326,17 +339,17 @@ class Lives(RuleBasedStateMachine):
             assert ("validate", job) in rung
             assert model.state != "queued" or ("train", job) in rung
 
-    def do(self, work: Work) -> None:
+    def do(self, work: TransactionWork) -> None:
         with transaction(self.sessions) as session:
             work(session)
 
-    def report(self, claim: Claim, work: Work, *, legal: bool = True) -> bool:
+    def report(self, claim: JobAssignment, work: TransactionWork, *, legal: bool = True) -> bool:
         """Whether a worker's effect counted, which it must if and only if it holds its job."""
-        held = self.models[claim.job_id].is_held_at(claim.epoch)
+        held = self.models[claim.job_id].is_held_at(claim.attempt)
         if held and legal:
             self.do(work)
             return True
-        with pytest.raises((Fenced, NoFinalCheckpoint)):
+        with pytest.raises((LeaseLost, NoFinalCheckpoint)):
             self.do(work)
         return False
 

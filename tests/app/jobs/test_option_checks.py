@@ -8,7 +8,7 @@ from openai import OpenAI
 from sqlalchemy.orm import Session
 
 from app.db.tables import Project
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_job
 from tests.live_api import Account
@@ -44,11 +44,11 @@ def test_an_option_that_would_do_nothing_is_refused(
     http: httpx.Client, files: list[str], method: str, chosen: dict[str, Any], words: str
 ) -> None:
     (name,) = chosen
-    error = error_of(http.post(JOBS, json=asked(files[0], method, **chosen)), 400)
+    error = expect_error(http.post(JOBS, json=asked(files[0], method, **chosen)), 400)
     assert error["param"] == f"method.{method}.hyperparameters.{name}"
     assert words in str(error["message"])
     older = {**asked(files[0], method), "hyperparameters": chosen}
-    assert error_of(http.post(JOBS, json=older), 400)["param"] == f"hyperparameters.{name}"
+    assert expect_error(http.post(JOBS, json=older), 400)["param"] == f"hyperparameters.{name}"
 
 
 def test_options_that_count_are_taken(http: httpx.Client, files: list[str]) -> None:
@@ -76,14 +76,14 @@ def test_nonsense_in_the_older_place_is_refused_too(
 ) -> None:
     (name,) = chosen
     body = {**asked(files[0], method), "hyperparameters": chosen}
-    assert error_of(http.post(JOBS, json=body), 400)["param"] == f"hyperparameters.{name}"
+    assert expect_error(http.post(JOBS, json=body), 400)["param"] == f"hyperparameters.{name}"
 
 
 @pytest.mark.parametrize("method", ["supervised", "dpo"])
 def test_a_method_for_chats_is_refused_for_an_encoder(
     http: httpx.Client, files: list[str], method: str
 ) -> None:
-    error = error_of(http.post(JOBS, json=asked(files[0], method)), 400)
+    error = expect_error(http.post(JOBS, json=asked(files[0], method)), 400)
     assert error["param"] == "method.type"
     assert f"Method '{method}' is not available for model small-encoder" in str(error["message"])
 
@@ -92,7 +92,7 @@ class TestContinued:
     @pytest.fixture
     def tuned(self, session: Session, account: Account) -> str:
         """The name of a classifier that was tuned in full."""
-        project = session.get_one(Project, account.who.project_id)
+        project = session.get_one(Project, account.principal.project_id)
         job = make_job(
             session,
             project,
@@ -107,7 +107,7 @@ class TestContinued:
     def test_it_goes_on_by_its_own_method_only(
         self, http: httpx.Client, files: list[str], tuned: str
     ) -> None:
-        error = error_of(http.post(JOBS, json=asked(files[0], "embedding", model=tuned)), 400)
+        error = expect_error(http.post(JOBS, json=asked(files[0], "embedding", model=tuned)), 400)
         assert error["param"] == "method.type"
         assert "was made by method 'classification'" in str(error["message"])
 
@@ -115,7 +115,7 @@ class TestContinued:
         self, http: httpx.Client, files: list[str], tuned: str
     ) -> None:
         body = asked(files[0], "classification", model=tuned, tuning="lora")
-        error = error_of(http.post(JOBS, json=body), 400)
+        error = expect_error(http.post(JOBS, json=body), 400)
         assert error["param"] == "method.classification.hyperparameters.tuning"
         assert "tuned as 'full'" in str(error["message"])
         same = asked(files[0], "classification", model=tuned, tuning="full")
@@ -124,7 +124,7 @@ class TestContinued:
     def test_a_model_that_writes_goes_on_by_either_method(
         self, http: httpx.Client, files: list[str], session: Session, account: Account
     ) -> None:
-        project = session.get_one(Project, account.who.project_id)
+        project = session.get_one(Project, account.principal.project_id)
         make_model(session, make_job(session, project, base_model="base"), "ft:base:acme::Abcd1234")
         body = asked(files[0], "dpo", model="ft:base:acme::Abcd1234")
         assert http.post(JOBS, json=body).status_code == 200

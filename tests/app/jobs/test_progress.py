@@ -9,14 +9,14 @@ from sqlalchemy.orm import Session
 from app.db import clock
 from app.db.tables import Job, JobEvent, JobMetric
 from app.jobs import leases, progress
-from app.jobs.progress import Step
+from app.jobs.progress import StepMetrics
 from tests.factories import make_job
 
 
 @pytest.fixture
 def job(session: Session) -> Job:
     job = make_job(session)
-    leases.claim(session, "w", lease_seconds=60)
+    leases.acquire(session, "w", lease_seconds=60)
     return job
 
 
@@ -34,7 +34,7 @@ def test_a_step_is_told_in_openais_words(session: Session, job: Job) -> None:
         "valid_loss": 1.459,
         "full_valid_loss": 0.4,
     }
-    progress.record_metrics(session, job.id, 1, [Step(60, values)])
+    progress.record_metrics(session, job.id, 1, [StepMetrics(60, values)])
     event = session.scalars(select(JobEvent).where(JobEvent.type == "metrics")).one()
     assert event.message == (
         "Step 60/200: training loss=0.73, validation loss=1.46, full validation loss=0.40"
@@ -43,14 +43,14 @@ def test_a_step_is_told_in_openais_words(session: Session, job: Job) -> None:
 
 
 def test_a_loss_that_is_no_number_is_left_out(session: Session, job: Job) -> None:
-    progress.record_metrics(session, job.id, 1, [Step(1, {"train_loss": float("nan")})])
+    progress.record_metrics(session, job.id, 1, [StepMetrics(1, {"train_loss": float("nan")})])
     assert session.scalars(select(JobMetric.values)).one() == {}
 
 
 def test_a_later_attempts_value_replaces_an_earlier_ones(session: Session, job: Job) -> None:
-    progress.record_metrics(session, job.id, 1, [Step(1, {"train_loss": 1.0})])
+    progress.record_metrics(session, job.id, 1, [StepMetrics(1, {"train_loss": 1.0})])
     job.epoch = 2
-    progress.record_metrics(session, job.id, 2, [Step(1, {"train_loss": 2.0})])
+    progress.record_metrics(session, job.id, 2, [StepMetrics(1, {"train_loss": 2.0})])
     session.expire_all()
     row = session.scalars(select(JobMetric)).one()
     assert (row.epoch, row.values) == (2, {"train_loss": 2.0})
@@ -61,16 +61,16 @@ def test_a_later_attempts_value_replaces_an_earlier_ones(session: Session, job: 
 def test_the_same_batch_twice_is_as_good_as_once(session: Session, job: Job) -> None:
     """A commit whose answer was lost is done again."""
     for _ in range(2):
-        batch = [Step(step, {"train_loss": 1.0}) for step in (1, 2, 2, 3)]
+        batch = [StepMetrics(step, {"train_loss": 1.0}) for step in (1, 2, 2, 3)]
         progress.record_metrics(session, job.id, 1, batch)
     assert sorted(session.scalars(select(JobMetric.step))) == [1, 2, 3]
 
 
 def test_the_end_is_estimated(session: Session, job: Job) -> None:
-    before = clock.read(session)
-    progress.record_metrics(session, job.id, 1, [Step(1, {})], seconds_left=90)
+    before = clock.now(session)
+    progress.record_metrics(session, job.id, 1, [StepMetrics(1, {})], seconds_left=90)
     session.flush()
     session.refresh(job)
     assert job.estimated_finish is not None
     left = timedelta(seconds=90)
-    assert before + left <= job.estimated_finish <= clock.read(session) + left
+    assert before + left <= job.estimated_finish <= clock.now(session) + left

@@ -14,7 +14,7 @@ def test_a_line_a_step_with_blanks_where_there_is_no_value(session: Session) -> 
     for step, values in ((2, second), (1, first), (10, first)):
         session.add(JobMetric(job_id=job.id, step=step, epoch=1, values=values))
     session.flush()
-    assert result_file.step_metrics(session, job.id).decode() == (
+    assert result_file.render_step_metrics(session, job.id).decode() == (
         "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
         "1,1.52347,0.0,,\n"
         "2,1.52347,0.0,2.0,0.25\n"
@@ -27,7 +27,7 @@ def test_what_preferences_measure_has_columns_behind_openais(session: Session) -
     values = {"train_loss": 0.7, "train_reward_margin": 0.25, "full_valid_reward_accuracy": 1.0}
     session.add(JobMetric(job_id=job.id, step=1, epoch=1, values=values))
     session.flush()
-    assert result_file.step_metrics(session, job.id).decode() == (
+    assert result_file.render_step_metrics(session, job.id).decode() == (
         "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy,"
         "full_valid_reward_accuracy,train_reward_margin\n"
         "1,0.7,,,,1.0,0.25\n"

@@ -9,9 +9,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.db.tables import Checkpoint, Job, JobEvent, Outbox, Project, TunedModel
+from app.db.tables import Checkpoint, FineTunedModel, Job, JobEvent, Outbox, Project
 from tests.app.files.test_routes import GOOD, LINE
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.factories import make_file, make_job
 from tests.live_api import Account
 
@@ -26,11 +26,11 @@ def training_file(openai: OpenAI) -> str:
 
 @pytest.fixture
 def project(session: Session, account: Account) -> Project:
-    return session.get_one(Project, account.who.project_id)
+    return session.get_one(Project, account.principal.project_id)
 
 
-def make_model(session: Session, job: Job, name: str, *, step: int | None = None) -> TunedModel:
-    model = TunedModel(
+def make_model(session: Session, job: Job, name: str, *, step: int | None = None) -> FineTunedModel:
+    model = FineTunedModel(
         name=name,
         project_id=job.project_id,
         job_id=job.id,
@@ -69,7 +69,7 @@ class TestA23FullQueue:
         make_job(session, project)
         session.commit()
         answer = http.post(f"/v1/fine_tuning/jobs/{paused.id}/resume")
-        assert error_of(answer, 429)["code"] == "rate_limit_exceeded"
+        assert expect_error(answer, 429)["code"] == "rate_limit_exceeded"
 
 
 class TestCreate:
@@ -88,7 +88,7 @@ class TestCreate:
             "model": "base",
             "finished_at": None,
             "fine_tuned_model": None,
-            "organization_id": account.who.organization_id,
+            "organization_id": account.principal.organization_id,
             "result_files": [],
             "status": "validating_files",
             "training_file": training_file,
@@ -315,7 +315,7 @@ class TestRefused:
         words: str,
     ) -> None:
         valid = {"model": "base", "training_file": training_file}
-        error = error_of(http.post("/v1/fine_tuning/jobs", json=valid | body), 400)
+        error = expect_error(http.post("/v1/fine_tuning/jobs", json=valid | body), 400)
         assert error["type"] == "invalid_request_error"
         assert error["param"] == param, error
         assert words in str(error["message"]), error
@@ -583,8 +583,8 @@ class TestUnknown:
     ) -> None:
         job = make_job(session, project)
         session.commit()
-        mine = error_of(stranger.request(method, f"/v1/fine_tuning/jobs/{job.id}{path}"), 404)
-        unknown = error_of(stranger.request(method, f"/v1/fine_tuning/jobs/ftjob-x{path}"), 404)
+        mine = expect_error(stranger.request(method, f"/v1/fine_tuning/jobs/{job.id}{path}"), 404)
+        unknown = expect_error(stranger.request(method, f"/v1/fine_tuning/jobs/ftjob-x{path}"), 404)
         assert {**mine, "message": ""} == {**unknown, "message": ""}
         assert stranger.get("/v1/fine_tuning/jobs").json()["data"] == []
 
@@ -594,5 +594,5 @@ class TestUnknown:
         file = make_file(session, project)
         session.commit()
         body = {"model": "base", "training_file": file.id}
-        error = error_of(stranger.post("/v1/fine_tuning/jobs", json=body), 400)
+        error = expect_error(stranger.post("/v1/fine_tuning/jobs", json=body), 400)
         assert error["param"] == "training_file"

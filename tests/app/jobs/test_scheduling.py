@@ -15,7 +15,7 @@ from tests.factories import make_job, make_project
 
 
 def claim(session: Session, *, max_running: int = 0) -> Any:
-    return leases.claim(session, "w", lease_seconds=60, max_running=max_running)
+    return leases.acquire(session, "w", lease_seconds=60, max_running=max_running)
 
 
 def queue(session: Session, project: Project, jobs: int, **changes: Any) -> list[str]:
@@ -47,13 +47,13 @@ class TestTurns:
         loaded, idle = make_project(session), make_project(session)
         queue(session, loaded, 2, state="running")
         queue(session, loaded, 1)
-        idle.last_served_at = clock.in_seconds(0)
+        idle.last_served_at = clock.seconds_from_now(0)
         queue(session, idle, 1)
         assert [claim(session).project_id for _ in range(2)] == [idle.id, loaded.id]
 
     def test_a_project_whose_jobs_all_wait_loses_no_turn_of_others(self, session: Session) -> None:
         waiting, ready = make_project(session), make_project(session)
-        queue(session, waiting, 2, run_after=clock.in_seconds(60))
+        queue(session, waiting, 2, run_after=clock.seconds_from_now(60))
         queue(session, ready, 2)
         assert [claim(session).project_id for _ in range(2)] == [ready.id, ready.id]
         assert claim(session) is None
@@ -92,7 +92,7 @@ class TestLimits:
         first = claim(session, max_running=2)
         assert claim(session, max_running=2) is not None
         assert claim(session, max_running=2) is None
-        attempts.yielded(session, first.job_id, first.epoch)
+        attempts.yield_job(session, first.job_id, first.epoch)
         assert claim(session, max_running=2) is not None
 
     def test_others_go_on(self, session: Session) -> None:

@@ -4,9 +4,9 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.db.tables import File, Job, JobEvent, TunedModel, Usage
+from app.db.tables import File, FineTunedModel, Job, JobEvent, TrainingUsage
 from app.jobs import checkpoints, leases, success
-from app.jobs.states import Fenced
+from app.jobs.states import LeaseLost
 from app.jobs.success import NoFinalCheckpoint, ResultFile
 from tests.factories import make_job
 
@@ -17,9 +17,9 @@ RESULT = ResultFile(file_id="file-r", key="projects/p/files/file-r", bytes=3, sh
 def job(session: Session) -> Job:
     """One that has stored its last checkpoint."""
     job = make_job(session, total_steps=2)
-    leases.claim(session, "w", lease_seconds=60)
-    stored = checkpoints.Stored(
-        step=2, servable=True, prefix="p", manifest_sha256="m", bytes=1, values={}
+    leases.acquire(session, "w", lease_seconds=60)
+    stored = checkpoints.StoredCheckpoint(
+        step=2, servable=True, prefix="p", manifest_sha256="m", bytes=1, metrics={}
     )
     checkpoints.record(session, job.id, 1, stored)
     return job
@@ -35,9 +35,9 @@ def test_a_job_succeeds_with_all_that_belongs_to_it(session: Session, job: Job) 
     name = succeed(session, job)
     assert (job.state, job.tuned_model, job.trained_tokens) == ("succeeded", name, 500)
     assert (job.result_file_id, job.finished_at is None) == ("file-r", False)
-    assert session.get_one(TunedModel, name).storage_prefix == "p"
+    assert session.get_one(FineTunedModel, name).storage_prefix == "p"
     assert session.get_one(File, "file-r").purpose == "fine-tune-results"
-    assert session.get_one(Usage, job.id).trained_tokens == 500
+    assert session.get_one(TrainingUsage, job.id).trained_tokens == 500
     told = list(session.scalars(select(JobEvent.message).order_by(JobEvent.seq)))
     assert told[-2:] == [
         f"New fine-tuned model created: {name}",
@@ -54,9 +54,9 @@ def test_finalizing_twice_is_fine(session: Session, job: Job) -> None:
 def test_succeeding_twice_makes_one_model(session: Session, job: Job) -> None:
     success.finalize(session, job.id, 1)
     succeed(session, job)
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         succeed(session, job)
-    assert session.scalars(select(func.count()).select_from(TunedModel)).one() == 1
+    assert session.scalars(select(func.count()).select_from(FineTunedModel)).one() == 1
 
 
 def test_without_its_last_checkpoint_it_does_not_succeed(session: Session, job: Job) -> None:

@@ -13,11 +13,11 @@ from app.db.session import SessionMaker, transaction
 from app.db.tables import Project
 from app.organization import api_keys, projects
 from tests.app.files.test_routes import GOOD
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_job
-from tests.live_api import Account, Api, open_admin, openai_with
-from tests.live_server import Engine
+from tests.live_api import Account, Api, create_admin_key, openai_client
+from tests.live_server import FakeEngine
 
 MODEL = "ft:base:acme::Abcd1234"
 CHECKPOINT = "ft:base:acme::Efgh5678:ckpt-step-4"
@@ -25,7 +25,7 @@ CHECKPOINT = "ft:base:acme::Efgh5678:ckpt-step-4"
 
 @pytest.fixture
 def _models(session: Session, account: Account) -> None:
-    owner = session.get_one(Project, account.who.project_id)
+    owner = session.get_one(Project, account.principal.project_id)
     job = make_job(session, owner, base_model="base", state="succeeded")
     make_model(session, job, MODEL)
     make_model(session, job, CHECKPOINT, step=4)
@@ -38,16 +38,16 @@ pytestmark = pytest.mark.usefixtures("_models")
 def guest(sessions: SessionMaker, account: Account) -> Account:
     """Another project of the same organization."""
     with transaction(sessions) as session:
-        project = projects.create(session, account.who.organization_id, "guest")
+        project = projects.create(session, account.principal.organization_id, "guest")
         secret = api_keys.create(session, project.id, "guest")[1]
-        who = principals.authenticate(session, secret)
+        who = principals.authenticate_project_key(session, secret)
     assert who is not None
     return Account(secret, who)
 
 
 @pytest.fixture
 def guest_client(api: Api, guest: Account) -> Iterator[OpenAI]:
-    with openai_with(api, guest.secret) as client:
+    with openai_client(api, guest.secret) as client:
         yield client
 
 
@@ -59,14 +59,14 @@ def ask(client: OpenAI, model: str) -> str | None:
 
 def permit(admin: OpenAI, guest: Account, model: str = MODEL) -> str:
     page = admin.fine_tuning.checkpoints.permissions.create(
-        model, project_ids=[guest.who.project_id]
+        model, project_ids=[guest.principal.project_id]
     )
     return page.data[0].id
 
 
 @pytest.mark.parametrize("model", [MODEL, CHECKPOINT])
 def test_a_permission_lets_another_project_use_a_model(
-    admin: OpenAI, guest: Account, guest_client: OpenAI, engine: Engine, model: str
+    admin: OpenAI, guest: Account, guest_client: OpenAI, engine: FakeEngine, model: str
 ) -> None:
     with pytest.raises(NotFoundError):
         ask(guest_client, model)
@@ -110,7 +110,11 @@ def test_using_is_not_owning(
 
 class TestCreate:
     def test_what_is_answered(self, admin: OpenAI, guest: Account, account: Account) -> None:
-        wanted = [guest.who.project_id, account.who.project_id, guest.who.project_id]
+        wanted = [
+            guest.principal.project_id,
+            account.principal.project_id,
+            guest.principal.project_id,
+        ]
         page = admin.fine_tuning.checkpoints.permissions.create(MODEL, project_ids=wanted)
         assert [made.project_id for made in page.data] == wanted[:2]
         assert page.data[0].id.startswith("cp_")
@@ -122,18 +126,18 @@ class TestCreate:
     @pytest.mark.parametrize("body", [{}, {"project_ids": []}, {"project_ids": "proj_a"}])
     def test_refused(self, admin_http: httpx.Client, body: dict[str, object]) -> None:
         path = f"/v1/fine_tuning/checkpoints/{MODEL}/permissions"
-        assert error_of(admin_http.post(path, json=body), 400)["param"] == "project_ids"
+        assert expect_error(admin_http.post(path, json=body), 400)["param"] == "project_ids"
 
     def test_nothing_is_permitted_if_one_project_is_unknown(
         self, admin: OpenAI, guest: Account
     ) -> None:
         permissions = admin.fine_tuning.checkpoints.permissions
         with pytest.raises(NotFoundError, match="No such project"):
-            permissions.create(MODEL, project_ids=[guest.who.project_id, "proj_unknown"])
+            permissions.create(MODEL, project_ids=[guest.principal.project_id, "proj_unknown"])
         assert permissions.list(MODEL).data == []
 
     def test_an_archived_project(self, admin: OpenAI, guest: Account) -> None:
-        admin.admin.organization.projects.archive(guest.who.project_id)
+        admin.admin.organization.projects.archive(guest.principal.project_id)
         with pytest.raises(BadRequestError, match="is archived"):
             permit(admin, guest)
 
@@ -148,14 +152,14 @@ class TestList:
     def test_pages(self, admin: OpenAI, guest: Account, account: Account) -> None:
         permissions = admin.fine_tuning.checkpoints.permissions
         made = permissions.create(
-            MODEL, project_ids=[guest.who.project_id, account.who.project_id]
+            MODEL, project_ids=[guest.principal.project_id, account.principal.project_id]
         ).data
         ids = [one.id for one in made]
         page = permissions.list(MODEL, limit=1)
         assert (page.has_more, page.last_id) == (True, ids[1])
         assert [one.id for one in page] == ids[::-1]
         assert [one.id for one in permissions.list(MODEL, limit=1, order="ascending")] == ids
-        of_guest = permissions.list(MODEL, project_id=guest.who.project_id)
+        of_guest = permissions.list(MODEL, project_id=guest.principal.project_id)
         assert [one.id for one in of_guest] == ids[:1]
 
     def test_as_older_clients_ask(
@@ -166,7 +170,7 @@ class TestList:
         body = admin_http.get(path).json()
         assert body.keys() == {"object", "data", "has_more", "first_id", "last_id"}
         assert (body["object"], body["first_id"], body["last_id"]) == ("list", made, made)
-        assert body["data"][0]["project_id"] == guest.who.project_id
+        assert body["data"][0]["project_id"] == guest.principal.project_id
 
 
 def test_delete(admin: OpenAI, guest: Account) -> None:
@@ -183,7 +187,7 @@ def test_delete(admin: OpenAI, guest: Account) -> None:
 def test_another_organizations_admin_permits_nothing(
     api: Api, sessions: SessionMaker, guest: Account
 ) -> None:
-    with openai_with(api, open_admin(sessions, "others")) as stranger:
+    with openai_client(api, create_admin_key(sessions, "others")) as stranger:
         with pytest.raises(NotFoundError) as raised:
             permit(stranger, guest)
         assert raised.value.code == "model_not_found"

@@ -10,14 +10,14 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.db.tables import Checkpoint, File, Job, Outbox, Project, TunedModel
+from app.db.tables import Checkpoint, File, FineTunedModel, Job, Outbox, Project
 from app.models import registry
 from tests.app.files.test_routes import GOOD
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_job
 from tests.live_api import Account, Api
-from tests.live_server import Engine
+from tests.live_server import FakeEngine
 
 TUNED = "ft:base:acme:-my suffix; it's user@x, $1 (a+b)=~&!:Abcd1234"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -32,7 +32,7 @@ def waiting(session: Session) -> int:
 
 @pytest.fixture
 def job(session: Session, account: Account) -> Job:
-    project = session.get_one(Project, account.who.project_id)
+    project = session.get_one(Project, account.principal.project_id)
     job = make_job(session, project, base_model="base", state="succeeded")
     make_model(session, job, TUNED)
     make_model(session, job, CHECKPOINT, step=4)
@@ -67,7 +67,7 @@ def test_unknown(openai: OpenAI, http: httpx.Client, name: str) -> None:
         "param": None,
         "code": "model_not_found",
     }
-    assert error_of(http.delete(f"/v1/models/{name}"), 404) == {
+    assert expect_error(http.delete(f"/v1/models/{name}"), 404) == {
         "message": "That model does not exist",
         "type": "invalid_request_error",
         "param": "model",
@@ -114,13 +114,13 @@ class TestDelete:
 
     @pytest.mark.parametrize("suffix", ["", "broken"])
     def test_its_engine_lets_go_of_it_and_need_not(
-        self, openai: OpenAI, session: Session, job: Job, engine: Engine, suffix: str
+        self, openai: OpenAI, session: Session, job: Job, engine: FakeEngine, suffix: str
     ) -> None:
         """An engine that cannot is no reason to keep the model."""
         name = make_model(session, job, f"ft:base:acme:{suffix}:Mnop3456").name
         assert openai.models.delete(name).deleted
         # Those of tests before this one may still be on their way.
-        while engine.unloaded.get(timeout=60) != name:
+        while engine.unload_requests.get(timeout=60) != name:
             pass
 
     @pytest.mark.parametrize("name", ["base", "gpt-4o-mini"])
@@ -131,8 +131,8 @@ class TestDelete:
 
     def test_of_another_project(self, openai: OpenAI, stranger: httpx.Client, job: Job) -> None:
         path = f"/v1/models/{quote(TUNED, safe='')}"
-        error_of(stranger.get(path), 404)
-        error_of(stranger.delete(path), 404)
+        expect_error(stranger.get(path), 404)
+        expect_error(stranger.delete(path), 404)
         assert TUNED not in stranger.get("/v1/models").text
         assert openai.models.retrieve(TUNED).id == TUNED
 
@@ -145,7 +145,7 @@ class TestAModelThatAJobStartsFrom:
         continued = make_job(session, project, start_model=TUNED)
         session.commit()
         refused = http.delete(f"/v1/models/{quote(TUNED)}")
-        assert error_of(refused, 400)["param"] == "model"
+        assert expect_error(refused, 400)["param"] == "model"
         continued.state = "cancelled"
         session.commit()
         assert http.delete(f"/v1/models/{quote(TUNED)}").json()["deleted"]
@@ -154,7 +154,7 @@ class TestAModelThatAJobStartsFrom:
         self, http: httpx.Client, api: Api, job: Job, session: Session
     ) -> None:
         project = session.get_one(Project, job.project_id)
-        registry.resolve(session, api.parts.catalog, project.id, TUNED, keep=True)
+        registry.resolve(session, api.state.catalog, project.id, TUNED, share_lock=True)
         with ThreadPoolExecutor(1) as client:
             deleting = client.submit(http.delete, f"/v1/models/{quote(TUNED)}")
             while not waiting(session):
@@ -171,7 +171,7 @@ def test_of_deletions_at_the_same_time_one_deletes(
     session.commit()
     for path in (f"/v1/models/{quote(TUNED)}", f"/v1/files/{file_id}"):
         # All of them meet while none can go on.
-        session.scalars(select(TunedModel).with_for_update()).all()
+        session.scalars(select(FineTunedModel).with_for_update()).all()
         session.scalars(select(File).with_for_update()).all()
         with ThreadPoolExecutor(3) as clients:
             deleting = [clients.submit(http.delete, path) for _ in range(3)]

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from app.monitoring import classification_metrics
-from app.monitoring.traffic import Tally
+from app.monitoring.traffic import TrafficCounts
 
 LABELS = ["a", "b", "c", "d"]
 
@@ -21,12 +21,12 @@ def test_the_measures_are_scikit_learns(many: bool) -> None:
         )
         for _ in range(300)
     ]
-    tally: Tally = {}
+    tally: TrafficCounts = {}
     for found, truth in pairs:
-        classification_metrics.judge(tally, found, truth)
+        classification_metrics.count_prediction(tally, found, truth)
     matrices = [[[int(p in side) for p in range(4)] for side in row] for row in pairs]
     guesses, truths = ([row[side] for row in matrices] for side in (0, 1))
-    result = classification_metrics.of(tally, LABELS)
+    result = classification_metrics.compute_metrics(tally, LABELS)
     assert result is not None
     assert result.accuracy == pytest.approx(accuracy_score(truths, guesses), abs=1e-3)
     for kind in ("micro", "macro", "weighted"):
@@ -35,7 +35,7 @@ def test_the_measures_are_scikit_learns(many: bool) -> None:
 
 
 def test_what_is_taken_back_leaves_nothing() -> None:
-    tally: Tally = {}
-    classification_metrics.judge(tally, [1], [2])
-    classification_metrics.judge(tally, [1], [2], -1)
-    assert classification_metrics.of(tally, LABELS) is None
+    tally: TrafficCounts = {}
+    classification_metrics.count_prediction(tally, [1], [2])
+    classification_metrics.count_prediction(tally, [1], [2], -1)
+    assert classification_metrics.compute_metrics(tally, LABELS) is None

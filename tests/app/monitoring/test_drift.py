@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from app.histogram_bins import LENGTHS, SECONDS
+from app.histogram_bins import DURATION_BINS, TEXT_LENGTH_BINS
 from app.monitoring import drift
 
 
@@ -25,7 +25,7 @@ def test_samples_of_one_distribution_stay_below_what_chance_allows() -> None:
     for _ in range(200):
         samples = [[generator.randrange(20) for _ in range(size)] for size in (2000, 500)]
         expected, actual = ([part.count(n) for n in range(20)] for part in samples)
-        above += drift.psi(expected, actual) > drift.by_chance(20, 2000, 500)
+        above += drift.psi(expected, actual) > drift.noise_threshold(20, 2000, 500)
     assert 0 < above < 30, "about 5 % of 200"
 
 
@@ -37,34 +37,34 @@ def test_many_labels_and_few_texts_are_no_drift() -> None:
     for _ in range(150):
         place = generator.randrange(77)
         actual[place] = actual.get(place, 0) + 1
-    found = drift.of_kinds(expected, actual)
+    found = drift.categorical_drift(expected, actual)
     assert found.psi is not None
-    assert found.psi > drift.MUCH
+    assert found.psi > drift.SIGNIFICANT_PSI
     assert found.state == "stable"
 
 
 def test_longer_texts_drift_and_too_few_are_not_judged() -> None:
     generator = random.Random(2)
-    training = LENGTHS.count([int(generator.gauss(40, 8)) for _ in range(1000)])
-    same = LENGTHS.count([int(generator.gauss(40, 8)) for _ in range(300)])
-    longer = LENGTHS.count([int(generator.gauss(90, 8)) for _ in range(300)])
-    assert drift.of_ordered(training, same).state == "stable"
-    assert drift.of_ordered(training, longer).state == "drifted"
-    few = drift.of_ordered(training, LENGTHS.count([90] * 99))
-    assert (few.psi, few.by_chance, few.state, few.texts) == (None, None, "too_few", 99)
+    training = TEXT_LENGTH_BINS.count([int(generator.gauss(40, 8)) for _ in range(1000)])
+    same = TEXT_LENGTH_BINS.count([int(generator.gauss(40, 8)) for _ in range(300)])
+    longer = TEXT_LENGTH_BINS.count([int(generator.gauss(90, 8)) for _ in range(300)])
+    assert drift.ordinal_drift(training, same).state == "stable"
+    assert drift.ordinal_drift(training, longer).state == "drifted"
+    few = drift.ordinal_drift(training, TEXT_LENGTH_BINS.count([90] * 99))
+    assert (few.psi, few.noise_threshold, few.state, few.texts) == (None, None, "too_few", 99)
 
 
 def test_lengths_above_all_of_the_training_file_are_seen() -> None:
     """They have a group of their own, however few texts the last bins of the file had."""
-    assert drift.of_ordered({3: 990, 4: 10}, {3: 130, 12: 20}).state == "drifted"
+    assert drift.ordinal_drift({3: 990, 4: 10}, {3: 130, 12: 20}).state == "drifted"
 
 
 def test_quantiles_lie_within_their_bins() -> None:
-    counts = SECONDS.count([0.07] * 90 + [0.3] * 10)
-    middle, late = SECONDS.quantile(counts, 0.5), SECONDS.quantile(counts, 0.95)
+    counts = DURATION_BINS.count([0.07] * 90 + [0.3] * 10)
+    middle, late = DURATION_BINS.quantile(counts, 0.5), DURATION_BINS.quantile(counts, 0.95)
     assert middle is not None
     assert late is not None
     assert 0.05 < middle <= 0.1
     assert 0.25 < late <= 0.5
-    assert SECONDS.quantile({}, 0.5) is None
-    assert SECONDS.quantile({len(SECONDS.bounds): 3}, 0.5) == SECONDS.bounds[-1]
+    assert DURATION_BINS.quantile({}, 0.5) is None
+    assert DURATION_BINS.quantile({len(DURATION_BINS.bounds): 3}, 0.5) == DURATION_BINS.bounds[-1]

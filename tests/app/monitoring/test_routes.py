@@ -13,16 +13,16 @@ from sqlalchemy.orm import Session
 from app import histogram_bins
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Job, Project
-from app.monitoring.recorder import Recorder
-from app.monitoring.traffic import Asked, Traffic, record
+from app.monitoring.recorder import TrafficRecorder
+from app.monitoring.traffic import ServedRequest, TrafficBatch, record_batch
 from app.organization import admin_keys
-from app.wire.engine_metadata import Observation
+from app.wire.engine_metadata import EngineMetadata
 from tests import http_client
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_job
 from tests.live_api import Account, Api
-from tests.live_server import Engine
+from tests.live_server import FakeEngine
 
 TUNED = "ft:encoder:acme::Abcd1234"
 REFERENCE = {
@@ -38,8 +38,8 @@ REFERENCE = {
 
 
 @pytest.fixture
-def tuned(session: Session, account: Account, engine: Engine) -> str:
-    project = session.get_one(Project, account.who.project_id)
+def tuned(session: Session, account: Account, engine: FakeEngine) -> str:
+    project = session.get_one(Project, account.principal.project_id)
     values = {"base_model": "encoder", "method": "classification", "reference": REFERENCE}
     return make_model(session, make_job(session, project, **values), TUNED).name
 
@@ -94,9 +94,9 @@ class TestMonitoring:
         assert seen["latency"]["p50_ms"] is None
 
     def test_of_a_chat_model(
-        self, http: httpx.Client, session: Session, account: Account, engine: Engine
+        self, http: httpx.Client, session: Session, account: Account, engine: FakeEngine
     ) -> None:
-        project = session.get_one(Project, account.who.project_id)
+        project = session.get_one(Project, account.principal.project_id)
         name = make_model(
             session, make_job(session, project, base_model="base"), "ft:base:a::Abcd1234"
         ).name
@@ -108,14 +108,17 @@ class TestMonitoring:
 
     def test_of_others(self, http: httpx.Client, stranger: httpx.Client, tuned: str) -> None:
         path = f"/v1/models/{TUNED}"
-        unknown = error_of(http.get("/v1/models/ft:encoder:acme::Zzzz9999/monitoring"), 404)
+        unknown = expect_error(http.get("/v1/models/ft:encoder:acme::Zzzz9999/monitoring"), 404)
         assert unknown["code"] == "model_not_found"
-        assert error_of(stranger.get(f"{path}/monitoring"), 404)["code"] == "model_not_found"
+        assert expect_error(stranger.get(f"{path}/monitoring"), 404)["code"] == "model_not_found"
         said = {"feedback": [{"id": "req_1", "label": "billing"}]}
-        assert error_of(stranger.post(f"{path}/feedback", json=said), 404)["code"]
-        assert "base model" in error_of(http.get("/v1/models/encoder/monitoring"), 400)["message"]
+        assert expect_error(stranger.post(f"{path}/feedback", json=said), 404)["code"]
         assert (
-            error_of(http.get(f"{path}/monitoring", params={"hours": 0}), 400)["param"] == "hours"
+            "base model" in expect_error(http.get("/v1/models/encoder/monitoring"), 400)["message"]
+        )
+        assert (
+            expect_error(http.get(f"{path}/monitoring", params={"hours": 0}), 400)["param"]
+            == "hours"
         )
 
 
@@ -164,7 +167,7 @@ class TestFeedback:
     ) -> None:
         answer_id = classify(http, "my parcel").json()["id"]
         good: dict[str, Any] = {"id": answer_id, "label": "shipping"}
-        assert error_of(feedback(http, good, {**good, **changes}), status)["param"] == param
+        assert expect_error(feedback(http, good, {**good, **changes}), status)["param"] == param
         assert monitoring(http)["feedback"] is None
 
     def test_only_classifiers_take_it(
@@ -173,7 +176,7 @@ class TestFeedback:
         session.execute(update(Job).values(reference=REFERENCE | {"method": "embedding"}))
         session.commit()
         said = {"id": "req_1", "label": "billing"}
-        assert "classifiers" in error_of(feedback(http, said), 400)["message"]
+        assert "classifiers" in expect_error(feedback(http, said), 400)["message"]
 
 
 def test_no_request_fails_because_counting_does(api: Api, http: httpx.Client, tuned: str) -> None:
@@ -189,7 +192,9 @@ def test_prometheus_sees_the_models_of_its_organization(
     classify(http, "my parcel", "my invoice")
     monitoring(http)
     with transaction(sessions) as session:
-        keys = {name: admin_keys.replace(session, name, "") for name in ("acme", "others")}
+        keys = {
+            name: admin_keys.ensure_working_key(session, name, "") for name in ("acme", "others")
+        }
     bare = httpx.Client(base_url=api.url, timeout=http_client.SECONDS)
     pages = {
         name: bare.get("/metrics", headers={"Authorization": f"Bearer {key}"})
@@ -205,8 +210,8 @@ def test_prometheus_sees_the_models_of_its_organization(
     assert families["luthier_model_texts_total"] >= 2
     assert families["luthier_model_lengths_bucket"] >= 2, "the last bucket holds all"
     assert tuned not in pages["others"].text
-    assert error_of(bare.get("/metrics"), 401)
-    assert error_of(http.get("/metrics"), 403), "a project's key is no admin's"
+    assert expect_error(bare.get("/metrics"), 401)
+    assert expect_error(http.get("/metrics"), 403), "a project's key is no admin's"
     bare.close()
 
 
@@ -224,40 +229,44 @@ def test_prometheus_has_what_feedback_tells(
     http: httpx.Client, sessions: SessionMaker, tuned: str
 ) -> None:
     answer_id = classify(http, "my parcel", "my invoice").json()["id"]
-    recorder = Recorder(sessions)
-    recorder.totals.know(tuned)
-    recorder.totals.refresh(recorder.standings)
-    before = samples(recorder.totals.of("acme").collect(), tuned)
+    recorder = TrafficRecorder(sessions)
+    recorder.counters.register_model(tuned)
+    recorder.counters.refresh(recorder.get_last_day_metrics)
+    before = samples(recorder.counters.for_organization("acme").collect(), tuned)
     assert not [name for name, _ in before if "feedback" in name], "no share of nothing"
     feedback(http, *({"id": answer_id, "index": n, "label": "shipping"} for n in range(2)))
     quality = monitoring(http)["feedback"]
-    recorder = Recorder(sessions)
-    recorder.totals.know(tuned)
-    recorder.totals.refresh(recorder.standings)
-    shown = samples(recorder.totals.of("acme").collect(), tuned)
+    recorder = TrafficRecorder(sessions)
+    recorder.counters.register_model(tuned)
+    recorder.counters.refresh(recorder.get_last_day_metrics)
+    shown = samples(recorder.counters.for_organization("acme").collect(), tuned)
     assert shown["luthier_model_feedback_texts", ""] == 2
     for measured in ("accuracy", "f1_micro", "f1_macro", "f1_weighted"):
         assert shown["luthier_model_feedback_quality", measured] == quality[measured]
     assert shown["luthier_model_feedback_quality", "accuracy"] == 0.5
-    assert not samples(recorder.totals.of("others").collect(), tuned)
+    assert not samples(recorder.counters.for_organization("others").collect(), tuned)
 
 
 def test_a_model_is_shown_for_feedback_on_what_another_process_answered(
-    api: Api, http: httpx.Client, session: Session, account: Account, engine: Engine
+    api: Api, http: httpx.Client, session: Session, account: Account, engine: FakeEngine
 ) -> None:
-    project = session.get_one(Project, account.who.project_id)
+    project = session.get_one(Project, account.principal.project_id)
     values = {"base_model": "encoder", "method": "classification", "reference": REFERENCE}
     name = make_model(session, make_job(session, project, **values), "ft:encoder:acme::Far4away")
-    elsewhere = Traffic()
-    seen = Observation(texts=1, tokens=2, found=[[1]])
+    elsewhere = TrafficBatch()
+    seen = EngineMetadata(texts=1, tokens=2, found=[[1]])
     elsewhere.add(
-        Asked(
-            model=name.name, request_id="req_far", outcome="answered", seconds=1, observation=seen
+        ServedRequest(
+            model=name.name,
+            request_id="req_far",
+            outcome="answered",
+            duration_seconds=1,
+            metadata=seen,
         )
     )
-    record(session, elsewhere)
+    record_batch(session, elsewhere)
     session.commit()
-    assert not samples(api.recorder.totals.of("acme").collect(), name.name)
+    assert not samples(api.recorder.counters.for_organization("acme").collect(), name.name)
     said = {"feedback": [{"id": "req_far", "label": "shipping"}]}
     assert http.post(f"/v1/models/{name.name}/feedback", json=said).status_code == 200
-    assert samples(api.recorder.totals.of("acme").collect(), name.name)
+    assert samples(api.recorder.counters.for_organization("acme").collect(), name.name)

@@ -7,14 +7,14 @@ from app.main import create_app
 from app.settings import Settings
 from tests import http_client
 from tests.live_api import Api
-from tests.live_server import Engine
+from tests.live_server import FakeEngine
 
 
 def test_alive_needs_no_key(api: Api) -> None:
     assert http_client.get(f"{api.url}/healthz").json() == {"status": "ok"}
 
 
-def test_ready_names_every_part(api: Api, engine: Engine) -> None:
+def test_ready_names_every_part(api: Api, engine: FakeEngine) -> None:
     answer = http_client.get(f"{api.url}/readyz")
     assert answer.status_code == 200
     assert answer.json()["status"] == "ok"
@@ -23,7 +23,7 @@ def test_ready_names_every_part(api: Api, engine: Engine) -> None:
     assert all(check == {"ok": True, "message": None} for check in checks.values())
 
 
-def test_a_loading_engine_is_not_ready(api: Api, engine: Engine) -> None:
+def test_a_loading_engine_is_not_ready(api: Api, engine: FakeEngine) -> None:
     engine.healthy = False
     answer = http_client.get(f"{api.url}/readyz")
     assert answer.status_code == 503
@@ -41,7 +41,7 @@ def test_a_loading_engine_is_not_ready(api: Api, engine: Engine) -> None:
     ],
 )
 def test_a_part_that_is_away_is_named_and_not_described(
-    settings: Settings, engine: Engine, field: str, value: str, part: str
+    settings: Settings, engine: FakeEngine, field: str, value: str, part: str
 ) -> None:
     broken = settings.model_copy(update={"engine_url": engine.url, field: value})
     with TestClient(create_app(broken)) as http:

@@ -15,7 +15,7 @@ from tests.live_api import Api
 
 def numbers(api: Api, session: Session) -> dict[tuple[str, str], float]:
     """The samples by name and label's value."""
-    key = admin_keys.replace(session, "acme", "")
+    key = admin_keys.ensure_working_key(session, "acme", "")
     session.commit()
     answer = http_client.get(f"{api.url}/metrics", headers={"Authorization": f"Bearer {key}"})
     assert answer.status_code == 200
@@ -27,11 +27,11 @@ def numbers(api: Api, session: Session) -> dict[tuple[str, str], float]:
 
 
 def test_jobs_duties_deliveries_and_trainers(api: Api, session: Session) -> None:
-    make_job(session, run_after=clock.in_seconds(-90))
+    make_job(session, run_after=clock.seconds_from_now(-90))
     for _ in range(2):
         make_job(session, state="succeeded")
-    periodic_tasks.succeeded(session, {"validate": 5})
-    trainers.announce(session, "w", state="unhealthy")
+    periodic_tasks.record_success(session, {"validate": 5})
+    trainers.heartbeat(session, "w", state="unhealthy")
     session.add(Outbox(kind="bell", payload={}))
     session.commit()
     shown = numbers(api, session)
@@ -41,9 +41,9 @@ def test_jobs_duties_deliveries_and_trainers(api: Api, session: Session) -> None
         0,
     ]
     assert 90 <= shown["luthier_queue_oldest_seconds", ""] < 600
-    [standing] = periodic_tasks.standings(session)
+    [standing] = periodic_tasks.task_statuses(session)
     done_at = shown["luthier_duty_last_success_timestamp_seconds", "validate"]
-    assert abs(done_at - standing.succeeded_at.timestamp()) < 1e-3
+    assert abs(done_at - standing.last_succeeded_at.timestamp()) < 1e-3
     assert shown["luthier_duty_period_seconds", "validate"] == 5
     assert shown["luthier_outbox_waiting", "bell"] == 1
     assert shown["luthier_trainers", "unhealthy"] == 1
@@ -52,7 +52,7 @@ def test_jobs_duties_deliveries_and_trainers(api: Api, session: Session) -> None
 def test_an_unhealthy_trainer_is_told_of_and_the_service_is_ready(
     api: Api, engine: object, session: Session
 ) -> None:
-    trainers.announce(session, "w", state="unhealthy")
+    trainers.heartbeat(session, "w", state="unhealthy")
     session.commit()
     answer = httpx.get(f"{api.url}/readyz", timeout=120)
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")

@@ -5,11 +5,11 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker
-from app.db.tables import Checkpoint, Job, JobAttempt, TunedModel
+from app.db.tables import Checkpoint, FineTunedModel, Job, JobAttempt
 from app.files import uploads
 from app.files.upload_schemas import CreateUpload
-from app.operations.orphaned_objects import Orphans
-from app.storage import BlobStore, checkpoint_prefix, file_key, inside, part_key
+from app.operations.orphaned_objects import OrphanCollector
+from app.storage import ObjectStore, checkpoint_prefix, file_key, join_key, upload_part_key
 from tests.factories import make_file, make_job, make_project
 
 
@@ -19,56 +19,56 @@ def job(session: Session) -> Job:
 
 
 @pytest.fixture
-def orphans(sessions: SessionMaker, store: BlobStore) -> Orphans:
-    return Orphans(sessions, store)
+def orphans(sessions: SessionMaker, store: ObjectStore) -> OrphanCollector:
+    return OrphanCollector(sessions, store)
 
 
-def folder(store: BlobStore, job: Job, *, epoch: int, step: int) -> str:
+def folder(store: ObjectStore, job: Job, *, epoch: int, step: int) -> str:
     """A checkpoint's folder in the store, with an object in it."""
     prefix = checkpoint_prefix(job.project_id, job.id, epoch, step)
-    store.put(inside(prefix, "manifest.json"), b"{}")
+    store.put(join_key(prefix, "manifest.json"), b"{}")
     return prefix
 
 
-def kept(store: BlobStore) -> list[str]:
+def kept(store: ObjectStore) -> list[str]:
     return list(store.list(""))
 
 
 def test_what_nobody_owns_goes_with_the_second_round(
-    session: Session, store: BlobStore, orphans: Orphans, job: Job
+    session: Session, store: ObjectStore, orphans: OrphanCollector, job: Job
 ) -> None:
     session.commit()
     folder(store, job, epoch=1, step=3)
     store.put(file_key(job.project_id, "file-never"), b"")
-    assert orphans.sweep() == 0
+    assert orphans.collect() == 0
     assert len(kept(store)) == 2
-    assert orphans.sweep() == 2
+    assert orphans.collect() == 2
     assert kept(store) == []
 
 
-def test_what_another_database_may_own_stays(store: BlobStore, orphans: Orphans) -> None:
+def test_what_another_database_may_own_stays(store: ObjectStore, orphans: OrphanCollector) -> None:
     """Two Luthiers in one bucket, or one that was started afresh on it."""
     theirs = file_key("proj_of_another_database", "file-theirs")
     store.put(theirs, b"")
     for _ in range(2):
-        assert orphans.sweep() == 0
+        assert orphans.collect() == 0
     assert kept(store) == [theirs]
 
 
 def test_what_gets_an_owner_between_two_rounds_stays(
-    session: Session, store: BlobStore, orphans: Orphans
+    session: Session, store: ObjectStore, orphans: OrphanCollector
 ) -> None:
     project = make_project(session)
     file = make_file(session, project)
     store.put(file.storage_key, b"")
-    orphans.sweep()
+    orphans.collect()
     session.commit()
-    assert orphans.sweep() == 0
+    assert orphans.collect() == 0
     assert kept(store) == [file.storage_key]
 
 
 def test_files_checkpoints_and_models_stay(
-    session: Session, store: BlobStore, orphans: Orphans, job: Job
+    session: Session, store: ObjectStore, orphans: OrphanCollector, job: Job
 ) -> None:
     file = make_file(session, make_project(session))
     store.put(file.storage_key, b"")
@@ -86,7 +86,7 @@ def test_files_checkpoints_and_models_stay(
         )
     )
     session.add(
-        TunedModel(
+        FineTunedModel(
             name="ft:a",
             project_id=job.project_id,
             job_id=job.id,
@@ -96,27 +96,27 @@ def test_files_checkpoints_and_models_stay(
     )
     session.commit()
     for _ in range(2):
-        assert orphans.sweep() == 0
+        assert orphans.collect() == 0
     assert len(kept(store)) == 3
 
 
 def test_parts_of_an_upload_stay_until_it_has_ended(
-    session: Session, store: BlobStore, orphans: Orphans
+    session: Session, store: ObjectStore, orphans: OrphanCollector
 ) -> None:
     asked = CreateUpload(filename="a", purpose="vision", bytes=3, mime_type="image/png")
     project_id = make_project(session).id
     upload = uploads.create(session, project_id, asked, max_bytes=3)
     uploads.add_part(session, project_id, upload.id, part_id="part_1", size=3, sha256="1")
     session.commit()
-    store.put(part_key(project_id, upload.id, "part_1"), b"abc")
-    store.put(part_key(project_id, upload.id, "part_2"), b"abc")
+    store.put(upload_part_key(project_id, upload.id, "part_1"), b"abc")
+    store.put(upload_part_key(project_id, upload.id, "part_2"), b"abc")
     for _ in range(2):
-        orphans.sweep()
-    assert kept(store) == [part_key(project_id, upload.id, "part_1")]
+        orphans.collect()
+    assert kept(store) == [upload_part_key(project_id, upload.id, "part_1")]
 
 
 def test_an_attempt_that_works_keeps_what_it_has_stored_so_far(
-    session: Session, store: BlobStore, orphans: Orphans, job: Job
+    session: Session, store: ObjectStore, orphans: OrphanCollector, job: Job
 ) -> None:
     ended = JobAttempt(job_id=job.id, epoch=1, worker="w", ended_at=func.clock_timestamp())
     session.add_all([ended, JobAttempt(job_id=job.id, epoch=12, worker="w")])
@@ -124,14 +124,16 @@ def test_an_attempt_that_works_keeps_what_it_has_stored_so_far(
     folder(store, job, epoch=1, step=3)
     working = folder(store, job, epoch=12, step=3)
     for _ in range(2):
-        orphans.sweep()
-    assert kept(store) == [inside(working, "manifest.json")]
+        orphans.collect()
+    assert kept(store) == [join_key(working, "manifest.json")]
 
 
-def test_tombstones_own_nothing(session: Session, store: BlobStore, orphans: Orphans) -> None:
+def test_tombstones_own_nothing(
+    session: Session, store: ObjectStore, orphans: OrphanCollector
+) -> None:
     file = make_file(session, make_project(session), deleted_at=func.clock_timestamp())
     store.put(file.storage_key, b"")
     session.commit()
     for _ in range(2):
-        orphans.sweep()
+        orphans.collect()
     assert kept(store) == []

@@ -7,26 +7,28 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker
-from app.db.tables import DutyDone
+from app.db.tables import PeriodicTaskRun
 from app.operations import periodic_tasks
 
 
 def late(session: Session) -> list[str]:
-    return [standing.name for standing in periodic_tasks.standings(session) if standing.is_late]
+    return [standing.name for standing in periodic_tasks.task_statuses(session) if standing.is_late]
 
 
 def age(session: Session, name: str, seconds: float) -> None:
-    older = DutyDone.last_succeeded_at - timedelta(seconds=seconds)
-    statement = update(DutyDone).where(DutyDone.name == name).values(last_succeeded_at=older)
+    older = PeriodicTaskRun.last_succeeded_at - timedelta(seconds=seconds)
+    statement = (
+        update(PeriodicTaskRun).where(PeriodicTaskRun.name == name).values(last_succeeded_at=older)
+    )
     session.execute(statement)
 
 
 def test_a_duty_is_late_when_it_missed_several_rounds(session: Session) -> None:
-    periodic_tasks.succeeded(session, {"often": 5, "seldom": 3600})
+    periodic_tasks.record_success(session, {"often": 5, "seldom": 3600})
     for name in ("often", "seldom"):
         age(session, name, 120)
     assert late(session) == ["often"]
-    periodic_tasks.succeeded(session, {"often": 5})
+    periodic_tasks.record_success(session, {"often": 5})
     assert late(session) == []
 
 
@@ -35,6 +37,8 @@ def test_work_that_failed_is_not_noted(sessions: SessionMaker, session: Session)
         raise ValueError("a mistake")
 
     with pytest.raises(ValueError, match="a mistake"):
-        periodic_tasks.noted(sessions, "broken", 5, fail)()
-    periodic_tasks.noted(sessions, "good", 5, list)()
-    assert [(s.name, s.every_seconds) for s in periodic_tasks.standings(session)] == [("good", 5)]
+        periodic_tasks.recording(sessions, "broken", 5, fail)()
+    periodic_tasks.recording(sessions, "good", 5, list)()
+    assert [(s.name, s.interval_seconds) for s in periodic_tasks.task_statuses(session)] == [
+        ("good", 5)
+    ]

@@ -5,11 +5,17 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.session import SessionMaker, connect, session_maker, transaction
+from app.db.session import SessionMaker, create_database_engine, session_maker, transaction
 from app.db.tables import Job, Outbox
 from app.jobs import leases, lifecycle
 from app.operations import periodic_tasks, reconciler
-from app.operations.reconciler import LEADER_LOCK, Duty, Reconciler, leading, one_by_one
+from app.operations.reconciler import (
+    LEADER_LOCK_ID,
+    PeriodicTask,
+    Reconciler,
+    each_in_own_transaction,
+    leader_lock,
+)
 from tests.factories import make_file, make_job, make_project
 
 IDLE = "SELECT query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"
@@ -18,14 +24,14 @@ END_LEADER = "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE objid 
 
 
 def validate(sessions: SessionMaker) -> None:
-    one_by_one(reconciler.forgotten, lifecycle.validate)(sessions)
+    each_in_own_transaction(reconciler.find_unvalidated, lifecycle.validate)(sessions)
 
 
 def lost_job(sessions: SessionMaker) -> str:
     """A job whose worker's lease has run out."""
     with transaction(sessions) as session:
         job_id = make_job(session).id
-        leases.claim(session, "w", lease_seconds=-1)
+        leases.acquire(session, "w", lease_seconds=-1)
     return job_id
 
 
@@ -37,20 +43,20 @@ def state(sessions: SessionMaker, job_id: str) -> str:
 class TestReconciler:
     def test_a_round_does_all_that_is_due(self, sessions: SessionMaker) -> None:
         job_id = lost_job(sessions)
-        reconciler = Reconciler(sessions, patience_seconds=0)
+        reconciler = Reconciler(sessions, grace_period_seconds=0)
         assert reconciler.run()
         assert state(sessions, job_id) == "queued"
         with transaction(sessions) as session:
-            noted = {standing.name for standing in periodic_tasks.standings(session)}
-        assert noted == {duty.name for duty in reconciler.duties}
+            noted = {standing.name for standing in periodic_tasks.task_statuses(session)}
+        assert noted == {duty.name for duty in reconciler.tasks}
 
     def test_one_leads_and_the_others_wait(self, sessions: SessionMaker) -> None:
         job_id = lost_job(sessions)
-        with leading(sessions) as leader:
+        with leader_lock(sessions) as leader:
             assert leader is not None
-            assert not Reconciler(sessions, patience_seconds=0).run()
+            assert not Reconciler(sessions, grace_period_seconds=0).run()
             assert state(sessions, job_id) == "running"
-        assert Reconciler(sessions, patience_seconds=0).run()
+        assert Reconciler(sessions, grace_period_seconds=0).run()
         assert state(sessions, job_id) == "queued"
 
     def test_while_duties_run_no_transaction_idles(self, sessions: SessionMaker) -> None:
@@ -59,8 +65,8 @@ class TestReconciler:
                 told.extend(session.execute(text(IDLE)).all())
 
         told: list[object] = []
-        leader = Reconciler(sessions, patience_seconds=0)
-        leader.duties = [Duty("look", 5, look)]
+        leader = Reconciler(sessions, grace_period_seconds=0)
+        leader.tasks = [PeriodicTask("look", 5, look)]
         assert leader.run()
         assert told == []
 
@@ -69,37 +75,37 @@ class TestReconciler:
     ) -> None:
         def lose(_: SessionMaker) -> None:
             with transaction(sessions) as session:
-                session.execute(text(END_LEADER), {"lock": LEADER_LOCK})
+                session.execute(text(END_LEADER), {"lock": LEADER_LOCK_ID})
 
         job_id = lost_job(sessions)
-        frozen = Reconciler(sessions, patience_seconds=0)
-        frozen.duties.insert(0, Duty("lose", 5, lose))
+        frozen = Reconciler(sessions, grace_period_seconds=0)
+        frozen.tasks.insert(0, PeriodicTask("lose", 5, lose))
         assert not frozen.run()
         assert state(sessions, job_id) == "running"
-        assert Reconciler(sessions, patience_seconds=0).run()
+        assert Reconciler(sessions, grace_period_seconds=0).run()
         assert state(sessions, job_id) == "queued"
 
     def test_after_a_round_anybody_can_lead_at_once(self, sessions: SessionMaker) -> None:
         for _ in range(50):
-            with leading(sessions) as leader:
+            with leader_lock(sessions) as leader:
                 assert leader is not None
             with transaction(sessions) as session:
-                assert session.scalar(select(func.pg_try_advisory_xact_lock(LEADER_LOCK)))
+                assert session.scalar(select(func.pg_try_advisory_xact_lock(LEADER_LOCK_ID)))
 
     def test_after_its_start_workers_get_time_to_renew_their_leases(
         self, sessions: SessionMaker
     ) -> None:
         job_id = lost_job(sessions)
-        assert Reconciler(sessions, patience_seconds=3600).run()
+        assert Reconciler(sessions, grace_period_seconds=3600).run()
         assert state(sessions, job_id) == "running"
 
     def test_after_the_database_was_away_too(self, sessions: SessionMaker) -> None:
         job_id = lost_job(sessions)
-        patient = Reconciler(sessions, patience_seconds=3600)
-        for duty in patient.duties:
+        patient = Reconciler(sessions, grace_period_seconds=3600)
+        for duty in patient.tasks:
             duty.due_at = 0
-        away = Reconciler(nowhere(), patience_seconds=3600)
-        away.duties = patient.duties
+        away = Reconciler(nowhere(), grace_period_seconds=3600)
+        away.tasks = patient.tasks
         assert not away.run()
         assert patient.run()
         assert state(sessions, job_id) == "running"
@@ -109,15 +115,17 @@ class TestReconciler:
             raise ValueError("a mistake")
 
         job_id = lost_job(sessions)
-        reconciler = Reconciler(sessions, patience_seconds=0)
-        reconciler.duties.insert(0, Duty("broken", 5, broken))
+        reconciler = Reconciler(sessions, grace_period_seconds=0)
+        reconciler.tasks.insert(0, PeriodicTask("broken", 5, broken))
         assert reconciler.run()
         with transaction(sessions) as session:
-            assert "broken" not in {standing.name for standing in periodic_tasks.standings(session)}
+            assert "broken" not in {
+                standing.name for standing in periodic_tasks.task_statuses(session)
+            }
         assert state(sessions, job_id) == "queued"
 
     def test_what_was_just_done_is_not_due(self, sessions: SessionMaker) -> None:
-        reconciler = Reconciler(sessions, patience_seconds=0)
+        reconciler = Reconciler(sessions, grace_period_seconds=0)
         reconciler.run()
         job_id = lost_job(sessions)
         reconciler.run()
@@ -125,11 +133,11 @@ class TestReconciler:
 
 
 def nowhere() -> SessionMaker:
-    return session_maker(connect("postgresql://127.0.0.1:1/none"))
+    return session_maker(create_database_engine("postgresql://127.0.0.1:1/none"))
 
 
 def ago(session: Session, seconds: float) -> object:
-    return session.scalars(select(clock.in_seconds(-seconds))).one()
+    return session.scalars(select(clock.seconds_from_now(-seconds))).one()
 
 
 def make_unheard(session: Session, *, ago_seconds: float = 10, **changes: object) -> str:
@@ -163,7 +171,7 @@ class TestDuties:
     def test_the_longest_waiting_job_is_rung_for(self, session: Session) -> None:
         make_job(session, run_after=ago(session, 60))
         longest = make_job(session, run_after=ago(session, 90))
-        reconciler.ring_again(session)
+        reconciler.renotify(session)
         payload = session.scalars(select(Outbox.payload)).one()
         assert payload == {"task": "train", "job_id": longest.id}
 
@@ -172,7 +180,7 @@ class TestDuties:
         self, session: Session, seconds: float
     ) -> None:
         make_job(session, run_after=ago(session, seconds))
-        reconciler.ring_again(session)
+        reconciler.renotify(session)
         assert session.scalars(select(Outbox)).all() == []
 
     def test_files_whose_time_has_come_are_deleted(self, session: Session) -> None:

@@ -5,8 +5,8 @@ import pytest
 from openai import AuthenticationError, NotFoundError, OpenAI, PermissionDeniedError
 
 from app.db.session import SessionMaker
-from tests.app.http.test_admission import error_of
-from tests.live_api import Account, Api, open_admin, openai_with
+from tests.app.http.test_admission import expect_error
+from tests.live_api import Account, Api, create_admin_key, openai_client
 
 
 def test_a_new_one_works(admin: OpenAI, api: Api) -> None:
@@ -17,7 +17,7 @@ def test_a_new_one_works(admin: OpenAI, api: Api) -> None:
     assert made.expires_at is not None
     assert made.last_used_at is None
     assert (made.owner.type, made.owner.role, made.owner.name) == ("user", "owner", "operator")
-    with openai_with(api, made.value) as client:
+    with openai_client(api, made.value) as client:
         assert client.admin.organization.projects.list().data
     shown = admin.admin.organization.admin_api_keys.retrieve(made.id)
     assert shown.last_used_at is not None
@@ -36,7 +36,7 @@ def test_pages(admin: OpenAI) -> None:
 def test_a_deleted_one_ends(admin: OpenAI, api: Api) -> None:
     made = admin.admin.organization.admin_api_keys.create(name="ops")
     assert admin.admin.organization.admin_api_keys.delete(made.id).deleted
-    with openai_with(api, made.value) as client, pytest.raises(AuthenticationError):
+    with openai_client(api, made.value) as client, pytest.raises(AuthenticationError):
         client.admin.organization.projects.list()
     with pytest.raises(NotFoundError):
         admin.admin.organization.admin_api_keys.retrieve(made.id)
@@ -48,7 +48,7 @@ def test_one_of_another_organization_is_not_there(
     admin: OpenAI, api: Api, sessions: SessionMaker
 ) -> None:
     mine = admin.admin.organization.admin_api_keys.list().data[0]
-    with openai_with(api, open_admin(sessions, "others")) as stranger:
+    with openai_client(api, create_admin_key(sessions, "others")) as stranger:
         listed = stranger.admin.organization.admin_api_keys.list().data
         assert mine.id not in [key.id for key in listed]
         with pytest.raises(NotFoundError):
@@ -68,7 +68,7 @@ class TestWhichKeyOpensWhat:
         }
         form = {"file": ("a.jsonl", b"{}")}
         answer = admin_http.post("/v1/files", data={"purpose": "fine-tune"}, files=form)
-        error_of(answer, 403)
+        expect_error(answer, 403)
 
     def test_a_projects_key_manages_nothing(self, openai: OpenAI) -> None:
         with pytest.raises(PermissionDeniedError) as raised:
@@ -83,9 +83,9 @@ class TestWhichKeyOpensWhat:
     ) -> None:
         path = "/v1/organization/projects"
         answer = admin_http.get(path, headers={"OpenAI-Organization": "org-other"})
-        assert error_of(answer, 401)["code"] == "mismatched_organization"
+        assert expect_error(answer, 401)["code"] == "mismatched_organization"
         headers = {
-            "OpenAI-Organization": account.who.organization_id,
-            "OpenAI-Project": account.who.project_id,
+            "OpenAI-Organization": account.principal.organization_id,
+            "OpenAI-Project": account.principal.project_id,
         }
         assert admin_http.get(path, headers=headers).status_code == 200

@@ -10,8 +10,8 @@ from app.db.session import SessionMaker
 from app.db.tables import ApiKey
 from app.errors import NotFound
 from app.organization import api_keys as key_rules
-from tests.app.http.test_admission import error_of
-from tests.live_api import Account, Api, openai_with
+from tests.app.http.test_admission import expect_error
+from tests.live_api import Account, Api, openai_client
 
 UNKNOWN = "key_unknown"
 
@@ -25,14 +25,14 @@ def told_of(unknown: pytest.ExceptionInfo[NotFoundError], key_id: str) -> dict[s
 
 @pytest.fixture
 def project(account: Account) -> str:
-    return account.who.project_id
+    return account.principal.project_id
 
 
 def test_a_key_of_the_command_line_is_the_operators(
     admin: OpenAI, account: Account, project: str
 ) -> None:
     key = admin.admin.organization.projects.api_keys.retrieve(
-        account.who.key_id, project_id=project
+        account.principal.key_id, project_id=project
     )
     assert (key.name, key.owner_project_access) == ("test", "active")
     assert key.redacted_value == f"sk-l…{account.secret[-4:]}"
@@ -56,7 +56,7 @@ def test_a_key_of_a_service_account(admin: OpenAI, project: str) -> None:
 def test_pages(admin: OpenAI, account: Account, project: str) -> None:
     accounts = admin.admin.organization.projects.service_accounts
     made = [accounts.create(project, name=f"a{n}").api_key for n in range(2)]
-    newest_first = [*(key.id for key in reversed(made) if key), account.who.key_id]
+    newest_first = [*(key.id for key in reversed(made) if key), account.principal.key_id]
     keys = admin.admin.organization.projects.api_keys
     assert [key.id for key in keys.list(project, limit=1)] == newest_first
     assert [key.id for key in keys.list(project, owner_project_access="active")] == newest_first
@@ -70,7 +70,7 @@ def test_a_deleted_one_ends_and_its_account_stays(admin: OpenAI, api: Api, proje
     assert made.api_key is not None
     deleted = keys.delete(made.api_key.id, project_id=project)
     assert (deleted.id, deleted.deleted) == (made.api_key.id, True)
-    with openai_with(api, made.api_key.value) as client, pytest.raises(AuthenticationError):
+    with openai_client(api, made.api_key.value) as client, pytest.raises(AuthenticationError):
         client.models.list()
     with pytest.raises(NotFoundError):
         keys.retrieve(made.api_key.id, project_id=project)
@@ -84,38 +84,38 @@ def test_a_deleted_one_ends_and_its_account_stays(admin: OpenAI, api: Api, proje
 
 def test_there_is_no_way_to_make_one_but_an_account(admin_http: httpx.Client, project: str) -> None:
     path = f"/v1/organization/projects/{project}/api_keys"
-    error_of(admin_http.post(path, json={"name": "x"}), 405)
+    expect_error(admin_http.post(path, json={"name": "x"}), 405)
 
 
 class TestModify:
     def test_when_it_expires(self, admin: OpenAI, account: Account, project: str) -> None:
         keys = admin.admin.organization.projects.api_keys
-        before = keys.retrieve(account.who.key_id, project_id=project)
-        after = keys.update(account.who.key_id, project_id=project, expires_in_seconds=3600)
+        before = keys.retrieve(account.principal.key_id, project_id=project)
+        after = keys.update(account.principal.key_id, project_id=project, expires_in_seconds=3600)
         assert before.expires_at is None
         assert after.expires_at is not None
-        shown = keys.retrieve(account.who.key_id, project_id=project)
+        shown = keys.retrieve(account.principal.key_id, project_id=project)
         assert shown.expires_at == after.expires_at
-        later = keys.update(account.who.key_id, project_id=project, expires_in_seconds=7200)
+        later = keys.update(account.principal.key_id, project_id=project, expires_in_seconds=7200)
         assert later.expires_at is not None
         assert later.expires_at >= after.expires_at + 3600
-        assert keys.update(account.who.key_id, project_id=project, scopes=[]) == later
+        assert keys.update(account.principal.key_id, project_id=project, scopes=[]) == later
 
     def test_one_that_has_expired_stays_so(
         self, admin: OpenAI, account: Account, project: str, sessions: SessionMaker
     ) -> None:
         with sessions() as session:
-            key = session.get_one(ApiKey, account.who.key_id)
+            key = session.get_one(ApiKey, account.principal.key_id)
             key.expires_at = key.created_at
             session.commit()
         keys = admin.admin.organization.projects.api_keys
         with pytest.raises(BadRequestError, match="has expired and cannot be updated"):
-            keys.update(account.who.key_id, project_id=project, expires_in_seconds=60)
+            keys.update(account.principal.key_id, project_id=project, expires_in_seconds=60)
 
     def test_scopes_are_refused(self, admin: OpenAI, account: Account, project: str) -> None:
         keys = admin.admin.organization.projects.api_keys
         with pytest.raises(BadRequestError, match="Keys have no scopes here") as raised:
-            keys.update(account.who.key_id, project_id=project, scopes=["api.all.read"])
+            keys.update(account.principal.key_id, project_id=project, scopes=["api.all.read"])
         assert raised.value.param == "scopes"
 
     def test_an_unknown_one(self, admin: OpenAI, project: str) -> None:
@@ -130,19 +130,19 @@ class TestModify:
     def test_what_is_no_change(
         self, admin_http: httpx.Client, account: Account, project: str, asked: dict[str, None]
     ) -> None:
-        path = f"/v1/organization/projects/{project}/api_keys/{account.who.key_id}"
-        error_of(admin_http.post(path, json=asked), 400)
+        path = f"/v1/organization/projects/{project}/api_keys/{account.principal.key_id}"
+        expect_error(admin_http.post(path, json=asked), 400)
 
 
 def test_of_two_deletions_at_once_one_finds_nothing(
     account: Account, project: str, sessions: SessionMaker
 ) -> None:
     with ThreadPoolExecutor(1) as pool, sessions() as first:
-        key_rules.delete(first, project, account.who.key_id)
+        key_rules.delete(first, project, account.principal.key_id)
 
         def second() -> None:
             with sessions() as session:
-                key_rules.delete(session, project, account.who.key_id)
+                key_rules.delete(session, project, account.principal.key_id)
 
         # Whether it comes before this commit and waits, or after it: there is no key for it.
         late = pool.submit(second)

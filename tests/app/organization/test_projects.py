@@ -11,7 +11,7 @@ from app.db.tables import Job, JobEvent, Project
 from app.errors import Forbidden
 from app.jobs import service as jobs
 from app.organization import api_keys, projects
-from tests.app.http.test_admission import error_of
+from tests.app.http.test_admission import expect_error
 from tests.factories import make_file, make_job
 from tests.live_api import Account
 
@@ -24,7 +24,7 @@ def test_a_new_one(admin: OpenAI, session: Session, account: Account) -> None:
     assert (made.name, made.status, made.archived_at) == ("Räume & Träume", "active", None)
     assert (made.residency, made.external_key_id) == ("GLOBAL", None)
     row = session.get_one(Project, made.id)
-    assert row.organization_id == account.who.organization_id
+    assert row.organization_id == account.principal.organization_id
     assert made.created_at == int(row.created_at.timestamp())
     assert admin.admin.organization.projects.retrieve(made.id) == made
 
@@ -42,7 +42,7 @@ def test_a_new_one(admin: OpenAI, session: Session, account: Account) -> None:
     ],
 )
 def test_refused(admin_http: httpx.Client, body: dict[str, object], param: str) -> None:
-    assert error_of(admin_http.post(PROJECTS, json=body), 400)["param"] == param
+    assert expect_error(admin_http.post(PROJECTS, json=body), 400)["param"] == param
 
 
 def test_a_repeated_request_makes_no_second_one(admin: OpenAI, admin_http: httpx.Client) -> None:
@@ -64,7 +64,7 @@ def test_another_name(admin: OpenAI) -> None:
 
 def test_pages(admin: OpenAI, account: Account) -> None:
     made = [admin.admin.organization.projects.create(name=f"p{n}").id for n in range(4)]
-    newest_first = [*reversed(made), account.who.project_id]
+    newest_first = [*reversed(made), account.principal.project_id]
     page = admin.admin.organization.projects.list(limit=2)
     assert [project.id for project in page.data] == newest_first[:2]
     assert (page.has_more, page.last_id) == (True, newest_first[1])
@@ -80,10 +80,10 @@ def test_an_unknown_one(admin: OpenAI, admin_http: httpx.Client) -> None:
         "param": "project_id",
         "code": None,
     }
-    error_of(admin_http.post(f"{PROJECTS}/proj_unknown/archive"), 404)
+    expect_error(admin_http.post(f"{PROJECTS}/proj_unknown/archive"), 404)
     assert admin_http.get(f"{PROJECTS}?after=proj_unknown").json()["data"] == []
     for limit in ("0", "101", "x"):
-        error_of(admin_http.get(f"{PROJECTS}?limit={limit}"), 400)
+        expect_error(admin_http.get(f"{PROJECTS}?limit={limit}"), 400)
 
 
 class TestArchive:
@@ -91,16 +91,16 @@ class TestArchive:
         self, admin: OpenAI, http: httpx.Client, account: Account
     ) -> None:
         assert http.get("/v1/models").status_code == 200
-        archived = admin.admin.organization.projects.archive(account.who.project_id)
+        archived = admin.admin.organization.projects.archive(account.principal.project_id)
         assert archived.status == "archived"
         assert archived.archived_at is not None
-        assert error_of(http.get("/v1/models"), 401)["code"] == "invalid_api_key"
+        assert expect_error(http.get("/v1/models"), 401)["code"] == "invalid_api_key"
         assert admin.admin.organization.projects.archive(archived.id) == archived
 
     def test_its_jobs_are_cancelled(
         self, admin: OpenAI, session: Session, account: Account
     ) -> None:
-        mine = session.get_one(Project, account.who.project_id)
+        mine = session.get_one(Project, account.principal.project_id)
         states = ("validating_files", "queued", "running", "paused", "succeeded", "failed")
         made = {state: make_job(session, mine, state=state).id for state in states}
         session.commit()
@@ -122,25 +122,25 @@ class TestArchive:
             admin_http.get(f"{path}/service_accounts"),
             admin_http.post(f"{path}/service_accounts", json={"name": "late"}),
         ):
-            assert "is archived" in str(error_of(answer, 400)["message"])
+            assert "is archived" in str(expect_error(answer, 400)["message"])
         assert admin_http.get(f"{path}/api_keys").json()["data"] == []
 
     def test_the_list_shows_it_only_when_asked(self, admin: OpenAI, account: Account) -> None:
         made = admin.admin.organization.projects.create(name="short")
         admin.admin.organization.projects.archive(made.id)
         shown = [project.id for project in admin.admin.organization.projects.list()]
-        assert shown == [account.who.project_id]
+        assert shown == [account.principal.project_id]
         every = admin.admin.organization.projects.list(include_archived=True)
         assert {project.id: project.status for project in every} == {
             made.id: "archived",
-            account.who.project_id: "active",
+            account.principal.project_id: "active",
         }
 
     def test_no_job_is_made_in_it_by_a_request_on_its_way(
         self, session: Session, account: Account
     ) -> None:
         """Its key was still good when the guard looked at it."""
-        mine = session.get_one(Project, account.who.project_id)
+        mine = session.get_one(Project, account.principal.project_id)
         file = make_file(session, mine)
         projects.archive(session, mine.organization_id, mine.id)
         with pytest.raises(Forbidden, match="is archived"):
@@ -150,7 +150,7 @@ class TestArchive:
         self, sessions: SessionMaker, account: Account
     ) -> None:
         with transaction(sessions) as session:
-            mine = session.get_one(Project, account.who.project_id)
+            mine = session.get_one(Project, account.principal.project_id)
             projects.archive(session, mine.organization_id, mine.id)
             fresh = api_keys.ensure_default_project(session, "acme")
             assert fresh.id != mine.id

@@ -9,15 +9,15 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
 from app.db.tables import ApiKey
-from tests.app.http.test_admission import error_of
-from tests.live_api import Account, Api, openai_with
+from tests.app.http.test_admission import expect_error
+from tests.live_api import Account, Api, openai_client
 
 UNKNOWN = "svc_acct_unknown"
 
 
 @pytest.fixture
 def project(account: Account) -> str:
-    return account.who.project_id
+    return account.principal.project_id
 
 
 def test_a_new_one_comes_with_a_key_that_works(admin: OpenAI, api: Api, project: str) -> None:
@@ -29,7 +29,7 @@ def test_a_new_one_comes_with_a_key_that_works(admin: OpenAI, api: Api, project:
     assert made.api_key.name == "Secret Key"
     assert made.api_key.value.startswith("sk-luthier-")
     assert made.api_key.expires_at is None
-    with openai_with(api, made.api_key.value) as client:
+    with openai_client(api, made.api_key.value) as client:
         assert client.models.list().data
     shown = accounts.retrieve(made.id, project_id=project)
     assert shown.model_dump() == made.model_dump(exclude={"api_key"})
@@ -64,7 +64,7 @@ def test_more_keys(admin: OpenAI, admin_http: httpx.Client, api: Api, project: s
     with pytest.raises(BadRequestError, match="no scopes"):
         accounts.api_keys.create(made.id, project_id=project, scopes=["api.model.read"])
     assert accounts.api_keys.create(made.id, project_id=project, scopes=[]).value
-    error_of(admin_http.post(path, json={"expires_in_seconds": 0}), 400)
+    expect_error(admin_http.post(path, json={"expires_in_seconds": 0}), 400)
 
 
 def test_a_key_ends_when_it_expires(
@@ -74,7 +74,7 @@ def test_a_key_ends_when_it_expires(
         project, name="ci", expires_in_seconds=3600
     )
     assert made.api_key is not None
-    with openai_with(api, made.api_key.value) as client:
+    with openai_client(api, made.api_key.value) as client:
         client.models.list()
         past = func.clock_timestamp() - timedelta(seconds=1)
         session.execute(update(ApiKey).where(ApiKey.id == made.api_key.id).values(expires_at=past))
@@ -100,9 +100,9 @@ def test_its_keys_end_with_it(admin: OpenAI, api: Api, project: str) -> None:
     assert made.api_key is not None
     assert other.api_key is not None
     for secret in (made.api_key.value, second.value):
-        with openai_with(api, secret) as client, pytest.raises(AuthenticationError):
+        with openai_client(api, secret) as client, pytest.raises(AuthenticationError):
             client.models.list()
-    with openai_with(api, other.api_key.value) as client:
+    with openai_client(api, other.api_key.value) as client:
         client.models.list()
     assert [account.id for account in accounts.list(project)] == [other.id]
     with pytest.raises(NotFoundError):
@@ -129,4 +129,4 @@ def test_an_unknown_one(admin_http: httpx.Client, project: str) -> None:
         admin_http.delete(path),
         admin_http.post(f"{path}/api_keys"),
     ):
-        assert error_of(answer, 404)["message"] == f"No such service account: {UNKNOWN}"
+        assert expect_error(answer, 404)["message"] == f"No such service account: {UNKNOWN}"

@@ -14,24 +14,24 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.safe_http.client import NoAnswer, Poster
-from app.safe_http.ip_policy import Refused, parse_networks, resolve
-from tests.webhook_receivers import Receiver, receiving, status
+from app.safe_http.client import NoResponse, SafeHttpClient
+from app.safe_http.ip_policy import DestinationNotAllowed, parse_networks, resolve
+from tests.webhook_receivers import WebhookReceiver, respond_with_status, run_receiver
 
 LOOPBACK = parse_networks("127.0.0.0/8")
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as receiver:
+def receiver() -> Iterator[WebhookReceiver]:
+    with run_receiver() as receiver:
         yield receiver
 
 
 def post(url: str, *, seconds: float = 60) -> int:
-    return Poster(LOOPBACK, seconds=seconds).post(url, b"{}", {"x-mark": "1"})
+    return SafeHttpClient(LOOPBACK, timeout_seconds=seconds).post(url, b"{}", {"x-mark": "1"})
 
 
-def test_the_status_comes_back(receiver: Receiver) -> None:
+def test_the_status_comes_back(receiver: WebhookReceiver) -> None:
     assert post(receiver.url) == 204
     ((headers, body),) = receiver.requests
     assert body == b"{}"
@@ -39,17 +39,17 @@ def test_the_status_comes_back(receiver: Receiver) -> None:
     assert headers["host"] == f"127.0.0.1:{receiver.port}"
 
 
-def test_redirects_are_not_followed(receiver: Receiver) -> None:
-    with receiving() as other:
-        receiver.answer = status(307, f"Location: {other.url}")
+def test_redirects_are_not_followed(receiver: WebhookReceiver) -> None:
+    with run_receiver() as other:
+        receiver.respond = respond_with_status(307, f"Location: {other.url}")
         assert post(receiver.url) == 307
         assert other.connections == 0
 
 
 def test_proxies_of_the_environment_are_not_used(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with receiving() as proxy:
+    with run_receiver() as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.port}")
         assert post(receiver.url) == 204
@@ -57,18 +57,22 @@ def test_proxies_of_the_environment_are_not_used(
 
 
 class TestPinning:
-    def test_a_private_address_behind_a_name_is_not_connected_to(self, receiver: Receiver) -> None:
-        poster = Poster(look_up=lambda host, port: ["127.0.0.1"])
-        with pytest.raises(Refused):
+    def test_a_private_address_behind_a_name_is_not_connected_to(
+        self, receiver: WebhookReceiver
+    ) -> None:
+        poster = SafeHttpClient(resolver=lambda host, port: ["127.0.0.1"])
+        with pytest.raises(DestinationNotAllowed):
             poster.post("https://rebound.example/", b"", {})
         assert receiver.connections == 0
 
     def test_one_bad_address_among_good_ones_is_enough(self) -> None:
-        poster = Poster(look_up=lambda host, port: ["1.1.1.1", "10.0.0.1"])
-        with pytest.raises(Refused, match=r"10\.0\.0\.1"):
+        poster = SafeHttpClient(resolver=lambda host, port: ["1.1.1.1", "10.0.0.1"])
+        with pytest.raises(DestinationNotAllowed, match=r"10\.0\.0\.1"):
             poster.post("https://rebound.example/", b"", {})
 
-    def test_a_name_is_resolved_once_per_post_and_checked_at_each(self, receiver: Receiver) -> None:
+    def test_a_name_is_resolved_once_per_post_and_checked_at_each(
+        self, receiver: WebhookReceiver
+    ) -> None:
         """DNS that says something good first and something bad later."""
         answers = iter(["127.0.0.1", "127.0.0.1", "10.0.0.1"])
         asked: list[str] = []
@@ -77,27 +81,27 @@ class TestPinning:
             asked.append(host)
             return [next(answers)]
 
-        poster = Poster(LOOPBACK, look_up=look_up)
+        poster = SafeHttpClient(LOOPBACK, resolver=look_up)
         url = f"http://rebound.example:{receiver.port}/"
         assert [poster.post(url, b"", {}), poster.post(url, b"", {})] == [204, 204]
-        with pytest.raises(Refused):
+        with pytest.raises(DestinationNotAllowed):
             poster.post(url, b"", {})
         assert asked == ["rebound.example"] * 3
         assert receiver.connections == 2
         assert receiver.requests[0][0]["host"] == f"rebound.example:{receiver.port}"
 
     def test_http_is_not_for_public_addresses(self) -> None:
-        poster = Poster(LOOPBACK, look_up=lambda host, port: ["1.1.1.1"])
+        poster = SafeHttpClient(LOOPBACK, resolver=lambda host, port: ["1.1.1.1"])
         for url in ("http://public.example/", "https://public.example:25/"):
-            with pytest.raises(Refused, match="by https"):
+            with pytest.raises(DestinationNotAllowed, match="by https"):
                 poster.post(url, b"", {})
 
     def test_the_certificate_must_be_the_names(self, tmp_path: Path) -> None:
         server, client = _tls(tmp_path, "hooks.example")
-        with receiving(server) as receiver:
-            poster = Poster(LOOPBACK, look_up=lambda host, port: ["127.0.0.1"], tls=client)
+        with run_receiver(server) as receiver:
+            poster = SafeHttpClient(LOOPBACK, resolver=lambda host, port: ["127.0.0.1"], tls=client)
             assert poster.post(f"https://hooks.example:{receiver.port}/", b"", {}) == 204
-            with pytest.raises(NoAnswer, match=r"certificate is not accepted: .*other\.example"):
+            with pytest.raises(NoResponse, match=r"certificate is not accepted: .*other\.example"):
                 poster.post(f"https://other.example:{receiver.port}/", b"", {})
             assert len(receiver.requests) == 1
 
@@ -106,29 +110,29 @@ class TestBadReceivers:
     def test_one_that_cannot_be_reached(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            with pytest.raises(NoAnswer, match="cannot be reached"):
+            with pytest.raises(NoResponse, match="cannot be reached"):
                 post(f"http://127.0.0.1:{free.getsockname()[1]}/")
 
     def test_a_name_that_nobody_knows(self) -> None:
         def look_up(host: str, port: int) -> list[str]:
             raise socket.gaierror(-2, "Name or service not known")
 
-        with pytest.raises(NoAnswer, match="name has no address"):
-            Poster(look_up=look_up).post("https://nobody.example/", b"", {})
+        with pytest.raises(NoResponse, match="name has no address"):
+            SafeHttpClient(resolver=look_up).post("https://nobody.example/", b"", {})
 
     def test_a_name_that_no_resolver_can_ask_for(self) -> None:
         def look_up(host: str, port: int) -> list[str]:
             raise UnicodeError("label empty or too long")
 
-        with pytest.raises(NoAnswer, match="host is not a valid name"):
-            Poster(look_up=look_up).post("https://nobody.example/", b"", {})
+        with pytest.raises(NoResponse, match="host is not a valid name"):
+            SafeHttpClient(resolver=look_up).post("https://nobody.example/", b"", {})
 
-    def test_one_that_is_silent(self, receiver: Receiver) -> None:
-        receiver.answer = lambda connection: connection.recv(1)
-        with pytest.raises(NoAnswer, match="in time"):
+    def test_one_that_is_silent(self, receiver: WebhookReceiver) -> None:
+        receiver.respond = lambda connection: connection.recv(1)
+        with pytest.raises(NoResponse, match="in time"):
             post(receiver.url, seconds=0.2)
 
-    def test_one_that_drips(self, receiver: Receiver) -> None:
+    def test_one_that_drips(self, receiver: WebhookReceiver) -> None:
         """Each byte comes soon after the one before; all of them never."""
 
         def drip(connection: socket.socket) -> None:
@@ -137,43 +141,43 @@ class TestBadReceivers:
                 connection.sendall(b"x")
                 time.sleep(0.01)
 
-        receiver.answer = drip
-        with pytest.raises(NoAnswer, match="in time"):
+        receiver.respond = drip
+        with pytest.raises(NoResponse, match="in time"):
             post(receiver.url, seconds=0.3)
 
-    def test_one_that_only_says_wait(self, receiver: Receiver) -> None:
+    def test_one_that_only_says_wait(self, receiver: WebhookReceiver) -> None:
         def wait(connection: socket.socket) -> None:
             while True:
                 connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
                 time.sleep(0.01)
 
-        receiver.answer = wait
-        with pytest.raises(NoAnswer, match="in time"):
+        receiver.respond = wait
+        with pytest.raises(NoResponse, match="in time"):
             post(receiver.url, seconds=0.3)
 
-    def test_a_head_without_end_is_not_kept(self, receiver: Receiver) -> None:
+    def test_a_head_without_end_is_not_kept(self, receiver: WebhookReceiver) -> None:
         def flood(connection: socket.socket) -> None:
             connection.sendall(b"HTTP/1.1 200 OK\r\n")
             while True:
                 connection.sendall(b"X: " + b"x" * 65536 + b"\r\n")
 
-        receiver.answer = flood
-        with pytest.raises(NoAnswer, match="broke the connection off"):
+        receiver.respond = flood
+        with pytest.raises(NoResponse, match="broke the connection off"):
             post(receiver.url)
 
-    def test_a_body_without_end_is_not_read(self, receiver: Receiver) -> None:
+    def test_a_body_without_end_is_not_read(self, receiver: WebhookReceiver) -> None:
         def flood(connection: socket.socket) -> None:
             connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             while True:
                 connection.sendall(b"x" * 65536)
 
-        receiver.answer = flood
+        receiver.respond = flood
         assert post(receiver.url) == 200
 
     @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 abc\r\n\r\n"])
-    def test_one_that_speaks_no_http(self, receiver: Receiver, answer: bytes) -> None:
-        receiver.answer = lambda connection: connection.sendall(answer)
-        with pytest.raises(NoAnswer, match="broke the connection off"):
+    def test_one_that_speaks_no_http(self, receiver: WebhookReceiver, answer: bytes) -> None:
+        receiver.respond = lambda connection: connection.sendall(answer)
+        with pytest.raises(NoResponse, match="broke the connection off"):
             post(receiver.url)
 
 

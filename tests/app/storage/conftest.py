@@ -13,7 +13,7 @@ import pytest
 from boto3.session import Session
 
 from app.settings import Settings
-from app.storage import BlobStore, open_store
+from app.storage import ObjectStore, open_store
 from tests.ports import free_port
 
 
@@ -59,7 +59,7 @@ def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def store(store_settings: Settings) -> BlobStore:
+def store(store_settings: Settings) -> ObjectStore:
     return open_store(store_settings)
 
 

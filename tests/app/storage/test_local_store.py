@@ -39,7 +39,7 @@ def test_a_folder_that_cannot_be_is_unavailable(tmp_path: Path) -> None:
 def test_what_is_young_may_still_be_written(store: LocalStore) -> None:
     with store.writer("a") as writer:
         writer.write(b"x")
-        assert store.sweep(timedelta(hours=1)) == 0
+        assert store.remove_unfinished(timedelta(hours=1)) == 0
     assert store.get("a") == b"x"
 
 
@@ -60,4 +60,4 @@ def test_a_full_disk_is_told_and_leaves_nothing(store: LocalStore) -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "StorageUnavailable: The storage folder cannot be used" in run.stderr
     assert list(store.list("")) == []
-    assert store.sweep(timedelta(hours=-1)) == 0
+    assert store.remove_unfinished(timedelta(hours=-1)) == 0

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.storage import UnsafeKey, checkpoint_prefix, file_key, inside, job_prefix
-from app.storage.object_keys import checked, checked_prefix
+from app.storage import UnsafeKey, checkpoint_prefix, file_key, job_prefix, join_key
+from app.storage.object_keys import validate_key, validate_prefix
 
 UNSAFE = [
     "",
@@ -36,7 +36,7 @@ UNSAFE = [
 @pytest.mark.parametrize("key", UNSAFE)
 def test_an_unsafe_key_is_refused(key: str) -> None:
     with pytest.raises(UnsafeKey):
-        checked(key)
+        validate_key(key)
 
 
 @pytest.mark.parametrize("key", UNSAFE)
@@ -44,18 +44,18 @@ def test_and_never_part_of_another(key: str) -> None:
     with pytest.raises(UnsafeKey):
         file_key("proj_1", key)
     with pytest.raises(UnsafeKey):
-        inside("projects/proj_1", key)
+        join_key("projects/proj_1", key)
 
 
 @pytest.mark.parametrize("prefix", ["/", "/a", "..", "../", "a/../b", "a//", "a//b", "a\0", ".u"])
 def test_an_unsafe_prefix_is_refused(prefix: str) -> None:
     with pytest.raises(UnsafeKey):
-        checked_prefix(prefix)
+        validate_prefix(prefix)
 
 
 @pytest.mark.parametrize("prefix", ["", "a", "a/", "a/b", "a/b/"])
 def test_a_prefix_may_end_anywhere(prefix: str) -> None:
-    assert checked_prefix(prefix) == prefix
+    assert validate_prefix(prefix) == prefix
 
 
 def test_every_kind_of_blob_has_its_place() -> None:
@@ -63,7 +63,7 @@ def test_every_kind_of_blob_has_its_place() -> None:
     assert job_prefix("proj_1", "ftjob-1") == "projects/proj_1/jobs/ftjob-1"
     prefix = checkpoint_prefix("proj_1", "ftjob-1", 2, 30)
     assert prefix == "projects/proj_1/jobs/ftjob-1/e2/step-30"
-    assert inside(prefix, "adapter_config.json") == f"{prefix}/adapter_config.json"
+    assert join_key(prefix, "adapter_config.json") == f"{prefix}/adapter_config.json"
 
 
 def test_an_id_cannot_climb_into_another_project() -> None:

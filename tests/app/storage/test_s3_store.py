@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.settings import Settings
-from app.storage import AlreadyExists, BlobStore, StorageUnavailable, open_store
+from app.storage import AlreadyExists, ObjectStore, StorageUnavailable, open_store
 from app.storage.s3_writer import PART_SIZE
 
 MIB = 2**20
@@ -74,14 +74,14 @@ def proxy(s3_url: str) -> Iterator[BreakingProxy]:
 
 
 @pytest.fixture
-def store(s3_settings: Settings, proxy: BreakingProxy) -> BlobStore:
+def store(s3_settings: Settings, proxy: BreakingProxy) -> ObjectStore:
     url = f"http://127.0.0.1:{proxy.server_address[1]}"
     return open_store(s3_settings.model_copy(update={"s3_endpoint_url": url}))
 
 
 class TestBrokenAnswers:
     def test_a_read_goes_on_where_it_broke_off(
-        self, store: BlobStore, proxy: BreakingProxy
+        self, store: ObjectStore, proxy: BreakingProxy
     ) -> None:
         data = os.urandom(5 * MIB)
         store.put("a", data)
@@ -90,14 +90,14 @@ class TestBrokenAnswers:
         assert not proxy.faults
 
     def test_it_gives_up_on_a_read_that_never_gets_through(
-        self, store: BlobStore, proxy: BreakingProxy
+        self, store: ObjectStore, proxy: BreakingProxy
     ) -> None:
         store.put("a", os.urandom(5 * MIB))
         proxy.faults = [(b"GET ", 1000)] * 5
         with pytest.raises(StorageUnavailable, match="broke off"):
             store.get("a")
 
-    def test_it_never_joins_two_versions(self, store: BlobStore, proxy: BreakingProxy) -> None:
+    def test_it_never_joins_two_versions(self, store: ObjectStore, proxy: BreakingProxy) -> None:
         store.put("a", b"x" * 5 * MIB)
         proxy.faults = [(b"GET ", 2 * MIB)]
         chunks = store.chunks("a")
@@ -108,7 +108,7 @@ class TestBrokenAnswers:
 
 class TestLostAnswers:
     def test_a_repeated_first_write_knows_its_own_object(
-        self, store: BlobStore, proxy: BreakingProxy
+        self, store: ObjectStore, proxy: BreakingProxy
     ) -> None:
         proxy.faults = [(b"PUT ", 0)]
         store.put("a", b"mine", if_absent=True)
@@ -117,7 +117,7 @@ class TestLostAnswers:
             store.put("a", b"mine", if_absent=True)
 
     def test_a_repeated_end_of_an_upload_knows_its_own_object(
-        self, store: BlobStore, proxy: BreakingProxy
+        self, store: ObjectStore, proxy: BreakingProxy
     ) -> None:
         data = os.urandom(PART_SIZE + 1)
         proxy.faults = [(b"?uploadId=", 0)]

@@ -12,8 +12,8 @@ from app.settings import Settings
 from app.storage import open_store
 from tests.app.files.test_routes import GOOD
 from tests.conftest import ROOT
-from tests.live_api import open_account
-from tests.live_server import served
+from tests.live_api import create_account
+from tests.live_server import run_server
 
 
 def test_parts_become_a_file_in_a_bucket(
@@ -32,11 +32,11 @@ def test_parts_become_a_file_in_a_bucket(
         }
     )
     store = open_store(settings)
-    account = open_account(sessions, "acme")
+    account = create_account(sessions, "acme")
     # Over 8 MiB in the second part, so that the store's own parts begin and end within ours.
     second = GOOD * (9 * 2**20 // len(GOOD))
     with (
-        served(create_app(settings)) as url,
+        run_server(create_app(settings)) as url,
         OpenAI(base_url=f"{url}/v1", api_key=account.secret, max_retries=0) as openai,
     ):
         upload = openai.uploads.create(
@@ -53,6 +53,6 @@ def test_parts_become_a_file_in_a_bucket(
     assert sum("/uploads/" in key for key in store.list("")) == 2
     with transaction(sessions) as session:
         uploads.remove_parts(session)
-    outbox_dispatch.relay(sessions, lambda *_: None, store)
+    outbox_dispatch.dispatch_pending(sessions, lambda *_: None, store)
     (left,) = store.list("")
     assert left.endswith(file.id)

@@ -9,8 +9,8 @@ from app.db import clock
 from app.db.tables import WebhookAttempt
 from app.jobs import lifecycle
 from app.webhooks import attempts
-from app.webhooks.attempts import Outcome
-from tests.app.webhooks.test_deliveries import add_endpoint, all_of
+from app.webhooks.attempts import AttemptResult
+from tests.app.webhooks.test_deliveries import add_endpoint, all_deliveries
 from tests.factories import make_job
 
 
@@ -18,14 +18,16 @@ def test_it_is_given_up_after_three_days(session: Session) -> None:
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)
-    (delivery,) = all_of(session)
+    (delivery,) = all_deliveries(session)
     waits: list[timedelta] = []
     while delivery.state == "pending":
         # The clock is the database's, so that the row goes back in time instead.
         delivery.next_at = func.clock_timestamp()
         session.flush()
-        (errand,) = attempts.claim(session, 1)
-        attempts.record(session, errand, Outcome(milliseconds=1, error="It cannot be reached."))
+        (errand,) = attempts.claim_due(session, 1)
+        attempts.record_result(
+            session, errand, AttemptResult(milliseconds=1, error="It cannot be reached.")
+        )
         session.flush()
         session.refresh(delivery)
         if delivery.next_at is not None:
@@ -45,10 +47,10 @@ def test_a_try_that_is_never_recorded_is_followed_like_one_that_failed(session: 
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)
-    (delivery,) = all_of(session)
+    (delivery,) = all_deliveries(session)
     waits: list[timedelta] = []
-    before = clock.read(session)
-    while attempts.claim(session, 1):
+    before = clock.now(session)
+    while attempts.claim_due(session, 1):
         session.flush()
         session.refresh(delivery)
         assert delivery.next_at is not None
@@ -56,11 +58,11 @@ def test_a_try_that_is_never_recorded_is_followed_like_one_that_failed(session: 
         delivery.created_at -= waits[-1]
         delivery.claimed_until = func.clock_timestamp()
         session.flush()
-        assert attempts.claim(session, 1) == [], "the end of its claim alone makes it not due"
+        assert attempts.claim_due(session, 1) == [], "the end of its claim alone makes it not due"
         delivery.next_at = func.clock_timestamp()
         session.flush()
         assert len(waits) < 20, "a receiver is posted to for ever"
-        before = clock.read(session)
+        before = clock.now(session)
     session.refresh(delivery)
     assert (delivery.state, delivery.next_at) == ("failed", None)
     assert timedelta(hours=72) < sum(waits, timedelta()) < timedelta(hours=72 + 29)
@@ -71,7 +73,7 @@ def test_what_waited_for_a_worker_for_days_is_tried(session: Session) -> None:
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)
-    (delivery,) = all_of(session)
+    (delivery,) = all_deliveries(session)
     delivery.created_at -= timedelta(days=5)
     session.flush()
-    assert len(attempts.claim(session, 1)) == 1
+    assert len(attempts.claim_due(session, 1)) == 1

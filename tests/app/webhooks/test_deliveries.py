@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionMaker
 from app.db.tables import Job, Outbox, WebhookDelivery, WebhookEndpoint
 from app.jobs import lifecycle, states
-from app.jobs.file_checks import Problem
+from app.jobs.file_checks import JobFailure
 from app.webhooks import deliveries, endpoints
 from app.webhooks.schemas import CreateEndpoint, EventType
 from tests.factories import make_job, make_project
 
-ENDS: list[EventType] = [
+EVENT_TYPES: list[EventType] = [
     "fine_tuning.job.succeeded",
     "fine_tuning.job.failed",
     "fine_tuning.job.cancelled",
@@ -26,11 +26,11 @@ ENDS: list[EventType] = [
 def add_endpoint(
     session: Session, job: Job, url: str = "https://hooks.example/", **changes: Any
 ) -> WebhookEndpoint:
-    asked = CreateEndpoint(**{"name": "ends", "url": url, "event_types": ENDS, **changes})
+    asked = CreateEndpoint(**{"name": "ends", "url": url, "event_types": EVENT_TYPES, **changes})
     return endpoints.create(session, job.project_id, asked, lambda _: None)
 
 
-def all_of(session: Session) -> list[WebhookDelivery]:
+def all_deliveries(session: Session) -> list[WebhookDelivery]:
     return list(session.scalars(select(WebhookDelivery)))
 
 
@@ -42,8 +42,8 @@ class TestAnnouncing:
     def test_every_end_is_told_of(self, session: Session, source: str, to: str) -> None:
         job = make_job(session, state=source, finished_at=datetime(2026, 1, 2, tzinfo=UTC))
         endpoint = add_endpoint(session, job)
-        states.move(session, job.id, to=to)
-        (delivery,) = all_of(session)
+        states.transition(session, job.id, to=to)
+        (delivery,) = all_deliveries(session)
         assert delivery.endpoint_id == endpoint.id
         assert json.loads(delivery.body) == {
             "id": delivery.event_id,
@@ -60,14 +60,14 @@ class TestAnnouncing:
         job = make_job(session, state="running")
         add_endpoint(session, job)
         for to in ("pausing", "paused", "queued"):
-            assert states.move(session, job.id, to=to) is not None
-        assert all_of(session) == []
+            assert states.transition(session, job.id, to=to) is not None
+        assert all_deliveries(session) == []
 
     def test_a_move_that_is_not_made_is_not(self, session: Session) -> None:
         job = make_job(session, state="succeeded")
         add_endpoint(session, job)
-        assert states.move(session, job.id, to="cancelled") is None
-        assert all_of(session) == []
+        assert states.transition(session, job.id, to="cancelled") is None
+        assert all_deliveries(session) == []
 
     def test_it_goes_with_the_transaction(self, sessions: SessionMaker) -> None:
         with sessions() as session:
@@ -76,17 +76,20 @@ class TestAnnouncing:
             session.commit()
             lifecycle.cancel(session, job.project_id, job.id)
             session.rollback()
-            assert all_of(session) == []
+            assert all_deliveries(session) == []
 
     def test_only_to_those_of_the_project_that_want_it(self, session: Session) -> None:
         job = make_job(session)
         other = make_job(session, make_project(session))
-        wanted = [add_endpoint(session, job), add_endpoint(session, job, event_types=ENDS[1:2])]
+        wanted = [
+            add_endpoint(session, job),
+            add_endpoint(session, job, event_types=EVENT_TYPES[1:2]),
+        ]
         add_endpoint(session, job, event_types=["fine_tuning.job.succeeded"])
         add_endpoint(session, other)
         add_endpoint(session, job).disabled_at = func.clock_timestamp()
-        lifecycle.fail(session, job.id, Problem("server_error", "It broke."))
-        found = all_of(session)
+        lifecycle.fail(session, job.id, JobFailure("server_error", "It broke."))
+        found = all_deliveries(session)
         assert {row.endpoint_id for row in found} == {endpoint.id for endpoint in wanted}
         assert len({row.event_id for row in found}) == 1, "one event, one id"
 
@@ -95,10 +98,10 @@ def test_old_deliveries_are_forgotten(session: Session) -> None:
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)
-    (delivery,) = all_of(session)
+    (delivery,) = all_deliveries(session)
     delivery.created_at -= timedelta(days=31)
     deliveries.prune(session)
-    assert len(all_of(session)) == 1, "it is still on its way"
+    assert len(all_deliveries(session)) == 1, "it is still on its way"
     delivery.state = "failed"
     deliveries.prune(session)
-    assert all_of(session) == []
+    assert all_deliveries(session) == []

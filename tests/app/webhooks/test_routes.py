@@ -15,16 +15,16 @@ from sqlalchemy import func, select, update
 from app.db.session import SessionMaker, transaction
 from app.db.tables import WebhookEndpoint
 from app.webhooks import endpoints
-from tests.app.http.test_admission import error_of
-from tests.webhook_receivers import Receiver, receiving, status
+from tests.app.http.test_admission import expect_error
+from tests.webhook_receivers import WebhookReceiver, respond_with_status, run_receiver
 
 URL = "https://1.1.1.1/hook"
 ENDS: list[Any] = ["fine_tuning.job.succeeded", "fine_tuning.job.failed"]
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as receiver:
+def receiver() -> Iterator[WebhookReceiver]:
+    with run_receiver() as receiver:
         yield receiver
 
 
@@ -119,15 +119,15 @@ class TestRefused:
     )
     def test_what_cannot_be(self, http: httpx.Client, change: dict[str, Any]) -> None:
         body = {"name": "ends", "url": URL, "event_types": ENDS} | change
-        error = error_of(http.post("/v1/webhook_endpoints", json=body), 400)
+        error = expect_error(http.post("/v1/webhook_endpoints", json=body), 400)
         assert str(error["param"]).startswith(next(iter(change)))
         assert str(error["message"]).startswith("Invalid '"), error
 
     def test_more_than_a_project_may_have(self, http: httpx.Client) -> None:
         body = {"name": "ends", "url": URL, "event_types": ENDS}
-        for _ in range(endpoints.MOST_ENDPOINTS):
+        for _ in range(endpoints.MAX_ENDPOINTS):
             assert http.post("/v1/webhook_endpoints", json=body).status_code == 200
-        error = error_of(http.post("/v1/webhook_endpoints", json=body), 400)
+        error = expect_error(http.post("/v1/webhook_endpoints", json=body), 400)
         assert "at most" in str(error["message"])
 
     def test_a_stranger_finds_nothing(
@@ -144,8 +144,8 @@ class TestRefused:
             ("POST", "/test", {"event_type": ENDS[0]}),
             ("GET", "/deliveries", None),
         ):
-            theirs = error_of(stranger.request(method, path + tail, json=body), 404)
-            none = error_of(stranger.request(method, unknown + tail, json=body), 404)
+            theirs = expect_error(stranger.request(method, path + tail, json=body), 404)
+            none = expect_error(stranger.request(method, unknown + tail, json=body), 404)
             assert str(theirs["message"]).replace(endpoint_id, "wh_none") == none["message"]
         assert stranger.get("/v1/webhook_endpoints").json()["data"] == []
         listed = stranger.get("/v1/webhook_endpoints", params={"after": endpoint_id}).json()
@@ -154,7 +154,7 @@ class TestRefused:
 
 class TestTests:
     def test_a_sample_is_delivered_and_logged(
-        self, openai: OpenAI, http: httpx.Client, receiver: Receiver
+        self, openai: OpenAI, http: httpx.Client, receiver: WebhookReceiver
     ) -> None:
         made = create(openai, receiver.url)
         tested = openai.webhooks.test(made.id, event_type="fine_tuning.job.failed")
@@ -170,10 +170,10 @@ class TestTests:
         assert abs(attempt["ended_at"] - time.time()) < 60
 
     def test_a_failed_one_is_an_error_and_is_not_tried_again(
-        self, openai: OpenAI, http: httpx.Client, receiver: Receiver
+        self, openai: OpenAI, http: httpx.Client, receiver: WebhookReceiver
     ) -> None:
         made = create(openai, receiver.url)
-        receiver.answer = status(500)
+        receiver.respond = respond_with_status(500)
         with pytest.raises(sdk.BadRequestError, match="the status 500") as raised:
             openai.webhooks.test(made.id, event_type="fine_tuning.job.failed")
         assert raised.value.code == "webhook_delivery_failed"
@@ -181,10 +181,10 @@ class TestTests:
         assert (log["status"], log["next_attempt_at"]) == ("failed", None)
 
     def test_the_answer_of_the_receiver_is_kept_from_the_user(
-        self, openai: OpenAI, http: httpx.Client, receiver: Receiver
+        self, openai: OpenAI, http: httpx.Client, receiver: WebhookReceiver
     ) -> None:
         made = create(openai, receiver.url)
-        receiver.answer = lambda connection: connection.sendall(
+        receiver.respond = lambda connection: connection.sendall(
             b"HTTP/1.1 403 canary\r\nX-Canary: canary\r\nContent-Length: 6\r\n\r\ncanary"
         )
         answer = http.post(
@@ -194,10 +194,10 @@ class TestTests:
         assert "canary" not in answer.text + log.text
 
     def test_one_that_is_gone_is_disabled_until_it_is_updated(
-        self, openai: OpenAI, http: httpx.Client, receiver: Receiver
+        self, openai: OpenAI, http: httpx.Client, receiver: WebhookReceiver
     ) -> None:
         made = create(openai, receiver.url)
-        receiver.answer = status(410)
+        receiver.respond = respond_with_status(410)
         with pytest.raises(sdk.BadRequestError):
             openai.webhooks.test(made.id, event_type="fine_tuning.job.failed")
         path = f"/v1/webhook_endpoints/{made.id}"

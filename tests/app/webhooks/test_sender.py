@@ -14,32 +14,34 @@ from app.db import clock
 from app.db.session import SessionMaker, transaction
 from app.db.tables import WebhookDelivery, WebhookEndpoint
 from app.jobs import lifecycle
-from app.safe_http.client import Poster
+from app.safe_http.client import SafeHttpClient
 from app.safe_http.ip_policy import parse_networks
 from app.webhooks import attempts as errands
 from app.webhooks import deliveries, endpoints
-from app.webhooks.attempts import Outcome
-from app.webhooks.sender import Couriers
-from tests.app.webhooks.test_deliveries import add_endpoint, all_of
+from app.webhooks.attempts import AttemptResult
+from app.webhooks.sender import WebhookSender
+from tests.app.webhooks.test_deliveries import add_endpoint, all_deliveries
 from tests.factories import make_job, make_project
 from tests.polling import wait_until
-from tests.webhook_receivers import Receiver, receiving, status
+from tests.webhook_receivers import WebhookReceiver, respond_with_status, run_receiver
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as receiver:
+def receiver() -> Iterator[WebhookReceiver]:
+    with run_receiver() as receiver:
         yield receiver
 
 
 @pytest.fixture
-def couriers(sessions: SessionMaker) -> Iterator[Couriers]:
-    made = Couriers(sessions, Poster(parse_networks("127.0.0.1"), seconds=60), count=4)
+def couriers(sessions: SessionMaker) -> Iterator[WebhookSender]:
+    made = WebhookSender(
+        sessions, SafeHttpClient(parse_networks("127.0.0.1"), timeout_seconds=60), max_concurrent=4
+    )
     yield made
     made.close()
 
 
-class Ground:
+class Scenario:
     """A project whose cancelled jobs are told of to receivers."""
 
     def __init__(self, sessions: SessionMaker) -> None:
@@ -47,17 +49,17 @@ class Ground:
         with transaction(sessions) as session:
             self.project = make_project(session)
 
-    def listen(self, receiver: Receiver) -> WebhookEndpoint:
+    def add_endpoint(self, receiver: WebhookReceiver) -> WebhookEndpoint:
         with transaction(self.sessions) as session:
             return add_endpoint(session, make_job(session, self.project), receiver.url)
 
-    def end(self) -> str:
+    def cancel_job(self) -> str:
         with transaction(self.sessions) as session:
             job = make_job(session, self.project)
             lifecycle.cancel(session, self.project.id, job.id)
             return job.id
 
-    def due(self) -> None:
+    def make_due(self) -> None:
         """Spare the test the wait before the next try."""
         with transaction(self.sessions) as session:
             session.execute(
@@ -66,36 +68,36 @@ class Ground:
                 .values(next_at=func.clock_timestamp())
             )
 
-    def row(self) -> WebhookDelivery:
+    def delivery(self) -> WebhookDelivery:
         with transaction(self.sessions) as session:
             return session.scalars(select(WebhookDelivery)).one()
 
     def wait_for(self, attempts: int, state: str) -> WebhookDelivery:
         def has_come() -> bool:
-            row = self.row()
+            row = self.delivery()
             return (row.attempts, row.state, row.claimed_until) == (attempts, state, None)
 
         wait_until(f"attempt {attempts} has left it {state}", has_come)
-        return self.row()
+        return self.delivery()
 
 
 @pytest.fixture
-def ground(sessions: SessionMaker) -> Ground:
-    return Ground(sessions)
+def ground(sessions: SessionMaker) -> Scenario:
+    return Scenario(sessions)
 
 
-def unwrap(receiver: Receiver, secret: str, number: int = 0) -> Any:
+def unwrap(receiver: WebhookReceiver, secret: str, number: int = 0) -> Any:
     headers, body = receiver.requests[number]
     return OpenAI(api_key="none").webhooks.unwrap(body, headers, secret=secret)
 
 
 class TestDelivering:
     def test_the_official_client_accepts_it(
-        self, ground: Ground, receiver: Receiver, couriers: Couriers
+        self, ground: Scenario, receiver: WebhookReceiver, couriers: WebhookSender
     ) -> None:
-        endpoint = ground.listen(receiver)
-        job_id = ground.end()
-        couriers.send_out()
+        endpoint = ground.add_endpoint(receiver)
+        job_id = ground.cancel_job()
+        couriers.dispatch_due()
         row = ground.wait_for(1, "succeeded")
         event = unwrap(receiver, endpoint.secret)
         assert (event.type, event.data.id) == ("fine_tuning.job.cancelled", job_id)
@@ -104,67 +106,67 @@ class TestDelivering:
         assert body.decode() == row.body
 
     def test_a_failure_is_tried_again_with_the_same_id(
-        self, ground: Ground, receiver: Receiver, couriers: Couriers
+        self, ground: Scenario, receiver: WebhookReceiver, couriers: WebhookSender
     ) -> None:
-        ground.listen(receiver)
-        ground.end()
-        receiver.answer = status(500)
-        couriers.send_out()
+        ground.add_endpoint(receiver)
+        ground.cancel_job()
+        receiver.respond = respond_with_status(500)
+        couriers.dispatch_due()
         row = ground.wait_for(1, "pending")
         assert row.next_at is not None
         with transaction(ground.sessions) as session:
-            now = clock.read(session)
+            now = clock.now(session)
         assert row.next_at > row.created_at + timedelta(seconds=20)
         assert row.next_at < now + timedelta(seconds=60)
-        couriers.send_out()
-        receiver.answer = status(200)
-        ground.due()
-        couriers.send_out()
+        couriers.dispatch_due()
+        receiver.respond = respond_with_status(200)
+        ground.make_due()
+        couriers.dispatch_due()
         ground.wait_for(2, "succeeded")
         first, second = (headers["webhook-id"] for headers, _ in receiver.requests)
         assert first == second
         with transaction(ground.sessions) as session:
-            tries = deliveries.attempts(session, [row])[row.id]
+            tries = deliveries.list_attempts(session, [row])[row.id]
         assert [(each.number, each.status) for each in tries] == [(1, 500), (2, 200)]
 
     def test_nothing_is_claimed_for_couriers_that_come_no_more(
-        self, ground: Ground, receiver: Receiver, couriers: Couriers
+        self, ground: Scenario, receiver: WebhookReceiver, couriers: WebhookSender
     ) -> None:
-        ground.listen(receiver)
-        ground.end()
+        ground.add_endpoint(receiver)
+        ground.cancel_job()
         couriers.close()
-        couriers.send_out()
-        assert ground.row().attempts == 0, "its claim would keep it from others for a minute"
+        couriers.dispatch_due()
+        assert ground.delivery().attempts == 0, "its claim would keep it from others for a minute"
 
     @pytest.mark.parametrize("code", [100, 204, 299, 301, 307, 400, 404, 503])
     def test_only_a_2xx_is_a_success(self, session: Session, code: int) -> None:
-        assert Outcome(milliseconds=1, status=code).is_success == (code in (204, 299))
+        assert AttemptResult(milliseconds=1, status=code).is_success == (code in (204, 299))
 
     def test_gone_ends_the_endpoint(
-        self, ground: Ground, receiver: Receiver, couriers: Couriers
+        self, ground: Scenario, receiver: WebhookReceiver, couriers: WebhookSender
     ) -> None:
-        endpoint = ground.listen(receiver)
-        ground.end()
-        receiver.answer = status(410)
-        couriers.send_out()
+        endpoint = ground.add_endpoint(receiver)
+        ground.cancel_job()
+        receiver.respond = respond_with_status(410)
+        couriers.dispatch_due()
         ground.wait_for(1, "failed")
-        ground.end()
+        ground.cancel_job()
         with transaction(ground.sessions) as session:
             assert session.get_one(WebhookEndpoint, endpoint.id).disabled_at is not None
-            assert len(all_of(session)) == 1, "nothing is announced to it any more"
+            assert len(all_deliveries(session)) == 1, "nothing is announced to it any more"
 
     def test_one_that_hangs_does_not_hold_up_the_others(
-        self, ground: Ground, receiver: Receiver, couriers: Couriers
+        self, ground: Scenario, receiver: WebhookReceiver, couriers: WebhookSender
     ) -> None:
         done = threading.Event()
-        with receiving() as slow:
-            slow.answer = lambda _: done.wait(60)
-            ground.listen(slow)
-            ground.listen(receiver)
+        with run_receiver() as slow:
+            slow.respond = lambda _: done.wait(60)
+            ground.add_endpoint(slow)
+            ground.add_endpoint(receiver)
             # More events than couriers: all of them would wait at the slow one.
             for _ in range(6):
-                ground.end()
-            couriers.send_out()
+                ground.cancel_job()
+            couriers.dispatch_due()
             wait_until(
                 "the others have got theirs", lambda: len(receiver.requests) == 6, seconds=50
             )
@@ -172,33 +174,33 @@ class TestDelivering:
             done.set()
 
     def test_a_courier_that_died_is_followed_by_another(
-        self, ground: Ground, receiver: Receiver, couriers: Couriers
+        self, ground: Scenario, receiver: WebhookReceiver, couriers: WebhookSender
     ) -> None:
-        ground.listen(receiver)
-        ground.end()
+        ground.add_endpoint(receiver)
+        ground.cancel_job()
         with transaction(ground.sessions) as session:
-            (lost,) = errands.claim(session, 5)
-            assert errands.claim(session, 5) == []
+            (lost,) = errands.claim_due(session, 5)
+            assert errands.claim_due(session, 5) == []
         with transaction(ground.sessions) as session:
             session.execute(update(WebhookDelivery).values(claimed_until=func.now()))
-        ground.due()
-        couriers.send_out()
+        ground.make_due()
+        couriers.dispatch_due()
         row = ground.wait_for(2, "succeeded")
         with transaction(ground.sessions) as session:
             # It was not dead, only slow: what it says now changes nothing.
-            errands.record(session, lost, Outcome(milliseconds=1, status=500))
-        assert ground.row().state == "succeeded"
+            errands.record_result(session, lost, AttemptResult(milliseconds=1, status=500))
+        assert ground.delivery().state == "succeeded"
         assert receiver.requests[0][0]["webhook-id"] == row.event_id
 
-    def test_two_workers_share_the_work(self, ground: Ground, receiver: Receiver) -> None:
+    def test_two_workers_share_the_work(self, ground: Scenario, receiver: WebhookReceiver) -> None:
         for _ in range(8):
-            ground.listen(receiver)
-        ground.end()
+            ground.add_endpoint(receiver)
+        ground.cancel_job()
         claimed: list[str] = []
 
         def take() -> None:
             with transaction(ground.sessions) as session:
-                claimed.extend(each.delivery_id for each in errands.claim(session, 8))
+                claimed.extend(each.delivery_id for each in errands.claim_due(session, 8))
 
         workers = [threading.Thread(target=take) for _ in range(4)]
         for worker in workers:
@@ -208,14 +210,16 @@ class TestDelivering:
         take()
         assert len(claimed) == len(set(claimed)) == 8
 
-    def test_a_deleted_endpoint_is_forgotten_while_a_try_is_under_way(self, ground: Ground) -> None:
-        with receiving() as receiver:
-            endpoint = ground.listen(receiver)
-            ground.end()
+    def test_a_deleted_endpoint_is_forgotten_while_a_try_is_under_way(
+        self, ground: Scenario
+    ) -> None:
+        with run_receiver() as receiver:
+            endpoint = ground.add_endpoint(receiver)
+            ground.cancel_job()
             with transaction(ground.sessions) as session:
-                (errand,) = errands.claim(session, 5)
+                (errand,) = errands.claim_due(session, 5)
             with transaction(ground.sessions) as session:
                 endpoints.delete(session, ground.project.id, endpoint.id)
             with transaction(ground.sessions) as session:
-                errands.record(session, errand, Outcome(milliseconds=1, status=200))
-                assert all_of(session) == []
+                errands.record_result(session, errand, AttemptResult(milliseconds=1, status=200))
+                assert all_deliveries(session) == []

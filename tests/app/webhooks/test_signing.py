@@ -27,14 +27,16 @@ class TestSignatures:
 
     def test_each_active_secret_signs(self) -> None:
         newer = signing.new_secret()
-        signed = signing.headers([newer, self.SECRET], "evt_1", int(time.time()), self.BODY)
+        signed = signing.signature_headers(
+            [newer, self.SECRET], "evt_1", int(time.time()), self.BODY
+        )
         for secret in (newer, self.SECRET):
             self.verify(signed, self.BODY, secret)
         with pytest.raises(InvalidWebhookSignatureError):
             self.verify(signed, self.BODY, signing.new_secret())
 
     def test_a30_what_was_altered_or_is_old_does_not_pass(self) -> None:
-        signed = signing.headers([self.SECRET], "evt_1", int(time.time()), self.BODY)
+        signed = signing.signature_headers([self.SECRET], "evt_1", int(time.time()), self.BODY)
         with pytest.raises(InvalidWebhookSignatureError):
             self.verify(signed, self.BODY.replace("failed", "succeeded"), self.SECRET)
         with pytest.raises(InvalidWebhookSignatureError):
@@ -44,12 +46,12 @@ class TestSignatures:
             self.verify(signed | {"webhook-timestamp": later}, self.BODY, self.SECRET)
         for shift in (-301, 3600):
             moment = int(time.time()) + shift
-            replayed = signing.headers([self.SECRET], "evt_1", moment, self.BODY)
+            replayed = signing.signature_headers([self.SECRET], "evt_1", moment, self.BODY)
             with pytest.raises(InvalidWebhookSignatureError):
                 self.verify(replayed, self.BODY, self.SECRET)
 
     def test_the_specifications_own_example(self) -> None:
-        signed = signing.headers(
+        signed = signing.signature_headers(
             ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
             "msg_p5jXN8AQM9LWM0D4loKWxJek",
             1614265330,
@@ -58,9 +60,9 @@ class TestSignatures:
         assert signed["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
     def test_a_secret_is_neither_in_errands_nor_in_logs(self) -> None:
-        errand = attempts.Errand(
+        errand = attempts.DeliveryAttempt(
             delivery_id="d", endpoint_id="w", number=1, url="u", event_id="e", body="b",
-            keys=(self.SECRET,),
+            signing_keys=(self.SECRET,),
         )  # fmt: skip
         assert self.SECRET not in repr(errand)
         assert self.SECRET[6:] not in redact(f"signed with {self.SECRET}.")

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from app.errors import InvalidRequest
 from app.wire.engine import ChatCompletionChunk, ChatCompletionRequest, ChunkChoice, Delta
-from app.wire.validation_errors import refusal
+from app.wire.validation_errors import to_invalid_request
 
 HELLO = {"role": "user", "content": "Hello"}
 PLAIN: dict[str, Any] = {"model": "m", "messages": [HELLO]}
@@ -19,7 +19,7 @@ def read(**changes: Any) -> ChatCompletionRequest:
 def refused(body: str | bytes) -> InvalidRequest:
     with pytest.raises(ValidationError) as raised:
         ChatCompletionRequest.model_validate_json(body)
-    return refusal(raised.value.errors())
+    return to_invalid_request(raised.value.errors())
 
 
 class TestRead:
@@ -29,11 +29,11 @@ class TestRead:
             "role": "user",
             "content": [{"type": "text", "text": "Hello"}],
         }
-        assert (asked.limit, asked.stop, asked.include_usage) == (None, None, False)
+        assert (asked.max_new_tokens, asked.stop, asked.include_usage) == (None, None, False)
 
     def test_the_newer_name_of_a_limit_wins(self) -> None:
-        assert read(max_tokens=3).limit == 3
-        assert read(max_tokens=3, max_completion_tokens=5).limit == 5
+        assert read(max_tokens=3).max_new_tokens == 3
+        assert read(max_tokens=3, max_completion_tokens=5).max_new_tokens == 5
 
     def test_one_stop_string_or_several(self) -> None:
         assert read(stop="a").stop == ["a"]

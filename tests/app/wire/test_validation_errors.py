@@ -10,7 +10,7 @@ from app.graders.schemas import ValidateGrader
 from app.jobs.schemas import CreateJob
 from app.organization.project_schemas import CreateProject
 from app.wire.engine import ChatCompletionRequest
-from app.wire.validation_errors import refusal
+from app.wire.validation_errors import to_invalid_request
 
 JOB = {"model": "m", "training_file": "f"}
 UPLOAD = {"filename": "a", "purpose": "vision", "bytes": 1, "mime_type": "text/plain"}
@@ -22,7 +22,7 @@ GRADERS = "'string_check', 'text_similarity', 'score_model', 'python', 'multi'"
 def said(kind: type[BaseModel], body: Any) -> str:
     with pytest.raises(ValidationError) as raised:
         kind.model_validate(body)
-    return refusal(raised.value.errors(), body=body).message
+    return to_invalid_request(raised.value.errors(), body=body).message
 
 
 @pytest.mark.parametrize(

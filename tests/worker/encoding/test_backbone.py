@@ -15,13 +15,13 @@ from transformers import (
 )
 
 from tests.worker.conftest import PAD, words_tokenizer
-from tests.worker.conftest import texts_of_words as texts
-from worker.encoding.backbone import hidden_states, load_backbone, pooled, read_width
-from worker.encoding.task import Task
-from worker.encoding.tokenizer import Reader
-from worker.training.encoders.classification import Classification
-from worker.training.encoders.model import Encoder, Trained, put_lora, train_whole
-from worker.training.encoders.rows import Row
+from tests.worker.conftest import make_texts as texts
+from worker.encoding.backbone import compute_hidden_states, load_backbone, pool, read_hidden_size
+from worker.encoding.task import EncoderTask
+from worker.encoding.tokenizer import EncoderTokenizer
+from worker.training.encoders.classification import ClassificationObjective
+from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
+from worker.training.encoders.rows import TextRow
 
 CPU = torch.device("cpu")
 SHAPE = {"vocab_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": PAD}
@@ -66,64 +66,66 @@ def folder(tmp_path: Path, architecture: str) -> Path:
     config: PretrainedConfig = CONFIGS[architecture]
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(tmp_path)
-    words_tokenizer(types=architecture == "bert").save_pretrained(tmp_path)
+    words_tokenizer(token_types=architecture == "bert").save_pretrained(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
-def reader(architecture: str) -> Reader:
-    return Reader(words_tokenizer(types=architecture == "bert"), 64)
+def reader(architecture: str) -> EncoderTokenizer:
+    return EncoderTokenizer(words_tokenizer(token_types=architecture == "bert"), 64)
 
 
 @pytest.mark.parametrize("longest", [64, 512], ids=["products", "fused"])
 def test_each_row_is_what_the_reference_makes_of_it_alone_and_padded(
-    folder: Path, reader: Reader, longest: int
+    folder: Path, reader: EncoderTokenizer, longest: int
 ) -> None:
     """Both ways of attention, beside transformers' own on rows filled up far beyond ours."""
     asked = texts(3, 20, 11)
-    backbone = load_backbone(folder, dtype=torch.float32, device=CPU, longest=longest)
+    backbone = load_backbone(folder, dtype=torch.float32, device=CPU, max_length=longest)
     reference = AutoModel.from_pretrained(folder).eval()
-    padded = reader.tokenizer(asked, padding="max_length", max_length=48, return_tensors="pt")
+    padded = reader.hf_tokenizer(asked, padding="max_length", max_length=48, return_tensors="pt")
     with torch.no_grad():
-        batch = reader.batch(reader.read(asked), CPU)
-        ours = hidden_states(backbone, batch)
+        batch = reader.pad(reader.tokenize(asked), CPU)
+        ours = compute_hidden_states(backbone, batch)
         theirs = reference(**padded).last_hidden_state
-        for row, text in enumerate(reader.read(asked)):
+        for row, text in enumerate(reader.tokenize(asked)):
             length = len(text.ids)
-            alone = hidden_states(backbone, reader.batch([text], CPU))[0]
+            alone = compute_hidden_states(backbone, reader.pad([text], CPU))[0]
             assert_close(ours[row, :length], theirs[row, :length], atol=1e-5, rtol=1e-4)
             assert_close(alone, theirs[row, :length], atol=1e-5, rtol=1e-4)
         mean = theirs[1, :22].mean(0)
-        assert_close(pooled(ours, batch.mask, causal=False)[1], mean, atol=1e-5, rtol=1e-4)
+        assert_close(pool(ours, batch.mask, causal=False)[1], mean, atol=1e-5, rtol=1e-4)
 
 
-def classifier(folder: Path, reader: Reader, *, full: bool) -> Encoder:
-    task = Task(method="classification", labels=("a", "b"), tuning="full" if full else "lora")
+def classifier(folder: Path, reader: EncoderTokenizer, *, full: bool) -> Encoder:
+    task = EncoderTask(
+        method="classification", labels=("a", "b"), tuning="full" if full else "lora"
+    )
     torch.manual_seed(1)
-    backbone = load_backbone(folder, dtype=torch.float32, device=CPU, longest=64)
-    encoder = Encoder(backbone, task, reader, outputs=2)
+    backbone = load_backbone(folder, dtype=torch.float32, device=CPU, max_length=64)
+    encoder = Encoder(backbone, task, reader, num_outputs=2)
     if full:
-        train_whole(encoder, torch.float32)
+        enable_full_tuning(encoder, torch.float32)
     else:
-        put_lora(encoder, rank=4, alpha=8)
+        add_lora(encoder, rank=4, alpha=8)
     return encoder
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
 def test_steps_reach_every_layer_and_come_back_from_disk(
-    folder: Path, reader: Reader, architecture: str, tmp_path: Path, full: bool
+    folder: Path, reader: EncoderTokenizer, architecture: str, tmp_path: Path, full: bool
 ) -> None:
     encoder = classifier(folder, reader, full=full)
-    objective = Classification(encoder, max_tokens=512, max_rows=None)
+    objective = ClassificationObjective(encoder, max_tokens=512, max_rows=None)
     rows = [
-        Row(text, torch.tensor([place % 2]).numpy(), place)
-        for place, text in enumerate(reader.read(texts(4, 9, 5, 12)))
+        TextRow(text, torch.tensor([place % 2]).numpy(), place)
+        for place, text in enumerate(reader.tokenize(texts(4, 9, 5, 12)))
     ]
-    weights = Trained(encoder, "tiny", rank=4, alpha=8)
+    weights = EncoderWeights(encoder, "tiny", rank=4, alpha=8)
     optimizer = torch.optim.AdamW(weights.parameters().values(), lr=1e-2)
     losses = []
     for _ in range(4):
-        score = objective.score(rows)
+        score = objective.compute_loss(rows)
         score.loss.backward()
         losses.append(score.loss.item())
         optimizer.step()
@@ -137,21 +139,21 @@ def test_steps_reach_every_layer_and_come_back_from_disk(
     made.mkdir()
     weights.save(made)
     again = classifier(folder, reader, full=full)
-    Trained(again, "tiny", rank=4, alpha=8).load(made)
-    assert objective.evaluate(rows) == Classification(
+    EncoderWeights(again, "tiny", rank=4, alpha=8).load(made)
+    assert objective.evaluate(rows) == ClassificationObjective(
         again, max_tokens=512, max_rows=None
     ).evaluate(rows)
 
 
 def test_adapters_are_on_the_architectures_own_layers(
-    folder: Path, reader: Reader, architecture: str
+    folder: Path, reader: EncoderTokenizer, architecture: str
 ) -> None:
     encoder = classifier(folder, reader, full=False)
-    names = Trained(encoder, "tiny", rank=4, alpha=8).parameters()
+    names = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters()
     layers = {name.split(".lora_")[0].rpartition(".")[2] for name in names if ".lora_" in name}
     assert layers == TARGETS[architecture]
-    assert read_width(folder) == 32
+    assert read_hidden_size(folder) == 32
 
 
 def test_no_more_is_read_than_the_model_has_positions_for() -> None:
-    assert Reader(words_tokenizer(types=False), 512).length == 64
+    assert EncoderTokenizer(words_tokenizer(token_types=False), 512).max_length == 64

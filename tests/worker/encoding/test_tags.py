@@ -2,12 +2,17 @@
 
 import numpy as np
 
-from app.formats.token_classification import Entity
-from app.formats.word_boundaries import words
-from worker.encoding.tags import entities_in, first_tokens, spread, tag_names, tags_of
+from app.formats.token_classification import EntitySpan, entities_from_tags
+from app.formats.word_boundaries import find_words
+from worker.encoding.tags import (
+    bio_tag_names,
+    expand_word_tags,
+    first_tokens,
+    word_tags,
+)
 
 TEXT = "In New York-City"
-WORDS = words(TEXT)
+WORDS = find_words(TEXT)
 
 
 def test_each_word_has_its_first_token() -> None:
@@ -22,17 +27,17 @@ def test_words_that_were_cut_off_have_no_token() -> None:
 
 
 def test_entities_survive_the_way_through_tags() -> None:
-    entities = (Entity(3, 11, "place"), Entity(12, 16, "word"))
-    tags = tags_of(entities, WORDS)
+    entities = (EntitySpan(3, 11, "place"), EntitySpan(12, 16, "word"))
+    tags = word_tags(entities, WORDS)
     assert tags == ["O", "B-place", "I-place", "O", "B-word"]
-    assert entities_in(tags, WORDS) == entities
+    assert entities_from_tags(tags, WORDS) == entities
 
 
 def test_words_without_a_token_belong_to_the_entity_around_them() -> None:
     begins = np.array([-1, 1, -1, -1, 2, -1, 3, -1, 4, -1, 5, -1], dtype=np.int32)
-    tags = spread(["B-a", "I-a", "I-b", "I-b", "O"], begins)
+    tags = expand_word_tags(["B-a", "I-a", "I-b", "I-b", "O"], begins)
     assert tags == ["O", "B-a", "I-a", "I-a", "I-a", "O", "I-b", "I-b", "I-b", "O", "O", "O"]
 
 
 def test_a_head_has_two_tags_for_each_label_and_one_for_none() -> None:
-    assert tag_names(["a", "b"]) == ("O", "B-a", "I-a", "B-b", "I-b")
+    assert bio_tag_names(["a", "b"]) == ("O", "B-a", "I-a", "B-b", "I-b")

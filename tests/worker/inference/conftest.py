@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from app.catalog import BaseModel
+from app.catalog import CatalogModel
 from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.llama import LlamaDecoder
 from worker.inference.vocabulary import Vocabulary
@@ -53,8 +53,8 @@ def base_folder(
 
 
 @pytest.fixture(scope="session")
-def base_model(base_folder: Path) -> BaseModel:
-    return BaseModel(
+def base_model(base_folder: Path) -> CatalogModel:
+    return CatalogModel(
         id="tiny",
         source=f"path:{base_folder}",
         kind="causal",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.storage import LocalStore, UnsafeKey
-from worker.inference.adapter_cache import AdapterFiles, AdapterFolder, AdapterMemory
-from worker.inference.adapter_format import AdapterRefused
+from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles, AdapterMemoryCache
+from worker.inference.adapter_format import InvalidAdapter
 
 PREFIX = "projects/p/jobs/j/e1/step-6"
 CONFIG = json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}).encode()
@@ -21,8 +21,8 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 @pytest.fixture
-def folder(store: LocalStore, tmp_path: Path) -> AdapterFolder:
-    return AdapterFolder(store, tmp_path / "adapters")
+def folder(store: LocalStore, tmp_path: Path) -> AdapterDiskCache:
+    return AdapterDiskCache(store, tmp_path / "adapters")
 
 
 def put(store: LocalStore, prefix: str = PREFIX, config: bytes = CONFIG) -> None:
@@ -31,7 +31,7 @@ def put(store: LocalStore, prefix: str = PREFIX, config: bytes = CONFIG) -> None
 
 
 class TestFetch:
-    def test_once(self, store: LocalStore, folder: AdapterFolder) -> None:
+    def test_once(self, store: LocalStore, folder: AdapterDiskCache) -> None:
         put(store)
         files = folder.fetch(PREFIX)
         assert (files.folder / "adapter_model.safetensors").read_bytes() == b"weights"
@@ -39,7 +39,7 @@ class TestFetch:
         assert folder.fetch(PREFIX) == files
 
     def test_what_is_not_there_leaves_nothing_behind(
-        self, store: LocalStore, folder: AdapterFolder, tmp_path: Path
+        self, store: LocalStore, folder: AdapterDiskCache, tmp_path: Path
     ) -> None:
         store.put(f"{PREFIX}/adapter_config.json", CONFIG)
         with pytest.raises(FileNotFoundError):
@@ -47,7 +47,7 @@ class TestFetch:
         assert list((tmp_path / "adapters").iterdir()) == []
 
     def test_by_many_at_once(
-        self, store: LocalStore, folder: AdapterFolder, tmp_path: Path
+        self, store: LocalStore, folder: AdapterDiskCache, tmp_path: Path
     ) -> None:
         put(store)
         with ThreadPoolExecutor(8) as pool:
@@ -56,23 +56,25 @@ class TestFetch:
         assert len(list((tmp_path / "adapters").iterdir())) == 1
 
     @pytest.mark.parametrize("prefix", ["../../etc", "/etc", "a//b", "a/../b"])
-    def test_paths_are_no_prefixes(self, folder: AdapterFolder, prefix: str) -> None:
+    def test_paths_are_no_prefixes(self, folder: AdapterDiskCache, prefix: str) -> None:
         with pytest.raises(UnsafeKey):
             folder.fetch(prefix)
 
-    def test_a_kind_that_is_not_served(self, store: LocalStore, folder: AdapterFolder) -> None:
+    def test_a_kind_that_is_not_served(self, store: LocalStore, folder: AdapterDiskCache) -> None:
         put(store, config=b'{"peft_type": "LOHA"}')
-        with pytest.raises(AdapterRefused):
+        with pytest.raises(InvalidAdapter):
             folder.fetch(PREFIX)
 
 
 class TestDisk:
     @pytest.fixture
-    def small(self, store: LocalStore, tmp_path: Path) -> AdapterFolder:
+    def small(self, store: LocalStore, tmp_path: Path) -> AdapterDiskCache:
         """Has room for two adapters."""
-        return AdapterFolder(store, tmp_path / "adapters", budget=2 * len(CONFIG + b"weights"))
+        return AdapterDiskCache(
+            store, tmp_path / "adapters", max_bytes=2 * len(CONFIG + b"weights")
+        )
 
-    def fetched(self, store: LocalStore, folder: AdapterFolder, number: int) -> AdapterFiles:
+    def fetched(self, store: LocalStore, folder: AdapterDiskCache, number: int) -> AdapterFiles:
         """An adapter last used at second `number`."""
         put(store, f"{PREFIX}{number}")
         files = folder.fetch(f"{PREFIX}{number}")
@@ -82,7 +84,7 @@ class TestDisk:
     def test_what_a_killed_process_left_is_swept_and_nothing_else(
         self, store: LocalStore, tmp_path: Path
     ) -> None:
-        files = AdapterFolder(store, tmp_path / "adapters")
+        files = AdapterDiskCache(store, tmp_path / "adapters")
         put(store)
         whole = files.fetch(PREFIX)
         left, fetching = (whole.folder.with_name(f".x.{token}") for token in ("0123", "4567"))
@@ -90,19 +92,19 @@ class TestDisk:
             half.mkdir()
             (half / "adapter_config.json").write_bytes(CONFIG)
         os.utime(left, (1, 1))
-        AdapterFolder(store, tmp_path / "adapters")
+        AdapterDiskCache(store, tmp_path / "adapters")
         assert set((tmp_path / "adapters").iterdir()) == {whole.folder, fetching}
 
-    def test_the_least_recently_used_goes(self, store: LocalStore, small: AdapterFolder) -> None:
+    def test_the_least_recently_used_goes(self, store: LocalStore, small: AdapterDiskCache) -> None:
         first, second = (self.fetched(store, small, number) for number in (1, 2))
-        assert first.use()
+        assert first.touch()
         third = self.fetched(store, small, 3)
         assert [files.folder.exists() for files in (first, second, third)] == [True, False, True]
-        assert not second.use()
+        assert not second.touch()
         assert small.fetch(second.prefix).folder.exists(), "it is fetched again when needed"
 
-    def test_what_memory_holds_stays(self, store: LocalStore, small: AdapterFolder) -> None:
-        memory = AdapterMemory(lambda files: Weights(40), budget=50)
+    def test_what_memory_holds_stays(self, store: LocalStore, small: AdapterDiskCache) -> None:
+        memory = AdapterMemoryCache(lambda files: Weights(40), max_bytes=50)
         first = self.fetched(store, small, 1)
         memory.get(first)
         second, third = (self.fetched(store, small, number) for number in (2, 3))
@@ -115,7 +117,7 @@ class TestDisk:
 
 @dataclass
 class Weights:
-    size: int
+    nbytes: int
 
 
 class TestMemory:
@@ -134,7 +136,7 @@ class TestMemory:
     def test_the_least_recently_used_goes(
         self, load: Callable[[AdapterFiles], Weights], loaded: list[str]
     ) -> None:
-        memory = AdapterMemory(load, budget=100)
+        memory = AdapterMemoryCache(load, max_bytes=100)
         a, b, c = (AdapterFiles(name, Path(name)) for name in "abc")
         for files in (a, b, a, c, a, b):
             memory.get(files)
@@ -143,7 +145,7 @@ class TestMemory:
     def test_one_that_is_larger_than_all_may_stay(
         self, load: Callable[[AdapterFiles], Weights], loaded: list[str]
     ) -> None:
-        memory = AdapterMemory(load, budget=10)
+        memory = AdapterMemoryCache(load, max_bytes=10)
         files = AdapterFiles("a", Path("a"))
         assert memory.get(files) is memory.get(files)
         assert loaded == ["a"]

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worker.inference.adapter_format import AdapterRefused, check_config, fuse, read_pairs
-from worker.inference.lora import Pair
+from worker.inference.adapter_format import InvalidAdapter, check_config, fuse_pairs, read_lora
+from worker.inference.lora import LoraAB
 
 SIZES = {"layers.0.q": (6, 4), "layers.0.v": (6, 3)}
 CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "bias": "none"}
@@ -54,20 +54,20 @@ class TestConfig:
     def test_other_kinds_are_refused_by_name(
         self, tmp_path: Path, change: dict[str, Any], word: str
     ) -> None:
-        with pytest.raises(AdapterRefused, match=word):
+        with pytest.raises(InvalidAdapter, match=word):
             check_config(write(tmp_path, {**CONFIG, **change}))
 
     @pytest.mark.parametrize("text", ["{", "[]", '"LORA"'])
     def test_nonsense(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "adapter_config.json").write_text(text)
-        with pytest.raises(AdapterRefused):
+        with pytest.raises(InvalidAdapter):
             check_config(tmp_path)
 
 
 class TestPairs:
     def test_b_comes_scaled_and_turned(self, tmp_path: Path) -> None:
         tensors = halves()
-        pairs = read_pairs(write(tmp_path, tensors=tensors), SIZES)
+        pairs = read_lora(write(tmp_path, tensors=tensors), SIZES)
         torch.testing.assert_close(pairs["layers.0.q"].a, tensors[f"{Q}.lora_A.weight"])
         torch.testing.assert_close(pairs["layers.0.q"].b, tensors[f"{Q}.lora_B.weight"].T * 3)
 
@@ -83,14 +83,14 @@ class TestPairs:
         ids=["inputs", "outputs", "unknown layer", "half", "unknown kind"],
     )
     def test_what_does_not_fit(self, tmp_path: Path, tensors: dict[str, Tensor], word: str) -> None:
-        with pytest.raises(AdapterRefused, match=word):
-            read_pairs(write(tmp_path, tensors=tensors), SIZES)
+        with pytest.raises(InvalidAdapter, match=word):
+            read_lora(write(tmp_path, tensors=tensors), SIZES)
 
     def test_a_file_that_was_cut_short(self, tmp_path: Path) -> None:
         weights = write(tmp_path, tensors=halves()) / "adapter_model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-10])
-        with pytest.raises(AdapterRefused, match="not whole"):
-            read_pairs(tmp_path, SIZES)
+        with pytest.raises(InvalidAdapter, match="not whole"):
+            read_lora(tmp_path, SIZES)
 
     @pytest.mark.parametrize(
         "weights",
@@ -112,24 +112,24 @@ class TestPairs:
     )
     def test_a41_files_made_to_harm(self, tmp_path: Path, weights: bytes) -> None:
         (write(tmp_path) / "adapter_model.safetensors").write_bytes(weights)
-        with pytest.raises(AdapterRefused, match="not whole"):
-            read_pairs(tmp_path, SIZES)
+        with pytest.raises(InvalidAdapter, match="not whole"):
+            read_lora(tmp_path, SIZES)
 
     def test_a_config_without_a_rank(self, tmp_path: Path) -> None:
-        with pytest.raises(AdapterRefused, match="not whole"):
-            read_pairs(write(tmp_path, {"peft_type": "LORA"}, halves()), SIZES)
+        with pytest.raises(InvalidAdapter, match="not whole"):
+            read_lora(write(tmp_path, {"peft_type": "LORA"}, halves()), SIZES)
 
     def test_files_that_are_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
-            read_pairs(tmp_path, SIZES)
+            read_lora(tmp_path, SIZES)
 
 
 def test_fused_pairs_compute_what_the_parts_do() -> None:
-    q = Pair(torch.randn(2, 6), torch.randn(2, 4))
-    v = Pair(torch.randn(5, 6), torch.randn(5, 3))
-    fused = fuse([(q, 4), (None, 2), (v, 3)])
+    q = LoraAB(torch.randn(2, 6), torch.randn(2, 4))
+    v = LoraAB(torch.randn(5, 6), torch.randn(5, 3))
+    fused = fuse_pairs([(q, 4), (None, 2), (v, 3)])
     assert fused is not None
     x = torch.randn(7, 6)
     expected = torch.cat([x @ q.a.T @ q.b, torch.zeros(7, 2), x @ v.a.T @ v.b], dim=1)
     torch.testing.assert_close(x @ fused.a.T @ fused.b, expected)
-    assert fuse([(None, 4), (None, 2)]) is None
+    assert fuse_pairs([(None, 4), (None, 2)]) is None

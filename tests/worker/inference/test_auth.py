@@ -5,7 +5,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 
-from worker.inference.auth import OPEN, Lock
+from worker.inference.auth import PUBLIC_PATHS, EngineKeyMiddleware
 
 pytestmark = pytest.mark.anyio
 
@@ -21,9 +21,9 @@ async def page() -> PlainTextResponse:
 
 def locked() -> FastAPI:
     app = FastAPI()
-    for path in ("/v1/models", *OPEN):
+    for path in ("/v1/models", *PUBLIC_PATHS):
         app.add_api_route(path, page)
-    app.add_middleware(Lock, key="the-key")
+    app.add_middleware(EngineKeyMiddleware, key="the-key")
     return app
 
 

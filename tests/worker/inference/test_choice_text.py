@@ -16,7 +16,7 @@ class Reader:
     def read(self, text: str, *, leave_out: int = 0) -> None:
         ids = self.tokenizer.encode(text, add_special_tokens=False)
         for id in ids[: len(ids) - leave_out]:
-            if self.choice.stopped:
+            if self.choice.has_stopped:
                 break
             self._keep(self.choice.push(Token(0, id, Logprobs(-0.5, ((id, -0.5), (7, -2.0))))))
         self._keep(self.choice.finish())
@@ -55,7 +55,7 @@ def test_a_stop_string_is_neither_text_nor_tokens(tokenizer: PreTrainedTokenizer
     reader.read("so END more")
     assert reader.text == "so "
     assert reader.tokens == "so "
-    assert reader.choice.stopped
+    assert reader.choice.has_stopped
 
 
 def test_what_looked_like_a_stop_string_comes_late_but_whole(
@@ -65,14 +65,14 @@ def test_what_looked_like_a_stop_string_comes_late_but_whole(
     reader.read("xEN")
     assert reader.text == "xEN"
     assert reader.tokens == "xEN"
-    assert not reader.choice.stopped
+    assert not reader.choice.has_stopped
 
 
 def test_a_stop_string_that_ends_in_a_half_character(tokenizer: PreTrainedTokenizerFast) -> None:
     reader = Reader(tokenizer, "\N{REPLACEMENT CHARACTER}")
     reader.read("x🙂", leave_out=1)
     assert reader.text == "x"
-    assert reader.choice.stopped, "it was found only when nothing more could come"
+    assert reader.choice.has_stopped, "it was found only when nothing more could come"
 
 
 def test_each_token_is_spelled_in_letters_and_bytes(tokenizer: PreTrainedTokenizerFast) -> None:

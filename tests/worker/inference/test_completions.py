@@ -13,9 +13,16 @@ from openai import BadRequestError, OpenAI
 from openai.types import Completion
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from app.catalog import BaseModel
+from app.catalog import CatalogModel
 from tests.worker.inference.conftest import load_tiny
-from tests.worker.inference.test_server import PREFIX, TUNED, Engine, entry, serving, store_adapter
+from tests.worker.inference.test_server import (
+    PREFIX,
+    TUNED_MODEL,
+    EngineClient,
+    catalog_entry,
+    running_engine,
+    store_adapter,
+)
 
 PROMPT = "a quick fox"
 CONTEXT = 64
@@ -25,17 +32,17 @@ BFLOAT16 = 0.1
 
 @pytest.fixture(scope="module")
 def engine(
-    base_folder: Path, base_model: BaseModel, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Engine]:
+    base_folder: Path, base_model: CatalogModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EngineClient]:
     home = tmp_path_factory.mktemp("engine")
     store_adapter(home, base_folder, lora_alpha=64, target_modules="all-linear")
-    with serving(home, entry(base_model, context_length=CONTEXT)) as served:
-        assert served.load(path=PREFIX).status_code == 200
+    with running_engine(home, catalog_entry(base_model, context_length=CONTEXT)) as served:
+        assert served.load_adapter(path=PREFIX).status_code == 200
         yield served
 
 
 @pytest.fixture
-def client(engine: Engine) -> OpenAI:
+def client(engine: EngineClient) -> OpenAI:
     """Strict, the SDK would refuse the base64 that it asks for by itself, and the null that stands
     for the probability of a prompt's first token."""
     return OpenAI(base_url=f"{engine.url}/v1", api_key="none", max_retries=0)
@@ -151,7 +158,7 @@ class TestCompletions:
             assert mine[-1].finish_reason == choice.finish_reason
 
     def test_an_adapter_changes_it(self, ask: Callable[..., Any]) -> None:
-        assert ask(model=TUNED).choices[0].text != ask().choices[0].text
+        assert ask(model=TUNED_MODEL).choices[0].text != ask().choices[0].text
 
     def test_nothing_is_a_prompt_too(self, ask: Callable[..., Any]) -> None:
         answer = ask(prompt="", max_tokens=2, echo=True, logprobs=1)
@@ -205,7 +212,7 @@ class TestEmbeddings:
         assert answer.usage.prompt_tokens == sum(map(len, ids))
         by_ids = client.embeddings.create(model="tiny", input=ids)
         assert [item.embedding for item in by_ids.data] == [item.embedding for item in answer.data]
-        tuned = client.embeddings.create(model=TUNED, input=PROMPT)
+        tuned = client.embeddings.create(model=TUNED_MODEL, input=PROMPT)
         assert tuned.data[0].embedding != answer.data[0].embedding
 
     def test_fewer_dimensions_are_of_length_1(self, client: OpenAI) -> None:
@@ -214,7 +221,7 @@ class TestEmbeddings:
         with pytest.raises(BadRequestError, match="have 32 dimensions"):
             client.embeddings.create(model="tiny", input=PROMPT, dimensions=33)
 
-    def test_both_encodings(self, engine: Engine) -> None:
+    def test_both_encodings(self, engine: EngineClient) -> None:
         def embedding(**fields: Any) -> Any:
             body = {"model": "tiny", "input": PROMPT, **fields}
             return engine.http("POST", "/v1/embeddings", json=body).json()["data"][0]["embedding"]
@@ -227,7 +234,7 @@ class TestEmbeddings:
         assert len({tuple(item.embedding) for item in answer.data}) == 1
         assert len(answer.data) == 300
 
-    def test_a_text_that_is_too_long(self, engine: Engine, client: OpenAI) -> None:
+    def test_a_text_that_is_too_long(self, engine: EngineClient, client: OpenAI) -> None:
         with pytest.raises(BadRequestError, match="at most 64 tokens") as refused:
             client.embeddings.create(model="tiny", input=["b", "b" * 65])
         assert refused.value.code == "context_length_exceeded"

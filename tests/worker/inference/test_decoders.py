@@ -18,12 +18,12 @@ from transformers import (
 
 from tests.worker.inference.conftest import MakeAdapter, load_tiny
 from worker.inference.adapter_cache import AdapterFiles
-from worker.inference.adapter_format import AdapterRefused
+from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.decoder import Decoder
-from worker.inference.kv_cache import rows_that_fit
+from worker.inference.kv_cache import compute_num_slots
 from worker.inference.llama import LlamaDecoder
-from worker.inference.llama_weights import why_not
-from worker.inference.transformers_backend import GenericDecoder
+from worker.inference.llama_weights import unsupported_reason
+from worker.inference.transformers_backend import TransformersDecoder
 
 PROMPT = [7, 100, 42, 9, 200, 13]
 SIZES = {
@@ -55,8 +55,8 @@ def logits_of(model: nn.Module, ids: list[int]) -> Tensor:
 
 def prefill(decoder: Decoder, ids: list[int], adapter: AdapterFiles | None = None) -> Tensor:
     with torch.inference_mode():
-        decoder.stage(adapter)
-        return decoder.extend(ids, 0).logits
+        decoder.begin_prefill(adapter)
+        return decoder.prefill(ids, 0).logits
 
 
 def decode(decoder: Decoder, first: int, tokens: list[int], positions: list[int]) -> Tensor:
@@ -64,7 +64,7 @@ def decode(decoder: Decoder, first: int, tokens: list[int], positions: list[int]
         return decoder.decode(first, tokens, positions)
 
 
-@pytest.fixture(params=[LlamaDecoder, GenericDecoder])
+@pytest.fixture(params=[LlamaDecoder, TransformersDecoder])
 def any_decoder(request: pytest.FixtureRequest, base_folder: Path) -> Decoder:
     decoder: Decoder = request.param(load_tiny(base_folder), context_length=512)
     return decoder
@@ -84,10 +84,10 @@ class TestArchitectures:
     )
     def test_the_fast_way_computes_what_transformers_does(self, config: PreTrainedConfig) -> None:
         model = random_model(config)
-        assert why_not(model, 512) is None
+        assert unsupported_reason(model, 512) is None
         decoder = LlamaDecoder(model, context_length=512)
         torch.testing.assert_close(prefill(decoder, PROMPT), logits_of(model, PROMPT))
-        decoder.adopt(0, len(PROMPT))
+        decoder.fork_kv(0, len(PROMPT))
         step = decode(decoder, 0, [55], [len(PROMPT)])
         torch.testing.assert_close(step, logits_of(model, [*PROMPT, 55]))
 
@@ -113,7 +113,7 @@ class TestArchitectures:
     def test_what_it_does_not_know_it_leaves_alone(
         self, config: PreTrainedConfig, reason: str
     ) -> None:
-        found = why_not(random_model(config), 512)
+        found = unsupported_reason(random_model(config), 512)
         assert found is not None
         assert reason in found
 
@@ -121,20 +121,20 @@ class TestArchitectures:
         tiny.get_submodule("model.layers.0").register_parameter(
             "extra", nn.Parameter(torch.ones(1))
         )
-        assert why_not(tiny, 512) == "the weight model.layers.0.extra"
+        assert unsupported_reason(tiny, 512) == "the weight model.layers.0.extra"
 
     def test_the_slow_way_takes_another_architecture(self) -> None:
         model = random_model(GPTNeoXConfig(**SIZES))
-        decoder = GenericDecoder(model, context_length=512)
+        decoder = TransformersDecoder(model, context_length=512)
         torch.testing.assert_close(prefill(decoder, PROMPT), logits_of(model, PROMPT))
 
 
 class TestRows:
     def test_a_prompt_in_pieces(self, any_decoder: Decoder, tiny: PreTrainedModel) -> None:
         with torch.inference_mode():
-            any_decoder.stage(None)
+            any_decoder.begin_prefill(None)
             for start, end in ((0, 2), (2, 5), (5, 6)):
-                logits = any_decoder.extend(PROMPT[start:end], start).logits
+                logits = any_decoder.prefill(PROMPT[start:end], start).logits
         torch.testing.assert_close(logits, logits_of(tiny, PROMPT))
 
     def test_rows_of_different_lengths_together(
@@ -143,7 +143,7 @@ class TestRows:
         prompts = [PROMPT, [3, 4], [250] * 9]
         for row, prompt in enumerate(prompts):
             prefill(any_decoder, prompt)
-            any_decoder.adopt(row, len(prompt))
+            any_decoder.fork_kv(row, len(prompt))
         logits = decode(any_decoder, 0, [11, 22, 33], [len(prompt) for prompt in prompts])
         expected = [logits_of(tiny, [*p, t]) for p, t in zip(prompts, (11, 22, 33), strict=True)]
         torch.testing.assert_close(logits, torch.cat(expected))
@@ -154,7 +154,7 @@ class TestRows:
         prompts = [list(range(3, 203)), [3, 4], [5]]
         for row, prompt in enumerate(prompts):
             prefill(decoder, prompt)
-            decoder.adopt(row, len(prompt))
+            decoder.fork_kv(row, len(prompt))
         logits = decode(decoder, 0, [11, 22, 33], [len(prompt) for prompt in prompts])
         expected = [logits_of(tiny, [*p, t]) for p, t in zip(prompts, (11, 22, 33), strict=True)]
         torch.testing.assert_close(logits, torch.cat(expected))
@@ -162,8 +162,8 @@ class TestRows:
     def test_a_row_that_moved_goes_on(self, any_decoder: Decoder, tiny: PreTrainedModel) -> None:
         for row, prompt in enumerate(([3, 4], PROMPT)):
             prefill(any_decoder, prompt)
-            any_decoder.adopt(row, len(prompt))
-        any_decoder.move(1, 0, len(PROMPT))
+            any_decoder.fork_kv(row, len(prompt))
+        any_decoder.move_slot(1, 0, len(PROMPT))
         logits = decode(any_decoder, 0, [11], [len(PROMPT)])
         torch.testing.assert_close(logits, logits_of(tiny, [*PROMPT, 11]))
 
@@ -171,8 +171,8 @@ class TestRows:
         self, any_decoder: Decoder, tiny: PreTrainedModel
     ) -> None:
         prefill(any_decoder, PROMPT)
-        any_decoder.adopt(0, len(PROMPT))
-        any_decoder.adopt(1, len(PROMPT))
+        any_decoder.fork_kv(0, len(PROMPT))
+        any_decoder.fork_kv(1, len(PROMPT))
         decode(any_decoder, 0, [11, 22], [len(PROMPT)] * 2)
         again = decode(any_decoder, 1, [22], [len(PROMPT)])
         torch.testing.assert_close(again, logits_of(tiny, [*PROMPT, 22]))
@@ -184,7 +184,7 @@ class TestRows:
     ) -> None:
         for prompt in ([9] * 30, PROMPT):
             prefill(any_decoder, prompt)
-            any_decoder.adopt(0, len(prompt))
+            any_decoder.fork_kv(0, len(prompt))
         logits = decode(any_decoder, 0, [11], [len(PROMPT)])
         torch.testing.assert_close(logits, logits_of(tiny, [*PROMPT, 11]))
 
@@ -205,7 +205,7 @@ class TestAdapters:
         for row, (files, model) in enumerate(rows):
             logits = prefill(any_decoder, PROMPT, files)
             torch.testing.assert_close(logits, logits_of(model, PROMPT), msg=f"prompt of row {row}")
-            any_decoder.adopt(row, len(PROMPT))
+            any_decoder.fork_kv(row, len(PROMPT))
         tokens = [11, 22, 33, 44]
         logits = decode(any_decoder, 0, tokens, [len(PROMPT)] * 4)
         expected = [logits_of(m, [*PROMPT, t]) for (_, m), t in zip(rows, tokens, strict=True)]
@@ -218,7 +218,7 @@ class TestAdapters:
         made = [adapter(name) for name in "abc"]
         for row, (files, _) in enumerate(made):
             prefill(decoder, PROMPT, files)
-            decoder.adopt(row, len(PROMPT))
+            decoder.fork_kv(row, len(PROMPT))
         for rows in (3, 2, 1):
             # What remains of a batch may go on with the stack of adapters of all.
             logits = decode(decoder, 0, [11] * rows, [len(PROMPT)] * rows)
@@ -229,16 +229,16 @@ class TestAdapters:
         files, _ = adapter()
         other = random_model(LlamaConfig(**{**SIZES, "hidden_size": 64}))
         larger = type(any_decoder)(other, context_length=512)  # type: ignore[call-arg]
-        with pytest.raises(AdapterRefused, match="another size"):
-            larger.check(files)
+        with pytest.raises(InvalidAdapter, match="another size"):
+            larger.check_adapter(files)
 
     def test_of_the_output_layer_only_the_slow_way(
         self, decoder: LlamaDecoder, base_folder: Path, adapter: MakeAdapter
     ) -> None:
         files, model = adapter(target_modules=["lm_head"])
-        with pytest.raises(AdapterRefused, match="lm_head"):
-            decoder.check(files)
-        slow = GenericDecoder(load_tiny(base_folder), context_length=512)
+        with pytest.raises(InvalidAdapter, match="lm_head"):
+            decoder.check_adapter(files)
+        slow = TransformersDecoder(load_tiny(base_folder), context_length=512)
         torch.testing.assert_close(prefill(slow, PROMPT, files), logits_of(model, PROMPT))
 
 
@@ -246,4 +246,4 @@ class TestAdapters:
     ("bytes_per_row", "rows"), [(1, 32), (2**60, 1)], ids=["tiny", "more than there is"]
 )
 def test_rows_follow_the_machines_memory(bytes_per_row: int, rows: int) -> None:
-    assert rows_that_fit(bytes_per_row, torch.device("cpu")) == rows
+    assert compute_num_slots(bytes_per_row, torch.device("cpu")) == rows

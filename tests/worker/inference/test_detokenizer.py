@@ -67,9 +67,9 @@ class TestStopStrings:
         given = []
         for piece in pieces:
             given.append(scanner.push(piece))
-            if scanner.found:
+            if scanner.has_matched:
                 break
-        return [*given, scanner.flush()], scanner.found
+        return [*given, scanner.flush()], scanner.has_matched
 
     def test_one_that_is_split_over_pieces(self) -> None:
         given, found = self.run(["STOP"], ["say S", "T", "OP it"])
@@ -113,10 +113,10 @@ class TestVocabulary:
     def test_the_bytes_of_tokens_are_the_bytes_of_the_text(
         self, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary, text: str
     ) -> None:
-        joined = b"".join(vocabulary.bytes_of(id) for id in ids_of(tokenizer, text))
+        joined = b"".join(vocabulary.token_bytes(id) for id in ids_of(tokenizer, text))
         assert joined == text.encode()
 
     def test_special_tokens_are_spelled_as_they_are(
         self, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary
     ) -> None:
-        assert vocabulary.bytes_of(int(tokenizer.eos_token_id)) == b"<|im_end|>"
+        assert vocabulary.token_bytes(int(tokenizer.eos_token_id)) == b"<|im_end|>"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.errors import Unavailable
+from app.errors import ServiceUnavailable
 from worker.inference.engine import Engine
 from worker.inference.engine_thread import EngineThread
 from worker.inference.llama import LlamaDecoder
@@ -40,7 +40,7 @@ class Listener:
 
 @pytest.fixture
 def engine(decoder: LlamaDecoder) -> Engine:
-    return Engine(decoder, vocabulary=263)
+    return Engine(decoder, vocab_size=263)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_too_many_are_turned_away(engine: Engine, make: Callable[..., EngineThre
     thread = make(most_waiting=2)
     for _ in range(2):
         thread.submit(engine, Listener().request)
-    with pytest.raises(Unavailable, match="overloaded") as raised:
+    with pytest.raises(ServiceUnavailable, match="overloaded") as raised:
         thread.submit(engine, Listener().request)
     assert raised.value.headers["Retry-After"]
 
@@ -110,9 +110,9 @@ def test_stopping_ends_what_runs_and_what_waits(
     assert isinstance(failed, Failed)
     assert failed.error.status == 503
     thread.join(120)
-    assert thread.ended
-    assert not thread.failed
-    with pytest.raises(Unavailable):
+    assert thread.has_ended
+    assert not thread.has_failed
+    with pytest.raises(ServiceUnavailable):
         thread.submit(engine, waiting.request)
 
 
@@ -128,11 +128,11 @@ def test_a_crash_is_told_to_all_and_ends_the_thread(
 ) -> None:
     thread = make()
     listener = Listener()
-    thread.submit(Crashing(decoder, vocabulary=263), listener.request)
+    thread.submit(Crashing(decoder, vocab_size=263), listener.request)
     thread.start()
     failed = listener.last()
     assert isinstance(failed, Failed)
     assert failed.error.status == 500
     thread.join(120)
-    assert thread.ended
-    assert thread.failed
+    assert thread.has_ended
+    assert thread.has_failed

@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.catalog import BaseModel, CatalogError
+from app.catalog import CatalogError, CatalogModel
 from app.settings import Settings
 from tests.polling import wait_until
 from tests.ports import free_port
-from tests.worker.inference.test_server import entry
+from tests.worker.inference.test_server import catalog_entry
 from worker.inference.main import make_server
 
 ROOT = Path(__file__).parents[3]
@@ -48,9 +48,9 @@ def events(home: Path) -> list[str]:
     return [json.loads(line)["event"] for line in (home / "log").read_text().splitlines()]
 
 
-def test_sigterm_ends_streams_and_the_process(base_model: BaseModel, tmp_path: Path) -> None:
+def test_sigterm_ends_streams_and_the_process(base_model: CatalogModel, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with process(tmp_path, entry(base_model, context_length=50_000), url) as started:
+    with process(tmp_path, catalog_entry(base_model, context_length=50_000), url) as started:
 
         def ready() -> bool:
             assert started.poll() is None, (tmp_path / "log").read_text()
@@ -73,11 +73,11 @@ def test_sigterm_ends_streams_and_the_process(base_model: BaseModel, tmp_path: P
         assert "engine.crashed" not in events(tmp_path)
 
 
-def test_an_engine_without_its_first_model_ends(base_model: BaseModel, tmp_path: Path) -> None:
-    (tmp_path / "models.toml").write_text(entry(base_model, source="path:/nowhere"))
+def test_an_engine_without_its_first_model_ends(base_model: CatalogModel, tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(catalog_entry(base_model, source="path:/nowhere"))
     server = make_server(settings(tmp_path))
     asyncio.run(server.serve())
-    assert server.failed
+    assert server.has_failed
 
 
 def test_a_catalogue_that_cannot_be_read(tmp_path: Path) -> None:

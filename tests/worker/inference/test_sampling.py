@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from worker.inference.messages import SamplingParams
-from worker.inference.sampling import LEAST_LOGPROB, NotFinite, Sampler, sample
+from worker.inference.sampling import MIN_LOGPROB, NonFiniteLogits, Sampler, sample
 
 LOGITS = [1.0, 3.0, 2.0, 0.0]
 
@@ -88,7 +88,7 @@ class TestPenalties:
 
     def test_a_negative_penalty_makes_it_repeat(self) -> None:
         sampler = Sampler(SamplingParams(temperature=0, presence_penalty=-2), 0)
-        sampler.note(2)
+        sampler.observe(2)
         assert sample(torch.tensor([LOGITS]), [sampler])[0][0] == 2
 
     def test_bias_bans_and_forces(self) -> None:
@@ -119,9 +119,9 @@ class TestLogprobs:
         params = SamplingParams(temperature=0, top_logprobs=4)
         _, logprobs = sample(torch.tensor([[0.0, float("-inf"), 1, 2]]), [Sampler(params, 0)])[0]
         assert logprobs is not None
-        assert logprobs.top[-1] == (1, LEAST_LOGPROB)
+        assert logprobs.top[-1] == (1, MIN_LOGPROB)
 
 
 def test_logits_that_are_no_numbers_are_refused() -> None:
-    with pytest.raises(NotFinite):
+    with pytest.raises(NonFiniteLogits):
         draw(SamplingParams(), logits=[1.0, float("nan")])

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from openai import APIError, BadRequestError, NotFoundError, OpenAI
 
-from app.catalog import BaseModel
+from app.catalog import CatalogModel
 from app.settings import Settings
 from app.storage import LocalStore
 from tests.polling import wait_until
@@ -28,11 +28,11 @@ LONG = 50_000
 SHORT = 64
 END = "2"
 PREFIX = "projects/p/jobs/j/e1/step-6"
-TUNED = "ft:tiny:luthier:desk:AbCdEf12"
+TUNED_MODEL = "ft:tiny:luthier:desk:AbCdEf12"
 
 
 @dataclass
-class Engine:
+class EngineClient:
     url: str
 
     @property
@@ -50,17 +50,19 @@ class Engine:
     def is_ready(self) -> bool:
         return self.http("GET", "/health").status_code == 200
 
-    def number(self, name: str) -> int:
+    def metric(self, name: str) -> int:
         lines = self.http("GET", "/metrics").text.splitlines()
         values = dict(line.split(" ") for line in lines if not line.startswith("#"))
         return int(values[f"luthier_engine_{name}"])
 
-    def load(self, name: str = TUNED, path: str = PREFIX, base: str = "tiny") -> httpx.Response:
+    def load_adapter(
+        self, name: str = TUNED_MODEL, path: str = PREFIX, base: str = "tiny"
+    ) -> httpx.Response:
         body = {"lora_name": name, "lora_path": path, "base_model_name": base}
         return self.http("POST", "/v1/load_lora_adapter", json=body)
 
 
-def entry(model: BaseModel, **changes: Any) -> str:
+def catalog_entry(model: CatalogModel, **changes: Any) -> str:
     """One table of models.toml; a string's, list's or number's JSON is TOML too."""
     values = replace(model, **changes).to_json().items()
     lines = [f"{name} = {json.dumps(value)}" for name, value in values if value is not None]
@@ -68,7 +70,7 @@ def entry(model: BaseModel, **changes: Any) -> str:
 
 
 @contextmanager
-def serving(home: Path, *entries: str) -> Iterator[Engine]:
+def running_engine(home: Path, *entries: str) -> Iterator[EngineClient]:
     """An engine with its data in `home`, listening."""
     (home / "models.toml").write_text("\n".join(entries))
     url = f"http://127.0.0.1:{free_port()}"
@@ -82,11 +84,11 @@ def serving(home: Path, *entries: str) -> Iterator[Engine]:
     )
     running = threading.Thread(target=asyncio.run, args=[server.serve()])
     running.start()
-    engine = Engine(url)
+    engine = EngineClient(url)
     wait_until("the engine listens", lambda: server.started)
     wait_until("the first model is loaded", engine.is_ready)
     yield engine
-    server.end()
+    server.request_exit()
     running.join(120)
     assert not running.is_alive(), "the server ends when it is told to"
 
@@ -99,22 +101,22 @@ def store_adapter(home: Path, base_folder: Path, **config: Any) -> None:
 
 @pytest.fixture(scope="module")
 def engine(
-    base_folder: Path, base_model: BaseModel, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Engine]:
+    base_folder: Path, base_model: CatalogModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EngineClient]:
     home = tmp_path_factory.mktemp("engine")
     store_adapter(home, base_folder, lora_alpha=64, target_modules="all-linear")
     entries = [
-        entry(base_model, context_length=LONG, aliases=["gpt-4o-mini"]),
-        entry(base_model, id="short", context_length=SHORT),
-        entry(base_model, id="broken", source="path:/nowhere"),
-        entry(base_model, id="elsewhere", engine="http://127.0.0.1:1"),
+        catalog_entry(base_model, context_length=LONG, aliases=["gpt-4o-mini"]),
+        catalog_entry(base_model, id="short", context_length=SHORT),
+        catalog_entry(base_model, id="broken", source="path:/nowhere"),
+        catalog_entry(base_model, id="elsewhere", engine="http://127.0.0.1:1"),
     ]
-    with serving(home, *entries) as served:
+    with running_engine(home, *entries) as served:
         yield served
 
 
 @pytest.fixture
-def client(engine: Engine) -> OpenAI:
+def client(engine: EngineClient) -> OpenAI:
     return engine.client
 
 
@@ -129,7 +131,7 @@ def greedy(client: OpenAI) -> Callable[..., Any]:
 
 
 class TestAnswer:
-    def test_has_openais_shape(self, engine: Engine) -> None:
+    def test_has_openais_shape(self, engine: EngineClient) -> None:
         body = {"model": "tiny", "messages": HELLO, "temperature": 0, "max_tokens": 5}
         answer = engine.http("POST", "/v1/chat/completions", json=body).json()
         assert answer["id"].startswith("chatcmpl-")
@@ -229,7 +231,7 @@ class TestStream:
         assert usage.choices == []
         assert usage.usage == whole.usage
 
-    def test_on_the_wire(self, engine: Engine) -> None:
+    def test_on_the_wire(self, engine: EngineClient) -> None:
         body = {"model": "tiny", "messages": HELLO, "max_tokens": 4, "stream": True}
         answer = engine.http("POST", "/v1/chat/completions", json=body)
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -240,7 +242,7 @@ class TestStream:
             assert "usage" not in chunk, "nobody asked for it"
             assert chunk["choices"][0].keys() == {"index", "delta", "logprobs", "finish_reason"}
 
-    def test_usage_is_null_until_the_end(self, engine: Engine) -> None:
+    def test_usage_is_null_until_the_end(self, engine: EngineClient) -> None:
         body = {"model": "tiny", "messages": HELLO, "max_tokens": 4, "stream": True}
         body["stream_options"] = {"include_usage": True}
         answer = engine.http("POST", "/v1/chat/completions", json=body)
@@ -266,44 +268,44 @@ class TestStream:
 
 
 class TestLeaving:
-    def test_a_stream(self, engine: Engine, greedy: Callable[..., Any]) -> None:
+    def test_a_stream(self, engine: EngineClient, greedy: Callable[..., Any]) -> None:
         stream = greedy(stream=True, max_tokens=LONG - 1000)
         for _ in range(3):
             next(iter(stream))
-        assert engine.number("running_requests") == 1
+        assert engine.metric("running_requests") == 1
         stream.close()
-        wait_until("nothing runs", lambda: engine.number("running_requests") == 0)
+        wait_until("nothing runs", lambda: engine.metric("running_requests") == 0)
 
-    def test_before_the_answer(self, engine: Engine, client: OpenAI) -> None:
+    def test_before_the_answer(self, engine: EngineClient, client: OpenAI) -> None:
         with pytest.raises(APIError):
             client.with_options(timeout=1).chat.completions.create(
                 model="tiny", messages=HELLO, logit_bias={END: -100}
             )
-        wait_until("nothing runs", lambda: engine.number("running_requests") == 0)
-        assert engine.number("generated_tokens_total") < LONG
+        wait_until("nothing runs", lambda: engine.metric("running_requests") == 0)
+        assert engine.metric("generated_tokens_total") < LONG
 
 
 class TestAdapters:
     def test_are_loaded_by_key_and_change_the_answer(
-        self, engine: Engine, greedy: Callable[..., Any]
+        self, engine: EngineClient, greedy: Callable[..., Any]
     ) -> None:
-        assert engine.load().status_code == 200
-        assert engine.load().status_code == 200, "again is fine"
-        tuned, base = greedy(model=TUNED), greedy()
-        assert tuned.model == TUNED
+        assert engine.load_adapter().status_code == 200
+        assert engine.load_adapter().status_code == 200, "again is fine"
+        tuned, base = greedy(model=TUNED_MODEL), greedy()
+        assert tuned.model == TUNED_MODEL
         assert tuned.choices[0].message.content != base.choices[0].message.content
         listed = engine.http("GET", "/v1/models").json()
-        assert [model["id"] for model in listed["data"]] == ["tiny", "short", "broken", TUNED]
+        assert [model["id"] for model in listed["data"]] == ["tiny", "short", "broken", TUNED_MODEL]
 
-    def test_base_and_tuned_at_once(self, engine: Engine, greedy: Callable[..., Any]) -> None:
-        engine.load()
-        names = ["tiny", TUNED] * 4
+    def test_base_and_tuned_at_once(self, engine: EngineClient, greedy: Callable[..., Any]) -> None:
+        engine.load_adapter()
+        names = ["tiny", TUNED_MODEL] * 4
         with ThreadPoolExecutor(8) as pool:
             together = list(pool.map(lambda name: greedy(model=name).model, names))
         assert together == names
 
-    def test_unloaded_is_unknown(self, engine: Engine, greedy: Callable[..., Any]) -> None:
-        engine.load("ft:tiny:luthier::Zz345678")
+    def test_unloaded_is_unknown(self, engine: EngineClient, greedy: Callable[..., Any]) -> None:
+        engine.load_adapter("ft:tiny:luthier::Zz345678")
         body = {"lora_name": "ft:tiny:luthier::Zz345678"}
         assert engine.http("POST", "/v1/unload_lora_adapter", json=body).status_code == 200
         assert engine.http("POST", "/v1/unload_lora_adapter", json=body).status_code == 404
@@ -321,9 +323,9 @@ class TestAdapters:
         ],
     )
     def test_refused(
-        self, engine: Engine, asked: dict[str, str], status: int, param: str | None
+        self, engine: EngineClient, asked: dict[str, str], status: int, param: str | None
     ) -> None:
-        answer = engine.load(**{"name": "ft:other", **asked})
+        answer = engine.load_adapter(**{"name": "ft:other", **asked})
         assert answer.status_code == status
         assert answer.json()["error"]["param"] == param
 
@@ -392,7 +394,7 @@ class TestRefused:
         ],
     )
     def test_everything_has_the_envelope(
-        self, engine: Engine, method: str, path: str, body: bytes, status: int
+        self, engine: EngineClient, method: str, path: str, body: bytes, status: int
     ) -> None:
         answer = engine.http(method, path, content=body)
         assert answer.status_code == status
@@ -401,13 +403,13 @@ class TestRefused:
 
 
 def test_a_lost_adapter_folder_is_unknown_until_it_is_loaded_again(
-    base_folder: Path, base_model: BaseModel, tmp_path: Path
+    base_folder: Path, base_model: CatalogModel, tmp_path: Path
 ) -> None:
     store_adapter(tmp_path, base_folder, target_modules=["q_proj"])
-    with serving(tmp_path, entry(base_model)) as engine:
-        body = {"model": TUNED, "messages": HELLO, "max_tokens": 2}
-        assert engine.load().status_code == 200
+    with running_engine(tmp_path, catalog_entry(base_model)) as engine:
+        body = {"model": TUNED_MODEL, "messages": HELLO, "max_tokens": 2}
+        assert engine.load_adapter().status_code == 200
         (tmp_path / "cache" / "adapters").rename(tmp_path / "lost")
         assert engine.http("POST", "/v1/chat/completions", json=body).status_code == 404
-        assert engine.load().status_code == 200
+        assert engine.load_adapter().status_code == 200
         assert engine.http("POST", "/v1/chat/completions", json=body).status_code == 200

@@ -8,39 +8,43 @@ import pytest
 from app.catalog import Catalog
 from app.db.session import SessionMaker
 from app.settings import Settings
-from app.storage import BlobStore
-from tests.worker.supervisor.fake_trainer import FAKE_TRAINING, Background, Workshop
-from worker.supervisor.attempt import Machine
-from worker.supervisor.job_runner import Supervisor
+from app.storage import ObjectStore
+from tests.worker.supervisor.fake_trainer import (
+    FAKE_TRAINING_COMMAND,
+    RunInBackground,
+    TrainerFixture,
+)
+from worker.supervisor.attempt import TrainerContext
+from worker.supervisor.job_runner import JobRunner
 
 
 @pytest.fixture
 def machine(
-    settings: Settings, sessions: SessionMaker, store: BlobStore, catalog: Catalog
-) -> Machine:
+    settings: Settings, sessions: SessionMaker, store: ObjectStore, catalog: Catalog
+) -> TrainerContext:
     quick = settings.model_copy(update={"heartbeat_seconds": 0.2})
-    return Machine(
+    return TrainerContext(
         settings=quick,
         sessions=sessions,
         store=store,
         catalog=catalog,
         stopping=threading.Event(),
-        command=FAKE_TRAINING,
+        command=FAKE_TRAINING_COMMAND,
     )
 
 
 @pytest.fixture
-def shop(machine: Machine) -> Workshop:
-    return Workshop(
+def shop(machine: TrainerContext) -> TrainerFixture:
+    return TrainerFixture(
         sessions=machine.sessions,
         store=machine.store,
-        machine=machine,
-        supervisor=Supervisor(machine),
+        context=machine,
+        runner=JobRunner(machine),
     )
 
 
 @pytest.fixture
-def background(machine: Machine) -> Iterator[Background]:
+def background(machine: TrainerContext) -> Iterator[RunInBackground]:
     """Runs something beside the test, which ends it if the test has not."""
     threads: list[threading.Thread] = []
 

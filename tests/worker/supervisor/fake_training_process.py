@@ -15,7 +15,7 @@ from pathlib import Path
 
 from worker.rundir import (
     CheckpointWritten,
-    Exit,
+    ExitCode,
     Failed,
     Metrics,
     RunFolder,
@@ -29,11 +29,11 @@ def final_weights(seed: int, steps: int) -> bytes:
     """What a run that nothing disturbed ends with."""
     state = str(seed).encode()
     for step in range(1, steps + 1):
-        state = advance(state, step)
+        state = next_state(state, step)
     return state
 
 
-def advance(state: bytes, step: int) -> bytes:
+def next_state(state: bytes, step: int) -> bytes:
     return hashlib.sha256(state + str(step).encode()).digest()
 
 
@@ -44,45 +44,47 @@ class FakeTraining:
         self.plan = self.spec.hyperparameters
         self.steps: int = self.plan.get("steps", 6)
         self.every: int = self.plan.get("every", 2)
-        self.asked = False
-        signal.signal(signal.SIGTERM, self.ask)
+        self.stop_requested = False
+        signal.signal(signal.SIGTERM, self.request_stop)
 
-    def ask(self, *_: object) -> None:
-        self.asked = True
+    def request_stop(self, *_: object) -> None:
+        self.stop_requested = True
 
     def run(self) -> int:
         step, state = self.resume()
-        tokens = 10 * len(self.folder.train.read_bytes().splitlines())
+        tokens = 10 * len(self.folder.train_file.read_bytes().splitlines())
         numbers = {"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 1.0}
         started = Started(
             hyperparameters=numbers, total_steps=self.steps, from_step=step, trained_tokens=tokens
         )
-        self.folder.append(started)
+        self.folder.append_event(started)
         begun = time.monotonic()
         while step < self.steps:
             step += 1
-            self.maybe_end(step)
+            self.inject_fault(step)
             time.sleep(self.plan.get("pace", 0.0))
-            state = advance(state, step)
+            state = next_state(state, step)
             loss = 4.0 / step
             values = {"train_loss": loss, "train_mean_token_accuracy": 1 - loss / 8}
             seconds = time.monotonic() - begun
-            self.folder.append(Metrics(step=step, values=values, seconds=seconds, tokens=step))
+            self.folder.append_event(
+                Metrics(step=step, values=values, seconds=seconds, tokens=step)
+            )
             if step % self.every == 0 or step == self.steps:
                 self.save(step, state, servable=True)
-            elif self.is_asked():
+            elif self.is_stop_requested():
                 self.save(step, state, servable=False)
-            if step < self.steps and self.is_asked():
-                return Exit.YIELDED
-        return Exit.DONE
+            if step < self.steps and self.is_stop_requested():
+                return ExitCode.YIELDED
+        return ExitCode.DONE
 
-    def is_asked(self) -> bool:
-        return self.asked or self.folder.stop_mark.exists()
+    def is_stop_requested(self) -> bool:
+        return self.stop_requested or self.folder.stop_file.exists()
 
     def resume(self) -> tuple[int, bytes]:
-        steps = self.folder.steps()
-        if not steps and self.folder.init.exists():
-            return 0, (self.folder.init / "adapter_model.safetensors").read_bytes()
+        steps = self.folder.list_checkpoint_steps()
+        if not steps and self.folder.init_adapter.exists():
+            return 0, (self.folder.init_adapter / "adapter_model.safetensors").read_bytes()
         if not steps:
             return 0, str(self.spec.seed).encode()
         return steps[0], (self.folder.checkpoint(steps[0]) / "state.bin").read_bytes()
@@ -95,16 +97,16 @@ class FakeTraining:
         (aside / "state.bin").write_bytes(state)
         write_manifest(aside)
         aside.rename(self.folder.checkpoint(step))
-        self.folder.append(
+        self.folder.append_event(
             CheckpointWritten(step=step, servable=servable, values={"train_loss": 1})
         )
 
-    def maybe_end(self, step: int) -> None:
-        if step != self.plan.get("at") or self.spec.epoch > self.plan.get("until", 99):
+    def inject_fault(self, step: int) -> None:
+        if step != self.plan.get("at") or self.spec.attempt > self.plan.get("until", 99):
             return
         ending = self.plan["ending"]
         if ending == "waits":
-            while not self.is_asked() and not (self.folder.path / "go on").exists():
+            while not self.is_stop_requested() and not (self.folder.path / "go on").exists():
                 time.sleep(0.01)
             return
         if ending == "killed":
@@ -114,8 +116,8 @@ class FakeTraining:
             time.sleep(300)
         if ending == "user_error":
             failed = Failed(code="invalid_training_file", message="Bad.", param="training_file")
-            self.folder.append(failed)
-        sys.exit(int(Exit[ending.upper()]) if ending.upper() in Exit.__members__ else 3)
+            self.folder.append_event(failed)
+        sys.exit(int(ExitCode[ending.upper()]) if ending.upper() in ExitCode.__members__ else 3)
 
 
 if __name__ == "__main__":

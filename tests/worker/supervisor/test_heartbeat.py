@@ -4,13 +4,13 @@ import threading
 
 from sqlalchemy import event
 
-from app.db.session import connect, session_maker, transaction
+from app.db.session import create_database_engine, session_maker, transaction
 from app.jobs import leases, lifecycle
-from app.jobs.leases import Order
+from app.jobs.leases import WorkerDirective
 from app.settings import Settings
 from tests.polling import wait_until
-from tests.worker.supervisor.fake_trainer import Workshop
-from worker.supervisor.heartbeat import Pulse
+from tests.worker.supervisor.fake_trainer import TrainerFixture
+from worker.supervisor.heartbeat import Heartbeat
 
 
 class Fault:
@@ -25,18 +25,18 @@ class Fault:
             raise ValueError("a mistake")
 
 
-def test_a_mistake_does_not_end_it(shop: Workshop, settings: Settings) -> None:
-    job_id = shop.order(steps=1)
+def test_a_mistake_does_not_end_it(shop: TrainerFixture, settings: Settings) -> None:
+    job_id = shop.create_job(steps=1)
     with transaction(shop.sessions) as session:
-        claim = leases.claim(session, "w", lease_seconds=60)
+        claim = leases.acquire(session, "w", lease_seconds=60)
     assert claim is not None
-    engine, fault = connect(settings.database_url), Fault()
+    engine, fault = create_database_engine(settings.database_url), Fault()
     event.listen(engine, "before_cursor_execute", fault.make)
-    pulse = Pulse(claim, session_maker(engine), shop.machine.settings)
+    pulse = Heartbeat(claim, session_maker(engine), shop.context.settings)
     with pulse:
         assert fault.was_made.wait(timeout=120)
         with transaction(shop.sessions) as session:
-            lifecycle.cancel(session, shop.job(job_id).project_id, job_id)
-        wait_until("the pulse has heard of it", lambda: pulse.is_over)
-    assert pulse.order is Order.CANCEL
+            lifecycle.cancel(session, shop.get_job(job_id).project_id, job_id)
+        wait_until("the pulse has heard of it", lambda: pulse.is_attempt_over)
+    assert pulse.directive is WorkerDirective.CANCEL
     engine.dispose()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from app.db.session import transaction
 from app.jobs import leases
-from tests.worker.supervisor.fake_trainer import Workshop
-from worker.supervisor.liveness_lock import Presence
+from tests.worker.supervisor.fake_trainer import TrainerFixture
+from worker.supervisor.liveness_lock import LivenessLock
 
 ROOT = Path(__file__).resolve().parents[3]
 PRESENT = """
@@ -30,29 +30,29 @@ def another(home: Path) -> "tuple[subprocess.Popen[str], str]":
 
 
 def test_who_lives_is_not_dead_and_who_was_killed_is_until_forgotten(tmp_path: Path) -> None:
-    mine = Presence(tmp_path, "mine")
+    mine = LivenessLock(tmp_path, "mine")
     process, name = another(tmp_path)
-    assert mine.dead() == []
+    assert mine.find_dead() == []
     process.kill()
     process.wait()
-    assert mine.dead() == [name]
-    mine.forget(name)
-    assert mine.dead() == []
+    assert mine.find_dead() == [name]
+    mine.remove(name)
+    assert mine.find_dead() == []
 
 
 def test_two_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    assert Presence(tmp_path, "same").name != Presence(tmp_path, "same").name
+    assert LivenessLock(tmp_path, "same").name != LivenessLock(tmp_path, "same").name
 
 
-def test_a_dead_trainers_job_goes_on_before_its_lease_ends(shop: Workshop) -> None:
-    process, name = another(shop.machine.settings.home)
-    job_id = shop.order(steps=2)
+def test_a_dead_trainers_job_goes_on_before_its_lease_ends(shop: TrainerFixture) -> None:
+    process, name = another(shop.context.settings.home)
+    job_id = shop.create_job(steps=2)
     with transaction(shop.sessions) as session:
-        assert leases.claim(session, name, lease_seconds=3600) is not None
-    shop.supervisor.sweep()
-    assert shop.job(job_id).state == "running"
+        assert leases.acquire(session, name, lease_seconds=3600) is not None
+    shop.runner.clean_up()
+    assert shop.get_job(job_id).state == "running"
     process.kill()
     process.wait()
-    shop.supervisor.sweep()
-    assert shop.supervisor.run_next()
-    assert shop.job(job_id).state == "succeeded"
+    shop.runner.clean_up()
+    assert shop.runner.run_next()
+    assert shop.get_job(job_id).state == "succeeded"

@@ -6,13 +6,19 @@ from pathlib import Path
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from app.db.session import connect, session_maker
+from app.db.session import create_database_engine, session_maker
 from app.storage import LocalStore, StorageUnavailable
 from tests.polling import wait_until
-from tests.worker.supervisor.fake_trainer import Background, Workshop, outcomes, texts, weights
+from tests.worker.supervisor.fake_trainer import (
+    RunInBackground,
+    TrainerFixture,
+    attempt_outcomes,
+    event_messages,
+    model_weights,
+)
 from tests.worker.supervisor.fake_training_process import final_weights
-from worker.supervisor.attempt import Machine
-from worker.supervisor.job_runner import Supervisor
+from worker.supervisor.attempt import TrainerContext
+from worker.supervisor.job_runner import JobRunner
 
 
 class Line:
@@ -51,15 +57,19 @@ class Flaky(LocalStore):
 
 class TestOutages:
     def test_training_goes_on_while_the_database_is_away(
-        self, machine: Machine, shop: Workshop, database_url: str, background: Background
+        self,
+        machine: TrainerContext,
+        shop: TrainerFixture,
+        database_url: str,
+        background: RunInBackground,
     ) -> None:
-        engine = connect(database_url)
+        engine = create_database_engine(database_url)
         line = Line()
         event.listen(engine, "before_cursor_execute", line.refuse)
-        cut_off = Supervisor(replace(machine, sessions=session_maker(engine)))
-        job_id = shop.order(steps=6, ending="waits", at=2)
+        cut_off = JobRunner(replace(machine, sessions=session_maker(engine)))
+        job_id = shop.create_job(steps=6, ending="waits", at=2)
         thread = background(cut_off.run_next)
-        wait_until("it has begun", lambda: shop.job(job_id).total_steps)
+        wait_until("it has begun", lambda: shop.get_job(job_id).total_steps)
         line.is_cut = True
         (run,) = (machine.settings.home / "runs").iterdir()
         (run / "go on").touch()
@@ -67,47 +77,54 @@ class TestOutages:
         line.is_cut = False
         thread.join()
         engine.dispose()
-        assert shop.job(job_id).state == "succeeded"
-        assert weights(shop, job_id) == final_weights(7, 6)
-        assert [line for line in texts(shop, job_id) if line.startswith("Step")] == [
+        assert shop.get_job(job_id).state == "succeeded"
+        assert model_weights(shop, job_id) == final_weights(7, 6)
+        assert [line for line in event_messages(shop, job_id) if line.startswith("Step")] == [
             f"Step {step}/6: training loss={4 / step:.2f}" for step in range(1, 7)
         ]
 
     def test_training_that_nobody_can_hear_of_ends_after_a_while(
-        self, machine: Machine, shop: Workshop, database_url: str, background: Background
+        self,
+        machine: TrainerContext,
+        shop: TrainerFixture,
+        database_url: str,
+        background: RunInBackground,
     ) -> None:
-        engine = connect(database_url)
+        engine = create_database_engine(database_url)
         line = Line()
         event.listen(engine, "before_cursor_execute", line.refuse)
         # More than a busy machine makes the database wait for, and less than a test.
         hasty = machine.settings.model_copy(update={"disconnected_seconds": 4})
-        cut_off = Supervisor(replace(machine, sessions=session_maker(engine), settings=hasty))
-        job_id = shop.order(steps=6, ending="waits", at=2)
+        cut_off = JobRunner(replace(machine, sessions=session_maker(engine), settings=hasty))
+        job_id = shop.create_job(steps=6, ending="waits", at=2)
         thread = background(cut_off.run_next)
-        wait_until("it has begun", lambda: shop.job(job_id).total_steps)
+        wait_until("it has begun", lambda: shop.get_job(job_id).total_steps)
         line.is_cut = True
         thread.join()
         engine.dispose()
         assert list((machine.settings.home / "runs").iterdir()) == []
         # The lease says when another may have it.
-        assert shop.job(job_id).state == "running"
+        assert shop.get_job(job_id).state == "running"
 
     def test_a_job_waits_for_a_storage_that_is_away_when_it_starts(
-        self, machine: Machine, shop: Workshop
+        self, machine: TrainerContext, shop: TrainerFixture
     ) -> None:
-        job_id = shop.order()
-        Supervisor(replace(machine, store=Away())).run_next()
-        assert (shop.job(job_id).state, shop.job(job_id).no_progress_attempts) == ("queued", 0)
-        assert outcomes(shop, job_id) == [("postponed", None)]
+        job_id = shop.create_job()
+        JobRunner(replace(machine, store=Away())).run_next()
+        assert (shop.get_job(job_id).state, shop.get_job(job_id).no_progress_attempts) == (
+            "queued",
+            0,
+        )
+        assert attempt_outcomes(shop, job_id) == [("postponed", None)]
 
     def test_checkpoints_wait_for_a_storage_that_comes_back(
-        self, machine: Machine, shop: Workshop, background: Background
+        self, machine: TrainerContext, shop: TrainerFixture, background: RunInBackground
     ) -> None:
-        job_id = shop.order(steps=4, every=2)
+        job_id = shop.create_job(steps=4, every=2)
         store = Flaky(machine.settings.home / "storage")
-        thread = background(Supervisor(replace(machine, store=store)).run_next)
+        thread = background(JobRunner(replace(machine, store=store)).run_next)
         wait_until("the store has refused", lambda: store.refused)
         store.is_away = False
         thread.join()
-        assert shop.job(job_id).state == "succeeded"
-        assert weights(shop, job_id) == final_weights(7, 4)
+        assert shop.get_job(job_id).state == "succeeded"
+        assert model_weights(shop, job_id) == final_weights(7, 4)

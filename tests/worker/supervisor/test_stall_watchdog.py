@@ -2,40 +2,40 @@
 
 from pathlib import Path
 
-from tests.worker.fake_clock import Clock
+from tests.worker.fake_clock import FakeClock
 from worker.rundir import Metrics, RunFolder
-from worker.supervisor.stall_watchdog import Watch
+from worker.supervisor.stall_watchdog import StallWatchdog
 
 
 def step(folder: RunFolder, number: int) -> None:
-    folder.append(Metrics(step=number, values={}, seconds=1.0, tokens=1))
+    folder.append_event(Metrics(step=number, values={}, seconds=1.0, tokens=1))
 
 
 def test_silence_from_the_start_is_in_vain(tmp_path: Path) -> None:
-    clock = Clock()
-    watch = Watch(RunFolder(tmp_path), patience_seconds=10, clock=clock)
-    assert not watch.is_in_vain()
+    clock = FakeClock()
+    watch = StallWatchdog(RunFolder(tmp_path), timeout_seconds=10, clock=clock)
+    assert not watch.is_stalled()
     clock.now += 61
-    assert watch.is_in_vain()
+    assert watch.is_stalled()
 
 
 def test_the_first_record_may_take_longer_than_a_step(tmp_path: Path) -> None:
-    folder, clock = RunFolder(tmp_path), Clock()
-    watch = Watch(folder, patience_seconds=10, clock=clock)
+    folder, clock = RunFolder(tmp_path), FakeClock()
+    watch = StallWatchdog(folder, timeout_seconds=10, clock=clock)
     clock.now += 59
-    assert not watch.is_in_vain()
+    assert not watch.is_stalled()
     step(folder, 1)
-    assert not watch.is_in_vain()
+    assert not watch.is_stalled()
     clock.now += 11
-    assert watch.is_in_vain()
+    assert watch.is_stalled()
 
 
 def test_each_record_starts_the_patience_anew(tmp_path: Path) -> None:
-    folder, clock = RunFolder(tmp_path), Clock()
-    watch = Watch(folder, patience_seconds=10, clock=clock)
+    folder, clock = RunFolder(tmp_path), FakeClock()
+    watch = StallWatchdog(folder, timeout_seconds=10, clock=clock)
     for number in range(3):
         clock.now += 9
         step(folder, number)
-        assert not watch.is_in_vain()
+        assert not watch.is_stalled()
     clock.now += 11
-    assert watch.is_in_vain()
+    assert watch.is_stalled()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from worker.rundir import RunFolder
-from worker.supervisor.training_process import LEASH, TrainingProcess
+from worker.supervisor.training_process import EXEC_WITH_PARENT, TrainingProcess
 
 
 def program(text: str) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ def test_a_request_to_stop_is_a_mark_and_a_signal(folder: RunFolder) -> None:
     with TrainingProcess(folder, program("import time; time.sleep(300)")) as process:
         process.stop(grace_seconds=300)
         assert finished(process) == -signal.SIGTERM
-        assert folder.stop_mark.exists()
+        assert folder.stop_file.exists()
         assert process.was_stopped
 
 
@@ -130,7 +130,7 @@ def test_it_dies_with_its_supervisor_at_whatever_moment(folder: RunFolder) -> No
 def test_it_does_not_begin_when_its_supervisor_is_gone_already(folder: RunFolder) -> None:
     began = folder.path / "began"
     result = subprocess.run(
-        [*LEASH, "1", sys.executable, "-c", f"open({str(began)!r}, 'w')"],
+        [*EXEC_WITH_PARENT, "1", sys.executable, "-c", f"open({str(began)!r}, 'w')"],
         capture_output=True,
         check=False,
     )

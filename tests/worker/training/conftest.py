@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from app.catalog import BaseModel
+from app.catalog import CatalogModel
 from worker.rundir import Event, RunFolder, RunSpec
 
 MakeRun = Callable[..., RunFolder]
@@ -33,13 +33,13 @@ def events(folder: RunFolder) -> list[Event]:
 
 
 @pytest.fixture
-def make_run(tmp_path: Path, tiny_model: BaseModel) -> MakeRun:
+def make_run(tmp_path: Path, tiny_model: CatalogModel) -> MakeRun:
     """A run folder with 12 chats to train on: 3 passes of 3 steps each, if not said otherwise."""
 
     def make(name: str = "run", *, context_length: int = 512, **spec: Any) -> RunFolder:
         folder = RunFolder(tmp_path / name)
         folder.path.mkdir()
-        write_rows(folder.train, [chat(number) for number in range(12)])
+        write_rows(folder.train_file, [chat(number) for number in range(12)])
         values: dict[str, Any] = {
             "job_id": "ftjob-1",
             "epoch": 1,

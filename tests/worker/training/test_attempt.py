@@ -12,15 +12,15 @@ from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from worker.modeling import load_adapter, load_base
 from worker.rundir import (
     CheckpointWritten,
-    Exit,
+    ExitCode,
     Failed,
     Metrics,
     RunFolder,
     Started,
+    file_sha256,
     read_manifest,
-    sha256,
 )
-from worker.training.attempt import attempt
+from worker.training.attempt import run_attempt
 
 pytestmark = pytest.mark.usefixtures("training_settings")
 
@@ -34,7 +34,7 @@ def metrics(folder: RunFolder) -> list[Metrics]:
 
 
 def adapter_bits(folder: RunFolder, step: int = LAST) -> str:
-    return sha256(folder.checkpoint(step) / "adapter_model.safetensors")
+    return file_sha256(folder.checkpoint(step) / "adapter_model.safetensors")
 
 
 def failure(folder: RunFolder) -> Failed:
@@ -45,7 +45,7 @@ def failure(folder: RunFolder) -> Failed:
 class TestEvents:
     def test_the_start_says_numbers_and_totals(self, make_run: MakeRun) -> None:
         folder = make_run(hyperparameters={"n_epochs": "auto", "batch_size": "auto"})
-        assert attempt(folder) == Exit.DONE
+        assert run_attempt(folder) == ExitCode.DONE
         started = events(folder)[0]
         assert isinstance(started, Started)
         assert started.hyperparameters["n_epochs"] == 8, "100 // 12"
@@ -57,7 +57,7 @@ class TestEvents:
 
     def test_every_step_says_loss_and_accuracy_and_they_improve(self, make_run: MakeRun) -> None:
         folder = make_run(hyperparameters=THOROUGH)
-        attempt(folder)
+        run_attempt(folder)
         found = metrics(folder)
         assert [event.step for event in found] == list(range(1, 61))
         assert found[-1].values["train_loss"] < found[0].values["train_loss"] - 0.3
@@ -68,8 +68,8 @@ class TestEvents:
         self, make_run: MakeRun
     ) -> None:
         folder = make_run()
-        write_rows(folder.valid, [chat(number) for number in (20, 21)])
-        attempt(folder)
+        write_rows(folder.valid_file, [chat(number) for number in (20, 21)])
+        run_attempt(folder)
         full = [event.step for event in metrics(folder) if "full_valid_loss" in event.values]
         assert full == [3, 6, 9]
         last = metrics(folder)[-1].values
@@ -81,18 +81,18 @@ class TestEvents:
 
     def test_a_checkpoint_after_each_pass_is_servable(self, make_run: MakeRun) -> None:
         folder = make_run()
-        attempt(folder)
+        run_attempt(folder)
         written = [event for event in events(folder) if isinstance(event, CheckpointWritten)]
         assert [(event.step, event.servable) for event in written] == [
             (3, True), (6, True), (9, True),
         ]  # fmt: skip
-        assert folder.steps() == [9, 6, 3]
+        assert folder.list_checkpoint_steps() == [9, 6, 3]
 
 
 class TestCheckpoint:
     def test_the_manifest_lists_all_files_with_their_sums(self, make_run: MakeRun) -> None:
         folder = make_run()
-        attempt(folder)
+        run_attempt(folder)
         place = folder.checkpoint(LAST)
         listed = read_manifest((place / "manifest.json").read_bytes())
         assert set(listed) == {
@@ -101,12 +101,12 @@ class TestCheckpoint:
         }  # fmt: skip
         for name, file in listed.items():
             assert (place / name).stat().st_size == file.bytes
-            assert sha256(place / name) == file.sha256
+            assert file_sha256(place / name) == file.sha256
 
     @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
     def test_peft_puts_the_adapter_on_the_base(self, make_run: MakeRun, tiny_folder: Path) -> None:
         folder = make_run()
-        attempt(folder)
+        run_attempt(folder)
         base = load_base(tiny_folder, dtype=torch.float32, device=torch.device("cpu"))
         ids = torch.tensor([[1, 50, 60]])
         plain = base(input_ids=ids).logits
@@ -120,29 +120,29 @@ class TestSameBits:
     @pytest.fixture
     def uninterrupted(self, make_run: MakeRun) -> RunFolder:
         folder = make_run("uninterrupted")
-        assert attempt(folder) == Exit.DONE
+        assert run_attempt(folder) == ExitCode.DONE
         return folder
 
     def test_the_same_job_twice(self, make_run: MakeRun, uninterrupted: RunFolder) -> None:
         again = make_run("again")
-        attempt(again)
+        run_attempt(again)
         assert adapter_bits(again) == adapter_bits(uninterrupted)
         assert [e.values for e in metrics(again)] == [e.values for e in metrics(uninterrupted)]
 
     def test_another_seed_gives_others(self, make_run: MakeRun, uninterrupted: RunFolder) -> None:
         other = make_run("other", seed=6)
-        attempt(other)
+        run_attempt(other)
         assert adapter_bits(other) != adapter_bits(uninterrupted)
 
     def test_stopped_after_each_step_and_continued(
         self, make_run: MakeRun, uninterrupted: RunFolder
     ) -> None:
         folder = make_run("stopped")
-        folder.stop_mark.touch()
-        exits = [attempt(folder) for _ in range(LAST)]
-        assert exits == [Exit.YIELDED] * (LAST - 1) + [Exit.DONE]
+        folder.stop_file.touch()
+        exits = [run_attempt(folder) for _ in range(LAST)]
+        assert exits == [ExitCode.YIELDED] * (LAST - 1) + [ExitCode.DONE]
         assert adapter_bits(folder) == adapter_bits(uninterrupted)
-        assert sha256(folder.checkpoint(LAST) / "optimizer.safetensors") == sha256(
+        assert file_sha256(folder.checkpoint(LAST) / "optimizer.safetensors") == file_sha256(
             uninterrupted.checkpoint(LAST) / "optimizer.safetensors"
         )
         servable = {
@@ -155,7 +155,7 @@ class TestSameBits:
     ) -> None:
         folder = make_run("elsewhere")
         shutil.copytree(uninterrupted.checkpoint(6), folder.checkpoint(6))
-        assert attempt(folder) == Exit.DONE
+        assert run_attempt(folder) == ExitCode.DONE
         started = events(folder)[0]
         assert isinstance(started, Started)
         assert started.from_step == 6
@@ -176,7 +176,7 @@ class TestSameBits:
             hurt.unlink()
         else:
             (folder.checkpoint(6) / "manifest.json").unlink()
-        assert attempt(folder) == Exit.DONE
+        assert run_attempt(folder) == ExitCode.DONE
         started = events(folder)[0]
         assert isinstance(started, Started)
         assert started.from_step == 3
@@ -184,14 +184,14 @@ class TestSameBits:
 
     def test_a_finished_one_has_nothing_left_to_do(self, uninterrupted: RunFolder) -> None:
         before = len(metrics(uninterrupted))
-        assert attempt(uninterrupted) == Exit.DONE
+        assert run_attempt(uninterrupted) == ExitCode.DONE
         assert len(metrics(uninterrupted)) == before
 
     def test_smaller_micro_batches_change_rounding_only(
         self, make_run: MakeRun, uninterrupted: RunFolder
     ) -> None:
         folder = make_run("one by one", micro_batch=1)
-        attempt(folder)
+        run_attempt(folder)
         for one, many in zip(metrics(folder), metrics(uninterrupted), strict=True):
             assert one.values["train_loss"] == pytest.approx(many.values["train_loss"], rel=0.02)
 
@@ -199,10 +199,10 @@ class TestSameBits:
 class TestInit:
     def test_training_goes_on_from_another_jobs_adapter(self, make_run: MakeRun) -> None:
         first = make_run("first", hyperparameters=THOROUGH)
-        attempt(first)
+        run_attempt(first)
         second = make_run("second")
-        shutil.copytree(first.checkpoint(60), second.init)
-        attempt(second)
+        shutil.copytree(first.checkpoint(60), second.init_adapter)
+        run_attempt(second)
         learned = metrics(first)[-1].values["train_loss"]
         assert metrics(second)[0].values["train_loss"] == pytest.approx(learned, abs=0.4)
 
@@ -210,39 +210,39 @@ class TestInit:
 class TestFailures:
     def test_rows_too_long_to_reach_their_answers(self, make_run: MakeRun) -> None:
         folder = make_run(context_length=16)
-        assert attempt(folder) == Exit.USER_ERROR
+        assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).code == "invalid_training_file"
         assert failure(folder).param == "training_file"
         assert "reads 16 tokens" in failure(folder).message
 
     def test_a_line_that_is_no_example(self, make_run: MakeRun) -> None:
         folder = make_run()
-        with folder.train.open("a") as file:
+        with folder.train_file.open("a") as file:
             file.write('{"messages": []}\n')
-        assert attempt(folder) == Exit.USER_ERROR
+        assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).code == "invalid_training_file"
         assert "13" in failure(folder).message, "it names the example"
 
     def test_a_validation_file_of_no_use(self, make_run: MakeRun) -> None:
         folder = make_run()
-        folder.valid.write_text("\n")
-        assert attempt(folder) == Exit.USER_ERROR
+        folder.valid_file.write_text("\n")
+        assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).param == "validation_file"
 
     def test_an_unknown_method(self, make_run: MakeRun) -> None:
         folder = make_run(method="prayer")
-        assert attempt(folder) == Exit.USER_ERROR
+        assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).code == "invalid_method"
 
     def test_a_base_model_that_is_gone(self, make_run: MakeRun, tiny_model: object) -> None:
         model = json.loads((make_run().path / "spec.json").read_bytes())["model"]
         folder = make_run("gone", model={**model, "source": "path:/nowhere"})
-        assert attempt(folder) == Exit.USER_ERROR
+        assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).code == "model_unavailable"
 
     def test_a_loss_that_is_no_number(self, make_run: MakeRun) -> None:
         folder = make_run(hyperparameters={"n_epochs": 3, "learning_rate_multiplier": 1e30})
-        assert attempt(folder) == Exit.LOSS_NOT_FINITE
+        assert run_attempt(folder) == ExitCode.LOSS_NOT_FINITE
         assert failure(folder).code == "loss_not_finite"
         assert "the learning rate is too high" in failure(folder).message
 
@@ -250,18 +250,18 @@ class TestFailures:
         """The only step spoils the weights' products, and they themselves are numbers."""
         numbers = {"n_epochs": 1, "batch_size": 12, "learning_rate_multiplier": 1e20}
         folder = make_run(hyperparameters=numbers)
-        write_rows(folder.valid, [chat(20)])
-        assert attempt(folder) == Exit.LOSS_NOT_FINITE
-        assert folder.steps() == []
+        write_rows(folder.valid_file, [chat(20)])
+        assert run_attempt(folder) == ExitCode.LOSS_NOT_FINITE
+        assert folder.list_checkpoint_steps() == []
 
     def test_weights_that_are_no_numbers_make_no_model(self, make_run: MakeRun) -> None:
         """The only step spoils them, and no loss is computed after it."""
         numbers = {"n_epochs": 1, "batch_size": 12, "learning_rate_multiplier": 1e42}
         folder = make_run(hyperparameters=numbers)
-        assert attempt(folder) == Exit.LOSS_NOT_FINITE
-        assert folder.steps() == []
+        assert run_attempt(folder) == ExitCode.LOSS_NOT_FINITE
+        assert folder.list_checkpoint_steps() == []
 
     def test_a_full_disk(self, make_run: MakeRun) -> None:
         folder = make_run()
         folder.events.symlink_to("/dev/full")
-        assert attempt(folder) == Exit.DISK_FULL
+        assert run_attempt(folder) == ExitCode.DISK_FULL

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from worker.training.batching import MicroBatch, Row, lay_out, split
+from worker.training.batching import MicroBatch, Row, collate, split_by_tokens
 
 CPU = torch.device("cpu")
 
@@ -22,28 +22,31 @@ def random_rows(seed: int, *, shared: int, count: int = 7) -> list[Row]:
         ids = np.concatenate([head, random.integers(100, 999, length)]).astype(np.int32)
         learned = np.unique(random.integers(1, len(ids), 4)).astype(np.int32)
         rows.append(Row(ids, learned))
-    return sorted(rows, key=lambda row: row.needed)
+    return sorted(rows, key=lambda row: row.num_tokens)
 
 
 def rebuilt(batch: MicroBatch) -> list[list[int]]:
     """The tokens that attention sees in each row, with what fills it up."""
-    return [line.tolist() for block in batch.blocks for line in batch.ids[block]]
+    return [line.tolist() for block in batch.pad_indices for line in batch.ids[block]]
 
 
 class TestSplit:
     def test_groups_keep_to_both_limits_and_lose_nothing(self) -> None:
         rows = random_rows(0, shared=0, count=40)
-        groups = list(split(rows, max_tokens=150, max_rows=4))
+        groups = list(split_by_tokens(rows, max_tokens=150, max_rows=4))
         assert sum(map(len, groups)) == 40
         for group in groups:
             assert len(group) <= 4
-            assert sum(row.needed for row in group) <= 150
-        lengths = [row.needed for group in groups for row in group]
+            assert sum(row.num_tokens for row in group) <= 150
+        lengths = [row.num_tokens for group in groups for row in group]
         assert lengths == sorted(lengths)
 
     def test_a_row_longer_than_the_limit_goes_alone(self) -> None:
         long, short = row(list(range(50)), [49]), row([1, 2], [1])
-        assert list(split([long, short, short], max_tokens=10)) == [[short, short], [long]]
+        assert list(split_by_tokens([long, short, short], max_tokens=10)) == [
+            [short, short],
+            [long],
+        ]
 
 
 class TestLayOut:
@@ -51,42 +54,42 @@ class TestLayOut:
     @pytest.mark.parametrize("seed", range(5))
     def test_attention_sees_each_row_as_it_is(self, seed: int, shared: int) -> None:
         rows = random_rows(seed, shared=shared)
-        seen = rebuilt(lay_out(rows, CPU))
+        seen = rebuilt(collate(rows, CPU))
         for row, line in zip(rows, seen, strict=True):
-            assert line[: row.needed] == row.ids[: row.needed].tolist()
+            assert line[: row.num_tokens] == row.ids[: row.num_tokens].tolist()
 
     @pytest.mark.parametrize("shared", [0, 12])
     def test_each_label_is_predicted_from_the_token_before_it(self, shared: int) -> None:
         rows = random_rows(1, shared=shared)
-        batch = lay_out(rows, CPU)
-        before = [row.ids[at - 1] for row in rows for at in row.learned]
-        positions = [at - 1 for row in rows for at in row.learned]
-        assert batch.ids[batch.predicting].tolist() == before
-        assert batch.positions[batch.predicting].tolist() == positions
-        assert batch.labels.tolist() == [row.ids[at] for row in rows for at in row.learned]
+        batch = collate(rows, CPU)
+        before = [row.ids[at - 1] for row in rows for at in row.label_positions]
+        positions = [at - 1 for row in rows for at in row.label_positions]
+        assert batch.ids[batch.logit_positions].tolist() == before
+        assert batch.positions[batch.logit_positions].tolist() == positions
+        assert batch.labels.tolist() == [row.ids[at] for row in rows for at in row.label_positions]
 
     def test_a_common_beginning_stands_in_the_stream_once(self) -> None:
         rows = random_rows(2, shared=12)
-        batch = lay_out(rows, CPU)
-        own = sum(row.needed - batch.shared for row in rows)
-        assert batch.shared >= min(12, rows[0].needed)
-        assert len(batch.ids) == batch.shared + own
-        apart = lay_out(rows, CPU, share=False)
-        assert apart.shared == 0
-        assert len(apart.ids) == sum(row.needed for row in rows)
+        batch = collate(rows, CPU)
+        own = sum(row.num_tokens - batch.prefix_len for row in rows)
+        assert batch.prefix_len >= min(12, rows[0].num_tokens)
+        assert len(batch.ids) == batch.prefix_len + own
+        apart = collate(rows, CPU, share_prefix=False)
+        assert apart.prefix_len == 0
+        assert len(apart.ids) == sum(row.num_tokens for row in rows)
 
     def test_equal_rows_are_one_stream_with_all_their_labels(self) -> None:
-        batch = lay_out([row([7, 8, 9], [1, 2])] * 3, CPU)
+        batch = collate([row([7, 8, 9], [1, 2])] * 3, CPU)
         assert batch.ids.tolist() == [7, 8]
         assert batch.labels.tolist() == [8, 9] * 3
-        assert batch.predicting.tolist() == [0, 1] * 3
+        assert batch.logit_positions.tolist() == [0, 1] * 3
 
     @pytest.mark.parametrize("shared", [0, 12])
     def test_collecting_what_was_spread_gives_the_stream(self, shared: int) -> None:
-        batch = lay_out(random_rows(3, shared=shared), CPU)
-        slots = torch.cat([block.flatten() for block in batch.blocks])
-        assert slots[batch.collect].tolist() == list(range(len(batch.ids)))
+        batch = collate(random_rows(3, shared=shared), CPU)
+        slots = torch.cat([block.flatten() for block in batch.pad_indices])
+        assert slots[batch.unpad_index].tolist() == list(range(len(batch.ids)))
 
     def test_rows_of_different_lengths_are_not_filled_up_to_the_longest(self) -> None:
         rows = [row(list(range(10)), [9]), row(list(range(100)), [99])]
-        assert [tuple(block.shape) for block in lay_out(rows, CPU).blocks] == [(1, 9), (1, 99)]
+        assert [tuple(block.shape) for block in collate(rows, CPU).pad_indices] == [(1, 9), (1, 99)]

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from tests.worker.training.conftest import MakeRun, events, write_rows
 from tests.worker.training.test_attempt import THOROUGH, adapter_bits, failure, metrics
 from worker.modeling import load_adapter
-from worker.rundir import CheckpointWritten, Exit, RunFolder, Started, sha256
-from worker.training.attempt import attempt
+from worker.rundir import CheckpointWritten, ExitCode, RunFolder, Started, file_sha256
+from worker.training.attempt import run_attempt
 
 pytestmark = pytest.mark.usefixtures("training_settings")
 
@@ -39,8 +39,8 @@ def make_preferences(make_run: MakeRun) -> MakeRun:
 
     def make(name: str = "run", **spec: Any) -> RunFolder:
         folder = make_run(name, **{"method": "dpo", **spec})
-        write_rows(folder.train, [preference(number) for number in range(12)])
-        write_rows(folder.valid, [preference(number) for number in range(20, 25)])
+        write_rows(folder.train_file, [preference(number) for number in range(12)])
+        write_rows(folder.valid_file, [preference(number) for number in range(20, 25)])
         return folder
 
     return make
@@ -49,7 +49,7 @@ def make_preferences(make_run: MakeRun) -> MakeRun:
 @pytest.fixture
 def uninterrupted(make_preferences: MakeRun) -> RunFolder:
     folder = make_preferences("uninterrupted")
-    assert attempt(folder) == Exit.DONE
+    assert run_attempt(folder) == ExitCode.DONE
     return folder
 
 
@@ -61,7 +61,7 @@ class TestLearning:
     def test_the_start_is_indifferent_and_the_end_prefers(self, make_preferences: MakeRun) -> None:
         thorough = {**THOROUGH, "learning_rate_multiplier": 30, "beta": 0.5}
         folder = make_preferences(hyperparameters=thorough)
-        assert attempt(folder) == Exit.DONE
+        assert run_attempt(folder) == ExitCode.DONE
         first, last = metrics(folder)[0].values, metrics(folder)[-1].values
         assert first["train_loss"] == pytest.approx(math.log(2), abs=0.05), "it is the reference"
         assert last["train_loss"] < 0.4
@@ -72,7 +72,7 @@ class TestLearning:
 
     def test_beta_is_told_and_auto_is_the_papers(self, make_preferences: MakeRun) -> None:
         folder = make_preferences(hyperparameters={"n_epochs": 1, "batch_size": 12})
-        attempt(folder)
+        run_attempt(folder)
         started = next(event for event in events(folder) if isinstance(event, Started))
         assert started.hyperparameters["beta"] == 0.1
         assert started.trained_tokens == metrics(folder)[-1].tokens
@@ -81,7 +81,7 @@ class TestLearning:
         self, make_preferences: MakeRun, uninterrupted: RunFolder
     ) -> None:
         folder = make_preferences("one by one", micro_batch=1)
-        attempt(folder)
+        run_attempt(folder)
         for one, many in zip(metrics(folder), metrics(uninterrupted), strict=True):
             assert one.values["train_loss"] == pytest.approx(many.values["train_loss"], abs=0.02)
 
@@ -98,10 +98,10 @@ class TestReference:
     def test_it_is_of_the_model_that_training_starts_from(self, make_preferences: MakeRun) -> None:
         """A tuned start refers to itself, its adapter included."""
         first = make_preferences("first", hyperparameters={**THOROUGH, "n_epochs": 2})
-        attempt(first)
+        run_attempt(first)
         second = make_preferences("second")
-        shutil.copytree(first.checkpoint(6), second.init)
-        attempt(second)
+        shutil.copytree(first.checkpoint(6), second.init_adapter)
+        run_attempt(second)
         assert not torch.equal(references(second, 3), references(first, 3))
         loss = metrics(second)[0].values["train_loss"]
         assert loss == pytest.approx(math.log(2), abs=0.05)
@@ -112,25 +112,25 @@ class TestReference:
         """What a checkpoint brings is believed, or the attempts of a job would differ."""
         folder = make_preferences("elsewhere")
         shutil.copytree(uninterrupted.checkpoint(3), folder.checkpoint(3))
-        attempt(folder)
-        assert sha256(folder.checkpoint(LAST) / REFERENCE) == sha256(
+        run_attempt(folder)
+        assert file_sha256(folder.checkpoint(LAST) / REFERENCE) == file_sha256(
             uninterrupted.checkpoint(3) / REFERENCE
         )
 
     def test_a_stop_in_the_middle_keeps_what_there_is(self, make_preferences: MakeRun) -> None:
         folder = make_preferences()
-        write_rows(folder.train, [preference(number) for number in range(70)])
-        folder.stop_mark.touch()
-        assert attempt(folder) == Exit.YIELDED
-        assert folder.steps() == [], "nothing was known yet"
-        folder.stop_mark.unlink()
-        assert attempt(folder) == Exit.DONE
+        write_rows(folder.train_file, [preference(number) for number in range(70)])
+        folder.stop_file.touch()
+        assert run_attempt(folder) == ExitCode.YIELDED
+        assert folder.list_checkpoint_steps() == [], "nothing was known yet"
+        folder.stop_file.unlink()
+        assert run_attempt(folder) == ExitCode.DONE
 
 
 class TestSameBits:
     def test_the_same_job_twice(self, make_preferences: MakeRun, uninterrupted: RunFolder) -> None:
         again = make_preferences("again")
-        attempt(again)
+        run_attempt(again)
         assert adapter_bits(again) == adapter_bits(uninterrupted)
         assert [e.values for e in metrics(again)] == [e.values for e in metrics(uninterrupted)]
 
@@ -140,10 +140,10 @@ class TestSameBits:
         for step in (3, 6):
             folder = make_preferences(f"from {step}")
             shutil.copytree(uninterrupted.checkpoint(step), folder.checkpoint(step))
-            assert attempt(folder) == Exit.DONE
+            assert run_attempt(folder) == ExitCode.DONE
             assert [event.step for event in metrics(folder)] == list(range(step + 1, LAST + 1))
             assert adapter_bits(folder) == adapter_bits(uninterrupted)
-            assert sha256(folder.checkpoint(LAST) / "optimizer.safetensors") == sha256(
+            assert file_sha256(folder.checkpoint(LAST) / "optimizer.safetensors") == file_sha256(
                 uninterrupted.checkpoint(LAST) / "optimizer.safetensors"
             )
 
@@ -151,15 +151,15 @@ class TestSameBits:
 class TestFailures:
     def test_outputs_that_are_all_the_same(self, make_preferences: MakeRun) -> None:
         folder = make_preferences()
-        write_rows(folder.train, [preference(number, same=True) for number in range(12)])
-        assert attempt(folder) == Exit.USER_ERROR
+        write_rows(folder.train_file, [preference(number, same=True) for number in range(12)])
+        assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).code == "invalid_training_file"
         assert "the outputs of each are the same" in failure(folder).message
 
     def test_a_file_of_chats(self, make_preferences: MakeRun, make_run: MakeRun) -> None:
         folder = make_preferences()
-        shutil.copyfile(make_run("chats").train, folder.valid)
-        assert attempt(folder) == Exit.USER_ERROR
+        shutil.copyfile(make_run("chats").train_file, folder.valid_file)
+        assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).param == "validation_file"
         assert "not preference" in failure(folder).message
 

@@ -17,9 +17,9 @@ from transformers import (
 )
 
 from worker.modeling import adapter_parameters, add_adapter
-from worker.training.batching import Row, lay_out
-from worker.training.forward import GenericScorer, Scorer, choose_scorer
-from worker.training.llama import LlamaScorer
+from worker.training.batching import Row, collate
+from worker.training.forward import CausalLM, TransformersCausalLM, choose_causal_lm
+from worker.training.llama import LlamaCausalLM
 
 CPU = torch.device("cpu")
 SHAPE = {
@@ -85,17 +85,17 @@ def by_transformers(model: PeftModel, batch: list[Row]) -> tuple[Tensor, dict[st
     losses = []
     for row in batch:
         ids = torch.from_numpy(row.ids.astype(np.int64))
-        logits = model(input_ids=ids[None]).logits[0, row.learned - 1]
-        losses.append(cross_entropy(logits, ids[row.learned], reduction="none"))
+        logits = model(input_ids=ids[None]).logits[0, row.label_positions - 1]
+        losses.append(cross_entropy(logits, ids[row.label_positions], reduction="none"))
     torch.cat(losses).sum().backward()
     return torch.cat(losses).detach(), gradients(model)
 
 
 def by_scorer(
-    scorer: Scorer, model: PeftModel, batch: list[Row]
+    scorer: CausalLM, model: PeftModel, batch: list[Row]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    laid = lay_out(batch, CPU, share=scorer.shares_beginnings)
-    losses, _ = scorer.token_losses(laid)
+    laid = collate(batch, CPU, share_prefix=scorer.supports_shared_prefix)
+    losses, _ = scorer.token_nll(laid)
     losses.sum().backward()
     return losses.detach(), gradients(model)
 
@@ -118,8 +118,8 @@ def test_the_fast_forward_pass_is_the_models(
     model = tuned(config)
     batch = rows(lengths, shared=shared)
     expected, expected_gradients = by_transformers(model, batch)
-    scorer = choose_scorer(model)
-    assert isinstance(scorer, LlamaScorer)
+    scorer = choose_causal_lm(model)
+    assert isinstance(scorer, LlamaCausalLM)
     losses, found = by_scorer(scorer, model, batch)
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
     for name, gradient in expected_gradients.items():
@@ -130,7 +130,7 @@ def test_the_model_still_computes_what_it_did() -> None:
     model = tuned(LLAMA)
     ids = torch.arange(20)[None]
     before = model(input_ids=ids).logits
-    choose_scorer(model)
+    choose_causal_lm(model)
     torch.testing.assert_close(model(input_ids=ids).logits, before)
 
 
@@ -139,7 +139,7 @@ def test_the_generic_forward_pass_is_the_models(config: PretrainedConfig) -> Non
     model = tuned(config)
     batch = rows([12, 20, 21, 90], shared=9)
     expected, expected_gradients = by_transformers(model, batch)
-    losses, found = by_scorer(GenericScorer(model), model, batch)
+    losses, found = by_scorer(TransformersCausalLM(model), model, batch)
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
     for name, gradient in expected_gradients.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
@@ -155,4 +155,4 @@ def test_the_generic_forward_pass_is_the_models(config: PretrainedConfig) -> Non
     ],
 )
 def test_what_the_fast_pass_does_not_know_goes_the_generic_way(config: PretrainedConfig) -> None:
-    assert isinstance(choose_scorer(tuned(config)), GenericScorer)
+    assert isinstance(choose_causal_lm(tuned(config)), TransformersCausalLM)

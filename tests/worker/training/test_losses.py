@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from worker.training.losses import CHUNK, head_loss
+from worker.training.losses import LOGITS_CHUNK, fused_linear_cross_entropy
 
 
-@pytest.mark.parametrize("count", [1, CHUNK, CHUNK + 3])
+@pytest.mark.parametrize("count", [1, LOGITS_CHUNK, LOGITS_CHUNK + 3])
 def test_losses_and_gradients_are_those_of_cross_entropy(count: int) -> None:
     generator = torch.Generator().manual_seed(count)
     weight = torch.randn(50, 8, generator=generator)
@@ -16,7 +16,7 @@ def test_losses_and_gradients_are_those_of_cross_entropy(count: int) -> None:
     ours = torch.randn(count, 8, generator=generator, requires_grad=True)
     theirs = ours.detach().clone().requires_grad_()
 
-    losses, correct = head_loss(ours, weight, labels)
+    losses, correct = fused_linear_cross_entropy(ours, weight, labels)
     losses.backward(upstream)
     logits = theirs @ weight.T
     expected = cross_entropy(logits, labels, reduction="none")
@@ -29,5 +29,5 @@ def test_losses_and_gradients_are_those_of_cross_entropy(count: int) -> None:
 
 def test_without_gradients_none_is_made() -> None:
     hidden, weight = torch.randn(4, 8), torch.randn(50, 8)
-    losses, _ = head_loss(hidden, weight, torch.tensor([1, 2, 3, 4]))
+    losses, _ = fused_linear_cross_entropy(hidden, weight, torch.tensor([1, 2, 3, 4]))
     assert not losses.requires_grad

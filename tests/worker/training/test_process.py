@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.polling import wait_until
 from tests.worker.training.conftest import MakeRun, events
-from worker.rundir import CheckpointWritten, Exit, Metrics, RunFolder
+from worker.rundir import CheckpointWritten, ExitCode, Metrics, RunFolder
 
 LONG = {"n_epochs": 5000, "batch_size": 4}
 # A supervisor that starts training and prints its process id.
@@ -33,14 +33,14 @@ def test_sigterm_writes_a_checkpoint_and_yields(make_run: MakeRun) -> None:
     process = start(folder.path)
     wait_until("it has made a step", lambda: has_begun(folder))
     process.terminate()
-    assert process.wait(240) == Exit.YIELDED
+    assert process.wait(240) == ExitCode.YIELDED
     last = events(folder)[-1]
     assert isinstance(last, CheckpointWritten)
-    assert folder.steps()[0] == last.step
+    assert folder.list_checkpoint_steps()[0] == last.step
 
 
 def test_user_errors_have_their_exit_code(make_run: MakeRun) -> None:
-    assert start(make_run(context_length=16).path).wait(240) == Exit.USER_ERROR
+    assert start(make_run(context_length=16).path).wait(240) == ExitCode.USER_ERROR
 
 
 def test_it_dies_with_its_supervisor_and_gives_way_to_others(make_run: MakeRun) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.training.recipe import auto_batch_size, auto_epochs, choose, peak_learning_rate
+from worker.training.recipe import auto_batch_size, auto_epochs, choose_recipe, lora_learning_rate
 
 
 @pytest.mark.parametrize(
@@ -25,30 +25,30 @@ def test_batches_are_small_for_small_files(examples: int, epochs: int, batch: in
 
 
 def test_wider_models_take_smaller_steps() -> None:
-    assert peak_learning_rate(576) == pytest.approx(1.32e-3, rel=0.01)
-    assert peak_learning_rate(4096) == pytest.approx(2.86e-4, rel=0.01)
+    assert lora_learning_rate(576) == pytest.approx(1.32e-3, rel=0.01)
+    assert lora_learning_rate(4096) == pytest.approx(2.86e-4, rel=0.01)
 
 
 def test_numbers_that_are_given_stand() -> None:
     given = {"n_epochs": 7, "batch_size": 5, "learning_rate_multiplier": 0.5}
-    recipe = choose(given, examples=1000, hidden_size=576)
+    recipe = choose_recipe(given, examples=1000, hidden_size=576)
     assert (recipe.n_epochs, recipe.batch_size, recipe.learning_rate_multiplier) == (7, 5, 0.5)
 
 
 @pytest.mark.parametrize("hyperparameters", [{}, {"n_epochs": "auto", "batch_size": "auto"}])
 def test_missing_and_auto_are_the_same(hyperparameters: dict[str, str]) -> None:
-    assert choose(hyperparameters, examples=500, hidden_size=576) == choose(
+    assert choose_recipe(hyperparameters, examples=500, hidden_size=576) == choose_recipe(
         {}, examples=500, hidden_size=576
     )
 
 
 def test_a_batch_is_no_larger_than_the_file() -> None:
-    assert choose({"batch_size": 256}, examples=10, hidden_size=576).batch_size == 10
+    assert choose_recipe({"batch_size": 256}, examples=10, hidden_size=576).batch_size == 10
 
 
 class TestLearningRate:
     def test_it_rises_then_falls_to_a_tenth(self) -> None:
-        recipe = choose({}, examples=1000, hidden_size=576)
+        recipe = choose_recipe({}, examples=1000, hidden_size=576)
         rates = [recipe.learning_rate(step, 100) for step in range(1, 101)]
         peak = rates.index(max(rates))
         assert rates[: peak + 1] == sorted(rates[: peak + 1])
@@ -58,9 +58,10 @@ class TestLearningRate:
 
     def test_the_multiplier_multiplies(self) -> None:
         one, two = (
-            choose({"learning_rate_multiplier": m}, examples=50, hidden_size=576) for m in (1, 2)
+            choose_recipe({"learning_rate_multiplier": m}, examples=50, hidden_size=576)
+            for m in (1, 2)
         )
         assert two.learning_rate(3, 10) == pytest.approx(2 * one.learning_rate(3, 10))
 
     def test_a_training_of_one_step_has_one(self) -> None:
-        assert choose({}, examples=1, hidden_size=576).learning_rate(1, 1) > 0
+        assert choose_recipe({}, examples=1, hidden_size=576).learning_rate(1, 1) > 0

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from worker.rundir import CheckpointWritten, Preparing, RunFolder
-from worker.training.checkpoint import Checkpoints
-from worker.training.environment import Stop
-from worker.training.ref_logprobs import Preparation, Reference
+from worker.training.checkpoint import Checkpointer
+from worker.training.environment import StopSignal
+from worker.training.ref_logprobs import RefLogprobs, RefLogprobsPrecomputer
 
 ROWS = 150
 
@@ -45,7 +45,7 @@ class Model:
     def log_probabilities(self, rows: Sequence[int]) -> torch.Tensor:
         self.asked += rows
         if self._stop_at in rows:
-            self._folder.stop_mark.touch()
+            self._folder.stop_file.touch()
         return torch.tensor([[float(row), -float(row)] for row in rows])
 
 
@@ -56,13 +56,13 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def prepare(
     folder: RunFolder, model: Model, *, second_takes: float = 0.0
-) -> tuple[Reference[int], bool]:
-    reference = Reference(range(ROWS))
+) -> tuple[RefLogprobs[int], bool]:
+    reference = RefLogprobs(range(ROWS))
     optimizer = torch.optim.AdamW([Weights().number])
-    checkpoints = Checkpoints(folder, Weights(), optimizer, {}, companions=reference.files)
+    checkpoints = Checkpointer(folder, Weights(), optimizer, {}, extra_files=reference.to_files)
     times = iter(n * second_takes for n in range(10**6))
-    run = Preparation(
-        reference, model, folder, checkpoints, Stop(folder), clock=lambda: next(times)
+    run = RefLogprobsPrecomputer(
+        reference, model, folder, checkpoints, StopSignal(folder), clock=lambda: next(times)
     )
     return reference, run.run()
 
@@ -72,9 +72,9 @@ def test_all_rows_are_asked_for_once_and_little_is_written(folder: RunFolder) ->
     reference, whole = prepare(folder, model)
     assert whole
     assert model.asked == list(range(ROWS))
-    assert reference.of([7, 149, 0]).tolist() == [[7, -7], [149, -149], [0, 0]]
+    assert reference.get([7, 149, 0]).tolist() == [[7, -7], [149, -149], [0, 0]]
     assert not folder.events.exists(), "it took no time"
-    assert folder.steps() == []
+    assert folder.list_checkpoint_steps() == []
 
 
 def test_a_stop_keeps_whole_chunks_and_the_next_attempt_goes_on_behind_them(
@@ -82,15 +82,15 @@ def test_a_stop_keeps_whole_chunks_and_the_next_attempt_goes_on_behind_them(
 ) -> None:
     _, whole = prepare(folder, Model(folder, stop_at=70))
     assert not whole
-    assert folder.steps() == [0]
+    assert folder.list_checkpoint_steps() == [0]
     (written,) = [event for event, _ in folder.read_events()]
     assert written == CheckpointWritten(step=0, servable=False)
-    folder.stop_mark.unlink()
+    folder.stop_file.unlink()
     model = Model(folder)
     reference, whole = prepare(folder, model)
     assert whole
     assert model.asked == list(range(64, ROWS)), "the chunk it was stopped in is done again"
-    assert reference.of([1, 149]).tolist() == [[1, -1], [149, -149]]
+    assert reference.get([1, 149]).tolist() == [[1, -1], [149, -149]]
 
 
 def test_a_long_one_shows_that_it_lives_and_is_kept(folder: RunFolder) -> None:

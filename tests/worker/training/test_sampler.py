@@ -1,10 +1,10 @@
 """Which rows each step trains on."""
 
-from worker.training.sampler import Schedule
+from worker.training.sampler import EpochSampler
 
 
-def schedule(seed: int = 3) -> Schedule[int]:
-    return Schedule(rows=range(10), batch_size=4, n_epochs=3, seed=seed)
+def schedule(seed: int = 3) -> EpochSampler[int]:
+    return EpochSampler(rows=range(10), batch_size=4, n_epochs=3, seed=seed)
 
 
 def one_pass(number: int, seed: int = 3) -> list[int]:
@@ -25,4 +25,4 @@ def test_the_order_is_a_function_of_the_seed() -> None:
 def test_the_last_batch_of_a_pass_has_what_is_left() -> None:
     assert [len(schedule().batch(step)) for step in range(1, 7)] == [4, 4, 2, 4, 4, 2]
     assert schedule().total_steps == 9
-    assert [step for step in range(1, 10) if schedule().ends_pass(step)] == [3, 6, 9]
+    assert [step for step in range(1, 10) if schedule().is_epoch_end(step)] == [3, 6, 9]

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InvalidRequest
-from app.ids import random_text
+from app.ids import random_alphanumeric
 from app.wire.engine import (
-    AnswerMessage,
+    AssistantMessage,
     ChatCompletion,
     ChatCompletionChunk,
     ChatCompletionRequest,
@@ -22,13 +22,13 @@ from app.wire.engine import (
     TokenLogprob,
 )
 from app.wire.sampling import Usage
-from worker.inference.encoders.tasks import Classes
-from worker.inference.sse import DONE, event
+from worker.inference.encoders.tasks import Classification
+from worker.inference.sse import DONE, format_event
 
-NONE_APPLIES = ""
+NO_LABEL = ""
 
 
-def said(asked: ChatCompletionRequest) -> str:
+def last_user_text(asked: ChatCompletionRequest) -> str:
     """The last user's message, which is what is classified. Raises InvalidRequest."""
     for number, message in reversed(list(enumerate(asked.messages))):
         if message.role == "user":
@@ -40,21 +40,21 @@ def said(asked: ChatCompletionRequest) -> str:
     raise InvalidRequest("A classifier needs a message of the role 'user'.", param="messages")
 
 
-def completion(
-    asked: ChatCompletionRequest, labels: Sequence[str], found: Classes, tokens: int
+def build_completion(
+    asked: ChatCompletionRequest, labels: Sequence[str], found: Classification, tokens: int
 ) -> ChatCompletion:
     """The answer in one piece."""
-    content = ", ".join(labels[place] for place in found.chosen[0]) or NONE_APPLIES
+    content = ", ".join(labels[place] for place in found.label_indices[0]) or NO_LABEL
     return ChatCompletion(
-        id=f"chatcmpl-{random_text(24)}",
+        id=f"chatcmpl-{random_alphanumeric(24)}",
         object="chat.completion",
         created=int(time.time()),
         model=asked.model,
         choices=[
             Choice(
                 index=0,
-                message=AnswerMessage(role="assistant", content=content, refusal=None),
-                logprobs=_logprobs(asked, labels, found.probabilities[0]),
+                message=AssistantMessage(role="assistant", content=content, refusal=None),
+                logprobs=_label_logprobs(asked, labels, found.probabilities[0]),
                 finish_reason="stop",
             )
         ],
@@ -62,7 +62,7 @@ def completion(
     )
 
 
-def streamed(whole: ChatCompletion, asked: ChatCompletionRequest) -> Iterator[bytes]:
+def stream_events(whole: ChatCompletion, asked: ChatCompletionRequest) -> Iterator[bytes]:
     """An answer that is there at once, as the events of a stream."""
     (choice,) = whole.choices
     first = Delta(role="assistant", content=choice.message.content)
@@ -71,13 +71,13 @@ def streamed(whole: ChatCompletion, asked: ChatCompletionRequest) -> Iterator[by
         ChunkChoice(index=0, delta=Delta(), logprobs=None, finish_reason="stop"),
     ]
     for part in parts:
-        yield _sent(_chunk(whole, [part]))
+        yield _format_chunk(_make_chunk(whole, [part]))
     if asked.include_usage:
-        yield _sent(_chunk(whole, [], whole.usage))
+        yield _format_chunk(_make_chunk(whole, [], whole.usage))
     yield DONE
 
 
-def _chunk(
+def _make_chunk(
     whole: ChatCompletion, choices: list[ChunkChoice], usage: Usage | None = None
 ) -> ChatCompletionChunk:
     chunk = ChatCompletionChunk(
@@ -92,11 +92,11 @@ def _chunk(
     return chunk
 
 
-def _sent(chunk: ChatCompletionChunk) -> bytes:
-    return event(chunk.model_dump_json(exclude_unset=True))
+def _format_chunk(chunk: ChatCompletionChunk) -> bytes:
+    return format_event(chunk.model_dump_json(exclude_unset=True))
 
 
-def _logprobs(
+def _label_logprobs(
     asked: ChatCompletionRequest, labels: Sequence[str], chances: NDArray[np.float32]
 ) -> ChoiceLogprobs | None:
     if not asked.logprobs:

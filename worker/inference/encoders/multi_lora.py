@@ -9,53 +9,55 @@ from torch.nn.functional import pad
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lora:
+class EncoderLora:
     """a [rank, in] and b [out, rank], b already scaled, by the name of their layer."""
 
     a: Mapping[str, Tensor]
     b: Mapping[str, Tensor]
 
     @property
-    def size(self) -> int:
+    def nbytes(self) -> int:
         """Bytes in memory."""
         return sum(t.nbytes for part in (self.a, self.b) for t in part.values())
 
 
 @dataclass(slots=True)
-class Mixture:
+class AdapterBatch:
     """Which adapter each row of the batch at hand has. `places` [rows]; None if no row has one."""
 
-    adapters: Sequence[Lora | None] = ()
-    places: Tensor | None = None
-    rows: int = 0
+    adapters: Sequence[EncoderLora | None] = ()
+    adapter_index: Tensor | None = None
+    num_rows: int = 0
 
-    def use(self, chosen: Sequence[Lora | None], device: torch.device) -> None:
+    def assign(self, chosen: Sequence[EncoderLora | None], device: torch.device) -> None:
         """Set the adapters of the next batch's rows."""
         distinct = list({id(lora): lora for lora in chosen}.values())
         numbers = {id(lora): number for number, lora in enumerate(distinct)}
         self.adapters = distinct
-        self.rows = len(chosen)
-        self.places = None
+        self.num_rows = len(chosen)
+        self.adapter_index = None
         if any(lora is not None for lora in distinct):
-            self.places = torch.tensor([numbers[id(lora)] for lora in chosen], device=device)
+            self.adapter_index = torch.tensor([numbers[id(lora)] for lora in chosen], device=device)
 
     @property
-    def loras(self) -> list[Lora]:
+    def distinct_loras(self) -> list[EncoderLora]:
         """The distinct adapters, without the rows that have none."""
         return [lora for lora in self.adapters if lora is not None]
 
-    def of(self, name: str, layer: nn.Linear) -> tuple[Tensor, Tensor]:
+    def gather(self, name: str, layer: nn.Linear) -> tuple[Tensor, Tensor]:
         """The matrices of a layer, row by row: [rows, rank, in] and [rows, out, rank]."""
-        rank = max(len(lora.a[name]) for lora in self.loras)
-        found = [_padded(lora, name, layer, rank) for lora in self.adapters]
+        rank = max(len(lora.a[name]) for lora in self.distinct_loras)
+        found = [_pad_to_rank(lora, name, layer, rank) for lora in self.adapters]
         a, b = (torch.stack(matrices) for matrices in zip(*found, strict=True))
-        if len(self.adapters) == self.rows:
+        if len(self.adapters) == self.num_rows:
             # Rows of as many adapters: the stack is in their order already.
             return a, b
-        return a[self.places], b[self.places]
+        return a[self.adapter_index], b[self.adapter_index]
 
 
-def _padded(lora: Lora | None, name: str, layer: nn.Linear, rank: int) -> tuple[Tensor, Tensor]:
+def _pad_to_rank(
+    lora: EncoderLora | None, name: str, layer: nn.Linear, rank: int
+) -> tuple[Tensor, Tensor]:
     """An adapter's matrices of a layer, brought to `rank` by zeros."""
     if lora is None:
         zeros = layer.weight.new_zeros
@@ -66,23 +68,23 @@ def _padded(lora: Lora | None, name: str, layer: nn.Linear, rank: int) -> tuple[
     return (pad(a, (0, 0, 0, missing)), pad(b, (0, missing))) if missing else (a, b)
 
 
-class MixedLinear(nn.Module):
+class MultiLoraLinear(nn.Module):
     """A frozen linear layer with the mixture's adapters."""
 
-    def __init__(self, name: str, base: nn.Linear, mixture: Mixture) -> None:
+    def __init__(self, name: str, base: nn.Linear, mixture: AdapterBatch) -> None:
         super().__init__()
         self.base = base
         self._name = name
-        self._mixture = mixture
+        self._adapter_batch = mixture
 
     def forward(self, x: Tensor) -> Tensor:
         """x [rows, length, in] -> [rows, length, out]"""
         out: Tensor = self.base(x)
-        if self._mixture.places is None:
+        if self._adapter_batch.adapter_index is None:
             return out
-        if len(self._mixture.adapters) == 1:
+        if len(self._adapter_batch.adapters) == 1:
             # One adapter for all rows: plain products, without a copy of it for each row.
-            (lora,) = self._mixture.loras
+            (lora,) = self._adapter_batch.distinct_loras
             return out + (x @ lora.a[self._name].T) @ lora.b[self._name].T
-        a, b = self._mixture.of(self._name, self.base)
+        a, b = self._adapter_batch.gather(self._name, self.base)
         return torch.baddbmm(out, x @ a.mT, b.mT)

@@ -12,76 +12,76 @@ from torch.nn import functional
 from app.errors import InvalidRequest
 from app.wire.encoders import InferenceParameters
 from worker.encoding.answer_spans import (
-    LONGEST,
-    STRIDE,
-    Answer,
+    MAX_ANSWER_TOKENS,
+    WINDOW_OVERLAP,
+    AnswerSpan,
     Scores,
-    allowed,
-    ranked,
-    score_of_none,
+    answer_mask,
+    no_answer_score,
+    rank_answers,
 )
-from worker.encoding.tokenizer import Reader, Text
+from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
 from worker.inference.encoders import tasks
 from worker.inference.encoders.registry import ServedEncoder
 
 
-async def windows(
-    served: ServedEncoder, question: str, context: str, *, cut: bool = False
-) -> list[Text]:
+async def tokenize_windows(
+    served: ServedEncoder, question: str, context: str, *, truncate: bool = False
+) -> list[TokenizedText]:
     """A question with each window of its context.
 
     Raises InvalidRequest for a question that is too long, unless it may be cut, and Unavailable.
     """
-    length = tasks.task_of(served, "question_answering").length
-    reader = Reader(served.engine.reader.tokenizer, length)
+    length = tasks.get_task(served, "question_answering").max_length
+    reader = EncoderTokenizer(served.engine.tokenizer.hf_tokenizer, length)
 
-    def windowed() -> list[Text]:
-        found = reader.windows(question, context, stride=min(STRIDE, length // 4))
-        if not found[0].whole and not cut:
-            raise question_too_long(reader, question)
+    def windowed() -> list[TokenizedText]:
+        found = reader.tokenize_windows(question, context, overlap=min(WINDOW_OVERLAP, length // 4))
+        if not found[0].is_complete and not truncate:
+            raise question_too_long_error(reader, question)
         return found
 
-    return await tasks.reading(served, windowed, texts=1)
+    return await tasks.in_tokenizer_thread(served, windowed, num_texts=1)
 
 
-def answer(
+def extract_answers(
     served: ServedEncoder,
     context: str,
-    read: Sequence[Text],
+    read: Sequence[TokenizedText],
     hidden: Sequence[Tensor],
-    options: InferenceParameters = tasks.USUAL,
+    options: InferenceParameters = tasks.DEFAULT_PARAMETERS,
 ) -> dict[str, Any] | list[dict[str, Any]]:
     """The best answer in the context, or "" if there is none, as Hugging Face writes it; a list of
     them if more than one is asked for."""
-    task = tasks.task_of(served, "question_answering")
-    scores = [_scores(served, *pair) for pair in zip(read, hidden, strict=True)]
+    task = tasks.get_task(served, "question_answering")
+    scores = [_position_scores(served, *pair) for pair in zip(read, hidden, strict=True)]
     count = options.top_k or 1
-    every = ranked(
+    every = rank_answers(
         context,
         read,
         scores,
-        longest=options.max_answer_len or LONGEST,
+        max_tokens=options.max_answer_len or MAX_ANSWER_TOKENS,
         whole_words=options.align_to_words is not False,
     )
     found = list(islice(every, count))
-    none = Answer(0, 0, score_of_none(scores))
+    none = AnswerSpan(0, 0, no_answer_score(scores))
     may_be_none = options.handle_impossible_answer
-    if task.many if may_be_none is None else may_be_none:
+    if task.multi_label if may_be_none is None else may_be_none:
         found = sorted([*found, none], key=lambda one: -one.score)[:count]
     elif not found:
-        found = [Answer(0, 0, -np.inf)]
-    shown = [_as_hugging_face(one, context) for one in found]
+        found = [AnswerSpan(0, 0, -np.inf)]
+    shown = [_to_hugging_face(one, context) for one in found]
     return shown[0] if count == 1 else shown
 
 
-def _scores(served: ServedEncoder, window: Text, states: Tensor) -> Scores:
-    logits = tasks.logits_of(served, states)
-    forbidden = torch.from_numpy(~allowed(window))[:, None].to(logits.device)
+def _position_scores(served: ServedEncoder, window: TokenizedText, states: Tensor) -> Scores:
+    logits = tasks.head_logits(served, states)
+    forbidden = torch.from_numpy(~answer_mask(window))[:, None].to(logits.device)
     found: Scores = functional.log_softmax(logits.masked_fill(forbidden, -1e9), dim=0).cpu().numpy()
     return found
 
 
-def _as_hugging_face(found: Answer, context: str) -> dict[str, Any]:
+def _to_hugging_face(found: AnswerSpan, context: str) -> dict[str, Any]:
     return {
         "answer": context[found.start : found.end],
         "score": float(np.exp(found.score)),
@@ -90,12 +90,12 @@ def _as_hugging_face(found: Answer, context: str) -> dict[str, Any]:
     }
 
 
-def question_too_long(reader: Reader, question: str) -> InvalidRequest:
+def question_too_long_error(reader: EncoderTokenizer, question: str) -> InvalidRequest:
     """Half of what the model reads is left for the context, so that it can find an answer."""
     return InvalidRequest(
-        f"This model reads {reader.length} tokens, of which a question may take "
-        f"{reader.longest_question}, and inputs.question has {reader.count(question)}. Shorten it, "
-        f"or ask for it to be cut {tasks.HUGGING_FACE.cut}.",
+        f"This model reads {reader.max_length} tokens, of which a question may take "
+        f"{reader.max_question_tokens}, and inputs.question has {reader.count_tokens(question)}. Shorten it, "
+        f"or ask for it to be cut {tasks.HUGGING_FACE.truncation_hint}.",
         param="inputs.question",
         code="context_length_exceeded",
     )

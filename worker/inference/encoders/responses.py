@@ -12,24 +12,27 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from app.ids import random_text
+from app.ids import random_alphanumeric
 from app.wire import encoders as wire
-from app.wire.engine_metadata import Observation
-from worker.encoding.tokenizer import Text
-from worker.inference.encoders.tasks import Classes
+from app.wire.engine_metadata import EngineMetadata
+from worker.encoding.tokenizer import TokenizedText
+from worker.inference.encoders.tasks import Classification
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class EncodedResponse:
     """An answer's JSON, and what its texts were like."""
 
     body: bytes
-    observation: Observation
+    metadata: EngineMetadata
 
 
-def classified(
-    asked: wire.ClassifyRequest, labels: Sequence[str], found: Classes, observed: Observation
-) -> Reply:
+def classify_response(
+    asked: wire.ClassifyRequest,
+    labels: Sequence[str],
+    found: Classification,
+    observed: EngineMetadata,
+) -> EncodedResponse:
     """vLLM's answer, and the names of the classes in the order of their probabilities."""
     items = [
         {
@@ -38,9 +41,9 @@ def classified(
             "probs": found.probabilities[index],
             "num_classes": len(labels),
         }
-        for index, chosen in enumerate(found.chosen)
+        for index, chosen in enumerate(found.label_indices)
     ]
-    answer_id = f"classify-{random_text(24)}"
+    answer_id = f"classify-{random_alphanumeric(24)}"
     document = {
         "id": answer_id,
         "object": "list",
@@ -55,10 +58,12 @@ def classified(
             "prompt_tokens_details": None,
         },
     }
-    return Reply(as_json(document), observed.model_copy(update={"answer_id": answer_id}))
+    return EncodedResponse(
+        dump_json(document), observed.model_copy(update={"answer_id": answer_id})
+    )
 
 
-def ranked(
+def rank_labels(
     labels: Sequence[str], chances: NDArray[np.float32], top: int | None
 ) -> list[dict[str, Any]]:
     """Hugging Face's answer for one text: the likeliest classes first."""
@@ -66,11 +71,11 @@ def ranked(
     return [{"label": labels[place], "score": float(chances[place])} for place in order]
 
 
-def count(texts: Sequence[Text]) -> int:
+def count_tokens(texts: Sequence[TokenizedText]) -> int:
     """Tokens of all texts."""
     return sum(len(text.ids) for text in texts)
 
 
-def as_json(document: object) -> bytes:
+def dump_json(document: object) -> bytes:
     """Arrays of numbers need not become lists of objects first."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

@@ -11,117 +11,133 @@ from torch import Tensor
 
 from app.wire import encoders as wire
 from app.wire.engine import ChatCompletion, ChatCompletionRequest
-from app.wire.engine_metadata import Observation
-from worker.encoding.tokenizer import Text
+from app.wire.engine_metadata import EngineMetadata
+from worker.encoding.tokenizer import TokenizedText
 from worker.inference.encoders import classifier_chat, question_answering, responses, tasks
-from worker.inference.encoders.hf_parameters import chosen
+from worker.inference.encoders.hf_parameters import select_parameters
 from worker.inference.encoders.registry import ServedEncoder
-from worker.inference.encoders.responses import Reply
-from worker.inference.encoders.telemetry import observe
-from worker.inference.vectors import of_length_1, shortened
+from worker.inference.encoders.responses import EncodedResponse
+from worker.inference.encoders.telemetry import build_metadata
+from worker.inference.vectors import l2_normalize, truncate_dims
 
 # Answers on fewer texts are made faster than a thread takes them over.
-FEW = 16
+MIN_TEXTS_FOR_THREAD = 16
 
 Made = TypeVar("Made")
 
 
-async def classify(asked: wire.ClassifyRequest, served: ServedEncoder) -> Reply:
+async def classify(asked: wire.ClassifyRequest, served: ServedEncoder) -> EncodedResponse:
     """vLLM's answer."""
-    task = tasks.task_of(served, "classification")
-    texts = await _read(served, asked.input, asked.truncate_prompt_tokens)
-    vectors = await tasks.computed(served, texts)
+    task = tasks.get_task(served, "classification")
+    texts = await _tokenize(served, asked.input, asked.truncate_prompt_tokens)
+    vectors = await tasks.forward(served, texts)
 
-    def make() -> Reply:
+    def make() -> EncodedResponse:
         found = tasks.classify(served, vectors)
-        return responses.classified(asked, task.labels, found, observe(served, texts, found))
+        return responses.classify_response(
+            asked, task.labels, found, build_metadata(served, texts, found)
+        )
 
-    return await _made(texts, make)
+    return await _run_maybe_in_thread(texts, make)
 
 
-async def infer(asked: wire.InferenceRequest, served: ServedEncoder) -> Reply:
+async def infer(asked: wire.InferenceRequest, served: ServedEncoder) -> EncodedResponse:
     """What Hugging Face's inference API answers for the model's task."""
     if isinstance(asked.inputs, wire.QuestionInput):
-        tasks.task_of(served, "question_answering")
-        return await _answer(asked.inputs, served, chosen(asked, "question_answering"))
-    task = tasks.task_of(served, "classification", "token_classification", "embedding")
+        tasks.get_task(served, "question_answering")
+        return await _answer_question(
+            asked.inputs, served, select_parameters(asked, "question_answering")
+        )
+    task = tasks.get_task(served, "classification", "token_classification", "embedding")
     plain = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
-    options = chosen(asked, task.method)
+    options = select_parameters(asked, task.method)
     cut = bool(options.truncate)
-    texts = await tasks.read(served, plain, cut=cut, route=tasks.HUGGING_FACE)
+    texts = await tasks.tokenize(served, plain, truncate=cut, style=tasks.HUGGING_FACE)
     each = task.method == "token_classification"
-    computed = await tasks.computed(served, texts, each=each)
-    return await _made(texts, partial(_inferred, asked, options, served, plain, texts, computed))
+    computed = await tasks.forward(served, texts, per_token=each)
+    return await _run_maybe_in_thread(
+        texts, partial(_build_inference_response, asked, options, served, plain, texts, computed)
+    )
 
 
-def _inferred(
+def _build_inference_response(
     asked: wire.InferenceRequest,
     options: wire.InferenceParameters,
     served: ServedEncoder,
     plain: Sequence[str],
-    texts: Sequence[Text],
+    texts: Sequence[TokenizedText],
     computed: Sequence[Tensor],
-) -> Reply:
-    task = tasks.task_of(served)
+) -> EncodedResponse:
+    task = tasks.get_task(served)
     if task.method == "embedding":
-        return Reply(responses.as_json(_vectors(computed, options)), observe(served, texts))
+        return EncodedResponse(
+            responses.dump_json(_embed(computed, options)), build_metadata(served, texts)
+        )
     if task.method == "token_classification":
-        found = tasks.tag(served, plain, texts, computed, options)
+        found = tasks.tag_entities(served, plain, texts, computed, options)
         shown = found[0] if isinstance(asked.inputs, str) else found
-        return Reply(responses.as_json(shown), observe(served, texts))
+        return EncodedResponse(responses.dump_json(shown), build_metadata(served, texts))
     classes = tasks.classify(served, computed)
     scores = classes.probabilities
     if options.function_to_apply is not None:
-        scores = tasks.transformed(served, computed, options.function_to_apply)
-    ranked = [responses.ranked(task.labels, row, options.top_k) for row in scores]
-    return Reply(responses.as_json(ranked), observe(served, texts, classes))
+        scores = tasks.label_scores(served, computed, options.function_to_apply)
+    ranked = [responses.rank_labels(task.labels, row, options.top_k) for row in scores]
+    return EncodedResponse(responses.dump_json(ranked), build_metadata(served, texts, classes))
 
 
-def _vectors(computed: Sequence[Tensor], options: wire.InferenceParameters) -> NDArray[np.float32]:
+def _embed(computed: Sequence[Tensor], options: wire.InferenceParameters) -> NDArray[np.float32]:
     normalize = options.normalize is not False
     vectors = tasks.embed(computed, normalize=normalize)
     if options.dimensions is None:
         return vectors
-    first = shortened(vectors, options.dimensions)
-    return of_length_1(first) if normalize else first
+    first = truncate_dims(vectors, options.dimensions)
+    return l2_normalize(first) if normalize else first
 
 
-async def _answer(
+async def _answer_question(
     asked: wire.QuestionInput, served: ServedEncoder, options: wire.InferenceParameters
-) -> Reply:
+) -> EncodedResponse:
     cut = bool(options.truncate)
-    windows = await question_answering.windows(served, asked.question, asked.context, cut=cut)
-    states = await tasks.computed(served, windows, each=True)
+    windows = await question_answering.tokenize_windows(
+        served, asked.question, asked.context, truncate=cut
+    )
+    states = await tasks.forward(served, windows, per_token=True)
 
-    def make() -> Reply:
-        found = question_answering.answer(served, asked.context, windows, states, options)
-        return Reply(responses.as_json(found), observe(served, windows))
+    def make() -> EncodedResponse:
+        found = question_answering.extract_answers(served, asked.context, windows, states, options)
+        return EncodedResponse(responses.dump_json(found), build_metadata(served, windows))
 
-    return await _made(windows, make)
+    return await _run_maybe_in_thread(windows, make)
 
 
-async def chat(
+async def classify_chat(
     asked: ChatCompletionRequest, served: ServedEncoder
-) -> tuple[ChatCompletion, Observation]:
+) -> tuple[ChatCompletion, EngineMetadata]:
     """A classifier's answer to the last user's message."""
-    task = tasks.task_of(served, "classification")
-    texts = await tasks.read(served, [classifier_chat.said(asked)], cut=False, route=tasks.CHAT)
-    found = tasks.classify(served, await tasks.computed(served, texts))
-    answer = classifier_chat.completion(asked, task.labels, found, responses.count(texts))
-    seen = observe(served, texts, found)
+    task = tasks.get_task(served, "classification")
+    texts = await tasks.tokenize(
+        served, [classifier_chat.last_user_text(asked)], truncate=False, style=tasks.CHAT
+    )
+    found = tasks.classify(served, await tasks.forward(served, texts))
+    answer = classifier_chat.build_completion(
+        asked, task.labels, found, responses.count_tokens(texts)
+    )
+    seen = build_metadata(served, texts, found)
     return answer, seen.model_copy(update={"answer_id": answer.id})
 
 
-async def streamed(whole: ChatCompletion, asked: ChatCompletionRequest) -> AsyncIterator[bytes]:
+async def stream_chat(whole: ChatCompletion, asked: ChatCompletionRequest) -> AsyncIterator[bytes]:
     """An answer that is there at once, as the events of a stream."""
-    for event in classifier_chat.streamed(whole, asked):
+    for event in classifier_chat.stream_events(whole, asked):
         yield event
 
 
-async def _made(texts: Sequence[Any], make: Callable[[], Made]) -> Made:
+async def _run_maybe_in_thread(texts: Sequence[Any], make: Callable[[], Made]) -> Made:
     """What `make` makes, beside the event loop if it takes long."""
-    return make() if len(texts) < FEW else await asyncio.to_thread(make)
+    return make() if len(texts) < MIN_TEXTS_FOR_THREAD else await asyncio.to_thread(make)
 
 
-async def _read(served: ServedEncoder, inputs: Sequence[str], truncate: int | None) -> list[Text]:
-    return await tasks.read(served, inputs, cut=truncate is not None, to=truncate)
+async def _tokenize(
+    served: ServedEncoder, inputs: Sequence[str], truncate: int | None
+) -> list[TokenizedText]:
+    return await tasks.tokenize(served, inputs, truncate=truncate is not None, max_length=truncate)

@@ -15,46 +15,51 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.errors import InvalidRequest
-from app.formats.token_classification import Entity
-from app.formats.word_boundaries import Span, words
+from app.formats.token_classification import EntitySpan, entities_from_tags
+from app.formats.word_boundaries import CharSpan, find_words
 from app.wire.encoders import InferenceParameters
-from worker.encoding.backbone import normalised
-from worker.encoding.tags import OUTSIDE, entities_in, first_tokens, spread, tag_names
-from worker.encoding.task import Method, Task
-from worker.encoding.tokenizer import Reader, Text
-from worker.inference.adapter_format import AdapterRefused
+from worker.encoding.backbone import l2_normalize
+from worker.encoding.tags import (
+    OUTSIDE,
+    bio_tag_names,
+    expand_word_tags,
+    first_tokens,
+)
+from worker.encoding.task import EncoderTask, Method
+from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
+from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.encoders.registry import ServedEncoder
 
 Result = TypeVar("Result")
 # What a request asks for that has no parameters.
-USUAL = InferenceParameters()
+DEFAULT_PARAMETERS = InferenceParameters()
 
 
 @dataclass(frozen=True, slots=True)
-class Classes:
+class Classification:
     """`probabilities` [texts, labels], and the places of the labels that apply to each text, the
     likeliest first."""
 
     probabilities: NDArray[np.float32]
-    chosen: list[list[int]]
+    label_indices: list[list[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ApiStyle:
     """What a route calls its texts, and how it is asked to cut one."""
 
     param: str
-    cut: str
+    truncation_hint: str
 
 
-OPENAI = Route("input", "with truncate_prompt_tokens=-1")
-HUGGING_FACE = Route("inputs", "with the parameter truncate")
-CHAT = Route("messages", "by /v1/classify, with truncate_prompt_tokens=-1")
+OPENAI = ApiStyle("input", "with truncate_prompt_tokens=-1")
+HUGGING_FACE = ApiStyle("inputs", "with the parameter truncate")
+CHAT = ApiStyle("messages", "by /v1/classify, with truncate_prompt_tokens=-1")
 
 
-def task_of(served: ServedEncoder, *methods: Method) -> Task:
+def get_task(served: ServedEncoder, *methods: Method) -> EncoderTask:
     """The model's task. Raises InvalidRequest if it is none of `methods`, if any are given."""
-    task = Task(method="embedding") if served.tuned is None else served.tuned.task
+    task = EncoderTask(method="embedding") if served.tuned is None else served.tuned.task
     if methods and task.method not in methods:
         kind = "a base model" if served.tuned is None else f"a model for {task.method}"
         raise InvalidRequest(
@@ -64,45 +69,45 @@ def task_of(served: ServedEncoder, *methods: Method) -> Task:
     return task
 
 
-async def read(
+async def tokenize(
     served: ServedEncoder,
     texts: Sequence[str],
     *,
-    cut: bool,
-    to: int | None = None,
-    route: Route = OPENAI,
-) -> list[Text]:
+    truncate: bool,
+    max_length: int | None = None,
+    style: ApiStyle = OPENAI,
+) -> list[TokenizedText]:
     """The texts in tokens.
 
     Raises InvalidRequest for one that is too long, unless it may be cut, or has no token, and
     Unavailable.
     """
-    reader = served.engine.reader
-    length = reader.length if served.tuned is None else served.tuned.task.length
-    if to is not None and 0 < to < length:
-        length = max(to, 3)
-    work = partial(Reader(reader.tokenizer, length).read, texts)
-    found = await reading(served, work, texts=len(texts))
+    reader = served.engine.tokenizer
+    length = reader.max_length if served.tuned is None else served.tuned.task.max_length
+    if max_length is not None and 0 < max_length < length:
+        length = max(max_length, 3)
+    work = partial(EncoderTokenizer(reader.hf_tokenizer, length).tokenize, texts)
+    found = await in_tokenizer_thread(served, work, num_texts=len(texts))
     for number, text in enumerate(found):
         # A text alone needs no number to be found by.
-        param = f"{route.param}[{number}]" if len(texts) > 1 else route.param
-        if not text.whole and not cut:
-            raise too_long(length, param, route)
+        param = f"{style.param}[{number}]" if len(texts) > 1 else style.param
+        if not text.is_complete and not truncate:
+            raise too_long_error(length, param, style)
         if not len(text.ids):
-            raise nothing_to_read(param)
+            raise no_tokens_error(param)
     return found
 
 
-def too_long(length: int, param: str, route: Route = OPENAI) -> InvalidRequest:
+def too_long_error(length: int, param: str, route: ApiStyle = OPENAI) -> InvalidRequest:
     return InvalidRequest(
         f"This model reads at most {length} tokens, and {param} is longer. Shorten it, or ask for "
-        f"it to be cut {route.cut}.",
+        f"it to be cut {route.truncation_hint}.",
         param=param,
         code="context_length_exceeded",
     )
 
 
-def nothing_to_read(param: str) -> InvalidRequest:
+def no_tokens_error(param: str) -> InvalidRequest:
     """Nothing would be computed of it: not even special tokens stand around it."""
     return InvalidRequest(
         f"Invalid '{param}': expected a text with something that this model can read.",
@@ -111,23 +116,25 @@ def nothing_to_read(param: str) -> InvalidRequest:
     )
 
 
-def classify(served: ServedEncoder, vectors: Sequence[Tensor]) -> Classes:
+def classify(served: ServedEncoder, vectors: Sequence[Tensor]) -> Classification:
     """Which labels texts have, by their vectors."""
-    task = task_of(served, "classification")
-    logits = logits_of(served, torch.stack(list(vectors)))
-    chances = (logits.sigmoid() if task.many else logits.softmax(-1)).cpu().numpy()
-    if not task.many:
-        return Classes(chances, [[place] for place in chances.argmax(1).tolist()])
+    task = get_task(served, "classification")
+    logits = head_logits(served, torch.stack(list(vectors)))
+    chances = (logits.sigmoid() if task.multi_label else logits.softmax(-1)).cpu().numpy()
+    if not task.multi_label:
+        return Classification(chances, [[place] for place in chances.argmax(1).tolist()])
     order = (-chances).argsort(1)
     applies = np.take_along_axis(chances, order, 1) >= 0.5
-    return Classes(chances, [row[yes].tolist() for row, yes in zip(order, applies, strict=True)])
+    return Classification(
+        chances, [row[yes].tolist() for row, yes in zip(order, applies, strict=True)]
+    )
 
 
-def transformed(
+def label_scores(
     served: ServedEncoder, vectors: Sequence[Tensor], function: str
 ) -> NDArray[np.float32]:
     """The labels' scores [texts, labels] by "softmax" or "sigmoid", or with "none" as they are."""
-    logits = logits_of(served, torch.stack(list(vectors)))
+    logits = head_logits(served, torch.stack(list(vectors)))
     if function != "none":
         logits = logits.sigmoid() if function == "sigmoid" else logits.softmax(-1)
     found: NDArray[np.float32] = logits.cpu().numpy()
@@ -137,45 +144,45 @@ def transformed(
 def embed(vectors: Sequence[Tensor], *, normalize: bool = True) -> NDArray[np.float32]:
     """The vectors [texts, width], of length 1 unless they are wanted as they are."""
     stacked = torch.stack(list(vectors))
-    found: NDArray[np.float32] = (normalised(stacked) if normalize else stacked).cpu().numpy()
+    found: NDArray[np.float32] = (l2_normalize(stacked) if normalize else stacked).cpu().numpy()
     return found
 
 
-def tag(
+def tag_entities(
     served: ServedEncoder,
     plain: Sequence[str],
-    texts: Sequence[Text],
+    texts: Sequence[TokenizedText],
     hidden: Sequence[Tensor],
-    options: InferenceParameters = USUAL,
+    options: InferenceParameters = DEFAULT_PARAMETERS,
 ) -> list[list[dict[str, Any]]]:
     """The entities of each text by its hidden states, as Hugging Face writes them, or the words
     that are in one with the aggregation strategy "none"."""
-    names = tag_names(task_of(served, "token_classification").labels)
+    names = bio_tag_names(get_task(served, "token_classification").labels)
     return [
-        _tagged(served, names, whole, text, states, options)
+        _tag_text(served, names, whole, text, states, options)
         for whole, text, states in zip(plain, texts, hidden, strict=True)
     ]
 
 
-def _tagged(
+def _tag_text(
     served: ServedEncoder,
     names: Sequence[str],
     whole: str,
-    text: Text,
+    text: TokenizedText,
     states: Tensor,
     options: InferenceParameters,
 ) -> list[dict[str, Any]]:
-    places = words(whole)
+    places = find_words(whole)
     begins = first_tokens(text.offsets, places)
     seen = begins >= 0
-    logits = logits_of(served, states[torch.from_numpy(begins[seen].astype(np.int64))])
+    logits = head_logits(served, states[torch.from_numpy(begins[seen].astype(np.int64))])
     chances = logits.softmax(-1).cpu().numpy()
     tags = [names[place] for place in chances.argmax(1)]
     scores = np.full(len(places), np.nan, dtype=np.float32)
     scores[seen] = chances.max(1)
-    key, found = "entity_group", entities_in(spread(tags, begins), places)
+    key, found = "entity_group", entities_from_tags(expand_word_tags(tags, begins), places)
     if options.aggregation_strategy == "none":
-        key, found = "entity", _in_entities(tags, list(compress(places, seen)))
+        key, found = "entity", _tagged_words(tags, list(compress(places, seen)))
     ignored = options.ignore_labels or ()
     return [
         {
@@ -190,40 +197,44 @@ def _tagged(
     ]
 
 
-def _in_entities(tags: Sequence[str], places: Sequence[Span]) -> tuple[Entity, ...]:
+def _tagged_words(tags: Sequence[str], places: Sequence[CharSpan]) -> tuple[EntitySpan, ...]:
     """Each word that is in an entity, by its tag."""
     pairs = zip(tags, places, strict=True)
-    return tuple(Entity(*place, tag) for tag, place in pairs if tag != OUTSIDE)
+    return tuple(EntitySpan(*place, tag) for tag, place in pairs if tag != OUTSIDE)
 
 
-def _mean_score(entity: Entity, places: Sequence[Span], scores: NDArray[np.float32]) -> float:
+def _mean_score(
+    entity: EntitySpan, places: Sequence[CharSpan], scores: NDArray[np.float32]
+) -> float:
     """Of the words that the model has seen."""
     first = bisect_left(places, (entity.start, 0))
     last = bisect_left(places, (entity.end, 0))
     return float(np.nanmean(scores[first:last]))
 
 
-async def reading(served: ServedEncoder, work: Callable[[], Result], *, texts: int) -> Result:
+async def in_tokenizer_thread(
+    served: ServedEncoder, work: Callable[[], Result], *, num_texts: int
+) -> Result:
     """What the tokenizer makes of them, while the event loop goes on with streams and /health."""
     loop = asyncio.get_running_loop()
-    with served.engine.room(texts):
-        return await loop.run_in_executor(served.engine.reading, work)
+    with served.engine.reserve(num_texts):
+        return await loop.run_in_executor(served.engine.tokenizer_thread, work)
 
 
-async def computed(
-    served: ServedEncoder, texts: Sequence[Text], *, each: bool = False
+async def forward(
+    served: ServedEncoder, texts: Sequence[TokenizedText], *, per_token: bool = False
 ) -> list[Tensor]:
     """Each text's vector [width], or with `each` its tokens' hidden states [tokens, width].
 
     Raises Unavailable.
     """
-    with served.engine.room(len(texts)):
-        futures = served.engine.submit(texts, served.tuned, each=each)
+    with served.engine.reserve(len(texts)):
+        futures = served.engine.submit(texts, served.tuned, per_token=per_token)
         return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
 
 
-def logits_of(served: ServedEncoder, vectors: Tensor) -> Tensor:
+def head_logits(served: ServedEncoder, vectors: Tensor) -> Tensor:
     if served.tuned is None or served.tuned.head is None:
-        raise AdapterRefused(f"The model {served.name} has no head.")
+        raise InvalidAdapter(f"The model {served.name} has no head.")
     weight, bias = served.tuned.head
     return functional.linear(vectors, weight, bias)

@@ -8,82 +8,84 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from worker.encoding.backbone import own_layers
-from worker.encoding.task import NoTask, Task, read_task
-from worker.encoding.vocab_coverage import Familiar
-from worker.inference.adapter_format import AdapterRefused
-from worker.inference.encoders.multi_lora import Lora
+from worker.encoding.backbone import full_tuning_parameter_names
+from worker.encoding.task import EncoderTask, MissingTask, read_task
+from worker.encoding.vocab_coverage import VocabCoverage
+from worker.inference.adapter_format import InvalidAdapter
+from worker.inference.encoders.multi_lora import EncoderLora
 from worker.modeling import load_adapter
 
-PREFIX = "base_model.model."
+PEFT_PREFIX = "base_model.model."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tuned:
+class TunedEncoder:
     """`lora` for an adapter on the shared base, `backbone` for a model all of whose layers are
     its own; `head` weight [outputs, width] and bias [outputs], or None for embeddings."""
 
-    task: Task
-    lora: Lora | None
+    task: EncoderTask
+    lora: EncoderLora | None
     backbone: PreTrainedModel | None
     head: tuple[Tensor, Tensor] | None
     # The tokens of its training file; None for models of before they were kept.
-    familiar: Familiar | None = None
+    vocab_coverage: VocabCoverage | None = None
 
     @property
-    def size(self) -> int:
+    def nbytes(self) -> int:
         """Bytes in memory beside the shared base."""
-        own = 0 if self.lora is None else self.lora.size
+        own = 0 if self.lora is None else self.lora.nbytes
         if self.backbone is not None:
-            names = own_layers(self.backbone)
+            names = full_tuning_parameter_names(self.backbone)
             own += sum(p.nbytes for n, p in self.backbone.named_parameters() if n in names)
         return own + sum(tensor.nbytes for tensor in self.head or ())
 
 
-def read_tuned(folder: Path, base: PreTrainedModel, layers: Mapping[str, nn.Linear]) -> Tuned:
+def load_tuned_encoder(
+    folder: Path, base: PreTrainedModel, layers: Mapping[str, nn.Linear]
+) -> TunedEncoder:
     """Load what a job has made of `base`. Raises AdapterRefused if it does not fit."""
     try:
         task = read_task(folder)
-        familiar = Familiar.from_text(task.familiar) if task.familiar else None
+        familiar = VocabCoverage.from_base64(task.vocab_coverage) if task.vocab_coverage else None
         adapter = load_adapter(folder)
-    except (NoTask, TypeError, ValueError, KeyError) as error:
-        raise AdapterRefused(f"The adapter cannot be served on an encoder: {error}") from error
-    tensors = {name.removeprefix(PREFIX): tensor for name, tensor in adapter.tensors.items()}
+    except (MissingTask, TypeError, ValueError, KeyError) as error:
+        raise InvalidAdapter(f"The adapter cannot be served on an encoder: {error}") from error
+    tensors = {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in adapter.tensors.items()}
     weight, bias = tensors.pop("head.weight", None), tensors.pop("head.bias", None)
-    head = None if weight is None or bias is None else (_kept(weight), _kept(bias))
+    head = None if weight is None or bias is None else (_copy_float32(weight), _copy_float32(bias))
     dtype, device = base.dtype, base.device
     if task.tuning == "full":
-        return Tuned(task, None, _own_layers(base, tensors), head, familiar)
+        return TunedEncoder(task, None, _load_full_model(base, tensors), head, familiar)
     a, b = {}, {}
     for name, layer in layers.items():
         try:
             down = tensors.pop(f"{name}.lora_A.weight")
             up = tensors.pop(f"{name}.lora_B.weight")
         except KeyError as error:
-            raise AdapterRefused(f"The adapter lacks {error}.") from error
+            raise InvalidAdapter(f"The adapter lacks {error}.") from error
         if (down.shape[1], up.shape[0]) != (layer.in_features, layer.out_features):
-            raise AdapterRefused(f"The adapter does not fit this model: {name}.")
+            raise InvalidAdapter(f"The adapter does not fit this model: {name}.")
         # Copied where it has the dtype already, too: see `_kept`.
         a[name] = down.to(device, dtype, copy=True)
         b[name] = (up * adapter.scaling).to(device, dtype)
     if tensors:
-        raise AdapterRefused(f"The adapter has a weight that nothing uses: {min(tensors)}.")
-    return Tuned(task, Lora(a, b), None, head, familiar)
+        raise InvalidAdapter(f"The adapter has a weight that nothing uses: {min(tensors)}.")
+    return TunedEncoder(task, EncoderLora(a, b), None, head, familiar)
 
 
-def _kept(tensor: Tensor) -> Tensor:
+def _copy_float32(tensor: Tensor) -> Tensor:
     """A copy in float32. What was read is a piece of the whole file's memory, which would stay."""
     return tensor.to(torch.float32, copy=True)
 
 
-def _own_layers(base: PreTrainedModel, tensors: Mapping[str, Tensor]) -> PreTrainedModel:
+def _load_full_model(base: PreTrainedModel, tensors: Mapping[str, Tensor]) -> PreTrainedModel:
     """A model of its own, that shares with `base` what was not trained."""
     with torch.device("meta"):
         own: PreTrainedModel = type(base)(base.config)
     shared = {name.replace(".base.", "."): p for name, p in base.state_dict().items()}
     trained = {name: tensor.to(base.device, base.dtype) for name, tensor in tensors.items()}
     if not trained.keys() <= shared.keys():
-        raise AdapterRefused("The model was made from another base.")
+        raise InvalidAdapter("The model was made from another base.")
     own.load_state_dict({**shared, **trained}, assign=True)
     for name, buffer in base.named_buffers():
         parent, _, last = name.rpartition(".")

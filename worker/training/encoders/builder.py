@@ -8,182 +8,206 @@ from typing import Any, get_args
 
 import torch
 
-from app.catalog import BaseModel
-from worker.encoding.backbone import load_backbone, read_width
-from worker.encoding.task import Method, Task
-from worker.encoding.tokenizer import Reader
+from app.catalog import CatalogModel
+from worker.encoding.backbone import load_backbone, read_hidden_size
+from worker.encoding.task import EncoderTask, Method
+from worker.encoding.tokenizer import EncoderTokenizer
 from worker.modeling import choose_device, choose_dtype, load_tokenizer, materialize
-from worker.rundir import EVALUATION, RunFolder, RunSpec
-from worker.training.best_weights import Selection
-from worker.training.checkpoint import Checkpoints
+from worker.rundir import EVALUATION_FILE, RunFolder, RunSpec
+from worker.training.best_weights import BestWeights
+from worker.training.checkpoint import Checkpointer
 from worker.training.encoders import methods
-from worker.training.encoders.data_warnings import notes, notes_on_answers
-from worker.training.encoders.drift_baseline import familiar, reference
-from worker.training.encoders.length_grouped_sampler import Bucketed
-from worker.training.encoders.methods import Data, Limits
-from worker.training.encoders.metrics import headline
-from worker.training.encoders.model import Encoder, Trained, put_lora, train_whole
-from worker.training.encoders.objective import TaskObjective
-from worker.training.encoders.recipe import WEIGHT_DECAY, choose
-from worker.training.encoders.warm_start import continued, kept, task_before
-from worker.training.environment import Stop, fingerprint
-from worker.training.loop import Loop
-from worker.training.recipe import BETAS, LORA_ALPHA, LORA_RANK, Recipe
+from worker.training.encoders.data_warnings import answer_length_warnings, dataset_warnings
+from worker.training.encoders.drift_baseline import build_drift_baseline, build_vocab_coverage
+from worker.training.encoders.length_grouped_sampler import LengthGroupedSampler
+from worker.training.encoders.methods import DataSplit, MicroBatchLimits
+from worker.training.encoders.metrics import scalar_metrics
+from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
+from worker.training.encoders.objective import EncoderObjective
+from worker.training.encoders.recipe import WEIGHT_DECAY, choose_encoder_recipe
+from worker.training.encoders.warm_start import (
+    inherit_hyperparameters,
+    inherit_task,
+    read_initial_task,
+)
+from worker.training.environment import StopSignal, environment_fingerprint
+from worker.training.loop import TrainingLoop
+from worker.training.recipe import ADAM_BETAS, LORA_ALPHA, LORA_RANK, Recipe
 from worker.training.validation import Validation
 
 # Tokens of a micro-batch, for a model as large as MiniLM-L6; fewer for larger ones, which keep more
 # of each token until the backward pass.
 MAX_TOKENS = {"cpu": 4096, "cuda": 32768}
-SIZE_OF_MAX_TOKENS = 6 * 384
-FEWEST_TOKENS = 512
+REFERENCE_MODEL_SIZE = 6 * 384
+MIN_TOKENS = 512
 METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True, slots=True)
-class _Inputs:
+class _TrainingInputs:
     """What is to be learned, in tokens."""
 
-    task: Task
-    reader: Reader
-    train: Data
-    valid: Data | None
+    task: EncoderTask
+    tokenizer: EncoderTokenizer
+    train: DataSplit
+    valid: DataSplit | None
 
 
-def assemble(folder: RunFolder, spec: RunSpec, stop: Stop) -> Loop[Any]:
+def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> TrainingLoop[Any]:
     """Read the data, load the model, choose the numbers.
 
     Raises faults.Fault and modeling.ModelUnavailable.
     """
     method: Method = next(name for name in METHODS if name == spec.method)
-    base = BaseModel.from_json(spec.model)
-    model_folder = materialize(base, Path(spec.cache))
-    examples = methods.read(method, folder.train, param="training_file")
-    before = task_before(folder.init, method)
-    asked = spec.hyperparameters if before is None else kept(spec.hyperparameters, before)
-    width = read_width(model_folder)
-    recipe = choose(method, asked, examples=len(examples), hidden_size=width)
-    task = _task(base, recipe, method, examples, before)
-    inputs = _inputs(folder, task, model_folder, examples)
+    base = CatalogModel.from_json(spec.model)
+    model_folder = materialize(base, Path(spec.model_cache))
+    examples = methods.read_examples(method, folder.train_file, param="training_file")
+    before = read_initial_task(folder.init_adapter, method)
+    asked = (
+        spec.hyperparameters
+        if before is None
+        else inherit_hyperparameters(spec.hyperparameters, before)
+    )
+    width = read_hidden_size(model_folder)
+    recipe = choose_encoder_recipe(method, asked, examples=len(examples), hidden_size=width)
+    task = _build_task(base, recipe, method, examples, before)
+    inputs = _build_inputs(folder, task, model_folder, examples)
     torch.manual_seed(spec.seed)
-    encoder, weights = _model(folder, spec, base, model_folder, inputs)
-    return _loop(folder, spec, recipe, inputs, encoder, weights, stop)
+    encoder, weights = _build_model(folder, spec, base, model_folder, inputs)
+    return _build_loop(folder, spec, recipe, inputs, encoder, weights, stop)
 
 
-def _loop(
+def _build_loop(
     folder: RunFolder,
     spec: RunSpec,
     recipe: Recipe,
-    inputs: _Inputs,
+    inputs: _TrainingInputs,
     encoder: Encoder,
-    weights: Trained,
-    stop: Stop,
-) -> Loop[Any]:
+    weights: EncoderWeights,
+    stop: StopSignal,
+) -> TrainingLoop[Any]:
     train, valid = inputs.train, inputs.valid
-    limits = Limits(_max_tokens(encoder), spec.micro_batch)
-    balanced = recipe.others.get("class_weights") == "balanced"
-    objective = methods.METHODS[inputs.task.method].objective(
+    limits = MicroBatchLimits(_max_tokens(encoder), spec.micro_batch)
+    balanced = recipe.extra.get("class_weights") == "balanced"
+    objective = methods.METHODS[inputs.task.method].build_objective(
         encoder, train, valid, limits, balanced
     )
     batch_size = min(recipe.batch_size, len(train.rows))
-    schedule = Bucketed(train.rows, batch_size, recipe.n_epochs, spec.seed)
+    schedule = LengthGroupedSampler(train.rows, batch_size, recipe.n_epochs, spec.seed)
     parameters = list(weights.parameters().values())
     decay = WEIGHT_DECAY[inputs.task.tuning]
-    optimizer = torch.optim.AdamW(parameters, betas=BETAS, weight_decay=decay, fused=True)
+    optimizer = torch.optim.AdamW(parameters, betas=ADAM_BETAS, weight_decay=decay, fused=True)
     selection = validation = None
     if valid is not None:
-        validation = Validation.made(
-            valid.rows, objective, schedule, lambda rows: headline(objective.evaluate(rows))
+        validation = Validation.for_training(
+            valid.rows, objective, schedule, lambda rows: scalar_metrics(objective.evaluate(rows))
         )
-        patience = recipe.others.get("early_stopping_patience")
-        selection = Selection(weights, f"valid_{objective.metric}", patience=patience)
-    print_of = fingerprint(encoder.device, choose_dtype(encoder.device))
-    return Loop(
+        patience = recipe.extra.get("early_stopping_patience")
+        selection = BestWeights(weights, f"valid_{objective.metric}", patience=patience)
+    print_of = environment_fingerprint(encoder.device, choose_dtype(encoder.device))
+    return TrainingLoop(
         folder=folder,
         recipe=recipe,
-        schedule=schedule,
+        sampler=schedule,
         objective=objective,
         parameters=parameters,
         optimizer=optimizer,
         validation=validation,
-        checkpoints=Checkpoints(folder, weights, optimizer, print_of, selection),
+        checkpointer=Checkpointer(folder, weights, optimizer, print_of, selection),
         stop=stop,
-        selection=selection,
-        reference=reference(inputs.task, train.rows, never=inputs.reader.unknown_id),
-        notes=list(_notes(inputs)),
-        last_files=lambda: _evaluation(objective, valid),
+        best_weights=selection,
+        drift_baseline=build_drift_baseline(
+            inputs.task, train.rows, unk_id=inputs.tokenizer.unk_token_id
+        ),
+        data_warnings=list(_collect_warnings(inputs)),
+        final_files=lambda: _evaluation_file(objective, valid),
     )
 
 
-def _notes(inputs: _Inputs) -> Iterator[str]:
+def _collect_warnings(inputs: _TrainingInputs) -> Iterator[str]:
     train, valid = inputs.train, inputs.valid
-    yield from notes(train.rows, valid.rows if valid else (), inputs.task)
+    yield from dataset_warnings(train.rows, valid.rows if valid else (), inputs.task)
     if inputs.task.method == "question_answering":
-        yield from notes_on_answers("training", train.examples, train.rows)
+        yield from answer_length_warnings("training", train.examples, train.rows)
         if valid is not None:
-            yield from notes_on_answers("validation", valid.examples, valid.rows)
+            yield from answer_length_warnings("validation", valid.examples, valid.rows)
 
 
 def _max_tokens(encoder: Encoder) -> int:
     config = encoder.backbone.config
-    size = max(SIZE_OF_MAX_TOKENS, config.num_hidden_layers * config.hidden_size)
-    most = MAX_TOKENS[encoder.device.type] * SIZE_OF_MAX_TOKENS // size
-    return max(FEWEST_TOKENS, int(most))
+    size = max(REFERENCE_MODEL_SIZE, config.num_hidden_layers * config.hidden_size)
+    most = MAX_TOKENS[encoder.device.type] * REFERENCE_MODEL_SIZE // size
+    return max(MIN_TOKENS, int(most))
 
 
-def _task(
-    base: BaseModel, recipe: Recipe, method: Method, examples: methods.Examples, before: Task | None
-) -> Task:
+def _build_task(
+    base: CatalogModel,
+    recipe: Recipe,
+    method: Method,
+    examples: methods.Examples,
+    before: EncoderTask | None,
+) -> EncoderTask:
     """The task of the file; if training continues from a model, that model's."""
-    length = min(base.context_length, recipe.others.get("max_length", base.context_length))
+    length = min(base.context_length, recipe.extra.get("max_length", base.context_length))
     own = replace(
-        methods.METHODS[method].task_of(examples, length),
-        tuning=recipe.others["tuning"],
+        methods.METHODS[method].infer_task(examples, length),
+        tuning=recipe.extra["tuning"],
         pooling="last" if base.kind == "causal" else "mean",
     )
-    return own if before is None else continued(before, own)
+    return own if before is None else inherit_task(before, own)
 
 
-def _inputs(
-    folder: RunFolder, task: Task, model_folder: Path, examples: methods.Examples
-) -> _Inputs:
-    reader = Reader(load_tokenizer(model_folder), task.length)
-    rows = methods.METHODS[task.method].rows_of(examples, task, reader)
-    task = replace(task, familiar=familiar(rows, never=reader.unknown_id).to_text())
-    return _Inputs(task, reader, Data(examples, rows), _valid(folder, task, reader))
+def _build_inputs(
+    folder: RunFolder, task: EncoderTask, model_folder: Path, examples: methods.Examples
+) -> _TrainingInputs:
+    reader = EncoderTokenizer(load_tokenizer(model_folder), task.max_length)
+    rows = methods.METHODS[task.method].build_rows(examples, task, reader)
+    task = replace(
+        task, vocab_coverage=build_vocab_coverage(rows, unk_id=reader.unk_token_id).to_base64()
+    )
+    return _TrainingInputs(
+        task, reader, DataSplit(examples, rows), _read_validation_split(folder, task, reader)
+    )
 
 
-def _valid(folder: RunFolder, task: Task, reader: Reader) -> Data | None:
-    if not folder.valid.exists():
+def _read_validation_split(
+    folder: RunFolder, task: EncoderTask, reader: EncoderTokenizer
+) -> DataSplit | None:
+    if not folder.valid_file.exists():
         return None
-    examples = methods.read(task.method, folder.valid, param="validation_file")
-    return Data(examples, methods.METHODS[task.method].rows_of(examples, task, reader))
+    examples = methods.read_examples(task.method, folder.valid_file, param="validation_file")
+    return DataSplit(examples, methods.METHODS[task.method].build_rows(examples, task, reader))
 
 
-def _model(
-    folder: RunFolder, spec: RunSpec, base: BaseModel, model_folder: Path, inputs: _Inputs
-) -> tuple[Encoder, Trained]:
+def _build_model(
+    folder: RunFolder,
+    spec: RunSpec,
+    base: CatalogModel,
+    model_folder: Path,
+    inputs: _TrainingInputs,
+) -> tuple[Encoder, EncoderWeights]:
     """A new model for the task, with the weights that the job continues from, if it does."""
     device = choose_device()
     dtype = choose_dtype(device)
     longest = max(row.size for data in (inputs.train, inputs.valid) if data for row in data.rows)
     encoder = Encoder(
-        load_backbone(model_folder, dtype=dtype, device=device, longest=longest),
+        load_backbone(model_folder, dtype=dtype, device=device, max_length=longest),
         inputs.task,
-        inputs.reader,
-        outputs=methods.outputs(inputs.task),
+        inputs.tokenizer,
+        num_outputs=methods.num_outputs(inputs.task),
     )
     if inputs.task.tuning == "lora":
-        put_lora(encoder, rank=LORA_RANK, alpha=LORA_ALPHA)
+        add_lora(encoder, rank=LORA_RANK, alpha=LORA_ALPHA)
     else:
-        train_whole(encoder, dtype)
-    weights = Trained(encoder, spec.base_model, rank=LORA_RANK, alpha=LORA_ALPHA)
-    if folder.init.exists():
-        weights.load(folder.init)
+        enable_full_tuning(encoder, dtype)
+    weights = EncoderWeights(encoder, spec.base_model, rank=LORA_RANK, alpha=LORA_ALPHA)
+    if folder.init_adapter.exists():
+        weights.load(folder.init_adapter)
     return encoder, weights
 
 
-def _evaluation(objective: TaskObjective[Any], valid: Data | None) -> dict[str, bytes]:
+def _evaluation_file(objective: EncoderObjective[Any], valid: DataSplit | None) -> dict[str, bytes]:
     if valid is None:
         return {}
     report = objective.evaluate(valid.rows)
-    return {EVALUATION: json.dumps(report, ensure_ascii=False, allow_nan=False).encode()}
+    return {EVALUATION_FILE: json.dumps(report, ensure_ascii=False, allow_nan=False).encode()}

@@ -7,28 +7,28 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from worker.encoding.backbone import normalised
-from worker.encoding.tokenizer import Text
-from worker.training.encoders.objective import Batches
-from worker.training.encoders.rows import RowT, pieces
+from worker.encoding.backbone import l2_normalize
+from worker.encoding.tokenizer import TokenizedText
+from worker.training.encoders.objective import LengthGroupedObjective
+from worker.training.encoders.rows import RowT, group_by_length
 
 # What cosines are multiplied with before the exponential, as sentence-transformers has it.
-SCALE = 20.0
+SIMILARITY_SCALE = 20.0
 # The largest batch that a job may ask for.
-MOST_ROWS = 256
+MAX_ROWS = 256
 
 
-class Contrast(Batches[RowT]):
+class ContrastiveObjective(LengthGroupedObjective[RowT]):
     """Batches that are never cut: the other rows are what a row is held against."""
 
     def split(self, rows: Sequence[RowT]) -> list[Sequence[RowT]]:
         """A batch as it is; a whole file, which is only measured, in the largest of batches."""
-        return [rows[start : start + MOST_ROWS] for start in range(0, len(rows), MOST_ROWS)]
+        return [rows[start : start + MAX_ROWS] for start in range(0, len(rows), MAX_ROWS)]
 
-    def count(self, rows: Sequence[RowT]) -> int:
+    def num_items(self, rows: Sequence[RowT]) -> int:
         return len(rows)
 
-    def vectors(self, texts: Sequence[Text]) -> Tensor:
+    def embed(self, texts: Sequence[TokenizedText]) -> Tensor:
         """The texts' vectors, of length 1 [texts, width].
 
         Of more texts than fit into memory nothing but the vectors is kept; the backward pass
@@ -36,15 +36,15 @@ class Contrast(Batches[RowT]):
         learning batch size under memory limited setup", without a second pass over the loss.)
         """
         sizes = [len(text.ids) for text in texts]
-        parts = list(pieces(sizes, max_tokens=self._max_tokens, max_rows=self._max_rows))
+        parts = list(group_by_length(sizes, max_tokens=self._max_tokens, max_rows=self._max_rows))
         if len(parts) == 1:
-            return self._vectors(texts)
+            return self._embed(texts)
         found = [
-            checkpoint(self._vectors, [texts[place] for place in part], use_reentrant=False)
+            checkpoint(self._embed, [texts[place] for place in part], use_reentrant=False)
             for part in parts
         ]
         places = torch.tensor(list(chain.from_iterable(parts)), device=self.encoder.device)
         return torch.cat(found)[places.argsort()]
 
-    def _vectors(self, texts: Sequence[Text]) -> Tensor:
-        return normalised(self.encoder.vectors(texts))
+    def _embed(self, texts: Sequence[TokenizedText]) -> Tensor:
+        return l2_normalize(self.encoder.text_vectors(texts))

@@ -3,62 +3,66 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from app.formats.question_answering import Question
-from worker.encoding.answer_spans import LONGEST, tokens_of
-from worker.encoding.task import Task
-from worker.encoding.tokenizer import most_of_question
-from worker.training.encoders.question_answering import answer_of
-from worker.training.encoders.rows import AnyRow, Row
+from app.formats.question_answering import QuestionExample
+from worker.encoding.answer_spans import MAX_ANSWER_TOKENS, tokens_in_span
+from worker.encoding.task import EncoderTask
+from worker.encoding.tokenizer import question_token_limit
+from worker.training.encoders.question_answering import target_answer_span
+from worker.training.encoders.rows import EncoderRow, TextRow
 
 
-def notes(train: Sequence[AnyRow], valid: Sequence[AnyRow], task: Task) -> Iterator[str]:
+def dataset_warnings(
+    train: Sequence[EncoderRow], valid: Sequence[EncoderRow], task: EncoderTask
+) -> Iterator[str]:
     """Sentences on texts that are cut off, and on those that are in both files."""
     for role, rows in (("training", train), ("validation", valid)):
-        cut = _examples(row for row in rows if not row.whole)
+        cut = _count_examples(row for row in rows if not row.is_complete)
         if cut:
-            yield f"{cut} of {_examples(rows)} examples of the {role} file {_too_long(task)}"
+            yield f"{cut} of {_count_examples(rows)} examples of the {role} file {_truncation_text(task)}"
     known = {row.key for row in train}
-    both = _examples(row for row in valid if row.key in known)
+    both = _count_examples(row for row in valid if row.key in known)
     if both:
         yield (
-            f"{both} of {_examples(valid)} examples of the validation file are in the training "
+            f"{both} of {_count_examples(valid)} examples of the validation file are in the training "
             "file too: its measures are better than the model."
         )
 
 
-def notes_on_answers(role: str, examples: Sequence[Question], rows: Sequence[Row]) -> Iterator[str]:
+def answer_length_warnings(
+    role: str, examples: Sequence[QuestionExample], rows: Sequence[TextRow]
+) -> Iterator[str]:
     """A sentence on answers that are longer than those that are looked for."""
     lengths: Counter[int] = Counter()
     behind: Counter[int] = Counter()
     for row in rows:
-        one = examples[row.source]
+        one = examples[row.example_index]
         if one.answers:
-            places = row.text.offsets[tokens_of(row.text, *answer_of(one))]
+            places = row.text.offsets[tokens_in_span(row.text, *target_answer_span(one))]
             # Windows share tokens.
-            lengths[row.source] += int((places[:, 0] >= behind[row.source]).sum())
-            behind[row.source] = int(places[:, 1].max(initial=behind[row.source]))
-    long = sum(length > LONGEST for length in lengths.values())
+            lengths[row.example_index] += int((places[:, 0] >= behind[row.example_index]).sum())
+            behind[row.example_index] = int(places[:, 1].max(initial=behind[row.example_index]))
+    long = sum(length > MAX_ANSWER_TOKENS for length in lengths.values())
     if long:
         yield (
             f"{long} of {len(examples)} examples of the {role} file have an answer of more "
-            f"than {LONGEST} tokens, which is found only by requests with a larger max_answer_len."
+            f"than {MAX_ANSWER_TOKENS} tokens, which is found only by requests with a larger max_answer_len."
         )
 
 
-def _too_long(task: Task) -> str:
+def _truncation_text(task: EncoderTask) -> str:
     if task.method == "question_answering":
         # Their contexts are read whole, in windows.
-        most = most_of_question(task.length)
+        most = question_token_limit(task.max_length)
         return (
             f"have a question that is longer than the {most} tokens that are read of one, half of "
-            f"the {task.length} that are read at once; what comes after them is left out."
+            f"the {task.max_length} that are read at once; what comes after them is left out."
         )
     return (
-        f"are longer than the {task.length} tokens that are read; what comes after them is left "
+        f"are longer than the {task.max_length} tokens that are read; what comes after them is left "
         "out."
     )
 
 
-def _examples(rows: Iterable[AnyRow]) -> int:
+def _count_examples(rows: Iterable[EncoderRow]) -> int:
     """How many examples they are of: a long context makes several rows."""
-    return len({row.source for row in rows})
+    return len({row.example_index for row in rows})

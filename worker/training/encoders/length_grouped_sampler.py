@@ -3,24 +3,24 @@
 from dataclasses import dataclass
 
 from worker.training.encoders.rows import RowT
-from worker.training.sampler import Schedule, permutation
+from worker.training.sampler import EpochSampler, permutation
 
 # Rows are sorted by length within shuffled windows of so many batches.
-WINDOW = 50
+MEGA_BATCH_MULTIPLIER = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Bucketed(Schedule[RowT]):
+class LengthGroupedSampler(EpochSampler[RowT]):
     """Like Schedule, and just as much a pure function of seed and step."""
 
     def batch(self, step: int) -> list[RowT]:
         """The rows of one step. The batch with fewer rows may come anywhere in a pass."""
-        done, place = divmod(step - 1, self.steps_per_pass)
+        done, place = divmod(step - 1, self.steps_per_epoch)
         order = permutation(self.seed, done, len(self.rows))
-        starts = [start * self.batch_size for start in range(self.steps_per_pass)]
-        turns = permutation(self.seed, -1 - done, self.steps_per_pass)
+        starts = [start * self.batch_size for start in range(self.steps_per_epoch)]
+        turns = permutation(self.seed, -1 - done, self.steps_per_epoch)
         start = starts[turns[place]]
-        window = start - start % (WINDOW * self.batch_size)
-        near = order[window : window + WINDOW * self.batch_size]
-        near.sort(key=lambda index: self.rows[index].size)
+        window = start - start % (MEGA_BATCH_MULTIPLIER * self.batch_size)
+        near = order[window : window + MEGA_BATCH_MULTIPLIER * self.batch_size]
+        near.sort(key=lambda index: self.rows[index].num_tokens)
         return [self.rows[index] for index in near[start - window :][: self.batch_size]]

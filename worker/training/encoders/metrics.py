@@ -31,17 +31,19 @@ from worker.training.encoders.rows import Array
 
 PUNCTUATION = frozenset(string.punctuation)
 # A confusion matrix of more labels than this is no reading matter, and megabytes of it.
-MOST_IN_MATRIX = 200
+MAX_CONFUSION_LABELS = 200
 # Among so many nearest texts one of the same group is looked for.
-RANKS = (1, 5, 10)
+RETRIEVAL_KS = (1, 5, 10)
 
 
-def headline(report: Mapping[str, Any]) -> dict[str, float]:
+def scalar_metrics(report: Mapping[str, Any]) -> dict[str, float]:
     """The measures of a report, which are its floats."""
     return {name: value for name, value in report.items() if isinstance(value, float)}
 
 
-def classes(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[str, Any]:
+def single_label_metrics(
+    truth: Array, probabilities: Array, labels: Sequence[str]
+) -> dict[str, Any]:
     """Of texts with one label each. truth [rows], probabilities [rows, labels]."""
     found = probabilities.argmax(1)
     places = np.arange(len(labels))
@@ -50,13 +52,15 @@ def classes(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[s
         **_averages(truth, found, np.union1d(truth, found)),
         "per_label": _per_label(truth, found, labels),
     }
-    if len(labels) <= MOST_IN_MATRIX:
+    if len(labels) <= MAX_CONFUSION_LABELS:
         matrix = confusion_matrix(truth, found, labels=places)
         report["confusion_matrix"] = {"labels": list(labels), "rows": matrix.tolist()}
-    return report | _area(truth, probabilities, labels)
+    return report | _roc_auc(truth, probabilities, labels)
 
 
-def label_sets(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[str, Any]:
+def multi_label_metrics(
+    truth: Array, probabilities: Array, labels: Sequence[str]
+) -> dict[str, Any]:
     """Of texts with any number of labels. Both arrays are [rows, labels], truth of 0 and 1."""
     found = (probabilities >= 0.5).astype(int)
     there = np.flatnonzero(truth.any(0) | found.any(0))
@@ -76,7 +80,7 @@ def label_sets(truth: Array, probabilities: Array, labels: Sequence[str]) -> dic
     return report
 
 
-def entities(truth: list[list[str]], found: list[list[str]]) -> dict[str, Any]:
+def entity_metrics(truth: list[list[str]], found: list[list[str]]) -> dict[str, Any]:
     """Of BIO tags, by seqeval's definition: an entity counts if its borders and kind are right.
 
     Where nothing is an entity and none was found, averages over kinds are left out: seqeval's are
@@ -100,32 +104,35 @@ def entities(truth: list[list[str]], found: list[list[str]]) -> dict[str, Any]:
     }
 
 
-def answers(truth: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, Any]:
+def answer_metrics(truth: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, Any]:
     """Exact match and F1, both from 0 to 1, as SQuAD's own script defines them.
 
     `truth` has all right answers of each question, none if there is no answer; "" is no answer.
     """
     pairs = list(zip(truth, found, strict=True))
-    exact = [max(_normal(right) == _normal(text) for right in all_ or [""]) for all_, text in pairs]
-    shared = [max(_overlap(right, text) for right in all_ or [""]) for all_, text in pairs]
+    exact = [
+        max(_normalize_answer(right) == _normalize_answer(text) for right in all_ or [""])
+        for all_, text in pairs
+    ]
+    shared = [max(_token_f1(right, text) for right in all_ or [""]) for all_, text in pairs]
     return {"exact_match": float(np.mean(exact)), "f1": float(np.mean(shared))}
 
 
-def _overlap(right: str, found: str) -> float:
-    ours, theirs = _normal(found).split(), _normal(right).split()
+def _token_f1(right: str, found: str) -> float:
+    ours, theirs = _normalize_answer(found).split(), _normalize_answer(right).split()
     if not ours or not theirs:
         return float(ours == theirs)
     common = sum((collections.Counter(ours) & collections.Counter(theirs)).values())
     return 2 * common / (len(ours) + len(theirs))
 
 
-def _normal(text: str) -> str:
+def _normalize_answer(text: str) -> str:
     """Lower case, without punctuation, articles and superfluous spaces (SQuAD's evaluate-v2.0)."""
     bare = "".join(char for char in text.lower() if char not in PUNCTUATION)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
 
 
-def nearest(vectors: Tensor, count: int) -> Array:
+def nearest_neighbours(vectors: Tensor, count: int) -> Array:
     """The places of the nearest others, the nearest first [texts, count, or as many as there are].
 
     vectors [texts, width] of length 1. In pieces: the likeness of all to all may not fit.
@@ -140,28 +147,28 @@ def nearest(vectors: Tensor, count: int) -> Array:
     return places
 
 
-def having_others(groups: Sequence[Set[int]]) -> list[int]:
+def indices_with_positive(groups: Sequence[Set[int]]) -> list[int]:
     """The places of those that share a group with another."""
     sizes = collections.Counter(chain.from_iterable(groups))
     return [place for place, own in enumerate(groups) if any(sizes[one] > 1 for one in own)]
 
 
-def retrieval(nearest: Array, groups: Sequence[Set[int]]) -> dict[str, float]:
+def retrieval_metrics(nearest: Array, groups: Sequence[Set[int]]) -> dict[str, float]:
     """How often one of the nearest 1, 5, 10 of the other texts shares a group.
 
     nearest [texts, 10 or fewer] their places. A text that shares none with any is not asked for;
     {} if all are so.
     """
-    asked = having_others(groups)
+    asked = indices_with_positive(groups)
     if not asked:
         return {}
     hits = np.array(
         [[not groups[place].isdisjoint(groups[near]) for near in nearest[place]] for place in asked]
     )
-    return {f"retrieval_at_{k}": float(hits[:, :k].any(1).mean()) for k in RANKS}
+    return {f"retrieval_at_{k}": float(hits[:, :k].any(1).mean()) for k in RETRIEVAL_KS}
 
 
-def likeness(scores: Sequence[float], cosines: Array) -> dict[str, float]:
+def correlation_metrics(scores: Sequence[float], cosines: Array) -> dict[str, float]:
     """Rank and linear correlation; {} where one of both is the same for all rows."""
     if len(set(scores)) < 2 or len(np.unique(cosines)) < 2:
         return {}
@@ -203,7 +210,7 @@ def _per_label(truth: Array, found: Array, labels: Sequence[str]) -> dict[str, A
     }
 
 
-def _area(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[str, float]:
+def _roc_auc(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[str, float]:
     # Defined only where each label occurs.
     if len(np.unique(truth)) < len(labels):
         return {}

@@ -7,19 +7,19 @@ from typing import Any, Generic, Protocol
 import torch
 
 from worker.training.encoders.model import Encoder
-from worker.training.encoders.rows import Row, RowT, split
-from worker.training.objectives import Score
+from worker.training.encoders.rows import RowT, TextRow, split_by_padded_tokens
+from worker.training.objectives import LossOutput
 
 # Of the rows that the model gets wrong, so many are listed, in so many bytes of JSON.
-MOST_LISTED = 1000
-MOST_BYTES = 2**20
+MAX_LISTED_EXAMPLES = 1000
+MAX_LISTED_BYTES = 2**20
 
 
-def listed(wrong: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def list_wrong_examples(wrong: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The rows that went wrong, as a report has them: how many, and the first of them."""
     shown: list[Mapping[str, Any]] = []
-    left = MOST_BYTES
-    for one in wrong[:MOST_LISTED]:
+    left = MAX_LISTED_BYTES
+    for one in wrong[:MAX_LISTED_EXAMPLES]:
         left -= len(json.dumps(one, ensure_ascii=False).encode())
         if left < 0:
             break
@@ -27,27 +27,27 @@ def listed(wrong: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"wrong_examples": len(wrong), "wrong": shown}
 
 
-class Report(dict[str, Any]):
+class EvaluationReport(dict[str, Any]):
     """What evaluation.json holds; its plain numbers are metrics."""
 
 
-class TaskObjective(Protocol[RowT]):
+class EncoderObjective(Protocol[RowT]):
     """An objective that can also measure itself as people do."""
 
     # The number that the best weights are chosen by.
     metric: str
 
     def split(self, rows: Sequence[RowT]) -> Iterable[Sequence[RowT]]: ...
-    def count(self, rows: Sequence[RowT]) -> int: ...
-    def tokens(self, rows: Sequence[RowT]) -> int: ...
-    def score(self, rows: Sequence[RowT]) -> Score: ...
+    def num_items(self, rows: Sequence[RowT]) -> int: ...
+    def num_tokens(self, rows: Sequence[RowT]) -> int: ...
+    def compute_loss(self, rows: Sequence[RowT]) -> LossOutput: ...
 
-    def evaluate(self, rows: Sequence[RowT]) -> Report:
+    def evaluate(self, rows: Sequence[RowT]) -> EvaluationReport:
         """All about the rows of a validation file, with those that went wrong under `wrong`."""
         ...
 
 
-class Batches(Generic[RowT]):
+class LengthGroupedObjective(Generic[RowT]):
     """Rows by their length, in pieces that fit into memory."""
 
     def __init__(self, encoder: Encoder, *, max_tokens: int, max_rows: int | None) -> None:
@@ -56,12 +56,12 @@ class Batches(Generic[RowT]):
         self._max_rows = max_rows
 
     def split(self, rows: Sequence[RowT]) -> Iterable[Sequence[RowT]]:
-        return split(rows, max_tokens=self._max_tokens, max_rows=self._max_rows)
+        return split_by_padded_tokens(rows, max_tokens=self._max_tokens, max_rows=self._max_rows)
 
-    def tokens(self, rows: Sequence[RowT]) -> int:
-        return sum(row.size for row in rows)
+    def num_tokens(self, rows: Sequence[RowT]) -> int:
+        return sum(row.num_tokens for row in rows)
 
 
-def as_tensor(rows: Sequence[Row], device: torch.device) -> torch.Tensor:
+def as_tensor(rows: Sequence[TextRow], device: torch.device) -> torch.Tensor:
     """The rows' targets, one behind the other."""
     return torch.cat([torch.from_numpy(row.target) for row in rows]).to(device)

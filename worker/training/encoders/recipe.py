@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.encoding.task import Method, Tuning
-from worker.training.recipe import Recipe, peak_learning_rate
+from worker.training.recipe import Recipe, lora_learning_rate
 
 EPOCHS: Mapping[Method, int] = {
     "classification": 3,
@@ -24,28 +24,32 @@ EPOCHS: Mapping[Method, int] = {
     "question_answering": 4,
     "embedding": 2,
 }
-FEWEST_SEEN = 2_000
-MOST_SEEN = 60_000
-MOST_EPOCHS = 25
-BATCH = 32
-LARGE_BATCH = 64
-SMALLEST_BATCH = 8
-FEWEST_STEPS = 15
-FULL_PEAK = 3e-4
-FULL_PEAK_HIDDEN_SIZE = 384
+MIN_EXAMPLES_SEEN = 2_000
+MAX_EXAMPLES_SEEN = 60_000
+MAX_EPOCHS = 25
+BATCH_SIZE = 32
+EMBEDDING_BATCH_SIZE = 64
+MIN_BATCH_SIZE = 8
+MIN_STEPS_PER_EPOCH = 15
+FULL_TUNING_LEARNING_RATE = 3e-4
+FULL_TUNING_HIDDEN_SIZE = 384
 TUNING: Mapping[Method, Tuning] = {
     "classification": "lora",
     "token_classification": "full",
     "question_answering": "full",
     "embedding": "lora",
 }
-CAREFUL: tuple[Method, ...] = ("token_classification", "question_answering", "embedding")
+HALF_LEARNING_RATE_METHODS: tuple[Method, ...] = (
+    "token_classification",
+    "question_answering",
+    "embedding",
+)
 # Full fine-tuning moves weights that were good before: decay keeps them near.
 WEIGHT_DECAY: Mapping[Tuning, float] = {"lora": 0.0, "full": 0.01}
-OTHERS = ("tuning", "class_weights", "early_stopping_patience", "max_length")
+EXTRA_HYPERPARAMETERS = ("tuning", "class_weights", "early_stopping_patience", "max_length")
 
 
-def choose(
+def choose_encoder_recipe(
     method: Method, hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int
 ) -> Recipe:
     """Numbers for a training file of so many examples, and a model of that width."""
@@ -56,24 +60,28 @@ def choose(
         n_epochs=int(given.get("n_epochs") or auto_epochs(method, examples)),
         batch_size=batch_size,
         learning_rate_multiplier=float(given.get("learning_rate_multiplier") or 1.0),
-        peak=_peak(tuning, hidden_size) / (2 if method in CAREFUL else 1),
-        others={"tuning": tuning, **{name: given[name] for name in OTHERS if name in given}},
+        base_learning_rate=_base_learning_rate(tuning, hidden_size)
+        / (2 if method in HALF_LEARNING_RATE_METHODS else 1),
+        extra={
+            "tuning": tuning,
+            **{name: given[name] for name in EXTRA_HYPERPARAMETERS if name in given},
+        },
     )
 
 
-def _peak(tuning: Tuning, hidden_size: int) -> float:
+def _base_learning_rate(tuning: Tuning, hidden_size: int) -> float:
     if tuning == "lora":
-        return peak_learning_rate(hidden_size)
-    return FULL_PEAK * min(1.0, FULL_PEAK_HIDDEN_SIZE / hidden_size) ** 2
+        return lora_learning_rate(hidden_size)
+    return FULL_TUNING_LEARNING_RATE * min(1.0, FULL_TUNING_HIDDEN_SIZE / hidden_size) ** 2
 
 
 def auto_epochs(method: Method, examples: int) -> int:
     usual = EPOCHS[method]
-    if examples * usual < FEWEST_SEEN:
-        return min(MOST_EPOCHS, FEWEST_SEEN // examples)
-    return max(1, min(usual, MOST_SEEN // examples))
+    if examples * usual < MIN_EXAMPLES_SEEN:
+        return min(MAX_EPOCHS, MIN_EXAMPLES_SEEN // examples)
+    return max(1, min(usual, MAX_EXAMPLES_SEEN // examples))
 
 
 def auto_batch_size(method: Method, examples: int) -> int:
-    usual = LARGE_BATCH if method == "embedding" else BATCH
-    return max(SMALLEST_BATCH, min(usual, examples // FEWEST_STEPS))
+    usual = EMBEDDING_BATCH_SIZE if method == "embedding" else BATCH_SIZE
+    return max(MIN_BATCH_SIZE, min(usual, examples // MIN_STEPS_PER_EPOCH))

@@ -7,26 +7,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.formats.embedding import Likeness
-from worker.encoding.tokenizer import Reader, Text
+from app.formats.embedding import ScoredTextPair
+from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
 from worker.training.encoders import metrics
-from worker.training.encoders.contrastive import SCALE, Contrast
-from worker.training.encoders.objective import Report, listed
+from worker.training.encoders.contrastive import SIMILARITY_SCALE, ContrastiveObjective
+from worker.training.encoders.objective import EvaluationReport, list_wrong_examples
 from worker.training.encoders.rows import Array
-from worker.training.objectives import Score
+from worker.training.objectives import LossOutput
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ScoredPair:
+class ScoredPairRow:
     """A Likeness in tokens. `source` is the example's place in the file."""
 
-    first: Text
-    second: Text
+    first: TokenizedText
+    second: TokenizedText
     score: float
-    source: int
+    example_index: int
 
     @property
-    def size(self) -> int:
+    def num_tokens(self) -> int:
         return len(self.first.ids) + len(self.second.ids)
 
     @property
@@ -34,63 +34,65 @@ class ScoredPair:
         return self.first.ids.tobytes() + self.second.ids.tobytes()
 
     @property
-    def whole(self) -> bool:
-        return self.first.whole and self.second.whole
+    def is_complete(self) -> bool:
+        return self.first.is_complete and self.second.is_complete
 
     @property
-    def texts(self) -> Sequence[tuple[Hashable, Text]]:
+    def baseline_texts(self) -> Sequence[tuple[Hashable, TokenizedText]]:
         return tuple((text.ids.tobytes(), text) for text in (self.first, self.second))
 
 
-def rows_of(examples: Sequence[Likeness], reader: Reader) -> list[ScoredPair]:
+def build_rows(examples: Sequence[ScoredTextPair], reader: EncoderTokenizer) -> list[ScoredPairRow]:
     """The examples in tokens."""
-    firsts = reader.read([one.first for one in examples])
-    seconds = reader.read([one.second for one in examples])
+    firsts = reader.tokenize([one.first for one in examples])
+    seconds = reader.tokenize([one.second for one in examples])
     return [
-        ScoredPair(first, second, one.score, source)
+        ScoredPairRow(first, second, one.score, source)
         for source, (one, first, second) in enumerate(zip(examples, firsts, seconds, strict=True))
     ]
 
 
-class Similarity(Contrast[ScoredPair]):
+class CosentObjective(ContrastiveObjective[ScoredPairRow]):
     """CoSENT (Su 2022, https://kexue.fm/archives/8847): log(1 + Σ exp(scale · (cos_j - cos_i)))
     over all i, j of a batch of which i has the higher score. Of scores only the order counts."""
 
     metric = "spearman"
 
-    def score(self, rows: Sequence[ScoredPair]) -> Score:
+    def compute_loss(self, rows: Sequence[ScoredPairRow]) -> LossOutput:
         cosines = self._cosines(rows)
         scores = torch.tensor([row.score for row in rows], device=cosines.device)
         higher = scores[:, None] > scores[None]
-        behind = SCALE * (cosines[None] - cosines[:, None])
+        behind = SIMILARITY_SCALE * (cosines[None] - cosines[:, None])
         terms = behind.masked_fill(~higher, -torch.inf).flatten()
         loss = torch.cat([terms.new_zeros(1), terms]).logsumexp(0)
         in_order = ((behind < 0) & higher).sum() / higher.sum().clamp(min=1)
-        return Score(loss=loss * len(rows), count=len(rows), correct=(in_order * len(rows)).round())
+        return LossOutput(
+            loss=loss * len(rows), num_items=len(rows), correct=(in_order * len(rows)).round()
+        )
 
     @torch.no_grad()
-    def evaluate(self, rows: Sequence[ScoredPair]) -> Report:
+    def evaluate(self, rows: Sequence[ScoredPairRow]) -> EvaluationReport:
         cosines = self._cosines(rows).cpu().numpy()
         scores = [row.score for row in rows]
-        report = Report(metrics.likeness(scores, cosines))
-        report.update(listed(_astray(rows, cosines)))
+        report = EvaluationReport(metrics.correlation_metrics(scores, cosines))
+        report.update(list_wrong_examples(_misranked(rows, cosines)))
         return report
 
-    def _cosines(self, rows: Sequence[ScoredPair]) -> Tensor:
+    def _cosines(self, rows: Sequence[ScoredPairRow]) -> Tensor:
         """The likeness of each row's texts [rows]."""
         texts = [*(row.first for row in rows), *(row.second for row in rows)]
-        first, second = self.vectors(texts).chunk(2)
+        first, second = self.embed(texts).chunk(2)
         return (first * second).sum(1)
 
 
-def _astray(rows: Sequence[ScoredPair], cosines: Array) -> list[dict[str, Any]]:
+def _misranked(rows: Sequence[ScoredPairRow], cosines: Array) -> list[dict[str, Any]]:
     """The rows whose place by likeness is a quarter of the file or more from that by score, those
     farthest away first."""
     away = metrics.rank_differences([row.score for row in rows], cosines)
     order = sorted(range(len(rows)), key=lambda place: -away[place])
     return [
         {
-            "example": rows[place].source + 1,
+            "example": rows[place].example_index + 1,
             "expected": rows[place].score,
             "found": round(float(cosines[place]), 4),
         }

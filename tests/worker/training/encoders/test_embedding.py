@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from app.formats import FaultyFile
-from app.formats.embedding import Likeness
-from tests.worker.conftest import texts_of_words
+from app.formats import InvalidTrainingFile
+from app.formats.embedding import ScoredTextPair
+from tests.worker.conftest import make_texts
 from tests.worker.training.encoders.conftest import MakeEncoder
-from worker.encoding.task import Task
+from worker.encoding.task import EncoderTask
 from worker.training.encoders import embedding, metrics, similarity
-from worker.training.encoders.data_warnings import notes
+from worker.training.encoders.data_warnings import dataset_warnings
 from worker.training.encoders.model import Encoder
-from worker.training.encoders.similarity import Similarity
+from worker.training.encoders.similarity import CosentObjective
 
-TASK = Task(method="embedding", length=64)
-TEXTS = texts_of_words(3, 9, 4, 15, 6, 7)
+TASK = EncoderTask(method="embedding", max_length=64)
+TEXTS = make_texts(3, 9, 4, 15, 6, 7)
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def triples(encoder: Encoder, path: Path, rows: list[dict[str, Any]]) -> list[embedding.Triple]:
+def triples(encoder: Encoder, path: Path, rows: list[dict[str, Any]]) -> list[embedding.TripletRow]:
     examples = embedding.read_examples(write(path, rows))
-    assert not isinstance(examples[0], Likeness)
-    return embedding.rows_of(examples, TASK, encoder.reader)  # type: ignore[arg-type]
+    assert not isinstance(examples[0], ScoredTextPair)
+    return embedding.build_rows(examples, TASK, encoder.tokenizer)  # type: ignore[arg-type]
 
 
 def gradients(encoder: Encoder, rows: Any, objective: Any) -> list[torch.Tensor]:
@@ -50,8 +50,8 @@ def gradients(encoder: Encoder, rows: Any, objective: Any) -> list[torch.Tensor]
 def test_pieces_give_the_loss_and_gradients_of_the_whole(encoder: Encoder, tmp_path: Path) -> None:
     pairs = [{"anchor": a, "positive": p} for a, p in zip(TEXTS[::2], TEXTS[1::2], strict=True)]
     rows = triples(encoder, tmp_path / "pairs", pairs)
-    whole = embedding.Embedding(encoder, max_tokens=4096, max_rows=None)
-    pieces = embedding.Embedding(encoder, max_tokens=20, max_rows=None)
+    whole = embedding.EmbeddingObjective(encoder, max_tokens=4096, max_rows=None)
+    pieces = embedding.EmbeddingObjective(encoder, max_tokens=20, max_rows=None)
     for one, other in zip(
         gradients(encoder, rows, whole), gradients(encoder, rows, pieces), strict=True
     ):
@@ -63,11 +63,11 @@ def test_what_means_the_same_is_no_negative(encoder: Encoder, tmp_path: Path) ->
     """A batch of which all rows are alike teaches nothing: each positive has no rival."""
     anchor = [{"anchor": TEXTS[0], "positive": text} for text in TEXTS[1:4]]
     positive = [{"anchor": text, "positive": TEXTS[0]} for text in TEXTS[1:4]]
-    objective = embedding.Embedding(encoder, max_tokens=4096, max_rows=None)
+    objective = embedding.EmbeddingObjective(encoder, max_tokens=4096, max_rows=None)
     for rows in (anchor, positive):
-        assert objective.score(triples(encoder, tmp_path / "rows", rows)).loss.item() == 0
+        assert objective.compute_loss(triples(encoder, tmp_path / "rows", rows)).loss.item() == 0
     negative = [{**row, "negative": TEXTS[5]} for row in positive]
-    assert objective.score(triples(encoder, tmp_path / "rows", negative)).loss.item() > 0
+    assert objective.compute_loss(triples(encoder, tmp_path / "rows", negative)).loss.item() > 0
 
 
 def test_texts_that_went_astray_are_named_by_their_place_in_the_file(
@@ -76,14 +76,14 @@ def test_texts_that_went_astray_are_named_by_their_place_in_the_file(
     # The labels are at odds with the texts: each text's likeliest is of the other label.
     labels = [("w1 w2 w3", "a"), ("w40 w41", "b"), ("w40 w41 w41", "a"), ("w1 w2 w3 w3", "b")]
     rows = triples(encoder, tmp_path / "rows", [{"text": t, "label": n} for t, n in labels])
-    report = embedding.Embedding(encoder, max_tokens=4096, max_rows=None).evaluate(rows)
+    report = embedding.EmbeddingObjective(encoder, max_tokens=4096, max_rows=None).evaluate(rows)
     assert report["retrieval_at_1"] == 0
     found = {one["example"]: one["found"] for one in report["wrong"]}
     assert found == {1: 4, 4: 1, 2: 3, 3: 2}
 
 
 def report(encoder: Encoder, path: Path, rows: list[dict[str, Any]]) -> Any:
-    objective = embedding.Embedding(encoder, max_tokens=4096, max_rows=None)
+    objective = embedding.EmbeddingObjective(encoder, max_tokens=4096, max_rows=None)
     return objective.evaluate(triples(encoder, path, rows))
 
 
@@ -111,17 +111,19 @@ def test_a_positive_is_held_against_no_copy_of_itself(encoder: Encoder, tmp_path
         {"anchor": TEXTS[2], "positive": TEXTS[3], "negative": TEXTS[1]},
     ]
     rows = triples(encoder, tmp_path / "rows", pairs)
-    objective = embedding.Embedding(encoder, max_tokens=4096, max_rows=None)
-    vectors = objective.vectors([text for row in rows for text in (row.anchor, row.positive)])
+    objective = embedding.EmbeddingObjective(encoder, max_tokens=4096, max_rows=None)
+    vectors = objective.embed([text for row in rows for text in (row.anchor, row.positive)])
     near = 20 * vectors @ vectors.T
     first = near[0, [1, 3]].log_softmax(0)[0]
     second = near[2, [3, 1, 1]].log_softmax(0)[0]
-    assert objective.score(rows).loss.item() == pytest.approx(-(first + second).item(), rel=1e-4)
+    assert objective.compute_loss(rows).loss.item() == pytest.approx(
+        -(first + second).item(), rel=1e-4
+    )
 
 
 def negatives(encoder: Encoder, path: Path, rows: list[dict[str, Any]]) -> list[list[int]]:
     """For each row what it is held against: positives by their rows, then negatives."""
-    held = ~embedding.no_negatives(triples(encoder, path, rows))
+    held = ~embedding.false_negative_mask(triples(encoder, path, rows))
     return [[int(place) for place in row.nonzero()[0]] for row in held]
 
 
@@ -161,7 +163,7 @@ def test_what_the_file_says_elsewhere_counts_in_each_batch(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     rows = triples(encoder, tmp_path / "rows", pairs_of("AB", "DC", "AC"))
-    assert embedding.no_negatives(rows[:2]).tolist() == [[False, True], [False, False]]
+    assert embedding.false_negative_mask(rows[:2]).tolist() == [[False, True], [False, False]]
 
 
 def test_labels_are_the_same_in_any_order_and_none_is_no_label(
@@ -170,12 +172,12 @@ def test_labels_are_the_same_in_any_order_and_none_is_no_label(
     labels = [["a", "b"], [], ["b", "a"], [], ["b"]]
     rows = [{"text": text, "labels": names} for text, names in zip(TEXTS, labels, strict=False)]
     found = triples(encoder, tmp_path / "rows", rows)
-    assert sorted(row.source for row in found) == [0, 2, 4]
-    by_source = {row.source: row for row in found}
+    assert sorted(row.example_index for row in found) == [0, 2, 4]
+    by_source = {row.example_index: row for row in found}
     assert by_source[0].anchor_groups == by_source[2].anchor_groups
     assert by_source[0].anchor_groups.isdisjoint(by_source[4].anchor_groups)
     bare = [{"text": text, "labels": []} for text in TEXTS]
-    with pytest.raises(FaultyFile, match="None of its texts has a label"):
+    with pytest.raises(InvalidTrainingFile, match="None of its texts has a label"):
         embedding.read_examples(write(tmp_path / "bare", bare))
 
 
@@ -185,32 +187,35 @@ def test_labelled_texts_of_both_files_are_noted(encoder: Encoder, tmp_path: Path
     new = [{"text": f"w{n} w{n + 2}", "label": f"{n % 2}"} for n in range(10)]
     train = triples(encoder, tmp_path / "train", known)
     valid = triples(encoder, tmp_path / "valid", new + known[::4])
-    (note,) = notes(train, valid, TASK)
+    (note,) = dataset_warnings(train, valid, TASK)
     assert note.startswith("10 of 20 examples of the validation file are in the training file too")
     # Of pairs, only the same pair.
     pairs = triples(encoder, tmp_path / "pairs", pairs_of("AB", "CD"))
-    (note,) = notes(pairs, triples(encoder, tmp_path / "held", pairs_of("AB", "CB")), TASK)
+    (note,) = dataset_warnings(
+        pairs, triples(encoder, tmp_path / "held", pairs_of("AB", "CB")), TASK
+    )
     assert note.startswith("1 of 2 examples")
 
 
-def scored(encoder: Encoder, scores: list[float]) -> list[similarity.ScoredPair]:
+def scored(encoder: Encoder, scores: list[float]) -> list[similarity.ScoredPairRow]:
     examples = [
-        Likeness(TEXTS[n], TEXTS[(n + 1) % len(TEXTS)], score) for n, score in enumerate(scores)
+        ScoredTextPair(TEXTS[n], TEXTS[(n + 1) % len(TEXTS)], score)
+        for n, score in enumerate(scores)
     ]
-    return similarity.rows_of(examples, encoder.reader)
+    return similarity.build_rows(examples, encoder.tokenizer)
 
 
 def test_scores_are_learned_by_their_order(encoder: Encoder) -> None:
     rows = scored(encoder, [0.5, 3, 1])
-    objective = Similarity(encoder, max_tokens=4096, max_rows=None)
+    objective = CosentObjective(encoder, max_tokens=4096, max_rows=None)
     a, b, c = objective._cosines(rows).tolist()
     # b shall be above c and a, and c above a.
     terms = torch.tensor([0, 20 * (a - b), 20 * (c - b), 20 * (a - c)])
-    score = objective.score(rows)
+    score = objective.compute_loss(rows)
     assert score.loss.item() / 3 == pytest.approx(terms.logsumexp(0).item(), rel=1e-4)
     optimizer = torch.optim.AdamW(encoder.backbone.parameters(), lr=1e-2)
     for _ in range(20):
-        loss = objective.score(rows).loss
+        loss = objective.compute_loss(rows).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -219,9 +224,9 @@ def test_scores_are_learned_by_their_order(encoder: Encoder) -> None:
 
 
 def test_rows_of_one_score_teach_nothing_and_break_nothing(encoder: Encoder) -> None:
-    objective = Similarity(encoder, max_tokens=4096, max_rows=None)
+    objective = CosentObjective(encoder, max_tokens=4096, max_rows=None)
     rows = scored(encoder, [1, 1])
-    score = objective.score(rows)
+    score = objective.compute_loss(rows)
     score.loss.backward()
     assert score.loss.item() == 0
     assert "spearman" not in objective.evaluate(rows)
@@ -236,6 +241,6 @@ def test_of_more_pairs_than_are_compared_the_first_are_measured(
     ]
     pairs = [{"anchor": text, "positive": f"{text} w59"} for text in words]
     rows = triples(encoder, tmp_path / "pairs", pairs)
-    found = embedding.places(rows)
-    assert len(rows) > embedding.MOST_COMPARED == len(found)
-    assert len(metrics.having_others([one.groups for one in found])) == len(found)
+    found = embedding.retrieval_candidates(rows)
+    assert len(rows) > embedding.MAX_COMPARED_TEXTS == len(found)
+    assert len(metrics.indices_with_positive([one.groups for one in found])) == len(found)

@@ -8,13 +8,13 @@ import torch
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from worker.training.encoders import metrics
-from worker.training.encoders.objective import listed
+from worker.training.encoders.objective import list_wrong_examples
 
 
 def test_classes() -> None:
     truth = np.array([0, 0, 1, 1])
     chances = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
-    report = metrics.classes(truth, chances, ["a", "b"])
+    report = metrics.single_label_metrics(truth, chances, ["a", "b"])
     assert report["accuracy"] == 0.75
     assert report["f1_macro"] == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert report["per_label"]["a"]["recall"] == 0.5
@@ -24,7 +24,7 @@ def test_classes() -> None:
 
 def test_a_label_that_no_row_has_gives_no_area_and_no_error() -> None:
     chances = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
-    report = metrics.classes(np.array([0, 1]), chances, ["a", "b", "c"])
+    report = metrics.single_label_metrics(np.array([0, 1]), chances, ["a", "b", "c"])
     assert "roc_auc" not in report
     assert report["per_label"]["c"]["support"] == 0
     assert report["f1_macro"] == 1.0, "scikit-learn's, of the labels that are there"
@@ -33,7 +33,7 @@ def test_a_label_that_no_row_has_gives_no_area_and_no_error() -> None:
 def test_label_sets() -> None:
     truth = np.array([[1, 0], [1, 1], [0, 1]])
     chances = np.array([[0.9, 0.1], [0.9, 0.2], [0.1, 0.9]])
-    report = metrics.label_sets(truth, chances, ["a", "b"])
+    report = metrics.multi_label_metrics(truth, chances, ["a", "b"])
     assert report["accuracy"] == pytest.approx(2 / 3)
     assert report["f1_micro"] == pytest.approx(6 / 7)
 
@@ -41,7 +41,7 @@ def test_label_sets() -> None:
 def test_macro_averages_are_scikit_learns_of_the_labels_that_are_there() -> None:
     """The file lacks c and d, and one of its texts is taken for d."""
     truth, found = np.array([0, 0, 1, 1, 1]), [0, 1, 1, 1, 3]
-    report = metrics.classes(truth, np.eye(4)[found], ["a", "b", "c", "d"])
+    report = metrics.single_label_metrics(truth, np.eye(4)[found], ["a", "b", "c", "d"])
     for name, measure in (
         ("precision", precision_score),
         ("recall", recall_score),
@@ -54,31 +54,31 @@ def test_macro_averages_are_scikit_learns_of_the_labels_that_are_there() -> None
 
 def test_label_sets_are_averaged_over_the_labels_that_are_there() -> None:
     truth = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0]])
-    report = metrics.label_sets(truth, truth.astype(float), ["a", "b", "c", "d"])
+    report = metrics.multi_label_metrics(truth, truth.astype(float), ["a", "b", "c", "d"])
     assert report["f1_macro"] == report["recall_macro"] == 1.0
     found = truth + np.array([[0, 0, 0, 1], [0] * 4, [0] * 4])
-    report = metrics.label_sets(truth, found.astype(float), ["a", "b", "c", "d"])
+    report = metrics.multi_label_metrics(truth, found.astype(float), ["a", "b", "c", "d"])
     expected = f1_score(truth, found, average="macro", labels=[0, 1, 3], zero_division=0)
     assert report["f1_macro"] == pytest.approx(expected) == pytest.approx(2 / 3)
-    none = metrics.label_sets(np.zeros((2, 2), int), np.zeros((2, 2)), ["a", "b"])
+    none = metrics.multi_label_metrics(np.zeros((2, 2), int), np.zeros((2, 2)), ["a", "b"])
     assert none["f1_micro"] == 0, "what the best weights are chosen by is always there"
 
 
 def test_a_file_without_entities_has_no_average_over_kinds() -> None:
     """seqeval's is NaN, which is no JSON."""
     nothing = [["O", "O"], ["O"]]
-    report = metrics.entities(nothing, nothing)
+    report = metrics.entity_metrics(nothing, nothing)
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert (report["accuracy"], report["f1"]) == (1.0, 0.0)
     assert report.keys().isdisjoint(("f1_macro", "f1_weighted"))
-    wrong = metrics.entities(nothing, [["O", "B-x"], ["O"]])
+    wrong = metrics.entity_metrics(nothing, [["O", "B-x"], ["O"]])
     assert (wrong["f1_macro"], wrong["f1_weighted"]) == (0.0, 0.0)
 
 
 def test_entities_count_whole() -> None:
     truth = [["B-x", "I-x", "O", "B-y"]]
     found = [["B-x", "O", "O", "B-y"]]
-    report = metrics.entities(truth, found)
+    report = metrics.entity_metrics(truth, found)
     assert (report["precision"], report["recall"], report["f1"]) == (0.5, 0.5, 0.5)
     assert report["accuracy"] == 0.75
 
@@ -96,44 +96,44 @@ def test_entities_count_whole() -> None:
 def test_answers_are_measured_as_squad_does(
     right: list[str], found: str, exact: float, f1: float
 ) -> None:
-    report = metrics.answers([right], [found])
+    report = metrics.answer_metrics([right], [found])
     assert (report["exact_match"], report["f1"]) == pytest.approx((exact, f1))
 
 
 def test_retrieval_leaves_out_the_text_itself_and_those_alone() -> None:
     vectors = torch.tensor([[1, 0], [0.9, 0.1], [0, 1], [0.95, 0.05]])
-    nearest = metrics.nearest(vectors, 10)
+    nearest = metrics.nearest_neighbours(vectors, 10)
     assert nearest.tolist() == [[3, 1, 2], [0, 3, 2], [1, 3, 0], [0, 1, 2]]
     # Text 1 belongs to 2 but lies nearer to 0 and 3; in the second case both are alone.
-    report = metrics.retrieval(nearest, [{0}, {1}, {1}, {0}])
+    report = metrics.retrieval_metrics(nearest, [{0}, {1}, {1}, {0}])
     assert (report["retrieval_at_1"], report["retrieval_at_5"]) == (0.75, 1.0)
-    assert metrics.retrieval(nearest, [{0}, {1}, {2}, {0}])["retrieval_at_1"] == 1.0
+    assert metrics.retrieval_metrics(nearest, [{0}, {1}, {2}, {0}])["retrieval_at_1"] == 1.0
     # Whoever is of two groups is found by both.
-    assert metrics.retrieval(nearest, [{0}, {1, 0}, {1}, {0}])["retrieval_at_1"] == 1.0
+    assert metrics.retrieval_metrics(nearest, [{0}, {1, 0}, {1}, {0}])["retrieval_at_1"] == 1.0
 
 
 def test_texts_that_are_all_alone_give_no_retrieval_and_no_error() -> None:
-    assert metrics.retrieval(np.array([[1], [0]]), [{0}, {1}]) == {}
+    assert metrics.retrieval_metrics(np.array([[1], [0]]), [{0}, {1}]) == {}
 
 
 def test_likeness_counts_the_order_only() -> None:
-    report = metrics.likeness([0, 1, 5], np.array([-0.1, 0.2, 0.3]))
+    report = metrics.correlation_metrics([0, 1, 5], np.array([-0.1, 0.2, 0.3]))
     assert report["spearman"] == pytest.approx(1)
     assert 0.5 < report["pearson"] < 1
-    assert metrics.likeness([1, 1], np.array([0.1, 0.2])) == {}
+    assert metrics.correlation_metrics([1, 1], np.array([0.1, 0.2])) == {}
 
 
 def test_averages_are_of_precision_and_recall_too() -> None:
     chances = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
-    report = metrics.classes(np.array([0, 0, 1, 1]), chances, ["a", "b"])
+    report = metrics.single_label_metrics(np.array([0, 0, 1, 1]), chances, ["a", "b"])
     assert report["precision_macro"] == pytest.approx((1 + 2 / 3) / 2)
     assert report["recall_weighted"] == pytest.approx(0.75)
 
 
 def test_wrong_rows_are_counted_and_listed_in_bounded_bytes() -> None:
-    few = listed([{"example": 1}])
+    few = list_wrong_examples([{"example": 1}])
     assert few == {"wrong_examples": 1, "wrong": [{"example": 1}]}
-    many = listed([{"example": n, "found": "x" * 10_000} for n in range(5_000)])
+    many = list_wrong_examples([{"example": n, "found": "x" * 10_000} for n in range(5_000)])
     assert many["wrong_examples"] == 5_000
     assert 50 < len(many["wrong"]) < 110
-    assert "wrong_examples" not in metrics.headline(many)
+    assert "wrong_examples" not in metrics.scalar_metrics(many)

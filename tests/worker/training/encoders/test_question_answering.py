@@ -9,31 +9,33 @@ import pytest
 import torch
 
 from app.errors import InvalidRequest
-from app.formats.question_answering import Question, example
+from app.formats.question_answering import QuestionExample, to_example
 from app.wire.encoders import InferenceParameters
 from tests.worker.conftest import WORDS, words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.backbone import load_backbone
-from worker.encoding.task import Task
-from worker.encoding.tokenizer import Reader
+from worker.encoding.task import EncoderTask
+from worker.encoding.tokenizer import EncoderTokenizer
 from worker.inference.encoders import question_answering as questions
 from worker.inference.encoders import tasks
 from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.registry import ServedEncoder
 from worker.training.encoders import question_answering
-from worker.training.encoders.data_warnings import notes, notes_on_answers
-from worker.training.encoders.model import Encoder, Trained
-from worker.training.encoders.question_answering import QuestionAnswering, rows_of
+from worker.training.encoders.data_warnings import answer_length_warnings, dataset_warnings
+from worker.training.encoders.model import Encoder, EncoderWeights
+from worker.training.encoders.question_answering import QuestionAnsweringObjective, build_rows
 
 # Windows of 24 tokens, of which a question of one word leaves 20 for the context.
-TASK = Task(method="question_answering", labels=("start", "end"), many=True, length=24)
+TASK = EncoderTask(
+    method="question_answering", labels=("start", "end"), multi_label=True, max_length=24
+)
 
 
-def asked(question: str, context: list[str], answer: str | None) -> Question:
+def asked(question: str, context: list[str], answer: str | None) -> QuestionExample:
     text = " ".join(context)
     there = [] if answer is None else [answer]
     answers = {"text": there, "answer_start": [text.index(one) for one in there]}
-    return example({"context": text, "question": question, "answers": answers})
+    return to_example({"context": text, "question": question, "answers": answers})
 
 
 # Two windows each; the second question's answer is in the second alone.
@@ -50,21 +52,21 @@ def encoder(make_encoder: MakeEncoder) -> Encoder:
     encoder = make_encoder(TASK)
     # It is of a width at which dropout alone keeps it from learning by heart.
     encoder.dropout.p = 0.0
-    rows = rows_of(EXAMPLES, TASK, encoder.reader)
-    objective = QuestionAnswering(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
-    trained = Trained(encoder, "tiny", rank=4, alpha=8).parameters().values()
+    rows = build_rows(EXAMPLES, TASK, encoder.tokenizer)
+    objective = QuestionAnsweringObjective(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
+    trained = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters().values()
     optimizer = torch.optim.AdamW(trained, lr=5e-3)
     for _ in range(50):
-        objective.score(rows).loss.backward()
+        objective.compute_loss(rows).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     return encoder
 
 
 def test_windows_without_the_answer_learn_that_it_is_not_there() -> None:
-    reader = Reader(words_tokenizer(types=True), TASK.length)
-    rows = rows_of(EXAMPLES, TASK, reader)
-    assert [row.source for row in rows] == [0, 0, 1, 1, 2, 2]
+    reader = EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
+    rows = build_rows(EXAMPLES, TASK, reader)
+    assert [row.example_index for row in rows] == [0, 0, 1, 1, 2, 2]
     first, second = rows[2:4]
     assert first.target.tolist() == [0, 0]
     start, end = second.target
@@ -74,10 +76,10 @@ def test_windows_without_the_answer_learn_that_it_is_not_there() -> None:
 
 
 def test_a_question_that_is_cut_is_noted_once_however_many_windows_it_has() -> None:
-    reader = Reader(words_tokenizer(types=True), TASK.length)
+    reader = EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
     cut = asked(" ".join(WORDS[:13]), WORDS[4:34], "w12")
-    rows = rows_of([*EXAMPLES, cut], TASK, reader)
-    (note,) = notes(rows, (), TASK)
+    rows = build_rows([*EXAMPLES, cut], TASK, reader)
+    (note,) = dataset_warnings(rows, (), TASK)
     assert note == (
         "1 of 4 examples of the training file have a question that is longer than the 12 tokens "
         "that are read of one, half of the 24 that are read at once; what comes after them is "
@@ -87,11 +89,11 @@ def test_a_question_that_is_cut_is_noted_once_however_many_windows_it_has() -> N
 
 def test_answers_that_are_never_looked_for_are_noted() -> None:
     """No window has one of them whole."""
-    reader = Reader(words_tokenizer(types=True), TASK.length)
+    reader = EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
     words = [*WORDS, *WORDS]
     long, just = (asked("w1", words, " ".join(words[9 : 9 + count])) for count in (65, 64))
     examples = [*EXAMPLES, long, just]
-    (note,) = notes_on_answers("training", examples, rows_of(examples, TASK, reader))
+    (note,) = answer_length_warnings("training", examples, build_rows(examples, TASK, reader))
     assert note == (
         "1 of 5 examples of the training file have an answer of more than 64 tokens, which is "
         "found only by requests with a larger max_answer_len."
@@ -99,25 +101,27 @@ def test_answers_that_are_never_looked_for_are_noted() -> None:
 
 
 def test_an_answer_is_learned_without_the_space_around_it() -> None:
-    one = example(
+    one = to_example(
         {
             "context": "w1 w2 w3",
             "question": "w4",
             "answers": {"text": [" w2 "], "answer_start": [2]},
         }
     )
-    (row,) = rows_of([one], TASK, Reader(words_tokenizer(types=True), TASK.length))
+    (row,) = build_rows(
+        [one], TASK, EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
+    )
     assert [row.text.offsets[place].tolist() for place in row.target] == [[3, 5], [3, 5]]
 
 
 def test_an_answer_in_the_second_window_is_found_and_none_is_in_none(encoder: Encoder) -> None:
-    rows = rows_of(EXAMPLES, TASK, encoder.reader)
-    objective = QuestionAnswering(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
+    rows = build_rows(EXAMPLES, TASK, encoder.tokenizer)
+    objective = QuestionAnsweringObjective(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
     report = objective.evaluate(rows)
     assert (report["exact_match"], report["wrong"]) == (1.0, [])
     # Held against other answers, it tells what was found.
     unlike = [replace(one, answers=EXAMPLES[n - 1].answers) for n, one in enumerate(EXAMPLES)]
-    objective = QuestionAnswering(encoder, unlike, max_tokens=4096, max_rows=None)
+    objective = QuestionAnsweringObjective(encoder, unlike, max_tokens=4096, max_rows=None)
     report = objective.evaluate(rows)
     assert [one["found"] for one in report["wrong"]] == ["w12 w13", "w35 w34", ""]
 
@@ -125,18 +129,20 @@ def test_an_answer_in_the_second_window_is_found_and_none_is_in_none(encoder: En
 def test_it_is_served_as_it_was_learned(
     encoder: Encoder, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
-    Trained(encoder, "tiny", rank=4, alpha=8).save(tmp_path)
+    EncoderWeights(encoder, "tiny", rank=4, alpha=8).save(tmp_path)
     cpu = torch.device("cpu")
-    base = load_backbone(tiny_encoder_folder, dtype=torch.float32, device=cpu, longest=64)
-    engine = EncoderEngine(base, Reader(words_tokenizer(types=True), 64), causal=False)
-    served = ServedEncoder("tuned", engine, engine.read(tmp_path))
+    base = load_backbone(tiny_encoder_folder, dtype=torch.float32, device=cpu, max_length=64)
+    engine = EncoderEngine(
+        base, EncoderTokenizer(words_tokenizer(token_types=True), 64), causal=False
+    )
+    served = ServedEncoder("tuned", engine, engine.load_tuned(tmp_path))
 
-    async def answer(one: Question, **parameters: Any) -> Any:
-        windows = await questions.windows(served, one.question, one.context)
+    async def answer(one: QuestionExample, **parameters: Any) -> Any:
+        windows = await questions.tokenize_windows(served, one.question, one.context)
         assert len(windows) == 2
-        states = await tasks.computed(served, windows, each=True)
+        states = await tasks.forward(served, windows, per_token=True)
         options = InferenceParameters(**parameters)
-        return questions.answer(served, one.context, windows, states, options)
+        return questions.extract_answers(served, one.context, windows, states, options)
 
     found = [asyncio.run(answer(one)) for one in EXAMPLES]
     several = asyncio.run(answer(EXAMPLES[2], top_k=3))
@@ -154,12 +160,12 @@ def test_it_is_served_as_it_was_learned(
         0,
         0,
     )
-    assert question_answering.task_of(EXAMPLES, 24) == TASK
+    assert question_answering.infer_task(EXAMPLES, 24) == TASK
     long = " ".join(WORDS[:13])
     with pytest.raises(InvalidRequest) as refused:
-        asyncio.run(questions.windows(served, long, EXAMPLES[0].context))
+        asyncio.run(questions.tokenize_windows(served, long, EXAMPLES[0].context))
     assert str(refused.value) == (
         "This model reads 24 tokens, of which a question may take 12, and inputs.question has 13. "
         "Shorten it, or ask for it to be cut with the parameter truncate."
     )
-    assert asyncio.run(questions.windows(served, long, EXAMPLES[0].context, cut=True))
+    assert asyncio.run(questions.tokenize_windows(served, long, EXAMPLES[0].context, truncate=True))

@@ -3,17 +3,17 @@
 import torch
 from tokenizers.normalizers import Replace
 
-from app.formats.token_classification import example
+from app.formats.token_classification import to_example
 from tests.worker.conftest import words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
-from worker.encoding.task import Task
-from worker.encoding.tokenizer import Reader
-from worker.training.encoders.model import Trained
-from worker.training.encoders.token_classification import TokenClassification, rows_of
+from worker.encoding.task import EncoderTask
+from worker.encoding.tokenizer import EncoderTokenizer
+from worker.training.encoders.model import EncoderWeights
+from worker.training.encoders.token_classification import TokenClassificationObjective, build_rows
 
-TASK = Task(method="token_classification", labels=("place",), length=32)
+TASK = EncoderTask(method="token_classification", labels=("place",), max_length=32)
 EXAMPLES = [
-    example({"text": text, "entities": [{"start": 3, "end": 10, "label": "place"}]})
+    to_example({"text": text, "entities": [{"start": 3, "end": 10, "label": "place"}]})
     for text in ("w1 w2 ~ w3 w4", "w5 w2 ~ w3 w6")
 ]
 
@@ -22,15 +22,15 @@ def test_a_word_without_a_token_belongs_to_the_entity_around_it(make_encoder: Ma
     encoder = make_encoder(TASK)
     # It is of a width at which dropout alone keeps it from learning by heart.
     encoder.dropout.p = 0.0
-    tokenizer = words_tokenizer(types=True)
+    tokenizer = words_tokenizer(token_types=True)
     tokenizer.backend_tokenizer.normalizer = Replace("~", "")
-    rows = rows_of(EXAMPLES, TASK, Reader(tokenizer, TASK.length))
+    rows = build_rows(EXAMPLES, TASK, EncoderTokenizer(tokenizer, TASK.max_length))
     assert [len(row.text.ids) for row in rows] == [6, 6]
-    objective = TokenClassification(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
-    trained = Trained(encoder, "tiny", rank=4, alpha=8).parameters().values()
+    objective = TokenClassificationObjective(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
+    trained = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters().values()
     optimizer = torch.optim.AdamW(trained, lr=5e-3)
     for _ in range(50):
-        objective.score(rows).loss.backward()
+        objective.compute_loss(rows).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     report = objective.evaluate(rows)
