@@ -9,7 +9,7 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test faults sdk-suite fuzz mutants check doctor install install-dev clean
+.PHONY: help up test faults sdk-suite fuzz mutants check doctor docs reference install install-dev clean
 
 help:
 	@echo 'make up      install, start everything, fine-tune the example, keep serving until Ctrl-C'
@@ -19,6 +19,8 @@ help:
 	@echo 'make fuzz  make up requests from the OpenAPI document and check every answer'
 	@echo 'make mutants take safeguards out one at a time and show that a test notices each'
 	@echo 'make doctor  say in words what is wrong on this machine'
+	@echo 'make docs    build the documentation site into build/site; broken links are errors'
+	@echo 'make reference  write the generated pages of the documentation'
 	@echo 'make clean   remove .venv and all caches, but not what Luthier keeps in .luthier'
 
 up: install
@@ -43,6 +45,22 @@ fuzz: install-dev
 mutants: install-dev
 	.venv/bin/python tests/faults/mutants.py
 
+# The site has an environment of its own, with nothing in it but the generator and its pins.
+DOCS_VENV = .venv-docs
+
+docs: install-dev $(DOCS_VENV)/.installed
+	.venv/bin/python -m scripts.generate_reference --check
+	$(DOCS_VENV)/bin/zensical build --strict --clean
+
+$(DOCS_VENV)/.installed: requirements-docs.lock
+	rm -rf $(DOCS_VENV)
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	touch $@
+
+reference: install-dev
+	.venv/bin/python -m scripts.generate_reference
+
 check: install-dev
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -64,4 +82,4 @@ python:
 		echo 'Luthier needs Python 3.11 or newer, and $(PYTHON) is older.' >&2; exit 1; fi
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf .venv $(DOCS_VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
