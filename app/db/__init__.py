@@ -1,0 +1,1 @@
+"""Database: tables, sessions, migrations, pagination and the transactional outbox."""

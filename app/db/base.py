@@ -1,13 +1,16 @@
-"""What every table shares: constraint names that migrations can rely on, and column shorthands."""
+"""Base class of all tables: constraint naming convention, column shorthands, enum columns."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated, Any, Generic, TypeVar
 
-from sqlalchemy import BigInteger, DateTime, MetaData, func
+from sqlalchemy import BigInteger, DateTime, Dialect, MetaData, String, TypeDecorator, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
-# Moments are compared by the database's clock only, so that no machine's clock can matter.
+E = TypeVar("E", bound=StrEnum)
+
+# Timestamps are compared by the database's clock only, so that machines' clocks do not matter.
 Timestamp = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 CreatedAt = Annotated[
     datetime, mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
@@ -15,6 +18,25 @@ CreatedAt = Annotated[
 BigInt = Annotated[int, mapped_column(BigInteger)]
 JsonObject = Annotated[dict[str, Any], mapped_column(JSONB)]
 JsonList = Annotated[list[Any], mapped_column(JSONB)]
+
+
+class StrEnumType(TypeDecorator[E], Generic[E]):
+    """A VARCHAR column that loads as members of a StrEnum; checks are the table's own."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, enum: type[E]) -> None:
+        super().__init__()
+        self._enum = enum
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> E | None:
+        return None if value is None else self._enum(value)
+
+
+def sql_values(enum: type[StrEnum]) -> str:
+    """Format an enum's values as a SQL list, for CHECK constraints."""
+    return "(" + ", ".join(f"'{member}'" for member in enum) + ")"
 
 
 class Base(DeclarativeBase):

@@ -1,4 +1,4 @@
-"""The database's clock. Moments are compared by it alone, since the clocks of machines differ."""
+"""The database's clock, the only one that timestamps are compared by: machines' clocks differ."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,16 +8,16 @@ from sqlalchemy.orm import Session
 
 
 def now(session: Session) -> datetime:
-    """What it shows."""
-    now: datetime = session.scalars(select(func.clock_timestamp())).one()
-    return now
+    """Read the current time."""
+    moment: datetime = session.scalars(select(func.clock_timestamp())).one()
+    return moment
 
 
 def seconds_from_now(seconds: float | ColumnElement[Any]) -> ColumnElement[Any]:
-    """A moment from now, or before it, for a statement."""
+    """SQL expression for a time in so many seconds; negative ones are in the past."""
     return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def ago(time: timedelta) -> ColumnElement[Any]:
-    """A moment before now, for a statement."""
+    """SQL expression for a time in the past."""
     return func.clock_timestamp() - time

@@ -1,9 +1,19 @@
-"""Brings a database to the newest schema. Start-up and tests use this path and no other."""
+"""Schema migrations: the only path by which start-up, commands and tests create a schema.
+
+A migration says in its module how it goes together with processes of the previous version:
+
+* by default it only adds, and they keep working;
+* `contracting = True`: it drops what only they still use, and waits until they have ended;
+* `requires_downtime = True`: it renames or changes what both versions use, so that no process may
+  run while it does.
+"""
 
 from pathlib import Path
+from types import ModuleType
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import OperationalError
 
@@ -12,18 +22,30 @@ from app.db.session import DatabaseUnavailable, create_database_engine
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def upgrade(database_url: str, *, contract: bool = True) -> None:
-    """Apply all migrations that the database has not seen; does nothing on a current one.
+class DowntimeRequired(Exception):
+    """The schema cannot be upgraded while processes of the previous version run."""
 
-    Without `contract` the newest ones that only take away are left out, so that processes of the
-    version before work on beside those of this one. Raises DatabaseUnavailable.
+
+def upgrade(
+    database_url: str, *, contract: bool = True, migrations: Path = ROOT / "migrations"
+) -> None:
+    """Apply all pending migrations; does nothing on a current schema.
+
+    Without `contract` the trailing contracting ones are left out, so that processes of the previous
+    version work on. Raises DowntimeRequired, with nothing applied, if one of the others does not
+    allow that, and DatabaseUnavailable.
     """
     config = Config(toml_file=ROOT / "pyproject.toml")
-    config.set_main_option("script_location", str(ROOT / "migrations"))
-    target = "head" if contract else newest_additive_revision(ScriptDirectory.from_config(config))
+    config.set_main_option("script_location", str(migrations))
+    scripts = ScriptDirectory.from_config(config)
+    target = "head" if contract else newest_additive_revision(scripts)
     engine = create_database_engine(database_url)
     try:
         with engine.connect() as connection:
+            if not contract:
+                current = MigrationContext.configure(connection).get_current_revision()
+                connection.rollback()
+                _check_no_downtime(scripts, current, target)
             config.attributes["connection"] = connection
             command.upgrade(config, target)
     except OperationalError as error:
@@ -32,11 +54,30 @@ def upgrade(database_url: str, *, contract: bool = True) -> None:
         engine.dispose()
 
 
-def newest_additive_revision(migrations: ScriptDirectory) -> str:
-    """The newest migration that only adds. One that takes away says so itself: `contracting`.
+def newest_additive_revision(scripts: ScriptDirectory) -> str:
+    """Find the newest revision that is not contracting.
 
-    Those of a version that take away are its last. When the next version adds to them, what they
-    waited for was the version before the one that is running, and is long gone.
+    Contracting migrations are the last ones of a version. Once the next version adds others after
+    them, the processes they waited for are two versions old and long gone.
     """
-    newest_first = migrations.walk_revisions()
-    return next(m.revision for m in newest_first if not getattr(m.module, "contracting", False))
+    newest_first = scripts.walk_revisions()
+    return next(m.revision for m in newest_first if not _flag(m.module, "contracting"))
+
+
+def _check_no_downtime(scripts: ScriptDirectory, current: str | None, target: str) -> None:
+    # Nothing runs on an empty database.
+    if current is None:
+        return
+    applied = {m.revision for m in scripts.iterate_revisions(current, "base")}
+    pending = (m for m in scripts.iterate_revisions(target, "base") if m.revision not in applied)
+    blocking = [m.doc for m in pending if _flag(m.module, "requires_downtime")]
+    if blocking:
+        raise DowntimeRequired(
+            "This upgrade needs downtime, since the previous version cannot run on the new schema "
+            f"({'; '.join(blocking)}). Stop all processes of the previous version, back up the "
+            "database, run `luthier migrate` without --expand, and start the new version."
+        )
+
+
+def _flag(migration: ModuleType, name: str) -> bool:
+    return bool(getattr(migration, name, False))

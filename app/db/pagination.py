@@ -1,4 +1,4 @@
-"""Keyset pages: a page starts behind the row that `after` names, whatever was added meanwhile."""
+"""Keyset pagination: a page starts after the row that `after` names, whatever was added meanwhile."""
 
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -11,19 +11,19 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """Some rows of a list, and whether there are more behind them."""
+    """Rows of one page; `has_more` is true if others follow."""
 
     rows: list[Row]
     has_more: bool
 
 
-# Callers of any list may return it: it holds no row.
+# Shared by lists of any row type, since it holds none.
 EMPTY_PAGE: Page[Any] = Page([], has_more=False)
 
 
 def fetch_page(session: Session, statement: Select[Row], *, limit: int) -> Page[Row]:
-    """The first `limit` rows of an ordered statement."""
-    # One more than asked for: its presence is the answer to "are there more?".
+    """Fetch the first `limit` rows of an ordered statement."""
+    # One more row than the page holds shows whether there are more.
     rows = list(session.scalars(statement.limit(limit + 1)))
     return Page(rows[:limit], len(rows) > limit)
 
@@ -38,27 +38,27 @@ def page_by_age(
     oldest_first: bool = False,
     sort_columns: tuple[Any, Any] | None = None,
 ) -> Page[Row]:
-    """A page of rows that have an id and a moment of creation, the newest first unless told.
+    """Fetch a page of rows sorted by creation time, then id; newest first by default.
 
-    `after` is looked for among `named`: also rows that are gone, as far as those stay in the
-    table, since one that goes while a client pages must not end its paging. `place` are the moment
-    and the id in another table than the rows' own, if that one has the index.
+    `after` is an id among `cursor_rows`, which include deleted rows where the table keeps them: a
+    row that is deleted while a client pages must not end its paging. `sort_columns` are the
+    creation time and the id in another table than the rows' own, if that one has the index.
     """
     table: Any = rows.column_descriptions[0]["entity"]
     columns = sort_columns or (table.created_at, table.id)
     if after is not None:
-        last: Any = find_cursor_row(session, cursor_rows.where(table.id == after))
-        if last is None:
+        cursor: Any = find_cursor_row(session, cursor_rows.where(table.id == after))
+        if cursor is None:
             return EMPTY_PAGE
-        here, behind = tuple_(*columns), (last.created_at, last.id)
-        rows = rows.where(here > behind if oldest_first else here < behind)
+        position, start = tuple_(*columns), (cursor.created_at, cursor.id)
+        rows = rows.where(position > start if oldest_first else position < start)
     ordered = columns if oldest_first else [column.desc() for column in columns]
     return fetch_page(session, rows.order_by(*ordered), limit=limit)
 
 
 def find_cursor_row(session: Session, cursor_rows: Select[Row]) -> Row | None:
-    """The one row that a statement finds for `after`; nothing comes behind one that is not there.
+    """Find the row that `after` names; after an unknown one the page is empty.
 
-    An error would be kinder to whoever mistyped it, but clients' own tests rely on an answer.
+    An error would help whoever mistyped it, but clients' own test suites expect an empty page.
     """
     return session.scalars(cursor_rows).one_or_none()

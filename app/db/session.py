@@ -1,4 +1,4 @@
-"""The engine and the sessions of one process."""
+"""Database engine, sessions and transactions of a process."""
 
 import select
 import time
@@ -18,30 +18,31 @@ from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
 SessionMaker = sessionmaker[Session]
-# What is done in a transaction.
+# Work to do inside a transaction.
 TransactionWork = Callable[[Session], object]
 T = TypeVar("T")
 
 RETRY_INTERVAL_SECONDS = 2.0
-# Noted with a connection of the pool, and forgotten with it.
+# Key of a pooled connection's `info`, cleared when the pool replaces the connection.
 USED = "used"
 
 
 class DatabaseUnavailable(Exception):
-    """The database cannot be reached, or did not answer in time. Trying again may help."""
+    """The database is unreachable or did not respond in time. A retry may succeed."""
 
 
 def create_database_engine(
     database_url: str, *, pool_size: int = 10, autocommit: bool = False
 ) -> Engine:
-    """An engine for a Postgres URL as operators write it (`postgresql://…`).
+    """Create an engine for a Postgres URL as operators write it (`postgresql://…`).
 
-    Statements end after 10 s and idle transactions after 30 s, so that a stuck client cannot hold
-    locks for ever; no closed connection is used, so that a restart of Postgres is not seen.
+    Statements time out after 10 s and idle transactions after 30 s, so that a stuck client cannot
+    hold locks for ever; stale connections are replaced at checkout, so that a restart of Postgres
+    goes unnoticed.
 
-    With `autocommit` each statement is a transaction of its own, without the round trips of BEGIN
-    and COMMIT. What only reads sees the same as at READ COMMITTED: what is committed when its
-    statement begins. Locks end with the statement that takes them.
+    With `autocommit` each statement is its own transaction, without the round trips of BEGIN and
+    COMMIT. Reads see the same as at READ COMMITTED: the data committed when their statement begins.
+    Locks end with the statement that takes them.
     """
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     engine = create_engine(
@@ -51,11 +52,11 @@ def create_database_engine(
         pool_timeout=5,
         pool_recycle=1800,
         isolation_level="AUTOCOMMIT" if autocommit else None,
-        # Errors are logged, and values are what users sent.
+        # Errors are logged, and parameters are user data.
         hide_parameters=True,
         connect_args={
             "connect_timeout": 5,
-            # A cut cable sends no goodbye, and the kernel would wait for hours.
+            # A cut cable closes no connection, and by default the kernel would wait for hours.
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -68,15 +69,15 @@ def create_database_engine(
 
 
 def _reject_stale_connection(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Have the pool replace a connection that is closed, or on which there is something to read.
+    """Have the pool replace a connection that is closed or has data to read.
 
-    An idle connection is silent until the server closes it or the kernel gives it up, and both can
-    be heard without asking. A ping would also find a server that went without a word in the last
-    seconds, before the kernel knows; it costs each transaction a round trip.
+    An idle connection has nothing to read until the server closes it or the kernel gives it up;
+    both show without a round trip. A ping per transaction would also find a server that vanished
+    in the last seconds, before the kernel noticed, at the cost of that round trip.
     """
     if not record.info.get(USED):
-        # A new one that is closed already is for its statement to tell: as often as the pool would
-        # try others, they would be no better.
+        # A new connection that is closed already fails at its statement: the pool would retry with
+        # others that are no better.
         record.info[USED] = True
         return
     if connection.closed or _has_pending_data(connection.fileno()):
@@ -90,32 +91,35 @@ def _has_pending_data(descriptor: int) -> bool:
 
 
 def session_maker(engine: Engine) -> SessionMaker:
-    """Sessions whose rows stay readable after commit: answers are made from them."""
+    """Create a session factory. Rows stay readable after commit: responses are built from them."""
     return sessionmaker(engine, expire_on_commit=False)
 
 
 def transaction_maker(engine: Engine) -> SessionMaker:
-    """As `session_maker`, of an engine that was connected with `autocommit`."""
+    """Create a factory of transactional sessions on an engine created with `autocommit`."""
     return session_maker(engine.execution_options(isolation_level="READ COMMITTED"))
 
 
 @contextmanager
 def transaction(maker: SessionMaker) -> Iterator[Session]:
-    """One transaction: committed at the end of the block, rolled back if it raises.
+    """Run the block in one transaction: committed at its end, rolled back if it raises.
 
-    Raises DatabaseUnavailable; the commit may then have happened nevertheless.
+    Raises DatabaseUnavailable; the commit may have succeeded nevertheless.
     """
     try:
         with maker() as session, session.begin():
             yield session
     except (OperationalError, InterfaceError, InternalError, PoolTimeout) as error:
-        # Its first line: the statement and its values follow, and are not for logs.
+        # First line only: the statement and its values follow, and must not be logged.
         raise DatabaseUnavailable(str(error).partition("\n")[0]) from error
 
 
 @contextmanager
 def one_off_transaction(database_url: str) -> Iterator[Session]:
-    """One transaction on a connection of its own, for commands. Raises DatabaseUnavailable."""
+    """Run the block in one transaction on its own connection, for commands.
+
+    Raises DatabaseUnavailable.
+    """
     engine = create_database_engine(database_url, pool_size=1)
     try:
         with transaction(session_maker(engine)) as session:
@@ -127,10 +131,10 @@ def one_off_transaction(database_url: str) -> Iterator[Session]:
 def retry_until_available(
     maker: SessionMaker, work: Callable[[Session], T], *, should_give_up: Callable[[], bool]
 ) -> T:
-    """Do `work` in a transaction, again and again while the database is away.
+    """Do `work` in a transaction, and retry while the database is unavailable.
 
-    It may run twice to the end: of a commit whose answer was lost nobody knows whether it happened.
-    Raises DatabaseUnavailable once `give_up` says so.
+    It may be committed twice: if the response to a commit is lost, its outcome is unknown. Raises
+    DatabaseUnavailable once `should_give_up` returns true.
     """
     while True:
         try:

@@ -1,27 +1,39 @@
 """All tables. Importing this package makes `Base.metadata` complete."""
 
-from app.db.tables.checkpoints import Checkpoint
-from app.db.tables.files import File
+from app.db.tables.checkpoints import Checkpoint, CheckpointKind
+from app.db.tables.files import File, FilePurpose, FileStatus
 from app.db.tables.fine_tuned_models import CheckpointPermission, FineTunedModel, TrainingUsage
 from app.db.tables.idempotency import IdempotencyRecord
 from app.db.tables.jobs import (
     JOB_STATES,
     TERMINAL_STATES,
     WITHOUT_METADATA_SQL,
+    AttemptOutcome,
+    EventLevel,
+    EventType,
     Job,
     JobAttempt,
     JobEvent,
     JobLease,
     JobMetadata,
     JobMetric,
+    JobState,
 )
-from app.db.tables.outbox import Outbox
+from app.db.tables.outbox import Outbox, OutboxKind, WorkerTask
 from app.db.tables.periodic_tasks import PeriodicTaskRun
-from app.db.tables.tenants import AdminKey, ApiKey, KeyMixin, Organization, Project, ServiceAccount
+from app.db.tables.tenants import (
+    AdminKey,
+    ApiKey,
+    KeyMixin,
+    Organization,
+    Project,
+    ServiceAccount,
+    ServiceAccountRole,
+)
 from app.db.tables.traffic import ModelTrafficHour, Prediction
-from app.db.tables.trainers import TrainerProcess
-from app.db.tables.uploads import Upload, UploadPart
-from app.db.tables.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from app.db.tables.trainers import TrainerProcess, TrainerState
+from app.db.tables.uploads import Upload, UploadPart, UploadState
+from app.db.tables.webhooks import DeliveryState, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "JOB_STATES",
@@ -29,9 +41,16 @@ __all__ = [
     "WITHOUT_METADATA_SQL",
     "AdminKey",
     "ApiKey",
+    "AttemptOutcome",
     "Checkpoint",
+    "CheckpointKind",
     "CheckpointPermission",
+    "DeliveryState",
+    "EventLevel",
+    "EventType",
     "File",
+    "FilePurpose",
+    "FileStatus",
     "FineTunedModel",
     "IdempotencyRecord",
     "Job",
@@ -40,19 +59,25 @@ __all__ = [
     "JobLease",
     "JobMetadata",
     "JobMetric",
+    "JobState",
     "KeyMixin",
     "ModelTrafficHour",
     "Organization",
     "Outbox",
+    "OutboxKind",
     "PeriodicTaskRun",
     "Prediction",
     "Project",
     "ServiceAccount",
+    "ServiceAccountRole",
     "TrainerProcess",
+    "TrainerState",
     "TrainingUsage",
     "Upload",
     "UploadPart",
+    "UploadState",
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",
+    "WorkerTask",
 ]

@@ -1,24 +1,38 @@
 """Checkpoints of jobs."""
 
+from enum import StrEnum
+
 from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, BigInt, CreatedAt, JsonObject, Timestamp
+from app.db.base import (
+    Base,
+    BigInt,
+    CreatedAt,
+    JsonObject,
+    StrEnumType,
+    Timestamp,
+    sql_values,
+)
+
+
+class CheckpointKind(StrEnum):
+    """`user`: of the end of a data epoch, servable as a model. `resume`: to continue from."""
+
+    USER = "user"
+    RESUME = "resume"
 
 
 class Checkpoint(Base):
-    """A whole checkpoint in storage; there is a row only when all its bytes are there.
-
-    `kind` is "user" (end of an epoch of data, servable as `model`) or "resume".
-    """
+    """A complete checkpoint: its row is inserted once all its bytes are in storage."""
 
     __tablename__ = "checkpoints"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
-    epoch: Mapped[BigInt]
+    attempt: Mapped[BigInt]
     step: Mapped[int]
-    kind: Mapped[str]
+    kind: Mapped[CheckpointKind] = mapped_column(StrEnumType(CheckpointKind))
     storage_prefix: Mapped[str]
     manifest_sha256: Mapped[str]
     bytes: Mapped[BigInt]
@@ -29,5 +43,5 @@ class Checkpoint(Base):
 
     __table_args__ = (
         UniqueConstraint("job_id", "step", "kind"),
-        CheckConstraint("kind IN ('user', 'resume')", name="kind"),
+        CheckConstraint(f"kind IN {sql_values(CheckpointKind)}", name="kind"),
     )

@@ -1,9 +1,39 @@
 """Uploaded files and result files. Their bytes are in storage under `storage_key`."""
 
+from enum import StrEnum
+
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, BigInt, CreatedAt, JsonObject, Timestamp
+from app.db.base import (
+    Base,
+    BigInt,
+    CreatedAt,
+    JsonObject,
+    StrEnumType,
+    Timestamp,
+    sql_values,
+)
+
+
+class FilePurpose(StrEnum):
+    """Purposes by OpenAI's names; only fine-tuning ones have a meaning here."""
+
+    ASSISTANTS = "assistants"
+    BATCH = "batch"
+    FINE_TUNE = "fine-tune"
+    VISION = "vision"
+    USER_DATA = "user_data"
+    EVALS = "evals"
+    FINE_TUNE_RESULTS = "fine-tune-results"
+
+
+class FileStatus(StrEnum):
+    """States of a file. `processed`: its validation found no errors."""
+
+    UPLOADED = "uploaded"
+    PROCESSED = "processed"
+    ERROR = "error"
 
 
 class File(Base):
@@ -12,17 +42,17 @@ class File(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     filename: Mapped[str]
-    purpose: Mapped[str]
+    purpose: Mapped[FilePurpose] = mapped_column(StrEnumType(FilePurpose))
     bytes: Mapped[BigInt]
     sha256: Mapped[str]
     storage_key: Mapped[str]
-    status: Mapped[str]
+    status: Mapped[FileStatus] = mapped_column(StrEnumType(FileStatus))
     status_details: Mapped[str | None]
     # Of training files: the format's name and the number of examples, as judged at upload.
     format: Mapped[str | None]
     examples: Mapped[int | None]
     # The first faults, each with line, byte offset and reason.
-    faults: Mapped[JsonObject | None]
+    validation_errors: Mapped[JsonObject | None]
     # Labels, duplicates and notes, as formats.Summary has them.
     summary: Mapped[JsonObject | None]
     created_at: Mapped[CreatedAt]
@@ -30,7 +60,7 @@ class File(Base):
     deleted_at: Mapped[Timestamp | None]
 
     __table_args__ = (
-        CheckConstraint("status IN ('uploaded', 'processed', 'error')", name="status"),
+        CheckConstraint(f"status IN {sql_values(FileStatus)}", name="status"),
         Index(
             "ix_files_project_page",
             "project_id",

@@ -9,7 +9,7 @@ from app.db.base import Base, BigInt, CreatedAt, Timestamp
 class FineTunedModel(Base):
     """Servable under `name`: a finished job's model, or one of its checkpoints (`step` is set)."""
 
-    __tablename__ = "tuned_models"
+    __tablename__ = "fine_tuned_models"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
@@ -23,7 +23,7 @@ class FineTunedModel(Base):
     deleted_at: Mapped[Timestamp | None]
 
     __table_args__ = (
-        Index("ix_tuned_models_project_page", "project_id", text("created_at DESC"), "name"),
+        Index("ix_fine_tuned_models_project_page", "project_id", text("created_at DESC"), "name"),
     )
 
 
@@ -33,7 +33,7 @@ class CheckpointPermission(Base):
     __tablename__ = "checkpoint_permissions"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    model_name: Mapped[str] = mapped_column(ForeignKey("tuned_models.name"))
+    model_name: Mapped[str] = mapped_column(ForeignKey("fine_tuned_models.name"))
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
     created_at: Mapped[CreatedAt]
 
@@ -43,7 +43,7 @@ class CheckpointPermission(Base):
 class TrainingUsage(Base):
     """One row per finished job: what was trained, for whom."""
 
-    __tablename__ = "usage"
+    __tablename__ = "training_usage"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))

@@ -9,16 +9,16 @@ from app.db.base import Base, CreatedAt, JsonObject
 class IdempotencyRecord(Base):
     """`key` is the client's Idempotency-Key, or made of the request itself if it sent none."""
 
-    __tablename__ = "repeats"
+    __tablename__ = "idempotency_keys"
 
     # A project, or an organization where an admin key asks; hence no foreign key. The column's name
     # is from when only projects asked, and older processes use it.
-    owner: Mapped[str] = mapped_column("project_id", primary_key=True)
+    owner_id: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     # Of what was asked for: the same key must not stand for two requests.
     request_sha256: Mapped[str]
-    status: Mapped[int] = mapped_column(server_default="200")
-    answer: Mapped[JsonObject]
+    response_status: Mapped[int] = mapped_column(server_default="200")
+    response_body: Mapped[JsonObject]
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (Index(None, "created_at"),)

@@ -1,22 +1,65 @@
 """Fine-tuning jobs, who works on them, and what there is to be done for them outside."""
 
+from enum import StrEnum
+
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, BigInt, CreatedAt, JsonList, JsonObject, Timestamp
-
-JOB_STATES = (
-    "validating_files",
-    "queued",
-    "running",
-    "pausing",
-    "paused",
-    "finalizing",
-    "succeeded",
-    "failed",
-    "cancelled",
+from app.db.base import (
+    Base,
+    BigInt,
+    CreatedAt,
+    JsonList,
+    JsonObject,
+    StrEnumType,
+    Timestamp,
+    sql_values,
 )
-TERMINAL_STATES = ("succeeded", "failed", "cancelled")
+
+
+class JobState(StrEnum):
+    """States of a job; `app.jobs.states` has the transitions between them."""
+
+    VALIDATING_FILES = "validating_files"
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    FINALIZING = "finalizing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt at a job ended. `lost`: its lease expired."""
+
+    DONE = "done"
+    YIELDED = "yielded"
+    POSTPONED = "postponed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    CRASHED = "crashed"
+    LOST = "lost"
+
+
+class EventLevel(StrEnum):
+    """Severity of a job event."""
+
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+class EventType(StrEnum):
+    """Kind of a job event: a text, or the metrics of a training step."""
+
+    MESSAGE = "message"
+    METRICS = "metrics"
+
+
+JOB_STATES = tuple(JobState)
+TERMINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 # Word for word what the index says, or the planner would not know that it may use it.
 WITHOUT_METADATA_SQL = "(user_metadata IS NULL OR user_metadata = '{}')"
 
@@ -29,8 +72,8 @@ class Job(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     created_at: Mapped[CreatedAt]
-    state: Mapped[str]
-    epoch: Mapped[BigInt] = mapped_column(server_default="0")
+    state: Mapped[JobState] = mapped_column(StrEnumType(JobState))
+    attempt: Mapped[BigInt] = mapped_column(server_default="0")
     version: Mapped[int] = mapped_column(server_default="0")
     priority: Mapped[int] = mapped_column(server_default="0")
     run_after: Mapped[CreatedAt]
@@ -44,31 +87,31 @@ class Job(Base):
     method: Mapped[str]
     # As requested, with "auto" where the user left the choice; `resolved` has the numbers.
     hyperparameters: Mapped[JsonObject]
-    resolved: Mapped[JsonObject | None]
+    resolved_hyperparameters: Mapped[JsonObject | None]
     seed: Mapped[int]
     suffix: Mapped[str | None]
     user_metadata: Mapped[JsonObject | None]
     integrations: Mapped[JsonList] = mapped_column(server_default="[]")
 
     # Rows per forward pass after out-of-memory halvings; None leaves it to the recipe.
-    micro_batch: Mapped[int | None]
+    micro_batch_size: Mapped[int | None]
     total_steps: Mapped[int | None]
     trained_tokens: Mapped[BigInt | None]
     started_at: Mapped[Timestamp | None]
     estimated_finish: Mapped[Timestamp | None]
     finished_at: Mapped[Timestamp | None]
-    tuned_model: Mapped[str | None]
+    fine_tuned_model: Mapped[str | None]
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     # Of methods that measure themselves on a validation file.
     evaluation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     # What its training file is like: what traffic of its models is held against.
-    reference: Mapped[JsonObject | None]
+    drift_baseline: Mapped[JsonObject | None]
     error_code: Mapped[str | None]
     error_param: Mapped[str | None]
     error_message: Mapped[str | None]
 
     __table_args__ = (
-        CheckConstraint(f"state IN {JOB_STATES}", name="state"),
+        CheckConstraint(f"state IN {sql_values(JobState)}", name="state"),
         Index("ix_jobs_project_page", "project_id", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_jobs_without_metadata",
@@ -117,8 +160,8 @@ class JobLease(Base):
     __tablename__ = "job_leases"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    epoch: Mapped[BigInt]
-    worker: Mapped[str]
+    attempt: Mapped[BigInt]
+    trainer: Mapped[str]
     lease_until: Mapped[Timestamp]
     heartbeat_at: Mapped[CreatedAt]
     step: Mapped[int] = mapped_column(server_default="0")
@@ -137,12 +180,11 @@ class JobAttempt(Base):
     __tablename__ = "job_attempts"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
-    epoch: Mapped[BigInt] = mapped_column(primary_key=True, autoincrement=False)
-    worker: Mapped[str]
+    attempt: Mapped[BigInt] = mapped_column(primary_key=True, autoincrement=False)
+    trainer: Mapped[str]
     started_at: Mapped[CreatedAt]
     ended_at: Mapped[Timestamp | None]
-    # done, yielded, postponed, cancelled, failed, crashed, lost (its lease ran out)
-    outcome: Mapped[str | None]
+    outcome: Mapped[AttemptOutcome | None] = mapped_column(StrEnumType(AttemptOutcome))
     exit_code: Mapped[int | None]
 
 
@@ -154,11 +196,11 @@ class JobEvent(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     seq: Mapped[int]
-    epoch: Mapped[BigInt]
+    attempt: Mapped[BigInt]
     dedupe_key: Mapped[str]
     created_at: Mapped[CreatedAt]
-    level: Mapped[str]
-    type: Mapped[str]
+    level: Mapped[EventLevel] = mapped_column(StrEnumType(EventLevel))
+    type: Mapped[EventType] = mapped_column(StrEnumType(EventType))
     message: Mapped[str]
     data: Mapped[JsonObject | None]
 
@@ -172,5 +214,5 @@ class JobMetric(Base):
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    epoch: Mapped[BigInt]
+    attempt: Mapped[BigInt]
     values: Mapped[JsonObject]

@@ -1,5 +1,6 @@
 """The transactional outbox: side effects that a transaction decided on."""
 
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Index, text
@@ -7,6 +8,21 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import Base, BigInt, CreatedAt, Timestamp
+
+
+class OutboxKind(StrEnum):
+    """Kinds of side effects. `notify`: a task hint for the workers."""
+
+    NOTIFY = "notify"
+    DELETE_BLOBS = "delete_blobs"
+
+
+class WorkerTask(StrEnum):
+    """Tasks that a hint can be for; `app.broker` has the queue of each."""
+
+    TRAIN = "train"
+    VALIDATE = "validate"
+    DELIVER = "deliver"
 
 
 class Outbox(Base):

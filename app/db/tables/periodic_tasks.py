@@ -8,8 +8,8 @@ from app.db.base import Base, Timestamp
 class PeriodicTaskRun(Base):
     """One row a duty. `every_seconds` says how old its last success may grow."""
 
-    __tablename__ = "duties"
+    __tablename__ = "periodic_tasks"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     last_succeeded_at: Mapped[Timestamp]
-    every_seconds: Mapped[float]
+    interval_seconds: Mapped[float]

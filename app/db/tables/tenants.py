@@ -1,24 +1,32 @@
-"""Who owns what: organizations, their projects, and the keys that speak for them."""
+"""Tenants: organizations, their projects and service accounts, and the keys that give access."""
+
+from enum import StrEnum
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.base import Base, CreatedAt, Timestamp
+from app.db.base import Base, CreatedAt, StrEnumType, Timestamp, sql_values
 
-SERVICE_ACCOUNT_ROLES = ("owner", "member", "none")
+
+class ServiceAccountRole(StrEnum):
+    """OpenAI's roles. An account without a role has no keys; the others may do the same."""
+
+    OWNER = "owner"
+    MEMBER = "member"
+    NONE = "none"
 
 
 class Organization(Base):
     __tablename__ = "organizations"
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    # Third part of its tuned models' names.
+    # The organization part of its fine-tuned models' names.
     slug: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[CreatedAt]
 
 
 class Project(Base):
-    """An archived project stays, with all that was made in it, and nobody can act for it."""
+    """An archived project keeps everything created in it, but no key gives access to it."""
 
     __tablename__ = "projects"
 
@@ -26,9 +34,9 @@ class Project(Base):
     organization_id: Mapped[str] = mapped_column(ForeignKey("organizations.id"))
     name: Mapped[str]
     created_at: Mapped[CreatedAt]
-    # When a worker last took one of its jobs: projects take turns.
+    # When a trainer last acquired one of its jobs: the queue is fair across projects.
     last_served_at: Mapped[Timestamp | None]
-    # Limits of its own in place of the settings'; 0 is no limit.
+    # Overrides of the limits in the settings; 0 is no limit.
     max_running_jobs: Mapped[int | None]
     max_queued_jobs: Mapped[int | None]
     archived_at: Mapped[Timestamp | None]
@@ -44,25 +52,25 @@ class Project(Base):
 
 
 class ServiceAccount(Base):
-    """Whom a project's keys belong to, so that those of one program can be ended together."""
+    """A program that owns keys of a project, so that all of them can be revoked together."""
 
     __tablename__ = "service_accounts"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     name: Mapped[str]
-    role: Mapped[str]
+    role: Mapped[ServiceAccountRole] = mapped_column(StrEnumType(ServiceAccountRole))
     created_at: Mapped[CreatedAt]
     deleted_at: Mapped[Timestamp | None]
 
     __table_args__ = (
-        CheckConstraint(f"role IN {SERVICE_ACCOUNT_ROLES}", name="role"),
+        CheckConstraint(f"role IN {sql_values(ServiceAccountRole)}", name="role"),
         Index(None, "project_id", "created_at", "id"),
     )
 
 
 class KeyMixin:
-    """A key is shown once and kept as the SHA-256 of its 256 random bits (no salt is needed)."""
+    """A key is shown once, and stored as the SHA-256 of its 256 random bits (which need no salt)."""
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
@@ -87,7 +95,7 @@ class ApiKey(KeyMixin, Base):
 
 
 class AdminKey(KeyMixin, Base):
-    """A key of an organization: it opens the routes that manage projects, and no other."""
+    """A key of an organization. It gives access to the admin API and nothing else."""
 
     __tablename__ = "admin_keys"
 

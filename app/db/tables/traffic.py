@@ -10,7 +10,7 @@ class ModelTrafficHour(Base):
     """`counts` has measures, each with how often its bins were hit. No foreign key: the counts of
     other models must not be lost for one."""
 
-    __tablename__ = "model_hours"
+    __tablename__ = "model_traffic_hourly"
 
     model: Mapped[str] = mapped_column(primary_key=True)
     hour: Mapped[Timestamp] = mapped_column(primary_key=True)
@@ -30,13 +30,13 @@ class Prediction(Base):
     request_id: Mapped[str] = mapped_column(primary_key=True)
     model: Mapped[str]
     # The id in the answer's body, for clients that do not show headers.
-    answer_id: Mapped[str | None]
-    found: Mapped[JsonList]
-    truth: Mapped[JsonList]
+    response_id: Mapped[str | None]
+    predicted_labels: Mapped[JsonList]
+    true_labels: Mapped[JsonList]
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (
         Index(None, "model", "created_at"),
-        Index(None, "answer_id"),
+        Index(None, "response_id"),
         Index(None, "created_at"),
     )

@@ -1,22 +1,30 @@
 """The trainers that are there, and whether they take jobs."""
 
+from enum import StrEnum
+
 from sqlalchemy import CheckConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, CreatedAt
+from app.db.base import Base, CreatedAt, StrEnumType, sql_values
+
+
+class TrainerState(StrEnum):
+    """States of a live trainer. `unhealthy`: its circuit breaker is open and it takes no jobs."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    UNHEALTHY = "unhealthy"
 
 
 class TrainerProcess(Base):
     """One row a trainer process. One that is not heard of any more is gone, whatever its state."""
 
-    __tablename__ = "workers"
+    __tablename__ = "trainers"
 
     name: Mapped[str] = mapped_column(primary_key=True)
-    state: Mapped[str]
+    state: Mapped[TrainerState] = mapped_column(StrEnumType(TrainerState))
     # Nothing here reads it: it is for people who look into the table.
     started_at: Mapped[CreatedAt]
     heartbeat_at: Mapped[CreatedAt]
 
-    __table_args__ = (
-        CheckConstraint("state IN ('active', 'draining', 'unhealthy')", name="state"),
-    )
+    __table_args__ = (CheckConstraint(f"state IN {sql_values(TrainerState)}", name="state"),)

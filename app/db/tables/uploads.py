@@ -1,9 +1,30 @@
 """Files that arrive in parts. A part's bytes are in storage under its `storage_key`."""
 
+from enum import StrEnum
+
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, BigInt, CreatedAt, JsonList, Timestamp
+from app.db.base import (
+    Base,
+    BigInt,
+    CreatedAt,
+    JsonList,
+    StrEnumType,
+    Timestamp,
+    sql_values,
+)
+from app.db.tables.files import FilePurpose
+
+
+class UploadState(StrEnum):
+    """States of an upload. `completing`, while its parts are joined, shows as `pending`."""
+
+    PENDING = "pending"
+    COMPLETING = "completing"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
 class Upload(Base):
@@ -18,11 +39,11 @@ class Upload(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     filename: Mapped[str]
-    purpose: Mapped[str]
+    purpose: Mapped[FilePurpose] = mapped_column(StrEnumType(FilePurpose))
     bytes: Mapped[BigInt]
     # Of the file, once there is one.
     expires_after_seconds: Mapped[int | None]
-    state: Mapped[str]
+    state: Mapped[UploadState] = mapped_column(StrEnumType(UploadState))
     claim: Mapped[str | None]
     claimed_until: Mapped[Timestamp | None]
     # What it was completed with, by which the same request is known when it comes again.
@@ -33,9 +54,7 @@ class Upload(Base):
     expires_at: Mapped[Timestamp]
 
     __table_args__ = (
-        CheckConstraint(
-            "state IN ('pending', 'completing', 'completed', 'cancelled', 'expired')", name="state"
-        ),
+        CheckConstraint(f"state IN {sql_values(UploadState)}", name="state"),
         Index(
             "ix_uploads_open",
             "expires_at",

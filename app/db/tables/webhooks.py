@@ -1,9 +1,11 @@
 """Where projects want to be told of their jobs' ends, and what was told to whom."""
 
+from enum import StrEnum
+
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, BigInt, CreatedAt, JsonList, Timestamp
+from app.db.base import Base, BigInt, CreatedAt, JsonList, StrEnumType, Timestamp, sql_values
 
 
 class WebhookEndpoint(Base):
@@ -35,6 +37,14 @@ class WebhookEndpoint(Base):
     )
 
 
+class DeliveryState(StrEnum):
+    """States of a webhook delivery."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
 class WebhookDelivery(Base):
     """One event on its way to one endpoint. `body` is what is signed, byte for byte.
 
@@ -49,16 +59,22 @@ class WebhookDelivery(Base):
     event_id: Mapped[str]
     event_type: Mapped[str]
     body: Mapped[str]
-    state: Mapped[str] = mapped_column(server_default="pending")
+    state: Mapped[DeliveryState] = mapped_column(
+        StrEnumType(DeliveryState), server_default="pending"
+    )
     attempts: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[CreatedAt]
-    next_at: Mapped[Timestamp | None]
+    next_attempt_at: Mapped[Timestamp | None]
     claimed_until: Mapped[Timestamp | None]
 
     __table_args__ = (
-        CheckConstraint("state IN ('pending', 'succeeded', 'failed')", name="state"),
+        CheckConstraint(f"state IN {sql_values(DeliveryState)}", name="state"),
         UniqueConstraint("endpoint_id", "event_id"),
-        Index("ix_webhook_deliveries_due", "next_at", postgresql_where=text("state = 'pending'")),
+        Index(
+            "ix_webhook_deliveries_due",
+            "next_attempt_at",
+            postgresql_where=text("state = 'pending'"),
+        ),
         Index(
             "ix_webhook_deliveries_page",
             "endpoint_id",
