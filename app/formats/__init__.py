@@ -1,8 +1,9 @@
-"""Training-file formats: what an example is, and whether a file's lines are examples."""
+"""Training-file formats: parse and validate JSON Lines datasets, one example per line."""
 
 from app.formats.chat import ChatExample, Message
 from app.formats.dataset_summary import DatasetSummary, label_counts_sentence
-from app.formats.errors import LineError
+from app.formats.errors import ErrorCode, LineError
+from app.formats.format import FormatName
 from app.formats.preference import PreferenceExample
 from app.formats.reader import InvalidTrainingFile, iter_examples
 from app.formats.report import render_report
@@ -13,6 +14,8 @@ __all__ = [
     "ChatExample",
     "DatasetSummary",
     "DatasetValidator",
+    "ErrorCode",
+    "FormatName",
     "InvalidTrainingFile",
     "LineError",
     "Message",

@@ -1,4 +1,4 @@
-"""Chats: `{"messages": [...], "tools": [...]}`. A model learns the assistant's messages."""
+"""Chat format: `{"messages": [...], "tools": [...]}`. The loss is on the assistant's messages."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,18 @@ from typing import Any
 
 from app.formats.chat_rules import check
 from app.formats.content import FORBIDDEN_PREFIX, join_text
-from app.formats.format import Format
+from app.formats.format import Format, FormatName
 
 FAST_PATH_ROLES = ("user", "assistant", "system")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. Parts of its content are joined, a refusal is its content; `weight` 0 means
-    that an assistant's message is not learned."""
+    """One message of a chat, normalized.
+
+    Content parts are joined into one text, and a refusal becomes the content. `weight` 0 excludes
+    an assistant's message from the loss.
+    """
 
     role: str
     content: str | None
@@ -24,7 +27,7 @@ class Message:
     tool_call_id: str | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        """The message as the API writes it, without the keys that say nothing."""
+        """The message as the API writes it, without keys that have their default value."""
         wire: dict[str, Any] = {"role": self.role, "content": self.content}
         if self.name is not None:
             wire["name"] = self.name
@@ -39,21 +42,21 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ChatExample:
-    """One example; functions and their calls, the older form, are tools and theirs here."""
+    """One chat. Legacy `functions` and `function_call` are converted to tools and tool calls."""
 
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] = ()
 
 
 def to_example(row: Mapping[str, Any]) -> ChatExample:
-    """A checked row as an example."""
+    """Convert a checked row."""
     functions = row.get("functions") or ()
     tools = (*(row.get("tools") or ()), *map(_to_tool, functions))
     return ChatExample(to_messages(row["messages"]), tools)
 
 
 def to_messages(wire: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Checked messages, in the one form that all that follow know."""
+    """Convert checked messages to the normalized form."""
     messages: list[Message] = []
     for message in wire:
         messages.append(_to_message(message, messages))
@@ -61,7 +64,7 @@ def to_messages(wire: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
 
 
 def fast_check(row: Any) -> int:
-    """See Format. Plain is a row of messages that have a role and a text and nothing else."""
+    """See Format. Passes rows of messages that have a role and a text content, and nothing else."""
     role = None
     try:
         for message in row["messages"]:
@@ -72,7 +75,7 @@ def fast_check(row: Any) -> int:
                 return 0
         return 1 + 4 * len(row["messages"]) if role == "assistant" and len(row) == 1 else 0
     except (KeyError, TypeError):
-        return 0  # `check` finds out what it is instead, and says so
+        return 0  # `check` finds out why, and says so
 
 
 def _to_message(message: Mapping[str, Any], before: Sequence[Message]) -> Message:
@@ -102,5 +105,8 @@ def _to_tool(function: dict[str, Any]) -> dict[str, Any]:
 
 
 FORMAT = Format(
-    name="chat", matches=lambda row: "messages" in row, check=check, fast_check=fast_check
+    name=FormatName.CHAT,
+    matches=lambda row: "messages" in row,
+    check=check,
+    fast_check=fast_check,
 )

@@ -1,10 +1,11 @@
-"""What makes a row a chat that can be trained on. Texts in OpenAI's words where they are known."""
+"""Validation rules of the chat format. Messages are OpenAI's own where they are known."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from app.formats.content import check_content, reject_control_tokens
 from app.formats.errors import (
+    ErrorCode,
     InvalidExample,
     escape_for_message,
     json_type_name,
@@ -16,7 +17,7 @@ ROW_KEYS = ("messages", "tools", "parallel_tool_calls", "functions")
 SHAPE_HINT = (
     'Write it as {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", …}]}.'
 )
-# The keys that a message of each role may have, and those that it must have.
+# Keys that a message of each role may have, and keys that it must have.
 ALLOWED_KEYS: Mapping[str, tuple[str, ...]] = {
     "system": ("role", "content", "name"),
     "developer": ("role", "content", "name"),
@@ -38,26 +39,30 @@ REQUIRED_KEYS: Mapping[str, tuple[str, ...]] = {
     "tool": ("content", "tool_call_id"),
     "function": ("content", "name"),
 }
-# One of these is what an assistant's message says.
+# An assistant's message must have at least one of these.
 ASSISTANT_CONTENT_KEYS = ("content", "tool_calls", "function_call", "refusal")
-# The older form has one call at a time, so its calls have no ids.
+# The legacy form allows one call at a time, so its calls have no ids.
 FUNCTION_CALL_ID = "function_call"
 ROLE_NAMES = ", ".join(f"'{role}'" for role in ALLOWED_KEYS)
 
 
 def check(row: Any) -> None:
-    """Raises Flaw unless `row` is a chat."""
+    """Raise InvalidExample unless `row` is a chat."""
     if not isinstance(row, dict):
         raise InvalidExample(
-            f" is {json_type_name(row)}, not an object", SHAPE_HINT, code="invalid_training_file"
+            f" is {json_type_name(row)}, not an object",
+            SHAPE_HINT,
+            code=ErrorCode.INVALID_TRAINING_FILE,
         )
     if "messages" not in row:
         raise InvalidExample(" is missing key 'messages'", SHAPE_HINT)
     reject_unknown_keys(row, ROW_KEYS, "An example")
     messages = row["messages"]
     if not isinstance(messages, list) or not messages:
-        what = "an empty list" if messages == [] else json_type_name(messages)
-        raise InvalidExample(f": messages is {what}", SHAPE_HINT, code="invalid_training_file")
+        found = "an empty list" if messages == [] else json_type_name(messages)
+        raise InvalidExample(
+            f": messages is {found}", SHAPE_HINT, code=ErrorCode.INVALID_TRAINING_FILE
+        )
     for number, message in enumerate(messages, start=1):
         check_message(message, number)
     _check_last_message(messages)
@@ -66,9 +71,9 @@ def check(row: Any) -> None:
 
 
 def check_message(message: Any, number: int) -> None:
-    """Raises Flaw unless `message` is one; `number` is its place, from 1."""
+    """Raise InvalidExample unless `message` is valid on its own; `number` counts from 1."""
     role = _get_role(message, number)
-    reject_unknown_keys(message, ALLOWED_KEYS[role], f"Message {number}, from the {role},")
+    reject_unknown_keys(message, ALLOWED_KEYS[role], f"Message {number} (role {role})")
     for key in REQUIRED_KEYS.get(role, ("content",)):
         if message.get(key) is None:
             raise InvalidExample(f" is missing {key}", f"Give it a {key}.", message_number=number)
@@ -81,7 +86,7 @@ def check_message(message: Any, number: int) -> None:
             " has tool_calls and a function_call", "Keep tool_calls.", message_number=number
         )
     for key, value in message.items():
-        # A key that says null says nothing.
+        # null is the same as leaving the key out.
         if value is not None:
             FIELD_CHECKS[key](value, number)
 
@@ -92,14 +97,14 @@ def _get_role(message: Any, number: int) -> str:
             f" is {json_type_name(message)}, not an object",
             SHAPE_HINT,
             message_number=number,
-            code="invalid_training_file",
+            code=ErrorCode.INVALID_TRAINING_FILE,
         )
     if "role" not in message:
         raise InvalidExample(
             " Discriminator 'role' is missing in value",
             f"Give it one of the roles {ROLE_NAMES}.",
             message_number=number,
-            code="invalid_training_file",
+            code=ErrorCode.INVALID_TRAINING_FILE,
         )
     role = message["role"]
     if not isinstance(role, str) or role not in ALLOWED_KEYS:
@@ -109,7 +114,7 @@ def _get_role(message: Any, number: int) -> str:
             f" {ROLE_NAMES}",
             "Give it one of them.",
             message_number=number,
-            code="invalid_training_file",
+            code=ErrorCode.INVALID_TRAINING_FILE,
         )
     return role
 
@@ -118,12 +123,13 @@ def _check_last_message(messages: Sequence[Mapping[str, Any]]) -> None:
     last = messages[-1]
     if all(message["role"] != "assistant" for message in messages):
         raise InvalidExample(
-            " has no message from the assistant", "End it with the answer that is to be learned."
+            " has no message from the assistant",
+            "The last message must be the assistant's answer to train on.",
         )
     if last["role"] != "assistant":
         raise InvalidExample(
             f" ends with a message from the {last['role']}",
-            "End it with the assistant's answer that is to be learned.",
+            "The last message must be the assistant's answer to train on.",
         )
     if last.get("weight") == 0:
         raise InvalidExample(
@@ -132,30 +138,34 @@ def _check_last_message(messages: Sequence[Mapping[str, Any]]) -> None:
 
 
 def check_tool_results(messages: Sequence[Mapping[str, Any]]) -> None:
-    """Raises Flaw unless each tool call is answered before anyone else speaks, but for the last."""
-    waiting: set[str] = set()
+    """Raise InvalidExample unless tool results directly follow the calls that they answer.
+
+    All calls of one message must be answered before the next message of another role. Calls at the
+    very end of the chat need no answers.
+    """
+    pending: set[str] = set()
     for number, message in enumerate(messages, start=1):
         answered = _answered_call_id(message)
-        if answered is None and waiting:
+        if answered is None and pending:
             raise InvalidExample(
-                f" comes before the tool call '{escape_for_message(min(waiting))}' is answered",
+                f" comes before the tool call '{escape_for_message(min(pending))}' is answered",
                 "Put a message with the role 'tool' and that tool_call_id before it.",
                 message_number=number,
             )
         if answered is None:
-            waiting = _call_ids(message)
-        elif answered in waiting:
-            waiting.remove(answered)
+            pending = _call_ids(message)
+        elif answered in pending:
+            pending.remove(answered)
         else:
             raise InvalidExample(
-                f": no tool call with the id '{escape_for_message(answered)}' waits for it",
-                "Let each tool message answer a call of the assistant's message before it.",
+                f": no unanswered tool call has the id '{escape_for_message(answered)}'",
+                "Each tool message must answer a tool call of the assistant message before it.",
                 message_number=number,
             )
 
 
 def _answered_call_id(message: Mapping[str, Any]) -> str | None:
-    """The id of the call that this message answers, if it is an answer."""
+    """The id of the call that this message answers; None if it is not a tool result."""
     if message["role"] == "function":
         return FUNCTION_CALL_ID
     id: str | None = message.get("tool_call_id")
@@ -169,7 +179,7 @@ def _call_ids(message: Mapping[str, Any]) -> set[str]:
 
 
 def _skip_role(_role: Any, _number: int) -> None:
-    """Was checked first: the other rules go by it."""
+    """Do nothing: `_get_role` has checked it before all other fields."""
 
 
 def _check_name(name: Any, number: int) -> None:
@@ -184,7 +194,9 @@ def _check_weight(weight: Any, number: int) -> None:
     # True == 1 in Python, not in JSON.
     if type(weight) is not int or weight not in (0, 1):
         raise InvalidExample(
-            ": weight is neither 0 nor 1", "Write 0 or 1, or leave it out.", message_number=number
+            ": weight is neither 0 nor 1",
+            "Write 0 or 1, or leave it out.",
+            message_number=number,
         )
 
 

@@ -1,4 +1,4 @@
-"""Labelled texts: `{"text", "label"}`, or `{"text", "labels": []}` where several may apply."""
+"""Classification format: `{"text", "label"}`, or `{"text", "labels": []}` for multi-label."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,14 +7,14 @@ from typing import Any
 
 from app.formats.errors import InvalidExample, escape_for_message
 from app.formats.fields import MAX_LABEL_LENGTH, check_keys, check_label, check_list, check_text
-from app.formats.format import ExampleFacts, Format
+from app.formats.format import ExampleFacts, Format, FormatName
 
 SHAPE_HINT = 'Write it as {"text": "…", "label": "…"}, or {"text": "…", "labels": ["…"]}.'
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
-    """A text and its labels: one, or any number of them if `many`."""
+    """A text and its labels: exactly one, or any number if `multi_label`."""
 
     text: str
     labels: tuple[str, ...]
@@ -22,30 +22,30 @@ class LabelledText:
 
 
 def to_example(row: Mapping[str, Any]) -> LabelledText:
-    """A checked row as an example."""
+    """Convert a checked row."""
     if "labels" in row:
         return LabelledText(row["text"], tuple(row["labels"]), multi_label=True)
     return LabelledText(row["text"], (row["label"],), multi_label=False)
 
 
 def check(row: Any) -> None:
-    """Raises Flaw unless `row` is a labelled text."""
+    """Raise InvalidExample unless `row` is a labelled text."""
     check_keys(row, ("text",), ("label", "labels"), hint=SHAPE_HINT)
     check_text(row, "text")
     if ("label" in row) == ("labels" in row):
-        what = "both label and labels" if "label" in row else "no label"
-        raise InvalidExample(f" has {what}", SHAPE_HINT)
+        found = "both label and labels" if "label" in row else "no label"
+        raise InvalidExample(f" has {found}", SHAPE_HINT)
     if "label" in row:
         check_label(row["label"], "label")
         return
     check_list(row["labels"], "labels")
     for label in row["labels"]:
         check_label(label, "a label")
-    # A line may hold half a million of them: comparing each with each would take hours.
+    # A line may hold half a million labels: comparing all pairs would take hours.
     if len(set(row["labels"])) < len(row["labels"]):
-        twice, _ = Counter(row["labels"]).most_common(1)[0]
+        repeated, _ = Counter(row["labels"]).most_common(1)[0]
         raise InvalidExample(
-            f': the label "{escape_for_message(twice)}" is there twice', "Keep one of them."
+            f': the label "{escape_for_message(repeated)}" appears twice', "Keep one of them."
         )
 
 
@@ -61,7 +61,7 @@ def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:
 
 
 def fast_check(row: Any) -> int:
-    """See Format. Plain is a text with one label and nothing else."""
+    """See Format. Passes a text with one label, without any other key."""
     if type(row) is not dict or len(row) != 2:
         return 0
     text, label = row.get("text"), row.get("label")
@@ -71,7 +71,7 @@ def fast_check(row: Any) -> int:
 
 
 FORMAT = Format(
-    name="classification",
+    name=FormatName.CLASSIFICATION,
     matches=lambda row: "text" in row and "entities" not in row,
     check=check,
     fast_check=fast_check,

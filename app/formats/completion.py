@@ -1,43 +1,42 @@
-"""Legacy pairs: `{"prompt": "…", "completion": "…"}`. A model learns the completion."""
+"""Legacy completion format: `{"prompt": "…", "completion": "…"}`. The loss is on the completion."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.content import FORBIDDEN_PREFIX
-from app.formats.content import reject_control_tokens as check_tokens
+from app.formats.content import FORBIDDEN_PREFIX, reject_control_tokens
 from app.formats.errors import InvalidExample, json_type_name
 from app.formats.fields import check_keys, check_text
-from app.formats.format import Format
+from app.formats.format import Format, FormatName
 
 SHAPE_HINT = 'Write it as {"prompt": "…", "completion": "…"}.'
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionExample:
-    """A text and how it goes on."""
+    """A prompt and its continuation."""
 
     prompt: str
     completion: str
 
 
 def to_example(row: Mapping[str, Any]) -> CompletionExample:
-    """A checked row as an example."""
+    """Convert a checked row."""
     return CompletionExample(row["prompt"], row["completion"])
 
 
 def check(row: Any) -> None:
-    """Raises Flaw unless `row` is a pair of texts; the prompt may be empty."""
+    """Raise InvalidExample unless `row` is a pair of texts; the prompt may be empty."""
     check_keys(row, ("prompt", "completion"), hint=SHAPE_HINT)
     if not isinstance(row["prompt"], str):
         raise InvalidExample(f": prompt is {json_type_name(row['prompt'])}", "Write a string.")
     check_text(row, "completion")
-    check_tokens(row["prompt"])
-    check_tokens(row["completion"])
+    reject_control_tokens(row["prompt"])
+    reject_control_tokens(row["completion"])
 
 
 def fast_check(row: Any) -> int:
-    """See Format. Plain is a pair of texts and nothing else."""
+    """See Format. Passes pairs of texts without any other key."""
     try:
         prompt, completion = row["prompt"], row["completion"]
         if len(row) != 2 or type(prompt) is not str or type(completion) is not str:
@@ -50,7 +49,7 @@ def fast_check(row: Any) -> int:
 
 
 FORMAT = Format(
-    name="completion",
+    name=FormatName.COMPLETION,
     matches=lambda row: "prompt" in row and "completion" in row,
     check=check,
     fast_check=fast_check,

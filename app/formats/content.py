@@ -1,4 +1,4 @@
-"""The text in messages: what content may be, and which characters are never text."""
+"""Message content: text or text parts, and the control tokens that no text may contain."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from app.formats.errors import (
     reject_unknown_keys,
 )
 
-# Control tokens of OpenAI's models, which refuses them; other models' are rendered as plain text.
+# Control tokens of OpenAI's models, which OpenAI rejects. Those of other models are plain text.
 FORBIDDEN_TOKENS = (
     "<|endoftext|>",
     "<|endofprompt|>",
@@ -17,12 +17,12 @@ FORBIDDEN_TOKENS = (
     "<|fim_middle|>",
     "<|fim_suffix|>",
 )
-# What each begins with: one search clears a text of them all.
+# Their common prefix: one search clears a text of them all.
 FORBIDDEN_PREFIX = "<|"
 
 
 def reject_control_tokens(text: str) -> None:
-    """Raises Flaw if a control token is written in the text."""
+    """Raise InvalidExample if the text contains a control token."""
     if FORBIDDEN_PREFIX not in text:
         return
     for token in FORBIDDEN_TOKENS:
@@ -32,21 +32,19 @@ def reject_control_tokens(text: str) -> None:
             )
 
 
-def check_content(content: Any, message: int) -> None:
-    """Raises Flaw unless `content` is text or a list of text parts."""
+def check_content(content: Any, number: int) -> None:
+    """Raise InvalidExample unless `content`, of message `number`, is a text or a list of parts."""
     if isinstance(content, str):
         reject_control_tokens(content)
         return
     if not isinstance(content, list):
         raise InvalidExample(
-            f": content is {json_type_name(content)}", "Write a string.", message_number=message
+            f": content is {json_type_name(content)}", "Write a string.", message_number=number
         )
     if not content:
-        raise InvalidExample(
-            ": content is an empty list", "Write a string.", message_number=message
-        )
+        raise InvalidExample(": content is an empty list", "Write a string.", message_number=number)
     for part in content:
-        _check_part(part, message)
+        _check_part(part, number)
 
 
 def join_text(content: str | list[dict[str, str]] | None) -> str | None:
@@ -56,32 +54,32 @@ def join_text(content: str | list[dict[str, str]] | None) -> str | None:
     return content
 
 
-def _check_part(part: Any, message: int) -> None:
+def _check_part(part: Any, number: int) -> None:
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         raise InvalidExample(
             ": a part of the content has no type",
             'Write {"type": "text", "text": "…"}.',
-            message_number=message,
+            message_number=number,
         )
     name = part["type"]
     if name == "image_url":
         raise InvalidExample(
             ": images are not supported by text models",
             "Remove the image_url parts.",
-            message_number=message,
+            message_number=number,
         )
     if name not in ("text", "refusal"):
         raise InvalidExample(
             f': a part of the content has the type "{escape_for_message(name)}"',
             'Only {"type": "text", "text": "…"} is supported.',
-            message_number=message,
+            message_number=number,
         )
-    reject_unknown_keys(part, ("type", name), f"A {name} part in message {message}")
+    reject_unknown_keys(part, ("type", name), f"A {name} part in message {number}")
     text = part.get(name)
     if not isinstance(text, str):
         raise InvalidExample(
             f": the text of a part is {json_type_name(text)}",
             "Write a string.",
-            message_number=message,
+            message_number=number,
         )
     reject_control_tokens(text)

@@ -1,4 +1,4 @@
-"""What is known of a file as a whole: its labels, its duplicates, what contradicts itself."""
+"""Summary of a training file: label counts, duplicates, contradictions and warnings."""
 
 import hashlib
 from collections import Counter
@@ -9,22 +9,23 @@ from typing import Any
 from app.formats.errors import InvalidExample, escape_for_message
 from app.formats.format import ExampleFacts
 
-# Of so many rows the texts are remembered, as 16 bytes each: a tally is no copy of the file.
+# Duplicates are looked for among the first so many rows, held as two 8-byte digests each.
 MAX_REMEMBERED_ROWS = 200_000
-# More distinct labels than this are most likely texts in the wrong field.
+# More distinct labels are most likely texts in the wrong field.
 MAX_LABELS = 10_000
-# Of so many labels the counts are told.
+# Labels named in a sentence.
 MAX_SHOWN_LABELS = 20
-# A label is rare if another is there so many times as often.
+# Ratio of the most to the least frequent label from which a file counts as imbalanced.
 IMBALANCE_RATIO = 20
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetSummary:
-    """`labels` has for each label how often it is there, and `first_lines` where first. `shape` is
-    which of its format's shapes the file has.
+    """Facts about the valid examples of a file.
 
-    `notes` are sentences on what does not keep a file from being used, but is worth a look.
+    `labels` maps each label to its number of occurrences, `first_lines` to its first line. `shape`
+    is the variant of the format that the file is written in. `notes` are sentences about issues
+    that do not make the file invalid. The field names are those of the JSON in `files.summary`.
     """
 
     labels: dict[str, int]
@@ -39,17 +40,16 @@ class DatasetSummary:
 
 
 def label_counts_sentence(labels: Mapping[str, int]) -> str:
-    """A sentence on how often each label is there, the most frequent first."""
+    """A sentence with the count of each label, most frequent first."""
     ranked = sorted(labels.items(), key=lambda pair: (-pair[1], pair[0]))
-    counts = ", ".join(
-        f'"{escape_for_message(label)}" {count}' for label, count in ranked[:MAX_SHOWN_LABELS]
-    )
-    more = f" and {len(ranked) - MAX_SHOWN_LABELS} more" if len(ranked) > MAX_SHOWN_LABELS else ""
+    shown = ranked[:MAX_SHOWN_LABELS]
+    counts = ", ".join(f'"{escape_for_message(label)}" {count}' for label, count in shown)
+    more = f" and {len(ranked) - len(shown)} more" if len(ranked) > len(shown) else ""
     return f"{len(ranked)} label(s): {counts}{more}."
 
 
 class SummaryBuilder:
-    """Add the facts of one row after another, then ask for the summary."""
+    """Accumulator: `add` the facts of each row, then `build` the summary."""
 
     def __init__(self) -> None:
         self._row_count = 0
@@ -62,7 +62,7 @@ class SummaryBuilder:
         self._shape: str | None = None
 
     def add(self, facts: ExampleFacts, line: int) -> None:
-        """Take in a good row. Raises Flaw if it does not go with those before it."""
+        """Add a valid row. Raises InvalidExample if it is not consistent with those before it."""
         self._check_shape(facts)
         self._check_labels(facts)
         self._row_count += 1
@@ -74,8 +74,7 @@ class SummaryBuilder:
         self._track_duplicates(facts, line)
 
     def build(self, *, min_labels: int = 0) -> DatasetSummary:
-        """`fewest_labels` as its Format has it: what is said of labels that a job learns is not
-        said of those that are only counted."""
+        """The summary. `min_labels` as in Format: 0 leaves out notes on learnability of labels."""
         notes = self._notes()
         if min_labels and self._row_count:
             notes += self._label_notes(min_labels)
@@ -94,11 +93,11 @@ class SummaryBuilder:
         elif facts.shape != self._shape:
             raise InvalidExample(
                 f" has '{facts.shape}', those before it have '{self._shape}'",
-                "Write all examples of a file in one way.",
+                "Write all examples of a file in the same way.",
             )
 
     def _check_labels(self, facts: ExampleFacts) -> None:
-        # Before any is kept: a file whose every row brings many would fill the memory with them.
+        # Before any is stored: rows that each bring many new labels would fill the memory.
         new = set(facts.labels).difference(self._labels)
         if len(self._labels) + len(new) > MAX_LABELS:
             raise InvalidExample(
@@ -106,64 +105,67 @@ class SummaryBuilder:
             )
 
     def _track_duplicates(self, facts: ExampleFacts, line: int) -> None:
-        question, answer = _digest(facts.input), _digest(facts.target)
-        before = self._seen.get(question)
-        if before is None:
+        input, target = _digest(facts.input), _digest(facts.target)
+        earlier = self._seen.get(input)
+        if earlier is None:
             if len(self._seen) < MAX_REMEMBERED_ROWS:
-                self._seen[question] = (answer, line)
-        elif before[0] == answer:
-            self._duplicates.add(line, before[1])
+                self._seen[input] = (target, line)
+        elif earlier[0] == target:
+            self._duplicates.add(line, earlier[1])
         elif facts.can_conflict:
-            self._conflicts.add(line, before[1])
+            self._conflicts.add(line, earlier[1])
 
     def _notes(self) -> list[str]:
         notes = []
         if self._duplicates.count:
-            count = self._duplicates
-            notes.append(f"{count.count} example(s) are there more than once, {count.where}.")
+            found = self._duplicates
+            notes.append(f"{found.count} example(s) are duplicates, {found.where}.")
         if self._conflicts.count:
-            count = self._conflicts
-            notes.append(f"{count.count} example(s) contradict another, {count.where}.")
-        for text, count in self._warnings.items():
-            notes.append(f"In {count.count} example(s) {text}, {count.where}.")
+            found = self._conflicts
+            notes.append(f"{found.count} example(s) contradict an earlier one, {found.where}.")
+        for text, found in self._warnings.items():
+            notes.append(f"In {found.count} example(s) {text}, {found.where}.")
         return notes
 
-    def _label_notes(self, fewest: int) -> list[str]:
-        if len(self._labels) < fewest:
-            return [self._too_few_labels_note(fewest), *self._single_occurrence_notes()]
+    def _label_notes(self, min_labels: int) -> list[str]:
+        if len(self._labels) < min_labels:
+            return [self._too_few_labels_note(min_labels), *self._single_occurrence_notes()]
         return self._single_occurrence_notes() + self._imbalance_notes()
 
-    def _too_few_labels_note(self, fewest: int) -> str:
-        needed = f"a training file needs at least {fewest} label(s)"
+    def _too_few_labels_note(self, min_labels: int) -> str:
+        needed = f"a training file needs at least {min_labels} label(s)"
         if not self._labels:
             return f"None of the {self._row_count} example(s) has a label; {needed}."
         ((label, count),) = self._labels.items()
-        having = "All" if count == self._row_count else f"{count} of"
-        return f'{having} {self._row_count} example(s) have one label, "{escape_for_message(label)}"; {needed}.'
+        share = "All" if count == self._row_count else f"{count} of"
+        name = escape_for_message(label)
+        return f'{share} {self._row_count} example(s) have one label, "{name}"; {needed}.'
 
     def _single_occurrence_notes(self) -> list[str]:
-        once = [label for label, count in self._labels.items() if count == 1]
-        if not once:
+        single = [label for label, count in self._labels.items() if count == 1]
+        if not single:
             return []
         named = ", ".join(
-            f'"{escape_for_message(name)}" (line {self._first_lines[name]})' for name in once[:3]
+            f'"{escape_for_message(label)}" (line {self._first_lines[label]})'
+            for label in single[:3]
         )
-        more = f" and {len(once) - 3} more" if len(once) > 3 else ""
-        return [f"Seen once, and not to be learned from that: {named}{more}."]
+        more = f" and {len(single) - 3} more" if len(single) > 3 else ""
+        return [f"Labels with a single example, too few to learn: {named}{more}."]
 
     def _imbalance_notes(self) -> list[str]:
         ranked = self._labels.most_common()
-        (most, often), (least, seldom) = ranked[0], ranked[-1]
-        if often < IMBALANCE_RATIO * seldom:
+        (most, most_count), (least, least_count) = ranked[0], ranked[-1]
+        if most_count < IMBALANCE_RATIO * least_count:
             return []
         return [
-            f'The labels are unbalanced: "{escape_for_message(most)}" is there {often} times, '
-            f'"{escape_for_message(least)}" {seldom} times. Consider class_weights where a job learns them.'
+            f'The labels are imbalanced: "{escape_for_message(most)}" appears {most_count} times, '
+            f'"{escape_for_message(least)}" {least_count} times. '
+            "Consider class_weights where a job learns them."
         ]
 
 
 class _Occurrences:
-    """How many rows there are of a kind, and the first of them."""
+    """The number of rows with some property, and the line of the first."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,28 +1,31 @@
-"""Checks of fields that the rows of several formats have."""
+"""Checks of fields that several formats share."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from app.formats.errors import (
+    ErrorCode,
     InvalidExample,
     escape_for_message,
     json_type_name,
     reject_unknown_keys,
 )
 
-# What any row may carry for its owner's own use; nothing reads it.
+# Allowed in every row for the owner's own use, and ignored.
 IGNORED_KEYS = ("id", "metadata")
-# Beyond this a label is most likely a text in the wrong field.
+# A longer label is most likely a text in the wrong field.
 MAX_LABEL_LENGTH = 256
 
 
 def check_keys(
     row: Any, required: Iterable[str], optional: Iterable[str] = (), *, hint: str
 ) -> None:
-    """Raises Flaw unless `row` is an object with the keys `needed`, and at most these others."""
+    """Raise InvalidExample unless `row` is an object with the required keys and no unknown ones."""
     if not isinstance(row, dict):
         raise InvalidExample(
-            f" is {json_type_name(row)}, not an object", hint, code="invalid_training_file"
+            f" is {json_type_name(row)}, not an object",
+            hint,
+            code=ErrorCode.INVALID_TRAINING_FILE,
         )
     for key in required:
         if key not in row:
@@ -31,7 +34,7 @@ def check_keys(
 
 
 def check_text(row: Mapping[str, Any], key: str) -> None:
-    """Raises Flaw unless the field is a text with something in it."""
+    """Raise InvalidExample unless the field is a text that is not blank."""
     value = row[key]
     if not isinstance(value, str):
         raise InvalidExample(f": {key} is {json_type_name(value)}", "Write a string.")
@@ -40,7 +43,7 @@ def check_text(row: Mapping[str, Any], key: str) -> None:
 
 
 def check_label(value: Any, where: str) -> None:
-    """Raises Flaw unless `value` can name a class."""
+    """Raise InvalidExample unless `value` can be the name of a class."""
     if value is None:
         raise InvalidExample(f": {where} is null", "Give it a label, or remove the example.")
     if not isinstance(value, str):
@@ -49,7 +52,7 @@ def check_label(value: Any, where: str) -> None:
     if not value or value != value.strip():
         raise InvalidExample(
             f": {where} is empty or has spaces around it",
-            "Labels are compared letter by letter: remove the spaces.",
+            "Labels are compared exactly: remove the spaces.",
         )
     if len(value) > MAX_LABEL_LENGTH:
         raise InvalidExample(
@@ -58,6 +61,6 @@ def check_label(value: Any, where: str) -> None:
 
 
 def check_list(value: Any, where: str) -> None:
-    """Raises Flaw unless `value` is a list."""
+    """Raise InvalidExample unless `value` is a list."""
     if not isinstance(value, list):
         raise InvalidExample(f": {where} is {json_type_name(value)}", "Write a list.")

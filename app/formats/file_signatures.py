@@ -1,8 +1,9 @@
-"""Files that are no JSON Lines at all, known by the line with which they begin."""
+"""Files that are not JSON Lines, recognized by their first bytes (magic numbers)."""
 
 SAVE_HINT = "Save it as UTF-8 and upload it again."
 UNPACK_HINT = "Unpack it and upload the .jsonl file in it."
 EXPORT_HINT = "Export the examples as JSON Lines: one JSON object per line."
+# A signature that is a prefix of another comes after it.
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", f"The file is compressed with gzip. {UNPACK_HINT}"),
     (b"BZh", f"The file is compressed with bzip2. {UNPACK_HINT}"),
@@ -18,20 +19,20 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x00\x00\xfe\xff", f"The file is UTF-32 text. {SAVE_HINT}"),
     (b"\xff\xfe", f"The file is UTF-16 text. {SAVE_HINT}"),
     (b"\xfe\xff", f"The file is UTF-16 text. {SAVE_HINT}"),
-    # Example files often come so: brackets around it all, and commas between.
+    # Example files are often written like this: brackets around everything, commas between.
     (b"[", f"The file is a JSON array (line 1), not JSON Lines. {EXPORT_HINT} No [ ] around them."),
 )
 
 
 def detect_foreign_format(first_line: bytes) -> str | None:
-    """What a file that begins so is instead, and what to do, or None if it may be JSON Lines."""
+    """The error message for a file that begins with this line; None if it may be JSON Lines."""
     text = first_line.strip()
-    for start, reason in SIGNATURES:
-        if text.startswith(start):
+    for signature, reason in SIGNATURES:
+        if text.startswith(signature):
             return reason
     if b"\x00" in text[:4]:
-        # No JSON has a zero byte; every other one of English text in UTF-16 is.
-        return f"The file is UTF-16 or UTF-32 text, or no text at all. {SAVE_HINT}"
+        # JSON has no zero bytes; in UTF-16, every other byte of English text is zero.
+        return f"The file is UTF-16 or UTF-32 text, or not text at all. {SAVE_HINT}"
     if text == b"{":
         return f"Example 1 is spread over several lines (line 1). {EXPORT_HINT}"
     return None

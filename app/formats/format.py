@@ -1,17 +1,31 @@
-"""What a training-file format is to the judge."""
+"""The interface of a training-file format to the validator and the reader."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
+
+
+class FormatName(StrEnum):
+    """The training-file formats, by the name stored in `files.format`."""
+
+    CHAT = "chat"
+    PREFERENCE = "preference"
+    COMPLETION = "completion"
+    CLASSIFICATION = "classification"
+    TOKEN_CLASSIFICATION = "token_classification"
+    QUESTION_ANSWERING = "question_answering"
+    EMBEDDING = "embedding"
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleFacts:
-    """What a good row adds to what is known of its file.
+    """One valid row's contribution to the summary of its file.
 
-    Rows with the same `question` and `answer` are duplicates; with another answer they contradict
-    each other, if `conflicts`. `shape` must be the same in all rows of a file. `remark` is what to
-    look at, as what follows "In 3 examples".
+    Rows with equal `input` and `target` are duplicates. Rows with equal `input` and different
+    `target` contradict each other if `can_conflict`. `shape` names the variant of the format that
+    the row is written in; all rows of a file must have the same. `warning` is a clause that
+    continues "In 3 example(s)".
     """
 
     input: str
@@ -26,14 +40,15 @@ class ExampleFacts:
 class Format:
     """One format of training files.
 
-    `claims` says of an object whether it is meant to be an example of this format. `check` raises
-    Flaw for a row that is none, claimed or not. `plain` is the fast way past it: how many strings,
-    keys among them, a row has whose every value is good; 0 if that takes a closer look. `facts`
-    are of a checked row; None where nothing is to be known of the file as a whole. `fewest_labels`
-    are how many a job needs to tell apart; 0 where labels are counted and not learned.
+    `matches` is a predicate: does an object look like an attempt at this format? `check` raises
+    InvalidExample for a row that is not valid, matched or not. `fast_check` is the optional fast
+    path around it: the number of strings in a row, keys included, if every value is certainly
+    valid, or 0 if `check` has to decide. `extract_facts` takes a checked row; None for formats
+    without a summary. `min_labels` is the number of distinct labels a job needs; 0 where labels are
+    counted but not learned.
     """
 
-    name: str
+    name: FormatName
     matches: Callable[[Mapping[str, Any]], bool]
     check: Callable[[Any], None]
     fast_check: Callable[[Any], int] = lambda _row: 0

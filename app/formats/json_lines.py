@@ -1,8 +1,8 @@
-"""One line of JSON, without the traps of parsers that accept too much.
+"""Strict JSON parsing of one line.
 
-Python's `json` takes NaN, lone surrogates and duplicate keys, and has errors of other classes for
-depth and long numbers; orjson takes duplicate keys and rounds long numbers. What passes here means
-the same to every reader, and Postgres can store it.
+Python's `json` accepts NaN, lone surrogates and duplicate keys, and raises other exception classes
+for deep nesting and long numbers; orjson accepts duplicate keys and rounds long numbers. A line
+that passes here has the same meaning to every parser, and Postgres can store it.
 """
 
 import json
@@ -13,7 +13,7 @@ import orjson
 from app.formats.errors import InvalidExample, InvalidJson, escape_for_message
 
 MAX_DEPTH = 64
-# From here on, a float may be an integer that orjson has rounded without a word.
+# A float of this size or more may be an integer that orjson has rounded silently.
 MAX_EXACT_FLOAT = 2.0**63
 DEFAULT_HINT = "Write each example as one JSON object on one line."
 HINTS = {
@@ -21,17 +21,17 @@ HINTS = {
     "unexpected character, expected a string key": "Put keys and strings in double quotes.",
     "unexpected control character in string": "Write line breaks in text as \\n and tabs as \\t.",
     "unexpected content after document": "Write one example per line, and nothing else.",
-    "unexpected end of data": "The line ends too early: an example must be whole on one line.",
+    "unexpected end of data": "The line ends too early: write the whole example on one line.",
     "depth limit exceeded": f"Nest no deeper than {MAX_DEPTH} levels.",
     "UTF-8 byte order mark (BOM) is not supported": "Remove the byte order mark (U+FEFF).",
     "number is infinity when parsed as double": "Write numbers of at most 64 bits.",
 }
-# What orjson says of NaN and Infinity, and of -Infinity; Python's parser takes them.
+# orjson's messages for NaN and Infinity, and for -Infinity, which Python's parser accepts.
 NAN_ERRORS = ("unexpected character, expected a JSON value", "no digit after sign")
 
 
 def parse(line: bytes) -> Any:
-    """The value of a line. Raises Unparsable."""
+    """The value of a line. Raises InvalidJson."""
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -39,27 +39,29 @@ def parse(line: bytes) -> Any:
 
 
 def check_strictness(row: Any, line: bytes) -> None:
-    """Raises Flaw for what the parser lets pass in `line`, which was parsed to `row`."""
+    """Raise InvalidExample for anything in `line`, parsed to `row`, that orjson is too lax about:
+    duplicate keys, excessive nesting, numbers beyond 64 bits, U+0000."""
     if _count_unescaped_quotes(line) != 2 * _count_strings(row):
         key = escape_for_message(_find_duplicate_key(line))
         raise InvalidExample(f' contains the key "{key}" twice in one object', "Keep one of them.")
 
 
 def is_strict(line: bytes, string_count: int) -> bool:
-    """Whether these good strings are all that a line holds: no key twice, no U+0000 anywhere."""
+    """Fast path of `check_strictness` for a row whose every value is valid: true if the line has
+    exactly `string_count` strings, hence no duplicate key, and no U+0000."""
     if b"\\" not in line:
         return line.count(b'"') == 2 * string_count
     return _count_unescaped_quotes(line) == 2 * string_count and b"\\u0000" not in line
 
 
 def _count_unescaped_quotes(line: bytes) -> int:
-    """Quotation marks around strings; two for each string of the row unless a key came twice."""
+    """Quotation marks around strings: two per string of the row, more if a key is duplicated."""
     bare = line.replace(b"\\\\", b"")
     return bare.count(b'"') - bare.count(b'\\"')
 
 
 def _count_strings(row: Any) -> int:
-    """Strings in a row, keys among them. Level by level: the rows decide how deep this goes."""
+    """Strings in a row, keys included. Level by level, since the input decides the depth."""
     strings, depth, level = 0, 0, [row]
     while level:
         depth += 1
@@ -85,50 +87,50 @@ def _count_strings(row: Any) -> int:
 
 def _check_string(value: str) -> None:
     if "\0" in value:
-        raise InvalidExample(" contains the character U+0000", "Remove it; text has no use for it.")
+        raise InvalidExample(" contains the character U+0000", "Remove it.")
 
 
 def _find_duplicate_key(line: bytes) -> str:
-    twice: list[str] = []
+    duplicates: list[str] = []
 
     def collect(pairs: list[tuple[str, Any]]) -> None:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                twice.append(key)
+                duplicates.append(key)
             seen.add(key)
 
     json.loads(line, object_pairs_hook=collect)
-    return twice[0]
+    return duplicates[0]
 
 
 def _invalid_json(line: bytes, error: orjson.JSONDecodeError) -> InvalidJson:
     try:
         text = line.decode("utf-8")
-    except UnicodeDecodeError as wrong:
-        where = f"byte {wrong.start + 1} of the line is not UTF-8"
+    except UnicodeDecodeError as decode_error:
+        where = f"byte {decode_error.start + 1} of the line is not UTF-8"
         return InvalidJson(where, "Save the file as UTF-8 and upload it again.")
-    standard = _stdlib_message(text)
-    hint = _find_hint(text, error.msg, standard_agrees=standard is not None)
-    return InvalidJson(f"line contains invalid json: {standard or error}", hint)
+    message = _stdlib_message(text)
+    hint = _find_hint(text, error.msg, stdlib_agrees=message is not None)
+    return InvalidJson(f"line contains invalid json: {message or error}", hint)
 
 
 def _stdlib_message(text: str) -> str | None:
-    """What Python's parser says, which is what OpenAI shows; None where it sees no fault."""
+    """The message of Python's parser, which is what OpenAI shows; None where it finds no error."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:
         return str(error)
     except (ValueError, RecursionError):
-        return None  # a number of over 4,300 digits, or nesting too deep: orjson says it better
+        return None  # over 4,300 digits, or nested too deep: orjson's message is better
     return None
 
 
-def _find_hint(text: str, problem: str, *, standard_agrees: bool) -> str:
+def _find_hint(text: str, problem: str, *, stdlib_agrees: bool) -> str:
     if "\r" in text.strip():
-        return "End lines with a line feed (LF or CRLF); this file has carriage returns alone."
+        return "End lines with LF or CRLF; this file has bare carriage returns."
     if "surrogate" in problem:
         return "Write characters beyond U+FFFF as two \\u escapes, or as themselves."
-    if not standard_agrees and problem in NAN_ERRORS:
-        return "NaN and Infinity are no JSON: write null, or leave the key out."
+    if not stdlib_agrees and problem in NAN_ERRORS:
+        return "NaN and Infinity are not JSON: write null, or leave the key out."
     return HINTS.get(problem, DEFAULT_HINT)

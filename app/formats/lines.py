@@ -1,42 +1,41 @@
-"""Cutting a stream of bytes into lines, in the memory of one line."""
+"""Split a byte stream into lines, in the memory of one line."""
 
 from collections.abc import Iterator
 
 BOM = b"\xef\xbb\xbf"
-# Chunks are cut in slices of this size, so that a big chunk of tiny lines is no big list of them.
+# Chunks are split in slices of this size, to bound the list of lines of a chunk of tiny lines.
 SLICE_BYTES = 2**16
 
-# Number from 1, offset of the first byte, and the bytes; None in their place if they are too many.
+# Number from 1, offset of the first byte, and the bytes; None for a line that is too long.
 Line = tuple[int, int, bytes | None]
 
 
 class LineSplitter:
-    """Pushed chunks in; the lines that are not blank out.
+    """Push parser: chunks in, non-blank lines out.
 
-    A line ends at LF alone: `splitlines` would also end it within a string, at U+2028 or at CR.
-    A byte order mark is taken off the first line. A line of more than `longest` bytes is not
-    held in memory.
+    Only LF ends a line: `splitlines` would also split strings at U+2028 and at CR. A byte order
+    mark is removed from the first line. A line of more than `max_line_bytes` is not buffered.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max_line_bytes = max_line_bytes
         self._number = 0
         self._offset = 0
-        # The line that has not ended yet: its size, and its bytes as long as they are not too many.
+        # The unfinished line: its size, and its bytes while there are not too many.
         self._size = 0
         self._buffer = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[Line]:
-        """The lines that end in this chunk; take them all before the next chunk."""
+        """The lines that end in this chunk. Exhaust the iterator before the next call."""
         for start in range(0, len(chunk), SLICE_BYTES):
             pieces = chunk[start : start + SLICE_BYTES].split(b"\n")
             rest = pieces.pop()
             offset, end = self._offset, self._offset + self._size
             for number, piece in enumerate(pieces, start=self._number + 1):
                 end += len(piece) + 1
-                # Blank lines are passed over at once: a file may hold half a billion of them.
+                # Skip blank lines early: a file may hold half a billion of them.
                 if piece or self._size:
-                    line = self._take_line(piece, first=not offset)
+                    line = self._take_line(piece, is_first=not offset)
                     if line is None or line.strip():
                         yield number, offset, line
                 offset = end
@@ -46,11 +45,11 @@ class LineSplitter:
 
     def finish(self) -> Iterator[Line]:
         """The last line, if no LF ends it."""
-        line = self._take_line(b"", first=not self._offset)
+        line = self._take_line(b"", is_first=not self._offset)
         if line is None or line.strip():
             yield self._number + 1, self._offset, line
 
-    def _take_line(self, piece: bytes, *, first: bool) -> bytes | None:
+    def _take_line(self, piece: bytes, *, is_first: bool) -> bytes | None:
         size, self._size = self._size + len(piece), 0
         if size > self._max_line_bytes:
             self._buffer.clear()
@@ -58,7 +57,7 @@ class LineSplitter:
         if self._buffer:
             piece = bytes(self._buffer + piece)
             self._buffer.clear()
-        return piece.removeprefix(BOM) if first else piece
+        return piece.removeprefix(BOM) if is_first else piece
 
     def _buffer_rest(self, rest: bytes) -> None:
         self._size += len(rest)

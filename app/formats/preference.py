@@ -1,7 +1,7 @@
-"""Preferences: one input and two outputs, `{"input", "preferred_output", "non_preferred_output"}`.
+"""Preference format (DPO): `{"input", "preferred_output", "non_preferred_output"}`.
 
-A model learns to give the preferred output rather than the other. OpenAI's first published schema
-called the outputs `preferred_completion` and `non_preferred_completion`; both are read.
+The model learns to prefer the chosen output over the rejected one. OpenAI's first published schema
+called the outputs `preferred_completion` and `non_preferred_completion`; both names are accepted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ import orjson
 from app.formats.chat import Message, to_messages
 from app.formats.chat_rules import check_message, check_tool_results
 from app.formats.content import FORBIDDEN_PREFIX
-from app.formats.errors import InvalidExample, json_type_name, reject_unknown_keys
-from app.formats.format import ExampleFacts, Format
+from app.formats.errors import ErrorCode, InvalidExample, json_type_name, reject_unknown_keys
+from app.formats.format import ExampleFacts, Format, FormatName
 from app.formats.tools import check_tool_definitions
 
 PREFERRED_KEYS = ("preferred_output", "preferred_completion")
@@ -30,7 +30,7 @@ FAST_PATH_ROLES = ("user", "system")
 
 @dataclass(frozen=True, slots=True)
 class PreferenceExample:
-    """What was said, and the two ways in which the assistant could go on."""
+    """A chat and two alternative answers of the assistant."""
 
     messages: tuple[Message, ...]
     chosen: Message
@@ -39,47 +39,50 @@ class PreferenceExample:
 
 
 def to_example(row: Mapping[str, Any]) -> PreferenceExample:
-    """A checked row as an example."""
-    asked = row["input"]
-    (preferred,) = to_messages(row[_find_key(row, PREFERRED_KEYS)])
-    (non_preferred,) = to_messages(row[_find_key(row, NON_PREFERRED_KEYS)])
+    """Convert a checked row."""
+    input = row["input"]
+    (chosen,) = to_messages(row[_find_key(row, PREFERRED_KEYS)])
+    (rejected,) = to_messages(row[_find_key(row, NON_PREFERRED_KEYS)])
     return PreferenceExample(
-        to_messages(asked["messages"]), preferred, non_preferred, tuple(asked.get("tools") or ())
+        to_messages(input["messages"]), chosen, rejected, tuple(input.get("tools") or ())
     )
 
 
 def check(row: Any) -> None:
-    """Raises Flaw unless `row` is a preference."""
+    """Raise InvalidExample unless `row` is a preference."""
     if not isinstance(row, dict):
         raise InvalidExample(
-            f" is {json_type_name(row)}, not an object", SHAPE_HINT, code="invalid_training_file"
+            f" is {json_type_name(row)}, not an object",
+            SHAPE_HINT,
+            code=ErrorCode.INVALID_TRAINING_FILE,
         )
     if "input" not in row:
         raise InvalidExample(" is missing key 'input'", SHAPE_HINT)
-    outputs = [_find_key(row, names) for names in (PREFERRED_KEYS, NON_PREFERRED_KEYS)]
+    output_keys = [_find_key(row, names) for names in (PREFERRED_KEYS, NON_PREFERRED_KEYS)]
     reject_unknown_keys(row, ROW_KEYS, "An example")
     _check_input(row["input"])
-    for key in outputs:
+    for key in output_keys:
         _check_output(row[key], key)
-    for key in outputs:
+    for key in output_keys:
         check_tool_results([*row["input"]["messages"], *row[key]])
 
 
 def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:
     """See Format. The same input with other outputs is no contradiction but more to learn from."""
-    preferred, other = row[_find_key(row, PREFERRED_KEYS)], row[_find_key(row, NON_PREFERRED_KEYS)]
-    alike = "the outputs are the same, so that nothing is to be learned"
+    chosen = row[_find_key(row, PREFERRED_KEYS)]
+    rejected = row[_find_key(row, NON_PREFERRED_KEYS)]
+    warning = "both outputs are the same, which teaches nothing"
     return ExampleFacts(
         input=orjson.dumps(row["input"]).decode(),
-        target=orjson.dumps([preferred, other]).decode(),
+        target=orjson.dumps([chosen, rejected]).decode(),
         labels=(),
-        warning=alike if preferred == other else None,
+        warning=warning if chosen == rejected else None,
         can_conflict=False,
     )
 
 
 def fast_check(row: Any) -> int:
-    """See Format. Plain is an input of messages alone, all with a role and a text alone."""
+    """See Format. Passes rows whose messages all have a role and a text content, and no tools."""
     try:
         messages = row["input"]["messages"]
         outputs = (row["preferred_output"], row["non_preferred_output"])
@@ -92,7 +95,7 @@ def fast_check(row: Any) -> int:
                 return 0
         return 4 + 4 * (len(messages) + len(outputs))
     except (KeyError, TypeError):
-        return 0  # `check` finds out what it is instead, and says so
+        return 0  # `check` finds out why, and says so
 
 
 def _is_simple_message(message: Any, roles: Sequence[str]) -> bool:
@@ -106,58 +109,58 @@ def _is_simple_message(message: Any, roles: Sequence[str]) -> bool:
 
 
 def _find_key(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Which of the names the row has. Raises Flaw if it has none, or both."""
-    there = [name for name in names if name in row]
-    if not there:
+    """The one of `names` that the row has. Raises InvalidExample if it has none, or both."""
+    present = [name for name in names if name in row]
+    if not present:
         raise InvalidExample(f" is missing key '{names[0]}'", SHAPE_HINT)
-    if len(there) > 1:
-        raise InvalidExample(f" has both {there[0]} and {there[1]}", f"Keep {there[0]}.")
-    return there[0]
+    if len(present) > 1:
+        raise InvalidExample(f" has both {present[0]} and {present[1]}", f"Keep {present[0]}.")
+    return present[0]
 
 
-def _check_input(asked: Any) -> None:
-    if not isinstance(asked, dict):
-        raise InvalidExample(f": input is {json_type_name(asked)}, not an object", SHAPE_HINT)
-    if "messages" not in asked:
+def _check_input(input: Any) -> None:
+    if not isinstance(input, dict):
+        raise InvalidExample(f": input is {json_type_name(input)}, not an object", SHAPE_HINT)
+    if "messages" not in input:
         raise InvalidExample(": input is missing key 'messages'", SHAPE_HINT)
-    reject_unknown_keys(asked, INPUT_KEYS, "An input")
-    messages = asked["messages"]
+    reject_unknown_keys(input, INPUT_KEYS, "An input")
+    messages = input["messages"]
     if not isinstance(messages, list) or not messages:
-        what = "an empty list" if messages == [] else json_type_name(messages)
-        raise InvalidExample(f": the input's messages is {what}", SHAPE_HINT)
+        found = "an empty list" if messages == [] else json_type_name(messages)
+        raise InvalidExample(f": the input's messages is {found}", SHAPE_HINT)
     for number, message in enumerate(messages, start=1):
         check_message(message, number)
     if messages[-1]["role"] == "assistant":
         raise InvalidExample(
             ": the input ends with a message from the assistant",
-            "End it with what the assistant is to answer; the outputs are the two answers.",
+            "End it with the message to answer; the outputs are the two answers.",
         )
-    check_tool_definitions(asked)
+    check_tool_definitions(input)
 
 
 def _check_output(output: Any, key: str) -> None:
     if not isinstance(output, list) or len(output) != 1:
-        what = f"a list of {len(output)}" if isinstance(output, list) else json_type_name(output)
+        found = f"a list of {len(output)}" if isinstance(output, list) else json_type_name(output)
         raise InvalidExample(
-            f": {key} is {what}", "Write a list with one message from the assistant."
+            f": {key} is {found}", "Write a list with one message from the assistant."
         )
     try:
         check_message(output[0], 1)
-    except InvalidExample as flaw:
-        raise InvalidExample(f", {key}{flaw.text}", flaw.hint, code=flaw.code) from flaw
+    except InvalidExample as error:
+        raise InvalidExample(f", {key}{error.text}", error.hint, code=error.code) from error
     if output[0]["role"] != "assistant":
         raise InvalidExample(
-            f": {key} is from the {output[0]['role']}",
-            "Give it the role 'assistant': it is learned.",
+            f": {key} is from the {output[0]['role']}", "Give it the role 'assistant'."
         )
     if output[0].get("weight") is not None:
         raise InvalidExample(
-            f', {key} contains an extra "weight"', "Both outputs are always learned from."
+            f', {key} contains an extra "weight"',
+            "Remove it: both outputs are always trained on.",
         )
 
 
 FORMAT = Format(
-    name="preference",
+    name=FormatName.PREFERENCE,
     matches=lambda row: any(key in row for key in ROW_KEYS),
     check=check,
     fast_check=fast_check,

@@ -1,4 +1,4 @@
-"""Questions on texts, as in SQuAD: `{"context", "question", "answers"}`; an answer is a span."""
+"""Extractive QA format, as in SQuAD 2.0: `{"context", "question", "answers"}` with answer spans."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,16 +6,15 @@ from typing import Any
 
 from app.formats.errors import InvalidExample, escape_for_message
 from app.formats.fields import check_keys, check_list, check_text
-from app.formats.format import ExampleFacts, Format
+from app.formats.format import ExampleFacts, Format, FormatName
 
 SHAPE_HINT = (
     'Write it as {"context": "…", "question": "…", '
     '"answers": {"text": ["…"], "answer_start": [0]}}; both lists empty if there is no answer.'
 )
-
-
-# What a summary counts questions as.
+# The labels under which a summary counts questions.
 ANSWERED_LABEL = "answer"
+UNANSWERED_LABEL = "no answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class AnswerSpan:
 
 @dataclass(frozen=True, slots=True)
 class QuestionExample:
-    """A question on `context`. `answers` are all right; none means that it has no answer there."""
+    """A question about `context`. All `answers` are correct; none means unanswerable."""
 
     context: str
     question: str
@@ -36,7 +35,7 @@ class QuestionExample:
 
 
 def to_example(row: Mapping[str, Any]) -> QuestionExample:
-    """A checked row as an example."""
+    """Convert a checked row."""
     answers = row["answers"]
     spans = zip(answers["answer_start"], answers["text"], strict=True)
     return QuestionExample(
@@ -45,17 +44,19 @@ def to_example(row: Mapping[str, Any]) -> QuestionExample:
 
 
 def check(row: Any) -> None:
-    """Raises Flaw unless `row` is a question whose answers stand where they say."""
+    """Raise InvalidExample unless `row` is a question whose answers are where they say."""
     check_keys(row, ("context", "question", "answers"), ("title",), hint=SHAPE_HINT)
     check_text(row, "context")
     check_text(row, "question")
     answers = row["answers"]
     if not isinstance(answers, dict) or answers.keys() != {"text", "answer_start"}:
-        raise InvalidExample(": answers has other fields than text and answer_start", SHAPE_HINT)
+        raise InvalidExample(
+            ": the fields of answers are not exactly text and answer_start", SHAPE_HINT
+        )
     check_list(answers["text"], "text of answers")
     check_list(answers["answer_start"], "answer_start")
     if len(answers["text"]) != len(answers["answer_start"]):
-        raise InvalidExample(" has not as many texts of answers as starts", SHAPE_HINT)
+        raise InvalidExample(": text and answer_start differ in length", SHAPE_HINT)
     for text, start in zip(answers["text"], answers["answer_start"], strict=True):
         _check_answer(row["context"], text, start)
 
@@ -63,7 +64,7 @@ def check(row: Any) -> None:
 def _check_answer(context: str, text: Any, start: Any) -> None:
     if not isinstance(text, str) or not text.strip() or type(start) is not int or start < 0:
         raise InvalidExample(
-            ": an answer is no text with the number of its first character", SHAPE_HINT
+            ": an answer is not a text with the number of its first character", SHAPE_HINT
         )
     if context[start : start + len(text)] == text:
         return
@@ -71,7 +72,7 @@ def _check_answer(context: str, text: Any, start: Any) -> None:
     if found < 0:
         raise InvalidExample(
             f': the answer "{escape_for_message(text)}" is not in the context',
-            "An answer is copied from the context letter by letter.",
+            "Copy the answer from the context, character by character.",
         )
     raise InvalidExample(
         f': the answer "{escape_for_message(text)}" is not at character {start}',
@@ -85,12 +86,12 @@ def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:
     return ExampleFacts(
         input=f"{row['context']}\0{row['question']}",
         target="\0".join(sorted(texts)),
-        labels=(ANSWERED_LABEL if texts else "no answer",),
+        labels=(ANSWERED_LABEL if texts else UNANSWERED_LABEL,),
     )
 
 
 FORMAT = Format(
-    name="question_answering",
+    name=FormatName.QUESTION_ANSWERING,
     matches=lambda row: "context" in row or "question" in row,
     check=check,
     extract_facts=extract_facts,

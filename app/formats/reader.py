@@ -1,4 +1,4 @@
-"""Reading the examples of a file that was judged good."""
+"""Read the examples of a valid training file."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,20 +13,22 @@ CHUNK_BYTES = 2**20
 
 
 class InvalidTrainingFile(ValueError):
-    """The file holds an example that a judge does not pass; the message is the fault's."""
+    """The file has an example that DatasetValidator rejects; the message is that error's."""
 
 
 def iter_examples(path: Path, converters: Mapping[str, Callable[[Row], T]]) -> Iterator[T]:
-    """The examples of a file that is in one of the formats in `readers`, each made by its reader.
+    """Read a file in one of the formats in `converters`, which convert its rows to examples.
 
-    They are all that a Judge accepts, in the file's order, and nothing else. Raises FaultyFile at
-    the first example that it would not accept, if there is none, and for any other format.
+    Yields exactly the examples that DatasetValidator accepts, in file order. Raises
+    InvalidTrainingFile at the first invalid example, for an empty file, and for any other format.
     """
-    rows = RowParser()
-    for row in _parse_file(path, rows):
+    parser = RowParser()
+    for row in _parse_file(path, parser):
         if isinstance(row, LineError):
             raise InvalidTrainingFile(row.reason)
-        name = "" if rows.format is None else rows.format.name
+        # A row is valid only if it matched a format.
+        assert parser.format is not None
+        name = parser.format.name
         if name not in converters:
             raise InvalidTrainingFile(
                 f"The file is in the {name} format, not {' or '.join(converters)}."
@@ -34,8 +36,8 @@ def iter_examples(path: Path, converters: Mapping[str, Callable[[Row], T]]) -> I
         yield converters[name](row)
 
 
-def _parse_file(path: Path, rows: RowParser) -> Iterator[Row | LineError]:
+def _parse_file(path: Path, parser: RowParser) -> Iterator[Row | LineError]:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
-            yield from rows.feed(chunk)
-    yield from rows.finish()
+            yield from parser.feed(chunk)
+    yield from parser.finish()

@@ -1,4 +1,4 @@
-"""The formats there are, the first being the one that a row of no format is taken for."""
+"""All formats, in the order in which they are tried; the first is also the fallback."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ FORMATS: tuple[Format, ...] = (
 
 
 def detect_format(row: Any, formats: tuple[Format, ...]) -> Format | None:
-    """The format that claims this row."""
+    """The first format that matches this row."""
     if not isinstance(row, dict):
         return None
     return next((format for format in formats if format.matches(row)), None)

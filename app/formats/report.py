@@ -1,4 +1,4 @@
-"""A verdict as people read it: what the file is, its faults by kind, what else is worth a look."""
+"""Human-readable validation reports: errors grouped by kind, then the summary."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,14 +7,14 @@ from app.formats.dataset_summary import DatasetSummary, label_counts_sentence
 from app.formats.errors import LineError
 from app.formats.validator import MAX_ERRORS, ValidationReport
 
-# What differs between two faults of one kind: which example, which line, which column.
+# The parts that differ between two errors of one kind: example, message, line and column numbers.
 POSITION = re.compile(r"^Example \d+(, message \d+)?|\d+")
 MAX_GROUPS = 20
 MAX_RANGES = 8
 
 
 def render_report(report: ValidationReport, *, all_errors: bool = False) -> Iterator[str]:
-    """The lines of a report. `every_fault` lists the faults one by one, in the file's order."""
+    """The lines of a report. `all_errors` lists errors one by one, in file order, not by kind."""
     yield _headline(report)
     if all_errors:
         yield from map(_error_line, report.errors)
@@ -22,20 +22,20 @@ def render_report(report: ValidationReport, *, all_errors: bool = False) -> Iter
         yield from _grouped_errors(report)
     hidden = report.error_count - len(report.errors)
     if hidden:
-        yield f"{hidden:,} more have faults that are not listed."
+        yield f"{hidden:,} more errors are not listed."
     if report.error_count >= MAX_ERRORS:
-        yield "The rest of the file was not judged: a file with so many faults is of another kind."
+        yield "The rest of the file was not checked: with so many errors, it is of another kind."
     if report.summary is not None:
         yield from _summary_lines(report.summary)
 
 
-def _headline(verdict: ValidationReport) -> str:
-    which = "" if verdict.format is None else f" ({verdict.format} format)"
-    if not verdict.example_count:
+def _headline(report: ValidationReport) -> str:
+    suffix = "" if report.format is None else f" ({report.format} format)"
+    if not report.example_count:
         return "No examples."
-    if not verdict.error_count:
-        return f"Good: {verdict.example_count:,} examples{which}."
-    return f"{verdict.error_count:,} of {verdict.example_count:,} examples cannot be used{which}."
+    if not report.error_count:
+        return f"Good: {report.example_count:,} examples{suffix}."
+    return f"{report.error_count:,} of {report.example_count:,} examples cannot be used{suffix}."
 
 
 def _summary_lines(summary: DatasetSummary) -> Iterator[str]:
@@ -46,34 +46,34 @@ def _summary_lines(summary: DatasetSummary) -> Iterator[str]:
     yield from summary.notes
 
 
-def _grouped_errors(verdict: ValidationReport) -> Iterator[str]:
-    kinds: dict[str, list[LineError]] = {}
-    for fault in verdict.errors:
-        kinds.setdefault(POSITION.sub("", fault.reason), []).append(fault)
-    often = sorted(kinds.values(), key=len, reverse=True)
-    for faults in often[:MAX_GROUPS]:
+def _grouped_errors(report: ValidationReport) -> Iterator[str]:
+    groups: dict[str, list[LineError]] = {}
+    for error in report.errors:
+        groups.setdefault(POSITION.sub("", error.reason), []).append(error)
+    ranked = sorted(groups.values(), key=len, reverse=True)
+    for errors in ranked[:MAX_GROUPS]:
         yield ""
-        yield from _error_group(faults)
-    if len(often) > MAX_GROUPS:
+        yield from _error_group(errors)
+    if len(ranked) > MAX_GROUPS:
         yield ""
-        yield f"{len(often) - MAX_GROUPS} other kinds of faults. See all with --all."
+        yield f"{len(ranked) - MAX_GROUPS} more kinds of errors. List all errors with --all."
 
 
-def _error_group(faults: Sequence[LineError]) -> Iterator[str]:
-    first = faults[0]
-    if len(faults) == 1:
+def _error_group(errors: Sequence[LineError]) -> Iterator[str]:
+    first = errors[0]
+    if len(errors) == 1:
         yield _error_line(first)
         return
-    yield f"{len(faults):,} times, first at {_error_line(first)}"
-    yield f"    lines {_format_ranges([fault.line for fault in faults])}"
+    yield f"{len(errors):,} times, first at {_error_line(first)}"
+    yield f"    lines {_format_ranges([error.line for error in errors])}"
 
 
-def _error_line(fault: LineError) -> str:
-    return f"line {fault.line}, byte {fault.offset}: {fault.reason}"
+def _error_line(error: LineError) -> str:
+    return f"line {error.line}, byte {error.offset}: {error.reason}"
 
 
 def _format_ranges(lines: Sequence[int]) -> str:
-    """1, 2, 3, 7 as "1-3, 7"."""
+    """Line numbers with runs collapsed: 1, 2, 3, 7 as "1-3, 7"."""
     ranges: list[list[int]] = []
     for line in lines:
         if ranges and line == ranges[-1][1] + 1:

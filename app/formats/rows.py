@@ -1,4 +1,4 @@
-"""From the bytes of a training file to its examples: what the judge and the reader share."""
+"""Parse a training file into checked rows: the common part of the validator and the reader."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,24 +11,24 @@ from app.formats.json_lines import check_strictness, is_strict, parse
 from app.formats.lines import Line, LineSplitter
 from app.formats.registry import FORMATS, detect_format
 
-# No model reads so much at once, and a parsed line may take 25 times its bytes in memory.
+# No model reads this much at once, and a parsed line may take 25 times its bytes in memory.
 MAX_LINE_BYTES = 4 * 2**20
 
 Row = dict[str, Any]
 
 
 class NotJsonLines(InvalidExample):
-    """Why the file is none that could be judged line by line."""
+    """The file as a whole is something other than JSON Lines."""
 
-    def reason(self, example: int, line: int) -> str:
+    def format_reason(self, example: int, line: int) -> str:
         return self.text
 
 
 class RowParser:
-    """Pushed chunks in; for each example its row, or the Fault that keeps it from being used, out.
+    """Push parser: chunks in; for each example its row, or its LineError, out.
 
-    Constant memory, and the same result in whatever chunks the file comes. Blank lines are no
-    examples. A file that is no JSON Lines is one Fault; what comes after is not looked at.
+    Constant memory, and the result does not depend on how the file is chunked. Blank lines are
+    skipped. A file that is not JSON Lines gives one LineError, and the rest of it is ignored.
     """
 
     def __init__(
@@ -44,17 +44,17 @@ class RowParser:
 
     @property
     def summary(self) -> DatasetSummary | None:
-        """What the good rows are as a whole; None for a format that has nothing to tell."""
+        """Summary of the valid rows; None for a format that has none."""
         if self.format is None or self.format.extract_facts is None:
             return None
         return self._summary_builder.build(min_labels=self.format.min_labels)
 
     def feed(self, chunk: bytes) -> Iterator[Row | LineError]:
-        """The examples that end in this chunk; take them all before the next."""
+        """The examples that end in this chunk. Exhaust the iterator before the next call."""
         return self._parse_lines(self._lines.feed(chunk))
 
     def finish(self) -> Iterator[Row | LineError]:
-        """The last example, if no line feed ends it; a Fault if there was none at all."""
+        """The last example, if no line feed ends it; a LineError if the file has no examples."""
         yield from self._parse_lines(self._lines.finish())
         if not self.example_count:
             yield LineError(1, 0, "The file has no examples. Write one JSON object per line.")
@@ -69,9 +69,9 @@ class RowParser:
                 if self.format is not None and self.format.extract_facts is not None:
                     self._summary_builder.add(self.format.extract_facts(row), number)
                 yield row
-            except InvalidExample as flaw:
-                reason = flaw.format_reason(self.example_count, number)
-                yield LineError(number, offset, reason, flaw.code)
+            except InvalidExample as error:
+                reason = error.format_reason(self.example_count, number)
+                yield LineError(number, offset, reason, error.code)
 
     def _parse_row(self, line: bytes | None) -> Row:
         if line is None:
@@ -82,9 +82,9 @@ class RowParser:
             self._reject_foreign_file(line)
         row: Row = parse(line)
         format = self.format or self._detect_format(row)
-        # Both at C's speed, and nearly every example is spared the slow way.
-        strings = format.fast_check(row)
-        if strings and is_strict(line, strings):
+        # Fast path: both run at C speed, and nearly every example skips the full checks below.
+        string_count = format.fast_check(row)
+        if string_count and is_strict(line, string_count):
             return row
         check_strictness(row, line)
         self._reject_mixed_formats(row)
@@ -98,7 +98,10 @@ class RowParser:
             raise NotJsonLines(reason, "")
 
     def _detect_format(self, row: Any) -> Format:
-        """The format of the first row that has one; the first there is until then."""
+        """The format of the file: that of the first row that matches one.
+
+        Until then, rows are checked against the first registered format.
+        """
         self.format = detect_format(row, self._formats)
         return self.format or self._formats[0]
 

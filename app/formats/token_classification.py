@@ -1,4 +1,4 @@
-"""Entities in texts: `{"tokens", "tags"}` with BIO tags, or `{"text", "entities"}` with offsets."""
+"""Token classification format: `{"tokens", "tags"}` in BIO, or `{"text", "entities"}` as spans."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from app.formats.errors import InvalidExample, escape_for_message, json_type_name
 from app.formats.fields import check_keys, check_label, check_list, check_text
-from app.formats.format import ExampleFacts, Format
+from app.formats.format import ExampleFacts, Format, FormatName
 from app.formats.word_boundaries import find_words, splits_word
 
 BIO_TAG = re.compile(r"O|[BI]-(?P<label>.+)")
@@ -18,7 +18,7 @@ ENTITIES_HINT = 'Write it as {"text": "…", "entities": [{"start": 0, "end": 8,
 
 @dataclass(frozen=True, slots=True, order=True)
 class EntitySpan:
-    """The characters from `start` to before `end`, counted in code points."""
+    """An entity: characters [start, end) of a text, counted in code points."""
 
     start: int
     end: int
@@ -27,7 +27,7 @@ class EntitySpan:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedText:
-    """A text cut into words, [start, end) each, and the entities in it, in their order."""
+    """A text with the [start, end) spans of its words and its entities, both in order."""
 
     text: str
     words: tuple[tuple[int, int], ...]
@@ -35,16 +35,16 @@ class AnnotatedText:
 
 
 def to_example(row: Mapping[str, Any]) -> AnnotatedText:
-    """A checked row as an example. Tokens become a text with one space between two of them."""
+    """Convert a checked row. Tokens are joined by single spaces."""
     if "tags" not in row:
         return AnnotatedText(row["text"], find_words(row["text"]), _sorted_entities(row))
-    places = []
+    spans = []
     start = 0
     for token in row["tokens"]:
-        places.append((start, start + len(token)))
+        spans.append((start, start + len(token)))
         start += len(token) + 1
     return AnnotatedText(
-        " ".join(row["tokens"]), tuple(places), entities_from_tags(row["tags"], places)
+        " ".join(row["tokens"]), tuple(spans), entities_from_tags(row["tags"], spans)
     )
 
 
@@ -53,12 +53,12 @@ def _sorted_entities(row: Mapping[str, Any]) -> tuple[EntitySpan, ...]:
 
 
 def entities_from_tags(
-    tags: Sequence[str], places: Sequence[tuple[int, int]]
+    tags: Sequence[str], spans: Sequence[tuple[int, int]]
 ) -> tuple[EntitySpan, ...]:
-    """The entities that BIO tags mark. An I- tag that continues nothing begins an entity."""
+    """Decode BIO tags, as seqeval does: an I- tag that continues no entity begins one."""
     found: list[EntitySpan] = []
     open_label = None
-    for tag, (start, end) in zip(tags, places, strict=True):
+    for tag, (start, end) in zip(tags, spans, strict=True):
         label = None if tag == "O" else tag[2:]
         if label is not None and tag[0] == "I" and label == open_label:
             found[-1] = EntitySpan(found[-1].start, end, label)
@@ -69,7 +69,7 @@ def entities_from_tags(
 
 
 def check(row: Any) -> None:
-    """Raises Flaw unless `row` is a text with marked entities."""
+    """Raise InvalidExample unless `row` is a text with annotated entities."""
     if isinstance(row, dict) and ("entities" in row or "text" in row):
         _check_entities_row(row)
     else:
@@ -87,8 +87,8 @@ def _check_tags_row(row: Any) -> None:
         raise InvalidExample(f" has {counts}", "Give each token one tag.")
     for number, token in enumerate(row["tokens"], start=1):
         if not isinstance(token, str) or not token.strip():
-            what = json_type_name(token) if not isinstance(token, str) else "empty"
-            raise InvalidExample(f": token {number} is {what}", "Write each token as a string.")
+            found = json_type_name(token) if not isinstance(token, str) else "empty"
+            raise InvalidExample(f": token {number} is {found}", "Write each token as a string.")
     for number, tag in enumerate(row["tags"], start=1):
         if not isinstance(tag, str) or not BIO_TAG.fullmatch(tag):
             hint = "Tags are O, B-LABEL for an entity's first token and I-LABEL for the others."
@@ -110,19 +110,20 @@ def _check_entities_row(row: dict[str, Any]) -> None:
 
 
 def _check_entity(entity: Any, text: str) -> tuple[int, int]:
+    """The entity's span. Raises InvalidExample."""
     if not isinstance(entity, dict) or entity.keys() != {"start", "end", "label"}:
         raise InvalidExample(
-            ": an entity has other fields than start, end and label", ENTITIES_HINT
+            ": the fields of an entity are not exactly start, end and label", ENTITIES_HINT
         )
     start, end = entity["start"], entity["end"]
     if type(start) is not int or type(end) is not int:
-        raise InvalidExample(": the start or end of an entity is no whole number", ENTITIES_HINT)
+        raise InvalidExample(": the start or end of an entity is not an integer", ENTITIES_HINT)
     where = f": the entity [{start}, {end})"
     if not 0 <= start < end <= len(text):
-        hint = "Count characters from 0; end is the first character behind the entity."
+        hint = "Count characters from 0; end is the first character after the entity."
         raise InvalidExample(f"{where} is not in the text of {len(text)} characters", hint)
     if text[start:end].isspace():
-        raise InvalidExample(f"{where} has white space only", "Mark a word, or remove the entity.")
+        raise InvalidExample(f"{where} is only white space", "Mark a word, or remove the entity.")
     check_label(entity["label"], "the label of an entity")
     return start, end
 
@@ -130,23 +131,23 @@ def _check_entity(entity: Any, text: str) -> tuple[int, int]:
 def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:
     """See Format."""
     if "tags" in row:
-        marked = to_example(row)
-        text, entities = marked.text, marked.entities
+        annotated = to_example(row)
+        text, entities = annotated.text, annotated.entities
     else:
-        # Without the words: those of one line of signs would take half a gigabyte.
+        # Without the words: for one line of punctuation they would take half a gigabyte.
         text, entities = row["text"], _sorted_entities(row)
-    cut = any(splits_word(text, at) for e in entities for at in (e.start, e.end))
+    has_cut_word = any(splits_word(text, at) for e in entities for at in (e.start, e.end))
     return ExampleFacts(
         input=text,
         target=repr(entities),
         labels=tuple(entity.label for entity in entities),
         shape="tags" if "tags" in row else "entities",
-        warning="an entity begins or ends within a word" if cut else None,
+        warning="an entity starts or ends inside a word" if has_cut_word else None,
     )
 
 
 FORMAT = Format(
-    name="token_classification",
+    name=FormatName.TOKEN_CLASSIFICATION,
     matches=lambda row: "tags" in row or "tokens" in row or "entities" in row,
     check=check,
     extract_facts=extract_facts,

@@ -1,4 +1,4 @@
-"""The tools that an example offers, and the calls that its messages make."""
+"""Tools: the definitions of an example, and the calls in its messages."""
 
 import re
 from collections.abc import Mapping
@@ -19,23 +19,21 @@ TOOL_HINT = 'Write {"type": "function", "function": {"name": "…", "parameters"
 TOOL_CALL_HINT = (
     'Write {"id": "…", "type": "function", "function": {"name": "…", "arguments": "{…}"}}.'
 )
-FUNCTION_CALL_HINT = (
-    'Write {"name": "…", "arguments": "{…}"}, the arguments being JSON in a string.'
-)
+FUNCTION_CALL_HINT = 'Write {"name": "…", "arguments": "{…}"}; the arguments are JSON in a string.'
 
 
 def check_tool_definitions(row: Mapping[str, Any]) -> None:
-    """Raises Flaw if `tools`, `functions` or `parallel_tool_calls` are not as they must be."""
+    """Raise InvalidExample unless `tools`, `functions` and `parallel_tool_calls` are valid."""
     for number, tool in enumerate(_get_list(row, "tools"), start=1):
         where = f"Tool {number}"
         if not isinstance(tool, dict) or tool.get("type") != "function":
-            raise InvalidExample(f": tool {number} is no function tool", TOOL_HINT)
+            raise InvalidExample(f": tool {number} is not a function tool", TOOL_HINT)
         reject_unknown_keys(tool, ("type", "function"), where)
         _check_function(tool.get("function"), where)
     functions = _get_list(row, "functions")
     if row.get("functions") is not None and not 1 <= len(functions) <= MAX_FUNCTIONS:
         raise InvalidExample(
-            f": there are {len(functions)} functions", f"Give 1 to {MAX_FUNCTIONS}."
+            f": functions has {len(functions)} items", f"Give 1 to {MAX_FUNCTIONS}."
         )
     for number, function in enumerate(functions, start=1):
         _check_function(function, f"Function {number}")
@@ -45,41 +43,43 @@ def check_tool_definitions(row: Mapping[str, Any]) -> None:
         )
 
 
-def check_tool_calls(calls: Any, message: int) -> None:
-    """Raises Flaw unless these are the `tool_calls` of an assistant's message."""
+def check_tool_calls(calls: Any, number: int) -> None:
+    """Raise InvalidExample unless `calls` are valid `tool_calls` of message `number`."""
     if not isinstance(calls, list) or not calls:
         raise InvalidExample(
-            ": tool_calls is no list of calls", TOOL_CALL_HINT, message_number=message
+            ": tool_calls is not a list of calls", TOOL_CALL_HINT, message_number=number
         )
     for call in calls:
         if not isinstance(call, dict) or call.get("type") != "function":
             raise InvalidExample(
-                ": a tool call is no function call", TOOL_CALL_HINT, message_number=message
+                ": a tool call is not a function call", TOOL_CALL_HINT, message_number=number
             )
-        reject_unknown_keys(call, ("id", "type", "function"), f"A tool call in message {message}")
+        reject_unknown_keys(call, ("id", "type", "function"), f"A tool call in message {number}")
         if not isinstance(call.get("id"), str) or not call["id"]:
-            raise InvalidExample(": a tool call has no id", TOOL_CALL_HINT, message_number=message)
-        check_function_call(call.get("function"), message, hint=TOOL_CALL_HINT)
+            raise InvalidExample(": a tool call has no id", TOOL_CALL_HINT, message_number=number)
+        check_function_call(call.get("function"), number, hint=TOOL_CALL_HINT)
     if len({call["id"] for call in calls}) < len(calls):
         raise InvalidExample(
-            ": two tool calls have the same id", "Give each its own.", message_number=message
+            ": two tool calls have the same id",
+            "Give each call its own id.",
+            message_number=number,
         )
 
 
-def check_function_call(call: Any, message: int, *, hint: str = FUNCTION_CALL_HINT) -> None:
-    """Raises Flaw unless this is a function's name and its arguments."""
+def check_function_call(call: Any, number: int, *, hint: str = FUNCTION_CALL_HINT) -> None:
+    """Raise InvalidExample unless `call`, of message `number`, is a function name and arguments."""
     if not isinstance(call, dict):
         raise InvalidExample(
-            f": a call's function is {json_type_name(call)}", hint, message_number=message
+            f": a call's function is {json_type_name(call)}", hint, message_number=number
         )
-    reject_unknown_keys(call, ("name", "arguments"), f"A call in message {message}")
+    reject_unknown_keys(call, ("name", "arguments"), f"A call in message {number}")
     if not isinstance(call.get("name"), str) or not call["name"]:
-        raise InvalidExample(": a call has no function name", hint, message_number=message)
+        raise InvalidExample(": a call has no function name", hint, message_number=number)
     if not isinstance(call.get("arguments"), str):
         raise InvalidExample(
             f": the arguments of a call are {json_type_name(call.get('arguments'))}",
             hint,
-            message_number=message,
+            message_number=number,
         )
     reject_control_tokens(call["arguments"])
 
@@ -92,14 +92,14 @@ def _check_function(function: Any, where: str) -> None:
     name = function.get("name")
     if not isinstance(name, str) or not FUNCTION_NAME.fullmatch(name):
         raise InvalidExample(
-            f"{place} has no good name", "A name has 1 to 64 letters, digits, _ and -."
+            f"{place} has an invalid name", "A name has 1 to 64 letters, digits, _ and -."
         )
-    for key, (wanted, words) in FUNCTION_FIELD_TYPES.items():
+    for key, (expected, description) in FUNCTION_FIELD_TYPES.items():
         value = function.get(key)
-        if value is not None and not isinstance(value, wanted):
+        if value is not None and not isinstance(value, expected):
             raise InvalidExample(
-                f"{place}: its field {key} is {json_type_name(value)}",
-                f"Write {words}, or leave it out.",
+                f"{place}: {key} is {json_type_name(value)}",
+                f"Write {description}, or leave it out.",
             )
 
 

@@ -1,45 +1,47 @@
-"""Whether a file can be trained on, told while it streams in."""
+"""Streaming validation of a training file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.formats.dataset_summary import DatasetSummary
 from app.formats.errors import ErrorCode, LineError
+from app.formats.format import FormatName
 from app.formats.rows import MAX_LINE_BYTES, Row, RowParser
 
-# A file with more faults than this is of another kind; judging it on would only cost time.
+# A file with more errors is probably in another format: validating the rest would waste time.
 MAX_ERRORS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
-    """`format` is None if no example was of any. `examples` counts the faulty ones too.
+    """The result of validating a file.
 
-    `faults` are the first of `fault_count`, in the file's order. `summary` is of the good examples.
+    `format` is None if no example matched any. `example_count` includes invalid examples. `errors`
+    are the first of `error_count`, in file order. `summary` covers the valid examples only.
     """
 
-    format: str | None
+    format: FormatName | None
     example_count: int
     errors: tuple[LineError, ...]
     error_count: int
     summary: DatasetSummary | None = None
 
     def status_details(self) -> str | None:
-        """A file's `status_details`: the first fault in OpenAI's words, or None for a good file."""
+        """A file's `status_details`: the first error in OpenAI's words; None for a valid file."""
         if not self.errors:
             return None
         others = self.error_count - 1
-        more = f" {others} more example(s) have faults." if others else ""
+        more = f" {others} more example(s) have errors." if others else ""
         return f"Invalid file format. {self.errors[0].reason}{more}"
 
     @property
     def code(self) -> ErrorCode | None:
-        """The code of a job's error because of the first fault."""
+        """The code of the first error, which becomes the code of a job's error."""
         return self.errors[0].code if self.errors else None
 
 
 class DatasetValidator:
-    """Push a file's bytes with `feed`, then ask `finish` once."""
+    """Push validator: `feed` it a file's bytes, then call `finish` once."""
 
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES, max_errors: int = 100) -> None:
         self._parser = RowParser(max_line_bytes=max_line_bytes)
@@ -48,12 +50,12 @@ class DatasetValidator:
         self._error_count = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the file. Returns when they are judged."""
+        """Validate the next bytes of the file."""
         if not self._has_too_many_errors:
             self._collect_errors(self._parser.feed(chunk))
 
     def finish(self) -> ValidationReport:
-        """The verdict on all that was fed."""
+        """The report on all bytes fed."""
         if not self._has_too_many_errors:
             self._collect_errors(self._parser.finish())
         format = self._parser.format

@@ -1,23 +1,24 @@
-"""Words and signs of a text: where a span may begin and end without cutting anything."""
+"""Word boundaries of a text in any script: the places where a span may start and end."""
 
 import re
 import unicodedata
 
 WORD = re.compile(r"\w+|[^\w\s]")
 ZERO_WIDTH_JOINER = "\u200d"
-# They stand within words and are not seen: soft hyphen, (non-)joiners of letters, word joiner.
+# Invisible characters inside words: soft hyphen, zero-width (non-)joiners, word joiner.
 INVISIBLE = frozenset(f"\u00ad\u200c{ZERO_WIDTH_JOINER}\u2060")
-# On one letter. Nobody writes more, and looking for a letter below a million takes long.
+# Combining marks considered per base character. Real text has fewer, and the bound keeps a text of
+# a million marks from taking quadratic time.
 MAX_MARKS = 64
 
 CharSpan = tuple[int, int]
 
 
 def find_words(text: str) -> tuple[CharSpan, ...]:
-    """Where the words and signs of a text are, [start, end) each.
+    """The words and symbols of a text, as [start, end) spans in code points.
 
-    Accents, vowel signs and the like belong to what they stand on: to Python's `\\w` they are no
-    part of a word, so that it would make six of "हिन्दी".
+    Combining marks (accents, vowel signs) belong to their base character. Python's `\\w` excludes
+    them and would split "हिन्दी" into six words.
     """
     found: list[CharSpan] = []
     for match in WORD.finditer(text):
@@ -30,7 +31,7 @@ def find_words(text: str) -> tuple[CharSpan, ...]:
 
 
 def splits_word(text: str, at: int) -> bool:
-    """Whether the characters before and behind this place belong to one word or sign."""
+    """True if a boundary before character `at` would be inside a word or symbol."""
     if not 0 < at < len(text):
         return False
     before, after = text[at - 1], text[at]
@@ -38,21 +39,21 @@ def splits_word(text: str, at: int) -> bool:
         return False
     if is_mark(after) or before == ZERO_WIDTH_JOINER:
         return True
-    return _is_letter(after) and _is_letter(_base_character(text, at - 1))
+    return _is_word_character(after) and _is_word_character(_base_character(text, at - 1))
 
 
 def is_mark(character: str) -> bool:
-    """Whether it belongs to the character before it."""
+    """True if the character belongs to the one before it."""
     return unicodedata.category(character)[0] == "M" or character in INVISIBLE
 
 
 def _base_character(text: str, at: int) -> str:
-    """What the mark at this place stands on, or the character itself that is there."""
+    """The base character of the mark at this place; the character itself if it is no mark."""
     for place in range(at, max(at - MAX_MARKS, 0), -1):
         if not is_mark(text[place]):
             return text[place]
     return text[max(at - MAX_MARKS, 0)]
 
 
-def _is_letter(character: str) -> bool:
+def _is_word_character(character: str) -> bool:
     return character.isalnum() or character == "_"

@@ -1,4 +1,4 @@
-"""Which rows are chats, which are not and why, and what an accepted one is read as."""
+"""Chat format: valid rows, invalid rows with their messages, and conversion to examples."""
 
 import copy
 import json
@@ -31,15 +31,15 @@ FUNCTION_CALL = {"name": "weather", "arguments": "{}"}
 
 
 def validate(row: Any) -> ValidationReport:
-    judge = DatasetValidator()
-    judge.feed(json.dumps(row).encode())
-    return judge.finish()
+    validator = DatasetValidator()
+    validator.feed(json.dumps(row).encode())
+    return validator.finish()
 
 
 def reason(row: Any) -> str:
-    verdict = validate(row)
-    assert verdict.error_count == 1, "the row was accepted"
-    return verdict.errors[0].reason
+    report = validate(row)
+    assert report.error_count == 1, "the row was accepted"
+    return report.errors[0].reason
 
 
 def chat(*messages: Row, **keys: Any) -> Row:
@@ -70,7 +70,7 @@ GOOD = {
     ),
     "a tool call at the end": chat(USER, CALLING, tools=[TOOL], parallel_tool_calls=False),
     "a tool call and its answer": chat(USER, CALLING, RESULT, ANSWER, tools=[TOOL]),
-    "content beside a tool call": chat(USER, {**CALLING, "content": "Let me see."}, RESULT, ANSWER),
+    "content and a tool call": chat(USER, {**CALLING, "content": "Let me see."}, RESULT, ANSWER),
     "two calls answered in another order": chat(
         USER,
         {**CALLING, "tool_calls": [CALL, {**CALL, "id": "call_2"}]},
@@ -101,7 +101,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("row", GOOD.values(), ids=GOOD)
-def test_good(row: Row) -> None:
+def test_valid_row(row: Row) -> None:
     assert validate(row).status_details() is None
     to_example(row)
 
@@ -118,7 +118,7 @@ def with_function(**changes: Any) -> Row:
     return chat(USER, ANSWER, tools=[{**TOOL, "function": {**FUNCTION, **changes}}])
 
 
-# In OpenAI's words where they are known: those stand at the start of the reason.
+# OpenAI's own messages where they are known, as the start of the reason.
 BAD = {
     "no messages": ({"prompt": "a", "answer": "b"}, "Example 1 is missing key 'messages'"),
     "messages null": ({"messages": None}, "Example 1: messages is null"),
@@ -145,8 +145,8 @@ BAD = {
     ),
     "another key in a message": (
         chat({**USER, "audio": None}, ANSWER),
-        'Example 1 contains an extra "audio". Message 1, from the user, may have role, content,'
-        " name only.",
+        'Example 1 contains an extra "audio". Message 1 (role user) may only have role,'
+        " content, name.",
     ),
     "a tool call of the user": (
         chat({**USER, "tool_calls": [CALL]}, ANSWER),
@@ -233,11 +233,11 @@ BAD = {
     ),
     "an answer to no call": (
         chat(USER, CALLING, {**RESULT, "tool_call_id": "call_9"}, ANSWER),
-        "Example 1, message 3: no tool call with the id 'call_9' waits for it",
+        "Example 1, message 3: no unanswered tool call has the id 'call_9'",
     ),
     "an answer given twice": (
         chat(USER, CALLING, RESULT, RESULT, ANSWER),
-        "Example 1, message 4: no tool call with the id 'call_1' waits for it",
+        "Example 1, message 4: no unanswered tool call has the id 'call_1'",
     ),
     "a call without an answer": (
         chat(USER, CALLING, USER, ANSWER),
@@ -245,15 +245,15 @@ BAD = {
     ),
     "tool_calls empty": (
         chat(USER, {**CALLING, "tool_calls": []}),
-        "Example 1, message 2: tool_calls is no list of calls",
+        "Example 1, message 2: tool_calls is not a list of calls",
     ),
     "tool_calls of text": (
         chat(USER, {**CALLING, "tool_calls": ["a"]}),
-        "Example 1, message 2: a tool call is no function call",
+        "Example 1, message 2: a tool call is not a function call",
     ),
     "a call of another type": (
         chat(USER, with_call(type="custom")),
-        "Example 1, message 2: a tool call is no function call",
+        "Example 1, message 2: a tool call is not a function call",
     ),
     "a call without an id": (
         chat(USER, {**CALLING, "tool_calls": [without(CALL, "id")]}),
@@ -282,7 +282,7 @@ BAD = {
     ),
     "a function's answer to no call": (
         chat(USER, {"role": "function", "name": "weather", "content": "a"}, ANSWER),
-        "Example 1, message 2: no tool call with the id 'function_call' waits for it",
+        "Example 1, message 2: no unanswered tool call has the id 'function_call'",
     ),
     "a function call without an answer": (
         chat(USER, {"role": "assistant", "function_call": FUNCTION_CALL}, USER, ANSWER),
@@ -295,7 +295,7 @@ BAD = {
     "tools an object": (chat(USER, ANSWER, tools={}), "Example 1: tools is an object"),
     "a tool of another type": (
         chat(USER, ANSWER, tools=[{"type": "web_search"}]),
-        "Example 1: tool 1 is no function tool",
+        "Example 1: tool 1 is not a function tool",
     ),
     "a tool without a function": (
         chat(USER, ANSWER, tools=[TOOL, {"type": "function"}]),
@@ -307,20 +307,20 @@ BAD = {
     ),
     "a tool's name with a space": (
         with_function(name="my weather"),
-        "Example 1: tool 1 has no good name",
+        "Example 1: tool 1 has an invalid name",
     ),
     "parameters a string": (
         with_function(parameters="{}"),
-        "Example 1: tool 1: its field parameters is a string",
+        "Example 1: tool 1: parameters is a string",
     ),
     "strict a string": (
         with_function(strict="no"),
-        "Example 1: tool 1: its field strict is a string",
+        "Example 1: tool 1: strict is a string",
     ),
-    "no functions": (chat(USER, ANSWER, functions=[]), "Example 1: there are 0 functions"),
+    "no functions": (chat(USER, ANSWER, functions=[]), "Example 1: functions has 0 items"),
     "129 functions": (
         chat(USER, ANSWER, functions=[FUNCTION] * 129),
-        "Example 1: there are 129 functions",
+        "Example 1: functions has 129 items",
     ),
     "parallel_tool_calls a string": (
         chat(USER, ANSWER, parallel_tool_calls="yes"),
@@ -338,17 +338,17 @@ BAD = {
 
 
 @pytest.mark.parametrize(("row", "start"), BAD.values(), ids=BAD)
-def test_bad(row: Row, start: str) -> None:
+def test_invalid_row(row: Row, start: str) -> None:
     text = reason(row)
     assert text.startswith(start)
-    assert text.endswith("."), "and it says what to do"
+    assert text.endswith("."), "ends with a hint"
 
 
 TOKENS = ["<|endoftext|>", "<|endofprompt|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
 
 
 @pytest.mark.parametrize("token", TOKENS)
-def test_a_control_token_is_refused_wherever_a_message_has_text(token: str) -> None:
+def test_control_token_is_rejected_wherever_a_message_has_text(token: str) -> None:
     text = f"a {token} b"
     rows = [
         chat({"role": "user", "content": text}, ANSWER),
@@ -362,49 +362,49 @@ def test_a_control_token_is_refused_wherever_a_message_has_text(token: str) -> N
     for row in rows:
         assert reason(row).startswith(f"Example 1 message contains an invalid token: {token}.")
         escaped = json.dumps(row).replace("<", "\\u003c").encode()
-        judge = DatasetValidator()
-        judge.feed(escaped)
-        assert judge.finish().error_count == 1
+        validator = DatasetValidator()
+        validator.feed(escaped)
+        assert validator.finish().error_count == 1
 
 
 class TestCode:
-    """What a job's error says of such a file."""
+    """The code of the error of a job with such a file."""
 
     @pytest.mark.parametrize("name", ["no role", "an unknown role", "messages empty"])
-    def test_what_is_no_chat(self, name: str) -> None:
+    def test_not_a_chat(self, name: str) -> None:
         assert validate(BAD[name][0]).code == "invalid_training_file"
 
     @pytest.mark.parametrize("name", ["no messages", "weight on a user's message", "an image"])
-    def test_what_is_a_chat_that_cannot_be_used(self, name: str) -> None:
+    def test_unusable_chat(self, name: str) -> None:
         assert validate(BAD[name][0]).code == "invalid_file_format"
 
-    def test_a_good_file_has_none(self) -> None:
+    def test_valid_file_has_none(self) -> None:
         assert validate(chat(USER, ANSWER)).code is None
 
 
-class TestPlainPath:
-    """The fast path may only ever say what the slow one says."""
+class TestFastPath:
+    """The fast path may never accept what the full check rejects."""
 
     @pytest.mark.parametrize("row", GOOD.values(), ids=GOOD)
-    def test_it_counts_the_strings_of_what_it_takes(self, row: Row) -> None:
+    def test_counts_strings_of_rows_it_accepts(self, row: Row) -> None:
         assert FORMAT.fast_check(row) in (0, json.dumps(row, ensure_ascii=False).count('"') / 2)
 
     @pytest.mark.parametrize("row", [row for row, _ in BAD.values()], ids=BAD)
-    def test_it_takes_nothing_bad(self, row: Row) -> None:
+    def test_accepts_no_invalid_row(self, row: Row) -> None:
         assert FORMAT.fast_check(row) == 0
 
     @pytest.mark.parametrize(
         "row", [None, 1, "messages", [], [1], {"messages": 1}, {"messages": "a"}]
     )
-    def test_it_survives_anything(self, row: Any) -> None:
+    def test_never_raises(self, row: Any) -> None:
         assert FORMAT.fast_check(row) == 0
 
-    def test_it_is_used(self) -> None:
+    def test_accepts_a_simple_chat(self) -> None:
         assert FORMAT.fast_check(chat(USER, ANSWER)) == 9
 
 
 class TestExample:
-    def test_a_chat(self) -> None:
+    def test_chat(self) -> None:
         row = chat({**USER, "name": "ann"}, {**ANSWER, "weight": 0}, ANSWER)
         assert to_example(row) == ChatExample(
             (
@@ -414,13 +414,13 @@ class TestExample:
             )
         )
 
-    def test_tools_and_their_calls(self) -> None:
+    def test_tools_and_tool_calls(self) -> None:
         read = to_example(chat(USER, CALLING, RESULT, ANSWER, tools=[TOOL]))
         assert read.tools == (TOOL,)
         assert read.messages[1] == Message("assistant", None, tool_calls=(CALL,))
         assert read.messages[2] == Message("tool", "sunny", tool_call_id="call_1")
 
-    def test_functions_become_tools(self) -> None:
+    def test_legacy_functions_become_tools(self) -> None:
         read = to_example(GOOD["a function call"])
         assert read.tools == (TOOL,)
         (call,) = read.messages[1].tool_calls
@@ -428,13 +428,13 @@ class TestExample:
         assert read.messages[2].role == "tool"
         assert read.messages[2].tool_call_id == call["id"]
 
-    def test_parts_are_joined_and_a_refusal_is_what_was_said(self) -> None:
+    def test_parts_are_joined_and_refusal_is_content(self) -> None:
         parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
         row = chat({"role": "user", "content": parts}, {"role": "assistant", "refusal": "No."})
         assert [message.content for message in to_example(row).messages] == ["ab", "No."]
 
     @pytest.mark.parametrize("row", GOOD.values(), ids=GOOD)
-    def test_what_is_read_could_be_written_again(self, row: Row) -> None:
+    def test_round_trip(self, row: Row) -> None:
         read = to_example(copy.deepcopy(row))
         again = chat(*(message.to_wire() for message in read.messages), tools=list(read.tools))
         assert validate(again).status_details() is None

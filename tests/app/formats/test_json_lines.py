@@ -1,5 +1,5 @@
-"""The exactness of two tricks: a key that came twice is found by counting quotation marks, and
-rows of the common kind are spared the slow checks."""
+"""Exactness of two optimizations: finding duplicate keys by counting quotation marks, and the fast
+path around the full checks."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ from app.formats.chat import FORMAT
 from app.formats.errors import InvalidExample
 from app.formats.json_lines import check_strictness, is_strict, parse
 
-# JSON of objects as lists of pairs, so that a key may stand in one twice.
+# JSON with objects as lists of pairs, so that keys can be duplicated.
 TEXT = st.text(alphabet=st.sampled_from('ab"\\/\u00e9\u2028\U0001f600\n'), max_size=4)
 PAIRS = st.recursive(
     st.one_of(TEXT, st.none(), st.booleans(), st.integers(-9, 9)),
@@ -26,39 +26,39 @@ PAIRS = st.recursive(
 )
 
 
-def written(value: Any, *, ascii: bool) -> str:
+def serialize(value: Any, *, ascii: bool) -> str:
     if not isinstance(value, tuple):
         return json.dumps(value, ensure_ascii=ascii)
     kind, items = value
     if kind == "list":
-        return "[" + ",".join(written(item, ascii=ascii) for item in items) + "]"
-    pairs = (f"{written(k, ascii=ascii)}: {written(v, ascii=ascii)}" for k, v in items)
+        return "[" + ",".join(serialize(item, ascii=ascii) for item in items) + "]"
+    pairs = (f"{serialize(k, ascii=ascii)}: {serialize(v, ascii=ascii)}" for k, v in items)
     return "{" + ", ".join(pairs) + "}"
 
 
-def has_key_twice(value: Any) -> bool:
+def has_duplicate_key(value: Any) -> bool:
     if not isinstance(value, tuple):
         return False
     kind, items = value
     if kind == "list":
-        return any(map(has_key_twice, items))
+        return any(map(has_duplicate_key, items))
     keys = [key for key, _ in items]
-    return len(set(keys)) < len(keys) or any(has_key_twice(item) for _, item in items)
+    return len(set(keys)) < len(keys) or any(has_duplicate_key(item) for _, item in items)
 
 
 @given(value=PAIRS, ascii=st.booleans())
 @with_example(value=("object", [("a", '"'), ("a", "\\")]), ascii=True)
-def test_a_key_that_came_twice_is_always_found_and_nothing_else(value: Any, ascii: bool) -> None:
-    line = written(value, ascii=ascii).encode()
+def test_finds_exactly_the_duplicate_keys(value: Any, ascii: bool) -> None:
+    line = serialize(value, ascii=ascii).encode()
     row = parse(line)
-    if not has_key_twice(value):
+    if not has_duplicate_key(value):
         check_strictness(row, line)
         return
     with pytest.raises(InvalidExample, match="twice in one object"):
         check_strictness(row, line)
 
 
-def test_many_keys_in_one_object_take_no_time_to_compare() -> None:
+def test_many_keys_take_linear_time() -> None:
     keys = ", ".join(f'"{n}": 0' for n in range(200_000))
     line = f'{{{keys}, "199999": 1}}'.encode()
     with pytest.raises(InvalidExample, match='"199999" twice'):
@@ -77,7 +77,7 @@ def test_many_keys_in_one_object_take_no_time_to_compare() -> None:
         (rb'{"a": "\u0000"}', False),
     ],
 )
-def test_a_line_that_holds_just_its_strings(line: bytes, clean: bool) -> None:
+def test_is_strict(line: bytes, clean: bool) -> None:
     assert is_strict(line, string_count=2) == clean
 
 
@@ -96,12 +96,12 @@ MESSAGES = st.lists(
 
 
 @given(st.one_of(ROWS, MESSAGES.map(lambda messages: {"messages": messages})))
-def test_any_row_gets_a_verdict_and_the_fast_way_takes_no_bad_one(row: Any) -> None:
+def test_any_row_is_reported_on_and_the_fast_path_accepts_no_invalid_one(row: Any) -> None:
     line = json.dumps(row, allow_nan=True).encode()
-    judge = DatasetValidator()
-    judge.feed(line)
-    verdict = judge.finish()
-    assert verdict.example_count <= 1
+    validator = DatasetValidator()
+    validator.feed(line)
+    report = validator.finish()
+    assert report.example_count <= 1
     strings = FORMAT.fast_check(row)
     if strings and is_strict(line, strings):
         FORMAT.check(row)

@@ -1,7 +1,7 @@
-"""Every way in which a file can be no JSON Lines, by name: a sentence each, never an exception.
+"""Malformed files by number, M01 to M37: each gives one clear message, never an exception.
 
-M01 to M37 are the list of malformed files. What is too large to write out here, M31 to M33, is in
-test_endless_files, and M36, a name that does not go with the purpose, in tests/app/api/test_files.
+M31 to M33, too large to write out here, are in test_endless_files; M36, a file name that does not
+match the purpose, is in tests/app/files/test_routes.
 """
 
 import gzip
@@ -22,13 +22,13 @@ LINE = json.dumps(GOOD).encode()
 
 
 def validate(data: bytes, **limits: int) -> ValidationReport:
-    judge = DatasetValidator(**limits)
-    judge.feed(data)
-    return judge.finish()
+    validator = DatasetValidator(**limits)
+    validator.feed(data)
+    return validator.finish()
 
 
 def saying(content: str) -> bytes:
-    """A good line but for its raw JSON text in the first message."""
+    """A valid line with this raw JSON text in the first message."""
     return LINE.replace(b"Hi", content.encode())
 
 
@@ -58,12 +58,12 @@ ACCEPTED = {
 
 @pytest.mark.parametrize(("data", "examples"), ACCEPTED.values(), ids=ACCEPTED)
 def test_accepted(data: bytes, examples: int) -> None:
-    verdict = validate(data)
-    assert verdict.status_details() is None
-    assert (verdict.format, verdict.example_count, verdict.error_count) == ("chat", examples, 0)
+    report = validate(data)
+    assert report.status_details() is None
+    assert (report.format, report.example_count, report.error_count) == ("chat", examples, 0)
 
 
-# What the whole file is instead. One fault, whatever else is in it.
+# Files of another format: one error, whatever else they contain.
 OTHER_FILES = {
     "M12 empty file": (b"", "has no examples"),
     "M12 only a byte order mark": (b"\xef\xbb\xbf", "has no examples"),
@@ -90,32 +90,32 @@ OTHER_FILES = {
 
 
 @pytest.mark.parametrize("name", OTHER_FILES)
-def test_a_file_that_is_something_else(name: str) -> None:
+def test_file_of_another_format(name: str) -> None:
     data, words = OTHER_FILES[name]
-    verdict = validate(data)
-    assert verdict.error_count == 1
-    place = (verdict.errors[0].line, verdict.errors[0].offset)
+    report = validate(data)
+    assert report.error_count == 1
+    place = (report.errors[0].line, report.errors[0].offset)
     assert place == ((3, 5) if "after blank lines" in name else (1, 0))
-    assert verdict.code == "invalid_file_format"
-    details = verdict.status_details()
+    assert report.code == "invalid_file_format"
+    details = report.status_details()
     assert details is not None
     assert details.startswith("Invalid file format. ")
     assert words in details
 
 
-# What the second of three lines is instead.
+# Invalid lines, tested as the second of three.
 BAD_LINES = {
     "not JSON": (b"hello", "Expecting value: line 1 column 1 (char 0) (line 2)"),
     "M16 truncated": (LINE[:-5], "Unterminated string starting at"),
     "M16 truncated behind a brace": (LINE[:-1], "Expecting ',' delimiter: line 1 column"),
     "M19 two objects on a line": (LINE + b" " + LINE, "Extra data"),
-    "M11 two objects between carriage returns": (LINE + b"\r" + LINE, "carriage returns alone"),
+    "M11 two objects between carriage returns": (LINE + b"\r" + LINE, "bare carriage returns"),
     "M20 trailing comma": (LINE[:-1] + b",}", "Remove the comma before the closing bracket."),
     "M20 comma behind the object": (LINE + b",", "Write one example per line"),
     "M21 single quotes": (LINE.replace(b'"', b"'"), "double quotes"),
     "M22 a comment": (LINE + b" // first", "Extra data"),
-    "M23 NaN": (LINE[:-1] + b', "x": NaN}', "NaN and Infinity are no JSON"),
-    "M23 Infinity": (LINE[:-1] + b', "x": -Infinity}', "NaN and Infinity are no JSON"),
+    "M23 NaN": (LINE[:-1] + b', "x": NaN}', "NaN and Infinity are not JSON"),
+    "M23 Infinity": (LINE[:-1] + b', "x": -Infinity}', "NaN and Infinity are not JSON"),
     "M24 1e999": (LINE[:-1] + b', "x": 1e999}', "at most 64 bits"),
     "M25 an integer of 5,000 digits": (LINE[:-1] + b', "x": ' + b"9" * 5000 + b"}", "64 bits"),
     "M26 an integer of 20 digits": (LINE[:-1] + b', "tools": [' + b"9" * 20 + b"]}", "64 bits"),
@@ -178,25 +178,25 @@ BAD_LINES = {
 
 
 @pytest.mark.parametrize(("line", "words"), BAD_LINES.values(), ids=BAD_LINES)
-def test_a_bad_line_between_good_ones(line: bytes, words: str) -> None:
+def test_invalid_line_between_valid_ones(line: bytes, words: str) -> None:
     limit = 2000 if "2,000 bytes" in words else MAX_LINE_BYTES
-    verdict = validate(LINE + b"\n" + line + b"\n" + LINE + b"\n", max_line_bytes=limit)
-    assert (verdict.format, verdict.example_count, verdict.error_count) == ("chat", 3, 1)
-    (fault,) = verdict.errors
-    assert (fault.line, fault.offset) == (2, len(LINE) + 1)
-    assert fault.reason.startswith(("Example 2 ", "Example 2, message "))
-    assert fault.reason.endswith(".")
-    assert words in fault.reason
+    report = validate(LINE + b"\n" + line + b"\n" + LINE + b"\n", max_line_bytes=limit)
+    assert (report.format, report.example_count, report.error_count) == ("chat", 3, 1)
+    (error,) = report.errors
+    assert (error.line, error.offset) == (2, len(LINE) + 1)
+    assert error.reason.startswith(("Example 2 ", "Example 2, message "))
+    assert error.reason.endswith(".")
+    assert words in error.reason
 
 
 @pytest.mark.parametrize("name", sorted(BAD_LINES.keys() - {"M01 a byte order mark in the middle"}))
-def test_a_bad_line_alone(name: str) -> None:
+def test_invalid_line_alone(name: str) -> None:
     line, _ = BAD_LINES[name]
     assert validate(line, max_line_bytes=2000).error_count == 1
 
 
-class TestDetails:
-    def test_a_parse_error_is_told_in_openais_words(self) -> None:
+class TestStatusDetails:
+    def test_parse_error_has_openais_message(self) -> None:
         line = LINE.replace(b'", "content": "Hi"', b'" "content": "Hi"')
         details = validate((LINE + b"\n") * 1272 + line).status_details()
         assert details is not None
@@ -205,19 +205,19 @@ class TestDetails:
             " Expecting ',' delimiter: line 1 column 31 (char 30) (line 1273)"
         )
 
-    def test_examples_and_lines_count_apart(self) -> None:
-        verdict = validate(b"\n\n" + LINE + b"\n\nnonsense\n")
-        (fault,) = verdict.errors
-        assert (fault.line, fault.offset) == (5, len(LINE) + 4)
-        assert fault.reason.startswith("Example 2 cannot be parsed. ")
-        assert "(line 5)" in fault.reason
+    def test_examples_and_lines_are_counted_separately(self) -> None:
+        report = validate(b"\n\n" + LINE + b"\n\nnonsense\n")
+        (error,) = report.errors
+        assert (error.line, error.offset) == (5, len(LINE) + 4)
+        assert error.reason.startswith("Example 2 cannot be parsed. ")
+        assert "(line 5)" in error.reason
 
-    def test_it_says_how_many_more_there_are(self) -> None:
+    def test_counts_further_errors(self) -> None:
         details = validate(b"{}\n" * 3).status_details()
         assert details is not None
-        assert details.endswith(" 2 more example(s) have faults.")
+        assert details.endswith(" 2 more example(s) have errors.")
 
-    def test_text_of_the_file_is_shown_short_and_tame(self) -> None:
+    def test_quoted_text_is_truncated_and_escaped(self) -> None:
         line = LINE[:-1] + b', "' + "\u202e\x7f".encode() + b"x" * 1000 + b'": 1}'
         details = validate(line).status_details()
         assert details is not None
@@ -226,21 +226,21 @@ class TestDetails:
 
 
 class TestLimits:
-    def test_only_the_first_faults_are_kept(self) -> None:
-        verdict = validate(b"{}\n" * 50, max_faults=3)
-        assert [fault.line for fault in verdict.errors] == [1, 2, 3]
-        assert verdict.error_count == 50
+    def test_keeps_only_the_first_errors(self) -> None:
+        report = validate(b"{}\n" * 50, max_errors=3)
+        assert [error.line for error in report.errors] == [1, 2, 3]
+        assert report.error_count == 50
 
-    def test_a_hopeless_file_is_given_up(self) -> None:
+    def test_stops_after_too_many_errors(self) -> None:
         many, more = validate(b"{}\n" * 10_000), validate(b"{}\n" * 20_000)
         assert many == more
         assert more.error_count == 10_000
 
-    def test_a_long_line_ends_with_its_line_feed(self) -> None:
+    def test_resumes_after_a_line_that_is_too_long(self) -> None:
         long = saying("x" * 5000)
-        verdict = validate(long + b"\n" + LINE + b"\n" + long, max_line_bytes=1000)
-        assert [(fault.line, fault.offset) for fault in verdict.errors] == [
+        report = validate(long + b"\n" + LINE + b"\n" + long, max_line_bytes=1000)
+        assert [(error.line, error.offset) for error in report.errors] == [
             (1, 0),
             (3, len(long) + len(LINE) + 2),
         ]
-        assert verdict.example_count == 3
+        assert report.example_count == 3

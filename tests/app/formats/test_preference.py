@@ -1,4 +1,4 @@
-"""Preferences: which rows are, what is said of those that are not, and how they are read."""
+"""Preference format: valid rows, invalid rows with their messages, and conversion."""
 
 import json
 from pathlib import Path
@@ -34,9 +34,9 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def validate(*rows: Any) -> ValidationReport:
-    judge = DatasetValidator()
-    judge.feed(b"\n".join(json.dumps(row).encode() for row in rows))
-    return judge.finish()
+    validator = DatasetValidator()
+    validator.feed(b"\n".join(json.dumps(row).encode() for row in rows))
+    return validator.finish()
 
 
 RIGHT = {
@@ -59,7 +59,7 @@ RIGHT = {
         "non_preferred_completion": [BAD],
     },
 }
-# What is wrong, and how the verdict on it begins behind "Invalid file format. ".
+# Invalid rows, and the start of the message after "Invalid file format. ".
 WRONG: dict[str, tuple[Any, str]] = {
     "no input": (row(input=None), "Example 1 is missing key 'input'."),
     "no preferred output": (row(preferred_output=None), "Example 1 is missing key 'preferred_outp"),
@@ -91,7 +91,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "a tool that is none": (
         row(input={"messages": [USER], "tools": [{}]}),
-        "Example 1: tool 1 is no function tool.",
+        "Example 1: tool 1 is not a function tool.",
     ),
     "output is text": (row(preferred_output="Fine."), "Example 1: preferred_output is a string."),
     "two outputs": (
@@ -123,35 +123,35 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("good", RIGHT.values(), ids=RIGHT)
-def test_good_rows_are_taken(good: dict[str, Any]) -> None:
-    verdict = validate(good)
-    assert (verdict.format, verdict.status_details()) == ("preference", None)
+def test_valid_row(good: dict[str, Any]) -> None:
+    report = validate(good)
+    assert (report.format, report.status_details()) == ("preference", None)
 
 
 @pytest.mark.parametrize(("bad", "words"), WRONG.values(), ids=WRONG)
-def test_bad_rows_are_refused_in_a_sentence(bad: Any, words: str) -> None:
-    verdict = validate(bad)
-    assert (verdict.status_details() or "").startswith(f"Invalid file format. {words}")
-    assert verdict.code == "invalid_file_format" or "Discriminator" in words
-    assert verdict.errors[0].line == 1
+def test_invalid_row(bad: Any, words: str) -> None:
+    report = validate(bad)
+    assert (report.status_details() or "").startswith(f"Invalid file format. {words}")
+    assert report.code == "invalid_file_format" or "Discriminator" in words
+    assert report.errors[0].line == 1
 
 
 @pytest.mark.parametrize("later", ["a string", {"messages": [USER, GOOD]}, [], 7])
-def test_one_file_is_of_one_format(later: Any) -> None:
-    verdict = validate(row(), later)
-    assert verdict.error_count == 1
-    assert verdict.errors[0].line == 2
+def test_mixed_formats_are_rejected(later: Any) -> None:
+    report = validate(row(), later)
+    assert report.error_count == 1
+    assert report.errors[0].line == 2
 
 
-def test_equal_outputs_and_repeated_rows_are_noted_and_not_refused() -> None:
-    verdict = validate(row(), row(non_preferred_output=[GOOD]), row())
-    assert verdict.status_details() is None
-    assert verdict.summary is not None
-    assert verdict.summary.duplicates == 1
-    assert "the outputs are the same" in verdict.summary.notes[1]
+def test_equal_outputs_and_duplicates_are_noted_but_valid() -> None:
+    report = validate(row(), row(non_preferred_output=[GOOD]), row())
+    assert report.status_details() is None
+    assert report.summary is not None
+    assert report.summary.duplicates == 1
+    assert "both outputs are the same" in report.summary.notes[1]
 
 
-def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
+def test_conversion(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(RIGHT["tools"]) + "\n" + json.dumps(RIGHT["the older names"]))
     with_tools, older = iter_examples(path, {"preference": preference.to_example})

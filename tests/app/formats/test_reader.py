@@ -1,4 +1,4 @@
-"""What a judge accepts is exactly what the reader yields."""
+"""The reader yields exactly what the validator accepts."""
 
 import json
 import re
@@ -37,17 +37,17 @@ def write_file(path: Path, data: bytes) -> Path:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n \n"])
-def test_every_accepted_example_in_its_order(tmp_path: Path, end: bytes) -> None:
+def test_yields_every_example_in_order(tmp_path: Path, end: bytes) -> None:
     data = b"\xef\xbb\xbf" + end.join(row(text) for text in TEXTS)
-    judge = DatasetValidator()
-    judge.feed(data)
-    assert judge.finish().example_count == len(TEXTS)
+    validator = DatasetValidator()
+    validator.feed(data)
+    assert validator.finish().example_count == len(TEXTS)
     assert list(read_chats(write_file(tmp_path / "a.jsonl", data))) == [
         ChatExample((Message("user", text), Message("assistant", text))) for text in TEXTS
     ]
 
 
-def test_a_faulty_example_is_named(tmp_path: Path) -> None:
+def test_invalid_example_is_named(tmp_path: Path) -> None:
     examples = read_chats(write_file(tmp_path / "a.jsonl", row("a") + b"\n{}\n" + row("b")))
     next(examples)
     with pytest.raises(InvalidTrainingFile, match="Example 2 is missing key 'messages'"):
@@ -62,17 +62,17 @@ def test_a_faulty_example_is_named(tmp_path: Path) -> None:
         (b'{"text": "a", "label": "b"}', "classification format, not chat"),
     ],
 )
-def test_a_file_of_something_else(tmp_path: Path, data: bytes, words: str) -> None:
+def test_file_of_another_format(tmp_path: Path, data: bytes, words: str) -> None:
     with pytest.raises(InvalidTrainingFile, match=words):
         list(read_chats(write_file(tmp_path / "a.jsonl", data)))
 
 
-def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:
+def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(read_chats(tmp_path / "nothing"))
 
 
-def test_pairs_of_prompt_and_completion(tmp_path: Path) -> None:
+def test_completion_format(tmp_path: Path) -> None:
     pairs = [{"prompt": "", "completion": " a"}, {"prompt": "b\u00e9", "completion": "c"}]
     data = "\n".join(json.dumps(pair) for pair in pairs).encode()
     path = write_file(tmp_path / "a.jsonl", data)
@@ -93,8 +93,8 @@ def test_pairs_of_prompt_and_completion(tmp_path: Path) -> None:
         ({"prompt": "a", "completion": "b<|fim_prefix|>"}, "invalid token"),
     ],
 )
-def test_what_is_no_pair(row: dict[str, Any], reason: str) -> None:
-    judge = DatasetValidator()
-    judge.feed(json.dumps(row).encode())
-    (fault,) = judge.finish().errors
-    assert re.search(reason, fault.reason)
+def test_invalid_completion(row: dict[str, Any], reason: str) -> None:
+    validator = DatasetValidator()
+    validator.feed(json.dumps(row).encode())
+    (error,) = validator.finish().errors
+    assert re.search(reason, error.reason)

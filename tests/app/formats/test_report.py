@@ -1,4 +1,4 @@
-"""Verdicts as people read them."""
+"""Human-readable validation reports."""
 
 import json
 
@@ -9,21 +9,21 @@ GOOD = json.dumps(
 ).encode()
 
 
-def rendered(data: bytes, *, every_fault: bool = False, most: int = 100) -> str:
-    judge = DatasetValidator(max_errors=most)
-    judge.feed(data)
-    return "\n".join(render_report(judge.finish(), all_errors=every_fault))
+def rendered(data: bytes, *, all_errors: bool = False, most: int = 100) -> str:
+    validator = DatasetValidator(max_errors=most)
+    validator.feed(data)
+    return "\n".join(render_report(validator.finish(), all_errors=all_errors))
 
 
-def test_a_good_file_is_one_line() -> None:
+def test_valid_file_is_one_line() -> None:
     assert rendered((GOOD + b"\n") * 1200) == "Good: 1,200 examples (chat format)."
 
 
-def test_an_empty_file() -> None:
+def test_empty_file() -> None:
     assert rendered(b"").startswith("No examples.\n")
 
 
-def test_faults_of_a_kind_are_one_entry_the_commonest_first() -> None:
+def test_errors_are_grouped_by_kind_most_frequent_first() -> None:
     lines = [GOOD, b"{oops}", *[b"{}"] * 3, GOOD, b"{}", b'{"messages": []}']
     text = rendered(b"\n".join(lines))
     assert text.startswith("6 of 8 examples cannot be used (chat format).\n\n4 times, first at")
@@ -33,26 +33,26 @@ def test_faults_of_a_kind_are_one_entry_the_commonest_first() -> None:
     assert "\nline 8, byte " in text
 
 
-def test_every_fault_is_a_line_of_its_own_when_asked_for() -> None:
-    text = rendered(b"{}\n" * 30, every_fault=True)
+def test_all_errors_lists_them_one_by_one() -> None:
+    text = rendered(b"{}\n" * 30, all_errors=True)
     assert [line.partition(",")[0] for line in text.splitlines()[1:]] == [
         f"line {number}" for number in range(1, 31)
     ]
 
 
-def test_many_places_are_counted() -> None:
+def test_many_line_ranges_are_truncated() -> None:
     text = rendered((b"{}\n" + GOOD + b"\n") * 30)
     assert "    lines 1, 3, 5, 7, 9, 11, 13, 15 and 22 more places" in text
 
 
-def test_what_is_not_listed_is_counted() -> None:
-    assert "\n9,900 more have faults that are not listed.\n" in rendered(b"{}\n" * 20_000)
-    assert "The rest of the file was not judged" in rendered(b"{}\n" * 20_000)
+def test_unlisted_errors_are_counted() -> None:
+    assert "\n9,900 more errors are not listed.\n" in rendered(b"{}\n" * 20_000)
+    assert "The rest of the file was not checked" in rendered(b"{}\n" * 20_000)
 
 
 def test_notes_come_last() -> None:
     rows = b'{"text": "a", "label": "b"}\n{"text": "c", "label": "d"}\n'
     assert rendered(rows * 2).endswith(
         '\n\n2 label(s): "b" 2, "d" 2.\n'
-        "2 example(s) are there more than once, first in line 3 (as in line 1)."
+        "2 example(s) are duplicates, first in line 3 (as in line 1)."
     )

@@ -1,4 +1,4 @@
-"""The judge as a stream: any bytes, any chunks, little memory, one verdict."""
+"""Streaming validation: any bytes in any chunks, bounded memory, one report."""
 
 import json
 import tracemalloc
@@ -16,13 +16,13 @@ LINE = json.dumps(
 
 
 def validate(chunks: list[bytes]) -> ValidationReport:
-    judge = DatasetValidator(max_line_bytes=200)
+    validator = DatasetValidator(max_line_bytes=200)
     for chunk in chunks:
-        judge.feed(chunk)
-    return judge.finish()
+        validator.feed(chunk)
+    return validator.finish()
 
 
-# Pieces of which files with every kind of trouble are made, some of it across their seams.
+# Building blocks of malformed files; some problems arise only where two meet.
 PIECES = st.sampled_from(
     [
         LINE,
@@ -54,25 +54,25 @@ FILES = st.one_of(st.binary(), st.lists(st.one_of(PIECES, st.binary(max_size=4))
 
 
 @given(data=FILES, cuts=st.lists(st.integers(min_value=0, max_value=2000)))
-def test_chunks_never_change_the_verdict(data: bytes, cuts: list[int]) -> None:
+def test_chunking_does_not_change_the_report(data: bytes, cuts: list[int]) -> None:
     ends = [*sorted(min(cut, len(data)) for cut in cuts), len(data)]
     chunks = [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    verdict = validate(chunks)
-    assert verdict == validate([data])
-    assert verdict == validate([data[i : i + 1] for i in range(len(data))])
+    report = validate(chunks)
+    assert report == validate([data])
+    assert report == validate([data[i : i + 1] for i in range(len(data))])
 
 
 @given(FILES)
-def test_any_bytes_get_a_verdict(data: bytes) -> None:
-    verdict = validate([data])
-    assert (verdict.status_details() is None) == (verdict.error_count == 0)
-    assert verdict.error_count <= max(verdict.example_count, 1)
-    for fault in verdict.errors:
-        before = data[: fault.offset]
-        assert before.count(b"\n") == fault.line - 1
+def test_any_bytes_get_a_report(data: bytes) -> None:
+    report = validate([data])
+    assert (report.status_details() is None) == (report.error_count == 0)
+    assert report.error_count <= max(report.example_count, 1)
+    for error in report.errors:
+        before = data[: error.offset]
+        assert before.count(b"\n") == error.line - 1
         assert not before or before.endswith(b"\n")
-        fault.reason.encode()
-        assert fault.reason.isprintable()
+        error.reason.encode()
+        assert error.reason.isprintable()
 
 
 MANY = {
@@ -84,15 +84,15 @@ MANY = {
 
 
 @pytest.mark.parametrize("chunk", MANY.values(), ids=MANY)
-def test_a_big_file_passes_through_little_memory(chunk: bytes) -> None:
-    judge = DatasetValidator()
+def test_big_file_takes_bounded_memory(chunk: bytes) -> None:
+    validator = DatasetValidator()
     tracemalloc.start()
     try:
         for _ in range(6):
-            judge.feed(chunk)
-        judge.finish()
+            validator.feed(chunk)
+        validator.finish()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # One line may have 4 MiB; short ones are cut off 64 KiB at a time.
+    # One line may have 4 MiB; short ones are split 64 KiB at a time.
     assert peak < (6 if chunk.startswith(b"x") else 2) * MIB

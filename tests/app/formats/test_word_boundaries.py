@@ -1,4 +1,4 @@
-"""Words of texts: in any script, with all that stands on their letters."""
+"""Word boundaries in any script, with combining marks."""
 
 import pytest
 
@@ -18,11 +18,11 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("text", "expected"), TEXTS)
-def test_marks_belong_to_what_they_stand_on(text: str, expected: list[str]) -> None:
+def test_marks_belong_to_their_base_character(text: str, expected: list[str]) -> None:
     assert [text[start:end] for start, end in find_words(text)] == expected
 
 
 @pytest.mark.parametrize(("text", "expected"), TEXTS)
-def test_only_places_within_words_cut_them(text: str, expected: list[str]) -> None:
+def test_splits_word_exactly_inside_words(text: str, expected: list[str]) -> None:
     inside = {at for start, end in find_words(text) for at in range(start + 1, end)}
     assert {at for at in range(-1, len(text) + 2) if splits_word(text, at)} == inside
