@@ -19,7 +19,7 @@ from app.db.tables import KeyMixin
 from app.errors import ApiError
 from app.formats import MAX_ERRORS, DatasetValidator, render_report
 from app.http.server_protocol import BoundedHttpProtocol
-from app.jobs import quotas
+from app.jobs import scheduling
 from app.local import demo, doctor
 from app.local.database import database
 from app.local.embedded import EmbeddedUnavailable
@@ -88,7 +88,7 @@ def demo_command() -> None:
 
 @app.command("api")
 def api_command() -> None:
-    """Run the API alone; DATABASE_URL, REDIS_URL and ENGINE_URL say where the rest is."""
+    """Run the API alone; DATABASE_URL, REDIS_URL and LUTHIER_ENGINE_URL say where the rest is."""
     settings = Settings()
     uvicorn.run(
         "app.main:create_app",
@@ -143,12 +143,12 @@ def create_key(
     """Make an API key and show it, once."""
     settings = Settings()
     with database(settings) as url, one_off_transaction(url) as session:
-        organization = api_keys.ensure_organization(session, settings.organization)
+        organization = api_keys.ensure_organization(session, settings.organization_slug)
         if admin:
             _, secret = admin_keys.create(session, organization.id, name)
         else:
             project = (
-                api_keys.ensure_default_project(session, settings.organization)
+                api_keys.ensure_default_project(session, settings.organization_slug)
                 if project_id is None
                 else projects.get_active(session, organization.id, project_id)
             )
@@ -189,7 +189,7 @@ def models_command() -> None:
         also = f"  (also {', '.join(base.aliases)})" if base.aliases else ""
         say(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{also}")
     with database(settings) as url, one_off_transaction(url) as session:
-        project = api_keys.ensure_default_project(session, settings.organization)
+        project = api_keys.ensure_default_project(session, settings.organization_slug)
         for model in registry.list_(session, catalog, project.id):
             if model.is_fine_tuned:
                 say(f"{model.name}  of {moment(model.created_at)}")
@@ -216,7 +216,7 @@ def limits_command(
 ) -> None:
     """Show a project's limits on jobs, or give it limits of its own."""
     with database(Settings()) as url, one_off_transaction(url) as session:
-        project = quotas.set_limits(session, project_id, max_running=running, max_queued=queued)
+        project = scheduling.set_limits(session, project_id, max_running=running, max_queued=queued)
     if project is None:
         say_trouble(f"There is no project {project_id}.")
         raise typer.Exit(1)

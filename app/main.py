@@ -3,7 +3,7 @@
 uvicorn app.main:create_app --factory
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from anyio import CapacityLimiter, to_thread
@@ -24,10 +24,9 @@ from app.http import error_handlers, openapi
 from app.http.admission import AdmissionMiddleware
 from app.http.dependencies import AppState
 from app.http.rate_limits import RateLimit, RateLimiter
-from app.inference import chat_routes, completion_routes, embedding_routes, encoder_routes
+from app.inference import routes as inference
 from app.inference.engines import EngineClient
 from app.jobs import routes as jobs
-from app.models import permission_routes
 from app.models import routes as models
 from app.monitoring import routes as monitoring
 from app.monitoring.recorder import TrafficRecorder
@@ -40,7 +39,6 @@ from app.organization import (
     service_account_routes,
 )
 from app.safe_http.client import SafeHttpClient
-from app.safe_http.ip_policy import parse_networks
 from app.settings import Settings
 from app.storage import open_store
 from app.webhooks import routes as webhooks
@@ -84,19 +82,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses=openapi.PLACEHOLDER,
     )
     openapi.register(app)
-    app.state.parts = parts
+    app.state.shared = parts
     app.state.engines = EngineClient(settings, parts.catalog)
     app.state.recorder = TrafficRecorder(parts.sessions)
-    app.add_middleware(AdmissionMiddleware, state=parts, part_bytes=MAX_PART_BYTES)
+    app.add_middleware(AdmissionMiddleware, state=parts, max_part_bytes=MAX_PART_BYTES)
     if settings.cors_origins:
         _add_cors(app, settings.cors_origins)
     error_handlers.register(app)
     for router in (
         admin_key_routes.router,
-        chat_routes.router,
-        completion_routes.router,
-        embedding_routes.router,
-        encoder_routes.router,
+        inference.router,
+        inference.token_ids_router,
         files.router,
         graders.router,
         health.router,
@@ -105,7 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics_routes.router,
         monitoring.router,
         models.router,
-        permission_routes.router,
+        models.permissions_router,
         project_routes.router,
         service_account_routes.router,
         upload_routes.router,
@@ -121,7 +117,9 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
     sessions = transaction_maker(database)
     notify_after_commit(sessions, bells.notify)
     catalog = Catalog.load(settings.models_file)
-    limits = RateLimit(settings.key_requests_per_minute, settings.key_bytes_per_minute)
+    limits = RateLimit(
+        settings.rate_limit_requests_per_minute, settings.rate_limit_bytes_per_minute
+    )
     return AppState(
         settings=settings,
         database=database,
@@ -130,7 +128,7 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
         store=open_store(settings),
         catalog=catalog,
         notifier=bells,
-        webhook_client=SafeHttpClient(parse_networks(settings.webhook_networks)),
+        webhook_client=SafeHttpClient(settings.webhook_allowed_networks),
         rate_limiter=RateLimiter(redis_url, limits),
         db_slots=CapacityLimiter(MAX_CONCURRENT_DB_SESSIONS),
         upload_slots=CapacityLimiter(MAX_CONCURRENT_UPLOADS),
@@ -139,11 +137,11 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
     )
 
 
-def _add_cors(app: FastAPI, origins: str) -> None:
+def _add_cors(app: FastAPI, origins: Sequence[str]) -> None:
     # Around the guard: a browser asks with OPTIONS and without a key before it sends one.
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=[origin.strip() for origin in origins.split(",")],
+        allow_origins=origins,
         allow_methods=["GET", "HEAD", "POST", "DELETE"],
         allow_headers=["*"],
         expose_headers=CORS_EXPOSED_HEADERS,
@@ -152,7 +150,7 @@ def _add_cors(app: FastAPI, origins: str) -> None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    parts: AppState = app.state.parts
+    parts: AppState = app.state.shared
     engines: EngineClient = app.state.engines
     recorder: TrafficRecorder = app.state.recorder
     recorder.start()

@@ -1,162 +1,287 @@
-"""The only reader of the environment. Every field is an environment variable of the same name."""
+"""Settings: the operator's choices, read from the environment. Nothing else reads it."""
 
-from ipaddress import ip_network
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "LUTHIER_"
+# Names of the versions before 0.1.0 without the prefix. HOST and LOG_LEVEL are left out: shells and
+# other programs export them, and whoever has them set may never have set them for Luthier.
+RENAMED = {
+    "CORS_ORIGINS": "LUTHIER_CORS_ORIGINS",
+    "DISCONNECTED_SECONDS": "LUTHIER_DATABASE_OUTAGE_TIMEOUT_SECONDS",
+    "ENGINE_KEY": "LUTHIER_ENGINE_API_KEY",
+    "ENGINE_URL": "LUTHIER_ENGINE_URL",
+    "HANG_SECONDS": "LUTHIER_TRAINING_STALL_TIMEOUT_SECONDS",
+    "HEARTBEAT_SECONDS": "LUTHIER_HEARTBEAT_INTERVAL_SECONDS",
+    "KEY_BYTES_PER_MINUTE": "LUTHIER_RATE_LIMIT_BYTES_PER_MINUTE",
+    "KEY_REQUESTS_AT_ONCE": "LUTHIER_MAX_CONCURRENT_REQUESTS_PER_KEY",
+    "KEY_REQUESTS_PER_MINUTE": "LUTHIER_RATE_LIMIT_REQUESTS_PER_MINUTE",
+    "LEASE_SECONDS": "LUTHIER_LEASE_SECONDS",
+    "MAX_BODY_BYTES": "LUTHIER_MAX_BODY_BYTES",
+    "MAX_FILE_BYTES": "LUTHIER_MAX_FILE_BYTES",
+    "MAX_QUEUED_JOBS_PER_PROJECT": "LUTHIER_MAX_QUEUED_JOBS_PER_PROJECT",
+    "MAX_RUNNING_JOBS_PER_PROJECT": "LUTHIER_MAX_RUNNING_JOBS_PER_PROJECT",
+    "MAX_UPLOAD_BYTES": "LUTHIER_MAX_UPLOAD_BYTES",
+    "MODELS_FILE": "LUTHIER_MODELS_FILE",
+    "ORGANIZATION": "LUTHIER_ORGANIZATION_SLUG",
+    "POLL_SECONDS": "LUTHIER_POLL_INTERVAL_SECONDS",
+    "REST_SECONDS": "LUTHIER_TRAINER_COOLDOWN_SECONDS",
+    "RESULTS_AS_BASE64": "LUTHIER_RESULTS_AS_BASE64",
+    "TORCH_THREADS": "LUTHIER_TORCH_THREADS",
+    "TRAINING_COMMAND": "LUTHIER_TRAINING_COMMAND",
+    "TRAIN_SLOTS": "LUTHIER_TRAINER_CONCURRENCY",
+    "WEBHOOK_NETWORKS": "LUTHIER_WEBHOOK_ALLOWED_NETWORKS",
+}
+
+
+def _split_at_commas(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+# Lists are written with commas between their items, not as JSON.
+CommaSeparated = BeforeValidator(_split_at_commas)
+
+
+def _require_header_characters(secret: SecretStr) -> SecretStr:
+    """Refuse what cannot stand in an Authorization header."""
+    if not all("!" <= character <= "~" for character in secret.get_secret_value()):
+        raise PydanticCustomError("secret", "use printable ASCII characters without spaces")
+    return secret
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().resolve()
 
 
 class Settings(BaseSettings):
-    """The operator's choices. A user's choices travel with the job and are not here."""
+    """The operator's choices; `environment_variable` names the variable of each field.
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+    A user's choices travel with the job and are not here. Sizes may carry a unit (`512MiB`).
+    Raises ValidationError for a value that cannot be used, and for a variable under an old name.
+    """
 
-    luthier_home: Path = Field(Path(".luthier"), description="Folder of everything Luthier keeps")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    home: Annotated[Path, AfterValidator(_absolute)] = Field(
+        Path(".luthier"), validate_default=True, description="Folder of everything Luthier keeps"
+    )
     host: str = Field("127.0.0.1", description="Address the API listens on")
-    port: int = Field(8000, ge=1, le=65535, description="Port the API listens on")
+    port: int = Field(
+        8000, ge=1, le=65535, validation_alias="PORT", description="Port the API listens on"
+    )
     database_url: str | None = Field(
         None,
         pattern=r"^postgres(ql)?://",
+        validation_alias="DATABASE_URL",
         description="Postgres to use; embedded in LUTHIER_HOME when not set",
+        repr=False,
     )
     redis_url: str | None = Field(
         None,
         pattern=r"^(rediss?|redis\+socket|unix)://",
+        validation_alias="REDIS_URL",
         description="Redis or Valkey to use; embedded in LUTHIER_HOME when not set",
-    )
-    s3_bucket: str | None = Field(
-        None, description="Bucket for files and adapters; a folder in LUTHIER_HOME when not set"
-    )
-    s3_endpoint_url: str | None = Field(
-        None, description="S3-compatible server; AWS's own when not set"
-    )
-    s3_region: str = Field("us-east-1", description="Region of the bucket")
-    s3_access_key_id: str | None = Field(
-        None, description="S3 key id; boto3's own search when not set"
-    )
-    s3_secret_access_key: str | None = Field(
-        None, description="S3 secret; boto3's own search when not set", repr=False
-    )
-    models_file: Path = Field(Path("models.toml"), description="The catalogue of base models")
-    engine_url: str = Field(
-        "http://127.0.0.1:8100",
-        description="Engine of the base models that name none",
-    )
-    engine_key: str | None = Field(
-        None,
-        pattern=r"^[!-~]+$",
-        description="What requests to the engine at ENGINE_URL must bear; `luthier up` makes one "
-        "for each start",
         repr=False,
     )
-    organization: str = Field(
-        "luthier", pattern=r"^[a-z0-9-]{1,32}$", description="Third part of a tuned model's name"
+    s3_bucket: str | None = Field(
+        None,
+        validation_alias="S3_BUCKET",
+        description="Bucket for files and adapters; a folder in LUTHIER_HOME when not set",
     )
-    train_slots: int = Field(1, ge=1, description="Jobs one trainer runs at a time")
+    s3_endpoint_url: str | None = Field(
+        None,
+        validation_alias="S3_ENDPOINT_URL",
+        description="S3-compatible server; AWS's own when not set",
+    )
+    s3_region: str = Field(
+        "us-east-1", validation_alias="S3_REGION", description="Region of the bucket"
+    )
+    s3_access_key_id: str | None = Field(
+        None,
+        validation_alias="S3_ACCESS_KEY_ID",
+        description="S3 access key id; found by boto3's credential chain when not set",
+    )
+    s3_secret_access_key: SecretStr | None = Field(
+        None,
+        validation_alias="S3_SECRET_ACCESS_KEY",
+        description="S3 secret access key; found by boto3's credential chain when not set",
+    )
+    models_file: Path = Field(Path("models.toml"), description="Catalog of base models")
+    engine_url: str = Field(
+        "http://127.0.0.1:8100", description="Engine of the base models that name none"
+    )
+    engine_api_key: Annotated[SecretStr, AfterValidator(_require_header_characters)] | None = Field(
+        None,
+        description="Bearer key of the engine at LUTHIER_ENGINE_URL; `luthier up` generates one at "
+        "each start",
+    )
+    organization_slug: str = Field(
+        "luthier",
+        pattern=r"^[a-z0-9-]{1,32}$",
+        description="Organization in the names of fine-tuned models",
+    )
+    trainer_concurrency: int = Field(1, ge=1, description="Jobs that one trainer runs at a time")
     max_running_jobs_per_project: int = Field(
         0, ge=0, description="Jobs of one project that train at a time; 0 means no limit"
     )
     max_queued_jobs_per_project: int = Field(
-        1000, ge=0, description="Jobs of one project that wait at a time; 0 means no limit"
+        1000, ge=0, description="Queued jobs of one project; 0 means no limit"
     )
     torch_threads: int = Field(
-        0, ge=0, description="Threads a training process computes with; 0 means one per core"
+        0, ge=0, description="CPU threads of a training process; 0 means one per core"
     )
     training_command: str = Field(
         "",
-        description="Command that trains a run folder, whose path is added to it, in place of our "
-        "own process",
+        description="Command that trains a run folder, given as its last argument, in place of the "
+        "built-in training process",
     )
-    max_file_bytes: int = Field(512 * 2**20, ge=1, description="Largest file POST /v1/files takes")
-    max_upload_bytes: int = Field(
-        8 * 2**30, ge=1, description="Largest file that POST /v1/uploads takes in parts"
+    max_file_bytes: ByteSize = Field(
+        ByteSize(512 * 2**20), ge=1, description="Largest file that POST /v1/files accepts"
     )
-    key_requests_per_minute: int = Field(
-        60_000, ge=1, description="Requests of one API key in a minute"
+    max_upload_bytes: ByteSize = Field(
+        ByteSize(8 * 2**30),
+        ge=1,
+        description="Largest file that POST /v1/uploads accepts in parts",
     )
-    key_bytes_per_minute: int = Field(
-        16 * 2**30, ge=1, description="Bytes that one API key may send in a minute"
+    rate_limit_requests_per_minute: int = Field(
+        60_000, ge=1, description="Requests per minute of one API key"
     )
-    key_requests_at_once: int = Field(
+    rate_limit_bytes_per_minute: ByteSize = Field(
+        ByteSize(16 * 2**30), ge=1, description="Bytes that one API key may send per minute"
+    )
+    max_concurrent_requests_per_key: int = Field(
         500,
         ge=1,
         description="Requests and streams of one API key that an API process serves at a time",
     )
-    cors_origins: str = Field(
-        "",
-        description="Origins, with commas between, whose pages may call the API from a browser; "
+    cors_origins: Annotated[tuple[str, ...], NoDecode, CommaSeparated] = Field(
+        (),
+        description="Origins, separated by commas, whose pages may call the API from a browser; "
         "`*` for all",
     )
-    max_body_bytes: int = Field(
-        16 * 2**20,
+    max_body_bytes: ByteSize = Field(
+        ByteSize(16 * 2**20),
         ge=1,
-        description="Largest body of a request to a model; others have 1 MiB at most",
+        description="Largest body of a request to a model; other bodies are limited to 1 MiB",
     )
     results_as_base64: bool = Field(
         True, description="Serve result files as base64 of the CSV, as OpenAI does"
     )
     lease_seconds: float = Field(
-        60, gt=0, description="A job whose trainer is silent for so long is given to another"
+        60,
+        gt=0,
+        description="Time without a heartbeat after which a job is given to another trainer",
     )
-    heartbeat_seconds: float = Field(10, gt=0, description="A trainer renews its lease so often")
-    disconnected_seconds: float = Field(
+    heartbeat_interval_seconds: float = Field(
+        10, gt=0, description="Interval at which a trainer renews its lease"
+    )
+    database_outage_timeout_seconds: float = Field(
         900,
         gt=0,
-        description="A trainer that cannot reach the database for so long ends its training; the "
-        "job continues from its last checkpoint",
+        description="Time without the database after which a trainer stops its training; the job "
+        "resumes from its last checkpoint",
     )
-    poll_seconds: float = Field(
-        2, gt=0, description="An idle worker looks for work so often, whatever the broker does"
+    poll_interval_seconds: float = Field(
+        2,
+        gt=0,
+        description="Interval at which an idle worker looks for work without being notified",
     )
-    hang_seconds: float = Field(
+    training_stall_timeout_seconds: float = Field(
         600,
         gt=0,
-        description="A training process that makes no step for so long is ended; "
-        "before its first it has six times as long",
+        description="Time without a step after which a training process is killed; six times as "
+        "long before its first step",
     )
-    webhook_networks: str = Field(
-        "",
-        description="Networks that webhooks may go to although they are not public, by http and on "
-        "any port too: `10.1.0.0/16,127.0.0.1`",
+    webhook_allowed_networks: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, CommaSeparated] = (
+        Field(
+            (),
+            description="Private networks, separated by commas, that webhooks may be sent to, over "
+            "http and on any port too: `10.1.0.0/16,127.0.0.1`",
+        )
     )
-    wandb_api_key: str | None = Field(
+    wandb_api_key: SecretStr | None = Field(
         None,
-        description="Key of Weights & Biases, for jobs that ask for a run there",
-        repr=False,
+        validation_alias="WANDB_API_KEY",
+        description="API key of Weights & Biases, for jobs that ask for a run there",
     )
     wandb_base_url: str | None = Field(
-        None, description="Your own W&B server; wandb.ai when not set"
+        None,
+        validation_alias="WANDB_BASE_URL",
+        description="Your own W&B server; wandb.ai when not set",
     )
     wandb_mode: Literal["online", "offline"] = Field(
         "online",
-        description="offline: runs are written to LUTHIER_HOME/wandb, and no key is needed",
+        validation_alias="WANDB_MODE",
+        description="`offline` writes runs to LUTHIER_HOME/wandb and needs no API key",
     )
-    rest_seconds: float = Field(
+    trainer_cooldown_seconds: float = Field(
         600,
         ge=0,
-        description="A trainer on which three different jobs crashed in a row takes none for so "
-        "long",
+        description="Time a trainer takes no jobs after crashes of three different jobs in a row",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged"
     )
 
-    @field_validator("webhook_networks")
+    @model_validator(mode="before")
     @classmethod
-    def _are_networks(cls, text: str) -> str:
-        for part in text.split(","):
-            if part.strip():
-                ip_network(part.strip())
-        return text
+    def _refuse_renamed_variables(cls, values: Any) -> Any:
+        """Refuse to start with a setting that would be ignored without a word."""
+        for old, new in RENAMED.items():
+            if os.environ.get(old):
+                raise PydanticCustomError(
+                    "renamed_variable",
+                    "The environment variable {old} is now called {new}. Rename it.",
+                    {"old": old, "new": new},
+                )
+        return values
 
     @property
     def has_wandb(self) -> bool:
         """Whether jobs may ask for a run at Weights & Biases."""
         return self.wandb_api_key is not None or self.wandb_mode == "offline"
 
-    @property
-    def home(self) -> Path:
-        """`luthier_home` as an absolute path."""
-        return self.luthier_home.expanduser().resolve()
+    def to_environment(self) -> dict[str, str]:
+        """The environment variables from which another process reads these very settings."""
+        # Children may be started in another folder than the one a relative path means.
+        shown = {**dict(self), "models_file": self.models_file.resolve()}
+        return {
+            environment_variable(name): _to_text(value)
+            for name, value in shown.items()
+            if value is not None
+        }
+
+
+def environment_variable(name: str) -> str:
+    """The environment variable of a field of Settings."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else PREFIX + name.upper()
+
+
+def _to_text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value)

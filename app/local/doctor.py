@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from app.broker import BrokerUnavailable, TaskNotifier
 from app.catalog import Catalog, CatalogError, CatalogModel
@@ -25,7 +26,7 @@ from app.local.postgres import server as postgres_server
 from app.local.valkey import server as valkey_server
 from app.operations import periodic_tasks
 from app.operations.health import check_database
-from app.settings import Settings
+from app.settings import Settings, environment_variable
 from app.storage import StorageUnavailable, open_store
 
 OLDEST_PYTHON = (3, 11)
@@ -72,10 +73,15 @@ def examine() -> Iterator[Finding]:
 def explain(error: ValidationError) -> str:
     """Settings that cannot be used, by the names under which they were set."""
     faults = error.errors(include_url=False, include_context=False)
-    return "; ".join(
-        f"{str(fault['loc'][0]).upper()}={fault['input']} cannot be used: {fault['msg']}"
-        for fault in faults
-    )
+    return "; ".join(map(_explain_one, faults))
+
+
+def _explain_one(fault: ErrorDetails) -> str:
+    if not fault["loc"]:
+        return fault["msg"]
+    field = str(fault["loc"][0])
+    name = environment_variable(field) if field in Settings.model_fields else field
+    return f"{name}={fault['input']} cannot be used: {fault['msg']}"
 
 
 def _python() -> Finding:

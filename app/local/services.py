@@ -23,17 +23,11 @@ QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 def environment(settings: Settings) -> dict[str, str]:
     """What children find in their environment: these very settings, so that all agree."""
-    given = {
-        name.upper(): str(value)
-        for name, value in settings.model_dump().items()
-        if value is not None
-    }
-    # Children may be started in another folder than the one these paths are relative to.
-    paths = {
-        "LUTHIER_HOME": str(settings.home),
-        "MODELS_FILE": str(settings.models_file.resolve()),
-    }
-    return os.environ | given | paths | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return (
+        os.environ
+        | settings.to_environment()
+        | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
+    )
 
 
 def engine(settings: Settings) -> Program:
@@ -61,7 +55,7 @@ def api(settings: Settings) -> Program:
 def trainer(settings: Settings) -> Program:
     return Program(
         name="trainer",
-        command=_celery("train", settings.train_slots),
+        command=_celery("train", settings.trainer_concurrency),
         environment=environment(settings),
         log=log(settings, "trainer"),
         trouble=lambda: trouble(f"{url(settings)}/readyz"),

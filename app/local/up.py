@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from app.catalog import Catalog
 from app.db.migrate import upgrade
 from app.db.session import one_off_transaction
@@ -110,7 +112,7 @@ def _replaced(settings: Settings, path: Path, replace: Callable[..., str | None]
     assert settings.database_url is not None
     known = path.read_text().strip() if path.exists() else ""
     with one_off_transaction(settings.database_url) as session:
-        secret = replace(session, settings.organization, known)
+        secret = replace(session, settings.organization_slug, known)
     if secret is None:
         return False
     write_private(path, f"{secret}\n")
@@ -134,7 +136,7 @@ def _with_own_engine(settings: Settings) -> Settings:
     wanted = urlsplit(settings.engine_url).port or 8100
     update = {
         "engine_url": f"http://127.0.0.1:{ports.free_from(wanted)}",
-        "engine_key": settings.engine_key or secrets.token_urlsafe(32),
+        "engine_api_key": settings.engine_api_key or SecretStr(secrets.token_urlsafe(32)),
     }
     return settings.model_copy(update=update)
 

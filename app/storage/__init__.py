@@ -1,4 +1,4 @@
-"""Files, checkpoints, adapters and result files: bytes under keys, in S3 or in a folder."""
+"""Object storage for files, checkpoints, adapters and result files: an S3 bucket or a directory."""
 
 from app.settings import Settings
 from app.storage.local import LocalStore
@@ -33,13 +33,14 @@ __all__ = [
 
 
 def open_store(settings: Settings) -> ObjectStore:
-    """The store that the operator chose: a bucket if one is named, else a folder."""
+    """Open the configured store: the bucket `S3_BUCKET` if set, else a directory in the home."""
     if settings.s3_bucket is None:
         return LocalStore(settings.home / "storage")
+    secret = settings.s3_secret_access_key
     return S3Store(
         settings.s3_bucket,
         region=settings.s3_region,
         endpoint_url=settings.s3_endpoint_url,
         access_key_id=settings.s3_access_key_id,
-        secret_access_key=settings.s3_secret_access_key,
+        secret_access_key=None if secret is None else secret.get_secret_value(),
     )

@@ -15,8 +15,8 @@ EVENTS_EACH = 30
 # Most jobs belong to the first project, whose lists are the ones that are measured.
 FILL = """
 INSERT INTO jobs (id, project_id, created_at, state, base_model, training_file_id, method,
-    hyperparameters, resolved, seed, suffix, user_metadata, trained_tokens, started_at,
-    finished_at, tuned_model, error_code, error_message)
+    hyperparameters, resolved_hyperparameters, seed, suffix, user_metadata, trained_tokens, started_at,
+    finished_at, fine_tuned_model, error_code, error_message)
 SELECT 'ftjob-' || left(md5(n::text), 24),
     (cast(:projects AS text[]))[CASE WHEN n % 10 < 7 THEN 1 ELSE n % 10 - 5 END],
     timestamptz '2024-01-01' + n * interval '60 seconds',
@@ -45,7 +45,7 @@ SELECT project_id, key, value, created_at, id FROM jobs, jsonb_each_text(user_me
 WHERE jsonb_typeof(user_metadata) = 'object'
 """
 TELL = """
-INSERT INTO job_events (id, job_id, seq, epoch, dedupe_key, level, type, message, data)
+INSERT INTO job_events (id, job_id, seq, attempt, dedupe_key, level, type, message, data)
 SELECT 'ftevent-' || left(md5(job.id || n), 24), job.id, n, 1, n::text, 'info', 'metrics',
     'Step ' || n || '/30: training loss=0.71', '{"step": 1, "train_loss": 0.71}'
 FROM (SELECT id FROM jobs WHERE project_id = :project ORDER BY created_at DESC LIMIT 1000) AS job,

@@ -30,7 +30,7 @@ def run(asked: argparse.Namespace) -> None:
     count = max(1, asked.mebibytes * 2**20 // MAX_PART_BYTES)
     with stack() as around:
         with one_off_transaction(around.database_url) as session:
-            project = api_keys.ensure_default_project(session, around.settings.organization)
+            project = api_keys.ensure_default_project(session, around.settings.organization_slug)
             _, key = api_keys.create(session, project.id, "bench")
             session.commit()
         with luthier(around.environ) as server:

@@ -46,7 +46,7 @@ def filled(around: Stack, count: int) -> Iterator[Filled]:
     """The table, made before anything is timed."""
     started = time.perf_counter()
     with one_off_transaction(around.database_url) as session:
-        there = fill(session, around.settings.organization, jobs=count)
+        there = fill(session, around.settings.organization_slug, jobs=count)
     say(arm="setup", jobs=count, seconds=round(time.perf_counter() - started, 1))
     yield there
 

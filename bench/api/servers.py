@@ -64,9 +64,9 @@ class Watched:
 @contextmanager
 def luthier(environ: dict[str, str]) -> Iterator[Watched]:
     """The API as it is run, with no limit on requests: none is to be refused."""
-    unlimited = dict.fromkeys(("KEY_REQUESTS_PER_MINUTE", "KEY_REQUESTS_AT_ONCE"), UNLIMITED)
+    unlimited = dict.fromkeys(("LUTHIER_RATE_LIMIT_REQUESTS_PER_MINUTE", "LUTHIER_MAX_CONCURRENT_REQUESTS_PER_KEY"), UNLIMITED)
     port = free_port()
-    given = environ | unlimited | {"PORT": str(port), "LOG_LEVEL": "warning"}
+    given = environ | unlimited | {"PORT": str(port), "LUTHIER_LOG_LEVEL": "warning"}
     with serving([sys.executable, "-m", "app.cli", "api"], port, given, "/healthz") as server:
         yield server
 
@@ -143,6 +143,6 @@ class Stack:
 def stack() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
         home = Path(folder, "home")
-        settings = Settings(luthier_home=home, redis_url="redis://127.0.0.1:1/0")
+        settings = Settings(home=home, redis_url="redis://127.0.0.1:1/0")
         with database(settings) as url, broker(home) as redis_url:
             yield Stack(settings, url, redis_url)

@@ -27,7 +27,7 @@ def run(asked: argparse.Namespace) -> None:
     size = blocks * len(block)
     with stack() as around, tempfile.TemporaryDirectory() as folder:
         with one_off_transaction(around.database_url) as session:
-            project = api_keys.ensure_default_project(session, around.settings.organization)
+            project = api_keys.ensure_default_project(session, around.settings.organization_slug)
             _, key = api_keys.create(session, project.id, "bench")
             session.commit()
         with (

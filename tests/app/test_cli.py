@@ -53,7 +53,7 @@ def luthier(
         "LUTHIER_HOME": str(settings.home),
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
-        "MODELS_FILE": str(ROOT / "models.toml"),
+        "LUTHIER_MODELS_FILE": str(ROOT / "models.toml"),
         "PORT": str(free_port()),
     }
 
@@ -194,7 +194,7 @@ class TestDoctor:
     def test_a_catalogue_that_is_broken(self, luthier: Luthier, tmp_path: Path) -> None:
         models = tmp_path / "models.toml"
         models.write_text("[[model]\n")
-        result = luthier("doctor", MODELS_FILE=str(models))
+        result = luthier("doctor", LUTHIER_MODELS_FILE=str(models))
         assert result.returncode == 1
         (line,) = bad_lines(result)
         assert line.startswith(f"BAD  catalogue: {models} is not TOML: ")
@@ -212,7 +212,7 @@ class TestDoctor:
             "far-away": "hf:owner/name",
         }
         models.write_text("".join(entry.format(*pair) for pair in sources.items()))
-        result = luthier("doctor", MODELS_FILE=str(models))
+        result = luthier("doctor", LUTHIER_MODELS_FILE=str(models))
         assert result.returncode == 1
         first, second, third = bad_lines(result)
         assert "BAD  no-package: its source" in first
@@ -287,7 +287,7 @@ def test_a_key_is_shown_once_and_works(luthier: Luthier, settings: Settings) -> 
     with one_off_transaction(settings.database_url) as session:
         principal = principals.authenticate_project_key(session, secret)
     assert principal is not None
-    assert principal.organization_slug == settings.organization
+    assert principal.organization_slug == settings.organization_slug
 
 
 @pytest.mark.usefixtures("sessions")
@@ -405,6 +405,6 @@ def test_an_address_that_is_none_is_a_sentence(
 
 
 def test_nothing_is_started_on_a_catalogue_that_is_not_there(luthier: Luthier) -> None:
-    result = luthier("up", MODELS_FILE="/nope.toml")
+    result = luthier("up", LUTHIER_MODELS_FILE="/nope.toml")
     assert result.returncode == 1
-    assert result.stderr.strip() == "/nope.toml does not exist; set MODELS_FILE"
+    assert result.stderr.strip() == "/nope.toml does not exist; set LUTHIER_MODELS_FILE"

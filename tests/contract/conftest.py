@@ -57,9 +57,9 @@ def stack(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stac
             "LUTHIER_HOME": str(home),
             "PORT": str(port),
             # Short, so that a killed trainer is noticed while a test waits.
-            "LEASE_SECONDS": "6",
-            "HEARTBEAT_SECONDS": "1",
-            "WEBHOOK_NETWORKS": "127.0.0.1",
+            "LUTHIER_LEASE_SECONDS": "6",
+            "LUTHIER_HEARTBEAT_INTERVAL_SECONDS": "1",
+            "LUTHIER_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1",
         },
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -77,7 +77,7 @@ class Stack:
 
     def engine_metrics(self) -> dict[str, float]:
         """What the engine counts, from its Prometheus page."""
-        engine = self.child("worker.inference").environ()["ENGINE_URL"]
+        engine = self.child("worker.inference").environ()["LUTHIER_ENGINE_URL"]
         lines = httpx.get(f"{engine}/metrics", timeout=60).text.splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}

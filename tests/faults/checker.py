@@ -121,13 +121,13 @@ class Checker:
         attempts = world.rows(
             "SELECT * FROM job_attempts WHERE job_id = :id ORDER BY started_at", id=job.id
         )
-        epochs = [attempt.epoch for attempt in attempts]
+        epochs = [attempt.attempt for attempt in attempts]
         assert epochs == list(range(1, len(epochs) + 1)), f"I3: {job.id} has epochs {epochs}"
         for attempt, following in pairwise(attempts):
             assert attempt.ended_at <= following.started_at, f"I3: {job.id} attempts overlap"
         assert all(a.ended_at for a in attempts), f"I3: {job.id} has an open attempt"
-        told = world.rows("SELECT epoch FROM job_events WHERE job_id = :id ORDER BY seq", id=job.id)
-        order = [row.epoch for row in told]
+        told = world.rows("SELECT attempt FROM job_events WHERE job_id = :id ORDER BY seq", id=job.id)
+        order = [row.attempt for row in told]
         assert order == sorted(order), f"I3: {job.id} was written to by an older attempt: {order}"
 
     def _events_and_metrics(self, job: Row[Any]) -> None:
@@ -151,25 +151,25 @@ class Checker:
     def _one_model(self, job: Row[Any]) -> None:
         world = self._world
         models = world.rows(
-            "SELECT name FROM tuned_models WHERE job_id = :id AND step IS NULL", id=job.id
+            "SELECT name FROM fine_tuned_models WHERE job_id = :id AND step IS NULL", id=job.id
         )
-        charged = world.rows("SELECT trained_tokens FROM usage WHERE job_id = :id", id=job.id)
+        charged = world.rows("SELECT trained_tokens FROM training_usage WHERE job_id = :id", id=job.id)
         wanted = 1 if job.state == "succeeded" else 0
         assert (len(models), len(charged)) == (wanted, wanted), f"I6: {job.id} {models} {charged}"
         if wanted:
-            assert models[0].name == job.tuned_model, f"I6: {job.id} names another model"
+            assert models[0].name == job.fine_tuned_model, f"I6: {job.id} names another model"
 
     def _same_weights(self, job: Row[Any]) -> None:
         world = self._world
         prefix = world.value(
-            "SELECT storage_prefix FROM tuned_models WHERE name = :name", name=job.tuned_model
+            "SELECT storage_prefix FROM fine_tuned_models WHERE name = :name", name=job.fine_tuned_model
         )
         digest = hashlib.sha256(world.blob(f"{prefix}/{WEIGHTS}")).hexdigest()
         assert digest == self._undisturbed(job), f"I5: {job.id} has other weights"
 
     def _undisturbed(self, job: Row[Any]) -> str:
         """The sha256 of what the same program makes of the same data when left in peace."""
-        numbers = job.resolved
+        numbers = job.resolved_hyperparameters
         key = (job.training_file_id, job.seed, *sorted(numbers.items()))
         if key not in self._golden:
             self._golden[key] = self._train_in_peace(job, numbers)
@@ -220,7 +220,7 @@ class Checker:
         owned = {row.storage_key for row in world.rows("SELECT storage_key FROM files")}
         folders = world.rows(
             "SELECT storage_prefix FROM checkpoints WHERE deleted_at IS NULL"
-            " UNION SELECT storage_prefix FROM tuned_models WHERE deleted_at IS NULL"
+            " UNION SELECT storage_prefix FROM fine_tuned_models WHERE deleted_at IS NULL"
         )
         prefixes = tuple(f"{row.storage_prefix}/" for row in folders)
         stray = [key for key in world.keys() if key not in owned and not key.startswith(prefixes)]

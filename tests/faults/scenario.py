@@ -51,7 +51,7 @@ class Machine:
         self.objects = ground.network.proxy(ground.objects.port)
         self.settings = Settings(
             **{
-                "luthier_home": world.home / name,
+                "home": world.home / name,
                 "database_url": through(self.database.port, world.name, name, CANARY),
                 "redis_url": f"redis://127.0.0.1:{self.broker.port}/0",
                 "s3_bucket": world.name,
@@ -60,8 +60,8 @@ class Machine:
                 "s3_secret_access_key": SECRET,
                 "models_file": ROOT / "models.toml",
                 "lease_seconds": LEASE_SECONDS,
-                "heartbeat_seconds": HEARTBEAT_SECONDS,
-                "poll_seconds": POLL_SECONDS,
+                "heartbeat_interval_seconds": HEARTBEAT_SECONDS,
+                "poll_interval_seconds": POLL_SECONDS,
                 "torch_threads": 1,
                 "training_command": shlex.join(STEPPER),
                 **changes,
@@ -313,9 +313,9 @@ class World:
     def attempts(self, job_id: str) -> list[tuple[int, str]]:
         """Each attempt's epoch and how it ended."""
         found = self.rows(
-            "SELECT epoch, outcome FROM job_attempts WHERE job_id = :id ORDER BY epoch", id=job_id
+            "SELECT attempt, outcome FROM job_attempts WHERE job_id = :id ORDER BY attempt", id=job_id
         )
-        return [(row.epoch, row.outcome) for row in found]
+        return [(row.attempt, row.outcome) for row in found]
 
     def until(self, sentence: str, holds: Callable[[], object], *, seconds: float = 240) -> float:
         """Wait until it holds; the seconds that took."""
@@ -361,7 +361,7 @@ class World:
         """What the database and the logs say, for whoever reads a failure."""
         told = [""]
         with suppress(OperationalError):
-            for row in self.rows("SELECT id, state, epoch, error_message FROM jobs"):
+            for row in self.rows("SELECT id, state, attempt, error_message FROM jobs"):
                 told.append(f"{row} {self.attempts(row.id)} at step {self.step(row.id)}")
         for machine in self.machines.values():
             told += [f"--- {machine.name}", *machine.log.splitlines()[-8:]]

@@ -109,7 +109,7 @@ def test_f07_effective_training_time_with_a_kill_every_ten_minutes(
 
 PRODUCTION = {
     name: Settings.model_fields[name].default
-    for name in ("lease_seconds", "heartbeat_seconds", "poll_seconds")
+    for name in ("lease_seconds", "heartbeat_interval_seconds", "poll_interval_seconds")
 }
 
 

@@ -28,7 +28,7 @@ def test_f14_the_broker_forgets_all_of_fifty_bells(world: World, checker: Checke
     world.until("all are queued", lambda: world.value(queued) == len(jobs))
     with broker(world) as client:
         client.flushall()
-    world.start("trainer-1", train_slots=4)
+    world.start("trainer-1", trainer_concurrency=4)
     assert set(world.finish(*jobs, seconds=200)) == {"succeeded"}
     checker.check()
 
@@ -67,7 +67,7 @@ def test_f16_what_the_broker_saves_is_seconds(
     world: World, checker: Checker, figures: Figures
 ) -> None:
     """With the poll of production; what the machine itself takes is measured with the broker."""
-    world.start("api-1", "trainer-1", "io-1", poll_seconds=Settings().poll_seconds)
+    world.start("api-1", "trainer-1", "io-1", poll_interval_seconds=Settings().poll_interval_seconds)
     file = world.upload(pace=0)
     assert world.finish(world.create(file)) == ["succeeded"]
     usual = sorted(seconds_to_claim(world, file) for _ in range(3))[1]
@@ -138,7 +138,7 @@ def test_f19_a_hundred_bells_for_every_kind_of_job_change_nothing(
     world: World, checker: Checker
 ) -> None:
     # A trainer takes a bell a second for each of its slots.
-    world.start("api-1", "trainer-1", "io-1", train_slots=4)
+    world.start("api-1", "trainer-1", "io-1", trainer_concurrency=4)
     file = world.upload(pace=0.1)
     done, stopped, running = (world.create(file) for _ in range(3))
     world.act("cancel", stopped)

@@ -31,7 +31,7 @@ def test_f20_postgres_restarts_without_warning_in_the_middle_of_everything(
     world: World, checker: Checker
 ) -> None:
     # A lease that is not scaled: a machine that stands still for seconds ends none by itself.
-    world.start("api-1", "trainer-1", "io-1", train_slots=2, lease_seconds=60)
+    world.start("api-1", "trainer-1", "io-1", trainer_concurrency=2, lease_seconds=60)
     file = world.upload(pace=0.2)
     jobs = [world.create(file, passes=4) for _ in range(3)]
     world.reaches(jobs[0], 3)
@@ -77,7 +77,7 @@ def refusals(world: World, job: str, *, seconds: float) -> list[float]:
 
 
 def test_f22_commits_happen_but_their_answers_are_lost(world: World, checker: Checker) -> None:
-    world.start("api-1", "trainer-1", "io-1", train_slots=2)
+    world.start("api-1", "trainer-1", "io-1", trainer_concurrency=2)
     file = world.upload(pace=0.1)
     for name in ("trainer-1", "io-1"):
         world[name].database.cut_commits = 0.15

@@ -119,7 +119,7 @@ def test_f07_recovery_with_the_times_of_production(
     world: World, checker: Checker, figures: Figures
 ) -> None:
     """Lease 60 s, heartbeat 10 s, poll 5 s; the training itself is as small as ever."""
-    real = {"lease_seconds": 60, "heartbeat_seconds": 10, "poll_seconds": 2}
+    real = {"lease_seconds": 60, "heartbeat_interval_seconds": 10, "poll_interval_seconds": 2}
     world.start("api-1", "trainer-1", "io-1", **real)
     job = world.create(world.upload(pace=0.5, then=0), passes=20)
     world.reaches(job, 4)
@@ -277,7 +277,7 @@ def test_f13_a_trainer_dies_with_the_bell_that_it_was_handed(
     world: World, checker: Checker, figures: Figures
 ) -> None:
     """The other trainer's way to the broker is cut: it can only find the job by looking."""
-    world.start("api-1", "trainer-1", "io-1", "trainer-2", poll_seconds=2)
+    world.start("api-1", "trainer-1", "io-1", "trainer-2", poll_interval_seconds=2)
     file = world.upload()
     world.until("both look for work", lambda: polls(world) >= 2)
     world["trainer-2"].broker.refuse()

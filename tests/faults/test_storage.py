@@ -102,7 +102,7 @@ def test_f30_another_has_written_the_manifest(world: World, checker: Checker) ->
     fault = world.fault("PUT", "*/step-6/manifest.json", held="before")
     job = world.create(file)
     fault.wait()
-    prefix = f"projects/{world.project_id}/jobs/{job}/e1/step-6"
+    prefix = f"projects/{world.project_id}/jobs/{job}/attempt-1/step-6"
     world.ground.objects.client().put_object(
         Bucket=world.name, Key=f"{prefix}/manifest.json", Body=b'{"files": {}}'
     )

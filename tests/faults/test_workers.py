@@ -112,7 +112,7 @@ def test_f35_a_trainer_that_nobody_can_hear_ends_its_training(
 ) -> None:
     """20 minutes with 15 minutes of patience become three leases with one of patience."""
     world.start("api-1", "io-1")
-    world.start("trainer-1", disconnected_seconds=LEASE_SECONDS)
+    world.start("trainer-1", database_outage_timeout_seconds=LEASE_SECONDS)
     job = world.create(world.upload(pace=0.3, then=0), passes=40)
     world.reaches(job, 3)
     world["trainer-1"].database.refuse()
@@ -212,7 +212,7 @@ def test_f40_the_accelerators_memory_runs_out(world: World, checker: Checker, st
     world.start("api-1", "trainer-1", "io-1")
     job = world.create(world.upload(rows=16, fits=2, fits_at=step, pace=0), batch=8, passes=12)
     assert world.finish(job) == ["succeeded"]
-    assert world.value("SELECT micro_batch FROM jobs WHERE id = :id", id=job) == 2
+    assert world.value("SELECT micro_batch_size FROM jobs WHERE id = :id", id=job) == 2
     assert outcomes(world, job) == ["crashed", "crashed", "done"]
     assert world.value("SELECT no_progress_attempts FROM jobs WHERE id = :id", id=job) == 0
     checker.check()
@@ -221,7 +221,7 @@ def test_f40_the_accelerators_memory_runs_out(world: World, checker: Checker, st
 def test_f41_training_hangs(world: World, checker: Checker) -> None:
     """10 minutes without a step become 3 s."""
     world.start("api-1", "io-1")
-    world.start("trainer-1", hang_seconds=3)
+    world.start("trainer-1", training_stall_timeout_seconds=3)
     job = world.create(world.upload(hang=5))
     assert world.finish(job) == ["succeeded"]
     assert outcomes(world, job) == ["crashed", "done"]
@@ -240,7 +240,7 @@ def test_f42_a_thousand_times_an_owner_interferes_at_any_moment(
     What they meet, nobody seeds: an action may come before the validation, within a checkpoint or
     after the end.
     """
-    world.start("api-1", "trainer-1", "io-1", train_slots=4)
+    world.start("api-1", "trainer-1", "io-1", trainer_concurrency=4)
 
     def own(seed: int) -> str:
         dice = random.Random(seed)
@@ -282,7 +282,7 @@ def test_f42_a_cancelled_job_frees_the_machine(
 ) -> None:
     """With the heartbeat of production, which is what a cancellation waits for."""
     world.start("api-1", "io-1")
-    world.start("trainer-1", heartbeat_seconds=10, lease_seconds=60, train_slots=3)
+    world.start("trainer-1", heartbeat_interval_seconds=10, lease_seconds=60, trainer_concurrency=3)
     file = world.upload(pace=0.2)
     for _ in range(CANCELS // 3):
         jobs = [world.create(file, passes=50) for _ in range(3)]
@@ -302,7 +302,7 @@ def trains(world: World, job: str) -> bool:
 
 def test_f43_everything_is_replaced_while_jobs_run(world: World, checker: Checker) -> None:
     """The schema grows under load, then each process of the old version makes way for a new one."""
-    world.start("api-1", "trainer-1", "io-1", train_slots=2)
+    world.start("api-1", "trainer-1", "io-1", trainer_concurrency=2)
     file = world.upload(pace=0.2)
     jobs = [world.create(file, passes=6) for _ in range(3)]
     world.reaches(jobs[0], 2)
@@ -311,7 +311,7 @@ def test_f43_everything_is_replaced_while_jobs_run(world: World, checker: Checke
     with ThreadPoolExecutor(1) as clients:
         asking = clients.submit(keep_asking, world, jobs[0])
         for kind in ("io", "trainer", "api"):
-            world.start(f"{kind}-2", train_slots=2)
+            world.start(f"{kind}-2", trainer_concurrency=2)
             world[f"{kind}-1"].terminate()
             # uvicorn ends by the signal that asked for it, once all is answered.
             assert world[f"{kind}-1"].end() in (0, -signal.SIGTERM)

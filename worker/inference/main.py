@@ -1,7 +1,8 @@
-"""What `python -m worker.inference` runs: the engine's parts joined, until it is told to end."""
+"""The engine process: wire its components together and serve until a signal arrives."""
 
 import logging
 import os
+from enum import IntEnum
 from types import FrameType
 from urllib.parse import urlsplit
 
@@ -21,8 +22,18 @@ from worker.inference.server import ServerState, create_app
 log = logs.get_logger(__name__)
 
 
+class EngineExitCode(IntEnum):
+    """Exit code of the engine process."""
+
+    STOPPED = 0
+    # The engine thread crashed or the first model could not be loaded.
+    FAILED = 1
+    # models.toml is missing or invalid.
+    INVALID_CATALOG = 2
+
+
 class EngineServer(uvicorn.Server):
-    """Ends promptly: streams that are open get an error event at once and do not hold it up."""
+    """A uvicorn server that stops promptly: open streams get an error event and end at once."""
 
     def __init__(self, config: uvicorn.Config, thread: EngineThread) -> None:
         super().__init__(config)
@@ -33,7 +44,7 @@ class EngineServer(uvicorn.Server):
         return self._thread.has_failed
 
     def request_exit(self) -> None:
-        """As a signal does it."""
+        """Begin a graceful shutdown, as a signal does."""
         self._thread.stop()
         self.should_exit = True
 
@@ -45,21 +56,21 @@ class EngineServer(uvicorn.Server):
 
 
 def make_server(settings: Settings) -> EngineServer:
-    """Join the parts. Raises CatalogError."""
+    """Build the engine from its settings. Raises CatalogError."""
     cache = settings.home / "cache"
     catalog = Catalog.load(settings.models_file)
     adapters = AdapterDiskCache(open_store(settings), cache / "adapters")
     models = ModelRegistry(catalog, cache=cache / "models", adapters=adapters)
     encoders = EncoderRegistry(catalog, cache=cache / "models", adapters=adapters)
     thread = EngineThread()
-    app = create_app(
-        ServerState(models, encoders, thread, settings.max_body_bytes, settings.engine_key)
-    )
-    place = urlsplit(settings.engine_url)
+    secret = settings.engine_api_key
+    key = None if secret is None else secret.get_secret_value()
+    app = create_app(ServerState(models, encoders, thread, settings.max_body_bytes, key))
+    url = urlsplit(settings.engine_url)
     config = uvicorn.Config(
         app,
-        host=place.hostname or "127.0.0.1",
-        port=place.port or 80,
+        host=url.hostname or "127.0.0.1",
+        port=url.port or 80,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,
@@ -67,8 +78,8 @@ def make_server(settings: Settings) -> EngineServer:
     return EngineServer(config, thread)
 
 
-def main() -> int:
-    """Read the environment and serve; 1 if the engine broke, 2 if models.toml is not usable."""
+def main() -> EngineExitCode:
+    """Read the settings from the environment and serve until a signal arrives."""
     settings = Settings()
     logs.configure(settings.log_level, "engine")
     if settings.torch_threads:
@@ -77,13 +88,13 @@ def main() -> int:
         server = make_server(settings)
     except CatalogError as error:
         log.critical("engine.cannot_start", reason=str(error))
-        return 2
+        return EngineExitCode.INVALID_CATALOG
     server.run()
-    return 1 if server.has_failed else 0
+    return EngineExitCode.FAILED if server.has_failed else EngineExitCode.STOPPED
 
 
 if __name__ == "__main__":
     code = main()
     logging.shutdown()
-    # Not sys.exit: a model that is still being loaded cannot be interrupted, and need not be.
+    # Not sys.exit, which would wait for a model that is still being loaded.
     os._exit(code)

@@ -1,4 +1,4 @@
-"""Runs at Weights & Biases beside a training, which they never hold up."""
+"""Weights & Biases runs of an attempt. They never delay training."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from app import logs
+from app.db.tables import EventLevel
 from app.jobs.events import NewEvent
 from app.jobs.leases import JobAssignment
 from app.settings import Settings
@@ -21,9 +22,9 @@ from worker.supervisor.wandb_config import WandbRunConfig
 log = logs.get_logger(__name__)
 
 WANDB_COMMAND = (sys.executable, "-m", "worker.supervisor.wandb_process")
-# To find its server; the library itself would wait for many minutes.
+# Time to reach the server; the library itself would wait for many minutes.
 START_TIMEOUT_SECONDS = 45.0
-# To bring what is left, before the job ends.
+# Time to upload the rest before the job ends.
 FINISH_TIMEOUT_SECONDS = 10.0
 POLL_INTERVAL_SECONDS = 0.1
 INHERITED_ENVIRONMENT = frozenset(
@@ -31,15 +32,18 @@ INHERITED_ENVIRONMENT = frozenset(
     | {"SSL_CERT_FILE", "TMPDIR", "TZ", "VIRTUAL_ENV"}
 )
 GAVE_UP_MESSAGE = (
-    "Weights & Biases could not be reached: its run {number} is not written, or not to its end. "
-    "The job goes on without it; its metrics are in these events and in the result file."
+    "Weights & Biases could not be reached: its run {number} is missing or incomplete. The job "
+    "continues without it; its metrics are in these events and in the result file."
 )
 
 AddEvent = Callable[[NewEvent], None]
 
 
 class WandbRuns:
-    """All runs of one attempt. Enter it in the thread that stays to the end; leaving ends them."""
+    """All W&B runs of one attempt; leaving the `with` block kills their processes.
+
+    Enter it in the thread that stays to the end: a process dies with the thread that started it.
+    """
 
     def __init__(
         self, claim: JobAssignment, folder: RunFolder, settings: Settings, tell: AddEvent
@@ -64,12 +68,12 @@ class WandbRuns:
             run.kill()
 
     def poll(self) -> None:
-        """Tell of runs that have begun, and give up those that do not."""
+        """Report runs that have started, and give up those that did not."""
         for run in self._runs:
             run.poll()
 
     def finish(self) -> None:
-        """Have the last metrics brought, in the time that there is."""
+        """Let the runs upload their last metrics, up to a time limit."""
         for run in self._runs:
             run.request_end()
         deadline = time.monotonic() + FINISH_TIMEOUT_SECONDS
@@ -81,7 +85,7 @@ class WandbRuns:
 
 
 class _Run:
-    """One process, and what is told of it."""
+    """One W&B run: its process and its job events."""
 
     def __init__(
         self,
@@ -146,7 +150,7 @@ class _Run:
         if self._process is None:
             return
         if self._process.poll() is None:
-            # The library has processes of its own; all are in one group.
+            # The library has child processes; all are in one process group.
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
@@ -155,7 +159,7 @@ class _Run:
         log.warning("wandb.given_up", job=self._claim.job_id, reason=reason)
         self.kill()
         message = GAVE_UP_MESSAGE.format(number=self._number + 1)
-        self._add_event(NewEvent(f"wandb-lost:{self._number}", message, level="warn"))
+        self._add_event(NewEvent(f"wandb-lost:{self._number}", message, level=EventLevel.WARN))
 
     def _report_url(self, url: str) -> None:
         if self._is_url_reported or not url:
@@ -188,9 +192,10 @@ class _Run:
 
 
 def _environment(settings: Settings, place: Path) -> dict[str, str]:
-    """The operator's key, no other account, and places that are ours."""
+    """Environment of the process: the operator's W&B key, no other credentials, own directories."""
+    key = settings.wandb_api_key
     given: Sequence[tuple[str, str | None]] = (
-        ("WANDB_API_KEY", settings.wandb_api_key),
+        ("WANDB_API_KEY", None if key is None else key.get_secret_value()),
         ("WANDB_BASE_URL", settings.wandb_base_url),
         ("WANDB_CACHE_DIR", str(place)),
         ("WANDB_CONFIG_DIR", str(place)),

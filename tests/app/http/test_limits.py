@@ -56,7 +56,7 @@ def guarded(api: Api, **changes: Any) -> FastAPI:
     app.add_middleware(
         AdmissionMiddleware,
         state=replace(api.state, settings=settings, rate_limiter=rates),
-        part_bytes=MAX_PART_BYTES,
+        max_part_bytes=MAX_PART_BYTES,
     )
     return app
 
@@ -67,7 +67,7 @@ def bearer(account: Account) -> dict[str, str]:
 
 class TestRates:
     def test_more_requests_than_a_key_has(self, with_settings: Serve, account: Account) -> None:
-        with with_settings(key_requests_per_minute=3, redis_url=DEAD) as url:
+        with with_settings(rate_limit_requests_per_minute=3, redis_url=DEAD) as url:
             for left in (2, 1, 0):
                 answer = http_client.get(f"{url}/v1/models", headers=bearer(account))
                 assert answer.status_code == 200
@@ -88,7 +88,7 @@ class TestRates:
                 assert raised.value.code == "rate_limit_exceeded"
 
     def test_more_bytes_than_a_key_has(self, with_settings: Serve, account: Account) -> None:
-        with with_settings(key_bytes_per_minute=1000, redis_url=DEAD) as url:
+        with with_settings(rate_limit_bytes_per_minute=1000, redis_url=DEAD) as url:
             body = b" " * 1500
 
             def post(content: Any) -> httpx.Response:
@@ -104,7 +104,7 @@ class TestRates:
 
     def test_so_many_at_once(self, api: Api, account: Account, http: httpx.Client) -> None:
         inside, done = threading.Semaphore(0), threading.Event()
-        app = guarded(api, key_requests_at_once=1)
+        app = guarded(api, max_concurrent_requests_per_key=1)
 
         @app.get("/v1/wait")
         def wait() -> None:

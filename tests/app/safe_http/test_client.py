@@ -5,7 +5,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.safe_http.client import NoResponse, SafeHttpClient
-from app.safe_http.ip_policy import DestinationNotAllowed, parse_networks, resolve
+from app.safe_http.ip_policy import DestinationNotAllowed, resolve
 from tests.webhook_receivers import WebhookReceiver, respond_with_status, run_receiver
 
-LOOPBACK = parse_networks("127.0.0.0/8")
+LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """Which addresses users may have us connect to, and what their URLs must look like."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
-from app.safe_http.ip_policy import DestinationNotAllowed, check_address, is_public, parse_networks
+from app.safe_http.ip_policy import DestinationNotAllowed, check_address, is_public
 from app.safe_http.url_policy import validate_url
 
 PRIVATE = [
@@ -62,7 +62,7 @@ def test_public_ones_are_let_through(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["10.1.2.3", "::ffff:10.1.2.3", "127.0.0.1", "fd12::7"])
 def test_the_operator_may_name_more(text: str) -> None:
-    allowed = parse_networks("10.1.0.0/16, 127.0.0.1,fd12::/16,")
+    allowed = tuple(map(ip_network, ("10.1.0.0/16", "127.0.0.1", "fd12::/16")))
     assert check_address(text, allowed) is True
     with pytest.raises(DestinationNotAllowed):
         check_address("10.2.0.1", allowed)
@@ -134,7 +134,7 @@ class TestUrls:
             validate_url(url, ())
 
     def test_http_and_other_ports_are_for_the_operators_list(self) -> None:
-        allowed = parse_networks("127.0.0.1")
+        allowed = (ip_network("127.0.0.1"),)
         validate_url("http://127.0.0.1:9000/x", allowed)
         validate_url("http://intranet:9000/x", allowed)
         for url in ("ftp://127.0.0.1/", "http://10.0.0.1/", "https://127.0.0.2/"):
