@@ -1,4 +1,4 @@
-"""Base models and adapters: from the catalogue to tensors. Training and serving both use it."""
+"""Loads base models and adapters, for both training and serving."""
 
 import fcntl
 import json
@@ -31,75 +31,77 @@ from app.catalog import CatalogModel
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
-# Written last into a converted model's folder; holds the source the folder was made from.
+# Written last into a cached model's folder; contains the source that the folder was made from.
 READY_FILE = "ready"
-# What a model needs to run. Never code: a hub repository may hold Python files.
+# Files to download from a hub repository. Python code is never among them.
 MODEL_FILE_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
 class ModelUnavailable(Exception):
-    """A base model's source is missing or not usable; the message says which and why."""
+    """The source of a base model is missing or unusable; the message says which and why."""
 
 
 def materialize(model: CatalogModel, cache: Path) -> Path:
-    """The folder in Hugging Face's layout that holds `model`, made in `cache` if need be.
+    """Return a local folder of `model` in Hugging Face's layout, made in `cache` if necessary.
 
-    Safe to call from many processes at once: one converts, the others wait for it.
-    Raises ModelUnavailable with a sentence.
+    Safe to call from several processes: one downloads or converts while the others wait.
+    Raises ModelUnavailable.
     """
-    scheme, _, rest = model.source.partition(":")
+    scheme, _, location = model.source.partition(":")
     if scheme == "path":
-        return _check_model_folder(Path(rest), model)
+        return _check_model_folder(Path(location), model)
     if scheme == "package":
-        found = _find_in_package(rest, model)
-        return _convert_gguf_once(found, model, cache) if found.suffix == ".gguf" else found
+        path = _find_in_package(location, model)
+        return _convert_gguf_once(path, model, cache) if path.suffix == ".gguf" else path
     if scheme == "hf":
-        return _download_once(rest, model, cache)
+        return _download_once(location, model, cache)
     raise ModelUnavailable(
-        f"The model {model.id} has the source {model.source!r}; here only path:, package: and hf: "
-        "are known. Fetch it into a folder first and use path:."
+        f"The model {model.id} has the source {model.source!r}; only path:, package: and hf: are "
+        "supported. Download it into a folder first and use path:."
     )
 
 
 def _check_model_folder(folder: Path, model: CatalogModel) -> Path:
-    """`folder`, if it is a model without code of its own."""
+    """Return `folder` if it holds a model that needs no custom code. Raises ModelUnavailable."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError) as error:
         raise ModelUnavailable(
             f"The model {model.id} is not readable at {folder}: {error}."
         ) from error
-    # auto_map names Python files beside the weights. They would run with our rights.
+    # auto_map names Python files in the folder, which transformers would execute in this process.
     if "auto_map" in config:
-        raise ModelUnavailable(f"The model {model.id} brings its own code, which is not run here.")
+        raise ModelUnavailable(f"The model {model.id} needs its own code, which is never executed.")
     return folder
 
 
-def _find_in_package(place: str, model: CatalogModel) -> Path:
-    name, _, inside = place.partition("/")
+def _find_in_package(location: str, model: CatalogModel) -> Path:
+    name, _, path_inside = location.partition("/")
     try:
-        found = Path(str(distribution(name).locate_file(inside)))
+        path = Path(str(distribution(name).locate_file(path_inside)))
     except PackageNotFoundError as error:
         raise ModelUnavailable(
             f"The model {model.id} comes from the package {name}, which is not installed."
         ) from error
-    if not found.exists():
-        raise ModelUnavailable(f"The package {name} holds no {inside} for the model {model.id}.")
-    return found if found.is_file() else _check_model_folder(found, model)
+    if not path.exists():
+        raise ModelUnavailable(
+            f"The package {name} holds no {path_inside} for the model {model.id}."
+        )
+    return path if path.is_file() else _check_model_folder(path, model)
 
 
 def _convert_gguf_once(gguf: Path, model: CatalogModel, cache: Path) -> Path:
-    with _populate_once(model, cache) as aside:
-        if aside is not None:
-            _dequantize(gguf, aside)
+    with _populate_once(model, cache) as partial:
+        if partial is not None:
+            _dequantize(gguf, partial)
     return _check_model_folder(_cache_folder(model, cache), model)
 
 
 def _download_once(repository: str, model: CatalogModel, cache: Path) -> Path:
-    with _populate_once(model, cache) as aside:
-        if aside is not None:
+    with _populate_once(model, cache) as partial:
+        if partial is not None:
             try:
-                snapshot_download(repository, local_dir=aside, allow_patterns=MODEL_FILE_PATTERNS)
+                snapshot_download(repository, local_dir=partial, allow_patterns=MODEL_FILE_PATTERNS)
             except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
                 raise ModelUnavailable(
                     f"The model {model.id} could not be fetched from {repository}: {error}."
@@ -113,31 +115,34 @@ def _cache_folder(model: CatalogModel, cache: Path) -> Path:
 
 @contextmanager
 def _populate_once(model: CatalogModel, cache: Path) -> Iterator[Path | None]:
-    """Yield a folder to fill, renamed into place afterwards, or None if it is there already."""
+    """Yield a folder to fill, which is then renamed into place, or None if the cache has it.
+
+    A file lock makes other processes wait meanwhile.
+    """
     cache.mkdir(parents=True, exist_ok=True)
-    place = _cache_folder(model, cache)
-    with (cache / f"{place.name}.lock").open("w") as lock:
+    target = _cache_folder(model, cache)
+    with (cache / f"{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        mark = place / READY_FILE
-        if mark.exists() and mark.read_text(encoding="utf-8") == model.source:
+        ready_file = target / READY_FILE
+        if ready_file.exists() and ready_file.read_text(encoding="utf-8") == model.source:
             yield None
             return
-        aside = cache / f".{place.name}.partial"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        yield aside
-        (aside / READY_FILE).write_text(model.source, encoding="utf-8")
-        shutil.rmtree(place, ignore_errors=True)
-        aside.rename(place)
+        partial = cache / f".{target.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        yield partial
+        (partial / READY_FILE).write_text(model.source, encoding="utf-8")
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
 
 
 def _dequantize(gguf: Path, folder: Path) -> None:
-    """Write the model and tokenizer of a GGUF file as safetensors in bfloat16.
+    """Convert a GGUF file to safetensors in bfloat16, with its tokenizer.
 
-    bfloat16 holds what a GGUF of 4 to 8 bits knows, and is what these models were trained in.
+    bfloat16 loses nothing that a GGUF of 4 to 8 bits contains, and these models were trained in it.
     """
     disable_progress_bar()
-    # Without dequantize=True the weights stay packed and cannot be saved.
+    # Without dequantize=True the weights stay quantized and cannot be saved.
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
         gguf_file=gguf.name,
@@ -153,24 +158,24 @@ def choose_device() -> torch.device:
 
 
 def choose_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it; elsewhere it is emulated, tens of times slower."""
+    """Choose bfloat16 if the hardware supports it natively: emulation is tens of times slower."""
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        is_native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if fast else torch.float32
+        is_native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if is_native else torch.float32
 
 
 def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """The causal language model in `folder`, frozen and in evaluation mode."""
+    """Load the causal language model in `folder`, frozen and in evaluation mode."""
     disable_progress_bar()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, local_files_only=True, use_safetensors=True
     )
     model.requires_grad_(False)
     model.train(False)
-    placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]
-    return placed
+    on_device: PreTrainedModel = model.to(device)  # type: ignore[arg-type]
+    return on_device
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -183,10 +188,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def add_adapter(
     base: PreTrainedModel, *, rank: int, alpha: int, base_model: str, seed: int
 ) -> PeftModel:
-    """Put a new LoRA on all linear layers but the head. A is random by `seed`, B is zero.
+    """Add a new LoRA to all linear layers except the head. A is random by `seed`, B is zero.
 
-    `base_model` is the name the adapter's config will record. Adapter weights are float32
-    whatever the base model's dtype: an Adam step is often smaller than bfloat16 can add.
+    `base_model` is the name recorded in the adapter's config. Adapter weights are float32 for any
+    dtype of the base model: an Adam step is often too small to be added in bfloat16.
     """
     config = LoraConfig(
         task_type="CAUSAL_LM",
@@ -197,12 +202,12 @@ def add_adapter(
     )
     torch.manual_seed(seed)
     with warnings.catch_warnings():
-        # PEFT 0.21 asks the model for `is_gradient_checkpointing`, a name transformers retires.
+        # PEFT 0.21 reads `is_gradient_checkpointing`, which transformers deprecates.
         warnings.filterwarnings(
             "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
         )
         model = get_peft_model(base, config)
-    # PEFT would record the folder of this machine's cache.
+    # PEFT would record the path of the local cache.
     model.peft_config["default"].base_model_name_or_path = base_model
     return model
 
@@ -216,16 +221,16 @@ class Adapter:
 
     @property
     def scaling(self) -> float:
-        """What B·A·x is multiplied with: alpha / r, or alpha / sqrt(r) for rank-stabilized LoRA.
+        """Factor of B·A·x: alpha / r, or alpha / sqrt(r) for rank-stabilized LoRA (rsLoRA).
 
-        Raises KeyError, TypeError or ValueError if the config has no such numbers.
+        Raises KeyError, TypeError or ValueError if the config lacks valid numbers.
         """
         rank, alpha = float(self.config["r"]), float(self.config["lora_alpha"])
         return alpha / math.sqrt(rank) if self.config.get("use_rslora") else alpha / rank
 
 
 def load_adapter(folder: Path) -> Adapter:
-    """Read an adapter in PEFT's format. Raises OSError or ValueError if it is not whole."""
+    """Read an adapter in PEFT's format. Raises OSError or ValueError if it is incomplete."""
     return Adapter(
         config=json.loads((folder / ADAPTER_CONFIG_FILE).read_bytes()),
         tensors=load_file(folder / ADAPTER_WEIGHTS_FILE),
@@ -233,22 +238,22 @@ def load_adapter(folder: Path) -> Adapter:
 
 
 def set_adapter_weights(model: PeftModel, tensors: dict[str, Tensor]) -> None:
-    """Overwrite the adapter on `model`. Raises ValueError if it was made for another shape."""
-    own = adapter_parameters(model)
-    different = own.keys() ^ tensors.keys()
-    if different:
-        raise ValueError(f"The adapter does not fit this model: {min(different)}")
-    for name, parameter in own.items():
+    """Overwrite the adapter's weights on `model`. Raises ValueError if the shapes do not match."""
+    parameters = adapter_parameters(model)
+    mismatched = parameters.keys() ^ tensors.keys()
+    if mismatched:
+        raise ValueError(f"The adapter does not fit this model: {min(mismatched)}")
+    for name, parameter in parameters.items():
         if parameter.shape != tensors[name].shape:
             raise ValueError(f"The adapter does not fit this model: {name}")
         parameter.data.copy_(tensors[name])
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write adapter_config.json and adapter_model.safetensors as PEFT, vLLM and others read them.
+    """Write adapter_config.json and adapter_model.safetensors, which PEFT, vLLM and others read.
 
-    PEFT's own `save_pretrained` writes the same, but with a model card, and with the layer names
-    in an order that changes from process to process: equal adapters would not be equal files.
+    PEFT's own `save_pretrained` adds a model card, and orders the layer names differently in each
+    process: equal adapters would not be equal files.
     """
     config = {**model.peft_config["default"].to_dict(), "inference_mode": True}
     text = json.dumps(config, indent=2, sort_keys=True, default=sorted)
@@ -258,7 +263,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
 
 def adapter_parameters(model: PeftModel) -> dict[str, nn.Parameter]:
-    """The trained weights by their names on disk."""
+    """Trainable parameters by their names on disk."""
     return {
         name.replace(".default.", "."): parameter
         for name, parameter in model.named_parameters()

@@ -1,8 +1,8 @@
-"""Messages to token ids: the one place where training and serving agree on what a chat looks like.
+"""Chat rendering: messages to token ids, by the same code for training and serving.
 
-The base model's own template makes the text. Special tokens (`<|im_end|>` and the like) count as
-such only where the template wrote them: a user's text that contains one is encoded letter by
-letter, so that it can neither end its turn nor forge another.
+The base model's own chat template renders the text. Special tokens (`<|im_end|>` and the like)
+count as such only where the template wrote them: in a user's text they are encoded as plain text,
+so a message can neither end its turn nor forge another one.
 """
 
 import json
@@ -19,7 +19,8 @@ from worker.template_tokenizer import TemplateTokenizer
 Message = Mapping[str, Any]
 Tool = Mapping[str, Any]
 
-# For models whose template knows no tools: the form most open models are trained on.
+# System prompt for models whose template does not support tools, in the form that most open models
+# are trained on (Hermes function calling).
 TOOLS_PROMPT = """\
 You may call functions to answer. These are their signatures:
 <tools>
@@ -34,11 +35,11 @@ TOO_DEEP = "The messages or tools are nested too deeply to be rendered."
 
 
 class RenderingError(ValueError):
-    """The messages cannot be rendered. Where the template refused, the text is what it said."""
+    """The messages cannot be rendered. If the template raised the error, the text is its own."""
 
 
 class PromptTooLong(RenderingError):
-    """A prompt has more tokens than the model reads: `least` at the least."""
+    """The prompt exceeds the context length: it has at least `min_tokens` tokens."""
 
     def __init__(self, min_tokens: int) -> None:
         super().__init__(f"The prompt has at least {min_tokens} tokens.")
@@ -47,7 +48,7 @@ class PromptTooLong(RenderingError):
 
 @dataclass(frozen=True, slots=True)
 class RenderedExample:
-    """One training row. `loss_mask[i]` says whether token i is to be learned."""
+    """A tokenized training example. `loss_mask[i]` is true if token i is in the loss."""
 
     ids: list[int]
     loss_mask: list[bool]
@@ -55,7 +56,7 @@ class RenderedExample:
 
 @dataclass(frozen=True, slots=True)
 class _AssistantTurn:
-    """Where an assistant's text lies in the rendered text: from behind its header to its end."""
+    """Span of an assistant's message in the rendered text, without its header."""
 
     start: int
     end: int
@@ -63,7 +64,7 @@ class _AssistantTurn:
 
 
 class Renderer:
-    """Renders chats with one tokenizer. Raises RenderingError if it has no chat template."""
+    """Renders chats for one tokenizer. Raises RenderingError if that has no chat template."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, context_length: int) -> None:
         if not tokenizer.chat_template:
@@ -78,51 +79,50 @@ class Renderer:
     def render_example(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None = None
     ) -> RenderedExample:
-        """A training row, cut at the end to the context length.
+        """Render a training example, truncated at its end to the context length.
 
-        Learned are the texts of the assistant and the token that ends each, but for messages with
-        weight 0. A template that rewrites earlier turns (as some reasoning models' do)
-        leaves only those turns to learn that stand as the model will see them when it answers.
+        The loss covers the assistant's messages and the token that ends each, except messages with
+        weight 0. Templates of some reasoning models rewrite earlier turns: then the loss covers
+        only turns that are rendered as the model sees them when it answers.
         """
         ids: list[int] = []
         mask: list[bool] = []
-        for text, learned in self._segments(messages, tools, answer=False):
+        for text, in_loss in self._segments(messages, tools, answer=False):
             encoded = self._tokens.encode(text)
             ids += encoded
-            mask += [learned] * len(encoded)
+            mask += [in_loss] * len(encoded)
         return RenderedExample(ids[: self.context_length], mask[: self.context_length])
 
     def render_prompt(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None = None
     ) -> list[int]:
-        """The ids after which the assistant speaks: its training row starts with exactly these.
+        """Render the prompt for the next assistant message: a prefix of its training example.
 
-        Raises TooLong, without looking for tokens, where they certainly are too many.
+        Raises PromptTooLong, before tokenizing, if the prompt certainly exceeds the context length.
         """
         pieces = self._segments(messages, tools, answer=True)
         return [id for text, _ in pieces for id in self._tokens.encode(text)]
 
     def encode_text(self, text: str) -> list[int]:
-        """The ids of a text that is no chat, special tokens in it being such; never none at all.
+        """Token ids of plain text, in which special tokens count as such.
 
-        What stands before a text's first token, where the tokenizer puts nothing there, is for an
-        empty text the token that ends one.
+        An empty text becomes `[eos]`, so there is always a position to predict from.
         """
         ids: list[int] = self._tokenizer(text).input_ids
         return ids or [self._end_of_text]
 
     def min_token_count(self, text: str) -> int:
-        """How many ids `text` gives at least, found in a fraction of its time."""
+        """Lower bound of the tokens in `text`, in a fraction of the time of encoding it."""
         return self._tokens.min_plain_token_count(text)
 
     def render_completion(self, prompt: str, completion: str) -> RenderedExample:
-        """A training row of two texts: the second is learned, and to end after it."""
-        given = self.encode_text(prompt)
-        learned: list[int] = self._tokenizer(completion, add_special_tokens=False).input_ids
-        learned = [*learned, self._end_of_text]
-        mask = [False] * len(given) + [True] * len(learned)
+        """Render a training example of two texts; the loss covers the second and the end token."""
+        prompt_ids = self.encode_text(prompt)
+        completion_ids: list[int] = self._tokenizer(completion, add_special_tokens=False).input_ids
+        completion_ids = [*completion_ids, self._end_of_text]
+        mask = [False] * len(prompt_ids) + [True] * len(completion_ids)
         return RenderedExample(
-            (given + learned)[: self.context_length], mask[: self.context_length]
+            (prompt_ids + completion_ids)[: self.context_length], mask[: self.context_length]
         )
 
     @property
@@ -133,18 +133,18 @@ class Renderer:
     def _segments(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None, *, answer: bool
     ) -> Iterator[tuple[str, bool]]:
-        """The rendered text, cut where an assistant begins and ends, and which pieces to learn.
+        """Yield the rendered text, cut around each assistant message, each with "is in the loss".
 
-        The cuts are for training and serving to encode alike: without them a token could span the
-        end of the prompt and the beginning of the answer.
+        The segments are tokenized one by one, so that training and serving encode alike: otherwise
+        a token could span the end of the prompt and the beginning of the answer.
         """
-        clean, tools = self._prepare(messages, tools)
-        text = self._render(clean, tools, answer=answer)
-        # What comes is quadratic in the messages, and slow in the text.
+        normalized, tools = self._prepare(messages, tools)
+        text = self._render(normalized, tools, answer=answer)
+        # What follows is quadratic in the number of messages, and slow for long texts.
         if answer and (least := self._tokens.min_token_count(text)) > self.context_length:
             raise PromptTooLong(least)
         position = 0
-        for turn in self._assistant_turns(text, clean, tools):
+        for turn in self._assistant_turns(text, normalized, tools):
             yield text[position : turn.start], False
             yield text[turn.start : turn.end], turn.in_loss
             position = turn.end
@@ -153,12 +153,12 @@ class Renderer:
     def _prepare(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None
     ) -> tuple[list[dict[str, Any]], Sequence[Tool] | None]:
-        """What the template gets. Arguments may be nested as deep as whoever wrote them liked."""
+        """Normalize and escape the template's input. Its nesting is only limited by recursion."""
         try:
-            clean = [_normalize_message(message) for message in messages]
+            normalized = [_normalize_message(message) for message in messages]
             if not self._supports_tools:
-                clean, tools = _tools_as_text(clean, tools), None
-            return self._tokens.escape(clean), self._tokens.escape(tools)
+                normalized, tools = _tools_as_text(normalized, tools), None
+            return self._tokens.escape(normalized), self._tokens.escape(tools)
         except RecursionError as error:
             raise RenderingError(TOO_DEEP) from error
 
@@ -186,64 +186,64 @@ class Renderer:
     def _assistant_turns(
         self, text: str, messages: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
     ) -> Iterator[_AssistantTurn]:
-        """The assistant's turns in `text`, found by rendering only what came before each."""
+        """Locate the assistant's turns in `text` by rendering the messages before each."""
         for index, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
             start = self._turn_start(text, messages[:index], tools)
-            upto = self._render(messages[: index + 1], tools)
-            if start is not None and text.startswith(upto):
-                end = self._tokens.end_of_last_special(upto, start)
+            rendered_so_far = self._render(messages[: index + 1], tools)
+            if start is not None and text.startswith(rendered_so_far):
+                end = self._tokens.end_of_last_special(rendered_so_far, start)
                 yield _AssistantTurn(start, end, in_loss=message.get("weight") != 0)
 
     def _turn_start(
-        self, text: str, before: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
+        self, text: str, messages_before: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
     ) -> int | None:
-        if not before:
-            # Many templates cannot render that nobody spoke. The first header is the place.
+        if not messages_before:
+            # Many templates cannot render an empty chat; the turn starts after the first header.
             found = text.find(self._header)
             return None if found < 0 else found + len(self._header)
-        prompt = self._render(before, tools, answer=True)
+        prompt = self._render(messages_before, tools, answer=True)
         return len(prompt) if text.startswith(prompt) else None
 
     def _find_header(self) -> str:
-        """What the template puts before an assistant's text."""
+        """Find the text that the template puts before an assistant's message."""
         probe = [{"role": "user", "content": "x"}]
         return self._render(probe, answer=True).removeprefix(self._render(probe))
 
     def _find_stop_ids(self) -> frozenset[int]:
-        """The end of text, and the special token that the template puts behind an answer."""
-        mark = secrets.token_hex(8)
-        probe = [{"role": "user", "content": "x"}, {"role": "assistant", "content": mark}]
-        behind = self._tokens.first_special_id(self._render(probe).rpartition(mark)[2])
-        ids = (self._tokenizer.eos_token_id, behind)
+        """Find the tokens that end an answer: end of text, and the template's end of turn."""
+        marker = secrets.token_hex(8)
+        probe = [{"role": "user", "content": "x"}, {"role": "assistant", "content": marker}]
+        end_of_turn = self._tokens.first_special_id(self._render(probe).rpartition(marker)[2])
+        ids = (self._tokenizer.eos_token_id, end_of_turn)
         return frozenset(id for id in ids if isinstance(id, int))
 
 
 def _normalize_message(message: Message) -> dict[str, Any]:
-    """A message as templates expect it: text as content, known roles, arguments as objects."""
-    plain = dict(message)
-    plain["role"] = "system" if message["role"] == "developer" else message["role"]
-    plain["content"] = _text_content(message.get("content") or message.get("refusal"))
+    """Convert a message to the form templates expect: plain text content, arguments as objects."""
+    normalized = dict(message)
+    normalized["role"] = "system" if message["role"] == "developer" else message["role"]
+    normalized["content"] = _text_content(message.get("content") or message.get("refusal"))
     if message.get("tool_calls"):
-        plain["tool_calls"] = [_parse_call_arguments(call) for call in message["tool_calls"]]
-    return plain
+        normalized["tool_calls"] = [_parse_call_arguments(call) for call in message["tool_calls"]]
+    return normalized
 
 
 def _text_content(content: Any) -> str:
-    """A message's text: contents may come as a list of parts."""
+    """Join the text parts of a message's content."""
     if content is None or isinstance(content, str):
         return content or ""
     return "".join(part.get("text") or part.get("refusal") or "" for part in content)
 
 
 def _parse_call_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Templates print arguments as JSON themselves; a string would come out quoted twice."""
+    """Parse a call's arguments: templates dump them as JSON, which would quote a string twice."""
     function = dict(call["function"])
     try:
         function["arguments"] = json.loads(function["arguments"])
     except (TypeError, ValueError):
-        # A model may have written what is no JSON; it stays the text it is.
+        # A model may have written invalid JSON; it stays a string.
         return {**call, "function": function}
     return {**call, "function": function}
 
@@ -251,7 +251,7 @@ def _parse_call_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
 def _tools_as_text(
     messages: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
 ) -> list[dict[str, Any]]:
-    """Tools, calls and their results as text, for a template that would drop them silently."""
+    """Write tools, calls and results as text, for templates that would drop them silently."""
     spelled = [_tool_message_as_text(message) for message in messages]
     if not tools:
         return spelled
@@ -277,5 +277,5 @@ def _tool_message_as_text(message: dict[str, Any]) -> dict[str, Any]:
 
 def _format_call(call: Mapping[str, Any]) -> str:
     function = call["function"]
-    named = {"name": function["name"], "arguments": function["arguments"]}
-    return json.dumps(named, ensure_ascii=False)
+    name_and_arguments = {"name": function["name"], "arguments": function["arguments"]}
+    return json.dumps(name_and_arguments, ensure_ascii=False)

@@ -1,13 +1,13 @@
-"""The run folder: all that passes between the supervisor and the training process.
+"""The run folder: the only interface between the supervisor and the training process.
 
-    spec.json            what to train; written by the supervisor before the start
-    train.jsonl          the training file, valid.jsonl the validation file if there is one
-    init/                the adapter a continued training starts from, if it does
-    events.jsonl         appended by training, one record a line, read by the supervisor as it grows
-    checkpoints/step-N/  whole once it is there: written aside, synced, then renamed into place
-    stop                 put there by the supervisor: checkpoint at the next step and exit 75
+    spec.json            the RunSpec; written by the supervisor before the start
+    train.jsonl          the training file; valid.jsonl is the validation file, if there is one
+    init/                the adapter that training continues from, if it does
+    events.jsonl         one JSON record a line, appended by training, tailed by the supervisor
+    checkpoints/step-N/  complete once it exists: written elsewhere, fsynced, renamed into place
+    stop                 created by the supervisor: save a checkpoint after this step and exit 75
 
-Training knows nothing else: no database, no queue, no object storage.
+The training process has no other interface: no database, no queue, no object storage.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST_FILE = "manifest.json"
-# In the last checkpoint of a method that measures itself on the validation file.
+# In the last checkpoint of an encoder job with a validation file.
 EVALUATION_FILE = "evaluation.json"
 
 
 class ExitCode(IntEnum):
-    """What the training process's exit code says. Any other code is a crash."""
+    """Exit codes of the training process. Any other code is a crash."""
 
     DONE = 0
     USER_ERROR = 10
@@ -37,31 +37,32 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSpec:
-    """One attempt at one job. `hyperparameters` hold numbers or "auto"."""
+    """One attempt at one job. The values of `hyperparameters` may be "auto"."""
 
     job_id: str
+    # The job's fencing token: it rises each time a trainer acquires the job.
     attempt: int
-    # An entry of the catalogue, as `catalog.BaseModel.to_json` gives it.
+    # The base model's entry in the catalog, from `CatalogModel.to_json`.
     model: dict[str, Any]
-    # Where converted base models are kept, shared by all runs.
+    # Folder of converted base models, shared by all runs.
     model_cache: str
     method: str
     hyperparameters: dict[str, Any]
     seed: int
-    # The name that the adapter's config records as its base.
+    # Name recorded in the adapter's config as its base model.
     base_model: str
-    # Threads to compute with; 0 means one per core.
+    # CPU threads; 0 means one per core.
     threads: int = 0
-    # Rows per forward pass at most; None leaves it to the recipe.
+    # Maximum rows per forward pass; None limits only the tokens.
     micro_batch: int | None = None
 
 
-# Records of events.jsonl. `kind` is the class's name in small letters.
+# Records of events.jsonl. `kind` is the class name in lower case.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparing:
-    """A sign of life before the start: so many of the file's rows have been looked at."""
+    """Progress before the first step, in rows of the training file. Keeps the watchdog quiet."""
 
     done: int
     total: int
@@ -69,35 +70,38 @@ class Preparing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """Data is read and numbers are chosen. `hyperparameters` hold no "auto" any more."""
+    """The data is read and training begins. `hyperparameters` are resolved: none is "auto"."""
 
     hyperparameters: dict[str, Any]
     total_steps: int
-    # Step this attempt continues from; 0 for a fresh start.
+    # Step this attempt resumes from; 0 without a checkpoint.
     from_step: int
-    # Tokens of all passes over the training file, truncated ones not counted.
+    # Tokens of the training file after truncation, times epochs.
     trained_tokens: int
-    # What the job's owner should look at, as sentences.
+    # Sentences about the data that the job's owner should read.
     data_warnings: list[str] = field(default_factory=list)
-    # What live traffic is held against, of methods that are monitored; see encoders/reference.py.
+    # Statistics that live traffic is compared with; see training/encoders/drift_baseline.py.
     drift_baseline: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """One optimizer step. `values` are OpenAI's (train_loss, train_mean_token_accuracy, valid_…),
-    and train_reward_accuracy, train_reward_margin and valid_… of preferences."""
+    """Metrics of one optimizer step.
+
+    `values` has OpenAI's names (train_loss, train_mean_token_accuracy, valid_…, full_valid_…); DPO
+    adds train_reward_accuracy and train_reward_margin, encoders their task's metrics.
+    """
 
     step: int
     values: dict[str, float]
-    # Seconds since the attempt's first step began, and tokens trained in them.
+    # Seconds since this attempt's first step began, and tokens trained since then.
     seconds: float
     tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointWritten:
-    """checkpoints/step-N is whole. `servable` marks the end of a pass over the data."""
+    """checkpoints/step-N is complete. `servable` marks the end of an epoch."""
 
     step: int
     servable: bool
@@ -106,7 +110,7 @@ class CheckpointWritten:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """Why the process is about to end with an exit code other than DONE and YIELDED."""
+    """The error for which the process is about to exit with another code than DONE or YIELDED."""
 
     code: str
     message: str
@@ -121,7 +125,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Paths of one run folder, and the reading and writing of its records."""
+    """Paths of one run folder; reads and writes its spec and events."""
 
     path: Path
 
@@ -164,13 +168,13 @@ class RunFolder:
         return RunSpec(**json.loads((self.path / "spec.json").read_bytes()))
 
     def append_event(self, event: Event) -> None:
-        """Add one record; the reader sees whole lines only."""
+        """Append one record as a line of JSON."""
         line = json.dumps({"kind": type(event).__name__.lower(), **asdict(event)})
         with self.events.open("ab") as events:
             events.write(line.encode() + b"\n")
 
     def read_events(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
-        """The records from byte `offset` on, each with the offset behind it; a half line waits."""
+        """Records from byte `offset` on, each with the offset after it; stops at half a line."""
         if not self.events.exists():
             return
         with self.events.open("rb") as events:
@@ -183,23 +187,23 @@ class RunFolder:
                 yield EVENT_TYPES[values.pop("kind")](**values), offset
 
     def list_checkpoint_steps(self) -> list[int]:
-        """Steps of the whole checkpoints here, newest first."""
+        """Steps of the complete checkpoints in this folder, latest first."""
         found = self.checkpoints.glob(f"step-*/{MANIFEST_FILE}")
         return sorted((int(path.parent.name.removeprefix("step-")) for path in found), reverse=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestEntry:
-    """A file as a manifest has it."""
+    """Size and checksum of a checkpoint's file."""
 
     bytes: int
     sha256: str
 
 
 def write_manifest(folder: Path) -> None:
-    """List the files that are in a checkpoint's folder; the last thing written into it.
+    """Write the manifest of a checkpoint's folder: `{"files": {name: {"bytes": …, "sha256": …}}}`.
 
-    `{"files": {name: {"bytes": …, "sha256": …}}}`. A folder without it is no checkpoint.
+    It is written last: a folder without a manifest is not a checkpoint.
     """
     files = {
         path.name: asdict(ManifestEntry(path.stat().st_size, file_sha256(path)))
@@ -209,29 +213,29 @@ def write_manifest(folder: Path) -> None:
 
 
 def read_manifest(data: bytes) -> dict[str, ManifestEntry]:
-    """The files that a manifest lists, by name."""
+    """Parse a manifest into its entries by file name."""
     return {name: ManifestEntry(**values) for name, values in json.loads(data)["files"].items()}
 
 
 def file_sha256(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
+    """SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write a file that is either there with all its bytes, after a power cut too, or not there."""
-    aside = path.with_name(f".{path.name}.tmp")
-    with aside.open("wb") as file:
+    """Write a file so that it exists completely or not at all, even after a power failure."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    aside.rename(path)
+    temporary.rename(path)
     fsync_folder(path.parent)
 
 
 def fsync_folder(path: Path) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Make the entries of a folder durable against a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

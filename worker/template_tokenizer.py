@@ -1,4 +1,4 @@
-"""Special tokens told apart from users' texts, and how few tokens a text can have."""
+"""Tokenizes chat templates' output safely: special tokens in users' texts stay plain text."""
 
 import copy
 import json
@@ -9,28 +9,31 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-# Steps before the merging of bytes that neither drop a byte nor make one of several. (NFC does:
-# see COMPOSED.)
+# Normalizers and pre-tokenizers that never shorten a text in bytes, except NFC (see below).
 NON_SHRINKING_STEPS = frozenset({"ByteLevel", "Digits", "Metaspace", "NFC", "Prepend", "Split"})
-# Bytes that NFC makes one of, at most: the three of KELVIN SIGN become a K.
+# NFC shortens a text at most by this factor: KELVIN SIGN, three bytes, becomes a K.
 MAX_NFC_SHRINKAGE = 3
 
 
 class TemplateTokenizer:
-    """Tells special tokens that a template wrote from those in users' texts, and encodes both."""
+    """Encodes rendered templates; a special token counts as one only if the template wrote it.
+
+    Users' texts are passed through `escape` before they are rendered, which makes forged turns
+    (prompt injection by `<|im_end|>` and the like) impossible.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         added = tokenizer.added_tokens_decoder.items()
         self._ids = {token.content: id for id, token in added if token.special}
-        # The longest first, as the alternatives of a pattern are tried in order.
+        # Longest first: a pattern's alternatives are tried in order.
         self._names = sorted(self._ids, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self._names)) or r"(?!)")
-        # Stands for special tokens in users' texts while the template is at work. Letters and
-        # digits only, so that no template trims, escapes or splits it; random, so that no text
-        # holds it by chance or intent.
-        self._cover = f"cover{secrets.token_hex(8)}x"
-        self._covered = re.compile(rf"{self._cover}(\d+)x")
-        # A copy that takes no special token for one.
+        # Placeholder for special tokens in users' texts while the template is rendered. It has only
+        # letters and digits, so that no template trims, escapes or splits it, and is random, so
+        # that no text contains it by chance or intent.
+        self._placeholder = f"cover{secrets.token_hex(8)}x"
+        self._placeholder_pattern = re.compile(rf"{self._placeholder}(\d+)x")
+        # A copy that encodes special tokens as plain text.
         self._plain = copy.deepcopy(tokenizer.backend_tokenizer)
         self._plain.encode_special_tokens = True
         self._plain.no_truncation()
@@ -38,9 +41,11 @@ class TemplateTokenizer:
         self._max_token_bytes = max_token_bytes(tokenizer)
 
     def escape(self, value: Any) -> Any:
-        """`value` with each special token in its strings replaced by what stands for it."""
+        """Replace each special token in the strings of `value` by a placeholder."""
         if isinstance(value, str):
-            return self._pattern.sub(lambda m: f"{self._cover}{self._names.index(m[0])}x", value)
+            return self._pattern.sub(
+                lambda m: f"{self._placeholder}{self._names.index(m[0])}x", value
+            )
         if isinstance(value, Mapping):
             return {self.escape(key): self.escape(item) for key, item in value.items()}
         if isinstance(value, Sequence):
@@ -48,22 +53,22 @@ class TemplateTokenizer:
         return value
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a template's text with covered users' texts in it."""
+        """Encode a rendered template that contains escaped users' texts."""
         ids: list[int] = []
-        for plain, special in self._split(text):
+        for plain, special_id in self._split(text):
             ids += self._encode_plain(plain)
-            ids += [] if special is None else [special]
+            ids += [] if special_id is None else [special_id]
         return ids
 
     def min_token_count(self, text: str) -> int:
-        """How many ids `encode` gives at least, found in a fraction of its time."""
+        """Lower bound of the number of ids that `encode` returns, in a fraction of its time."""
         return sum(
-            self.min_plain_token_count(plain) + (special is not None)
-            for plain, special in self._split(text)
+            self.min_plain_token_count(plain) + (special_id is not None)
+            for plain, special_id in self._split(text)
         )
 
     def min_plain_token_count(self, text: str) -> int:
-        """The same of a text that no template wrote."""
+        """Lower bound of the number of tokens of a plain text; 0 if none is known."""
         if self._max_token_bytes is None:
             return 0
         return -(-len(text.encode(errors="replace")) // self._max_token_bytes)
@@ -73,12 +78,12 @@ class TemplateTokenizer:
         return None if match is None else self._ids[match.group()]
 
     def end_of_last_special(self, text: str, start: int) -> int:
-        """Behind the last special token: a newline after it is the template's, not the model's."""
+        """Position after the last special token. A newline after it belongs to the template."""
         ends = [match.end() for match in self._pattern.finditer(text, start)]
         return ends[-1] if ends else len(text)
 
     def _split(self, text: str) -> Iterator[tuple[str, int | None]]:
-        """Plain texts, uncovered, and the special token behind each."""
+        """Split into unescaped plain texts, each with the special token that follows it."""
         position = 0
         for match in self._pattern.finditer(text):
             yield self._unescape(text[position : match.start()]), self._ids[match.group()]
@@ -86,47 +91,49 @@ class TemplateTokenizer:
         yield self._unescape(text[position:]), None
 
     def _unescape(self, text: str) -> str:
-        return self._covered.sub(lambda m: self._names[int(m[1])], text)
+        return self._placeholder_pattern.sub(lambda m: self._names[int(m[1])], text)
 
     def _encode_plain(self, text: str) -> list[int]:
         if not text:
             return []
-        # As a batch of one: `encode` holds Python's lock until it is done, and with it every other
-        # thread of an engine, for half a second per megabyte.
-        (found,) = self._plain.encode_batch_fast([text], add_special_tokens=False)
-        return list(found.ids)
+        # As a batch of one: `encode` would hold the GIL until it is done, and block every other
+        # thread of an engine for half a second per megabyte.
+        (encoding,) = self._plain.encode_batch_fast([text], add_special_tokens=False)
+        return list(encoding.ids)
 
 
 def max_token_bytes(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """The most bytes of a text that one token can stand for.
+    """Maximum bytes of text that one token can stand for.
 
-    None if there is no bound, as where any word that is not known becomes one token.
+    None if there is no bound, for example if an unknown word of any length becomes one token.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     steps = [*_pipeline_steps(state["normalizer"]), *_pipeline_steps(state["pre_tokenizer"])]
-    bytewise = any(step["type"] == "ByteLevel" for step in steps)
+    is_byte_level = any(step["type"] == "ByteLevel" for step in steps)
     model, added = state["model"], state["added_tokens"]
-    if model["type"] != "BPE" or not (bytewise or model["byte_fallback"]):
+    if model["type"] != "BPE" or not (is_byte_level or model["byte_fallback"]):
         return None
     if not all(map(_is_non_shrinking, steps)) or any(
-        each["lstrip"] or each["rstrip"] for each in added
+        token["lstrip"] or token["rstrip"] for token in added
     ):
         return None
-    # Where letters stand for bytes, there is one for each.
-    pieces = (len(piece) if bytewise else len(piece.encode()) for piece in model["vocab"])
-    most = max([*pieces, *(len(each["content"].encode()) for each in added)])
-    return most * MAX_NFC_SHRINKAGE if any(step["type"] == "NFC" for step in steps) else most
+    # A byte-level vocabulary spells each byte as one character.
+    token_lengths = (
+        len(token) if is_byte_level else len(token.encode()) for token in model["vocab"]
+    )
+    longest = max([*token_lengths, *(len(token["content"].encode()) for token in added)])
+    return longest * MAX_NFC_SHRINKAGE if any(step["type"] == "NFC" for step in steps) else longest
 
 
 def _pipeline_steps(node: Any) -> Iterator[dict[str, Any]]:
-    """A normalizer's or pre-tokenizer's steps, in whatever sequences they are."""
+    """Yield the steps of a normalizer or pre-tokenizer, with nested sequences flattened."""
     if node is None:
         return
-    inner = node.get("normalizers", node.get("pretokenizers"))
-    if inner is None:
+    children = node.get("normalizers", node.get("pretokenizers"))
+    if children is None:
         yield node
-    for each in inner or ():
-        yield from _pipeline_steps(each)
+    for token in children or ():
+        yield from _pipeline_steps(token)
 
 
 def _is_non_shrinking(step: Mapping[str, Any]) -> bool:

@@ -107,7 +107,7 @@ class TestMaterialize:
             ("path:/nowhere", "not readable at /nowhere"),
             ("package:no-such-package/model", "package no-such-package, which is not installed"),
             ("package:peft/no/such/file", "package peft holds no no/such/file"),
-            ("s3://bucket/prefix", "Fetch it into a folder first"),
+            ("s3://bucket/prefix", "Download it into a folder first"),
         ],
     )
     def test_what_is_missing_is_said(

@@ -1,4 +1,4 @@
-"""The model below the heads: any encoder of transformers, or a causal model without its head."""
+"""Backbone of an encoder: any encoder of transformers, or a causal model without its head."""
 
 from pathlib import Path
 
@@ -11,42 +11,42 @@ from transformers.utils.logging import disable_progress_bar
 
 from worker.encoding.tokenizer import PaddedBatch
 
-# Up to this many tokens plain products with a softmax are faster on a CPU than torch's fused
-# attention, whose backward pass is far from its limit there on short rows.
+# Up to this many tokens eager attention is faster on a CPU than torch's fused kernel: the kernel's
+# backward pass is inefficient for short rows.
 MAX_EAGER_LENGTH = 256
 
 
 def load_backbone(
     folder: Path, *, dtype: torch.dtype, device: torch.device, max_length: int
 ) -> PreTrainedModel:
-    """The model in `folder`, frozen and in evaluation mode, for texts of up to `longest` tokens."""
+    """Load the model in `folder`, frozen and in evaluation mode, for texts up to `max_length`."""
     disable_progress_bar()
-    # It reports weights that are not needed here, such as a head of another task.
+    # transformers warns of weights that are not used here, such as the head of another task.
     logging.set_verbosity_error()
-    plain = device.type == "cpu" and max_length <= MAX_EAGER_LENGTH
+    is_eager = device.type == "cpu" and max_length <= MAX_EAGER_LENGTH
     model: PreTrainedModel = AutoModel.from_pretrained(
         folder,
         dtype=dtype,
         local_files_only=True,
         use_safetensors=True,
-        attn_implementation="eager" if plain else "sdpa",
+        attn_implementation="eager" if is_eager else "sdpa",
     )
-    # A causal model would keep the keys and values of every layer for tokens that never come.
+    # Without generation, a causal model's KV cache is useless.
     model.config.use_cache = False
     model.requires_grad_(False)
     model.train(False)
-    placed: PreTrainedModel = model.to(device)  # type: ignore[arg-type]
-    return placed
+    on_device: PreTrainedModel = model.to(device)  # type: ignore[arg-type]
+    return on_device
 
 
 def read_hidden_size(folder: Path) -> int:
-    """The length of the model's hidden states."""
+    """Read the hidden size from the model's config."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     return int(config.get_text_config().hidden_size)
 
 
 def find_linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
-    """The layers that an adapter changes, by name. A pooler's output is used by no task here."""
+    """Linear layers to which LoRA is added, by name. Poolers are left out: no task uses them."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -55,20 +55,22 @@ def find_linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
 
 
 def full_tuning_parameter_names(model: PreTrainedModel) -> set[str]:
-    """The weights that full fine-tuning changes: all but the pooler's and those of embeddings,
-    whose rows are mostly never seen."""
-    tables = {id(p) for p in model.get_input_embeddings().parameters()}
+    """Names of the parameters that full fine-tuning trains.
+
+    All except the pooler's and the embeddings', most of whose rows never occur in a training file.
+    """
+    embedding_ids = {id(p) for p in model.get_input_embeddings().parameters()}
     return {
         name
         for name, parameter in model.named_parameters()
-        if id(parameter) not in tables and "embeddings" not in name and "pooler" not in name
+        if id(parameter) not in embedding_ids and "embeddings" not in name and "pooler" not in name
     }
 
 
 def compute_hidden_states(model: PreTrainedModel, batch: PaddedBatch) -> Tensor:
-    """The last layer's output [rows, length, width]."""
+    """Output of the last layer [rows, length, width]."""
     inputs = {"input_ids": batch.ids}
-    # A mask costs passes over the attention scores; rows of one length need none.
+    # A mask costs extra passes over the attention scores; rows of equal length need none.
     if not bool(batch.mask.all()):
         inputs["attention_mask"] = batch.mask.long()
     if batch.token_type_ids is not None:
@@ -78,8 +80,10 @@ def compute_hidden_states(model: PreTrainedModel, batch: PaddedBatch) -> Tensor:
 
 
 def pool(hidden: Tensor, mask: Tensor, *, causal: bool) -> Tensor:
-    """One vector a row in float32 [rows, width]: the tokens' mean, or the last token's of a causal
-    model, which alone has seen all others."""
+    """Pool hidden states [rows, length, width] into one float32 vector per row [rows, width].
+
+    The mean over the tokens, or for a causal model the last token, which alone attends to all.
+    """
     hidden = hidden.float()
     if causal:
         return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
@@ -88,5 +92,5 @@ def pool(hidden: Tensor, mask: Tensor, *, causal: bool) -> Tensor:
 
 
 def l2_normalize(vectors: Tensor) -> Tensor:
-    """Vectors of length 1, whose product is their cosine."""
+    """Normalize vectors to length 1, so that dot products are cosines."""
     return functional.normalize(vectors, dim=-1)

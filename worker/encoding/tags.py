@@ -1,4 +1,4 @@
-"""Entities as a model sees them: one BIO tag for the first token of each word."""
+"""BIO tagging: entities to one tag per word and back; a word's first token carries its tag."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ OUTSIDE = "O"
 
 
 def bio_tag_names(labels: Sequence[str]) -> tuple[str, ...]:
-    """The classes of a head for these kinds of entities."""
-    return (OUTSIDE, *(f"{place}-{label}" for label in labels for place in "BI"))
+    """Classes of the token classification head: O, then B- and I- of each label."""
+    return (OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in "BI"))
 
 
 def first_tokens(offsets: NDArray[np.int32], words: Sequence[CharSpan]) -> NDArray[np.int32]:
-    """For each word the token it begins with; -1 for a word that was cut off or has no token."""
+    """Index of each word's first token; -1 for a word that was truncated or has no token."""
     begins = np.full(len(words), -1, dtype=np.int32)
     word = 0
     for token, (start, end) in enumerate(offsets):
@@ -31,29 +31,29 @@ def first_tokens(offsets: NDArray[np.int32], words: Sequence[CharSpan]) -> NDArr
 
 
 def expand_word_tags(tags: Sequence[str], begins: NDArray[np.int32]) -> list[str]:
-    """The tags of all words, by those of the words that have a token, as in `first_tokens`.
+    """Expand the tags of words that have a token to all words; `begins` is from `first_tokens`.
 
-    A word without one, such as a sign that the tokenizer leaves out, belongs to the entity whose
-    parts are on both sides of it, or else to none.
+    A word without a token, such as a sign that the tokenizer drops, belongs to the entity that
+    continues on both sides of it, or to none.
     """
-    given = iter(tags)
-    found = [OUTSIDE if token < 0 else next(given) for token in begins]
+    remaining_tags = iter(tags)
+    expanded = [OUTSIDE if token < 0 else next(remaining_tags) for token in begins]
     last = 0
-    for number in np.flatnonzero(begins >= 0).tolist():
-        tag = found[number]
-        if tag[0] == "I" and tag[2:] == found[last][2:]:
-            found[last + 1 : number] = [tag] * (number - last - 1)
-        last = number
-    return found
+    for index in np.flatnonzero(begins >= 0).tolist():
+        tag = expanded[index]
+        if tag[0] == "I" and tag[2:] == expanded[last][2:]:
+            expanded[last + 1 : index] = [tag] * (index - last - 1)
+        last = index
+    return expanded
 
 
 def word_tags(entities: Sequence[EntitySpan], words: Sequence[CharSpan]) -> list[str]:
-    """The tag of each word; a word that an entity only touches belongs to it."""
+    """Tag of each word. A word that an entity overlaps only partly belongs to it."""
     tags = [OUTSIDE] * len(words)
     for entity in entities:
         prefix = "B"
-        for number, (start, end) in enumerate(words):
+        for index, (start, end) in enumerate(words):
             if start < entity.end and end > entity.start:
-                tags[number] = f"{prefix}-{entity.label}"
+                tags[index] = f"{prefix}-{entity.label}"
                 prefix = "I"
     return tags

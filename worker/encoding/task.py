@@ -1,4 +1,4 @@
-"""What a tuned encoder is for, as it is written beside its weights."""
+"""The task of a fine-tuned encoder, stored in its adapter_config.json."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,35 +10,32 @@ from worker.modeling import ADAPTER_CONFIG_FILE
 Method = Literal["classification", "token_classification", "question_answering", "embedding"]
 Tuning = Literal["lora", "full"]
 Pooling = Literal["mean", "last"]
-METHODS: tuple[Method, ...] = (
-    "classification",
-    "token_classification",
-    "question_answering",
-    "embedding",
-)
-# Where it stands in adapter_config.json; PEFT passes over keys that it does not know.
+# Key of the task in adapter_config.json. PEFT ignores unknown keys.
 TASK_CONFIG_KEY = "luthier_task"
 
 
 class MissingTask(ValueError):
-    """The adapter was not made for a task of encoders."""
+    """The adapter's config has no encoder task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderTask:
-    """`labels` name the head's outputs, in their order; an embedding has none.
+    """Method, labels and preprocessing of a fine-tuned encoder.
 
-    many      several labels may apply to one text, or none
-    tuning    "lora": an adapter of the backbone; "full": all its layers
-    pooling   what becomes a text's vector: the mean of its tokens' hidden states, or the last
-              token's, which in a causal model alone has seen all others
-    length    tokens of a text that are read, special ones included
-    familiar  the tokens of the training file, as `familiarity.Familiar` writes them
+    labels           names of the head's outputs, in order; empty for embeddings
+    multi_label      classification: any number of labels may apply to a text
+    allow_no_answer  question answering: a question may have no answer in its context
+    tuning           "lora": an adapter on the backbone; "full": all of its layers
+    pooling          how token states become a text's vector: their mean, or the last token, which
+                     in a causal model alone attends to all others
+    max_length       tokens that are read of a text, including special ones
+    vocab_coverage   token ids of the training file, from `VocabCoverage.to_base64`
     """
 
     method: Method
     labels: tuple[str, ...] = ()
     multi_label: bool = False
+    allow_no_answer: bool = False
     tuning: Tuning = "lora"
     pooling: Pooling = "mean"
     max_length: int = 512
@@ -53,13 +50,13 @@ class EncoderTask:
 
 
 def has_task(folder: Path) -> bool:
-    """Whether the adapter in `folder` was made for a task. Raises OSError, ValueError."""
+    """True if the adapter in `folder` is an encoder's. Raises OSError and ValueError."""
     return TASK_CONFIG_KEY in json.loads((folder / ADAPTER_CONFIG_FILE).read_bytes())
 
 
 def read_task(folder: Path) -> EncoderTask:
-    """The task of the adapter in `folder`. Raises OSError, NoTask."""
+    """Read the task of the adapter in `folder`. Raises OSError and MissingTask."""
     config = json.loads((folder / ADAPTER_CONFIG_FILE).read_bytes())
     if TASK_CONFIG_KEY not in config:
-        raise MissingTask("The adapter names no task of encoders.")
+        raise MissingTask("The adapter names no task of an encoder.")
     return EncoderTask.from_json(config[TASK_CONFIG_KEY])

@@ -1,19 +1,19 @@
 """`python -m worker.training RUN_DIR`: one attempt at one job, in one folder.
 
-Sets what torch reads while it is loaded, and becomes `worker.training.process`: the same process,
-so that signals and exit codes are that one's.
+Sets the environment variables that torch reads on import, then execs `worker.training.process`:
+the process id stays the same, so signals and exit codes pass through.
 """
 
 import os
 import sys
 
 TORCH_ENVIRONMENT = {
-    # How long a thread spins while it waits for the others, before it sleeps: tens of microseconds.
-    # The default is milliseconds, in which it keeps from its core the very thread that it waits
-    # for: beside two busy processes, an encoder's training took ten times as long. Not to spin at
-    # all costs an eighth of the speed where nothing else runs.
+    # How long an OpenMP thread spins at a barrier before it sleeps: tens of microseconds. The
+    # default is milliseconds, during which it occupies the core of the thread it waits for: next
+    # to two busy processes, training an encoder took ten times as long. Not spinning at all costs
+    # an eighth of the speed on an idle machine.
     "GOMP_SPINCOUNT": "4000",
-    # cuBLAS otherwise splits sums by what streams happen to run.
+    # Required for deterministic cuBLAS: otherwise reductions depend on concurrent streams.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
 

@@ -1,4 +1,4 @@
-"""One attempt from start to exit code."""
+"""Runs one training attempt and maps its outcome to an exit code."""
 
 from app.logs import get_logger
 from worker.rundir import ExitCode, Failed, RunFolder
@@ -10,9 +10,9 @@ log = get_logger(__name__)
 
 
 def run_attempt(folder: RunFolder) -> ExitCode:
-    """Train what the folder's spec says; say in its events why it failed, if it did.
+    """Train as the folder's spec says. A known failure is recorded as a `Failed` event.
 
-    Raises whatever is no known fault.
+    Raises every exception that `classify_error` does not recognize: the process crashes with it.
     """
     stop = StopSignal(folder)
     spec = folder.read_spec()
@@ -20,17 +20,17 @@ def run_attempt(folder: RunFolder) -> ExitCode:
     try:
         return build_training_loop(folder, spec, stop).run()
     except Exception as error:
-        fault = classify_error(error)
-        if fault is None:
+        training_error = classify_error(error)
+        if training_error is None:
             raise
-        log.error("training.failed", code=fault.event.code, exc_info=error)
-        _record_failure(folder, fault.event)
-        return fault.exit_code
+        log.error("training.failed", code=training_error.event.code, exc_info=error)
+        _record_failure(folder, training_error.event)
+        return training_error.exit_code
 
 
 def _record_failure(folder: RunFolder, record: Failed) -> None:
     try:
         folder.append_event(record)
     except OSError as error:
-        # The disk is full, perhaps. The exit code still tells.
+        # The disk may be full. The exit code still reports the failure.
         log.error("training.unrecorded", code=record.code, exc_info=error)

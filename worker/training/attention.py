@@ -1,4 +1,8 @@
-"""Causal attention for a stream of rows: spread into blocks, attended to, collected again."""
+"""Causal attention over a packed token stream: pad into blocks, attend, unpad.
+
+The pad/unpad pair is that of FlashAttention's `bert_padding`, with one difference: a shared
+prefix is stored once and copied into every row.
+"""
 
 import math
 from dataclasses import dataclass
@@ -10,34 +14,38 @@ from torch.nn import functional
 
 from worker.training.batching import MicroBatch
 
-# Up to this length plain batched products beat torch's fused attention on CPUs, 1.5 to 4 times.
-# Beyond it they would still, but the weights they keep for the backward pass grow too large.
+# Up to this length eager attention is 1.5 to 4 times as fast as torch's fused kernel on CPUs. It
+# would still be faster beyond, but the attention weights kept for the backward pass get too large.
 MAX_EAGER_LENGTH = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionShape:
-    """Numbers of query heads and of key-value heads, and the size of each."""
+    """Number of query heads, number of key-value heads, and the width of one head."""
 
     num_query_heads: int
     num_kv_heads: int
     head_dim: int
 
 
-def varlen_attention(qkv: Tensor, batch: MicroBatch, heads: AttentionShape) -> Tensor:
-    """qkv [T, heads · size], already rotated -> [T, query heads · size]."""
+def varlen_attention(qkv: Tensor, batch: MicroBatch, shape: AttentionShape) -> Tensor:
+    """Causal self-attention within each row.
+
+    qkv [T, (query + 2 · kv heads) · head_dim], with RoPE applied -> [T, query heads · head_dim].
+    """
     blocks = _PadInput.apply(qkv, batch)
     result: Tensor = _UnpadInput.apply(
-        batch, *(_causal_attention(block, heads) for block in blocks)
+        batch, *(_causal_attention(block, shape) for block in blocks)
     )
     return result
 
 
 class _PadInput(torch.autograd.Function):
-    """The stream [T, C] into blocks [rows, length, C].
+    """Gather the stream [T, C] into padded blocks [rows, length, C].
 
-    Backwards a token receives from the one slot it has; a shared one from its slots in all rows,
-    summed in float32 by `sum`. Scattered addition would round to bfloat16 after every row.
+    In the backward pass a token takes the gradient of its only slot; a prefix token takes the sum
+    over its slots in all rows, accumulated in float32. A scatter-add would round to bfloat16 after
+    every row.
     """
 
     @staticmethod
@@ -58,7 +66,7 @@ class _PadInput(torch.autograd.Function):
 
 
 class _UnpadInput(torch.autograd.Function):
-    """Blocks [rows, length, C] back into the stream [T, C]; the inverse of `_Spread`."""
+    """Gather padded blocks [rows, length, C] back into the stream [T, C]; inverts `_PadInput`."""
 
     @staticmethod
     def forward(ctx: Any, batch: MicroBatch, *blocks: Tensor) -> Tensor:
@@ -79,13 +87,16 @@ class _UnpadInput(torch.autograd.Function):
         )
 
 
-def _causal_attention(qkv: Tensor, heads: AttentionShape) -> Tensor:
-    """Causal attention of a block: [rows, length, heads · size] -> [rows, length, query · size]."""
+def _causal_attention(qkv: Tensor, shape: AttentionShape) -> Tensor:
+    """Attend within one padded block.
+
+    qkv [rows, length, (query + 2 · kv heads) · head_dim] -> [rows, length, query heads · head_dim].
+    """
     rows, length, _ = qkv.shape
     q, k, v = (
         part.transpose(1, 2)
-        for part in qkv.view(rows, length, -1, heads.head_dim).split(
-            [heads.num_query_heads, heads.num_kv_heads, heads.num_kv_heads], dim=2
+        for part in qkv.view(rows, length, -1, shape.head_dim).split(
+            [shape.num_query_heads, shape.num_kv_heads, shape.num_kv_heads], dim=2
         )
     )
     if qkv.device.type == "cpu" and length <= MAX_EAGER_LENGTH:
@@ -96,19 +107,20 @@ def _causal_attention(qkv: Tensor, heads: AttentionShape) -> Tensor:
 
 
 class _EagerCausalAttention(torch.autograd.Function):
-    """Causal attention [groups, heads · length, size] to keys and values [groups, length, size].
+    """Grouped-query attention by batched matrix products.
 
-    By plain batched products, the query heads that share keys stacked.
+    q [groups, heads per group · length, head_dim], k and v [groups, length, head_dim]: the query
+    heads that share keys are stacked along the length.
     """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        stacked, size = q.shape[1:]
+        stacked_len, head_dim = q.shape[1:]
         length = k.shape[1]
-        later = torch.full((length, length), -math.inf, dtype=q.dtype, device=q.device).triu_(1)
-        ctx.scale = 1 / math.sqrt(size)
+        mask = torch.full((length, length), -math.inf, dtype=q.dtype, device=q.device).triu_(1)
+        ctx.scale = 1 / math.sqrt(head_dim)
         scores = torch.baddbmm(
-            later.repeat(stacked // length, 1), q, k.transpose(1, 2), alpha=ctx.scale
+            mask.repeat(stacked_len // length, 1), q, k.transpose(1, 2), alpha=ctx.scale
         )
         weights = scores.softmax(-1)
         ctx.save_for_backward(q, k, v, weights)
@@ -119,7 +131,7 @@ class _EagerCausalAttention(torch.autograd.Function):
         (grad,) = upstream
         q, k, v, weights = ctx.saved_tensors
         weights_grad = grad @ v.transpose(1, 2)
-        # Zero where the weight is: what the mask hid stays hidden.
+        # Zero wherever the weight is zero, so masked positions get no gradient.
         scores_grad = torch.ops.aten._softmax_backward_data(weights_grad, weights, -1, q.dtype)
         q_grad = (scores_grad @ k).mul_(ctx.scale)
         k_grad = (scores_grad.transpose(1, 2) @ q).mul_(ctx.scale)
@@ -127,11 +139,11 @@ class _EagerCausalAttention(torch.autograd.Function):
 
 
 def _eager_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention [rows, heads, length, size]."""
-    rows, kv_heads, length, size = k.shape
+    """Causal attention of q, k and v [rows, heads, length, head_dim]."""
+    rows, kv_heads, length, head_dim = k.shape
     out: Tensor = _EagerCausalAttention.apply(
-        q.reshape(rows * kv_heads, -1, size),
-        k.reshape(rows * kv_heads, length, size),
-        v.reshape(rows * kv_heads, length, size),
+        q.reshape(rows * kv_heads, -1, head_dim),
+        k.reshape(rows * kv_heads, length, head_dim),
+        v.reshape(rows * kv_heads, length, head_dim),
     )
     return out.view(q.shape)

@@ -1,9 +1,8 @@
-"""Rows to micro-batches: which rows go through the model together, and how they lie in memory.
+"""Sequence packing: splits a batch into micro-batches and lays each out as one token stream.
 
-A micro-batch is a stream: the tokens of its rows one behind the other, without padding, and with
-the beginning that all its rows share (a system prompt) only once. Matrix products see the
-stream. Attention needs rows of one length: it spreads the stream into blocks of rows of similar
-lengths, and collects the stream from them again.
+A micro-batch is the concatenation of its rows without padding; a prefix common to all rows (a
+system prompt) is stored once. Matrix products run on the stream. Attention needs rows of equal
+length: it pads the stream into blocks of rows of similar length, and unpads the result.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,16 +16,17 @@ from torch import Tensor
 
 Indices = NDArray[np.int64]
 
-# A row joins a block of shorter rows if it is at most this much longer than the shortest.
+# A row joins a block if its length is at most GROWTH times the shortest row's, plus SLACK.
 MAX_BLOCK_GROWTH = 1.25
 BLOCK_SLACK = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """A tokenized training row. `learned` are the positions of the tokens to learn: some, all > 0.
+    """A tokenized training row.
 
-    Both are int32 on purpose: a large training file stays in memory as long as the job runs.
+    `label_positions` are the positions of the tokens in the loss, ascending, at least one, all > 0.
+    Both arrays are int32 because a large training file stays in memory as long as the job runs.
     """
 
     ids: NDArray[np.int32]
@@ -34,12 +34,12 @@ class Row:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that go through the model: from the last predicted one on, none matters."""
+        """Tokens that go through the model: the last label is only predicted, never read."""
         return int(self.label_positions[-1])
 
 
 class HasNumTokens(Protocol):
-    """What goes through the model as a whole."""
+    """An item that goes through the model in one piece."""
 
     @property
     def num_tokens(self) -> int: ...
@@ -50,14 +50,14 @@ ItemT = TypeVar("ItemT", bound=HasNumTokens)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MicroBatch:
-    """Rows laid out as a stream of T tokens, of which N predict a token to learn.
+    """Rows packed into a stream of T tokens, with N labels in the loss.
 
-    ids, positions  [T]: the stream, and each token's place in its row
-    shared          tokens at the stream's head that stand at the head of every row
-    blocks          [rows, length] each: for each slot of the block, the place in the stream
-    collect         [T]: for each place in the stream, its slot in all blocks laid end to end
-    predicting      [N]: places in the stream whose output predicts, row by row
-    labels          [N]: what they should predict
+    ids, positions   [T]: token ids of the stream, and the position of each token in its row
+    prefix_len       tokens at the start of the stream that every row begins with
+    pad_indices      one [rows, length] per block: the stream index of each slot
+    unpad_index      [T]: for each stream index, its slot in all blocks laid end to end
+    logit_positions  [N]: stream indices whose output predicts a label, row by row
+    labels           [N]: the token ids to predict
     """
 
     ids: Tensor
@@ -72,12 +72,15 @@ class MicroBatch:
 def split_by_tokens(
     rows: Sequence[ItemT], *, max_tokens: int, max_rows: int | None = None
 ) -> Iterator[list[ItemT]]:
-    """Sort `rows` by length and cut them into groups of `max_tokens` at most, or of one row."""
+    """Sort `rows` by length and cut them into groups of at most `max_tokens` and `max_rows`.
+
+    A row longer than `max_tokens` is a group of its own.
+    """
     group: list[ItemT] = []
     tokens = 0
     for row in sorted(rows, key=lambda row: row.num_tokens):
-        full = tokens + row.num_tokens > max_tokens or len(group) == max_rows
-        if group and full:
+        is_full = tokens + row.num_tokens > max_tokens or len(group) == max_rows
+        if group and is_full:
             yield group
             group, tokens = [], 0
         group.append(row)
@@ -87,73 +90,75 @@ def split_by_tokens(
 
 
 def collate(rows: Sequence[Row], device: torch.device, *, share_prefix: bool = True) -> MicroBatch:
-    """The micro-batch of `rows`, which are sorted by length as `split` leaves them."""
-    shared = _common_prefix_length(rows) if share_prefix else 0
-    places = _stream_indices(rows, shared)
-    blocks = list(_pad_blocks(places))
-    own = [row.ids[shared : row.num_tokens] for row in rows]
-    positions = [np.arange(shared, row.num_tokens) for row in rows]
-    predicting = [place[row.label_positions - 1] for row, place in zip(rows, places, strict=True)]
+    """Pack `rows`, sorted by length as `split_by_tokens` yields them, into a micro-batch."""
+    prefix_len = _common_prefix_length(rows) if share_prefix else 0
+    stream_indices = _stream_indices(rows, prefix_len)
+    blocks = list(_pad_blocks(stream_indices))
+    suffixes = [row.ids[prefix_len : row.num_tokens] for row in rows]
+    positions = [np.arange(prefix_len, row.num_tokens) for row in rows]
+    logit_positions = [
+        indices[row.label_positions - 1] for row, indices in zip(rows, stream_indices, strict=True)
+    ]
 
     def tensor(*parts: NDArray[np.integer]) -> Tensor:
         return torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device)
 
     return MicroBatch(
-        ids=tensor(rows[0].ids[:shared], *own),
-        positions=tensor(np.arange(shared), *positions),
-        prefix_len=shared,
+        ids=tensor(rows[0].ids[:prefix_len], *suffixes),
+        positions=tensor(np.arange(prefix_len), *positions),
+        prefix_len=prefix_len,
         pad_indices=tuple(tensor(block) for block in blocks),
         unpad_index=tensor(_unpad_index(blocks)),
-        logit_positions=tensor(*predicting),
+        logit_positions=tensor(*logit_positions),
         labels=tensor(*(row.ids[row.label_positions] for row in rows)),
     )
 
 
 def _common_prefix_length(rows: Sequence[Row]) -> int:
-    """Length of the common beginning of all rows; 0 for one row alone."""
+    """Length of the longest common prefix of all rows; 0 for a single row."""
     if len(rows) < 2:
         return 0
     limit = min(row.num_tokens for row in rows)
-    heads = np.stack([row.ids[:limit] for row in rows])
-    differing = np.flatnonzero((heads != heads[0]).any(axis=0))
+    prefixes = np.stack([row.ids[:limit] for row in rows])
+    differing = np.flatnonzero((prefixes != prefixes[0]).any(axis=0))
     return int(differing[0]) if len(differing) else limit
 
 
-def _stream_indices(rows: Sequence[Row], shared: int) -> list[Indices]:
-    """For each row, where in the stream its tokens lie."""
-    places = []
-    start = shared
+def _stream_indices(rows: Sequence[Row], prefix_len: int) -> list[Indices]:
+    """Stream indices of the tokens of each row."""
+    stream_indices = []
+    start = prefix_len
     for row in rows:
-        end = start + row.num_tokens - shared
-        places.append(np.concatenate([np.arange(shared), np.arange(start, end)]))
+        end = start + row.num_tokens - prefix_len
+        stream_indices.append(np.concatenate([np.arange(prefix_len), np.arange(start, end)]))
         start = end
-    return places
+    return stream_indices
 
 
-def _pad_blocks(places: Sequence[Indices]) -> Iterator[Indices]:
-    """Rows of similar lengths, filled up at the end to the length of the longest.
+def _pad_blocks(stream_indices: Sequence[Indices]) -> Iterator[Indices]:
+    """Group rows of similar length and right-pad each group to its longest row.
 
-    What stands in the filling is never seen: a token attends only to those before it.
+    Padding needs no mask: under causal attention no token sees what comes after it.
     """
     block: list[Indices] = []
-    for place in places:
-        if block and len(place) > len(block[0]) * MAX_BLOCK_GROWTH + BLOCK_SLACK:
+    for indices in stream_indices:
+        if block and len(indices) > len(block[0]) * MAX_BLOCK_GROWTH + BLOCK_SLACK:
             yield _pad_rows(block)
             block = []
-        block.append(place)
+        block.append(indices)
     yield _pad_rows(block)
 
 
 def _pad_rows(block: Sequence[Indices]) -> Indices:
-    filled = np.zeros((len(block), max(map(len, block))), dtype=np.int64)
-    for row, place in zip(filled, block, strict=True):
-        row[: len(place)] = place
-    return filled
+    padded = np.zeros((len(block), max(map(len, block))), dtype=np.int64)
+    for row, indices in zip(padded, block, strict=True):
+        row[: len(indices)] = indices
+    return padded
 
 
 def _unpad_index(blocks: Sequence[Indices]) -> Indices:
-    """For each place of the stream its slot; for a shared token the slot in the first row.
+    """Slot of each stream index; for a prefix token, its slot in the first row.
 
-    The filling points at place 0, whose first slot is slot 0 with or without it.
+    Padding slots hold stream index 0, whose first slot is slot 0 with or without them.
     """
     return np.unique(np.concatenate([block.ravel() for block in blocks]), return_index=True)[1]

@@ -1,4 +1,4 @@
-"""The best weights of a training by a metric of its validation file, and when to stop for it."""
+"""Best weights by a validation metric, and early stopping."""
 
 import json
 from collections.abc import Mapping
@@ -15,9 +15,10 @@ BEST_STATE_FILE = "best.json"
 
 
 class BestWeights:
-    """Told of each pass over the data; the weights of the best are kept.
+    """Keeps the weights of the epoch with the highest value of `metric`.
 
-    `patience` is how many passes in a row may bring nothing better; None means all of them.
+    `patience` is the number of consecutive epochs without improvement after which training stops
+    early; None never stops it.
     """
 
     def __init__(self, weights: TrainableWeights, metric: str, *, patience: int | None) -> None:
@@ -29,7 +30,7 @@ class BestWeights:
         self._best: dict[str, Tensor] = {}
 
     def update(self, values: Mapping[str, float]) -> None:
-        """Look at the metrics of the pass that just ended."""
+        """Compare the epoch that just ended with the best so far."""
         value = values.get(self.metric)
         if value is None:
             return
@@ -42,26 +43,26 @@ class BestWeights:
 
     @property
     def is_out_of_patience(self) -> bool:
-        """Whether more passes are not worth their time."""
+        """True if training is to stop early."""
         return self._patience is not None and self._bad_epochs >= self._patience
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Make the weights those of the best pass."""
+        """Set the model's weights to those of the best epoch."""
         parameters = self._weights.parameters()
         for name, value in self._best.items():
             parameters[name].copy_(value)
 
     def save(self, folder: Path) -> None:
-        """Write what a resumed training has to know."""
-        state = {"value": self._best_value, "in_vain": self._bad_epochs}
+        """Write the best weights and the state that a resumed run needs."""
+        state = {"value": self._best_value, "bad_epochs": self._bad_epochs}
         (folder / BEST_STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
         if self._best:
             save_file(self._best, folder / BEST_WEIGHTS_FILE)
 
     def load(self, folder: Path) -> None:
-        """Take up what was written."""
+        """Load what `save` wrote."""
         state = json.loads((folder / BEST_STATE_FILE).read_bytes())
-        self._best_value, self._bad_epochs = state["value"], state["in_vain"]
+        self._best_value, self._bad_epochs = state["value"], state["bad_epochs"]
         if (folder / BEST_WEIGHTS_FILE).exists():
             self._best = load_file(folder / BEST_WEIGHTS_FILE)

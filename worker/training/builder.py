@@ -1,4 +1,4 @@
-"""From a run folder's spec to a training whose parts are all made."""
+"""Builds the training loop of a chat or preference job from its run folder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,8 @@ from worker.modeling import (
 from worker.rendering import Renderer
 from worker.rundir import RunFolder, RunSpec
 from worker.training.checkpoint import Checkpointer
-from worker.training.encoders import builder as encoders
+from worker.training.encoders.builder import build_training_loop as build_encoder_loop
+from worker.training.encoders.methods import METHODS as ENCODER_METHODS
 from worker.training.environment import StopSignal, environment_fingerprint
 from worker.training.errors import user_error
 from worker.training.forward import choose_causal_lm
@@ -44,47 +45,45 @@ from worker.training.sampler import EpochSampler
 from worker.training.validation import Validation
 from worker.training.weights import AdapterWeights
 
-# Tokens of a micro-batch: enough to keep the matrix units busy, few enough for caches and memory.
+# Tokens per micro-batch: enough to keep the matrix units busy, few enough for caches and memory.
 MAX_TOKENS = {"cpu": 2048, "cuda": 8192}
 
 
+Objective = SupervisedObjective | DpoObjective
+
+
 @dataclass(frozen=True, slots=True)
-class _Method:
-    """How a method's files are read, and its numbers chosen."""
+class _ChatMethod:
+    """Functions that implement a method of causal models."""
 
-    read: Callable[..., Sequence[Any]]
-    choose: Callable[..., Recipe]
-
-
-METHODS: Mapping[str, _Method] = {
-    "supervised": _Method(read_rows, choose_recipe),
-    "dpo": _Method(read_pairs, choose_dpo_recipe),
-}
+    read_rows: Callable[..., Sequence[Any]]
+    choose_recipe: Callable[..., Recipe]
+    build_objective: Callable[[RunSpec, Recipe, PeftModel, Sequence[Any]], Objective]
 
 
 def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> TrainingLoop[Any]:
-    """Read the data, load the model, choose the numbers.
+    """Read the data, load the model and resolve the hyperparameters.
 
-    Raises faults.Fault and modeling.ModelUnavailable.
+    Raises TrainingError and ModelUnavailable.
     """
-    if spec.method in encoders.METHODS:
-        return encoders.build_training_loop(folder, spec, stop)
-    if spec.method not in METHODS:
-        raise user_error(
-            "invalid_method", f"This trainer knows no method {spec.method!r}.", "method"
-        )
-    method = METHODS[spec.method]
+    if spec.method in ENCODER_METHODS:
+        return build_encoder_loop(folder, spec, stop)
+    if spec.method not in CHAT_METHODS:
+        raise user_error("invalid_method", f"Unknown method {spec.method!r}.", "method")
+    method = CHAT_METHODS[spec.method]
     model_folder = materialize(CatalogModel.from_json(spec.model), Path(spec.model_cache))
     renderer = Renderer(load_tokenizer(model_folder), spec.model["context_length"])
-    rows = method.read(folder.train_file, renderer, param="training_file")
-    held_out: Sequence[Any] = ()
+    rows = method.read_rows(folder.train_file, renderer, param="training_file")
+    validation_rows: Sequence[Any] = ()
     if folder.valid_file.exists():
-        held_out = method.read(folder.valid_file, renderer, param="validation_file")
+        validation_rows = method.read_rows(folder.valid_file, renderer, param="validation_file")
     device = choose_device()
     base = load_base(model_folder, dtype=choose_dtype(device), device=device)
     hidden_size = base.config.get_text_config().hidden_size
-    recipe = method.choose(spec.hyperparameters, examples=len(rows), hidden_size=hidden_size)
-    return _build_loop(folder, spec, stop, recipe, _build_model(folder, spec, base), rows, held_out)
+    recipe = method.choose_recipe(spec.hyperparameters, examples=len(rows), hidden_size=hidden_size)
+    return _build_loop(
+        folder, spec, stop, recipe, _build_model(folder, spec, base), rows, validation_rows
+    )
 
 
 def _build_loop(
@@ -94,20 +93,24 @@ def _build_loop(
     recipe: Recipe,
     model: PeftModel,
     rows: Sequence[Any],
-    held_out: Sequence[Any],
+    validation_rows: Sequence[Any],
 ) -> TrainingLoop[Any]:
     parameters = list(adapter_parameters(model).values())
     optimizer = torch.optim.AdamW(parameters, betas=ADAM_BETAS, weight_decay=0.0, fused=True)
-    objective = _build_objective(spec, recipe, model, [*rows, *held_out])
-    schedule = EpochSampler(rows, recipe.batch_size, recipe.n_epochs, spec.seed)
+    objective = CHAT_METHODS[spec.method].build_objective(
+        spec, recipe, model, [*rows, *validation_rows]
+    )
+    sampler = EpochSampler(rows, recipe.batch_size, recipe.n_epochs, spec.seed)
     loop = TrainingLoop(
         folder=folder,
         recipe=recipe,
-        sampler=schedule,
+        sampler=sampler,
         objective=objective,
         parameters=parameters,
         optimizer=optimizer,
-        validation=Validation.for_training(held_out, objective, schedule) if held_out else None,
+        validation=Validation.for_training(validation_rows, objective, sampler)
+        if validation_rows
+        else None,
         checkpointer=Checkpointer(
             folder,
             AdapterWeights(model),
@@ -119,39 +122,52 @@ def _build_loop(
     return _with_ref_logprobs(loop, objective) if isinstance(objective, DpoObjective) else loop
 
 
-def _build_objective(
+def _build_supervised(
     spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any]
-) -> SupervisedObjective | DpoObjective:
-    scorer, device = choose_causal_lm(model), model.device
-    max_tokens, max_rows = MAX_TOKENS[device.type], spec.micro_batch
-    if spec.method == "supervised":
-        return SupervisedObjective(scorer, device, max_tokens=max_tokens, max_rows=max_rows)
+) -> SupervisedObjective:
+    return SupervisedObjective(
+        choose_causal_lm(model),
+        model.device,
+        max_tokens=MAX_TOKENS[model.device.type],
+        max_rows=spec.micro_batch,
+    )
+
+
+def _build_dpo(
+    spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any]
+) -> DpoObjective:
     return DpoObjective(
-        scorer,
-        device,
+        choose_causal_lm(model),
+        model.device,
         RefLogprobs(rows),
         beta=recipe.extra["beta"],
-        max_tokens=max_tokens,
-        max_rows=max_rows,
+        max_tokens=MAX_TOKENS[model.device.type],
+        max_rows=spec.micro_batch,
     )
 
 
 def _with_ref_logprobs(loop: TrainingLoop[Any], objective: DpoObjective) -> TrainingLoop[Any]:
-    """The same, asking the starting model first, and keeping its answers with each checkpoint."""
-    checkpoints = replace(loop.checkpointer, extra_files=objective.ref_logprobs.to_files)
-    preparation = RefLogprobsPrecomputer(
-        objective.ref_logprobs, objective, loop.folder, checkpoints, loop.stop
+    """Add a first phase that computes reference log-probabilities, saved with each checkpoint."""
+    checkpointer = replace(loop.checkpointer, extra_files=objective.ref_logprobs.to_files)
+    precomputer = RefLogprobsPrecomputer(
+        objective.ref_logprobs, objective, loop.folder, checkpointer, loop.stop
     )
-    return replace(loop, checkpointer=checkpoints, prepare=preparation.run)
+    return replace(loop, checkpointer=checkpointer, prepare=precomputer.run)
 
 
 def _build_model(folder: RunFolder, spec: RunSpec, base: PreTrainedModel) -> PeftModel:
-    """`base` with a new adapter, or with the one that this job continues from."""
+    """Put a new adapter on `base`, or the adapter that this job continues from."""
     rank, alpha = LORA_RANK, LORA_ALPHA
-    init = load_adapter(folder.init_adapter) if folder.init_adapter.exists() else None
-    if init is not None:
-        rank, alpha = init.config["r"], init.config["lora_alpha"]
+    initial = load_adapter(folder.init_adapter) if folder.init_adapter.exists() else None
+    if initial is not None:
+        rank, alpha = initial.config["r"], initial.config["lora_alpha"]
     model = add_adapter(base, rank=rank, alpha=alpha, base_model=spec.base_model, seed=spec.seed)
-    if init is not None:
-        set_adapter_weights(model, init.tensors)
+    if initial is not None:
+        set_adapter_weights(model, initial.tensors)
     return model
+
+
+CHAT_METHODS: Mapping[str, _ChatMethod] = {
+    "supervised": _ChatMethod(read_rows, choose_recipe, _build_supervised),
+    "dpo": _ChatMethod(read_pairs, choose_dpo_recipe, _build_dpo),
+}

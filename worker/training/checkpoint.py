@@ -1,13 +1,13 @@
-"""Checkpoints: all that an interrupted training needs to end with the bits it would have had.
+"""Checkpoints: everything an interrupted run needs to resume bit for bit.
 
     adapter_config.json, adapter_model.safetensors   the adapter, ready to be served
     optimizer.safetensors                            AdamW's moments
-    state.json                                       step, random state, environment
-    best.safetensors                                 the best weights before this step, if any
-    reference.safetensors                            what the starting model thinks of each pair
+    state.json                                       step, RNG states, environment fingerprint
+    best.json, best.safetensors                      the best weights so far, with validation only
+    reference.safetensors                            DPO's reference log-probabilities
     manifest.json                                    names, sizes, sha256; written last
 
-The place in the data is the step itself, since the order of rows is a function of seed and step.
+The sampler's position is the step itself: the order of rows is a function of seed and step.
 """
 
 import base64
@@ -50,40 +50,40 @@ class Checkpointer:
     optimizer: Optimizer
     fingerprint: dict[str, str]
     best_weights: BestWeights | None = None
-    # Files that every checkpoint of the method has.
+    # Makes the files that every checkpoint of the method has in addition.
     extra_files: Callable[[], Mapping[str, bytes]] = dict
 
     def write(self, step: int, final_files: Mapping[str, bytes] | None = None) -> None:
-        """Write checkpoints/step-N aside, sync it, rename it into place; `extra` files too."""
-        place = self.folder.checkpoint(step)
-        aside = place.with_name(f".{place.name}.partial")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        self.weights.save(aside)
+        """Write checkpoints/step-N atomically: to a partial folder, fsynced, then renamed."""
+        target = self.folder.checkpoint(step)
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        self.weights.save(partial)
         if self.best_weights is not None:
-            self.best_weights.save(aside)
+            self.best_weights.save(partial)
         for name, data in {**self.extra_files(), **(final_files or {})}.items():
-            (aside / name).write_bytes(data)
-        save_file(self._optimizer_tensors(), aside / OPTIMIZER_FILE)
-        (aside / STATE_FILE).write_text(json.dumps(self._trainer_state(step)), encoding="utf-8")
-        for path in aside.iterdir():
+            (partial / name).write_bytes(data)
+        save_file(self._optimizer_tensors(), partial / OPTIMIZER_FILE)
+        (partial / STATE_FILE).write_text(json.dumps(self._trainer_state(step)), encoding="utf-8")
+        for path in partial.iterdir():
             _fsync(path)
-        write_manifest(aside)
-        # There only if it was found damaged when this attempt began.
-        shutil.rmtree(place, ignore_errors=True)
-        aside.rename(place)
-        fsync_folder(place.parent)
+        write_manifest(partial)
+        # Exists only if this attempt found it damaged.
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        fsync_folder(target.parent)
 
     def resume(self) -> int:
-        """Take up the newest whole checkpoint; return its step, or 0 if there is none."""
-        newest = self._find_latest_step()
-        if newest is None:
+        """Restore the latest complete checkpoint; return its step, or 0 if there is none."""
+        latest = self._find_latest_step()
+        if latest is None:
             return 0
-        self._restore(self.folder.checkpoint(newest))
-        return newest
+        self._restore(self.folder.checkpoint(latest))
+        return latest
 
     def find_latest(self) -> Path | None:
-        """The folder of the newest whole checkpoint."""
+        """Folder of the latest complete checkpoint."""
         step = self._find_latest_step()
         return None if step is None else self.folder.checkpoint(step)
 
@@ -94,12 +94,12 @@ class Checkpointer:
             log.warning("checkpoint.damaged", step=step)
         return None
 
-    def _restore(self, place: Path) -> None:
-        self.weights.load(place)
+    def _restore(self, target: Path) -> None:
+        self.weights.load(target)
         if self.best_weights is not None:
-            self.best_weights.load(place)
-        self._load_optimizer_tensors(load_file(place / OPTIMIZER_FILE))
-        state = json.loads((place / STATE_FILE).read_bytes())
+            self.best_weights.load(target)
+        self._load_optimizer_tensors(load_file(target / OPTIMIZER_FILE))
+        state = json.loads((target / STATE_FILE).read_bytes())
         torch.set_rng_state(_decode_rng_state(state["random"]["cpu"]))
         if torch.cuda.is_available() and "cuda" in state["random"]:
             torch.cuda.set_rng_state(_decode_rng_state(state["random"]["cuda"]))
@@ -129,12 +129,12 @@ class Checkpointer:
             self.optimizer.state[parameter][kind] = value.to(parameter.device)
 
 
-def _is_complete(place: Path) -> bool:
-    """Whether every file is there with the bytes that the manifest lists."""
-    listed = read_manifest((place / MANIFEST_FILE).read_bytes())
+def _is_complete(target: Path) -> bool:
+    """True if every file in the manifest exists with the listed checksum."""
+    manifest = read_manifest((target / MANIFEST_FILE).read_bytes())
     return all(
-        (place / name).is_file() and file_sha256(place / name) == file.sha256
-        for name, file in listed.items()
+        (target / name).is_file() and file_sha256(target / name) == file.sha256
+        for name, file in manifest.items()
     )
 
 

@@ -1,5 +1,7 @@
-"""How often to save between the ends of passes: so often that little is lost with the process, and
-so seldom that no more than a hundredth of the time goes into it.
+"""Adaptive interval of the checkpoints within an epoch.
+
+They are frequent enough that a killed process loses little work, and rare enough that saving takes
+at most `MAX_OVERHEAD` of the time.
 """
 
 import time
@@ -7,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 MAX_OVERHEAD = 0.01
-# Each checkpoint also has to be brought into the store.
+# Each checkpoint is also uploaded to the object store.
 MIN_INTERVAL_SECONDS = 10.0
 
 
 class CheckpointInterval:
-    """By what the last checkpoint has cost."""
+    """Decides when the next checkpoint is due, from the duration of the last save."""
 
     def __init__(
         self,
@@ -33,7 +35,7 @@ class CheckpointInterval:
 
     @contextmanager
     def time_save(self) -> Iterator[None]:
-        """Around the writing of a checkpoint, for whatever reason it is written."""
+        """Measure a save. Wraps the writing of every checkpoint, scheduled or not."""
         began = self._clock()
         yield
         self._saved_at = self._clock()

@@ -1,4 +1,4 @@
-"""The process that trains: what it owes to its machine and its supervisor, and what it is."""
+"""Process-wide setup of training: priority, signals, determinism, environment fingerprint."""
 
 import ctypes
 import faulthandler
@@ -18,7 +18,7 @@ OOM_SCORE_ADJ = "800"
 
 
 class StopSignal:
-    """Whether training was asked to stop: by the mark in the run folder or by SIGTERM."""
+    """True once training is asked to stop, by the `stop` file in the run folder or by SIGTERM."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
@@ -33,27 +33,27 @@ class StopSignal:
 
 
 def configure_process() -> None:
-    """Arrange to be the process that gives way, and the one that dies first."""
-    # SIGABRT, sent to a process that hangs, prints where.
+    """Lower the process's priority, prefer it to the OOM killer, bind it to its parent's life."""
+    # The supervisor sends SIGABRT to a hung process; this prints its stack traces.
     faulthandler.enable()
     os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     if platform.system() != "Linux":
         return
-    # Without a supervisor nobody would see this process, and the job may be another's by now.
+    # An orphan would train unobserved a job that another trainer may hold by now.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(OOM_SCORE_ADJ)
 
 
 def make_deterministic(threads: int) -> None:
-    """Same input, same bits, on this machine. The number of threads is part of the input."""
+    """Make results bit-reproducible on this machine, for a given number of threads."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
     torch.use_deterministic_algorithms(True)
     torch.set_flush_denormal(True)
 
 
 def environment_fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
-    """What the bits of a result depend on beside the job."""
+    """Versions and hardware that bit-exact results depend on, in addition to the job itself."""
     on_cuda = device.type == "cuda"
     return {
         "torch": str(torch.__version__),

@@ -1,4 +1,4 @@
-"""What can go wrong in training, as exit codes and sentences. The one place that knows both."""
+"""Known training failures: each has an exit code and an error that the job's owner reads."""
 
 import errno
 
@@ -12,7 +12,7 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
 class TrainingError(Exception):
-    """Training cannot go on, and why is known."""
+    """Training cannot continue, for a known reason."""
 
     def __init__(
         self, exit_code: ExitCode, code: str, message: str, param: str | None = None
@@ -23,12 +23,12 @@ class TrainingError(Exception):
 
 
 def user_error(code: str, message: str, param: str | None = None) -> TrainingError:
-    """A fault of the job's data or numbers: trying again would change nothing."""
+    """Make an error in the job's data or hyperparameters, for which a retry is pointless."""
     return TrainingError(ExitCode.USER_ERROR, code, message, param)
 
 
 def classify_error(error: BaseException) -> TrainingError | None:
-    """The fault that `error` is, or None if it is a crash."""
+    """Map an exception to a TrainingError, or None if it is an unknown crash."""
     if isinstance(error, TrainingError):
         return error
     if isinstance(error, ModelUnavailable):
@@ -44,7 +44,7 @@ def classify_error(error: BaseException) -> TrainingError | None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # On CPUs torch raises a plain RuntimeError, known by its text alone.
+    # On CPUs torch raises a plain RuntimeError, recognizable only by its text.
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     )
@@ -53,5 +53,5 @@ def _is_out_of_memory(error: BaseException) -> bool:
 def _is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno in DISK_FULL_ERRNOS
-    # safetensors writes in Rust and passes the system's error on as text.
+    # safetensors writes in Rust and reports the operating system's error as text.
     return isinstance(error, SafetensorError) and "os error 28" in str(error)

@@ -1,4 +1,4 @@
-"""How a model gives the losses of tokens: one interface, a fast way and a way for every model."""
+"""Forward passes of causal models: the interface, and its implementation by transformers."""
 
 from typing import Protocol
 
@@ -12,21 +12,21 @@ from worker.training.losses import cross_entropy_of_logits
 
 
 class CausalLM(Protocol):
-    """A causal model with an adapter."""
+    """Interface of a causal language model with an adapter."""
 
-    # Whether the tokens that all rows begin with may stand in a micro-batch only once.
+    # True if micro-batches may store a common prefix of all rows only once.
     supports_shared_prefix: bool
 
     def token_nll(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
-        """Negative log-probability of each label [N] in float32, and whether it was likeliest."""
+        """Negative log-likelihood [N] of each label in float32; whether it was the argmax [N]."""
         ...
 
 
 class TransformersCausalLM:
-    """Any causal model of transformers, by its own forward pass.
+    """Any causal model of transformers, through its own forward pass.
 
-    The rows of a block are filled up to one length. The filling stands behind what counts, where
-    causal attention does not look, so that no mask is needed.
+    The rows of a block are right-padded. Causal attention never looks at the padding, so no mask is
+    needed.
     """
 
     supports_shared_prefix = False
@@ -37,20 +37,20 @@ class TransformersCausalLM:
     def token_nll(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
         slots = batch.unpad_index[batch.logit_positions]
         losses, correct = [], []
-        first = 0
+        block_start = 0
         for block in batch.pad_indices:
-            here = (slots >= first) & (slots < first + block.numel())
+            in_block = (slots >= block_start) & (slots < block_start + block.numel())
             logits = self._model(input_ids=batch.ids[block], use_cache=False).logits
-            scored = cross_entropy_of_logits(
-                logits.flatten(0, 1)[slots[here] - first], batch.labels[here]
+            nll_and_correct = cross_entropy_of_logits(
+                logits.flatten(0, 1)[slots[in_block] - block_start], batch.labels[in_block]
             )
-            losses.append(scored[0])
-            correct.append(scored[1])
-            first += block.numel()
-        # Rows lie in the blocks in their order, and so do their labels.
+            losses.append(nll_and_correct[0])
+            correct.append(nll_and_correct[1])
+            block_start += block.numel()
+        # Blocks keep the order of the rows, and so of their labels.
         return torch.cat(losses), torch.cat(correct)
 
 
 def choose_causal_lm(model: PeftModel) -> CausalLM:
-    """The fast forward pass where it computes what the model computes, else the model's own."""
+    """Choose the optimized forward pass if it supports the model, else the model's own."""
     return llama.LlamaCausalLM(model) if llama.supports(model) else TransformersCausalLM(model)

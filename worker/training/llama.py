@@ -1,8 +1,8 @@
-"""The forward pass of Llama-shaped models over a stream of tokens, made for training LoRA.
+"""Forward pass of Llama-shaped models over a packed token stream, optimized for LoRA training.
 
-The same mathematics as transformers with PEFT, from the same weights (a test holds them together),
-without padding, with LoRA inside the linear layers, and with those that read the same input
-joined: query, key and value to one product, gate and up to one.
+Equivalent to transformers with PEFT on the same weights (a test compares losses and gradients), but
+without padding, with LoRA fused into the linear layers, and with linear layers that share an input
+merged: query, key and value into one product, gate and up into another.
 """
 
 from typing import Any
@@ -17,14 +17,14 @@ from worker.training.lora import lora_linear
 from worker.training.losses import fused_linear_cross_entropy
 from worker.training.ops import apply_rope, rms_norm, swiglu
 
-# Model types whose layers are what `_Layer` computes, norms of queries and keys included.
+# Model types whose layers `_DecoderLayer` computes, including the q and k norms of Qwen3.
 SUPPORTED_MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-# Rotary embeddings that do not depend on the length of the row.
+# Rotary embeddings that do not depend on the row's length.
 SUPPORTED_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
 
 
 def supports(model: PeftModel) -> bool:
-    """Whether this file computes what `model` computes."""
+    """True if this module computes exactly what `model` does."""
     base: Any = model.get_base_model()
     config = base.config
     return bool(
@@ -38,17 +38,17 @@ def supports(model: PeftModel) -> bool:
 
 
 class _MergedLinear:
-    """Linear layers with one input as one: frozen weights stacked, LoRA B's block-diagonal."""
+    """Several linear layers of one input as one: weights stacked, LoRA B block-diagonal."""
 
     def __init__(self, modules: list[Any]) -> None:
         self._modules = modules
         self.weight = torch.cat([module.base_layer.weight for module in modules])
         self.bias = _merge_biases(modules)
         self.scaling = float(modules[0].scaling["default"])
-        # The model's own weights become views of the joined one: nothing is held twice.
-        parts = self.weight.split([module.base_layer.out_features for module in modules])
-        for module, part in zip(modules, parts, strict=True):
-            module.base_layer.weight.data = part
+        # The model's own weights become views of the merged one: no memory is duplicated.
+        views = self.weight.split([module.base_layer.out_features for module in modules])
+        for module, view in zip(modules, views, strict=True):
+            module.base_layer.weight.data = view
 
     def __call__(self, x: Tensor) -> Tensor:
         a = torch.cat([module.lora_A["default"].weight for module in self._modules])
@@ -63,11 +63,11 @@ def _merge_biases(modules: list[Any]) -> Tensor | None:
 
 
 class _DecoderLayer:
-    """One decoder layer's weights and computation."""
+    """Weights and forward pass of one decoder layer."""
 
-    def __init__(self, layer: Any, heads: AttentionShape) -> None:
+    def __init__(self, layer: Any, shape: AttentionShape) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self._heads = heads
+        self._shape = shape
         self._qkv = _MergedLinear([attention.q_proj, attention.k_proj, attention.v_proj])
         self._o = _MergedLinear([attention.o_proj])
         self._gate_up = _MergedLinear([mlp.gate_proj, mlp.up_proj])
@@ -79,21 +79,21 @@ class _DecoderLayer:
 
     def __call__(self, hidden: Tensor, batch: MicroBatch, cos: Tensor, sin: Tensor) -> Tensor:
         qkv = self._apply_rope(self._qkv(_apply_norm(hidden, self._input_norm)), cos, sin)
-        hidden = hidden + self._o(varlen_attention(qkv, batch, self._heads))
+        hidden = hidden + self._o(varlen_attention(qkv, batch, self._shape))
         gate_up = self._gate_up(_apply_norm(hidden, self._mlp_norm))
         return hidden + self._down(swiglu(gate_up))
 
     def _apply_rope(self, qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        heads = self._heads
-        split = qkv.view(len(qkv), -1, heads.head_dim)
+        shape = self._shape
+        heads = qkv.view(len(qkv), -1, shape.head_dim)
         if self._q_norm is not None:
-            q, k, v = split.split(
-                [heads.num_query_heads, heads.num_kv_heads, heads.num_kv_heads], dim=1
+            q, k, v = heads.split(
+                [shape.num_query_heads, shape.num_kv_heads, shape.num_kv_heads], dim=1
             )
-            split = torch.cat(
+            heads = torch.cat(
                 [_apply_norm(q, self._q_norm), _apply_norm(k, self._k_norm), v], dim=1
             )
-        return apply_rope(split, heads.num_query_heads + heads.num_kv_heads, cos, sin).flatten(1)
+        return apply_rope(heads, shape.num_query_heads + shape.num_kv_heads, cos, sin).flatten(1)
 
 
 def _apply_norm(x: Tensor, norm: Any) -> Tensor:
@@ -101,23 +101,25 @@ def _apply_norm(x: Tensor, norm: Any) -> Tensor:
 
 
 class LlamaCausalLM:
-    """A `scorers.Scorer` for a Llama-shaped model with an adapter."""
+    """Implements `forward.CausalLM` for a Llama-shaped model with an adapter."""
 
     supports_shared_prefix = True
 
     def __init__(self, model: PeftModel) -> None:
         base: Any = model.get_base_model()
         config = base.config
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        heads = AttentionShape(config.num_attention_heads, config.num_key_value_heads, size)
+        head_dim = (
+            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        )
+        shape = AttentionShape(config.num_attention_heads, config.num_key_value_heads, head_dim)
         self._embedding: nn.Embedding = base.model.embed_tokens
         self._rotary = base.model.rotary_emb
-        self._layers = [_DecoderLayer(layer, heads) for layer in base.model.layers]
+        self._layers = [_DecoderLayer(layer, shape) for layer in base.model.layers]
         self._norm = base.model.norm
         self._head: Tensor = base.lm_head.weight
 
     def token_nll(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
-        """Negative log-probability of each label [N] in float32, and whether it was likeliest."""
+        """Negative log-likelihood [N] of each label in float32; whether it was the argmax [N]."""
         hidden = self._embedding(batch.ids)
         cos, sin = self._rotary(hidden, batch.positions[None])
         half = cos.shape[-1] // 2

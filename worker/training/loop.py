@@ -26,7 +26,7 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True, slots=True)
 class TrainingLoop(Generic[RowT]):
-    """One training, all of its parts made."""
+    """A training run with all of its parts. `run` drives it to the end or to a stop request."""
 
     folder: RunFolder
     recipe: Recipe
@@ -38,50 +38,50 @@ class TrainingLoop(Generic[RowT]):
     checkpointer: Checkpointer
     stop: StopSignal
     best_weights: BestWeights | None = None
-    # What is to be said of the data.
+    # Sentences for the job's owner about the training data.
     data_warnings: Sequence[str] = ()
-    # What the data is like, for traffic to be held against.
+    # Statistics of the training file that live traffic is compared with.
     drift_baseline: dict[str, Any] | None = None
-    # Files that go with the last checkpoint, made when its weights are in place.
+    # Makes the files that only the last checkpoint has, once its weights are in place.
     final_files: Callable[[], Mapping[str, bytes]] = dict
-    # What has to be done with the starting model; False if it was asked to stop in the middle.
+    # Runs on the initial model before the first step; False if it was interrupted by a stop.
     prepare: Callable[[], bool] = lambda: True
 
     def run(self) -> ExitCode:
-        """Train from the newest checkpoint to the end, or to where it is asked to stop."""
-        schedule = self.sampler
+        """Train from the latest checkpoint to the end, or until asked to stop."""
+        sampler = self.sampler
         if not self.prepare():
             return ExitCode.YIELDED
         done = self.checkpointer.resume()
-        self._append_started(done, schedule.total_steps)
+        self._append_started(done, sampler.total_steps)
         if self._is_out_of_patience():
             self._append_started(done, done)
             return ExitCode.DONE
         started = time.monotonic()
-        cadence = CheckpointInterval()
+        interval = CheckpointInterval()
         tokens = 0
-        for step in range(done + 1, schedule.total_steps + 1):
-            rows = schedule.batch(step)
+        for step in range(done + 1, sampler.total_steps + 1):
+            rows = sampler.batch(step)
             values = self._optimizer_step(step, rows)
             tokens += self.objective.num_tokens(rows)
-            ends_pass = schedule.is_epoch_end(step)
+            is_epoch_end = sampler.is_epoch_end(step)
             if self.validation is not None:
-                values |= self.validation.compute_metrics(step, full=ends_pass, stop=self.stop)
+                values |= self.validation.compute_metrics(step, full=is_epoch_end, stop=self.stop)
                 _require_finite(step, values)
             seconds = time.monotonic() - started
             self.folder.append_event(
                 Metrics(step=step, values=values, seconds=seconds, tokens=tokens)
             )
-            if ends_pass and self.best_weights is not None:
+            if is_epoch_end and self.best_weights is not None:
                 self.best_weights.update(values)
-            last = step == schedule.total_steps or self._is_out_of_patience()
-            stopping = bool(self.stop) and not last
-            if ends_pass or stopping or cadence.is_due:
-                with cadence.time_save():
-                    self._write_checkpoint(step, values, servable=ends_pass, last=last)
-            if stopping:
+            is_last = step == sampler.total_steps or self._is_out_of_patience()
+            is_stopping = bool(self.stop) and not is_last
+            if is_epoch_end or is_stopping or interval.is_due:
+                with interval.time_save():
+                    self._write_checkpoint(step, values, servable=is_epoch_end, is_last=is_last)
+            if is_stopping:
                 return ExitCode.YIELDED
-            if last:
+            if is_last:
                 break
         return ExitCode.DONE
 
@@ -89,20 +89,20 @@ class TrainingLoop(Generic[RowT]):
         return self.best_weights is not None and self.best_weights.is_out_of_patience
 
     def _write_checkpoint(
-        self, step: int, values: dict[str, float], *, servable: bool, last: bool
+        self, step: int, values: dict[str, float], *, servable: bool, is_last: bool
     ) -> None:
-        # The step's loss was that of the weights before it.
-        if not all(bool(torch.isfinite(each).all()) for each in self.parameters):
+        # The loss of this step was computed before its update, so it says nothing of these weights.
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
             raise _not_finite_error(step)
-        if last and self.best_weights is not None:
+        if is_last and self.best_weights is not None:
             self.best_weights.restore()
-        if last and step < self.sampler.total_steps:
+        if is_last and step < self.sampler.total_steps:
             self._append_started(step, step)
-        self.checkpointer.write(step, self.final_files() if last else {})
+        self.checkpointer.write(step, self.final_files() if is_last else {})
         self.folder.append_event(CheckpointWritten(step=step, servable=servable, values=values))
 
     def _append_started(self, done: int, total: int) -> None:
-        schedule, recipe = self.sampler, self.recipe
+        sampler, recipe = self.sampler, self.recipe
         self.folder.append_event(
             Started(
                 hyperparameters={
@@ -115,17 +115,17 @@ class TrainingLoop(Generic[RowT]):
                 data_warnings=list(self.data_warnings),
                 drift_baseline=self.drift_baseline,
                 from_step=done,
-                trained_tokens=self.objective.num_tokens(schedule.rows)
-                * (total // schedule.steps_per_epoch),
+                trained_tokens=self.objective.num_tokens(sampler.rows)
+                * (total // sampler.steps_per_epoch),
             )
         )
 
     def _optimizer_step(self, step: int, rows: Sequence[RowT]) -> dict[str, float]:
-        """One optimizer step on the mean loss of `rows`."""
-        count = self.objective.num_items(rows)
-        sums = [self._backward(part, count) for part in self.objective.split(rows)]
+        """Take one optimizer step on the mean loss of `rows`, by gradient accumulation."""
+        num_items = self.objective.num_items(rows)
+        sums = [self._backward(part, num_items) for part in self.objective.split(rows)]
         norm = nn.utils.clip_grad_norm_(self.parameters, MAX_GRAD_NORM)
-        values = mean_metrics(sums, count, "train")
+        values = mean_metrics(sums, num_items, "train")
         _require_finite(step, values)
         if not torch.isfinite(norm):
             raise _not_finite_error(step)
@@ -135,11 +135,11 @@ class TrainingLoop(Generic[RowT]):
         self.optimizer.zero_grad()
         return values
 
-    def _backward(self, rows: Sequence[RowT], count: int) -> dict[str, float]:
-        """Add the gradients of one micro-batch, each thing counting the same in the batch."""
-        score = self.objective.compute_loss(rows)
-        (score.loss / count).backward()
-        return score.to_sums()
+    def _backward(self, rows: Sequence[RowT], num_items: int) -> dict[str, float]:
+        """Accumulate one micro-batch's gradients, weighting every item of the batch equally."""
+        output = self.objective.compute_loss(rows)
+        (output.loss / num_items).backward()
+        return output.to_sums()
 
 
 def _require_finite(step: int, values: Mapping[str, float]) -> None:

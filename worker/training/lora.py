@@ -1,4 +1,4 @@
-"""A frozen linear layer with its LoRA as one operation."""
+"""Fused LoRA linear layer: the frozen weight and its adapter as one operation."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from torch.nn import functional
 
 
 class _LoraLinear(torch.autograd.Function):
-    """x·Wᵀ + s·(x·Aᵀ)·Bᵀ, the second product added in place onto the first.
+    """x·Wᵀ + s·(x·Aᵀ)·Bᵀ, with the second product accumulated in place.
 
-    As separate modules this is four more passes over the output and as many over the gradient;
-    on a CPU such passes cost more than the LoRA's own arithmetic.
+    As separate modules this takes four more passes over the output and as many over the gradient;
+    on a CPU these memory passes cost more than the LoRA's own arithmetic.
     """
 
     @staticmethod

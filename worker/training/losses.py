@@ -1,39 +1,40 @@
-"""Cross-entropy of tokens, straight from the last hidden states."""
+"""Token-level cross-entropy, fused with the language-model head."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-# Rows of logits alive at once: with 49,152 tokens in the vocabulary, 25 MB in float32.
+# Rows of logits materialized at once: 25 MB in float32 with a vocabulary of 49,152 tokens.
 LOGITS_CHUNK = 128
 
 
 class _FusedLinearCrossEntropy(torch.autograd.Function):
-    """The head's product, softmax and gradient in one go, so that logits never exist in full.
+    """Linear head, softmax and gradient in chunks, so that the full logits never exist.
 
-    The gradient is made in the forward pass, while the logits are at hand: the loss of one token
-    depends on its own hidden state alone, so the backward pass only scales it.
+    The gradient is computed in the forward pass, while a chunk's logits exist: a token's loss
+    depends only on its own hidden state, so the backward pass just scales it. The same idea as
+    fused linear cross-entropy in Liger Kernel (arXiv:2410.10989) and cut cross-entropy.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         losses = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
         correct = torch.empty(len(labels), dtype=torch.bool, device=hidden.device)
-        wanted = ctx.needs_input_grad[0]
-        gradient = torch.empty_like(hidden) if wanted else None
+        needs_gradient = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(hidden) if needs_gradient else None
         for start in range(0, len(labels), LOGITS_CHUNK):
-            part = slice(start, start + LOGITS_CHUNK)
-            label = labels[part]
-            row = torch.arange(len(label), device=label.device)
-            logits = hidden[part] @ weight.T
-            correct[part] = logits.argmax(-1) == label
-            log_probabilities = logits.float().log_softmax(-1)
-            losses[part] = -log_probabilities[row, label]
+            chunk = slice(start, start + LOGITS_CHUNK)
+            chunk_labels = labels[chunk]
+            row = torch.arange(len(chunk_labels), device=chunk_labels.device)
+            logits = hidden[chunk] @ weight.T
+            correct[chunk] = logits.argmax(-1) == chunk_labels
+            logprobs = logits.float().log_softmax(-1)
+            losses[chunk] = -logprobs[row, chunk_labels]
             if gradient is not None:
-                probabilities = log_probabilities.exp_()
-                probabilities[row, label] -= 1
-                gradient[part] = probabilities.to(weight.dtype) @ weight
+                probabilities = logprobs.exp_()
+                probabilities[row, chunk_labels] -= 1
+                gradient[chunk] = probabilities.to(weight.dtype) @ weight
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(correct)
         return losses, correct
@@ -47,7 +48,7 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
 def fused_linear_cross_entropy(
     hidden: Tensor, weight: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Negative log-probability of each label, and whether it was the likeliest token.
+    """Negative log-likelihood of each label, and whether it was the argmax.
 
     hidden [N, d], weight [V, d] (frozen), labels [N] -> losses [N] in float32, correct [N].
     """
@@ -56,6 +57,6 @@ def fused_linear_cross_entropy(
 
 
 def cross_entropy_of_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The same from logits [N, V], for models whose head is more than one product."""
+    """The same from logits [N, V], for models whose head is not a plain linear layer."""
     losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
     return losses, logits.argmax(-1) == labels

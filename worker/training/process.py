@@ -1,6 +1,6 @@
-"""The process that trains: started by `python -m worker.training`.
+"""Entry point of the training process, executed by `python -m worker.training`.
 
-Ends with a code of `rundir.Exit`; any other code is a crash, with its traceback on stderr.
+It exits with a code of `rundir.ExitCode`. Any other code is a crash, with a traceback on stderr.
 """
 
 import sys

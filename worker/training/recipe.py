@@ -1,18 +1,18 @@
-"""From a job's hyperparameters, where "auto" may stand, to numbers. The rules are written here.
+"""Resolves "auto" hyperparameters of chat and preference jobs. The rules:
 
-n_epochs                  3 passes; more for files under 34 examples (at most 25), one pass less
-                          often for very large files. The rule of OpenAI's cookbook.
-batch_size                0.2 % of the examples as at OpenAI, but up to 8 where that leaves 40
-                          steps: small files are learned as well so, in half the time
+n_epochs                  3; more for files under 34 examples (at most 25), fewer for files over
+                          8,333 examples. The rule of OpenAI's cookbook.
+batch_size                0.2 % of the examples, as OpenAI does, but up to 8 where that leaves 40
+                          steps: small files are learned equally well, in half the time
 learning_rate_multiplier  1
-learning rate             5e-4 · (2000 / hidden size)^0.781 · multiplier, warmed up over the first
-                          5 % of steps, then falling along a half cosine to a tenth. The formula is
-                          the one Thinking Machines fitted for LoRA on Llamas (tinker-cookbook); it
-                          gives 1.3e-3 for SmolLM2-135M and 2.9e-4 for an 8B model
-preferences               a tenth of that learning rate: a preference is learned from few bits
-                          a pair, and larger steps make both answers unlikely. beta is 0.1, as in
-                          the paper's experiments and OpenAI's examples
-LoRA                      rank 16, alpha 32, no dropout, on all linear layers but the head
+learning rate             5e-4 · (2000 / hidden size)^0.781 · multiplier: linear warmup over the
+                          first 5 % of steps, then cosine decay to a tenth. Thinking Machines fitted
+                          the formula for LoRA on Llamas (tinker-cookbook); it gives 1.3e-3 for
+                          SmolLM2-135M and 2.9e-4 for an 8B model
+DPO                       a tenth of that learning rate: a pair carries few bits of preference, and
+                          larger steps make both answers unlikely. beta is 0.1, as in the paper's
+                          experiments and OpenAI's examples
+LoRA                      rank 16, alpha 32, no dropout, on all linear layers except the head
 optimizer                 AdamW, betas 0.9 and 0.999, no weight decay, gradients clipped to norm 1
 """
 
@@ -47,28 +47,28 @@ ADAM_BETAS = (0.9, 0.999)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The numbers of one job."""
+    """Resolved hyperparameters of one job."""
 
     n_epochs: int
     batch_size: int
     learning_rate_multiplier: float
     base_learning_rate: float
-    # What else was chosen, to be told to the job's owner.
+    # Further resolved hyperparameters, reported to the job's owner.
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def learning_rate(self, step: int, total: int) -> float:
-        """For optimizer step `step` of 1 to `total`."""
-        peak = self.base_learning_rate * self.learning_rate_multiplier
-        warm = max(1, round(total * WARMUP_RATIO))
-        if step <= warm:
-            return peak * step / warm
-        done = (step - warm) / max(1, total - warm)
-        falling = (1 + math.cos(math.pi * done)) / 2
-        return peak * (MIN_LEARNING_RATE_RATIO + (1 - MIN_LEARNING_RATE_RATIO) * falling)
+        """Learning rate of optimizer step `step`, from 1 to `total`."""
+        peak_rate = self.base_learning_rate * self.learning_rate_multiplier
+        warmup_steps = max(1, round(total * WARMUP_RATIO))
+        if step <= warmup_steps:
+            return peak_rate * step / warmup_steps
+        progress = (step - warmup_steps) / max(1, total - warmup_steps)
+        cosine = (1 + math.cos(math.pi * progress)) / 2
+        return peak_rate * (MIN_LEARNING_RATE_RATIO + (1 - MIN_LEARNING_RATE_RATIO) * cosine)
 
 
 def choose_recipe(hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int) -> Recipe:
-    """Numbers for a training file of so many examples, and a model of that width."""
+    """Resolve the hyperparameters for a file of `examples` and a model of `hidden_size`."""
     n_epochs = int(_explicit_value(hyperparameters, "n_epochs") or auto_epochs(examples))
     batch_size = int(
         _explicit_value(hyperparameters, "batch_size") or auto_batch_size(examples, n_epochs)
@@ -86,7 +86,7 @@ def choose_recipe(hyperparameters: Mapping[str, Any], *, examples: int, hidden_s
 def choose_dpo_recipe(
     hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int
 ) -> Recipe:
-    """The same for pairs of answers, with `beta` among the others."""
+    """Resolve the hyperparameters of a DPO job, with `beta` among the extra ones."""
     recipe = choose_recipe(hyperparameters, examples=examples, hidden_size=hidden_size)
     beta = float(_explicit_value(hyperparameters, "beta") or DPO_BETA)
     return replace(
@@ -110,13 +110,13 @@ def auto_epochs(examples: int) -> int:
 
 
 def auto_batch_size(examples: int, n_epochs: int) -> int:
-    by_share = round(examples * 0.002)
+    by_ratio = round(examples * 0.002)
     by_steps = min(SMALL_FILE_BATCH_SIZE, examples * n_epochs // MIN_STEPS)
-    return min(MAX_BATCH_SIZE, max(1, by_share, by_steps))
+    return min(MAX_BATCH_SIZE, max(1, by_ratio, by_steps))
 
 
 def lora_learning_rate(hidden_size: int) -> float:
-    """Wider models take smaller steps."""
+    """Base learning rate of LoRA training; wider models take smaller steps."""
     return float(
         LEARNING_RATE * (LEARNING_RATE_HIDDEN_SIZE / hidden_size) ** LEARNING_RATE_EXPONENT
     )

@@ -1,7 +1,7 @@
-"""What the starting model thinks of each row: computed once, before the first step changes it.
+"""DPO's reference log-probabilities, precomputed with the initial model before the first step.
 
-It is kept with every checkpoint, so that an attempt that continues another does not compute it
-again, and trains against the same numbers to the bit.
+They are stored with every checkpoint: an attempt that resumes does not compute them again, and
+trains against bit-identical values.
 """
 
 import time
@@ -22,16 +22,16 @@ RowT = TypeVar("RowT")
 
 REF_LOGPROBS_FILE = "reference.safetensors"
 LOGPROBS_TENSOR = "log_probabilities"
-# Rows that become known together, in micro-batches of similar lengths.
+# Rows per unit of progress; each chunk is computed in micro-batches of similar length.
 CHUNK_ROWS = 64
-# What took longer is kept even if training has not made a step yet.
+# A computation that took longer is checkpointed before the first training step.
 MIN_SECONDS_TO_CHECKPOINT = 60.0
-# The supervisor takes a process that writes nothing for one that hangs.
+# The supervisor kills a process that writes no events as hung.
 PROGRESS_INTERVAL_SECONDS = 10.0
 
 
 class LogprobModel(Protocol[RowT]):
-    """The model in training, as it is just now."""
+    """Computes log-probabilities with the model's current weights."""
 
     def split(self, rows: Sequence[RowT], /) -> Iterable[Sequence[RowT]]: ...
 
@@ -39,30 +39,30 @@ class LogprobModel(Protocol[RowT]):
 
 
 class RefLogprobs(Generic[RowT]):
-    """Log-probabilities [rows, 2] of the starting model, the first `known` of them filled in."""
+    """Log-probabilities [rows, 2] of the initial model, of which `num_computed` are filled in."""
 
     def __init__(self, rows: Sequence[RowT]) -> None:
         self.rows = rows
         self.num_computed = 0
-        self._index = {row: place for place, row in enumerate(rows)}
+        self._index = {row: index for index, row in enumerate(rows)}
         self._values = torch.zeros(len(rows), 2)
 
     def get(self, rows: Iterable[RowT]) -> Tensor:
-        """Of known rows: [rows, 2] in float32."""
+        """Log-probabilities of computed rows: [rows, 2] in float32."""
         return self._values[[self._index[row] for row in rows]]
 
     def set(self, rows: Sequence[RowT], values: Tensor) -> None:
-        """Fill in some rows; they count once `known` covers them."""
+        """Fill in some rows; they count once `num_computed` covers them."""
         self._values[[self._index[row] for row in rows]] = values.float().cpu()
 
     def to_files(self) -> dict[str, bytes]:
-        """What checkpoints hold of it."""
+        """Files to store in a checkpoint."""
         return {
             REF_LOGPROBS_FILE: save({LOGPROBS_TENSOR: self._values[: self.num_computed].clone()})
         }
 
     def load(self, folder: Path) -> None:
-        """Take up what a checkpoint holds."""
+        """Load the values stored in a checkpoint."""
         values = load_file(folder / REF_LOGPROBS_FILE)[LOGPROBS_TENSOR]
         self.num_computed = len(values)
         self._values[: self.num_computed] = values
@@ -70,7 +70,7 @@ class RefLogprobs(Generic[RowT]):
 
 @dataclass(frozen=True, slots=True)
 class RefLogprobsPrecomputer(Generic[RowT]):
-    """Fills the reference, with the model as it is before any checkpoint is taken up."""
+    """Fills in the reference log-probabilities before any checkpoint's weights are restored."""
 
     ref_logprobs: RefLogprobs[RowT]
     model: LogprobModel[RowT]
@@ -80,30 +80,30 @@ class RefLogprobsPrecomputer(Generic[RowT]):
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> bool:
-        """Compute what no checkpoint has; False if it was asked to stop before all was known."""
-        newest = self.checkpointer.find_latest()
-        if newest is not None:
-            self.ref_logprobs.load(newest)
-        began, known = self.clock(), self.ref_logprobs.num_computed
-        whole = self._fill()
-        took_long = self.clock() - began > MIN_SECONDS_TO_CHECKPOINT
-        if self.ref_logprobs.num_computed > known and (took_long or not whole):
+        """Compute the values that no checkpoint has; False if a stop request interrupted it."""
+        latest = self.checkpointer.find_latest()
+        if latest is not None:
+            self.ref_logprobs.load(latest)
+        started_at, num_before = self.clock(), self.ref_logprobs.num_computed
+        is_complete = self._fill()
+        took_long = self.clock() - started_at > MIN_SECONDS_TO_CHECKPOINT
+        if self.ref_logprobs.num_computed > num_before and (took_long or not is_complete):
             self.checkpointer.write(0)
             self.folder.append_event(CheckpointWritten(step=0, servable=False))
-        return whole
+        return is_complete
 
     @torch.no_grad()
     def _fill(self) -> bool:
         rows = self.ref_logprobs.rows
-        signed = self.clock()
+        reported_at = self.clock()
         for start in range(self.ref_logprobs.num_computed, len(rows), CHUNK_ROWS):
             chunk = rows[start : start + CHUNK_ROWS]
             for part in self.model.split(chunk):
                 if self.stop:
                     return False
                 self.ref_logprobs.set(part, self.model.logprobs(part))
-                if self.clock() - signed > PROGRESS_INTERVAL_SECONDS:
+                if self.clock() - reported_at > PROGRESS_INTERVAL_SECONDS:
                     self.folder.append_event(Preparing(done=start, total=len(rows)))
-                    signed = self.clock()
+                    reported_at = self.clock()
             self.ref_logprobs.num_computed = start + len(chunk)
         return True

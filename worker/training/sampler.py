@@ -1,4 +1,4 @@
-"""Which rows each step trains on: a pure function of seed and step, so nothing has to be saved."""
+"""Row sampling: a pure function of seed and step, so a checkpoint stores no sampler state."""
 
 import random
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True, slots=True)
 class EpochSampler(Generic[RowT]):
-    """`n_epochs` passes over `rows`, each in an order of its own. Steps count from 1."""
+    """Shuffled batches over `n_epochs` epochs, each in its own order. Steps count from 1."""
 
     rows: Sequence[RowT]
     batch_size: int
@@ -29,15 +29,15 @@ class EpochSampler(Generic[RowT]):
         return step % self.steps_per_epoch == 0
 
     def batch(self, step: int) -> list[RowT]:
-        """The rows of one step; the last of a pass may have fewer than `batch_size`."""
-        done, place = divmod(step - 1, self.steps_per_epoch)
-        order = permutation(self.seed, done, len(self.rows))
-        start = place * self.batch_size
+        """Rows of one step; the last batch of an epoch may be smaller than `batch_size`."""
+        epoch, position = divmod(step - 1, self.steps_per_epoch)
+        order = permutation(self.seed, epoch, len(self.rows))
+        start = position * self.batch_size
         return [self.rows[index] for index in order[start : start + self.batch_size]]
 
 
 def permutation(seed: int, epoch: int, length: int) -> list[int]:
-    """The order of pass `number`. A generator of its own: no other draw can shift it."""
+    """Order of the rows in one epoch. It has its own generator, so no other draw shifts it."""
     order = list(range(length))
     random.Random(f"{seed}/{epoch}").shuffle(order)
     return order

@@ -1,4 +1,4 @@
-"""Loss and accuracy on the validation file: a few rows now and then, all after each pass."""
+"""Validation loss and accuracy: on a sample of rows during an epoch, on all rows after it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,22 @@ from worker.training.sampler import EpochSampler
 
 RowT = TypeVar("RowT")
 
-# Samples are taken so often in a whole training: each costs a third of a training step.
+# Sampled evaluations per run. Each costs a third of a training step.
 SAMPLED_EVALUATIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Validation(Generic[RowT]):
-    """`sample` yields the rows of each sample, as many as a training batch has."""
+    """Evaluates an objective on the validation rows.
+
+    `sampler` yields the rows of each sample, as many as a training batch has.
+    """
 
     rows: Sequence[RowT]
     objective: Objective[RowT]
     sampler: EpochSampler[RowT]
     sample_interval_steps: int
-    # More about all rows than their loss, where a method has a measure of its own.
+    # Computes further metrics on all rows, for methods that define their own.
     task_metrics: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None
 
     @classmethod
@@ -32,19 +35,19 @@ class Validation(Generic[RowT]):
         cls,
         rows: Sequence[RowT],
         objective: Objective[RowT],
-        schedule: EpochSampler[RowT],
-        evaluate: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None,
+        training_sampler: EpochSampler[RowT],
+        task_metrics: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None,
     ) -> "Validation[RowT]":
-        """To go with a training of that schedule."""
-        size = min(schedule.batch_size, len(rows))
-        sample = EpochSampler(rows, batch_size=size, n_epochs=1, seed=schedule.seed)
-        every = max(1, schedule.total_steps // SAMPLED_EVALUATIONS)
-        return cls(rows, objective, sample, every, evaluate)
+        """Make the validation of a run whose batches `training_sampler` yields."""
+        size = min(training_sampler.batch_size, len(rows))
+        sampler = EpochSampler(rows, batch_size=size, n_epochs=1, seed=training_sampler.seed)
+        interval = max(1, training_sampler.total_steps // SAMPLED_EVALUATIONS)
+        return cls(rows, objective, sampler, interval, task_metrics)
 
     def compute_metrics(self, step: int, *, full: bool, stop: StopSignal) -> dict[str, float]:
-        """`valid_…` if a sample is due, and `full_valid_…` if `full`.
+        """Compute `valid_…` if a sample is due, and `full_valid_…` if `full`.
 
-        Whoever is asked to stop shall not first go through a large file: then `full` is left out.
+        A stop request skips the full evaluation, which may take long on a large file.
         """
         values: dict[str, float] = {}
         if full or step % self.sample_interval_steps == 0:

@@ -1,4 +1,4 @@
-"""The weights that a job trains, and how they lie on disk."""
+"""Trainable weights of a model, and their files on disk."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,24 +12,24 @@ from worker.modeling import adapter_parameters, load_adapter, save_adapter, set_
 
 
 class TrainableWeights(Protocol):
-    """What a checkpoint holds of a model, as files that can be served."""
+    """Interface of the weights in a checkpoint, saved in the format that engines serve."""
 
     def parameters(self) -> Mapping[str, nn.Parameter]:
-        """The trained weights by their names on disk."""
+        """Trainable parameters by their names on disk."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write them."""
+        """Write the weights to `folder`."""
         ...
 
     def load(self, folder: Path) -> None:
-        """Take up what was written. Raises ValueError if it was made for another shape."""
+        """Load what `save` wrote. Raises ValueError if the shapes do not match."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterWeights:
-    """The LoRA of a model that PEFT has put it on."""
+    """LoRA weights of a PEFT model."""
 
     model: PeftModel
 

@@ -42,9 +42,9 @@ def make_run(tmp_path: Path, tiny_model: CatalogModel) -> MakeRun:
         write_rows(folder.train_file, [chat(number) for number in range(12)])
         values: dict[str, Any] = {
             "job_id": "ftjob-1",
-            "epoch": 1,
+            "attempt": 1,
             "model": {**tiny_model.to_json(), "context_length": context_length},
-            "cache": str(tmp_path / "cache"),
+            "model_cache": str(tmp_path / "cache"),
             "method": "supervised",
             "hyperparameters": {"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 0.5},
             "seed": 5,

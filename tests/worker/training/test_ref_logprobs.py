@@ -42,7 +42,7 @@ class Model:
     def split(self, rows: Sequence[int]) -> Iterable[Sequence[int]]:
         return [rows[:20], rows[20:]]
 
-    def log_probabilities(self, rows: Sequence[int]) -> torch.Tensor:
+    def logprobs(self, rows: Sequence[int]) -> torch.Tensor:
         self.asked += rows
         if self._stop_at in rows:
             self._folder.stop_file.touch()

@@ -1,10 +1,10 @@
-"""From a run folder's spec to the training of an encoder whose parts are all made."""
+"""Builds the training loop of an encoder job from its run folder."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -35,17 +35,16 @@ from worker.training.loop import TrainingLoop
 from worker.training.recipe import ADAM_BETAS, LORA_ALPHA, LORA_RANK, Recipe
 from worker.training.validation import Validation
 
-# Tokens of a micro-batch, for a model as large as MiniLM-L6; fewer for larger ones, which keep more
-# of each token until the backward pass.
+# Tokens per micro-batch for a model of MiniLM-L6's size (layers · width). Larger models get fewer:
+# they keep more activations per token for the backward pass.
 MAX_TOKENS = {"cpu": 4096, "cuda": 32768}
 REFERENCE_MODEL_SIZE = 6 * 384
 MIN_TOKENS = 512
-METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @dataclass(frozen=True, slots=True)
 class _TrainingInputs:
-    """What is to be learned, in tokens."""
+    """Task, tokenizer and tokenized data of a job."""
 
     task: EncoderTask
     tokenizer: EncoderTokenizer
@@ -54,23 +53,25 @@ class _TrainingInputs:
 
 
 def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> TrainingLoop[Any]:
-    """Read the data, load the model, choose the numbers.
+    """Read the data, load the model and resolve the hyperparameters.
 
-    Raises faults.Fault and modeling.ModelUnavailable.
+    Raises TrainingError and ModelUnavailable.
     """
-    method: Method = next(name for name in METHODS if name == spec.method)
+    method: Method = next(name for name in methods.METHODS if name == spec.method)
     base = CatalogModel.from_json(spec.model)
     model_folder = materialize(base, Path(spec.model_cache))
     examples = methods.read_examples(method, folder.train_file, param="training_file")
-    before = read_initial_task(folder.init_adapter, method)
-    asked = (
+    initial_task = read_initial_task(folder.init_adapter, method)
+    hyperparameters = (
         spec.hyperparameters
-        if before is None
-        else inherit_hyperparameters(spec.hyperparameters, before)
+        if initial_task is None
+        else inherit_hyperparameters(spec.hyperparameters, initial_task)
     )
-    width = read_hidden_size(model_folder)
-    recipe = choose_encoder_recipe(method, asked, examples=len(examples), hidden_size=width)
-    task = _build_task(base, recipe, method, examples, before)
+    hidden_size = read_hidden_size(model_folder)
+    recipe = choose_encoder_recipe(
+        method, hyperparameters, examples=len(examples), hidden_size=hidden_size
+    )
+    task = _build_task(base, recipe, method, examples, initial_task)
     inputs = _build_inputs(folder, task, model_folder, examples)
     torch.manual_seed(spec.seed)
     encoder, weights = _build_model(folder, spec, base, model_folder, inputs)
@@ -88,34 +89,36 @@ def _build_loop(
 ) -> TrainingLoop[Any]:
     train, valid = inputs.train, inputs.valid
     limits = MicroBatchLimits(_max_tokens(encoder), spec.micro_batch)
-    balanced = recipe.extra.get("class_weights") == "balanced"
+    is_balanced = recipe.extra.get("class_weights") == "balanced"
     objective = methods.METHODS[inputs.task.method].build_objective(
-        encoder, train, valid, limits, balanced
+        encoder, train, valid, limits, is_balanced
     )
     batch_size = min(recipe.batch_size, len(train.rows))
-    schedule = LengthGroupedSampler(train.rows, batch_size, recipe.n_epochs, spec.seed)
+    sampler = LengthGroupedSampler(train.rows, batch_size, recipe.n_epochs, spec.seed)
     parameters = list(weights.parameters().values())
-    decay = WEIGHT_DECAY[inputs.task.tuning]
-    optimizer = torch.optim.AdamW(parameters, betas=ADAM_BETAS, weight_decay=decay, fused=True)
-    selection = validation = None
+    weight_decay = WEIGHT_DECAY[inputs.task.tuning]
+    optimizer = torch.optim.AdamW(
+        parameters, betas=ADAM_BETAS, weight_decay=weight_decay, fused=True
+    )
+    best_weights = validation = None
     if valid is not None:
         validation = Validation.for_training(
-            valid.rows, objective, schedule, lambda rows: scalar_metrics(objective.evaluate(rows))
+            valid.rows, objective, sampler, lambda rows: scalar_metrics(objective.evaluate(rows))
         )
         patience = recipe.extra.get("early_stopping_patience")
-        selection = BestWeights(weights, f"valid_{objective.metric}", patience=patience)
-    print_of = environment_fingerprint(encoder.device, choose_dtype(encoder.device))
+        best_weights = BestWeights(weights, f"valid_{objective.metric}", patience=patience)
+    fingerprint = environment_fingerprint(encoder.device, choose_dtype(encoder.device))
     return TrainingLoop(
         folder=folder,
         recipe=recipe,
-        sampler=schedule,
+        sampler=sampler,
         objective=objective,
         parameters=parameters,
         optimizer=optimizer,
         validation=validation,
-        checkpointer=Checkpointer(folder, weights, optimizer, print_of, selection),
+        checkpointer=Checkpointer(folder, weights, optimizer, fingerprint, best_weights),
         stop=stop,
-        best_weights=selection,
+        best_weights=best_weights,
         drift_baseline=build_drift_baseline(
             inputs.task, train.rows, unk_id=inputs.tokenizer.unk_token_id
         ),
@@ -136,8 +139,8 @@ def _collect_warnings(inputs: _TrainingInputs) -> Iterator[str]:
 def _max_tokens(encoder: Encoder) -> int:
     config = encoder.backbone.config
     size = max(REFERENCE_MODEL_SIZE, config.num_hidden_layers * config.hidden_size)
-    most = MAX_TOKENS[encoder.device.type] * REFERENCE_MODEL_SIZE // size
-    return max(MIN_TOKENS, int(most))
+    max_tokens = MAX_TOKENS[encoder.device.type] * REFERENCE_MODEL_SIZE // size
+    return max(MIN_TOKENS, int(max_tokens))
 
 
 def _build_task(
@@ -145,38 +148,38 @@ def _build_task(
     recipe: Recipe,
     method: Method,
     examples: methods.Examples,
-    before: EncoderTask | None,
+    initial_task: EncoderTask | None,
 ) -> EncoderTask:
-    """The task of the file; if training continues from a model, that model's."""
-    length = min(base.context_length, recipe.extra.get("max_length", base.context_length))
-    own = replace(
-        methods.METHODS[method].infer_task(examples, length),
+    """Infer the task from the file, or take over that of the model that training continues from."""
+    max_length = min(base.context_length, recipe.extra.get("max_length", base.context_length))
+    task = replace(
+        methods.METHODS[method].infer_task(examples, max_length),
         tuning=recipe.extra["tuning"],
         pooling="last" if base.kind == "causal" else "mean",
     )
-    return own if before is None else inherit_task(before, own)
+    return task if initial_task is None else inherit_task(initial_task, task)
 
 
 def _build_inputs(
     folder: RunFolder, task: EncoderTask, model_folder: Path, examples: methods.Examples
 ) -> _TrainingInputs:
-    reader = EncoderTokenizer(load_tokenizer(model_folder), task.max_length)
-    rows = methods.METHODS[task.method].build_rows(examples, task, reader)
+    tokenizer = EncoderTokenizer(load_tokenizer(model_folder), task.max_length)
+    rows = methods.METHODS[task.method].build_rows(examples, task, tokenizer)
     task = replace(
-        task, vocab_coverage=build_vocab_coverage(rows, unk_id=reader.unk_token_id).to_base64()
+        task, vocab_coverage=build_vocab_coverage(rows, unk_id=tokenizer.unk_token_id).to_base64()
     )
     return _TrainingInputs(
-        task, reader, DataSplit(examples, rows), _read_validation_split(folder, task, reader)
+        task, tokenizer, DataSplit(examples, rows), _read_validation_split(folder, task, tokenizer)
     )
 
 
 def _read_validation_split(
-    folder: RunFolder, task: EncoderTask, reader: EncoderTokenizer
+    folder: RunFolder, task: EncoderTask, tokenizer: EncoderTokenizer
 ) -> DataSplit | None:
     if not folder.valid_file.exists():
         return None
     examples = methods.read_examples(task.method, folder.valid_file, param="validation_file")
-    return DataSplit(examples, methods.METHODS[task.method].build_rows(examples, task, reader))
+    return DataSplit(examples, methods.METHODS[task.method].build_rows(examples, task, tokenizer))
 
 
 def _build_model(
@@ -186,12 +189,13 @@ def _build_model(
     model_folder: Path,
     inputs: _TrainingInputs,
 ) -> tuple[Encoder, EncoderWeights]:
-    """A new model for the task, with the weights that the job continues from, if it does."""
+    """Make a new model for the task; load the weights that the job continues from, if it does."""
     device = choose_device()
     dtype = choose_dtype(device)
-    longest = max(row.size for data in (inputs.train, inputs.valid) if data for row in data.rows)
+    splits = [split for split in (inputs.train, inputs.valid) if split]
+    max_length = max(row.num_tokens for split in splits for row in split.rows)
     encoder = Encoder(
-        load_backbone(model_folder, dtype=dtype, device=device, max_length=longest),
+        load_backbone(model_folder, dtype=dtype, device=device, max_length=max_length),
         inputs.task,
         inputs.tokenizer,
         num_outputs=methods.num_outputs(inputs.task),

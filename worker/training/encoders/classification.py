@@ -1,4 +1,4 @@
-"""Which label a text has, or which labels."""
+"""Text classification: one label per text, or any number of labels."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,19 +24,19 @@ from worker.training.encoders.objective import (
 from worker.training.encoders.rows import Array, TextRow
 from worker.training.objectives import LossOutput
 
-# Of several labels one may be in every row, or in one of a hundred thousand, which would then be
-# all that a step learns.
+# Bound of multi-label class weights: a label of one row in a hundred thousand would dominate its
+# step, and a label of every row would have weight 0.
 MAX_CLASS_WEIGHT = 100.0
 
 
 def read_examples(path: Path) -> list[LabelledText]:
-    """Raises FaultyFile."""
+    """Read a classification file. Raises InvalidTrainingFile."""
     return list(iter_examples(path, {"classification": to_example}))
 
 
 def infer_task(examples: Sequence[LabelledText], length: int) -> EncoderTask:
-    """Labels in alphabetical order: the same whatever the order of the file."""
-    labels = sorted({label for one in examples for label in one.labels})
+    """Infer the task. Labels are sorted, so they do not depend on the order of the file."""
+    labels = sorted({label for example in examples for label in example.labels})
     return EncoderTask(
         method="classification",
         labels=tuple(labels),
@@ -46,39 +46,40 @@ def infer_task(examples: Sequence[LabelledText], length: int) -> EncoderTask:
 
 
 def build_rows(
-    examples: Sequence[LabelledText], task: EncoderTask, reader: EncoderTokenizer
+    examples: Sequence[LabelledText], task: EncoderTask, tokenizer: EncoderTokenizer
 ) -> list[TextRow]:
-    """Targets: the label's place [1], or a 0 or 1 for each label [labels]."""
-    places = {label: place for place, label in enumerate(task.labels)}
-    texts = reader.tokenize([one.text for one in examples])
+    """Tokenize the examples. Targets: the label's index [1], or a multi-hot vector [labels]."""
+    label_index = {label: index for index, label in enumerate(task.labels)}
+    texts = tokenizer.tokenize([example.text for example in examples])
     rows = []
-    for source, (one, text) in enumerate(zip(examples, texts, strict=True)):
-        chosen = [places[label] for label in one.labels if label in places]
-        target = np.array(chosen, dtype=np.int64)
+    for example_index, (example, text) in enumerate(zip(examples, texts, strict=True)):
+        indices = [label_index[label] for label in example.labels if label in label_index]
+        target = np.array(indices, dtype=np.int64)
         if task.multi_label:
-            target = np.zeros(len(places), dtype=np.int64)
-            target[chosen] = 1
-        rows.append(TextRow(text, target, source))
+            target = np.zeros(len(label_index), dtype=np.int64)
+            target[indices] = 1
+        rows.append(TextRow(text, target, example_index))
     return rows
 
 
 def balanced_class_weights(examples: Sequence[LabelledText], task: EncoderTask) -> Tensor:
-    """What rows count by their label [labels]: scikit-learn's "balanced".
+    """Class weights [labels] by scikit-learn's "balanced" rule.
 
-    Of one label each: rows divided by labels and by the label's rows. Where several may apply, each
-    label is a yes or no of its own: what its yes counts if its no counts 1, the rows without it
-    divided by those with it. A model that training continues from may know labels that the file
-    does not have.
+    Single-label: rows / (labels · rows with the label). Multi-label: each label is a binary problem
+    whose positive weight is rows without the label / rows with it. Labels that only the model that
+    training continues from knows count as if they had one row.
     """
-    counts = Counter(label for one in examples for label in one.labels)
-    found = torch.tensor([max(1, counts[label]) for label in task.labels])
+    counts = Counter(label for example in examples for label in example.labels)
+    row_counts = torch.tensor([max(1, counts[label]) for label in task.labels])
     if task.multi_label:
-        return ((len(examples) - found) / found).clamp(1 / MAX_CLASS_WEIGHT, MAX_CLASS_WEIGHT)
-    return len(examples) / (len(found) * found)
+        return ((len(examples) - row_counts) / row_counts).clamp(
+            1 / MAX_CLASS_WEIGHT, MAX_CLASS_WEIGHT
+        )
+    return len(examples) / (len(row_counts) * row_counts)
 
 
 class ClassificationObjective(LengthGroupedObjective[TextRow]):
-    """Cross-entropy of the one label, or of each label's yes or no."""
+    """Cross-entropy of the label, or mean binary cross-entropy of all labels."""
 
     def __init__(
         self,
@@ -102,23 +103,23 @@ class ClassificationObjective(LengthGroupedObjective[TextRow]):
             losses = functional.binary_cross_entropy_with_logits(
                 logits, targets.float(), pos_weight=self._weights, reduction="none"
             ).mean(1)
-            right = ((logits > 0) == targets.bool()).all(1)
+            correct = ((logits > 0) == targets.bool()).all(1)
         else:
             losses = functional.cross_entropy(logits, targets, self._weights, reduction="none")
-            right = logits.argmax(1) == targets
-        return LossOutput(loss=losses.sum(), num_items=len(rows), correct=right.sum())
+            correct = logits.argmax(1) == targets
+        return LossOutput(loss=losses.sum(), num_items=len(rows), correct=correct.sum())
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
         task = self.encoder.task
         parts = [(part, self._logits(part)) for part in self.split(rows)]
-        ordered = [row for part, _ in parts for row in part]
+        ordered_rows = [row for part, _ in parts for row in part]
         logits = torch.cat([logits for _, logits in parts])
-        chances = logits.sigmoid() if task.multi_label else logits.softmax(1)
-        truth, probabilities = self._targets(ordered).cpu().numpy(), chances.cpu().numpy()
+        probabilities = (logits.sigmoid() if task.multi_label else logits.softmax(1)).cpu().numpy()
+        truth = self._targets(ordered_rows).cpu().numpy()
         measure = metrics.multi_label_metrics if task.multi_label else metrics.single_label_metrics
         report = EvaluationReport(measure(truth, probabilities, task.labels))
-        report.update(list_wrong_examples(self._misclassified(ordered, truth, probabilities)))
+        report.update(list_wrong_examples(self._misclassified(ordered_rows, truth, probabilities)))
         return report
 
     def _logits(self, rows: Sequence[TextRow]) -> Tensor:
@@ -135,16 +136,16 @@ class ClassificationObjective(LengthGroupedObjective[TextRow]):
     ) -> list[dict[str, Any]]:
         labels = np.array(self.encoder.task.labels)
         wrong: list[dict[str, Any]] = []
-        for row, right, chances in zip(rows, truth, probabilities, strict=True):
-            expected = labels[right == 1] if right.ndim else labels[[right]]
-            found = labels[chances >= 0.5] if right.ndim else labels[[chances.argmax()]]
-            if list(expected) != list(found):
+        for row, target, scores in zip(rows, truth, probabilities, strict=True):
+            expected = labels[target == 1] if target.ndim else labels[[target]]
+            predicted = labels[scores >= 0.5] if target.ndim else labels[[scores.argmax()]]
+            if list(expected) != list(predicted):
                 wrong.append(
                     {
                         "example": row.example_index + 1,
                         "expected": list(expected),
-                        "found": list(found),
-                        "confidence": round(float(chances.max()), 4),
+                        "found": list(predicted),
+                        "confidence": round(float(scores.max()), 4),
                     }
                 )
-        return sorted(wrong, key=lambda one: one["confidence"], reverse=True)
+        return sorted(wrong, key=lambda item: item["confidence"], reverse=True)

@@ -1,4 +1,4 @@
-"""What the owner of a job should know of its data, once it is in tokens."""
+"""Warnings about the data for the job's owner: truncation, leakage, long answers."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,55 +14,57 @@ from worker.training.encoders.rows import EncoderRow, TextRow
 def dataset_warnings(
     train: Sequence[EncoderRow], valid: Sequence[EncoderRow], task: EncoderTask
 ) -> Iterator[str]:
-    """Sentences on texts that are cut off, and on those that are in both files."""
+    """Yield warnings about truncated texts, and about examples that are in both files."""
     for role, rows in (("training", train), ("validation", valid)):
-        cut = _count_examples(row for row in rows if not row.is_complete)
-        if cut:
-            yield f"{cut} of {_count_examples(rows)} examples of the {role} file {_truncation_text(task)}"
+        truncated = _count_examples(row for row in rows if not row.is_complete)
+        if truncated:
+            total = _count_examples(rows)
+            yield f"{truncated} of {total} examples of the {role} file {_truncation_text(task)}"
     known = {row.key for row in train}
-    both = _count_examples(row for row in valid if row.key in known)
-    if both:
+    leaked = _count_examples(row for row in valid if row.key in known)
+    if leaked:
+        total = _count_examples(valid)
         yield (
-            f"{both} of {_count_examples(valid)} examples of the validation file are in the training "
-            "file too: its measures are better than the model."
+            f"{leaked} of {total} examples of the validation file are also in the training file: "
+            "the validation metrics are too optimistic."
         )
 
 
 def answer_length_warnings(
     role: str, examples: Sequence[QuestionExample], rows: Sequence[TextRow]
 ) -> Iterator[str]:
-    """A sentence on answers that are longer than those that are looked for."""
+    """Yield a warning about answers longer than the default limit of requests."""
     lengths: Counter[int] = Counter()
-    behind: Counter[int] = Counter()
+    counted_to: Counter[int] = Counter()
     for row in rows:
-        one = examples[row.example_index]
-        if one.answers:
-            places = row.text.offsets[tokens_in_span(row.text, *target_answer_span(one))]
-            # Windows share tokens.
-            lengths[row.example_index] += int((places[:, 0] >= behind[row.example_index]).sum())
-            behind[row.example_index] = int(places[:, 1].max(initial=behind[row.example_index]))
-    long = sum(length > MAX_ANSWER_TOKENS for length in lengths.values())
-    if long:
+        example = examples[row.example_index]
+        if example.answers:
+            spans = row.text.offsets[tokens_in_span(row.text, *target_answer_span(example))]
+            # Windows overlap; count each token once.
+            lengths[row.example_index] += int((spans[:, 0] >= counted_to[row.example_index]).sum())
+            counted_to[row.example_index] = int(
+                spans[:, 1].max(initial=counted_to[row.example_index])
+            )
+    num_long = sum(length > MAX_ANSWER_TOKENS for length in lengths.values())
+    if num_long:
         yield (
-            f"{long} of {len(examples)} examples of the {role} file have an answer of more "
-            f"than {MAX_ANSWER_TOKENS} tokens, which is found only by requests with a larger max_answer_len."
+            f"{num_long} of {len(examples)} examples of the {role} file have an answer of more "
+            f"than {MAX_ANSWER_TOKENS} tokens, which is found only by requests with a larger "
+            "max_answer_len."
         )
 
 
 def _truncation_text(task: EncoderTask) -> str:
     if task.method == "question_answering":
-        # Their contexts are read whole, in windows.
-        most = question_token_limit(task.max_length)
+        # Contexts are never truncated: they are read in windows.
+        limit = question_token_limit(task.max_length)
         return (
-            f"have a question that is longer than the {most} tokens that are read of one, half of "
-            f"the {task.max_length} that are read at once; what comes after them is left out."
+            f"have a question longer than {limit} tokens, half of the model's {task.max_length}; "
+            "it is truncated."
         )
-    return (
-        f"are longer than the {task.max_length} tokens that are read; what comes after them is left "
-        "out."
-    )
+    return f"are longer than {task.max_length} tokens and are truncated."
 
 
 def _count_examples(rows: Iterable[EncoderRow]) -> int:
-    """How many examples they are of: a long context makes several rows."""
+    """Number of distinct examples; a long context makes several rows of one."""
     return len({row.example_index for row in rows})

@@ -1,4 +1,4 @@
-"""What a training file is like, measured as engines measure the texts they are asked about."""
+"""Drift baseline: statistics of a training file, computed as engines compute those of traffic."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -16,37 +16,42 @@ from worker.training.encoders.rows import EncoderRow, TextRow
 def build_drift_baseline(
     task: EncoderTask, rows: Sequence[EncoderRow], *, unk_id: int | None
 ) -> dict[str, Any]:
-    """For the job's row: plain values, and no text."""
-    found = _unique_texts(rows)
-    texts, origins = [text for _, text in found], [origin for origin, _ in found]
+    """Build the baseline stored with the job: plain numbers and labels, no text."""
+    texts_with_sources = _unique_texts(rows)
+    texts, source_ids = (
+        [text for _, text in texts_with_sources],
+        [source_id for source_id, _ in texts_with_sources],
+    )
     return {
         "version": histogram_bins.VERSION,
         "method": task.method,
-        "many": task.multi_label,
+        "multi_label": task.multi_label,
         "texts": len(texts),
-        **vocab_coverage.baseline_histograms(texts, origins, unk_id=unk_id),
+        **vocab_coverage.baseline_histograms(texts, source_ids, unk_id=unk_id),
         **(_count_labels(task, rows) if task.method == "classification" else {}),
     }
 
 
 def build_vocab_coverage(rows: Sequence[EncoderRow], *, unk_id: int | None) -> VocabCoverage:
-    """The tokens that the rows have; `never` is the tokenizer's token for the unknown."""
+    """Collect the token ids of the rows, without the unknown token `unk_id`."""
     return VocabCoverage.from_texts([text for _, text in _unique_texts(rows)], unk_id=unk_id)
 
 
 def _unique_texts(rows: Sequence[EncoderRow]) -> Sequence[tuple[Hashable, TokenizedText]]:
-    """All texts with their origins; the same of the same origin, as of several pairs, once."""
-    each = chain.from_iterable(row.baseline_texts for row in rows)
-    return list({(origin, text.ids.tobytes()): (origin, text) for origin, text in each}.values())
+    """All texts with their source ids; duplicates within a source, as in several pairs, once."""
+    pairs = chain.from_iterable(row.baseline_texts for row in rows)
+    return list(
+        {(source_id, text.ids.tobytes()): (source_id, text) for source_id, text in pairs}.values()
+    )
 
 
 def _count_labels(task: EncoderTask, rows: Sequence[EncoderRow]) -> dict[str, Any]:
-    """The labels in the order in which engines number them, and how often each is there."""
+    """Count the labels, which are indexed in the order of the head's outputs."""
     targets = [row.target for row in rows if isinstance(row, TextRow)]
-    chosen = [target.nonzero()[0] if task.multi_label else target for target in targets]
-    counts = Counter(int(place) for places in chosen for place in places)
+    label_indices = [target.nonzero()[0] if task.multi_label else target for target in targets]
+    counts = Counter(int(index) for indices in label_indices for index in indices)
     return {
         "labels": list(task.labels),
         "label_counts": dict(counts),
-        "unlabelled": sum(len(places) == 0 for places in chosen),
+        "unlabelled": sum(len(indices) == 0 for indices in label_indices),
     }

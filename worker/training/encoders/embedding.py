@@ -1,4 +1,4 @@
-"""Texts that mean the same lie near each other: pairs, triplets, or texts of the same label."""
+"""Embeddings trained on pairs, triplets, or texts of the same label, with in-batch negatives."""
 
 import random
 from collections import defaultdict
@@ -25,17 +25,16 @@ from worker.training.encoders.objective import EvaluationReport, list_wrong_exam
 from worker.training.encoders.rows import Array
 from worker.training.objectives import LossOutput
 
-# Of a larger file so many texts are searched for among each other.
+# Retrieval is measured among at most this many texts of a file.
 MAX_COMPARED_TEXTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class PairExample:
-    """A text, one of the same meaning, and one of another if there is one.
+    """An anchor with a positive and possibly a hard negative.
 
-    Texts of one `group` mean the same: none of them is held against another in a batch. `source`
-    is the example's place in the file. Where texts are `labelled`, the positive is that of another
-    example, which is chosen by chance.
+    Texts of one `group` have the same meaning and are never each other's in-batch negatives. With
+    `from_labels`, the positive is a random other text of the same label.
     """
 
     anchor: str
@@ -48,8 +47,11 @@ class PairExample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TripletRow:
-    """A Grouped in tokens. The groups are all that a text is of anywhere in the file: a negative
-    has some if it is an anchor or a positive, too."""
+    """A tokenized PairExample.
+
+    The groups of a text are those of all its occurrences in the file: a negative has some if it is
+    also an anchor or a positive.
+    """
 
     anchor: TokenizedText
     positive: TokenizedText
@@ -83,10 +85,10 @@ class TripletRow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RetrievalCandidate:
-    """A text of a file as it is searched for: once, however often it is written.
+    """A distinct text of a file, for the retrieval metrics.
 
-    `groups` are all that it is of; `source` is the first example that it is the anchor of, or if
-    there is none, the positive.
+    `groups` are those of all its occurrences; `example_index` is the first example with the text as
+    its anchor, or else as its positive.
     """
 
     text: TokenizedText
@@ -95,9 +97,9 @@ class RetrievalCandidate:
 
 
 def read_examples(path: Path) -> list[PairExample] | list[ScoredTextPair]:
-    """Of pairs, triplets, or labelled texts, which are paired within a label; or scored pairs.
+    """Read a file of pairs or triplets, of labelled texts (which are paired), or of scored pairs.
 
-    Raises FaultyFile.
+    Raises InvalidTrainingFile.
     """
     readers: dict[str, Callable[[dict[str, Any]], TextPair | ScoredTextPair | LabelledText]] = {
         "embedding": pairs.to_example,
@@ -106,46 +108,53 @@ def read_examples(path: Path) -> list[PairExample] | list[ScoredTextPair]:
     rows = list(iter_examples(path, readers))
     scored = [row for row in rows if isinstance(row, ScoredTextPair)]
     found = [
-        PairExample(p.anchor, p.positive, p.negative, p.positive, source, from_labels=False)
-        for source, p in enumerate(rows)
-        if isinstance(p, TextPair)
+        PairExample(
+            pair.anchor,
+            pair.positive,
+            pair.negative,
+            pair.positive,
+            example_index,
+            from_labels=False,
+        )
+        for example_index, pair in enumerate(rows)
+        if isinstance(pair, TextPair)
     ]
     return scored or found or _pair_by_label([one for one in rows if isinstance(one, LabelledText)])
 
 
 def _pair_by_label(texts: Sequence[LabelledText]) -> list[PairExample]:
-    """Texts that have the same labels, in any order. Those that have none need not be alike."""
+    """Pair the texts that have the same set of labels; texts without labels are left out."""
     groups: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for source, one in enumerate(texts):
+    for example_index, one in enumerate(texts):
         if one.labels:
-            groups["\0".join(sorted(one.labels))].append((one.text, source))
+            groups["\0".join(sorted(one.labels))].append((one.text, example_index))
     if not groups:
-        raise InvalidTrainingFile(
-            "None of its texts has a label: nothing says which of them are alike."
-        )
+        raise InvalidTrainingFile("No text has a label, so no pairs of similar texts can be made.")
     found = []
     for label, members in sorted(groups.items()):
-        # Of its own seed: the pairs belong to the file and not to a run.
+        # Seeded by the label: the pairs depend on the file, not on the job's seed.
         random.Random(label).shuffle(members)
         others = members[1:] + members[:1]
-        for (text, source), (other, _) in zip(members, others, strict=True):
-            found.append(PairExample(text, other, None, label, source, from_labels=True))
+        for (text, example_index), (other, _) in zip(members, others, strict=True):
+            found.append(PairExample(text, other, None, label, example_index, from_labels=True))
     return found
 
 
 def infer_task(examples: Sequence[PairExample], length: int) -> EncoderTask:
-    """An embedding has no labels."""
+    """Infer the task; embeddings have no labels."""
     return EncoderTask(method="embedding", max_length=length)
 
 
 def build_rows(
-    examples: Sequence[PairExample], task: EncoderTask, reader: EncoderTokenizer
+    examples: Sequence[PairExample], task: EncoderTask, tokenizer: EncoderTokenizer
 ) -> list[TripletRow]:
-    """The examples in tokens."""
-    anchors = reader.tokenize([one.anchor for one in examples])
-    positives = reader.tokenize([one.positive for one in examples])
-    read = iter(reader.tokenize([one.negative for one in examples if one.negative is not None]))
-    negatives = [None if one.negative is None else next(read) for one in examples]
+    """Tokenize the examples."""
+    anchors = tokenizer.tokenize([one.anchor for one in examples])
+    positives = tokenizer.tokenize([one.positive for one in examples])
+    tokenized_negatives = iter(
+        tokenizer.tokenize([one.negative for one in examples if one.negative is not None])
+    )
+    negatives = [None if one.negative is None else next(tokenized_negatives) for one in examples]
     groups = _group_ids([*anchors, *positives], [one.group for one in examples] * 2)
     return [
         TripletRow(
@@ -165,8 +174,7 @@ def build_rows(
 
 
 def _group_ids(texts: Iterable[TokenizedText], names: Sequence[str]) -> dict[bytes, Set[int]]:
-    """The numbers of all groups that a text is of; `names` has one of them for each time that it
-    is written."""
+    """Group numbers of each distinct text; `names` has the group of each occurrence."""
     numbers = {name: number for number, name in enumerate(sorted(set(names)))}
     found: dict[bytes, set[int]] = defaultdict(set)
     for text, name in zip(texts, names, strict=True):
@@ -175,7 +183,7 @@ def _group_ids(texts: Iterable[TokenizedText], names: Sequence[str]) -> dict[byt
 
 
 class EmbeddingObjective(ContrastiveObjective[TripletRow]):
-    """Each anchor's positive is to be found among those of the batch, negatives being there too."""
+    """InfoNCE with in-batch and hard negatives (MultipleNegativesRankingLoss)."""
 
     metric = "retrieval_at_1"
 
@@ -184,13 +192,13 @@ class EmbeddingObjective(ContrastiveObjective[TripletRow]):
         negatives = [row.negative for row in rows if row.negative is not None]
         vectors = self.embed([*(row.anchor for row in rows), *positives, *negatives])
         anchors, others = vectors[: len(rows)], vectors[len(rows) :]
-        likeness = SIMILARITY_SCALE * anchors @ others.T
-        alike = torch.from_numpy(false_negative_mask(rows)).to(anchors.device)
-        likeness.masked_fill_(alike, -torch.inf)
+        similarity = SIMILARITY_SCALE * anchors @ others.T
+        mask = torch.from_numpy(false_negative_mask(rows)).to(anchors.device)
+        similarity.masked_fill_(mask, -torch.inf)
         targets = torch.arange(len(rows), device=anchors.device)
-        loss = functional.cross_entropy(likeness, targets, reduction="sum")
-        right = (likeness.argmax(1) == targets).sum()
-        return LossOutput(loss=loss, num_items=len(rows), correct=right)
+        loss = functional.cross_entropy(similarity, targets, reduction="sum")
+        correct = (similarity.argmax(1) == targets).sum()
+        return LossOutput(loss=loss, num_items=len(rows), correct=correct)
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TripletRow]) -> EvaluationReport:
@@ -204,13 +212,16 @@ class EmbeddingObjective(ContrastiveObjective[TripletRow]):
 
 
 def has_retrieval_targets(rows: Sequence[TripletRow]) -> bool:
-    """Whether any text has another of its group that could be found."""
+    """True if any text has another text of its group in the file."""
     return bool(metrics.indices_with_positive([one.groups for one in retrieval_candidates(rows)]))
 
 
 def retrieval_candidates(rows: Sequence[TripletRow]) -> list[RetrievalCandidate]:
-    """The texts of a file, or the first of a large one. Copies of a text would be found at once,
-    or be taken for a mistake where it is in two groups."""
+    """Distinct texts of a file, or the first ones of a large file.
+
+    Duplicates are left out: a text would retrieve its copy at once, or be counted as a mistake if
+    the copy is in another group.
+    """
     anchors: dict[bytes, int] = {}
     for row in rows:
         anchors.setdefault(_text_key(row.anchor), row.example_index)
@@ -220,29 +231,30 @@ def retrieval_candidates(rows: Sequence[TripletRow]) -> list[RetrievalCandidate]
             key = _text_key(text)
             if key not in found:
                 found[key] = RetrievalCandidate(text, anchors.get(key, row.example_index), groups)
-        # A pair is in it whole: an anchor alone could not find what it belongs to.
+        # Checked after whole pairs only: an anchor without its positive has nothing to retrieve.
         if len(found) >= MAX_COMPARED_TEXTS:
             break
     return list(found.values())
 
 
 def false_negative_mask(rows: Sequence[TripletRow]) -> NDArray[np.bool_]:
-    """Which texts of a batch are not to lie far from a row's anchor [rows, positives and then
-    negatives]: those that share a group with it anywhere in the file, and copies of itself. Of the
-    row's own negative the file says that it is one, unless it is the row's anchor or positive.
+    """Mask of in-batch false negatives [rows, positives and then negatives].
+
+    These are the candidates that share a group with the row's anchor anywhere in the file, or equal
+    it. A row's own negative is never masked, unless it equals the row's anchor or positive.
     """
-    negatives = [place for place, row in enumerate(rows) if row.negative is not None]
+    negatives = [index for index, row in enumerate(rows) if row.negative is not None]
     groups = [row.positive_groups for row in rows]
-    groups += [rows[place].negative_groups for place in negatives]
-    alike = np.array([[not row.anchor_groups.isdisjoint(one) for one in groups] for row in rows])
-    np.fill_diagonal(alike, False)
-    for column, place in enumerate(negatives, start=len(rows)):
-        alike[place, column] = _is_duplicate_negative(rows[place])
-    return alike
+    groups += [rows[index].negative_groups for index in negatives]
+    mask = np.array([[not row.anchor_groups.isdisjoint(one) for one in groups] for row in rows])
+    np.fill_diagonal(mask, False)
+    for column, index in enumerate(negatives, start=len(rows)):
+        mask[index, column] = _is_duplicate_negative(rows[index])
+    return mask
 
 
 def _is_duplicate_negative(row: TripletRow) -> bool:
-    """Whether the negative is the anchor or the positive."""
+    """True if the row's negative equals its anchor or positive."""
     return row.negative is not None and _text_key(row.negative) in (
         _text_key(row.anchor),
         _text_key(row.positive),
@@ -254,13 +266,13 @@ def _text_key(text: TokenizedText) -> bytes:
 
 
 def _misretrieved(nearest: Array, found: Sequence[RetrievalCandidate]) -> list[dict[str, Any]]:
-    """The texts whose nearest is of no group of theirs, and the example that this one is of."""
+    """Texts whose nearest neighbour shares no group with them, by 1-based example numbers."""
     pairs = [
-        (found[place], found[nearest[place, 0]])
-        for place in metrics.indices_with_positive([one.groups for one in found])
+        (found[index], found[nearest[index, 0]])
+        for index in metrics.indices_with_positive([one.groups for one in found])
     ]
     return [
-        {"example": asked.example_index + 1, "found": near.source + 1}
-        for asked, near in pairs
-        if asked.groups.isdisjoint(near.groups)
+        {"example": query.example_index + 1, "found": near.example_index + 1}
+        for query, near in pairs
+        if query.groups.isdisjoint(near.groups)
     ]

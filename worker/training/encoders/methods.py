@@ -1,4 +1,4 @@
-"""From a method's files to its rows and objective."""
+"""Registry of the encoder methods: how each reads its files and builds its rows and objective."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Examples = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class MicroBatchLimits:
-    """What a micro-batch may hold: tokens with their filling, and rows if that is limited."""
+    """Limits of a micro-batch: tokens including padding, and rows (None for no limit)."""
 
     max_tokens: int
     max_rows: int | None
@@ -34,7 +34,7 @@ class MicroBatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class DataSplit:
-    """Examples of a file and their rows."""
+    """Examples of a file with their tokenized rows."""
 
     examples: Examples
     rows: Sequence[Any]
@@ -42,7 +42,11 @@ class DataSplit:
 
 @dataclass(frozen=True, slots=True)
 class EncoderMethodSpec:
-    """What a method is made of. `objective` gets the training and the validation file's data."""
+    """Functions that implement a method.
+
+    `build_objective` gets the training data, the validation data, and whether class weights are
+    balanced.
+    """
 
     read_examples: Callable[[Path], Examples]
     infer_task: Callable[[Any, int], EncoderTask]
@@ -53,7 +57,7 @@ class EncoderMethodSpec:
 
 
 def read_examples(method: Method, path: Path, *, param: str) -> Examples:
-    """The examples of a file. Raises a user error for a file of another format."""
+    """Read the examples of a file. Raises TrainingError if it has another format."""
     try:
         return METHODS[method].read_examples(path)
     except InvalidTrainingFile as error:
@@ -61,7 +65,7 @@ def read_examples(method: Method, path: Path, *, param: str) -> Examples:
 
 
 def num_outputs(task: EncoderTask) -> int:
-    """How many numbers the head gives."""
+    """Number of outputs of the head."""
     if task.method == "token_classification":
         return len(bio_tag_names(task.labels))
     return max(1, len(task.labels))
@@ -72,10 +76,10 @@ def _build_classification(
     train: DataSplit,
     valid: DataSplit | None,
     limits: MicroBatchLimits,
-    balanced: bool,
+    is_balanced: bool,
 ) -> EncoderObjective[Any]:
     weights = (
-        classification.balanced_class_weights(train.examples, encoder.task) if balanced else None
+        classification.balanced_class_weights(train.examples, encoder.task) if is_balanced else None
     )
     return classification.ClassificationObjective(
         encoder, max_tokens=limits.max_tokens, max_rows=limits.max_rows, weights=weights
@@ -87,10 +91,10 @@ def _build_token_classification(
     train: DataSplit,
     valid: DataSplit | None,
     limits: MicroBatchLimits,
-    balanced: bool,
+    is_balanced: bool,
 ) -> EncoderObjective[Any]:
     weights = (
-        token_classification.balanced_tag_weights(train.rows, encoder.task) if balanced else None
+        token_classification.balanced_tag_weights(train.rows, encoder.task) if is_balanced else None
     )
     token_classification.init_bias_from_priors(encoder, train.rows)
     return token_classification.TokenClassificationObjective(
@@ -107,7 +111,7 @@ def _build_question_answering(
     train: DataSplit,
     valid: DataSplit | None,
     limits: MicroBatchLimits,
-    balanced: bool,
+    is_balanced: bool,
 ) -> EncoderObjective[Any]:
     examples = valid.examples if valid else ()
     return question_answering.QuestionAnsweringObjective(
@@ -120,13 +124,13 @@ def _build_embedding(
     train: DataSplit,
     valid: DataSplit | None,
     limits: MicroBatchLimits,
-    balanced: bool,
+    is_balanced: bool,
 ) -> EncoderObjective[Any]:
-    scored = isinstance(train.examples[0], ScoredTextPair)
-    if valid is not None and isinstance(valid.examples[0], ScoredTextPair) != scored:
-        message = "One of both files has scores and the other has not; write them in one way."
+    has_scores = isinstance(train.examples[0], ScoredTextPair)
+    if valid is not None and isinstance(valid.examples[0], ScoredTextPair) != has_scores:
+        message = "Only one of the two files has scores; use the same format for both."
         raise user_error("invalid_validation_file", message, "validation_file")
-    if not scored:
+    if not has_scores:
         _require_retrieval_targets(valid)
         return embedding.EmbeddingObjective(
             encoder, max_tokens=limits.max_tokens, max_rows=limits.max_rows
@@ -139,30 +143,30 @@ def _build_embedding(
     )
 
 
-def _require_distinct_scores(data: DataSplit, param: str) -> None:
-    if len({one.score for one in data.examples}) < 2:
+def _require_distinct_scores(split: DataSplit, param: str) -> None:
+    if len({one.score for one in split.examples}) < 2:
         role = param.replace("_", " ")
-        message = f"All examples of the {role} have the same score: it orders nothing."
+        message = f"All examples of the {role} have the same score, so there is no order to learn."
         raise user_error(f"invalid_{param}", message, param)
 
 
 def _require_retrieval_targets(valid: DataSplit | None) -> None:
-    """Without a measure neither the best pass is known nor when to stop."""
+    """Raise TrainingError without a metric for choosing the best epoch and for early stopping."""
     if valid is None or embedding.has_retrieval_targets(valid.rows):
         return
     message = (
-        "No text of the validation file has another, different one of its meaning in the file: "
-        "there is nothing to find. Give it such texts, or leave the file out."
+        "No text of the validation file has a different text of the same group in the file, so "
+        "there is nothing to retrieve. Add such texts, or leave the file out."
     )
     raise user_error("invalid_validation_file", message, "validation_file")
 
 
 def _build_embedding_rows(
-    examples: Examples, task: EncoderTask, reader: EncoderTokenizer
+    examples: Examples, task: EncoderTask, tokenizer: EncoderTokenizer
 ) -> Sequence[Any]:
     if isinstance(examples[0], ScoredTextPair):
-        return similarity.build_rows(examples, reader)
-    return embedding.build_rows(examples, task, reader)
+        return similarity.build_rows(examples, tokenizer)
+    return embedding.build_rows(examples, task, tokenizer)
 
 
 METHODS: dict[Method, EncoderMethodSpec] = {

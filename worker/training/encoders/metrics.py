@@ -1,6 +1,7 @@
-"""Measures of tasks, by the libraries that people judge models with.
+"""Task metrics, computed by the standard libraries: scikit-learn, seqeval, SciPy, SQuAD's rules.
 
-Each function gives the whole report for evaluation.json; `headline` picks the numbers for events.
+Each function returns a complete report for evaluation.json; `scalar_metrics` picks the numbers that
+are reported as events.
 """
 
 import collections
@@ -30,30 +31,30 @@ from worker.encoding.tags import OUTSIDE
 from worker.training.encoders.rows import Array
 
 PUNCTUATION = frozenset(string.punctuation)
-# A confusion matrix of more labels than this is no reading matter, and megabytes of it.
+# A confusion matrix of more labels is unreadable, and takes megabytes.
 MAX_CONFUSION_LABELS = 200
-# Among so many nearest texts one of the same group is looked for.
+# The k of retrieval_at_k.
 RETRIEVAL_KS = (1, 5, 10)
 
 
 def scalar_metrics(report: Mapping[str, Any]) -> dict[str, float]:
-    """The measures of a report, which are its floats."""
+    """Return the scalar metrics of a report: its floats."""
     return {name: value for name, value in report.items() if isinstance(value, float)}
 
 
 def single_label_metrics(
     truth: Array, probabilities: Array, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Of texts with one label each. truth [rows], probabilities [rows, labels]."""
+    """Metrics of single-label classification. truth [rows], probabilities [rows, labels]."""
     found = probabilities.argmax(1)
-    places = np.arange(len(labels))
+    label_indices = np.arange(len(labels))
     report = {
         "accuracy": float(accuracy_score(truth, found)),
         **_averages(truth, found, np.union1d(truth, found)),
         "per_label": _per_label(truth, found, labels),
     }
     if len(labels) <= MAX_CONFUSION_LABELS:
-        matrix = confusion_matrix(truth, found, labels=places)
+        matrix = confusion_matrix(truth, found, labels=label_indices)
         report["confusion_matrix"] = {"labels": list(labels), "rows": matrix.tolist()}
     return report | _roc_auc(truth, probabilities, labels)
 
@@ -61,19 +62,19 @@ def single_label_metrics(
 def multi_label_metrics(
     truth: Array, probabilities: Array, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Of texts with any number of labels. Both arrays are [rows, labels], truth of 0 and 1."""
+    """Metrics of multi-label classification. Both arrays are [rows, labels]; truth is 0 or 1."""
     found = (probabilities >= 0.5).astype(int)
-    there = np.flatnonzero(truth.any(0) | found.any(0))
+    occurring = np.flatnonzero(truth.any(0) | found.any(0))
     report = {
         "accuracy": float(accuracy_score(truth, found)),
-        **_averages(truth, found, there if len(there) else np.arange(len(labels))),
+        **_averages(truth, found, occurring if len(occurring) else np.arange(len(labels))),
         "per_label": _per_label(truth, found, labels),
         "confusion_matrix": {
             label: matrix.tolist()
             for label, matrix in zip(labels, multilabel_confusion_matrix(truth, found), strict=True)
         },
     }
-    # The area is not defined for a label that all texts have, or none.
+    # ROC AUC is undefined for a label that all texts have, or none.
     mixed = (truth.min(0) == 0) & (truth.max(0) == 1)
     if mixed.any():
         report["roc_auc"] = float(roc_auc_score(truth[:, mixed], probabilities[:, mixed]))
@@ -81,10 +82,10 @@ def multi_label_metrics(
 
 
 def entity_metrics(truth: list[list[str]], found: list[list[str]]) -> dict[str, Any]:
-    """Of BIO tags, by seqeval's definition: an entity counts if its borders and kind are right.
+    """Entity metrics of BIO tags by seqeval: an entity counts if its span and label are correct.
 
-    Where nothing is an entity and none was found, averages over kinds are left out: seqeval's are
-    NaN, which is no JSON.
+    If no entity exists and none was predicted, averages over labels are omitted: seqeval returns
+    NaN, which is invalid JSON.
     """
     words = list(zip(chain.from_iterable(truth), chain.from_iterable(found), strict=True))
     accuracy = sum(t == f for t, f in words) / max(1, len(words))
@@ -105,71 +106,81 @@ def entity_metrics(truth: list[list[str]], found: list[list[str]]) -> dict[str, 
 
 
 def answer_metrics(truth: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, Any]:
-    """Exact match and F1, both from 0 to 1, as SQuAD's own script defines them.
+    """Exact match and token F1, from 0 to 1, as SQuAD's official script defines them.
 
-    `truth` has all right answers of each question, none if there is no answer; "" is no answer.
+    `truth` has all correct answers of each question, or none if it has no answer. The prediction ""
+    means no answer.
     """
     pairs = list(zip(truth, found, strict=True))
     exact = [
-        max(_normalize_answer(right) == _normalize_answer(text) for right in all_ or [""])
+        max(_normalize_answer(answer) == _normalize_answer(text) for answer in all_ or [""])
         for all_, text in pairs
     ]
-    shared = [max(_token_f1(right, text) for right in all_ or [""]) for all_, text in pairs]
+    shared = [max(_token_f1(answer, text) for answer in all_ or [""]) for all_, text in pairs]
     return {"exact_match": float(np.mean(exact)), "f1": float(np.mean(shared))}
 
 
-def _token_f1(right: str, found: str) -> float:
-    ours, theirs = _normalize_answer(found).split(), _normalize_answer(right).split()
-    if not ours or not theirs:
-        return float(ours == theirs)
-    common = sum((collections.Counter(ours) & collections.Counter(theirs)).values())
-    return 2 * common / (len(ours) + len(theirs))
+def _token_f1(answer: str, found: str) -> float:
+    predicted_tokens, true_tokens = (
+        _normalize_answer(found).split(),
+        _normalize_answer(answer).split(),
+    )
+    if not predicted_tokens or not true_tokens:
+        return float(predicted_tokens == true_tokens)
+    common = sum(
+        (collections.Counter(predicted_tokens) & collections.Counter(true_tokens)).values()
+    )
+    return 2 * common / (len(predicted_tokens) + len(true_tokens))
 
 
 def _normalize_answer(text: str) -> str:
-    """Lower case, without punctuation, articles and superfluous spaces (SQuAD's evaluate-v2.0)."""
+    """Remove case, punctuation, articles and extra spaces (SQuAD's evaluate-v2.0.py)."""
     bare = "".join(char for char in text.lower() if char not in PUNCTUATION)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
 
 
 def nearest_neighbours(vectors: Tensor, count: int) -> Array:
-    """The places of the nearest others, the nearest first [texts, count, or as many as there are].
+    """Indices of each text's nearest other texts, nearest first [texts, at most count].
 
-    vectors [texts, width] of length 1. In pieces: the likeness of all to all may not fit.
+    vectors [texts, width] of length 1. Computed in chunks, as all similarities may not fit into
+    memory.
     """
     found = []
     for start in range(0, len(vectors), 1024):
-        likeness = vectors[start : start + 1024] @ vectors.T
-        own = torch.arange(len(likeness), device=vectors.device)
-        likeness[own, own + start] = -torch.inf
-        found.append(likeness.topk(min(count, len(vectors) - 1)).indices)
-    places: Array = torch.cat(found).cpu().numpy()
-    return places
+        similarities = vectors[start : start + 1024] @ vectors.T
+        own = torch.arange(len(similarities), device=vectors.device)
+        similarities[own, own + start] = -torch.inf
+        found.append(similarities.topk(min(count, len(vectors) - 1)).indices)
+    label_indices: Array = torch.cat(found).cpu().numpy()
+    return label_indices
 
 
 def indices_with_positive(groups: Sequence[Set[int]]) -> list[int]:
-    """The places of those that share a group with another."""
+    """Indices of the texts that share a group with another text."""
     sizes = collections.Counter(chain.from_iterable(groups))
-    return [place for place, own in enumerate(groups) if any(sizes[one] > 1 for one in own)]
+    return [index for index, own in enumerate(groups) if any(sizes[one] > 1 for one in own)]
 
 
 def retrieval_metrics(nearest: Array, groups: Sequence[Set[int]]) -> dict[str, float]:
-    """How often one of the nearest 1, 5, 10 of the other texts shares a group.
+    """Hit rate at k: how often one of the k nearest other texts shares a group, for k = 1, 5, 10.
 
-    nearest [texts, 10 or fewer] their places. A text that shares none with any is not asked for;
-    {} if all are so.
+    nearest [texts, 10 or fewer] is from `nearest_neighbours`. Texts that share a group with no
+    other are skipped; {} if none is left.
     """
-    asked = indices_with_positive(groups)
-    if not asked:
+    queries = indices_with_positive(groups)
+    if not queries:
         return {}
     hits = np.array(
-        [[not groups[place].isdisjoint(groups[near]) for near in nearest[place]] for place in asked]
+        [
+            [not groups[index].isdisjoint(groups[neighbour]) for neighbour in nearest[index]]
+            for index in queries
+        ]
     )
     return {f"retrieval_at_{k}": float(hits[:, :k].any(1).mean()) for k in RETRIEVAL_KS}
 
 
 def correlation_metrics(scores: Sequence[float], cosines: Array) -> dict[str, float]:
-    """Rank and linear correlation; {} where one of both is the same for all rows."""
+    """Spearman and Pearson correlation; {} if either input is constant."""
     if len(set(scores)) < 2 or len(np.unique(cosines)) < 2:
         return {}
     return {
@@ -179,14 +190,16 @@ def correlation_metrics(scores: Sequence[float], cosines: Array) -> dict[str, fl
 
 
 def rank_differences(scores: Sequence[float], cosines: Array) -> Array:
-    """By how many places each row is ranked differently [rows]."""
-    away: Array = np.abs(rankdata(scores) - rankdata(cosines))
-    return away
+    """Distance between each row's ranks by score and by cosine [rows]."""
+    distances: Array = np.abs(rankdata(scores) - rankdata(cosines))
+    return distances
 
 
 def _averages(truth: Array, found: Array, labels: Array) -> dict[str, float]:
-    """Of `labels`, which are those that rows have or are given. One that is in the training file
-    alone would count as never found."""
+    """Averages over `labels`: those that occur in the truth or the predictions.
+
+    A label that only the training file has would otherwise count as never found.
+    """
     measures = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
     return {
         f"{name}_{kind}": float(measure(truth, found, labels=labels, average=kind, zero_division=0))
@@ -200,18 +213,18 @@ def _per_label(truth: Array, found: Array, labels: Sequence[str]) -> dict[str, A
         truth,
         found,
         labels=np.arange(len(labels)),
-        target_names=[str(place) for place in range(len(labels))],
+        target_names=[str(index) for index in range(len(labels))],
         output_dict=True,
         zero_division=0,
     )
     return {
-        label: {key: float(value) for key, value in table[str(place)].items()}
-        for place, label in enumerate(labels)
+        label: {key: float(value) for key, value in table[str(index)].items()}
+        for index, label in enumerate(labels)
     }
 
 
 def _roc_auc(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[str, float]:
-    # Defined only where each label occurs.
+    # Defined only if each label occurs.
     if len(np.unique(truth)) < len(labels):
         return {}
     scores = probabilities[:, 1] if len(labels) == 2 else probabilities

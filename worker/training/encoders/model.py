@@ -1,4 +1,4 @@
-"""A backbone with a head, and which of its weights are trained."""
+"""Trainable encoder: a backbone with a head, tuned by LoRA or in full, and its adapter files."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,22 +21,22 @@ from worker.encoding.tokenizer import EncoderTokenizer, PaddedBatch, TokenizedTe
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, load_adapter
 from worker.training.lora import lora_linear
 
-# What the names of weights begin with in an adapter, as PEFT has it.
+# Prefix of all weight names in PEFT's adapters.
 PEFT_PREFIX = "base_model.model."
 HEAD_STD = 0.02
 HEAD_DROPOUT = 0.1
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer with a trained LoRA in float32. A is random, B is zero."""
+    """A frozen linear layer with a trainable LoRA in float32. A is random, B is zero."""
 
     def __init__(self, base: nn.Linear, *, rank: int, alpha: int) -> None:
         super().__init__()
         self.base = base
         self.scaling = alpha / rank
-        place = base.weight.device
-        self.a = nn.Parameter(torch.empty(rank, base.in_features, device=place))
-        self.b = nn.Parameter(torch.zeros(base.out_features, rank, device=place))
+        device = base.weight.device
+        self.a = nn.Parameter(torch.empty(rank, base.in_features, device=device))
+        self.b = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
         nn.init.kaiming_uniform_(self.a, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class LoraLinear(nn.Module):
 
 
 class Encoder(nn.Module):
-    """`backbone` in `dtype` arithmetic, `head` in float32."""
+    """A backbone with a linear head in float32."""
 
     def __init__(
         self,
@@ -70,8 +70,8 @@ class Encoder(nn.Module):
         self.autocast_dtype: torch.dtype | None = None
 
     def token_states(self, texts: Sequence[TokenizedText]) -> tuple[Tensor, PaddedBatch]:
-        """The last layer's output for each token [rows, length, width], and where tokens stand."""
-        # Dropout in training only: evaluation runs without gradients.
+        """Hidden states of the last layer [rows, length, width], and the padded batch."""
+        # Dropout only in training: evaluation runs without gradients.
         self.train(torch.is_grad_enabled())
         batch = self.tokenizer.pad(texts, self.device)
         if self.autocast_dtype is None:
@@ -80,40 +80,43 @@ class Encoder(nn.Module):
             return compute_hidden_states(self.backbone, batch), batch
 
     def text_vectors(self, texts: Sequence[TokenizedText]) -> Tensor:
-        """One vector a text [rows, width] in float32."""
+        """Pooled vector of each text [rows, width] in float32."""
         hidden, batch = self.token_states(texts)
         return pool(hidden, batch.mask, causal=self.task.pooling == "last")
 
     def train(self, mode: bool = True) -> "Encoder":
-        """The backbone's own dropout stays off: on a CPU its random numbers cost more than the
-        products, and what is trained is small."""
+        """Switch only the head's dropout; the backbone's own dropout stays off.
+
+        On a CPU, generating its random numbers takes longer than the matrix products, and few
+        weights are trained.
+        """
         self.training = mode
         self.dropout.train(mode)
         return self
 
 
 def add_lora(encoder: Encoder, *, rank: int, alpha: int) -> None:
-    """Put a new LoRA on every linear layer of the backbone."""
+    """Add a new LoRA to every linear layer of the backbone."""
     for name, layer in find_linear_layers(encoder.backbone).items():
         parent = encoder.backbone.get_submodule(name.rpartition(".")[0])
         setattr(parent, name.rpartition(".")[2], LoraLinear(layer, rank=rank, alpha=alpha))
 
 
 def enable_full_tuning(encoder: Encoder, dtype: torch.dtype) -> None:
-    """Train all layers of the backbone but its embeddings, whose rows are mostly never seen.
+    """Train all layers of the backbone except its embeddings, in mixed precision.
 
-    The weights stay float32, the arithmetic is in `dtype`: an Adam step is often smaller than
-    bfloat16 can add.
+    The weights stay float32 and the arithmetic is in `dtype`: an Adam step is often too small to be
+    added in bfloat16.
     """
     encoder.backbone.float()
     encoder.autocast_dtype = None if dtype == torch.float32 else dtype
-    own = full_tuning_parameter_names(encoder.backbone)
+    trained_names = full_tuning_parameter_names(encoder.backbone)
     for name, parameter in encoder.backbone.named_parameters():
-        parameter.requires_grad_(name in own)
+        parameter.requires_grad_(name in trained_names)
 
 
 class EncoderWeights:
-    """The weights of an encoder that a job trains, by their names on disk."""
+    """Trainable weights of an encoder, in PEFT's adapter format."""
 
     def __init__(self, encoder: Encoder, base_model: str, *, rank: int, alpha: int) -> None:
         self._encoder = encoder
@@ -122,37 +125,41 @@ class EncoderWeights:
         self._alpha = alpha
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """By the names that PEFT gives a LoRA's weights; others keep their own."""
-        found: dict[str, nn.Parameter] = {
+        """Trainable parameters by their names on disk: LoRA weights as PEFT names them."""
+        parameters: dict[str, nn.Parameter] = {
             PEFT_PREFIX + _peft_name(name): parameter
             for name, parameter in self._encoder.backbone.named_parameters()
             if parameter.requires_grad
         }
         if self._encoder.task.method == "embedding":
-            return found
+            return parameters
         for name, parameter in self._encoder.head.named_parameters():
-            found[f"{PEFT_PREFIX}head.{name}"] = parameter
-        return found
+            parameters[f"{PEFT_PREFIX}head.{name}"] = parameter
+        return parameters
 
     def save(self, folder: Path) -> None:
-        """Write the weights, and a config that PEFT reads, with the task in it."""
+        """Write the weights, and a config in PEFT's format that includes the task."""
         text = json.dumps(self._config(), indent=2, sort_keys=True, default=sorted)
         (folder / ADAPTER_CONFIG_FILE).write_text(text, encoding="utf-8")
         weights = {name: p.detach().cpu().contiguous() for name, p in self.parameters().items()}
         save_file(weights, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
 
     def load(self, folder: Path) -> None:
-        """Take the weights of an adapter. Raises ValueError if it was made for another shape."""
+        """Load the weights of an adapter. Raises ValueError if names or shapes do not match."""
         self.set_weights(load_adapter(folder).tensors)
 
     def set_weights(self, tensors: Mapping[str, Tensor]) -> None:
-        """Overwrite the weights. Raises ValueError if they are not of the same names and shapes."""
-        own = self.parameters()
-        for name in own.keys() | tensors.keys():
-            there = name in own and name in tensors and own[name].shape == tensors[name].shape
-            if not there:
+        """Overwrite the weights. Raises ValueError if names or shapes do not match."""
+        parameters = self.parameters()
+        for name in parameters.keys() | tensors.keys():
+            is_matching = (
+                name in parameters
+                and name in tensors
+                and parameters[name].shape == tensors[name].shape
+            )
+            if not is_matching:
                 raise ValueError(f"The adapter does not fit this model: {name}")
-            own[name].data.copy_(tensors[name])
+            parameters[name].data.copy_(tensors[name])
 
     def _config(self) -> dict[str, object]:
         targets = [

@@ -1,40 +1,38 @@
-"""What the objectives of all encoders' methods have in common."""
+"""Interface and base class of the encoder objectives."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol
 
-import torch
-
 from worker.training.encoders.model import Encoder
-from worker.training.encoders.rows import RowT, TextRow, split_by_padded_tokens
+from worker.training.encoders.rows import RowT, split_by_padded_tokens
 from worker.training.objectives import LossOutput
 
-# Of the rows that the model gets wrong, so many are listed, in so many bytes of JSON.
+# Limits of the list of wrong predictions in evaluation.json.
 MAX_LISTED_EXAMPLES = 1000
 MAX_LISTED_BYTES = 2**20
 
 
 def list_wrong_examples(wrong: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The rows that went wrong, as a report has them: how many, and the first of them."""
+    """Report the number of wrong examples and list the first of them, in bounded bytes."""
     shown: list[Mapping[str, Any]] = []
-    left = MAX_LISTED_BYTES
-    for one in wrong[:MAX_LISTED_EXAMPLES]:
-        left -= len(json.dumps(one, ensure_ascii=False).encode())
-        if left < 0:
+    bytes_left = MAX_LISTED_BYTES
+    for example in wrong[:MAX_LISTED_EXAMPLES]:
+        bytes_left -= len(json.dumps(example, ensure_ascii=False).encode())
+        if bytes_left < 0:
             break
-        shown.append(one)
+        shown.append(example)
     return {"wrong_examples": len(wrong), "wrong": shown}
 
 
 class EvaluationReport(dict[str, Any]):
-    """What evaluation.json holds; its plain numbers are metrics."""
+    """Content of evaluation.json. Its top-level floats are the metrics."""
 
 
 class EncoderObjective(Protocol[RowT]):
-    """An objective that can also measure itself as people do."""
+    """An objective that can also compute its task's standard metrics."""
 
-    # The number that the best weights are chosen by.
+    # Name of the metric by which the best weights are chosen; higher is better.
     metric: str
 
     def split(self, rows: Sequence[RowT]) -> Iterable[Sequence[RowT]]: ...
@@ -43,12 +41,12 @@ class EncoderObjective(Protocol[RowT]):
     def compute_loss(self, rows: Sequence[RowT]) -> LossOutput: ...
 
     def evaluate(self, rows: Sequence[RowT]) -> EvaluationReport:
-        """All about the rows of a validation file, with those that went wrong under `wrong`."""
+        """Compute all metrics of the rows, and list the wrong predictions under `wrong`."""
         ...
 
 
 class LengthGroupedObjective(Generic[RowT]):
-    """Rows by their length, in pieces that fit into memory."""
+    """Base class: micro-batches of rows of similar length."""
 
     def __init__(self, encoder: Encoder, *, max_tokens: int, max_rows: int | None) -> None:
         self.encoder = encoder
@@ -60,8 +58,3 @@ class LengthGroupedObjective(Generic[RowT]):
 
     def num_tokens(self, rows: Sequence[RowT]) -> int:
         return sum(row.num_tokens for row in rows)
-
-
-def as_tensor(rows: Sequence[TextRow], device: torch.device) -> torch.Tensor:
-    """The rows' targets, one behind the other."""
-    return torch.cat([torch.from_numpy(row.target) for row in rows]).to(device)

@@ -1,4 +1,4 @@
-"""Where in a context the answer to a question stands, or that it does not."""
+"""Extractive question answering: the span of the answer in a context, or no answer."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -31,53 +31,55 @@ from worker.training.encoders.objective import (
 from worker.training.encoders.rows import Array, TextRow
 from worker.training.objectives import LossOutput
 
-# Characters of an answer in the list of those that went wrong.
+# Characters of an answer shown in the list of wrong predictions.
 MAX_SHOWN_LENGTH = 200
 
 
 def read_examples(path: Path) -> list[QuestionExample]:
-    """Raises FaultyFile."""
+    """Read a question answering file. Raises InvalidTrainingFile."""
     return list(iter_examples(path, {"question_answering": to_example}))
 
 
 def infer_task(examples: Sequence[QuestionExample], length: int) -> EncoderTask:
-    """`many` says that a question may have no answer."""
-    unanswered = any(not one.answers for one in examples)
+    """Infer the task; it allows "no answer" if any question of the file has none."""
+    unanswered = any(not example.answers for example in examples)
     labels = ("start", "end")
     return EncoderTask(
-        method="question_answering", labels=labels, multi_label=unanswered, max_length=length
+        method="question_answering", labels=labels, allow_no_answer=unanswered, max_length=length
     )
 
 
 def build_rows(
-    examples: Sequence[QuestionExample], task: EncoderTask, reader: EncoderTokenizer
+    examples: Sequence[QuestionExample], task: EncoderTask, tokenizer: EncoderTokenizer
 ) -> list[TextRow]:
-    """A row for each window. Targets [2]: the tokens of start and end; 0 where none is there."""
+    """Tokenize into a row per window. Targets [2]: start and end token, or 0, 0 without answer."""
     rows = []
     contexts: dict[str, int] = {}
-    for source, one in enumerate(examples):
-        stride = min(WINDOW_OVERLAP, reader.max_length // 4)
-        origin = contexts.setdefault(one.context, len(contexts))
-        for window in reader.tokenize_windows(one.question, one.context, overlap=stride):
-            target = np.array(_target_tokens(window, one), dtype=np.int64)
-            rows.append(TextRow(window, target, source, origin))
+    for example_index, example in enumerate(examples):
+        overlap = min(WINDOW_OVERLAP, tokenizer.max_length // 4)
+        source_id = contexts.setdefault(example.context, len(contexts))
+        for window in tokenizer.tokenize_windows(
+            example.question, example.context, overlap=overlap
+        ):
+            target = np.array(_target_tokens(window, example), dtype=np.int64)
+            rows.append(TextRow(window, target, example_index, source_id))
     return rows
 
 
-def _target_tokens(window: TokenizedText, one: QuestionExample) -> tuple[int, int]:
-    if not one.answers:
+def _target_tokens(window: TokenizedText, example: QuestionExample) -> tuple[int, int]:
+    if not example.answers:
         return 0, 0
-    return token_span(window, *target_answer_span(one))
+    return token_span(window, *target_answer_span(example))
 
 
-def target_answer_span(one: QuestionExample) -> CharSpan:
-    """The characters of the answer that is learned, the first."""
-    first = one.answers[0]
-    return trim_span(one.context, first.start, first.start + len(first.text))
+def target_answer_span(example: QuestionExample) -> CharSpan:
+    """Character span of the answer to learn: the first one."""
+    first = example.answers[0]
+    return trim_span(example.context, first.start, first.start + len(first.text))
 
 
 class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
-    """Cross-entropy of the answer's first and last token, the mean of both."""
+    """Mean cross-entropy of the answer's first and last token."""
 
     metric = "f1"
 
@@ -90,7 +92,7 @@ class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
         max_rows: int | None,
     ) -> None:
         super().__init__(encoder, max_tokens=max_tokens, max_rows=max_rows)
-        # Those of the validation file: rows of it name their example.
+        # Examples of the validation file, to which `example_index` of its rows refers.
         self._examples = examples
 
     def num_items(self, rows: Sequence[TextRow]) -> int:
@@ -100,33 +102,38 @@ class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
         scores = self._span_logprobs(rows)
         targets = torch.from_numpy(np.stack([row.target for row in rows])).to(scores.device)
         losses = functional.nll_loss(scores, targets, reduction="none").mean(1)
-        right = (scores.argmax(1) == targets).all(1)
-        return LossOutput(loss=losses.sum(), num_items=len(rows), correct=right.sum())
+        correct = (scores.argmax(1) == targets).all(1)
+        return LossOutput(loss=losses.sum(), num_items=len(rows), correct=correct.sum())
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
-        found: dict[int, str] = {}
-        for source, windows in groupby(
+        predictions: dict[int, str] = {}
+        for example_index, windows in groupby(
             self._rows_with_scores(rows), key=lambda pair: pair[0].example_index
         ):
             pairs = list(windows)
-            context = self._examples[source].context
+            context = self._examples[example_index].context
             texts, scores = [row.text for row, _ in pairs], [score for _, score in pairs]
-            answer, none = best_answer(context, texts, scores)
-            empty = self.encoder.task.multi_label and none > answer.score
-            found[source] = "" if empty else context[answer.start : answer.end]
-        asked = sorted(found)
-        truth = [[span.text for span in self._examples[source].answers] for source in asked]
+            answer, no_answer = best_answer(context, texts, scores)
+            is_unanswered = self.encoder.task.allow_no_answer and no_answer > answer.score
+            predictions[example_index] = "" if is_unanswered else context[answer.start : answer.end]
+        example_indices = sorted(predictions)
+        truth = [
+            [span.text for span in self._examples[example_index].answers]
+            for example_index in example_indices
+        ]
         wrong = [
             {
-                "example": source + 1,
-                "expected": [text[:MAX_SHOWN_LENGTH] for text in right],
-                "found": found[source][:MAX_SHOWN_LENGTH],
+                "example": example_index + 1,
+                "expected": [text[:MAX_SHOWN_LENGTH] for text in correct],
+                "found": predictions[example_index][:MAX_SHOWN_LENGTH],
             }
-            for source, right in zip(asked, truth, strict=True)
-            if not metrics.answer_metrics([right], [found[source]])["exact_match"]
+            for example_index, correct in zip(example_indices, truth, strict=True)
+            if not metrics.answer_metrics([correct], [predictions[example_index]])["exact_match"]
         ]
-        report = metrics.answer_metrics(truth, [found[source] for source in asked])
+        report = metrics.answer_metrics(
+            truth, [predictions[example_index] for example_index in example_indices]
+        )
         return EvaluationReport(**report, **list_wrong_examples(wrong))
 
     def _rows_with_scores(self, rows: Sequence[TextRow]) -> Iterator[tuple[TextRow, Array]]:
@@ -136,11 +143,11 @@ class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
         return iter(sorted(scored, key=lambda pair: pair[0].example_index))
 
     def _span_logprobs(self, rows: Sequence[TextRow]) -> Tensor:
-        """Log-probabilities of start and end [rows, length, 2]."""
+        """Log-probabilities of start and end for each token [rows, length, 2]."""
         hidden, batch = self.encoder.token_states([row.text for row in rows])
-        may = np.zeros(batch.ids.shape, dtype=bool)
-        for number, row in enumerate(rows):
-            may[number, : row.num_tokens] = answer_mask(row.text)
+        mask = np.zeros(batch.ids.shape, dtype=bool)
+        for index, row in enumerate(rows):
+            mask[index, : row.num_tokens] = answer_mask(row.text)
         logits = self.encoder.head(self.encoder.dropout(hidden.float()))
-        forbidden = ~torch.from_numpy(may).to(hidden.device)[..., None]
+        forbidden = ~torch.from_numpy(mask).to(hidden.device)[..., None]
         return functional.log_softmax(logits.masked_fill(forbidden, -1e9), dim=1)

@@ -1,15 +1,16 @@
-"""The numbers of encoders' jobs, by written rules.
+"""Resolves "auto" hyperparameters of encoder jobs. The rules:
 
-n_epochs        classification 3, entities 3, questions 4, embeddings 2; no pass begins after
-                60,000 examples, and small files get as many as make 2,000, at most 25
-batch_size      32; 64 for embeddings, whose batches are what a text is told apart from;
-                less where a pass would have fewer than 15 steps, but 8 at least
-learning rate   lora as for chat models: 1.8e-3 for MiniLM-L6, less for wider ones; full 3e-4, and
-                above MiniLM's width less by its square: 7.5e-5 for BERT-base. Half of it but for
-                classification. Warmed up and falling like that of chat models
-tuning          full for entities and answers, whose tokens must move far from what a sentence
-                encoder makes of them; else lora: rank 16, alpha 32, on all linear layers. Either
-                with a head of its own
+n_epochs        classification 3, token classification 3, question answering 4, embeddings 2; fewer
+                if that is over 60,000 examples; more for small files, up to 2,000 examples in all,
+                at most 25 epochs
+batch_size      32; 64 for embeddings, whose in-batch negatives it provides; less if an epoch would
+                have fewer than 15 steps, but at least 8
+learning rate   lora: as for chat models, 1.8e-3 for MiniLM-L6, less for wider models; full: 3e-4,
+                divided by the square of the width relative to MiniLM's, 7.5e-5 for BERT-base.
+                Half of that except for classification. Same warmup and decay as for chat models
+tuning          full for token classification and question answering, whose token states must move
+                far from those of a sentence encoder; otherwise lora with rank 16 and alpha 32 on
+                all linear layers. Both train a new head
 """
 
 from collections.abc import Mapping
@@ -44,7 +45,7 @@ HALF_LEARNING_RATE_METHODS: tuple[Method, ...] = (
     "question_answering",
     "embedding",
 )
-# Full fine-tuning moves weights that were good before: decay keeps them near.
+# Regularization of full fine-tuning, which moves pretrained weights.
 WEIGHT_DECAY: Mapping[Tuning, float] = {"lora": 0.0, "full": 0.01}
 EXTRA_HYPERPARAMETERS = ("tuning", "class_weights", "early_stopping_patience", "max_length")
 
@@ -52,19 +53,21 @@ EXTRA_HYPERPARAMETERS = ("tuning", "class_weights", "early_stopping_patience", "
 def choose_encoder_recipe(
     method: Method, hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int
 ) -> Recipe:
-    """Numbers for a training file of so many examples, and a model of that width."""
-    given = {name: value for name, value in hyperparameters.items() if value not in ("auto", None)}
-    tuning: Tuning = given.get("tuning", TUNING[method])
-    batch_size = min(int(given.get("batch_size") or auto_batch_size(method, examples)), examples)
+    """Resolve the hyperparameters for a file of `examples` and a model of `hidden_size`."""
+    explicit = {
+        name: value for name, value in hyperparameters.items() if value not in ("auto", None)
+    }
+    tuning: Tuning = explicit.get("tuning", TUNING[method])
+    batch_size = min(int(explicit.get("batch_size") or auto_batch_size(method, examples)), examples)
     return Recipe(
-        n_epochs=int(given.get("n_epochs") or auto_epochs(method, examples)),
+        n_epochs=int(explicit.get("n_epochs") or auto_epochs(method, examples)),
         batch_size=batch_size,
-        learning_rate_multiplier=float(given.get("learning_rate_multiplier") or 1.0),
+        learning_rate_multiplier=float(explicit.get("learning_rate_multiplier") or 1.0),
         base_learning_rate=_base_learning_rate(tuning, hidden_size)
         / (2 if method in HALF_LEARNING_RATE_METHODS else 1),
         extra={
             "tuning": tuning,
-            **{name: given[name] for name in EXTRA_HYPERPARAMETERS if name in given},
+            **{name: explicit[name] for name in EXTRA_HYPERPARAMETERS if name in explicit},
         },
     )
 
@@ -76,12 +79,12 @@ def _base_learning_rate(tuning: Tuning, hidden_size: int) -> float:
 
 
 def auto_epochs(method: Method, examples: int) -> int:
-    usual = EPOCHS[method]
-    if examples * usual < MIN_EXAMPLES_SEEN:
+    default = EPOCHS[method]
+    if examples * default < MIN_EXAMPLES_SEEN:
         return min(MAX_EPOCHS, MIN_EXAMPLES_SEEN // examples)
-    return max(1, min(usual, MAX_EXAMPLES_SEEN // examples))
+    return max(1, min(default, MAX_EXAMPLES_SEEN // examples))
 
 
 def auto_batch_size(method: Method, examples: int) -> int:
-    usual = EMBEDDING_BATCH_SIZE if method == "embedding" else BATCH_SIZE
-    return max(MIN_BATCH_SIZE, min(usual, examples // MIN_STEPS_PER_EPOCH))
+    default = EMBEDDING_BATCH_SIZE if method == "embedding" else BATCH_SIZE
+    return max(MIN_BATCH_SIZE, min(default, examples // MIN_STEPS_PER_EPOCH))

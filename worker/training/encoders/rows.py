@@ -1,4 +1,4 @@
-"""Rows of an encoder's training file, and which of them go through the model together."""
+"""Rows of an encoder's training file, and their grouping into padded micro-batches."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,27 +13,31 @@ Array = NDArray[Any]
 
 
 class EncoderRow(Protocol):
+    """A tokenized training row of any encoder method."""
+
     @property
     def example_index(self) -> int:
-        """The place of its example in the file."""
+        """Index of the row's example in the file."""
 
     @property
     def num_tokens(self) -> int:
-        """Tokens."""
+        """Tokens of all texts of the row."""
 
     @property
     def key(self) -> bytes:
-        """The same for rows that are the same to the model."""
+        """Content key: equal for rows with equal content."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing was cut off."""
+        """False if any text was truncated."""
 
     @property
     def baseline_texts(self) -> Sequence[tuple[Hashable, TokenizedText]]:
-        """What a request has one of where the training file has this row, each with where it comes
-        from: what texts of one origin share tells nothing of others. The same text of the same
-        origin is there once."""
+        """Texts this row contributes to the drift baseline, each with the id of its source.
+
+        A source is what its texts share, such as the context of several questions; duplicates
+        within a source count once.
+        """
 
 
 RowT = TypeVar("RowT", bound=EncoderRow)
@@ -41,8 +45,11 @@ RowT = TypeVar("RowT", bound=EncoderRow)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextRow:
-    """A text and what is to be learned of it. `source` is the example's place in the file; texts
-    that are made of one thing, as of one context, have its number as `origin`."""
+    """A text and its training target.
+
+    Rows made from one shared text, such as the windows of a context, have its number as
+    `source_id`.
+    """
 
     text: TokenizedText
     target: NDArray[np.int64]
@@ -69,22 +76,22 @@ class TextRow:
 def split_by_padded_tokens(
     rows: Sequence[RowT], *, max_tokens: int, max_rows: int | None
 ) -> Iterator[Sequence[RowT]]:
-    """Cut a batch into micro-batches of rows of similar length; their filling counts as tokens."""
+    """Split a batch into micro-batches of rows of similar length, limited by padded tokens."""
     sizes = [row.num_tokens for row in rows]
-    for part in group_by_length(sizes, max_tokens=max_tokens, max_rows=max_rows):
-        yield [rows[place] for place in part]
+    for group in group_by_length(sizes, max_tokens=max_tokens, max_rows=max_rows):
+        yield [rows[index] for index in group]
 
 
 def group_by_length(
     sizes: Sequence[int], *, max_tokens: int, max_rows: int | None
 ) -> Iterator[list[int]]:
-    """The places of things of these sizes, the short ones first, cut as `split` does it."""
-    part: list[int] = []
-    for place in sorted(range(len(sizes)), key=lambda place: sizes[place]):
-        too_many = (len(part) + 1) * sizes[place] > max_tokens or len(part) == max_rows
-        if part and too_many:
-            yield part
-            part = []
-        part.append(place)
-    if part:
-        yield part
+    """Group the indices of items of these sizes, shortest first, within both limits."""
+    group: list[int] = []
+    for index in sorted(range(len(sizes)), key=lambda index: sizes[index]):
+        is_full = (len(group) + 1) * sizes[index] > max_tokens or len(group) == max_rows
+        if group and is_full:
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group

@@ -1,4 +1,4 @@
-"""Pairs of texts with a score: the higher it is, the nearer they shall lie."""
+"""Embeddings trained on scored pairs of texts: the cosines learn the order of the scores."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from worker.training.objectives import LossOutput
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredPairRow:
-    """A Likeness in tokens. `source` is the example's place in the file."""
+    """A tokenized pair of texts with a similarity score."""
 
     first: TokenizedText
     second: TokenizedText
@@ -42,30 +42,37 @@ class ScoredPairRow:
         return tuple((text.ids.tobytes(), text) for text in (self.first, self.second))
 
 
-def build_rows(examples: Sequence[ScoredTextPair], reader: EncoderTokenizer) -> list[ScoredPairRow]:
-    """The examples in tokens."""
-    firsts = reader.tokenize([one.first for one in examples])
-    seconds = reader.tokenize([one.second for one in examples])
+def build_rows(
+    examples: Sequence[ScoredTextPair], tokenizer: EncoderTokenizer
+) -> list[ScoredPairRow]:
+    """Tokenize the examples."""
+    firsts = tokenizer.tokenize([example.first for example in examples])
+    seconds = tokenizer.tokenize([example.second for example in examples])
     return [
-        ScoredPairRow(first, second, one.score, source)
-        for source, (one, first, second) in enumerate(zip(examples, firsts, seconds, strict=True))
+        ScoredPairRow(first, second, example.score, source)
+        for source, (example, first, second) in enumerate(
+            zip(examples, firsts, seconds, strict=True)
+        )
     ]
 
 
 class CosentObjective(ContrastiveObjective[ScoredPairRow]):
-    """CoSENT (Su 2022, https://kexue.fm/archives/8847): log(1 + Σ exp(scale · (cos_j - cos_i)))
-    over all i, j of a batch of which i has the higher score. Of scores only the order counts."""
+    """CoSENT loss (Su 2022, https://kexue.fm/archives/8847).
+
+    log(1 + Σ exp(scale · (cos_j - cos_i))) over all i, j of a batch where i has the higher score.
+    Only the order of the scores matters.
+    """
 
     metric = "spearman"
 
     def compute_loss(self, rows: Sequence[ScoredPairRow]) -> LossOutput:
         cosines = self._cosines(rows)
         scores = torch.tensor([row.score for row in rows], device=cosines.device)
-        higher = scores[:, None] > scores[None]
-        behind = SIMILARITY_SCALE * (cosines[None] - cosines[:, None])
-        terms = behind.masked_fill(~higher, -torch.inf).flatten()
+        is_higher = scores[:, None] > scores[None]
+        differences = SIMILARITY_SCALE * (cosines[None] - cosines[:, None])
+        terms = differences.masked_fill(~is_higher, -torch.inf).flatten()
         loss = torch.cat([terms.new_zeros(1), terms]).logsumexp(0)
-        in_order = ((behind < 0) & higher).sum() / higher.sum().clamp(min=1)
+        in_order = ((differences < 0) & is_higher).sum() / is_higher.sum().clamp(min=1)
         return LossOutput(
             loss=loss * len(rows), num_items=len(rows), correct=(in_order * len(rows)).round()
         )
@@ -79,23 +86,25 @@ class CosentObjective(ContrastiveObjective[ScoredPairRow]):
         return report
 
     def _cosines(self, rows: Sequence[ScoredPairRow]) -> Tensor:
-        """The likeness of each row's texts [rows]."""
+        """Cosine similarity of each row's two texts [rows]."""
         texts = [*(row.first for row in rows), *(row.second for row in rows)]
         first, second = self.embed(texts).chunk(2)
         return (first * second).sum(1)
 
 
 def _misranked(rows: Sequence[ScoredPairRow], cosines: Array) -> list[dict[str, Any]]:
-    """The rows whose place by likeness is a quarter of the file or more from that by score, those
-    farthest away first."""
-    away = metrics.rank_differences([row.score for row in rows], cosines)
-    order = sorted(range(len(rows)), key=lambda place: -away[place])
+    """Rows whose ranks by cosine and by score differ by a quarter of the file or more.
+
+    Those with the largest difference come first.
+    """
+    rank_distances = metrics.rank_differences([row.score for row in rows], cosines)
+    order = sorted(range(len(rows)), key=lambda index: -rank_distances[index])
     return [
         {
-            "example": rows[place].example_index + 1,
-            "expected": rows[place].score,
-            "found": round(float(cosines[place]), 4),
+            "example": rows[index].example_index + 1,
+            "expected": rows[index].score,
+            "found": round(float(cosines[index]), 4),
         }
-        for place in order
-        if away[place] >= len(rows) / 4
+        for index in order
+        if rank_distances[index] >= len(rows) / 4
     ]

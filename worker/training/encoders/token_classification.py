@@ -1,4 +1,4 @@
-"""Where the entities of a text are, and of which kind."""
+"""Token classification (named entity recognition): a BIO tag for each word."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,50 +26,50 @@ from worker.training.encoders.objective import (
 from worker.training.encoders.rows import Array, TextRow
 from worker.training.objectives import LossOutput
 
-# The target of a token that begins no word: nothing is to be learned of it.
+# Target of tokens that are not the first of a word: they are not in the loss.
 IGNORE_INDEX = -1
 
 
 def read_examples(path: Path) -> list[AnnotatedText]:
-    """Raises FaultyFile."""
+    """Read a token classification file. Raises InvalidTrainingFile."""
     return list(iter_examples(path, {"token_classification": to_example}))
 
 
 def infer_task(examples: Sequence[AnnotatedText], length: int) -> EncoderTask:
-    """Labels are the kinds of entities, in alphabetical order."""
-    labels = sorted({entity.label for one in examples for entity in one.entities})
+    """Infer the task; its labels are the entity labels in alphabetical order."""
+    labels = sorted({entity.label for example in examples for entity in example.entities})
     return EncoderTask(method="token_classification", labels=tuple(labels), max_length=length)
 
 
 def build_rows(
-    examples: Sequence[AnnotatedText], task: EncoderTask, reader: EncoderTokenizer
+    examples: Sequence[AnnotatedText], task: EncoderTask, tokenizer: EncoderTokenizer
 ) -> list[TextRow]:
-    """Targets [tokens]: the place of the tag at the first token of each word."""
+    """Tokenize the examples. Targets [tokens]: the tag's index at each word's first token."""
     places = {name: place for place, name in enumerate(bio_tag_names(task.labels))}
     rows = []
-    texts = reader.tokenize([one.text for one in examples])
-    for source, (one, text) in enumerate(zip(examples, texts, strict=True)):
+    texts = tokenizer.tokenize([example.text for example in examples])
+    for example_index, (example, text) in enumerate(zip(examples, texts, strict=True)):
         target = np.full(len(text.ids), IGNORE_INDEX, dtype=np.int64)
-        tags = word_tags(one.entities, one.words)
-        for token, tag in zip(first_tokens(text.offsets, one.words), tags, strict=True):
+        tags = word_tags(example.entities, example.words)
+        for token, tag in zip(first_tokens(text.offsets, example.words), tags, strict=True):
             if token >= 0:
-                # A kind that the training file does not have can only be missed.
+                # A label that the training file lacks cannot be predicted; it counts as a miss.
                 target[token] = places.get(tag, 0)
-        rows.append(TextRow(text, target, source))
+        rows.append(TextRow(text, target, example_index))
     return rows
 
 
 def balanced_tag_weights(rows: Sequence[TextRow], task: EncoderTask) -> Tensor:
-    """The square root of "balanced", as O outnumbers all else a hundredfold in such files."""
+    """Square root of the "balanced" weights: O outnumbers the other tags a hundredfold."""
     return (1 / (len(bio_tag_names(task.labels)) * _tag_priors(rows, task))) ** 0.5
 
 
 @torch.no_grad()
 def init_bias_from_priors(encoder: Encoder, rows: Sequence[TextRow]) -> None:
-    """Have a new head give each tag its share in the file.
+    """Initialize a new head's bias so that it predicts each tag's frequency in the file.
 
-    Where nineteen words of twenty are outside, a model's first steps would otherwise teach all
-    of its layers to say so of every word, and it takes long to forget that.
+    If 19 of 20 words are O, the first steps would otherwise teach all layers to predict O for every
+    word, which takes long to unlearn. (Prior initialization as in RetinaNet, arXiv:1708.02002.)
     """
     if not encoder.head.bias.any():
         encoder.head.bias.copy_(_tag_priors(rows, encoder.task).log())
@@ -82,7 +82,7 @@ def _tag_priors(rows: Sequence[TextRow], task: EncoderTask) -> Tensor:
 
 
 class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
-    """Cross-entropy of the tag of each word."""
+    """Mean cross-entropy of each word's tag."""
 
     metric = "f1"
 
@@ -96,7 +96,7 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         weights: Tensor | None = None,
     ) -> None:
         super().__init__(encoder, max_tokens=max_tokens, max_rows=max_rows)
-        # Those of the validation file: rows of it name their example.
+        # Examples of the validation file, to which `example_index` of its rows refers.
         self._examples = examples
         self._weights = None if weights is None else weights.to(encoder.device)
 
@@ -120,8 +120,8 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
             places = self._logits(part).argmax(1).cpu().numpy()
             for row in part:
                 words = int((row.target != IGNORE_INDEX).sum())
-                guessed, places = places[:words], places[words:]
-                expected, tags = self._expected_and_found_tags(row, guessed)
+                predicted, places = places[:words], places[words:]
+                expected, tags = self._expected_and_found_tags(row, predicted)
                 truth.append(expected)
                 found.append(tags)
                 if expected != tags:
@@ -130,33 +130,35 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
             **metrics.entity_metrics(truth, found), **list_wrong_examples(wrong)
         )
 
-    def _expected_and_found_tags(self, row: TextRow, guessed: Array) -> tuple[list[str], list[str]]:
-        """Tags of all words, those that were cut off found to be outside."""
-        one = self._examples[row.example_index]
+    def _expected_and_found_tags(
+        self, row: TextRow, predicted: Array
+    ) -> tuple[list[str], list[str]]:
+        """Expected and predicted tags of all words; truncated words are predicted as O."""
+        example = self._examples[row.example_index]
         names = bio_tag_names(self.encoder.task.labels)
-        begins = first_tokens(row.text.offsets, one.words)
-        tags = expand_word_tags([names[place] for place in guessed], begins)
-        return word_tags(one.entities, one.words), tags
+        begins = first_tokens(row.text.offsets, example.words)
+        tags = expand_word_tags([names[place] for place in predicted], begins)
+        return word_tags(example.entities, example.words), tags
 
     def _logits(self, rows: Sequence[TextRow]) -> Tensor:
-        """[words, tags], of the first token of each word, row by row."""
+        """Logits of each word's first token [words, tags], row by row."""
         hidden, batch = self.encoder.token_states([row.text for row in rows])
-        wanted = np.zeros(batch.ids.shape, dtype=bool)
+        is_first_token = np.zeros(batch.ids.shape, dtype=bool)
         for place, row in enumerate(rows):
-            wanted[place, : row.num_tokens] = row.target != IGNORE_INDEX
-        words = hidden[torch.from_numpy(wanted).to(hidden.device)].float()
+            is_first_token[place, : row.num_tokens] = row.target != IGNORE_INDEX
+        words = hidden[torch.from_numpy(is_first_token).to(hidden.device)].float()
         logits: Tensor = self.encoder.head(self.encoder.dropout(words))
         return logits
 
     def _wrong_example(self, row: TextRow, expected: list[str], found: list[str]) -> dict[str, Any]:
-        """The entities that one of both has and the other has not."""
+        """List the missed entities and the wrongly predicted ones."""
         words = self._examples[row.example_index].words
-        right, guessed = (
+        right, predicted = (
             set(entities_from_tags(expected, words)),
             set(entities_from_tags(found, words)),
         )
         return {
             "example": row.example_index + 1,
-            "expected": [asdict(entity) for entity in sorted(right - guessed)],
-            "found": [asdict(entity) for entity in sorted(guessed - right)],
+            "expected": [asdict(entity) for entity in sorted(right - predicted)],
+            "found": [asdict(entity) for entity in sorted(predicted - right)],
         }

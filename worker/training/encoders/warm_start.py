@@ -1,4 +1,4 @@
-"""A tuned model that training continues from: what stays as it was made."""
+"""Warm start of an encoder from a fine-tuned model: inherits its task and hyperparameters."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,40 +9,53 @@ from worker.encoding.task import EncoderTask, Method, read_task
 from worker.training.errors import user_error
 
 
-def read_initial_task(init: Path, method: Method) -> EncoderTask | None:
-    """The task of the model in `init`, if there is one. Raises a user error for another method."""
-    if not init.exists():
+def read_initial_task(adapter_folder: Path, method: Method) -> EncoderTask | None:
+    """Read the task of the model to continue from, or None without one.
+
+    Raises TrainingError if it was trained with another method.
+    """
+    if not adapter_folder.exists():
         return None
-    before = read_task(init)
-    if before.method != method:
-        message = f"The model was made by a {before.method} job; it cannot go on as {method}."
+    initial_task = read_task(adapter_folder)
+    if initial_task.method != method:
+        message = (
+            f"The model was trained with the method {initial_task.method}; "
+            f"it cannot be trained further with {method}."
+        )
         raise user_error("invalid_method", message, "method")
-    return before
+    return initial_task
 
 
 def inherit_hyperparameters(
-    hyperparameters: Mapping[str, Any], before: EncoderTask
+    hyperparameters: Mapping[str, Any], initial_task: EncoderTask
 ) -> dict[str, Any]:
-    """What was chosen, with what is "auto" as it is in the model that training continues from:
-    all of its layers at the learning rate of an adapter would forget what they know."""
-    chosen = hyperparameters.get("max_length", "auto")
-    length = before.max_length if chosen == "auto" else chosen
-    return {**hyperparameters, "tuning": before.tuning, "max_length": length}
+    """Replace "auto" values by those of the model that training continues from.
 
-
-def inherit_task(before: EncoderTask, own: EncoderTask) -> EncoderTask:
-    """The task of the model, for a file whose own task it would be to a new one.
-
-    Raises a user error if the file has what the model's head has no place for.
+    `tuning` is always inherited: training a fully tuned model at an adapter's learning rate would
+    make it forget what it learned.
     """
-    if own.method == "question_answering":
-        # It knows how to say that there is no answer, or learns it now.
+    chosen = hyperparameters.get("max_length", "auto")
+    length = initial_task.max_length if chosen == "auto" else chosen
+    return {**hyperparameters, "tuning": initial_task.tuning, "max_length": length}
+
+
+def inherit_task(initial_task: EncoderTask, inferred_task: EncoderTask) -> EncoderTask:
+    """Adapt the model's task to a file whose inferred task is `inferred_task`.
+
+    Raises TrainingError if the file has labels that the model's head lacks.
+    """
+    if inferred_task.method == "question_answering":
+        # The model already recognizes questions without an answer, or learns it now.
         return replace(
-            before, max_length=own.max_length, multi_label=before.multi_label or own.multi_label
+            initial_task,
+            max_length=inferred_task.max_length,
+            allow_no_answer=initial_task.allow_no_answer or inferred_task.allow_no_answer,
         )
-    new = sorted(set(own.labels) - set(before.labels))
-    if new or own.multi_label != before.multi_label:
-        what = f'the label "{new[0]}"' if new else "another shape of labels"
-        message = f"The training file has {what}, which the model to continue from does not know."
+    new_labels = sorted(set(inferred_task.labels) - set(initial_task.labels))
+    if new_labels or inferred_task.multi_label != initial_task.multi_label:
+        label = (
+            f'the label "{new_labels[0]}"' if new_labels else "another number of labels per text"
+        )
+        message = f"The training file has {label}, which the model to continue from does not know."
         raise user_error("invalid_training_file", message, "training_file")
-    return replace(before, max_length=own.max_length)
+    return replace(initial_task, max_length=inferred_task.max_length)

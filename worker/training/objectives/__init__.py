@@ -1,4 +1,4 @@
-"""What a method trains for. An objective knows its rows, and the loss of some of them."""
+"""Training objectives. An objective knows its rows and computes their loss."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +11,11 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True, slots=True)
 class LossOutput:
-    """The loss of some rows: a sum over `count` things, of which `correct` were right.
+    """Loss of some rows: a sum over `num_items` items (tokens, rows or pairs).
 
-    `correct` is None where there is no right or wrong. `measures` are further sums over the same
-    things, without a graph, by the names under which their means are told.
+    `correct` is the number of items predicted correctly, or None where that is undefined.
+    `metrics` are further sums over the same items, without a graph; their means are reported under
+    these names.
     """
 
     loss: Tensor
@@ -23,41 +24,41 @@ class LossOutput:
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to_sums(self) -> dict[str, float]:
-        """All of it as numbers."""
-        right = {} if self.correct is None else {"mean_token_accuracy": self.correct}
+        """Loss, accuracy and metrics as sums, in Python floats."""
+        accuracy = {} if self.correct is None else {"mean_token_accuracy": self.correct}
         return {
             "loss": self.loss.item(),
-            **{name: value.item() for name, value in {**right, **self.metrics}.items()},
+            **{name: value.item() for name, value in {**accuracy, **self.metrics}.items()},
         }
 
 
 def mean_metrics(
     parts: Sequence[Mapping[str, float]], num_items: int, prefix: str
 ) -> dict[str, float]:
-    """Sums of the parts of a batch as means over all of its `count` things."""
+    """Average the sums of a batch's parts over all of its `num_items` items."""
     names = parts[0] if parts else ()
     return {f"{prefix}_{name}": sum(part[name] for part in parts) / num_items for name in names}
 
 
 class Objective(Protocol[RowT]):
-    """The loss, cut into pieces that fit into memory.
+    """A loss computed by gradient accumulation over micro-batches that fit into memory.
 
-    Gradients of all pieces of a batch are summed and divided by the batch's `count`, so that the
-    cutting changes nothing but speed and memory.
+    The gradients of all micro-batches are summed and divided by the batch's `num_items`, so the
+    size of the micro-batches affects only speed, memory and rounding.
     """
 
     def split(self, rows: Sequence[RowT]) -> Iterable[Sequence[RowT]]:
-        """Cut a batch into micro-batches."""
+        """Split a batch into micro-batches."""
         ...
 
     def num_items(self, rows: Sequence[RowT]) -> int:
-        """How many things the loss of `rows` is a sum over."""
+        """Number of items that the loss of `rows` is a sum over."""
         ...
 
     def num_tokens(self, rows: Sequence[RowT]) -> int:
-        """How many tokens `rows` hold."""
+        """Number of tokens in `rows`."""
         ...
 
     def compute_loss(self, rows: Sequence[RowT]) -> LossOutput:
-        """The loss of one micro-batch, with its graph."""
+        """Loss of one micro-batch, with its autograd graph."""
         ...

@@ -1,14 +1,15 @@
-"""Direct preference optimization: learn to give one answer rather than another.
+"""Direct preference optimization (DPO): prefer one answer over another.
 
     loss = -log sigmoid(β · ((log π(w|x) - log ref(w|x)) - (log π(l|x) - log ref(l|x))))
 
-for an input x, its preferred answer w and the other one l, where π is the model in training, ref
-the model that training starts from (its adapter included, if it has one), and a log-probability is
-the sum over the answer's tokens. Equation 7 of Rafailov et al. 2023, "Direct Preference
-Optimization: Your Language Model is Secretly a Reward Model", arXiv:2305.18290.
+for an input x, its chosen answer w and its rejected answer l. π is the policy in training, ref the
+model that training starts from (including its adapter, if any), and a log-probability is the sum
+over the answer's tokens. Equation 7 of Rafailov et al. 2023, "Direct Preference Optimization: Your
+Language Model is Secretly a Reward Model", arXiv:2305.18290.
 
-β · (log π - log ref) of an answer is its implicit reward; what is measured are the share of pairs
-whose preferred answer has the higher one, and by how much on average.
+β · (log π - log ref) of an answer is its implicit reward. Two metrics are reported:
+`reward_accuracy`, the share of pairs whose chosen answer has the higher reward, and
+`reward_margin`, the mean difference of both rewards.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,32 +32,32 @@ from worker.training.ref_logprobs import RefLogprobs
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreferencePair:
-    """One input with its preferred answer, and the same with the other."""
+    """One input with its chosen answer, and the same input with its rejected answer."""
 
     chosen: Row
     rejected: Row
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that go through the model."""
+        """Tokens that go through the model, for both answers."""
         return self.chosen.num_tokens + self.rejected.num_tokens
 
 
 class DpoObjective:
-    """Mean loss of pairs. `max_rows` are pairs at most in a micro-batch."""
+    """Mean DPO loss of pairs. `max_rows` limits the pairs of a micro-batch."""
 
     def __init__(
         self,
-        scorer: CausalLM,
+        model: CausalLM,
         device: torch.device,
-        reference: RefLogprobs[PreferencePair],
+        ref_logprobs: RefLogprobs[PreferencePair],
         *,
         beta: float,
         max_tokens: int,
         max_rows: int | None,
     ) -> None:
-        self.ref_logprobs = reference
-        self._scorer = scorer
+        self.ref_logprobs = ref_logprobs
+        self._model = model
         self._device = device
         self._beta = beta
         self._max_tokens = max_tokens
@@ -72,8 +73,8 @@ class DpoObjective:
         return sum(len(pair.chosen.ids) + len(pair.rejected.ids) for pair in rows)
 
     def compute_loss(self, rows: Sequence[PreferencePair]) -> LossOutput:
-        started_at = self.ref_logprobs.get(rows).to(self._device)
-        rewards = self._beta * (self.logprobs(rows) - started_at)
+        ref_logprobs = self.ref_logprobs.get(rows).to(self._device)
+        rewards = self._beta * (self.logprobs(rows) - ref_logprobs)
         margins = rewards[:, 0] - rewards[:, 1]
         return LossOutput(
             loss=-logsigmoid(margins).sum(),
@@ -85,22 +86,22 @@ class DpoObjective:
         )
 
     def logprobs(self, rows: Sequence[PreferencePair]) -> Tensor:
-        """Of the preferred and the other answer of each pair: [pairs, 2] in float32."""
+        """Log-probabilities of each pair's chosen and rejected answer: [pairs, 2] in float32."""
         answers = [row for pair in rows for row in (pair.chosen, pair.rejected)]
-        order = sorted(range(len(answers)), key=lambda place: answers[place].num_tokens)
-        by_length = [answers[place] for place in order]
-        batch = collate(by_length, self._device, share_prefix=self._scorer.supports_shared_prefix)
-        losses, _ = self._scorer.token_nll(batch)
-        of_answers = losses.split([len(row.label_positions) for row in by_length])
-        sums = torch.stack([of_answer.sum() for of_answer in of_answers])
-        back = torch.tensor(np.argsort(order), device=sums.device)
-        return -sums[back].view(-1, 2)
+        order = sorted(range(len(answers)), key=lambda index: answers[index].num_tokens)
+        by_length = [answers[index] for index in order]
+        batch = collate(by_length, self._device, share_prefix=self._model.supports_shared_prefix)
+        token_nll, _ = self._model.token_nll(batch)
+        nll_by_answer = token_nll.split([len(row.label_positions) for row in by_length])
+        sums = torch.stack([nll.sum() for nll in nll_by_answer])
+        inverse_order = torch.tensor(np.argsort(order), device=sums.device)
+        return -sums[inverse_order].view(-1, 2)
 
 
 def read_pairs(path: Path, renderer: Renderer, *, param: str) -> list[PreferencePair]:
-    """The pairs of a preference file that differ in what the model reads of them.
+    """Read a preference file; pairs whose answers are equal after truncation are dropped.
 
-    Raises a user error that names the example if one cannot be rendered, or if no pair is left.
+    Raises TrainingError if an example cannot be rendered (the error names it) or no pair is left.
     """
     try:
         pairs = list(_iterate_pairs(path, renderer))
@@ -118,25 +119,25 @@ def _iterate_pairs(path: Path, renderer: Renderer) -> Iterator[PreferencePair]:
         iter_examples(path, {"preference": preference.to_example}), start=1
     ):
         try:
-            preferred = _build_row(renderer, example, example.chosen)
-            other = _build_row(renderer, example, example.rejected)
+            chosen = _build_row(renderer, example, example.chosen)
+            rejected = _build_row(renderer, example, example.rejected)
         except RenderingError as error:
             raise RenderingError(f"Example {number}: {error}") from error
-        both_say_something = len(preferred.label_positions) and len(other.label_positions)
-        if both_say_something and not np.array_equal(preferred.ids, other.ids):
-            yield PreferencePair(preferred, other)
+        both_have_labels = len(chosen.label_positions) and len(rejected.label_positions)
+        if both_have_labels and not np.array_equal(chosen.ids, rejected.ids):
+            yield PreferencePair(chosen, rejected)
 
 
 def _build_row(renderer: Renderer, example: PreferenceExample, answer: Message) -> Row:
-    """The input and one answer, of which the answer alone is learned."""
-    asked = [{**message.to_wire(), "weight": 0} for message in example.messages]
-    rendered = renderer.render_example([*asked, answer.to_wire()], example.tools)
-    learned = np.flatnonzero(rendered.loss_mask).astype(np.int32)
-    return Row(np.array(rendered.ids, dtype=np.int32), learned[learned > 0])
+    """Render the input with one answer; only the answer is in the loss."""
+    prompt = [{**message.to_wire(), "weight": 0} for message in example.messages]
+    rendered = renderer.render_example([*prompt, answer.to_wire()], example.tools)
+    label_positions = np.flatnonzero(rendered.loss_mask).astype(np.int32)
+    return Row(np.array(rendered.ids, dtype=np.int32), label_positions[label_positions > 0])
 
 
 def _nothing_to_learn_message(context_length: int) -> str:
     return (
-        "No example has anything to learn: the outputs of each are the same, or are cut off "
+        "No example can be learned from: in each, both outputs are the same or are truncated away "
         f"(the model reads {context_length} tokens)."
     )

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: learn what the assistant says in each chat, or how each text goes on."""
+"""Supervised fine-tuning: learn the assistant's messages of chats, or the completions of texts."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ from worker.training.objectives import LossOutput
 
 
 class SupervisedObjective:
-    """Mean negative log-likelihood of the tokens that are to be learned."""
+    """Mean negative log-likelihood of the label tokens."""
 
     def __init__(
-        self, scorer: CausalLM, device: torch.device, *, max_tokens: int, max_rows: int | None
+        self, model: CausalLM, device: torch.device, *, max_tokens: int, max_rows: int | None
     ) -> None:
-        self._scorer = scorer
+        self._model = model
         self._device = device
         self._max_tokens = max_tokens
         self._max_rows = max_rows
@@ -37,15 +37,15 @@ class SupervisedObjective:
         return sum(len(row.ids) for row in rows)
 
     def compute_loss(self, rows: Sequence[Row]) -> LossOutput:
-        batch = collate(rows, self._device, share_prefix=self._scorer.supports_shared_prefix)
-        losses, correct = self._scorer.token_nll(batch)
-        return LossOutput(loss=losses.sum(), num_items=len(losses), correct=correct.sum())
+        batch = collate(rows, self._device, share_prefix=self._model.supports_shared_prefix)
+        token_nll, correct = self._model.token_nll(batch)
+        return LossOutput(loss=token_nll.sum(), num_items=len(token_nll), correct=correct.sum())
 
 
 def read_rows(path: Path, renderer: Renderer, *, param: str) -> list[Row]:
-    """The rows of a file of chats or completions that hold something to learn.
+    """Read a file of chats or completions; rows without label tokens are dropped.
 
-    Raises a user error that names the example if a chat cannot be rendered, or if no row is left.
+    Raises TrainingError if an example cannot be rendered (the error names it) or no row is left.
     """
     try:
         rows = list(_iterate_rows(path, renderer))
@@ -68,11 +68,11 @@ def _iterate_rows(path: Path, renderer: Renderer) -> Iterator[Row]:
             rendered = _render(example, renderer)
         except RenderingError as error:
             raise RenderingError(f"Example {number}: {error}") from error
-        learned = np.flatnonzero(rendered.loss_mask).astype(np.int32)
-        # Nothing stands before the first token from which it could be predicted.
-        learned = learned[learned > 0]
-        if len(learned):
-            yield Row(np.array(rendered.ids, dtype=np.int32), learned)
+        label_positions = np.flatnonzero(rendered.loss_mask).astype(np.int32)
+        # The first token has no predecessor to be predicted from.
+        label_positions = label_positions[label_positions > 0]
+        if len(label_positions):
+            yield Row(np.array(rendered.ids, dtype=np.int32), label_positions)
 
 
 def _render(example: ChatExample | CompletionExample, renderer: Renderer) -> RenderedExample:
@@ -85,6 +85,6 @@ def _render(example: ChatExample | CompletionExample, renderer: Renderer) -> Ren
 
 def _nothing_to_learn_message(context_length: int) -> str:
     return (
-        "No example has anything to learn: each is cut off before what is to be learned "
-        f"(the model reads {context_length} tokens) or gives all of it weight 0."
+        "No example can be learned from: in each, the text to learn is truncated away "
+        f"(the model reads {context_length} tokens) or has weight 0."
     )

@@ -130,7 +130,7 @@ def test_files_by_which_no_pass_is_better_are_the_users_error(make: Make) -> Non
     scores = [{"sentence1": f"{n}", "sentence2": f"number {n}", "score": n} for n in range(10)]
     flat = make("flat", scores, method="embedding", early_stopping_patience=1)
     flat.valid_file.write_text(json.dumps(scores[0]))
-    for folder, words in ((alone, "nothing to find"), (flat, "validation file have the same")):
+    for folder, words in ((alone, "nothing to retrieve"), (flat, "validation file have the same")):
         assert run_attempt(folder) == ExitCode.USER_ERROR
         (failed,) = told(folder, Failed)
         assert (failed.code, failed.param) == ("invalid_validation_file", "validation_file")
@@ -190,9 +190,9 @@ def test_cut_texts_and_leaked_rows_are_noted(make: Make) -> None:
     rows = [*ROWS, {"text": "a very long text " * 40, "label": "shipping"}]
     folder = make("noted", rows, n_epochs=1)
     assert run_attempt(folder) == ExitCode.DONE
-    cut, leaked = told(folder, Started)[0].notes
-    assert cut.startswith("1 of 21 examples of the training file are longer than the 64 tokens")
-    assert leaked.startswith("7 of 7 examples of the validation file are in the training file too")
+    truncated, leaked = told(folder, Started)[0].data_warnings
+    assert truncated.startswith("1 of 21 examples of the training file are longer than 64 tokens")
+    assert leaked.startswith("7 of 7 examples of the validation file are also in the training file")
 
 
 def made(folder: RunFolder) -> Path:
@@ -241,6 +241,6 @@ class TestContinued:
         later = make("later", rows, **chosen)
         start_from(later, first)
         task = read_task(made(later))
-        assert (task.tuning, task.max_length, task.multi_label) == ("full", 32, True)
+        assert (task.tuning, task.max_length, task.allow_no_answer) == ("full", 32, True)
         numbers = told(later, Started)[0].hyperparameters
         assert (numbers["tuning"], numbers["max_length"]) == ("full", 32)

@@ -85,8 +85,10 @@ def test_the_loss_counts_each_text_by_the_weight_of_its_label(make_encoder: Make
     plain, _ = objective(encoder, EXAMPLES, balanced=False)
     weights = classification.balanced_class_weights(EXAMPLES, TASK)
     with torch.no_grad():
-        expected = [plain.score([row]).loss * weights[int(row.target[0])] for row in data.rows]
-        found = weighted.score(data.rows).loss
+        expected = [
+            plain.compute_loss([row]).loss * weights[int(row.target[0])] for row in data.rows
+        ]
+        found = weighted.compute_loss(data.rows).loss
     assert found.item() == pytest.approx(torch.stack(expected).sum().item(), rel=1e-4)
 
 
@@ -99,7 +101,7 @@ def test_a_rare_label_is_found_where_it_is_weighed(
     trained = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters().values()
     optimizer = torch.optim.AdamW(trained, lr=1e-2)
     for _ in range(40):
-        learned.score(data.rows).loss.backward()
+        learned.compute_loss(data.rows).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     recalls = {

@@ -101,13 +101,15 @@ def test_new_texts_of_the_same_kind_have_not_drifted(
     task = EncoderTask(method=method)
     expected = build_drift_baseline(task, train, unk_id=reader.unk_token_id)
     known = build_vocab_coverage(train, unk_id=reader.unk_token_id)
-    asked = list({text.ids.tobytes(): text for row in live for _, text in row.texts}.values())
+    asked = list(
+        {text.ids.tobytes(): text for row in live for _, text in row.baseline_texts}.values()
+    )
     shares = histogram_bins.RATIO_BINS.count([known.oov_rate(text) for text in asked])
     lengths = histogram_bins.TEXT_LENGTH_BINS.count([len(text.ids) for text in asked])
-    found = drift.ordinal_drift(expected["unknown"], shares)
+    found = drift.ordinal_drift(expected["unknown_token_ratio"], shares)
     assert found.state == "stable", found
-    assert drift.ordinal_drift(expected["lengths"], lengths).state == "stable"
-    assert expected["unknown"].keys() - {0}, "a new text has some token that is new"
+    assert drift.ordinal_drift(expected["text_lengths"], lengths).state == "stable"
+    assert expected["unknown_token_ratio"].keys() - {0}, "a new text has some token that is new"
 
 
 def test_texts_are_counted_once(reader: EncoderTokenizer, words: list[str], tmp_path: Path) -> None:
@@ -136,7 +138,7 @@ def text(*ids: int) -> TokenizedText:
 def test_a_token_is_known_by_another_origin_only() -> None:
     texts = [text(1, 5), text(1, 5), text(1, 7)]
     unknown = histogram_bins.RATIO_BINS.bin_index(0.5)
-    assert measured(texts, [0, 0, 1], unk_id=None)["unknown"] == {unknown: 3}
-    assert measured(texts, [0, 1, 2], unk_id=None)["unknown"] == {0: 2, unknown: 1}
+    assert measured(texts, [0, 0, 1], unk_id=None)["unknown_token_ratio"] == {unknown: 3}
+    assert measured(texts, [0, 1, 2], unk_id=None)["unknown_token_ratio"] == {0: 2, unknown: 1}
     # Of one handbook, which is asked about again, all is known that is there twice.
-    assert measured(texts, [0, 0, 0], unk_id=None)["unknown"] == {0: 2, unknown: 1}
+    assert measured(texts, [0, 0, 0], unk_id=None)["unknown_token_ratio"] == {0: 2, unknown: 1}

@@ -40,7 +40,7 @@ def triples(encoder: Encoder, path: Path, rows: list[dict[str, Any]]) -> list[em
 
 def gradients(encoder: Encoder, rows: Any, objective: Any) -> list[torch.Tensor]:
     """Of one batch, as one list for all weights."""
-    score = objective.score(rows)
+    score = objective.compute_loss(rows)
     score.loss.backward()
     found = [p.grad.clone() for p in encoder.backbone.parameters() if p.grad is not None]
     encoder.zero_grad()
@@ -177,7 +177,7 @@ def test_labels_are_the_same_in_any_order_and_none_is_no_label(
     assert by_source[0].anchor_groups == by_source[2].anchor_groups
     assert by_source[0].anchor_groups.isdisjoint(by_source[4].anchor_groups)
     bare = [{"text": text, "labels": []} for text in TEXTS]
-    with pytest.raises(InvalidTrainingFile, match="None of its texts has a label"):
+    with pytest.raises(InvalidTrainingFile, match="No text has a label"):
         embedding.read_examples(write(tmp_path / "bare", bare))
 
 
@@ -188,7 +188,7 @@ def test_labelled_texts_of_both_files_are_noted(encoder: Encoder, tmp_path: Path
     train = triples(encoder, tmp_path / "train", known)
     valid = triples(encoder, tmp_path / "valid", new + known[::4])
     (note,) = dataset_warnings(train, valid, TASK)
-    assert note.startswith("10 of 20 examples of the validation file are in the training file too")
+    assert note.startswith("10 of 20 examples of the validation file are also in the training file")
     # Of pairs, only the same pair.
     pairs = triples(encoder, tmp_path / "pairs", pairs_of("AB", "CD"))
     (note,) = dataset_warnings(

@@ -27,7 +27,7 @@ from worker.training.encoders.question_answering import QuestionAnsweringObjecti
 
 # Windows of 24 tokens, of which a question of one word leaves 20 for the context.
 TASK = EncoderTask(
-    method="question_answering", labels=("start", "end"), multi_label=True, max_length=24
+    method="question_answering", labels=("start", "end"), allow_no_answer=True, max_length=24
 )
 
 
@@ -81,9 +81,8 @@ def test_a_question_that_is_cut_is_noted_once_however_many_windows_it_has() -> N
     rows = build_rows([*EXAMPLES, cut], TASK, reader)
     (note,) = dataset_warnings(rows, (), TASK)
     assert note == (
-        "1 of 4 examples of the training file have a question that is longer than the 12 tokens "
-        "that are read of one, half of the 24 that are read at once; what comes after them is "
-        "left out."
+        "1 of 4 examples of the training file have a question longer than 12 tokens, half of the "
+        "model's 24; it is truncated."
     )
 
 
