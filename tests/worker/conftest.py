@@ -1,4 +1,4 @@
-"""A model small enough to make, train and serve within a test."""
+"""Models small enough to create, train and serve within a test."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from tokenizers.pre_tokenizers import ByteLevel, Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from app.catalog import CatalogModel
+from app.catalog import CatalogModel, ModelKind
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-# Two newlines are one token, so that a token could span a header and an answer; Ċ is a newline.
+# Two newlines are one token, so that a token can span a header and its content; Ċ is a newline.
 MERGES = [("Ċ", "Ċ"), ("h", "e"), ("l", "l"), ("he", "ll")]
 # The vocabulary of tiny encoders.
 PAD = 1
@@ -30,7 +30,7 @@ TEMPLATE = (
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """Bytes, four merges, the special tokens of ChatML and a template in its manner."""
+    """A byte-level BPE with four merges, ChatML's special tokens and a ChatML-like template."""
     tokens = [*SPECIAL_TOKENS, *sorted(ByteLevel.alphabet()), *("".join(pair) for pair in MERGES)]
     tokenizer = Tokenizer(BPE({token: id for id, token in enumerate(tokens)}, MERGES))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
@@ -45,7 +45,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def words_tokenizer(*, token_types: bool) -> PreTrainedTokenizerFast:
-    """Whole words, marked as BERT does it, with the types of two texts or without."""
+    """A word-level tokenizer with BERT's special tokens, with or without token type ids."""
     tokenizer = Tokenizer(
         WordLevel(
             {**SPECIAL_IDS, **{word: 4 + n for n, word in enumerate(WORDS)}}, unk_token="[UNK]"
@@ -68,7 +68,7 @@ def words_tokenizer(*, token_types: bool) -> PreTrainedTokenizerFast:
 
 
 def make_texts(*lengths: int) -> list[str]:
-    """Texts of so many words each, all different."""
+    """Make texts of the given numbers of words, all different."""
     return [
         " ".join(WORDS[(7 * place + length) % 60] for place in range(length)) for length in lengths
     ]
@@ -90,7 +90,7 @@ def tiny_config() -> LlamaConfig:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Products this small gain nothing from more, and lose much where cores are shared."""
+    """Matrices this small gain nothing from more threads, and lose much on shared cores."""
     torch.set_num_threads(1)
 
 
@@ -103,7 +103,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def tiny_folder(
     tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast
 ) -> Path:
-    """A Llama of random weights with its tokenizer, in Hugging Face's layout."""
+    """A Llama with random weights and its tokenizer, in Hugging Face's layout."""
     folder = tmp_path_factory.mktemp("tiny-model")
     torch.manual_seed(0)
     LlamaForCausalLM(tiny_config()).save_pretrained(folder)
@@ -113,11 +113,11 @@ def tiny_folder(
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_folder: Path) -> CatalogModel:
-    """The same as an entry of the catalogue."""
+    """The same as a catalog entry."""
     return CatalogModel(
         id="tiny",
         source=f"path:{tiny_folder}",
-        kind="causal",
+        kind=ModelKind.CAUSAL,
         methods=("supervised", "dpo"),
         context_length=512,
     )

@@ -1,8 +1,8 @@
-"""Time for what measures it, without waiting."""
+"""A fake monotonic clock."""
 
 
 class FakeClock:
-    """Seconds that pass when a test says so."""
+    """Seconds that pass only when a test sets `now`."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -1,6 +1,6 @@
 """The inference engine: `python -m worker.inference` serves base models and adapters over HTTP.
 
-The way of a request: server → models (what the name stands for) → generation (renders, waits) →
-thread → engine → scheduler, decoder (llama or generic), sampling → generation → choice (text) →
-chat (OpenAI's shape) → server.
+Path of a request: server → registry (resolves the model name) → generation (renders the prompt) →
+engine_thread → engine (continuous batching) → scheduler, decoder (llama or transformers_backend),
+sampling → generation → choice_text (detokenizes) → chat (OpenAI's response) → server.
 """

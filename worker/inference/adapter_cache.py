@@ -1,4 +1,4 @@
-"""Adapters: fetched from storage once, kept on disk, the latest used in memory."""
+"""Two LRU caches of adapters: files on disk, fetched from object storage, and weights in memory."""
 
 import hashlib
 import os
@@ -17,27 +17,27 @@ from app.storage import ObjectStore, join_key
 from worker.inference.adapter_format import check_config
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
 
-# Bytes of adapters that one base model keeps in memory.
+# Weights in memory, per base model.
 MEMORY_BUDGET_BYTES = 2**30
-# Bytes of adapters that are kept on disk; what is needed again after that is fetched again. More
-# than what memory holds of several base models, whose adapters stay on disk whatever they take.
+# Files on disk; an evicted adapter is fetched again when needed. More than the memory budgets of
+# several base models, since adapters in memory are never evicted from disk.
 DISK_BUDGET_BYTES = 16 * 2**30
-# What lies half fetched for longer is a killed process's; younger, it may be fetched just now by
-# another engine that shares the folder.
+# A partial download older than this was left by a killed process; a younger one may be in progress
+# in another engine that shares the folder.
 LEFTOVER_AGE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterFiles:
-    """An adapter on disk in PEFT's format. What lies under a prefix never changes."""
+    """An adapter on disk in PEFT's format. The objects under a prefix are immutable."""
 
     prefix: str
     folder: Path
-    # How many memories hold each folder's adapter; all files from one AdapterFolder share it.
+    # How many memory caches hold the adapter of each folder; shared by one AdapterDiskCache.
     reference_counts: Counter[Path] = field(default_factory=Counter, compare=False, repr=False)
 
     def touch(self) -> bool:
-        """Note the time, by which the latest used are kept; false if the files are gone."""
+        """Mark as recently used; False if the files are gone."""
         try:
             os.utime(self.folder)
         except FileNotFoundError:
@@ -46,9 +46,9 @@ class AdapterFiles:
 
 
 class AdapterDiskCache:
-    """The adapters that were fetched once, each renamed into place when it was whole.
+    """Downloaded adapters, each renamed into place once complete.
 
-    The least recently used go when they are more than `budget` bytes.
+    Beyond `max_bytes` the least recently used are evicted.
     """
 
     def __init__(
@@ -58,84 +58,86 @@ class AdapterDiskCache:
         self._folder = folder
         self._max_bytes = max_bytes
         self._reference_counts: Counter[Path] = Counter()
-        # So that no adapter is dropped between being found here and being noted as used.
+        # Keeps an adapter from being evicted between its lookup and its touch.
         self._lock = threading.Lock()
         self._remove_leftovers()
 
     def fetch(self, prefix: str) -> AdapterFiles:
-        """The adapter below `prefix` in storage.
+        """Return the adapter stored under `prefix`, downloading it if needed.
 
-        Raises FileNotFoundError, UnsafeKey, StorageUnavailable, or AdapterRefused.
+        Raises FileNotFoundError, UnsafeKey, StorageUnavailable, or InvalidAdapter.
         """
-        place = self._folder / hashlib.sha256(prefix.encode()).hexdigest()[:32]
-        files = AdapterFiles(prefix, place, self._reference_counts)
+        folder = self._folder / hashlib.sha256(prefix.encode()).hexdigest()[:32]
+        files = AdapterFiles(prefix, folder, self._reference_counts)
         with self._lock:
-            found = files.touch()
-        if not found:
-            self._download(prefix, place)
+            is_cached = files.touch()
+        if not is_cached:
+            self._download(prefix, folder)
             with self._lock:
                 self._remove_leftovers()
-                self._evict(keep=place)
-        check_config(place)
+                self._evict(keep=folder)
+        check_config(folder)
         return files
 
     def _remove_leftovers(self) -> None:
-        """Remove what killed processes left half fetched or half removed."""
+        """Remove partial downloads and partial evictions of killed processes."""
         for leftover in self._folder.glob(".*"):
             if time.time() - _last_used_at(leftover) > LEFTOVER_AGE_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
 
     def _evict(self, *, keep: Path) -> None:
-        """Bring the folder within its budget, if it can be without what memory holds."""
-        places = [place for place in self._folder.iterdir() if not place.name.startswith(".")]
-        sizes = {place: _folder_bytes(place) for place in places}
+        """Evict down to the budget, sparing `keep` and the adapters in memory."""
+        folders = [folder for folder in self._folder.iterdir() if not folder.name.startswith(".")]
+        sizes = {folder: _folder_bytes(folder) for folder in folders}
         total = sum(sizes.values())
-        for place in sorted(places, key=_last_used_at):
+        for folder in sorted(folders, key=_last_used_at):
             if total <= self._max_bytes:
                 return
-            if place == keep or self._reference_counts[place]:
+            if folder == keep or self._reference_counts[folder]:
                 continue
-            # Renamed first: half an adapter must never be found in its place. Another engine that
-            # shares the folder may have been faster.
-            aside = self._temporary_path(place)
+            # Renamed first: a partial adapter must never be found in its place. Another engine
+            # that shares the folder may have evicted it already.
+            temporary = self._temporary_path(folder)
             with suppress(FileNotFoundError):
-                place.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
-            total -= sizes[place]
+                folder.rename(temporary)
+            shutil.rmtree(temporary, ignore_errors=True)
+            total -= sizes[folder]
 
-    def _temporary_path(self, place: Path) -> Path:
-        return self._folder / f".{place.name}.{secrets.token_hex(4)}"
+    def _temporary_path(self, folder: Path) -> Path:
+        return self._folder / f".{folder.name}.{secrets.token_hex(4)}"
 
-    def _download(self, prefix: str, place: Path) -> None:
-        aside = self._temporary_path(place)
-        aside.mkdir(parents=True)
+    def _download(self, prefix: str, folder: Path) -> None:
+        temporary = self._temporary_path(folder)
+        temporary.mkdir(parents=True)
         try:
             for name in (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE):
-                self._store.download(join_key(prefix, name), aside / name)
-            aside.rename(place)
+                self._store.download(join_key(prefix, name), temporary / name)
+            temporary.rename(folder)
         except OSError:
-            # Another request may have put the same adapter there meanwhile.
-            if not place.exists():
+            # A concurrent request may have downloaded the same adapter.
+            if not folder.exists():
                 raise
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _folder_bytes(folder: Path) -> int:
-    """0 if it is gone."""
+    """Bytes of its files; 0 if it is gone."""
     with suppress(FileNotFoundError):
         return sum(file.stat().st_size for file in folder.iterdir())
     return 0
 
 
 def _last_used_at(folder: Path) -> float:
-    """When it was last used, in seconds since the epoch; now, if it is gone."""
+    """Unix time of the last use; now, if it is gone."""
     with suppress(FileNotFoundError):
         return folder.stat().st_mtime
     return time.time()
 
 
 class SizedWeights(Protocol):
+    """Weights that know their size."""
+
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
@@ -145,7 +147,7 @@ Weights = TypeVar("Weights", bound=SizedWeights)
 
 
 class AdapterMemoryCache(Generic[Weights]):
-    """The adapters used last, up to a number of bytes; others are read from disk again."""
+    """An LRU cache of loaded adapters, limited by their bytes. Not thread-safe."""
 
     def __init__(
         self, load: Callable[[AdapterFiles], Weights], *, max_bytes: int = MEMORY_BUDGET_BYTES
@@ -155,20 +157,23 @@ class AdapterMemoryCache(Generic[Weights]):
         self._loaded: OrderedDict[AdapterFiles, Weights] = OrderedDict()
 
     def discard(self, files: AdapterFiles) -> None:
-        """Let go of an adapter, if it is held."""
+        """Drop an adapter if it is loaded."""
         if self._loaded.pop(files, None) is not None:
             files.reference_counts[files.folder] -= 1
 
     def get(self, files: AdapterFiles) -> Weights:
-        """Raises what loading raises: OSError, ValueError or AdapterRefused."""
+        """Return an adapter, loading it if needed.
+
+        Raises what loading raises: OSError, ValueError or InvalidAdapter.
+        """
         if files not in self._loaded:
             self._loaded[files] = self._load(files)
             files.reference_counts[files.folder] += 1
         self._loaded.move_to_end(files)
-        # Rows that use an adapter hold it themselves, so dropping it here takes it from nobody.
+        # Sequences hold their adapter themselves, so an eviction here does not affect them.
         while (
             len(self._loaded) > 1 and sum(w.nbytes for w in self._loaded.values()) > self._max_bytes
         ):
-            dropped, _ = self._loaded.popitem(last=False)
-            dropped.reference_counts[dropped.folder] -= 1
+            evicted, _ = self._loaded.popitem(last=False)
+            evicted.reference_counts[evicted.folder] -= 1
         return self._loaded[files]

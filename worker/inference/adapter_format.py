@@ -1,4 +1,4 @@
-"""Adapters in PEFT's format: what of it can be served, and its tensors as pairs of matrices."""
+"""PEFT's adapter format: check what can be served, and read the LoRA matrices."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from worker.inference.lora import LoraAB
 from worker.modeling import ADAPTER_CONFIG_FILE, load_adapter
 
-# Settings of PEFT that change what an adapter computes in ways this engine does not.
+# PEFT settings that change the computation in ways this engine does not implement.
 UNSUPPORTED_SETTINGS = {
     "alpha_pattern": "alphas that differ by layer",
     "fan_in_fan_out": "transposed weights",
@@ -24,16 +24,16 @@ UNSUPPORTED_SETTINGS = {
 }
 PEFT_PREFIX = "base_model.model."
 
-# Inputs and outputs of each linear layer, by its path in the model.
+# (in_features, out_features) of each linear layer, by its path in the model.
 LinearSizes = Mapping[str, tuple[int, int]]
 
 
 class InvalidAdapter(ValueError):
-    """The adapter cannot be served on this base model; the message is a sentence."""
+    """The adapter cannot be served on this base model; the message is for users."""
 
 
 def linear_sizes(model: nn.Module) -> LinearSizes:
-    """What an adapter for this model must fit."""
+    """Sizes of the model's linear layers, which an adapter must fit."""
     return {
         path: (module.in_features, module.out_features)
         for path, module in model.named_modules()
@@ -42,62 +42,67 @@ def linear_sizes(model: nn.Module) -> LinearSizes:
 
 
 def check_config(folder: Path) -> None:
-    """Raises AdapterRefused if the adapter is of a kind that is not plain LoRA."""
+    """Raise InvalidAdapter unless the adapter is plain LoRA."""
     try:
         config = json.loads((folder / ADAPTER_CONFIG_FILE).read_bytes())
     except ValueError as error:
         raise InvalidAdapter("The adapter's config is not JSON.") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise InvalidAdapter("The adapter is of another type than LORA.")
+        raise InvalidAdapter("The adapter's peft_type is not LORA.")
     if config.get("bias", "none") != "none":
-        raise InvalidAdapter("The adapter trains biases, which this engine does not serve.")
-    for name, meaning in UNSUPPORTED_SETTINGS.items():
+        raise InvalidAdapter("The adapter trains biases, which this engine does not support.")
+    for name, feature in UNSUPPORTED_SETTINGS.items():
         if config.get(name):
-            raise InvalidAdapter(f"The adapter uses {meaning}, which this engine does not serve.")
+            raise InvalidAdapter(f"The adapter uses {feature}, which this engine does not support.")
 
 
 def read_lora(folder: Path, sizes: LinearSizes) -> dict[str, LoraAB]:
-    """An adapter's matrices in float32, by the path of the linear layer they belong to.
+    """Read an adapter's matrices in float32, by the path of their linear layer.
 
-    Raises OSError if files are missing, AdapterRefused if they do not fit the model.
+    Raises OSError if files are missing, InvalidAdapter if they do not fit the model.
     """
     try:
         adapter = load_adapter(folder)
-        factor = adapter.scaling
+        scaling = adapter.scaling
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InvalidAdapter(f"The adapter's files are not whole: {error}") from error
+        raise InvalidAdapter(f"The adapter's files are damaged: {error}") from error
     paths = {_layer_path(name) for name in adapter.tensors}
-    return {path: _read_pair(adapter.tensors, path, sizes, factor) for path in sorted(paths)}
+    return {path: _read_pair(adapter.tensors, path, sizes, scaling) for path in sorted(paths)}
 
 
 def _layer_path(name: str) -> str:
-    for half in (".lora_A.weight", ".lora_B.weight"):
-        if name.startswith(PEFT_PREFIX) and name.endswith(half):
-            return name.removeprefix(PEFT_PREFIX).removesuffix(half)
-    raise InvalidAdapter(f"The adapter holds {name}, which this engine does not know.")
+    for suffix in (".lora_A.weight", ".lora_B.weight"):
+        if name.startswith(PEFT_PREFIX) and name.endswith(suffix):
+            return name.removeprefix(PEFT_PREFIX).removesuffix(suffix)
+    raise InvalidAdapter(f"The adapter contains the unknown tensor {name}.")
 
 
 def _read_pair(
-    tensors: Mapping[str, Tensor], path: str, sizes: LinearSizes, factor: float
+    tensors: Mapping[str, Tensor], path: str, sizes: LinearSizes, scaling: float
 ) -> LoraAB:
     if path not in sizes:
         raise InvalidAdapter(f"The adapter changes {path}, which this base model does not have.")
     a = tensors.get(f"{PEFT_PREFIX}{path}.lora_A.weight")
     b = tensors.get(f"{PEFT_PREFIX}{path}.lora_B.weight")
     if a is None or b is None:
-        raise InvalidAdapter(f"The adapter has only one half of {path}.")
-    inputs, outputs = sizes[path]
-    if a.dim() != 2 or b.dim() != 2 or a.shape != (len(a), inputs) or b.shape != (outputs, len(a)):
-        raise InvalidAdapter(f"The adapter was made for a model of another size than {path} has.")
-    return LoraAB(a.float(), b.float().T * factor)
+        raise InvalidAdapter(f"The adapter lacks lora_A or lora_B of {path}.")
+    in_features, out_features = sizes[path]
+    if (
+        a.dim() != 2
+        or b.dim() != 2
+        or a.shape != (len(a), in_features)
+        or b.shape != (out_features, len(a))
+    ):
+        raise InvalidAdapter(f"The adapter's matrices do not match the size of {path}.")
+    return LoraAB(a.float(), b.float().T * scaling)
 
 
 def fuse_pairs(parts: Sequence[tuple[LoraAB | None, int]]) -> LoraAB | None:
-    """One pair for several linear layers that are computed as one, given with their outputs.
+    """Fuse the pairs of linear layers that are computed as one, given with their out_features.
 
-    The A's stand on top of each other; each B keeps to its own rows and its own outputs.
+    The A's are concatenated, the B's form a block diagonal.
     """
     if all(pair is None for pair, _ in parts):
         return None
-    bs = [pair.b if pair else torch.zeros(0, outputs) for pair, outputs in parts]
-    return LoraAB(torch.cat([pair.a for pair, _ in parts if pair]), torch.block_diag(*bs))
+    b_matrices = [pair.b if pair else torch.zeros(0, out_features) for pair, out_features in parts]
+    return LoraAB(torch.cat([pair.a for pair, _ in parts if pair]), torch.block_diag(*b_matrices))

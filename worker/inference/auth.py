@@ -1,4 +1,4 @@
-"""The engine's own key: who does not bear it learns nothing but that the engine is there."""
+"""Bearer-key middleware. Without the engine's key only /health and /metrics respond."""
 
 import secrets
 
@@ -8,12 +8,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Unauthenticated
 
-# Whoever watches over the process has no key; neither page tells of any model.
+# Probes and scrapers have no key. Neither page names a model.
 PUBLIC_PATHS = ("/health", "/metrics")
 
 
 class EngineKeyMiddleware:
-    """ASGI middleware: refuses requests without `Authorization: Bearer KEY`, before their body."""
+    """ASGI middleware: rejects requests without `Authorization: Bearer KEY`, before their body."""
 
     def __init__(self, app: ASGIApp, *, key: str) -> None:
         self._app = app
@@ -23,11 +23,13 @@ class EngineKeyMiddleware:
         if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS or self._is_authorized(scope):
             await self._app(scope, receive, send)
             return
-        error = Unauthenticated("This engine answers only those who bear its key (ENGINE_KEY).")
-        answer = JSONResponse(error.body(), status_code=error.status, headers=error.headers)
-        await answer(scope, receive, send)
+        error = Unauthenticated(
+            "This engine requires its API key (LUTHIER_ENGINE_API_KEY) as a bearer token."
+        )
+        response = JSONResponse(error.body(), status_code=error.status, headers=error.headers)
+        await response(scope, receive, send)
 
     def _is_authorized(self, scope: Scope) -> bool:
-        # In a time that tells nothing of how much of it was right.
+        # Constant-time comparison.
         given = Headers(scope=scope).get("authorization", "").encode()
         return secrets.compare_digest(given, self._expected)

@@ -1,4 +1,4 @@
-"""The text of one choice as its tokens come in, and the log-probabilities that go with it."""
+"""Text and log-probabilities of one choice, token by token: detokenization and stop strings."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -12,9 +12,10 @@ from worker.inference.vocabulary import Vocabulary
 
 @dataclass(slots=True)
 class TextDelta:
-    """What a token added. Tokens appear when their text does, so they may come late, or in a row.
+    """The text and log-probabilities that one token added to a choice.
 
-    Text that turned out to be a stop string is given out neither as text nor as tokens.
+    Log-probabilities are emitted with the text of their token, so they may come late or several
+    at once. A stop string is emitted neither as text nor as tokens.
     """
 
     text: str
@@ -25,16 +26,16 @@ class TextDelta:
 
 
 class ChoiceText:
-    """Tokens in, pieces out. `stopped` turns true when a stop string was found."""
+    """Tokens in, text deltas out. `has_stopped` turns true when a stop string was found."""
 
     def __init__(self, vocabulary: Vocabulary, stops: Iterable[str]) -> None:
         self._vocabulary = vocabulary
         self._detokenizer = Detokenizer(vocabulary.decode)
         self._stops = StopStrings(stops)
-        # Letters decoded so far, and letters given out.
+        # Characters decoded, and characters emitted.
         self._decoded = 0
         self._emitted = 0
-        # Tokens not given out yet, with the number of letters before each.
+        # Tokens not emitted yet, each with the number of characters before it.
         self._pending: deque[tuple[int, ContentLogprob]] = deque()
 
     @property
@@ -43,18 +44,18 @@ class ChoiceText:
 
     def push(self, token: Token) -> TextDelta:
         if token.logprobs is not None:
-            spelled = to_content_logprob(self._vocabulary, token.id, token.logprobs)
-            self._pending.append((self._decoded, spelled))
+            entry = to_content_logprob(self._vocabulary, token.id, token.logprobs)
+            self._pending.append((self._decoded, entry))
         return self._emit(self._cut_at_stop(self._detokenizer.push(token.id)))
 
     def finish(self) -> TextDelta:
-        """What was held back, now that no token will follow."""
+        """Emit what was held back, now that no token will follow."""
         text = self._cut_at_stop(self._detokenizer.flush()) + self._stops.flush()
-        piece = self._emit(text)
+        delta = self._emit(text)
         if not self.has_stopped:
-            piece.logprobs += [logprob for _, logprob in self._pending]
+            delta.logprobs += [logprob for _, logprob in self._pending]
         self._pending.clear()
-        return piece
+        return delta
 
     def _cut_at_stop(self, text: str) -> str:
         self._decoded += len(text)
@@ -62,23 +63,21 @@ class ChoiceText:
 
     def _emit(self, text: str) -> TextDelta:
         self._emitted += len(text)
-        piece = TextDelta(text)
+        delta = TextDelta(text)
         while self._pending and self._pending[0][0] < self._emitted:
-            piece.logprobs.append(self._pending.popleft()[1])
-        return piece
+            delta.logprobs.append(self._pending.popleft()[1])
+        return delta
 
 
 def to_content_logprob(vocabulary: Vocabulary, id: int, logprobs: Logprobs) -> ContentLogprob:
-    """A token as it is written, how likely it was, and the likeliest beside it."""
+    """OpenAI's entry of one token: its text, bytes, log-probability and the top alternatives."""
     chosen = _token_logprob(vocabulary, id, logprobs.chosen)
-    top = [_token_logprob(vocabulary, other, value) for other, value in logprobs.top]
+    top = [_token_logprob(vocabulary, top_id, value) for top_id, value in logprobs.top]
     return ContentLogprob(
         token=chosen.token, logprob=chosen.logprob, bytes=chosen.bytes, top_logprobs=top
     )
 
 
 def _token_logprob(vocabulary: Vocabulary, id: int, logprob: float) -> TokenLogprob:
-    spelling = vocabulary.token_bytes(id)
-    return TokenLogprob(
-        token=spelling.decode(errors="replace"), logprob=logprob, bytes=list(spelling)
-    )
+    data = vocabulary.token_bytes(id)
+    return TokenLogprob(token=data.decode(errors="replace"), logprob=logprob, bytes=list(data))

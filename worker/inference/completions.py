@@ -1,10 +1,10 @@
-"""Legacy completions as OpenAI writes them: texts that go on, whole or as a stream."""
+"""Responses of OpenAI's legacy completions: whole, or as a stream of chunks."""
 
 import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from app.errors import ApiError, InvalidRequest
 from app.ids import random_alphanumeric
@@ -14,54 +14,41 @@ from app.wire.engine_metadata import EngineMetadata, metadata_from_lengths
 from app.wire.sampling import Usage
 from worker.inference.choice_text import to_content_logprob
 from worker.inference.engine_thread import EngineThread
-from worker.inference.generation import ChoiceUpdate, Generation
-from worker.inference.messages import FinishReason
+from worker.inference.generation import ChoiceBuffer, ChoiceUpdate, Generation
 from worker.inference.registry import LoadedModel, ServedCausalModel
 from worker.inference.sse import DONE, format_event
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionPrompt:
-    """What is to be continued. `ids` are never empty, even if the text is."""
+    """A prompt. `ids` are never empty, even if the text is."""
 
     text: str
     ids: list[int]
 
 
-@dataclass(slots=True)
-class _ChoiceBuffer:
-    text: str = ""
-    logprobs: list[ContentLogprob] = field(default_factory=list)
-    reason: FinishReason = "length"
-
-    @property
-    def mean_logprob(self) -> float:
-        total = sum(token.logprob for token in self.logprobs)
-        return total / max(len(self.logprobs), 1)
-
-
 class CompletionBuilder:
-    """The continuations of several prompts in the making, all at once.
+    """Builds the response to a request of one or more prompts, which run concurrently.
 
-    Whoever made it calls `close` in the end, come what may.
+    Its creator must call `close`, whatever happens.
     """
 
     def __init__(
         self,
-        asked: CompletionRequest,
+        request: CompletionRequest,
         prompts: Sequence[CompletionPrompt],
         served: ServedCausalModel,
         thread: EngineThread,
     ) -> None:
-        """Raises InvalidRequest if `asked` does not fit the model."""
-        self._asked = asked
+        """Raises InvalidRequest if `request` does not fit the model."""
+        self._request = request
         self._prompts = prompts
         self._vocabulary = served.base.vocabulary
-        scored = bool(asked.echo) and asked.logprobs is not None
+        prompt_logprobs = bool(request.echo) and request.logprobs is not None
         for prompt in prompts:
-            _check_context_length(len(prompt.ids), asked, served.base)
+            _check_context_length(len(prompt.ids), request, served.base)
         self._generations = [
-            Generation(prompt.ids, asked, served, thread, prompt_logprobs=scored)
+            Generation(prompt.ids, request, served, thread, prompt_logprobs=prompt_logprobs)
             for prompt in prompts
         ]
         self._updates = _merge_updates(self._generations)
@@ -69,7 +56,7 @@ class CompletionBuilder:
         self._created = int(time.time())
 
     def submit(self) -> None:
-        """Raises Unavailable if the engine has too much to do."""
+        """Queue all prompts. Raises ServiceUnavailable if the queue is full."""
         for generation in self._generations:
             generation.submit()
 
@@ -78,96 +65,101 @@ class CompletionBuilder:
             generation.close()
 
     def metadata(self) -> EngineMetadata:
-        """What the API is told of it, before there is any answer."""
+        """Metadata for the API, available before the first token."""
         return metadata_from_lengths(
-            [len(prompt.ids) for prompt in self._prompts], answer_id=self._id
+            [len(prompt.ids) for prompt in self._prompts], response_id=self._id
         )
 
     async def build(self) -> Completion:
-        """Raises ApiError if the engine failed."""
-        asked = self._asked
-        collected = [[_ChoiceBuffer() for _ in range(asked.num_choices)] for _ in self._prompts]
-        async for place, update in self._updates:
-            choice = collected[place][update.choice]
-            choice.text += update.delta.text
-            choice.logprobs += update.delta.logprobs
-            choice.reason = update.finish_reason or choice.reason
+        """Collect the whole response. Raises ApiError if the engine failed."""
+        request = self._request
+        collected = [[ChoiceBuffer() for _ in range(request.num_choices)] for _ in self._prompts]
+        async for prompt_index, update in self._updates:
+            collected[prompt_index][update.choice].add(update)
         choices: list[CompletionChoice] = []
-        for place, of_prompt in enumerate(collected):
-            for choice in _select_best(of_prompt, asked.n or 1):
-                choices.append(self._choice(len(choices), place, choice))
+        for prompt_index, candidates in enumerate(collected):
+            for choice in _select_best(candidates, request.n or 1):
+                choices.append(self._choice(len(choices), prompt_index, choice))
         return self._completion(choices, self._usage())
 
     async def first_update(self) -> tuple[int, ChoiceUpdate]:
-        """Wait for the first piece, so that what fails before it is an ordinary error."""
+        """Wait for the first update, so that an earlier failure is an ordinary error response."""
         return await anext(self._updates)
 
     async def stream(self, first: tuple[int, ChoiceUpdate]) -> AsyncIterator[bytes]:
-        """The events of an answer whose first piece was waited for already."""
-        texts: dict[int, _ChoiceBuffer] = {}
+        """Yield the events of the response, given its first update."""
+        texts: dict[int, ChoiceBuffer] = {}
         try:
             yield self._chunk(*first, texts)
-            async for place, update in self._updates:
-                yield self._chunk(place, update, texts)
+            async for prompt_index, update in self._updates:
+                yield self._chunk(prompt_index, update, texts)
         except ApiError as error:
-            # The status is long sent; the SDKs raise when they read this.
+            # The status was sent already; OpenAI's SDKs raise when they read this event.
             yield format_event(json.dumps(error.body()))
         else:
-            if self._asked.include_usage:
+            if self._request.include_usage:
                 yield _format_chunk(self._completion([], self._usage()))
         yield DONE
 
-    def _chunk(self, place: int, update: ChoiceUpdate, before: dict[int, _ChoiceBuffer]) -> bytes:
-        """The event of one more piece; `before` is what each choice has said so far."""
-        index = place * self._asked.num_choices + update.choice
-        piece = _ChoiceBuffer(update.delta.text, update.delta.logprobs)
-        said = before.get(index)
-        choice = self._choice(index, place, piece, said=said)
+    def _chunk(
+        self, prompt_index: int, update: ChoiceUpdate, previous_texts: dict[int, ChoiceBuffer]
+    ) -> bytes:
+        """Format one update; `previous_texts` holds the earlier text of each choice."""
+        index = prompt_index * self._request.num_choices + update.choice
+        delta = ChoiceBuffer(update.delta.text, update.delta.logprobs)
+        previous = previous_texts.get(index)
+        choice = self._choice(index, prompt_index, delta, previous=previous)
         choice.finish_reason = update.finish_reason
-        before[index] = _ChoiceBuffer((said.text if said else "") + piece.text)
+        previous_texts[index] = ChoiceBuffer((previous.text if previous else "") + delta.text)
         return _format_chunk(self._completion([choice], None))
 
     def _choice(
-        self, index: int, place: int, choice: _ChoiceBuffer, *, said: _ChoiceBuffer | None = None
+        self,
+        index: int,
+        prompt_index: int,
+        choice: ChoiceBuffer,
+        *,
+        previous: ChoiceBuffer | None = None,
     ) -> CompletionChoice:
-        """A choice, or with `said`, what it said before, a further piece of it."""
-        prompt = self._prompts[place]
-        echoed = bool(self._asked.echo) and said is None
+        """Render a whole choice or, after `previous` text, a further chunk of it."""
+        prompt = self._prompts[prompt_index]
+        echoed = bool(self._request.echo) and previous is None
         return CompletionChoice(
             text=prompt.text + choice.text if echoed else choice.text,
             index=index,
-            logprobs=self._logprobs(place, choice, said.text if said else "", echoed=echoed),
-            finish_reason=choice.reason,
+            logprobs=self._logprobs(
+                prompt_index, choice, previous.text if previous else "", echoed=echoed
+            ),
+            finish_reason=choice.finish_reason,
         )
 
     def _logprobs(
-        self, place: int, choice: _ChoiceBuffer, said: str, *, echoed: bool
+        self, prompt_index: int, choice: ChoiceBuffer, previous: str, *, echoed: bool
     ) -> CompletionLogprobs | None:
-        if self._asked.logprobs is None:
+        if self._request.logprobs is None:
             return None
         tokens: list[ContentLogprob | str] = list(choice.logprobs)
-        offset = len(self._prompts[place].text) + len(said)
+        offset = len(self._prompts[prompt_index].text) + len(previous)
         if echoed:
-            tokens, offset = [*self._prompt_logprobs(place), *tokens], 0
-        return _logprobs_table(tokens, offset, top=self._asked.logprobs > 0)
+            tokens, offset = [*self._prompt_logprobs(prompt_index), *tokens], 0
+        return _logprobs_table(tokens, offset, top=self._request.logprobs > 0)
 
-    def _prompt_logprobs(self, place: int) -> list[ContentLogprob | str]:
-        """The prompt's tokens; the first, which nothing foretold, by its spelling alone."""
-        if not self._prompts[place].text:
+    def _prompt_logprobs(self, prompt_index: int) -> list[ContentLogprob | str]:
+        """The prompt's tokens. The first has no log-probability, only its text."""
+        if not self._prompts[prompt_index].text:
             return []
-        spell = self._vocabulary.token_bytes
         return [
-            spell(id).decode(errors="replace")
+            self._vocabulary.token_bytes(id).decode(errors="replace")
             if logprobs is None
             else to_content_logprob(self._vocabulary, id, logprobs)
-            for id, logprobs in self._generations[place].prompt_logprobs
+            for id, logprobs in self._generations[prompt_index].prompt_logprobs
         ]
 
     def _completion(self, choices: list[CompletionChoice], usage: Usage | None) -> Completion:
         return Completion(
             id=self._id,
             created=self._created,
-            model=self._asked.model,
+            model=self._request.model,
             choices=choices,
             usage=usage,
         )
@@ -180,47 +172,49 @@ class CompletionBuilder:
         )
 
 
-async def tokenize_prompts(asked: CompletionRequest, base: LoadedModel) -> list[CompletionPrompt]:
-    """The prompts with both text and ids; in a thread, because long texts take a while.
+async def tokenize_prompts(request: CompletionRequest, base: LoadedModel) -> list[CompletionPrompt]:
+    """Tokenize the prompts, in a thread; those given as ids are decoded.
 
-    Raises InvalidRequest for an id that the model does not have, and for too many of them.
+    Raises InvalidRequest for an unknown token id and for a prompt that exceeds the context.
     """
     return await asyncio.to_thread(
-        lambda: [_tokenize_prompt(each, asked, base) for each in asked.prompt]
+        lambda: [_tokenize_prompt(prompt, request, base) for prompt in request.prompt]
     )
 
 
 def _tokenize_prompt(
-    given: str | list[int], asked: CompletionRequest, base: LoadedModel
+    prompt: str | list[int], request: CompletionRequest, base: LoadedModel
 ) -> CompletionPrompt:
-    if isinstance(given, str):
+    if isinstance(prompt, str):
         _check_context_length(
-            base.renderer.min_token_count(given), asked, base, qualifier="at least "
+            base.renderer.min_token_count(prompt), request, base, qualifier="at least "
         )
-        return CompletionPrompt(given, base.renderer.encode_text(given))
-    _check_context_length(len(given), asked, base)
-    strange = [id for id in given if not 0 <= id < base.vocabulary.size]
-    if strange:
+        return CompletionPrompt(prompt, base.renderer.encode_text(prompt))
+    _check_context_length(len(prompt), request, base)
+    unknown_ids = [id for id in prompt if not 0 <= id < base.vocabulary.size]
+    if unknown_ids:
         raise InvalidRequest(
-            f"Invalid 'prompt': this model has no token {strange[0]}.",
+            f"Invalid 'prompt': this model has no token {unknown_ids[0]}.",
             param="prompt",
             code="invalid_value",
         )
-    spelled = b"".join(base.vocabulary.token_bytes(id) for id in given)
-    return CompletionPrompt(spelled.decode(errors="replace"), given)
+    text = b"".join(base.vocabulary.token_bytes(id) for id in prompt)
+    return CompletionPrompt(text.decode(errors="replace"), prompt)
 
 
 def _check_context_length(
-    have: int, asked: CompletionRequest, base: LoadedModel, *, qualifier: str = ""
+    num_tokens: int, request: CompletionRequest, base: LoadedModel, *, qualifier: str = ""
 ) -> None:
-    """Raises InvalidRequest if a prompt of so many tokens, or of `known` "at least " so many,
-    leaves no room."""
-    length = base.renderer.context_length
-    if have + asked.max_new_tokens > length:
+    """Raise InvalidRequest if prompt and completion exceed the context.
+
+    `qualifier` is "at least " where `num_tokens` is a lower bound.
+    """
+    length, wanted = base.renderer.context_length, request.max_new_tokens
+    if num_tokens + wanted > length:
         raise InvalidRequest(
             f"This model's maximum context length is {length} tokens, however you requested "
-            f"{qualifier}{have + asked.max_new_tokens} tokens ({qualifier}{have} in your prompt; {asked.max_new_tokens} for "
-            "the completion). Please reduce your prompt; or completion length.",
+            f"{qualifier}{num_tokens + wanted} tokens ({qualifier}{num_tokens} in your prompt; "
+            f"{wanted} for the completion). Please reduce your prompt; or completion length.",
             param="prompt",
             code="context_length_exceeded",
         )
@@ -229,37 +223,36 @@ def _check_context_length(
 async def _merge_updates(
     generations: Sequence[Generation],
 ) -> AsyncIterator[tuple[int, ChoiceUpdate]]:
-    """The updates of all, as they come, each with its generation's place."""
-    coming: asyncio.Queue[tuple[int, ChoiceUpdate] | Exception | None] = asyncio.Queue()
+    """Yield the updates of all generations as they arrive, each with its prompt's index."""
+    queue: asyncio.Queue[tuple[int, ChoiceUpdate] | Exception | None] = asyncio.Queue()
 
-    async def pass_on(place: int, generation: Generation) -> None:
+    async def forward(prompt_index: int, generation: Generation) -> None:
         try:
             async for update in generation.updates():
-                coming.put_nowait((place, update))
-            coming.put_nowait(None)
-        except Exception as error:  # raised below, where somebody waits
-            coming.put_nowait(error)
+                queue.put_nowait((prompt_index, update))
+            queue.put_nowait(None)
+        except Exception as error:  # raised below, in the consumer
+            queue.put_nowait(error)
 
-    tasks = [asyncio.ensure_future(pass_on(*pair)) for pair in enumerate(generations)]
+    tasks = [asyncio.ensure_future(forward(*pair)) for pair in enumerate(generations)]
     try:
         running = len(tasks)
         while running:
-            come = await coming.get()
-            if isinstance(come, Exception):
-                raise come
-            if come is None:
+            item = await queue.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
                 running -= 1
             else:
-                yield come
+                yield item
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _select_best(choices: Sequence[_ChoiceBuffer], n: int) -> Sequence[_ChoiceBuffer]:
-    """Those `n` of the highest mean log-probability, the best first; all as they are if all are
-    wanted."""
+def _select_best(choices: Sequence[ChoiceBuffer], n: int) -> Sequence[ChoiceBuffer]:
+    """The `n` choices of highest mean log-probability, best first; unsorted if that is all."""
     if len(choices) == n:
         return choices
     return sorted(choices, key=lambda choice: choice.mean_logprob, reverse=True)[:n]
@@ -268,25 +261,28 @@ def _select_best(choices: Sequence[_ChoiceBuffer], n: int) -> Sequence[_ChoiceBu
 def _logprobs_table(
     tokens: Iterable[ContentLogprob | str], offset: int, *, top: bool
 ) -> CompletionLogprobs:
-    """OpenAI's columns. Offsets count characters of prompt and text, from `offset`."""
+    """OpenAI's legacy columns. Text offsets count characters, from `offset`."""
     table = CompletionLogprobs(
         tokens=[], token_logprobs=[], top_logprobs=[] if top else None, text_offset=[]
     )
     for token in tokens:
-        spelling = token if isinstance(token, str) else token.token
-        table.tokens.append(spelling)
+        text = token if isinstance(token, str) else token.token
+        table.tokens.append(text)
         table.token_logprobs.append(None if isinstance(token, str) else token.logprob)
         table.text_offset.append(offset)
-        offset += len(spelling)
+        offset += len(text)
         if table.top_logprobs is not None:
             table.top_logprobs.append(None if isinstance(token, str) else _top_logprobs(token))
     return table
 
 
 def _top_logprobs(token: ContentLogprob) -> dict[str, float]:
-    """The likeliest, and the chosen one, by their spelling; of two alike the likelier."""
-    ranked = sorted([*token.top_logprobs, token], key=lambda each: each.logprob)
-    return {each.token: each.logprob for each in ranked}
+    """Log-probabilities of the top tokens and the sampled one, by their text.
+
+    Of two tokens with the same text the more likely one counts.
+    """
+    ranked = sorted([*token.top_logprobs, token], key=lambda entry: entry.logprob)
+    return {entry.token: entry.logprob for entry in ranked}
 
 
 def _format_chunk(chunk: Completion) -> bytes:

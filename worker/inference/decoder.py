@@ -1,4 +1,4 @@
-"""What the engine needs of a model, whatever computes it."""
+"""The interface between the engine and a model's forward pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,41 +11,44 @@ from worker.inference.adapter_cache import AdapterFiles
 
 @dataclass(frozen=True, slots=True)
 class PrefillOutput:
-    """What a piece of a prompt gave: hidden states [tokens, width] behind the last norm, and the
-    logits [kept, vocabulary] of the last tokens, as many as were asked for."""
+    """The output of one prefill chunk.
+
+    hidden  hidden states after the final norm, [tokens, hidden size]
+    logits  of the last tokens of the chunk, [num_logits, vocabulary]
+    """
 
     hidden: Tensor
     logits: Tensor
 
 
 class Decoder(Protocol):
-    """Runs up to `rows` sequences, one a row, and one prompt beside them, on the stage.
+    """Decodes up to `num_slots` sequences, one per slot, and prefills a prompt in its own slot.
 
-    It remembers what each row holds and which adapter it uses; rows 0, 1, … are kept without gaps
-    by the caller. Logits are [rows, vocabulary]. Not safe to share between threads.
+    It keeps the KV cache and the adapter of each slot; the caller fills slots 0, 1, … without
+    gaps. Logits are [slots, vocabulary]. Not thread-safe.
     """
 
     num_slots: int
     context_length: int
 
     def check_adapter(self, files: AdapterFiles) -> None:
-        """Raises AdapterRefused if the adapter does not fit this model."""
+        """Raises InvalidAdapter if the adapter does not fit this model."""
 
     def begin_prefill(self, adapter: AdapterFiles | None) -> None:
-        """Empty the stage for a new prompt. Raises OSError or AdapterRefused."""
+        """Reset the prefill slot for a new prompt. Raises OSError or InvalidAdapter."""
 
     def prefill(self, ids: Sequence[int], start: int, *, num_logits: int = 1) -> PrefillOutput:
-        """Compute tokens `start`, `start + 1`, … of the staged prompt."""
+        """Compute the prompt's tokens `start`, `start + 1`, … in the prefill slot."""
 
-    def fork_kv(self, row: int, length: int) -> None:
-        """Copy the staged prompt of `length` tokens, and its adapter, to a row."""
+    def fork_kv(self, slot: int, length: int) -> None:
+        """Copy the prefilled prompt's KV cache (`length` tokens) and adapter to a slot."""
 
     def move_slot(self, source: int, target: int, length: int) -> None:
-        """Let row `target` go on as row `source`, which holds `length` tokens."""
+        """Move slot `source`, which holds `length` tokens, to slot `target`."""
 
-    def decode(self, first: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
-        """One more token each for rows `first`, `first + 1`, …: the logits behind them.
+    def decode(self, first_slot: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
+        """Feed one token to each of the slots `first`, `first + 1`, …; returns the next logits.
 
-        `positions[i]` is the number of tokens that row holds. Computing a position again is
-        harmless: it overwrites what stands there.
+        `positions[i]` is the number of tokens that slot holds. Computing a position again is
+        harmless: it overwrites the same cache entries.
         """

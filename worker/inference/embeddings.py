@@ -1,4 +1,4 @@
-"""Embeddings as OpenAI answers them: encoders', and means of causal models' hidden states."""
+"""OpenAI's embeddings, of encoders and of causal models (mean-pooled hidden states)."""
 
 import asyncio
 import base64
@@ -20,99 +20,103 @@ from worker.inference.messages import Event, Failed, PooledOutput, Request, Samp
 from worker.inference.registry import LoadedModel, ServedCausalModel
 from worker.inference.vectors import l2_normalize, truncate_dims
 
-# In one request, as at OpenAI, by whose bound clients divide their texts.
+# OpenAI's limit, by which clients batch their texts.
 MAX_TOKENS_PER_REQUEST = 300_000
-# Texts of one request that wait for the engine at a time, so that a large one leaves room for
-# the requests of others.
+# Texts of one request queued in the engine at a time, so that a large request leaves room for
+# others.
 MAX_CONCURRENT_TEXTS = 16
 
 
-async def embed_with_encoder(asked: EmbeddingsRequest, served: ServedEncoder) -> EncodedResponse:
-    """Raises InvalidRequest for a text that is too long and must not be cut, and for too many."""
+async def embed_with_encoder(request: EmbeddingsRequest, served: ServedEncoder) -> EncodedResponse:
+    """Embed texts with an encoder.
+
+    Raises InvalidRequest for a text that is too long and must not be truncated, or for too many
+    tokens, and ServiceUnavailable.
+    """
     tasks.get_task(served, "embedding")
-    # Where the tokenizer works anyway: it must not be used by two threads at once.
-    given = await tasks.in_tokenizer_thread(
-        served, partial(_decode_inputs, asked, served), num_texts=len(asked.input)
+    # In the tokenizer's thread: it must not be used by two threads at once.
+    inputs = await tasks.in_tokenizer_thread(
+        served, partial(_decode_inputs, request, served), num_texts=len(request.input)
     )
-    cut = asked.truncate_prompt_tokens
-    texts = await tasks.tokenize(served, given, truncate=cut is not None, max_length=cut)
+    limit = request.truncate_prompt_tokens
+    texts = await tasks.tokenize(served, inputs, truncate=limit is not None, max_length=limit)
     _check_token_limit(sum(len(text.ids) for text in texts))
-    computed = await tasks.forward(served, texts)
+    vectors = await tasks.forward(served, texts)
     return await asyncio.to_thread(
-        lambda: _build_response(asked, tasks.embed(computed), build_metadata(served, texts))
+        lambda: _build_response(request, tasks.embed(vectors), build_metadata(served, texts))
     )
 
 
 async def embed_with_causal_model(
-    asked: EmbeddingsRequest, served: ServedCausalModel, thread: EngineThread
+    request: EmbeddingsRequest, served: ServedCausalModel, thread: EngineThread
 ) -> EncodedResponse:
-    """The mean of the states behind the last norm, of length 1.
+    """Embed texts with a causal model: the L2-normalized mean of its final hidden states.
 
-    Raises InvalidRequest for a text that is too long and must not be cut, and for too many, and
-    Unavailable.
+    Raises InvalidRequest for a text that is too long and must not be truncated, or for too many
+    tokens, and ServiceUnavailable.
     """
-    prompts = await asyncio.to_thread(_tokenize_inputs, asked, served.base)
+    prompts = await asyncio.to_thread(_tokenize_inputs, request, served.base)
     _check_token_limit(sum(map(len, prompts)))
-    turns = asyncio.Semaphore(MAX_CONCURRENT_TEXTS)
+    semaphore = asyncio.Semaphore(MAX_CONCURRENT_TEXTS)
 
-    async def pooled(prompt: list[int]) -> Sequence[float]:
-        async with turns:
+    async def pool(prompt: list[int]) -> Sequence[float]:
+        async with semaphore:
             return await _pool(prompt, served, thread)
 
-    coming = [asyncio.ensure_future(pooled(prompt)) for prompt in prompts]
+    futures = [asyncio.ensure_future(pool(prompt)) for prompt in prompts]
     try:
-        vectors = l2_normalize(np.array(await asyncio.gather(*coming), dtype=np.float32))
+        vectors = l2_normalize(np.array(await asyncio.gather(*futures), dtype=np.float32))
     finally:
-        for task in coming:
-            task.cancel()
+        for future in futures:
+            future.cancel()
     return await asyncio.to_thread(
-        _build_response, asked, vectors, metadata_from_lengths(list(map(len, prompts)))
+        _build_response, request, vectors, metadata_from_lengths(list(map(len, prompts)))
     )
 
 
 def _check_token_limit(tokens: int) -> None:
     if tokens > MAX_TOKENS_PER_REQUEST:
-        # In the words that OpenAI's clients know.
+        # OpenAI's wording, which clients recognize.
         message = f"Requested {tokens} tokens, max {MAX_TOKENS_PER_REQUEST} tokens per request"
         raise InvalidRequest(message, param="input", code="max_tokens_per_request")
 
 
-def _decode_inputs(asked: EmbeddingsRequest, served: ServedEncoder) -> list[str]:
-    return [_decode_input(number, each, served) for number, each in enumerate(asked.input)]
+def _decode_inputs(request: EmbeddingsRequest, served: ServedEncoder) -> list[str]:
+    return [_decode_input(index, text, served) for index, text in enumerate(request.input)]
 
 
-def _decode_input(number: int, given: str | list[int], served: ServedEncoder) -> str:
-    """A tokenizer of words has no way to put its special tokens around ids."""
-    if isinstance(given, str):
-        return given
+def _decode_input(index: int, text: str | list[int], served: ServedEncoder) -> str:
+    """Decode token ids to text: an encoder's tokenizer cannot add special tokens around ids."""
+    if isinstance(text, str):
+        return text
     tokenizer = served.engine.tokenizer.hf_tokenizer
-    _check_token_ids(number, given, len(tokenizer))
-    # The special ones are put around the text when it is read, again if it had them.
-    return str(tokenizer.decode(given, skip_special_tokens=True))
+    _check_token_ids(index, text, len(tokenizer))
+    # Without special tokens, which tokenization adds again.
+    return str(tokenizer.decode(text, skip_special_tokens=True))
 
 
-def _check_token_ids(number: int, ids: list[int], size: int) -> None:
+def _check_token_ids(index: int, ids: list[int], size: int) -> None:
     if not all(0 <= id < size for id in ids):
-        message = f"Invalid 'input[{number}]': this model has no such token."
+        message = f"Invalid 'input[{index}]': this model has no such token."
         raise InvalidRequest(message, param="input", code="invalid_value")
 
 
-def _tokenize_inputs(asked: EmbeddingsRequest, base: LoadedModel) -> list[list[int]]:
-    return [_tokenize_input(number, each, asked, base) for number, each in enumerate(asked.input)]
+def _tokenize_inputs(request: EmbeddingsRequest, base: LoadedModel) -> list[list[int]]:
+    return [_tokenize_input(index, text, request, base) for index, text in enumerate(request.input)]
 
 
 def _tokenize_input(
-    number: int, given: str | list[int], asked: EmbeddingsRequest, base: LoadedModel
+    index: int, text: str | list[int], request: EmbeddingsRequest, base: LoadedModel
 ) -> list[int]:
-    length, cut = base.renderer.context_length, asked.truncate_prompt_tokens
-    if cut is None and isinstance(given, str) and base.renderer.min_token_count(given) > length:
-        raise tasks.too_long_error(length, f"input[{number}]")
-    ids = base.renderer.encode_text(given) if isinstance(given, str) else given
-    _check_token_ids(number, ids, base.vocabulary.size)
-    if cut is not None:
-        return ids[: min(cut, length) if cut > 0 else length]
+    length, limit = base.renderer.context_length, request.truncate_prompt_tokens
+    if limit is None and isinstance(text, str) and base.renderer.min_token_count(text) > length:
+        raise tasks.too_long_error(length, f"input[{index}]")
+    ids = base.renderer.encode_text(text) if isinstance(text, str) else text
+    _check_token_ids(index, ids, base.vocabulary.size)
+    if limit is not None:
+        return ids[: min(limit, length) if limit > 0 else length]
     if len(ids) > length:
-        raise tasks.too_long_error(length, f"input[{number}]")
+        raise tasks.too_long_error(length, f"input[{index}]")
     return ids
 
 
@@ -120,10 +124,10 @@ async def _pool(
     prompt: list[int], served: ServedCausalModel, thread: EngineThread
 ) -> Sequence[float]:
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[Sequence[float]] = loop.create_future()
+    future: asyncio.Future[Sequence[float]] = loop.create_future()
 
     def emit(event: Event) -> None:
-        loop.call_soon_threadsafe(_settle, done, event)
+        loop.call_soon_threadsafe(_resolve_future, future, event)
 
     request = Request(
         prompt=prompt,
@@ -137,44 +141,44 @@ async def _pool(
     )
     thread.submit(served.base.engine, request)
     try:
-        return await done
+        return await future
     finally:
-        if done.cancelled():
+        if future.cancelled():
             thread.abort(served.base.engine, request)
 
 
-def _settle(done: asyncio.Future[Sequence[float]], event: Event) -> None:
-    if done.done():
+def _resolve_future(future: asyncio.Future[Sequence[float]], event: Event) -> None:
+    if future.done():
         return
     if isinstance(event, Failed):
-        done.set_exception(event.error)
+        future.set_exception(event.error)
     elif isinstance(event, PooledOutput):
-        done.set_result(event.vector)
+        future.set_result(event.vector)
 
 
 def _build_response(
-    asked: EmbeddingsRequest, vectors: NDArray[np.float32], observed: EngineMetadata
+    request: EmbeddingsRequest, vectors: NDArray[np.float32], metadata: EngineMetadata
 ) -> EncodedResponse:
-    """As bytes at once: thousands of vectors as Python's numbers would take a second."""
-    if asked.dimensions is not None:
-        vectors = l2_normalize(truncate_dims(vectors, asked.dimensions))
-    encoded = asked.encoding_format == "base64"
+    """Serialize directly to bytes: thousands of vectors as Python floats would take a second."""
+    if request.dimensions is not None:
+        vectors = l2_normalize(truncate_dims(vectors, request.dimensions))
+    is_base64 = request.encoding_format == "base64"
     document = {
         "object": "list",
         "data": [
             {
                 "object": "embedding",
                 "index": index,
-                "embedding": _to_base64(vector) if encoded else vector,
+                "embedding": _to_base64(vector) if is_base64 else vector,
             }
             for index, vector in enumerate(vectors)
         ],
-        "model": asked.model,
-        "usage": {"prompt_tokens": observed.tokens, "total_tokens": observed.tokens},
+        "model": request.model,
+        "usage": {"prompt_tokens": metadata.tokens, "total_tokens": metadata.tokens},
     }
-    return EncodedResponse(dump_json(document), observed)
+    return EncodedResponse(dump_json(document), metadata)
 
 
 def _to_base64(vector: NDArray[np.float32]) -> str:
-    """Little-endian float32, as OpenAI's SDK decodes it."""
+    """Base64 of little-endian float32, OpenAI's encoding."""
     return base64.b64encode(vector.astype("<f4").tobytes()).decode()

@@ -1,6 +1,6 @@
-"""One base model at work: step by step, all running sequences together.
+"""Continuous batching of one base model: each step advances all running sequences together.
 
-Knows token ids only. Text, stop strings and HTTP are the server's.
+Knows token ids only. Text, stop strings and HTTP are left to the server.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ from worker.inference.messages import (
 from worker.inference.sampling import Sampler, sample, token_logprobs
 from worker.inference.scheduler import Prefill, Scheduler, Sequence, SlotMove
 
-# Tokens of a prompt computed between two steps of the running sequences: about 0.1 s of a small
-# model on two cores. More would make them stutter, fewer would slow the prompt down.
+# Chunked prefill: tokens of a prompt computed between two decoding steps, about 0.1 s with a small
+# model on two cores. More would make running streams stutter, fewer would slow the prompt down.
 PREFILL_CHUNK = 256
 
 log = logs.get_logger(__name__)
@@ -33,7 +33,7 @@ log = logs.get_logger(__name__)
 
 @dataclass(slots=True)
 class Counters:
-    """What an engine has done since it was started, and is doing: written by its thread alone."""
+    """Counters since the start, and the current load. Written by the engine thread only."""
 
     running_requests: int = 0
     prompt_tokens: int = 0
@@ -42,20 +42,20 @@ class Counters:
 
 
 class Engine:
-    """Not safe to share between threads; others may read `counters`."""
+    """The engine of one base model. Not thread-safe, but other threads may read `counters`."""
 
     def __init__(self, decoder: Decoder, *, vocab_size: int) -> None:
         self.decoder = decoder
         self.scheduler = Scheduler(decoder.num_slots)
         self.counters = Counters()
-        # Models pad their output to a round number; ids beyond the tokenizer's mean nothing.
+        # Models pad their logits to a round number; ids beyond the tokenizer's are invalid.
         self._vocab_size = vocab_size
 
     def submit(self, request: Request) -> None:
         self.scheduler.waiting.append(request)
 
     def abort(self, request: Request, choice: int | None = None) -> None:
-        """Forget a request, or one choice of it, without another word; fine if it is gone."""
+        """Drop a request, or one choice of it, without an event. A no-op if it has ended."""
         self._apply_moves(self.scheduler.abort(request, choice))
         self.counters.running_requests = sum(1 for _ in self.scheduler.active_requests())
 
@@ -64,60 +64,60 @@ class Engine:
         return self.scheduler.is_idle
 
     def fail_all(self, error: ApiError) -> None:
-        """End every request with an error. Touches no tensors: they may be what is broken."""
+        """End every request with an error. Touches no tensors: they may be the cause."""
         for request in self.scheduler.clear():
             request.emit(Failed(error))
 
     @torch.inference_mode()
     def step(self) -> None:
-        """A piece of a prompt, then one more token for every running sequence."""
-        prompt = self.scheduler.next_prefill()
-        if prompt is not None:
+        """Prefill one chunk of a prompt, then decode one token for every running sequence."""
+        prefill = self.scheduler.next_prefill()
+        if prefill is not None:
             try:
-                self._prefill_chunk(prompt)
+                self._prefill_chunk(prefill)
             except Exception as error:
-                self._fail_request(prompt.request, self._to_api_error(error))
+                self._fail_request(prefill.request, self._to_api_error(error))
         if self.scheduler.running:
             self._decode(0, len(self.scheduler.running))
         self.counters.running_requests = sum(1 for _ in self.scheduler.active_requests())
 
-    def _prefill_chunk(self, prompt: Prefill) -> None:
-        request, start = prompt.request, prompt.num_computed
+    def _prefill_chunk(self, prefill: Prefill) -> None:
+        request, start = prefill.request, prefill.num_computed
         if start == 0:
             self.decoder.begin_prefill(request.adapter)
-        piece = request.prompt[start : start + PREFILL_CHUNK]
-        extended = self.decoder.prefill(
-            piece, start, num_logits=len(piece) if request.prompt_logprobs else 1
+        chunk = request.prompt[start : start + PREFILL_CHUNK]
+        output = self.decoder.prefill(
+            chunk, start, num_logits=len(chunk) if request.prompt_logprobs else 1
         )
-        prompt.num_computed += len(piece)
-        self.counters.prompt_tokens += len(piece)
+        prefill.num_computed += len(chunk)
+        self.counters.prompt_tokens += len(chunk)
         if request.prompt_logprobs:
-            self._emit_prompt_logprobs(request, start, extended.logits)
+            self._emit_prompt_logprobs(request, start, output.logits)
         if request.pooling:
-            self._pool_hidden_states(prompt, extended.hidden)
-        elif prompt.num_computed == len(request.prompt):
-            self._start_choices(request, extended.logits[-1:])
+            self._pool_hidden_states(prefill, output.hidden)
+        elif prefill.num_computed == len(request.prompt):
+            self._start_choices(request, output.logits[-1:])
 
     def _emit_prompt_logprobs(self, request: Request, start: int, logits: Tensor) -> None:
-        """Tell of the tokens that these logits were to foresee: each is of the one behind it."""
+        """Emit prompt log-probabilities. `logits[i]` predicts token `start + i + 1`."""
         if start == 0:
             request.emit(PromptLogprobs(((request.prompt[0], None),)))
-        ahead = request.prompt[start + 1 : start + 1 + len(logits)]
+        tokens = request.prompt[start + 1 : start + 1 + len(logits)]
         top = request.sampling.top_logprobs or 0
-        found = token_logprobs(logits[: len(ahead), : self._vocab_size], ahead, top)
-        request.emit(PromptLogprobs(tuple(zip(ahead, found, strict=True))))
+        logprobs = token_logprobs(logits[: len(tokens), : self._vocab_size], tokens, top)
+        request.emit(PromptLogprobs(tuple(zip(tokens, logprobs, strict=True))))
 
-    def _pool_hidden_states(self, prompt: Prefill, hidden: Tensor) -> None:
-        piece = hidden.float().sum(dim=0)
-        prompt.hidden_sum = piece if prompt.hidden_sum is None else prompt.hidden_sum + piece
-        if prompt.num_computed == len(prompt.request.prompt):
+    def _pool_hidden_states(self, prefill: Prefill, hidden: Tensor) -> None:
+        total = hidden.float().sum(dim=0)
+        prefill.hidden_sum = total if prefill.hidden_sum is None else prefill.hidden_sum + total
+        if prefill.num_computed == len(prefill.request.prompt):
             self.scheduler.finish_prefill()
-            prompt.request.emit(
-                PooledOutput(tuple((prompt.hidden_sum / prompt.num_computed).tolist()))
+            prefill.request.emit(
+                PooledOutput(tuple((prefill.hidden_sum / prefill.num_computed).tolist()))
             )
 
     def _start_choices(self, request: Request, logits: Tensor) -> None:
-        """Each choice takes its first token from the prompt's logits, and a row if it goes on."""
+        """Sample each choice's first token from the prompt's logits and give the choice a slot."""
         self.scheduler.finish_prefill()
         if request.max_new_tokens == 0:
             for choice in range(request.num_choices):
@@ -133,56 +133,57 @@ class Engine:
         self._sample_and_append(choices, logits.expand(len(choices), -1))
 
     def _decode(self, first: int, end: int) -> None:
-        """One step of the rows from `first` to before `end`.
+        """Decode one token for the slots from `first` up to, excluding, `end`.
 
-        If it fails, each row is tried alone, so that only the requests at fault end.
+        If the step fails, each slot is retried alone, so that only the requests at fault end.
         """
-        rows = self.scheduler.running[first:end]
+        sequences = self.scheduler.running[first:end]
         try:
-            logits = self.decoder.decode(
-                first, [row.last_token for row in rows], [row.length for row in rows]
-            )
-            chosen = self._sample(rows, logits)
+            tokens = [sequence.last_token for sequence in sequences]
+            logits = self.decoder.decode(first, tokens, [s.length for s in sequences])
+            chosen = self._sample(sequences, logits)
         except Exception as error:
             self._retry_one_by_one(first, end, error)
             return
-        for row in rows:
-            row.length += 1
-        self._append_tokens(rows, chosen)
+        for sequence in sequences:
+            sequence.length += 1
+        self._append_tokens(sequences, chosen)
 
     def _retry_one_by_one(self, first: int, end: int, error: Exception) -> None:
         if end - first == 1:
             self._fail_request(self.scheduler.running[first].request, self._to_api_error(error))
             return
-        # Backwards: a row that leaves is filled from the end, where rows have had their turn.
-        for row in reversed(range(first, end)):
-            if row < len(self.scheduler.running):
-                self._decode(row, row + 1)
+        # Backwards: a freed slot is filled by the last one, which was retried already.
+        for slot in reversed(range(first, end)):
+            if slot < len(self.scheduler.running):
+                self._decode(slot, slot + 1)
 
-    def _sample_and_append(self, rows: list[Sequence], logits: Tensor) -> None:
-        self._append_tokens(rows, self._sample(rows, logits))
+    def _sample_and_append(self, sequences: list[Sequence], logits: Tensor) -> None:
+        self._append_tokens(sequences, self._sample(sequences, logits))
 
-    def _sample(self, rows: list[Sequence], logits: Tensor) -> list[tuple[int, Logprobs | None]]:
-        return sample(logits[:, : self._vocab_size], [row.sampler for row in rows])
+    def _sample(
+        self, sequences: list[Sequence], logits: Tensor
+    ) -> list[tuple[int, Logprobs | None]]:
+        return sample(logits[:, : self._vocab_size], [sequence.sampler for sequence in sequences])
 
     def _append_tokens(
-        self, rows: list[Sequence], chosen: list[tuple[int, Logprobs | None]]
+        self, sequences: list[Sequence], chosen: list[tuple[int, Logprobs | None]]
     ) -> None:
-        self.counters.generated_tokens += len(rows)
-        for row, (token, logprobs) in zip(rows, chosen, strict=True):
-            request = row.request
-            row.last_token, row.num_generated = token, row.num_generated + 1
+        self.counters.generated_tokens += len(sequences)
+        for sequence, (token, logprobs) in zip(sequences, chosen, strict=True):
+            request = sequence.request
+            sequence.last_token, sequence.num_generated = token, sequence.num_generated + 1
             if token in request.stop_ids:
-                self._finish(row, Finished(row.choice, "stop"))
+                self._finish(sequence, Finished(sequence.choice, "stop"))
                 continue
-            request.emit(Token(row.choice, token, logprobs))
-            if row.num_generated >= request.max_new_tokens:
-                self._finish(row, Finished(row.choice, "length"))
+            request.emit(Token(sequence.choice, token, logprobs))
+            if sequence.num_generated >= request.max_new_tokens:
+                self._finish(sequence, Finished(sequence.choice, "length"))
 
-    def _finish(self, row: Sequence, last_word: Finished) -> None:
-        move = self.scheduler.remove(row)
+    def _finish(self, sequence: Sequence, event: Finished) -> None:
+        move = self.scheduler.remove(sequence)
         self._apply_moves([move] if move else [])
-        row.request.emit(last_word)
+        sequence.request.emit(event)
 
     def _fail_request(self, request: Request, error: ApiError) -> None:
         self.counters.failed_requests += 1

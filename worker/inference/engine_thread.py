@@ -1,4 +1,4 @@
-"""The one thread that computes: it takes orders between steps and sleeps when there is no work."""
+"""The thread that runs all engines: it handles commands between steps and sleeps when idle."""
 
 import queue
 import threading
@@ -9,8 +9,8 @@ from app.errors import ApiError, ServiceUnavailable
 from worker.inference.engine import Engine
 from worker.inference.messages import Failed, Request
 
-# Requests that may wait for a row, per base model. Whoever waits behind more than these had
-# better ask again later than hold a connection open.
+# Requests that may wait for a slot, per base model. Beyond that a client had better retry later
+# than hold a connection open.
 MAX_WAITING_REQUESTS = 256
 
 log = logs.get_logger(__name__)
@@ -38,25 +38,24 @@ _Command = _Submit | _Abort | _Stop
 
 
 class EngineThread:
-    """Steps all engines in turn. Its methods may be called from any thread."""
+    """Steps the busy engines in turn. Its methods are thread-safe."""
 
     def __init__(self, *, max_waiting: int = MAX_WAITING_REQUESTS) -> None:
         self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
         self._max_waiting = max_waiting
-        # Those with work to do.
         self._busy_engines: list[Engine] = []
         self._stopped = threading.Event()
-        # Daemon, so that a step that hangs cannot keep the process from ending.
+        # A daemon, so that a hanging step cannot keep the process alive.
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.has_ended = False
-        # Whether it ended, or is to end, because something is broken.
+        # True if the thread ended, or is to end, because of an error.
         self.has_failed = False
 
     def start(self) -> None:
         self._thread.start()
 
     def submit(self, engine: Engine, request: Request) -> None:
-        """Queue a request. Raises Unavailable if too many wait or the thread is stopping."""
+        """Queue a request. Raises ServiceUnavailable if too many wait or the thread is stopping."""
         if self._stopped.is_set():
             raise ServiceUnavailable("The engine is restarting. Please try again in a moment.")
         if self._commands.qsize() + len(engine.scheduler.waiting) >= self._max_waiting:
@@ -64,16 +63,16 @@ class EngineThread:
         self._commands.put(_Submit(engine, request))
 
     def abort(self, engine: Engine, request: Request, choice: int | None = None) -> None:
-        """Forget a request, or one choice of it, before the next step."""
+        """Drop a request, or one choice of it, before the next step."""
         self._commands.put(_Abort(engine, request, choice))
 
     def stop(self) -> None:
-        """End after the step at hand; whoever is still waiting for tokens gets an error."""
+        """End after the current step; unfinished requests get an error."""
         self._stopped.set()
         self._commands.put(_Stop(ServiceUnavailable("The engine is restarting. Please try again.")))
 
     def fail(self) -> None:
-        """End because this process cannot do what it is for."""
+        """Stop, and have the process exit with an error code."""
         self.has_failed = True
         self.stop()
 
@@ -86,8 +85,8 @@ class EngineThread:
                 for engine in self._busy_engines:
                     engine.step()
                 self._busy_engines = [engine for engine in self._busy_engines if not engine.is_idle]
-        # Whatever it is, the thread's state can no longer be trusted: say so, and let the
-        # process be started anew.
+        # After an unknown error the thread's state cannot be trusted: fail all requests and let
+        # the process be restarted.
         except BaseException as error:
             log.critical("engine.crashed", exc_info=error)
             self.has_failed = True
@@ -97,29 +96,29 @@ class EngineThread:
             self.has_ended = True
 
     def _process_commands(self) -> bool:
-        """Carry out what was ordered; sleep until something is, if there is nothing else to do."""
+        """Execute the queued commands; if no engine is busy, wait for one. False means stop."""
         sleep = not self._busy_engines
         while sleep or not self._commands.empty():
-            order = self._commands.get()
+            command = self._commands.get()
             sleep = False
-            if isinstance(order, _Stop):
-                self._fail_all(order.error)
+            if isinstance(command, _Stop):
+                self._fail_all(command.error)
                 return False
-            self._execute(order)
+            self._execute(command)
         return True
 
-    def _execute(self, order: _Submit | _Abort) -> None:
-        if isinstance(order, _Abort):
-            order.engine.abort(order.request, order.choice)
+    def _execute(self, command: _Submit | _Abort) -> None:
+        if isinstance(command, _Abort):
+            command.engine.abort(command.request, command.choice)
             return
-        order.engine.submit(order.request)
-        if order.engine not in self._busy_engines:
-            self._busy_engines.append(order.engine)
+        command.engine.submit(command.request)
+        if command.engine not in self._busy_engines:
+            self._busy_engines.append(command.engine)
 
     def _fail_all(self, error: ApiError) -> None:
         for engine in self._busy_engines:
             engine.fail_all(error)
         while not self._commands.empty():
-            order = self._commands.get()
-            if isinstance(order, _Submit):
-                order.request.emit(Failed(error))
+            command = self._commands.get()
+            if isinstance(command, _Submit):
+                command.request.emit(Failed(error))

@@ -1,19 +1,18 @@
-"""One request on its way through the engine, as the server sees it: events in, text out."""
+"""One request in the engine, seen from the server: engine events in, text out."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.errors import InvalidRequest
-from app.wire.engine import ChatCompletionRequest
-from app.wire.sampling import SamplingRequest
+from app.wire.engine import ChatCompletionRequest, ContentLogprob
+from app.wire.sampling import FinishReason, SamplingRequest
 from worker.inference.choice_text import ChoiceText, TextDelta
 from worker.inference.engine_thread import EngineThread
 from worker.inference.messages import (
     Event,
     Failed,
     Finished,
-    FinishReason,
     Logprobs,
     PooledOutput,
     PromptLogprobs,
@@ -27,26 +26,48 @@ from worker.rendering import PromptTooLong, RenderingError
 
 @dataclass(frozen=True, slots=True)
 class ChoiceUpdate:
-    """A piece of a choice. With a `reason` it is the choice's last."""
+    """A text delta of a choice. The choice's last one has a `finish_reason`."""
 
     choice: int
     delta: TextDelta
     finish_reason: FinishReason | None = None
 
 
+@dataclass(slots=True)
+class ChoiceBuffer:
+    """Everything a choice has generated so far."""
+
+    text: str = ""
+    logprobs: list[ContentLogprob] = field(default_factory=list)
+    finish_reason: FinishReason = "length"
+
+    def add(self, update: ChoiceUpdate) -> None:
+        self.text += update.delta.text
+        self.logprobs += update.delta.logprobs
+        self.finish_reason = update.finish_reason or self.finish_reason
+
+    @property
+    def mean_logprob(self) -> float:
+        total = sum(token.logprob for token in self.logprobs)
+        return total / max(len(self.logprobs), 1)
+
+
 class Generation:
-    """Made on the event loop. Whoever made it calls `close` in the end, come what may."""
+    """One request to the engine. Lives on the event loop.
+
+    Its creator must call `close`, whatever happens.
+    """
 
     def __init__(
         self,
         prompt: Sequence[int],
-        asked: SamplingRequest,
+        request: SamplingRequest,
         served: ServedCausalModel,
         thread: EngineThread,
         *,
         prompt_logprobs: bool = False,
     ) -> None:
-        """Raises InvalidRequest if `asked` does not fit the model."""
+        """Raises InvalidRequest if `request` does not fit the model."""
         base = served.base
         self._thread = thread
         self._engine = base.engine
@@ -54,35 +75,35 @@ class Generation:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self.prompt_tokens = len(prompt)
         self.completion_tokens = 0
-        # The prompt's own tokens, if they are `scored`; all there before the first update.
+        # The prompt's tokens, if requested; complete before the first update.
         self.prompt_logprobs: list[tuple[int, Logprobs | None]] = []
-        self.num_choices = _resolve_num_choices(asked, base)
+        self.num_choices = _resolve_num_choices(request, base)
         self._open = {
-            choice: ChoiceText(base.vocabulary, asked.stop or ())
+            choice: ChoiceText(base.vocabulary, request.stop or ())
             for choice in range(self.num_choices)
         }
         self._request = Request(
             prompt=list(prompt),
             num_choices=self.num_choices,
-            max_new_tokens=resolve_max_tokens(len(prompt), asked, base),
+            max_new_tokens=resolve_max_tokens(len(prompt), request, base),
             stop_ids=base.renderer.stop_ids,
-            sampling=_sampling_params(asked, base),
+            sampling=_sampling_params(request, base),
             prompt_logprobs=prompt_logprobs,
             adapter=served.adapter,
             emit=self._emit,
         )
 
     def submit(self) -> None:
-        """Raises Unavailable if the engine has too much to do."""
+        """Queue the request. Raises ServiceUnavailable if the queue is full."""
         self._thread.submit(self._engine, self._request)
 
     def close(self) -> None:
-        """Stop what still runs: the client has left, or it all came to its end."""
+        """Abort what still runs, e.g. when the client disconnected."""
         if self._open:
             self._thread.abort(self._engine, self._request)
 
     async def updates(self) -> AsyncIterator[ChoiceUpdate]:
-        """The pieces of all choices as they come. Raises ApiError if the engine failed."""
+        """Yield the deltas of all choices as they arrive. Raises ApiError if the engine failed."""
         while self._open:
             event = await self._events.get()
             if isinstance(event, Failed):
@@ -97,61 +118,61 @@ class Generation:
     def _handle_event(self, event: Token | Finished) -> Iterator[ChoiceUpdate]:
         text = self._open.get(event.choice)
         if text is None:
-            # The engine learns late that a stop string was found; what it sent meanwhile is void.
+            # The engine learns late of a stop string; drop what it sent in the meantime.
             return
         if isinstance(event, Finished):
             yield self._finish_choice(event.choice, event.reason)
             return
         self.completion_tokens += 1
-        piece = text.push(event)
-        if piece:
-            yield ChoiceUpdate(event.choice, piece)
+        delta = text.push(event)
+        if delta:
+            yield ChoiceUpdate(event.choice, delta)
         if text.has_stopped:
             self._thread.abort(self._engine, self._request, event.choice)
             yield self._finish_choice(event.choice, "stop")
 
     def _finish_choice(self, choice: int, reason: FinishReason) -> ChoiceUpdate:
         text = self._open.pop(choice)
-        piece = text.finish()
-        return ChoiceUpdate(choice, piece, "stop" if text.has_stopped else reason)
+        delta = text.finish()
+        return ChoiceUpdate(choice, delta, "stop" if text.has_stopped else reason)
 
     def _emit(self, event: Event) -> None:
         """Called from the engine thread."""
         self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 
-async def render_prompt(asked: ChatCompletionRequest, base: LoadedModel) -> list[int]:
-    """The prompt's ids; in a thread, because long texts take a while. Raises InvalidRequest."""
+async def render_prompt(request: ChatCompletionRequest, base: LoadedModel) -> list[int]:
+    """Render and tokenize the messages, in a thread. Raises InvalidRequest."""
 
-    def prompt() -> list[int]:
-        messages = [message.model_dump(exclude_none=True) for message in asked.messages]
+    def render() -> list[int]:
+        messages = [message.model_dump(exclude_none=True) for message in request.messages]
         return base.renderer.render_prompt(messages)
 
     try:
-        return await asyncio.to_thread(prompt)
+        return await asyncio.to_thread(render)
     except PromptTooLong as error:
         raise _context_length_error(base, f"at least {error.min_tokens}") from error
     except RenderingError as error:
         raise InvalidRequest(str(error), param="messages") from error
 
 
-def _resolve_num_choices(asked: SamplingRequest, base: LoadedModel) -> int:
-    choices, most = asked.num_choices, base.engine.decoder.num_slots
-    if choices > most:
+def _resolve_num_choices(request: SamplingRequest, base: LoadedModel) -> int:
+    num_choices, limit = request.num_choices, base.engine.decoder.num_slots
+    if num_choices > limit:
         raise InvalidRequest(
-            f"Invalid 'n': this engine makes at most {most} choices at once.",
+            f"Invalid 'n': this engine generates at most {limit} choices at once.",
             param="n",
             code="invalid_value",
         )
-    return choices
+    return num_choices
 
 
-def resolve_max_tokens(prompt: int, asked: SamplingRequest, base: LoadedModel) -> int:
-    """Tokens that may be generated: what was asked for, as far as the context reaches."""
-    length = base.renderer.context_length
-    if prompt > length - (asked.max_new_tokens != 0):
-        raise _context_length_error(base, str(prompt))
-    return min(length if asked.max_new_tokens is None else asked.max_new_tokens, length - prompt)
+def resolve_max_tokens(prompt_tokens: int, request: SamplingRequest, base: LoadedModel) -> int:
+    """Limit the requested number of tokens to what the context has left."""
+    length, wanted = base.renderer.context_length, request.max_new_tokens
+    if prompt_tokens > length - (wanted != 0):
+        raise _context_length_error(base, str(prompt_tokens))
+    return min(length if wanted is None else wanted, length - prompt_tokens)
 
 
 def _context_length_error(base: LoadedModel, tokens: str) -> InvalidRequest:
@@ -163,21 +184,21 @@ def _context_length_error(base: LoadedModel, tokens: str) -> InvalidRequest:
     )
 
 
-def _sampling_params(asked: SamplingRequest, base: LoadedModel) -> SamplingParams:
-    bias = {int(id): value for id, value in (asked.logit_bias or {}).items()}
-    strange = [id for id in bias if id >= base.vocabulary.size]
-    if strange:
+def _sampling_params(request: SamplingRequest, base: LoadedModel) -> SamplingParams:
+    bias = {int(id): value for id, value in (request.logit_bias or {}).items()}
+    unknown_ids = [id for id in bias if id >= base.vocabulary.size]
+    if unknown_ids:
         raise InvalidRequest(
-            f"Invalid 'logit_bias': this model has no token {min(strange)}.",
+            f"Invalid 'logit_bias': this model has no token {min(unknown_ids)}.",
             param="logit_bias",
             code="invalid_value",
         )
     return SamplingParams(
-        temperature=1.0 if asked.temperature is None else asked.temperature,
-        top_p=1.0 if asked.top_p is None else asked.top_p,
-        seed=asked.seed,
-        presence_penalty=asked.presence_penalty or 0.0,
-        frequency_penalty=asked.frequency_penalty or 0.0,
+        temperature=1.0 if request.temperature is None else request.temperature,
+        top_p=1.0 if request.top_p is None else request.top_p,
+        seed=request.seed,
+        presence_penalty=request.presence_penalty or 0.0,
+        frequency_penalty=request.frequency_penalty or 0.0,
         logit_bias=bias,
-        top_logprobs=asked.num_top_logprobs,
+        top_logprobs=request.num_top_logprobs,
     )

@@ -1,4 +1,4 @@
-"""Requests and answers of the engine: bodies read, answers sent, clients that leave, errors."""
+"""HTTP plumbing of the engine: request bodies, responses, client disconnects and errors."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
@@ -16,7 +16,7 @@ from app.wire.engine_metadata import METADATA_HEADER, EngineMetadata
 from app.wire.validation_errors import to_invalid_request
 from worker.inference.encoders.responses import EncodedResponse
 
-# A larger body is read beside the event loop: thousands of messages take as long as a token.
+# A larger body is parsed in a thread: thousands of messages take as long as one token.
 MAX_INLINE_PARSE_BYTES = 64 * 2**10
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -24,13 +24,13 @@ Result = TypeVar("Result")
 
 
 class Closable(Protocol):
-    """What is computed for a stream."""
+    """A computation that feeds a stream."""
 
     def close(self) -> None: ...
 
 
 class EventStreamResponse(StreamingResponse):
-    """Events as they come. A client that leaves, or the end, stops the generation."""
+    """Server-sent events. When the stream ends or the client disconnects, the generation stops."""
 
     media_type = "text/event-stream"
 
@@ -51,17 +51,17 @@ class EventStreamResponse(StreamingResponse):
 
 
 async def cancel_on_disconnect(request: Request, work: Awaitable[Result]) -> Result:
-    """The result of `work`; if the client leaves first, ClientDisconnect and `work` cancelled."""
+    """Await `work`. If the client disconnects first, cancel it and raise ClientDisconnect."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_wait_for_disconnect(request))
+    disconnect = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, disconnect), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
         return working.result()
     finally:
         working.cancel()
-        leaving.cancel()
+        disconnect.cancel()
 
 
 async def _wait_for_disconnect(request: Request) -> None:
@@ -70,7 +70,10 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 async def read_body(request: Request, model: type[Body], *, max_bytes: int) -> Body:
-    """The body, of up to `most` bytes. Raises InvalidRequest, or TooLarge before all is read."""
+    """Read and validate a JSON body of up to `max_bytes`.
+
+    Raises InvalidRequest, or PayloadTooLarge before the whole body was read.
+    """
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
@@ -88,19 +91,21 @@ def json_response(body: BaseModel, headers: Mapping[str, str] | None = None) -> 
     return Response(body.model_dump_json(), media_type="application/json", headers=headers)
 
 
-def encoded_response(reply: EncodedResponse) -> Response:
-    headers = metadata_headers(reply.metadata)
-    return Response(reply.body, media_type="application/json", headers=headers)
+def encoded_response(response: EncodedResponse) -> Response:
+    headers = metadata_headers(response.metadata)
+    return Response(response.body, media_type="application/json", headers=headers)
 
 
-def metadata_headers(seen: EngineMetadata) -> dict[str, str]:
-    return {METADATA_HEADER: seen.to_header()}
+def metadata_headers(metadata: EngineMetadata) -> dict[str, str]:
+    return {METADATA_HEADER: metadata.to_header()}
 
 
 async def handle_error(request: Request, error: Exception) -> Response:
-    """Every error in OpenAI's envelope."""
-    shown = _to_api_error(request, error)
-    return JSONResponse(shown.body(), status_code=shown.status, headers=dict(shown.headers))
+    """Render any exception as OpenAI's error object."""
+    api_error = _to_api_error(request, error)
+    return JSONResponse(
+        api_error.body(), status_code=api_error.status, headers=dict(api_error.headers)
+    )
 
 
 def _to_api_error(request: Request, error: Exception) -> ApiError:
@@ -112,5 +117,5 @@ def _to_api_error(request: Request, error: Exception) -> ApiError:
     if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
         return MethodNotAllowed(f"Not allowed {where}")
     if isinstance(error, HTTPException | ClientDisconnect):
-        return InvalidRequest(f"The request was broken off {where}")
+        return InvalidRequest(f"The request was aborted {where}")
     return ApiError()

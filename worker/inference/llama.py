@@ -1,7 +1,7 @@
-"""Llama's architecture, computed for serving: rows of many sequences and adapters in one pass.
+"""Batched forward pass of Llama-shaped models: many sequences and LoRA adapters at once.
 
-Covers the models whose blocks are Llama's (Llama, Mistral, SmolLM, Qwen 2 and 3) and whose configs
-ask nothing beyond that (`weights.why_not`). The others are left to `generic.GenericDecoder`.
+Supports models built from Llama's blocks (Llama, Mistral, SmolLM, Qwen 2 and 3) whose configs need
+nothing else (`llama_weights.unsupported_reason`); the rest use `TransformersDecoder`.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ AttentionFunction = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 class LlamaDecoder:
-    """A `Decoder` over a slot cache; every step is one pass over all rows."""
+    """A `Decoder` with a slotted KV cache; each step is one forward pass over all slots."""
 
     def __init__(self, model: PreTrainedModel, *, context_length: int) -> None:
         config = model.config
@@ -43,9 +43,9 @@ class LlamaDecoder:
         self.num_slots = compute_num_slots(self._kv_bytes_per_slot, self._embedding.device)
         self._cache = self._make_cache()
         self._adapters = AdapterMemoryCache(self._load_adapter)
-        # The adapter of each row, the stage's last.
+        # The adapter of each slot; the last one is the prefill slot.
         self._slot_adapters: list[LoraWeights | None] = [None] * (self.num_slots + 1)
-        # Of the stage, and of the rows; made anew when other adapters come.
+        # Rebuilt when the set of adapters changes.
         self._prefill_stack = LoraStack([])
         self._decode_stack = LoraStack([])
 
@@ -66,14 +66,14 @@ class LlamaDecoder:
         )
 
     def _rope_tables(self, model: PreTrainedModel) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of every position, [positions, 1, head size].
+        """RoPE cosines and sines of every position, [positions, 1, head dim].
 
-        transformers computes them, so each variant of RoPE is what it is there. The sines' first
-        half is negated, so that rotating is x·cos + swapped halves·sin.
+        Computed by transformers, which covers every RoPE variant. The first half of the sines is
+        negated, so that a rotation is x·cos + swap_halves(x)·sin.
         """
-        places = torch.arange(self.context_length, device=self._embedding.device)[None]
+        position_ids = torch.arange(self.context_length, device=self._embedding.device)[None]
         rotary = model.get_submodule("model.rotary_emb")
-        cos, sin = rotary(self._embedding, places)
+        cos, sin = rotary(self._embedding, position_ids)
         sin = torch.cat([-sin[..., : self._head_dim // 2], sin[..., self._head_dim // 2 :]], dim=-1)
         return cos[0][:, None].clone(), sin[0][:, None].clone()
 
@@ -81,39 +81,39 @@ class LlamaDecoder:
         self._load_adapter(files)
 
     def begin_prefill(self, adapter: AdapterFiles | None) -> None:
-        owner = self._adapters.get(adapter) if adapter else None
-        self._slot_adapters[-1] = owner
-        self._prefill_stack = LoraStack([owner] if owner else [])
+        weights = self._adapters.get(adapter) if adapter else None
+        self._slot_adapters[-1] = weights
+        self._prefill_stack = LoraStack([weights] if weights else [])
 
     def prefill(self, ids: Sequence[int], start: int, *, num_logits: int = 1) -> PrefillOutput:
-        owner = self._slot_adapters[-1]
-        lora = LoraBatch(self._prefill_stack, [owner]) if owner else None
+        adapter = self._slot_adapters[-1]
+        lora = LoraBatch(self._prefill_stack, [adapter]) if adapter else None
         positions = torch.arange(start, start + len(ids), device=self._embedding.device)
         attend = PrefillAttention(self._cache, start, len(ids))
         hidden = self._forward(ids, positions, attend, lora)
         return PrefillOutput(hidden, self._head(hidden[len(ids) - num_logits :]))
 
-    def fork_kv(self, row: int, length: int) -> None:
-        self._cache.copy_slot(self._cache.prefill_slot, row, length)
-        self._slot_adapters[row] = self._slot_adapters[-1]
+    def fork_kv(self, slot: int, length: int) -> None:
+        self._cache.copy_slot(self._cache.prefill_slot, slot, length)
+        self._slot_adapters[slot] = self._slot_adapters[-1]
 
     def move_slot(self, source: int, target: int, length: int) -> None:
         self._cache.copy_slot(source, target, length)
         self._slot_adapters[target] = self._slot_adapters[source]
 
-    def decode(self, first: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
-        lora = self._lora_batch(self._slot_adapters[first : first + len(tokens)])
-        attend = DecodeAttention(self._cache, first, positions)
-        places = torch.tensor(positions, device=self._embedding.device)
-        return self._head(self._forward(tokens, places, attend, lora))
+    def decode(self, first_slot: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
+        lora = self._lora_batch(self._slot_adapters[first_slot : first_slot + len(tokens)])
+        attend = DecodeAttention(self._cache, first_slot, positions)
+        position_ids = torch.tensor(positions, device=self._embedding.device)
+        return self._head(self._forward(tokens, position_ids, attend, lora))
 
-    def _lora_batch(self, owners: Sequence[LoraWeights | None]) -> LoraBatch | None:
-        present = {owner for owner in owners if owner}
+    def _lora_batch(self, adapters: Sequence[LoraWeights | None]) -> LoraBatch | None:
+        present = {adapter for adapter in adapters if adapter}
         if not present:
             return None
         if not self._decode_stack.can_serve(present):
             self._decode_stack = LoraStack(list(present))
-        return LoraBatch(self._decode_stack, owners)
+        return LoraBatch(self._decode_stack, adapters)
 
     def _forward(
         self,
@@ -122,14 +122,14 @@ class LlamaDecoder:
         attend: AttentionFunction,
         lora: LoraBatch | None,
     ) -> Tensor:
-        """Hidden states [tokens, width] behind the last norm."""
+        """Hidden states after the final norm, [tokens, hidden size]."""
         cos, sin = self._cos[positions], self._sin[positions]
         hidden = embedding(torch.tensor(ids, device=positions.device), self._embedding)
         for layer, block in enumerate(self._blocks):
             x = self._rms_norm(hidden, block.attention_norm)
             q, k, v = self._split_heads(_project(block.qkv, x, lora, f"{layer}.qkv"), block)
-            seen = attend(layer, _apply_rope(q, cos, sin), _apply_rope(k, cos, sin), v)
-            hidden = hidden + _project(block.o, seen, lora, f"{layer}.o")
+            attended = attend(layer, _apply_rope(q, cos, sin), _apply_rope(k, cos, sin), v)
+            hidden = hidden + _project(block.o, attended, lora, f"{layer}.o")
             x = self._rms_norm(hidden, block.mlp_norm)
             gate, up = _project(block.gate_up, x, lora, f"{layer}.gate_up").chunk(2, dim=-1)
             hidden = hidden + _project(block.down, silu(gate) * up, lora, f"{layer}.down")
@@ -139,7 +139,7 @@ class LlamaDecoder:
         return rms_norm(x, weight.shape, weight, self._eps)
 
     def _split_heads(self, qkv: Tensor, block: LlamaBlock) -> tuple[Tensor, Tensor, Tensor]:
-        """q [tokens, heads, size], k and v [tokens, kv heads, size]."""
+        """Split into q [tokens, heads, head dim], k and v [tokens, kv heads, head dim]."""
         counts = [self._num_heads, self._num_kv_heads, self._num_kv_heads]
         q, k, v = torch.split(qkv.view(len(qkv), -1, self._head_dim), counts, dim=1)
         if block.q_norm is not None and block.k_norm is not None:
@@ -147,25 +147,27 @@ class LlamaDecoder:
         return q, k, v
 
     def _load_adapter(self, files: AdapterFiles) -> LoraWeights:
-        """The adapter, with the parts of each fused product fused as the product is."""
+        """Load an adapter; its matrices are fused where the base model's linear layers are."""
         pairs = read_lora(files.folder, self._linear_sizes)
         fused = {}
-        for place, paths in fused_paths(len(self._blocks)).items():
+        for layer_name, paths in fused_paths(len(self._blocks)).items():
             parts = [(pairs.pop(path, None), self._linear_sizes[path][1]) for path in paths]
             if pair := fuse_pairs(parts):
-                fused[place] = pair.to(self._embedding)
+                fused[layer_name] = pair.to(self._embedding)
         if pairs:
-            raise InvalidAdapter(f"The adapter changes {min(pairs)}, which is not served here.")
+            raise InvalidAdapter(
+                f"The adapter changes {min(pairs)}, which this engine does not support."
+            )
         return LoraWeights(fused)
 
 
-def _project(projection: PackedLinear, x: Tensor, lora: LoraBatch | None, place: str) -> Tensor:
-    out = projection(x)
+def _project(layer: PackedLinear, x: Tensor, lora: LoraBatch | None, layer_name: str) -> Tensor:
+    out = layer(x)
     if lora is not None:
-        lora.add_delta(place, x, out)
+        lora.add_delta(layer_name, x, out)
     return out
 
 
 def _apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE on [tokens, heads, size]; halves are swapped by rolling, their sign is in `sin`."""
+    """RoPE (Su et al. 2021) on [tokens, heads, head dim]; `sin` has the swapped half's sign."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)

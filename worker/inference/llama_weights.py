@@ -1,4 +1,4 @@
-"""The weights of a Llama-shaped model, laid out for serving; and which models are of that shape."""
+"""Weights of Llama-shaped models, packed for serving, and the check for supported models."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from torch.nn.functional import linear
 from transformers import PreTrainedConfig, PreTrainedModel
 
 SUPPORTED_ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
-# RoPE variants that change their frequencies with the length of the text.
+# RoPE variants whose frequencies depend on the sequence length.
 LENGTH_DEPENDENT_ROPES = ("dynamic", "longrope")
 
-# The linear layers of a block, by the fused product that computes them.
+# The linear layers of a block, by the fused layer that computes them.
 FUSED_LAYERS = {
     "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
     "o": ("self_attn.o_proj",),
@@ -22,7 +22,7 @@ FUSED_LAYERS = {
 
 
 def unsupported_reason(model: PreTrainedModel, context_length: int) -> str | None:
-    """What in this model is not implemented here, or None if all is."""
+    """The feature of this model that is not implemented here, or None if it is supported."""
     config = model.config
     if config.model_type not in SUPPORTED_ARCHITECTURES:
         return f"the architecture {config.model_type!r}"
@@ -32,8 +32,8 @@ def unsupported_reason(model: PreTrainedModel, context_length: int) -> str | Non
         return f"RoPE of the type {config.rope_parameters['rope_type']!r}"
     if _uses_sliding_window(config, context_length):
         return "sliding windows"
-    strange = set(model.state_dict()) - _known_weights(config)
-    return f"the weight {min(strange)}" if strange else None
+    unknown = set(model.state_dict()) - _known_weights(config)
+    return f"the weight {min(unknown)}" if unknown else None
 
 
 def _uses_sliding_window(config: PreTrainedConfig, context_length: int) -> bool:
@@ -58,7 +58,7 @@ def _known_weights(config: PreTrainedConfig) -> set[str]:
 
 
 def fused_paths(layers: int) -> dict[str, list[str]]:
-    """`"3.qkv"` and its like, each with the paths of the linear layers that it fuses."""
+    """Paths of the linear layers in each fused layer, by name, e.g. `"3.qkv"`."""
     return {
         f"{layer}.{name}": [f"model.layers.{layer}.{module}" for module in modules]
         for layer in range(layers)
@@ -67,10 +67,10 @@ def fused_paths(layers: int) -> dict[str, list[str]]:
 
 
 class PackedLinear:
-    """x·Wᵀ + b. In bfloat16 on a CPU the weight is laid out once as oneDNN wants it.
+    """x·Wᵀ + b of one or more concatenated weights, prepacked for oneDNN in bfloat16 on a CPU.
 
-    Otherwise oneDNN does that again at every call, which for a few rows takes longer than the
-    product: SmolLM2's projections are 1.3 to 2.3 times as fast packed, at 1 to 32 rows.
+    Otherwise oneDNN reorders the weight at every call, which for few rows takes longer than the
+    product: SmolLM2's projections are 1.3 to 2.3 times as fast prepacked, at 1 to 32 rows.
     """
 
     def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> None:
@@ -95,7 +95,7 @@ class PackedLinear:
 
 @dataclass(frozen=True, slots=True)
 class LlamaBlock:
-    """One layer. `q_norm` and `k_norm` are Qwen 3's, over each head."""
+    """Weights of one transformer block. `q_norm` and `k_norm` are Qwen 3's, over each head."""
 
     attention_norm: Tensor
     qkv: PackedLinear

@@ -1,4 +1,4 @@
-"""Loading beside the event loop: base models once for all who wait, and adapters from storage."""
+"""Loading off the event loop: a cache of base models, and errors of adapter downloads."""
 
 import asyncio
 import concurrent.futures
@@ -22,29 +22,29 @@ log = logs.get_logger(__name__)
 
 
 class ModelCache(Generic[Loaded]):
-    """Base models, each loaded by `load` when it is first asked for. Lives on the event loop."""
+    """Base models, each loaded by `load` on first use. Lives on the event loop."""
 
     def __init__(self, load: Callable[[CatalogModel], Loaded]) -> None:
         self._load = load
         self._futures: dict[str, asyncio.Future[Loaded]] = {}
 
     async def get(self, model: CatalogModel) -> Loaded:
-        """The model, loaded once for all who wait for it; a failure is tried again next time.
+        """Return the model, loading it once for all concurrent callers.
 
-        Raises Unavailable.
+        A failure is not cached: the next call tries again. Raises ServiceUnavailable.
         """
         future = self._futures.get(model.id)
         if future is None or (future.done() and future.exception()):
             future = run_in_thread(partial(self._load, model))
             self._futures[model.id] = future
         try:
-            # Shielded: a client that leaves must not take the model from the others.
+            # Shielded: a client that disconnects must not cancel the load for the others.
             return await asyncio.shield(future)
         except ModelUnavailable as error:
             raise ServiceUnavailable(str(error)) from error
 
     def loaded(self) -> dict[str, Loaded]:
-        """Those that are loaded, by id."""
+        """The loaded models, by id."""
         return {
             name: future.result()
             for name, future in self._futures.items()
@@ -53,9 +53,9 @@ class ModelCache(Generic[Loaded]):
 
 
 def run_in_thread(function: Callable[[], Result]) -> asyncio.Future[Result]:
-    """Run it beside everything else. Unlike an executor's thread it cannot hold up the end."""
+    """Run a function in a daemon thread, which, unlike an executor's, cannot delay the exit."""
     future: concurrent.futures.Future[Result] = concurrent.futures.Future()
-    # It cannot be cancelled: a result that nobody waits for any more is simply dropped.
+    # It cannot be cancelled: a result that is no longer awaited is dropped.
     future.set_running_or_notify_cancel()
 
     def work() -> None:
@@ -70,13 +70,13 @@ def run_in_thread(function: Callable[[], Result]) -> asyncio.Future[Result]:
 
 @contextmanager
 def map_adapter_errors() -> Iterator[None]:
-    """What fetching an adapter may raise, as the client is told of it."""
+    """Map the exceptions of fetching an adapter to API errors."""
     try:
         yield
     except (InvalidAdapter, UnsafeKey) as error:
         raise InvalidRequest(str(error), param="lora_path") from error
     except FileNotFoundError as error:
-        raise NotFound("No adapter is stored there.", param="lora_path") from error
+        raise NotFound("No adapter was found at this path.", param="lora_path") from error
     except StorageUnavailable as error:
         log.error("storage.unavailable", reason=str(error))
-        raise ServiceUnavailable("The storage of adapters does not answer just now.") from error
+        raise ServiceUnavailable("The adapter storage is temporarily unavailable.") from error

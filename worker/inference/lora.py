@@ -1,9 +1,8 @@
-"""Low-rank adapters inside a batch: rows of different adapters share two matrix products.
+"""Multi-LoRA: rows of different adapters in one batch share two matrix products.
 
-The A matrices of all adapters in a batch stand on top of each other, so one product serves every
-row; a mask then keeps, for each row, its own adapter's part, and a second product with the
-stacked B matrices adds what each row is due. Nothing is gathered per row, and what a step costs
-does not depend on which rows belong to whom.
+The A matrices of all adapters in a batch are concatenated, so that one product serves every row;
+a mask keeps each row's own ranks, and a second product with the concatenated B matrices adds its
+delta. Nothing is gathered per row, so the cost does not depend on which row uses which adapter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,19 +15,19 @@ from torch.nn.functional import linear
 
 @dataclass(frozen=True, slots=True)
 class LoraAB:
-    """`a` is [rank, inputs]; `b` is [rank, outputs] and already multiplied with the scaling."""
+    """LoRA matrices of one layer: `a` [rank, in] and `b` [rank, out], `b` already scaled."""
 
     a: Tensor
     b: Tensor
 
     def to(self, like: Tensor) -> "LoraAB":
-        """The same on the device and in the dtype of `like`, laid out for reading row by row."""
+        """Contiguous copies on the device and in the dtype of `like`."""
         return LoraAB(*(m.to(like.device, like.dtype).contiguous() for m in (self.a, self.b)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoraWeights:
-    """One adapter: what it adds, by the name of the product it is added to."""
+    """One adapter: its matrices by the name of the layer they are added to."""
 
     pairs: Mapping[str, LoraAB]
 
@@ -39,53 +38,55 @@ class LoraWeights:
 
 
 class LoraStack:
-    """Several adapters on top of each other, to be used by batches that mix them."""
+    """The concatenated matrices of several adapters, for batches that mix them."""
 
     def __init__(self, adapters: Sequence[LoraWeights]) -> None:
         self.adapters = tuple(adapters)
         self.pairs: dict[str, LoraAB] = {}
-        # How many rows of the stack each adapter owns. Places that share these share a mask.
+        # Ranks of each adapter, per layer. Layers with equal ranks share a mask.
         self.ranks: dict[str, tuple[int, ...]] = {}
-        for place in sorted({place for adapter in adapters for place in adapter.pairs}):
-            found = [adapter.pairs.get(place) for adapter in adapters]
-            self.ranks[place] = tuple(len(pair.a) if pair else 0 for pair in found)
-            self.pairs[place] = _stack_pairs([pair for pair in found if pair])
+        for layer in sorted({layer for adapter in adapters for layer in adapter.pairs}):
+            pairs = [adapter.pairs.get(layer) for adapter in adapters]
+            self.ranks[layer] = tuple(len(pair.a) if pair else 0 for pair in pairs)
+            self.pairs[layer] = _stack_pairs([pair for pair in pairs if pair])
 
     def can_serve(self, adapters: set[LoraWeights]) -> bool:
-        """Whether it holds all of these and not so many others that they would cost much."""
+        """True if it holds all of these adapters and at most as many others."""
         return adapters <= set(self.adapters) and len(self.adapters) <= 2 * len(adapters)
 
 
 class LoraBatch:
-    """The adapters of the rows of one forward pass; `owners[i]` is row i's, or None.
+    """The adapters of one forward pass: that of row i is `adapters[i]`, or None.
 
-    A single owner stands for all rows, as in the pass over a prompt.
+    A single adapter applies to all rows, as when a prompt is prefilled.
     """
 
-    def __init__(self, stack: LoraStack, owners: Sequence[LoraWeights | None]) -> None:
+    def __init__(self, stack: LoraStack, adapters: Sequence[LoraWeights | None]) -> None:
         self._stack = stack
         self._masks: dict[tuple[int, ...], Tensor] = {}
-        self._adapter_index = [stack.adapters.index(owner) if owner else -1 for owner in owners]
-        # One adapter that owns all rows needs no mask.
+        self._adapter_index = [
+            stack.adapters.index(adapter) if adapter else -1 for adapter in adapters
+        ]
+        # A single adapter for all rows needs no mask.
         self._needs_mask = len(stack.adapters) > 1 or -1 in self._adapter_index
 
-    def add_delta(self, place: str, x: Tensor, out: Tensor) -> None:
-        """Add each row's adapter's part of a product: `x` [rows, in] to `out` [rows, out]."""
-        pair = self._stack.pairs.get(place)
+    def add_delta(self, layer: str, x: Tensor, out: Tensor) -> None:
+        """Add x·A·B of each row's adapter, x [rows, in], to `out` [rows, out], in place."""
+        pair = self._stack.pairs.get(layer)
         if pair is None:
             return
-        narrow = linear(x, pair.a)
+        projected = linear(x, pair.a)
         if self._needs_mask:
-            narrow.mul_(self._rank_mask(self._stack.ranks[place], narrow))
-        out.addmm_(narrow, pair.b)
+            projected.mul_(self._rank_mask(self._stack.ranks[layer], projected))
+        out.addmm_(projected, pair.b)
 
     def _rank_mask(self, ranks: tuple[int, ...], like: Tensor) -> Tensor:
-        """[rows, sum of ranks]: 1 where the rank belongs to the row's adapter."""
+        """[rows, sum of ranks]: 1 where a rank belongs to the row's adapter, else 0."""
         mask = self._masks.get(ranks)
         if mask is None:
-            owner_of_rank = torch.arange(len(ranks)).repeat_interleave(torch.tensor(ranks))
-            slots = torch.tensor(self._adapter_index)
-            mask = (slots[:, None] == owner_of_rank[None, :]).to(like.device, like.dtype)
+            adapter_of_rank = torch.arange(len(ranks)).repeat_interleave(torch.tensor(ranks))
+            adapter_index = torch.tensor(self._adapter_index)
+            mask = (adapter_index[:, None] == adapter_of_rank[None, :]).to(like.device, like.dtype)
             self._masks[ranks] = mask
         return mask
 

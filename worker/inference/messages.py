@@ -1,21 +1,18 @@
-"""What passes between the server and the engine thread: token ids in, token ids out, no text."""
+"""Messages between the server and the engine thread: token ids in, token ids out, no text."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from app.errors import ApiError
+from app.wire.sampling import FinishReason
 from worker.inference.adapter_cache import AdapterFiles
-
-FinishReason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How the next token is chosen. `temperature` 0 takes the likeliest.
+    """Parameters of token sampling. `temperature` 0 is greedy decoding.
 
-    `top_logprobs` is None where no log-probabilities are asked for; 0 asks for the chosen
-    token's alone.
+    `top_logprobs` None requests no log-probabilities; 0 requests the sampled token's alone.
     """
 
     temperature: float = 1.0
@@ -29,16 +26,16 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Logprobs:
-    """Log-probabilities the model itself gave, before temperature, penalties and bias."""
+    """The model's own log-probabilities, before temperature, penalties and bias."""
 
     chosen: float
-    # (token id, log-probability), likeliest first.
+    # (token id, log-probability), most likely first.
     top: tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One more token of a choice. The end-of-turn token is not sent; `Finished` stands for it."""
+    """A generated token. A stop token is not sent; `Finished` stands for it."""
 
     choice: int
     id: int
@@ -47,21 +44,21 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class PromptLogprobs:
-    """How likely the prompt's own tokens were, in their order; the first of all has no chance."""
+    """Log-probabilities of the prompt's tokens, in order. The first token has none."""
 
     tokens: tuple[tuple[int, Logprobs | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PooledOutput:
-    """The mean [width] of the prompt's hidden states, and the last word on the request."""
+    """The mean [hidden size] of the prompt's hidden states; ends the request."""
 
     vector: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last word on a choice."""
+    """The end of one choice."""
 
     choice: int
     reason: FinishReason
@@ -69,7 +66,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The last word on a request: no choice of it goes on."""
+    """The failure of a request, and with it of all its choices."""
 
     error: ApiError
 
@@ -77,16 +74,16 @@ class Failed:
 Event = Token | PromptLogprobs | PooledOutput | Finished | Failed
 
 
-# Compared by identity: two requests may ask for the same.
+# Compared by identity: two requests may be equal.
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Request:
-    """A prompt to continue `choices` times. `emit` is called from the engine thread.
+    """A prompt to continue `num_choices` times. `emit` is called from the engine thread.
 
-    If it is `scored`, the prompt's own log-probabilities are sent first, with as many alternatives
-    as `sampling` says. If it is `pooled`, the prompt's hidden states are all that is wanted.
+    With `prompt_logprobs` the prompt's log-probabilities are emitted first, with as many
+    alternatives as `sampling` says. With `pooling` the mean hidden state is the only output.
     """
 
-    # Not in any traceback: it is what a user wrote.
+    # Kept out of tracebacks and logs: it is user data.
     prompt: list[int] = field(repr=False)
     num_choices: int
     max_new_tokens: int

@@ -1,23 +1,53 @@
-"""The engine's numbers in Prometheus' text format."""
+"""Prometheus metrics of the engine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from worker.inference.engine import Engine
 
-CONTENT_TYPE = "text/plain; version=0.0.4"
 PREFIX = "luthier_engine_"
 
 
-def render(engines: Sequence[Engine]) -> str:
-    """Sums over all base models."""
-    counters = [engine.counters for engine in engines]
-    waiting = sum(len(engine.scheduler.waiting) for engine in engines)
-    samples = (
-        ("running_requests", "gauge", sum(c.running_requests for c in counters)),
-        ("waiting_requests", "gauge", waiting),
-        ("prompt_tokens_total", "counter", sum(c.prompt_tokens for c in counters)),
-        ("generated_tokens_total", "counter", sum(c.generated_tokens for c in counters)),
-        ("failed_requests_total", "counter", sum(c.failed_requests for c in counters)),
-    )
-    lines = [f"# TYPE {PREFIX}{name} {kind}\n{PREFIX}{name} {n}\n" for name, kind, n in samples]
-    return "".join(lines)
+class EngineCollector(Collector):
+    """Sums over the engines of all loaded base models."""
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self._engines = engines
+
+    def collect(self) -> Iterator[Metric]:
+        counters = [engine.counters for engine in self._engines]
+        yield GaugeMetricFamily(
+            f"{PREFIX}running_requests",
+            "Requests in prefill or decoding",
+            value=sum(c.running_requests for c in counters),
+        )
+        yield GaugeMetricFamily(
+            f"{PREFIX}waiting_requests",
+            "Requests waiting for a free slot",
+            value=sum(len(engine.scheduler.waiting) for engine in self._engines),
+        )
+        yield CounterMetricFamily(
+            f"{PREFIX}prompt_tokens",
+            "Prompt tokens computed",
+            value=sum(c.prompt_tokens for c in counters),
+        )
+        yield CounterMetricFamily(
+            f"{PREFIX}generated_tokens",
+            "Tokens generated",
+            value=sum(c.generated_tokens for c in counters),
+        )
+        yield CounterMetricFamily(
+            f"{PREFIX}failed_requests",
+            "Requests that ended with an engine error",
+            value=sum(c.failed_requests for c in counters),
+        )
+
+
+def render(engines: Sequence[Engine]) -> bytes:
+    """Render the metrics in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(EngineCollector(engines))
+    return generate_latest(registry)

@@ -1,4 +1,4 @@
-"""What is served under which name: base models, loaded when first used, and adapters on them."""
+"""Registry of causal models: base models, loaded on first use, and adapters on them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from app import logs
-from app.catalog import Catalog, CatalogModel
+from app.catalog import Catalog, CatalogModel, ModelKind
 from app.errors import InvalidRequest, ModelNotFound
 from app.wire.engine import LoadAdapterRequest
 from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles
@@ -25,7 +25,7 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A base model in memory, with all that is needed to talk to it."""
+    """A base model in memory, with its tokenization."""
 
     engine: Engine
     renderer: Renderer
@@ -34,7 +34,7 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True)
 class ServedCausalModel:
-    """What a request's model name stands for."""
+    """A resolved model name: a base model and, for a fine-tuned model, its adapter."""
 
     name: str
     base: LoadedModel
@@ -48,7 +48,7 @@ class _AdapterEntry:
 
 
 class ModelRegistry:
-    """Lives on the server's event loop; loading happens in threads beside it."""
+    """Resolves model names. Lives on the server's event loop; loads models in threads."""
 
     def __init__(self, catalog: Catalog, *, cache: Path, adapters: AdapterDiskCache) -> None:
         self._catalog = catalog
@@ -58,10 +58,10 @@ class ModelRegistry:
         self.is_ready = False
 
     async def warm_up(self) -> None:
-        """Load the first base model, so that the first request need not wait for it."""
-        first = next(self._local_models(), None)
-        if first is not None:
-            await self._model_cache.get(first)
+        """Load the first base model, so that the first request does not wait for it."""
+        first_model = next(self._local_models(), None)
+        if first_model is not None:
+            await self._model_cache.get(first_model)
         self.is_ready = True
 
     def list_names(self) -> list[str]:
@@ -71,41 +71,44 @@ class ModelRegistry:
         return name in self._adapter_entries or self._find_base(name) is not None
 
     def list_engines(self) -> list[Engine]:
-        """Those of the base models that are loaded."""
+        """The engines of the loaded base models."""
         return [base.engine for base in self._model_cache.loaded().values()]
 
     async def resolve(self, name: str) -> ServedCausalModel:
-        """Raises NotFound, or Unavailable if the base model cannot be loaded."""
-        tuned = self._adapter_entries.get(name)
-        if tuned is not None and tuned.files.touch():
-            return ServedCausalModel(name, await self._model_cache.get(tuned.base), tuned.files)
+        """Resolve a name, loading its base model if needed.
+
+        Raises NotFound, or ServiceUnavailable if the base model cannot be loaded.
+        """
+        entry = self._adapter_entries.get(name)
+        if entry is not None and entry.files.touch():
+            return ServedCausalModel(name, await self._model_cache.get(entry.base), entry.files)
         base = self._find_base(name)
         if base is None:
-            # Somebody emptied the cache: the API loads an unknown adapter again and repeats.
+            # If the disk cache was emptied, the API loads the unknown adapter again and retries.
             self._adapter_entries.pop(name, None)
             raise ModelNotFound(name)
         return ServedCausalModel(name, await self._model_cache.get(base), None)
 
-    async def load_adapter(self, asked: LoadAdapterRequest) -> None:
-        """Serve an adapter under a name from now on.
+    async def load_adapter(self, request: LoadAdapterRequest) -> None:
+        """Register an adapter under a name.
 
-        Raises NotFound, Unavailable, or InvalidRequest if the adapter does not fit.
+        Raises NotFound, ServiceUnavailable, or InvalidRequest if the adapter does not fit.
         """
-        base = self._find_base(asked.base_model_name)
+        base = self._find_base(request.base_model_name)
         if base is None:
-            raise ModelNotFound(asked.base_model_name)
-        if self._find_base(asked.lora_name) is not None:
-            raise InvalidRequest("This is a base model's name.", param="lora_name")
-        known = self._adapter_entries.get(asked.lora_name)
-        if known and known.files.prefix == asked.lora_path and known.files.touch():
+            raise ModelNotFound(request.base_model_name)
+        if self._find_base(request.lora_name) is not None:
+            raise InvalidRequest("This is the name of a base model.", param="lora_name")
+        entry = self._adapter_entries.get(request.lora_name)
+        if entry and entry.files.prefix == request.lora_path and entry.files.touch():
             return
         loaded = await self._model_cache.get(base)
-        files = await run_in_thread(partial(self._fetch_adapter, asked.lora_path, loaded))
-        self._adapter_entries[asked.lora_name] = _AdapterEntry(base, files)
-        log.info("adapter.loaded", model=asked.lora_name)
+        files = await run_in_thread(partial(self._fetch_adapter, request.lora_path, loaded))
+        self._adapter_entries[request.lora_name] = _AdapterEntry(base, files)
+        log.info("adapter.loaded", model=request.lora_name)
 
     def unload_adapter(self, name: str) -> None:
-        """Raises NotFound. Requests that are running go on to their end."""
+        """Forget an adapter; running requests still complete. Raises NotFound."""
         if self._adapter_entries.pop(name, None) is None:
             raise ModelNotFound(name)
 
@@ -116,7 +119,7 @@ class ModelRegistry:
         return files
 
     def _local_models(self) -> Iterator[CatalogModel]:
-        return (m for m in self._catalog if m.kind == "causal" and m.engine is None)
+        return (m for m in self._catalog if m.kind == ModelKind.CAUSAL and m.engine is None)
 
     def _find_base(self, name: str) -> CatalogModel | None:
         model = self._catalog.get(name)
@@ -124,7 +127,7 @@ class ModelRegistry:
 
 
 def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
-    """Bring a base model into memory, converting it first if need be. Raises ModelUnavailable."""
+    """Load a base model, converting its files first if needed. Raises ModelUnavailable."""
     folder = materialize(model, cache)
     device = choose_device()
     base = load_base(folder, dtype=choose_dtype(device), device=device)
@@ -137,7 +140,11 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
     else:
         decoder = TransformersDecoder(base, context_length=model.context_length)
     log.info(
-        "model.loaded", model=model.id, device=str(device), rows=decoder.num_slots, slow=reason
+        "model.loaded",
+        model=model.id,
+        device=str(device),
+        slots=decoder.num_slots,
+        unsupported=reason,
     )
     return LoadedModel(
         engine=Engine(decoder, vocab_size=vocabulary.size),

@@ -1,4 +1,4 @@
-"""From logits to the next token. One sampler per choice; one call for all rows of a step."""
+"""Token sampling: one `Sampler` per choice, one `sample` call per step."""
 
 import random
 from collections import Counter
@@ -9,23 +9,23 @@ from torch import Tensor
 
 from worker.inference.messages import Logprobs, SamplingParams
 
-# A temperature below this divides logits into infinities; its limit is the likeliest token.
+# Below this temperature scaled logits overflow; sampling becomes greedy, which is the limit.
 MIN_TEMPERATURE = 1e-4
-# Nearly always the nucleus lies within so many tokens, and finding them is far cheaper than a sort.
+# The nucleus nearly always lies within this many top tokens, which is far cheaper than a sort.
 NUCLEUS_CANDIDATES = 1024
-# What the wire calls "very unlikely", where the logarithm would be -inf, which JSON cannot hold.
+# OpenAI's value for "very unlikely", in place of -inf, which JSON cannot represent.
 MIN_LOGPROB = -9999.0
 
 
 class NonFiniteLogits(ValueError):
-    """The model gave logits that are no numbers."""
+    """The model's logits contain NaN."""
 
 
 class Sampler:
-    """The choosing of one choice's tokens: its random numbers and what it has said so far.
+    """Sampling state of one choice: its random generator and the counts of its tokens.
 
-    The random numbers depend on the seed and the choice's index alone, never on the other rows of
-    the batch, so a seeded request repeats itself in any company.
+    The random numbers depend on seed and choice index only, never on the rest of the batch, so a
+    seeded request is reproducible in any batch.
     """
 
     def __init__(self, params: SamplingParams, choice: int) -> None:
@@ -38,10 +38,10 @@ class Sampler:
         return self.params.temperature < MIN_TEMPERATURE or self.params.top_p == 0
 
     def apply_penalties(self, logits: Tensor) -> None:
-        """Apply penalties and bias to one row [vocabulary], in place.
+        """Apply penalties and logit bias to one row of logits [vocabulary], in place.
 
-        The formula is OpenAI's: logit -= count · frequency_penalty + (count > 0) ·
-        presence_penalty, counts being over the tokens generated so far.
+        OpenAI's formula: logit -= count · frequency_penalty + (count > 0) · presence_penalty,
+        where `count` is how often the choice has generated the token.
         """
         params = self.params
         if self._token_counts and (params.frequency_penalty or params.presence_penalty):
@@ -53,7 +53,7 @@ class Sampler:
             logits[list(params.logit_bias)] += bias.to(logits.device)
 
     def draw(self, probabilities: Tensor) -> int:
-        """One token of [vocabulary] by the nucleus of mass `top_p`."""
+        """Draw a token from probabilities [vocabulary] by nucleus (top-p) sampling."""
         uniform = self._random.random()
         if self.params.top_p >= 1:
             return _inverse_cdf(probabilities, uniform)
@@ -61,18 +61,18 @@ class Sampler:
         return int(ids[_inverse_cdf(kept, uniform)])
 
     def observe(self, token: int) -> None:
-        """Remember that `token` was chosen."""
+        """Count a generated token."""
         self._token_counts[token] += 1
 
 
 def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logprobs | None]]:
-    """Choose a token for each row of `logits` [rows, vocabulary], which is used up.
+    """Sample a token for each row of `logits` [rows, vocabulary], which are modified.
 
-    Raises NotFinite if a row holds NaN.
+    Raises NonFiniteLogits if a row contains NaN.
     """
     logits = _require_finite(logits)
-    asked = [row for row, sampler in enumerate(samplers) if sampler.params.top_logprobs is not None]
-    reference = dict(zip(asked, torch.log_softmax(logits[asked], dim=-1), strict=True))
+    rows = [row for row, sampler in enumerate(samplers) if sampler.params.top_logprobs is not None]
+    log_probabilities = dict(zip(rows, torch.log_softmax(logits[rows], dim=-1), strict=True))
     for row, sampler in enumerate(samplers):
         sampler.apply_penalties(logits[row])
     tokens = _sample_tokens(logits, samplers)
@@ -81,8 +81,8 @@ def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logpr
     return [
         (
             token,
-            _make_logprobs(reference[row], token, sampler.params.top_logprobs or 0)
-            if row in reference
+            _make_logprobs(log_probabilities[row], token, sampler.params.top_logprobs or 0)
+            if row in log_probabilities
             else None,
         )
         for row, (token, sampler) in enumerate(zip(tokens, samplers, strict=True))
@@ -90,12 +90,12 @@ def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logpr
 
 
 def token_logprobs(logits: Tensor, tokens: Sequence[int], top: int) -> list[Logprobs]:
-    """How likely each row of `logits` [tokens, vocabulary] made its token; `top` others beside.
+    """Log-probabilities of given tokens by `logits` [tokens, vocabulary], with `top` alternatives.
 
-    Raises NotFinite if a row holds NaN.
+    Raises NonFiniteLogits if a row contains NaN.
     """
-    reference = torch.log_softmax(_require_finite(logits), dim=-1)
-    return [_make_logprobs(row, token, top) for row, token in zip(reference, tokens, strict=True)]
+    rows = torch.log_softmax(_require_finite(logits), dim=-1)
+    return [_make_logprobs(row, token, top) for row, token in zip(rows, tokens, strict=True)]
 
 
 def _require_finite(logits: Tensor) -> Tensor:
@@ -107,26 +107,26 @@ def _require_finite(logits: Tensor) -> Tensor:
 
 def _sample_tokens(logits: Tensor, samplers: Sequence[Sampler]) -> list[int]:
     tokens: list[int] = logits.argmax(dim=-1).tolist()
-    warm = [row for row, sampler in enumerate(samplers) if not sampler.is_greedy]
-    if not warm:
+    sampled_rows = [row for row, sampler in enumerate(samplers) if not sampler.is_greedy]
+    if not sampled_rows:
         return tokens
-    temperatures = torch.tensor([samplers[row].params.temperature for row in warm])
-    scaled = logits[warm] / temperatures.to(logits.device)[:, None]
-    for row, probabilities in zip(warm, torch.softmax(scaled, dim=-1), strict=True):
+    temperatures = torch.tensor([samplers[row].params.temperature for row in sampled_rows])
+    scaled = logits[sampled_rows] / temperatures.to(logits.device)[:, None]
+    for row, probabilities in zip(sampled_rows, torch.softmax(scaled, dim=-1), strict=True):
         tokens[row] = samplers[row].draw(probabilities)
     return tokens
 
 
 def _inverse_cdf(probabilities: Tensor, uniform: float) -> int:
-    """The index at which the running sum passes `uniform` of the whole."""
-    running = probabilities.cumsum(dim=-1)
-    index = int(torch.searchsorted(running, running[-1] * uniform, right=True))
-    # Rounding may put `uniform` of the whole onto the whole itself.
+    """Inverse transform sampling: the index where the CDF passes `uniform` of its total."""
+    cumulative = probabilities.cumsum(dim=-1)
+    index = int(torch.searchsorted(cumulative, cumulative[-1] * uniform, right=True))
+    # Rounding may put `uniform` of the total onto the total itself.
     return min(index, len(probabilities) - 1)
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """The fewest likeliest tokens that hold `top_p`: their probabilities and ids, sorted."""
+    """The smallest set of top tokens with mass `top_p`: probabilities and ids, sorted."""
     size = min(NUCLEUS_CANDIDATES, len(probabilities))
     kept, ids = probabilities.topk(size)
     if float(kept.sum()) < top_p:
@@ -136,7 +136,7 @@ def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     return kept[:count], ids[:count]
 
 
-def _make_logprobs(reference: Tensor, token: int, top: int) -> Logprobs:
-    values, ids = reference.topk(top)
-    likeliest = zip(ids.tolist(), values.clamp(min=MIN_LOGPROB).tolist(), strict=True)
-    return Logprobs(max(float(reference[token]), MIN_LOGPROB), tuple(likeliest))
+def _make_logprobs(log_probabilities: Tensor, token: int, top: int) -> Logprobs:
+    values, ids = log_probabilities.topk(top)
+    alternatives = zip(ids.tolist(), values.clamp(min=MIN_LOGPROB).tolist(), strict=True)
+    return Logprobs(max(float(log_probabilities[token]), MIN_LOGPROB), tuple(alternatives))

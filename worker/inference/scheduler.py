@@ -1,4 +1,4 @@
-"""Who is computed next: requests wait in order, one prompt is staged, the others run in rows."""
+"""First-come scheduling: requests wait in order, one prefills, the others decode in slots."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from worker.inference.sampling import Sampler
 
 @dataclass(slots=True, eq=False)
 class Prefill:
-    """The request on the stage; `done` of its prompt's tokens are computed.
+    """The request being prefilled: `num_computed` of its prompt's tokens are done.
 
-    `total` is the sum [width] of their hidden states, where a mean of them is wanted.
+    `hidden_sum` is the sum [hidden size] of their hidden states, for pooling.
     """
 
     request: Request
@@ -24,7 +24,7 @@ class Prefill:
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A choice that is being generated. Its row holds `length` tokens, `last` not among them."""
+    """A choice being generated. Its slot holds `length` tokens, `last_token` not included."""
 
     request: Request
     choice: int
@@ -36,7 +36,7 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class SlotMove:
-    """Row `source` holds `length` tokens and is to go on as row `target`."""
+    """Slot `source`, holding `length` tokens, moves to slot `target`."""
 
     source: int
     target: int
@@ -45,7 +45,7 @@ class SlotMove:
 
 @dataclass(slots=True)
 class Scheduler:
-    """Sequence i runs in row i. A request gets its rows all at once, when its turn comes."""
+    """Sequence i runs in slot i. A request waits until all its choices get a slot at once."""
 
     num_slots: int
     waiting: deque[Request] = field(default_factory=deque)
@@ -57,34 +57,34 @@ class Scheduler:
         return not (self.waiting or self.prefilling or self.running)
 
     def active_requests(self) -> Iterator[Request]:
-        """The requests that are being computed."""
+        """Yield the requests that are prefilling or decoding, each once."""
         if self.prefilling:
             yield self.prefilling.request
         yield from dict.fromkeys(sequence.request for sequence in self.running)
 
     def next_prefill(self) -> Prefill | None:
-        """The prompt to compute on: the staged one, or the next whose choices all find a row."""
+        """The prompt to prefill: the current one, or the next one if its choices all get a slot."""
         if self.prefilling is None and self.waiting:
             if len(self.running) + self.waiting[0].num_choices <= self.num_slots:
                 self.prefilling = Prefill(self.waiting.popleft())
         return self.prefilling
 
     def add(self, sequence: Sequence) -> int:
-        """Let a choice of the staged prompt run; its row."""
+        """Start decoding a choice of the prefilled prompt; returns its slot."""
         self.running.append(sequence)
         return len(self.running) - 1
 
     def remove(self, sequence: Sequence) -> SlotMove | None:
-        """Take a sequence out; the last one moves into its row, so that no gap remains."""
-        row = self.running.index(sequence)
+        """Remove a sequence; the last one moves into its slot, so that no gap remains."""
+        slot = self.running.index(sequence)
         last = self.running.pop()
         if last is sequence:
             return None
-        self.running[row] = last
-        return SlotMove(len(self.running), row, last.length)
+        self.running[slot] = last
+        return SlotMove(len(self.running), slot, last.length)
 
     def clear(self) -> list[Request]:
-        """Forget everything; the requests that were in here, each once."""
+        """Drop everything and return the requests, each once."""
         requests = [*self.active_requests(), *self.waiting]
         self.waiting.clear()
         self.running.clear()
@@ -95,15 +95,15 @@ class Scheduler:
         self.prefilling = None
 
     def abort(self, request: Request, choice: int | None = None) -> list[SlotMove]:
-        """Forget a request wherever it is, or one choice of it; the moves that close the gaps."""
+        """Drop a request, or one choice of it; returns the moves that close the gaps."""
         if choice is None:
             self._abort_pending(request)
-        leaving = [
+        aborted = [
             sequence
             for sequence in self.running
             if sequence.request is request and choice in (None, sequence.choice)
         ]
-        moves = [self.remove(sequence) for sequence in leaving]
+        moves = [self.remove(sequence) for sequence in aborted]
         return [move for move in moves if move]
 
     def _abort_pending(self, request: Request) -> None:

@@ -1,4 +1,4 @@
-"""The engine over HTTP, in OpenAI's shape: its parts and its routes."""
+"""The engine's FastAPI application: its shared state and its OpenAI-compatible routes."""
 
 import asyncio
 import time
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -36,7 +37,7 @@ from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import Generation, render_prompt
 from worker.inference.registry import ModelRegistry
 
-# Longest wait for the step at hand when the server ends.
+# Time for the current step to end when the server shuts down.
 FINAL_STEP_TIMEOUT_SECONDS = 5.0
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -46,6 +47,8 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
+    """State shared by all requests."""
+
     models: ModelRegistry
     encoders: EncoderRegistry
     thread: EngineThread
@@ -54,13 +57,13 @@ class ServerState:
     started_at: int = field(default_factory=lambda: int(time.time()))
 
 
-def create_app(parts: ServerState) -> FastAPI:
+def create_app(state: ServerState) -> FastAPI:
     app = FastAPI(
         title="Luthier engine", lifespan=_lifespan, openapi_url=None, redirect_slashes=False
     )
-    app.state.parts = parts
-    if parts.api_key is not None:
-        app.add_middleware(EngineKeyMiddleware, key=parts.api_key)
+    app.state.engine = state
+    if state.api_key is not None:
+        app.add_middleware(EngineKeyMiddleware, key=state.api_key)
     app.add_api_route("/health", health)
     app.add_api_route("/metrics", get_metrics)
     app.add_api_route("/v1/models", list_models)
@@ -78,22 +81,22 @@ def create_app(parts: ServerState) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    parts: ServerState = app.state.parts
-    parts.thread.start()
-    warming = asyncio.create_task(parts.models.warm_up())
-    warming.add_done_callback(lambda task: _stop_if_failed(task, parts.thread))
+    state: ServerState = app.state.engine
+    state.thread.start()
+    warm_up = asyncio.create_task(state.models.warm_up())
+    warm_up.add_done_callback(lambda task: _stop_if_failed(task, state.thread))
     yield
-    warming.cancel()
-    parts.thread.stop()
-    # It must not speak to the event loop when that is closed.
-    await asyncio.to_thread(parts.thread.join, FINAL_STEP_TIMEOUT_SECONDS)
+    warm_up.cancel()
+    state.thread.stop()
+    # The thread must not call into the event loop once that is closed.
+    await asyncio.to_thread(state.thread.join, FINAL_STEP_TIMEOUT_SECONDS)
 
 
-def _stop_if_failed(warming: asyncio.Task[None], thread: EngineThread) -> None:
-    """An engine that cannot load its first model ends, so that whoever started it sees why."""
-    if warming.cancelled() or warming.exception() is None:
+def _stop_if_failed(warm_up: asyncio.Task[None], thread: EngineThread) -> None:
+    """Stop an engine that cannot load its first model, so that its supervisor sees why."""
+    if warm_up.cancelled() or warm_up.exception() is None:
         return
-    log.critical("engine.cannot_start", reason=str(warming.exception()))
+    log.critical("engine.cannot_start", reason=str(warm_up.exception()))
     thread.fail()
 
 
@@ -104,140 +107,139 @@ async def health(request: Request) -> Response:
 
 
 async def get_metrics(request: Request) -> Response:
-    return PlainTextResponse(
-        metrics.render(_state(request).models.list_engines()), media_type=metrics.CONTENT_TYPE
-    )
+    content = metrics.render(_state(request).models.list_engines())
+    return Response(content, media_type=CONTENT_TYPE_LATEST)
 
 
 async def list_models(request: Request) -> Response:
-    parts = _state(request)
+    state = _state(request)
     data = [
-        EngineModel(id=name, object="model", created=parts.started_at, owned_by="luthier")
-        for name in (*parts.models.list_names(), *parts.encoders.list_names())
+        EngineModel(id=name, object="model", created=state.started_at, owned_by="luthier")
+        for name in (*state.models.list_names(), *state.encoders.list_names())
     ]
     return http.json_response(EngineModelList(object="list", data=data))
 
 
 async def load_lora_adapter(request: Request) -> Response:
-    asked = await _read_body(request, LoadAdapterRequest)
-    parts = _state(request)
-    if await parts.encoders.is_encoder_adapter(asked):
-        await parts.encoders.load_adapter(asked)
+    body = await _read_body(request, LoadAdapterRequest)
+    state = _state(request)
+    if await state.encoders.is_encoder_adapter(body):
+        await state.encoders.load_adapter(body)
     else:
-        await parts.models.load_adapter(asked)
-    return JSONResponse({"status": "loaded", "lora_name": asked.lora_name})
+        await state.models.load_adapter(body)
+    return JSONResponse({"status": "loaded", "lora_name": body.lora_name})
 
 
 async def unload_lora_adapter(request: Request) -> Response:
-    asked = await _read_body(request, UnloadAdapterRequest)
-    parts = _state(request)
-    known = parts.encoders.has_model(asked.lora_name)
-    (parts.encoders if known else parts.models).unload_adapter(asked.lora_name)
-    return JSONResponse({"status": "unloaded", "lora_name": asked.lora_name})
+    body = await _read_body(request, UnloadAdapterRequest)
+    state = _state(request)
+    is_encoder = state.encoders.has_model(body.lora_name)
+    (state.encoders if is_encoder else state.models).unload_adapter(body.lora_name)
+    return JSONResponse({"status": "unloaded", "lora_name": body.lora_name})
 
 
 async def chat_completions(request: Request) -> Response:
-    parts = _state(request)
-    asked = await _read_body(request, ChatCompletionRequest)
-    if parts.encoders.has_model(asked.model):
-        return await _chat_with_classifier(request, asked)
-    served = await parts.models.resolve(asked.model)
-    prompt = await render_prompt(asked, served.base)
-    generation = Generation(prompt, asked, served, parts.thread)
+    state = _state(request)
+    body = await _read_body(request, ChatCompletionRequest)
+    if state.encoders.has_model(body.model):
+        return await _chat_with_classifier(request, body)
+    served = await state.models.resolve(body.model)
+    prompt = await render_prompt(body, served.base)
+    generation = Generation(prompt, body, served, state.thread)
     generation.submit()
-    chat = ChatCompletionBuilder(asked, generation)
-    headers = http.metadata_headers(chat.metadata())
+    builder = ChatCompletionBuilder(body, generation)
+    headers = http.metadata_headers(builder.metadata())
     try:
-        if not asked.stream:
+        if not body.stream:
             return http.json_response(
-                await http.cancel_on_disconnect(request, chat.build()), headers
+                await http.cancel_on_disconnect(request, builder.build()), headers
             )
-        first = await http.cancel_on_disconnect(request, chat.first_update())
+        first = await http.cancel_on_disconnect(request, builder.first_update())
     except BaseException:
         generation.close()
         raise
-    return http.EventStreamResponse(chat.stream(first), generation, headers)
+    return http.EventStreamResponse(builder.stream(first), generation, headers)
 
 
 async def completions(request: Request) -> Response:
-    parts = _state(request)
-    asked = await _read_body(request, CompletionRequest)
-    if parts.encoders.has_model(asked.model):
-        message = f"The model `{asked.model}` does not write texts."
+    state = _state(request)
+    body = await _read_body(request, CompletionRequest)
+    if state.encoders.has_model(body.model):
+        message = f"The model `{body.model}` does not generate text."
         raise InvalidRequest(message, param="model")
-    served = await parts.models.resolve(asked.model)
-    prompts = await tokenize_prompts(asked, served.base)
-    texts = CompletionBuilder(asked, prompts, served, parts.thread)
-    headers = http.metadata_headers(texts.metadata())
+    served = await state.models.resolve(body.model)
+    prompts = await tokenize_prompts(body, served.base)
+    builder = CompletionBuilder(body, prompts, served, state.thread)
+    headers = http.metadata_headers(builder.metadata())
     try:
-        texts.submit()
-        if not asked.stream:
+        builder.submit()
+        if not body.stream:
             return http.json_response(
-                await http.cancel_on_disconnect(request, texts.build()), headers
+                await http.cancel_on_disconnect(request, builder.build()), headers
             )
-        first = await http.cancel_on_disconnect(request, texts.first_update())
+        first = await http.cancel_on_disconnect(request, builder.first_update())
     except BaseException:
-        texts.close()
+        builder.close()
         raise
-    return http.EventStreamResponse(texts.stream(first), texts, headers)
+    return http.EventStreamResponse(builder.stream(first), builder, headers)
 
 
-async def _chat_with_classifier(request: Request, asked: ChatCompletionRequest) -> Response:
-    served = await _state(request).encoders.resolve(asked.model)
-    answer, seen = await http.cancel_on_disconnect(request, routes.classify_chat(asked, served))
-    if not asked.stream:
-        return http.json_response(answer, http.metadata_headers(seen))
-    events = routes.stream_chat(answer, asked)
+async def _chat_with_classifier(request: Request, body: ChatCompletionRequest) -> Response:
+    served = await _state(request).encoders.resolve(body.model)
+    response, metadata = await http.cancel_on_disconnect(
+        request, routes.classify_chat(body, served)
+    )
+    if not body.stream:
+        return http.json_response(response, http.metadata_headers(metadata))
+    events = routes.stream_chat(response, body)
     return StreamingResponse(
-        events, media_type="text/event-stream", headers=http.metadata_headers(seen)
+        events, media_type="text/event-stream", headers=http.metadata_headers(metadata)
     )
 
 
 async def classify(request: Request) -> Response:
-    asked = await _read_body(request, ClassifyRequest)
-    served = await _resolve_encoder(request, asked.model)
+    body = await _read_body(request, ClassifyRequest)
+    served = await _resolve_encoder(request, body.model)
     return http.encoded_response(
-        await http.cancel_on_disconnect(request, routes.classify(asked, served))
+        await http.cancel_on_disconnect(request, routes.classify(body, served))
     )
 
 
 async def embeddings(request: Request) -> Response:
-    parts = _state(request)
-    asked = await _read_body(request, EmbeddingsRequest)
-    if parts.encoders.has_model(asked.model):
-        encoder = await parts.encoders.resolve(asked.model)
-        return http.encoded_response(
-            await http.cancel_on_disconnect(request, embed_with_encoder(asked, encoder))
-        )
-    causal = await parts.models.resolve(asked.model)
-    return http.encoded_response(
-        await http.cancel_on_disconnect(
-            request, embed_with_causal_model(asked, causal, parts.thread)
-        )
-    )
+    state = _state(request)
+    body = await _read_body(request, EmbeddingsRequest)
+    if state.encoders.has_model(body.model):
+        work = embed_with_encoder(body, await state.encoders.resolve(body.model))
+    else:
+        model = await state.models.resolve(body.model)
+        work = embed_with_causal_model(body, model, state.thread)
+    return http.encoded_response(await http.cancel_on_disconnect(request, work))
 
 
 async def infer(request: Request, model: str) -> Response:
-    asked = await _read_body(request, InferenceRequest)
+    body = await _read_body(request, InferenceRequest)
     served = await _resolve_encoder(request, model)
     return http.encoded_response(
-        await http.cancel_on_disconnect(request, routes.infer(asked, served))
+        await http.cancel_on_disconnect(request, routes.infer(body, served))
     )
 
 
 async def _resolve_encoder(request: Request, name: str) -> ServedEncoder:
-    """Raises what resolving raises, and InvalidRequest for a model that only writes."""
-    parts = _state(request)
-    if parts.models.has_model(name):
-        message = f"The model `{name}` is no encoder; ask it in a chat."
+    """Resolve an served by name.
+
+    Raises NotFound, ServiceUnavailable, or InvalidRequest for a model that only generates text.
+    """
+    state = _state(request)
+    if state.models.has_model(name):
+        message = f"The model `{name}` is not an served; use builder completions."
         raise InvalidRequest(message, param="model")
-    return await parts.encoders.resolve(name)
+    return await state.encoders.resolve(name)
 
 
 def _state(request: Request) -> ServerState:
-    parts: ServerState = request.app.state.parts
-    return parts
+    state: ServerState = request.app.state.engine
+    return state
 
 
-async def _read_body(request: Request, kind: type[Body]) -> Body:
-    return await http.read_body(request, kind, max_bytes=_state(request).max_body_bytes)
+async def _read_body(request: Request, model: type[Body]) -> Body:
+    return await http.read_body(request, model, max_bytes=_state(request).max_body_bytes)

@@ -1,4 +1,4 @@
-"""Server-sent events, as OpenAI writes them."""
+"""Server-sent events in OpenAI's format."""
 
 DONE = b"data: [DONE]\n\n"
 

@@ -1,4 +1,4 @@
-"""Any causal model of transformers, one sequence after the other: slow, but it always works."""
+"""Fallback decoder for any causal model of transformers: one sequence at a time, slow."""
 
 import copy
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from worker.inference.adapter_format import linear_sizes, read_lora
 from worker.inference.decoder import PrefillOutput
 from worker.inference.lora import LoraWeights
 
-# Each row costs a pass of its own; more of them would only share the same speed.
+# Each slot costs a forward pass of its own; more slots would only share the same throughput.
 NUM_SLOTS = 4
 
 
 @dataclass(slots=True)
 class _Slot:
-    """transformers' own cache of one sequence, its adapter, and what came of its last token."""
+    """One sequence: transformers' KV cache, its adapter, and the logits of its last token."""
 
     past: Any = None
     adapter: LoraWeights | None = None
@@ -31,7 +31,7 @@ class _Slot:
 
 
 class TransformersDecoder:
-    """A `Decoder` for architectures that `LlamaDecoder` does not know."""
+    """A `Decoder` for architectures that `LlamaDecoder` does not support."""
 
     def __init__(self, model: PreTrainedModel, *, context_length: int) -> None:
         self.num_slots = NUM_SLOTS
@@ -59,39 +59,39 @@ class TransformersDecoder:
             output.hidden_states[-1][0], output.logits[0, len(output.logits[0]) - num_logits :]
         )
 
-    def fork_kv(self, row: int, length: int) -> None:
-        self._slots[row] = copy.copy(self._prefill_slot)
-        self._slots[row].past = copy.deepcopy(self._prefill_slot.past)
+    def fork_kv(self, slot: int, length: int) -> None:
+        self._slots[slot] = copy.copy(self._prefill_slot)
+        self._slots[slot].past = copy.deepcopy(self._prefill_slot.past)
 
     def move_slot(self, source: int, target: int, length: int) -> None:
         self._slots[target], self._slots[source] = self._slots[source], _Slot()
 
-    def decode(self, first: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
-        steps = zip(self._slots[first:], tokens, positions, strict=False)
+    def decode(self, first_slot: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
+        steps = zip(self._slots[first_slot:], tokens, positions, strict=False)
         return torch.cat(
-            [self._decode_slot(row, token, position) for row, token, position in steps]
+            [self._decode_slot(slot, token, position) for slot, token, position in steps]
         )
 
-    def _decode_slot(self, row: _Slot, token: int, position: int) -> Tensor:
-        # A step that failed at another row is tried again; this row's cache must not grow twice.
-        if row.length > position and row.logits is not None:
-            return row.logits
-        row.logits = self._forward(row, [token], num_logits=1).logits[:, -1]
-        return row.logits
+    def _decode_slot(self, slot: _Slot, token: int, position: int) -> Tensor:
+        # A step that failed at another slot is retried; this cache must not grow twice.
+        if slot.length > position and slot.logits is not None:
+            return slot.logits
+        slot.logits = self._forward(slot, [token], num_logits=1).logits[:, -1]
+        return slot.logits
 
-    def _forward(self, row: _Slot, ids: Sequence[int], *, num_logits: int, **options: Any) -> Any:
-        """transformers' output for the tokens that follow on what `row` holds."""
-        self._active_adapter = row.adapter
+    def _forward(self, slot: _Slot, ids: Sequence[int], *, num_logits: int, **options: Any) -> Any:
+        """Feed further tokens to a slot; returns transformers' output."""
+        self._active_adapter = slot.adapter
         output = self._model(
             torch.tensor([ids], device=self._model.device),
-            past_key_values=row.past,
+            past_key_values=slot.past,
             use_cache=True,
-            # 0 would mean all of them.
+            # 0 would mean all.
             logits_to_keep=max(num_logits, 1),
             **options,
         )
-        row.past = output.past_key_values
-        row.length += len(ids)
+        slot.past = output.past_key_values
+        slot.length += len(ids)
         return output
 
     def _add_lora(

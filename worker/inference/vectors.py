@@ -1,4 +1,4 @@
-"""Embeddings with fewer dimensions, and of length 1."""
+"""Truncation and normalization of embeddings."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from app.errors import InvalidRequest
 
 
 def truncate_dims(vectors: NDArray[np.float32], width: int) -> NDArray[np.float32]:
-    """The first so many dimensions. Raises InvalidRequest if there are fewer."""
+    """Keep the first `width` of the dimensions. Raises InvalidRequest if there are fewer."""
     if width > vectors.shape[1]:
         message = f"This model's embeddings have {vectors.shape[1]} dimensions."
         raise InvalidRequest(message, param="dimensions")

@@ -1,4 +1,4 @@
-"""What tokens mean: their bytes, and the text that several make."""
+"""The vocabulary: bytes of single tokens, and text of token sequences."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerBase
 
 
 def _gpt2_byte_decoder() -> dict[str, int]:
-    """GPT-2's alphabet: printable bytes are themselves, the others the letters from 256 on."""
+    """The inverse of GPT-2's byte alphabet: printable bytes are themselves, others 256 and up."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = {chr(byte): byte for byte in printable}
@@ -17,7 +17,7 @@ BYTE_DECODER = _gpt2_byte_decoder()
 
 
 class Vocabulary:
-    """A tokenizer, as far as reading goes. Safe to share between threads."""
+    """The decoding half of a tokenizer. Thread-safe."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
@@ -29,11 +29,11 @@ class Vocabulary:
         return len(self._tokenizer)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of these tokens, special tokens left out."""
+        """Decode tokens to text, without special tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def token_bytes(self, id: int) -> bytes:
-        """What one token stands for, by the tokenizer's own spelling of it."""
+        """The bytes of one token. A special token is its name."""
         if id in self._added:
             return self._added[id].encode()
         piece = str(self._tokenizer.convert_ids_to_tokens(id))

@@ -1,4 +1,4 @@
-"""A tiny Llama in float32, where equal means equal, and adapters that change what it says."""
+"""A tiny Llama in float32, for exact comparisons, and adapters that change its output."""
 
 import warnings
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from app.catalog import CatalogModel
+from app.catalog import CatalogModel, ModelKind
 from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.llama import LlamaDecoder
 from worker.inference.vocabulary import Vocabulary
@@ -30,7 +30,7 @@ MakeAdapter = Callable[..., tuple[AdapterFiles, PeftModel]]
 def base_folder(
     tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast
 ) -> Path:
-    """A Llama that has much to say: its random weights are large and its output layer its own.
+    """A Llama with varied output: large random weights and an untied output layer.
 
     With tied weights a random model repeats its last token for ever.
     """
@@ -57,7 +57,7 @@ def base_model(base_folder: Path) -> CatalogModel:
     return CatalogModel(
         id="tiny",
         source=f"path:{base_folder}",
-        kind="causal",
+        kind=ModelKind.CAUSAL,
         methods=("supervised",),
         context_length=512,
     )
@@ -83,9 +83,9 @@ def vocabulary(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
 
 
 def make_adapter(base: PreTrainedModel, folder: Path, **config: Any) -> PeftModel:
-    """Put a LoRA of random A and B on `base` and write it to `folder`, both by PEFT."""
+    """Add a LoRA with random A and B to `base` and save it to `folder`, both with PEFT."""
     with warnings.catch_warnings():
-        # PEFT 0.21 says these of every model, and of one whose output layer is trained.
+        # PEFT 0.21 warns about every model, and about one whose output layer is trained.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing|.*tied layer")
         model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config))
     for name, parameter in model.named_parameters():
@@ -99,7 +99,7 @@ def make_adapter(base: PreTrainedModel, folder: Path, **config: Any) -> PeftMode
 
 @pytest.fixture
 def adapter(base_folder: Path, tmp_path: Path) -> MakeAdapter:
-    """Makes an adapter: its files, and PEFT's own model of it to compare with."""
+    """Make an adapter: its files, and PEFT's own model for comparison."""
 
     def make(name: str = "a", **config: Any) -> tuple[AdapterFiles, PeftModel]:
         torch.manual_seed(sum(name.encode()))

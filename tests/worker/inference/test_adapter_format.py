@@ -16,7 +16,9 @@ CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "bias": "none"}
 Q = "base_model.model.layers.0.q"
 
 
-def write(folder: Path, config: Any = CONFIG, tensors: dict[str, Tensor] | None = None) -> Path:
+def write_adapter(
+    folder: Path, config: Any = CONFIG, tensors: dict[str, Tensor] | None = None
+) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "adapter_config.json").write_text(json.dumps(config))
     if tensors is not None:
@@ -24,25 +26,27 @@ def write(folder: Path, config: Any = CONFIG, tensors: dict[str, Tensor] | None 
     return folder
 
 
-def halves(name: str = Q, inputs: int = 6, outputs: int = 4) -> dict[str, Tensor]:
+def lora_tensors(name: str = Q, inputs: int = 6, outputs: int = 4) -> dict[str, Tensor]:
     return {
         f"{name}.lora_A.weight": torch.randn(2, inputs),
         f"{name}.lora_B.weight": torch.randn(outputs, 2),
     }
 
 
-def framed(header: Any) -> bytes:
-    """A weights file of this header and 48 bytes behind it."""
+def safetensors_file(header: Any) -> bytes:
+    """A safetensors file with this header and 48 bytes of data."""
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + bytes(48)
 
 
 class TestConfig:
-    def test_plain_lora_is_fine(self, tmp_path: Path) -> None:
-        check_config(write(tmp_path, {**CONFIG, "modules_to_save": None, "rank_pattern": {}}))
+    def test_plain_lora_is_accepted(self, tmp_path: Path) -> None:
+        check_config(
+            write_adapter(tmp_path, {**CONFIG, "modules_to_save": None, "rank_pattern": {}})
+        )
 
     @pytest.mark.parametrize(
-        ("change", "word"),
+        ("change", "message"),
         [
             ({"use_dora": True}, "DoRA"),
             ({"modules_to_save": ["lm_head"]}, "modules"),
@@ -51,45 +55,47 @@ class TestConfig:
             ({"peft_type": "IA3"}, "LORA"),
         ],
     )
-    def test_other_kinds_are_refused_by_name(
-        self, tmp_path: Path, change: dict[str, Any], word: str
+    def test_unsupported_settings_are_rejected_by_name(
+        self, tmp_path: Path, change: dict[str, Any], message: str
     ) -> None:
-        with pytest.raises(InvalidAdapter, match=word):
-            check_config(write(tmp_path, {**CONFIG, **change}))
+        with pytest.raises(InvalidAdapter, match=message):
+            check_config(write_adapter(tmp_path, {**CONFIG, **change}))
 
     @pytest.mark.parametrize("text", ["{", "[]", '"LORA"'])
-    def test_nonsense(self, tmp_path: Path, text: str) -> None:
+    def test_an_invalid_config_is_rejected(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "adapter_config.json").write_text(text)
         with pytest.raises(InvalidAdapter):
             check_config(tmp_path)
 
 
 class TestPairs:
-    def test_b_comes_scaled_and_turned(self, tmp_path: Path) -> None:
-        tensors = halves()
-        pairs = read_lora(write(tmp_path, tensors=tensors), SIZES)
+    def test_b_is_scaled_and_transposed(self, tmp_path: Path) -> None:
+        tensors = lora_tensors()
+        pairs = read_lora(write_adapter(tmp_path, tensors=tensors), SIZES)
         torch.testing.assert_close(pairs["layers.0.q"].a, tensors[f"{Q}.lora_A.weight"])
         torch.testing.assert_close(pairs["layers.0.q"].b, tensors[f"{Q}.lora_B.weight"].T * 3)
 
     @pytest.mark.parametrize(
-        ("tensors", "word"),
+        ("tensors", "message"),
         [
-            (halves(inputs=5), "another size"),
-            (halves(outputs=3), "another size"),
-            (halves("base_model.model.layers.7.q"), "does not have"),
-            ({f"{Q}.lora_A.weight": torch.randn(2, 6)}, "one half"),
-            ({f"{Q}.lora_magnitude_vector": torch.randn(4)}, "does not know"),
+            (lora_tensors(inputs=5), "do not match the size"),
+            (lora_tensors(outputs=3), "do not match the size"),
+            (lora_tensors("base_model.model.layers.7.q"), "does not have"),
+            ({f"{Q}.lora_A.weight": torch.randn(2, 6)}, "lacks lora_A or lora_B"),
+            ({f"{Q}.lora_magnitude_vector": torch.randn(4)}, "unknown tensor"),
         ],
         ids=["inputs", "outputs", "unknown layer", "half", "unknown kind"],
     )
-    def test_what_does_not_fit(self, tmp_path: Path, tensors: dict[str, Tensor], word: str) -> None:
-        with pytest.raises(InvalidAdapter, match=word):
-            read_lora(write(tmp_path, tensors=tensors), SIZES)
+    def test_an_adapter_that_does_not_fit_is_rejected(
+        self, tmp_path: Path, tensors: dict[str, Tensor], message: str
+    ) -> None:
+        with pytest.raises(InvalidAdapter, match=message):
+            read_lora(write_adapter(tmp_path, tensors=tensors), SIZES)
 
-    def test_a_file_that_was_cut_short(self, tmp_path: Path) -> None:
-        weights = write(tmp_path, tensors=halves()) / "adapter_model.safetensors"
+    def test_a_truncated_file_is_rejected(self, tmp_path: Path) -> None:
+        weights = write_adapter(tmp_path, tensors=lora_tensors()) / "adapter_model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-10])
-        with pytest.raises(InvalidAdapter, match="not whole"):
+        with pytest.raises(InvalidAdapter, match="damaged"):
             read_lora(tmp_path, SIZES)
 
     @pytest.mark.parametrize(
@@ -97,9 +103,11 @@ class TestPairs:
         [
             (2**63).to_bytes(8, "little") + b"{}",
             (10**9).to_bytes(8, "little") + b'{"a":' * 1000,
-            framed({"a": {"dtype": "F32", "shape": [2, 6], "data_offsets": [0, 2**62]}}),
-            framed({"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 48]}}),
-            framed(
+            safetensors_file({"a": {"dtype": "F32", "shape": [2, 6], "data_offsets": [0, 2**62]}}),
+            safetensors_file(
+                {"a": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 48]}}
+            ),
+            safetensors_file(
                 {
                     "a": {"dtype": "F32", "shape": [12], "data_offsets": [0, 48]},
                     "b": {"dtype": "F32", "shape": [12], "data_offsets": [0, 48]},
@@ -110,21 +118,21 @@ class TestPairs:
         ],
         ids=["a header of 8 EB", "a header", "an offset", "a shape", "overlaps", "pickle", "empty"],
     )
-    def test_a41_files_made_to_harm(self, tmp_path: Path, weights: bytes) -> None:
-        (write(tmp_path) / "adapter_model.safetensors").write_bytes(weights)
-        with pytest.raises(InvalidAdapter, match="not whole"):
+    def test_malicious_files_are_rejected(self, tmp_path: Path, weights: bytes) -> None:
+        (write_adapter(tmp_path) / "adapter_model.safetensors").write_bytes(weights)
+        with pytest.raises(InvalidAdapter, match="damaged"):
             read_lora(tmp_path, SIZES)
 
-    def test_a_config_without_a_rank(self, tmp_path: Path) -> None:
-        with pytest.raises(InvalidAdapter, match="not whole"):
-            read_lora(write(tmp_path, {"peft_type": "LORA"}, halves()), SIZES)
+    def test_a_config_without_a_rank_is_rejected(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidAdapter, match="damaged"):
+            read_lora(write_adapter(tmp_path, {"peft_type": "LORA"}, lora_tensors()), SIZES)
 
-    def test_files_that_are_not_there(self, tmp_path: Path) -> None:
+    def test_missing_files_raise(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             read_lora(tmp_path, SIZES)
 
 
-def test_fused_pairs_compute_what_the_parts_do() -> None:
+def test_fused_pairs_compute_the_same_as_their_parts() -> None:
     q = LoraAB(torch.randn(2, 6), torch.randn(2, 4))
     v = LoraAB(torch.randn(5, 6), torch.randn(5, 3))
     fused = fuse_pairs([(q, 4), (None, 2), (v, 3)])

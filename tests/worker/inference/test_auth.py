@@ -1,4 +1,4 @@
-"""The engine's key: asked of everybody, but for the two pages that tell nothing."""
+"""The engine's API key, required by all routes but /health and /metrics."""
 
 import httpx
 import pytest
@@ -19,7 +19,7 @@ async def page() -> PlainTextResponse:
     return PlainTextResponse("here")
 
 
-def locked() -> FastAPI:
+def make_app() -> FastAPI:
     app = FastAPI()
     for path in ("/v1/models", *PUBLIC_PATHS):
         app.add_api_route(path, page)
@@ -28,7 +28,7 @@ def locked() -> FastAPI:
 
 
 @pytest.mark.parametrize(
-    ("path", "given", "status"),
+    ("path", "authorization", "status"),
     [
         ("/v1/models", None, 401),
         ("/v1/models", "Bearer another", 401),
@@ -40,10 +40,12 @@ def locked() -> FastAPI:
         ("/metrics", None, 200),
     ],
 )
-async def test_who_bears_the_key_is_let_in(path: str, given: str | None, status: int) -> None:
-    transport = httpx.ASGITransport(locked())
-    headers = {} if given is None else {"Authorization": given.encode("latin-1")}
+async def test_only_requests_with_the_key_pass(
+    path: str, authorization: str | None, status: int
+) -> None:
+    transport = httpx.ASGITransport(make_app())
+    headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
     async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
-        answer = await client.get(path, headers=headers)
-    assert answer.status_code == status
-    assert status == 200 or "the-key" not in answer.text
+        response = await client.get(path, headers=headers)
+    assert response.status_code == status
+    assert status == 200 or "the-key" not in response.text

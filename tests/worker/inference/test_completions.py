@@ -1,4 +1,4 @@
-"""/v1/completions and /v1/embeddings of causal models, against what transformers computes."""
+"""/v1/completions and /v1/embeddings of causal models, compared with transformers."""
 
 import base64
 import math
@@ -26,7 +26,7 @@ from tests.worker.inference.test_server import (
 
 PROMPT = "a quick fox"
 CONTEXT = 64
-# The engine computes in it where the processor can; the reference is in float32.
+# Tolerance: the engine computes in bfloat16 if the CPU can; the reference is in float32.
 BFLOAT16 = 0.1
 
 
@@ -43,8 +43,8 @@ def engine(
 
 @pytest.fixture
 def client(engine: EngineClient) -> OpenAI:
-    """Strict, the SDK would refuse the base64 that it asks for by itself, and the null that stands
-    for the probability of a prompt's first token."""
+    """A client without strict validation, which rejects the base64 that the SDK itself requests and
+    the null log-probability of a prompt's first token."""
     return OpenAI(base_url=f"{engine.url}/v1", api_key="none", max_retries=0)
 
 
@@ -58,8 +58,8 @@ def ask(client: OpenAI) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def chances(base_folder: Path) -> Callable[[list[int]], torch.Tensor]:
-    """Log-probabilities [tokens, vocabulary] behind each token, by transformers."""
+def log_probabilities(base_folder: Path) -> Callable[[list[int]], torch.Tensor]:
+    """Log-probabilities [tokens, vocabulary] after each token, by transformers."""
     model = load_tiny(base_folder)
 
     def compute(ids: list[int]) -> torch.Tensor:
@@ -70,15 +70,15 @@ def chances(base_folder: Path) -> Callable[[list[int]], torch.Tensor]:
 
 
 class TestCompletions:
-    def test_sixteen_tokens_unless_told_otherwise(self, ask: Callable[..., Any]) -> None:
-        answer = ask()
-        (choice,) = answer.choices
-        assert (answer.object, answer.usage.completion_tokens) == ("text_completion", 16)
+    def test_the_default_is_sixteen_tokens(self, ask: Callable[..., Any]) -> None:
+        response = ask()
+        (choice,) = response.choices
+        assert (response.object, response.usage.completion_tokens) == ("text_completion", 16)
         assert (choice.index, choice.finish_reason, choice.logprobs) == (0, "length", None)
         assert PROMPT not in choice.text
         assert ask(max_tokens=3, echo=True).choices[0].text.startswith(PROMPT)
 
-    def test_ids_and_their_text_are_the_same_prompt(
+    def test_token_ids_and_their_text_are_the_same_prompt(
         self, ask: Callable[..., Any], tokenizer: PreTrainedTokenizerFast
     ) -> None:
         ids = tokenizer(PROMPT).input_ids
@@ -89,20 +89,18 @@ class TestCompletions:
         assert [choice.index for choice in by_ids.choices] == [0, 1]
         assert by_ids.usage.prompt_tokens == len(ids) + 1
 
-    def test_no_prompt_is_the_beginning_of_a_text(
-        self, client: OpenAI, ask: Callable[..., Any]
-    ) -> None:
+    def test_an_empty_prompt_starts_a_text(self, client: OpenAI, ask: Callable[..., Any]) -> None:
         beginning = ask(prompt="", max_tokens=4)
         assert beginning.usage.prompt_tokens == 1
         assert ask(prompt=None, max_tokens=4).choices == beginning.choices
         left_out = {"model": "tiny", "temperature": 0, "max_tokens": 4, "logit_bias": {"2": -100}}
-        answer = client.post("/completions", body=left_out, cast_to=Completion)
-        assert answer.choices == beginning.choices
+        response = client.post("/completions", body=left_out, cast_to=Completion)
+        assert response.choices == beginning.choices
 
-    def test_a_prompt_is_scored_as_evaluations_need_it(
+    def test_echo_with_logprobs_scores_the_prompt(
         self,
         ask: Callable[..., Any],
-        chances: Callable[[list[int]], torch.Tensor],
+        log_probabilities: Callable[[list[int]], torch.Tensor],
         tokenizer: PreTrainedTokenizerFast,
     ) -> None:
         ids = tokenizer(PROMPT).input_ids
@@ -112,7 +110,7 @@ class TestCompletions:
         assert "".join(logprobs.tokens) == PROMPT
         assert logprobs.token_logprobs[0] is None
         assert logprobs.top_logprobs[0] is None
-        reference = chances(ids)
+        reference = log_probabilities(ids)
         expected = [float(reference[at, id]) for at, id in enumerate(ids[1:])]
         assert logprobs.token_logprobs[1:] == pytest.approx(expected, abs=BFLOAT16)
         for row, top in zip(reference[:-1], logprobs.top_logprobs[1:], strict=True):
@@ -120,7 +118,7 @@ class TestCompletions:
         lengths = [len(token) for token in logprobs.tokens]
         assert logprobs.text_offset == [sum(lengths[:at]) for at in range(len(lengths))]
 
-    def test_echo_and_continuation_are_one_row(self, ask: Callable[..., Any]) -> None:
+    def test_echo_and_completion_share_one_table(self, ask: Callable[..., Any]) -> None:
         plain = ask(max_tokens=4, logprobs=0).choices[0]
         echoed = ask(max_tokens=4, logprobs=0, echo=True).choices[0]
         assert echoed.text == PROMPT + plain.text
@@ -129,44 +127,44 @@ class TestCompletions:
         assert plain.logprobs.text_offset[0] == len(PROMPT)
         assert plain.logprobs.top_logprobs is None
 
-    def test_the_best_of_several(self, ask: Callable[..., Any]) -> None:
+    def test_best_of_returns_the_highest_mean_logprob(self, ask: Callable[..., Any]) -> None:
         def mean(choice: Any) -> float:
             values = choice.logprobs.token_logprobs
             return float(sum(values) / len(values))
 
         fields = {"temperature": 1, "seed": 3, "logprobs": 1, "max_tokens": 6}
-        every = ask(n=5, **fields)
+        all_choices = ask(n=5, **fields)
         best = ask(best_of=5, n=2, **fields)
-        ranked = sorted(every.choices, key=mean, reverse=True)
+        ranked = sorted(all_choices.choices, key=mean, reverse=True)
         assert [choice.text for choice in best.choices] == [choice.text for choice in ranked[:2]]
         assert [choice.index for choice in best.choices] == [0, 1]
         assert best.usage.completion_tokens == 30
 
-    def test_a_stream_says_the_same(self, ask: Callable[..., Any]) -> None:
+    def test_a_stream_equals_the_whole_response(self, ask: Callable[..., Any]) -> None:
         fields = {"prompt": [PROMPT, "b"], "n": 2, "echo": True, "logprobs": 1, "seed": 1}
         fields |= {"temperature": 1, "max_tokens": 5}
         whole = ask(**fields)
         events = list(ask(**fields, stream=True, stream_options={"include_usage": True}))
         assert events[-1].usage == whole.usage
         for choice in whole.choices:
-            mine = [e.choices[0] for e in events[:-1] if e.choices[0].index == choice.index]
-            assert "".join(piece.text for piece in mine) == choice.text
-            tokens = [token for piece in mine for token in piece.logprobs.tokens]
+            chunks = [e.choices[0] for e in events[:-1] if e.choices[0].index == choice.index]
+            assert "".join(chunk.text for chunk in chunks) == choice.text
+            tokens = [token for chunk in chunks for token in chunk.logprobs.tokens]
             assert tokens == choice.logprobs.tokens
-            offsets = [offset for piece in mine for offset in piece.logprobs.text_offset]
+            offsets = [offset for chunk in chunks for offset in chunk.logprobs.text_offset]
             assert offsets == choice.logprobs.text_offset
-            assert mine[-1].finish_reason == choice.finish_reason
+            assert chunks[-1].finish_reason == choice.finish_reason
 
-    def test_an_adapter_changes_it(self, ask: Callable[..., Any]) -> None:
+    def test_an_adapter_changes_the_completion(self, ask: Callable[..., Any]) -> None:
         assert ask(model=TUNED_MODEL).choices[0].text != ask().choices[0].text
 
-    def test_nothing_is_a_prompt_too(self, ask: Callable[..., Any]) -> None:
-        answer = ask(prompt="", max_tokens=2, echo=True, logprobs=1)
-        assert answer.usage.completion_tokens == 2
-        assert len(answer.choices[0].logprobs.tokens) == 2
+    def test_an_empty_prompt_can_be_echoed(self, ask: Callable[..., Any]) -> None:
+        response = ask(prompt="", max_tokens=2, echo=True, logprobs=1)
+        assert response.usage.completion_tokens == 2
+        assert len(response.choices[0].logprobs.tokens) == 2
 
     @pytest.mark.parametrize(
-        ("fields", "param", "said"),
+        ("fields", "param", "message"),
         [
             ({"prompt": [99999]}, "prompt", "has no token 99999"),
             ({"prompt": [-1]}, "prompt", "has no token -1"),
@@ -180,12 +178,12 @@ class TestCompletions:
             ({"max_tokens": -1}, "max_tokens", "greater than or equal to 0"),
         ],
     )
-    def test_what_cannot_be_done(
-        self, ask: Callable[..., Any], fields: dict[str, Any], param: str, said: str
+    def test_invalid_requests_are_rejected(
+        self, ask: Callable[..., Any], fields: dict[str, Any], param: str, message: str
     ) -> None:
-        with pytest.raises(BadRequestError, match=said) as refused:
+        with pytest.raises(BadRequestError, match=message) as raised:
             ask(**fields)
-        assert refused.value.param == param
+        assert raised.value.param == param
 
 
 class TestEmbeddings:
@@ -199,29 +197,31 @@ class TestEmbeddings:
 
         return compute
 
-    def test_are_the_mean_of_the_last_states(
+    def test_embeddings_are_the_mean_of_the_final_hidden_states(
         self,
         client: OpenAI,
         mean: Callable[[list[int]], np.ndarray[Any, Any]],
         tokenizer: PreTrainedTokenizerFast,
     ) -> None:
         ids = [tokenizer(text).input_ids for text in (PROMPT, "b")]
-        answer = client.embeddings.create(model="tiny", input=[PROMPT, "b"])
-        for item, expected in zip(answer.data, ids, strict=True):
+        response = client.embeddings.create(model="tiny", input=[PROMPT, "b"])
+        for item, expected in zip(response.data, ids, strict=True):
             assert float(np.dot(item.embedding, mean(expected))) > 1 - BFLOAT16
-        assert answer.usage.prompt_tokens == sum(map(len, ids))
+        assert response.usage.prompt_tokens == sum(map(len, ids))
         by_ids = client.embeddings.create(model="tiny", input=ids)
-        assert [item.embedding for item in by_ids.data] == [item.embedding for item in answer.data]
+        assert [item.embedding for item in by_ids.data] == [
+            item.embedding for item in response.data
+        ]
         tuned = client.embeddings.create(model=TUNED_MODEL, input=PROMPT)
-        assert tuned.data[0].embedding != answer.data[0].embedding
+        assert tuned.data[0].embedding != response.data[0].embedding
 
-    def test_fewer_dimensions_are_of_length_1(self, client: OpenAI) -> None:
+    def test_truncated_embeddings_are_normalized(self, client: OpenAI) -> None:
         short = client.embeddings.create(model="tiny", input=PROMPT, dimensions=4).data[0].embedding
         assert math.isclose(float(np.linalg.norm(short)), 1, rel_tol=1e-5)
         with pytest.raises(BadRequestError, match="have 32 dimensions"):
             client.embeddings.create(model="tiny", input=PROMPT, dimensions=33)
 
-    def test_both_encodings(self, engine: EngineClient) -> None:
+    def test_base64_and_float_encodings_agree(self, engine: EngineClient) -> None:
         def embedding(**fields: Any) -> Any:
             body = {"model": "tiny", "input": PROMPT, **fields}
             return engine.http("POST", "/v1/embeddings", json=body).json()["data"][0]["embedding"]
@@ -229,30 +229,34 @@ class TestEmbeddings:
         decoded = np.frombuffer(base64.b64decode(embedding(encoding_format="base64")), "<f4")
         np.testing.assert_allclose(decoded, embedding(), rtol=1e-6)
 
-    def test_more_texts_than_the_engine_queues(self, client: OpenAI) -> None:
-        answer = client.embeddings.create(model="tiny", input=["ab"] * 300)
-        assert len({tuple(item.embedding) for item in answer.data}) == 1
-        assert len(answer.data) == 300
+    def test_a_request_may_exceed_the_engine_queue(self, client: OpenAI) -> None:
+        response = client.embeddings.create(model="tiny", input=["ab"] * 300)
+        assert len({tuple(item.embedding) for item in response.data}) == 1
+        assert len(response.data) == 300
 
-    def test_a_text_that_is_too_long(self, engine: EngineClient, client: OpenAI) -> None:
-        with pytest.raises(BadRequestError, match="at most 64 tokens") as refused:
+    def test_a_too_long_text_is_rejected_or_truncated(
+        self, engine: EngineClient, client: OpenAI
+    ) -> None:
+        with pytest.raises(BadRequestError, match="at most 64 tokens") as raised:
             client.embeddings.create(model="tiny", input=["b", "b" * 65])
-        assert refused.value.code == "context_length_exceeded"
+        assert raised.value.code == "context_length_exceeded"
         body = {"model": "tiny", "input": "b" * 65, "truncate_prompt_tokens": -1}
         cut = engine.http("POST", "/v1/embeddings", json=body).json()
         assert cut["usage"]["prompt_tokens"] == 64
 
-    def test_texts_that_are_much_too_long(self, ask: Callable[..., Any], client: OpenAI) -> None:
+    def test_far_too_long_texts_are_rejected_before_tokenization(
+        self, ask: Callable[..., Any], client: OpenAI
+    ) -> None:
         with pytest.raises(BadRequestError, match=r"at most 64 tokens, and input.1. is longer"):
             client.embeddings.create(model="tiny", input=["b", "b" * 900_000])
-        with pytest.raises(BadRequestError, match=r"requested at least [0-9]+ tokens") as refused:
+        with pytest.raises(BadRequestError, match=r"requested at least [0-9]+ tokens") as raised:
             ask(prompt="b" * 900_000)
-        assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "prompt")
+        assert (raised.value.code, raised.value.param) == ("context_length_exceeded", "prompt")
         with pytest.raises(BadRequestError, match="requested 1016 tokens"):
             ask(prompt=[5] * 1000)
 
     @pytest.mark.parametrize("input", ["", [], [""], [[]], [1, "a"], [300], {"a": 1}])
-    def test_what_is_no_input(self, client: OpenAI, input: Any) -> None:
-        with pytest.raises(BadRequestError) as refused:
+    def test_invalid_inputs_are_rejected(self, client: OpenAI, input: Any) -> None:
+        with pytest.raises(BadRequestError) as raised:
             client.embeddings.create(model="tiny", input=input)
-        assert refused.value.param == "input"
+        assert raised.value.param == "input"

@@ -1,4 +1,4 @@
-"""Both decoders against transformers and PEFT, in float32: the logits must be the same."""
+"""Both decoders compared with transformers and PEFT, in float32: the logits must be equal."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from worker.inference.llama_weights import unsupported_reason
 from worker.inference.transformers_backend import TransformersDecoder
 
 PROMPT = [7, 100, 42, 9, 200, 13]
-SIZES = {
+DIMENSIONS = {
     "vocab_size": 263,
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -43,7 +43,7 @@ def random_model(config: PreTrainedConfig) -> PreTrainedModel:
     torch.manual_seed(1)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     for parameter in model.parameters():
-        # Norms and biases too, which start as ones and zeros and would hide a mistake.
+        # Norms and biases, too: they start as ones and zeros, which would hide an error.
         nn.init.normal_(parameter, mean=1.0 if parameter.dim() == 1 else 0.0, std=0.15)
     return model.requires_grad_(False).train(False)
 
@@ -74,15 +74,15 @@ class TestArchitectures:
     @pytest.mark.parametrize(
         "config",
         [
-            LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True, rope_parameters=ROPE),
-            LlamaConfig(**SIZES, head_dim=16, tie_word_embeddings=True),
-            MistralConfig(**SIZES, sliding_window=None),
-            Qwen2Config(**SIZES),
-            Qwen3Config(**SIZES, head_dim=16),
+            LlamaConfig(**DIMENSIONS, attention_bias=True, mlp_bias=True, rope_parameters=ROPE),
+            LlamaConfig(**DIMENSIONS, head_dim=16, tie_word_embeddings=True),
+            MistralConfig(**DIMENSIONS, sliding_window=None),
+            Qwen2Config(**DIMENSIONS),
+            Qwen3Config(**DIMENSIONS, head_dim=16),
         ],
         ids=["llama-biases-rope3", "llama-wide-heads-tied", "mistral", "qwen2", "qwen3"],
     )
-    def test_the_fast_way_computes_what_transformers_does(self, config: PreTrainedConfig) -> None:
+    def test_llama_decoder_equals_transformers(self, config: PreTrainedConfig) -> None:
         model = random_model(config)
         assert unsupported_reason(model, 512) is None
         decoder = LlamaDecoder(model, context_length=512)
@@ -94,80 +94,78 @@ class TestArchitectures:
     @pytest.mark.parametrize(
         ("config", "reason"),
         [
-            (GPTNeoXConfig(**{**SIZES, "num_attention_heads": 4}), "architecture"),
-            (LlamaConfig(**SIZES, hidden_act="gelu"), "activation"),
-            (MistralConfig(**SIZES, sliding_window=64), "sliding"),
+            (GPTNeoXConfig(**{**DIMENSIONS, "num_attention_heads": 4}), "architecture"),
+            (LlamaConfig(**DIMENSIONS, hidden_act="gelu"), "activation"),
+            (MistralConfig(**DIMENSIONS, sliding_window=64), "sliding"),
             (
                 Qwen2Config(
-                    **SIZES, use_sliding_window=True, sliding_window=64, max_window_layers=0
+                    **DIMENSIONS, use_sliding_window=True, sliding_window=64, max_window_layers=0
                 ),
                 "sliding",
             ),
             (
-                LlamaConfig(**SIZES, rope_parameters={**ROPE, "rope_type": "dynamic"}),
+                LlamaConfig(**DIMENSIONS, rope_parameters={**ROPE, "rope_type": "dynamic"}),
                 "RoPE",
             ),
         ],
         ids=lambda value: value if isinstance(value, str) else value.model_type,
     )
-    def test_what_it_does_not_know_it_leaves_alone(
-        self, config: PreTrainedConfig, reason: str
-    ) -> None:
-        found = unsupported_reason(random_model(config), 512)
-        assert found is not None
-        assert reason in found
+    def test_unsupported_models_are_named(self, config: PreTrainedConfig, reason: str) -> None:
+        reason = unsupported_reason(random_model(config), 512)
+        assert reason is not None
+        assert reason in reason
 
-    def test_a_weight_it_does_not_know(self, tiny: PreTrainedModel) -> None:
+    def test_an_unknown_weight_is_unsupported(self, tiny: PreTrainedModel) -> None:
         tiny.get_submodule("model.layers.0").register_parameter(
             "extra", nn.Parameter(torch.ones(1))
         )
         assert unsupported_reason(tiny, 512) == "the weight model.layers.0.extra"
 
-    def test_the_slow_way_takes_another_architecture(self) -> None:
-        model = random_model(GPTNeoXConfig(**SIZES))
+    def test_the_fallback_supports_other_architectures(self) -> None:
+        model = random_model(GPTNeoXConfig(**DIMENSIONS))
         decoder = TransformersDecoder(model, context_length=512)
         torch.testing.assert_close(prefill(decoder, PROMPT), logits_of(model, PROMPT))
 
 
 class TestRows:
-    def test_a_prompt_in_pieces(self, any_decoder: Decoder, tiny: PreTrainedModel) -> None:
+    def test_chunked_prefill(self, any_decoder: Decoder, tiny: PreTrainedModel) -> None:
         with torch.inference_mode():
             any_decoder.begin_prefill(None)
             for start, end in ((0, 2), (2, 5), (5, 6)):
                 logits = any_decoder.prefill(PROMPT[start:end], start).logits
         torch.testing.assert_close(logits, logits_of(tiny, PROMPT))
 
-    def test_rows_of_different_lengths_together(
+    def test_slots_of_different_lengths_in_one_batch(
         self, any_decoder: Decoder, tiny: PreTrainedModel
     ) -> None:
         prompts = [PROMPT, [3, 4], [250] * 9]
-        for row, prompt in enumerate(prompts):
+        for slot, prompt in enumerate(prompts):
             prefill(any_decoder, prompt)
-            any_decoder.fork_kv(row, len(prompt))
+            any_decoder.fork_kv(slot, len(prompt))
         logits = decode(any_decoder, 0, [11, 22, 33], [len(prompt) for prompt in prompts])
         expected = [logits_of(tiny, [*p, t]) for p, t in zip(prompts, (11, 22, 33), strict=True)]
         torch.testing.assert_close(logits, torch.cat(expected))
 
-    def test_rows_of_very_different_lengths_together(
+    def test_slots_of_very_different_lengths_in_one_batch(
         self, decoder: LlamaDecoder, tiny: PreTrainedModel
     ) -> None:
         prompts = [list(range(3, 203)), [3, 4], [5]]
-        for row, prompt in enumerate(prompts):
+        for slot, prompt in enumerate(prompts):
             prefill(decoder, prompt)
-            decoder.fork_kv(row, len(prompt))
+            decoder.fork_kv(slot, len(prompt))
         logits = decode(decoder, 0, [11, 22, 33], [len(prompt) for prompt in prompts])
         expected = [logits_of(tiny, [*p, t]) for p, t in zip(prompts, (11, 22, 33), strict=True)]
         torch.testing.assert_close(logits, torch.cat(expected))
 
-    def test_a_row_that_moved_goes_on(self, any_decoder: Decoder, tiny: PreTrainedModel) -> None:
-        for row, prompt in enumerate(([3, 4], PROMPT)):
+    def test_a_moved_slot_continues(self, any_decoder: Decoder, tiny: PreTrainedModel) -> None:
+        for slot, prompt in enumerate(([3, 4], PROMPT)):
             prefill(any_decoder, prompt)
-            any_decoder.fork_kv(row, len(prompt))
+            any_decoder.fork_kv(slot, len(prompt))
         any_decoder.move_slot(1, 0, len(PROMPT))
         logits = decode(any_decoder, 0, [11], [len(PROMPT)])
         torch.testing.assert_close(logits, logits_of(tiny, [*PROMPT, 11]))
 
-    def test_a_step_may_be_repeated_for_some_rows(
+    def test_a_step_can_be_repeated_for_some_slots(
         self, any_decoder: Decoder, tiny: PreTrainedModel
     ) -> None:
         prefill(any_decoder, PROMPT)
@@ -179,7 +177,7 @@ class TestRows:
         after = decode(any_decoder, 1, [33], [len(PROMPT) + 1])
         torch.testing.assert_close(after, logits_of(tiny, [*PROMPT, 22, 33]))
 
-    def test_a_row_used_before_remembers_nothing(
+    def test_a_reused_slot_has_no_old_state(
         self, any_decoder: Decoder, tiny: PreTrainedModel
     ) -> None:
         for prompt in ([9] * 30, PROMPT):
@@ -201,49 +199,55 @@ class TestAdapters:
             use_rslora=True,
             target_modules=["q_proj", "v_proj", "up_proj"],
         )
-        rows = [(None, tiny), (wide, wide_model), (thin, thin_model), (wide, wide_model)]
-        for row, (files, model) in enumerate(rows):
-            logits = prefill(any_decoder, PROMPT, files)
-            torch.testing.assert_close(logits, logits_of(model, PROMPT), msg=f"prompt of row {row}")
-            any_decoder.fork_kv(row, len(PROMPT))
+        slots = [(None, tiny), (wide, wide_model), (thin, thin_model), (wide, wide_model)]
+        for slot, (adapter_files, model) in enumerate(slots):
+            logits = prefill(any_decoder, PROMPT, adapter_files)
+            torch.testing.assert_close(
+                logits, logits_of(model, PROMPT), msg=f"prompt of row {slot}"
+            )
+            any_decoder.fork_kv(slot, len(PROMPT))
         tokens = [11, 22, 33, 44]
         logits = decode(any_decoder, 0, tokens, [len(PROMPT)] * 4)
-        expected = [logits_of(m, [*PROMPT, t]) for (_, m), t in zip(rows, tokens, strict=True)]
+        expected = [logits_of(m, [*PROMPT, t]) for (_, m), t in zip(slots, tokens, strict=True)]
         torch.testing.assert_close(logits, torch.cat(expected))
-        assert not torch.allclose(expected[0], logits_of(wide_model, [*PROMPT, 11])), "no change"
+        assert not torch.allclose(expected[0], logits_of(wide_model, [*PROMPT, 11])), (
+            "the adapter changes nothing"
+        )
 
-    def test_an_adapter_alone_and_then_fewer(
+    def test_a_shrinking_batch_reuses_the_stack_of_adapters(
         self, decoder: LlamaDecoder, tiny: PreTrainedModel, adapter: MakeAdapter
     ) -> None:
-        made = [adapter(name) for name in "abc"]
-        for row, (files, _) in enumerate(made):
-            prefill(decoder, PROMPT, files)
-            decoder.fork_kv(row, len(PROMPT))
-        for rows in (3, 2, 1):
-            # What remains of a batch may go on with the stack of adapters of all.
-            logits = decode(decoder, 0, [11] * rows, [len(PROMPT)] * rows)
-            expected = [logits_of(model, [*PROMPT, 11]) for _, model in made[:rows]]
+        adapters = [adapter(name) for name in "abc"]
+        for slot, (adapter_files, _) in enumerate(adapters):
+            prefill(decoder, PROMPT, adapter_files)
+            decoder.fork_kv(slot, len(PROMPT))
+        for slots in (3, 2, 1):
+            # The rest of a batch may continue with the stack of all its adapters.
+            logits = decode(decoder, 0, [11] * slots, [len(PROMPT)] * slots)
+            expected = [logits_of(model, [*PROMPT, 11]) for _, model in adapters[:slots]]
             torch.testing.assert_close(logits, torch.cat(expected))
 
-    def test_of_a_model_of_another_size(self, any_decoder: Decoder, adapter: MakeAdapter) -> None:
-        files, _ = adapter()
-        other = random_model(LlamaConfig(**{**SIZES, "hidden_size": 64}))
+    def test_an_adapter_of_another_size_is_rejected(
+        self, any_decoder: Decoder, adapter: MakeAdapter
+    ) -> None:
+        adapter_files, _ = adapter()
+        other = random_model(LlamaConfig(**{**DIMENSIONS, "hidden_size": 64}))
         larger = type(any_decoder)(other, context_length=512)  # type: ignore[call-arg]
-        with pytest.raises(InvalidAdapter, match="another size"):
-            larger.check_adapter(files)
+        with pytest.raises(InvalidAdapter, match="do not match the size"):
+            larger.check_adapter(adapter_files)
 
-    def test_of_the_output_layer_only_the_slow_way(
+    def test_an_output_layer_adapter_needs_the_fallback(
         self, decoder: LlamaDecoder, base_folder: Path, adapter: MakeAdapter
     ) -> None:
-        files, model = adapter(target_modules=["lm_head"])
+        adapter_files, model = adapter(target_modules=["lm_head"])
         with pytest.raises(InvalidAdapter, match="lm_head"):
-            decoder.check_adapter(files)
+            decoder.check_adapter(adapter_files)
         slow = TransformersDecoder(load_tiny(base_folder), context_length=512)
-        torch.testing.assert_close(prefill(slow, PROMPT, files), logits_of(model, PROMPT))
+        torch.testing.assert_close(prefill(slow, PROMPT, adapter_files), logits_of(model, PROMPT))
 
 
 @pytest.mark.parametrize(
-    ("bytes_per_row", "rows"), [(1, 32), (2**60, 1)], ids=["tiny", "more than there is"]
+    ("bytes_per_slot", "slots"), [(1, 32), (2**60, 1)], ids=["tiny", "more than all memory"]
 )
-def test_rows_follow_the_machines_memory(bytes_per_row: int, rows: int) -> None:
-    assert compute_num_slots(bytes_per_row, torch.device("cpu")) == rows
+def test_the_number_of_slots_depends_on_memory(bytes_per_slot: int, slots: int) -> None:
+    assert compute_num_slots(bytes_per_slot, torch.device("cpu")) == slots

@@ -18,17 +18,17 @@ from worker.inference.messages import Event, Failed, Finished, Request, Sampling
 GREEDY = SamplingParams(temperature=0)
 # Ids of the tiny tokenizer's special tokens are 0 to 2; 2 ends a turn.
 END = 2
-VOCABULARY = 263
+VOCAB_SIZE = 263
 
 
 class RecordedRequest:
-    """A request and what came of it."""
+    """A request that records its events."""
 
     def __init__(self, prompt: list[int], **changes: Any) -> None:
         self.events: list[Event] = []
         fields: dict[str, Any] = {
             "prompt": prompt,
-            "choices": 1,
+            "num_choices": 1,
             "max_new_tokens": 12,
             "stop_ids": frozenset({END}),
             "sampling": GREEDY,
@@ -48,37 +48,37 @@ class RecordedRequest:
 
 @pytest.fixture
 def engine(decoder: LlamaDecoder) -> Engine:
-    return Engine(decoder, vocab_size=VOCABULARY)
+    return Engine(decoder, vocab_size=VOCAB_SIZE)
 
 
-def finish(engine: Engine, *asked: RecordedRequest) -> None:
-    for one in asked:
-        engine.submit(one.request)
+def run_until_idle(engine: Engine, *requests: RecordedRequest) -> None:
+    for request in requests:
+        engine.submit(request.request)
     while not engine.is_idle:
         engine.step()
 
 
-def alone(engine: Engine, prompt: list[int], **changes: Any) -> list[int]:
-    asked = RecordedRequest(prompt, **changes)
-    finish(engine, asked)
-    return asked.ids()
+def generate(engine: Engine, prompt: list[int], **changes: Any) -> list[int]:
+    request = RecordedRequest(prompt, **changes)
+    run_until_idle(engine, request)
+    return request.ids()
 
 
-def test_greedy_text_is_what_transformers_generates(engine: Engine, tiny: PreTrainedModel) -> None:
+def test_greedy_decoding_equals_transformers(engine: Engine, tiny: PreTrainedModel) -> None:
     prompt = [5, 9, 77]
     with torch.inference_mode():
         expected = tiny.generate(  # type: ignore[operator]
             torch.tensor([prompt]), max_new_tokens=12, do_sample=False, pad_token_id=0
         )
-    assert alone(engine, prompt, stop_ids=frozenset()) == expected[0, len(prompt) :].tolist()
+    assert generate(engine, prompt, stop_ids=frozenset()) == expected[0, len(prompt) :].tolist()
 
 
 class TestBatches:
-    def test_who_joins_and_leaves_says_what_it_says_alone(
+    def test_batching_does_not_change_the_output(
         self, engine: Engine, adapter: MakeAdapter
     ) -> None:
         files, _ = adapter()
-        # Short and long prompts, ends at different steps, two of them with an adapter.
+        # Short and long prompts that end at different steps, two of them with an adapter.
         cases = [
             ([5], {"max_new_tokens": 3}),
             ([7] * 40, {"max_new_tokens": 30}),
@@ -86,34 +86,34 @@ class TestBatches:
             ([100, 3, 4], {"max_new_tokens": 1}),
             ([44, 45], {"max_new_tokens": 9, "adapter": files}),
         ]
-        expected = [alone(engine, prompt, **changes) for prompt, changes in cases]
-        asked = [RecordedRequest(prompt, **changes) for prompt, changes in cases]
-        for one in asked:
-            engine.submit(one.request)
+        expected = [generate(engine, prompt, **changes) for prompt, changes in cases]
+        requests = [RecordedRequest(prompt, **changes) for prompt, changes in cases]
+        for request in requests:
+            engine.submit(request.request)
             engine.step()
             engine.step()
-        finish(engine)
-        assert [one.ids() for one in asked] == expected
+        run_until_idle(engine)
+        assert [request.ids() for request in requests] == expected
         assert len({tuple(ids) for ids in expected}) == len(cases)
 
-    def test_all_make_progress_together(self, engine: Engine) -> None:
-        asked = [RecordedRequest([token], max_new_tokens=50) for token in (5, 6, 7)]
-        for one in asked:
-            engine.submit(one.request)
+    def test_all_sequences_progress_together(self, engine: Engine) -> None:
+        requests = [RecordedRequest([token], max_new_tokens=50) for token in (5, 6, 7)]
+        for request in requests:
+            engine.submit(request.request)
         for _ in range(10):
             engine.step()
-        counts = [len(one.ids()) for one in asked]
-        assert counts == [11, 10, 9], "one prompt a step, then a token each a step"
+        counts = [len(request.ids()) for request in requests]
+        assert counts == [11, 10, 9], "one prefill per step, then one token per sequence and step"
 
-    def test_more_requests_than_rows(self, engine: Engine) -> None:
-        asked = [
+    def test_more_requests_than_slots(self, engine: Engine) -> None:
+        requests = [
             RecordedRequest([5, n], max_new_tokens=3)
             for n in range(3, 3 + 2 * engine.decoder.num_slots)
         ]
-        finish(engine, *asked)
-        assert all(one.ends == [Finished(0, "length")] for one in asked)
+        run_until_idle(engine, *requests)
+        assert all(request.ends == [Finished(0, "length")] for request in requests)
 
-    def test_a_long_prompt_does_not_hold_up_the_others(self, engine: Engine) -> None:
+    def test_a_long_prompt_does_not_block_decoding(self, engine: Engine) -> None:
         short, long = (
             RecordedRequest([5], max_new_tokens=20),
             RecordedRequest([7] * (PREFILL_CHUNK + 50)),
@@ -123,95 +123,97 @@ class TestBatches:
         before = len(short.ids())
         engine.submit(long.request)
         engine.step()
-        assert long.ids() == [], "a piece of its prompt is missing"
+        assert long.ids() == [], "its prefill is not finished"
         assert len(short.ids()) == before + 1
-        finish(engine)
+        run_until_idle(engine)
         assert len(long.ids()) == 12
 
 
 class TestEnds:
     def test_length(self, engine: Engine) -> None:
-        asked = RecordedRequest([5], max_new_tokens=4)
-        finish(engine, asked)
-        assert len(asked.ids()) == 4
-        assert asked.ends == [Finished(0, "length")]
+        request = RecordedRequest([5], max_new_tokens=4)
+        run_until_idle(engine, request)
+        assert len(request.ids()) == 4
+        assert request.ends == [Finished(0, "length")]
 
-    def test_the_end_of_the_turn_is_not_sent(self, engine: Engine) -> None:
-        ids = alone(engine, [5], stop_ids=frozenset())
-        # Let the fourth token be what ends a turn.
+    def test_the_stop_token_is_not_sent(self, engine: Engine) -> None:
+        ids = generate(engine, [5], stop_ids=frozenset())
+        # Make the fourth token a stop token.
         first = ids.index(ids[3])
-        asked = RecordedRequest([5], stop_ids=frozenset({ids[3]}))
-        finish(engine, asked)
-        assert asked.ids() == ids[:first]
-        assert asked.ends == [Finished(0, "stop")]
+        request = RecordedRequest([5], stop_ids=frozenset({ids[3]}))
+        run_until_idle(engine, request)
+        assert request.ids() == ids[:first]
+        assert request.ends == [Finished(0, "stop")]
 
-    def test_at_the_first_token(self, engine: Engine) -> None:
-        asked = RecordedRequest([5], sampling=SamplingParams(logit_bias={END: 100}))
-        finish(engine, asked)
-        assert asked.events == [Finished(0, "stop")]
+    def test_a_stop_token_as_first_token(self, engine: Engine) -> None:
+        request = RecordedRequest([5], sampling=SamplingParams(logit_bias={END: 100}))
+        run_until_idle(engine, request)
+        assert request.events == [Finished(0, "stop")]
 
 
 class TestChoices:
-    def test_each_goes_its_own_way(self, engine: Engine) -> None:
-        asked = RecordedRequest(
-            [5], choices=3, sampling=SamplingParams(seed=1), stop_ids=frozenset()
+    def test_choices_differ(self, engine: Engine) -> None:
+        request = RecordedRequest(
+            [5], num_choices=3, sampling=SamplingParams(seed=1), stop_ids=frozenset()
         )
-        finish(engine, asked)
-        texts = {tuple(asked.ids(choice)) for choice in range(3)}
+        run_until_idle(engine, request)
+        texts = {tuple(request.ids(choice)) for choice in range(3)}
         assert len(texts) == 3
-        assert sorted(map(repr, asked.ends)) == [repr(Finished(c, "length")) for c in range(3)]
+        assert sorted(map(repr, request.ends)) == [repr(Finished(c, "length")) for c in range(3)]
 
-    def test_a_seed_repeats_all_of_them(self, engine: Engine) -> None:
-        asked = [RecordedRequest([5], choices=2, sampling=SamplingParams(seed=1)) for _ in range(2)]
-        finish(engine, *asked)
-        assert [asked[0].ids(c) for c in (0, 1)] == [asked[1].ids(c) for c in (0, 1)]
+    def test_a_seed_reproduces_all_choices(self, engine: Engine) -> None:
+        requests = [
+            RecordedRequest([5], num_choices=2, sampling=SamplingParams(seed=1)) for _ in range(2)
+        ]
+        run_until_idle(engine, *requests)
+        assert [requests[0].ids(c) for c in (0, 1)] == [requests[1].ids(c) for c in (0, 1)]
 
-    def test_greedy_ones_are_the_same(self, engine: Engine) -> None:
-        asked = RecordedRequest([5], choices=2)
-        finish(engine, asked)
-        assert asked.ids(0) == asked.ids(1) == alone(engine, [5])
+    def test_greedy_choices_are_equal(self, engine: Engine) -> None:
+        request = RecordedRequest([5], num_choices=2)
+        run_until_idle(engine, request)
+        assert request.ids(0) == request.ids(1) == generate(engine, [5])
 
 
 class TestAbort:
-    def test_in_every_state(self, engine: Engine) -> None:
+    def test_abort_in_every_state(self, engine: Engine) -> None:
         running, staged, waiting = (
             RecordedRequest([5]),
             RecordedRequest([7] * (PREFILL_CHUNK + 9)),
             RecordedRequest([6]),
         )
-        for one in (running, staged, waiting):
-            engine.submit(one.request)
+        for request in (running, staged, waiting):
+            engine.submit(request.request)
         engine.step()
         engine.step()
         assert engine.counters.running_requests == 2
-        for one in (running, staged, waiting):
-            engine.abort(one.request)
+        for request in (running, staged, waiting):
+            engine.abort(request.request)
         assert engine.is_idle
         assert engine.counters.running_requests == 0
-        assert [one.ends for one in (running, staged, waiting)] == [[], [], []]
+        assert [request.ends for request in (running, staged, waiting)] == [[], [], []]
 
-    def test_does_not_disturb_the_others(self, engine: Engine) -> None:
-        expected = alone(engine, [8, 9])
-        leaving, staying = RecordedRequest([5, 6, 7], choices=2), RecordedRequest([8, 9])
+    def test_abort_does_not_affect_others(self, engine: Engine) -> None:
+        expected = generate(engine, [8, 9])
+        leaving, staying = RecordedRequest([5, 6, 7], num_choices=2), RecordedRequest([8, 9])
         engine.submit(leaving.request)
         engine.submit(staying.request)
         for _ in range(4):
             engine.step()
         engine.abort(leaving.request)
-        finish(engine)
+        run_until_idle(engine)
         assert staying.ids() == expected
 
-    def test_of_one_choice(self, engine: Engine) -> None:
-        asked = RecordedRequest([5], choices=2)
-        engine.submit(asked.request)
+    def test_abort_of_one_choice(self, engine: Engine) -> None:
+        request = RecordedRequest([5], num_choices=2)
+        engine.submit(request.request)
         engine.step()
-        engine.abort(asked.request, 0)
-        finish(engine)
-        assert asked.ends == [Finished(1, "length")]
+        engine.abort(request.request, 0)
+        run_until_idle(engine)
+        assert request.ends == [Finished(1, "length")]
 
 
 class FaultyDecoder(LlamaDecoder):
-    """Fails on one token, wherever it is; gives no numbers for another."""
+    """Raises on one token, and returns NaN logits after another."""
 
     bad_token = 250
     mute_token = 251
@@ -229,7 +231,7 @@ class FaultyDecoder(LlamaDecoder):
         return logits
 
 
-WITHOUT = SamplingParams(
+WITHOUT_FAULTS = SamplingParams(
     temperature=0, logit_bias={FaultyDecoder.bad_token: -100, FaultyDecoder.mute_token: -100}
 )
 
@@ -238,55 +240,57 @@ class TestFailures:
     @pytest.fixture
     def breaking(self, base_folder: Path) -> Engine:
         return Engine(
-            FaultyDecoder(load_tiny(base_folder), context_length=512), vocab_size=VOCABULARY
+            FaultyDecoder(load_tiny(base_folder), context_length=512), vocab_size=VOCAB_SIZE
         )
 
     @pytest.mark.parametrize("token", [FaultyDecoder.bad_token, FaultyDecoder.mute_token])
-    def test_a_step_ends_only_the_request_at_fault(self, breaking: Engine, token: int) -> None:
-        expected = alone(breaking, [8, 9], sampling=WITHOUT)
+    def test_a_failing_step_ends_only_the_request_at_fault(
+        self, breaking: Engine, token: int
+    ) -> None:
+        expected = generate(breaking, [8, 9], sampling=WITHOUT_FAULTS)
         forced = SamplingParams(temperature=0, logit_bias={token: 100})
-        faulty = RecordedRequest([5], choices=2, sampling=forced)
-        others = [RecordedRequest([8, 9], sampling=WITHOUT) for _ in range(3)]
-        finish(breaking, others[0], faulty, *others[1:])
+        faulty = RecordedRequest([5], num_choices=2, sampling=forced)
+        others = [RecordedRequest([8, 9], sampling=WITHOUT_FAULTS) for _ in range(3)]
+        run_until_idle(breaking, others[0], faulty, *others[1:])
         assert len(expected) == 12
         assert [type(end) for end in faulty.ends] == [Failed]
-        assert [one.ids() for one in others] == [expected] * 3
+        assert [request.ids() for request in others] == [expected] * 3
         assert breaking.counters.failed_requests == 1
 
-    def test_a_prompt_ends_only_its_request(self, breaking: Engine) -> None:
+    def test_a_failing_prefill_ends_only_its_request(self, breaking: Engine) -> None:
         faulty, other = (
             RecordedRequest([FaultyDecoder.bad_token]),
-            RecordedRequest([8, 9], sampling=WITHOUT),
+            RecordedRequest([8, 9], sampling=WITHOUT_FAULTS),
         )
-        finish(breaking, faulty, other)
+        run_until_idle(breaking, faulty, other)
         assert isinstance(faulty.events[0], Failed)
         assert faulty.events[0].error.status == 500
         assert other.ends == [Finished(0, "length")]
 
-    def test_an_adapter_that_does_not_fit_is_the_clients_fault(
+    def test_an_adapter_that_does_not_fit_is_a_client_error(
         self, engine: Engine, adapter: MakeAdapter
     ) -> None:
         files, _ = adapter(target_modules=["lm_head"])
-        asked = RecordedRequest([5], adapter=files)
-        finish(engine, asked)
-        (failed,) = asked.events
+        request = RecordedRequest([5], adapter=files)
+        run_until_idle(engine, request)
+        (failed,) = request.events
         assert isinstance(failed, Failed)
         assert isinstance(failed.error, InvalidRequest)
 
-    def test_an_adapter_that_is_not_there(self, engine: Engine, tmp_path: Path) -> None:
-        asked = RecordedRequest([5], adapter=AdapterFiles("gone", tmp_path / "gone"))
-        finish(engine, asked, other := RecordedRequest([8, 9]))
-        assert isinstance(asked.events[0], Failed)
+    def test_a_missing_adapter_fails_its_request(self, engine: Engine, tmp_path: Path) -> None:
+        request = RecordedRequest([5], adapter=AdapterFiles("gone", tmp_path / "gone"))
+        run_until_idle(engine, request, other := RecordedRequest([8, 9]))
+        assert isinstance(request.events[0], Failed)
         assert other.ends == [Finished(0, "length")]
 
 
-def test_logprobs_are_those_of_the_model(engine: Engine, tiny: PreTrainedModel) -> None:
-    asked = RecordedRequest(
+def test_logprobs_are_the_models_own(engine: Engine, tiny: PreTrainedModel) -> None:
+    request = RecordedRequest(
         [5, 6], sampling=SamplingParams(temperature=0, top_logprobs=2), max_new_tokens=3
     )
-    finish(engine, asked)
+    run_until_idle(engine, request)
     ids = [5, 6]
-    for event in asked.events[:3]:
+    for event in request.events[:3]:
         assert isinstance(event, Token)
         assert event.logprobs is not None
         with torch.inference_mode():
@@ -296,8 +300,10 @@ def test_logprobs_are_those_of_the_model(engine: Engine, tiny: PreTrainedModel) 
         ids.append(event.id)
 
 
-def test_ids_that_the_tokenizer_does_not_know_are_never_chosen(decoder: LlamaDecoder) -> None:
+def test_ids_beyond_the_vocabulary_are_never_sampled(decoder: LlamaDecoder) -> None:
     narrow = Engine(decoder, vocab_size=10)
-    asked = RecordedRequest([5], sampling=SamplingParams(temperature=2, seed=1), max_new_tokens=40)
-    finish(narrow, asked)
-    assert max(asked.ids()) < 10
+    request = RecordedRequest(
+        [5], sampling=SamplingParams(temperature=2, seed=1), max_new_tokens=40
+    )
+    run_until_idle(narrow, request)
+    assert max(request.ids()) < 10

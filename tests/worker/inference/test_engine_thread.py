@@ -14,13 +14,13 @@ ENDLESS = 400
 
 
 class Listener:
-    """Receives a request's events as the server does: in another thread than the engine's."""
+    """Receives a request's events outside of the engine thread, as the server does."""
 
     def __init__(self, **changes: Any) -> None:
         self.events: SimpleQueue[Event] = SimpleQueue()
         fields: dict[str, Any] = {
             "prompt": [5],
-            "choices": 1,
+            "num_choices": 1,
             "max_new_tokens": 3,
             "stop_ids": frozenset(),
             "sampling": SamplingParams(temperature=0),
@@ -44,20 +44,20 @@ def engine(decoder: LlamaDecoder) -> Engine:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., EngineThread]]:
-    made = []
+def make_thread() -> Iterator[Callable[..., EngineThread]]:
+    threads = []
 
-    def make(**settings: Any) -> EngineThread:
-        made.append(EngineThread(**settings))
-        return made[-1]
+    def make_thread(**settings: Any) -> EngineThread:
+        threads.append(EngineThread(**settings))
+        return threads[-1]
 
-    yield make
-    for thread in made:
+    yield make_thread
+    for thread in threads:
         thread.stop()
 
 
-def test_several_requests_at_once(engine: Engine, make: Callable[..., EngineThread]) -> None:
-    thread = make()
+def test_concurrent_requests(engine: Engine, make_thread: Callable[..., EngineThread]) -> None:
+    thread = make_thread()
     thread.start()
     listeners = [Listener() for _ in range(5)]
     for listener in listeners:
@@ -65,12 +65,14 @@ def test_several_requests_at_once(engine: Engine, make: Callable[..., EngineThre
     assert [listener.last() for listener in listeners] == [Finished(0, "length")] * 5
 
 
-def test_an_aborted_request_falls_silent(engine: Engine, make: Callable[..., EngineThread]) -> None:
-    thread = make()
+def test_an_aborted_request_emits_nothing_more(
+    engine: Engine, make_thread: Callable[..., EngineThread]
+) -> None:
+    thread = make_thread()
     thread.start()
 
     def leave(event: Event) -> None:
-        """At once, whatever else keeps the test's own thread."""
+        """Abort from the engine thread, at the first event."""
         if leaving.events.empty():
             thread.abort(engine, leaving.request)
         leaving.events.put(event)
@@ -82,11 +84,13 @@ def test_an_aborted_request_falls_silent(engine: Engine, make: Callable[..., Eng
     assert staying.last() == Finished(0, "length")
     assert leaving.events.qsize() < ENDLESS - 1
     while not leaving.events.empty():
-        assert isinstance(leaving.next(), Token), "no last word"
+        assert isinstance(leaving.next(), Token), "no final event"
 
 
-def test_too_many_are_turned_away(engine: Engine, make: Callable[..., EngineThread]) -> None:
-    thread = make(most_waiting=2)
+def test_a_full_queue_rejects_requests(
+    engine: Engine, make_thread: Callable[..., EngineThread]
+) -> None:
+    thread = make_thread(max_waiting=2)
     for _ in range(2):
         thread.submit(engine, Listener().request)
     with pytest.raises(ServiceUnavailable, match="overloaded") as raised:
@@ -94,10 +98,10 @@ def test_too_many_are_turned_away(engine: Engine, make: Callable[..., EngineThre
     assert raised.value.headers["Retry-After"]
 
 
-def test_stopping_ends_what_runs_and_what_waits(
-    engine: Engine, make: Callable[..., EngineThread]
+def test_stop_fails_running_and_waiting_requests(
+    engine: Engine, make_thread: Callable[..., EngineThread]
 ) -> None:
-    thread = make()
+    thread = make_thread()
 
     def stop(event: Event) -> None:
         running.events.put(event)
@@ -117,16 +121,16 @@ def test_stopping_ends_what_runs_and_what_waits(
 
 
 class Crashing(Engine):
-    """Breaks outside of any request."""
+    """Crashes outside of any request."""
 
     def step(self) -> None:
-        raise MemoryError("no way on")
+        raise MemoryError("out of memory")
 
 
-def test_a_crash_is_told_to_all_and_ends_the_thread(
-    decoder: LlamaDecoder, make: Callable[..., EngineThread]
+def test_a_crash_fails_all_requests_and_ends_the_thread(
+    decoder: LlamaDecoder, make_thread: Callable[..., EngineThread]
 ) -> None:
-    thread = make()
+    thread = make_thread()
     listener = Listener()
     thread.submit(Crashing(decoder, vocab_size=263), listener.request)
     thread.start()

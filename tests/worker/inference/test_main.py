@@ -1,4 +1,4 @@
-"""`python -m worker.inference` as its supervisor sees it: a process, signals and exit codes."""
+"""`python -m worker.inference` as a process: signals and exit codes."""
 
 import asyncio
 import json
@@ -24,24 +24,24 @@ ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def process(home: Path, models: str, url: str) -> Iterator[subprocess.Popen[bytes]]:
+def engine_process(home: Path, models: str, url: str) -> Iterator[subprocess.Popen[bytes]]:
     (home / "models.toml").write_text(models)
     environment = {
         **os.environ,
         "LUTHIER_HOME": str(home),
-        "MODELS_FILE": str(home / "models.toml"),
-        "ENGINE_URL": url,
-        "TORCH_THREADS": "1",
+        "LUTHIER_MODELS_FILE": str(home / "models.toml"),
+        "LUTHIER_ENGINE_URL": url,
+        "LUTHIER_TORCH_THREADS": "1",
     }
     with (home / "log").open("wb") as log:
-        started = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "worker.inference"], cwd=ROOT, env=environment, stderr=log
         )
     try:
-        yield started
+        yield process
     finally:
-        started.kill()
-        started.wait()
+        process.kill()
+        process.wait()
 
 
 def events(home: Path) -> list[str]:
@@ -50,10 +50,10 @@ def events(home: Path) -> list[str]:
 
 def test_sigterm_ends_streams_and_the_process(base_model: CatalogModel, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with process(tmp_path, catalog_entry(base_model, context_length=50_000), url) as started:
+    with engine_process(tmp_path, catalog_entry(base_model, context_length=50_000), url) as process:
 
         def ready() -> bool:
-            assert started.poll() is None, (tmp_path / "log").read_text()
+            assert process.poll() is None, (tmp_path / "log").read_text()
             try:
                 return httpx.get(f"{url}/health").status_code == 200
             except httpx.TransportError:
@@ -62,30 +62,30 @@ def test_sigterm_ends_streams_and_the_process(base_model: CatalogModel, tmp_path
         wait_until("the engine is ready", ready)
         body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "stream": True}
         body["logit_bias"] = {"2": -100}
-        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as answer:
-            lines = (line for line in answer.iter_lines() if line)
+        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as response:
+            lines = (line for line in response.iter_lines() if line)
             next(lines)
-            started.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
             *_, error, done = lines
         assert json.loads(error.removeprefix("data: "))["error"]["type"] == "server_error"
         assert done == "data: [DONE]"
-        assert started.wait(120) == 0
+        assert process.wait(120) == 0
         assert "engine.crashed" not in events(tmp_path)
 
 
-def test_an_engine_without_its_first_model_ends(base_model: CatalogModel, tmp_path: Path) -> None:
+def test_an_engine_without_its_first_model_exits(base_model: CatalogModel, tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text(catalog_entry(base_model, source="path:/nowhere"))
-    server = make_server(settings(tmp_path))
+    server = make_server(make_settings(tmp_path))
     asyncio.run(server.serve())
     assert server.has_failed
 
 
-def test_a_catalogue_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_invalid_catalog_raises(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text("[[model]]\nid = 5")
     with pytest.raises(CatalogError):
-        make_server(settings(tmp_path))
+        make_server(make_settings(tmp_path))
 
 
-def settings(home: Path) -> Settings:
+def make_settings(home: Path) -> Settings:
     url = f"http://127.0.0.1:{free_port()}"
-    return Settings(luthier_home=home, models_file=home / "models.toml", engine_url=url)
+    return Settings(home=home, models_file=home / "models.toml", engine_url=url)

@@ -10,13 +10,13 @@ from worker.inference.sampling import MIN_LOGPROB, NonFiniteLogits, Sampler, sam
 LOGITS = [1.0, 3.0, 2.0, 0.0]
 
 
-def draw(*params: SamplingParams, logits: list[float] = LOGITS) -> list[int]:
+def sample_once(*params: SamplingParams, logits: list[float] = LOGITS) -> list[int]:
     samplers = [Sampler(p, 0) for p in params]
     rows = torch.tensor([logits] * len(params))
     return [token for token, _ in sample(rows, samplers)]
 
 
-def draws(params: SamplingParams, count: int, logits: Tensor) -> list[int]:
+def sample_many(params: SamplingParams, count: int, logits: Tensor) -> list[int]:
     sampler = Sampler(params, 0)
     return [sample(logits[None].clone(), [sampler])[0][0] for _ in range(count)]
 
@@ -25,45 +25,45 @@ class TestGreedy:
     @pytest.mark.parametrize(
         "params", [SamplingParams(temperature=0), SamplingParams(temperature=1e-9)]
     )
-    def test_takes_the_likeliest(self, params: SamplingParams) -> None:
-        assert draw(params) == [1]
+    def test_greedy_takes_the_most_likely_token(self, params: SamplingParams) -> None:
+        assert sample_once(params) == [1]
 
-    def test_a_nucleus_of_nothing_is_the_likeliest(self) -> None:
-        assert draw(SamplingParams(top_p=0)) == [1]
+    def test_top_p_0_is_greedy(self) -> None:
+        assert sample_once(SamplingParams(top_p=0)) == [1]
 
-    def test_rows_do_not_disturb_each_other(self) -> None:
+    def test_rows_are_independent(self) -> None:
         biased = SamplingParams(temperature=0, logit_bias={3: 100})
         plain = SamplingParams(temperature=0)
-        assert draw(biased, plain) == [3, 1]
+        assert sample_once(biased, plain) == [3, 1]
 
 
 class TestRandom:
-    def test_frequencies_are_the_probabilities(self) -> None:
+    def test_frequencies_match_the_probabilities(self) -> None:
         probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
-        counts = Counter(draws(SamplingParams(seed=1), 4000, probabilities.log()))
+        counts = Counter(sample_many(SamplingParams(seed=1), 4000, probabilities.log()))
         for token, probability in enumerate(probabilities.tolist()):
             assert counts[token] / 4000 == pytest.approx(probability, abs=0.03)
 
-    def test_temperature_sharpens(self) -> None:
+    def test_a_low_temperature_sharpens(self) -> None:
         logits = torch.tensor([0.0, 1.0])
-        cold = draws(SamplingParams(seed=1, temperature=0.2), 300, logits).count(1)
-        hot = draws(SamplingParams(seed=1, temperature=2), 300, logits).count(1)
+        cold = sample_many(SamplingParams(seed=1, temperature=0.2), 300, logits).count(1)
+        hot = sample_many(SamplingParams(seed=1, temperature=2), 300, logits).count(1)
         assert hot < 220 < 290 < cold
 
-    def test_the_nucleus_leaves_out_the_tail(self) -> None:
+    def test_the_nucleus_excludes_the_tail(self) -> None:
         logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
-        drawn = set(draws(SamplingParams(seed=1, top_p=0.79), 500, logits))
-        assert drawn == {0, 1}, "0.5 is less than 0.79, so one more token is needed, and no other"
+        drawn = set(sample_many(SamplingParams(seed=1, top_p=0.79), 500, logits))
+        assert drawn == {0, 1}, "0.5 is less than 0.79, so exactly one more token is needed"
 
     def test_a_wide_nucleus_of_many_tokens(self) -> None:
-        # Flat, so that the nucleus has more tokens than are looked at first.
+        # Flat, so that the nucleus exceeds NUCLEUS_CANDIDATES.
         logits = torch.zeros(5000)
-        drawn = draws(SamplingParams(seed=1, top_p=0.9), 400, logits)
+        drawn = sample_many(SamplingParams(seed=1, top_p=0.9), 400, logits)
         assert len(set(drawn)) > 300
 
-    def test_a_seed_repeats_itself_in_any_company(self) -> None:
+    def test_a_seed_is_reproducible_in_any_batch(self) -> None:
         logits = torch.randn(50)
-        alone = draws(SamplingParams(seed=5), 20, logits)
+        alone = sample_many(SamplingParams(seed=5), 20, logits)
         sampler, other = Sampler(SamplingParams(seed=5), 0), Sampler(SamplingParams(), 0)
         rows = torch.stack([torch.randn(50), logits])
         together = [sample(rows.clone(), [other, sampler])[1][0] for _ in range(20)]
@@ -79,25 +79,25 @@ class TestRandom:
 
 
 class TestPenalties:
-    def test_frequency_counts_and_presence_does_not(self) -> None:
+    def test_frequency_penalty_counts_and_presence_penalty_does_not(self) -> None:
         for params, expected in (
             (SamplingParams(temperature=0, frequency_penalty=0.6), [1, 1, 2, 1, 2]),
             (SamplingParams(temperature=0, presence_penalty=1.5), [1, 2, 1, 1, 1]),
         ):
-            assert draws(params, 5, torch.tensor(LOGITS)) == expected
+            assert sample_many(params, 5, torch.tensor(LOGITS)) == expected
 
-    def test_a_negative_penalty_makes_it_repeat(self) -> None:
+    def test_a_negative_penalty_favors_repetition(self) -> None:
         sampler = Sampler(SamplingParams(temperature=0, presence_penalty=-2), 0)
         sampler.observe(2)
         assert sample(torch.tensor([LOGITS]), [sampler])[0][0] == 2
 
     def test_bias_bans_and_forces(self) -> None:
-        assert draw(SamplingParams(temperature=0, logit_bias={1: -100})) == [2]
-        assert draw(SamplingParams(logit_bias={0: 100})) == [0]
+        assert sample_once(SamplingParams(temperature=0, logit_bias={1: -100})) == [2]
+        assert sample_once(SamplingParams(logit_bias={0: 100})) == [0]
 
 
 class TestLogprobs:
-    def test_are_the_models_own(self) -> None:
+    def test_logprobs_are_the_models_own(self) -> None:
         params = SamplingParams(temperature=0, top_logprobs=2, logit_bias={3: 100})
         token, logprobs = sample(torch.tensor([LOGITS]), [Sampler(params, 0)])[0]
         expected = torch.tensor(LOGITS).log_softmax(-1).tolist()
@@ -107,7 +107,7 @@ class TestLogprobs:
         assert [id for id, _ in logprobs.top] == [1, 2]
         assert [value for _, value in logprobs.top] == pytest.approx([expected[1], expected[2]])
 
-    def test_are_not_made_unless_asked_for(self) -> None:
+    def test_logprobs_are_not_computed_unless_requested(self) -> None:
         rows = torch.tensor([LOGITS, LOGITS])
         samplers = [Sampler(SamplingParams(), 0), Sampler(SamplingParams(top_logprobs=0), 0)]
         first, second = (logprobs for _, logprobs in sample(rows, samplers))
@@ -115,13 +115,13 @@ class TestLogprobs:
         assert second is not None
         assert second.top == ()
 
-    def test_what_cannot_be_is_a_number_still(self) -> None:
+    def test_impossible_tokens_have_a_finite_logprob(self) -> None:
         params = SamplingParams(temperature=0, top_logprobs=4)
         _, logprobs = sample(torch.tensor([[0.0, float("-inf"), 1, 2]]), [Sampler(params, 0)])[0]
         assert logprobs is not None
         assert logprobs.top[-1] == (1, MIN_LOGPROB)
 
 
-def test_logits_that_are_no_numbers_are_refused() -> None:
+def test_nan_logits_raise() -> None:
     with pytest.raises(NonFiniteLogits):
-        draw(SamplingParams(), logits=[1.0, float("nan")])
+        sample_once(SamplingParams(), logits=[1.0, float("nan")])

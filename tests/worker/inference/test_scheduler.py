@@ -6,7 +6,7 @@ from worker.inference.scheduler import Scheduler, Sequence, SlotMove
 def ignore(_event: Event) -> None: ...
 
 
-def request(choices: int = 1) -> Request:
+def make_request(choices: int = 1) -> Request:
     return Request(
         prompt=[1, 2, 3],
         num_choices=choices,
@@ -18,26 +18,26 @@ def request(choices: int = 1) -> Request:
     )
 
 
-def run(scheduler: Scheduler, asked: Request) -> list[Sequence]:
-    """Bring a waiting request's choices into rows, as if its prompt were computed."""
+def run(scheduler: Scheduler, request: Request) -> list[Sequence]:
+    """Give slots to a waiting request's choices, as if its prompt were prefilled."""
     prompt = scheduler.next_prefill()
     assert prompt is not None
-    assert prompt.request is asked
+    assert prompt.request is request
     scheduler.finish_prefill()
-    sampler = Sampler(asked.sampling, 0)
-    sequences = [Sequence(asked, choice, sampler, 3) for choice in range(asked.num_choices)]
+    sampler = Sampler(request.sampling, 0)
+    sequences = [Sequence(request, choice, sampler, 3) for choice in range(request.num_choices)]
     for sequence in sequences:
         scheduler.add(sequence)
     return sequences
 
 
-def test_requests_are_taken_in_order_while_rows_are_free() -> None:
+def test_requests_start_in_order_while_slots_are_free() -> None:
     scheduler = Scheduler(num_slots=3)
-    first, wide, late = request(2), request(2), request(1)
+    first, wide, late = make_request(2), make_request(2), make_request(1)
     scheduler.waiting.extend([first, wide, late])
     running = run(scheduler, first)
     assert scheduler.next_prefill() is None, (
-        "a request that needs two rows waits, and all behind it"
+        "a request that needs two slots waits, and all after it"
     )
     scheduler.remove(running[0])
     run(scheduler, wide)
@@ -45,58 +45,58 @@ def test_requests_are_taken_in_order_while_rows_are_free() -> None:
     assert list(scheduler.waiting) == [late]
 
 
-def test_one_prompt_is_staged_until_it_is_done() -> None:
+def test_one_prompt_prefills_at_a_time() -> None:
     scheduler = Scheduler(num_slots=3)
-    scheduler.waiting.extend([request(), request()])
+    scheduler.waiting.extend([make_request(), make_request()])
     staged = scheduler.next_prefill()
     assert scheduler.next_prefill() is staged
 
 
-def test_the_last_row_fills_the_gap() -> None:
+def test_the_last_slot_fills_the_gap() -> None:
     scheduler = Scheduler(num_slots=4)
-    asked = request(3)
-    scheduler.waiting.append(asked)
-    first, second, third = run(scheduler, asked)
+    request = make_request(3)
+    scheduler.waiting.append(request)
+    first, second, third = run(scheduler, request)
     third.length = 9
     assert scheduler.remove(first) == SlotMove(source=2, target=0, length=9)
     assert scheduler.running == [third, second]
     assert scheduler.remove(second) is None
 
 
-def test_dropping_a_request_closes_all_its_gaps() -> None:
+def test_aborting_a_request_closes_all_its_gaps() -> None:
     scheduler = Scheduler(num_slots=5)
-    going, staying = request(2), request(2)
-    scheduler.waiting.extend([going, staying])
-    run(scheduler, going)
+    aborted, staying = make_request(2), make_request(2)
+    scheduler.waiting.extend([aborted, staying])
+    run(scheduler, aborted)
     kept = run(scheduler, staying)
-    moves = scheduler.abort(going)
+    moves = scheduler.abort(aborted)
     assert set(map(id, scheduler.running)) == set(map(id, kept))
     assert [(move.source, move.target) for move in moves] == [(3, 0), (2, 1)]
 
 
-def test_dropping_one_choice_leaves_the_others() -> None:
+def test_aborting_one_choice_keeps_the_others() -> None:
     scheduler = Scheduler(num_slots=5)
-    asked = request(3)
-    scheduler.waiting.append(asked)
-    run(scheduler, asked)
-    scheduler.abort(asked, 1)
+    request = make_request(3)
+    scheduler.waiting.append(request)
+    run(scheduler, request)
+    scheduler.abort(request, 1)
     assert [sequence.choice for sequence in scheduler.running] == [0, 2]
 
 
-def test_dropping_what_waits_or_is_staged() -> None:
+def test_aborting_a_waiting_or_prefilling_request() -> None:
     scheduler = Scheduler(num_slots=2)
-    staged, waiting = request(), request()
+    staged, waiting = make_request(), make_request()
     scheduler.waiting.extend([staged, waiting])
     scheduler.next_prefill()
     assert scheduler.abort(staged) == []
     assert scheduler.abort(waiting) == []
     assert scheduler.is_idle
-    assert scheduler.abort(waiting) == [], "it is gone, and that is fine"
+    assert scheduler.abort(waiting) == [], "aborting it again is a no-op"
 
 
-def test_clear_names_each_request_once() -> None:
+def test_clear_returns_each_request_once() -> None:
     scheduler = Scheduler(num_slots=5)
-    running, staged, waiting = request(2), request(), request()
+    running, staged, waiting = make_request(2), make_request(), make_request()
     scheduler.waiting.extend([running, staged, waiting])
     run(scheduler, running)
     scheduler.next_prefill()

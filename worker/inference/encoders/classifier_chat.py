@@ -1,4 +1,4 @@
-"""A classifier that chats: its label as the content, the classes' chances as log-probabilities."""
+"""Chat completions of a classifier: its label as the content, class probabilities as logprobs."""
 
 import math
 import time
@@ -28,33 +28,39 @@ from worker.inference.sse import DONE, format_event
 NO_LABEL = ""
 
 
-def last_user_text(asked: ChatCompletionRequest) -> str:
-    """The last user's message, which is what is classified. Raises InvalidRequest."""
-    for number, message in reversed(list(enumerate(asked.messages))):
+def last_user_text(request: ChatCompletionRequest) -> str:
+    """The text of the last user message, which is classified. Raises InvalidRequest."""
+    for index, message in reversed(list(enumerate(request.messages))):
         if message.role == "user":
-            text = "".join(part.text or part.refusal or "" for part in message.content or [])
+            text = "".join(
+                choice_chunk.text or choice_chunk.refusal or ""
+                for choice_chunk in message.content or []
+            )
             if text:
                 return text
-            param = f"messages[{number}].content"
+            param = f"messages[{index}].content"
             raise InvalidRequest(f"Invalid '{param}': expected a text to classify.", param=param)
-    raise InvalidRequest("A classifier needs a message of the role 'user'.", param="messages")
+    raise InvalidRequest("A classifier needs a message with the role 'user'.", param="messages")
 
 
 def build_completion(
-    asked: ChatCompletionRequest, labels: Sequence[str], found: Classification, tokens: int
+    request: ChatCompletionRequest,
+    labels: Sequence[str],
+    classification: Classification,
+    tokens: int,
 ) -> ChatCompletion:
-    """The answer in one piece."""
-    content = ", ".join(labels[place] for place in found.label_indices[0]) or NO_LABEL
+    """Build the whole response."""
+    content = ", ".join(labels[label] for label in classification.label_indices[0]) or NO_LABEL
     return ChatCompletion(
         id=f"chatcmpl-{random_alphanumeric(24)}",
         object="chat.completion",
         created=int(time.time()),
-        model=asked.model,
+        model=request.model,
         choices=[
             Choice(
                 index=0,
                 message=AssistantMessage(role="assistant", content=content, refusal=None),
-                logprobs=_label_logprobs(asked, labels, found.probabilities[0]),
+                logprobs=_label_logprobs(request, labels, classification.probabilities[0]),
                 finish_reason="stop",
             )
         ],
@@ -62,29 +68,29 @@ def build_completion(
     )
 
 
-def stream_events(whole: ChatCompletion, asked: ChatCompletionRequest) -> Iterator[bytes]:
-    """An answer that is there at once, as the events of a stream."""
-    (choice,) = whole.choices
-    first = Delta(role="assistant", content=choice.message.content)
-    parts = [
-        ChunkChoice(index=0, delta=first, logprobs=choice.logprobs, finish_reason=None),
+def stream_events(completion: ChatCompletion, request: ChatCompletionRequest) -> Iterator[bytes]:
+    """Yield a finished response as the events of a stream."""
+    (choice,) = completion.choices
+    delta = Delta(role="assistant", content=choice.message.content)
+    choice_chunks = [
+        ChunkChoice(index=0, delta=delta, logprobs=choice.logprobs, finish_reason=None),
         ChunkChoice(index=0, delta=Delta(), logprobs=None, finish_reason="stop"),
     ]
-    for part in parts:
-        yield _format_chunk(_make_chunk(whole, [part]))
-    if asked.include_usage:
-        yield _format_chunk(_make_chunk(whole, [], whole.usage))
+    for choice_chunk in choice_chunks:
+        yield _format_chunk(_make_chunk(completion, [choice_chunk]))
+    if request.include_usage:
+        yield _format_chunk(_make_chunk(completion, [], completion.usage))
     yield DONE
 
 
 def _make_chunk(
-    whole: ChatCompletion, choices: list[ChunkChoice], usage: Usage | None = None
+    completion: ChatCompletion, choices: list[ChunkChoice], usage: Usage | None = None
 ) -> ChatCompletionChunk:
     chunk = ChatCompletionChunk(
-        id=whole.id,
+        id=completion.id,
         object="chat.completion.chunk",
-        created=whole.created,
-        model=whole.model,
+        created=completion.created,
+        model=completion.model,
         choices=choices,
     )
     if usage is not None:
@@ -97,21 +103,21 @@ def _format_chunk(chunk: ChatCompletionChunk) -> bytes:
 
 
 def _label_logprobs(
-    asked: ChatCompletionRequest, labels: Sequence[str], chances: NDArray[np.float32]
+    request: ChatCompletionRequest, labels: Sequence[str], probabilities: NDArray[np.float32]
 ) -> ChoiceLogprobs | None:
-    if not asked.logprobs:
+    if not request.logprobs:
         return None
-    order = (-chances).argsort()
-    # The smallest float there is stands for 0, whose logarithm JSON cannot write.
+    ranking = (-probabilities).argsort()
+    # The smallest normal float32 stands for 0, whose logarithm JSON cannot represent.
     ranked = [
         TokenLogprob(
-            token=labels[place],
-            logprob=math.log(max(float(chances[place]), 1e-38)),
-            bytes=list(labels[place].encode()),
+            token=labels[label],
+            logprob=math.log(max(float(probabilities[label]), 1e-38)),
+            bytes=list(labels[label].encode()),
         )
-        for place in order
+        for label in ranking
     ]
-    top = ranked[: asked.top_logprobs or 0]
+    top = ranked[: request.top_logprobs or 0]
     return ChoiceLogprobs(
         content=[ContentLogprob(**ranked[0].model_dump(), top_logprobs=top)], refusal=None
     )

@@ -1,4 +1,4 @@
-"""Which of Hugging Face's parameters each task takes; what it has no use for is refused."""
+"""Hugging Face inference parameters: each task rejects those it does not support."""
 
 from collections.abc import Iterator
 
@@ -27,16 +27,19 @@ SUPPORTED_PARAMETERS: dict[Method, tuple[str, ...]] = {
 NON_PARAMETER_FIELDS = ("inputs", "parameters", "options")
 
 
-def select_parameters(asked: InferenceRequest, method: Method) -> InferenceParameters:
-    """What is chosen, in `parameters` or beside them. Raises InvalidRequest."""
-    beside = list(_set_names(asked))
-    inside = list(_set_names(asked.parameters))
-    for name in beside:
+def select_parameters(request: InferenceRequest, method: Method) -> InferenceParameters:
+    """The parameters of a request, from `parameters` and from the root of the body.
+
+    Raises InvalidRequest for a parameter that the task does not support.
+    """
+    at_root = list(_set_names(request))
+    in_parameters = list(_set_names(request.parameters))
+    for name in at_root:
         _check_supported(name, name, method)
-    for name in inside:
+    for name in in_parameters:
         _check_supported(f"parameters.{name}", name, method)
-    values = {name: getattr(asked, name) for name in beside}
-    values |= {name: getattr(asked.parameters, name) for name in inside}
+    values = {name: getattr(request, name) for name in at_root}
+    values |= {name: getattr(request.parameters, name) for name in in_parameters}
     return InferenceParameters(**values)
 
 
@@ -49,8 +52,9 @@ def _set_names(parameters: InferenceParameters) -> Iterator[str]:
 def _check_supported(param: str, name: str, method: Method) -> None:
     if name in SUPPORTED_PARAMETERS[method]:
         return
+    supported = ", ".join(SUPPORTED_PARAMETERS[method])
     raise InvalidRequest(
-        f"Unknown parameter: '{param}'. Models for {method} take {', '.join(SUPPORTED_PARAMETERS[method])}.",
+        f"Unknown parameter: '{param}'. Models for {method} take {supported}.",
         param=param,
         code="unknown_parameter",
     )

@@ -1,4 +1,4 @@
-"""What tuned encoders answer to questions on a context."""
+"""Extractive question answering with fine-tuned encoders."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -28,74 +28,78 @@ from worker.inference.encoders.registry import ServedEncoder
 async def tokenize_windows(
     served: ServedEncoder, question: str, context: str, *, truncate: bool = False
 ) -> list[TokenizedText]:
-    """A question with each window of its context.
+    """Tokenize a question with each window of its context.
 
-    Raises InvalidRequest for a question that is too long, unless it may be cut, and Unavailable.
+    Raises InvalidRequest for a question that is too long, unless `truncate`, and
+    ServiceUnavailable.
     """
     length = tasks.get_task(served, "question_answering").max_length
-    reader = EncoderTokenizer(served.engine.tokenizer.hf_tokenizer, length)
+    tokenizer = EncoderTokenizer(served.engine.tokenizer.hf_tokenizer, length)
 
-    def windowed() -> list[TokenizedText]:
-        found = reader.tokenize_windows(question, context, overlap=min(WINDOW_OVERLAP, length // 4))
-        if not found[0].is_complete and not truncate:
-            raise question_too_long_error(reader, question)
-        return found
+    def tokenize() -> list[TokenizedText]:
+        overlap = min(WINDOW_OVERLAP, length // 4)
+        windows = tokenizer.tokenize_windows(question, context, overlap=overlap)
+        if not windows[0].is_complete and not truncate:
+            raise question_too_long_error(tokenizer, question)
+        return windows
 
-    return await tasks.in_tokenizer_thread(served, windowed, num_texts=1)
+    return await tasks.in_tokenizer_thread(served, tokenize, num_texts=1)
 
 
 def extract_answers(
     served: ServedEncoder,
     context: str,
-    read: Sequence[TokenizedText],
+    windows: Sequence[TokenizedText],
     hidden: Sequence[Tensor],
     options: InferenceParameters = tasks.DEFAULT_PARAMETERS,
 ) -> dict[str, Any] | list[dict[str, Any]]:
-    """The best answer in the context, or "" if there is none, as Hugging Face writes it; a list of
-    them if more than one is asked for."""
+    """The best answer in Hugging Face's format, "" for none; a list if `top_k` is over 1."""
     task = tasks.get_task(served, "question_answering")
-    scores = [_position_scores(served, *pair) for pair in zip(read, hidden, strict=True)]
-    count = options.top_k or 1
-    every = rank_answers(
+    scores = [_position_scores(served, *pair) for pair in zip(windows, hidden, strict=True)]
+    top_k = options.top_k or 1
+    ranked = rank_answers(
         context,
-        read,
+        windows,
         scores,
         max_tokens=options.max_answer_len or MAX_ANSWER_TOKENS,
         whole_words=options.align_to_words is not False,
     )
-    found = list(islice(every, count))
-    none = AnswerSpan(0, 0, no_answer_score(scores))
-    may_be_none = options.handle_impossible_answer
-    if task.multi_label if may_be_none is None else may_be_none:
-        found = sorted([*found, none], key=lambda one: -one.score)[:count]
-    elif not found:
-        found = [AnswerSpan(0, 0, -np.inf)]
-    shown = [_to_hugging_face(one, context) for one in found]
-    return shown[0] if count == 1 else shown
+    answers = list(islice(ranked, top_k))
+    no_answer = AnswerSpan(0, 0, no_answer_score(scores))
+    may_have_no_answer = options.handle_impossible_answer
+    if task.allow_no_answer if may_have_no_answer is None else may_have_no_answer:
+        answers = sorted([*answers, no_answer], key=lambda answer: -answer.score)[:top_k]
+    elif not answers:
+        answers = [AnswerSpan(0, 0, -np.inf)]
+    responses = [_to_hugging_face(answer, context) for answer in answers]
+    return responses[0] if top_k == 1 else responses
 
 
-def _position_scores(served: ServedEncoder, window: TokenizedText, states: Tensor) -> Scores:
-    logits = tasks.head_logits(served, states)
+def _position_scores(served: ServedEncoder, window: TokenizedText, hidden: Tensor) -> Scores:
+    logits = tasks.head_logits(served, hidden)
     forbidden = torch.from_numpy(~answer_mask(window))[:, None].to(logits.device)
-    found: Scores = functional.log_softmax(logits.masked_fill(forbidden, -1e9), dim=0).cpu().numpy()
-    return found
+    scores: Scores = (
+        functional.log_softmax(logits.masked_fill(forbidden, -1e9), dim=0).cpu().numpy()
+    )
+    return scores
 
 
-def _to_hugging_face(found: AnswerSpan, context: str) -> dict[str, Any]:
+def _to_hugging_face(answer: AnswerSpan, context: str) -> dict[str, Any]:
     return {
-        "answer": context[found.start : found.end],
-        "score": float(np.exp(found.score)),
-        "start": found.start,
-        "end": found.end,
+        "answer": context[answer.start : answer.end],
+        "score": float(np.exp(answer.score)),
+        "start": answer.start,
+        "end": answer.end,
     }
 
 
-def question_too_long_error(reader: EncoderTokenizer, question: str) -> InvalidRequest:
-    """Half of what the model reads is left for the context, so that it can find an answer."""
+def question_too_long_error(tokenizer: EncoderTokenizer, question: str) -> InvalidRequest:
+    """The error for a long question: half of the model's input is reserved for the context."""
     return InvalidRequest(
-        f"This model reads {reader.max_length} tokens, of which a question may take "
-        f"{reader.max_question_tokens}, and inputs.question has {reader.count_tokens(question)}. Shorten it, "
-        f"or ask for it to be cut {tasks.HUGGING_FACE.truncation_hint}.",
+        f"This model reads {tokenizer.max_length} tokens, of which a question may take "
+        f"{tokenizer.max_question_tokens}, and inputs.question has "
+        f"{tokenizer.count_tokens(question)}. Shorten it, or ask for it to be cut "
+        f"{tasks.HUGGING_FACE.truncation_hint}.",
         param="inputs.question",
         code="context_length_exceeded",
     )

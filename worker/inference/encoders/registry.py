@@ -1,6 +1,7 @@
-"""Which encoders are served under which name: bases, loaded when first used, and tuned models.
+"""Registry of encoders: base models, loaded on first use, and fine-tuned models.
 
-Classifiers made from causal models are served here too, on a copy of their base without its head.
+Classifiers fine-tuned from causal models are served here too, on a copy of their base model
+without its language-model head.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from app import logs
-from app.catalog import Catalog, CatalogModel
+from app.catalog import Catalog, CatalogModel, ModelKind
 from app.errors import ModelNotFound
 from app.wire.engine import LoadAdapterRequest
 from worker.encoding.backbone import load_backbone
@@ -26,7 +27,7 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServedEncoder:
-    """What a request's model name stands for; `tuned` is None for a base model."""
+    """A resolved model name; `tuned` is None for a base model."""
 
     name: str
     engine: EncoderEngine
@@ -34,7 +35,7 @@ class ServedEncoder:
 
 
 class EncoderRegistry:
-    """Lives on the server's event loop; loading happens in threads beside it."""
+    """Resolves model names. Lives on the server's event loop; loads models in threads."""
 
     def __init__(self, catalog: Catalog, *, cache: Path, adapters: AdapterDiskCache) -> None:
         self._catalog = catalog
@@ -43,55 +44,58 @@ class EncoderRegistry:
         self._tuned: dict[str, tuple[CatalogModel, AdapterFiles]] = {}
 
     def list_names(self) -> list[str]:
-        bases = [m.id for m in self._catalog if m.kind == "encoder" and m.engine is None]
+        bases = [m.id for m in self._catalog if m.kind == ModelKind.ENCODER and m.engine is None]
         return [*bases, *self._tuned]
 
     def find_base(self, name: str) -> CatalogModel | None:
-        """The encoder of this name, if it is served here."""
+        """The base encoder of this name, if this engine serves it."""
         model = self._catalog.get(name)
-        here = model is not None and model.kind == "encoder" and model.engine is None
-        return model if here else None
+        is_local = model is not None and model.kind == ModelKind.ENCODER and model.engine is None
+        return model if is_local else None
 
     def has_model(self, name: str) -> bool:
         return name in self._tuned or self.find_base(name) is not None
 
-    async def is_encoder_adapter(self, asked: LoadAdapterRequest) -> bool:
-        """Whether an adapter has a task of encoders, whatever its base is.
+    async def is_encoder_adapter(self, request: LoadAdapterRequest) -> bool:
+        """True if an adapter has an encoder task, for any base model.
 
-        Raises NotFound, Unavailable, InvalidRequest.
+        Raises NotFound, ServiceUnavailable, InvalidRequest.
         """
-        if self.find_base(asked.base_model_name) is not None:
+        if self.find_base(request.base_model_name) is not None:
             return True
-        return await run_in_thread(partial(self._has_task, asked.lora_path))
+        return await run_in_thread(partial(self._has_task, request.lora_path))
 
     async def resolve(self, name: str) -> ServedEncoder:
-        """Raises NotFound, or Unavailable if the base model cannot be loaded."""
+        """Resolve a name, loading its base model if needed.
+
+        Raises NotFound, or ServiceUnavailable if the base model cannot be loaded.
+        """
         base = self.find_base(name)
         if base is not None:
             return ServedEncoder(name, await self._engines.get(base), None)
         if name not in self._tuned or not self._tuned[name][1].touch():
-            # Somebody emptied the cache: the API loads an unknown model again and repeats.
+            # If the disk cache was emptied, the API loads the unknown model again and retries.
             self._tuned.pop(name, None)
             raise ModelNotFound(name)
         base, files = self._tuned[name]
         engine = await self._engines.get(base)
         return ServedEncoder(name, engine, await asyncio.to_thread(engine.get_tuned, files))
 
-    async def load_adapter(self, asked: LoadAdapterRequest) -> None:
-        """Serve a tuned model under a name from now on.
+    async def load_adapter(self, request: LoadAdapterRequest) -> None:
+        """Register a fine-tuned model under a name.
 
-        Raises NotFound, Unavailable, or InvalidRequest if it does not fit.
+        Raises NotFound, ServiceUnavailable, or InvalidRequest if it does not fit.
         """
-        base = self._catalog.get(asked.base_model_name)
+        base = self._catalog.get(request.base_model_name)
         if base is None or base.engine is not None:
-            raise ModelNotFound(asked.base_model_name)
+            raise ModelNotFound(request.base_model_name)
         engine = await self._engines.get(base)
-        files = await run_in_thread(partial(self._fetch_adapter, asked.lora_path, engine))
-        self._tuned[asked.lora_name] = (base, files)
-        log.info("encoder.loaded", model=asked.lora_name)
+        files = await run_in_thread(partial(self._fetch_adapter, request.lora_path, engine))
+        self._tuned[request.lora_name] = (base, files)
+        log.info("encoder.loaded", model=request.lora_name)
 
     def unload_adapter(self, name: str) -> None:
-        """Raises NotFound. Requests that are running go on to their end."""
+        """Forget a fine-tuned model; running requests still complete. Raises NotFound."""
         if name not in self._tuned:
             raise ModelNotFound(name)
         base, files = self._tuned.pop(name)
@@ -111,11 +115,11 @@ class EncoderRegistry:
 
 
 def load_encoder(model: CatalogModel, cache: Path) -> EncoderEngine:
-    """Bring an encoder into memory. Raises ModelUnavailable."""
+    """Load a base encoder. Raises ModelUnavailable."""
     folder = materialize(model, cache)
     device = choose_device()
     length = model.context_length
     backbone = load_backbone(folder, dtype=choose_dtype(device), device=device, max_length=length)
-    reader = EncoderTokenizer(load_tokenizer(folder), length)
+    tokenizer = EncoderTokenizer(load_tokenizer(folder), length)
     log.info("model.loaded", model=model.id, device=str(device))
-    return EncoderEngine(backbone, reader, causal=model.kind == "causal")
+    return EncoderEngine(backbone, tokenizer, causal=model.kind == ModelKind.CAUSAL)

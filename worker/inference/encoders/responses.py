@@ -1,6 +1,6 @@
-"""Answers of encoders as bytes of JSON, and what the API is told of them.
+"""Responses of encoders as JSON bytes, with their metadata for the API.
 
-Large ones take long to write, so nothing here runs on the event loop unless the answer is small.
+Serializing a large response is slow, so this runs on the event loop only for small ones.
 """
 
 import time
@@ -21,61 +21,61 @@ from worker.inference.encoders.tasks import Classification
 
 @dataclass(frozen=True, slots=True)
 class EncodedResponse:
-    """An answer's JSON, and what its texts were like."""
+    """A response's JSON and its metadata for the API."""
 
     body: bytes
     metadata: EngineMetadata
 
 
 def classify_response(
-    asked: wire.ClassifyRequest,
+    request: wire.ClassifyRequest,
     labels: Sequence[str],
-    found: Classification,
-    observed: EngineMetadata,
+    classification: Classification,
+    metadata: EngineMetadata,
 ) -> EncodedResponse:
-    """vLLM's answer, and the names of the classes in the order of their probabilities."""
+    """vLLM's classify response, plus `labels`, the class names in the order of `probs`."""
     items = [
         {
             "index": index,
-            "label": labels[chosen[0]] if chosen else None,
-            "probs": found.probabilities[index],
+            "label": labels[indices[0]] if indices else None,
+            "probs": classification.probabilities[index],
             "num_classes": len(labels),
         }
-        for index, chosen in enumerate(found.label_indices)
+        for index, indices in enumerate(classification.label_indices)
     ]
-    answer_id = f"classify-{random_alphanumeric(24)}"
+    response_id = f"classify-{random_alphanumeric(24)}"
     document = {
-        "id": answer_id,
+        "id": response_id,
         "object": "list",
         "created": int(time.time()),
-        "model": asked.model,
+        "model": request.model,
         "data": items,
         "labels": list(labels),
         "usage": {
-            "prompt_tokens": observed.tokens,
-            "total_tokens": observed.tokens,
+            "prompt_tokens": metadata.tokens,
+            "total_tokens": metadata.tokens,
             "completion_tokens": 0,
             "prompt_tokens_details": None,
         },
     }
     return EncodedResponse(
-        dump_json(document), observed.model_copy(update={"answer_id": answer_id})
+        dump_json(document), metadata.model_copy(update={"response_id": response_id})
     )
 
 
 def rank_labels(
-    labels: Sequence[str], chances: NDArray[np.float32], top: int | None
+    labels: Sequence[str], probabilities: NDArray[np.float32], top: int | None
 ) -> list[dict[str, Any]]:
-    """Hugging Face's answer for one text: the likeliest classes first."""
-    order = (-chances).argsort()[:top]
-    return [{"label": labels[place], "score": float(chances[place])} for place in order]
+    """Hugging Face's classification of one text: the most likely labels first."""
+    ranking = (-probabilities).argsort()[:top]
+    return [{"label": labels[index], "score": float(probabilities[index])} for index in ranking]
 
 
 def count_tokens(texts: Sequence[TokenizedText]) -> int:
-    """Tokens of all texts."""
+    """Number of tokens of all texts."""
     return sum(len(text.ids) for text in texts)
 
 
 def dump_json(document: object) -> bytes:
-    """Arrays of numbers need not become lists of objects first."""
+    """Serialize with orjson, which takes NumPy arrays as they are."""
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

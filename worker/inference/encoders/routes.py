@@ -1,4 +1,4 @@
-"""Encoders over HTTP: classes, Hugging Face's tasks, and a classifier that chats."""
+"""Request handlers of encoders: classify, Hugging Face inference, and chat with a classifier."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,121 +20,130 @@ from worker.inference.encoders.responses import EncodedResponse
 from worker.inference.encoders.telemetry import build_metadata
 from worker.inference.vectors import l2_normalize, truncate_dims
 
-# Answers on fewer texts are made faster than a thread takes them over.
+# A response on fewer texts is built faster than a thread is started.
 MIN_TEXTS_FOR_THREAD = 16
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-async def classify(asked: wire.ClassifyRequest, served: ServedEncoder) -> EncodedResponse:
-    """vLLM's answer."""
+async def classify(request: wire.ClassifyRequest, served: ServedEncoder) -> EncodedResponse:
+    """Handle vLLM's /v1/classify."""
     task = tasks.get_task(served, "classification")
-    texts = await _tokenize(served, asked.input, asked.truncate_prompt_tokens)
+    texts = await _tokenize(served, request.input, request.truncate_prompt_tokens)
     vectors = await tasks.forward(served, texts)
 
-    def make() -> EncodedResponse:
-        found = tasks.classify(served, vectors)
+    def build() -> EncodedResponse:
+        classification = tasks.classify(served, vectors)
         return responses.classify_response(
-            asked, task.labels, found, build_metadata(served, texts, found)
+            request,
+            task.labels,
+            classification,
+            build_metadata(served, texts, classification),
         )
 
-    return await _run_maybe_in_thread(texts, make)
+    return await _run_maybe_in_thread(texts, build)
 
 
-async def infer(asked: wire.InferenceRequest, served: ServedEncoder) -> EncodedResponse:
-    """What Hugging Face's inference API answers for the model's task."""
-    if isinstance(asked.inputs, wire.QuestionInput):
+async def infer(request: wire.InferenceRequest, served: ServedEncoder) -> EncodedResponse:
+    """Handle Hugging Face's inference API for the model's task."""
+    if isinstance(request.inputs, wire.QuestionInput):
         tasks.get_task(served, "question_answering")
         return await _answer_question(
-            asked.inputs, served, select_parameters(asked, "question_answering")
+            request.inputs, served, select_parameters(request, "question_answering")
         )
     task = tasks.get_task(served, "classification", "token_classification", "embedding")
-    plain = [asked.inputs] if isinstance(asked.inputs, str) else asked.inputs
-    options = select_parameters(asked, task.method)
-    cut = bool(options.truncate)
-    texts = await tasks.tokenize(served, plain, truncate=cut, style=tasks.HUGGING_FACE)
-    each = task.method == "token_classification"
-    computed = await tasks.forward(served, texts, per_token=each)
+    inputs = [request.inputs] if isinstance(request.inputs, str) else request.inputs
+    options = select_parameters(request, task.method)
+    truncate = bool(options.truncate)
+    texts = await tasks.tokenize(served, inputs, truncate=truncate, style=tasks.HUGGING_FACE)
+    per_token = task.method == "token_classification"
+    vectors = await tasks.forward(served, texts, per_token=per_token)
     return await _run_maybe_in_thread(
-        texts, partial(_build_inference_response, asked, options, served, plain, texts, computed)
+        texts, partial(_build_inference_response, request, options, served, inputs, texts, vectors)
     )
 
 
 def _build_inference_response(
-    asked: wire.InferenceRequest,
+    request: wire.InferenceRequest,
     options: wire.InferenceParameters,
     served: ServedEncoder,
-    plain: Sequence[str],
+    inputs: Sequence[str],
     texts: Sequence[TokenizedText],
-    computed: Sequence[Tensor],
+    vectors: Sequence[Tensor],
 ) -> EncodedResponse:
     task = tasks.get_task(served)
     if task.method == "embedding":
         return EncodedResponse(
-            responses.dump_json(_embed(computed, options)), build_metadata(served, texts)
+            responses.dump_json(_embed(vectors, options)), build_metadata(served, texts)
         )
     if task.method == "token_classification":
-        found = tasks.tag_entities(served, plain, texts, computed, options)
-        shown = found[0] if isinstance(asked.inputs, str) else found
-        return EncodedResponse(responses.dump_json(shown), build_metadata(served, texts))
-    classes = tasks.classify(served, computed)
-    scores = classes.probabilities
+        entities = tasks.tag_entities(served, inputs, texts, vectors, options)
+        content = entities[0] if isinstance(request.inputs, str) else entities
+        return EncodedResponse(responses.dump_json(content), build_metadata(served, texts))
+    classification = tasks.classify(served, vectors)
+    scores = classification.probabilities
     if options.function_to_apply is not None:
-        scores = tasks.label_scores(served, computed, options.function_to_apply)
+        scores = tasks.label_scores(served, vectors, options.function_to_apply)
     ranked = [responses.rank_labels(task.labels, row, options.top_k) for row in scores]
-    return EncodedResponse(responses.dump_json(ranked), build_metadata(served, texts, classes))
+    return EncodedResponse(
+        responses.dump_json(ranked), build_metadata(served, texts, classification)
+    )
 
 
-def _embed(computed: Sequence[Tensor], options: wire.InferenceParameters) -> NDArray[np.float32]:
+def _embed(pooled: Sequence[Tensor], options: wire.InferenceParameters) -> NDArray[np.float32]:
     normalize = options.normalize is not False
-    vectors = tasks.embed(computed, normalize=normalize)
+    vectors = tasks.embed(pooled, normalize=normalize)
     if options.dimensions is None:
         return vectors
-    first = truncate_dims(vectors, options.dimensions)
-    return l2_normalize(first) if normalize else first
+    truncated = truncate_dims(vectors, options.dimensions)
+    return l2_normalize(truncated) if normalize else truncated
 
 
 async def _answer_question(
-    asked: wire.QuestionInput, served: ServedEncoder, options: wire.InferenceParameters
+    request: wire.QuestionInput, served: ServedEncoder, options: wire.InferenceParameters
 ) -> EncodedResponse:
-    cut = bool(options.truncate)
+    truncate = bool(options.truncate)
     windows = await question_answering.tokenize_windows(
-        served, asked.question, asked.context, truncate=cut
+        served, request.question, request.context, truncate=truncate
     )
     states = await tasks.forward(served, windows, per_token=True)
 
-    def make() -> EncodedResponse:
-        found = question_answering.extract_answers(served, asked.context, windows, states, options)
-        return EncodedResponse(responses.dump_json(found), build_metadata(served, windows))
+    def build() -> EncodedResponse:
+        answers = question_answering.extract_answers(
+            served, request.context, windows, states, options
+        )
+        return EncodedResponse(responses.dump_json(answers), build_metadata(served, windows))
 
-    return await _run_maybe_in_thread(windows, make)
+    return await _run_maybe_in_thread(windows, build)
 
 
 async def classify_chat(
-    asked: ChatCompletionRequest, served: ServedEncoder
+    request: ChatCompletionRequest, served: ServedEncoder
 ) -> tuple[ChatCompletion, EngineMetadata]:
-    """A classifier's answer to the last user's message."""
+    """Classify the last user message, as a chat completion."""
     task = tasks.get_task(served, "classification")
     texts = await tasks.tokenize(
-        served, [classifier_chat.last_user_text(asked)], truncate=False, style=tasks.CHAT
+        served, [classifier_chat.last_user_text(request)], truncate=False, style=tasks.CHAT
     )
-    found = tasks.classify(served, await tasks.forward(served, texts))
-    answer = classifier_chat.build_completion(
-        asked, task.labels, found, responses.count_tokens(texts)
+    classification = tasks.classify(served, await tasks.forward(served, texts))
+    response = classifier_chat.build_completion(
+        request, task.labels, classification, responses.count_tokens(texts)
     )
-    seen = build_metadata(served, texts, found)
-    return answer, seen.model_copy(update={"answer_id": answer.id})
+    metadata = build_metadata(served, texts, classification)
+    return response, metadata.model_copy(update={"response_id": response.id})
 
 
-async def stream_chat(whole: ChatCompletion, asked: ChatCompletionRequest) -> AsyncIterator[bytes]:
-    """An answer that is there at once, as the events of a stream."""
-    for event in classifier_chat.stream_events(whole, asked):
+async def stream_chat(
+    completion: ChatCompletion, request: ChatCompletionRequest
+) -> AsyncIterator[bytes]:
+    """Yield a finished response as the events of a stream."""
+    for event in classifier_chat.stream_events(completion, request):
         yield event
 
 
-async def _run_maybe_in_thread(texts: Sequence[Any], make: Callable[[], Made]) -> Made:
-    """What `make` makes, beside the event loop if it takes long."""
-    return make() if len(texts) < MIN_TEXTS_FOR_THREAD else await asyncio.to_thread(make)
+async def _run_maybe_in_thread(texts: Sequence[Any], build: Callable[[], Result]) -> Result:
+    """Call `build`, in a thread if there are many texts."""
+    return build() if len(texts) < MIN_TEXTS_FOR_THREAD else await asyncio.to_thread(build)
 
 
 async def _tokenize(

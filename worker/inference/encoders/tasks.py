@@ -1,4 +1,4 @@
-"""What tuned encoders say of texts: classes, entities, vectors."""
+"""Inference of fine-tuned encoders: classification, entities, embeddings."""
 
 import asyncio
 from bisect import bisect_left
@@ -31,14 +31,13 @@ from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.encoders.registry import ServedEncoder
 
 Result = TypeVar("Result")
-# What a request asks for that has no parameters.
+# A request without parameters.
 DEFAULT_PARAMETERS = InferenceParameters()
 
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """`probabilities` [texts, labels], and the places of the labels that apply to each text, the
-    likeliest first."""
+    """Probabilities [texts, labels], and the indices of each text's labels, most likely first."""
 
     probabilities: NDArray[np.float32]
     label_indices: list[list[int]]
@@ -46,7 +45,7 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class ApiStyle:
-    """What a route calls its texts, and how it is asked to cut one."""
+    """A route's name for its texts, and its way to request truncation, for error messages."""
 
     param: str
     truncation_hint: str
@@ -58,7 +57,7 @@ CHAT = ApiStyle("messages", "by /v1/classify, with truncate_prompt_tokens=-1")
 
 
 def get_task(served: ServedEncoder, *methods: Method) -> EncoderTask:
-    """The model's task. Raises InvalidRequest if it is none of `methods`, if any are given."""
+    """Return the model's task. Raises InvalidRequest if it is not one of `methods`, if given."""
     task = EncoderTask(method="embedding") if served.tuned is None else served.tuned.task
     if methods and task.method not in methods:
         kind = "a base model" if served.tuned is None else f"a model for {task.method}"
@@ -77,38 +76,38 @@ async def tokenize(
     max_length: int | None = None,
     style: ApiStyle = OPENAI,
 ) -> list[TokenizedText]:
-    """The texts in tokens.
+    """Tokenize texts, in the tokenizer's thread.
 
-    Raises InvalidRequest for one that is too long, unless it may be cut, or has no token, and
-    Unavailable.
+    Raises InvalidRequest for a text that is too long, unless `truncate`, or that has no token, and
+    ServiceUnavailable.
     """
-    reader = served.engine.tokenizer
-    length = reader.max_length if served.tuned is None else served.tuned.task.max_length
+    base = served.engine.tokenizer
+    length = base.max_length if served.tuned is None else served.tuned.task.max_length
     if max_length is not None and 0 < max_length < length:
         length = max(max_length, 3)
-    work = partial(EncoderTokenizer(reader.hf_tokenizer, length).tokenize, texts)
-    found = await in_tokenizer_thread(served, work, num_texts=len(texts))
-    for number, text in enumerate(found):
-        # A text alone needs no number to be found by.
-        param = f"{style.param}[{number}]" if len(texts) > 1 else style.param
+    work = partial(EncoderTokenizer(base.hf_tokenizer, length).tokenize, texts)
+    result = await in_tokenizer_thread(served, work, num_texts=len(texts))
+    for index, text in enumerate(result):
+        # A single text needs no index.
+        param = f"{style.param}[{index}]" if len(texts) > 1 else style.param
         if not text.is_complete and not truncate:
             raise too_long_error(length, param, style)
         if not len(text.ids):
             raise no_tokens_error(param)
-    return found
+    return result
 
 
-def too_long_error(length: int, param: str, route: ApiStyle = OPENAI) -> InvalidRequest:
+def too_long_error(length: int, param: str, style: ApiStyle = OPENAI) -> InvalidRequest:
     return InvalidRequest(
         f"This model reads at most {length} tokens, and {param} is longer. Shorten it, or ask for "
-        f"it to be cut {route.truncation_hint}.",
+        f"it to be cut {style.truncation_hint}.",
         param=param,
         code="context_length_exceeded",
     )
 
 
 def no_tokens_error(param: str) -> InvalidRequest:
-    """Nothing would be computed of it: not even special tokens stand around it."""
+    """The error for a text without a single token, not even special ones."""
     return InvalidRequest(
         f"Invalid '{param}': expected a text with something that this model can read.",
         param=param,
@@ -117,105 +116,107 @@ def no_tokens_error(param: str) -> InvalidRequest:
 
 
 def classify(served: ServedEncoder, vectors: Sequence[Tensor]) -> Classification:
-    """Which labels texts have, by their vectors."""
+    """Classify texts by their pooled vectors."""
     task = get_task(served, "classification")
     logits = head_logits(served, torch.stack(list(vectors)))
-    chances = (logits.sigmoid() if task.multi_label else logits.softmax(-1)).cpu().numpy()
+    probabilities = (logits.sigmoid() if task.multi_label else logits.softmax(-1)).cpu().numpy()
     if not task.multi_label:
-        return Classification(chances, [[place] for place in chances.argmax(1).tolist()])
-    order = (-chances).argsort(1)
-    applies = np.take_along_axis(chances, order, 1) >= 0.5
+        return Classification(
+            probabilities, [[index] for index in probabilities.argmax(1).tolist()]
+        )
+    ranking = (-probabilities).argsort(1)
+    is_applied = np.take_along_axis(probabilities, ranking, 1) >= 0.5
     return Classification(
-        chances, [row[yes].tolist() for row, yes in zip(order, applies, strict=True)]
+        probabilities, [row[mask].tolist() for row, mask in zip(ranking, is_applied, strict=True)]
     )
 
 
 def label_scores(
     served: ServedEncoder, vectors: Sequence[Tensor], function: str
 ) -> NDArray[np.float32]:
-    """The labels' scores [texts, labels] by "softmax" or "sigmoid", or with "none" as they are."""
+    """Label scores [texts, labels]: logits through "softmax", "sigmoid" or "none"."""
     logits = head_logits(served, torch.stack(list(vectors)))
     if function != "none":
         logits = logits.sigmoid() if function == "sigmoid" else logits.softmax(-1)
-    found: NDArray[np.float32] = logits.cpu().numpy()
-    return found
+    result: NDArray[np.float32] = logits.cpu().numpy()
+    return result
 
 
 def embed(vectors: Sequence[Tensor], *, normalize: bool = True) -> NDArray[np.float32]:
-    """The vectors [texts, width], of length 1 unless they are wanted as they are."""
+    """Stack vectors to embeddings [texts, hidden size], L2-normalized by default."""
     stacked = torch.stack(list(vectors))
-    found: NDArray[np.float32] = (l2_normalize(stacked) if normalize else stacked).cpu().numpy()
-    return found
+    result: NDArray[np.float32] = (l2_normalize(stacked) if normalize else stacked).cpu().numpy()
+    return result
 
 
 def tag_entities(
     served: ServedEncoder,
-    plain: Sequence[str],
+    inputs: Sequence[str],
     texts: Sequence[TokenizedText],
     hidden: Sequence[Tensor],
     options: InferenceParameters = DEFAULT_PARAMETERS,
 ) -> list[list[dict[str, Any]]]:
-    """The entities of each text by its hidden states, as Hugging Face writes them, or the words
-    that are in one with the aggregation strategy "none"."""
-    names = bio_tag_names(get_task(served, "token_classification").labels)
+    """Entities of each text, in Hugging Face's format. With the aggregation strategy "none" each
+    word of an entity is listed by itself."""
+    tag_names = bio_tag_names(get_task(served, "token_classification").labels)
     return [
-        _tag_text(served, names, whole, text, states, options)
-        for whole, text, states in zip(plain, texts, hidden, strict=True)
+        _tag_text(served, tag_names, raw_text, text, hidden, options)
+        for raw_text, text, hidden in zip(inputs, texts, hidden, strict=True)
     ]
 
 
 def _tag_text(
     served: ServedEncoder,
-    names: Sequence[str],
-    whole: str,
+    tag_names: Sequence[str],
+    raw_text: str,
     text: TokenizedText,
-    states: Tensor,
+    hidden: Tensor,
     options: InferenceParameters,
 ) -> list[dict[str, Any]]:
-    places = find_words(whole)
-    begins = first_tokens(text.offsets, places)
-    seen = begins >= 0
-    logits = head_logits(served, states[torch.from_numpy(begins[seen].astype(np.int64))])
-    chances = logits.softmax(-1).cpu().numpy()
-    tags = [names[place] for place in chances.argmax(1)]
-    scores = np.full(len(places), np.nan, dtype=np.float32)
-    scores[seen] = chances.max(1)
-    key, found = "entity_group", entities_from_tags(expand_word_tags(tags, begins), places)
+    words = find_words(raw_text)
+    first_token = first_tokens(text.offsets, words)
+    has_token = first_token >= 0
+    logits = head_logits(served, hidden[torch.from_numpy(first_token[has_token].astype(np.int64))])
+    probabilities = logits.softmax(-1).cpu().numpy()
+    tags = [tag_names[index] for index in probabilities.argmax(1)]
+    scores = np.full(len(words), np.nan, dtype=np.float32)
+    scores[has_token] = probabilities.max(1)
+    key, result = "entity_group", entities_from_tags(expand_word_tags(tags, first_token), words)
     if options.aggregation_strategy == "none":
-        key, found = "entity", _tagged_words(tags, list(compress(places, seen)))
+        key, result = "entity", _tagged_words(tags, list(compress(words, has_token)))
     ignored = options.ignore_labels or ()
     return [
         {
             key: entity.label,
-            "score": _mean_score(entity, places, scores),
-            "word": whole[entity.start : entity.end],
+            "score": _mean_score(entity, words, scores),
+            "word": raw_text[entity.start : entity.end],
             "start": entity.start,
             "end": entity.end,
         }
-        for entity in found
+        for entity in result
         if entity.label not in ignored
     ]
 
 
-def _tagged_words(tags: Sequence[str], places: Sequence[CharSpan]) -> tuple[EntitySpan, ...]:
-    """Each word that is in an entity, by its tag."""
-    pairs = zip(tags, places, strict=True)
-    return tuple(EntitySpan(*place, tag) for tag, place in pairs if tag != OUTSIDE)
+def _tagged_words(tags: Sequence[str], words: Sequence[CharSpan]) -> tuple[EntitySpan, ...]:
+    """Each word that is part of an entity, labelled with its own tag."""
+    pairs = zip(tags, words, strict=True)
+    return tuple(EntitySpan(*word, tag) for tag, word in pairs if tag != OUTSIDE)
 
 
 def _mean_score(
-    entity: EntitySpan, places: Sequence[CharSpan], scores: NDArray[np.float32]
+    entity: EntitySpan, words: Sequence[CharSpan], scores: NDArray[np.float32]
 ) -> float:
-    """Of the words that the model has seen."""
-    first = bisect_left(places, (entity.start, 0))
-    last = bisect_left(places, (entity.end, 0))
+    """Mean score of the entity's words, without those that have no token."""
+    first = bisect_left(words, (entity.start, 0))
+    last = bisect_left(words, (entity.end, 0))
     return float(np.nanmean(scores[first:last]))
 
 
 async def in_tokenizer_thread(
     served: ServedEncoder, work: Callable[[], Result], *, num_texts: int
 ) -> Result:
-    """What the tokenizer makes of them, while the event loop goes on with streams and /health."""
+    """Run `work` in the tokenizer's thread, so that the event loop stays responsive."""
     loop = asyncio.get_running_loop()
     with served.engine.reserve(num_texts):
         return await loop.run_in_executor(served.engine.tokenizer_thread, work)
@@ -224,9 +225,9 @@ async def in_tokenizer_thread(
 async def forward(
     served: ServedEncoder, texts: Sequence[TokenizedText], *, per_token: bool = False
 ) -> list[Tensor]:
-    """Each text's vector [width], or with `each` its tokens' hidden states [tokens, width].
+    """Compute each text's vector [hidden size], or with `per_token` hidden states [tokens, size].
 
-    Raises Unavailable.
+    Raises ServiceUnavailable.
     """
     with served.engine.reserve(len(texts)):
         futures = served.engine.submit(texts, served.tuned, per_token=per_token)

@@ -1,4 +1,4 @@
-"""What the API is told of the texts of an answer, so that models can be monitored: numbers only."""
+"""Metadata of an encoder's response for model monitoring: counts only, no text."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,23 +11,26 @@ from worker.inference.encoders.tasks import Classification
 
 
 def build_metadata(
-    served: ServedEncoder, texts: Sequence[TokenizedText], classes: Classification | None = None
+    served: ServedEncoder,
+    texts: Sequence[TokenizedText],
+    classification: Classification | None = None,
 ) -> EngineMetadata:
-    """Lengths and unknown tokens of the texts; of a classifier's also what it found."""
-    seen = metadata_from_lengths([len(text.ids) for text in texts])
-    familiar = None if served.tuned is None else served.tuned.vocab_coverage
-    if familiar is not None:
-        shares = [familiar.oov_rate(text) for text in texts]
-        seen.unknown = histogram_bins.RATIO_BINS.count(shares)
-    if classes is not None:
-        _add_predictions(seen, classes)
-    return seen
+    """Count lengths and out-of-vocabulary tokens of texts and, for a classifier, its labels."""
+    metadata = metadata_from_lengths([len(text.ids) for text in texts])
+    vocab_coverage = None if served.tuned is None else served.tuned.vocab_coverage
+    if vocab_coverage is not None:
+        ratios = [vocab_coverage.oov_rate(text) for text in texts]
+        metadata.unknown_token_ratio = histogram_bins.RATIO_BINS.count(ratios)
+    if classification is not None:
+        _add_predictions(metadata, classification)
+    return metadata
 
 
-def _add_predictions(seen: EngineMetadata, classes: Classification) -> None:
-    confidences = classes.probabilities.max(1).tolist()
-    seen.confidence = histogram_bins.CONFIDENCE_BINS.count(confidences)
-    seen.labels = dict(Counter(place for places in classes.label_indices for place in places))
-    seen.unlabelled = sum(not places for places in classes.label_indices)
-    if len(classes.label_indices) <= MAX_TEXTS_WITH_LABELS:
-        seen.found = classes.label_indices
+def _add_predictions(metadata: EngineMetadata, classification: Classification) -> None:
+    confidences = classification.probabilities.max(1).tolist()
+    metadata.confidence = histogram_bins.CONFIDENCE_BINS.count(confidences)
+    labels = classification.label_indices
+    metadata.labels = dict(Counter(index for indices in labels for index in indices))
+    metadata.unlabelled = sum(not indices for indices in labels)
+    if len(labels) <= MAX_TEXTS_WITH_LABELS:
+        metadata.predicted_labels = labels

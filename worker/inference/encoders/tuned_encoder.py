@@ -1,4 +1,4 @@
-"""A tuned encoder in memory: its adapter or its own layers, and its head."""
+"""A fine-tuned encoder in memory: a LoRA adapter or full weights, and its head."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,33 +20,38 @@ PEFT_PREFIX = "base_model.model."
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TunedEncoder:
-    """`lora` for an adapter on the shared base, `backbone` for a model all of whose layers are
-    its own; `head` weight [outputs, width] and bias [outputs], or None for embeddings."""
+    """Weights of a fine-tuned encoder.
+
+    lora      the adapter on the shared base model, or None
+    backbone  the model, if all of its layers were fine-tuned, or None
+    head      weight [outputs, hidden size] and bias [outputs]; None for embeddings
+    """
 
     task: EncoderTask
     lora: EncoderLora | None
     backbone: PreTrainedModel | None
     head: tuple[Tensor, Tensor] | None
-    # The tokens of its training file; None for models of before they were kept.
+    # Tokens of the training file; None for models made before these were stored.
     vocab_coverage: VocabCoverage | None = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory beside the shared base."""
-        own = 0 if self.lora is None else self.lora.nbytes
+        """Bytes in memory, without what is shared with the base model."""
+        nbytes = 0 if self.lora is None else self.lora.nbytes
         if self.backbone is not None:
             names = full_tuning_parameter_names(self.backbone)
-            own += sum(p.nbytes for n, p in self.backbone.named_parameters() if n in names)
-        return own + sum(tensor.nbytes for tensor in self.head or ())
+            nbytes += sum(p.nbytes for n, p in self.backbone.named_parameters() if n in names)
+        return nbytes + sum(tensor.nbytes for tensor in self.head or ())
 
 
 def load_tuned_encoder(
     folder: Path, base: PreTrainedModel, layers: Mapping[str, nn.Linear]
 ) -> TunedEncoder:
-    """Load what a job has made of `base`. Raises AdapterRefused if it does not fit."""
+    """Load a model fine-tuned from `base`. Raises InvalidAdapter if it does not fit."""
     try:
         task = read_task(folder)
-        familiar = VocabCoverage.from_base64(task.vocab_coverage) if task.vocab_coverage else None
+        coverage = task.vocab_coverage
+        vocab_coverage = VocabCoverage.from_base64(coverage) if coverage else None
         adapter = load_adapter(folder)
     except (MissingTask, TypeError, ValueError, KeyError) as error:
         raise InvalidAdapter(f"The adapter cannot be served on an encoder: {error}") from error
@@ -55,40 +60,40 @@ def load_tuned_encoder(
     head = None if weight is None or bias is None else (_copy_float32(weight), _copy_float32(bias))
     dtype, device = base.dtype, base.device
     if task.tuning == "full":
-        return TunedEncoder(task, None, _load_full_model(base, tensors), head, familiar)
+        return TunedEncoder(task, None, _load_full_model(base, tensors), head, vocab_coverage)
     a, b = {}, {}
     for name, layer in layers.items():
         try:
-            down = tensors.pop(f"{name}.lora_A.weight")
-            up = tensors.pop(f"{name}.lora_B.weight")
+            lora_a = tensors.pop(f"{name}.lora_A.weight")
+            lora_b = tensors.pop(f"{name}.lora_B.weight")
         except KeyError as error:
             raise InvalidAdapter(f"The adapter lacks {error}.") from error
-        if (down.shape[1], up.shape[0]) != (layer.in_features, layer.out_features):
+        if (lora_a.shape[1], lora_b.shape[0]) != (layer.in_features, layer.out_features):
             raise InvalidAdapter(f"The adapter does not fit this model: {name}.")
-        # Copied where it has the dtype already, too: see `_kept`.
-        a[name] = down.to(device, dtype, copy=True)
-        b[name] = (up * adapter.scaling).to(device, dtype)
+        # Copied even if the dtype is right already: see `_copy_float32`.
+        a[name] = lora_a.to(device, dtype, copy=True)
+        b[name] = (lora_b * adapter.scaling).to(device, dtype)
     if tensors:
-        raise InvalidAdapter(f"The adapter has a weight that nothing uses: {min(tensors)}.")
-    return TunedEncoder(task, EncoderLora(a, b), None, head, familiar)
+        raise InvalidAdapter(f"The adapter has an unused weight: {min(tensors)}.")
+    return TunedEncoder(task, EncoderLora(a, b), None, head, vocab_coverage)
 
 
 def _copy_float32(tensor: Tensor) -> Tensor:
-    """A copy in float32. What was read is a piece of the whole file's memory, which would stay."""
+    """Copy to float32. A tensor that was read is a view that keeps the whole file in memory."""
     return tensor.to(torch.float32, copy=True)
 
 
 def _load_full_model(base: PreTrainedModel, tensors: Mapping[str, Tensor]) -> PreTrainedModel:
-    """A model of its own, that shares with `base` what was not trained."""
+    """Build a fully fine-tuned model that shares the untrained weights with `base`."""
     with torch.device("meta"):
-        own: PreTrainedModel = type(base)(base.config)
-    shared = {name.replace(".base.", "."): p for name, p in base.state_dict().items()}
-    trained = {name: tensor.to(base.device, base.dtype) for name, tensor in tensors.items()}
-    if not trained.keys() <= shared.keys():
-        raise InvalidAdapter("The model was made from another base.")
-    own.load_state_dict({**shared, **trained}, assign=True)
+        model: PreTrainedModel = type(base)(base.config)
+    base_weights = {name.replace(".base.", "."): p for name, p in base.state_dict().items()}
+    tuned_weights = {name: tensor.to(base.device, base.dtype) for name, tensor in tensors.items()}
+    if not tuned_weights.keys() <= base_weights.keys():
+        raise InvalidAdapter("The model was made from another base model.")
+    model.load_state_dict({**base_weights, **tuned_weights}, assign=True)
     for name, buffer in base.named_buffers():
-        parent, _, last = name.rpartition(".")
-        own.get_submodule(parent).register_buffer(last, buffer, persistent=False)
-    own.train(False)
-    return own
+        parent, _, name = name.rpartition(".")
+        model.get_submodule(parent).register_buffer(name, buffer, persistent=False)
+    model.train(False)
+    return model

@@ -1,4 +1,4 @@
-"""Hugging Face's parameters: each is used or refused by its name, wherever a client puts it."""
+"""Hugging Face parameters are used or rejected by name, wherever a client puts them."""
 
 from dataclasses import replace
 from typing import Any
@@ -61,8 +61,8 @@ REFUSED: list[tuple[Method, dict[str, Any]]] = [
 ]
 
 
-def sent(method: Method, parameters: dict[str, Any]) -> InferenceRequest:
-    """As the official client puts them into a body."""
+def parse_request(method: Method, parameters: dict[str, Any]) -> InferenceRequest:
+    """Build the request as the official client does."""
     helper = get_provider_helper("auto", task=TASKS[method], model="http://here/models/tuned")
     body = helper.prepare_request(
         inputs=TEXTS.get(method, "a text"),
@@ -71,33 +71,35 @@ def sent(method: Method, parameters: dict[str, Any]) -> InferenceRequest:
         model="http://here/models/tuned",
         api_key="key",
     ).json
-    # The API reads it, and the engine what the API sends on.
-    read = InferenceRequest.model_validate(body)
-    return InferenceRequest.model_validate(read.model_dump(exclude_unset=True))
+    # Parsed by the API, then by the engine from the forwarded body.
+    parsed = InferenceRequest.model_validate(body)
+    return InferenceRequest.model_validate(parsed.model_dump(exclude_unset=True))
 
 
 @pytest.mark.parametrize(("method", "parameters"), USED)
-def test_what_a_task_uses_is_chosen(method: Method, parameters: dict[str, Any]) -> None:
-    assert select_parameters(sent(method, parameters), method) == InferenceParameters(**parameters)
+def test_supported_parameters_are_selected(method: Method, parameters: dict[str, Any]) -> None:
+    assert select_parameters(parse_request(method, parameters), method) == InferenceParameters(
+        **parameters
+    )
     assert parameters.keys() <= set(SUPPORTED_PARAMETERS[method])
 
 
 @pytest.mark.parametrize(("method", "parameters"), REFUSED)
-def test_what_a_task_would_not_use_is_refused(method: Method, parameters: dict[str, Any]) -> None:
+def test_unsupported_parameters_are_rejected(method: Method, parameters: dict[str, Any]) -> None:
     (name,) = parameters
     param = name if method == "embedding" else f"parameters.{name}"
-    with pytest.raises(InvalidRequest, match=f"Unknown parameter: '{param}'") as refused:
-        select_parameters(sent(method, parameters), method)
-    assert refused.value.error_param == param
-    unsaid = {"inputs": "a text", "parameters": {name: None}, "options": {"wait_for_model": True}}
+    with pytest.raises(InvalidRequest, match=f"Unknown parameter: '{param}'") as raised:
+        select_parameters(parse_request(method, parameters), method)
+    assert raised.value.error_param == param
+    unset = {"inputs": "a text", "parameters": {name: None}, "options": {"wait_for_model": True}}
     assert (
-        select_parameters(InferenceRequest.model_validate(unsaid), method) == InferenceParameters()
+        select_parameters(InferenceRequest.model_validate(unset), method) == InferenceParameters()
     )
 
 
 @pytest.fixture(scope="module")
-def bare() -> ServedEncoder:
-    """Whose head gives each text's vector, of three numbers, as the labels' logits."""
+def classifier() -> ServedEncoder:
+    """A classifier whose head returns each text's vector, of size 3, as logits."""
     engine = EncoderEngine(
         AutoModel.from_config(tiny_config()), EncoderTokenizer(tiny_tokenizer(), 64), causal=True
     )
@@ -107,33 +109,33 @@ def bare() -> ServedEncoder:
     )
 
 
-def test_scores_of_labels_are_as_they_are_asked_for(bare: ServedEncoder) -> None:
+def test_label_scores_apply_the_requested_function(classifier: ServedEncoder) -> None:
     vector = torch.tensor([1.0, 2.0, -3.0])
     for function, expected in (
         ("none", vector),
         ("sigmoid", vector.sigmoid()),
         ("softmax", vector.softmax(0)),
     ):
-        (scores,) = tasks.label_scores(bare, [vector], function)
+        (scores,) = tasks.label_scores(classifier, [vector], function)
         assert scores.tolist() == pytest.approx(expected.tolist())
 
 
-def test_words_of_entities_are_listed_one_by_one_or_together(bare: ServedEncoder) -> None:
+def test_entities_are_aggregated_or_listed_by_word(classifier: ServedEncoder) -> None:
     task = EncoderTask(method="token_classification", labels=("place",))
-    assert bare.tuned is not None
-    served = replace(bare, tuned=replace(bare.tuned, task=task))
-    whole = "a b c"
-    texts = served.engine.tokenizer.tokenize([whole])
-    states = torch.eye(3)[[0, 0, 1, 0, 2]]
+    assert classifier.tuned is not None
+    served = replace(classifier, tuned=replace(classifier.tuned, task=task))
+    raw_text = "a b c"
+    texts = served.engine.tokenizer.tokenize([raw_text])
+    hidden = torch.eye(3)[[0, 0, 1, 0, 2]]
 
-    def found(**parameters: Any) -> list[tuple[str, str]]:
+    def entities_of(**parameters: Any) -> list[tuple[str, str]]:
         options = InferenceParameters(**parameters)
-        (entities,) = tasks.tag_entities(served, [whole], texts, [states], options)
+        (entities,) = tasks.tag_entities(served, [raw_text], texts, [hidden], options)
         keys = "entity", "entity_group"
         return [(one[key], one["word"]) for one in entities for key in keys if key in one]
 
-    assert found() == found(aggregation_strategy="simple") == [("place", "b c")]
-    assert found(ignore_labels=["place"]) == []
-    apart = [("B-place", "b"), ("I-place", "c")]
-    assert found(aggregation_strategy="none") == apart
-    assert found(aggregation_strategy="none", ignore_labels=["B-place"]) == apart[1:]
+    assert entities_of() == entities_of(aggregation_strategy="simple") == [("place", "b c")]
+    assert entities_of(ignore_labels=["place"]) == []
+    by_word = [("B-place", "b"), ("I-place", "c")]
+    assert entities_of(aggregation_strategy="none") == by_word
+    assert entities_of(aggregation_strategy="none", ignore_labels=["B-place"]) == by_word[1:]

@@ -1,4 +1,4 @@
-"""An encoder that is busy: the event loop goes on, and neither queues nor work grow without end."""
+"""Encoder requests under load (event loop, limits, disconnects) and their validation."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ context_length = 32
 pytestmark = pytest.mark.anyio
 
 BODY = {"model": "mini", "input": ["a text", "and another"]}
-ASKED = EmbeddingsRequest.model_validate(BODY)
+REQUEST = EmbeddingsRequest.model_validate(BODY)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> ServerState:
+def state(tmp_path: Path) -> ServerState:
     (tmp_path / "models.toml").write_text(CATALOG)
     catalog = Catalog.load(tmp_path / "models.toml")
     adapters = AdapterDiskCache(LocalStore(tmp_path / "storage"), tmp_path / "adapters")
@@ -65,8 +65,8 @@ def parts(tmp_path: Path) -> ServerState:
 
 
 @contextmanager
-def busy(engine: EncoderEngine) -> Iterator[None]:
-    """The tokenizer has work that does not end before the block does."""
+def busy_tokenizer(engine: EncoderEngine) -> Iterator[None]:
+    """Block the tokenizer's thread until the end of the `with` block."""
     end = threading.Event()
     engine.tokenizer_thread.submit(end.wait)
     try:
@@ -75,28 +75,30 @@ def busy(engine: EncoderEngine) -> Iterator[None]:
         end.set()
 
 
-async def test_the_loop_goes_on_while_texts_are_read(parts: ServerState) -> None:
-    served = await parts.encoders.resolve("mini")
-    with busy(served.engine):
-        asking = [asyncio.create_task(embed_with_encoder(ASKED, served)) for _ in range(8)]
+async def test_tokenization_does_not_block_the_event_loop(state: ServerState) -> None:
+    served = await state.encoders.resolve("mini")
+    with busy_tokenizer(served.engine):
+        pending = [asyncio.create_task(embed_with_encoder(REQUEST, served)) for _ in range(8)]
         await asyncio.sleep(0)
-    answers = await asyncio.gather(*asking)
-    assert [len(json.loads(answer.body)["data"]) for answer in answers] == [2] * 8
+    responses = await asyncio.gather(*pending)
+    assert [len(json.loads(response.body)["data"]) for response in responses] == [2] * 8
 
 
-async def test_too_many_texts_are_asked_to_come_again(parts: ServerState) -> None:
-    served = await parts.encoders.resolve("mini")
-    with served.engine.reserve(MAX_PENDING_TEXTS - 1), pytest.raises(ServiceUnavailable) as refused:
-        await embed_with_encoder(ASKED, served)
-    assert "Retry-After" in refused.value.headers
-    assert (await embed_with_encoder(ASKED, served)).metadata.texts == 2, "there is room again"
+async def test_too_many_pending_texts_are_rejected(state: ServerState) -> None:
+    served = await state.encoders.resolve("mini")
+    with served.engine.reserve(MAX_PENDING_TEXTS - 1), pytest.raises(ServiceUnavailable) as raised:
+        await embed_with_encoder(REQUEST, served)
+    assert "Retry-After" in raised.value.headers
+    assert (await embed_with_encoder(REQUEST, served)).metadata.texts == 2, (
+        "there is capacity again"
+    )
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/models/mini"])
-async def test_who_leaves_is_not_worked_for(parts: ServerState, path: str) -> None:
-    served = await parts.encoders.resolve("mini")
-    asked = BODY if path == "/v1/embeddings" else {"inputs": BODY["input"]}
-    body = json.dumps(asked).encode()
+async def test_a_disconnected_client_is_not_computed_for(state: ServerState, path: str) -> None:
+    served = await state.encoders.resolve("mini")
+    request = BODY if path == "/v1/embeddings" else {"inputs": BODY["input"]}
+    body = json.dumps(request).encode()
     events = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
     sent: list[Any] = []
 
@@ -107,82 +109,84 @@ async def test_who_leaves_is_not_worked_for(parts: ServerState, path: str) -> No
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
-    with busy(served.engine):
-        await asyncio.wait_for(create_app(parts)(scope, receive, send), timeout=30)
+    with busy_tokenizer(served.engine):
+        await asyncio.wait_for(create_app(state)(scope, receive, send), timeout=30)
     with served.engine.reserve(MAX_PENDING_TEXTS):
         assert sent[0]["status"] == 400
 
 
 @pytest.mark.parametrize("ids", [[-5], [10**9]])
-async def test_ids_of_no_token_are_refused(parts: ServerState, ids: list[int]) -> None:
-    served = await parts.encoders.resolve("mini")
-    asked = EmbeddingsRequest.model_validate({**BODY, "input": ids})
+async def test_unknown_token_ids_are_rejected(state: ServerState, ids: list[int]) -> None:
+    served = await state.encoders.resolve("mini")
+    request = EmbeddingsRequest.model_validate({**BODY, "input": ids})
     with pytest.raises(InvalidRequest, match="no such token"):
-        await embed_with_encoder(asked, served)
+        await embed_with_encoder(request, served)
 
 
-async def test_more_tokens_than_openai_takes_in_a_request_are_refused(parts: ServerState) -> None:
-    served = await parts.encoders.resolve("mini")
-    reader = EncoderTokenizer(served.engine.tokenizer.hf_tokenizer, 256)
-    longer = EncoderEngine(AutoModel.from_config(tiny_config()), reader, causal=False)
-    asked = EmbeddingsRequest.model_validate({**BODY, "input": ["a " * 254] * 1172})
-    with pytest.raises(InvalidRequest, match="Requested 300032 tokens, max 300000") as refused:
-        await embed_with_encoder(asked, replace(served, engine=longer))
-    assert refused.value.error_code == "max_tokens_per_request"
+async def test_too_many_tokens_are_rejected(state: ServerState) -> None:
+    served = await state.encoders.resolve("mini")
+    tokenizer = EncoderTokenizer(served.engine.tokenizer.hf_tokenizer, 256)
+    longer = EncoderEngine(AutoModel.from_config(tiny_config()), tokenizer, causal=False)
+    request = EmbeddingsRequest.model_validate({**BODY, "input": ["a " * 254] * 1172})
+    with pytest.raises(InvalidRequest, match="Requested 300032 tokens, max 300000") as raised:
+        await embed_with_encoder(request, replace(served, engine=longer))
+    assert raised.value.error_code == "max_tokens_per_request"
 
 
-async def test_ids_mean_the_text_whose_ids_they_are(parts: ServerState) -> None:
-    served = await parts.encoders.resolve("mini")
+async def test_token_ids_equal_their_text(state: ServerState) -> None:
+    served = await state.encoders.resolve("mini")
     ids = served.engine.tokenizer.hf_tokenizer("a text")["input_ids"]
-    asked = EmbeddingsRequest.model_validate({**BODY, "input": ["a text", ids]})
-    reply = await embed_with_encoder(asked, served)
-    text, same = (item["embedding"] for item in json.loads(reply.body)["data"])
-    assert same == text, "special tokens among the ids are not read as words"
+    request = EmbeddingsRequest.model_validate({**BODY, "input": ["a text", ids]})
+    response = await embed_with_encoder(request, served)
+    text, from_ids = (item["embedding"] for item in json.loads(response.body)["data"])
+    assert from_ids == text, "special tokens among the ids are dropped"
 
 
-async def test_a_text_without_tokens_is_refused() -> None:
+async def test_a_text_without_tokens_is_rejected() -> None:
     backbone = AutoModel.from_config(tiny_config())
     engine = EncoderEngine(backbone, EncoderTokenizer(tiny_tokenizer(), 64), causal=True)
     served = ServedEncoder("causal", engine, None)
-    with pytest.raises(InvalidRequest, match="that this model can read") as refused:
+    with pytest.raises(InvalidRequest, match="that this model can read") as raised:
         await tasks.tokenize(served, ["a text", ""], truncate=False)
-    assert refused.value.error_param == "input[1]"
+    assert raised.value.error_param == "input[1]"
 
 
-def test_an_empty_message_is_not_classified() -> None:
+def test_an_empty_message_is_rejected() -> None:
     messages = [{"role": "user", "content": "before"}, {"role": "user", "content": ""}]
-    asked = ChatCompletionRequest.model_validate({"model": "tuned", "messages": messages})
-    with pytest.raises(InvalidRequest, match="expected a text to classify") as refused:
-        classifier_chat.last_user_text(asked)
-    assert refused.value.error_param == "messages[1].content"
+    request = ChatCompletionRequest.model_validate({"model": "tuned", "messages": messages})
+    with pytest.raises(InvalidRequest, match="expected a text to classify") as raised:
+        classifier_chat.last_user_text(request)
+    assert raised.value.error_param == "messages[1].content"
 
 
-async def test_an_entity_is_served_whole_though_a_sign_in_it_has_no_token(
-    parts: ServerState,
+async def test_an_entity_spans_words_without_tokens(
+    state: ServerState,
 ) -> None:
-    """Of a model that finds each word's tag in its hidden states."""
+    """The model's hidden states are the logits of each word's tag."""
     head = (torch.eye(3), torch.zeros(3))
     task = EncoderTask(method="token_classification", labels=("place",), max_length=32)
-    served = await parts.encoders.resolve("mini")
+    served = await state.encoders.resolve("mini")
     served = replace(served, tuned=TunedEncoder(task, None, None, head))
-    whole = "at Cafe\u0301 \ufffd Noir now"
-    texts = served.engine.tokenizer.tokenize([whole])
-    found = served.engine.tokenizer.hf_tokenizer.convert_ids_to_tokens(texts[0].ids.tolist())
-    assert found == ["[CLS]", "at", "cafe", "noir", "now", "[SEP]"]
-    states = 4 * torch.eye(3)[[0, 0, 1, 2, 0, 0]]
-    ((entity,),) = tasks.tag_entities(served, [whole], texts, [states])
+    raw_text = "at Cafe\u0301 \ufffd Noir now"
+    texts = served.engine.tokenizer.tokenize([raw_text])
+    tokens = served.engine.tokenizer.hf_tokenizer.convert_ids_to_tokens(texts[0].ids.tolist())
+    assert tokens == ["[CLS]", "at", "cafe", "noir", "now", "[SEP]"]
+    hidden = 4 * torch.eye(3)[[0, 0, 1, 2, 0, 0]]
+    ((entity,),) = tasks.tag_entities(served, [raw_text], texts, [hidden])
     assert (entity["word"], entity["start"], entity["end"]) == ("Cafe\u0301 \ufffd Noir", 3, 15)
-    assert entity["score"] == pytest.approx(float(states.softmax(1)[2].max())), "of its two words"
+    assert entity["score"] == pytest.approx(float(hidden.softmax(1)[2].max())), (
+        "the mean of its two words"
+    )
 
 
-async def test_a_text_that_is_too_long_is_named_and_cut_only_if_asked(parts: ServerState) -> None:
-    served = await parts.encoders.resolve("mini")
+async def test_a_too_long_text_is_rejected_or_truncated(state: ServerState) -> None:
+    served = await state.encoders.resolve("mini")
     long = "many words " * 30
 
-    async def asked(inputs: str | list[str], *, cut: bool | None = None) -> list[Any]:
-        body = {"inputs": inputs, "parameters": {"truncate": cut}}
-        reply = await infer(InferenceRequest.model_validate(body), served)
-        vectors: list[Any] = json.loads(reply.body)
+    async def embed(inputs: str | list[str], *, truncate: bool | None = None) -> list[Any]:
+        body = {"inputs": inputs, "parameters": {"truncate": truncate}}
+        response = await infer(InferenceRequest.model_validate(body), served)
+        vectors: list[Any] = json.loads(response.body)
         return vectors
 
     for inputs, param in (
@@ -190,30 +194,30 @@ async def test_a_text_that_is_too_long_is_named_and_cut_only_if_asked(parts: Ser
         ([long], "inputs"),
         (long, "inputs"),
     ):
-        with pytest.raises(InvalidRequest, match="reads at most 32 tokens") as refused:
-            await asked(inputs)
-        assert refused.value.error_param == param
-        assert f"and {param} is longer" in str(refused.value)
-        assert len(await asked(inputs, cut=True)) == (1 if param == "inputs" else 3)
+        with pytest.raises(InvalidRequest, match="reads at most 32 tokens") as raised:
+            await embed(inputs)
+        assert raised.value.error_param == param
+        assert f"and {param} is longer" in str(raised.value)
+        assert len(await embed(inputs, truncate=True)) == (1 if param == "inputs" else 3)
 
 
-async def test_vectors_are_as_they_are_asked_for(parts: ServerState) -> None:
-    """With the parameters at the root of the body, where Hugging Face's client puts them."""
-    served = await parts.encoders.resolve("mini")
+async def test_feature_extraction_parameters(state: ServerState) -> None:
+    """The parameters are at the root of the body, where Hugging Face's client puts them."""
+    served = await state.encoders.resolve("mini")
 
     async def vector(**parameters: Any) -> torch.Tensor:
         body = {"inputs": "many words " * 30, "truncate": True, **parameters}
-        reply = await infer(InferenceRequest.model_validate(body), served)
-        return torch.tensor(json.loads(reply.body)[0])
+        response = await infer(InferenceRequest.model_validate(body), served)
+        return torch.tensor(json.loads(response.body)[0])
 
-    usual, plain = await vector(), await vector(normalize=False)
-    assert float(usual.norm()) == pytest.approx(1, abs=1e-3)
-    assert float(plain.norm()) != pytest.approx(1, abs=1e-2)
-    torch.testing.assert_close(plain / plain.norm(), usual, rtol=1e-4, atol=1e-5)
+    normalized, unnormalized = await vector(), await vector(normalize=False)
+    assert float(normalized.norm()) == pytest.approx(1, abs=1e-3)
+    assert float(unnormalized.norm()) != pytest.approx(1, abs=1e-2)
+    torch.testing.assert_close(unnormalized / unnormalized.norm(), normalized, rtol=1e-4, atol=1e-5)
     short = await vector(dimensions=8)
-    torch.testing.assert_close(short, usual[:8] / usual[:8].norm(), rtol=1e-4, atol=1e-5)
-    same = await vector(dimensions=8, normalize=False)
-    torch.testing.assert_close(same, plain[:8], rtol=1e-4, atol=1e-5)
-    with pytest.raises(InvalidRequest, match="have 384 dimensions") as refused:
+    torch.testing.assert_close(short, normalized[:8] / normalized[:8].norm(), rtol=1e-4, atol=1e-5)
+    plain_short = await vector(dimensions=8, normalize=False)
+    torch.testing.assert_close(plain_short, unnormalized[:8], rtol=1e-4, atol=1e-5)
+    with pytest.raises(InvalidRequest, match="have 384 dimensions") as raised:
         await vector(dimensions=385)
-    assert refused.value.error_param == "dimensions"
+    assert raised.value.error_param == "dimensions"
