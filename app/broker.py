@@ -1,7 +1,7 @@
-"""The Celery app and its bells. The broker carries hints that there is work, never the work itself.
+"""Celery app and task notifications. The broker carries hints that work waits, never the work.
 
-Losing, repeating or delaying every message changes nothing but latency: workers also poll. Each
-setting that is not Celery's default is here because the default trains twice, loses work or hangs.
+Losing, repeating or delaying any message costs latency only, since workers also poll. Each setting
+that is not Celery's default is here because the default trains twice, loses work or hangs.
 """
 
 import time
@@ -17,32 +17,32 @@ log = logs.get_logger(__name__)
 
 TRAIN_QUEUE = "train"
 IO_QUEUE = "io"
-# Which queue a task's bells go to.
 QUEUE_BY_TASK = {"train": TRAIN_QUEUE, "validate": IO_QUEUE, "deliver": IO_QUEUE}
-# Of the messages' shape; workers drop other versions, for polling finds the work anyway.
+# Version of the message format; workers drop other versions, since polling finds the work anyway.
 MESSAGE_VERSION = 1
-# A bell that nobody heard for so long says nothing that the database does not say better.
+# An older hint says nothing that polling has not found long ago.
 MESSAGE_EXPIRY_SECONDS = 3600
-# After a failed ring the broker is left alone for so long, so that a dead one delays one request
-# and not each.
+# Circuit breaker: after a failed notification none is tried for so long, so that a dead broker
+# delays one request and not each.
 COOLDOWN_SECONDS = 2.0
-# So long a ring waits for each answer of the broker.
+# For each response of the broker during a notification.
 RESPONSE_TIMEOUT_SECONDS = 0.2
-# Nobody waits for a check as for a ring, and a broker that is only busy can be used.
+# Longer, since no request waits for a health check, and a broker that is only busy is usable.
 CHECK_TIMEOUT_SECONDS = 1.0
 
 
 class BrokerUnavailable(Exception):
-    """The broker cannot be reached; the message is a sentence for the operator."""
+    """The broker is unreachable; the message is a sentence for the operator."""
 
 
 def task_name(task: str) -> str:
+    """Return the Celery name of a task."""
     return f"worker.tasks.{task}"
 
 
 # Any: Celery ships no types.
 def make_celery(redis_url: str | None = None) -> Any:
-    """The app that workers run. Without a URL it is set later, as `conf.broker_url`."""
+    """Create the app that workers run. A URL not given here is set later, in `conf.broker_url`."""
     celery = Celery("luthier", broker=broker_url(redis_url), set_as_current=False)
     celery.conf.update(
         result_backend=None,
@@ -51,7 +51,8 @@ def make_celery(redis_url: str | None = None) -> Any:
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
-        # Acknowledged early: a late one is delivered again after an hour, to train twice.
+        # Acknowledged early: a message acknowledged late is redelivered after an hour of training,
+        # and the job would be trained twice.
         task_acks_late=False,
         task_reject_on_worker_lost=False,
         worker_prefetch_multiplier=1,
@@ -83,7 +84,7 @@ def make_celery(redis_url: str | None = None) -> Any:
 
 
 def broker_url(redis_url: str | None) -> str | None:
-    """The URL as kombu reads it: a Unix socket is `redis+socket://` there, `unix://` elsewhere."""
+    """Translate a Redis URL for kombu, which calls a Unix socket `redis+socket://`, not `unix://`."""
     if redis_url is not None and redis_url.startswith("unix://"):
         return "redis+socket://" + redis_url.removeprefix("unix://")
     return redis_url
@@ -106,7 +107,7 @@ def _transport_options(*, connect_timeout: float, response_timeout: float) -> di
 
 
 class TaskNotifier:
-    """Rings for workers from a process that must not wait for the broker. Safe between threads."""
+    """Sends task hints from a process that must not wait for the broker. Thread-safe."""
 
     def __init__(
         self,
@@ -130,9 +131,9 @@ class TaskNotifier:
         self._unavailable_until = 0.0
 
     def notify(self, task: str, job_id: str) -> bool:
-        """Say that there is `task`, one of QUEUES, to do; False if nobody can have heard.
+        """Send the hint that `task`, a key of QUEUE_BY_TASK, has work; false if it was not sent.
 
-        Takes half a second at most and never raises: the outbox has the bell too.
+        Takes at most half a second and never raises, since the outbox holds the hint too.
         """
         if time.monotonic() < self._unavailable_until:
             return False
@@ -148,15 +149,15 @@ class TaskNotifier:
             log.warning("broker.unreachable", reason=str(error))
             return False
         except Exception:
-            # What it was rung for is committed: a client must not be told that it failed. kombu
-            # has such errors, an AttributeError where a connection is given up while it is made.
+            # The work is committed, so the client must not get an error. kombu has such errors: an
+            # AttributeError where a connection is given up while it is being made.
             self._unavailable_until = time.monotonic() + self._cooldown_seconds
-            log.exception("bell.failed")
+            log.exception("broker.notify_failed")
             return False
         return True
 
     def check(self) -> None:
-        """Raises BrokerUnavailable if the broker does not answer."""
+        """Raise BrokerUnavailable if the broker does not respond."""
         try:
             with self._celery.connection_for_write(
                 connect_timeout=CHECK_TIMEOUT_SECONDS,

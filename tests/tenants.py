@@ -88,7 +88,7 @@ def _event(job: Job, number: int) -> JobEvent:
         id=ids.event_id(),
         job_id=job.id,
         seq=number,
-        epoch=0,
+        attempt=0,
         dedupe_key=f"made:{number}",
         level="info",
         type="message",
@@ -100,7 +100,7 @@ def _checkpoint(job: Job, number: int) -> Checkpoint:
     return Checkpoint(
         id=ids.checkpoint_id(),
         job_id=job.id,
-        epoch=0,
+        attempt=0,
         step=number,
         kind="user",
         storage_prefix="",

@@ -1,4 +1,4 @@
-"""Keyset pagination: a page starts after the row that `after` names, whatever was added meanwhile."""
+"""Keyset pagination: rows added meanwhile do not shift the page after a given row."""
 
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar

@@ -1,138 +1,247 @@
-"""Requests that may come again: their first answer is kept and given again.
+"""Idempotency: a retried request gets the stored response of its first attempt.
 
-A router opts in with its route class and one line a route:
+A client names a request with an `Idempotency-Key`, which is honoured for 24 hours. The official
+SDKs send none, but count their attempts (`x-stainless-retry-count`): a later attempt of a request
+that was answered a few minutes ago is the same request.
 
-    router = APIRouter(prefix="/v1/things", route_class=RepeatableRoute)
+A router opts in with its route class and one dependency per route:
 
-    @router.post("", dependencies=[ONCE])
-    @router.post("/{thing_id}/stop", dependencies=[ONCE_BY_KEY])
+    router = APIRouter(prefix="/v1/things", route_class=IdempotentRoute)
 
-`ONCE` is for what makes something. It heeds the client's `Idempotency-Key` for 24 hours and, where
-there is none, a later try of an official SDK for minutes. `ONCE_BY_KEY` is for what is harmless
-when repeated, and heeds the key alone: without one, a later try may well be the first that arrives
-of a new wish, such as pausing a job again that went on in between.
+    @router.post("", dependencies=[IDEMPOTENT])
+    @router.post("/{thing_id}/stop", dependencies=[IDEMPOTENT_BY_KEY])
 
-The answer is kept in the transaction of what it tells of, so the route must use `SessionDep`; only
-successes are kept. A route that streams its body in cannot have it read twice: it takes
-`RepetitionDep` and asks `app.http.stored_responses` itself once it has the body's digest, as
-`app/files/routes.py` does. Not for answers that hold a key, of which the database has a hash only.
+`IDEMPOTENT` is for requests that create something. `IDEMPOTENT_BY_KEY` is for actions that are
+harmless when repeated, and honours the key alone: without one, a later attempt may well be the
+first to arrive of a new request, such as pausing again a job that was resumed in between.
+
+The response is stored in the transaction of the work it reports, so the route must use
+`SessionDep`; only successes are stored. A route whose body is a stream, which cannot be read twice,
+takes `IdempotencyDep` instead and calls its `begin` and `finish` once it has the body's digest, as
+`POST /v1/files` does. Not for responses that contain a key, of which the database has only a hash.
 """
 
+import hashlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 
 import orjson
 from anyio import to_thread
 from fastapi import Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.http import stored_responses
+from app.db import clock
+from app.db.tables import IdempotencyRecord
+from app.errors import InvalidRequest
 from app.http.dependencies import OwnerIdDep, SessionDep
-from app.http.stored_responses import RequestAttempt, StoredResponse
 from app.http.strict_json import StrictRoute
 
-# As Stripe says it of an answer that was kept.
+RETENTION = timedelta(hours=24)
+# An SDK gives up long before. Later, the same body is a new request.
+SDK_RETRY_WINDOW = timedelta(minutes=15)
+MAX_KEY_LENGTH = 255
+# Stripe's header on a replayed response.
 REPLAYED_HEADERS = {"Idempotent-Replayed": "true"}
 
 
 @dataclass(frozen=True, slots=True)
-class IdempotencyContext:
-    """What a request's headers say of its being a repeated one."""
+class StoredResponse:
+    """Status and JSON body of a response."""
 
-    owner_id: str
-    route: str
-    key: str | None
-    retry_count: int
-
-    def new_attempt(self, body: bytes) -> RequestAttempt:
-        """A try with this body, or with what stands for it. Raises InvalidRequest for a bad key."""
-        return stored_responses.new_attempt(
-            self.owner_id, self.route, body, key=self.key, retry_count=self.retry_count
-        )
+    status: int
+    body: Any
 
 
 class ReplayResponse(Exception):
-    """An earlier try was answered. Raised by dependencies, so that the endpoint does not run."""
+    """An earlier attempt was answered. `IdempotentRoute` responds with the stored response."""
 
-    def __init__(self, answer: StoredResponse) -> None:
+    def __init__(self, response: StoredResponse) -> None:
         super().__init__("This request was answered before")
-        self.response = answer
+        self.response = response
 
 
-@dataclass(slots=True)
-class PendingResponse:
-    """The try that is being answered, and the transaction that it is answered in."""
+@dataclass(frozen=True, slots=True)
+class RequestAttempt:
+    """One attempt of a request. `key` is the client's; `retry_count` counts attempts from 0.
 
-    attempt: RequestAttempt | None = None
-    session: Session | None = None
+    `owner_id` is the project, or the organization of an admin key; keys are scoped to it.
+    """
+
+    owner_id: str
+    request_sha256: str
+    key: str | None
+    retry_count: int
+
+    @property
+    def stored_key(self) -> str:
+        # A client cannot send this key: header values contain no line feeds.
+        return self.key if self.key is not None else f"\n{self.request_sha256}"
+
+
+def _find_stored_response(session: Session, attempt: RequestAttempt) -> StoredResponse | None:
+    """The response to an earlier attempt, or None if this is the first to arrive.
+
+    Attempts of one request are serialized by an advisory lock until their transactions end. Raises
+    InvalidRequest if the key was used with a different request.
+    """
+    name = f"{attempt.owner_id}\n{attempt.stored_key}"
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    window = RETENTION if attempt.key is not None else SDK_RETRY_WINDOW
+    record = session.scalars(
+        select(IdempotencyRecord).where(
+            IdempotencyRecord.owner_id == attempt.owner_id,
+            IdempotencyRecord.key == attempt.stored_key,
+            IdempotencyRecord.created_at > clock.ago(window),
+        )
+    ).one_or_none()
+    if record is None or (attempt.key is None and attempt.retry_count == 0):
+        return None
+    if record.request_sha256 != attempt.request_sha256:
+        raise InvalidRequest(
+            "This Idempotency-Key was already used with a different request. Use a new key for "
+            "each request, and reuse a key only to retry the same request to the same URL.",
+            param="Idempotency-Key",
+            code="idempotency_key_reused",
+        )
+    return StoredResponse(record.response_status, record.response_body)
+
+
+def _store_response(session: Session, attempt: RequestAttempt, response: StoredResponse) -> None:
+    """Store the response for later attempts, in the transaction of the work it reports."""
+    row = insert(IdempotencyRecord).values(
+        owner_id=attempt.owner_id,
+        key=attempt.stored_key,
+        request_sha256=attempt.request_sha256,
+        response_status=response.status,
+        response_body=response.body,
+    )
+    newest = {
+        "request_sha256": row.excluded.request_sha256,
+        "response_status": row.excluded.response_status,
+        "response_body": row.excluded.response_body,
+        "created_at": func.clock_timestamp(),
+    }
+    key_columns = [IdempotencyRecord.owner_id, IdempotencyRecord.key]
+    session.execute(row.on_conflict_do_update(index_elements=key_columns, set_=newest))
+
+
+def delete_expired(session: Session) -> None:
+    """Delete records that are too old to be replayed."""
+    expired = IdempotencyRecord.created_at < clock.ago(RETENTION)
+    session.execute(delete(IdempotencyRecord).where(expired))
+
+
+class Idempotency:
+    """Idempotency of one request: `begin` and `finish` it in the transaction of its work."""
+
+    def __init__(self, owner_id: str, route: str, *, key: str | None, retry_count: int) -> None:
+        """Raises InvalidRequest for an invalid key."""
+        if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
+            raise InvalidRequest(
+                f"The header Idempotency-Key must have 1 to {MAX_KEY_LENGTH} characters.",
+                param="Idempotency-Key",
+            )
+        self.has_key = key is not None
+        self._owner_id = owner_id
+        self._route = route
+        self._key = key
+        self._retry_count = retry_count
+        self._begun: tuple[Session, RequestAttempt] | None = None
+
+    def is_begun(self) -> bool:
+        """The request is the first attempt, and its response is not stored yet."""
+        return self._begun is not None
+
+    def begin(self, session: Session, content: bytes) -> StoredResponse | None:
+        """The response to an earlier attempt with this content (the body, or a digest of it).
+
+        None if this is the first attempt: the caller then does the work and calls `finish` in the
+        same transaction. Raises InvalidRequest if the key was used with a different request.
+        """
+        digest = hashlib.sha256(f"{self._route}\n".encode() + content).hexdigest()
+        attempt = RequestAttempt(self._owner_id, digest, self._key, self._retry_count)
+        stored = _find_stored_response(session, attempt)
+        if stored is None:
+            self._begun = session, attempt
+        return stored
+
+    def finish(self, response: StoredResponse) -> None:
+        """Store the response for later attempts."""
+        assert self._begun is not None
+        session, attempt = self._begun
+        _store_response(session, attempt, response)
+        self._begun = None
 
 
 class IdempotentRoute(StrictRoute):
-    """Keeps what its endpoint answers, if a dependency has found a try to keep it for."""
+    """Route that stores its endpoint's response once a dependency has begun an attempt, and replays
+    it to later attempts."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
-        async def once(request: Request) -> Response:
-            request.state.pending = pending = PendingResponse()
+        async def handle_once(request: Request) -> Response:
             try:
                 response = await handle(request)
-            except ReplayResponse as earlier:
-                return replay_response(earlier.response)
-            if pending.attempt is not None:
-                # The session of the request is still open: it commits when this has returned.
-                await to_thread.run_sync(_store_response, pending, response)
+            except ReplayResponse as replay:
+                stored = replay.response
+                return JSONResponse(
+                    stored.body, status_code=stored.status, headers=REPLAYED_HEADERS
+                )
+            idempotency: Idempotency | None = getattr(request.state, "idempotency", None)
+            if idempotency is not None and idempotency.is_begun():
+                # The request's session is still open: it commits when this has returned.
+                content = orjson.loads(bytes(response.body))
+                stored = StoredResponse(response.status_code, content)
+                await to_thread.run_sync(idempotency.finish, stored)
             return response
 
-        return once
+        return handle_once
 
 
-def replay_response(answer: StoredResponse) -> JSONResponse:
-    return JSONResponse(answer.body, status_code=answer.status, headers=REPLAYED_HEADERS)
-
-
-def _store_response(pending: PendingResponse, response: Response) -> None:
-    assert pending.session is not None
-    assert pending.attempt is not None
-    answer = StoredResponse(response.status_code, orjson.loads(bytes(response.body)))
-    stored_responses.store_response(pending.session, pending.attempt, answer)
-
-
-def _get_idempotency_context(
+def _get_idempotency(
     request: Request,
-    owner: OwnerIdDep,
+    owner_id: OwnerIdDep,
     idempotency_key: Annotated[str | None, Header()] = None,
-    # Sent by the official SDKs. Anybody may send anything here, so it is no error.
+    # Sent by the official SDKs. Any client may send anything here, so it is never an error.
     x_stainless_retry_count: Annotated[str, Header(include_in_schema=False)] = "0",
-) -> IdempotencyContext:
-    number = int(x_stainless_retry_count[:4]) if x_stainless_retry_count.isdecimal() else 0
-    route = f"{request.method} {request.url.path}?{request.url.query}"
-    return IdempotencyContext(owner, route, idempotency_key, number)
+) -> Idempotency:
+    count = x_stainless_retry_count
+    request.state.idempotency = idempotency = Idempotency(
+        owner_id,
+        f"{request.method} {request.url.path}?{request.url.query}",
+        key=idempotency_key,
+        retry_count=int(count[:4]) if count.isdecimal() else 0,
+    )
+    return idempotency
 
 
-IdempotencyDep = Annotated[IdempotencyContext, Depends(_get_idempotency_context)]
+IdempotencyDep = Annotated[Idempotency, Depends(_get_idempotency)]
 
 
-async def _get_attempt(request: Request, repetition: IdempotencyDep) -> RequestAttempt:
-    # Bounded by the guard, and read by FastAPI already wherever there is a body.
-    return repetition.new_attempt(await request.body())
+async def _get_body(request: Request) -> bytes:
+    # Bounded by the middleware, and read by FastAPI already wherever there is a body.
+    return await request.body()
 
 
-AttemptDep = Annotated[RequestAttempt, Depends(_get_attempt)]
+BodyDep = Annotated[bytes, Depends(_get_body)]
 
 
-def _replay_or_begin(request: Request, this: AttemptDep, session: SessionDep) -> None:
-    if (answer := stored_responses.find_stored_response(session, this)) is not None:
-        raise ReplayResponse(answer)
-    request.state.pending.attempt = this
-    request.state.pending.session = session
+def _replay_or_begin(idempotency: IdempotencyDep, body: BodyDep, session: SessionDep) -> None:
+    if (stored := idempotency.begin(session, body)) is not None:
+        raise ReplayResponse(stored)
 
 
-def _replay_or_begin_by_key(request: Request, this: AttemptDep, session: SessionDep) -> None:
-    if this.key is not None:
-        _replay_or_begin(request, this, session)
+def _replay_or_begin_by_key(
+    idempotency: IdempotencyDep, body: BodyDep, session: SessionDep
+) -> None:
+    if idempotency.has_key:
+        _replay_or_begin(idempotency, body, session)
 
 
 IDEMPOTENT = Depends(_replay_or_begin)

@@ -1,0 +1,1 @@
+"""Operations: health, metrics, recovery and background work across the domains."""

@@ -1,4 +1,4 @@
-"""Whether the parts that the service stands on can be used just now."""
+"""Health probes of the services that the API depends on."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,23 +10,24 @@ from app.db.session import SessionMaker, transaction
 
 log = logs.get_logger(__name__)
 
-# A probe that takes longer has failed: whoever asks wants to know now.
 PROBE_TIMEOUT_SECONDS = 3
 
+# Raises if the dependency cannot be used.
 Probe = Callable[[], Awaitable[None]]
 
 
 async def run_probes(probes: Mapping[str, Probe]) -> dict[str, str | None]:
-    """For each part, a sentence if it cannot be used. All are asked at once.
+    """Run all probes at once; for each dependency a sentence if it cannot be used, else None.
 
-    The reason is for the log: this is told to anybody, and reasons name hosts and folders.
+    The sentence does not give the reason, which goes to the log: anybody may read the response,
+    and reasons contain host names and paths.
     """
-    told = await asyncio.gather(*(_run_probe(name, probe) for name, probe in probes.items()))
-    return dict(zip(probes, told, strict=True))
+    problems = await asyncio.gather(*(_run_probe(name, probe) for name, probe in probes.items()))
+    return dict(zip(probes, problems, strict=True))
 
 
 def check_database(sessions: SessionMaker) -> None:
-    """Raises DatabaseUnavailable unless the database answers."""
+    """Raise DatabaseUnavailable if the database does not respond."""
     with transaction(sessions) as session:
         session.execute(text("SELECT 1"))
 
@@ -36,10 +37,10 @@ async def _run_probe(name: str, probe: Probe) -> str | None:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
             await probe()
     except TimeoutError:
-        log.warning("health.timeout", part=name)
-        return f"The {name} has not answered for {PROBE_TIMEOUT_SECONDS} s."
-    # Whatever a part raises means that it cannot be used.
+        log.warning("health.timeout", dependency=name)
+        return f"The {name} did not respond within {PROBE_TIMEOUT_SECONDS} s."
+    # Any exception means that the dependency cannot be used.
     except Exception as error:
-        log.warning("health.problem", part=name, reason=repr(error))
-        return f"The {name} cannot be used. The log of the API says why."
+        log.warning("health.problem", dependency=name, reason=repr(error))
+        return f"The {name} cannot be used. See the API's log for the reason."
     return None

@@ -1,7 +1,7 @@
-"""The service's numbers for Prometheus. All are read from the database.
+"""Service-wide Prometheus series, read from the database at each scrape.
 
-So every API process exports the same ones, and a restart forgets none. They are sums over all
-projects: whoever may read them learns of nobody's jobs.
+So every API process exports the same values, and a restart loses none. They are totals over all
+projects and reveal nothing about any single one.
 """
 
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from prometheus_client.registry import Collector
 from sqlalchemy import extract, func, select
 from sqlalchemy.orm import Session
 
-from app.db.tables import JOB_STATES, Job, Outbox
+from app.db.tables import Job, JobState, Outbox, TrainerState
 from app.operations import periodic_tasks, trainers
 
 
 class ServiceCollector(Collector):
-    """All of them as they are now. `heartbeat_seconds` is how often trainers are heard of."""
+    """A snapshot of all series. `heartbeat_seconds` is the interval of trainers' heartbeats."""
 
     def __init__(self, session: Session, *, heartbeat_seconds: float) -> None:
         self._families = [
@@ -34,47 +34,49 @@ def _job_metrics(session: Session) -> list[Metric]:
     counts = select(Job.state, func.count()).group_by(Job.state)
     found = dict(session.execute(counts).all())
     jobs = GaugeMetricFamily("luthier_jobs", "Jobs by state", labels=["state"])
-    for state in JOB_STATES:
+    for state in JobState:
         jobs.add_metric([state], found.get(state, 0))
-    due = select(func.min(Job.run_after)).where(Job.state == "queued")
-    waited = func.clock_timestamp() - due.scalar_subquery()
-    seconds = session.scalar(select(func.greatest(extract("epoch", waited), 0)))
+    due = select(func.min(Job.run_after)).where(Job.state == JobState.QUEUED)
+    age = func.clock_timestamp() - due.scalar_subquery()
+    seconds = session.scalar(select(func.greatest(extract("epoch", age), 0)))
     oldest = GaugeMetricFamily(
-        "luthier_queue_oldest_seconds",
-        "How long the longest waiting job could have been training",
+        "luthier_oldest_queued_job_age_seconds",
+        "Age of the oldest queued job: seconds since it became eligible to run",
         value=float(seconds or 0),
     )
     return [jobs, oldest]
 
 
 def _periodic_task_metrics(session: Session) -> list[Metric]:
-    last = GaugeMetricFamily(
-        "luthier_duty_last_success_timestamp_seconds",
-        "When a duty was last done",
-        labels=["duty"],
+    last_success = GaugeMetricFamily(
+        "luthier_periodic_task_last_success_timestamp_seconds",
+        "Time of a periodic task's last success, in Unix seconds",
+        labels=["task"],
     )
-    period = GaugeMetricFamily(
-        "luthier_duty_period_seconds", "How often a duty is to be done", labels=["duty"]
+    interval = GaugeMetricFamily(
+        "luthier_periodic_task_interval_seconds",
+        "Interval at which a periodic task is meant to run",
+        labels=["task"],
     )
-    for standing in periodic_tasks.task_statuses(session):
-        last.add_metric([standing.name], standing.last_succeeded_at.timestamp())
-        period.add_metric([standing.name], standing.interval_seconds)
-    return [last, period]
+    for status in periodic_tasks.task_statuses(session):
+        last_success.add_metric([status.name], status.last_succeeded_at.timestamp())
+        interval.add_metric([status.name], status.interval_seconds)
+    return [last_success, interval]
 
 
 def _outbox_metrics(session: Session) -> Metric:
     rows = select(Outbox.kind, func.count()).where(Outbox.done_at.is_(None)).group_by(Outbox.kind)
-    waiting = GaugeMetricFamily(
-        "luthier_outbox_waiting", "Deliveries that are still to be made", labels=["kind"]
+    pending = GaugeMetricFamily(
+        "luthier_outbox_pending", "Committed side effects not performed yet", labels=["kind"]
     )
     for kind, count in session.execute(rows):
-        waiting.add_metric([kind], count)
-    return waiting
+        pending.add_metric([kind], count)
+    return pending
 
 
 def _trainer_metrics(session: Session, heartbeat_seconds: float) -> Metric:
-    there = GaugeMetricFamily("luthier_trainers", "Trainers that are there", labels=["state"])
-    states = trainers.count_by_state(session, heartbeat_seconds=heartbeat_seconds)
-    for state in ("active", "draining", trainers.UNHEALTHY):
-        there.add_metric([state], states[state])
-    return there
+    live = GaugeMetricFamily("luthier_trainers", "Live trainers by state", labels=["state"])
+    counts = trainers.count_by_state(session, heartbeat_seconds=heartbeat_seconds)
+    for state in TrainerState:
+        live.add_metric([state], counts[state])
+    return live

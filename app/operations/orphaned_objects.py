@@ -1,8 +1,8 @@
-"""Objects in the store that belong to nothing: what killed and outlived attempts and uploads left.
+"""Garbage collection of stored objects without an owner, left by killed attempts and uploads.
 
-A key is judged by the database alone. An upload's object is there before its row, so an object is
-removed only by the second round in a row that finds it without an owner. What lies in a project
-that this database does not know may be another Luthier's in the same bucket, and stays.
+Ownership is read from the database alone. An upload's object exists before its row does, so an
+object is deleted only when two runs in a row find it unowned. Objects of projects that this
+database does not know are kept: they may belong to another Luthier that shares the bucket.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,18 +12,26 @@ from sqlalchemy import Select, select
 
 from app import logs
 from app.db.session import SessionMaker, transaction
-from app.db.tables import Checkpoint, File, FineTunedModel, Job, JobAttempt, Project, UploadPart
+from app.db.tables import (
+    Checkpoint,
+    File,
+    FineTunedModel,
+    Job,
+    JobAttempt,
+    Project,
+    UploadPart,
+)
 from app.storage import ObjectStore, attempt_prefix
 
 log = logs.get_logger(__name__)
 
 BATCH_SIZE = 500
-# All that Luthier stores lies below it.
+# Everything that Luthier stores is below this prefix.
 PROJECTS_PREFIX = "projects/"
 
 
 class OrphanCollector:
-    """Call `sweep` once an hour or less often: no upload of one object may take longer."""
+    """Call `collect` at most once an hour: no upload of a single object may take longer."""
 
     def __init__(self, sessions: SessionMaker, store: ObjectStore) -> None:
         self._sessions = sessions
@@ -31,17 +39,17 @@ class OrphanCollector:
         self._suspects: set[str] = set()
 
     def collect(self) -> int:
-        """Remove what had no owner the last time either; the number of objects removed.
+        """Delete the objects that were unowned in the last run too; return their number.
 
         Raises StorageUnavailable, DatabaseUnavailable.
         """
-        found = set(self._find_unowned())
-        stray = found & self._suspects
-        for key in sorted(stray):
-            log.info("orphan.removed", key=key)
+        unowned = set(self._find_unowned())
+        orphans = unowned & self._suspects
+        for key in sorted(orphans):
+            log.info("orphan.deleted", key=key)
             self._store.delete(key)
-        self._suspects = found - stray
-        return len(stray)
+        self._suspects = unowned - orphans
+        return len(orphans)
 
     def _find_unowned(self) -> Iterator[str]:
         keys = self._store.list(PROJECTS_PREFIX)
@@ -51,20 +59,20 @@ class OrphanCollector:
     def _filter_owned(self, keys: Sequence[str]) -> set[str]:
         folders = {key: key.rpartition("/")[0] for key in keys}
         with transaction(self._sessions) as session:
-            ours = set(session.scalars(_projects(keys)))
+            projects = set(session.scalars(_projects(keys)))
             files = {*session.scalars(_files(keys)), *session.scalars(_parts(keys))}
             kept = {*session.scalars(_checkpoints(folders)), *session.scalars(_models(folders))}
-            working = tuple(
-                f"{attempt_prefix(project, job, epoch)}/"
-                for project, job, epoch in session.execute(_open_attempts())
+            in_flight = tuple(
+                f"{attempt_prefix(project, job, attempt)}/"
+                for project, job, attempt in session.execute(_open_attempts())
             )
         return {
             key
             for key, folder in folders.items()
-            if _project_id_of(key) not in ours
+            if _project_id_of(key) not in projects
             or key in files
             or folder in kept
-            or key.startswith(working)
+            or key.startswith(in_flight)
         }
 
 
@@ -95,9 +103,9 @@ def _models(folders: dict[str, str]) -> Select[str]:
 
 
 def _open_attempts() -> Select[str, str, int]:
-    # The last one's uploads may still be on their way.
+    # Their uploads may still be in flight.
     return (
-        select(Job.project_id, Job.id, JobAttempt.epoch)
+        select(Job.project_id, Job.id, JobAttempt.attempt)
         .join(JobAttempt, JobAttempt.job_id == Job.id)
         .where(JobAttempt.ended_at.is_(None))
     )

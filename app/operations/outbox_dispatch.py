@@ -1,4 +1,4 @@
-"""Dispatch of the outbox: performs the side effects that transactions have committed."""
+"""Performs the side effects that committed transactions left in the outbox."""
 
 from typing import Any
 
@@ -8,50 +8,53 @@ from app import logs
 from app.db import clock
 from app.db.outbox import Notify
 from app.db.session import SessionMaker, transaction
-from app.db.tables import Outbox
+from app.db.tables import Outbox, OutboxKind
 from app.storage import ObjectStore, StorageUnavailable
 
 log = logs.get_logger(__name__)
 
 BATCH_SIZE = 100
-# A row that failed comes again after 5 s, 10 s, 20 s …, at most 10 minutes.
+# Exponential backoff of a row that failed: 5 s, 10 s, 20 s …
 MIN_RETRY_DELAY_SECONDS = 5
 MAX_RETRY_DELAY_SECONDS = 600
 
 
 def dispatch_pending(maker: SessionMaker, notify: Notify, store: ObjectStore) -> int:
-    """Do what is open, a batch at a time; the number done. What fails stays for a later call."""
+    """Perform all pending rows, in batches; return the number done. Failed rows are retried later.
+
+    Rows are performed at least once, so what they do is idempotent.
+    """
     done = 0
     while batch := _claim_batch(maker):
-        finished = [
+        performed = [
             row_id for row_id, kind, payload in batch if _perform(kind, payload, notify, store)
         ]
-        _mark_done(maker, finished)
-        done += len(finished)
+        _mark_done(maker, performed)
+        done += len(performed)
     return done
 
 
 def _claim_batch(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
-    # Taken rows are hidden from other relays by their time, not by a lock: the work on them talks
-    # to the network, and a transaction must not wait for that.
-    wait = func.least(
+    # Claimed rows are hidden from other dispatchers by `available_at`, not by a lock: performing
+    # them takes network requests, which must not happen inside a transaction.
+    delay = func.least(
         MIN_RETRY_DELAY_SECONDS * func.power(2, Outbox.attempts), MAX_RETRY_DELAY_SECONDS
     )
-    taken = (
+    available = (
         select(Outbox.id)
         .where(Outbox.done_at.is_(None), Outbox.available_at <= func.clock_timestamp())
         .order_by(Outbox.id)
         .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True)
-        # A plain subquery may run once per row, and take more than a batch.
-        .cte("taken")
+        # A plain subquery may run once per row, and claim more than a batch.
+        .cte("available")
     )
     statement = (
         update(Outbox)
-        .where(Outbox.id == taken.c.id)
+        .where(Outbox.id == available.c.id)
         .values(
             attempts=Outbox.attempts + 1,
-            available_at=clock.seconds_from_now(wait),
+            available_at=clock.seconds_from_now(delay),
         )
         .returning(Outbox.id, Outbox.kind, Outbox.payload)
         .execution_options(synchronize_session=False)
@@ -62,11 +65,11 @@ def _claim_batch(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
 
 
 def _perform(kind: str, payload: dict[str, Any], notify: Notify, store: ObjectStore) -> bool:
-    if kind == "bell":
+    if kind == OutboxKind.NOTIFY:
         return notify(payload["task"], payload["job_id"])
-    if kind == "delete_blobs":
+    if kind == OutboxKind.DELETE_BLOBS:
         return _delete_blobs(payload, store)
-    # A newer version's kind: its own relay will do it.
+    # A newer version's kind: that version's dispatcher performs it.
     log.warning("outbox.unknown_kind", kind=kind)
     return False
 

@@ -1,12 +1,13 @@
-"""When each duty was last done: kept in the database, so that any process can tell of all.
+"""Periodic tasks: their names, and in the database when each last succeeded, for all processes.
 
-A duty is whatever has to happen every so often for nothing to be lost or left lying around. One
-that stops being done is noticed by nobody until its work is missed, except here.
+A task that stops running is noticed by nobody until its work is missed, except through these rows:
+`luthier doctor` and /metrics read them.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -15,14 +16,38 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionMaker, transaction
 from app.db.tables import PeriodicTaskRun
 
-# Rounds that may fail before a duty is late, and the time that one may take.
+# A task is late when it missed this many runs, plus the time that one may take.
 MAX_MISSED_RUNS = 3
 MAX_RUN_SECONDS = 60
 
 
+class TaskName(StrEnum):
+    """Names of the periodic tasks, as `luthier doctor` and /metrics show them."""
+
+    # The reconciler's.
+    VALIDATE_JOBS = "validate_jobs"
+    EXPIRE_LEASES = "expire_leases"
+    RENOTIFY_QUEUED_JOBS = "renotify_queued_jobs"
+    EXPIRE_FILES = "expire_files"
+    EXPIRE_UPLOADS = "expire_uploads"
+    DELETE_UPLOAD_PARTS = "delete_upload_parts"
+    PRUNE_OUTBOX = "prune_outbox"
+    PRUNE_IDEMPOTENCY_KEYS = "prune_idempotency_keys"
+    PRUNE_WEBHOOK_DELIVERIES = "prune_webhook_deliveries"
+    PRUNE_MODEL_TRAFFIC = "prune_model_traffic"
+    PRUNE_TRAINERS = "prune_trainers"
+    # The io worker's.
+    DELIVER_WEBHOOKS = "deliver_webhooks"
+    DISPATCH_OUTBOX = "dispatch_outbox"
+    DELETE_UNFINISHED_UPLOADS = "delete_unfinished_uploads"
+    DELETE_ORPHANED_OBJECTS = "delete_orphaned_objects"
+    # The trainer's.
+    DELETE_STALE_RUN_FOLDERS = "delete_stale_run_folders"
+
+
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """How a duty stands, by the database's clock."""
+    """The last success of a task, by the database's clock."""
 
     name: str
     last_succeeded_at: datetime
@@ -31,46 +56,47 @@ class TaskStatus:
 
     @property
     def is_late(self) -> bool:
-        return self.age.total_seconds() > MAX_MISSED_RUNS * self.interval_seconds + MAX_RUN_SECONDS
+        limit = MAX_MISSED_RUNS * self.interval_seconds + MAX_RUN_SECONDS
+        return self.age.total_seconds() > limit
 
 
-def record_success(session: Session, done: Mapping[str, float]) -> None:
-    """Note that duties were done just now; the seconds by name after which each is due again."""
-    # In one order, or two processes could wait for each other's rows.
+def record_success(session: Session, intervals: Mapping[str, float]) -> None:
+    """Record that tasks succeeded just now; `intervals` has the seconds between runs by name."""
+    # Sorted, since two processes that lock the rows in different orders could deadlock.
     rows = [
-        {"name": name, "every_seconds": every, "last_succeeded_at": func.clock_timestamp()}
-        for name, every in sorted(done.items())
+        {"name": name, "interval_seconds": seconds, "last_succeeded_at": func.clock_timestamp()}
+        for name, seconds in sorted(intervals.items())
     ]
     if not rows:
         return
     statement = insert(PeriodicTaskRun).values(rows)
-    newest = {
-        "every_seconds": statement.excluded.every_seconds,
+    changes = {
+        "interval_seconds": statement.excluded.interval_seconds,
         "last_succeeded_at": statement.excluded.last_succeeded_at,
     }
-    session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=newest))
+    session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changes))
 
 
 def recording(
     sessions: SessionMaker, name: str, interval_seconds: float, work: Callable[[], object]
 ) -> Callable[[], None]:
-    """`work`, and the note that it went well."""
+    """Wrap `work` so that each success is recorded."""
 
-    def do() -> None:
+    def run() -> None:
         work()
         with transaction(sessions) as session:
             record_success(session, {name: interval_seconds})
 
-    return do
+    return run
 
 
 def task_statuses(session: Session) -> list[TaskStatus]:
-    """All duties that were ever done, by name."""
+    """List all tasks that ever succeeded, by name."""
     rows = session.execute(
         select(
             PeriodicTaskRun.name,
             PeriodicTaskRun.last_succeeded_at,
-            PeriodicTaskRun.every_seconds,
+            PeriodicTaskRun.interval_seconds,
             func.clock_timestamp() - PeriodicTaskRun.last_succeeded_at,
         ).order_by(PeriodicTaskRun.name)
     )

@@ -1,4 +1,7 @@
-"""Finds what was lost on the way and sets it going again. Any number may run; one does the work."""
+"""Leader-elected recovery: finds work that got lost and cleans up what has expired.
+
+Any number of processes may run a `Reconciler`; a Postgres advisory lock elects the one that works.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,23 +14,24 @@ from sqlalchemy.orm import Session
 from app import logs
 from app.db import clock, outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, transaction
-from app.db.tables import File, Job, Outbox
+from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask
 from app.files import uploads
-from app.http import stored_responses
+from app.http import idempotency
 from app.jobs import attempts, lifecycle
 from app.monitoring import traffic
 from app.operations import periodic_tasks, trainers
+from app.operations.periodic_tasks import TaskName
 from app.webhooks import deliveries
 
 log = logs.get_logger(__name__)
 
-# Any fixed number: it names the lock of the one that leads.
+# Any fixed number; it names the leader's advisory lock.
 LEADER_LOCK_ID = 7_301_955
-# Longer than any duty takes.
+# Longer than any task takes.
 LEADER_IDLE_TIMEOUT_SECONDS = 30
-# By then a bell has been heard, or was lost.
+# By then a hint has been received, or was lost.
 RENOTIFY_AFTER_SECONDS = 30
-# A new job's bell has had this time before the poll takes the validation over.
+# The hint of a new job gets this long before the reconciler validates its files.
 REVALIDATE_AFTER_SECONDS = 1
 OUTBOX_RETENTION_SECONDS = 3600
 BATCH_SIZE = 100
@@ -35,7 +39,7 @@ BATCH_SIZE = 100
 
 @dataclass(slots=True)
 class PeriodicTask:
-    """Something to be looked after every so often."""
+    """A task of the reconciler; `due_at` is by the monotonic clock."""
 
     name: str
     interval_seconds: float
@@ -44,43 +48,51 @@ class PeriodicTask:
 
 
 def build_tasks() -> list[PeriodicTask]:
-    """All of them, due at once."""
+    """Build all tasks, due at once."""
     return [
-        PeriodicTask("validate", 0, each_in_own_transaction(find_unvalidated, lifecycle.validate)),
         PeriodicTask(
-            "expire_leases",
+            TaskName.VALIDATE_JOBS,
+            0,
+            each_in_own_transaction(find_unvalidated, lifecycle.validate),
+        ),
+        PeriodicTask(
+            TaskName.EXPIRE_LEASES,
             5,
             each_in_own_transaction(attempts.find_expired_leases, attempts.expire_lease),
         ),
-        PeriodicTask("ring_again", 30, in_one_transaction(renotify)),
-        PeriodicTask("expire_files", 60, in_one_transaction(expire_files)),
-        PeriodicTask("expire_uploads", 60, in_one_transaction(uploads.expire)),
-        PeriodicTask("remove_parts", 30, in_one_transaction(uploads.remove_parts)),
-        PeriodicTask("prune_outbox", 600, in_one_transaction(prune_outbox)),
-        PeriodicTask("prune_repeats", 600, in_one_transaction(stored_responses.delete_expired)),
-        PeriodicTask("prune_deliveries", 3600, in_one_transaction(deliveries.prune)),
-        PeriodicTask("prune_traffic", 600, in_one_transaction(traffic.prune)),
-        PeriodicTask("prune_workers", 600, in_one_transaction(trainers.prune)),
+        PeriodicTask(TaskName.RENOTIFY_QUEUED_JOBS, 30, in_one_transaction(renotify)),
+        PeriodicTask(TaskName.EXPIRE_FILES, 60, in_one_transaction(expire_files)),
+        PeriodicTask(TaskName.EXPIRE_UPLOADS, 60, in_one_transaction(uploads.expire)),
+        PeriodicTask(TaskName.DELETE_UPLOAD_PARTS, 30, in_one_transaction(uploads.remove_parts)),
+        PeriodicTask(TaskName.PRUNE_OUTBOX, 600, in_one_transaction(prune_outbox)),
+        PeriodicTask(
+            TaskName.PRUNE_IDEMPOTENCY_KEYS, 600, in_one_transaction(idempotency.delete_expired)
+        ),
+        PeriodicTask(TaskName.PRUNE_WEBHOOK_DELIVERIES, 3600, in_one_transaction(deliveries.prune)),
+        PeriodicTask(TaskName.PRUNE_MODEL_TRAFFIC, 600, in_one_transaction(traffic.prune)),
+        PeriodicTask(TaskName.PRUNE_TRAINERS, 600, in_one_transaction(trainers.prune)),
     ]
 
 
 def in_one_transaction(work: TransactionWork) -> Callable[[SessionMaker], object]:
-    """A duty that is done in one transaction."""
+    """Build a task that does `work` in one transaction."""
 
-    def do(sessions: SessionMaker) -> None:
+    def run(sessions: SessionMaker) -> None:
         with transaction(sessions) as session:
             work(session)
 
-    return do
+    return run
 
 
 def each_in_own_transaction(
     find: Callable[[Session], Sequence[str]], work: Callable[[Session, str], object]
 ) -> Callable[[SessionMaker], object]:
-    """A duty on many jobs, each in a transaction of its own: none holds another's locks, and one
-    that is broken does not keep the others from being done."""
+    """Build a task that does `work` on each job found, in a transaction per job.
 
-    def do(sessions: SessionMaker) -> None:
+    So no job holds the locks of another, and a job that fails does not stop the others.
+    """
+
+    def run(sessions: SessionMaker) -> None:
         with transaction(sessions) as session:
             found = find(session)
         for job_id in found:
@@ -90,18 +102,18 @@ def each_in_own_transaction(
             except DatabaseUnavailable:
                 raise
             except Exception:
-                log.exception("duty.failed", duty=work.__name__, job=job_id)
+                log.exception("periodic_task.failed", task=work.__name__, job=job_id)
 
-    return do
+    return run
 
 
 @contextmanager
 def leader_lock(sessions: SessionMaker) -> Iterator[Session | None]:
-    """The session that keeps all others from leading while the block runs, or None if one leads.
+    """Try to become leader for the block: yields the lock's session, or None if another leads.
 
-    In autocommit: while duties run this connection idles, and a transaction that idles is ended by
-    Postgres and keeps it from cleaning up. The lock ends with the connection, and Postgres ends
-    that too when a leader froze or was cut off. Raises DatabaseUnavailable.
+    The session is in autocommit: its connection idles while tasks run, and an idle transaction
+    would be ended by Postgres and hold back vacuum. The lock ends with the connection, and Postgres
+    ends the connection of a leader that froze or was cut off. Raises DatabaseUnavailable.
     """
     with transaction(sessions) as session:
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
@@ -111,18 +123,19 @@ def leader_lock(sessions: SessionMaker) -> Iterator[Session | None]:
         try:
             session.execute(text(f"SET idle_session_timeout = '{LEADER_IDLE_TIMEOUT_SECONDS}s'"))
             yield session
-            # A closed connection keeps its locks until Postgres has noticed, and nobody leads then.
+            # Unlock explicitly: Postgres may take a while to notice that a connection was closed.
             session.execute(select(func.pg_advisory_unlock(LEADER_LOCK_ID)))
         finally:
-            # Not given back: the time limit would stay with it, and after an error the lock too.
+            # Close the connection instead of returning it to the pool: the timeout, and after an
+            # error the lock, would stay with it.
             session.invalidate()
 
 
 class Reconciler:
     """Call `run` every few seconds.
 
-    For `patience_seconds` after the start, and after each time the database was away, no lease is
-    ended: workers could not renew them either, and get the chance to do it now.
+    For `grace_period_seconds` after the start, and after each database outage, no lease expires:
+    trainers could not renew theirs either, and get the chance to do so first.
     """
 
     def __init__(self, sessions: SessionMaker, *, grace_period_seconds: float) -> None:
@@ -132,19 +145,19 @@ class Reconciler:
         self._start_grace_period()
 
     def run(self) -> bool:
-        """Do what is due, if no other process is just doing it; whether it was our turn."""
+        """Run the due tasks as the leader; return false if another process leads."""
         try:
             with leader_lock(self._sessions) as session:
                 if session is None:
                     return False
-                done: dict[str, float] = {}
-                for duty in self.tasks:
-                    # Whoever has lost the lock is told so here, and leaves the rest to another.
+                succeeded: dict[str, float] = {}
+                for task in self.tasks:
+                    # Raises if the lock's connection is gone; the next leader does the rest.
                     session.execute(select(1))
-                    if self._run_if_due(duty):
-                        done[duty.name] = duty.interval_seconds
-                # In one go, and in autocommit: duties come often, and most find nothing to do.
-                periodic_tasks.record_success(session, done)
+                    if self._run_if_due(task):
+                        succeeded[task.name] = task.interval_seconds
+                # One statement for all tasks: they run often, and most find nothing to do.
+                periodic_tasks.record_success(session, succeeded)
         except DatabaseUnavailable as error:
             log.warning("reconciler.database_unavailable", reason=str(error))
             self._start_grace_period()
@@ -152,48 +165,48 @@ class Reconciler:
         return True
 
     def _start_grace_period(self) -> None:
-        for duty in self.tasks:
-            if duty.name == "expire_leases":
-                duty.due_at = time.monotonic() + self._grace_period_seconds
+        for task in self.tasks:
+            if task.name == TaskName.EXPIRE_LEASES:
+                task.due_at = time.monotonic() + self._grace_period_seconds
 
-    def _run_if_due(self, duty: PeriodicTask) -> bool:
-        """Whether it was due and went well."""
-        if time.monotonic() < duty.due_at:
+    def _run_if_due(self, task: PeriodicTask) -> bool:
+        """Run a task if it is due; return true if it ran and succeeded."""
+        if time.monotonic() < task.due_at:
             return False
-        duty.due_at = time.monotonic() + duty.interval_seconds
+        task.due_at = time.monotonic() + task.interval_seconds
         try:
-            duty.run(self._sessions)
+            task.run(self._sessions)
         except DatabaseUnavailable:
             raise
         except Exception:
-            # One that is broken must not keep the others from being done.
-            log.exception("duty.failed", duty=duty.name)
+            # One failing task must not stop the others.
+            log.exception("periodic_task.failed", task=task.name)
             return False
         return True
 
 
 def find_unvalidated(session: Session) -> Sequence[str]:
-    """The new jobs that nobody has validated, for their bell was not heard."""
+    """Find new jobs that nobody has validated, because their hint was lost."""
     since = clock.seconds_from_now(-REVALIDATE_AFTER_SECONDS)
-    jobs = select(Job.id).where(Job.state == "validating_files", Job.created_at < since)
+    jobs = select(Job.id).where(Job.state == JobState.VALIDATING_FILES, Job.created_at < since)
     return session.scalars(jobs.limit(BATCH_SIZE)).all()
 
 
 def renotify(session: Session) -> None:
-    """Ring for the longest waiting job: whoever hears it takes it, and then looks for the next."""
+    """Send a hint for the job that has been queued longest; its trainer then looks for the next."""
     since = clock.seconds_from_now(-RENOTIFY_AFTER_SECONDS)
-    waiting = (
+    oldest = (
         select(Job.id)
-        .where(Job.state == "queued", Job.run_after < since)
+        .where(Job.state == JobState.QUEUED, Job.run_after < since)
         .order_by(Job.run_after)
         .limit(1)
     )
-    for job_id in session.scalars(waiting):
-        outbox.enqueue_hint(session, "train", job_id)
+    for job_id in session.scalars(oldest):
+        outbox.enqueue_hint(session, WorkerTask.TRAIN, job_id)
 
 
 def expire_files(session: Session) -> None:
-    """Delete the files whose time has come."""
+    """Delete files past their expiry time."""
     files = (
         select(File)
         .where(File.expires_at < func.clock_timestamp(), File.deleted_at.is_(None))
@@ -206,7 +219,9 @@ def expire_files(session: Session) -> None:
 
 
 def prune_outbox(session: Session) -> None:
-    """Remove what was done long ago, and bells that have rung in vain for as long."""
+    """Delete outbox rows done long ago, and hints that could not be sent for as long."""
     since = clock.seconds_from_now(-OUTBOX_RETENTION_SECONDS)
     session.execute(delete(Outbox).where(Outbox.done_at < since))
-    session.execute(delete(Outbox).where(Outbox.kind == "bell", Outbox.created_at < since))
+    session.execute(
+        delete(Outbox).where(Outbox.kind == OutboxKind.NOTIFY, Outbox.created_at < since)
+    )

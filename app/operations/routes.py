@@ -1,54 +1,80 @@
-"""/healthz and /readyz, for whoever watches over the process; no key is needed."""
+"""Routes of /healthz, /readyz (without a key) and /metrics (with an admin key)."""
 
 from collections.abc import Callable
 from functools import partial
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from app.http.dependencies import AppStateDep, run_in_transaction
+from app.http.dependencies import AdminDep, AppStateDep, ReadSessionDep, run_in_transaction
+from app.http.openapi import TEXT_SCHEMA, DocumentedRoute, success_response
 from app.inference.dependencies import EnginesDep
+from app.monitoring.dependencies import RecorderDep
 from app.operations import health, trainers
 from app.operations.health import Probe
-from app.operations.schemas import Alive, Check, Readiness
+from app.operations.metrics import ServiceCollector
+from app.operations.schemas import Alive, Check, Readiness, ReadinessStatus
 from app.wire.base import ErrorEnvelope
 
-router = APIRouter(tags=["health"])
+router = APIRouter(route_class=DocumentedRoute)
 
 
-@router.get("/healthz")
+@router.get("/healthz", tags=["health"])
 async def alive() -> Alive:
-    """The process answers. It asks nothing else: a restart would not mend a broken database."""
+    """Liveness probe. It checks no dependency, since a restart would not repair any."""
     return Alive()
 
 
-@router.get("/readyz", responses={503: {"model": Readiness | ErrorEnvelope}})
-async def ready(parts: AppStateDep, engines: EnginesDep, response: Response) -> Readiness:
-    """Everything that requests need can be used; 503 if not, with the part that cannot.
+@router.get("/readyz", tags=["health"], responses={503: {"model": Readiness | ErrorEnvelope}})
+async def ready(state: AppStateDep, engines: EnginesDep, response: Response) -> Readiness:
+    """Readiness probe: 503 if a dependency of requests cannot be used.
 
-    Trainers that have stopped taking jobs are told of, but keep nobody from asking for answers.
+    Trainers that have stopped taking jobs are reported, but do not make the service unavailable.
     """
     probes: dict[str, Probe] = {
         "database": _thread_probe(
-            partial(health.check_database, parts.sessions), parts.probe_slots
+            partial(health.check_database, state.sessions), state.probe_slots
         ),
-        "broker": _thread_probe(parts.notifier.check, parts.probe_slots),
-        "storage": _thread_probe(parts.store.check, parts.probe_slots),
+        "broker": _thread_probe(state.notifier.check, state.probe_slots),
+        "storage": _thread_probe(state.store.check, state.probe_slots),
         "engine": engines.check_health,
     }
     problems = await health.run_probes(probes)
-    checks = {name: Check(ok=told is None, message=told) for name, told in problems.items()}
+    checks = {name: _check(problem) for name, problem in problems.items()}
     if any(problems.values()):
         response.status_code = 503
-        return Readiness(status="unavailable", checks=checks)
-    heartbeat = parts.settings.heartbeat_seconds
-    told = await run_in_transaction(
-        parts, partial(trainers.health_problem, heartbeat_seconds=heartbeat)
+        return Readiness(status=ReadinessStatus.UNAVAILABLE, checks=checks)
+    heartbeat = state.settings.heartbeat_interval_seconds
+    problem = await run_in_transaction(
+        state, partial(trainers.health_problem, heartbeat_seconds=heartbeat)
     )
-    checks["trainers"] = Check(ok=told is None, message=told)
-    return Readiness(status="ok" if told is None else "degraded", checks=checks)
+    checks["trainers"] = _check(problem)
+    status = ReadinessStatus.OK if problem is None else ReadinessStatus.DEGRADED
+    return Readiness(status=status, checks=checks)
+
+
+@router.get(
+    "/metrics",
+    tags=["monitoring"],
+    response_class=Response,
+    responses=success_response("text/plain", TEXT_SCHEMA),
+)
+def metrics(
+    state: AppStateDep, recorder: RecorderDep, admin: AdminDep, session: ReadSessionDep
+) -> Response:
+    """Metrics of the service and of the organization's fine-tuned models, for Prometheus."""
+    registry = CollectorRegistry()
+    heartbeat = state.settings.heartbeat_interval_seconds
+    registry.register(ServiceCollector(session, heartbeat_seconds=heartbeat))
+    registry.register(recorder.counters.for_organization(admin.organization_slug))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _check(problem: str | None) -> Check:
+    return Check(ok=problem is None, message=problem)
 
 
 def _thread_probe(check: Callable[[], None], limiter: CapacityLimiter) -> Probe:
-    # Abandoned when the time is up: a hanging check ends by its own, longer timeout.
+    # Abandoned on timeout: a hanging check ends by its own, longer timeout.
     return partial(to_thread.run_sync, check, abandon_on_cancel=True, limiter=limiter)

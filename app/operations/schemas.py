@@ -1,8 +1,17 @@
-"""Health answers."""
+"""Response bodies of the health routes."""
 
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel
+
+
+class ReadinessStatus(StrEnum):
+    """`degraded`: requests are served, but a background service needs an operator."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    UNAVAILABLE = "unavailable"
 
 
 class Alive(BaseModel):
@@ -10,14 +19,14 @@ class Alive(BaseModel):
 
 
 class Check(BaseModel):
-    """One part that the service stands on; `message` says what is wrong with it."""
+    """State of one dependency; `message` describes the problem."""
 
     ok: bool
     message: str | None = None
 
 
 class Readiness(BaseModel):
-    """`degraded`: requests are served, but something behind them wants an operator."""
+    """State of the service and of each of its dependencies."""
 
-    status: Literal["ok", "degraded", "unavailable"]
+    status: ReadinessStatus
     checks: dict[str, Check]

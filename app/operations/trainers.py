@@ -1,4 +1,4 @@
-"""The trainers that are there: each says every few seconds whether it takes jobs."""
+"""Live trainers: each reports its state with a heartbeat every few seconds."""
 
 from collections import Counter
 from datetime import timedelta
@@ -8,43 +8,41 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.tables import TrainerProcess
+from app.db.tables import TrainerProcess, TrainerState
 
-UNHEALTHY = "unhealthy"
-# Heartbeats that a trainer may miss before it is taken for gone.
+# A trainer that missed this many heartbeats counts as dead.
 MAX_MISSED_HEARTBEATS = 3
 RETENTION = timedelta(hours=1)
 
 
-def heartbeat(session: Session, name: str, *, state: str) -> None:
-    """Say that the trainer `name` is there, "active", "draining" or "unhealthy"."""
+def heartbeat(session: Session, name: str, *, state: TrainerState) -> None:
+    """Record that the trainer `name` is alive, and its state."""
     row = insert(TrainerProcess).values(name=name, state=state)
-    news = {"state": row.excluded.state, "heartbeat_at": func.clock_timestamp()}
-    session.execute(row.on_conflict_do_update(index_elements=["name"], set_=news))
+    changes = {"state": row.excluded.state, "heartbeat_at": func.clock_timestamp()}
+    session.execute(row.on_conflict_do_update(index_elements=["name"], set_=changes))
 
 
-def count_by_state(session: Session, *, heartbeat_seconds: float) -> Counter[str]:
-    """How many trainers are there, by state."""
+def count_by_state(session: Session, *, heartbeat_seconds: float) -> Counter[TrainerState]:
+    """Count live trainers by state."""
     since = clock.ago(timedelta(seconds=MAX_MISSED_HEARTBEATS * heartbeat_seconds))
-    return Counter(
-        session.scalars(select(TrainerProcess.state).where(TrainerProcess.heartbeat_at > since))
-    )
+    statement = select(TrainerProcess.state).where(TrainerProcess.heartbeat_at > since)
+    return Counter(session.scalars(statement))
 
 
 def health_problem(session: Session, *, heartbeat_seconds: float) -> str | None:
-    """A sentence if trainers are there that take no jobs because jobs crash on them."""
-    states = count_by_state(session, heartbeat_seconds=heartbeat_seconds)
-    if not states[UNHEALTHY]:
+    """Describe live trainers whose circuit breaker is open; None if all take jobs."""
+    counts = count_by_state(session, heartbeat_seconds=heartbeat_seconds)
+    if not counts[TrainerState.UNHEALTHY]:
         return None
     return (
-        f"{states[UNHEALTHY]} of {states.total()} trainers take no jobs for now, since different "
-        "jobs crashed there one after the other. The trainer's log names them; see its disk, "
-        "memory and accelerator."
+        f"{counts[TrainerState.UNHEALTHY]} of {counts.total()} trainers have stopped taking jobs "
+        "for now, because several different jobs crashed on them in a row. Check the trainer's "
+        "log, and its disk, memory and accelerator."
     )
 
 
 def prune(session: Session) -> None:
-    """Forget the trainers that are long gone."""
+    """Delete the rows of trainers that are long dead."""
     session.execute(
         delete(TrainerProcess).where(TrainerProcess.heartbeat_at < clock.ago(RETENTION))
     )

@@ -1,1 +1,1 @@
-"""Requests to addresses that users give: only to where a stranger on the internet could go too."""
+"""HTTP POST to URLs that users give, safe against server-side request forgery (SSRF)."""

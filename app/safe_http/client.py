@@ -1,8 +1,8 @@
-"""One POST to a URL that a user gave: where it goes is checked, how long it takes is bounded.
+"""SSRF-safe HTTP client: one POST with a checked destination and a total deadline.
 
-The connection is made to the very address that was checked, so that a name which resolves to
-another address a moment later changes nothing; name and certificate stay those of the URL. No
-redirect is followed, no proxy is used, and of the answer only the status is read.
+The connection goes to the very address that was checked, which defeats DNS rebinding; the Host
+header and the certificate stay those of the URL. Redirects are not followed, proxies are not used,
+and only the status of the response is read.
 """
 
 import socket
@@ -16,20 +16,26 @@ import httpcore
 import httpx
 from httpcore import SOCKET_OPTION
 
-from app.safe_http.ip_policy import DestinationNotAllowed, Network, Resolver, check_address, resolve
+from app.safe_http.ip_policy import (
+    DestinationNotAllowed,
+    Network,
+    Resolver,
+    check_address,
+    resolve,
+)
 from app.safe_http.url_policy import ALLOWED_PORTS, validate_url
 
-# For everything together: a receiver that drips is as dead as one that is silent.
+# For the whole exchange: a receiver that sends a byte now and then must not hold a thread.
 TOTAL_TIMEOUT_SECONDS = 15.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 
 
 class NoResponse(Exception):
-    """Nothing came back that is an answer; the message is one that its owner may read."""
+    """No HTTP response came back; the message may be shown to the URL's owner."""
 
 
 class SafeHttpClient:
-    """Posts to URLs of users. Safe between threads; `allowed` is the operator's list."""
+    """Posts to URLs that users give. Thread-safe; `allowed` is the operator's allowlist."""
 
     def __init__(
         self,
@@ -41,52 +47,56 @@ class SafeHttpClient:
     ) -> None:
         self._allowed = allowed
         self._resolver = resolver
-        # SSL_CERT_FILE names the authorities of an operator who has their own.
+        # Honours SSL_CERT_FILE, for operators with their own certificate authority.
         self._tls = httpx.create_ssl_context() if tls is None else tls
         self._timeout_seconds = timeout_seconds
 
     def validate_url(self, url: str) -> None:
-        """Raises Refused for a URL that could never be posted to."""
+        """Raise DestinationNotAllowed for a URL that could never be posted to."""
         validate_url(url, self._allowed)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """The status that the URL answers with.
+        """Post and return the status of the response.
 
-        Raises Refused if it leads to where users may not go, and NoAnswer.
+        Raises DestinationNotAllowed and NoResponse.
         """
         self.validate_url(url)
         deadline = time.monotonic() + self._timeout_seconds
-        way = PinnedNetworkBackend(urlsplit(url).scheme, self._allowed, self._resolver, deadline)
-        with httpcore.ConnectionPool(ssl_context=self._tls, network_backend=way) as pool:
+        backend = PinnedNetworkBackend(
+            urlsplit(url).scheme, self._allowed, self._resolver, deadline
+        )
+        with httpcore.ConnectionPool(ssl_context=self._tls, network_backend=backend) as pool:
             try:
                 with pool.stream(
                     "POST", url, headers=list(headers.items()), content=body
-                ) as answer:
-                    return answer.status
+                ) as response:
+                    return response.status
             except httpcore.TimeoutException as error:
-                raise NoResponse("It did not answer in time.") from error
+                raise NoResponse("The receiver did not respond in time.") from error
             except httpcore.ConnectError as error:
                 raise NoResponse(_connect_error_message(error)) from error
             except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-                raise NoResponse("It broke the connection off, or answered no HTTP.") from error
+                raise NoResponse(
+                    "The receiver closed the connection, or its response was not HTTP."
+                ) from error
 
 
 def _connect_error_message(error: httpcore.ConnectError) -> str:
-    # httpcore hands the cause over as the argument, and cuts the chain.
+    # httpcore passes the cause as the argument and cuts the chain.
     reason = error.args[0]
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return f"Its certificate is not accepted: {reason.verify_message.rstrip('.')}."
+        return f"The receiver's certificate is invalid: {reason.verify_message.rstrip('.')}."
     if isinstance(reason, ssl.SSLError):
-        return "It does not speak TLS as we do."
+        return "The TLS handshake with the receiver failed."
     if isinstance(reason, socket.gaierror):
-        return "Its name has no address: look for a slip in the URL, or in its DNS."
+        return "The host name could not be resolved. Check the URL and its DNS records."
     if isinstance(reason, UnicodeError):
-        return "Its host is not a valid name: look for a slip in the URL."
-    return "It cannot be reached: no connection to its address and port was accepted."
+        return "The host name is not valid. Check the URL."
+    return "The receiver could not be reached: its address and port accept no connection."
 
 
 class PinnedNetworkBackend(httpcore.NetworkBackend):
-    """Resolves, checks and connects, in one place and once per connection."""
+    """Resolves a host, checks all its addresses and connects to one of them, in one step."""
 
     def __init__(
         self, scheme: str, allowed: Sequence[Network], resolver: Resolver, deadline: float
@@ -106,7 +116,7 @@ class PinnedNetworkBackend(httpcore.NetworkBackend):
         socket_options: Iterable[SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         addresses = self._resolve_allowed(host.strip("[]"), port)
-        trouble: Exception = httpcore.ConnectError(f"{host} has no address")
+        failure: Exception = httpcore.ConnectError(f"{host} has no address")
         for address in addresses:
             seconds = min(CONNECT_TIMEOUT_SECONDS, _seconds_left(self._deadline))
             try:
@@ -114,28 +124,26 @@ class PinnedNetworkBackend(httpcore.NetworkBackend):
                     address, port, seconds, local_address, socket_options
                 )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                trouble = error
+                failure = error
             else:
                 return DeadlineStream(stream, self._deadline)
-        raise trouble
+        raise failure
 
     def _resolve_allowed(self, host: str, port: int) -> Sequence[str]:
-        """The host's addresses, each of which is allowed. Raises Refused."""
+        """Resolve a host whose addresses are all allowed. Raises DestinationNotAllowed."""
         try:
             addresses = self._resolver(host, port)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(error) from error
-        # All of them: which one is connected to depends on which of them answer.
-        listed = [check_address(address, self._allowed) for address in addresses]
-        if not all(listed) and (self._scheme != "https" or port not in ALLOWED_PORTS):
-            raise DestinationNotAllowed(
-                "Public addresses are reached by https, on port 443 or 8443."
-            )
+        # All of them, since any may end up being the one that is connected to.
+        allowlisted = [check_address(address, self._allowed) for address in addresses]
+        if not all(allowlisted) and (self._scheme != "https" or port not in ALLOWED_PORTS):
+            raise DestinationNotAllowed("Public addresses need https, on port 443 or 8443.")
         return addresses
 
 
 class DeadlineStream(httpcore.NetworkStream):
-    """A connection that ends at a moment, however busy it is."""
+    """A connection that fails at a fixed time, however busy it is."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
         self._stream = stream
@@ -156,9 +164,9 @@ class DeadlineStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        left = _seconds_left(self._deadline)
-        inner = self._stream.start_tls(ssl_context, server_hostname, left)
-        return DeadlineStream(inner, self._deadline)
+        seconds = _seconds_left(self._deadline)
+        stream = self._stream.start_tls(ssl_context, server_hostname, seconds)
+        return DeadlineStream(stream, self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -167,5 +175,5 @@ class DeadlineStream(httpcore.NetworkStream):
 def _seconds_left(deadline: float) -> float:
     seconds = deadline - time.monotonic()
     if seconds <= 0:
-        raise httpcore.ReadTimeout("the time is up")
+        raise httpcore.ReadTimeout("deadline exceeded")
     return seconds

@@ -1,4 +1,4 @@
-"""What a URL that a user gives must look like, before anything is resolved or connected to."""
+"""SSRF policy for URLs: scheme, port and host, checked before anything is resolved."""
 
 import re
 from collections.abc import Sequence
@@ -8,39 +8,39 @@ from urllib.parse import urlsplit
 from app.safe_http.ip_policy import DestinationNotAllowed, Network, check_address
 
 MAX_URL_LENGTH = 2048
-# Other ports of strangers' machines are not for users to knock at through us.
+# Users must not be able to probe other ports of other people's machines from here.
 ALLOWED_PORTS = (None, 443, 8443)
-# Printable ASCII without what parsers of URLs disagree on.
+# Printable ASCII without the characters that URL parsers disagree on.
 URL_CHARACTERS = re.compile(r"[!#-;=?-\[\]_a-z~]+")
-# What DNS can hold; of parts that are empty or longer, Python makes a UnicodeError.
+# Length limits of DNS (RFC 1035); Python raises UnicodeError for labels that break them.
 HOSTNAME = re.compile(r"(?!.{254})[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
-# Such as `2130706433` or `127.0.0x1`, which resolvers take for addresses.
+# Such as `2130706433` or `127.0.0x1`, which resolvers read as IPv4 addresses.
 NUMERIC_HOST = re.compile(r"(^|\.)(\d+|0x[0-9a-f]*)\.?$")
 
 
 def validate_url(url: str, allowed: Sequence[Network]) -> None:
-    """Raises Refused, with a sentence for the user.
+    """Check the form of a URL. Raises DestinationNotAllowed with a sentence for the user.
 
-    `http` and other ports are for the operator's own list alone, which is looked at again when
-    the host has been resolved.
+    `http` and other ports pass only if the operator has an allowlist; the client checks the
+    resolved addresses against it again.
     """
     if not url:
         raise DestinationNotAllowed("Give the URL to post to, such as https://example.com/hooks.")
     if len(url) > MAX_URL_LENGTH:
-        raise DestinationNotAllowed(f"A URL may have {MAX_URL_LENGTH} characters.")
+        raise DestinationNotAllowed(f"The URL must have at most {MAX_URL_LENGTH} characters.")
     if not URL_CHARACTERS.fullmatch(url):
         raise DestinationNotAllowed(
-            "A URL is made of printable ASCII; write other hosts in punycode."
+            "The URL must be printable ASCII; write international host names in punycode."
         )
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise DestinationNotAllowed(f"It is not a URL: {error}.") from error
+        raise DestinationNotAllowed(f"The URL is not valid: {error}.") from error
     if parts.scheme != "https" and not (parts.scheme == "http" and allowed):
         raise DestinationNotAllowed("The URL must begin with https://.")
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise DestinationNotAllowed("The URL may have neither a user and password nor a fragment.")
+        raise DestinationNotAllowed("The URL must not contain a user, password or fragment.")
     if port not in ALLOWED_PORTS and not allowed:
         raise DestinationNotAllowed("The port must be 443 or 8443.")
     _validate_host(host, allowed)
@@ -48,7 +48,7 @@ def validate_url(url: str, allowed: Sequence[Network]) -> None:
 
 def _validate_host(host: str, allowed: Sequence[Network]) -> None:
     if not host:
-        raise DestinationNotAllowed("The URL names no host.")
+        raise DestinationNotAllowed("The URL has no host.")
     if ":" not in host and not NUMERIC_HOST.search(host):
         _validate_hostname(host)
         return
@@ -56,7 +56,7 @@ def _validate_host(host: str, allowed: Sequence[Network]) -> None:
         ip_address(host)
     except ValueError as error:
         raise DestinationNotAllowed(
-            "The URL's host is neither a name nor an address as it is written."
+            "The URL's host is neither a host name nor an IP address in standard notation."
         ) from error
     check_address(host, allowed)
 
@@ -64,6 +64,6 @@ def _validate_host(host: str, allowed: Sequence[Network]) -> None:
 def _validate_hostname(host: str) -> None:
     if not HOSTNAME.fullmatch(host):
         raise DestinationNotAllowed(
-            "The URL's host is not a valid name: between its dots there are 1 to 63 letters, "
-            "digits and hyphens, and 253 characters in all."
+            "The URL's host is not a valid name: each label has 1 to 63 letters, digits and "
+            "hyphens, and the whole name at most 253 characters."
         )

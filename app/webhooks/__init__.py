@@ -1,0 +1,1 @@
+"""Webhooks: endpoints, deliveries with retries, and the sender."""

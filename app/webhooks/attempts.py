@@ -1,7 +1,7 @@
-"""Tries of deliveries: claimed, made by a courier outside of any transaction, and recorded.
+"""Webhook delivery attempts: claim what is due, send it outside any transaction, record the result.
 
-A courier that dies in between, or cannot record what it did, leaves a claim that ends: then the
-next one posts the same event with the same id again, as late as after any other failure.
+A claim is a lease. If the sender dies, or cannot record its result, the claim expires and the same
+event is posted again with the same id, after the same backoff as any other failure.
 """
 
 import random
@@ -13,15 +13,15 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
 from app.db import clock
-from app.db.tables import WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from app.db.tables import DeliveryState, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from app.webhooks import endpoints
 
-# Far longer than one try takes.
+# Far longer than one attempt takes.
 CLAIM_DURATION = timedelta(seconds=60)
 RETRY_DELAYS = tuple(
     timedelta(seconds=seconds) for seconds in (30, 5 * 60, 30 * 60, 2 * 3600, 8 * 3600, 24 * 3600)
 )
-# Of each delay: receivers that come back are not met by everything at the same moment.
+# Relative; a receiver that comes back must not get all its deliveries at the same moment.
 JITTER = 0.2
 RETRY_WINDOW = timedelta(hours=72)
 HTTP_GONE = 410
@@ -29,7 +29,7 @@ HTTP_GONE = 410
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryAttempt:
-    """One try to be made: what is posted where, signed with which secrets."""
+    """A claimed attempt: the URL, the event to post, and the secrets to sign it with."""
 
     delivery_id: str
     endpoint_id: str
@@ -42,7 +42,7 @@ class DeliveryAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
-    """How a try went: a status, or why there is none."""
+    """The result of an attempt: an HTTP status, or the error that prevented one."""
 
     milliseconds: int
     status: int | None = None
@@ -54,12 +54,12 @@ class AttemptResult:
 
 
 def claim_due(session: Session, limit: int) -> list[DeliveryAttempt]:
-    """What is due, one try per endpoint: one that hangs must not hold up the others."""
+    """Claim due deliveries, at most one per endpoint: one that hangs must not delay the others."""
     _fail_overdue(session)
-    taken = _due_deliveries(limit)
+    due = _due_deliveries(limit)
     statement = (
         update(WebhookDelivery)
-        .where(WebhookDelivery.id == taken.c.id)
+        .where(WebhookDelivery.id == due.c.id)
         .values(
             attempts=WebhookDelivery.attempts + 1,
             claimed_until=func.clock_timestamp() + CLAIM_DURATION,
@@ -70,13 +70,13 @@ def claim_due(session: Session, limit: int) -> list[DeliveryAttempt]:
     claimed = session.scalars(statement).all()
     now = clock.now(session)
     for delivery in claimed:
-        # Whatever keeps the try from being recorded, the receiver must not be met every minute.
-        delivery.next_at = now + max(CLAIM_DURATION, _retry_delay(delivery))
+        # If the result is never recorded, the receiver must not get the event every minute.
+        delivery.next_attempt_at = now + max(CLAIM_DURATION, _retry_delay(delivery))
     return [attempt_for(session, delivery) for delivery in claimed]
 
 
 def attempt_for(session: Session, delivery: WebhookDelivery) -> DeliveryAttempt:
-    """The try that a delivery's claim is for."""
+    """Build the attempt of a delivery that the caller has claimed."""
     endpoint = session.get_one(WebhookEndpoint, delivery.endpoint_id)
     return DeliveryAttempt(
         delivery_id=delivery.id,
@@ -92,8 +92,11 @@ def attempt_for(session: Session, delivery: WebhookDelivery) -> DeliveryAttempt:
 def record_result(
     session: Session, attempt: DeliveryAttempt, result: AttemptResult, *, retry: bool = True
 ) -> None:
-    """Log a try and decide what follows; without `again`, a failed one is the last."""
-    # The endpoint first, as its deletion does: two that lock in another order wait for ever.
+    """Log an attempt, then finish the delivery or schedule its next attempt.
+
+    Without `retry` a failed attempt is the last. A 410 disables the endpoint.
+    """
+    # Lock the endpoint first, as its deletion does: another order could deadlock.
     endpoint = session.get(
         WebhookEndpoint, attempt.endpoint_id, with_for_update={"key_share": True}
     )
@@ -103,29 +106,29 @@ def record_result(
     session.add(_attempt_row(attempt, result))
     if result.status == HTTP_GONE:
         _disable_endpoint(session, endpoint)
-    elif delivery.state != "pending" or delivery.attempts != attempt.number:
-        # The claim had ended, and the delivery is another's by now.
+    elif delivery.state != DeliveryState.PENDING or delivery.attempts != attempt.number:
+        # The claim had expired, and another sender has taken the delivery over.
         return
     elif result.is_success:
-        _finish(delivery, "succeeded")
+        _finish(delivery, DeliveryState.SUCCEEDED)
     else:
         _schedule_retry(session, delivery, retry=retry)
 
 
 def _fail_overdue(session: Session) -> None:
-    """End what is overdue although it was tried often enough: its tries were not recorded."""
+    """Fail deliveries past the retry window whose last attempts were never recorded."""
     overdue = select(WebhookDelivery.id).where(
-        WebhookDelivery.state == "pending",
-        WebhookDelivery.next_at <= func.clock_timestamp(),
+        WebhookDelivery.state == DeliveryState.PENDING,
+        WebhookDelivery.next_attempt_at <= func.clock_timestamp(),
         WebhookDelivery.attempts >= len(RETRY_DELAYS),
         WebhookDelivery.created_at < clock.ago(RETRY_WINDOW),
         _unclaimed(),
     )
     session.execute(
         update(WebhookDelivery)
-        # Without waiting for locks: whoever ends an endpoint takes them in another order.
+        # Skip locked rows: whoever deletes an endpoint takes these locks in another order.
         .where(WebhookDelivery.id.in_(overdue.with_for_update(skip_locked=True)))
-        .values(state="failed", next_at=None, claimed_until=None)
+        .values(state=DeliveryState.FAILED, next_attempt_at=None, claimed_until=None)
         .execution_options(synchronize_session=False)
     )
 
@@ -139,38 +142,42 @@ def _unclaimed() -> ColumnElement[bool]:
 
 def _due_deliveries(limit: int) -> CTE:
     other = aliased(WebhookDelivery)
-    busy = select(other.id).where(
+    in_flight = select(other.id).where(
         other.endpoint_id == WebhookDelivery.endpoint_id,
         other.claimed_until > func.clock_timestamp(),
     )
-    first = (
+    first_per_endpoint = (
         select(WebhookDelivery.id)
         .ext(distinct_on(WebhookDelivery.endpoint_id))
         .where(
-            WebhookDelivery.state == "pending",
-            WebhookDelivery.next_at <= func.clock_timestamp(),
-            ~busy.exists(),
+            WebhookDelivery.state == DeliveryState.PENDING,
+            WebhookDelivery.next_attempt_at <= func.clock_timestamp(),
+            ~in_flight.exists(),
         )
-        .order_by(WebhookDelivery.endpoint_id, WebhookDelivery.next_at)
+        .order_by(WebhookDelivery.endpoint_id, WebhookDelivery.next_attempt_at)
     )
     return (
         select(WebhookDelivery.id)
-        # Asked again: somebody may have claimed it while this statement began.
-        .where(WebhookDelivery.id.in_(first), WebhookDelivery.state == "pending", _unclaimed())
-        .order_by(WebhookDelivery.next_at)
+        # Checked again: another sender may have claimed it since the subquery's snapshot.
+        .where(
+            WebhookDelivery.id.in_(first_per_endpoint),
+            WebhookDelivery.state == DeliveryState.PENDING,
+            _unclaimed(),
+        )
+        .order_by(WebhookDelivery.next_attempt_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
-        .cte("taken")
+        .cte("due")
     )
 
 
-def _attempt_row(errand: DeliveryAttempt, outcome: AttemptResult) -> WebhookAttempt:
+def _attempt_row(attempt: DeliveryAttempt, result: AttemptResult) -> WebhookAttempt:
     return WebhookAttempt(
-        delivery_id=errand.delivery_id,
-        number=errand.number,
-        milliseconds=outcome.milliseconds,
-        status=outcome.status,
-        error=outcome.error,
+        delivery_id=attempt.delivery_id,
+        number=attempt.number,
+        milliseconds=result.milliseconds,
+        status=result.status,
+        error=result.error,
     )
 
 
@@ -178,22 +185,21 @@ def _schedule_retry(session: Session, delivery: WebhookDelivery, *, retry: bool)
     delay = _retry_delay(delivery)
     now = clock.now(session)
     if not retry or now + delay > delivery.created_at + RETRY_WINDOW:
-        _finish(delivery, "failed")
+        _finish(delivery, DeliveryState.FAILED)
         return
-    delivery.next_at = now + delay
+    delivery.next_attempt_at = now + delay
     delivery.claimed_until = None
 
 
 def _retry_delay(delivery: WebhookDelivery) -> timedelta:
-    """How long to wait after the try at hand, should it fail."""
-    return RETRY_DELAYS[min(delivery.attempts, len(RETRY_DELAYS)) - 1] * random.uniform(
-        1 - JITTER, 1 + JITTER
-    )
+    """Compute the backoff, with jitter, that follows the current attempt if it fails."""
+    step = min(delivery.attempts, len(RETRY_DELAYS)) - 1
+    return RETRY_DELAYS[step] * random.uniform(1 - JITTER, 1 + JITTER)
 
 
-def _finish(delivery: WebhookDelivery, state: str) -> None:
+def _finish(delivery: WebhookDelivery, state: DeliveryState) -> None:
     delivery.state = state
-    delivery.next_at = None
+    delivery.next_attempt_at = None
     delivery.claimed_until = None
 
 
@@ -201,6 +207,9 @@ def _disable_endpoint(session: Session, endpoint: WebhookEndpoint) -> None:
     endpoint.disabled_at = func.clock_timestamp()
     session.execute(
         update(WebhookDelivery)
-        .where(WebhookDelivery.endpoint_id == endpoint.id, WebhookDelivery.state == "pending")
-        .values(state="failed", next_at=None, claimed_until=None)
+        .where(
+            WebhookDelivery.endpoint_id == endpoint.id,
+            WebhookDelivery.state == DeliveryState.PENDING,
+        )
+        .values(state=DeliveryState.FAILED, next_attempt_at=None, claimed_until=None)
     )

@@ -1,6 +1,6 @@
-"""Deliveries of webhooks: decided in the transaction that ends a job; and listed.
+"""Webhook deliveries: enqueue them in the transaction that ends a job; list and prune them.
 
-The rows are an outbox of their own, kept and tried for days; `errands` has the tries.
+The rows are an outbox of their own, retried for days; `attempts` does that.
 """
 
 import json
@@ -14,28 +14,34 @@ from sqlalchemy.orm import Session
 from app import ids
 from app.db import clock, outbox, pagination
 from app.db.pagination import Page
-from app.db.tables import Job, WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from app.webhooks import attempts as errands
-from app.webhooks import endpoints
+from app.db.tables import (
+    DeliveryState,
+    Job,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WorkerTask,
+)
+from app.webhooks import attempts, endpoints
 from app.webhooks.attempts import DeliveryAttempt
 
 RETENTION = timedelta(days=30)
 
 
 def enqueue_for_job(session: Session, job: Job) -> None:
-    """Tell the project's endpoints of a job that has ended, if the transaction commits."""
+    """Enqueue an event for each subscribed endpoint of the project of a job that has ended."""
     event_type = f"fine_tuning.job.{job.state}"
-    listening = (
+    subscribed = (
         select(WebhookEndpoint.id)
         .where(
             WebhookEndpoint.project_id == job.project_id,
             WebhookEndpoint.disabled_at.is_(None),
             WebhookEndpoint.event_types.contains([event_type]),
         )
-        # One that is deleted meanwhile must not make the end of the job fail.
+        # An endpoint that is deleted meanwhile must not make the end of the job fail.
         .with_for_update(read=True, key_share=True)
     )
-    endpoint_ids = session.scalars(listening).all()
+    endpoint_ids = session.scalars(subscribed).all()
     if not endpoint_ids:
         return
     event_id = ids.webhook_event_id()
@@ -43,16 +49,16 @@ def enqueue_for_job(session: Session, job: Job) -> None:
         "event_id": event_id,
         "event_type": event_type,
         "body": _event_body(event_id, event_type, job.id, job.finished_at or job.created_at),
-        "next_at": func.clock_timestamp(),
+        "next_attempt_at": func.clock_timestamp(),
     }
     session.execute(insert(WebhookDelivery).values([_row(id_, event) for id_ in endpoint_ids]))
-    outbox.enqueue_hint(session, "deliver", job.id)
+    outbox.enqueue_hint(session, WorkerTask.DELIVER, job.id)
 
 
 def create_test_delivery(
     session: Session, project_id: str, endpoint_id: str, event_type: str
 ) -> DeliveryAttempt:
-    """A first try, claimed by the caller, of an event that did not happen. Raises NotFound."""
+    """Create a delivery of a sample event, its first attempt claimed. Raises NotFound."""
     endpoint = endpoints.get(session, project_id, endpoint_id)
     event_id = ids.webhook_event_id()
     now = clock.now(session)
@@ -63,18 +69,18 @@ def create_test_delivery(
         event_type=event_type,
         body=_event_body(event_id, event_type, ids.job_id(), now),
         attempts=1,
-        next_at=now,
-        claimed_until=now + errands.CLAIM_DURATION,
+        next_attempt_at=now,
+        claimed_until=now + attempts.CLAIM_DURATION,
     )
     session.add(delivery)
     session.flush()
-    return errands.attempt_for(session, delivery)
+    return attempts.attempt_for(session, delivery)
 
 
 def list_(
     session: Session, project_id: str, endpoint_id: str, *, after: str | None, limit: int
 ) -> Page[WebhookDelivery]:
-    """A page of an endpoint's deliveries, newest first. Raises NotFound."""
+    """List a page of an endpoint's deliveries, newest first. Raises NotFound."""
     endpoints.get(session, project_id, endpoint_id)
     statement = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     return pagination.page_by_age(
@@ -85,7 +91,7 @@ def list_(
 def list_attempts(
     session: Session, deliveries: Iterable[WebhookDelivery]
 ) -> dict[str, list[WebhookAttempt]]:
-    """The tries of each delivery, by its id, in the order in which they were made."""
+    """List the attempts of each delivery, by its id, oldest first."""
     found: dict[str, list[WebhookAttempt]] = {delivery.id: [] for delivery in deliveries}
     statement = select(WebhookAttempt).where(WebhookAttempt.delivery_id.in_(found))
     for attempt in session.scalars(statement.order_by(WebhookAttempt.number)):
@@ -94,10 +100,10 @@ def list_attempts(
 
 
 def prune(session: Session) -> None:
-    """Forget what ended long ago."""
+    """Delete finished deliveries older than the retention period."""
     session.execute(
         delete(WebhookDelivery).where(
-            WebhookDelivery.state != "pending",
+            WebhookDelivery.state != DeliveryState.PENDING,
             WebhookDelivery.created_at < clock.ago(RETENTION),
         )
     )
@@ -108,7 +114,7 @@ def _row(endpoint_id: str, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _event_body(event_id: str, event_type: str, job_id: str, when: datetime) -> str:
-    """The event as OpenAI writes it: it names the job and says no more of it."""
+    """Serialize an event as OpenAI does: it carries the job's id and nothing else of it."""
     event = {
         "id": event_id,
         "object": "event",

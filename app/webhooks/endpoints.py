@@ -1,4 +1,4 @@
-"""Webhook endpoints, as their owners manage them: where a project is told of its jobs' ends."""
+"""Webhook endpoints of a project: create, update, delete, rotate the signing secret."""
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -15,25 +15,25 @@ from app.safe_http.ip_policy import DestinationNotAllowed
 from app.webhooks import signing
 from app.webhooks.schemas import CreateEndpoint, UpdateEndpoint
 
-# One that hangs takes a courier's time, so a project must not have any number of them.
+# A quota, since each endpoint that hangs occupies a sender thread.
 MAX_ENDPOINTS = 20
 OLD_SECRET_RETENTION = timedelta(hours=24)
-# Raises Refused for a URL that nothing will be sent to.
+# Raises DestinationNotAllowed for a URL that nothing will be sent to.
 UrlValidator = Callable[[str], None]
 
 
 def create(
-    session: Session, project_id: str, asked: CreateEndpoint, validate_url: UrlValidator
+    session: Session, project_id: str, body: CreateEndpoint, validate_url: UrlValidator
 ) -> WebhookEndpoint:
-    """A new endpoint with a secret of its own. Raises InvalidRequest."""
-    _validate_url(asked.url, validate_url)
+    """Create an endpoint with a new signing secret. Raises InvalidRequest."""
+    _validate_url(body.url, validate_url)
     _check_endpoint_quota(session, project_id)
     endpoint = WebhookEndpoint(
         id=ids.webhook_endpoint_id(),
         project_id=project_id,
-        name=asked.name,
-        url=asked.url,
-        event_types=_deduplicate(asked.event_types),
+        name=body.name,
+        url=body.url,
+        event_types=_deduplicate(body.event_types),
         secret=signing.new_secret(),
     )
     session.add(endpoint)
@@ -44,7 +44,7 @@ def create(
 def list_(
     session: Session, project_id: str, *, after: str | None, limit: int
 ) -> Page[WebhookEndpoint]:
-    """A page of a project's endpoints, newest first."""
+    """List a page of a project's endpoints, newest first."""
     statement = select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id)
     return pagination.page_by_age(
         session, statement, cursor_rows=statement, after=after, limit=limit
@@ -54,7 +54,7 @@ def list_(
 def get(
     session: Session, project_id: str, endpoint_id: str, *, lock: bool = False
 ) -> WebhookEndpoint:
-    """A project's endpoint. Raises NotFound for another project's too."""
+    """Get a project's endpoint. Raises NotFound, for another project's endpoint too."""
     statement = select(WebhookEndpoint).where(
         WebhookEndpoint.id == endpoint_id, WebhookEndpoint.project_id == project_id
     )
@@ -70,18 +70,18 @@ def update(
     session: Session,
     project_id: str,
     endpoint_id: str,
-    asked: UpdateEndpoint,
+    body: UpdateEndpoint,
     validate_url: UrlValidator,
 ) -> WebhookEndpoint:
-    """Change what is given, and enable the endpoint. Raises InvalidRequest, NotFound."""
+    """Change the given fields and enable the endpoint. Raises InvalidRequest, NotFound."""
     endpoint = get(session, project_id, endpoint_id, lock=True)
-    if asked.url is not None:
-        _validate_url(asked.url, validate_url)
-        endpoint.url = asked.url
-    if asked.name is not None:
-        endpoint.name = asked.name
-    if asked.event_types is not None:
-        endpoint.event_types = _deduplicate(asked.event_types)
+    if body.url is not None:
+        _validate_url(body.url, validate_url)
+        endpoint.url = body.url
+    if body.name is not None:
+        endpoint.name = body.name
+    if body.event_types is not None:
+        endpoint.event_types = _deduplicate(body.event_types)
     endpoint.disabled_at = None
     if session.is_modified(endpoint):
         _save(session, endpoint)
@@ -89,14 +89,14 @@ def update(
 
 
 def delete(session: Session, project_id: str, endpoint_id: str) -> None:
-    """Remove an endpoint, what was on its way to it, and its log. Raises NotFound."""
+    """Delete an endpoint with its deliveries, pending ones included. Raises NotFound."""
     session.delete(get(session, project_id, endpoint_id, lock=True))
 
 
 def rotate_secret(
     session: Session, project_id: str, endpoint_id: str, *, keep_old: bool
 ) -> WebhookEndpoint:
-    """A new secret; if the old one is kept, both sign for a day. Raises NotFound."""
+    """Replace the signing secret. With `keep_old`, both sign for 24 hours. Raises NotFound."""
     endpoint = get(session, project_id, endpoint_id, lock=True)
     endpoint.old_secret = endpoint.secret if keep_old else None
     endpoint.old_secret_until = func.clock_timestamp() + OLD_SECRET_RETENTION if keep_old else None
@@ -106,12 +106,12 @@ def rotate_secret(
 
 
 def signing_keys(session: Session, endpoint: WebhookEndpoint) -> tuple[str, ...]:
-    """The secrets that sign at this moment, the newest first."""
+    """Return the secrets that are valid now, newest first."""
     until = endpoint.old_secret_until
     if endpoint.old_secret is None or until is None:
         return (endpoint.secret,)
-    is_over = until <= clock.now(session)
-    return (endpoint.secret,) if is_over else (endpoint.secret, endpoint.old_secret)
+    is_expired = until <= clock.now(session)
+    return (endpoint.secret,) if is_expired else (endpoint.secret, endpoint.old_secret)
 
 
 def _save(session: Session, endpoint: WebhookEndpoint) -> None:
@@ -131,12 +131,12 @@ def _validate_url(url: str, validate_url: UrlValidator) -> None:
 
 
 def _check_endpoint_quota(session: Session, project_id: str) -> None:
-    # The lock makes creations of one project wait for each other: they would count past each other.
+    # The lock serializes creations within a project: concurrent ones would not count each other.
     session.get_one(Project, project_id, with_for_update={"key_share": True})
-    mine = select(func.count()).where(WebhookEndpoint.project_id == project_id)
-    if session.scalars(mine).one() >= MAX_ENDPOINTS:
+    count = select(func.count()).where(WebhookEndpoint.project_id == project_id)
+    if session.scalars(count).one() >= MAX_ENDPOINTS:
         raise InvalidRequest(
-            f"A project has {MAX_ENDPOINTS} webhook endpoints at most. Delete one first."
+            f"A project can have at most {MAX_ENDPOINTS} webhook endpoints. Delete one first."
         )
 
 

@@ -1,4 +1,4 @@
-"""/v1/webhook_endpoints and /v1/webhook_event_types"""
+"""Routes of /v1/webhook_endpoints and /v1/webhook_event_types."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -27,6 +27,7 @@ from app.webhooks.schemas import (
     EndpointDeleted,
     EndpointList,
     EndpointObject,
+    EndpointStatus,
     EndpointTested,
     EndpointWithSecret,
     EventType,
@@ -45,18 +46,18 @@ ENDPOINTS_PATH = "/webhook_endpoints"
 
 @router.get("/webhook_event_types")
 def list_event_types(principal: PrincipalDep) -> EventTypeList:
-    """What endpoints can be told of."""
+    """List the event types that endpoints can subscribe to."""
     return EventTypeList(data=list(get_args(EventType)))
 
 
-# The answer's secret is no hash in the database anyway: deliveries are signed with it.
+# Storing the response for replay adds no exposure: the database has the secret in plain text.
 @router.post(ENDPOINTS_PATH, dependencies=[IDEMPOTENT])
 def create(
-    asked: CreateEndpoint, parts: AppStateDep, principal: PrincipalDep, session: SessionDep
+    body: CreateEndpoint, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> EndpointWithSecret:
-    """Have a URL told of the ends of the project's jobs. The secret is shown here only."""
+    """Create an endpoint. Only this response and a rotation show the signing secret."""
     endpoint = endpoints.create(
-        session, principal.project_id, asked, parts.webhook_client.validate_url
+        session, principal.project_id, body, state.webhook_client.validate_url
     )
     return _endpoint_with_secret(endpoint)
 
@@ -65,7 +66,7 @@ def create(
 def list_endpoints(
     principal: PrincipalDep, session: ReadSessionDep, after: AfterCursor = None, limit: Limit = 20
 ) -> EndpointList:
-    """Newest first."""
+    """List endpoints, newest first."""
     page = endpoints.list_(session, principal.project_id, after=after, limit=limit)
     data = [_endpoint_object(row) for row in page.rows]
     return EndpointList(data=data, has_more=page.has_more, **page_cursors(data))
@@ -79,21 +80,21 @@ def retrieve(endpoint_id: str, principal: PrincipalDep, session: ReadSessionDep)
 @router.post(ENDPOINTS_PATH + "/{endpoint_id}")
 def update(
     endpoint_id: str,
-    asked: UpdateEndpoint,
-    parts: AppStateDep,
+    body: UpdateEndpoint,
+    state: AppStateDep,
     principal: PrincipalDep,
     session: SessionDep,
 ) -> EndpointObject:
-    """Change what is given. An endpoint that was disabled is enabled again."""
-    sound = parts.webhook_client.validate_url
+    """Update the given fields, and enable the endpoint if it was disabled."""
+    validate_url = state.webhook_client.validate_url
     return _endpoint_object(
-        endpoints.update(session, principal.project_id, endpoint_id, asked, sound)
+        endpoints.update(session, principal.project_id, endpoint_id, body, validate_url)
     )
 
 
 @router.delete(ENDPOINTS_PATH + "/{endpoint_id}")
 def delete(endpoint_id: str, principal: PrincipalDep, session: SessionDep) -> EndpointDeleted:
-    """Remove an endpoint and its deliveries, those that are still on their way too."""
+    """Delete an endpoint and its deliveries, pending ones included."""
     endpoints.delete(session, principal.project_id, endpoint_id)
     return EndpointDeleted(id=endpoint_id, deleted=True)
 
@@ -103,39 +104,39 @@ def rotate_secret(
     endpoint_id: str,
     principal: PrincipalDep,
     session: SessionDep,
-    asked: RotateSecret | None = None,
+    body: RotateSecret | None = None,
 ) -> EndpointWithSecret:
-    """A new secret. The old one ends at once, or signs beside the new one for 24 hours."""
-    keep = asked is not None and asked.keep_old_secret_active_for_24_hours
+    """Replace the signing secret. The old one stops signing at once, or after 24 hours."""
+    keep_old = body is not None and body.keep_old_secret_active_for_24_hours
     return _endpoint_with_secret(
-        endpoints.rotate_secret(session, principal.project_id, endpoint_id, keep_old=keep)
+        endpoints.rotate_secret(session, principal.project_id, endpoint_id, keep_old=keep_old)
     )
 
 
 @router.post(ENDPOINTS_PATH + "/{endpoint_id}/test")
 async def test(
-    endpoint_id: str, asked: TestEndpoint, parts: AppStateDep, principal: PrincipalDep
+    endpoint_id: str, body: TestEndpoint, state: AppStateDep, principal: PrincipalDep
 ) -> EndpointTested:
-    """Send a sample event at once, and once. It is in the log of deliveries like any other."""
-    begin = partial(
+    """Send a sample event now, without retries. It appears in the list of deliveries."""
+    create_delivery = partial(
         deliveries.create_test_delivery,
         project_id=principal.project_id,
         endpoint_id=endpoint_id,
-        event_type=asked.event_type,
+        event_type=body.event_type,
     )
-    errand = await run_in_transaction(parts, begin)
-    # Between two transactions: the receiver may take its time, and a connection must not wait.
-    post = partial(sender.post_event, parts.webhook_client, errand)
-    outcome = await to_thread.run_sync(post, limiter=parts.webhook_test_slots)
-    record = partial(attempts.record_result, attempt=errand, result=outcome, retry=False)
-    await run_in_transaction(parts, record)
-    if not outcome.is_success or outcome.status is None:
-        told = outcome.error or f"It answered with the status {outcome.status}."
-        raise InvalidRequest(f"The test delivery failed. {told}", code="webhook_delivery_failed")
+    attempt = await run_in_transaction(state, create_delivery)
+    # Between two transactions: a slow receiver must not hold a database connection.
+    post_event = partial(sender.post_event, state.webhook_client, attempt)
+    result = await to_thread.run_sync(post_event, limiter=state.webhook_test_slots)
+    record = partial(attempts.record_result, attempt=attempt, result=result, retry=False)
+    await run_in_transaction(state, record)
+    if not result.is_success or result.status is None:
+        reason = result.error or f"The receiver responded with status {result.status}."
+        raise InvalidRequest(f"The test delivery failed. {reason}", code="webhook_delivery_failed")
     return EndpointTested(
         webhook_endpoint_id=endpoint_id,
-        event_type=asked.event_type,
-        status_code=outcome.status,
+        event_type=body.event_type,
+        status_code=result.status,
     )
 
 
@@ -147,10 +148,10 @@ def list_deliveries(
     after: AfterCursor = None,
     limit: Limit = 20,
 ) -> DeliveryList:
-    """What was sent to an endpoint in the last 30 days, with each try. Newest first."""
+    """List an endpoint's deliveries of the last 30 days with their attempts, newest first."""
     page = deliveries.list_(session, principal.project_id, endpoint_id, after=after, limit=limit)
-    tries = deliveries.list_attempts(session, page.rows)
-    data = [_delivery_object(row, tries[row.id]) for row in page.rows]
+    attempt_rows = deliveries.list_attempts(session, page.rows)
+    data = [_delivery_object(row, attempt_rows[row.id]) for row in page.rows]
     return DeliveryList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
@@ -163,7 +164,7 @@ def _endpoint_fields(row: WebhookEndpoint) -> dict[str, Any]:
         "url": row.url,
         "event_types": row.event_types,
         "signing_secret_hint": signing.secret_hint(row.secret),
-        "status": "enabled" if row.disabled_at is None else "disabled",
+        "status": EndpointStatus.ENABLED if row.disabled_at is None else EndpointStatus.DISABLED,
     }
 
 
@@ -175,7 +176,9 @@ def _endpoint_with_secret(row: WebhookEndpoint) -> EndpointWithSecret:
     return EndpointWithSecret(**_endpoint_fields(row), signing_secret=row.secret)
 
 
-def _delivery_object(row: WebhookDelivery, tries: Sequence[WebhookAttempt]) -> DeliveryObject:
+def _delivery_object(
+    row: WebhookDelivery, attempt_rows: Sequence[WebhookAttempt]
+) -> DeliveryObject:
     return DeliveryObject(
         id=row.id,
         webhook_endpoint_id=row.endpoint_id,
@@ -183,6 +186,6 @@ def _delivery_object(row: WebhookDelivery, tries: Sequence[WebhookAttempt]) -> D
         event_id=row.event_id,
         event_type=row.event_type,
         status=row.state,
-        next_attempt_at=row.next_at,
-        attempts=[AttemptObject.model_validate(each) for each in tries],
+        next_attempt_at=row.next_attempt_at,
+        attempts=[AttemptObject.model_validate(each) for each in attempt_rows],
     )

@@ -1,9 +1,11 @@
-"""Webhooks on the wire: endpoints as OpenAI has them, and deliveries, which we add."""
+"""Request and response bodies: OpenAI's webhook endpoints, and deliveries, an extension."""
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.db.tables import DeliveryState
 from app.wire.base import CursorListing, UnixTime
 
 EventType = Literal[
@@ -13,8 +15,15 @@ Name = Annotated[str, Field(min_length=1, max_length=256)]
 EventTypes = Annotated[list[EventType], Field(min_length=1, fail_fast=True)]
 
 
+class EndpointStatus(StrEnum):
+    """An extension. An endpoint is disabled once it has answered 410, and enabled by an update."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+
+
 class CreateEndpoint(BaseModel):
-    """`url` is https, and leads to a public address."""
+    """`url` must be https and lead to a public address."""
 
     name: Name
     url: str
@@ -22,7 +31,7 @@ class CreateEndpoint(BaseModel):
 
 
 class UpdateEndpoint(BaseModel):
-    """What is not given stays as it is. Any update enables a disabled endpoint again."""
+    """Omitted fields keep their value. Any update enables a disabled endpoint."""
 
     name: Name | None = None
     url: str | None = None
@@ -38,8 +47,6 @@ class TestEndpoint(BaseModel):
 
 
 class EndpointObject(BaseModel):
-    """`status` is an extension: an endpoint that answered 410 is `disabled`."""
-
     id: str
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
     created_at: UnixTime
@@ -48,7 +55,7 @@ class EndpointObject(BaseModel):
     url: str
     event_types: list[str]
     signing_secret_hint: str
-    status: Literal["enabled", "disabled"]
+    status: EndpointStatus
 
 
 class EndpointWithSecret(EndpointObject):
@@ -66,7 +73,7 @@ class EndpointDeleted(BaseModel):
 
 
 class EndpointTested(BaseModel):
-    """A test delivery that was accepted; one that was not is an error."""
+    """A test delivery that succeeded; one that failed is an error response."""
 
     object: Literal["webhook_endpoint.test"] = "webhook_endpoint.test"
     webhook_endpoint_id: str
@@ -81,7 +88,7 @@ class EventTypeList(BaseModel):
 
 
 class AttemptObject(BaseModel):
-    """One try: the status that came back, or why none did."""
+    """One attempt: the HTTP status received, or the error that prevented one."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -93,7 +100,7 @@ class AttemptObject(BaseModel):
 
 
 class DeliveryObject(BaseModel):
-    """An event on its way to an endpoint; `event_id` is the `webhook-id` of each try."""
+    """One event for one endpoint; `event_id` is the `webhook-id` header of each attempt."""
 
     id: str
     object: Literal["webhook_endpoint.delivery"] = "webhook_endpoint.delivery"
@@ -101,7 +108,7 @@ class DeliveryObject(BaseModel):
     created_at: UnixTime
     event_id: str
     event_type: str
-    status: Literal["pending", "succeeded", "failed"]
+    status: DeliveryState
     next_attempt_at: UnixTime | None
     attempts: list[AttemptObject]
 

@@ -1,4 +1,4 @@
-"""The threads that carry webhooks to their receivers, outside of any transaction."""
+"""Thread pool that posts webhook deliveries to their receivers, outside any transaction."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +13,13 @@ from app.webhooks.attempts import AttemptResult, DeliveryAttempt
 
 log = logs.get_logger(__name__)
 
-# So many receivers may hang at once before others have to wait for them.
+# So many receivers can hang at once before others have to wait for them.
 MAX_CONCURRENT_DELIVERIES = 16
 USER_AGENT = "Luthier-Webhooks/1"
 
 
 class WebhookSender:
-    """Call `send_out` when something may be due; it returns at once."""
+    """Call `dispatch_due` when a delivery may be due; it returns at once."""
 
     def __init__(
         self,
@@ -33,36 +33,38 @@ class WebhookSender:
         self._free_threads = max_concurrent
         self._is_closing = False
         self._claim_lock = Lock()
-        self._pool = ThreadPoolExecutor(max_concurrent, thread_name_prefix="courier")
+        self._pool = ThreadPoolExecutor(max_concurrent, thread_name_prefix="webhook-sender")
 
     def dispatch_due(self) -> None:
-        """Claim an errand for each free courier, and send them. Raises DatabaseUnavailable."""
-        # One at a time: two would both count the same courier as free.
+        """Claim a due delivery for each free thread, and send them. Raises DatabaseUnavailable."""
+        # One caller at a time: two would both count the same thread as free.
         with self._claim_lock:
             if self._free_threads == 0 or self._is_closing:
                 return
             with transaction(self._sessions) as session:
                 claimed = attempts.claim_due(session, self._free_threads)
             self._free_threads -= len(claimed)
-            for errand in claimed:
-                self._pool.submit(self._deliver, errand)
+            for attempt in claimed:
+                self._pool.submit(self._deliver, attempt)
 
     def close(self) -> None:
-        """Claim nothing more, and return when all have come back."""
+        """Claim nothing more, and wait until all deliveries in flight have ended."""
         with self._claim_lock:
             self._is_closing = True
         self._pool.shutdown()
 
-    def _deliver(self, errand: DeliveryAttempt) -> None:
+    def _deliver(self, attempt: DeliveryAttempt) -> None:
         try:
-            outcome = post_event(self._client, errand)
+            result = post_event(self._client, attempt)
             with transaction(self._sessions) as session:
-                attempts.record_result(session, errand, outcome)
+                attempts.record_result(session, attempt, result)
         except DatabaseUnavailable as error:
-            # Whoever finds it due after its next delay posts it again.
-            log.warning("webhook.not_recorded", delivery=errand.delivery_id, reason=str(error))
+            # Its claim expires, and it is posted again after its backoff.
+            log.warning(
+                "webhook.result_not_recorded", delivery=attempt.delivery_id, reason=str(error)
+            )
         except Exception:
-            log.exception("webhook.failed", delivery=errand.delivery_id)
+            log.exception("webhook.failed", delivery=attempt.delivery_id)
         finally:
             with self._claim_lock:
                 self._free_threads += 1
@@ -75,26 +77,26 @@ class WebhookSender:
             log.warning("webhook.database_unavailable", reason=str(error))
 
 
-def post_event(poster: SafeHttpClient, errand: DeliveryAttempt) -> AttemptResult:
-    """Post an event, signed for this moment. Takes as long as the poster lets it."""
-    signed = signing.signature_headers(
-        errand.signing_keys, errand.event_id, int(time.time()), errand.body
+def post_event(client: SafeHttpClient, attempt: DeliveryAttempt) -> AttemptResult:
+    """Sign an event with the current time and post it; blocks up to the client's timeout."""
+    signature = signing.signature_headers(
+        attempt.signing_keys, attempt.event_id, int(time.time()), attempt.body
     )
-    headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signed}
+    headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signature}
     started = time.monotonic()
     status, error = None, None
     try:
-        status = poster.post(errand.url, errand.body.encode(), headers)
-    except (NoResponse, DestinationNotAllowed) as trouble:
-        error = str(trouble)
-    took = round((time.monotonic() - started) * 1000)
+        status = client.post(attempt.url, attempt.body.encode(), headers)
+    except (NoResponse, DestinationNotAllowed) as failure:
+        error = str(failure)
+    milliseconds = round((time.monotonic() - started) * 1000)
     log.info(
         "webhook.attempt",
-        delivery=errand.delivery_id,
-        endpoint=errand.endpoint_id,
-        number=errand.number,
+        delivery=attempt.delivery_id,
+        endpoint=attempt.endpoint_id,
+        number=attempt.number,
         status=status,
         error=error,
-        ms=took,
+        ms=milliseconds,
     )
-    return AttemptResult(milliseconds=took, status=status, error=error)
+    return AttemptResult(milliseconds=milliseconds, status=status, error=error)

@@ -1,4 +1,4 @@
-"""Signatures of webhooks, as standardwebhooks.com specifies them and OpenAI's SDKs verify them."""
+"""Webhook signatures by the Standard Webhooks specification, as OpenAI's SDKs verify them."""
 
 import base64
 import hashlib
@@ -11,19 +11,22 @@ SECRET_BYTES = 32
 
 
 def new_secret() -> str:
-    """256 random bits in the form in which receivers are given them."""
+    """Generate a signing secret: 256 random bits, base64-encoded, with the prefix `whsec_`."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
 def secret_hint(secret: str) -> str:
-    """Enough of a secret to tell which one it is, not enough to sign with it."""
+    """Redact a secret to its last four characters: enough to recognise it."""
     return f"{SECRET_PREFIX}…{secret[-4:]}"
 
 
 def signature_headers(
     keys: Iterable[str], event_id: str, timestamp: int, body: str
 ) -> dict[str, str]:
-    """What a receiver verifies. A signature for each key: it may know any one of them."""
+    """Sign `{event_id}.{timestamp}.{body}` with HMAC-SHA256, once with each secret.
+
+    During a rotation a receiver may know either secret; one matching signature is enough.
+    """
     signed = f"{event_id}.{timestamp}.{body}".encode()
     return {
         "webhook-id": event_id,

@@ -1,4 +1,4 @@
-"""All tables. Importing this package makes `Base.metadata` complete."""
+"""All tables and the enums of their states. Importing this package completes `Base.metadata`."""
 
 from app.db.tables.checkpoints import Checkpoint, CheckpointKind
 from app.db.tables.files import File, FilePurpose, FileStatus

@@ -48,12 +48,12 @@ class File(Base):
     storage_key: Mapped[str]
     status: Mapped[FileStatus] = mapped_column(StrEnumType(FileStatus))
     status_details: Mapped[str | None]
-    # Of training files: the format's name and the number of examples, as judged at upload.
+    # Of training files, found by validation at upload: the format and the number of examples.
     format: Mapped[str | None]
     examples: Mapped[int | None]
-    # The first faults, each with line, byte offset and reason.
+    # {"count", "first": [{"line", "offset", "reason", "code"}]}, with the first 100.
     validation_errors: Mapped[JsonObject | None]
-    # Labels, duplicates and notes, as formats.Summary has them.
+    # Labels, duplicates and warnings; see formats.dataset_summary.
     summary: Mapped[JsonObject | None]
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[Timestamp | None]

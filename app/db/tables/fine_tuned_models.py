@@ -1,4 +1,4 @@
-"""What jobs made: tuned models and servable checkpoints, and the tokens that were trained."""
+"""Fine-tuned models and servable checkpoints, their permissions, and training usage."""
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,7 +7,7 @@ from app.db.base import Base, BigInt, CreatedAt, Timestamp
 
 
 class FineTunedModel(Base):
-    """Servable under `name`: a finished job's model, or one of its checkpoints (`step` is set)."""
+    """A model servable under `name`: a job's final one, or a checkpoint's if `step` is set."""
 
     __tablename__ = "fine_tuned_models"
 
@@ -15,7 +15,7 @@ class FineTunedModel(Base):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     base_model: Mapped[str]
-    # Step of a checkpoint that is not the job's final model.
+    # Step of a checkpoint; null for the job's final model.
     step: Mapped[int | None]
     # Folder in storage with adapter_config.json, adapter_model.safetensors and manifest.json.
     storage_prefix: Mapped[str]
@@ -28,7 +28,7 @@ class FineTunedModel(Base):
 
 
 class CheckpointPermission(Base):
-    """Another project of the organization may use a tuned model or checkpoint."""
+    """Permission of another project of the organization to use a fine-tuned model."""
 
     __tablename__ = "checkpoint_permissions"
 
@@ -41,7 +41,7 @@ class CheckpointPermission(Base):
 
 
 class TrainingUsage(Base):
-    """One row per finished job: what was trained, for whom."""
+    """Tokens trained by a succeeded job."""
 
     __tablename__ = "training_usage"
 

@@ -1,4 +1,4 @@
-"""Fine-tuning jobs, who works on them, and what there is to be done for them outside."""
+"""Fine-tuning jobs with their leases, attempts, events and metrics."""
 
 from enum import StrEnum
 
@@ -60,12 +60,14 @@ class EventType(StrEnum):
 
 JOB_STATES = tuple(JobState)
 TERMINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
-# Word for word what the index says, or the planner would not know that it may use it.
+# Must match the partial index word for word, or the planner does not use it.
 WITHOUT_METADATA_SQL = "(user_metadata IS NULL OR user_metadata = '{}')"
 
 
 class Job(Base):
-    """`epoch` is the fencing number: a claim raises it, and every effect of a worker names it."""
+    """`attempt` is the fencing token: each claim increments it, and each write by a trainer is
+    accepted only with the current number.
+    """
 
     __tablename__ = "jobs"
 
@@ -80,12 +82,12 @@ class Job(Base):
     no_progress_attempts: Mapped[int] = mapped_column(server_default="0")
 
     base_model: Mapped[str]
-    # The tuned model or checkpoint that a continued training starts from.
+    # Fine-tuned model or checkpoint that training continues from.
     start_model: Mapped[str | None]
     training_file_id: Mapped[str] = mapped_column(ForeignKey("files.id"))
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     method: Mapped[str]
-    # As requested, with "auto" where the user left the choice; `resolved` has the numbers.
+    # As requested, "auto" included; `resolved_hyperparameters` has the numbers.
     hyperparameters: Mapped[JsonObject]
     resolved_hyperparameters: Mapped[JsonObject | None]
     seed: Mapped[int]
@@ -93,7 +95,7 @@ class Job(Base):
     user_metadata: Mapped[JsonObject | None]
     integrations: Mapped[JsonList] = mapped_column(server_default="[]")
 
-    # Rows per forward pass after out-of-memory halvings; None leaves it to the recipe.
+    # Rows per forward pass, halved after each out-of-memory; null leaves it to the trainer.
     micro_batch_size: Mapped[int | None]
     total_steps: Mapped[int | None]
     trained_tokens: Mapped[BigInt | None]
@@ -102,9 +104,9 @@ class Job(Base):
     finished_at: Mapped[Timestamp | None]
     fine_tuned_model: Mapped[str | None]
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
-    # Of methods that measure themselves on a validation file.
+    # Evaluation metrics, for methods that have them, on the validation file.
     evaluation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
-    # What its training file is like: what traffic of its models is held against.
+    # Profile of the training file, to compare the traffic of its models with.
     drift_baseline: Mapped[JsonObject | None]
     error_code: Mapped[str | None]
     error_param: Mapped[str | None]
@@ -140,9 +142,9 @@ class Job(Base):
 
 
 class JobMetadata(Base):
-    """A pair of a job's metadata, where a page of the jobs that have it is one stretch of an index.
+    """One metadata pair of a job, keyed so that a page of jobs with it is one index range.
 
-    The database keeps these rows by itself, from each job's `user_metadata`, which never changes.
+    A trigger inserts these rows from each new job's `user_metadata`, which never changes.
     """
 
     __tablename__ = "job_metadata"
@@ -155,7 +157,7 @@ class JobMetadata(Base):
 
 
 class JobLease(Base):
-    """Narrow and hot: a heartbeat rewrites this row and not the wide job."""
+    """Lease of a claimed job. A narrow table, so that heartbeats do not rewrite the wide job."""
 
     __tablename__ = "job_leases"
 
@@ -175,7 +177,7 @@ class JobLease(Base):
 
 
 class JobAttempt(Base):
-    """One claim of a job by a worker, and how it ended."""
+    """One attempt at a job by a trainer, and its outcome."""
 
     __tablename__ = "job_attempts"
 
@@ -189,7 +191,7 @@ class JobAttempt(Base):
 
 
 class JobEvent(Base):
-    """What users read. `seq` has no gaps; `dedupe_key` makes a repeated effect one row."""
+    """An event that users read. `seq` has no gaps; `dedupe_key` deduplicates retried writes."""
 
     __tablename__ = "job_events"
 
@@ -208,7 +210,7 @@ class JobEvent(Base):
 
 
 class JobMetric(Base):
-    """One row a step; a later attempt's value replaces an earlier one's."""
+    """Metrics of one step; those of a later attempt replace those of an earlier one."""
 
     __tablename__ = "job_metrics"
 

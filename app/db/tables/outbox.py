@@ -26,7 +26,7 @@ class WorkerTask(StrEnum):
 
 
 class Outbox(Base):
-    """Work outside the database that a transaction decided on: bells and deletions."""
+    """A side effect to perform after the commit; `kind` is an OutboxKind, or a newer version's."""
 
     __tablename__ = "outbox"
 

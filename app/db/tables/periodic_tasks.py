@@ -1,4 +1,4 @@
-"""When each of the machinery's duties was last done."""
+"""Last successful runs of the periodic tasks."""
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -6,7 +6,7 @@ from app.db.base import Base, Timestamp
 
 
 class PeriodicTaskRun(Base):
-    """One row a duty. `every_seconds` says how old its last success may grow."""
+    """One row per task; `interval_seconds` is the interval at which it is meant to run."""
 
     __tablename__ = "periodic_tasks"
 

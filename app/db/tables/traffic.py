@@ -1,4 +1,4 @@
-"""What tuned models were asked: counts by the hour, and for some days which answer was which."""
+"""Traffic of fine-tuned models: counts by the hour, and recent predictions."""
 
 from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,8 +7,10 @@ from app.db.base import Base, CreatedAt, JsonList, JsonObject, Timestamp
 
 
 class ModelTrafficHour(Base):
-    """`counts` has measures, each with how often its bins were hit. No foreign key: the counts of
-    other models must not be lost for one."""
+    """Counts of a model in one hour; `counts` maps measures to counts by histogram bin.
+
+    No foreign key, since models are written in batches: one deleted meanwhile must not fail them.
+    """
 
     __tablename__ = "model_traffic_hourly"
 
@@ -20,16 +22,16 @@ class ModelTrafficHour(Base):
 
 
 class Prediction(Base):
-    """One answer of a classifier, for feedback to name: places of labels, and no text.
+    """One response of a classifier, for later feedback: indices of labels, and no text.
 
-    `found` has the labels of each of its texts, `truth` those that feedback gave, or null.
+    `predicted_labels` has those of each of its texts, `true_labels` those from feedback, or null.
     """
 
     __tablename__ = "predictions"
 
     request_id: Mapped[str] = mapped_column(primary_key=True)
     model: Mapped[str]
-    # The id in the answer's body, for clients that do not show headers.
+    # The id in the response's body, for clients that do not expose headers.
     response_id: Mapped[str | None]
     predicted_labels: Mapped[JsonList]
     true_labels: Mapped[JsonList]

@@ -1,4 +1,4 @@
-"""The trainers that are there, and whether they take jobs."""
+"""Trainer processes and their heartbeats."""
 
 from enum import StrEnum
 
@@ -17,13 +17,13 @@ class TrainerState(StrEnum):
 
 
 class TrainerProcess(Base):
-    """One row a trainer process. One that is not heard of any more is gone, whatever its state."""
+    """One row per trainer process. One whose heartbeat is old is dead, whatever its state."""
 
     __tablename__ = "trainers"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     state: Mapped[TrainerState] = mapped_column(StrEnumType(TrainerState))
-    # Nothing here reads it: it is for people who look into the table.
+    # For people who look into the table; no code reads it.
     started_at: Mapped[CreatedAt]
     heartbeat_at: Mapped[CreatedAt]
 

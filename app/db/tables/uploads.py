@@ -1,4 +1,4 @@
-"""Files that arrive in parts. A part's bytes are in storage under its `storage_key`."""
+"""Multi-part uploads. The bytes of a part are in storage under its `storage_key`."""
 
 from enum import StrEnum
 
@@ -28,10 +28,10 @@ class UploadState(StrEnum):
 
 
 class Upload(Base):
-    """`bytes` is what its parts must have together, `expires_at` when it ends unless completed.
+    """`bytes` is the total size that its parts must have; it expires at `expires_at`.
 
-    While it is `completing`, the request that holds `claim` puts the file together; one that is
-    silent until `claimed_until` has died.
+    While it is `completing`, the request with the token `claim` joins the parts. `claimed_until` is
+    its lease: once that is over, another request may take over.
     """
 
     __tablename__ = "uploads"
@@ -41,12 +41,12 @@ class Upload(Base):
     filename: Mapped[str]
     purpose: Mapped[FilePurpose] = mapped_column(StrEnumType(FilePurpose))
     bytes: Mapped[BigInt]
-    # Of the file, once there is one.
+    # Lifetime of the resulting file.
     expires_after_seconds: Mapped[int | None]
     state: Mapped[UploadState] = mapped_column(StrEnumType(UploadState))
     claim: Mapped[str | None]
     claimed_until: Mapped[Timestamp | None]
-    # What it was completed with, by which the same request is known when it comes again.
+    # Arguments of its completion, to recognise a retry of the same request.
     part_ids: Mapped[JsonList | None]
     md5: Mapped[str | None]
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
@@ -65,14 +65,14 @@ class Upload(Base):
 
 
 class UploadPart(Base):
-    """Its row goes with its bytes: when the upload has ended."""
+    """A part; its row and its bytes are deleted when the upload has ended."""
 
     __tablename__ = "upload_parts"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"))
     bytes: Mapped[BigInt]
-    # By it a part that was sent again is known; older rows have none.
+    # Identifies a part that was sent again; null in rows of older versions.
     sha256: Mapped[str | None]
     storage_key: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[CreatedAt]

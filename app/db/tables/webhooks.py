@@ -1,4 +1,4 @@
-"""Where projects want to be told of their jobs' ends, and what was told to whom."""
+"""Webhook endpoints of projects, deliveries to them, and delivery attempts."""
 
 from enum import StrEnum
 
@@ -9,7 +9,7 @@ from app.db.base import Base, BigInt, CreatedAt, JsonList, StrEnumType, Timestam
 
 
 class WebhookEndpoint(Base):
-    """Its secrets are kept as they are: signing takes the secret itself, not a hash of it."""
+    """Its secrets are stored in plain text, since HMAC signing needs them, not their hashes."""
 
     __tablename__ = "webhook_endpoints"
 
@@ -19,12 +19,12 @@ class WebhookEndpoint(Base):
     url: Mapped[str]
     event_types: Mapped[JsonList]
     secret: Mapped[str]
-    # Signs too until its time is over, so that receivers can change to the new one in between.
+    # Signs too until `old_secret_until`, to give receivers time to switch to the new one.
     old_secret: Mapped[str | None]
     old_secret_until: Mapped[Timestamp | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[CreatedAt]
-    # It has answered 410: its owner does not want to be told any more.
+    # Set when it responds 410 Gone: its owner wants no more events.
     disabled_at: Mapped[Timestamp | None]
 
     __table_args__ = (
@@ -46,16 +46,16 @@ class DeliveryState(StrEnum):
 
 
 class WebhookDelivery(Base):
-    """One event on its way to one endpoint. `body` is what is signed, byte for byte.
+    """One event for one endpoint. `body` is signed and sent byte for byte.
 
-    `next_at` is set as long as it is pending; `claimed_until` while somebody is trying.
+    `next_attempt_at` is set while it is pending; `claimed_until`, a lease, during an attempt.
     """
 
     __tablename__ = "webhook_deliveries"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id", ondelete="CASCADE"))
-    # The same in all tries, and for all endpoints that are told of the event.
+    # The same in all attempts and for all endpoints, for receivers to deduplicate by.
     event_id: Mapped[str]
     event_type: Mapped[str]
     body: Mapped[str]
@@ -85,7 +85,7 @@ class WebhookDelivery(Base):
 
 
 class WebhookAttempt(Base):
-    """One try. Of the receiver's answer only the status is kept."""
+    """One attempt. Only the status of the receiver's response is stored."""
 
     __tablename__ = "webhook_attempts"
 
