@@ -21,7 +21,7 @@ def operations() -> Iterator[str]:
             by_tag.setdefault(tag, []).append(_operation(method, path, operation))
     for tag, rows in sorted(by_tag.items()):
         yield from (f"## {tag.replace('_', ' ').replace('-', ' ').capitalize()}", "")
-        yield from (*table(["Operation", "Key", "Summary"], rows), "")
+        yield from (*table(["Operation", "Key", "Name", "Description"], rows), "")
 
 
 def _document() -> dict[str, Any]:
@@ -37,8 +37,9 @@ def _document() -> dict[str, Any]:
 def _operation(method: str, path: str, operation: Mapping[str, Any]) -> list[str]:
     schemes = [name for scheme in operation.get("security") or [] for name in scheme]
     key = "none" if not schemes else "admin" if "admin" in schemes[0].lower() else "project"
-    summary = operation.get("description") or operation.get("summary") or ""
-    return [code(f"{method.upper()} {path}"), key, first_paragraph(summary)]
+    name = str(operation.get("summary", "")).capitalize()
+    description = first_paragraph(operation.get("description", ""))
+    return [code(f"{method.upper()} {path}"), key, name, description]
 
 
 def errors() -> Iterator[str]:
