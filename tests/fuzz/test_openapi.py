@@ -73,13 +73,13 @@ def api(
     folder = tmp_path_factory.mktemp("fuzz")
     with run_server(Answering().app()) as behind:
         settings = Settings(
-            luthier_home=folder / "home",
+            home=folder / "home",
             database_url=database_url,
             redis_url=redis_url,
             models_file=ROOT / "tests/models.toml",
             engine_url=behind,
             # The limits have tests of their own; here they would hide everything else.
-            key_requests_per_minute=1_000_000,
+            rate_limit_requests_per_minute=1_000_000,
             max_queued_jobs_per_project=1_000_000,
         )
         app = create_app(settings)

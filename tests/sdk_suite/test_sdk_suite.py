@@ -66,7 +66,7 @@ def environment(
         "LUTHIER_HOME": str(tmp_path_factory.mktemp("home")),
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
-        "MODELS_FILE": str(HERE / "models.toml"),
+        "LUTHIER_MODELS_FILE": str(HERE / "models.toml"),
         # They ask for a run there; nobody trains, so none is written.
         "WANDB_MODE": "offline",
     }
