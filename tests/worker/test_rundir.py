@@ -1,4 +1,4 @@
-"""The run folder: what one process writes, the other reads."""
+"""The run folder: one process reads what the other writes."""
 
 from pathlib import Path
 
@@ -45,31 +45,31 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def checkpoint(folder: RunFolder, step: int) -> Path:
-    place = folder.checkpoint(step)
-    place.mkdir(parents=True)
-    (place / "weights").write_bytes(b"12345")
-    return place
+    checkpoint_folder = folder.checkpoint(step)
+    checkpoint_folder.mkdir(parents=True)
+    (checkpoint_folder / "weights").write_bytes(b"12345")
+    return checkpoint_folder
 
 
-def test_the_spec_comes_back_as_it_was(folder: RunFolder) -> None:
+def test_the_spec_survives_a_round_trip(folder: RunFolder) -> None:
     folder.write_spec(SPEC)
     assert folder.read_spec() == SPEC
 
 
 class TestEvents:
-    def test_they_come_back_in_order(self, folder: RunFolder) -> None:
+    def test_events_are_read_in_order(self, folder: RunFolder) -> None:
         for event in EVENTS:
             folder.append_event(event)
         assert [event for event, _ in folder.read_events()] == EVENTS
 
-    def test_reading_goes_on_where_it_ended(self, folder: RunFolder) -> None:
+    def test_reading_continues_from_an_offset(self, folder: RunFolder) -> None:
         folder.append_event(EVENTS[0])
         ((_, offset),) = folder.read_events()
         assert list(folder.read_events(offset)) == []
         folder.append_event(EVENTS[1])
         assert [event for event, _ in folder.read_events(offset)] == [EVENTS[1]]
 
-    def test_half_a_line_waits_for_its_other_half(self, folder: RunFolder) -> None:
+    def test_an_incomplete_line_is_left_for_later(self, folder: RunFolder) -> None:
         folder.append_event(EVENTS[0])
         whole = folder.events.read_bytes()
         folder.events.write_bytes(whole[:-5])
@@ -77,25 +77,25 @@ class TestEvents:
         folder.events.write_bytes(whole)
         assert [event for event, _ in folder.read_events()] == [EVENTS[0]]
 
-    def test_before_the_first_there_are_none(self, folder: RunFolder) -> None:
+    def test_a_missing_file_has_no_events(self, folder: RunFolder) -> None:
         assert list(folder.read_events()) == []
 
 
 class TestCheckpoints:
-    def test_only_whole_ones_count_newest_first(self, folder: RunFolder) -> None:
+    def test_only_complete_checkpoints_count_latest_first(self, folder: RunFolder) -> None:
         for step in (3, 12, 9):
             write_manifest(checkpoint(folder, step))
         checkpoint(folder, 15)
         assert folder.list_checkpoint_steps() == [12, 9, 3]
 
-    def test_the_manifest_lists_sizes_and_sums(self, folder: RunFolder) -> None:
-        place = checkpoint(folder, 3)
-        write_manifest(place)
-        listed = read_manifest((place / MANIFEST_FILE).read_bytes())
-        assert listed == {"weights": ManifestEntry(5, file_sha256(place / "weights"))}
+    def test_the_manifest_lists_sizes_and_checksums(self, folder: RunFolder) -> None:
+        checkpoint_folder = checkpoint(folder, 3)
+        write_manifest(checkpoint_folder)
+        manifest = read_manifest((checkpoint_folder / MANIFEST_FILE).read_bytes())
+        assert manifest == {"weights": ManifestEntry(5, file_sha256(checkpoint_folder / "weights"))}
 
 
-def test_writing_whole_replaces_and_leaves_nothing_aside(tmp_path: Path) -> None:
+def test_an_atomic_write_replaces_the_file_and_leaves_no_other(tmp_path: Path) -> None:
     for data in (b"first", b"second"):
         atomic_write(tmp_path / "file", data)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

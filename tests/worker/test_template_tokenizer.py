@@ -1,4 +1,4 @@
-"""How few tokens a text can have: never more than it has, and no bound where there is none."""
+"""TemplateTokenizer: the lower bound of token counts, and encoding without the GIL."""
 
 import sys
 import threading
@@ -15,14 +15,16 @@ from worker.template_tokenizer import TemplateTokenizer, max_token_bytes
 TEXTS = ("", "a", "hellhellhell" * 50, "\N{KELVIN SIGN}" * 90, "<|im_end|>" * 20, "Zoë 💡" * 30)
 
 
-def composing() -> PreTrainedTokenizerFast:
+def nfc_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = tiny_tokenizer()
     tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.NFC()])
     return tokenizer
 
 
-@pytest.mark.parametrize("make", [tiny_tokenizer, composing])
-def test_no_text_has_fewer(make: Callable[[], PreTrainedTokenizerFast]) -> None:
+@pytest.mark.parametrize("make", [tiny_tokenizer, nfc_tokenizer])
+def test_the_bound_never_exceeds_the_token_count(
+    make: Callable[[], PreTrainedTokenizerFast],
+) -> None:
     tokenizer = make()
     tokens = TemplateTokenizer(tokenizer)
     for text in TEXTS:
@@ -31,7 +33,7 @@ def test_no_text_has_fewer(make: Callable[[], PreTrainedTokenizerFast]) -> None:
         assert tokens.min_plain_token_count(text) <= len(tokenizer(text).input_ids)
 
 
-def test_a_long_text_has_many() -> None:
+def test_the_bound_of_a_long_text_is_useful() -> None:
     tokens = TemplateTokenizer(tiny_tokenizer())
     # Its longest token is <|endoftext|>.
     assert max_token_bytes(tiny_tokenizer()) == 13
@@ -39,7 +41,7 @@ def test_a_long_text_has_many() -> None:
     assert tokens.min_token_count("<|im_end|>" * 400) == 400
 
 
-def test_where_a_token_may_swallow_anything_there_is_no_bound() -> None:
+def test_tokenizers_with_unbounded_tokens_have_no_bound() -> None:
     assert max_token_bytes(words_tokenizer(token_types=True)) is None
     greedy = tiny_tokenizer()
     greedy.backend_tokenizer.add_tokens([AddedToken("<mask>", lstrip=True)])
@@ -51,16 +53,16 @@ def test_where_a_token_may_swallow_anything_there_is_no_bound() -> None:
 
 
 @pytest.fixture
-def _no_turns() -> Iterator[None]:
-    """Python takes its lock from no thread that does not give it away."""
+def _no_thread_switching() -> Iterator[None]:
+    """Keep Python from taking the GIL from a thread that does not release it."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(3600)
     yield
     sys.setswitchinterval(usual)
 
 
-@pytest.mark.usefixtures("_no_turns")
-def test_other_threads_go_on_meanwhile() -> None:
+@pytest.mark.usefixtures("_no_thread_switching")
+def test_encoding_releases_the_gil() -> None:
     tokens, text = TemplateTokenizer(tiny_tokenizer()), "hello world " * 20_000
     turns, moved, tries = 0, threading.Event(), 20
 
@@ -76,6 +78,6 @@ def test_other_threads_go_on_meanwhile() -> None:
     encoding.start()
     while encoding.is_alive():
         turns += 1
-        # Gives the lock away.
+        # Releases the GIL.
         time.sleep(0)
-    assert moved.is_set(), "an engine would stand still for as long as a text is encoded"
+    assert moved.is_set(), "an engine would stall while a text is encoded"

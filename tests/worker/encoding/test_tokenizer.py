@@ -1,4 +1,4 @@
-"""Texts in tokens: cut ends are told, windows cover a context, batches are filled up."""
+"""EncoderTokenizer: truncation, sliding windows over a context, padding."""
 
 from importlib.metadata import distribution
 from pathlib import Path
@@ -20,33 +20,33 @@ CONTEXT = " ".join(f"word{number}" for number in range(60)) + " and the answer i
 
 
 @pytest.fixture(scope="module")
-def reader() -> EncoderTokenizer:
+def tokenizer() -> EncoderTokenizer:
     return EncoderTokenizer(load_tokenizer(FOLDER), 32)
 
 
-def test_a_text_that_is_too_long_is_cut_and_says_so(reader: EncoderTokenizer) -> None:
-    short, long = reader.tokenize(["a text", "many words " * 30])
+def test_a_long_text_is_truncated_and_marked(tokenizer: EncoderTokenizer) -> None:
+    short, long = tokenizer.tokenize(["a text", "many words " * 30])
     assert (short.is_complete, len(short.ids)) == (True, 4)
     assert (long.is_complete, len(long.ids)) == (False, 32)
 
 
-def test_offsets_count_characters_and_not_bytes(reader: EncoderTokenizer) -> None:
-    (text,) = reader.tokenize(["Zoë é 💡 ok"])
+def test_offsets_are_in_characters(tokenizer: EncoderTokenizer) -> None:
+    (text,) = tokenizer.tokenize(["Zoë é 💡 ok"])
     start, end = text.offsets[-2]
     assert "Zoë é 💡 ok"[start:end] == "ok"
 
 
-def test_a_batch_is_filled_up_and_masked(reader: EncoderTokenizer) -> None:
-    batch = reader.pad(reader.tokenize(["a text", "a much longer text"]), torch.device("cpu"))
+def test_a_batch_is_padded_and_masked(tokenizer: EncoderTokenizer) -> None:
+    batch = tokenizer.pad(tokenizer.tokenize(["a text", "a much longer text"]), torch.device("cpu"))
     assert batch.ids.shape == (2, 6)
     assert batch.mask.sum(1).tolist() == [4, 6]
     assert batch.ids[0, 4:].tolist() == [0, 0]
 
 
-def test_windows_cover_a_long_context_and_one_of_them_holds_the_answer(
-    reader: EncoderTokenizer,
+def test_windows_cover_a_long_context_and_one_contains_the_answer(
+    tokenizer: EncoderTokenizer,
 ) -> None:
-    windows = reader.tokenize_windows("Where?", CONTEXT, overlap=8)
+    windows = tokenizer.tokenize_windows("Where?", CONTEXT, overlap=8)
     assert len(windows) > 5
     assert all(len(window.ids) <= 32 for window in windows)
     covered = {int(place) for window in windows for place in window.offsets[window.pair_start :, 1]}
@@ -61,8 +61,8 @@ def test_windows_cover_a_long_context_and_one_of_them_holds_the_answer(
         assert CONTEXT[window.offsets[first, 0] : window.offsets[last, 1]] == "Rome"
 
 
-def test_the_best_span_is_taken_from_all_windows(reader: EncoderTokenizer) -> None:
-    windows = reader.tokenize_windows("Where?", CONTEXT, overlap=8)
+def test_the_best_answer_is_taken_from_all_windows(tokenizer: EncoderTokenizer) -> None:
+    windows = tokenizer.tokenize_windows("Where?", CONTEXT, overlap=8)
     start = CONTEXT.index("Rome")
     scores = []
     for window in windows:
@@ -77,39 +77,36 @@ def test_the_best_span_is_taken_from_all_windows(reader: EncoderTokenizer) -> No
 
 
 def test_a_question_longer_than_a_window_leaves_room_for_the_context(
-    reader: EncoderTokenizer,
+    tokenizer: EncoderTokenizer,
 ) -> None:
-    windows = reader.tokenize_windows("why " * 100, "It is so.", overlap=8)
+    windows = tokenizer.tokenize_windows("why " * 100, "It is so.", overlap=8)
     assert all(len(window.ids) <= 32 for window in windows)
     assert windows[-1].offsets[-2, 1] == len("It is so.")
 
 
-def test_a_very_long_text_begins_like_any_other(reader: EncoderTokenizer) -> None:
-    """Only its beginning is looked at, and where that says too little, all of it."""
+def test_only_a_prefix_of_a_very_long_text_is_tokenized(tokenizer: EncoderTokenizer) -> None:
+    """The prefix has the same tokens; if it has too few, the complete text is tokenized."""
     words = "many words, " * 200
-    plain, endless, spaced = reader.tokenize([words, words * 500, " " * 10_000 + "two words"])
+    plain, endless, spaced = tokenizer.tokenize([words, words * 500, " " * 10_000 + "two words"])
     assert (endless.ids.tolist(), endless.is_complete) == (plain.ids.tolist(), False)
     assert (len(spaced.ids), spaced.is_complete) == (4, True)
 
 
 @pytest.mark.parametrize("shift", range(8, 24))
-def test_where_a_very_long_text_is_cut_changes_none_of_its_tokens(
-    reader: EncoderTokenizer, shift: int
-) -> None:
-    """Texts of short tokens and then of long ones, which are told apart near the cut."""
-    for given, unit in (
-        (reader, "internationally "),
-        (EncoderTokenizer(runs_of_signs(), 32), "=" * 32),
+def test_cutting_a_very_long_text_changes_no_token(tokenizer: EncoderTokenizer, shift: int) -> None:
+    """Texts of short and then of long tokens, whose boundaries a cut might move."""
+    for each, unit in (
+        (tokenizer, "internationally "),
+        (EncoderTokenizer(sign_run_tokenizer(), 32), "=" * 32),
     ):
         text = "a" * shift + " " + unit * 1000
-        (found,) = given.tokenize([text])
-        whole = given.hf_tokenizer(text, truncation=True, max_length=32)["input_ids"]
+        (found,) = each.tokenize([text])
+        whole = each.hf_tokenizer(text, truncation=True, max_length=32)["input_ids"]
         assert (found.ids.tolist(), found.is_complete) == (whole, False)
 
 
-def runs_of_signs() -> PreTrainedTokenizerFast:
-    """Byte-level BPE, to which signs without a space are one word however many they are; Ġ is a
-    space."""
+def sign_run_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE that merges runs of signs: without a space they are one word. Ġ is a space."""
     merges = [*(("=" * n, "=" * n) for n in (1, 2, 4, 8, 16)), ("Ġ", "R")]
     tokens = [*sorted(ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
     tokenizer = Tokenizer(BPE({token: id for id, token in enumerate(tokens)}, merges))
@@ -117,22 +114,22 @@ def runs_of_signs() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
-def test_a_question_that_is_cut_keeps_its_letters_and_room_for_the_context(
-    reader: EncoderTokenizer,
+def test_a_truncated_question_keeps_its_characters_and_leaves_room(
+    tokenizer: EncoderTokenizer,
 ) -> None:
     question = "Où Señor Müller 💡 " * 10
-    assert reader.count_tokens(question) > reader.max_question_tokens == 16
-    (window,) = reader.tokenize_windows(question, "It is so.", overlap=8)
+    assert tokenizer.count_tokens(question) > tokenizer.max_question_tokens == 16
+    (window,) = tokenizer.tokenize_windows(question, "It is so.", overlap=8)
     assert not window.is_complete
-    read = reader.tokenize([question])[0]
+    read = tokenizer.tokenize([question])[0]
     assert window.ids[:17].tolist() == read.ids[:17].tolist()
-    signs = EncoderTokenizer(runs_of_signs(), 16)
+    signs = EncoderTokenizer(sign_run_tokenizer(), 16)
     windows = signs.tokenize_windows("=" * 32 * 20, "ab", overlap=4)
     assert [len(window.ids) for window in windows] == [10]
 
 
-def test_an_answer_begins_with_its_word_where_a_token_begins_with_a_space() -> None:
-    signs, context = EncoderTokenizer(runs_of_signs(), 32), "in Rome now"
+def test_an_answer_excludes_the_space_that_its_first_token_includes() -> None:
+    signs, context = EncoderTokenizer(sign_run_tokenizer(), 32), "in Rome now"
     (window,) = signs.tokenize_windows("?", context, overlap=4)
     first, last = token_span(window, 3, 7)
     start, end = int(window.offsets[first, 0]), int(window.offsets[last, 1])
@@ -143,10 +140,10 @@ def test_an_answer_begins_with_its_word_where_a_token_begins_with_a_space() -> N
 
 @pytest.mark.parametrize("length", [16, 17, 18, 20])
 @pytest.mark.parametrize("question", ["\U0001f600\U0001f389" * 8, "a\U0001f600" * 8, "\ufdfa" * 9])
-def test_a_character_of_several_tokens_is_read_whole_or_not(question: str, length: int) -> None:
-    """Or a question would grow beyond its part of a window, and leave no room for the context."""
-    reader = EncoderTokenizer(runs_of_signs(), length)
-    windows = reader.tokenize_windows(question, "x" * 50, overlap=length // 4)
+def test_a_character_of_several_tokens_is_never_split(question: str, length: int) -> None:
+    """Otherwise the question could outgrow its half of a window and leave no room."""
+    tokenizer = EncoderTokenizer(sign_run_tokenizer(), length)
+    windows = tokenizer.tokenize_windows(question, "x" * 50, overlap=length // 4)
     assert all(len(window.ids) <= length for window in windows)
     assert all(
         0 <= length // 2 - window.pair_start < 4 and not window.is_complete for window in windows
@@ -155,6 +152,6 @@ def test_a_character_of_several_tokens_is_read_whole_or_not(question: str, lengt
     assert covered == set(range(1, 51))
 
 
-def test_windows_never_share_all_that_they_have_room_for(reader: EncoderTokenizer) -> None:
-    windows = reader.tokenize_windows("why " * 100, CONTEXT, overlap=32)
+def test_windows_never_overlap_completely(tokenizer: EncoderTokenizer) -> None:
+    windows = tokenizer.tokenize_windows("why " * 100, CONTEXT, overlap=32)
     assert windows[-1].offsets[-2, 1] == len(CONTEXT)

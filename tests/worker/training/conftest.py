@@ -34,7 +34,7 @@ def events(folder: RunFolder) -> list[Event]:
 
 @pytest.fixture
 def make_run(tmp_path: Path, tiny_model: CatalogModel) -> MakeRun:
-    """A run folder with 12 chats to train on: 3 passes of 3 steps each, if not said otherwise."""
+    """A run folder with 12 chats to train on: 3 epochs of 3 steps each by default."""
 
     def make(name: str = "run", *, context_length: int = 512, **spec: Any) -> RunFolder:
         folder = RunFolder(tmp_path / name)
@@ -59,7 +59,7 @@ def make_run(tmp_path: Path, tiny_model: CatalogModel) -> MakeRun:
 
 @pytest.fixture
 def training_settings() -> Iterator[None]:
-    """An attempt sets torch up for its whole process, which here goes on to other tests."""
+    """Restore torch's process-wide settings after a test: an attempt changes them."""
     threads = torch.get_num_threads()
     yield
     torch.use_deterministic_algorithms(False)

@@ -1,4 +1,4 @@
-"""Whole attempts on the tiny model: what they write, and that they end with the same bits."""
+"""Training attempts on the tiny model: events, checkpoints, bit-exact resumption, failures."""
 
 import json
 import shutil
@@ -24,8 +24,8 @@ from worker.training.attempt import run_attempt
 
 pytestmark = pytest.mark.usefixtures("training_settings")
 
-LAST = 9
-# Enough for a model of random weights to learn something.
+LAST_STEP = 9
+# Enough steps for a model of random weights to learn something.
 THOROUGH = {"n_epochs": 20, "batch_size": 4, "learning_rate_multiplier": 3}
 
 
@@ -33,7 +33,7 @@ def metrics(folder: RunFolder) -> list[Metrics]:
     return [event for event in events(folder) if isinstance(event, Metrics)]
 
 
-def adapter_bits(folder: RunFolder, step: int = LAST) -> str:
+def adapter_bits(folder: RunFolder, step: int = LAST_STEP) -> str:
     return file_sha256(folder.checkpoint(step) / "adapter_model.safetensors")
 
 
@@ -43,7 +43,7 @@ def failure(folder: RunFolder) -> Failed:
 
 
 class TestEvents:
-    def test_the_start_says_numbers_and_totals(self, make_run: MakeRun) -> None:
+    def test_started_reports_hyperparameters_and_totals(self, make_run: MakeRun) -> None:
         folder = make_run(hyperparameters={"n_epochs": "auto", "batch_size": "auto"})
         assert run_attempt(folder) == ExitCode.DONE
         started = events(folder)[0]
@@ -55,7 +55,7 @@ class TestEvents:
         assert started.trained_tokens == metrics(folder)[-1].tokens
         assert started.trained_tokens % 8 == 0
 
-    def test_every_step_says_loss_and_accuracy_and_they_improve(self, make_run: MakeRun) -> None:
+    def test_each_step_reports_loss_and_accuracy_which_improve(self, make_run: MakeRun) -> None:
         folder = make_run(hyperparameters=THOROUGH)
         run_attempt(folder)
         found = metrics(folder)
@@ -64,22 +64,22 @@ class TestEvents:
         first, last = (event.values["train_mean_token_accuracy"] for event in (found[0], found[-1]))
         assert 0 <= first < last <= 1
 
-    def test_the_validation_file_is_measured_now_and_then_and_after_each_pass(
-        self, make_run: MakeRun
-    ) -> None:
+    def test_validation_runs_on_samples_and_fully_after_each_epoch(self, make_run: MakeRun) -> None:
         folder = make_run()
         write_rows(folder.valid_file, [chat(number) for number in (20, 21)])
         run_attempt(folder)
         full = [event.step for event in metrics(folder) if "full_valid_loss" in event.values]
         assert full == [3, 6, 9]
         last = metrics(folder)[-1].values
-        assert last["valid_loss"] == pytest.approx(last["full_valid_loss"]), "it has two rows only"
+        assert last["valid_loss"] == pytest.approx(last["full_valid_loss"]), (
+            "the sample has all rows"
+        )
         assert 0 <= last["full_valid_mean_token_accuracy"] <= 1
         checkpoint = events(folder)[-1]
         assert isinstance(checkpoint, CheckpointWritten)
         assert checkpoint.values == last
 
-    def test_a_checkpoint_after_each_pass_is_servable(self, make_run: MakeRun) -> None:
+    def test_the_checkpoint_of_each_epoch_is_servable(self, make_run: MakeRun) -> None:
         folder = make_run()
         run_attempt(folder)
         written = [event for event in events(folder) if isinstance(event, CheckpointWritten)]
@@ -90,10 +90,10 @@ class TestEvents:
 
 
 class TestCheckpoint:
-    def test_the_manifest_lists_all_files_with_their_sums(self, make_run: MakeRun) -> None:
+    def test_the_manifest_lists_all_files_with_checksums(self, make_run: MakeRun) -> None:
         folder = make_run()
         run_attempt(folder)
-        place = folder.checkpoint(LAST)
+        place = folder.checkpoint(LAST_STEP)
         listed = read_manifest((place / "manifest.json").read_bytes())
         assert set(listed) == {
             "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors",
@@ -104,53 +104,57 @@ class TestCheckpoint:
             assert file_sha256(place / name) == file.sha256
 
     @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
-    def test_peft_puts_the_adapter_on_the_base(self, make_run: MakeRun, tiny_folder: Path) -> None:
+    def test_peft_loads_the_adapter(self, make_run: MakeRun, tiny_folder: Path) -> None:
         folder = make_run()
         run_attempt(folder)
         base = load_base(tiny_folder, dtype=torch.float32, device=torch.device("cpu"))
         ids = torch.tensor([[1, 50, 60]])
         plain = base(input_ids=ids).logits
-        tuned = PeftModel.from_pretrained(base, str(folder.checkpoint(LAST)))(input_ids=ids).logits
+        tuned = PeftModel.from_pretrained(base, str(folder.checkpoint(LAST_STEP)))(
+            input_ids=ids
+        ).logits
         assert not torch.allclose(plain, tuned, atol=1e-3)
-        config = load_adapter(folder.checkpoint(LAST)).config
+        config = load_adapter(folder.checkpoint(LAST_STEP)).config
         assert config["base_model_name_or_path"] == "tiny"
 
 
-class TestSameBits:
+class TestBitExactness:
     @pytest.fixture
     def uninterrupted(self, make_run: MakeRun) -> RunFolder:
         folder = make_run("uninterrupted")
         assert run_attempt(folder) == ExitCode.DONE
         return folder
 
-    def test_the_same_job_twice(self, make_run: MakeRun, uninterrupted: RunFolder) -> None:
+    def test_equal_jobs_give_equal_bits(self, make_run: MakeRun, uninterrupted: RunFolder) -> None:
         again = make_run("again")
         run_attempt(again)
         assert adapter_bits(again) == adapter_bits(uninterrupted)
         assert [e.values for e in metrics(again)] == [e.values for e in metrics(uninterrupted)]
 
-    def test_another_seed_gives_others(self, make_run: MakeRun, uninterrupted: RunFolder) -> None:
+    def test_another_seed_gives_other_bits(
+        self, make_run: MakeRun, uninterrupted: RunFolder
+    ) -> None:
         other = make_run("other", seed=6)
         run_attempt(other)
         assert adapter_bits(other) != adapter_bits(uninterrupted)
 
-    def test_stopped_after_each_step_and_continued(
+    def test_resuming_after_each_step_changes_no_bit(
         self, make_run: MakeRun, uninterrupted: RunFolder
     ) -> None:
         folder = make_run("stopped")
         folder.stop_file.touch()
-        exits = [run_attempt(folder) for _ in range(LAST)]
-        assert exits == [ExitCode.YIELDED] * (LAST - 1) + [ExitCode.DONE]
+        exits = [run_attempt(folder) for _ in range(LAST_STEP)]
+        assert exits == [ExitCode.YIELDED] * (LAST_STEP - 1) + [ExitCode.DONE]
         assert adapter_bits(folder) == adapter_bits(uninterrupted)
-        assert file_sha256(folder.checkpoint(LAST) / "optimizer.safetensors") == file_sha256(
-            uninterrupted.checkpoint(LAST) / "optimizer.safetensors"
+        assert file_sha256(folder.checkpoint(LAST_STEP) / "optimizer.safetensors") == file_sha256(
+            uninterrupted.checkpoint(LAST_STEP) / "optimizer.safetensors"
         )
         servable = {
             e.step for e in events(folder) if isinstance(e, CheckpointWritten) and e.servable
         }
-        assert servable == {3, 6, 9}, "a stop between passes is no end of a pass"
+        assert servable == {3, 6, 9}, "a stop within an epoch does not end it"
 
-    def test_continued_in_another_folder_from_one_checkpoint(
+    def test_resuming_in_another_folder_changes_no_bit(
         self, make_run: MakeRun, uninterrupted: RunFolder
     ) -> None:
         folder = make_run("elsewhere")
@@ -163,7 +167,7 @@ class TestSameBits:
         assert adapter_bits(folder) == adapter_bits(uninterrupted)
 
     @pytest.mark.parametrize("damage", ["truncated", "missing", "no manifest"])
-    def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    def test_a_damaged_checkpoint_is_skipped_for_the_previous_one(
         self, make_run: MakeRun, uninterrupted: RunFolder, damage: str
     ) -> None:
         folder = make_run("damaged")
@@ -182,12 +186,12 @@ class TestSameBits:
         assert started.from_step == 3
         assert adapter_bits(folder) == adapter_bits(uninterrupted)
 
-    def test_a_finished_one_has_nothing_left_to_do(self, uninterrupted: RunFolder) -> None:
+    def test_a_finished_run_does_nothing(self, uninterrupted: RunFolder) -> None:
         before = len(metrics(uninterrupted))
         assert run_attempt(uninterrupted) == ExitCode.DONE
         assert len(metrics(uninterrupted)) == before
 
-    def test_smaller_micro_batches_change_rounding_only(
+    def test_the_micro_batch_size_only_changes_rounding(
         self, make_run: MakeRun, uninterrupted: RunFolder
     ) -> None:
         folder = make_run("one by one", micro_batch=1)
@@ -196,8 +200,8 @@ class TestSameBits:
             assert one.values["train_loss"] == pytest.approx(many.values["train_loss"], rel=0.02)
 
 
-class TestInit:
-    def test_training_goes_on_from_another_jobs_adapter(self, make_run: MakeRun) -> None:
+class TestInitialAdapter:
+    def test_training_continues_from_another_jobs_adapter(self, make_run: MakeRun) -> None:
         first = make_run("first", hyperparameters=THOROUGH)
         run_attempt(first)
         second = make_run("second")
@@ -208,60 +212,62 @@ class TestInit:
 
 
 class TestFailures:
-    def test_rows_too_long_to_reach_their_answers(self, make_run: MakeRun) -> None:
+    def test_answers_truncated_away_are_a_user_error(self, make_run: MakeRun) -> None:
         folder = make_run(context_length=16)
         assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).code == "invalid_training_file"
         assert failure(folder).param == "training_file"
         assert "reads 16 tokens" in failure(folder).message
 
-    def test_a_line_that_is_no_example(self, make_run: MakeRun) -> None:
+    def test_an_invalid_line_is_a_user_error(self, make_run: MakeRun) -> None:
         folder = make_run()
         with folder.train_file.open("a") as file:
             file.write('{"messages": []}\n')
         assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).code == "invalid_training_file"
-        assert "13" in failure(folder).message, "it names the example"
+        assert "13" in failure(folder).message, "the error names the example"
 
-    def test_a_validation_file_of_no_use(self, make_run: MakeRun) -> None:
+    def test_an_empty_validation_file_is_a_user_error(self, make_run: MakeRun) -> None:
         folder = make_run()
         folder.valid_file.write_text("\n")
         assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).param == "validation_file"
 
-    def test_an_unknown_method(self, make_run: MakeRun) -> None:
+    def test_an_unknown_method_is_a_user_error(self, make_run: MakeRun) -> None:
         folder = make_run(method="prayer")
         assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).code == "invalid_method"
 
-    def test_a_base_model_that_is_gone(self, make_run: MakeRun, tiny_model: object) -> None:
+    def test_a_missing_base_model_is_a_user_error(
+        self, make_run: MakeRun, tiny_model: object
+    ) -> None:
         model = json.loads((make_run().path / "spec.json").read_bytes())["model"]
         folder = make_run("gone", model={**model, "source": "path:/nowhere"})
         assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).code == "model_unavailable"
 
-    def test_a_loss_that_is_no_number(self, make_run: MakeRun) -> None:
+    def test_a_nonfinite_loss_ends_the_run(self, make_run: MakeRun) -> None:
         folder = make_run(hyperparameters={"n_epochs": 3, "learning_rate_multiplier": 1e30})
         assert run_attempt(folder) == ExitCode.LOSS_NOT_FINITE
         assert failure(folder).code == "loss_not_finite"
         assert "the learning rate is too high" in failure(folder).message
 
-    def test_a_validation_loss_that_is_no_number(self, make_run: MakeRun) -> None:
-        """The only step spoils the weights' products, and they themselves are numbers."""
+    def test_a_nonfinite_validation_loss_ends_the_run(self, make_run: MakeRun) -> None:
+        """The only step makes the logits non-finite, but not the weights."""
         numbers = {"n_epochs": 1, "batch_size": 12, "learning_rate_multiplier": 1e20}
         folder = make_run(hyperparameters=numbers)
         write_rows(folder.valid_file, [chat(20)])
         assert run_attempt(folder) == ExitCode.LOSS_NOT_FINITE
         assert folder.list_checkpoint_steps() == []
 
-    def test_weights_that_are_no_numbers_make_no_model(self, make_run: MakeRun) -> None:
-        """The only step spoils them, and no loss is computed after it."""
+    def test_nonfinite_weights_are_never_saved(self, make_run: MakeRun) -> None:
+        """The only step makes them non-finite, and no loss is computed after it."""
         numbers = {"n_epochs": 1, "batch_size": 12, "learning_rate_multiplier": 1e42}
         folder = make_run(hyperparameters=numbers)
         assert run_attempt(folder) == ExitCode.LOSS_NOT_FINITE
         assert folder.list_checkpoint_steps() == []
 
-    def test_a_full_disk(self, make_run: MakeRun) -> None:
+    def test_a_full_disk_has_its_exit_code(self, make_run: MakeRun) -> None:
         folder = make_run()
         folder.events.symlink_to("/dev/full")
         assert run_attempt(folder) == ExitCode.DISK_FULL

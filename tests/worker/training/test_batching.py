@@ -1,4 +1,4 @@
-"""Micro-batches: nothing is lost, nothing is filled up, and what all rows share stands once."""
+"""Sequence packing: no token is lost, none is padded, and a common prefix is stored once."""
 
 import numpy as np
 import pytest
@@ -9,29 +9,29 @@ from worker.training.batching import MicroBatch, Row, collate, split_by_tokens
 CPU = torch.device("cpu")
 
 
-def row(ids: list[int], learned: list[int]) -> Row:
-    return Row(np.array(ids, dtype=np.int32), np.array(learned, dtype=np.int32))
+def row(ids: list[int], label_positions: list[int]) -> Row:
+    return Row(np.array(ids, dtype=np.int32), np.array(label_positions, dtype=np.int32))
 
 
 def random_rows(seed: int, *, shared: int, count: int = 7) -> list[Row]:
-    """Rows of 3 to 90 tokens behind `shared` common ones, with some tokens to learn."""
+    """Rows of 3 to 90 tokens after a common prefix of `shared`, with some label positions."""
     random = np.random.default_rng(seed)
     head = random.integers(5, 99, shared)
     rows = []
     for length in sorted(random.integers(3, 90, count)):
         ids = np.concatenate([head, random.integers(100, 999, length)]).astype(np.int32)
-        learned = np.unique(random.integers(1, len(ids), 4)).astype(np.int32)
-        rows.append(Row(ids, learned))
+        label_positions = np.unique(random.integers(1, len(ids), 4)).astype(np.int32)
+        rows.append(Row(ids, label_positions))
     return sorted(rows, key=lambda row: row.num_tokens)
 
 
-def rebuilt(batch: MicroBatch) -> list[list[int]]:
-    """The tokens that attention sees in each row, with what fills it up."""
+def padded_rows(batch: MicroBatch) -> list[list[int]]:
+    """Tokens of each row as attention sees them, with padding."""
     return [line.tolist() for block in batch.pad_indices for line in batch.ids[block]]
 
 
 class TestSplit:
-    def test_groups_keep_to_both_limits_and_lose_nothing(self) -> None:
+    def test_groups_respect_both_limits_and_keep_all_rows(self) -> None:
         rows = random_rows(0, shared=0, count=40)
         groups = list(split_by_tokens(rows, max_tokens=150, max_rows=4))
         assert sum(map(len, groups)) == 40
@@ -41,7 +41,7 @@ class TestSplit:
         lengths = [row.num_tokens for group in groups for row in group]
         assert lengths == sorted(lengths)
 
-    def test_a_row_longer_than_the_limit_goes_alone(self) -> None:
+    def test_a_row_over_the_limit_is_a_group_of_its_own(self) -> None:
         long, short = row(list(range(50)), [49]), row([1, 2], [1])
         assert list(split_by_tokens([long, short, short], max_tokens=10)) == [
             [short, short],
@@ -49,17 +49,17 @@ class TestSplit:
         ]
 
 
-class TestLayOut:
+class TestCollate:
     @pytest.mark.parametrize("shared", [0, 12])
     @pytest.mark.parametrize("seed", range(5))
-    def test_attention_sees_each_row_as_it_is(self, seed: int, shared: int) -> None:
+    def test_blocks_contain_each_row_unchanged(self, seed: int, shared: int) -> None:
         rows = random_rows(seed, shared=shared)
-        seen = rebuilt(collate(rows, CPU))
+        seen = padded_rows(collate(rows, CPU))
         for row, line in zip(rows, seen, strict=True):
             assert line[: row.num_tokens] == row.ids[: row.num_tokens].tolist()
 
     @pytest.mark.parametrize("shared", [0, 12])
-    def test_each_label_is_predicted_from_the_token_before_it(self, shared: int) -> None:
+    def test_each_label_is_predicted_from_the_previous_token(self, shared: int) -> None:
         rows = random_rows(1, shared=shared)
         batch = collate(rows, CPU)
         before = [row.ids[at - 1] for row in rows for at in row.label_positions]
@@ -68,7 +68,7 @@ class TestLayOut:
         assert batch.positions[batch.logit_positions].tolist() == positions
         assert batch.labels.tolist() == [row.ids[at] for row in rows for at in row.label_positions]
 
-    def test_a_common_beginning_stands_in_the_stream_once(self) -> None:
+    def test_a_common_prefix_is_stored_once(self) -> None:
         rows = random_rows(2, shared=12)
         batch = collate(rows, CPU)
         own = sum(row.num_tokens - batch.prefix_len for row in rows)
@@ -78,18 +78,18 @@ class TestLayOut:
         assert apart.prefix_len == 0
         assert len(apart.ids) == sum(row.num_tokens for row in rows)
 
-    def test_equal_rows_are_one_stream_with_all_their_labels(self) -> None:
+    def test_equal_rows_share_one_stream_and_keep_all_labels(self) -> None:
         batch = collate([row([7, 8, 9], [1, 2])] * 3, CPU)
         assert batch.ids.tolist() == [7, 8]
         assert batch.labels.tolist() == [8, 9] * 3
         assert batch.logit_positions.tolist() == [0, 1] * 3
 
     @pytest.mark.parametrize("shared", [0, 12])
-    def test_collecting_what_was_spread_gives_the_stream(self, shared: int) -> None:
+    def test_unpadding_inverts_padding(self, shared: int) -> None:
         batch = collate(random_rows(3, shared=shared), CPU)
         slots = torch.cat([block.flatten() for block in batch.pad_indices])
         assert slots[batch.unpad_index].tolist() == list(range(len(batch.ids)))
 
-    def test_rows_of_different_lengths_are_not_filled_up_to_the_longest(self) -> None:
+    def test_rows_of_different_lengths_are_padded_in_separate_blocks(self) -> None:
         rows = [row(list(range(10)), [9]), row(list(range(100)), [99])]
         assert [tuple(block.shape) for block in collate(rows, CPU).pad_indices] == [(1, 9), (1, 99)]

@@ -1,4 +1,4 @@
-"""Losses and adapter gradients: both forward passes against transformers' on one row at a time."""
+"""Losses and adapter gradients of both forward passes equal transformers' on single rows."""
 
 import numpy as np
 import pytest
@@ -48,8 +48,8 @@ NEOX = GPTNeoXConfig(
 )
 
 
-def tuned(config: PretrainedConfig) -> PeftModel:
-    """A model of random weights, biases and norms included, and an adapter that does something."""
+def model_with_adapter(config: PretrainedConfig) -> PeftModel:
+    """A model of random weights, biases and norms, with a non-zero adapter."""
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
     for parameter in base.parameters():
@@ -62,7 +62,7 @@ def tuned(config: PretrainedConfig) -> PeftModel:
 
 
 def rows(lengths: list[int], *, shared: int) -> list[Row]:
-    """Rows with a common beginning; the last third of each is learned."""
+    """Rows with a common prefix; the last third of each row has labels."""
     random = np.random.default_rng(1)
     head = random.integers(0, 60, shared)
     made = []
@@ -81,7 +81,7 @@ def gradients(model: PeftModel) -> dict[str, Tensor]:
     return found
 
 
-def by_transformers(model: PeftModel, batch: list[Row]) -> tuple[Tensor, dict[str, Tensor]]:
+def run_transformers(model: PeftModel, batch: list[Row]) -> tuple[Tensor, dict[str, Tensor]]:
     losses = []
     for row in batch:
         ids = torch.from_numpy(row.ids.astype(np.int64))
@@ -91,11 +91,11 @@ def by_transformers(model: PeftModel, batch: list[Row]) -> tuple[Tensor, dict[st
     return torch.cat(losses).detach(), gradients(model)
 
 
-def by_scorer(
-    scorer: CausalLM, model: PeftModel, batch: list[Row]
+def run_causal_lm(
+    causal_lm: CausalLM, model: PeftModel, batch: list[Row]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    laid = collate(batch, CPU, share_prefix=scorer.supports_shared_prefix)
-    losses, _ = scorer.token_nll(laid)
+    micro_batch = collate(batch, CPU, share_prefix=causal_lm.supports_shared_prefix)
+    losses, _ = causal_lm.token_nll(micro_batch)
     losses.sum().backward()
     return losses.detach(), gradients(model)
 
@@ -103,31 +103,33 @@ def by_scorer(
 @pytest.mark.parametrize(
     ("config", "lengths", "shared"),
     [
-        pytest.param(LLAMA, [12, 20, 21, 90], 9, id="llama, a common beginning, two blocks"),
+        pytest.param(LLAMA, [12, 20, 21, 90], 9, id="llama, a common prefix, two blocks"),
         pytest.param(LLAMA, [30], 0, id="llama, one row"),
-        pytest.param(LLAMA, [12, 12, 12], 10, id="llama, the answer begins in what is common"),
-        pytest.param(LLAMA, [1030, 1050], 40, id="llama, longer than short attention"),
+        pytest.param(
+            LLAMA, [12, 12, 12], 10, id="llama, the labels begin within the common prefix"
+        ),
+        pytest.param(LLAMA, [1030, 1050], 40, id="llama, longer than eager attention"),
         pytest.param(LLAMA3, [40, 45], 5, id="llama 3's rotary embedding, biases"),
         pytest.param(QWEN2, [40, 45], 5, id="qwen2: biases of q, k, v"),
         pytest.param(QWEN3, [40, 45], 5, id="qwen3: norms of q and k"),
     ],
 )
-def test_the_fast_forward_pass_is_the_models(
+def test_the_optimized_forward_pass_equals_transformers(
     config: PretrainedConfig, lengths: list[int], shared: int
 ) -> None:
-    model = tuned(config)
+    model = model_with_adapter(config)
     batch = rows(lengths, shared=shared)
-    expected, expected_gradients = by_transformers(model, batch)
-    scorer = choose_causal_lm(model)
-    assert isinstance(scorer, LlamaCausalLM)
-    losses, found = by_scorer(scorer, model, batch)
+    expected, expected_gradients = run_transformers(model, batch)
+    causal_lm = choose_causal_lm(model)
+    assert isinstance(causal_lm, LlamaCausalLM)
+    losses, found = run_causal_lm(causal_lm, model, batch)
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
     for name, gradient in expected_gradients.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
 
 
-def test_the_model_still_computes_what_it_did() -> None:
-    model = tuned(LLAMA)
+def test_merging_weights_leaves_the_model_intact() -> None:
+    model = model_with_adapter(LLAMA)
     ids = torch.arange(20)[None]
     before = model(input_ids=ids).logits
     choose_causal_lm(model)
@@ -135,11 +137,11 @@ def test_the_model_still_computes_what_it_did() -> None:
 
 
 @pytest.mark.parametrize("config", [NEOX, LLAMA], ids=["gpt-neox", "llama"])
-def test_the_generic_forward_pass_is_the_models(config: PretrainedConfig) -> None:
-    model = tuned(config)
+def test_the_generic_forward_pass_equals_transformers(config: PretrainedConfig) -> None:
+    model = model_with_adapter(config)
     batch = rows([12, 20, 21, 90], shared=9)
-    expected, expected_gradients = by_transformers(model, batch)
-    losses, found = by_scorer(TransformersCausalLM(model), model, batch)
+    expected, expected_gradients = run_transformers(model, batch)
+    losses, found = run_causal_lm(TransformersCausalLM(model), model, batch)
     torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
     for name, gradient in expected_gradients.items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
@@ -154,5 +156,5 @@ def test_the_generic_forward_pass_is_the_models(config: PretrainedConfig) -> Non
         pytest.param(LlamaConfig(**SHAPE, hidden_act="gelu"), id="another activation"),
     ],
 )
-def test_what_the_fast_pass_does_not_know_goes_the_generic_way(config: PretrainedConfig) -> None:
-    assert isinstance(choose_causal_lm(tuned(config)), TransformersCausalLM)
+def test_unsupported_models_use_the_generic_forward_pass(config: PretrainedConfig) -> None:
+    assert isinstance(choose_causal_lm(model_with_adapter(config)), TransformersCausalLM)

@@ -1,4 +1,4 @@
-"""The process itself: signals, exit codes and its death with its supervisor."""
+"""The training process: signals, exit codes, priority, and death with its supervisor."""
 
 import os
 import signal
@@ -24,14 +24,14 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "worker.training", str(folder)])
 
 
-def has_begun(folder: RunFolder) -> bool:
+def has_made_a_step(folder: RunFolder) -> bool:
     return any(isinstance(event, Metrics) for event in events(folder))
 
 
-def test_sigterm_writes_a_checkpoint_and_yields(make_run: MakeRun) -> None:
+def test_sigterm_saves_a_checkpoint_and_yields(make_run: MakeRun) -> None:
     folder = make_run(hyperparameters=LONG)
     process = start(folder.path)
-    wait_until("it has made a step", lambda: has_begun(folder))
+    wait_until("it has made a step", lambda: has_made_a_step(folder))
     process.terminate()
     assert process.wait(240) == ExitCode.YIELDED
     last = events(folder)[-1]
@@ -39,28 +39,28 @@ def test_sigterm_writes_a_checkpoint_and_yields(make_run: MakeRun) -> None:
     assert folder.list_checkpoint_steps()[0] == last.step
 
 
-def test_user_errors_have_their_exit_code(make_run: MakeRun) -> None:
+def test_user_errors_have_an_exit_code(make_run: MakeRun) -> None:
     assert start(make_run(context_length=16).path).wait(240) == ExitCode.USER_ERROR
 
 
-def test_it_dies_with_its_supervisor_and_gives_way_to_others(make_run: MakeRun) -> None:
+def test_it_dies_with_its_supervisor_and_has_low_priority(make_run: MakeRun) -> None:
     folder = make_run(hyperparameters=LONG)
     supervisor = subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, str(folder.path)], stdout=subprocess.PIPE
     )
     assert supervisor.stdout is not None
     child = int(supervisor.stdout.readline())
-    wait_until("it has made a step", lambda: has_begun(folder))
+    wait_until("it has made a step", lambda: has_made_a_step(folder))
     assert os.getpriority(os.PRIO_PROCESS, child) >= 5
     assert Path(f"/proc/{child}/oom_score_adj").read_text().strip() == "800"
     os.kill(supervisor.pid, signal.SIGKILL)
     supervisor.wait()
     supervisor.stdout.close()
-    wait_until("it is gone", lambda: not alive(child))
+    wait_until("it is gone", lambda: not is_alive(child))
 
 
-def alive(pid: int) -> bool:
-    """Running: a zombie, which waits for its new parent to take note, is dead."""
+def is_alive(pid: int) -> bool:
+    """True if the process runs; a zombie, which waits to be reaped, counts as dead."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

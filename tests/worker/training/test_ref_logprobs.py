@@ -1,4 +1,4 @@
-"""What the starting model says is computed once, whatever interrupts it."""
+"""Reference log-probabilities are computed once, whatever interrupts the computation."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ ROWS = 150
 
 
 class Weights:
-    """Of a model that has one number."""
+    """Weights of a model with a single number."""
 
     def __init__(self) -> None:
         self.number = nn.Parameter(torch.ones(1))
@@ -32,10 +32,10 @@ class Weights:
 
 
 class Model:
-    """Says of row n that its answers are worth n and -n; asks to stop when it comes to a row."""
+    """Returns n and -n as the log-probabilities of row n; requests a stop at row `stop_at`."""
 
     def __init__(self, folder: RunFolder, stop_at: int | None = None) -> None:
-        self.asked: list[int] = []
+        self.computed: list[int] = []
         self._folder = folder
         self._stop_at = stop_at
 
@@ -43,7 +43,7 @@ class Model:
         return [rows[:20], rows[20:]]
 
     def logprobs(self, rows: Sequence[int]) -> torch.Tensor:
-        self.asked += rows
+        self.computed += rows
         if self._stop_at in rows:
             self._folder.stop_file.touch()
         return torch.tensor([[float(row), -float(row)] for row in rows])
@@ -55,51 +55,51 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def prepare(
-    folder: RunFolder, model: Model, *, second_takes: float = 0.0
+    folder: RunFolder, model: Model, *, seconds_per_call: float = 0.0
 ) -> tuple[RefLogprobs[int], bool]:
-    reference = RefLogprobs(range(ROWS))
+    ref_logprobs = RefLogprobs(range(ROWS))
     optimizer = torch.optim.AdamW([Weights().number])
-    checkpoints = Checkpointer(folder, Weights(), optimizer, {}, extra_files=reference.to_files)
-    times = iter(n * second_takes for n in range(10**6))
+    checkpoints = Checkpointer(folder, Weights(), optimizer, {}, extra_files=ref_logprobs.to_files)
+    times = iter(n * seconds_per_call for n in range(10**6))
     run = RefLogprobsPrecomputer(
-        reference, model, folder, checkpoints, StopSignal(folder), clock=lambda: next(times)
+        ref_logprobs, model, folder, checkpoints, StopSignal(folder), clock=lambda: next(times)
     )
-    return reference, run.run()
+    return ref_logprobs, run.run()
 
 
-def test_all_rows_are_asked_for_once_and_little_is_written(folder: RunFolder) -> None:
+def test_each_row_is_computed_once_and_a_short_computation_is_not_saved(folder: RunFolder) -> None:
     model = Model(folder)
-    reference, whole = prepare(folder, model)
-    assert whole
-    assert model.asked == list(range(ROWS))
-    assert reference.get([7, 149, 0]).tolist() == [[7, -7], [149, -149], [0, 0]]
-    assert not folder.events.exists(), "it took no time"
+    ref_logprobs, is_complete = prepare(folder, model)
+    assert is_complete
+    assert model.computed == list(range(ROWS))
+    assert ref_logprobs.get([7, 149, 0]).tolist() == [[7, -7], [149, -149], [0, 0]]
+    assert not folder.events.exists(), "the computation took no time"
     assert folder.list_checkpoint_steps() == []
 
 
-def test_a_stop_keeps_whole_chunks_and_the_next_attempt_goes_on_behind_them(
+def test_a_stop_saves_complete_chunks_and_the_next_attempt_continues_after_them(
     folder: RunFolder,
 ) -> None:
-    _, whole = prepare(folder, Model(folder, stop_at=70))
-    assert not whole
+    _, is_complete = prepare(folder, Model(folder, stop_at=70))
+    assert not is_complete
     assert folder.list_checkpoint_steps() == [0]
     (written,) = [event for event, _ in folder.read_events()]
     assert written == CheckpointWritten(step=0, servable=False)
     folder.stop_file.unlink()
     model = Model(folder)
-    reference, whole = prepare(folder, model)
-    assert whole
-    assert model.asked == list(range(64, ROWS)), "the chunk it was stopped in is done again"
-    assert reference.get([1, 149]).tolist() == [[1, -1], [149, -149]]
+    ref_logprobs, is_complete = prepare(folder, model)
+    assert is_complete
+    assert model.computed == list(range(64, ROWS)), "the interrupted chunk is computed again"
+    assert ref_logprobs.get([1, 149]).tolist() == [[1, -1], [149, -149]]
 
 
-def test_a_long_one_shows_that_it_lives_and_is_kept(folder: RunFolder) -> None:
-    prepare(folder, Model(folder), second_takes=15.0)
-    *signs, last = [event for event, _ in folder.read_events()]
+def test_a_long_computation_reports_progress_and_is_saved(folder: RunFolder) -> None:
+    prepare(folder, Model(folder), seconds_per_call=15.0)
+    *progress, last = [event for event, _ in folder.read_events()]
     assert last == CheckpointWritten(step=0, servable=False)
-    assert signs
-    assert all(isinstance(sign, Preparing) and sign.total == ROWS for sign in signs)
+    assert progress
+    assert all(isinstance(event, Preparing) and event.total == ROWS for event in progress)
     again = Model(folder)
-    _, whole = prepare(folder, again)
-    assert whole
-    assert again.asked == []
+    _, is_complete = prepare(folder, again)
+    assert is_complete
+    assert again.computed == []

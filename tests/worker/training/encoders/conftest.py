@@ -1,4 +1,4 @@
-"""A tiny encoder of random weights, to be given a task."""
+"""A tiny encoder of random weights, made for a given task."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_encoder(tiny_encoder_folder: Path) -> MakeEncoder:
-    """With an adapter and, but for embeddings, a head; the same weights each time."""
+    """Makes an encoder with an adapter and a head; the same weights each time."""
 
     def make(task: EncoderTask) -> Encoder:
         torch.manual_seed(1)
@@ -44,8 +44,8 @@ def make_encoder(tiny_encoder_folder: Path) -> MakeEncoder:
         backbone = load_backbone(
             tiny_encoder_folder, dtype=torch.float32, device=cpu, max_length=64
         )
-        reader = EncoderTokenizer(words_tokenizer(token_types=True), task.max_length)
-        encoder = Encoder(backbone, task, reader, num_outputs=num_outputs(task))
+        tokenizer = EncoderTokenizer(words_tokenizer(token_types=True), task.max_length)
+        encoder = Encoder(backbone, task, tokenizer, num_outputs=num_outputs(task))
         add_lora(encoder, rank=4, alpha=8)
         return encoder
 

@@ -1,4 +1,4 @@
-"""Whole trainings of encoders: what they learn, that they resume, and that the best is kept."""
+"""Encoder training attempts: learning, evaluation, resumption, early stopping, warm start."""
 
 import json
 from collections.abc import Callable
@@ -24,17 +24,17 @@ MODEL = CatalogModel(
     methods=("classification",),
     context_length=64,
 )
-DESKS = {"shipping": "My parcel is late", "billing": "You charged me twice"}
+LABELS = {"shipping": "My parcel is late", "billing": "You charged me twice"}
 ROWS = [
-    {"text": f"{text}, order {number}", "label": desk}
+    {"text": f"{text}, order {number}", "label": label}
     for number in range(10)
-    for desk, text in DESKS.items()
+    for label, text in LABELS.items()
 ]
-Make = Callable[..., RunFolder]
+MakeRun = Callable[..., RunFolder]
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Make:
+def make(tmp_path: Path) -> MakeRun:
     def make(
         name: str,
         rows: list[dict[str, Any]],
@@ -65,15 +65,15 @@ def make(tmp_path: Path) -> Make:
     return make
 
 
-def told(folder: RunFolder, kind: type[Any]) -> list[Any]:
+def events_of(folder: RunFolder, kind: type[Any]) -> list[Any]:
     return [event for event, _ in folder.read_events() if isinstance(event, kind)]
 
 
 @pytest.mark.parametrize("tuning", ["lora", "full"])
-def test_a_classifier_learns_and_is_measured(make: Make, tuning: str) -> None:
+def test_a_classifier_learns_and_is_evaluated(make: MakeRun, tuning: str) -> None:
     folder = make(tuning, ROWS, tuning=tuning)
     assert run_attempt(folder) == ExitCode.DONE
-    last = told(folder, Metrics)[-1]
+    last = events_of(folder, Metrics)[-1]
     assert last.values["valid_accuracy"] == 1.0
     place = folder.checkpoint(last.step)
     report = json.loads((place / "evaluation.json").read_bytes())
@@ -82,12 +82,12 @@ def test_a_classifier_learns_and_is_measured(make: Make, tuning: str) -> None:
     assert (task.labels, task.tuning) == (("billing", "shipping"), tuning)
 
 
-def test_a_causal_model_classifies_by_what_its_last_token_has_seen(
-    make: Make, tiny_model: CatalogModel
+def test_a_causal_model_classifies_by_its_last_token(
+    make: MakeRun, tiny_model: CatalogModel
 ) -> None:
     folder = make("causal", ROWS, model=tiny_model, n_epochs=10)
     assert run_attempt(folder) == ExitCode.DONE
-    assert told(folder, Metrics)[-1].values["valid_accuracy"] == 1.0
+    assert events_of(folder, Metrics)[-1].values["valid_accuracy"] == 1.0
     place = folder.checkpoint(folder.list_checkpoint_steps()[0])
     assert read_task(place).pooling == "last"
     adapter = load_adapter(place)
@@ -96,7 +96,7 @@ def test_a_causal_model_classifies_by_what_its_last_token_has_seen(
     assert adapter.tensors["base_model.model.head.weight"].shape == (2, 32)
 
 
-def test_scored_pairs_are_measured_by_the_order_of_their_likeness(make: Make) -> None:
+def test_scored_pairs_learn_the_order_of_the_scores(make: MakeRun) -> None:
     rows = [
         {"sentence1": f"{first}, order {n}", "sentence2": f"{second}, {n}", "score": score}
         for first, second, score in (
@@ -108,22 +108,22 @@ def test_scored_pairs_are_measured_by_the_order_of_their_likeness(make: Make) ->
     ]
     folder = make("scored", rows, method="embedding", n_epochs=6)
     assert run_attempt(folder) == ExitCode.DONE
-    values = [m.values for m in told(folder, Metrics) if "valid_spearman" in m.values]
-    # At first it is upside down, as these scores are.
+    values = [m.values for m in events_of(folder, Metrics) if "valid_spearman" in m.values]
+    # The untrained model ranks these pairs in reverse.
     assert values[-1]["valid_spearman"] > 0.8
     place = folder.checkpoint(folder.list_checkpoint_steps()[0])
     assert "pearson" in json.loads((place / "evaluation.json").read_bytes())
 
 
-def test_scores_that_order_nothing_are_the_users_error(make: Make) -> None:
+def test_equal_scores_are_a_user_error(make: MakeRun) -> None:
     rows = [{"sentence1": f"{n}", "sentence2": f"number {n}", "score": 1} for n in range(10)]
     folder = make("same", rows, method="embedding")
     assert run_attempt(folder) == ExitCode.USER_ERROR
-    assert "the same score" in told(folder, Failed)[0].message
+    assert "the same score" in events_of(folder, Failed)[0].message
 
 
-def test_files_by_which_no_pass_is_better_are_the_users_error(make: Make) -> None:
-    """Training would never stop early, and keep the last weights for the best."""
+def test_validation_files_without_a_metric_are_a_user_error(make: MakeRun) -> None:
+    """Otherwise training would never stop early, and take the last weights for the best."""
     pairs = [{"anchor": f"{n}", "positive": f"number {n}"} for n in range(10)]
     alone = make("alone", pairs, method="embedding", early_stopping_patience=1)
     alone.valid_file.write_text('{"anchor": "one", "positive": "one"}')
@@ -132,12 +132,12 @@ def test_files_by_which_no_pass_is_better_are_the_users_error(make: Make) -> Non
     flat.valid_file.write_text(json.dumps(scores[0]))
     for folder, words in ((alone, "nothing to retrieve"), (flat, "validation file have the same")):
         assert run_attempt(folder) == ExitCode.USER_ERROR
-        (failed,) = told(folder, Failed)
+        (failed,) = events_of(folder, Failed)
         assert (failed.code, failed.param) == ("invalid_validation_file", "validation_file")
         assert words in failed.message
 
 
-def test_several_labels_may_apply_or_none(make: Make) -> None:
+def test_multi_label_texts_may_have_no_label(make: MakeRun) -> None:
     rows: list[dict[str, Any]] = [
         {"text": f"{row['text']}", "labels": [row["label"]]} for row in ROWS
     ]
@@ -150,14 +150,14 @@ def test_several_labels_may_apply_or_none(make: Make) -> None:
     assert report["f1_micro"] > 0.8
 
 
-def test_a_stopped_training_ends_with_the_bits_of_one_that_was_not(make: Make) -> None:
+def test_resuming_changes_no_bit(make: MakeRun) -> None:
     whole, parts = make("whole", ROWS), make("parts", ROWS)
     assert run_attempt(whole) == ExitCode.DONE
     parts.stop_file.touch()
     assert run_attempt(parts) == ExitCode.YIELDED
     parts.stop_file.unlink()
     assert run_attempt(parts) == ExitCode.DONE
-    assert told(parts, Started)[-1].from_step == 1
+    assert events_of(parts, Started)[-1].from_step == 1
     first, second = (
         load_file(folder.checkpoint(9) / "adapter_model.safetensors") for folder in (whole, parts)
     )
@@ -165,38 +165,40 @@ def test_a_stopped_training_ends_with_the_bits_of_one_that_was_not(make: Make) -
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_it_stops_early_and_keeps_the_best(make: Make) -> None:
+def test_early_stopping_keeps_the_best_weights(make: MakeRun) -> None:
     folder = make("early", ROWS, n_epochs=20, early_stopping_patience=1)
     assert run_attempt(folder) == ExitCode.DONE
-    end = told(folder, Started)[-1]
-    written = told(folder, CheckpointWritten)[-1]
+    end = events_of(folder, Started)[-1]
+    written = events_of(folder, CheckpointWritten)[-1]
     assert end.total_steps == written.step < 60
     accuracies = [
-        m.values["valid_accuracy"] for m in told(folder, Metrics) if "valid_accuracy" in m.values
+        m.values["valid_accuracy"]
+        for m in events_of(folder, Metrics)
+        if "valid_accuracy" in m.values
     ]
     report = json.loads((folder.checkpoint(written.step) / "evaluation.json").read_bytes())
     assert report["accuracy"] == max(accuracies)
 
 
-def test_a_file_of_another_format_is_the_users_error(make: Make) -> None:
+def test_a_file_of_another_format_is_a_user_error(make: MakeRun) -> None:
     folder = make("other", [{"anchor": "a", "positive": "b"}] * 10)
     assert run_attempt(folder) == ExitCode.USER_ERROR
-    (failed,) = told(folder, Failed)
+    (failed,) = events_of(folder, Failed)
     assert failed.code == "invalid_training_file"
     assert "not classification" in failed.message
 
 
-def test_cut_texts_and_leaked_rows_are_noted(make: Make) -> None:
+def test_truncated_texts_and_leaked_rows_are_warned_of(make: MakeRun) -> None:
     rows = [*ROWS, {"text": "a very long text " * 40, "label": "shipping"}]
     folder = make("noted", rows, n_epochs=1)
     assert run_attempt(folder) == ExitCode.DONE
-    truncated, leaked = told(folder, Started)[0].data_warnings
+    truncated, leaked = events_of(folder, Started)[0].data_warnings
     assert truncated.startswith("1 of 21 examples of the training file are longer than 64 tokens")
     assert leaked.startswith("7 of 7 examples of the validation file are also in the training file")
 
 
-def made(folder: RunFolder) -> Path:
-    """What a job makes."""
+def train(folder: RunFolder) -> Path:
+    """Run a job to its end; return its last checkpoint."""
     assert run_attempt(folder) == ExitCode.DONE
     return folder.checkpoint(folder.list_checkpoint_steps()[0])
 
@@ -207,29 +209,27 @@ def start_from(folder: RunFolder, model: Path) -> None:
         (folder.init_adapter / name).write_bytes((model / name).read_bytes())
 
 
-class TestContinued:
+class TestWarmStart:
     @pytest.fixture
-    def first(self, make: Make) -> Path:
-        """What a job before has made."""
-        return made(make("first", ROWS))
+    def first(self, make: MakeRun) -> Path:
+        """The checkpoint of an earlier job."""
+        return train(make("first", ROWS))
 
-    def test_it_begins_where_the_other_ended(self, make: Make, first: Path) -> None:
+    def test_training_begins_where_the_other_job_ended(self, make: MakeRun, first: Path) -> None:
         fresh, later = make("fresh", ROWS, n_epochs=1), make("later", ROWS, n_epochs=1)
         start_from(later, first)
         assert run_attempt(fresh) == run_attempt(later) == ExitCode.DONE
-        losses = [told(folder, Metrics)[0].values["train_loss"] for folder in (fresh, later)]
+        losses = [events_of(folder, Metrics)[0].values["train_loss"] for folder in (fresh, later)]
         assert losses[1] < losses[0] / 2
 
-    def test_a_label_that_the_model_does_not_know_is_the_users_error(
-        self, make: Make, first: Path
-    ) -> None:
+    def test_a_label_unknown_to_the_model_is_a_user_error(self, make: MakeRun, first: Path) -> None:
         folder = make("new", [*ROWS, {"text": "Hello", "label": "greeting"}])
         start_from(folder, first)
         assert run_attempt(folder) == ExitCode.USER_ERROR
-        assert 'the label "greeting"' in told(folder, Failed)[0].message
+        assert 'the label "greeting"' in events_of(folder, Failed)[0].message
 
-    def test_what_is_not_chosen_stays_as_it_was(self, make: Make) -> None:
-        """A model whose every layer was tuned, to answer or to say that there is no answer."""
+    def test_auto_hyperparameters_are_inherited(self, make: MakeRun) -> None:
+        """The initial model is fully tuned and allows questions without an answer."""
         here = {"text": ["Rome"], "answer_start": [3]}
         rows = [
             {"context": f"In Rome, in {year}.", "question": "Where?", "answers": here}
@@ -237,10 +237,10 @@ class TestContinued:
         ]
         none = {**rows[0], "question": "Who?", "answers": {"text": [], "answer_start": []}}
         chosen = {"method": "question_answering", "n_epochs": 1}
-        first = made(make("first", [*rows, none], tuning="full", max_length=32, **chosen))
+        first = train(make("first", [*rows, none], tuning="full", max_length=32, **chosen))
         later = make("later", rows, **chosen)
         start_from(later, first)
-        task = read_task(made(later))
+        task = read_task(train(later))
         assert (task.tuning, task.max_length, task.allow_no_answer) == ("full", 32, True)
-        numbers = told(later, Started)[0].hyperparameters
-        assert (numbers["tuning"], numbers["max_length"]) == ("full", 32)
+        resolved = events_of(later, Started)[0].hyperparameters
+        assert (resolved["tuning"], resolved["max_length"]) == ("full", 32)

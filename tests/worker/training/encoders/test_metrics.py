@@ -1,4 +1,4 @@
-"""Measures on cases whose values are known by hand."""
+"""Metrics of cases whose values are known by hand."""
 
 import json
 
@@ -11,10 +11,10 @@ from worker.training.encoders import metrics
 from worker.training.encoders.objective import list_wrong_examples
 
 
-def test_classes() -> None:
+def test_single_label_metrics() -> None:
     truth = np.array([0, 0, 1, 1])
-    chances = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
-    report = metrics.single_label_metrics(truth, chances, ["a", "b"])
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
+    report = metrics.single_label_metrics(truth, probabilities, ["a", "b"])
     assert report["accuracy"] == 0.75
     assert report["f1_macro"] == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert report["per_label"]["a"]["recall"] == 0.5
@@ -22,24 +22,24 @@ def test_classes() -> None:
     assert report["roc_auc"] == 1.0
 
 
-def test_a_label_that_no_row_has_gives_no_area_and_no_error() -> None:
-    chances = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
-    report = metrics.single_label_metrics(np.array([0, 1]), chances, ["a", "b", "c"])
+def test_a_missing_label_gives_no_roc_auc_and_no_error() -> None:
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
+    report = metrics.single_label_metrics(np.array([0, 1]), probabilities, ["a", "b", "c"])
     assert "roc_auc" not in report
     assert report["per_label"]["c"]["support"] == 0
-    assert report["f1_macro"] == 1.0, "scikit-learn's, of the labels that are there"
+    assert report["f1_macro"] == 1.0, "scikit-learn's average over occurring labels"
 
 
-def test_label_sets() -> None:
+def test_multi_label_metrics() -> None:
     truth = np.array([[1, 0], [1, 1], [0, 1]])
-    chances = np.array([[0.9, 0.1], [0.9, 0.2], [0.1, 0.9]])
-    report = metrics.multi_label_metrics(truth, chances, ["a", "b"])
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.2], [0.1, 0.9]])
+    report = metrics.multi_label_metrics(truth, probabilities, ["a", "b"])
     assert report["accuracy"] == pytest.approx(2 / 3)
     assert report["f1_micro"] == pytest.approx(6 / 7)
 
 
-def test_macro_averages_are_scikit_learns_of_the_labels_that_are_there() -> None:
-    """The file lacks c and d, and one of its texts is taken for d."""
+def test_macro_averages_equal_scikit_learns_over_occurring_labels() -> None:
+    """The file lacks c and d, and one of its texts is predicted as d."""
     truth, found = np.array([0, 0, 1, 1, 1]), [0, 1, 1, 1, 3]
     report = metrics.single_label_metrics(truth, np.eye(4)[found], ["a", "b", "c", "d"])
     for name, measure in (
@@ -52,7 +52,7 @@ def test_macro_averages_are_scikit_learns_of_the_labels_that_are_there() -> None
     assert report["f1_micro"] == report["accuracy"] == 0.6
 
 
-def test_label_sets_are_averaged_over_the_labels_that_are_there() -> None:
+def test_multi_label_averages_are_over_occurring_labels() -> None:
     truth = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0]])
     report = metrics.multi_label_metrics(truth, truth.astype(float), ["a", "b", "c", "d"])
     assert report["f1_macro"] == report["recall_macro"] == 1.0
@@ -61,11 +61,11 @@ def test_label_sets_are_averaged_over_the_labels_that_are_there() -> None:
     expected = f1_score(truth, found, average="macro", labels=[0, 1, 3], zero_division=0)
     assert report["f1_macro"] == pytest.approx(expected) == pytest.approx(2 / 3)
     none = metrics.multi_label_metrics(np.zeros((2, 2), int), np.zeros((2, 2)), ["a", "b"])
-    assert none["f1_micro"] == 0, "what the best weights are chosen by is always there"
+    assert none["f1_micro"] == 0, "the metric that chooses the best weights always exists"
 
 
-def test_a_file_without_entities_has_no_average_over_kinds() -> None:
-    """seqeval's is NaN, which is no JSON."""
+def test_a_file_without_entities_has_no_macro_average() -> None:
+    """seqeval returns NaN for it, which is invalid JSON."""
     nothing = [["O", "O"], ["O"]]
     report = metrics.entity_metrics(nothing, nothing)
     assert json.loads(json.dumps(report, allow_nan=False)) == report
@@ -75,7 +75,7 @@ def test_a_file_without_entities_has_no_average_over_kinds() -> None:
     assert (wrong["f1_macro"], wrong["f1_weighted"]) == (0.0, 0.0)
 
 
-def test_entities_count_whole() -> None:
+def test_entities_count_only_as_a_whole() -> None:
     truth = [["B-x", "I-x", "O", "B-y"]]
     found = [["B-x", "O", "O", "B-y"]]
     report = metrics.entity_metrics(truth, found)
@@ -93,14 +93,12 @@ def test_entities_count_whole() -> None:
         ([], "something", 0.0, 0.0),
     ],
 )
-def test_answers_are_measured_as_squad_does(
-    right: list[str], found: str, exact: float, f1: float
-) -> None:
+def test_answer_metrics_follow_squad(right: list[str], found: str, exact: float, f1: float) -> None:
     report = metrics.answer_metrics([right], [found])
     assert (report["exact_match"], report["f1"]) == pytest.approx((exact, f1))
 
 
-def test_retrieval_leaves_out_the_text_itself_and_those_alone() -> None:
+def test_retrieval_skips_the_text_itself_and_singleton_groups() -> None:
     vectors = torch.tensor([[1, 0], [0.9, 0.1], [0, 1], [0.95, 0.05]])
     nearest = metrics.nearest_neighbours(vectors, 10)
     assert nearest.tolist() == [[3, 1, 2], [0, 3, 2], [1, 3, 0], [0, 1, 2]]
@@ -108,29 +106,29 @@ def test_retrieval_leaves_out_the_text_itself_and_those_alone() -> None:
     report = metrics.retrieval_metrics(nearest, [{0}, {1}, {1}, {0}])
     assert (report["retrieval_at_1"], report["retrieval_at_5"]) == (0.75, 1.0)
     assert metrics.retrieval_metrics(nearest, [{0}, {1}, {2}, {0}])["retrieval_at_1"] == 1.0
-    # Whoever is of two groups is found by both.
+    # A text of two groups is a hit for both.
     assert metrics.retrieval_metrics(nearest, [{0}, {1, 0}, {1}, {0}])["retrieval_at_1"] == 1.0
 
 
-def test_texts_that_are_all_alone_give_no_retrieval_and_no_error() -> None:
+def test_singleton_groups_alone_give_no_retrieval_metrics_and_no_error() -> None:
     assert metrics.retrieval_metrics(np.array([[1], [0]]), [{0}, {1}]) == {}
 
 
-def test_likeness_counts_the_order_only() -> None:
+def test_spearman_depends_on_the_order_only() -> None:
     report = metrics.correlation_metrics([0, 1, 5], np.array([-0.1, 0.2, 0.3]))
     assert report["spearman"] == pytest.approx(1)
     assert 0.5 < report["pearson"] < 1
     assert metrics.correlation_metrics([1, 1], np.array([0.1, 0.2])) == {}
 
 
-def test_averages_are_of_precision_and_recall_too() -> None:
-    chances = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
-    report = metrics.single_label_metrics(np.array([0, 0, 1, 1]), chances, ["a", "b"])
+def test_precision_and_recall_are_averaged_too() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
+    report = metrics.single_label_metrics(np.array([0, 0, 1, 1]), probabilities, ["a", "b"])
     assert report["precision_macro"] == pytest.approx((1 + 2 / 3) / 2)
     assert report["recall_weighted"] == pytest.approx(0.75)
 
 
-def test_wrong_rows_are_counted_and_listed_in_bounded_bytes() -> None:
+def test_wrong_examples_are_counted_and_listed_in_bounded_bytes() -> None:
     few = list_wrong_examples([{"example": 1}])
     assert few == {"wrong_examples": 1, "wrong": [{"example": 1}]}
     many = list_wrong_examples([{"example": n, "found": "x" * 10_000} for n in range(5_000)])

@@ -1,4 +1,4 @@
-"""Contexts longer than a window: an answer in any of them is learned and found, and so is none."""
+"""Contexts longer than a window: answers in any window are found, and so are missing answers."""
 
 import asyncio
 from dataclasses import replace
@@ -31,26 +31,26 @@ TASK = EncoderTask(
 )
 
 
-def asked(question: str, context: list[str], answer: str | None) -> QuestionExample:
+def make_example(question: str, context: list[str], answer: str | None) -> QuestionExample:
     text = " ".join(context)
-    there = [] if answer is None else [answer]
-    answers = {"text": there, "answer_start": [text.index(one) for one in there]}
+    answered = [] if answer is None else [answer]
+    answers = {"text": answered, "answer_start": [text.index(one) for one in answered]}
     return to_example({"context": text, "question": question, "answers": answers})
 
 
 # Two windows each; the second question's answer is in the second alone.
 EXAMPLES = [
-    asked("w1", WORDS[4:34], "w12 w13"),
-    asked("w2", WORDS[59:29:-1], "w35 w34"),
-    asked("w3", [*WORDS[44:], *WORDS[14:28]], None),
+    make_example("w1", WORDS[4:34], "w12 w13"),
+    make_example("w2", WORDS[59:29:-1], "w35 w34"),
+    make_example("w3", [*WORDS[44:], *WORDS[14:28]], None),
 ]
 
 
 @pytest.fixture
 def encoder(make_encoder: MakeEncoder) -> Encoder:
-    """Has learned the examples by heart."""
+    """An encoder that has memorized the examples."""
     encoder = make_encoder(TASK)
-    # It is of a width at which dropout alone keeps it from learning by heart.
+    # At this width dropout alone would prevent memorization.
     encoder.dropout.p = 0.0
     rows = build_rows(EXAMPLES, TASK, encoder.tokenizer)
     objective = QuestionAnsweringObjective(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
@@ -63,9 +63,9 @@ def encoder(make_encoder: MakeEncoder) -> Encoder:
     return encoder
 
 
-def test_windows_without_the_answer_learn_that_it_is_not_there() -> None:
-    reader = EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
-    rows = build_rows(EXAMPLES, TASK, reader)
+def test_windows_without_the_answer_have_the_no_answer_target() -> None:
+    tokenizer = EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
+    rows = build_rows(EXAMPLES, TASK, tokenizer)
     assert [row.example_index for row in rows] == [0, 0, 1, 1, 2, 2]
     first, second = rows[2:4]
     assert first.target.tolist() == [0, 0]
@@ -75,31 +75,31 @@ def test_windows_without_the_answer_learn_that_it_is_not_there() -> None:
     assert [row.target.tolist() for row in rows[4:]] == [[0, 0], [0, 0]]
 
 
-def test_a_question_that_is_cut_is_noted_once_however_many_windows_it_has() -> None:
-    reader = EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
-    cut = asked(" ".join(WORDS[:13]), WORDS[4:34], "w12")
-    rows = build_rows([*EXAMPLES, cut], TASK, reader)
-    (note,) = dataset_warnings(rows, (), TASK)
-    assert note == (
+def test_a_truncated_question_is_warned_of_once_for_all_its_windows() -> None:
+    tokenizer = EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
+    long_question = make_example(" ".join(WORDS[:13]), WORDS[4:34], "w12")
+    rows = build_rows([*EXAMPLES, long_question], TASK, tokenizer)
+    (warning,) = dataset_warnings(rows, (), TASK)
+    assert warning == (
         "1 of 4 examples of the training file have a question longer than 12 tokens, half of the "
         "model's 24; it is truncated."
     )
 
 
-def test_answers_that_are_never_looked_for_are_noted() -> None:
-    """No window has one of them whole."""
-    reader = EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
+def test_answers_over_the_default_limit_are_warned_of() -> None:
+    """No window contains such an answer completely."""
+    tokenizer = EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
     words = [*WORDS, *WORDS]
-    long, just = (asked("w1", words, " ".join(words[9 : 9 + count])) for count in (65, 64))
+    long, just = (make_example("w1", words, " ".join(words[9 : 9 + count])) for count in (65, 64))
     examples = [*EXAMPLES, long, just]
-    (note,) = answer_length_warnings("training", examples, build_rows(examples, TASK, reader))
-    assert note == (
+    (warning,) = answer_length_warnings("training", examples, build_rows(examples, TASK, tokenizer))
+    assert warning == (
         "1 of 5 examples of the training file have an answer of more than 64 tokens, which is "
         "found only by requests with a larger max_answer_len."
     )
 
 
-def test_an_answer_is_learned_without_the_space_around_it() -> None:
+def test_white_space_around_an_answer_is_not_learned() -> None:
     one = to_example(
         {
             "context": "w1 w2 w3",
@@ -113,19 +113,19 @@ def test_an_answer_is_learned_without_the_space_around_it() -> None:
     assert [row.text.offsets[place].tolist() for place in row.target] == [[3, 5], [3, 5]]
 
 
-def test_an_answer_in_the_second_window_is_found_and_none_is_in_none(encoder: Encoder) -> None:
+def test_an_answer_in_the_second_window_and_no_answer_are_found(encoder: Encoder) -> None:
     rows = build_rows(EXAMPLES, TASK, encoder.tokenizer)
     objective = QuestionAnsweringObjective(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
     report = objective.evaluate(rows)
     assert (report["exact_match"], report["wrong"]) == (1.0, [])
-    # Held against other answers, it tells what was found.
+    # Compared with other answers, the report lists the predictions.
     unlike = [replace(one, answers=EXAMPLES[n - 1].answers) for n, one in enumerate(EXAMPLES)]
     objective = QuestionAnsweringObjective(encoder, unlike, max_tokens=4096, max_rows=None)
     report = objective.evaluate(rows)
     assert [one["found"] for one in report["wrong"]] == ["w12 w13", "w35 w34", ""]
 
 
-def test_it_is_served_as_it_was_learned(
+def test_serving_gives_the_answers_of_training(
     encoder: Encoder, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
     EncoderWeights(encoder, "tiny", rank=4, alpha=8).save(tmp_path)
@@ -144,15 +144,17 @@ def test_it_is_served_as_it_was_learned(
         return questions.extract_answers(served, one.context, windows, states, options)
 
     found = [asyncio.run(answer(one)) for one in EXAMPLES]
-    several = asyncio.run(answer(EXAMPLES[2], top_k=3))
-    assert several[0] == found[2]
-    assert len({(one["start"], one["end"]) for one in several}) == 3, "each once"
-    assert several == sorted(several, key=lambda one: -one["score"])
-    there = asyncio.run(answer(EXAMPLES[2], handle_impossible_answer=False))
-    assert there == several[1]
-    assert there["answer"] != ""
-    short = asyncio.run(answer(EXAMPLES[0], max_answer_len=1, handle_impossible_answer=False))
-    assert short["answer"] in ("w12", "w13")
+    ranked = asyncio.run(answer(EXAMPLES[2], top_k=3))
+    assert ranked[0] == found[2]
+    assert len({(one["start"], one["end"]) for one in ranked}) == 3, "each once"
+    assert ranked == sorted(ranked, key=lambda one: -one["score"])
+    answered = asyncio.run(answer(EXAMPLES[2], handle_impossible_answer=False))
+    assert answered == ranked[1]
+    assert answered["answer"] != ""
+    short_answer = asyncio.run(
+        answer(EXAMPLES[0], max_answer_len=1, handle_impossible_answer=False)
+    )
+    assert short_answer["answer"] in ("w12", "w13")
     assert [one["answer"] for one in found] == ["w12 w13", "w35 w34", ""]
     assert (found[1]["start"], found[2]["start"], found[2]["end"]) == (
         EXAMPLES[1].context.index("w35"),
@@ -161,9 +163,9 @@ def test_it_is_served_as_it_was_learned(
     )
     assert question_answering.infer_task(EXAMPLES, 24) == TASK
     long = " ".join(WORDS[:13])
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as error:
         asyncio.run(questions.tokenize_windows(served, long, EXAMPLES[0].context))
-    assert str(refused.value) == (
+    assert str(error.value) == (
         "This model reads 24 tokens, of which a question may take 12, and inputs.question has 13. "
         "Shorten it, or ask for it to be cut with the parameter truncate."
     )

@@ -1,4 +1,4 @@
-"""Entities with a sign inside that has no token: they are measured as they are served, whole."""
+"""Entities that contain a sign without a token are evaluated as they are served: complete."""
 
 import torch
 from tokenizers.normalizers import Replace
@@ -18,9 +18,11 @@ EXAMPLES = [
 ]
 
 
-def test_a_word_without_a_token_belongs_to_the_entity_around_it(make_encoder: MakeEncoder) -> None:
+def test_a_word_without_a_token_belongs_to_the_surrounding_entity(
+    make_encoder: MakeEncoder,
+) -> None:
     encoder = make_encoder(TASK)
-    # It is of a width at which dropout alone keeps it from learning by heart.
+    # At this width dropout alone would prevent memorization.
     encoder.dropout.p = 0.0
     tokenizer = words_tokenizer(token_types=True)
     tokenizer.backend_tokenizer.normalizer = Replace("~", "")
