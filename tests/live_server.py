@@ -137,17 +137,17 @@ class FakeEngine:
             return Response("Internal Server Error", 500)
         found = [[0 if "invoice" in text else 1] for text in texts]
         seen = EngineMetadata(
-            answer_id=f"classify-{secrets.token_hex(4)}",
+            response_id=f"classify-{secrets.token_hex(4)}",
             texts=len(texts),
             tokens=2 * len(texts),
-            lengths={TEXT_LENGTH_BINS.bin_index(2): len(texts)},
-            unknown={0: len(texts)},
+            text_lengths={TEXT_LENGTH_BINS.bin_index(2): len(texts)},
+            unknown_token_ratio={0: len(texts)},
             confidence={CONFIDENCE_BINS.bin_index(0.97): len(texts)},
             labels=Counter(place for places in found for place in places),
-            found=found,
+            predicted_labels=found,
         )
         header = "no JSON" if texts == ["garbage header"] else seen.to_header()
-        return JSONResponse({"id": seen.answer_id}, headers={METADATA_HEADER: header})
+        return JSONResponse({"id": seen.response_id}, headers={METADATA_HEADER: header})
 
     async def _wait(self, request: Request) -> Response:
         while (await request.receive())["type"] != "http.disconnect":

@@ -1,4 +1,4 @@
-"""What all resources share on the wire."""
+"""Types and fields that several resources share on the wire."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def _to_unix_seconds(value: object) -> object:
     return int(value.timestamp()) if isinstance(value, datetime) else value
 
 
-# A moment as whole seconds since 1970; rows hold datetimes.
+# Unix timestamp in whole seconds; rows hold datetimes.
 UnixTime = Annotated[int, BeforeValidator(_to_unix_seconds, json_schema_input_type=int)]
 
 DISPLAY_NAME_PATTERN = r"[^\x00-\x1f\x7f-\x9f]{1,256}"
@@ -30,10 +30,10 @@ def _check_display_name(value: str) -> str:
     if re.fullmatch(DISPLAY_NAME_PATTERN, value):
         return value
     rule = "expected 1 to 256 characters, without line breaks and other control characters"
-    raise PydanticCustomError("title", rule)
+    raise PydanticCustomError("display_name", rule)
 
 
-# What people call their things; operators read it on terminals, which obey control characters.
+# Control characters are refused because operators read names on terminals, which obey them.
 DisplayName = Annotated[
     str,
     AfterValidator(_check_display_name),
@@ -42,26 +42,29 @@ DisplayName = Annotated[
 TtlSeconds = Annotated[int, Field(ge=1, le=31_536_000, description="Seconds until it expires")]
 
 
-def bounded_int(least: int, most: int) -> PlainValidator:
-    """Whole numbers within bounds, of which it tells: JSON's may have any size, and those of over
-    64 bits come as floats."""
+def bounded_int(minimum: int, maximum: int) -> PlainValidator:
+    """An integer within bounds, which the error names.
+
+    JSON integers may have any size; the parser delivers those of more than 64 bits as floats.
+    """
 
     def check(value: Any) -> int:
-        is_whole = type(value) is int or (isinstance(value, float) and value.is_integer())
-        if is_whole and least <= value <= most:
+        is_integer = type(value) is int or (isinstance(value, float) and value.is_integer())
+        if is_integer and minimum <= value <= maximum:
             return int(value)
-        rule = "expected an integer from {least} to {most}"
-        raise PydanticCustomError("not_whole", rule, {"least": str(least), "most": str(most)})
+        rule = "expected an integer from {minimum} to {maximum}"
+        bounds = {"minimum": str(minimum), "maximum": str(maximum)}
+        raise PydanticCustomError("bounded_int", rule, bounds)
 
-    bounded = Annotated[int, Field(ge=least, le=most)]
+    bounded = Annotated[int, Field(ge=minimum, le=maximum)]
     return PlainValidator(check, json_schema_input_type=bounded)
 
 
 def max_items(count: int, what: str) -> BeforeValidator:
-    """Refuses longer lists and maps in words that a client's author understands.
+    """Refuse longer lists and maps, of `what`, with one error.
 
-    Before anything in them is looked at: a finding for each of too many costs more than the rest
-    of the request.
+    Before their items are validated: an error for each of too many would cost more than the rest of
+    the request.
     """
 
     def check(value: Any) -> Any:
@@ -76,7 +79,7 @@ def max_items(count: int, what: str) -> BeforeValidator:
 
 
 class ErrorDetail(BaseModel):
-    """Why a request failed: `message` for people, `type`, `param` and `code` for programs."""
+    """Reason a request failed: `message` for people; `type`, `param`, `code` for programs."""
 
     message: str
     type: str
@@ -85,20 +88,20 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorEnvelope(BaseModel):
-    """The body of every answer that is not a success."""
+    """Body of every error response."""
 
     error: ErrorDetail
 
 
 class Listing(BaseModel):
-    """A page of a list; `after` of the next request is the last item's id."""
+    """A page of a list. Pass the last item's id as `after` to get the next one."""
 
     object: Literal["list"] = "list"
     has_more: bool
 
 
 class CursorListing(Listing):
-    """A page that also names its ends."""
+    """A page with the ids of its first and last item."""
 
     first_id: str | None
     last_id: str | None
@@ -116,12 +119,12 @@ def page_cursors(data: Sequence[HasId]) -> dict[str, str | None]:
     }
 
 
-# One text's token ids.
+# Token ids of one text.
 TokenIds = Annotated[list[int], Field(min_length=1)]
 
 
 def normalize_inputs(value: Any) -> Any:
-    """Every form of one or several texts as a list of them: each a text, or its token ids."""
+    """Normalize each accepted form of `input` and `prompt` to a list of texts or token ids."""
     inputs = [value] if isinstance(value, str) or _is_token_ids(value) else value
     if isinstance(inputs, list) and all(
         isinstance(each, str) or _is_token_ids(each) for each in inputs
@@ -133,5 +136,5 @@ def normalize_inputs(value: Any) -> Any:
 
 
 def _is_token_ids(value: Any) -> bool:
-    # A bool is an int to Python.
+    # Not isinstance: bool is a subclass of int.
     return isinstance(value, list) and value != [] and all(type(id) is int for id in value)

@@ -1,4 +1,4 @@
-"""Chat completions on the wire, as far as the API reads them: the engine validates the rest."""
+"""Chat completions on the wire, as far as the API reads them; the engine validates the rest."""
 
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ class ChatMessage(BaseModel):
     def _check_text_only(cls, content: Any) -> Any:
         if content is None or isinstance(content, str):
             return content
-        # An engine would fetch what an image part names, from inside the operator's network.
+        # SSRF: an engine would fetch an image part's URL from inside the operator's network.
         if isinstance(content, list) and all(_is_text_part(part) for part in content):
             return content
         rule = "expected text, or a list of content parts of type 'text'"
@@ -34,10 +34,10 @@ class ChatMessage(BaseModel):
 
 
 class CreateChatCompletion(BaseModel):
-    """POST /v1/chat/completions. These fields reach the engine; all others are left behind.
+    """POST /v1/chat/completions. Only these fields are forwarded to the engine.
 
-    An allow-list, because engines take fields of their own that are not safe to pass on (chat
-    templates, embeddings to load, regular expressions).
+    An allow-list, because engines have fields of their own that are unsafe to forward (chat
+    templates, prompt embeddings, regular expressions).
     """
 
     model_config = ConfigDict(protected_namespaces=())
@@ -68,15 +68,15 @@ class CreateChatCompletion(BaseModel):
     user: Any = None
 
     def to_engine_request(self, model: str) -> dict[str, Any]:
-        """The request as the engine gets it, under the name by which it knows the model."""
-        asked = self.model_dump(exclude_unset=True)
-        return {name: value for name, value in asked.items() if value is not None} | {
+        """Body for the engine, which knows the model by the given name."""
+        fields = self.model_dump(exclude_unset=True)
+        return {name: value for name, value in fields.items() if value is not None} | {
             "model": model
         }
 
 
 class ChatCompletionMessage(BaseModel):
-    """`content` is null where an engine calls tools."""
+    """`content` is null if the model calls tools."""
 
     role: Literal["assistant"]
     content: str | None
@@ -92,7 +92,7 @@ class ChatCompletionChoice(BaseModel):
 
 
 class ChatCompletionResponse(BaseModel):
-    """What engines answer, of whom some tell more; it is passed on unread."""
+    """An engine's response, which is forwarded without being parsed; some engines add fields."""
 
     id: str
     object: Literal["chat.completion"]

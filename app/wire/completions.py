@@ -1,4 +1,4 @@
-"""Legacy completions on the wire: a text goes on, without roles."""
+"""Legacy text completions on the wire: a prompt without roles."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,14 +8,14 @@ from pydantic_core import PydanticCustomError
 from app.wire.base import TokenIds, normalize_inputs
 from app.wire.sampling import FinishReason, SamplingRequest, Usage
 
-# OpenAI's own default; many a caller is surprised by it, and some rely on it.
+# OpenAI's default, on which some callers rely.
 DEFAULT_MAX_TOKENS = 16
-# Prompts of one request, each of which may have several choices.
+# Per request; each prompt may have several choices.
 MAX_PROMPTS = 128
 
 
 def _normalize_prompts(value: Any) -> Any:
-    # OpenAI's default is the token that begins a text, which is what an empty text becomes here.
+    # OpenAI's default is the token that begins a text, which an empty text becomes here.
     return [""] if value is None else normalize_inputs(value)
 
 
@@ -29,8 +29,8 @@ Prompts = Annotated[
 class CompletionRequest(SamplingRequest):
     """POST /v1/completions, to the API and to the engine.
 
-    With `best_of` the engine writes so many continuations and answers with the `n` of the highest
-    mean log-probability per token.
+    The engine generates `best_of` continuations and returns the `n` with the highest mean
+    log-probability per token.
     """
 
     prompt: Prompts = Field(None, validate_default=True)
@@ -44,7 +44,7 @@ class CompletionRequest(SamplingRequest):
     @classmethod
     def _check_best_of(cls, value: int | None, info: ValidationInfo) -> int | None:
         n = info.data.get("n") or 1
-        # OpenAI's bound is 0, which asks for nothing.
+        # OpenAI allows 0, which has no effect.
         if not value:
             return None
         if value < n:
@@ -70,13 +70,13 @@ class CompletionRequest(SamplingRequest):
     @property
     def num_top_logprobs(self) -> int | None:
         if self.logprobs is None and self.num_choices > (self.n or 1):
-            # The best is found by them.
+            # The best continuation is chosen by log-probability.
             return 0
         return self.logprobs
 
 
 class CompletionLogprobs(BaseModel):
-    """One entry for each token; the very first of a prompt has no probability."""
+    """One entry per token; the first token of a prompt has no probability."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -92,7 +92,7 @@ class CompletionChoice(BaseModel):
 
 
 class Completion(BaseModel):
-    """The answer, and one event of a streamed one; `usage` is left out where it is not set."""
+    """The response, or one event of a streamed one; an unset `usage` is left out."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"

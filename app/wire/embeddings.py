@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from app.wire.base import TokenIds, normalize_inputs
 
-# As many texts in one request as OpenAI takes.
+# Texts per request, as OpenAI's limit.
 MAX_INPUTS = 2048
 
 
@@ -34,12 +34,12 @@ Inputs = Annotated[
 class EmbeddingsRequest(BaseModel):
     """POST /v1/embeddings, to the API and to the engine.
 
-    Token ids are the model's own, not those of OpenAI's tokenizers. `dimensions` keeps the first
-    so many numbers. `truncate_prompt_tokens`, vLLM's word, has a text that is too long cut to so
-    many tokens, or with -1 to what the model reads.
+    Token ids are the model's own, not those of OpenAI's tokenizers. `dimensions` truncates the
+    vectors. `truncate_prompt_tokens` (vLLM) truncates texts to that many tokens, or with -1 to the
+    model's maximum.
     """
 
-    # Older clients send fields that mean nothing here, such as `user`.
+    # Clients send fields without a meaning here, such as `user`.
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model: str

@@ -1,4 +1,4 @@
-"""Requests and answers of encoders: vLLM's for classes, and Hugging Face's."""
+"""Encoder inference on the wire: vLLM's /v1/classify and Hugging Face's inference API."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from app.wire.base import bounded_int
 
-# Texts of one request; as many as OpenAI takes.
+# Texts per request, as OpenAI's limit for embeddings.
 MAX_INPUTS = 2048
 
 
@@ -14,7 +14,7 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-# More than anything has, and small enough for any arithmetic.
+# Bounded, so that no arithmetic with it overflows.
 PositiveInt32 = bounded_int(1, 2**31 - 1)
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
@@ -22,11 +22,11 @@ Inputs = Annotated[Texts, BeforeValidator(_as_list, json_schema_input_type=Text 
 
 
 class _EncoderRequest(BaseModel):
-    # Older clients send fields that mean nothing here, such as `user`.
+    # Clients send fields without a meaning here, such as `user`.
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
     model: str
-    # vLLM's word for cutting a text that is too long: to so many tokens, or -1 for the model's.
+    # From vLLM: truncate texts to that many tokens, or with -1 to the model's maximum.
     truncate_prompt_tokens: Annotated[int, Field(ge=-1)] | None = None
 
 
@@ -42,19 +42,19 @@ class QuestionInput(BaseModel):
 
 
 class InferenceParameters(BaseModel):
-    """Those of Hugging Face's tasks that are known here; null leaves the choice to the service.
+    """Parameters of the supported Hugging Face tasks; null means the default.
 
-    The engine refuses those that the model's task has no use for, and all others, by their names.
+    The engine refuses, by name, those that the model's task does not have, and all others.
     """
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     truncate: StrictBool | None = None
     truncation_direction: Literal["right"] | None = None
-    # Of labels and of answers.
+    # Number of labels, or of answers.
     top_k: Annotated[int, PositiveInt32] | None = None
     function_to_apply: Literal["none", "sigmoid", "softmax"] | None = None
-    # Words are what has tags here, so that those of one entity are together in either way.
+    # Tags are per word, so "simple" and "first" group the words of an entity alike.
     aggregation_strategy: Literal["none", "simple", "first"] | None = None
     ignore_labels: Annotated[list[str], Field(fail_fast=True)] | None = None
     align_to_words: StrictBool | None = None
@@ -66,15 +66,15 @@ class InferenceParameters(BaseModel):
 
 
 class InferenceRequest(InferenceParameters):
-    """POST /models/{model}, which the path names; the model's task says what comes back.
+    """POST /models/{model}; the model's task determines the response.
 
-    One text and a list of one are answered differently, as Hugging Face does. The parameters stand
-    in `parameters`, but those of feature extraction beside `inputs`.
+    As with Hugging Face, one text and a list of one text have different responses. Parameters are
+    in `parameters`, except those of feature extraction, which are next to `inputs`.
     """
 
     inputs: QuestionInput | Text | Texts
     parameters: InferenceParameters = InferenceParameters()
-    # How Hugging Face's own service is to work, such as `wait_for_model`.
+    # Options of Hugging Face's own service, such as `wait_for_model`; ignored.
     options: dict[str, Any] | None = None
 
 
@@ -84,8 +84,8 @@ class LabelScore(BaseModel):
 
 
 class EntitySpan(BaseModel):
-    """Characters `start` to `end` of the text, which are `word`; of single words `entity` is the
-    tag."""
+    """`word` is the text from character `start` to `end`. `entity` is a single word's tag,
+    `entity_group` the label of grouped words."""
 
     entity_group: str | None = None
     entity: str | None = None
@@ -96,7 +96,7 @@ class EntitySpan(BaseModel):
 
 
 class AnswerSpan(BaseModel):
-    """Characters `start` to `end` of the context; an empty answer if there is none in it."""
+    """Characters `start` to `end` of the context; empty if the context has no answer."""
 
     answer: str
     score: float
@@ -104,7 +104,7 @@ class AnswerSpan(BaseModel):
     end: int
 
 
-# By the model's task: answers; the entities of one text, or of each; labels; vectors.
+# By task: answers; entities of one text, or per text; labels per text; vectors.
 InferenceResponse = (
     AnswerSpan
     | list[AnswerSpan]
@@ -123,7 +123,7 @@ class ClassifyUsage(BaseModel):
 
 
 class ClassifyItem(BaseModel):
-    """`probs` go with the `labels` of the answer; several may be above one half if many apply."""
+    """`probs` are in the order of the response's `labels`; multi-label ones do not sum to 1."""
 
     index: int
     label: str | None

@@ -1,4 +1,4 @@
-"""The wire between the API and an engine, which is OpenAI's, so that vLLM can stand in for ours."""
+"""Wire between the API and an engine: OpenAI's, so that vLLM can replace our engine."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -19,7 +19,7 @@ Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
 class ContentPart(BaseModel):
-    """A piece of a message: text, or what an assistant wrote when it refused."""
+    """Part of a message: text, or an assistant's refusal."""
 
     model_config = ConfigDict(strict=True)
 
@@ -39,7 +39,7 @@ class ContentPart(BaseModel):
 
 
 def _to_parts(content: Any) -> Any:
-    """One shape for both ways to write a content, so that its faults are named plainly."""
+    """Normalize both forms of content to parts, so that errors name one form."""
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     if content is None or isinstance(content, list):
@@ -48,7 +48,7 @@ def _to_parts(content: Any) -> Any:
 
 
 class RequestMessage(BaseModel):
-    """One turn. Fields that answers carry and that models do not read are dropped."""
+    """One turn. Unknown fields, such as those that responses have, are dropped."""
 
     model_config = ConfigDict(strict=True)
 
@@ -107,7 +107,7 @@ class ChatCompletionRequest(SamplingRequest):
 
     @property
     def max_new_tokens(self) -> int | None:
-        """Tokens to generate at most, by the newer field if both are there."""
+        """The newer field wins if both are set."""
         return self.max_completion_tokens or self.max_tokens
 
     @property
@@ -157,7 +157,7 @@ class ChatCompletion(BaseModel):
 
 
 class Delta(BaseModel):
-    """What a chunk adds; only the fields that were set are sent."""
+    """What a chunk adds; unset fields are not sent."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
@@ -171,7 +171,7 @@ class ChunkChoice(BaseModel):
 
 
 class ChatCompletionChunk(BaseModel):
-    """`usage` is sent, as null or number, only if the request asked for it."""
+    """`usage` is sent, possibly as null, only if the request asked for it."""
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -182,7 +182,7 @@ class ChatCompletionChunk(BaseModel):
 
 
 class LoadAdapterRequest(StrictModel):
-    """POST /v1/load_lora_adapter. `lora_path` is the prefix of the adapter's files in storage."""
+    """POST /v1/load_lora_adapter. `lora_path` is the storage prefix of the adapter's files."""
 
     lora_name: str = Field(min_length=1, max_length=512)
     lora_path: str = Field(min_length=1, max_length=1024)

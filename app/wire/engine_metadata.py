@@ -1,58 +1,58 @@
-"""What an engine tells the API of each answer beside the answer itself; clients do not see it.
+"""Metadata about an engine's response, sent to the API in a header that clients never see.
 
-It travels in a header, so that the API passes an answer's body on unread. An engine that sends
-none, such as vLLM, is monitored by what the API sees of it: requests and their time.
+A header, so that the API forwards the body without parsing it. Engines that send none, such as
+vLLM, are monitored only by request counts and durations.
 """
 
 from pydantic import BaseModel, ValidationError
 
 from app.histogram_bins import TEXT_LENGTH_BINS, BinCounts
 
-METADATA_HEADER = "luthier-observation"
-# Of requests with more texts than this only sums are kept: what was found in each would not fit.
+METADATA_HEADER = "luthier-engine-metadata"
+# Above this many texts `predicted_labels` is left out, since it would not fit into a header.
 MAX_TEXTS_WITH_LABELS = 100
 
 
 class EngineMetadata(BaseModel):
-    """Counts over the texts of one request, and no word of them.
+    """Counts over the texts of one request; it contains no text.
 
-    answer_id   the id in the answer's body, if it has one
-    tokens      of all texts
-    lengths     texts by their tokens, on `histograms.LENGTHS`
-    unknown     texts by the share of tokens that the training file does not have, on SHARES
-    confidence  texts by the probability of their label, on CONFIDENCES
-    labels      how often each label was found, by its place among the model's labels
-    unlabelled  texts that no label applies to
-    found       the places of each text's labels, of requests with few texts
+    response_id          the id in the response's body, if it has one
+    texts                number of texts
+    tokens               tokens of all texts
+    text_lengths         texts by their tokens, in TEXT_LENGTH_BINS
+    unknown_token_ratio  texts by the share of tokens unknown to the training file, in RATIO_BINS
+    confidence           texts by the probability of their label, in CONFIDENCE_BINS
+    labels               predictions per label index
+    unlabelled           texts to which no label applies
+    predicted_labels     label indexes of each text
     """
 
-    answer_id: str | None = None
+    response_id: str | None = None
     texts: int = 1
     tokens: int = 0
-    lengths: BinCounts = {}
-    unknown: BinCounts = {}
+    text_lengths: BinCounts = {}
+    unknown_token_ratio: BinCounts = {}
     confidence: BinCounts = {}
     labels: BinCounts = {}
     unlabelled: int = 0
-    found: list[list[int]] | None = None
+    predicted_labels: list[list[int]] | None = None
 
     def to_header(self) -> str:
         return self.model_dump_json(exclude_defaults=True)
 
 
-def metadata_from_lengths(lengths: list[int], *, answer_id: str | None = None) -> EngineMetadata:
-    """Of texts of which only the tokens are counted."""
+def metadata_from_lengths(lengths: list[int], *, response_id: str | None = None) -> EngineMetadata:
+    """Metadata of texts of which only the number of tokens is known."""
     return EngineMetadata(
-        answer_id=answer_id,
+        response_id=response_id,
         texts=len(lengths),
         tokens=sum(lengths),
-        lengths=TEXT_LENGTH_BINS.count(lengths),
+        text_lengths=TEXT_LENGTH_BINS.count(lengths),
     )
 
 
 def parse_header(header: str | None) -> EngineMetadata | None:
-    """What an engine has sent; None for nothing, or for something else: monitoring is no reason
-    to fail."""
+    """Parse the header. None if it is missing or malformed: monitoring must not fail a request."""
     if header is None:
         return None
     try:

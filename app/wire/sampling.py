@@ -1,4 +1,4 @@
-"""What requests for generated text have in common, chats and completions alike."""
+"""Fields and types that chat and text completions share."""
 
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ from app.wire.base import bounded_int
 
 FinishReason = Literal["stop", "length"]
 
-# What OpenAI takes and what changes nothing in the answer of a text model.
+# OpenAI's fields that have no effect on a text model's output.
 IGNORED_FIELDS = frozenset(
     "audio function_call metadata modalities moderation parallel_tool_calls prediction "
     "prompt_cache_key prompt_cache_options prompt_cache_retention reasoning_effort "
@@ -28,7 +28,7 @@ IGNORED_FIELDS = frozenset(
 
 
 class StrictModel(BaseModel):
-    """Takes what it names and nothing else; "5" is no number."""
+    """Rejects unknown fields and does not coerce types: "5" is not a number."""
 
     model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
 
@@ -50,7 +50,7 @@ StopStrings = Annotated[
 
 
 def _check_token_id(value: str) -> str:
-    # JSON's keys are strings, so a token's id comes as its digits.
+    # Keys of JSON objects are strings, so a token id arrives as digits.
     if value.isascii() and value.isdigit() and len(value) <= 9:
         return value
     raise PydanticCustomError("token_id", "expected the id of a token, in digits, as the key")
@@ -62,7 +62,7 @@ LogitBias = dict[
 
 
 class SamplingRequest(StrictModel):
-    """How to choose tokens. The subclass says how many, of how many choices."""
+    """Sampling parameters; subclasses define the limits and number of choices."""
 
     model: str
     temperature: float | None = Field(None, ge=0, le=2)
@@ -98,17 +98,17 @@ class SamplingRequest(StrictModel):
 
     @property
     def max_new_tokens(self) -> int | None:
-        """Tokens to generate at most; None for as many as the model can."""
+        """None means up to the model's context length."""
         raise NotImplementedError
 
     @property
     def num_choices(self) -> int:
-        """How often the prompt is continued."""
+        """Number of continuations of the prompt."""
         raise NotImplementedError
 
     @property
     def num_top_logprobs(self) -> int | None:
-        """Likely tokens to name beside each chosen one; None if no probabilities are wanted."""
+        """Most likely tokens to return per position; None if no log-probabilities are wanted."""
         raise NotImplementedError
 
 

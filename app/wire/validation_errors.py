@@ -1,15 +1,15 @@
-"""What pydantic finds wrong with a request, as the error that OpenAI would answer with."""
+"""Turns pydantic's validation errors into OpenAI's error sentences."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app.errors import InvalidRequest
 
-# Inputs no longer than this are repeated in a message; longer ones may be training text.
+# Longer inputs are not echoed in a message: they may be training text.
 MAX_ECHOED_INPUT_LENGTH = 40
 
 
-# Where pydantic's words say little to who writes JSON.
+# Messages for pydantic error types whose own wording means little to a client's author.
 PLAIN_MESSAGES = {
     "int_parsing_size": "expected an integer of 64 bits at most",
     "model_type": "expected an object",
@@ -32,40 +32,39 @@ PLAIN_MESSAGES = {
 }
 
 
-def to_invalid_request(problems: Sequence[Any], *, body: object = None) -> InvalidRequest:
-    """The first of pydantic's findings, as a sentence and the parameter it is about.
-
-    Findings are `ValidationError.errors()`, each with its `loc` inside the body.
-    """
-    problem = problems[0]
-    kind, param = problem["type"], _param_path(problem["loc"], body)
+def to_invalid_request(errors: Sequence[Any], *, body: object = None) -> InvalidRequest:
+    """Describe the first error of `ValidationError.errors()`, whose `loc` lies inside the body."""
+    error = errors[0]
+    kind, param = error["type"], _param_path(error["loc"], body)
     if kind == "json_invalid":
-        reason = problem["ctx"]["error"]
+        reason = error["ctx"]["error"]
         return InvalidRequest(f"The request body is not valid JSON: {reason}.")
     if param is None and (kind == "missing" or PLAIN_MESSAGES.get(kind) == "expected an object"):
         return InvalidRequest(
             "The request body must be a JSON object, sent with Content-Type: application/json."
         )
     if kind.startswith("union_tag"):
-        return _discriminator_error(problem, param)
+        return _discriminator_error(error, param)
     if kind == "missing":
         return _missing_parameter(param)
     if kind == "extra_forbidden":
         message = f"Unknown parameter: '{param}'."
         return InvalidRequest(message, param=param, code="unknown_parameter")
-    plainly = PLAIN_MESSAGES.get(kind, problem["msg"][0].lower() + problem["msg"][1:])
-    reason = plainly.format_map(problem.get("ctx", {})) if kind in PLAIN_MESSAGES else plainly
-    return _invalid_value(param, reason, problem.get("input"))
+    if kind in PLAIN_MESSAGES:
+        reason = PLAIN_MESSAGES[kind].format_map(error.get("ctx", {}))
+    else:
+        reason = error["msg"][0].lower() + error["msg"][1:]
+    return _invalid_value(param, reason, error.get("input"))
 
 
-def _discriminator_error(problem: Any, param: str | None) -> InvalidRequest:
-    """A field says which of several shapes this has; it is missing, or says something else."""
-    field = problem["ctx"]["discriminator"].strip("'")
-    whole = field if param is None else f"{param}.{field}"
-    if problem["type"] == "union_tag_not_found":
-        return _missing_parameter(whole)
-    expected = problem["ctx"]["expected_tags"]
-    return _invalid_value(whole, f"expected one of {expected}", problem["ctx"]["tag"])
+def _discriminator_error(error: Any, param: str | None) -> InvalidRequest:
+    """Describe a missing or unknown value of the field that selects a union's member."""
+    field = error["ctx"]["discriminator"].strip("'")
+    path = field if param is None else f"{param}.{field}"
+    if error["type"] == "union_tag_not_found":
+        return _missing_parameter(path)
+    expected = error["ctx"]["expected_tags"]
+    return _invalid_value(path, f"expected one of {expected}", error["ctx"]["tag"])
 
 
 def _missing_parameter(param: str | None) -> InvalidRequest:
@@ -73,27 +72,27 @@ def _missing_parameter(param: str | None) -> InvalidRequest:
     return InvalidRequest(message, param=param, code="missing_required_parameter")
 
 
-def _invalid_value(param: str | None, reason: str, given: object) -> InvalidRequest:
-    what = "request" if param is None else f"'{param}'"
-    message = f"Invalid {what}: {reason}{_quote_input(given)}."
+def _invalid_value(param: str | None, reason: str, value: object) -> InvalidRequest:
+    subject = "request" if param is None else f"'{param}'"
+    message = f"Invalid {subject}: {reason}{_quote_input(value)}."
     return InvalidRequest(message, param=param, code="invalid_value")
 
 
 def _param_path(loc: Sequence[str | int], body: object) -> str | None:
-    """`("messages", 0, "role")` is `messages[0].role`, as OpenAI writes it."""
-    name = "".join(
+    """`("messages", 0, "role")` as `messages[0].role`, OpenAI's notation."""
+    path = "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" for part in _path_in_body(loc, body)
     )
-    return name.removeprefix(".") or None
+    return path.removeprefix(".") or None
 
 
 def _path_in_body(loc: Sequence[str | int], body: object) -> Iterator[str | int]:
-    """Those of a finding's places that the body has: pydantic adds words of its own."""
+    """Drop the parts of a `loc` that pydantic adds and the body does not have."""
     at: Any = body
-    # The word behind a key that is at fault.
-    places = [part for part in loc if part != "[key]"]
-    for part in places[:-1]:
-        # Which of several shapes a thing says that it has.
+    # "[key]" follows a key that is itself invalid.
+    parts = [part for part in loc if part != "[key]"]
+    for part in parts[:-1]:
+        # The tag of a discriminated union.
         if isinstance(at, dict) and part not in at and at.get("type") == part:
             continue
         yield part
@@ -101,11 +100,11 @@ def _path_in_body(loc: Sequence[str | int], body: object) -> Iterator[str | int]
             at = at.get(part)
         elif isinstance(at, list) and isinstance(part, int) and part < len(at):
             at = at[part]
-    yield from places[-1:]
+    yield from parts[-1:]
 
 
-def _quote_input(given: object) -> str:
-    if given is None or isinstance(given, list | dict | bytes):
+def _quote_input(value: object) -> str:
+    if value is None or isinstance(value, list | dict | bytes):
         return ""
-    text = repr(given)
+    text = repr(value)
     return f", but got {text}" if len(text) <= MAX_ECHOED_INPUT_LENGTH else ""

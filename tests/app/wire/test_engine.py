@@ -1,3 +1,5 @@
+"""Requests to the engine: defaults, normalization and errors."""
+
 import json
 from typing import Any
 
@@ -12,41 +14,41 @@ HELLO = {"role": "user", "content": "Hello"}
 PLAIN: dict[str, Any] = {"model": "m", "messages": [HELLO]}
 
 
-def read(**changes: Any) -> ChatCompletionRequest:
+def parse(**changes: Any) -> ChatCompletionRequest:
     return ChatCompletionRequest.model_validate_json(json.dumps({**PLAIN, **changes}))
 
 
-def refused(body: str | bytes) -> InvalidRequest:
+def reject(body: str | bytes) -> InvalidRequest:
     with pytest.raises(ValidationError) as raised:
         ChatCompletionRequest.model_validate_json(body)
     return to_invalid_request(raised.value.errors())
 
 
-class TestRead:
-    def test_a_plain_request(self) -> None:
-        asked = read()
-        assert asked.messages[0].model_dump(exclude_none=True) == {
+class TestValid:
+    def test_minimal_request(self) -> None:
+        request = parse()
+        assert request.messages[0].model_dump(exclude_none=True) == {
             "role": "user",
             "content": [{"type": "text", "text": "Hello"}],
         }
-        assert (asked.max_new_tokens, asked.stop, asked.include_usage) == (None, None, False)
+        assert (request.max_new_tokens, request.stop, request.include_usage) == (None, None, False)
 
-    def test_the_newer_name_of_a_limit_wins(self) -> None:
-        assert read(max_tokens=3).max_new_tokens == 3
-        assert read(max_tokens=3, max_completion_tokens=5).max_new_tokens == 5
+    def test_max_completion_tokens_wins_over_max_tokens(self) -> None:
+        assert parse(max_tokens=3).max_new_tokens == 3
+        assert parse(max_tokens=3, max_completion_tokens=5).max_new_tokens == 5
 
-    def test_one_stop_string_or_several(self) -> None:
-        assert read(stop="a").stop == ["a"]
-        assert read(stop=["a", "b"]).stop == ["a", "b"]
-        assert read(stop=None).stop is None
+    def test_stop_is_normalized_to_a_list(self) -> None:
+        assert parse(stop="a").stop == ["a"]
+        assert parse(stop=["a", "b"]).stop == ["a", "b"]
+        assert parse(stop=None).stop is None
 
-    def test_integers_are_numbers_too(self) -> None:
-        assert read(temperature=1, logit_bias={"5": 3}).logit_bias == {"5": 3.0}
+    def test_integers_are_valid_numbers(self) -> None:
+        assert parse(temperature=1, logit_bias={"5": 3}).logit_bias == {"5": 3.0}
 
-    def test_what_an_answer_carries_may_be_sent_back(self) -> None:
+    def test_response_messages_can_be_sent_back(self) -> None:
         answer = {"role": "assistant", "content": "Hi", "refusal": None, "annotations": []}
-        asked = read(messages=[HELLO, answer, {"role": "assistant", "content": None}])
-        assert asked.messages[1].role == "assistant"
+        request = parse(messages=[HELLO, answer, {"role": "assistant", "content": None}])
+        assert request.messages[1].role == "assistant"
 
     @pytest.mark.parametrize(
         "harmless",
@@ -63,11 +65,11 @@ class TestRead:
         ],
         ids=lambda fields: next(iter(fields)),
     )
-    def test_what_changes_nothing_is_taken(self, harmless: dict[str, Any]) -> None:
-        assert read(**harmless).model == "m"
+    def test_fields_without_effect_are_accepted(self, harmless: dict[str, Any]) -> None:
+        assert parse(**harmless).model == "m"
 
 
-class TestRefused:
+class TestInvalid:
     @pytest.mark.parametrize(
         ("changes", "param", "word"),
         [
@@ -106,19 +108,21 @@ class TestRefused:
             ({"functions": [{"name": "f"}]}, "functions", "does not call"),
         ],
     )
-    def test_each_fault_is_named(self, changes: dict[str, Any], param: str, word: str) -> None:
-        error = refused(json.dumps({**PLAIN, **changes}))
+    def test_errors_name_parameter_and_reason(
+        self, changes: dict[str, Any], param: str, word: str
+    ) -> None:
+        error = reject(json.dumps({**PLAIN, **changes}))
         assert (error.status, error.error_code) == (400, "invalid_value")
         assert error.error_param == param
         assert word in error.message
 
-    def test_a_missing_field(self) -> None:
-        error = refused(json.dumps({"model": "m"}))
+    def test_missing_field(self) -> None:
+        error = reject(json.dumps({"model": "m"}))
         assert error.error_param == "messages"
         assert error.error_code == "missing_required_parameter"
 
-    def test_an_unknown_field(self) -> None:
-        error = refused(json.dumps({**PLAIN, "top_k": 4}))
+    def test_unknown_field(self) -> None:
+        error = reject(json.dumps({**PLAIN, "top_k": 4}))
         assert (error.error_param, error.error_code) == ("top_k", "unknown_parameter")
 
     @pytest.mark.parametrize(
@@ -126,12 +130,12 @@ class TestRefused:
         [b"", b"{", b"[]", b"5", b"\xff\xfe", b'{"model": "\\ud800"}', b"[" * 100_000],
         ids=["empty", "half", "list", "number", "no text", "surrogate", "deep"],
     )
-    def test_what_is_no_json_object(self, body: bytes) -> None:
-        error = refused(body)
+    def test_malformed_bodies(self, body: bytes) -> None:
+        error = reject(body)
         assert (error.status, error.error_param, error.error_code) == (400, None, None)
 
 
-def test_a_chunk_sends_only_what_is_set() -> None:
+def test_chunks_omit_unset_fields() -> None:
     choice = ChunkChoice(index=0, delta=Delta(), logprobs=None, finish_reason="stop")
     chunk = ChatCompletionChunk(
         id="c", object="chat.completion.chunk", created=1, model="m", choices=[choice]

@@ -1,14 +1,14 @@
-"""What a client reads of a request that is wrong: one style, and what is to be done."""
+"""Messages of invalid requests: each names the parameter and what was expected."""
 
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from app.files.upload_schemas import CreateUpload
+from app.files.schemas import CreateUpload
 from app.graders.schemas import ValidateGrader
 from app.jobs.schemas import CreateJob
-from app.organization.project_schemas import CreateProject
+from app.organization.schemas import CreateProject
 from app.wire.engine import ChatCompletionRequest
 from app.wire.validation_errors import to_invalid_request
 
@@ -19,7 +19,7 @@ TITLE = "Invalid 'name': expected 1 to 256 characters, without line breaks and o
 GRADERS = "'string_check', 'text_similarity', 'score_model', 'python', 'multi'"
 
 
-def said(kind: type[BaseModel], body: Any) -> str:
+def message_of(kind: type[BaseModel], body: Any) -> str:
     with pytest.raises(ValidationError) as raised:
         kind.model_validate(body)
     return to_invalid_request(raised.value.errors(), body=body).message
@@ -104,5 +104,5 @@ def said(kind: type[BaseModel], body: Any) -> str:
         ),
     ],
 )
-def test_what_is_wrong_and_what_is_expected(kind: type[BaseModel], body: Any, message: str) -> None:
-    assert said(kind, body) == message
+def test_message(kind: type[BaseModel], body: Any, message: str) -> None:
+    assert message_of(kind, body) == message
