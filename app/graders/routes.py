@@ -8,9 +8,8 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from app import logs
-from app.errors import InvalidRequest
-from app.graders import formula
-from app.graders.formula import FormulaError
+from app.errors import InvalidRequest, ModelNotFound
+from app.graders.formula import FUNCTIONS, FormulaError, compile_formula
 from app.graders.runner import JudgeResponse, JudgeUnavailable, run
 from app.graders.schemas import (
     Grader,
@@ -25,116 +24,115 @@ from app.graders.schemas import (
     ValidateGrader,
 )
 from app.http.dependencies import AppState, AppStateDep, PrincipalDep
-from app.http.openapi import success_response
+from app.http.openapi import error_responses, success_response
 from app.http.strict_json import StrictRoute
 from app.inference.dependencies import EnginesDep
 from app.inference.engines import EngineClient, EngineUnavailable
 from app.inference.proxy import resolve_model
-from app.models.registry import ResolvedModel
+from app.models.registry import ModelTask, ResolvedModel
 
 router = APIRouter(
-    prefix="/v1/fine_tuning/alpha/graders", tags=["graders"], route_class=StrictRoute
+    prefix="/v1/fine_tuning/alpha/graders",
+    tags=["graders"],
+    route_class=StrictRoute,
+    responses=error_responses(ModelNotFound),
 )
 
 log = logs.get_logger(__name__)
 
 CHAT_COMPLETIONS_PATH = "/v1/chat/completions"
-# A judge gives a number, perhaps with reasons. A small model that is not stopped fills its context,
-# for which clients do not wait.
+# A judge answers with a number, perhaps with reasons. Without a limit, a small model may fill its
+# context, which takes longer than clients wait.
 DEFAULT_JUDGE_MAX_TOKENS = 512
-# As it came, so in the words of requests; as a `response_model` it would be in those of answers.
+# The request's schema: a `response_model` would describe the grader after normalization.
 ECHOED_GRADER_SCHEMA = {"$ref": "#/components/schemas/ValidateGrader"}
 
 
 @router.post("/validate", responses=success_response("application/json", ECHOED_GRADER_SCHEMA))
 async def validate_grader(
-    asked: ValidateGrader, request: Request, parts: AppStateDep, principal: PrincipalDep
+    body: ValidateGrader, request: Request, state: AppStateDep, principal: PrincipalDep
 ) -> JSONResponse:
-    """Say whether a grader can be run, and repeat it."""
-    _validate_formula(asked.grader)
-    await _resolve_judges(asked.grader, parts, principal.project_id)
-    # As it came: the parts of a multi grader have three forms, and clients know their own.
+    """Check that a grader can be run, and echo it."""
+    _validate_formula(body.grader)
+    await _resolve_judges(body.grader, state, principal.project_id)
+    # Unchanged: `graders` of a multi grader has three forms, and clients expect their own.
     return JSONResponse({"grader": (await request.json())["grader"]})
 
 
 @router.post("/run")
 async def run_grader(
-    asked: RunGrader, parts: AppStateDep, engines: EnginesDep, principal: PrincipalDep
+    body: RunGrader, state: AppStateDep, engines: EnginesDep, principal: PrincipalDep
 ) -> GraderRun:
     """Grade one sample."""
-    judges = await _resolve_judges(asked.grader, parts, principal.project_id)
+    judges = await _resolve_judges(body.grader, state, principal.project_id)
 
-    async def ask(grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
+    async def ask_judge(grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
         return await _ask_judge(engines, judges[grader.model], grader, messages)
 
-    return await run(asked.grader, asked.model_sample, asked.item, ask)
+    return await run(body.grader, body.model_sample, body.item, ask_judge)
 
 
 def _validate_formula(grader: Grader) -> None:
-    """Raises InvalidRequest for a formula that cannot be read. Whether it has a value, as 1 / 0 has
-    none, a run tells."""
+    """Raise InvalidRequest for a formula that does not compile. Errors that depend on the rewards,
+    such as a division by zero, show in a run only."""
     if not isinstance(grader, MultiGrader):
         return
     try:
-        formula.compile_formula(grader.calculate_output, grader.graders)
+        compile_formula(grader.calculate_output, grader.graders)
     except FormulaError as error:
         raise InvalidRequest(
-            f"Invalid 'grader.calculate_output': {error}. It computes with + - * / ^, with "
-            f"{', '.join(formula.FUNCTIONS)}, and with these graders: {', '.join(grader.graders)}.",
+            f"Invalid 'grader.calculate_output': {error}. A formula may use + - * / ^, the "
+            f"functions {', '.join(FUNCTIONS)}, and these graders: {', '.join(grader.graders)}.",
             param="grader.calculate_output",
             code="invalid_value",
         ) from error
 
 
 async def _resolve_judges(
-    grader: Grader, parts: AppState, project_id: str
+    grader: Grader, state: AppState, project_id: str
 ) -> dict[str, ResolvedModel]:
-    """The models that a grader asks, by the names it uses. Raises NotFound, InvalidRequest."""
+    """The models that a grader asks, by name. Raises NotFound, InvalidRequest."""
     graders = grader.graders.values() if isinstance(grader, MultiGrader) else [grader]
     names = {each.model for each in graders if isinstance(each, ModelGrader)}
-    found = {}
-    for name in sorted(names):
-        found[name] = await resolve_model(parts, project_id, name)
-        if found[name].base.kind != "causal":
-            message = f"The model `{name}` is an encoder and cannot judge."
-            raise InvalidRequest(message, param="grader.model")
-    return found
+    return {
+        name: await resolve_model(state, project_id, name, ModelTask.JUDGE, param="grader.model")
+        for name in sorted(names)
+    }
 
 
 async def _ask_judge(
-    engines: EngineClient, served: ResolvedModel, grader: ModelGrader, messages: list[ModelMessage]
+    engines: EngineClient, model: ResolvedModel, grader: ModelGrader, messages: list[ModelMessage]
 ) -> JudgeResponse:
-    body = {"model": served.name, "messages": [message.model_dump() for message in messages]}
+    body = {"model": model.name, "messages": [message.model_dump() for message in messages]}
+    body |= _sampling_params(grader)
     try:
-        async with engines.forward(
-            served, CHAT_COMPLETIONS_PATH, body | _sampling_params(grader)
-        ) as answer:
-            whole = b"".join([chunk async for chunk in answer.chunks])
+        async with engines.forward(model, CHAT_COMPLETIONS_PATH, body) as response:
+            content = b"".join([chunk async for chunk in response.chunks])
     except EngineUnavailable as error:
         raise JudgeUnavailable(error.message) from error
-    return _parse_judge_response(answer.status, whole)
+    return _parse_judge_response(response.status, content)
 
 
-def _parse_judge_response(status: int, answer: bytes) -> JudgeResponse:
-    """Raises JudgeUnavailable for an answer without a judgement: engines are anybody's programs."""
+def _parse_judge_response(status: int, content: bytes) -> JudgeResponse:
+    """Raises JudgeUnavailable for anything but a completion: engines may be third-party servers."""
     try:
         if status != httpx.codes.OK:
-            raise JudgeUnavailable(JudgeError.model_validate_json(answer).error.message)
-        found = JudgeCompletion.model_validate_json(answer)
+            raise JudgeUnavailable(JudgeError.model_validate_json(content).error.message)
+        completion = JudgeCompletion.model_validate_json(content)
     except ValidationError as error:
-        log.error("engine.unreadable", status=status, faults=error.error_count())
-        raise JudgeUnavailable("The model's engine gave an answer that cannot be read.") from error
+        log.error("engine.unreadable", status=status, errors=error.error_count())
+        raise JudgeUnavailable("The model's engine gave an unreadable response.") from error
     return JudgeResponse(
-        text=found.choices[0].message.content or "", tokens=found.usage.total_tokens
+        text=completion.choices[0].message.content or "", tokens=completion.usage.total_tokens
     )
 
 
 def _sampling_params(grader: ModelGrader) -> dict[str, Any]:
     params = grader.sampling_params or SamplingParams()
-    chosen = {
+    body = {
         "seed": params.seed,
         "top_p": params.top_p,
         "temperature": params.temperature,
         "max_completion_tokens": params.max_completions_tokens or DEFAULT_JUDGE_MAX_TOKENS,
     }
-    return {name: value for name, value in chosen.items() if value is not None}
+    return {name: value for name, value in body.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Permissions: other projects of the organization that may use a tuned model or checkpoint."""
+"""Permissions that let other projects of the organization use a model or checkpoint."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.auth import projects as open_projects
+from app.auth import projects
 from app.db import pagination
 from app.db.pagination import Page
 from app.db.tables import CheckpointPermission, FineTunedModel, Project
@@ -19,14 +19,15 @@ from app.errors import ModelNotFound, NotFound
 def create(
     session: Session, organization_id: str, model: str, project_ids: Iterable[str]
 ) -> list[CheckpointPermission]:
-    """Let projects use a model; one that may already keeps its permission.
+    """Permit projects to use a model, and return one permission per project, in their order.
 
-    The permissions of all projects named, in their order. Raises NotFound, InvalidRequest.
+    Permissions that exist already are kept. Raises NotFound, and InvalidRequest for an archived
+    project.
     """
     _require_model(session, organization_id, model)
     wanted = list(dict.fromkeys(project_ids))
     for project_id in wanted:
-        open_projects.get_active(session, organization_id, project_id)
+        projects.get_active(session, organization_id, project_id)
         session.execute(
             insert(CheckpointPermission)
             .values(id=ids.permission_id(), model_name=model, project_id=project_id)
@@ -50,12 +51,12 @@ def list_(
     after: str | None,
     limit: int,
 ) -> Page[CheckpointPermission]:
-    """A page of a model's permissions, or of those for one project. Raises NotFound."""
+    """List a model's permissions, optionally of one project. Raises NotFound."""
     _require_model(session, organization_id, model)
     granted = select(CheckpointPermission).where(CheckpointPermission.model_name == model)
     statement = granted
     if project_id is not None:
-        open_projects.get(session, organization_id, project_id)
+        projects.get(session, organization_id, project_id)
         statement = statement.where(CheckpointPermission.project_id == project_id)
     return pagination.page_by_age(
         session,
@@ -68,19 +69,19 @@ def list_(
 
 
 def delete(session: Session, organization_id: str, model: str, permission_id: str) -> None:
-    """Take a permission back, from this commit on. Raises NotFound."""
+    """Revoke a permission, effective with the commit. Raises NotFound."""
     _require_model(session, organization_id, model)
-    gone = session.scalars(
+    deleted = session.scalars(
         delete_rows(CheckpointPermission)
         .where(CheckpointPermission.id == permission_id, CheckpointPermission.model_name == model)
         .returning(CheckpointPermission.id)
     ).one_or_none()
-    if gone is None:
+    if deleted is None:
         raise NotFound(f"No such permission: {permission_id}", param="permission_id")
 
 
 def _require_model(session: Session, organization_id: str, model: str) -> None:
-    """Raises NotFound unless a project of the organization has made the model."""
+    """Raise ModelNotFound unless a project of the organization owns the model."""
     found = session.scalars(
         select(FineTunedModel.name)
         .join(Project, Project.id == FineTunedModel.project_id)

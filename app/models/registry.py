@@ -1,13 +1,14 @@
-"""Which models a project can use: base models of the catalogue and what its jobs have made."""
+"""Models that a project can use: the catalog's base models, and what its jobs have made."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal, Protocol
 
 from sqlalchemy import CompoundSelect, Exists, Select, exists, func, or_, select, union_all, update
 from sqlalchemy.orm import Session
 
-from app.catalog import Catalog, CatalogModel
+from app.catalog import Catalog, CatalogModel, ModelKind
 from app.db import outbox
 from app.db.tables import (
     TERMINAL_STATES,
@@ -21,9 +22,21 @@ from app.db.tables import (
 from app.errors import Forbidden, InvalidRequest, ModelNotFound, NotFound
 
 
+class ModelTask(StrEnum):
+    """Kind of request that a model is wanted for."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+    # A grader's LLM judge.
+    JUDGE = "judge"
+    # Classification and Hugging Face's inference tasks.
+    ENCODER_INFERENCE = "encoder_inference"
+
+
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """What answers under `name`: a base model, or an adapter on it, stored under a prefix."""
+    """Model to ask an engine for by `name`: a base model, or an adapter stored under a prefix."""
 
     name: str
     base: CatalogModel
@@ -31,10 +44,10 @@ class ResolvedModel:
 
 
 class AdapterUnloader(Protocol):
-    """The engines, as far as a deleted model concerns them."""
+    """The part of the engine client that deleting a model needs."""
 
-    async def unload(self, served: ResolvedModel) -> None:
-        """Have the model's engine let go of an adapter. Never raises."""
+    async def unload(self, model: ResolvedModel) -> None:
+        """Have the model's engine unload it. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,30 +60,71 @@ class ModelEntry:
 
 
 def resolve(
-    session: Session, catalog: Catalog, project_id: str, name: str, *, share_lock: bool = False
+    session: Session,
+    catalog: Catalog,
+    project_id: str,
+    name: str,
+    *,
+    task: ModelTask | None = None,
+    param: str = "model",
+    share_lock: bool = False,
 ) -> ResolvedModel:
-    """What answers under a name: a base model, by id or alias, or a tuned model or checkpoint.
+    """Find a base model by id or alias, or a fine-tuned model or checkpoint by name.
 
-    `keep` has a tuned one stay until the transaction ends. Raises UnknownModel.
+    `share_lock` keeps a fine-tuned one from being deleted until the transaction ends. Raises
+    ModelNotFound, and InvalidRequest for `param` if the model cannot do the task.
     """
+    model = _resolve(session, catalog, project_id, name, share_lock=share_lock)
+    reason = None if task is None else _find_task_error(model, task)
+    if reason is not None:
+        raise InvalidRequest(f"The model `{name}` {reason}", param=param)
+    return model
+
+
+def _resolve(
+    session: Session, catalog: Catalog, project_id: str, name: str, *, share_lock: bool
+) -> ResolvedModel:
     base = catalog.get(name)
     if base is not None:
         return ResolvedModel(name=base.id, base=base)
-    tuned = _find(session, project_id, name, lock="share" if share_lock else None)
-    base = None if tuned is None else catalog.get(tuned.base_model)
-    if tuned is None or base is None:
+    found = _find(session, project_id, name, lock="share" if share_lock else None)
+    base = None if found is None else catalog.get(found.base_model)
+    if found is None or base is None:
         raise ModelNotFound(name)
-    return ResolvedModel(name=tuned.name, base=base, storage_prefix=tuned.storage_prefix)
+    return ResolvedModel(name=found.name, base=base, storage_prefix=found.storage_prefix)
+
+
+def _find_task_error(model: ResolvedModel, task: ModelTask) -> str | None:
+    """Reason for which the model cannot do the task, as far as its base model tells.
+
+    Models of both kinds can be fine-tuned into classifiers, which answer chats and encoder requests
+    alike. The engine knows which models are classifiers.
+    """
+    is_causal = model.base.kind == ModelKind.CAUSAL
+    is_fine_tuned = model.storage_prefix is not None
+    match task:
+        case ModelTask.CHAT if not is_causal and not is_fine_tuned:
+            return (
+                "is an encoder and does not support chat completions; a classifier fine-tuned from "
+                "it does."
+            )
+        case ModelTask.COMPLETION if not is_causal:
+            return "is an encoder and does not generate text."
+        case ModelTask.JUDGE if not is_causal:
+            return "is an encoder and cannot judge."
+        case ModelTask.ENCODER_INFERENCE if is_causal and not is_fine_tuned:
+            return "is not an encoder; use /v1/chat/completions."
+    return None
 
 
 def list_(session: Session, catalog: Catalog, project_id: str) -> list[ModelEntry]:
-    """Base models by id and alias, then tuned models, newest first, without their checkpoints.
+    """Base models by id and alias, then fine-tuned models, newest first, without checkpoints.
 
-    Those of other projects that this one may use are among them.
+    Includes other projects' models that this one has permission to use.
     """
     since = _organization_created_at(session, project_id)
     names = [name for base in catalog for name in (base.id, *base.aliases)]
-    made = session.scalars(
+    fine_tuned = session.scalars(
         select(FineTunedModel)
         .where(
             FineTunedModel.name.in_(_accessible_names(project_id)),
@@ -80,61 +134,58 @@ def list_(session: Session, catalog: Catalog, project_id: str) -> list[ModelEntr
         .order_by(FineTunedModel.created_at.desc(), FineTunedModel.name)
     )
     return [ModelEntry(name, since, is_fine_tuned=False) for name in names] + [
-        _to_entry(row) for row in made
+        _to_entry(row) for row in fine_tuned
     ]
 
 
 def retrieve(session: Session, catalog: Catalog, project_id: str, name: str) -> ModelEntry:
-    """One model under the name asked for; checkpoints too. Raises NotFound."""
+    """A model or checkpoint, under the name or alias given. Raises ModelNotFound."""
     if catalog.get(name) is not None:
         return ModelEntry(name, _organization_created_at(session, project_id), is_fine_tuned=False)
-    tuned = _find(session, project_id, name)
-    if tuned is None:
+    found = _find(session, project_id, name)
+    if found is None:
         raise ModelNotFound(name)
-    return _to_entry(tuned)
+    return _to_entry(found)
 
 
 def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> ResolvedModel | None:
-    """Delete a tuned model or a checkpoint, with its weights; what an engine may still serve.
+    """Delete a fine-tuned model or checkpoint with its weights, and return what to unload.
 
-    Raises NotFound, Forbidden for a model that the project may use and does not own, and
-    InvalidRequest while a job needs it: a trainer that dies reads it again.
+    Raises NotFound; Forbidden for another project's model; and InvalidRequest while a job that
+    starts from it is active, since a retry of that job reads the weights again.
     """
     if catalog.get(name) is not None:
         message = f"The model '{name}' is a base model. Only fine-tuned models can be deleted."
         raise Forbidden(message, param="model")
-    # A job that is just being created from it is waited for.
-    tuned = _find(session, project_id, name, lock="update")
-    if tuned is None:
+    # Waits for the transaction of a job that is being created from it, which holds a share lock.
+    model = _find(session, project_id, name, lock="update")
+    if model is None:
         raise NotFound("That model does not exist", param="model")
-    if tuned.project_id != project_id:
+    if model.project_id != project_id:
         raise Forbidden(
-            f"The model '{name}' belongs to another project, which alone can delete it.",
+            f"The model '{name}' belongs to another project; only that project can delete it.",
             param="model",
         )
     if session.scalar(select(_has_active_job(name))):
         raise InvalidRequest(
-            f"The model '{name}' is what a job starts from that has not ended. Cancel the job, or "
+            f"The model '{name}' is in use by an active job that starts from it. Cancel the job or "
             "wait until it has ended.",
             param="model",
         )
-    tuned.deleted_at = func.clock_timestamp()
-    # Nothing may resume from the checkpoint either, since its files are about to go.
+    model.deleted_at = func.clock_timestamp()
+    # No job may resume from the checkpoint any more, since its files are being deleted.
     session.execute(
         update(Checkpoint)
-        .where(Checkpoint.job_id == tuned.job_id, Checkpoint.storage_prefix == tuned.storage_prefix)
+        .where(Checkpoint.job_id == model.job_id, Checkpoint.storage_prefix == model.storage_prefix)
         .values(deleted_at=func.clock_timestamp())
     )
-    outbox.enqueue_prefix_deletion(session, tuned.storage_prefix)
-    base = catalog.get(tuned.base_model)
-    return None if base is None else ResolvedModel(name, base, tuned.storage_prefix)
+    outbox.enqueue_prefix_deletion(session, model.storage_prefix)
+    base = catalog.get(model.base_model)
+    return None if base is None else ResolvedModel(name, base, model.storage_prefix)
 
 
 def get_owned(session: Session, project_id: str, name: str) -> FineTunedModel:
-    """A tuned model or checkpoint that is the project's own, not one it may merely use.
-
-    Raises NotFound.
-    """
+    """A fine-tuned model or checkpoint that the project owns. Raises ModelNotFound."""
     found = _find(session, project_id, name)
     if found is None or found.project_id != project_id:
         raise ModelNotFound(name)
@@ -162,7 +213,7 @@ def _find(
 
 
 def _accessible_names(project_id: str) -> CompoundSelect[str]:
-    """Of the models a project may use. A union: with an OR, every project's would be looked at."""
+    """Names of the models a project may use. A union, since an OR would scan all projects."""
     own = select(FineTunedModel.name).where(FineTunedModel.project_id == project_id)
     return union_all(own, _permitted_names(project_id))
 
@@ -178,7 +229,7 @@ def _to_entry(row: FineTunedModel) -> ModelEntry:
 
 
 def _organization_created_at(session: Session, project_id: str) -> datetime:
-    """Since when the project's organization is here, and with it the base models."""
+    """Creation time of the project's organization, shown as that of base models."""
     return session.scalars(
         select(Organization.created_at).join(Project).where(Project.id == project_id)
     ).one()

@@ -1,18 +1,43 @@
-"""/v1/models"""
+"""/v1/models and /v1/fine_tuning/checkpoints/{checkpoint}/permissions"""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Request
+from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
 
-from app.http.dependencies import AppStateDep, PrincipalDep, ReadSessionDep, SessionDep
-from app.models import registry
-from app.models import serializers as model_shapes
+from app.http.dependencies import (
+    AdminDep,
+    AfterCursor,
+    AppStateDep,
+    PrincipalDep,
+    ReadSessionDep,
+    SessionDep,
+)
+from app.http.idempotency import IDEMPOTENT, IdempotentRoute
+from app.http.openapi import DocumentedRoute
+from app.models import permissions, registry
 from app.models.registry import AdapterUnloader
-from app.models.schemas import ModelDeleted, ModelList, ModelObject
+from app.models.schemas import (
+    CreatePermissions,
+    ModelDeleted,
+    ModelList,
+    ModelObject,
+    PermissionDeleted,
+    PermissionList,
+    PermissionObject,
+)
+from app.models.serializers import serialize_model
+from app.wire.base import page_cursors
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+# Model names contain '/' and ':', and servers decode %2F before routing; hence `:path`.
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=DocumentedRoute)
+permissions_router = APIRouter(
+    prefix="/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions",
+    tags=["fine-tuning"],
+    route_class=IdempotentRoute,
+)
 
 
+# Async, because FastAPI would run a plain function in a worker thread.
 async def get_unloader(request: Request) -> AdapterUnloader:
     unloader: AdapterUnloader = request.app.state.engines
     return unloader
@@ -20,38 +45,88 @@ async def get_unloader(request: Request) -> AdapterUnloader:
 
 UnloaderDep = Annotated[AdapterUnloader, Depends(get_unloader)]
 
-# Names hold '/' and ':', and servers decode %2F before they look for the route: so they are paths.
-
 
 @router.get("")
-def list_models(parts: AppStateDep, principal: PrincipalDep, session: ReadSessionDep) -> ModelList:
-    """Base models, also by their aliases, and the project's tuned models."""
-    found = registry.list_(session, parts.catalog, principal.project_id)
-    return ModelList(
-        data=[model_shapes.serialize_model(model, principal.organization_slug) for model in found]
-    )
+def list_models(state: AppStateDep, principal: PrincipalDep, session: ReadSessionDep) -> ModelList:
+    """List base models, also by their aliases, and the project's fine-tuned models."""
+    models = registry.list_(session, state.catalog, principal.project_id)
+    return ModelList(data=[serialize_model(each, principal.organization_slug) for each in models])
 
 
 @router.get("/{model:path}")
 def retrieve_model(
-    model: str, parts: AppStateDep, principal: PrincipalDep, session: ReadSessionDep
+    model: str, state: AppStateDep, principal: PrincipalDep, session: ReadSessionDep
 ) -> ModelObject:
-    found = registry.retrieve(session, parts.catalog, principal.project_id, model)
-    return model_shapes.serialize_model(found, principal.organization_slug)
+    found = registry.retrieve(session, state.catalog, principal.project_id, model)
+    return serialize_model(found, principal.organization_slug)
 
 
 @router.delete("/{model:path}")
 def delete_model(
     model: str,
-    parts: AppStateDep,
+    state: AppStateDep,
     unloader: UnloaderDep,
     principal: PrincipalDep,
     session: SessionDep,
-    later: BackgroundTasks,
+    background: BackgroundTasks,
 ) -> ModelDeleted:
-    """Delete a tuned model, with its weights."""
-    served = registry.delete(session, parts.catalog, principal.project_id, model)
-    if served is not None:
-        # When the answer is sent and the deletion committed: it must not wait for the engine.
-        later.add_task(unloader.unload, served)
+    """Delete a fine-tuned model, with its weights."""
+    deleted = registry.delete(session, state.catalog, principal.project_id, model)
+    if deleted is not None:
+        # Runs after the commit and the response, which must not wait for the engine.
+        background.add_task(unloader.unload, deleted)
     return ModelDeleted(id=model, deleted=True)
+
+
+@permissions_router.get("")
+def list_permissions(
+    fine_tuned_model_checkpoint: str,
+    admin: AdminDep,
+    session: ReadSessionDep,
+    project_id: str | None = None,
+    after: AfterCursor = None,
+    limit: Annotated[int, Query(ge=0, le=1000)] = 10,
+    order: Literal["ascending", "descending"] = "descending",
+) -> PermissionList:
+    """List permissions by creation time. Requires an admin key."""
+    page = permissions.list_(
+        session,
+        admin.organization_id,
+        fine_tuned_model_checkpoint,
+        project_id=project_id,
+        order=order,
+        after=after,
+        limit=limit,
+    )
+    data = [PermissionObject.model_validate(row) for row in page.rows]
+    return PermissionList(data=data, has_more=page.has_more, **page_cursors(data))
+
+
+@permissions_router.post("", dependencies=[IDEMPOTENT])
+def create_permissions(
+    fine_tuned_model_checkpoint: str,
+    body: CreatePermissions,
+    admin: AdminDep,
+    session: SessionDep,
+) -> PermissionList:
+    """Let other projects of the organization use a fine-tuned model or checkpoint.
+
+    They can run inference with it, retrieve it, and start jobs from it. Requires an admin key.
+    """
+    rows = permissions.create(
+        session, admin.organization_id, fine_tuned_model_checkpoint, body.project_ids
+    )
+    data = [PermissionObject.model_validate(row) for row in rows]
+    return PermissionList(data=data, has_more=False, **page_cursors(data))
+
+
+@permissions_router.delete("/{permission_id}")
+def delete_permission(
+    fine_tuned_model_checkpoint: str,
+    permission_id: str,
+    admin: AdminDep,
+    session: SessionDep,
+) -> PermissionDeleted:
+    """Revoke a permission. Requires an admin key."""
+    permissions.delete(session, admin.organization_id, fine_tuned_model_checkpoint, permission_id)
+    return PermissionDeleted(id=permission_id, deleted=True)

@@ -4,6 +4,6 @@ from app.models.registry import ModelEntry
 from app.models.schemas import ModelObject
 
 
-def serialize_model(found: ModelEntry, organization: str) -> ModelObject:
-    owner = organization if found.is_fine_tuned else "system"
-    return ModelObject(id=found.name, created=found.created_at, owned_by=owner)
+def serialize_model(model: ModelEntry, organization: str) -> ModelObject:
+    owner = organization if model.is_fine_tuned else "system"
+    return ModelObject(id=model.name, created=model.created_at, owned_by=owner)

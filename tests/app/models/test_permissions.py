@@ -1,4 +1,4 @@
-"""Permissions for checkpoints, with the official client, and what they permit."""
+"""Checkpoint permissions, with the official client, and the access they give."""
 
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -87,7 +87,7 @@ def test_a_permission_lets_another_project_use_a_model(
         guest_client.fine_tuning.jobs.create(model=model, training_file=file.id)
 
 
-def test_the_other_model_of_the_job_stays_closed(
+def test_a_permission_covers_one_model_of_the_job(
     admin: OpenAI, guest: Account, guest_client: OpenAI
 ) -> None:
     permit(admin, guest, MODEL)
@@ -95,7 +95,7 @@ def test_the_other_model_of_the_job_stays_closed(
         guest_client.models.retrieve(CHECKPOINT)
 
 
-def test_using_is_not_owning(
+def test_a_permission_does_not_allow_deletion(
     admin: OpenAI, openai: OpenAI, guest: Account, guest_client: OpenAI
 ) -> None:
     permit(admin, guest)
@@ -109,7 +109,7 @@ def test_using_is_not_owning(
 
 
 class TestCreate:
-    def test_what_is_answered(self, admin: OpenAI, guest: Account, account: Account) -> None:
+    def test_response(self, admin: OpenAI, guest: Account, account: Account) -> None:
         wanted = [
             guest.principal.project_id,
             account.principal.project_id,
@@ -120,17 +120,15 @@ class TestCreate:
         assert page.data[0].id.startswith("cp_")
         assert page.data[0].object == "checkpoint.permission"
 
-    def test_again_it_is_the_same_one(self, admin: OpenAI, guest: Account) -> None:
+    def test_an_existing_permission_is_kept(self, admin: OpenAI, guest: Account) -> None:
         assert permit(admin, guest) == permit(admin, guest)
 
     @pytest.mark.parametrize("body", [{}, {"project_ids": []}, {"project_ids": "proj_a"}])
-    def test_refused(self, admin_http: httpx.Client, body: dict[str, object]) -> None:
+    def test_invalid_bodies(self, admin_http: httpx.Client, body: dict[str, object]) -> None:
         path = f"/v1/fine_tuning/checkpoints/{MODEL}/permissions"
         assert expect_error(admin_http.post(path, json=body), 400)["param"] == "project_ids"
 
-    def test_nothing_is_permitted_if_one_project_is_unknown(
-        self, admin: OpenAI, guest: Account
-    ) -> None:
+    def test_an_unknown_project_rejects_all(self, admin: OpenAI, guest: Account) -> None:
         permissions = admin.fine_tuning.checkpoints.permissions
         with pytest.raises(NotFoundError, match="No such project"):
             permissions.create(MODEL, project_ids=[guest.principal.project_id, "proj_unknown"])
@@ -142,7 +140,7 @@ class TestCreate:
             permit(admin, guest)
 
     @pytest.mark.parametrize("model", ["base", "ft:base:acme::Unknown1"])
-    def test_a_model_that_no_job_has_made(self, admin: OpenAI, guest: Account, model: str) -> None:
+    def test_base_and_unknown_models(self, admin: OpenAI, guest: Account, model: str) -> None:
         with pytest.raises(NotFoundError) as raised:
             permit(admin, guest, model)
         assert raised.value.code == "model_not_found"
@@ -162,7 +160,7 @@ class TestList:
         of_guest = permissions.list(MODEL, project_id=guest.principal.project_id)
         assert [one.id for one in of_guest] == ids[:1]
 
-    def test_as_older_clients_ask(
+    def test_raw_list_response(
         self, admin_http: httpx.Client, admin: OpenAI, guest: Account
     ) -> None:
         made = permit(admin, guest)
@@ -184,7 +182,7 @@ def test_delete(admin: OpenAI, guest: Account) -> None:
         permissions.delete(made, fine_tuned_model_checkpoint=MODEL)
 
 
-def test_another_organizations_admin_permits_nothing(
+def test_another_organizations_admin_cannot_grant(
     api: Api, sessions: SessionMaker, guest: Account
 ) -> None:
     with openai_client(api, create_admin_key(sessions, "others")) as stranger:

@@ -1,4 +1,4 @@
-"""/v1/models."""
+"""/v1/models"""
 
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -20,14 +20,14 @@ from tests.live_api import Account, Api
 from tests.live_server import FakeEngine
 
 TUNED = "ft:base:acme:-my suffix; it's user@x, $1 (a+b)=~&!:Abcd1234"
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+LOCK_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 CHECKPOINT = "ft:base:acme:my suffix:Efgh5678:ckpt-step-4"
 
 
-def waiting(session: Session) -> int:
-    """How many wait for a lock, at this moment: a transaction sees the same moment for ever."""
+def count_lock_waits(session: Session) -> int:
+    """Number of connections waiting for a lock; a transaction would see a snapshot of it."""
     session.execute(select(func.pg_stat_clear_snapshot()))
-    return session.scalar(text(WAITING)) or 0
+    return session.scalar(text(LOCK_WAITS)) or 0
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def job(session: Session, account: Account) -> Job:
     return job
 
 
-def test_the_list(openai: OpenAI, job: Job) -> None:
+def test_list(openai: OpenAI, job: Job) -> None:
     owners = {model.id: model.owned_by for model in openai.models.list()}
     assert owners == {
         "base": "system",
@@ -52,13 +52,15 @@ def test_the_list(openai: OpenAI, job: Job) -> None:
 
 
 @pytest.mark.parametrize("name", ["base", "gpt-4o-mini", "owner/base", TUNED, CHECKPOINT])
-def test_retrieve_by_every_name(openai: OpenAI, http: httpx.Client, job: Job, name: str) -> None:
+def test_retrieve_by_id_alias_and_name(
+    openai: OpenAI, http: httpx.Client, job: Job, name: str
+) -> None:
     assert openai.models.retrieve(name).id == name
     assert http.get(f"/v1/models/{quote(name, safe='')}").json()["id"] == name
 
 
 @pytest.mark.parametrize("name", ["gpt-9", "ft:base:acme::Unknown1", "a/b/c", "ft:a:b:c:d"])
-def test_unknown(openai: OpenAI, http: httpx.Client, name: str) -> None:
+def test_unknown_model(openai: OpenAI, http: httpx.Client, name: str) -> None:
     with pytest.raises(NotFoundError) as raised:
         openai.models.retrieve(name)
     assert raised.value.body == {
@@ -76,7 +78,7 @@ def test_unknown(openai: OpenAI, http: httpx.Client, name: str) -> None:
 
 
 class TestDelete:
-    def test_a_tuned_model_goes_with_its_weights(
+    def test_weights_are_deleted_with_the_model(
         self, openai: OpenAI, session: Session, job: Job
     ) -> None:
         deleted = openai.models.delete(TUNED)
@@ -90,14 +92,14 @@ class TestDelete:
         assert task.kind == "delete_blobs"
         assert task.payload["prefix"].endswith("/step-9/")
 
-    def test_nothing_resumes_from_what_was_deleted(
+    def test_no_job_resumes_from_a_deleted_checkpoint(
         self, openai: OpenAI, session: Session, job: Job
     ) -> None:
         model = make_model(session, job, "ft:base:acme::Ijkl9012", step=2)
         checkpoint = Checkpoint(
             id=ids.checkpoint_id(),
             job_id=job.id,
-            epoch=1,
+            attempt=1,
             step=2,
             kind="user",
             storage_prefix=model.storage_prefix,
@@ -113,23 +115,23 @@ class TestDelete:
         assert checkpoint.deleted_at is not None
 
     @pytest.mark.parametrize("suffix", ["", "broken"])
-    def test_its_engine_lets_go_of_it_and_need_not(
+    def test_engine_is_asked_to_unload_and_may_fail(
         self, openai: OpenAI, session: Session, job: Job, engine: FakeEngine, suffix: str
     ) -> None:
-        """An engine that cannot is no reason to keep the model."""
+        """The model is deleted even if the engine fails."""
         name = make_model(session, job, f"ft:base:acme:{suffix}:Mnop3456").name
         assert openai.models.delete(name).deleted
-        # Those of tests before this one may still be on their way.
+        # Requests of earlier tests may still arrive.
         while engine.unload_requests.get(timeout=60) != name:
             pass
 
     @pytest.mark.parametrize("name", ["base", "gpt-4o-mini"])
-    def test_a_base_model_stays(self, openai: OpenAI, name: str) -> None:
+    def test_base_models_cannot_be_deleted(self, openai: OpenAI, name: str) -> None:
         with pytest.raises(PermissionDeniedError, match="base model"):
             openai.models.delete(name)
         assert openai.models.retrieve(name).id == name
 
-    def test_of_another_project(self, openai: OpenAI, stranger: httpx.Client, job: Job) -> None:
+    def test_another_projects_model(self, openai: OpenAI, stranger: httpx.Client, job: Job) -> None:
         path = f"/v1/models/{quote(TUNED, safe='')}"
         expect_error(stranger.get(path), 404)
         expect_error(stranger.delete(path), 404)
@@ -137,8 +139,8 @@ class TestDelete:
         assert openai.models.retrieve(TUNED).id == TUNED
 
 
-class TestAModelThatAJobStartsFrom:
-    def test_it_stays_until_the_job_has_ended(
+class TestModelThatAJobStartsFrom:
+    def test_it_cannot_be_deleted_until_the_job_has_ended(
         self, http: httpx.Client, job: Job, session: Session
     ) -> None:
         project = session.get_one(Project, job.project_id)
@@ -150,32 +152,32 @@ class TestAModelThatAJobStartsFrom:
         session.commit()
         assert http.delete(f"/v1/models/{quote(TUNED)}").json()["deleted"]
 
-    def test_one_that_is_just_being_created_is_waited_for(
+    def test_deletion_waits_for_a_job_being_created(
         self, http: httpx.Client, api: Api, job: Job, session: Session
     ) -> None:
         project = session.get_one(Project, job.project_id)
         registry.resolve(session, api.state.catalog, project.id, TUNED, share_lock=True)
         with ThreadPoolExecutor(1) as client:
             deleting = client.submit(http.delete, f"/v1/models/{quote(TUNED)}")
-            while not waiting(session):
+            while not count_lock_waits(session):
                 assert not deleting.done(), deleting.result().text
             make_job(session, project, start_model=TUNED)
             session.commit()
             assert deleting.result().status_code == 400
 
 
-def test_of_deletions_at_the_same_time_one_deletes(
+def test_one_of_concurrent_deletions_succeeds(
     session: Session, openai: OpenAI, http: httpx.Client, job: Job
 ) -> None:
     file_id = openai.files.create(file=GOOD, purpose="fine-tune").id
     session.commit()
     for path in (f"/v1/models/{quote(TUNED)}", f"/v1/files/{file_id}"):
-        # All of them meet while none can go on.
+        # Locks both rows, so that all deletions wait and then run at once.
         session.scalars(select(FineTunedModel).with_for_update()).all()
         session.scalars(select(File).with_for_update()).all()
         with ThreadPoolExecutor(3) as clients:
             deleting = [clients.submit(http.delete, path) for _ in range(3)]
-            while waiting(session) < 3:
+            while count_lock_waits(session) < 3:
                 assert not any(each.done() for each in deleting)
             session.commit()
             assert sorted(each.result().status_code for each in deleting) == [200, 404, 404]
