@@ -1,4 +1,4 @@
-"""Dependencies of routes that ask an engine."""
+"""FastAPI dependency on the engine client."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from app.inference.engines import EngineClient
 
 
+# Async, because FastAPI would run a plain function in a worker thread.
 async def get_engines(request: Request) -> EngineClient:
     engines: EngineClient = request.app.state.engines
     return engines

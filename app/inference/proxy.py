@@ -1,109 +1,117 @@
-"""An engine's answer, passed on as it comes."""
+"""Proxies requests to an engine, streams the response, and records traffic for monitoring."""
 
-import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from anyio import CancelScope, create_task_group
+from sqlalchemy.orm import Session
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.http.dependencies import AppState, run_autocommit
 from app.inference.engines import EngineClient, EngineUnavailable
 from app.models import registry
-from app.models.registry import ResolvedModel
+from app.models.registry import ModelTask, ResolvedModel
 from app.monitoring.recorder import TrafficRecorder
 from app.monitoring.traffic import RequestOutcome, ServedRequest
 from app.wire.engine_metadata import EngineMetadata
 
-# Proxies must not gather events: a stream that arrives in one piece is no stream.
+# Keeps reverse proxies from buffering a stream of events.
 NO_BUFFERING_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
-async def resolve_model(parts: AppState, project_id: str, name: str) -> ResolvedModel:
-    """What answers under a model's name. Raises NotFound."""
-    # Not in the request's session: that would stay open for as long as the engine answers.
-    return await run_autocommit(
-        parts, lambda session: registry.resolve(session, parts.catalog, project_id, name)
-    )
+async def resolve_model(
+    state: AppState, project_id: str, name: str, task: ModelTask, *, param: str = "model"
+) -> ResolvedModel:
+    """Find a model that can do the task. Raises ModelNotFound, and InvalidRequest for `param`."""
+
+    def resolve(session: Session) -> ResolvedModel:
+        return registry.resolve(session, state.catalog, project_id, name, task=task, param=param)
+
+    # Not in the request's session, which would stay open until the engine has responded.
+    return await run_autocommit(state, resolve)
 
 
 class ProxyResponse(Response):
-    """Asks the engine when it is sent, and hangs up on the engine when the client hangs up.
+    """Response that sends `body` to the engine and streams back what it returns.
 
-    Raises EngineUnavailable before the answer begins.
+    Aborts the engine's request if the client disconnects. Raises EngineUnavailable before the
+    response begins.
     """
 
     def __init__(
         self,
         engines: EngineClient,
         recorder: TrafficRecorder,
-        served: ResolvedModel,
+        model: ResolvedModel,
         path: str,
         body: Mapping[str, Any],
     ) -> None:
         super().__init__()
         self._engines = engines
         self._recorder = recorder
-        self._model = served
+        self._model = model
         self._path = path
         self._body = body
-        # As long as nothing else is known, it is the client that has not waited.
-        self._outcome: RequestOutcome = "left"
+        # Until the response is complete: what cuts it short is the client's disconnect.
+        self._outcome = RequestOutcome.CLIENT_DISCONNECTED
         self._metadata: EngineMetadata | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._record_request(scope["request_id"]):
-            passing = asyncio.ensure_future(self._forward(send))
-            leaving = asyncio.ensure_future(_wait_for_disconnect(receive))
-            try:
-                await asyncio.wait({passing, leaving}, return_when=asyncio.FIRST_COMPLETED)
-                if passing.done():
-                    passing.result()
-            finally:
-                passing.cancel()
-                leaving.cancel()
-                await asyncio.gather(passing, leaving, return_exceptions=True)
+            failure: Exception | None = None
+            async with create_task_group() as group:
+                group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
+                try:
+                    await self._forward(send)
+                except Exception as error:
+                    # Raised outside of the group, which would wrap it into an ExceptionGroup.
+                    failure = error
+                group.cancel_scope.cancel()
+            if failure is not None:
+                raise failure
 
     @contextmanager
     def _record_request(self, request_id: str) -> Iterator[None]:
-        """Have the request counted, if its model is one that is monitored."""
+        """Record the request's outcome and duration, if its model is monitored."""
         started = time.monotonic()
         try:
             yield
         except EngineUnavailable:
-            self._outcome = "failed"
+            self._outcome = RequestOutcome.SERVER_ERROR
             raise
         finally:
             if self._model.storage_prefix is not None:
-                asked = ServedRequest(
+                request = ServedRequest(
                     model=self._model.name,
                     request_id=request_id,
                     outcome=self._outcome,
                     duration_seconds=time.monotonic() - started,
                     metadata=self._metadata,
                 )
-                self._recorder.record(asked)
+                self._recorder.record(request)
 
     async def _forward(self, send: Send) -> None:
-        async with self._engines.forward(self._model, self._path, self._body) as answer:
-            headers = {**answer.headers, **NO_BUFFERING_HEADERS}
+        async with self._engines.forward(self._model, self._path, self._body) as response:
+            headers = {**response.headers, **NO_BUFFERING_HEADERS}
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-            await send({"type": "http.response.start", "status": answer.status, "headers": raw})
-            async for chunk in answer.chunks:
+            await send({"type": "http.response.start", "status": response.status, "headers": raw})
+            async for chunk in response.chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
-            self._metadata = answer.metadata
-            self._outcome = _outcome_of(answer.status)
+            self._metadata = response.metadata
+            self._outcome = _outcome_of(response.status)
 
 
 def _outcome_of(status: int) -> RequestOutcome:
     if status < 400:
-        return "answered"
-    return "refused" if status < 500 else "failed"
+        return RequestOutcome.SUCCEEDED
+    return RequestOutcome.CLIENT_ERROR if status < 500 else RequestOutcome.SERVER_ERROR
 
 
-async def _wait_for_disconnect(receive: Receive) -> None:
+async def _cancel_on_disconnect(receive: Receive, scope: CancelScope) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    scope.cancel()

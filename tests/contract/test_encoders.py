@@ -298,7 +298,7 @@ def test_what_a_model_is_not_for_is_refused(
     ("rows", "held_out", "reason"),
     [
         (LABELLED[:12], None, "only the label 'shipping'"),
-        ([*LABELLED, {"text": "odd", "label": "once"}], None, "'once' is there once, in line 37"),
+        ([*LABELLED, {"text": "odd", "label": "once"}], None, "'once' occurs only once, in line 37"),
         (LABELLED, [{"text": "odd", "label": "new"}], "'new' .line 1. is not in the training file"),
         (TAGGED, None, "needs examples in the classification format"),
     ],
@@ -344,7 +344,7 @@ def test_a_classifier_can_be_made_from_a_causal_model(
     messages: Any = [{"role": "user", "content": "You charged me twice"}]
     chat = loose.chat.completions.create(model=name(job), messages=messages)
     assert chat.choices[0].message.content == "billing"
-    with pytest.raises(BadRequestError, match="does not write texts"):
+    with pytest.raises(BadRequestError, match="does not generate text"):
         loose.completions.create(model=name(job), prompt="Once")
 
 
@@ -355,7 +355,7 @@ def test_a_model_that_only_writes_is_not_asked_for_classes(
         for model in (CHAT_BASE, name(tuned)):
             answer = http.post("/v1/classify", json={"model": model, "input": "a text"})
             assert answer.status_code == 400
-            assert "is no encoder" in answer.json()["error"]["message"]
+            assert "is not an encoder" in answer.json()["error"]["message"]
 
 
 def test_live_traffic_is_monitored_and_judged(

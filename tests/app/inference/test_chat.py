@@ -1,4 +1,4 @@
-"""/v1/chat/completions: what reaches the engine, what comes back, and what happens when it dies."""
+"""/v1/chat/completions: forwarded requests and responses, engine failures, disconnects."""
 
 import json
 import socket
@@ -34,38 +34,36 @@ def ask(http: httpx.Client, **body: Any) -> httpx.Response:
     return http.post("/v1/chat/completions", json={"model": "base", "messages": HELLO} | body)
 
 
-class TestAnswered:
-    def test_whole(self, openai: OpenAI, engine: FakeEngine) -> None:
-        answer = openai.chat.completions.create(
+class TestResponses:
+    def test_single_response(self, openai: OpenAI, engine: FakeEngine) -> None:
+        response = openai.chat.completions.create(
             model="gpt-4o-mini", messages=[{"role": "user", "content": "hello"}]
         )
-        assert answer.choices[0].message.content == "Hello"
-        assert answer.model == "base", "an alias is resolved"
+        assert response.choices[0].message.content == "Hello"
+        assert response.model == "base", "aliases are resolved"
 
-    def test_as_a_stream(self, openai: OpenAI, engine: FakeEngine) -> None:
+    def test_stream(self, openai: OpenAI, engine: FakeEngine) -> None:
         stream = openai.chat.completions.create(
             model="base", messages=[{"role": "user", "content": "hello"}], stream=True
         )
         words = [chunk.choices[0].delta.content or "" for chunk in stream]
         assert "".join(words) == "Hello"
 
-    def test_a_stream_is_not_gathered(self, http: httpx.Client, engine: FakeEngine) -> None:
-        """The engine does not end this stream, so only bytes that are passed on come through."""
+    def test_streams_are_not_buffered(self, http: httpx.Client, engine: FakeEngine) -> None:
+        """The engine never ends this stream, so a buffering proxy would deliver nothing."""
         messages = [{"role": "user", "content": "for ever"}]
         body = {"model": "base", "messages": messages, "stream": True}
-        with http.stream("POST", "/v1/chat/completions", json=body) as answer:
-            assert answer.headers["content-type"].startswith("text/event-stream")
-            assert answer.headers["x-request-id"].startswith("req_")
-            first = next(answer.iter_lines())
+        with http.stream("POST", "/v1/chat/completions", json=body) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            assert response.headers["x-request-id"].startswith("req_")
+            first = next(response.iter_lines())
         assert json.loads(first.removeprefix("data: "))["choices"][0]["delta"]["content"] == "Hel"
 
-    def test_only_known_fields_reach_the_engine(
-        self, http: httpx.Client, engine: FakeEngine
-    ) -> None:
-        asked = {"temperature": 0.5, "stop": ["x"], "logit_bias": {"1": 2}, "n": None}
+    def test_only_known_fields_are_forwarded(self, http: httpx.Client, engine: FakeEngine) -> None:
+        known = {"temperature": 0.5, "stop": ["x"], "logit_bias": {"1": 2}, "n": None}
         unsafe = {"chat_template": "{{ 1 }}", "prompt_embeds": "…", "guided_regex": "(a+)+"}
         ignored = {"store": True, "metadata": {}, "prediction": {}, "service_tier": "auto"}
-        assert ask(http, **asked, **unsafe, **ignored).status_code == 200
+        assert ask(http, **known, **unsafe, **ignored).status_code == 200
         assert engine.bodies == [
             {
                 "model": "base",
@@ -76,7 +74,7 @@ class TestAnswered:
             }
         ]
 
-    def test_messages_pass_unchanged(self, http: httpx.Client, engine: FakeEngine) -> None:
+    def test_messages_are_forwarded_unchanged(self, http: httpx.Client, engine: FakeEngine) -> None:
         messages = [
             {"role": "developer", "content": [{"type": "text", "text": "Ü"}], "name": "d"},
             {"role": "assistant", "content": None, "tool_calls": [{"id": "call_1"}]},
@@ -87,44 +85,44 @@ class TestAnswered:
         assert engine.bodies[0]["messages"] == messages
 
 
-class TestTuned:
-    def test_its_adapter_is_loaded_when_it_is_first_asked_for(
+class TestFineTunedModels:
+    def test_adapter_is_loaded_on_first_use(
         self, http: httpx.Client, engine: FakeEngine, tuned: str
     ) -> None:
         for _ in range(2):
-            answer = ask(http, model=tuned)
-            assert answer.status_code == 200, answer.text
-            assert answer.json()["model"] == tuned
+            response = ask(http, model=tuned)
+            assert response.status_code == 200, response.text
+            assert response.json()["model"] == tuned
         loads = [body for body in engine.bodies if "lora_name" in body]
         assert [load["lora_name"] for load in loads] == [tuned]
         assert loads[0]["base_model_name"] == "base"
         assert loads[0]["lora_path"].startswith("projects/")
 
-    def test_a_restarted_engine_heals(
+    def test_a_restarted_engine_recovers(
         self, http: httpx.Client, engine: FakeEngine, tuned: str
     ) -> None:
         assert ask(http, model=tuned).status_code == 200
         engine.loaded.clear()
         assert ask(http, model=tuned).status_code == 200
 
-    def test_weights_that_cannot_be_loaded(
+    def test_adapter_that_cannot_be_loaded(
         self, http: httpx.Client, engine: FakeEngine, session: Session, account: Account
     ) -> None:
         project = session.get_one(Project, account.principal.project_id)
         model = make_model(session, make_job(session, project, base_model="base"), TUNED)
         model.storage_prefix = "broken"
         session.commit()
-        answer = ask(http, model=TUNED)
-        assert "could not load the model" in str(expect_error(answer, 503)["message"])
+        response = ask(http, model=TUNED)
+        assert "could not load the model" in str(expect_error(response, 503)["message"])
 
-    def test_of_another_project(
+    def test_another_projects_model(
         self, stranger: httpx.Client, engine: FakeEngine, tuned: str
     ) -> None:
         assert expect_error(ask(stranger, model=tuned), 404)["code"] == "model_not_found"
         assert engine.bodies == []
 
 
-class TestRefused:
+class TestClientErrors:
     def test_unknown_model(self, http: httpx.Client) -> None:
         assert expect_error(ask(http, model="gpt-9"), 404) == {
             "message": "The model `gpt-9` does not exist or you do not have access to it.",
@@ -133,10 +131,10 @@ class TestRefused:
             "code": "model_not_found",
         }
 
-    def test_an_encoder(self, http: httpx.Client) -> None:
+    def test_base_encoder(self, http: httpx.Client) -> None:
         error = expect_error(ask(http, model="encoder"), 400)
         assert error["param"] == "model"
-        assert "does not answer chats" in str(error["message"])
+        assert "does not support chat completions" in str(error["message"])
 
     @pytest.mark.parametrize(
         ("messages", "param"),
@@ -155,45 +153,43 @@ class TestRefused:
             ),
         ],
     )
-    def test_bad_messages(self, http: httpx.Client, messages: object, param: str) -> None:
+    def test_invalid_messages(self, http: httpx.Client, messages: object, param: str) -> None:
         assert expect_error(ask(http, messages=messages), 400)["param"] == param
 
-    def test_what_the_engine_refuses_is_passed_on(
-        self, http: httpx.Client, engine: FakeEngine
-    ) -> None:
+    def test_engine_errors_are_forwarded(self, http: httpx.Client, engine: FakeEngine) -> None:
         error = expect_error(ask(http, messages=[{"role": "user", "content": "too long"}]), 400)
         assert error["code"] == "context_length_exceeded"
         assert error["param"] == "messages"
 
 
-class TestEngineInTrouble:
-    def test_it_is_away(self, settings: Settings, account: Account) -> None:
-        away = settings.model_copy(update={"engine_url": "http://127.0.0.1:9"})
+class TestEngineFailures:
+    def test_unreachable(self, settings: Settings, account: Account) -> None:
+        unreachable = settings.model_copy(update={"engine_url": "http://127.0.0.1:9"})
         headers = {"Authorization": f"Bearer {account.secret}"}
-        with TestClient(create_app(away), headers=headers) as http:
+        with TestClient(create_app(unreachable), headers=headers) as http:
             body = {"model": "smollm2-135m-instruct", "messages": HELLO}
-            answer = http.post("/v1/chat/completions", json=body)
-        assert answer.status_code == 503
-        assert int(answer.headers["retry-after"]) >= 1
-        assert answer.json()["error"]["type"] == "server_error"
-        assert "127.0.0.1" not in answer.text
+            response = http.post("/v1/chat/completions", json=body)
+        assert response.status_code == 503
+        assert int(response.headers["retry-after"]) >= 1
+        assert response.json()["error"]["type"] == "server_error"
+        assert "127.0.0.1" not in response.text
 
-    def test_it_crashes(self, http: httpx.Client, engine: FakeEngine) -> None:
-        answer = ask(http, messages=[{"role": "user", "content": "crash"}])
-        expect_error(answer, 503)
+    def test_internal_error(self, http: httpx.Client, engine: FakeEngine) -> None:
+        response = ask(http, messages=[{"role": "user", "content": "crash"}])
+        expect_error(response, 503)
 
-    def test_it_dies_in_the_middle_of_a_stream(self, openai: OpenAI, engine: FakeEngine) -> None:
+    def test_connection_lost_within_a_stream(self, openai: OpenAI, engine: FakeEngine) -> None:
         stream = openai.chat.completions.create(
             model="base", messages=[{"role": "user", "content": "die"}], stream=True
         )
-        with pytest.raises(APIError, match="does not answer just now"):
+        with pytest.raises(APIError, match="engine is unavailable"):
             list(stream)
 
 
-class TestClientLeaves:
-    """The generation stops: nobody would read what it costs."""
+class TestClientDisconnects:
+    """The engine's generation is aborted."""
 
-    def test_while_it_waits(self, http: httpx.Client, engine: FakeEngine) -> None:
+    def test_before_the_response(self, http: httpx.Client, engine: FakeEngine) -> None:
         body = {"model": "base", "messages": [{"role": "user", "content": "wait"}]}
         request = http.build_request("POST", "/v1/chat/completions", json=body)
         head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
@@ -201,12 +197,12 @@ class TestClientLeaves:
         with socket.create_connection(address) as connection:
             connection.sendall(f"POST {request.url.path} HTTP/1.1\r\n{head}\r\n".encode())
             connection.sendall(request.read())
-            wait_until("the engine is asked", lambda: engine.bodies)
-        assert engine.aborted.wait(60), "the engine was left generating for nobody"
+            wait_until("the engine has the request", lambda: engine.bodies)
+        assert engine.aborted.wait(60), "the engine was not aborted"
 
-    def test_while_it_reads(self, http: httpx.Client, engine: FakeEngine) -> None:
+    def test_within_a_stream(self, http: httpx.Client, engine: FakeEngine) -> None:
         messages = [{"role": "user", "content": "for ever"}]
         body = {"model": "base", "messages": messages, "stream": True}
-        with http.stream("POST", "/v1/chat/completions", json=body) as answer:
-            next(answer.iter_lines())
-        assert engine.aborted.wait(60), "the engine was left generating for nobody"
+        with http.stream("POST", "/v1/chat/completions", json=body) as response:
+            next(response.iter_lines())
+        assert engine.aborted.wait(60), "the engine was not aborted"

@@ -1,4 +1,4 @@
-"""What the API does with an engine that does not answer in time."""
+"""Timeouts of the engine client."""
 
 import socket
 from pathlib import Path
@@ -15,13 +15,13 @@ pytestmark = pytest.mark.anyio
 MODELS = Path(__file__).resolve().parents[2] / "models.toml"
 
 
-async def test_one_that_is_silent_is_hung_up_on(settings: Settings) -> None:
+async def test_a_silent_engine_times_out_and_is_disconnected(settings: Settings) -> None:
     catalog = Catalog.load(MODELS)
     base = next(iter(catalog))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        away = settings.model_copy(update={"engine_url": f"http://127.0.0.1:{port}"})
-        engines = EngineClient(away, catalog, read_timeout_seconds=0.2)
+        silent_engine = settings.model_copy(update={"engine_url": f"http://127.0.0.1:{port}"})
+        engines = EngineClient(silent_engine, catalog, read_timeout_seconds=0.2)
         with pytest.raises(EngineTimeout, match="Set 'max_tokens'") as raised:
             async with engines.forward(ResolvedModel(base.id, base), "/v1/chat/completions", {}):
                 pass
@@ -30,6 +30,6 @@ async def test_one_that_is_silent_is_hung_up_on(settings: Settings) -> None:
         connection, _ = silent.accept()
         with connection:
             connection.settimeout(60)
-            # It ends, which is how an engine learns that nobody waits any more.
+            # Ends with the connection, by which an engine notices that the client has gone.
             while connection.recv(65536):
                 pass

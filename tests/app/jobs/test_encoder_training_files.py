@@ -1,4 +1,4 @@
-"""Files that teach an encoder nothing: told with line and reason at upload, or at the job."""
+"""Training files of encoders: errors and warnings at upload, and at the job."""
 
 import json
 from typing import Any
@@ -10,15 +10,15 @@ from openai import OpenAI
 from app.db.session import SessionMaker, transaction
 from app.jobs import lifecycle
 from tests.app.http.test_admission import expect_error
-from tests.app.jobs.test_option_checks import JOBS, asked
+from tests.app.jobs.test_option_checks import JOBS, job_body
 
 Row = dict[str, Any]
 TEXTS: list[Row] = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(12)]
-ONE_CLASS: list[Row] = [{**row, "label": "a"} for row in TEXTS]
-ONCE: list[Row] = [*TEXTS, {"text": "another", "label": "rare"}]
+ONE_LABEL: list[Row] = [{**row, "label": "a"} for row in TEXTS]
+RARE_LABEL: list[Row] = [*TEXTS, {"text": "another", "label": "rare"}]
 TAGGED: Row = {"tokens": ["in", "Rome"], "tags": ["O", "B-place"]}
-MARKED: Row = {"text": "in Rome", "entities": [{"start": 3, "end": 7, "label": "place"}]}
-ASKED: Row = {
+ANNOTATED: Row = {"text": "in Rome", "entities": [{"start": 3, "end": 7, "label": "place"}]}
+QUESTION: Row = {
     "context": "In Rome.",
     "question": "Where?",
     "answers": {"text": ["Rome"], "answer_start": [3]},
@@ -30,10 +30,10 @@ def upload(openai: OpenAI, rows: list[Row]) -> str:
     return openai.files.create(file=("rows.jsonl", lines.encode()), purpose="fine-tune").id
 
 
-def verdict(http: httpx.Client, file_id: str) -> dict[str, Any]:
-    answer = http.get(f"/v1/files/{file_id}/verdict")
-    assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
+def get_validation(http: httpx.Client, file_id: str) -> dict[str, Any]:
+    response = http.get(f"/v1/files/{file_id}/validation")
+    assert response.status_code == 200, response.text
+    found: dict[str, Any] = response.json()
     return found
 
 
@@ -42,61 +42,70 @@ def verdict(http: httpx.Client, file_id: str) -> dict[str, Any]:
     [
         (TAGGED, {**TAGGED, "tags": ["O", "place"]}, 'tag 2 is "place". Tags are O, B-LABEL'),
         (TAGGED, {**TAGGED, "tags": ["O"]}, "has 2 tokens but 1 tags. Give each token one tag."),
-        (MARKED, {**MARKED, "entities": MARKED["entities"] * 2}, "[3, 7) and [3, 7) overlap"),
         (
-            ASKED,
-            {**ASKED, "answers": {"text": ["Paris"], "answer_start": [3]}},
+            ANNOTATED,
+            {**ANNOTATED, "entities": ANNOTATED["entities"] * 2},
+            "[3, 7) and [3, 7) overlap",
+        ),
+        (
+            QUESTION,
+            {**QUESTION, "answers": {"text": ["Paris"], "answer_start": [3]}},
             'the answer "Paris" is not in the context',
         ),
-        (TEXTS[0], ASKED, "is in the question_answering format, those before it in the class"),
+        (TEXTS[0], QUESTION, "is in the question_answering format, those before it in the class"),
         (TEXTS[0], {"text": "a", "labels": ["a"]}, "has 'labels', those before it have 'label'"),
     ],
 )
-def test_a_bad_line_is_named_at_upload(
+def test_invalid_lines_are_reported_at_upload(
     openai: OpenAI, http: httpx.Client, good: Row, bad: Row, reason: str
 ) -> None:
-    found = verdict(http, upload(openai, [good, good, bad]))
-    assert (found["status"], found["fault_count"]) == ("error", 1)
-    (fault,) = found["faults"]
-    assert fault["line"] == 3
-    assert reason in fault["reason"]
+    found = get_validation(http, upload(openai, [good, good, bad]))
+    assert (found["status"], found["error_count"]) == ("error", 1)
+    (error,) = found["errors"]
+    assert error["line"] == 3
+    assert reason in error["reason"]
 
 
 @pytest.mark.parametrize(
     ("rows", "note"),
     [
-        (ONE_CLASS, 'All 12 example(s) have one label, "a"; a training file needs at least 2'),
-        (ONCE, 'Seen once, and not to be learned from that: "rare" (line 13).'),
+        (ONE_LABEL, 'All 12 example(s) have one label, "a"; a training file needs at least 2'),
+        (RARE_LABEL, 'Labels with a single example, too few to learn: "rare" (line 13).'),
     ],
 )
-def test_labels_that_teach_nothing_are_noted_at_upload(
+def test_unlearnable_labels_are_warned_of_at_upload(
     openai: OpenAI, http: httpx.Client, rows: list[Row], note: str
 ) -> None:
-    found = verdict(http, upload(openai, rows))
+    found = get_validation(http, upload(openai, rows))
     assert found["status"] == "processed"
     assert any(one.startswith(note) for one in found["notes"]), found["notes"]
 
 
 @pytest.mark.parametrize(
-    ("rows", "held_out", "param", "reason"),
+    ("rows", "validation", "param", "reason"),
     [
-        (ONE_CLASS, None, "training_file", "only the label 'a'"),
-        (ONCE, None, "training_file", "'rare' is there once, in line 13"),
-        (TEXTS, [TEXTS[0], ONCE[-1]], "validation_file", "'rare' (line 2) is not in the training"),
+        (ONE_LABEL, None, "training_file", "only the label 'a'"),
+        (RARE_LABEL, None, "training_file", "'rare' occurs only once, in line 13"),
+        (
+            TEXTS,
+            [TEXTS[0], RARE_LABEL[-1]],
+            "validation_file",
+            "'rare' (line 2) is not in the training",
+        ),
     ],
 )
-def test_and_end_a_job(
+def test_unlearnable_labels_fail_a_job(
     openai: OpenAI,
     http: httpx.Client,
     sessions: SessionMaker,
     rows: list[Row],
-    held_out: list[Row] | None,
+    validation: list[Row] | None,
     param: str,
     reason: str,
 ) -> None:
-    body = asked(upload(openai, rows), "classification")
-    if held_out is not None:
-        body["validation_file"] = upload(openai, held_out)
+    body = job_body(upload(openai, rows), "classification")
+    if validation is not None:
+        body["validation_file"] = upload(openai, validation)
     job = http.post(JOBS, json=body).json()
     with transaction(sessions) as session:
         lifecycle.validate(session, job["id"])
@@ -106,9 +115,9 @@ def test_and_end_a_job(
 
 
 @pytest.mark.parametrize("method", ["supervised", "dpo"])
-def test_an_encoder_is_not_trained_to_write(
+def test_encoders_have_no_generative_methods(
     openai: OpenAI, http: httpx.Client, method: str
 ) -> None:
-    error = expect_error(http.post(JOBS, json=asked(upload(openai, TEXTS), method)), 400)
+    error = expect_error(http.post(JOBS, json=job_body(upload(openai, TEXTS), method)), 400)
     assert (error["param"], error["code"]) == ("method.type", "invalid_value")
     assert f"Method '{method}' is not available for model small-encoder" in str(error["message"])

@@ -1,0 +1,113 @@
+"""/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/classify, and /models/{model} of
+Hugging Face's inference API: find the model, then proxy the request to its engine."""
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from app.errors import ModelNotFound
+from app.http.dependencies import AppStateDep, PrincipalDep
+from app.http.openapi import error_responses, json_or_sse
+from app.http.strict_json import StrictRoute, TokenIdsRoute
+from app.inference.dependencies import EnginesDep
+from app.inference.proxy import ProxyResponse, resolve_model
+from app.models.registry import ModelTask
+from app.monitoring.dependencies import RecorderDep
+from app.wire.chat import ChatCompletionResponse, CreateChatCompletion
+from app.wire.completions import Completion, CompletionRequest
+from app.wire.embeddings import EmbeddingsRequest, EmbeddingsResponse
+from app.wire.encoders import ClassifyRequest, ClassifyResponse, InferenceRequest, InferenceResponse
+
+router = APIRouter(route_class=StrictRoute, responses=error_responses(ModelNotFound))
+# For bodies that may contain texts as token ids.
+token_ids_router = APIRouter(route_class=TokenIdsRoute, responses=error_responses(ModelNotFound))
+
+CHAT_COMPLETIONS_PATH = "/v1/chat/completions"
+COMPLETIONS_PATH = "/v1/completions"
+EMBEDDINGS_PATH = "/v1/embeddings"
+CLASSIFY_PATH = "/v1/classify"
+
+
+@router.post(
+    CHAT_COMPLETIONS_PATH,
+    tags=["chat"],
+    responses=json_or_sse(ChatCompletionResponse, "chat.completion.chunk"),
+)
+async def create_chat_completion(
+    body: CreateChatCompletion,
+    state: AppStateDep,
+    engines: EnginesDep,
+    recorder: RecorderDep,
+    principal: PrincipalDep,
+) -> Response:
+    """Continue a conversation, as one response or as a stream of events."""
+    model = await resolve_model(state, principal.project_id, body.model, ModelTask.CHAT)
+    return ProxyResponse(
+        engines, recorder, model, CHAT_COMPLETIONS_PATH, body.to_engine_request(model.name)
+    )
+
+
+@token_ids_router.post(
+    COMPLETIONS_PATH, tags=["completions"], responses=json_or_sse(Completion, "text_completion")
+)
+async def create_completion(
+    body: CompletionRequest,
+    state: AppStateDep,
+    engines: EnginesDep,
+    recorder: RecorderDep,
+    principal: PrincipalDep,
+) -> Response:
+    """Continue a text, as one response or as a stream of events."""
+    model = await resolve_model(state, principal.project_id, body.model, ModelTask.COMPLETION)
+    fields = body.model_dump(exclude_unset=True)
+    # The default prompt is sent too: another engine may have none.
+    forwarded = {**fields, "prompt": body.prompt, "model": model.name}
+    return ProxyResponse(engines, recorder, model, COMPLETIONS_PATH, forwarded)
+
+
+@token_ids_router.post(
+    EMBEDDINGS_PATH, tags=["embeddings"], responses={200: {"model": EmbeddingsResponse}}
+)
+async def create_embeddings(
+    body: EmbeddingsRequest,
+    state: AppStateDep,
+    engines: EnginesDep,
+    recorder: RecorderDep,
+    principal: PrincipalDep,
+) -> Response:
+    """Embed texts as vectors."""
+    model = await resolve_model(state, principal.project_id, body.model, ModelTask.EMBEDDING)
+    forwarded = {**body.model_dump(exclude_unset=True), "model": model.name}
+    return ProxyResponse(engines, recorder, model, EMBEDDINGS_PATH, forwarded)
+
+
+@router.post(CLASSIFY_PATH, tags=["encoders"], responses={200: {"model": ClassifyResponse}})
+async def classify(
+    body: ClassifyRequest,
+    state: AppStateDep,
+    engines: EnginesDep,
+    recorder: RecorderDep,
+    principal: PrincipalDep,
+) -> Response:
+    """Classify texts."""
+    task = ModelTask.ENCODER_INFERENCE
+    model = await resolve_model(state, principal.project_id, body.model, task)
+    forwarded = {**body.model_dump(exclude_unset=True), "model": model.name}
+    return ProxyResponse(engines, recorder, model, CLASSIFY_PATH, forwarded)
+
+
+@router.post(
+    "/models/{model:path}", tags=["encoders"], responses={200: {"model": InferenceResponse}}
+)
+async def run_inference(
+    model: str,
+    body: InferenceRequest,
+    state: AppStateDep,
+    engines: EnginesDep,
+    recorder: RecorderDep,
+    principal: PrincipalDep,
+) -> Response:
+    """Run the model's task, in the format of Hugging Face's inference API."""
+    task = ModelTask.ENCODER_INFERENCE
+    found = await resolve_model(state, principal.project_id, model, task)
+    forwarded = body.model_dump(exclude_unset=True)
+    return ProxyResponse(engines, recorder, found, f"/models/{found.name}", forwarded)
