@@ -1,4 +1,4 @@
-"""Dependencies of routes that record or read live traffic."""
+"""FastAPI dependency on the traffic recorder."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from app.monitoring.recorder import TrafficRecorder
 
 
+# Async, because FastAPI would run a plain function in a worker thread.
 async def get_recorder(request: Request) -> TrafficRecorder:
     recorder: TrafficRecorder = request.app.state.recorder
     return recorder

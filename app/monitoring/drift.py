@@ -1,30 +1,40 @@
-"""How far one distribution is from another: the population stability index."""
+"""Drift between two distributions: the population stability index (PSI)."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 from app.histogram_bins import BinCounts
 
-# With fewer texts an index says more about chance than about them.
+# Below this many texts, sampling noise dominates the index.
 MIN_TEXTS = 100
-# The rule of thumb of credit scoring: below 0.1 nothing has changed, above 0.25 much has.
+# Credit scoring's rule of thumb: below 0.1 no change, above 0.25 a significant one.
 MODERATE_PSI, SIGNIFICANT_PSI = 0.1, 0.25
-# Bins of an ordered measure are joined until each has a tenth of the reference.
+# Neighbouring bins of an ordered measure are merged until each holds this share of the baseline.
 MIN_BIN_SHARE = 0.1
-# What an empty bin is taken to have been hit.
+# Added to the count of every bin: an empty one would make the index infinite.
 PSEUDOCOUNT = 0.5
-# Of a normal distribution, so much lies below this many standard deviations: 95 %.
+# 95 % of a normal distribution lie below this many standard deviations.
 Z_SCORE_95 = 1.645
 
-DriftState = Literal["stable", "shifting", "drifted", "too_few"]
+
+class DriftState(StrEnum):
+    """`moderate` and `drifted` need an index above both the rule of thumb and the noise."""
+
+    STABLE = "stable"
+    MODERATE = "moderate"
+    DRIFTED = "drifted"
+    INSUFFICIENT_DATA = "insufficient_data"
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """`psi` is None where there are too few texts; `by_chance` is what it would stay below in 95
-    of 100 cases if nothing had changed."""
+    """PSI of `texts` live texts against the baseline.
+
+    Without any drift, sampling noise keeps `psi` below `noise_threshold` in 95 % of cases. Both are
+    None if there are too few texts.
+    """
 
     psi: float | None
     noise_threshold: float | None
@@ -33,37 +43,39 @@ class Drift:
 
 
 def ordinal_drift(expected: BinCounts, actual: BinCounts) -> Drift:
-    """Of a measure whose bins have an order, such as lengths: small neighbours are joined."""
+    """Drift of a measure with ordered bins, such as lengths: small neighbours are merged."""
     bins = _merge_small_bins(expected, last=max([*expected, *actual], default=0))
     return _compare(
-        [sum(expected.get(n, 0) for n in part) for part in bins],
-        [sum(actual.get(n, 0) for n in part) for part in bins],
+        [sum(expected.get(n, 0) for n in group) for group in bins],
+        [sum(actual.get(n, 0) for n in group) for group in bins],
     )
 
 
 def categorical_drift(expected: Mapping[int, int], actual: Mapping[int, int]) -> Drift:
-    """Of a measure whose bins have none, such as labels."""
-    kinds = sorted({*expected, *actual})
-    return _compare([expected.get(k, 0) for k in kinds], [actual.get(k, 0) for k in kinds])
+    """Drift of a measure whose bins have no order, such as labels."""
+    categories = sorted({*expected, *actual})
+    return _compare(
+        [expected.get(category, 0) for category in categories],
+        [actual.get(category, 0) for category in categories],
+    )
 
 
 def _compare(expected: Sequence[int], actual: Sequence[int]) -> Drift:
     if sum(actual) < MIN_TEXTS or not sum(expected):
-        return Drift(None, None, "too_few", sum(actual))
+        return Drift(None, None, DriftState.INSUFFICIENT_DATA, sum(actual))
     index = psi(expected, actual)
-    chance = noise_threshold(len(expected), sum(expected), sum(actual))
-    state: DriftState = "stable"
-    if index >= MODERATE_PSI and index > chance:
-        state = "drifted" if index >= SIGNIFICANT_PSI else "shifting"
-    return Drift(round(index, 4), round(chance, 4), state, sum(actual))
+    threshold = noise_threshold(len(expected), sum(expected), sum(actual))
+    state = DriftState.STABLE
+    if index >= MODERATE_PSI and index > threshold:
+        state = DriftState.DRIFTED if index >= SIGNIFICANT_PSI else DriftState.MODERATE
+    return Drift(round(index, 4), round(threshold, 4), state, sum(actual))
 
 
 def psi(expected: Sequence[int], actual: Sequence[int]) -> float:
-    """sum over the bins of (a - e) * ln(a / e), where a and e are the bins' shares.
+    """Population stability index: the sum over bins of (a - e) * ln(a / e), with their shares a, e.
 
-    It is the sum of both Kullback-Leibler divergences (Jeffreys, 1946), used under this name since
-    Lewis, "An Introduction to Credit Scoring" (1992). An empty bin would make it infinite, so
-    SMOOTHING is added to the count of every bin, in both.
+    Equals the sum of both Kullback-Leibler divergences (Jeffreys, 1946); under this name since
+    Lewis, "An Introduction to Credit Scoring" (1992). Both sides are smoothed by PSEUDOCOUNT.
     """
     total_e = sum(expected) + PSEUDOCOUNT * len(expected)
     total_a = sum(actual) + PSEUDOCOUNT * len(actual)
@@ -75,28 +87,29 @@ def psi(expected: Sequence[int], actual: Sequence[int]) -> float:
 
 
 def noise_threshold(bins: int, expected: int, actual: int) -> float:
-    """The 95th percentile of the index of two samples of one distribution.
+    """95th percentile of the PSI of two samples, of N and M values, from one distribution.
 
-    Times 1 / (1/N + 1/M) it is distributed as chi-squared with bins - 1 degrees of freedom, here by
-    its normal approximation (Yurdakul and Naranjo, "Statistical properties of the population
-    stability index", Journal of Risk Model Validation 14(4), 2020).
+    PSI / (1/N + 1/M) follows a chi-squared distribution with bins - 1 degrees of freedom, for which
+    the normal approximation is taken (Yurdakul and Naranjo, "Statistical properties of the
+    population stability index", Journal of Risk Model Validation 14(4), 2020).
     """
-    freedom = bins - 1
-    return (1 / expected + 1 / actual) * (freedom + Z_SCORE_95 * math.sqrt(2 * freedom))
+    degrees = bins - 1
+    return (1 / expected + 1 / actual) * (degrees + Z_SCORE_95 * math.sqrt(2 * degrees))
 
 
 def _merge_small_bins(expected: BinCounts, *, last: int) -> list[list[int]]:
-    """Neighbouring bins 0 … last in groups of a tenth of the reference at least.
+    """Group neighbouring bins 0 … last until each group holds MIN_BIN_SHARE of the baseline.
 
-    Bins above all of the reference are a group too: what nothing was trained on must show.
+    The bins above the whole baseline are a group of their own, so that values never seen in
+    training show.
     """
     wanted = MIN_BIN_SHARE * sum(expected.values())
     highest = max(expected, default=0)
     groups: list[list[int]] = [[]]
-    for place in range(highest + 1):
+    for index in range(highest + 1):
         if sum(expected.get(n, 0) for n in groups[-1]) >= wanted and groups[-1]:
             groups.append([])
-        groups[-1].append(place)
+        groups[-1].append(index)
     if len(groups) > 1 and sum(expected.get(n, 0) for n in groups[-1]) < wanted:
         rest = groups.pop()
         groups[-1] += rest

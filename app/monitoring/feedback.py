@@ -1,4 +1,4 @@
-"""What the labels of answered texts really are, as users tell later."""
+"""Feedback: the true labels of classified texts, reported by users after the fact."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,85 +20,89 @@ def record_feedback(
     catalog: Catalog,
     project_id: str,
     name: str,
-    judgements: Sequence[FeedbackItem],
+    items: Sequence[FeedbackItem],
 ) -> int:
-    """Keep all of it, or nothing; how much of it is new. What is said again changes nothing, what
-    is said otherwise replaces what was said. Raises NotFound, InvalidRequest."""
+    """Store all items, or none, and return how many changed something.
+
+    Repeated feedback changes nothing; different feedback on a text replaces the earlier one.
+    Raises NotFound, InvalidRequest.
+    """
     job = report.get_training_job(session, catalog, project_id, name)
-    reference = report.find_drift_baseline(job)
-    if reference is None or reference.method != "classification":
+    baseline = report.find_drift_baseline(job)
+    if baseline is None or baseline.method != "classification":
         raise InvalidRequest(
-            f"Feedback can be given to classifiers; `{name}` is none, or one trained before "
-            "Luthier kept what is needed for it.",
+            f"Feedback is only accepted for classifiers. `{name}` is not one, or was trained by a "
+            "version of Luthier that did not record its labels.",
             param="model",
         )
-    known = _lock_predictions(session, name, {judgement.id for judgement in judgements})
+    predictions = _lock_predictions(session, name, {item.id for item in items})
     changes: dict[tuple[str, datetime], TrafficCounts] = {}
     changed = 0
-    for number, judgement in enumerate(judgements):
-        where = f"feedback[{number}]"
-        prediction = _get_prediction(known, judgement, where)
-        truth = _label_indexes(reference, judgement, where)
-        before = prediction.truth[judgement.index]
-        if before == truth:
+    for number, item in enumerate(items):
+        param = f"feedback[{number}]"
+        prediction = _get_prediction(predictions, item, param)
+        true = _label_indexes(baseline, item, param)
+        before = prediction.true_labels[item.index]
+        if before == true:
             continue
         hour = prediction.created_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        tally = changes.setdefault((name, hour), {})
-        found = prediction.found[judgement.index]
+        counts = changes.setdefault((name, hour), {})
+        predicted = prediction.predicted_labels[item.index]
         if before is not None:
-            classification_metrics.count_prediction(tally, found, before, -1)
-        classification_metrics.count_prediction(tally, found, truth)
-        # A new list: the row is written only if its value is another one.
-        given = list(prediction.truth)
-        given[judgement.index] = truth
-        prediction.truth = given
+            classification_metrics.count_prediction(counts, predicted, before, -1)
+        classification_metrics.count_prediction(counts, predicted, true)
+        # A new list: SQLAlchemy does not see changes inside of a JSON value.
+        updated = list(prediction.true_labels)
+        updated[item.index] = true
+        prediction.true_labels = updated
         changed += 1
     traffic.add_to_hourly_counts(session, changes)
     return changed
 
 
 def _lock_predictions(session: Session, name: str, ids: set[str]) -> dict[str, Prediction]:
-    """The answers by both of their ids, locked: feedback on one text counts once."""
+    """Predictions by both of their ids, locked so that feedback on a text counts once."""
     rows = session.scalars(
         select(Prediction)
         .where(
             Prediction.model == name,
-            or_(Prediction.request_id.in_(ids), Prediction.answer_id.in_(ids)),
+            or_(Prediction.request_id.in_(ids), Prediction.response_id.in_(ids)),
         )
         .order_by(Prediction.request_id)
         .with_for_update()
     ).all()
     by_id = {row.request_id: row for row in rows}
-    return by_id | {row.answer_id: row for row in rows if row.answer_id is not None}
+    return by_id | {row.response_id: row for row in rows if row.response_id is not None}
 
 
 def _get_prediction(
-    known: Mapping[str, Prediction], judgement: FeedbackItem, where: str
+    predictions: Mapping[str, Prediction], item: FeedbackItem, param: str
 ) -> Prediction:
-    prediction = known.get(judgement.id)
+    prediction = predictions.get(item.id)
     if prediction is None:
         raise NotFound(
-            f"No answer of this model is known under the id '{judgement.id}'. Answers are kept for "
-            f"{traffic.PREDICTIONS_RETENTION.days} days, and are known some seconds after they were "
-            "given.",
-            param=f"{where}.id",
+            f"No response of this model with the id '{item.id}' is known. Responses are kept for "
+            f"{traffic.PREDICTIONS_RETENTION.days} days, and become known a few seconds after they "
+            "were sent.",
+            param=f"{param}.id",
         )
-    if judgement.index >= len(prediction.found):
+    texts = len(prediction.predicted_labels)
+    if item.index >= texts:
         raise InvalidRequest(
-            f"The request '{judgement.id}' had {len(prediction.found)} texts, counted from 0.",
-            param=f"{where}.index",
+            f"The request '{item.id}' had {texts} text(s); indexes start at 0.",
+            param=f"{param}.index",
         )
     return prediction
 
 
-def _label_indexes(reference: DriftBaseline, judgement: FeedbackItem, where: str) -> list[int]:
-    """The labels as numbers, in their order."""
-    param = f"{where}.{'labels' if judgement.label is None else 'label'}"
-    if not reference.many and len(judgement.true_labels) != 1:
+def _label_indexes(baseline: DriftBaseline, item: FeedbackItem, param: str) -> list[int]:
+    """The true labels as sorted label indexes."""
+    param = f"{param}.{'labels' if item.label is None else 'label'}"
+    if not baseline.multi_label and len(item.true_labels) != 1:
         raise InvalidRequest("Each text has exactly one label for this model.", param=param)
-    places = {label: place for place, label in enumerate(reference.labels)}
-    for label in judgement.true_labels:
-        if label not in places:
-            message = "This model does not know the label {!r}. Its labels are in its monitoring."
+    indexes = {label: index for index, label in enumerate(baseline.labels)}
+    for label in item.true_labels:
+        if label not in indexes:
+            message = "Unknown label {!r}. The monitoring report of this model lists its labels."
             raise InvalidRequest(message.format(label[:100]), param=param)
-    return sorted({places[label] for label in judgement.true_labels})
+    return sorted({indexes[label] for label in item.true_labels})

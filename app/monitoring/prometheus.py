@@ -1,4 +1,5 @@
-"""What tuned models are asked, as Prometheus' series: what passed this process since its start."""
+"""Prometheus series per fine-tuned model: traffic of this process since its start, and drift and
+feedback metrics of the last 24 hours."""
 
 import threading
 import time
@@ -26,16 +27,18 @@ from app.monitoring.schemas import ClassificationMetrics
 from app.monitoring.traffic import TrafficBatch, TrafficCounts, bin_counts
 
 METRIC_PREFIX = "luthier_model_"
-# Labels of a model with a series each, by their number; others are only in its monitoring.
+# Labels of a model with a series each, by label index; the monitoring report has all of them.
 MAX_LABEL_SERIES = 100
 REFRESH_INTERVAL_SECONDS = 60.0
-# What feedback says of a model, of numbers from 0 to 1. Those of each label are in its monitoring.
+# Fields of ClassificationMetrics with a series each. Per-label ones are in the monitoring report.
 FEEDBACK_METRICS = ("accuracy", "f1_micro", "f1_macro", "f1_weighted")
 
 
 class TrafficCounters:
-    """Sums of all traffic that passed here, and what the database says of the models that had some.
-    Bounded: by those models, and by their bins."""
+    """Totals of this process's traffic, and database metrics of the models that had some.
+
+    Bounded by the number of those models and of their bins.
+    """
 
     def __init__(self) -> None:
         self._counts_by_model: dict[str, TrafficCounts] = {}
@@ -45,109 +48,126 @@ class TrafficCounters:
 
     def add(self, batch: TrafficBatch) -> None:
         with self._lock:
-            for model, tally in batch.counts_by_model.items():
-                traffic.add_counts(self._counts_by_model.setdefault(model, {}), tally)
+            for model, counts in batch.counts_by_model.items():
+                traffic.add_counts(self._counts_by_model.setdefault(model, {}), counts)
 
     def register_model(self, model: str) -> None:
-        """Show a model that had no traffic here, but feedback on what was answered before."""
+        """Export a model that had no traffic here, but feedback on another process's responses."""
         with self._lock:
             self._counts_by_model.setdefault(model, {})
 
-    def refresh(self, standings_of: Callable[[list[str]], Mapping[str, LastDayMetrics]]) -> None:
-        """Ask how the models that are known here do, if it is time to."""
+    def refresh(self, load: Callable[[list[str]], Mapping[str, LastDayMetrics]]) -> None:
+        """Load the known models' metrics, at most once per REFRESH_INTERVAL_SECONDS."""
         if time.monotonic() < self._refresh_due:
             return
         self._refresh_due = time.monotonic() + REFRESH_INTERVAL_SECONDS
         with self._lock:
             models = list(self._counts_by_model)
-        self._last_day = standings_of(models)
+        self._last_day = load(models)
 
     def for_organization(self, organization: str) -> "OrganizationCollector":
-        """Of the models of one organization, which their names tell."""
+        """Collector of one organization's models, which their names tell."""
         with self._lock:
-            mine = {
-                name: traffic.sum_counts([tally])
-                for name, tally in self._counts_by_model.items()
+            counts_by_model = {
+                name: traffic.sum_counts([counts])
+                for name, counts in self._counts_by_model.items()
                 if (parsed := FineTunedModelName.parse(name))
                 and parsed.organization == organization
             }
-        standings = {name: one for name, one in self._last_day.items() if name in mine}
-        return OrganizationCollector(mine, standings)
+        last_day = {name: one for name, one in self._last_day.items() if name in counts_by_model}
+        return OrganizationCollector(counts_by_model, last_day)
 
 
 class OrganizationCollector(Collector):
-    """Tallies and standings as families of series."""
+    """Prometheus metric families of one organization's models."""
 
     def __init__(
-        self, tallies: Mapping[str, TrafficCounts], standings: Mapping[str, LastDayMetrics]
+        self,
+        counts_by_model: Mapping[str, TrafficCounts],
+        last_day: Mapping[str, LastDayMetrics],
     ) -> None:
-        self._counts_by_model = tallies
-        self._last_day = standings
+        self._counts_by_model = counts_by_model
+        self._last_day = last_day
 
     def collect(self) -> Iterator[Metric]:
-        yield self._counter("requests", "Requests, by how they ended", "requests", "outcome")
-        yield self._counter("labels", "How often each label was found", "labels", "label")
-        yield self._sum_counter("texts", "Texts of answered requests")
-        yield self._sum_counter("tokens", "Tokens of answered requests' texts")
-        yield self._histogram("seconds", "Seconds to the last byte of an answer", DURATION_BINS)
-        yield self._histogram("lengths", "Tokens of a text", TEXT_LENGTH_BINS)
-        yield self._histogram("unknown", "Share of a text's tokens unknown to training", RATIO_BINS)
+        yield self._counter("requests", "Requests by outcome", "requests", "outcome")
+        yield self._counter("labels", "Predictions per label index", "labels", "label")
+        yield self._sum_counter("texts", "Texts in successful requests")
+        yield self._sum_counter("tokens", "Input tokens of the texts in successful requests")
         yield self._histogram(
-            "confidence", "Probability of a text's likeliest label", CONFIDENCE_BINS
+            "request_duration_seconds",
+            "Seconds to the last byte of a successful response",
+            "duration_seconds",
+            DURATION_BINS,
+        )
+        yield self._histogram("input_tokens", "Tokens per text", "text_lengths", TEXT_LENGTH_BINS)
+        yield self._histogram(
+            "unknown_token_ratio",
+            "Share of a text's tokens that the training file does not contain",
+            "unknown_token_ratio",
+            RATIO_BINS,
+        )
+        yield self._histogram(
+            "confidence",
+            "Probability of each text's likeliest label",
+            "confidence",
+            CONFIDENCE_BINS,
         )
         yield self._drift()
         yield self._feedback_quality()
         yield self._feedback_texts()
 
-    def _counter(self, name: str, told: str, measure: str, kind: str) -> Metric:
-        family = CounterMetricFamily(METRIC_PREFIX + name, told, labels=["model", kind])
-        for model, tally in self._counts_by_model.items():
-            for place, times in sorted(tally.get(measure, {}).items()):
-                if not place.isdecimal() or int(place) < MAX_LABEL_SERIES:
-                    family.add_metric([model, place], times)
+    def _counter(self, name: str, help_: str, measure: str, label: str) -> Metric:
+        family = CounterMetricFamily(METRIC_PREFIX + name, help_, labels=["model", label])
+        for model, counts in self._counts_by_model.items():
+            for bin_, times in sorted(counts.get(measure, {}).items()):
+                if not bin_.isdecimal() or int(bin_) < MAX_LABEL_SERIES:
+                    family.add_metric([model, bin_], times)
         return family
 
-    def _sum_counter(self, name: str, told: str) -> Metric:
-        family = CounterMetricFamily(METRIC_PREFIX + name, told, labels=["model"])
-        for model, tally in self._counts_by_model.items():
-            family.add_metric([model], tally.get("sums", {}).get(name, 0))
+    def _sum_counter(self, name: str, help_: str) -> Metric:
+        family = CounterMetricFamily(METRIC_PREFIX + name, help_, labels=["model"])
+        for model, counts in self._counts_by_model.items():
+            family.add_metric([model], counts.get("sums", {}).get(name, 0))
         return family
 
-    def _histogram(self, measure: str, told: str, scale: HistogramBins) -> Metric:
-        family = HistogramMetricFamily(METRIC_PREFIX + measure, told, labels=["model"])
-        for model, tally in self._counts_by_model.items():
-            counts, total, buckets = bin_counts(tally, measure), 0, []
-            for place, bound in enumerate((*map(str, scale.bounds), "+Inf")):
-                total += counts.get(place, 0)
+    def _histogram(self, name: str, help_: str, measure: str, bins: HistogramBins) -> Metric:
+        family = HistogramMetricFamily(METRIC_PREFIX + name, help_, labels=["model"])
+        for model, model_counts in self._counts_by_model.items():
+            counts, total, buckets = bin_counts(model_counts, measure), 0, []
+            for index, bound in enumerate((*map(str, bins.bounds), "+Inf")):
+                total += counts.get(index, 0)
                 buckets.append((bound, total))
-            # Sums of values are not kept, only how many there were.
+            # The sum of the values is not stored, only their number.
             family.add_metric([model], buckets, None)
         return family
 
     def _drift(self) -> Metric:
-        told = "Population stability index of the last 24 hours against the training file"
-        family = GaugeMetricFamily(METRIC_PREFIX + "psi", told, labels=["model", "of"])
-        for model, standing in self._last_day.items():
-            for measured, index in standing.drift.items():
-                family.add_metric([model, measured], index)
+        help_ = "Population stability index of the last 24 hours against the training file"
+        family = GaugeMetricFamily(METRIC_PREFIX + "drift_psi", help_, labels=["model", "feature"])
+        for model, metrics in self._last_day.items():
+            for feature, psi in metrics.drift.items():
+                family.add_metric([model, feature], psi)
         return family
 
     def _feedback_quality(self) -> Metric:
-        told = "Accuracy and F1 of the last 24 hours' texts with feedback"
-        family = GaugeMetricFamily(METRIC_PREFIX + "feedback_quality", told, labels=["model", "of"])
-        for model, quality in self._models_with_feedback():
-            for measured in FEEDBACK_METRICS:
-                family.add_metric([model, measured], getattr(quality, measured))
+        help_ = "Accuracy and F1 over the last 24 hours' texts with feedback"
+        family = GaugeMetricFamily(
+            METRIC_PREFIX + "feedback_quality", help_, labels=["model", "metric"]
+        )
+        for model, metrics in self._models_with_feedback():
+            for metric in FEEDBACK_METRICS:
+                family.add_metric([model, metric], getattr(metrics, metric))
         return family
 
     def _feedback_texts(self) -> Metric:
-        told = "Texts of the last 24 hours with feedback"
-        family = GaugeMetricFamily(METRIC_PREFIX + "feedback_texts", told, labels=["model"])
-        for model, quality in self._models_with_feedback():
-            family.add_metric([model], quality.texts)
+        help_ = "Texts of the last 24 hours with feedback"
+        family = GaugeMetricFamily(METRIC_PREFIX + "feedback_texts", help_, labels=["model"])
+        for model, metrics in self._models_with_feedback():
+            family.add_metric([model], metrics.texts)
         return family
 
     def _models_with_feedback(self) -> list[tuple[str, ClassificationMetrics]]:
-        """Of the models that have feedback; a share of nothing would not be 0."""
+        """Models without feedback have no series, rather than an accuracy of 0."""
         each = self._last_day.items()
         return [(model, one.feedback) for model, one in each if one.feedback is not None]

@@ -1,4 +1,4 @@
-"""Brings what requests were like into the database, beside the requests: none waits for it."""
+"""Writes counts of requests to the database from a background thread, so that no request waits."""
 
 import threading
 
@@ -11,19 +11,19 @@ from app.monitoring.traffic import ServedRequest, TrafficBatch
 
 log = logs.get_logger(__name__)
 
-# What a killed process loses at most.
+# A killed process loses at most this much traffic.
 FLUSH_INTERVAL_SECONDS = 2.0
 
 
 class TrafficRecorder:
-    """`note` may be called from any thread and does not wait; `start` and `stop` once each."""
+    """`record` may be called from any thread and does not block; `start` and `stop` once each."""
 
     def __init__(self, sessions: SessionMaker) -> None:
         self.counters = TrafficCounters()
         self._sessions = sessions
         self._pending = TrafficBatch()
         self._lock = threading.Lock()
-        # One batch at a time: what one could not bring comes back before the next is taken.
+        # One batch at a time: a failed one is requeued before the next is taken.
         self._flushing = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -32,7 +32,7 @@ class TrafficRecorder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Bring what there is, once more."""
+        """Stop the thread and flush once more."""
         self._stopping.set()
         self._thread.join()
         try:
@@ -40,12 +40,12 @@ class TrafficRecorder:
         except DatabaseUnavailable as error:
             log.warning("recorder.lost", reason=str(error))
 
-    def record(self, asked: ServedRequest) -> None:
+    def record(self, request: ServedRequest) -> None:
         with self._lock:
-            self._pending.add(asked)
+            self._pending.add(request)
 
     def flush(self) -> None:
-        """Record what waits. Raises DatabaseUnavailable; then it waits for the next time."""
+        """Write the pending requests. Raises DatabaseUnavailable, and requeues them then."""
         with self._flushing:
             with self._lock:
                 batch, self._pending = self._pending, TrafficBatch()
@@ -60,10 +60,10 @@ class TrafficRecorder:
                 raise
             self.counters.add(batch)
             if batch.dropped_predictions:
-                log.warning("recorder.dropped", answers=batch.dropped_predictions)
+                log.warning("recorder.dropped", predictions=batch.dropped_predictions)
 
     def get_last_day_metrics(self, models: list[str]) -> dict[str, LastDayMetrics]:
-        """How models do, by the database. Raises DatabaseUnavailable."""
+        """Read models' metrics from the database. Raises DatabaseUnavailable."""
         with transaction(self._sessions) as session:
             return {model: report.get_last_day_metrics(session, model) for model in models}
 
@@ -75,5 +75,5 @@ class TrafficRecorder:
             except DatabaseUnavailable as error:
                 log.warning("recorder.waits", reason=str(error))
             except Exception:
-                # A batch is lost, which is better than the thread: nobody would count any more.
+                # Losing one batch is better than losing the thread.
                 log.exception("recorder.failed")

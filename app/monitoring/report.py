@@ -1,4 +1,4 @@
-"""How a tuned model does in live traffic, beside the file that it was trained on."""
+"""Monitoring report: a fine-tuned model's live traffic compared with its training file."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -29,18 +29,18 @@ from app.monitoring.schemas import (
     MonitoringReport,
     RequestCounts,
 )
-from app.monitoring.traffic import TrafficCounts, bin_counts
+from app.monitoring.traffic import RequestOutcome, TrafficCounts, bin_counts
 
 
 class DriftBaseline(BaseModel):
-    """What training has told of its file; the class of jobs' `reference`."""
+    """Distribution of a training file, as the trainer stored it in its job's `drift_baseline`."""
 
     version: int
     method: str
-    many: bool = False
+    multi_label: bool = False
     texts: int
-    lengths: BinCounts
-    unknown: BinCounts
+    text_lengths: BinCounts
+    unknown_token_ratio: BinCounts
     labels: list[str] = []
     label_counts: BinCounts = {}
     unlabelled: int = 0
@@ -48,15 +48,14 @@ class DriftBaseline(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LastDayMetrics:
-    """A model's last day in few numbers: `drift` measure by measure, where there are texts enough,
-    and what feedback says, if there is any."""
+    """PSI per measure with enough texts, and metrics from feedback, of the last 24 hours."""
 
     drift: Mapping[str, float]
     feedback: ClassificationMetrics | None = None
 
 
 def get_training_job(session: Session, catalog: Catalog, project_id: str, name: str) -> Job:
-    """The job that made a tuned model. Raises NotFound, InvalidRequest for a base model."""
+    """The job that made a fine-tuned model. Raises NotFound, InvalidRequest for a base model."""
     if catalog.get(name) is not None:
         raise InvalidRequest(
             f"The model `{name}` is a base model; only fine-tuned models are monitored.",
@@ -66,18 +65,19 @@ def get_training_job(session: Session, catalog: Catalog, project_id: str, name: 
 
 
 def find_drift_baseline(job: Job) -> DriftBaseline | None:
-    """What its models' traffic is held against; None for chats, and if bins have changed since."""
-    if job.reference is None or job.reference.get("version") != histogram_bins.VERSION:
+    """The baseline of a job's models. None for chat models, and for bins of another version."""
+    stored = job.drift_baseline
+    if stored is None or stored.get("version") != histogram_bins.VERSION:
         return None
-    return DriftBaseline.model_validate(job.reference)
+    return DriftBaseline.model_validate(stored)
 
 
 def build_report(
     session: Session, catalog: Catalog, project_id: str, name: str, *, hours: int
 ) -> MonitoringReport:
-    """The traffic of the last hours, the present one included. Raises NotFound, InvalidRequest."""
+    """Report on the last hours, the current one included. Raises NotFound, InvalidRequest."""
     job = get_training_job(session, catalog, project_id, name)
-    reference = find_drift_baseline(job)
+    baseline = find_drift_baseline(job)
     total, by_hour = traffic.get_totals(session, name, hours)
     return MonitoringReport(
         model=name,
@@ -89,123 +89,127 @@ def build_report(
         latency=_latency(total),
         input_length=_distribution(
             histogram_bins.TEXT_LENGTH_BINS,
-            bin_counts(total, "lengths"),
-            None if reference is None else reference.lengths,
+            bin_counts(total, "text_lengths"),
+            None if baseline is None else baseline.text_lengths,
         ),
-        unknown_tokens=None if reference is None else _unknown_tokens(total, reference),
-        **({} if reference is None else _classifier_fields(total, reference)),
+        unknown_tokens=None if baseline is None else _unknown_tokens(total, baseline),
+        **({} if baseline is None else _classifier_fields(total, baseline)),
         by_hour=[
             HourlyTraffic(
                 hour=hour,
-                requests=sum(tally.get("requests", {}).values()),
-                texts=tally.get("sums", {}).get("texts", 0),
-                tokens=tally.get("sums", {}).get("tokens", 0),
+                requests=sum(counts.get("requests", {}).values()),
+                texts=counts.get("sums", {}).get("texts", 0),
+                tokens=counts.get("sums", {}).get("tokens", 0),
             )
-            for hour, tally in by_hour.items()
+            for hour, counts in by_hour.items()
         ],
     )
 
 
 def get_last_day_metrics(session: Session, name: str) -> LastDayMetrics:
-    """How a model has done in the last day."""
-    job = session.scalars(
-        select(Job).join(FineTunedModel).where(FineTunedModel.name == name)
-    ).one_or_none()
-    reference = None if job is None else find_drift_baseline(job)
-    if reference is None:
+    statement = select(Job).join(FineTunedModel).where(FineTunedModel.name == name)
+    job = session.scalars(statement).one_or_none()
+    baseline = None if job is None else find_drift_baseline(job)
+    if baseline is None:
         return LastDayMetrics({})
     total, _ = traffic.get_totals(session, name, 24)
-    found = {
-        "input_length": drift.ordinal_drift(reference.lengths, bin_counts(total, "lengths")),
-        "unknown_tokens": drift.ordinal_drift(reference.unknown, bin_counts(total, "unknown")),
+    drifts = {
+        "input_length": drift.ordinal_drift(
+            baseline.text_lengths, bin_counts(total, "text_lengths")
+        ),
+        "unknown_tokens": drift.ordinal_drift(
+            baseline.unknown_token_ratio, bin_counts(total, "unknown_token_ratio")
+        ),
     }
-    judged = None
-    if reference.method == "classification":
-        found["labels"] = _label_drift(total, reference)
-        judged = classification_metrics.compute_metrics(total, reference.labels)
-    drifts = {measured: one.psi for measured, one in found.items() if one.psi is not None}
-    return LastDayMetrics(drifts, judged)
+    feedback = None
+    if baseline.method == "classification":
+        drifts["labels"] = _label_drift(total, baseline)
+        feedback = classification_metrics.compute_metrics(total, baseline.labels)
+    known = {measure: one.psi for measure, one in drifts.items() if one.psi is not None}
+    return LastDayMetrics(known, feedback)
 
 
-def _unknown_tokens(total: TrafficCounts, reference: DriftBaseline) -> MeasuredDistribution:
-    return _distribution(histogram_bins.RATIO_BINS, bin_counts(total, "unknown"), reference.unknown)
+def _unknown_tokens(total: TrafficCounts, baseline: DriftBaseline) -> MeasuredDistribution:
+    return _distribution(
+        histogram_bins.RATIO_BINS,
+        bin_counts(total, "unknown_token_ratio"),
+        baseline.unknown_token_ratio,
+    )
 
 
-def _classifier_fields(total: TrafficCounts, reference: DriftBaseline) -> dict[str, Any]:
-    """What only classifiers have."""
-    if reference.method != "classification":
+def _classifier_fields(total: TrafficCounts, baseline: DriftBaseline) -> dict[str, Any]:
+    if baseline.method != "classification":
         return {}
     return {
-        "labels": _label_distribution(total, reference),
+        "labels": _label_distribution(total, baseline),
         "confidence": _confidence_distribution(total),
-        "feedback": classification_metrics.compute_metrics(total, reference.labels),
+        "feedback": classification_metrics.compute_metrics(total, baseline.labels),
     }
 
 
 def _request_counts(total: TrafficCounts) -> RequestCounts:
     counts = total.get("requests", {})
-    return RequestCounts(
-        **{name: counts.get(name, 0) for name in ("answered", "refused", "failed", "left")}
-    )
+    return RequestCounts(**{outcome.value: counts.get(outcome, 0) for outcome in RequestOutcome})
 
 
 def _latency(total: TrafficCounts) -> Latency:
-    counts = bin_counts(total, "seconds")
-    times: dict[str, Any] = {
-        f"p{percent}_ms": _round(histogram_bins.DURATION_BINS.quantile(counts, percent / 100), 1000)
+    counts = bin_counts(total, "duration_seconds")
+    bins = histogram_bins.DURATION_BINS
+    quantiles: dict[str, Any] = {
+        f"p{percent}_ms": _round(bins.quantile(counts, percent / 100), 1000)
         for percent in (50, 95, 99)
     }
-    return Latency(**times, seconds=_histogram(histogram_bins.DURATION_BINS, counts))
+    return Latency(**quantiles, seconds=_histogram(bins, counts))
 
 
 def _distribution(
-    scale: HistogramBins, live: BinCounts, training: BinCounts | None
+    bins: HistogramBins, live: BinCounts, training: BinCounts | None
 ) -> MeasuredDistribution:
     return MeasuredDistribution(
-        p50=_round(scale.quantile(live, 0.5)),
-        p95=_round(scale.quantile(live, 0.95)),
-        live=_histogram(scale, live),
-        training=None if training is None else _histogram(scale, training),
+        p50=_round(bins.quantile(live, 0.5)),
+        p95=_round(bins.quantile(live, 0.95)),
+        live=_histogram(bins, live),
+        training=None if training is None else _histogram(bins, training),
         drift=None if training is None else _drift_object(drift.ordinal_drift(training, live)),
     )
 
 
-def _label_distribution(total: TrafficCounts, reference: DriftBaseline) -> LabelDistribution:
+def _label_distribution(total: TrafficCounts, baseline: DriftBaseline) -> LabelDistribution:
     live = bin_counts(total, "labels")
-    given = max(1, sum(live.values()))
-    trained = max(1, sum(reference.label_counts.values()))
+    live_total = max(1, sum(live.values()))
+    training_total = max(1, sum(baseline.label_counts.values()))
     return LabelDistribution(
         data=[
             LabelShare(
                 label=label,
-                count=live.get(place, 0),
-                share=round(live.get(place, 0) / given, 4),
-                training_share=round(reference.label_counts.get(place, 0) / trained, 4),
+                count=live.get(index, 0),
+                share=round(live.get(index, 0) / live_total, 4),
+                training_share=round(baseline.label_counts.get(index, 0) / training_total, 4),
             )
-            for place, label in enumerate(reference.labels)
+            for index, label in enumerate(baseline.labels)
         ],
         none=total.get("sums", {}).get("unlabelled", 0),
-        drift=_drift_object(_label_drift(total, reference)),
+        drift=_drift_object(_label_drift(total, baseline)),
     )
 
 
-def _label_drift(total: TrafficCounts, reference: DriftBaseline) -> Drift:
-    # "None of them" is a kind of its own.
-    none = len(reference.labels)
-    unlabelled = total.get("sums", {}).get("unlabelled", 0)
-    expected, actual = dict(reference.label_counts), dict(bin_counts(total, "labels"))
-    if reference.many:
-        expected[none], actual[none] = reference.unlabelled, unlabelled
+def _label_drift(total: TrafficCounts, baseline: DriftBaseline) -> Drift:
+    expected, actual = dict(baseline.label_counts), dict(bin_counts(total, "labels"))
+    if baseline.multi_label:
+        # "No label" is a category of its own, behind the labels.
+        no_label = len(baseline.labels)
+        expected[no_label] = baseline.unlabelled
+        actual[no_label] = total.get("sums", {}).get("unlabelled", 0)
     return drift.categorical_drift(expected, actual)
 
 
 def _confidence_distribution(total: TrafficCounts) -> ConfidenceDistribution:
     counts = bin_counts(total, "confidence")
-    scale = histogram_bins.CONFIDENCE_BINS
+    bins = histogram_bins.CONFIDENCE_BINS
     return ConfidenceDistribution(
-        p05=_round(scale.quantile(counts, 0.05)),
-        p50=_round(scale.quantile(counts, 0.5)),
-        live=_histogram(scale, counts),
+        p05=_round(bins.quantile(counts, 0.05)),
+        p50=_round(bins.quantile(counts, 0.5)),
+        live=_histogram(bins, counts),
     )
 
 
@@ -213,11 +217,11 @@ def _drift_object(found: Drift) -> DriftObject:
     return DriftObject(**asdict(found))
 
 
-def _histogram(scale: HistogramBins, counts: BinCounts) -> Histogram:
-    last = max((place for place, times in counts.items() if times), default=-1)
+def _histogram(bins: HistogramBins, counts: BinCounts) -> Histogram:
+    last = max((index for index, times in counts.items() if times), default=-1)
     return Histogram(
-        upper_bounds=list(scale.bounds[: last + 1]),
-        counts=[counts.get(place, 0) for place in range(last + 1)],
+        upper_bounds=list(bins.bounds[: last + 1]),
+        counts=[counts.get(index, 0) for index in range(last + 1)],
     )
 
 

@@ -11,7 +11,7 @@ from app.monitoring.dependencies import RecorderDep
 from app.monitoring.schemas import CreateFeedback, FeedbackReceipt, MonitoringReport
 from app.monitoring.traffic import HOURLY_COUNTS_RETENTION
 
-# Before the routes of models, whose names are paths and would take these for theirs.
+# To be included before the router of /v1/models/{model:path}, which would match these paths.
 router = APIRouter(prefix="/v1/models", tags=["monitoring"], route_class=StrictRoute)
 
 Hours = Annotated[
@@ -19,7 +19,7 @@ Hours = Annotated[
     Query(
         ge=1,
         le=HOURLY_COUNTS_RETENTION.days * 24,
-        description="So many hours back, the present one included",
+        description="Number of hours to report on, including the current one",
     ),
 ]
 
@@ -27,31 +27,31 @@ Hours = Annotated[
 @router.get("/{model:path}/monitoring")
 def get_monitoring(
     model: str,
-    parts: AppStateDep,
+    state: AppStateDep,
     recorder: RecorderDep,
     principal: PrincipalDep,
     session: ReadSessionDep,
     hours: Hours = 24,
 ) -> MonitoringReport:
-    """How a tuned model does in live traffic, beside the file that it was trained on."""
-    # So that whoever asks sees what was answered here just before.
+    """Compare a fine-tuned model's live traffic with the file it was trained on."""
+    # Includes the requests that this process has just served.
     recorder.flush()
-    return report.build_report(session, parts.catalog, principal.project_id, model, hours=hours)
+    return report.build_report(session, state.catalog, principal.project_id, model, hours=hours)
 
 
 @router.post("/{model:path}/feedback")
 def create_feedback(
     model: str,
-    asked: CreateFeedback,
-    parts: AppStateDep,
+    body: CreateFeedback,
+    state: AppStateDep,
     recorder: RecorderDep,
     principal: PrincipalDep,
     session: SessionDep,
 ) -> FeedbackReceipt:
-    """Tell what the labels of answered texts really are; all of it is taken, or nothing."""
+    """Report the true labels of classified texts. All items are stored, or none."""
     recorder.flush()
     changed = feedback.record_feedback(
-        session, parts.catalog, principal.project_id, model, asked.feedback
+        session, state.catalog, principal.project_id, model, body.feedback
     )
     recorder.counters.register_model(model)
-    return FeedbackReceipt(model=model, received=len(asked.feedback), changed=changed)
+    return FeedbackReceipt(model=model, received=len(body.feedback), changed=changed)

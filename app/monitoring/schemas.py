@@ -1,22 +1,23 @@
-"""How a tuned model does in live traffic; an extension of OpenAI's API."""
+"""Monitoring of a fine-tuned model's live traffic on the wire; an extension of OpenAI's API."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.monitoring.drift import DriftState
 from app.wire.base import UnixTime
 
 MAX_FEEDBACK_ITEMS = 1000
 
 
 class RequestCounts(BaseModel):
-    """`refused` were the client's fault, `failed` the service's, `left` were not waited for."""
+    """Requests by outcome; in `client_disconnected` ones the client did not wait for the end."""
 
-    answered: int
-    refused: int
-    failed: int
-    left: int
+    succeeded: int
+    client_error: int
+    server_error: int
+    client_disconnected: int
 
 
 class Histogram(BaseModel):
@@ -28,7 +29,7 @@ class Histogram(BaseModel):
 
 
 class Latency(BaseModel):
-    """Milliseconds from a request to the last byte of its answer, as far as the bins can tell."""
+    """Time from a request to the last byte of its response, with quantiles estimated from bins."""
 
     p50_ms: float | None
     p95_ms: float | None
@@ -37,17 +38,20 @@ class Latency(BaseModel):
 
 
 class DriftObject(BaseModel):
-    """Population stability index against the training file. `by_chance` is what it stays below in
-    95 of 100 cases where nothing has changed; with fewer than 100 texts neither is given."""
+    """Population stability index against the training file.
+
+    Without any drift, sampling noise keeps `psi` below `noise_threshold` in 95 % of cases. Both are
+    null with fewer than 100 texts.
+    """
 
     psi: float | None
-    by_chance: float | None
-    state: Literal["stable", "shifting", "drifted", "too_few"]
+    noise_threshold: float | None
+    state: DriftState
     texts: int
 
 
 class MeasuredDistribution(BaseModel):
-    """One number per text, live and in the training file; no drift without the latter."""
+    """One number per text, live and in the training file. Without the latter `drift` is null."""
 
     p50: float | None
     p95: float | None
@@ -57,7 +61,7 @@ class MeasuredDistribution(BaseModel):
 
 
 class LabelShare(BaseModel):
-    """How often a label was given in live traffic, and stands in the training file."""
+    """Share of a label among live predictions, and in the training file."""
 
     label: str
     count: int
@@ -67,13 +71,13 @@ class LabelShare(BaseModel):
 
 class LabelDistribution(BaseModel):
     data: list[LabelShare]
-    # Texts that no label applies to, where several may apply.
+    # Texts without any label, in multi-label models.
     none: int
     drift: DriftObject
 
 
 class ConfidenceDistribution(BaseModel):
-    """Of the likeliest label of each text: its probability."""
+    """Probability of each text's likeliest label."""
 
     p05: float | None
     p50: float | None
@@ -88,7 +92,7 @@ class LabelMetrics(BaseModel):
 
 
 class ClassificationMetrics(BaseModel):
-    """How right the model was, of the texts that feedback was given for."""
+    """Accuracy and F1 over the texts with feedback."""
 
     texts: int
     accuracy: float
@@ -106,7 +110,7 @@ class HourlyTraffic(BaseModel):
 
 
 class MonitoringReport(BaseModel):
-    """GET /v1/models/{model}/monitoring. What the model's task does not have is null."""
+    """GET /v1/models/{model}/monitoring. Fields that the model's task does not have are null."""
 
     object: Literal["model.monitoring"] = "model.monitoring"
     model: str
@@ -125,12 +129,12 @@ class MonitoringReport(BaseModel):
 
 
 class FeedbackItem(BaseModel):
-    """What one text's label really is. `id` is the answer's id, or its header x-request-id."""
+    """The true label of one text. `id` is the response's id, or its header x-request-id."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(min_length=1, max_length=100)
-    # Which of the request's texts.
+    # Index of the text in its request.
     index: Annotated[int, Field(ge=0)] = 0
     label: str | None = None
     labels: Annotated[list[str], Field(fail_fast=True)] | None = None
@@ -144,7 +148,6 @@ class FeedbackItem(BaseModel):
 
     @property
     def true_labels(self) -> list[str]:
-        """All labels of the text."""
         return [self.label] if self.label is not None else self.labels or []
 
 
@@ -157,7 +160,7 @@ class CreateFeedback(BaseModel):
 
 
 class FeedbackReceipt(BaseModel):
-    """`changed` is smaller than `received` by what had been said before."""
+    """`changed` leaves out the items that repeat earlier feedback."""
 
     object: Literal["model.feedback"] = "model.feedback"
     model: str

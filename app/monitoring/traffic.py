@@ -1,14 +1,14 @@
-"""What tuned models are asked, counted by model and hour: numbers only, and as many rows as hours.
+"""Traffic of fine-tuned models: counts per model and hour, and recent predictions.
 
-Counts are added up in memory first (`Traffic`), and brought into the database a batch at a time,
-which several processes may do at once.
+Each process adds its requests up in memory (`TrafficBatch`) and writes a batch at a time; several
+processes may write at once. No text is stored.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from enum import StrEnum
 
 from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -21,20 +21,28 @@ from app.wire.engine_metadata import EngineMetadata
 
 HOURLY_COUNTS_RETENTION = timedelta(days=90)
 PREDICTIONS_RETENTION = timedelta(days=7)
-# Of each model; more would let one busy model fill the disk.
+# Bounds the disk space that one busy model can take.
 MAX_PREDICTIONS_PER_MODEL = 100_000
-# Of one batch: while the database is away they must not fill the memory.
+# Per batch; bounds the memory taken while the database is unavailable.
 MAX_PENDING_PREDICTIONS = 10_000
 
-# answered; refused (the client's fault); failed (ours); left (the client did not wait for it)
-RequestOutcome = Literal["answered", "refused", "failed", "left"]
-# How often the bins of each measure were hit; bins are texts, since JSON's keys are.
+
+class RequestOutcome(StrEnum):
+    """How a request to a fine-tuned model ended; stored, and a Prometheus label value."""
+
+    SUCCEEDED = "succeeded"
+    CLIENT_ERROR = "client_error"
+    SERVER_ERROR = "server_error"
+    CLIENT_DISCONNECTED = "client_disconnected"
+
+
+# Counts per measure and bin. Bins are strings, as the keys of JSON objects are.
 TrafficCounts = dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedRequest:
-    """One request to a tuned model, and how it ended after so many seconds."""
+    """One finished request to a fine-tuned model."""
 
     model: str
     request_id: str
@@ -45,90 +53,89 @@ class ServedRequest:
 
 @dataclass(slots=True)
 class TrafficBatch:
-    """Requests that wait to be recorded. `dropped` counts the answers that feedback cannot name."""
+    """Requests waiting to be written. Feedback cannot be given on `dropped_predictions`."""
 
     counts_by_model: dict[str, TrafficCounts] = field(default_factory=dict)
     predictions: list[ServedRequest] = field(default_factory=list)
     dropped_predictions: int = 0
 
-    def add(self, asked: ServedRequest) -> None:
-        tally = self.counts_by_model.setdefault(asked.model, {})
-        increment(tally, "requests", asked.outcome)
-        seen = asked.metadata
-        if asked.outcome != "answered":
+    def add(self, request: ServedRequest) -> None:
+        counts = self.counts_by_model.setdefault(request.model, {})
+        increment(counts, "requests", request.outcome)
+        metadata = request.metadata
+        if request.outcome != RequestOutcome.SUCCEEDED:
             return
-        increment(tally, "seconds", DURATION_BINS.bin_index(asked.duration_seconds))
-        if seen is None:
+        increment(counts, "duration_seconds", DURATION_BINS.bin_index(request.duration_seconds))
+        if metadata is None:
             return
-        _add_metadata(tally, seen)
-        if not seen.found:
+        _add_metadata(counts, metadata)
+        if not metadata.predicted_labels:
             return
         if len(self.predictions) < MAX_PENDING_PREDICTIONS:
-            self.predictions.append(asked)
+            self.predictions.append(request)
         else:
             self.dropped_predictions += 1
 
-    def requeue(self, earlier: "TrafficBatch") -> None:
-        """Take over what could not be recorded."""
-        for model, tally in earlier.counts_by_model.items():
-            add_counts(self.counts_by_model.setdefault(model, {}), tally)
+    def requeue(self, failed: "TrafficBatch") -> None:
+        """Take over a batch that could not be written."""
+        for model, counts in failed.counts_by_model.items():
+            add_counts(self.counts_by_model.setdefault(model, {}), counts)
         room = MAX_PENDING_PREDICTIONS - len(self.predictions)
-        self.predictions += earlier.predictions[:room]
-        self.dropped_predictions += earlier.dropped_predictions + max(
-            0, len(earlier.predictions) - room
-        )
+        self.predictions += failed.predictions[:room]
+        self.dropped_predictions += failed.dropped_predictions
+        self.dropped_predictions += max(0, len(failed.predictions) - room)
 
 
-def _add_metadata(tally: TrafficCounts, seen: EngineMetadata) -> None:
-    increment(tally, "sums", "texts", seen.texts)
-    increment(tally, "sums", "tokens", seen.tokens)
-    increment(tally, "sums", "unlabelled", seen.unlabelled)
-    for measure in ("lengths", "unknown", "confidence", "labels"):
-        counts: BinCounts = getattr(seen, measure)
-        for place, times in counts.items():
-            increment(tally, measure, place, times)
+def _add_metadata(counts: TrafficCounts, metadata: EngineMetadata) -> None:
+    increment(counts, "sums", "texts", metadata.texts)
+    increment(counts, "sums", "tokens", metadata.tokens)
+    increment(counts, "sums", "unlabelled", metadata.unlabelled)
+    for measure in ("text_lengths", "unknown_token_ratio", "confidence", "labels"):
+        bins: BinCounts = getattr(metadata, measure)
+        for index, times in bins.items():
+            increment(counts, measure, index, times)
 
 
-def increment(tally: TrafficCounts, measure: str, place: object, times: int = 1) -> None:
+def increment(counts: TrafficCounts, measure: str, bin_: object, times: int = 1) -> None:
     """Add to one bin of a measure."""
-    bins = tally.setdefault(measure, {})
-    bins[str(place)] = bins.get(str(place), 0) + times
+    bins = counts.setdefault(measure, {})
+    bins[str(bin_)] = bins.get(str(bin_), 0) + times
 
 
-def add_counts(tally: TrafficCounts, other: Mapping[str, Mapping[str, int]]) -> None:
-    """Add all bins of another tally."""
+def add_counts(counts: TrafficCounts, other: Mapping[str, Mapping[str, int]]) -> None:
+    """Add all bins of `other` to `counts`."""
     for measure, bins in other.items():
-        for place, times in bins.items():
-            increment(tally, measure, place, times)
+        for bin_, times in bins.items():
+            increment(counts, measure, bin_, times)
 
 
-def record_batch(session: Session, traffic: TrafficBatch) -> None:
-    """Bring a batch into the database, under the hour that it is there."""
+def record_batch(session: Session, batch: TrafficBatch) -> None:
+    """Add a batch to the current hour, by the database's clock, and store its predictions."""
     hour = session.scalars(select(_current_hour())).one()
     add_to_hourly_counts(
-        session, {(model, hour): tally for model, tally in traffic.counts_by_model.items()}
+        session, {(model, hour): counts for model, counts in batch.counts_by_model.items()}
     )
     rows = [
         {
-            "request_id": asked.request_id,
-            "model": asked.model,
-            "answer_id": asked.metadata.answer_id,
-            "found": asked.metadata.found,
-            "truth": [None] * len(asked.metadata.found),
+            "request_id": request.request_id,
+            "model": request.model,
+            "response_id": request.metadata.response_id,
+            "predicted_labels": request.metadata.predicted_labels,
+            "true_labels": [None] * len(request.metadata.predicted_labels),
         }
-        for asked in traffic.predictions
-        if asked.metadata is not None and asked.metadata.found is not None
+        for request in batch.predictions
+        if request.metadata is not None and request.metadata.predicted_labels is not None
     ]
     if rows:
         session.execute(insert(Prediction).on_conflict_do_nothing(), rows)
 
 
 def add_to_hourly_counts(
-    session: Session, tallies: Mapping[tuple[str, datetime], TrafficCounts]
+    session: Session, counts_by_hour: Mapping[tuple[str, datetime], TrafficCounts]
 ) -> None:
-    """Add counts to those of models and hours; they may be negative."""
-    # In one order, so that two processes never wait for each other's rows.
-    for (model, hour), tally in sorted(tallies.items(), key=lambda pair: pair[0]):
+    """Add counts, which may be negative, to the rows of their models and hours."""
+    # Rows are locked in one order, so that two processes cannot deadlock.
+    for (model, hour), counts in sorted(counts_by_hour.items(), key=lambda pair: pair[0]):
         new = insert(ModelTrafficHour).values(model=model, hour=hour, counts={})
         session.execute(new.on_conflict_do_nothing())
         row = session.scalars(
@@ -138,14 +145,14 @@ def add_to_hourly_counts(
             .execution_options(populate_existing=True)
         ).one()
         total: TrafficCounts = {measure: dict(bins) for measure, bins in row.counts.items()}
-        add_counts(total, tally)
+        add_counts(total, counts)
         row.counts = total
 
 
 def get_totals(
     session: Session, model: str, hours: int
 ) -> tuple[TrafficCounts, dict[datetime, TrafficCounts]]:
-    """All counts of a model's last hours, the present one included, and those of each hour."""
+    """A model's counts over the last hours, the current one included: their sum, and by hour."""
     since = _current_hour() - timedelta(hours=hours - 1)
     rows = session.scalars(
         select(ModelTrafficHour)
@@ -156,33 +163,33 @@ def get_totals(
     return sum_counts(by_hour.values()), by_hour
 
 
-def sum_counts(tallies: Iterable[Mapping[str, Mapping[str, int]]]) -> TrafficCounts:
-    """The sum of tallies."""
+def sum_counts(each: Iterable[Mapping[str, Mapping[str, int]]]) -> TrafficCounts:
     total: TrafficCounts = {}
-    for tally in tallies:
-        add_counts(total, tally)
+    for counts in each:
+        add_counts(total, counts)
     return total
 
 
-def bin_counts(tally: TrafficCounts, measure: str) -> BinCounts:
-    """One measure's bins by their numbers."""
-    counts: BinCounts = defaultdict(int)
-    counts.update({int(place): times for place, times in tally.get(measure, {}).items()})
-    return counts
+def bin_counts(counts: TrafficCounts, measure: str) -> BinCounts:
+    """Bins of one measure by their index; missing ones are 0."""
+    bins: BinCounts = defaultdict(int)
+    bins.update({int(index): times for index, times in counts.get(measure, {}).items()})
+    return bins
 
 
 def prune(session: Session, *, max_predictions: int = MAX_PREDICTIONS_PER_MODEL) -> None:
-    """Forget what is too old, and of each model the answers beyond the newest."""
+    """Delete counts and predictions past their retention, and each model's predictions beyond the
+    newest `max_predictions`."""
     session.execute(
         delete(ModelTrafficHour).where(ModelTrafficHour.hour < clock.ago(HOURLY_COUNTS_RETENTION))
     )
     session.execute(
         delete(Prediction).where(Prediction.created_at < clock.ago(PREDICTIONS_RETENTION))
     )
-    full = (
+    over = (
         select(Prediction.model).group_by(Prediction.model).having(func.count() > max_predictions)
     )
-    for model in session.scalars(full).all():
+    for model in session.scalars(over).all():
         oldest_kept = (
             select(Prediction.created_at)
             .where(Prediction.model == model)

@@ -1,4 +1,4 @@
-"""Live accuracy and F1 are what scikit-learn says of the same texts."""
+"""Accuracy and F1 from counts equal scikit-learn's."""
 
 import random
 
@@ -11,31 +11,29 @@ from app.monitoring.traffic import TrafficCounts
 LABELS = ["a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize("many", [False, True])
-def test_the_measures_are_scikit_learns(many: bool) -> None:
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_metrics_equal_scikit_learns(multi_label: bool) -> None:
     generator = random.Random(3)
-    most = 3 if many else 1
+    fewest, most = (0, 3) if multi_label else (1, 1)
     pairs = [
-        tuple(
-            [generator.sample(range(4), generator.randint(1 - many, most)) for _ in range(2)],
-        )
+        tuple([generator.sample(range(4), generator.randint(fewest, most)) for _ in range(2)])
         for _ in range(300)
     ]
-    tally: TrafficCounts = {}
-    for found, truth in pairs:
-        classification_metrics.count_prediction(tally, found, truth)
+    counts: TrafficCounts = {}
+    for predicted, true in pairs:
+        classification_metrics.count_prediction(counts, predicted, true)
     matrices = [[[int(p in side) for p in range(4)] for side in row] for row in pairs]
-    guesses, truths = ([row[side] for row in matrices] for side in (0, 1))
-    result = classification_metrics.compute_metrics(tally, LABELS)
+    predictions, truths = ([row[side] for row in matrices] for side in (0, 1))
+    result = classification_metrics.compute_metrics(counts, LABELS)
     assert result is not None
-    assert result.accuracy == pytest.approx(accuracy_score(truths, guesses), abs=1e-3)
+    assert result.accuracy == pytest.approx(accuracy_score(truths, predictions), abs=1e-3)
     for kind in ("micro", "macro", "weighted"):
-        expected = f1_score(truths, guesses, average=kind)
+        expected = f1_score(truths, predictions, average=kind)
         assert getattr(result, f"f1_{kind}") == pytest.approx(expected, abs=1e-3)
 
 
-def test_what_is_taken_back_leaves_nothing() -> None:
-    tally: TrafficCounts = {}
-    classification_metrics.count_prediction(tally, [1], [2])
-    classification_metrics.count_prediction(tally, [1], [2], -1)
-    assert classification_metrics.compute_metrics(tally, LABELS) is None
+def test_counts_can_be_taken_back() -> None:
+    counts: TrafficCounts = {}
+    classification_metrics.count_prediction(counts, [1], [2])
+    classification_metrics.count_prediction(counts, [1], [2], -1)
+    assert classification_metrics.compute_metrics(counts, LABELS) is None

@@ -1,4 +1,4 @@
-"""The population stability index: its value, its noise, and where it is not given."""
+"""Population stability index: its value, its noise threshold, and its minimum of texts."""
 
 import math
 import random
@@ -9,8 +9,8 @@ from app.histogram_bins import DURATION_BINS, TEXT_LENGTH_BINS
 from app.monitoring import drift
 
 
-def test_the_index_is_the_formula_of_its_source() -> None:
-    """By hand: shares .5/.5 against .75/.25, with half a hit added to each bin."""
+def test_psi_follows_the_published_formula() -> None:
+    """By hand: shares .5/.5 against .75/.25, with a pseudocount of .5 in each bin."""
     expected, actual = [500, 500], [750, 250]
     shares = [(500.5 / 1001, 750.5 / 1001), (500.5 / 1001, 250.5 / 1001)]
     by_hand = sum((a - e) * math.log(a / e) for e, a in shares)
@@ -19,7 +19,7 @@ def test_the_index_is_the_formula_of_its_source() -> None:
     assert drift.psi([10, 0], [0, 10]) < math.inf, "an empty bin is smoothed"
 
 
-def test_samples_of_one_distribution_stay_below_what_chance_allows() -> None:
+def test_samples_of_one_distribution_stay_below_the_noise_threshold() -> None:
     generator = random.Random(7)
     above = 0
     for _ in range(200):
@@ -29,21 +29,21 @@ def test_samples_of_one_distribution_stay_below_what_chance_allows() -> None:
     assert 0 < above < 30, "about 5 % of 200"
 
 
-def test_many_labels_and_few_texts_are_no_drift() -> None:
-    """77 labels, 150 texts: the rule of thumb alone would call their noise a drift."""
+def test_many_labels_and_few_texts_are_noise() -> None:
+    """77 labels, 150 texts: by the rule of thumb alone, this noise would be drift."""
     generator = random.Random(1)
     expected = dict.fromkeys(range(77), 100)
     actual: dict[int, int] = {}
     for _ in range(150):
-        place = generator.randrange(77)
-        actual[place] = actual.get(place, 0) + 1
+        label = generator.randrange(77)
+        actual[label] = actual.get(label, 0) + 1
     found = drift.categorical_drift(expected, actual)
     assert found.psi is not None
     assert found.psi > drift.SIGNIFICANT_PSI
     assert found.state == "stable"
 
 
-def test_longer_texts_drift_and_too_few_are_not_judged() -> None:
+def test_longer_texts_drift_and_few_texts_are_insufficient_data() -> None:
     generator = random.Random(2)
     training = TEXT_LENGTH_BINS.count([int(generator.gauss(40, 8)) for _ in range(1000)])
     same = TEXT_LENGTH_BINS.count([int(generator.gauss(40, 8)) for _ in range(300)])
@@ -51,11 +51,12 @@ def test_longer_texts_drift_and_too_few_are_not_judged() -> None:
     assert drift.ordinal_drift(training, same).state == "stable"
     assert drift.ordinal_drift(training, longer).state == "drifted"
     few = drift.ordinal_drift(training, TEXT_LENGTH_BINS.count([90] * 99))
-    assert (few.psi, few.noise_threshold, few.state, few.texts) == (None, None, "too_few", 99)
+    assert (few.psi, few.noise_threshold) == (None, None)
+    assert (few.state, few.texts) == ("insufficient_data", 99)
 
 
-def test_lengths_above_all_of_the_training_file_are_seen() -> None:
-    """They have a group of their own, however few texts the last bins of the file had."""
+def test_lengths_above_the_training_files_maximum_are_drift() -> None:
+    """They have a group of their own, even if the baseline's last bins are small."""
     assert drift.ordinal_drift({3: 990, 4: 10}, {3: 130, 12: 20}).state == "drifted"
 
 

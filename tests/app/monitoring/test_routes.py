@@ -1,4 +1,4 @@
-"""/v1/models/{model}/monitoring and /feedback: what traffic leaves behind, and who may see it."""
+"""/v1/models/{model}/monitoring and /feedback: counting traffic, and access to the counts."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,9 +14,9 @@ from app import histogram_bins
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Job, Project
 from app.monitoring.recorder import TrafficRecorder
-from app.monitoring.traffic import ServedRequest, TrafficBatch, record_batch
+from app.monitoring.traffic import RequestOutcome, ServedRequest, TrafficBatch, record_batch
 from app.organization import admin_keys
-from app.wire.engine_metadata import EngineMetadata
+from app.wire.engine_metadata import METADATA_HEADER, EngineMetadata
 from tests import http_client
 from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
@@ -25,13 +25,13 @@ from tests.live_api import Account, Api
 from tests.live_server import FakeEngine
 
 TUNED = "ft:encoder:acme::Abcd1234"
-REFERENCE = {
+BASELINE = {
     "version": histogram_bins.VERSION,
     "method": "classification",
-    "many": False,
+    "multi_label": False,
     "texts": 1000,
-    "lengths": {"6": 500, "7": 500},
-    "unknown": {"0": 900, "3": 100},
+    "text_lengths": {"6": 500, "7": 500},
+    "unknown_token_ratio": {"0": 900, "3": 100},
     "labels": ["billing", "shipping"],
     "label_counts": {"0": 600, "1": 400},
 }
@@ -40,34 +40,40 @@ REFERENCE = {
 @pytest.fixture
 def tuned(session: Session, account: Account, engine: FakeEngine) -> str:
     project = session.get_one(Project, account.principal.project_id)
-    values = {"base_model": "encoder", "method": "classification", "reference": REFERENCE}
+    values = {"base_model": "encoder", "method": "classification", "drift_baseline": BASELINE}
     return make_model(session, make_job(session, project, **values), TUNED).name
 
 
 def classify(http: httpx.Client, *texts: str) -> httpx.Response:
-    answer = http.post("/v1/classify", json={"model": TUNED, "input": list(texts)})
-    assert answer.status_code == 200, answer.text
-    return answer
+    response = http.post("/v1/classify", json={"model": TUNED, "input": list(texts)})
+    assert response.status_code == 200, response.text
+    return response
 
 
-def monitoring(http: httpx.Client, **query: Any) -> Any:
-    answer = http.get(f"/v1/models/{TUNED}/monitoring", params=query)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+def get_report(http: httpx.Client, **query: Any) -> Any:
+    response = http.get(f"/v1/models/{TUNED}/monitoring", params=query)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
-def feedback(http: httpx.Client, *said: dict[str, Any]) -> httpx.Response:
-    return http.post(f"/v1/models/{TUNED}/feedback", json={"feedback": list(said)})
+def post_feedback(http: httpx.Client, *items: dict[str, Any]) -> httpx.Response:
+    return http.post(f"/v1/models/{TUNED}/feedback", json={"feedback": list(items)})
+
+
+def requests(**counts: int) -> dict[str, int]:
+    """Request counts by outcome, as the report has them."""
+    outcomes = ("succeeded", "client_error", "server_error", "client_disconnected")
+    return dict.fromkeys(outcomes, 0) | counts
 
 
 class TestMonitoring:
     def test_traffic_is_counted_and_compared(self, http: httpx.Client, tuned: str) -> None:
         for _ in range(30):
-            answer = classify(http, "my parcel", "my parcel", "my invoice", "my parcel")
-        assert "luthier-observation" not in answer.headers, "that is between the engine and us"
-        seen = monitoring(http)
+            response = classify(http, "my parcel", "my parcel", "my invoice", "my parcel")
+        assert METADATA_HEADER not in response.headers, "internal to engine and API"
+        seen = get_report(http)
         assert (seen["object"], seen["model"]) == ("model.monitoring", TUNED)
-        assert seen["requests"] == {"answered": 30, "refused": 0, "failed": 0, "left": 0}
+        assert seen["requests"] == requests(succeeded=30)
         assert (seen["texts"], seen["input_tokens"]) == (120, 240)
         assert seen["latency"]["p95_ms"] > 0
         assert [(x["label"], x["count"], x["training_share"]) for x in seen["labels"]["data"]] == [
@@ -75,25 +81,34 @@ class TestMonitoring:
             ("shipping", 90, 0.4),
         ]
         assert seen["labels"]["drift"]["state"] == "drifted"
-        assert seen["input_length"]["drift"]["state"] == "drifted", "two tokens, twelve in training"
+        assert seen["input_length"]["drift"]["state"] == "drifted", (
+            "2 tokens per text, 12 in training"
+        )
         assert seen["confidence"]["live"]["counts"][-1] == 120
         assert seen["feedback"] is None
         assert sum(hour["requests"] for hour in seen["by_hour"]) == 30
 
-    def test_a_few_texts_are_not_judged(self, http: httpx.Client, tuned: str) -> None:
+    def test_drift_needs_enough_texts(self, http: httpx.Client, tuned: str) -> None:
         classify(http, "my parcel")
-        drift = monitoring(http)["input_length"]["drift"]
-        assert drift == {"psi": None, "by_chance": None, "state": "too_few", "texts": 1}
+        drift = get_report(http)["input_length"]["drift"]
+        assert drift == {
+            "psi": None,
+            "noise_threshold": None,
+            "state": "insufficient_data",
+            "texts": 1,
+        }
 
-    def test_refused_and_failed_are_told_apart(self, http: httpx.Client, tuned: str) -> None:
+    def test_client_and_server_errors_are_counted_apart(
+        self, http: httpx.Client, tuned: str
+    ) -> None:
         for text, status in (("too long", 400), ("crash", 503)):
-            answer = http.post("/v1/classify", json={"model": TUNED, "input": text})
-            assert answer.status_code == status
-        seen = monitoring(http, hours=1)
-        assert seen["requests"] == {"answered": 0, "refused": 1, "failed": 1, "left": 0}
+            response = http.post("/v1/classify", json={"model": TUNED, "input": text})
+            assert response.status_code == status
+        seen = get_report(http, hours=1)
+        assert seen["requests"] == requests(client_error=1, server_error=1)
         assert seen["latency"]["p50_ms"] is None
 
-    def test_of_a_chat_model(
+    def test_chat_model(
         self, http: httpx.Client, session: Session, account: Account, engine: FakeEngine
     ) -> None:
         project = session.get_one(Project, account.principal.project_id)
@@ -103,16 +118,18 @@ class TestMonitoring:
         body = {"model": name, "messages": [{"role": "user", "content": "hello"}]}
         assert http.post("/v1/chat/completions", json=body).status_code == 200
         seen = http.get(f"/v1/models/{name}/monitoring").json()
-        assert (seen["requests"]["answered"], seen["input_tokens"]) == (1, 0)
+        assert (seen["requests"]["succeeded"], seen["input_tokens"]) == (1, 0)
         assert (seen["labels"], seen["unknown_tokens"]) == (None, None)
 
-    def test_of_others(self, http: httpx.Client, stranger: httpx.Client, tuned: str) -> None:
+    def test_unknown_base_and_other_projects_models(
+        self, http: httpx.Client, stranger: httpx.Client, tuned: str
+    ) -> None:
         path = f"/v1/models/{TUNED}"
         unknown = expect_error(http.get("/v1/models/ft:encoder:acme::Zzzz9999/monitoring"), 404)
         assert unknown["code"] == "model_not_found"
         assert expect_error(stranger.get(f"{path}/monitoring"), 404)["code"] == "model_not_found"
-        said = {"feedback": [{"id": "req_1", "label": "billing"}]}
-        assert expect_error(stranger.post(f"{path}/feedback", json=said), 404)["code"]
+        body = {"feedback": [{"id": "req_1", "label": "billing"}]}
+        assert expect_error(stranger.post(f"{path}/feedback", json=body), 404)["code"]
         assert (
             "base model" in expect_error(http.get("/v1/models/encoder/monitoring"), 400)["message"]
         )
@@ -123,26 +140,29 @@ class TestMonitoring:
 
 
 class TestFeedback:
-    def test_it_gives_live_accuracy(self, http: httpx.Client, tuned: str) -> None:
+    def test_accuracy_from_feedback(self, http: httpx.Client, tuned: str) -> None:
         first = classify(http, "my parcel", "my invoice")
-        request_id, answer_id = first.headers["x-request-id"], first.json()["id"]
-        taken = feedback(
+        request_id, response_id = first.headers["x-request-id"], first.json()["id"]
+        taken = post_feedback(
             http,
             {"id": request_id, "index": 0, "label": "shipping"},
-            {"id": answer_id, "index": 1, "label": "shipping"},
+            {"id": response_id, "index": 1, "label": "shipping"},
         ).json()
         assert (taken["received"], taken["changed"]) == (2, 2)
-        quality = monitoring(http)["feedback"]
+        quality = get_report(http)["feedback"]
         assert (quality["texts"], quality["accuracy"], quality["f1_micro"]) == (2, 0.5, 0.5)
         assert quality["per_label"]["shipping"]["recall"] == 0.5
 
-    def test_the_same_again_changes_nothing_and_the_last_word_counts(
+    def test_repeated_feedback_changes_nothing_and_the_latest_wins(
         self, http: httpx.Client, tuned: str
     ) -> None:
-        answer_id = classify(http, "my parcel").json()["id"]
+        response_id = classify(http, "my parcel").json()["id"]
         for label, changed in (("billing", 1), ("billing", 0), ("shipping", 1)):
-            assert feedback(http, {"id": answer_id, "label": label}).json()["changed"] == changed
-        quality = monitoring(http)["feedback"]
+            assert (
+                post_feedback(http, {"id": response_id, "label": label}).json()["changed"]
+                == changed
+            )
+        quality = get_report(http)["feedback"]
         assert (quality["texts"], quality["accuracy"]) == (1, 1.0)
         assert list(quality["per_label"]) == ["shipping"]
 
@@ -157,7 +177,7 @@ class TestFeedback:
             ({"id": "req_unknown"}, 404, "feedback[1].id"),
         ],
     )
-    def test_what_makes_no_sense_is_refused_whole(
+    def test_one_invalid_item_rejects_all(
         self,
         http: httpx.Client,
         tuned: str,
@@ -165,32 +185,36 @@ class TestFeedback:
         status: int,
         param: str,
     ) -> None:
-        answer_id = classify(http, "my parcel").json()["id"]
-        good: dict[str, Any] = {"id": answer_id, "label": "shipping"}
-        assert expect_error(feedback(http, good, {**good, **changes}), status)["param"] == param
-        assert monitoring(http)["feedback"] is None
+        response_id = classify(http, "my parcel").json()["id"]
+        good: dict[str, Any] = {"id": response_id, "label": "shipping"}
+        assert (
+            expect_error(post_feedback(http, good, {**good, **changes}), status)["param"] == param
+        )
+        assert get_report(http)["feedback"] is None
 
-    def test_only_classifiers_take_it(
+    def test_only_classifiers_accept_feedback(
         self, http: httpx.Client, session: Session, tuned: str
     ) -> None:
-        session.execute(update(Job).values(reference=REFERENCE | {"method": "embedding"}))
+        session.execute(update(Job).values(drift_baseline=BASELINE | {"method": "embedding"}))
         session.commit()
-        said = {"id": "req_1", "label": "billing"}
-        assert "classifiers" in expect_error(feedback(http, said), 400)["message"]
+        body = {"id": "req_1", "label": "billing"}
+        assert "classifiers" in expect_error(post_feedback(http, body), 400)["message"]
 
 
-def test_no_request_fails_because_counting_does(api: Api, http: httpx.Client, tuned: str) -> None:
-    """The engine's header is garbage: the answer comes, and the request counts as one."""
-    answer = http.post("/v1/classify", json={"model": TUNED, "input": "garbage header"})
-    assert answer.status_code == 200
-    assert monitoring(http)["requests"]["answered"] == 1
+def test_malformed_engine_metadata_fails_no_request(
+    api: Api, http: httpx.Client, tuned: str
+) -> None:
+    """The response is forwarded, and the request is counted."""
+    response = http.post("/v1/classify", json={"model": TUNED, "input": "garbage header"})
+    assert response.status_code == 200
+    assert get_report(http)["requests"]["succeeded"] == 1
 
 
-def test_prometheus_sees_the_models_of_its_organization(
+def test_prometheus_series_are_of_the_keys_organization(
     api: Api, http: httpx.Client, sessions: SessionMaker, tuned: str
 ) -> None:
     classify(http, "my parcel", "my invoice")
-    monitoring(http)
+    get_report(http)
     with transaction(sessions) as session:
         keys = {
             name: admin_keys.ensure_working_key(session, name, "") for name in ("acme", "others")
@@ -208,58 +232,58 @@ def test_prometheus_sees_the_models_of_its_organization(
     }
     assert families["luthier_model_labels_total"] >= 1
     assert families["luthier_model_texts_total"] >= 2
-    assert families["luthier_model_lengths_bucket"] >= 2, "the last bucket holds all"
+    assert families["luthier_model_input_tokens_bucket"] >= 2, "the +Inf bucket"
     assert tuned not in pages["others"].text
     assert expect_error(bare.get("/metrics"), 401)
-    assert expect_error(http.get("/metrics"), 403), "a project's key is no admin's"
+    assert expect_error(http.get("/metrics"), 403), "a project key is not an admin key"
     bare.close()
 
 
 def samples(collected: Iterable[Metric], model: str) -> dict[tuple[str, str], float]:
-    """Of one model, by name and what is measured."""
+    """Samples of one model by name and label `metric`."""
     return {
-        (sample.name, sample.labels.get("of", "")): sample.value
+        (sample.name, sample.labels.get("metric", "")): sample.value
         for family in collected
         for sample in family.samples
         if sample.labels.get("model") == model
     }
 
 
-def test_prometheus_has_what_feedback_tells(
+def test_prometheus_feedback_metrics(
     http: httpx.Client, sessions: SessionMaker, tuned: str
 ) -> None:
-    answer_id = classify(http, "my parcel", "my invoice").json()["id"]
+    response_id = classify(http, "my parcel", "my invoice").json()["id"]
     recorder = TrafficRecorder(sessions)
     recorder.counters.register_model(tuned)
     recorder.counters.refresh(recorder.get_last_day_metrics)
     before = samples(recorder.counters.for_organization("acme").collect(), tuned)
-    assert not [name for name, _ in before if "feedback" in name], "no share of nothing"
-    feedback(http, *({"id": answer_id, "index": n, "label": "shipping"} for n in range(2)))
-    quality = monitoring(http)["feedback"]
+    assert not [name for name, _ in before if "feedback" in name], "no series without feedback"
+    post_feedback(http, *({"id": response_id, "index": n, "label": "shipping"} for n in range(2)))
+    quality = get_report(http)["feedback"]
     recorder = TrafficRecorder(sessions)
     recorder.counters.register_model(tuned)
     recorder.counters.refresh(recorder.get_last_day_metrics)
     shown = samples(recorder.counters.for_organization("acme").collect(), tuned)
     assert shown["luthier_model_feedback_texts", ""] == 2
-    for measured in ("accuracy", "f1_micro", "f1_macro", "f1_weighted"):
-        assert shown["luthier_model_feedback_quality", measured] == quality[measured]
+    for metric in ("accuracy", "f1_micro", "f1_macro", "f1_weighted"):
+        assert shown["luthier_model_feedback_quality", metric] == quality[metric]
     assert shown["luthier_model_feedback_quality", "accuracy"] == 0.5
     assert not samples(recorder.counters.for_organization("others").collect(), tuned)
 
 
-def test_a_model_is_shown_for_feedback_on_what_another_process_answered(
+def test_feedback_on_another_processs_response_exports_the_model(
     api: Api, http: httpx.Client, session: Session, account: Account, engine: FakeEngine
 ) -> None:
     project = session.get_one(Project, account.principal.project_id)
-    values = {"base_model": "encoder", "method": "classification", "reference": REFERENCE}
+    values = {"base_model": "encoder", "method": "classification", "drift_baseline": BASELINE}
     name = make_model(session, make_job(session, project, **values), "ft:encoder:acme::Far4away")
     elsewhere = TrafficBatch()
-    seen = EngineMetadata(texts=1, tokens=2, found=[[1]])
+    seen = EngineMetadata(texts=1, tokens=2, predicted_labels=[[1]])
     elsewhere.add(
         ServedRequest(
             model=name.name,
             request_id="req_far",
-            outcome="answered",
+            outcome=RequestOutcome.SUCCEEDED,
             duration_seconds=1,
             metadata=seen,
         )
@@ -267,6 +291,6 @@ def test_a_model_is_shown_for_feedback_on_what_another_process_answered(
     record_batch(session, elsewhere)
     session.commit()
     assert not samples(api.recorder.counters.for_organization("acme").collect(), name.name)
-    said = {"feedback": [{"id": "req_far", "label": "shipping"}]}
-    assert http.post(f"/v1/models/{name.name}/feedback", json=said).status_code == 200
+    body = {"feedback": [{"id": "req_far", "label": "shipping"}]}
+    assert http.post(f"/v1/models/{name.name}/feedback", json=body).status_code == 200
     assert samples(api.recorder.counters.for_organization("acme").collect(), name.name)
