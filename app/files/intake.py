@@ -1,4 +1,4 @@
-"""Intake of one file: streams it into the store, hashes and validates it, and builds its row."""
+"""Intake of one file: stream it into the store, hash and validate it, build its row."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,21 +11,19 @@ from typing import Any
 from sqlalchemy import func
 
 from app import ids
-from app.db.tables import File
+from app.db.tables import File, FilePurpose, FileStatus
 from app.errors import InvalidRequest, PayloadTooLarge
-from app.files.schemas import FileFields, UploadPurpose
 from app.formats import DatasetValidator, ValidationReport
 from app.storage import ObjectStore, ObjectWriter, file_key
 
-TRAINING = "fine-tune"
-# A batch's files are kept for 30 days unless the user says otherwise; all others for ever.
+# Batch files expire after 30 days unless the client says otherwise; all others never.
 BATCH_RETENTION_SECONDS = 30 * 24 * 3600
 MAX_BATCH_FILE_BYTES = 200 * 2**20
-JSONL_PURPOSES = ("fine-tune", "batch")
+JSONL_PURPOSES = (FilePurpose.FINE_TUNE, FilePurpose.BATCH)
 
 
 class IncomingFile:
-    """One file on its way into the store: counted, hashed and judged as it passes."""
+    """A file on its way into the store: counted, hashed and validated as it is written."""
 
     def __init__(
         self, blob: ObjectWriter, *, project_id: str, file_id: str, key: str, max_bytes: int
@@ -40,11 +38,11 @@ class IncomingFile:
         self._validator: DatasetValidator | None = DatasetValidator()
 
     def skip_validation(self) -> None:
-        """It is known before the first byte that this is no training file."""
+        """Do not validate: the file is known not to be a training file. Before the first write."""
         self._validator = None
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes. Raises TooLarge, StorageUnavailable."""
+        """Write the next chunk. Raises PayloadTooLarge, StorageUnavailable."""
         self.bytes += len(chunk)
         if self.bytes > self._max_bytes:
             raise PayloadTooLarge(f"The file is larger than {self._max_bytes} bytes.", param="file")
@@ -57,13 +55,13 @@ class IncomingFile:
         return self._hash.hexdigest()
 
     def finish_validation(self) -> ValidationReport | None:
-        """What the judge says of the whole; None if it was not asked. To be called once."""
+        """The report on the whole file; None if validation was skipped. Call it once."""
         return None if self._validator is None else self._validator.finish()
 
 
 @contextmanager
 def receive_file(store: ObjectStore, project_id: str, *, max_bytes: int) -> Iterator[IncomingFile]:
-    """Take one file in. The store has it when the block ends, or nothing if the block raises."""
+    """Open a new file. It is stored when the block ends, and discarded if the block raises."""
     file_id = ids.file_id()
     key = file_key(project_id, file_id)
     with store.writer(key) as blob:
@@ -72,10 +70,11 @@ def receive_file(store: ObjectStore, project_id: str, *, max_bytes: int) -> Iter
         )
 
 
-def check_purpose(purpose: UploadPurpose, filename: str, size: int) -> None:
-    """Raises InvalidRequest, TooLarge for what files of a purpose cannot be.
+def check_purpose(purpose: FilePurpose, filename: str, size: int) -> None:
+    """Check a file's extension and size against its purpose. Raises InvalidRequest,
+    PayloadTooLarge.
 
-    A name without an extension passes: clients that send bytes have no name to give.
+    A name without an extension is valid: clients that send bytes have no name to give.
     """
     extension = PurePosixPath(filename).suffix
     if purpose in JSONL_PURPOSES and extension.lower() not in ("", ".jsonl"):
@@ -84,52 +83,56 @@ def check_purpose(purpose: UploadPurpose, filename: str, size: int) -> None:
             "one JSON object per line.",
             param="file",
         )
-    if purpose == "batch" and size > MAX_BATCH_FILE_BYTES:
+    if purpose == FilePurpose.BATCH and size > MAX_BATCH_FILE_BYTES:
         raise PayloadTooLarge(
-            f"A batch's file may have at most {MAX_BATCH_FILE_BYTES} bytes.", param="file"
+            f"A batch file may have at most {MAX_BATCH_FILE_BYTES} bytes.", param="file"
         )
 
 
-def build_row(incoming: IncomingFile, fields: FileFields, *, filename: str) -> File:
-    """The row, not yet added, of a file that was taken in.
+def build_row(
+    incoming: IncomingFile,
+    *,
+    filename: str,
+    purpose: FilePurpose,
+    expires_after_seconds: int | None,
+) -> File:
+    """The row of a received file, not yet added to a session.
 
-    Raises InvalidRequest, TooLarge if it is empty or not what its purpose asks for.
+    Raises InvalidRequest, PayloadTooLarge if the file is empty or does not match its purpose.
     """
     if incoming.bytes == 0:
         raise InvalidRequest("The file is empty. Upload a file with content.", param="file")
-    check_purpose(fields.purpose, filename, incoming.bytes)
-    verdict = incoming.finish_validation() if fields.purpose == TRAINING else None
+    check_purpose(purpose, filename, incoming.bytes)
+    if expires_after_seconds is None and purpose == FilePurpose.BATCH:
+        expires_after_seconds = BATCH_RETENTION_SECONDS
     file = File(
         id=incoming.file_id,
         project_id=incoming.project_id,
         filename=filename,
-        purpose=fields.purpose,
+        purpose=purpose,
         bytes=incoming.bytes,
         sha256=incoming.sha256(),
         storage_key=incoming.key,
-        expires_at=_expires_at(fields),
-        status="processed",
+        expires_at=_seconds_from_now(expires_after_seconds),
+        status=FileStatus.PROCESSED,
     )
-    if verdict is not None:
-        _record_report(verdict, file)
+    report = incoming.finish_validation() if purpose == FilePurpose.FINE_TUNE else None
+    if report is not None:
+        _record_report(report, file)
     return file
 
 
-def _expires_at(fields: FileFields) -> Any:
-    if fields.expires_after is not None:
-        return func.clock_timestamp() + timedelta(seconds=fields.expires_after.seconds)
-    if fields.purpose == "batch":
-        return func.clock_timestamp() + timedelta(seconds=BATCH_RETENTION_SECONDS)
-    return None
+def _seconds_from_now(seconds: int | None) -> Any:
+    return None if seconds is None else func.clock_timestamp() + timedelta(seconds=seconds)
 
 
-def _record_report(verdict: ValidationReport, file: File) -> None:
-    file.status_details = verdict.status_details()
-    file.status = "processed" if file.status_details is None else "error"
-    file.format = verdict.format
-    file.examples = verdict.example_count
-    if verdict.summary is not None:
-        file.summary = verdict.summary.to_json()
-    if verdict.errors:
-        first = [asdict(fault) for fault in verdict.errors]
-        file.faults = {"count": verdict.error_count, "first": first}
+def _record_report(report: ValidationReport, file: File) -> None:
+    file.status_details = report.status_details()
+    file.status = FileStatus.PROCESSED if file.status_details is None else FileStatus.ERROR
+    file.format = report.format
+    file.examples = report.example_count
+    if report.summary is not None:
+        file.summary = report.summary.to_json()
+    if report.errors:
+        first = [asdict(error) for error in report.errors]
+        file.validation_errors = {"count": report.error_count, "first": first}

@@ -12,11 +12,8 @@ from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.db import outbox
-from app.db.tables import File
-from app.files import intake
-from app.files import serializers as file_shapes
-from app.files import service as files
+from app.db.tables import File, FilePurpose
+from app.files import intake, serializers, service
 from app.files.intake import IncomingFile
 from app.files.schemas import (
     FileDeleted,
@@ -27,7 +24,6 @@ from app.files.schemas import (
     UploadPurpose,
     sanitize_filename,
 )
-from app.http import stored_responses
 from app.http.dependencies import (
     AfterCursor,
     AppState,
@@ -37,11 +33,9 @@ from app.http.dependencies import (
     SessionDep,
     run_in_transaction,
 )
-from app.http.form_reader import read_form
-from app.http.idempotency import IdempotencyContext, IdempotencyDep
-from app.http.multipart import FormParser, Sink, openapi_form
+from app.http.idempotency import Idempotency, IdempotencyDep, StoredResponse
+from app.http.multipart import FormParser, Sink, openapi_form, read_form
 from app.http.openapi import BINARY_SCHEMA, success_response
-from app.http.stored_responses import RequestAttempt, StoredResponse
 from app.http.strict_json import StrictRoute
 from app.wire.base import page_cursors
 
@@ -60,14 +54,14 @@ UPLOAD_FORM = openapi_form(
 
 @router.post("", openapi_extra=UPLOAD_FORM)
 async def create(
-    request: Request, parts: AppStateDep, principal: PrincipalDep, repetition: IdempotencyDep
+    request: Request, state: AppStateDep, principal: PrincipalDep, idempotency: IdempotencyDep
 ) -> FileObject:
-    """Upload a file. A training file is judged line by line while it arrives."""
-    # In one thread of its own kind: storing, hashing and judging block. And with a session and a
-    # turn for it at the end only, or slow clients would hold the database's connections.
-    receive = partial(_receive_file, request, parts, principal.project_id, repetition)
-    file, this = await to_thread.run_sync(receive, limiter=parts.upload_slots)
-    return await run_in_transaction(parts, partial(_insert_row, file, this))
+    """Upload a file. A training file is validated line by line while it arrives."""
+    # Uploads have their own threads, since storing, hashing and validating block. The transaction
+    # begins only when the file is stored, so that slow clients hold no database connection.
+    receive = partial(_receive_file, request, state, principal.project_id)
+    file, content_id = await to_thread.run_sync(receive, limiter=state.upload_slots)
+    return await run_in_transaction(state, partial(_add_once, idempotency, content_id, file))
 
 
 @router.get("")
@@ -79,30 +73,30 @@ def list_files(
     order: Literal["asc", "desc"] = "desc",
     after: AfterCursor = None,
 ) -> FileList:
-    page = files.list_files(
+    page = service.list_files(
         session, principal.project_id, purpose=purpose, order=order, after=after, limit=limit
     )
-    data = [FileObject.model_validate(row) for row in page.rows]
+    data = [serializers.serialize_file(row) for row in page.rows]
     return FileList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 @router.get("/{file_id}")
 def retrieve(file_id: str, principal: PrincipalDep, session: ReadSessionDep) -> FileObject:
-    return FileObject.model_validate(files.get(session, principal.project_id, file_id))
+    return serializers.serialize_file(service.get(session, principal.project_id, file_id))
 
 
-@router.get("/{file_id}/verdict")
+@router.get("/{file_id}/validation")
 def get_validation(
     file_id: str, principal: PrincipalDep, session: ReadSessionDep
 ) -> FileValidation:
-    """What the judge found: the first 100 faults with line, byte offset and reason. An extension:
-    OpenAI shows the first one, in `status_details`."""
-    return file_shapes.serialize_validation(files.get(session, principal.project_id, file_id))
+    """Validation report: the first 100 errors with line, byte offset and reason, and a summary of
+    the valid examples. An extension: OpenAI shows only the first error, in `status_details`."""
+    return serializers.serialize_validation(service.get(session, principal.project_id, file_id))
 
 
 @router.delete("/{file_id}")
 def delete(file_id: str, principal: PrincipalDep, session: SessionDep) -> FileDeleted:
-    files.delete(session, principal.project_id, file_id)
+    service.delete(session, principal.project_id, file_id)
     return FileDeleted(id=file_id, deleted=True)
 
 
@@ -112,61 +106,71 @@ def delete(file_id: str, principal: PrincipalDep, session: SessionDep) -> FileDe
     responses=success_response("application/octet-stream", BINARY_SCHEMA),
 )
 def content(
-    file_id: str, parts: AppStateDep, principal: PrincipalDep, session: ReadSessionDep
+    file_id: str, state: AppStateDep, principal: PrincipalDep, session: ReadSessionDep
 ) -> StreamingResponse:
-    """The bytes of a file; of a result file, base64 text of them, as OpenAI sends it."""
-    file = files.get(session, principal.project_id, file_id)
-    found = files.download(parts.store, file, results_as_base64=parts.settings.results_as_base64)
-    name = quote(found.filename, safe="")
+    """Download a file's content. Result files are sent as base64 text, as OpenAI does."""
+    file = service.get(session, principal.project_id, file_id)
+    download = service.download(
+        state.store, file, results_as_base64=state.settings.results_as_base64
+    )
+    name = quote(download.filename, safe="")
     headers = {
-        "Content-Length": str(found.length),
+        "Content-Length": str(download.length),
         "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
     }
-    return StreamingResponse(found.chunks, media_type="application/octet-stream", headers=headers)
+    return StreamingResponse(
+        download.chunks, media_type="application/octet-stream", headers=headers
+    )
 
 
-def _receive_file(
-    request: Request, parts: AppState, project_id: str, repetition: IdempotencyContext
-) -> tuple[File, RequestAttempt]:
-    """Take an upload into the store; what it is. An exception leaves nothing there."""
-    limit = parts.settings.max_file_bytes
-    with intake.receive_file(parts.store, project_id, max_bytes=limit) as taken:
+def _receive_file(request: Request, state: AppState, project_id: str) -> tuple[File, bytes]:
+    """Store an upload; returns its row, not yet added, and bytes that identify the request.
+
+    An exception leaves nothing in the store.
+    """
+    max_bytes = state.settings.max_file_bytes
+    with intake.receive_file(state.store, project_id, max_bytes=max_bytes) as incoming:
         form = FormParser(
             request.headers.get("content-type"),
             file_field="file",
             example="-F purpose=fine-tune -F file=@data.jsonl",
-            open_file=partial(_open_sink, taken),
+            open_file=partial(_open_sink, incoming),
         )
         filename = sanitize_filename(read_form(form, request))
         fields = _parse_fields(form.fields)
-        file = intake.build_row(taken, fields, filename=filename)
-        # Not the body's own bytes: clients draw a new form boundary for every try.
-        asked = f"{file.sha256}\n{file.filename}\n{fields.model_dump_json()}"
-        return file, repetition.new_attempt(asked.encode())
+        after = fields.expires_after
+        file = intake.build_row(
+            incoming,
+            filename=filename,
+            purpose=FilePurpose(fields.purpose),
+            expires_after_seconds=None if after is None else after.seconds,
+        )
+        # Not the body itself: clients choose a new form boundary for every attempt.
+        content_id = f"{file.sha256}\n{file.filename}\n{fields.model_dump_json()}"
+        return file, content_id.encode()
 
 
-def _insert_row(file: File, this: RequestAttempt, session: Session) -> FileObject:
-    if (earlier := stored_responses.find_stored_response(session, this)) is not None:
-        # Only its last byte showed that it is the same file: it is stored a second time.
-        outbox.enqueue_blob_deletion(session, file.storage_key)
-        return FileObject.model_validate(earlier.body)
-    session.add(file)
-    session.flush()
-    shown = FileObject.model_validate(file)
-    stored_responses.store_response(
-        session, this, StoredResponse(200, shown.model_dump(mode="json"))
-    )
-    return shown
+def _add_once(
+    idempotency: Idempotency, content_id: bytes, file: File, session: Session
+) -> FileObject:
+    if (stored := idempotency.begin(session, content_id)) is not None:
+        # Only the last byte could show that this is a retry, so its content was stored again.
+        service.discard(session, file)
+        return FileObject.model_validate(stored.body)
+    created = serializers.serialize_file(service.add(session, file))
+    idempotency.finish(StoredResponse(200, created.model_dump(mode="json")))
+    return created
 
 
-def _open_sink(taken: IncomingFile, fields: Mapping[str, str]) -> Sink:
-    if fields.get("purpose", intake.TRAINING) != intake.TRAINING:
-        taken.skip_validation()
-    return taken.write
+def _open_sink(incoming: IncomingFile, fields: Mapping[str, str]) -> Sink:
+    # The purpose is known by now only if its field precedes the file.
+    if fields.get("purpose", FilePurpose.FINE_TUNE) != FilePurpose.FINE_TUNE:
+        incoming.skip_validation()
+    return incoming.write
 
 
 def _parse_fields(form: Mapping[str, str]) -> FileFields:
-    """The fields, of which some are written as `expires_after[seconds]`. Raises like FastAPI."""
+    """Parse the form's fields; `a[b]` is a nested key. Raises RequestValidationError."""
     nested: dict[str, Any] = {}
     for name, value in form.items():
         outer, _, inner = name.removesuffix("]").partition("[")

@@ -1,20 +1,23 @@
 """Rows of files and uploads as wire objects."""
 
-from app.db.tables import File, Upload
-from app.files.schemas import FileObject, FileValidation
-from app.files.upload_schemas import UploadObject
+from app.db.tables import File, Upload, UploadState
+from app.files.schemas import FileObject, FileValidation, UploadObject
+
+
+def serialize_file(row: File) -> FileObject:
+    return FileObject.model_validate(row)
 
 
 def serialize_validation(row: File) -> FileValidation:
-    """What was found when a file was judged; nothing, for one that was not."""
-    faults, summary = row.faults or {}, row.summary or {}
+    """The validation report of a file; empty for one that was not validated."""
+    found, summary = row.validation_errors or {}, row.summary or {}
     return FileValidation(
         file_id=row.id,
         status=row.status,
         format=row.format,
         examples=row.examples,
-        fault_count=faults.get("count", 0),
-        faults=faults.get("first", []),
+        error_count=found.get("count", 0),
+        errors=found.get("first", []),
         labels=summary.get("labels", {}),
         duplicates=summary.get("duplicates", 0),
         conflicts=summary.get("conflicts", 0),
@@ -23,7 +26,7 @@ def serialize_validation(row: File) -> FileValidation:
 
 
 def serialize_upload(row: Upload, file: File | None) -> UploadObject:
-    """An upload, with the file that it has become."""
+    """An upload, with its file once it is completed."""
     return UploadObject(
         id=row.id,
         bytes=row.bytes,
@@ -31,7 +34,7 @@ def serialize_upload(row: Upload, file: File | None) -> UploadObject:
         expires_at=row.expires_at,
         filename=row.filename,
         purpose=row.purpose,
-        # That a request is just completing it is not for clients, whose types do not know it.
-        status="pending" if row.state == "completing" else row.state,
-        file=None if file is None else FileObject.model_validate(file),
+        # "completing" is internal: clients' types do not know it.
+        status=UploadState.PENDING if row.state == UploadState.COMPLETING else row.state,
+        file=None if file is None else serialize_file(file),
     )

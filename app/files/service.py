@@ -1,4 +1,4 @@
-"""Files: taken in as a stream, judged on the way, listed, read and deleted."""
+"""Files: add, list, get, delete, download."""
 
 import base64
 from collections.abc import Iterator
@@ -10,21 +10,30 @@ from sqlalchemy.orm import Session
 
 from app.db import outbox, pagination
 from app.db.pagination import Page
-from app.db.tables import TERMINAL_STATES, File, Job
+from app.db.tables import TERMINAL_STATES, File, FilePurpose, Job
 from app.errors import InvalidRequest, NotFound
 from app.storage import ObjectStore
-
-TRAINING_PURPOSE = "fine-tune"
-RESULTS_PURPOSE = "fine-tune-results"
 
 
 @dataclass(frozen=True, slots=True)
 class FileDownload:
-    """The bytes of a file as they are sent. `length` is how many."""
+    """The content of a file as it is sent; `length` is in bytes."""
 
     filename: str
     length: int
     chunks: Iterator[bytes]
+
+
+def add(session: Session, file: File) -> File:
+    """Insert the row of a file whose content is stored."""
+    session.add(file)
+    session.flush()
+    return file
+
+
+def discard(session: Session, file: File) -> None:
+    """Delete the stored content of a file whose row is not inserted."""
+    outbox.enqueue_blob_deletion(session, file.storage_key)
 
 
 def find(
@@ -34,22 +43,23 @@ def find(
     *,
     lock: Literal["share", "update"] | None = None,
 ) -> File | None:
-    """A project's file that is neither deleted nor expired.
+    """A project's file, unless it is deleted or expired.
 
-    With a shared lock it stays until the transaction ends; with the other it can be deleted.
+    `lock="share"` keeps it from being deleted until the transaction ends; `lock="update"` is for
+    the transaction that deletes it.
     """
-    mine = select(File).where(
+    statement = select(File).where(
         File.id == file_id, File.project_id == project_id, *_not_deleted_or_expired()
     )
     if lock is not None:
-        mine = mine.with_for_update(read=lock == "share")
-    return session.scalars(mine).one_or_none()
+        statement = statement.with_for_update(read=lock == "share")
+    return session.scalars(statement).one_or_none()
 
 
 def get(
     session: Session, project_id: str, file_id: str, *, lock: Literal["update"] | None = None
 ) -> File:
-    """The same, or NotFound in the words that clients know."""
+    """As `find`. Raises NotFound, with OpenAI's message."""
     file = find(session, project_id, file_id, lock=lock)
     if file is None:
         raise NotFound(f"No such File object: {file_id}", param="id")
@@ -65,24 +75,29 @@ def list_files(
     after: str | None,
     limit: int,
 ) -> Page[File]:
-    """A page of a project's files."""
-    mine = select(File).where(File.project_id == project_id)
-    statement = mine.where(*_not_deleted_or_expired())
+    """A page of a project's files, optionally of one purpose."""
+    of_project = select(File).where(File.project_id == project_id)
+    statement = of_project.where(*_not_deleted_or_expired())
     if purpose is not None:
         statement = statement.where(File.purpose == purpose)
     return pagination.page_by_age(
-        session, statement, cursor_rows=mine, after=after, limit=limit, oldest_first=order == "asc"
+        session,
+        statement,
+        cursor_rows=of_project,
+        after=after,
+        limit=limit,
+        oldest_first=order == "asc",
     )
 
 
 def delete(session: Session, project_id: str, file_id: str) -> None:
-    """Delete a file: gone at once, its bytes a moment later.
+    """Mark a file as deleted and enqueue the deletion of its content.
 
-    Raises NotFound, and InvalidRequest while a job needs it: a trainer that dies reads it again.
+    Raises NotFound, and InvalidRequest while an unfinished job uses it: a retry reads it again.
     """
-    # Of deletions at the same time one deletes; and a job that is just being created is waited for.
+    # The lock serializes concurrent deletions, and waits for a job that is being created on it.
     file = get(session, project_id, file_id, lock="update")
-    job = session.scalars(_jobs_using(file_id).limit(1)).one_or_none()
+    job = session.scalars(_unfinished_jobs_using(file_id).limit(1)).one_or_none()
     if job is not None:
         raise InvalidRequest(
             f"File '{file_id}' is used by the job {job.id}, which is {job.state}. "
@@ -93,21 +108,22 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
     outbox.enqueue_blob_deletion(session, file.storage_key)
 
 
-def _jobs_using(file_id: str) -> Select[Job]:
+def _unfinished_jobs_using(file_id: str) -> Select[Job]:
     uses_it = or_(Job.training_file_id == file_id, Job.validation_file_id == file_id)
     return select(Job).where(uses_it, Job.state.not_in(TERMINAL_STATES))
 
 
 def download(store: ObjectStore, file: File, *, results_as_base64: bool) -> FileDownload:
-    """The bytes of a file. Result files are base64 text by default: clients decode them so.
+    """Open the content of a file. Result files are base64 by default, which OpenAI's clients
+    decode.
 
-    Raises NotFound if the store has lost them, StorageUnavailable.
+    Raises NotFound if the store has lost it, StorageUnavailable.
     """
     try:
         chunks = store.chunks(file.storage_key)
     except FileNotFoundError as error:
-        raise NotFound(f"The content of {file.id} is not stored any more.", param="id") from error
-    if file.purpose == RESULTS_PURPOSE and results_as_base64:
+        raise NotFound(f"The content of {file.id} is no longer stored.", param="id") from error
+    if file.purpose == FilePurpose.FINE_TUNE_RESULTS and results_as_base64:
         return FileDownload(file.filename, -(-file.bytes // 3) * 4, _encode_base64(chunks))
     return FileDownload(file.filename, file.bytes, chunks)
 
@@ -121,7 +137,7 @@ def _encode_base64(chunks: Iterator[bytes]) -> Iterator[bytes]:
     rest = b""
     for chunk in chunks:
         rest += chunk
-        # Of multiples of 3, so that pieces encoded one by one join into one base64 text.
+        # Encode multiples of 3 bytes, so that the pieces concatenate to one base64 text.
         whole = len(rest) - len(rest) % 3
         yield base64.b64encode(rest[:whole])
         rest = rest[whole:]

@@ -1,7 +1,9 @@
-"""Uploads: a file in parts that may arrive beside each other, in any order and more than once.
+"""Multi-part uploads: parts may be sent in parallel, in any order, and more than once.
 
-Parts are objects of their own until the upload is completed; then one pass over them, without a
-transaction, makes the file and judges it (`assembly`). The parts go when the upload has ended.
+Each part is an object of its own until the upload is completed. Then one pass over them, outside
+any transaction, assembles and validates the file (`upload_assembly`). The request that does so
+holds a claim with a timeout, a lease, so that concurrent completions make one file and a crashed
+one is taken over. A periodic task deletes the parts of uploads that have ended.
 """
 
 from collections.abc import Sequence
@@ -12,36 +14,37 @@ from sqlalchemy.orm import Session
 
 from app import ids
 from app.db import clock, outbox
-from app.db.tables import File, Upload, UploadPart
+from app.db.tables import File, FilePurpose, Upload, UploadPart, UploadState
 from app.errors import InvalidRequest, NotFound
 from app.files import intake
-from app.files.schemas import ExpiresAfter, FileFields
+from app.files.schemas import MAX_PARTS, CompleteUpload, CreateUpload
 from app.files.upload_assembly import AssemblyPlan, UploadPartRef
-from app.files.upload_schemas import MAX_PARTS, CompleteUpload, CreateUpload
 from app.storage import upload_part_key
 
 UPLOAD_LIFETIME = timedelta(hours=1)
 MAX_PART_BYTES = 64 * 2**20
-# A request that puts a file together says so often that it lives; silent for so long, it has died.
+# A request that assembles a file extends its claim regularly; without an extension for this long,
+# its process has died.
 CLAIM_TIMEOUT = timedelta(seconds=60)
 CLEANUP_BATCH_SIZE = 500
-TERMINAL_STATES = ("completed", "cancelled", "expired")
+TERMINAL_STATES = (UploadState.COMPLETED, UploadState.CANCELLED, UploadState.EXPIRED)
 
 
-def create(session: Session, project_id: str, asked: CreateUpload, *, max_bytes: int) -> Upload:
-    """A new upload. Raises InvalidRequest for a file that could not be taken in."""
-    if asked.bytes > max_bytes:
+def create(session: Session, project_id: str, body: CreateUpload, *, max_bytes: int) -> Upload:
+    """Create an upload. Raises InvalidRequest for a file that would be rejected in the end."""
+    if body.bytes > max_bytes:
         raise InvalidRequest(f"A file may have at most {max_bytes} bytes.", param="bytes")
-    intake.check_purpose(asked.purpose, asked.filename, asked.bytes)
-    after = asked.expires_after
+    purpose = FilePurpose(body.purpose)
+    intake.check_purpose(purpose, body.filename, body.bytes)
+    after = body.expires_after
     upload = Upload(
         id=ids.upload_id(),
         project_id=project_id,
-        filename=asked.filename,
-        purpose=asked.purpose,
-        bytes=asked.bytes,
+        filename=body.filename,
+        purpose=purpose,
+        bytes=body.bytes,
         expires_after_seconds=None if after is None else after.seconds,
-        state="pending",
+        state=UploadState.PENDING,
         expires_at=func.clock_timestamp() + UPLOAD_LIFETIME,
     )
     session.add(upload)
@@ -51,17 +54,17 @@ def create(session: Session, project_id: str, asked: CreateUpload, *, max_bytes:
 
 
 def require_open(session: Session, project_id: str, upload_id: str) -> None:
-    """Raises NotFound, or InvalidRequest if the upload takes no parts any more."""
+    """Raise NotFound, or InvalidRequest if the upload takes no more parts."""
     _require_open(session, _lock_upload(session, project_id, upload_id))
 
 
 def add_part(
     session: Session, project_id: str, upload_id: str, *, part_id: str, size: int, sha256: str
 ) -> UploadPart:
-    """Note a part whose bytes are stored.
+    """Record a part whose content is stored.
 
-    Raises what `require_open` does, and InvalidRequest for one that the upload has no room for;
-    its row is locked, so that parts beside each other cannot each take the same room.
+    Raises as `require_open`, and InvalidRequest for a part that exceeds the upload's size. The
+    upload's row is locked, so that parallel parts cannot exceed it together.
     """
     upload = _lock_upload(session, project_id, upload_id)
     _require_open(session, upload)
@@ -74,124 +77,127 @@ def add_part(
 
 
 def cancel(session: Session, project_id: str, upload_id: str) -> Upload:
-    """Cancel an upload that was not completed; again does no harm. Raises InvalidRequest."""
+    """Cancel an upload; idempotent. Raises NotFound, InvalidRequest if it has ended otherwise."""
     upload = _lock_upload(session, project_id, upload_id)
-    if upload.state != "cancelled":
+    if upload.state != UploadState.CANCELLED:
         if upload.state in TERMINAL_STATES:
             raise _ended_error(upload)
-        upload.state = "cancelled"
+        upload.state = UploadState.CANCELLED
     return upload
 
 
 def claim_assembly(
-    session: Session, project_id: str, upload_id: str, asked: CompleteUpload
+    session: Session, project_id: str, upload_id: str, body: CompleteUpload
 ) -> AssemblyPlan | Upload | None:
-    """What is to be put together now; or the upload that this has completed before; or None while
-    another request is at it. Raises NotFound, InvalidRequest.
+    """Claim the assembly of an upload's file.
+
+    Returns the plan to carry out; or the upload, if the same request has completed it before; or
+    None while another request holds the claim. Raises NotFound, InvalidRequest.
     """
     upload = _lock_upload(session, project_id, upload_id)
-    if upload.state == "completed" and _is_same_completion(upload, asked):
+    if upload.state == UploadState.COMPLETED and _is_same_completion(upload, body):
         return upload
     now = clock.now(session)
     if _is_claimed(upload, now):
         return None
     _require_open(session, upload)
-    sources = _resolve_parts(session, upload, asked.part_ids)
-    upload.state = "completing"
+    parts = _resolve_parts(session, upload, body.part_ids)
+    upload.state = UploadState.COMPLETING
     upload.claim = ids.random_alphanumeric(24)
     upload.claimed_until = now + CLAIM_TIMEOUT
-    return _build_plan(upload, sources, asked, claim=upload.claim)
+    return _build_plan(upload, parts, body.md5, claim=upload.claim)
 
 
-def extend_claim(session: Session, assembly: AssemblyPlan) -> bool:
-    """Whether the file is still to be put together by who asks; then it is for a while more."""
-    upload = _lock_claimed(session, assembly)
+def extend_claim(session: Session, plan: AssemblyPlan) -> bool:
+    """Extend the claim by another timeout. False if it is lost."""
+    upload = _lock_claimed(session, plan)
     if upload is not None:
         upload.claimed_until = clock.now(session) + CLAIM_TIMEOUT
     return upload is not None
 
 
-def release_claim(session: Session, assembly: AssemblyPlan) -> None:
-    """It could not be put together: parts may come again, and another attempt."""
-    upload = _lock_claimed(session, assembly)
+def release_claim(session: Session, plan: AssemblyPlan) -> None:
+    """Reopen an upload whose assembly failed, for more parts and another attempt."""
+    upload = _lock_claimed(session, plan)
     if upload is not None:
-        upload.state = "pending"
+        upload.state = UploadState.PENDING
         upload.claim = upload.claimed_until = None
 
 
-def complete(session: Session, assembly: AssemblyPlan, file: File) -> Upload | None:
-    """The file is there; or, if it was put together in vain, its bytes go again."""
-    upload = _lock_claimed(session, assembly)
+def complete(session: Session, plan: AssemblyPlan, file: File) -> Upload | None:
+    """Add the assembled file and complete the upload. If the claim is lost, return None and enqueue
+    the deletion of the file's content."""
+    upload = _lock_claimed(session, plan)
     if upload is None:
         outbox.enqueue_blob_deletion(session, file.storage_key)
         return None
     session.add(file)
     session.flush()
-    upload.state = "completed"
+    upload.state = UploadState.COMPLETED
     upload.claim = upload.claimed_until = None
-    upload.part_ids = [source.part_id for source in assembly.parts]
-    upload.md5 = assembly.md5
+    upload.part_ids = [part.part_id for part in plan.parts]
+    upload.md5 = plan.md5
     upload.file_id = file.id
     return upload
 
 
 def find_file(session: Session, upload: Upload) -> File | None:
-    """The file of a completed upload, a deleted one too."""
+    """The file of a completed upload, even if deleted."""
     return None if upload.file_id is None else session.get_one(File, upload.file_id)
 
 
 def expire(session: Session) -> None:
-    """End the uploads whose hour has passed, unless a request is just completing them."""
-    over = (
-        Upload.state.in_(("pending", "completing")),
+    """Expire overdue uploads, except those that a live request is completing."""
+    is_overdue = (
+        Upload.state.in_((UploadState.PENDING, UploadState.COMPLETING)),
         Upload.expires_at < func.clock_timestamp(),
         func.coalesce(Upload.claimed_until, Upload.expires_at) < func.clock_timestamp(),
     )
-    session.execute(update(Upload).where(*over).values(state="expired"))
+    session.execute(update(Upload).where(*is_overdue).values(state=UploadState.EXPIRED))
 
 
 def remove_parts(session: Session) -> None:
-    """Remove parts of uploads that have ended: the rows now, the bytes a moment later."""
-    left = (
+    """Delete a batch of parts of ended uploads: the rows now, their content through the outbox."""
+    statement = (
         select(UploadPart)
         .join(Upload, Upload.id == UploadPart.upload_id)
         .where(Upload.state.in_(TERMINAL_STATES))
         .limit(CLEANUP_BATCH_SIZE)
         .with_for_update(of=UploadPart, skip_locked=True)
     )
-    parts = session.scalars(left).all()
+    parts = session.scalars(statement).all()
     for part in parts:
         outbox.enqueue_blob_deletion(session, part.storage_key)
     session.execute(delete(UploadPart).where(UploadPart.id.in_([part.id for part in parts])))
 
 
 def _lock_upload(session: Session, project_id: str, upload_id: str) -> Upload:
-    found = session.scalars(
+    upload = session.scalars(
         select(Upload)
         .where(Upload.id == upload_id, Upload.project_id == project_id)
         .with_for_update()
     ).one_or_none()
-    if found is None:
+    if upload is None:
         raise NotFound(f"No such Upload object: {upload_id}", param="id")
-    return found
+    return upload
 
 
-def _lock_claimed(session: Session, assembly: AssemblyPlan) -> Upload | None:
+def _lock_claimed(session: Session, plan: AssemblyPlan) -> Upload | None:
     return session.scalars(
         select(Upload)
         .where(
-            Upload.id == assembly.upload_id,
-            Upload.state == "completing",
-            Upload.claim == assembly.claim,
+            Upload.id == plan.upload_id,
+            Upload.state == UploadState.COMPLETING,
+            Upload.claim == plan.claim,
         )
         .with_for_update()
     ).one_or_none()
 
 
 def _is_claimed(upload: Upload, now: datetime) -> bool:
-    """Whether a request that lives is just completing it."""
+    """True if a live request is completing the upload."""
     until = upload.claimed_until
-    return upload.state == "completing" and until is not None and until > now
+    return upload.state == UploadState.COMPLETING and until is not None and until > now
 
 
 def _require_open(session: Session, upload: Upload) -> None:
@@ -205,16 +211,16 @@ def _require_open(session: Session, upload: Upload) -> None:
 
 
 def _ended_error(upload: Upload) -> InvalidRequest:
-    was = "has expired" if upload.state == "expired" else f"is already {upload.state}"
-    return InvalidRequest(f"Upload '{upload.id}' {was}. Begin a new one.", param="id")
+    is_expired = upload.state == UploadState.EXPIRED
+    problem = "has expired" if is_expired else f"is already {upload.state}"
+    return InvalidRequest(f"Upload '{upload.id}' {problem}. Begin a new one.", param="id")
 
 
 def _check_capacity(session: Session, upload: Upload, size: int, sha256: str) -> None:
     if size == 0:
         raise InvalidRequest("The part is empty. Send its bytes in 'data'.", param="data")
-    mine = UploadPart.upload_id == upload.id
-    held = select(func.count(), func.coalesce(func.sum(UploadPart.bytes), 0)).where(mine)
-    count, total = session.execute(held).one()
+    totals = select(func.count(), func.coalesce(func.sum(UploadPart.bytes), 0))
+    count, total = session.execute(totals.where(UploadPart.upload_id == upload.id)).one()
     if count >= MAX_PARTS:
         raise InvalidRequest(f"An upload may have at most {MAX_PARTS} parts.", param="data")
     if _unique_part_bytes(session, upload, excluding=sha256) + size > upload.bytes:
@@ -231,35 +237,37 @@ def _check_capacity(session: Session, upload: Upload, size: int, sha256: str) ->
 
 
 def _unique_part_bytes(session: Session, upload: Upload, *, excluding: str) -> int:
-    """Of parts with other content than `but`, each content once: a part whose answer was lost is
-    sent again, and its first copy is never named."""
+    """Total size of the parts' distinct contents, without the one of this SHA-256.
+
+    A client that lost a response sends the part again, and never names the first copy.
+    """
     content = func.coalesce(UploadPart.sha256, UploadPart.id)
-    each = (
+    distinct = (
         select(func.max(UploadPart.bytes).label("bytes"))
         .where(UploadPart.upload_id == upload.id, content != excluding)
         .group_by(content)
         .subquery()
     )
-    total: int = session.scalars(select(func.coalesce(func.sum(each.c.bytes), 0))).one()
+    total: int = session.scalars(select(func.coalesce(func.sum(distinct.c.bytes), 0))).one()
     return total
 
 
-def _is_same_completion(upload: Upload, asked: CompleteUpload) -> bool:
-    return upload.part_ids == asked.part_ids and asked.md5 in (None, upload.md5)
+def _is_same_completion(upload: Upload, body: CompleteUpload) -> bool:
+    return upload.part_ids == body.part_ids and body.md5 in (None, upload.md5)
 
 
 def _resolve_parts(
     session: Session, upload: Upload, part_ids: Sequence[str]
 ) -> tuple[UploadPartRef, ...]:
-    """The parts in the order asked for. Raises InvalidRequest unless they can be the file."""
+    """The parts in the given order. Raises InvalidRequest unless they make up the whole file."""
     rows = session.scalars(select(UploadPart).where(UploadPart.upload_id == upload.id))
-    held = {row.id: row for row in rows}
+    parts_by_id = {row.id: row for row in rows}
     for part_id in part_ids:
-        if part_id not in held:
+        if part_id not in parts_by_id:
             raise InvalidRequest(f"Upload '{upload.id}' has no part '{part_id}'.", param="part_ids")
     if len(set(part_ids)) < len(part_ids):
         raise InvalidRequest("Name each part once in part_ids.", param="part_ids")
-    parts = [held[part_id] for part_id in part_ids]
+    parts = [parts_by_id[part_id] for part_id in part_ids]
     size = sum(part.bytes for part in parts)
     if size != upload.bytes:
         raise InvalidRequest(
@@ -271,17 +279,16 @@ def _resolve_parts(
 
 
 def _build_plan(
-    upload: Upload, sources: tuple[UploadPartRef, ...], asked: CompleteUpload, *, claim: str
+    upload: Upload, parts: tuple[UploadPartRef, ...], md5: str | None, *, claim: str
 ) -> AssemblyPlan:
-    seconds = upload.expires_after_seconds
-    after = None if seconds is None else ExpiresAfter(anchor="created_at", seconds=seconds)
     return AssemblyPlan(
         upload_id=upload.id,
         project_id=upload.project_id,
         claim=claim,
         filename=upload.filename,
-        fields=FileFields(purpose=upload.purpose, expires_after=after),
+        purpose=upload.purpose,
+        expires_after_seconds=upload.expires_after_seconds,
         bytes=upload.bytes,
-        md5=asked.md5,
-        parts=sources,
+        md5=md5,
+        parts=parts,
     )

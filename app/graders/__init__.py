@@ -1,1 +1,1 @@
-"""From a model's sample to a reward, as OpenAI's graders do it."""
+"""Graders: compute a reward for a model's output, compatible with OpenAI's graders."""

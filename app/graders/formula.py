@@ -1,4 +1,4 @@
-"""`0.7 * exact + 0.3 * max(fuzzy, 0.5)`: a multi grader's `calculate_output`."""
+"""Compiler for the arithmetic of a multi grader: `0.7 * exact + 0.3 * max(fuzzy, 0.5)`."""
 
 import ast
 import math
@@ -10,7 +10,7 @@ OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    # Written ^, which is the exclusive or to Python's parser and binds more loosely than a sum.
+    # Written ^, which Python would parse as exclusive or, with a lower precedence than a sum.
     ast.Pow: math.pow,
 }
 FUNCTIONS: Mapping[str, Callable[..., float]] = {
@@ -23,30 +23,30 @@ FUNCTIONS: Mapping[str, Callable[..., float]] = {
     "sqrt": math.sqrt,
     "log": math.log,
 }
-# Fewest and most arguments of a function, where these are not one.
+# Minimum and maximum number of arguments of the functions that do not take exactly one.
 ARGUMENT_COUNTS: Mapping[str, tuple[int, float]] = {
     "min": (2, math.inf),
     "max": (2, math.inf),
     "log": (1, 2),
 }
 
-# A part of a formula: from the graders' values to its own.
+# Takes the graders' rewards by key.
 CompiledExpression = Callable[[Mapping[str, float]], float]
 
 
 class FormulaError(ValueError):
-    """The formula cannot be read, names an unknown grader, or has no finite value."""
+    """The formula has a syntax error, names an unknown grader, or has no finite value."""
 
 
 def compile_formula(formula: str, names: Collection[str]) -> CompiledExpression:
-    """What the formula computes of the values of these graders. Raises FormulaError."""
+    """Compile a formula over the graders with these names. Raises FormulaError."""
     try:
         tree = ast.parse(formula.strip().replace("^", "**"), mode="eval")
         return _compile_node(tree.body, names)
     except FormulaError:
         raise
     except SyntaxError as error:
-        raise FormulaError(f"it is no formula: {error.msg}") from error
+        raise FormulaError(f"syntax error: {error.msg}") from error
     except (ArithmeticError, ValueError) as error:
         raise FormulaError(str(error)) from error
     except (RecursionError, MemoryError) as error:
@@ -54,7 +54,7 @@ def compile_formula(formula: str, names: Collection[str]) -> CompiledExpression:
 
 
 def evaluate(formula: str, values: Mapping[str, float]) -> float:
-    """The formula's value, `values` being those of the graders by key. Raises FormulaError."""
+    """The formula's value for these rewards by grader key. Raises FormulaError."""
     try:
         value = float(compile_formula(formula, values)(values))
     except FormulaError:
@@ -82,15 +82,15 @@ def _compile_node(node: ast.expr, names: Collection[str]) -> CompiledExpression:
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return _compile_node(operand, names)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
-            fewest, most = ARGUMENT_COUNTS.get(name, (1, 1))
-            if fewest <= len(args) <= most:
+            minimum, maximum = ARGUMENT_COUNTS.get(name, (1, 1))
+            if minimum <= len(args) <= maximum:
                 return _compile_call(FUNCTIONS[name], args, names)
             raise FormulaError(f"{name} does not take {len(args)} arguments")
-    raise FormulaError(f"{ast.unparse(node)!r} cannot be part of it")
+    raise FormulaError(f"{ast.unparse(node)!r} is not supported")
 
 
 def _compile_call(
-    function: Callable[..., float], parts: Collection[ast.expr], names: Collection[str]
+    function: Callable[..., float], arguments: Collection[ast.expr], names: Collection[str]
 ) -> CompiledExpression:
-    terms = [_compile_node(part, names) for part in parts]
-    return lambda values: function(*(term(values) for term in terms))
+    compiled = [_compile_node(argument, names) for argument in arguments]
+    return lambda values: function(*(expression(values) for expression in compiled))

@@ -1,4 +1,4 @@
-"""Runs a grader on a sample."""
+"""Run a grader on one sample."""
 
 import json
 import math
@@ -40,21 +40,21 @@ RESULT_INSTRUCTION = (
 
 @dataclass(frozen=True, slots=True)
 class JudgeResponse:
-    """What a judging model wrote, and the tokens that it took."""
+    """The text of an LLM judge, and the tokens used (prompt and completion)."""
 
     text: str
     tokens: int
 
 
 class JudgeUnavailable(RuntimeError):
-    """The judging model gave no answer; the message may be shown to the client."""
+    """The judge did not respond; the message may be shown to the client."""
 
 
 class _InvalidResult(ValueError):
-    """What the judging model answered is no result."""
+    """The judge's response has no valid result."""
 
 
-# Asks the grader's model; raises JudgeUnavailable.
+# Sends the messages to the grader's model; raises JudgeUnavailable.
 AskJudge = Callable[[ModelGrader, list[ModelMessage]], Awaitable[JudgeResponse]]
 
 
@@ -67,15 +67,17 @@ class _RunState:
     tokens: dict[str, int] = field(default_factory=dict)
 
 
-async def run(grader: Grader, sample: str, item: Mapping[str, Any], ask: AskJudge) -> GraderRun:
-    """The reward of `sample`: 0 with the reason among the errors, if it cannot be graded."""
+async def run(
+    grader: Grader, sample: str, item: Mapping[str, Any], ask_judge: AskJudge
+) -> GraderRun:
+    """Grade `sample`. If that fails, the reward is 0 and `metadata.errors` has the reason."""
     started = time.monotonic()
-    state = _RunState(build_variables(sample, item), ask)
-    subs: dict[str, float] = {}
+    state = _RunState(build_variables(sample, item), ask_judge)
+    sub_rewards: dict[str, float] = {}
     if isinstance(grader, MultiGrader):
-        for key, part in grader.graders.items():
-            subs[key] = await _compute_reward(part, state)
-        reward = _combine_rewards(grader, subs, state)
+        for key, sub_grader in grader.graders.items():
+            sub_rewards[key] = await _compute_reward(sub_grader, state)
+        reward = _combine_rewards(grader, sub_rewards, state)
     else:
         reward = await _compute_reward(grader, state)
     state.scores[grader.name] = reward
@@ -90,7 +92,7 @@ async def run(grader: Grader, sample: str, item: Mapping[str, Any], ask: AskJudg
             token_usage=sum(state.tokens.values()) or None,
             sampled_model_name=None,
         ),
-        sub_rewards=subs,
+        sub_rewards=sub_rewards,
         model_grader_token_usage_per_model=state.tokens,
     )
 
@@ -114,12 +116,12 @@ async def _compute_reward(grader: Any, state: _RunState) -> float:
 
 
 def _compare_texts(
-    grader: StringCheckGrader | TextSimilarityGrader, names: Mapping[str, Any]
+    grader: StringCheckGrader | TextSimilarityGrader, variables: Mapping[str, Any]
 ) -> float:
-    text, reference = render(grader.input, names), render(grader.reference, names)
+    text, reference = render(grader.input, variables), render(grader.reference, variables)
     if isinstance(grader, StringCheckGrader):
         return float(STRING_OPERATIONS[grader.operation](text, reference))
-    # The normalised indel similarity, of 100.
+    # Normalized indel similarity, in percent.
     return float(fuzz.ratio(text, reference)) / 100
 
 
@@ -134,31 +136,31 @@ async def _score_with_judge(grader: ScoreModelGrader, state: _RunState) -> float
 
 async def _label_with_judge(grader: LabelModelGrader, state: _RunState) -> float:
     labels = " or ".join(json.dumps(label, ensure_ascii=False) for label in grader.labels)
-    answer = await _query_judge(grader, labels, state)
-    # A model that was trained to answer with labels leaves the object out.
-    label = answer.strip() if answer.strip() in grader.labels else _parse_result(answer)
+    text = await _query_judge(grader, labels, state)
+    # A model fine-tuned on labels may answer with the bare label instead of the object.
+    label = text.strip() if text.strip() in grader.labels else _parse_result(text)
     if label not in grader.labels:
         raise _InvalidResult
     return float(label in grader.passing_labels)
 
 
 async def _query_judge(grader: ModelGrader, result: str, state: _RunState) -> str:
-    """What the grader's model answers when it is told what its result may be."""
+    """Ask the grader's model for a result, described by `result`; returns its raw text."""
     messages = [
         ModelMessage(role=message.role, content=render(message.content, state.variables))
         for message in grader.input
     ]
     messages.append(ModelMessage(role="user", content=RESULT_INSTRUCTION % result))
-    judgement = await state.ask_judge(grader, messages)
-    state.tokens[grader.model] = state.tokens.get(grader.model, 0) + judgement.tokens
-    return judgement.text
+    response = await state.ask_judge(grader, messages)
+    state.tokens[grader.model] = state.tokens.get(grader.model, 0) + response.tokens
+    return response.text
 
 
 def _parse_result(text: str) -> Any:
-    """The result in a judge's answer; models like to put a fence or a sentence around it."""
+    """The result in a judge's text. Models often put a code fence or a sentence around the JSON."""
     start, end = text.find("{"), text.rfind("}")
     try:
-        # As floats, of which one that is too large is infinite; an integer would be no float.
+        # Integers as floats: one that is too large becomes infinite instead of failing later.
         return json.loads(text[start : end + 1], parse_int=float)["result"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _InvalidResult from error

@@ -1,4 +1,4 @@
-"""Graders on the wire: how a sample of a model is turned into a reward."""
+"""Wire schemas of graders: how a model's output is turned into a reward."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,7 +9,7 @@ Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class StringCheckGrader(BaseModel):
-    """1 if the operation holds of the two texts, else 0. `like` means contains."""
+    """1 if the operation holds for input and reference, else 0. `like` means contains."""
 
     type: Literal["string_check"]
     name: Name
@@ -20,7 +20,7 @@ class StringCheckGrader(BaseModel):
 
 
 class TextSimilarityGrader(BaseModel):
-    """How much the input is like the reference, from 0 to 1."""
+    """Similarity of input and reference, from 0 to 1."""
 
     type: Literal["text_similarity"]
     name: Name
@@ -32,19 +32,19 @@ class TextSimilarityGrader(BaseModel):
     @classmethod
     def _check_metric(cls, value: str) -> str:
         if value != "fuzzy_match":
-            raise PydanticCustomError("metric", "only 'fuzzy_match' is computed by this service")
+            raise PydanticCustomError("metric", "this service only supports 'fuzzy_match'")
         return value
 
 
 class TextContentItem(BaseModel):
-    """A piece of what a judging model is told, in the words of OpenAI's responses."""
+    """A text item of a judge's prompt, as in OpenAI's Responses API."""
 
     type: Literal["input_text", "output_text"]
     text: str
 
 
 def _join_content(content: Any) -> Any:
-    """Every form of a content as one text. Raises PydanticCustomError for what is none."""
+    """Any form of content as one text. Raises PydanticCustomError for anything but text."""
     items = content if isinstance(content, list) else [content]
     return "".join(_item_text(item) for item in items)
 
@@ -54,12 +54,12 @@ def _item_text(item: Any) -> str:
         item = item.get("text")
     if isinstance(item, str):
         return item
-    rule = "expected text, or items of type 'input_text' or 'output_text'; judges read nothing else"
+    rule = "expected text, or items of type 'input_text' or 'output_text'; judges read only text"
     raise PydanticCustomError("not_text", rule)
 
 
 class ModelMessage(BaseModel):
-    """What a judging model is told; texts are templates."""
+    """A message of a judge's prompt; the text is a template."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -74,7 +74,7 @@ class ModelMessage(BaseModel):
 
 
 class SamplingParams(BaseModel):
-    """The plural in `max_completions_tokens` is OpenAI's."""
+    """Sampling parameters of a judge. The plural in `max_completions_tokens` is OpenAI's."""
 
     model_config = ConfigDict(strict=True)
 
@@ -86,7 +86,7 @@ class SamplingParams(BaseModel):
 
 
 class ModelGrader(BaseModel):
-    """A model is asked."""
+    """Base of the graders that ask an LLM judge."""
 
     model_config = ConfigDict(strict=True)
 
@@ -97,7 +97,7 @@ class ModelGrader(BaseModel):
 
 
 class ScoreModelGrader(ModelGrader):
-    """The number that a model answers as `{"result": …}`, brought into `range`."""
+    """The number in the judge's answer `{"result": …}`, clamped to `range`."""
 
     type: Literal["score_model"]
     range: Annotated[list[float], Field(min_length=2, max_length=2)] = [0.0, 1.0]
@@ -111,7 +111,7 @@ class ScoreModelGrader(ModelGrader):
 
 
 class LabelModelGrader(ModelGrader):
-    """1 if a model chooses one of the passing labels, else 0."""
+    """1 if the judge chooses one of the passing labels, else 0."""
 
     type: Literal["label_model"]
     labels: Annotated[list[Name], Field(min_length=1, max_length=100)]
@@ -126,7 +126,7 @@ class LabelModelGrader(ModelGrader):
 
 
 class PythonGrader(BaseModel):
-    """Refused: whoever has a key could run any program on the operator's machine."""
+    """Not supported: anyone with a key could run arbitrary code on the operator's machine."""
 
     type: Literal["python"]
     name: Name
@@ -140,7 +140,7 @@ class PythonGrader(BaseModel):
         raise PydanticCustomError("python", rule)
 
 
-# Labels count as parts only: the types of OpenAI's SDKs have them nowhere else.
+# Label graders are valid only inside a multi grader, as in the types of OpenAI's SDKs.
 SubGrader = Annotated[
     StringCheckGrader | TextSimilarityGrader | ScoreModelGrader | LabelModelGrader | PythonGrader,
     Field(discriminator="type"),
@@ -170,7 +170,7 @@ class MultiGrader(BaseModel):
             return value
         by_name = {str(each.get("name")): each for each in listed if isinstance(each, dict)}
         if len(by_name) < len(listed):
-            raise PydanticCustomError("names", "expected graders, each with a name of its own")
+            raise PydanticCustomError("names", "expected graders with distinct names")
         return by_name
 
 
@@ -181,7 +181,7 @@ Grader = Annotated[
 
 
 class ValidateGrader(BaseModel):
-    """POST /v1/fine_tuning/alpha/graders/validate; the answer repeats it as it came."""
+    """POST /v1/fine_tuning/alpha/graders/validate; the response echoes it unchanged."""
 
     grader: Grader
 
@@ -209,7 +209,7 @@ class JudgeUsage(BaseModel):
 
 
 class JudgeCompletion(BaseModel):
-    """What is read of a judging model's chat completion."""
+    """The fields that are read of a judge's chat completion."""
 
     choices: Annotated[list[JudgeChoice], Field(min_length=1)]
     usage: JudgeUsage
@@ -220,18 +220,18 @@ class JudgeErrorDetail(BaseModel):
 
 
 class JudgeError(BaseModel):
-    """What is read of its engine's error: engines differ in the rest."""
+    """The fields that are read of an engine's error; engines differ in the rest."""
 
     error: JudgeErrorDetail
 
 
 class GraderErrors(BaseModel):
-    """What went wrong while grading; the reward is 0 then."""
+    """Errors while grading; the reward is 0 then."""
 
     model_config = ConfigDict(protected_namespaces=())
 
     formula_parse_error: bool = False
-    # Ours: OpenAI says only that there is one.
+    # An extension: OpenAI has only the flag.
     formula_parse_error_details: str | None = None
     sample_parse_error: bool = False
     truncated_observation_error: bool = False

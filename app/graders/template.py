@@ -1,4 +1,4 @@
-"""`{{ item.answer }}` and `{{ sample.output_text }}` in the texts of graders."""
+"""Templates in graders: `{{ item.answer }}` and `{{ sample.output_text }}`."""
 
 import json
 import re
@@ -6,43 +6,43 @@ from collections.abc import Mapping
 from typing import Any
 
 VARIABLE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
-# `.name` or `[0]`, after the first name.
+# `.name` or `[0]`, after the namespace.
 PATH_STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d{1,6})\]")
 NAMESPACE = re.compile(r"item|sample")
 
 
 class UnknownVariable(ValueError):
-    """A template names something that is neither in the item nor in the sample."""
+    """A template names a variable that is neither in the item nor in the sample."""
 
 
 def build_variables(sample: str, item: Mapping[str, Any]) -> dict[str, Any]:
-    """What templates may name. `sample.output_json` is there if the sample is JSON.
+    """The variables of templates. `sample.output_json` exists only if the sample is JSON.
 
-    A sample that is given as text has called no tools.
+    Samples are given as text, hence without tool calls.
     """
     message = {"role": "assistant", "content": sample, "refusal": None}
-    seen: dict[str, Any] = {
+    sample_variables: dict[str, Any] = {
         "output_text": sample,
         "output_tools": [],
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
     }
     try:
-        seen["output_json"] = json.loads(sample)
+        sample_variables["output_json"] = json.loads(sample)
     except (ValueError, RecursionError):
-        pass  # most samples are prose; naming it is then an UnknownVariable
-    return {"item": item, "sample": seen}
+        pass  # most samples are prose; a template that names it raises UnknownVariable
+    return {"item": item, "sample": sample_variables}
 
 
-def render(template: str, names: Mapping[str, Any]) -> str:
-    """The text with each variable's value in its place. Raises UnknownVariable."""
-    return VARIABLE.sub(lambda found: _to_text(_resolve_path(found[1], names)), template)
+def render(template: str, variables: Mapping[str, Any]) -> str:
+    """Replace each variable by its value. Raises UnknownVariable."""
+    return VARIABLE.sub(lambda found: _to_text(_resolve_path(found[1], variables)), template)
 
 
-def _resolve_path(path: str, names: Mapping[str, Any]) -> Any:
+def _resolve_path(path: str, variables: Mapping[str, Any]) -> Any:
     start = NAMESPACE.match(path)
     if start is None:
         raise UnknownVariable(path)
-    value, at = names[start[0]], start.end()
+    value, at = variables[start[0]], start.end()
     while at < len(path):
         step = PATH_STEP.match(path, at)
         if step is None:

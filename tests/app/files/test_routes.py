@@ -1,4 +1,4 @@
-"""/v1/files: uploads as both SDKs send them, lists, content, and bad forms."""
+"""/v1/files: uploads in the form of both SDKs, invalid forms, lists, content."""
 
 import base64
 import threading
@@ -33,7 +33,7 @@ def form_part(name: str, value: bytes, *, filename: str | None = None) -> bytes:
 
 
 def file_part_with(parameters: bytes) -> bytes:
-    """A file part whose name is written in some other way."""
+    """A file part with other parameters in place of `filename`."""
     return FILE.replace(b'filename="train.jsonl"', parameters)
 
 
@@ -48,13 +48,13 @@ def post(http: httpx.Client, body: bytes | Iterator[bytes]) -> httpx.Response:
 
 
 def stored_paths(api: Api) -> list[Path]:
-    """All files below the store's folder, unfinished ones too."""
+    """All files in the store's folder, including unfinished ones."""
     root = api.state.settings.home / "storage"
     return sorted(path for path in root.rglob("*") if path.is_file())
 
 
 class TestUpload:
-    def test_as_the_python_sdk_sends_it(self, openai: OpenAI) -> None:
+    def test_form_of_the_python_sdk(self, openai: OpenAI) -> None:
         created = openai.files.create(file=("train.jsonl", GOOD), purpose="fine-tune")
         assert created.id.startswith("file-")
         assert created.bytes == len(GOOD)
@@ -64,49 +64,49 @@ class TestUpload:
         assert openai.files.retrieve(created.id) == created
         assert openai.files.content(created.id).read() == GOOD
 
-    def test_every_transaction_of_it_has_its_turn(self, api: Api, http: httpx.Client) -> None:
-        """Else a rush of uploads would take the connections that requests' turns stand for."""
-        turns: list[int] = []
+    def test_every_transaction_holds_a_db_slot(self, api: Api, http: httpx.Client) -> None:
+        """Otherwise many uploads would take more connections than the slots stand for."""
+        borrowed: list[int] = []
 
-        def begun(*_: object) -> None:
-            # It works beside the requests, whenever it likes.
+        def after_begin(*_: object) -> None:
+            # The traffic recorder works in the background at any time.
             if threading.current_thread().name != "recorder":
-                turns.append(api.state.db_slots.borrowed_tokens)
+                borrowed.append(api.state.db_slots.borrowed_tokens)
 
         makers = (api.state.sessions, api.state.autocommit_sessions)
         for maker in makers:
-            event.listen(maker, "after_begin", begun)
+            event.listen(maker, "after_begin", after_begin)
         try:
             assert post(http, FILE + PURPOSE + END).status_code == 200
         finally:
             for maker in makers:
-                event.remove(maker, "after_begin", begun)
-        assert turns == [1, 1], "one for the key, one for the file"
+                event.remove(maker, "after_begin", after_begin)
+        assert borrowed == [1, 1], "one for the key, one for the file"
 
-    def test_bytes_without_a_name(self, openai: OpenAI) -> None:
+    def test_bytes_without_a_filename(self, openai: OpenAI) -> None:
         assert openai.files.create(file=GOOD, purpose="fine-tune").filename == "upload"
 
-    def test_as_the_node_sdk_sends_it(self, http: httpx.Client) -> None:
-        """File first, chunked, cut anywhere: in boundaries, headers and lines."""
+    def test_form_of_the_node_sdk(self, http: httpx.Client) -> None:
+        """File first, in chunks that split boundaries, headers and lines anywhere."""
         body = FILE + PURPOSE + END
         pieces = (body[start : start + 7] for start in range(0, len(body), 7))
-        answer = post(http, pieces)
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["bytes"] == len(GOOD)
-        assert answer.json()["status"] == "processed"
-        assert http.get(f"/v1/files/{answer.json()['id']}/content").content == GOOD
+        response = post(http, pieces)
+        assert response.status_code == 200, response.text
+        assert response.json()["bytes"] == len(GOOD)
+        assert response.json()["status"] == "processed"
+        assert http.get(f"/v1/files/{response.json()['id']}/content").content == GOOD
 
-    def test_a_file_with_what_looks_like_a_boundary(self, http: httpx.Client) -> None:
+    def test_content_that_resembles_a_boundary(self, http: httpx.Client) -> None:
         data = f"\r\n--{BOUNDARY[:-1]}\r\n--{BOUNDARY}x\r\n\r\r\n".encode() * 50
-        answer = post(
+        response = post(
             http, form_part("purpose", b"user_data") + form_part("file", data, filename="x") + END
         )
-        if answer.status_code == 200:
-            assert http.get(f"/v1/files/{answer.json()['id']}/content").content == data
+        if response.status_code == 200:
+            assert http.get(f"/v1/files/{response.json()['id']}/content").content == data
         else:
-            expect_error(answer, 400)
+            expect_error(response, 400)
 
-    def test_it_expires_when_asked_to(self, openai: OpenAI) -> None:
+    def test_expires_after(self, openai: OpenAI) -> None:
         created = openai.files.create(
             file=("a.txt", b"text"),
             purpose="user_data",
@@ -116,48 +116,48 @@ class TestUpload:
         assert created.expires_at - created.created_at in (3600, 3601)
 
     @pytest.mark.parametrize("purpose", ["assistants", "batch", "vision", "user_data", "evals"])
-    def test_other_purposes_are_not_judged(self, http: httpx.Client, purpose: str) -> None:
+    def test_other_purposes_are_not_validated(self, http: httpx.Client, purpose: str) -> None:
         name = "a.jsonl" if purpose == "batch" else "a.png"
         body = form_part("file", b"\x89PNG\n", filename=name) + form_part(
             "purpose", purpose.encode()
         )
-        answer = post(http, body + END)
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["status"] == "processed"
-        assert answer.json()["purpose"] == purpose
+        response = post(http, body + END)
+        assert response.status_code == 200, response.text
+        assert response.json()["status"] == "processed"
+        assert response.json()["purpose"] == purpose
 
-    def test_a_bad_training_file_is_told_with_its_line(
+    def test_status_details_name_the_line_of_an_error(
         self, openai: OpenAI, session: Session
     ) -> None:
         created = openai.files.create(file=("bad.jsonl", GOOD + b"{oops}\n"), purpose="fine-tune")
         assert created.status == "error"
         assert "line 13" in str(created.status_details)
         row = session.get_one(File, created.id)
-        assert row.faults is not None
-        assert row.faults["count"] == 1
-        assert row.faults["first"][0]["line"] == 13
-        assert row.faults["first"][0]["offset"] == len(GOOD)
+        assert row.validation_errors is not None
+        assert row.validation_errors["count"] == 1
+        assert row.validation_errors["first"][0]["line"] == 13
+        assert row.validation_errors["first"][0]["offset"] == len(GOOD)
         assert (row.format, row.examples) == ("chat", 13)
 
-    def test_its_first_hundred_faults_can_be_read(
+    def test_validation_report_has_the_first_hundred_errors(
         self, http: httpx.Client, stranger: httpx.Client
     ) -> None:
         body = PURPOSE + form_part("file", GOOD + b"{}\n" * 120, filename="bad.jsonl") + END
-        url = f"/v1/files/{post(http, body).json()['id']}/verdict"
-        verdict = http.get(url).json()
-        assert (verdict["object"], verdict["status"]) == ("file.verdict", "error")
-        assert (verdict["examples"], verdict["fault_count"]) == (132, 120)
-        assert len(verdict["faults"]) == 100
-        for number, fault in enumerate(verdict["faults"]):
-            assert fault["line"] == 13 + number
-            assert fault["offset"] == len(GOOD) + 3 * number
-            assert "is missing key 'messages'" in fault["reason"]
+        url = f"/v1/files/{post(http, body).json()['id']}/validation"
+        report = http.get(url).json()
+        assert (report["object"], report["status"]) == ("file.validation", "error")
+        assert (report["examples"], report["error_count"]) == (132, 120)
+        assert len(report["errors"]) == 100
+        for number, error in enumerate(report["errors"]):
+            assert error["line"] == 13 + number
+            assert error["offset"] == len(GOOD) + 3 * number
+            assert "is missing key 'messages'" in error["reason"]
         expect_error(stranger.get(url), 404)
 
-    def test_a_verdict_on_what_was_not_judged_is_empty(self, http: httpx.Client) -> None:
+    def test_validation_report_of_other_purposes_is_empty(self, http: httpx.Client) -> None:
         body = form_part("purpose", b"vision") + form_part("file", b"x", filename="a.png") + END
-        verdict = http.get(f"/v1/files/{post(http, body).json()['id']}/verdict").json()
-        assert (verdict["status"], verdict["format"], verdict["faults"]) == ("processed", None, [])
+        report = http.get(f"/v1/files/{post(http, body).json()['id']}/validation").json()
+        assert (report["status"], report["format"], report["errors"]) == ("processed", None, [])
 
     @pytest.mark.parametrize(
         ("given", "shown"),
@@ -176,10 +176,10 @@ class TestUpload:
             ("x" * 4000 + ".jsonl", "x" * 249 + ".jsonl"),
         ],
     )
-    def test_a_file_name_is_only_shown(self, http: httpx.Client, given: str, shown: str) -> None:
-        answer = post(http, PURPOSE + form_part("file", GOOD, filename=given) + END)
-        assert answer.json()["filename"] == shown
-        content = http.get(f"/v1/files/{answer.json()['id']}/content")
+    def test_filename_is_sanitized(self, http: httpx.Client, given: str, shown: str) -> None:
+        response = post(http, PURPOSE + form_part("file", GOOD, filename=given) + END)
+        assert response.json()["filename"] == shown
+        content = http.get(f"/v1/files/{response.json()['id']}/content")
         assert content.headers["content-disposition"].startswith("attachment; filename*=UTF-8''")
         assert content.headers["content-disposition"].isascii()
         assert content.headers["x-content-type-options"] == "nosniff"
@@ -191,19 +191,19 @@ class TestUpload:
             (b"filename*=utf-8''tr%C3%A4in.jsonl", "träin.jsonl"),
             (b"FileName* = \"UTF-8'de'a%20b.jsonl\"", "a b.jsonl"),
             (b"filename*=utf-8''..%2F..%2Fa%00b.jsonl", "ab.jsonl"),
-            # RFC 7578: the plain name is the one that counts.
+            # RFC 7578: the plain name takes precedence.
             (b"filename*=utf-8''other.jsonl; filename=\"plain.jsonl\"", "plain.jsonl"),
         ],
     )
-    def test_a_name_as_rfc_8187_writes_it(
+    def test_filename_in_rfc_8187_encoding(
         self, http: httpx.Client, parameters: bytes, shown: str
     ) -> None:
-        answer = post(http, PURPOSE + file_part_with(parameters) + END)
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["filename"] == shown
+        response = post(http, PURPOSE + file_part_with(parameters) + END)
+        assert response.status_code == 200, response.text
+        assert response.json()["filename"] == shown
 
 
-class TestRefusedUpload:
+class TestInvalidUpload:
     @pytest.mark.parametrize(
         "parameters",
         [
@@ -213,7 +213,7 @@ class TestRefusedUpload:
             b"filename*=a.jsonl",
         ],
     )
-    def test_a_name_in_another_writing(
+    def test_filename_in_an_unsupported_encoding(
         self, api: Api, http: httpx.Client, parameters: bytes
     ) -> None:
         before = stored_paths(api)
@@ -223,7 +223,7 @@ class TestRefusedUpload:
         )
         assert stored_paths(api) == before
 
-    def test_a_name_of_ten_kilobytes(self, api: Api, http: httpx.Client) -> None:
+    def test_filename_of_ten_kilobytes(self, api: Api, http: httpx.Client) -> None:
         before = stored_paths(api)
         long = form_part("file", GOOD, filename="x" * 10_240 + ".jsonl")
         error = expect_error(post(http, PURPOSE + long + END), 400)
@@ -263,7 +263,7 @@ class TestRefusedUpload:
             (b"".join(form_part(f"f{n}", b"v") for n in range(2000)) + END, None),
         ],
     )
-    def test_a_bad_form_is_a_400_and_leaves_nothing(
+    def test_invalid_form_stores_nothing(
         self, api: Api, http: httpx.Client, body: bytes, param: str | None
     ) -> None:
         before = stored_paths(api)
@@ -279,13 +279,13 @@ class TestRefusedUpload:
             "train.JSON",
             "train.jsonl.gz",
             "x.parquet",
-            # Longer than a name is kept.
+            # Longer than a stored filename.
             "x" * 300 + ".csv",
             "x." + "y" * 300,
             "x.jsonl" + "y" * 300,
         ],
     )
-    def test_m36_a_name_that_does_not_go_with_the_purpose(
+    def test_m36_extension_does_not_match_the_purpose(
         self, api: Api, http: httpx.Client, name: str
     ) -> None:
         before = stored_paths(api)
@@ -306,22 +306,22 @@ class TestRefusedUpload:
             "text/plain; boundary=x",
         ],
     )
-    def test_a_body_of_another_type(self, http: httpx.Client, content_type: str) -> None:
+    def test_wrong_content_type(self, http: httpx.Client, content_type: str) -> None:
         headers = {"Content-Type": content_type}
-        answer = http.post("/v1/files", content=FILE + PURPOSE + END, headers=headers)
-        assert "multipart/form-data" in str(expect_error(answer, 400)["message"])
+        response = http.post("/v1/files", content=FILE + PURPOSE + END, headers=headers)
+        assert "multipart/form-data" in str(expect_error(response, 400)["message"])
 
-    def test_a_file_above_the_limit(self, api: Api, http: httpx.Client) -> None:
+    def test_file_above_the_limit(self, api: Api, http: httpx.Client) -> None:
         before = stored_paths(api)
         big = form_part("file", b"x" * (4 * 2**20 + 1), filename="big")
-        answer = post(http, form_part("purpose", b"user_data") + big + END)
-        assert expect_error(answer, 413)["param"] == "file"
+        response = post(http, form_part("purpose", b"user_data") + big + END)
+        assert expect_error(response, 413)["param"] == "file"
         assert stored_paths(api) == before
 
-    def test_a_long_field(self, http: httpx.Client) -> None:
+    def test_field_above_the_limit(self, http: httpx.Client) -> None:
         expect_error(post(http, form_part("purpose", b"x" * 10_000) + FILE + END), 413)
 
-    def test_a_client_that_leaves_in_the_middle(self, api: Api, http: httpx.Client) -> None:
+    def test_client_disconnects_halfway(self, api: Api, http: httpx.Client) -> None:
         before = stored_paths(api)
 
         def half() -> Iterator[bytes]:
@@ -330,8 +330,8 @@ class TestRefusedUpload:
 
         with pytest.raises(ConnectionError):
             post(http, half())
-        # The server hears of it a moment later.
-        wait_until("what came of the upload is gone", lambda: stored_paths(api) == before)
+        # The server notices a moment later.
+        wait_until("the partial upload is deleted", lambda: stored_paths(api) == before)
         assert http.get("/v1/files").json()["data"] == []
 
 
@@ -346,29 +346,29 @@ class TestList:
         assert [file.id for file in openai.files.list(limit=2)] == ids[::-1]
         assert [file.id for file in openai.files.list(limit=2, order="asc")] == ids
 
-    def test_files_of_one_moment_are_paged_by_id(
+    def test_same_creation_time_is_ordered_by_id(
         self, openai: OpenAI, ids: list[str], session: Session
     ) -> None:
         session.execute(update(File).values(created_at=func.now()))
         session.commit()
         assert [file.id for file in openai.files.list(limit=1)] == sorted(ids, reverse=True)
 
-    def test_a_page_names_its_ends(self, http: httpx.Client, ids: list[str]) -> None:
+    def test_first_and_last_id(self, http: httpx.Client, ids: list[str]) -> None:
         page = http.get("/v1/files", params={"limit": 3}).json()
         assert (page["object"], page["has_more"]) == ("list", True)
         assert (page["first_id"], page["last_id"]) == (ids[4], ids[2])
         empty = http.get("/v1/files", params={"purpose": "vision"}).json()
         assert (empty["data"], empty["has_more"], empty["first_id"]) == ([], False, None)
 
-    def test_purposes(self, openai: OpenAI, ids: list[str]) -> None:
+    def test_filter_by_purpose(self, openai: OpenAI, ids: list[str]) -> None:
         assert len(list(openai.files.list(purpose="user_data"))) == 5
         assert list(openai.files.list(purpose="purpose")) == []
 
-    def test_a_deleted_cursor_goes_on(self, openai: OpenAI, ids: list[str]) -> None:
+    def test_cursor_of_a_deleted_file(self, openai: OpenAI, ids: list[str]) -> None:
         openai.files.delete(ids[3])
         assert [file.id for file in openai.files.list(after=ids[3])] == [ids[2], ids[1], ids[0]]
 
-    def test_nothing_comes_behind_an_unknown_cursor(
+    def test_unknown_cursor_gives_an_empty_page(
         self, http: httpx.Client, stranger: httpx.Client, ids: list[str]
     ) -> None:
         nothing = http.get("/v1/files?after=file-x").json()
@@ -376,12 +376,12 @@ class TestList:
         assert stranger.get(f"/v1/files?after={ids[0]}").json() == nothing
 
     @pytest.mark.parametrize("query", ["limit=-1", "limit=10001", "limit=x", "order=up"])
-    def test_bad_queries(self, http: httpx.Client, query: str) -> None:
+    def test_invalid_queries(self, http: httpx.Client, query: str) -> None:
         error = expect_error(http.get(f"/v1/files?{query}"), 400)
         assert error["param"] == query.partition("=")[0]
 
 
-class TestGone:
+class TestNotFound:
     def test_unknown(self, openai: OpenAI) -> None:
         with pytest.raises(NotFoundError) as raised:
             openai.files.retrieve("file-abc123")
@@ -400,8 +400,8 @@ class TestGone:
                 call(created.id)
         assert list(openai.files.list()) == []
 
-    def test_a_file_that_a_job_needs_is_not_deleted(self, openai: OpenAI) -> None:
-        """Its trainer may die and read it again."""
+    def test_file_of_an_unfinished_job_cannot_be_deleted(self, openai: OpenAI) -> None:
+        """A retry on another trainer reads it again."""
         created = openai.files.create(file=("a.jsonl", GOOD), purpose="fine-tune")
         job = openai.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=created.id)
         with pytest.raises(BadRequestError, match=job.id) as raised:
@@ -428,7 +428,7 @@ class TestGone:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 3 * 2**20 + 1])
-def test_a_result_file_is_base64_of_its_bytes(
+def test_result_file_is_sent_as_base64(
     api: Api, account: Account, http: httpx.Client, sessions: SessionMaker, size: int
 ) -> None:
     csv = b"step,train_loss\n"[:size] if size < 4 else b"1" * size
@@ -436,6 +436,6 @@ def test_a_result_file_is_base64_of_its_bytes(
         project = session.get_one(Project, account.principal.project_id)
         file = make_file(session, project, purpose="fine-tune-results", bytes=len(csv))
     api.state.store.put(file_key(project.id, file.id), csv)
-    answer = http.get(f"/v1/files/{file.id}/content")
-    assert base64.b64decode(answer.content, validate=True) == csv
-    assert answer.headers["content-length"] == str(len(answer.content))
+    response = http.get(f"/v1/files/{file.id}/content")
+    assert base64.b64decode(response.content, validate=True) == csv
+    assert response.headers["content-length"] == str(len(response.content))

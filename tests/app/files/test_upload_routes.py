@@ -1,4 +1,4 @@
-"""/v1/uploads: parts in any order, completed once, through the official SDK and plain HTTP."""
+"""/v1/uploads, through the official SDK and plain HTTP."""
 
 import hashlib
 import threading
@@ -23,7 +23,7 @@ from tests.live_api import Api
 
 @pytest.fixture(autouse=True)
 def _nothing_stored(api: Api) -> None:
-    """Files of other tests, whose rows are gone."""
+    """Delete objects of other tests, whose rows are gone."""
     for key in list(api.state.store.list("")):
         api.state.store.delete(key)
 
@@ -48,10 +48,8 @@ def split_bytes(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
-class TestWholeWay:
-    def test_as_the_sdk_sends_a_file_in_chunks(
-        self, openai: OpenAI, tmp_path: Path, api: Api
-    ) -> None:
+class TestComplete:
+    def test_chunked_upload_of_the_sdk(self, openai: OpenAI, tmp_path: Path, api: Api) -> None:
         path = tmp_path / "train.jsonl"
         path.write_bytes(GOOD)
         done = openai.uploads.upload_file_chunked(
@@ -66,19 +64,17 @@ class TestWholeWay:
         row_keys = api.state.store.list("")
         assert sum("/uploads/" in key for key in row_keys) == -(-len(GOOD) // 100)
 
-    def test_parts_that_arrive_beside_each_other_and_backwards(self, openai: OpenAI) -> None:
+    def test_parallel_parts_in_reverse_order(self, openai: OpenAI) -> None:
         pieces = split_bytes(GOOD, 90)
         upload_id = create_upload(openai, len(GOOD))
-        with ThreadPoolExecutor(8) as crowd:
-            ids = list(
-                crowd.map(lambda piece: add_part(openai, upload_id, piece), reversed(pieces))
-            )
+        with ThreadPoolExecutor(8) as pool:
+            ids = list(pool.map(lambda piece: add_part(openai, upload_id, piece), reversed(pieces)))
         md5 = hashlib.md5(GOOD).hexdigest()
         done = openai.uploads.complete(upload_id, part_ids=ids[::-1], md5=md5.upper())
         assert done.file is not None
         assert openai.files.content(done.file.id).read() == GOOD
 
-    def test_the_file_is_judged_as_any_other(self, openai: OpenAI) -> None:
+    def test_file_is_validated(self, openai: OpenAI) -> None:
         data = GOOD + b"{oops}\n"
         upload_id = create_upload(openai, len(data))
         ids = [add_part(openai, upload_id, piece) for piece in split_bytes(data, 1000)]
@@ -87,7 +83,7 @@ class TestWholeWay:
         assert file.status == "error"
         assert "line 13" in str(file.status_details)
 
-    def test_what_was_asked_for_the_file_comes_with_it(self, openai: OpenAI) -> None:
+    def test_file_has_the_fields_of_the_upload(self, openai: OpenAI) -> None:
         upload = openai.uploads.create(
             filename="../a\tb.bin",
             purpose="user_data",
@@ -104,8 +100,8 @@ class TestWholeWay:
         assert file.expires_at - file.created_at in (3600, 3601)
         assert (file.purpose, file.filename, file.status) == ("user_data", "ab.bin", "processed")
 
-    def test_parts_that_were_not_named_are_not_in_it(self, openai: OpenAI) -> None:
-        """As when a part's answer was lost, and the client sent it again."""
+    def test_unnamed_parts_are_left_out(self, openai: OpenAI) -> None:
+        """As when the response to a part was lost and the client sent the part again."""
         upload_id = create_upload(openai, 4, purpose="user_data", name="a")
         add_part(openai, upload_id, b"ab")
         ids = [add_part(openai, upload_id, b"ab"), add_part(openai, upload_id, b"cd")]
@@ -113,7 +109,7 @@ class TestWholeWay:
         assert file is not None
         assert openai.files.content(file.id).read() == b"abcd"
 
-    def test_the_parts_go_when_it_has_ended(
+    def test_parts_of_ended_uploads_are_deleted(
         self, openai: OpenAI, sessions: SessionMaker, api: Api
     ) -> None:
         finished, cancelled, pending = (
@@ -130,7 +126,7 @@ class TestWholeWay:
         assert left == [pending]
 
 
-class TestRefusedBeginning:
+class TestInvalidCreate:
     @pytest.mark.parametrize(
         ("change", "param"),
         [
@@ -146,73 +142,71 @@ class TestRefusedBeginning:
             ({"expires_after": {"anchor": "created_at", "seconds": 1}}, "expires_after.seconds"),
         ],
     )
-    def test_it_says_which_parameter(
+    def test_error_names_the_parameter(
         self, http: httpx.Client, change: dict[str, object], param: str
     ) -> None:
-        asked: dict[str, object] = {
+        body: dict[str, object] = {
             "filename": "a.jsonl",
             "purpose": "fine-tune",
             "bytes": 10,
             "mime_type": "text/plain",
         }
-        assert expect_error(http.post("/v1/uploads", json=asked | change), 400)["param"] == param
+        assert expect_error(http.post("/v1/uploads", json=body | change), 400)["param"] == param
 
-    def test_a_batch_of_over_200_mib(self, openai: OpenAI) -> None:
+    def test_batch_file_over_200_mib(self, openai: OpenAI) -> None:
         with pytest.raises(Exception, match="209715200"):
             create_upload(openai, 200 * 2**20 + 1, purpose="batch")
 
-    def test_a_key_makes_one(self, openai: OpenAI) -> None:
+    def test_idempotency_key(self, openai: OpenAI) -> None:
         def create() -> Upload:
             return openai.uploads.create(
                 filename="a.jsonl",
                 purpose="fine-tune",
                 bytes=10,
                 mime_type="text/plain",
-                extra_headers={"Idempotency-Key": "a-wish"},
+                extra_headers={"Idempotency-Key": "key-1"},
             )
 
         assert create() == create()
 
 
-class TestRefusedPart:
-    def test_one_above_the_limit(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
+class TestInvalidPart:
+    def test_part_above_the_limit(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 10)
         before = stored_paths(api)
         data = b"x" * (uploads.MAX_PART_BYTES + 1)
-        answer = http.post(f"/v1/uploads/{upload_id}/parts", files={"data": data})
-        assert expect_error(answer, 413)["param"] == "data"
+        response = http.post(f"/v1/uploads/{upload_id}/parts", files={"data": data})
+        assert expect_error(response, 413)["param"] == "data"
         assert stored_paths(api) == before
 
     @pytest.mark.parametrize("field", ["file", "", "data[]"])
-    def test_another_field(self, api: Api, http: httpx.Client, openai: OpenAI, field: str) -> None:
+    def test_wrong_field(self, api: Api, http: httpx.Client, openai: OpenAI, field: str) -> None:
         upload_id = create_upload(openai, 10)
         before = stored_paths(api)
-        answer = http.post(f"/v1/uploads/{upload_id}/parts", files={field: b"abc"})
-        error = expect_error(answer, 400)
+        response = http.post(f"/v1/uploads/{upload_id}/parts", files={field: b"abc"})
+        error = expect_error(response, 400)
         assert (error["param"], error["code"]) == ("data", "missing_required_parameter")
         assert stored_paths(api) == before
 
-    def test_an_empty_one(self, api: Api, openai: OpenAI) -> None:
+    def test_empty_part(self, api: Api, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 10)
         before = stored_paths(api)
         with pytest.raises(BadRequestError, match=r"The part is empty. Send its bytes in 'data'."):
             add_part(openai, upload_id, b"")
         assert stored_paths(api) == before
 
-    def test_one_that_goes_over(self, api: Api, openai: OpenAI) -> None:
+    def test_part_exceeds_the_upload(self, api: Api, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 10, purpose="user_data")
         first = add_part(openai, upload_id, b"12345")
         before = stored_paths(api)
-        with pytest.raises(BadRequestError, match="have more than the 10 bytes") as refused:
+        with pytest.raises(BadRequestError, match="have more than the 10 bytes") as raised:
             add_part(openai, upload_id, b"678901")
-        assert refused.value.param == "data"
+        assert raised.value.param == "data"
         assert stored_paths(api) == before
         last = add_part(openai, upload_id, b"67890")
         assert openai.uploads.complete(upload_id, part_ids=[first, last]).status == "completed"
 
-    def test_of_those_that_come_beside_each_other_only_what_there_is_room_for(
-        self, openai: OpenAI
-    ) -> None:
+    def test_parallel_parts_cannot_exceed_the_upload(self, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 20)
 
         def send(number: int) -> bool:
@@ -221,11 +215,11 @@ class TestRefusedPart:
             except BadRequestError:
                 return False
 
-        with ThreadPoolExecutor(8) as crowd:
-            assert sum(crowd.map(send, range(8))) == 4
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(send, range(8))) == 4
 
-    def test_the_same_one_without_end(self, openai: OpenAI, sessions: SessionMaker) -> None:
-        """It may come again, for its answer may be lost; but not for ever."""
+    def test_same_part_too_often(self, openai: OpenAI, sessions: SessionMaker) -> None:
+        """A part may be sent again, since its response may be lost, but not without limit."""
         upload_id = create_upload(openai, 10)
         with transaction(sessions) as session:
             part = UploadPart(
@@ -240,8 +234,7 @@ class TestRefusedPart:
         with pytest.raises(BadRequestError, match="sent again too often"):
             add_part(openai, upload_id, b"a")
 
-    def test_one_that_comes_too_late(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
-        """The upload ends while the part is on its way."""
+    def test_upload_ends_during_a_part(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 10)
         before = stored_paths(api)
 
@@ -251,12 +244,12 @@ class TestRefusedPart:
             yield b"\r\n--b--\r\n"
 
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
-        answer = http.post(f"/v1/uploads/{upload_id}/parts", content=body(), headers=headers)
-        assert "already cancelled" in str(expect_error(answer, 400)["message"])
+        response = http.post(f"/v1/uploads/{upload_id}/parts", content=body(), headers=headers)
+        assert "already cancelled" in str(expect_error(response, 400)["message"])
         assert stored_paths(api) == before
 
 
-class TestRefusedCompletion:
+class TestInvalidComplete:
     @pytest.fixture
     def three(self, openai: OpenAI) -> tuple[str, list[str]]:
         """An upload of 36 lines, and its parts of 12 each."""
@@ -272,7 +265,7 @@ class TestRefusedCompletion:
             (lambda ids: [*ids[:2], "part_abc123"], "has no part 'part_abc123'"),
         ],
     )
-    def test_wrong_parts(
+    def test_wrong_part_ids(
         self, openai: OpenAI, three: tuple[str, list[str]], change: object, words: str
     ) -> None:
         upload_id, ids = three
@@ -289,7 +282,7 @@ class TestRefusedCompletion:
             openai.uploads.complete(upload_id, part_ids=[*ids[:2], other])
 
     @pytest.mark.parametrize("md5", ["0" * 32, "md5", ""])
-    def test_a_wrong_checksum(
+    def test_wrong_checksum(
         self, api: Api, openai: OpenAI, three: tuple[str, list[str]], md5: str
     ) -> None:
         upload_id, ids = three
@@ -300,11 +293,11 @@ class TestRefusedCompletion:
         assert stored_paths(api) == before
         assert openai.uploads.complete(upload_id, part_ids=ids).status == "completed"
 
-    def test_an_empty_file(self, openai: OpenAI) -> None:
+    def test_empty_file(self, openai: OpenAI) -> None:
         with pytest.raises(BadRequestError, match="empty"):
             openai.uploads.complete(create_upload(openai, 0), part_ids=[])
 
-    def test_parts_whose_bytes_are_lost(
+    def test_part_is_lost_from_the_store(
         self, api: Api, openai: OpenAI, three: tuple[str, list[str]]
     ) -> None:
         upload_id, ids = three
@@ -316,7 +309,7 @@ class TestRefusedCompletion:
         assert openai.uploads.complete(upload_id, part_ids=part_ids).status == "completed"
 
     @pytest.mark.parametrize("end", ["completed", "cancelled", "expired", "overdue"])
-    def test_an_upload_that_has_ended_takes_nothing(
+    def test_ended_upload_rejects_requests(
         self, openai: OpenAI, three: tuple[str, list[str]], sessions: SessionMaker, end: str
     ) -> None:
         upload_id, ids = three
@@ -343,7 +336,7 @@ class TestRefusedCompletion:
 
     @pytest.mark.parametrize("route", ["parts", "complete", "cancel"])
     @pytest.mark.parametrize("whose", ["nobody's", "another project's"])
-    def test_an_upload_of_others_is_none(
+    def test_upload_of_another_project(
         self,
         openai: OpenAI,
         http: httpx.Client,
@@ -367,8 +360,8 @@ class TestRefusedCompletion:
         }
 
 
-class TestTwice:
-    def test_completions_that_race_make_one_file(
+class TestRepeatedRequests:
+    def test_concurrent_completions_make_one_file(
         self, openai: OpenAI, sessions: SessionMaker
     ) -> None:
         data = LINE * 20_000
@@ -380,13 +373,13 @@ class TestTwice:
             start.wait(120)
             return openai.uploads.complete(upload_id, part_ids=ids)
 
-        with ThreadPoolExecutor(4) as crowd:
-            done = [future.result() for future in [crowd.submit(complete) for _ in range(4)]]
+        with ThreadPoolExecutor(4) as pool:
+            done = [future.result() for future in [pool.submit(complete) for _ in range(4)]]
         assert all(one == done[0] for one in done)
         with transaction(sessions) as session:
             assert session.scalar(select(func.count()).select_from(File)) == 1
 
-    def test_a_repeated_one_gets_the_same_file(self, openai: OpenAI) -> None:
+    def test_repeated_completion_gets_the_same_file(self, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 3, purpose="vision", name="a.png")
         part_id = add_part(openai, upload_id, b"abc")
         first = openai.uploads.complete(
@@ -396,13 +389,13 @@ class TestTwice:
         with pytest.raises(BadRequestError, match="already completed"):
             openai.uploads.complete(upload_id, part_ids=[part_id], md5="another")
 
-    def test_a_repeated_cancel_does_no_harm(self, openai: OpenAI) -> None:
+    def test_cancel_is_idempotent(self, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 3)
         cancelled = openai.uploads.cancel(upload_id)
         assert cancelled.status == "cancelled"
         assert openai.uploads.cancel(upload_id) == cancelled
 
-    def test_one_that_died_is_taken_over(self, openai: OpenAI, sessions: SessionMaker) -> None:
+    def test_expired_claim_is_taken_over(self, openai: OpenAI, sessions: SessionMaker) -> None:
         upload_id = create_upload(openai, 3, purpose="vision", name="a.png")
         part_id = add_part(openai, upload_id, b"abc")
         with transaction(sessions) as session:
@@ -411,7 +404,7 @@ class TestTwice:
             )
         assert openai.uploads.complete(upload_id, part_ids=[part_id]).status == "completed"
 
-    def test_no_part_is_taken_while_one_completes(
+    def test_parts_are_rejected_during_completion(
         self, openai: OpenAI, sessions: SessionMaker
     ) -> None:
         upload_id = create_upload(openai, 3)
@@ -429,6 +422,6 @@ class TestTwice:
         assert openai.uploads.cancel(upload_id).status == "cancelled"
 
 
-def test_an_unknown_upload_reads_no_part(openai: OpenAI) -> None:
+def test_unknown_upload_does_not_read_the_part(openai: OpenAI) -> None:
     with pytest.raises(NotFoundError):
         add_part(openai, "upload_abc123", b"x" * 2**20)

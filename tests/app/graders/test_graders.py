@@ -1,4 +1,4 @@
-"""Templates, formulas and graders against what OpenAI says of them."""
+"""Templates, formulas and graders, as OpenAI documents them."""
 
 import json
 import math
@@ -37,7 +37,7 @@ LABEL: dict[str, Any] = {
     "labels": ["kind", "cold", "rude"],
     "passing_labels": ["kind", "cold"],
 }
-# Only part of several, as in OpenAI's types.
+# Valid only inside a multi grader, as in OpenAI's types.
 LABELS = {"type": "multi", "name": "all", "graders": LABEL, "calculate_output": "tone"}
 
 
@@ -52,7 +52,7 @@ def grader(fields: dict[str, Any]) -> Grader:
 
 
 async def unavailable_judge(_grader: ModelGrader, _messages: list[ModelMessage]) -> JudgeResponse:
-    raise JudgeUnavailable("the model is away")
+    raise JudgeUnavailable("the model is unavailable")
 
 
 async def run_without_judge(fields: dict[str, Any], sample: str) -> GraderRun:
@@ -89,7 +89,7 @@ class TestTemplates:
             "item..a",
         ],
     )
-    def test_unknown_ones(self, name: str) -> None:
+    def test_unknown_variables(self, name: str) -> None:
         with pytest.raises(UnknownVariable):
             render(f"{{{{{name}}}}}", build_variables("prose", ITEM))
 
@@ -130,12 +130,12 @@ class TestFormula:
             "(" * 400,
         ],
     )
-    def test_what_is_no_formula(self, formula: str) -> None:
+    def test_invalid_formulas(self, formula: str) -> None:
         with pytest.raises(FormulaError):
             evaluate(formula, {"a": 0.5, "b": 0.25})
 
 
-class TestGrading:
+class TestRun:
     @pytest.mark.parametrize(
         ("operation", "sample", "expected"),
         [
@@ -155,19 +155,19 @@ class TestGrading:
         assert found.metadata.scores == {"exact": expected}
         assert found.metadata.errors.model_dump(exclude_defaults=True) == {}
 
-    async def test_similarity(self) -> None:
+    async def test_text_similarity(self) -> None:
         fields = {**CHECK, "type": "text_similarity", "evaluation_metric": "fuzzy_match"}
         del fields["operation"]
         assert (await run_without_judge(fields, "Paris")).reward == 1
         assert 0.5 < (await run_without_judge(fields, "Parish")).reward < 1
         assert (await run_without_judge(fields, "xyz")).reward == 0
 
-    async def test_an_unknown_variable_is_no_reward(self) -> None:
+    async def test_unknown_variable_gives_no_reward(self) -> None:
         found = await run_without_judge({**CHECK, "reference": "{{item.nothing}}"}, "Paris")
         assert found.reward == 0
         assert found.metadata.errors.invalid_variable_error
 
-    async def test_several_are_combined(self) -> None:
+    async def test_multi_grader(self) -> None:
         parts = {"exact": CHECK, "there": {**CHECK, "name": "there", "operation": "like"}}
         fields = {"type": "multi", "name": "both", "graders": parts}
         found = await run_without_judge(
@@ -197,16 +197,16 @@ class TestGrading:
             ('{"result": -3}', 0),
         ],
     )
-    async def test_a_model_judges(self, answer: str, expected: float) -> None:
-        asked: list[ModelMessage] = []
+    async def test_score_model(self, answer: str, expected: float) -> None:
+        prompt: list[ModelMessage] = []
 
         async def judge(_grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
-            asked.extend(messages)
+            prompt.extend(messages)
             return JudgeResponse(answer, 42)
 
         found = await run(grader(JUDGE), "Paris", ITEM, judge)
         assert found.reward == expected
-        assert asked[0].content == "Is Paris right?"
+        assert prompt[0].content == "Is Paris right?"
         assert found.model_grader_token_usage_per_model == {"m": 42}
         assert found.metadata.token_usage == 42
 
@@ -217,38 +217,38 @@ class TestGrading:
             ["Is ", {"type": "output_text", "text": "{{sample.output_text}}"}, "?"],
         ],
     )
-    async def test_a_judge_is_told_in_items(self, content: Any) -> None:
-        asked: list[ModelMessage] = []
+    async def test_judge_prompt_as_content_items(self, content: Any) -> None:
+        prompt: list[ModelMessage] = []
 
         async def judge(_grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
-            asked.extend(messages)
+            prompt.extend(messages)
             return JudgeResponse('{"result": 1}', 1)
 
         fields = {**JUDGE, "input": [{"role": "user", "content": content}]}
         assert (await run(grader(fields), "Paris", ITEM, judge)).reward == 1
-        assert asked[0].content == "Is Paris?"
+        assert prompt[0].content == "Is Paris?"
 
     @pytest.mark.parametrize(
         ("answer", "expected"),
         [('{"result": "cold"}', 1), ('Well: {"result": "rude"}', 0), (" kind\n", 1)],
     )
-    async def test_a_model_labels(self, answer: str, expected: float) -> None:
-        asked: list[ModelMessage] = []
+    async def test_label_model(self, answer: str, expected: float) -> None:
+        prompt: list[ModelMessage] = []
 
         async def judge(_grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
-            asked.extend(messages)
+            prompt.extend(messages)
             return JudgeResponse(answer, 3)
 
         found = await run(grader(LABELS), "Paris", ITEM, judge)
         assert (found.reward, found.sub_rewards) == (expected, {"tone": expected})
         assert found.model_grader_token_usage_per_model == {"m": 3}
-        assert asked[0].content == "How is Paris?"
-        assert '"kind" or "cold" or "rude"' in asked[1].content
+        assert prompt[0].content == "How is Paris?"
+        assert '"kind" or "cold" or "rude"' in prompt[1].content
 
     @pytest.mark.parametrize(
         "answer", ["friendly", '{"result": "friendly"}', '{"result": ["kind"]}']
     )
-    async def test_a_judge_that_gives_no_label(self, answer: str) -> None:
+    async def test_judge_without_a_valid_label(self, answer: str) -> None:
         async def judge(_grader: ModelGrader, _messages: list[ModelMessage]) -> JudgeResponse:
             return JudgeResponse(answer, 1)
 
@@ -267,7 +267,7 @@ class TestGrading:
             '{"result": %s}' % ("9" * 400),
         ],
     )
-    async def test_a_judge_that_gives_no_number(self, answer: str) -> None:
+    async def test_judge_without_a_valid_number(self, answer: str) -> None:
         async def judge(_grader: ModelGrader, _messages: list[ModelMessage]) -> JudgeResponse:
             return JudgeResponse(answer, 1)
 
@@ -275,33 +275,36 @@ class TestGrading:
         assert found.reward == 0
         assert found.metadata.errors.model_grader_parse_error
 
-    async def test_a_judge_that_is_away(self) -> None:
+    async def test_judge_unavailable(self) -> None:
         errors = (await run_without_judge(JUDGE, "Paris")).metadata.errors
         assert errors.model_grader_server_error
-        assert errors.model_grader_server_error_details == "the model is away"
+        assert errors.model_grader_server_error_details == "the model is unavailable"
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"type": "python", "name": "p", "source": "x"}, "does not run clients' programs"),
-        ({**CHECK, "type": "text_similarity", "evaluation_metric": "bleu"}, "only 'fuzzy_match'"),
+        (
+            {**CHECK, "type": "text_similarity", "evaluation_metric": "bleu"},
+            "only supports 'fuzzy_match'",
+        ),
         ({**JUDGE, "range": [1, 0]}, "must be below"),
         ({**CHECK, "operation": "near"}, "'eq', 'ne', 'neq', 'like'"),
         (LABEL, "expected tags"),
         ({**LABELS, "graders": {**LABEL, "passing_labels": ["warm"]}}, "must be one of 'labels'"),
         (
             {**JUDGE, "input": [{"role": "user", "content": {"type": "input_image"}}]},
-            "judges read nothing else",
+            "judges read only text",
         ),
         (
             {**JUDGE, "input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
-            "judges read nothing else",
+            "judges read only text",
         ),
         ({"type": "multi", "name": "m", "graders": {}, "calculate_output": "1"}, "at least 1"),
         ({"type": "other"}, "expected tags"),
     ],
 )
-def test_what_is_no_grader(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_invalid_graders(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         grader(json.loads(json.dumps(fields)))

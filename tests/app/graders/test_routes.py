@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/alpha/graders, as the SDK asks."""
+"""/v1/fine_tuning/alpha/graders, through the official SDK."""
 
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
@@ -20,7 +20,7 @@ CHECK: StringCheckGraderParam = {
 }
 
 
-def test_a_grader_is_repeated_and_run(openai: OpenAI) -> None:
+def test_validate_and_run(openai: OpenAI) -> None:
     valid = openai.fine_tuning.alpha.graders.validate(grader=CHECK)
     assert valid.grader is not None
     assert valid.grader.model_dump() == CHECK
@@ -30,19 +30,19 @@ def test_a_grader_is_repeated_and_run(openai: OpenAI) -> None:
     assert (found.reward, found.metadata.name) == (1, "exact")
 
 
-def test_several_graders_are_repeated_as_they_came(openai: OpenAI) -> None:
-    several: MultiGraderParam = {
+def test_multi_grader_is_echoed_unchanged(openai: OpenAI) -> None:
+    multi: MultiGraderParam = {
         "type": "multi",
         "name": "both",
         "graders": CHECK,
         "calculate_output": "exact",
     }
-    valid = openai.fine_tuning.alpha.graders.validate(grader=several)
+    valid = openai.fine_tuning.alpha.graders.validate(grader=multi)
     assert valid.grader is not None
-    assert valid.grader.model_dump() == several
+    assert valid.grader.model_dump() == multi
 
 
-def test_labels_and_items_of_text(openai: OpenAI) -> None:
+def test_label_model_with_content_items(openai: OpenAI) -> None:
     label: LabelModelGraderParam = {
         "type": "label_model",
         "name": "tone",
@@ -54,33 +54,35 @@ def test_labels_and_items_of_text(openai: OpenAI) -> None:
         "labels": ["kind", "rude"],
         "passing_labels": ["kind"],
     }
-    several: MultiGraderParam = {
+    multi: MultiGraderParam = {
         "type": "multi",
         "name": "all",
         "graders": label,
         "calculate_output": "tone",
     }
-    valid = openai.fine_tuning.alpha.graders.validate(grader=several)
+    valid = openai.fine_tuning.alpha.graders.validate(grader=multi)
     assert valid.grader is not None
-    assert valid.grader.model_dump(exclude_unset=True) == several
-    with pytest.raises(BadRequestError) as refused:
+    assert valid.grader.model_dump(exclude_unset=True) == multi
+    with pytest.raises(BadRequestError) as raised:
         openai.post(
             "/fine_tuning/alpha/graders/run",
             body={"grader": label, "model_sample": "Hi"},
             cast_to=object,
         )
-    assert refused.value.param == "grader.type", "alone it has no place in OpenAI's types"
+    assert raised.value.param == "grader.type", (
+        "valid only inside a multi grader, as in OpenAI's types"
+    )
 
 
-def test_what_cannot_be_run_is_refused(openai: OpenAI) -> None:
+def test_python_grader_is_rejected(openai: OpenAI) -> None:
     with pytest.raises(BadRequestError, match="does not run clients' programs"):
         openai.fine_tuning.alpha.graders.validate(
             grader={"type": "python", "name": "p", "source": "def grade(sample, item): ..."}
         )
 
 
-def test_a_judge_that_nobody_knows(openai: OpenAI) -> None:
-    with pytest.raises(NotFoundError) as refused:
+def test_unknown_judge(openai: OpenAI) -> None:
+    with pytest.raises(NotFoundError) as raised:
         openai.fine_tuning.alpha.graders.run(
             grader={
                 "type": "score_model",
@@ -90,59 +92,62 @@ def test_a_judge_that_nobody_knows(openai: OpenAI) -> None:
             },
             model_sample="Paris",
         )
-    assert refused.value.code == "model_not_found"
+    assert raised.value.code == "model_not_found"
 
 
 @pytest.mark.parametrize(
-    ("formula", "said"),
+    ("formula", "problem"),
     [
-        ("exact +", "it is no formula: invalid syntax"),
+        ("exact +", "syntax error: invalid syntax"),
         ("exact + fuzzy", "there is no grader 'fuzzy'"),
         ("exact / 0 + fuzzy", "there is no grader 'fuzzy'"),
         ("min(exact)", "min does not take 1 arguments"),
-        ("exact.real", "'exact.real' cannot be part of it"),
-        ("(" * 900, "it is no formula: too many nested parentheses"),
+        ("exact.real", "'exact.real' is not supported"),
+        ("(" * 900, "syntax error: too many nested parentheses"),
         ("9" * 400, "int too large to convert to float"),
     ],
 )
-def test_a_formula_that_never_has_a_value(openai: OpenAI, formula: str, said: str) -> None:
-    several: MultiGraderParam = {
+def test_invalid_formula(openai: OpenAI, formula: str, problem: str) -> None:
+    multi: MultiGraderParam = {
         "type": "multi",
         "name": "both",
         "graders": CHECK,
         "calculate_output": formula,
     }
-    with pytest.raises(BadRequestError) as refused:
-        openai.fine_tuning.alpha.graders.validate(grader=several)
-    assert refused.value.param == "grader.calculate_output"
-    assert f"Invalid 'grader.calculate_output': {said}. It computes with" in refused.value.message
-    assert "and with these graders: exact." in refused.value.message
+    with pytest.raises(BadRequestError) as raised:
+        openai.fine_tuning.alpha.graders.validate(grader=multi)
+    assert raised.value.param == "grader.calculate_output"
+    assert (
+        f"Invalid 'grader.calculate_output': {problem}. A formula may use + - * / ^, the"
+        in raised.value.message
+    )
+    assert "and these graders: exact." in raised.value.message
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("response", "problem"),
     [
-        ("200 no JSON", "an answer that cannot be read"),
-        ("200 []", "an answer that cannot be read"),
-        ('200 {"choices": [], "usage": {"total_tokens": 1}}', "an answer that cannot be read"),
-        ('200 {"choices": [{"message": {"content": [1]}}]}', "an answer that cannot be read"),
-        ("302 elsewhere", "an answer that cannot be read"),
-        ('400 {"error": {"code": 400}}', "an answer that cannot be read"),
+        ("200 no JSON", "an unreadable response"),
+        ("200 []", "an unreadable response"),
+        ('200 {"choices": [], "usage": {"total_tokens": 1}}', "an unreadable response"),
+        ('200 {"choices": [{"message": {"content": [1]}}]}', "an unreadable response"),
+        ("302 elsewhere", "an unreadable response"),
+        ('400 {"error": {"code": 400}}', "an unreadable response"),
         ('400 {"error": {"message": "Too long.", "code": 400}}', "Too long."),
-        ("500 oops", "does not answer just now"),
+        ("500 oops", "engine is unavailable"),
     ],
 )
-def test_a_judge_whose_engine_says_anything(
-    openai: OpenAI, engine: FakeEngine, answer: str, said: str
+def test_judge_with_an_unusual_engine_response(
+    openai: OpenAI, engine: FakeEngine, response: str, problem: str
 ) -> None:
     judge: ScoreModelGraderParam = {
         "type": "score_model",
         "name": "judge",
         "model": "base",
-        "input": [{"role": "user", "content": f"answer {answer}"}],
+        "input": [{"role": "user", "content": f"answer {response}"}],
     }
     found = openai.fine_tuning.alpha.graders.run(grader=judge, model_sample="Paris")
     assert found.reward == 0
-    assert said in str(found.metadata.errors.api_model_grader_server_error_details)
-    (asked,) = engine.bodies
-    assert asked["max_completion_tokens"] == 512, "a judge that nobody stops fills its context"
+    assert problem in str(found.metadata.errors.api_model_grader_server_error_details)
+    (body,) = engine.bodies
+    assert body["max_completion_tokens"] == 512, "an unbounded judge fills its context"
