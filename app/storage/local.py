@@ -1,4 +1,4 @@
-"""A store in a folder. For one machine; several machines share a bucket instead."""
+"""Object store in a local directory. For one machine; several machines share a bucket."""
 
 import os
 import shutil
@@ -13,16 +13,16 @@ from app.storage.object_keys import validate_key, validate_prefix
 from app.storage.protocol import AlreadyExists, ObjectWriter, StorageUnavailable
 
 CHUNK_BYTES = 2**20
-# Folder of unfinished files; no key can have a part that starts with a dot.
+# Directory of unfinished files; no part of a key can start with a dot.
 UNFINISHED_DIRECTORY = ".unfinished"
-# Below this, uploads and checkpoints are about to fail: better to say so before they do.
+# Below this, `check` fails: uploads and checkpoints are about to.
 MIN_FREE_BYTES = 64 * 2**20
-# A key whose path is a folder, or lies below a file, stands for no object either.
+# A key whose path is a directory, or lies below a file, is no object either.
 MISSING_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class LocalStore:
-    """See BlobStore. Keys are paths below `root`; all of it is readable by its owner only."""
+    """See ObjectStore. Keys are paths below `root`, all readable by their owner only."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -33,7 +33,7 @@ class LocalStore:
         path = self._path(key)
         with _translate_errors():
             unfinished = atomic_files.AtomicFile(self._unfinished)
-        # Only our own steps are translated: what the caller's block raises is the caller's.
+        # Only our own steps: what the caller's block raises must reach the caller unchanged.
         with closing(unfinished):
             yield LocalWriter(unfinished)
             with _translate_errors():
@@ -70,16 +70,16 @@ class LocalStore:
             self._path(key).unlink()
 
     def list(self, prefix: str) -> Iterator[str]:
-        folder = self.root / validate_prefix(prefix).rpartition("/")[0]
+        directory = self.root / validate_prefix(prefix).rpartition("/")[0]
         with _translate_errors():
-            found = [path.relative_to(self.root).as_posix() for path in _walk_files(folder)]
+            found = [path.relative_to(self.root).as_posix() for path in _walk_files(directory)]
         return iter(sorted(key for key in found if key.startswith(prefix)))
 
     def remove_unfinished(self, older_than: timedelta) -> int:
         oldest = time.time() - older_than.total_seconds()
         removed = 0
         for path in _walk_files(self._unfinished):
-            # Gone in between means that its writer has just finished.
+            # A file that vanishes in between has just been published.
             with _translate_errors(), suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
@@ -97,15 +97,15 @@ class LocalStore:
 
     def _stream(self, key: str) -> Iterator[bytes]:
         with _translate_errors(key), self._path(key).open("rb") as file:
-            # The first step opens the file: `chunks` takes it to learn of a missing one at once,
-            # and a generator that has begun closes its file when it is dropped.
+            # An empty first chunk opens the file: `chunks` takes it to notice a missing file at
+            # once, and a started generator closes its file when it is dropped.
             yield b""
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
 
 class LocalWriter:
-    """See BlobWriter."""
+    """See ObjectWriter."""
 
     def __init__(self, unfinished: atomic_files.AtomicFile) -> None:
         self._unfinished = unfinished
@@ -115,25 +115,28 @@ class LocalWriter:
             return self._unfinished.write(data)
 
 
-def _walk_files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder, onerror=_raise_unless_missing):
-        if UNFINISHED_DIRECTORY in folders:
-            folders.remove(UNFINISHED_DIRECTORY)
+def _walk_files(directory: Path) -> Iterator[Path]:
+    for parent, directories, names in os.walk(directory, onerror=_raise_unless_missing):
+        if UNFINISHED_DIRECTORY in directories:
+            directories.remove(UNFINISHED_DIRECTORY)
         yield from (Path(parent, name) for name in names)
 
 
 def _raise_unless_missing(error: OSError) -> None:
-    """os.walk hides folders that it cannot read, which would look like a store without them."""
+    """Pass on errors that os.walk would hide, so that unreadable directories do not look empty."""
     if not isinstance(error, MISSING_ERRORS):
         raise error
 
 
 @contextmanager
 def _translate_errors(read_key: str | None = None) -> Iterator[None]:
-    """Errors of the file system as those of a store; where a key is read it may be missing."""
+    """Raise OSErrors as StorageUnavailable.
+
+    A missing file becomes FileNotFoundError where `read_key` names the key that is read.
+    """
     try:
         yield
     except OSError as error:
         if read_key is not None and isinstance(error, MISSING_ERRORS):
             raise FileNotFoundError(read_key) from error
-        raise StorageUnavailable(f"The storage folder cannot be used: {error}") from error
+        raise StorageUnavailable(f"The storage directory cannot be used: {error}") from error

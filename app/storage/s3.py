@@ -1,4 +1,4 @@
-"""A store in a bucket, of S3 or of a server that speaks its protocol."""
+"""Object store in a bucket of S3 or of an S3-compatible server."""
 
 import secrets
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from app.storage.s3_client import error_code, make_client, make_session, transla
 from app.storage.s3_writer import WRITER_METADATA, S3Writer, was_written_by
 
 CHUNK_BYTES = 2**20
-# Times that a broken answer is taken up again, and a conditional write that met another is made.
+# Of a download that breaks off, and of a conditional write that meets another one.
 MAX_TRIES = 5
 
 
 class S3Store:
-    """See BlobStore. Without keys, boto3 searches its usual places for them."""
+    """See ObjectStore. Without credentials, boto3 searches its usual places for them."""
 
     def __init__(
         self,
@@ -114,31 +114,31 @@ class S3Store:
                 self._client.put_object(**request)
                 return
             except ClientError as error:
-                # S3 lets neither of two conditional writes that meet through; one is to try again.
+                # S3 refuses two concurrent conditional writes alike; a retry decides.
                 if error_code(error) == "ConditionalRequestConflict":
                     continue
                 if error_code(error) != "PreconditionFailed":
                     raise
-                # botocore repeats a request whose answer was lost: then what is there is ours.
+                # botocore retries a request whose response was lost: the object may be ours.
                 if not was_written_by(self._client, address, token):
                     raise AlreadyExists(address["Key"]) from error
                 return
         raise StorageUnavailable(f"The bucket {self.bucket} is too busy at {address['Key']}.")
 
     def _stream(self, address: dict[str, str]) -> Iterator[bytes]:
-        """An empty piece once the object is found, then its bytes.
+        """Yield an empty chunk once the object is found, then its bytes.
 
-        The caller of `chunks` thus learns of a missing object at once, and a generator that has
-        begun closes its connection when it is dropped. An answer that breaks off is taken up
-        where it broke, in the same version of the object.
+        The empty chunk lets `chunks` notice a missing object at once, and a started generator
+        closes its connection when it is dropped. A response that breaks off is resumed at its
+        offset with a range request, for the same ETag.
         """
-        answer = self._get_object(address)
-        version = {"IfMatch": answer["ETag"]}
+        response = self._get_object(address)
+        version = {"IfMatch": response["ETag"]}
         offset, breaks = 0, 0
         yield b""
         while True:
             try:
-                with closing(answer["Body"]) as body:
+                with closing(response["Body"]) as body:
                     for chunk in body.iter_chunks(CHUNK_BYTES):
                         offset += len(chunk)
                         yield chunk
@@ -147,7 +147,7 @@ class S3Store:
                 breaks += 1
                 if breaks == MAX_TRIES:
                     raise StorageUnavailable(f"Reading {address} broke off: {error}") from error
-            answer = self._get_object(address, Range=f"bytes={offset}-", **version)
+            response = self._get_object(address, Range=f"bytes={offset}-", **version)
 
     def _get_object(self, address: dict[str, str], **condition: str) -> Any:
         with translate_errors(self.bucket, read_key=address["Key"]):

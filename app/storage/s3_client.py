@@ -1,4 +1,4 @@
-"""The S3 client: how patient it is, and what its errors mean to us."""
+"""S3 client: credentials, timeouts, retries, and the translation of botocore's errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +11,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 from app.storage.protocol import StorageUnavailable
 
 MISSING_CODES = frozenset({"NoSuchKey", "NotFound", "404"})
-# What a HEAD answers has no body, so for these there is a number at most.
+# A response to HEAD has no body, so its code is the HTTP status.
 ERROR_MESSAGES = {
     "404": "it does not exist.",
     "NoSuchBucket": "it does not exist.",
-    "403": "the S3 keys are refused.",
-    "AccessDenied": "the S3 keys may not do that.",
-    "InvalidAccessKeyId": "the S3 key id is unknown.",
-    "SignatureDoesNotMatch": "the S3 secret does not belong to the key id.",
+    "403": "the S3 credentials were refused.",
+    "AccessDenied": "the S3 credentials lack the permission.",
+    "InvalidAccessKeyId": "the S3 access key id is unknown.",
+    "SignatureDoesNotMatch": "the S3 secret access key does not match the access key id.",
 }
 
 
 def make_session(access_key_id: str | None, secret_access_key: str | None, region: str) -> Session:
-    """A session of our own: boto3's shared default one is not safe to use from threads."""
+    """Make a session of our own: boto3's shared default one is not thread-safe."""
     return Session(
         aws_access_key_id=access_key_id,
         aws_secret_access_key=secret_access_key,
@@ -31,23 +31,26 @@ def make_session(access_key_id: str | None, secret_access_key: str | None, regio
     )
 
 
-# Any: boto3 makes its clients' classes at run time.
+# Any: boto3 creates its client classes at run time.
 def make_client(session: Session, endpoint_url: str | None, *, probe: bool = False) -> Any:
-    """A client that survives hiccups, or with `probe` one that says at once how things are."""
-    patience = _probe_config() if probe else _default_config()
+    """Make an S3 client that retries; with `probe`, one that fails fast, for health checks."""
+    config = _probe_config() if probe else _default_config()
     if endpoint_url is not None:
-        patience = patience.merge(_compatibility_config())
-    return session.client("s3", endpoint_url=endpoint_url, config=patience)
+        config = config.merge(_compatibility_config())
+    return session.client("s3", endpoint_url=endpoint_url, config=config)
 
 
 def error_code(error: ClientError) -> str:
-    """S3's code of a refusal, or the HTTP status where there is none."""
+    """S3's error code, or the HTTP status where there is none."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 @contextmanager
 def translate_errors(bucket: str, read_key: str | None = None) -> Iterator[None]:
-    """botocore's errors as those of a store; where a key is read it may be missing."""
+    """Raise botocore's errors as StorageUnavailable.
+
+    A missing object becomes FileNotFoundError where `read_key` names the key that is read.
+    """
     try:
         yield
     except ClientError as error:
@@ -60,7 +63,7 @@ def translate_errors(bucket: str, read_key: str | None = None) -> Iterator[None]
 
 
 def _default_config() -> Config:
-    # botocore waits 60 s for each of connect and read, with an old way of retrying.
+    # botocore's defaults are 60 s each for connect and read, and its legacy retry mode.
     return Config(
         connect_timeout=5,
         read_timeout=30,
@@ -75,7 +78,7 @@ def _probe_config() -> Config:
 
 
 def _compatibility_config() -> Config:
-    # Servers other than AWS's may refuse the checksums that boto3 adds, and names in the host part.
+    # Servers other than AWS may reject boto3's added checksums and bucket names in the host name.
     return Config(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -1,4 +1,4 @@
-"""Streaming one object to S3 in parts, in the memory of one part."""
+"""Stream one object to S3 as a multipart upload, holding one part in memory."""
 
 import secrets
 from typing import Any
@@ -7,14 +7,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from app.storage.s3_client import error_code, translate_errors
 
-# S3 takes 10,000 parts, so an object may have 160 GB.
+# S3 allows 10,000 parts, so an object may have 160 GB.
 PART_SIZE = 16 * 2**20
-# Names the writer in the object's metadata, so that it knows its own object after a lost answer.
+# Metadata with the writer's token: it recognizes its own object after a lost response.
 WRITER_METADATA = "writer"
 
 
 class S3Writer:
-    """See BlobWriter. What fits in one part goes up in one request, without an upload to abort."""
+    """See ObjectWriter. An object of at most one part is a single PUT, with nothing to abort."""
 
     def __init__(self, client: Any, bucket: str, key: str) -> None:
         self._client = client
@@ -46,13 +46,13 @@ class S3Writer:
             self._complete(self._upload_id)
 
     def abort(self, cause: BaseException) -> None:
-        """Forget the parts. If that fails too, `cause` gets a note and the sweep does it later."""
+        """Discard the parts. If that fails, note it on `cause`; `remove_unfinished` retries."""
         if self._upload_id is None:
             return
         try:
             self._client.abort_multipart_upload(**self._address, UploadId=self._upload_id)
         except (BotoCoreError, ClientError) as error:
-            cause.add_note(f"The parts of {self._address} stay until the sweep: {error}")
+            cause.add_note(f"The parts of {self._address} stay until the next cleanup: {error}")
 
     def _upload_part(self) -> None:
         with self._translate_errors():
@@ -80,7 +80,7 @@ class S3Writer:
                 **self._address, UploadId=upload_id, MultipartUpload={"Parts": parts}
             )
         except ClientError as error:
-            # botocore repeats a request whose answer was lost; the repeat finds no upload any more.
+            # botocore retries a request whose response was lost; the retry finds no upload.
             if error_code(error) != "NoSuchUpload":
                 raise
             if not was_written_by(self._client, self._address, self._token):
@@ -91,5 +91,5 @@ class S3Writer:
 
 
 def was_written_by(client: Any, address: dict[str, str], token: str) -> bool:
-    """Whether the object there was written by the writer of this token."""
+    """True if the object carries this writer's token."""
     return bool(client.head_object(**address).get("Metadata", {}).get(WRITER_METADATA) == token)

@@ -1,4 +1,4 @@
-"""A store in a folder and one in a bucket of a real S3 server, each empty for every test."""
+"""Fixtures: a store in a directory and one in a bucket of a moto S3 server, empty per test."""
 
 import socket
 import subprocess
@@ -19,7 +19,7 @@ from tests.ports import free_port
 
 @pytest.fixture(scope="session")
 def s3_url() -> Iterator[str]:
-    """A moto server in its own process."""
+    """URL of a moto server in its own process."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
@@ -30,7 +30,7 @@ def s3_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3_client(s3_url: str) -> Any:
-    """For what no store does, such as making buckets. One for all: making a client takes long."""
+    """Client for what a store does not do, such as creating buckets. Slow to make, so shared."""
     session = Session(
         aws_access_key_id="id", aws_secret_access_key="secret", region_name="us-east-1"
     )
@@ -49,11 +49,11 @@ def s3_settings(s3_url: str, s3_client: Any) -> Settings:
     )
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=["directory", "bucket"])
 def store_settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """What an operator would set for each kind of store."""
-    if request.param == "folder":
-        return Settings(luthier_home=tmp_path / "home", s3_bucket=None)
+    """Settings for each kind of store, as an operator would write them."""
+    if request.param == "directory":
+        return Settings(home=tmp_path / "home", s3_bucket=None)
     settings: Settings = request.getfixturevalue("s3_settings")
     return settings
 
@@ -70,4 +70,4 @@ def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
             return
         except ConnectionRefusedError:
             time.sleep(0.05)
-    raise RuntimeError(f"the S3 server ended with {server.returncode}")
+    raise RuntimeError(f"the S3 server exited with {server.returncode}")

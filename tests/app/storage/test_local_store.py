@@ -1,4 +1,4 @@
-"""What only a store in a folder can get wrong."""
+"""Failures specific to the store in a local directory."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "root")
 
 
-def test_only_the_owner_can_read(store: LocalStore) -> None:
+def test_everything_is_readable_by_its_owner_only(store: LocalStore) -> None:
     store.put("a/b/c", b"")
     with store.writer("a/d") as writer:
         writer.write(b"x")
@@ -28,15 +28,15 @@ def test_only_the_owner_can_read(store: LocalStore) -> None:
     assert not wrong
 
 
-def test_a_folder_that_cannot_be_is_unavailable(tmp_path: Path) -> None:
+def test_an_impossible_root_raises_storage_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     store = LocalStore(tmp_path / "file" / "root")
     for step in (store.check, lambda: store.put("a", b"")):
-        with pytest.raises(StorageUnavailable, match="storage folder cannot be used"):
+        with pytest.raises(StorageUnavailable, match="storage directory cannot be used"):
             step()
 
 
-def test_what_is_young_may_still_be_written(store: LocalStore) -> None:
+def test_a_recent_unfinished_write_is_kept(store: LocalStore) -> None:
     with store.writer("a") as writer:
         writer.write(b"x")
         assert store.remove_unfinished(timedelta(hours=1)) == 0
@@ -55,9 +55,9 @@ with LocalStore(Path(sys.argv[1])).writer("a") as writer:
 """
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(store: LocalStore) -> None:
+def test_a_full_disk_raises_storage_unavailable_and_leaves_nothing(store: LocalStore) -> None:
     command = [sys.executable, "-c", FILL_THE_DISK, str(store.root)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "StorageUnavailable: The storage folder cannot be used" in run.stderr
+    assert "StorageUnavailable: The storage directory cannot be used" in run.stderr
     assert list(store.list("")) == []
     assert store.remove_unfinished(timedelta(hours=-1)) == 0

@@ -1,4 +1,4 @@
-"""No key leaves the root, none means two things, and each kind of blob has its own."""
+"""Storage keys: none escapes the root, none is ambiguous, each kind of object has its own."""
 
 import pytest
 
@@ -34,13 +34,13 @@ UNSAFE = [
 
 
 @pytest.mark.parametrize("key", UNSAFE)
-def test_an_unsafe_key_is_refused(key: str) -> None:
+def test_rejects_an_unsafe_key(key: str) -> None:
     with pytest.raises(UnsafeKey):
         validate_key(key)
 
 
 @pytest.mark.parametrize("key", UNSAFE)
-def test_and_never_part_of_another(key: str) -> None:
+def test_rejects_an_unsafe_key_as_part_of_another(key: str) -> None:
     with pytest.raises(UnsafeKey):
         file_key("proj_1", key)
     with pytest.raises(UnsafeKey):
@@ -48,25 +48,25 @@ def test_and_never_part_of_another(key: str) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["/", "/a", "..", "../", "a/../b", "a//", "a//b", "a\0", ".u"])
-def test_an_unsafe_prefix_is_refused(prefix: str) -> None:
+def test_rejects_an_unsafe_prefix(prefix: str) -> None:
     with pytest.raises(UnsafeKey):
         validate_prefix(prefix)
 
 
 @pytest.mark.parametrize("prefix", ["", "a", "a/", "a/b", "a/b/"])
-def test_a_prefix_may_end_anywhere(prefix: str) -> None:
+def test_accepts_a_prefix_that_ends_anywhere(prefix: str) -> None:
     assert validate_prefix(prefix) == prefix
 
 
-def test_every_kind_of_blob_has_its_place() -> None:
+def test_builds_the_key_of_each_kind_of_object() -> None:
     assert file_key("proj_1", "file-1") == "projects/proj_1/files/file-1"
     assert job_prefix("proj_1", "ftjob-1") == "projects/proj_1/jobs/ftjob-1"
     prefix = checkpoint_prefix("proj_1", "ftjob-1", 2, 30)
-    assert prefix == "projects/proj_1/jobs/ftjob-1/e2/step-30"
+    assert prefix == "projects/proj_1/jobs/ftjob-1/attempt-2/step-30"
     assert join_key(prefix, "adapter_config.json") == f"{prefix}/adapter_config.json"
 
 
-def test_an_id_cannot_climb_into_another_project() -> None:
+def test_rejects_an_id_that_reaches_into_another_project() -> None:
     for project_id, file_id in (("proj_1/files", "x"), ("proj_1", "a/b"), ("", "x")):
         with pytest.raises(UnsafeKey):
             file_key(project_id, file_id)

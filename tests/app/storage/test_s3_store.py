@@ -1,4 +1,4 @@
-"""What only a store behind a network can get wrong: lost answers, broken answers, no answers."""
+"""Failures specific to the S3 store: lost responses, truncated responses, unreachable servers."""
 
 import os
 import select
@@ -18,9 +18,10 @@ MIB = 2**20
 
 
 class BreakingProxy(ThreadingTCPServer):
-    """Relays to an S3 server and cuts connections where it is told to.
+    """Proxy to an S3 server that cuts connections on purpose.
 
-    Each fault is text of a request and the bytes of the answer that still pass. It strikes once.
+    A fault is text of a request and the number of bytes of its response that still pass. Each
+    fault applies once.
     """
 
     daemon_threads = True
@@ -79,8 +80,8 @@ def store(s3_settings: Settings, proxy: BreakingProxy) -> ObjectStore:
     return open_store(s3_settings.model_copy(update={"s3_endpoint_url": url}))
 
 
-class TestBrokenAnswers:
-    def test_a_read_goes_on_where_it_broke_off(
+class TestTruncatedResponses:
+    def test_a_download_resumes_at_its_offset(
         self, store: ObjectStore, proxy: BreakingProxy
     ) -> None:
         data = os.urandom(5 * MIB)
@@ -89,7 +90,7 @@ class TestBrokenAnswers:
         assert b"".join(store.chunks("a")) == data
         assert not proxy.faults
 
-    def test_it_gives_up_on_a_read_that_never_gets_through(
+    def test_a_download_that_never_completes_raises_storage_unavailable(
         self, store: ObjectStore, proxy: BreakingProxy
     ) -> None:
         store.put("a", os.urandom(5 * MIB))
@@ -97,7 +98,9 @@ class TestBrokenAnswers:
         with pytest.raises(StorageUnavailable, match="broke off"):
             store.get("a")
 
-    def test_it_never_joins_two_versions(self, store: ObjectStore, proxy: BreakingProxy) -> None:
+    def test_two_versions_of_an_object_are_never_joined(
+        self, store: ObjectStore, proxy: BreakingProxy
+    ) -> None:
         store.put("a", b"x" * 5 * MIB)
         proxy.faults = [(b"GET ", 2 * MIB)]
         chunks = store.chunks("a")
@@ -106,8 +109,8 @@ class TestBrokenAnswers:
             b"".join(chunks)
 
 
-class TestLostAnswers:
-    def test_a_repeated_first_write_knows_its_own_object(
+class TestLostResponses:
+    def test_a_retried_conditional_put_recognizes_its_own_object(
         self, store: ObjectStore, proxy: BreakingProxy
     ) -> None:
         proxy.faults = [(b"PUT ", 0)]
@@ -116,7 +119,7 @@ class TestLostAnswers:
         with pytest.raises(AlreadyExists):
             store.put("a", b"mine", if_absent=True)
 
-    def test_a_repeated_end_of_an_upload_knows_its_own_object(
+    def test_a_retried_completion_recognizes_its_own_object(
         self, store: ObjectStore, proxy: BreakingProxy
     ) -> None:
         data = os.urandom(PART_SIZE + 1)
@@ -127,16 +130,16 @@ class TestLostAnswers:
         assert store.get("a") == data
 
 
-class TestNoStore:
+class TestUnavailable:
     def test_an_unknown_bucket(self, s3_settings: Settings) -> None:
         store = open_store(s3_settings.model_copy(update={"s3_bucket": "unknown"}))
         with pytest.raises(StorageUnavailable, match=r"bucket unknown .* does not exist"):
             store.check()
-        # Not a missing file: that would read as "this upload is lost".
+        # Not FileNotFoundError: that would mean "this upload is lost".
         with pytest.raises(StorageUnavailable, match="does not exist"):
             store.get("a")
 
-    def test_a_server_that_is_not_there(self) -> None:
+    def test_an_unreachable_server(self) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses every connection
             settings = Settings(

@@ -1,4 +1,4 @@
-"""What every store must do, in a folder and in a bucket alike."""
+"""Conformance tests of ObjectStore, run on a directory and on a bucket."""
 
 import os
 import subprocess
@@ -16,27 +16,27 @@ from app.storage import AlreadyExists, ObjectStore, UnsafeKey
 from app.storage.s3_writer import PART_SIZE
 
 MIB = 2**20
-# So old is everything, whatever the clocks of test and server say.
+# Older than any object, whatever the clocks of test and server say.
 ANY_AGE = timedelta(hours=-1)
 
 
 def leftovers(store: ObjectStore) -> int:
-    """Unfinished writes that nothing owns any more."""
+    """Remove the unfinished writes; return how many there were."""
     return store.remove_unfinished(ANY_AGE)
 
 
-def break_off(store: ObjectStore, data: bytes, error: Exception, *, key: str = "a/b") -> None:
+def write_and_raise(store: ObjectStore, data: bytes, error: Exception, *, key: str = "a/b") -> None:
     with store.writer(key) as writer:
         writer.write(data)
         raise error
 
 
 class TestPutAndGet:
-    def test_what_was_put_is_there(self, store: ObjectStore) -> None:
+    def test_get_returns_what_was_put(self, store: ObjectStore) -> None:
         store.put("a/b", b"bytes")
         assert store.get("a/b") == b"bytes"
 
-    def test_an_empty_object_is_an_object(self, store: ObjectStore) -> None:
+    def test_an_empty_object_exists(self, store: ObjectStore) -> None:
         store.put("a/b", b"")
         assert store.get("a/b") == b""
         assert list(store.list("a/")) == ["a/b"]
@@ -46,7 +46,7 @@ class TestPutAndGet:
         store.put("a/b", b"second")
         assert store.get("a/b") == b"second"
 
-    def test_a_missing_object_is_a_missing_file(self, store: ObjectStore) -> None:
+    def test_a_missing_object_raises_file_not_found(self, store: ObjectStore) -> None:
         store.put("a/b", b"")
         for key in ("nothing", "a/c", "a", "a/b/c"):
             with pytest.raises(FileNotFoundError):
@@ -54,18 +54,18 @@ class TestPutAndGet:
 
 
 class TestPutIfAbsent:
-    def test_the_first_is_stored(self, store: ObjectStore) -> None:
+    def test_stores_the_first_object(self, store: ObjectStore) -> None:
         store.put("a/b", b"first", if_absent=True)
         assert store.get("a/b") == b"first"
 
-    def test_the_second_is_refused_and_changes_nothing(self, store: ObjectStore) -> None:
+    def test_rejects_the_second_and_changes_nothing(self, store: ObjectStore) -> None:
         store.put("a/b", b"first")
         with pytest.raises(AlreadyExists):
             store.put("a/b", b"first", if_absent=True)
         assert store.get("a/b") == b"first"
         assert leftovers(store) == 0
 
-    def test_of_racing_writers_exactly_one_wins(self, store: ObjectStore) -> None:
+    def test_exactly_one_of_several_concurrent_writers_wins(self, store: ObjectStore) -> None:
         values = [f"writer {n}".encode() for n in range(8)]
         start = Barrier(len(values))
 
@@ -84,17 +84,17 @@ class TestPutIfAbsent:
 
 class TestWriter:
     @pytest.mark.parametrize("size", [0, 1, PART_SIZE - 1, PART_SIZE, PART_SIZE + 1])
-    def test_any_size_comes_back(self, store: ObjectStore, size: int) -> None:
+    def test_round_trips_any_size(self, store: ObjectStore, size: int) -> None:
         data = os.urandom(size)
         with store.writer("a/b") as writer:
-            # An odd step, so that pieces and parts never end together.
+            # An odd step, so that chunks and parts never end together.
             for offset in range(0, size, 999_983):
                 piece = data[offset : offset + 999_983]
                 assert writer.write(piece) == len(piece)
         assert store.get("a/b") == data
         assert leftovers(store) == 0
 
-    def test_nothing_is_seen_before_the_end(self, store: ObjectStore) -> None:
+    def test_the_object_is_invisible_before_the_block_ends(self, store: ObjectStore) -> None:
         with store.writer("a/b") as writer:
             writer.write(b"x" * (PART_SIZE + 1))
             assert list(store.list("")) == []
@@ -102,19 +102,19 @@ class TestWriter:
 
     @pytest.mark.parametrize("size", [0, 1, PART_SIZE + 1])
     def test_an_exception_leaves_nothing(self, store: ObjectStore, size: int) -> None:
-        # An OSError, as a client's broken connection is: it must not pass for one of the store's.
+        # An OSError, like a client's broken connection: it must not be taken for the store's own.
         with pytest.raises(ConnectionResetError):
-            break_off(store, b"x" * size, ConnectionResetError())
+            write_and_raise(store, b"x" * size, ConnectionResetError())
         assert list(store.list("")) == []
         assert leftovers(store) == 0
 
-    def test_an_exception_leaves_the_earlier_object(self, store: ObjectStore) -> None:
+    def test_an_exception_keeps_the_earlier_object(self, store: ObjectStore) -> None:
         store.put("a/b", b"earlier")
         with pytest.raises(RuntimeError):
-            break_off(store, b"half", RuntimeError())
+            write_and_raise(store, b"half", RuntimeError())
         assert store.get("a/b") == b"earlier"
 
-    def test_a_big_object_passes_through_little_memory(self, store: ObjectStore) -> None:
+    def test_a_large_object_needs_little_memory(self, store: ObjectStore) -> None:
         piece, count = b"x" * MIB, 80
         store.put("warm", b"")
         tracemalloc.start()
@@ -134,16 +134,16 @@ class TestWriter:
 
 
 class TestChunks:
-    def test_they_join_to_the_object(self, store: ObjectStore) -> None:
+    def test_chunks_join_to_the_object(self, store: ObjectStore) -> None:
         data = os.urandom(3 * MIB + 1)
         store.put("a/b", data)
         assert b"".join(store.chunks("a/b")) == data
 
-    def test_a_missing_object_is_told_at_the_call(self, store: ObjectStore) -> None:
+    def test_a_missing_object_raises_at_the_call(self, store: ObjectStore) -> None:
         with pytest.raises(FileNotFoundError):
             store.chunks("a/b")
 
-    def test_they_may_be_dropped_halfway(self, store: ObjectStore) -> None:
+    def test_an_abandoned_stream_is_closed(self, store: ObjectStore) -> None:
         store.put("a/b", os.urandom(3 * MIB))
         chunks = store.chunks("a/b")
         next(chunks)
@@ -152,7 +152,7 @@ class TestChunks:
 
 
 class TestFiles:
-    def test_up_and_down_again(self, store: ObjectStore, tmp_path: Path) -> None:
+    def test_upload_and_download_round_trip(self, store: ObjectStore, tmp_path: Path) -> None:
         source, target = tmp_path / "source", tmp_path / "new" / "target"
         source.write_bytes(os.urandom(2 * MIB + 1))
         store.upload(source, "a/b")
@@ -160,25 +160,29 @@ class TestFiles:
         assert target.read_bytes() == source.read_bytes()
         assert [path.name for path in target.parent.iterdir()] == ["target"]
 
-    def test_a_missing_object_makes_no_file(self, store: ObjectStore, tmp_path: Path) -> None:
+    def test_downloading_a_missing_object_creates_no_file(
+        self, store: ObjectStore, tmp_path: Path
+    ) -> None:
         with pytest.raises(FileNotFoundError):
             store.download("a/b", tmp_path / "new" / "target")
         assert not (tmp_path / "new").exists()
 
-    def test_a_missing_file_makes_no_object(self, store: ObjectStore, tmp_path: Path) -> None:
+    def test_uploading_a_missing_file_creates_no_object(
+        self, store: ObjectStore, tmp_path: Path
+    ) -> None:
         with pytest.raises(FileNotFoundError):
             store.upload(tmp_path / "nothing", "a/b")
         assert list(store.list("")) == []
 
 
 class TestDelete:
-    def test_the_object_is_gone(self, store: ObjectStore) -> None:
+    def test_deletes_the_object(self, store: ObjectStore) -> None:
         store.put("a/b", b"")
         store.delete("a/b")
         with pytest.raises(FileNotFoundError):
             store.get("a/b")
 
-    def test_others_stay(self, store: ObjectStore) -> None:
+    def test_keeps_other_objects(self, store: ObjectStore) -> None:
         store.put("a/b", b"")
         for key in ("a", "a/b/c", "a/c"):
             store.delete(key)
@@ -186,26 +190,26 @@ class TestDelete:
 
 
 class TestList:
-    def test_by_the_start_of_the_key_sorted(self, store: ObjectStore) -> None:
+    def test_lists_keys_with_the_prefix_sorted(self, store: ObjectStore) -> None:
         for key in ("a/b/2", "a/b/1", "a/b-c", "a/c", "ab"):
             store.put(key, b"")
         assert list(store.list("a/b")) == ["a/b-c", "a/b/1", "a/b/2"]
         assert list(store.list("a/b/")) == ["a/b/1", "a/b/2"]
         assert list(store.list("")) == ["a/b-c", "a/b/1", "a/b/2", "a/c", "ab"]
 
-    def test_nothing_is_an_empty_list(self, store: ObjectStore) -> None:
+    def test_an_empty_store_lists_nothing(self, store: ObjectStore) -> None:
         assert list(store.list("")) == []
         assert list(store.list("a/b/")) == []
 
 
 class TestUnsafeKeys:
-    """Which keys are unsafe is in test_storage_keys; here, that each verb asks."""
+    """Every method validates its key; which keys are unsafe is in test_object_keys."""
 
-    def test_no_verb_takes_one(self, store: ObjectStore, tmp_path: Path) -> None:
+    def test_no_method_accepts_an_unsafe_key(self, store: ObjectStore, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        for verb in (store.get, store.chunks, store.delete):
+        for method in (store.get, store.chunks, store.delete):
             with pytest.raises(UnsafeKey):
-                verb("../a")
+                method("../a")
         for if_absent in (False, True):
             with pytest.raises(UnsafeKey):
                 store.put("../a", b"", if_absent=if_absent)
@@ -214,14 +218,14 @@ class TestUnsafeKeys:
         with pytest.raises(UnsafeKey):
             store.upload(tmp_path / "file", "../a")
         with pytest.raises(UnsafeKey):
-            break_off(store, b"", RuntimeError("the block was entered"), key="../a")
+            write_and_raise(store, b"", RuntimeError("the block was entered"), key="../a")
 
-    def test_nor_lists_one(self, store: ObjectStore) -> None:
+    def test_list_rejects_an_unsafe_prefix(self, store: ObjectStore) -> None:
         with pytest.raises(UnsafeKey):
             list(store.list("../"))
 
 
-DIE_WRITING = f"""
+KILLED_WHILE_WRITING = f"""
 import os
 from app.settings import Settings
 from app.storage import open_store
@@ -231,27 +235,27 @@ with open_store(Settings()).writer("a/b") as writer:
 """
 
 
-class TestSweep:
-    def test_what_a_killed_writer_left_is_removed(
+class TestRemoveUnfinished:
+    def test_removes_what_a_killed_writer_left(
         self, store: ObjectStore, store_settings: Settings
     ) -> None:
-        values = store_settings.model_dump(mode="json", exclude_none=True)
-        environment = {name.upper(): str(value) for name, value in values.items()}
         killed = subprocess.run(
-            [sys.executable, "-c", DIE_WRITING], env={**os.environ, **environment}, check=False
+            [sys.executable, "-c", KILLED_WHILE_WRITING],
+            env={**os.environ, **store_settings.to_environment()},
+            check=False,
         )
         assert killed.returncode == 9
         assert list(store.list("")) == []
         assert store.remove_unfinished(ANY_AGE) == 1
         assert store.remove_unfinished(ANY_AGE) == 0
 
-    def test_what_is_stored_stays(self, store: ObjectStore) -> None:
+    def test_keeps_stored_objects(self, store: ObjectStore) -> None:
         store.put("a/b", b"")
         assert store.remove_unfinished(ANY_AGE) == 0
         assert list(store.list("")) == ["a/b"]
 
 
-def test_a_good_store_passes_its_check(store: ObjectStore) -> None:
+def test_check_passes_on_a_working_store_and_leaves_nothing(store: ObjectStore) -> None:
     store.check()
     assert list(store.list("")) == []
     assert leftovers(store) == 0

@@ -1,4 +1,4 @@
-"""/v1/uploads with a bucket behind them: parts, the file of them, its bytes, and nothing left."""
+"""/v1/uploads on an S3 store: parts become one file, and nothing else remains."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_parts_become_a_file_in_a_bucket(
 ) -> None:
     settings = s3_settings.model_copy(
         update={
-            "luthier_home": tmp_path,
+            "home": tmp_path,
             "database_url": database_url,
             "redis_url": redis_url,
             "models_file": ROOT / "tests/models.toml",
@@ -33,7 +33,7 @@ def test_parts_become_a_file_in_a_bucket(
     )
     store = open_store(settings)
     account = create_account(sessions, "acme")
-    # Over 8 MiB in the second part, so that the store's own parts begin and end within ours.
+    # Over 8 MiB in one part, so that the store's own parts begin and end inside ours.
     second = GOOD * (9 * 2**20 // len(GOOD))
     with (
         run_server(create_app(settings)) as url,
