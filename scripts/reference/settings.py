@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ByteSize, SecretStr
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from app.settings import Settings, environment_variable
@@ -26,18 +27,14 @@ TYPE_NAMES: Mapping[Any, str] = {
 
 def lines() -> Iterator[str]:
     """One row per field: environment variable, type, default and description."""
-    yield from table(
-        ["Variable", "Type", "Default", "Description"],
-        (
-            [
-                code(environment_variable(name)),
-                describe_type(field.annotation),
-                describe_default(field.default),
-                field.description or "",
-            ]
-            for name, field in Settings.model_fields.items()
-        ),
-    )
+    rows = (_row(name, field) for name, field in Settings.model_fields.items())
+    yield from table(["Variable", "Type, default", "Description"], rows)
+
+
+def _row(name: str, field: FieldInfo) -> list[str]:
+    kind, default = describe_type(field.annotation), describe_default(field.default)
+    value = f"{kind}, {default}" if default else kind
+    return [code(environment_variable(name)), value, field.description or ""]
 
 
 def describe_type(annotation: Any) -> str:
