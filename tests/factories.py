@@ -1,4 +1,4 @@
-"""Rows that tests start from: a project with files and a job, in any state."""
+"""Factories of rows that tests start from: a project with files and a job, in any state."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def make_project(session: Session) -> Project:
 
 
 def make_file(session: Session, project: Project, **changes: Any) -> File:
-    """A training file as the upload leaves it; its bytes are not in any store."""
+    """Make a training file as an upload leaves it; its bytes are not in any store."""
     file_id = ids.file_id()
     values: dict[str, Any] = {
         "id": file_id,

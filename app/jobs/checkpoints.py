@@ -1,8 +1,8 @@
-"""Checkpoints of jobs: which exist, which are servable and under which name, which are let go.
+"""Checkpoints of jobs: record, promote to models, apply retention, delete.
 
-A servable one is recorded with kind "user" and is a tuned model at once. The one of the last step
-is recorded as "resume": it becomes the job's model when the job succeeds, under a name without a
-step.
+A servable checkpoint (kind `user`, the end of an epoch) is a fine-tuned model at once. The one of
+the last step is recorded as `resume`: it becomes the job's model when the job succeeds, under a
+name without a step.
 """
 
 import math
@@ -15,19 +15,26 @@ from sqlalchemy.orm import Session
 from app import ids
 from app.catalog import FineTunedModelName
 from app.db import outbox
-from app.db.tables import Checkpoint, FineTunedModel, Job, Organization, Project
+from app.db.tables import (
+    Checkpoint,
+    CheckpointKind,
+    FineTunedModel,
+    Job,
+    Organization,
+    Project,
+)
 from app.jobs import events, states
 from app.jobs.events import NewEvent
 
-# The ends of the last three passes over the data, as OpenAI keeps them.
+# The last three epochs, as OpenAI keeps them.
 MAX_SERVABLE_CHECKPOINTS = 3
-# Of what a job could continue from: the newest, and the one before it in case that is damaged.
+# The newest to resume from, and the one before it in case that is damaged.
 MAX_RESUME_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCheckpoint:
-    """A checkpoint whose files are all in the store; `values` are its metrics."""
+    """A checkpoint whose files are all in the store, under `prefix`."""
 
     step: int
     servable: bool
@@ -38,10 +45,10 @@ class StoredCheckpoint:
 
 
 def record(session: Session, job_id: str, attempt: int, stored: StoredCheckpoint) -> None:
-    """Make a stored checkpoint count, and let older ones go. Raises Fenced.
+    """Record a stored checkpoint and apply retention. Raises LeaseLost.
 
-    A step that an earlier attempt has stored already keeps its name and gets the new files. If its
-    model was deleted since, the job may continue from the new files, but nobody sees them.
+    A step that an earlier attempt has stored keeps its model name and gets the new files. If that
+    model was deleted since, the new files serve only to resume from.
     """
     job = states.lock_owned(session, job_id, attempt)
     servable = (
@@ -49,40 +56,45 @@ def record(session: Session, job_id: str, attempt: int, stored: StoredCheckpoint
         and stored.step != job.total_steps
         and not _was_model_deleted(session, job, stored.step)
     )
-    row = _upsert_row(session, job, stored, kind="user" if servable else "resume")
+    row = _upsert_row(
+        session, job, stored, kind=CheckpointKind.USER if servable else CheckpointKind.RESUME
+    )
     if servable:
         row.model_name = row.model_name or new_model_name(session, job, step=stored.step)
         _publish(session, job, row.model_name, step=stored.step, prefix=stored.prefix)
         events.append(session, job, [_created_event(row.step, row.model_name)])
-    # It came further than its predecessors: their crashes are forgiven.
+    # A new checkpoint is progress: earlier crashes no longer count.
     job.no_progress_attempts = 0
     session.flush()
     _apply_retention(session, job_id)
 
 
 def _was_model_deleted(session: Session, job: Job, step: int) -> bool:
-    """Whether the model of a step has been there and was deleted, by its owner or let go."""
-    gone = select(FineTunedModel.name).where(
+    """True if the step had a model that was deleted, by its owner or by retention."""
+    deleted = select(FineTunedModel.name).where(
         FineTunedModel.job_id == job.id,
         FineTunedModel.step == step,
         FineTunedModel.deleted_at.is_not(None),
     )
-    return session.scalars(gone.limit(1)).first() is not None
+    return session.scalars(deleted.limit(1)).first() is not None
 
 
 def list_resumable(session: Session, job_id: str) -> list[Checkpoint]:
-    """What a job may continue from, the newest first."""
+    """List the checkpoints that a job can resume from, newest first."""
     statement = (
         select(Checkpoint)
         .where(Checkpoint.job_id == job_id, Checkpoint.deleted_at.is_(None))
-        .order_by(Checkpoint.step.desc(), Checkpoint.epoch.desc())
+        .order_by(Checkpoint.step.desc(), Checkpoint.attempt.desc())
         .limit(MAX_RESUME_CHECKPOINTS)
     )
     return list(session.scalars(statement))
 
 
 def promote(session: Session, job: Job) -> str | None:
-    """Make the checkpoint of the last step the job's model; its name, or None if there is none."""
+    """Promote the checkpoint of the last step to the job's model.
+
+    Returns the model's name, or None if that checkpoint does not exist.
+    """
     row = session.scalars(
         select(Checkpoint)
         .where(
@@ -96,9 +108,9 @@ def promote(session: Session, job: Job) -> str | None:
     if row is None:
         return None
     if row.model_name is not None:
-        # It was not known for the last one when it was recorded: training ended early.
+        # Training ended early: when recorded, this step was not known to be the last.
         _unpublish(session, row.model_name)
-    # A step has one row of a kind, and this one's may be that of a model its owner has deleted.
+    # A step has one row per kind; the `user` row may be that of a model its owner deleted.
     session.execute(
         delete(Checkpoint).where(
             Checkpoint.job_id == job.id,
@@ -106,7 +118,7 @@ def promote(session: Session, job: Job) -> str | None:
             Checkpoint.deleted_at.is_not(None),
         )
     )
-    row.kind, row.model_name = "user", new_model_name(session, job)
+    row.kind, row.model_name = CheckpointKind.USER, new_model_name(session, job)
     _publish(session, job, row.model_name, step=None, prefix=row.storage_prefix)
     session.flush()
     _apply_retention(session, job.id)
@@ -115,22 +127,26 @@ def promote(session: Session, job: Job) -> str | None:
 
 
 def delete_resume_checkpoints(session: Session, job_id: str) -> None:
-    """Let go what only a running job needs."""
+    """Delete the checkpoints that serve only to resume training."""
     rows = select(Checkpoint).where(
-        Checkpoint.job_id == job_id, Checkpoint.kind == "resume", Checkpoint.deleted_at.is_(None)
+        Checkpoint.job_id == job_id,
+        Checkpoint.kind == CheckpointKind.RESUME,
+        Checkpoint.deleted_at.is_(None),
     )
     _soft_delete(session, session.scalars(rows))
 
 
 def new_model_name(session: Session, job: Job, *, step: int | None = None) -> str:
-    """A new name for a job's model, or for its checkpoint at `step`."""
+    """Make a new name for a job's model, or for its checkpoint at `step`."""
     slug = session.scalars(
         select(Organization.slug).join(Project).where(Project.id == job.project_id)
     ).one()
     return str(FineTunedModelName(job.base_model, slug, job.suffix or "", ids.model_tag(), step))
 
 
-def _upsert_row(session: Session, job: Job, stored: StoredCheckpoint, *, kind: str) -> Checkpoint:
+def _upsert_row(
+    session: Session, job: Job, stored: StoredCheckpoint, *, kind: CheckpointKind
+) -> Checkpoint:
     row = session.scalars(
         select(Checkpoint).where(
             Checkpoint.job_id == job.id, Checkpoint.step == stored.step, Checkpoint.kind == kind
@@ -141,7 +157,7 @@ def _upsert_row(session: Session, job: Job, stored: StoredCheckpoint, *, kind: s
         session.add(row)
     elif row.storage_prefix != stored.prefix:
         outbox.enqueue_prefix_deletion(session, row.storage_prefix)
-    row.epoch = job.epoch
+    row.attempt = job.attempt
     row.storage_prefix = stored.prefix
     row.manifest_sha256 = stored.manifest_sha256
     row.bytes = stored.bytes
@@ -151,7 +167,7 @@ def _upsert_row(session: Session, job: Job, stored: StoredCheckpoint, *, kind: s
 
 
 def without_nonfinite(values: Mapping[str, float]) -> dict[str, float]:
-    """Without what JSON has no word for: Postgres refuses NaN and infinities."""
+    """Drop NaN and infinities, which JSON cannot represent and Postgres rejects."""
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
@@ -182,8 +198,8 @@ def _apply_retention(session: Session, job_id: str) -> None:
             .order_by(Checkpoint.step.desc())
         )
     )
-    servable = [row for row in rows if row.kind == "user"]
-    spare = [row for row in rows[MAX_RESUME_CHECKPOINTS:] if row.kind == "resume"]
+    servable = [row for row in rows if row.kind == CheckpointKind.USER]
+    spare = [row for row in rows[MAX_RESUME_CHECKPOINTS:] if row.kind == CheckpointKind.RESUME]
     _soft_delete(session, [*servable[MAX_SERVABLE_CHECKPOINTS:], *spare])
 
 

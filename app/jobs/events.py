@@ -1,39 +1,39 @@
-"""The events of a job: what users read, in an order without gaps, each effect once."""
+"""Append-only events of a job for its owner: numbered without gaps, deduplicated by key."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.db.tables import Job, JobEvent
+from app.db.tables import EventLevel, EventType, Job, JobEvent
 
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """One event to be. A job has one event per `key`, however often the effect is told."""
+    """An event to append. A job has one event per `dedupe_key`, however often it is appended."""
 
     dedupe_key: str
     message: str
-    level: Literal["info", "warn", "error"] = "info"
-    type: Literal["message", "metrics"] = "message"
+    level: EventLevel = EventLevel.INFO
+    type: EventType = EventType.MESSAGE
     data: Mapping[str, Any] | None = field(default_factory=dict)
 
 
 def append(session: Session, job: Job, new_events: Sequence[NewEvent]) -> None:
-    """Add the entries whose effect was not told yet.
+    """Append the events whose key the job does not have yet.
 
-    The caller's transaction must hold the lock on the job's row (every move and `moves.guard` take
-    it): two writers at once would otherwise number their events alike.
+    The caller's transaction must hold the lock on the job's row (`states.transition` and
+    `states.lock_owned` take it): two concurrent writers would otherwise assign the same numbers.
     """
-    known = _find_existing_keys(session, job.id, [entry.dedupe_key for entry in new_events])
-    fresh = [entry for entry in new_events if entry.dedupe_key not in known]
+    known = _find_existing_keys(session, job.id, [event.dedupe_key for event in new_events])
+    fresh = [event for event in new_events if event.dedupe_key not in known]
     if not fresh:
         return
     first = _get_last_seq(session, job.id) + 1
-    rows = [_row_values(job, entry, seq) for seq, entry in enumerate(fresh, first)]
+    rows = [_row_values(job, event, seq) for seq, event in enumerate(fresh, first)]
     session.execute(insert(JobEvent), rows)
 
 
@@ -49,15 +49,15 @@ def _get_last_seq(session: Session, job_id: str) -> int:
     return session.scalars(last).one()
 
 
-def _row_values(job: Job, entry: NewEvent, seq: int) -> dict[str, Any]:
+def _row_values(job: Job, event: NewEvent, seq: int) -> dict[str, Any]:
     return {
         "id": ids.event_id(),
         "job_id": job.id,
         "seq": seq,
-        "epoch": job.epoch,
-        "dedupe_key": entry.dedupe_key,
-        "level": entry.level,
-        "type": entry.type,
-        "message": entry.message,
-        "data": None if entry.data is None else dict(entry.data),
+        "attempt": job.attempt,
+        "dedupe_key": event.dedupe_key,
+        "level": event.level,
+        "type": event.type,
+        "message": event.message,
+        "data": None if event.data is None else dict(event.data),
     }

@@ -1,4 +1,4 @@
-"""Whether a job's files can train it. Their lines were judged at upload; here are the rules."""
+"""Checks that a job's files can train its method. Single lines were validated at upload."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,65 +6,65 @@ from dataclasses import dataclass
 from app.db.tables import File
 from app.formats.question_answering import ANSWERED_LABEL
 
-# The format that each method reads. A method that is not here takes any format.
+# The formats that each method reads. A method that is not listed takes any format.
 FORMATS_BY_METHOD: Mapping[str, tuple[str, ...]] = {
     "supervised": ("chat", "completion"),
     "dpo": ("preference",),
     "classification": ("classification",),
     "token_classification": ("token_classification",),
     "question_answering": ("question_answering",),
-    # Texts with the same label are pairs too.
+    # Texts with the same label are positive pairs too.
     "embedding": ("embedding", "classification"),
 }
-# What OpenAI says is missing where a file is of another method's format.
+# The key that OpenAI reports as missing where a file is of another method's format.
 REQUIRED_KEYS: Mapping[str, str] = {"supervised": "messages", "dpo": "input"}
 LABELLED_METHODS = ("classification", "token_classification")
-# OpenAI's least for a training file; a validation file may be smaller.
+# OpenAI's minimum for a training file; a validation file may be smaller.
 MIN_TRAINING_EXAMPLES = 10
 INVALID_FILE_FORMAT = "invalid_file_format"
 
 
 @dataclass(frozen=True, slots=True)
 class JobFailure:
-    """Why a job ends: `code`, `param` and `message` of its `error`."""
+    """The reason why a job fails: `code`, `message` and `param` of its `error`."""
 
     code: str
     message: str
     param: str | None = None
 
 
-def find_failure(method: str, training: File, checked: File | None) -> JobFailure | None:
-    """The first reason not to train with these files, or None."""
-    problem = _check_file(method, training, "training", least=MIN_TRAINING_EXAMPLES)
-    if problem is None and checked is not None:
-        problem = _check_file(method, checked, "validation", least=1)
-    if problem is None and checked is not None:
-        problem = _check_duplicate(training, checked) or _check_shapes(training, checked)
-    if problem is None and (method in LABELLED_METHODS or training.format == "classification"):
-        problem = _check_labels(method, training)
-    if problem is None and method == "question_answering":
-        problem = _check_answers(training)
-    if problem is None and method == "embedding" and checked is not None:
-        problem = _check_label_pairs(checked)
-    if problem is None and method in LABELLED_METHODS and checked is not None:
-        problem = _check_unknown_labels(training, checked)
-    return problem
+def find_failure(method: str, training: File, validation: File | None) -> JobFailure | None:
+    """Return the first reason not to train with these files, or None."""
+    failure = _check_file(method, training, "training", minimum=MIN_TRAINING_EXAMPLES)
+    if failure is None and validation is not None:
+        failure = _check_file(method, validation, "validation", minimum=1)
+    if failure is None and validation is not None:
+        failure = _check_duplicate(training, validation) or _check_shapes(training, validation)
+    if failure is None and (method in LABELLED_METHODS or training.format == "classification"):
+        failure = _check_labels(method, training)
+    if failure is None and method == "question_answering":
+        failure = _check_answers(training)
+    if failure is None and method == "embedding" and validation is not None:
+        failure = _check_label_pairs(validation)
+    if failure is None and method in LABELLED_METHODS and validation is not None:
+        failure = _check_unknown_labels(training, validation)
+    return failure
 
 
-def _check_duplicate(training: File, checked: File) -> JobFailure | None:
-    if checked.sha256 != training.sha256:
+def _check_duplicate(training: File, validation: File) -> JobFailure | None:
+    if validation.sha256 != training.sha256:
         return None
-    there = "It has the same content as the training file, and would measure what was learned."
-    return _invalid_file("validation", f"{there} Hold examples out of training, or leave it out.")
+    reason = "It has the same content as the training file, so it would measure memorization."
+    return _invalid_file("validation", f"{reason} Hold out other examples, or omit the file.")
 
 
-def _check_shapes(training: File, checked: File) -> JobFailure | None:
-    """One label or several, positives or scores, tags or spans: both files have the same."""
-    ours, theirs = _shape(training), _shape(checked)
-    if training.format != checked.format or not ours or not theirs or ours == theirs:
+def _check_shapes(training: File, validation: File) -> JobFailure | None:
+    """Require the same kind of rows in both files: one label or several, pairs or scores, …"""
+    ours, theirs = _shape(training), _shape(validation)
+    if training.format != validation.format or not ours or not theirs or ours == theirs:
         return None
-    there = f"Its examples have {theirs!r}, those of the training file have {ours!r}."
-    return _invalid_file("validation", f"{there} Write both files in one way.")
+    reason = f"Its examples have {theirs!r}, those of the training file have {ours!r}."
+    return _invalid_file("validation", f"{reason} Use the same field in both files.")
 
 
 def _shape(file: File) -> str | None:
@@ -72,50 +72,48 @@ def _shape(file: File) -> str | None:
 
 
 def _check_labels(method: str, training: File) -> JobFailure | None:
-    """What keeps labels from being learned."""
+    """Require enough labels, and each of them more than once."""
     known, lines = _label_counts(training)
-    if len(known) < (1 if method == "token_classification" else 2):
-        there = f"only the label {next(iter(known))!r}" if known else "no label at all"
-        return _invalid_file("training", f"It has {there}: there is nothing to tell apart.")
+    minimum = 1 if method == "token_classification" else 2
+    if len(known) < minimum:
+        found = f"only the label {next(iter(known))!r}" if known else "no label at all"
+        return _invalid_file("training", f"It has {found}; training needs at least {minimum}.")
     for label, count in known.items():
         if count == 1:
-            where = f"The label {label!r} is there once, in line {lines[label]}."
-            return _invalid_file("training", f"{where} Add examples of it, or remove it.")
+            reason = f"The label {label!r} occurs only once, in line {lines[label]}."
+            return _invalid_file("training", f"{reason} Add examples of it, or remove it.")
     return None
 
 
 def _check_answers(training: File) -> JobFailure | None:
-    """What keeps a model from learning to answer."""
+    """Require at least one question with an answer."""
     if ANSWERED_LABEL in _label_counts(training)[0]:
         return None
-    return _invalid_file("training", "No question in it has an answer: there is nothing to find.")
+    reason = "None of its questions has an answer, so there is nothing to learn."
+    return _invalid_file("training", reason)
 
 
-def _check_label_pairs(checked: File) -> JobFailure | None:
-    """What keeps vectors from being measured: by which pass was the best, and when to stop."""
-    known, _ = _label_counts(checked)
+def _check_label_pairs(validation: File) -> JobFailure | None:
+    """Require a label with two texts: retrieval is measured by finding texts of the same label."""
+    known, _ = _label_counts(validation)
     if not known or max(known.values()) > 1:
         return None
-    there = "Each of its labels is there once: no text has another of its label to be found by."
-    return _invalid_file(
-        "validation", f"{there} Give labels two texts or more, or leave the file out."
-    )
+    reason = "Each of its labels occurs only once, so no text has a match to retrieve."
+    return _invalid_file("validation", f"{reason} Give labels two texts or more, or omit the file.")
 
 
-def _check_unknown_labels(training: File, checked: File) -> JobFailure | None:
-    """What keeps a model from being measured."""
+def _check_unknown_labels(training: File, validation: File) -> JobFailure | None:
+    """Require that every label of the validation file is in the training file."""
     known, _ = _label_counts(training)
-    theirs, lines = _label_counts(checked)
+    theirs, lines = _label_counts(validation)
     for label in theirs.keys() - known.keys():
-        where = f"The label {label!r} (line {lines[label]}) is not in the training file."
-        return _invalid_file(
-            "validation", f"{where} A model cannot learn a label that it never sees."
-        )
+        reason = f"The label {label!r} (line {lines[label]}) is not in the training file."
+        return _invalid_file("validation", f"{reason} A model cannot learn a label it never sees.")
     return None
 
 
 def _label_counts(file: File) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    """How often each label is there, and in which line first."""
+    """Number of occurrences of each label, and the line of its first one."""
     summary = file.summary or {}
     return summary.get("labels", {}), summary.get("first_lines", {})
 
@@ -125,51 +123,46 @@ def _invalid_file(role: str, reason: str) -> JobFailure:
     return JobFailure(f"invalid_{role}_file", message, f"{role}_file")
 
 
-def _check_file(method: str, file: File, role: str, *, least: int) -> JobFailure | None:
+def _check_file(method: str, file: File, role: str, *, minimum: int) -> JobFailure | None:
     param = f"{role}_file"
     if file.deleted_at is not None:
         return missing_file_failure(file.id, role)
     if file.status == "error":
         return _validation_failure(file, role)
-    if (file.examples or 0) < least:
+    if (file.examples or 0) < minimum:
         count = file.examples or 0
         message = (
             f"{role.capitalize()} file has {count} example(s), "
-            f"but must have at least {least} examples"
+            f"but must have at least {minimum} examples"
         )
         return JobFailure("invalid_n_examples", message, param)
     return _check_format(method, file, role)
 
 
 def _validation_failure(file: File, role: str) -> JobFailure:
-    """OpenAI has two codes: for lines that are no examples, and for unusable examples."""
+    """Tell apart OpenAI's two codes: lines that are not examples, and unusable examples."""
     reason = file.status_details or "The file cannot be read."
-    first = (file.faults or {}).get("first", [{}])[0]
+    first = (file.validation_errors or {}).get("first", [{}])[0]
     if first.get("code") == INVALID_FILE_FORMAT:
         message = f"The job failed due to a file format error in the {role} file. {reason}"
         return JobFailure(INVALID_FILE_FORMAT, message, f"{role}_file")
-    message = f"The job failed due to an invalid {role} file. {reason}"
-    return JobFailure(f"invalid_{role}_file", message, f"{role}_file")
+    return _invalid_file(role, reason)
 
 
 def missing_file_failure(file_id: str, role: str) -> JobFailure:
-    """The problem of a file that was deleted before the job could read it."""
-    message = (
-        f"The job failed due to an invalid {role} file. "
-        f"{file_id} was deleted before the job could read it."
-    )
-    return JobFailure(f"invalid_{role}_file", message, f"{role}_file")
+    """Failure of a job whose file was deleted before the job could read it."""
+    return _invalid_file(role, f"{file_id} was deleted before the job could read it.")
 
 
 def _check_format(method: str, file: File, role: str) -> JobFailure | None:
-    wanted = FORMATS_BY_METHOD.get(method)
-    if wanted is None or file.format in wanted:
+    accepted = FORMATS_BY_METHOD.get(method)
+    if accepted is None or file.format in accepted:
         return None
     key = REQUIRED_KEYS.get(method)
     missing_key = "" if key is None else f"Example 1 is missing key '{key}'. "
     message = (
         f"The job failed due to a file format error in the {role} file. Invalid file format. "
-        f"{missing_key}Method {method} needs examples in the {' or '.join(wanted)} format, "
+        f"{missing_key}Method {method} needs examples in the {' or '.join(accepted)} format, "
         f"these are in the {file.format} format."
     )
     return JobFailure(INVALID_FILE_FORMAT, message, f"{role}_file")

@@ -1,4 +1,4 @@
-"""How to train: the methods of a job and their hyperparameters."""
+"""Request schemas of fine-tuning methods and their hyperparameters."""
 
 import math
 from collections.abc import Mapping
@@ -9,47 +9,47 @@ from pydantic_core import PydanticCustomError
 
 Auto = Literal["auto"]
 
-# Times the learning rate that "auto" means. Far above it a job ends well, and its model says
-# everything with the same chance.
+# Factor on the learning rate that "auto" means. Far above it a job succeeds, but its model predicts
+# a uniform distribution.
 MAX_LEARNING_RATE_MULTIPLIER = 100.0
 
 
 def _is_number(value: object) -> bool:
-    # bool is an int to Python, and "n_epochs": true is a slip, not a number.
+    # bool is an int in Python, but "n_epochs": true is a mistake.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _auto_or_int(least: int, most: int) -> PlainValidator:
+def _auto_or_int(minimum: int, maximum: int) -> PlainValidator:
     def check(value: Any) -> int | Auto:
         if value is None or value == "auto":
             return "auto"
-        if _is_number(value) and value == int(value) and least <= value <= most:
+        if _is_number(value) and value == int(value) and minimum <= value <= maximum:
             return int(value)
-        rule = "expected 'auto' or a whole number from {least} to {most}"
-        raise PydanticCustomError("out_of_bounds", rule, {"least": least, "most": most})
+        rule = "expected 'auto' or a whole number from {minimum} to {maximum}"
+        raise PydanticCustomError("out_of_bounds", rule, {"minimum": minimum, "maximum": maximum})
 
-    bounded = Annotated[int, Field(ge=least, le=most)]
+    bounded = Annotated[int, Field(ge=minimum, le=maximum)]
     return PlainValidator(check, json_schema_input_type=bounded | Auto | None)
 
 
-def _auto_or_positive(most: float) -> PlainValidator:
+def _auto_or_positive(maximum: float) -> PlainValidator:
     def check(value: Any) -> float | Auto:
         if value is None or value == "auto":
             return "auto"
-        if _is_number(value) and 0 < value <= most:
+        if _is_number(value) and 0 < value <= maximum:
             return float(value)
-        rule = "expected 'auto' or a number above 0 and up to {most}"
-        raise PydanticCustomError("out_of_bounds", rule, {"most": f"{most:g}"})
+        rule = "expected 'auto' or a number above 0 and up to {maximum}"
+        raise PydanticCustomError("out_of_bounds", rule, {"maximum": f"{maximum:g}"})
 
-    bounded = Annotated[float, Field(gt=0, le=most)]
+    bounded = Annotated[float, Field(gt=0, le=maximum)]
     return PlainValidator(check, json_schema_input_type=bounded | Auto | None)
 
 
 class Hyperparameters(BaseModel):
-    """What a user may choose; "auto" leaves it to the service.
+    """Hyperparameters of every method; "auto" leaves the choice to the service.
 
-    Names that are not known are taken, as OpenAI takes them, and the job tells that it did not use
-    them: `unknown`.
+    Unknown names are accepted, as OpenAI does, and the job reports that it ignored them
+    (`CreateJob.unknown_hyperparameters`).
     """
 
     model_config = ConfigDict(extra="allow")
@@ -62,19 +62,21 @@ class Hyperparameters(BaseModel):
 
 
 class PreferenceHyperparameters(Hyperparameters):
-    """`beta`: how dear it is to leave the starting model; the smaller, the freer."""
+    """DPO. `beta` weights the KL penalty: smaller values let the policy move further away from
+    the starting model (Rafailov et al. 2023, https://arxiv.org/abs/2305.18290)."""
 
     beta: Annotated[float | Auto, _auto_or_positive(2)] = "auto"
 
 
 class EncoderHyperparameters(Hyperparameters):
-    """What encoders' methods take beside that: an extension of OpenAI's API.
+    """Additional hyperparameters of encoder methods, an extension of OpenAI's API.
 
     tuning                   "lora": an adapter and a head, "full": all layers but the embeddings
-    class_weights            "balanced": rare labels count as much as frequent ones
-    early_stopping_patience  passes that may bring nothing better on the validation file; "auto"
-                             means all of them. The best pass's weights are kept either way.
-    max_length               tokens of a text that are read; "auto" means all that the model reads
+    class_weights            "balanced": weight labels by their inverse frequency
+    early_stopping_patience  epochs without improvement on the validation file before training
+                             stops; "auto" never stops early. The best epoch's weights are kept
+                             either way.
+    max_length               tokens after which texts are truncated; "auto" is the model's maximum
     """
 
     tuning: Literal["auto", "lora", "full"] = "auto"
@@ -95,7 +97,7 @@ class EncoderMethod(BaseModel):
     hyperparameters: EncoderHyperparameters | None = None
 
 
-# What a method takes, if that is more than all of them take.
+# Methods that take more than the common hyperparameters.
 HYPERPARAMETERS_BY_METHOD: Mapping[str, type[Hyperparameters]] = {
     "dpo": PreferenceHyperparameters,
     "classification": EncoderHyperparameters,
@@ -106,7 +108,7 @@ HYPERPARAMETERS_BY_METHOD: Mapping[str, type[Hyperparameters]] = {
 
 
 class Method(BaseModel):
-    """How to train. Blocks of other methods than `type` may be there and do not count."""
+    """The training method. Blocks of other methods than `type` are accepted and ignored."""
 
     type: Literal[
         "supervised",
@@ -126,24 +128,29 @@ class Method(BaseModel):
 
     @property
     def hyperparameters(self) -> Hyperparameters | None:
-        """Those of the block that `type` names."""
+        """The hyperparameters in the block named by `type`."""
         block: SupervisedMethod | DpoMethod | EncoderMethod | None = getattr(self, self.type, None)
         return None if block is None else block.hyperparameters
 
 
 def validate_known(method: Method | None, given: Mapping[str, Any]) -> Hyperparameters:
-    """Those of `given` that the method takes, with "auto" for all else. Raises ValidationError."""
-    kind = _hyperparameters_class(method)
-    return kind.model_validate({k: v for k, v in given.items() if k in kind.model_fields})
+    """Validate those of `given` that the method knows; the others become "auto".
+
+    Raises pydantic's ValidationError.
+    """
+    schema = _hyperparameters_class(method)
+    return schema.model_validate({k: v for k, v in given.items() if k in schema.model_fields})
 
 
-def merge(method: Method | None, older: Hyperparameters | None) -> tuple[dict[str, Any], list[str]]:
-    """What was chosen, with "auto" for all else, and the names that no such method knows.
+def merge(
+    method: Method | None, top_level: Hyperparameters | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Merge both places of hyperparameters; return them and the names unknown to the method.
 
-    The method's own block counts before `older`, the place of the same in older requests.
+    The method's own block overrides `top_level`, the deprecated place that clients still send.
     """
     given: dict[str, Any] = {}
-    for block in (older, method and method.hyperparameters):
+    for block in (top_level, method and method.hyperparameters):
         given |= {} if block is None else block.model_dump(exclude_unset=True)
     unknown = [name for name in given if name not in _hyperparameters_class(method).model_fields]
     return validate_known(method, given).model_dump(), unknown

@@ -1,4 +1,9 @@
-"""A worker's hold on a job: claimed and renewed.
+"""Leases: a trainer acquires a queued job, and keeps it with heartbeats.
+
+Each acquisition gives the job's lease to one trainer for a limited time and increases the job's
+attempt number. That number is the fencing token: every write of a trainer names the attempt it
+belongs to, and a write of an earlier attempt fails (`LeaseLost`), so a trainer that was only
+presumed dead cannot disturb its successor. A heartbeat renews the lease and returns a directive.
 
 All times are the database's: no machine's clock can end a lease early or keep one alive.
 """
@@ -11,27 +16,35 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.tables import File, FineTunedModel, Job, JobAttempt, JobLease
+from app.db.tables import (
+    AttemptOutcome,
+    File,
+    FineTunedModel,
+    Job,
+    JobAttempt,
+    JobLease,
+    JobState,
+)
 from app.jobs import checkpoints, events, scheduling, states
 from app.jobs.events import NewEvent
 
 STARTED_EVENT = NewEvent("started", "Fine-tuning job started", data=None)
-# Of taking a job that other workers want too, before a worker goes back to waiting.
+# Of acquiring a job that other trainers compete for, before the trainer waits for the next hint.
 MAX_ACQUIRE_TRIES = 5
 
 
-class WorkerDirective(StrEnum):
-    """What a worker is to do with the job it holds."""
+class TrainerDirective(StrEnum):
+    """Instruction to a trainer for the job it holds."""
 
-    CONTINUE = "go_on"
+    CONTINUE = "continue"
     PAUSE = "pause"
     CANCEL = "cancel"
-    LEASE_LOST = "fenced"
+    LEASE_LOST = "lease_lost"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file in the store and what its bytes must be."""
+    """A file in the store and the checksum of its bytes."""
 
     file_id: str
     key: str
@@ -40,7 +53,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """A checkpoint in the store that a job may continue from."""
+    """A checkpoint in the store that training can resume from."""
 
     step: int
     prefix: str
@@ -49,7 +62,10 @@ class ResumePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAssignment:
-    """All that a worker has to know of the job that it now holds."""
+    """Everything a trainer needs to know about the job it has acquired.
+
+    `attempt` is the fencing token of this acquisition.
+    """
 
     job_id: str
     attempt: int
@@ -58,31 +74,31 @@ class JobAssignment:
     method: str
     hyperparameters: dict[str, Any]
     seed: int
-    micro_batch: int | None
+    micro_batch_size: int | None
     training_file: StoredFile
     validation_file: StoredFile | None
-    # As the job's owner asked for them.
+    # As requested by the job's owner.
     integrations: tuple[dict[str, Any], ...]
-    # What a continued training starts from, and its folder in the store if it is still there.
+    # The fine-tuned model to continue from, and its prefix in the store unless it was deleted.
     start_model: str | None
     start_model_prefix: str | None
-    # The newest first.
+    # Newest first.
     resume_points: tuple[ResumePoint, ...]
 
 
 def acquire(
-    session: Session, worker: str, *, lease_seconds: float, max_running: int = 0
+    session: Session, trainer: str, *, lease_seconds: float, max_running: int = 0
 ) -> JobAssignment | None:
-    """Take the next queued job, if there is one that is due.
+    """Acquire the next due job for a trainer; None if no job may run now.
 
-    A project has at most `max_running` jobs at work, or what its own limit says; 0 is no limit.
+    A project runs at most `max_running` jobs at a time, or its own quota; 0 is unlimited.
     """
     job = _acquire_next_job(session, max_running)
     if job is None:
         return None
     until = clock.seconds_from_now(lease_seconds)
-    session.add(JobLease(job_id=job.id, epoch=job.epoch, worker=worker, lease_until=until))
-    session.add(JobAttempt(job_id=job.id, epoch=job.epoch, worker=worker))
+    session.add(JobLease(job_id=job.id, attempt=job.attempt, trainer=trainer, lease_until=until))
+    session.add(JobAttempt(job_id=job.id, attempt=job.attempt, trainer=trainer))
     events.append(session, job, [STARTED_EVENT])
     return _build_assignment(session, job)
 
@@ -96,32 +112,32 @@ def _acquire_next_job(session: Session, max_running: int) -> Job | None:
         job = states.transition(
             session,
             scheduling.select_next_job(project_id, max_running=max_running),
-            to="running",
-            epoch=Job.epoch + 1,
+            to=JobState.RUNNING,
+            attempt=Job.attempt + 1,
             started_at=func.coalesce(Job.started_at, func.clock_timestamp()),
         )
         if job is not None:
             scheduling.mark_served(session, project_id)
             return job
-        # Its job was taken meanwhile. This lets go of the project: two workers that each hold one
-        # while they wait for another's would wait for ever.
+        # Its job was acquired meanwhile. Release the project's lock: two trainers that each held
+        # one while waiting for the other's would deadlock.
         savepoint.rollback()
     return None
 
 
 def _build_assignment(session: Session, job: Job) -> JobAssignment:
-    checked = job.validation_file_id
+    validation_id = job.validation_file_id
     return JobAssignment(
         job_id=job.id,
-        attempt=job.epoch,
+        attempt=job.attempt,
         project_id=job.project_id,
         base_model=job.base_model,
         method=job.method,
         hyperparameters=_effective_hyperparameters(job),
         seed=job.seed,
-        micro_batch=job.micro_batch,
+        micro_batch_size=job.micro_batch_size,
         training_file=_get_stored_file(session, job.training_file_id),
-        validation_file=None if checked is None else _get_stored_file(session, checked),
+        validation_file=None if validation_id is None else _get_stored_file(session, validation_id),
         integrations=tuple(job.integrations),
         start_model=job.start_model,
         start_model_prefix=_find_start_model_prefix(session, job),
@@ -133,9 +149,9 @@ def _build_assignment(session: Session, job: Job) -> JobAssignment:
 
 
 def _effective_hyperparameters(job: Job) -> dict[str, Any]:
-    """As requested, with the numbers that an earlier attempt has chosen for "auto"."""
-    chosen = job.resolved or {}
-    return {name: chosen.get(name, value) for name, value in job.hyperparameters.items()}
+    """Hyperparameters as requested, with an earlier attempt's choices for "auto"."""
+    resolved = job.resolved_hyperparameters or {}
+    return {name: resolved.get(name, value) for name, value in job.hyperparameters.items()}
 
 
 def _get_stored_file(session: Session, file_id: str) -> StoredFile:
@@ -152,11 +168,14 @@ def _find_start_model_prefix(session: Session, job: Job) -> str | None:
 
 def heartbeat(
     session: Session, job_id: str, attempt: int, *, step: int, lease_seconds: float
-) -> WorkerDirective:
-    """Renew a lease, also a late one: while the epoch is the same, nobody else had the job."""
+) -> TrainerDirective:
+    """Renew the lease and return the trainer's directive.
+
+    Renews an expired lease too: while the attempt is the same, no other trainer has had the job.
+    """
     session.execute(
         update(JobLease)
-        .where(JobLease.job_id == job_id, JobLease.epoch == attempt)
+        .where(JobLease.job_id == job_id, JobLease.attempt == attempt)
         .values(
             lease_until=clock.seconds_from_now(lease_seconds),
             heartbeat_at=func.clock_timestamp(),
@@ -166,29 +185,31 @@ def heartbeat(
     return get_directive(session, job_id, attempt)
 
 
-def get_directive(session: Session, job_id: str, attempt: int) -> WorkerDirective:
-    """What the attempt `epoch` is to do with its job; changes nothing."""
-    row = session.execute(select(Job.state, Job.epoch).where(Job.id == job_id)).one_or_none()
+def get_directive(session: Session, job_id: str, attempt: int) -> TrainerDirective:
+    """Get the directive for an attempt without renewing its lease."""
+    row = session.execute(select(Job.state, Job.attempt).where(Job.id == job_id)).one_or_none()
     if row is None:
-        return WorkerDirective.LEASE_LOST
-    if row.state == "cancelled":
-        return WorkerDirective.CANCEL
-    if row.epoch != attempt or row.state not in states.HELD_STATES:
-        return WorkerDirective.LEASE_LOST
-    return WorkerDirective.PAUSE if row.state == "pausing" else WorkerDirective.CONTINUE
+        return TrainerDirective.LEASE_LOST
+    if row.state == JobState.CANCELLED:
+        return TrainerDirective.CANCEL
+    if row.attempt != attempt or row.state not in states.HELD_STATES:
+        return TrainerDirective.LEASE_LOST
+    return TrainerDirective.PAUSE if row.state == JobState.PAUSING else TrainerDirective.CONTINUE
 
 
-def get_outcome(session: Session, job_id: str, epoch: int) -> tuple[str, int | None] | None:
-    """The outcome and the exit code of an attempt; None while it is open."""
-    attempt = session.get(JobAttempt, (job_id, epoch), populate_existing=True)
-    if attempt is None or attempt.outcome is None:
+def get_outcome(
+    session: Session, job_id: str, attempt: int
+) -> tuple[AttemptOutcome, int | None] | None:
+    """Get the outcome and the exit code of an attempt; None while it is open."""
+    row = session.get(JobAttempt, (job_id, attempt), populate_existing=True)
+    if row is None or row.outcome is None:
         return None
-    return attempt.outcome, attempt.exit_code
+    return row.outcome, row.exit_code
 
 
 def is_owner(session: Session, job_id: str, attempt: int) -> bool:
-    """Whether the attempt `epoch` still holds its job."""
+    """True while the attempt owns its job."""
     return get_directive(session, job_id, attempt) in (
-        WorkerDirective.CONTINUE,
-        WorkerDirective.PAUSE,
+        TrainerDirective.CONTINUE,
+        TrainerDirective.PAUSE,
     )

@@ -1,4 +1,4 @@
-"""What a job may ask of its model. An option that would change nothing is refused, not dropped."""
+"""Checks of a new job's method and options. An option without effect is rejected, not dropped."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,22 +12,24 @@ from app.errors import InvalidRequest
 from app.jobs.file_checks import LABELLED_METHODS
 from app.jobs.schemas import CreateJob
 
-# A model that one of these has made can go on as any of them: all are adapters for writing.
+# A model made by one of these can be trained further by any of them: all are causal adapters.
 GENERATIVE_METHODS = ("supervised", "dpo")
 
 
 def check_options(
-    session: Session, base: CatalogModel, start_model: str | None, asked: CreateJob
+    session: Session, base: CatalogModel, start_model: str | None, request: CreateJob
 ) -> None:
-    """Raises InvalidRequest for a method that the model cannot be trained by, and for an option
-    that this job would not use. `start_model` is the tuned model that it continues from."""
-    method = asked.method_type
+    """Raise InvalidRequest for a method the model does not support, or an option without effect.
+
+    `start_model` is the fine-tuned model that the job continues from, if it is one.
+    """
+    method = request.method_type
     _check_method_available(base, method)
-    made_by = _find_source_job(session, start_model)
-    if made_by is not None:
-        _check_method_compatible(start_model, made_by.method, method)
-    for name, reason in _find_unused_options(base, made_by, asked):
-        raise InvalidRequest(reason, param=asked.param_path(name), code="invalid_value")
+    source = _find_source_job(session, start_model)
+    if source is not None:
+        _check_method_compatible(start_model, source.method, method)
+    for name, reason in _find_unused_options(base, source, request):
+        raise InvalidRequest(reason, param=request.param_path(name), code="invalid_value")
 
 
 def _check_method_available(base: CatalogModel, method: str) -> None:
@@ -42,7 +44,7 @@ def _check_method_available(base: CatalogModel, method: str) -> None:
 
 
 def _find_source_job(session: Session, start_model: str | None) -> Job | None:
-    """The job that made a tuned model; None for a base model."""
+    """Find the job that made the fine-tuned model; None for a base model."""
     if start_model is None:
         return None
     named = select(Job).join(FineTunedModel, FineTunedModel.job_id == Job.id)
@@ -53,42 +55,42 @@ def _check_method_compatible(start_model: str | None, before: str, method: str) 
     if method == before or (method in GENERATIVE_METHODS and before in GENERATIVE_METHODS):
         return
     raise InvalidRequest(
-        f"Model {start_model} was made by method '{before}' and cannot go on by method "
-        f"'{method}'. Use '{before}', or start from the base model.",
+        f"Model {start_model} was made by method '{before}' and cannot be trained further with "
+        f"method '{method}'. Use '{before}', or start from the base model.",
         param="method.type",
         code="invalid_value",
     )
 
 
 def _find_unused_options(
-    base: CatalogModel, made_by: Job | None, asked: CreateJob
+    base: CatalogModel, source: Job | None, request: CreateJob
 ) -> Iterator[tuple[str, str]]:
-    """Names of options that this job would not use, and why."""
-    chosen = asked.chosen_hyperparameters()
-    if _is_set(chosen, "early_stopping_patience") and asked.validation_file is None:
+    """Yield the name of each option that would have no effect, and why."""
+    chosen = request.chosen_hyperparameters()
+    if _is_set(chosen, "early_stopping_patience") and request.validation_file is None:
         yield (
             "early_stopping_patience",
-            "Training stops early by what it measures on a validation file, and this job has none. "
-            "Give it a validation_file, or leave out early_stopping_patience.",
+            "Early stopping is based on metrics of a validation file, and this job has none. "
+            "Add a validation_file, or omit early_stopping_patience.",
         )
-    if chosen.get("class_weights") == "balanced" and asked.method_type not in LABELLED_METHODS:
+    if chosen.get("class_weights") == "balanced" and request.method_type not in LABELLED_METHODS:
         yield (
             "class_weights",
-            f"Method '{asked.method_type}' has no classes to weigh; class_weights is for "
-            f"{' and '.join(LABELLED_METHODS)}. Leave it out.",
+            f"Method '{request.method_type}' has no classes to weight; class_weights is for "
+            f"{' and '.join(LABELLED_METHODS)}. Omit it.",
         )
     if _is_set(chosen, "max_length") and chosen["max_length"] > base.context_length:
         yield (
             "max_length",
-            f"Model {base.id} reads at most {base.context_length} tokens. Ask for no more, or "
-            "leave out max_length.",
+            f"Model {base.id} reads at most {base.context_length} tokens. Lower max_length, or "
+            "omit it.",
         )
-    before = None if made_by is None else (made_by.resolved or {}).get("tuning")
+    before = None if source is None else (source.resolved_hyperparameters or {}).get("tuning")
     if _is_set(chosen, "tuning") and before not in (None, chosen["tuning"]):
         yield (
             "tuning",
-            f"The job continues from a model that was tuned as '{before}', and goes on so. Leave "
-            "out tuning, or start from the base model.",
+            f"The job continues from a model that was tuned as '{before}', which cannot change. "
+            "Omit tuning, or start from the base model.",
         )
 
 

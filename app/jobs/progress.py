@@ -1,4 +1,4 @@
-"""What a training job reports while it runs: chosen numbers, one row a step, when it will end."""
+"""Progress that a trainer reports: resolved hyperparameters, metrics per step, estimated finish."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.tables import Job, JobMetric
+from app.db.tables import EventLevel, EventType, Job, JobMetric
 from app.jobs import checkpoints, events, states
 from app.jobs.events import NewEvent
 
-# In the order of OpenAI's sentence.
+# Loss metric -> its name in OpenAI's event message, in the message's order.
 LOSS_LABELS = {
     "train_loss": "training loss",
     "valid_loss": "validation loss",
@@ -22,11 +22,11 @@ LOSS_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """One optimizer step and its metrics under OpenAI's names."""
+    """Metrics of one optimizer step, under OpenAI's names."""
 
     step: int
     values: Mapping[str, float]
-    # Of this attempt so far; OpenAI's events have no such thing, and its clients ignore it.
+    # Average over this attempt; an extension of OpenAI's events, which its clients ignore.
     tokens_per_second: float | None = None
 
 
@@ -40,17 +40,20 @@ def record_started(
     data_warnings: Sequence[str] = (),
     drift_baseline: Mapping[str, Any] | None = None,
 ) -> None:
-    """Keep the numbers that training has chosen where the user left the choice. Raises Fenced.
+    """Store the numbers that training chose for "auto" hyperparameters. Raises LeaseLost.
 
-    `notes` are what the owner should look at in the data, `reference` is what traffic of the
-    models is held against.
+    `data_warnings` become events for the owner. `drift_baseline` is the profile of the training
+    data with which monitoring compares the model's traffic.
     """
     job = states.lock_owned(session, job_id, attempt)
-    told = [NewEvent(f"noted:{n}", note, level="warn") for n, note in enumerate(data_warnings)]
-    events.append(session, job, told)
-    job.resolved = dict(hyperparameters)
+    new_events = [
+        NewEvent(f"noted:{number}", warning, level=EventLevel.WARN)
+        for number, warning in enumerate(data_warnings)
+    ]
+    events.append(session, job, new_events)
+    job.resolved_hyperparameters = dict(hyperparameters)
     job.total_steps = total_steps
-    job.reference = None if drift_baseline is None else dict(drift_baseline)
+    job.drift_baseline = None if drift_baseline is None else dict(drift_baseline)
 
 
 def record_metrics(
@@ -61,19 +64,19 @@ def record_metrics(
     *,
     seconds_left: float | None = None,
 ) -> None:
-    """Keep the metrics of some steps and tell of them. Raises Fenced.
+    """Upsert the metrics of some steps and add their events. Raises LeaseLost.
 
-    A step that an earlier attempt has made already gets this attempt's values.
+    A step that an earlier attempt has reported gets this attempt's values.
     """
     job = states.lock_owned(session, job_id, attempt)
     newest = {step.step: checkpoints.without_nonfinite(step.values) for step in steps}
     speeds = {step.step: step.tokens_per_second for step in steps}
     rows = [
-        {"job_id": job_id, "step": number, "epoch": attempt, "values": values}
+        {"job_id": job_id, "step": number, "attempt": attempt, "values": values}
         for number, values in newest.items()
     ]
     statement = insert(JobMetric)
-    replace = {name: statement.excluded[name] for name in ("epoch", "values")}
+    replace = {name: statement.excluded[name] for name in ("attempt", "values")}
     session.execute(
         statement.on_conflict_do_update(index_elements=["job_id", "step"], set_=replace), rows
     )
@@ -85,7 +88,7 @@ def record_metrics(
 
 
 def add_event(session: Session, job_id: str, attempt: int, event: NewEvent) -> None:
-    """Tell the job's owner of something that is no metric. Raises Fenced."""
+    """Add an event for the job's owner. Raises LeaseLost."""
     events.append(session, states.lock_owned(session, job_id, attempt), [event])
 
 
@@ -93,12 +96,12 @@ def _metrics_event(
     job: Job, step: int, values: Mapping[str, float], speed: float | None
 ) -> NewEvent:
     losses = ", ".join(
-        f"{words}={values[name]:.2f}" for name, words in LOSS_LABELS.items() if name in values
+        f"{label}={values[name]:.2f}" for name, label in LOSS_LABELS.items() if name in values
     )
-    told = {} if speed is None else {"tokens_per_second": round(speed, 1)}
+    extra = {} if speed is None else {"tokens_per_second": round(speed, 1)}
     return NewEvent(
         f"step:{step}",
         f"Step {step}/{job.total_steps}: {losses}",
-        type="metrics",
-        data={"step": step, "total_steps": job.total_steps, **values, **told},
+        type=EventType.METRICS,
+        data={"step": step, "total_steps": job.total_steps, **values, **extra},
     )

@@ -1,4 +1,4 @@
-"""The result file of a job: its metrics as CSV with OpenAI's columns."""
+"""Result file of a job, `step_metrics.csv`: its metrics under OpenAI's column names."""
 
 import csv
 import io
@@ -9,19 +9,19 @@ from sqlalchemy.orm import Session
 
 from app.db.tables import JobMetric
 
-# Columns of the file, and what the metrics of a step call them.
+# CSV column -> name of the step's metric.
 COLUMNS = {
     "train_loss": "train_loss",
     "train_accuracy": "train_mean_token_accuracy",
     "valid_loss": "valid_loss",
     "valid_mean_token_accuracy": "valid_mean_token_accuracy",
 }
-# OpenAI's file does not have them.
+# Not in OpenAI's file.
 EXCLUDED_METRICS = frozenset({"full_valid_loss", "full_valid_mean_token_accuracy"})
 
 
 def render_step_metrics(session: Session, job_id: str) -> bytes:
-    """`step_metrics.csv`: one line a step, blank where a step has no value."""
+    """Render the job's metrics as CSV: one line per step, blank where a step has no value."""
     rows = session.execute(
         select(JobMetric.step, JobMetric.values)
         .where(JobMetric.job_id == job_id)
@@ -31,17 +31,17 @@ def render_step_metrics(session: Session, job_id: str) -> bytes:
 
 
 def _render_csv(rows: Sequence[tuple[int, Mapping[str, float]]]) -> bytes:
-    known = COLUMNS | _method_columns(rows)
+    columns = COLUMNS | _method_columns(rows)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step", *known])
+    writer.writerow(["step", *columns])
     for step, values in rows:
-        numbers = [values.get(name) for name in known.values()]
+        numbers = [values.get(name) for name in columns.values()]
         writer.writerow([step, *("" if n is None else round(n, 5) for n in numbers)])
     return text.getvalue().encode()
 
 
 def _method_columns(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, str]:
-    """What a method measured of itself, such as valid_f1 or train_reward_margin."""
+    """Columns of a method's own metrics, such as valid_f1 or train_reward_margin."""
     names = {name for _, values in rows for name in values}
     return {name: name for name in sorted(names - set(COLUMNS.values()) - EXCLUDED_METRICS)}

@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/jobs"""
+"""Routes of /v1/fine_tuning/jobs."""
 
 from typing import Annotated, Any
 
@@ -7,18 +7,16 @@ from fastapi import APIRouter, Query, Request
 from app.errors import InvalidRequest
 from app.http.dependencies import AfterCursor, AppStateDep, PrincipalDep, ReadSessionDep, SessionDep
 from app.http.idempotency import IDEMPOTENT, IDEMPOTENT_BY_KEY, IdempotentRoute
-from app.jobs import lifecycle
-from app.jobs import serializers as shapes
-from app.jobs import service as jobs
-from app.jobs.schemas import CheckpointList, CreateJob, EventList, EventObject, JobList, JobObject
+from app.jobs import lifecycle, serializers, service
+from app.jobs.schemas import CheckpointList, CreateJob, EventList, JobList, JobObject
 from app.wire.base import page_cursors
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=IdempotentRoute)
 
 Limit = Annotated[int, Query(ge=0, le=1000)]
-# No job has more; each costs the database a join.
+# The maximum of a job; each pair costs the database a join.
 MAX_METADATA_PAIRS = 16
-# FastAPI has no parameters of this style: `_metadata` reads it.
+# FastAPI does not support deepObject parameters: `_parse_metadata_filter` reads it.
 METADATA_PARAMETER: dict[str, Any] = {
     "name": "metadata",
     "in": "query",
@@ -36,19 +34,19 @@ METADATA_PARAMETER: dict[str, Any] = {
 
 @router.post("", dependencies=[IDEMPOTENT])
 def create(
-    body: CreateJob, parts: AppStateDep, principal: PrincipalDep, session: SessionDep
+    body: CreateJob, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> JobObject:
     """Start a fine-tuning job."""
-    settings = parts.settings
-    job = jobs.create(
+    settings = state.settings
+    job = service.create(
         session,
-        parts.catalog,
+        state.catalog,
         principal.project_id,
         body,
         max_queued=settings.max_queued_jobs_per_project,
         wandb_available=settings.has_wandb,
     )
-    return shapes.serialize_job(job, principal.organization_id)
+    return serializers.serialize_job(job, principal.organization_id)
 
 
 @router.get("", openapi_extra={"parameters": [METADATA_PARAMETER]})
@@ -60,45 +58,45 @@ def list_jobs(
     limit: Limit = 20,
 ) -> JobList:
     """Newest first. `metadata[key]=value` keeps jobs with it, `metadata=null` those without any."""
-    page = jobs.list_jobs(
+    page = service.list_jobs(
         session,
         principal.project_id,
         metadata=_parse_metadata_filter(request),
         after=after,
         limit=limit,
     )
-    data = [shapes.serialize_job(row, principal.organization_id) for row in page.rows]
+    data = [serializers.serialize_job(row, principal.organization_id) for row in page.rows]
     return JobList(data=data, has_more=page.has_more)
 
 
 @router.get("/{job_id}")
 def retrieve(job_id: str, principal: PrincipalDep, session: ReadSessionDep) -> JobObject:
-    job = jobs.get(session, principal.project_id, job_id)
-    return shapes.serialize_job(job, principal.organization_id)
+    job = service.get(session, principal.project_id, job_id)
+    return serializers.serialize_job(job, principal.organization_id)
 
 
 @router.post("/{job_id}/cancel", dependencies=[IDEMPOTENT_BY_KEY])
 def cancel(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
     """Cancel a job that has not ended."""
     job = lifecycle.cancel(session, principal.project_id, job_id)
-    return shapes.serialize_job(job, principal.organization_id)
+    return serializers.serialize_job(job, principal.organization_id)
 
 
 @router.post("/{job_id}/pause", dependencies=[IDEMPOTENT_BY_KEY])
 def pause(job_id: str, principal: PrincipalDep, session: SessionDep) -> JobObject:
-    """Have a job keep its place and stop; it reads as running until its place is stored."""
+    """Stop a job at a checkpoint; its status stays running until the checkpoint is stored."""
     job = lifecycle.pause(session, principal.project_id, job_id)
-    return shapes.serialize_job(job, principal.organization_id)
+    return serializers.serialize_job(job, principal.organization_id)
 
 
 @router.post("/{job_id}/resume", dependencies=[IDEMPOTENT_BY_KEY])
 def resume(
-    job_id: str, parts: AppStateDep, principal: PrincipalDep, session: SessionDep
+    job_id: str, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> JobObject:
-    """Have a paused job go on from where it stopped."""
-    limit = parts.settings.max_queued_jobs_per_project
+    """Resume a paused job from its last checkpoint."""
+    limit = state.settings.max_queued_jobs_per_project
     job = lifecycle.resume(session, principal.project_id, job_id, max_queued=limit)
-    return shapes.serialize_job(job, principal.organization_id)
+    return serializers.serialize_job(job, principal.organization_id)
 
 
 @router.get("/{job_id}/events")
@@ -110,8 +108,8 @@ def list_events(
     limit: Limit = 20,
 ) -> EventList:
     """Newest first."""
-    page = jobs.list_events(session, principal.project_id, job_id, after=after, limit=limit)
-    data = [EventObject.model_validate(row) for row in page.rows]
+    page = service.list_events(session, principal.project_id, job_id, after=after, limit=limit)
+    data = [serializers.serialize_event(row) for row in page.rows]
     return EventList(data=data, has_more=page.has_more)
 
 
@@ -124,29 +122,29 @@ def list_checkpoints(
     limit: Limit = 10,
 ) -> CheckpointList:
     """Newest first; each can be used as a model."""
-    page = jobs.list_checkpoints(session, principal.project_id, job_id, after=after, limit=limit)
-    data = [shapes.serialize_checkpoint(row) for row in page.rows]
+    page = service.list_checkpoints(session, principal.project_id, job_id, after=after, limit=limit)
+    data = [serializers.serialize_checkpoint(row) for row in page.rows]
     return CheckpointList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 def _parse_metadata_filter(request: Request) -> dict[str, str] | None:
-    """The filter of a list: `metadata[key]=value` pairs, {} without any, None for `null`.
+    """Parse the `metadata[key]=value` pairs: {} without any, None for `metadata=null`.
 
-    Raises InvalidRequest for what would otherwise be left out, and show more than was asked for.
+    Raises InvalidRequest for malformed filters: ignoring one would return more than was asked for.
     """
-    asked = [
+    params = [
         (name, value)
         for name, value in request.query_params.multi_items()
         if name == "metadata" or name.startswith("metadata[")
     ]
-    # The Node SDK writes its null as nothing.
-    if asked in ([("metadata", "null")], [("metadata", "")]):
+    # The Node SDK serializes null as an empty value.
+    if params in ([("metadata", "null")], [("metadata", "")]):
         return None
-    pairs = {name[len("metadata[") : -1]: value for name, value in asked if name.endswith("]")}
-    if len(pairs) < len(asked) or len(pairs) > MAX_METADATA_PAIRS:
+    pairs = {name[len("metadata[") : -1]: value for name, value in params if name.endswith("]")}
+    if len(pairs) < len(params) or len(pairs) > MAX_METADATA_PAIRS:
         raise InvalidRequest(
-            f"Invalid 'metadata': write `metadata[key]=value`, each key once and {MAX_METADATA_PAIRS} at "
-            "most, or `metadata=null` for jobs without metadata.",
+            "Invalid 'metadata': write `metadata[key]=value`, each key once and at most "
+            f"{MAX_METADATA_PAIRS} pairs, or `metadata=null` for jobs without metadata.",
             param="metadata",
             code="invalid_value",
         )

@@ -1,25 +1,28 @@
-"""Whose job is next: projects take turns, however long their queues are.
+"""Fair queue: choice of the next job across projects; quotas of running and queued jobs.
 
-Of the projects with a job that is due, the one with the fewest jobs at work comes first, and of
-those the one that was served the longest ago. Within a project it goes by priority, then by age.
+Among the projects with a due job, the one with the fewest running jobs comes first, and of those
+the one that was served the longest ago. Within a project, jobs are ordered by priority, then age.
 
-A project's row is locked while one of its jobs is taken, so that two workers cannot pass its limit
-together. A project that another worker is just taking from is skipped, and waited for only where
-there is no other: that takes as long as one claim does, which is milliseconds.
+A project's row is locked while one of its jobs is acquired, so that two trainers cannot exceed its
+quota together. A project locked by another trainer is skipped, and waited for only if no other
+project qualifies: that takes as long as one acquisition, which is milliseconds.
 """
 
 from sqlalchemy import ScalarSelect, Select, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from app.db.tables import Job, Project
+from app.errors import TooManyQueuedJobs
 from app.jobs import states
+
+QUEUE_STATES = ("validating_files", "queued")
 
 
 def lock_next_project(session: Session, *, max_running: int) -> str | None:
-    """Lock the project whose turn it is; None if no project has a job that may run now.
+    """Lock the project to serve next; None if no project has a job that may run now.
 
-    `max_running` is for projects without a limit of their own; 0 is no limit. What it finds may be
-    outdated by the time it holds the lock: `next_job` looks again.
+    `max_running` is the quota of projects without one of their own; 0 is unlimited. The choice may
+    be outdated by the time the lock is held: `select_next_job` checks again.
     """
     for skip_locked in (True, False):
         project_id = _try_lock_next_project(session, max_running, skip_locked=skip_locked)
@@ -29,7 +32,7 @@ def lock_next_project(session: Session, *, max_running: int) -> str | None:
 
 
 def _try_lock_next_project(session: Session, max_running: int, *, skip_locked: bool) -> str | None:
-    # Limited and in the index's order: what is not may be planned as a look at all jobs.
+    # With a limit and in the index's order: else the planner may scan all jobs.
     due = _select_first_due_job().where(Job.project_id == Project.id).lateral("due")
     running = (
         select(func.count().label("count"))
@@ -44,14 +47,14 @@ def _try_lock_next_project(session: Session, max_running: int, *, skip_locked: b
         .where(or_(limit == 0, running.c.count < limit))
         .order_by(running.c.count, Project.last_served_at.asc().nulls_first(), Project.id)
         .limit(1)
-        # Not FOR UPDATE: that would wait for whoever adds a job or a file to the project.
+        # FOR NO KEY UPDATE: FOR UPDATE would wait for whoever adds a job or a file to the project.
         .with_for_update(of=Project, key_share=True, skip_locked=skip_locked)
     )
     return session.scalar(statement)
 
 
 def select_next_job(project_id: str, *, max_running: int) -> ScalarSelect[str]:
-    """The job of a locked project that is next, if its limit leaves room, as a subquery."""
+    """Build a subquery for the next job of a locked project, empty if its quota is used up."""
     limit = (
         select(func.coalesce(Project.max_running_jobs, max_running))
         .where(Project.id == project_id)
@@ -65,14 +68,14 @@ def select_next_job(project_id: str, *, max_running: int) -> ScalarSelect[str]:
     return (
         _select_first_due_job()
         .where(Job.project_id == project_id, or_(limit == 0, running < limit))
-        # A row that its owner is just pausing or cancelling is skipped, not waited for.
+        # A job that its owner is pausing or cancelling right now is skipped, not waited for.
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
 
 
 def mark_served(session: Session, project_id: str) -> None:
-    """Note that a project has had its turn."""
+    """Record that the project was served, which moves it to the end of the line."""
     session.execute(
         update(Project)
         .where(Project.id == project_id)
@@ -82,10 +85,56 @@ def mark_served(session: Session, project_id: str) -> None:
 
 
 def _select_first_due_job() -> Select[str]:
-    """The first job that is due, of the project that the caller adds."""
+    """Select the first due job; the caller adds the condition on the project."""
     return (
         select(Job.id)
         .where(Job.state == "queued", Job.run_after <= func.clock_timestamp())
         .order_by(Job.priority.desc(), Job.created_at, Job.id)
         .limit(1)
     )
+
+
+def check_queue_quota(session: Session, project_id: str, *, default: int) -> None:
+    """Reserve room for one more job in the project's queue until the transaction ends.
+
+    `default` is the quota of projects without one of their own; 0 is unlimited. Raises
+    TooManyQueuedJobs.
+    """
+    own = select(Project.max_queued_jobs).where(Project.id == project_id)
+    limit = session.scalar(select(func.coalesce(own.scalar_subquery(), default))) or 0
+    if limit == 0:
+        return
+    # Serializes requests for the last place: the second one then counts the first one's job.
+    name = f"queue\n{project_id}"
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    # Two subqueries, since each state has an index of its own.
+    counts = [_count_up_to(project_id, state, limit) for state in QUEUE_STATES]
+    if (session.scalar(select(counts[0] + counts[1])) or 0) >= limit:
+        raise TooManyQueuedJobs(
+            f"This project already has its maximum of {limit} queued job(s). Try again when one "
+            "has started, or cancel one."
+        )
+
+
+def _count_up_to(project_id: str, state: str, maximum: int) -> ScalarSelect[int]:
+    jobs = select(Job.id).where(Job.project_id == project_id, Job.state == state).limit(maximum)
+    return select(func.count()).select_from(jobs.subquery()).scalar_subquery()
+
+
+def set_limits(
+    session: Session,
+    project_id: str,
+    *,
+    max_running: int | None = None,
+    max_queued: int | None = None,
+) -> Project | None:
+    """Set a project's own quotas; None keeps a quota. Return None for an unknown project."""
+    project = session.get(Project, project_id)
+    if project is None:
+        return None
+    if max_running is not None:
+        project.max_running_jobs = max_running
+    if max_queued is not None:
+        project.max_queued_jobs = max_queued
+    session.flush()
+    return project

@@ -1,4 +1,4 @@
-"""Fine-tuning jobs on the wire: what a request may ask for, and jobs, events and checkpoints."""
+"""Request and response bodies of fine-tuning jobs, their events and checkpoints."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -15,16 +15,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.jobs.hyperparameters import Auto, Hyperparameters, Method, merge, validate_known
-from app.jobs.integrations import Integration, Integrations
 from app.wire.base import CursorListing, Listing, UnixTime, bounded_int, max_items
 
 JobStatus = Literal[
     "validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"
 ]
 
-
-# Part of a tuned model's name, where a colon would end it, and so of URLs: none of what ends a part
-# of these or is written otherwise in them.
+# The suffix becomes part of the model's name, which is part of URLs: so no colon, which separates
+# the parts of the name, and no character with a meaning in a URL, such as / ? # %.
 SUFFIX_PATTERN = r"[\w .,;!@$&'()*+=~-]{1,64}"
 
 
@@ -44,7 +42,7 @@ def _validate_name(value: str) -> str:
     raise PydanticCustomError("name", "expected a name or an id")
 
 
-# Ids and models' names; errors repeat them.
+# Ids and model names; errors repeat them.
 NonBlankName = Annotated[str, Field(max_length=256), AfterValidator(_validate_name)]
 Suffix = Annotated[
     str,
@@ -54,10 +52,29 @@ Suffix = Annotated[
 MetadataKey = Annotated[str, Field(max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], max_items(16, "pairs")]
+WandbName = Annotated[str, Field(min_length=1, max_length=128)]
+WandbTag = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class Wandb(BaseModel):
+    """A Weights & Biases run. `name` defaults to the job's id, `entity` to the API key's."""
+
+    project: WandbName
+    name: WandbName | None = None
+    entity: WandbName | None = None
+    tags: Annotated[list[WandbTag], max_items(50, "tags")] = []
+
+
+class Integration(BaseModel):
+    type: Literal["wandb"]
+    wandb: Wandb
+
+
+Integrations = Annotated[list[Integration], max_items(5, "integrations")]
 
 
 class CreateJob(BaseModel):
-    """POST /v1/fine_tuning/jobs. `null` means the same as leaving a field out."""
+    """Body of POST /v1/fine_tuning/jobs. `null` is the same as an omitted field."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -65,7 +82,7 @@ class CreateJob(BaseModel):
     training_file: NonBlankName
     validation_file: NonBlankName | None = None
     method: Method | None = None
-    # The older place of `method.supervised.hyperparameters`; many clients still send it.
+    # Deprecated in favour of `method.supervised.hyperparameters`; many clients still send it.
     hyperparameters: Hyperparameters | None = None
     suffix: Suffix | None = None
     seed: Annotated[int, bounded_int(0, 2**31 - 1)] | None = None
@@ -75,27 +92,27 @@ class CreateJob(BaseModel):
     @field_validator("hyperparameters")
     @classmethod
     def _validate_top_level_hyperparameters(
-        cls, older: Hyperparameters | None, info: ValidationInfo
+        cls, top_level: Hyperparameters | None, info: ValidationInfo
     ) -> Hyperparameters | None:
-        """The older place takes what only the method has as well, and no other values of it."""
-        if older is not None:
-            validate_known(info.data.get("method"), older.model_dump(exclude_unset=True))
-        return older
+        """Validate what the method knows, here as in the method's own block."""
+        if top_level is not None:
+            validate_known(info.data.get("method"), top_level.model_dump(exclude_unset=True))
+        return top_level
 
     @property
     def method_type(self) -> str:
         return "supervised" if self.method is None else self.method.type
 
     def chosen_hyperparameters(self) -> dict[str, Any]:
-        """The hyperparameters: those of the method's block, then of the older place, else auto."""
+        """Merged hyperparameters: the method's block, then the top level, else "auto"."""
         return merge(self.method, self.hyperparameters)[0]
 
     def unknown_hyperparameters(self) -> list[str]:
-        """Names of hyperparameters that were given and that the method does not have."""
+        """Names of given hyperparameters that the method does not have."""
         return merge(self.method, self.hyperparameters)[1]
 
     def param_path(self, name: str) -> str:
-        """Where in the request the hyperparameter stands that counts, as errors name it."""
+        """Path in the request of the hyperparameter that takes effect, for an error's `param`."""
         own = self.method and self.method.hyperparameters
         if own is None or name not in own.model_fields_set:
             return f"hyperparameters.{name}"
@@ -109,7 +126,7 @@ class JobError(BaseModel):
 
 
 class ResolvedHyperparameters(BaseModel):
-    """As chosen, then as numbers once the service has resolved "auto". Methods have more."""
+    """Hyperparameters as requested; numbers once "auto" is resolved. Methods add more."""
 
     model_config = ConfigDict(extra="allow")
 

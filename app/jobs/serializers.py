@@ -1,15 +1,16 @@
-"""Rows as the wire shows them."""
+"""Serializers: rows of jobs, events and checkpoints to wire objects."""
 
-from app.db.tables import TERMINAL_STATES, Checkpoint, Job
+from app.db.tables import TERMINAL_STATES, Checkpoint, Job, JobEvent
 from app.jobs.schemas import (
     CheckpointObject,
+    EventObject,
     JobError,
     JobObject,
     JobStatus,
     ResolvedHyperparameters,
 )
 
-# Clients' types do not know the inner states; "paused" is shown, since OpenAI documents it.
+# The clients' types do not know internal states. OpenAI documents "paused".
 STATUS_BY_STATE: dict[str, JobStatus] = {
     "validating_files": "validating_files",
     "queued": "queued",
@@ -24,23 +25,25 @@ STATUS_BY_STATE: dict[str, JobStatus] = {
 
 
 def serialize_job(row: Job, organization_id: str) -> JobObject:
-    """A job. What a client is shown depends on its state: some columns fill before they count."""
+    """Serialize a job. Results show only in the state they belong to: columns fill earlier."""
     status = STATUS_BY_STATE[row.state]
     succeeded = status == "succeeded"
-    chosen = ResolvedHyperparameters.model_validate({**row.hyperparameters, **(row.resolved or {})})
+    hyperparameters = ResolvedHyperparameters.model_validate(
+        {**row.hyperparameters, **(row.resolved_hyperparameters or {})}
+    )
     return JobObject(
         id=row.id,
         model=row.start_model or row.base_model,
         created_at=row.created_at,
         finished_at=row.finished_at if row.state in TERMINAL_STATES else None,
-        fine_tuned_model=row.tuned_model if succeeded else None,
+        fine_tuned_model=row.fine_tuned_model if succeeded else None,
         organization_id=organization_id,
         result_files=_result_files(row) if succeeded else [],
         status=status,
         training_file=row.training_file_id,
         validation_file=row.validation_file_id,
-        hyperparameters=chosen,
-        method={"type": row.method, row.method: {"hyperparameters": chosen.model_dump()}},
+        hyperparameters=hyperparameters,
+        method={"type": row.method, row.method: {"hyperparameters": hyperparameters.model_dump()}},
         trained_tokens=row.trained_tokens if succeeded else None,
         error=_serialize_error(row),
         estimated_finish=row.estimated_finish if status == "running" else None,
@@ -52,7 +55,7 @@ def serialize_job(row: Job, organization_id: str) -> JobObject:
 
 
 def _result_files(row: Job) -> list[str]:
-    return [id_ for id_ in (row.result_file_id, row.evaluation_file_id) if id_ is not None]
+    return [file for file in (row.result_file_id, row.evaluation_file_id) if file is not None]
 
 
 def _serialize_error(row: Job) -> JobError | None:
@@ -65,7 +68,13 @@ def _serialize_error(row: Job) -> JobError | None:
     )
 
 
+def serialize_event(row: JobEvent) -> EventObject:
+    """Serialize an event; fields and columns have the same names."""
+    return EventObject.model_validate(row)
+
+
 def serialize_checkpoint(row: Checkpoint) -> CheckpointObject:
+    """Serialize a checkpoint that is servable as a model."""
     return CheckpointObject(
         id=row.id,
         created_at=row.created_at,

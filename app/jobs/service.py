@@ -1,4 +1,4 @@
-"""Jobs as their owner handles them: created, listed, looked at. Their life is in `lifecycle`."""
+"""Create, get and list jobs, their events and checkpoints. For state changes see `lifecycle`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,17 +11,26 @@ from app.auth import projects
 from app.catalog import Catalog, CatalogModel
 from app.db import pagination
 from app.db.pagination import Page
-from app.db.tables import WITHOUT_METADATA_SQL, Checkpoint, File, Job, JobEvent, JobMetadata
+from app.db.tables import (
+    WITHOUT_METADATA_SQL,
+    Checkpoint,
+    CheckpointKind,
+    File,
+    FilePurpose,
+    Job,
+    JobEvent,
+    JobMetadata,
+    JobState,
+)
 from app.errors import InvalidRequest, NotFound
-from app.files import intake
 from app.files import service as files
-from app.jobs import lifecycle, option_checks, quotas
+from app.jobs import lifecycle, option_checks, scheduling
 from app.jobs.schemas import CreateJob
 from app.models import registry
 
-# A pair that so many jobs have is walked like any other that is as common.
+# Metadata pairs with at least this many jobs count as equally common.
 MAX_COUNTED_JOBS = 1000
-# Made once, as in `keys`: clients poll their jobs.
+# Built once: clients poll their jobs.
 JOB_BY_ID = select(Job).where(
     Job.id == bindparam("job_id"), Job.project_id == bindparam("project_id")
 )
@@ -36,37 +45,37 @@ def create(
     max_queued: int = 0,
     wandb_available: bool = False,
 ) -> Job:
-    """A new job, on its way to be validated.
+    """Create a job and enqueue the validation of its files.
 
-    `max_queued` is for projects without a limit of their own; 0 is no limit. `wandb` is whether
-    Weights & Biases can be reached with a key of the operator's. Raises Forbidden, TooManyJobs, and
-    InvalidRequest with the parameter at fault.
+    `max_queued` is the quota of projects without one of their own; 0 is unlimited.
+    `wandb_available` says that the operator has configured a Weights & Biases credential. Raises
+    Forbidden, TooManyQueuedJobs, and InvalidRequest naming the parameter.
     """
-    # Before anything else: a job that is made while its project ends would go on unseen. And with
-    # the lock on the queue first, this, a resumption and an archiving could wait in a circle.
+    # The project's lock first: a job created while its project is archived would never be
+    # cancelled, and with the queue's lock first, create, resume and archive could deadlock.
     projects.require_active(session, project_id)
-    quotas.check_queue_quota(session, project_id, default=max_queued)
+    scheduling.check_queue_quota(session, project_id, default=max_queued)
     base, start_model = _resolve_model(session, catalog, project_id, request.model)
     option_checks.check_options(session, base, start_model, request)
     if request.integrations and not wandb_available:
         raise _wandb_not_configured()
     training = _get_training_input(session, project_id, request.training_file, "training_file")
-    held_out = _get_validation_input(session, project_id, request)
+    validation = _get_validation_input(session, project_id, request)
     job = Job(
         id=ids.job_id(),
         project_id=project_id,
-        state="validating_files",
+        state=JobState.VALIDATING_FILES,
         base_model=base.id,
         start_model=start_model,
         training_file_id=training.id,
-        validation_file_id=None if held_out is None else held_out.id,
+        validation_file_id=None if validation is None else validation.id,
         method=request.method_type,
         hyperparameters=request.chosen_hyperparameters(),
         seed=ids.random_seed() if request.seed is None else request.seed,
         suffix=request.suffix,
         integrations=[integration.model_dump() for integration in request.integrations or ()],
     )
-    # Not set to None: that would store JSON's null, which is not SQL's.
+    # Left unset rather than None, which would store JSON null instead of SQL NULL.
     if request.metadata is not None:
         job.user_metadata = request.metadata
     session.add(job)
@@ -77,7 +86,7 @@ def create(
 
 
 def get(session: Session, project_id: str, job_id: str) -> Job:
-    """A project's job. Raises NotFound for another project's too."""
+    """Get a project's job. Raises NotFound, also for another project's job."""
     job = session.scalars(JOB_BY_ID, {"job_id": job_id, "project_id": project_id}).one_or_none()
     if job is None:
         raise lifecycle.job_not_found(job_id)
@@ -92,60 +101,58 @@ def list_jobs(
     after: str | None,
     limit: int,
 ) -> Page[Job]:
-    """A page of a project's jobs, newest first.
+    """List a page of a project's jobs, newest first.
 
-    `metadata` keeps the jobs that have all its pairs; None, those that have no metadata.
+    Filters by jobs that have all pairs of `metadata`, or with None, by jobs without metadata.
     """
-    mine = select(Job).where(Job.project_id == project_id)
+    jobs = select(Job).where(Job.project_id == project_id)
     if metadata:
-        found, place = _select_with_metadata(session, project_id, metadata)
+        matching, sort_columns = _select_with_metadata(session, project_id, metadata)
         return pagination.page_by_age(
-            session, found, cursor_rows=mine, after=after, limit=limit, sort_columns=place
+            session, matching, cursor_rows=jobs, after=after, limit=limit, sort_columns=sort_columns
         )
-    found = mine if metadata is not None else mine.where(text(WITHOUT_METADATA_SQL))
-    return pagination.page_by_age(session, found, cursor_rows=mine, after=after, limit=limit)
+    matching = jobs if metadata is not None else jobs.where(text(WITHOUT_METADATA_SQL))
+    return pagination.page_by_age(session, matching, cursor_rows=jobs, after=after, limit=limit)
 
 
 def _select_with_metadata(
     session: Session, project_id: str, metadata: Mapping[str, str]
 ) -> tuple[Select[Job], tuple[Any, Any]]:
-    """A project's jobs that have all these pairs, and the columns of their order.
+    """Select the project's jobs that have all these pairs; return also their sort columns.
 
-    Walks the index of the rarest pair and looks the others up, so that a page ends after so many
-    jobs. The planner, left alone, would sort all jobs of a pair that many have: it takes the
-    conditions of a join for independent, and so its result for small.
+    Walks the index of the rarest pair and looks the others up, so a page ends after as many jobs as
+    it shows. Left alone, the planner would sort all jobs of a common pair: it takes the conditions
+    of a join for independent, and so underestimates the result.
     """
     rarest, *others = sorted(
         metadata.items(),
         key=lambda pair: _count_jobs_with_pair(session, project_id, pair, len(metadata)),
     )
     row = aliased(JobMetadata)
-    found = (
-        select(Job).join(row, row.job_id == Job.id).where(_matches_pair(row, project_id, rarest))
-    )
+    jobs = select(Job).join(row, row.job_id == Job.id).where(_matches_pair(row, project_id, rarest))
     for pair in others:
         other = aliased(JobMetadata)
-        of_the_same = and_(other.created_at == row.created_at, other.job_id == row.job_id)
-        # The limit keeps the planner from making a join of it.
-        has = (
-            select(other.job_id).where(_matches_pair(other, project_id, pair), of_the_same).limit(1)
+        same_job = and_(other.created_at == row.created_at, other.job_id == row.job_id)
+        # The limit keeps the planner from turning the lookup into a join.
+        lookup = (
+            select(other.job_id).where(_matches_pair(other, project_id, pair), same_job).limit(1)
         )
-        found = found.join(has.lateral(), true())
-    return found, (row.created_at, row.job_id)
+        jobs = jobs.join(lookup.lateral(), true())
+    return jobs, (row.created_at, row.job_id)
 
 
 def _count_jobs_with_pair(
     session: Session, project_id: str, pair: tuple[str, str], pairs: int
 ) -> int:
-    """How many jobs have a pair, if that matters, counted as far as it does."""
+    """Count the jobs with a pair, up to MAX_COUNTED_JOBS; 0 if there is only one pair to choose."""
     if pairs == 1:
         return 0
-    some = (
+    jobs = (
         select(JobMetadata.job_id)
         .where(_matches_pair(JobMetadata, project_id, pair))
         .limit(MAX_COUNTED_JOBS)
     )
-    return session.scalars(select(func.count()).select_from(some.subquery())).one()
+    return session.scalars(select(func.count()).select_from(jobs.subquery())).one()
 
 
 def _matches_pair(
@@ -158,30 +165,32 @@ def _matches_pair(
 def list_events(
     session: Session, project_id: str, job_id: str, *, after: str | None, limit: int
 ) -> Page[JobEvent]:
-    """A page of a job's events, newest first. Raises NotFound."""
+    """List a page of a job's events, newest first. Raises NotFound."""
     get(session, project_id, job_id)
     statement = select(JobEvent).where(JobEvent.job_id == job_id)
     if after is not None:
-        named = select(JobEvent).where(JobEvent.id == after, JobEvent.job_id == job_id)
-        last = pagination.find_cursor_row(session, named)
-        if last is None:
+        cursor_rows = select(JobEvent).where(JobEvent.id == after, JobEvent.job_id == job_id)
+        cursor = pagination.find_cursor_row(session, cursor_rows)
+        if cursor is None:
             return pagination.EMPTY_PAGE
-        statement = statement.where(JobEvent.seq < last.seq)
+        statement = statement.where(JobEvent.seq < cursor.seq)
     return pagination.fetch_page(session, statement.order_by(JobEvent.seq.desc()), limit=limit)
 
 
 def list_checkpoints(
     session: Session, project_id: str, job_id: str, *, after: str | None, limit: int
 ) -> Page[Checkpoint]:
-    """A page of the checkpoints that can be used as models, newest first. Raises NotFound."""
+    """List a page of a job's servable checkpoints, newest first. Raises NotFound."""
     get(session, project_id, job_id)
-    servable = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.kind == "user")
+    servable = select(Checkpoint).where(
+        Checkpoint.job_id == job_id, Checkpoint.kind == CheckpointKind.USER
+    )
     statement = servable.where(Checkpoint.deleted_at.is_(None))
     if after is not None:
-        last = pagination.find_cursor_row(session, servable.where(Checkpoint.id == after))
-        if last is None:
+        cursor = pagination.find_cursor_row(session, servable.where(Checkpoint.id == after))
+        if cursor is None:
             return pagination.EMPTY_PAGE
-        statement = statement.where(Checkpoint.step < last.step)
+        statement = statement.where(Checkpoint.step < cursor.step)
     return pagination.fetch_page(session, statement.order_by(Checkpoint.step.desc()), limit=limit)
 
 
@@ -189,15 +198,15 @@ def _resolve_model(
     session: Session, catalog: Catalog, project_id: str, name: str
 ) -> tuple[CatalogModel, str | None]:
     try:
-        # Kept, or it could be deleted before the job is there to keep it.
-        found = registry.resolve(session, catalog, project_id, name, share_lock=True)
+        # Locked, or it could be deleted before the job exists to protect it.
+        model = registry.resolve(session, catalog, project_id, name, share_lock=True)
     except NotFound as error:
         raise _model_not_available(name, "or does not exist") from error
-    if not found.base.methods:
+    if not model.base.methods:
         raise _model_not_available(
-            name, f"since no method for {found.base.kind} models is installed"
+            name, f"because no method for {model.base.kind} models is installed"
         )
-    return found.base, None if found.storage_prefix is None else found.name
+    return model.base, None if model.storage_prefix is None else model.name
 
 
 def _model_not_available(name: str, reason: str) -> InvalidRequest:
@@ -210,9 +219,8 @@ def _model_not_available(name: str, reason: str) -> InvalidRequest:
 
 def _wandb_not_configured() -> InvalidRequest:
     return InvalidRequest(
-        "No Weights & Biases credential is configured here. Ask the operator to set "
-        "WANDB_API_KEY, or leave out 'integrations' and read the metrics from the job's events or "
-        "its result file.",
+        "No Weights & Biases credential is configured. Ask the operator to set WANDB_API_KEY, or "
+        "omit 'integrations' and read the metrics from the job's events or its result file.",
         param="integrations",
     )
 
@@ -222,10 +230,10 @@ def _get_training_input(session: Session, project_id: str, file_id: str, param: 
     if file is None:
         raise InvalidRequest(
             f"File '{file_id}' does not exist or you do not have access to it. Upload it with "
-            "purpose 'fine-tune' and use the id that you get.",
+            "purpose 'fine-tune' and use the returned id.",
             param=param,
         )
-    if file.purpose != intake.TRAINING:
+    if file.purpose != FilePurpose.FINE_TUNE:
         raise InvalidRequest(
             f"File '{file_id}' has purpose '{file.purpose}', but fine-tuning needs a file with "
             "purpose 'fine-tune'. Upload it again with that purpose.",
@@ -234,7 +242,7 @@ def _get_training_input(session: Session, project_id: str, file_id: str, param: 
     return file
 
 
-def _get_validation_input(session: Session, project_id: str, asked: CreateJob) -> File | None:
-    if asked.validation_file is None:
+def _get_validation_input(session: Session, project_id: str, request: CreateJob) -> File | None:
+    if request.validation_file is None:
         return None
-    return _get_training_input(session, project_id, asked.validation_file, "validation_file")
+    return _get_training_input(session, project_id, request.validation_file, "validation_file")

@@ -1,7 +1,18 @@
-"""The states of a job and the only way to change them.
+"""State machine of a job: its states, the legal transitions, and the only writer of `Job.state`.
 
-Every move is one UPDATE that compares and sets: it names the states it may start from and, for a
-worker's moves, the epoch that the worker claimed. Of two moves that race, one finds no row.
+    validating_files  its files are checked against the rules of its method
+    queued            due once `run_after` has passed; a trainer may acquire it
+    running           a trainer holds its lease and trains
+    pausing           its owner asked for a pause; the trainer is storing a checkpoint
+    paused            stopped until its owner resumes it
+    finalizing        training is complete; the trainer is storing its results
+    succeeded         terminal: the fine-tuned model is servable
+    failed            terminal: `error` says why
+    cancelled         terminal: its owner ended it
+
+Each transition is one compare-and-set UPDATE: it names the states it may start from and, for a
+trainer, the attempt that must own the job. Of two racing transitions one matches no row. A trigger
+in Postgres makes the terminal states final.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,30 +21,51 @@ from typing import Any
 from sqlalchemy import ScalarSelect, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from app.db.tables import TERMINAL_STATES, Job, JobAttempt, JobLease
+from app.db.tables import (
+    TERMINAL_STATES,
+    AttemptOutcome,
+    Job,
+    JobAttempt,
+    JobLease,
+    JobState,
+)
 from app.webhooks import deliveries
 
-TRANSITIONS: Mapping[str, frozenset[str]] = {
-    "validating_files": frozenset({"queued", "failed", "cancelled"}),
-    "queued": frozenset({"running", "paused", "failed", "cancelled"}),
-    "running": frozenset({"queued", "pausing", "finalizing", "failed", "cancelled"}),
-    "pausing": frozenset({"paused", "finalizing", "failed", "cancelled"}),
-    "paused": frozenset({"queued", "cancelled"}),
-    "finalizing": frozenset({"queued", "succeeded", "failed", "cancelled"}),
-    "succeeded": frozenset(),
-    "failed": frozenset(),
-    "cancelled": frozenset(),
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.VALIDATING_FILES: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset(
+        {JobState.RUNNING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.RUNNING: frozenset(
+        {
+            JobState.QUEUED,
+            JobState.PAUSING,
+            JobState.FINALIZING,
+            JobState.FAILED,
+            JobState.CANCELLED,
+        }
+    ),
+    JobState.PAUSING: frozenset(
+        {JobState.PAUSED, JobState.FINALIZING, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
+    JobState.FINALIZING: frozenset(
+        {JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
 }
-# A worker holds the job.
-HELD_STATES = ("running", "pausing", "finalizing")
+# A trainer holds the job's lease.
+HELD_STATES = (JobState.RUNNING, JobState.PAUSING, JobState.FINALIZING)
 
 
 class LeaseLost(Exception):
-    """The attempt no longer owns its job: the job was cancelled, has ended or is another's."""
+    """The attempt no longer owns its job: the job was cancelled, ended, or was acquired again."""
 
 
-def allowed_sources(to: str) -> list[str]:
-    """The states from which a job may move to `to`."""
+def allowed_sources(to: JobState) -> list[JobState]:
+    """List the states with a transition to `to`."""
     return [state for state, targets in TRANSITIONS.items() if to in targets]
 
 
@@ -41,22 +73,25 @@ def transition(
     session: Session,
     job_id: str | ScalarSelect[str],
     *,
-    to: str,
+    to: JobState,
     by_attempt: int | None = None,
-    only_from: Collection[str] | None = None,
+    only_from: Collection[JobState] | None = None,
     **changes: Any,
 ) -> Job | None:
-    """Move a job; its row, locked until the transaction ends, or None if the move is not legal now.
+    """Change a job's state; return its row, locked until the transaction ends.
 
-    A move that ends the job is what webhooks tell of: none can be made without its deliveries.
-    `held_at` is the epoch of a worker: the move is then legal only while it holds the job.
+    Returns None if the transition is not legal now. `only_from` narrows the states it may start
+    from. `by_attempt` is a trainer's fencing token: the transition is then legal only while that
+    attempt owns the job. `changes` are further columns to set.
+
+    A transition to a terminal state enqueues the job's webhook deliveries in the same transaction.
     """
     legal = [state for state in allowed_sources(to) if only_from is None or state in only_from]
     statement = update(Job).where(Job.id == job_id, Job.state.in_(legal))
     if by_attempt is not None:
-        statement = statement.where(Job.epoch == by_attempt, Job.state.in_(HELD_STATES))
+        statement = statement.where(Job.attempt == by_attempt, Job.state.in_(HELD_STATES))
     statement = statement.values(state=to, version=Job.version + 1, **changes).returning(Job)
-    # The session may know an older state of this row.
+    # The session may hold an older version of this row.
     fresh = {"populate_existing": True}
     job = session.scalars(statement, execution_options=fresh).one_or_none()
     if job is not None and to in TERMINAL_STATES:
@@ -65,23 +100,26 @@ def transition(
 
 
 def lock_owned(session: Session, job_id: str, attempt: int) -> Job:
-    """The job's row, locked, for an effect of the attempt `epoch`. Raises Fenced."""
+    """Lock a job's row for a write by the attempt that owns it.
+
+    Every write of a trainer begins with this check of its fencing token. Raises LeaseLost.
+    """
     statement = (
         select(Job)
-        .where(Job.id == job_id, Job.epoch == attempt, Job.state.in_(HELD_STATES))
+        .where(Job.id == job_id, Job.attempt == attempt, Job.state.in_(HELD_STATES))
         .with_for_update()
         .execution_options(populate_existing=True)
     )
     job = session.scalars(statement).one_or_none()
     if job is None:
-        raise LeaseLost(f"{job_id} is no longer held at epoch {attempt}")
+        raise LeaseLost(f"{job_id} is no longer owned by attempt {attempt}")
     return job
 
 
 def end_attempt(
-    session: Session, job_id: str, *, outcome: str, exit_code: int | None = None
+    session: Session, job_id: str, *, outcome: AttemptOutcome, exit_code: int | None = None
 ) -> None:
-    """Take the lease away and close the open attempt, if there are any."""
+    """Delete the job's lease and record the outcome of its open attempt, if it has any."""
     session.execute(delete(JobLease).where(JobLease.job_id == job_id))
     session.execute(
         update(JobAttempt)

@@ -1,4 +1,4 @@
-"""How a job succeeds: model, result file, usage and state in one transaction."""
+"""Success of a job: model, result file, usage and state in one transaction."""
 
 from dataclasses import dataclass
 
@@ -6,18 +6,26 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.db.tables import File, Job, TrainingUsage
+from app.db.tables import (
+    AttemptOutcome,
+    File,
+    FilePurpose,
+    FileStatus,
+    Job,
+    JobState,
+    TrainingUsage,
+)
 from app.jobs import checkpoints, events, states
 from app.jobs.events import NewEvent
 
 
 class NoFinalCheckpoint(Exception):
-    """Training says it is done, but its last step's checkpoint was never recorded."""
+    """Training reported success, but the checkpoint of its last step was never recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultFile:
-    """A result file whose bytes are in the store."""
+    """A result file whose bytes are already in the store."""
 
     file_id: str
     key: str
@@ -27,10 +35,10 @@ class ResultFile:
 
 
 def finalize(session: Session, job_id: str, attempt: int) -> None:
-    """Training is over, what it made is not all stored yet. Raises Fenced."""
-    if states.lock_owned(session, job_id, attempt).state != "finalizing":
+    """Mark a job whose training is complete but not yet stored as finalizing. Raises LeaseLost."""
+    if states.lock_owned(session, job_id, attempt).state != JobState.FINALIZING:
         states.transition(
-            session, job_id, to="finalizing", by_attempt=attempt, estimated_finish=None
+            session, job_id, to=JobState.FINALIZING, by_attempt=attempt, estimated_finish=None
         )
 
 
@@ -43,9 +51,9 @@ def succeed(
     result: ResultFile,
     evaluation: ResultFile | None = None,
 ) -> str:
-    """End a job well; the name of its model, which is servable from this commit on.
+    """Complete a job; return the name of its model, which is servable from this commit on.
 
-    Raises Fenced, and NoFinalCheckpoint.
+    Raises LeaseLost, and NoFinalCheckpoint.
     """
     job = states.lock_owned(session, job_id, attempt)
     name = checkpoints.promote(session, job)
@@ -58,24 +66,24 @@ def succeed(
     moved = states.transition(
         session,
         job_id,
-        to="succeeded",
+        to=JobState.SUCCEEDED,
         by_attempt=attempt,
         finished_at=func.clock_timestamp(),
         estimated_finish=None,
         trained_tokens=trained_tokens,
-        tuned_model=name,
+        fine_tuned_model=name,
         result_file_id=result.file_id,
         evaluation_file_id=None if evaluation is None else evaluation.file_id,
     )
     if moved is None:
-        raise states.LeaseLost(f"{job_id} was not finalized")
-    states.end_attempt(session, job_id, outcome="done", exit_code=0)
+        raise states.LeaseLost(f"{job_id} was not finalizing")
+    states.end_attempt(session, job_id, outcome=AttemptOutcome.DONE, exit_code=0)
     _record_usage(session, moved, trained_tokens)
-    told = [
+    new_events = [
         NewEvent("model", f"New fine-tuned model created: {name}"),
         NewEvent("succeeded", "The job has successfully completed"),
     ]
-    events.append(session, moved, told)
+    events.append(session, moved, new_events)
     return name
 
 
@@ -84,16 +92,16 @@ def _build_file_row(job: Job, result: ResultFile) -> File:
         id=result.file_id,
         project_id=job.project_id,
         filename=result.filename,
-        purpose="fine-tune-results",
+        purpose=FilePurpose.FINE_TUNE_RESULTS,
         bytes=result.bytes,
         sha256=result.sha256,
         storage_key=result.key,
-        status="processed",
+        status=FileStatus.PROCESSED,
     )
 
 
 def _record_usage(session: Session, job: Job, trained_tokens: int) -> None:
-    # A second row for one job is refused by its key: nobody pays twice.
+    # The primary key refuses a second row for a job: nobody pays twice.
     session.execute(
         insert(TrainingUsage).values(
             job_id=job.id,

@@ -1,4 +1,4 @@
-"""What becomes of a job when an attempt ends, and that a fenced attempt changes nothing at all."""
+"""End of an attempt: requeue or failure, and that an earlier attempt cannot write anything."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,21 +15,21 @@ from app.jobs.states import LeaseLost
 from tests.factories import make_job
 
 
-def hold(session: Session, **changes: object) -> Job:
-    """A job that a worker has just claimed."""
+def acquire_job(session: Session, **changes: object) -> Job:
+    """Make a job and acquire it."""
     job = make_job(session, **changes)
     assert leases.acquire(session, "w", lease_seconds=60) is not None
     return job
 
 
-def attempt(session: Session, job: Job) -> JobAttempt:
-    return session.get_one(JobAttempt, (job.id, job.epoch), populate_existing=True)
+def get_attempt(session: Session, job: Job) -> JobAttempt:
+    return session.get_one(JobAttempt, (job.id, job.attempt), populate_existing=True)
 
 
-def waits(session: Session, job: Job) -> float:
-    """Seconds from the end of the job's attempt until it is due again."""
+def seconds_until_due(session: Session, job: Job) -> float:
+    """Seconds between the end of the job's attempt and the time it is due again."""
     pause = Job.run_after - JobAttempt.ended_at
-    ended = (JobAttempt.job_id == Job.id) & (JobAttempt.epoch == Job.epoch)
+    ended = (JobAttempt.job_id == Job.id) & (JobAttempt.attempt == Job.attempt)
     found = session.scalars(select(pause).join(JobAttempt, ended).where(Job.id == job.id)).one()
     return found.total_seconds()
 
@@ -38,36 +38,38 @@ STORED = checkpoints.StoredCheckpoint(
     step=2, servable=True, prefix="p", manifest_sha256="m", bytes=1, metrics={}
 )
 RESULT = success.ResultFile(file_id="file-r", key="k", bytes=1, sha256="s")
-EFFECTS: dict[str, Callable[[Session, str, int], object]] = {
-    "started": lambda session, job_id, epoch: progress.record_started(
-        session, job_id, epoch, hyperparameters={"n_epochs": 9}, total_steps=9
+WRITES: dict[str, Callable[[Session, str, int], object]] = {
+    "started": lambda session, job_id, attempt: progress.record_started(
+        session, job_id, attempt, hyperparameters={"n_epochs": 9}, total_steps=9
     ),
-    "metrics": lambda session, job_id, epoch: progress.record_metrics(
-        session, job_id, epoch, [progress.StepMetrics(1, {"train_loss": 1.0})], seconds_left=5
+    "metrics": lambda session, job_id, attempt: progress.record_metrics(
+        session, job_id, attempt, [progress.StepMetrics(1, {"train_loss": 1.0})], seconds_left=5
     ),
-    "checkpoint": lambda session, job_id, epoch: checkpoints.record(session, job_id, epoch, STORED),
+    "checkpoint": lambda session, job_id, attempt: checkpoints.record(
+        session, job_id, attempt, STORED
+    ),
     "finalize": success.finalize,
-    "succeed": lambda session, job_id, epoch: success.succeed(
-        session, job_id, epoch, trained_tokens=1, result=RESULT
+    "succeed": lambda session, job_id, attempt: success.succeed(
+        session, job_id, attempt, trained_tokens=1, result=RESULT
     ),
     "yielded": attempts.yield_job,
-    "postponed": lambda session, job_id, epoch: attempts.postpone(
-        session, job_id, epoch, reason="Away."
+    "postponed": lambda session, job_id, attempt: attempts.postpone(
+        session, job_id, attempt, reason="Away."
     ),
-    "crashed": lambda session, job_id, epoch: attempts.record_crash(
-        session, job_id, epoch, reason="Gone."
+    "crashed": lambda session, job_id, attempt: attempts.record_crash(
+        session, job_id, attempt, reason="Gone."
     ),
-    "out_of_memory": lambda session, job_id, epoch: attempts.retry_with_smaller_batch(
-        session, job_id, epoch, exit_code=11
+    "out_of_memory": lambda session, job_id, attempt: attempts.retry_with_smaller_batch(
+        session, job_id, attempt, exit_code=11
     ),
-    "failed": lambda session, job_id, epoch: attempts.fail(
-        session, job_id, epoch, JobFailure("a", "b")
+    "failed": lambda session, job_id, attempt: attempts.fail(
+        session, job_id, attempt, JobFailure("a", "b")
     ),
 }
 
 
-def everything(session: Session) -> dict[str, list[tuple[object, ...]]]:
-    """All rows of all tables."""
+def all_rows(session: Session) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of all tables, as text."""
     session.flush()
     return {
         table.name: sorted(
@@ -80,119 +82,128 @@ def everything(session: Session) -> dict[str, list[tuple[object, ...]]]:
     }
 
 
-@pytest.mark.parametrize("name", EFFECTS)
+@pytest.mark.parametrize("name", WRITES)
 @pytest.mark.parametrize("held_by", ["the next attempt", "nobody", "an ended job"])
-def test_no_effect_of_a_fenced_attempt_leaves_a_trace(
+def test_no_write_of_an_earlier_attempt_changes_any_row(
     session: Session, name: str, held_by: str
 ) -> None:
-    job = hold(session)
+    job = acquire_job(session)
     if held_by == "an ended job":
         lifecycle.cancel(session, job.project_id, job.id)
     else:
         attempts.yield_job(session, job.id, 1)
     if held_by == "the next attempt":
         assert leases.acquire(session, "other", lease_seconds=60) is not None
-    before = everything(session)
+    before = all_rows(session)
     with pytest.raises(LeaseLost):
-        EFFECTS[name](session, job.id, 1)
-    assert everything(session) == before
+        WRITES[name](session, job.id, 1)
+    assert all_rows(session) == before
 
 
-class TestYielded:
-    def test_the_job_is_queued_again_at_once_and_not_blamed(self, session: Session) -> None:
-        job = hold(session, no_progress_attempts=2)
+class TestYield:
+    def test_requeues_at_once_without_counting_a_crash(self, session: Session) -> None:
+        job = acquire_job(session, no_progress_attempts=2)
         attempts.yield_job(session, job.id, 1, exit_code=75)
         assert (job.state, job.no_progress_attempts) == ("queued", 2)
-        assert waits(session, job) <= 0
-        assert (attempt(session, job).outcome, attempt(session, job).exit_code) == ("yielded", 75)
+        assert seconds_until_due(session, job) <= 0
+        assert (get_attempt(session, job).outcome, get_attempt(session, job).exit_code) == (
+            "yielded",
+            75,
+        )
         assert session.get(JobLease, job.id) is None
         assert session.scalars(select(Outbox.payload)).one()["task"] == "train"
 
-    def test_a_paused_one_stays(self, session: Session) -> None:
-        job = hold(session)
+    def test_a_pausing_job_becomes_paused(self, session: Session) -> None:
+        job = acquire_job(session)
         lifecycle.pause(session, job.project_id, job.id)
         attempts.yield_job(session, job.id, 1)
         assert job.state == "paused"
         assert session.scalars(select(Outbox)).all() == []
 
 
-class TestCrashed:
-    def test_the_job_is_tried_again_at_once(self, session: Session) -> None:
-        job = hold(session)
+class TestCrash:
+    def test_requeues_at_once_the_first_time(self, session: Session) -> None:
+        job = acquire_job(session)
         attempts.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.no_progress_attempts) == ("queued", 1)
-        assert waits(session, job) <= 0
-        assert attempt(session, job).outcome == "crashed"
+        assert seconds_until_due(session, job) <= 0
+        assert get_attempt(session, job).outcome == "crashed"
         event = session.scalars(select(JobEvent).order_by(JobEvent.seq.desc()).limit(1)).one()
-        assert (event.level, event.message) == ("warn", "Gone. The job is tried again.")
+        assert (event.level, event.message) == ("warn", "Gone. The job was requeued.")
 
-    def test_the_second_time_it_waits(self, session: Session) -> None:
-        job = hold(session, no_progress_attempts=1)
+    def test_requeues_with_backoff_the_second_time(self, session: Session) -> None:
+        job = acquire_job(session, no_progress_attempts=1)
         attempts.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.no_progress_attempts) == ("queued", 2)
-        assert 4 < waits(session, job) <= 15
+        assert 4 < seconds_until_due(session, job) <= 15
 
-    def test_the_third_time_is_the_last(self, session: Session) -> None:
-        job = hold(session, no_progress_attempts=2)
+    def test_fails_the_third_time(self, session: Session) -> None:
+        job = acquire_job(session, no_progress_attempts=2)
         attempts.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.error_code) == ("failed", "worker_crashed_repeatedly")
         assert job.error_message == (
             "Training ended 3 times without reaching a new checkpoint. Gone."
         )
 
-    def test_a_new_checkpoint_is_a_new_start(self, session: Session) -> None:
-        job = hold(session, no_progress_attempts=2)
+    def test_a_new_checkpoint_resets_the_count(self, session: Session) -> None:
+        job = acquire_job(session, no_progress_attempts=2)
         checkpoints.record(session, job.id, 1, STORED)
         attempts.record_crash(session, job.id, 1, reason="Gone.")
         assert (job.state, job.no_progress_attempts) == ("queued", 1)
 
 
 class TestOutOfMemory:
-    def test_the_micro_batch_halves_from_the_batch_down(self, session: Session) -> None:
-        job = hold(session, resolved={"batch_size": 5})
-        for epoch, rows in ((1, 2), (2, 1)):
-            attempts.retry_with_smaller_batch(session, job.id, epoch, exit_code=11)
-            assert (job.state, job.micro_batch, job.no_progress_attempts) == ("queued", rows, 0)
+    def test_halves_the_micro_batch_until_one(self, session: Session) -> None:
+        job = acquire_job(session, resolved_hyperparameters={"batch_size": 5})
+        for attempt, size in ((1, 2), (2, 1)):
+            attempts.retry_with_smaller_batch(session, job.id, attempt, exit_code=11)
+            assert (job.state, job.micro_batch_size, job.no_progress_attempts) == (
+                "queued",
+                size,
+                0,
+            )
             leases.acquire(session, "w", lease_seconds=60)
         attempts.retry_with_smaller_batch(session, job.id, 3, exit_code=11)
         assert (job.state, job.error_code) == ("failed", "out_of_memory")
 
 
-def test_a_postponed_job_is_not_blamed_and_waits(session: Session) -> None:
-    job = hold(session)
+def test_postpone_delays_without_counting_a_crash(session: Session) -> None:
+    job = acquire_job(session)
     attempts.postpone(session, job.id, 1, reason="The storage could not be used.")
     assert (job.state, job.no_progress_attempts) == ("queued", 0)
-    assert waits(session, job) > 20
+    assert seconds_until_due(session, job) > 20
 
 
 class TestExpiredLeases:
-    def test_a_silent_workers_job_is_queued_again(self, session: Session) -> None:
-        job = hold(session)
+    def test_requeues_a_job_whose_lease_expired(self, session: Session) -> None:
+        job = acquire_job(session)
         assert attempts.find_expired_leases(session) == []
         assert not attempts.expire_lease(session, job.id)
         session.get_one(JobLease, job.id).lease_until -= timedelta(seconds=61)
         assert attempts.find_expired_leases(session) == [job.id]
         assert attempts.expire_lease(session, job.id)
-        assert (job.state, attempt(session, job).outcome) == ("queued", "lost")
-        assert waits(session, job) <= 0
+        assert (job.state, get_attempt(session, job).outcome) == ("queued", "lost")
+        assert seconds_until_due(session, job) <= 0
 
-    def test_a_dead_workers_jobs_are_queued_before_their_leases_end(self, session: Session) -> None:
-        job = hold(session)
-        assert attempts.reclaim_from_dead_worker(session, "another") == []
-        worker = session.get_one(JobLease, job.id).worker
-        assert attempts.reclaim_from_dead_worker(session, worker) == [job.id]
-        assert (job.state, attempt(session, job).outcome) == ("queued", "lost")
-        assert attempts.reclaim_from_dead_worker(session, worker) == []
+    def test_requeues_a_dead_trainers_jobs_before_their_leases_expire(
+        self, session: Session
+    ) -> None:
+        job = acquire_job(session)
+        assert attempts.reclaim_from_dead_trainer(session, "another") == []
+        worker = session.get_one(JobLease, job.id).trainer
+        assert attempts.reclaim_from_dead_trainer(session, worker) == [job.id]
+        assert (job.state, get_attempt(session, job).outcome) == ("queued", "lost")
+        assert attempts.reclaim_from_dead_trainer(session, worker) == []
 
-    def test_it_counts_as_a_crash(self, session: Session) -> None:
-        job = hold(session, no_progress_attempts=2)
+    def test_a_lost_trainer_counts_as_a_crash(self, session: Session) -> None:
+        job = acquire_job(session, no_progress_attempts=2)
         session.get_one(JobLease, job.id).lease_until -= timedelta(seconds=61)
         attempts.expire_lease(session, job.id)
         assert (job.state, job.error_code) == ("failed", "worker_crashed_repeatedly")
 
     @pytest.mark.parametrize(("state", "after"), [("finalizing", "queued"), ("pausing", "paused")])
-    def test_wherever_it_was(self, session: Session, state: str, after: str) -> None:
-        job = hold(session)
+    def test_applies_in_every_held_state(self, session: Session, state: str, after: str) -> None:
+        job = acquire_job(session)
         job.state = state
         session.get_one(JobLease, job.id).lease_until -= timedelta(seconds=61)
         attempts.expire_lease(session, job.id)

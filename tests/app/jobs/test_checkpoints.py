@@ -1,4 +1,4 @@
-"""Which checkpoints exist, under which names they serve, and which are let go."""
+"""Checkpoints: recording, model names, retention and promotion."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ from app.models import registry as tuned_models
 from tests.factories import make_job
 
 
-def running(session: Session, **changes: Any) -> Job:
+def running_job(session: Session, **changes: Any) -> Job:
     job = make_job(session, total_steps=10, **changes)
     leases.acquire(session, "w", lease_seconds=60)
     return job
@@ -25,15 +25,15 @@ def record(
     stored = checkpoints.StoredCheckpoint(
         step=step,
         servable=servable,
-        prefix=prefix or f"p/e{job.epoch}/step-{step}",
+        prefix=prefix or f"p/attempt-{job.attempt}/step-{step}",
         manifest_sha256="m",
         bytes=7,
         metrics={"train_loss": 0.5, "valid_loss": float("nan")},
     )
-    checkpoints.record(session, job.id, job.epoch, stored)
+    checkpoints.record(session, job.id, job.attempt, stored)
 
 
-def kept(session: Session, job: Job) -> list[tuple[int, str]]:
+def kept_checkpoints(session: Session, job: Job) -> list[tuple[int, str]]:
     rows = session.execute(
         select(Checkpoint.step, Checkpoint.kind)
         .where(Checkpoint.job_id == job.id, Checkpoint.deleted_at.is_(None))
@@ -42,7 +42,7 @@ def kept(session: Session, job: Job) -> list[tuple[int, str]]:
     return [(row.step, row.kind) for row in rows]
 
 
-def deleted(session: Session) -> list[str]:
+def deleted_prefixes(session: Session) -> list[str]:
     rows = select(Outbox.payload).where(Outbox.kind == "delete_blobs").order_by(Outbox.id)
     return [payload["prefix"] for payload in session.scalars(rows)]
 
@@ -52,8 +52,8 @@ def models(session: Session) -> dict[str, FineTunedModel]:
     return {row.name: row for row in session.scalars(rows)}
 
 
-def test_the_end_of_a_pass_is_a_model_at_once(session: Session) -> None:
-    job = running(session, suffix="my-suffix")
+def test_the_checkpoint_of_an_epoch_is_a_model_at_once(session: Session) -> None:
+    job = running_job(session, suffix="my-suffix")
     record(session, job, 4)
     row = session.scalars(select(Checkpoint)).one()
     assert row.model_name is not None
@@ -64,131 +64,129 @@ def test_the_end_of_a_pass_is_a_model_at_once(session: Session) -> None:
     assert (model.project_id, model.step, model.storage_prefix) == (
         job.project_id,
         4,
-        "p/e1/step-4",
+        "p/attempt-1/step-4",
     )
     message = f"Checkpoint created at step 4 with Snapshot ID: {row.model_name}"
     assert message in set(session.scalars(select(JobEvent.message)))
 
 
-def test_its_metrics_are_what_json_can_say(session: Session) -> None:
-    job = running(session)
+def test_drops_nonfinite_metrics(session: Session) -> None:
+    job = running_job(session)
     record(session, job, 4)
     assert session.scalars(select(Checkpoint.metrics)).one() == {"step": 4, "train_loss": 0.5}
 
 
-def test_any_other_checkpoint_is_for_continuing_only(session: Session) -> None:
-    job = running(session)
+def test_any_other_checkpoint_is_for_resuming_only(session: Session) -> None:
+    job = running_job(session)
     record(session, job, 3, servable=False)
-    assert kept(session, job) == [(3, "resume")]
+    assert kept_checkpoints(session, job) == [(3, "resume")]
     assert models(session) == {}
 
 
-def test_the_last_three_passes_are_kept(session: Session) -> None:
-    job = running(session)
+def test_keeps_the_last_three_epochs(session: Session) -> None:
+    job = running_job(session)
     for step in (2, 4, 6, 8):
         record(session, job, step)
-    assert [step for step, _ in kept(session, job)] == [4, 6, 8]
+    assert [step for step, _ in kept_checkpoints(session, job)] == [4, 6, 8]
     assert sorted(model.step or 0 for model in models(session).values()) == [4, 6, 8]
-    assert deleted(session) == ["p/e1/step-2/"]
+    assert deleted_prefixes(session) == ["p/attempt-1/step-2/"]
 
 
-def test_two_checkpoints_to_continue_from_are_kept(session: Session) -> None:
-    job = running(session)
+def test_keeps_two_checkpoints_to_resume_from(session: Session) -> None:
+    job = running_job(session)
     for step in (1, 2, 3):
         record(session, job, step, servable=False)
-    assert kept(session, job) == [(2, "resume"), (3, "resume")]
+    assert kept_checkpoints(session, job) == [(2, "resume"), (3, "resume")]
     record(session, job, 4)
-    assert kept(session, job) == [(3, "resume"), (4, "user")]
+    assert kept_checkpoints(session, job) == [(3, "resume"), (4, "user")]
     assert [row.step for row in checkpoints.list_resumable(session, job.id)] == [4, 3]
 
 
-def test_a_step_made_again_keeps_its_name_and_gets_the_new_files(session: Session) -> None:
-    job = running(session)
+def test_a_repeated_step_keeps_its_name_and_gets_the_new_files(session: Session) -> None:
+    job = running_job(session)
     record(session, job, 4)
     (name,) = models(session)
-    job.epoch = 2
+    job.attempt = 2
     record(session, job, 4)
     session.expire_all()
-    assert models(session)[name].storage_prefix == "p/e2/step-4"
-    assert deleted(session) == ["p/e1/step-4/"]
-    told = select(JobEvent).where(JobEvent.dedupe_key == "checkpoint:4")
-    assert len(session.scalars(told).all()) == 1
+    assert models(session)[name].storage_prefix == "p/attempt-2/step-4"
+    assert deleted_prefixes(session) == ["p/attempt-1/step-4/"]
+    events = select(JobEvent).where(JobEvent.dedupe_key == "checkpoint:4")
+    assert len(session.scalars(events).all()) == 1
 
 
 def delete_model(session: Session, job: Job, name: str) -> None:
     tuned_models.delete(session, Catalog([]), job.project_id, name)
 
 
-def test_a_model_that_its_owner_deleted_does_not_come_back(session: Session) -> None:
-    job = running(session)
+def test_a_model_that_its_owner_deleted_is_not_recreated(session: Session) -> None:
+    job = running_job(session)
     record(session, job, 4)
     (name,) = models(session)
     delete_model(session, job, name)
-    for job.epoch in (2, 3):
+    for job.attempt in (2, 3):
         record(session, job, 4)
         session.expire_all()
         assert models(session) == {}
-        assert kept(session, job) == [(4, "resume")]
-    assert deleted(session) == ["p/e1/step-4/", "p/e2/step-4/"]
+        assert kept_checkpoints(session, job) == [(4, "resume")]
+    assert deleted_prefixes(session) == ["p/attempt-1/step-4/", "p/attempt-2/step-4/"]
 
 
 class TestPromote:
     def test_the_last_step_becomes_the_model_without_a_step_in_its_name(
         self, session: Session
     ) -> None:
-        job = running(session)
+        job = running_job(session)
         for step in (5, 10):
             record(session, job, step)
-        assert kept(session, job) == [(5, "user"), (10, "resume")]
+        assert kept_checkpoints(session, job) == [(5, "user"), (10, "resume")]
         name = checkpoints.promote(session, job)
         session.expire_all()
         assert name is not None
         assert re.fullmatch(r"ft:smollm2-135m-instruct:acme::[A-Za-z0-9]{8}", name)
-        assert kept(session, job) == [(5, "user"), (10, "user")]
+        assert kept_checkpoints(session, job) == [(5, "user"), (10, "user")]
         assert models(session)[name].step is None
 
-    def test_it_is_one_of_the_three_that_are_kept(self, session: Session) -> None:
-        job = running(session)
+    def test_the_model_counts_towards_retention(self, session: Session) -> None:
+        job = running_job(session)
         for step in (2, 4, 6, 10):
             record(session, job, step)
         checkpoints.promote(session, job)
-        assert kept(session, job) == [(4, "user"), (6, "user"), (10, "user")]
+        assert kept_checkpoints(session, job) == [(4, "user"), (6, "user"), (10, "user")]
 
-    def test_what_was_for_continuing_goes(self, session: Session) -> None:
-        job = running(session)
+    def test_deletes_the_resume_checkpoints(self, session: Session) -> None:
+        job = running_job(session)
         record(session, job, 9, servable=False)
         record(session, job, 10)
         checkpoints.promote(session, job)
-        assert kept(session, job) == [(10, "user")]
-        assert deleted(session) == ["p/e1/step-9/"]
+        assert kept_checkpoints(session, job) == [(10, "user")]
+        assert deleted_prefixes(session) == ["p/attempt-1/step-9/"]
 
-    def test_without_the_last_step_there_is_no_model(self, session: Session) -> None:
-        job = running(session)
+    def test_returns_none_without_the_last_step(self, session: Session) -> None:
+        job = running_job(session)
         record(session, job, 9)
         assert checkpoints.promote(session, job) is None
 
-    def test_a_training_that_ended_early_has_one_name_for_its_last_step(
-        self, session: Session
-    ) -> None:
-        job = running(session)
+    def test_after_early_stopping_the_last_step_has_one_name(self, session: Session) -> None:
+        job = running_job(session)
         record(session, job, 6)
         job.total_steps = 6
         name = checkpoints.promote(session, job)
         session.expire_all()
         assert list(models(session)) == [name]
-        assert deleted(session) == []
+        assert deleted_prefixes(session) == []
 
-    def test_it_is_a_new_model_where_its_owner_deleted_the_one_of_that_step(
+    def test_a_deleted_model_of_the_last_step_is_replaced_by_a_new_one(
         self, session: Session
     ) -> None:
-        job = running(session)
+        job = running_job(session)
         record(session, job, 6)
         (old,) = models(session)
         delete_model(session, job, old)
-        job.epoch = 2
+        job.attempt = 2
         record(session, job, 6)
         job.total_steps = 6
         name = checkpoints.promote(session, job)
         session.expire_all()
         assert list(models(session)) == [name]
-        assert kept(session, job) == [(6, "user")]
+        assert kept_checkpoints(session, job) == [(6, "user")]

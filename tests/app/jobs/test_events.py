@@ -1,4 +1,4 @@
-"""Events are numbered without gaps and told once, whoever writes at the same time."""
+"""Events are numbered without gaps and deduplicated, also with concurrent writers."""
 
 import threading
 
@@ -12,7 +12,7 @@ from app.jobs.events import NewEvent
 from tests.factories import make_job
 
 
-def test_an_effect_is_told_once(session: Session) -> None:
+def test_an_event_is_appended_once_per_key(session: Session) -> None:
     job = make_job(session)
     events.append(session, job, [NewEvent("a", "First")])
     events.append(session, job, [NewEvent("a", "Again"), NewEvent("b", "Second")])
@@ -20,16 +20,16 @@ def test_an_effect_is_told_once(session: Session) -> None:
     assert [(row.seq, row.message) for row in rows] == [(1, "First"), (2, "Second")]
 
 
-def test_a_message_has_empty_data_unless_it_has_none(session: Session) -> None:
+def test_data_defaults_to_an_empty_object(session: Session) -> None:
     job = make_job(session)
     events.append(session, job, [NewEvent("a", "First"), NewEvent("b", "Second", data=None)])
     rows = session.scalars(select(JobEvent).order_by(JobEvent.seq)).all()
     assert [row.data for row in rows] == [{}, None]
 
 
-def test_writers_at_once_leave_no_gap_and_no_double(sessions: SessionMaker) -> None:
+def test_concurrent_writers_leave_no_gaps_and_no_duplicates(sessions: SessionMaker) -> None:
     with transaction(sessions) as session:
-        job_id = make_job(session, state="running", epoch=1).id
+        job_id = make_job(session, state="running", attempt=1).id
     start = threading.Barrier(5)
 
     def write(name: str) -> None:
@@ -37,8 +37,11 @@ def test_writers_at_once_leave_no_gap_and_no_double(sessions: SessionMaker) -> N
         for number in range(10):
             with transaction(sessions) as session:
                 job = states.lock_owned(session, job_id, 1)
-                told = [NewEvent(f"{name}:{number}", name), NewEvent(f"shared:{number}", "shared")]
-                events.append(session, job, told)
+                new_events = [
+                    NewEvent(f"{name}:{number}", name),
+                    NewEvent(f"shared:{number}", "shared"),
+                ]
+                events.append(session, job, new_events)
 
     threads = [threading.Thread(target=write, args=(name,)) for name in "abcde"]
     for thread in threads:

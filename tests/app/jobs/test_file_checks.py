@@ -1,4 +1,4 @@
-"""What a job's files must be, and the words for each way in which they are not."""
+"""Checks of a job's files, and the failure of each."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def file(**changes: Any) -> File:
         "status": "processed",
         "format": "chat",
         "examples": 10,
-        # No two are the same, unless a test says so.
+        # Unique, unless a test overrides it.
         "sha256": ids.random_alphanumeric(8),
     }
     return File(**values | changes)
@@ -51,7 +51,7 @@ CASES = [
     ),
     (
         "training",
-        BROKEN | {"faults": {"count": 1, "first": [{"code": "invalid_file_format"}]}},
+        BROKEN | {"validation_errors": {"count": 1, "first": [{"code": "invalid_file_format"}]}},
         "invalid_file_format",
         "The job failed due to a file format error in the training file. "
         "Invalid file format. Line 3, no messages.",
@@ -76,7 +76,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("role", "changes", "code", "message"), CASES)
-def test_what_is_wrong_has_a_code_and_a_sentence(
+def test_a_failure_has_code_message_and_param(
     role: str, changes: dict[str, Any], code: str, message: str
 ) -> None:
     wrong = file(**changes)
@@ -86,20 +86,20 @@ def test_what_is_wrong_has_a_code_and_a_sentence(
     )
 
 
-def test_preferences_are_asked_for_in_openais_words() -> None:
-    problem = file_checks.find_failure("dpo", file(), None)
-    assert problem is not None
-    assert "Invalid file format. Example 1 is missing key 'input'. Method dpo" in problem.message
+def test_dpo_requires_preference_files_in_openais_words() -> None:
+    failure = file_checks.find_failure("dpo", file(), None)
+    assert failure is not None
+    assert "Invalid file format. Example 1 is missing key 'input'. Method dpo" in failure.message
     assert file_checks.find_failure("dpo", file(format="preference"), None) is None
 
 
-def test_good_files_have_no_problem() -> None:
+def test_valid_files_have_no_failure() -> None:
     assert file_checks.find_failure("supervised", file(), None) is None
     assert file_checks.find_failure("supervised", file(), file(examples=1)) is None
 
 
-def test_a_copy_of_the_training_file_validates_nothing() -> None:
-    problem = file_checks.find_failure("supervised", file(sha256="a"), file(sha256="a"))
-    assert problem is not None
-    assert (problem.code, problem.param) == ("invalid_validation_file", "validation_file")
-    assert "same content as the training file" in problem.message
+def test_rejects_a_copy_of_the_training_file_as_validation_file() -> None:
+    failure = file_checks.find_failure("supervised", file(sha256="a"), file(sha256="a"))
+    assert failure is not None
+    assert (failure.code, failure.param) == ("invalid_validation_file", "validation_file")
+    assert "same content as the training file" in failure.message

@@ -1,4 +1,4 @@
-"""Hyperparameters of encoders' methods: an extension, and only theirs."""
+"""Hyperparameters of encoder methods: an extension of OpenAI's API."""
 
 import pytest
 from pydantic import ValidationError
@@ -8,21 +8,21 @@ from app.jobs.schemas import CreateJob
 JOB = {"model": "m", "training_file": "file-x"}
 
 
-def test_the_block_of_the_method_counts() -> None:
+def test_reads_the_methods_own_block() -> None:
     block = {"hyperparameters": {"tuning": "full", "n_epochs": 4}}
-    asked = CreateJob.model_validate(
+    request = CreateJob.model_validate(
         {**JOB, "method": {"type": "classification", "classification": block}}
     )
-    chosen = asked.chosen_hyperparameters()
+    chosen = request.chosen_hyperparameters()
     assert (chosen["tuning"], chosen["n_epochs"]) == ("full", 4)
     assert chosen["early_stopping_patience"] == "auto"
 
 
-def test_chat_methods_have_none_of_them() -> None:
+def test_chat_methods_have_no_encoder_hyperparameters() -> None:
     assert "tuning" not in CreateJob.model_validate(JOB).chosen_hyperparameters()
 
 
-def test_nonsense_is_refused() -> None:
+def test_rejects_invalid_values() -> None:
     block = {"hyperparameters": {"tuning": "half"}}
     with pytest.raises(ValidationError, match="tuning"):
         CreateJob.model_validate(

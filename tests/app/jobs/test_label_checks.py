@@ -1,4 +1,4 @@
-"""Labels that cannot be learned, or not measured, are named before a machine is occupied."""
+"""Label checks: labels that cannot be learned or evaluated fail a job before it is queued."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from app.jobs import file_checks
 
 
 def file(labels: dict[str, int], *, format: str = "classification", shape: str = "") -> File:
-    """A processed file of 100 examples whose labels are there so often, each first in line 7."""
+    """A processed file of 100 examples with these label counts, each label first in line 7."""
     lines = dict.fromkeys(labels, 7)
     summary = {"labels": labels, "first_lines": lines, "notes": [], "shape": shape}
     return File(
@@ -24,7 +24,7 @@ def file(labels: dict[str, int], *, format: str = "classification", shape: str =
 GOOD = file({"a": 50, "b": 50})
 
 
-def test_labels_that_are_there_several_times_can_be_learned() -> None:
+def test_accepts_labels_with_several_examples() -> None:
     assert file_checks.find_failure("classification", GOOD, file({"a": 50, "b": 50})) is None
 
 
@@ -33,68 +33,68 @@ def test_labels_that_are_there_several_times_can_be_learned() -> None:
     [
         (file({"a": 100}), None, "training_file", "only the label 'a'"),
         (file({}), None, "training_file", "no label at all"),
-        (file({"a": 99, "b": 1}), None, "training_file", "'b' is there once, in line 7"),
+        (file({"a": 99, "b": 1}), None, "training_file", "'b' occurs only once, in line 7"),
         (GOOD, file({"a": 9, "c": 1}), "validation_file", "'c' (line 7) is not in the training"),
     ],
 )
-def test_a_problem_names_the_label_and_its_line(
+def test_a_failure_names_the_label_and_its_line(
     training: File, checked: File | None, param: str, reason: str
 ) -> None:
-    problem = file_checks.find_failure("classification", training, checked)
-    assert problem is not None
-    assert problem.param == param
-    assert reason in problem.message
+    failure = file_checks.find_failure("classification", training, checked)
+    assert failure is not None
+    assert failure.param == param
+    assert reason in failure.message
 
 
-def test_one_kind_of_entity_is_enough() -> None:
+def test_token_classification_needs_one_label() -> None:
     tagged = file({"person": 30}, format="token_classification")
     assert file_checks.find_failure("token_classification", tagged, None) is None
 
 
-def test_both_files_are_written_in_one_way() -> None:
+def test_both_files_must_use_the_same_fields() -> None:
     one, several = (file({"a": 50, "b": 50}, shape=shape) for shape in ("label", "labels"))
-    problem = file_checks.find_failure("classification", one, several)
-    assert problem is not None
-    assert problem.param == "validation_file"
-    assert "have 'labels', those of the training file have 'label'" in problem.message
+    failure = file_checks.find_failure("classification", one, several)
+    assert failure is not None
+    assert failure.param == "validation_file"
+    assert "have 'labels', those of the training file have 'label'" in failure.message
     assert (
         file_checks.find_failure("classification", one, file({"a": 50, "b": 50}, shape="label"))
         is None
     )
 
 
-def test_texts_of_one_label_alone_make_no_embedding() -> None:
-    problem = file_checks.find_failure("embedding", file({"a": 100}), None)
-    assert problem is not None
-    assert "only the label 'a'" in problem.message
+def test_embedding_needs_two_labels() -> None:
+    failure = file_checks.find_failure("embedding", file({"a": 100}), None)
+    assert failure is not None
+    assert "only the label 'a'" in failure.message
 
 
-def test_questions_without_any_answer_teach_nothing() -> None:
-    asked = {"format": "question_answering"}
-    problem = file_checks.find_failure(
-        "question_answering", file({"no answer": 100}, **asked), None
+def test_question_answering_needs_an_answer() -> None:
+    options = {"format": "question_answering"}
+    failure = file_checks.find_failure(
+        "question_answering", file({"no answer": 100}, **options), None
     )
-    assert problem is not None
-    assert "No question in it has an answer" in problem.message
-    some = file({"no answer": 99, "answer": 1}, **asked)
+    assert failure is not None
+    assert "None of its questions has an answer" in failure.message
+    some = file({"no answer": 99, "answer": 1}, **options)
     assert file_checks.find_failure("question_answering", some, None) is None
 
 
-def test_embeddings_are_measured_on_labels_that_they_were_not_made_of() -> None:
+def test_embedding_accepts_unseen_validation_labels() -> None:
     assert file_checks.find_failure("embedding", GOOD, file({"c": 50, "d": 50})) is None
 
 
-def test_embeddings_are_not_measured_on_texts_that_are_each_alone() -> None:
-    problem = file_checks.find_failure("embedding", GOOD, file({"c": 1, "d": 1}))
-    assert problem is not None
-    assert problem.param == "validation_file"
-    assert "Each of its labels is there once" in problem.message
+def test_embedding_needs_a_validation_label_with_two_texts() -> None:
+    failure = file_checks.find_failure("embedding", GOOD, file({"c": 1, "d": 1}))
+    assert failure is not None
+    assert failure.param == "validation_file"
+    assert "Each of its labels occurs only once" in failure.message
     assert file_checks.find_failure("embedding", GOOD, file({"c": 1, "d": 2})) is None
 
 
-def test_embeddings_are_made_from_pairs_and_from_labelled_texts() -> None:
+def test_embedding_accepts_pairs_and_labelled_texts() -> None:
     assert file_checks.find_failure("embedding", file({}, format="embedding"), None) is None
     assert file_checks.find_failure("embedding", GOOD, None) is None
-    problem = file_checks.find_failure("embedding", file({}, format="chat"), None)
-    assert problem is not None
-    assert problem.code == "invalid_file_format"
+    failure = file_checks.find_failure("embedding", file({}, format="chat"), None)
+    assert failure is not None
+    assert failure.code == "invalid_file_format"

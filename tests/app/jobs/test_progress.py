@@ -1,4 +1,4 @@
-"""What a running job reports of itself."""
+"""Progress reported by a running job."""
 
 from datetime import timedelta
 
@@ -20,13 +20,13 @@ def job(session: Session) -> Job:
     return job
 
 
-def test_auto_becomes_numbers(session: Session, job: Job) -> None:
+def test_stores_resolved_hyperparameters(session: Session, job: Job) -> None:
     numbers = {"n_epochs": 3, "batch_size": 1, "learning_rate_multiplier": 1.0}
     progress.record_started(session, job.id, 1, hyperparameters=numbers, total_steps=200)
-    assert (job.resolved, job.total_steps) == (numbers, 200)
+    assert (job.resolved_hyperparameters, job.total_steps) == (numbers, 200)
 
 
-def test_a_step_is_told_in_openais_words(session: Session, job: Job) -> None:
+def test_metrics_event_has_openais_wording(session: Session, job: Job) -> None:
     job.total_steps = 200
     values = {
         "train_loss": 0.7312,
@@ -42,31 +42,31 @@ def test_a_step_is_told_in_openais_words(session: Session, job: Job) -> None:
     assert event.data == {"step": 60, "total_steps": 200, **values}
 
 
-def test_a_loss_that_is_no_number_is_left_out(session: Session, job: Job) -> None:
+def test_drops_nonfinite_metrics(session: Session, job: Job) -> None:
     progress.record_metrics(session, job.id, 1, [StepMetrics(1, {"train_loss": float("nan")})])
     assert session.scalars(select(JobMetric.values)).one() == {}
 
 
-def test_a_later_attempts_value_replaces_an_earlier_ones(session: Session, job: Job) -> None:
+def test_a_later_attempts_metrics_replace_an_earlier_ones(session: Session, job: Job) -> None:
     progress.record_metrics(session, job.id, 1, [StepMetrics(1, {"train_loss": 1.0})])
-    job.epoch = 2
+    job.attempt = 2
     progress.record_metrics(session, job.id, 2, [StepMetrics(1, {"train_loss": 2.0})])
     session.expire_all()
     row = session.scalars(select(JobMetric)).one()
-    assert (row.epoch, row.values) == (2, {"train_loss": 2.0})
-    told = select(func.count()).select_from(JobEvent).where(JobEvent.type == "metrics")
-    assert session.scalars(told).one() == 1
+    assert (row.attempt, row.values) == (2, {"train_loss": 2.0})
+    events = select(func.count()).select_from(JobEvent).where(JobEvent.type == "metrics")
+    assert session.scalars(events).one() == 1
 
 
-def test_the_same_batch_twice_is_as_good_as_once(session: Session, job: Job) -> None:
-    """A commit whose answer was lost is done again."""
+def test_recording_a_batch_twice_is_idempotent(session: Session, job: Job) -> None:
+    """A commit whose response was lost is retried."""
     for _ in range(2):
         batch = [StepMetrics(step, {"train_loss": 1.0}) for step in (1, 2, 2, 3)]
         progress.record_metrics(session, job.id, 1, batch)
     assert sorted(session.scalars(select(JobMetric.step))) == [1, 2, 3]
 
 
-def test_the_end_is_estimated(session: Session, job: Job) -> None:
+def test_stores_the_estimated_finish(session: Session, job: Job) -> None:
     before = clock.now(session)
     progress.record_metrics(session, job.id, 1, [StepMetrics(1, {})], seconds_left=90)
     session.flush()

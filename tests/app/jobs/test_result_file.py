@@ -1,4 +1,4 @@
-"""The result file, which scripts parse."""
+"""Format of the result file, which clients parse."""
 
 from sqlalchemy.orm import Session
 
@@ -7,12 +7,12 @@ from app.jobs import result_file
 from tests.factories import make_job
 
 
-def test_a_line_a_step_with_blanks_where_there_is_no_value(session: Session) -> None:
+def test_one_line_per_step_with_blanks_for_missing_values(session: Session) -> None:
     job = make_job(session)
     first = {"train_loss": 1.523471, "train_mean_token_accuracy": 0.0}
     second = first | {"valid_loss": 2.0, "valid_mean_token_accuracy": 0.25, "full_valid_loss": 9.0}
     for step, values in ((2, second), (1, first), (10, first)):
-        session.add(JobMetric(job_id=job.id, step=step, epoch=1, values=values))
+        session.add(JobMetric(job_id=job.id, step=step, attempt=1, values=values))
     session.flush()
     assert result_file.render_step_metrics(session, job.id).decode() == (
         "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
@@ -22,10 +22,10 @@ def test_a_line_a_step_with_blanks_where_there_is_no_value(session: Session) -> 
     )
 
 
-def test_what_preferences_measure_has_columns_behind_openais(session: Session) -> None:
+def test_method_specific_metrics_follow_openais_columns(session: Session) -> None:
     job = make_job(session)
     values = {"train_loss": 0.7, "train_reward_margin": 0.25, "full_valid_reward_accuracy": 1.0}
-    session.add(JobMetric(job_id=job.id, step=1, epoch=1, values=values))
+    session.add(JobMetric(job_id=job.id, step=1, attempt=1, values=values))
     session.flush()
     assert result_file.render_step_metrics(session, job.id).decode() == (
         "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy,"

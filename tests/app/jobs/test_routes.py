@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/jobs: what may be asked for, what is shown, pages, and other people's jobs."""
+"""/v1/fine_tuning/jobs: requests, responses, pagination, and isolation of projects."""
 
 from typing import Any
 
@@ -36,33 +36,33 @@ def make_model(session: Session, job: Job, name: str, *, step: int | None = None
         job_id=job.id,
         base_model=job.base_model,
         step=step,
-        storage_prefix=f"projects/{job.project_id}/jobs/{job.id}/e1/step-{step or 9}",
+        storage_prefix=f"projects/{job.project_id}/jobs/{job.id}/attempt-1/step-{step or 9}",
     )
     session.add(model)
     session.commit()
     return model
 
 
-class TestA23FullQueue:
+class TestA23QueueQuota:
     @pytest.fixture(autouse=True)
-    def _one_place(self, session: Session, project: Project) -> None:
+    def _quota_of_one(self, session: Session, project: Project) -> None:
         project.max_queued_jobs = 1
         session.commit()
 
-    def test_a_job_more_is_refused_and_the_sdk_does_not_try_again(
+    def test_rejects_a_job_over_the_quota_and_the_sdk_does_not_retry(
         self, openai: OpenAI, training_file: str, session: Session
     ) -> None:
-        patient = openai.with_options(max_retries=2).fine_tuning.jobs
-        job = patient.create(model="base", training_file=training_file)
-        with pytest.raises(RateLimitError, match="1 jobs of this project wait") as refused:
-            patient.create(model="base", training_file=training_file, seed=1)
+        retrying = openai.with_options(max_retries=2).fine_tuning.jobs
+        job = retrying.create(model="base", training_file=training_file)
+        with pytest.raises(RateLimitError, match=r"maximum of 1 queued job\(s\)") as refused:
+            retrying.create(model="base", training_file=training_file, seed=1)
         assert (refused.value.code, refused.value.type) == ("rate_limit_exceeded", "requests")
         assert refused.value.request.headers["x-stainless-retry-count"] == "0"
         assert refused.value.response.headers["Retry-After"] == "60"
-        patient.cancel(job.id)
-        patient.create(model="base", training_file=training_file, seed=1)
+        retrying.cancel(job.id)
+        retrying.create(model="base", training_file=training_file, seed=1)
 
-    def test_a_paused_one_does_not_come_back(
+    def test_rejects_resuming_over_the_quota(
         self, http: httpx.Client, training_file: str, session: Session, project: Project
     ) -> None:
         paused = make_job(session, project, state="paused")
@@ -105,9 +105,9 @@ class TestCreate:
             "shared_with_openai": False,
         }
         bell = session.scalars(select(Outbox)).one()
-        assert (bell.kind, bell.payload["task"]) == ("bell", "validate")
+        assert (bell.kind, bell.payload["task"]) == ("notify", "validate")
 
-    def test_everything_that_may_be_chosen(self, openai: OpenAI, training_file: str) -> None:
+    def test_all_parameters(self, openai: OpenAI, training_file: str) -> None:
         held_out = openai.files.create(file=("valid.jsonl", LINE), purpose="fine-tune").id
         job = openai.fine_tuning.jobs.create(
             model="gpt-4o-mini",
@@ -163,7 +163,7 @@ class TestCreate:
             ({"hyperparameters": {"n_epochs": 4}, "method": {"type": "supervised"}}, 4),
         ],
     )
-    def test_what_clients_send_is_tolerated(
+    def test_tolerates_what_clients_send(
         self, http: httpx.Client, training_file: str, body: dict[str, Any], n_epochs: object
     ) -> None:
         answer = http.post(
@@ -174,8 +174,8 @@ class TestCreate:
         assert answer.json()["hyperparameters"]["n_epochs"] == n_epochs
         assert answer.json()["status"] == "validating_files"
 
-    def test_preferences(self, openai: OpenAI, training_file: str) -> None:
-        """Whether the file fits the method is a question for validation, as at OpenAI."""
+    def test_dpo(self, openai: OpenAI, training_file: str) -> None:
+        """Whether the file fits the method is checked by validation, as at OpenAI."""
         job = openai.fine_tuning.jobs.create(
             model="base",
             training_file=training_file,
@@ -190,21 +190,20 @@ class TestCreate:
         assert job.hyperparameters.batch_size == "auto"
         assert openai.fine_tuning.jobs.retrieve(job.id) == job
 
-    def test_hyperparameters_that_nothing_reads_are_told(
+    def test_unknown_hyperparameters_are_reported_in_an_event(
         self, openai: OpenAI, http: httpx.Client, training_file: str
     ) -> None:
         given = {"n_epochs": 4, "prompt_loss_weight": 0.1, "beta": 0.1}
         body = {"model": "base", "training_file": training_file, "hyperparameters": given}
         job = http.post("/v1/fine_tuning/jobs", json=body).json()
         assert "prompt_loss_weight" not in job["hyperparameters"]
-        told = openai.fine_tuning.jobs.list_events(job["id"]).data[0]
-        assert told.level == "warn"
-        assert told.message == (
-            "Hyperparameters that method supervised does not have were left out: "
-            "prompt_loss_weight, beta"
+        event = openai.fine_tuning.jobs.list_events(job["id"]).data[0]
+        assert event.level == "warn"
+        assert event.message == (
+            "Ignored hyperparameters that method supervised does not have: prompt_loss_weight, beta"
         )
 
-    def test_a_tuned_model_is_a_start(
+    def test_continues_from_a_fine_tuned_model(
         self, openai: OpenAI, session: Session, project: Project, training_file: str
     ) -> None:
         earlier = make_job(session, project, base_model="base")
@@ -216,7 +215,7 @@ class TestCreate:
         assert (row.base_model, row.start_model) == ("base", name)
 
 
-class TestRefused:
+class TestInvalidRequests:
     @pytest.mark.parametrize(
         ("body", "param", "words"),
         [
@@ -306,7 +305,7 @@ class TestRefused:
             ),
         ],
     )
-    def test_with_the_parameter_and_what_to_do(
+    def test_error_names_the_parameter_and_the_rule(
         self,
         http: httpx.Client,
         training_file: str,
@@ -329,7 +328,7 @@ class TestRefused:
             ("ft:base:acme::Abcd1234", "or does not exist"),
         ],
     )
-    def test_models_that_cannot_be_tuned(
+    def test_models_that_cannot_be_fine_tuned(
         self, openai: OpenAI, training_file: str, model: str, words: str
     ) -> None:
         with pytest.raises(BadRequestError) as raised:
@@ -345,26 +344,30 @@ class TestRefused:
         assert "'assistants'" in raised.value.message
 
 
-class TestShown:
+class TestSerialization:
     @pytest.mark.parametrize(
         ("state", "status"),
         [("pausing", "running"), ("finalizing", "running"), ("paused", "paused")],
     )
-    def test_inner_states(
+    def test_internal_states_map_to_openais(
         self, http: httpx.Client, session: Session, project: Project, state: str, status: str
     ) -> None:
         job = make_job(session, project, state=state)
         session.commit()
         assert http.get(f"/v1/fine_tuning/jobs/{job.id}").json()["status"] == status
 
-    def test_a_running_job_shows_no_result_yet(
+    def test_a_running_job_has_no_results_yet(
         self, openai: OpenAI, session: Session, project: Project
     ) -> None:
         job = make_job(
             session,
             project,
             state="running",
-            resolved={"n_epochs": 3, "batch_size": 1, "learning_rate_multiplier": 2.0},
+            resolved_hyperparameters={
+                "n_epochs": 3,
+                "batch_size": 1,
+                "learning_rate_multiplier": 2.0,
+            },
             trained_tokens=100,
             estimated_finish=func.now(),
         )
@@ -385,7 +388,7 @@ class TestShown:
             project,
             state="succeeded",
             trained_tokens=100,
-            tuned_model="ft:base:acme::Abcd1234",
+            fine_tuned_model="ft:base:acme::Abcd1234",
             result_file_id=result.id,
             finished_at=func.now(),
             estimated_finish=func.now(),
@@ -420,7 +423,7 @@ class TestShown:
 
 class TestCancel:
     def test_a_new_job(self, http: httpx.Client, session: Session, project: Project) -> None:
-        """With the empty JSON body that SDKs send."""
+        """Cancels with the empty body and JSON content type that SDKs send."""
         job = make_job(session, project)
         session.commit()
         headers = {"Content-Type": "application/json"}
@@ -438,10 +441,10 @@ class TestCancel:
             openai.fine_tuning.jobs.cancel(job.id)
 
 
-class TestLists:
+class TestListing:
     @pytest.fixture
     def jobs(self, session: Session, project: Project) -> list[str]:
-        """Oldest first; the last two are of one moment."""
+        """Ids of four jobs, oldest first; the last two have the same creation time."""
         metadata: list[dict[str, str] | None] = [{"a": "1", "b": ""}, {"a": "1"}, {}, None]
         made = []
         for one in metadata:
@@ -452,12 +455,12 @@ class TestLists:
         session.commit()
         return made[:2] + sorted(made[2:])
 
-    def test_pages_reach_every_job_once(self, openai: OpenAI, jobs: list[str]) -> None:
+    def test_pagination_returns_every_job_once(self, openai: OpenAI, jobs: list[str]) -> None:
         assert [job.id for job in openai.fine_tuning.jobs.list(limit=1)] == jobs[::-1]
         page = openai.fine_tuning.jobs.list(limit=4)
         assert not page.has_more
 
-    def test_metadata(
+    def test_metadata_filter(
         self, http: httpx.Client, stranger: httpx.Client, openai: OpenAI, jobs: list[str]
     ) -> None:
         def found(metadata: dict[str, str]) -> list[str]:
@@ -474,7 +477,7 @@ class TestLists:
         for filters in ("metadata=null", "metadata[a]=1", "metadata[a]=1&metadata[b]="):
             assert stranger.get(f"/v1/fine_tuning/jobs?{filters}").json()["data"] == []
 
-    def test_a_filter_has_as_many_pairs_as_a_job_can_have(self, http: httpx.Client) -> None:
+    def test_a_filter_has_at_most_as_many_pairs_as_a_job(self, http: httpx.Client) -> None:
         pairs = [f"metadata[k{number}]=v" for number in range(17)]
         assert http.get("/v1/fine_tuning/jobs?" + "&".join(pairs[:16])).status_code == 200
         assert http.get("/v1/fine_tuning/jobs?" + "&".join(pairs)).status_code == 400
@@ -490,14 +493,12 @@ class TestLists:
             "%6Detadata[a]=1&%6Detadata=",
         ],
     )
-    def test_a_filter_that_would_be_left_out_is_refused(
-        self, http: httpx.Client, query: str
-    ) -> None:
+    def test_rejects_a_malformed_filter(self, http: httpx.Client, query: str) -> None:
         answer = http.get(f"/v1/fine_tuning/jobs?{query}")
         assert answer.status_code == 400
         assert answer.json()["error"]["param"] == "metadata"
 
-    def test_nothing_comes_behind_an_unknown_cursor(
+    def test_an_unknown_cursor_returns_an_empty_page(
         self, http: httpx.Client, stranger: httpx.Client, jobs: list[str]
     ) -> None:
         for client, path in [
@@ -515,7 +516,7 @@ class TestLists:
                 id=ids.event_id(),
                 job_id=jobs[0],
                 seq=seq,
-                epoch=1,
+                attempt=1,
                 dedupe_key=str(seq),
                 level="info",
                 type="metrics" if seq == 5 else "message",
@@ -537,7 +538,7 @@ class TestLists:
             checkpoint = Checkpoint(
                 id=ids.checkpoint_id(),
                 job_id=jobs[0],
-                epoch=1,
+                attempt=1,
                 step=step,
                 kind=kind,
                 storage_prefix="p",
@@ -558,8 +559,8 @@ class TestLists:
         assert (page["first_id"], page["last_id"]) == (found[0].id, found[1].id)
 
 
-class TestUnknown:
-    def test_in_openais_words(self, openai: OpenAI) -> None:
+class TestNotFound:
+    def test_error_has_openais_wording(self, openai: OpenAI) -> None:
         with pytest.raises(NotFoundError) as raised:
             openai.fine_tuning.jobs.retrieve("ftjob-x")
         assert raised.value.body == {
@@ -573,7 +574,7 @@ class TestUnknown:
         ("method", "path"),
         [("GET", ""), ("POST", "/cancel"), ("GET", "/events"), ("GET", "/checkpoints")],
     )
-    def test_of_another_project(
+    def test_another_projects_job(
         self,
         stranger: httpx.Client,
         session: Session,
@@ -588,7 +589,7 @@ class TestUnknown:
         assert {**mine, "message": ""} == {**unknown, "message": ""}
         assert stranger.get("/v1/fine_tuning/jobs").json()["data"] == []
 
-    def test_files_of_another_project(
+    def test_another_projects_file(
         self, stranger: httpx.Client, session: Session, project: Project
     ) -> None:
         file = make_file(session, project)

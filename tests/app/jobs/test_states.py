@@ -1,4 +1,4 @@
-"""The table of legal moves, and that nothing else changes a job's state."""
+"""State machine of a job: the legal transitions, and that no others are possible."""
 
 import itertools
 
@@ -7,24 +7,26 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.db.tables import JOB_STATES, TERMINAL_STATES, Job
+from app.db.tables import TERMINAL_STATES, Job, JobState
 from app.jobs import states
 from tests.factories import make_job
 
 
-def test_the_table_speaks_of_every_state() -> None:
-    assert set(states.TRANSITIONS) == set(JOB_STATES)
-    assert set().union(*states.TRANSITIONS.values()) <= set(JOB_STATES)
+def test_every_state_has_transitions() -> None:
+    assert set(states.TRANSITIONS) == set(JobState)
+    assert set().union(*states.TRANSITIONS.values()) <= set(JobState)
 
 
-def test_terminal_states_lead_nowhere_and_every_other_state_leads_to_one() -> None:
-    for state in JOB_STATES:
+def test_terminal_states_have_no_transitions_and_all_others_can_be_cancelled() -> None:
+    for state in JobState:
         assert (states.TRANSITIONS[state] == frozenset()) == (state in TERMINAL_STATES), state
-        assert state in TERMINAL_STATES or "cancelled" in states.TRANSITIONS[state], state
+        assert state in TERMINAL_STATES or JobState.CANCELLED in states.TRANSITIONS[state], state
 
 
-@pytest.mark.parametrize(("state", "to"), list(itertools.product(JOB_STATES, JOB_STATES)))
-def test_a_job_moves_where_the_table_lets_it(session: Session, state: str, to: str) -> None:
+@pytest.mark.parametrize(("state", "to"), list(itertools.product(JobState, JobState)))
+def test_only_listed_transitions_are_possible(
+    session: Session, state: JobState, to: JobState
+) -> None:
     job = make_job(session, state=state, version=4)
     moved = states.transition(session, job.id, to=to)
     session.expire_all()
@@ -38,31 +40,33 @@ def test_a_job_moves_where_the_table_lets_it(session: Session, state: str, to: s
 
 
 @pytest.mark.parametrize("state", states.HELD_STATES)
-def test_a_worker_moves_only_the_job_it_holds(session: Session, state: str) -> None:
-    job = make_job(session, state=state, epoch=3)
-    for epoch in (2, 4):
-        assert states.transition(session, job.id, to="failed", by_attempt=epoch) is None
-    assert states.transition(session, job.id, to="failed", by_attempt=3) is not None
+def test_a_trainer_can_only_change_the_job_it_owns(session: Session, state: JobState) -> None:
+    job = make_job(session, state=state, attempt=3)
+    for attempt in (2, 4):
+        assert states.transition(session, job.id, to=JobState.FAILED, by_attempt=attempt) is None
+    assert states.transition(session, job.id, to=JobState.FAILED, by_attempt=3) is not None
 
 
-def test_a_worker_does_not_move_a_job_that_it_gave_back(session: Session) -> None:
-    """The epoch rises only with the next claim; until then the state fences."""
-    job = make_job(session, state="queued", epoch=3)
-    assert states.transition(session, job.id, to="failed", by_attempt=3) is None
+def test_a_trainer_cannot_change_a_job_that_it_has_yielded(session: Session) -> None:
+    """The attempt number increases with the next acquisition; until then the state protects."""
+    job = make_job(session, state=JobState.QUEUED, attempt=3)
+    assert states.transition(session, job.id, to=JobState.FAILED, by_attempt=3) is None
     with pytest.raises(states.LeaseLost):
         states.lock_owned(session, job.id, 3)
 
 
 @pytest.mark.parametrize("state", TERMINAL_STATES)
-@pytest.mark.parametrize("change", ["state = 'queued'", "epoch = epoch + 1"])
-def test_postgres_itself_refuses_to_revive_a_job(session: Session, state: str, change: str) -> None:
+@pytest.mark.parametrize("change", ["state = 'queued'", "attempt = attempt + 1"])
+def test_a_trigger_keeps_terminal_states_final(
+    session: Session, state: JobState, change: str
+) -> None:
     job = make_job(session, state=state)
     with pytest.raises(IntegrityError, match="cannot become"):
         session.execute(text(f"UPDATE jobs SET {change} WHERE id = :id"), {"id": job.id})
 
 
 @pytest.mark.parametrize("state", TERMINAL_STATES)
-def test_what_is_no_state_may_still_change_on_an_ended_job(session: Session, state: str) -> None:
+def test_other_columns_of_a_terminal_job_can_change(session: Session, state: JobState) -> None:
     job = make_job(session, state=state)
     session.execute(
         text('UPDATE jobs SET user_metadata = \'{"a": "b"}\' WHERE id = :id'), {"id": job.id}

@@ -1,4 +1,4 @@
-"""Success is one transaction: model, result file, usage, state and what is told."""
+"""Success of a job: model, result file, usage, state and events in one transaction."""
 
 import pytest
 from sqlalchemy import func, select
@@ -15,7 +15,7 @@ RESULT = ResultFile(file_id="file-r", key="projects/p/files/file-r", bytes=3, sh
 
 @pytest.fixture
 def job(session: Session) -> Job:
-    """One that has stored its last checkpoint."""
+    """A running job that has stored its final checkpoint."""
     job = make_job(session, total_steps=2)
     leases.acquire(session, "w", lease_seconds=60)
     stored = checkpoints.StoredCheckpoint(
@@ -29,29 +29,29 @@ def succeed(session: Session, job: Job) -> str:
     return success.succeed(session, job.id, 1, trained_tokens=500, result=RESULT)
 
 
-def test_a_job_succeeds_with_all_that_belongs_to_it(session: Session, job: Job) -> None:
+def test_success_creates_model_result_file_usage_and_events(session: Session, job: Job) -> None:
     success.finalize(session, job.id, 1)
     assert job.state == "finalizing"
     name = succeed(session, job)
-    assert (job.state, job.tuned_model, job.trained_tokens) == ("succeeded", name, 500)
+    assert (job.state, job.fine_tuned_model, job.trained_tokens) == ("succeeded", name, 500)
     assert (job.result_file_id, job.finished_at is None) == ("file-r", False)
     assert session.get_one(FineTunedModel, name).storage_prefix == "p"
     assert session.get_one(File, "file-r").purpose == "fine-tune-results"
     assert session.get_one(TrainingUsage, job.id).trained_tokens == 500
-    told = list(session.scalars(select(JobEvent.message).order_by(JobEvent.seq)))
-    assert told[-2:] == [
+    messages = list(session.scalars(select(JobEvent.message).order_by(JobEvent.seq)))
+    assert messages[-2:] == [
         f"New fine-tuned model created: {name}",
         "The job has successfully completed",
     ]
 
 
-def test_finalizing_twice_is_fine(session: Session, job: Job) -> None:
+def test_finalize_is_idempotent(session: Session, job: Job) -> None:
     for _ in range(2):
         success.finalize(session, job.id, 1)
     assert job.state == "finalizing"
 
 
-def test_succeeding_twice_makes_one_model(session: Session, job: Job) -> None:
+def test_succeeding_twice_creates_one_model(session: Session, job: Job) -> None:
     success.finalize(session, job.id, 1)
     succeed(session, job)
     with pytest.raises(LeaseLost):
@@ -59,7 +59,7 @@ def test_succeeding_twice_makes_one_model(session: Session, job: Job) -> None:
     assert session.scalars(select(func.count()).select_from(FineTunedModel)).one() == 1
 
 
-def test_without_its_last_checkpoint_it_does_not_succeed(session: Session, job: Job) -> None:
+def test_success_requires_the_final_checkpoint(session: Session, job: Job) -> None:
     success.finalize(session, job.id, 1)
     job.total_steps = 3
     with pytest.raises(NoFinalCheckpoint, match="step 3"):

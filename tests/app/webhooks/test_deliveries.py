@@ -1,4 +1,4 @@
-"""Webhooks come if and only if the end of their job commits."""
+"""Webhook deliveries are enqueued if and only if the end of their job commits."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker
-from app.db.tables import Job, Outbox, WebhookDelivery, WebhookEndpoint
+from app.db.tables import Job, JobState, Outbox, WebhookDelivery, WebhookEndpoint
 from app.jobs import lifecycle, states
 from app.jobs.file_checks import JobFailure
 from app.webhooks import deliveries, endpoints
@@ -26,20 +26,26 @@ EVENT_TYPES: list[EventType] = [
 def add_endpoint(
     session: Session, job: Job, url: str = "https://hooks.example/", **changes: Any
 ) -> WebhookEndpoint:
-    asked = CreateEndpoint(**{"name": "ends", "url": url, "event_types": EVENT_TYPES, **changes})
-    return endpoints.create(session, job.project_id, asked, lambda _: None)
+    body = CreateEndpoint(**{"name": "ends", "url": url, "event_types": EVENT_TYPES, **changes})
+    return endpoints.create(session, job.project_id, body, lambda _: None)
 
 
 def all_deliveries(session: Session) -> list[WebhookDelivery]:
     return list(session.scalars(select(WebhookDelivery)))
 
 
-class TestAnnouncing:
+class TestEnqueueing:
     @pytest.mark.parametrize(
         ("source", "to"),
-        [("finalizing", "succeeded"), ("running", "failed"), ("queued", "cancelled")],
+        [
+            (JobState.FINALIZING, JobState.SUCCEEDED),
+            (JobState.RUNNING, JobState.FAILED),
+            (JobState.QUEUED, JobState.CANCELLED),
+        ],
     )
-    def test_every_end_is_told_of(self, session: Session, source: str, to: str) -> None:
+    def test_every_terminal_state_sends_an_event(
+        self, session: Session, source: JobState, to: JobState
+    ) -> None:
         job = make_job(session, state=source, finished_at=datetime(2026, 1, 2, tzinfo=UTC))
         endpoint = add_endpoint(session, job)
         states.transition(session, job.id, to=to)
@@ -53,23 +59,23 @@ class TestAnnouncing:
             "data": {"id": job.id},
         }
         assert delivery.event_id.startswith("evt_")
-        bell = session.scalars(select(Outbox)).one()
-        assert bell.payload == {"task": "deliver", "job_id": job.id}
+        hint = session.scalars(select(Outbox)).one()
+        assert hint.payload == {"task": "deliver", "job_id": job.id}
 
-    def test_other_moves_are_not(self, session: Session) -> None:
+    def test_other_transitions_send_none(self, session: Session) -> None:
         job = make_job(session, state="running")
         add_endpoint(session, job)
-        for to in ("pausing", "paused", "queued"):
+        for to in (JobState.PAUSING, JobState.PAUSED, JobState.QUEUED):
             assert states.transition(session, job.id, to=to) is not None
         assert all_deliveries(session) == []
 
-    def test_a_move_that_is_not_made_is_not(self, session: Session) -> None:
+    def test_an_illegal_transition_sends_none(self, session: Session) -> None:
         job = make_job(session, state="succeeded")
         add_endpoint(session, job)
-        assert states.transition(session, job.id, to="cancelled") is None
+        assert states.transition(session, job.id, to=JobState.CANCELLED) is None
         assert all_deliveries(session) == []
 
-    def test_it_goes_with_the_transaction(self, sessions: SessionMaker) -> None:
+    def test_a_rollback_removes_the_deliveries(self, sessions: SessionMaker) -> None:
         with sessions() as session:
             job = make_job(session)
             add_endpoint(session, job)
@@ -78,10 +84,12 @@ class TestAnnouncing:
             session.rollback()
             assert all_deliveries(session) == []
 
-    def test_only_to_those_of_the_project_that_want_it(self, session: Session) -> None:
+    def test_only_enabled_subscribed_endpoints_of_the_project_get_the_event(
+        self, session: Session
+    ) -> None:
         job = make_job(session)
         other = make_job(session, make_project(session))
-        wanted = [
+        subscribed = [
             add_endpoint(session, job),
             add_endpoint(session, job, event_types=EVENT_TYPES[1:2]),
         ]
@@ -90,18 +98,18 @@ class TestAnnouncing:
         add_endpoint(session, job).disabled_at = func.clock_timestamp()
         lifecycle.fail(session, job.id, JobFailure("server_error", "It broke."))
         found = all_deliveries(session)
-        assert {row.endpoint_id for row in found} == {endpoint.id for endpoint in wanted}
+        assert {row.endpoint_id for row in found} == {endpoint.id for endpoint in subscribed}
         assert len({row.event_id for row in found}) == 1, "one event, one id"
 
 
-def test_old_deliveries_are_forgotten(session: Session) -> None:
+def test_old_finished_deliveries_are_pruned(session: Session) -> None:
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)
     (delivery,) = all_deliveries(session)
     delivery.created_at -= timedelta(days=31)
     deliveries.prune(session)
-    assert len(all_deliveries(session)) == 1, "it is still on its way"
+    assert len(all_deliveries(session)) == 1, "it is still pending"
     delivery.state = "failed"
     deliveries.prune(session)
     assert all_deliveries(session) == []
