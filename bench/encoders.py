@@ -1,11 +1,11 @@
-"""Encoders on real data: what jobs reach through a running Luthier, and how fast.
+"""Encoder jobs on public datasets, through a running Luthier: metrics reached and time taken.
 
     python -m bench.encoders --data FOLDER --url http://127.0.0.1:8000 --key sk-… [--only NAME …]
 
-FOLDER holds banking77, wnut17 and squad as {name}.train.jsonl and {name}.valid.jsonl. Prints one
-JSON line for each job, then a table: the measures of each job's validation file, and those of a
-head that was not trained, or of the base model's own vectors. `--resident N` asks N classifiers
-instead, which it makes itself; it needs no service. See `bench.resident`.
+FOLDER contains banking77, wnut17 and squad as {name}.train.jsonl and {name}.valid.jsonl. Prints one
+JSON line for each job, then a table: the metrics of each job's validation file, and as a baseline
+those of an untrained head or of the base model's own vectors. `--resident N` instead measures N
+resident classifiers, which it makes itself without a service; see `bench.multi_lora`.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from openai.types.fine_tuning import FineTuningJob
 
 from bench.multi_lora import BASE, TARGETS, measure_multi_lora
 
-POLL_SECONDS = 1.0
-# Rows of a job that is to learn nothing.
+POLL_INTERVAL_SECONDS = 1.0
+# Rows of the job that makes the untrained baseline.
 UNTRAINED_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkJob:
-    """A job to run: its data, its method, and the numbers of its report that count."""
+    """A job to run: its dataset and method, the metrics to print, and the target to reach."""
 
     dataset: str
     method: str
@@ -60,7 +60,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def run_job(
     client: OpenAI, folder: Path, task: BenchmarkJob, hyperparameters: dict[str, Any]
 ) -> dict[str, Any]:
-    """Train as a user does; the last report, and the seconds from creation to success."""
+    """Run a job through the API; return its metrics and the seconds from creation to success."""
     train = (folder / f"{task.dataset}.train.jsonl").read_bytes()
     job, seconds = run_to_success(client, folder, task, train, hyperparameters)
     numbers = {name: round(value, 4) for name, value in read_report(client, task, job).items()}
@@ -68,17 +68,17 @@ def run_job(
 
 
 def measure_untrained(client: OpenAI, folder: Path, task: BenchmarkJob) -> dict[str, float]:
-    """What the same head gives whose job took steps of no length."""
+    """Measure the metrics of an untrained head, by a job with a learning rate near zero."""
     rows = (folder / f"{task.dataset}.train.jsonl").read_bytes().splitlines()[:UNTRAINED_ROWS]
-    nothing = {"n_epochs": 1, "learning_rate_multiplier": 1e-9}
-    job, _ = run_to_success(client, folder, task, b"\n".join(rows), nothing)
+    no_op_hyperparameters = {"n_epochs": 1, "learning_rate_multiplier": 1e-9}
+    job, _ = run_to_success(client, folder, task, b"\n".join(rows), no_op_hyperparameters)
     return {f"untrained_{k}": round(v, 4) for k, v in read_report(client, task, job).items()}
 
 
 def run_to_success(
     client: OpenAI, folder: Path, task: BenchmarkJob, train: bytes, hyperparameters: dict[str, Any]
 ) -> tuple[FineTuningJob, float]:
-    """A job that succeeded, and the seconds from its creation to then."""
+    """Run a job until it succeeds; return it with its duration. Raises SystemExit if it fails."""
     valid = (folder / f"{task.dataset}.valid.jsonl").read_bytes()
     files = [
         client.files.create(file=(f"{task.dataset}.jsonl", part), purpose="fine-tune").id
@@ -90,7 +90,7 @@ def run_to_success(
         model=BASE, training_file=files[0], validation_file=files[1], method=method, seed=1
     )
     while job.status not in ("succeeded", "failed", "cancelled"):
-        time.sleep(POLL_SECONDS)
+        time.sleep(POLL_INTERVAL_SECONDS)
         job = client.fine_tuning.jobs.retrieve(job.id)
     seconds = time.monotonic() - started
     if job.status != "succeeded":
@@ -99,24 +99,26 @@ def run_to_success(
 
 
 def read_report(client: OpenAI, task: BenchmarkJob, job: FineTuningJob) -> dict[str, float]:
-    """Those numbers of evaluation.json that count."""
+    """Read the task's metrics from evaluation.json."""
     content = client.files.content(job.result_files[1]).content
     evaluation = json.loads(base64.b64decode(content))
     return {name: evaluation[name] for name in task.metrics}
 
 
 def measure_base_retrieval(client: OpenAI, path: Path) -> float:
-    """How often the nearest other text has the same label, in the base model's own space."""
+    """Retrieval at 1 by label, with the base model's own vectors."""
     rows = read_rows(path)
     vectors = []
     for start in range(0, len(rows), 256):
         texts = [row["text"] for row in rows[start : start + 256]]
-        vectors += [one.embedding for one in client.embeddings.create(model=BASE, input=texts).data]
-    likeness = np.array(vectors) @ np.array(vectors).T
-    np.fill_diagonal(likeness, -1)
+        vectors += [
+            item.embedding for item in client.embeddings.create(model=BASE, input=texts).data
+        ]
+    similarity = np.array(vectors) @ np.array(vectors).T
+    np.fill_diagonal(similarity, -1)
     labels = np.array([row["label"] for row in rows])
-    asked = np.array([(labels == label).sum() > 1 for label in labels])
-    return float((labels[likeness.argmax(1)] == labels)[asked].mean())
+    has_neighbour = np.array([(labels == label).sum() > 1 for label in labels])
+    return float((labels[similarity.argmax(1)] == labels)[has_neighbour].mean())
 
 
 def main() -> None:
@@ -127,23 +129,25 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(TASKS))
     parser.add_argument("--hyperparameters", type=json.loads, default={})
     parser.add_argument("--resident", type=int, default=0)
-    parser.add_argument("--asked", choices=TARGETS, action="append")
+    parser.add_argument("--target", choices=TARGETS, action="append")
     parser.add_argument("--threads", type=int, default=2)
-    asked = parser.parse_args()
-    if asked.resident:
-        arms = asked.asked or TARGETS
-        for line in measure_multi_lora(asked.data, asked.resident, asked.threads, targets=arms):
+    arguments = parser.parse_args()
+    if arguments.resident:
+        targets = arguments.target or TARGETS
+        for line in measure_multi_lora(
+            arguments.data, arguments.resident, arguments.threads, targets=targets
+        ):
             print(json.dumps(line), flush=True)
         return
-    client = OpenAI(base_url=f"{asked.url}/v1", api_key=asked.key, timeout=600)
+    client = OpenAI(base_url=f"{arguments.url}/v1", api_key=arguments.key, timeout=600)
     results = {}
-    for name in asked.only:
-        results[name] = run_job(client, asked.data, TASKS[name], asked.hyperparameters)
+    for name in arguments.only:
+        results[name] = run_job(client, arguments.data, TASKS[name], arguments.hyperparameters)
         if name == "embedding":
-            valid = asked.data / f"{TASKS[name].dataset}.valid.jsonl"
+            valid = arguments.data / f"{TASKS[name].dataset}.valid.jsonl"
             results[name]["base_retrieval_at_1"] = round(measure_base_retrieval(client, valid), 4)
         if name == "squad":
-            results[name] |= measure_untrained(client, asked.data, TASKS[name])
+            results[name] |= measure_untrained(client, arguments.data, TASKS[name])
         print(json.dumps({"task": name, **results[name]}), flush=True)
     for name, result in results.items():
         numbers = ", ".join(f"{key} {value}" for key, value in result.items() if key != "model")

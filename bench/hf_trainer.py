@@ -1,18 +1,19 @@
-"""Beside Hugging Face's Trainer: the same base, rows, passes, learning rate and cores.
+"""Compares encoder training with Hugging Face's Trainer: same base, rows, epochs, rate and cores.
 
-    python -m bench.trainer --data FOLDER [--rows 2000] [--epochs 4] [--rounds 2]
+    python -m bench.hf_trainer --data FOLDER [--rows 2000] [--epochs 4] [--rounds 2]
 
-FOLDER holds banking77.train.jsonl and banking77.valid.jsonl. Both sides tune all layers of
-MiniLM-L6 but its embeddings, with a linear head on the mean of the tokens, in batches of 32 with
-AdamW, and measure their accuracy on the validation file after each pass, which is part of the time.
-(The head of AutoModelForSequenceClassification, on the first token's pooler, was as fast and 14 to
-17 points worse, at the same and at three times the learning rate: these are sentence embeddings.)
-Trainer runs as it comes, in float32, and with `bf16=True`. Each turn is a process of its own, with
-the threads' settings of our training process; sides take turns, so that a busy machine slows all.
+FOLDER contains banking77.train.jsonl and banking77.valid.jsonl. Both sides tune all layers of
+MiniLM-L6 except its embeddings, with a linear head on mean-pooled tokens, in batches of 32 with
+AdamW, and evaluate accuracy on the validation file after each epoch, which is part of the time.
+(AutoModelForSequenceClassification's head on the first token's pooler was as fast but 14 to 17
+points worse, at the same and at three times the learning rate: MiniLM is a sentence encoder.)
+Trainer runs with its defaults, in float32, and with `bf16=True`. Each turn is a new process with
+our training process's thread settings. The sides alternate, so that a busy machine slows them all.
 
-Prints JSON lines: one a turn, then one a peer. `examples_per_second` is by the clock; `alone`, by
-the processor time used, is what the clock would show if nothing else ran on these cores, and what
-ratios are made from. A ratio means something if it is larger than its spread.
+Prints JSON lines: one for each turn, then one for each peer. `examples_per_second` is by wall
+clock; `examples_per_cpu_second` is by processor time, which is what the wall clock would show on
+otherwise idle cores, and what the ratios are computed from. A ratio is significant if it exceeds
+its spread.
 """
 
 import argparse
@@ -43,7 +44,7 @@ from transformers import (
 from app.catalog import CatalogModel
 from bench.training import Stopwatch, print_json
 from worker.encoding.backbone import full_tuning_parameter_names
-from worker.rundir import RunFolder, RunSpec
+from worker.rundir import Metrics, RunFolder, RunSpec
 from worker.training.__main__ import TORCH_ENVIRONMENT
 from worker.training.builder import build_training_loop
 from worker.training.encoders.recipe import FULL_TUNING_LEARNING_RATE
@@ -56,7 +57,7 @@ LENGTH = 256
 
 
 class TokenizedDataset(Dataset[dict[str, Any]]):
-    """Tokenized rows for Trainer."""
+    """Tokenized rows, in the form that Trainer expects."""
 
     def __init__(self, rows: list[dict[str, Any]], tokenizer: Any, labels: list[str]) -> None:
         texts = [row["text"] for row in rows]
@@ -71,7 +72,7 @@ class TokenizedDataset(Dataset[dict[str, Any]]):
 
 
 class MeanPooledClassifier(nn.Module):
-    """A backbone with a linear head on the mean of its tokens, in the shape that Trainer wants."""
+    """A backbone with a linear head on mean-pooled tokens, with the interface Trainer expects."""
 
     def __init__(self, folder: str, labels: int) -> None:
         super().__init__()
@@ -85,47 +86,48 @@ class MeanPooledClassifier(nn.Module):
         return {"loss": functional.cross_entropy(logits.float(), labels), "logits": logits}
 
 
-def read_lines(asked: argparse.Namespace, part: str) -> list[str]:
-    text: str = (asked.data / f"{NAME}.{part}.jsonl").read_text(encoding="utf-8")
-    most: int | None = asked.rows if part == "train" else None
-    return text.splitlines()[:most]
+def read_lines(arguments: argparse.Namespace, part: str) -> list[str]:
+    text: str = (arguments.data / f"{NAME}.{part}.jsonl").read_text(encoding="utf-8")
+    max_lines: int | None = arguments.rows if part == "train" else None
+    return text.splitlines()[:max_lines]
 
 
-def run_luthier(asked: argparse.Namespace) -> tuple[Stopwatch, float]:
-    """The time of a training and the accuracy after its last pass."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = RunFolder(Path(place))
+def run_luthier(arguments: argparse.Namespace) -> tuple[Stopwatch, float]:
+    """Train with Luthier; return the time and the accuracy after the last epoch."""
+    with tempfile.TemporaryDirectory() as folder_path:
+        folder = RunFolder(Path(folder_path))
         folder.checkpoints.mkdir()
-        folder.train_file.write_text("\n".join(read_lines(asked, "train")), encoding="utf-8")
-        folder.valid_file.write_text("\n".join(read_lines(asked, "valid")), encoding="utf-8")
+        folder.train_file.write_text("\n".join(read_lines(arguments, "train")), encoding="utf-8")
+        folder.valid_file.write_text("\n".join(read_lines(arguments, "valid")), encoding="utf-8")
         model = CatalogModel("minilm", f"package:{BASE}", "encoder", ("classification",), LENGTH)
         spec = RunSpec(
             job_id="bench",
             attempt=1,
             model=model.to_json(),
-            model_cache=place,
+            model_cache=folder_path,
             method="classification",
-            hyperparameters={"n_epochs": asked.epochs, "batch_size": BATCH, "tuning": "full"},
+            hyperparameters={"n_epochs": arguments.epochs, "batch_size": BATCH, "tuning": "full"},
             seed=1,
             base_model=model.id,
-            threads=asked.threads,
+            threads=arguments.threads,
         )
-        make_deterministic(asked.threads)
+        make_deterministic(arguments.threads)
         loop = build_training_loop(folder, spec, StopSignal(folder))
         started = Stopwatch.now()
         loop.run()
         spent = Stopwatch.now().since(started)
-        measured = [e.values for e, _ in folder.read_events() if hasattr(e, "metrics")]
+        measured = [e.values for e, _ in folder.read_events() if isinstance(e, Metrics)]
         return spent, [v["valid_accuracy"] for v in measured if "valid_accuracy" in v][-1]
 
 
-def run_hf_trainer(asked: argparse.Namespace, *, bf16: bool) -> tuple[Stopwatch, float]:
-    """The same of Trainer."""
-    torch.set_num_threads(asked.threads)
-    source, _, inside = BASE.partition("/")
-    folder = str(distribution(source).locate_file(inside))
+def run_hf_trainer(arguments: argparse.Namespace, *, bf16: bool) -> tuple[Stopwatch, float]:
+    """Train with Trainer; return the time and the accuracy after the last epoch."""
+    torch.set_num_threads(arguments.threads)
+    source, _, path_inside = BASE.partition("/")
+    folder = str(distribution(source).locate_file(path_inside))
     rows = {
-        part: [json.loads(line) for line in read_lines(asked, part)] for part in ("train", "valid")
+        part: [json.loads(line) for line in read_lines(arguments, part)]
+        for part in ("train", "valid")
     }
     labels = sorted({row["label"] for row in rows["train"]})
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -133,12 +135,12 @@ def run_hf_trainer(asked: argparse.Namespace, *, bf16: bool) -> tuple[Stopwatch,
     trained = full_tuning_parameter_names(model.backbone)
     for name, parameter in model.backbone.named_parameters():
         parameter.requires_grad_(name in trained)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder_path:
         trainer = Trainer(
             model=model,
             args=TrainingArguments(
-                output_dir=place,
-                num_train_epochs=asked.epochs,
+                output_dir=folder_path,
+                num_train_epochs=arguments.epochs,
                 per_device_train_batch_size=BATCH,
                 per_device_eval_batch_size=BATCH,
                 learning_rate=FULL_TUNING_LEARNING_RATE,
@@ -165,33 +167,36 @@ def run_hf_trainer(asked: argparse.Namespace, *, bf16: bool) -> tuple[Stopwatch,
 
 SIDES: dict[str, Callable[[argparse.Namespace], tuple[Stopwatch, float]]] = {
     "luthier": run_luthier,
-    "trainer": lambda asked: run_hf_trainer(asked, bf16=False),
-    "trainer bf16": lambda asked: run_hf_trainer(asked, bf16=True),
+    "trainer": lambda arguments: run_hf_trainer(arguments, bf16=False),
+    "trainer bf16": lambda arguments: run_hf_trainer(arguments, bf16=True),
 }
 
 
 def run_in_subprocess(side: str) -> dict[str, Any]:
-    """One side in a process of its own; what it printed last."""
-    command = [sys.executable, "-m", "bench.trainer", *sys.argv[1:], "--side", side]
+    """Run one side in a new process; return the last line it printed."""
+    command = [sys.executable, "-m", "bench.hf_trainer", *sys.argv[1:], "--side", side]
     environment = {**os.environ, **TORCH_ENVIRONMENT}
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    completed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(completed.stdout.splitlines()[-1])
     return found
 
 
-def compare(asked: argparse.Namespace) -> None:
+def compare(arguments: argparse.Namespace) -> None:
     turns: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
-    for number in range(1, asked.rounds + 1):
+    for round_number in range(1, arguments.rounds + 1):
         for side in SIDES:
             turns[side].append(run_in_subprocess(side))
-            print_json(round=number, **turns[side][-1])
-    own, *peers = SIDES
+            print_json(round=round_number, **turns[side][-1])
+    luthier, *peers = SIDES
     for peer in peers:
-        pairs = list(zip(turns[own], turns[peer], strict=True))
-        ratios = [mine["alone"] / theirs["alone"] for mine, theirs in pairs]
-        points = [100 * (mine["accuracy"] - theirs["accuracy"]) for mine, theirs in pairs]
+        pairs = list(zip(turns[luthier], turns[peer], strict=True))
+        ratios = [
+            ours["examples_per_cpu_second"] / theirs["examples_per_cpu_second"]
+            for ours, theirs in pairs
+        ]
+        points = [100 * (ours["accuracy"] - theirs["accuracy"]) for ours, theirs in pairs]
         print_json(
-            side=own,
+            side=luthier,
             peer=peer,
             ratio=round(statistics.median(ratios), 2),
             spread=[round(min(ratios), 2), round(max(ratios), 2)],
@@ -211,17 +216,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--side", choices=SIDES)
-    asked = parser.parse_args()
-    if asked.side is None:
-        compare(asked)
+    arguments = parser.parse_args()
+    if arguments.side is None:
+        compare(arguments)
         return
-    spent, accuracy = SIDES[asked.side](asked)
-    examples = asked.epochs * len(read_lines(asked, "train"))
+    spent, accuracy = SIDES[arguments.side](arguments)
+    examples = arguments.epochs * len(read_lines(arguments, "train"))
     print_json(
-        side=asked.side,
+        side=arguments.side,
         seconds=round(spent.wall, 1),
         examples_per_second=round(examples / spent.wall, 1),
-        alone=round(examples / spent.cpu, 1),
+        examples_per_cpu_second=round(examples / spent.cpu, 1),
         accuracy=round(accuracy, 4),
     )
 

@@ -1,11 +1,11 @@
-"""Does tuning help? Exact match of the base and the tuned model, through a running service.
+"""Quality gain by fine-tuning: exact match of the base and the tuned model, on a running service.
 
     python bench/quality.py --train FILE --valid FILE [--rows 1000] [--epochs 2]
 
-Both files are in the chat format; each validation row's last message is the expected answer. The
-job is an ordinary one: everything but the number of passes is left to "auto". Prints one JSON line
-per finding: accuracy of the base model, of the checkpoint after each pass, and of the tuned model;
-the loss curve; wall time; tokens per second of training.
+Both files are in the chat format; each validation row's last message is the expected answer. All
+hyperparameters except n_epochs are "auto". Prints one JSON line per finding: accuracy of the base
+model, of the checkpoint after each epoch, and of the tuned model; the loss curve; wall time;
+training tokens per second.
 """
 
 import argparse
@@ -27,53 +27,53 @@ def print_finding(finding: str, **values: Any) -> None:
 
 
 def measure_accuracy(client: OpenAI, model: str, rows: list[dict[str, Any]], clients: int) -> float:
-    """Share of rows whose greedy answer equals the expected one, spaces at the ends aside."""
+    """Share of rows whose greedy answer equals the expected one, apart from outer white space."""
 
-    def right(row: dict[str, Any]) -> bool:
-        *asked, expected = row["messages"]
+    def is_correct(row: dict[str, Any]) -> bool:
+        *prompt, expected = row["messages"]
         completion = client.chat.completions.create(
-            model=model, messages=asked, temperature=0, max_completion_tokens=32
+            model=model, messages=prompt, temperature=0, max_completion_tokens=32
         )
         return (completion.choices[0].message.content or "").strip() == expected["content"].strip()
 
     with ThreadPoolExecutor(clients) as pool:
-        return sum(pool.map(right, rows)) / len(rows)
+        return sum(pool.map(is_correct, rows)) / len(rows)
 
 
 def measure_and_print(
     client: OpenAI, model: str, rows: list[dict[str, Any]], clients: int
 ) -> float:
-    began = time.monotonic()
+    started = time.monotonic()
     share = measure_accuracy(client, model, rows, clients)
     print_finding(
         "accuracy",
         model=model,
         rows=len(rows),
         exact_match=round(share, 4),
-        seconds=round(time.monotonic() - began, 1),
+        seconds=round(time.monotonic() - started, 1),
         clients=clients,
     )
     return share
 
 
 def train(client: OpenAI, data: bytes, epochs: int) -> FineTuningJob:
-    """Run one job to its end. Raises SystemExit with the job's error if it does not succeed."""
+    """Run one job to its end. Raises SystemExit with the job's error if it fails."""
     file = client.files.create(file=("train.jsonl", data), purpose="fine-tune")
-    began = time.monotonic()
+    started = time.monotonic()
     job = client.fine_tuning.jobs.create(
         model=BASE, training_file=file.id, seed=0, hyperparameters={"n_epochs": epochs}
     )
     while job.status not in ("succeeded", "failed", "cancelled"):
         time.sleep(1)
         job = client.fine_tuning.jobs.retrieve(job.id)
-    wall = time.monotonic() - began
+    wall = time.monotonic() - started
     if job.status != "succeeded":
         raise SystemExit(f"The job ended as {job.status}: {job.error}")
     events = list(client.fine_tuning.jobs.list_events(job.id, limit=100))
     metrics = [e for e in reversed(events) if e.type == "metrics" and isinstance(e.data, dict)]
     curve = [(e.data["step"], round(e.data["train_loss"], 4)) for e in metrics]  # type: ignore[index]
-    keep = max(1, len(curve) // 20)
-    print_finding("loss curve", points=[*curve[::keep], curve[-1]])
+    stride = max(1, len(curve) // 20)
+    print_finding("loss curve", points=[*curve[::stride], curve[-1]])
     training_seconds = metrics[-1].created_at - metrics[0].created_at
     print_finding(
         "training",
@@ -92,14 +92,14 @@ def main() -> None:
     parser.add_argument("--valid", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=1000, help="training rows to use")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--clients", type=int, default=8, help="questions asked at a time")
+    parser.add_argument("--clients", type=int, default=8, help="concurrent requests")
     parser.add_argument("--url", default="http://127.0.0.1:8000/v1")
     parser.add_argument("--key-file", type=Path, default=Path(".luthier/api_key"))
-    given = parser.parse_args()
-    key = given.key_file.read_text().strip()
-    client = OpenAI(base_url=given.url, api_key=key, timeout=600)
-    lines = given.train.read_bytes().splitlines(keepends=True)[: given.rows]
-    valid = [json.loads(line) for line in given.valid.read_text(encoding="utf-8").splitlines()]
+    arguments = parser.parse_args()
+    key = arguments.key_file.read_text().strip()
+    client = OpenAI(base_url=arguments.url, api_key=key, timeout=600)
+    lines = arguments.train.read_bytes().splitlines(keepends=True)[: arguments.rows]
+    valid = [json.loads(line) for line in arguments.valid.read_text(encoding="utf-8").splitlines()]
     print_finding(
         "setting",
         date=time.strftime("%Y-%m-%d"),
@@ -107,12 +107,12 @@ def main() -> None:
         train_rows=len(lines),
         valid_rows=len(valid),
     )
-    base = measure_and_print(client, BASE, valid, given.clients)
-    job = train(client, b"".join(lines), given.epochs)
-    # Newest first; the newest is the tuned model itself.
+    base = measure_and_print(client, BASE, valid, arguments.clients)
+    job = train(client, b"".join(lines), arguments.epochs)
+    # The list is newest first, and the newest is the tuned model itself.
     for checkpoint in reversed(list(client.fine_tuning.jobs.checkpoints.list(job.id))):
         share = measure_and_print(
-            client, checkpoint.fine_tuned_model_checkpoint, valid, given.clients
+            client, checkpoint.fine_tuned_model_checkpoint, valid, arguments.clients
         )
     print_finding("gain", points=round(100 * (share - base), 1), base=base, tuned=share)
 

@@ -1,19 +1,18 @@
-"""How fast does training go, and how near to what the processor can do?
+"""LoRA training throughput, compared with transformers and PEFT, and with the processor's limit.
 
     python -m bench.training [--train FILE] [--model ID] [--batch 8] [--rounds 3] [--seconds 8]
 
-Trains LoRA on the rows of a chat file, in turn with our loop and with transformers and PEFT alone:
-once as one would write it by hand (padded batches, the head on every token), once with the
-settings that TRL 1.16 comes with (float32 weights under bfloat16 autocast, activations computed
-twice). Same rows, batches, optimizer and threads. Arms take turns, so that a busy machine slows
-all of them.
+Trains LoRA on the rows of a chat file with three arms: our training loop, transformers with PEFT as
+one would write it by hand (padded batches, the head on every token), and the same with TRL 1.16's
+default settings (float32 weights under bfloat16 autocast, gradient checkpointing). Rows, batches,
+optimizer and threads are equal. The arms alternate, so that a busy machine slows them all.
 
-Prints JSON lines: one a turn, then one a peer. Tokens are those of the rows, fillings not counted.
-`tokens_per_second` is by the clock; `alone`, by the processor time used, is what the clock would
-show if nothing else ran on these cores, and what ratios and limits are made from. A ratio means
-something if it is larger than its spread. `percent_of_limit` compares the arithmetic that the
-tokens need with what the processor does when it only multiplies matrices. The loop computes only
-once what all rows of a micro-batch begin with, for which the limit makes no allowance.
+Prints JSON lines: one for each turn, then one for each peer. Tokens are those of the rows, without
+padding. `tokens_per_second` is by wall clock; `tokens_per_cpu_second` is by processor time, which
+is what the wall clock would show on otherwise idle cores, and the basis of ratios and limits. A
+ratio is significant if it exceeds its spread. `percent_of_limit` compares the arithmetic that the
+tokens need with the processor's matrix multiplication rate. Our loop computes a common prefix of a
+micro-batch's rows only once, for which the limit makes no allowance.
 """
 
 import argparse
@@ -57,7 +56,7 @@ Step = Callable[[Sequence[Row]], None]
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A way to train: its loss, backwards, of one batch, and the weights that it trains."""
+    """A training implementation: its backward pass of one batch, parameters and optimizer."""
 
     name: str
     backward: Step
@@ -134,7 +133,7 @@ def build_arms(folder: Path) -> list[Arm]:
 
 @dataclass(frozen=True, slots=True)
 class FlopCount:
-    """What a token costs at least, in floating-point operations of forward and backward."""
+    """Minimum floating-point operations per token, of forward and backward pass together."""
 
     linear: int
     lora: int
@@ -152,7 +151,7 @@ class FlopCount:
         return cls(linear, lora, width, config.vocab_size * config.hidden_size)
 
     def for_rows(self, rows: Sequence[Row]) -> float:
-        """Frozen weights are multiplied with twice, LoRA three times; attention is causal."""
+        """Operations for `rows`: two products with frozen weights, three with LoRA's; causal."""
         return sum(
             len(row.ids) * (4 * self.linear + 6 * self.lora)
             + 7 * len(row.ids) ** 2 * self.attention
@@ -162,7 +161,7 @@ class FlopCount:
 
 
 def measure_matmul_flops(dtype: torch.dtype) -> float:
-    """Operations per second of the best of many products of a size that training has."""
+    """Best operations per second of many matrix products of a typical size in training."""
     x, w = torch.randn(1024, 576, dtype=dtype), torch.randn(1536, 576, dtype=dtype)
     device = choose_device()
     x, w = x.to(device), w.to(device)
@@ -177,7 +176,7 @@ def measure_matmul_flops(dtype: torch.dtype) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Stopwatch:
-    """Seconds by the clock, and seconds for which all of our threads' cores were busy with us."""
+    """Wall clock seconds, and processor seconds divided by the number of threads."""
 
     wall: float
     cpu: float
@@ -193,13 +192,13 @@ class Stopwatch:
 
 
 def train_for(
-    arm: Arm, schedule: EpochSampler[Row], steps: "count[int]", seconds: float
+    arm: Arm, sampler: EpochSampler[Row], steps: "count[int]", seconds: float
 ) -> list[Row]:
-    """Train for about so long; the rows that were trained on."""
+    """Train for about `seconds`; return the rows that were trained on."""
     seen: list[Row] = []
     deadline = time.perf_counter() + seconds
     while time.perf_counter() < deadline:
-        rows = schedule.batch(next(steps))
+        rows = sampler.batch(next(steps))
         arm.step(rows)
         seen += rows
     return seen
@@ -212,48 +211,46 @@ def compare(arguments: argparse.Namespace) -> None:
     folder = materialize(model, arguments.cache)
     renderer = Renderer(load_tokenizer(folder), model.context_length)
     rows = read_rows(arguments.train, renderer, param="training_file")
-    schedule = EpochSampler(
-        rows, batch_size=min(arguments.batch, len(rows)), n_epochs=10**6, seed=0
-    )
-    contestants = build_arms(folder)
-    arithmetic = FlopCount.of_model(
+    sampler = EpochSampler(rows, batch_size=min(arguments.batch, len(rows)), n_epochs=10**6, seed=0)
+    arms = build_arms(folder)
+    flops = FlopCount.of_model(
         add_adapter(
             load_base(folder, dtype=torch.float32, device=torch.device("cpu")),
             rank=LORA_RANK, alpha=LORA_ALPHA, base_model="bench", seed=0,
         )
     )  # fmt: skip
-    speeds: dict[str, list[float]] = {arm.name: [] for arm in contestants}
-    counters = {arm.name: count(1) for arm in contestants}
-    for arm in contestants:
-        arm.step(schedule.batch(next(counters[arm.name])))
+    speeds: dict[str, list[float]] = {arm.name: [] for arm in arms}
+    counters = {arm.name: count(1) for arm in arms}
+    for arm in arms:
+        arm.step(sampler.batch(next(counters[arm.name])))
     rate = measure_matmul_flops(choose_dtype(choose_device()))
-    for number in range(1, arguments.rounds + 1):
-        for arm in contestants:
+    for round_number in range(1, arguments.rounds + 1):
+        for arm in arms:
             started = Stopwatch.now()
-            seen = train_for(arm, schedule, counters[arm.name], arguments.seconds)
+            seen = train_for(arm, sampler, counters[arm.name], arguments.seconds)
             spent = Stopwatch.now().since(started)
             tokens = sum(len(row.ids) for row in seen)
             speeds[arm.name].append(tokens / spent.cpu)
             print_json(
-                round=number,
+                round=round_number,
                 arm=arm.name,
                 tokens_per_second=round(tokens / spent.wall),
-                alone=round(tokens / spent.cpu),
-                percent_of_limit=round(100 * arithmetic.for_rows(seen) / spent.cpu / rate),
+                tokens_per_cpu_second=round(tokens / spent.cpu),
+                percent_of_limit=round(100 * flops.for_rows(seen) / spent.cpu / rate),
                 matrix_gflops=round(rate / 1e9),
             )
     print_ratios(speeds)
 
 
 def print_ratios(speeds: dict[str, list[float]]) -> None:
-    (name, own), *peers = speeds.items()
-    for peer, theirs in peers:
-        ratios = [mine / other for mine, other in zip(own, theirs, strict=True)]
+    (name, luthier_speeds), *peers = speeds.items()
+    for peer, peer_speeds in peers:
+        ratios = [ours / theirs for ours, theirs in zip(luthier_speeds, peer_speeds, strict=True)]
         print_json(
             arm=name,
             peer=peer,
-            alone=round(statistics.median(own)),
-            peer_alone=round(statistics.median(theirs)),
+            tokens_per_cpu_second=round(statistics.median(luthier_speeds)),
+            peer_tokens_per_cpu_second=round(statistics.median(peer_speeds)),
             ratio=round(statistics.median(ratios), 2),
             spread=[round(min(ratios), 2), round(max(ratios), 2)],
         )
@@ -276,7 +273,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     arguments = parser.parse_args()
     if TORCH_ENVIRONMENT.items() - os.environ.items():
-        # As the training process does: torch reads these when it is loaded.
+        # torch reads these on import; the training process sets them in the same way.
         command = [sys.executable, "-m", "bench.training", *sys.argv[1:]]
         os.execve(sys.executable, command, {**os.environ, **TORCH_ENVIRONMENT})
     compare(arguments)
