@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import httpx
 import orjson
-from anyio import CancelScope
 
 from app import logs
 from app.catalog import Catalog, CatalogModel
@@ -101,13 +100,13 @@ class EngineClient:
         url = self.engine_url(model.base)
         upstream = await self._post_request(url + path, body)
         if upstream.status_code == httpx.codes.NOT_FOUND and model.storage_prefix is not None:
-            await _close(upstream)
+            await upstream.aclose()
             await self.ensure_loaded(model)
             upstream = await self._post_request(url + path, body)
         try:
             yield await _to_response(upstream)
         finally:
-            await _close(upstream)
+            await upstream.aclose()
 
     async def ensure_loaded(self, model: ResolvedModel) -> None:
         """Have the engine load a fine-tuned model's adapter. Raises EngineUnavailable."""
@@ -121,7 +120,7 @@ class EngineClient:
         try:
             text = await _read_body(response)
         finally:
-            await _close(response)
+            await response.aclose()
         # vLLM answers an error if the adapter is loaded already, which is as good.
         if response.is_error and b"already" not in text:
             log.error("engine.adapter_refused", model=model.name, status=response.status_code)
@@ -183,12 +182,6 @@ class EngineClient:
         except httpx.TransportError as error:
             log.warning("engine.unreachable", url=url, reason=repr(error))
             raise EngineUnavailable from error
-
-
-async def _close(upstream: httpx.Response) -> None:
-    # Shielded: a cancelled request must still give its connection back.
-    with CancelScope(shield=True):
-        await upstream.aclose()
 
 
 async def _to_response(upstream: httpx.Response) -> EngineResponse:
