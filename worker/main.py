@@ -30,6 +30,7 @@ from app.db.session import (
 from app.jobs import lifecycle
 from app.operations import outbox_dispatch, periodic_tasks
 from app.operations.orphaned_objects import OrphanCollector
+from app.operations.periodic_tasks import TaskName
 from app.operations.reconciler import Reconciler
 from app.safe_http.client import SafeHttpClient
 from app.settings import Settings
@@ -46,7 +47,7 @@ log = logs.get_logger(__name__)
 GRACE_HEARTBEATS = 3
 # An unfinished upload this old was left by a killed process.
 UNFINISHED_UPLOAD_AGE = timedelta(hours=24)
-SWEEP_INTERVAL_SECONDS = 3600.0
+STORAGE_CLEANUP_INTERVAL_SECONDS = 3600.0
 
 celery = make_celery()
 stopping = threading.Event()
@@ -54,7 +55,7 @@ stopping = threading.Event()
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _disable_celery_logging(**_: object) -> None:
-    """Keep Celery from configuring logging, by connecting to its signal."""
+    """Connect to this signal, which keeps Celery from configuring logging."""
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]
@@ -88,16 +89,16 @@ class PeriodicThreads(bootsteps.StartStopStep):  # type: ignore[misc]
             self._threads += _trainer_threads(settings, worker.app)
         if IO_QUEUE in worker.app.amqp.queues.consume_from:
             self._threads += _io_threads(settings, worker.app)
-        for each in self._threads:
-            each.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self, worker: Any) -> None:
         # Celery waits for running tasks next; this makes them end.
         stopping.set()
 
     def stop(self, worker: Any) -> None:
-        for each in self._threads:
-            each.join()
+        for thread in self._threads:
+            thread.join()
 
 
 celery.steps["worker"].add(PeriodicThreads)
@@ -109,13 +110,13 @@ class PeriodicThread(threading.Thread):
     def __init__(
         self,
         name: str,
-        every_seconds: float,
+        interval_seconds: float,
         work: Callable[[], object],
         *,
         close: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(name=name)
-        self._interval_seconds = every_seconds
+        self._interval_seconds = interval_seconds
         self._work = work
         self._close = close
 
@@ -124,10 +125,10 @@ class PeriodicThread(threading.Thread):
             try:
                 self._work()
             except (DatabaseUnavailable, StorageUnavailable) as error:
-                log.warning("round.failed", round=self.name, reason=str(error))
+                log.warning("periodic_thread.failed", thread=self.name, reason=str(error))
             except Exception:
                 # Polling is the safety net: no unknown error may end this thread.
-                log.exception("round.failed", round=self.name)
+                log.exception("periodic_thread.failed", thread=self.name)
             # Jitter, so that many processes do not poll at the same moment.
             stopping.wait(self._interval_seconds * random.uniform(0.8, 1.2))
         self._close()
@@ -135,7 +136,7 @@ class PeriodicThread(threading.Thread):
 
 def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
     sessions, _ = _connect(settings)
-    machine = TrainerContext(
+    context = TrainerContext(
         settings=settings,
         sessions=sessions,
         store=open_store(settings),
@@ -143,24 +144,27 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         stopping=stopping,
         command=tuple(shlex.split(settings.training_command)) or TRAINING_COMMAND,
     )
-    supervisor = JobRunner(machine)
-    tasks.register_train(app, supervisor.run_queued)
-    polls = [
-        PeriodicThread(f"poll-{slot}", settings.poll_interval_seconds, supervisor.run_queued)
+    runner = JobRunner(context)
+    tasks.register_train(app, runner.run_queued)
+    poll_threads = [
+        PeriodicThread(f"poll-{slot}", settings.poll_interval_seconds, runner.run_queued)
         for slot in range(settings.trainer_concurrency)
     ]
-    sweep = periodic_tasks.recording(
-        sessions, "sweep_run_folders", settings.poll_interval_seconds, supervisor.clean_up
+    clean_up = periodic_tasks.recording(
+        sessions,
+        TaskName.DELETE_STALE_RUN_FOLDERS,
+        settings.poll_interval_seconds,
+        runner.clean_up,
     )
     return [
-        *polls,
-        PeriodicThread("announce", settings.heartbeat_interval_seconds, supervisor.report_state),
-        PeriodicThread("sweep", settings.poll_interval_seconds, sweep),
+        *poll_threads,
+        PeriodicThread("report_state", settings.heartbeat_interval_seconds, runner.report_state),
+        PeriodicThread("clean_up", settings.poll_interval_seconds, clean_up),
     ]
 
 
 def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
-    sessions, bells = _connect(settings)
+    sessions, notifier = _connect(settings)
     store = open_store(settings)
     reconciler = Reconciler(
         sessions, grace_period_seconds=GRACE_HEARTBEATS * settings.heartbeat_interval_seconds
@@ -170,40 +174,48 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         with transaction(sessions) as session:
             lifecycle.validate(session, job_id)
 
-    couriers = WebhookSender(sessions, SafeHttpClient(settings.webhook_allowed_networks))
+    webhook_sender = WebhookSender(sessions, SafeHttpClient(settings.webhook_allowed_networks))
     tasks.register_validate(app, validate)
-    tasks.register_deliver(app, couriers.dispatch_due)
+    tasks.register_deliver(app, webhook_sender.dispatch_due)
 
-    def duty(name: str, every_seconds: float, work: Callable[[], object]) -> PeriodicThread:
+    def periodic_task(
+        name: TaskName, interval_seconds: float, work: Callable[[], object]
+    ) -> PeriodicThread:
         return PeriodicThread(
-            name, every_seconds, periodic_tasks.recording(sessions, name, every_seconds, work)
+            name, interval_seconds, periodic_tasks.recording(sessions, name, interval_seconds, work)
         )
 
-    poll = settings.poll_interval_seconds
-    deliver = periodic_tasks.recording(sessions, "deliver_webhooks", poll, couriers.dispatch_due)
+    interval = settings.poll_interval_seconds
+    deliver = periodic_tasks.recording(
+        sessions, TaskName.DELIVER_WEBHOOKS, interval, webhook_sender.dispatch_due
+    )
     return [
-        PeriodicThread("deliver_webhooks", poll, deliver, close=couriers.close),
-        duty(
-            "relay_outbox",
-            poll,
-            lambda: outbox_dispatch.dispatch_pending(sessions, bells.notify, store),
+        PeriodicThread(TaskName.DELIVER_WEBHOOKS, interval, deliver, close=webhook_sender.close),
+        periodic_task(
+            TaskName.DISPATCH_OUTBOX,
+            interval,
+            lambda: outbox_dispatch.dispatch_pending(sessions, notifier.notify, store),
         ),
-        PeriodicThread("reconcile", poll, reconciler.run),
-        duty(
-            "sweep_unfinished_uploads",
-            SWEEP_INTERVAL_SECONDS,
+        PeriodicThread("reconcile", interval, reconciler.run),
+        periodic_task(
+            TaskName.DELETE_UNFINISHED_UPLOADS,
+            STORAGE_CLEANUP_INTERVAL_SECONDS,
             lambda: store.remove_unfinished(UNFINISHED_UPLOAD_AGE),
         ),
-        duty("sweep_orphans", SWEEP_INTERVAL_SECONDS, OrphanCollector(sessions, store).collect),
+        periodic_task(
+            TaskName.DELETE_ORPHANED_OBJECTS,
+            STORAGE_CLEANUP_INTERVAL_SECONDS,
+            OrphanCollector(sessions, store).collect,
+        ),
     ]
 
 
 def _connect(settings: Settings) -> tuple[SessionMaker, TaskNotifier]:
     database_url, redis_url = _require_urls(settings)
     sessions = session_maker(create_database_engine(database_url))
-    bells = TaskNotifier(redis_url)
-    outbox.notify_after_commit(sessions, bells.notify)
-    return sessions, bells
+    notifier = TaskNotifier(redis_url)
+    outbox.notify_after_commit(sessions, notifier.notify)
+    return sessions, notifier
 
 
 def _require_urls(settings: Settings) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What bells set going. A bell may come twice, late or never; the work behind it bears that.
+"""Celery tasks. A notification may arrive twice, late or never; its work tolerates that.
 
 A message of another version is dropped: polling finds its work.
 """
@@ -7,32 +7,33 @@ from collections.abc import Callable
 from typing import Any
 
 from app.broker import MESSAGE_VERSION, task_name
+from app.db.tables import WorkerTask
 
-# The app is Any because Celery ships no types.
+# `celery` is Any because Celery ships no types.
 
 
 def register_train(celery: Any, train: Callable[[], object]) -> None:
-    """Train what is queued. Which job it was rung for does not matter."""
+    """Register the task that trains queued jobs; the message's job id is only a hint."""
 
-    @celery.task(name=task_name("train"))  # type: ignore[untyped-decorator]
+    @celery.task(name=task_name(WorkerTask.TRAIN))  # type: ignore[untyped-decorator]
     def _train(v: int, **_: object) -> None:
         if v == MESSAGE_VERSION:
             train()
 
 
 def register_validate(celery: Any, validate: Callable[[str], object]) -> None:
-    """Validate one job's files."""
+    """Register the task that validates one job's files."""
 
-    @celery.task(name=task_name("validate"))  # type: ignore[untyped-decorator]
+    @celery.task(name=task_name(WorkerTask.VALIDATE))  # type: ignore[untyped-decorator]
     def _validate(v: int, job_id: str = "", **_: object) -> None:
         if v == MESSAGE_VERSION:
             validate(job_id)
 
 
-def register_deliver(celery: Any, send_out: Callable[[], object]) -> None:
-    """Have the webhooks that are due be delivered. Which job it was rung for does not matter."""
+def register_deliver(celery: Any, deliver: Callable[[], object]) -> None:
+    """Register the task that delivers due webhooks; the message's job id is only a hint."""
 
-    @celery.task(name=task_name("deliver"))  # type: ignore[untyped-decorator]
+    @celery.task(name=task_name(WorkerTask.DELIVER))  # type: ignore[untyped-decorator]
     def _deliver(v: int, **_: object) -> None:
         if v == MESSAGE_VERSION:
-            send_out()
+            deliver()

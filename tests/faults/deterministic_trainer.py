@@ -16,7 +16,6 @@ linger    seconds that writing a checkpoint takes
 deaf      do not stop when asked to
 """
 
-import ctypes
 import errno
 import faulthandler
 import hashlib
@@ -29,6 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from app.parent_death import die_with_parent
 from worker.rundir import (
     CheckpointWritten,
     ExitCode,
@@ -41,7 +41,6 @@ from worker.rundir import (
     write_manifest,
 )
 
-PR_SET_PDEATHSIG = 1
 MARK = "stepper: "
 WEIGHTS = "adapter_model.safetensors"
 # Enough for a broken transfer to break within it.
@@ -179,7 +178,7 @@ def _number(spec: RunSpec, name: str, otherwise: int) -> int:
 
 def main(run_folder: Path, *how: str) -> int:
     faulthandler.enable()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     folder = RunFolder(run_folder)
     try:
         return Stepper(folder, folder.read_spec(), undisturbed="--undisturbed" in how).run()

@@ -1,4 +1,4 @@
-"""The worker processes as operators start them: Celery's own program, a broker, and no broker."""
+"""The Celery worker processes, with and without a broker."""
 
 import os
 import shlex
@@ -26,8 +26,8 @@ from tests.worker.supervisor.fake_trainer import FAKE_TRAINING_COMMAND, JobFixtu
 ROOT = Path(__file__).resolve().parents[2]
 # So long that work which starts within a test was not found by polling.
 NEVER = 3600.0
-# A broker may be busy, and these tests are about bells that are heard.
-PATIENCE = 60.0
+# Generous, since these tests need delivered notifications even on a busy machine.
+NOTIFY_TIMEOUT_SECONDS = 60.0
 # Nothing listens there.
 DEAD_BROKER = "redis://127.0.0.1:1/0"
 
@@ -36,17 +36,17 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def start(tmp_path: Path, settings: Settings, sessions: SessionMaker) -> Iterator[Start]:
-    """Starts a worker process for a queue; it ends with the test, and before its database does."""
+    """Start worker processes for queues; they end before the test's database does."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def worker(queue: str, **changes: str | float) -> "subprocess.Popen[bytes]":
+    def start_worker(queue: str, **changes: str | float) -> "subprocess.Popen[bytes]":
         values = {
             "LUTHIER_HOME": settings.home,
             "DATABASE_URL": settings.database_url,
             "REDIS_URL": settings.redis_url,
-            "TRAINING_COMMAND": shlex.join(FAKE_TRAINING_COMMAND),
-            "HEARTBEAT_SECONDS": 0.2,
-            # By which Postgres names its connections.
+            "LUTHIER_TRAINING_COMMAND": shlex.join(FAKE_TRAINING_COMMAND),
+            "LUTHIER_HEARTBEAT_INTERVAL_SECONDS": 0.2,
+            # Shown in pg_stat_activity.
             "PGAPPNAME": tmp_path.name,
         }
         environment = {name: str(value) for name, value in (values | changes).items()}
@@ -63,42 +63,42 @@ def start(tmp_path: Path, settings: Settings, sessions: SessionMaker) -> Iterato
         processes.append(process)
         return process
 
-    yield worker
+    yield start_worker
     for process in processes:
         process.kill()
         process.wait()
-    # Postgres ends what a killed process was doing a moment later.
-    wait_until("its connections are gone", lambda: not connections(sessions, tmp_path.name))
+    # Postgres notices a killed client only a moment later.
+    wait_until("its connections are gone", lambda: not count_connections(sessions, tmp_path.name))
 
 
-def connections(sessions: SessionMaker, name: str) -> int:
-    """How many there are of an application."""
-    counted = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name")
+def count_connections(sessions: SessionMaker, name: str) -> int:
+    """Count the database connections of an application."""
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name")
     with transaction(sessions) as session:
-        return session.scalar(counted, {"name": name}) or 0
+        return session.scalar(query, {"name": name}) or 0
 
 
 @pytest.fixture
-def shop(sessions: SessionMaker, store: ObjectStore) -> JobFixture:
+def jobs(sessions: SessionMaker, store: ObjectStore) -> JobFixture:
     return JobFixture(sessions=sessions, store=store)
 
 
-def wait_for(shop: JobFixture, job_id: str, state: str) -> None:
-    """Returns when the job is in a state, and fails if it has come to another end."""
+def wait_for(jobs: JobFixture, job_id: str, state: str) -> None:
+    """Wait until the job is in a state; fail if it reaches another terminal state."""
 
-    def has_come() -> bool:
-        job = shop.get_job(job_id)
+    def is_reached() -> bool:
+        job = jobs.get_job(job_id)
         assert job.state == state or job.state not in TERMINAL_STATES, job.error_message
         return job.state == state
 
-    wait_until(f"{job_id} is {state}", has_come)
+    wait_until(f"{job_id} is {state}", is_reached)
 
 
-def trainings(job_id: str) -> list[Path]:
-    """Processes that work in one of the job's run folders, dead ones not counted."""
+def training_processes(job_id: str) -> list[Path]:
+    """The live processes of the job's run folders."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        # A process may end between the two.
+        # A process may end in the meantime.
         with suppress(FileNotFoundError, ProcessLookupError):
             if job_id.encode() in path.read_bytes():
                 found.append(path)
@@ -109,78 +109,80 @@ def wait_until_ready(log: Path) -> None:
     wait_until("the worker is ready", lambda: b" ready." in log.read_bytes())
 
 
-def test_a_bell_runs_the_job(
-    start: Start, shop: JobFixture, settings: Settings, tmp_path: Path
+def test_a_notification_runs_the_job(
+    start: Start, jobs: JobFixture, settings: Settings, tmp_path: Path
 ) -> None:
-    start("train", POLL_SECONDS=NEVER)
+    start("train", LUTHIER_POLL_INTERVAL_SECONDS=NEVER)
     wait_until_ready(tmp_path / "train.log")
-    job_id = shop.create_job()
+    job_id = jobs.create_job()
     assert settings.redis_url is not None
-    assert TaskNotifier(settings.redis_url, timeout_seconds=PATIENCE).notify("train", job_id)
-    wait_for(shop, job_id, "succeeded")
+    assert TaskNotifier(settings.redis_url, timeout_seconds=NOTIFY_TIMEOUT_SECONDS).notify(
+        "train", job_id
+    )
+    wait_for(jobs, job_id, "succeeded")
 
 
-def test_without_a_broker_the_job_runs_all_the_same(start: Start, shop: JobFixture) -> None:
-    start("train", POLL_SECONDS=0.2, REDIS_URL=DEAD_BROKER)
-    job_id = shop.create_job()
-    wait_for(shop, job_id, "succeeded")
+def test_without_a_broker_the_job_runs_by_polling(start: Start, jobs: JobFixture) -> None:
+    start("train", LUTHIER_POLL_INTERVAL_SECONDS=0.2, REDIS_URL=DEAD_BROKER)
+    job_id = jobs.create_job()
+    wait_for(jobs, job_id, "succeeded")
 
 
-def test_a_bell_validates_a_new_job(
-    start: Start, sessions: SessionMaker, shop: JobFixture, settings: Settings, tmp_path: Path
+def test_a_notification_validates_a_new_job(
+    start: Start, sessions: SessionMaker, jobs: JobFixture, settings: Settings, tmp_path: Path
 ) -> None:
-    start("io", POLL_SECONDS=NEVER)
+    start("io", LUTHIER_POLL_INTERVAL_SECONDS=NEVER)
     wait_until_ready(tmp_path / "io.log")
     assert settings.redis_url is not None
     outbox.notify_after_commit(
-        sessions, TaskNotifier(settings.redis_url, timeout_seconds=PATIENCE).notify
+        sessions, TaskNotifier(settings.redis_url, timeout_seconds=NOTIFY_TIMEOUT_SECONDS).notify
     )
     with transaction(sessions) as session:
         job = make_job(session, state="validating_files")
         lifecycle.announce_created(session, job)
-    wait_for(shop, job.id, "queued")
+    wait_for(jobs, job.id, "queued")
 
 
-def test_without_a_broker_a_new_job_is_validated_all_the_same(
-    start: Start, sessions: SessionMaker, shop: JobFixture
+def test_without_a_broker_a_new_job_is_validated_by_polling(
+    start: Start, sessions: SessionMaker, jobs: JobFixture
 ) -> None:
-    start("io", POLL_SECONDS=0.2, REDIS_URL=DEAD_BROKER)
+    start("io", LUTHIER_POLL_INTERVAL_SECONDS=0.2, REDIS_URL=DEAD_BROKER)
     with transaction(sessions) as session:
         job = make_job(session, state="validating_files")
         lifecycle.announce_created(session, job)
-    wait_for(shop, job.id, "queued")
+    wait_for(jobs, job.id, "queued")
 
 
 @pytest.mark.parametrize("broker", ["alive", "dead"])
-def test_a_worker_that_is_told_to_end_gives_its_job_back(
-    start: Start, shop: JobFixture, settings: Settings, broker: str
+def test_a_terminated_trainer_requeues_its_job(
+    start: Start, jobs: JobFixture, settings: Settings, broker: str
 ) -> None:
     redis_url = settings.redis_url if broker == "alive" else DEAD_BROKER
-    worker = start("train", POLL_SECONDS=0.2, REDIS_URL=redis_url)
-    job_id = shop.create_job(steps=8, every=100, ending="waits", at=3, until=1)
-    wait_for(shop, job_id, "running")
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait() == 0
-    job = shop.get_job(job_id)
+    process = start("train", LUTHIER_POLL_INTERVAL_SECONDS=0.2, REDIS_URL=redis_url)
+    job_id = jobs.create_job(steps=8, every=100, fault="wait", at_step=3, until_attempt=1)
+    wait_for(jobs, job_id, "running")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 0
+    job = jobs.get_job(job_id)
     assert (job.state, job.no_progress_attempts) == ("queued", 0)
-    start("train", POLL_SECONDS=0.2)
-    wait_for(shop, job_id, "succeeded")
+    start("train", LUTHIER_POLL_INTERVAL_SECONDS=0.2)
+    wait_for(jobs, job_id, "succeeded")
 
 
-def test_a_killed_worker_takes_its_training_with_it_and_another_goes_on(
-    start: Start, shop: JobFixture, tmp_path: Path
+def test_a_killed_trainer_takes_its_training_along_and_another_resumes(
+    start: Start, jobs: JobFixture, tmp_path: Path
 ) -> None:
-    worker = start("train", POLL_SECONDS=0.2, LEASE_SECONDS=2)
-    job_id = shop.create_job(steps=8, every=2, ending="waits", at=5, until=1)
-    wait_for(shop, job_id, "running")
-    worker.kill()
-    wait_until("its training is gone", lambda: not trainings(job_id))
-    start("io", POLL_SECONDS=0.2)
-    start("train", POLL_SECONDS=0.2)
-    wait_for(shop, job_id, "succeeded")
-    assert shop.get_job(job_id).epoch > 1
+    process = start("train", LUTHIER_POLL_INTERVAL_SECONDS=0.2, LUTHIER_LEASE_SECONDS=2)
+    job_id = jobs.create_job(steps=8, every=2, fault="wait", at_step=5, until_attempt=1)
+    wait_for(jobs, job_id, "running")
+    process.kill()
+    wait_until("its training is gone", lambda: not training_processes(job_id))
+    start("io", LUTHIER_POLL_INTERVAL_SECONDS=0.2)
+    start("train", LUTHIER_POLL_INTERVAL_SECONDS=0.2)
+    wait_for(jobs, job_id, "succeeded")
+    assert jobs.get_job(job_id).attempt > 1
 
 
-def test_without_a_database_url_it_says_what_to_do(start: Start, tmp_path: Path) -> None:
+def test_a_missing_database_url_is_explained(start: Start, tmp_path: Path) -> None:
     assert start("train", DATABASE_URL="").wait() != 0
     assert "Set DATABASE_URL" in (tmp_path / "train.log").read_text()

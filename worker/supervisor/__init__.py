@@ -1,1 +1,1 @@
-"""Trains claimed jobs, each in a process of its own. Never imports torch."""
+"""Supervises training: each attempt at a job runs in a subprocess. Never imports torch."""

@@ -1,4 +1,4 @@
-"""One attempt at one job, from its claim to whatever ends it."""
+"""One attempt at one job, from the acquired lease to its outcome."""
 
 import hashlib
 import shutil
@@ -18,7 +18,7 @@ from app.db.session import (
 )
 from app.jobs import progress, result_file, success
 from app.jobs.events import NewEvent
-from app.jobs.leases import JobAssignment, WorkerDirective
+from app.jobs.leases import JobAssignment, TrainerDirective
 from app.jobs.states import LeaseLost
 from app.jobs.success import NoFinalCheckpoint, ResultFile
 from app.settings import Settings
@@ -35,19 +35,19 @@ from worker.supervisor.wandb_runs import WandbRuns
 log = logs.get_logger(__name__)
 
 POLL_INTERVAL_SECONDS = 0.2
-# To write a checkpoint when asked to stop; then it is killed.
+# Time to write a checkpoint after a stop request; then training is killed.
 STOP_TIMEOUT_SECONDS = 20.0
-# From the request to stop to the last try to bring in what there is.
+# Time from the shutdown of the trainer to its last try to store results.
 DRAIN_TIMEOUT_SECONDS = 27.0
 STORE_RETRY_INTERVAL_SECONDS = 5.0
-# To write the stacks of all threads.
+# Time for a stalled process to dump the stacks of its threads.
 STACK_DUMP_TIMEOUT_SECONDS = 5.0
-STALLED_MESSAGE = "Training made no progress any more and was ended."
+STALLED_MESSAGE = "Training stopped making progress and was ended."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerContext:
-    """What a trainer works with. `stopping` is set when its process is to end."""
+    """Dependencies of a trainer. `stopping` is set when its process is to shut down."""
 
     settings: Settings
     sessions: SessionMaker
@@ -58,127 +58,143 @@ class TrainerContext:
 
 
 class Attempt:
-    """Decides nothing of what the job becomes: it tells the services, and they know the epoch."""
+    """Runs one attempt. The outcome is decided by `app.jobs`, fenced by the attempt's number."""
 
-    def __init__(self, machine: TrainerContext, claim: JobAssignment) -> None:
-        self._context = machine
-        self._assignment = claim
-        self._folder = run_dirs.run_dir_for(machine.settings, claim)
-        self._heartbeat = Heartbeat(claim, machine.sessions, machine.settings)
+    def __init__(self, context: TrainerContext, assignment: JobAssignment) -> None:
+        self._context = context
+        self._assignment = assignment
+        self._folder = run_dirs.run_dir_for(context.settings, assignment)
+        self._heartbeat = Heartbeat(assignment, context.sessions, context.settings)
         self._drain_deadline: float | None = None
 
     def run(self) -> None:
-        """Train until the job or this attempt at it has ended, and leave nothing behind."""
+        """Train until the job or this attempt has ended, then remove the run folder."""
         try:
             with self._heartbeat:
                 self._run_and_record()
         except LeaseLost as error:
-            log.info("attempt.fenced", job=self._assignment.job_id, reason=str(error))
+            log.info("attempt.lease_lost", job=self._assignment.job_id, reason=str(error))
         except DatabaseUnavailable as error:
-            # The lease runs out, and the reconciler gives the job to the next.
-            log.warning("attempt.left", job=self._assignment.job_id, reason=str(error))
+            # The lease expires, and the reconciler requeues the job.
+            log.warning("attempt.abandoned", job=self._assignment.job_id, reason=str(error))
         finally:
             shutil.rmtree(self._folder.path, ignore_errors=True)
 
     def _run_and_record(self) -> None:
-        claim = self._assignment
+        assignment = self._assignment
         try:
             self._record(self._train())
         except (LeaseLost, DatabaseUnavailable):
             raise
         except run_dirs.UnusableJob as error:
-            self._record(exit_handling.fail(claim, error.failure))
+            self._record(exit_handling.fail(assignment, error.failure))
         except StorageUnavailable as error:
-            log.warning("attempt.postponed", job=claim.job_id, reason=str(error))
-            self._record(exit_handling.postpone(claim, "The storage could not be used."))
+            log.warning("attempt.postponed", job=assignment.job_id, reason=str(error))
+            self._record(exit_handling.postpone(assignment, "The storage was unavailable."))
         except Exception as error:
-            # Whatever it is must not take the trainer with it, and must not be tried for ever.
-            log.exception("attempt.broken", job=claim.job_id)
-            self._record(exit_handling.on_supervisor_error(claim, error))
+            # An unknown error must neither end the trainer nor be retried for ever.
+            log.exception("attempt.error", job=assignment.job_id)
+            self._record(exit_handling.on_supervisor_error(assignment, error))
 
     def _train(self) -> TransactionWork:
-        """Prepare, train, store; what to tell of it."""
-        machine, claim, folder = self._context, self._assignment, self._folder
+        """Prepare, train and store; returns the transaction that records the outcome."""
+        context, assignment, folder = self._context, self._assignment, self._folder
         run_dirs.prepare(
-            folder, claim, settings=machine.settings, store=machine.store, catalog=machine.catalog
+            folder,
+            assignment,
+            settings=context.settings,
+            store=context.store,
+            catalog=context.catalog,
         )
         if self._should_stop():
-            return exit_handling.yield_job(claim)
-        with CheckpointUploader(claim, folder, machine.sessions, machine.store) as uploads:
-            journal = EventRelay(claim, folder, machine.sessions, uploads)
+            return exit_handling.yield_job(assignment)
+        with CheckpointUploader(assignment, folder, context.sessions, context.store) as uploader:
+            relay = EventRelay(assignment, folder, context.sessions, uploader)
             with (
-                WandbRuns(claim, folder, machine.settings, self._add_event) as integrations,
-                TrainingProcess(folder, machine.command) as process,
+                WandbRuns(assignment, folder, context.settings, self._add_event) as wandb_runs,
+                TrainingProcess(folder, context.command) as process,
             ):
-                code = self._supervise(process, journal, uploads, integrations)
-                integrations.finish()
-            log.info("training.ended", job=claim.job_id, epoch=claim.attempt, exit_code=code)
+                code = self._supervise(process, relay, uploader, wandb_runs)
+                wandb_runs.finish()
+            log.info(
+                "training.ended",
+                job=assignment.job_id,
+                attempt=assignment.attempt,
+                exit_code=code,
+            )
             if code == ExitCode.DONE:
-                return self._finish(journal, uploads)
-            # What it stored before its end is kept, or the end would count as no progress.
-            self._drain(journal, uploads)
+                return self._finish(relay, uploader)
+            # Checkpoints written before the end count as progress.
+            self._drain(relay, uploader)
             if code != ExitCode.YIELDED:
-                run_dirs.retain_log(folder, machine.settings)
+                run_dirs.retain_log(folder, context.settings)
             if process.was_aborted:
-                return exit_handling.record_crash(claim, STALLED_MESSAGE, exit_code=code)
-            stopped = process.was_stopped
-            return exit_handling.on_exit(code, claim, reported=journal.failed, was_stopped=stopped)
+                return exit_handling.record_crash(assignment, STALLED_MESSAGE, exit_code=code)
+            was_stopped = process.was_stopped
+            return exit_handling.on_exit(
+                code, assignment, reported=relay.failed, was_stopped=was_stopped
+            )
 
     def _supervise(
         self,
         process: TrainingProcess,
-        journal: EventRelay,
-        uploads: CheckpointUploader,
-        integrations: WandbRuns,
+        relay: EventRelay,
+        uploader: CheckpointUploader,
+        wandb_runs: WandbRuns,
     ) -> int:
-        watch = StallWatchdog(self._folder, timeout_seconds=self._context.settings.hang_seconds)
+        settings = self._context.settings
+        watchdog = StallWatchdog(
+            self._folder, timeout_seconds=settings.training_stall_timeout_seconds
+        )
         while (code := process.poll()) is None:
             if self._should_stop():
                 process.stop(grace_seconds=STOP_TIMEOUT_SECONDS)
-            if watch.is_stalled():
+            if watchdog.is_stalled():
                 process.abort(grace_seconds=STACK_DUMP_TIMEOUT_SECONDS)
-            journal.relay()
-            integrations.poll()
-            self._heartbeat.step = journal.step
-            # Raises what an upload came to; if it is Fenced there is no use in training on.
-            _ = uploads.is_done
+            relay.relay()
+            wandb_runs.poll()
+            self._heartbeat.step = relay.step
+            # Raises the error of an upload; after LeaseLost further training is useless.
+            _ = uploader.is_done
             time.sleep(POLL_INTERVAL_SECONDS)
         return code
 
-    def _finish(self, journal: EventRelay, uploads: CheckpointUploader) -> TransactionWork:
-        claim = self._assignment
-        self._record(lambda session: success.finalize(session, claim.job_id, claim.attempt))
-        if not self._drain(journal, uploads):
-            return exit_handling.yield_job(claim)
-        if journal.started is None:
+    def _finish(self, relay: EventRelay, uploader: CheckpointUploader) -> TransactionWork:
+        assignment = self._assignment
+        self._record(
+            lambda session: success.finalize(session, assignment.job_id, assignment.attempt)
+        )
+        if not self._drain(relay, uploader):
+            return exit_handling.yield_job(assignment)
+        if relay.started is None:
             raise NoFinalCheckpoint("Training ended before it began")
-        tokens = journal.started.trained_tokens
+        tokens = relay.started.trained_tokens
         return exit_handling.succeed(
-            claim,
+            assignment,
             trained_tokens=tokens,
             result=self._store_results(),
             evaluation=self._store_evaluation(),
         )
 
-    def _drain(self, journal: EventRelay, uploads: CheckpointUploader) -> bool:
-        """Wait until all that training wrote is brought in; False if there is no more time."""
-        while not (journal.relay(force=True) and uploads.is_done):
+    def _drain(self, relay: EventRelay, uploader: CheckpointUploader) -> bool:
+        """Wait until all events and checkpoints are stored; False if time is up."""
+        while not (relay.relay(force=True) and uploader.is_done):
             if self._is_past_deadline():
                 return False
             time.sleep(POLL_INTERVAL_SECONDS)
         return True
 
     def _store_results(self) -> ResultFile:
-        claim, sessions = self._assignment, self._context.sessions
+        assignment, sessions = self._assignment, self._context.sessions
         csv = retry_until_available(
             sessions,
-            lambda session: result_file.render_step_metrics(session, claim.job_id),
+            lambda session: result_file.render_step_metrics(session, assignment.job_id),
             should_give_up=self._is_past_deadline,
         )
         return self._store_file("step_metrics.csv", csv)
 
     def _store_evaluation(self) -> ResultFile | None:
-        """What the method measured of itself, if it did: it lies in the newest checkpoint."""
+        """Store the method's evaluation, if the latest checkpoint has one."""
         for step in self._folder.list_checkpoint_steps()[:1]:
             path = self._folder.checkpoint(step) / EVALUATION_FILE
             if path.exists():
@@ -199,8 +215,10 @@ class Attempt:
             try:
                 return self._context.store.put(key, data)
             except StorageUnavailable as error:
-                # Training is done and paid for: a storage that is away only makes it wait.
-                log.warning("results.wait", job=self._assignment.job_id, reason=str(error))
+                # Training is done: an unavailable storage only delays the result.
+                log.warning(
+                    "results.storage_unavailable", job=self._assignment.job_id, reason=str(error)
+                )
                 if self._is_past_deadline():
                     raise
                 time.sleep(STORE_RETRY_INTERVAL_SECONDS)
@@ -208,27 +226,30 @@ class Attempt:
     def _record(self, work: TransactionWork) -> None:
         retry_until_available(self._context.sessions, work, should_give_up=self._is_past_deadline)
 
-    def _add_event(self, entry: NewEvent) -> None:
-        """Tell the owner of what is not worth waiting for the database. Raises Fenced."""
-        claim = self._assignment
+    def _add_event(self, event: NewEvent) -> None:
+        """Add an event, unless the database is unavailable. Raises LeaseLost."""
+        assignment = self._assignment
         try:
             with transaction(self._context.sessions) as session:
-                progress.add_event(session, claim.job_id, claim.attempt, entry)
+                progress.add_event(session, assignment.job_id, assignment.attempt, event)
         except DatabaseUnavailable as error:
-            log.warning("note.untold", job=claim.job_id, reason=str(error))
+            log.warning("event.dropped", job=assignment.job_id, reason=str(error))
 
     def _should_stop(self) -> bool:
-        """Whether to go on later or elsewhere. Raises Fenced if there is nothing to go on with, and
-        DatabaseUnavailable if the job may long be another's without anybody being able to say so.
+        """True if the attempt is to stop and continue later or elsewhere.
+
+        Raises LeaseLost if the attempt is over, and DatabaseUnavailable after an outage so long
+        that another trainer may own the job by now.
         """
         if self._heartbeat.is_attempt_over:
-            raise LeaseLost(f"{self._assignment.job_id} is to {self._heartbeat.directive}")
-        if self._heartbeat.seconds_since_contact > self._context.settings.disconnected_seconds:
-            raise DatabaseUnavailable("The database has not answered for DISCONNECTED_SECONDS.")
+            raise LeaseLost(f"{self._assignment.job_id}: {self._heartbeat.directive}")
+        limit = self._context.settings.database_outage_timeout_seconds
+        if self._heartbeat.seconds_since_contact > limit:
+            raise DatabaseUnavailable(f"The database has not responded for {limit} seconds.")
         if self._context.stopping.is_set():
             self._drain_deadline = self._drain_deadline or time.monotonic() + DRAIN_TIMEOUT_SECONDS
             return True
-        return self._heartbeat.directive is WorkerDirective.PAUSE
+        return self._heartbeat.directive is TrainerDirective.PAUSE
 
     def _is_past_deadline(self) -> bool:
         self._should_stop()

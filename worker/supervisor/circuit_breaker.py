@@ -1,25 +1,26 @@
-"""Whether this trainer is good for jobs, or a lemon that kills one after the other."""
+"""Circuit breaker: a trainer on which different jobs crash in a row stops taking jobs."""
 
 import threading
 import time
 
 from app import logs
+from app.db.tables import AttemptOutcome
 from worker.rundir import ExitCode
 
 log = logs.get_logger(__name__)
 
-# One job that crashes again and again is to blame itself; so many different ones are not.
+# A single job that crashes repeatedly is to blame itself; this many different ones are not.
 MAX_CRASHED_JOBS = 3
-# Ends that a job brings upon itself, wherever it is tried.
+# Exit codes caused by the job itself, on any machine.
 JOB_FAULT_EXITS = (ExitCode.USER_ERROR, ExitCode.OUT_OF_DEVICE_MEMORY, ExitCode.LOSS_NOT_FINITE)
 
 
 class CircuitBreaker:
-    """Told how each attempt ended. Safe between threads.
+    """Records the outcome of each attempt. Thread-safe.
 
-    A trainer on which three different jobs crashed, with no success in between, takes no job for
-    `rest_seconds`: it would use up the attempts of all that wait. Then it tries again, and one more
-    crash sends it back to rest. What it has at work meanwhile goes on.
+    After three different jobs crashed without a success in between, it is open: the trainer takes
+    no job for `cooldown_seconds`, rather than use up the attempts of all queued jobs. Then the
+    trainer tries again, and one more crash opens it again. Running attempts are not affected.
     """
 
     def __init__(self, *, cooldown_seconds: float) -> None:
@@ -32,10 +33,10 @@ class CircuitBreaker:
     def is_open(self) -> bool:
         return time.monotonic() < self._open_until
 
-    def record(self, job_id: str, outcome: str, exit_code: int | None) -> None:
-        """An attempt at a job has ended so. Most ends say nothing of the trainer."""
+    def record(self, job_id: str, outcome: AttemptOutcome, exit_code: int | None) -> None:
+        """Record the outcome of an attempt. Most outcomes say nothing about the trainer."""
         with self._lock:
-            if outcome == "done":
+            if outcome is AttemptOutcome.DONE:
                 self._crashed_jobs.clear()
             elif _is_crash(outcome, exit_code):
                 self._crashed_jobs.add(job_id)
@@ -47,14 +48,16 @@ class CircuitBreaker:
         self._open_until = time.monotonic() + self._cooldown_seconds
         log.error(
             "trainer.unhealthy",
-            reason="Different jobs crashed here one after the other: no more are taken for now.",
+            reason="Different jobs crashed on this trainer in a row; it takes no jobs for now.",
             jobs=sorted(self._crashed_jobs),
             seconds=self._cooldown_seconds,
         )
 
 
-def _is_crash(outcome: str, exit_code: int | None) -> bool:
+def _is_crash(outcome: AttemptOutcome, exit_code: int | None) -> bool:
     if exit_code in JOB_FAULT_EXITS:
         return False
-    # A job has failed, with an exit code, that crashed for the third time.
-    return outcome == "crashed" or (outcome == "failed" and exit_code is not None)
+    # A job that crashes for the third time fails, with an exit code.
+    return outcome is AttemptOutcome.CRASHED or (
+        outcome is AttemptOutcome.FAILED and exit_code is not None
+    )

@@ -1,4 +1,4 @@
-"""What training writes into its run folder, brought into the database."""
+"""Tails the events of a run folder and relays them to the database."""
 
 import time
 from collections.abc import Sequence
@@ -13,30 +13,30 @@ from worker.supervisor.checkpoint_uploads import CheckpointUploader
 
 log = logs.get_logger(__name__)
 
-# Seconds between two transactions at least: a step may take milliseconds.
+# Minimum time between two transactions: a training step may take milliseconds.
 RELAY_INTERVAL_SECONDS = 1.0
 RETRY_INTERVAL_SECONDS = 2.0
-# The job's row is wide; its estimate is rewritten no more often than this.
+# The job's row is wide; its time estimate is updated at most this often.
 ESTIMATE_INTERVAL_SECONDS = 5.0
 
 
 class EventRelay:
-    """Reads the events as they grow. Nothing is lost while the database is away: it waits here."""
+    """Relays new events. While the database is unavailable they wait here; none is lost."""
 
     def __init__(
         self,
-        claim: JobAssignment,
+        assignment: JobAssignment,
         folder: RunFolder,
         sessions: SessionMaker,
-        uploads: CheckpointUploader,
+        uploader: CheckpointUploader,
     ) -> None:
         self.started: Started | None = None
         self.failed: Failed | None = None
         self.step = 0
-        self._assignment = claim
+        self._assignment = assignment
         self._folder = folder
         self._sessions = sessions
-        self._uploads = uploads
+        self._uploader = uploader
         self._offset = 0
         self._pending: list[Event] = []
         self._next_relay_at = 0.0
@@ -44,7 +44,7 @@ class EventRelay:
         self._next_estimate_at = 0.0
 
     def relay(self, *, force: bool = False) -> bool:
-        """Bring on what is new, if it is time to; whether nothing is left. Raises Fenced."""
+        """Relay new events if the interval has passed. True if none is left. Raises LeaseLost."""
         self._read_new_events()
         if not self._pending:
             return True
@@ -55,13 +55,13 @@ class EventRelay:
         try:
             self._record(self._pending)
         except DatabaseUnavailable as error:
-            log.warning("journal.waits", job=self._assignment.job_id, reason=str(error))
+            log.warning("event_relay.waiting", job=self._assignment.job_id, reason=str(error))
             self._retry_at = time.monotonic() + RETRY_INTERVAL_SECONDS
             return False
-        # After their metrics, so that the events of a job tell things in their order.
+        # After the metrics, so that a job's events are in order.
         for event in self._pending:
             if isinstance(event, CheckpointWritten):
-                self._uploads.enqueue(event)
+                self._uploader.enqueue(event)
         self._pending = []
         return True
 
@@ -79,7 +79,7 @@ class EventRelay:
                     self.failed = event
 
     def _record(self, events: Sequence[Event]) -> None:
-        job_id, epoch = self._assignment.job_id, self._assignment.attempt
+        job_id, attempt = self._assignment.job_id, self._assignment.attempt
         metrics = [event for event in events if isinstance(event, Metrics)]
         with transaction(self._sessions) as session:
             for event in events:
@@ -87,7 +87,7 @@ class EventRelay:
                     progress.record_started(
                         session,
                         job_id,
-                        epoch,
+                        attempt,
                         hyperparameters=event.hyperparameters,
                         total_steps=event.total_steps,
                         data_warnings=event.data_warnings,
@@ -97,13 +97,13 @@ class EventRelay:
                 steps = [
                     StepMetrics(m.step, m.values, m.tokens / max(m.seconds, 1e-3)) for m in metrics
                 ]
-                left = self._seconds_left(metrics[-1])
-                progress.record_metrics(session, job_id, epoch, steps, seconds_left=left)
+                seconds_left = self._seconds_left(metrics[-1])
+                progress.record_metrics(session, job_id, attempt, steps, seconds_left=seconds_left)
 
-    def _seconds_left(self, newest: Metrics) -> float | None:
-        """By the mean time of this attempt's steps; None if it is too early to tell again."""
+    def _seconds_left(self, latest: Metrics) -> float | None:
+        """Estimate by the mean time of this attempt's steps; None if the last one is recent."""
         if self.started is None or time.monotonic() < self._next_estimate_at:
             return None
         self._next_estimate_at = time.monotonic() + ESTIMATE_INTERVAL_SECONDS
-        done = newest.step - self.started.from_step
-        return newest.seconds / max(done, 1) * (self.started.total_steps - newest.step)
+        steps_done = latest.step - self.started.from_step
+        return latest.seconds / max(steps_done, 1) * (self.started.total_steps - latest.step)

@@ -1,23 +1,20 @@
-"""`python -m worker.supervisor.exec_with_parent PARENT COMMAND…`: runs COMMAND, ends with PARENT.
+"""`python -m worker.supervisor.exec_with_parent PARENT COMMAND…`: exec COMMAND, die with PARENT.
 
-What trains takes seconds to load, and a supervisor that is killed meanwhile would leave it training
-for nobody. This loads nothing, asks the kernel first, and is then replaced: the promise stays.
+Training takes seconds to load, and a supervisor that is killed meanwhile would leave an orphan.
+This module loads next to nothing, asks the kernel to kill it with its parent and then execs; the
+request survives the exec.
 """
 
-import ctypes
 import os
-import platform
-import signal
 import sys
 
-PR_SET_PDEATHSIG = 1
+from app.parent_death import die_with_parent
 
 
 def main(parent: int, command: list[str]) -> None:
-    if platform.system() == "Linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     if os.getppid() != parent:
-        sys.exit(f"{parent} was gone before the leash was on.")
+        sys.exit(f"The parent process {parent} has ended already.")
     os.execvp(command[0], command)
 
 

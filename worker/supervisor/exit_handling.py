@@ -1,4 +1,4 @@
-"""What becomes of a job, by how its training process ended."""
+"""Maps the end of a training process to the transaction that records it."""
 
 import errno
 import signal
@@ -15,79 +15,85 @@ DISK_FULL_CODE = "disk_full"
 
 
 def on_exit(
-    code: int, claim: JobAssignment, *, reported: Failed | None, was_stopped: bool
+    code: int, assignment: JobAssignment, *, reported: Failed | None, was_stopped: bool
 ) -> TransactionWork:
-    """What to tell the database of an attempt that ended with `code` and without a model.
+    """The transaction for an attempt that ended with exit code `code` and without a model.
 
-    `failed` is what the process itself said of it; `was_stopped`, that it was asked to end.
+    `reported` is the process's own error report; `was_stopped` tells a requested stop.
     """
-    job_id, epoch = claim.job_id, claim.attempt
+    job_id, attempt = assignment.job_id, assignment.attempt
     match code:
         case ExitCode.USER_ERROR | ExitCode.LOSS_NOT_FINITE:
-            problem = _job_failure(code, reported)
-            return lambda session: attempts.fail(session, job_id, epoch, problem, exit_code=code)
+            failure = _job_failure(code, reported)
+            return lambda session: attempts.fail(session, job_id, attempt, failure, exit_code=code)
         case ExitCode.OUT_OF_DEVICE_MEMORY:
             return lambda session: attempts.retry_with_smaller_batch(
-                session, job_id, epoch, exit_code=code
+                session, job_id, attempt, exit_code=code
             )
         case ExitCode.DISK_FULL:
-            return record_disk_full(claim, exit_code=code)
+            return record_disk_full(assignment, exit_code=code)
     if code == ExitCode.YIELDED or was_stopped:
-        return lambda session: attempts.yield_job(session, job_id, epoch, exit_code=code)
-    return record_crash(claim, _describe_exit(code), exit_code=code)
+        return lambda session: attempts.yield_job(session, job_id, attempt, exit_code=code)
+    return record_crash(assignment, _describe_exit(code), exit_code=code)
 
 
 def succeed(
-    claim: JobAssignment, *, trained_tokens: int, result: ResultFile, evaluation: ResultFile | None
+    assignment: JobAssignment,
+    *,
+    trained_tokens: int,
+    result: ResultFile,
+    evaluation: ResultFile | None,
 ) -> TransactionWork:
-    """All of it is stored: the job has succeeded."""
-
+    """The transaction for a job whose results are all stored."""
     return lambda session: success.succeed(
         session,
-        claim.job_id,
-        claim.attempt,
+        assignment.job_id,
+        assignment.attempt,
         trained_tokens=trained_tokens,
         result=result,
         evaluation=evaluation,
     )
 
 
-def fail(claim: JobAssignment, problem: JobFailure) -> TransactionWork:
-    """It could not even start, and never will."""
-    return lambda session: attempts.fail(session, claim.job_id, claim.attempt, problem)
+def fail(assignment: JobAssignment, failure: JobFailure) -> TransactionWork:
+    """The transaction for a job that can never start."""
+    return lambda session: attempts.fail(session, assignment.job_id, assignment.attempt, failure)
 
 
-def postpone(claim: JobAssignment, reason: str) -> TransactionWork:
-    """Something is missing that others have to bring back."""
-    return lambda session: attempts.postpone(session, claim.job_id, claim.attempt, reason=reason)
-
-
-def yield_job(claim: JobAssignment) -> TransactionWork:
-    return lambda session: attempts.yield_job(session, claim.job_id, claim.attempt)
-
-
-def record_crash(
-    claim: JobAssignment, reason: str, *, exit_code: int | None = None
-) -> TransactionWork:
-    return lambda session: attempts.record_crash(
-        session, claim.job_id, claim.attempt, reason=reason, exit_code=exit_code
+def postpone(assignment: JobAssignment, reason: str) -> TransactionWork:
+    """The transaction for an attempt that waits for an unavailable dependency."""
+    return lambda session: attempts.postpone(
+        session, assignment.job_id, assignment.attempt, reason=reason
     )
 
 
-def on_supervisor_error(claim: JobAssignment, error: Exception) -> TransactionWork:
-    """Something of the machine's own went wrong around the training."""
+def yield_job(assignment: JobAssignment) -> TransactionWork:
+    """The transaction for an attempt that is to continue later or elsewhere."""
+    return lambda session: attempts.yield_job(session, assignment.job_id, assignment.attempt)
+
+
+def record_crash(
+    assignment: JobAssignment, reason: str, *, exit_code: int | None = None
+) -> TransactionWork:
+    return lambda session: attempts.record_crash(
+        session, assignment.job_id, assignment.attempt, reason=reason, exit_code=exit_code
+    )
+
+
+def on_supervisor_error(assignment: JobAssignment, error: Exception) -> TransactionWork:
+    """The transaction for an error of the supervisor itself, outside of training."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return record_disk_full(claim)
+        return record_disk_full(assignment)
     if isinstance(error, CorruptDownload | NoFinalCheckpoint):
-        return record_crash(claim, f"{error}.")
-    return record_crash(claim, "The trainer had an error of its own.")
+        return record_crash(assignment, f"{error}.")
+    return record_crash(assignment, "The trainer had an internal error.")
 
 
-def record_disk_full(claim: JobAssignment, *, exit_code: int | None = None) -> TransactionWork:
+def record_disk_full(assignment: JobAssignment, *, exit_code: int | None = None) -> TransactionWork:
     return lambda session: attempts.record_crash(
         session,
-        claim.job_id,
-        claim.attempt,
+        assignment.job_id,
+        assignment.attempt,
         reason="The trainer's disk is full.",
         code=DISK_FULL_CODE,
         exit_code=exit_code,
@@ -99,14 +105,14 @@ def _job_failure(code: int, reported: Failed | None) -> JobFailure:
         return JobFailure(reported.code, reported.message, reported.param)
     if code == ExitCode.LOSS_NOT_FINITE:
         message = (
-            "The loss was not a finite number: the learning rate is too high. Use a smaller "
+            "The loss became NaN or infinite: the learning rate is too high. Use a smaller "
             "learning_rate_multiplier."
         )
         return JobFailure("loss_not_finite", message, "learning_rate_multiplier")
-    return JobFailure("training_failed", "The job cannot be trained as it was asked for.")
+    return JobFailure("training_failed", "The job cannot be trained with these settings.")
 
 
 def _describe_exit(code: int) -> str:
     if code >= 0:
-        return f"The training process ended with code {code}."
+        return f"The training process exited with code {code}."
     return f"The training process was killed by {signal.Signals(-code).name}."

@@ -1,4 +1,4 @@
-"""The heartbeat of one attempt: keeps its lease and hears what the database wants of it."""
+"""Heartbeat of one attempt: renews its lease and reads the directive for it."""
 
 import random
 import threading
@@ -9,42 +9,44 @@ from typing import Self
 from app import logs
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.jobs import leases
-from app.jobs.leases import JobAssignment, WorkerDirective
+from app.jobs.leases import JobAssignment, TrainerDirective
 from app.settings import Settings
 
 log = logs.get_logger(__name__)
 
-# Between two heartbeats orders are read this often, which costs one look at one row.
+# Between two heartbeats the directive is read this often, a lookup of one row.
 DIRECTIVE_POLL_INTERVAL_SECONDS = 2.0
 
 
 class Heartbeat:
-    """Beats in a thread of its own while the `with` block runs, whatever the block waits for.
+    """Sends heartbeats from a thread of its own while the `with` block runs.
 
-    `order` is the newest known order. While the database cannot be reached it stays as it was:
-    nobody else can claim the job then either. No error ends the beating, which goes on until the
-    attempt is over.
+    `directive` is the latest one known. While the database is unavailable it stays as it was: no
+    other trainer can acquire the job then either. No error ends the thread before the attempt is
+    over.
     """
 
-    def __init__(self, claim: JobAssignment, sessions: SessionMaker, settings: Settings) -> None:
-        self.directive = WorkerDirective.CONTINUE
+    def __init__(
+        self, assignment: JobAssignment, sessions: SessionMaker, settings: Settings
+    ) -> None:
+        self.directive = TrainerDirective.CONTINUE
         self.step = 0
-        self._assignment = claim
+        self._assignment = assignment
         self._sessions = sessions
         self._settings = settings
-        self._next_heartbeat_at = time.monotonic() + settings.heartbeat_seconds
+        self._next_heartbeat_at = time.monotonic() + settings.heartbeat_interval_seconds
         self._last_contact_at = time.monotonic()
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"pulse-{claim.job_id}")
+        self._thread = threading.Thread(target=self._run, name=f"heartbeat-{assignment.job_id}")
 
     @property
     def is_attempt_over(self) -> bool:
-        """Nothing of this attempt counts any more."""
-        return self.directive in (WorkerDirective.CANCEL, WorkerDirective.LEASE_LOST)
+        """True if the job was cancelled or the lease lost."""
+        return self.directive in (TrainerDirective.CANCEL, TrainerDirective.LEASE_LOST)
 
     @property
     def seconds_since_contact(self) -> float:
-        """For how long the database has not answered."""
+        """Seconds since the database last responded."""
         return time.monotonic() - self._last_contact_at
 
     def __enter__(self) -> Self:
@@ -61,31 +63,31 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        pause = min(DIRECTIVE_POLL_INTERVAL_SECONDS, self._settings.heartbeat_seconds)
-        # Spread, so that the workers of a machine that starts do not all ask at once.
-        while not self.is_attempt_over and not self._done.wait(pause * random.uniform(0.8, 1.2)):
+        interval = min(DIRECTIVE_POLL_INTERVAL_SECONDS, self._settings.heartbeat_interval_seconds)
+        # Jitter, so that the trainers of a starting machine do not query at the same moment.
+        while not self.is_attempt_over and not self._done.wait(interval * random.uniform(0.8, 1.2)):
             try:
                 self.directive = self._beat()
                 self._last_contact_at = time.monotonic()
             except DatabaseUnavailable as error:
                 log.warning(
-                    "pulse.database_unavailable", job=self._assignment.job_id, reason=str(error)
+                    "heartbeat.database_unavailable", job=self._assignment.job_id, reason=str(error)
                 )
             except Exception:
-                # Without this thread the lease would run out and no order would be heard any more.
-                log.exception("pulse.broken", job=self._assignment.job_id)
+                # Without this thread the lease would expire and no directive would arrive.
+                log.exception("heartbeat.error", job=self._assignment.job_id)
 
-    def _beat(self) -> WorkerDirective:
-        job_id, epoch = self._assignment.job_id, self._assignment.attempt
+    def _beat(self) -> TrainerDirective:
+        job_id, attempt = self._assignment.job_id, self._assignment.attempt
         with transaction(self._sessions) as session:
             if time.monotonic() < self._next_heartbeat_at:
-                return leases.get_directive(session, job_id, epoch)
-            order = leases.heartbeat(
+                return leases.get_directive(session, job_id, attempt)
+            directive = leases.heartbeat(
                 session,
                 job_id,
-                epoch,
+                attempt,
                 step=self.step,
                 lease_seconds=self._settings.lease_seconds,
             )
-        self._next_heartbeat_at = time.monotonic() + self._settings.heartbeat_seconds
-        return order
+        self._next_heartbeat_at = time.monotonic() + self._settings.heartbeat_interval_seconds
+        return directive

@@ -1,4 +1,4 @@
-"""Takes the next job and trains it."""
+"""Acquires queued jobs and runs an attempt at each."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ from threading import Semaphore
 
 from app import logs
 from app.db.session import DatabaseUnavailable, transaction
+from app.db.tables import TrainerState
 from app.jobs import attempts, leases
 from app.jobs.leases import JobAssignment
 from app.operations import trainers
@@ -18,17 +19,19 @@ log = logs.get_logger(__name__)
 
 
 class JobRunner:
-    """One per trainer process, called by as many threads as like to."""
+    """Runs jobs; one per trainer process. Thread-safe."""
 
-    def __init__(self, machine: TrainerContext) -> None:
-        self._context = machine
+    def __init__(self, context: TrainerContext) -> None:
+        self._context = context
         name = f"{socket.gethostname()}:{os.getpid()}"
-        self._liveness_lock = LivenessLock(machine.settings.home, name)
-        self._circuit_breaker = CircuitBreaker(cooldown_seconds=machine.settings.rest_seconds)
-        self._slots = Semaphore(machine.settings.train_slots)
+        self._liveness_lock = LivenessLock(context.settings.home, name)
+        self._circuit_breaker = CircuitBreaker(
+            cooldown_seconds=context.settings.trainer_cooldown_seconds
+        )
+        self._slots = Semaphore(context.settings.trainer_concurrency)
 
     def run_queued(self) -> None:
-        """Train queued jobs one after another, if a slot is free. Raises DatabaseUnavailable."""
+        """Run queued jobs one after another, if a slot is free. Raises DatabaseUnavailable."""
         if not self._slots.acquire(blocking=False):
             return
         try:
@@ -38,58 +41,59 @@ class JobRunner:
             self._slots.release()
 
     def run_next(self) -> bool:
-        """Take one job and stay with it until this attempt is over; False if there is none.
+        """Acquire one job and run an attempt at it; False if there is none to run.
 
-        Raises DatabaseUnavailable, before a job is taken.
+        Raises DatabaseUnavailable, before a job is acquired.
         """
-        machine = self._context
-        if machine.stopping.is_set() or self._circuit_breaker.is_open:
+        context = self._context
+        if context.stopping.is_set() or self._circuit_breaker.is_open:
             return False
-        settings = machine.settings
-        with transaction(machine.sessions) as session:
-            claim = leases.acquire(
+        settings = context.settings
+        with transaction(context.sessions) as session:
+            assignment = leases.acquire(
                 session,
                 self._liveness_lock.name,
                 lease_seconds=settings.lease_seconds,
                 max_running=settings.max_running_jobs_per_project,
             )
-        if claim is None:
+        if assignment is None:
             return False
-        log.info("job.claimed", job=claim.job_id, epoch=claim.attempt)
-        Attempt(machine, claim).run()
-        self._record_outcome(claim)
+        log.info("job.acquired", job=assignment.job_id, attempt=assignment.attempt)
+        Attempt(context, assignment).run()
+        self._record_outcome(assignment)
         return True
 
     def report_state(self) -> None:
-        """Say that this trainer is there and whether it takes jobs. Raises DatabaseUnavailable."""
-        state = "active"
+        """Record a heartbeat and the state of this trainer. Raises DatabaseUnavailable."""
+        state = TrainerState.ACTIVE
         if self._circuit_breaker.is_open:
-            state = trainers.UNHEALTHY
+            state = TrainerState.UNHEALTHY
         if self._context.stopping.is_set():
-            state = "draining"
+            state = TrainerState.DRAINING
         with transaction(self._context.sessions) as session:
             trainers.heartbeat(session, self._liveness_lock.name, state=state)
 
-    def _record_outcome(self, claim: JobAssignment) -> None:
+    def _record_outcome(self, assignment: JobAssignment) -> None:
         try:
             with transaction(self._context.sessions) as session:
-                ending = leases.get_outcome(session, claim.job_id, claim.attempt)
-            if ending is None:
+                outcome = leases.get_outcome(session, assignment.job_id, assignment.attempt)
+            if outcome is None:
                 return
-            self._circuit_breaker.record(claim.job_id, *ending)
+            self._circuit_breaker.record(assignment.job_id, *outcome)
             if self._circuit_breaker.is_open:
                 self.report_state()
         except DatabaseUnavailable as error:
-            # One ending that nobody learned from only makes a bad machine known a job later.
-            log.warning("attempt.not_learned_from", job=claim.job_id, reason=str(error))
+            # One lost outcome only opens the circuit breaker a job later.
+            log.warning("attempt.outcome_unknown", job=assignment.job_id, reason=str(error))
 
     def clean_up(self) -> None:
-        """End what dead trainers of this machine have begun, and remove the run folders of attempts
-        that are over. Raises DatabaseUnavailable.
+        """Reclaim the jobs of this machine's dead trainers and remove stale run folders.
+
+        Raises DatabaseUnavailable.
         """
         for name in self._liveness_lock.find_dead():
             with transaction(self._context.sessions) as session:
-                lost = attempts.reclaim_from_dead_worker(session, name)
+                lost = attempts.reclaim_from_dead_trainer(session, name)
             log.info("trainer.dead", name=name, jobs=lost)
             self._liveness_lock.remove(name)
         run_dirs.remove_stale(self._context.settings, self._context.sessions)

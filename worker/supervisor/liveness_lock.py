@@ -1,7 +1,7 @@
-"""Who of this machine's trainers lives: each holds a lock on a file of its own in the home.
+"""Liveness of the trainers on one machine: each holds an flock on its own file in the home.
 
-That a machine is gone only its lease can tell, after a minute. That a process died the kernel knows
-at once, for it has let go of the lock; whoever shares its home need not wait.
+The kernel releases the lock when a process dies, so its neighbours notice at once instead of after
+its leases expire. The death of a whole machine still shows by its leases only.
 """
 
 import fcntl
@@ -13,26 +13,26 @@ PARTIAL_SUFFIX = ".partial"
 
 
 class LivenessLock:
-    """Lasts until the process ends, however it ends."""
+    """This process's lock, held until the process ends in any way."""
 
     def __init__(self, home: Path, name: str) -> None:
         self._folder = home / "trainers"
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Unlike a number of a process, no successor can have it too.
+        # Unlike a process id, a random name is never reused.
         self.name = f"{name}:{secrets.token_hex(4)}"
-        aside = self._folder / f"{self.name}{PARTIAL_SUFFIX}"
-        # Never closed: the kernel does that when the process has ended, and not before.
-        fcntl.flock(os.open(aside, os.O_CREAT | os.O_WRONLY), fcntl.LOCK_EX)
-        # Now that it is locked, others may look at it.
-        aside.rename(self._folder / self.name)
+        partial = self._folder / f"{self.name}{PARTIAL_SUFFIX}"
+        # Never closed: only the kernel releases it, when the process ends.
+        fcntl.flock(os.open(partial, os.O_CREAT | os.O_WRONLY), fcntl.LOCK_EX)
+        # Visible to others only now that it is locked.
+        partial.rename(self._folder / self.name)
 
     def find_dead(self) -> list[str]:
-        """The trainers that have ended and were not yet forgotten."""
+        """Names of trainers that have ended and were not removed yet."""
         paths = sorted(path for path in self._folder.iterdir() if path.suffix != PARTIAL_SUFFIX)
         return [path.name for path in paths if path.name != self.name and _is_unlocked(path)]
 
     def remove(self, name: str) -> None:
-        """Remove the file of one that has ended and left nothing to be looked after."""
+        """Remove the file of a dead trainer after its jobs were reclaimed."""
         (self._folder / name).unlink(missing_ok=True)
 
 
@@ -41,6 +41,6 @@ def _is_unlocked(path: Path) -> bool:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except (FileNotFoundError, BlockingIOError):
-        # Another has just forgotten it; or it lives.
+        # Removed by another trainer just now, or alive.
         return False
     return True

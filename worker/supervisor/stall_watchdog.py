@@ -1,19 +1,19 @@
-"""Notices a training process that lives and does nothing: a deadlock, a dead device."""
+"""Stall detection: notices a training process that is alive but does nothing."""
 
 import time
 from collections.abc import Callable
 
 from worker.rundir import RunFolder
 
-# Before its first record training may fetch and convert a base model and read a large file, all of
-# which it does without a word, and which takes far longer than any step.
-FIRST_RECORD_TIMEOUT_FACTOR = 6.0
+# Before its first event training may download and convert a base model and read a large file, which
+# is silent and takes far longer than any step.
+FIRST_EVENT_TIMEOUT_FACTOR = 6.0
 
 
 class StallWatchdog:
-    """Ask often. Progress is that the journal of the run folder grows, whoever reads it.
+    """Detects a stall; to be polled often. Progress means that the run folder's event file grows.
 
-    For the first record there is `FIRST_RECORD_FACTOR` times the patience.
+    The first event may take `FIRST_EVENT_TIMEOUT_FACTOR` times as long as later ones.
     """
 
     def __init__(
@@ -30,11 +30,10 @@ class StallWatchdog:
         self._since = clock()
 
     def is_stalled(self) -> bool:
-        """Whether nothing has been written for longer than there is patience for."""
+        """True if no event has been written for longer than the timeout."""
         size = self._events.stat().st_size if self._events.exists() else 0
         if size != self._size:
             self._size, self._since = size, self._clock()
-        patience = (
-            self._timeout_seconds if size else self._timeout_seconds * FIRST_RECORD_TIMEOUT_FACTOR
-        )
-        return self._clock() - self._since > patience
+        factor = 1.0 if size else FIRST_EVENT_TIMEOUT_FACTOR
+        timeout = factor * self._timeout_seconds
+        return self._clock() - self._since > timeout

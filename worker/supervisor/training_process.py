@@ -1,4 +1,4 @@
-"""The training process: started with little, stopped politely, killed with all its children."""
+"""The training subprocess: minimal environment, graceful stop, killed with its whole group."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from worker.rundir import RunFolder
 
 TRAINING_COMMAND = (sys.executable, "-m", "worker.training")
 EXEC_WITH_PARENT = (sys.executable, "-m", "worker.supervisor.exec_with_parent")
-# Training needs a machine, never an account: no database, queue or storage credentials pass.
+# Allowlist: training gets no database, broker or storage credentials.
 INHERITED_ENVIRONMENT = frozenset(
     {
         "CUBLAS_WORKSPACE_CONFIG",
@@ -35,15 +35,15 @@ INHERITED_ENVIRONMENT = frozenset(
         "VIRTUAL_ENV",
     }
 )
-# Where memory runs out, training dies and not the supervisor that has to tell of it.
+# When memory runs out, the kernel kills training and not the supervisor, which reports it.
 OOM_SCORE_ADJ = 800
 
 
 class TrainingProcess:
-    """One training process and whatever it starts. Leaving the `with` block kills what is left.
+    """One training process and its children. Leaving the `with` block kills what is left.
 
-    Enter it in the thread that stays with it to its end: the process asks the kernel to be killed
-    when the thread that started it is gone.
+    Enter it in the thread that stays to the end: the kernel kills the process when the thread that
+    started it ends.
     """
 
     def __init__(self, folder: RunFolder, command: Sequence[str] = TRAINING_COMMAND) -> None:
@@ -83,7 +83,7 @@ class TrainingProcess:
         return self._kill_at is not None
 
     def poll(self) -> int | None:
-        """The exit code (negative: the signal that killed it) or None while it runs."""
+        """The exit code (negative: the signal that killed it), or None while it runs."""
         if self._has_ended():
             return self._reap()
         if self._kill_at is not None and time.monotonic() > self._kill_at:
@@ -91,7 +91,7 @@ class TrainingProcess:
         return None
 
     def stop(self, *, grace_seconds: float) -> None:
-        """Ask for a checkpoint and the end; after the grace, `poll` kills. Asking again is fine."""
+        """Request a checkpoint and the end; after the grace period `poll` kills. Idempotent."""
         if self._kill_at is not None or self._has_ended():
             return
         self._kill_at = time.monotonic() + grace_seconds
@@ -99,7 +99,7 @@ class TrainingProcess:
         os.kill(self.pid, signal.SIGTERM)
 
     def abort(self, *, grace_seconds: float) -> None:
-        """Have it write where it hangs into its log, and end; after the grace, `poll` kills."""
+        """Make it dump its stacks to the log and end; after the grace period `poll` kills."""
         if self.was_aborted or self._has_ended():
             return
         self.was_aborted = True
@@ -107,7 +107,7 @@ class TrainingProcess:
         os.kill(self.pid, signal.SIGABRT)
 
     def kill(self) -> int:
-        """End it and its children now; its exit code."""
+        """Kill it and its children now; returns its exit code."""
         if self._process.returncode is None and not self._has_ended():
             os.killpg(self.pid, signal.SIGKILL)
         return self._reap()
@@ -115,13 +115,13 @@ class TrainingProcess:
     def _has_ended(self) -> bool:
         if self._process.returncode is not None:
             return True
-        # Looks without reaping: until it is reaped, no other group can get its number.
+        # Without reaping: until then no other process group can get its id.
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, flags) is not None
 
     def _reap(self) -> int:
         if self._process.returncode is None:
-            # Its children do not outlive it. The group exists, for the process is not reaped.
+            # Its children do not outlive it. The group still exists, since it is not reaped.
             os.killpg(self.pid, signal.SIGKILL)
         return self._process.wait()
 
@@ -130,5 +130,5 @@ class TrainingProcess:
             with open(f"/proc/{self.pid}/oom_score_adj", "w", encoding="ascii") as file:
                 file.write(str(OOM_SCORE_ADJ))
         except OSError:
-            # No such file on this system, or the process has ended already; both are fine.
+            # No such file on this system, or the process has ended already.
             return

@@ -1,4 +1,4 @@
-"""What a run at Weights & Biases is to be, as the process that writes it is told."""
+"""Configuration of a Weights & Biases run, passed to its process as a JSON file."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,8 +10,12 @@ from worker.rundir import atomic_write
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WandbRunConfig:
-    """`ended` is a file that appears when no more will be reported; `ready` is made once the run
-    is there, and holds its address, if it has one. `place` is where the library keeps its files."""
+    """Settings and paths of one run.
+
+    directory   the library's files
+    ready_file  written once the run exists; contains its URL, if it has one
+    ended_file  created by the supervisor when training has ended
+    """
 
     run_folder: str
     directory: str

@@ -1,8 +1,8 @@
-"""`python -m worker.supervisor.wandb_process PLAN`: what training reports, as a run at W&B.
+"""`python -m worker.supervisor.wandb_process CONFIG`: logs a run folder's events to W&B.
 
-A process of its own: its library waits for minutes where its server does not answer, and must not
-make anyone else wait. It reads the run folder, knows the operator's key and nothing else, and is
-ended by whoever started it.
+A process of its own, since the library blocks for minutes when its server does not respond. It
+reads the run folder, has the operator's W&B key and no other credentials, and is ended by the
+supervisor.
 """
 
 import sys
@@ -19,17 +19,17 @@ POLL_INTERVAL_SECONDS = 0.3
 
 
 def main(path: Path) -> None:
-    plan = WandbRunConfig.read(path)
-    run = _init_run(plan)
-    atomic_write(Path(plan.ready_file), (run.url or "").encode())
-    folder, ended = RunFolder(Path(plan.run_folder)), Path(plan.ended_file)
+    config = WandbRunConfig.read(path)
+    run = _init_run(config)
+    atomic_write(Path(config.ready_file), (run.url or "").encode())
+    folder, ended_file = RunFolder(Path(config.run_folder)), Path(config.ended_file)
     offset = 0
     is_last = False
     while not is_last:
-        # Looked for before the reading, so that nothing is left unread.
-        is_last = ended.exists()
-        for event, behind in folder.read_events(offset):
-            offset = behind
+        # Checked before reading, so that no event is missed.
+        is_last = ended_file.exists()
+        for event, next_offset in folder.read_events(offset):
+            offset = next_offset
             if isinstance(event, Started):
                 run.config.update(event.hyperparameters, allow_val_change=True)
             elif isinstance(event, Metrics):
@@ -38,8 +38,8 @@ def main(path: Path) -> None:
     run.finish()
 
 
-def _init_run(plan: WandbRunConfig) -> Any:
-    """The job's run; attempts after the first go on with it."""
+def _init_run(config: WandbRunConfig) -> Any:
+    """Create the job's run; later attempts resume it."""
     settings = wandb.Settings(
         silent=True,
         console="off",
@@ -49,15 +49,15 @@ def _init_run(plan: WandbRunConfig) -> Any:
         x_disable_machine_info=True,
     )
     return wandb.init(
-        id=plan.id,
-        resume=None if plan.mode == "offline" else "allow",
-        project=plan.project,
-        name=plan.name,
-        entity=plan.entity,
-        tags=plan.tags,
-        config=plan.config,
-        dir=plan.directory,
-        mode="offline" if plan.mode == "offline" else "online",
+        id=config.id,
+        resume=None if config.mode == "offline" else "allow",
+        project=config.project,
+        name=config.name,
+        entity=config.entity,
+        tags=config.tags,
+        config=config.config,
+        dir=config.directory,
+        mode="offline" if config.mode == "offline" else "online",
         settings=settings,
     )
 

@@ -46,11 +46,11 @@ class WandbRuns:
     """
 
     def __init__(
-        self, claim: JobAssignment, folder: RunFolder, settings: Settings, tell: AddEvent
+        self, assignment: JobAssignment, folder: RunFolder, settings: Settings, add_event: AddEvent
     ) -> None:
         self._runs = [
-            _Run(number, claim, folder, settings, tell)
-            for number, _ in enumerate(claim.integrations)
+            _Run(number, assignment, folder, settings, add_event)
+            for number, _ in enumerate(assignment.integrations)
         ]
 
     def __enter__(self) -> Self:
@@ -60,9 +60,9 @@ class WandbRuns:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        exc_type: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         for run in self._runs:
             run.kill()
@@ -90,16 +90,16 @@ class _Run:
     def __init__(
         self,
         number: int,
-        claim: JobAssignment,
+        assignment: JobAssignment,
         folder: RunFolder,
         settings: Settings,
-        tell: AddEvent,
+        add_event: AddEvent,
     ) -> None:
         self._number = number
-        self._claim = claim
+        self._assignment = assignment
         self._folder = folder
         self._settings = settings
-        self._add_event = tell
+        self._add_event = add_event
         self._process: subprocess.Popen[bytes] | None = None
         self._is_url_reported = False
 
@@ -110,15 +110,15 @@ class _Run:
             self._give_up(str(error))
 
     def _start(self) -> None:
-        plan = self._make_config()
-        Path(plan.directory).mkdir(parents=True, exist_ok=True)
+        config = self._make_config()
+        Path(config.directory).mkdir(parents=True, exist_ok=True)
         path = self._path("json")
-        plan.write(path)
+        config.write(path)
         self._start_deadline = time.monotonic() + START_TIMEOUT_SECONDS
         with self._path("log").open("ab") as output:
             self._process = subprocess.Popen(
                 [*EXEC_WITH_PARENT, str(os.getpid()), *WANDB_COMMAND, str(path)],
-                env=_environment(self._settings, Path(plan.directory)),
+                env=_environment(self._settings, Path(config.directory)),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -156,7 +156,7 @@ class _Run:
         self._process = None
 
     def _give_up(self, reason: str) -> None:
-        log.warning("wandb.given_up", job=self._claim.job_id, reason=reason)
+        log.warning("wandb.given_up", job=self._assignment.job_id, reason=reason)
         self.kill()
         message = GAVE_UP_MESSAGE.format(number=self._number + 1)
         self._add_event(NewEvent(f"wandb-lost:{self._number}", message, level=EventLevel.WARN))
@@ -167,40 +167,44 @@ class _Run:
         self._is_url_reported = True
         self._add_event(NewEvent(f"wandb:{self._number}", f"Weights & Biases run: {url}"))
 
-    def _path(self, kind: str) -> Path:
-        return self._folder.path / f"wandb-{self._number}.{kind}"
+    def _path(self, suffix: str) -> Path:
+        return self._folder.path / f"wandb-{self._number}.{suffix}"
 
     def _make_config(self) -> WandbRunConfig:
-        claim, settings = self._claim, self._settings
-        asked: dict[str, Any] = claim.integrations[self._number]["wandb"]
+        assignment, settings = self._assignment, self._settings
+        wandb: dict[str, Any] = assignment.integrations[self._number]["wandb"]
         offline = settings.wandb_mode == "offline"
-        place = settings.home / "wandb" if offline else self._folder.path / "wandb"
+        directory = settings.home / "wandb" if offline else self._folder.path / "wandb"
         return WandbRunConfig(
             run_folder=str(self._folder.path),
-            directory=str(place),
+            directory=str(directory),
             ready_file=str(self._path("ready")),
             ended_file=str(self._path("ended")),
             mode=settings.wandb_mode,
-            id=f"{claim.job_id}-{self._number}",
-            project=asked["project"],
-            name=asked["name"] or claim.job_id,
-            entity=asked["entity"],
-            tags=asked["tags"],
-            config={"model": claim.start_model or claim.base_model, "method": claim.method}
-            | {"seed": claim.seed, "job": claim.job_id},
+            id=f"{assignment.job_id}-{self._number}",
+            project=wandb["project"],
+            name=wandb["name"] or assignment.job_id,
+            entity=wandb["entity"],
+            tags=wandb["tags"],
+            config={
+                "model": assignment.start_model or assignment.base_model,
+                "method": assignment.method,
+                "seed": assignment.seed,
+                "job": assignment.job_id,
+            },
         )
 
 
-def _environment(settings: Settings, place: Path) -> dict[str, str]:
+def _environment(settings: Settings, directory: Path) -> dict[str, str]:
     """Environment of the process: the operator's W&B key, no other credentials, own directories."""
     key = settings.wandb_api_key
-    given: Sequence[tuple[str, str | None]] = (
+    values: Sequence[tuple[str, str | None]] = (
         ("WANDB_API_KEY", None if key is None else key.get_secret_value()),
         ("WANDB_BASE_URL", settings.wandb_base_url),
-        ("WANDB_CACHE_DIR", str(place)),
-        ("WANDB_CONFIG_DIR", str(place)),
-        ("WANDB_DATA_DIR", str(place)),
+        ("WANDB_CACHE_DIR", str(directory)),
+        ("WANDB_CONFIG_DIR", str(directory)),
+        ("WANDB_DATA_DIR", str(directory)),
         ("WANDB_ERROR_REPORTING", "false"),
     )
     inherited = {name: os.environ[name] for name in INHERITED_ENVIRONMENT & os.environ.keys()}
-    return inherited | {name: value for name, value in given if value is not None}
+    return inherited | {name: value for name, value in values if value is not None}

@@ -1,4 +1,4 @@
-"""A trainer for tests: real database, store and processes, and fake trainings."""
+"""A trainer with a real database, storage and subprocesses, but fake training."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -19,10 +19,10 @@ from worker.supervisor.job_runner import JobRunner
 
 
 @pytest.fixture
-def machine(
+def context(
     settings: Settings, sessions: SessionMaker, store: ObjectStore, catalog: Catalog
 ) -> TrainerContext:
-    quick = settings.model_copy(update={"heartbeat_seconds": 0.2})
+    quick = settings.model_copy(update={"heartbeat_interval_seconds": 0.2})
     return TrainerContext(
         settings=quick,
         sessions=sessions,
@@ -34,18 +34,18 @@ def machine(
 
 
 @pytest.fixture
-def shop(machine: TrainerContext) -> TrainerFixture:
+def trainer(context: TrainerContext) -> TrainerFixture:
     return TrainerFixture(
-        sessions=machine.sessions,
-        store=machine.store,
-        context=machine,
-        runner=JobRunner(machine),
+        sessions=context.sessions,
+        store=context.store,
+        context=context,
+        runner=JobRunner(context),
     )
 
 
 @pytest.fixture
-def background(machine: TrainerContext) -> Iterator[RunInBackground]:
-    """Runs something beside the test, which ends it if the test has not."""
+def run_in_background(context: TrainerContext) -> Iterator[RunInBackground]:
+    """Run functions in threads, which end with the test."""
     threads: list[threading.Thread] = []
 
     def start(work: Callable[[], object]) -> threading.Thread:
@@ -55,6 +55,6 @@ def background(machine: TrainerContext) -> Iterator[RunInBackground]:
         return thread
 
     yield start
-    machine.stopping.set()
+    context.stopping.set()
     for thread in threads:
         thread.join(timeout=240)

@@ -1,9 +1,9 @@
-"""A training process without training: it speaks the run folder's contract and dies on request.
+"""A fake training process: it implements the run folder's protocol and injects faults.
 
-`hyperparameters` say what happens: `steps`, seconds of `pace` a step, the step `at` which `ending`
-comes to pass, in attempts of the epochs `until` and before. What it may know it prints. Its weights
-are a chain of hashes over seed and steps, so that a continued run ends with the same bytes only if
-it lost and repeated none.
+`hyperparameters` control it: `steps`, `pace` (seconds per step), and the `fault` to inject at step
+`at_step`, in attempts up to number `until_attempt`. It prints its environment. Its weights are a
+hash chain over seed and steps, so that a resumed run ends with the same bytes only if no step is
+lost or repeated.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from worker.rundir import (
 
 
 def final_weights(seed: int, steps: int) -> bytes:
-    """What a run that nothing disturbed ends with."""
+    """The weights of an undisturbed run."""
     state = str(seed).encode()
     for step in range(1, steps + 1):
         state = next_state(state, step)
@@ -38,6 +38,8 @@ def next_state(state: bytes, step: int) -> bytes:
 
 
 class FakeTraining:
+    """Trains the hash chain in a run folder."""
+
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.spec: RunSpec = folder.read_spec()
@@ -90,36 +92,38 @@ class FakeTraining:
         return steps[0], (self.folder.checkpoint(steps[0]) / "state.bin").read_bytes()
 
     def save(self, step: int, state: bytes, *, servable: bool) -> None:
-        aside = self.folder.path / "aside"
-        aside.mkdir()
-        (aside / "adapter_config.json").write_text("{}")
-        (aside / "adapter_model.safetensors").write_bytes(state)
-        (aside / "state.bin").write_bytes(state)
-        write_manifest(aside)
-        aside.rename(self.folder.checkpoint(step))
+        partial = self.folder.path / "partial"
+        partial.mkdir()
+        (partial / "adapter_config.json").write_text("{}")
+        (partial / "adapter_model.safetensors").write_bytes(state)
+        (partial / "state.bin").write_bytes(state)
+        write_manifest(partial)
+        partial.rename(self.folder.checkpoint(step))
         self.folder.append_event(
             CheckpointWritten(step=step, servable=servable, values={"train_loss": 1})
         )
 
     def inject_fault(self, step: int) -> None:
-        if step != self.plan.get("at") or self.spec.attempt > self.plan.get("until", 99):
+        if step != self.plan.get("at_step") or self.spec.attempt > self.plan.get(
+            "until_attempt", 99
+        ):
             return
-        ending = self.plan["ending"]
-        if ending == "waits":
-            while not self.is_stop_requested() and not (self.folder.path / "go on").exists():
+        fault = self.plan["fault"]
+        if fault == "wait":
+            while not self.is_stop_requested() and not (self.folder.path / "continue").exists():
                 time.sleep(0.01)
             return
-        if ending == "killed":
+        if fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if ending == "deaf":
+        if fault == "ignore_sigterm":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             time.sleep(300)
-        if ending == "user_error":
+        if fault == "user_error":
             failed = Failed(code="invalid_training_file", message="Bad.", param="training_file")
             self.folder.append_event(failed)
-        sys.exit(int(ExitCode[ending.upper()]) if ending.upper() in ExitCode.__members__ else 3)
+        sys.exit(int(ExitCode[fault.upper()]) if fault.upper() in ExitCode.__members__ else 3)
 
 
 if __name__ == "__main__":
-    print(sorted(os.environ), flush=True)  # noqa: T201  (a test reads it in the log)
+    print(sorted(os.environ), flush=True)  # noqa: T201  (a test reads it from the log)
     sys.exit(int(FakeTraining(RunFolder(Path(sys.argv[1]))).run()))

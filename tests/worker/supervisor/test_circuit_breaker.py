@@ -1,80 +1,82 @@
-"""A trainer that kills one job after the other stops before it has killed all."""
+"""The circuit breaker: a trainer on which different jobs crash stops taking jobs."""
+
+import signal
 
 import pytest
 from sqlalchemy import func, select
 
 from app.db.session import transaction
-from app.db.tables import JobAttempt
+from app.db.tables import AttemptOutcome, JobAttempt
 from app.operations import trainers
 from tests.worker.supervisor.fake_trainer import TrainerFixture
 from worker.rundir import ExitCode
 from worker.supervisor.circuit_breaker import CircuitBreaker
 from worker.supervisor.job_runner import JobRunner
 
-KILLED = -9
+SIGKILL_EXIT = -signal.SIGKILL
 ATTEMPTS = select(func.count()).select_from(JobAttempt)
 
 
 @pytest.fixture
-def fitness() -> CircuitBreaker:
+def breaker() -> CircuitBreaker:
     return CircuitBreaker(cooldown_seconds=3600)
 
 
-def test_three_different_jobs_and_no_fewer(fitness: CircuitBreaker) -> None:
+def test_three_different_crashed_jobs_open_it(breaker: CircuitBreaker) -> None:
     for job in ("a", "b", "a", "b"):
-        fitness.record(job, "crashed", KILLED)
-    fitness.record("a", "failed", KILLED)
-    assert not fitness.is_open
-    fitness.record("c", "crashed", None)
-    assert fitness.is_open
+        breaker.record(job, AttemptOutcome.CRASHED, SIGKILL_EXIT)
+    breaker.record("a", AttemptOutcome.FAILED, SIGKILL_EXIT)
+    assert not breaker.is_open
+    breaker.record("c", AttemptOutcome.CRASHED, None)
+    assert breaker.is_open
 
 
-def test_a_success_in_between_begins_anew(fitness: CircuitBreaker) -> None:
+def test_a_success_resets_it(breaker: CircuitBreaker) -> None:
     for job in ("a", "b"):
-        fitness.record(job, "crashed", KILLED)
-    fitness.record("good", "done", 0)
+        breaker.record(job, AttemptOutcome.CRASHED, SIGKILL_EXIT)
+    breaker.record("good", AttemptOutcome.DONE, 0)
     for job in ("c", "d"):
-        fitness.record(job, "crashed", KILLED)
-    assert not fitness.is_open
+        breaker.record(job, AttemptOutcome.CRASHED, SIGKILL_EXIT)
+    assert not breaker.is_open
 
 
 @pytest.mark.parametrize(
     ("outcome", "exit_code"),
     [
-        ("failed", ExitCode.USER_ERROR),
-        ("failed", ExitCode.LOSS_NOT_FINITE),
-        ("failed", None),
-        ("crashed", ExitCode.OUT_OF_DEVICE_MEMORY),
-        ("yielded", ExitCode.YIELDED),
-        ("postponed", None),
-        ("cancelled", None),
+        (AttemptOutcome.FAILED, ExitCode.USER_ERROR),
+        (AttemptOutcome.FAILED, ExitCode.LOSS_NOT_FINITE),
+        (AttemptOutcome.FAILED, None),
+        (AttemptOutcome.CRASHED, ExitCode.OUT_OF_DEVICE_MEMORY),
+        (AttemptOutcome.YIELDED, ExitCode.YIELDED),
+        (AttemptOutcome.POSTPONED, None),
+        (AttemptOutcome.CANCELLED, None),
     ],
 )
-def test_what_is_no_trainers_fault_does_not_count(
-    fitness: CircuitBreaker, outcome: str, exit_code: int | None
+def test_outcomes_caused_by_the_job_do_not_count(
+    breaker: CircuitBreaker, outcome: AttemptOutcome, exit_code: int | None
 ) -> None:
     for job in ("a", "b", "c", "d"):
-        fitness.record(job, outcome, exit_code)
-    assert not fitness.is_open
+        breaker.record(job, outcome, exit_code)
+    assert not breaker.is_open
 
 
-def test_after_its_rest_one_more_crash_is_enough() -> None:
-    rested = CircuitBreaker(cooldown_seconds=0)
+def test_it_closes_after_the_cooldown() -> None:
+    breaker = CircuitBreaker(cooldown_seconds=0)
     for job in ("a", "b", "c"):
-        rested.record(job, "crashed", KILLED)
-    assert not rested.is_open
+        breaker.record(job, AttemptOutcome.CRASHED, SIGKILL_EXIT)
+    assert not breaker.is_open
 
 
-def test_a_trainer_that_killed_three_jobs_leaves_the_rest_to_others(shop: TrainerFixture) -> None:
-    jobs = [shop.create_job(ending="killed", at=1) for _ in range(5)]
-    shop.runner.run_queued()
-    with transaction(shop.sessions) as session:
-        tried = session.scalar(ATTEMPTS)
-        told = trainers.health_problem(session, heartbeat_seconds=10)
-    assert tried == 3
-    assert [shop.get_job(job).state for job in jobs] == ["queued"] * 5
-    assert told is not None
-    # Another trainer, or this one when it was started again, goes on at once.
-    JobRunner(shop.context).run_next()
-    with transaction(shop.sessions) as session:
+def test_a_trainer_takes_no_jobs_after_three_crashed(trainer: TrainerFixture) -> None:
+    jobs = [trainer.create_job(fault="kill", at_step=1) for _ in range(5)]
+    trainer.runner.run_queued()
+    with transaction(trainer.sessions) as session:
+        num_attempts = session.scalar(ATTEMPTS)
+        problem = trainers.health_problem(session, heartbeat_seconds=10)
+    assert num_attempts == 3
+    assert [trainer.get_job(job).state for job in jobs] == ["queued"] * 5
+    assert problem is not None
+    # Another trainer, or this one after a restart, continues at once.
+    JobRunner(trainer.context).run_next()
+    with transaction(trainer.sessions) as session:
         assert session.scalar(ATTEMPTS) == 4

@@ -1,4 +1,4 @@
-"""A trainer that was killed is known to be dead at once, and its job goes on without it."""
+"""A killed trainer is noticed at once, and its job resumes without it."""
 
 import subprocess
 import sys
@@ -10,49 +10,49 @@ from tests.worker.supervisor.fake_trainer import TrainerFixture
 from worker.supervisor.liveness_lock import LivenessLock
 
 ROOT = Path(__file__).resolve().parents[3]
-PRESENT = """
+PROGRAM = """
 import sys, time
 from pathlib import Path
-from worker.supervisor.liveness_lock import Presence
-print(Presence(Path(sys.argv[1]), "other").name, flush=True)
+from worker.supervisor.liveness_lock import LivenessLock
+print(LivenessLock(Path(sys.argv[1]), "other").name, flush=True)
 time.sleep(600)
 """
 
 
-def another(home: Path) -> "tuple[subprocess.Popen[str], str]":
-    """A process that is present, and its name."""
+def start_trainer(home: Path) -> "tuple[subprocess.Popen[str], str]":
+    """Start a process that holds a lock; returns it and its name."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PRESENT, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     with process.stdout:
         return process, process.stdout.readline().strip()
 
 
-def test_who_lives_is_not_dead_and_who_was_killed_is_until_forgotten(tmp_path: Path) -> None:
-    mine = LivenessLock(tmp_path, "mine")
-    process, name = another(tmp_path)
-    assert mine.find_dead() == []
+def test_a_killed_trainer_is_found_dead_until_removed(tmp_path: Path) -> None:
+    lock = LivenessLock(tmp_path, "mine")
+    process, name = start_trainer(tmp_path)
+    assert lock.find_dead() == []
     process.kill()
     process.wait()
-    assert mine.find_dead() == [name]
-    mine.remove(name)
-    assert mine.find_dead() == []
+    assert lock.find_dead() == [name]
+    lock.remove(name)
+    assert lock.find_dead() == []
 
 
-def test_two_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_names_are_unique(tmp_path: Path) -> None:
     assert LivenessLock(tmp_path, "same").name != LivenessLock(tmp_path, "same").name
 
 
-def test_a_dead_trainers_job_goes_on_before_its_lease_ends(shop: TrainerFixture) -> None:
-    process, name = another(shop.context.settings.home)
-    job_id = shop.create_job(steps=2)
-    with transaction(shop.sessions) as session:
+def test_a_dead_trainers_job_resumes_before_its_lease_expires(trainer: TrainerFixture) -> None:
+    process, name = start_trainer(trainer.context.settings.home)
+    job_id = trainer.create_job(steps=2)
+    with transaction(trainer.sessions) as session:
         assert leases.acquire(session, name, lease_seconds=3600) is not None
-    shop.runner.clean_up()
-    assert shop.get_job(job_id).state == "running"
+    trainer.runner.clean_up()
+    assert trainer.get_job(job_id).state == "running"
     process.kill()
     process.wait()
-    shop.runner.clean_up()
-    assert shop.runner.run_next()
-    assert shop.get_job(job_id).state == "succeeded"
+    trainer.runner.clean_up()
+    assert trainer.runner.run_next()
+    assert trainer.get_job(job_id).state == "succeeded"

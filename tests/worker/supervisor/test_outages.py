@@ -1,4 +1,4 @@
-"""Attempts while the database or the store is away."""
+"""Attempts during outages of the database or the storage."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,110 +21,110 @@ from worker.supervisor.attempt import TrainerContext
 from worker.supervisor.job_runner import JobRunner
 
 
-class Line:
-    """A connection to the database that can be cut."""
+class Connection:
+    """A database connection that can be cut."""
 
     def __init__(self) -> None:
         self.is_cut = False
 
-    def refuse(self, *_: object) -> None:
+    def check(self, *_: object) -> None:
         if self.is_cut:
-            raise OperationalError("", None, ConnectionError("The line is cut."))
+            raise OperationalError("", None, ConnectionError("The connection is cut."))
 
 
-class Away(LocalStore):
-    """A store that cannot be reached."""
+class UnavailableStore(LocalStore):
+    """A storage that is unavailable."""
 
     def __init__(self) -> None:
         super().__init__(Path("/nonexistent"))
 
     def download(self, key: str, path: Path) -> None:
-        raise StorageUnavailable("It is away.")
+        raise StorageUnavailable("It is unavailable.")
 
 
-class Flaky(LocalStore):
-    """A store that cannot be written to while it is away."""
+class FlakyStore(LocalStore):
+    """A storage that rejects writes while it is unavailable."""
 
-    is_away = True
-    refused = False
+    is_unavailable = True
+    rejected = False
 
     def upload(self, path: Path, key: str) -> None:
-        if self.is_away:
-            self.refused = True
-            raise StorageUnavailable("It is away.")
+        if self.is_unavailable:
+            self.rejected = True
+            raise StorageUnavailable("It is unavailable.")
         super().upload(path, key)
 
 
 class TestOutages:
-    def test_training_goes_on_while_the_database_is_away(
+    def test_training_continues_during_a_database_outage(
         self,
-        machine: TrainerContext,
-        shop: TrainerFixture,
+        context: TrainerContext,
+        trainer: TrainerFixture,
         database_url: str,
-        background: RunInBackground,
+        run_in_background: RunInBackground,
     ) -> None:
         engine = create_database_engine(database_url)
-        line = Line()
-        event.listen(engine, "before_cursor_execute", line.refuse)
-        cut_off = JobRunner(replace(machine, sessions=session_maker(engine)))
-        job_id = shop.create_job(steps=6, ending="waits", at=2)
-        thread = background(cut_off.run_next)
-        wait_until("it has begun", lambda: shop.get_job(job_id).total_steps)
-        line.is_cut = True
-        (run,) = (machine.settings.home / "runs").iterdir()
-        (run / "go on").touch()
-        wait_until("it is done", lambda: (run / "checkpoints" / "step-6").exists())
-        line.is_cut = False
+        connection = Connection()
+        event.listen(engine, "before_cursor_execute", connection.check)
+        runner = JobRunner(replace(context, sessions=session_maker(engine)))
+        job_id = trainer.create_job(steps=6, fault="wait", at_step=2)
+        thread = run_in_background(runner.run_next)
+        wait_until("training has started", lambda: trainer.get_job(job_id).total_steps)
+        connection.is_cut = True
+        (run,) = (context.settings.home / "runs").iterdir()
+        (run / "continue").touch()
+        wait_until("training is done", lambda: (run / "checkpoints" / "step-6").exists())
+        connection.is_cut = False
         thread.join()
         engine.dispose()
-        assert shop.get_job(job_id).state == "succeeded"
-        assert model_weights(shop, job_id) == final_weights(7, 6)
-        assert [line for line in event_messages(shop, job_id) if line.startswith("Step")] == [
+        assert trainer.get_job(job_id).state == "succeeded"
+        assert model_weights(trainer, job_id) == final_weights(7, 6)
+        assert [line for line in event_messages(trainer, job_id) if line.startswith("Step")] == [
             f"Step {step}/6: training loss={4 / step:.2f}" for step in range(1, 7)
         ]
 
-    def test_training_that_nobody_can_hear_of_ends_after_a_while(
+    def test_training_ends_after_a_long_database_outage(
         self,
-        machine: TrainerContext,
-        shop: TrainerFixture,
+        context: TrainerContext,
+        trainer: TrainerFixture,
         database_url: str,
-        background: RunInBackground,
+        run_in_background: RunInBackground,
     ) -> None:
         engine = create_database_engine(database_url)
-        line = Line()
-        event.listen(engine, "before_cursor_execute", line.refuse)
-        # More than a busy machine makes the database wait for, and less than a test.
-        hasty = machine.settings.model_copy(update={"disconnected_seconds": 4})
-        cut_off = JobRunner(replace(machine, sessions=session_maker(engine), settings=hasty))
-        job_id = shop.create_job(steps=6, ending="waits", at=2)
-        thread = background(cut_off.run_next)
-        wait_until("it has begun", lambda: shop.get_job(job_id).total_steps)
-        line.is_cut = True
+        connection = Connection()
+        event.listen(engine, "before_cursor_execute", connection.check)
+        # Longer than a busy machine delays the database, and shorter than a test.
+        settings = context.settings.model_copy(update={"database_outage_timeout_seconds": 4})
+        runner = JobRunner(replace(context, sessions=session_maker(engine), settings=settings))
+        job_id = trainer.create_job(steps=6, fault="wait", at_step=2)
+        thread = run_in_background(runner.run_next)
+        wait_until("training has started", lambda: trainer.get_job(job_id).total_steps)
+        connection.is_cut = True
         thread.join()
         engine.dispose()
-        assert list((machine.settings.home / "runs").iterdir()) == []
-        # The lease says when another may have it.
-        assert shop.get_job(job_id).state == "running"
+        assert list((context.settings.home / "runs").iterdir()) == []
+        # Another trainer may acquire it when the lease expires.
+        assert trainer.get_job(job_id).state == "running"
 
-    def test_a_job_waits_for_a_storage_that_is_away_when_it_starts(
-        self, machine: TrainerContext, shop: TrainerFixture
+    def test_a_job_is_postponed_when_storage_is_unavailable_at_its_start(
+        self, context: TrainerContext, trainer: TrainerFixture
     ) -> None:
-        job_id = shop.create_job()
-        JobRunner(replace(machine, store=Away())).run_next()
-        assert (shop.get_job(job_id).state, shop.get_job(job_id).no_progress_attempts) == (
+        job_id = trainer.create_job()
+        JobRunner(replace(context, store=UnavailableStore())).run_next()
+        assert (trainer.get_job(job_id).state, trainer.get_job(job_id).no_progress_attempts) == (
             "queued",
             0,
         )
-        assert attempt_outcomes(shop, job_id) == [("postponed", None)]
+        assert attempt_outcomes(trainer, job_id) == [("postponed", None)]
 
-    def test_checkpoints_wait_for_a_storage_that_comes_back(
-        self, machine: TrainerContext, shop: TrainerFixture, background: RunInBackground
+    def test_checkpoint_uploads_are_retried_until_storage_is_back(
+        self, context: TrainerContext, trainer: TrainerFixture, run_in_background: RunInBackground
     ) -> None:
-        job_id = shop.create_job(steps=4, every=2)
-        store = Flaky(machine.settings.home / "storage")
-        thread = background(JobRunner(replace(machine, store=store)).run_next)
-        wait_until("the store has refused", lambda: store.refused)
-        store.is_away = False
+        job_id = trainer.create_job(steps=4, every=2)
+        store = FlakyStore(context.settings.home / "storage")
+        thread = run_in_background(JobRunner(replace(context, store=store)).run_next)
+        wait_until("an upload was rejected", lambda: store.rejected)
+        store.is_unavailable = False
         thread.join()
-        assert shop.get_job(job_id).state == "succeeded"
-        assert model_weights(shop, job_id) == final_weights(7, 4)
+        assert trainer.get_job(job_id).state == "succeeded"
+        assert model_weights(trainer, job_id) == final_weights(7, 4)

@@ -1,4 +1,4 @@
-"""A training process that does nothing is told from one that is slow."""
+"""A stalled training process is distinguished from a slow one."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ def step(folder: RunFolder, number: int) -> None:
     folder.append_event(Metrics(step=number, values={}, seconds=1.0, tokens=1))
 
 
-def test_silence_from_the_start_is_in_vain(tmp_path: Path) -> None:
+def test_no_event_from_the_start_is_a_stall(tmp_path: Path) -> None:
     clock = FakeClock()
     watch = StallWatchdog(RunFolder(tmp_path), timeout_seconds=10, clock=clock)
     assert not watch.is_stalled()
@@ -19,7 +19,7 @@ def test_silence_from_the_start_is_in_vain(tmp_path: Path) -> None:
     assert watch.is_stalled()
 
 
-def test_the_first_record_may_take_longer_than_a_step(tmp_path: Path) -> None:
+def test_the_first_event_may_take_longer_than_a_step(tmp_path: Path) -> None:
     folder, clock = RunFolder(tmp_path), FakeClock()
     watch = StallWatchdog(folder, timeout_seconds=10, clock=clock)
     clock.now += 59
@@ -30,7 +30,7 @@ def test_the_first_record_may_take_longer_than_a_step(tmp_path: Path) -> None:
     assert watch.is_stalled()
 
 
-def test_each_record_starts_the_patience_anew(tmp_path: Path) -> None:
+def test_each_event_resets_the_timeout(tmp_path: Path) -> None:
     folder, clock = RunFolder(tmp_path), FakeClock()
     watch = StallWatchdog(folder, timeout_seconds=10, clock=clock)
     for number in range(3):

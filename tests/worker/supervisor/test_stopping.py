@@ -1,4 +1,4 @@
-"""Attempts end when they are asked to, and the machine is free."""
+"""Attempts that are stopped: by a shutdown, a pause, a cancellation or a lost lease."""
 
 from sqlalchemy import update
 
@@ -18,66 +18,66 @@ from tests.worker.supervisor.fake_training_process import final_weights
 
 
 class TestStopping:
-    def test_a_drained_worker_gives_the_job_back_and_loses_nothing(
-        self, shop: TrainerFixture, background: RunInBackground
+    def test_a_draining_trainer_requeues_its_job_without_losing_steps(
+        self, trainer: TrainerFixture, run_in_background: RunInBackground
     ) -> None:
-        job_id = shop.create_job(steps=8, every=100, ending="waits", at=3, until=1)
-        thread = background(shop.runner.run_next)
-        wait_until("it has made a step", lambda: has_metrics(shop, job_id))
-        shop.context.stopping.set()
+        job_id = trainer.create_job(steps=8, every=100, fault="wait", at_step=3, until_attempt=1)
+        thread = run_in_background(trainer.runner.run_next)
+        wait_until("it has made a step", lambda: has_metrics(trainer, job_id))
+        trainer.context.stopping.set()
         thread.join()
-        job = shop.get_job(job_id)
+        job = trainer.get_job(job_id)
         assert (job.state, job.no_progress_attempts) == ("queued", 0)
-        assert attempt_outcomes(shop, job_id) == [("yielded", 75)]
-        shop.context.stopping.clear()
-        shop.runner.run_next()
-        assert model_weights(shop, job_id) == final_weights(7, 8)
-        assert any(line.startswith("Step 8/8") for line in event_messages(shop, job_id))
+        assert attempt_outcomes(trainer, job_id) == [("yielded", 75)]
+        trainer.context.stopping.clear()
+        trainer.runner.run_next()
+        assert model_weights(trainer, job_id) == final_weights(7, 8)
+        assert any(line.startswith("Step 8/8") for line in event_messages(trainer, job_id))
 
-    def test_a_worker_that_is_to_stop_takes_nothing(self, shop: TrainerFixture) -> None:
-        shop.create_job()
-        shop.context.stopping.set()
-        assert not shop.runner.run_next()
+    def test_a_draining_trainer_takes_no_job(self, trainer: TrainerFixture) -> None:
+        trainer.create_job()
+        trainer.context.stopping.set()
+        assert not trainer.runner.run_next()
 
-    def test_a_paused_job_continues_from_its_step(
-        self, shop: TrainerFixture, background: RunInBackground
+    def test_a_paused_job_resumes_from_its_step(
+        self, trainer: TrainerFixture, run_in_background: RunInBackground
     ) -> None:
-        job_id = shop.create_job(steps=8, every=100, ending="waits", at=3, until=1)
-        thread = background(shop.runner.run_next)
-        wait_until("it has made a step", lambda: has_metrics(shop, job_id))
-        project_id = shop.get_job(job_id).project_id
-        with transaction(shop.sessions) as session:
+        job_id = trainer.create_job(steps=8, every=100, fault="wait", at_step=3, until_attempt=1)
+        thread = run_in_background(trainer.runner.run_next)
+        wait_until("it has made a step", lambda: has_metrics(trainer, job_id))
+        project_id = trainer.get_job(job_id).project_id
+        with transaction(trainer.sessions) as session:
             assert lifecycle.pause(session, project_id, job_id).state == "pausing"
         thread.join()
-        assert shop.get_job(job_id).state == "paused"
-        assert not shop.runner.run_next()
-        with transaction(shop.sessions) as session:
+        assert trainer.get_job(job_id).state == "paused"
+        assert not trainer.runner.run_next()
+        with transaction(trainer.sessions) as session:
             lifecycle.resume(session, project_id, job_id)
-        shop.runner.run_next()
-        assert model_weights(shop, job_id) == final_weights(7, 8)
+        trainer.runner.run_next()
+        assert model_weights(trainer, job_id) == final_weights(7, 8)
 
-    def test_a_cancelled_job_frees_the_machine_though_training_is_deaf(
-        self, shop: TrainerFixture, background: RunInBackground
+    def test_a_cancelled_job_ends_even_if_training_ignores_signals(
+        self, trainer: TrainerFixture, run_in_background: RunInBackground
     ) -> None:
-        job_id = shop.create_job(steps=8, every=2, ending="deaf", at=5)
-        thread = background(shop.runner.run_next)
-        wait_until("it has made a step", lambda: has_metrics(shop, job_id))
-        with transaction(shop.sessions) as session:
-            lifecycle.cancel(session, shop.get_job(job_id).project_id, job_id)
+        job_id = trainer.create_job(steps=8, every=2, fault="ignore_sigterm", at_step=5)
+        thread = run_in_background(trainer.runner.run_next)
+        wait_until("it has made a step", lambda: has_metrics(trainer, job_id))
+        with transaction(trainer.sessions) as session:
+            lifecycle.cancel(session, trainer.get_job(job_id).project_id, job_id)
         thread.join()
-        assert shop.get_job(job_id).state == "cancelled"
-        assert attempt_outcomes(shop, job_id) == [("cancelled", None)]
-        assert event_messages(shop, job_id)[-1] == "The job has been cancelled"
-        assert list((shop.context.settings.home / "runs").iterdir()) == []
+        assert trainer.get_job(job_id).state == "cancelled"
+        assert attempt_outcomes(trainer, job_id) == [("cancelled", None)]
+        assert event_messages(trainer, job_id)[-1] == "The job has been cancelled"
+        assert list((trainer.context.settings.home / "runs").iterdir()) == []
 
-    def test_a_fenced_attempt_leaves_the_job_to_the_other(
-        self, shop: TrainerFixture, background: RunInBackground
+    def test_an_attempt_that_lost_its_lease_leaves_the_job_alone(
+        self, trainer: TrainerFixture, run_in_background: RunInBackground
     ) -> None:
-        job_id = shop.create_job(ending="waits", at=5)
-        thread = background(shop.runner.run_next)
-        wait_until("it has made a step", lambda: has_metrics(shop, job_id))
-        with transaction(shop.sessions) as session:
-            session.execute(update(Job).where(Job.id == job_id).values(epoch=Job.epoch + 1))
+        job_id = trainer.create_job(fault="wait", at_step=5)
+        thread = run_in_background(trainer.runner.run_next)
+        wait_until("it has made a step", lambda: has_metrics(trainer, job_id))
+        with transaction(trainer.sessions) as session:
+            session.execute(update(Job).where(Job.id == job_id).values(attempt=Job.attempt + 1))
         thread.join()
-        assert shop.get_job(job_id).state == "running"
-        assert attempt_outcomes(shop, job_id) == [(None, None)]
+        assert trainer.get_job(job_id).state == "running"
+        assert attempt_outcomes(trainer, job_id) == [(None, None)]

@@ -1,4 +1,4 @@
-"""The training process as the operating system sees it: its signals, its children, its end."""
+"""The training process: signals, children, exit codes."""
 
 import os
 import signal
@@ -14,18 +14,18 @@ from worker.rundir import RunFolder
 from worker.supervisor.training_process import EXEC_WITH_PARENT, TrainingProcess
 
 
-def program(text: str) -> tuple[str, ...]:
+def python_command(text: str) -> tuple[str, ...]:
     return (sys.executable, "-c", text)
 
 
-# Starts a child that outlives everything but SIGKILL, and names it.
+# Starts a child and writes its process id to a file.
 PARENT = """
 import pathlib, signal, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
 pathlib.Path(sys.argv[1], "child").write_text(str(child.pid))
 {then}
 """
-DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
+IGNORE_SIGTERM = "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(300)"
 
 
 @pytest.fixture
@@ -33,13 +33,13 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path)
 
 
-def finished(process: TrainingProcess) -> int:
+def wait_for_exit_code(process: TrainingProcess) -> int:
     while (code := process.poll()) is None:
         time.sleep(0.01)
     return code
 
 
-def child_of(folder: RunFolder) -> int:
+def wait_for_child_id(folder: RunFolder) -> int:
     path = folder.path / "child"
     while not path.exists() or not path.read_text():
         time.sleep(0.01)
@@ -47,60 +47,60 @@ def child_of(folder: RunFolder) -> int:
 
 
 def wait_until_gone(pid: int) -> None:
-    # Its file goes with it, at whatever moment.
+    # Its /proc file may vanish at any moment.
     with suppress(FileNotFoundError, ProcessLookupError):
-        # An orphan that is not reaped yet is as good as gone.
+        # A zombie that is not reaped yet counts as gone.
         while "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
             time.sleep(0.01)
 
 
 @pytest.mark.parametrize("code", [0, 10, 75])
-def test_its_exit_code_is_told(folder: RunFolder, code: int) -> None:
-    with TrainingProcess(folder, program(f"raise SystemExit({code})")) as process:
-        assert finished(process) == code
+def test_poll_returns_the_exit_code(folder: RunFolder, code: int) -> None:
+    with TrainingProcess(folder, python_command(f"raise SystemExit({code})")) as process:
+        assert wait_for_exit_code(process) == code
 
 
-def test_the_signal_that_killed_it_is_told(folder: RunFolder) -> None:
-    with TrainingProcess(folder, program("import os; os.kill(os.getpid(), 9)")) as process:
-        assert finished(process) == -signal.SIGKILL
+def test_poll_returns_the_negative_signal(folder: RunFolder) -> None:
+    with TrainingProcess(folder, python_command("import os; os.kill(os.getpid(), 9)")) as process:
+        assert wait_for_exit_code(process) == -signal.SIGKILL
 
 
-def test_a_request_to_stop_is_a_mark_and_a_signal(folder: RunFolder) -> None:
-    with TrainingProcess(folder, program("import time; time.sleep(300)")) as process:
+def test_stop_creates_the_stop_file_and_sends_sigterm(folder: RunFolder) -> None:
+    with TrainingProcess(folder, python_command("import time; time.sleep(300)")) as process:
         process.stop(grace_seconds=300)
-        assert finished(process) == -signal.SIGTERM
+        assert wait_for_exit_code(process) == -signal.SIGTERM
         assert folder.stop_file.exists()
         assert process.was_stopped
 
 
-def test_after_the_grace_it_is_killed(folder: RunFolder) -> None:
-    with TrainingProcess(folder, program(PARENT.format(then=DEAF))) as process:
-        child_of(folder)
+def test_it_is_killed_after_the_grace_period(folder: RunFolder) -> None:
+    with TrainingProcess(folder, python_command(PARENT.format(then=IGNORE_SIGTERM))) as process:
+        wait_for_child_id(folder)
         process.stop(grace_seconds=0)
-        assert finished(process) in (-signal.SIGKILL, -signal.SIGTERM)
+        assert wait_for_exit_code(process) in (-signal.SIGKILL, -signal.SIGTERM)
 
 
-def test_its_children_end_with_it(folder: RunFolder) -> None:
-    with TrainingProcess(folder, program(PARENT.format(then=""))) as process:
-        finished(process)
-    wait_until_gone(child_of(folder))
+def test_its_children_are_killed_with_it(folder: RunFolder) -> None:
+    with TrainingProcess(folder, python_command(PARENT.format(then=""))) as process:
+        wait_for_exit_code(process)
+    wait_until_gone(wait_for_child_id(folder))
 
 
-def test_leaving_the_block_kills_it_and_its_children(folder: RunFolder) -> None:
-    with TrainingProcess(folder, program(PARENT.format(then=DEAF))) as process:
-        child = child_of(folder)
+def test_leaving_the_with_block_kills_it_and_its_children(folder: RunFolder) -> None:
+    with TrainingProcess(folder, python_command(PARENT.format(then=IGNORE_SIGTERM))) as process:
+        child = wait_for_child_id(folder)
     assert not Path(f"/proc/{process.pid}").exists()
     wait_until_gone(child)
 
 
-def test_what_it_prints_is_kept_in_the_folder(folder: RunFolder) -> None:
-    with TrainingProcess(folder, program("print('hello')")) as process:
-        finished(process)
+def test_its_output_is_logged_to_the_run_folder(folder: RunFolder) -> None:
+    with TrainingProcess(folder, python_command("print('hello')")) as process:
+        wait_for_exit_code(process)
     assert folder.log.read_text() == "hello\n"
 
 
-def test_where_memory_runs_out_it_is_the_one_to_die(folder: RunFolder) -> None:
-    with TrainingProcess(folder, program("import time; time.sleep(300)")) as process:
+def test_the_oom_killer_prefers_it(folder: RunFolder) -> None:
+    with TrainingProcess(folder, python_command("import time; time.sleep(300)")) as process:
         score = int(Path(f"/proc/{process.pid}/oom_score_adj").read_text())
     assert score > int(Path(f"/proc/{os.getpid()}/oom_score_adj").read_text())
 
@@ -116,18 +116,18 @@ with TrainingProcess(folder, (sys.executable, "-c", sys.argv[2])) as process:
 """
 
 
-def test_it_dies_with_its_supervisor_at_whatever_moment(folder: RunFolder) -> None:
-    """At once, so that it may still be starting; no signal but SIGKILL would end it."""
+def test_it_dies_with_its_supervisor_even_while_starting(folder: RunFolder) -> None:
+    """The supervisor is killed at once, so that the process may still be starting."""
     supervisor = subprocess.Popen(
-        [*program(SUPERVISOR), str(folder.path), f"import signal, time; {DEAF}"]
+        [*python_command(SUPERVISOR), str(folder.path), f"import signal, time; {IGNORE_SIGTERM}"]
     )
-    child = child_of(folder)
+    child = wait_for_child_id(folder)
     supervisor.kill()
     supervisor.wait()
     wait_until_gone(child)
 
 
-def test_it_does_not_begin_when_its_supervisor_is_gone_already(folder: RunFolder) -> None:
+def test_it_does_not_start_without_its_supervisor(folder: RunFolder) -> None:
     began = folder.path / "began"
     result = subprocess.run(
         [*EXEC_WITH_PARENT, "1", sys.executable, "-c", f"open({str(began)!r}, 'w')"],

@@ -1,10 +1,11 @@
-"""A run at Weights & Biases: written as training goes, and given up where it cannot be."""
+"""Weights & Biases runs: written during training, and given up if unreachable."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 from wandb.proto import wandb_internal_pb2
 from wandb.sdk.internal.datastore import DataStore
@@ -16,89 +17,97 @@ from tests.worker.supervisor.fake_trainer import RunInBackground, TrainerFixture
 from worker.supervisor.attempt import TrainerContext
 from worker.supervisor.job_runner import JobRunner
 
-WANTED = {
+WANDB_INTEGRATION = {
     "type": "wandb",
     "wandb": {"project": "desk", "name": "first", "entity": None, "tags": ["a", "b"]},
 }
 
 
-def order(shop: TrainerFixture, **plan: Any) -> str:
-    job_id = shop.create_job(**plan)
-    with transaction(shop.sessions) as session:
-        session.get_one(Job, job_id).integrations = [WANTED]
+def create_wandb_job(trainer: TrainerFixture, **plan: Any) -> str:
+    job_id = trainer.create_job(**plan)
+    with transaction(trainer.sessions) as session:
+        session.get_one(Job, job_id).integrations = [WANDB_INTEGRATION]
     return job_id
 
 
-def told(shop: TrainerFixture, job_id: str) -> Sequence[tuple[str, str]]:
-    with transaction(shop.sessions) as session:
+def list_events(trainer: TrainerFixture, job_id: str) -> Sequence[tuple[str, str]]:
+    with transaction(trainer.sessions) as session:
         rows = session.scalars(select(JobEvent).where(JobEvent.job_id == job_id))
         return [(row.level, row.message) for row in rows]
 
 
 def records(path: Path) -> list[Any]:
-    """What an offline run holds, by the library's own reader."""
+    """Read the records of an offline run with the library's own reader."""
     store = DataStore()
     store.open_for_scan(str(path))
-    found = []
+    read = []
     while (data := store.scan_data()) is not None:
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
-        found.append(record)
+        read.append(record)
     store.close()
-    return found
+    return read
 
 
-def shop_with(machine: TrainerContext, **settings: Any) -> TrainerFixture:
-    changed = machine.settings.model_copy(update=settings)
-    own = TrainerContext(
-        settings=changed,
-        sessions=machine.sessions,
-        store=machine.store,
-        catalog=machine.catalog,
-        stopping=machine.stopping,
-        command=machine.command,
+def make_trainer(context: TrainerContext, **settings: Any) -> TrainerFixture:
+    changed_settings = context.settings.model_copy(update=settings)
+    changed_context = TrainerContext(
+        settings=changed_settings,
+        sessions=context.sessions,
+        store=context.store,
+        catalog=context.catalog,
+        stopping=context.stopping,
+        command=context.command,
     )
     return TrainerFixture(
-        sessions=own.sessions, store=own.store, context=own, runner=JobRunner(own)
+        sessions=changed_context.sessions,
+        store=changed_context.store,
+        context=changed_context,
+        runner=JobRunner(changed_context),
     )
 
 
-def test_a_run_has_every_step_and_what_the_job_is(
-    machine: TrainerContext, background: RunInBackground
+def test_a_run_has_every_step_and_the_job_settings(
+    context: TrainerContext, run_in_background: RunInBackground
 ) -> None:
-    shop = shop_with(machine, wandb_mode="offline")
-    job_id = order(shop, steps=6, ending="waits", at=6)
-    thread = background(shop.runner.run_next)
-    # Training of such a length ends before the library is loaded.
-    wait_until("the run has begun", lambda: list(machine.settings.home.glob("runs/*/*.ready")))
-    (folder,) = machine.settings.home.glob("runs/*")
-    (folder / "go on").touch()
+    trainer = make_trainer(context, wandb_mode="offline")
+    job_id = create_wandb_job(trainer, steps=6, fault="wait", at_step=6)
+    thread = run_in_background(trainer.runner.run_next)
+    # Training this short ends before the library is loaded.
+    wait_until("the run has begun", lambda: list(context.settings.home.glob("runs/*/*.ready")))
+    (folder,) = context.settings.home.glob("runs/*")
+    (folder / "continue").touch()
     thread.join()
-    assert shop.get_job(job_id).state == "succeeded"
-    assert not [message for level, message in told(shop, job_id) if level == "warn"]
-    (path,) = (machine.settings.home / "wandb").rglob(f"run-{job_id}-0.wandb")
-    written = records(path)
-    (run,) = [record.run for record in written if record.HasField("run")]
+    assert trainer.get_job(job_id).state == "succeeded"
+    assert not [message for level, message in list_events(trainer, job_id) if level == "warn"]
+    (path,) = (context.settings.home / "wandb").rglob(f"run-{job_id}-0.wandb")
+    run_records = records(path)
+    (run,) = [record.run for record in run_records if record.HasField("run")]
     assert (run.project, run.display_name, list(run.tags)) == ("desk", "first", ["a", "b"])
     steps = [
         {
             item.nested_key[0] if item.nested_key else item.key: item.value_json
             for item in r.history.item
         }
-        for r in written
+        for r in run_records
         if r.HasField("history")
     ]
     assert [step["_step"] for step in steps] == ["1", "2", "3", "4", "5", "6"]
     assert float(steps[3]["train_loss"]) == pytest.approx(1.0)
 
 
-def test_one_that_cannot_be_reached_is_told_once_and_hurts_nobody(machine: TrainerContext) -> None:
-    shop = shop_with(
-        machine, wandb_api_key="0" * 40, wandb_base_url="http://127.0.0.1:9", wandb_mode="online"
+def test_an_unreachable_server_is_reported_once_and_the_job_succeeds(
+    context: TrainerContext,
+) -> None:
+    trainer = make_trainer(
+        context,
+        wandb_api_key=SecretStr("0" * 40),
+        wandb_base_url="http://127.0.0.1:9",
+        wandb_mode="online",
     )
-    job_id = order(shop, steps=3)
-    assert shop.runner.run_next()
-    assert shop.get_job(job_id).state == "succeeded"
-    warnings = [message for level, message in told(shop, job_id) if level == "warn"]
+    job_id = create_wandb_job(trainer, steps=3)
+    assert trainer.runner.run_next()
+    assert trainer.get_job(job_id).state == "succeeded"
+    warnings = [message for level, message in list_events(trainer, job_id) if level == "warn"]
     assert len(warnings) == 1
     assert warnings[0].startswith("Weights & Biases could not be reached: its run 1 ")
