@@ -33,13 +33,18 @@ from app.http.dependencies import (
     SessionDep,
     run_in_transaction,
 )
-from app.http.idempotency import Idempotency, IdempotencyDep, StoredResponse
+from app.http.idempotency import (
+    Idempotency,
+    IdempotencyDep,
+    IdempotentRoute,
+    ReplayResponse,
+    StoredResponse,
+)
 from app.http.multipart import FormParser, Sink, openapi_form, read_form
 from app.http.openapi import BINARY_SCHEMA, success_response
-from app.http.strict_json import StrictRoute
 from app.wire.base import page_cursors
 
-router = APIRouter(prefix="/v1/files", tags=["files"], route_class=StrictRoute)
+router = APIRouter(prefix="/v1/files", tags=["files"], route_class=IdempotentRoute)
 
 UPLOAD_FORM = openapi_form(
     {
@@ -61,7 +66,10 @@ async def create(
     # begins only when the file is stored, so that slow clients hold no database connection.
     receive = partial(_receive_file, request, state, principal.project_id)
     file, content_id = await to_thread.run_sync(receive, limiter=state.upload_slots)
-    return await run_in_transaction(state, partial(_add_once, idempotency, content_id, file))
+    result = await run_in_transaction(state, partial(_add_once, idempotency, content_id, file))
+    if isinstance(result, StoredResponse):
+        raise ReplayResponse(result)
+    return result
 
 
 @router.get("")
@@ -152,11 +160,11 @@ def _receive_file(request: Request, state: AppState, project_id: str) -> tuple[F
 
 def _add_once(
     idempotency: Idempotency, content_id: bytes, file: File, session: Session
-) -> FileObject:
+) -> FileObject | StoredResponse:
     if (stored := idempotency.begin(session, content_id)) is not None:
         # Only the last byte could show that this is a retry, so its content was stored again.
         service.discard(session, file)
-        return FileObject.model_validate(stored.body)
+        return stored
     created = serializers.serialize_file(service.add(session, file))
     idempotency.finish(StoredResponse(200, created.model_dump(mode="json")))
     return created

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.db.tables import FileStatus
+from app.formats import ErrorCode, FormatName
 from app.wire.base import CursorListing, UnixTime, bounded_int
 
 # The FilePurpose values that a client may send: result files are made by jobs alone.
@@ -71,7 +72,7 @@ class FileLineError(BaseModel):
     line: int
     offset: int
     reason: str
-    code: str
+    code: ErrorCode
 
 
 class FileValidation(BaseModel):
@@ -81,7 +82,7 @@ class FileValidation(BaseModel):
     object: Literal["file.validation"] = "file.validation"
     file_id: str
     status: FileStatus
-    format: str | None
+    format: FormatName | None
     examples: int | None
     error_count: int
     errors: list[FileLineError]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.formats.errors import LineError
+from app.formats.format import FormatName
 from app.formats.rows import Row, RowParser
 
 T = TypeVar("T")
@@ -16,7 +17,7 @@ class InvalidTrainingFile(ValueError):
     """The file has an example that DatasetValidator rejects; the message is that error's."""
 
 
-def iter_examples(path: Path, converters: Mapping[str, Callable[[Row], T]]) -> Iterator[T]:
+def iter_examples(path: Path, converters: Mapping[FormatName, Callable[[Row], T]]) -> Iterator[T]:
     """Read a file in one of the formats in `converters`, which convert its rows to examples.
 
     Yields exactly the examples that DatasetValidator accepts, in file order. Raises

@@ -4,24 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.db.tables import File
+from app.formats import ErrorCode, FormatName
 from app.formats.question_answering import ANSWERED_LABEL
 
 # The formats that each method reads. A method that is not listed takes any format.
-FORMATS_BY_METHOD: Mapping[str, tuple[str, ...]] = {
-    "supervised": ("chat", "completion"),
-    "dpo": ("preference",),
-    "classification": ("classification",),
-    "token_classification": ("token_classification",),
-    "question_answering": ("question_answering",),
+FORMATS_BY_METHOD: Mapping[str, tuple[FormatName, ...]] = {
+    "supervised": (FormatName.CHAT, FormatName.COMPLETION),
+    "dpo": (FormatName.PREFERENCE,),
+    "classification": (FormatName.CLASSIFICATION,),
+    "token_classification": (FormatName.TOKEN_CLASSIFICATION,),
+    "question_answering": (FormatName.QUESTION_ANSWERING,),
     # Texts with the same label are positive pairs too.
-    "embedding": ("embedding", "classification"),
+    "embedding": (FormatName.EMBEDDING, FormatName.CLASSIFICATION),
 }
 # The key that OpenAI reports as missing where a file is of another method's format.
 REQUIRED_KEYS: Mapping[str, str] = {"supervised": "messages", "dpo": "input"}
 LABELLED_METHODS = ("classification", "token_classification")
 # OpenAI's minimum for a training file; a validation file may be smaller.
 MIN_TRAINING_EXAMPLES = 10
-INVALID_FILE_FORMAT = "invalid_file_format"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,9 @@ def find_failure(method: str, training: File, validation: File | None) -> JobFai
         failure = _check_file(method, validation, "validation", minimum=1)
     if failure is None and validation is not None:
         failure = _check_duplicate(training, validation) or _check_shapes(training, validation)
-    if failure is None and (method in LABELLED_METHODS or training.format == "classification"):
+    if failure is None and (
+        method in LABELLED_METHODS or training.format == FormatName.CLASSIFICATION
+    ):
         failure = _check_labels(method, training)
     if failure is None and method == "question_answering":
         failure = _check_answers(training)
@@ -143,9 +145,9 @@ def _validation_failure(file: File, role: str) -> JobFailure:
     """Tell apart OpenAI's two codes: lines that are not examples, and unusable examples."""
     reason = file.status_details or "The file cannot be read."
     first = (file.validation_errors or {}).get("first", [{}])[0]
-    if first.get("code") == INVALID_FILE_FORMAT:
+    if first.get("code") == ErrorCode.INVALID_FILE_FORMAT:
         message = f"The job failed due to a file format error in the {role} file. {reason}"
-        return JobFailure(INVALID_FILE_FORMAT, message, f"{role}_file")
+        return JobFailure(ErrorCode.INVALID_FILE_FORMAT, message, f"{role}_file")
     return _invalid_file(role, reason)
 
 
@@ -165,4 +167,4 @@ def _check_format(method: str, file: File, role: str) -> JobFailure | None:
         f"{missing_key}Method {method} needs examples in the {' or '.join(accepted)} format, "
         f"these are in the {file.format} format."
     )
-    return JobFailure(INVALID_FILE_FORMAT, message, f"{role}_file")
+    return JobFailure(ErrorCode.INVALID_FILE_FORMAT, message, f"{role}_file")

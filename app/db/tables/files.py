@@ -14,10 +14,11 @@ from app.db.base import (
     Timestamp,
     sql_values,
 )
+from app.formats import FormatName
 
 
 class FilePurpose(StrEnum):
-    """Purposes by OpenAI's names; only fine-tuning ones have a meaning here."""
+    """OpenAI's purposes of a file. Clients cannot upload `fine-tune-results`."""
 
     ASSISTANTS = "assistants"
     BATCH = "batch"
@@ -49,7 +50,7 @@ class File(Base):
     status: Mapped[FileStatus] = mapped_column(StrEnumType(FileStatus))
     status_details: Mapped[str | None]
     # Of training files, found by validation at upload: the format and the number of examples.
-    format: Mapped[str | None]
+    format: Mapped[FormatName | None] = mapped_column(StrEnumType(FormatName))
     examples: Mapped[int | None]
     # {"count", "first": [{"line", "offset", "reason", "code"}]}, with the first 100.
     validation_errors: Mapped[JsonObject | None]

@@ -8,6 +8,7 @@ import pytest
 
 from app.formats import (
     DatasetValidator,
+    FormatName,
     InvalidTrainingFile,
     ValidationReport,
     chat,
@@ -154,7 +155,7 @@ def test_equal_outputs_and_duplicates_are_noted_but_valid() -> None:
 def test_conversion(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(RIGHT["tools"]) + "\n" + json.dumps(RIGHT["the older names"]))
-    with_tools, older = iter_examples(path, {"preference": preference.to_example})
+    with_tools, older = iter_examples(path, {FormatName.PREFERENCE: preference.to_example})
     assert with_tools.tools == (TOOL,)
     assert with_tools.messages[0].to_wire() == USER
     assert with_tools.chosen.tool_calls[0]["id"] == "c1"
@@ -163,4 +164,4 @@ def test_conversion(tmp_path: Path) -> None:
         BAD["content"],
     )
     with pytest.raises(InvalidTrainingFile, match="is in the preference format, not chat"):
-        next(iter_examples(path, {"chat": chat.to_example}))
+        next(iter_examples(path, {FormatName.CHAT: chat.to_example}))

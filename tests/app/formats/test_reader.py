@@ -11,6 +11,7 @@ import pytest
 from app.formats import (
     ChatExample,
     DatasetValidator,
+    FormatName,
     InvalidTrainingFile,
     Message,
     chat,
@@ -28,7 +29,7 @@ def row(text: str) -> bytes:
 
 
 def read_chats(path: Path) -> Iterator[ChatExample]:
-    return iter_examples(path, {"chat": chat.to_example})
+    return iter_examples(path, {FormatName.CHAT: chat.to_example})
 
 
 def write_file(path: Path, data: bytes) -> Path:
@@ -76,7 +77,7 @@ def test_completion_format(tmp_path: Path) -> None:
     pairs = [{"prompt": "", "completion": " a"}, {"prompt": "b\u00e9", "completion": "c"}]
     data = "\n".join(json.dumps(pair) for pair in pairs).encode()
     path = write_file(tmp_path / "a.jsonl", data)
-    assert list(iter_examples(path, {"completion": completion.to_example})) == [
+    assert list(iter_examples(path, {FormatName.COMPLETION: completion.to_example})) == [
         CompletionExample("", " a"),
         CompletionExample("b\u00e9", "c"),
     ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.formats import iter_examples
+from app.formats import FormatName, iter_examples
 from app.formats.classification import LabelledText, to_example
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
@@ -31,7 +31,7 @@ MAX_CLASS_WEIGHT = 100.0
 
 def read_examples(path: Path) -> list[LabelledText]:
     """Read a classification file. Raises InvalidTrainingFile."""
-    return list(iter_examples(path, {"classification": to_example}))
+    return list(iter_examples(path, {FormatName.CLASSIFICATION: to_example}))
 
 
 def infer_task(examples: Sequence[LabelledText], length: int) -> EncoderTask:

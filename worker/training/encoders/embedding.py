@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from app.formats import InvalidTrainingFile, iter_examples
+from app.formats import FormatName, InvalidTrainingFile, iter_examples
 from app.formats import classification as labelled
 from app.formats import embedding as pairs
 from app.formats.classification import LabelledText
@@ -101,13 +101,15 @@ def read_examples(path: Path) -> list[PairExample] | list[ScoredTextPair]:
 
     Raises InvalidTrainingFile.
     """
-    readers: dict[str, Callable[[dict[str, Any]], TextPair | ScoredTextPair | LabelledText]] = {
-        "embedding": pairs.to_example,
-        "classification": labelled.to_example,
+    readers: dict[
+        FormatName, Callable[[dict[str, Any]], TextPair | ScoredTextPair | LabelledText]
+    ] = {
+        FormatName.EMBEDDING: pairs.to_example,
+        FormatName.CLASSIFICATION: labelled.to_example,
     }
     rows = list(iter_examples(path, readers))
     scored = [row for row in rows if isinstance(row, ScoredTextPair)]
-    found = [
+    unscored = [
         PairExample(
             pair.anchor,
             pair.positive,
@@ -119,25 +121,29 @@ def read_examples(path: Path) -> list[PairExample] | list[ScoredTextPair]:
         for example_index, pair in enumerate(rows)
         if isinstance(pair, TextPair)
     ]
-    return scored or found or _pair_by_label([one for one in rows if isinstance(one, LabelledText)])
+    return (
+        scored
+        or unscored
+        or _pair_by_label([item for item in rows if isinstance(item, LabelledText)])
+    )
 
 
 def _pair_by_label(texts: Sequence[LabelledText]) -> list[PairExample]:
     """Pair the texts that have the same set of labels; texts without labels are left out."""
     groups: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for example_index, one in enumerate(texts):
-        if one.labels:
-            groups["\0".join(sorted(one.labels))].append((one.text, example_index))
+    for example_index, item in enumerate(texts):
+        if item.labels:
+            groups["\0".join(sorted(item.labels))].append((item.text, example_index))
     if not groups:
         raise InvalidTrainingFile("No text has a label, so no pairs of similar texts can be made.")
-    found = []
+    examples = []
     for label, members in sorted(groups.items()):
         # Seeded by the label: the pairs depend on the file, not on the job's seed.
         random.Random(label).shuffle(members)
         others = members[1:] + members[:1]
         for (text, example_index), (other, _) in zip(members, others, strict=True):
-            found.append(PairExample(text, other, None, label, example_index, from_labels=True))
-    return found
+            examples.append(PairExample(text, other, None, label, example_index, from_labels=True))
+    return examples
 
 
 def infer_task(examples: Sequence[PairExample], length: int) -> EncoderTask:
@@ -149,13 +155,13 @@ def build_rows(
     examples: Sequence[PairExample], task: EncoderTask, tokenizer: EncoderTokenizer
 ) -> list[TripletRow]:
     """Tokenize the examples."""
-    anchors = tokenizer.tokenize([one.anchor for one in examples])
-    positives = tokenizer.tokenize([one.positive for one in examples])
+    anchors = tokenizer.tokenize([item.anchor for item in examples])
+    positives = tokenizer.tokenize([item.positive for item in examples])
     tokenized_negatives = iter(
-        tokenizer.tokenize([one.negative for one in examples if one.negative is not None])
+        tokenizer.tokenize([item.negative for item in examples if item.negative is not None])
     )
-    negatives = [None if one.negative is None else next(tokenized_negatives) for one in examples]
-    groups = _group_ids([*anchors, *positives], [one.group for one in examples] * 2)
+    negatives = [None if item.negative is None else next(tokenized_negatives) for item in examples]
+    groups = _group_ids([*anchors, *positives], [item.group for item in examples] * 2)
     return [
         TripletRow(
             anchor,
@@ -164,10 +170,10 @@ def build_rows(
             groups[_text_key(anchor)],
             groups[_text_key(positive)],
             frozenset() if negative is None else groups.get(_text_key(negative), frozenset()),
-            one.example_index,
-            one.from_labels,
+            item.example_index,
+            item.from_labels,
         )
-        for one, anchor, positive, negative in zip(
+        for item, anchor, positive, negative in zip(
             examples, anchors, positives, negatives, strict=True
         )
     ]
@@ -176,10 +182,10 @@ def build_rows(
 def _group_ids(texts: Iterable[TokenizedText], names: Sequence[str]) -> dict[bytes, Set[int]]:
     """Group numbers of each distinct text; `names` has the group of each occurrence."""
     numbers = {name: number for number, name in enumerate(sorted(set(names)))}
-    found: dict[bytes, set[int]] = defaultdict(set)
+    group_ids: dict[bytes, set[int]] = defaultdict(set)
     for text, name in zip(texts, names, strict=True):
-        found[_text_key(text)].add(numbers[name])
-    return dict(found)
+        group_ids[_text_key(text)].add(numbers[name])
+    return dict(group_ids)
 
 
 class EmbeddingObjective(ContrastiveObjective[TripletRow]):
@@ -202,18 +208,18 @@ class EmbeddingObjective(ContrastiveObjective[TripletRow]):
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TripletRow]) -> EvaluationReport:
-        found = retrieval_candidates(rows)
-        vectors = self.embed([one.text for one in found])
+        candidates = retrieval_candidates(rows)
+        vectors = self.embed([item.text for item in candidates])
         nearest = metrics.nearest_neighbours(vectors, max(metrics.RETRIEVAL_KS))
-        groups = [one.groups for one in found]
+        groups = [item.groups for item in candidates]
         report = EvaluationReport(metrics.retrieval_metrics(nearest, groups))
-        report.update(list_wrong_examples(_misretrieved(nearest, found)))
+        report.update(list_wrong_examples(_misretrieved(nearest, candidates)))
         return report
 
 
 def has_retrieval_targets(rows: Sequence[TripletRow]) -> bool:
     """True if any text has another text of its group in the file."""
-    return bool(metrics.indices_with_positive([one.groups for one in retrieval_candidates(rows)]))
+    return bool(metrics.indices_with_positive([item.groups for item in retrieval_candidates(rows)]))
 
 
 def retrieval_candidates(rows: Sequence[TripletRow]) -> list[RetrievalCandidate]:
@@ -225,16 +231,18 @@ def retrieval_candidates(rows: Sequence[TripletRow]) -> list[RetrievalCandidate]
     anchors: dict[bytes, int] = {}
     for row in rows:
         anchors.setdefault(_text_key(row.anchor), row.example_index)
-    found: dict[bytes, RetrievalCandidate] = {}
+    candidates: dict[bytes, RetrievalCandidate] = {}
     for row in rows:
         for text, groups in ((row.anchor, row.anchor_groups), (row.positive, row.positive_groups)):
             key = _text_key(text)
-            if key not in found:
-                found[key] = RetrievalCandidate(text, anchors.get(key, row.example_index), groups)
+            if key not in candidates:
+                candidates[key] = RetrievalCandidate(
+                    text, anchors.get(key, row.example_index), groups
+                )
         # Checked after whole pairs only: an anchor without its positive has nothing to retrieve.
-        if len(found) >= MAX_COMPARED_TEXTS:
+        if len(candidates) >= MAX_COMPARED_TEXTS:
             break
-    return list(found.values())
+    return list(candidates.values())
 
 
 def false_negative_mask(rows: Sequence[TripletRow]) -> NDArray[np.bool_]:
@@ -246,7 +254,7 @@ def false_negative_mask(rows: Sequence[TripletRow]) -> NDArray[np.bool_]:
     negatives = [index for index, row in enumerate(rows) if row.negative is not None]
     groups = [row.positive_groups for row in rows]
     groups += [rows[index].negative_groups for index in negatives]
-    mask = np.array([[not row.anchor_groups.isdisjoint(one) for one in groups] for row in rows])
+    mask = np.array([[not row.anchor_groups.isdisjoint(item) for item in groups] for row in rows])
     np.fill_diagonal(mask, False)
     for column, index in enumerate(negatives, start=len(rows)):
         mask[index, column] = _is_duplicate_negative(rows[index])
@@ -265,11 +273,11 @@ def _text_key(text: TokenizedText) -> bytes:
     return text.ids.tobytes()
 
 
-def _misretrieved(nearest: Array, found: Sequence[RetrievalCandidate]) -> list[dict[str, Any]]:
+def _misretrieved(nearest: Array, candidates: Sequence[RetrievalCandidate]) -> list[dict[str, Any]]:
     """Texts whose nearest neighbour shares no group with them, by 1-based example numbers."""
     pairs = [
-        (found[index], found[nearest[index, 0]])
-        for index in metrics.indices_with_positive([one.groups for one in found])
+        (candidates[index], candidates[nearest[index, 0]])
+        for index in metrics.indices_with_positive([item.groups for item in candidates])
     ]
     return [
         {"example": query.example_index + 1, "found": near.example_index + 1}

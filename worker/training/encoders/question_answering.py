@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.formats import iter_examples
+from app.formats import FormatName, iter_examples
 from app.formats.question_answering import QuestionExample, to_example
 from app.formats.word_boundaries import CharSpan
 from worker.encoding.answer_spans import (
@@ -37,7 +37,7 @@ MAX_SHOWN_LENGTH = 200
 
 def read_examples(path: Path) -> list[QuestionExample]:
     """Read a question answering file. Raises InvalidTrainingFile."""
-    return list(iter_examples(path, {"question_answering": to_example}))
+    return list(iter_examples(path, {FormatName.QUESTION_ANSWERING: to_example}))
 
 
 def infer_task(examples: Sequence[QuestionExample], length: int) -> EncoderTask:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.formats import iter_examples
+from app.formats import FormatName, iter_examples
 from app.formats.token_classification import AnnotatedText, entities_from_tags, to_example
 from worker.encoding.tags import bio_tag_names, expand_word_tags, first_tokens, word_tags
 from worker.encoding.task import EncoderTask
@@ -32,7 +32,7 @@ IGNORE_INDEX = -1
 
 def read_examples(path: Path) -> list[AnnotatedText]:
     """Read a token classification file. Raises InvalidTrainingFile."""
-    return list(iter_examples(path, {"token_classification": to_example}))
+    return list(iter_examples(path, {FormatName.TOKEN_CLASSIFICATION: to_example}))
 
 
 def infer_task(examples: Sequence[AnnotatedText], length: int) -> EncoderTask:
@@ -45,7 +45,7 @@ def build_rows(
     examples: Sequence[AnnotatedText], task: EncoderTask, tokenizer: EncoderTokenizer
 ) -> list[TextRow]:
     """Tokenize the examples. Targets [tokens]: the tag's index at each word's first token."""
-    places = {name: place for place, name in enumerate(bio_tag_names(task.labels))}
+    tag_index = {name: index for index, name in enumerate(bio_tag_names(task.labels))}
     rows = []
     texts = tokenizer.tokenize([example.text for example in examples])
     for example_index, (example, text) in enumerate(zip(examples, texts, strict=True)):
@@ -54,7 +54,7 @@ def build_rows(
         for token, tag in zip(first_tokens(text.offsets, example.words), tags, strict=True):
             if token >= 0:
                 # A label that the training file lacks cannot be predicted; it counts as a miss.
-                target[token] = places.get(tag, 0)
+                target[token] = tag_index.get(tag, 0)
         rows.append(TextRow(text, target, example_index))
     return rows
 
@@ -76,9 +76,9 @@ def init_bias_from_priors(encoder: Encoder, rows: Sequence[TextRow]) -> None:
 
 
 def _tag_priors(rows: Sequence[TextRow], task: EncoderTask) -> Tensor:
-    counts = Counter(int(place) for row in rows for place in row.target if place != IGNORE_INDEX)
-    found = torch.tensor([max(1, counts[n]) for n in range(len(bio_tag_names(task.labels)))])
-    return found / found.sum()
+    counts = Counter(int(tag) for row in rows for tag in row.target if tag != IGNORE_INDEX)
+    tag_counts = torch.tensor([max(1, counts[n]) for n in range(len(bio_tag_names(task.labels)))])
+    return tag_counts / tag_counts.sum()
 
 
 class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
@@ -105,8 +105,8 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
 
     def compute_loss(self, rows: Sequence[TextRow]) -> LossOutput:
         logits = self._logits(rows)
-        found = [torch.from_numpy(row.target[row.target != IGNORE_INDEX]) for row in rows]
-        targets = torch.cat(found).to(self.encoder.device)
+        word_targets = [torch.from_numpy(row.target[row.target != IGNORE_INDEX]) for row in rows]
+        targets = torch.cat(word_targets).to(self.encoder.device)
         losses = functional.cross_entropy(logits, targets, self._weights, reduction="none")
         right = (logits.argmax(1) == targets).sum()
         return LossOutput(loss=losses.sum(), num_items=len(targets), correct=right)
@@ -114,20 +114,20 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
         truth: list[list[str]] = []
-        found: list[list[str]] = []
+        predictions: list[list[str]] = []
         wrong: list[dict[str, Any]] = []
         for part in self.split(rows):
-            places = self._logits(part).argmax(1).cpu().numpy()
+            tags_of_part = self._logits(part).argmax(1).cpu().numpy()
             for row in part:
                 words = int((row.target != IGNORE_INDEX).sum())
-                predicted, places = places[:words], places[words:]
+                predicted, tags_of_part = tags_of_part[:words], tags_of_part[words:]
                 expected, tags = self._expected_and_found_tags(row, predicted)
                 truth.append(expected)
-                found.append(tags)
+                predictions.append(tags)
                 if expected != tags:
                     wrong.append(self._wrong_example(row, expected, tags))
         return EvaluationReport(
-            **metrics.entity_metrics(truth, found), **list_wrong_examples(wrong)
+            **metrics.entity_metrics(truth, predictions), **list_wrong_examples(wrong)
         )
 
     def _expected_and_found_tags(
@@ -137,28 +137,30 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         example = self._examples[row.example_index]
         names = bio_tag_names(self.encoder.task.labels)
         begins = first_tokens(row.text.offsets, example.words)
-        tags = expand_word_tags([names[place] for place in predicted], begins)
+        tags = expand_word_tags([names[index] for index in predicted], begins)
         return word_tags(example.entities, example.words), tags
 
     def _logits(self, rows: Sequence[TextRow]) -> Tensor:
         """Logits of each word's first token [words, tags], row by row."""
         hidden, batch = self.encoder.token_states([row.text for row in rows])
         is_first_token = np.zeros(batch.ids.shape, dtype=bool)
-        for place, row in enumerate(rows):
-            is_first_token[place, : row.num_tokens] = row.target != IGNORE_INDEX
+        for index, row in enumerate(rows):
+            is_first_token[index, : row.num_tokens] = row.target != IGNORE_INDEX
         words = hidden[torch.from_numpy(is_first_token).to(hidden.device)].float()
         logits: Tensor = self.encoder.head(self.encoder.dropout(words))
         return logits
 
-    def _wrong_example(self, row: TextRow, expected: list[str], found: list[str]) -> dict[str, Any]:
+    def _wrong_example(
+        self, row: TextRow, expected: list[str], predictions: list[str]
+    ) -> dict[str, Any]:
         """List the missed entities and the wrongly predicted ones."""
         words = self._examples[row.example_index].words
-        right, predicted = (
+        true_entities, predicted_entities = (
             set(entities_from_tags(expected, words)),
-            set(entities_from_tags(found, words)),
+            set(entities_from_tags(predictions, words)),
         )
         return {
             "example": row.example_index + 1,
-            "expected": [asdict(entity) for entity in sorted(right - predicted)],
-            "found": [asdict(entity) for entity in sorted(predicted - right)],
+            "expected": [asdict(entity) for entity in sorted(true_entities - predicted_entities)],
+            "found": [asdict(entity) for entity in sorted(predicted_entities - true_entities)],
         }

@@ -21,7 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from app.formats import InvalidTrainingFile, Message, PreferenceExample, iter_examples, preference
+from app.formats import (
+    FormatName,
+    InvalidTrainingFile,
+    Message,
+    PreferenceExample,
+    iter_examples,
+    preference,
+)
 from worker.rendering import Renderer, RenderingError
 from worker.training.batching import Row, collate, split_by_tokens
 from worker.training.errors import user_error
@@ -116,7 +123,7 @@ def read_pairs(path: Path, renderer: Renderer, *, param: str) -> list[Preference
 
 def _iterate_pairs(path: Path, renderer: Renderer) -> Iterator[PreferencePair]:
     for number, example in enumerate(
-        iter_examples(path, {"preference": preference.to_example}), start=1
+        iter_examples(path, {FormatName.PREFERENCE: preference.to_example}), start=1
     ):
         try:
             chosen = _build_row(renderer, example, example.chosen)

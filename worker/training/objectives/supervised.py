@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.formats import ChatExample, InvalidTrainingFile, chat, completion, iter_examples
+from app.formats import (
+    ChatExample,
+    FormatName,
+    InvalidTrainingFile,
+    chat,
+    completion,
+    iter_examples,
+)
 from app.formats.completion import CompletionExample
 from worker.rendering import RenderedExample, Renderer, RenderingError
 from worker.training.batching import Row, collate, split_by_tokens
@@ -59,9 +66,9 @@ def read_rows(path: Path, renderer: Renderer, *, param: str) -> list[Row]:
 
 
 def _iterate_rows(path: Path, renderer: Renderer) -> Iterator[Row]:
-    readers: Mapping[str, Callable[[dict[str, Any]], ChatExample | CompletionExample]] = {
-        "chat": chat.to_example,
-        "completion": completion.to_example,
+    readers: Mapping[FormatName, Callable[[dict[str, Any]], ChatExample | CompletionExample]] = {
+        FormatName.CHAT: chat.to_example,
+        FormatName.COMPLETION: completion.to_example,
     }
     for number, example in enumerate(iter_examples(path, readers), start=1):
         try:
