@@ -28,10 +28,11 @@ class StrEnumType(TypeDecorator[E], Generic[E]):
 
     def __init__(self, enum: type[E]) -> None:
         super().__init__()
-        self._enum = enum
+        # Named like the parameter, which makes it part of the statement cache key.
+        self.enum = enum
 
     def process_result_value(self, value: Any, dialect: Dialect) -> E | None:
-        return None if value is None else self._enum(value)
+        return None if value is None else self.enum(value)
 
 
 def sql_values(enum: type[StrEnum]) -> str:
