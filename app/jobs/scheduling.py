@@ -11,11 +11,11 @@ project qualifies: that takes as long as one acquisition, which is milliseconds.
 from sqlalchemy import ScalarSelect, Select, func, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from app.db.tables import Job, Project
+from app.db.tables import Job, JobState, Project
 from app.errors import TooManyQueuedJobs
 from app.jobs import states
 
-QUEUE_STATES = ("validating_files", "queued")
+QUEUE_STATES = (JobState.VALIDATING_FILES, JobState.QUEUED)
 
 
 def lock_next_project(session: Session, *, max_running: int) -> str | None:
@@ -88,7 +88,7 @@ def _select_first_due_job() -> Select[str]:
     """Select the first due job; the caller adds the condition on the project."""
     return (
         select(Job.id)
-        .where(Job.state == "queued", Job.run_after <= func.clock_timestamp())
+        .where(Job.state == JobState.QUEUED, Job.run_after <= func.clock_timestamp())
         .order_by(Job.priority.desc(), Job.created_at, Job.id)
         .limit(1)
     )
@@ -116,7 +116,7 @@ def check_queue_quota(session: Session, project_id: str, *, default: int) -> Non
         )
 
 
-def _count_up_to(project_id: str, state: str, maximum: int) -> ScalarSelect[int]:
+def _count_up_to(project_id: str, state: JobState, maximum: int) -> ScalarSelect[int]:
     jobs = select(Job.id).where(Job.project_id == project_id, Job.state == state).limit(maximum)
     return select(func.count()).select_from(jobs.subquery()).scalar_subquery()
 

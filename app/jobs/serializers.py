@@ -1,6 +1,6 @@
 """Serializers: rows of jobs, events and checkpoints to wire objects."""
 
-from app.db.tables import TERMINAL_STATES, Checkpoint, Job, JobEvent
+from app.db.tables import TERMINAL_STATES, Checkpoint, Job, JobEvent, JobState
 from app.jobs.schemas import (
     CheckpointObject,
     EventObject,
@@ -11,16 +11,16 @@ from app.jobs.schemas import (
 )
 
 # The clients' types do not know internal states. OpenAI documents "paused".
-STATUS_BY_STATE: dict[str, JobStatus] = {
-    "validating_files": "validating_files",
-    "queued": "queued",
-    "running": "running",
-    "pausing": "running",
-    "paused": "paused",
-    "finalizing": "running",
-    "succeeded": "succeeded",
-    "failed": "failed",
-    "cancelled": "cancelled",
+STATUS_BY_STATE: dict[JobState, JobStatus] = {
+    JobState.VALIDATING_FILES: "validating_files",
+    JobState.QUEUED: "queued",
+    JobState.RUNNING: "running",
+    JobState.PAUSING: "running",
+    JobState.PAUSED: "paused",
+    JobState.FINALIZING: "running",
+    JobState.SUCCEEDED: "succeeded",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "cancelled",
 }
 
 
@@ -59,7 +59,7 @@ def _result_files(row: Job) -> list[str]:
 
 
 def _serialize_error(row: Job) -> JobError | None:
-    if row.state != "failed":
+    if row.state != JobState.FAILED:
         return None
     return JobError(
         code=row.error_code or "server_error",

@@ -5,7 +5,6 @@ from app.db.tables.files import File, FilePurpose, FileStatus
 from app.db.tables.fine_tuned_models import CheckpointPermission, FineTunedModel, TrainingUsage
 from app.db.tables.idempotency import IdempotencyRecord
 from app.db.tables.jobs import (
-    JOB_STATES,
     TERMINAL_STATES,
     WITHOUT_METADATA_SQL,
     AttemptOutcome,
@@ -36,7 +35,6 @@ from app.db.tables.uploads import Upload, UploadPart, UploadState
 from app.db.tables.webhooks import DeliveryState, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
-    "JOB_STATES",
     "TERMINAL_STATES",
     "WITHOUT_METADATA_SQL",
     "AdminKey",

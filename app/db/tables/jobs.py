@@ -32,7 +32,16 @@ class JobState(StrEnum):
 
 
 class AttemptOutcome(StrEnum):
-    """How an attempt at a job ended. `lost`: its lease expired."""
+    """Outcome of an attempt at a job.
+
+    done       the job succeeded
+    yielded    stopped at a checkpoint, to continue later or elsewhere
+    postponed  the trainer lacked something, such as storage
+    cancelled  the job was cancelled meanwhile
+    failed     the job failed with the attempt
+    crashed    training ended unexpectedly, or ran out of memory
+    lost       the lease expired, or the trainer died
+    """
 
     DONE = "done"
     YIELDED = "yielded"
@@ -58,15 +67,14 @@ class EventType(StrEnum):
     METRICS = "metrics"
 
 
-JOB_STATES = tuple(JobState)
 TERMINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 # Must match the partial index word for word, or the planner does not use it.
 WITHOUT_METADATA_SQL = "(user_metadata IS NULL OR user_metadata = '{}')"
 
 
 class Job(Base):
-    """`attempt` is the fencing token: each claim increments it, and each write by a trainer is
-    accepted only with the current number.
+    """A fine-tuning job. `attempt` is the fencing token: each acquisition (and cancellation)
+    increments it, and a write by a trainer is accepted only with the current number.
     """
 
     __tablename__ = "jobs"
@@ -157,7 +165,7 @@ class JobMetadata(Base):
 
 
 class JobLease(Base):
-    """Lease of a claimed job. A narrow table, so that heartbeats do not rewrite the wide job."""
+    """Lease of a held job. A narrow table, so that heartbeats do not rewrite the wide job."""
 
     __tablename__ = "job_leases"
 
