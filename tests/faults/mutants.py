@@ -1,4 +1,4 @@
-"""Takes one safeguard out at a time, in a copy, and shows that a test notices each.
+"""Mutation testing: removes one safeguard at a time, in a copy, and expects a test to fail.
 
 `python tests/faults/mutants.py` ends with `mutants noticed: N/N`, and with code 1 if one was not.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("app", "worker", "migrations", "tests", "pyproject.toml", "models.toml")
 MACHINE = "tests/app/jobs/test_lifecycle_machine.py"
-FENCED = "tests/app/jobs/test_attempts.py::test_no_effect_of_a_fenced_attempt_leaves_a_trace"
+LEASE_LOST = "tests/app/jobs/test_attempts.py::test_no_write_of_an_earlier_attempt_changes_any_row"
 LIMIT_SECONDS = 900
 
 
@@ -30,87 +30,87 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
-        "a trainer that lives is taken for a dead one",
+        "a live trainer is taken for a dead one",
         "worker/supervisor/liveness_lock.py",
         "path.name != self.name and _is_unlocked(path)",
         "path.name != self.name",
         "tests/worker/supervisor/test_liveness_lock.py",
     ),
     Mutant(
-        "two reconcilers lead at a time",
+        "two reconcilers are leader at the same time",
         "app/operations/reconciler.py",
-        "        if not session.scalar(select(func.pg_try_advisory_lock(LEADER_LOCK))):\n",
+        "        if not session.scalar(select(func.pg_try_advisory_lock(LEADER_LOCK_ID))):\n",
         "        if False:\n",
         "tests/app/operations/test_reconciler.py",
     ),
     Mutant(
-        "a worker's effects are not checked for its epoch",
+        "a trainer's writes are not checked for the attempt",
         "app/jobs/states.py",
-        ".where(Job.id == job_id, Job.epoch == epoch, Job.state.in_(ACTIVE))",
-        ".where(Job.id == job_id, Job.state.in_(ACTIVE))",
-        FENCED,
+        ".where(Job.id == job_id, Job.attempt == attempt, Job.state.in_(HELD_STATES))",
+        ".where(Job.id == job_id, Job.state.in_(HELD_STATES))",
+        LEASE_LOST,
     ),
     Mutant(
-        "a worker's moves are not checked for its epoch",
+        "a trainer's transitions are not checked for the attempt",
         "app/jobs/states.py",
-        "statement.where(Job.epoch == held_at, Job.state.in_(ACTIVE))",
-        "statement.where(Job.state.in_(ACTIVE))",
-        FENCED,
+        "statement.where(Job.attempt == by_attempt, Job.state.in_(HELD_STATES))",
+        "statement.where(Job.state.in_(HELD_STATES))",
+        LEASE_LOST,
     ),
     Mutant(
-        "a cancelled job's worker is not fenced",
+        "a cancelled job's trainer keeps its fencing token",
         "app/jobs/lifecycle.py",
-        "        epoch=Job.epoch + 1,\n",
+        "        attempt=Job.attempt + 1,\n",
         "",
         MACHINE,
     ),
     Mutant(
-        "a bell is not in the outbox",
+        "a task hint is not in the outbox",
         "app/db/outbox.py",
-        '    session.add(Outbox(kind="bell", payload={"task": task, "job_id": job_id}))\n',
+        "    session.add(Outbox(kind=OutboxKind.NOTIFY, payload=payload))\n",
         "",
         MACHINE,
     ),
     Mutant(
-        "leases are ended whether they are over or not",
+        "leases are reclaimed before they expire",
         "app/jobs/attempts.py",
         "    return JobLease.lease_until < func.clock_timestamp()\n",
         "    return JobLease.lease_until < func.clock_timestamp() + func.make_interval(1)\n",
         "tests/app/jobs/test_attempts.py",
     ),
     Mutant(
-        "an ended job's lease is left",
+        "the lease of an ended attempt is kept",
         "app/jobs/states.py",
         "    session.execute(delete(JobLease).where(JobLease.job_id == job_id))\n",
         "",
         MACHINE,
     ),
     Mutant(
-        "ended jobs may be moved in Postgres",
+        "Postgres accepts changes of terminal jobs",
         "migrations/versions/2026_11_22_terminal_states_absorb.py",
         "    op.execute(TRIGGER)\n",
         "",
         "tests/app/jobs/test_states.py",
     ),
     Mutant(
-        "a succeeded job may be cancelled",
+        "a succeeded job can be cancelled",
         "app/jobs/states.py",
-        '    "succeeded": frozenset(),\n',
-        '    "succeeded": frozenset({"cancelled"}),\n',
+        "    JobState.SUCCEEDED: frozenset(),\n",
+        "    JobState.SUCCEEDED: frozenset({JobState.CANCELLED}),\n",
         "tests/app/jobs/test_lifecycle.py",
     ),
     Mutant(
-        "an answer is not kept for the client that asks again",
+        "a response is not stored for retries",
         "app/http/idempotency.py",
-        "    repeats.remember(pending.session, pending.this, answer)\n",
+        "        _store_response(session, attempt, response)\n",
         "",
         "tests/app/http/test_idempotency.py",
     ),
     Mutant(
-        "an orphan is removed by the first sweep that sees it",
+        "an orphan is deleted by the first run that sees it",
         "app/operations/orphaned_objects.py",
-        "stray = found & self._suspects",
-        "stray = found",
+        "orphans = unowned & self._suspects",
+        "orphans = unowned",
         "tests/app/operations/test_orphaned_objects.py",
     ),
 )
