@@ -1,22 +1,32 @@
-"""Base models, their aliases, and the grammar of tuned models' names. Read by every process."""
+"""Catalog of base models (models.toml) and the grammar of fine-tuned model names."""
 
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-ModelKind = Literal["causal", "encoder"]
 
-# What can be trained, by the kind of the model; a job with any other method would only fail late.
-METHODS_BY_KIND: Mapping[str, tuple[str, ...]] = {
-    "causal": ("supervised", "dpo", "classification"),
-    "encoder": ("classification", "token_classification", "question_answering", "embedding"),
+class ModelKind(StrEnum):
+    CAUSAL = "causal"
+    ENCODER = "encoder"
+
+
+# Fine-tuning methods by model kind; a job with any other method would only fail late.
+METHODS_BY_KIND: Mapping[ModelKind, tuple[str, ...]] = {
+    ModelKind.CAUSAL: ("supervised", "dpo", "classification"),
+    ModelKind.ENCODER: (
+        "classification",
+        "token_classification",
+        "question_answering",
+        "embedding",
+    ),
 }
 SOURCE_SCHEMES = ("package", "path", "hf")
 
-# Of each part between slashes the first character is no dot: ids become names of folders.
+# No part between slashes starts with a dot: ids become directory names.
 MODEL_ID = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 FINE_TUNED_MODEL_NAME = re.compile(
     r"ft:(?P<base>[^:]+):(?P<organization>[a-z0-9-]+):(?P<suffix>[^:]*):(?P<tag>[A-Za-z0-9]{8})"
@@ -25,12 +35,12 @@ FINE_TUNED_MODEL_NAME = re.compile(
 
 
 class CatalogError(ValueError):
-    """models.toml is not usable; the message names the entry and the field."""
+    """models.toml is invalid; the message names the entry and the field."""
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogModel:
-    """One entry of models.toml. `context_length` is in tokens."""
+    """One base model: an entry of models.toml. `context_length` is in tokens."""
 
     id: str
     source: str
@@ -41,15 +51,15 @@ class CatalogModel:
     engine: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as a run folder's spec carries them."""
+        """The entry as JSON values, as in a run folder's spec.json."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "CatalogModel":
-        """The inverse of `to_json`, and what one table of models.toml becomes.
+        """Build an entry from JSON values or from one [[model]] table of models.toml.
 
-        Raises CatalogError if a field is missing, unknown, of the wrong kind or has a value that
-        nothing here can work with.
+        Raises CatalogError if a field is missing, unknown, of the wrong type or has an unsupported
+        value.
         """
         where = f"model {values.get('id', '?')!r}"
         lists = {"methods": values.get("methods"), "aliases": values.get("aliases", [])}
@@ -59,25 +69,25 @@ class CatalogModel:
             )
         except TypeError as error:
             raise CatalogError(f"{where}: {error}") from error
-        fault = _find_error(model)
-        if fault is not None:
-            raise CatalogError(f"{where}: {fault}")
-        return model
+        problem = _find_error(model)
+        if problem is not None:
+            raise CatalogError(f"{where}: {problem}")
+        return replace(model, kind=ModelKind(model.kind))
 
 
 def _find_error(model: CatalogModel) -> str | None:
-    """What is wrong with a model's values, which may still be of any type."""
+    """The first invalid value of an entry. The values may still be of any type."""
     for name in (model.id, *model.aliases):
         if not isinstance(name, str) or not MODEL_ID.fullmatch(name):
-            return f"{name!r} is no model id (letters, digits, . _ / -)"
+            return f"{name!r} is not a valid model id (letters, digits, . _ / -)"
     if not _is_valid_source(model.source):
-        return f"source must be package:, path: or hf: and a place, not {model.source!r}"
-    if model.kind not in ("causal", "encoder"):
+        return f"source must be 'package:…', 'path:…' or 'hf:…', not {model.source!r}"
+    if model.kind not in list(ModelKind):
         return f"kind must be 'causal' or 'encoder', not {model.kind!r}"
     for method in model.methods:
-        if method not in METHODS_BY_KIND[model.kind]:
-            there = ", ".join(METHODS_BY_KIND[model.kind])
-            return f"the methods of {model.kind} models are {there}; {method!r} is none of them"
+        supported = METHODS_BY_KIND[model.kind]
+        if method not in supported:
+            return f"{model.kind} models support {', '.join(supported)}, not {method!r}"
     if type(model.context_length) is not int or model.context_length < 1:
         return "context_length must be a positive number of tokens"
     return None
@@ -91,42 +101,43 @@ def _is_valid_source(source: object) -> bool:
 
 
 def _string_tuple(value: Any) -> tuple[str, ...]:
-    # A string is a sequence of strings too, and would become a list of letters.
+    # A string is a sequence of strings too, and would become a tuple of letters.
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise TypeError("methods and aliases must be lists of strings")
     return tuple(value)
 
 
 class Catalog:
-    """The base models by id and alias. Raises CatalogError if a name stands for two models."""
+    """Base models by id and alias."""
 
     def __init__(self, models: Iterable[CatalogModel]) -> None:
+        """Raises CatalogError if two models share a name."""
         self._models = tuple(models)
         self._by_name: dict[str, CatalogModel] = {}
         for model in self._models:
             for name in (model.id, *model.aliases):
                 if name in self._by_name:
-                    raise CatalogError(f"the name {name!r} stands for two models")
+                    raise CatalogError(f"the name {name!r} is used by two models")
                 self._by_name[name] = model
 
     @classmethod
     def load(cls, path: Path) -> "Catalog":
-        """Read models.toml. Raises CatalogError with a sentence if it is missing or malformed."""
+        """Read models.toml. Raises CatalogError if it is missing, unreadable or malformed."""
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise CatalogError(f"{path} does not exist; set MODELS_FILE") from error
+            raise CatalogError(f"{path} does not exist; set LUTHIER_MODELS_FILE") from error
         except OSError as error:
             raise CatalogError(f"{path} cannot be read: {error}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise CatalogError(f"{path} is not TOML: {error}") from error
+            raise CatalogError(f"{path} is not valid TOML: {error}") from error
         entries = document.get("model", [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise CatalogError(f"{path}: begin each model with [[model]]")
+            raise CatalogError(f"{path}: start each model with [[model]]")
         return cls(CatalogModel.from_json(entry) for entry in entries)
 
     def get(self, name: str) -> CatalogModel | None:
-        """The model with this id or alias."""
+        """The model with this id or alias, or None."""
         return self._by_name.get(name)
 
     def __iter__(self) -> Iterator[CatalogModel]:
@@ -135,7 +146,7 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class FineTunedModelName:
-    """`ft:{base}:{organization}:{suffix}:{tag}`, and `:ckpt-step-N` behind it for a checkpoint."""
+    """`ft:{base}:{organization}:{suffix}:{tag}`, plus `:ckpt-step-{step}` for a checkpoint."""
 
     base: str
     organization: str
@@ -149,7 +160,7 @@ class FineTunedModelName:
 
     @classmethod
     def parse(cls, text: str) -> "FineTunedModelName | None":
-        """The parts of `text`, or None if it is no tuned model's name."""
+        """The parsed name, or None if `text` is not the name of a fine-tuned model."""
         match = FINE_TUNED_MODEL_NAME.fullmatch(text)
         if match is None:
             return None

@@ -1,14 +1,15 @@
-"""Errors that carry their own HTTP shape; only `app.http.error_handlers` renders them.
+"""API errors. Each class fixes its HTTP status and the `type` and `code` in OpenAI's error
+envelope, `{"error": {"message", "type", "param", "code"}}`.
 
-Each class fixes status, `type` and `code` of OpenAI's error envelope
-(`{"error": {"message", "type", "param", "code"}}`); the raiser gives sentence and parameter.
+Whoever raises one gives the message and the parameter; the docstring is the default message and the
+description in the OpenAPI document. `app.http.error_handlers` turns them into responses.
 """
 
 from typing import ClassVar
 
 
 class ApiError(Exception):
-    """The server had an error while processing your request. Retry it; then see the log."""
+    """The server had an error while processing your request. Please retry."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
@@ -25,7 +26,7 @@ class ApiError(Exception):
         super().__init__(self.message)
 
     def body(self) -> dict[str, dict[str, str | None]]:
-        """The envelope, ready to be sent as JSON."""
+        """The error envelope as JSON values."""
         return {
             "error": {
                 "message": self.message,
@@ -53,38 +54,38 @@ class Unauthenticated(ApiError):
 
 
 class Forbidden(ApiError):
-    """This key may not do that."""
+    """You do not have permission to do this."""
 
     status = 403
     type = "invalid_request_error"
 
 
 class NotFound(ApiError):
-    """There is nothing here."""
+    """Not found."""
 
     status = 404
     type = "invalid_request_error"
 
 
 class ModelNotFound(NotFound):
-    """There is no such model for whoever asks."""
+    """The model does not exist or you do not have access to it."""
 
     code = "model_not_found"
 
     def __init__(self, name: str) -> None:
-        # In the words that clients know.
+        # OpenAI's wording, which clients match on.
         super().__init__(f"The model `{name}` does not exist or you do not have access to it.")
 
 
 class MethodNotAllowed(ApiError):
-    """This method is not allowed here."""
+    """Method not allowed."""
 
     status = 405
     type = "invalid_request_error"
 
 
 class RequestTimeout(ApiError):
-    """The request's body did not arrive in time. Send it again."""
+    """The request body did not arrive in time. Please retry."""
 
     status = 408
     type = "invalid_request_error"
@@ -98,21 +99,21 @@ class PayloadTooLarge(ApiError):
 
 
 class UnsupportedMediaType(ApiError):
-    """The request's encoding is not supported."""
+    """The content encoding of the request is not supported."""
 
     status = 415
     type = "invalid_request_error"
 
 
 class HeadersTooLarge(ApiError):
-    """The request's headers are too large."""
+    """The request headers are too large."""
 
     status = 431
     type = "invalid_request_error"
 
 
 class RateLimited(ApiError):
-    """Too many requests. Try again in a moment."""
+    """Too many requests. Please retry in a moment."""
 
     status = 429
     type = "requests"
@@ -121,14 +122,14 @@ class RateLimited(ApiError):
 
 
 class TooManyQueuedJobs(RateLimited):
-    """Too many jobs of this project wait. Try again when one has started, or cancel one."""
+    """This project has too many queued jobs. Retry when one has started, or cancel one."""
 
-    # A queue does not move within the seconds for which the official SDKs try again.
+    # The official SDKs retry for seconds only; a queue takes longer to move.
     headers: ClassVar[dict[str, str]] = {"Retry-After": "60", "x-should-retry": "false"}
 
 
 class ServiceUnavailable(ApiError):
-    """The service cannot answer just now. Try again in a moment."""
+    """Service temporarily unavailable. Please retry."""
 
     status = 503
     type = "server_error"

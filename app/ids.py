@@ -1,4 +1,4 @@
-"""Identifiers as OpenAI's clients know them: a prefix and random letters and digits."""
+"""OpenAI-style ids: a prefix that names the kind, and random letters and digits."""
 
 import secrets
 import string
@@ -7,7 +7,7 @@ ALPHABET = string.ascii_letters + string.digits
 
 
 def random_alphanumeric(length: int) -> str:
-    """Letters and digits from the system's secure source; 24 of them hold 142 bits."""
+    """Letters and digits from a cryptographically secure source; 24 of them are 142 bits."""
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
@@ -36,7 +36,7 @@ def checkpoint_id() -> str:
 
 
 def model_tag() -> str:
-    """The last part of a tuned model's name: 8 characters, as OpenAI's are."""
+    """The last part of a fine-tuned model's name: 8 characters, as OpenAI's."""
     return random_alphanumeric(8)
 
 

@@ -1,6 +1,6 @@
-"""Structured logs: one JSON object a line on stderr, without secrets and training text.
+"""structlog setup: one JSON object per line on stderr, free of secrets and training text.
 
-Callers pass fields, never bodies; `redact` is the net under that rule.
+Callers log fields, never request bodies; `redact` is the safety net under that rule.
 """
 
 import logging
@@ -16,7 +16,7 @@ SECRET_PATTERN = re.compile(
     r"(sk-[A-Za-z0-9_-]{8})[A-Za-z0-9_-]+"
     r"|(whsec_)[A-Za-z0-9+/=]+"
     r"|(?i:(bearer\s+)[^\s\"']+)"
-    # Up to the last @: a password may hold one, though it should not.
+    # Up to the last @: a password may contain one, though it should be percent-encoded.
     r"|(://[^:/@\s]*:)\S+(?=@)"
     r"|(?i:(password=)[^\s&]+)"
     r"|(X-Amz-(?:Signature|Security-Token)=)[^\s&]+"
@@ -24,7 +24,7 @@ SECRET_PATTERN = re.compile(
 
 
 def redact(text: str) -> str:
-    """`text` with whatever looks like a secret replaced by `***`."""
+    """`text` with everything that looks like a secret replaced by `***`."""
     return SECRET_PATTERN.sub(lambda m: next(g for g in m.groups() if g) + "***", text)
 
 
@@ -35,7 +35,7 @@ def _redact_value(value: Any) -> Any:
         return {key: _redact_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_redact_value(item) for item in value]
-    # What JSON does not know is written as its repr, which may quote anything.
+    # The JSON renderer falls back to repr(), which may quote anything.
     return value if value is None or isinstance(value, bool | int | float) else redact(repr(value))
 
 
@@ -46,9 +46,9 @@ def _redact_fields(
 
 
 def configure(level: str, process: str) -> None:
-    """Set up logging for this process; called by entry points only, never at import."""
+    """Set up logging of this process. For entry points only, never at import."""
 
-    # Not bound as a context variable: a thread started later begins with an empty context.
+    # Not a context variable: a new thread starts with an empty context.
     def name_process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Any:
         event["process"] = process
         return event
@@ -80,11 +80,11 @@ def configure(level: str, process: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # These repeat on every request what our own lines say better, query strings included.
+    # They would log every request a second time, query string included.
     for noisy in ("uvicorn.access", "httpx", "httpcore", "botocore", "boto3", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def get_logger(name: str) -> Any:
-    """A logger whose calls take an event name and fields: `log.info("job.claimed", job=id)`."""
+    """A logger that takes an event name and fields: `log.info("job.acquired", job=id)`."""
     return structlog.get_logger(name)

@@ -1,6 +1,6 @@
-"""The API process: the only place that joins its parts.
+"""The API process: builds the shared clients and registers the domains' routers.
 
-uvicorn app.main:create_app --factory
+Run it with `uvicorn app.main:create_app --factory`.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -30,26 +30,20 @@ from app.jobs import routes as jobs
 from app.models import routes as models
 from app.monitoring import routes as monitoring
 from app.monitoring.recorder import TrafficRecorder
-from app.operations import metrics_routes
-from app.operations import routes as health
-from app.organization import (
-    admin_key_routes,
-    api_key_routes,
-    project_routes,
-    service_account_routes,
-)
+from app.operations import routes as operations
+from app.organization import routes as organization
 from app.safe_http.client import SafeHttpClient
 from app.settings import Settings
 from app.storage import open_store
 from app.webhooks import routes as webhooks
 
-# Connections kept, and as many again in a rush; all but a few of them are for requests' turns.
+# Pooled connections, and as many overflow connections; a few are left over by the session limit.
 POOL_SIZE = 10
 MAX_CONCURRENT_DB_SESSIONS = 16
 MAX_CONCURRENT_UPLOADS = 64
 MAX_CONCURRENT_PROBES = 8
 MAX_CONCURRENT_WEBHOOK_TESTS = 8
-# Of our answers' headers, those that a page in a browser may read.
+# Response headers that a web page may read.
 CORS_EXPOSED_HEADERS = (
     "retry-after",
     "retry-after-ms",
@@ -61,49 +55,44 @@ CORS_EXPOSED_HEADERS = (
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The API; nothing is connected to before a request needs it.
+    """Create the API. It connects to other services lazily.
 
-    Without `settings` this is the process's entry point: they come from the environment.
-    Raises ValueError if there is no database or broker among them.
+    Without `settings`, as the process's entry point, they are read from the environment. Raises
+    ValueError if they name no database or no broker.
     """
     if settings is None:
         settings = Settings()
         logs.configure(settings.log_level, "api")
     if settings.database_url is None or settings.redis_url is None:
-        raise ValueError("Set DATABASE_URL and REDIS_URL, or run `luthier up`, which brings both.")
-    parts = _build_state(settings, settings.database_url, settings.redis_url)
+        raise ValueError("Set DATABASE_URL and REDIS_URL, or run `luthier up`, which starts both.")
+    state = _build_state(settings, settings.database_url, settings.redis_url)
     app = FastAPIOffline(
         title="Luthier",
-        description="Fine-tuning behind OpenAI's API",
+        description="Fine-tuning with OpenAI's API",
         lifespan=_lifespan,
         redoc_url=None,
-        # A redirect would be made of the Host header, which the client chooses.
+        # A redirect would contain the Host header, which the client controls.
         redirect_slashes=False,
-        responses=openapi.PLACEHOLDER,
     )
-    openapi.register(app)
-    app.state.shared = parts
-    app.state.engines = EngineClient(settings, parts.catalog)
-    app.state.recorder = TrafficRecorder(parts.sessions)
-    app.add_middleware(AdmissionMiddleware, state=parts, max_part_bytes=MAX_PART_BYTES)
+    openapi.omit_default_422(app)
+    app.state.shared = state
+    app.state.engines = EngineClient(settings, state.catalog)
+    app.state.recorder = TrafficRecorder(state.sessions)
+    app.add_middleware(AdmissionMiddleware, state=state, max_part_bytes=MAX_PART_BYTES)
     if settings.cors_origins:
         _add_cors(app, settings.cors_origins)
     error_handlers.register(app)
     for router in (
-        admin_key_routes.router,
         inference.router,
         inference.token_ids_router,
         files.router,
         graders.router,
-        health.router,
         jobs.router,
-        api_key_routes.router,
-        metrics_routes.router,
         monitoring.router,
         models.router,
         models.permissions_router,
-        project_routes.router,
-        service_account_routes.router,
+        operations.router,
+        organization.router,
         upload_routes.router,
         webhooks.router,
     ):
@@ -113,11 +102,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppState:
     database = create_database_engine(database_url, pool_size=POOL_SIZE, autocommit=True)
-    bells = TaskNotifier(redis_url)
+    notifier = TaskNotifier(redis_url)
     sessions = transaction_maker(database)
-    notify_after_commit(sessions, bells.notify)
+    notify_after_commit(sessions, notifier.notify)
     catalog = Catalog.load(settings.models_file)
-    limits = RateLimit(
+    rate_limit = RateLimit(
         settings.rate_limit_requests_per_minute, settings.rate_limit_bytes_per_minute
     )
     return AppState(
@@ -127,9 +116,9 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
         autocommit_sessions=session_maker(database),
         store=open_store(settings),
         catalog=catalog,
-        notifier=bells,
+        notifier=notifier,
         webhook_client=SafeHttpClient(settings.webhook_allowed_networks),
-        rate_limiter=RateLimiter(redis_url, limits),
+        rate_limiter=RateLimiter(redis_url, rate_limit),
         db_slots=CapacityLimiter(MAX_CONCURRENT_DB_SESSIONS),
         upload_slots=CapacityLimiter(MAX_CONCURRENT_UPLOADS),
         probe_slots=CapacityLimiter(MAX_CONCURRENT_PROBES),
@@ -138,7 +127,7 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
 
 
 def _add_cors(app: FastAPI, origins: Sequence[str]) -> None:
-    # Around the guard: a browser asks with OPTIONS and without a key before it sends one.
+    # Outside of the admission middleware: a browser's preflight request (OPTIONS) carries no key.
     app.add_middleware(
         CORSMiddleware,
         allow_origins=origins,
@@ -150,12 +139,12 @@ def _add_cors(app: FastAPI, origins: Sequence[str]) -> None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    parts: AppState = app.state.shared
+    state: AppState = app.state.shared
     engines: EngineClient = app.state.engines
     recorder: TrafficRecorder = app.state.recorder
     recorder.start()
     yield
     await to_thread.run_sync(recorder.stop)
     await engines.close()
-    await parts.rate_limiter.close()
-    parts.database.dispose()
+    await state.rate_limiter.close()
+    state.database.dispose()

@@ -68,7 +68,7 @@ def running_api(
     _quiet: None,
 ) -> Iterator[Api]:
     settings = Settings(
-        luthier_home=tmp_path_factory.mktemp("home"),
+        home=tmp_path_factory.mktemp("home"),
         database_url=database_url,
         redis_url=redis_url,
         models_file=ROOT / "tests/models.toml",
@@ -76,11 +76,11 @@ def running_api(
         engine_url=running_engine.url,
         max_file_bytes=4 * 2**20,
         max_body_bytes=2**20,
-        webhook_networks="127.0.0.1",
+        webhook_allowed_networks="127.0.0.1",
     )
     app = create_app(settings)
     with run_server(app) as url:
-        yield Api(url, app.state.parts, app.state.recorder)
+        yield Api(url, app.state.shared, app.state.recorder)
 
 
 @pytest.fixture

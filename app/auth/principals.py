@@ -1,4 +1,4 @@
-"""Principals: whom a request acts for, looked up by the hash of its key."""
+"""Principals: whom a request acts for, looked up by its secret."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.auth import secrets
 from app.db.tables import AdminKey, ApiKey, Organization, Project
 
-# Made once: to make it takes longer than to ask it, and every request does.
+# Built once: building a statement takes longer than running it, and every request runs one.
 PROJECT_KEY_QUERY = (
     select(
         ApiKey.id,
@@ -22,8 +22,6 @@ PROJECT_KEY_QUERY = (
     .join(Organization, Organization.id == Project.organization_id)
     .where(*secrets.is_active_with_digest(ApiKey), Project.archived_at.is_(None))
 )
-
-
 ADMIN_KEY_QUERY = (
     select(
         AdminKey.id,
@@ -39,18 +37,18 @@ ADMIN_KEY_QUERY = (
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whom a request acts for, as its key says."""
+    """The project that a request with an API key acts for."""
 
     key_id: str
     project_id: str
     organization_id: str
-    # Third part of the organization's tuned models' names.
+    # The organization part of the names of its fine-tuned models.
     organization_slug: str
 
 
 @dataclass(frozen=True, slots=True)
 class AdminPrincipal:
-    """Which organization a request manages, as its key says, and since when that is here."""
+    """The organization that a request with an admin key manages."""
 
     key_id: str
     organization_id: str
@@ -58,25 +56,34 @@ class AdminPrincipal:
     organization_created_at: datetime
 
 
+def authenticate(session: Session, secret: str) -> Principal | AdminPrincipal | None:
+    """The principal of a secret, or None if no active key has it.
+
+    Both kinds of keys are looked up whatever the secret's prefix, which proves nothing.
+    """
+    return authenticate_project_key(session, secret) or authenticate_admin_key(session, secret)
+
+
 def authenticate_project_key(session: Session, secret: str) -> Principal | None:
-    """Whom a secret speaks for, or None if it is no project's or cannot be used any more."""
+    """The principal of an active API key of a project that is not archived, or None."""
     # Not through the ORM, which takes as long again: these are columns, and every request asks.
-    asked = {"digest": secrets.digest(secret)}
-    found = session.connection().execute(PROJECT_KEY_QUERY, asked).one_or_none()
-    if found is None:
+    parameters = {"digest": secrets.digest(secret)}
+    row = session.connection().execute(PROJECT_KEY_QUERY, parameters).one_or_none()
+    if row is None:
         return None
-    key_id, project_id, organization_id, slug, due = found
-    if due:
+    key_id, project_id, organization_id, slug, update_last_used = row
+    if update_last_used:
         secrets.touch_last_used(session, ApiKey, key_id)
     return Principal(key_id, project_id, organization_id, slug)
 
 
 def authenticate_admin_key(session: Session, secret: str) -> AdminPrincipal | None:
-    """Whom a secret speaks for, or None if it is no admin key's or cannot be used any more."""
-    found = session.execute(ADMIN_KEY_QUERY, {"digest": secrets.digest(secret)}).one_or_none()
-    if found is None:
+    """The principal of an active admin key, or None."""
+    parameters = {"digest": secrets.digest(secret)}
+    row = session.execute(ADMIN_KEY_QUERY, parameters).one_or_none()
+    if row is None:
         return None
-    key_id, organization_id, slug, since, due = found
-    if due:
+    key_id, organization_id, slug, created_at, update_last_used = row
+    if update_last_used:
         secrets.touch_last_used(session, AdminKey, key_id)
-    return AdminPrincipal(key_id, organization_id, slug, since)
+    return AdminPrincipal(key_id, organization_id, slug, created_at)

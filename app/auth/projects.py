@@ -1,4 +1,4 @@
-"""Projects of an organization that are not archived, locked until the transaction ends."""
+"""Access to a project: it belongs to the organization, and is not archived."""
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -8,17 +8,17 @@ from app.errors import Forbidden, InvalidRequest, NotFound
 
 
 def get(session: Session, organization_id: str, project_id: str) -> Project:
-    """A project of an organization, archived or not. Raises NotFound."""
-    return one(session, named(organization_id, project_id), project_id)
+    """A project of the organization, archived or not. Raises NotFound."""
+    return one_or_404(session, select_project(organization_id, project_id), project_id)
 
 
 def get_active(session: Session, organization_id: str, project_id: str) -> Project:
-    """A project that nobody archives before this transaction ends.
+    """A project of the organization, locked against archiving until this transaction ends.
 
-    Raises NotFound, and InvalidRequest for one that is archived.
+    Raises NotFound, or InvalidRequest if it is archived.
     """
-    held = named(organization_id, project_id).with_for_update(read=True)
-    project = one(session, held, project_id)
+    statement = select_project(organization_id, project_id).with_for_update(read=True)
+    project = one_or_404(session, statement, project_id)
     if project.archived_at is not None:
         raise InvalidRequest(
             f"The project {project_id} is archived. Archived projects cannot be used or updated.",
@@ -28,13 +28,13 @@ def get_active(session: Session, organization_id: str, project_id: str) -> Proje
 
 
 def require_active(session: Session, project_id: str) -> None:
-    """The same for a request of the project's own. Raises Forbidden."""
+    """Lock a request's own project against archiving. Raises Forbidden if it is archived."""
     statement = select(Project.archived_at).where(Project.id == project_id)
     if session.scalars(statement.with_for_update(read=True)).one() is not None:
-        raise Forbidden(f"The project {project_id} is archived and cannot be used any more.")
+        raise Forbidden(f"The project {project_id} is archived and can no longer be used.")
 
 
-def named(organization_id: str, project_id: str) -> Select[Project]:
+def select_project(organization_id: str, project_id: str) -> Select[Project]:
     return (
         select(Project)
         .where(Project.id == project_id, Project.organization_id == organization_id)
@@ -42,7 +42,7 @@ def named(organization_id: str, project_id: str) -> Select[Project]:
     )
 
 
-def one(session: Session, statement: Select[Project], project_id: str) -> Project:
+def one_or_404(session: Session, statement: Select[Project], project_id: str) -> Project:
     project = session.scalars(statement).one_or_none()
     if project is None:
         raise NotFound(f"No such project: {project_id}", param="project_id")

@@ -1,4 +1,4 @@
-"""What keys of projects and of organizations share: made once, shown once, kept as a hash."""
+"""Secrets of API keys and admin keys: generated once, shown once, stored as a hash."""
 
 import hashlib
 import secrets
@@ -14,17 +14,17 @@ from app.db.tables import AdminKey, ApiKey, KeyMixin
 K = TypeVar("K", ApiKey, AdminKey)
 
 SECRET_BYTES = 32
-# `last_used_at` is for people; writing it on every request would make each one a write.
+# `last_used_at` is for people; updating it on every request would make each of them a write.
 LAST_USED_UPDATE_INTERVAL = timedelta(minutes=1)
 
 
 def generate(prefix: str) -> str:
-    """A new secret of 256 random bits."""
+    """A new secret: the prefix and 256 random bits in URL-safe base64."""
     return prefix + secrets.token_urlsafe(SECRET_BYTES)
 
 
 def new_key_columns(secret: str, *, name: str, expires_in: int | None) -> dict[str, Any]:
-    """What the row of a new key holds, whoever it belongs to. `expires_in` is in seconds."""
+    """Column values of a new key of either kind. `expires_in` is in seconds."""
     return {
         "id": ids.key_id(),
         "name": name,
@@ -35,7 +35,7 @@ def new_key_columns(secret: str, *, name: str, expires_in: int | None) -> dict[s
 
 
 def expiry_in(seconds: int) -> ColumnElement[Any]:
-    """The moment that is so many seconds from now, by the database's clock."""
+    """SQL: so many seconds from now, by the database's clock."""
     return _now() + timedelta(seconds=seconds)
 
 
@@ -44,21 +44,22 @@ def digest(secret: str) -> bytes:
 
 
 def redact(secret: str) -> str:
-    """Enough of a secret to tell which one it is, not enough to use it: `sk-l…abcd`."""
+    """Enough of a secret to recognize it, not enough to use it: `sk-l…abcd`."""
     if len(secret) < 12:
         return "…"
     return f"{secret[:4]}…{secret[-4:]}"
 
 
 def is_active_with_digest(kind: type[KeyMixin]) -> tuple[ColumnElement[bool], ...]:
-    """That a key is the one of the statement's parameter `digest`, and may be used.
+    """SQL: the key has the digest in the statement's parameter `digest`, and is active.
 
-    The lookup is by the hash: how long it takes says nothing of how near a guess came.
+    The lookup is by hash, so its timing reveals nothing about how close a guess was.
     """
     return (kind.secret_sha256 == bindparam("digest"), *is_active(kind))
 
 
 def is_active(kind: type[KeyMixin]) -> tuple[ColumnElement[bool], ...]:
+    """SQL: the key is neither revoked nor expired."""
     return (
         kind.revoked_at.is_(None),
         or_(kind.expires_at.is_(None), kind.expires_at > _now()),
@@ -66,27 +67,28 @@ def is_active(kind: type[KeyMixin]) -> tuple[ColumnElement[bool], ...]:
 
 
 def needs_last_used_update(kind: type[KeyMixin]) -> ColumnElement[bool]:
-    """That the present use of a key is to be written down."""
-    return or_(kind.last_used_at.is_(None), kind.last_used_at < _now() - LAST_USED_UPDATE_INTERVAL)
+    """SQL: `last_used_at` is out of date if the key is used now."""
+    outdated = kind.last_used_at < _now() - LAST_USED_UPDATE_INTERVAL
+    return or_(kind.last_used_at.is_(None), outdated)
 
 
 def touch_last_used(session: Session, kind: type[K], key_id: str) -> None:
-    """Write down that a key was used, unless another request does so just now."""
-    # Without waiting for its lock: a crowd of requests with one key would form a queue here.
-    free = select(kind.id).where(kind.id == key_id, needs_last_used_update(kind))
+    """Update `last_used_at`, unless another request is doing so."""
+    # SKIP LOCKED: concurrent requests with one key would queue for its row here.
+    unlocked = select(kind.id).where(kind.id == key_id, needs_last_used_update(kind))
     session.execute(
         update(kind)
-        .where(kind.id.in_(free.with_for_update(skip_locked=True)))
+        .where(kind.id.in_(unlocked.with_for_update(skip_locked=True)))
         .values(last_used_at=_now())
     )
 
 
-def revoke(session: Session, kind: type[K], *which: ColumnElement[bool]) -> list[K]:
-    """End keys, from this commit on. One that was revoked before keeps the time at which it was."""
-    when = func.coalesce(kind.revoked_at, _now())
+def revoke(session: Session, kind: type[K], *conditions: ColumnElement[bool]) -> list[K]:
+    """Revoke keys as of this commit. A key that is revoked already keeps its `revoked_at`."""
+    revoked_at = func.coalesce(kind.revoked_at, _now())
     return list(
         session.scalars(
-            update(kind).where(*which).values(revoked_at=when).returning(kind),
+            update(kind).where(*conditions).values(revoked_at=revoked_at).returning(kind),
             execution_options={"populate_existing": True},
         )
     )

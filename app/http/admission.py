@@ -1,7 +1,8 @@
-"""In front of everything: who may come in with how much, and an answer whatever happens.
+"""ASGI middleware: authentication, body-size, rate and concurrency limits, and the last-resort
+error response.
 
-Pure ASGI, since FastAPI reads a request's body before its dependencies run: what is refused here
-has cost no more than its headers.
+Not a FastAPI dependency: FastAPI reads the body before dependencies run, and a request refused here
+costs no more than its headers.
 """
 
 import re
@@ -10,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
-from sqlalchemy.orm import Session
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -26,18 +26,20 @@ from app.errors import (
     UnsupportedMediaType,
 )
 from app.http.dependencies import AppState, run_autocommit
+from app.http.openapi import requires_key
 from app.http.rate_limits import InMemoryRateLimiter, RateLimit, format_duration
 from app.http.request_context import RequestContext
 
-# Room for the multipart form around an uploaded file.
+# The multipart form around an uploaded file.
 FORM_OVERHEAD_BYTES = 2**20
-# Each holds memory, and a stream its engine's too: beyond this, waiting elsewhere is faster.
+# Each occupies memory, a stream also the engine's: beyond this, clients had better retry later.
 MAX_CONCURRENT_REQUESTS = 1000
-# Whoever watches over the process must hear that it lives, above all when it is busy.
+# Exempt from the limit: an orchestrator must not restart a process for being busy.
 PROBE_PATHS = ("/healthz", "/readyz")
-# Wrong keys of one address in a minute. Nobody guesses 256 bits, but each guess asks the database.
+# Failed authentications of one address per minute. Nobody guesses 256 bits, but each attempt is a
+# database query.
 FAILED_AUTH_LIMIT = RateLimit(requests=1000, bytes=1)
-# Only texts for models may be long: what everything else is asked for never is.
+# Only the inputs of models may be long; the bodies of other routes never are.
 MAX_SHORT_BODY_BYTES = 2**20
 LONG_BODY_PATHS = (
     "/v1/chat/completions",
@@ -51,18 +53,18 @@ KEY_QUERY_PARAMS = ("api_key=", "api-key=", "key=")
 
 
 class AdmissionMiddleware:
-    """ASGI middleware around the routes."""
+    """Checks a request before its body is read, and answers every error in OpenAI's envelope."""
 
     def __init__(
         self,
         app: ASGIApp,
         *,
         state: AppState,
-        part_bytes: int,
+        max_part_bytes: int,
         max_concurrent_requests: int = MAX_CONCURRENT_REQUESTS,
     ) -> None:
         self._app = app
-        self._part_bytes = part_bytes
+        self._max_part_bytes = max_part_bytes
         self._state = state
         self._max_concurrent_requests = max_concurrent_requests
         self._in_flight = 0
@@ -73,88 +75,93 @@ class AdmissionMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = RequestContext(scope, receive, send)
-        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
+        context = RequestContext(scope, receive, send)
+        with structlog.contextvars.bound_contextvars(request_id=context.request_id):
             try:
-                await self._serve(exchange)
+                await self._serve(context)
             finally:
-                exchange.log_request()
-                await self._charge_undeclared_bytes(exchange)
+                context.log_request()
+                await self._charge_undeclared_bytes(context)
 
-    async def _serve(self, exchange: RequestContext) -> None:
+    async def _serve(self, context: RequestContext) -> None:
         try:
-            with self._global_slot(exchange.scope["path"]):
-                await self._check_request(exchange)
-                with self._key_slot(exchange.principal):
-                    await self._app(exchange.app_scope(), exchange.receive, exchange.send)
+            with self._global_slot(context.scope["path"]):
+                await self._check_request(context)
+                with self._key_slot(context.principal):
+                    await self._app(context.app_scope(), context.receive, context.send)
         except ClientDisconnect:
             return
         except Exception as error:
-            await exchange.send_error(error)
+            await context.send_error(error)
 
-    async def _charge_undeclared_bytes(self, exchange: RequestContext) -> None:
-        """Take what no length had declared from the key's bytes, now that it has come."""
-        undeclared = exchange.undeclared_bytes()
-        if exchange.principal is not None and undeclared:
-            await self._state.rate_limiter.take(exchange.principal.key_id, undeclared, count=0)
+    async def _charge_undeclared_bytes(self, context: RequestContext) -> None:
+        """Charge body bytes beyond the Content-Length to the key's rate limit, once received."""
+        undeclared = context.undeclared_bytes()
+        if context.principal is not None and undeclared:
+            await self._state.rate_limiter.take(context.principal.key_id, undeclared, count=0)
 
     @contextmanager
     def _global_slot(self, path: str) -> Iterator[None]:
-        """One of the places there are for requests. Raises Unavailable if all are taken."""
+        """Hold one of the process's request slots. Raises ServiceUnavailable if all are taken."""
         if path in PROBE_PATHS:
             yield
             return
         if self._in_flight >= self._max_concurrent_requests:
-            raise ServiceUnavailable("Too many requests are being served. Try again in a moment.")
+            raise ServiceUnavailable("Too many concurrent requests. Please retry in a moment.")
         self._in_flight += 1
         try:
             yield
         finally:
             self._in_flight -= 1
 
-    async def _check_request(self, exchange: RequestContext) -> None:
-        """Raises the error that a request deserves before anything of it is read."""
-        path, query = exchange.scope["path"], exchange.scope["query_string"]
+    async def _check_request(self, context: RequestContext) -> None:
+        """Authenticate and apply all limits that need only the headers. Raises an ApiError."""
+        path, query = context.scope["path"], context.scope["query_string"]
         if "\0" in path:
-            raise NotFound("Invalid URL: it holds a NUL character.")
+            raise NotFound("Invalid URL: it contains a NUL character.")
         if b"%00" in query:
-            raise InvalidRequest("The URL's query holds a NUL character.")
-        if path.startswith(("/v1/", "/models/")) or path == "/metrics":
-            exchange.principal = await self._authenticate(exchange)
-            exchange.scope["principal"] = exchange.principal
-        if exchange.headers.get("content-encoding", "identity") != "identity":
+            raise InvalidRequest("The URL's query contains a NUL character.")
+        if requires_key(path):
+            context.principal = await self._authenticate(context)
+            context.scope["principal"] = context.principal
+        if context.headers.get("content-encoding", "identity") != "identity":
             raise UnsupportedMediaType(
-                "Send the body as it is: compressed bodies are not supported."
+                "Compressed request bodies are not supported. Send the body uncompressed."
             )
-        exchange.max_body_bytes = self._max_body_bytes(exchange.scope)
-        if exchange.declared_bytes() > exchange.max_body_bytes:
-            raise PayloadTooLarge(f"The body is larger than {exchange.max_body_bytes} bytes.")
-        if exchange.principal is not None:
-            await self._rate_limit(exchange, exchange.principal)
+        context.max_body_bytes = self._max_body_bytes(context.scope)
+        if context.declared_bytes() > context.max_body_bytes:
+            raise PayloadTooLarge(
+                f"The request body is larger than {context.max_body_bytes} bytes."
+            )
+        if context.principal is not None:
+            await self._rate_limit(context, context.principal)
 
     async def _rate_limit(
-        self, exchange: RequestContext, principal: Principal | AdminPrincipal
+        self, context: RequestContext, principal: Principal | AdminPrincipal
     ) -> None:
-        """Raises RateLimited if the key has asked for too much in the last minute."""
-        rate = await self._state.rate_limiter.take(principal.key_id, exchange.declared_bytes())
-        exchange.rate_limit_status = rate
-        if not rate.allowed:
-            what = "requests" if rate.remaining_requests < 1 else "bytes"
-            limit = rate.limit.requests if rate.remaining_requests < 1 else rate.limit.bytes
+        """Charge the request to its key. Raises RateLimited if the key exceeds its rate limit."""
+        status = await self._state.rate_limiter.take(principal.key_id, context.declared_bytes())
+        context.rate_limit_status = status
+        if not status.allowed:
+            out_of_requests = status.remaining_requests < 1
+            unit = "requests" if out_of_requests else "bytes"
+            limit = status.limit.requests if out_of_requests else status.limit.bytes
             raise RateLimited(
-                f"Rate limit reached for {what} per minute: Limit {limit}. "
-                f"Please try again in {format_duration(rate.retry_after)}."
+                f"Rate limit reached for {unit} per minute: Limit {limit}. "
+                f"Please try again in {format_duration(status.retry_after)}."
             )
 
     @contextmanager
     def _key_slot(self, principal: Principal | AdminPrincipal | None) -> Iterator[None]:
-        """One of the places of a key. Raises RateLimited if all are taken."""
+        """Hold one of the key's request slots. Raises RateLimited if all are taken."""
         if principal is None:
             yield
             return
-        most = self._state.settings.key_requests_at_once
-        if self._in_flight_by_key[principal.key_id] >= most:
-            raise RateLimited(f"{most} requests of this key are being served. Wait for one to end.")
+        limit = self._state.settings.max_concurrent_requests_per_key
+        if self._in_flight_by_key[principal.key_id] >= limit:
+            raise RateLimited(
+                f"This key already has {limit} concurrent requests. Wait for one to complete."
+            )
         self._in_flight_by_key[principal.key_id] += 1
         try:
             yield
@@ -163,57 +170,55 @@ class AdmissionMiddleware:
             if not self._in_flight_by_key[principal.key_id]:
                 del self._in_flight_by_key[principal.key_id]
 
-    async def _authenticate(self, exchange: RequestContext) -> Principal | AdminPrincipal:
-        secret = _bearer_token(exchange)
-        principal = await run_autocommit(self._state, lambda session: _lookup_key(session, secret))
+    async def _authenticate(self, context: RequestContext) -> Principal | AdminPrincipal:
+        secret = _bearer_token(context)
+        principal = await run_autocommit(
+            self._state, lambda session: principals.authenticate(session, secret)
+        )
         if principal is None:
-            self._rate_limit_failed_auth(exchange)
+            self._rate_limit_failed_auth(context)
             raise Unauthenticated(
                 f"Incorrect API key provided: {secrets.redact(secret)}. "
-                "Make one with `luthier keys create`."
+                "Create one with `luthier keys create`."
             )
         _check_scope_header(
-            exchange, "organization", principal.organization_id, principal.organization_slug
+            context, "organization", principal.organization_id, principal.organization_slug
         )
-        # An admin key is above projects; its client may name the one it works in otherwise.
+        # An admin key covers all projects; its client may send the one it uses elsewhere.
         if isinstance(principal, Principal):
-            _check_scope_header(exchange, "project", principal.project_id)
+            _check_scope_header(context, "project", principal.project_id)
         return principal
 
-    def _rate_limit_failed_auth(self, exchange: RequestContext) -> None:
-        """Raises RateLimited for an address that guesses keys. Right keys are never counted, so
-        that nobody can lock others out who come from the same address."""
-        address, _ = exchange.scope["client"] or ("", 0)
+    def _rate_limit_failed_auth(self, context: RequestContext) -> None:
+        """Count a failed authentication. Raises RateLimited for an address with too many.
+
+        Requests with a valid key are never counted, so one client cannot lock out others behind
+        the same address.
+        """
+        address, _ = context.scope["client"] or ("", 0)
         if not self._failed_auth_limiter.take(address).allowed:
-            raise RateLimited("Too many wrong API keys. Try again in a minute.")
+            raise RateLimited("Too many requests with incorrect API keys. Retry in a minute.")
 
     def _max_body_bytes(self, scope: Scope) -> int:
         settings = self._state.settings
         if scope["method"] == "POST" and scope["path"] == "/v1/files":
             return settings.max_file_bytes + FORM_OVERHEAD_BYTES
         if UPLOAD_PART_PATH.fullmatch(scope["path"]):
-            return self._part_bytes + FORM_OVERHEAD_BYTES
+            return self._max_part_bytes + FORM_OVERHEAD_BYTES
         if scope["path"].startswith(LONG_BODY_PATHS):
             return settings.max_body_bytes
         return min(settings.max_body_bytes, MAX_SHORT_BODY_BYTES)
 
 
-def _lookup_key(session: Session, secret: str) -> Principal | AdminPrincipal | None:
-    """Whom a secret speaks for. Both kinds are asked for alike: a prefix is no proof."""
-    return principals.authenticate_project_key(
-        session, secret
-    ) or principals.authenticate_admin_key(session, secret)
-
-
-def _bearer_token(exchange: RequestContext) -> str:
-    """The key of `Authorization: Bearer KEY`, whatever characters it is made of."""
-    if len(exchange.headers.getlist("authorization")) > 1:
-        # A proxy in front may have judged the other one.
-        raise Unauthenticated("Send the header Authorization once.")
-    scheme, _, secret = exchange.headers.get("authorization", "").partition(" ")
+def _bearer_token(context: RequestContext) -> str:
+    """The secret in `Authorization: Bearer SECRET`. Raises Unauthenticated if there is none."""
+    if len(context.headers.getlist("authorization")) > 1:
+        # A proxy in front may have checked the other one.
+        raise Unauthenticated("Send the Authorization header once.")
+    scheme, _, secret = context.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and secret.strip():
         return secret.strip()
-    query = exchange.scope["query_string"].decode("latin-1").lower()
+    query = context.scope["query_string"].decode("latin-1").lower()
     if any(pair.startswith(KEY_QUERY_PARAMS) for pair in query.split("&")):
         raise Unauthenticated(
             "An API key in the URL is not accepted, since URLs end up in logs. "
@@ -222,12 +227,13 @@ def _bearer_token(exchange: RequestContext) -> str:
     raise Unauthenticated
 
 
-def _check_scope_header(exchange: RequestContext, what: str, *mine: str) -> None:
-    """A client that says for whom it acts must be right: else it works in the wrong place."""
-    asked = exchange.headers.getlist(f"openai-{what}")
-    if any(name and name not in mine for name in asked):
+def _check_scope_header(context: RequestContext, scope: str, *expected: str) -> None:
+    """Raises Unauthenticated if OpenAI-Organization or OpenAI-Project is not the key's own: the
+    client would work in the wrong place."""
+    sent = context.headers.getlist(f"openai-{scope}")
+    if any(name and name not in expected for name in sent):
         raise Unauthenticated(
-            f"The header OpenAI-{what.capitalize()} names another {what} than the API key's. "
-            f"Leave it out, or send {mine[0]}.",
-            code=f"mismatched_{what}",
+            f"The header OpenAI-{scope.capitalize()} names a different {scope} than the API key. "
+            f"Omit it, or send {expected[0]}.",
+            code=f"mismatched_{scope}",
         )

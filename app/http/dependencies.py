@@ -1,4 +1,4 @@
-"""What endpoints are given: the parts of the service, a session, and whom the request acts for."""
+"""FastAPI dependencies of endpoints: application state, database session, principal, project."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -10,10 +10,12 @@ from fastapi.security import HTTPBearer
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from app.auth import projects
 from app.auth.principals import AdminPrincipal, Principal
 from app.broker import TaskNotifier
 from app.catalog import Catalog
 from app.db.session import SessionMaker, transaction
+from app.db.tables import Project
 from app.errors import Forbidden
 from app.http.rate_limits import RateLimiter
 from app.safe_http.client import SafeHttpClient
@@ -25,83 +27,83 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """All that requests work with, joined once in `app.main`."""
+    """Shared clients and limits of the process, built once in `app.main`."""
 
     settings: Settings
     database: Engine
     sessions: SessionMaker
-    # Each statement a transaction of its own.
+    # Autocommit: each statement is its own transaction.
     autocommit_sessions: SessionMaker
     store: ObjectStore
     catalog: Catalog
     notifier: TaskNotifier
-    # Of webhooks' tests; what is due otherwise, the io process delivers.
+    # For test deliveries; the worker's io process sends all others.
     webhook_client: SafeHttpClient
     rate_limiter: RateLimiter
-    # One per database connection. Waiting for a connection in a thread would keep the thread from
-    # the request that is about to give one back; with a turn, no thread ever waits for one.
+    # One per database connection. Threads that wait for a connection could use up the thread pool,
+    # and with it the threads of the requests that would return one (deadlock).
     db_slots: CapacityLimiter
-    # An upload holds a thread as long as its client takes; other requests keep theirs.
+    # Separate, since an upload occupies a thread for as long as its client takes.
     upload_slots: CapacityLimiter
-    # Checks of a part that hangs hold theirs until they time out.
+    # Separate, since a health check of a hanging service occupies a thread until it times out.
     probe_slots: CapacityLimiter
-    # Receivers that hang hold theirs as long.
+    # Separate, since a hanging webhook receiver does so too.
     webhook_test_slots: CapacityLimiter
 
 
-# What the OpenAPI document says of keys; the guard is who looks at them.
+# For the OpenAPI document only; the admission middleware checks the keys.
 PROJECT_KEY_SCHEME = Depends(
     HTTPBearer(
-        scheme_name="API key", description="A key of a project, `sk-luthier-…`", auto_error=False
+        scheme_name="API key", description="API key of a project, `sk-luthier-…`", auto_error=False
     )
 )
 ADMIN_KEY_SCHEME = Depends(
     HTTPBearer(
         scheme_name="Admin API key",
-        description="A key that manages projects and opens nothing else, `sk-admin-…`",
+        description="Admin key: manages projects and their keys, nothing else, `sk-admin-…`",
         auto_error=False,
     )
 )
 
 
-# All are async because FastAPI would run a plain function in a thread, to read an attribute.
+# Async because FastAPI runs plain functions in a thread, which is too slow to read an attribute.
 async def get_app_state(request: Request) -> AppState:
-    parts: AppState = request.app.state.parts
-    return parts
+    state: AppState = request.app.state.shared
+    return state
 
 
 async def get_principal(request: Request, _: Annotated[object, PROJECT_KEY_SCHEME]) -> Principal:
-    """Whom the guard has found the request's key to speak for. Raises Forbidden for an admin key.
+    """The project that the request acts for. Raises Forbidden for an admin key.
 
-    A route is open to the kind of key that its parameters ask for, and to no other.
+    The parameter that a route declares, PrincipalDep or AdminDep, is the only kind of key it takes.
     """
     principal = request.scope["principal"]
     if not isinstance(principal, Principal):
         raise Forbidden(
             "An admin API key manages projects and their keys, and nothing else. "
-            "Use an API key of a project here."
+            "Use a project's API key here."
         )
     return principal
 
 
 async def get_admin(request: Request, _: Annotated[object, ADMIN_KEY_SCHEME]) -> AdminPrincipal:
-    """Which organization the request's key manages. Raises Forbidden for a project's key."""
+    """The organization that the request manages. Raises Forbidden for a project's API key."""
     admin = request.scope["principal"]
     if not isinstance(admin, AdminPrincipal):
         raise Forbidden(
-            "You have insufficient permissions for this operation: it needs an admin API key, "
-            "and this is a project's. Make one with `luthier keys create --admin`."
+            "You have insufficient permissions for this operation. It requires an admin API key, "
+            "and this is a project's. Create one with `luthier keys create --admin`."
         )
     return admin
 
 
 async def get_owner_id(request: Request) -> str:
-    """The id of the project or the organization that the request's key is of."""
-    owner = request.scope["principal"]
-    if isinstance(owner, AdminPrincipal):
-        return owner.organization_id
-    assert isinstance(owner, Principal)
-    return owner.project_id
+    """The id of the project, or of the organization if the request has an admin key."""
+    principal = request.scope["principal"]
+    if isinstance(principal, AdminPrincipal):
+        return principal.organization_id
+    assert isinstance(principal, Principal)
+    return principal.project_id
 
 
 AppStateDep = Annotated[AppState, Depends(get_app_state)]
@@ -110,29 +112,29 @@ AdminDep = Annotated[AdminPrincipal, Depends(get_admin)]
 OwnerIdDep = Annotated[str, Depends(get_owner_id)]
 
 
-async def db_slot(parts: AppStateDep) -> AsyncIterator[None]:
-    """The request's turn at the database, for as long as its session lives."""
-    async with parts.db_slots:
+async def db_slot(state: AppStateDep) -> AsyncIterator[None]:
+    """Hold one of the database slots for as long as the request's session lives."""
+    async with state.db_slots:
         yield
 
 
-# "function": committed before the answer leaves. FastAPI's default scope commits after it has
-# left, and a commit that fails then has been answered with a success.
+# scope="function" commits before the response is sent. FastAPI's default scope would commit after
+# it, and the client of a failed commit would have seen a success.
 DbSlotDep = Annotated[None, Depends(db_slot, scope="function")]
 
 
-def get_session(parts: AppStateDep, _turn: DbSlotDep) -> Iterator[Session]:
+def get_session(state: AppStateDep, _slot: DbSlotDep) -> Iterator[Session]:
     """The request's transaction: committed when its endpoint returns, rolled back if it raises."""
-    with transaction(parts.sessions) as session:
+    with transaction(state.sessions) as session:
         yield session
 
 
-async def get_read_session(parts: AppStateDep, _turn: DbSlotDep) -> AsyncIterator[Session]:
-    """A session for an endpoint that writes nothing.
+async def get_read_session(state: AppStateDep, _slot: DbSlotDep) -> AsyncIterator[Session]:
+    """An autocommit session, for endpoints that write nothing.
 
-    Async, since with nothing to begin and to commit neither end of it waits for the database.
+    Async: without BEGIN and COMMIT, neither opening nor closing it waits for the database.
     """
-    with transaction(parts.autocommit_sessions) as session:
+    with transaction(state.autocommit_sessions) as session:
         yield session
 
 
@@ -140,24 +142,41 @@ SessionDep = Annotated[Session, Depends(get_session, scope="function")]
 ReadSessionDep = Annotated[Session, Depends(get_read_session, scope="function")]
 
 
-async def run_in_transaction(parts: AppState, question: Callable[[Session], T]) -> T:
-    """One transaction in a thread, for what is asked outside of an endpoint's own session."""
-    return await _run_in_slot(parts, parts.sessions, question)
+def get_project(project_id: str, admin: AdminDep, session: SessionDep) -> Project:
+    """The project in the path, of the admin's organization, locked against archiving.
+
+    Raises NotFound, or InvalidRequest if it is archived.
+    """
+    return projects.get_active(session, admin.organization_id, project_id)
 
 
-async def run_autocommit(parts: AppState, question: Callable[[Session], T]) -> T:
-    """As `ask_database`, each statement a transaction of its own."""
-    return await _run_in_slot(parts, parts.autocommit_sessions, question)
+def get_project_or_archived(project_id: str, admin: AdminDep, session: SessionDep) -> Project:
+    """The project in the path, of the admin's organization, archived or not. Raises NotFound."""
+    return projects.get(session, admin.organization_id, project_id)
 
 
-async def _run_in_slot(parts: AppState, maker: SessionMaker, question: Callable[[Session], T]) -> T:
-    def ask() -> T:
+ProjectDep = Annotated[Project, Depends(get_project)]
+ProjectOrArchivedDep = Annotated[Project, Depends(get_project_or_archived)]
+
+
+async def run_in_transaction(state: AppState, work: Callable[[Session], T]) -> T:
+    """Run one transaction in a thread, for async code without a session of its own."""
+    return await _run_in_slot(state, state.sessions, work)
+
+
+async def run_autocommit(state: AppState, work: Callable[[Session], T]) -> T:
+    """As `run_in_transaction`, but each statement is its own transaction."""
+    return await _run_in_slot(state, state.autocommit_sessions, work)
+
+
+async def _run_in_slot(state: AppState, maker: SessionMaker, work: Callable[[Session], T]) -> T:
+    def run() -> T:
         with transaction(maker) as session:
-            return question(session)
+            return work(session)
 
-    return await to_thread.run_sync(ask, limiter=parts.db_slots)
+    return await to_thread.run_sync(run, limiter=state.db_slots)
 
 
-AfterCursor = Annotated[str | None, Query(description="The last id of the page before")]
-# Of lists of the organization, as OpenAI limits them.
+AfterCursor = Annotated[str | None, Query(description="The last id of the previous page")]
+# Page size of the admin API's lists, with OpenAI's bounds.
 AdminPageLimit = Annotated[int, Query(ge=1, le=100)]

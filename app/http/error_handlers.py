@@ -1,4 +1,4 @@
-"""Errors become OpenAI's envelope: here, and nowhere else."""
+"""Exceptions to responses with OpenAI's error envelope. The only place that does so."""
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -25,8 +25,8 @@ from app.wire.validation_errors import to_invalid_request
 log = logs.get_logger(__name__)
 
 ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
-    kind.status: kind
-    for kind in (
+    error.status: error
+    for error in (
         InvalidRequest,
         Unauthenticated,
         Forbidden,
@@ -47,17 +47,17 @@ HANDLED_EXCEPTIONS = (
 
 
 def register(app: FastAPI) -> None:
-    """Have the app render these; what is not among them is a crash and reaches the guard."""
+    """Register the handlers. Any other exception is a crash, handled by the middleware."""
     for kind in HANDLED_EXCEPTIONS:
         app.add_exception_handler(kind, _handle)
 
 
 async def _handle(request: Request, error: Exception) -> JSONResponse:
-    answer = to_response(to_api_error(error, request.method, request.scope["path"]))
+    response = to_response(to_api_error(error, request.method, request.scope["path"]))
     if isinstance(error, HTTPException):
-        # Such as Allow, which names the methods that a path has.
-        answer.headers.update(error.headers or {})
-    return answer
+        # For example Allow, which lists the methods of a path.
+        response.headers.update(error.headers or {})
+    return response
 
 
 def to_response(error: ApiError) -> JSONResponse:
@@ -65,7 +65,7 @@ def to_response(error: ApiError) -> JSONResponse:
 
 
 def to_api_error(error: Exception, method: str, path: str) -> ApiError:
-    """What a client is told of an exception. Nothing of one that is not known."""
+    """The error to respond with. An unknown exception becomes a 500 that reveals nothing of it."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, RequestValidationError):
@@ -74,12 +74,10 @@ def to_api_error(error: Exception, method: str, path: str) -> ApiError:
         return _from_http_exception(error, method, path)
     if isinstance(error, StorageUnavailable):
         log.error("storage.unavailable", reason=str(error))
-        return ServiceUnavailable(
-            "The file storage does not answer just now. Try again in a moment."
-        )
+        return ServiceUnavailable("The file storage is unavailable. Please retry in a moment.")
     if isinstance(error, DatabaseUnavailable):
         log.error("database.unavailable", reason=str(error))
-        return ServiceUnavailable("The database does not answer just now. Try again in a moment.")
+        return ServiceUnavailable("The database is unavailable. Please retry in a moment.")
     return ApiError()
 
 
@@ -95,11 +93,11 @@ def _invalid_url_message(method: str, path: str) -> str:
     message = f"Invalid URL ({method} {path})"
     if path.startswith("/v1/"):
         return message
-    return f"{message}. The API is below /v1: end your client's base URL with /v1."
+    return f"{message}. The API is under /v1: end your client's base URL with /v1."
 
 
 def _from_validation_error(error: RequestValidationError) -> InvalidRequest:
-    """FastAPI's findings: their places begin with where in the request they are."""
+    """FastAPI's errors: their `loc` starts with the part of the request, such as "body"."""
     problem = error.errors()[0]
     loc = problem["loc"]
     inside = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc

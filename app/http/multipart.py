@@ -1,14 +1,16 @@
-"""Reading an upload form as it arrives: the file's bytes go straight on, in constant memory.
+"""Streaming parser of upload forms: file bytes are passed on as they arrive, in constant memory.
 
 Fields and the file may come in any order (OpenAI's Node client sends the file first).
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from anyio import from_thread
+from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 
@@ -17,19 +19,17 @@ from app.errors import InvalidRequest, PayloadTooLarge
 MAX_FIELDS = 16
 MAX_FIELD_BYTES = 8 * 1024
 
-# A file among the fields that `described` tells of.
-
 EXTENDED_FILENAME = re.compile(
     rb""";\s*filename\*\s*=\s*"?(?P<charset>[\w-]*)'[\w-]*'(?P<value>[^\s;"]*)""", re.IGNORECASE
 )
 
-# Takes the file's bytes.
+# Consumes the bytes of a file.
 Sink = Callable[[bytes], None]
 
 
 @dataclass(slots=True)
 class FormPart:
-    """The part that is being read. `headers` have small names; the sink takes its bytes."""
+    """The part being read: its headers (lower-case names) and the consumer of its bytes."""
 
     headers: dict[bytes, bytes] = field(default_factory=dict)
     header_name: bytes = b""
@@ -38,11 +38,11 @@ class FormPart:
 
 
 class FormParser:
-    """One form. `feed` it the body's bytes, then `close` it.
+    """Push parser of one form: `feed` it the body's chunks, then `close` it.
 
-    `open_file` is called with the fields so far when the file begins, and gives what takes it.
-    `example` shows with curl how the form is to be sent.
-    Both raise InvalidRequest for what is not a form with at most one file named `file_field`.
+    `open_file` is called with the fields so far when the file starts, and returns the consumer of
+    its bytes. `example` shows how to send the form with curl. `feed` and `close` raise
+    InvalidRequest unless the body is a form with at most one file, named `file_field`.
     """
 
     def __init__(
@@ -76,15 +76,15 @@ class FormParser:
             self._parser.write(chunk)
         except FormParserError as error:
             raise InvalidRequest(
-                f"The body is not a multipart form: {str(error).rstrip('.')}. Send the file as "
-                "multipart/form-data, under a name of at most 255 characters."
+                f"The body is not a valid multipart form: {str(error).rstrip('.')}. Send the file "
+                "as multipart/form-data, with a name of at most 255 characters."
             ) from error
 
     def close(self) -> None:
         if self._parser.state != MultipartState.END:
             raise InvalidRequest(
-                "The body ends before its multipart form does: it was cut off, or its last "
-                "boundary is missing. Send it whole."
+                "The body ends before its multipart form does: it is truncated, or its final "
+                "boundary is missing."
             )
 
     def _part_begin(self) -> None:
@@ -124,7 +124,7 @@ class FormParser:
 
     def _begin_field(self, name: str) -> None:
         if name in self.fields:
-            raise InvalidRequest(f"'{name}' is there twice. Send it once.", param=name)
+            raise InvalidRequest(f"'{name}' is given twice. Send it once.", param=name)
         if len(self.fields) == MAX_FIELDS:
             raise InvalidRequest(f"The form has more than {MAX_FIELDS} fields.")
         value = bytearray()
@@ -146,7 +146,7 @@ class FormParser:
 
 
 def openapi_form(fields: Mapping[str, Any], *, required: Sequence[str]) -> dict[str, Any]:
-    """A route's `openapi_extra`: FastAPI does not know of forms that a route reads itself."""
+    """A route's `openapi_extra`: FastAPI cannot see a form that the route parses itself."""
     schema = {"type": "object", "required": list(required), "properties": dict(fields)}
     content = {"multipart/form-data": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
@@ -163,9 +163,9 @@ def _parse_boundary(content_type: str | None, example: str) -> bytes:
 
 
 def _filename_rfc8187(disposition: bytes, field: str) -> bytes | None:
-    """The file name that is written as RFC 8187 has it, which some clients send alone.
+    """The file name in RFC 8187's extended notation (`filename*=`), which some clients send alone.
 
-    Raises InvalidRequest for one in another charset, which the RFC does not ask anybody to read.
+    Raises InvalidRequest for charsets other than UTF-8, which the RFC does not require either.
     """
     found = EXTENDED_FILENAME.search(disposition)
     if found is None:
@@ -173,8 +173,8 @@ def _filename_rfc8187(disposition: bytes, field: str) -> bytes | None:
     raw = unquote_to_bytes(found["value"])
     if found["charset"].lower() != b"utf-8" or not _is_utf8(raw):
         raise InvalidRequest(
-            'The file\'s name is not in UTF-8. Send it as filename="data.jsonl", or as '
-            "filename*=utf-8''data.jsonl with percent signs for other letters.",
+            'The file name is not UTF-8. Send it as filename="data.jsonl", or percent-encoded as '
+            "filename*=utf-8''data.jsonl.",
             param=field,
         )
     return raw
@@ -189,6 +189,30 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def _decode_printable(raw: bytes) -> str:
-    # Postgres has no text with NUL, and control characters have no place in names.
+    # Postgres cannot store NUL in text, and control characters do not belong in names.
     text = raw.decode("utf-8", "replace")
     return "".join(letter for letter in text if letter.isprintable())
+
+
+def read_form(form: FormParser, request: Request) -> str:
+    """Feed a form with the request's body; returns the file's name. For worker threads only.
+
+    The thread may block on the file's consumer while the event loop receives the body. Raises
+    InvalidRequest, and anything that the consumer raises.
+    """
+    stream = request.stream()
+    while chunk := from_thread.run(_next_chunk, stream):
+        form.feed(chunk)
+    form.close()
+    if form.filename is None:
+        field = form.file_field
+        raise InvalidRequest(
+            f"Missing required parameter: '{field}'.",
+            param=field,
+            code="missing_required_parameter",
+        )
+    return form.filename
+
+
+async def _next_chunk(stream: AsyncIterator[bytes]) -> bytes:
+    return await anext(stream, b"")

@@ -1,9 +1,11 @@
-"""The OpenAPI document: what FastAPI cannot see of routes, such as the errors that they answer."""
+"""OpenAPI responses of routes: documented errors, event streams and raw bodies."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.dependencies.utils import get_dependant
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.errors import (
@@ -21,66 +23,94 @@ from app.errors import (
 )
 from app.wire.base import ErrorEnvelope
 
-Errors = tuple[type[ApiError], ...]
+# FastAPI's type of a route's `responses`.
+Responses = dict[int | str, dict[str, Any]]
 
-COMMON_ERRORS: Errors = (InvalidRequest, HeadersTooLarge, ApiError)
-AUTH_ERRORS: Errors = (Unauthenticated, Forbidden, RateLimited, ServiceUnavailable)
-BODY_ERRORS: Errors = (RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
-# And where something is named: in the path, or by a body's `model` on the routes with these tags.
-LOOKUP_ERRORS: Errors = (NotFound,)
-MODELS = {"chat", "completions", "embeddings", "encoders", "graders"}
-# FastAPI makes a component of what it finds here, and leaves out the 422 that nobody answers with.
-PLACEHOLDER: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorEnvelope}}
+COMMON_ERRORS = (InvalidRequest, HeadersTooLarge, ApiError)
+AUTH_ERRORS = (Unauthenticated, Forbidden, RateLimited, ServiceUnavailable)
+BODY_ERRORS = (RequestTimeout, PayloadTooLarge, UnsupportedMediaType)
 
 TEXT_SCHEMA = {"type": "string"}
 BINARY_SCHEMA = {"type": "string", "format": "binary"}
 
 
-def register(app: FastAPI) -> None:
-    """Have the app, made with PLACEHOLDER among its responses, document its errors."""
-    plain = app.openapi
+class DocumentedRoute(APIRoute):
+    """Route that documents the errors implied by its path and parameters."""
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        responses: Responses | None = None,
+        openapi_extra: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        has_body = (
+            "requestBody" in (openapi_extra or {})
+            or get_dependant(path=path, call=endpoint).body_params != []
+        )
+        implied = error_responses(*_implied_errors(path, has_body=has_body))
+        super().__init__(
+            path,
+            endpoint,
+            responses={**implied, **(responses or {})},
+            openapi_extra=openapi_extra,
+            **options,
+        )
+
+
+def error_responses(*kinds: type[ApiError]) -> Responses:
+    """A route's `responses` for these errors."""
+    return {
+        kind.status: {"model": ErrorEnvelope, "description": kind.__doc__ or ""} for kind in kinds
+    }
+
+
+def success_response(media_type: str, schema: Mapping[str, Any]) -> Responses:
+    """A route's `responses` for a success that is not JSON."""
+    return {200: {"content": {media_type: {"schema": dict(schema)}}}}
+
+
+def json_or_sse(response: type[BaseModel], event: str) -> Responses:
+    """A route's `responses` for a success that is a JSON `response`, or with `stream` a stream of
+    server-sent events, each with a JSON object of the type `event`."""
+    description = f"With `stream`: the JSON of a `{event}`, and `[DONE]` in the last event"
+    # The schema of one event, not of the whole stream: readers of OpenAPI documents expect that.
+    schema = {
+        "type": "object",
+        "required": ["data"],
+        "properties": {"data": {**TEXT_SCHEMA, "description": description}},
+    }
+    return {200: {"model": response, "content": {"text/event-stream": {"schema": schema}}}}
+
+
+def omit_default_422(app: FastAPI) -> None:
+    """Remove FastAPI's own 422 from the document: invalid requests are answered with a 400."""
+    generate = app.openapi
 
     def openapi() -> dict[str, Any]:
-        document = plain()
+        document = generate()
         for path in document["paths"].values():
             for operation in path.values():
-                _document_errors(operation)
+                operation["responses"].pop("422", None)
+        for schema in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(schema, None)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def success_response(media_type: str, schema: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """A route's `responses` when it answers something else than JSON."""
-    return {200: {"content": {media_type: {"schema": dict(schema)}}}}
-
-
-def json_or_sse(answer: type[BaseModel], event: str) -> dict[int | str, dict[str, Any]]:
-    """A route's `responses` when it can stream its answer; `event` is what each event holds."""
-    said = f"With `stream`: the JSON of a `{event}`, and `[DONE]` in the last event"
-    data = {**TEXT_SCHEMA, "description": said}
-    # Of one event, not of the whole stream: as readers of such documents take it.
-    schema = {"type": "object", "required": ["data"], "properties": {"data": data}}
-    return {200: {"model": answer, "content": {"text/event-stream": {"schema": schema}}}}
-
-
-def _document_errors(operation: dict[str, Any]) -> None:
-    """Name the codes, once: FastAPI keeps its document."""
-    responses = operation["responses"]
-    envelope = responses.pop("4XX", None)
-    if envelope is None:
-        return
-    for error in sorted(_errors(operation), key=lambda error: error.status):
-        described = {**envelope, "description": error.__doc__ or ""}
-        responses.setdefault(str(error.status), described)
-
-
-def _errors(operation: Mapping[str, Any]) -> Iterator[type[ApiError]]:
-    places = {parameter["in"] for parameter in operation.get("parameters", ())}
+def _implied_errors(path: str, *, has_body: bool) -> Iterator[type[ApiError]]:
     yield from COMMON_ERRORS
-    if "security" in operation:
+    if requires_key(path):
         yield from AUTH_ERRORS
-    if "requestBody" in operation:
+    if has_body:
         yield from BODY_ERRORS
-    if "path" in places or MODELS.intersection(operation.get("tags", ())):
-        yield from LOOKUP_ERRORS
+    if "{" in path:
+        yield NotFound
+
+
+def requires_key(path: str) -> bool:
+    """The middleware authenticates requests to this path."""
+    return path.startswith(("/v1/", "/models/")) or path == "/metrics"

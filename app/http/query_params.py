@@ -1,16 +1,16 @@
-"""What an empty value in a query means: that the client had none to give."""
+"""Query parameters without a value, which clients send for null."""
 
 from urllib.parse import unquote_to_bytes
 
-# Filters by metadata, where a value may well be empty, and its absence is one too.
+# Filters by metadata: an empty value is a valid one, and differs from no filter.
 METADATA_PREFIX = b"metadata"
 
 
 def drop_empty(query: bytes) -> bytes:
     """A query string without its empty parameters.
 
-    The Node SDK writes a parameter that is null as `after=`. Read as a value, that is a cursor
-    behind which there is nothing, or no number.
+    The Node SDK serializes a null parameter as `after=`. Read as a value, that is a cursor with
+    nothing behind it, or an invalid number.
     """
     return b"&".join(pair for pair in query.split(b"&") if _has_value(pair))
 

@@ -1,7 +1,8 @@
-"""How much a key may ask for in a minute: a bucket of requests and one of bytes, in Valkey.
+"""Rate limits per API key: token buckets of requests and bytes, shared through Valkey.
 
 One round trip per request, for all API processes together. While Valkey does not answer within a
-tenth of a second, each process counts for itself: a limit must not make the service fail.
+tenth of a second, each process counts in its own memory: a rate limiter must not take the service
+down.
 """
 
 import math
@@ -24,10 +25,11 @@ WINDOW_SECONDS = 60
 VALKEY_TIMEOUT_SECONDS = 0.1
 VALKEY_COOLDOWN_SECONDS = 2.0
 MAX_CONNECTIONS = 50
-# Of the buckets that a process keeps by itself, those used last.
+# In memory; beyond this the least recently used bucket is dropped.
 MAX_LOCAL_BUCKETS = 10_000
-# Both buckets are full at first and fill within a minute. The bytes of a request are taken whole,
-# if there is at least one: a file may be larger than its bucket, and is then paid off by waiting.
+# Both buckets start full and refill within a minute. If the bucket holds at least one byte, all
+# bytes of a request are taken: a file may be larger than its bucket, which then goes into debt and
+# is refilled by waiting.
 TAKE_SCRIPT = """
 local function level(value, limit, passed)
     return math.min(limit, (tonumber(value) or limit) + passed * limit / ARGV[4])
@@ -52,7 +54,7 @@ return {allowed and 1 or 0, tostring(requests), tostring(bytes)}
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """Of one key, a minute."""
+    """Limit of one key, per minute."""
 
     requests: int
     bytes: int
@@ -60,7 +62,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitStatus:
-    """Where a key stands after a request; the levels are below 1 when it was refused."""
+    """A key's buckets after a request. A level below 1 means that the request was refused."""
 
     limit: RateLimit
     allowed: bool
@@ -69,28 +71,33 @@ class RateLimitStatus:
 
     @property
     def retry_after(self) -> float:
-        """Seconds until a request like this one may come again."""
+        """Seconds until a request may be sent again."""
         return max(
             _seconds_until(1 - self.remaining_requests, self.limit.requests),
             _seconds_until(1 - self.remaining_bytes, self.limit.bytes),
         )
 
     def headers(self) -> dict[str, str]:
-        """As OpenAI writes them; `reset` is the time until the bucket is full again."""
-        full = _seconds_until(self.limit.requests - self.remaining_requests, self.limit.requests)
-        told = {
+        """OpenAI's `x-ratelimit-*` headers; `reset` is the time until the bucket is full again."""
+        until_full = _seconds_until(
+            self.limit.requests - self.remaining_requests, self.limit.requests
+        )
+        headers = {
             "x-ratelimit-limit-requests": str(self.limit.requests),
             "x-ratelimit-remaining-requests": str(max(0, math.floor(self.remaining_requests))),
-            "x-ratelimit-reset-requests": format_duration(full),
+            "x-ratelimit-reset-requests": format_duration(until_full),
         }
         if not self.allowed:
-            told["retry-after"] = str(max(1, math.ceil(self.retry_after)))
-            told["retry-after-ms"] = str(math.ceil(self.retry_after * 1000))
-        return told
+            headers["retry-after"] = str(max(1, math.ceil(self.retry_after)))
+            headers["retry-after-ms"] = str(math.ceil(self.retry_after * 1000))
+        return headers
 
 
 class RateLimiter:
-    """Takes from the buckets of keys. One per process and event loop; `close` it at the end."""
+    """Token buckets in Valkey, in memory while Valkey is unavailable (a circuit breaker).
+
+    One per process and event loop; `close` it at the end.
+    """
 
     def __init__(
         self, redis_url: str, limit: RateLimit, *, timeout: float = VALKEY_TIMEOUT_SECONDS
@@ -110,60 +117,61 @@ class RateLimiter:
     async def take(self, key_id: str, size: int, *, count: int = 1) -> RateLimitStatus:
         """Take one request of `size` bytes from a key's buckets. Never raises.
 
-        With a count of 0 the bytes are taken whatever is left: they have come already.
+        With `count=0` the bytes are taken whatever is left: they have been received already.
         """
         if time.monotonic() < self._fallback_until:
             return self._fallback.take(key_id, size, count=count)
-        limits = self.limit
-        arguments = [limits.requests, limits.bytes, size, WINDOW_SECONDS, 2 * WINDOW_SECONDS, count]
-        answer = cast(
+        limit = self.limit
+        arguments = [limit.requests, limit.bytes, size, WINDOW_SECONDS, 2 * WINDOW_SECONDS, count]
+        reply = cast(
             Awaitable[list[bytes]], self._take_script([f"luthier:rate:{key_id}"], arguments)
         )
         try:
-            allowed, requests, left = await answer
+            allowed, requests, bytes_ = await reply
         except (RedisError, OSError) as error:
             self._fallback_until = time.monotonic() + VALKEY_COOLDOWN_SECONDS
-            log.warning("rates.counted_locally", reason=repr(error))
+            log.warning("rate_limits.valkey_unavailable", reason=repr(error))
             return self._fallback.take(key_id, size, count=count)
-        return RateLimitStatus(limits, bool(allowed), float(requests), float(left))
+        return RateLimitStatus(limit, bool(allowed), float(requests), float(bytes_))
 
     async def close(self) -> None:
         await self._redis.aclose()
 
 
 class InMemoryRateLimiter:
-    """The same buckets in the memory of one process."""
+    """The same token buckets in the memory of one process."""
 
     def __init__(self, limit: RateLimit) -> None:
         self._limit = limit
+        # Remaining requests, remaining bytes, time of their update; least recently used first.
         self._buckets: OrderedDict[str, tuple[float, float, float]] = OrderedDict()
 
     def take(self, name: str, size: int = 0, *, count: int = 1) -> RateLimitStatus:
-        """As `Rates.take`."""
+        """As `RateLimiter.take`."""
         now = time.monotonic()
-        limits = self._limit
-        requests, left, at = self._buckets.pop(name, (limits.requests, limits.bytes, now))
-        requests = _refill(requests, limits.requests, now - at)
-        left = _refill(left, limits.bytes, now - at)
-        allowed = count == 0 or (requests >= 1 and left >= 1)
+        limit = self._limit
+        requests, bytes_, updated = self._buckets.pop(name, (limit.requests, limit.bytes, now))
+        requests = _refill(requests, limit.requests, now - updated)
+        bytes_ = _refill(bytes_, limit.bytes, now - updated)
+        allowed = count == 0 or (requests >= 1 and bytes_ >= 1)
         if allowed:
-            requests, left = requests - count, left - size
-        self._buckets[name] = (requests, left, now)
+            requests, bytes_ = requests - count, bytes_ - size
+        self._buckets[name] = (requests, bytes_, now)
         if len(self._buckets) > MAX_LOCAL_BUCKETS:
             self._buckets.popitem(last=False)
-        return RateLimitStatus(limits, allowed, requests, left)
+        return RateLimitStatus(limit, allowed, requests, bytes_)
 
 
 def format_duration(seconds: float) -> str:
-    """A time as Go writes it: `17ms`, `1s`, `6m0s`."""
+    """A duration in Go's notation, as OpenAI writes it: `17ms`, `1s`, `6m0s`."""
     if seconds < 1:
         return f"{math.ceil(seconds * 1000)}ms"
     minutes, rest = divmod(math.ceil(seconds), 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
-def _refill(kept: float, limit: int, passed: float) -> float:
-    return min(float(limit), kept + passed * limit / WINDOW_SECONDS)
+def _refill(level: float, limit: int, elapsed: float) -> float:
+    return min(float(limit), level + elapsed * limit / WINDOW_SECONDS)
 
 
 def _seconds_until(missing: float, limit: int) -> float:

@@ -1,4 +1,5 @@
-"""One request and its answer, as the guard sees them pass."""
+"""One request and its response, as seen by the middleware: body deadline and size, response
+headers, access log."""
 
 import asyncio
 import time
@@ -18,18 +19,20 @@ log = logs.get_logger(__name__)
 
 # OpenAI's; clients print it.
 OPENAI_VERSION = "2020-10-01"
-# A body must come in this time, and a second more for every so many bytes that have come: a client
-# that drips holds a connection, and for an upload a thread, for nothing.
+# Time for a body to arrive, plus a second for every MIN_BYTES_PER_SECOND received: a client that
+# trickles its body occupies a connection, and for an upload a thread (slowloris).
 BODY_TIMEOUT_SECONDS = 15
 MIN_BYTES_PER_SECOND = 8 * 1024
-# A refused request with a larger body, or one of unknown length, is not read to its end.
+# The body of a refused request is read to its end up to this size; beyond it, or if the size is
+# unknown, the connection is closed.
 MAX_DRAIN_BYTES = 64 * 1024
-# What proxies log for a client that left before its answer.
+# nginx's status code for a client that disconnected before its response.
 CLIENT_CLOSED_REQUEST = 499
 
 
 class RequestContext:
-    """Counts and times what comes in, and dresses what goes out."""
+    """Wraps the ASGI `receive` and `send` of one request: counts and times the body, adds response
+    headers, writes the access log."""
 
     def __init__(
         self,
@@ -56,26 +59,17 @@ class RequestContext:
         self._started_at = time.monotonic()
 
     def declared_bytes(self) -> int:
-        """The length that the request says its body has; 0 if it says none."""
+        """The body's Content-Length; 0 if there is none."""
         length = self.headers.get("content-length", "")
         return int(length) if length.isdecimal() else 0
 
-    async def receive(self) -> Message:
-        """The app's `receive`: no more than the limit, and not for ever."""
-        if self._has_received_all:
-            # Now it waits for the client to leave, which may take as long as the answer.
-            return await self._receive()
-        message = await self._receive_in_time()
-        self._received_bytes += len(message.get("body", b""))
-        self._has_received_all = not message.get("more_body", False)
-        if self._received_bytes > self.max_body_bytes:
-            # Starlette's own: FastAPI turns any other, raised while it reads, into a 400.
-            raise HTTPException(PayloadTooLarge.status)
-        return message
+    def undeclared_bytes(self) -> int:
+        """Body bytes received beyond the Content-Length, as with chunked encoding."""
+        return max(0, self._received_bytes - self.declared_bytes())
 
     def app_scope(self) -> Scope:
-        """The app's scope: HEAD is GET without its body, and a parameter without a value is none,
-        which no route has to know."""
+        """The scope for the routes: HEAD becomes GET (`send` drops the body), and query parameters
+        without a value are removed, so that no route has to handle either."""
         method, query = self.scope["method"], self.scope["query_string"]
         return {
             **self.scope,
@@ -83,57 +77,69 @@ class RequestContext:
             "query_string": query_params.drop_empty(query),
         }
 
+    async def receive(self) -> Message:
+        """The ASGI `receive` of the routes, with the body's size limit and deadline."""
+        if self._has_received_all:
+            # The app now waits for the client to disconnect, for as long as the response takes.
+            return await self._receive()
+        message = await self._receive_in_time()
+        self._received_bytes += len(message.get("body", b""))
+        self._has_received_all = not message.get("more_body", False)
+        if self._received_bytes > self.max_body_bytes:
+            # Starlette's own exception: FastAPI turns any other one, raised while it reads the
+            # body, into a 400.
+            raise HTTPException(PayloadTooLarge.status)
+        return message
+
     async def send(self, message: Message) -> None:
-        """The app's `send`. Raises ClientDisconnect when a HEAD has all that it asked for."""
+        """The ASGI `send` of the routes. Raises ClientDisconnect after the headers of a HEAD."""
         if message["type"] == "http.response.body" and self.scope["method"] == "HEAD":
             await self._send({"type": "http.response.body", "body": b""})
             self._response_complete = True
-            # Otherwise a file would be read to its end for nobody.
+            # Otherwise the route would read a whole file that nobody receives.
             raise ClientDisconnect
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._add_response_headers(MutableHeaders(scope=message))
         await self._send(message)
-        self._response_complete = message["type"] == "http.response.body" and not message.get(
-            "more_body"
-        )
+        is_body = message["type"] == "http.response.body"
+        self._response_complete = is_body and not message.get("more_body")
 
     async def send_error(self, error: Exception) -> None:
-        """Answer with an error; if the answer has begun, only breaking it off can tell of one."""
-        answer = error_handlers.to_api_error(error, self.scope["method"], self.scope["path"])
-        if type(answer) is ApiError:
+        """Respond with an error. Re-raises it if the response has started already: then only
+        breaking off the connection can signal it."""
+        api_error = error_handlers.to_api_error(error, self.scope["method"], self.scope["path"])
+        if type(api_error) is ApiError:
             log.error("request.crashed", exc_info=error)
         if self._status is not None:
             raise error
-        response = error_handlers.to_response(answer)
+        response = error_handlers.to_response(api_error)
         await response(self.scope, self.receive, self.send)
 
     def log_request(self) -> None:
-        """The request's line in the log."""
-        who = self.principal
+        """Write the request's line to the access log."""
+        principal = self.principal
         log.info(
             "request",
             method=self.scope["method"],
             path=self.scope["path"],
             status=self._status if self._response_complete else CLIENT_CLOSED_REQUEST,
             ms=self._elapsed_ms(),
-            key=None if who is None else who.key_id,
-            project=who.project_id if isinstance(who, Principal) else None,
+            key=None if principal is None else principal.key_id,
+            project=principal.project_id if isinstance(principal, Principal) else None,
         )
 
     async def _receive_in_time(self) -> Message:
-        # Only waiting counts: what we do with the bytes in between is not the client's fault.
-        patience = (
-            self._body_timeout + self._received_bytes / MIN_BYTES_PER_SECOND - self._waited_seconds
-        )
-        started = time.monotonic()
+        # Only waiting counts: the time we take to process the bytes is not the client's fault.
+        allowed = self._body_timeout + self._received_bytes / MIN_BYTES_PER_SECOND
+        started_at = time.monotonic()
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(allowed - self._waited_seconds):
                 return await self._receive()
         except TimeoutError as error:
             raise HTTPException(RequestTimeout.status) from error
         finally:
-            self._waited_seconds += time.monotonic() - started
+            self._waited_seconds += time.monotonic() - started_at
 
     def _add_response_headers(self, headers: MutableHeaders) -> None:
         headers["x-request-id"] = self.request_id
@@ -143,7 +149,7 @@ class RequestContext:
         if self.rate_limit_status is not None:
             headers.update(self.rate_limit_status.headers())
         if self._has_unread_body():
-            # Else uvicorn goes on reading what nobody wants, for as long as the client sends.
+            # Otherwise uvicorn keeps reading and discarding it for as long as the client sends.
             headers["connection"] = "close"
         if self.principal is not None:
             headers["openai-organization"] = self.principal.organization_slug
@@ -151,12 +157,8 @@ class RequestContext:
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._started_at) * 1000)
 
-    def undeclared_bytes(self) -> int:
-        """What has come without being declared, as chunks do."""
-        return max(0, self._received_bytes - self.declared_bytes())
-
     def _has_unread_body(self) -> bool:
-        """The client is still sending a body that nobody will read."""
+        """The client is still sending a body, large or of unknown size, that nobody will read."""
         if self._has_received_all:
             return False
         return "transfer-encoding" in self.headers or self.declared_bytes() > MAX_DRAIN_BYTES

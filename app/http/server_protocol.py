@@ -1,4 +1,5 @@
-"""HTTP below ASGI: what uvicorn alone would hold for ever, or answer without our envelope."""
+"""uvicorn HTTP protocol with the limits that uvicorn lacks: header deadline and size, slow readers
+(slowloris in both directions), number of connections; errors in OpenAI's envelope."""
 
 import json
 import socket
@@ -11,27 +12,33 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app import ids
-from app.errors import ApiError, HeadersTooLarge, InvalidRequest, RequestTimeout, ServiceUnavailable
+from app.errors import (
+    ApiError,
+    HeadersTooLarge,
+    InvalidRequest,
+    RequestTimeout,
+    ServiceUnavailable,
+)
 from app.http import error_handlers
 
 # From the connection, or the first byte of a further request, to the end of its headers.
 HEADER_TIMEOUT_SECONDS = 10.0
 MAX_HEADER_BYTES = 64 * 1024
-# So often it is looked whether a client takes what it is sent. One that has taken nothing in two
-# looks after another is let go: it would hold its answer, and what makes it, for ever.
+# A client that has read nothing of its response in MAX_IDLE_CHECKS checks in a row is disconnected:
+# it would hold the response, and whatever produces it, for ever.
 PROGRESS_CHECK_INTERVAL_SECONDS = 5.0
 MAX_IDLE_CHECKS = 2
-# The kernel takes megabytes for a client, and keeps them after the connection is closed here.
+# The kernel would buffer megabytes per client, and keep them after the connection is closed here.
 MAX_UNSENT_BYTES = 128 * 1024
-# Each costs memory and a file descriptor. The guard's limit on requests comes first.
+# Each costs memory and a file descriptor. The limit on requests in admission.py is reached first.
 MAX_CONNECTIONS = 10_000
-# Drop what is unsent as the connection ends, instead of offering it for minutes more.
+# Discard unsent data on close (RST) instead of retransmitting it for minutes.
 NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection, whose client sends its heads in time and not too large, and takes what it is
-    sent."""
+    """One connection. Its client must send its headers in time and within the size limit, and must
+    keep reading its responses."""
 
     header_timeout_seconds = HEADER_TIMEOUT_SECONDS
     progress_check_interval_seconds = PROGRESS_CHECK_INTERVAL_SECONDS
@@ -48,7 +55,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
         if len(self.connections) > self.max_connections:
-            # For all its requests: those of the connections before it go on.
+            # Every request of this connection gets the error; older connections are unaffected.
             self.app = _too_many_connections
         self._start_header_timer()
 
@@ -60,10 +67,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._has_received_data = True
-        was_in_head = self._header_timer is not None
+        was_in_headers = self._header_timer is not None
         super().data_received(data)
-        # Counted only if all of it belongs to the head: a body may come in the same piece.
-        if was_in_head and self._header_timer is not None:
+        # Counted only if the headers have not ended in it: the same chunk may hold a body.
+        if was_in_headers and self._header_timer is not None:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._send_error_and_close(HeadersTooLarge())
@@ -74,7 +81,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_header_timer()
-        # Whoever asks again has taken something, and is sent more from now on.
+        # A client that sends another request has read something, and is about to be sent more.
         self._last_unacked_bytes = 0
         self._schedule_check()
         super().on_headers_complete()
@@ -84,26 +91,26 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def check_client_progress(self) -> None:
-        """Let a client go that takes nothing of what it is sent."""
+        """Disconnect a client that has stopped reading its response."""
         self._progress_timer = None
-        untaken = self.unacked_bytes()
-        # While more is being written, the same number does not mean that nothing was taken.
-        idle = untaken > 0 and untaken == self._last_unacked_bytes and self._has_written_all()
+        unacked = self.unacked_bytes()
+        # While more is being written, an equal number does not mean that nothing was read.
+        idle = unacked > 0 and unacked == self._last_unacked_bytes and self._has_written_all()
         self._idle_checks = self._idle_checks + 1 if idle else 0
-        self._last_unacked_bytes = untaken
+        self._last_unacked_bytes = unacked
         if self._idle_checks == MAX_IDLE_CHECKS:
             connection = self.transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             self.transport.abort()
-        elif untaken or not self._is_response_complete():
+        elif unacked or not self._is_response_complete():
             self._schedule_check()
 
     def unacked_bytes(self) -> int:
-        """The bytes that the client's machine has not acknowledged.
+        """Bytes written that the client's kernel has not acknowledged.
 
-        Those in the kernel count: it asks for more only when it has room for a lot, so that of a
-        client that reads slowly and steadily nothing could be seen here for long. What is seen
-        goes by up to 64 KiB still, as kernels tell of room in their buffers.
+        The kernel's send queue (TIOCOUTQ) counts: it only asks for more once a lot of it is free,
+        so a client that reads slowly but steadily would look idle here for long. Progress is still
+        only visible in steps of up to 64 KiB, the granularity of TCP window updates.
         """
         connection = self.transport.get_extra_info("socket")
         queued = ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(struct.calcsize("i")))
@@ -123,7 +130,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls for bytes that are no HTTP."""
+        """uvicorn's hook for bytes that are not HTTP."""
         self._send_error_and_close(InvalidRequest("This is not a valid HTTP request."))
 
     def _start_header_timer(self) -> None:
@@ -140,15 +147,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _header_timeout(self) -> None:
         if self._has_received_data:
-            self._send_error_and_close(
-                RequestTimeout("The request's headers did not arrive in time. Send it again.")
-            )
+            message = "The request headers did not arrive in time. Please retry."
+            self._send_error_and_close(RequestTimeout(message))
         else:
             self.transport.close()
 
     def _send_error_and_close(self, error: ApiError) -> None:
         self._stop_header_timer()
-        # Within an answer that has begun, only breaking it off can tell of an error.
+        # Once a response has started, an error can only be signalled by breaking it off.
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(_encode_error_response(error))
         self._schedule_check()
@@ -156,12 +162,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
-    """The app of one connection too many."""
-    answer = error_handlers.to_response(
-        ServiceUnavailable("Too many connections are open. Try again in a moment.")
-    )
-    answer.headers.update({"x-request-id": ids.request_id(), "connection": "close"})
-    await answer(scope, receive, send)
+    """ASGI app of a connection above the limit."""
+    error = ServiceUnavailable("Too many open connections. Please retry in a moment.")
+    response = error_handlers.to_response(error)
+    response.headers.update({"x-request-id": ids.request_id(), "connection": "close"})
+    await response(scope, receive, send)
 
 
 def _encode_error_response(error: ApiError) -> bytes:

@@ -1,4 +1,4 @@
-"""Admin keys: keys of an organization, which manage its projects and open nothing else."""
+"""Admin keys of an organization. They give access to the admin API and nothing else."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -19,7 +19,10 @@ PREFIX = "sk-admin-"
 def create(
     session: Session, organization_id: str, name: str, *, expires_in: int | None = None
 ) -> tuple[AdminKey, str]:
-    """A new admin key, and its secret, which cannot be had again. `expires_in` is in seconds."""
+    """Create an admin key. Returns it with its secret, which cannot be retrieved later.
+
+    `expires_in` is in seconds.
+    """
     secret = secrets.generate(PREFIX)
     key = AdminKey(
         organization_id=organization_id,
@@ -30,16 +33,16 @@ def create(
     return key, secret
 
 
-def ensure_working_key(session: Session, organization: str, known: str) -> str | None:
-    """The secret of a new admin key; None if `known` is that of a usable one."""
-    if known and principals.authenticate_admin_key(session, known) is not None:
+def ensure_working_key(session: Session, organization_slug: str, secret: str) -> str | None:
+    """Create an admin key, unless `secret` works. Returns its secret or None."""
+    if secret and principals.authenticate_admin_key(session, secret) is not None:
         return None
-    owner = api_keys.ensure_organization(session, organization)
-    return create(session, owner.id, "first")[1]
+    organization = api_keys.ensure_organization(session, organization_slug)
+    return create(session, organization.id, "first")[1]
 
 
 def list_all(session: Session) -> Sequence[AdminKey]:
-    """All admin keys of the installation, oldest first, the revoked ones too."""
+    """All admin keys of the installation, oldest first, including revoked ones."""
     return session.scalars(select(AdminKey).order_by(AdminKey.created_at, AdminKey.id)).all()
 
 
@@ -52,15 +55,19 @@ def list_for_organization(
     limit: int,
 ) -> Page[AdminKey]:
     """A page of an organization's admin keys."""
-    mine = select(AdminKey).where(AdminKey.organization_id == organization_id)
-    statement = mine.where(AdminKey.revoked_at.is_(None))
+    all_keys = select(AdminKey).where(AdminKey.organization_id == organization_id)
     return pagination.page_by_age(
-        session, statement, cursor_rows=mine, after=after, limit=limit, oldest_first=order == "asc"
+        session,
+        all_keys.where(AdminKey.revoked_at.is_(None)),
+        cursor_rows=all_keys,
+        after=after,
+        limit=limit,
+        oldest_first=order == "asc",
     )
 
 
 def get(session: Session, organization_id: str, key_id: str) -> AdminKey:
-    """An admin key of an organization, revoked ones left out. Raises NotFound."""
+    """An admin key of an organization. Raises NotFound, also if it is revoked."""
     key = session.scalars(
         select(AdminKey).where(*_active_by_id(organization_id, key_id))
     ).one_or_none()
@@ -70,13 +77,13 @@ def get(session: Session, organization_id: str, key_id: str) -> AdminKey:
 
 
 def delete(session: Session, organization_id: str, key_id: str) -> None:
-    """End an organization's admin key, from this commit on. Raises NotFound, as `keys.delete`."""
+    """Revoke an admin key, as of this commit. Of two concurrent calls, one raises NotFound."""
     if not secrets.revoke(session, AdminKey, *_active_by_id(organization_id, key_id)):
         raise _not_found(key_id)
 
 
 def revoke(session: Session, key_id: str) -> AdminKey | None:
-    """End an admin key, from this commit on; None if there is no such key."""
+    """Revoke an admin key, as of this commit. None if there is no such key."""
     revoked = secrets.revoke(session, AdminKey, AdminKey.id == key_id)
     return revoked[0] if revoked else None
 

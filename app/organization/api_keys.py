@@ -1,7 +1,6 @@
-"""Keys of projects, and the default organization and project."""
+"""API keys of projects, and the default organization and project."""
 
 from collections.abc import Collection, Sequence
-from typing import Literal
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -13,13 +12,13 @@ from app.db import pagination
 from app.db.pagination import Page
 from app.db.tables import ApiKey, Organization, Project
 from app.errors import InvalidRequest, NotFound
+from app.organization.schemas import ProjectAccess
 
 PREFIX = "sk-luthier-"
-ProjectAccess = Literal["active", "inactive", "any"]
 
 
 def ensure_organization(session: Session, slug: str) -> Organization:
-    """The organization with this slug, its row locked; made if it is missing."""
+    """The organization with this slug, its row locked. Creates it if it is missing."""
     session.execute(
         insert(Organization)
         .values(id=ids.organization_id(), slug=slug)
@@ -30,17 +29,17 @@ def ensure_organization(session: Session, slug: str) -> Organization:
     ).one()
 
 
-def ensure_default_project(session: Session, organization: str) -> Project:
-    """The oldest project of the organization that is not archived; made if there is none."""
-    # Its lock makes two starting processes agree on one project.
-    owner = ensure_organization(session, organization)
+def ensure_default_project(session: Session, organization_slug: str) -> Project:
+    """The organization's oldest project that is not archived. Creates one if there is none."""
+    # The row lock makes processes that start concurrently agree on one project.
+    organization = ensure_organization(session, organization_slug)
     project = session.scalars(
         select(Project)
-        .where(Project.organization_id == owner.id, Project.archived_at.is_(None))
+        .where(Project.organization_id == organization.id, Project.archived_at.is_(None))
         .order_by(Project.created_at)
     ).first()
     if project is None:
-        project = Project(id=ids.project_id(), organization_id=owner.id, name="default")
+        project = Project(id=ids.project_id(), organization_id=organization.id, name="default")
         session.add(project)
         session.flush()
     return project
@@ -54,7 +53,10 @@ def create(
     service_account_id: str | None = None,
     expires_in: int | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key of a project, and its secret, which cannot be had again."""
+    """Create a key. Returns it with its secret, which cannot be retrieved later.
+
+    `expires_in` is in seconds.
+    """
     secret = secrets.generate(PREFIX)
     key = ApiKey(
         project_id=project_id,
@@ -66,36 +68,35 @@ def create(
     return key, secret
 
 
-def ensure_working_key(session: Session, organization: str, known: str) -> str | None:
-    """The secret of a new key of the default project; None if `known` is that of a usable key."""
-    if known and principals.authenticate_project_key(session, known) is not None:
+def ensure_working_key(session: Session, organization_slug: str, secret: str) -> str | None:
+    """Create a key of the default project, unless `secret` works. Returns its secret or None."""
+    if secret and principals.authenticate_project_key(session, secret) is not None:
         return None
-    project = ensure_default_project(session, organization)
+    project = ensure_default_project(session, organization_slug)
     return create(session, project.id, "first")[1]
 
 
 def list_all(session: Session) -> Sequence[ApiKey]:
-    """All keys of all projects, oldest first, the revoked ones too."""
+    """All keys of all projects, oldest first, including revoked ones."""
     return session.scalars(select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)).all()
 
 
 def list_for_project(
     session: Session, project_id: str, *, access: ProjectAccess, after: str | None, limit: int
 ) -> Page[ApiKey]:
-    """A page of the keys that a project has, newest first.
+    """A page of a project's keys, newest first.
 
-    All of them give access: those of an account without it do not exist, and a project that is
-    archived has none.
+    All of them are active: accounts without access have no keys, nor do archived projects.
     """
-    if access == "inactive":
+    if access == ProjectAccess.INACTIVE:
         return Page([], has_more=False)
-    mine = select(ApiKey).where(ApiKey.project_id == project_id)
-    statement = mine.where(ApiKey.revoked_at.is_(None))
-    return pagination.page_by_age(session, statement, cursor_rows=mine, after=after, limit=limit)
+    all_keys = select(ApiKey).where(ApiKey.project_id == project_id)
+    active = all_keys.where(ApiKey.revoked_at.is_(None))
+    return pagination.page_by_age(session, active, cursor_rows=all_keys, after=after, limit=limit)
 
 
 def get(session: Session, project_id: str, key_id: str) -> ApiKey:
-    """A key of a project, revoked ones left out. Raises NotFound."""
+    """A key of a project. Raises NotFound, also if it is revoked."""
     key = session.scalars(select(ApiKey).where(*_active_by_id(project_id, key_id))).one_or_none()
     if key is None:
         raise _not_found(key_id)
@@ -103,9 +104,9 @@ def get(session: Session, project_id: str, key_id: str) -> ApiKey:
 
 
 def set_expiry(session: Session, project_id: str, key_id: str, expires_in: int) -> ApiKey:
-    """Have a key expire so many seconds from now, sooner or later than it would have.
+    """Let a key expire so many seconds from now.
 
-    Raises NotFound, and InvalidRequest for one that has expired.
+    Raises NotFound, or InvalidRequest if it has expired already.
     """
     changed = session.scalars(
         update(ApiKey)
@@ -117,29 +118,29 @@ def set_expiry(session: Session, project_id: str, key_id: str, expires_in: int) 
     if changed is None:
         expired = get(session, project_id, key_id)
         raise InvalidRequest(
-            f"The API key {expired.id} has expired and cannot be updated. Make a new one.",
+            f"The API key {expired.id} has expired and cannot be updated. Create a new one.",
             param="api_key_id",
         )
     return changed
 
 
 def reject_scopes(scopes: Collection[str] | None) -> None:
-    """Raises InvalidRequest for a key that is to do less than its project may."""
+    """Raises InvalidRequest for a key with restricted permissions."""
     if scopes:
         raise InvalidRequest(
-            "Keys have no scopes here: each may do all that its project may. Leave out 'scopes'.",
+            "Keys have no scopes here: each has full access to its project. Omit 'scopes'.",
             param="scopes",
         )
 
 
 def delete(session: Session, project_id: str, key_id: str) -> None:
-    """End a key of a project, from this commit on. Raises NotFound: of two at once, for one."""
+    """Revoke a project's key, as of this commit. Of two concurrent calls, one raises NotFound."""
     if not secrets.revoke(session, ApiKey, *_active_by_id(project_id, key_id)):
         raise _not_found(key_id)
 
 
 def revoke(session: Session, key_id: str) -> ApiKey | None:
-    """End a key, from this commit on; None if there is no such key."""
+    """Revoke a key, as of this commit. None if there is no such key."""
     revoked = secrets.revoke(session, ApiKey, ApiKey.id == key_id)
     return revoked[0] if revoked else None
 

@@ -1,4 +1,4 @@
-"""Projects of an organization: made, renamed, archived. What is in one is nobody else's."""
+"""Projects of an organization: create, list, rename, archive."""
 
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
@@ -21,30 +21,32 @@ def create(session: Session, organization_id: str, name: str) -> Project:
 def list_for_organization(
     session: Session, organization_id: str, *, include_archived: bool, after: str | None, limit: int
 ) -> Page[Project]:
-    """A page of an organization's projects, newest first; the archived ones too if `archived`."""
-    mine = select(Project).where(Project.organization_id == organization_id)
-    statement = mine if include_archived else mine.where(Project.archived_at.is_(None))
-    return pagination.page_by_age(session, statement, cursor_rows=mine, after=after, limit=limit)
+    """A page of the organization's projects, newest first."""
+    all_projects = select(Project).where(Project.organization_id == organization_id)
+    statement = (
+        all_projects if include_archived else all_projects.where(Project.archived_at.is_(None))
+    )
+    return pagination.page_by_age(
+        session, statement, cursor_rows=all_projects, after=after, limit=limit
+    )
 
 
-def rename(session: Session, organization_id: str, project_id: str, name: str | None) -> Project:
-    """Give a project another name; None leaves it as it is. Raises NotFound, InvalidRequest."""
-    project = projects.get_active(session, organization_id, project_id)
+def rename(session: Session, project: Project, name: str | None) -> None:
+    """Rename a project; None leaves the name as it is."""
     if name is not None:
         project.name = name
         session.flush()
-    return project
 
 
 def archive(session: Session, organization_id: str, project_id: str) -> Project:
-    """End a project for good; archiving it again changes nothing. Raises NotFound.
+    """Archive a project for good. Archiving it again changes nothing. Raises NotFound.
 
-    Its keys and service accounts end with it, and its jobs are cancelled: nobody could look at
-    them or stop them any more, and they would go on using the machine.
+    Its keys and service accounts are revoked, and its jobs cancelled: nobody could see or stop them
+    any more, and they would keep using the hardware.
     """
-    # No stronger lock: with one, a worker that ends a job here and this would wait for each other.
-    held = projects.named(organization_id, project_id).with_for_update(key_share=True)
-    project = projects.one(session, held, project_id)
+    # FOR NO KEY UPDATE: a stronger lock could deadlock with a trainer that ends one of its jobs.
+    statement = projects.select_project(organization_id, project_id)
+    project = projects.one_or_404(session, statement.with_for_update(key_share=True), project_id)
     if project.archived_at is not None:
         return project
     for job_id in session.scalars(_unfinished_jobs(project_id)):
@@ -61,7 +63,7 @@ def archive(session: Session, organization_id: str, project_id: str) -> Project:
 
 
 def _unfinished_jobs(project_id: str) -> Select[str]:
-    # Locked, or one could end between being found and being cancelled.
+    # Locked: a job could end between this query and its cancellation.
     return (
         select(Job.id)
         .where(Job.project_id == project_id, Job.state.not_in(TERMINAL_STATES))

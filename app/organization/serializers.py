@@ -1,21 +1,25 @@
-"""Projects and keys, and whom they belong to, as the wire shows them."""
+"""Rows to wire objects of the admin API."""
 
 from app.auth.principals import AdminPrincipal
-from app.db.tables import AdminKey, ApiKey, Project
-from app.organization.admin_key_schemas import AdminKeyObject, AdminKeyOwner, NewAdminKey
-from app.organization.api_key_schemas import (
+from app.db.tables import AdminKey, ApiKey, Project, ServiceAccount
+from app.organization.schemas import (
+    AdminKeyObject,
+    AdminKeyOwner,
     ApiKeyObject,
     ApiKeyOwner,
+    NewAdminKey,
+    NewServiceAccount,
+    NewServiceAccountKey,
+    ProjectObject,
+    ServiceAccountObject,
     ServiceAccountOwner,
     UserOwner,
 )
-from app.organization.project_schemas import ProjectObject
-from app.organization.service_account_schemas import NewServiceAccountKey
 
-# Whoever runs the service. OpenAI's clients want a user where no program owns a key.
+# OpenAI's clients expect a user as the owner of a key without a service account.
 OPERATOR_ID = "user-operator"
 OPERATOR_NAME = "operator"
-# Reserved for addresses that no mail reaches.
+# A top-level domain reserved by RFC 2606: no mail is ever delivered to it.
 OPERATOR_EMAIL = "operator@luthier.invalid"
 
 
@@ -50,6 +54,12 @@ def serialize_new_key(row: ApiKey, secret: str) -> NewServiceAccountKey:
         expires_at=row.expires_at,
         value=secret,
     )
+
+
+def serialize_new_service_account(
+    row: ServiceAccount, key: NewServiceAccountKey | None
+) -> NewServiceAccount:
+    return NewServiceAccount(**dict(ServiceAccountObject.model_validate(row)), api_key=key)
 
 
 def serialize_admin_key(row: AdminKey, admin: AdminPrincipal) -> AdminKeyObject:

@@ -1,4 +1,4 @@
-"""Service accounts: the programs that act for a project, each with keys of its own."""
+"""Service accounts: programs with access to a project, each with its own keys."""
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -7,42 +7,49 @@ from app import ids
 from app.auth import secrets
 from app.db import pagination
 from app.db.pagination import Page
-from app.db.tables import ApiKey, ServiceAccount
+from app.db.tables import ApiKey, ServiceAccount, ServiceAccountRole
 from app.errors import InvalidRequest, NotFound
 from app.organization import api_keys
 
-# As OpenAI names a key that was given no name.
+# OpenAI's name for a key created without one.
 DEFAULT_KEY_NAME = "Secret Key"
 
 
 def create(session: Session, project_id: str, name: str) -> ServiceAccount:
-    """A new account, which may do what its project may."""
-    return _add(session, project_id, name, role="member")
+    """Create an account with full access to its project."""
+    return _add(session, project_id, name, role=ServiceAccountRole.MEMBER)
 
 
 def create_without_role(session: Session, project_id: str, name: str) -> ServiceAccount:
-    """A new account that may do nothing, and have no key, before it is given a role."""
-    return _add(session, project_id, name, role="none")
+    """Create an account that cannot have keys until it is given a role."""
+    return _add(session, project_id, name, role=ServiceAccountRole.NONE)
 
 
 def list_for_project(
     session: Session, project_id: str, *, after: str | None, limit: int
 ) -> Page[ServiceAccount]:
     """A page of a project's service accounts, newest first."""
-    mine = select(ServiceAccount).where(ServiceAccount.project_id == project_id)
-    statement = mine.where(ServiceAccount.deleted_at.is_(None))
-    return pagination.page_by_age(session, statement, cursor_rows=mine, after=after, limit=limit)
+    all_accounts = select(ServiceAccount).where(ServiceAccount.project_id == project_id)
+    statement = all_accounts.where(ServiceAccount.deleted_at.is_(None))
+    return pagination.page_by_age(
+        session, statement, cursor_rows=all_accounts, after=after, limit=limit
+    )
 
 
 def get(session: Session, project_id: str, account_id: str) -> ServiceAccount:
-    """Raises NotFound."""
+    """A service account of a project. Raises NotFound."""
     return _one_or_404(session, _query(project_id, account_id), account_id)
 
 
 def update(
-    session: Session, project_id: str, account_id: str, *, name: str | None, role: str | None
+    session: Session,
+    project_id: str,
+    account_id: str,
+    *,
+    name: str | None,
+    role: ServiceAccountRole | None,
 ) -> ServiceAccount:
-    """Change what is given. Raises NotFound."""
+    """Update an account; None leaves a value as it is. Raises NotFound."""
     account = get(session, project_id, account_id)
     account.name = name if name is not None else account.name
     account.role = role if role is not None else account.role
@@ -58,13 +65,13 @@ def create_key(
     name: str | None = None,
     expires_in: int | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key of an account, and its secret, which cannot be had again.
+    """Create a key of an account. Returns it with its secret, which cannot be retrieved later.
 
-    Raises NotFound, and InvalidRequest for an account that may do nothing.
+    Raises NotFound, or InvalidRequest for an account without a role. `expires_in` is in seconds.
     """
-    # Locked: a key made while its account is deleted would outlive it.
-    held = _query(project_id, account_id).with_for_update(read=True)
-    if _one_or_404(session, held, account_id).role == "none":
+    # Locked: a key created while its account is being deleted would outlive it.
+    statement = _query(project_id, account_id).with_for_update(read=True)
+    if _one_or_404(session, statement, account_id).role == ServiceAccountRole.NONE:
         raise InvalidRequest(
             f"The service account {account_id} has no role in its project. Give it the role "
             "'member' first.",
@@ -80,13 +87,15 @@ def create_key(
 
 
 def delete(session: Session, project_id: str, account_id: str) -> None:
-    """Delete an account; its keys end with it. Raises NotFound."""
+    """Delete an account and revoke its keys. Raises NotFound."""
     account = _one_or_404(session, _query(project_id, account_id).with_for_update(), account_id)
     account.deleted_at = func.clock_timestamp()
     secrets.revoke(session, ApiKey, ApiKey.service_account_id == account_id)
 
 
-def _add(session: Session, project_id: str, name: str, *, role: str) -> ServiceAccount:
+def _add(
+    session: Session, project_id: str, name: str, *, role: ServiceAccountRole
+) -> ServiceAccount:
     account = ServiceAccount(
         id=ids.service_account_id(), project_id=project_id, name=name, role=role
     )

@@ -62,12 +62,18 @@ def test_an_entry_survives_the_way_through_json() -> None:
 BAD = {
     "no id": (GOOD.replace('id = "base-1"', ""), "'id'"),
     "an unknown field": (GOOD + "contxt = 1\n", "'contxt'"),
-    "an id with a colon": (GOOD.replace('"base-1"', '"ft:base"'), "'ft:base' is no model id"),
-    "an id that climbs": (GOOD.replace('"base-1"', '"a/../../b"'), "no model id"),
-    "an id with a line feed": (GOOD.replace('"base-1"', '"base\\n"'), "no model id"),
-    "an id too long": (GOOD.replace('"base-1"', '"' + "x" * 129 + '"'), "no model id"),
-    "an id of a number": (GOOD.replace('"base-1"', "1"), "1 is no model id"),
-    "a bad alias": (GOOD.replace("owner/base-1", "owner base"), "'owner base' is no model id"),
+    "an id with a colon": (
+        GOOD.replace('"base-1"', '"ft:base"'),
+        "'ft:base' is not a valid model id",
+    ),
+    "an id that climbs": (GOOD.replace('"base-1"', '"a/../../b"'), "not a valid model id"),
+    "an id with a line feed": (GOOD.replace('"base-1"', '"base\\n"'), "not a valid model id"),
+    "an id too long": (GOOD.replace('"base-1"', '"' + "x" * 129 + '"'), "not a valid model id"),
+    "an id of a number": (GOOD.replace('"base-1"', "1"), "1 is not a valid model id"),
+    "a bad alias": (
+        GOOD.replace("owner/base-1", "owner base"),
+        "'owner base' is not a valid model id",
+    ),
     "an alias alone": (GOOD.replace('["gpt-4o-mini-2024-07-18", "owner/base-1"]', '"x"'), "lists"),
     "no methods": (GOOD.replace('methods = ["supervised"]', ""), "lists of strings"),
     "a method alone": (GOOD.replace('["supervised"]', '"supervised"'), "lists of strings"),
@@ -75,25 +81,28 @@ BAD = {
     "a source of nowhere": (GOOD.replace("path:/models/base-1", "base-1"), "source must be"),
     "a source of another kind": (
         GOOD.replace("path:/models/base-1", "s3://models/base-1"),
-        "model 'base-1': source must be package:, path: or hf: and a place, not 's3://models/",
+        "model 'base-1': source must be 'package:…', 'path:…' or 'hf:…', not 's3://models/",
     ),
     "a source without a place": (GOOD.replace("path:/models/base-1", "hf:"), "not 'hf:'"),
     "a source of a number": (GOOD.replace('"path:/models/base-1"', "1"), "source must be"),
     "an unknown method": (
         GOOD.replace("supervised", "superwised"),
-        "causal models are supervised, dpo, classification; 'superwised' is none of them",
+        "causal models support supervised, dpo, classification, not 'superwised'",
     ),
-    "a method that nobody has": (GOOD.replace("supervised", "prayer"), "'prayer' is none of them"),
+    "a method that nobody has": (
+        GOOD.replace("supervised", "prayer"),
+        "classification, not 'prayer'",
+    ),
     "a method of the other kind": (
         GOOD.replace("causal", "encoder"),
-        "of encoder models are classification, token_classification, question_answering, embedding",
+        "encoder models support classification, token_classification, question_answering, embedding",
     ),
     "no context": (GOOD.replace("2048", "0"), "context_length must be a positive number"),
     "a context of true": (GOOD.replace("2048", "true"), "context_length must be"),
-    "the same id twice": (GOOD + GOOD, "the name 'base-1' stands for two models"),
+    "the same id twice": (GOOD + GOOD, "the name 'base-1' is used by two models"),
     "an alias that is an id": (GOOD + GOOD.replace('id = "base-1"', 'id = "base-2"'), "two models"),
-    "one bracket": (GOOD.replace("[[model]]", "[model]"), "begin each model with [[model]]"),
-    "no TOML": ("models: [a]", "is not TOML"),
+    "one bracket": (GOOD.replace("[[model]]", "[model]"), "start each model with [[model]]"),
+    "no TOML": ("models: [a]", "is not valid TOML"),
 }
 
 
@@ -105,12 +114,12 @@ def test_a_bad_catalogue_is_refused_in_words(tmp_path: Path, text: str, words: s
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="does not exist; set MODELS_FILE"):
+    with pytest.raises(CatalogError, match="does not exist; set LUTHIER_MODELS_FILE"):
         Catalog.load(tmp_path / "models.toml")
     with pytest.raises(CatalogError, match="cannot be read"):
         Catalog.load(tmp_path)
     (tmp_path / "models.toml").write_bytes(b"\xff")
-    with pytest.raises(CatalogError, match="is not TOML"):
+    with pytest.raises(CatalogError, match="is not valid TOML"):
         Catalog.load(tmp_path / "models.toml")
 
 

@@ -271,7 +271,7 @@ class TestFull:
         app.add_middleware(
             AdmissionMiddleware,
             state=api.state,
-            part_bytes=MAX_PART_BYTES,
+            max_part_bytes=MAX_PART_BYTES,
             max_concurrent_requests=2,
         )
         with run_server(app) as url:

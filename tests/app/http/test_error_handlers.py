@@ -40,7 +40,7 @@ def test_a_failed_commit_is_not_a_success(app: FastAPI, http: TestClient) -> Non
         if session.info.get("doomed"):
             raise RuntimeError("the disk of the database is full")
 
-    event.listen(app.state.parts.sessions, "before_commit", commit)
+    event.listen(app.state.shared.sessions, "before_commit", commit)
     assert http.post("/v1/write?doomed=false").status_code == 200
     answer = http.post("/v1/write?doomed=true")
     assert answer.status_code == 500

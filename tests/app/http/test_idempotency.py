@@ -11,8 +11,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.tables import File, IdempotencyRecord, Job, Outbox, Project
-from app.http import stored_responses
-from app.http.stored_responses import StoredResponse
+from app.http import idempotency
+from app.http.idempotency import Idempotency, StoredResponse
 from tests.app.files.test_routes import GOOD
 from tests.app.http.test_admission import expect_error
 from tests.live_api import Account
@@ -125,7 +125,7 @@ def test_keys_live_for_a_day_and_tries_for_minutes(
     http.post(JOBS, json=body, headers={"x-stainless-retry-count": "1"})
     assert count(session) == 3
     age(session, timedelta(hours=24))
-    stored_responses.delete_expired(session)
+    idempotency.delete_expired(session)
     assert session.scalar(select(func.count()).select_from(IdempotencyRecord)) == 0
 
 
@@ -147,8 +147,9 @@ def test_another_projects_key_is_another_key(
     mine = session.get_one(Project, account.principal.project_id)
     other = Project(id="proj_other", organization_id=mine.organization_id, name="other")
     session.add(other)
-    this = stored_responses.new_attempt(other.id, f"POST {JOBS}?", b"{}", key="a", retry_count=0)
-    stored_responses.store_response(session, this, StoredResponse(200, {"id": "theirs"}))
+    theirs = Idempotency(other.id, f"POST {JOBS}?", key="a", retry_count=0)
+    assert theirs.begin(session, b"{}") is None
+    theirs.finish(StoredResponse(200, {"id": "theirs"}))
     session.commit()
     answer = http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
     assert answer.json()["id"] != "theirs"
@@ -196,6 +197,8 @@ class TestFiles:
         key = {"Idempotency-Key": "a"}
         first, again = (self.post(http, **key) for _ in range(2))
         assert first.json() == again.json()
+        assert "Idempotent-Replayed" not in first.headers
+        assert again.headers["Idempotent-Replayed"] == "true"
         assert session.scalars(select(File.id)).all() == [first.json()["id"]]
         # The bytes that came a second time are on their way out of the store.
         assert len(session.scalars(select(Outbox.payload)).one()["keys"]) == 1

@@ -115,7 +115,7 @@ class TestRates:
             first = other.submit(httpx.get, f"{url}/v1/wait", headers=bearer(account), timeout=120)
             assert inside.acquire(timeout=120)
             answer = http_client.get(f"{url}/v1/wait", headers=bearer(account))
-            assert "1 requests of this key" in str(expect_error(answer, 429)["message"])
+            assert "already has 1 concurrent requests" in str(expect_error(answer, 429)["message"])
             done.set()
             assert first.result().status_code == 200
             assert http_client.get(f"{url}/v1/wait", headers=bearer(account)).status_code == 200

@@ -64,11 +64,11 @@ BOMBS = {
 
 @pytest.fixture(scope="module")
 def usual(
-    api: Api, database_url: str, redis_url: str, running_engine: FakeEngine
+    running_api: Api, database_url: str, redis_url: str, running_engine: FakeEngine
 ) -> Iterator[httpx.URL]:
     """A service whose limits nobody has set."""
     settings = Settings(
-        luthier_home=api.state.settings.home,
+        home=running_api.state.settings.home,
         database_url=database_url,
         redis_url=redis_url,
         models_file=ROOT / "tests/models.toml",
@@ -109,7 +109,7 @@ def test_a_crowd_is_refused_wherever_bodies_are_long(
     http: httpx.Client, path: str, bomb: str
 ) -> None:
     error = expect_error(http.post(path, content=BOMBS[bomb]), 400)
-    assert "it holds more than 40000 texts, lists and objects" in str(error["message"])
+    assert "it holds more than 40000 strings, arrays and objects" in str(error["message"])
 
 
 @pytest.mark.parametrize("path", OTHERS)
@@ -138,7 +138,7 @@ class TestParse:
         for most in (MAX_NODES, MAX_VALUES_WITH_TOKEN_IDS):
             numbers = [0] * most
             assert parse_json(orjson.dumps(numbers), max_values=most) == numbers
-            self.refused(orjson.dumps([*numbers, 0]), most_values=most)
+            self.refused(orjson.dumps([*numbers, 0]), max_values=most)
 
     @pytest.mark.parametrize(
         "text", ['"', "\\", '\\"', '"[', "\\\\", '",[{', '\\\\"', "\\n", "\N{SNOWMAN}[,"]

@@ -61,7 +61,7 @@ class TestWhichKeyOpensWhat:
             admin.models.list()
         assert raised.value.body == {
             "message": "An admin API key manages projects and their keys, and nothing else. "
-            "Use an API key of a project here.",
+            "Use a project's API key here.",
             "type": "invalid_request_error",
             "param": None,
             "code": None,
