@@ -41,7 +41,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from app.catalog import CatalogModel
+from app.catalog import CatalogModel, ModelKind
 from bench.training import Stopwatch, print_json
 from worker.encoding.backbone import full_tuning_parameter_names
 from worker.rundir import Metrics, RunFolder, RunSpec
@@ -99,7 +99,9 @@ def run_luthier(arguments: argparse.Namespace) -> tuple[Stopwatch, float]:
         folder.checkpoints.mkdir()
         folder.train_file.write_text("\n".join(read_lines(arguments, "train")), encoding="utf-8")
         folder.valid_file.write_text("\n".join(read_lines(arguments, "valid")), encoding="utf-8")
-        model = CatalogModel("minilm", f"package:{BASE}", "encoder", ("classification",), LENGTH)
+        model = CatalogModel(
+            "minilm", f"package:{BASE}", ModelKind.ENCODER, ("classification",), LENGTH
+        )
         spec = RunSpec(
             job_id="bench",
             attempt=1,

@@ -144,7 +144,7 @@ def _build_embedding(
 
 
 def _require_distinct_scores(split: DataSplit, param: str) -> None:
-    if len({one.score for one in split.examples}) < 2:
+    if len({example.score for example in split.examples}) < 2:
         role = param.replace("_", " ")
         message = f"All examples of the {role} have the same score, so there is no order to learn."
         raise user_error(f"invalid_{param}", message, param)

@@ -46,15 +46,15 @@ def single_label_metrics(
     truth: Array, probabilities: Array, labels: Sequence[str]
 ) -> dict[str, Any]:
     """Metrics of single-label classification. truth [rows], probabilities [rows, labels]."""
-    found = probabilities.argmax(1)
+    predictions = probabilities.argmax(1)
     label_indices = np.arange(len(labels))
     report = {
-        "accuracy": float(accuracy_score(truth, found)),
-        **_averages(truth, found, np.union1d(truth, found)),
-        "per_label": _per_label(truth, found, labels),
+        "accuracy": float(accuracy_score(truth, predictions)),
+        **_averages(truth, predictions, np.union1d(truth, predictions)),
+        "per_label": _per_label(truth, predictions, labels),
     }
     if len(labels) <= MAX_CONFUSION_LABELS:
-        matrix = confusion_matrix(truth, found, labels=label_indices)
+        matrix = confusion_matrix(truth, predictions, labels=label_indices)
         report["confusion_matrix"] = {"labels": list(labels), "rows": matrix.tolist()}
     return report | _roc_auc(truth, probabilities, labels)
 
@@ -63,15 +63,17 @@ def multi_label_metrics(
     truth: Array, probabilities: Array, labels: Sequence[str]
 ) -> dict[str, Any]:
     """Metrics of multi-label classification. Both arrays are [rows, labels]; truth is 0 or 1."""
-    found = (probabilities >= 0.5).astype(int)
-    occurring = np.flatnonzero(truth.any(0) | found.any(0))
+    predictions = (probabilities >= 0.5).astype(int)
+    occurring = np.flatnonzero(truth.any(0) | predictions.any(0))
     report = {
-        "accuracy": float(accuracy_score(truth, found)),
-        **_averages(truth, found, occurring if len(occurring) else np.arange(len(labels))),
-        "per_label": _per_label(truth, found, labels),
+        "accuracy": float(accuracy_score(truth, predictions)),
+        **_averages(truth, predictions, occurring if len(occurring) else np.arange(len(labels))),
+        "per_label": _per_label(truth, predictions, labels),
         "confusion_matrix": {
             label: matrix.tolist()
-            for label, matrix in zip(labels, multilabel_confusion_matrix(truth, found), strict=True)
+            for label, matrix in zip(
+                labels, multilabel_confusion_matrix(truth, predictions), strict=True
+            )
         },
     }
     # ROC AUC is undefined for a label that all texts have, or none.
@@ -81,17 +83,17 @@ def multi_label_metrics(
     return report
 
 
-def entity_metrics(truth: list[list[str]], found: list[list[str]]) -> dict[str, Any]:
+def entity_metrics(truth: list[list[str]], predictions: list[list[str]]) -> dict[str, Any]:
     """Entity metrics of BIO tags by seqeval: an entity counts if its span and label are correct.
 
     If no entity exists and none was predicted, averages over labels are omitted: seqeval returns
     NaN, which is invalid JSON.
     """
-    words = list(zip(chain.from_iterable(truth), chain.from_iterable(found), strict=True))
+    words = list(zip(chain.from_iterable(truth), chain.from_iterable(predictions), strict=True))
     accuracy = sum(t == f for t, f in words) / max(1, len(words))
     if all(t == f == OUTSIDE for t, f in words):
         return {"precision": 0.0, "recall": 0.0, "f1": 0.0, "accuracy": accuracy, "per_label": {}}
-    raw = entity_report(truth, found, output_dict=True, zero_division=0)
+    raw = entity_report(truth, predictions, output_dict=True, zero_division=0)
     table = {name: {key: float(v) for key, v in row.items()} for name, row in raw.items()}
     micro, macro, weighted = (table.pop(f"{name} avg") for name in ("micro", "macro", "weighted"))
     return {
@@ -105,13 +107,13 @@ def entity_metrics(truth: list[list[str]], found: list[list[str]]) -> dict[str, 
     }
 
 
-def answer_metrics(truth: Sequence[Sequence[str]], found: Sequence[str]) -> dict[str, Any]:
+def answer_metrics(truth: Sequence[Sequence[str]], predictions: Sequence[str]) -> dict[str, Any]:
     """Exact match and token F1, from 0 to 1, as SQuAD's official script defines them.
 
     `truth` has all correct answers of each question, or none if it has no answer. The prediction ""
     means no answer.
     """
-    pairs = list(zip(truth, found, strict=True))
+    pairs = list(zip(truth, predictions, strict=True))
     exact = [
         max(_normalize_answer(answer) == _normalize_answer(text) for answer in all_ or [""])
         for all_, text in pairs
@@ -120,9 +122,9 @@ def answer_metrics(truth: Sequence[Sequence[str]], found: Sequence[str]) -> dict
     return {"exact_match": float(np.mean(exact)), "f1": float(np.mean(shared))}
 
 
-def _token_f1(answer: str, found: str) -> float:
+def _token_f1(answer: str, predictions: str) -> float:
     predicted_tokens, true_tokens = (
-        _normalize_answer(found).split(),
+        _normalize_answer(predictions).split(),
         _normalize_answer(answer).split(),
     )
     if not predicted_tokens or not true_tokens:
@@ -145,20 +147,22 @@ def nearest_neighbours(vectors: Tensor, count: int) -> Array:
     vectors [texts, width] of length 1. Computed in chunks, as all similarities may not fit into
     memory.
     """
-    found = []
+    chunks = []
     for start in range(0, len(vectors), 1024):
         similarities = vectors[start : start + 1024] @ vectors.T
         own = torch.arange(len(similarities), device=vectors.device)
         similarities[own, own + start] = -torch.inf
-        found.append(similarities.topk(min(count, len(vectors) - 1)).indices)
-    label_indices: Array = torch.cat(found).cpu().numpy()
-    return label_indices
+        chunks.append(similarities.topk(min(count, len(vectors) - 1)).indices)
+    neighbours: Array = torch.cat(chunks).cpu().numpy()
+    return neighbours
 
 
 def indices_with_positive(groups: Sequence[Set[int]]) -> list[int]:
     """Indices of the texts that share a group with another text."""
     sizes = collections.Counter(chain.from_iterable(groups))
-    return [index for index, own in enumerate(groups) if any(sizes[one] > 1 for one in own)]
+    return [
+        index for index, of_text in enumerate(groups) if any(sizes[group] > 1 for group in of_text)
+    ]
 
 
 def retrieval_metrics(nearest: Array, groups: Sequence[Set[int]]) -> dict[str, float]:
@@ -195,23 +199,25 @@ def rank_differences(scores: Sequence[float], cosines: Array) -> Array:
     return distances
 
 
-def _averages(truth: Array, found: Array, labels: Array) -> dict[str, float]:
+def _averages(truth: Array, predictions: Array, labels: Array) -> dict[str, float]:
     """Averages over `labels`: those that occur in the truth or the predictions.
 
-    A label that only the training file has would otherwise count as never found.
+    A label that only the training file has would otherwise count as never predictions.
     """
     measures = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
     return {
-        f"{name}_{kind}": float(measure(truth, found, labels=labels, average=kind, zero_division=0))
+        f"{name}_{kind}": float(
+            measure(truth, predictions, labels=labels, average=kind, zero_division=0)
+        )
         for name, measure in measures.items()
         for kind in ("micro", "macro", "weighted")
     }
 
 
-def _per_label(truth: Array, found: Array, labels: Sequence[str]) -> dict[str, Any]:
+def _per_label(truth: Array, predictions: Array, labels: Sequence[str]) -> dict[str, Any]:
     table = classification_report(
         truth,
-        found,
+        predictions,
         labels=np.arange(len(labels)),
         target_names=[str(index) for index in range(len(labels))],
         output_dict=True,

