@@ -1,19 +1,20 @@
-"""Runs migrations, on the connection passed in or on DATABASE_URL."""
+"""Alembic environment: runs migrations on the connection passed in, or on DATABASE_URL."""
 
 from alembic import context
 from sqlalchemy import Connection, text
 
 from app.db.base import Base
 from app.db.session import create_database_engine
+from app.db.tables import Job  # noqa: F401  (importing the package completes the metadata)
 from app.settings import Settings
 
-# Any fixed number: it names the lock that keeps two starting machines from migrating at once.
+# Any fixed number; it names the advisory lock that serializes migrations of several machines.
 MIGRATION_LOCK_ID = 7_301_954
 
 
 def run_migrations(connection: Connection) -> None:
     connection.execute(text("SET lock_timeout = '5s'"))
-    # To fill a table from a large one takes its time.
+    # Filling a table from a large one may take long.
     connection.execute(text("SET statement_timeout = 0"))
     connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK_ID})"))
     connection.commit()

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: keeps what came, and answers as it is told, well or badly."""
+"""A webhook receiver for tests: records requests, and responds well or badly."""
 
 import socket
 import ssl
@@ -13,7 +13,7 @@ Responder = Callable[[socket.socket], object]
 
 @dataclass
 class WebhookReceiver:
-    """Listens on a loopback port; `requests` holds the heads and bodies of what came."""
+    """Listens on a loopback port; `requests` has the headers and bodies received."""
 
     port: int
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -26,21 +26,21 @@ class WebhookReceiver:
 
     def handle(self, connection: socket.socket) -> None:
         self.connections += 1
-        # A client that breaks off is what some tests are about.
+        # Some tests make the client close the connection.
         with suppress(OSError), connection:
             self.requests.append(_read_request(connection))
             self.respond(connection)
 
 
 def respond_with_status(code: int, *headers: str) -> Responder:
-    """Answers with a status and nothing else."""
+    """Respond with a status and an empty body."""
     head = "\r\n".join([f"HTTP/1.1 {code} X", *headers, "Content-Length: 0", "", ""])
     return lambda connection: connection.sendall(head.encode())
 
 
 @contextmanager
 def run_receiver(tls: ssl.SSLContext | None = None) -> Iterator[WebhookReceiver]:
-    """A receiver in a thread of its own."""
+    """Run a receiver in a background thread."""
     listener = socket.create_server(("127.0.0.1", 0))
     receiver = WebhookReceiver(listener.getsockname()[1])
 
@@ -59,7 +59,7 @@ def run_receiver(tls: ssl.SSLContext | None = None) -> Iterator[WebhookReceiver]
     try:
         yield receiver
     finally:
-        # Closing alone does not wake a thread that accepts.
+        # Closing alone does not wake a thread that is blocked in accept().
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(60)
@@ -87,5 +87,5 @@ def _read_request(connection: socket.socket) -> tuple[dict[str, str], bytes]:
 def _receive(connection: socket.socket) -> bytes:
     data = connection.recv(65536)
     if not data:
-        raise OSError("the client has left")
+        raise OSError("the client closed the connection")
     return data

@@ -1,4 +1,4 @@
-"""Bells: they are heard where the broker is, and nobody waits where it is not."""
+"""Task notifications: queued at the broker, and quickly given up without one."""
 
 import json
 import socket
@@ -15,23 +15,23 @@ from app.broker import BrokerUnavailable, TaskNotifier, make_celery
 
 
 def messages(client: Redis, queue: str) -> list[dict[str, Any]]:
-    """What waits in a queue."""
+    """Decode the messages in a queue."""
     return [json.loads(raw) for raw in client.lrange(f"luthier:{queue}", 0, -1)]
 
 
 @pytest.fixture
 def half_open() -> Iterator[str]:
-    """The URL of a server that takes connections and never answers."""
+    """URL of a server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
-def test_a_bell_waits_in_the_queue_of_its_task(redis_url: str) -> None:
+def test_a_hint_is_queued_for_its_task(redis_url: str) -> None:
     with Redis.from_url(redis_url) as client:
         client.flushall()
-        bells = TaskNotifier(redis_url, timeout_seconds=60)
-        assert bells.notify("train", "ftjob-1")
-        assert bells.notify("validate", "ftjob-2")
+        notifier = TaskNotifier(redis_url, timeout_seconds=60)
+        assert notifier.notify("train", "ftjob-1")
+        assert notifier.notify("validate", "ftjob-2")
         (train,), (validate,) = messages(client, "train"), messages(client, "io")
         client.flushall()
     assert train["headers"]["task"] == "worker.tasks.train"
@@ -43,43 +43,43 @@ def test_a_bell_waits_in_the_queue_of_its_task(redis_url: str) -> None:
 def test_the_broker_may_be_a_unix_socket(tmp_path: Path, scheme: str) -> None:
     path = tmp_path / "valkey.sock"
     with ValkeyServer(port=0, unix_socket_path=path):
-        bells = TaskNotifier(f"{scheme}://{path}", timeout_seconds=60)
-        bells.check()
-        assert bells.notify("train", "ftjob-1")
+        notifier = TaskNotifier(f"{scheme}://{path}", timeout_seconds=60)
+        notifier.check()
+        assert notifier.notify("train", "ftjob-1")
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "redis+socket:///nowhere.sock"])
-def test_a_dead_broker_is_no_error(url: str) -> None:
-    bells = TaskNotifier(url)
-    assert not bells.notify("train", "ftjob-1")
+def test_an_unreachable_broker_is_no_error(url: str) -> None:
+    notifier = TaskNotifier(url)
+    assert not notifier.notify("train", "ftjob-1")
     with pytest.raises(BrokerUnavailable, match="cannot be reached"):
-        bells.check()
+        notifier.check()
 
 
-def test_neither_is_a_silent_one(half_open: str) -> None:
-    bells = TaskNotifier(half_open)
-    assert not bells.notify("train", "ftjob-1")
+def test_a_silent_broker_is_no_error(half_open: str) -> None:
+    notifier = TaskNotifier(half_open)
+    assert not notifier.notify("train", "ftjob-1")
     with pytest.raises(BrokerUnavailable):
-        bells.check()
+        notifier.check()
 
 
-def test_after_a_failure_the_broker_is_left_alone_for_a_while() -> None:
-    """Or each request would wait for it."""
+def test_no_connection_is_tried_during_the_cooldown() -> None:
+    """Otherwise each request would wait for the broker."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        bells = TaskNotifier(
+        notifier = TaskNotifier(
             f"redis://127.0.0.1:{server.getsockname()[1]}/0", cooldown_seconds=3600
         )
-        bells.notify("train", "ftjob-1")
+        notifier.notify("train", "ftjob-1")
         server.setblocking(False)
         with suppress(BlockingIOError):
             while True:
                 server.accept()[0].close()
-        assert not bells.notify("train", "ftjob-1")
+        assert not notifier.notify("train", "ftjob-1")
         with pytest.raises(BlockingIOError):
             server.accept()
 
 
-def test_what_could_lose_or_repeat_a_training_is_switched_off() -> None:
+def test_settings_that_could_lose_or_repeat_a_training_are_off() -> None:
     conf = make_celery().conf
     assert conf.task_acks_late is False
     assert conf.task_reject_on_worker_lost is False

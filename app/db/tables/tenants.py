@@ -70,7 +70,7 @@ class ServiceAccount(Base):
 
 
 class KeyMixin:
-    """A key is shown once, and stored as the SHA-256 of its 256 random bits (which need no salt)."""
+    """A key is shown once, and stored as the SHA-256 of its 256 random bits (no salt is needed)."""
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]

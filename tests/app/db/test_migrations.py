@@ -1,46 +1,231 @@
-"""The migrations are one line of history, and what they make is what the models say."""
+"""Schema migrations: one history, no drift from the tables, expand and contract, downtime."""
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, make_url, text
 
 from app.db.base import Base
-from app.db.migrate import ROOT, upgrade
+from app.db.migrate import ROOT, DowntimeRequired, upgrade
+
+MIGRATIONS = ROOT / "migrations"
+BEFORE_RENAMES = "0015"
+
+# A database of the version before the renames, with the values that they change.
+OLD_ROWS = """
+INSERT INTO organizations (id, slug) VALUES ('org', 'acme');
+INSERT INTO projects (id, organization_id, name) VALUES ('proj', 'org', 'one');
+INSERT INTO files (id, project_id, filename, purpose, bytes, sha256, storage_key, status, faults)
+VALUES ('file', 'proj', 'a', 'fine-tune', 1, '', '', 'error', '{"count": 1}');
+INSERT INTO jobs (id, project_id, state, epoch, base_model, training_file_id, method,
+    hyperparameters, resolved, micro_batch, tuned_model, reference, seed, user_metadata)
+VALUES ('job', 'proj', 'succeeded', 3, 'base', 'file', 'supervised', '{}', '{"n_epochs": 2}', 4,
+    'ft:a', '{"many": true, "lengths": {"1": 2}, "labels": ["x"]}', 1, '{"team": "a"}');
+INSERT INTO job_leases (job_id, epoch, worker, lease_until) VALUES ('job', 3, 'w', now());
+INSERT INTO job_attempts (job_id, epoch, worker) VALUES ('job', 3, 'w');
+INSERT INTO tuned_models (name, project_id, job_id, base_model, storage_prefix)
+VALUES ('ft:a', 'proj', 'job', 'base', 'p');
+INSERT INTO usage (job_id, project_id, base_model, trained_tokens) VALUES ('job', 'proj', 'b', 7);
+INSERT INTO duties VALUES ('ring_again', now(), 30), ('prune_outbox', now(), 600);
+INSERT INTO workers (name, state) VALUES ('w', 'active');
+INSERT INTO repeats (project_id, key, request_sha256, status, answer)
+VALUES ('proj', 'k', 's', 201, '{"id": "x"}');
+INSERT INTO model_hours VALUES ('ft:a', now(), '{"requests": {"answered": 2, "left": 1},
+    "sums": {"texts": 3, "right": 1}, "seconds": {"0": 2}, "labels": {"1": 1}}'),
+    ('ft:b', now(), '{}');
+INSERT INTO predictions (request_id, model, answer_id, found, truth)
+VALUES ('req', 'ft:a', 'resp', '[[1]]', '[null]');
+INSERT INTO outbox (kind, payload) VALUES ('bell', '{"task": "train"}'), ('delete_blobs', '{}');
+"""
+MIGRATED_ROWS = {
+    "SELECT attempt, resolved_hyperparameters, micro_batch_size, fine_tuned_model FROM jobs": [
+        (3, {"n_epochs": 2}, 4, "ft:a")
+    ],
+    "SELECT drift_baseline FROM jobs": [
+        ({"multi_label": True, "text_lengths": {"1": 2}, "labels": ["x"]},)
+    ],
+    "SELECT validation_errors FROM files": [({"count": 1},)],
+    "SELECT attempt, trainer FROM job_leases": [(3, "w")],
+    "SELECT attempt, trainer FROM job_attempts": [(3, "w")],
+    "SELECT job_id, value FROM job_metadata": [("job", "a")],
+    "SELECT name FROM fine_tuned_models": [("ft:a",)],
+    "SELECT trained_tokens FROM training_usage": [(7,)],
+    "SELECT name, interval_seconds FROM periodic_tasks ORDER BY name": [
+        ("prune_outbox", 600.0),
+        ("renotify_queued_jobs", 30.0),
+    ],
+    "SELECT name, state FROM trainers": [("w", "active")],
+    "SELECT owner_id, response_status, response_body FROM idempotency_keys": [
+        ("proj", 201, {"id": "x"})
+    ],
+    "SELECT counts FROM model_traffic_hourly ORDER BY model": [
+        (
+            {
+                "requests": {"succeeded": 2, "client_disconnected": 1},
+                "sums": {"texts": 3, "correct": 1},
+                "duration_seconds": {"0": 2},
+                "labels": {"1": 1},
+            },
+        ),
+        ({},),
+    ],
+    "SELECT response_id, predicted_labels, true_labels FROM predictions": [("resp", [[1]], [None])],
+    "SELECT kind FROM outbox ORDER BY id": [("notify",), ("delete_blobs",)],
+}
 
 
-def test_there_is_one_newest_migration() -> None:
-    heads = ScriptDirectory(ROOT / "migrations").get_heads()
-    assert len(heads) == 1, f"two changes were made beside each other: {heads}"
+@pytest.fixture
+def empty_database(database_url: str) -> Iterator[Engine]:
+    """An empty database beside the migrated one."""
+    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    server = create_engine(url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text("CREATE DATABASE empty"))
+    engine = create_engine(url.set(database="empty"))
+    yield engine
+    engine.dispose()
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE empty WITH (FORCE)"))
+    server.dispose()
 
 
-def test_they_make_what_the_models_say(database: Engine) -> None:
+def url_of(engine: Engine) -> str:
+    url = engine.url.set(drivername="postgresql")
+    return url.render_as_string(hide_password=False)
+
+
+def migrate_to(engine: Engine, revision: str, *, down: bool = False) -> None:
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        (command.downgrade if down else command.upgrade)(config, revision)
+
+
+def has_table(engine: Engine, name: str) -> bool:
+    return inspect(engine).has_table(name)
+
+
+def constraint_and_index_names(connection: Connection, schema: str) -> set[str]:
+    names = """
+        SELECT table_class.relname || ' ' || conname FROM pg_constraint
+        JOIN pg_class AS table_class ON table_class.oid = conrelid
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = :schema AND contype <> 'n'
+        UNION
+        SELECT tablename || ' ' || indexname FROM pg_indexes WHERE schemaname = :schema
+    """
+    return set(connection.scalars(text(names), {"schema": schema}))
+
+
+def test_there_is_one_head() -> None:
+    heads = ScriptDirectory(MIGRATIONS).get_heads()
+    assert len(heads) == 1, f"two migrations have the same parent: {heads}"
+
+
+def test_migrations_create_what_the_tables_declare(database: Engine) -> None:
     with database.connect() as connection:
         context = MigrationContext.configure(connection)
         assert compare_metadata(context, Base.metadata) == []
 
 
-def test_what_the_version_before_needs_goes_only_when_asked(database_url: str) -> None:
-    url = make_url(database_url).set(drivername="postgresql+psycopg")
-    server = create_engine(url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text("CREATE DATABASE expanding"))
-    fresh = url.set(database="expanding")
-    given = fresh.set(drivername="postgresql").render_as_string(hide_password=False)
-    engine = create_engine(fresh)
-    try:
-        upgrade(given, contract=False)
-        assert "ix_jobs_metadata" in indexes(engine)
-        upgrade(given)
-        assert "ix_jobs_metadata" not in indexes(engine)
-        upgrade(given, contract=False)
-        assert "ix_jobs_metadata" not in indexes(engine), "nothing is brought back"
-    finally:
-        engine.dispose()
-        with server.connect() as connection:
-            connection.execute(text("DROP DATABASE expanding WITH (FORCE)"))
-        server.dispose()
+def test_constraints_and_indexes_have_the_declared_names(empty_database: Engine) -> None:
+    upgrade(url_of(empty_database))
+    with empty_database.connect() as connection:
+        migrated = constraint_and_index_names(connection, "public") - {
+            "alembic_version alembic_version_pkc"
+        }
+        connection.execute(text("CREATE SCHEMA declared"))
+        connection.execute(text("SET search_path TO declared"))
+        Base.metadata.create_all(connection)
+        assert migrated == constraint_and_index_names(connection, "declared")
 
 
-def indexes(engine: Engine) -> set[str | None]:
-    return {index["name"] for index in inspect(engine).get_indexes("jobs")}
+class TestRenames:
+    def test_rows_keep_their_values(self, empty_database: Engine) -> None:
+        migrate_to(empty_database, BEFORE_RENAMES)
+        with empty_database.begin() as connection:
+            connection.exec_driver_sql(OLD_ROWS)
+        upgrade(url_of(empty_database))
+        with empty_database.connect() as connection:
+            for query, rows in MIGRATED_ROWS.items():
+                assert [tuple(row) for row in connection.execute(text(query))] == rows, query
+            refused = text("UPDATE jobs SET attempt = attempt + 1")
+            with pytest.raises(Exception, match="cannot become"):
+                connection.execute(refused)
+
+    def test_a_downgrade_restores_the_old_names_and_values(self, empty_database: Engine) -> None:
+        migrate_to(empty_database, BEFORE_RENAMES)
+        with empty_database.begin() as connection:
+            connection.exec_driver_sql(OLD_ROWS)
+            before = connection.execute(text("SELECT * FROM model_hours ORDER BY model")).all()
+            names = constraint_and_index_names(connection, "public")
+        migrate_to(empty_database, "head")
+        migrate_to(empty_database, BEFORE_RENAMES, down=True)
+        with empty_database.connect() as connection:
+            after = connection.execute(text("SELECT * FROM model_hours ORDER BY model")).all()
+            assert after == before
+            assert constraint_and_index_names(connection, "public") == names
+
+    def test_they_are_refused_while_the_previous_version_may_run(
+        self, empty_database: Engine
+    ) -> None:
+        migrate_to(empty_database, BEFORE_RENAMES)
+        with pytest.raises(DowntimeRequired, match=r"Stop all processes .* without --expand"):
+            upgrade(url_of(empty_database), contract=False)
+        assert has_table(empty_database, "duties")
+        upgrade(url_of(empty_database))
+        assert has_table(empty_database, "periodic_tasks")
+        upgrade(url_of(empty_database), contract=False)
+
+    def test_an_empty_database_needs_no_downtime(self, empty_database: Engine) -> None:
+        upgrade(url_of(empty_database), contract=False)
+        assert has_table(empty_database, "periodic_tasks")
+
+
+class TestExpandAndContract:
+    @pytest.fixture
+    def migrations(self, tmp_path: Path) -> Path:
+        """A history of two tables, of which a contracting migration drops the first."""
+        shutil.copy(MIGRATIONS / "env.py", tmp_path)
+        (tmp_path / "versions").mkdir()
+        create = "def upgrade():\n    op.execute('CREATE TABLE {} ()')\n"
+        drop = "contracting = True\ndef upgrade():\n    op.drop_table('a')\n"
+        write_migration(tmp_path, "1", None, create.format("a"))
+        write_migration(tmp_path, "2", "1", create.format("b"))
+        write_migration(tmp_path, "3", "2", drop)
+        return tmp_path
+
+    def test_what_the_previous_version_needs_is_dropped_only_when_asked(
+        self, empty_database: Engine, migrations: Path
+    ) -> None:
+        url = url_of(empty_database)
+        upgrade(url, contract=False, migrations=migrations)
+        assert has_table(empty_database, "a")
+        assert has_table(empty_database, "b")
+        upgrade(url, migrations=migrations)
+        assert not has_table(empty_database, "a")
+        upgrade(url, contract=False, migrations=migrations)
+        assert not has_table(empty_database, "a"), "expanding restores nothing"
+
+    def test_a_later_addition_ends_the_wait_of_a_contracting_migration(
+        self, empty_database: Engine, migrations: Path
+    ) -> None:
+        write_migration(migrations, "4", "3", "def upgrade():\n    pass\n")
+        upgrade(url_of(empty_database), contract=False, migrations=migrations)
+        assert not has_table(empty_database, "a")
+
+
+def write_migration(folder: Path, revision: str, parent: str | None, body: str) -> None:
+    head = (
+        f'"""migration {revision}"""\nfrom alembic import op\n'
+        f"revision = {revision!r}\ndown_revision = {parent!r}\n"
+    )
+    (folder / "versions" / f"{revision}.py").write_text(head + body, encoding="utf-8")

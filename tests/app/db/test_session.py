@@ -1,4 +1,4 @@
-"""Connections that the server closes, and transactions on an engine that commits by itself."""
+"""Stale pooled connections, and transactions on an autocommit engine."""
 
 from collections.abc import Callable, Iterator
 
@@ -17,19 +17,19 @@ from app.db.tables import Organization
 from app.organization import api_keys
 
 SLUG = "acme"
-# Waits for the end.
-END = text("SELECT pg_terminate_backend(:pid, 5000)")
+# With a timeout the call waits until the backend has ended.
+TERMINATE = text("SELECT pg_terminate_backend(:pid, 5000)")
 
 
 @pytest.fixture
 def autocommit(sessions: SessionMaker, database_url: str) -> Iterator[Engine]:
-    """One connection, to the database that `sessions` empties."""
+    """An autocommit engine with one connection, to the database that `sessions` cleans."""
     engine = create_database_engine(database_url, pool_size=1, autocommit=True)
     yield engine
     engine.dispose()
 
 
-def known(session: Session) -> int:
+def count_organizations(session: Session) -> int:
     return session.scalars(select(func.count()).select_from(Organization)).one()
 
 
@@ -49,12 +49,12 @@ def test_a_connection_that_was_closed_while_idle_is_replaced(
 ) -> None:
     with transaction(maker(autocommit)) as first:
         before = pid(first)
-    assert session.scalars(END, {"pid": before}).one()
+    assert session.scalars(TERMINATE, {"pid": before}).one()
     with transaction(maker(autocommit)) as second:
         assert pid(second) != before
 
 
-def test_a_silent_connection_is_used_again(autocommit: Engine) -> None:
+def test_an_idle_connection_is_reused(autocommit: Engine) -> None:
     pids = set()
     for _ in range(3):
         with transaction(session_maker(autocommit)) as session:
@@ -62,22 +62,22 @@ def test_a_silent_connection_is_used_again(autocommit: Engine) -> None:
     assert len(pids) == 1
 
 
-def test_a_transaction_is_one_where_statements_commit_by_themselves(
+def test_transactions_are_atomic_on_an_autocommit_engine(
     autocommit: Engine, session: Session
 ) -> None:
-    """Also on a connection that has been used both ways."""
+    """Including on a connection that was used in autocommit before."""
     with transaction(session_maker(autocommit)) as each:
-        assert known(each) == 0
+        assert count_organizations(each) == 0
     with pytest.raises(LookupError):
         begin_and_fail(autocommit)
-    assert known(session) == 0
+    assert count_organizations(session) == 0
     with transaction(transaction_maker(autocommit)) as whole:
         api_keys.ensure_organization(whole, SLUG)
-        assert known(session) == 0
-    assert known(session) == 1
+        assert count_organizations(session) == 0
+    assert count_organizations(session) == 1
 
 
-def test_a_statement_is_committed_at_once(autocommit: Engine, session: Session) -> None:
+def test_autocommit_commits_each_statement(autocommit: Engine, session: Session) -> None:
     with transaction(session_maker(autocommit)) as each:
         api_keys.ensure_organization(each, SLUG)
-        assert known(session) == 1
+        assert count_organizations(session) == 1

@@ -1,11 +1,11 @@
-"""/metrics: what Prometheus reads, from any API process."""
+"""Service-wide Prometheus series."""
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.tables import Outbox
+from app.db.tables import Outbox, OutboxKind, TrainerState
 from app.operations import periodic_tasks, trainers
 from app.organization import admin_keys
 from tests import http_client
@@ -13,47 +13,47 @@ from tests.factories import make_job
 from tests.live_api import Api
 
 
-def numbers(api: Api, session: Session) -> dict[tuple[str, str], float]:
-    """The samples by name and label's value."""
+def scrape(api: Api, session: Session) -> dict[tuple[str, str], float]:
+    """Scrape /metrics; samples by name and first label value."""
     key = admin_keys.ensure_working_key(session, "acme", "")
     session.commit()
-    answer = http_client.get(f"{api.url}/metrics", headers={"Authorization": f"Bearer {key}"})
-    assert answer.status_code == 200
+    response = http_client.get(f"{api.url}/metrics", headers={"Authorization": f"Bearer {key}"})
+    assert response.status_code == 200
     return {
         (sample.name, next(iter(sample.labels.values()), "")): sample.value
-        for family in text_string_to_metric_families(answer.text)
+        for family in text_string_to_metric_families(response.text)
         for sample in family.samples
     }
 
 
-def test_jobs_duties_deliveries_and_trainers(api: Api, session: Session) -> None:
+def test_jobs_periodic_tasks_outbox_and_trainers(api: Api, session: Session) -> None:
     make_job(session, run_after=clock.seconds_from_now(-90))
     for _ in range(2):
         make_job(session, state="succeeded")
     periodic_tasks.record_success(session, {"validate": 5})
-    trainers.heartbeat(session, "w", state="unhealthy")
-    session.add(Outbox(kind="bell", payload={}))
+    trainers.heartbeat(session, "w", state=TrainerState.UNHEALTHY)
+    session.add(Outbox(kind=OutboxKind.NOTIFY, payload={}))
     session.commit()
-    shown = numbers(api, session)
-    assert [shown["luthier_jobs", state] for state in ("queued", "succeeded", "failed")] == [
+    samples = scrape(api, session)
+    assert [samples["luthier_jobs", state] for state in ("queued", "succeeded", "failed")] == [
         1,
         2,
         0,
     ]
-    assert 90 <= shown["luthier_queue_oldest_seconds", ""] < 600
-    [standing] = periodic_tasks.task_statuses(session)
-    done_at = shown["luthier_duty_last_success_timestamp_seconds", "validate"]
-    assert abs(done_at - standing.last_succeeded_at.timestamp()) < 1e-3
-    assert shown["luthier_duty_period_seconds", "validate"] == 5
-    assert shown["luthier_outbox_waiting", "bell"] == 1
-    assert shown["luthier_trainers", "unhealthy"] == 1
+    assert 90 <= samples["luthier_oldest_queued_job_age_seconds", ""] < 600
+    [status] = periodic_tasks.task_statuses(session)
+    succeeded_at = samples["luthier_periodic_task_last_success_timestamp_seconds", "validate"]
+    assert abs(succeeded_at - status.last_succeeded_at.timestamp()) < 1e-3
+    assert samples["luthier_periodic_task_interval_seconds", "validate"] == 5
+    assert samples["luthier_outbox_pending", "notify"] == 1
+    assert samples["luthier_trainers", "unhealthy"] == 1
 
 
-def test_an_unhealthy_trainer_is_told_of_and_the_service_is_ready(
+def test_an_unhealthy_trainer_degrades_readiness(
     api: Api, engine: object, session: Session
 ) -> None:
-    trainers.heartbeat(session, "w", state="unhealthy")
+    trainers.heartbeat(session, "w", state=TrainerState.UNHEALTHY)
     session.commit()
-    answer = httpx.get(f"{api.url}/readyz", timeout=120)
-    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
-    assert not answer.json()["checks"]["trainers"]["ok"]
+    response = httpx.get(f"{api.url}/readyz", timeout=120)
+    assert (response.status_code, response.json()["status"]) == (200, "degraded")
+    assert not response.json()["checks"]["trainers"]["ok"]

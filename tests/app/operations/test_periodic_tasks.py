@@ -1,4 +1,4 @@
-"""When each duty was last done, and which is late."""
+"""Recorded successes of periodic tasks, and late ones."""
 
 from datetime import timedelta
 
@@ -11,8 +11,8 @@ from app.db.tables import PeriodicTaskRun
 from app.operations import periodic_tasks
 
 
-def late(session: Session) -> list[str]:
-    return [standing.name for standing in periodic_tasks.task_statuses(session) if standing.is_late]
+def late_tasks(session: Session) -> list[str]:
+    return [status.name for status in periodic_tasks.task_statuses(session) if status.is_late]
 
 
 def age(session: Session, name: str, seconds: float) -> None:
@@ -23,16 +23,16 @@ def age(session: Session, name: str, seconds: float) -> None:
     session.execute(statement)
 
 
-def test_a_duty_is_late_when_it_missed_several_rounds(session: Session) -> None:
+def test_a_task_is_late_after_several_missed_runs(session: Session) -> None:
     periodic_tasks.record_success(session, {"often": 5, "seldom": 3600})
     for name in ("often", "seldom"):
         age(session, name, 120)
-    assert late(session) == ["often"]
+    assert late_tasks(session) == ["often"]
     periodic_tasks.record_success(session, {"often": 5})
-    assert late(session) == []
+    assert late_tasks(session) == []
 
 
-def test_work_that_failed_is_not_noted(sessions: SessionMaker, session: Session) -> None:
+def test_failed_work_is_not_recorded(sessions: SessionMaker, session: Session) -> None:
     def fail() -> None:
         raise ValueError("a mistake")
 

@@ -1,27 +1,29 @@
-"""Which trainers are there, and which of them take no jobs."""
+"""Live and unhealthy trainers."""
 
 from datetime import timedelta
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from app.db.tables import TrainerProcess
+from app.db.tables import TrainerProcess, TrainerState
 from app.operations import trainers
 
+ACTIVE, UNHEALTHY = TrainerState.ACTIVE, TrainerState.UNHEALTHY
 
-def test_the_last_word_of_each_counts(session: Session) -> None:
-    for name, state in (("a", "active"), ("b", "active"), ("b", "unhealthy")):
+
+def test_the_latest_heartbeat_of_each_trainer_counts(session: Session) -> None:
+    for name, state in (("a", ACTIVE), ("b", ACTIVE), ("b", UNHEALTHY)):
         trainers.heartbeat(session, name, state=state)
     assert trainers.count_by_state(session, heartbeat_seconds=10) == {"active": 1, "unhealthy": 1}
-    told = trainers.health_problem(session, heartbeat_seconds=10)
-    assert told is not None
-    assert told.startswith("1 of 2 trainers take no jobs for now")
-    trainers.heartbeat(session, "b", state="active")
+    problem = trainers.health_problem(session, heartbeat_seconds=10)
+    assert problem is not None
+    assert problem.startswith("1 of 2 trainers have stopped taking jobs for now")
+    trainers.heartbeat(session, "b", state=ACTIVE)
     assert trainers.health_problem(session, heartbeat_seconds=10) is None
 
 
-def test_a_trainer_that_is_silent_is_gone(session: Session) -> None:
-    trainers.heartbeat(session, "a", state="unhealthy")
+def test_a_silent_trainer_counts_as_dead(session: Session) -> None:
+    trainers.heartbeat(session, "a", state=UNHEALTHY)
     older = TrainerProcess.heartbeat_at - timedelta(seconds=31)
     session.execute(update(TrainerProcess).values(heartbeat_at=older))
     assert trainers.health_problem(session, heartbeat_seconds=10) is None

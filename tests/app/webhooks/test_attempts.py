@@ -1,4 +1,4 @@
-"""When a try of a delivery is followed by another, and when by none."""
+"""Backoff and give-up of webhook delivery attempts."""
 
 from datetime import timedelta
 
@@ -14,28 +14,28 @@ from tests.app.webhooks.test_deliveries import add_endpoint, all_deliveries
 from tests.factories import make_job
 
 
-def test_it_is_given_up_after_three_days(session: Session) -> None:
+def test_a_failing_delivery_is_given_up_within_the_retry_window(session: Session) -> None:
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)
     (delivery,) = all_deliveries(session)
     waits: list[timedelta] = []
     while delivery.state == "pending":
-        # The clock is the database's, so that the row goes back in time instead.
-        delivery.next_at = func.clock_timestamp()
+        # The clock is the database's, so the row is moved back in time instead.
+        delivery.next_attempt_at = func.clock_timestamp()
         session.flush()
-        (errand,) = attempts.claim_due(session, 1)
+        (attempt,) = attempts.claim_due(session, 1)
         attempts.record_result(
-            session, errand, AttemptResult(milliseconds=1, error="It cannot be reached.")
+            session, attempt, AttemptResult(milliseconds=1, error="It cannot be reached.")
         )
         session.flush()
         session.refresh(delivery)
-        if delivery.next_at is not None:
+        if delivery.next_attempt_at is not None:
             now = session.scalars(select(func.clock_timestamp())).one()
-            waits.append(delivery.next_at - now)
+            waits.append(delivery.next_attempt_at - now)
             delivery.created_at -= waits[-1]
     assert delivery.state == "failed"
-    assert delivery.next_at is None
+    assert delivery.next_attempt_at is None
     assert 6 <= len(waits) <= 9
     assert timedelta(hours=40) < sum(waits, timedelta()) <= timedelta(hours=72)
     assert waits == sorted(waits) or waits[:5] == sorted(waits[:5])
@@ -43,7 +43,7 @@ def test_it_is_given_up_after_three_days(session: Session) -> None:
     assert logged == len(waits) + 1
 
 
-def test_a_try_that_is_never_recorded_is_followed_like_one_that_failed(session: Session) -> None:
+def test_an_unrecorded_attempt_is_retried_like_a_failed_one(session: Session) -> None:
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)
@@ -53,23 +53,23 @@ def test_a_try_that_is_never_recorded_is_followed_like_one_that_failed(session: 
     while attempts.claim_due(session, 1):
         session.flush()
         session.refresh(delivery)
-        assert delivery.next_at is not None
-        waits.append(delivery.next_at - before)
+        assert delivery.next_attempt_at is not None
+        waits.append(delivery.next_attempt_at - before)
         delivery.created_at -= waits[-1]
         delivery.claimed_until = func.clock_timestamp()
         session.flush()
-        assert attempts.claim_due(session, 1) == [], "the end of its claim alone makes it not due"
-        delivery.next_at = func.clock_timestamp()
+        assert attempts.claim_due(session, 1) == [], "an expired claim alone does not make it due"
+        delivery.next_attempt_at = func.clock_timestamp()
         session.flush()
-        assert len(waits) < 20, "a receiver is posted to for ever"
+        assert len(waits) < 20, "the delivery is never given up"
         before = clock.now(session)
     session.refresh(delivery)
-    assert (delivery.state, delivery.next_at) == ("failed", None)
+    assert (delivery.state, delivery.next_attempt_at) == ("failed", None)
     assert timedelta(hours=72) < sum(waits, timedelta()) < timedelta(hours=72 + 29)
     assert waits[0] >= timedelta(seconds=60)
 
 
-def test_what_waited_for_a_worker_for_days_is_tried(session: Session) -> None:
+def test_a_delivery_that_waited_for_days_gets_its_first_attempt(session: Session) -> None:
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)

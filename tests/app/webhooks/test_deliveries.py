@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionMaker
 from app.db.tables import Job, JobState, Outbox, WebhookDelivery, WebhookEndpoint
 from app.jobs import lifecycle, states
-from app.jobs.file_checks import JobFailure
+from app.jobs.failures import JobFailure
 from app.webhooks import deliveries, endpoints
 from app.webhooks.schemas import CreateEndpoint, EventType
 from tests.factories import make_job, make_project

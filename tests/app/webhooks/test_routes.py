@@ -1,4 +1,4 @@
-"""Webhook endpoints through the official client, and what a stranger or a bad URL gets."""
+"""Webhook routes through the official client; invalid URLs; other projects."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from tests.app.http.test_admission import expect_error
 from tests.webhook_receivers import WebhookReceiver, respond_with_status, run_receiver
 
 URL = "https://1.1.1.1/hook"
-ENDS: list[Any] = ["fine_tuning.job.succeeded", "fine_tuning.job.failed"]
+EVENT_TYPES: list[Any] = ["fine_tuning.job.succeeded", "fine_tuning.job.failed"]
 
 
 @pytest.fixture
@@ -29,41 +29,42 @@ def receiver() -> Iterator[WebhookReceiver]:
 
 
 def create(openai: OpenAI, url: str = URL) -> WebhookEndpointWithSecret:
-    return openai.webhooks.create(name="ends", url=url, event_types=ENDS)
+    return openai.webhooks.create(name="job ends", url=url, event_types=EVENT_TYPES)
 
 
 class TestEndpoints:
-    def test_made_shown_changed_and_removed(self, openai: OpenAI) -> None:
-        made = create(openai)
-        assert made.id.startswith("wh_")
-        assert made.signing_secret.startswith("whsec_")
+    def test_create_retrieve_update_delete(self, openai: OpenAI) -> None:
+        created = create(openai)
+        assert created.id.startswith("wh_")
+        assert created.signing_secret.startswith("whsec_")
         assert (
-            made.signing_secret_hint == f"whsec_\N{HORIZONTAL ELLIPSIS}{made.signing_secret[-4:]}"
+            created.signing_secret_hint
+            == f"whsec_\N{HORIZONTAL ELLIPSIS}{created.signing_secret[-4:]}"
         )
-        found = openai.webhooks.retrieve(made.id)
-        assert (found.name, found.url, found.event_types) == ("ends", URL, ENDS)
-        assert found.created_at == found.updated_at == made.created_at
+        found = openai.webhooks.retrieve(created.id)
+        assert (found.name, found.url, found.event_types) == ("job ends", URL, EVENT_TYPES)
+        assert found.created_at == found.updated_at == created.created_at
         assert "signing_secret" not in found.to_dict()
-        changed = openai.webhooks.update(made.id, name="all", event_types=ENDS[:1])
-        assert (changed.name, changed.url, changed.event_types) == ("all", URL, ENDS[:1])
-        assert openai.webhooks.delete(made.id).deleted
+        changed = openai.webhooks.update(created.id, name="all", event_types=EVENT_TYPES[:1])
+        assert (changed.name, changed.url, changed.event_types) == ("all", URL, EVENT_TYPES[:1])
+        assert openai.webhooks.delete(created.id).deleted
         with pytest.raises(sdk.NotFoundError):
-            openai.webhooks.retrieve(made.id)
+            openai.webhooks.retrieve(created.id)
 
-    def test_an_update_that_changes_nothing_is_not_one(
+    def test_an_update_without_changes_keeps_updated_at(
         self, openai: OpenAI, sessions: SessionMaker
     ) -> None:
-        made = create(openai)
+        created = create(openai)
         with transaction(sessions) as session:
             past = WebhookEndpoint.updated_at - timedelta(hours=1)
             session.execute(update(WebhookEndpoint).values(updated_at=past))
-        unchanged = openai.webhooks.update(made.id, name="ends", url=URL)
-        assert unchanged.updated_at == made.created_at - 3600
-        assert (openai.webhooks.update(made.id, name="x").updated_at or 0) >= made.created_at
+        unchanged = openai.webhooks.update(created.id, name="job ends", url=URL)
+        assert unchanged.updated_at == created.created_at - 3600
+        assert (openai.webhooks.update(created.id, name="x").updated_at or 0) >= created.created_at
 
-    def test_a_repeated_request_makes_no_second_one(self, openai: OpenAI) -> None:
-        again = openai.with_options(default_headers={"Idempotency-Key": "a"})
-        first, second = create(again), create(again)
+    def test_a_retried_request_creates_no_second_endpoint(self, openai: OpenAI) -> None:
+        retrying = openai.with_options(default_headers={"Idempotency-Key": "a"})
+        first, second = create(retrying), create(retrying)
         assert second.signing_secret == first.signing_secret
         assert [each.id for each in openai.webhooks.list()] == [first.id]
 
@@ -76,7 +77,7 @@ class TestEndpoints:
 
     def test_event_types(self, openai: OpenAI) -> None:
         types = openai.webhooks.event_types.list().data
-        assert types == [*ENDS, "fine_tuning.job.cancelled"]
+        assert types == [*EVENT_TYPES, "fine_tuning.job.cancelled"]
 
     def test_rotation(self, openai: OpenAI, sessions: SessionMaker) -> None:
         def active() -> tuple[str, ...]:
@@ -95,12 +96,12 @@ class TestEndpoints:
         assert len({first.signing_secret, second.signing_secret, third.signing_secret}) == 3
 
 
-class TestRefused:
+class TestValidation:
     @pytest.mark.parametrize(
         "change",
         [
             {"url": ""},
-            # This service may reach 127.0.0.1 by http, and nothing else that is private.
+            # The test service allows http to 127.0.0.1, and no other private address.
             {"url": "http://10.0.0.1/"},
             {"url": "ftp://127.0.0.1/"},
             {"url": "https://169.254.169.254/latest"},
@@ -117,20 +118,20 @@ class TestRefused:
             {"name": "x" * 257},
         ],
     )
-    def test_what_cannot_be(self, http: httpx.Client, change: dict[str, Any]) -> None:
-        body = {"name": "ends", "url": URL, "event_types": ENDS} | change
+    def test_invalid_bodies_are_rejected(self, http: httpx.Client, change: dict[str, Any]) -> None:
+        body = {"name": "job ends", "url": URL, "event_types": EVENT_TYPES} | change
         error = expect_error(http.post("/v1/webhook_endpoints", json=body), 400)
         assert str(error["param"]).startswith(next(iter(change)))
         assert str(error["message"]).startswith("Invalid '"), error
 
-    def test_more_than_a_project_may_have(self, http: httpx.Client) -> None:
-        body = {"name": "ends", "url": URL, "event_types": ENDS}
+    def test_the_endpoint_quota_of_a_project(self, http: httpx.Client) -> None:
+        body = {"name": "job ends", "url": URL, "event_types": EVENT_TYPES}
         for _ in range(endpoints.MAX_ENDPOINTS):
             assert http.post("/v1/webhook_endpoints", json=body).status_code == 200
         error = expect_error(http.post("/v1/webhook_endpoints", json=body), 400)
         assert "at most" in str(error["message"])
 
-    def test_a_stranger_finds_nothing(
+    def test_another_project_gets_the_same_as_for_an_unknown_endpoint(
         self, openai: OpenAI, http: httpx.Client, stranger: httpx.Client
     ) -> None:
         endpoint_id = create(openai).id
@@ -141,65 +142,66 @@ class TestRefused:
             ("POST", "", {"name": "mine"}),
             ("DELETE", "", None),
             ("POST", "/rotate_secret", {}),
-            ("POST", "/test", {"event_type": ENDS[0]}),
+            ("POST", "/test", {"event_type": EVENT_TYPES[0]}),
             ("GET", "/deliveries", None),
         ):
-            theirs = expect_error(stranger.request(method, path + tail, json=body), 404)
-            none = expect_error(stranger.request(method, unknown + tail, json=body), 404)
-            assert str(theirs["message"]).replace(endpoint_id, "wh_none") == none["message"]
+            existing = expect_error(stranger.request(method, path + tail, json=body), 404)
+            missing = expect_error(stranger.request(method, unknown + tail, json=body), 404)
+            assert str(existing["message"]).replace(endpoint_id, "wh_none") == missing["message"]
         assert stranger.get("/v1/webhook_endpoints").json()["data"] == []
         listed = stranger.get("/v1/webhook_endpoints", params={"after": endpoint_id}).json()
         assert listed["data"] == []
 
 
-class TestTests:
-    def test_a_sample_is_delivered_and_logged(
+class TestTestDeliveries:
+    def test_a_sample_event_is_delivered_and_listed(
         self, openai: OpenAI, http: httpx.Client, receiver: WebhookReceiver
     ) -> None:
-        made = create(openai, receiver.url)
-        tested = openai.webhooks.test(made.id, event_type="fine_tuning.job.failed")
+        created = create(openai, receiver.url)
+        tested = openai.webhooks.test(created.id, event_type="fine_tuning.job.failed")
         assert (tested.success, tested.status_code) == (True, 204)
         headers, body = receiver.requests[0]
-        event: Any = openai.webhooks.unwrap(body, headers, secret=made.signing_secret)
+        event: Any = openai.webhooks.unwrap(body, headers, secret=created.signing_secret)
         assert event.type == "fine_tuning.job.failed"
-        (log,) = http.get(f"/v1/webhook_endpoints/{made.id}/deliveries").json()["data"]
+        (log,) = http.get(f"/v1/webhook_endpoints/{created.id}/deliveries").json()["data"]
         assert (log["status"], log["event_id"]) == ("succeeded", event.id)
         assert log["next_attempt_at"] is None
         (attempt,) = log["attempts"]
         assert (attempt["number"], attempt["status"], attempt["error"]) == (1, 204, None)
         assert abs(attempt["ended_at"] - time.time()) < 60
 
-    def test_a_failed_one_is_an_error_and_is_not_tried_again(
+    def test_a_failed_test_is_an_error_and_is_not_retried(
         self, openai: OpenAI, http: httpx.Client, receiver: WebhookReceiver
     ) -> None:
-        made = create(openai, receiver.url)
+        created = create(openai, receiver.url)
         receiver.respond = respond_with_status(500)
-        with pytest.raises(sdk.BadRequestError, match="the status 500") as raised:
-            openai.webhooks.test(made.id, event_type="fine_tuning.job.failed")
+        with pytest.raises(sdk.BadRequestError, match="status 500") as raised:
+            openai.webhooks.test(created.id, event_type="fine_tuning.job.failed")
         assert raised.value.code == "webhook_delivery_failed"
-        (log,) = http.get(f"/v1/webhook_endpoints/{made.id}/deliveries").json()["data"]
+        (log,) = http.get(f"/v1/webhook_endpoints/{created.id}/deliveries").json()["data"]
         assert (log["status"], log["next_attempt_at"]) == ("failed", None)
 
-    def test_the_answer_of_the_receiver_is_kept_from_the_user(
+    def test_the_response_of_the_receiver_is_not_shown_to_the_user(
         self, openai: OpenAI, http: httpx.Client, receiver: WebhookReceiver
     ) -> None:
-        made = create(openai, receiver.url)
+        created = create(openai, receiver.url)
         receiver.respond = lambda connection: connection.sendall(
             b"HTTP/1.1 403 canary\r\nX-Canary: canary\r\nContent-Length: 6\r\n\r\ncanary"
         )
-        answer = http.post(
-            f"/v1/webhook_endpoints/{made.id}/test", json={"event_type": "fine_tuning.job.failed"}
+        response = http.post(
+            f"/v1/webhook_endpoints/{created.id}/test",
+            json={"event_type": "fine_tuning.job.failed"},
         )
-        log = http.get(f"/v1/webhook_endpoints/{made.id}/deliveries")
-        assert "canary" not in answer.text + log.text
+        log = http.get(f"/v1/webhook_endpoints/{created.id}/deliveries")
+        assert "canary" not in response.text + log.text
 
-    def test_one_that_is_gone_is_disabled_until_it_is_updated(
+    def test_410_disables_the_endpoint_until_it_is_updated(
         self, openai: OpenAI, http: httpx.Client, receiver: WebhookReceiver
     ) -> None:
-        made = create(openai, receiver.url)
+        created = create(openai, receiver.url)
         receiver.respond = respond_with_status(410)
         with pytest.raises(sdk.BadRequestError):
-            openai.webhooks.test(made.id, event_type="fine_tuning.job.failed")
-        path = f"/v1/webhook_endpoints/{made.id}"
+            openai.webhooks.test(created.id, event_type="fine_tuning.job.failed")
+        path = f"/v1/webhook_endpoints/{created.id}"
         assert http.get(path).json()["status"] == "disabled"
         assert http.post(path, json={}).json()["status"] == "enabled"

@@ -1,4 +1,4 @@
-"""What signs a webhook, and that the official client finds out what was altered."""
+"""Webhook signatures, verified by the official client."""
 
 import json
 import time
@@ -35,7 +35,7 @@ class TestSignatures:
         with pytest.raises(InvalidWebhookSignatureError):
             self.verify(signed, self.BODY, signing.new_secret())
 
-    def test_a30_what_was_altered_or_is_old_does_not_pass(self) -> None:
+    def test_a30_altered_and_replayed_deliveries_are_rejected(self) -> None:
         signed = signing.signature_headers([self.SECRET], "evt_1", int(time.time()), self.BODY)
         with pytest.raises(InvalidWebhookSignatureError):
             self.verify(signed, self.BODY.replace("failed", "succeeded"), self.SECRET)
@@ -50,7 +50,7 @@ class TestSignatures:
             with pytest.raises(InvalidWebhookSignatureError):
                 self.verify(replayed, self.BODY, self.SECRET)
 
-    def test_the_specifications_own_example(self) -> None:
+    def test_the_example_of_the_specification(self) -> None:
         signed = signing.signature_headers(
             ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
             "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -59,7 +59,7 @@ class TestSignatures:
         )
         assert signed["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
-    def test_a_secret_is_neither_in_errands_nor_in_logs(self) -> None:
+    def test_secrets_show_neither_in_repr_nor_in_logs(self) -> None:
         errand = attempts.DeliveryAttempt(
             delivery_id="d", endpoint_id="w", number=1, url="u", event_id="e", body="b",
             signing_keys=(self.SECRET,),
