@@ -26,6 +26,7 @@ from pathlib import Path
 
 import httpx
 import torch
+from peft import PeftModel
 from torch import nn
 
 from app.catalog import Catalog
@@ -49,16 +50,16 @@ class TimedRequest:
 @contextmanager
 def running_engine(home: Path) -> Iterator[None]:
     environment = {**os.environ, "LUTHIER_HOME": str(home), "LUTHIER_ENGINE_URL": URL}
-    started = subprocess.Popen([sys.executable, "-m", "worker.inference"], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "worker.inference"], env=environment)
     try:
         while not is_healthy():
-            if started.poll() is not None:
+            if process.poll() is not None:
                 raise SystemExit("the engine did not start")
             time.sleep(0.3)
         yield
     finally:
-        started.terminate()
-        started.wait(30)
+        process.terminate()
+        process.wait(30)
 
 
 def is_healthy() -> bool:
@@ -85,7 +86,7 @@ def make_adapters(count: int, home: Path, url: str) -> list[str]:
     return names
 
 
-def store_adapter(tuned: nn.Module, number: int, home: Path, url: str) -> str:
+def store_adapter(tuned: PeftModel, number: int, home: Path, url: str) -> str:
     prefix, name = f"bench/{number}", f"ft:{MODEL}:bench::{number:08d}"
     with tempfile.TemporaryDirectory() as folder:
         save_adapter(tuned, Path(folder))
@@ -108,40 +109,40 @@ def send_request(url: str, model: str, tokens: int, seed: int) -> TimedRequest:
         # Yields a chunk per token, even for tokens inside of a character.
         "logprobs": True,
     }
-    began, times = time.perf_counter(), []
-    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=600) as answer:
-        for line in answer.iter_lines():
+    started_at, times = time.perf_counter(), []
+    with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=600) as response:
+        for line in response.iter_lines():
             if '"logprobs":{' in line:
-                times.append(time.perf_counter() - began)
+                times.append(time.perf_counter() - started_at)
     return TimedRequest(times)
 
 
 def measure(url: str, models: list[str], clients: int, tokens: int) -> None:
     requests = max(4, 3 * clients)
-    turn = itertools.cycle(models)
-    work = [(next(turn), seed) for seed in range(requests)]
-    began = time.perf_counter()
+    model_cycle = itertools.cycle(models)
+    jobs = [(next(model_cycle), seed) for seed in range(requests)]
+    started_at = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        done = list(pool.map(lambda one: send_request(url, one[0], tokens, one[1]), work))
-    seconds = time.perf_counter() - began
-    gaps = [b - a for timed in done for a, b in itertools.pairwise(timed.token_seconds)]
+        timed = list(pool.map(lambda job: send_request(url, job[0], tokens, job[1]), jobs))
+    seconds = time.perf_counter() - started_at
+    intervals = [b - a for request in timed for a, b in itertools.pairwise(request.token_seconds)]
     result = {
         "clients": clients,
         "adapters": len(models) if models != [MODEL] else 0,
         "tokens_per_second": round(tokens * requests / seconds, 1),
-        "first_token_ms": round(1000 * statistics.median(t.token_seconds[0] for t in done)),
-        "between_tokens_ms_p50": round(1000 * statistics.median(gaps), 1),
-        "between_tokens_ms_p95": round(1000 * statistics.quantiles(gaps, n=20)[-1], 1),
+        "first_token_ms": round(1000 * statistics.median(t.token_seconds[0] for t in timed)),
+        "between_tokens_ms_p50": round(1000 * statistics.median(intervals), 1),
+        "between_tokens_ms_p95": round(1000 * statistics.quantiles(intervals, n=20)[-1], 1),
         "load_average": round(os.getloadavg()[0], 1),
     }
     print(json.dumps(result), flush=True)
 
 
-def run(options: argparse.Namespace, home: Path, url: str) -> None:
-    models = make_adapters(options.adapters, home, url) or [MODEL]
+def run(args: argparse.Namespace, home: Path, url: str) -> None:
+    models = make_adapters(args.adapters, home, url) or [MODEL]
     send_request(url, models[0], 4, 0)
-    for clients in options.clients:
-        measure(url, models, clients, options.tokens)
+    for clients in args.clients:
+        measure(url, models, clients, args.tokens)
 
 
 def main() -> None:
@@ -151,14 +152,14 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--url")
     parser.add_argument("--home", type=Path)
-    options = parser.parse_args()
-    if options.url:
-        run(options, options.home or Path(".luthier"), options.url)
+    args = parser.parse_args()
+    if args.url:
+        run(args, args.home or Path(".luthier"), args.url)
         return
     with tempfile.TemporaryDirectory() as folder:
-        home = options.home or Path(folder)
+        home = args.home or Path(folder)
         with running_engine(home):
-            run(options, home, URL)
+            run(args, home, URL)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Multi-LoRA benchmark: hundreds of classifiers on one encoder, in the engine and over HTTP.
 
-    python -m bench.encoders --data FOLDER --resident 200 [--asked engine] [--asked http]
+    python -m bench.encoders --data FOLDER --resident 200 [--target engine] [--target http]
 
-Requests of one text each go to adapters of random weights, every one to another model than the last,
-from 1 and from 16 concurrent clients. Over HTTP they go to `POST /v1/classify` of an API with its
-engine, Postgres and Valkey. Prints one JSON line per target; figures are minimum, median and maximum
-of the repetitions, and CPU milliseconds are per request.
+Requests of one text each go to adapters of random weights, every one to another model than the
+last, from 1 and from 16 concurrent clients. Over HTTP they go to `POST /v1/classify` of an API with
+its engine, Postgres and Valkey. Prints one JSON line per target; figures are minimum, median and
+maximum of the repetitions, and CPU milliseconds are per request.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ from sqlalchemy.orm import Session
 from torch import nn
 
 from app import ids
-from app.catalog import CatalogModel
+from app.catalog import CatalogModel, ModelKind
 from app.db.session import one_off_transaction
-from app.db.tables import FineTunedModel, Job
+from app.db.tables import FineTunedModel, Job, JobState
 from app.organization import api_keys
 from app.storage import checkpoint_prefix, join_key, open_store
 from bench.api.load import closed_turn
@@ -75,7 +75,7 @@ class Measurement:
     rate: float
     p50: float
     p95: float
-    processor: Mapping[str, float]
+    cpu_ms: Mapping[str, float]
 
 
 def measure_multi_lora(
@@ -83,15 +83,15 @@ def measure_multi_lora(
 ) -> Iterator[dict[str, Any]]:
     """Measure `count` classifiers in the engine and behind the API."""
     torch.set_num_threads(threads)
-    engine = load_encoder(CatalogModel(BASE, f"path:{FOLDER}", "encoder", (), 256), data)
+    engine = load_encoder(CatalogModel(BASE, f"path:{FOLDER}", ModelKind.ENCODER, (), 256), data)
     lines = (data / "banking77.valid.jsonl").read_text(encoding="utf-8").splitlines()
     texts = [json.loads(line)["text"] for line in lines]
     with tempfile.TemporaryDirectory() as folder:
-        written = write_classifiers(engine.tokenizer, Path(folder), count)
+        adapters = write_classifiers(engine.tokenizer, Path(folder), count)
         if "engine" in targets:
-            yield {"asked": "engine", **measure_engine(engine, written, texts)}
+            yield {"target": "engine", **measure_engine(engine, adapters, texts)}
         if "http" in targets:
-            yield {"asked": "http", **measure_http(written, texts, threads)}
+            yield {"target": "http", **measure_http(adapters, texts, threads)}
 
 
 def write_classifiers(reader: EncoderTokenizer, folder: Path, count: int) -> list[AdapterFiles]:
@@ -105,35 +105,35 @@ def write_classifiers(reader: EncoderTokenizer, folder: Path, count: int) -> lis
     encoder = Encoder(backbone, task, reader, num_outputs=77)
     add_lora(encoder, rank=16, alpha=32)
     weights = EncoderWeights(encoder, BASE, rank=16, alpha=32)
-    written = []
+    adapters = []
     for number in range(count):
         torch.manual_seed(number)
         for parameter in weights.parameters().values():
             nn.init.normal_(parameter, std=0.02)
-        place = folder / str(number)
-        place.mkdir()
-        weights.save(place)
-        written.append(AdapterFiles(str(number), place))
-    return written
+        adapter_folder = folder / str(number)
+        adapter_folder.mkdir()
+        weights.save(adapter_folder)
+        adapters.append(AdapterFiles(str(number), adapter_folder))
+    return adapters
 
 
 def measure_engine(
-    engine: EncoderEngine, written: Sequence[AdapterFiles], texts: Sequence[str]
+    engine: EncoderEngine, adapters: Sequence[AdapterFiles], texts: Sequence[str]
 ) -> dict[str, Any]:
     """Measure the engine alone, from tokens to vectors, in this process."""
     gc.collect()
     before = psutil.Process().memory_info().rss
     started = time.monotonic()
-    models = [engine.get_tuned(files) for files in written]
+    models = [engine.get_tuned(files) for files in adapters]
     seconds = time.monotonic() - started
-    grown = psutil.Process().memory_info().rss - before
-    read = engine.tokenizer.tokenize(texts)
+    memory_growth = psutil.Process().memory_info().rss - before
+    tokenized = engine.tokenizer.tokenize(texts)
     return {
         "models": len(models),
         "load_ms_per_model": round(1000 * seconds / len(models), 1),
         "bytes_per_model": models[0].nbytes,
-        "process_grew_per_model": grown // len(models),
-        **compare_concurrency(lambda clients: run_requests(engine, models, read, clients)),
+        "process_grew_per_model": memory_growth // len(models),
+        **compare_concurrency(lambda clients: run_requests(engine, models, tokenized, clients)),
     }
 
 
@@ -160,25 +160,25 @@ def run_requests(
 
 
 def measure_http(
-    written: Sequence[AdapterFiles], texts: Sequence[str], threads: int
+    adapters: Sequence[AdapterFiles], texts: Sequence[str], threads: int
 ) -> dict[str, Any]:
     """Measure the whole service, from request bytes to response bytes."""
-    with ExitStack() as held:
-        around = held.enter_context(stack())
+    with ExitStack() as exit_stack:
+        service_stack = exit_stack.enter_context(stack())
         port = free_port()
-        catalog = around.settings.home / "bench.toml"
+        catalog = service_stack.settings.home / "bench.toml"
         catalog.write_text(CATALOG, encoding="utf-8")
-        environ = around.environ | {
+        environ = service_stack.environ | {
             "LUTHIER_MODELS_FILE": str(catalog),
             "LUTHIER_ENGINE_URL": f"http://127.0.0.1:{port}",
             "OMP_NUM_THREADS": str(threads),
             "LUTHIER_LOG_LEVEL": "warning",
         }
-        with one_off_transaction(around.database_url) as session:
-            key, names = register_adapters(session, around, written)
+        with one_off_transaction(service_stack.database_url) as session:
+            key, names = register_adapters(session, service_stack, adapters)
         command = [sys.executable, "-m", "worker.inference"]
-        engine = held.enter_context(serving(command, port, environ, "/health"))
-        api = held.enter_context(luthier(environ))
+        engine = exit_stack.enter_context(serving(command, port, environ, "/health"))
+        api = exit_stack.enter_context(luthier(environ))
         bodies = [
             json.dumps(
                 {"model": names[n * MODEL_STRIDE % len(names)], "input": texts[n % len(texts)]}
@@ -191,7 +191,7 @@ def measure_http(
             "client": time.process_time,
         }
 
-        def turn(clients: int) -> Measurement:
+        def measure_clients(clients: int) -> Measurement:
             return measure(
                 lambda: asyncio.run(
                     closed_turn(api.port, key, "/v1/classify", bodies, clients=clients)
@@ -199,18 +199,18 @@ def measure_http(
                 clocks,
             )
 
-        return {"models": len(names), **compare_concurrency(turn)}
+        return {"models": len(names), **compare_concurrency(measure_clients)}
 
 
 def register_adapters(
-    session: Session, around: Stack, written: Sequence[AdapterFiles]
+    session: Session, service_stack: Stack, adapters: Sequence[AdapterFiles]
 ) -> tuple[str, list[str]]:
     """Register the adapters as fine-tuned models; returns an API key and their names."""
-    project = api_keys.ensure_default_project(session, around.settings.organization_slug)
+    project = api_keys.ensure_default_project(session, service_stack.settings.organization_slug)
     job = Job(
         id=ids.job_id(),
         project_id=project.id,
-        state="succeeded",
+        state=JobState.SUCCEEDED,
         base_model=BASE,
         training_file_id=make_file(session, project),
         method="classification",
@@ -220,15 +220,16 @@ def register_adapters(
     session.add(job)
     session.flush()
     names = [
-        _store_adapter(session, around, job, step, files) for step, files in enumerate(written, 1)
+        _store_adapter(session, service_stack, job, step, files)
+        for step, files in enumerate(adapters, 1)
     ]
     return api_keys.create(session, project.id, "bench")[1], names
 
 
 def _store_adapter(
-    session: Session, around: Stack, job: Job, step: int, files: AdapterFiles
+    session: Session, service_stack: Stack, job: Job, step: int, files: AdapterFiles
 ) -> str:
-    store = open_store(around.settings)
+    store = open_store(service_stack.settings)
     prefix = checkpoint_prefix(job.project_id, job.id, 1, step)
     for name in (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE):
         store.upload(files.folder / name, join_key(prefix, name))
@@ -252,37 +253,43 @@ def measure(
     started = time.monotonic()
     seconds = work()
     rate = len(seconds) / (time.monotonic() - started)
-    worked = {
+    cpu_ms = {
         name: 1000 * (clock() - before[name]) / len(seconds) for name, clock in clocks.items()
     }
     p50, p95 = (1000 * float(np.percentile(seconds, share)) for share in (50, 95))
-    return Measurement(rate, p50, p95, worked)
+    return Measurement(rate, p50, p95, cpu_ms)
 
 
-def compare_concurrency(turn: Callable[[int], Measurement]) -> dict[str, Any]:
+def compare_concurrency(measure_clients: Callable[[int], Measurement]) -> dict[str, Any]:
     """Send the same requests from one client and from several, alternately."""
-    turns: dict[int, list[Measurement]] = {clients: [] for clients in CLIENT_COUNTS}
+    by_clients: dict[int, list[Measurement]] = {clients: [] for clients in CLIENT_COUNTS}
     # The first round is a warm-up.
     for number in range(REPEATS + 1):
-        for clients, done in turns.items():
-            one = turn(clients)
+        for clients, measurements in by_clients.items():
+            measurement = measure_clients(clients)
             if number:
-                done.append(one)
-    alone = turns[CLIENT_COUNTS[0]]
-    return {f"{clients} clients": _summarize(done, alone) for clients, done in turns.items()}
-
-
-def _summarize(turns: Sequence[Measurement], alone: Sequence[Measurement]) -> dict[str, Any]:
-    ratios = [turn.rate / one.rate for turn, one in zip(turns, alone, strict=True)]
+                measurements.append(measurement)
+    baseline = by_clients[CLIENT_COUNTS[0]]
     return {
-        "requests_per_second": min_median_max([turn.rate for turn in turns]),
-        "p50_ms": min_median_max([turn.p50 for turn in turns]),
-        "p95_ms": min_median_max([turn.p95 for turn in turns]),
-        "processor_ms": {
-            name: min_median_max([turn.processor[name] for turn in turns])
-            for name in turns[0].processor
+        f"{clients} clients": _summarize(measurements, baseline)
+        for clients, measurements in by_clients.items()
+    }
+
+
+def _summarize(
+    measurements: Sequence[Measurement], baseline: Sequence[Measurement]
+) -> dict[str, Any]:
+    pairs = zip(measurements, baseline, strict=True)
+    ratios = [m.rate / base.rate for m, base in pairs]
+    return {
+        "requests_per_second": min_median_max([m.rate for m in measurements]),
+        "p50_ms": min_median_max([m.p50 for m in measurements]),
+        "p95_ms": min_median_max([m.p95 for m in measurements]),
+        "cpu_ms": {
+            name: min_median_max([m.cpu_ms[name] for m in measurements])
+            for name in measurements[0].cpu_ms
         },
-        "times_one_at_a_time": min_median_max(ratios),
+        "speedup_over_one_client": min_median_max(ratios),
     }
 
 

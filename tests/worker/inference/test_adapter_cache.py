@@ -11,7 +11,7 @@ from app.storage import LocalStore, UnsafeKey
 from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles, AdapterMemoryCache
 from worker.inference.adapter_format import InvalidAdapter
 
-PREFIX = "projects/p/jobs/j/e1/step-6"
+PREFIX = "projects/p/jobs/j/attempt-1/step-6"
 CONFIG = json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}).encode()
 
 

@@ -29,7 +29,7 @@ HELLO: Any = [{"role": "user", "content": "hello"}]
 LONG = 50_000
 SHORT = 64
 END = "2"
-PREFIX = "projects/p/jobs/j/e1/step-6"
+PREFIX = "projects/p/jobs/j/attempt-1/step-6"
 TUNED_MODEL = "ft:tiny:luthier:desk:AbCdEf12"
 
 
