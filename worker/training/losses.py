@@ -57,6 +57,6 @@ def fused_linear_cross_entropy(
 
 
 def cross_entropy_of_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The same from logits [N, V], for models whose head is not a plain linear layer."""
+    """Compute the same from logits [N, V], for heads that are not a plain linear layer."""
     losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
     return losses, logits.argmax(-1) == labels
