@@ -38,7 +38,7 @@ class TrafficRecorder:
         try:
             self.flush()
         except DatabaseUnavailable as error:
-            log.warning("recorder.lost", reason=str(error))
+            log.warning("recorder.batch_lost", reason=str(error))
 
     def record(self, request: ServedRequest) -> None:
         with self._lock:
@@ -60,7 +60,7 @@ class TrafficRecorder:
                 raise
             self.counters.add(batch)
             if batch.dropped_predictions:
-                log.warning("recorder.dropped", predictions=batch.dropped_predictions)
+                log.warning("recorder.predictions_dropped", predictions=batch.dropped_predictions)
 
     def get_last_day_metrics(self, models: list[str]) -> dict[str, LastDayMetrics]:
         """Read models' metrics from the database. Raises DatabaseUnavailable."""
@@ -73,7 +73,7 @@ class TrafficRecorder:
                 self.flush()
                 self.counters.refresh(self.get_last_day_metrics)
             except DatabaseUnavailable as error:
-                log.warning("recorder.waits", reason=str(error))
+                log.warning("recorder.flush_postponed", reason=str(error))
             except Exception:
                 # Losing one batch is better than losing the thread.
                 log.exception("recorder.failed")

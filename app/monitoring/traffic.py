@@ -28,7 +28,7 @@ MAX_PENDING_PREDICTIONS = 10_000
 
 
 class RequestOutcome(StrEnum):
-    """How a request to a fine-tuned model ended; stored, and a Prometheus label value."""
+    """Outcome of a request to a fine-tuned model; stored, and a label value in Prometheus."""
 
     SUCCEEDED = "succeeded"
     CLIENT_ERROR = "client_error"

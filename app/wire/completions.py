@@ -50,7 +50,7 @@ class CompletionRequest(SamplingRequest):
         if value < n:
             raise PydanticCustomError("too_few", "it must be at least 'n'")
         if value > n and info.data.get("stream"):
-            raise PydanticCustomError("no_stream", "a stream cannot wait for the best text")
+            raise PydanticCustomError("no_stream", "it cannot be greater than 'n' in a stream")
         return value
 
     @field_validator("suffix")

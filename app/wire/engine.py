@@ -30,7 +30,7 @@ class ContentPart(BaseModel):
     @model_validator(mode="after")
     def _check_text(self) -> Self:
         if self.type not in ("text", "refusal"):
-            rule = "this model reads text, and no part of type {type}"
+            rule = "this model reads text only, not parts of type {type}"
             raise PydanticCustomError("not_text", rule, {"type": repr(self.type)})
         if getattr(self, self.type) is None:
             rule = "a part of type {type} needs the field {type}"
@@ -157,7 +157,7 @@ class ChatCompletion(BaseModel):
 
 
 class Delta(BaseModel):
-    """What a chunk adds; unset fields are not sent."""
+    """Increment of a choice; unset fields are not sent."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
