@@ -69,7 +69,7 @@ class TestUpload:
         borrowed: list[int] = []
 
         def after_begin(*_: object) -> None:
-            # The traffic recorder works in the background at any time.
+            # The traffic recorder runs in the background at any time.
             if threading.current_thread().name != "recorder":
                 borrowed.append(api.state.db_slots.borrowed_tokens)
 
@@ -217,10 +217,8 @@ class TestInvalidUpload:
         self, api: Api, http: httpx.Client, parameters: bytes
     ) -> None:
         before = stored_paths(api)
-        assert (
-            expect_error(post(http, PURPOSE + file_part_with(parameters) + END), 400)["param"]
-            == "file"
-        )
+        error = expect_error(post(http, PURPOSE + file_part_with(parameters) + END), 400)
+        assert error["param"] == "file"
         assert stored_paths(api) == before
 
     def test_filename_of_ten_kilobytes(self, api: Api, http: httpx.Client) -> None:

@@ -22,7 +22,7 @@ from tests.live_api import Api
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stored(api: Api) -> None:
+def _empty_store(api: Api) -> None:
     """Delete objects of other tests, whose rows are gone."""
     for key in list(api.state.store.list("")):
         api.state.store.delete(key)
@@ -257,7 +257,7 @@ class TestInvalidComplete:
         return upload_id, [add_part(openai, upload_id, GOOD) for _ in range(3)]
 
     @pytest.mark.parametrize(
-        ("change", "words"),
+        ("change", "message"),
         [
             (lambda ids: ids[:2], "have 2112 bytes together"),
             (lambda ids: [], "have 0 bytes together"),
@@ -266,11 +266,11 @@ class TestInvalidComplete:
         ],
     )
     def test_wrong_part_ids(
-        self, openai: OpenAI, three: tuple[str, list[str]], change: object, words: str
+        self, openai: OpenAI, three: tuple[str, list[str]], change: object, message: str
     ) -> None:
         upload_id, ids = three
         assert callable(change)
-        with pytest.raises(BadRequestError, match=words) as raised:
+        with pytest.raises(BadRequestError, match=message) as raised:
             openai.uploads.complete(upload_id, part_ids=change(ids))
         assert raised.value.param == "part_ids"
         assert openai.uploads.complete(upload_id, part_ids=ids).status == "completed"
@@ -335,18 +335,18 @@ class TestInvalidComplete:
             assert raised.value.param == "id"
 
     @pytest.mark.parametrize("route", ["parts", "complete", "cancel"])
-    @pytest.mark.parametrize("whose", ["nobody's", "another project's"])
-    def test_upload_of_another_project(
+    @pytest.mark.parametrize("owner", ["nobody", "another project"])
+    def test_unknown_upload_or_of_another_project(
         self,
         openai: OpenAI,
         http: httpx.Client,
         stranger: httpx.Client,
         three: tuple[str, list[str]],
         route: str,
-        whose: str,
+        owner: str,
     ) -> None:
-        upload_id = "upload_abc123" if whose == "nobody's" else three[0]
-        client = http if whose == "nobody's" else stranger
+        upload_id = "upload_abc123" if owner == "nobody" else three[0]
+        client = http if owner == "nobody" else stranger
         url = f"/v1/uploads/{upload_id}/{route}"
         sent: dict[str, object] = {"files": {"data": b"x"}}
         if route != "parts":
@@ -375,7 +375,7 @@ class TestRepeatedRequests:
 
         with ThreadPoolExecutor(4) as pool:
             done = [future.result() for future in [pool.submit(complete) for _ in range(4)]]
-        assert all(one == done[0] for one in done)
+        assert all(upload == done[0] for upload in done)
         with transaction(sessions) as session:
             assert session.scalar(select(func.count()).select_from(File)) == 1
 
