@@ -1,6 +1,6 @@
 """End of an attempt: yielded, postponed, crashed, lost or out of memory; requeue or fail the job.
 
-A job that ends without a new checkpoint is retried with backoff, and fails after three attempts.
+After an attempt without a new checkpoint the job is retried with backoff; after three it fails.
 """
 
 import random
@@ -13,10 +13,8 @@ from app.db import clock, outbox
 from app.db.tables import AttemptOutcome, EventLevel, Job, JobLease, JobState, WorkerTask
 from app.jobs import events, lifecycle, states
 from app.jobs.events import NewEvent
-from app.jobs.file_checks import JobFailure
+from app.jobs.failures import JobErrorCode, JobFailure
 
-CRASHED_REPEATEDLY = "worker_crashed_repeatedly"
-OUT_OF_MEMORY = "out_of_memory"
 MAX_ATTEMPTS_WITHOUT_PROGRESS = 3
 # The first retry follows at once; if it brings no new checkpoint either, the next waits this long.
 RETRY_DELAY_SECONDS = 10
@@ -53,7 +51,7 @@ def record_crash(
     attempt: int,
     *,
     reason: str,
-    code: str = CRASHED_REPEATEDLY,
+    code: JobErrorCode = JobErrorCode.WORKER_CRASHED_REPEATEDLY,
     exit_code: int | None = None,
 ) -> None:
     """Requeue a job whose training ended unexpectedly, or fail it the third time in a row.
@@ -92,7 +90,7 @@ def retry_with_smaller_batch(
             "The model and one example do not fit in the accelerator's memory. "
             "Use a smaller base model or shorter examples."
         )
-        failure = JobFailure(OUT_OF_MEMORY, message)
+        failure = JobFailure(JobErrorCode.OUT_OF_MEMORY, message)
         lifecycle.fail(session, job_id, failure, by_attempt=attempt, exit_code=exit_code)
         return
     message = f"Out of memory; training continues with {smaller} example(s) at a time."
@@ -158,7 +156,7 @@ def _retry_or_fail(
     *,
     outcome: AttemptOutcome,
     reason: str,
-    code: str = CRASHED_REPEATEDLY,
+    code: JobErrorCode = JobErrorCode.WORKER_CRASHED_REPEATEDLY,
     exit_code: int | None = None,
 ) -> None:
     attempts = job.no_progress_attempts + 1

@@ -1,11 +1,11 @@
 """Checks that a job's files can train its method. Single lines were validated at upload."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from app.db.tables import File
 from app.formats import ErrorCode, FormatName
 from app.formats.question_answering import ANSWERED_LABEL
+from app.jobs.failures import JobErrorCode, JobFailure
 
 # The formats that each method reads. A method that is not listed takes any format.
 FORMATS_BY_METHOD: Mapping[str, tuple[FormatName, ...]] = {
@@ -22,15 +22,6 @@ REQUIRED_KEYS: Mapping[str, str] = {"supervised": "messages", "dpo": "input"}
 LABELLED_METHODS = ("classification", "token_classification")
 # OpenAI's minimum for a training file; a validation file may be smaller.
 MIN_TRAINING_EXAMPLES = 10
-
-
-@dataclass(frozen=True, slots=True)
-class JobFailure:
-    """The reason why a job fails: `code`, `message` and `param` of its `error`."""
-
-    code: str
-    message: str
-    param: str | None = None
 
 
 def find_failure(method: str, training: File, validation: File | None) -> JobFailure | None:
@@ -122,7 +113,7 @@ def _label_counts(file: File) -> tuple[Mapping[str, int], Mapping[str, int]]:
 
 def _invalid_file(role: str, reason: str) -> JobFailure:
     message = f"The job failed due to an invalid {role} file. {reason}"
-    return JobFailure(f"invalid_{role}_file", message, f"{role}_file")
+    return JobFailure(JobErrorCode(f"invalid_{role}_file"), message, f"{role}_file")
 
 
 def _check_file(method: str, file: File, role: str, *, minimum: int) -> JobFailure | None:
@@ -137,7 +128,7 @@ def _check_file(method: str, file: File, role: str, *, minimum: int) -> JobFailu
             f"{role.capitalize()} file has {count} example(s), "
             f"but must have at least {minimum} examples"
         )
-        return JobFailure("invalid_n_examples", message, param)
+        return JobFailure(JobErrorCode.INVALID_N_EXAMPLES, message, param)
     return _check_format(method, file, role)
 
 
@@ -147,7 +138,7 @@ def _validation_failure(file: File, role: str) -> JobFailure:
     first = (file.validation_errors or {}).get("first", [{}])[0]
     if first.get("code") == ErrorCode.INVALID_FILE_FORMAT:
         message = f"The job failed due to a file format error in the {role} file. {reason}"
-        return JobFailure(ErrorCode.INVALID_FILE_FORMAT, message, f"{role}_file")
+        return JobFailure(JobErrorCode.INVALID_FILE_FORMAT, message, f"{role}_file")
     return _invalid_file(role, reason)
 
 
@@ -167,4 +158,4 @@ def _check_format(method: str, file: File, role: str) -> JobFailure | None:
         f"{missing_key}Method {method} needs examples in the {' or '.join(accepted)} format, "
         f"these are in the {file.format} format."
     )
-    return JobFailure(ErrorCode.INVALID_FILE_FORMAT, message, f"{role}_file")
+    return JobFailure(JobErrorCode.INVALID_FILE_FORMAT, message, f"{role}_file")

@@ -12,7 +12,7 @@ from app.formats import label_counts_sentence
 from app.formats.errors import escape_for_message
 from app.jobs import checkpoints, events, file_checks, scheduling, states
 from app.jobs.events import NewEvent
-from app.jobs.file_checks import JobFailure
+from app.jobs.failures import JobFailure
 
 VALIDATED_EVENT = NewEvent("validated", "Files validated, moving job to queued state")
 CANCELLED_EVENT = NewEvent("cancelled", "The job has been cancelled")

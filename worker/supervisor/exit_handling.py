@@ -5,13 +5,11 @@ import signal
 
 from app.db.session import TransactionWork
 from app.jobs import attempts, success
-from app.jobs.file_checks import JobFailure
+from app.jobs.failures import JobErrorCode, JobFailure
 from app.jobs.leases import JobAssignment
 from app.jobs.success import NoFinalCheckpoint, ResultFile
 from worker.rundir import ExitCode, Failed
 from worker.supervisor.run_dirs import CorruptDownload
-
-DISK_FULL_CODE = "disk_full"
 
 
 def on_exit(
@@ -95,7 +93,7 @@ def record_disk_full(assignment: JobAssignment, *, exit_code: int | None = None)
         assignment.job_id,
         assignment.attempt,
         reason="The trainer's disk is full.",
-        code=DISK_FULL_CODE,
+        code=JobErrorCode.DISK_FULL,
         exit_code=exit_code,
     )
 
@@ -108,8 +106,10 @@ def _job_failure(code: int, reported: Failed | None) -> JobFailure:
             "The loss became NaN or infinite: the learning rate is too high. Use a smaller "
             "learning_rate_multiplier."
         )
-        return JobFailure("loss_not_finite", message, "learning_rate_multiplier")
-    return JobFailure("training_failed", "The job cannot be trained with these settings.")
+        return JobFailure(JobErrorCode.LOSS_NOT_FINITE, message, "learning_rate_multiplier")
+    return JobFailure(
+        JobErrorCode.TRAINING_FAILED, "The job cannot be trained with these settings."
+    )
 
 
 def _describe_exit(code: int) -> str:

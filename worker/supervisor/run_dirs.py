@@ -8,7 +8,7 @@ from app import logs
 from app.catalog import Catalog
 from app.db.session import SessionMaker, transaction
 from app.jobs import file_checks, leases
-from app.jobs.file_checks import JobFailure
+from app.jobs.failures import JobErrorCode, JobFailure
 from app.jobs.leases import JobAssignment, ResumePoint, StoredFile
 from app.settings import Settings
 from app.storage import ObjectStore, join_key
@@ -90,7 +90,7 @@ def _fetch_start_model(assignment: JobAssignment, folder: Path, store: ObjectSto
         message = (
             f"The model {assignment.start_model} was deleted before the job could start from it."
         )
-        raise UnusableJob(JobFailure("model_not_found", message, "model")) from error
+        raise UnusableJob(JobFailure(JobErrorCode.MODEL_NOT_FOUND, message, "model")) from error
 
 
 def _fetch_latest_checkpoint(
@@ -127,7 +127,7 @@ def _make_spec(assignment: JobAssignment, settings: Settings, catalog: Catalog) 
     model = catalog.get(assignment.base_model)
     if model is None:
         message = f"The model {assignment.base_model} is no longer in the catalog."
-        raise UnusableJob(JobFailure("model_not_found", message, "model"))
+        raise UnusableJob(JobFailure(JobErrorCode.MODEL_NOT_FOUND, message, "model"))
     return RunSpec(
         job_id=assignment.job_id,
         attempt=assignment.attempt,

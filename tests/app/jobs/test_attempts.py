@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.db.base import Base
 from app.db.tables import Job, JobAttempt, JobEvent, JobLease, Outbox
 from app.jobs import attempts, checkpoints, leases, lifecycle, progress, success
-from app.jobs.file_checks import JobFailure
+from app.jobs.failures import JobFailure
 from app.jobs.states import LeaseLost
 from tests.factories import make_job
 

@@ -7,7 +7,7 @@ import pytest
 from app import ids
 from app.db.tables import File
 from app.jobs import file_checks
-from app.jobs.file_checks import JobFailure
+from app.jobs.failures import JobFailure
 
 
 def file(**changes: Any) -> File:

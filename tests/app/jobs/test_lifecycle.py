@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from app.db.tables import File, JobAttempt, JobEvent, JobLease, Outbox, OutboxKind
 from app.errors import InvalidRequest, NotFound
 from app.jobs import attempts, checkpoints, leases, lifecycle, states
-from app.jobs.file_checks import JobFailure
+from app.jobs.failures import JobFailure
 from app.jobs.leases import TrainerDirective
 from tests.factories import make_file, make_job, make_project
 

@@ -38,7 +38,7 @@ from app.db.tables import (
 from app.errors import InvalidRequest
 from app.jobs import attempts, checkpoints, leases, lifecycle, progress, success
 from app.jobs.checkpoints import StoredCheckpoint
-from app.jobs.file_checks import JobFailure
+from app.jobs.failures import JobFailure
 from app.jobs.leases import JobAssignment, TrainerDirective
 from app.jobs.progress import StepMetrics
 from app.jobs.states import LeaseLost
