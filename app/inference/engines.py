@@ -161,8 +161,9 @@ class EngineClient:
 
     def _auth_headers(self, url: str) -> dict[str, str]:
         """The engine key, for the default engine only: the others may be third parties'."""
-        is_own = self._api_key is not None and url.startswith(self._default_url.rstrip("/") + "/")
-        return {"Authorization": f"Bearer {self._api_key}"} if is_own else {}
+        if self._api_key is None or not url.startswith(self._default_url.rstrip("/") + "/"):
+            return {}
+        return {"Authorization": f"Bearer {self._api_key.get_secret_value()}"}
 
     async def _post_request(self, url: str, body: Mapping[str, Any]) -> httpx.Response:
         try:

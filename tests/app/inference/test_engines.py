@@ -1,9 +1,10 @@
-"""Timeouts of the engine client."""
+"""Timeouts and authentication of the engine client."""
 
 import socket
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from app.catalog import Catalog
 from app.inference.engines import EngineClient, EngineTimeout
@@ -33,3 +34,23 @@ async def test_a_silent_engine_times_out_and_is_disconnected(settings: Settings)
             # Ends with the connection, by which an engine notices that the client has gone.
             while connection.recv(65536):
                 pass
+
+
+async def test_the_engine_receives_its_key(settings: Settings) -> None:
+    """Settings show a secret as asterisks: the header must carry the secret itself."""
+    catalog = Catalog.load(MODELS)
+    base = next(iter(catalog))
+    with socket.create_server(("127.0.0.1", 0)) as engine:
+        update = {
+            "engine_url": f"http://127.0.0.1:{engine.getsockname()[1]}",
+            "engine_api_key": SecretStr("engine-secret"),
+        }
+        client = EngineClient(settings.model_copy(update=update), catalog, read_timeout_seconds=0.2)
+        with pytest.raises(EngineTimeout):
+            async with client.forward(ResolvedModel(base.id, base), "/v1/chat/completions", {}):
+                pass
+        await client.close()
+        connection, _ = engine.accept()
+        with connection:
+            connection.settimeout(60)
+            assert b"authorization: bearer engine-secret\r\n" in connection.recv(65536).lower()
