@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from app.db.tables import File
+from app.db.tables import File, FileStatus
 from app.formats import ErrorCode, FormatName
 from app.formats.question_answering import ANSWERED_LABEL
 from app.jobs.failures import JobErrorCode, JobFailure
@@ -120,7 +120,7 @@ def _check_file(method: str, file: File, role: str, *, minimum: int) -> JobFailu
     param = f"{role}_file"
     if file.deleted_at is not None:
         return missing_file_failure(file.id, role)
-    if file.status == "error":
+    if file.status == FileStatus.ERROR:
         return _validation_failure(file, role)
     if (file.examples or 0) < minimum:
         count = file.examples or 0
