@@ -1,5 +1,6 @@
-"""The house rules that matter, as checks: the import rule, no work at import, no second schema."""
+"""Architecture rules: imports, transaction ownership, no work at import, no schema drift."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -8,10 +9,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+OPENS_TRANSACTION = {"transaction", "one_off_transaction", "retry_until_available"}
+ENDS_TRANSACTION = {"begin", "commit", "rollback"}
+TRANSACTION_OWNERS = {
+    "app.cli",
+    "app.db.session",
+    "app.http.dependencies",
+    "app.local.doctor",
+    "app.local.up",
+    "app.monitoring.recorder",
+    "app.operations.health",
+    "app.operations.orphaned_objects",
+    "app.operations.outbox_dispatch",
+    "app.operations.periodic_tasks",
+    "app.operations.reconciler",
+    "app.webhooks.sender",
+}
 
 
 def modules(package: str) -> list[str]:
-    """Dotted names of all modules of a package, `__main__` (which runs when imported) left out."""
+    """List the dotted names of a package's modules, except `__main__`, which runs on import."""
     paths = sorted((ROOT / package).rglob("*.py"))
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
     return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
@@ -23,13 +40,37 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_import_rule_holds() -> None:
+def test_import_contracts_hold() -> None:
     result = run(str(Path(sys.executable).with_name("lint-imports")), "--no-cache")
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def owns_transactions(module: str) -> bool:
+    path = ROOT.joinpath(*module.split("."))
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    calls = [
+        node.func
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
+    return any(
+        (isinstance(call, ast.Name) and call.id in OPENS_TRANSACTION)
+        or (
+            isinstance(call, ast.Attribute)
+            and call.attr in ENDS_TRANSACTION
+            and ast.unparse(call.value).endswith("session")
+        )
+        for call in calls
+    )
+
+
+def test_only_transaction_owners_begin_and_commit() -> None:
+    """Services work in their caller's transaction and never commit."""
+    assert set(filter(owns_transactions, modules("app"))) == TRANSACTION_OWNERS
+
+
 def test_app_imports_with_an_empty_environment_and_without_torch() -> None:
-    """Nothing connects, reads the environment or starts at import; torch stays out of the API."""
+    """Importing connects to nothing and reads no environment; torch stays out of the API."""
     program = (
         "import importlib, sys\n"
         f"for name in {modules('app')!r}: importlib.import_module(name)\n"
@@ -48,11 +89,11 @@ def test_app_imports_with_an_empty_environment_and_without_torch() -> None:
 
 
 @pytest.mark.parametrize("word", ["utils", "helpers", "common", "core"])
-def test_no_module_is_a_drawer(word: str) -> None:
+def test_no_module_has_a_catch_all_name(word: str) -> None:
     assert [name for name in modules("app") + modules("worker") if word in name.split(".")] == []
 
 
-def test_models_and_migrations_do_not_drift(database_url: str) -> None:
+def test_tables_and_migrations_do_not_drift(database_url: str) -> None:
     alembic = str(Path(sys.executable).with_name("alembic"))
     result = run(alembic, "check", DATABASE_URL=database_url)
     assert result.returncode == 0, result.stdout + result.stderr
