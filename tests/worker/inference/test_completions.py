@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from app.catalog import CatalogModel
 from tests.worker.inference.conftest import load_tiny
-from tests.worker.inference.test_server import (
+from tests.worker.inference.running_engine import (
     PREFIX,
     TUNED_MODEL,
     EngineClient,
@@ -172,7 +172,7 @@ class TestCompletions:
             ({"prompt": "a" * 60, "max_tokens": 10}, "prompt", "70 tokens .60 in your prompt; 10"),
             ({"suffix": "the end"}, "suffix", "cannot insert"),
             ({"best_of": 2, "n": 3}, "best_of", "at least 'n'"),
-            ({"best_of": 2, "stream": True}, "best_of", "stream cannot wait"),
+            ({"best_of": 2, "stream": True}, "best_of", "cannot be greater than 'n' in a stream"),
             ({"logprobs": 6}, "logprobs", "less than or equal to 5"),
             ({"prompt": ["a"] * 129}, "prompt", "at most 128"),
             ({"max_tokens": -1}, "max_tokens", "greater than or equal to 0"),

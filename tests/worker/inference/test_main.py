@@ -17,7 +17,7 @@ from app.catalog import CatalogError, CatalogModel
 from app.settings import Settings
 from tests.polling import wait_until
 from tests.ports import free_port
-from tests.worker.inference.test_server import catalog_entry
+from tests.worker.inference.running_engine import catalog_entry
 from worker.inference.main import make_server
 
 ROOT = Path(__file__).parents[3]

@@ -1,104 +1,30 @@
 """The engine over HTTP, driven by the official SDK, with a model of endless output."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from openai import APIError, BadRequestError, NotFoundError, OpenAI
+from openai import APIError, NotFoundError, OpenAI
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.catalog import CatalogModel
-from app.settings import Settings
-from app.storage import LocalStore
 from tests.polling import wait_until
-from tests.ports import free_port
-from tests.worker.inference.conftest import load_tiny, make_adapter
-from worker.inference.main import make_server
-
-HELLO: Any = [{"role": "user", "content": "hello"}]
-# So long that a generation outlasts any test.
-LONG = 50_000
-SHORT = 64
-END = "2"
-PREFIX = "projects/p/jobs/j/attempt-1/step-6"
-TUNED_MODEL = "ft:tiny:luthier:desk:AbCdEf12"
-
-
-@dataclass
-class EngineClient:
-    url: str
-
-    @property
-    def client(self) -> OpenAI:
-        return OpenAI(
-            base_url=f"{self.url}/v1",
-            api_key="none",
-            max_retries=0,
-            _strict_response_validation=True,
-        )
-
-    def http(self, method: str, path: str, **content: Any) -> httpx.Response:
-        return httpx.request(method, self.url + path, timeout=120, **content)
-
-    def is_ready(self) -> bool:
-        return self.http("GET", "/health").status_code == 200
-
-    def metric(self, name: str) -> int:
-        lines = self.http("GET", "/metrics").text.splitlines()
-        values = dict(line.split(" ") for line in lines if not line.startswith("#"))
-        return int(float(values[f"luthier_engine_{name}"]))
-
-    def load_adapter(
-        self, name: str = TUNED_MODEL, path: str = PREFIX, base: str = "tiny"
-    ) -> httpx.Response:
-        body = {"lora_name": name, "lora_path": path, "base_model_name": base}
-        return self.http("POST", "/v1/load_lora_adapter", json=body)
-
-
-def catalog_entry(model: CatalogModel, **changes: Any) -> str:
-    """One table of models.toml; JSON strings, lists and numbers are valid TOML."""
-    values = replace(model, **changes).to_json().items()
-    lines = [f"{name} = {json.dumps(value)}" for name, value in values if value is not None]
-    return "\n".join(["[[model]]", *lines, ""])
-
-
-@contextmanager
-def running_engine(home: Path, *entries: str) -> Iterator[EngineClient]:
-    """Run an engine with its data in `home`."""
-    (home / "models.toml").write_text("\n".join(entries))
-    url = f"http://127.0.0.1:{free_port()}"
-    server = make_server(
-        Settings(
-            home=home,
-            models_file=home / "models.toml",
-            engine_url=url,
-            max_body_bytes=2**20,
-        )
-    )
-    running = threading.Thread(target=asyncio.run, args=[server.serve()])
-    running.start()
-    engine = EngineClient(url)
-    wait_until("the engine listens", lambda: server.started)
-    wait_until("the first model is loaded", engine.is_ready)
-    yield engine
-    server.request_exit()
-    running.join(120)
-    assert not running.is_alive(), "the server did not exit"
-
-
-def store_adapter(home: Path, base_folder: Path, **config: Any) -> None:
-    make_adapter(load_tiny(base_folder), home / "made", r=4, **config)
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        LocalStore(home / "storage").upload(home / "made" / name, f"{PREFIX}/{name}")
+from tests.worker.inference.running_engine import (
+    END,
+    HELLO,
+    LONG_CONTEXT,
+    TUNED_MODEL,
+    EngineClient,
+    catalog_entry,
+    make_greedy_chat,
+    running_chat_engine,
+    running_engine,
+    store_adapter,
+)
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +32,7 @@ def engine(
     base_folder: Path, base_model: CatalogModel, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EngineClient]:
     home = tmp_path_factory.mktemp("engine")
-    store_adapter(home, base_folder, lora_alpha=64, target_modules="all-linear")
-    entries = [
-        catalog_entry(base_model, context_length=LONG, aliases=["gpt-4o-mini"]),
-        catalog_entry(base_model, id="short", context_length=SHORT),
-        catalog_entry(base_model, id="broken", source="path:/nowhere"),
-        catalog_entry(base_model, id="elsewhere", engine="http://127.0.0.1:1"),
-    ]
-    with running_engine(home, *entries) as engine:
+    with running_chat_engine(home, base_folder, base_model) as engine:
         yield engine
 
 
@@ -124,12 +43,7 @@ def client(engine: EngineClient) -> OpenAI:
 
 @pytest.fixture
 def greedy(client: OpenAI) -> Callable[..., Any]:
-    def ask(**changes: Any) -> Any:
-        fields = {"model": "tiny", "messages": HELLO, "temperature": 0, "max_tokens": 20}
-        # The end-of-turn token is banned, so that lengths are known.
-        return client.chat.completions.create(**{"logit_bias": {END: -100}, **fields, **changes})
-
-    return ask
+    return make_greedy_chat(client)
 
 
 class TestResponse:
@@ -273,7 +187,7 @@ class TestDisconnect:
     def test_disconnecting_from_a_stream_stops_generation(
         self, engine: EngineClient, greedy: Callable[..., Any]
     ) -> None:
-        stream = greedy(stream=True, max_tokens=LONG - 1000)
+        stream = greedy(stream=True, max_tokens=LONG_CONTEXT - 1000)
         for _ in range(3):
             next(iter(stream))
         assert engine.metric("running_requests") == 1
@@ -288,7 +202,7 @@ class TestDisconnect:
                 model="tiny", messages=HELLO, logit_bias={END: -100}
             )
         wait_until("nothing runs", lambda: engine.metric("running_requests") == 0)
-        assert engine.metric("generated_tokens_total") < LONG
+        assert engine.metric("generated_tokens_total") < LONG_CONTEXT
 
 
 class TestAdapters:
@@ -352,87 +266,6 @@ class TestMetrics:
             ("luthier_engine_generated_tokens", "counter"),
             ("luthier_engine_failed_requests", "counter"),
         }
-
-
-class TestRejected:
-    @pytest.mark.parametrize("name", ["gpt-9", "ft:tiny:luthier::Unknown1", "elsewhere"])
-    def test_an_unknown_model_is_not_found(self, greedy: Callable[..., Any], name: str) -> None:
-        with pytest.raises(NotFoundError) as raised:
-            greedy(model=name)
-        assert raised.value.code == "model_not_found"
-        assert f"The model `{name}` does not exist" in raised.value.message
-
-    def test_an_unloadable_model_is_unavailable(self, greedy: Callable[..., Any]) -> None:
-        for _ in range(2):
-            with pytest.raises(APIError, match="broken is not readable") as raised:
-                greedy(model="broken")
-            assert raised.value.status_code == 503  # type: ignore[attr-defined]
-
-    def test_a_too_long_prompt_is_rejected(self, greedy: Callable[..., Any]) -> None:
-        with pytest.raises(BadRequestError) as raised:
-            greedy(model="short", messages=[{"role": "user", "content": "x" * 100}])
-        assert raised.value.code == "context_length_exceeded"
-        assert raised.value.param == "messages"
-        assert (
-            f"This model's maximum context length is {SHORT} tokens. However, your messages "
-            "resulted in 138 tokens. Please reduce the length of the messages."
-        ) in raised.value.message
-
-    def test_a_far_too_long_prompt_is_rejected_before_tokenization(
-        self, greedy: Callable[..., Any]
-    ) -> None:
-        many = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}] * 1000
-        for messages in ([{"role": "user", "content": "x" * 900_000}], many):
-            with pytest.raises(
-                BadRequestError, match=r"resulted in at least [0-9]+ tokens"
-            ) as raised:
-                greedy(model="short", messages=messages)
-            assert (raised.value.code, raised.value.param) == (
-                "context_length_exceeded",
-                "messages",
-            )
-
-    def test_the_context_limits_the_response(self, greedy: Callable[..., Any]) -> None:
-        response = greedy(model="short", max_tokens=1000)
-        assert response.usage.total_tokens == SHORT
-        assert response.choices[0].finish_reason == "length"
-
-    @pytest.mark.parametrize(
-        ("field", "value"),
-        [
-            ("messages", []),
-            ("temperature", 3),
-            ("n", 33),
-            ("logit_bias", {"263": 1}),
-            ("tools", [{"type": "function", "function": {"name": "f"}}]),
-            ("response_format", {"type": "json_object"}),
-        ],
-    )
-    def test_unsupported_fields_are_rejected(
-        self, greedy: Callable[..., Any], field: str, value: Any
-    ) -> None:
-        with pytest.raises(BadRequestError) as raised:
-            greedy(**{field: value})
-        assert raised.value.param == field
-
-    @pytest.mark.parametrize(
-        ("method", "path", "body", "status"),
-        [
-            ("GET", "/nothing", b"", 404),
-            ("GET", "/v1/chat/completions", b"", 405),
-            ("POST", "/v1/chat/completions", b"{", 400),
-            ("POST", "/v1/chat/completions", b"\xff", 400),
-            ("POST", "/v1/chat/completions", b"[" * 2**21, 413),
-            ("POST", "/v1/load_lora_adapter", b"{}", 400),
-        ],
-    )
-    def test_every_error_has_openais_shape(
-        self, engine: EngineClient, method: str, path: str, body: bytes, status: int
-    ) -> None:
-        response = engine.http(method, path, content=body)
-        assert response.status_code == status
-        assert response.json()["error"].keys() == {"message", "type", "param", "code"}
-        assert response.json()["error"]["type"] == "invalid_request_error"
 
 
 def test_a_deleted_adapter_is_not_found_until_it_is_loaded_again(
