@@ -1,4 +1,4 @@
-"""A served API with a real database, broker and store, a key for it, and clients with that key."""
+"""Fixtures: the API served with a real database, broker and store; accounts and clients for it."""
 
 import queue
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from tests.live_server import FakeEngine, run_server
 
 @dataclass(frozen=True)
 class Api:
-    """A served API; `parts` are those that its requests work with."""
+    """The API on a port, with its application state."""
 
     url: str
     state: AppState
@@ -42,7 +42,7 @@ class Account:
 
 @pytest.fixture(scope="session")
 def _quiet() -> Iterator[None]:
-    """The servers log when they like, also between tests, where nothing gathers their lines."""
+    """Discard what the servers log between tests, when nothing captures it."""
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, KeyValueRenderer()],
         logger_factory=structlog.ReturnLoggerFactory(),
@@ -85,7 +85,7 @@ def running_api(
 
 @pytest.fixture
 def api(running_api: Api, sessions: SessionMaker) -> Iterator[Api]:
-    """The API over an empty database; what a test's requests recorded stays in its own."""
+    """The API over an empty database. Traffic is flushed, so that no test sees another's."""
     yield running_api
     running_api.recorder.flush()
 
@@ -104,9 +104,9 @@ def create_account(sessions: SessionMaker, organization: str) -> Account:
     with transaction(sessions) as session:
         project = api_keys.ensure_default_project(session, organization)
         secret = api_keys.create(session, project.id, "test")[1]
-        who = principals.authenticate_project_key(session, secret)
-    assert who is not None
-    return Account(secret, who)
+        principal = principals.authenticate_project_key(session, secret)
+    assert principal is not None
+    return Account(secret, principal)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def client_for(api: Api, account: Account) -> httpx.Client:
 
 
 def client_with_secret(api: Api, secret: str) -> httpx.Client:
-    """A client with a key of any kind."""
+    """A client with a key of either kind."""
     headers = {"Authorization": f"Bearer {secret}"}
     return httpx.Client(base_url=api.url, headers=headers, timeout=http_client.SECONDS)
 
@@ -157,7 +157,7 @@ def admin_secret(sessions: SessionMaker, account: Account) -> str:
 
 @pytest.fixture
 def admin(api: Api, admin_secret: str) -> Iterator[OpenAI]:
-    """The official client of whoever manages the account's organization."""
+    """The official client with an admin key of the account's organization."""
     with openai_client(api, admin_secret) as client:
         yield client
 
@@ -169,7 +169,7 @@ def admin_http(api: Api, admin_secret: str) -> Iterator[httpx.Client]:
 
 
 def openai_client(api: Api, secret: str) -> OpenAI:
-    """The official client. Its admin routes send one key, those of permissions the other."""
+    """The official client. It sends `admin_api_key` to admin routes, `api_key` to all others."""
     return OpenAI(
         base_url=f"{api.url}/v1",
         api_key=secret,

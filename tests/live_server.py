@@ -1,4 +1,4 @@
-"""Real servers for the tests of the API: uvicorn on a free port, in a thread."""
+"""Real servers for API tests: uvicorn on a free port, in a thread; and a fake engine."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ MODEL_NOT_FOUND = {
 
 @contextmanager
 def run_server(app: ASGIApp) -> Iterator[str]:
-    """The URL of an app that is being served."""
+    """Serve an app in a thread. Yields its URL."""
     config = uvicorn.Config(
         app,
         port=0,
@@ -62,9 +62,9 @@ def run_server(app: ASGIApp) -> Iterator[str]:
 
 @dataclass
 class FakeEngine:
-    """What stands behind the engine's border in these tests, and what reached it.
+    """A fake inference engine that records its requests.
 
-    `say` in a request's last message picks the behaviour, so that tests need not share state.
+    The content of a request's messages selects its behaviour, so that tests need not share state.
     """
 
     url: str = ""
@@ -126,7 +126,7 @@ class FakeEngine:
         return JSONResponse({})
 
     async def classify(self, request: Request) -> Response:
-        """Texts of an invoice are "billing", all others "shipping"; each has two tokens."""
+        """Texts with "invoice" are "billing", all others "shipping"; each has two tokens."""
         body = await request.json()
         if body["model"] not in self.loaded:
             return JSONResponse(MODEL_NOT_FOUND, 404)

@@ -1,7 +1,7 @@
-"""Every route of the API and every id that it takes, read from the OpenAPI document.
+"""Every route of the API and every id it takes, read from the OpenAPI document.
 
-Tests that must hold for all routes walk these. A route that is added later is among them by
-itself; a parameter that they do not know yet fails them until it is said here what it is.
+For tests that must hold for all routes. New routes are included automatically; a new parameter
+fails those tests until it is classified here.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ import httpx
 Location = Literal["path", "query", "body"]
 Schema = Mapping[str, Any]
 
-# What the ids in these parameters and fields are of; `tests.tenants` has one of each kind.
+# Kinds of ids by parameter or field name; `tests.tenants` creates one of each kind.
 ID_KINDS = {
     "api_key_id": "key",
     "endpoint_id": "webhook_endpoint",
@@ -31,7 +31,7 @@ ID_KINDS = {
     "upload_id": "upload",
     "validation_file": "file",
 }
-# And what `after` is of, by the list.
+# Kinds of the id in `after`, by list.
 CURSOR_KINDS = {
     "/v1/files": "file",
     "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint}/permissions": "permission",
@@ -45,7 +45,7 @@ CURSOR_KINDS = {
     "/v1/webhook_endpoints": "webhook_endpoint",
     "/v1/webhook_endpoints/{endpoint_id}/deliveries": "delivery",
 }
-# These name nothing that belongs to anybody.
+# Parameters that are not ids of objects that belong to a tenant.
 NON_ID_PARAMETERS = frozenset(
     (
         "calculate_output content context data entity evaluation_metric file filename "
@@ -58,9 +58,9 @@ NON_ID_PARAMETERS = frozenset(
         "user"
     ).split()
 )
-# Ids too, which are looked for only among what belongs to the id in the path.
+# Ids that are looked up only within the object in the path.
 NESTED_IDS = ("feedback.id",)
-# Where a valid body needs more than its schema says.
+# Values where the schema alone does not suffice for a valid body.
 SAMPLE_VALUES: dict[str, Any] = {
     "expires_in_seconds": 60,
     "feedback": [{"id": "x", "label": "a"}],
@@ -72,7 +72,7 @@ SAMPLE_VALUES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class IdSlot:
-    """A place in a request where an id of a kind stands; `name` is dotted in bodies."""
+    """A place in a request that takes an id of a kind; `name` is a dotted path in bodies."""
 
     location: Location
     name: str
@@ -81,7 +81,7 @@ class IdSlot:
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path. `keys` are those that open it, as the document names them."""
+    """One method of one path. `keys` are its security schemes, as named in the document."""
 
     method: str
     path: str
@@ -96,8 +96,8 @@ class Operation:
         return f"{self.method} {self.path}"
 
     def request(self, http: httpx.Client, ids: Mapping[IdSlot, str]) -> httpx.Response:
-        """Ask it with these ids, everything else made up. A body field without an id is left out
-        unless it is required."""
+        """Send it with these ids; all other values are made up. Optional body fields without an id
+        are omitted."""
         path = self.path
         query = {}
         for slot, value in ids.items():
@@ -119,7 +119,7 @@ class Operation:
 
 
 def operations(document: Schema) -> list[Operation]:
-    """Those for which a key is needed, and so all that reach what belongs to somebody."""
+    """The operations that require a key, and so all with access to a tenant's objects."""
     return [
         _operation(method.upper(), path, described, document["components"]["schemas"])
         for path, methods in document["paths"].items()
@@ -137,6 +137,8 @@ def _operation(method: str, path: str, described: Schema, schemas: Schema) -> Op
         for parameter in described.get("parameters", ())
         if parameter["in"] != "header"
     ]
+    # Path parameters in the order of the path, since an id's parents precede it.
+    places.sort(key=lambda place: path.find("{" + place[1] + "}"))
     places += [("body", name) for name in dict.fromkeys(_texts(body or {}, "", schemas))]
     slots = [IdSlot(place, name, kind) for place, name in places if (kind := _kind(path, name))]
     known = {slot.name for slot in slots}
@@ -163,7 +165,7 @@ def _kind(path: str, name: str) -> str | None:
 
 
 def _texts(schema: Schema, name: str, schemas: Schema) -> Iterator[str]:
-    """The dotted names of all fields that can hold a text, however deep they lie."""
+    """The dotted paths of all fields that can contain a string, at any depth."""
     schema = _resolved(schema, schemas)
     options = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
     for option in options:
@@ -186,7 +188,7 @@ def _resolved(schema: Schema, schemas: Schema) -> Schema:
 
 @dataclass(frozen=True)
 class _BodyBuilder:
-    """Makes the smallest body of a schema that has the values given, by dotted name."""
+    """Builds the smallest body of a schema that contains the given values, by dotted path."""
 
     schemas: Schema
     given: Mapping[str, str]
@@ -211,7 +213,7 @@ class _BodyBuilder:
         return "text"
 
     def _best(self, options: list[Schema], name: str) -> Schema:
-        """The option that has a place for a value given, or else the first that is something."""
+        """The option that can contain a given value, or else the first that is not null."""
         for option in options:
             properties = _resolved(option, self.schemas).get("properties", {})
             inside = [f"{name}.{inner}".lstrip(".") for inner in properties]

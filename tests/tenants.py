@@ -1,4 +1,4 @@
-"""Projects with one of everything, as each of them must see its own and nobody else's."""
+"""Tenants: projects with one object of each kind, which no other tenant may see."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from tests.factories import make_file, make_job
 
 @dataclass(frozen=True)
 class Tenant:
-    """A project, its secrets, and the ids of what belongs to it, by kind."""
+    """A project, its secrets, and the ids of its objects by kind."""
 
     organization_id: str
     secret: str
@@ -35,9 +35,9 @@ class Tenant:
 
 
 def make_tenant(session: Session, organization: str, name: str) -> Tenant:
-    """A new project of an organization. Its keys among `ids` are not those of its secrets.
+    """Create a project with one object of each kind. The keys in `ids` are not those of its secrets.
 
-    Of all that lists show there is an older one too, so that something lies behind each cursor.
+    Each list also has an older object, so that no cursor points at an empty page.
     """
     owner = api_keys.ensure_organization(session, organization)
     older, project = (projects.create(session, owner.id, name) for _ in range(2))

@@ -1,4 +1,4 @@
-"""models.toml: what is refused, with which words, and the names of tuned models."""
+"""models.toml, its error messages, and the names of fine-tuned models."""
 
 import json
 from pathlib import Path
@@ -29,33 +29,33 @@ MODEL = CatalogModel(
 )
 
 
-def loaded(folder: Path, text: str) -> Catalog:
+def load(folder: Path, text: str) -> Catalog:
     path = folder / "models.toml"
     path.write_text(text)
     return Catalog.load(path)
 
 
-def test_a_model_is_found_by_its_id_and_its_aliases(tmp_path: Path) -> None:
-    catalog = loaded(tmp_path, GOOD)
+def test_model_is_found_by_id_and_aliases(tmp_path: Path) -> None:
+    catalog = load(tmp_path, GOOD)
     assert list(catalog) == [MODEL]
     for name in ("base-1", "gpt-4o-mini-2024-07-18", "owner/base-1"):
         assert catalog.get(name) == MODEL
     assert catalog.get("base-2") is None
 
 
-def test_the_catalogue_that_is_shipped_is_good() -> None:
+def test_shipped_catalog_is_valid() -> None:
     catalog = Catalog.load(Path(__file__).parents[2] / "models.toml")
     assert {"smollm2-135m-instruct", "all-minilm-l6-v2"} <= {model.id for model in catalog}
 
 
-def test_every_method_of_the_catalogue_can_be_asked_for_and_judged() -> None:
+def test_every_method_has_hyperparameters_and_formats() -> None:
     methods = {method for several in METHODS_BY_KIND.values() for method in several}
     assert methods <= set(get_args(Method.model_fields["type"].annotation))
     assert methods <= FORMATS_BY_METHOD.keys()
     assert set(METHODS_BY_KIND["encoder"]) <= HYPERPARAMETERS_BY_METHOD.keys()
 
 
-def test_an_entry_survives_the_way_through_json() -> None:
+def test_json_round_trip() -> None:
     assert CatalogModel.from_json(json.loads(json.dumps(MODEL.to_json()))) == MODEL
 
 
@@ -95,7 +95,7 @@ BAD = {
     ),
     "a method of the other kind": (
         GOOD.replace("causal", "encoder"),
-        "encoder models support classification, token_classification, question_answering, embedding",
+        "models support classification, token_classification, question_answering, embedding",
     ),
     "no context": (GOOD.replace("2048", "0"), "context_length must be a positive number"),
     "a context of true": (GOOD.replace("2048", "true"), "context_length must be"),
@@ -107,13 +107,13 @@ BAD = {
 
 
 @pytest.mark.parametrize(("text", "words"), BAD.values(), ids=BAD)
-def test_a_bad_catalogue_is_refused_in_words(tmp_path: Path, text: str, words: str) -> None:
+def test_error_messages(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(CatalogError) as raised:
-        loaded(tmp_path, text)
+        load(tmp_path, text)
     assert words in str(raised.value)
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="does not exist; set LUTHIER_MODELS_FILE"):
         Catalog.load(tmp_path / "models.toml")
     with pytest.raises(CatalogError, match="cannot be read"):
@@ -131,11 +131,11 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         FineTunedModelName("owner/base.1", "a-b", "x", "9uJPavMj", step=0),
     ],
 )
-def test_a_tuned_models_name_reads_as_it_is_written(name: FineTunedModelName) -> None:
+def test_name_round_trip(name: FineTunedModelName) -> None:
     assert FineTunedModelName.parse(str(name)) == name
 
 
-def test_the_name_is_openais() -> None:
+def test_name_has_openais_form() -> None:
     name = FineTunedModelName("gpt-4o-mini-2024-07-18", "acme", "", "9uJPavMj", step=200)
     assert str(name) == "ft:gpt-4o-mini-2024-07-18:acme::9uJPavMj:ckpt-step-200"
 
@@ -156,5 +156,5 @@ def test_the_name_is_openais() -> None:
         "ft:base-1:acme:a:b:9uJPavMj",
     ],
 )
-def test_what_is_no_tuned_models_name(text: str) -> None:
+def test_other_names_are_not_parsed(text: str) -> None:
     assert FineTunedModelName.parse(text) is None

@@ -1,4 +1,4 @@
-"""Logs are one JSON object a line, and no secret is in any of them."""
+"""Logs are one JSON object per line and contain no secrets."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ KEY = "sk-luthier-" + "s3cret" * 7
         ("https://s3/b?X-Amz-Security-Token=s3%2Fcret", "https://s3/b?X-Amz-Security-Token=***"),
     ],
 )
-def test_secrets_are_covered(text: str, shown: str) -> None:
+def test_secrets_are_redacted(text: str, shown: str) -> None:
     assert redact(text) == shown
 
 
@@ -42,7 +42,7 @@ def test_secrets_are_covered(text: str, shown: str) -> None:
         "ftjob-abcdefghijklmnopqrstuvwx",
     ],
 )
-def test_the_rest_is_not(text: str) -> None:
+def test_other_text_is_not_redacted(text: str) -> None:
     assert redact(text) == text
 
 
@@ -59,7 +59,7 @@ class Leaky:
 
 
 logs.configure("info", "api")
-log = logs.get("test")
+log = logs.get_logger("test")
 log.debug("too.low")
 log.info("job.claimed", job="ftjob-1", count=3, none=None)
 log.info("with\\nline feed", field="\\u2028 \\x1b[31m")
@@ -78,7 +78,7 @@ except ValueError:
 
 @pytest.fixture(scope="module")
 def written() -> str:
-    """What a process logs: configuring is for a whole process, so it is one of its own."""
+    """The log of a process of its own, since logging is configured once per process."""
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
@@ -91,7 +91,7 @@ def records(written: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in written.split("\n") if line]
 
 
-def test_each_record_is_a_line_of_json_with_its_fields(records: list[dict[str, Any]]) -> None:
+def test_each_record_is_a_json_line_with_its_fields(records: list[dict[str, Any]]) -> None:
     assert [record["event"] for record in records][:2] == ["job.claimed", "with\nline feed"]
     first = records[0]
     assert (first["job"], first["count"], first["none"]) == ("ftjob-1", 3, None)
@@ -101,13 +101,13 @@ def test_each_record_is_a_line_of_json_with_its_fields(records: list[dict[str, A
         assert record["timestamp"].endswith("Z")
 
 
-def test_other_libraries_log_the_same_way(records: list[dict[str, Any]]) -> None:
+def test_other_libraries_use_the_same_format(records: list[dict[str, Any]]) -> None:
     events = [record["event"] for record in records]
     assert "from elsewhere sk-luthier-***" in events
     assert not any("GET /" in event for event in events)
 
 
-def test_no_secret_is_anywhere(written: str, records: list[dict[str, Any]]) -> None:
+def test_no_secret_is_logged(written: str, records: list[dict[str, Any]]) -> None:
     assert "s3cret" not in written
     assert (
         "ValueError: could not connect to postgresql://me:***@host/db" in records[-1]["exception"]

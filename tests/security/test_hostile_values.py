@@ -1,5 +1,5 @@
-"""Attacks by values where values belong, by the numbers of the threat list: A19, A21, A31, A35,
-A36, A42, A43."""
+"""Hostile values in parameters and bodies: attacks A19, A21, A31, A35, A36, A42 and A43 of the
+threat list."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -37,18 +37,18 @@ def body(http: httpx.Client) -> dict[str, Any]:
     return {"model": "base", "training_file": file["id"], "metadata": {"a": "1"}}
 
 
-def jobs_of(session: Session) -> int:
+def count_jobs(session: Session) -> int:
     return session.scalar(select(func.count()).select_from(Job)) or 0
 
 
 @pytest.mark.parametrize("path", [JOBS, "/v1/files", "/v1/webhook_endpoints"])
 @pytest.mark.parametrize("limit", ["1e9", "-1", "1.5", "999999999999999999999", "NaN", " ", "0x10"])
-def test_a19_limits_that_are_none(http: httpx.Client, path: str, limit: str) -> None:
+def test_a19_invalid_limits(http: httpx.Client, path: str, limit: str) -> None:
     assert expect_error(http.get(path, params={"limit": limit}), 400)["param"] == "limit"
 
 
 @pytest.mark.parametrize("path", [JOBS, "/v1/files"])
-def test_a19_a_cursor_of_many_kilobytes(http: httpx.Client, path: str) -> None:
+def test_a19_cursor_of_many_kilobytes(http: httpx.Client, path: str) -> None:
     answer = http.get(path, params={"after": "x" * 16_000})
     assert answer.status_code in (400, 431) or answer.json()["data"] == []
 
@@ -64,7 +64,7 @@ def test_a19_a_cursor_of_many_kilobytes(http: httpx.Client, path: str) -> None:
         {"k\ud800": "x"},
     ],
 )
-def test_a19_metadata_that_overflows(
+def test_a19_oversized_metadata(
     http: httpx.Client, body: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
     sent = json.dumps(body | {"metadata": metadata})
@@ -72,13 +72,13 @@ def test_a19_metadata_that_overflows(
 
 
 @pytest.mark.parametrize("suffix", ["a" * 40_000 + "!", "a\nb", "a\x7f", "{0.__class__}", "a/../b"])
-def test_a21_suffixes(http: httpx.Client, body: dict[str, Any], suffix: str) -> None:
+def test_a21_invalid_suffixes(http: httpx.Client, body: dict[str, Any], suffix: str) -> None:
     assert expect_error(http.post(JOBS, json=body | {"suffix": suffix}), 400)["param"] == "suffix"
 
 
 @pytest.mark.parametrize("value", ["1e3", "9" * 5000, -1e308, [[]], {"$gt": 0}, -0.0])
 @pytest.mark.parametrize("name", ["n_epochs", "batch_size", "learning_rate_multiplier"])
-def test_a21_hyperparameters(
+def test_a21_invalid_hyperparameters(
     http: httpx.Client, body: dict[str, Any], name: str, value: object
 ) -> None:
     error = expect_error(http.post(JOBS, json=body | {"hyperparameters": {name: value}}), 400)
@@ -88,33 +88,33 @@ def test_a21_hyperparameters(
 
 class TestA31Surface:
     @pytest.mark.parametrize("method", ["TRACE", "OPTIONS", "CONNECT", "PROPFIND", "PUT"])
-    def test_methods_that_are_not_there(self, http: httpx.Client, method: str) -> None:
+    def test_unsupported_methods(self, http: httpx.Client, method: str) -> None:
         answer = http.request(method, "/v1/models", headers={"X-Canary": "canary"})
         assert answer.status_code in (400, 405)
         assert "canary" not in answer.text
 
     @pytest.mark.parametrize("path", ["/debug", "/.env", "/.git/config", "/admin", "/v1/../.env"])
-    def test_addresses_that_scanners_ask_for(self, http: httpx.Client, path: str) -> None:
+    def test_paths_that_scanners_request(self, http: httpx.Client, path: str) -> None:
         assert http.get(path).status_code == 404
 
-    def test_no_key_is_there_by_default(self, api: Api) -> None:
+    def test_no_default_keys(self, api: Api) -> None:
         for secret in ("admin", "test", "sk-luthier", "sk-test", "sk-luthier-", "null"):
             answer = http_client.get(
                 f"{api.url}/v1/models", headers={"Authorization": f"Bearer {secret}"}
             )
             assert answer.status_code == 401
 
-    def test_answers_are_what_they_say(self, http: httpx.Client) -> None:
+    def test_content_type_sniffing_is_disabled(self, http: httpx.Client) -> None:
         for path in ("/v1/models", "/v1/nothing", "/healthz", "/openapi.json"):
             assert http.get(path).headers["x-content-type-options"] == "nosniff"
 
 
 class TestA35Injections:
     @pytest.mark.parametrize("value", INJECTIONS)
-    def test_in_what_lists_are_asked_for(
+    def test_in_list_parameters(
         self, http: httpx.Client, body: dict[str, Any], session: Session, value: str
     ) -> None:
-        """Each is a value that no row has, or none that may be asked for; never part of a query."""
+        """Each is a value that no row has, or an invalid one; never part of the SQL."""
         job = http.post(JOBS, json=body).json()["id"]
         for path, params in [
             (JOBS, {"metadata[a]": value}),
@@ -128,23 +128,23 @@ class TestA35Injections:
         ]:
             answer = http.get(path, params=params)
             assert answer.status_code == 400 or answer.json()["data"] == [], (path, params)
-        assert jobs_of(session) == 1
+        assert count_jobs(session) == 1
 
     @pytest.mark.parametrize("value", INJECTIONS)
-    def test_in_what_is_kept(self, http: httpx.Client, body: dict[str, Any], value: str) -> None:
+    def test_in_stored_values(self, http: httpx.Client, body: dict[str, Any], value: str) -> None:
         metadata = {value: value}
         job = http.post(JOBS, json=body | {"metadata": metadata}).json()
         assert job["metadata"] == metadata
         assert http.get(f"{JOBS}/{job['id']}").json()["metadata"] == metadata
         found = http.get(JOBS, params={f"metadata[{value}]": value})
-        # A key with a bracket in it cannot be written in a query.
+        # A key with a bracket cannot be written in a query.
         assert [one["id"] for one in found.json()["data"]] == [job["id"]]
 
 
-class TestA36LinesThatForge:
+class TestA36HeaderAndLogInjection:
     FORGED = 'x\r\nSet-Cookie: a=b\r\n\r\n{"event": "forged"}\x1b[31m'
 
-    def test_in_a_files_name(self, http: httpx.Client) -> None:
+    def test_in_a_file_name(self, http: httpx.Client) -> None:
         asked = {"filename": self.FORGED, "purpose": "vision", "bytes": 1, "mime_type": "x"}
         upload = http.post("/v1/uploads", json=asked).json()
         part_id = http.post(f"/v1/uploads/{upload['id']}/parts", files={"data": b"x"}).json()["id"]
@@ -165,7 +165,7 @@ class TestA36LinesThatForge:
 
 
 class TestA42IdempotencyKeys:
-    def test_anothers_key_shows_nothing_of_theirs(
+    def test_keys_of_others_reveal_nothing(
         self, http: httpx.Client, stranger: httpx.Client, body: dict[str, Any], session: Session
     ) -> None:
         key = {"Idempotency-Key": "shared"}
@@ -174,16 +174,16 @@ class TestA42IdempotencyKeys:
         assert expect_error(theirs, 400)["param"] == "training_file", "the file is not theirs"
         assert mine not in theirs.text
         assert "Idempotent-Replayed" not in theirs.headers
-        assert jobs_of(session) == 1
+        assert count_jobs(session) == 1
 
     @pytest.mark.parametrize("key", ["x" * 10_240, "x" * 256, "", "\x7f"])
-    def test_what_is_no_key(
+    def test_invalid_keys(
         self, http: httpx.Client, body: dict[str, Any], key: str, session: Session
     ) -> None:
         expect_error(http.post(JOBS, json=body, headers=[(b"Idempotency-Key", key.encode())]), 400)
-        assert jobs_of(session) == 0
+        assert count_jobs(session) == 0
 
-    def test_a_hundred_at_once_make_one_job(
+    def test_a_hundred_concurrent_requests_create_one_job(
         self, http: httpx.Client, body: dict[str, Any], session: Session
     ) -> None:
         def ask(_: int) -> httpx.Response:
@@ -192,10 +192,10 @@ class TestA42IdempotencyKeys:
         with ThreadPoolExecutor(20) as crowd:
             answers = list(crowd.map(ask, range(100)))
         assert {answer.status_code for answer in answers} == {200}
-        assert len({answer.json()["id"] for answer in answers}) == jobs_of(session) == 1
+        assert len({answer.json()["id"] for answer in answers}) == count_jobs(session) == 1
 
 
-def test_a43_what_is_trained_on_is_in_no_log_error_or_event(http: httpx.Client) -> None:
+def test_a43_training_text_is_in_no_log_error_or_event(http: httpx.Client) -> None:
     canary = "canary-5f3a"
     bad = json.dumps({"messages": [{"role": canary, "content": canary}]}).encode()
     good = (
@@ -221,7 +221,7 @@ def test_a43_what_is_trained_on_is_in_no_log_error_or_event(http: httpx.Client) 
     assert canary not in http.get("/metrics").text
 
 
-def test_a43_a_webhooks_secret_is_shown_once(http: httpx.Client) -> None:
+def test_a43_webhook_secret_is_shown_once(http: httpx.Client) -> None:
     asked = {"name": "a", "url": "http://127.0.0.1:9/", "event_types": ["fine_tuning.job.failed"]}
     with capture_logs() as lines:
         made = http.post("/v1/webhook_endpoints", json=asked).json()

@@ -1,4 +1,4 @@
-"""Attacks on keys, tenancy and addresses, by the numbers of the threat list.
+"""Attacks on keys, tenancy and URLs, by their numbers in the threat list.
 
 A1 to A7 are in `test_tenancy`, those on bodies and uploads with what they attack.
 """
@@ -23,8 +23,16 @@ from tests.tenants import Tenant, make_tenant
 
 PROJECTS = "/v1/organization/projects"
 JOBS = "/v1/fine_tuning/jobs"
-# Columns that are nobody's business outside.
-INNER = ("sha256", "storage_key", "storage_prefix", "epoch", "version", "deleted_at", "dedupe_key")
+# Internal columns.
+INTERNAL_COLUMNS = (
+    "sha256",
+    "storage_key",
+    "storage_prefix",
+    "attempt",
+    "version",
+    "deleted_at",
+    "dedupe_key",
+)
 
 
 @pytest.fixture
@@ -38,7 +46,7 @@ def me(session: Session) -> Tenant:
 
 
 class TestA8BrokenAuthentication:
-    def test_a_key_is_whole_or_it_is_none(self, api: Api, account: Account) -> None:
+    def test_modified_keys(self, api: Api, account: Account) -> None:
         secret = account.secret
         other_last = "A" if secret[-1] != "A" else "B"
         for wrong in (secret[:-1], secret[:-1] + other_last, secret + "A", secret.swapcase()):
@@ -46,7 +54,7 @@ class TestA8BrokenAuthentication:
                 assert expect_error(client.get("/v1/models"), 401)["code"] == "invalid_api_key"
 
     @pytest.mark.parametrize("kind", [ApiKey, AdminKey])
-    def test_an_expired_one(
+    def test_expired_key(
         self, api: Api, session: Session, account: Account, kind: type[ApiKey] | type[AdminKey]
     ) -> None:
         who = account.principal
@@ -60,7 +68,7 @@ class TestA8BrokenAuthentication:
             expect_error(client.get("/v1/models"), 401)
             expect_error(client.get(PROJECTS), 401)
 
-    def test_a_key_counts_in_its_header_only(self, api: Api, account: Account) -> None:
+    def test_key_outside_of_the_authorization_header(self, api: Api, account: Account) -> None:
         secret = account.secret
         with httpx.Client(base_url=api.url, timeout=http_client.SECONDS) as client:
             for sent in (
@@ -72,8 +80,8 @@ class TestA8BrokenAuthentication:
             ):
                 expect_error(client.get("/v1/models", **sent), 401)  # type: ignore[arg-type]
 
-    def test_two_keys_are_none(self, api: Api, account: Account) -> None:
-        """What stands in front may have judged the one, and we would take the other."""
+    def test_two_keys_are_refused(self, api: Api, account: Account) -> None:
+        """A proxy may have checked the one, and we would use the other."""
         good, bad = f"Bearer {account.secret}", "Bearer sk-luthier-guess"
         for pair in ((good, bad), (bad, good), (good, good)):
             headers = [("Authorization", value) for value in pair]
@@ -83,7 +91,7 @@ class TestA8BrokenAuthentication:
                 ]
             )
 
-    def test_two_projects_are_told_apart(self, http: httpx.Client, account: Account) -> None:
+    def test_two_project_headers(self, http: httpx.Client, account: Account) -> None:
         mine = ("OpenAI-Project", account.principal.project_id)
         headers = [mine, ("OpenAI-Project", "proj_other")]
         assert expect_error(http.get("/v1/models", headers=headers), 401)["code"] == (
@@ -92,17 +100,17 @@ class TestA8BrokenAuthentication:
         assert http.get("/v1/models", headers=[mine, mine]).status_code == 200
 
 
-def test_a9_a_wrong_key_costs_the_same_whatever_it_looks_like(
+def test_a9_every_wrong_key_runs_the_same_queries(
     api: Api, account: Account, session: Session
 ) -> None:
-    """Not timed, which would prove nothing on a busy machine: the same questions are asked."""
+    """Not timed, which would prove nothing on a busy machine."""
     revoked, secret = api_keys.create(session, account.principal.project_id, "revoked")
     api_keys.revoke(session, revoked.id)
     session.commit()
     asked: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        # It works beside the requests, whenever it likes.
+        # It runs independently of the requests.
         if threading.current_thread().name != "recorder":
             asked.append(statement)
 
@@ -155,12 +163,10 @@ class TestA11MassAssignment:
             "validating_files",
             0,
         )
-        assert (job.tuned_model, job.trained_tokens) == (None, None)
+        assert (job.fine_tuned_model, job.trained_tokens) == (None, None)
 
 
-def test_a12_no_answer_holds_what_is_for_us_alone(
-    api: Api, me: Tenant, routes: list[Operation]
-) -> None:
+def test_a12_no_response_contains_internals(api: Api, me: Tenant, routes: list[Operation]) -> None:
     with (
         client_with_secret(api, me.secret) as project,
         client_with_secret(api, me.admin_secret) as admin,
@@ -174,7 +180,7 @@ def test_a12_no_answer_holds_what_is_for_us_alone(
                 slot: me.ids[slot.kind] for slot in operation.id_slots if slot.location == "path"
             }
             text = operation.request(http, ids).text
-            found = [name for name in INNER if f'"{name}"' in text]
+            found = [name for name in INTERNAL_COLUMNS if f'"{name}"' in text]
             found += [secret for secret in (me.secret, me.admin_secret) if secret in text]
             if found or "Traceback" in text:
                 leaks[str(operation)] = found
@@ -197,7 +203,7 @@ def test_a12_no_answer_holds_what_is_for_us_alone(
         "/v1/fine_tuning/checkpoints/x/permissions",
     ],
 )
-def test_a13_no_spelling_opens_the_admins_routes(http: httpx.Client, path: str) -> None:
+def test_a13_no_spelling_reaches_the_admin_routes(http: httpx.Client, path: str) -> None:
     answer = http.get(path)
     assert answer.status_code in (401, 403, 404), answer.text
 
@@ -205,7 +211,7 @@ def test_a13_no_spelling_opens_the_admins_routes(http: httpx.Client, path: str) 
 @pytest.mark.parametrize(
     "header", ["X-HTTP-Method-Override", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL"]
 )
-def test_a13_no_header_changes_what_is_asked(
+def test_a13_no_header_overrides_method_or_url(
     http: httpx.Client, me: Tenant, api: Api, header: str
 ) -> None:
     path = f"/v1/files/{me.ids['file']}"
@@ -214,7 +220,7 @@ def test_a13_no_header_changes_what_is_asked(
             assert client.get(path, headers={header: value}).json()["id"] == me.ids["file"]
 
 
-def test_a32_what_proxies_say_changes_nothing(http: httpx.Client) -> None:
+def test_a32_proxy_headers_are_ignored(http: httpx.Client) -> None:
     plain = http.get(PROJECTS)
     spoofed = http.get(
         PROJECTS,
@@ -246,10 +252,10 @@ def test_a32_what_proxies_say_changes_nothing(http: httpx.Client) -> None:
         "%25",
     ],
 )
-def test_a34_a35_strange_ids_name_nothing(
+def test_a34_a35_hostile_ids_match_nothing(
     api: Api, me: Tenant, routes: list[Operation], strange: str
 ) -> None:
-    """In every path and every query of the routes that read."""
+    """In every path and query parameter of the GET routes."""
     odd = {}
     with (
         client_with_secret(api, me.secret) as project,
@@ -262,14 +268,14 @@ def test_a34_a35_strange_ids_name_nothing(
             }
             for slot in operation.id_slots if operation.method == "GET" else ():
                 answer = operation.request(http, mine | {slot: strange})
-                # Behind a cursor that is not there lies nothing.
+                # An unknown cursor yields an empty page.
                 empty = answer.is_success and answer.json().get("data") == []
                 if answer.status_code not in (400, 404) and not empty:
                     odd[f"{operation}: {slot.name}"] = (answer.status_code, answer.text)
     assert odd == {}
 
 
-def test_a36_a_line_of_the_log_cannot_be_forged(http: httpx.Client, account: Account) -> None:
+def test_a36_log_lines_cannot_be_forged(http: httpx.Client, account: Account) -> None:
     with capture_logs() as lines:
         http.get("/v1/files/x%0a%7b%22event%22:%22forged%22%7d%1b[31m")
         line = wait_for_request_log(lines, account)
@@ -277,7 +283,7 @@ def test_a36_a_line_of_the_log_cannot_be_forged(http: httpx.Client, account: Acc
     assert "forged" not in [line["event"] for line in lines]
 
 
-def test_a43_no_key_is_in_the_log_whatever_goes_wrong(
+def test_a43_no_key_is_ever_logged(
     api: Api, account: Account, admin_secret: str, session: Session
 ) -> None:
     guess = secrets.generate(api_keys.PREFIX)

@@ -1,4 +1,4 @@
-"""What belongs to another project is not there: on every route, for every id, to the byte.
+"""Objects of other projects are invisible: on every route, for every id, byte for byte.
 
 Attacks A1 to A7 and A13: another's id in paths, queries, bodies and cursors, and a key of one kind
 where the other is needed.
@@ -21,9 +21,9 @@ from tests.tenants import Tenant, make_tenant
 
 ADMIN = ("Admin API key",)
 PROJECT = ("API key",)
-# An admin of the organization reaches these in all of its projects.
+# An admin has access to these in all projects of the organization.
 OF_ORGANIZATION = ("admin_key", "model", "permission", "project")
-# They differ between any two answers.
+# They differ between any two responses.
 OF_REQUEST = {
     "date",
     "openai-processing-ms",
@@ -31,28 +31,28 @@ OF_REQUEST = {
     "x-ratelimit-reset-requests",
     "x-request-id",
 }
-# What is written about the one who asks, refused or not.
+# Written by every request, refused or not.
 OF_ASKING = {"last_used_at"}
 
 
 @dataclass(frozen=True)
-class World:
-    """Who asks, and the others: of the same organization, and of another."""
+class Tenants:
+    """The requesting tenant, and others of the same and of another organization."""
 
     me: Tenant
     neighbour: Tenant
     stranger: Tenant
 
     def owners(self, operation: Operation, slot: IdSlot) -> list[Tenant]:
-        """Whose ids must not be seen there."""
+        """Tenants whose ids must be unknown there."""
         inside = operation.keys == ADMIN and slot.kind in OF_ORGANIZATION
         nested = slot.kind == "permission" and slot.location != "body"
         return [self.stranger] if inside and not nested else [self.neighbour, self.stranger]
 
 
 @pytest.fixture
-def world(session: Session) -> World:
-    return World(
+def world(session: Session) -> Tenants:
+    return Tenants(
         me=make_tenant(session, "acme", "mine"),
         neighbour=make_tenant(session, "acme", "next door"),
         stranger=make_tenant(session, "others", "elsewhere"),
@@ -60,13 +60,13 @@ def world(session: Session) -> World:
 
 
 @pytest.fixture(scope="module")
-def routes(api: Api) -> list[Operation]:
-    document = httpx.get(f"{api.url}/openapi.json", timeout=60).json()
+def routes(running_api: Api) -> list[Operation]:
+    document = httpx.get(f"{running_api.url}/openapi.json", timeout=60).json()
     return sorted(operations(document), key=_order)
 
 
 @pytest.fixture
-def clients(api: Api, world: World) -> Iterator[Mapping[tuple[str, ...], httpx.Client]]:
+def clients(api: Api, world: Tenants) -> Iterator[Mapping[tuple[str, ...], httpx.Client]]:
     with (
         client_with_secret(api, world.me.secret) as project,
         client_with_secret(api, world.me.admin_secret) as admin,
@@ -75,7 +75,7 @@ def clients(api: Api, world: World) -> Iterator[Mapping[tuple[str, ...], httpx.C
 
 
 def _order(operation: Operation) -> tuple[int, int]:
-    """What destroys comes last, and children go before their parents."""
+    """Destructive operations come last, and children before their parents."""
     gentle = ("GET", "POST", "DELETE").index(operation.method)
     return (3 if operation.path.endswith("/archive") else gentle, -len(operation.path))
 
@@ -85,51 +85,52 @@ def _probes(routes: list[Operation]) -> Iterator[tuple[Operation, IdSlot]]:
 
 
 def _ids(operation: Operation, slot: IdSlot, mine: Tenant, other: Tenant) -> dict[IdSlot, str]:
-    """A request with another's id in one slot. What is below it in the path is that one's too."""
+    """Ids of a request with another tenant's in one slot, and in those below it in the path."""
     path = [one for one in operation.id_slots if one.location == "path"]
     theirs = path[path.index(slot) :] if slot in path else [slot]
     wanted = {
         one: (other if one in theirs else mine).ids[one.kind]
         for one in operation.id_slots
-        if one.location != "query" and not _stand_in_for_each_other(one, slot)
+        if one.location != "query" and not _are_alternatives(one, slot)
     }
     return wanted | {slot: other.ids[slot.kind]}
 
 
-def _stand_in_for_each_other(one: IdSlot, slot: IdSlot) -> bool:
-    """A grader has a model, or graders that have one: a body with both is none."""
+def _are_alternatives(one: IdSlot, slot: IdSlot) -> bool:
+    """A grader has a model, or graders that have one: a body cannot have both."""
     in_bodies = one.location == slot.location == "body"
     return in_bodies and one != slot and one.name.split(".")[0] == slot.name.split(".")[0]
 
 
-def _like(id_: str) -> str:
-    """An id of the same form that nobody has."""
+def _unknown_id_like(id_: str) -> str:
+    """An id of the same form that does not exist."""
     return id_[:-4] + "".join("z" if letter != "z" else "y" for letter in id_[-4:])
 
 
 def _seen(answer: httpx.Response, id_: str) -> tuple[int, str, Mapping[str, str]]:
-    """All that a client can tell an answer by, but for the id it has sent itself."""
+    """Everything a client can see of a response, except for the id it has sent itself."""
     headers = {name: value for name, value in answer.headers.items() if name not in OF_REQUEST}
     return answer.status_code, answer.text.replace(id_, "ID"), headers
 
 
-def test_the_walk_knows_every_parameter(routes: list[Operation], world: World) -> None:
+def test_every_parameter_is_classified(routes: list[Operation], world: Tenants) -> None:
     unknown = [
         f"{operation}: {name}" for operation in routes for name in operation.unknown_parameters
     ]
     assert unknown == [], (
-        "Do these hold ids of what belongs to somebody? Say so in tests/openapi_routes.py: an "
-        "id's name and kind in IDS, or the list's path in CURSORS; any other name in PLAIN."
+        "Are these ids of objects that belong to a tenant? Add them in tests/openapi_routes.py: an "
+        "id's name and kind to ID_KINDS, or the list's path to CURSOR_KINDS; any other name to "
+        "NON_ID_PARAMETERS."
     )
     missing = {slot.kind for _, slot in _probes(routes)} - world.me.ids.keys()
-    assert missing == set(), "make_party in tests/tenants.py must make one of each kind"
-    assert len(list(_probes(routes))) >= 45, "the walk has lost routes on its way"
+    assert missing == set(), "make_tenant in tests/tenants.py must make one of each kind"
+    assert len(list(_probes(routes))) >= 45, "routes are missing"
 
 
-def test_a13_each_route_is_for_one_kind_of_key(
-    routes: list[Operation], world: World, clients: Mapping[tuple[str, ...], httpx.Client]
+def test_a13_each_route_takes_one_kind_of_key(
+    routes: list[Operation], world: Tenants, clients: Mapping[tuple[str, ...], httpx.Client]
 ) -> None:
-    """Without any key it is 401, with one of the other kind 403."""
+    """401 without a key, 403 with the other kind of key."""
     wrong = {}
     with httpx.Client(base_url=clients[ADMIN].base_url, timeout=http_client.SECONDS) as nobody:
         for operation in routes:
@@ -142,9 +143,9 @@ def test_a13_each_route_is_for_one_kind_of_key(
     assert wrong == {}
 
 
-def test_a1_to_a7_anothers_id_is_answered_as_an_unknown_one(
+def test_a1_to_a7_another_tenants_id_is_like_an_unknown_one(
     routes: list[Operation],
-    world: World,
+    world: Tenants,
     clients: Mapping[tuple[str, ...], httpx.Client],
     sessions: SessionMaker,
 ) -> None:
@@ -154,10 +155,10 @@ def test_a1_to_a7_anothers_id_is_answered_as_an_unknown_one(
         http = clients[operation.keys]
         for other in world.owners(operation, slot):
             ids = _ids(operation, slot, world.me, other)
-            theirs, unknown = ids[slot], _like(ids[slot])
+            theirs, unknown = ids[slot], _unknown_id_like(ids[slot])
             answer = operation.request(http, ids)
             expected = operation.request(http, ids | {slot: unknown})
-            # Behind a cursor that is not there lies nothing.
+            # An unknown cursor yields an empty page.
             given = answer.is_success and answer.json().get("data") != []
             if given or _seen(answer, theirs) != _seen(expected, unknown):
                 told[f"{operation}: {slot.location} {slot.name}"] = (answer.text, expected.text)
@@ -165,21 +166,21 @@ def test_a1_to_a7_anothers_id_is_answered_as_an_unknown_one(
     assert _rows(sessions) == before, "a refused request has changed something"
 
 
-def test_an_own_id_is_answered_otherwise(
-    routes: list[Operation], world: World, clients: Mapping[tuple[str, ...], httpx.Client]
+def test_own_ids_are_answered_differently(
+    routes: list[Operation], world: Tenants, clients: Mapping[tuple[str, ...], httpx.Client]
 ) -> None:
-    """Without this, requests that are refused for something else would pass the test above."""
+    """Otherwise requests refused for another reason would pass the test above."""
     blind = {}
     for operation in routes:
         http = clients[operation.keys]
         own = {slot: _ids(operation, slot, world.me, world.me) for slot in operation.id_slots}
         refused = {
-            slot: operation.request(http, ids | {slot: _like(ids[slot])})
+            slot: operation.request(http, ids | {slot: _unknown_id_like(ids[slot])})
             for slot, ids in own.items()
         }
         for slot, ids in own.items():
             answer = operation.request(http, ids)
-            expected = _seen(refused[slot], _like(ids[slot]))
+            expected = _seen(refused[slot], _unknown_id_like(ids[slot]))
             if _seen(answer, ids[slot])[:2] == expected[:2]:
                 blind[f"{operation}: {slot.location} {slot.name}"] = (
                     answer.status_code,
@@ -187,11 +188,11 @@ def test_an_own_id_is_answered_otherwise(
                 )
             if answer.is_success and operation.method == "DELETE":
                 break
-    assert blind == {}, "say in tests/openapi_routes.py, in SAMPLES, what makes these valid"
+    assert blind == {}, "say in tests/openapi_routes.py, in SAMPLE_VALUES, what makes these valid"
 
 
 def _rows(sessions: SessionMaker) -> Mapping[str, list[Any]]:
-    """All that the database holds, but for when keys were last used."""
+    """All rows of the database, except for when keys were last used."""
     with sessions() as session:
         return {
             table.name: sorted(

@@ -1,4 +1,4 @@
-"""Attacks on bodies, forms and file names, each named by its number in the list of attacks."""
+"""Attacks on bodies, forms and file names, by their numbers in the threat list."""
 
 import gzip
 import socket
@@ -32,7 +32,7 @@ WHOLE = PURPOSE + FILE + END
 def raw(
     api: Api, head: str, body: bytes, *, path: str = "/v1/files", then_leave: bool = False
 ) -> bytes:
-    """A request as it stands; the answer until the server closes, or nothing if we leave first."""
+    """Send a raw request. Returns the response, or nothing if the client disconnects first."""
     address = urlsplit(api.url)
     with socket.create_connection((address.hostname, address.port), timeout=120) as connection:
         lines = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n{head}\r\n"
@@ -40,7 +40,7 @@ def raw(
         if then_leave:
             return b""
         answer = b""
-        # It may close with bytes of ours that it has not read.
+        # The server may close with bytes unread.
         with suppress(ConnectionResetError):
             while more := connection.recv(2**16):
                 answer += more
@@ -51,8 +51,8 @@ def key_line(account: Account) -> str:
     return f"Authorization: Bearer {account.secret}\r\n"
 
 
-def refused(http: httpx.Client, head: bytes, again: bytes) -> None:
-    """The server says no to a flood, or hangs up, long before a gigabyte of it has come."""
+def assert_flood_is_refused(http: httpx.Client, head: bytes, again: bytes) -> None:
+    """The server refuses the flood or disconnects, long before it has received a gigabyte."""
     sent = 0
 
     def flood() -> Iterator[bytes]:
@@ -69,39 +69,39 @@ def refused(http: httpx.Client, head: bytes, again: bytes) -> None:
         pass  # It hung up while we were still sending.
     else:
         assert answer.status_code in (400, 413), answer.text
-    assert sent < 64 * 2**20, "the server has read on"
+    assert sent < 64 * 2**20, "the server kept reading"
     assert psutil.Process().memory_info().rss - before < 20 * 2**20
 
 
-def test_a14_an_upload_without_a_key_is_refused_before_its_body(api: Api) -> None:
+def test_a14_upload_without_a_key_is_refused_before_its_body(api: Api) -> None:
     told = raw(api, f"Content-Length: {100 * 2**20}\r\nConnection: close\r\n", b"")
     assert told.startswith(b"HTTP/1.1 401 ")
 
 
 @pytest.mark.parametrize("filename", [None, "a.jsonl"])
-def test_a15_a_thousand_parts_of_a_mebibyte(http: httpx.Client, filename: str | None) -> None:
-    refused(http, PURPOSE, form_part("file", b"x" * 2**20, filename=filename))
+def test_a15_thousand_parts_of_a_mebibyte(http: httpx.Client, filename: str | None) -> None:
+    assert_flood_is_refused(http, PURPOSE, form_part("file", b"x" * 2**20, filename=filename))
 
 
 class TestA17Bodies:
     @pytest.mark.parametrize(
         "path", ["/v1/uploads", "/v1/uploads/upload_x/complete", "/v1/fine_tuning/jobs"]
     )
-    def test_a_body_of_100_megabytes(self, api: Api, account: Account, path: str) -> None:
+    def test_body_of_100_megabytes(self, api: Api, account: Account, path: str) -> None:
         head = f"{key_line(account)}Content-Length: 100000000\r\nConnection: close\r\n"
         assert raw(api, head, b"{", path=path).startswith(b"HTTP/1.1 413 ")
 
-    def test_nesting_without_a_bottom(self, http: httpx.Client) -> None:
+    def test_endless_nesting(self, http: httpx.Client) -> None:
         for deep in (b"[" * 500_000, b'{"a":' * 100_000, b"[" * 200 + b"]" * 200):
             headers = {"Content-Type": "application/json"}
             expect_error(http.post("/v1/uploads", content=deep, headers=headers), 400)
 
-    def test_a_million_keys(self, http: httpx.Client) -> None:
+    def test_million_keys(self, http: httpx.Client) -> None:
         keys = ",".join(f'"{number}":0' for number in range(10**6))
         headers = {"Content-Type": "application/json"}
         expect_error(http.post("/v1/uploads", content=f"{{{keys}}}", headers=headers), 413)
 
-    def test_ten_thousand_parts_to_complete(self, http: httpx.Client) -> None:
+    def test_completion_with_ten_thousand_parts(self, http: httpx.Client) -> None:
         asked = {"part_ids": ["part_x"] * 10_001}
         error = expect_error(http.post("/v1/uploads/upload_x/complete", json=asked), 400)
         assert error["param"] == "part_ids"
@@ -122,7 +122,7 @@ class TestA18Forms:
         ids=["preamble", "junk", "headers", "a header", "a name", "fields", "a field"],
     )
     def test_floods(self, http: httpx.Client, head: bytes, again: bytes) -> None:
-        refused(http, head, again)
+        assert_flood_is_refused(http, head, again)
 
     @pytest.mark.parametrize(
         "content_type",
@@ -132,28 +132,28 @@ class TestA18Forms:
             "multipart/form-data; boundary*0=a; boundary*1=b",
         ],
     )
-    def test_tricks_with_the_boundary(self, http: httpx.Client, content_type: str) -> None:
+    def test_malformed_boundaries(self, http: httpx.Client, content_type: str) -> None:
         headers = {"Content-Type": content_type}
         assert http.post("/v1/files", content=WHOLE, headers=headers).status_code == 400
 
     @pytest.mark.parametrize("more", [10, -10])
-    def test_a_length_that_is_not_true(self, api: Api, account: Account, more: int) -> None:
-        """Too short ends the form early; too long is a client that never sends the rest."""
+    def test_false_content_length(self, api: Api, account: Account, more: int) -> None:
+        """Too short truncates the form; too long is a client that never sends the rest."""
         before = stored_paths(api)
         head = f"{key_line(account)}Content-Length: {len(WHOLE) + more}\r\nConnection: close\r\n"
         told = raw(api, head, WHOLE, then_leave=more > 0)
         assert more > 0 or told.startswith(b"HTTP/1.1 400 ")
-        wait_until("nothing is left of it", lambda: stored_paths(api) == before)
+        wait_until("the store is clean", lambda: stored_paths(api) == before)
 
-    def test_chunks_that_never_end(self, api: Api, account: Account) -> None:
+    def test_endless_chunks(self, api: Api, account: Account) -> None:
         before = stored_paths(api)
         head = f"{key_line(account)}Transfer-Encoding: chunked\r\n"
         raw(api, head, f"{len(WHOLE):x}\r\n".encode() + WHOLE + b"\r\n", then_leave=True)
-        wait_until("nothing is left of it", lambda: stored_paths(api) == before)
+        wait_until("the store is clean", lambda: stored_paths(api) == before)
 
 
 @pytest.mark.parametrize("ranges", ["bytes=" + ",".join(["0-"] * 5000), "bytes=5-2", "bytes=-1"])
-def test_a20_ranges_of_a_file_are_not_served(http: httpx.Client, ranges: str) -> None:
+def test_a20_range_requests_are_ignored(http: httpx.Client, ranges: str) -> None:
     file_id = post(http, WHOLE).json()["id"]
     answer = http.get(f"/v1/files/{file_id}/content", headers={"Range": ranges})
     assert (answer.status_code, answer.content) == (200, GOOD)
@@ -161,7 +161,7 @@ def test_a20_ranges_of_a_file_are_not_served(http: httpx.Client, ranges: str) ->
 
 @pytest.mark.parametrize("path", ["files", "uploads", "uploads/upload_x/parts"])
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "identity, gzip"])
-def test_a22_compressed_bodies(http: httpx.Client, path: str, encoding: str) -> None:
+def test_a22_compressed_bodies_are_refused(http: httpx.Client, path: str, encoding: str) -> None:
     headers = {"Content-Encoding": encoding, "Content-Type": FORM}
     bomb = gzip.compress(bytes(2**20))
     expect_error(http.post(f"/v1/{path}", content=bomb, headers=headers), 415)
@@ -185,7 +185,7 @@ class TestA34Paths:
         assert answer.status_code in (404, 405), answer.text
 
     def test_names_that_are_paths(self, api: Api, http: httpx.Client) -> None:
-        """The name is text in the database; below the store there are keys of ids alone."""
+        """The name is text in the database; object keys in the store consist of ids only."""
         before = set(stored_paths(api))
         for name in (
             "../../../tmp/x.jsonl",

@@ -1,4 +1,4 @@
-"""API keys and the default project."""
+"""API keys, their principals, and the default project."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ def make_key(session: Session) -> tuple[ApiKey, str]:
 
 
 class TestCreate:
-    def test_the_secret_is_kept_as_a_hash_only(self, session: Session) -> None:
+    def test_only_the_hash_of_the_secret_is_stored(self, session: Session) -> None:
         key, secret = make_key(session)
         assert secret.startswith("sk-luthier-")
         assert len(secret.removeprefix("sk-luthier-")) == 43, "256 bits in base64"
@@ -28,12 +28,12 @@ class TestCreate:
         row = session.execute(select(ApiKey.__table__)).one()
         assert not any(secret in str(value) for value in row)
 
-    def test_no_two_are_alike(self, session: Session) -> None:
+    def test_secrets_differ(self, session: Session) -> None:
         assert make_key(session)[1] != make_key(session)[1]
 
 
 class TestRevoke:
-    def test_the_list_shows_all_of_them_oldest_first(self, session: Session) -> None:
+    def test_list_includes_revoked_keys_oldest_first(self, session: Session) -> None:
         assert api_keys.list_all(session) == []
         made = [make_key(session)[0] for _ in range(3)]
         api_keys.revoke(session, made[1].id)
@@ -41,13 +41,13 @@ class TestRevoke:
         assert listed == made
         assert [key.revoked_at is None for key in listed] == [True, False, True]
 
-    def test_it_ends_one_key(self, session: Session) -> None:
+    def test_only_the_given_key_is_revoked(self, session: Session) -> None:
         (key, secret), (_, other) = make_key(session), make_key(session)
         assert api_keys.revoke(session, key.id) is key
         assert principals.authenticate_project_key(session, secret) is None
         assert principals.authenticate_project_key(session, other) is not None
 
-    def test_again_it_keeps_the_first_time(self, session: Session) -> None:
+    def test_revoking_again_keeps_the_first_time(self, session: Session) -> None:
         key, _ = make_key(session)
         api_keys.revoke(session, key.id)
         first = key.revoked_at
@@ -55,28 +55,28 @@ class TestRevoke:
         api_keys.revoke(session, key.id)
         assert key.revoked_at == first
 
-    def test_an_unknown_one(self, session: Session) -> None:
+    def test_unknown_key(self, session: Session) -> None:
         _, secret = make_key(session)
         assert api_keys.revoke(session, "key_unknown") is None
         assert principals.authenticate_project_key(session, secret) is not None
 
 
 class TestAuthenticate:
-    def test_the_key_speaks_for_its_project(self, session: Session) -> None:
+    def test_principal_of_a_key(self, session: Session) -> None:
         key, secret = make_key(session)
         who = principals.authenticate_project_key(session, secret)
         assert who is not None
         project = session.get_one(Project, key.project_id)
         assert who == principals.Principal(key.id, project.id, project.organization_id, "acme")
 
-    def test_nothing_else_does(self, session: Session) -> None:
+    def test_other_secrets_have_no_principal(self, session: Session) -> None:
         _, secret = make_key(session)
         wrong = ["", "sk-luthier-", secret[:-1], secret + "x", secret.upper(), "a\udc80b", "ключ"]
         assert [principals.authenticate_project_key(session, guess) for guess in wrong] == [
             None
         ] * len(wrong)
 
-    def test_its_use_is_noted_once_a_minute(self, session: Session) -> None:
+    def test_last_use_is_updated_once_a_minute(self, session: Session) -> None:
         key, secret = make_key(session)
 
         def last_used() -> object:
@@ -97,12 +97,12 @@ class TestAuthenticate:
 
 
 class TestDefaultProject:
-    def test_it_is_made_once(self, session: Session) -> None:
+    def test_default_project_is_created_once(self, session: Session) -> None:
         first = api_keys.ensure_default_project(session, "acme")
         assert api_keys.ensure_default_project(session, "acme") is first
         assert api_keys.ensure_default_project(session, "others").id != first.id
 
-    def test_processes_that_start_at_once_agree(self, sessions: SessionMaker) -> None:
+    def test_concurrent_processes_agree_on_one_project(self, sessions: SessionMaker) -> None:
         def start(_: int) -> str:
             with transaction(sessions) as session:
                 return api_keys.ensure_default_project(session, "acme").id
@@ -114,6 +114,6 @@ class TestDefaultProject:
             assert session.scalar(select(func.count()).select_from(Organization)) == 1
 
 
-def test_redaction_shows_too_little_to_use() -> None:
+def test_redaction() -> None:
     assert secrets.redact("sk-luthier-0123456789") == "sk-l…6789"
     assert secrets.redact("elevenchars") == "…"

@@ -1,4 +1,4 @@
-"""What all keys share: the use that is noted, and by whom."""
+"""Secrets of both kinds of keys, and the update of their last use."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +11,10 @@ from app.db.tables import AdminKey, ApiKey
 from app.organization import admin_keys, api_keys
 
 
-def test_a_crowd_with_one_key_does_not_wait_for_the_note_of_its_use(
+def test_concurrent_requests_do_not_wait_for_the_last_use_update(
     sessions: SessionMaker,
 ) -> None:
-    """One request holds the key's row; the others must not form a queue behind it."""
+    """One request locks the key's row; the others must not queue behind it."""
     with transaction(sessions) as session:
         project = api_keys.ensure_default_project(session, "acme")
         key, secret = api_keys.create(session, project.id, "busy")
@@ -38,7 +38,7 @@ def test_a_crowd_with_one_key_does_not_wait_for_the_note_of_its_use(
         assert session.get_one(ApiKey, key.id).last_used_at is not None
 
 
-def test_a_secret_opens_one_kind_of_thing(session: Session) -> None:
+def test_each_kind_of_key_has_its_own_principal(session: Session) -> None:
     project = api_keys.ensure_default_project(session, "acme")
     _, secret = api_keys.create(session, project.id, "laptop")
     _, admin_secret = admin_keys.create(session, project.organization_id, "ops")
@@ -49,7 +49,7 @@ def test_a_secret_opens_one_kind_of_thing(session: Session) -> None:
     assert (admin.organization_id, admin.organization_slug) == (project.organization_id, "acme")
 
 
-def test_an_admin_key_is_kept_as_a_hash_and_its_use_is_noted(session: Session) -> None:
+def test_admin_key_is_stored_as_a_hash_and_its_use_recorded(session: Session) -> None:
     organization = api_keys.ensure_organization(session, "acme")
     key, secret = admin_keys.create(session, organization.id, "ops", expires_in=60)
     assert key.secret_sha256 == secrets.digest(secret)

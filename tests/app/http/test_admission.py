@@ -1,4 +1,4 @@
-"""Whoever comes in: keys, limits, addresses, broken bodies; each refusal in OpenAI's envelope."""
+"""Admission: API keys, concurrency limits, URLs, invalid bodies; errors in OpenAI's envelope."""
 
 import gzip
 import http.client
@@ -33,7 +33,7 @@ class Busy(NamedTuple):
 
 
 def expect_error(answer: httpx.Response, status: int) -> dict[str, str | None]:
-    """The envelope of an answer that must be an error with this status."""
+    """Assert that a response is an error with this status. Returns the error in its envelope."""
     assert answer.status_code == status, answer.text
     error: dict[str, str | None] = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
@@ -42,13 +42,13 @@ def expect_error(answer: httpx.Response, status: int) -> dict[str, str | None]:
 
 
 def wait_for_request_log(lines: list[EventDict], account: Account) -> EventDict:
-    """The line of the only request of an account, once it is there: it comes behind the answer."""
+    """The access log line of the account's only request, which is written after the response."""
 
     def found() -> list[EventDict]:
         key = account.principal.key_id
         return [line for line in lines if line["event"] == "request" and line["key"] == key]
 
-    wait_until("the request has its line", found)
+    wait_until("the request is logged", found)
     (line,) = found()
     return line
 
@@ -61,7 +61,7 @@ class TestKeys:
         return http_client.get(api.url + path, headers=headers)
 
     @pytest.mark.parametrize("authorization", [None, b"", b"Bearer", b"Basic eDp5"])
-    def test_without_one(self, api: Api, authorization: bytes | None) -> None:
+    def test_missing_key(self, api: Api, authorization: bytes | None) -> None:
         answer = self.ask(api, authorization)
         error = expect_error(answer, 401)
         assert error["code"] == "invalid_api_key"
@@ -78,23 +78,21 @@ class TestKeys:
             ("schlüssel-ohne-schloß".encode(), "provided: schl\N{HORIZONTAL ELLIPSIS}"),
         ],
     )
-    def test_a_wrong_one_is_named_but_not_repeated(
-        self, api: Api, secret: bytes, shown: str
-    ) -> None:
+    def test_wrong_key_is_shown_redacted(self, api: Api, secret: bytes, shown: str) -> None:
         error = expect_error(self.ask(api, b"Bearer " + secret), 401)
         assert error["code"] == "invalid_api_key"
         assert str(error["message"]).startswith("Incorrect API key provided: ")
         assert shown in str(error["message"])
         assert secret.decode() not in str(error["message"])
 
-    def test_one_in_the_url_is_refused(self, api: Api, account: Account) -> None:
+    def test_key_in_url_is_refused(self, api: Api, account: Account) -> None:
         answer = self.ask(api, None, f"/v1/models?api_key={account.secret}")
         assert "URL" in str(expect_error(answer, 401)["message"])
 
-    def test_the_scheme_is_read_in_any_case(self, api: Api, account: Account) -> None:
+    def test_auth_scheme_is_case_insensitive(self, api: Api, account: Account) -> None:
         assert self.ask(api, f"bearer {account.secret}".encode()).status_code == 200
 
-    def test_a_revoked_one_ends_at_once(
+    def test_revoked_key_stops_working_at_once(
         self, api: Api, account: Account, sessions: SessionMaker
     ) -> None:
         assert self.ask(api, f"Bearer {account.secret}".encode()).status_code == 200
@@ -102,8 +100,8 @@ class TestKeys:
             api_keys.revoke(session, account.principal.key_id)
         expect_error(self.ask(api, f"Bearer {account.secret}".encode()), 401)
 
-    def test_no_byte_of_the_body_is_waited_for(self, api: Api) -> None:
-        """The body is announced and never sent."""
+    def test_error_does_not_wait_for_the_body(self, api: Api) -> None:
+        """The body is declared and never sent."""
         address = urlsplit(api.url)
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
         connection.putrequest("POST", "/v1/files")
@@ -114,7 +112,7 @@ class TestKeys:
         assert answer.getheader("connection") == "close"
         connection.close()
 
-    def test_another_organization_or_project_is_refused(
+    def test_headers_of_another_organization_or_project_are_refused(
         self, http: httpx.Client, account: Account
     ) -> None:
         answer = http.get("/v1/models", headers={"OpenAI-Organization": "org-other"})
@@ -128,34 +126,34 @@ class TestKeys:
         assert http.get("/v1/models", headers=mine).status_code == 200
 
 
-class TestAddresses:
-    def test_an_unknown_route(self, http: httpx.Client) -> None:
+class TestUrls:
+    def test_unknown_route(self, http: httpx.Client) -> None:
         error = expect_error(http.post("/v1/lunch?x=1"), 404)
         assert error["message"] == "Invalid URL (POST /v1/lunch)"
 
-    def test_a_base_url_without_v1_is_told_so(self, api: Api) -> None:
+    def test_base_url_without_v1_gets_a_hint(self, api: Api) -> None:
         error = expect_error(http_client.post(f"{api.url}/chat/completions", json={}), 404)
         assert "end your client's base URL with /v1" in str(error["message"])
 
-    def test_a_wrong_method_is_told_the_right_ones(self, http: httpx.Client) -> None:
+    def test_wrong_method_lists_the_allowed_ones(self, http: httpx.Client) -> None:
         answer = http.put("/v1/files")
         assert expect_error(answer, 405)["message"] == "Not allowed to PUT on /v1/files."
         assert answer.headers["allow"]
 
-    def test_no_redirect_is_made_of_the_host_header(self, http: httpx.Client) -> None:
+    def test_no_redirect_to_the_host_header(self, http: httpx.Client) -> None:
         expect_error(http.get("/v1/files/", headers={"Host": "evil.example"}), 404)
 
     @pytest.mark.parametrize("path", ["/v1/files/%00", "/v1/files/..%2f..%2fapi_key"])
-    def test_odd_characters_in_the_path(self, http: httpx.Client, path: str) -> None:
+    def test_invalid_characters_in_path(self, http: httpx.Client, path: str) -> None:
         expect_error(http.get(path), 404)
 
     @pytest.mark.parametrize(
         "query", ["after=%00", "metadata[a]=%00", "limit=-1", "limit=1.5", "limit=1e9"]
     )
-    def test_odd_queries(self, http: httpx.Client, query: str) -> None:
+    def test_invalid_query_values(self, http: httpx.Client, query: str) -> None:
         expect_error(http.get(f"/v1/fine_tuning/jobs?{query}"), 400)
 
-    def test_the_documents_need_no_key(self, api: Api) -> None:
+    def test_api_docs_need_no_key_and_no_network(self, api: Api) -> None:
         page = http_client.get(f"{api.url}/docs")
         assert page.status_code == 200
         loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
@@ -196,34 +194,34 @@ class TestBodies:
             b'{"model": "base", "training_file": "x", "model": null}',
         ],
     )
-    def test_broken_json(self, http: httpx.Client, body: bytes) -> None:
+    def test_invalid_json(self, http: httpx.Client, body: bytes) -> None:
         error = expect_error(self.create(http, body), 400)
         assert error["type"] == "invalid_request_error"
         assert len(str(error["message"])) > 10
 
-    def test_what_is_wrong_is_said(self, http: httpx.Client) -> None:
+    def test_error_names_the_problem(self, http: httpx.Client) -> None:
         assert "not valid JSON" in str(expect_error(self.create(http, b"{"), 400)["message"])
         missing = expect_error(self.create(http, b"{}"), 400)
         assert missing["message"] == "Missing required parameter: 'model'."
         assert (missing["param"], missing["code"]) == ("model", "missing_required_parameter")
 
-    def test_json_that_is_sent_as_a_form_is_told_so(self, http: httpx.Client) -> None:
+    def test_form_instead_of_json_gets_a_hint(self, http: httpx.Client) -> None:
         answer = http.post("/v1/fine_tuning/jobs", data={"model": "base"})
         assert "Content-Type: application/json" in str(expect_error(answer, 400)["message"])
 
-    def test_a_declared_length_above_the_limit(self, http: httpx.Client) -> None:
+    def test_declared_length_above_the_limit(self, http: httpx.Client) -> None:
         expect_error(self.create(http, b" " * (2**20 + 1)), 413)
 
-    def test_a_length_that_only_counting_shows(self, http: httpx.Client) -> None:
+    def test_undeclared_length_above_the_limit(self, http: httpx.Client) -> None:
         expect_error(self.create(http, (b" " * 2**16 for _ in range(17))), 413)
 
-    def test_compressed_bodies(self, http: httpx.Client) -> None:
+    def test_compressed_bodies_are_refused(self, http: httpx.Client) -> None:
         bomb = gzip.compress(b" " * 2**20)
         headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
         expect_error(http.post("/v1/fine_tuning/jobs", content=bomb, headers=headers), 415)
 
 
-def test_every_answer_is_dressed(http: httpx.Client) -> None:
+def test_response_headers(http: httpx.Client) -> None:
     answer = http.get("/v1/models")
     assert answer.headers["openai-version"] == "2020-10-01"
     assert answer.headers["openai-organization"] == "acme"
@@ -232,7 +230,7 @@ def test_every_answer_is_dressed(http: httpx.Client) -> None:
     assert len(ids) == 3
 
 
-def test_the_log_line(http: httpx.Client, account: Account) -> None:
+def test_access_log_line(http: httpx.Client, account: Account) -> None:
     with capture_logs() as lines:
         answer = http.get("/v1/models?marker=canary")
         line = wait_for_request_log(lines, account)
@@ -248,8 +246,8 @@ def test_the_log_line(http: httpx.Client, account: Account) -> None:
     assert account.secret not in told
 
 
-class TestFull:
-    """A service with two places; `/wait` takes one until the test is done with it."""
+class TestConcurrencyLimit:
+    """A service with two request slots; `/wait` holds one until the test releases it."""
 
     @pytest.fixture
     def busy(self, api: Api) -> Iterator[Busy]:
@@ -266,7 +264,7 @@ class TestFull:
         @app.get("/crash")
         def answer(request: Request) -> None:
             if request.url.path == "/crash":
-                raise RuntimeError("a crash gives its place back too")
+                raise RuntimeError("a crash must release its slot too")
 
         app.add_middleware(
             AdmissionMiddleware,
@@ -278,7 +276,7 @@ class TestFull:
             yield Busy(url, inside, done)
             done.set()
 
-    def test_more_are_sent_away_in_the_envelope(self, busy: Busy) -> None:
+    def test_requests_above_the_limit_get_503(self, busy: Busy) -> None:
         with ThreadPoolExecutor(2) as others:
             waiting = [others.submit(httpx.get, f"{busy.url}/wait", timeout=120) for _ in range(2)]
             for _ in waiting:
@@ -293,14 +291,14 @@ class TestFull:
         assert [other.result().status_code for other in waiting] == [200, 200]
         assert http_client.get(f"{busy.url}/wait").status_code == 200
 
-    def test_every_request_gives_its_place_back(self, busy: Busy) -> None:
+    def test_every_request_releases_its_slot(self, busy: Busy) -> None:
         for _ in range(3):
             expect_error(http_client.get(f"{busy.url}/crash"), 500)
             expect_error(http_client.get(f"{busy.url}/v1/models"), 401)
 
 
-def test_a_crowd_is_served(http: httpx.Client) -> None:
-    """More requests at once than threads, and more threads than database connections."""
+def test_more_requests_than_threads_are_served(http: httpx.Client) -> None:
+    """More concurrent requests than threads, and more threads than database connections."""
     with ThreadPoolExecutor(80) as crowd:
         answers = list(crowd.map(lambda _: http.get("/v1/fine_tuning/jobs"), range(240)))
     assert {answer.status_code for answer in answers} == {200}

@@ -1,4 +1,4 @@
-"""When a part fails: the client is told in the envelope, and is never told of a success."""
+"""Failures of the service: an error in the envelope, and never a false success."""
 
 from collections.abc import Iterator
 
@@ -27,8 +27,8 @@ def http(app: FastAPI, account: Account) -> Iterator[TestClient]:
         yield client
 
 
-def test_a_failed_commit_is_not_a_success(app: FastAPI, http: TestClient) -> None:
-    """The commit comes before the answer: what a 200 says is true."""
+def test_failed_commit_is_a_500(app: FastAPI, http: TestClient) -> None:
+    """The commit precedes the response, so a 200 means that the data is stored."""
 
     @app.post("/v1/write")
     def write(session: SessionDep, doomed: bool) -> str:
@@ -47,7 +47,7 @@ def test_a_failed_commit_is_not_a_success(app: FastAPI, http: TestClient) -> Non
     assert answer.json()["error"]["type"] == "server_error"
 
 
-def test_a_crash_tells_nothing_of_the_inside(app: FastAPI, http: TestClient) -> None:
+def test_crash_reveals_no_internals(app: FastAPI, http: TestClient) -> None:
     @app.get("/v1/crash")
     def crash() -> None:
         raise RuntimeError("password=hunter2")
@@ -63,7 +63,7 @@ def test_a_crash_tells_nothing_of_the_inside(app: FastAPI, http: TestClient) -> 
     assert "hunter2" in repr(crashed["exc_info"])
 
 
-def test_a_database_that_is_away_is_a_503(settings: Settings) -> None:
+def test_unavailable_database_is_a_503(settings: Settings) -> None:
     away = settings.model_copy(update={"database_url": "postgresql://u:p@127.0.0.1:9/none"})
     with TestClient(create_app(away), headers={"Authorization": "Bearer sk-x"}) as http:
         answer = http.get("/v1/models")
@@ -73,7 +73,7 @@ def test_a_database_that_is_away_is_a_503(settings: Settings) -> None:
     assert "127.0.0.1" not in answer.text
 
 
-def test_a_broker_that_is_away_costs_nobody_a_job(settings: Settings, account: Account) -> None:
+def test_jobs_are_created_while_the_broker_is_down(settings: Settings, account: Account) -> None:
     away = settings.model_copy(update={"redis_url": "redis://127.0.0.1:9/0"})
     headers = {"Authorization": f"Bearer {account.secret}"}
     with TestClient(create_app(away), headers=headers) as http:
@@ -84,6 +84,6 @@ def test_a_broker_that_is_away_costs_nobody_a_job(settings: Settings, account: A
         assert http.post("/v1/fine_tuning/jobs", json=job).status_code == 200
 
 
-def test_without_a_database_the_app_says_what_to_set(settings: Settings) -> None:
+def test_missing_database_setting_is_named(settings: Settings) -> None:
     with pytest.raises(ValueError, match="DATABASE_URL"):
         create_app(settings.model_copy(update={"database_url": None}))

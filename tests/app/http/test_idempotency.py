@@ -1,4 +1,4 @@
-"""A request that comes again gets the answer that its first try got."""
+"""A retried request gets the stored response of its first attempt."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -26,7 +26,7 @@ def body(openai: OpenAI) -> dict[str, Any]:
     return {"model": "base", "training_file": file.id, "suffix": "once"}
 
 
-def count(session: Session) -> int:
+def count_jobs(session: Session) -> int:
     return session.scalar(select(func.count()).select_from(Job)) or 0
 
 
@@ -37,7 +37,7 @@ def age(session: Session, time: timedelta) -> None:
     session.commit()
 
 
-def test_the_same_key_and_body_make_one_job(
+def test_same_key_and_body_create_one_job(
     http: httpx.Client, body: dict[str, Any], session: Session
 ) -> None:
     first, again = (http.post(JOBS, json=body, headers={"Idempotency-Key": "a"}) for _ in range(2))
@@ -47,89 +47,91 @@ def test_the_same_key_and_body_make_one_job(
         None,
         "true",
     )
-    assert count(session) == 1
+    assert count_jobs(session) == 1
 
 
-def test_another_key_makes_another_job(
+def test_another_key_creates_another_job(
     http: httpx.Client, body: dict[str, Any], session: Session
 ) -> None:
     for key in ("a", "b"):
         assert http.post(JOBS, json=body, headers={"Idempotency-Key": key}).is_success
-    assert count(session) == 2
+    assert count_jobs(session) == 2
 
 
-def test_a_key_does_not_stand_for_two_requests(
+def test_key_reused_with_another_body_is_refused(
     http: httpx.Client, body: dict[str, Any], session: Session
 ) -> None:
     http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
     other = http.post(JOBS, json={**body, "seed": 5}, headers={"Idempotency-Key": "a"})
     assert expect_error(other, 400)["code"] == "idempotency_key_reused"
-    assert count(session) == 1
+    assert count_jobs(session) == 1
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
-def test_what_is_no_key_is_refused(http: httpx.Client, body: dict[str, Any], key: str) -> None:
+def test_invalid_key_is_refused(http: httpx.Client, body: dict[str, Any], key: str) -> None:
     answer = http.post(JOBS, json=body, headers={"Idempotency-Key": key})
     assert expect_error(answer, 400)["param"] == "Idempotency-Key"
 
 
-def test_a_request_that_failed_may_come_again_corrected(
+def test_failed_request_may_be_corrected_with_the_same_key(
     http: httpx.Client, body: dict[str, Any], session: Session
 ) -> None:
     headers = {"Idempotency-Key": "a"}
     assert http.post(JOBS, json={**body, "model": "none"}, headers=headers).status_code == 400
     assert http.post(JOBS, json=body, headers=headers).is_success
-    assert count(session) == 1
+    assert count_jobs(session) == 1
 
 
-def test_a_later_try_of_an_sdk_makes_no_second_job(
+def test_sdk_retry_creates_no_second_job(
     http: httpx.Client, body: dict[str, Any], session: Session
 ) -> None:
     first = http.post(JOBS, json=body, headers={"x-stainless-retry-count": "0"})
     again = http.post(JOBS, json=body, headers={"x-stainless-retry-count": "1"})
     assert first.json() == again.json()
-    assert count(session) == 1
+    assert count_jobs(session) == 1
 
 
-def test_a_first_try_is_a_new_wish_however_often_it_comes(
+def test_first_attempts_without_a_key_are_separate_requests(
     http: httpx.Client, body: dict[str, Any], session: Session
 ) -> None:
     for _ in range(2):
         assert http.post(JOBS, json=body, headers={"x-stainless-retry-count": "0"}).is_success
-    assert count(session) == 2
+    assert count_jobs(session) == 2
 
 
 @pytest.mark.parametrize("tries", ["1", "2"])
-def test_a_later_try_of_a_request_that_never_arrived_makes_the_job(
+def test_sdk_retry_of_a_lost_request_creates_the_job(
     http: httpx.Client, body: dict[str, Any], session: Session, tries: str
 ) -> None:
     assert http.post(JOBS, json=body, headers={"x-stainless-retry-count": tries}).is_success
-    assert count(session) == 1
+    assert count_jobs(session) == 1
 
 
-@pytest.mark.parametrize("strange", ["", "-1", "many", "1.5", pytest.param("9" * 5000, id="long")])
-def test_a_strange_count_is_no_error(
-    http: httpx.Client, body: dict[str, Any], strange: str
+@pytest.mark.parametrize(
+    "count_header", ["", "-1", "many", "1.5", pytest.param("9" * 5000, id="long")]
+)
+def test_invalid_retry_count_is_ignored(
+    http: httpx.Client, body: dict[str, Any], count_header: str
 ) -> None:
-    assert http.post(JOBS, json=body, headers={"x-stainless-retry-count": strange}).is_success
+    assert http.post(JOBS, json=body, headers={"x-stainless-retry-count": count_header}).is_success
 
 
-def test_keys_live_for_a_day_and_tries_for_minutes(
+def test_keys_last_a_day_and_sdk_retries_minutes(
     http: httpx.Client, body: dict[str, Any], session: Session
 ) -> None:
     for headers in ({"Idempotency-Key": "a"}, {"x-stainless-retry-count": "0"}):
         http.post(JOBS, json=body, headers=headers)
     age(session, timedelta(hours=1))
     http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
-    assert count(session) == 2
+    assert count_jobs(session) == 2
     http.post(JOBS, json=body, headers={"x-stainless-retry-count": "1"})
-    assert count(session) == 3
+    assert count_jobs(session) == 3
     age(session, timedelta(hours=24))
     idempotency.delete_expired(session)
     assert session.scalar(select(func.count()).select_from(IdempotencyRecord)) == 0
 
 
-def test_tries_at_the_same_time_make_one_job(
+def test_concurrent_attempts_create_one_job(
     http: httpx.Client, body: dict[str, Any], session: Session
 ) -> None:
     def post(_: int) -> str:
@@ -138,10 +140,10 @@ def test_tries_at_the_same_time_make_one_job(
 
     with ThreadPoolExecutor(8) as clients:
         made = set(clients.map(post, range(16)))
-    assert len(made) == count(session) == 1
+    assert len(made) == count_jobs(session) == 1
 
 
-def test_another_projects_key_is_another_key(
+def test_keys_are_scoped_to_the_project(
     http: httpx.Client, body: dict[str, Any], session: Session, account: Account
 ) -> None:
     mine = session.get_one(Project, account.principal.project_id)
@@ -156,7 +158,7 @@ def test_another_projects_key_is_another_key(
 
 
 class TestActions:
-    def test_a_key_replays_what_it_did(
+    def test_key_replays_the_response(
         self, http: httpx.Client, body: dict[str, Any], session: Session
     ) -> None:
         job = http.post(JOBS, json=body).json()["id"]
@@ -168,10 +170,10 @@ class TestActions:
         elsewhere = http.post(f"{JOBS}/{job}/pause", headers=headers)
         assert expect_error(elsewhere, 400)["code"] == "idempotency_key_reused"
 
-    def test_a_later_try_is_heard_again(
+    def test_sdk_retry_is_executed_again(
         self, http: httpx.Client, body: dict[str, Any], session: Session
     ) -> None:
-        """Its first try may be lost, and the answer of a wish before would be a wrong one."""
+        """Its first attempt may be lost, and an earlier request's response would be wrong."""
         job = session.get_one(Job, http.post(JOBS, json=body).json()["id"])
         job.state = "queued"
         session.commit()
@@ -193,25 +195,23 @@ class TestFiles:
             headers=headers,
         )
 
-    def test_the_same_key_and_file_make_one(self, http: httpx.Client, session: Session) -> None:
+    def test_same_key_and_file_create_one_file(self, http: httpx.Client, session: Session) -> None:
         key = {"Idempotency-Key": "a"}
         first, again = (self.post(http, **key) for _ in range(2))
         assert first.json() == again.json()
         assert "Idempotent-Replayed" not in first.headers
         assert again.headers["Idempotent-Replayed"] == "true"
         assert session.scalars(select(File.id)).all() == [first.json()["id"]]
-        # The bytes that came a second time are on their way out of the store.
+        # The content stored a second time is about to be deleted.
         assert len(session.scalars(select(Outbox.payload)).one()["keys"]) == 1
 
-    def test_a_key_does_not_stand_for_two_files(self, http: httpx.Client) -> None:
+    def test_key_reused_with_another_file_is_refused(self, http: httpx.Client) -> None:
         key = {"Idempotency-Key": "a"}
         self.post(http, **key)
         other = self.post(http, GOOD + GOOD, **key)
         assert expect_error(other, 400)["code"] == "idempotency_key_reused"
 
-    def test_a_later_try_of_an_sdk_makes_no_second_file(
-        self, http: httpx.Client, session: Session
-    ) -> None:
+    def test_sdk_retry_creates_no_second_file(self, http: httpx.Client, session: Session) -> None:
         for number in ("0", "1"):
             assert self.post(http, **{"x-stainless-retry-count": number}).is_success
         assert session.scalar(select(func.count()).select_from(File)) == 1

@@ -1,4 +1,4 @@
-"""What one key may take of the service, HEAD, and browsers."""
+"""Limits per key, HEAD requests, and browsers (CORS)."""
 
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,13 +25,13 @@ from tests.live_api import Account, Api
 from tests.live_server import run_server
 
 Serve = Callable[..., Any]
-# Nothing listens there: the process counts alone, and no busy broker makes it change over.
+# Nothing listens there: the limiter counts in memory, and a busy broker cannot interfere.
 DEAD = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture
 def with_settings(api: Api) -> Serve:
-    """A service with other settings, on the same database."""
+    """Serves the API with other settings, on the same database."""
 
     @contextmanager
     def serve(**changes: Any) -> Iterator[str]:
@@ -42,8 +42,8 @@ def with_settings(api: Api) -> Serve:
     return serve
 
 
-def guarded(api: Api, **changes: Any) -> FastAPI:
-    """An app without routes behind a guard, with rates of its own event loop."""
+def app_behind_middleware(api: Api, **changes: Any) -> FastAPI:
+    """An app without routes behind the admission middleware, with its own rate limiter."""
     settings = api.state.settings.model_copy(update=changes)
     rates = RateLimiter(str(settings.redis_url), RateLimit(requests=100, bytes=100))
 
@@ -65,8 +65,8 @@ def bearer(account: Account) -> dict[str, str]:
     return {"Authorization": f"Bearer {account.secret}"}
 
 
-class TestRates:
-    def test_more_requests_than_a_key_has(self, with_settings: Serve, account: Account) -> None:
+class TestRateLimits:
+    def test_too_many_requests(self, with_settings: Serve, account: Account) -> None:
         with with_settings(rate_limit_requests_per_minute=3, redis_url=DEAD) as url:
             for left in (2, 1, 0):
                 answer = http_client.get(f"{url}/v1/models", headers=bearer(account))
@@ -87,7 +87,7 @@ class TestRates:
                     client.models.list()
                 assert raised.value.code == "rate_limit_exceeded"
 
-    def test_more_bytes_than_a_key_has(self, with_settings: Serve, account: Account) -> None:
+    def test_too_many_bytes(self, with_settings: Serve, account: Account) -> None:
         with with_settings(rate_limit_bytes_per_minute=1000, redis_url=DEAD) as url:
             body = b" " * 1500
 
@@ -99,12 +99,14 @@ class TestRates:
             expect_error(post(iter([body])), 400)
             answer = post(b"{}")
             assert "bytes per minute: Limit 1000" in str(expect_error(answer, 429)["message"])
-            # 501 bytes of 1000 a minute are missing.
+            # 501 bytes are missing, at 1000 per minute.
             assert 1 <= int(answer.headers["retry-after"]) <= 31
 
-    def test_so_many_at_once(self, api: Api, account: Account, http: httpx.Client) -> None:
+    def test_too_many_concurrent_requests(
+        self, api: Api, account: Account, http: httpx.Client
+    ) -> None:
         inside, done = threading.Semaphore(0), threading.Event()
-        app = guarded(api, max_concurrent_requests_per_key=1)
+        app = app_behind_middleware(api, max_concurrent_requests_per_key=1)
 
         @app.get("/v1/wait")
         def wait() -> None:
@@ -121,11 +123,11 @@ class TestRates:
             assert http_client.get(f"{url}/v1/wait", headers=bearer(account)).status_code == 200
 
 
-def test_a10_guessing_keys_is_slowed_and_locks_nobody_out(
+def test_a10_guessing_keys_is_rate_limited_and_locks_nobody_out(
     api: Api, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "FAILED_AUTH_LIMIT", RateLimit(requests=3, bytes=1))
-    app = guarded(api)
+    app = app_behind_middleware(api)
     app.add_api_route("/v1/models", lambda: "here")
     with run_server(app) as url:
         for number in range(3):
@@ -139,18 +141,18 @@ def test_a10_guessing_keys_is_slowed_and_locks_nobody_out(
 
 class TestHead:
     @pytest.mark.parametrize("path", ["/v1/models", "/v1/files", "/healthz", "/openapi.json"])
-    def test_it_is_get_without_the_body(self, http: httpx.Client, path: str) -> None:
+    def test_head_is_get_without_the_body(self, http: httpx.Client, path: str) -> None:
         head, get = http.head(path), http.get(path)
         assert (head.status_code, head.content) == (200, b"")
         for name in ("content-type", "content-length"):
             assert head.headers[name] == get.headers[name]
 
-    def test_errors_too(self, http: httpx.Client, api: Api) -> None:
+    def test_errors_have_no_body_either(self, http: httpx.Client, api: Api) -> None:
         assert http.head("/v1/files/file-none").status_code == 404
         assert http_client.head(f"{api.url}/v1/models").status_code == 401
         assert http.head("/v1/chat/completions").status_code == 405
 
-    def test_a_file_is_not_read_for_it(self, http: httpx.Client) -> None:
+    def test_head_does_not_read_the_file(self, http: httpx.Client) -> None:
         body = b'{"a": 1}\n' * 100_000
         made = http.post(
             "/v1/files", files={"file": ("x.jsonl", body)}, data={"purpose": "user_data"}
@@ -163,7 +165,7 @@ class TestHead:
         assert http.get(f"/v1/files/{file_id}").status_code == 200
 
 
-class TestBrowsers:
+class TestCors:
     ORIGIN = "https://app.example"
     ASK = {  # noqa: RUF012
         "Origin": ORIGIN,
@@ -171,13 +173,13 @@ class TestBrowsers:
         "Access-Control-Request-Headers": "authorization,content-type,x-stainless-lang",
     }
 
-    def test_by_default_no_page_may_call(self, api: Api, http: httpx.Client) -> None:
+    def test_no_origin_is_allowed_by_default(self, api: Api, http: httpx.Client) -> None:
         answer = http.options("/v1/models", headers=self.ASK)
         assert "access-control-allow-origin" not in answer.headers
         answer = http.get("/v1/models", headers={"Origin": self.ORIGIN})
         assert "access-control-allow-origin" not in answer.headers
 
-    def test_the_operators_origins_may(self, with_settings: Serve, account: Account) -> None:
+    def test_configured_origins_are_allowed(self, with_settings: Serve, account: Account) -> None:
         with with_settings(cors_origins=f"https://other.example, {self.ORIGIN}") as url:
             asked = http_client.options(f"{url}/v1/models", headers=self.ASK)
             assert asked.status_code == 200

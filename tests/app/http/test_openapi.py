@@ -1,4 +1,4 @@
-"""The OpenAPI document: what it says of each operation's answers and parameters."""
+"""The OpenAPI document: responses and parameters of every operation."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from app.settings import Settings
 from tests.conftest import ROOT
 
 ENVELOPE = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorEnvelope"}}}
-# Whoever watches over the process is told which part is at fault.
+# The body says which service is unavailable.
 NO_ENVELOPE = {("/readyz", "503")}
 
 
@@ -24,7 +24,7 @@ def document() -> dict[str, Any]:
             models_file=ROOT / "tests/models.toml",
         )
     )
-    assert app.openapi() == app.openapi(), "the second asking finds another document"
+    assert app.openapi() == app.openapi(), "the document changes when it is read again"
     return app.openapi()
 
 
@@ -39,23 +39,23 @@ def properties(document: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def test_every_success_is_described(document: dict[str, Any]) -> None:
+def test_every_success_has_a_schema(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
         content = operation["responses"]["200"].get("content", {})
-        assert content, f"{method} {path} says nothing of its answer"
+        assert content, f"{method} {path} documents no success"
         for media_type, described in content.items():
             assert described.get("schema"), f"{method} {path}: {media_type} without a schema"
 
 
-def test_every_error_is_named_and_has_the_envelope(document: dict[str, Any]) -> None:
+def test_every_error_is_documented_with_the_envelope(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
         responses = operation["responses"]
         assert all(code.isdigit() for code in responses), f"{method} {path}: codes by pattern"
-        assert "422" not in responses, f"{method} {path}: nobody answers with it"
+        assert "422" not in responses, f"{method} {path}: no route responds with it"
         for code, described in responses.items():
             if code != "200" and (path, code) not in NO_ENVELOPE:
                 assert described["content"] == ENVELOPE, f"{method} {path}: {code}"
-                assert described["description"], f"{method} {path}: {code} without a word"
+                assert described["description"], f"{method} {path}: {code} without a description"
     assert "HTTPValidationError" not in document["components"]["schemas"]
 
 
@@ -69,7 +69,7 @@ def test_every_error_is_named_and_has_the_envelope(document: dict[str, Any]) -> 
         ("post", "/v1/chat/completions", "200 400 401 403 404 408 413 415 429 431 500 503"),
     ],
 )
-def test_which_codes_a_route_answers(
+def test_status_codes_of_a_route(
     document: dict[str, Any], method: str, path: str, codes: str
 ) -> None:
     assert sorted(document["paths"][path][method]["responses"]) == codes.split()
@@ -79,15 +79,13 @@ def test_which_codes_a_route_answers(
     ("path", "name"),
     [("/v1/chat/completions", "ChatCompletionResponse"), ("/v1/completions", "Completion")],
 )
-def test_generated_text_comes_whole_or_as_events(
-    document: dict[str, Any], path: str, name: str
-) -> None:
+def test_generated_text_is_json_or_sse(document: dict[str, Any], path: str, name: str) -> None:
     content = document["paths"][path]["post"]["responses"]["200"]["content"]
     assert content["application/json"]["schema"]["$ref"].endswith(f"/{name}")
     assert content["text/event-stream"]["schema"]["required"] == ["data"]
 
 
-def test_the_filter_of_jobs(document: dict[str, Any]) -> None:
+def test_metadata_filter_of_jobs(document: dict[str, Any]) -> None:
     parameters = document["paths"]["/v1/fine_tuning/jobs"]["get"]["parameters"]
     (metadata,) = (one for one in parameters if one["name"] == "metadata")
     assert (metadata["in"], metadata["style"]) == ("query", "deepObject")
@@ -111,7 +109,9 @@ def test_hyperparameters_have_their_bounds(document: dict[str, Any]) -> None:
         ("ClassifyRequest", "input"),
     ],
 )
-def test_a_text_alone_is_among_the_forms(document: dict[str, Any], name: str, field: str) -> None:
+def test_plain_string_is_among_the_alternatives(
+    document: dict[str, Any], name: str, field: str
+) -> None:
     forms = [one["type"] for one in properties(document, name)[field]["anyOf"]]
     assert forms.count("string") == 1
     assert "array" in forms

@@ -1,4 +1,4 @@
-"""A parameter without a value is none: so the Node SDK writes one that is null."""
+"""Query parameters without a value are dropped: the Node SDK sends null that way."""
 
 import httpx
 import pytest
@@ -29,11 +29,11 @@ def me(session: Session) -> Tenant:
         (b"after=%20", b"after=%20"),
     ],
 )
-def test_what_is_left(query: bytes, left: bytes) -> None:
+def test_empty_parameters_are_dropped(query: bytes, left: bytes) -> None:
     assert query_params.drop_empty(query) == left
 
 
-def test_lists_are_those_without_parameters(api: Api, me: Tenant) -> None:
+def test_lists_ignore_empty_parameters(api: Api, me: Tenant) -> None:
     ids = me.ids
     empty = "after=&before=&limit=&order=&purpose=&project_id=&include_archived=&hours="
     with (

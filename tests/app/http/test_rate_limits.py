@@ -1,4 +1,4 @@
-"""Buckets of requests and bytes: shared through Valkey, kept alone while it is away."""
+"""Token buckets of requests and bytes: shared through Valkey, in memory while it is down."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ Ask = Callable[[RateLimiter], Awaitable[list[RateLimitStatus]]]
 
 def ask(url: str, limits: RateLimit, questions: Ask) -> list[RateLimitStatus]:
     async def run() -> list[RateLimitStatus]:
-        # A test is not in a hurry, and the machine may be busy.
+        # Long, since the machine may be busy.
         rates = RateLimiter(url, limits, timeout=60)
         try:
             return list(await questions(rates))
@@ -32,13 +32,13 @@ def ask(url: str, limits: RateLimit, questions: Ask) -> list[RateLimitStatus]:
     return asyncio.run(run())
 
 
-@pytest.fixture(params=["shared", "alone"])
+@pytest.fixture(params=["valkey", "memory"])
 def url(request: pytest.FixtureRequest, redis_url: str) -> str:
-    return redis_url if request.param == "shared" else DEAD
+    return redis_url if request.param == "valkey" else DEAD
 
 
-class TestTaking:
-    def test_so_many_requests_and_no_more(self, url: str) -> None:
+class TestTake:
+    def test_requests_up_to_the_limit(self, url: str) -> None:
         key = random_alphanumeric(8)
 
         async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
@@ -53,7 +53,7 @@ class TestTaking:
         assert told["x-ratelimit-reset-requests"] == format_duration(
             60 - 20 * got[-1].remaining_requests
         )
-        # One of three a minute comes back in 20 seconds, of which some have passed.
+        # At 3 per minute, one is refilled in 20 seconds, of which some have passed.
         assert 1 <= int(told["retry-after"]) <= 20
         assert int(told["retry-after-ms"]) <= 20_000
         assert (
@@ -63,7 +63,7 @@ class TestTaking:
             == 20
         )
 
-    def test_a_body_larger_than_the_bucket_is_paid_off(self, url: str) -> None:
+    def test_body_larger_than_the_bucket_goes_into_debt(self, url: str) -> None:
         key = random_alphanumeric(8)
 
         async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
@@ -72,23 +72,23 @@ class TestTaking:
         first, second = ask(url, RateLimit(requests=10, bytes=100), questions)
         assert (first.allowed, second.allowed) == (True, False)
         assert first.remaining_bytes == -150
-        # 151 bytes at 100 a minute.
+        # 151 bytes at 100 per minute.
         assert second.retry_after == pytest.approx((1 - second.remaining_bytes) * 60 / 100)
         assert -150 <= second.remaining_bytes < 1
 
-    def test_what_has_come_already_is_taken_whatever_is_left(self, url: str) -> None:
+    def test_received_bytes_are_taken_unconditionally(self, url: str) -> None:
         key = random_alphanumeric(8)
 
         async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
             return [await rates.take(key, 70, count=0) for _ in range(2)]
 
         got = ask(url, RateLimit(requests=10, bytes=100), questions)
-        # It fills in between, by as much as the machine is slow.
+        # It refills in between, by as much as the machine is slow.
         assert got[0].remaining_bytes == pytest.approx(30)
         assert -40 <= got[1].remaining_bytes < 30
         assert [round(rate.remaining_requests) for rate in got] == [10, 10]
 
-    def test_each_key_has_its_own(self, url: str) -> None:
+    def test_each_key_has_its_own_bucket(self, url: str) -> None:
         one, other = random_alphanumeric(8), random_alphanumeric(8)
 
         async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
@@ -97,17 +97,17 @@ class TestTaking:
         got = ask(url, RateLimit(requests=1, bytes=100), questions)
         assert [rate.allowed for rate in got] == [True, False, True]
 
-    def test_it_fills_again(self, url: str) -> None:
+    def test_bucket_refills(self, url: str) -> None:
         key = random_alphanumeric(8)
 
         async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
             emptied = await rates.take(key, 6001)
             again = await rates.take(key, 0)
-            # What it says is enough; only a machine that is too fast has to wait at all.
+            # No longer than reported; a slow machine need not wait at all.
             await asyncio.sleep(again.retry_after)
             return [emptied, await rates.take(key, 0)]
 
-        # Empty at first, and 100 bytes a second.
+        # Emptied first; refills at 100 bytes per second.
         emptied, again = ask(url, RateLimit(requests=1000, bytes=6000), questions)
         assert emptied.remaining_bytes == -1
         assert again.allowed
@@ -123,7 +123,7 @@ def test_processes_share_a_bucket(redis_url: str) -> None:
     assert [rate.allowed for rate in got] == [True, True, False]
 
 
-def test_many_at_once_get_no_more_than_there_is(redis_url: str) -> None:
+def test_concurrent_requests_do_not_exceed_the_limit(redis_url: str) -> None:
     key = random_alphanumeric(8)
 
     async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
@@ -131,12 +131,12 @@ def test_many_at_once_get_no_more_than_there_is(redis_url: str) -> None:
 
     began = time.monotonic()
     got = ask(redis_url, RateLimit(requests=25, bytes=1), questions)
-    # So many may have come back meanwhile, on a machine that is so slow.
+    # Refilled meanwhile, depending on how slow the machine is.
     more = (time.monotonic() - began) * 25 / 60
     assert 25 <= sum(rate.allowed for rate in got) <= 25 + more
 
 
-def test_a_process_does_not_keep_all_keys_there_ever_were() -> None:
+def test_memory_keeps_a_bounded_number_of_buckets() -> None:
     buckets = InMemoryRateLimiter(RateLimit(requests=1, bytes=1))
     for number in range(10_001):
         buckets.take(str(number))
@@ -148,5 +148,5 @@ def test_a_process_does_not_keep_all_keys_there_ever_were() -> None:
     ("seconds", "text"),
     [(0, "0ms"), (0.0165, "17ms"), (1, "1s"), (59.2, "1m0s"), (360, "6m0s"), (90, "1m30s")],
 )
-def test_durations_are_gos(seconds: float, text: str) -> None:
+def test_durations_in_gos_notation(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

@@ -1,4 +1,4 @@
-"""How long the guard waits for a client's body."""
+"""Deadline of a request's body."""
 
 import asyncio
 import time
@@ -16,22 +16,22 @@ async def nowhere(message: Message) -> None:
     raise AssertionError(f"nothing is sent here: {message}")
 
 
-def exchange(pause: float, *, patience: float) -> RequestContext:
-    """One whose client sends a byte and then pauses, again and again."""
+def slow_request(pause: float, *, body_timeout: float) -> RequestContext:
+    """A request whose client sends a byte and then pauses, again and again."""
 
     async def receive() -> Message:
         await asyncio.sleep(pause)
         return {"type": "http.request", "body": b"x", "more_body": True}
 
-    made = RequestContext(SCOPE, receive, nowhere, body_timeout=patience)
+    made = RequestContext(SCOPE, receive, nowhere, body_timeout=body_timeout)
     made.max_body_bytes = 10**6
     return made
 
 
 @pytest.mark.parametrize("pause", [0.005, 3600])
-def test_a16_a_body_that_drips_or_stops_is_given_up(pause: float) -> None:
+def test_a16_body_that_trickles_or_stops_times_out(pause: float) -> None:
     async def read() -> None:
-        client = exchange(pause, patience=0.1)
+        client = slow_request(pause, body_timeout=0.1)
         while True:
             await client.receive()
 
@@ -40,11 +40,11 @@ def test_a16_a_body_that_drips_or_stops_is_given_up(pause: float) -> None:
     assert raised.value.status_code == 408
 
 
-def test_only_waiting_counts() -> None:
+def test_only_time_spent_waiting_counts() -> None:
     async def read() -> Message:
-        client = exchange(0, patience=0.5)
+        client = slow_request(0, body_timeout=0.5)
         await client.receive()
-        # As long as we take to store what has come.
+        # The time that the server takes to store what it has received.
         time.sleep(0.6)  # noqa: ASYNC251
         return await client.receive()
 

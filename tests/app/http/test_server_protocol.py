@@ -1,5 +1,4 @@
-"""What comes over a socket and is no request, or never becomes one, and clients that take nothing:
-attacks A16, A31, A33."""
+"""Malformed and incomplete HTTP on a socket, and clients that do not read: A16, A31, A33."""
 
 import asyncio
 import json
@@ -27,19 +26,19 @@ POST = b"POST /v1/models HTTP/1.1\r\nHost: x\r\n"
 
 @contextmanager
 def connected(api: Api, *, room: int | None = None) -> Iterator[socket.socket]:
-    """A connection, whose receiving end has room for so many bytes."""
+    """A connection whose receive buffer has room for so many bytes."""
     address = urlsplit(api.url)
     with socket.socket() as connection:
         connection.settimeout(120)
         if room is not None:
-            # Before connecting, since the server is told then.
+            # Before connecting, since the window is announced then.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
         connection.connect((address.hostname, address.port))
         yield connection
 
 
-def everything(connection: socket.socket) -> bytes:
-    """All that comes until the server closes."""
+def read_until_closed(connection: socket.socket) -> bytes:
+    """All bytes until the server closes the connection."""
     received = b""
     try:
         while data := connection.recv(65536):
@@ -49,7 +48,7 @@ def everything(connection: socket.socket) -> bytes:
     return received
 
 
-def refusal(raw: bytes) -> tuple[int, dict[str, object]]:
+def parse_error(raw: bytes) -> tuple[int, dict[str, object]]:
     head, _, body = raw.partition(b"\r\n\r\n")
     assert b"x-request-id: req_" in head, raw
     assert b"content-type: application/json" in head
@@ -75,47 +74,47 @@ def refusal(raw: bytes) -> tuple[int, dict[str, object]]:
         POST + b"Transfer-Encoding:\x0bchunked\r\n\r\n0\r\n\r\n",
     ],
 )
-def test_a33_what_is_no_request_gets_the_envelope_and_the_end(api: Api, bytes_: bytes) -> None:
+def test_a33_malformed_request_gets_the_envelope_and_is_closed(api: Api, bytes_: bytes) -> None:
     with connected(api) as connection:
         connection.sendall(bytes_)
-        status, error = refusal(everything(connection))
+        status, error = parse_error(read_until_closed(connection))
     assert status == 400
     assert error["type"] == "invalid_request_error"
 
 
-def test_a33_a_broken_chunk_in_a_body(api: Api, account: Account) -> None:
+def test_a33_invalid_chunk_in_a_body(api: Api, account: Account) -> None:
     key = b"Authorization: Bearer " + account.secret.encode() + b"\r\n"
     with connected(api) as connection:
         head = b"POST /v1/fine_tuning/jobs HTTP/1.1\r\nHost: x\r\n" + key
         connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n")
-        status, _ = refusal(everything(connection))
+        status, _ = parse_error(read_until_closed(connection))
     assert status == 400
 
 
-def test_a33_nothing_is_smuggled_behind_a_request(api: Api) -> None:
-    """The body's length is what it says, so that the second request is not read as a third."""
+def test_a33_no_request_smuggling(api: Api) -> None:
+    """The body has the declared length, so its content is not read as another request."""
     with connected(api) as connection:
         inner = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
         length = str(len(inner)).encode()
         connection.sendall(GET + b"Content-Length: " + length + b"\r\n\r\n" + inner)
         connection.sendall(GET + b"Connection: close\r\n\r\n")
-        answers = everything(connection)
+        answers = read_until_closed(connection)
     assert answers.count(b"HTTP/1.1 200 OK") == 2
     assert b"401" not in answers
 
 
-class TestA16SlowHeads:
+class TestA16SlowHeaders:
     @pytest.fixture(autouse=True)
     def _hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(BoundedHttpProtocol, "header_timeout_seconds", 0.3)
 
     @pytest.mark.parametrize("begin", [b"G", GET, GET + b"X: "])
-    def test_one_that_stops(self, api: Api, begin: bytes) -> None:
+    def test_headers_that_stop(self, api: Api, begin: bytes) -> None:
         with connected(api) as connection:
             connection.sendall(begin)
-            assert refusal(everything(connection))[0] == 408
+            assert parse_error(read_until_closed(connection))[0] == 408
 
-    def test_one_that_drips(self, api: Api) -> None:
+    def test_headers_that_trickle(self, api: Api) -> None:
         with connected(api) as connection:
             connection.settimeout(0.02)
             connection.sendall(GET)
@@ -123,82 +122,82 @@ class TestA16SlowHeads:
             received = b""
             while not received:
                 assert time.monotonic() < deadline
-                # What it has answered is there to be read, also if it has closed by now.
+                # The response can still be read if the server has closed already.
                 with suppress(ConnectionError):
                     connection.sendall(b"X: y\r\n")
                 with suppress(TimeoutError):
                     received = connection.recv(65536)
             assert received.startswith(b"HTTP/1.1 408")
 
-    def test_one_that_says_nothing_is_closed_without_a_word(self, api: Api) -> None:
+    def test_silent_connection_is_closed_without_a_response(self, api: Api) -> None:
         with connected(api) as connection:
-            assert everything(connection) == b""
+            assert read_until_closed(connection) == b""
 
-    def test_a_second_request_on_a_connection(
+    def test_second_request_on_a_connection(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # Of the first, which a busy machine may send late.
+        # For the first request, which a busy machine may send late.
         monkeypatch.setattr(BoundedHttpProtocol, "header_timeout_seconds", 1)
         with connected(api) as connection:
             connection.sendall(GET + b"\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
             connection.sendall(GET)
-            assert refusal(everything(connection))[0] == 408
+            assert parse_error(read_until_closed(connection))[0] == 408
 
-    def test_a_slow_body_is_not_a_slow_head(
+    def test_slow_body_is_not_a_slow_header(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # The head, which a busy machine may send late, has less time than the body takes.
+        # Less than the body takes, but enough for headers that a busy machine sends late.
         monkeypatch.setattr(BoundedHttpProtocol, "header_timeout_seconds", 1.5)
         with connected(api) as connection:
             connection.sendall(GET + b"Content-Length: 2\r\nConnection: close\r\n\r\nx")
             time.sleep(1.7)
             connection.sendall(b"x")
-            assert everything(connection).startswith(b"HTTP/1.1 200")
+            assert read_until_closed(connection).startswith(b"HTTP/1.1 200")
 
 
 def is_reset(connection: socket.socket) -> bool:
-    """Whether the server breaks the connection off, while nothing is read from it."""
+    """The server resets the connection while nothing is read from it."""
     waiting = select.poll()
     waiting.register(connection, 0)
     return any(happened & select.POLLERR for _, happened in waiting.poll(120_000))
 
 
-class TestA16Readers:
-    """Clients that stop taking what they have asked for."""
+class TestA16SlowReaders:
+    """Clients that stop reading their response."""
 
     @pytest.fixture
-    def head(self, http: httpx.Client, account: Account) -> bytes:
-        """A request for a file that no buffer between here and the server has room for."""
+    def request_head(self, http: httpx.Client, account: Account) -> bytes:
+        """A request for a file larger than all buffers between client and server."""
         files = {"file": ("a.bin", b"x" * 4_000_000)}
         file = http.post("/v1/files", files=files, data={"purpose": "user_data"}).json()
         key = f"Authorization: Bearer {account.secret}\r\n"
         return f"GET /v1/files/{file['id']}/content HTTP/1.1\r\nHost: x\r\n{key}".encode()
 
     @pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
-    def test_one_that_takes_nothing(
-        self, api: Api, head: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
+    def test_client_that_reads_nothing(
+        self, api: Api, request_head: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(BoundedHttpProtocol, "progress_check_interval_seconds", 0.2)
         with capture_logs() as lines, connected(api, room=4096) as connection:
-            connection.sendall(head + more + b"\r\n")
-            assert is_reset(connection), "the server waits for ever"
-            # The request ends with it, and with the request the key's share of places.
+            connection.sendall(request_head + more + b"\r\n")
+            assert is_reset(connection), "the server waits forever"
+            # The request ends with it, and so its key's request slot is released.
             wait_until("the request is over", lambda: [line["status"] for line in lines] == [499])
 
-    def test_one_that_leaves_the_end_of_a_small_answer(
+    def test_client_that_leaves_the_end_of_a_small_response(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Less than makes uvicorn wait, and the request itself is over."""
+        """Too little for uvicorn's flow control, and the request itself is complete."""
         monkeypatch.setattr(BoundedHttpProtocol, "progress_check_interval_seconds", 0.2)
         with connected(api, room=4096) as connection:
             connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
-            assert is_reset(connection), "the server waits for ever"
+            assert is_reset(connection), "the server waits forever"
 
 
 @pytest.mark.anyio
-async def test_a16_a_reader_is_kept_as_long_as_it_takes_something() -> None:
-    """Looked at by hand, so that neither it nor the looks can be late."""
+async def test_a16_client_is_kept_while_it_reads_something() -> None:
+    """The checks are called directly, so that neither they nor the client can be late."""
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -224,62 +223,62 @@ async def test_a16_a_reader_is_kept_as_long_as_it_takes_something() -> None:
                 taken = 0
                 while taken < 131072:
                     taken += len(await loop.sock_recv(connection, 131072 - taken))
-                # Its machine may tell a moment later.
+                # The acknowledgement may arrive a moment later.
                 for _ in range(100):
                     if protocol.unacked_bytes() != before:
                         break
                     await asyncio.sleep(0.01)
             while not protocol.transport.is_closing():
                 protocol.check_client_progress()
-                # What the kernel has room for comes without being read.
+                # The kernel acknowledges what fits its buffer without it being read.
                 await asyncio.sleep(0.05)
     server.close()
     await server.wait_closed()
 
 
 @pytest.mark.parametrize("piece", [b"X: " + b"y" * 1000 + b"\r\n", b"y" * 1000])
-def test_a16_a_head_without_end(api: Api, piece: bytes) -> None:
+def test_a16_endless_headers(api: Api, piece: bytes) -> None:
     with connected(api) as connection:
         connection.sendall(GET + b"X-First: ")
         sent = 0
         try:
             while sent < 64 * MAX_HEADER_BYTES:
                 sent += connection.send(piece)
-                # In pieces as small as these, or one read of the server holds all of them.
+                # In small pieces, or a single read of the server would contain all of them.
                 time.sleep(0.0005)
         except OSError:
             pass
         assert sent < 64 * MAX_HEADER_BYTES
-        answer = everything(connection)
-    # The answer may be lost when the client is still sending as the server closes.
-    assert answer == b"" or refusal(answer)[0] == 431
+        answer = read_until_closed(connection)
+    # The response may be lost if the client is still sending when the server closes.
+    assert answer == b"" or parse_error(answer)[0] == 431
 
 
-def test_one_connection_too_many(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_connections(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     with connected(api) as before:
         before.sendall(GET + b"\r\n")
         assert before.recv(65536).startswith(b"HTTP/1.1 200")
         monkeypatch.setattr(BoundedHttpProtocol, "max_connections", 0)
         with connected(api) as connection:
             connection.sendall(GET + b"\r\n")
-            answer = everything(connection)
-        status, error = refusal(answer)
+            answer = read_until_closed(connection)
+        status, error = parse_error(answer)
         assert (status, error["type"]) == (503, "server_error")
         assert b"retry-after: " in answer
         before.sendall(GET + b"\r\n")
-        assert before.recv(65536).startswith(b"HTTP/1.1 200"), "those before it go on"
+        assert before.recv(65536).startswith(b"HTTP/1.1 200"), "older connections are unaffected"
 
 
-def test_a_large_body_in_the_same_piece_is_no_large_head(api: Api) -> None:
+def test_large_body_in_the_same_packet_is_not_a_large_header(api: Api) -> None:
     body = b"x" * (3 * MAX_HEADER_BYTES)
     with connected(api) as connection:
         length = str(len(body)).encode()
         head = GET + b"Connection: close\r\nContent-Length: " + length + b"\r\n\r\n"
         connection.sendall(head + body)
-        assert everything(connection).startswith(b"HTTP/1.1 200")
+        assert read_until_closed(connection).startswith(b"HTTP/1.1 200")
 
 
-def test_a_websocket_does_not_go_past_the_guard(api: Api) -> None:
+def test_websocket_upgrade_is_authenticated(api: Api) -> None:
     ask = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     ask += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     with connected(api) as connection:

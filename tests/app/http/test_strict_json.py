@@ -1,4 +1,4 @@
-"""A17: how much of JSON there may be, with the settings as they are by default."""
+"""A17: limits of JSON bodies, with the default settings."""
 
 import json
 from collections.abc import Iterator
@@ -43,17 +43,17 @@ OTHERS = (
     "/v1/webhook_endpoints",
     "/v1/models/base/feedback",
 )
-# Of these the key's kind is asked before the body is read.
+# These check the kind of key before they read the body.
 ADMINS = ("/v1/organization/projects", "/v1/fine_tuning/checkpoints/x/permissions")
 
 
-def many(things: int) -> bytes:
-    """An object with a list of lists: so many things in all, its keys and itself included."""
-    return b'{"a":[' + b",".join([b"[]"] * (things - 3)) + b"]}"
+def nested_arrays(nodes: int) -> bytes:
+    """An object with an array of arrays: so many nodes in all, its keys and itself included."""
+    return b'{"a":[' + b",".join([b"[]"] * (nodes - 3)) + b"]}"
 
 
 BOMBS = {
-    "lists": many(5_000_000),
+    "lists": nested_arrays(5_000_000),
     "objects": b'{"a":[' + b",".join([b"{}"] * 5_000_000) + b"]}",
     "texts": b'{"a":[' + b",".join([b'""'] * 5_000_000) + b"]}",
     "keys": b"{" + b",".join(b'"%d":0' % number for number in range(1_300_000)) + b"}",
@@ -63,10 +63,10 @@ BOMBS = {
 
 
 @pytest.fixture(scope="module")
-def usual(
+def default_api(
     running_api: Api, database_url: str, redis_url: str, running_engine: FakeEngine
 ) -> Iterator[httpx.URL]:
-    """A service whose limits nobody has set."""
+    """A service with the default limits."""
     settings = Settings(
         home=running_api.state.settings.home,
         database_url=database_url,
@@ -81,23 +81,25 @@ def usual(
 
 
 @pytest.fixture
-def http(usual: httpx.URL, account: Account) -> Iterator[httpx.Client]:
+def http(default_api: httpx.URL, account: Account) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {account.secret}", **JSON}
-    with httpx.Client(base_url=usual, headers=headers, timeout=60) as client:
+    with httpx.Client(base_url=default_api, headers=headers, timeout=60) as client:
         yield client
 
 
 @pytest.mark.parametrize("path", [*OTHERS, *ADMINS])
-def test_only_models_are_asked_at_length(http: httpx.Client, path: str) -> None:
+def test_other_routes_take_short_bodies_only(http: httpx.Client, path: str) -> None:
     error = expect_error(http.post(path, content=b" " * (MEBIBYTE + 1)), 413)
     assert str(MEBIBYTE) in str(error["message"])
     expect_error(http.post(path, content=(b" " * 2**16 for _ in range(17))), 413)
 
 
 @pytest.mark.parametrize("path", TO_MODELS)
-def test_models_are_asked_at_length(http: httpx.Client, path: str) -> None:
+def test_model_routes_take_long_bodies(http: httpx.Client, path: str) -> None:
     answer = http.post(path, content=b'{"a": "' + b"[,{" * (5 * MEBIBYTE) + b'"}')
-    assert "valid JSON" not in str(expect_error(answer, 400)["message"]), "commas of a text count"
+    assert "valid JSON" not in str(expect_error(answer, 400)["message"]), (
+        "commas in a string were counted"
+    )
     expect_error(http.post(path, content=b" " * (16 * MEBIBYTE + 1)), 413)
 
 
@@ -105,22 +107,20 @@ def test_models_are_asked_at_length(http: httpx.Client, path: str) -> None:
     ("path", "bomb"),
     [(TO_MODELS[0], bomb) for bomb in BOMBS] + [(path, "lists") for path in TO_MODELS[1:]],
 )
-def test_a_crowd_is_refused_wherever_bodies_are_long(
-    http: httpx.Client, path: str, bomb: str
-) -> None:
+def test_too_many_values_in_a_long_body(http: httpx.Client, path: str, bomb: str) -> None:
     error = expect_error(http.post(path, content=BOMBS[bomb]), 400)
     assert "it holds more than 40000 strings, arrays and objects" in str(error["message"])
 
 
 @pytest.mark.parametrize("path", OTHERS)
-def test_and_where_they_are_short(http: httpx.Client, path: str) -> None:
-    for crowd in (many(MAX_NODES + 1), b"[" + b"0," * (MAX_NODES + 1) + b"0]"):
-        error = expect_error(http.post(path, content=crowd), 400)
+def test_too_many_values_in_a_short_body(http: httpx.Client, path: str) -> None:
+    for document in (nested_arrays(MAX_NODES + 1), b"[" + b"0," * (MAX_NODES + 1) + b"0]"):
+        error = expect_error(http.post(path, content=document), 400)
         assert "it holds more than" in str(error["message"])
 
 
 @pytest.mark.parametrize(("path", "field"), [("completions", "prompt"), ("embeddings", "input")])
-def test_as_many_token_ids_as_openai_takes(
+def test_as_many_token_ids_as_openai_accepts(
     http: httpx.Client, engine: FakeEngine, path: str, field: str
 ) -> None:
     ids = [list(range(3_000))] * 100
@@ -129,12 +129,12 @@ def test_as_many_token_ids_as_openai_takes(
     assert engine.bodies[0][field] == ids
 
 
-class TestParse:
-    def test_so_many_things_and_not_one_more(self) -> None:
-        assert len(parse_json(many(MAX_NODES))["a"]) == MAX_NODES - 3
-        self.refused(many(MAX_NODES + 1))
+class TestParseJson:
+    def test_maximum_number_of_nodes(self) -> None:
+        assert len(parse_json(nested_arrays(MAX_NODES))["a"]) == MAX_NODES - 3
+        self.refused(nested_arrays(MAX_NODES + 1))
 
-    def test_so_many_numbers_and_not_one_more(self) -> None:
+    def test_maximum_number_of_values(self) -> None:
         for most in (MAX_NODES, MAX_VALUES_WITH_TOKEN_IDS):
             numbers = [0] * most
             assert parse_json(orjson.dumps(numbers), max_values=most) == numbers
@@ -143,13 +143,13 @@ class TestParse:
     @pytest.mark.parametrize(
         "text", ['"', "\\", '\\"', '"[', "\\\\", '",[{', '\\\\"', "\\n", "\N{SNOWMAN}[,"]
     )
-    def test_what_stands_in_texts_does_not_count(self, text: str) -> None:
+    def test_structural_characters_in_strings_do_not_count(self, text: str) -> None:
         document = {"a": text * 100_000, text * 100_000: [text, {"b": text}]}
         assert parse_json(orjson.dumps(document)) == document
         crowd = [text] * (MAX_NODES + 1)
         self.refused(orjson.dumps(crowd))
 
-    def test_so_many_members_and_not_one_more(self) -> None:
+    def test_maximum_number_of_object_members(self) -> None:
         members = {str(number): 0 for number in range(MAX_OBJECT_MEMBERS)}
         assert parse_json(orjson.dumps({"a": [members]})) == {"a": [members]}
         with pytest.raises(json.JSONDecodeError, match="an object has more than 2048 members"):
@@ -160,10 +160,10 @@ class TestParse:
             parse_json(body, **limits)
 
 
-class TestFindings:
-    """One is told, so one is looked for: each costs more than reading what it is about."""
+class TestValidationErrors:
+    """Only the first error is reported, so validation must stop there: each error is expensive."""
 
-    def test_of_too_many_pairs(self, http: httpx.Client) -> None:
+    def test_too_many_metadata_pairs(self, http: httpx.Client) -> None:
         metadata = {str(number): 0 for number in range(MAX_OBJECT_MEMBERS)}
         asked = {"model": "base", "training_file": "file-x", "metadata": metadata}
         error = expect_error(http.post("/v1/fine_tuning/jobs", json=asked), 400)
@@ -178,7 +178,9 @@ class TestFindings:
             (CreateEndpoint, {"name": "x", "url": "https://x.example"}, "event_types"),
         ],
     )
-    def test_of_a_list(self, schema: type[BaseModel], asked: dict[str, Any], param: str) -> None:
+    def test_list_stops_at_its_first_error(
+        self, schema: type[BaseModel], asked: dict[str, Any], param: str
+    ) -> None:
         with pytest.raises(ValidationError) as raised:
             schema.model_validate(asked | {param: [0] * 1000})
         assert raised.value.error_count() == 1

@@ -1,4 +1,4 @@
-"""/v1/organization/admin_api_keys with the official client, and which key opens what."""
+"""/v1/organization/admin_api_keys with the official client, and what each kind of key may do."""
 
 import httpx
 import pytest
@@ -9,7 +9,7 @@ from tests.app.http.test_admission import expect_error
 from tests.live_api import Account, Api, create_admin_key, openai_client
 
 
-def test_a_new_one_works(admin: OpenAI, api: Api) -> None:
+def test_new_key_works(admin: OpenAI, api: Api) -> None:
     made = admin.admin.organization.admin_api_keys.create(name="ops", expires_in_seconds=3600)
     assert made.id.startswith("key_")
     assert made.value.startswith("sk-admin-")
@@ -33,7 +33,7 @@ def test_pages(admin: OpenAI) -> None:
     assert [key.id for key in admin_keys.list(limit=3, order="desc")] == oldest_first[::-1]
 
 
-def test_a_deleted_one_ends(admin: OpenAI, api: Api) -> None:
+def test_deleted_key_stops_working(admin: OpenAI, api: Api) -> None:
     made = admin.admin.organization.admin_api_keys.create(name="ops")
     assert admin.admin.organization.admin_api_keys.delete(made.id).deleted
     with openai_client(api, made.value) as client, pytest.raises(AuthenticationError):
@@ -44,7 +44,7 @@ def test_a_deleted_one_ends(admin: OpenAI, api: Api) -> None:
         admin.admin.organization.admin_api_keys.delete(made.id)
 
 
-def test_one_of_another_organization_is_not_there(
+def test_keys_of_another_organization_are_invisible(
     admin: OpenAI, api: Api, sessions: SessionMaker
 ) -> None:
     mine = admin.admin.organization.admin_api_keys.list().data[0]
@@ -55,8 +55,10 @@ def test_one_of_another_organization_is_not_there(
             stranger.admin.organization.admin_api_keys.delete(mine.id)
 
 
-class TestWhichKeyOpensWhat:
-    def test_an_admin_key_opens_no_project(self, admin: OpenAI, admin_http: httpx.Client) -> None:
+class TestPermissions:
+    def test_admin_key_has_no_access_to_projects(
+        self, admin: OpenAI, admin_http: httpx.Client
+    ) -> None:
         with pytest.raises(PermissionDeniedError) as raised:
             admin.models.list()
         assert raised.value.body == {
@@ -70,7 +72,7 @@ class TestWhichKeyOpensWhat:
         answer = admin_http.post("/v1/files", data={"purpose": "fine-tune"}, files=form)
         expect_error(answer, 403)
 
-    def test_a_projects_key_manages_nothing(self, openai: OpenAI) -> None:
+    def test_project_key_has_no_access_to_the_admin_api(self, openai: OpenAI) -> None:
         with pytest.raises(PermissionDeniedError) as raised:
             openai.admin.organization.projects.list()
         assert "insufficient permissions" in raised.value.message
@@ -78,7 +80,7 @@ class TestWhichKeyOpensWhat:
         with pytest.raises(PermissionDeniedError):
             openai.fine_tuning.checkpoints.permissions.list("ft:base:acme::Abcd1234")
 
-    def test_the_headers_of_another_organization_are_refused(
+    def test_headers_of_another_organization_are_refused(
         self, admin_http: httpx.Client, account: Account
     ) -> None:
         path = "/v1/organization/projects"

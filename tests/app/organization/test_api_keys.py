@@ -9,15 +9,15 @@ from openai import AuthenticationError, BadRequestError, NotFoundError, OpenAI
 from app.db.session import SessionMaker
 from app.db.tables import ApiKey
 from app.errors import NotFound
-from app.organization import api_keys as key_rules
+from app.organization import api_keys as api_keys
 from tests.app.http.test_admission import expect_error
 from tests.live_api import Account, Api, openai_client
 
 UNKNOWN = "key_unknown"
 
 
-def told_of(unknown: pytest.ExceptionInfo[NotFoundError], key_id: str) -> dict[str, object]:
-    """What would be said of the unknown key if its id were this one."""
+def error_for(unknown: pytest.ExceptionInfo[NotFoundError], key_id: str) -> dict[str, object]:
+    """The error for an unknown key, if its id were this one."""
     assert isinstance(unknown.value.body, dict)
     body: dict[str, object] = unknown.value.body
     return body | {"message": str(body["message"]).replace(UNKNOWN, key_id)}
@@ -28,7 +28,7 @@ def project(account: Account) -> str:
     return account.principal.project_id
 
 
-def test_a_key_of_the_command_line_is_the_operators(
+def test_key_from_the_cli_belongs_to_the_operator(
     admin: OpenAI, account: Account, project: str
 ) -> None:
     key = admin.admin.organization.projects.api_keys.retrieve(
@@ -42,7 +42,7 @@ def test_a_key_of_the_command_line_is_the_operators(
     assert key.last_used_at is not None
 
 
-def test_a_key_of_a_service_account(admin: OpenAI, project: str) -> None:
+def test_key_of_a_service_account(admin: OpenAI, project: str) -> None:
     made = admin.admin.organization.projects.service_accounts.create(project, name="ci")
     assert made.api_key is not None
     key = admin.admin.organization.projects.api_keys.retrieve(made.api_key.id, project_id=project)
@@ -63,7 +63,9 @@ def test_pages(admin: OpenAI, account: Account, project: str) -> None:
     assert list(keys.list(project, owner_project_access="inactive")) == []
 
 
-def test_a_deleted_one_ends_and_its_account_stays(admin: OpenAI, api: Api, project: str) -> None:
+def test_deleted_key_stops_working_and_its_account_stays(
+    admin: OpenAI, api: Api, project: str
+) -> None:
     accounts = admin.admin.organization.projects.service_accounts
     keys = admin.admin.organization.projects.api_keys
     made = accounts.create(project, name="ci")
@@ -78,17 +80,19 @@ def test_a_deleted_one_ends_and_its_account_stays(admin: OpenAI, api: Api, proje
         keys.delete(made.api_key.id, project_id=project)
     with pytest.raises(NotFoundError) as unknown:
         keys.delete(UNKNOWN, project_id=project)
-    assert again.value.body == told_of(unknown, made.api_key.id)
+    assert again.value.body == error_for(unknown, made.api_key.id)
     assert accounts.retrieve(made.id, project_id=project).name == "ci"
 
 
-def test_there_is_no_way_to_make_one_but_an_account(admin_http: httpx.Client, project: str) -> None:
+def test_keys_are_created_through_service_accounts_only(
+    admin_http: httpx.Client, project: str
+) -> None:
     path = f"/v1/organization/projects/{project}/api_keys"
     expect_error(admin_http.post(path, json={"name": "x"}), 405)
 
 
 class TestModify:
-    def test_when_it_expires(self, admin: OpenAI, account: Account, project: str) -> None:
+    def test_expiry(self, admin: OpenAI, account: Account, project: str) -> None:
         keys = admin.admin.organization.projects.api_keys
         before = keys.retrieve(account.principal.key_id, project_id=project)
         after = keys.update(account.principal.key_id, project_id=project, expires_in_seconds=3600)
@@ -101,7 +105,7 @@ class TestModify:
         assert later.expires_at >= after.expires_at + 3600
         assert keys.update(account.principal.key_id, project_id=project, scopes=[]) == later
 
-    def test_one_that_has_expired_stays_so(
+    def test_expired_key_cannot_be_updated(
         self, admin: OpenAI, account: Account, project: str, sessions: SessionMaker
     ) -> None:
         with sessions() as session:
@@ -118,7 +122,7 @@ class TestModify:
             keys.update(account.principal.key_id, project_id=project, scopes=["api.all.read"])
         assert raised.value.param == "scopes"
 
-    def test_an_unknown_one(self, admin: OpenAI, project: str) -> None:
+    def test_unknown_key(self, admin: OpenAI, project: str) -> None:
         keys = admin.admin.organization.projects.api_keys
         for asked in ({"expires_in_seconds": 60}, {"scopes": []}):
             with pytest.raises(NotFoundError, match=f"No such API key: {UNKNOWN}"):
@@ -127,24 +131,24 @@ class TestModify:
     @pytest.mark.parametrize(
         "asked", [{}, {"scopes": None}, {"expires_in_seconds": None}, {"expires_in_seconds": 0}]
     )
-    def test_what_is_no_change(
+    def test_empty_changes_are_refused(
         self, admin_http: httpx.Client, account: Account, project: str, asked: dict[str, None]
     ) -> None:
         path = f"/v1/organization/projects/{project}/api_keys/{account.principal.key_id}"
         expect_error(admin_http.post(path, json=asked), 400)
 
 
-def test_of_two_deletions_at_once_one_finds_nothing(
+def test_one_of_two_concurrent_deletions_is_a_404(
     account: Account, project: str, sessions: SessionMaker
 ) -> None:
     with ThreadPoolExecutor(1) as pool, sessions() as first:
-        key_rules.delete(first, project, account.principal.key_id)
+        api_keys.delete(first, project, account.principal.key_id)
 
         def second() -> None:
             with sessions() as session:
-                key_rules.delete(session, project, account.principal.key_id)
+                api_keys.delete(session, project, account.principal.key_id)
 
-        # Whether it comes before this commit and waits, or after it: there is no key for it.
+        # Whether it runs before this commit and waits, or after it: it finds no key.
         late = pool.submit(second)
         first.commit()
         with pytest.raises(NotFound):

@@ -18,7 +18,7 @@ from tests.live_api import Account
 PROJECTS = "/v1/organization/projects"
 
 
-def test_a_new_one(admin: OpenAI, session: Session, account: Account) -> None:
+def test_create(admin: OpenAI, session: Session, account: Account) -> None:
     made = admin.admin.organization.projects.create(name="Räume & Träume")
     assert made.id.startswith("proj_")
     assert (made.name, made.status, made.archived_at) == ("Räume & Träume", "active", None)
@@ -41,12 +41,14 @@ def test_a_new_one(admin: OpenAI, session: Session, account: Account) -> None:
         ({"name": "a", "external_key_id": "key"}, "external_key_id"),
     ],
 )
-def test_refused(admin_http: httpx.Client, body: dict[str, object], param: str) -> None:
+def test_invalid_values_are_refused(
+    admin_http: httpx.Client, body: dict[str, object], param: str
+) -> None:
     assert expect_error(admin_http.post(PROJECTS, json=body), 400)["param"] == param
 
 
-def test_a_repeated_request_makes_no_second_one(admin: OpenAI, admin_http: httpx.Client) -> None:
-    """Neither with a key of the client's own, nor when an SDK tries again unasked."""
+def test_retry_creates_no_second_project(admin: OpenAI, admin_http: httpx.Client) -> None:
+    """Neither with an Idempotency-Key, nor on an SDK's own retry."""
     for headers in ({"Idempotency-Key": "once"}, {"X-Stainless-Retry-Count": "1"}):
         body = {"name": str(headers)}
         first, again = (admin_http.post(PROJECTS, json=body, headers=headers) for _ in range(2))
@@ -55,7 +57,7 @@ def test_a_repeated_request_makes_no_second_one(admin: OpenAI, admin_http: httpx
         assert names.count(str(headers)) == 1
 
 
-def test_another_name(admin: OpenAI) -> None:
+def test_rename(admin: OpenAI) -> None:
     made = admin.admin.organization.projects.create(name="before")
     renamed = admin.admin.organization.projects.update(made.id, name="after")
     assert (renamed.id, renamed.name) == (made.id, "after")
@@ -71,7 +73,7 @@ def test_pages(admin: OpenAI, account: Account) -> None:
     assert [project.id for project in page] == newest_first
 
 
-def test_an_unknown_one(admin: OpenAI, admin_http: httpx.Client) -> None:
+def test_unknown_project(admin: OpenAI, admin_http: httpx.Client) -> None:
     with pytest.raises(NotFoundError) as raised:
         admin.admin.organization.projects.retrieve("proj_unknown")
     assert raised.value.body == {
@@ -87,7 +89,7 @@ def test_an_unknown_one(admin: OpenAI, admin_http: httpx.Client) -> None:
 
 
 class TestArchive:
-    def test_its_keys_end_at_once(
+    def test_keys_stop_working_at_once(
         self, admin: OpenAI, http: httpx.Client, account: Account
     ) -> None:
         assert http.get("/v1/models").status_code == 200
@@ -97,9 +99,7 @@ class TestArchive:
         assert expect_error(http.get("/v1/models"), 401)["code"] == "invalid_api_key"
         assert admin.admin.organization.projects.archive(archived.id) == archived
 
-    def test_its_jobs_are_cancelled(
-        self, admin: OpenAI, session: Session, account: Account
-    ) -> None:
+    def test_jobs_are_cancelled(self, admin: OpenAI, session: Session, account: Account) -> None:
         mine = session.get_one(Project, account.principal.project_id)
         states = ("validating_files", "queued", "running", "paused", "succeeded", "failed")
         made = {state: make_job(session, mine, state=state).id for state in states}
@@ -113,7 +113,9 @@ class TestArchive:
         }
         assert session.scalar(select(func.count()).select_from(JobEvent)) == 4
 
-    def test_it_cannot_be_used_or_updated(self, admin: OpenAI, admin_http: httpx.Client) -> None:
+    def test_archived_project_cannot_be_used_or_updated(
+        self, admin: OpenAI, admin_http: httpx.Client
+    ) -> None:
         made = admin.admin.organization.projects.create(name="short")
         admin.admin.organization.projects.archive(made.id)
         path = f"{PROJECTS}/{made.id}"
@@ -125,7 +127,9 @@ class TestArchive:
             assert "is archived" in str(expect_error(answer, 400)["message"])
         assert admin_http.get(f"{path}/api_keys").json()["data"] == []
 
-    def test_the_list_shows_it_only_when_asked(self, admin: OpenAI, account: Account) -> None:
+    def test_list_includes_archived_projects_on_request(
+        self, admin: OpenAI, account: Account
+    ) -> None:
         made = admin.admin.organization.projects.create(name="short")
         admin.admin.organization.projects.archive(made.id)
         shown = [project.id for project in admin.admin.organization.projects.list()]
@@ -136,19 +140,15 @@ class TestArchive:
             account.principal.project_id: "active",
         }
 
-    def test_no_job_is_made_in_it_by_a_request_on_its_way(
-        self, session: Session, account: Account
-    ) -> None:
-        """Its key was still good when the guard looked at it."""
+    def test_request_in_flight_creates_no_job(self, session: Session, account: Account) -> None:
+        """Its key was still valid when it was authenticated."""
         mine = session.get_one(Project, account.principal.project_id)
         file = make_file(session, mine)
         projects.archive(session, mine.organization_id, mine.id)
         with pytest.raises(Forbidden, match="is archived"):
             jobs.create(session, None, mine.id, file)  # type: ignore[arg-type]
 
-    def test_the_default_project_is_another_one_then(
-        self, sessions: SessionMaker, account: Account
-    ) -> None:
+    def test_default_project_is_replaced(self, sessions: SessionMaker, account: Account) -> None:
         with transaction(sessions) as session:
             mine = session.get_one(Project, account.principal.project_id)
             projects.archive(session, mine.organization_id, mine.id)

@@ -20,7 +20,7 @@ def project(account: Account) -> str:
     return account.principal.project_id
 
 
-def test_a_new_one_comes_with_a_key_that_works(admin: OpenAI, api: Api, project: str) -> None:
+def test_new_account_has_a_working_key(admin: OpenAI, api: Api, project: str) -> None:
     accounts = admin.admin.organization.projects.service_accounts
     made = accounts.create(project, name="ci")
     assert made.id.startswith("svc_acct_")
@@ -36,7 +36,7 @@ def test_a_new_one_comes_with_a_key_that_works(admin: OpenAI, api: Api, project:
     assert [account.id for account in accounts.list(project)] == [made.id]
 
 
-def test_a_bare_one_has_no_key_before_it_has_a_role(admin: OpenAI, project: str) -> None:
+def test_account_without_a_role_has_no_key(admin: OpenAI, project: str) -> None:
     accounts = admin.admin.organization.projects.service_accounts
     made = accounts.create(project, name="later", create_service_account_only=True)
     assert (made.role, made.api_key) == ("none", None)
@@ -48,7 +48,7 @@ def test_a_bare_one_has_no_key_before_it_has_a_role(admin: OpenAI, project: str)
         accounts.create(project, name="x", create_service_account_only=True, expires_in_seconds=60)
 
 
-def test_more_keys(admin: OpenAI, admin_http: httpx.Client, api: Api, project: str) -> None:
+def test_additional_keys(admin: OpenAI, admin_http: httpx.Client, api: Api, project: str) -> None:
     accounts = admin.admin.organization.projects.service_accounts
     made = accounts.create(project, name="ci")
     key = accounts.api_keys.create(
@@ -58,7 +58,7 @@ def test_more_keys(admin: OpenAI, admin_http: httpx.Client, api: Api, project: s
     assert key.expires_at is not None
     assert key.expires_at - key.created_at in (3599, 3600, 3601)
     path = f"/v1/organization/projects/{project}/service_accounts/{made.id}/api_keys"
-    # Clients send this type even when they have no body.
+    # Clients send this content type even without a body.
     bare = admin_http.post(path, headers={"Content-Type": "application/json"})
     assert bare.json()["name"] == "Secret Key"
     with pytest.raises(BadRequestError, match="no scopes"):
@@ -67,7 +67,7 @@ def test_more_keys(admin: OpenAI, admin_http: httpx.Client, api: Api, project: s
     expect_error(admin_http.post(path, json={"expires_in_seconds": 0}), 400)
 
 
-def test_a_key_ends_when_it_expires(
+def test_key_stops_working_when_it_expires(
     admin: OpenAI, api: Api, session: Session, project: str
 ) -> None:
     made = admin.admin.organization.projects.service_accounts.create(
@@ -83,7 +83,7 @@ def test_a_key_ends_when_it_expires(
             client.models.list()
 
 
-def test_another_name(admin: OpenAI, project: str) -> None:
+def test_update(admin: OpenAI, project: str) -> None:
     accounts = admin.admin.organization.projects.service_accounts
     made = accounts.create(project, name="ci")
     changed = accounts.update(made.id, project_id=project, name="cd", role="owner")
@@ -91,7 +91,7 @@ def test_another_name(admin: OpenAI, project: str) -> None:
     assert accounts.update(made.id, project_id=project) == changed
 
 
-def test_its_keys_end_with_it(admin: OpenAI, api: Api, project: str) -> None:
+def test_deleted_accounts_keys_stop_working(admin: OpenAI, api: Api, project: str) -> None:
     accounts = admin.admin.organization.projects.service_accounts
     made, other = (accounts.create(project, name=name) for name in ("ci", "cd"))
     second = accounts.api_keys.create(made.id, project_id=project)
@@ -116,12 +116,12 @@ def test_pages(admin: OpenAI, project: str) -> None:
     made = [accounts.create(project, name=f"a{n}").id for n in range(3)]
     page = accounts.list(project, limit=2)
     assert [account.id for account in page.data] == made[:0:-1]
-    # One that goes while a client pages does not end its paging.
+    # Deleting an account does not interrupt a client's pagination.
     accounts.delete(made[1], project_id=project)
     assert [account.id for account in page] == made[::-1]
 
 
-def test_an_unknown_one(admin_http: httpx.Client, project: str) -> None:
+def test_unknown_account(admin_http: httpx.Client, project: str) -> None:
     path = f"/v1/organization/projects/{project}/service_accounts/{UNKNOWN}"
     for answer in (
         admin_http.get(path),
