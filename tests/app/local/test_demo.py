@@ -9,8 +9,8 @@ import httpx
 import pytest
 from rich.console import Console
 
-from app.local.demo import Api, DemoFailed, tuned_model
-from app.local.demo_ui import Screen
+from app.local.demo import ApiClient, DemoFailed, ensure_tuned_model
+from app.local.demo_ui import DemoUi
 
 MODEL = "ft:smollm2-135m-instruct:luthier:workshop:AbCd1234"
 Answer = Callable[[httpx.Request], Any]
@@ -48,7 +48,9 @@ class Service:
         """The tuned model's name, and what was shown."""
         shown = io.StringIO()
         with httpx.Client(transport=httpx.MockTransport(self), base_url="http://service") as client:
-            return tuned_model(Api(client), Screen(Console(file=shown))), shown.getvalue()
+            return ensure_tuned_model(
+                ApiClient(client), DemoUi(Console(file=shown))
+            ), shown.getvalue()
 
 
 def job(status: str, **changes: Any) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def test_a_first_run_uploads_posts_and_follows() -> None:
     assert service.asked.count("POST /v1/files") == 2
     assert service.posted["suffix"] == "workshop"
     assert "  Hello\n" in shown
-    assert "ftjob-1 succeeded 30 s after it was posted, 9000 tokens trained" in shown
+    assert "ftjob-1 succeeded after 30 s, 9000 tokens trained" in shown
 
 
 def test_a_second_run_finds_the_model_of_the_first() -> None:
@@ -80,7 +82,7 @@ def test_a_second_run_finds_the_model_of_the_first() -> None:
     service.asked.clear()
     model, shown = service.run()
     assert model == MODEL
-    assert "is still there from" in shown
+    assert "trained 20" in shown
     assert not [line for line in service.asked if line.startswith("POST")]
 
 
@@ -135,7 +137,7 @@ def test_a_service_that_is_away_is_a_sentence() -> None:
         httpx.Client(transport=httpx.MockTransport(refuse), base_url="http://service") as client,
         pytest.raises(DemoFailed, match=r"http://service.* does not answer .*`luthier up`"),
     ):
-        Api(client).get("/v1/models")
+        ApiClient(client).get("/v1/models")
 
 
 def test_an_error_of_the_service_is_told_in_its_words() -> None:
@@ -143,13 +145,13 @@ def test_an_error_of_the_service_is_told_in_its_words() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(401, json=body))
     with (
         httpx.Client(transport=transport, base_url="http://service") as client,
-        pytest.raises(DemoFailed, match=r"answers 401: .*Incorrect API key provided"),
+        pytest.raises(DemoFailed, match=r"returned 401: .*Incorrect API key provided"),
     ):
-        Api(client).get("/v1/models")
+        ApiClient(client).get("/v1/models")
 
 
 def test_names_are_whole_on_a_narrow_terminal() -> None:
     shown = io.StringIO()
     name = f"ft:{'m' * 90}"
-    Screen(Console(file=shown, force_terminal=True, width=80)).answers("Why?", {name: "So."})
+    DemoUi(Console(file=shown, force_terminal=True, width=80)).show_answers("Why?", {name: "So."})
     assert name in shown.getvalue().splitlines()

@@ -15,11 +15,11 @@ SLEEPER = "import time; time.sleep(600)"
 
 def test_one_stack_at_a_time(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    with home.locked():
-        home.note_stack("http://127.0.0.1:8123", "postgresql://x", "unix:///x")
+    with home.lock():
+        home.record_stack("http://127.0.0.1:8123", "postgresql://x", "unix:///x")
         with pytest.raises(AlreadyRunning, match=f"8123 .process {os.getpid()}.*Ctrl-C"):
-            Home(home.path).locked().__enter__()
-    with home.locked():
+            Home(home.path).lock().__enter__()
+    with home.lock():
         pass
 
 
@@ -28,12 +28,12 @@ def test_what_a_killed_run_left_is_ended_by_number_and_birth(tmp_path: Path) -> 
     sleepers = [subprocess.Popen([sys.executable, "-c", SLEEPER]) for _ in range(2)]
     try:
         left, stranger = sleepers
-        home.note_children({"trainer": left.pid, "engine": stranger.pid})
+        home.record_children({"trainer": left.pid, "engine": stranger.pid})
         # The number of a child that has ended and now belongs to somebody else.
         record = home.path / "run" / "children.json"
         trainer, engine = json.loads(record.read_text())
-        record.write_text(json.dumps([trainer, engine | {"born": engine["born"] - 60}]))
-        assert home.end_leftovers() == ["trainer"]
+        record.write_text(json.dumps([trainer, engine | {"started_at": engine["started_at"] - 60}]))
+        assert home.kill_leftovers() == ["trainer"]
         assert left.poll() is not None
         assert stranger.poll() is None
     finally:
@@ -44,12 +44,12 @@ def test_what_a_killed_run_left_is_ended_by_number_and_birth(tmp_path: Path) -> 
 
 def test_half_a_record_is_no_record(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    home.note_stack("http://127.0.0.1:8000", "postgresql://x", "unix:///x")
-    assert home.running() is not None
+    home.record_stack("http://127.0.0.1:8000", "postgresql://x", "unix:///x")
+    assert home.running_stack() is not None
     (home.path / "run" / "stack.json").write_text('{"stack": {"na')
     (home.path / "run" / "children.json").write_text("")
-    assert home.running() is None
-    assert home.end_leftovers() == []
+    assert home.running_stack() is None
+    assert home.kill_leftovers() == []
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:

@@ -40,16 +40,16 @@ def url() -> Iterator[str]:
 
 
 def test_a_service_that_is_not_ready_names_the_part(url: str) -> None:
-    told = services.readiness(f"{url}/readyz", seconds=60)
+    told = services.fetch_readiness(f"{url}/readyz", seconds=60)
     assert told == UNREADY
-    assert services.sentences(told) == HANGS
-    assert not services.answers(f"{url}/readyz")
+    assert services.problems_sentence(told) == HANGS
+    assert not services.is_ok(f"{url}/readyz")
 
 
 def test_trouble_is_only_of_trainers(url: str) -> None:
-    assert services.trouble(f"{url}/readyz") is None
+    assert services.trainer_health_problem(f"{url}/readyz") is None
 
 
 def test_what_is_no_readiness_is_none(url: str) -> None:
-    assert services.readiness(f"{url}/other", seconds=60) is None
-    assert services.readiness("http://127.0.0.1:1/readyz", seconds=60) is None
+    assert services.fetch_readiness(f"{url}/other", seconds=60) is None
+    assert services.fetch_readiness("http://127.0.0.1:1/readyz", seconds=60) is None

@@ -1,4 +1,4 @@
-"""The keeper of children, with real tiny programs that sleep, hang, break and die."""
+"""The supervisor of children, with real tiny programs that sleep, hang, break and die."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.local.processes import MAX_LOG_BYTES, Program, bound, is_alive, spawn, tail
-from app.local.supervisor import CannotStart, Interrupts, Keeper, Stopped
+from app.local.processes import MAX_LOG_BYTES, ProcessSpec, is_alive, rotate_log, spawn, tail
+from app.local.supervisor import CannotStart, SignalCounter, Stopped, Supervisor
 from tests.polling import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,9 +25,9 @@ BROKEN = "import sys; print('the cupboard is bare', file=sys.stderr); sys.exit(3
 
 
 @pytest.fixture
-def interrupts() -> Iterator[Interrupts]:
-    with Interrupts() as interrupts:
-        yield interrupts
+def signals() -> Iterator[SignalCounter]:
+    with SignalCounter() as signals:
+        yield signals
 
 
 @pytest.fixture
@@ -36,153 +36,158 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def keeper(interrupts: Interrupts, said: list[str]) -> Iterator[Keeper]:
-    keeper = Keeper(interrupts, said.append, lambda _: None)
-    yield keeper
-    interrupts.count = 2  # hurry
-    keeper.stop(list(keeper.children))
+def supervisor(signals: SignalCounter, said: list[str]) -> Iterator[Supervisor]:
+    supervisor = Supervisor(signals, said.append, lambda _: None)
+    yield supervisor
+    signals.count = 2  # hurry
+    supervisor.stop(list(supervisor.children))
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Callable[..., Program]:
-    def make(code: str, *, name: str = "child", **changes: object) -> Program:
+def program(tmp_path: Path) -> Callable[..., ProcessSpec]:
+    def make(code: str, *, name: str = "child", **changes: object) -> ProcessSpec:
         log = tmp_path / f"{name}.log"
         defaults: dict[str, object] = {
             "name": name,
             "command": (sys.executable, "-c", code),
             "environment": os.environ,
             "log": log,
-            "ready": lambda: b"awake" in log.read_bytes(),
+            "is_ready": lambda: b"awake" in log.read_bytes(),
         }
-        return Program(**{**defaults, **changes})  # type: ignore[arg-type]
+        return ProcessSpec(**{**defaults, **changes})  # type: ignore[arg-type]
 
     return make
 
 
-def tend_until(keeper: Keeper, holds: Callable[[], bool]) -> None:
+def poll_until(supervisor: Supervisor, holds: Callable[[], bool]) -> None:
     def tended() -> bool:
-        keeper.tend()
+        supervisor.poll()
         return holds()
 
     wait_until("what the test waits for has happened", tended)
 
 
-def process_of(keeper: Keeper, name: str = "child") -> psutil.Process:
-    return psutil.Process(keeper.pids()[name])
+def process_of(supervisor: Supervisor, name: str = "child") -> psutil.Process:
+    return psutil.Process(supervisor.pids()[name])
 
 
-class TestKeeper:
+class TestSupervisor:
     def test_a_child_that_dies_is_started_again_after_a_growing_pause(
-        self, keeper: Keeper, said: list[str], program: Callable[..., Program]
+        self, supervisor: Supervisor, said: list[str], program: Callable[..., ProcessSpec]
     ) -> None:
-        keeper.start(program(SLEEPER))
-        keeper.wait_ready("child")
+        supervisor.start(program(SLEEPER))
+        supervisor.wait_ready("child")
         for _ in range(2):
-            first = process_of(keeper)
+            first = process_of(supervisor)
             first.kill()
-            tend_until(
-                keeper, lambda dead=first.pid: keeper.pids().get("child") not in (None, dead)
+            poll_until(
+                supervisor,
+                lambda dead=first.pid: supervisor.pids().get("child") not in (None, dead),
             )
         assert [line for line in said if "ready" not in line] == [
-            "child was ended by SIGKILL; starting it again in 0.5 s",
-            "child was ended by SIGKILL; starting it again in 1 s",
+            "child was killed by SIGKILL; restarting it in 0.5 s",
+            "child was killed by SIGKILL; restarting it in 1 s",
         ]
-        assert is_alive(process_of(keeper))
+        assert is_alive(process_of(supervisor))
 
     def test_its_trouble_is_told_once_and_again_when_it_comes_back(
-        self, keeper: Keeper, program: Callable[..., Program], said: list[str]
+        self, supervisor: Supervisor, program: Callable[..., ProcessSpec], said: list[str]
     ) -> None:
         troubles = iter([None, "It limps.", "It limps.", None, "It limps."])
-        keeper.start(program(SLEEPER, ready=lambda: True, trouble=lambda: next(troubles)))
-        keeper.wait_ready("child")
+        supervisor.start(
+            program(SLEEPER, is_ready=lambda: True, health_problem=lambda: next(troubles))
+        )
+        supervisor.wait_ready("child")
         for _ in range(5):
-            keeper.children["child"].look_at = 0
-            keeper.tend()
+            supervisor.children["child"].check_health_at = 0
+            supervisor.poll()
         assert said[1:] == ["child: It limps."] * 2
 
     def test_one_that_cannot_start_ends_with_its_last_lines(
-        self, keeper: Keeper, program: Callable[..., Program]
+        self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
-        keeper.start(program(BROKEN, ready=lambda: False))
+        supervisor.start(program(BROKEN, is_ready=lambda: False))
         with pytest.raises(CannotStart) as caught:
-            keeper.wait_ready("child")
-        assert "child ended with exit code 3" in str(caught.value)
+            supervisor.wait_ready("child")
+        assert "child exited with code 3" in str(caught.value)
         assert str(caught.value).endswith("the cupboard is bare")
 
     def test_one_that_has_been_ready_is_never_given_up(
-        self, keeper: Keeper, said: list[str], program: Callable[..., Program]
+        self, supervisor: Supervisor, said: list[str], program: Callable[..., ProcessSpec]
     ) -> None:
-        keeper.start(program(SLEEPER))
-        keeper.wait_ready("child")
-        keeper.children["child"].program = program(BROKEN)
-        process_of(keeper).kill()
-        tend_until(keeper, lambda: len(said) == 5)
-        assert said[-1] == "child ended with exit code 3; starting it again in 4 s"
+        supervisor.start(program(SLEEPER))
+        supervisor.wait_ready("child")
+        supervisor.children["child"].spec = program(BROKEN)
+        process_of(supervisor).kill()
+        poll_until(supervisor, lambda: len(said) == 5)
+        assert said[-1] == "child exited with code 3; restarting it in 4 s"
 
     def test_a_program_that_is_not_there_is_a_sentence(
-        self, keeper: Keeper, program: Callable[..., Program]
+        self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
         with pytest.raises(CannotStart, match=r"child cannot be started: .*/nowhere"):
-            keeper.start(program("", command=("/nowhere/at/all",)))
+            supervisor.start(program("", command=("/nowhere/at/all",)))
 
     def test_one_that_does_not_get_ready_ends_the_wait(
-        self, keeper: Keeper, program: Callable[..., Program]
+        self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
-        keeper.start(program(SLEEPER, ready=lambda: False))
+        supervisor.start(program(SLEEPER, is_ready=lambda: False))
         with pytest.raises(CannotStart, match="child is not ready after 0 s"):
-            keeper.wait_ready("child", seconds=0.2)
+            supervisor.wait_ready("child", seconds=0.2)
 
     def test_a_child_that_runs_once_is_not_started_again(
-        self, keeper: Keeper, said: list[str], program: Callable[..., Program]
+        self, supervisor: Supervisor, said: list[str], program: Callable[..., ProcessSpec]
     ) -> None:
-        keeper.start(program("print('awake')", once=True, ready=None))
-        tend_until(keeper, lambda: not keeper.pids())
-        keeper.tend()
-        assert keeper.pids() == {}
+        supervisor.start(program("print('awake')", run_once=True, is_ready=None))
+        poll_until(supervisor, lambda: not supervisor.pids())
+        supervisor.poll()
+        assert supervisor.pids() == {}
         assert said == []
 
-    def test_a_signal_ends_the_wait(self, keeper: Keeper, program: Callable[..., Program]) -> None:
-        keeper.start(program(SLEEPER, ready=lambda: False))
+    def test_a_signal_ends_the_wait(
+        self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
+    ) -> None:
+        supervisor.start(program(SLEEPER, is_ready=lambda: False))
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(Stopped):
-            keeper.wait_ready("child")
+            supervisor.wait_ready("child")
 
     def test_stop_ends_children_stage_by_stage(
-        self, keeper: Keeper, program: Callable[..., Program]
+        self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
         note = (
             "import signal, sys, time\n"
             "signal.signal(15, lambda *_: sys.exit(print(time.monotonic())))\n"
         )
         for name in ("first", "second"):
-            keeper.start(program(f"{note}{SLEEPER}", name=name))
-        keeper.wait_ready("first", "second")
-        logs = {name: child.program.log for name, child in keeper.children.items()}
-        keeper.stop(["first"], ["second"])
+            supervisor.start(program(f"{note}{SLEEPER}", name=name))
+        supervisor.wait_ready("first", "second")
+        logs = {name: child.spec.log for name, child in supervisor.children.items()}
+        supervisor.stop(["first"], ["second"])
         ended = {name: float(tail(log).splitlines()[-1]) for name, log in logs.items()}
         assert ended["first"] < ended["second"]
-        assert keeper.children == {}
+        assert supervisor.children == {}
 
     def test_a_child_that_hangs_is_killed_with_all_that_it_started(
-        self, keeper: Keeper, program: Callable[..., Program]
+        self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
         below = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]); "
-        keeper.start(program(below + STUBBORN, stop_seconds=0.3))
-        keeper.wait_ready("child")
-        parent = process_of(keeper)
-        tend_until(keeper, lambda: bool(parent.children()))
+        supervisor.start(program(below + STUBBORN, stop_timeout_seconds=0.3))
+        supervisor.wait_ready("child")
+        parent = process_of(supervisor)
+        poll_until(supervisor, lambda: bool(parent.children()))
         family = [parent, *parent.children(recursive=True)]
-        keeper.stop(["child"])
+        supervisor.stop(["child"])
         assert [process for process in family if is_alive(process)] == []
 
     def test_a_second_signal_hurries(
-        self, keeper: Keeper, interrupts: Interrupts, program: Callable[..., Program]
+        self, supervisor: Supervisor, signals: SignalCounter, program: Callable[..., ProcessSpec]
     ) -> None:
-        keeper.start(program(STUBBORN, stop_seconds=600))
-        keeper.wait_ready("child")
-        interrupts.count = 2
-        child = process_of(keeper)
-        keeper.stop(["child"])
+        supervisor.start(program(STUBBORN, stop_timeout_seconds=600))
+        supervisor.wait_ready("child")
+        signals.count = 2
+        child = process_of(supervisor)
+        supervisor.stop(["child"])
         assert not is_alive(child)
 
 
@@ -190,9 +195,9 @@ class TestKeeper:
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from app.local.processes import Program, spawn
+from app.local.processes import ProcessSpec, spawn
 command = (sys.executable, "-c", sys.argv[2])
-spawn(Program(name="child", command=command, environment=os.environ, log=Path(sys.argv[1])))
+spawn(ProcessSpec(name="child", command=command, environment=os.environ, log=Path(sys.argv[1])))
 print("started", flush=True)
 time.sleep(600)
 """
@@ -215,7 +220,7 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 def test_logs_are_nobody_elses_business(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "child.log"
-    process = spawn(Program(name="child", command=("true",), environment={}, log=log))
+    process = spawn(ProcessSpec(name="child", command=("true",), environment={}, log=log))
     process.wait(120)
     assert log.parent.stat().st_mode & 0o777 == 0o700
 
@@ -224,7 +229,7 @@ def test_a_long_log_keeps_its_end_and_its_writer(tmp_path: Path) -> None:
     log = tmp_path / "child.log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"x" * MAX_LOG_BYTES + b"\nthe end\n")
-        bound(log)
+        rotate_log(log)
         writer.write(b"and on\n")
     assert log.read_bytes() == b"and on\n"
     assert tail(log.with_name("child.log.1"), 1) == "the end"

@@ -9,15 +9,18 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from app.local import ports, services
-from app.local.database import database
-from app.local.up import PortTaken, check_port, first_admin_key, first_key
+from app.local.database import open_database
+from app.local.up import PortTaken, check_port, ensure_admin_key_file, ensure_key_file
 from app.settings import Settings
 from tests.ports import free_port
 
 
 @pytest.mark.parametrize(
     ("make", "name", "prefix"),
-    [(first_key, "api_key", "sk-luthier-"), (first_admin_key, "admin_key", "sk-admin-")],
+    [
+        (ensure_key_file, "api_key", "sk-luthier-"),
+        (ensure_admin_key_file, "admin_key", "sk-admin-"),
+    ],
 )
 def test_a_key_is_made_once_and_for_its_owner_alone(
     settings: Settings, make: Callable[..., None], name: str, prefix: str
@@ -38,7 +41,7 @@ def test_a_key_of_another_database_is_replaced(settings: Settings) -> None:
     settings.home.mkdir()
     path = settings.home / "api_key"
     path.write_text("sk-luthier-of-a-database-that-is-gone\n")
-    first_key(settings, lambda _: None)
+    ensure_key_file(settings, lambda _: None)
     assert "that-is-gone" not in path.read_text()
 
 
@@ -53,7 +56,7 @@ def test_a_taken_port_is_named_with_its_holder(settings: Settings) -> None:
         assert holder.stdout.readline() == b"listens\n"
         with pytest.raises(PortTaken, match=rf"{port} is taken by python.* .process {holder.pid}."):
             check_port(settings.model_copy(update={"port": port}))
-        assert ports.free_from(port) > port
+        assert ports.first_free_port(port) > port
         holder.kill()
     check_port(settings.model_copy(update={"port": port}))
 
@@ -71,7 +74,7 @@ def test_the_embedded_database_is_started_for_a_command_and_ended_after_it() -> 
     # out when it starts.
     with TemporaryDirectory(prefix="luthier-up-") as folder:
         settings = Settings(home=Path(folder) / "home", database_url=None)
-        with database(settings) as url:
+        with open_database(settings) as url:
             assert "host=" in url
             record = (settings.home / "run" / "children.json").read_text()
         assert "postgres" in record
