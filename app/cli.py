@@ -256,7 +256,7 @@ def check_data(
 
 
 def key_timestamps(key: KeyMixin) -> Iterator[str]:
-    """When a key was created, last used, expires and was revoked."""
+    """Lines with the times at which a key was created, last used, expires and was revoked."""
     yield f"created {format_time(key.created_at)}"
     yield f"last used {format_time(key.last_used_at)}"
     if key.expires_at is not None:

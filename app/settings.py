@@ -259,7 +259,7 @@ class Settings(BaseSettings):
 
     @property
     def has_wandb(self) -> bool:
-        """Whether jobs may ask for a run at Weights & Biases."""
+        """True if jobs may ask for a run at Weights & Biases."""
         return self.wandb_api_key is not None or self.wandb_mode == "offline"
 
     def to_environment(self) -> dict[str, str]:

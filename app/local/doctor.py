@@ -163,7 +163,7 @@ def _check_database(settings: Settings, running: RunningStack | None) -> Finding
 
 
 def _check_periodic_tasks(database_url: str) -> Iterator[Finding]:
-    """When the periodic tasks of the running stack last succeeded."""
+    """Check that the periodic tasks of the running stack have succeeded recently."""
     try:
         with one_off_transaction(database_url) as session:
             statuses = periodic_tasks.task_statuses(session)

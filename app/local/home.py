@@ -58,7 +58,7 @@ class ProcessRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunningStack:
-    """What other commands need to know of a running stack."""
+    """Record of a running stack, read by other commands."""
 
     stack: ProcessRecord
     url: str

@@ -25,7 +25,7 @@ MAX_LOG_BYTES = 16 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
-    """What to run and how to stop it.
+    """Command of a process, and how to watch and stop it.
 
     `log` None shares the terminal; `is_ready` None means that it has no readiness check.
     """
@@ -125,7 +125,7 @@ def tail(log: Path | None, lines: int = 12) -> str:
 
 
 def describe_exit(status: int) -> str:
-    """How a process exited, for a log line: `exited with code 1` or `was killed by SIGKILL`."""
+    """Exit status for a log line: `exited with code 1` or `was killed by SIGKILL`."""
     if status >= 0:
         return f"exited with code {status}"
     return f"was killed by {signal.Signals(-status).name}"
@@ -149,7 +149,7 @@ def kill_all(processes: list[psutil.Process]) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """True if a process runs; a zombie does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

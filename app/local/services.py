@@ -96,7 +96,7 @@ def log_path(settings: Settings, name: str) -> Path:
 
 
 def is_ok(page: str) -> bool:
-    """Whether a URL returns 200 within two seconds."""
+    """True if a URL returns 200 within two seconds."""
     try:
         return httpx.get(page, timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
