@@ -1,7 +1,7 @@
-"""Periodic tasks: their names, and in the database when each last succeeded, for all processes.
+"""Periodic tasks of all processes: their names, and the time of each one's last success.
 
-A task that stops running is noticed by nobody until its work is missed, except through these rows:
-`luthier doctor` and /metrics read them.
+If a task stops running, only these rows show it before its work is missed; `luthier doctor` and
+/metrics read them.
 """
 
 from collections.abc import Callable, Mapping

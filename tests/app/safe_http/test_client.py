@@ -75,10 +75,10 @@ class TestPinning:
     ) -> None:
         """DNS rebinding: an allowed address first, a private one later."""
         answers = iter(["127.0.0.1", "127.0.0.1", "10.0.0.1"])
-        asked: list[str] = []
+        resolved: list[str] = []
 
         def look_up(host: str, port: int) -> list[str]:
-            asked.append(host)
+            resolved.append(host)
             return [next(answers)]
 
         poster = SafeHttpClient(LOOPBACK, resolver=look_up)
@@ -86,7 +86,7 @@ class TestPinning:
         assert [poster.post(url, b"", {}), poster.post(url, b"", {})] == [204, 204]
         with pytest.raises(DestinationNotAllowed):
             poster.post(url, b"", {})
-        assert asked == ["rebound.example"] * 3
+        assert resolved == ["rebound.example"] * 3
         assert receiver.connections == 2
         assert receiver.requests[0][0]["host"] == f"rebound.example:{receiver.port}"
 

@@ -60,9 +60,9 @@ class TestSignatures:
         assert signed["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
     def test_secrets_show_neither_in_repr_nor_in_logs(self) -> None:
-        errand = attempts.DeliveryAttempt(
+        attempt = attempts.DeliveryAttempt(
             delivery_id="d", endpoint_id="w", number=1, url="u", event_id="e", body="b",
             signing_keys=(self.SECRET,),
         )  # fmt: skip
-        assert self.SECRET not in repr(errand)
+        assert self.SECRET not in repr(attempt)
         assert self.SECRET[6:] not in redact(f"signed with {self.SECRET}.")
