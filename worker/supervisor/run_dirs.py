@@ -16,7 +16,8 @@ from worker.rundir import MANIFEST_FILE, RunFolder, RunSpec, file_sha256, read_m
 
 log = logs.get_logger(__name__)
 
-RUN_DIR_NAME = re.compile(r"(?P<job_id>ftjob-[A-Za-z0-9]+)-attempt-(?P<attempt>[0-9]+)")
+# `-e1` instead of `-attempt-1`: left by a trainer of a version before 0.1.0 that was killed.
+RUN_DIR_NAME = re.compile(r"(?P<job_id>ftjob-[A-Za-z0-9]+)-(?:attempt-|e)(?P<attempt>[0-9]+)")
 # Files of a fine-tuned model that further training starts from.
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 MAX_RETAINED_LOGS = 20

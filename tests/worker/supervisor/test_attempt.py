@@ -179,6 +179,7 @@ class TestOrphans:
             f"{job_id}-attempt-1",
             f"{job_id}-attempt-2",
             "ftjob-unknown-attempt-1",
+            f"{job_id}-e1",
             "something else",
         ):
             (runs / name).mkdir(parents=True)
