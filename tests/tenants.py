@@ -35,7 +35,7 @@ class Tenant:
 
 
 def make_tenant(session: Session, organization: str, name: str) -> Tenant:
-    """Create a project with one object of each kind. The keys in `ids` are not those of its secrets.
+    """Create a project with one object of each kind. Its secrets are of other keys than in `ids`.
 
     Each list also has an older object, so that no cursor points at an empty page.
     """
@@ -51,14 +51,14 @@ def make_tenant(session: Session, organization: str, name: str) -> Tenant:
         "key": [api_keys.create(session, project.id, name)[0].id for _ in range(2)][1],
         "admin_key": admin_keys.create(session, owner.id, name)[0].id,
     }
-    party = Tenant(
+    tenant = Tenant(
         organization_id=owner.id,
         secret=api_keys.create(session, project.id, "asks")[1],
         admin_secret=admin_keys.create(session, owner.id, "asks")[1],
         ids=made,
     )
     session.commit()
-    return party
+    return tenant
 
 
 def _files_and_jobs(

@@ -49,8 +49,8 @@ def test_a19_invalid_limits(http: httpx.Client, path: str, limit: str) -> None:
 
 @pytest.mark.parametrize("path", [JOBS, "/v1/files"])
 def test_a19_cursor_of_many_kilobytes(http: httpx.Client, path: str) -> None:
-    answer = http.get(path, params={"after": "x" * 16_000})
-    assert answer.status_code in (400, 431) or answer.json()["data"] == []
+    response = http.get(path, params={"after": "x" * 16_000})
+    assert response.status_code in (400, 431) or response.json()["data"] == []
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_a21_invalid_hyperparameters(
 class TestA31Surface:
     @pytest.mark.parametrize("method", ["TRACE", "OPTIONS", "CONNECT", "PROPFIND", "PUT"])
     def test_unsupported_methods(self, http: httpx.Client, method: str) -> None:
-        answer = http.request(method, "/v1/models", headers={"X-Canary": "canary"})
-        assert answer.status_code in (400, 405)
-        assert "canary" not in answer.text
+        response = http.request(method, "/v1/models", headers={"X-Canary": "canary"})
+        assert response.status_code in (400, 405)
+        assert "canary" not in response.text
 
     @pytest.mark.parametrize("path", ["/debug", "/.env", "/.git/config", "/admin", "/v1/../.env"])
     def test_paths_that_scanners_request(self, http: httpx.Client, path: str) -> None:
@@ -99,10 +99,10 @@ class TestA31Surface:
 
     def test_no_default_keys(self, api: Api) -> None:
         for secret in ("admin", "test", "sk-luthier", "sk-test", "sk-luthier-", "null"):
-            answer = http_client.get(
+            response = http_client.get(
                 f"{api.url}/v1/models", headers={"Authorization": f"Bearer {secret}"}
             )
-            assert answer.status_code == 401
+            assert response.status_code == 401
 
     def test_content_type_sniffing_is_disabled(self, http: httpx.Client) -> None:
         for path in ("/v1/models", "/v1/nothing", "/healthz", "/openapi.json"):
@@ -126,8 +126,8 @@ class TestA35Injections:
             ("/v1/files", {"order": value}),
             ("/v1/files", {"after": value}),
         ]:
-            answer = http.get(path, params=params)
-            assert answer.status_code == 400 or answer.json()["data"] == [], (path, params)
+            response = http.get(path, params=params)
+            assert response.status_code == 400 or response.json()["data"] == [], (path, params)
         assert count_jobs(session) == 1
 
     @pytest.mark.parametrize("value", INJECTIONS)
@@ -145,8 +145,8 @@ class TestA36HeaderAndLogInjection:
     FORGED = 'x\r\nSet-Cookie: a=b\r\n\r\n{"event": "forged"}\x1b[31m'
 
     def test_in_a_file_name(self, http: httpx.Client) -> None:
-        asked = {"filename": self.FORGED, "purpose": "vision", "bytes": 1, "mime_type": "x"}
-        upload = http.post("/v1/uploads", json=asked).json()
+        body = {"filename": self.FORGED, "purpose": "vision", "bytes": 1, "mime_type": "x"}
+        upload = http.post("/v1/uploads", json=body).json()
         part_id = http.post(f"/v1/uploads/{upload['id']}/parts", files={"data": b"x"}).json()["id"]
         done = http.post(f"/v1/uploads/{upload['id']}/complete", json={"part_ids": [part_id]})
         content = http.get(f"/v1/files/{done.json()['file']['id']}/content")
@@ -157,10 +157,10 @@ class TestA36HeaderAndLogInjection:
 
     def test_in_a_request(self, http: httpx.Client) -> None:
         with capture_logs() as lines:
-            answer = http.get(
+            response = http.get(
                 "/v1/models/x", params={"q": self.FORGED}, headers={"X-Request-Id": "forged"}
             )
-        assert "forged" not in answer.headers["x-request-id"]
+        assert "forged" not in response.headers["x-request-id"]
         assert "forged" not in str(lines)
 
 
@@ -190,9 +190,9 @@ class TestA42IdempotencyKeys:
             return http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
 
         with ThreadPoolExecutor(20) as crowd:
-            answers = list(crowd.map(ask, range(100)))
-        assert {answer.status_code for answer in answers} == {200}
-        assert len({answer.json()["id"] for answer in answers}) == count_jobs(session) == 1
+            responses = list(crowd.map(ask, range(100)))
+        assert {response.status_code for response in responses} == {200}
+        assert len({response.json()["id"] for response in responses}) == count_jobs(session) == 1
 
 
 def test_a43_training_text_is_in_no_log_error_or_event(http: httpx.Client) -> None:
@@ -222,9 +222,9 @@ def test_a43_training_text_is_in_no_log_error_or_event(http: httpx.Client) -> No
 
 
 def test_a43_webhook_secret_is_shown_once(http: httpx.Client) -> None:
-    asked = {"name": "a", "url": "http://127.0.0.1:9/", "event_types": ["fine_tuning.job.failed"]}
+    body = {"name": "a", "url": "http://127.0.0.1:9/", "event_types": ["fine_tuning.job.failed"]}
     with capture_logs() as lines:
-        made = http.post("/v1/webhook_endpoints", json=asked).json()
+        made = http.post("/v1/webhook_endpoints", json=body).json()
         secret = made["signing_secret"].removeprefix("whsec_")
         again = [
             http.get("/v1/webhook_endpoints").text,

@@ -107,21 +107,21 @@ def test_a9_every_wrong_key_runs_the_same_queries(
     revoked, secret = api_keys.create(session, account.principal.project_id, "revoked")
     api_keys.revoke(session, revoked.id)
     session.commit()
-    asked: list[str] = []
+    statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
         # It runs independently of the requests.
         if threading.current_thread().name != "recorder":
-            asked.append(statement)
+            statements.append(statement)
 
     event.listen(api.state.database, "before_cursor_execute", note)
     try:
         costs = []
         for guess in (account.secret[:-1] + "!", "sk-admin-guess", "nonsense", secret):
-            asked.clear()
+            statements.clear()
             with client_with_secret(api, guess) as client:
                 expect_error(client.get("/v1/models"), 401)
-            costs.append(list(asked))
+            costs.append(list(statements))
     finally:
         event.remove(api.state.database, "before_cursor_execute", note)
     assert costs == [costs[0]] * 4
@@ -204,8 +204,8 @@ def test_a12_no_response_contains_internals(api: Api, me: Tenant, routes: list[O
     ],
 )
 def test_a13_no_spelling_reaches_the_admin_routes(http: httpx.Client, path: str) -> None:
-    answer = http.get(path)
-    assert answer.status_code in (401, 403, 404), answer.text
+    response = http.get(path)
+    assert response.status_code in (401, 403, 404), response.text
 
 
 @pytest.mark.parametrize(
@@ -267,11 +267,11 @@ def test_a34_a35_hostile_ids_match_nothing(
                 slot: me.ids[slot.kind] for slot in operation.id_slots if slot.location == "path"
             }
             for slot in operation.id_slots if operation.method == "GET" else ():
-                answer = operation.request(http, mine | {slot: strange})
+                response = operation.request(http, mine | {slot: strange})
                 # An unknown cursor yields an empty page.
-                empty = answer.is_success and answer.json().get("data") == []
-                if answer.status_code not in (400, 404) and not empty:
-                    odd[f"{operation}: {slot.name}"] = (answer.status_code, answer.text)
+                empty = response.is_success and response.json().get("data") == []
+                if response.status_code not in (400, 404) and not empty:
+                    odd[f"{operation}: {slot.name}"] = (response.status_code, response.text)
     assert odd == {}
 
 
@@ -298,7 +298,7 @@ def test_a43_no_key_is_ever_logged(
             json={"name": "ci"},
             headers={"Authorization": f"Bearer {admin_secret}"},
         ).json()
-    told = str(lines)
-    assert "'event': 'request'" in told
+    log_text = str(lines)
+    assert "'event': 'request'" in log_text
     for secret in (account.secret, admin_secret, guess, made["api_key"]["value"]):
-        assert secret not in told
+        assert secret not in log_text

@@ -107,10 +107,10 @@ def _unknown_id_like(id_: str) -> str:
     return id_[:-4] + "".join("z" if letter != "z" else "y" for letter in id_[-4:])
 
 
-def _seen(answer: httpx.Response, id_: str) -> tuple[int, str, Mapping[str, str]]:
+def _seen(response: httpx.Response, id_: str) -> tuple[int, str, Mapping[str, str]]:
     """Everything a client can see of a response, except for the id it has sent itself."""
-    headers = {name: value for name, value in answer.headers.items() if name not in OF_REQUEST}
-    return answer.status_code, answer.text.replace(id_, "ID"), headers
+    headers = {name: value for name, value in response.headers.items() if name not in OF_REQUEST}
+    return response.status_code, response.text.replace(id_, "ID"), headers
 
 
 def test_every_parameter_is_classified(routes: list[Operation], world: Tenants) -> None:
@@ -150,19 +150,19 @@ def test_a1_to_a7_another_tenants_id_is_like_an_unknown_one(
     sessions: SessionMaker,
 ) -> None:
     before = _rows(sessions)
-    told = {}
+    leaks = {}
     for operation, slot in _probes(routes):
         http = clients[operation.keys]
         for other in world.owners(operation, slot):
             ids = _ids(operation, slot, world.me, other)
             theirs, unknown = ids[slot], _unknown_id_like(ids[slot])
-            answer = operation.request(http, ids)
+            response = operation.request(http, ids)
             expected = operation.request(http, ids | {slot: unknown})
             # An unknown cursor yields an empty page.
-            given = answer.is_success and answer.json().get("data") != []
-            if given or _seen(answer, theirs) != _seen(expected, unknown):
-                told[f"{operation}: {slot.location} {slot.name}"] = (answer.text, expected.text)
-    assert told == {}
+            given = response.is_success and response.json().get("data") != []
+            if given or _seen(response, theirs) != _seen(expected, unknown):
+                leaks[f"{operation}: {slot.location} {slot.name}"] = (response.text, expected.text)
+    assert leaks == {}
     assert _rows(sessions) == before, "a refused request has changed something"
 
 
@@ -179,14 +179,14 @@ def test_own_ids_are_answered_differently(
             for slot, ids in own.items()
         }
         for slot, ids in own.items():
-            answer = operation.request(http, ids)
+            response = operation.request(http, ids)
             expected = _seen(refused[slot], _unknown_id_like(ids[slot]))
-            if _seen(answer, ids[slot])[:2] == expected[:2]:
+            if _seen(response, ids[slot])[:2] == expected[:2]:
                 blind[f"{operation}: {slot.location} {slot.name}"] = (
-                    answer.status_code,
-                    answer.text,
+                    response.status_code,
+                    response.text,
                 )
-            if answer.is_success and operation.method == "DELETE":
+            if response.is_success and operation.method == "DELETE":
                 break
     assert blind == {}, "say in tests/openapi_routes.py, in SAMPLE_VALUES, what makes these valid"
 

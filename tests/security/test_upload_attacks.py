@@ -39,12 +39,12 @@ def raw(
         connection.sendall(lines.encode() + body)
         if then_leave:
             return b""
-        answer = b""
+        response = b""
         # The server may close with bytes unread.
         with suppress(ConnectionResetError):
             while more := connection.recv(2**16):
-                answer += more
-        return answer
+                response += more
+        return response
 
 
 def key_line(account: Account) -> str:
@@ -64,18 +64,18 @@ def assert_flood_is_refused(http: httpx.Client, head: bytes, again: bytes) -> No
 
     before = psutil.Process().memory_info().rss
     try:
-        answer = post(http, flood())
+        response = post(http, flood())
     except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
         pass  # It hung up while we were still sending.
     else:
-        assert answer.status_code in (400, 413), answer.text
+        assert response.status_code in (400, 413), response.text
     assert sent < 64 * 2**20, "the server kept reading"
     assert psutil.Process().memory_info().rss - before < 20 * 2**20
 
 
 def test_a14_upload_without_a_key_is_refused_before_its_body(api: Api) -> None:
-    told = raw(api, f"Content-Length: {100 * 2**20}\r\nConnection: close\r\n", b"")
-    assert told.startswith(b"HTTP/1.1 401 ")
+    response = raw(api, f"Content-Length: {100 * 2**20}\r\nConnection: close\r\n", b"")
+    assert response.startswith(b"HTTP/1.1 401 ")
 
 
 @pytest.mark.parametrize("filename", [None, "a.jsonl"])
@@ -102,8 +102,8 @@ class TestA17Bodies:
         expect_error(http.post("/v1/uploads", content=f"{{{keys}}}", headers=headers), 413)
 
     def test_completion_with_ten_thousand_parts(self, http: httpx.Client) -> None:
-        asked = {"part_ids": ["part_x"] * 10_001}
-        error = expect_error(http.post("/v1/uploads/upload_x/complete", json=asked), 400)
+        body = {"part_ids": ["part_x"] * 10_001}
+        error = expect_error(http.post("/v1/uploads/upload_x/complete", json=body), 400)
         assert error["param"] == "part_ids"
 
 
@@ -141,8 +141,8 @@ class TestA18Forms:
         """Too short truncates the form; too long is a client that never sends the rest."""
         before = stored_paths(api)
         head = f"{key_line(account)}Content-Length: {len(WHOLE) + more}\r\nConnection: close\r\n"
-        told = raw(api, head, WHOLE, then_leave=more > 0)
-        assert more > 0 or told.startswith(b"HTTP/1.1 400 ")
+        response = raw(api, head, WHOLE, then_leave=more > 0)
+        assert more > 0 or response.startswith(b"HTTP/1.1 400 ")
         wait_until("the store is clean", lambda: stored_paths(api) == before)
 
     def test_endless_chunks(self, api: Api, account: Account) -> None:
@@ -155,8 +155,8 @@ class TestA18Forms:
 @pytest.mark.parametrize("ranges", ["bytes=" + ",".join(["0-"] * 5000), "bytes=5-2", "bytes=-1"])
 def test_a20_range_requests_are_ignored(http: httpx.Client, ranges: str) -> None:
     file_id = post(http, WHOLE).json()["id"]
-    answer = http.get(f"/v1/files/{file_id}/content", headers={"Range": ranges})
-    assert (answer.status_code, answer.content) == (200, GOOD)
+    response = http.get(f"/v1/files/{file_id}/content", headers={"Range": ranges})
+    assert (response.status_code, response.content) == (200, GOOD)
 
 
 @pytest.mark.parametrize("path", ["files", "uploads", "uploads/upload_x/parts"])
@@ -177,12 +177,12 @@ class TestA34Paths:
     def test_ids_that_are_paths(self, http: httpx.Client, id_: str, route: str) -> None:
         url = f"/v1/{route.format(id_)}"
         if route.startswith("files"):
-            answer = http.get(url)
+            response = http.get(url)
         elif route.endswith("parts"):
-            answer = http.post(url, files={"data": b"x"})
+            response = http.post(url, files={"data": b"x"})
         else:
-            answer = http.post(url, json={"part_ids": ["../../x"]})
-        assert answer.status_code in (404, 405), answer.text
+            response = http.post(url, json={"part_ids": ["../../x"]})
+        assert response.status_code in (404, 405), response.text
 
     def test_names_that_are_paths(self, api: Api, http: httpx.Client) -> None:
         """The name is text in the database; object keys in the store consist of ids only."""
@@ -197,8 +197,8 @@ class TestA34Paths:
                 post(http, PURPOSE + form_part("file", GOOD, filename=name) + END).status_code
                 == 200
             )
-            asked = {"filename": name, "purpose": "vision", "bytes": 1, "mime_type": "x"}
-            assert "/" not in http.post("/v1/uploads", json=asked).json()["filename"]
+            body = {"filename": name, "purpose": "vision", "bytes": 1, "mime_type": "x"}
+            assert "/" not in http.post("/v1/uploads", json=body).json()["filename"]
         root = api.state.settings.home / "storage"
         for path in set(stored_paths(api)) - before:
             assert path.relative_to(root).parts[0] == "projects"

@@ -32,12 +32,12 @@ class Busy(NamedTuple):
     done: threading.Event
 
 
-def expect_error(answer: httpx.Response, status: int) -> dict[str, str | None]:
+def expect_error(response: httpx.Response, status: int) -> dict[str, str | None]:
     """Assert that a response is an error with this status. Returns the error in its envelope."""
-    assert answer.status_code == status, answer.text
-    error: dict[str, str | None] = answer.json()["error"]
+    assert response.status_code == status, response.text
+    error: dict[str, str | None] = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
-    assert answer.headers["x-request-id"].startswith("req_")
+    assert response.headers["x-request-id"].startswith("req_")
     return error
 
 
@@ -62,12 +62,12 @@ class TestKeys:
 
     @pytest.mark.parametrize("authorization", [None, b"", b"Bearer", b"Basic eDp5"])
     def test_missing_key(self, api: Api, authorization: bytes | None) -> None:
-        answer = self.ask(api, authorization)
-        error = expect_error(answer, 401)
+        response = self.ask(api, authorization)
+        error = expect_error(response, 401)
         assert error["code"] == "invalid_api_key"
         assert error["type"] == "invalid_request_error"
         assert "You didn't provide an API key" in str(error["message"])
-        assert answer.headers["www-authenticate"] == "Bearer"
+        assert response.headers["www-authenticate"] == "Bearer"
 
     @pytest.mark.parametrize(
         ("secret", "shown"),
@@ -86,8 +86,8 @@ class TestKeys:
         assert secret.decode() not in str(error["message"])
 
     def test_key_in_url_is_refused(self, api: Api, account: Account) -> None:
-        answer = self.ask(api, None, f"/v1/models?api_key={account.secret}")
-        assert "URL" in str(expect_error(answer, 401)["message"])
+        response = self.ask(api, None, f"/v1/models?api_key={account.secret}")
+        assert "URL" in str(expect_error(response, 401)["message"])
 
     def test_auth_scheme_is_case_insensitive(self, api: Api, account: Account) -> None:
         assert self.ask(api, f"bearer {account.secret}".encode()).status_code == 200
@@ -107,18 +107,18 @@ class TestKeys:
         connection.putrequest("POST", "/v1/files")
         connection.putheader("Content-Length", str(2**30))
         connection.endheaders()
-        answer = connection.getresponse()
-        assert answer.status == 401
-        assert answer.getheader("connection") == "close"
+        response = connection.getresponse()
+        assert response.status == 401
+        assert response.getheader("connection") == "close"
         connection.close()
 
     def test_headers_of_another_organization_or_project_are_refused(
         self, http: httpx.Client, account: Account
     ) -> None:
-        answer = http.get("/v1/models", headers={"OpenAI-Organization": "org-other"})
-        assert expect_error(answer, 401)["code"] == "mismatched_organization"
-        answer = http.get("/v1/models", headers={"OpenAI-Project": "proj_other"})
-        assert expect_error(answer, 401)["code"] == "mismatched_project"
+        response = http.get("/v1/models", headers={"OpenAI-Organization": "org-other"})
+        assert expect_error(response, 401)["code"] == "mismatched_organization"
+        response = http.get("/v1/models", headers={"OpenAI-Project": "proj_other"})
+        assert expect_error(response, 401)["code"] == "mismatched_project"
         mine = {
             "OpenAI-Organization": account.principal.organization_id,
             "OpenAI-Project": account.principal.project_id,
@@ -136,9 +136,9 @@ class TestUrls:
         assert "end your client's base URL with /v1" in str(error["message"])
 
     def test_wrong_method_lists_the_allowed_ones(self, http: httpx.Client) -> None:
-        answer = http.put("/v1/files")
-        assert expect_error(answer, 405)["message"] == "Not allowed to PUT on /v1/files."
-        assert answer.headers["allow"]
+        response = http.put("/v1/files")
+        assert expect_error(response, 405)["message"] == "Not allowed to PUT on /v1/files."
+        assert response.headers["allow"]
 
     def test_no_redirect_to_the_host_header(self, http: httpx.Client) -> None:
         expect_error(http.get("/v1/files/", headers={"Host": "evil.example"}), 404)
@@ -206,8 +206,8 @@ class TestBodies:
         assert (missing["param"], missing["code"]) == ("model", "missing_required_parameter")
 
     def test_form_instead_of_json_gets_a_hint(self, http: httpx.Client) -> None:
-        answer = http.post("/v1/fine_tuning/jobs", data={"model": "base"})
-        assert "Content-Type: application/json" in str(expect_error(answer, 400)["message"])
+        response = http.post("/v1/fine_tuning/jobs", data={"model": "base"})
+        assert "Content-Type: application/json" in str(expect_error(response, 400)["message"])
 
     def test_declared_length_above_the_limit(self, http: httpx.Client) -> None:
         expect_error(self.create(http, b" " * (2**20 + 1)), 413)
@@ -222,28 +222,28 @@ class TestBodies:
 
 
 def test_response_headers(http: httpx.Client) -> None:
-    answer = http.get("/v1/models")
-    assert answer.headers["openai-version"] == "2020-10-01"
-    assert answer.headers["openai-organization"] == "acme"
-    assert int(answer.headers["openai-processing-ms"]) >= 0
+    response = http.get("/v1/models")
+    assert response.headers["openai-version"] == "2020-10-01"
+    assert response.headers["openai-organization"] == "acme"
+    assert int(response.headers["openai-processing-ms"]) >= 0
     ids = {http.get("/v1/models").headers["x-request-id"] for _ in range(3)}
     assert len(ids) == 3
 
 
 def test_access_log_line(http: httpx.Client, account: Account) -> None:
     with capture_logs() as lines:
-        answer = http.get("/v1/models?marker=canary")
+        response = http.get("/v1/models?marker=canary")
         line = wait_for_request_log(lines, account)
-    assert line["status"] == answer.status_code == 200
+    assert line["status"] == response.status_code == 200
     assert (line["method"], line["path"]) == ("GET", "/v1/models")
     assert (line["key"], line["project"]) == (
         account.principal.key_id,
         account.principal.project_id,
     )
     assert line["ms"] >= 0
-    told = json.dumps(lines, default=str)
-    assert "canary" not in told
-    assert account.secret not in told
+    log_text = json.dumps(lines, default=str)
+    assert "canary" not in log_text
+    assert account.secret not in log_text
 
 
 class TestConcurrencyLimit:
@@ -262,7 +262,7 @@ class TestConcurrencyLimit:
         @app.get("/healthz")
         @app.get("/readyz")
         @app.get("/crash")
-        def answer(request: Request) -> None:
+        def respond(request: Request) -> None:
             if request.url.path == "/crash":
                 raise RuntimeError("a crash must release its slot too")
 
@@ -282,9 +282,9 @@ class TestConcurrencyLimit:
             for _ in waiting:
                 assert busy.inside.acquire(timeout=120)
             for path in ("/wait", "/v1/models", "/docs"):
-                answer = http_client.get(busy.url + path)
-                assert expect_error(answer, 503)["type"] == "server_error"
-                assert int(answer.headers["retry-after"]) >= 1
+                response = http_client.get(busy.url + path)
+                assert expect_error(response, 503)["type"] == "server_error"
+                assert int(response.headers["retry-after"]) >= 1
             for path in ("/healthz", "/readyz"):
                 assert http_client.get(busy.url + path).status_code == 200, path
             busy.done.set()
@@ -300,5 +300,5 @@ class TestConcurrencyLimit:
 def test_more_requests_than_threads_are_served(http: httpx.Client) -> None:
     """More concurrent requests than threads, and more threads than database connections."""
     with ThreadPoolExecutor(80) as crowd:
-        answers = list(crowd.map(lambda _: http.get("/v1/fine_tuning/jobs"), range(240)))
-    assert {answer.status_code for answer in answers} == {200}
+        responses = list(crowd.map(lambda _: http.get("/v1/fine_tuning/jobs"), range(240)))
+    assert {response.status_code for response in responses} == {200}

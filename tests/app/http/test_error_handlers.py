@@ -42,9 +42,9 @@ def test_failed_commit_is_a_500(app: FastAPI, http: TestClient) -> None:
 
     event.listen(app.state.shared.sessions, "before_commit", commit)
     assert http.post("/v1/write?doomed=false").status_code == 200
-    answer = http.post("/v1/write?doomed=true")
-    assert answer.status_code == 500
-    assert answer.json()["error"]["type"] == "server_error"
+    response = http.post("/v1/write?doomed=true")
+    assert response.status_code == 500
+    assert response.json()["error"]["type"] == "server_error"
 
 
 def test_crash_reveals_no_internals(app: FastAPI, http: TestClient) -> None:
@@ -53,12 +53,12 @@ def test_crash_reveals_no_internals(app: FastAPI, http: TestClient) -> None:
         raise RuntimeError("password=hunter2")
 
     with capture_logs() as lines:
-        answer = http.get("/v1/crash")
-    assert answer.status_code == 500
-    assert "hunter2" not in answer.text
-    error = answer.json()["error"]
+        response = http.get("/v1/crash")
+    assert response.status_code == 500
+    assert "hunter2" not in response.text
+    error = response.json()["error"]
     assert (error["type"], error["param"], error["code"]) == ("server_error", None, None)
-    assert answer.headers["x-request-id"].startswith("req_")
+    assert response.headers["x-request-id"].startswith("req_")
     (crashed,) = [line for line in lines if line["event"] == "request.crashed"]
     assert "hunter2" in repr(crashed["exc_info"])
 
@@ -66,11 +66,11 @@ def test_crash_reveals_no_internals(app: FastAPI, http: TestClient) -> None:
 def test_unavailable_database_is_a_503(settings: Settings) -> None:
     away = settings.model_copy(update={"database_url": "postgresql://u:p@127.0.0.1:9/none"})
     with TestClient(create_app(away), headers={"Authorization": "Bearer sk-x"}) as http:
-        answer = http.get("/v1/models")
-    assert answer.status_code == 503
-    assert int(answer.headers["retry-after"]) >= 1
-    assert answer.json()["error"]["type"] == "server_error"
-    assert "127.0.0.1" not in answer.text
+        response = http.get("/v1/models")
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) >= 1
+    assert response.json()["error"]["type"] == "server_error"
+    assert "127.0.0.1" not in response.text
 
 
 def test_jobs_are_created_while_the_broker_is_down(settings: Settings, account: Account) -> None:

@@ -69,8 +69,8 @@ def test_key_reused_with_another_body_is_refused(
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
 def test_invalid_key_is_refused(http: httpx.Client, body: dict[str, Any], key: str) -> None:
-    answer = http.post(JOBS, json=body, headers={"Idempotency-Key": key})
-    assert expect_error(answer, 400)["param"] == "Idempotency-Key"
+    response = http.post(JOBS, json=body, headers={"Idempotency-Key": key})
+    assert expect_error(response, 400)["param"] == "Idempotency-Key"
 
 
 def test_failed_request_may_be_corrected_with_the_same_key(
@@ -135,8 +135,8 @@ def test_concurrent_attempts_create_one_job(
     http: httpx.Client, body: dict[str, Any], session: Session
 ) -> None:
     def post(_: int) -> str:
-        answer = http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
-        return str(answer.json()["id"])
+        response = http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
+        return str(response.json()["id"])
 
     with ThreadPoolExecutor(8) as clients:
         made = set(clients.map(post, range(16)))
@@ -153,8 +153,8 @@ def test_keys_are_scoped_to_the_project(
     assert theirs.begin(session, b"{}") is None
     theirs.finish(StoredResponse(200, {"id": "theirs"}))
     session.commit()
-    answer = http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
-    assert answer.json()["id"] != "theirs"
+    response = http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
+    assert response.json()["id"] != "theirs"
 
 
 class TestActions:

@@ -69,17 +69,17 @@ class TestRateLimits:
     def test_too_many_requests(self, with_settings: Serve, account: Account) -> None:
         with with_settings(rate_limit_requests_per_minute=3, redis_url=DEAD) as url:
             for left in (2, 1, 0):
-                answer = http_client.get(f"{url}/v1/models", headers=bearer(account))
-                assert answer.status_code == 200
-                assert answer.headers["x-ratelimit-limit-requests"] == "3"
-                assert answer.headers["x-ratelimit-remaining-requests"] == str(left)
-                assert answer.headers["x-ratelimit-reset-requests"].endswith("s")
-            answer = http_client.get(f"{url}/v1/models", headers=bearer(account))
-            error = expect_error(answer, 429)
+                response = http_client.get(f"{url}/v1/models", headers=bearer(account))
+                assert response.status_code == 200
+                assert response.headers["x-ratelimit-limit-requests"] == "3"
+                assert response.headers["x-ratelimit-remaining-requests"] == str(left)
+                assert response.headers["x-ratelimit-reset-requests"].endswith("s")
+            response = http_client.get(f"{url}/v1/models", headers=bearer(account))
+            error = expect_error(response, 429)
             assert (error["type"], error["code"]) == ("requests", "rate_limit_exceeded")
             assert "Limit 3. Please try again in" in str(error["message"])
-            assert 1 <= int(answer.headers["retry-after"]) <= 20
-            assert int(answer.headers["retry-after-ms"]) <= 20_000
+            assert 1 <= int(response.headers["retry-after"]) <= 20
+            assert int(response.headers["retry-after-ms"]) <= 20_000
             for path in ("/healthz", "/docs"):
                 assert http_client.get(url + path).status_code == 200, path
             with OpenAI(base_url=f"{url}/v1", api_key=account.secret, max_retries=0) as client:
@@ -97,10 +97,10 @@ class TestRateLimits:
                 )
 
             expect_error(post(iter([body])), 400)
-            answer = post(b"{}")
-            assert "bytes per minute: Limit 1000" in str(expect_error(answer, 429)["message"])
+            response = post(b"{}")
+            assert "bytes per minute: Limit 1000" in str(expect_error(response, 429)["message"])
             # 501 bytes are missing, at 1000 per minute.
-            assert 1 <= int(answer.headers["retry-after"]) <= 31
+            assert 1 <= int(response.headers["retry-after"]) <= 31
 
     def test_too_many_concurrent_requests(
         self, api: Api, account: Account, http: httpx.Client
@@ -116,8 +116,10 @@ class TestRateLimits:
         with run_server(app) as url, ThreadPoolExecutor(1) as other:
             first = other.submit(httpx.get, f"{url}/v1/wait", headers=bearer(account), timeout=120)
             assert inside.acquire(timeout=120)
-            answer = http_client.get(f"{url}/v1/wait", headers=bearer(account))
-            assert "already has 1 concurrent requests" in str(expect_error(answer, 429)["message"])
+            response = http_client.get(f"{url}/v1/wait", headers=bearer(account))
+            assert "already has 1 concurrent requests" in str(
+                expect_error(response, 429)["message"]
+            )
             done.set()
             assert first.result().status_code == 200
             assert http_client.get(f"{url}/v1/wait", headers=bearer(account)).status_code == 200
@@ -174,27 +176,27 @@ class TestCors:
     }
 
     def test_no_origin_is_allowed_by_default(self, api: Api, http: httpx.Client) -> None:
-        answer = http.options("/v1/models", headers=self.ASK)
-        assert "access-control-allow-origin" not in answer.headers
-        answer = http.get("/v1/models", headers={"Origin": self.ORIGIN})
-        assert "access-control-allow-origin" not in answer.headers
+        response = http.options("/v1/models", headers=self.ASK)
+        assert "access-control-allow-origin" not in response.headers
+        response = http.get("/v1/models", headers={"Origin": self.ORIGIN})
+        assert "access-control-allow-origin" not in response.headers
 
     def test_configured_origins_are_allowed(self, with_settings: Serve, account: Account) -> None:
         with with_settings(cors_origins=f"https://other.example, {self.ORIGIN}") as url:
-            asked = http_client.options(f"{url}/v1/models", headers=self.ASK)
-            assert asked.status_code == 200
-            assert asked.headers["access-control-allow-origin"] == self.ORIGIN
-            assert "x-stainless-lang" in asked.headers["access-control-allow-headers"]
+            preflight = http_client.options(f"{url}/v1/models", headers=self.ASK)
+            assert preflight.status_code == 200
+            assert preflight.headers["access-control-allow-origin"] == self.ORIGIN
+            assert "x-stainless-lang" in preflight.headers["access-control-allow-headers"]
             stranger = self.ASK | {"Origin": "https://evil.example"}
             assert (
                 "access-control-allow-origin"
                 not in http_client.options(f"{url}/v1/models", headers=stranger).headers
             )
             mine = bearer(account) | {"Origin": self.ORIGIN}
-            answer = http_client.get(f"{url}/v1/models", headers=mine)
-            assert answer.headers["access-control-allow-origin"] == self.ORIGIN
-            assert "x-request-id" in answer.headers["access-control-expose-headers"]
-            assert "access-control-allow-credentials" not in answer.headers
+            response = http_client.get(f"{url}/v1/models", headers=mine)
+            assert response.headers["access-control-allow-origin"] == self.ORIGIN
+            assert "x-request-id" in response.headers["access-control-expose-headers"]
+            assert "access-control-allow-credentials" not in response.headers
             refused = http_client.get(f"{url}/v1/models", headers={"Origin": self.ORIGIN})
             assert refused.status_code == 401
             assert refused.headers["access-control-allow-origin"] == self.ORIGIN

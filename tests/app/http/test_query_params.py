@@ -57,6 +57,6 @@ def test_lists_ignore_empty_parameters(api: Api, me: Tenant) -> None:
 
 
 def _listed(http: httpx.Client, path: str) -> list[str]:
-    answer = http.get(path)
-    assert answer.status_code == 200, answer.text
-    return [each["id"] for each in answer.json()["data"]]
+    response = http.get(path)
+    assert response.status_code == 200, response.text
+    return [each["id"] for each in response.json()["data"]]

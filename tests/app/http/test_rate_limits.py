@@ -17,19 +17,19 @@ from app.ids import random_alphanumeric
 
 # Nothing listens there.
 DEAD = "redis://127.0.0.1:1/0"
-Ask = Callable[[RateLimiter], Awaitable[list[RateLimitStatus]]]
+Requests = Callable[[RateLimiter], Awaitable[list[RateLimitStatus]]]
 
 
-def ask(url: str, limits: RateLimit, questions: Ask) -> list[RateLimitStatus]:
-    async def run() -> list[RateLimitStatus]:
+def run(url: str, limit: RateLimit, requests: Requests) -> list[RateLimitStatus]:
+    async def run_all() -> list[RateLimitStatus]:
         # Long, since the machine may be busy.
-        rates = RateLimiter(url, limits, timeout=60)
+        limiter = RateLimiter(url, limit, timeout=60)
         try:
-            return list(await questions(rates))
+            return list(await requests(limiter))
         finally:
-            await rates.close()
+            await limiter.close()
 
-    return asyncio.run(run())
+    return asyncio.run(run_all())
 
 
 @pytest.fixture(params=["valkey", "memory"])
@@ -41,21 +41,21 @@ class TestTake:
     def test_requests_up_to_the_limit(self, url: str) -> None:
         key = random_alphanumeric(8)
 
-        async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
-            return [await rates.take(key, 0) for _ in range(4)]
+        async def requests(limiter: RateLimiter) -> list[RateLimitStatus]:
+            return [await limiter.take(key, 0) for _ in range(4)]
 
-        got = ask(url, RateLimit(requests=3, bytes=100), questions)
+        got = run(url, RateLimit(requests=3, bytes=100), requests)
         assert [rate.allowed for rate in got] == [True, True, True, False]
         assert [int(rate.remaining_requests) for rate in got] == [2, 1, 0, 0]
-        told = got[-1].headers()
-        assert told["x-ratelimit-limit-requests"] == "3"
-        assert told["x-ratelimit-remaining-requests"] == "0"
-        assert told["x-ratelimit-reset-requests"] == format_duration(
+        headers = got[-1].headers()
+        assert headers["x-ratelimit-limit-requests"] == "3"
+        assert headers["x-ratelimit-remaining-requests"] == "0"
+        assert headers["x-ratelimit-reset-requests"] == format_duration(
             60 - 20 * got[-1].remaining_requests
         )
         # At 3 per minute, one is refilled in 20 seconds, of which some have passed.
-        assert 1 <= int(told["retry-after"]) <= 20
-        assert int(told["retry-after-ms"]) <= 20_000
+        assert 1 <= int(headers["retry-after"]) <= 20
+        assert int(headers["retry-after-ms"]) <= 20_000
         assert (
             RateLimitStatus(
                 got[-1].limit, False, remaining_requests=0, remaining_bytes=1
@@ -66,10 +66,10 @@ class TestTake:
     def test_body_larger_than_the_bucket_goes_into_debt(self, url: str) -> None:
         key = random_alphanumeric(8)
 
-        async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
-            return [await rates.take(key, 250), await rates.take(key, 0)]
+        async def requests(limiter: RateLimiter) -> list[RateLimitStatus]:
+            return [await limiter.take(key, 250), await limiter.take(key, 0)]
 
-        first, second = ask(url, RateLimit(requests=10, bytes=100), questions)
+        first, second = run(url, RateLimit(requests=10, bytes=100), requests)
         assert (first.allowed, second.allowed) == (True, False)
         assert first.remaining_bytes == -150
         # 151 bytes at 100 per minute.
@@ -79,10 +79,10 @@ class TestTake:
     def test_received_bytes_are_taken_unconditionally(self, url: str) -> None:
         key = random_alphanumeric(8)
 
-        async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
-            return [await rates.take(key, 70, count=0) for _ in range(2)]
+        async def requests(limiter: RateLimiter) -> list[RateLimitStatus]:
+            return [await limiter.take(key, 70, count=0) for _ in range(2)]
 
-        got = ask(url, RateLimit(requests=10, bytes=100), questions)
+        got = run(url, RateLimit(requests=10, bytes=100), requests)
         # It refills in between, by as much as the machine is slow.
         assert got[0].remaining_bytes == pytest.approx(30)
         assert -40 <= got[1].remaining_bytes < 30
@@ -91,24 +91,24 @@ class TestTake:
     def test_each_key_has_its_own_bucket(self, url: str) -> None:
         one, other = random_alphanumeric(8), random_alphanumeric(8)
 
-        async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
-            return [await rates.take(key, 0) for key in (one, one, other)]
+        async def requests(limiter: RateLimiter) -> list[RateLimitStatus]:
+            return [await limiter.take(key, 0) for key in (one, one, other)]
 
-        got = ask(url, RateLimit(requests=1, bytes=100), questions)
+        got = run(url, RateLimit(requests=1, bytes=100), requests)
         assert [rate.allowed for rate in got] == [True, False, True]
 
     def test_bucket_refills(self, url: str) -> None:
         key = random_alphanumeric(8)
 
-        async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
-            emptied = await rates.take(key, 6001)
-            again = await rates.take(key, 0)
+        async def requests(limiter: RateLimiter) -> list[RateLimitStatus]:
+            emptied = await limiter.take(key, 6001)
+            again = await limiter.take(key, 0)
             # No longer than reported; a slow machine need not wait at all.
             await asyncio.sleep(again.retry_after)
-            return [emptied, await rates.take(key, 0)]
+            return [emptied, await limiter.take(key, 0)]
 
         # Emptied first; refills at 100 bytes per second.
-        emptied, again = ask(url, RateLimit(requests=1000, bytes=6000), questions)
+        emptied, again = run(url, RateLimit(requests=1000, bytes=6000), requests)
         assert emptied.remaining_bytes == -1
         assert again.allowed
 
@@ -116,21 +116,21 @@ class TestTake:
 def test_processes_share_a_bucket(redis_url: str) -> None:
     key = random_alphanumeric(8)
 
-    async def once(rates: RateLimiter) -> list[RateLimitStatus]:
-        return [await rates.take(key, 0)]
+    async def once(limiter: RateLimiter) -> list[RateLimitStatus]:
+        return [await limiter.take(key, 0)]
 
-    got = [ask(redis_url, RateLimit(requests=2, bytes=1), once)[0] for _ in range(3)]
+    got = [run(redis_url, RateLimit(requests=2, bytes=1), once)[0] for _ in range(3)]
     assert [rate.allowed for rate in got] == [True, True, False]
 
 
 def test_concurrent_requests_do_not_exceed_the_limit(redis_url: str) -> None:
     key = random_alphanumeric(8)
 
-    async def questions(rates: RateLimiter) -> list[RateLimitStatus]:
-        return list(await asyncio.gather(*(rates.take(key, 0) for _ in range(40))))
+    async def requests(limiter: RateLimiter) -> list[RateLimitStatus]:
+        return list(await asyncio.gather(*(limiter.take(key, 0) for _ in range(40))))
 
     began = time.monotonic()
-    got = ask(redis_url, RateLimit(requests=25, bytes=1), questions)
+    got = run(redis_url, RateLimit(requests=25, bytes=1), requests)
     # Refilled meanwhile, depending on how slow the machine is.
     more = (time.monotonic() - began) * 25 / 60
     assert 25 <= sum(rate.allowed for rate in got) <= 25 + more

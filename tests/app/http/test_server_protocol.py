@@ -98,9 +98,9 @@ def test_a33_no_request_smuggling(api: Api) -> None:
         length = str(len(inner)).encode()
         connection.sendall(GET + b"Content-Length: " + length + b"\r\n\r\n" + inner)
         connection.sendall(GET + b"Connection: close\r\n\r\n")
-        answers = read_until_closed(connection)
-    assert answers.count(b"HTTP/1.1 200 OK") == 2
-    assert b"401" not in answers
+        responses = read_until_closed(connection)
+    assert responses.count(b"HTTP/1.1 200 OK") == 2
+    assert b"401" not in responses
 
 
 class TestA16SlowHeaders:
@@ -249,9 +249,9 @@ def test_a16_endless_headers(api: Api, piece: bytes) -> None:
         except OSError:
             pass
         assert sent < 64 * MAX_HEADER_BYTES
-        answer = read_until_closed(connection)
+        response = read_until_closed(connection)
     # The response may be lost if the client is still sending when the server closes.
-    assert answer == b"" or parse_error(answer)[0] == 431
+    assert response == b"" or parse_error(response)[0] == 431
 
 
 def test_too_many_connections(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,10 +261,10 @@ def test_too_many_connections(api: Api, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(BoundedHttpProtocol, "max_connections", 0)
         with connected(api) as connection:
             connection.sendall(GET + b"\r\n")
-            answer = read_until_closed(connection)
-        status, error = parse_error(answer)
+            response = read_until_closed(connection)
+        status, error = parse_error(response)
         assert (status, error["type"]) == (503, "server_error")
-        assert b"retry-after: " in answer
+        assert b"retry-after: " in response
         before.sendall(GET + b"\r\n")
         assert before.recv(65536).startswith(b"HTTP/1.1 200"), "older connections are unaffected"
 

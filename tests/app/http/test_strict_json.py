@@ -96,8 +96,8 @@ def test_other_routes_take_short_bodies_only(http: httpx.Client, path: str) -> N
 
 @pytest.mark.parametrize("path", TO_MODELS)
 def test_model_routes_take_long_bodies(http: httpx.Client, path: str) -> None:
-    answer = http.post(path, content=b'{"a": "' + b"[,{" * (5 * MEBIBYTE) + b'"}')
-    assert "valid JSON" not in str(expect_error(answer, 400)["message"]), (
+    response = http.post(path, content=b'{"a": "' + b"[,{" * (5 * MEBIBYTE) + b'"}')
+    assert "valid JSON" not in str(expect_error(response, 400)["message"]), (
         "commas in a string were counted"
     )
     expect_error(http.post(path, content=b" " * (16 * MEBIBYTE + 1)), 413)
@@ -124,8 +124,8 @@ def test_as_many_token_ids_as_openai_accepts(
     http: httpx.Client, engine: FakeEngine, path: str, field: str
 ) -> None:
     ids = [list(range(3_000))] * 100
-    answer = http.post(f"/v1/{path}", json={"model": "base", field: ids})
-    assert answer.status_code == 200, answer.text
+    response = http.post(f"/v1/{path}", json={"model": "base", field: ids})
+    assert response.status_code == 200, response.text
     assert engine.bodies[0][field] == ids
 
 
@@ -165,12 +165,12 @@ class TestValidationErrors:
 
     def test_too_many_metadata_pairs(self, http: httpx.Client) -> None:
         metadata = {str(number): 0 for number in range(MAX_OBJECT_MEMBERS)}
-        asked = {"model": "base", "training_file": "file-x", "metadata": metadata}
-        error = expect_error(http.post("/v1/fine_tuning/jobs", json=asked), 400)
+        body = {"model": "base", "training_file": "file-x", "metadata": metadata}
+        error = expect_error(http.post("/v1/fine_tuning/jobs", json=body), 400)
         assert error["message"] == "Invalid 'metadata': expected at most 16 pairs, but got 2048."
 
     @pytest.mark.parametrize(
-        ("schema", "asked", "param"),
+        ("schema", "body", "param"),
         [
             (CreateChatCompletion, {"model": "base"}, "messages"),
             (InferenceParameters, {}, "ignore_labels"),
@@ -179,8 +179,8 @@ class TestValidationErrors:
         ],
     )
     def test_list_stops_at_its_first_error(
-        self, schema: type[BaseModel], asked: dict[str, Any], param: str
+        self, schema: type[BaseModel], body: dict[str, Any], param: str
     ) -> None:
         with pytest.raises(ValidationError) as raised:
-            schema.model_validate(asked | {param: [0] * 1000})
+            schema.model_validate(body | {param: [0] * 1000})
         assert raised.value.error_count() == 1

@@ -69,8 +69,8 @@ class TestPermissions:
             "code": None,
         }
         form = {"file": ("a.jsonl", b"{}")}
-        answer = admin_http.post("/v1/files", data={"purpose": "fine-tune"}, files=form)
-        expect_error(answer, 403)
+        response = admin_http.post("/v1/files", data={"purpose": "fine-tune"}, files=form)
+        expect_error(response, 403)
 
     def test_project_key_has_no_access_to_the_admin_api(self, openai: OpenAI) -> None:
         with pytest.raises(PermissionDeniedError) as raised:
@@ -84,8 +84,8 @@ class TestPermissions:
         self, admin_http: httpx.Client, account: Account
     ) -> None:
         path = "/v1/organization/projects"
-        answer = admin_http.get(path, headers={"OpenAI-Organization": "org-other"})
-        assert expect_error(answer, 401)["code"] == "mismatched_organization"
+        response = admin_http.get(path, headers={"OpenAI-Organization": "org-other"})
+        assert expect_error(response, 401)["code"] == "mismatched_organization"
         headers = {
             "OpenAI-Organization": account.principal.organization_id,
             "OpenAI-Project": account.principal.project_id,

@@ -124,18 +124,18 @@ class TestModify:
 
     def test_unknown_key(self, admin: OpenAI, project: str) -> None:
         keys = admin.admin.organization.projects.api_keys
-        for asked in ({"expires_in_seconds": 60}, {"scopes": []}):
+        for change in ({"expires_in_seconds": 60}, {"scopes": []}):
             with pytest.raises(NotFoundError, match=f"No such API key: {UNKNOWN}"):
-                keys.update(UNKNOWN, project_id=project, **asked)
+                keys.update(UNKNOWN, project_id=project, **change)
 
     @pytest.mark.parametrize(
-        "asked", [{}, {"scopes": None}, {"expires_in_seconds": None}, {"expires_in_seconds": 0}]
+        "change", [{}, {"scopes": None}, {"expires_in_seconds": None}, {"expires_in_seconds": 0}]
     )
     def test_empty_changes_are_refused(
-        self, admin_http: httpx.Client, account: Account, project: str, asked: dict[str, None]
+        self, admin_http: httpx.Client, account: Account, project: str, change: dict[str, None]
     ) -> None:
         path = f"/v1/organization/projects/{project}/api_keys/{account.principal.key_id}"
-        expect_error(admin_http.post(path, json=asked), 400)
+        expect_error(admin_http.post(path, json=change), 400)
 
 
 def test_one_of_two_concurrent_deletions_is_a_404(

@@ -119,12 +119,12 @@ class TestArchive:
         made = admin.admin.organization.projects.create(name="short")
         admin.admin.organization.projects.archive(made.id)
         path = f"{PROJECTS}/{made.id}"
-        for answer in (
+        for response in (
             admin_http.post(path, json={"name": "longer"}),
             admin_http.get(f"{path}/service_accounts"),
             admin_http.post(f"{path}/service_accounts", json={"name": "late"}),
         ):
-            assert "is archived" in str(expect_error(answer, 400)["message"])
+            assert "is archived" in str(expect_error(response, 400)["message"])
         assert admin_http.get(f"{path}/api_keys").json()["data"] == []
 
     def test_list_includes_archived_projects_on_request(

@@ -123,10 +123,10 @@ def test_pages(admin: OpenAI, project: str) -> None:
 
 def test_unknown_account(admin_http: httpx.Client, project: str) -> None:
     path = f"/v1/organization/projects/{project}/service_accounts/{UNKNOWN}"
-    for answer in (
+    for response in (
         admin_http.get(path),
         admin_http.post(path, json={"name": "x"}),
         admin_http.delete(path),
         admin_http.post(f"{path}/api_keys"),
     ):
-        assert expect_error(answer, 404)["message"] == f"No such service account: {UNKNOWN}"
+        assert expect_error(response, 404)["message"] == f"No such service account: {UNKNOWN}"

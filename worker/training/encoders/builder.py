@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from app.catalog import CatalogModel
+from app.catalog import CatalogModel, ModelKind
 from worker.encoding.backbone import load_backbone, read_hidden_size
 from worker.encoding.task import EncoderTask, Method
 from worker.encoding.tokenizer import EncoderTokenizer
@@ -155,7 +155,7 @@ def _build_task(
     task = replace(
         methods.METHODS[method].infer_task(examples, max_length),
         tuning=recipe.extra["tuning"],
-        pooling="last" if base.kind == "causal" else "mean",
+        pooling="last" if base.kind == ModelKind.CAUSAL else "mean",
     )
     return task if initial_task is None else inherit_task(initial_task, task)
 
