@@ -1,1 +1,1 @@
-"""Benchmarks, one command each, results as JSON lines."""
+"""Benchmarks: one command each; results are JSON lines."""

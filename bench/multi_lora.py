@@ -34,9 +34,9 @@ from app.db.session import one_off_transaction
 from app.db.tables import FineTunedModel, Job, JobState
 from app.organization import api_keys
 from app.storage import checkpoint_prefix, join_key, open_store
-from bench.api.load import closed_turn
-from bench.api.million import make_file
-from bench.api.servers import Stack, free_port, luthier, serving, stack
+from bench.api.job_table import insert_file
+from bench.api.load_generator import post_each
+from bench.api.servers import BackingServices, free_port, run_api, run_backing_services, run_server
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
@@ -164,21 +164,21 @@ def measure_http(
 ) -> dict[str, Any]:
     """Measure the whole service, from request bytes to response bytes."""
     with ExitStack() as exit_stack:
-        service_stack = exit_stack.enter_context(stack())
+        services = exit_stack.enter_context(run_backing_services())
         port = free_port()
-        catalog = service_stack.settings.home / "bench.toml"
+        catalog = services.settings.home / "bench.toml"
         catalog.write_text(CATALOG, encoding="utf-8")
-        environ = service_stack.environ | {
+        environ = services.environ | {
             "LUTHIER_MODELS_FILE": str(catalog),
             "LUTHIER_ENGINE_URL": f"http://127.0.0.1:{port}",
             "OMP_NUM_THREADS": str(threads),
             "LUTHIER_LOG_LEVEL": "warning",
         }
-        with one_off_transaction(service_stack.database_url) as session:
-            key, names = register_adapters(session, service_stack, adapters)
+        with one_off_transaction(services.database_url) as session:
+            key, names = register_adapters(session, services, adapters)
         command = [sys.executable, "-m", "worker.inference"]
-        engine = exit_stack.enter_context(serving(command, port, environ, "/health"))
-        api = exit_stack.enter_context(luthier(environ))
+        engine = exit_stack.enter_context(run_server(command, port, environ, "/health"))
+        api = exit_stack.enter_context(run_api(environ))
         bodies = [
             json.dumps(
                 {"model": names[n * MODEL_STRIDE % len(names)], "input": texts[n % len(texts)]}
@@ -194,7 +194,7 @@ def measure_http(
         def measure_clients(clients: int) -> Measurement:
             return measure(
                 lambda: asyncio.run(
-                    closed_turn(api.port, key, "/v1/classify", bodies, clients=clients)
+                    post_each(api.port, key, "/v1/classify", bodies, clients=clients)
                 ),
                 clocks,
             )
@@ -203,16 +203,16 @@ def measure_http(
 
 
 def register_adapters(
-    session: Session, service_stack: Stack, adapters: Sequence[AdapterFiles]
+    session: Session, services: BackingServices, adapters: Sequence[AdapterFiles]
 ) -> tuple[str, list[str]]:
     """Register the adapters as fine-tuned models; returns an API key and their names."""
-    project = api_keys.ensure_default_project(session, service_stack.settings.organization_slug)
+    project = api_keys.ensure_default_project(session, services.settings.organization_slug)
     job = Job(
         id=ids.job_id(),
         project_id=project.id,
         state=JobState.SUCCEEDED,
         base_model=BASE,
-        training_file_id=make_file(session, project),
+        training_file_id=insert_file(session, project),
         method="classification",
         hyperparameters={},
         seed=1,
@@ -220,16 +220,16 @@ def register_adapters(
     session.add(job)
     session.flush()
     names = [
-        _store_adapter(session, service_stack, job, step, files)
+        _store_adapter(session, services, job, step, files)
         for step, files in enumerate(adapters, 1)
     ]
     return api_keys.create(session, project.id, "bench")[1], names
 
 
 def _store_adapter(
-    session: Session, service_stack: Stack, job: Job, step: int, files: AdapterFiles
+    session: Session, services: BackingServices, job: Job, step: int, files: AdapterFiles
 ) -> str:
-    store = open_store(service_stack.settings)
+    store = open_store(services.settings)
     prefix = checkpoint_prefix(job.project_id, job.id, 1, step)
     for name in (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE):
         store.upload(files.folder / name, join_key(prefix, name))

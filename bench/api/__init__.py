@@ -1,1 +1,1 @@
-"""The API against bare routes that do the same reading or writing: each arm one JSON line."""
+"""Benchmarks of the API against bare routes that do the same reading or writing."""

@@ -1,92 +1,100 @@
-"""`pollers`: idle clients that look for new events every few seconds, as users of SDKs do."""
+"""`pollers`: persistent clients that poll a job's events every few seconds, as SDK users do."""
 
 import argparse
 import asyncio
 import time
 from dataclasses import dataclass, field
 
-from bench.api.load import Client
-from bench.api.reading import JOBS, filled, milliseconds
-from bench.api.report import say
-from bench.api.servers import Watched, luthier, stack
+from bench.api.job_reads import JOBS_PATH, filled_job_table, percentile_ms
+from bench.api.load_generator import Client
+from bench.api.report import print_result
+from bench.api.servers import ServerProcess, run_api, run_backing_services
 
-# Enough to look in; the table of jobs is measured elsewhere.
-JOBS_THERE = 10_000
+# Small: large tables are measured by `jobs`.
+JOBS_IN_TABLE = 10_000
 
 
 @dataclass
-class Seen:
-    """What the clients saw once all had come."""
+class PollResults:
+    """Latencies in seconds of all polls after each client's first, and errors."""
 
-    took: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
 
-def run(asked: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     with (
-        stack() as around,
-        filled(around, JOBS_THERE) as there,
-        luthier(around.environ) as server,
+        run_backing_services() as services,
+        filled_job_table(services, JOBS_IN_TABLE) as table,
+        run_api(services.environ) as server,
     ):
-        before = server.resident_bytes()
-        paths = [f"{JOBS}/{id}/events" for id in there.latest]
-        seen = asyncio.run(poll(server, there.key, paths, asked))
-        if not seen.took:
-            raise SystemExit(f"Nobody was answered: {seen.errors[:3]}")
-        say(
+        rss_before = server.resident_bytes()
+        paths = [f"{JOBS_PATH}/{id}/events" for id in table.latest]
+        results = asyncio.run(poll_all(server, table.key, paths, arguments))
+        if not results.latencies:
+            raise SystemExit(f"No poll succeeded: {results.errors[:3]}")
+        print_result(
             arm="pollers",
-            clients=asked.clients,
-            every_seconds=asked.every,
-            polls=len(seen.took),
-            errors=len(seen.errors),
-            first_errors=seen.errors[:3],
-            p50_ms=milliseconds(seen.took, 0.5),
-            p99_ms=milliseconds(seen.took, 0.99),
-            rss_before_mb=round(before / 1e6, 1),
+            clients=arguments.clients,
+            interval_seconds=arguments.interval,
+            polls=len(results.latencies),
+            errors=len(results.errors),
+            first_errors=results.errors[:3],
+            p50_ms=percentile_ms(results.latencies, 0.5),
+            p99_ms=percentile_ms(results.latencies, 0.99),
+            rss_before_mb=round(rss_before / 1e6, 1),
             rss_mb=round(server.resident_bytes() / 1e6, 1),
         )
 
 
-async def poll(server: Watched, key: str, paths: list[str], asked: argparse.Namespace) -> Seen:
-    """All of them, evenly spread over the time between polls. Nobody's first poll is counted."""
-    seen = Seen()
-    start = time.perf_counter() + asked.every
-    tasks = []
-    for number in range(asked.clients):
-        first = start + number * asked.every / asked.clients
+async def poll_all(
+    server: ServerProcess, key: str, paths: list[str], arguments: argparse.Namespace
+) -> PollResults:
+    """Run all clients, evenly spread over the interval. No client's first poll is counted."""
+    results = PollResults()
+    start = time.perf_counter() + arguments.interval
+    clients = []
+    for number in range(arguments.clients):
+        first_poll_at = start + number * arguments.interval / arguments.clients
         path = paths[number % len(paths)]
-        tasks.append(one(server.port, key, path, first, asked, seen))
-    await asyncio.gather(watch(server, start + asked.every, asked.seconds), *tasks)
-    return seen
+        clients.append(poll(server.port, key, path, first_poll_at, arguments, results))
+    cpu_share = measure_cpu_share(server, start + arguments.interval, arguments.seconds)
+    await asyncio.gather(cpu_share, *clients)
+    return results
 
 
-async def one(
-    port: int, key: str, path: str, first: float, asked: argparse.Namespace, seen: Seen
+async def poll(
+    port: int,
+    key: str,
+    path: str,
+    first_poll_at: float,
+    arguments: argparse.Namespace,
+    results: PollResults,
 ) -> None:
-    """A client that polls until the time is over. Whatever goes wrong ends it and is an error."""
+    """Poll until the time is over. Any failure ends the client and is recorded as an error."""
     client = Client(port, key)
-    last = first + asked.every + asked.seconds
-    due = first
+    deadline = first_poll_at + arguments.interval + arguments.seconds
+    due = first_poll_at
     try:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        # Only now: the service hangs up on who connects and says nothing.
+        # Not earlier: the server closes connections that send nothing.
         await client.open()
-        while due < last:
+        while due < deadline:
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             started = time.perf_counter()
             await client.get(path)
-            if due > first:
-                seen.took.append(time.perf_counter() - started)
-            due += asked.every
+            if due > first_poll_at:
+                results.latencies.append(time.perf_counter() - started)
+            due += arguments.interval
         client.close()
     except (OSError, EOFError, RuntimeError) as error:
-        seen.errors.append(repr(error))
+        results.errors.append(repr(error))
 
 
-async def watch(server: Watched, start: float, seconds: float) -> None:
-    """The share of one core that the process takes."""
+async def measure_cpu_share(server: ServerProcess, start: float, seconds: float) -> None:
+    """Print the server's CPU time per second, in cores."""
     await asyncio.sleep(max(0.0, start - time.perf_counter()))
     before, began = server.cpu_seconds(), time.perf_counter()
     await asyncio.sleep(seconds)
-    share = (server.cpu_seconds() - before) / (time.perf_counter() - began)
-    say(arm="pollers", share_of_a_core=round(share, 3))
+    cores = (server.cpu_seconds() - before) / (time.perf_counter() - began)
+    print_result(arm="pollers", cpu_cores=round(cores, 3))

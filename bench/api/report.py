@@ -1,4 +1,4 @@
-"""What the arms share: rows to work on, rounds in turn, and one JSON line for each result."""
+"""Interleaved rounds of benchmark arms, and their results as JSON lines."""
 
 import json
 import statistics
@@ -8,28 +8,32 @@ from pathlib import Path
 
 
 def measure(arms: dict[str, Callable[[], dict[str, float]]], size: int, rounds: int) -> None:
-    """Run the arms in turn; a line for each run, and one for each arm's median and spread."""
+    """Run the arms interleaved; print each run, and each arm's median and relative spread.
+
+    `size` is the bytes that a run processes. The first round is a warm-up and is not reported.
+    An arm returns further values for its line.
+    """
     rates: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds + 1):
         for name, arm in arms.items():
             started = time.perf_counter()
-            more = arm()
+            extra = arm()
             rate = size / (time.perf_counter() - started) / 1e6
             if number:
                 rates[name].append(rate)
-                say(arm=name, round=number, mb_per_second=round(rate, 1), **more)
-    for name, found in rates.items():
-        middle = statistics.median(found)
-        spread = (max(found) - min(found)) / middle
-        say(arm=name, median_mb_per_second=round(middle, 1), spread=round(spread, 3))
+                print_result(arm=name, round=number, mb_per_second=round(rate, 1), **extra)
+    for name, measured in rates.items():
+        median = statistics.median(measured)
+        spread = (max(measured) - min(measured)) / median
+        print_result(arm=name, median_mb_per_second=round(median, 1), spread=round(spread, 3))
 
 
-def say(**line: object) -> None:
+def print_result(**line: object) -> None:
     print(json.dumps(line), flush=True)
 
 
-def rows(path: Path, size: int) -> bytes:
-    """The rows of a file, repeated to about so many bytes."""
+def repeat_rows(path: Path, size: int) -> bytes:
+    """The rows of a file, repeated to at most `size` bytes, but at least once."""
     data = path.read_bytes()
     if not data.endswith(b"\n"):
         data += b"\n"

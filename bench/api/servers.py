@@ -1,4 +1,4 @@
-"""The processes that are measured: servers on free ports of the loopback, and a broker."""
+"""The measured server processes on the loopback, and the Postgres and Valkey they use."""
 
 import socket
 import subprocess
@@ -21,12 +21,12 @@ from app.local.valkey import valkey_spec
 from app.settings import Settings
 
 SAMPLE_SECONDS = 0.05
-# Counted as ever, but nothing is refused among what is timed.
+# Requests are still counted, but none is rejected.
 UNLIMITED = "100000000"
 
 
-class Watched:
-    """A server process, and how much memory it takes at most."""
+class ServerProcess:
+    """A server process with its CPU time and resident memory."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
         self.port = port
@@ -40,46 +40,48 @@ class Watched:
         return int(self._process.memory_info().rss)
 
     @contextmanager
-    def growth(self) -> Iterator[list[int]]:
-        """The bytes of resident memory that the block added at the highest; one, at its end."""
-        grown: list[int] = []
-        over = threading.Event()
+    def measure_rss_growth(self) -> Iterator[list[int]]:
+        """Yield a list that holds, after the block, the peak growth of resident memory in bytes."""
+        growth: list[int] = []
+        stopped = threading.Event()
         before = peak = self._process.memory_info().rss
 
-        def watch() -> None:
+        def sample() -> None:
             nonlocal peak
-            while not over.wait(SAMPLE_SECONDS):
+            while not stopped.wait(SAMPLE_SECONDS):
                 peak = max(peak, self._process.memory_info().rss)
 
-        thread = threading.Thread(target=watch)
+        thread = threading.Thread(target=sample)
         thread.start()
         try:
-            yield grown
+            yield growth
         finally:
-            over.set()
+            stopped.set()
             thread.join()
-            grown.append(peak - before)
+            growth.append(peak - before)
 
 
 @contextmanager
-def luthier(environ: dict[str, str]) -> Iterator[Watched]:
-    """The API as it is run, with no limit on requests: none is to be refused."""
+def run_api(environ: dict[str, str]) -> Iterator[ServerProcess]:
+    """Run the API as in production, but with rate and concurrency limits out of reach."""
     unlimited = dict.fromkeys(
         ("LUTHIER_RATE_LIMIT_REQUESTS_PER_MINUTE", "LUTHIER_MAX_CONCURRENT_REQUESTS_PER_KEY"),
         UNLIMITED,
     )
     port = free_port()
-    given = environ | unlimited | {"PORT": str(port), "LUTHIER_LOG_LEVEL": "warning"}
-    with serving([sys.executable, "-m", "app.cli", "api"], port, given, "/healthz") as server:
+    variables = environ | unlimited | {"PORT": str(port), "LUTHIER_LOG_LEVEL": "warning"}
+    with run_server(
+        [sys.executable, "-m", "app.cli", "api"], port, variables, "/healthz"
+    ) as server:
         yield server
 
 
 @contextmanager
-def bare(factory: str, environ: dict[str, str]) -> Iterator[Watched]:
-    """A peer: FastAPI's own app, in uvicorn as it comes."""
+def run_bare_app(factory: str, environ: dict[str, str]) -> Iterator[ServerProcess]:
+    """Run a plain FastAPI app in uvicorn with its default settings, to compare with."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", factory, "--factory", "--port", str(port)]
-    with serving([*command, "--log-level", "warning"], port, environ, "/docs") as server:
+    with run_server([*command, "--log-level", "warning"], port, environ, "/docs") as server:
         yield server
 
 
@@ -90,22 +92,22 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(
+def run_server(
     command: list[str], port: int, environ: dict[str, str], health: str
-) -> Iterator[Watched]:
+) -> Iterator[ServerProcess]:
     process = subprocess.Popen(command, env=environ)
     try:
-        while not answers(f"http://127.0.0.1:{port}{health}"):
+        while not responds(f"http://127.0.0.1:{port}{health}"):
             if process.poll() is not None:
-                raise SystemExit(f"{' '.join(command)} does not start")
+                raise SystemExit(f"{' '.join(command)} did not start")
             time.sleep(0.1)
-        yield Watched(port, process)
+        yield ServerProcess(port, process)
     finally:
         process.terminate()
         process.wait(30)
 
 
-def answers(url: str) -> bool:
+def responds(url: str) -> bool:
     try:
         httpx.get(url, timeout=5)
     except httpx.TransportError:
@@ -114,8 +116,8 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def broker(home: Path) -> Iterator[str]:
-    """The URL of a Valkey: limits are counted there, as in every installation."""
+def run_valkey(home: Path) -> Iterator[str]:
+    """Run a Valkey, which counts rate limits as in production; yields its URL."""
     with SignalCounter() as signals:
         supervisor = Supervisor(signals, echo=lambda _: None, on_pids_changed=lambda _: None)
         program, url = valkey_spec(home)
@@ -128,8 +130,8 @@ def broker(home: Path) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
-    """A folder with Postgres and Valkey, and the servers that are started on them."""
+class BackingServices:
+    """Postgres and Valkey in a temporary folder, and settings that use it."""
 
     settings: Settings
     database_url: str
@@ -137,15 +139,15 @@ class Stack:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What a process needs to find the folder's Postgres and Valkey."""
-        given = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
-        return environment(self.settings) | given
+        """Environment of a process that uses them."""
+        urls = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
+        return environment(self.settings) | urls
 
 
 @contextmanager
-def stack() -> Iterator[Stack]:
+def run_backing_services() -> Iterator[BackingServices]:
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
         home = Path(folder, "home")
         settings = Settings(home=home, redis_url="redis://127.0.0.1:1/0")
-        with open_database(settings) as url, broker(home) as redis_url:
-            yield Stack(settings, url, redis_url)
+        with open_database(settings) as url, run_valkey(home) as redis_url:
+            yield BackingServices(settings, url, redis_url)

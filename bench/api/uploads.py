@@ -1,4 +1,4 @@
-"""`upload`: one training file, judged on the way, beside bare routes that keep the same body."""
+"""`upload`: one training file, validated while it streams, against routes that only store it."""
 
 import argparse
 import os
@@ -13,49 +13,51 @@ from fastapi import FastAPI, Request, UploadFile
 
 from app.db.session import one_off_transaction
 from app.organization import api_keys
-from bench.api.report import measure, rows
-from bench.api.servers import Watched, bare, luthier, stack
+from bench.api.report import measure, repeat_rows
+from bench.api.servers import ServerProcess, run_api, run_backing_services, run_bare_app
 
-CHUNK = 2**20
+CHUNK_BYTES = 2**20
 BOUNDARY = "bench-boundary"
-FOLDER = "BENCH_FOLDER"
+FOLDER_VARIABLE = "BENCH_FOLDER"
 
 
-def run(asked: argparse.Namespace) -> None:
-    block = rows(asked.data, 4 * CHUNK)
-    blocks = asked.mebibytes * 2**20 // len(block)
+def run(arguments: argparse.Namespace) -> None:
+    block = repeat_rows(arguments.data, 4 * CHUNK_BYTES)
+    blocks = arguments.mebibytes * 2**20 // len(block)
     size = blocks * len(block)
-    with stack() as around, tempfile.TemporaryDirectory() as folder:
-        with one_off_transaction(around.database_url) as session:
-            project = api_keys.ensure_default_project(session, around.settings.organization_slug)
+    with run_backing_services() as services, tempfile.TemporaryDirectory() as folder:
+        with one_off_transaction(services.database_url) as session:
+            project = api_keys.ensure_default_project(session, services.settings.organization_slug)
             _, key = api_keys.create(session, project.id, "bench")
             session.commit()
         with (
-            luthier(around.environ) as ours,
-            bare("bench.api.uploads:create_app", around.environ | {FOLDER: folder}) as peer,
+            run_api(services.environ) as api,
+            run_bare_app(
+                "bench.api.uploads:create_app", services.environ | {FOLDER_VARIABLE: folder}
+            ) as bare,
         ):
 
-            def to(server: Watched, path: str) -> Callable[[], dict[str, float]]:
+            def upload_to(server: ServerProcess, path: str) -> Callable[[], dict[str, float]]:
                 def arm() -> dict[str, float]:
-                    with server.growth() as grown:
-                        told = send(server.port, path, block, blocks, key)
-                    if told.get("status", "processed") != "processed":
-                        raise SystemExit(f"The file was not found good: {told}")
-                    return {"rss_growth_mb": round(grown[0] / 1e6, 1)}
+                    with server.measure_rss_growth() as rss_growth:
+                        file = send(server.port, path, block, blocks, key)
+                    if file.get("status", "processed") != "processed":
+                        raise SystemExit(f"The file was not accepted: {file}")
+                    return {"rss_growth_mb": round(rss_growth[0] / 1e6, 1)}
 
                 return arm
 
             arms = {
-                "luthier": to(ours, "/v1/files"),
-                "bare stream to a file": to(peer, "/stream"),
-                "bare UploadFile": to(peer, "/form"),
+                "luthier": upload_to(api, "/v1/files"),
+                "bare stream to a file": upload_to(bare, "/stream"),
+                "bare UploadFile": upload_to(bare, "/form"),
             }
-            measure(arms, size, asked.rounds)
+            measure(arms, size, arguments.rounds)
 
 
 def create_app() -> FastAPI:
-    """What a route costs that keeps a body and does nothing else."""
-    app, folder = FastAPI(), Path(os.environ[FOLDER])
+    """Routes that store a request body and do nothing else."""
+    app, folder = FastAPI(), Path(os.environ[FOLDER_VARIABLE])
 
     @app.post("/stream")
     async def stream(request: Request) -> None:
@@ -66,13 +68,13 @@ def create_app() -> FastAPI:
     @app.post("/form")
     def form(file: UploadFile) -> None:
         with (folder / "form").open("wb") as target:
-            shutil.copyfileobj(file.file, target, CHUNK)
+            shutil.copyfileobj(file.file, target, CHUNK_BYTES)
 
     return app
 
 
 def send(port: int, path: str, block: bytes, blocks: int, key: str) -> dict[str, object]:
-    """One multipart upload of so many blocks, in the memory of one."""
+    """Stream one multipart upload that repeats `block`; the JSON response, or {} for null."""
     head = (
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n'
@@ -90,12 +92,12 @@ def send(port: int, path: str, block: bytes, blocks: int, key: str) -> dict[str,
         "Content-Length": str(len(head) + blocks * len(block) + len(tail)),
         "Authorization": f"Bearer {key}",
     }
-    connection = HTTPConnection("127.0.0.1", port, timeout=600, blocksize=CHUNK)
+    connection = HTTPConnection("127.0.0.1", port, timeout=600, blocksize=CHUNK_BYTES)
     connection.request("POST", path, body(), headers)
-    answer = connection.getresponse()
-    told = answer.read()
+    response = connection.getresponse()
+    content = response.read()
     connection.close()
-    if answer.status != 200:
-        raise SystemExit(f"{path} answered {answer.status}: {told[:500]!r}")
-    shown: dict[str, object] = orjson.loads(told) or {}
-    return shown
+    if response.status != 200:
+        raise SystemExit(f"{path} responded with {response.status}: {content[:500]!r}")
+    result: dict[str, object] = orjson.loads(content) or {}
+    return result

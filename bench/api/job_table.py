@@ -1,4 +1,4 @@
-"""A table of jobs as years of many teams leave it, made by the database itself."""
+"""A jobs table like that of a large, old installation, generated inside the database."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ from app.organization import api_keys
 from app.storage import file_key
 
 PROJECTS = 4
-EVENTS_EACH = 30
-# Most jobs belong to the first project, whose lists are the ones that are measured.
-FILL = """
+EVENTS_PER_JOB = 30
+# Most jobs belong to the first project, whose lists are measured.
+INSERT_JOBS = """
 INSERT INTO jobs (id, project_id, created_at, state, base_model, training_file_id, method,
-    hyperparameters, resolved_hyperparameters, seed, suffix, user_metadata, trained_tokens, started_at,
-    finished_at, fine_tuned_model, error_code, error_message)
+    hyperparameters, resolved_hyperparameters, seed, suffix, user_metadata, trained_tokens,
+    started_at, finished_at, fine_tuned_model, error_code, error_message)
 SELECT 'ftjob-' || left(md5(n::text), 24),
     (cast(:projects AS text[]))[CASE WHEN n % 10 < 7 THEN 1 ELSE n % 10 - 5 END],
     timestamptz '2024-01-01' + n * interval '60 seconds',
@@ -31,71 +31,74 @@ SELECT 'ftjob-' || left(md5(n::text), 24),
     timestamptz '2024-01-01' + n * interval '60 seconds' + interval '9 minutes',
     CASE WHEN state = 'succeeded' THEN 'ft:smollm2-135m-instruct:acme:bench:' || n END,
     CASE WHEN state = 'failed' THEN 'invalid_training_file' END,
-    CASE WHEN state = 'failed' THEN 'The training file has 12 faults.' END
+    CASE WHEN state = 'failed' THEN 'The training file has 12 errors.' END
 FROM (
     SELECT n, CASE WHEN n % 100 < 90 THEN 'succeeded' WHEN n % 100 < 96 THEN 'failed'
         ELSE 'cancelled' END AS state
     FROM generate_series(1, :count) AS n
 ) AS numbered
 """
-# What the table's trigger does, which the filling leaves asleep.
-PAIRS = """
+# What the table's trigger would do, which session_replication_role disables.
+INSERT_METADATA = """
 INSERT INTO job_metadata (project_id, key, value, created_at, job_id)
 SELECT project_id, key, value, created_at, id FROM jobs, jsonb_each_text(user_metadata)
 WHERE jsonb_typeof(user_metadata) = 'object'
 """
-TELL = """
+INSERT_EVENTS = """
 INSERT INTO job_events (id, job_id, seq, attempt, dedupe_key, level, type, message, data)
 SELECT 'ftevent-' || left(md5(job.id || n), 24), job.id, n, 1, n::text, 'info', 'metrics',
     'Step ' || n || '/30: training loss=0.71', '{"step": 1, "train_loss": 0.71}'
 FROM (SELECT id FROM jobs WHERE project_id = :project ORDER BY created_at DESC LIMIT 1000) AS job,
-    generate_series(1, :each) AS n
+    generate_series(1, :events_per_job) AS n
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """Where to look: the key and the id of the largest project, and some ids of its jobs.
+class JobTable:
+    """The key and id of the largest project, and ids of some of its jobs.
 
-    `spread` are of any age and `latest` the newest, which have events.
+    `sampled` are jobs of any age; `latest` are the newest, which have events.
     """
 
     key: str
     project_id: str
-    spread: list[str]
+    sampled: list[str]
     latest: list[str]
 
 
-def fill(session: Session, organization: str, *, jobs: int) -> Filled:
-    """So many jobs in some projects, analyzed."""
-    # Of this transaction only. The rows are sound by the way they are made.
+def fill(session: Session, organization: str, *, jobs: int) -> JobTable:
+    """Insert `jobs` jobs into several projects, and analyze the tables."""
+    # For this transaction only. The rows need no constraint checks.
     session.execute(text("SET LOCAL statement_timeout = 0"))
     session.execute(text("SET LOCAL session_replication_role = replica"))
     first = api_keys.ensure_default_project(session, organization)
-    owners = [first, *(_project(session, first.organization_id) for _ in range(PROJECTS - 1))]
-    files = [make_file(session, owner) for owner in owners]
-    given = {"projects": [owner.id for owner in owners], "files": files, "count": jobs}
-    session.execute(text(FILL), given)
-    session.execute(text(PAIRS))
-    session.execute(text(TELL), {"project": first.id, "each": EVENTS_EACH})
+    owners = [
+        first,
+        *(_insert_project(session, first.organization_id) for _ in range(PROJECTS - 1)),
+    ]
+    files = [insert_file(session, owner) for owner in owners]
+    values = {"projects": [owner.id for owner in owners], "files": files, "count": jobs}
+    session.execute(text(INSERT_JOBS), values)
+    session.execute(text(INSERT_METADATA))
+    session.execute(text(INSERT_EVENTS), {"project": first.id, "events_per_job": EVENTS_PER_JOB})
     session.execute(text("ANALYZE"))
-    return Filled(
+    return JobTable(
         key=api_keys.create(session, first.id, "bench")[1],
         project_id=first.id,
-        spread=_some(session, first.id, "id"),
-        latest=_some(session, first.id, "created_at DESC"),
+        sampled=_select_job_ids(session, first.id, "id"),
+        latest=_select_job_ids(session, first.id, "created_at DESC"),
     )
 
 
-def _project(session: Session, organization_id: str) -> Project:
+def _insert_project(session: Session, organization_id: str) -> Project:
     project = Project(id=ids.project_id(), organization_id=organization_id, name="bench")
     session.add(project)
     session.flush()
     return project
 
 
-def make_file(session: Session, owner: Project) -> str:
-    """The id of a file that jobs can name, without content."""
+def insert_file(session: Session, owner: Project) -> str:
+    """Insert a training file without content; its id."""
     file_id = ids.file_id()
     file = File(
         id=file_id,
@@ -112,8 +115,7 @@ def make_file(session: Session, owner: Project) -> str:
     return file_id
 
 
-def _some(session: Session, project_id: str, order: str) -> list[str]:
-    """A thousand ids of a project's jobs; hashes of numbers as they are, those by id are of any
-    age."""
+def _select_job_ids(session: Session, project_id: str, order: str) -> list[str]:
+    """The first thousand job ids in an order; ids are hashes, so that `id` gives random ages."""
     statement = f"SELECT id FROM jobs WHERE project_id = :project ORDER BY {order} LIMIT 1000"
     return list(session.scalars(text(statement), {"project": project_id}))
