@@ -225,13 +225,13 @@ async def infer(request: Request, model: str) -> Response:
 
 
 async def _resolve_encoder(request: Request, name: str) -> ServedEncoder:
-    """Resolve an served by name.
+    """Resolve an encoder by name.
 
     Raises NotFound, ServiceUnavailable, or InvalidRequest for a model that only generates text.
     """
     state = _state(request)
     if state.models.has_model(name):
-        message = f"The model `{name}` is not an served; use builder completions."
+        message = f"The model `{name}` is not an encoder; use chat completions."
         raise InvalidRequest(message, param="model")
     return await state.encoders.resolve(name)
 
