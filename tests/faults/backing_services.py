@@ -1,6 +1,6 @@
-"""What all scenarios stand on: a Postgres, a Valkey and an S3 server that they may hurt.
+"""Postgres, Valkey and an S3 server that scenarios may kill, freeze and cut off.
 
-They are the embedded ones of `luthier up`, so what is killed here is what runs there.
+Postgres and Valkey are the embedded ones of `luthier up`.
 """
 
 import signal
@@ -13,24 +13,27 @@ from urllib.parse import quote
 from sqlalchemy import create_engine, make_url, text
 
 from app.db.migrate import upgrade
-from app.local.postgres import postgres
-from app.local.processes import Program, spawn
-from app.local.valkey import valkey
+from app.local.postgres import postgres_spec
+from app.local.processes import ProcessSpec, spawn
+from app.local.valkey import valkey_spec
 from tests.faults.network import Network
-from tests.faults.objects import ObjectServer
+from tests.faults.object_store import ObjectServer
 
 TEMPLATE = "luthier_template"
 
 
 class Server:
-    """A program that tests kill and start again. Start it in the main thread, as its leash asks."""
+    """A server process that tests kill and restart.
 
-    def __init__(self, program: Program) -> None:
-        self._program = program
+    Start it in the main thread: a child dies with the thread that started it.
+    """
+
+    def __init__(self, spec: ProcessSpec) -> None:
+        self._spec = spec
         self.process = self._start()
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """Send SIGKILL, as a power cut would end it."""
         self.process.kill()
         self.process.wait(120)
 
@@ -40,50 +43,50 @@ class Server:
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
-    def restart(self, *, how: signal.Signals = signal.SIGKILL) -> None:
+    def restart(self, *, stop_signal: signal.Signals = signal.SIGKILL) -> None:
         """End it with a signal, if it still runs, and start it again."""
         if self.process.poll() is None:
-            self.process.send_signal(how)
+            self.process.send_signal(stop_signal)
             self.process.wait(120)
         self.process = self._start()
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.thaw()
-            self.process.send_signal(self._program.stop_signal)
+            self.process.send_signal(self._spec.stop_signal)
             self.process.wait(120)
 
     def _start(self) -> "subprocess.Popen[bytes]":
         deadline = time.monotonic() + 240
-        process = spawn(self._program)
+        process = spawn(self._spec)
         while not self._is_ready():
-            assert time.monotonic() < deadline, f"{self._program.name} does not start"
+            assert time.monotonic() < deadline, f"{self._spec.name} did not start"
             if process.poll() is not None:
-                # A Postgres whose parent was killed lives on for a moment, and is in the way.
+                # The children of a killed Postgres live on for a moment and block its restart.
                 time.sleep(0.2)
-                process = spawn(self._program)
+                process = spawn(self._spec)
             time.sleep(0.05)
         return process
 
     def _is_ready(self) -> bool:
-        ready: Callable[[], bool] | None = self._program.ready
-        return ready is None or ready()
+        check: Callable[[], bool] | None = self._spec.is_ready
+        return check is None or check()
 
 
-class Ground:
-    """One for all scenarios; each has a database, a broker's memory and a bucket of its own."""
+class BackingServices:
+    """The servers shared by all scenarios; each scenario has its own database and bucket."""
 
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True)
         self.home = home
-        program, self._url = postgres(home)
-        self.postgres = Server(program)
-        program, url = valkey(home)
-        self.valkey = Server(program)
+        spec, self._url = postgres_spec(home)
+        self.postgres = Server(spec)
+        spec, url = valkey_spec(home)
+        self.valkey = Server(spec)
         self.valkey_socket = url.removeprefix("unix://")
         self.network = Network()
         self.objects = ObjectServer()
-        self._make(TEMPLATE, "template1")
+        self._create_database(TEMPLATE, "template1")
         upgrade(self.database_url(TEMPLATE))
 
     @property
@@ -92,11 +95,11 @@ class Ground:
         return f"{query['host']}/.s.PGSQL.{query['port']}"
 
     def database_url(self, name: str) -> str:
-        """How a test itself reaches a database: past all proxies."""
+        """URL of a database for the test itself, which bypasses all proxies."""
         return make_url(self._url).set(database=name).render_as_string(hide_password=False)
 
     def make_database(self, name: str) -> None:
-        self._make(name, TEMPLATE)
+        self._create_database(name, TEMPLATE)
 
     def close(self) -> None:
         self.network.close()
@@ -104,17 +107,17 @@ class Ground:
         self.valkey.close()
         self.postgres.close()
 
-    def _make(self, name: str, template: str) -> None:
-        self._do(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-
-    def _do(self, statement: str) -> None:
+    def _create_database(self, name: str, template: str) -> None:
         url = make_url(self._url).set(drivername="postgresql+psycopg")
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(text(statement))
+            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
         engine.dispose()
 
 
-def through(port: int, database: str, who: str, password: str) -> str:
-    """The URL of a database behind a proxy, for a process called `who`."""
-    return f"postgresql://postgres:{password}@127.0.0.1:{port}/{database}?application_name={quote(who)}"
+def proxied_database_url(port: int, database: str, application: str, password: str) -> str:
+    """URL of a database behind a proxy; `application` is its name in pg_stat_activity."""
+    return (
+        f"postgresql://postgres:{password}@127.0.0.1:{port}/{database}"
+        f"?application_name={quote(application)}"
+    )

@@ -1,4 +1,4 @@
-"""Scenarios and what they stand on.
+"""Fixtures of the fault scenarios.
 
 Scenarios marked `fault_smoke` are part of every test run; the others take minutes and run with
 `make faults`, which selects all.
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.backing_services import Ground
-from tests.faults.checker import Checker
-from tests.faults.measurements import Figures
-from tests.faults.scenario import World
+from tests.faults.backing_services import BackingServices
+from tests.faults.checker import InvariantChecker
+from tests.faults.measurements import Measurements
+from tests.faults.scenario import Scenario
 
 HERE = Path(__file__).parent
 
@@ -27,28 +27,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ground() -> Iterator[Ground]:
-    # Not below pytest's folder: for root Postgres runs as another user, whom a second pytest locks
+def backing_services() -> Iterator[BackingServices]:
+    # Not below pytest's folder: for root, Postgres runs as another user, whom a second pytest locks
     # out when it starts, and a Postgres that was killed then cannot start again.
-    folder = Path(tempfile.mkdtemp(prefix="luthier-ground-"))
-    ground = Ground(folder / "home")
-    yield ground
-    ground.close()
+    folder = Path(tempfile.mkdtemp(prefix="luthier-faults-"))
+    services = BackingServices(folder / "home")
+    yield services
+    services.close()
     shutil.rmtree(folder)
 
 
 @pytest.fixture
-def world(ground: Ground, tmp_path: Path) -> Iterator[World]:
-    world = World(ground, tmp_path)
-    yield world
-    world.close()
+def scenario(backing_services: BackingServices, tmp_path: Path) -> Iterator[Scenario]:
+    scenario = Scenario(backing_services, tmp_path)
+    yield scenario
+    scenario.close()
 
 
 @pytest.fixture
-def checker(world: World) -> Checker:
-    return Checker(world)
+def checker(scenario: Scenario) -> InvariantChecker:
+    return InvariantChecker(scenario)
 
 
 @pytest.fixture
-def figures(record_property: Callable[[str, object], None]) -> Figures:
-    return Figures(record_property)
+def measurements(record_property: Callable[[str, object], None]) -> Measurements:
+    return Measurements(record_property)

@@ -1,6 +1,6 @@
-"""Mutation testing: removes one safeguard at a time, in a copy, and expects a test to fail.
+"""Mutation testing: remove one safeguard at a time in a copy, and expect a test to fail.
 
-`python tests/faults/mutants.py` ends with `mutants noticed: N/N`, and with code 1 if one was not.
+`python tests/faults/mutants.py` ends with `mutants killed: N/N`, and with code 1 if one survived.
 """
 
 import shutil
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("app", "worker", "migrations", "tests", "pyproject.toml", "models.toml")
-MACHINE = "tests/app/jobs/test_lifecycle_machine.py"
-LEASE_LOST = "tests/app/jobs/test_attempts.py::test_no_write_of_an_earlier_attempt_changes_any_row"
-LIMIT_SECONDS = 900
+COPIED_PATHS = ("app", "worker", "migrations", "tests", "pyproject.toml", "models.toml")
+STATE_MACHINE_TEST = "tests/app/jobs/test_lifecycle_machine.py"
+FENCING_TEST = (
+    "tests/app/jobs/test_attempts.py::test_no_write_of_an_earlier_attempt_changes_any_row"
+)
+TIMEOUT_SECONDS = 900
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
-        "a live trainer is taken for a dead one",
+        "a live trainer is considered dead",
         "worker/supervisor/liveness_lock.py",
         "path.name != self.name and _is_unlocked(path)",
         "path.name != self.name",
@@ -48,28 +50,28 @@ MUTANTS = (
         "app/jobs/states.py",
         ".where(Job.id == job_id, Job.attempt == attempt, Job.state.in_(HELD_STATES))",
         ".where(Job.id == job_id, Job.state.in_(HELD_STATES))",
-        LEASE_LOST,
+        FENCING_TEST,
     ),
     Mutant(
         "a trainer's transitions are not checked for the attempt",
         "app/jobs/states.py",
         "statement.where(Job.attempt == by_attempt, Job.state.in_(HELD_STATES))",
         "statement.where(Job.state.in_(HELD_STATES))",
-        LEASE_LOST,
+        FENCING_TEST,
     ),
     Mutant(
         "a cancelled job's trainer keeps its fencing token",
         "app/jobs/lifecycle.py",
         "        attempt=Job.attempt + 1,\n",
         "",
-        MACHINE,
+        STATE_MACHINE_TEST,
     ),
     Mutant(
         "a task hint is not in the outbox",
         "app/db/outbox.py",
         "    session.add(Outbox(kind=OutboxKind.NOTIFY, payload=payload))\n",
         "",
-        MACHINE,
+        STATE_MACHINE_TEST,
     ),
     Mutant(
         "leases are reclaimed before they expire",
@@ -83,7 +85,7 @@ MUTANTS = (
         "app/jobs/states.py",
         "    session.execute(delete(JobLease).where(JobLease.job_id == job_id))\n",
         "",
-        MACHINE,
+        STATE_MACHINE_TEST,
     ),
     Mutant(
         "Postgres accepts changes of terminal jobs",
@@ -116,15 +118,15 @@ MUTANTS = (
 )
 
 
-def is_noticed(mutant: Mutant) -> bool:
+def is_killed(mutant: Mutant) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for name in COPIED:
+        for name in COPIED_PATHS:
             _copy(ROOT / name, copy / name)
         path = copy / mutant.path
         source = path.read_text()
         if source.count(mutant.old) != 1:
-            sys.exit(f"{mutant.name}: {mutant.path} has changed; write this mutant anew")
+            sys.exit(f"{mutant.name}: {mutant.path} has changed; update this mutant")
         path.write_text(source.replace(mutant.old, mutant.new))
         command = [
             sys.executable,
@@ -137,9 +139,9 @@ def is_noticed(mutant: Mutant) -> bool:
             "no:cacheprovider",
         ]
         result = subprocess.run(
-            command, cwd=copy, capture_output=True, timeout=LIMIT_SECONDS, check=False
+            command, cwd=copy, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
         )
-    # 1: tests have failed. Any other code says that they did not run.
+    # 1: tests failed. Any other code: they did not run.
     if result.returncode not in (0, 1):
         sys.exit(result.stdout.decode())
     return result.returncode == 1
@@ -153,14 +155,16 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def main() -> int:
-    noticed = 0
+    killed = 0
     for mutant in MUTANTS:
-        found = is_noticed(mutant)
-        noticed += found
-        sys.stdout.write(f"{'noticed' if found else 'MISSED '}  {mutant.name} ({mutant.test})\n")
+        was_killed = is_killed(mutant)
+        killed += was_killed
+        sys.stdout.write(
+            f"{'killed  ' if was_killed else 'SURVIVED'}  {mutant.name} ({mutant.test})\n"
+        )
         sys.stdout.flush()
-    sys.stdout.write(f"mutants noticed: {noticed}/{len(MUTANTS)}\n")
-    return 0 if noticed == len(MUTANTS) else 1
+    sys.stdout.write(f"mutants killed: {killed}/{len(MUTANTS)}\n")
+    return 0 if killed == len(MUTANTS) else 1
 
 
 if __name__ == "__main__":

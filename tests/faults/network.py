@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks what passes through it, on command. Loopback only."""
+"""TCP proxies on the loopback that delay, cut or hold connections on command."""
 
 import asyncio
 import random
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
-# What the proxy connects to: a port of this machine or a Unix socket.
+# A port of this machine, or the path of a Unix socket.
 Upstream = int | str
 
-CHUNK = 2**16
-# Postgres' answer to a COMMIT, as its protocol spells it.
+CHUNK_BYTES = 2**16
+# Postgres' CommandComplete message for a COMMIT.
 COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
 
 
 class Network:
-    """The event loop in a thread of its own in which all proxies of a test run live."""
+    """An event loop in a thread of its own, in which all proxies of a test run live."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -27,7 +27,7 @@ class Network:
         self._thread.start()
 
     def call(self, work: Awaitable[T]) -> T:
-        """The result of `work`, done in the network's thread."""
+        """Await `work` in the network's thread; its result."""
 
         async def run() -> T:
             return await work
@@ -35,7 +35,7 @@ class Network:
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
 
     def proxy(self, upstream: Upstream) -> "Proxy":
-        return self.call(Proxy.listening(self, upstream))
+        return self.call(Proxy.open(self, upstream))
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -43,52 +43,52 @@ class Network:
         self._loop.close()
 
 
-class Cut(Exception):
-    """The connection is to be reset, both ways."""
+class ResetConnection(Exception):
+    """Raised to reset a connection in both directions."""
 
 
 @dataclass(eq=False)
-class Trap:
-    """Stops the first connection on which `client` and then `server` bytes were seen.
+class Breakpoint:
+    """Holds the first connection on which `client` bytes and then `server` bytes were seen.
 
-    With `server` None the bytes of `client` themselves are held back; else the answer is. `after`
-    must have passed from the client on the same connection before. `release` lets the bytes go on,
-    `spring` resets the connection instead.
+    Without `server` the `client` bytes themselves are held back, otherwise the response. `after`
+    must have passed from the client in the same transaction before. `release` lets the bytes pass,
+    `reset_connection` resets the connection instead.
     """
 
     client: bytes
     server: bytes | None = None
     after: bytes = b""
-    reached: threading.Event = field(default_factory=threading.Event)
+    hit: threading.Event = field(default_factory=threading.Event)
     _open: asyncio.Event = field(default_factory=asyncio.Event)
-    _cut: bool = False
+    _is_reset: bool = False
     _released: bool = False
     _loop: asyncio.AbstractEventLoop | None = None
 
     async def hold(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.reached.set()
+        self.hit.set()
         if not self._released:
             await self._open.wait()
-        if self._cut:
-            raise Cut
+        if self._is_reset:
+            raise ResetConnection
 
-    def wait(self, seconds: float = 30) -> None:
-        assert self.reached.wait(seconds), f"nothing passed that matches {self.client!r}"
+    def wait_until_hit(self, seconds: float = 30) -> None:
+        assert self.hit.wait(seconds), f"nothing that matches {self.client!r} has passed"
 
     def release(self) -> None:
         self._released = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._open.set)
 
-    def spring(self) -> None:
-        self._cut = True
+    def reset_connection(self) -> None:
+        self._is_reset = True
         self.release()
 
 
 @dataclass(eq=False)
-class Link:
-    """One connection: what the client sent in its present transaction, and both writers."""
+class Connection:
+    """A proxied connection: its two ends, and the client bytes of the current transaction."""
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
@@ -96,7 +96,7 @@ class Link:
 
     def abort(self) -> None:
         for writer in (self.client, self.server):
-            # Reset, not closed: what was sent and not yet read is lost too.
+            # Linger of 0 s: a reset, so that bytes in flight are lost too.
             with suppress(OSError):
                 _socket(writer).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0" * 2)
             writer.transport.abort()
@@ -107,29 +107,28 @@ def _socket(writer: asyncio.StreamWriter) -> Any:
 
 
 class Proxy:
-    """One way to one server. A fault set here is met by all who came this way, and by nobody else.
+    """A node's way to one server; its faults affect only the connections made through it.
 
-    latency        seconds that each piece waits, each way
-    is_black_hole  connections are accepted and everything sent on them waits, until it is False
-    cut_commits    share of COMMITs whose answer is cut off, though the commit has happened
+    latency            seconds by which each chunk is delayed, in each direction
+    lost_commit_ratio  share of COMMITs that happen, but whose response is cut off
     """
 
     def __init__(self, network: Network, upstream: Upstream) -> None:
         self.latency = 0.0
-        self.cut_commits = 0.0
-        self.commits_cut = 0
+        self.lost_commit_ratio = 0.0
+        self.commits_lost = 0
         self.port = 0
         self._network = network
         self._upstream = upstream
         self._random = random.Random(7)
-        self._links: set[Link] = set()
-        self._traps: list[Trap] = []
+        self._connections: set[Connection] = set()
+        self._breakpoints: list[Breakpoint] = []
         self._open = asyncio.Event()
         self._open.set()
         self._server: asyncio.Server | None = None
 
     @classmethod
-    async def listening(cls, network: Network, upstream: Upstream) -> Self:
+    async def open(cls, network: Network, upstream: Upstream) -> Self:
         proxy = cls(network, upstream)
         await proxy._listen()
         return proxy
@@ -139,30 +138,32 @@ class Proxy:
         return not self._open.is_set()
 
     def black_hole(self) -> None:
-        """From now on nothing passes, and nobody is told."""
-        self._network.call(_do(self._open.clear))
+        """Accept connections, but let nothing pass until healed."""
+        self._network.call(_call(self._open.clear))
 
     def refuse(self) -> None:
-        """Reset all connections and refuse new ones, until healed."""
+        """Reset all connections and refuse new ones until healed."""
         self._network.call(self._refuse())
 
-    def cut(self) -> None:
+    def reset_connections(self) -> None:
         """Reset all connections; new ones work."""
-        self._network.call(_do(self._abort))
+        self._network.call(_call(self._abort))
 
     def heal(self) -> None:
-        """End of all faults but traps. What waited in a black hole arrives now, late."""
-        self.latency = self.cut_commits = 0.0
+        """End all faults but breakpoints. Bytes held in a black hole arrive now, late."""
+        self.latency = self.lost_commit_ratio = 0.0
         self._network.call(self._heal())
 
-    def trap(self, client: bytes, server: bytes | None = None, *, after: bytes = b"") -> Trap:
-        trap = Trap(client, server, after)
-        self._traps.append(trap)
-        return trap
+    def add_breakpoint(
+        self, client: bytes, server: bytes | None = None, *, after: bytes = b""
+    ) -> Breakpoint:
+        breakpoint_ = Breakpoint(client, server, after)
+        self._breakpoints.append(breakpoint_)
+        return breakpoint_
 
     def close(self) -> None:
-        for trap in self._traps:
-            trap.spring()
+        for breakpoint_ in self._breakpoints:
+            breakpoint_.reset_connection()
         self.refuse()
 
     async def _listen(self) -> None:
@@ -181,8 +182,8 @@ class Proxy:
             await self._listen()
 
     def _abort(self) -> None:
-        for link in list(self._links):
-            link.abort()
+        for connection in list(self._connections):
+            connection.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -190,20 +191,20 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
-        link = Link(writer, server_writer)
-        self._links.add(link)
-        ways = [
-            asyncio.create_task(self._pump(reader, server_writer, link, self._from_client)),
-            asyncio.create_task(self._pump(server_reader, writer, link, self._from_server)),
+        connection = Connection(writer, server_writer)
+        self._connections.add(connection)
+        pumps = [
+            asyncio.create_task(self._pump(reader, server_writer, connection, self._from_client)),
+            asyncio.create_task(self._pump(server_reader, writer, connection, self._from_server)),
         ]
         try:
-            await asyncio.gather(*ways)
-        except (Cut, OSError):
-            link.abort()
+            await asyncio.gather(*pumps)
+        except (ResetConnection, OSError):
+            connection.abort()
         finally:
-            self._links.discard(link)
-            for way in ways:
-                way.cancel()
+            self._connections.discard(connection)
+            for pump in pumps:
+                pump.cancel()
             for end in (writer, server_writer):
                 end.close()
 
@@ -216,41 +217,47 @@ class Proxy:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        link: Link,
-        look: Callable[[Link, bytes], Awaitable[None]],
+        connection: Connection,
+        inspect: Callable[[Connection, bytes], Awaitable[None]],
     ) -> None:
-        while data := await reader.read(CHUNK):
+        while data := await reader.read(CHUNK_BYTES):
             if self.latency:
                 await asyncio.sleep(self.latency)
             await self._open.wait()
-            await look(link, data)
+            await inspect(connection, data)
             writer.write(data)
             await writer.drain()
         if writer.can_write_eof():
             writer.write_eof()
 
-    async def _from_client(self, link: Link, data: bytes) -> None:
-        link.sent = (link.sent + data)[-CHUNK:]
-        await self._spring(link, data, answer=False)
+    async def _from_client(self, connection: Connection, data: bytes) -> None:
+        connection.sent = (connection.sent + data)[-CHUNK_BYTES:]
+        await self._check_breakpoints(connection, data, is_response=False)
 
-    async def _from_server(self, link: Link, data: bytes) -> None:
-        await self._spring(link, data, answer=True)
+    async def _from_server(self, connection: Connection, data: bytes) -> None:
+        await self._check_breakpoints(connection, data, is_response=True)
         if COMMITTED not in data:
             return
-        link.sent = b""
-        if self._random.random() < self.cut_commits:
-            self.commits_cut += 1
-            raise Cut
+        connection.sent = b""
+        if self._random.random() < self.lost_commit_ratio:
+            self.commits_lost += 1
+            raise ResetConnection
 
-    async def _spring(self, link: Link, data: bytes, *, answer: bool) -> None:
-        for trap in list(self._traps):
-            wanted = trap.server if answer else trap.client
-            if answer != (trap.server is not None) or wanted is None or wanted not in data:
+    async def _check_breakpoints(
+        self, connection: Connection, data: bytes, *, is_response: bool
+    ) -> None:
+        for breakpoint_ in list(self._breakpoints):
+            pattern = breakpoint_.server if is_response else breakpoint_.client
+            if (
+                is_response != (breakpoint_.server is not None)
+                or pattern is None
+                or pattern not in data
+            ):
                 continue
-            if trap.client in link.sent and trap.after in link.sent:
-                self._traps.remove(trap)
-                await trap.hold()
+            if breakpoint_.client in connection.sent and breakpoint_.after in connection.sent:
+                self._breakpoints.remove(breakpoint_)
+                await breakpoint_.hold()
 
 
-async def _do(work: Callable[[], None]) -> None:
+async def _call(work: Callable[[], None]) -> None:
     work()

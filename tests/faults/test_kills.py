@@ -1,7 +1,7 @@
-"""Something is killed or frozen, at the worst moments that could be thought of.
+"""Processes are killed or frozen at the worst moments.
 
-A lease of 6 s, a heartbeat of 0.5 s and a poll of 1 s stand for 60 s, 10 s and 2 s, where a test
-does not say otherwise.
+Unless a test says otherwise, a lease of 6 s, a heartbeat of 0.5 s and a poll interval of 1 s stand
+for 60 s, 10 s and 2 s.
 """
 
 import contextlib
@@ -14,157 +14,186 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests.faults.checker import Checker
-from tests.faults.measurements import Figures
-from tests.faults.scenario import LEASE_SECONDS, World, alive, asked, training_file
+from tests.faults.checker import InvariantChecker
+from tests.faults.measurements import Measurements
+from tests.faults.node import LEASE_SECONDS, is_alive
+from tests.faults.scenario import Scenario, job_body, training_file
 
 
-def kill_training(world: World, trainer: str) -> None:
-    """Only the training process; its supervisor sees it."""
-    processes = world[trainer].trainings()
-    assert processes, "no training runs"
+def kill_training(scenario: Scenario, trainer: str) -> None:
+    """Kill the training process only; the trainer that supervises it lives on."""
+    processes = scenario[trainer].training_processes()
+    assert processes, "no training process is running"
     os.kill(processes[0].pid, signal.SIGKILL)
 
 
-def outcomes(world: World, job: str) -> list[str]:
-    return [outcome for _, outcome in world.attempts(job)]
+def outcomes(scenario: Scenario, job: str) -> list[str]:
+    return [outcome for _, outcome in scenario.attempts(job)]
 
 
-def test_f01_training_is_killed_before_its_first_step(world: World, checker: Checker) -> None:
-    world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.3))
-    world.until("training runs", world["trainer-1"].trainings)
-    kill_training(world, "trainer-1")
-    assert world.finish(job) == ["succeeded"]
-    assert outcomes(world, job) == ["crashed", "done"]
+def test_f01_training_is_killed_before_its_first_step(
+    scenario: Scenario, checker: InvariantChecker
+) -> None:
+    scenario.start("api-1", "trainer-1", "io-1")
+    job = scenario.create_job(scenario.upload_file(step_seconds=0.3))
+    scenario.wait_until("training runs", scenario["trainer-1"].training_processes)
+    kill_training(scenario, "trainer-1")
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
+    assert outcomes(scenario, job) == ["crashed", "done"]
     checker.check()
 
 
-def test_f02_training_is_killed_in_the_middle_of_a_pass(world: World, checker: Checker) -> None:
-    world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.4, then=0), passes=20)
-    world.reaches(job, 5)
-    kill_training(world, "trainer-1")
-    assert world.finish(job) == ["succeeded"]
-    assert outcomes(world, job) == ["crashed", "done"]
+def test_f02_training_is_killed_in_the_middle_of_an_epoch(
+    scenario: Scenario, checker: InvariantChecker
+) -> None:
+    scenario.start("api-1", "trainer-1", "io-1")
+    job = scenario.create_job(
+        scenario.upload_file(step_seconds=0.4, later_step_seconds=0), epochs=20
+    )
+    scenario.wait_for_step(job, 5)
+    kill_training(scenario, "trainer-1")
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
+    assert outcomes(scenario, job) == ["crashed", "done"]
     checker.check()
 
 
 def test_f03_training_is_killed_while_it_writes_a_checkpoint(
-    world: World, checker: Checker
+    scenario: Scenario, checker: InvariantChecker
 ) -> None:
-    world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(linger=1))
+    scenario.start("api-1", "trainer-1", "io-1")
+    job = scenario.create_job(scenario.upload_file(checkpoint_seconds=1))
 
-    def writes_the_second() -> bool:
-        folder = world["trainer-1"].run_folder(job)
+    def is_writing_second_checkpoint() -> bool:
+        folder = scenario["trainer-1"].run_folder(job)
         return folder is not None and (folder / "checkpoints" / ".step-6.partial").exists()
 
-    world.until("the second checkpoint is being written", writes_the_second)
-    kill_training(world, "trainer-1")
-    assert world.finish(job) == ["succeeded"]
-    assert outcomes(world, job) == ["crashed", "done"]
+    scenario.wait_until("the second checkpoint is being written", is_writing_second_checkpoint)
+    kill_training(scenario, "trainer-1")
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
+    assert outcomes(scenario, job) == ["crashed", "done"]
     checker.check()
 
 
-def dies_at(world: World, checker: Checker, pattern: str, held: str) -> None:
-    """The trainer is killed while a request of its hangs; its successor has to find its way."""
-    world.start("api-1", "trainer-1", "io-1")
-    file = world.upload()
-    fault = world.fault("PUT", pattern, held=held)
-    job = world.create(file)
-    fault.wait()
-    world["trainer-1"].kill()
-    # What it had sent arrives nevertheless, late.
+def kill_trainer_during_put(
+    scenario: Scenario, checker: InvariantChecker, pattern: str, hold: str
+) -> None:
+    """Kill the trainer while the store holds one of its requests; another trainer takes over."""
+    scenario.start("api-1", "trainer-1", "io-1")
+    file = scenario.upload_file()
+    fault = scenario.inject_fault("PUT", pattern, hold=hold)
+    job = scenario.create_job(file)
+    fault.wait_until_hit()
+    scenario["trainer-1"].kill()
+    # Its request is performed nevertheless, late.
     fault.release()
-    world.start("trainer-2")
-    assert world.finish(job) == ["succeeded"]
-    assert outcomes(world, job) == ["lost", "done"]
+    scenario.start("trainer-2")
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
+    assert outcomes(scenario, job) == ["lost", "done"]
     checker.check()
 
 
-def test_f04_trainer_is_killed_between_upload_and_manifest(world: World, checker: Checker) -> None:
-    dies_at(world, checker, "*/step-6/manifest.json", "before")
+def test_f04_a_trainer_is_killed_between_upload_and_manifest(
+    scenario: Scenario, checker: InvariantChecker
+) -> None:
+    kill_trainer_during_put(scenario, checker, "*/step-6/manifest.json", "before")
 
 
-def test_f05_trainer_is_killed_between_manifest_and_row(world: World, checker: Checker) -> None:
-    dies_at(world, checker, "*/step-6/manifest.json", "after")
+def test_f05_a_trainer_is_killed_between_manifest_and_database_row(
+    scenario: Scenario, checker: InvariantChecker
+) -> None:
+    kill_trainer_during_put(scenario, checker, "*/step-6/manifest.json", "after")
 
 
-def test_f06_trainer_is_killed_while_it_finalizes(world: World, checker: Checker) -> None:
-    dies_at(world, checker, "*/files/*", "before")
+def test_f06_a_trainer_is_killed_while_it_finalizes(
+    scenario: Scenario, checker: InvariantChecker
+) -> None:
+    kill_trainer_during_put(scenario, checker, "*/files/*", "before")
 
 
 @pytest.mark.fault_smoke
-def test_f07_trainer_is_killed_and_another_resumes(
-    world: World, checker: Checker, figures: Figures
+def test_f07_a_trainer_is_killed_and_another_resumes(
+    scenario: Scenario, checker: InvariantChecker, measurements: Measurements
 ) -> None:
-    world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.3, then=0), passes=20)
-    world.reaches(job, 4)
-    training = world["trainer-1"].trainings()
-    world["trainer-1"].kill()
-    world.until("the kernel has ended its training", lambda: not any(map(alive, training)))
-    # Its own lease is not scaled: a machine that stands still for seconds must not end it.
-    world.start("trainer-2", lease_seconds=60)
-    seconds = world.until("another has it", lambda: len(world.attempts(job)) == 2)
-    how = f"lease {LEASE_SECONDS:g} s instead of 60 s"
-    figures.add("recovery after kill -9 of a trainer, scaled", seconds, at_most=30, how=how)
-    assert world.finish(job) == ["succeeded"]
-    assert outcomes(world, job) == ["lost", "done"]
+    scenario.start("api-1", "trainer-1", "io-1")
+    job = scenario.create_job(
+        scenario.upload_file(step_seconds=0.3, later_step_seconds=0), epochs=20
+    )
+    scenario.wait_for_step(job, 4)
+    training = scenario["trainer-1"].training_processes()
+    scenario["trainer-1"].kill()
+    scenario.wait_until("its training process is dead", lambda: not any(map(is_alive, training)))
+    # Its own lease is not scaled: a test machine that stalls for seconds must not end it.
+    scenario.start("trainer-2", lease_seconds=60)
+    seconds = scenario.wait_until(
+        "another trainer has it", lambda: len(scenario.attempts(job)) == 2
+    )
+    note = f"lease {LEASE_SECONDS:g} s instead of 60 s"
+    measurements.add("recovery after kill -9 of a trainer, scaled", seconds, at_most=30, note=note)
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
+    assert outcomes(scenario, job) == ["lost", "done"]
     checker.check()
 
 
-def test_f07_recovery_with_the_times_of_production(
-    world: World, checker: Checker, figures: Figures
+def test_f07_recovery_takes_at_most_75_seconds_with_production_settings(
+    scenario: Scenario, checker: InvariantChecker, measurements: Measurements
 ) -> None:
-    """Lease 60 s, heartbeat 10 s, poll 5 s; the training itself is as small as ever."""
-    real = {"lease_seconds": 60, "heartbeat_interval_seconds": 10, "poll_interval_seconds": 2}
-    world.start("api-1", "trainer-1", "io-1", **real)
-    job = world.create(world.upload(pace=0.5, then=0), passes=20)
-    world.reaches(job, 4)
-    world["trainer-1"].kill()
-    world.start("trainer-2", **real)
-    seconds = world.until("another has it", lambda: len(world.attempts(job)) == 2, seconds=90)
-    how = "lease 60 s, heartbeat 10 s"
-    figures.add("recovery after kill -9 of a trainer", seconds, at_most=75, how=how)
-    assert world.finish(job) == ["succeeded"]
+    """Lease 60 s, heartbeat 10 s, poll interval 2 s; the training stays small."""
+    production = {"lease_seconds": 60, "heartbeat_interval_seconds": 10, "poll_interval_seconds": 2}
+    scenario.start("api-1", "trainer-1", "io-1", **production)
+    job = scenario.create_job(
+        scenario.upload_file(step_seconds=0.5, later_step_seconds=0), epochs=20
+    )
+    scenario.wait_for_step(job, 4)
+    scenario["trainer-1"].kill()
+    scenario.start("trainer-2", **production)
+    seconds = scenario.wait_until(
+        "another trainer has it", lambda: len(scenario.attempts(job)) == 2, seconds=90
+    )
+    note = "lease 60 s, heartbeat 10 s"
+    measurements.add("recovery after kill -9 of a trainer", seconds, at_most=75, note=note)
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
     checker.check()
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_f08_api_is_killed_around_the_commit_of_a_new_job(
-    world: World, checker: Checker, moment: str
+def test_f08_the_api_is_killed_around_the_commit_of_a_new_job(
+    scenario: Scenario, checker: InvariantChecker, moment: str
 ) -> None:
-    world.start("api-1", "trainer-1", "io-1")
-    file = world.upload()
-    way = world["api-1"].database
-    commit, answer = b"COMMIT\0", b"COMMIT\0" if moment == "after" else None
-    trap = way.trap(commit, answer, after=b"INSERT INTO jobs")
-    body = asked(file)
-    with pytest.raises(httpx.TransportError), dying(world, "api-1", trap.wait):
-        world.once(
+    scenario.start("api-1", "trainer-1", "io-1")
+    file = scenario.upload_file()
+    commit_response = b"COMMIT\0" if moment == "after" else None
+    breakpoint_ = scenario["api-1"].database.add_breakpoint(
+        b"COMMIT\0", commit_response, after=b"INSERT INTO jobs"
+    )
+    body = job_body(file)
+    with (
+        pytest.raises(httpx.TransportError),
+        kill_when(scenario, "api-1", breakpoint_.wait_until_hit),
+    ):
+        scenario.request_once(
             "POST", "/v1/fine_tuning/jobs", json=body, headers={"x-stainless-retry-count": "0"}
         )
-    trap.spring()
-    world["api-1"].start()
-    again = {"x-stainless-retry-count": "1"}
-    world.until("the api is back", world["api-1"].is_ready)
-    answered = world.once("POST", "/v1/fine_tuning/jobs", json=body, headers=again)
-    assert answered.status_code == 200, answered.text
-    world.accept(answered.json()["id"])
-    assert world.value("SELECT count(*) FROM jobs") == 1
-    assert world.finish(answered.json()["id"]) == ["succeeded"]
+    breakpoint_.reset_connection()
+    scenario["api-1"].start()
+    retry_headers = {"x-stainless-retry-count": "1"}
+    scenario.wait_until("the API is back", scenario["api-1"].is_ready)
+    response = scenario.request_once(
+        "POST", "/v1/fine_tuning/jobs", json=body, headers=retry_headers
+    )
+    assert response.status_code == 200, response.text
+    scenario.record_job(response.json()["id"])
+    assert scenario.query_value("SELECT count(*) FROM jobs") == 1
+    assert scenario.wait_for_jobs(response.json()["id"]) == ["succeeded"]
     checker.check()
 
 
 @contextlib.contextmanager
-def dying(world: World, name: str, reached: Callable[[], None]) -> Iterator[None]:
-    """Kill a process as soon as `reached()` returns, while the block waits for its answer."""
+def kill_when(scenario: Scenario, name: str, wait: Callable[[], None]) -> Iterator[None]:
+    """Kill a process as soon as `wait()` returns, while the block waits for its response."""
 
     def wait_and_kill() -> None:
-        reached()
-        world[name].kill()
+        wait()
+        scenario[name].kill()
 
     thread = threading.Thread(target=wait_and_kill)
     thread.start()
@@ -174,25 +203,27 @@ def dying(world: World, name: str, reached: Callable[[], None]) -> Iterator[None
         thread.join()
 
 
-def test_f09_api_is_killed_in_the_middle_of_an_upload(world: World, checker: Checker) -> None:
-    world.start("api-1", "trainer-1", "io-1")
-    # More than one part of a multipart upload, so that the store knows of it.
+def test_f09_the_api_is_killed_in_the_middle_of_an_upload(
+    scenario: Scenario, checker: InvariantChecker
+) -> None:
+    scenario.start("api-1", "trainer-1", "io-1")
+    # More than one part of a multipart upload, so that an upload is open at the store.
     data = training_file(12, {}) * 20_000
-    head, tail = form(data)
-    with socket.create_connection(("127.0.0.1", world["api-1"].settings.port)) as client:
-        client.sendall(request_head(world, len(head) + len(data) + len(tail)) + head)
+    head, tail = form_around_file()
+    with socket.create_connection(("127.0.0.1", scenario["api-1"].settings.port)) as client:
+        client.sendall(request_head(scenario, len(head) + len(data) + len(tail)) + head)
         client.sendall(data[: len(data) * 3 // 4])
-        world.until("the store has a part of it", lambda: list(checker.uploads()))
-        world["api-1"].kill()
-    assert world.value("SELECT count(*) FROM files") == 0
-    world["api-1"].start()
-    job = world.create(world.upload())
-    assert world.finish(job) == ["succeeded"]
+        scenario.wait_until("the store has a part of it", checker.list_multipart_uploads)
+        scenario["api-1"].kill()
+    assert scenario.query_value("SELECT count(*) FROM files") == 0
+    scenario["api-1"].start()
+    job = scenario.create_job(scenario.upload_file())
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
     checker.check()
 
 
-def form(data: bytes) -> tuple[bytes, bytes]:
-    """What stands around a file in a multipart form."""
+def form_around_file() -> tuple[bytes, bytes]:
+    """The bytes before and after a file in a multipart form."""
     head = (
         b'--cut\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
         b'--cut\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n'
@@ -200,96 +231,102 @@ def form(data: bytes) -> tuple[bytes, bytes]:
     return head, b"\r\n--cut--\r\n"
 
 
-def request_head(world: World, length: int) -> bytes:
+def request_head(scenario: Scenario, length: int) -> bytes:
     lines = [
         "POST /v1/files HTTP/1.1",
         "Host: localhost",
-        f"Authorization: Bearer {world.secret}",
+        f"Authorization: Bearer {scenario.secret}",
         "Content-Type: multipart/form-data; boundary=cut",
         f"Content-Length: {length}",
     ]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def test_f10_relay_is_killed_between_ringing_and_remembering(
-    world: World, checker: Checker
+def test_f10_the_outbox_dispatcher_is_killed_between_notifying_and_recording(
+    scenario: Scenario, checker: InvariantChecker
 ) -> None:
-    world.start("api-1", "trainer-1", "io-1")
-    file = world.upload()
-    trap = world["io-1"].database.trap(b"UPDATE outbox SET done_at")
-    job = world.create(file)
-    trap.wait()
-    world["io-1"].kill()
-    trap.spring()
-    world.start("io-2")
-    assert world.finish(job) == ["succeeded"]
-    assert outcomes(world, job) == ["done"]
+    scenario.start("api-1", "trainer-1", "io-1")
+    file = scenario.upload_file()
+    breakpoint_ = scenario["io-1"].database.add_breakpoint(b"UPDATE outbox SET done_at")
+    job = scenario.create_job(file)
+    breakpoint_.wait_until_hit()
+    scenario["io-1"].kill()
+    breakpoint_.reset_connection()
+    scenario.start("io-2")
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
+    assert outcomes(scenario, job) == ["done"]
     checker.check()
 
 
-def test_f11_leader_is_killed_while_it_leads(
-    world: World, checker: Checker, figures: Figures
+def test_f11_the_leader_is_killed_in_the_middle_of_a_task(
+    scenario: Scenario, checker: InvariantChecker, measurements: Measurements
 ) -> None:
-    world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.3, then=0), passes=20)
-    world.reaches(job, 4)
-    with world.locked("job_leases"):
-        world["trainer-1"].kill()
-        world.until("the leader is at it", lambda: waits_for_lock(world, "io-1"))
-        world["io-1"].kill()
-    world.start("io-2", "trainer-2")
-    seconds = world.until("the new leader acts", lambda: len(world.attempts(job)) == 2)
-    figures.add("a new leader acts after kill -9 of the old one", seconds, at_most=30)
-    assert world.finish(job) == ["succeeded"]
+    scenario.start("api-1", "trainer-1", "io-1")
+    job = scenario.create_job(
+        scenario.upload_file(step_seconds=0.3, later_step_seconds=0), epochs=20
+    )
+    scenario.wait_for_step(job, 4)
+    with scenario.lock_table("job_leases"):
+        scenario["trainer-1"].kill()
+        scenario.wait_until(
+            "the leader waits for the lock", lambda: is_waiting_for_lock(scenario, "io-1")
+        )
+        scenario["io-1"].kill()
+    scenario.start("io-2", "trainer-2")
+    seconds = scenario.wait_until("the new leader acts", lambda: len(scenario.attempts(job)) == 2)
+    measurements.add("a new leader acts after kill -9 of the old one", seconds, at_most=30)
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
     checker.check()
 
 
-def waits_for_lock(world: World, name: str) -> bool:
-    """Whether a process is in the middle of a transaction that cannot go on."""
-    waiting = (
+def is_waiting_for_lock(scenario: Scenario, name: str) -> bool:
+    """Whether a process is in a transaction that waits for a lock."""
+    count_waiting = (
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = :name"
         " AND wait_event_type = 'Lock'"
     )
-    return bool(world.value(waiting, name=name))
+    return bool(scenario.query_value(count_waiting, name=name))
 
 
 @pytest.mark.fault_smoke
-def test_f12_a_trainer_freezes_and_wakes_up_after_its_job_went_to_another(
-    world: World, checker: Checker
+def test_f12_a_trainer_freezes_and_thaws_after_its_job_went_to_another(
+    scenario: Scenario, checker: InvariantChecker
 ) -> None:
-    """3 minutes with a lease of 60 s become the end of a lease of 6 s and some steps by another."""
-    world.start("api-1", "trainer-1", "io-1")
-    job = world.create(world.upload(pace=0.3, then=0.05), passes=20)
-    world.reaches(job, 4)
-    world["trainer-1"].freeze()
-    zombie = world["trainer-1"].trainings()
-    world.start("trainer-2", lease_seconds=60)
-    world.until("another has it", lambda: len(world.attempts(job)) == 2)
-    world.reaches(job, 8)
-    world["trainer-1"].thaw()
-    world.until("the zombie's training has ended", lambda: not any(map(alive, zombie)))
-    assert world.finish(job) == ["succeeded"]
-    assert outcomes(world, job) == ["lost", "done"]
+    """Scaled from 3 minutes with a lease of 60 s: the lease of 6 s expires, another makes steps."""
+    scenario.start("api-1", "trainer-1", "io-1")
+    job = scenario.create_job(
+        scenario.upload_file(step_seconds=0.3, later_step_seconds=0.05), epochs=20
+    )
+    scenario.wait_for_step(job, 4)
+    scenario["trainer-1"].freeze()
+    zombie = scenario["trainer-1"].training_processes()
+    scenario.start("trainer-2", lease_seconds=60)
+    scenario.wait_until("another trainer has it", lambda: len(scenario.attempts(job)) == 2)
+    scenario.wait_for_step(job, 8)
+    scenario["trainer-1"].thaw()
+    scenario.wait_until("the zombie's training has ended", lambda: not any(map(is_alive, zombie)))
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
+    assert outcomes(scenario, job) == ["lost", "done"]
     checker.check()
 
 
-def test_f13_a_trainer_dies_with_the_bell_that_it_was_handed(
-    world: World, checker: Checker, figures: Figures
+def test_f13_a_trainer_dies_with_the_task_hint_that_it_received(
+    scenario: Scenario, checker: InvariantChecker, measurements: Measurements
 ) -> None:
-    """The other trainer's way to the broker is cut: it can only find the job by looking."""
-    world.start("api-1", "trainer-1", "io-1", "trainer-2", poll_interval_seconds=2)
-    file = world.upload()
-    world.until("both look for work", lambda: polls(world) >= 2)
-    world["trainer-2"].broker.refuse()
-    world["trainer-1"].freeze()
-    job = world.create(file)
-    world["trainer-1"].kill()
-    world.until("it is queued", lambda: world.state(job) != "validating_files")
-    seconds = world.until("it runs", lambda: world.state(job) != "queued")
-    figures.add("a job whose bell was lost starts after", seconds, at_most=6)
-    assert world.finish(job) == ["succeeded"]
+    """The other trainer is cut off from the broker: it can find the job only by polling."""
+    scenario.start("api-1", "trainer-1", "io-1", "trainer-2", poll_interval_seconds=2)
+    file = scenario.upload_file()
+    scenario.wait_until("both trainers are ready", lambda: count_ready_trainers(scenario) >= 2)
+    scenario["trainer-2"].broker.refuse()
+    scenario["trainer-1"].freeze()
+    job = scenario.create_job(file)
+    scenario["trainer-1"].kill()
+    scenario.wait_until("it is queued", lambda: scenario.job_state(job) != "validating_files")
+    seconds = scenario.wait_until("it runs", lambda: scenario.job_state(job) != "queued")
+    measurements.add("a job whose task hint was lost starts after", seconds, at_most=6)
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
     checker.check()
 
 
-def polls(world: World) -> int:
-    return sum(" ready." in world[name].log for name in ("trainer-1", "trainer-2"))
+def count_ready_trainers(scenario: Scenario) -> int:
+    return sum(" ready." in scenario[name].log for name in ("trainer-1", "trainer-2"))
