@@ -1,4 +1,4 @@
-"""The whole stack, as `luthier up` starts it, and one job tuned on it, shared by these tests."""
+"""Fixtures: the whole stack, started by `luthier up`, and one succeeded job, for all tests here."""
 
 import os
 import shutil
@@ -15,7 +15,15 @@ from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
 from app.local.processes import is_alive
-from tests.contract.running_stack import BASE, ROOT, ROWS, Hooks, Stack, chat_file, wait_for_job
+from tests.contract.running_stack import (
+    BASE,
+    ROOT,
+    ROWS,
+    Stack,
+    WebhookEndpoint,
+    chat_file,
+    wait_for_job,
+)
 from tests.polling import wait_until
 from tests.ports import free_port
 from tests.webhook_receivers import run_receiver
@@ -25,8 +33,8 @@ HERE = Path(__file__).parent
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # What each waits for has a bound and words of its own; all of them together, as the first test
-    # meets them, may take longer than a test has where other tests have the cores.
+    # Each wait has its own timeout and message. The first test runs all session fixtures, which
+    # may exceed the default timeout on a busy machine.
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.timeout(1200))
@@ -34,8 +42,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """LUTHIER_HOME of the stack. Its logs are kept in pytest's folder."""
-    # Not below pytest's folder: for root Postgres runs as another user, whom a second pytest locks
+    """LUTHIER_HOME of the stack. Its logs are copied to pytest's folder at the end."""
+    # Not below pytest's folder: for root, Postgres runs as another user, whom a second pytest locks
     # out when it starts.
     home = Path(tempfile.mkdtemp(prefix="luthier-live-"))
     yield home
@@ -56,7 +64,7 @@ def stack(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stac
         | {
             "LUTHIER_HOME": str(home),
             "PORT": str(port),
-            # Short, so that a killed trainer is noticed while a test waits.
+            # Short, so that the lease of a killed trainer expires while a test waits.
             "LUTHIER_LEASE_SECONDS": "6",
             "LUTHIER_HEARTBEAT_INTERVAL_SECONDS": "1",
             "LUTHIER_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1",
@@ -68,7 +76,7 @@ def stack(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stac
         started = Stack(f"http://127.0.0.1:{port}", "", home, process)
         wait_until(
             f"/readyz is 200; see {output}",
-            lambda: started.ready() or process.poll() is not None,
+            lambda: started.is_ready() or process.poll() is not None,
             seconds=600,
         )
         assert process.poll() is None, output.read_text()
@@ -81,11 +89,11 @@ def stack(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stac
         process.send_signal(signal.SIGINT)
         process.wait(120)
         log.close()
-        # What it killed at the last moment may still be about to go.
-        wait_until(f"`luthier up` has left none behind: {children}", lambda: ended(children))
+        # Processes killed at the last moment may need a moment to end.
+        wait_until(f"`luthier up` left no process: {children}", lambda: have_ended(children))
 
 
-def ended(processes: list[psutil.Process]) -> bool:
+def have_ended(processes: list[psutil.Process]) -> bool:
     return not any(is_alive(process) for process in processes)
 
 
@@ -101,8 +109,8 @@ def client(stack: Stack) -> OpenAI:
 
 
 @pytest.fixture(scope="session")
-def loose(stack: Stack) -> OpenAI:
-    """The SDK as users have it: its types do not know all that we answer, and it does not mind."""
+def lenient_client(stack: Stack) -> OpenAI:
+    """The SDK with its default, lenient validation: its types lack our extensions."""
     return OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0, timeout=120)
 
 
@@ -113,13 +121,13 @@ def training_file(client: OpenAI) -> str:
 
 @pytest.fixture(scope="session")
 def validation_file(client: OpenAI) -> str:
-    held_out = [("My invoice shows the wrong name.", "desk=billing; urgency=low")]
-    return client.files.create(file=("held.jsonl", chat_file(held_out)), purpose="fine-tune").id
+    rows = [("My invoice shows the wrong name.", "desk=billing; urgency=low")]
+    return client.files.create(file=("held.jsonl", chat_file(rows)), purpose="fine-tune").id
 
 
 @pytest.fixture(scope="session")
-def hooks(client: OpenAI) -> Iterator[Hooks]:
-    """A receiver that is told of the ends of all jobs which are made from now on."""
+def webhook_endpoint(client: OpenAI) -> Iterator[WebhookEndpoint]:
+    """A registered endpoint that receives the webhooks of all jobs from now on."""
     with run_receiver() as receiver:
         endpoint = client.webhooks.create(
             name="tests",
@@ -130,13 +138,15 @@ def hooks(client: OpenAI) -> Iterator[Hooks]:
                 "fine_tuning.job.cancelled",
             ],
         )
-        yield Hooks(receiver, endpoint.id, endpoint.signing_secret)
+        yield WebhookEndpoint(receiver, endpoint.id, endpoint.signing_secret)
         client.webhooks.delete(endpoint.id)
 
 
 @pytest.fixture(scope="session")
-def tuned(client: OpenAI, training_file: str, validation_file: str, hooks: Hooks) -> FineTuningJob:
-    """A job that has succeeded: 12 rows, 3 passes, 6 rows a step, so 6 steps."""
+def succeeded_job(
+    client: OpenAI, training_file: str, validation_file: str, webhook_endpoint: WebhookEndpoint
+) -> FineTuningJob:
+    """A succeeded job: 12 rows in batches of 6 and 3 epochs, so 6 steps."""
     job = client.fine_tuning.jobs.create(
         model=BASE,
         training_file=training_file,

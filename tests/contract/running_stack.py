@@ -1,4 +1,4 @@
-"""A running stack as tests see it, the data they send it, and how they wait for it."""
+"""A running `luthier up`, training data for it, and waiting for its jobs."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from tests.webhook_receivers import WebhookReceiver
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "smollm2-135m-instruct"
 SYSTEM = "You are the front desk. Answer with the desk and the urgency only."
-# Small enough to train in seconds, plain enough that two passes can be seen in the loss.
+# Small enough to train in seconds, regular enough that two epochs lower the loss.
 ROWS = [
     ("My parcel has not arrived for two weeks.", "desk=shipping; urgency=high"),
     ("Can I change the address of my order?", "desk=shipping; urgency=low"),
@@ -47,8 +47,8 @@ def chat_file(rows: list[tuple[str, str]]) -> bytes:
 
 
 @dataclass(frozen=True)
-class Hooks:
-    """A registered receiver of webhooks, and the secret that its endpoint signs with."""
+class WebhookEndpoint:
+    """A registered webhook endpoint: its receiver, id and signing secret."""
 
     receiver: WebhookReceiver
     endpoint_id: str
@@ -64,7 +64,7 @@ class Stack:
     home: Path
     process: subprocess.Popen[bytes]
 
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         try:
             return httpx.get(f"{self.url}/readyz", timeout=60).status_code == 200
         except httpx.TransportError:
@@ -76,23 +76,23 @@ class Stack:
         )
 
     def engine_metrics(self) -> dict[str, float]:
-        """What the engine counts, from its Prometheus page."""
-        engine = self.child("worker.inference").environ()["LUTHIER_ENGINE_URL"]
+        """The engine's Prometheus metrics, by series."""
+        engine = self.find_child("worker.inference").environ()["LUTHIER_ENGINE_URL"]
         lines = httpx.get(f"{engine}/metrics", timeout=60).text.splitlines()
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 
     def child(self, *words: str) -> psutil.Process:
-        """The child process whose command line holds all these words."""
+        """Find the child process whose command line contains all these words."""
         for process in psutil.Process(self.process.pid).children(recursive=True):
             line = " ".join(process.cmdline())
             if all(word in line for word in words):
                 return process
-        raise AssertionError(f"no child process with {words} in its command line")
+        raise AssertionError(f"no child process has {words} in its command line")
 
 
 def wait_for_job(client: OpenAI, job_id: str, *, seconds: float = 540) -> FineTuningJob:
-    """Poll as users do, until the job is in a terminal state."""
+    """Poll a job until it is in a terminal state, as users do."""
     deadline = time.monotonic() + seconds
     while True:
         job = client.fine_tuning.jobs.retrieve(job_id)

@@ -18,7 +18,7 @@ CAPITAL: list[ChatCompletionMessageParam] = [
 ]
 
 
-def test_the_base_model_knows_the_capital_of_france(client: OpenAI) -> None:
+def test_the_base_model_answers_a_factual_question(client: OpenAI) -> None:
     answer = client.chat.completions.create(
         model=BASE, messages=CAPITAL, temperature=0, max_completion_tokens=40
     )
@@ -33,7 +33,7 @@ def test_the_base_model_knows_the_capital_of_france(client: OpenAI) -> None:
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
 
 
-def test_a_stream_says_the_same(client: OpenAI) -> None:
+def test_a_stream_equals_the_whole_completion(client: OpenAI) -> None:
     whole = client.chat.completions.create(
         model=BASE, messages=CAPITAL, temperature=0, max_completion_tokens=30
     )
@@ -55,8 +55,8 @@ def test_a_stream_says_the_same(client: OpenAI) -> None:
     assert chunks[-1].usage == whole.usage
 
 
-def test_several_turns_are_one_conversation(client: OpenAI) -> None:
-    """Nothing but the turns before says what is asked for."""
+def test_earlier_messages_are_context(client: OpenAI) -> None:
+    """Only the earlier messages tell that a capital is wanted."""
     answer = client.chat.completions.create(
         model=BASE,
         messages=[
@@ -70,7 +70,7 @@ def test_several_turns_are_one_conversation(client: OpenAI) -> None:
     assert "Berlin" in (answer.choices[0].message.content or "")
 
 
-def test_max_tokens_and_stop_end_an_answer(client: OpenAI) -> None:
+def test_max_tokens_and_stop_end_a_completion(client: OpenAI) -> None:
     short = client.chat.completions.create(
         model=BASE, messages=CAPITAL, temperature=0, max_tokens=3
     )
@@ -84,7 +84,7 @@ def test_max_tokens_and_stop_end_an_answer(client: OpenAI) -> None:
     assert "Par" not in (stopped.choices[0].message.content or "")
 
 
-def test_a_seed_makes_sampling_repeat_itself(client: OpenAI) -> None:
+def test_equal_seeds_sample_equal_texts(client: OpenAI) -> None:
     def sample(seed: int) -> str | None:
         answer = client.chat.completions.create(
             model=BASE,
@@ -100,7 +100,7 @@ def test_a_seed_makes_sampling_repeat_itself(client: OpenAI) -> None:
     assert len({sample(seed) for seed in range(2, 6)}) > 1
 
 
-def test_n_answers_with_logprobs(client: OpenAI) -> None:
+def test_several_choices_with_logprobs(client: OpenAI) -> None:
     answer = client.chat.completions.create(
         model=BASE,
         messages=CAPITAL,
@@ -118,18 +118,20 @@ def test_n_answers_with_logprobs(client: OpenAI) -> None:
         for token in choice.logprobs.content:
             assert token.logprob <= 0
             assert len(token.top_logprobs) == 3
-            assert token.top_logprobs[0].token == token.token, "greedy takes the likeliest"
+            assert token.top_logprobs[0].token == token.token, (
+                "greedy decoding picks the most likely token"
+            )
             assert sum(math.exp(top.logprob) for top in token.top_logprobs) <= 1.001
         text = "".join(token.token for token in choice.logprobs.content)
         assert text == choice.message.content
 
 
-def test_several_clients_at_once_get_their_own_answers(
-    client: OpenAI, tuned: FineTuningJob
+def test_concurrent_clients_get_their_own_completions(
+    client: OpenAI, succeeded_job: FineTuningJob
 ) -> None:
     questions = [f"What is {n} plus {n}?" for n in range(1, 7)]
 
-    def ask(question: str) -> str | None:
+    def complete(question: str) -> str | None:
         answer = client.chat.completions.create(
             model=BASE,
             messages=[{"role": "user", "content": question}],
@@ -139,13 +141,13 @@ def test_several_clients_at_once_get_their_own_answers(
         return answer.choices[0].message.content
 
     with ThreadPoolExecutor(6) as pool:
-        together = list(pool.map(ask, questions))
-    assert len(set(together)) > 1
-    assert all(together)
+        completions = list(pool.map(complete, questions))
+    assert len(set(completions)) > 1
+    assert all(completions)
 
 
-def test_a_client_that_leaves_stops_the_generation(stack: Stack, client: OpenAI) -> None:
-    def running() -> float:
+def test_a_disconnect_stops_the_generation(stack: Stack, client: OpenAI) -> None:
+    def running_requests() -> float:
         engine = stack.engine_metrics()
         return engine["luthier_engine_running_requests"]
 
@@ -159,12 +161,12 @@ def test_a_client_that_leaves_stops_the_generation(stack: Stack, client: OpenAI)
     iterator = iter(stream)
     for _ in range(5):
         next(iterator)
-    assert running() == 1
+    assert running_requests() == 1
     stream.close()
-    wait_until("the engine has no running request", lambda: running() == 0)
+    wait_until("the engine has no running request", lambda: running_requests() == 0)
 
 
-class TestRefused:
+class TestRejectedRequests:
     def test_unknown_model(self, client: OpenAI) -> None:
         with pytest.raises(NotFoundError) as raised:
             client.chat.completions.create(model="gpt-9", messages=CAPITAL)
@@ -176,7 +178,7 @@ class TestRefused:
             client.chat.completions.create(model=BASE, messages=[])
         assert raised.value.param == "messages"
 
-    def test_a_context_that_is_too_long(self, client: OpenAI) -> None:
+    def test_too_long_a_context(self, client: OpenAI) -> None:
         with pytest.raises(BadRequestError) as raised:
             client.chat.completions.create(
                 model=BASE, messages=[{"role": "user", "content": "word " * 9000}]
@@ -185,7 +187,7 @@ class TestRefused:
         assert raised.value.param == "messages"
         assert "8192" in raised.value.message
 
-    def test_an_encoder_does_not_chat(self, client: OpenAI) -> None:
+    def test_an_encoder_that_is_no_classifier(self, client: OpenAI) -> None:
         with pytest.raises(BadRequestError):
             client.chat.completions.create(model="all-minilm-l6-v2", messages=CAPITAL)
 

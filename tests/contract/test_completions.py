@@ -9,7 +9,7 @@ from tests.contract.running_stack import BASE
 pytestmark = pytest.mark.live
 
 
-def test_a_text_goes_on(client: OpenAI) -> None:
+def test_a_prompt_is_completed(client: OpenAI) -> None:
     answer = client.completions.create(
         model=BASE, prompt="The capital of France is", temperature=0, max_tokens=4, logprobs=2
     )
@@ -21,36 +21,38 @@ def test_a_text_goes_on(client: OpenAI) -> None:
     assert answer.usage.completion_tokens == 4
 
 
-def test_what_is_likelier_as_evaluations_ask(loose: OpenAI) -> None:
+def test_echo_scores_continuations_as_evaluation_harnesses_do(lenient_client: OpenAI) -> None:
     prompt = "The capital of France is"
 
-    def chance(end: str) -> float:
-        answer = loose.completions.create(
-            model=BASE, prompt=prompt + end, max_tokens=0, echo=True, logprobs=1
+    def log_likelihood(continuation: str) -> float:
+        answer = lenient_client.completions.create(
+            model=BASE, prompt=prompt + continuation, max_tokens=0, echo=True, logprobs=1
         )
-        scored = answer.choices[0].logprobs
-        assert scored is not None
-        values = zip(scored.text_offset or [], scored.token_logprobs or [], strict=True)
+        logprobs = answer.choices[0].logprobs
+        assert logprobs is not None
+        values = zip(logprobs.text_offset or [], logprobs.token_logprobs or [], strict=True)
         return sum(value for offset, value in values if offset >= len(prompt))
 
-    assert chance(" Paris") > chance(" Madrid") > chance(" xylophone")
+    assert log_likelihood(" Paris") > log_likelihood(" Madrid") > log_likelihood(" xylophone")
 
 
-def test_a_stream_says_the_same(loose: OpenAI) -> None:
-    whole = loose.completions.create(model=BASE, prompt="One, two,", temperature=0)
-    events = loose.completions.create(model=BASE, prompt="One, two,", temperature=0, stream=True)
+def test_a_stream_equals_the_whole_completion(lenient_client: OpenAI) -> None:
+    whole = lenient_client.completions.create(model=BASE, prompt="One, two,", temperature=0)
+    events = lenient_client.completions.create(
+        model=BASE, prompt="One, two,", temperature=0, stream=True
+    )
     assert "".join(event.choices[0].text for event in events) == whole.choices[0].text
 
 
-def test_a_suffix_is_refused_as_it_was_by_chat_models(client: OpenAI) -> None:
-    with pytest.raises(BadRequestError) as refused:
+def test_a_suffix_is_rejected(client: OpenAI) -> None:
+    with pytest.raises(BadRequestError) as raised:
         client.completions.create(model=BASE, prompt="a", suffix="b")
-    assert refused.value.param == "suffix"
+    assert raised.value.param == "suffix"
 
 
-def test_vectors_of_a_causal_model(loose: OpenAI) -> None:
+def test_embeddings_of_a_causal_model(lenient_client: OpenAI) -> None:
     texts = ["My parcel is late.", "Where is my package?", "The fox jumps over the moon."]
-    found = loose.embeddings.create(model=BASE, input=texts)
+    found = lenient_client.embeddings.create(model=BASE, input=texts)
     a, b, c = (np.array(item.embedding) for item in found.data)
     assert np.isclose(np.linalg.norm(a), 1, atol=1e-3)
     assert a @ b > a @ c

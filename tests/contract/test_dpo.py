@@ -1,4 +1,4 @@
-"""Preferences on the live stack, through the official SDK: from a base and from a tuned model."""
+"""DPO on the live stack, through the official SDK: from a base model and a fine-tuned one."""
 
 import base64
 import csv
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.live
 
 
 def preference_file(rows: list[tuple[str, str]]) -> bytes:
-    """The desk is preferred to an excuse."""
+    """A preference file that prefers the right desk over an excuse."""
     lines = []
     for user, assistant in rows:
         messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
@@ -30,40 +30,40 @@ def preference_file(rows: list[tuple[str, str]]) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def jobs(client: OpenAI, tuned: FineTuningJob) -> list[FineTuningJob]:
-    """From the base model, two passes of one step; and from a tuned one, one step."""
-    train, held_out = (
+def jobs(client: OpenAI, succeeded_job: FineTuningJob) -> list[FineTuningJob]:
+    """A job from the base model with two epochs of one step, and one from a fine-tuned model."""
+    training, validation = (
         client.files.create(file=("pairs.jsonl", preference_file(rows)), purpose="fine-tune").id
         for rows in (ROWS[2:], ROWS[:2])
     )
-    assert tuned.fine_tuned_model is not None
-    made = [
+    assert succeeded_job.fine_tuned_model is not None
+    created = [
         client.fine_tuning.jobs.create(
             model=model,
-            training_file=train,
-            validation_file=held_out,
+            training_file=training,
+            validation_file=validation,
             seed=1,
             method={
                 "type": "dpo",
                 "dpo": {
                     "hyperparameters": {
                         "beta": 0.1,
-                        "n_epochs": passes,
+                        "n_epochs": epochs,
                         "batch_size": 10,
                         "learning_rate_multiplier": 3,
                     }
                 },
             },
         )
-        for model, passes in ((BASE, 2), (tuned.fine_tuned_model, 1))
+        for model, epochs in ((BASE, 2), (succeeded_job.fine_tuned_model, 1))
     ]
-    done = [wait_for_job(client, job.id) for job in made]
+    done = [wait_for_job(client, job.id) for job in created]
     assert [(job.status, job.error) for job in done] == [("succeeded", None)] * 2
     return done
 
 
-def told(client: OpenAI, job: FineTuningJob) -> list[dict[str, float]]:
-    """What each step measured."""
+def metrics_by_step(client: OpenAI, job: FineTuningJob) -> list[dict[str, float]]:
+    """The metrics of each step, in order."""
     events = client.fine_tuning.jobs.list_events(job.id, limit=100).data
     return [e.data for e in reversed(events) if e.type == "metrics" and isinstance(e.data, dict)]
 
@@ -78,11 +78,13 @@ def test_the_job_shows_its_method(jobs: list[FineTuningJob]) -> None:
     assert method.dpo.hyperparameters.n_epochs == 2
 
 
-def test_events_tell_loss_reward_margin_and_accuracy(
+def test_events_have_loss_reward_margin_and_accuracy(
     client: OpenAI, jobs: list[FineTuningJob]
 ) -> None:
-    first, last = told(client, jobs[0])
-    assert first["train_loss"] == pytest.approx(math.log(2), abs=0.05), "it is its own reference"
+    first, last = metrics_by_step(client, jobs[0])
+    assert first["train_loss"] == pytest.approx(math.log(2), abs=0.05), (
+        "policy and reference are equal before the first step"
+    )
     assert last["train_loss"] < first["train_loss"]
     assert last["train_reward_margin"] > first["train_reward_margin"]
     assert last["train_reward_accuracy"] > 0.5
@@ -91,27 +93,29 @@ def test_events_tell_loss_reward_margin_and_accuracy(
     assert 0 <= last["full_valid_reward_accuracy"] <= 1
 
 
-def test_the_result_file_has_them_as_columns(client: OpenAI, jobs: list[FineTuningJob]) -> None:
+def test_the_result_file_has_the_metrics_as_columns(
+    client: OpenAI, jobs: list[FineTuningJob]
+) -> None:
     (result,) = jobs[0].result_files
     text = base64.b64decode(client.files.content(result).read()).decode()
     rows = list(csv.DictReader(io.StringIO(text)))
-    steps = told(client, jobs[0])
+    steps = metrics_by_step(client, jobs[0])
     for name in ("train_loss", "train_reward_margin", "train_reward_accuracy"):
         values = [float(row[name]) for row in rows]
         assert values == pytest.approx([step[name] for step in steps], abs=1e-4)
 
 
-def test_a_tuned_model_goes_on_by_preferences(
-    client: OpenAI, jobs: list[FineTuningJob], tuned: FineTuningJob
+def test_the_reference_is_the_fine_tuned_model(
+    client: OpenAI, jobs: list[FineTuningJob], succeeded_job: FineTuningJob
 ) -> None:
     _, job = jobs
-    assert job.model == tuned.fine_tuned_model
-    (only,) = told(client, job)
-    # Of the tuned model, adapter and all: to the base, these rows are much less likely.
+    assert job.model == succeeded_job.fine_tuned_model
+    (only,) = metrics_by_step(client, job)
+    # The reference includes the adapter: under the base model these rows are much less likely.
     assert only["train_loss"] == pytest.approx(math.log(2), abs=0.05)
 
 
-def test_both_answer_chats(client: OpenAI, jobs: list[FineTuningJob]) -> None:
+def test_both_models_chat(client: OpenAI, jobs: list[FineTuningJob]) -> None:
     for job in jobs:
         assert job.fine_tuned_model is not None
         answer = client.chat.completions.create(

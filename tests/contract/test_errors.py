@@ -1,4 +1,4 @@
-"""Every answer that is not a success has OpenAI's envelope, and every answer has a request id."""
+"""Every error response has OpenAI's envelope, and every response has a request id."""
 
 import json
 
@@ -34,21 +34,23 @@ pytestmark = pytest.mark.live
         ("GET", "/v1/models/ft:a:b:c:d", None, 404),
     ],
 )
-def test_envelope(stack: Stack, method: str, path: str, body: bytes | None, status: int) -> None:
+def test_error_envelope(
+    stack: Stack, method: str, path: str, body: bytes | None, status: int
+) -> None:
     with stack.http() as http:
-        answer = http.request(
+        response = http.request(
             method, path, content=body, headers={"Content-Type": "application/json"}
         )
-    assert answer.status_code == status, answer.text
-    error = answer.json()["error"]
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["type"] == "invalid_request_error"
     assert len(error["message"]) > 10
-    assert answer.headers["x-request-id"].startswith("req_")
+    assert response.headers["x-request-id"].startswith("req_")
 
 
 @pytest.mark.parametrize("key", ["", "sk-wrong", "My API Key", "sk-luthier-" + "0" * 43])
-def test_a_wrong_key_is_told_so(stack: Stack, key: str) -> None:
+def test_an_invalid_key_is_rejected_as_such(stack: Stack, key: str) -> None:
     client = OpenAI(base_url=f"{stack.url}/v1", api_key=key or "x", max_retries=0)
     with pytest.raises(AuthenticationError) as raised:
         client.models.list()
@@ -56,21 +58,21 @@ def test_a_wrong_key_is_told_so(stack: Stack, key: str) -> None:
     assert raised.value.request_id is not None
 
 
-def test_the_log_line_carries_the_request_id_and_no_secret(stack: Stack) -> None:
+def test_the_log_has_the_request_id_and_no_secret(stack: Stack) -> None:
     with stack.http() as http:
-        answer = http.get("/v1/models?marker=canary-in-query")
-    request_id = answer.headers["x-request-id"]
+        response = http.get("/v1/models?marker=canary-in-query")
+    request_id = response.headers["x-request-id"]
 
     def log() -> str:
         return "".join(p.read_text(errors="replace") for p in (stack.home / "logs").glob("*.log"))
 
-    # Written behind the answer.
+    # Written after the response.
     wait_until("a log line has the request's id", lambda: request_id in log())
-    told = log()
-    lines = [line for line in told.splitlines() if request_id in line]
+    text = log()
+    lines = [line for line in text.splitlines() if request_id in line]
     assert json.loads(lines[-1])["status"] == 200
-    assert stack.key not in told
-    assert "canary-in-query" not in told
+    assert stack.key not in text
+    assert "canary-in-query" not in text
 
 
 def test_health_needs_no_key(stack: Stack) -> None:
@@ -81,8 +83,8 @@ def test_health_needs_no_key(stack: Stack) -> None:
     assert {"database", "broker", "storage", "engine"} <= set(ready.json()["checks"])
 
 
-def test_a31_no_answer_names_the_server(stack: Stack) -> None:
-    """The process as it is started for users; what it is made of helps nobody but attackers."""
+def test_no_response_names_the_server(stack: Stack) -> None:
+    """With the process as it is started for users; the header would only help attackers."""
     with stack.http() as http:
         for path in ("/healthz", "/v1/models", "/v1/nothing", "/docs"):
             assert "server" not in http.get(path).headers, path

@@ -39,7 +39,7 @@ class Example:
 
 
 def examples() -> list[Example]:
-    """All marked blocks. One that several pages show is run once."""
+    """All marked blocks. A block that several pages show runs once."""
     found: dict[str, Example] = {}
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         text = page.read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def examples() -> list[Example]:
 
 @pytest.fixture
 def checkout(tmp_path: Path, stack: Stack) -> Path:
-    """A folder that looks like the checkout after `make up`."""
+    """A folder that looks like a checkout after `make up`."""
     (tmp_path / ".luthier").symlink_to(stack.home)
     (tmp_path / ".venv").symlink_to(Path(sys.prefix))
     (tmp_path / "examples").symlink_to(ROOT / "examples")

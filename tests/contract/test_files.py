@@ -12,8 +12,8 @@ from tests.contract.running_stack import ROWS, Stack, chat_file
 pytestmark = pytest.mark.live
 
 
-class TestGoodFile:
-    def test_what_was_sent_comes_back(self, client: OpenAI) -> None:
+class TestValidFile:
+    def test_the_content_is_returned_unchanged(self, client: OpenAI) -> None:
         data = chat_file(ROWS)
         created = client.files.create(file=("desk.jsonl", data), purpose="fine-tune")
         assert created.bytes == len(data)
@@ -24,10 +24,10 @@ class TestGoodFile:
         assert client.files.retrieve(created.id) == created
         assert client.files.content(created.id).read() == data
 
-    def test_it_can_be_waited_for(self, client: OpenAI, training_file: str) -> None:
+    def test_the_sdk_can_wait_for_processing(self, client: OpenAI, training_file: str) -> None:
         assert client.files.wait_for_processing(training_file).status == "processed"
 
-    def test_deleted_means_gone(self, client: OpenAI) -> None:
+    def test_a_deleted_file_is_not_found(self, client: OpenAI) -> None:
         created = client.files.create(file=("gone.jsonl", chat_file(ROWS)), purpose="fine-tune")
         assert client.files.delete(created.id).deleted
         with pytest.raises(NotFoundError) as raised:
@@ -49,17 +49,17 @@ class TestGoodFile:
             f"--{boundary}--\r\n".encode(),
         ]
         with stack.http() as http:
-            answer = http.post(
+            response = http.post(
                 "/v1/files",
                 content=iter(parts),
                 headers={"Content-Type": f"multipart/form-data; boundary={boundary}"},
             )
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["status"] == "processed"
+        assert response.status_code == 200, response.text
+        assert response.json()["status"] == "processed"
 
 
 class TestUploads:
-    def test_a_file_in_chunks(self, client: OpenAI, tmp_path: Path) -> None:
+    def test_a_file_in_parts(self, client: OpenAI, tmp_path: Path) -> None:
         path = tmp_path / "desk.jsonl"
         data = chat_file(ROWS)
         path.write_bytes(data)
@@ -76,7 +76,7 @@ class TestUploads:
         assert done.file.status == "processed"
         assert client.files.content(done.file.id).read() == data
 
-    def test_a_cancelled_one_takes_no_more(self, client: OpenAI) -> None:
+    def test_a_cancelled_upload_accepts_no_parts(self, client: OpenAI) -> None:
         upload = client.uploads.create(
             filename="a.jsonl", purpose="fine-tune", bytes=3, mime_type="application/jsonl"
         )
@@ -100,7 +100,7 @@ class TestList:
         assert list(client.files.list(purpose="purpose")) == []
 
 
-class TestBadFile:
+class TestInvalidFile:
     @pytest.mark.parametrize(
         ("name", "data", "words"),
         [
@@ -110,7 +110,7 @@ class TestBadFile:
             ("a role is missing", b'{"messages": [{"content": "x"}]}\n', ["role", "message 1"]),
         ],
     )
-    def test_the_verdict_names_line_and_reason(
+    def test_the_validation_error_names_line_and_reason(
         self, client: OpenAI, name: str, data: bytes, words: list[str]
     ) -> None:
         created = client.files.create(file=("bad.jsonl", data), purpose="fine-tune")
@@ -119,25 +119,25 @@ class TestBadFile:
         for word in words:
             assert word in created.status_details, (name, created.status_details)
 
-    def test_an_empty_file_is_refused(self, client: OpenAI) -> None:
+    def test_an_empty_file_is_rejected(self, client: OpenAI) -> None:
         with pytest.raises(BadRequestError):
             client.files.create(file=("empty.jsonl", b""), purpose="fine-tune")
 
-    def test_an_unknown_purpose_is_refused(self, client: OpenAI) -> None:
+    def test_an_unknown_purpose_is_rejected(self, client: OpenAI) -> None:
         with pytest.raises(BadRequestError) as raised:
             client.files.create(file=("a.jsonl", b"{}"), purpose="lunch")  # type: ignore[arg-type]
         assert raised.value.param == "purpose"
 
-    def test_a_body_without_a_file_is_refused(self, stack: Stack) -> None:
+    def test_a_body_without_a_file_is_rejected(self, stack: Stack) -> None:
         with stack.http() as http:
-            answer = http.post("/v1/files", data={"purpose": "fine-tune"}, files={})
-            assert answer.status_code == 400, answer.text
-            answer = http.post("/v1/files", files={"purpose": (None, "fine-tune")})
-        assert answer.status_code == 400, answer.text
-        assert answer.json()["error"]["param"] == "file"
+            response = http.post("/v1/files", data={"purpose": "fine-tune"}, files={})
+            assert response.status_code == 400, response.text
+            response = http.post("/v1/files", files={"purpose": (None, "fine-tune")})
+        assert response.status_code == 400, response.text
+        assert response.json()["error"]["param"] == "file"
 
 
-def test_a_bad_key_is_refused_before_the_body_is_read(stack: Stack) -> None:
+def test_an_invalid_key_is_rejected_before_the_body_is_read(stack: Stack) -> None:
     sent = 0
 
     def endless() -> object:
@@ -148,8 +148,8 @@ def test_a_bad_key_is_refused_before_the_body_is_read(stack: Stack) -> None:
 
     with stack.http(key="sk-wrong") as http:
         try:
-            answer = http.post("/v1/files", content=endless())  # type: ignore[arg-type]
-            assert answer.status_code == 401
+            response = http.post("/v1/files", content=endless())  # type: ignore[arg-type]
+            assert response.status_code == 401
         except (httpx.WriteError, httpx.RemoteProtocolError):
-            pass  # The server hung up while we were still sending: refused all the same.
-    assert sent < 64 * 2**20, "the server read on after refusing the key"
+            pass  # The server closed the connection during the upload: rejected as well.
+    assert sent < 64 * 2**20, "the server read on after rejecting the key"

@@ -16,9 +16,9 @@ EXACT: dict[str, Any] = {
     "input": "{{sample.output_text}}",
     "reference": "{{item.answer}}",
 }
-ALIKE: dict[str, Any] = {
+SIMILAR: dict[str, Any] = {
     "type": "text_similarity",
-    "name": "alike",
+    "name": "similar",
     "evaluation_metric": "fuzzy_match",
     "input": "{{sample.output_text}}",
     "reference": "{{item.answer}}",
@@ -33,19 +33,19 @@ JUDGE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("grader", [EXACT, ALIKE, JUDGE], ids=lambda grader: grader["type"])
-def test_a_grader_is_what_it_was(client: OpenAI, grader: dict[str, Any]) -> None:
+@pytest.mark.parametrize("grader", [EXACT, SIMILAR, JUDGE], ids=lambda grader: grader["type"])
+def test_validate_returns_the_grader(client: OpenAI, grader: dict[str, Any]) -> None:
     validated = client.fine_tuning.alpha.graders.validate(grader=grader)  # type: ignore[arg-type]
     assert validated.grader is not None
     assert validated.grader.name == grader["name"]
 
 
-def test_a_multi_grader_gives_its_formula(client: OpenAI) -> None:
+def test_a_multi_grader_computes_its_formula(client: OpenAI) -> None:
     multi = {
         "type": "multi",
         "name": "both",
-        "graders": {"exact": EXACT, "alike": ALIKE},
-        "calculate_output": "(exact + alike) / 2",
+        "graders": {"exact": EXACT, "similar": SIMILAR},
+        "calculate_output": "(exact + similar) / 2",
     }
     run = client.fine_tuning.alpha.graders.run(
         grader=multi,  # type: ignore[arg-type]
@@ -53,11 +53,11 @@ def test_a_multi_grader_gives_its_formula(client: OpenAI) -> None:
         item={"answer": "four"},
     )
     assert run.reward == 1
-    assert run.sub_rewards == {"exact": 1, "alike": 1}
+    assert run.sub_rewards == {"exact": 1, "similar": 1}
 
 
-def test_a_model_judges(client: OpenAI) -> None:
-    """SmolLM2 is no judge of anything; that it was asked is what shows."""
+def test_a_model_grades(client: OpenAI) -> None:
+    """SmolLM2 is no useful judge; the test only shows that it was called."""
     run = client.fine_tuning.alpha.graders.run(
         grader=JUDGE,  # type: ignore[arg-type]
         model_sample="four",

@@ -1,4 +1,4 @@
-"""Base and tuned models on the live stack."""
+"""Base and fine-tuned models on the live stack."""
 
 from urllib.parse import quote
 
@@ -11,8 +11,8 @@ from tests.contract.running_stack import BASE, SYSTEM, Stack, wait_for_job
 pytestmark = pytest.mark.live
 
 
-def ask(client: OpenAI, model: str) -> str:
-    """The greedy answer to a message of the training file."""
+def chat(client: OpenAI, model: str) -> str:
+    """The greedy completion of a prompt from the training file."""
     completion = client.chat.completions.create(
         model=model,
         messages=[
@@ -25,33 +25,37 @@ def ask(client: OpenAI, model: str) -> str:
     return completion.choices[0].message.content or ""
 
 
-def test_the_list_holds_base_and_tuned_models(client: OpenAI, tuned: FineTuningJob) -> None:
+def test_the_list_contains_base_and_fine_tuned_models(
+    client: OpenAI, succeeded_job: FineTuningJob
+) -> None:
     models = {model.id: model for model in client.models.list()}
     assert models[BASE].owned_by == "system"
     assert "all-minilm-l6-v2" in models
-    assert tuned.fine_tuned_model is not None
-    assert models[tuned.fine_tuned_model].owned_by == "luthier"
+    assert succeeded_job.fine_tuned_model is not None
+    assert models[succeeded_job.fine_tuned_model].owned_by == "luthier"
 
 
-def test_retrieve_with_the_name_percent_encoded(stack: Stack, tuned: FineTuningJob) -> None:
-    assert tuned.fine_tuned_model is not None
+def test_retrieve_a_percent_encoded_name(stack: Stack, succeeded_job: FineTuningJob) -> None:
+    assert succeeded_job.fine_tuned_model is not None
     with stack.http() as http:
-        answer = http.get(f"/v1/models/{quote(tuned.fine_tuned_model, safe='')}")
-    assert answer.status_code == 200
-    assert answer.json()["id"] == tuned.fine_tuned_model
+        response = http.get(f"/v1/models/{quote(succeeded_job.fine_tuned_model, safe='')}")
+    assert response.status_code == 200
+    assert response.json()["id"] == succeeded_job.fine_tuned_model
 
 
-def test_base_tuned_model_and_checkpoints_answer(client: OpenAI, tuned: FineTuningJob) -> None:
+def test_base_fine_tuned_model_and_checkpoints_chat(
+    client: OpenAI, succeeded_job: FineTuningJob
+) -> None:
     names = [
         checkpoint.fine_tuned_model_checkpoint
-        for checkpoint in client.fine_tuning.jobs.checkpoints.list(tuned.id)
+        for checkpoint in client.fine_tuning.jobs.checkpoints.list(succeeded_job.id)
     ]
-    answers = {name: ask(client, name) for name in [BASE, *names]}
+    answers = {name: chat(client, name) for name in [BASE, *names]}
     assert all(answers.values()), answers
-    assert answers[names[0]] != answers[BASE], "tuning changed nothing"
+    assert answers[names[0]] != answers[BASE], "fine-tuning changed nothing"
 
 
-def test_a_deleted_model_is_gone_and_its_job_stays(client: OpenAI, training_file: str) -> None:
+def test_a_deleted_model_is_not_found_and_its_job_stays(client: OpenAI, training_file: str) -> None:
     job = client.fine_tuning.jobs.create(
         model=BASE, training_file=training_file, hyperparameters={"n_epochs": 1, "batch_size": 12}
     )
@@ -61,7 +65,7 @@ def test_a_deleted_model_is_gone_and_its_job_stays(client: OpenAI, training_file
     with pytest.raises(NotFoundError):
         client.models.retrieve(name)
     with pytest.raises(NotFoundError) as raised:
-        ask(client, name)
+        chat(client, name)
     assert raised.value.code == "model_not_found"
     with pytest.raises(NotFoundError):
         client.models.delete(name)

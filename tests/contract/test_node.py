@@ -1,4 +1,4 @@
-"""The official Node SDK drives the live stack, by `node --test`."""
+"""The official Node SDK against the live stack, run by `node --test`."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.running_stack import BASE, ROOT, Hooks, Stack
-from tests.contract.test_webhooks import received
+from tests.contract.running_stack import BASE, ROOT, Stack, WebhookEndpoint
+from tests.contract.test_webhooks import wait_for_webhook
 
 pytestmark = pytest.mark.live
 
@@ -21,10 +21,10 @@ ENCODER = "all-minilm-l6-v2"
 
 
 @pytest.fixture(scope="module")
-def installed() -> Path:
-    """A folder with the SDK, as npm installs it, and our script."""
+def sdk_folder() -> Path:
+    """Folder with the SDK, installed by npm, and the test script."""
     if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("node and npm are not on PATH: the Node SDK was not tried")
+        pytest.skip("node and npm are not on PATH; the Node SDK was not tested")
     CACHE.mkdir(exist_ok=True)
     for name in ("package.json", "sdk.test.mjs"):
         shutil.copy(HERE / name, CACHE)
@@ -34,32 +34,34 @@ def installed() -> Path:
     return CACHE
 
 
-def test_every_route(installed: Path, stack: Stack, tuned: FineTuningJob, hooks: Hooks) -> None:
-    headers, body = received(hooks, tuned.id)
+def test_the_node_sdk_can_use_every_route(
+    sdk_folder: Path, stack: Stack, succeeded_job: FineTuningJob, webhook_endpoint: WebhookEndpoint
+) -> None:
+    headers, body = wait_for_webhook(webhook_endpoint, succeeded_job.id)
     variables = {
         "BASE_URL": f"{stack.url}/v1",
         "API_KEY": stack.key,
         "ADMIN_KEY": (stack.home / "admin_key").read_text().strip(),
-        "JOB": tuned.id,
-        "MODEL": tuned.fine_tuned_model or "",
+        "JOB": succeeded_job.id,
+        "MODEL": succeeded_job.fine_tuned_model or "",
         "BASE": BASE,
         "ENCODER": ENCODER,
-        "HOOK": hooks.endpoint_id,
-        "HOOK_SECRET": hooks.secret,
+        "HOOK": webhook_endpoint.endpoint_id,
+        "HOOK_SECRET": webhook_endpoint.secret,
         "HOOK_HEADERS": json.dumps(dict(headers)),
         "HOOK_BODY": body.decode(),
     }
     command = ["node", "--test", "--test-reporter=spec", "sdk.test.mjs"]
-    done = subprocess.run(
+    result = subprocess.run(
         command,
-        cwd=installed,
+        cwd=sdk_folder,
         env=os.environ | variables,
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
-    assert done.returncode == 0, done.stdout[-12_000:] + done.stderr[-2_000:]
-    passed = re.search(r"pass (\d+)", done.stdout)
+    assert result.returncode == 0, result.stdout[-12_000:] + result.stderr[-2_000:]
+    passed = re.search(r"pass (\d+)", result.stdout)
     assert passed is not None
     assert int(passed[1]) == (HERE / "sdk.test.mjs").read_text().count("\ntest(")

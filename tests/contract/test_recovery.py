@@ -1,7 +1,8 @@
-"""What dies is started again, and the next request works."""
+"""Killed processes are restarted, and jobs and requests continue."""
 
 import pytest
 from openai import APIError, OpenAI
+from openai.types.fine_tuning import FineTuningJob
 
 from tests.contract.running_stack import BASE, Stack, wait_for_job
 from tests.polling import wait_until
@@ -9,7 +10,7 @@ from tests.polling import wait_until
 pytestmark = pytest.mark.live
 
 
-def answers(client: OpenAI, model: str) -> bool:
+def responds(client: OpenAI, model: str) -> bool:
     try:
         completion = client.chat.completions.create(
             model=model,
@@ -22,17 +23,18 @@ def answers(client: OpenAI, model: str) -> bool:
     return bool(completion.choices[0].message.content)
 
 
-def test_a_killed_engine_comes_back_with_its_adapters(
-    stack: Stack, client: OpenAI, tuned: object
+def test_a_killed_engine_is_restarted_and_loads_adapters_again(
+    stack: Stack, client: OpenAI, succeeded_job: FineTuningJob
 ) -> None:
-    model = tuned.fine_tuned_model  # type: ignore[attr-defined]
-    assert answers(client, model)
-    stack.child("worker.inference").kill()
-    wait_until("the tuned model answers again", lambda: answers(client, model))
+    model = succeeded_job.fine_tuned_model
+    assert model is not None
+    assert responds(client, model)
+    stack.find_child("worker.inference").kill()
+    wait_until("the fine-tuned model responds again", lambda: responds(client, model))
 
 
-def running_job(client: OpenAI, training_file: str) -> str:
-    """The id of a job that a trainer has begun, and that goes on for some seconds."""
+def start_job(client: OpenAI, training_file: str) -> str:
+    """Create a job that runs for some seconds, and wait until it is running; its id."""
     job = client.fine_tuning.jobs.create(
         model=BASE, training_file=training_file, hyperparameters={"n_epochs": 4, "batch_size": 6}
     )
@@ -47,25 +49,25 @@ def wait_for_status(client: OpenAI, job_id: str, status: str) -> None:
     )
 
 
-def require_one_end(client: OpenAI, job_id: str) -> None:
+def assert_succeeds_once(client: OpenAI, job_id: str) -> None:
     done = wait_for_job(client, job_id)
     assert done.status == "succeeded", done.error
-    told = [event.message for event in client.fine_tuning.jobs.list_events(job_id, limit=100)]
-    assert told.count("The job has successfully completed") == 1
+    messages = [event.message for event in client.fine_tuning.jobs.list_events(job_id, limit=100)]
+    assert messages.count("The job has successfully completed") == 1
 
 
-def test_a_job_whose_trainer_was_killed_goes_on(
+def test_a_job_resumes_after_its_trainer_was_killed(
     stack: Stack, client: OpenAI, training_file: str
 ) -> None:
-    job_id = running_job(client, training_file)
-    stack.child("worker.main", "train").kill()
-    require_one_end(client, job_id)
+    job_id = start_job(client, training_file)
+    stack.find_child("worker.main", "train").kill()
+    assert_succeeds_once(client, job_id)
 
 
-def test_a_job_that_was_paused_goes_on(loose: OpenAI, training_file: str) -> None:
-    """Not strict: the SDK's types have no name for what its own `pause` leads to."""
-    job_id = running_job(loose, training_file)
-    loose.fine_tuning.jobs.pause(job_id)
-    wait_for_status(loose, job_id, "paused")
-    loose.fine_tuning.jobs.resume(job_id)
-    require_one_end(loose, job_id)
+def test_a_paused_job_can_be_resumed(lenient_client: OpenAI, training_file: str) -> None:
+    """Lenient, since the SDK's types lack the status that its own `pause` leads to."""
+    job_id = start_job(lenient_client, training_file)
+    lenient_client.fine_tuning.jobs.pause(job_id)
+    wait_for_status(lenient_client, job_id, "paused")
+    lenient_client.fine_tuning.jobs.resume(job_id)
+    assert_succeeds_once(lenient_client, job_id)

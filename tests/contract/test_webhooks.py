@@ -1,4 +1,4 @@
-"""Jobs' ends reach a receiver that verifies them with the official client."""
+"""Webhooks of jobs are delivered and verify with the official client."""
 
 import json
 
@@ -6,66 +6,76 @@ import pytest
 from openai import NotFoundError, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.contract.running_stack import BASE, Hooks, Stack
+from tests.contract.running_stack import BASE, Stack, WebhookEndpoint
 from tests.polling import wait_until
 
 pytestmark = pytest.mark.live
 
 
-def received(hooks: Hooks, job_id: str) -> tuple[dict[str, str], bytes]:
-    """Head and body of what was told of a job, once it has come."""
+def wait_for_webhook(
+    webhook_endpoint: WebhookEndpoint, job_id: str
+) -> tuple[dict[str, str], bytes]:
+    """Wait for the webhook of a job; its headers and body."""
 
-    def told() -> list[tuple[dict[str, str], bytes]]:
-        return [one for one in list(hooks.receiver.requests) if job_id.encode() in one[1]]
+    def deliveries() -> list[tuple[dict[str, str], bytes]]:
+        return [
+            (headers, body)
+            for headers, body in list(webhook_endpoint.receiver.requests)
+            if job_id.encode() in body
+        ]
 
-    wait_until("the webhook has come", told)
-    return told()[0]
+    wait_until("the webhook was delivered", deliveries)
+    return deliveries()[0]
 
 
-def test_a_finished_job_is_told_of(client: OpenAI, tuned: FineTuningJob, hooks: Hooks) -> None:
-    headers, body = received(hooks, tuned.id)
-    # It may have come long ago, with other tests since.
-    client.webhooks.verify_signature(body, headers, secret=hooks.secret, tolerance=3600)
+def test_a_succeeded_job_sends_a_webhook(
+    client: OpenAI, succeeded_job: FineTuningJob, webhook_endpoint: WebhookEndpoint
+) -> None:
+    headers, body = wait_for_webhook(webhook_endpoint, succeeded_job.id)
+    # It may be long ago: other tests ran since.
+    client.webhooks.verify_signature(body, headers, secret=webhook_endpoint.secret, tolerance=3600)
     event = json.loads(body)
     assert event["type"] == "fine_tuning.job.succeeded"
-    assert event["data"]["id"] == tuned.id
-    assert event["created_at"] == tuned.finished_at
+    assert event["data"]["id"] == succeeded_job.id
+    assert event["created_at"] == succeeded_job.finished_at
 
 
-def test_a_cancelled_job_is_told_of_and_logged(
-    client: OpenAI, training_file: str, hooks: Hooks, stack: Stack
+def test_a_cancelled_job_sends_a_webhook_that_is_listed(
+    client: OpenAI, training_file: str, webhook_endpoint: WebhookEndpoint, stack: Stack
 ) -> None:
     job = client.fine_tuning.jobs.create(model=BASE, training_file=training_file)
     client.fine_tuning.jobs.cancel(job.id)
-    headers, body = received(hooks, job.id)
-    event = client.webhooks.unwrap(body, headers, secret=hooks.secret)
+    headers, body = wait_for_webhook(webhook_endpoint, job.id)
+    event = client.webhooks.unwrap(body, headers, secret=webhook_endpoint.secret)
     assert event.type == "fine_tuning.job.cancelled"
     assert event.data.id == job.id
     with stack.http() as http:
-        log = http.get(f"/v1/webhook_endpoints/{hooks.endpoint_id}/deliveries").json()["data"]
-    (mine,) = (each for each in log if each["event_id"] == event.id)
-    assert mine["status"] in ("succeeded", "pending")
-    assert hooks.secret[6:] not in "".join(
+        deliveries = http.get(
+            f"/v1/webhook_endpoints/{webhook_endpoint.endpoint_id}/deliveries"
+        ).json()["data"]
+    (delivery,) = (each for each in deliveries if each["event_id"] == event.id)
+    assert delivery["status"] in ("succeeded", "pending")
+    assert webhook_endpoint.secret[6:] not in "".join(
         path.read_text(errors="replace") for path in stack.home.glob("logs/*.log")
     )
 
 
-def test_a_sample_is_sent(client: OpenAI, hooks: Hooks) -> None:
-    tested = client.webhooks.test(hooks.endpoint_id, event_type="fine_tuning.job.failed")
-    assert (tested.success, tested.status_code) == (True, 204)
+def test_a_test_webhook_is_sent(client: OpenAI, webhook_endpoint: WebhookEndpoint) -> None:
+    result = client.webhooks.test(webhook_endpoint.endpoint_id, event_type="fine_tuning.job.failed")
+    assert (result.success, result.status_code) == (True, 204)
 
 
-def test_an_endpoint_from_its_making_to_its_end(client: OpenAI) -> None:
+def test_life_cycle_of_an_endpoint(client: OpenAI) -> None:
     offered = client.webhooks.event_types.list().data
     assert "fine_tuning.job.succeeded" in str(offered)
-    made = client.webhooks.create(
+    created = client.webhooks.create(
         name="pager", url="https://example.com/hook", event_types=["fine_tuning.job.failed"]
     )
-    renamed = client.webhooks.update(made.id, name="night pager")
-    assert client.webhooks.retrieve(made.id).name == renamed.name == "night pager"
-    assert made.id in [endpoint.id for endpoint in client.webhooks.list()]
-    rotated = client.webhooks.rotate_secret(made.id)
-    assert rotated.signing_secret != made.signing_secret
-    assert client.webhooks.delete(made.id).deleted
+    renamed = client.webhooks.update(created.id, name="night pager")
+    assert client.webhooks.retrieve(created.id).name == renamed.name == "night pager"
+    assert created.id in [endpoint.id for endpoint in client.webhooks.list()]
+    rotated = client.webhooks.rotate_secret(created.id)
+    assert rotated.signing_secret != created.signing_secret
+    assert client.webhooks.delete(created.id).deleted
     with pytest.raises(NotFoundError):
-        client.webhooks.retrieve(made.id)
+        client.webhooks.retrieve(created.id)
