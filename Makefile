@@ -30,7 +30,7 @@ up: install
 doctor: install
 	@exec .venv/bin/luthier doctor
 
-# In two processes, which take pieces of tests (tests/xdist_scheduling.py); PYTEST='-n 0' is for --pdb.
+# In two processes, which take a file or folder of tests at a time (tests/xdist_scheduling.py); PYTEST='-n 0' is for --pdb.
 test: check
 	.venv/bin/pytest -n 2 --no-loadscope-reorder --max-worker-restart 0 $(PYTEST)
 

@@ -1,6 +1,6 @@
-"""What many tests stand on: a real Postgres and Valkey from wheels, and a store in a folder.
+"""Fixtures: a real Postgres and Valkey from wheels, and an object store in a folder.
 
-Each process of pytest-xdist has its own of them all.
+Each process of pytest-xdist has its own.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ from app.settings import Settings
 from app.storage import ObjectStore, open_store
 from tests.faults import measurements
 from tests.ports import free_port
-from tests.xdist_scheduling import Pieces, turn
+from tests.xdist_scheduling import ScopeScheduling, sort_key
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,8 +33,8 @@ pytest_plugins = ["tests.live_api"]
 
 
 def pytest_configure() -> None:
-    # Examples that take long say nothing where cores are shared. They are the same in every run,
-    # so that a change is blamed for nothing but what it breaks.
+    # Slow examples mean nothing on a busy machine. Examples are the same in every run, so that a
+    # change is only blamed for what it breaks.
     hypothesis.settings.register_profile(
         "patient",
         deadline=None,
@@ -45,28 +45,28 @@ def pytest_configure() -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Pieces:
-    return Pieces(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ScopeScheduling:
+    return ScopeScheduling(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
-    # In one process nothing waits for the longest, and what is quick had better come first.
+    # The longest go first, but only in several processes: in one, fast feedback is better.
     if is_xdist_worker(session):
-        items.sort(key=lambda item: turn(item.nodeid))
+        items.sort(key=lambda item: sort_key(item.nodeid))
 
 
-# Here, not among the faults: the process that writes the summary of two reads no other conftest.
+# Not in tests/faults/conftest.py, which the main process of pytest-xdist does not load.
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     measurements.summarize(terminalreporter)
 
 
 @pytest.fixture(scope="session")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A database of the newest schema, made by the migrations as every other one is."""
-    server = _postgres(tmp_path_factory.getbasetemp().parent)
+    """URL of a database that the migrations have brought to the newest schema."""
+    server = _start_postgres(tmp_path_factory.getbasetemp().parent)
     url = server.get_uri()
-    # No test pulls the plug of the machine, and waiting for the disk doubles their time.
+    # No test needs durability over a power cut, and fsync doubles their time.
     server.psql("ALTER SYSTEM SET fsync = off;")
     server.psql("SELECT pg_reload_conf();")
     upgrade(url)
@@ -74,19 +74,19 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.cleanup()
 
 
-def _postgres(shared: Path) -> PostgresServer:
-    # Not below pytest's folder: for root the server runs as another user, whom a second pytest
-    # would lock out when it starts, since it makes that folder its user's alone.
+def _start_postgres(shared: Path) -> PostgresServer:
+    # Not below pytest's folder: for root, the server runs as another user, whom a second pytest
+    # locks out when it starts, since it makes that folder private.
     folder = tempfile.mkdtemp(prefix="luthier-postgres-")
     with (shared / "luthier-postgres.lock").open("w") as lock:
-        # The first start on a machine makes that user, at which the second of two would fail.
+        # The first start on a machine creates that user; two at a time would fail.
         fcntl.flock(lock, fcntl.LOCK_EX)
         return get_server(folder, cleanup_mode="delete")
 
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    # Two that look for a port at the same time find the same one, and share what listens there.
+    # Valkey's own search for a port may give two processes the same one.
     with ValkeyServer(port=free_port()) as server:
         yield f"{server.connection_url}/0"
 
@@ -100,10 +100,10 @@ def database(database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def sessions(database: Engine) -> Iterator[SessionMaker]:
-    """Sessions of an empty database; what a test commits is gone after it."""
+    """Sessions of an empty database, which is emptied again after the test."""
     yield session_maker(database)
     with database.begin() as connection:
-        # Small tables: deleting their rows takes a tenth of the time of TRUNCATE.
+        # The tables are small: DELETE takes a tenth of the time of TRUNCATE.
         for table in reversed(Base.metadata.sorted_tables):
             connection.execute(table.delete())
 
@@ -117,7 +117,7 @@ def session(sessions: SessionMaker) -> Iterator[Session]:
 @pytest.fixture
 def settings(tmp_path: Path, database_url: str, redis_url: str) -> Settings:
     return Settings(
-        luthier_home=tmp_path / "home",
+        home=tmp_path / "home",
         database_url=database_url,
         redis_url=redis_url,
         models_file=ROOT / "models.toml",

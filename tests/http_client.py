@@ -1,12 +1,12 @@
-"""httpx's functions with time for machines of any speed: its own give up after 5 s."""
+"""httpx's functions with a timeout for slow machines, instead of 5 s."""
 
 from functools import partial
 
 import httpx
 
-SECONDS = 120
+TIMEOUT_SECONDS = 120
 
-get = partial(httpx.get, timeout=SECONDS)
-head = partial(httpx.head, timeout=SECONDS)
-options = partial(httpx.options, timeout=SECONDS)
-post = partial(httpx.post, timeout=SECONDS)
+get = partial(httpx.get, timeout=TIMEOUT_SECONDS)
+head = partial(httpx.head, timeout=TIMEOUT_SECONDS)
+options = partial(httpx.options, timeout=TIMEOUT_SECONDS)
+post = partial(httpx.post, timeout=TIMEOUT_SECONDS)

@@ -134,7 +134,7 @@ def client_for(api: Api, account: Account) -> httpx.Client:
 def client_with_secret(api: Api, secret: str) -> httpx.Client:
     """A client with a key of either kind."""
     headers = {"Authorization": f"Bearer {secret}"}
-    return httpx.Client(base_url=api.url, headers=headers, timeout=http_client.SECONDS)
+    return httpx.Client(base_url=api.url, headers=headers, timeout=http_client.TIMEOUT_SECONDS)
 
 
 def create_admin_key(sessions: SessionMaker, organization: str) -> str:
@@ -175,6 +175,6 @@ def openai_client(api: Api, secret: str) -> OpenAI:
         api_key=secret,
         admin_api_key=secret,
         max_retries=0,
-        timeout=http_client.SECONDS,
+        timeout=http_client.TIMEOUT_SECONDS,
         _strict_response_validation=True,
     )

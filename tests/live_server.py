@@ -106,19 +106,19 @@ class FakeEngine:
         self.bodies.append(body)
         if body["model"].startswith("ft:") and body["model"] not in self.loaded:
             return JSONResponse(MODEL_NOT_FOUND, 404)
-        said = body["messages"][-1].get("content")
-        if said == "too long":
+        prompt = body["messages"][-1].get("content")
+        if prompt == "too long":
             return JSONResponse(CONTEXT_TOO_LONG, 400)
-        if said == "crash":
+        if prompt == "crash":
             return Response("Internal Server Error", 500)
         first = str(body["messages"][0].get("content"))
         if first.startswith("answer "):
-            _, status, answer = first.split(" ", 2)
-            return Response(answer, int(status), media_type="application/json")
-        if said == "wait":
+            _, status, content = first.split(" ", 2)
+            return Response(content, int(status), media_type="application/json")
+        if prompt == "wait":
             return await self._wait(request)
         if body.get("stream"):
-            return StreamingResponse(self._stream(body, said), media_type="text/event-stream")
+            return StreamingResponse(self._stream(body, prompt), media_type="text/event-stream")
         return JSONResponse(completion(body["model"]))
 
     async def completions(self, request: Request) -> Response:
@@ -135,19 +135,19 @@ class FakeEngine:
             return JSONResponse(CONTEXT_TOO_LONG, 400)
         if texts == ["crash"]:
             return Response("Internal Server Error", 500)
-        found = [[0 if "invoice" in text else 1] for text in texts]
-        seen = EngineMetadata(
+        predicted = [[0 if "invoice" in text else 1] for text in texts]
+        metadata = EngineMetadata(
             response_id=f"classify-{secrets.token_hex(4)}",
             texts=len(texts),
             tokens=2 * len(texts),
             text_lengths={TEXT_LENGTH_BINS.bin_index(2): len(texts)},
             unknown_token_ratio={0: len(texts)},
             confidence={CONFIDENCE_BINS.bin_index(0.97): len(texts)},
-            labels=Counter(place for places in found for place in places),
-            predicted_labels=found,
+            labels=Counter(label for labels in predicted for label in labels),
+            predicted_labels=predicted,
         )
-        header = "no JSON" if texts == ["garbage header"] else seen.to_header()
-        return JSONResponse({"id": seen.response_id}, headers={METADATA_HEADER: header})
+        header = "no JSON" if texts == ["garbage header"] else metadata.to_header()
+        return JSONResponse({"id": metadata.response_id}, headers={METADATA_HEADER: header})
 
     async def _wait(self, request: Request) -> Response:
         while (await request.receive())["type"] != "http.disconnect":
@@ -155,18 +155,18 @@ class FakeEngine:
         self.aborted.set()
         return Response()
 
-    async def _stream(self, body: dict[str, Any], said: str) -> AsyncIterator[bytes]:
+    async def _stream(self, body: dict[str, Any], prompt: str) -> AsyncIterator[bytes]:
         try:
             for word in ("Hel", "lo"):
                 yield f"data: {json.dumps(chunk(body['model'], word))}\n\n".encode()
-            if said == "die":
-                raise RuntimeError("the engine dies among its events")
-            while said == "for ever":
+            if prompt == "die":
+                raise RuntimeError("the engine dies during the stream")
+            while prompt == "for ever":
                 await asyncio.sleep(0.01)
                 yield b": still here\n\n"
             yield f"data: {json.dumps(chunk(body['model'], None))}\n\ndata: [DONE]\n\n".encode()
         finally:
-            if said == "for ever":
+            if prompt == "for ever":
                 self.aborted.set()
 
 

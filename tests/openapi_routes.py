@@ -96,8 +96,10 @@ class Operation:
         return f"{self.method} {self.path}"
 
     def request(self, http: httpx.Client, ids: Mapping[IdSlot, str]) -> httpx.Response:
-        """Send it with these ids; all other values are made up. Optional body fields without an id
-        are omitted."""
+        """Send it with these ids and sample values.
+
+        Optional body fields without an id are omitted.
+        """
         path = self.path
         query = {}
         for slot, value in ids.items():
@@ -139,7 +141,7 @@ def _operation(method: str, path: str, described: Schema, schemas: Schema) -> Op
     ]
     # Path parameters in the order of the path, since an id's parents precede it.
     places.sort(key=lambda place: path.find("{" + place[1] + "}"))
-    places += [("body", name) for name in dict.fromkeys(_texts(body or {}, "", schemas))]
+    places += [("body", name) for name in dict.fromkeys(_string_fields(body or {}, "", schemas))]
     slots = [IdSlot(place, name, kind) for place, name in places if (kind := _kind(path, name))]
     known = {slot.name for slot in slots}
     return Operation(
@@ -164,23 +166,23 @@ def _kind(path: str, name: str) -> str | None:
     return CURSOR_KINDS.get(path) if name == "after" else ID_KINDS.get(name.split(".")[-1])
 
 
-def _texts(schema: Schema, name: str, schemas: Schema) -> Iterator[str]:
+def _string_fields(schema: Schema, name: str, schemas: Schema) -> Iterator[str]:
     """The dotted paths of all fields that can contain a string, at any depth."""
-    schema = _resolved(schema, schemas)
+    schema = _resolve(schema, schemas)
     options = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
     for option in options:
-        yield from _texts(option, name, schemas)
+        yield from _string_fields(option, name, schemas)
     for inner, described in schema.get("properties", {}).items():
-        yield from _texts(described, f"{name}.{inner}".lstrip("."), schemas)
+        yield from _string_fields(described, f"{name}.{inner}".lstrip("."), schemas)
     if "items" in schema:
-        yield from _texts(schema["items"], name, schemas)
-    fixed = "enum" in schema or "const" in schema
-    anything = "type" not in schema and not options
-    if name and not fixed and (anything or schema.get("type") == "string"):
+        yield from _string_fields(schema["items"], name, schemas)
+    is_constant = "enum" in schema or "const" in schema
+    accepts_anything = "type" not in schema and not options
+    if name and not is_constant and (accepts_anything or schema.get("type") == "string"):
         yield name
 
 
-def _resolved(schema: Schema, schemas: Schema) -> Schema:
+def _resolve(schema: Schema, schemas: Schema) -> Schema:
     while "$ref" in schema:
         schema = schemas[schema["$ref"].rsplit("/", 1)[1]]
     return schema
@@ -196,7 +198,7 @@ class _BodyBuilder:
     def make(self, schema: Schema, name: str) -> Any:
         if name in SAMPLE_VALUES:
             return SAMPLE_VALUES[name]
-        schema = _resolved(schema, self.schemas)
+        schema = _resolve(schema, self.schemas)
         options = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
         if options:
             return self.make(self._best(options, name), name)
@@ -215,7 +217,7 @@ class _BodyBuilder:
     def _best(self, options: list[Schema], name: str) -> Schema:
         """The option that can contain a given value, or else the first that is not null."""
         for option in options:
-            properties = _resolved(option, self.schemas).get("properties", {})
+            properties = _resolve(option, self.schemas).get("properties", {})
             inside = [f"{name}.{inner}".lstrip(".") for inner in properties]
             if any(f"{one}.".startswith(f"{place}.") for one in self.given for place in inside):
                 return option

@@ -1,17 +1,19 @@
-"""How tests wait: for what they assert, so long that no machine is too slow for it."""
+"""Polling until a condition is met, with a timeout that suits slow machines."""
 
 import time
 from collections.abc import Callable
 
-# Never waited for by a test that passes.
-SECONDS = 240
+# Only reached by failing tests.
+TIMEOUT_SECONDS = 240
 
 
-def wait_until(question: str, holds: Callable[[], object], *, seconds: float = SECONDS) -> None:
-    """Ask `holds()` until it is true; fail with `question` after so many seconds."""
+def wait_until(
+    condition: str, is_met: Callable[[], object], *, seconds: float = TIMEOUT_SECONDS
+) -> None:
+    """Poll `is_met()` until it is true. Fails with `condition` in the message after `seconds`."""
     deadline = time.monotonic() + seconds
     pause = 0.005
-    while not holds():
-        assert time.monotonic() < deadline, f"after {seconds} s still not: {question}"
+    while not is_met():
+        assert time.monotonic() < deadline, f"after {seconds} s still not: {condition}"
         time.sleep(pause)
         pause = min(0.3, 1.5 * pause)

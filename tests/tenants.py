@@ -115,7 +115,7 @@ def _webhook(session: Session, project: Project) -> dict[str, str]:
         endpoint = WebhookEndpoint(
             id=ids.webhook_endpoint_id(),
             project_id=project.id,
-            name="ends",
+            name="test",
             url="https://hooks.invalid/",
             event_types=["fine_tuning.job.succeeded"],
             secret="",

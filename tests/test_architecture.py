@@ -19,9 +19,10 @@ TRANSACTION_OWNERS = {
     "app.local.up",
     "app.monitoring.recorder",
     "app.operations.health",
+    "app.operations.leader_election",
     "app.operations.orphaned_objects",
     "app.operations.outbox_dispatch",
-    "app.operations.periodic_tasks",
+    "app.operations.periodic_task_runs",
     "app.operations.reconciler",
     "app.webhooks.sender",
 }
@@ -65,7 +66,7 @@ def owns_transactions(module: str) -> bool:
 
 
 def test_only_transaction_owners_begin_and_commit() -> None:
-    """Services work in their caller's transaction and never commit."""
+    """All other modules work in their caller's transaction and never commit."""
     assert set(filter(owns_transactions, modules("app"))) == TRANSACTION_OWNERS
 
 

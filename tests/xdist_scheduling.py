@@ -1,31 +1,33 @@
-"""How the tests are shared out to the two processes of `make test`.
+"""Distribution of the tests to the two processes of `make test`.
 
-A process takes one piece at a time and runs it whole. A piece is a file, so that what a file sets
-up is set up once, or a folder whose tests stand on one thing too large to have twice.
+A process runs one scope at a time. A scope is a file, so that its fixtures are set up once, or a
+folder whose tests share a fixture that is too large to set up twice.
 """
 
 from xdist.scheduler import LoadFileScheduling
 
-# Each of them starts all processes of the service, once for all its tests.
-WHOLE = ("tests/contract/", "tests/faults/")
-# Where the longest pieces are, the longest first: the end waits for whatever is begun last.
-FIRST = (*WHOLE, "tests/worker/")
+# Each of these starts all processes of the service, once for all its tests.
+FOLDER_SCOPES = ("tests/contract/", "tests/faults/")
+# Folders with the longest scopes, longest first: the run ends when the last scope does.
+LONGEST_FIRST = (*FOLDER_SCOPES, "tests/worker/")
 
 
-def piece(nodeid: str) -> str:
-    """The piece that a test belongs to."""
+def scope_of(nodeid: str) -> str:
+    """The scope of a test."""
     file = nodeid.split("::", 1)[0]
-    return next((folder for folder in WHOLE if file.startswith(folder)), file)
+    return next((folder for folder in FOLDER_SCOPES if file.startswith(folder)), file)
 
 
-def turn(nodeid: str) -> int:
-    """A number to sort tests by. Those of one number stay in their order."""
-    places = (place for place, folder in enumerate(FIRST) if nodeid.startswith(folder))
-    return next(places, len(FIRST))
+def sort_key(nodeid: str) -> int:
+    """The key to sort tests by, longest scopes first. Equal keys keep their order."""
+    positions = (
+        position for position, folder in enumerate(LONGEST_FIRST) if nodeid.startswith(folder)
+    )
+    return next(positions, len(LONGEST_FIRST))
 
 
-class Pieces(LoadFileScheduling):
-    """pytest-xdist's handing out of files, with pieces for files."""
+class ScopeScheduling(LoadFileScheduling):
+    """pytest-xdist's scheduling by file, by scope instead."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return piece(nodeid)
+        return scope_of(nodeid)

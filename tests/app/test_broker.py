@@ -15,25 +15,25 @@ from app.broker import QUEUE_BY_TASK, BrokerUnavailable, TaskNotifier, make_cele
 from app.db.tables import WorkerTask
 
 
-def messages(client: Redis, queue: str) -> list[dict[str, Any]]:
+def read_messages(client: Redis, queue: str) -> list[dict[str, Any]]:
     """Decode the messages in a queue."""
     return [json.loads(raw) for raw in client.lrange(f"luthier:{queue}", 0, -1)]
 
 
 @pytest.fixture
-def half_open() -> Iterator[str]:
+def silent_server() -> Iterator[str]:
     """URL of a server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
 
 
-def test_a_hint_is_queued_for_its_task(redis_url: str) -> None:
+def test_a_task_hint_is_queued_for_its_task(redis_url: str) -> None:
     with Redis.from_url(redis_url) as client:
         client.flushall()
         notifier = TaskNotifier(redis_url, timeout_seconds=60)
         assert notifier.notify("train", "ftjob-1")
         assert notifier.notify("validate", "ftjob-2")
-        (train,), (validate,) = messages(client, "train"), messages(client, "io")
+        (train,), (validate,) = read_messages(client, "train"), read_messages(client, "io")
         client.flushall()
     assert train["headers"]["task"] == "worker.tasks.train"
     assert validate["headers"]["task"] == "worker.tasks.validate"
@@ -61,8 +61,8 @@ def test_an_unreachable_broker_is_no_error(url: str) -> None:
         notifier.check()
 
 
-def test_a_silent_broker_is_no_error(half_open: str) -> None:
-    notifier = TaskNotifier(half_open)
+def test_a_silent_broker_is_no_error(silent_server: str) -> None:
+    notifier = TaskNotifier(silent_server)
     assert not notifier.notify("train", "ftjob-1")
     with pytest.raises(BrokerUnavailable):
         notifier.check()

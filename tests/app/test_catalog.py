@@ -10,7 +10,7 @@ from app.catalog import METHODS_BY_KIND, Catalog, CatalogError, CatalogModel, Fi
 from app.jobs.file_checks import FORMATS_BY_METHOD
 from app.jobs.hyperparameters import HYPERPARAMETERS_BY_METHOD, Method
 
-GOOD = """
+VALID = """
 [[model]]
 id = "base-1"
 source = "path:/models/base-1"
@@ -36,7 +36,7 @@ def load(folder: Path, text: str) -> Catalog:
 
 
 def test_model_is_found_by_id_and_aliases(tmp_path: Path) -> None:
-    catalog = load(tmp_path, GOOD)
+    catalog = load(tmp_path, VALID)
     assert list(catalog) == [MODEL]
     for name in ("base-1", "gpt-4o-mini-2024-07-18", "owner/base-1"):
         assert catalog.get(name) == MODEL
@@ -49,7 +49,7 @@ def test_shipped_catalog_is_valid() -> None:
 
 
 def test_every_method_has_hyperparameters_and_formats() -> None:
-    methods = {method for several in METHODS_BY_KIND.values() for method in several}
+    methods = {method for kind_methods in METHODS_BY_KIND.values() for method in kind_methods}
     assert methods <= set(get_args(Method.model_fields["type"].annotation))
     assert methods <= FORMATS_BY_METHOD.keys()
     assert set(METHODS_BY_KIND["encoder"]) <= HYPERPARAMETERS_BY_METHOD.keys()
@@ -59,54 +59,66 @@ def test_json_round_trip() -> None:
     assert CatalogModel.from_json(json.loads(json.dumps(MODEL.to_json()))) == MODEL
 
 
-BAD = {
-    "no id": (GOOD.replace('id = "base-1"', ""), "'id'"),
-    "an unknown field": (GOOD + "contxt = 1\n", "'contxt'"),
+INVALID = {
+    "no id": (VALID.replace('id = "base-1"', ""), "'id'"),
+    "an unknown field": (VALID + "contxt = 1\n", "'contxt'"),
     "an id with a colon": (
-        GOOD.replace('"base-1"', '"ft:base"'),
+        VALID.replace('"base-1"', '"ft:base"'),
         "'ft:base' is not a valid model id",
     ),
-    "an id that climbs": (GOOD.replace('"base-1"', '"a/../../b"'), "not a valid model id"),
-    "an id with a line feed": (GOOD.replace('"base-1"', '"base\\n"'), "not a valid model id"),
-    "an id too long": (GOOD.replace('"base-1"', '"' + "x" * 129 + '"'), "not a valid model id"),
-    "an id of a number": (GOOD.replace('"base-1"', "1"), "1 is not a valid model id"),
+    "an id with parent folders": (VALID.replace('"base-1"', '"a/../../b"'), "not a valid model id"),
+    "an id with a line feed": (VALID.replace('"base-1"', '"base\\n"'), "not a valid model id"),
+    "an id too long": (VALID.replace('"base-1"', '"' + "x" * 129 + '"'), "not a valid model id"),
+    "an id that is a number": (VALID.replace('"base-1"', "1"), "1 is not a valid model id"),
     "a bad alias": (
-        GOOD.replace("owner/base-1", "owner base"),
+        VALID.replace("owner/base-1", "owner base"),
         "'owner base' is not a valid model id",
     ),
-    "an alias alone": (GOOD.replace('["gpt-4o-mini-2024-07-18", "owner/base-1"]', '"x"'), "lists"),
-    "no methods": (GOOD.replace('methods = ["supervised"]', ""), "lists of strings"),
-    "a method alone": (GOOD.replace('["supervised"]', '"supervised"'), "lists of strings"),
-    "an unknown kind": (GOOD.replace("causal", "casual"), "not 'casual'"),
-    "a source of nowhere": (GOOD.replace("path:/models/base-1", "base-1"), "source must be"),
-    "a source of another kind": (
-        GOOD.replace("path:/models/base-1", "s3://models/base-1"),
+    "an alias that is no list": (
+        VALID.replace('["gpt-4o-mini-2024-07-18", "owner/base-1"]', '"x"'),
+        "lists",
+    ),
+    "no methods": (VALID.replace('methods = ["supervised"]', ""), "lists of strings"),
+    "methods that are no list": (
+        VALID.replace('["supervised"]', '"supervised"'),
+        "lists of strings",
+    ),
+    "an unknown kind": (VALID.replace("causal", "casual"), "not 'casual'"),
+    "a source without a scheme": (VALID.replace("path:/models/base-1", "base-1"), "source must be"),
+    "a source with an unknown scheme": (
+        VALID.replace("path:/models/base-1", "s3://models/base-1"),
         "model 'base-1': source must be 'package:…', 'path:…' or 'hf:…', not 's3://models/",
     ),
-    "a source without a place": (GOOD.replace("path:/models/base-1", "hf:"), "not 'hf:'"),
-    "a source of a number": (GOOD.replace('"path:/models/base-1"', "1"), "source must be"),
+    "a source without a location": (VALID.replace("path:/models/base-1", "hf:"), "not 'hf:'"),
+    "a source that is a number": (VALID.replace('"path:/models/base-1"', "1"), "source must be"),
     "an unknown method": (
-        GOOD.replace("supervised", "superwised"),
+        VALID.replace("supervised", "superwised"),
         "causal models support supervised, dpo, classification, not 'superwised'",
     ),
-    "a method that nobody has": (
-        GOOD.replace("supervised", "prayer"),
+    "a method of no kind": (
+        VALID.replace("supervised", "prayer"),
         "classification, not 'prayer'",
     ),
-    "a method of the other kind": (
-        GOOD.replace("causal", "encoder"),
+    "a method of another kind": (
+        VALID.replace("causal", "encoder"),
         "models support classification, token_classification, question_answering, embedding",
     ),
-    "no context": (GOOD.replace("2048", "0"), "context_length must be a positive number"),
-    "a context of true": (GOOD.replace("2048", "true"), "context_length must be"),
-    "the same id twice": (GOOD + GOOD, "the name 'base-1' is used by two models"),
-    "an alias that is an id": (GOOD + GOOD.replace('id = "base-1"', 'id = "base-2"'), "two models"),
-    "one bracket": (GOOD.replace("[[model]]", "[model]"), "start each model with [[model]]"),
-    "no TOML": ("models: [a]", "is not valid TOML"),
+    "a context length of 0": (
+        VALID.replace("2048", "0"),
+        "context_length must be a positive number",
+    ),
+    "a context length of true": (VALID.replace("2048", "true"), "context_length must be"),
+    "the same id twice": (VALID + VALID, "the name 'base-1' is used by two models"),
+    "an alias that is an id": (
+        VALID + VALID.replace('id = "base-1"', 'id = "base-2"'),
+        "two models",
+    ),
+    "single brackets": (VALID.replace("[[model]]", "[model]"), "start each model with [[model]]"),
+    "invalid TOML": ("models: [a]", "is not valid TOML"),
 }
 
 
-@pytest.mark.parametrize(("text", "words"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("text", "words"), INVALID.values(), ids=INVALID)
 def test_error_messages(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(CatalogError) as raised:
         load(tmp_path, text)

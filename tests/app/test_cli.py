@@ -1,4 +1,4 @@
-"""The commands as people run them: what they print, and with which exit code."""
+"""Output and exit codes of the `luthier` commands."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from app.operations.schemas import Readiness
 from app.organization import projects
 from app.settings import Settings
 from tests.factories import make_project
-from tests.ports import NOBODY, free_port
+from tests.ports import UNUSED_ADDRESS, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,7 +37,7 @@ class Result(NamedTuple):
 
 
 Luthier = Callable[..., Result]
-GOOD = (
+VALID_ROW = (
     '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}\n'
 )
 
@@ -46,10 +46,10 @@ GOOD = (
 def luthier(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Luthier:
-    """Runs one command with the test's settings and what a test changes in the environment."""
+    """Run one command with the test's settings and changes to the environment."""
     assert settings.database_url is not None
     assert settings.redis_url is not None
-    given = {
+    variables = {
         "LUTHIER_HOME": str(settings.home),
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
@@ -59,12 +59,12 @@ def luthier(
 
     def run(*arguments: str, **environment: str) -> Result:
         with monkeypatch.context() as patch:
-            for name, value in (given | environment).items():
+            for name, value in (variables | environment).items():
                 patch.setenv(name, value)
-            with pytest.raises(SystemExit) as ended:
+            with pytest.raises(SystemExit) as exited:
                 main(arguments)
         out, err = capsys.readouterr()
-        return Result(out, err, ended.value.code)
+        return Result(out, err, exited.value.code)
 
     return run
 
@@ -73,15 +73,15 @@ NOT_RUNNING = "BAD  service: it is not running; start it with `make up` or `luth
 
 
 def bad_lines(result: Result) -> list[str]:
-    """What doctor finds bad, but for the service, which does not run in these tests."""
+    """The problems that doctor found, except that the service is not running."""
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     return [line for line in lines if not line.startswith("ok ") and line != NOT_RUNNING]
 
 
 @contextmanager
-def answering_ready() -> Iterator[int]:
-    """The port of something that answers /readyz as a service does that is well."""
+def run_ready_service() -> Iterator[int]:
+    """Serve /readyz as a healthy service does; yields the port."""
 
     class Ready(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -90,7 +90,7 @@ def answering_ready() -> Iterator[int]:
             self.wfile.write(Readiness(status="ok", checks={}).model_dump_json().encode())
 
         def log_message(self, *_: object) -> None:
-            """Nothing: it would be between the command's own lines."""
+            """Log nothing: it would mix with the command's output."""
 
     with HTTPServer(("127.0.0.1", 0), Ready) as server:
         thread = Thread(target=server.serve_forever)
@@ -107,25 +107,25 @@ class TestDoctor:
         for part in ("Python", "LUTHIER_HOME", "port", "catalog", "database", "broker"):
             assert f"ok   {part}: " in result.stdout
 
-    def test_a_service_that_does_not_run(self, luthier: Luthier) -> None:
+    def test_a_stopped_service(self, luthier: Luthier) -> None:
         result = luthier("doctor")
         assert result.stdout.splitlines()[-1] == NOT_RUNNING
         assert result.returncode == 1
 
-    def test_a_service_that_runs(self, luthier: Luthier) -> None:
-        with answering_ready() as port:
+    def test_a_running_service(self, luthier: Luthier) -> None:
+        with run_ready_service() as port:
             result = luthier("doctor", PORT=str(port))
         assert f"ok   service: answers at http://127.0.0.1:{port}" in result.stdout
         assert f"ok   port: {port} is Luthier's own" in result.stdout
         assert result.returncode == 0
 
-    def test_nothing_is_set_and_nothing_runs(self, luthier: Luthier) -> None:
+    def test_embedded_servers_that_are_not_running(self, luthier: Luthier) -> None:
         result = luthier("doctor", DATABASE_URL="", REDIS_URL="")
         assert bad_lines(result) == []
         assert "database: embedded Postgres, started by `luthier up`" in result.stdout
         assert "broker: embedded Valkey, started by `luthier up`" in result.stdout
 
-    def test_a_setting_that_cannot_be_used(self, luthier: Luthier) -> None:
+    def test_an_invalid_setting(self, luthier: Luthier) -> None:
         result = luthier("doctor", PORT="eighty")
         assert result.returncode == 1
         assert bad_lines(result) == [
@@ -133,7 +133,7 @@ class TestDoctor:
             "Input should be a valid integer, unable to parse string as an integer"
         ]
 
-    def test_a_taken_port_and_who_has_it(self, luthier: Luthier) -> None:
+    def test_a_port_in_use_is_shown_with_its_process(self, luthier: Luthier) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
             result = luthier("doctor", PORT=str(port))
@@ -142,7 +142,7 @@ class TestDoctor:
         assert line.startswith(f"BAD  port: {port} is taken by ")
         assert f"(process {os.getpid()}); choose another with PORT" in line
 
-    def test_a_home_that_cannot_be_written_to(self, luthier: Luthier, tmp_path: Path) -> None:
+    def test_a_home_that_is_not_writable(self, luthier: Luthier, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         result = luthier("doctor", LUTHIER_HOME=str(tmp_path / "file" / "home"))
         assert result.returncode == 1
@@ -156,7 +156,7 @@ class TestDoctor:
         disk.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
         if subprocess.run(mount, check=False).returncode != 0:
-            pytest.skip("this machine mounts nothing")
+            pytest.skip("this machine does not allow mounts")
         try:
             result = luthier("doctor", LUTHIER_HOME=str(disk))
         finally:
@@ -164,26 +164,26 @@ class TestDoctor:
         assert result.returncode == 1
         assert f"BAD  LUTHIER_HOME: the disk of {disk} is full (8 MiB free); make" in result.stdout
 
-    def test_a_database_that_does_not_answer(self, luthier: Luthier) -> None:
-        url = f"postgresql://nobody@{NOBODY}/none"
+    def test_an_unreachable_database(self, luthier: Luthier) -> None:
+        url = f"postgresql://nobody@{UNUSED_ADDRESS}/none"
         result = luthier("doctor", DATABASE_URL=url)
         assert result.returncode == 1
         (line,) = bad_lines(result)
         assert line.startswith("BAD  database: cannot be reached; see DATABASE_URL: ")
         assert "Connection refused" in line
 
-    def test_a_broker_that_does_not_answer(self, luthier: Luthier) -> None:
-        result = luthier("doctor", REDIS_URL=f"redis://{NOBODY}/0")
+    def test_an_unreachable_broker(self, luthier: Luthier) -> None:
+        result = luthier("doctor", REDIS_URL=f"redis://{UNUSED_ADDRESS}/0")
         assert result.returncode == 1
         (line,) = bad_lines(result)
         assert line.startswith("BAD  broker: The broker cannot be reached: ")
         assert line.endswith("; see REDIS_URL")
 
-    def test_a_bucket_that_is_not_there(self, luthier: Luthier) -> None:
+    def test_an_unreachable_bucket(self, luthier: Luthier) -> None:
         result = luthier(
             "doctor",
             S3_BUCKET="nobody-has-this",
-            S3_ENDPOINT_URL=f"http://{NOBODY}",
+            S3_ENDPOINT_URL=f"http://{UNUSED_ADDRESS}",
             S3_ACCESS_KEY_ID="x",
             S3_SECRET_ACCESS_KEY="y",
         )
@@ -191,7 +191,7 @@ class TestDoctor:
         (line,) = bad_lines(result)
         assert line.startswith("BAD  storage: ")
 
-    def test_a_catalogue_that_is_broken(self, luthier: Luthier, tmp_path: Path) -> None:
+    def test_an_invalid_catalog(self, luthier: Luthier, tmp_path: Path) -> None:
         models = tmp_path / "models.toml"
         models.write_text("[[model]\n")
         result = luthier("doctor", LUTHIER_MODELS_FILE=str(models))
@@ -199,7 +199,7 @@ class TestDoctor:
         (line,) = bad_lines(result)
         assert line.startswith(f"BAD  catalog: {models} is not valid TOML: ")
 
-    def test_model_sources_that_are_missing(self, luthier: Luthier, tmp_path: Path) -> None:
+    def test_missing_model_sources(self, luthier: Luthier, tmp_path: Path) -> None:
         models = tmp_path / "models.toml"
         entry = (
             '[[model]]\nid = "{}"\nsource = "{}"\nkind = "causal"\nmethods = []\n'
@@ -221,15 +221,15 @@ class TestDoctor:
         assert third.endswith(f"is missing: there is no config.json in {tmp_path}/nothing")
 
 
-class TestData:
-    def test_a_good_file(self, luthier: Luthier, tmp_path: Path) -> None:
+class TestDataCheck:
+    def test_a_valid_file(self, luthier: Luthier, tmp_path: Path) -> None:
         file = tmp_path / "train.jsonl"
-        file.write_text(GOOD * 12)
+        file.write_text(VALID_ROW * 12)
         result = luthier("data", "check", str(file))
         assert result.stdout == "Good: 12 examples (chat format).\n"
         assert result.returncode == 0
 
-    def test_labels_are_counted_and_oddities_told(self, luthier: Luthier, tmp_path: Path) -> None:
+    def test_labels_are_counted_with_warnings(self, luthier: Luthier, tmp_path: Path) -> None:
         file = tmp_path / "train.jsonl"
         rows = [("a", "good"), ("b", "bad"), ("c", "good"), ("a", "good")]
         file.write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in rows))
@@ -238,22 +238,22 @@ class TestData:
         assert duplicates.startswith("1 example(s) are duplicates, first in line 4")
         assert rare == 'Labels with a single example, too few to learn: "bad" (line 2).'
 
-    def test_a_bad_line_is_named(self, luthier: Luthier, tmp_path: Path) -> None:
+    def test_an_invalid_line_is_shown(self, luthier: Luthier, tmp_path: Path) -> None:
         file = tmp_path / "train.jsonl"
-        file.write_text(f"{GOOD}not json\n{GOOD}")
+        file.write_text(f"{VALID_ROW}not json\n{VALID_ROW}")
         for options in ((), ("--all",)):
             result = luthier("data", "check", str(file), *options)
             assert result.returncode == 1
             assert result.stdout.startswith("1 of 3 examples cannot be used (chat format).\n")
-            assert f"\nline 2, byte {len(GOOD)}: Example 2 cannot be parsed." in result.stdout
+            assert f"\nline 2, byte {len(VALID_ROW)}: Example 2 cannot be parsed." in result.stdout
 
-    def test_a_file_that_is_not_there(self, luthier: Luthier, tmp_path: Path) -> None:
+    def test_a_missing_file(self, luthier: Luthier, tmp_path: Path) -> None:
         result = luthier("data", "check", str(tmp_path / "nothing"))
         assert result.returncode == 1
         assert result.stderr == f"{tmp_path}/nothing cannot be read: No such file or directory\n"
 
     @pytest.mark.parametrize("name", ["train", "valid"])
-    def test_the_examples_are_good(self, luthier: Luthier, name: str) -> None:
+    def test_the_shipped_examples_are_valid(self, luthier: Luthier, name: str) -> None:
         result = luthier("data", "check", str(ROOT / f"examples/workshop.{name}.jsonl"))
         assert result.returncode == 0, result.stdout
 
@@ -331,27 +331,25 @@ def test_keys_are_listed_and_revoked(luthier: Luthier, settings: Settings) -> No
 
 
 @pytest.mark.usefixtures("sessions")
-def test_a_key_that_is_not_there_is_not_revoked(luthier: Luthier) -> None:
+def test_an_unknown_key_is_not_revoked(luthier: Luthier) -> None:
     result = luthier("keys", "revoke", "key_unknown")
     assert result.stderr == "No such API key: key_unknown. See `luthier keys list`.\n"
     assert result.returncode == 1
 
 
 @pytest.mark.usefixtures("sessions")
-def test_an_admin_key_manages_projects_and_a_key_can_be_of_any(
-    luthier: Luthier, settings: Settings
-) -> None:
+def test_admin_keys_and_keys_of_any_project(luthier: Luthier, settings: Settings) -> None:
     assert settings.database_url is not None
     secret = luthier("keys", "create", "--admin", "--name", "ops").stdout.strip()
     with one_off_transaction(settings.database_url) as session:
         admin = principals.authenticate_admin_key(session, secret)
         assert admin is not None
         project = projects.create(session, admin.organization_id, "research")
-    made = luthier("keys", "create", "--project", project.id).stdout.strip()
+    project_secret = luthier("keys", "create", "--project", project.id).stdout.strip()
     with one_off_transaction(settings.database_url) as session:
-        who = principals.authenticate_project_key(session, made)
-    assert who is not None
-    assert who.project_id == project.id
+        principal = principals.authenticate_project_key(session, project_secret)
+    assert principal is not None
+    assert principal.project_id == project.id
     first, second = luthier("keys", "list").stdout.splitlines()
     assert first.split("  ")[3] == project.id
     assert second.split("  ")[:4] == [admin.key_id, "ops", credentials.redact(secret), "admin"]
@@ -363,13 +361,13 @@ def test_an_admin_key_manages_projects_and_a_key_can_be_of_any(
 
 
 @pytest.mark.usefixtures("sessions")
-def test_models_lists_the_catalogue(luthier: Luthier) -> None:
+def test_models_lists_the_catalog(luthier: Luthier) -> None:
     result = luthier("models")
     assert result.returncode == 0, result.stderr
     assert "smollm2-135m-instruct  causal, methods: supervised" in result.stdout
 
 
-def test_a_project_gets_limits_of_its_own(luthier: Luthier, sessions: SessionMaker) -> None:
+def test_limits_of_a_project_can_be_set(luthier: Luthier, sessions: SessionMaker) -> None:
     with transaction(sessions) as session:
         project = make_project(session)
     result = luthier("limits", project.id)
@@ -377,16 +375,16 @@ def test_a_project_gets_limits_of_its_own(luthier: Luthier, sessions: SessionMak
     result = luthier("limits", project.id, "--running", "2", "--queued", "0")
     assert result.stdout == f"{project.id}: 2 running, unlimited queued\n"
     with transaction(sessions) as session:
-        kept = session.get_one(Project, project.id)
-        assert (kept.max_running_jobs, kept.max_queued_jobs) == (2, 0)
+        saved = session.get_one(Project, project.id)
+        assert (saved.max_running_jobs, saved.max_queued_jobs) == (2, 0)
     result = luthier("limits", "proj_unknown")
     assert (result.stderr, result.returncode) == ("No such project: proj_unknown.\n", 1)
 
 
 @pytest.mark.parametrize("command", [["keys", "create"], ["migrate"], ["up"]])
-def test_a_database_that_is_away_is_a_sentence(command: list[str], tmp_path: Path) -> None:
-    """As a process of its own: no traceback, and an exit code that scripts see."""
-    url = f"postgresql://x@{NOBODY}/x"
+def test_an_unreachable_database_has_an_error_message(command: list[str], tmp_path: Path) -> None:
+    """In a process of its own: an exit code for scripts, and no traceback."""
+    url = f"postgresql://x@{UNUSED_ADDRESS}/x"
     result = subprocess.run(
         [sys.executable, "-m", "app.cli", *command],
         cwd=ROOT,
@@ -402,7 +400,7 @@ def test_a_database_that_is_away_is_a_sentence(command: list[str], tmp_path: Pat
     assert "Traceback" not in result.stderr
 
 
-def test_the_home_is_closed_to_others(luthier: Luthier, settings: Settings) -> None:
+def test_the_home_is_private(luthier: Luthier, settings: Settings) -> None:
     luthier("doctor")
     assert not settings.home.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
 
@@ -411,7 +409,7 @@ def test_the_home_is_closed_to_others(luthier: Luthier, settings: Settings) -> N
 @pytest.mark.parametrize(
     ("name", "value"), [("DATABASE_URL", "banana"), ("REDIS_URL", "localhost:6379")]
 )
-def test_an_address_that_is_none_is_a_sentence(
+def test_an_invalid_url_is_named(
     luthier: Luthier, command: list[str], name: str, value: str
 ) -> None:
     result = luthier(*command, **{name: value})
@@ -419,7 +417,7 @@ def test_an_address_that_is_none_is_a_sentence(
     assert name.lower() in (result.stderr + result.stdout).lower()
 
 
-def test_nothing_is_started_on_a_catalogue_that_is_not_there(luthier: Luthier) -> None:
+def test_up_needs_a_catalog(luthier: Luthier) -> None:
     result = luthier("up", LUTHIER_MODELS_FILE="/nope.toml")
     assert result.returncode == 1
     assert result.stderr.strip() == "/nope.toml does not exist; set LUTHIER_MODELS_FILE"

@@ -61,7 +61,7 @@ class Leaky:
 logs.configure("info", "api")
 log = logs.get_logger("test")
 log.debug("too.low")
-log.info("job.claimed", job="ftjob-1", count=3, none=None)
+log.info("job.acquired", job="ftjob-1", count=3, none=None)
 log.info("with\\nline feed", field="\\u2028 \\x1b[31m")
 log.info(KEY, nested={{"headers": ["Bearer s3cret", Leaky()]}}, leaky=Leaky())
 logging.getLogger("other").warning("from elsewhere %s", KEY)
@@ -92,7 +92,7 @@ def records(written: str) -> list[dict[str, Any]]:
 
 
 def test_each_record_is_a_json_line_with_its_fields(records: list[dict[str, Any]]) -> None:
-    assert [record["event"] for record in records][:2] == ["job.claimed", "with\nline feed"]
+    assert [record["event"] for record in records][:2] == ["job.acquired", "with\nline feed"]
     first = records[0]
     assert (first["job"], first["count"], first["none"]) == ("ftjob-1", 3, None)
     for record in records:

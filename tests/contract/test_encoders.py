@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 import pytest
-from huggingface_hf_client.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub import InferenceClient
 from openai import BadRequestError, OpenAI
 from openai.types.fine_tuning import FineTuningJob

@@ -70,7 +70,7 @@ class TestA8BrokenAuthentication:
 
     def test_key_outside_of_the_authorization_header(self, api: Api, account: Account) -> None:
         secret = account.secret
-        with httpx.Client(base_url=api.url, timeout=http_client.SECONDS) as client:
+        with httpx.Client(base_url=api.url, timeout=http_client.TIMEOUT_SECONDS) as client:
             for sent in (
                 {"params": {"key": secret}},
                 {"headers": {"X-API-Key": secret}},

@@ -132,7 +132,9 @@ def test_a13_each_route_takes_one_kind_of_key(
 ) -> None:
     """401 without a key, 403 with the other kind of key."""
     wrong = {}
-    with httpx.Client(base_url=clients[ADMIN].base_url, timeout=http_client.SECONDS) as nobody:
+    with httpx.Client(
+        base_url=clients[ADMIN].base_url, timeout=http_client.TIMEOUT_SECONDS
+    ) as nobody:
         for operation in routes:
             assert operation.keys in (PROJECT, ADMIN), f"{operation} does not say whom it is for"
             other = clients[ADMIN if operation.keys == PROJECT else PROJECT]

@@ -1,8 +1,7 @@
-"""The demonstration does nothing twice, follows what goes on, and says in words what went wrong."""
+"""The demo repeats no work, follows running jobs, and reports errors."""
 
 import io
 import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -13,21 +12,20 @@ from app.local.demo import ApiClient, DemoFailed, ensure_tuned_model
 from app.local.demo_ui import DemoUi
 
 MODEL = "ft:smollm2-135m-instruct:luthier:workshop:AbCd1234"
-Answer = Callable[[httpx.Request], Any]
 
 
-class Service:
-    """The HTTP side of a service: keeps what was asked, answers what the test says."""
+class FakeService:
+    """A fake service: records requests, and responds with the test's jobs and events."""
 
     def __init__(self, *jobs: dict[str, Any], events: list[dict[str, Any]] | None = None) -> None:
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.posted: dict[str, Any] = {}
         self.jobs = list(jobs)
         self.events = events or []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
-        self.asked.append(f"{request.method} {path}")
+        self.requests.append(f"{request.method} {path}")
         if path.endswith("/events"):
             return httpx.Response(200, json={"data": self.events})
         if path == "/v1/files":
@@ -39,18 +37,18 @@ class Service:
         if path == "/v1/fine_tuning/jobs":
             return httpx.Response(200, json={"data": self.jobs})
         if path.startswith("/v1/models/"):
-            return httpx.Response(200 if self.models_are_there else 404, json={})
+            return httpx.Response(200 if self.models_exist else 404, json={})
         return httpx.Response(200, json=self.jobs[-1])
 
-    models_are_there = True
+    models_exist = True
 
     def run(self) -> tuple[str, str]:
-        """The tuned model's name, and what was shown."""
-        shown = io.StringIO()
+        """Run the demo; the fine-tuned model's name, and the output."""
+        output = io.StringIO()
         with httpx.Client(transport=httpx.MockTransport(self), base_url="http://service") as client:
             return ensure_tuned_model(
-                ApiClient(client), DemoUi(Console(file=shown))
-            ), shown.getvalue()
+                ApiClient(client), DemoUi(Console(file=output))
+            ), output.getvalue()
 
 
 def job(status: str, **changes: Any) -> dict[str, Any]:
@@ -66,47 +64,47 @@ def job(status: str, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def test_a_first_run_uploads_posts_and_follows() -> None:
-    service = Service(events=[{"id": "e1", "type": "message", "message": "Hello", "data": {}}])
-    model, shown = service.run()
+def test_the_first_run_uploads_creates_a_job_and_follows_it() -> None:
+    service = FakeService(events=[{"id": "e1", "type": "message", "message": "Hello", "data": {}}])
+    model, output = service.run()
     assert model == MODEL
-    assert service.asked.count("POST /v1/files") == 2
+    assert service.requests.count("POST /v1/files") == 2
     assert service.posted["suffix"] == "workshop"
-    assert "  Hello\n" in shown
-    assert "ftjob-1 succeeded after 30 s, 9000 tokens trained" in shown
+    assert "  Hello\n" in output
+    assert "ftjob-1 succeeded after 30 s, 9000 tokens trained" in output
 
 
-def test_a_second_run_finds_the_model_of_the_first() -> None:
-    service = Service()
+def test_the_second_run_finds_the_model_of_the_first() -> None:
+    service = FakeService()
     service.run()
-    service.asked.clear()
-    model, shown = service.run()
+    service.requests.clear()
+    model, output = service.run()
     assert model == MODEL
-    assert "trained 20" in shown
-    assert not [line for line in service.asked if line.startswith("POST")]
+    assert "trained 20" in output
+    assert not [line for line in service.requests if line.startswith("POST")]
 
 
-def test_a_model_that_was_deleted_is_made_again() -> None:
-    service = Service()
+def test_a_deleted_model_is_trained_again() -> None:
+    service = FakeService()
     service.run()
-    service.asked.clear()
-    service.models_are_there = False
+    service.requests.clear()
+    service.models_exist = False
     service.run()
-    assert "POST /v1/fine_tuning/jobs" in service.asked
+    assert "POST /v1/fine_tuning/jobs" in service.requests
 
 
-def test_a_job_that_still_goes_on_is_followed() -> None:
-    service = Service()
+def test_a_running_job_is_followed() -> None:
+    service = FakeService()
     service.run()
     (posted,) = service.jobs
     service.jobs = [posted | {"status": "running"}, posted]
-    service.asked.clear()
+    service.requests.clear()
     assert service.run()[0] == MODEL
-    assert not [line for line in service.asked if line.startswith("POST")]
+    assert not [line for line in service.requests if line.startswith("POST")]
 
 
-def test_a_job_that_fails_says_why() -> None:
-    service = Service()
+def test_a_failed_job_is_reported_with_its_error() -> None:
+    service = FakeService()
     service.run()
     failed = job("failed", error={"message": "The disk is full."})
     service.jobs = [service.jobs[0] | {"status": "queued"}, failed]
@@ -124,12 +122,12 @@ def test_each_event_is_shown_once() -> None:
         }
         for step in (6, 5, 4, 3, 2, 1)
     ]
-    _, shown = Service(events=steps).run()
-    told = [line.strip() for line in shown.splitlines() if "Step" in line]
-    assert told == [f"Step {step}/6: training loss=1.00" for step in (1, 5, 6)]
+    _, output = FakeService(events=steps).run()
+    lines = [line.strip() for line in output.splitlines() if "Step" in line]
+    assert lines == [f"Step {step}/6: training loss=1.00" for step in (1, 5, 6)]
 
 
-def test_a_service_that_is_away_is_a_sentence() -> None:
+def test_an_unreachable_service_has_an_error_message() -> None:
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
 
@@ -140,7 +138,7 @@ def test_a_service_that_is_away_is_a_sentence() -> None:
         ApiClient(client).get("/v1/models")
 
 
-def test_an_error_of_the_service_is_told_in_its_words() -> None:
+def test_an_error_response_is_shown() -> None:
     body = {"error": {"message": "Incorrect API key provided"}}
     transport = httpx.MockTransport(lambda _: httpx.Response(401, json=body))
     with (
@@ -150,8 +148,8 @@ def test_an_error_of_the_service_is_told_in_its_words() -> None:
         ApiClient(client).get("/v1/models")
 
 
-def test_names_are_whole_on_a_narrow_terminal() -> None:
-    shown = io.StringIO()
+def test_model_names_are_not_wrapped_on_a_narrow_terminal() -> None:
+    output = io.StringIO()
     name = f"ft:{'m' * 90}"
-    DemoUi(Console(file=shown, force_terminal=True, width=80)).show_answers("Why?", {name: "So."})
-    assert name in shown.getvalue().splitlines()
+    DemoUi(Console(file=output, force_terminal=True, width=80)).show_answers("Why?", {name: "So."})
+    assert name in output.getvalue().splitlines()

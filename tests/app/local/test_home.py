@@ -1,4 +1,4 @@
-"""LUTHIER_HOME: one stack at a time, and what a killed one leaves."""
+"""LUTHIER_HOME: one stack at a time, and leftover processes of a killed one."""
 
 import json
 import os
@@ -23,18 +23,18 @@ def test_one_stack_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_what_a_killed_run_left_is_ended_by_number_and_birth(tmp_path: Path) -> None:
+def test_leftover_processes_are_killed_by_pid_and_start_time(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     sleepers = [subprocess.Popen([sys.executable, "-c", SLEEPER]) for _ in range(2)]
     try:
-        left, stranger = sleepers
-        home.record_children({"trainer": left.pid, "engine": stranger.pid})
-        # The number of a child that has ended and now belongs to somebody else.
+        leftover, stranger = sleepers
+        home.record_children({"trainer": leftover.pid, "engine": stranger.pid})
+        # A pid that was reused: the recorded child has ended.
         record = home.path / "run" / "children.json"
         trainer, engine = json.loads(record.read_text())
         record.write_text(json.dumps([trainer, engine | {"started_at": engine["started_at"] - 60}]))
         assert home.kill_leftovers() == ["trainer"]
-        assert left.poll() is not None
+        assert leftover.poll() is not None
         assert stranger.poll() is None
     finally:
         for sleeper in sleepers:
@@ -42,7 +42,7 @@ def test_what_a_killed_run_left_is_ended_by_number_and_birth(tmp_path: Path) -> 
             sleeper.wait()
 
 
-def test_half_a_record_is_no_record(tmp_path: Path) -> None:
+def test_truncated_records_are_ignored(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.record_stack("http://127.0.0.1:8000", "postgresql://x", "unix:///x")
     assert home.running_stack() is not None
@@ -52,7 +52,7 @@ def test_half_a_record_is_no_record(tmp_path: Path) -> None:
     assert home.kill_leftovers() == []
 
 
-def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_created_has_an_error_message(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
         HomeUnusable, match=r"home. cannot be written to: .*file: .*\. Choose another"

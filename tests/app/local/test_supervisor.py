@@ -1,4 +1,4 @@
-"""The supervisor of children, with real tiny programs that sleep, hang, break and die."""
+"""The process supervisor, with real small programs that sleep, hang, fail and die."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ from tests.polling import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 SLEEPER = "import time; print('awake', flush=True); time.sleep(600)"
-# Ignores SIGTERM, as a program that hangs does.
+# Ignores SIGTERM, as a hanging program does.
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     "print('awake', flush=True); time.sleep(600)"
 )
-BROKEN = "import sys; print('the cupboard is bare', file=sys.stderr); sys.exit(3)"
+BROKEN = "import sys; print('nothing works', file=sys.stderr); sys.exit(3)"
 
 
 @pytest.fixture
@@ -31,15 +31,15 @@ def signals() -> Iterator[SignalCounter]:
 
 
 @pytest.fixture
-def said() -> list[str]:
+def output() -> list[str]:
     return []
 
 
 @pytest.fixture
-def supervisor(signals: SignalCounter, said: list[str]) -> Iterator[Supervisor]:
-    supervisor = Supervisor(signals, said.append, lambda _: None)
+def supervisor(signals: SignalCounter, output: list[str]) -> Iterator[Supervisor]:
+    supervisor = Supervisor(signals, output.append, lambda _: None)
     yield supervisor
-    signals.count = 2  # hurry
+    signals.count = 2  # as after a second Ctrl-C
     supervisor.stop(list(supervisor.children))
 
 
@@ -59,12 +59,12 @@ def program(tmp_path: Path) -> Callable[..., ProcessSpec]:
     return make
 
 
-def poll_until(supervisor: Supervisor, holds: Callable[[], bool]) -> None:
-    def tended() -> bool:
+def poll_until(supervisor: Supervisor, is_met: Callable[[], bool]) -> None:
+    def poll_and_check() -> bool:
         supervisor.poll()
-        return holds()
+        return is_met()
 
-    wait_until("what the test waits for has happened", tended)
+    wait_until("the expected state was reached", poll_and_check)
 
 
 def process_of(supervisor: Supervisor, name: str = "child") -> psutil.Process:
@@ -72,8 +72,8 @@ def process_of(supervisor: Supervisor, name: str = "child") -> psutil.Process:
 
 
 class TestSupervisor:
-    def test_a_child_that_dies_is_started_again_after_a_growing_pause(
-        self, supervisor: Supervisor, said: list[str], program: Callable[..., ProcessSpec]
+    def test_a_dead_child_is_restarted_with_backoff(
+        self, supervisor: Supervisor, output: list[str], program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program(SLEEPER))
         supervisor.wait_ready("child")
@@ -84,67 +84,67 @@ class TestSupervisor:
                 supervisor,
                 lambda dead=first.pid: supervisor.pids().get("child") not in (None, dead),
             )
-        assert [line for line in said if "ready" not in line] == [
+        assert [line for line in output if "ready" not in line] == [
             "child was killed by SIGKILL; restarting it in 0.5 s",
             "child was killed by SIGKILL; restarting it in 1 s",
         ]
         assert is_alive(process_of(supervisor))
 
-    def test_its_trouble_is_told_once_and_again_when_it_comes_back(
-        self, supervisor: Supervisor, program: Callable[..., ProcessSpec], said: list[str]
+    def test_a_health_problem_is_reported_once_per_occurrence(
+        self, supervisor: Supervisor, program: Callable[..., ProcessSpec], output: list[str]
     ) -> None:
-        troubles = iter([None, "It limps.", "It limps.", None, "It limps."])
+        problems = iter([None, "It limps.", "It limps.", None, "It limps."])
         supervisor.start(
-            program(SLEEPER, is_ready=lambda: True, health_problem=lambda: next(troubles))
+            program(SLEEPER, is_ready=lambda: True, health_problem=lambda: next(problems))
         )
         supervisor.wait_ready("child")
         for _ in range(5):
             supervisor.children["child"].check_health_at = 0
             supervisor.poll()
-        assert said[1:] == ["child: It limps."] * 2
+        assert output[1:] == ["child: It limps."] * 2
 
-    def test_one_that_cannot_start_ends_with_its_last_lines(
+    def test_a_start_failure_shows_the_end_of_the_log(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program(BROKEN, is_ready=lambda: False))
         with pytest.raises(CannotStart) as caught:
             supervisor.wait_ready("child")
         assert "child exited with code 3" in str(caught.value)
-        assert str(caught.value).endswith("the cupboard is bare")
+        assert str(caught.value).endswith("nothing works")
 
-    def test_one_that_has_been_ready_is_never_given_up(
-        self, supervisor: Supervisor, said: list[str], program: Callable[..., ProcessSpec]
+    def test_a_child_that_was_ready_is_always_restarted(
+        self, supervisor: Supervisor, output: list[str], program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program(SLEEPER))
         supervisor.wait_ready("child")
         supervisor.children["child"].spec = program(BROKEN)
         process_of(supervisor).kill()
-        poll_until(supervisor, lambda: len(said) == 5)
-        assert said[-1] == "child exited with code 3; restarting it in 4 s"
+        poll_until(supervisor, lambda: len(output) == 5)
+        assert output[-1] == "child exited with code 3; restarting it in 4 s"
 
-    def test_a_program_that_is_not_there_is_a_sentence(
+    def test_a_missing_program_has_an_error_message(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
         with pytest.raises(CannotStart, match=r"child cannot be started: .*/nowhere"):
             supervisor.start(program("", command=("/nowhere/at/all",)))
 
-    def test_one_that_does_not_get_ready_ends_the_wait(
+    def test_waiting_for_readiness_times_out(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program(SLEEPER, is_ready=lambda: False))
         with pytest.raises(CannotStart, match="child is not ready after 0 s"):
             supervisor.wait_ready("child", seconds=0.2)
 
-    def test_a_child_that_runs_once_is_not_started_again(
-        self, supervisor: Supervisor, said: list[str], program: Callable[..., ProcessSpec]
+    def test_a_run_once_child_is_not_restarted(
+        self, supervisor: Supervisor, output: list[str], program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program("print('awake')", run_once=True, is_ready=None))
         poll_until(supervisor, lambda: not supervisor.pids())
         supervisor.poll()
         assert supervisor.pids() == {}
-        assert said == []
+        assert output == []
 
-    def test_a_signal_ends_the_wait(
+    def test_a_signal_interrupts_waiting(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program(SLEEPER, is_ready=lambda: False))
@@ -152,15 +152,15 @@ class TestSupervisor:
         with pytest.raises(Stopped):
             supervisor.wait_ready("child")
 
-    def test_stop_ends_children_stage_by_stage(
+    def test_stop_ends_children_in_stages(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
-        note = (
+        print_end_time = (
             "import signal, sys, time\n"
             "signal.signal(15, lambda *_: sys.exit(print(time.monotonic())))\n"
         )
         for name in ("first", "second"):
-            supervisor.start(program(f"{note}{SLEEPER}", name=name))
+            supervisor.start(program(f"{print_end_time}{SLEEPER}", name=name))
         supervisor.wait_ready("first", "second")
         logs = {name: child.spec.log for name, child in supervisor.children.items()}
         supervisor.stop(["first"], ["second"])
@@ -168,11 +168,13 @@ class TestSupervisor:
         assert ended["first"] < ended["second"]
         assert supervisor.children == {}
 
-    def test_a_child_that_hangs_is_killed_with_all_that_it_started(
+    def test_a_hanging_child_is_killed_with_its_descendants(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
-        below = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]); "
-        supervisor.start(program(below + STUBBORN, stop_timeout_seconds=0.3))
+        spawn_child = (
+            f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]); "
+        )
+        supervisor.start(program(spawn_child + STUBBORN, stop_timeout_seconds=0.3))
         supervisor.wait_ready("child")
         parent = process_of(supervisor)
         poll_until(supervisor, lambda: bool(parent.children()))
@@ -180,7 +182,7 @@ class TestSupervisor:
         supervisor.stop(["child"])
         assert [process for process in family if is_alive(process)] == []
 
-    def test_a_second_signal_hurries(
+    def test_a_second_signal_kills_at_once(
         self, supervisor: Supervisor, signals: SignalCounter, program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program(STUBBORN, stop_timeout_seconds=600))
@@ -191,7 +193,7 @@ class TestSupervisor:
         assert not is_alive(child)
 
 
-# What a killed `luthier up` is to its children: a process that is gone from one moment to the next.
+# Stands for a `luthier up` that is killed.
 PARENT = """
 import os, sys, time
 from pathlib import Path
@@ -203,8 +205,8 @@ time.sleep(600)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of the death")
-def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals need Linux")
+def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path / "log"), STUBBORN],
         cwd=ROOT,
@@ -215,17 +217,17 @@ def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         children = psutil.Process(parent.pid).children()
         assert len(children) == 1
         parent.kill()
-    wait_until("they are dead", lambda: not any(map(is_alive, children)))
+    wait_until("the children are dead", lambda: not any(map(is_alive, children)))
 
 
-def test_logs_are_nobody_elses_business(tmp_path: Path) -> None:
+def test_log_folders_are_private(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "child.log"
     process = spawn(ProcessSpec(name="child", command=("true",), environment={}, log=log))
     process.wait(120)
     assert log.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_long_log_keeps_its_end_and_its_writer(tmp_path: Path) -> None:
+def test_rotation_keeps_the_end_and_the_open_file(tmp_path: Path) -> None:
     log = tmp_path / "child.log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"x" * MAX_LOG_BYTES + b"\nthe end\n")

@@ -1,4 +1,4 @@
-"""What `luthier up` does around its children: the port, the first key, the embedded database."""
+"""`luthier up`: port check, key files, settings of child processes, embedded database."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from app.local import ports, services
+from app.local import ports, process_specs
 from app.local.database import open_database
 from app.local.up import PortTaken, check_port, ensure_admin_key_file, ensure_key_file
 from app.settings import Settings
@@ -16,25 +16,25 @@ from tests.ports import free_port
 
 
 @pytest.mark.parametrize(
-    ("make", "name", "prefix"),
+    ("ensure", "name", "prefix"),
     [
         (ensure_key_file, "api_key", "sk-luthier-"),
         (ensure_admin_key_file, "admin_key", "sk-admin-"),
     ],
 )
-def test_a_key_is_made_once_and_for_its_owner_alone(
-    settings: Settings, make: Callable[..., None], name: str, prefix: str
+def test_a_key_file_is_created_once_and_private(
+    settings: Settings, ensure: Callable[..., None], name: str, prefix: str
 ) -> None:
-    said: list[str] = []
+    output: list[str] = []
     settings.home.mkdir()
-    make(settings, said.append)
+    ensure(settings, output.append)
     path = settings.home / name
     secret = path.read_text()
     assert secret.startswith(prefix)
     assert path.stat().st_mode & 0o777 == 0o600
-    make(settings, said.append)
+    ensure(settings, output.append)
     assert path.read_text() == secret
-    assert len(said) == 1
+    assert len(output) == 1
 
 
 def test_a_key_of_another_database_is_replaced(settings: Settings) -> None:
@@ -45,7 +45,7 @@ def test_a_key_of_another_database_is_replaced(settings: Settings) -> None:
     assert "that-is-gone" not in path.read_text()
 
 
-def test_a_taken_port_is_named_with_its_holder(settings: Settings) -> None:
+def test_a_port_in_use_is_reported_with_its_process(settings: Settings) -> None:
     port = free_port()
     listen = (
         f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); "
@@ -61,16 +61,16 @@ def test_a_taken_port_is_named_with_its_holder(settings: Settings) -> None:
     check_port(settings.model_copy(update={"port": port}))
 
 
-def test_children_see_the_settings_of_their_parent(
+def test_child_processes_have_the_parents_settings(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in services.environment(settings).items():
+    for name, value in process_specs.environment(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings
 
 
-def test_the_embedded_database_is_started_for_a_command_and_ended_after_it() -> None:
-    # Not below pytest's folder: for root Postgres runs as another user, whom a second pytest locks
+def test_the_embedded_database_runs_only_during_a_command() -> None:
+    # Not below pytest's folder: for root, Postgres runs as another user, whom a second pytest locks
     # out when it starts.
     with TemporaryDirectory(prefix="luthier-up-") as folder:
         settings = Settings(home=Path(folder) / "home", database_url=None)

@@ -219,7 +219,7 @@ def test_prometheus_series_are_of_the_keys_organization(
         keys = {
             name: admin_keys.ensure_working_key(session, name, "") for name in ("acme", "others")
         }
-    bare = httpx.Client(base_url=api.url, timeout=http_client.SECONDS)
+    bare = httpx.Client(base_url=api.url, timeout=http_client.TIMEOUT_SECONDS)
     pages = {
         name: bare.get("/metrics", headers={"Authorization": f"Bearer {key}"})
         for name, key in keys.items()
