@@ -44,7 +44,7 @@ from transformers import (
 from app.catalog import CatalogModel, ModelKind
 from bench.training import Stopwatch, print_json
 from worker.encoding.backbone import full_tuning_parameter_names
-from worker.rundir import Metrics, RunFolder, RunSpec
+from worker.run_folder import Metrics, RunFolder, RunSpec
 from worker.training.__main__ import TORCH_ENVIRONMENT
 from worker.training.builder import build_training_loop
 from worker.training.encoders.recipe import FULL_TUNING_LEARNING_RATE

@@ -28,9 +28,9 @@ from app.db.session import (
     transaction,
 )
 from app.jobs import lifecycle
-from app.operations import outbox_dispatch, periodic_tasks
+from app.operations import outbox_dispatch, periodic_task_runs
 from app.operations.orphaned_objects import OrphanCollector
-from app.operations.periodic_tasks import TaskName
+from app.operations.periodic_task_runs import TaskName
 from app.operations.reconciler import Reconciler
 from app.safe_http.client import SafeHttpClient
 from app.settings import Settings
@@ -150,7 +150,7 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         PeriodicThread(f"poll-{slot}", settings.poll_interval_seconds, runner.run_queued)
         for slot in range(settings.trainer_concurrency)
     ]
-    clean_up = periodic_tasks.recording(
+    clean_up = periodic_task_runs.recording(
         sessions,
         TaskName.DELETE_STALE_RUN_FOLDERS,
         settings.poll_interval_seconds,
@@ -182,11 +182,13 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         name: TaskName, interval_seconds: float, work: Callable[[], object]
     ) -> PeriodicThread:
         return PeriodicThread(
-            name, interval_seconds, periodic_tasks.recording(sessions, name, interval_seconds, work)
+            name,
+            interval_seconds,
+            periodic_task_runs.recording(sessions, name, interval_seconds, work),
         )
 
     interval = settings.poll_interval_seconds
-    deliver = periodic_tasks.recording(
+    deliver = periodic_task_runs.recording(
         sessions, TaskName.DELIVER_WEBHOOKS, interval, webhook_sender.dispatch_due
     )
     return [

@@ -12,13 +12,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app import ids
-from app.errors import (
-    ApiError,
-    HeadersTooLarge,
-    InvalidRequest,
-    RequestTimeout,
-    ServiceUnavailable,
-)
+from app.errors import ApiError, HeadersTooLarge, InvalidRequest, RequestTimeout, ServiceUnavailable
 from app.http import error_handlers
 
 # From the connection, or the first byte of a further request, to the end of its headers.

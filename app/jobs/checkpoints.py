@@ -15,14 +15,7 @@ from sqlalchemy.orm import Session
 from app import ids
 from app.catalog import FineTunedModelName
 from app.db import outbox
-from app.db.tables import (
-    Checkpoint,
-    CheckpointKind,
-    FineTunedModel,
-    Job,
-    Organization,
-    Project,
-)
+from app.db.tables import Checkpoint, CheckpointKind, FineTunedModel, Job, Organization, Project
 from app.jobs import events, states
 from app.jobs.events import NewEvent
 

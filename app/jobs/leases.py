@@ -16,15 +16,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.tables import (
-    AttemptOutcome,
-    File,
-    FineTunedModel,
-    Job,
-    JobAttempt,
-    JobLease,
-    JobState,
-)
+from app.db.tables import AttemptOutcome, File, FineTunedModel, Job, JobAttempt, JobLease, JobState
 from app.jobs import checkpoints, events, scheduling, states
 from app.jobs.events import NewEvent
 

@@ -21,14 +21,7 @@ from typing import Any
 from sqlalchemy import ScalarSelect, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from app.db.tables import (
-    TERMINAL_STATES,
-    AttemptOutcome,
-    Job,
-    JobAttempt,
-    JobLease,
-    JobState,
-)
+from app.db.tables import TERMINAL_STATES, AttemptOutcome, Job, JobAttempt, JobLease, JobState
 from app.webhooks import deliveries
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from app.local import services
+from app.local import process_specs
 from app.local.demo_ui import DemoUi
 from app.local.up import key_path
 from app.settings import Settings
@@ -81,7 +81,7 @@ def run(settings: Settings, console: Console) -> None:
     if not key.exists():
         raise DemoFailed(f"No API key in {key}. Start `luthier up` first.")
     headers = {"Authorization": f"Bearer {key.read_text().strip()}"}
-    url = services.api_url(settings)
+    url = process_specs.api_url(settings)
     with httpx.Client(base_url=url, headers=headers, timeout=120, trust_env=False) as client:
         api = ApiClient(client)
         ui = DemoUi(console)
@@ -183,8 +183,12 @@ def _wait_ready(api: ApiClient) -> None:
     while not api.exists("/readyz"):
         if time.monotonic() > deadline:
             page = str(api.client.base_url.join("/readyz"))
-            report = services.fetch_readiness(page, seconds=services.READINESS_TIMEOUT_SECONDS)
-            why = "It does not answer." if report is None else services.problems_sentence(report)
+            report = process_specs.fetch_readiness(
+                page, seconds=process_specs.READINESS_TIMEOUT_SECONDS
+            )
+            why = (
+                "It does not answer." if report is None else process_specs.problems_sentence(report)
+            )
             if why is None:
                 return
             raise DemoFailed(

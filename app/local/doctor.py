@@ -19,12 +19,12 @@ from app.db.session import (
     one_off_transaction,
     session_maker,
 )
-from app.local import ports, services
+from app.local import ports, process_specs
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import Home, HomeUnusable, RunningStack
 from app.local.postgres import find_server as postgres_server
 from app.local.valkey import find_server as valkey_server
-from app.operations import periodic_tasks
+from app.operations import periodic_task_runs
 from app.operations.health import check_database
 from app.settings import Settings, environment_variable
 from app.storage import StorageUnavailable, open_store
@@ -109,8 +109,10 @@ def _check_port(settings: Settings, running: RunningStack | None) -> Finding:
     problem = ports.why_unavailable(settings.port, settings.host)
     if problem is None:
         return Finding("port", True, f"{settings.port} is free")
-    url = services.api_url(settings)
-    alone = running is None and services.fetch_readiness(f"{url}/readyz", seconds=2) is not None
+    url = process_specs.api_url(settings)
+    alone = (
+        running is None and process_specs.fetch_readiness(f"{url}/readyz", seconds=2) is not None
+    )
     if alone or (running is not None and running.url == url):
         return Finding("port", True, f"{settings.port} is Luthier's own")
     return Finding("port", False, f"{settings.port} {problem}; choose another with PORT")
@@ -166,7 +168,7 @@ def _check_periodic_tasks(database_url: str) -> Iterator[Finding]:
     """Check that the periodic tasks of the running stack have succeeded recently."""
     try:
         with one_off_transaction(database_url) as session:
-            statuses = periodic_tasks.task_statuses(session)
+            statuses = periodic_task_runs.task_statuses(session)
     except DatabaseUnavailable:
         # Reported by the database check already.
         return
@@ -213,10 +215,12 @@ def _check_storage(settings: Settings) -> Finding:
 
 def _check_service(settings: Settings, running: RunningStack | None) -> Finding:
     # An API that was started alone is not recorded in LUTHIER_HOME.
-    url = running.url if running else services.api_url(settings)
-    report = services.fetch_readiness(f"{url}/readyz", seconds=services.READINESS_TIMEOUT_SECONDS)
+    url = running.url if running else process_specs.api_url(settings)
+    report = process_specs.fetch_readiness(
+        f"{url}/readyz", seconds=process_specs.READINESS_TIMEOUT_SECONDS
+    )
     if report is not None:
-        problems = services.problems_sentence(report)
+        problems = process_specs.problems_sentence(report)
         return Finding("service", problems is None, problems or f"answers at {url}")
     if running is None:
         return Finding("service", False, NOT_RUNNING)

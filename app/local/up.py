@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from app.catalog import Catalog
 from app.db.migrate import upgrade
 from app.db.session import one_off_transaction
-from app.local import ports, services
+from app.local import ports, process_specs
 from app.local.home import Home, write_private
 from app.local.postgres import postgres_spec
 from app.local.supervisor import POLL_INTERVAL_SECONDS, SignalCounter, Stopped, Supervisor
@@ -44,7 +44,7 @@ def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
         try:
             serving = start(settings, home, supervisor, echo)
             if demo:
-                supervisor.start(services.demo_spec(serving))
+                supervisor.start(process_specs.demo_spec(serving))
             while True:
                 signals.raise_if_stopped()
                 supervisor.poll()
@@ -52,7 +52,7 @@ def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
         except Stopped:
             echo("\nStopping (Ctrl-C again to hurry) …")
         finally:
-            supervisor.stop(*services.STOP_ORDER)
+            supervisor.stop(*process_specs.STOP_ORDER)
             home.clear_records()
         echo("Stopped.")
 
@@ -65,25 +65,25 @@ def start(settings: Settings, home: Home, supervisor: Supervisor, echo: Echo) ->
     settings = _with_engine_endpoint(settings)
     is_first = not (settings.home / "cache").exists()
     # First, because it loads longest and depends on nothing else.
-    supervisor.start(services.engine_spec(settings))
+    supervisor.start(process_specs.engine_spec(settings))
     is_shared = settings.database_url is not None
     settings = _with_embedded_servers(settings, supervisor)
     assert settings.database_url is not None
     assert settings.redis_url is not None
     upgrade(settings.database_url, contract=not is_shared)
-    home.record_stack(services.api_url(settings), settings.database_url, settings.redis_url)
+    home.record_stack(process_specs.api_url(settings), settings.database_url, settings.redis_url)
     supervisor.signals.raise_if_stopped()
     ensure_key_file(settings, echo)
     ensure_admin_key_file(settings, echo)
-    supervisor.start(services.api_spec(settings))
+    supervisor.start(process_specs.api_spec(settings))
     if is_first:
         echo("The engine converts the base model. This takes half a minute, once.")
     supervisor.wait_ready("api", "engine")
     # Last: on two cores, nothing else would make progress while they load.
-    supervisor.start(services.trainer_spec(settings))
-    supervisor.start(services.io_spec(settings))
+    supervisor.start(process_specs.trainer_spec(settings))
+    supervisor.start(process_specs.io_spec(settings))
     logs = display_path(settings.home / "logs")
-    echo(f"Serving at {services.api_url(settings)} until Ctrl-C   (logs: {logs})")
+    echo(f"Serving at {process_specs.api_url(settings)} until Ctrl-C   (logs: {logs})")
     return settings
 
 

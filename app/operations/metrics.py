@@ -12,7 +12,7 @@ from sqlalchemy import extract, func, select
 from sqlalchemy.orm import Session
 
 from app.db.tables import Job, JobState, Outbox, TrainerState
-from app.operations import periodic_tasks, trainers
+from app.operations import periodic_task_runs, trainers
 
 
 class ServiceCollector(Collector):
@@ -58,7 +58,7 @@ def _periodic_task_metrics(session: Session) -> list[Metric]:
         "Interval at which a periodic task is meant to run",
         labels=["task"],
     )
-    for status in periodic_tasks.task_statuses(session):
+    for status in periodic_task_runs.task_statuses(session):
         last_success.add_metric([status.name], status.last_succeeded_at.timestamp())
         interval.add_metric([status.name], status.interval_seconds)
     return [last_success, interval]

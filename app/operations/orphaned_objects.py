@@ -12,15 +12,7 @@ from sqlalchemy import Select, select
 
 from app import logs
 from app.db.session import SessionMaker, transaction
-from app.db.tables import (
-    Checkpoint,
-    File,
-    FineTunedModel,
-    Job,
-    JobAttempt,
-    Project,
-    UploadPart,
-)
+from app.db.tables import Checkpoint, File, FineTunedModel, Job, JobAttempt, Project, UploadPart
 from app.storage import ObjectStore, attempt_prefix
 
 log = logs.get_logger(__name__)

@@ -4,11 +4,10 @@ Any number of processes may run a `Reconciler`; a Postgres advisory lock elects 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app import logs
@@ -17,18 +16,15 @@ from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, t
 from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask
 from app.files import uploads
 from app.http import idempotency
-from app.jobs import attempts, lifecycle
+from app.jobs import lease_expiry, lifecycle
 from app.monitoring import traffic
-from app.operations import periodic_tasks, trainers
-from app.operations.periodic_tasks import TaskName
+from app.operations import periodic_task_runs, trainers
+from app.operations.leader_election import leader_lock
+from app.operations.periodic_task_runs import TaskName
 from app.webhooks import deliveries
 
 log = logs.get_logger(__name__)
 
-# Any fixed number; it names the leader's advisory lock.
-LEADER_LOCK_ID = 7_301_955
-# Longer than any task takes.
-LEADER_IDLE_TIMEOUT_SECONDS = 30
 # By then a hint has been received, or was lost.
 RENOTIFY_AFTER_SECONDS = 30
 # The hint of a new job gets this long before the reconciler validates its files.
@@ -58,7 +54,7 @@ def build_tasks() -> list[PeriodicTask]:
         PeriodicTask(
             TaskName.EXPIRE_LEASES,
             5,
-            each_in_own_transaction(attempts.find_expired_leases, attempts.expire_lease),
+            each_in_own_transaction(lease_expiry.find_expired_leases, lease_expiry.expire_lease),
         ),
         PeriodicTask(TaskName.RENOTIFY_QUEUED_JOBS, 30, in_one_transaction(renotify)),
         PeriodicTask(TaskName.EXPIRE_FILES, 60, in_one_transaction(expire_files)),
@@ -107,30 +103,6 @@ def each_in_own_transaction(
     return run
 
 
-@contextmanager
-def leader_lock(sessions: SessionMaker) -> Iterator[Session | None]:
-    """Try to become leader for the block: yields the lock's session, or None if another leads.
-
-    The session is in autocommit: its connection idles while tasks run, and an idle transaction
-    would be ended by Postgres and hold back vacuum. The lock ends with the connection, and Postgres
-    ends the connection of a leader that froze or was cut off. Raises DatabaseUnavailable.
-    """
-    with transaction(sessions) as session:
-        session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-        if not session.scalar(select(func.pg_try_advisory_lock(LEADER_LOCK_ID))):
-            yield None
-            return
-        try:
-            session.execute(text(f"SET idle_session_timeout = '{LEADER_IDLE_TIMEOUT_SECONDS}s'"))
-            yield session
-            # Unlock explicitly: Postgres may take a while to notice that a connection was closed.
-            session.execute(select(func.pg_advisory_unlock(LEADER_LOCK_ID)))
-        finally:
-            # Close the connection instead of returning it to the pool: the timeout, and after an
-            # error the lock, would stay with it.
-            session.invalidate()
-
-
 class Reconciler:
     """Call `run` every few seconds.
 
@@ -157,7 +129,7 @@ class Reconciler:
                     if self._run_if_due(task):
                         succeeded[task.name] = task.interval_seconds
                 # One statement for all tasks: they run often, and most find nothing to do.
-                periodic_tasks.record_success(session, succeeded)
+                periodic_task_runs.record_success(session, succeeded)
         except DatabaseUnavailable as error:
             log.warning("reconciler.database_unavailable", reason=str(error))
             self._start_grace_period()

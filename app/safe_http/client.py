@@ -16,13 +16,7 @@ import httpcore
 import httpx
 from httpcore import SOCKET_OPTION
 
-from app.safe_http.ip_policy import (
-    DestinationNotAllowed,
-    Network,
-    Resolver,
-    check_address,
-    resolve,
-)
+from app.safe_http.ip_policy import DestinationNotAllowed, Network, Resolver, check_address, resolve
 from app.safe_http.url_policy import ALLOWED_PORTS, validate_url
 
 # For the whole exchange: a receiver that sends a byte now and then must not hold a thread.

@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 from app.local.database import open_database
-from app.local.services import environment
+from app.local.process_specs import environment
 from app.local.supervisor import SignalCounter, Supervisor
 from app.local.valkey import valkey_spec
 from app.settings import Settings

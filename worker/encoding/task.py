@@ -12,6 +12,8 @@ Tuning = Literal["lora", "full"]
 Pooling = Literal["mean", "last"]
 # Key of the task in adapter_config.json. PEFT ignores unknown keys.
 TASK_CONFIG_KEY = "luthier_task"
+# Keys in files written before 0.1.0, and their present names.
+OLD_KEYS = {"many": "multi_label", "length": "max_length", "familiar": "vocab_coverage"}
 
 
 class MissingTask(ValueError):
@@ -46,7 +48,11 @@ class EncoderTask:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "EncoderTask":
-        return cls(**{**values, "labels": tuple(values["labels"])})
+        """Inverse of `to_json`. Also reads files written before 0.1.0, by their old keys."""
+        fields = {OLD_KEYS.get(key, key): value for key, value in values.items()}
+        if "many" in values and values["method"] == "question_answering":
+            fields["allow_no_answer"] = fields.pop("multi_label")
+        return cls(**{**fields, "labels": tuple(fields["labels"])})
 
 
 def has_task(folder: Path) -> bool:

@@ -12,10 +12,10 @@ from app.wire.engine import LoadAdapterRequest
 from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles
 from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
-from worker.inference.llama import LlamaDecoder
+from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
-from worker.inference.transformers_backend import TransformersDecoder
+from worker.inference.transformers_decoder import TransformersDecoder
 from worker.inference.vocabulary import Vocabulary
 from worker.modeling import choose_device, choose_dtype, load_base, load_tokenizer, materialize
 from worker.rendering import Renderer

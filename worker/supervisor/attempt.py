@@ -16,15 +16,15 @@ from app.db.session import (
     retry_until_available,
     transaction,
 )
-from app.jobs import progress, result_file, success
+from app.jobs import finalization, progress, result_file
 from app.jobs.events import NewEvent
+from app.jobs.finalization import NoFinalCheckpoint, ResultFile
 from app.jobs.leases import JobAssignment, TrainerDirective
 from app.jobs.states import LeaseLost
-from app.jobs.success import NoFinalCheckpoint, ResultFile
 from app.settings import Settings
 from app.storage import ObjectStore, StorageUnavailable, file_key
-from worker.rundir import EVALUATION_FILE, ExitCode
-from worker.supervisor import exit_handling, run_dirs
+from worker.run_folder import EVALUATION_FILE, ExitCode
+from worker.supervisor import exit_handling, run_folders
 from worker.supervisor.checkpoint_uploads import CheckpointUploader
 from worker.supervisor.event_relay import EventRelay
 from worker.supervisor.heartbeat import Heartbeat
@@ -63,7 +63,7 @@ class Attempt:
     def __init__(self, context: TrainerContext, assignment: JobAssignment) -> None:
         self._context = context
         self._assignment = assignment
-        self._folder = run_dirs.run_dir_for(context.settings, assignment)
+        self._folder = run_folders.run_dir_for(context.settings, assignment)
         self._heartbeat = Heartbeat(assignment, context.sessions, context.settings)
         self._drain_deadline: float | None = None
 
@@ -86,7 +86,7 @@ class Attempt:
             self._record(self._train())
         except (LeaseLost, DatabaseUnavailable):
             raise
-        except run_dirs.UnusableJob as error:
+        except run_folders.UnusableJob as error:
             self._record(exit_handling.fail(assignment, error.failure))
         except StorageUnavailable as error:
             log.warning("attempt.postponed", job=assignment.job_id, reason=str(error))
@@ -99,7 +99,7 @@ class Attempt:
     def _train(self) -> TransactionWork:
         """Prepare, train and store; returns the transaction that records the outcome."""
         context, assignment, folder = self._context, self._assignment, self._folder
-        run_dirs.prepare(
+        run_folders.prepare(
             folder,
             assignment,
             settings=context.settings,
@@ -127,7 +127,7 @@ class Attempt:
             # Checkpoints written before the end count as progress.
             self._drain(relay, uploader)
             if code != ExitCode.YIELDED:
-                run_dirs.retain_log(folder, context.settings)
+                run_folders.retain_log(folder, context.settings)
             if process.was_aborted:
                 return exit_handling.record_crash(assignment, STALLED_MESSAGE, exit_code=code)
             was_stopped = process.was_stopped
@@ -162,7 +162,7 @@ class Attempt:
     def _finish(self, relay: EventRelay, uploader: CheckpointUploader) -> TransactionWork:
         assignment = self._assignment
         self._record(
-            lambda session: success.finalize(session, assignment.job_id, assignment.attempt)
+            lambda session: finalization.finalize(session, assignment.job_id, assignment.attempt)
         )
         if not self._drain(relay, uploader):
             return exit_handling.yield_job(assignment)

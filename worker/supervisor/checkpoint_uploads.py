@@ -14,7 +14,13 @@ from app.jobs.checkpoints import StoredCheckpoint
 from app.jobs.leases import JobAssignment
 from app.jobs.states import LeaseLost
 from app.storage import AlreadyExists, ObjectStore, StorageUnavailable, checkpoint_prefix, join_key
-from worker.rundir import MANIFEST_FILE, CheckpointWritten, RunFolder, file_sha256, read_manifest
+from worker.run_folder import (
+    MANIFEST_FILE,
+    CheckpointWritten,
+    RunFolder,
+    file_sha256,
+    read_manifest,
+)
 
 log = logs.get_logger(__name__)
 

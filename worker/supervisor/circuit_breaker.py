@@ -5,7 +5,7 @@ import time
 
 from app import logs
 from app.db.tables import AttemptOutcome
-from worker.rundir import ExitCode
+from worker.run_folder import ExitCode
 
 log = logs.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.jobs import progress
 from app.jobs.leases import JobAssignment
 from app.jobs.progress import StepMetrics
-from worker.rundir import CheckpointWritten, Event, Failed, Metrics, RunFolder, Started
+from worker.run_folder import CheckpointWritten, Event, Failed, Metrics, RunFolder, Started
 from worker.supervisor.checkpoint_uploads import CheckpointUploader
 
 log = logs.get_logger(__name__)

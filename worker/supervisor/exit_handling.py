@@ -4,12 +4,12 @@ import errno
 import signal
 
 from app.db.session import TransactionWork
-from app.jobs import attempts, success
+from app.jobs import attempt_outcomes, finalization
 from app.jobs.failures import JobErrorCode, JobFailure
+from app.jobs.finalization import NoFinalCheckpoint, ResultFile
 from app.jobs.leases import JobAssignment
-from app.jobs.success import NoFinalCheckpoint, ResultFile
-from worker.rundir import ExitCode, Failed
-from worker.supervisor.run_dirs import CorruptDownload
+from worker.run_folder import ExitCode, Failed
+from worker.supervisor.run_folders import CorruptDownload
 
 
 def on_exit(
@@ -23,15 +23,17 @@ def on_exit(
     match code:
         case ExitCode.USER_ERROR | ExitCode.LOSS_NOT_FINITE:
             failure = _job_failure(code, reported)
-            return lambda session: attempts.fail(session, job_id, attempt, failure, exit_code=code)
+            return lambda session: attempt_outcomes.fail(
+                session, job_id, attempt, failure, exit_code=code
+            )
         case ExitCode.OUT_OF_DEVICE_MEMORY:
-            return lambda session: attempts.retry_with_smaller_batch(
+            return lambda session: attempt_outcomes.retry_with_smaller_batch(
                 session, job_id, attempt, exit_code=code
             )
         case ExitCode.DISK_FULL:
             return record_disk_full(assignment, exit_code=code)
     if code == ExitCode.YIELDED or was_stopped:
-        return lambda session: attempts.yield_job(session, job_id, attempt, exit_code=code)
+        return lambda session: attempt_outcomes.yield_job(session, job_id, attempt, exit_code=code)
     return record_crash(assignment, _describe_exit(code), exit_code=code)
 
 
@@ -43,7 +45,7 @@ def succeed(
     evaluation: ResultFile | None,
 ) -> TransactionWork:
     """The transaction for a job whose results are all stored."""
-    return lambda session: success.succeed(
+    return lambda session: finalization.succeed(
         session,
         assignment.job_id,
         assignment.attempt,
@@ -55,25 +57,29 @@ def succeed(
 
 def fail(assignment: JobAssignment, failure: JobFailure) -> TransactionWork:
     """The transaction for a job that can never start."""
-    return lambda session: attempts.fail(session, assignment.job_id, assignment.attempt, failure)
+    return lambda session: attempt_outcomes.fail(
+        session, assignment.job_id, assignment.attempt, failure
+    )
 
 
 def postpone(assignment: JobAssignment, reason: str) -> TransactionWork:
     """The transaction for an attempt that waits for an unavailable dependency."""
-    return lambda session: attempts.postpone(
+    return lambda session: attempt_outcomes.postpone(
         session, assignment.job_id, assignment.attempt, reason=reason
     )
 
 
 def yield_job(assignment: JobAssignment) -> TransactionWork:
     """The transaction for an attempt that is to continue later or elsewhere."""
-    return lambda session: attempts.yield_job(session, assignment.job_id, assignment.attempt)
+    return lambda session: attempt_outcomes.yield_job(
+        session, assignment.job_id, assignment.attempt
+    )
 
 
 def record_crash(
     assignment: JobAssignment, reason: str, *, exit_code: int | None = None
 ) -> TransactionWork:
-    return lambda session: attempts.record_crash(
+    return lambda session: attempt_outcomes.record_crash(
         session, assignment.job_id, assignment.attempt, reason=reason, exit_code=exit_code
     )
 
@@ -88,7 +94,7 @@ def on_supervisor_error(assignment: JobAssignment, error: Exception) -> Transact
 
 
 def record_disk_full(assignment: JobAssignment, *, exit_code: int | None = None) -> TransactionWork:
-    return lambda session: attempts.record_crash(
+    return lambda session: attempt_outcomes.record_crash(
         session,
         assignment.job_id,
         assignment.attempt,

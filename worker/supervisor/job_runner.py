@@ -7,10 +7,10 @@ from threading import Semaphore
 from app import logs
 from app.db.session import DatabaseUnavailable, transaction
 from app.db.tables import TrainerState
-from app.jobs import attempts, leases
+from app.jobs import lease_expiry, leases
 from app.jobs.leases import JobAssignment
 from app.operations import trainers
-from worker.supervisor import run_dirs
+from worker.supervisor import run_folders
 from worker.supervisor.attempt import Attempt, TrainerContext
 from worker.supervisor.circuit_breaker import CircuitBreaker
 from worker.supervisor.liveness_lock import LivenessLock
@@ -93,7 +93,7 @@ class JobRunner:
         """
         for name in self._liveness_lock.find_dead():
             with transaction(self._context.sessions) as session:
-                lost = attempts.reclaim_from_dead_trainer(session, name)
+                lost = lease_expiry.reclaim_from_dead_trainer(session, name)
             log.info("trainer.dead", name=name, jobs=lost)
             self._liveness_lock.remove(name)
-        run_dirs.remove_stale(self._context.settings, self._context.sessions)
+        run_folders.remove_stale(self._context.settings, self._context.sessions)

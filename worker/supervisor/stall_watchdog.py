@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from worker.rundir import RunFolder
+from worker.run_folder import RunFolder
 
 # Before its first event training may download and convert a base model and read a large file, which
 # is silent and takes far longer than any step.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from worker.rundir import RunFolder
+from worker.run_folder import RunFolder
 
 TRAINING_COMMAND = (sys.executable, "-m", "worker.training")
 EXEC_WITH_PARENT = (sys.executable, "-m", "worker.supervisor.exec_with_parent")

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from worker.rundir import atomic_write
+from worker.run_folder import atomic_write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import wandb
 
-from worker.rundir import Metrics, RunFolder, Started, atomic_write
+from worker.run_folder import Metrics, RunFolder, Started, atomic_write
 from worker.supervisor.wandb_config import WandbRunConfig
 
 POLL_INTERVAL_SECONDS = 0.3

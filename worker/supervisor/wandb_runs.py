@@ -15,7 +15,7 @@ from app.db.tables import EventLevel
 from app.jobs.events import NewEvent
 from app.jobs.leases import JobAssignment
 from app.settings import Settings
-from worker.rundir import RunFolder
+from worker.run_folder import RunFolder
 from worker.supervisor.training_process import EXEC_WITH_PARENT
 from worker.supervisor.wandb_config import WandbRunConfig
 

@@ -1,7 +1,7 @@
 """Runs one training attempt and maps its outcome to an exit code."""
 
 from app.logs import get_logger
-from worker.rundir import ExitCode, Failed, RunFolder
+from worker.run_folder import ExitCode, Failed, RunFolder
 from worker.training.builder import build_training_loop
 from worker.training.environment import StopSignal, make_deterministic
 from worker.training.errors import classify_error

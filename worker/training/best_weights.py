@@ -63,6 +63,8 @@ class BestWeights:
     def load(self, folder: Path) -> None:
         """Load what `save` wrote."""
         state = json.loads((folder / BEST_STATE_FILE).read_bytes())
-        self._best_value, self._bad_epochs = state["value"], state["bad_epochs"]
+        self._best_value = state["value"]
+        # Checkpoints written before 0.1.0 call it `in_vain`.
+        self._bad_epochs = state["in_vain"] if "in_vain" in state else state["bad_epochs"]
         if (folder / BEST_WEIGHTS_FILE).exists():
             self._best = load_file(folder / BEST_WEIGHTS_FILE)

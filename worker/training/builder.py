@@ -22,7 +22,7 @@ from worker.modeling import (
     set_adapter_weights,
 )
 from worker.rendering import Renderer
-from worker.rundir import RunFolder, RunSpec
+from worker.run_folder import RunFolder, RunSpec
 from worker.training.checkpoint import Checkpointer
 from worker.training.encoders.builder import build_training_loop as build_encoder_loop
 from worker.training.encoders.methods import METHODS as ENCODER_METHODS

@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch.optim import Optimizer
 
 from app.logs import get_logger
-from worker.rundir import (
+from worker.run_folder import (
     MANIFEST_FILE,
     RunFolder,
     file_sha256,

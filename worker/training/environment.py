@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from app.parent_death import die_with_parent
-from worker.rundir import RunFolder
+from worker.run_folder import RunFolder
 
 NICENESS = 5
 OOM_SCORE_ADJ = "800"

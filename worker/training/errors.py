@@ -6,7 +6,7 @@ import torch
 from safetensors import SafetensorError
 
 from worker.modeling import ModelUnavailable
-from worker.rundir import ExitCode, Failed
+from worker.run_folder import ExitCode, Failed
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 

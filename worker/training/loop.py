@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from worker.rundir import CheckpointWritten, ExitCode, Metrics, RunFolder, Started
+from worker.run_folder import CheckpointWritten, ExitCode, Metrics, RunFolder, Started
 from worker.training.best_weights import BestWeights
 from worker.training.checkpoint import Checkpointer
 from worker.training.checkpoint_interval import CheckpointInterval

@@ -1,13 +1,13 @@
 """Entry point of the training process, executed by `python -m worker.training`.
 
-It exits with a code of `rundir.ExitCode`. Any other code is a crash, with a traceback on stderr.
+It exits with a code of `run_folder.ExitCode`. Any other code is a crash, with a traceback on stderr.
 """
 
 import sys
 from pathlib import Path
 
 from app.logs import configure
-from worker.rundir import RunFolder
+from worker.run_folder import RunFolder
 from worker.training.attempt import run_attempt
 from worker.training.environment import configure_process
 

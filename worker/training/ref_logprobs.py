@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from worker.rundir import CheckpointWritten, Preparing, RunFolder
+from worker.run_folder import CheckpointWritten, Preparing, RunFolder
 from worker.training.checkpoint import Checkpointer
 from worker.training.environment import StopSignal
 

@@ -5,15 +5,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import (
-    Base,
-    BigInt,
-    CreatedAt,
-    JsonList,
-    StrEnumType,
-    Timestamp,
-    sql_values,
-)
+from app.db.base import Base, BigInt, CreatedAt, JsonList, StrEnumType, Timestamp, sql_values
 from app.db.tables.files import FilePurpose
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.db import clock
 from app.db.session import SessionMaker, transaction
 from app.db.tables import File, FineTunedModel, JobAttempt, JobEvent, JobLease
-from app.jobs import attempts, checkpoints, leases, lifecycle
+from app.jobs import attempt_outcomes, checkpoints, lease_expiry, leases, lifecycle
 from app.jobs.leases import TrainerDirective
 from tests.factories import make_file, make_job, make_project
 
@@ -93,7 +93,7 @@ def test_assignment_has_the_newest_checkpoints(session: Session) -> None:
             step=step, servable=False, prefix=f"p/{step}", manifest_sha256="m", bytes=1, metrics={}
         )
         checkpoints.record(session, job.id, 1, stored)
-    attempts.yield_job(session, job.id, 1)
+    attempt_outcomes.yield_job(session, job.id, 1)
     assert acquire(session).resume_points == (
         leases.ResumePoint(6, "p/6", "m"),
         leases.ResumePoint(4, "p/4", "m"),
@@ -163,7 +163,7 @@ class TestHeartbeat:
             leases.heartbeat(session, job.id, 1, step=1, lease_seconds=60)
             is TrainerDirective.CONTINUE
         )
-        assert attempts.find_expired_leases(session) == []
+        assert lease_expiry.find_expired_leases(session) == []
 
     def test_an_earlier_attempt_renews_nothing(self, session: Session) -> None:
         job = make_job(session, attempt=1)
@@ -172,7 +172,7 @@ class TestHeartbeat:
             leases.heartbeat(session, job.id, 1, step=1, lease_seconds=60)
             is TrainerDirective.LEASE_LOST
         )
-        assert attempts.find_expired_leases(session) == [job.id]
+        assert lease_expiry.find_expired_leases(session) == [job.id]
 
     def test_returns_a_directive(self, session: Session) -> None:
         job = make_job(session)

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.db.tables import File, JobAttempt, JobEvent, JobLease, Outbox, OutboxKind
 from app.errors import InvalidRequest, NotFound
-from app.jobs import attempts, checkpoints, leases, lifecycle, states
+from app.jobs import attempt_outcomes, checkpoints, leases, lifecycle, states
 from app.jobs.failures import JobFailure
 from app.jobs.leases import TrainerDirective
 from tests.factories import make_file, make_job, make_project
@@ -157,7 +157,7 @@ class TestPauseAndResume:
         leases.acquire(session, "w", lease_seconds=60)
         assert lifecycle.pause(session, job.project_id, job.id).state == "pausing"
         assert leases.get_directive(session, job.id, 1) is TrainerDirective.PAUSE
-        attempts.yield_job(session, job.id, 1)
+        attempt_outcomes.yield_job(session, job.id, 1)
         assert job.state == "paused"
         assert messages(session, job.id)[-2:] == [
             "The job is being paused",

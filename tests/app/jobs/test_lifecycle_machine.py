@@ -36,13 +36,21 @@ from app.db.tables import (
     TrainingUsage,
 )
 from app.errors import InvalidRequest
-from app.jobs import attempts, checkpoints, leases, lifecycle, progress, success
+from app.jobs import (
+    attempt_outcomes,
+    checkpoints,
+    finalization,
+    lease_expiry,
+    leases,
+    lifecycle,
+    progress,
+)
 from app.jobs.checkpoints import StoredCheckpoint
 from app.jobs.failures import JobFailure
+from app.jobs.finalization import NoFinalCheckpoint, ResultFile
 from app.jobs.leases import JobAssignment, TrainerDirective
 from app.jobs.progress import StepMetrics
 from app.jobs.states import LeaseLost
-from app.jobs.success import NoFinalCheckpoint, ResultFile
 from tests.factories import make_file, make_job, make_project
 
 TOTAL_STEPS = 3
@@ -89,7 +97,7 @@ class ExpectedJob:
             self.due = due
 
     def crash(self, *, due: bool) -> None:
-        if self.crashes + 1 >= attempts.MAX_ATTEMPTS_WITHOUT_PROGRESS:
+        if self.crashes + 1 >= attempt_outcomes.MAX_ATTEMPTS_WITHOUT_PROGRESS:
             self.enter("failed")
         else:
             self.crashes += 1
@@ -202,7 +210,7 @@ class JobMachine(RuleBasedStateMachine):
     def finalize(self, assignment: JobAssignment) -> None:
         if self.write(
             assignment,
-            lambda session: success.finalize(session, assignment.job_id, assignment.attempt),
+            lambda session: finalization.finalize(session, assignment.job_id, assignment.attempt),
         ):
             self.models[assignment.job_id].state = "finalizing"
 
@@ -215,7 +223,7 @@ class JobMachine(RuleBasedStateMachine):
         ready = model.state == "finalizing" and TOTAL_STEPS in model.stored
         done = self.write(
             assignment,
-            lambda session: success.succeed(
+            lambda session: finalization.succeed(
                 session, assignment.job_id, assignment.attempt, trained_tokens=9, result=result
             ),
             legal=ready,
@@ -234,7 +242,7 @@ class JobMachine(RuleBasedStateMachine):
     def crash(self, assignment: JobAssignment) -> None:
         if self.write(
             assignment,
-            lambda session: attempts.record_crash(
+            lambda session: attempt_outcomes.record_crash(
                 session, assignment.job_id, assignment.attempt, reason="It crashed."
             ),
         ):
@@ -246,7 +254,9 @@ class JobMachine(RuleBasedStateMachine):
     def yield_(self, assignment: JobAssignment) -> None:
         if self.write(
             assignment,
-            lambda session: attempts.yield_job(session, assignment.job_id, assignment.attempt),
+            lambda session: attempt_outcomes.yield_job(
+                session, assignment.job_id, assignment.attempt
+            ),
         ):
             self.models[assignment.job_id].requeue(due=True)
 
@@ -255,7 +265,9 @@ class JobMachine(RuleBasedStateMachine):
         failure = JobFailure("bad", "It is bad.")
         if self.write(
             assignment,
-            lambda session: attempts.fail(session, assignment.job_id, assignment.attempt, failure),
+            lambda session: attempt_outcomes.fail(
+                session, assignment.job_id, assignment.attempt, failure
+            ),
         ):
             self.models[assignment.job_id].enter("failed")
 
@@ -268,11 +280,13 @@ class JobMachine(RuleBasedStateMachine):
         )
         self.run(lambda session: session.execute(expire, {"id": job}))
         with transaction(self.sessions) as session:
-            expired = attempts.find_expired_leases(session)
+            expired = lease_expiry.find_expired_leases(session)
         assert expired == ([job] if self.models[job].state in HELD_STATES else [])
         for expired_job in expired:
             self.run(
-                lambda session, expired_job=expired_job: attempts.expire_lease(session, expired_job)
+                lambda session, expired_job=expired_job: lease_expiry.expire_lease(
+                    session, expired_job
+                )
             )
         if self.models[job].state in HELD_STATES:
             self.models[job].crash(due=True)

@@ -14,7 +14,7 @@ from app.db import clock
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Job, Project
 from app.errors import TooManyQueuedJobs
-from app.jobs import attempts, leases, lifecycle, scheduling
+from app.jobs import attempt_outcomes, leases, lifecycle, scheduling
 from tests.factories import make_job, make_project
 
 
@@ -94,7 +94,7 @@ class TestRunningQuota:
         first = acquire(session, max_running=2)
         assert acquire(session, max_running=2) is not None
         assert acquire(session, max_running=2) is None
-        attempts.yield_job(session, first.job_id, first.attempt)
+        attempt_outcomes.yield_job(session, first.job_id, first.attempt)
         assert acquire(session, max_running=2) is not None
 
     def test_other_projects_are_not_limited(self, session: Session) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.db import clock
 from app.db.tables import Outbox, OutboxKind, TrainerState
-from app.operations import periodic_tasks, trainers
+from app.operations import periodic_task_runs, trainers
 from app.organization import admin_keys
 from tests import http_client
 from tests.factories import make_job
@@ -30,7 +30,7 @@ def test_jobs_periodic_tasks_outbox_and_trainers(api: Api, session: Session) -> 
     make_job(session, run_after=clock.seconds_from_now(-90))
     for _ in range(2):
         make_job(session, state="succeeded")
-    periodic_tasks.record_success(session, {"validate": 5})
+    periodic_task_runs.record_success(session, {"validate": 5})
     trainers.heartbeat(session, "w", state=TrainerState.UNHEALTHY)
     session.add(Outbox(kind=OutboxKind.NOTIFY, payload={}))
     session.commit()
@@ -41,7 +41,7 @@ def test_jobs_periodic_tasks_outbox_and_trainers(api: Api, session: Session) -> 
         0,
     ]
     assert 90 <= samples["luthier_oldest_queued_job_age_seconds", ""] < 600
-    [status] = periodic_tasks.task_statuses(session)
+    [status] = periodic_task_runs.task_statuses(session)
     succeeded_at = samples["luthier_periodic_task_last_success_timestamp_seconds", "validate"]
     assert abs(succeeded_at - status.last_succeeded_at.timestamp()) < 1e-3
     assert samples["luthier_periodic_task_interval_seconds", "validate"] == 5

@@ -8,13 +8,12 @@ from app.db import clock
 from app.db.session import SessionMaker, create_database_engine, session_maker, transaction
 from app.db.tables import Job, JobState, Outbox, OutboxKind
 from app.jobs import leases, lifecycle
-from app.operations import periodic_tasks, reconciler
+from app.operations import periodic_task_runs, reconciler
+from app.operations.leader_election import LEADER_LOCK_ID, leader_lock
 from app.operations.reconciler import (
-    LEADER_LOCK_ID,
     PeriodicTask,
     Reconciler,
     each_in_own_transaction,
-    leader_lock,
 )
 from tests.factories import make_file, make_job, make_project
 
@@ -47,7 +46,7 @@ class TestReconciler:
         assert reconciler.run()
         assert state(sessions, job_id) == "queued"
         with transaction(sessions) as session:
-            recorded = {status.name for status in periodic_tasks.task_statuses(session)}
+            recorded = {status.name for status in periodic_task_runs.task_statuses(session)}
         assert recorded == {task.name for task in reconciler.tasks}
 
     def test_only_the_leader_works(self, sessions: SessionMaker) -> None:
@@ -119,7 +118,9 @@ class TestReconciler:
         reconciler.tasks.insert(0, PeriodicTask("broken", 5, broken))
         assert reconciler.run()
         with transaction(sessions) as session:
-            assert "broken" not in {status.name for status in periodic_tasks.task_statuses(session)}
+            assert "broken" not in {
+                status.name for status in periodic_task_runs.task_statuses(session)
+            }
         assert state(sessions, job_id) == "queued"
 
     def test_a_task_is_not_due_right_after_its_run(self, sessions: SessionMaker) -> None:

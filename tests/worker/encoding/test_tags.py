@@ -4,12 +4,7 @@ import numpy as np
 
 from app.formats.token_classification import EntitySpan, entities_from_tags
 from app.formats.word_boundaries import find_words
-from worker.encoding.tags import (
-    bio_tag_names,
-    expand_word_tags,
-    first_tokens,
-    word_tags,
-)
+from worker.encoding.tags import bio_tag_names, expand_word_tags, first_tokens, word_tags
 
 TEXT = "In New York-City"
 WORDS = find_words(TEXT)

@@ -21,9 +21,9 @@ from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.decoder import Decoder
 from worker.inference.kv_cache import compute_num_slots
-from worker.inference.llama import LlamaDecoder
+from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
-from worker.inference.transformers_backend import TransformersDecoder
+from worker.inference.transformers_decoder import TransformersDecoder
 
 PROMPT = [7, 100, 42, 9, 200, 13]
 DIMENSIONS = {

@@ -12,7 +12,7 @@ from tests.worker.inference.conftest import MakeAdapter, load_tiny
 from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.decoder import PrefillOutput
 from worker.inference.engine import PREFILL_CHUNK, Engine
-from worker.inference.llama import LlamaDecoder
+from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
 
 GREEDY = SamplingParams(temperature=0)

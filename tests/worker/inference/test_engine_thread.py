@@ -7,7 +7,7 @@ import pytest
 from app.errors import ServiceUnavailable
 from worker.inference.engine import Engine
 from worker.inference.engine_thread import EngineThread
-from worker.inference.llama import LlamaDecoder
+from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
 
 ENDLESS = 400

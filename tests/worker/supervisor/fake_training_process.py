@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from worker.rundir import (
+from worker.run_folder import (
     CheckpointWritten,
     ExitCode,
     Failed,

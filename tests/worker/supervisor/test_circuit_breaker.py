@@ -9,7 +9,7 @@ from app.db.session import transaction
 from app.db.tables import AttemptOutcome, JobAttempt
 from app.operations import trainers
 from tests.worker.supervisor.fake_trainer import TrainerFixture
-from worker.rundir import ExitCode
+from worker.run_folder import ExitCode
 from worker.supervisor.circuit_breaker import CircuitBreaker
 from worker.supervisor.job_runner import JobRunner
 

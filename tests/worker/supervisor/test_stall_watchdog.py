@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.worker.fake_clock import FakeClock
-from worker.rundir import Metrics, RunFolder
+from worker.run_folder import Metrics, RunFolder
 from worker.supervisor.stall_watchdog import StallWatchdog
 
 

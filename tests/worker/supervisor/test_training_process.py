@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.rundir import RunFolder
+from worker.run_folder import RunFolder
 from worker.supervisor.training_process import EXEC_WITH_PARENT, TrainingProcess
 
 
@@ -107,7 +107,7 @@ def test_the_oom_killer_prefers_it(folder: RunFolder) -> None:
 
 SUPERVISOR = """
 import pathlib, sys, time
-from worker.rundir import RunFolder
+from worker.run_folder import RunFolder
 from worker.supervisor.training_process import TrainingProcess
 folder = RunFolder(pathlib.Path(sys.argv[1]))
 with TrainingProcess(folder, (sys.executable, "-c", sys.argv[2])) as process:

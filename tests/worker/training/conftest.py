@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from app.catalog import CatalogModel
-from worker.rundir import Event, RunFolder, RunSpec
+from worker.run_folder import Event, RunFolder, RunSpec
 
 MakeRun = Callable[..., RunFolder]
 

@@ -10,7 +10,7 @@ from peft import PeftModel
 
 from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from worker.modeling import load_adapter, load_base
-from worker.rundir import (
+from worker.run_folder import (
     CheckpointWritten,
     ExitCode,
     Failed,

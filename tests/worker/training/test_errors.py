@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from worker.rundir import ExitCode
+from worker.run_folder import ExitCode
 from worker.training.errors import classify_error
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.polling import wait_until
 from tests.worker.training.conftest import MakeRun, events
-from worker.rundir import CheckpointWritten, ExitCode, Metrics, RunFolder
+from worker.run_folder import CheckpointWritten, ExitCode, Metrics, RunFolder
 
 LONG = {"n_epochs": 5000, "batch_size": 4}
 # A supervisor that starts training and prints its process id.

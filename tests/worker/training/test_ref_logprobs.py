@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from worker.rundir import CheckpointWritten, Preparing, RunFolder
+from worker.run_folder import CheckpointWritten, Preparing, RunFolder
 from worker.training.checkpoint import Checkpointer
 from worker.training.environment import StopSignal
 from worker.training.ref_logprobs import RefLogprobs, RefLogprobsPrecomputer

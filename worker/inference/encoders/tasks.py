@@ -19,12 +19,7 @@ from app.formats.token_classification import EntitySpan, entities_from_tags
 from app.formats.word_boundaries import CharSpan, find_words
 from app.wire.encoders import InferenceParameters
 from worker.encoding.backbone import l2_normalize
-from worker.encoding.tags import (
-    OUTSIDE,
-    bio_tag_names,
-    expand_word_tags,
-    first_tokens,
-)
+from worker.encoding.tags import OUTSIDE, bio_tag_names, expand_word_tags, first_tokens
 from worker.encoding.task import EncoderTask, Method
 from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
 from worker.inference.adapter_format import InvalidAdapter

@@ -13,7 +13,7 @@ from worker.encoding.backbone import load_backbone, read_hidden_size
 from worker.encoding.task import EncoderTask, Method
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.modeling import choose_device, choose_dtype, load_tokenizer, materialize
-from worker.rundir import EVALUATION_FILE, RunFolder, RunSpec
+from worker.run_folder import EVALUATION_FILE, RunFolder, RunSpec
 from worker.training.best_weights import BestWeights
 from worker.training.checkpoint import Checkpointer
 from worker.training.encoders import methods

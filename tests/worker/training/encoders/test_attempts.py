@@ -12,7 +12,15 @@ from safetensors.torch import load_file
 from app.catalog import CatalogModel, ModelKind
 from worker.encoding.task import read_task
 from worker.modeling import load_adapter
-from worker.rundir import CheckpointWritten, ExitCode, Failed, Metrics, RunFolder, RunSpec, Started
+from worker.run_folder import (
+    CheckpointWritten,
+    ExitCode,
+    Failed,
+    Metrics,
+    RunFolder,
+    RunSpec,
+    Started,
+)
 from worker.training.attempt import run_attempt
 
 pytestmark = pytest.mark.usefixtures("training_settings")

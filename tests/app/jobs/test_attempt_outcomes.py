@@ -9,7 +9,15 @@ from sqlalchemy.orm import Session
 
 from app.db.base import Base
 from app.db.tables import Job, JobAttempt, JobEvent, JobLease, Outbox
-from app.jobs import attempts, checkpoints, leases, lifecycle, progress, success
+from app.jobs import (
+    attempt_outcomes,
+    checkpoints,
+    finalization,
+    lease_expiry,
+    leases,
+    lifecycle,
+    progress,
+)
 from app.jobs.failures import JobFailure
 from app.jobs.states import LeaseLost
 from tests.factories import make_job
@@ -37,7 +45,7 @@ def seconds_until_due(session: Session, job: Job) -> float:
 STORED = checkpoints.StoredCheckpoint(
     step=2, servable=True, prefix="p", manifest_sha256="m", bytes=1, metrics={}
 )
-RESULT = success.ResultFile(file_id="file-r", key="k", bytes=1, sha256="s")
+RESULT = finalization.ResultFile(file_id="file-r", key="k", bytes=1, sha256="s")
 WRITES: dict[str, Callable[[Session, str, int], object]] = {
     "started": lambda session, job_id, attempt: progress.record_started(
         session, job_id, attempt, hyperparameters={"n_epochs": 9}, total_steps=9
@@ -48,21 +56,21 @@ WRITES: dict[str, Callable[[Session, str, int], object]] = {
     "checkpoint": lambda session, job_id, attempt: checkpoints.record(
         session, job_id, attempt, STORED
     ),
-    "finalize": success.finalize,
-    "succeed": lambda session, job_id, attempt: success.succeed(
+    "finalize": finalization.finalize,
+    "succeed": lambda session, job_id, attempt: finalization.succeed(
         session, job_id, attempt, trained_tokens=1, result=RESULT
     ),
-    "yielded": attempts.yield_job,
-    "postponed": lambda session, job_id, attempt: attempts.postpone(
+    "yielded": attempt_outcomes.yield_job,
+    "postponed": lambda session, job_id, attempt: attempt_outcomes.postpone(
         session, job_id, attempt, reason="Away."
     ),
-    "crashed": lambda session, job_id, attempt: attempts.record_crash(
+    "crashed": lambda session, job_id, attempt: attempt_outcomes.record_crash(
         session, job_id, attempt, reason="Gone."
     ),
-    "out_of_memory": lambda session, job_id, attempt: attempts.retry_with_smaller_batch(
+    "out_of_memory": lambda session, job_id, attempt: attempt_outcomes.retry_with_smaller_batch(
         session, job_id, attempt, exit_code=11
     ),
-    "failed": lambda session, job_id, attempt: attempts.fail(
+    "failed": lambda session, job_id, attempt: attempt_outcomes.fail(
         session, job_id, attempt, JobFailure("a", "b")
     ),
 }
@@ -91,7 +99,7 @@ def test_no_write_of_an_earlier_attempt_changes_any_row(
     if held_by == "an ended job":
         lifecycle.cancel(session, job.project_id, job.id)
     else:
-        attempts.yield_job(session, job.id, 1)
+        attempt_outcomes.yield_job(session, job.id, 1)
     if held_by == "the next attempt":
         assert leases.acquire(session, "other", lease_seconds=60) is not None
     before = all_rows(session)
@@ -103,7 +111,7 @@ def test_no_write_of_an_earlier_attempt_changes_any_row(
 class TestYield:
     def test_requeues_at_once_without_counting_a_crash(self, session: Session) -> None:
         job = acquire_job(session, no_progress_attempts=2)
-        attempts.yield_job(session, job.id, 1, exit_code=75)
+        attempt_outcomes.yield_job(session, job.id, 1, exit_code=75)
         assert (job.state, job.no_progress_attempts) == ("queued", 2)
         assert seconds_until_due(session, job) <= 0
         assert (get_attempt(session, job).outcome, get_attempt(session, job).exit_code) == (
@@ -116,7 +124,7 @@ class TestYield:
     def test_a_pausing_job_becomes_paused(self, session: Session) -> None:
         job = acquire_job(session)
         lifecycle.pause(session, job.project_id, job.id)
-        attempts.yield_job(session, job.id, 1)
+        attempt_outcomes.yield_job(session, job.id, 1)
         assert job.state == "paused"
         assert session.scalars(select(Outbox)).all() == []
 
@@ -124,7 +132,7 @@ class TestYield:
 class TestCrash:
     def test_requeues_at_once_the_first_time(self, session: Session) -> None:
         job = acquire_job(session)
-        attempts.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
+        attempt_outcomes.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.no_progress_attempts) == ("queued", 1)
         assert seconds_until_due(session, job) <= 0
         assert get_attempt(session, job).outcome == "crashed"
@@ -133,13 +141,13 @@ class TestCrash:
 
     def test_requeues_with_backoff_the_second_time(self, session: Session) -> None:
         job = acquire_job(session, no_progress_attempts=1)
-        attempts.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
+        attempt_outcomes.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.no_progress_attempts) == ("queued", 2)
         assert 4 < seconds_until_due(session, job) <= 15
 
     def test_fails_the_third_time(self, session: Session) -> None:
         job = acquire_job(session, no_progress_attempts=2)
-        attempts.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
+        attempt_outcomes.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.error_code) == ("failed", "worker_crashed_repeatedly")
         assert job.error_message == (
             "Training ended 3 times without reaching a new checkpoint. Gone."
@@ -148,7 +156,7 @@ class TestCrash:
     def test_a_new_checkpoint_resets_the_count(self, session: Session) -> None:
         job = acquire_job(session, no_progress_attempts=2)
         checkpoints.record(session, job.id, 1, STORED)
-        attempts.record_crash(session, job.id, 1, reason="Gone.")
+        attempt_outcomes.record_crash(session, job.id, 1, reason="Gone.")
         assert (job.state, job.no_progress_attempts) == ("queued", 1)
 
 
@@ -156,20 +164,20 @@ class TestOutOfMemory:
     def test_halves_the_micro_batch_until_one(self, session: Session) -> None:
         job = acquire_job(session, resolved_hyperparameters={"batch_size": 5})
         for attempt, size in ((1, 2), (2, 1)):
-            attempts.retry_with_smaller_batch(session, job.id, attempt, exit_code=11)
+            attempt_outcomes.retry_with_smaller_batch(session, job.id, attempt, exit_code=11)
             assert (job.state, job.micro_batch_size, job.no_progress_attempts) == (
                 "queued",
                 size,
                 0,
             )
             leases.acquire(session, "w", lease_seconds=60)
-        attempts.retry_with_smaller_batch(session, job.id, 3, exit_code=11)
+        attempt_outcomes.retry_with_smaller_batch(session, job.id, 3, exit_code=11)
         assert (job.state, job.error_code) == ("failed", "out_of_memory")
 
 
 def test_postpone_delays_without_counting_a_crash(session: Session) -> None:
     job = acquire_job(session)
-    attempts.postpone(session, job.id, 1, reason="The storage could not be used.")
+    attempt_outcomes.postpone(session, job.id, 1, reason="The storage could not be used.")
     assert (job.state, job.no_progress_attempts) == ("queued", 0)
     assert seconds_until_due(session, job) > 20
 
@@ -177,11 +185,11 @@ def test_postpone_delays_without_counting_a_crash(session: Session) -> None:
 class TestExpiredLeases:
     def test_requeues_a_job_whose_lease_expired(self, session: Session) -> None:
         job = acquire_job(session)
-        assert attempts.find_expired_leases(session) == []
-        assert not attempts.expire_lease(session, job.id)
+        assert lease_expiry.find_expired_leases(session) == []
+        assert not lease_expiry.expire_lease(session, job.id)
         session.get_one(JobLease, job.id).lease_until -= timedelta(seconds=61)
-        assert attempts.find_expired_leases(session) == [job.id]
-        assert attempts.expire_lease(session, job.id)
+        assert lease_expiry.find_expired_leases(session) == [job.id]
+        assert lease_expiry.expire_lease(session, job.id)
         assert (job.state, get_attempt(session, job).outcome) == ("queued", "lost")
         assert seconds_until_due(session, job) <= 0
 
@@ -189,16 +197,16 @@ class TestExpiredLeases:
         self, session: Session
     ) -> None:
         job = acquire_job(session)
-        assert attempts.reclaim_from_dead_trainer(session, "another") == []
+        assert lease_expiry.reclaim_from_dead_trainer(session, "another") == []
         worker = session.get_one(JobLease, job.id).trainer
-        assert attempts.reclaim_from_dead_trainer(session, worker) == [job.id]
+        assert lease_expiry.reclaim_from_dead_trainer(session, worker) == [job.id]
         assert (job.state, get_attempt(session, job).outcome) == ("queued", "lost")
-        assert attempts.reclaim_from_dead_trainer(session, worker) == []
+        assert lease_expiry.reclaim_from_dead_trainer(session, worker) == []
 
     def test_a_lost_trainer_counts_as_a_crash(self, session: Session) -> None:
         job = acquire_job(session, no_progress_attempts=2)
         session.get_one(JobLease, job.id).lease_until -= timedelta(seconds=61)
-        attempts.expire_lease(session, job.id)
+        lease_expiry.expire_lease(session, job.id)
         assert (job.state, job.error_code) == ("failed", "worker_crashed_repeatedly")
 
     @pytest.mark.parametrize(("state", "after"), [("finalizing", "queued"), ("pausing", "paused")])
@@ -206,5 +214,5 @@ class TestExpiredLeases:
         job = acquire_job(session)
         job.state = state
         session.get_one(JobLease, job.id).lease_until -= timedelta(seconds=61)
-        attempts.expire_lease(session, job.id)
+        lease_expiry.expire_lease(session, job.id)
         assert job.state == after

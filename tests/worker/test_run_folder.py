@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.rundir import (
+from worker.run_folder import (
     MANIFEST_FILE,
     CheckpointWritten,
     Event,

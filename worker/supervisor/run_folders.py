@@ -12,7 +12,7 @@ from app.jobs.failures import JobErrorCode, JobFailure
 from app.jobs.leases import JobAssignment, ResumePoint, StoredFile
 from app.settings import Settings
 from app.storage import ObjectStore, join_key
-from worker.rundir import MANIFEST_FILE, RunFolder, RunSpec, file_sha256, read_manifest
+from worker.run_folder import MANIFEST_FILE, RunFolder, RunSpec, file_sha256, read_manifest
 
 log = logs.get_logger(__name__)
 

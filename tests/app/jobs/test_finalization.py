@@ -5,9 +5,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.tables import File, FineTunedModel, Job, JobEvent, TrainingUsage
-from app.jobs import checkpoints, leases, success
+from app.jobs import checkpoints, finalization, leases
+from app.jobs.finalization import NoFinalCheckpoint, ResultFile
 from app.jobs.states import LeaseLost
-from app.jobs.success import NoFinalCheckpoint, ResultFile
 from tests.factories import make_job
 
 RESULT = ResultFile(file_id="file-r", key="projects/p/files/file-r", bytes=3, sha256="s")
@@ -26,11 +26,11 @@ def job(session: Session) -> Job:
 
 
 def succeed(session: Session, job: Job) -> str:
-    return success.succeed(session, job.id, 1, trained_tokens=500, result=RESULT)
+    return finalization.succeed(session, job.id, 1, trained_tokens=500, result=RESULT)
 
 
 def test_success_creates_model_result_file_usage_and_events(session: Session, job: Job) -> None:
-    success.finalize(session, job.id, 1)
+    finalization.finalize(session, job.id, 1)
     assert job.state == "finalizing"
     name = succeed(session, job)
     assert (job.state, job.fine_tuned_model, job.trained_tokens) == ("succeeded", name, 500)
@@ -47,12 +47,12 @@ def test_success_creates_model_result_file_usage_and_events(session: Session, jo
 
 def test_finalize_is_idempotent(session: Session, job: Job) -> None:
     for _ in range(2):
-        success.finalize(session, job.id, 1)
+        finalization.finalize(session, job.id, 1)
     assert job.state == "finalizing"
 
 
 def test_succeeding_twice_creates_one_model(session: Session, job: Job) -> None:
-    success.finalize(session, job.id, 1)
+    finalization.finalize(session, job.id, 1)
     succeed(session, job)
     with pytest.raises(LeaseLost):
         succeed(session, job)
@@ -60,7 +60,7 @@ def test_succeeding_twice_creates_one_model(session: Session, job: Job) -> None:
 
 
 def test_success_requires_the_final_checkpoint(session: Session, job: Job) -> None:
-    success.finalize(session, job.id, 1)
+    finalization.finalize(session, job.id, 1)
     job.total_steps = 3
     with pytest.raises(NoFinalCheckpoint, match="step 3"):
         succeed(session, job)

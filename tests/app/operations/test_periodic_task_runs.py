@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker
 from app.db.tables import PeriodicTaskRun
-from app.operations import periodic_tasks
+from app.operations import periodic_task_runs
 
 
 def late_tasks(session: Session) -> list[str]:
-    return [status.name for status in periodic_tasks.task_statuses(session) if status.is_late]
+    return [status.name for status in periodic_task_runs.task_statuses(session) if status.is_late]
 
 
 def age(session: Session, name: str, seconds: float) -> None:
@@ -24,11 +24,11 @@ def age(session: Session, name: str, seconds: float) -> None:
 
 
 def test_a_task_is_late_after_several_missed_runs(session: Session) -> None:
-    periodic_tasks.record_success(session, {"often": 5, "seldom": 3600})
+    periodic_task_runs.record_success(session, {"often": 5, "seldom": 3600})
     for name in ("often", "seldom"):
         age(session, name, 120)
     assert late_tasks(session) == ["often"]
-    periodic_tasks.record_success(session, {"often": 5})
+    periodic_task_runs.record_success(session, {"often": 5})
     assert late_tasks(session) == []
 
 
@@ -37,8 +37,8 @@ def test_failed_work_is_not_recorded(sessions: SessionMaker, session: Session) -
         raise ValueError("a mistake")
 
     with pytest.raises(ValueError, match="a mistake"):
-        periodic_tasks.recording(sessions, "broken", 5, fail)()
-    periodic_tasks.recording(sessions, "good", 5, list)()
-    assert [(s.name, s.interval_seconds) for s in periodic_tasks.task_statuses(session)] == [
+        periodic_task_runs.recording(sessions, "broken", 5, fail)()
+    periodic_task_runs.recording(sessions, "good", 5, list)()
+    assert [(s.name, s.interval_seconds) for s in periodic_task_runs.task_statuses(session)] == [
         ("good", 5)
     ]

@@ -4,13 +4,11 @@ After an attempt without a new checkpoint the job is retried with backoff; after
 """
 
 import random
-from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from app.db import clock, outbox
-from app.db.tables import AttemptOutcome, EventLevel, Job, JobLease, JobState, WorkerTask
+from app.db.tables import AttemptOutcome, EventLevel, Job, JobState, WorkerTask
 from app.jobs import events, lifecycle, states
 from app.jobs.events import NewEvent
 from app.jobs.failures import JobErrorCode, JobFailure
@@ -20,7 +18,6 @@ MAX_ATTEMPTS_WITHOUT_PROGRESS = 3
 RETRY_DELAY_SECONDS = 10
 # Whatever the trainer lacks takes a while to come back.
 POSTPONE_DELAY_SECONDS = 30
-# Expired leases handled per run of the task.
 BATCH_SIZE = 100
 
 
@@ -59,7 +56,7 @@ def record_crash(
     `code` is the job's error code after the third time. Raises LeaseLost.
     """
     job = states.lock_owned(session, job_id, attempt)
-    _retry_or_fail(
+    retry_or_fail(
         session, job, outcome=AttemptOutcome.CRASHED, reason=reason, code=code, exit_code=exit_code
     )
 
@@ -109,48 +106,7 @@ def _current_micro_batch_size(job: Job) -> int:
     return batch if isinstance(batch, int) else 1
 
 
-def find_expired_leases(session: Session) -> Sequence[str]:
-    """List the jobs whose lease has expired: their trainers sent no heartbeat in time."""
-    held = _select_leased().where(_is_expired()).order_by(JobLease.lease_until).limit(BATCH_SIZE)
-    return session.scalars(held.with_only_columns(Job.id)).all()
-
-
-def expire_lease(session: Session, job_id: str) -> bool:
-    """Requeue a job if its lease is still expired; return whether it was."""
-    # A concurrent heartbeat either renews the lease first, or finds none.
-    statement = (
-        _select_leased().where(Job.id == job_id, _is_expired()).with_for_update(skip_locked=True)
-    )
-    job = session.scalars(statement).one_or_none()
-    if job is None:
-        return False
-    _retry_or_fail(
-        session, job, outcome=AttemptOutcome.LOST, reason="Lost contact with the trainer."
-    )
-    return True
-
-
-def reclaim_from_dead_trainer(session: Session, trainer: str) -> list[str]:
-    """Requeue the jobs of a trainer that is known to be dead; return their ids."""
-    jobs = session.scalars(
-        _select_leased().where(JobLease.trainer == trainer).with_for_update()
-    ).all()
-    for job in jobs:
-        _retry_or_fail(session, job, outcome=AttemptOutcome.LOST, reason="The trainer died.")
-    return [job.id for job in jobs]
-
-
-def _select_leased() -> Select[Job]:
-    """Select the jobs that are held under a lease; FOR UPDATE locks both rows."""
-    held = select(Job).join(JobLease, JobLease.job_id == Job.id)
-    return held.where(Job.state.in_(states.HELD_STATES)).execution_options(populate_existing=True)
-
-
-def _is_expired() -> ColumnElement[bool]:
-    return JobLease.lease_until < func.clock_timestamp()
-
-
-def _retry_or_fail(
+def retry_or_fail(
     session: Session,
     job: Job,
     *,
@@ -159,6 +115,10 @@ def _retry_or_fail(
     code: JobErrorCode = JobErrorCode.WORKER_CRASHED_REPEATEDLY,
     exit_code: int | None = None,
 ) -> None:
+    """End a locked job's attempt: requeue the job with backoff, or fail it after too many.
+
+    An attempt that stored a new checkpoint has made progress and resets the count.
+    """
     attempts = job.no_progress_attempts + 1
     if attempts >= MAX_ATTEMPTS_WITHOUT_PROGRESS:
         message = f"Training ended {attempts} times without reaching a new checkpoint. {reason}"
