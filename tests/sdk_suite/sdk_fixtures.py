@@ -1,7 +1,7 @@
-"""A plugin of pytest for the SDK's own tests: the rows whose ids they use, anew before each.
+"""A pytest plugin for the SDK's own tests: inserts the rows whose ids they use before each test.
 
-They were written against a server that makes up an answer to anything. Ours has state, so a test
-that pauses a job finds it running, and one that resumes it finds it paused.
+Those tests were written against a mock server that responds to anything. Ours has state, so a test
+that pauses a job must find it running, and one that resumes it must find it paused.
 """
 
 import os
@@ -30,20 +30,20 @@ from app.db.tables import (
 from app.settings import Settings
 from app.storage import ObjectStore, file_key, open_store, upload_part_key
 
-# The SDK's own: see its tests/conftest.py.
+# As in the SDK's tests/conftest.py.
 API_KEY = "My API Key"
-OWNER = "proj_sdk"
-# What the tests share a checkpoint with, and by which they ask for permissions.
-OTHERS = ("string", "project_id")
-BASE = "base"
-JOB = "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
-FILES = ("file_id", "file-abc123")
-UPLOAD = "upload_abc123"
-PART = "string"
+PROJECT_ID = "proj_sdk"
+# Projects that the tests share a checkpoint with, or filter permissions by.
+OTHER_PROJECT_IDS = ("string", "project_id")
+BASE_MODEL = "base"
+JOB_ID = "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
+FILE_IDS = ("file_id", "file-abc123")
+UPLOAD_ID = "upload_abc123"
+PART_ID = "string"
 CHECKPOINT = "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd"
-# The generated tests use the id of a job in place of a checkpoint's name, too.
-MODELS = ("ft:gpt-4o-mini:acemeco:suffix:abc123", CHECKPOINT, JOB)
-PERMISSION = "cp_zc4Q7MP6XxulcVzj4MZdwsAB"
+# The generated tests also use a job id in place of a checkpoint's name.
+MODEL_NAMES = ("ft:gpt-4o-mini:acemeco:suffix:abc123", CHECKPOINT, JOB_ID)
+PERMISSION_ID = "cp_zc4Q7MP6XxulcVzj4MZdwsAB"
 CONTENT = b"Example data"
 
 
@@ -65,98 +65,109 @@ def store(settings: Settings) -> ObjectStore:
 
 
 @pytest.fixture(autouse=True)
-def _seeded(request: pytest.FixtureRequest, database: Engine, store: ObjectStore) -> None:
+def _insert_rows(request: pytest.FixtureRequest, database: Engine, store: ObjectStore) -> None:
     test = request.node.nodeid
-    for file_id in FILES:
-        store.put(file_key(OWNER, file_id), CONTENT)
-    store.put(upload_part_key(OWNER, UPLOAD, PART), CONTENT)
+    for file_id in FILE_IDS:
+        store.put(file_key(PROJECT_ID, file_id), CONTENT)
+    store.put(upload_part_key(PROJECT_ID, UPLOAD_ID, PART_ID), CONTENT)
     with Session(database) as session, session.begin():
         for table in reversed(Base.metadata.sorted_tables):
             session.execute(table.delete())
-        for row in (*_owners(test), *_files(), _job(test), *_uploads(test), *_models()):
+        for row in (
+            *_make_organization(test),
+            *_make_files(),
+            _make_job(test),
+            *_make_upload(test),
+            *_make_models(),
+        ):
             session.add(row)
-            # One by one: without relationships the mapper does not know which must be first.
+            # One by one: without relationships the ORM does not know their order.
             session.flush()
 
 
-def _owners(test: str) -> list[Base]:
-    owner = Organization(id="org-sdk", slug="org")
-    projects = [Project(id=id, organization_id=owner.id, name=id) for id in (OWNER, *OTHERS)]
+def _make_organization(test: str) -> list[Base]:
+    organization = Organization(id="org-sdk", slug="org")
+    projects = [
+        Project(id=id, organization_id=organization.id, name=id)
+        for id in (PROJECT_ID, *OTHER_PROJECT_IDS)
+    ]
     columns = secrets.new_key_columns(API_KEY, name="sdk", expires_in=None)
-    # Permissions are an administrator's, whose client has an admin key for its key.
+    # Permissions need an admin key.
     if "permissions" in test:
-        return [owner, *projects, AdminKey(organization_id=owner.id, **columns)]
-    return [owner, *projects, ApiKey(project_id=OWNER, **columns)]
+        return [organization, *projects, AdminKey(organization_id=organization.id, **columns)]
+    return [organization, *projects, ApiKey(project_id=PROJECT_ID, **columns)]
 
 
-def _files() -> list[Base]:
+def _make_files() -> list[Base]:
     return [
         File(
             id=id,
-            project_id=OWNER,
+            project_id=PROJECT_ID,
             filename="train.jsonl",
             purpose="fine-tune",
             bytes=len(CONTENT),
             sha256="",
-            storage_key=file_key(OWNER, id),
+            storage_key=file_key(PROJECT_ID, id),
             status="processed",
             format="chat",
             examples=12,
         )
-        for id in FILES
+        for id in FILE_IDS
     ]
 
 
-def _job(test: str) -> Base:
+def _make_job(test: str) -> Base:
     return Job(
-        id=JOB,
-        project_id=OWNER,
+        id=JOB_ID,
+        project_id=PROJECT_ID,
         state="paused" if "resume" in test else "running",
-        base_model=BASE,
+        base_model=BASE_MODEL,
         method="supervised",
         hyperparameters={},
         seed=1,
         # Not the file that tests delete.
-        training_file_id=FILES[1],
+        training_file_id=FILE_IDS[1],
     )
 
 
-def _uploads(test: str) -> list[Base]:
-    """One that waits for its parts; where the test names a checksum that its bytes do not have,
-    one that was completed with just that, so that the same request gets the same answer."""
-    done = "complete_with_all_params" in test
-    adds = "test_parts" in test
+def _make_upload(test: str) -> list[Base]:
+    """A pending upload; or, for the test whose md5 does not match the content, an upload that was
+    already completed with that md5, so that the request is repeated successfully."""
+    is_completed = "complete_with_all_params" in test
+    takes_part = "test_parts" in test
     upload = Upload(
-        id=UPLOAD,
-        project_id=OWNER,
+        id=UPLOAD_ID,
+        project_id=PROJECT_ID,
         filename="filename",
         purpose="assistants",
-        bytes=1024 if adds else len(CONTENT),
-        state="completed" if done else "pending",
-        part_ids=[PART] if done else None,
-        md5="md5" if done else None,
-        file_id=FILES[0] if done else None,
+        bytes=1024 if takes_part else len(CONTENT),
+        state="completed" if is_completed else "pending",
+        part_ids=[PART_ID] if is_completed else None,
+        md5="md5" if is_completed else None,
+        file_id=FILE_IDS[0] if is_completed else None,
         expires_at=datetime.now(UTC) + timedelta(hours=1),
     )
     part = UploadPart(
-        id=PART,
-        upload_id=UPLOAD,
+        id=PART_ID,
+        upload_id=UPLOAD_ID,
         bytes=len(CONTENT),
-        storage_key=upload_part_key(OWNER, UPLOAD, PART),
+        storage_key=upload_part_key(PROJECT_ID, UPLOAD_ID, PART_ID),
     )
-    return [upload] if done or adds else [upload, part]
+    return [upload] if is_completed or takes_part else [upload, part]
 
 
-def _models() -> list[Base]:
+def _make_models() -> list[Base]:
     models = [
         FineTunedModel(
             name=name,
-            project_id=OWNER,
-            job_id=JOB,
-            base_model=BASE,
-            storage_prefix=f"projects/{OWNER}/jobs/{JOB}/e1/step-{number}",
+            project_id=PROJECT_ID,
+            job_id=JOB_ID,
+            base_model=BASE_MODEL,
+            storage_prefix=f"projects/{PROJECT_ID}/jobs/{JOB_ID}/attempt-1/step-{number}",
         )
-        for number, name in enumerate(MODELS)
+        for number, name in enumerate(MODEL_NAMES)
     ]
-    permission = CheckpointPermission(id=PERMISSION, model_name=CHECKPOINT, project_id=OTHERS[0])
+    permission = CheckpointPermission(
+        id=PERMISSION_ID, model_name=CHECKPOINT, project_id=OTHER_PROJECT_IDS[0]
+    )
     return [*models, permission]

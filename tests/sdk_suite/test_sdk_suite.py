@@ -1,8 +1,8 @@
-"""The tests that OpenAI's Python SDK has of itself, pointed at our API. See `make sdk-suite`.
+"""The own tests of OpenAI's Python SDK against our API, run by `make sdk-suite`.
 
-They come with the SDK's source, which is fetched from where pip fetches packages; so is what they
-need beside pytest, into a folder of its own. The API is a real one, with nothing behind it: what
-they ask for is in the database (`seeds`), and nobody trains the jobs they make.
+pip downloads the SDK's source, which contains the tests, and installs their requirements into a
+separate folder. The API runs without engine and trainers; `sdk_fixtures` inserts the rows that the
+tests expect.
 """
 
 import os
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.sdk_suite, pytest.mark.timeout(1200)]
 HERE = Path(__file__).parent
 CACHE = ROOT / ".venv" / "sdk-suite"
 RESOURCES = Path("tests/api_resources")
-SUITES = ("fine_tuning", "test_files.py", "test_uploads.py", "uploads", "test_models.py")
+TEST_PATHS = ("fine_tuning", "test_files.py", "test_uploads.py", "uploads", "test_models.py")
 
 
 def pip(*arguments: str) -> None:
@@ -36,7 +36,7 @@ def pip(*arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def source() -> Path:
-    """The SDK's source, of the version that is installed."""
+    """The source of the installed version of the SDK."""
     name = f"openai-{version('openai')}"
     folder = CACHE / name
     if not folder.exists():
@@ -49,7 +49,7 @@ def source() -> Path:
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
-    """What the SDK's tests import and ours do not."""
+    """Folder with the packages that only the SDK's tests import."""
     folder = CACHE / "packages"
     if not folder.exists():
         options = ("--no-deps", "--target", str(folder))
@@ -61,26 +61,30 @@ def packages() -> Path:
 def environment(
     tmp_path_factory: pytest.TempPathFactory, database_url: str, redis_url: str, packages: Path
 ) -> Iterator[dict[str, str]]:
-    """A served API, as the settings of a process that seeds it and asks it."""
+    """Serve the API; yields the environment of a process that runs the SDK's tests against it."""
     variables = {
         "LUTHIER_HOME": str(tmp_path_factory.mktemp("home")),
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "LUTHIER_MODELS_FILE": str(HERE / "models.toml"),
-        # They ask for a run there; nobody trains, so none is written.
+        # Tests request W&B runs; without a trainer none is written.
         "WANDB_MODE": "offline",
     }
-    app = create_app(Settings(**{name.lower(): value for name, value in variables.items()}))
+    app = create_app(
+        Settings(
+            **{name.removeprefix("LUTHIER_").lower(): value for name, value in variables.items()}
+        )
+    )
     with run_server(app) as url:
-        paths = os.pathsep.join(map(str, (HERE, ROOT, packages)))
-        yield os.environ | variables | {"TEST_API_BASE_URL": f"{url}/v1", "PYTHONPATH": paths}
+        python_path = os.pathsep.join(map(str, (HERE, ROOT, packages)))
+        yield os.environ | variables | {"TEST_API_BASE_URL": f"{url}/v1", "PYTHONPATH": python_path}
 
 
 def test_the_sdks_own_tests_pass(source: Path, environment: dict[str, str]) -> None:
-    suites = [str(RESOURCES / name) for name in SUITES]
-    ours = [
+    paths = [str(RESOURCES / name) for name in TEST_PATHS]
+    options = [
         "-p",
-        "seeds",
+        "sdk_fixtures",
         "--override-ini=addopts=",
         "-q",
         "-rfEs",
@@ -88,7 +92,7 @@ def test_the_sdks_own_tests_pass(source: Path, environment: dict[str, str]) -> N
         "-p",
         "no:cacheprovider",
     ]
-    command = [sys.executable, "-m", "pytest", *ours, *suites]
+    command = [sys.executable, "-m", "pytest", *options, *paths]
     log = CACHE / "output.txt"
     with log.open("w") as output:
         status = subprocess.call(
@@ -98,8 +102,8 @@ def test_the_sdks_own_tests_pass(source: Path, environment: dict[str, str]) -> N
     assert status == 0, f"{last}; see {log}"
     passed = re.search(r"(\d+) passed", last)
     assert passed is not None
-    assert int(passed[1]) > 200, "too few of them were found"
+    assert int(passed[1]) > 200, "too few tests were found"
     assert not re.search(r"deselected|xfailed", last), last
     skipped = re.findall(r"^SKIPPED .*", log.read_text(), flags=re.MULTILINE)
-    # By the SDK itself: they ask nothing of a server.
+    # Skipped by the SDK itself: they use no server.
     assert all("not compatible with respx2_mock" in line for line in skipped), skipped
