@@ -1,7 +1,8 @@
-/* A clock that is wrong: preloaded, it shifts the time of day by the seconds that a file holds.
+/* LD_PRELOAD library that shifts the time of day by a number of seconds.
  *
- * cc -shared -fPIC -o clock.so clock.c -ldl ; CLOCK_FILE=/path/to/8/bytes LD_PRELOAD=./clock.so …
- * The monotonic clocks stay as they are, as they do when NTP or a person sets the time.
+ * cc -shared -fPIC -o clock.so clock.c -ldl ; CLOCK_FILE=FILE LD_PRELOAD=./clock.so COMMAND
+ * FILE holds the seconds as a 64-bit integer and may change at any time. The monotonic clocks are
+ * not shifted, as when NTP or a person sets the time.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,7 +16,7 @@
 static volatile int64_t *shift;
 static int (*real_clock_gettime)(clockid_t, struct timespec *);
 
-__attribute__((constructor)) static void begin(void) {
+__attribute__((constructor)) static void initialize(void) {
     real_clock_gettime = dlsym(RTLD_NEXT, "clock_gettime");
     const char *path = getenv("CLOCK_FILE");
     int file = path == NULL ? -1 : open(path, O_RDONLY);
@@ -25,12 +26,12 @@ __attribute__((constructor)) static void begin(void) {
     }
 }
 
-static int64_t seconds(void) { return shift == NULL ? 0 : *shift; }
+static int64_t shift_seconds(void) { return shift == NULL ? 0 : *shift; }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
     int result = real_clock_gettime(clock, now);
     if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
-        now->tv_sec += seconds();
+        now->tv_sec += shift_seconds();
     return result;
 }
 
