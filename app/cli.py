@@ -27,7 +27,7 @@ from app.local.home import AlreadyRunning, HomeUnusable
 from app.local.supervisor import CannotStart, Stopped
 from app.local.up import PortTaken, up
 from app.models import registry
-from app.organization import admin_keys, api_keys
+from app.organization import admin_keys, api_keys, bootstrap
 from app.settings import Settings
 
 READ_BYTES = 2**20
@@ -152,12 +152,12 @@ def create_key(
     """Create an API key and print it; it is not shown again."""
     settings = Settings()
     with open_database(settings) as url, one_off_transaction(url) as session:
-        organization = api_keys.ensure_organization(session, settings.organization_slug)
+        organization = bootstrap.ensure_organization(session, settings.organization_slug)
         if admin:
             _, secret = admin_keys.create(session, organization.id, name)
         else:
             project = (
-                api_keys.ensure_default_project(session, settings.organization_slug)
+                bootstrap.ensure_default_project(session, settings.organization_slug)
                 if project_id is None
                 else projects.get_active(session, organization.id, project_id)
             )
@@ -197,7 +197,7 @@ def models_command() -> None:
         also = f"  (also {', '.join(base.aliases)})" if base.aliases else ""
         echo(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{also}")
     with open_database(settings) as url, one_off_transaction(url) as session:
-        project = api_keys.ensure_default_project(session, settings.organization_slug)
+        project = bootstrap.ensure_default_project(session, settings.organization_slug)
         for model in registry.list_(session, catalog, project.id):
             if model.is_fine_tuned:
                 echo(f"{model.name}  created {format_time(model.created_at)}")

@@ -32,7 +32,7 @@ from app import ids
 from app.catalog import CatalogModel, ModelKind
 from app.db.session import one_off_transaction
 from app.db.tables import FineTunedModel, Job, JobState
-from app.organization import api_keys
+from app.organization import api_keys, bootstrap
 from app.storage import checkpoint_prefix, join_key, open_store
 from bench.api.job_table import insert_file
 from bench.api.load_generator import post_each
@@ -206,7 +206,7 @@ def register_adapters(
     session: Session, services: BackingServices, adapters: Sequence[AdapterFiles]
 ) -> tuple[str, list[str]]:
     """Register the adapters as fine-tuned models; returns an API key and their names."""
-    project = api_keys.ensure_default_project(session, services.settings.organization_slug)
+    project = bootstrap.ensure_default_project(session, services.settings.organization_slug)
     job = Job(
         id=ids.job_id(),
         project_id=project.id,

@@ -16,7 +16,7 @@ from app.db.session import SessionMaker, transaction
 from app.http.dependencies import AppState
 from app.main import create_app
 from app.monitoring.recorder import TrafficRecorder
-from app.organization import admin_keys, api_keys
+from app.organization import admin_keys, api_keys, bootstrap
 from app.settings import Settings
 from tests import http_client
 from tests.conftest import ROOT
@@ -102,7 +102,7 @@ def engine(running_engine: FakeEngine) -> FakeEngine:
 
 def create_account(sessions: SessionMaker, organization: str) -> Account:
     with transaction(sessions) as session:
-        project = api_keys.ensure_default_project(session, organization)
+        project = bootstrap.ensure_default_project(session, organization)
         secret = api_keys.create(session, project.id, "test")[1]
         principal = principals.authenticate_project_key(session, secret)
     assert principal is not None
@@ -140,7 +140,7 @@ def client_with_secret(api: Api, secret: str) -> httpx.Client:
 def create_admin_key(sessions: SessionMaker, organization: str) -> str:
     """The secret of a new admin key."""
     with transaction(sessions) as session:
-        owner = api_keys.ensure_organization(session, organization)
+        owner = bootstrap.ensure_organization(session, organization)
         return admin_keys.create(session, owner.id, "test")[1]
 
 

@@ -18,7 +18,7 @@ from app.db.tables import (
     WebhookEndpoint,
 )
 from app.models.permissions import create as permit
-from app.organization import admin_keys, api_keys, projects, service_accounts
+from app.organization import admin_keys, api_keys, bootstrap, projects, service_accounts
 from app.storage.object_keys import upload_part_key
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_file, make_job
@@ -39,7 +39,7 @@ def make_tenant(session: Session, organization: str, name: str) -> Tenant:
 
     Each list also has an older object, so that no cursor points at an empty page.
     """
-    owner = api_keys.ensure_organization(session, organization)
+    owner = bootstrap.ensure_organization(session, organization)
     older, project = (projects.create(session, owner.id, name) for _ in range(2))
     made = _files_and_jobs(session, project, organization, older)
     made |= _upload(session, project) | _webhook(session, project)

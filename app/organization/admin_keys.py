@@ -11,7 +11,7 @@ from app.db import pagination
 from app.db.pagination import Page
 from app.db.tables import AdminKey
 from app.errors import NotFound
-from app.organization import api_keys
+from app.organization import bootstrap
 
 PREFIX = "sk-admin-"
 
@@ -37,7 +37,7 @@ def ensure_working_key(session: Session, organization_slug: str, secret: str) ->
     """Create an admin key, unless `secret` works. Returns its secret or None."""
     if secret and principals.authenticate_admin_key(session, secret) is not None:
         return None
-    organization = api_keys.ensure_organization(session, organization_slug)
+    organization = bootstrap.ensure_organization(session, organization_slug)
     return create(session, organization.id, "first")[1]
 
 

@@ -3,46 +3,17 @@
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app import ids
 from app.auth import principals, secrets
 from app.db import pagination
 from app.db.pagination import Page
-from app.db.tables import ApiKey, Organization, Project
+from app.db.tables import ApiKey
 from app.errors import InvalidRequest, NotFound
+from app.organization import bootstrap
 from app.organization.schemas import ProjectAccess
 
 PREFIX = "sk-luthier-"
-
-
-def ensure_organization(session: Session, slug: str) -> Organization:
-    """The organization with this slug, its row locked. Creates it if it is missing."""
-    session.execute(
-        insert(Organization)
-        .values(id=ids.organization_id(), slug=slug)
-        .on_conflict_do_nothing(index_elements=["slug"])
-    )
-    return session.scalars(
-        select(Organization).where(Organization.slug == slug).with_for_update()
-    ).one()
-
-
-def ensure_default_project(session: Session, organization_slug: str) -> Project:
-    """The organization's oldest project that is not archived. Creates one if there is none."""
-    # The row lock makes processes that start concurrently agree on one project.
-    organization = ensure_organization(session, organization_slug)
-    project = session.scalars(
-        select(Project)
-        .where(Project.organization_id == organization.id, Project.archived_at.is_(None))
-        .order_by(Project.created_at)
-    ).first()
-    if project is None:
-        project = Project(id=ids.project_id(), organization_id=organization.id, name="default")
-        session.add(project)
-        session.flush()
-    return project
 
 
 def create(
@@ -72,7 +43,7 @@ def ensure_working_key(session: Session, organization_slug: str, secret: str) ->
     """Create a key of the default project, unless `secret` works. Returns its secret or None."""
     if secret and principals.authenticate_project_key(session, secret) is not None:
         return None
-    project = ensure_default_project(session, organization_slug)
+    project = bootstrap.ensure_default_project(session, organization_slug)
     return create(session, project.id, "first")[1]
 
 

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app import ids
 from app.db.tables import File, Project
-from app.organization import api_keys
+from app.organization import api_keys, bootstrap
 from app.storage import file_key
 
 PROJECTS = 4
@@ -71,7 +71,7 @@ def fill(session: Session, organization: str, *, jobs: int) -> JobTable:
     # For this transaction only. The rows need no constraint checks.
     session.execute(text("SET LOCAL statement_timeout = 0"))
     session.execute(text("SET LOCAL session_replication_role = replica"))
-    first = api_keys.ensure_default_project(session, organization)
+    first = bootstrap.ensure_default_project(session, organization)
     owners = [
         first,
         *(_insert_project(session, first.organization_id) for _ in range(PROJECTS - 1)),

@@ -14,7 +14,7 @@ from openai import OpenAI
 
 from app.db.session import one_off_transaction
 from app.files.uploads import MAX_PART_BYTES
-from app.organization import api_keys
+from app.organization import api_keys, bootstrap
 from bench.api.report import print_result, repeat_rows
 from bench.api.servers import ServerProcess, run_api, run_backing_services
 
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
     count = max(1, arguments.mebibytes * 2**20 // MAX_PART_BYTES)
     with run_backing_services() as services:
         with one_off_transaction(services.database_url) as session:
-            project = api_keys.ensure_default_project(session, services.settings.organization_slug)
+            project = bootstrap.ensure_default_project(session, services.settings.organization_slug)
             _, key = api_keys.create(session, project.id, "bench")
             session.commit()
         with run_api(services.environ) as server:

@@ -12,7 +12,7 @@ import orjson
 from fastapi import FastAPI, Request, UploadFile
 
 from app.db.session import one_off_transaction
-from app.organization import api_keys
+from app.organization import api_keys, bootstrap
 from bench.api.report import measure, repeat_rows
 from bench.api.servers import ServerProcess, run_api, run_backing_services, run_bare_app
 
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     size = blocks * len(block)
     with run_backing_services() as services, tempfile.TemporaryDirectory() as folder:
         with one_off_transaction(services.database_url) as session:
-            project = api_keys.ensure_default_project(session, services.settings.organization_slug)
+            project = bootstrap.ensure_default_project(session, services.settings.organization_slug)
             _, key = api_keys.create(session, project.id, "bench")
             session.commit()
         with (

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COPIED_PATHS = ("app", "worker", "migrations", "tests", "pyproject.toml", "models.toml")
 STATE_MACHINE_TEST = "tests/app/jobs/test_lifecycle_machine.py"
 FENCING_TEST = (
-    "tests/app/jobs/test_attempts.py::test_no_write_of_an_earlier_attempt_changes_any_row"
+    "tests/app/jobs/test_attempt_outcomes.py::test_no_write_of_an_earlier_attempt_changes_any_row"
 )
 TIMEOUT_SECONDS = 900
 
@@ -40,7 +40,7 @@ MUTANTS = (
     ),
     Mutant(
         "two reconcilers are leader at the same time",
-        "app/operations/reconciler.py",
+        "app/operations/leader_election.py",
         "        if not session.scalar(select(func.pg_try_advisory_lock(LEADER_LOCK_ID))):\n",
         "        if False:\n",
         "tests/app/operations/test_reconciler.py",
@@ -75,10 +75,10 @@ MUTANTS = (
     ),
     Mutant(
         "leases are reclaimed before they expire",
-        "app/jobs/attempts.py",
+        "app/jobs/lease_expiry.py",
         "    return JobLease.lease_until < func.clock_timestamp()\n",
         "    return JobLease.lease_until < func.clock_timestamp() + func.make_interval(1)\n",
-        "tests/app/jobs/test_attempts.py",
+        "tests/app/jobs/test_attempt_outcomes.py",
     ),
     Mutant(
         "the lease of an ended attempt is kept",
@@ -89,7 +89,7 @@ MUTANTS = (
     ),
     Mutant(
         "Postgres accepts changes of terminal jobs",
-        "migrations/versions/2026_11_22_terminal_states_absorb.py",
+        "migrations/versions/2026_11_22_0002_make_terminal_states_final.py",
         "    op.execute(TRIGGER)\n",
         "",
         "tests/app/jobs/test_states.py",

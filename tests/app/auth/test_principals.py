@@ -10,11 +10,11 @@ from sqlalchemy.orm import Session
 from app.auth import principals, secrets
 from app.db.session import SessionMaker, transaction
 from app.db.tables import ApiKey, Organization, Project
-from app.organization import api_keys
+from app.organization import api_keys, bootstrap
 
 
 def make_key(session: Session) -> tuple[ApiKey, str]:
-    project = api_keys.ensure_default_project(session, "acme")
+    project = bootstrap.ensure_default_project(session, "acme")
     return api_keys.create(session, project.id, "laptop")
 
 
@@ -98,14 +98,14 @@ class TestAuthenticate:
 
 class TestDefaultProject:
     def test_default_project_is_created_once(self, session: Session) -> None:
-        first = api_keys.ensure_default_project(session, "acme")
-        assert api_keys.ensure_default_project(session, "acme") is first
-        assert api_keys.ensure_default_project(session, "others").id != first.id
+        first = bootstrap.ensure_default_project(session, "acme")
+        assert bootstrap.ensure_default_project(session, "acme") is first
+        assert bootstrap.ensure_default_project(session, "others").id != first.id
 
     def test_concurrent_processes_agree_on_one_project(self, sessions: SessionMaker) -> None:
         def start(_: int) -> str:
             with transaction(sessions) as session:
-                return api_keys.ensure_default_project(session, "acme").id
+                return bootstrap.ensure_default_project(session, "acme").id
 
         with ThreadPoolExecutor(8) as pool:
             found = set(pool.map(start, range(8)))

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.auth import principals, secrets
 from app.db.session import SessionMaker, transaction
 from app.db.tables import AdminKey, ApiKey
-from app.organization import admin_keys, api_keys
+from app.organization import admin_keys, api_keys, bootstrap
 
 
 def test_concurrent_requests_do_not_wait_for_the_last_use_update(
@@ -16,7 +16,7 @@ def test_concurrent_requests_do_not_wait_for_the_last_use_update(
 ) -> None:
     """One request locks the key's row; the others must not queue behind it."""
     with transaction(sessions) as session:
-        project = api_keys.ensure_default_project(session, "acme")
+        project = bootstrap.ensure_default_project(session, "acme")
         key, secret = api_keys.create(session, project.id, "busy")
     noted, enough = threading.Event(), threading.Event()
 
@@ -39,7 +39,7 @@ def test_concurrent_requests_do_not_wait_for_the_last_use_update(
 
 
 def test_each_kind_of_key_has_its_own_principal(session: Session) -> None:
-    project = api_keys.ensure_default_project(session, "acme")
+    project = bootstrap.ensure_default_project(session, "acme")
     _, secret = api_keys.create(session, project.id, "laptop")
     _, admin_secret = admin_keys.create(session, project.organization_id, "ops")
     assert principals.authenticate_admin_key(session, secret) is None
@@ -50,7 +50,7 @@ def test_each_kind_of_key_has_its_own_principal(session: Session) -> None:
 
 
 def test_admin_key_is_stored_as_a_hash_and_its_use_recorded(session: Session) -> None:
-    organization = api_keys.ensure_organization(session, "acme")
+    organization = bootstrap.ensure_organization(session, "acme")
     key, secret = admin_keys.create(session, organization.id, "ops", expires_in=60)
     assert key.secret_sha256 == secrets.digest(secret)
     assert key.redacted == f"sk-a…{secret[-4:]}"

@@ -14,7 +14,7 @@ from app.db.session import (
     transaction_maker,
 )
 from app.db.tables import Organization
-from app.organization import api_keys
+from app.organization import bootstrap
 
 SLUG = "acme"
 # With a timeout the call waits until the backend has ended.
@@ -39,7 +39,7 @@ def pid(session: Session) -> int:
 
 def begin_and_fail(engine: Engine) -> None:
     with transaction(transaction_maker(engine)) as session:
-        api_keys.ensure_organization(session, SLUG)
+        bootstrap.ensure_organization(session, SLUG)
         raise LookupError
 
 
@@ -72,12 +72,12 @@ def test_transactions_are_atomic_on_an_autocommit_engine(
         begin_and_fail(autocommit)
     assert count_organizations(session) == 0
     with transaction(transaction_maker(autocommit)) as whole:
-        api_keys.ensure_organization(whole, SLUG)
+        bootstrap.ensure_organization(whole, SLUG)
         assert count_organizations(session) == 0
     assert count_organizations(session) == 1
 
 
 def test_autocommit_commits_each_statement(autocommit: Engine, session: Session) -> None:
     with transaction(session_maker(autocommit)) as each:
-        api_keys.ensure_organization(each, SLUG)
+        bootstrap.ensure_organization(each, SLUG)
         assert count_organizations(session) == 1

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from app.http.dependencies import SessionDep
 from app.main import create_app
-from app.organization import api_keys
+from app.organization import bootstrap
 from app.settings import Settings
 from tests.live_api import Account
 
@@ -32,7 +32,7 @@ def test_failed_commit_is_a_500(app: FastAPI, http: TestClient) -> None:
 
     @app.post("/v1/write")
     def write(session: SessionDep, doomed: bool) -> str:
-        api_keys.ensure_default_project(session, "written")
+        bootstrap.ensure_default_project(session, "written")
         session.info["doomed"] = doomed
         return "done"
 

@@ -10,7 +10,7 @@ from app.db.session import SessionMaker, transaction
 from app.db.tables import Job, JobEvent, Project
 from app.errors import Forbidden
 from app.jobs import service as jobs
-from app.organization import api_keys, projects
+from app.organization import bootstrap, projects
 from tests.app.http.test_admission import expect_error
 from tests.factories import make_file, make_job
 from tests.live_api import Account
@@ -152,6 +152,6 @@ class TestArchive:
         with transaction(sessions) as session:
             mine = session.get_one(Project, account.principal.project_id)
             projects.archive(session, mine.organization_id, mine.id)
-            fresh = api_keys.ensure_default_project(session, "acme")
+            fresh = bootstrap.ensure_default_project(session, "acme")
             assert fresh.id != mine.id
             assert fresh.archived_at is None

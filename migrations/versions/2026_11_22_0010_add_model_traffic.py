@@ -1,4 +1,4 @@
-"""traffic of models, and what their training files were like"""
+"""Add model traffic, predictions and drift baselines."""
 
 from collections.abc import Sequence
 

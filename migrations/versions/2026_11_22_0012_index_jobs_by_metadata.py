@@ -1,4 +1,4 @@
-"""jobs are found by their metadata"""
+"""Index jobs by their metadata."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""webhooks"""
+"""Add webhook endpoints, deliveries and attempts."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""uploads in parts"""
+"""Add multipart uploads and their parts."""
 
 from collections.abc import Sequence
 

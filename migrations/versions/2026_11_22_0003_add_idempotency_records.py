@@ -1,4 +1,4 @@
-"""repeated requests"""
+"""Add the stored responses of idempotent requests."""
 
 from collections.abc import Sequence
 

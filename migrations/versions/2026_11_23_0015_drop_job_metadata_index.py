@@ -1,4 +1,4 @@
-"""the index by which jobs were found before their pairs of metadata had a table goes"""
+"""Drop the index that the table of metadata pairs replaced."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""parts that were sent again"""
+"""Deduplicate upload parts that are sent again."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""tables and columns get the names of the field"""
+"""Rename tables and columns to the terms of the field."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""what files hold, and evaluations among results"""
+"""Add dataset summaries of files and evaluation files of jobs."""
 
 from collections.abc import Sequence
 

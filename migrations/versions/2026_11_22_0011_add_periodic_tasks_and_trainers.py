@@ -1,4 +1,4 @@
-"""duties and workers"""
+"""Add the status of periodic tasks and of trainers."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""repeats of any owner and with any status"""
+"""Store idempotent responses of any owner and status."""
 
 from collections.abc import Sequence
 

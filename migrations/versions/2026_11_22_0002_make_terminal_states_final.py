@@ -1,4 +1,4 @@
-"""terminal states absorb"""
+"""Make terminal job states final, by a trigger."""
 
 from collections.abc import Sequence
 

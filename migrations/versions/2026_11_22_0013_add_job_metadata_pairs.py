@@ -1,4 +1,4 @@
-"""jobs are found by a pair of their metadata in the order of their pages"""
+"""Add a table of metadata pairs, in the order of job pages."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""projects take turns and have limits"""
+"""Add fair scheduling between projects and their job limits."""
 
 from collections.abc import Sequence
 

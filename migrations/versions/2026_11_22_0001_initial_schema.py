@@ -1,4 +1,4 @@
-"""first schema"""
+"""Create the initial schema."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""projects that end, service accounts, admin keys and checkpoint permissions"""
+"""Add archiving of projects, service accounts, admin keys and checkpoint permissions."""
 
 from collections.abc import Sequence
 
