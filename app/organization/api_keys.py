@@ -1,4 +1,4 @@
-"""API keys of projects, and the default organization and project."""
+"""API keys of projects."""
 
 from collections.abc import Collection, Sequence
 
