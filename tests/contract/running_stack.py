@@ -82,7 +82,7 @@ class Stack:
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 
-    def child(self, *words: str) -> psutil.Process:
+    def find_child(self, *words: str) -> psutil.Process:
         """Find the child process whose command line contains all these words."""
         for process in psutil.Process(self.process.pid).children(recursive=True):
             line = " ".join(process.cmdline())
