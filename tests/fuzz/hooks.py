@@ -1,7 +1,6 @@
-"""What schemathesis is told to do beside making requests up: it loads this module by name.
+"""Schemathesis hooks, loaded by module name: put existing ids into requests, log the responses.
 
-Made-up ids are never of anything, and made-up models never answer, so that most answers would be
-404. In most requests what is named is therefore put in place; what came of each is written down.
+Generated ids and model names never exist, so that most responses would be 404.
 """
 
 import json
@@ -12,47 +11,47 @@ from typing import Any
 
 import schemathesis
 
-# Of the requests; in the others the ids stay made up.
-SHARE = 0.7
-# Its files are written by `tests.fuzz.test_openapi`, and read by it.
+# Share of requests that get existing ids; the others keep generated ones.
+EXISTING_ID_RATIO = 0.7
+# Shared with `tests.fuzz.test_openapi`, which writes seeds.json and reads responses.txt.
 FOLDER = Path(os.environ["FUZZ_FOLDER"])
 SEEDS: dict[str, dict[str, Any]] = json.loads((FOLDER / "seeds.json").read_text())
 
-draw = random.Random(1)
+rng = random.Random(1)
 
 
 @schemathesis.hook
 def before_call(_context: Any, case: Any, **_kwargs: Any) -> None:
-    """Have the request name what there is; what ends something gets what nothing else needs."""
-    if draw.random() > SHARE:
+    """Put existing ids into a request; DELETE requests get ids that no other request needs."""
+    if rng.random() > EXISTING_ID_RATIO:
         return
-    seeds = SEEDS["doomed" if case.method == "DELETE" else "named"]
-    seeds = seeds | SEEDS["own"].get(f"{case.method} {case.path}", {})
-    case.path_parameters = _named(case.path_parameters, seeds)
-    case.body = _named(case.body, seeds)
+    seeds = SEEDS["deletable" if case.method == "DELETE" else "lasting"]
+    seeds = seeds | SEEDS["by_operation"].get(f"{case.method} {case.path}", {})
+    case.path_parameters = _replace_ids(case.path_parameters, seeds)
+    case.body = _replace_ids(case.body, seeds)
     if case.query and "after" in case.query and case.path in SEEDS["cursors"]:
-        case.query = {**case.query, "after": draw.choice(SEEDS["cursors"][case.path])}
+        case.query = {**case.query, "after": rng.choice(SEEDS["cursors"][case.path])}
 
 
 @schemathesis.hook
 def after_call(_context: Any, case: Any, response: Any) -> None:
-    with (FOLDER / "answers.txt").open("a") as answers:
-        answers.write(f"{case.method} {case.path} {response.status_code}\n")
+    with (FOLDER / "responses.txt").open("a") as responses:
+        responses.write(f"{case.method} {case.path} {response.status_code}\n")
 
 
-def _named(value: Any, seeds: dict[str, list[str]]) -> Any:
+def _replace_ids(value: Any, seeds: dict[str, list[str]]) -> Any:
     if isinstance(value, list):
-        return [_named(each, seeds) for each in value]
+        return [_replace_ids(item, seeds) for item in value]
     if not isinstance(value, dict):
         return value
     return {
-        name: _seed(inner, seeds[name]) if name in seeds else _named(inner, seeds)
+        name: _replace_id(inner, seeds[name]) if name in seeds else _replace_ids(inner, seeds)
         for name, inner in value.items()
     }
 
 
-def _seed(made_up: Any, seeds: list[str]) -> Any:
-    if isinstance(made_up, list):
-        return [draw.choice(seeds)]
-    # What is left out, or of another type on purpose, stays so.
-    return draw.choice(seeds) if isinstance(made_up, str) else made_up
+def _replace_id(generated: Any, seeds: list[str]) -> Any:
+    if isinstance(generated, list):
+        return [rng.choice(seeds)]
+    # Values of another type are invalid on purpose and stay.
+    return rng.choice(seeds) if isinstance(generated, str) else generated

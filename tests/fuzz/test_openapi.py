@@ -1,8 +1,7 @@
-"""Schemathesis against the served OpenAPI document: no 5xx, every answer documented, no request
-without its key answered. See `make fuzz`.
+"""Schemathesis against the served OpenAPI document, run by `make fuzz`.
 
-The API is a real one over a real database, with projects, files, jobs and models in it, which most
-requests name; behind it stands the engine's double, so that what is tried is the API.
+Checks that no response is a 5xx, that every response is documented, and that keys are required. The
+API runs over a real database with projects, files, jobs and models, and in front of a fake engine.
 """
 
 import json
@@ -21,13 +20,13 @@ from app.db.session import create_database_engine, session_maker
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import ROOT
-from tests.fuzz.scenario import Answering, make
+from tests.fuzz.scenario import DocumentedEngine, make_seeds
 from tests.live_server import run_server
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3000)]
 
 CACHE = ROOT / ".venv" / "fuzz"
-ADMINISTERED = "^/metrics|^/v1/organization|/permissions"
+ADMIN_PATHS = "^/metrics|^/v1/organization|/permissions"
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -36,10 +35,10 @@ CHECKS = (
     "ignored_auth",
     "unsupported_method",
 )
-# Requests for each operation and phase; both runs together make more than 10,000.
+# Requests per operation and phase; both runs together make more than 10,000.
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
-LEAST_CASES = 10_000
-# What no made-up request can bring about: a receiver of webhooks, the id of an answer.
+MIN_CASES = 10_000
+# Generated requests cannot have a webhook receiver, or the id of a response.
 NEVER_200 = {
     "POST /v1/models/{model}/feedback",
     "POST /v1/webhook_endpoints/{endpoint_id}/test",
@@ -47,7 +46,9 @@ NEVER_200 = {
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedApi:
+    """The API under test: its URL, keys, and the folder shared with the hooks."""
+
     url: str
     key: str
     admin_key: str
@@ -56,7 +57,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
-    """Schemathesis, with what it needs and we do not have."""
+    """Folder with schemathesis and those of its requirements that we do not install."""
     folder = CACHE / "packages"
     if not folder.exists():
         options = ("--quiet", "--no-deps", "--target", str(folder))
@@ -69,16 +70,16 @@ def packages() -> Path:
 @pytest.fixture(scope="module")
 def api(
     tmp_path_factory: pytest.TempPathFactory, database_url: str, redis_url: str
-) -> Iterator[Served]:
+) -> Iterator[ServedApi]:
     folder = tmp_path_factory.mktemp("fuzz")
-    with run_server(Answering().app()) as behind:
+    with run_server(DocumentedEngine().app()) as engine_url:
         settings = Settings(
             home=folder / "home",
             database_url=database_url,
             redis_url=redis_url,
             models_file=ROOT / "tests/models.toml",
-            engine_url=behind,
-            # The limits have tests of their own; here they would hide everything else.
+            engine_url=engine_url,
+            # Limits are tested elsewhere; here they would hide all other responses.
             rate_limit_requests_per_minute=1_000_000,
             max_queued_jobs_per_project=1_000_000,
         )
@@ -86,14 +87,14 @@ def api(
         with run_server(app) as url:
             database = create_database_engine(database_url, pool_size=2)
             with session_maker(database)() as session:
-                party, seeds = make(session, url)
+                tenant, seeds = make_seeds(session, url)
             database.dispose()
             (folder / "seeds.json").write_text(json.dumps(seeds))
-            yield Served(url, party.secret, party.admin_secret, folder)
+            yield ServedApi(url, tenant.secret, tenant.admin_secret, folder)
 
 
-def run(api: Served, packages: Path, key: str, name: str, *filters: str) -> int:
-    """The number of cases tried. Fails if a check of one did."""
+def run_schemathesis(api: ServedApi, packages: Path, key: str, name: str, *filters: str) -> int:
+    """Run schemathesis; the number of generated cases. Fails if a check failed."""
     log = CACHE / f"{name}.txt"
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{api.url}/openapi.json"),
@@ -120,16 +121,20 @@ def run(api: Served, packages: Path, key: str, name: str, *filters: str) -> int:
     return sum(int(count) for count in re.findall(r"(\d[\d,]*) generated", text.replace(",", "")))
 
 
-def test_what_is_documented_is_true(api: Served, packages: Path) -> None:
-    cases = run(api, packages, api.key, "projects", "--exclude-path-regex", ADMINISTERED)
-    cases += run(api, packages, api.admin_key, "administered", "--include-path-regex", ADMINISTERED)
+def test_responses_conform_to_the_openapi_document(api: ServedApi, packages: Path) -> None:
+    cases = run_schemathesis(
+        api, packages, api.key, "projects", "--exclude-path-regex", ADMIN_PATHS
+    )
+    cases += run_schemathesis(
+        api, packages, api.admin_key, "admin", "--include-path-regex", ADMIN_PATHS
+    )
     document = httpx.get(f"{api.url}/openapi.json").json()
-    there = {
+    operations = {
         f"{method.upper()} {path}"
         for path, methods in document["paths"].items()
         for method in methods
     }
-    answers = (api.folder / "answers.txt").read_text().splitlines()
-    answered = {line.removesuffix(" 200") for line in answers if line.endswith(" 200")}
-    assert sorted(there - answered - NEVER_200) == [], "no success of these was checked"
-    assert cases >= LEAST_CASES
+    responses = (api.folder / "responses.txt").read_text().splitlines()
+    succeeded = {line.removesuffix(" 200") for line in responses if line.endswith(" 200")}
+    assert sorted(operations - succeeded - NEVER_200) == [], "these never succeeded"
+    assert cases >= MIN_CASES
