@@ -1,10 +1,14 @@
 """Render a recorded terminal session as an SVG picture.
 
-    script --quiet --command 'make up' recording       record; Ctrl-C when it is done
+    rm -rf .luthier && COLUMNS=100 script --quiet --command 'make up' recording
     python -m scripts.terminal_picture recording docs/assets/make-up.svg
 
-The picture shows what the terminal showed at the end: redrawn progress bars appear once. It ends
-before the first line that starts with `--until`, by default the one that prints the API key.
+Install before, with `make install`, so that the recording has no installer output. Press Ctrl-C
+when both models have answered.
+
+The picture shows the final state of the terminal: a progress bar that was redrawn appears once. The
+lines from the first one that starts with `--until` on are left out; by default that is the line
+with the API key.
 """
 
 import argparse
@@ -25,7 +29,10 @@ SCRIPT_BANNER = re.compile(r"Script (started|done) on .*")
 
 
 def final_lines(recording: str) -> list[str]:
-    """The lines on the terminal at the end, with their colors. Knows what rich and pip write."""
+    """Return the lines on the terminal at the end, with their colours.
+
+    Supports the control sequences that rich and pip write: colours, cursor up, erase line.
+    """
     lines, row = [""], 0
     for token in TOKEN.finditer(recording):
         text, count, kind = token[0], token[1], token[2]
@@ -36,7 +43,7 @@ def final_lines(recording: str) -> list[str]:
         elif kind == "A":
             row = max(0, row - int(count or 1))
         elif text == "\r" or kind == "K":
-            # Whoever returns to the start of a line writes it anew.
+            # After a carriage return, rich and pip erase the line before they write it again.
             lines[row] = "" if kind == "K" else lines[row]
         elif kind == "m" or not text.startswith("\x1b"):
             lines[row] += text
@@ -44,7 +51,7 @@ def final_lines(recording: str) -> list[str]:
 
 
 def shown_lines(recording: str, *, until: str) -> list[str]:
-    """The part of a session that belongs into the picture."""
+    """Return the lines of a session up to the first that starts with `until`."""
     shown: list[str] = []
     for line in final_lines(recording.replace("\r\n", "\n")):
         plain = Text.from_ansi(line).plain
@@ -56,11 +63,11 @@ def shown_lines(recording: str, *, until: str) -> list[str]:
 
 
 def render(lines: list[str], *, title: str) -> str:
-    """An SVG that loads nothing, in the reader's own monospace font."""
+    """Render lines as an SVG that loads no font: viewers use their own monospace font."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi("\n".join(lines).strip()))
     template = FONT_FACE.sub("", CONSOLE_SVG_FORMAT)
-    # Ids that do not depend on the content keep the differences between two versions small.
+    # A constant id, so that a new recording changes few lines of the file.
     svg = console.export_svg(title=title, code_format=template, unique_id="terminal")
     return "\n".join(line.rstrip() for line in svg.splitlines()) + "\n"
 
@@ -69,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("recording", type=Path)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--until", default="URL  http", help="first line that is left out")
+    parser.add_argument("--until", default="URL  http", help="start of the first line to leave out")
     arguments = parser.parse_args()
     # As bytes: reading text would turn the carriage returns of a progress bar into line breaks.
     recording = arguments.recording.read_bytes().decode(errors="replace")

@@ -28,4 +28,4 @@ def lines() -> Iterator[str]:
 def _collectors() -> Iterator[Collector]:
     # The families do not depend on the data, and a mock reads like an empty database.
     yield ServiceCollector(MagicMock(), heartbeat_seconds=1.0)
-    yield TrafficCounters().for_organization("luthier")
+    yield TrafficCounters().build_collector("luthier")
