@@ -15,8 +15,9 @@ TIME_COLUMNS = """
 SELECT table_name, column_name FROM information_schema.columns
 WHERE table_schema = 'public' AND data_type = 'timestamp with time zone'
 """
-# Counts per hour stay at the start of an hour.
-HOUR = 3600
+# Traffic is counted from the start of an hour.
+HOUR_SECONDS = 3600
+TO_START_OF_HOUR = "UPDATE public.model_hours SET hour = date_trunc('hour', hour, 'UTC')"
 # Written by each use of a key.
 CHANGES_WITH_USE = "last_used_at"
 
@@ -42,22 +43,21 @@ class RestoredHome:
             return [self.move_times(item) for item in response]
         if not isinstance(response, dict):
             return response
-        return {
-            name: value + self.moved_seconds
-            if isinstance(value, int) and is_time(name)
-            else self.move_times(value)
-            for name, value in response.items()
-        }
+        return {name: self._move(name, value) for name, value in response.items()}
 
-
-def is_time(name: str) -> bool:
-    return name.endswith("_at") or name in ("created", "estimated_finish", "hour")
+    def _move(self, name: str, value: Any) -> Any:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return self.move_times(value)
+        if name == "hour":
+            return (value + self.moved_seconds) // HOUR_SECONDS * HOUR_SECONDS
+        is_time = name.endswith("_at") or name in ("created", "estimated_finish")
+        return value + self.moved_seconds if is_time else value
 
 
 def restore(path: Path, database_url: str) -> RestoredHome:
     """Restore the home into an empty folder and an empty database."""
     record = json.loads((HERE / RECORD).read_text(encoding="utf-8"))
-    moved = (int(time.time()) - record["made_at"]) // HOUR * HOUR
+    moved = int(time.time()) - record["made_at"]
     home = RestoredHome(path, record, moved)
     shutil.copytree(HERE / STORAGE, path / STORAGE)
     home.models_file.write_text(catalog(HERE / MODELS))
@@ -68,6 +68,7 @@ def restore(path: Path, database_url: str) -> RestoredHome:
         for table, column in connection.execute(TIME_COLUMNS).fetchall():
             moving = f'"{column}" = "{column}" + make_interval(secs => {moved})'
             connection.execute(f'UPDATE public."{table}" SET {moving}'.encode())
+        connection.execute(TO_START_OF_HOUR)
     return home
 
 
