@@ -75,7 +75,7 @@ def fast_check(row: Any) -> int:
                 return 0
         return 1 + 4 * len(row["messages"]) if role == "assistant" and len(row) == 1 else 0
     except (KeyError, TypeError):
-        return 0  # `check` finds out why, and says so
+        return 0  # `check` reports the reason
 
 
 def _to_message(message: Mapping[str, Any], before: Sequence[Message]) -> Message:

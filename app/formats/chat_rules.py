@@ -59,9 +59,9 @@ def check(row: Any) -> None:
     reject_unknown_keys(row, ROW_KEYS, "An example")
     messages = row["messages"]
     if not isinstance(messages, list) or not messages:
-        found = "an empty list" if messages == [] else json_type_name(messages)
+        actual = "an empty list" if messages == [] else json_type_name(messages)
         raise InvalidExample(
-            f": messages is {found}", SHAPE_HINT, code=ErrorCode.INVALID_TRAINING_FILE
+            f": messages is {actual}", SHAPE_HINT, code=ErrorCode.INVALID_TRAINING_FILE
         )
     for number, message in enumerate(messages, start=1):
         check_message(message, number)

@@ -33,8 +33,8 @@ def check(row: Any) -> None:
     check_keys(row, ("text",), ("label", "labels"), hint=SHAPE_HINT)
     check_text(row, "text")
     if ("label" in row) == ("labels" in row):
-        found = "both label and labels" if "label" in row else "no label"
-        raise InvalidExample(f" has {found}", SHAPE_HINT)
+        actual = "both label and labels" if "label" in row else "no label"
+        raise InvalidExample(f" has {actual}", SHAPE_HINT)
     if "label" in row:
         check_label(row["label"], "label")
         return

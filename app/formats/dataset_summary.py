@@ -9,7 +9,7 @@ from typing import Any
 from app.formats.errors import InvalidExample, escape_for_message
 from app.formats.format import ExampleFacts
 
-# Duplicates are looked for among the first so many rows, held as two 8-byte digests each.
+# Rows, from the first, that duplicates are searched among; two 8-byte digests of each are held.
 MAX_REMEMBERED_ROWS = 200_000
 # More distinct labels are most likely texts in the wrong field.
 MAX_LABELS = 10_000
@@ -74,7 +74,7 @@ class SummaryBuilder:
         self._track_duplicates(facts, line)
 
     def build(self, *, min_labels: int = 0) -> DatasetSummary:
-        """The summary. `min_labels` as in Format: 0 leaves out notes on learnability of labels."""
+        """Build the summary. `min_labels` as in Format; 0 omits the notes on rare labels."""
         notes = self._notes()
         if min_labels and self._row_count:
             notes += self._label_notes(min_labels)
@@ -97,7 +97,7 @@ class SummaryBuilder:
             )
 
     def _check_labels(self, facts: ExampleFacts) -> None:
-        # Before any is stored: rows that each bring many new labels would fill the memory.
+        # Before any is stored: rows with many new labels each would exhaust the memory.
         new = set(facts.labels).difference(self._labels)
         if len(self._labels) + len(new) > MAX_LABELS:
             raise InvalidExample(
@@ -118,13 +118,13 @@ class SummaryBuilder:
     def _notes(self) -> list[str]:
         notes = []
         if self._duplicates.count:
-            found = self._duplicates
-            notes.append(f"{found.count} example(s) are duplicates, {found.where}.")
+            rows = self._duplicates
+            notes.append(f"{rows.count} example(s) are duplicates, {rows.location}.")
         if self._conflicts.count:
-            found = self._conflicts
-            notes.append(f"{found.count} example(s) contradict an earlier one, {found.where}.")
-        for text, found in self._warnings.items():
-            notes.append(f"In {found.count} example(s) {text}, {found.where}.")
+            rows = self._conflicts
+            notes.append(f"{rows.count} example(s) contradict an earlier one, {rows.location}.")
+        for text, rows in self._warnings.items():
+            notes.append(f"In {rows.count} example(s) {text}, {rows.location}.")
         return notes
 
     def _label_notes(self, min_labels: int) -> list[str]:
@@ -145,12 +145,12 @@ class SummaryBuilder:
         single = [label for label, count in self._labels.items() if count == 1]
         if not single:
             return []
-        named = ", ".join(
+        examples = ", ".join(
             f'"{escape_for_message(label)}" (line {self._first_lines[label]})'
             for label in single[:3]
         )
         more = f" and {len(single) - 3} more" if len(single) > 3 else ""
-        return [f"Labels with a single example, too few to learn: {named}{more}."]
+        return [f"Labels with a single example, too few to learn: {examples}{more}."]
 
     def _imbalance_notes(self) -> list[str]:
         ranked = self._labels.most_common()
@@ -176,9 +176,9 @@ class _Occurrences:
         self._first = self._first or lines
 
     @property
-    def where(self) -> str:
-        line, *other = self._first
-        return f"first in line {line}" + (f" (as in line {other[0]})" if other else "")
+    def location(self) -> str:
+        line, *earlier = self._first
+        return f"first in line {line}" + (f" (as in line {earlier[0]})" if earlier else "")
 
 
 def _digest(text: str) -> bytes:

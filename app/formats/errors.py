@@ -9,7 +9,7 @@ JSON_TYPE_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "tr
 
 
 class ErrorCode(StrEnum):
-    """OpenAI's two codes for training files: the line is no example at all, or an unusable one."""
+    """OpenAI's two codes for training files: a line is not an example at all, or an invalid one."""
 
     INVALID_TRAINING_FILE = "invalid_training_file"
     INVALID_FILE_FORMAT = "invalid_file_format"
@@ -51,8 +51,8 @@ class InvalidExample(Exception):
 
     def format_reason(self, example: int, line: int) -> str:
         """The full error message for the example and the line with these numbers."""
-        place = "" if self.message_number is None else f", message {self.message_number}"
-        return f"Example {example}{place}{self.text}. {self.hint}"
+        message = "" if self.message_number is None else f", message {self.message_number}"
+        return f"Example {example}{message}{self.text}. {self.hint}"
 
 
 class InvalidJson(InvalidExample):
@@ -63,7 +63,7 @@ class InvalidJson(InvalidExample):
 
 
 def escape_for_message(text: str) -> str:
-    """Text of a file for use in an error message: truncated, non-printable characters escaped."""
+    """Escape a file's text for an error message: truncated, non-printable characters escaped."""
     short = text if len(text) <= MAX_QUOTED_LENGTH else f"{text[:MAX_QUOTED_LENGTH]}…"
     return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in short)
 
@@ -73,11 +73,11 @@ def json_type_name(value: object) -> str:
     return "null" if value is None else JSON_TYPE_NAMES.get(type(value), "a number")
 
 
-def reject_unknown_keys(keys: Iterable[str], allowed: Iterable[str], where: str) -> None:
+def reject_unknown_keys(keys: Iterable[str], allowed: Iterable[str], subject: str) -> None:
     """Raise InvalidExample for the first key that is not allowed, with OpenAI's message."""
     for key in keys:
         if key not in allowed:
             raise InvalidExample(
                 f' contains an extra "{escape_for_message(key)}"',
-                f"{where} may only have {', '.join(allowed)}.",
+                f"{subject} may only have {', '.join(allowed)}.",
             )

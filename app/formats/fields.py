@@ -42,25 +42,25 @@ def check_text(row: Mapping[str, Any], key: str) -> None:
         raise InvalidExample(f": {key} is empty", "Give it a text, or remove the example.")
 
 
-def check_label(value: Any, where: str) -> None:
+def check_label(value: Any, name: str) -> None:
     """Raise InvalidExample unless `value` can be the name of a class."""
     if value is None:
-        raise InvalidExample(f": {where} is null", "Give it a label, or remove the example.")
+        raise InvalidExample(f": {name} is null", "Give it a label, or remove the example.")
     if not isinstance(value, str):
         hint = f'Write labels as strings, such as "{escape_for_message(str(value))}".'
-        raise InvalidExample(f": {where} is {json_type_name(value)}", hint)
+        raise InvalidExample(f": {name} is {json_type_name(value)}", hint)
     if not value or value != value.strip():
         raise InvalidExample(
-            f": {where} is empty or has spaces around it",
+            f": {name} is empty or has spaces around it",
             "Labels are compared exactly: remove the spaces.",
         )
     if len(value) > MAX_LABEL_LENGTH:
         raise InvalidExample(
-            f": {where} is longer than {MAX_LABEL_LENGTH} characters", "Use a shorter name."
+            f": {name} is longer than {MAX_LABEL_LENGTH} characters", "Use a shorter name."
         )
 
 
-def check_list(value: Any, where: str) -> None:
+def check_list(value: Any, name: str) -> None:
     """Raise InvalidExample unless `value` is a list."""
     if not isinstance(value, list):
-        raise InvalidExample(f": {where} is {json_type_name(value)}", "Write a list.")
+        raise InvalidExample(f": {name} is {json_type_name(value)}", "Write a list.")

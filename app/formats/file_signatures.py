@@ -25,7 +25,7 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
 
 
 def detect_foreign_format(first_line: bytes) -> str | None:
-    """The error message for a file that begins with this line; None if it may be JSON Lines."""
+    """Find the error message for a file that begins with this line; None if it may be valid."""
     text = first_line.strip()
     for signature, reason in SIGNATURES:
         if text.startswith(signature):

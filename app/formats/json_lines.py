@@ -31,7 +31,7 @@ NAN_ERRORS = ("unexpected character, expected a JSON value", "no digit after sig
 
 
 def parse(line: bytes) -> Any:
-    """The value of a line. Raises InvalidJson."""
+    """Parse a line. Raises InvalidJson."""
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -55,33 +55,33 @@ def is_strict(line: bytes, string_count: int) -> bool:
 
 
 def _count_unescaped_quotes(line: bytes) -> int:
-    """Quotation marks around strings: two per string of the row, more if a key is duplicated."""
+    """Count the quotation marks around strings: two per string, more if a key is duplicated."""
     bare = line.replace(b"\\\\", b"")
     return bare.count(b'"') - bare.count(b'\\"')
 
 
 def _count_strings(row: Any) -> int:
-    """Strings in a row, keys included. Level by level, since the input decides the depth."""
+    """Count strings in a row, keys included. Level by level, since the input decides the depth."""
     strings, depth, level = 0, 0, [row]
     while level:
         depth += 1
         if depth > MAX_DEPTH:
             raise InvalidExample(" is nested too deep", f"Nest no deeper than {MAX_DEPTH} levels.")
-        below: list[Any] = []
+        children: list[Any] = []
         for value in level:
             if isinstance(value, str):
                 strings += 1
                 _check_string(value)
             elif isinstance(value, dict):
-                below += value
-                below += value.values()
+                children += value
+                children += value.values()
             elif isinstance(value, list):
-                below += value
+                children += value
             elif isinstance(value, float) and abs(value) >= MAX_EXACT_FLOAT:
                 raise InvalidExample(
                     " contains a number too large", "Write numbers of at most 64 bits."
                 )
-        level = below
+        level = children
     return strings
 
 
@@ -108,8 +108,8 @@ def _invalid_json(line: bytes, error: orjson.JSONDecodeError) -> InvalidJson:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as decode_error:
-        where = f"byte {decode_error.start + 1} of the line is not UTF-8"
-        return InvalidJson(where, "Save the file as UTF-8 and upload it again.")
+        reason = f"byte {decode_error.start + 1} of the line is not UTF-8"
+        return InvalidJson(reason, "Save the file as UTF-8 and upload it again.")
     message = _stdlib_message(text)
     hint = _find_hint(text, error.msg, stdlib_agrees=message is not None)
     return InvalidJson(f"line contains invalid json: {message or error}", hint)

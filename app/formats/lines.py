@@ -26,7 +26,7 @@ class LineSplitter:
         self._buffer = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[Line]:
-        """The lines that end in this chunk. Exhaust the iterator before the next call."""
+        """Yield the lines that end in this chunk. Exhaust the iterator before the next call."""
         for start in range(0, len(chunk), SLICE_BYTES):
             pieces = chunk[start : start + SLICE_BYTES].split(b"\n")
             rest = pieces.pop()
@@ -44,7 +44,7 @@ class LineSplitter:
             self._buffer_rest(rest)
 
     def finish(self) -> Iterator[Line]:
-        """The last line, if no LF ends it."""
+        """Yield the last line, if it does not end with LF."""
         line = self._take_line(b"", is_first=not self._offset)
         if line is None or line.strip():
             yield self._number + 1, self._offset, line

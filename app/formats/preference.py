@@ -68,7 +68,7 @@ def check(row: Any) -> None:
 
 
 def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:
-    """See Format. The same input with other outputs is no contradiction but more to learn from."""
+    """See Format. The same input with other outputs is another preference, not a contradiction."""
     chosen = row[_find_key(row, PREFERRED_KEYS)]
     rejected = row[_find_key(row, NON_PREFERRED_KEYS)]
     warning = "both outputs are the same, which teaches nothing"
@@ -95,7 +95,7 @@ def fast_check(row: Any) -> int:
                 return 0
         return 4 + 4 * (len(messages) + len(outputs))
     except (KeyError, TypeError):
-        return 0  # `check` finds out why, and says so
+        return 0  # `check` reports the reason
 
 
 def _is_simple_message(message: Any, roles: Sequence[str]) -> bool:
@@ -109,7 +109,7 @@ def _is_simple_message(message: Any, roles: Sequence[str]) -> bool:
 
 
 def _find_key(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    """The one of `names` that the row has. Raises InvalidExample if it has none, or both."""
+    """Find the one of `names` that the row has. Raises InvalidExample if it has none, or both."""
     present = [name for name in names if name in row]
     if not present:
         raise InvalidExample(f" is missing key '{names[0]}'", SHAPE_HINT)
@@ -126,8 +126,8 @@ def _check_input(input: Any) -> None:
     reject_unknown_keys(input, INPUT_KEYS, "An input")
     messages = input["messages"]
     if not isinstance(messages, list) or not messages:
-        found = "an empty list" if messages == [] else json_type_name(messages)
-        raise InvalidExample(f": the input's messages is {found}", SHAPE_HINT)
+        actual = "an empty list" if messages == [] else json_type_name(messages)
+        raise InvalidExample(f": the input's messages is {actual}", SHAPE_HINT)
     for number, message in enumerate(messages, start=1):
         check_message(message, number)
     if messages[-1]["role"] == "assistant":
@@ -140,9 +140,9 @@ def _check_input(input: Any) -> None:
 
 def _check_output(output: Any, key: str) -> None:
     if not isinstance(output, list) or len(output) != 1:
-        found = f"a list of {len(output)}" if isinstance(output, list) else json_type_name(output)
+        actual = f"a list of {len(output)}" if isinstance(output, list) else json_type_name(output)
         raise InvalidExample(
-            f": {key} is {found}", "Write a list with one message from the assistant."
+            f": {key} is {actual}", "Write a list with one message from the assistant."
         )
     try:
         check_message(output[0], 1)

@@ -44,7 +44,7 @@ def to_example(row: Mapping[str, Any]) -> QuestionExample:
 
 
 def check(row: Any) -> None:
-    """Raise InvalidExample unless `row` is a question whose answers are where they say."""
+    """Raise InvalidExample unless `row` is a question whose answers are at their positions."""
     check_keys(row, ("context", "question", "answers"), ("title",), hint=SHAPE_HINT)
     check_text(row, "context")
     check_text(row, "question")
@@ -68,15 +68,15 @@ def _check_answer(context: str, text: Any, start: Any) -> None:
         )
     if context[start : start + len(text)] == text:
         return
-    found = context.find(text)
-    if found < 0:
+    position = context.find(text)
+    if position < 0:
         raise InvalidExample(
             f': the answer "{escape_for_message(text)}" is not in the context',
             "Copy the answer from the context, character by character.",
         )
     raise InvalidExample(
         f': the answer "{escape_for_message(text)}" is not at character {start}',
-        f"It is at {found}. Count characters from 0, not bytes.",
+        f"It is at {position}. Count characters from 0, not bytes.",
     )
 
 

@@ -10,11 +10,11 @@ from app.formats.rows import Row, RowParser
 
 T = TypeVar("T")
 
-CHUNK_BYTES = 2**20
+READ_CHUNK_BYTES = 2**20
 
 
 class InvalidTrainingFile(ValueError):
-    """The file has an example that DatasetValidator rejects; the message is that error's."""
+    """The file is invalid or in another format; the message gives the reason."""
 
 
 def iter_examples(path: Path, converters: Mapping[FormatName, Callable[[Row], T]]) -> Iterator[T]:
@@ -39,6 +39,6 @@ def iter_examples(path: Path, converters: Mapping[FormatName, Callable[[Row], T]
 
 def _parse_file(path: Path, parser: RowParser) -> Iterator[Row | LineError]:
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
+        while chunk := file.read(READ_CHUNK_BYTES):
             yield from parser.feed(chunk)
     yield from parser.finish()

@@ -25,7 +25,7 @@ FORMATS: tuple[Format, ...] = (
 
 
 def detect_format(row: Any, formats: tuple[Format, ...]) -> Format | None:
-    """The first format that matches this row."""
+    """Find the first format that matches this row."""
     if not isinstance(row, dict):
         return None
     return next((format for format in formats if format.matches(row)), None)

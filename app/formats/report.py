@@ -14,7 +14,7 @@ MAX_RANGES = 8
 
 
 def render_report(report: ValidationReport, *, all_errors: bool = False) -> Iterator[str]:
-    """The lines of a report. `all_errors` lists errors one by one, in file order, not by kind."""
+    """Render a report as lines. `all_errors` lists all errors in file order, not by kind."""
     yield _headline(report)
     if all_errors:
         yield from map(_error_line, report.errors)
@@ -24,7 +24,10 @@ def render_report(report: ValidationReport, *, all_errors: bool = False) -> Iter
     if hidden:
         yield f"{hidden:,} more errors are not listed."
     if report.error_count >= MAX_ERRORS:
-        yield "The rest of the file was not checked: with so many errors, it is of another kind."
+        yield (
+            "The rest of the file was not checked: with this many errors, it is probably in "
+            "another format."
+        )
     if report.summary is not None:
         yield from _summary_lines(report.summary)
 

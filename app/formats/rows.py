@@ -50,11 +50,11 @@ class RowParser:
         return self._summary_builder.build(min_labels=self.format.min_labels)
 
     def feed(self, chunk: bytes) -> Iterator[Row | LineError]:
-        """The examples that end in this chunk. Exhaust the iterator before the next call."""
+        """Yield the examples that end in this chunk. Exhaust the iterator before the next call."""
         return self._parse_lines(self._lines.feed(chunk))
 
     def finish(self) -> Iterator[Row | LineError]:
-        """The last example, if no line feed ends it; a LineError if the file has no examples."""
+        """Yield the last example, if no line feed follows it; a LineError if the file has none."""
         yield from self._parse_lines(self._lines.finish())
         if not self.example_count:
             yield LineError(1, 0, "The file has no examples. Write one JSON object per line.")
@@ -98,7 +98,7 @@ class RowParser:
             raise NotJsonLines(reason, "")
 
     def _detect_format(self, row: Any) -> Format:
-        """The format of the file: that of the first row that matches one.
+        """Detect the format of the file: that of the first row that matches one.
 
         Until then, rows are checked against the first registered format.
         """
@@ -106,9 +106,11 @@ class RowParser:
         return self.format or self._formats[0]
 
     def _reject_mixed_formats(self, row: Any) -> None:
-        own = detect_format(row, self._formats)
-        if own is not None and self.format is not None and not self.format.matches(row):
-            raise InvalidExample(
-                f" is in the {own.name} format, those before it in the {self.format.name} format",
-                "Put them in two files.",
-            )
+        file_format, row_format = self.format, detect_format(row, self._formats)
+        if row_format is None or file_format is None or file_format.matches(row):
+            return
+        raise InvalidExample(
+            f" is in the {row_format.name} format, "
+            f"those before it in the {file_format.name} format",
+            "Put them in two files.",
+        )

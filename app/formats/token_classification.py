@@ -9,7 +9,7 @@ from typing import Any
 from app.formats.errors import InvalidExample, escape_for_message, json_type_name
 from app.formats.fields import check_keys, check_label, check_list, check_text
 from app.formats.format import ExampleFacts, Format, FormatName
-from app.formats.word_boundaries import find_words, splits_word
+from app.formats.word_boundaries import find_words, is_inside_word
 
 BIO_TAG = re.compile(r"O|[BI]-(?P<label>.+)")
 TAGS_HINT = 'Write it as {"tokens": ["New", "York"], "tags": ["B-place", "I-place"]}.'
@@ -56,16 +56,16 @@ def entities_from_tags(
     tags: Sequence[str], spans: Sequence[tuple[int, int]]
 ) -> tuple[EntitySpan, ...]:
     """Decode BIO tags, as seqeval does: an I- tag that continues no entity begins one."""
-    found: list[EntitySpan] = []
+    entities: list[EntitySpan] = []
     open_label = None
     for tag, (start, end) in zip(tags, spans, strict=True):
         label = None if tag == "O" else tag[2:]
         if label is not None and tag[0] == "I" and label == open_label:
-            found[-1] = EntitySpan(found[-1].start, end, label)
+            entities[-1] = EntitySpan(entities[-1].start, end, label)
         elif label is not None:
-            found.append(EntitySpan(start, end, label))
+            entities.append(EntitySpan(start, end, label))
         open_label = label
-    return tuple(found)
+    return tuple(entities)
 
 
 def check(row: Any) -> None:
@@ -87,8 +87,8 @@ def _check_tags_row(row: Any) -> None:
         raise InvalidExample(f" has {counts}", "Give each token one tag.")
     for number, token in enumerate(row["tokens"], start=1):
         if not isinstance(token, str) or not token.strip():
-            found = json_type_name(token) if not isinstance(token, str) else "empty"
-            raise InvalidExample(f": token {number} is {found}", "Write each token as a string.")
+            actual = json_type_name(token) if not isinstance(token, str) else "empty"
+            raise InvalidExample(f": token {number} is {actual}", "Write each token as a string.")
     for number, tag in enumerate(row["tags"], start=1):
         if not isinstance(tag, str) or not BIO_TAG.fullmatch(tag):
             hint = "Tags are O, B-LABEL for an entity's first token and I-LABEL for the others."
@@ -105,8 +105,8 @@ def _check_entities_row(row: dict[str, Any]) -> None:
     spans.sort()
     for before, after in pairwise(spans):
         if after[0] < before[1]:
-            where = f"[{before[0]}, {before[1]}) and [{after[0]}, {after[1]})"
-            raise InvalidExample(f": the entities {where} overlap", "Keep one of them.")
+            both = f"[{before[0]}, {before[1]}) and [{after[0]}, {after[1]})"
+            raise InvalidExample(f": the entities {both} overlap", "Keep one of them.")
 
 
 def _check_entity(entity: Any, text: str) -> tuple[int, int]:
@@ -118,12 +118,12 @@ def _check_entity(entity: Any, text: str) -> tuple[int, int]:
     start, end = entity["start"], entity["end"]
     if type(start) is not int or type(end) is not int:
         raise InvalidExample(": the start or end of an entity is not an integer", ENTITIES_HINT)
-    where = f": the entity [{start}, {end})"
+    subject = f": the entity [{start}, {end})"
     if not 0 <= start < end <= len(text):
         hint = "Count characters from 0; end is the first character after the entity."
-        raise InvalidExample(f"{where} is not in the text of {len(text)} characters", hint)
+        raise InvalidExample(f"{subject} is not in the text of {len(text)} characters", hint)
     if text[start:end].isspace():
-        raise InvalidExample(f"{where} is only white space", "Mark a word, or remove the entity.")
+        raise InvalidExample(f"{subject} is only whitespace", "Mark a word, or remove the entity.")
     check_label(entity["label"], "the label of an entity")
     return start, end
 
@@ -134,9 +134,9 @@ def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:
         annotated = to_example(row)
         text, entities = annotated.text, annotated.entities
     else:
-        # Without the words: for one line of punctuation they would take half a gigabyte.
+        # Skip the words: for one line of punctuation they would take half a gigabyte.
         text, entities = row["text"], _sorted_entities(row)
-    has_cut_word = any(splits_word(text, at) for e in entities for at in (e.start, e.end))
+    has_cut_word = any(is_inside_word(text, index) for e in entities for index in (e.start, e.end))
     return ExampleFacts(
         input=text,
         target=repr(entities),

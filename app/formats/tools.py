@@ -25,11 +25,11 @@ FUNCTION_CALL_HINT = 'Write {"name": "…", "arguments": "{…}"}; the arguments
 def check_tool_definitions(row: Mapping[str, Any]) -> None:
     """Raise InvalidExample unless `tools`, `functions` and `parallel_tool_calls` are valid."""
     for number, tool in enumerate(_get_list(row, "tools"), start=1):
-        where = f"Tool {number}"
+        subject = f"Tool {number}"
         if not isinstance(tool, dict) or tool.get("type") != "function":
             raise InvalidExample(f": tool {number} is not a function tool", TOOL_HINT)
-        reject_unknown_keys(tool, ("type", "function"), where)
-        _check_function(tool.get("function"), where)
+        reject_unknown_keys(tool, ("type", "function"), subject)
+        _check_function(tool.get("function"), subject)
     functions = _get_list(row, "functions")
     if row.get("functions") is not None and not 1 <= len(functions) <= MAX_FUNCTIONS:
         raise InvalidExample(
@@ -84,21 +84,21 @@ def check_function_call(call: Any, number: int, *, hint: str = FUNCTION_CALL_HIN
     reject_control_tokens(call["arguments"])
 
 
-def _check_function(function: Any, where: str) -> None:
-    place = f": {where.lower()}"
+def _check_function(function: Any, subject: str) -> None:
+    prefix = f": {subject.lower()}"
     if not isinstance(function, dict):
-        raise InvalidExample(f"{place} has no function", TOOL_HINT)
-    reject_unknown_keys(function, FUNCTION_KEYS, where)
+        raise InvalidExample(f"{prefix} has no function", TOOL_HINT)
+    reject_unknown_keys(function, FUNCTION_KEYS, subject)
     name = function.get("name")
     if not isinstance(name, str) or not FUNCTION_NAME.fullmatch(name):
         raise InvalidExample(
-            f"{place} has an invalid name", "A name has 1 to 64 letters, digits, _ and -."
+            f"{prefix} has an invalid name", "A name has 1 to 64 letters, digits, _ and -."
         )
     for key, (expected, description) in FUNCTION_FIELD_TYPES.items():
         value = function.get(key)
         if value is not None and not isinstance(value, expected):
             raise InvalidExample(
-                f"{place}: {key} is {json_type_name(value)}",
+                f"{prefix}: {key} is {json_type_name(value)}",
                 f"Write {description}, or leave it out.",
             )
 

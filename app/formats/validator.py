@@ -55,7 +55,7 @@ class DatasetValidator:
             self._collect_errors(self._parser.feed(chunk))
 
     def finish(self) -> ValidationReport:
-        """The report on all bytes fed."""
+        """Return the report on all bytes fed."""
         if not self._has_too_many_errors:
             self._collect_errors(self._parser.finish())
         format = self._parser.format

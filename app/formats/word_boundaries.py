@@ -1,9 +1,9 @@
-"""Word boundaries of a text in any script: the places where a span may start and end."""
+"""Word boundaries of a text in any script: the positions where a span may start and end."""
 
 import re
 import unicodedata
 
-WORD = re.compile(r"\w+|[^\w\s]")
+WORD_OR_SYMBOL = re.compile(r"\w+|[^\w\s]")
 ZERO_WIDTH_JOINER = "\u200d"
 # Invisible characters inside words: soft hyphen, zero-width (non-)joiners, word joiner.
 INVISIBLE = frozenset(f"\u00ad\u200c{ZERO_WIDTH_JOINER}\u2060")
@@ -15,44 +15,45 @@ CharSpan = tuple[int, int]
 
 
 def find_words(text: str) -> tuple[CharSpan, ...]:
-    """The words and symbols of a text, as [start, end) spans in code points.
+    """Find the words and symbols of a text, as [start, end) spans in code points.
 
     Combining marks (accents, vowel signs) belong to their base character. Python's `\\w` excludes
     them and would split "हिन्दी" into six words.
     """
-    found: list[CharSpan] = []
-    for match in WORD.finditer(text):
+    words: list[CharSpan] = []
+    for match in WORD_OR_SYMBOL.finditer(text):
         start, end = match.span()
-        if found and splits_word(text, start):
-            found[-1] = (found[-1][0], end)
+        if words and is_inside_word(text, start):
+            words[-1] = (words[-1][0], end)
         else:
-            found.append((start, end))
-    return tuple(found)
+            words.append((start, end))
+    return tuple(words)
 
 
-def splits_word(text: str, at: int) -> bool:
-    """True if a boundary before character `at` would be inside a word or symbol."""
-    if not 0 < at < len(text):
+def is_inside_word(text: str, index: int) -> bool:
+    """True if a boundary before character `index` would be inside a word or symbol."""
+    if not 0 < index < len(text):
         return False
-    before, after = text[at - 1], text[at]
+    before, after = text[index - 1], text[index]
     if before.isspace() or after.isspace():
         return False
     if is_mark(after) or before == ZERO_WIDTH_JOINER:
         return True
-    return _is_word_character(after) and _is_word_character(_base_character(text, at - 1))
+    return _is_word_character(after) and _is_word_character(_base_character(text, index - 1))
 
 
 def is_mark(character: str) -> bool:
-    """True if the character belongs to the one before it."""
+    """True if the character combines with the preceding character."""
     return unicodedata.category(character)[0] == "M" or character in INVISIBLE
 
 
-def _base_character(text: str, at: int) -> str:
-    """The base character of the mark at this place; the character itself if it is no mark."""
-    for place in range(at, max(at - MAX_MARKS, 0), -1):
-        if not is_mark(text[place]):
-            return text[place]
-    return text[max(at - MAX_MARKS, 0)]
+def _base_character(text: str, index: int) -> str:
+    """The base character of the mark at `index`; the character itself if it is not a mark."""
+    first = max(index - MAX_MARKS, 0)
+    for candidate in range(index, first, -1):
+        if not is_mark(text[candidate]):
+            return text[candidate]
+    return text[first]
 
 
 def _is_word_character(character: str) -> bool:

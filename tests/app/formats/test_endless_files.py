@@ -79,7 +79,7 @@ class TestM32TenMillionTinyLines:
         assert (report.example_count, report.error_count) == (GOOD_LINES, 0)
 
     def test_distinct_valid_lines(self) -> None:
-        """The memory for finding duplicates is bounded."""
+        """The memory for duplicate detection is bounded."""
         lines = (b'{"text":"%d","label":"a"}\n' % number for number in range(GOOD_LINES // 5))
         report = validate_within(8 * MIB, lines)
         assert (report.example_count, report.error_count) == (GOOD_LINES // 5, 0)

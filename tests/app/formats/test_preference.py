@@ -29,8 +29,8 @@ TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 
 
 def row(**changes: Any) -> dict[str, Any]:
-    asked = {"messages": [USER]}
-    values = {"input": asked, "preferred_output": [GOOD], "non_preferred_output": [BAD]}
+    chat_input = {"messages": [USER]}
+    values = {"input": chat_input, "preferred_output": [GOOD], "non_preferred_output": [BAD]}
     return {key: value for key, value in (values | changes).items() if value is not None}
 
 

@@ -80,7 +80,7 @@ BAD = [
     (annotated("New York", (0, 8, "a"), (4, 8, "b")), "the entities [0, 8) and [4, 8) overlap"),
     (annotated("Rome", (0, 5, "a")), "[0, 5) is not in the text of 4 characters"),
     (annotated("Rome", (2, 2, "a")), "[2, 2) is not in the text"),
-    (annotated("a   b", (1, 3, "x")), "the entity [1, 3) is only white space. Mark a word"),
+    (annotated("a   b", (1, 3, "x")), "the entity [1, 3) is only whitespace. Mark a word"),
     (question("In Rome.", ("Paris", 3)), 'the answer "Paris" is not in the context'),
     (question("In Rome.", ("Rome", 2)), 'the answer "Rome" is not at character 2. It is at 3.'),
     ({"context": "a", "question": "b"}, "is missing key 'answers'"),
@@ -157,9 +157,9 @@ def test_labels_with_a_single_example_are_noted_with_their_line() -> None:
 
 
 def test_too_few_labels_are_noted() -> None:
-    one = [labelled(f"text {number}", "only") for number in range(3)]
+    single = [labelled(f"text {number}", "only") for number in range(3)]
     needed = "a training file needs at least 2 label(s)."
-    assert notes_of(*one) == (f'All 3 example(s) have one label, "only"; {needed}',)
+    assert notes_of(*single) == (f'All 3 example(s) have one label, "only"; {needed}',)
     none: dict[str, Any] = {"text": "of no label", "labels": []}
     assert notes_of(none) == (f"None of the 1 example(s) has a label; {needed}",)
     several = [{"text": text, "labels": ["only"]} for text in "ab"]
@@ -203,7 +203,7 @@ def test_tags_decode_to_the_entities_of_seqeval() -> None:
 
 
 def test_conversion() -> None:
-    one = classification.to_example(labelled("a", "x"))
-    assert (one.labels, one.multi_label) == (("x",), False)
+    example = classification.to_example(labelled("a", "x"))
+    assert (example.labels, example.multi_label) == (("x",), False)
     answers = question_answering.to_example(question("In Rome.", ("Rome", 3))).answers
     assert [(span.start, span.text) for span in answers] == [(3, "Rome")]

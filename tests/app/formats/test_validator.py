@@ -1,4 +1,4 @@
-"""Streaming validation: any bytes in any chunks, bounded memory, one report."""
+"""Streaming validator: chunk boundaries do not matter, all bytes get a report, bounded memory."""
 
 import json
 import tracemalloc
@@ -22,8 +22,8 @@ def validate(chunks: list[bytes]) -> ValidationReport:
     return validator.finish()
 
 
-# Building blocks of malformed files; some problems arise only where two meet.
-PIECES = st.sampled_from(
+# Fragments of malformed files; some errors arise only where two fragments meet.
+FRAGMENTS = st.sampled_from(
     [
         LINE,
         LINE + b"\n",
@@ -50,7 +50,7 @@ PIECES = st.sampled_from(
         b'"role"',
     ]
 )
-FILES = st.one_of(st.binary(), st.lists(st.one_of(PIECES, st.binary(max_size=4))).map(b"".join))
+FILES = st.one_of(st.binary(), st.lists(st.one_of(FRAGMENTS, st.binary(max_size=4))).map(b"".join))
 
 
 @given(data=FILES, cuts=st.lists(st.integers(min_value=0, max_value=2000)))
@@ -68,23 +68,23 @@ def test_any_bytes_get_a_report(data: bytes) -> None:
     assert (report.status_details() is None) == (report.error_count == 0)
     assert report.error_count <= max(report.example_count, 1)
     for error in report.errors:
-        before = data[: error.offset]
-        assert before.count(b"\n") == error.line - 1
-        assert not before or before.endswith(b"\n")
+        preceding = data[: error.offset]
+        assert preceding.count(b"\n") == error.line - 1
+        assert not preceding or preceding.endswith(b"\n")
         error.reason.encode()
         assert error.reason.isprintable()
 
 
-MANY = {
+REPEATED_CHUNKS = {
     "examples": (LINE + b"\n") * 2000,
     "one endless line": b"x" * MIB,
     "blank lines": b"\n" * (MIB // 16),
-    "bad lines": b"{}\n" * 1000,
+    "invalid lines": b"{}\n" * 1000,
 }
 
 
-@pytest.mark.parametrize("chunk", MANY.values(), ids=MANY)
-def test_big_file_takes_bounded_memory(chunk: bytes) -> None:
+@pytest.mark.parametrize("chunk", REPEATED_CHUNKS.values(), ids=REPEATED_CHUNKS)
+def test_large_file_takes_bounded_memory(chunk: bytes) -> None:
     validator = DatasetValidator()
     tracemalloc.start()
     try:
@@ -94,5 +94,5 @@ def test_big_file_takes_bounded_memory(chunk: bytes) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    # One line may have 4 MiB; short ones are split 64 KiB at a time.
+    # A line may have 4 MiB; chunks of short lines are split 64 KiB at a time.
     assert peak < (6 if chunk.startswith(b"x") else 2) * MIB
