@@ -24,18 +24,18 @@ from app.local import demo, doctor
 from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import AlreadyRunning, HomeUnusable
-from app.local.supervisor import CannotStart, Stopped
+from app.local.supervisor import ShutdownRequested, StartFailed
 from app.local.up import PortTaken, up
 from app.models import registry
 from app.organization import admin_keys, api_keys, bootstrap
 from app.settings import Settings
 
-READ_BYTES = 2**20
+READ_CHUNK_BYTES = 2**20
 # Problems of the machine or its configuration; each message is a sentence for the operator.
 USER_ERRORS = (
     AlreadyRunning,
     ApiError,
-    CannotStart,
+    StartFailed,
     CatalogError,
     demo.DemoFailed,
     DowntimeRequired,
@@ -66,19 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except ValidationError as error:
         echo_error(doctor.explain_settings_error(error))
         raise SystemExit(1) from error
-    except (Stopped, KeyboardInterrupt):
+    except (ShutdownRequested, KeyboardInterrupt):
         raise SystemExit(130) from None
     raise SystemExit(0)
 
 
 @app.command("up")
 def up_command(
-    show: Annotated[
+    run_demo: Annotated[
         bool, typer.Option("--demo", help="Then fine-tune the example and compare both models.")
     ] = False,
 ) -> None:
     """Start all processes and keep them running until Ctrl-C."""
-    up(Settings(), demo=show, echo=echo)
+    up(Settings(), demo=run_demo, echo=echo)
 
 
 @app.command("demo")
@@ -106,8 +106,8 @@ def api_command() -> None:
         # The client's address is only logged, and any client can send a forwarding header.
         proxy_headers=False,
         backlog=2048,
-        # Longer than load balancers keep idle connections: one that is reused while it is closed
-        # here would be a 502 there.
+        # Longer than load balancers keep idle connections: reusing one while it is closed here
+        # would cause a 502 there.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=20,
     )
@@ -119,8 +119,8 @@ def migrate_command(
         bool,
         typer.Option(
             "--expand",
-            help="Additive changes only: processes of the previous version keep working. Refuses, "
-            "with nothing changed, if the upgrade needs downtime.",
+            help="Additive changes only: processes of the previous version keep working. Fails, "
+            "changing nothing, if the upgrade needs downtime.",
         ),
     ] = False,
 ) -> None:
@@ -194,8 +194,8 @@ def models_command() -> None:
     settings = Settings()
     catalog = Catalog.load(settings.models_file)
     for base in catalog:
-        also = f"  (also {', '.join(base.aliases)})" if base.aliases else ""
-        echo(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{also}")
+        aliases = f"  (also {', '.join(base.aliases)})" if base.aliases else ""
+        echo(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{aliases}")
     with open_database(settings) as url, one_off_transaction(url) as session:
         project = bootstrap.ensure_default_project(session, settings.organization_slug)
         for model in registry.list_(session, catalog, project.id):
@@ -229,14 +229,14 @@ def limits_command(
         echo_error(f"No such project: {project_id}.")
         raise typer.Exit(1)
     limits = (project.max_running_jobs, project.max_queued_jobs)
-    shown = ["default" if limit is None else limit or "unlimited" for limit in limits]
-    echo(f"{project.id}: {shown[0]} running, {shown[1]} queued")
+    texts = ["default" if limit is None else limit or "unlimited" for limit in limits]
+    echo(f"{project.id}: {texts[0]} running, {texts[1]} queued")
 
 
 @data_app.command("check")
 def check_data(
     file: Annotated[Path, typer.Argument(help="JSONL file.")],
-    every: Annotated[
+    all_errors: Annotated[
         bool, typer.Option("--all", help="List every error instead of one line per kind.")
     ] = False,
 ) -> None:
@@ -244,13 +244,13 @@ def check_data(
     validator = DatasetValidator(max_errors=MAX_ERRORS)
     try:
         with file.open("rb") as data:
-            while chunk := data.read(READ_BYTES):
+            while chunk := data.read(READ_CHUNK_BYTES):
                 validator.feed(chunk)
     except OSError as error:
         echo_error(f"{file} cannot be read: {error.strerror}")
         raise typer.Exit(1) from error
     report = validator.finish()
-    for line in render_report(report, all_errors=every):
+    for line in render_report(report, all_errors=all_errors):
         echo(line)
     raise typer.Exit(1 if report.error_count else 0)
 
@@ -265,9 +265,9 @@ def key_timestamps(key: KeyMixin) -> Iterator[str]:
         yield f"revoked {format_time(key.revoked_at)}"
 
 
-def format_time(when: datetime | None) -> str:
+def format_time(time: datetime | None) -> str:
     """A timestamp in UTC, `2026-11-29 12:00 UTC`; `never` for None."""
-    return "never" if when is None else f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return "never" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def echo(text: str) -> None:

@@ -22,4 +22,4 @@ _candidates = itertools.count(
 
 def free_port() -> int:
     """A free port that no other test gets."""
-    return next(port for port in _candidates if ports.why_unavailable(port) is None)
+    return next(port for port in _candidates if ports.describe_port_conflict(port) is None)

@@ -1,20 +1,21 @@
-"""Database access for one CLI command: external, of the running stack, or embedded."""
+"""Database of one CLI command: the configured one, the running stack's, or a temporary server."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.db.migrate import upgrade
 from app.local.home import Home
-from app.local.postgres import postgres_spec
+from app.local.postgres import prepare_postgres
 from app.local.supervisor import SignalCounter, Supervisor
 from app.settings import Settings
 
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[str]:
-    """Yield the URL of the database, starting the embedded one for the block if it does not run.
+    """Yield the URL of the database, starting the embedded one for the block if it is not running.
 
-    Raises AlreadyRunning, HomeUnusable, EmbeddedUnavailable, CannotStart or Stopped.
+    Raises AlreadyRunning, HomeUnusable, EmbeddedUnavailable, StartFailed or
+    ShutdownRequested.
     """
     if settings.database_url is not None:
         yield settings.database_url
@@ -26,13 +27,13 @@ def open_database(settings: Settings) -> Iterator[str]:
         return
     with home.lock(), SignalCounter() as signals:
         home.kill_leftovers()
-        supervisor = Supervisor(signals, echo=lambda _: None, on_pids_changed=home.record_children)
+        supervisor = Supervisor(signals, echo=lambda _: None, on_pids_changed=home.record_processes)
         try:
-            spec, url = postgres_spec(settings.home)
+            spec, url = prepare_postgres(settings.home)
             supervisor.start(spec)
-            supervisor.wait_ready(spec.name)
+            supervisor.wait_until_ready(spec.name)
             upgrade(url)
             yield url
         finally:
-            supervisor.stop(list(supervisor.children))
+            supervisor.stop(list(supervisor.processes))
             home.clear_records()

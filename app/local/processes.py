@@ -35,12 +35,12 @@ class ProcessSpec:
     environment: Mapping[str, str]
     log: Path | None
     is_ready: Callable[[], bool] | None = None
-    # Called every few seconds while it runs: a sentence if an operator should look at it.
+    # Called every few seconds while it runs; returns a sentence if an operator should look at it.
     health_problem: Callable[[], str | None] | None = None
     # For a graceful stop, which may take `stop_timeout_seconds`.
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_seconds: float = 10
-    # For an immediate end; the kernel sends it too when the parent dies.
+    # For an immediate stop; the kernel also sends it when the parent dies.
     kill_signal: signal.Signals = signal.SIGKILL
     # User to run as; only root can set it.
     user: str | None = None
@@ -74,7 +74,7 @@ def _popen(spec: ProcessSpec, *, output: Any) -> "subprocess.Popen[bytes]":
     )
 
 
-def _die_with_parent(at_death: signal.Signals) -> Callable[[], None] | None:
+def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
     """A `preexec_fn` that has the kernel signal the child when its parent dies, even by SIGKILL.
 
     Linux only (PR_SET_PDEATHSIG). Elsewhere `Home.kill_leftovers` ends orphans at the next start.
@@ -83,16 +83,16 @@ def _die_with_parent(at_death: signal.Signals) -> Callable[[], None] | None:
         return None
     parent = os.getpid()
 
-    def attach() -> None:
-        die_with_parent(at_death)
+    def request_signal() -> None:
+        die_with_parent(death_signal)
         if os.getppid() != parent:  # the parent died before the call
             os._exit(1)
 
-    return attach
+    return request_signal
 
 
 def as_user(name: str | None) -> dict[str, Any]:
-    """Arguments for `subprocess` that run a spec as this user, in its primary group only."""
+    """Arguments for `subprocess` that run a process as this user, in its primary group only."""
     if name is None:
         return {}
     return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
@@ -106,16 +106,16 @@ def rotate_log(log: Path) -> None:
     """
     if not log.exists() or log.stat().st_size <= MAX_LOG_BYTES:
         return
-    older = log.with_name(f"{log.name}.1")
+    rotated = log.with_name(f"{log.name}.1")
     try:
-        shutil.copyfile(log, older)
+        shutil.copyfile(log, rotated)
     except OSError:  # the disk is full: free space matters more than old lines
-        older.unlink(missing_ok=True)
+        rotated.unlink(missing_ok=True)
     os.truncate(log, 0)
 
 
 def tail(log: Path | None, lines: int = 12) -> str:
-    """The last lines of a log."""
+    """Return the last lines of a log."""
     if log is None or not log.exists():
         return ""
     with log.open("rb") as file:
@@ -125,7 +125,7 @@ def tail(log: Path | None, lines: int = 12) -> str:
 
 
 def describe_exit(status: int) -> str:
-    """Exit status for a log line: `exited with code 1` or `was killed by SIGKILL`."""
+    """Describe an exit status for a log line: `exited with code 1` or `was killed by SIGKILL`."""
     if status >= 0:
         return f"exited with code {status}"
     return f"was killed by {signal.Signals(-status).name}"
@@ -133,10 +133,10 @@ def describe_exit(status: int) -> str:
 
 def descendants(pid: int) -> list[psutil.Process]:
     """All descendants of a process that this user can see."""
-    found: list[psutil.Process] = []
-    with suppress(psutil.NoSuchProcess):
-        found = psutil.Process(pid).children(recursive=True)
-    return found
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
 
 
 def kill_all(processes: list[psutil.Process]) -> None:

@@ -1,4 +1,4 @@
-"""Supervisor of child processes: starts them, restarts them with backoff, stops them in order.
+"""Supervisor of child processes: start, restart with backoff, health checks, ordered shutdown.
 
 A single thread polls every tenth of a second, so signals, starts and restarts never interleave.
 """
@@ -23,22 +23,22 @@ from app.local.processes import (
 )
 
 POLL_INTERVAL_SECONDS = 0.1
-# A child that exits this often without ever being ready cannot start.
+# A process that exits this many times without ever being ready fails to start.
 MAX_FAILED_STARTS = 3
-# A child without a readiness check counts as ready after this long.
+# A process without a readiness check counts as ready after this time.
 ASSUMED_READY_SECONDS = 5.0
-# A child that has run this long starts again with the shortest backoff.
+# After a process has run for this time, its next restart has the shortest backoff again.
 BACKOFF_RESET_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 30.0
 LOG_ROTATION_INTERVAL_SECONDS = 60.0
 HEALTH_CHECK_INTERVAL_SECONDS = 15.0
 
 
-class CannotStart(Exception):
-    """A child cannot start; the message names it, how it exited and its last log lines."""
+class StartFailed(Exception):
+    """A process failed to start; the message has its name, exit status and last log lines."""
 
 
-class Stopped(Exception):
+class ShutdownRequested(Exception):
     """A signal asked for shutdown: Ctrl-C, SIGTERM or a closed terminal."""
 
 
@@ -47,24 +47,24 @@ class SignalCounter:
 
     def __init__(self) -> None:
         self.count = 0
-        self._before: dict[signal.Signals, Any] = {}
+        self._previous_handlers: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "SignalCounter":
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, self._count)
+            self._previous_handlers[number] = signal.signal(number, self._count)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
     def _count(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
 
-    def raise_if_stopped(self) -> None:
-        """Raises Stopped if a shutdown signal has arrived."""
+    def raise_if_requested(self) -> None:
+        """Raise ShutdownRequested if a shutdown signal has arrived."""
         if self.count:
-            raise Stopped
+            raise ShutdownRequested
 
 
 @dataclass(slots=True)
@@ -72,143 +72,148 @@ class ManagedProcess:
     """A process spec and its running process, if any."""
 
     spec: ProcessSpec
-    process: "subprocess.Popen[bytes] | None" = None
+    popen: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0.0
     restart_at: float = 0.0
     consecutive_exits: int = 0
-    was_ready: bool = False
+    has_been_ready: bool = False
     health_problem: str | None = None
-    check_health_at: float = 0.0
+    next_health_check_at: float = 0.0
 
 
 @dataclass
 class Supervisor:
-    """`say` is told what a person should know, `changed` the children's pids at every change."""
+    """Supervisor of processes by name, with a single-threaded main loop around `poll`.
+
+    `echo` is called with each message for the operator, such as a restart. `on_pids_changed` is
+    called with all pids by name after each start and stop.
+    """
 
     signals: SignalCounter
     echo: Callable[[str], None]
     on_pids_changed: Callable[[Mapping[str, int]], None]
-    children: dict[str, ManagedProcess] = field(default_factory=dict)
+    processes: dict[str, ManagedProcess] = field(default_factory=dict)
     _logs_rotated_at: float = 0.0
 
     def pids(self) -> dict[str, int]:
-        """Pids of the live children, by name."""
-        return {name: c.process.pid for name, c in self.children.items() if c.process is not None}
+        """Pids of the running processes, by name."""
+        return {name: p.popen.pid for name, p in self.processes.items() if p.popen is not None}
 
     def start(self, spec: ProcessSpec) -> None:
-        """Start a process and keep it running. Raises CannotStart if it cannot be executed."""
-        child = self.children[spec.name] = ManagedProcess(spec)
-        self._spawn(child)
+        """Start a process and keep it running. Raises StartFailed if it cannot be executed."""
+        process = self.processes[spec.name] = ManagedProcess(spec)
+        self._spawn(process)
 
-    def wait_ready(self, *names: str, seconds: float = 900) -> None:
-        """Poll the children until the named ones are ready.
+    def wait_until_ready(self, *names: str, timeout_seconds: float = 900) -> None:
+        """Poll all processes until the named ones are ready.
 
-        Raises CannotStart if one cannot start or takes over `seconds`, Stopped on a signal.
+        Raises StartFailed if one fails to start or is not ready in time, and ShutdownRequested.
         """
-        deadline = time.monotonic() + seconds
-        while not all(self.children[name].was_ready for name in names):
-            self.signals.raise_if_stopped()
+        deadline = time.monotonic() + timeout_seconds
+        while not all(self.processes[name].has_been_ready for name in names):
+            self.signals.raise_if_requested()
             self.poll()
-            late = [name for name in names if not self.children[name].was_ready]
-            if late and time.monotonic() > deadline:
-                spec = self.children[late[0]].spec
-                raise CannotStart(_failure_report(spec, f"is not ready after {seconds:.0f} s"))
+            unready = [name for name in names if not self.processes[name].has_been_ready]
+            if unready and time.monotonic() > deadline:
+                spec = self.processes[unready[0]].spec
+                reason = f"is not ready after {timeout_seconds:.0f} s"
+                raise StartFailed(_failure_report(spec, reason))
             time.sleep(POLL_INTERVAL_SECONDS)
 
     def poll(self) -> None:
-        """Check every child once: restart, health check, log rotation.
+        """Check every process once: restart, health check, log rotation.
 
-        Raises CannotStart for a child that keeps exiting before it is ready.
+        Raises StartFailed for a process that keeps exiting before it is ready.
         """
         now = time.monotonic()
-        for child in self.children.values():
-            if child.process is None:
-                if now >= child.restart_at:
-                    self._spawn(child)
-            elif child.process.poll() is not None:
-                self._on_exit(child, child.process.returncode)
+        for process in self.processes.values():
+            if process.popen is None:
+                if now >= process.restart_at:
+                    self._spawn(process)
+            elif process.popen.poll() is not None:
+                self._on_exit(process, process.popen.returncode)
             else:
-                self._on_alive(child, now)
+                self._on_alive(process, now)
         if now - self._logs_rotated_at > LOG_ROTATION_INTERVAL_SECONDS:
             self._logs_rotated_at = now
-            for child in self.children.values():
-                if child.spec.log is not None:
-                    rotate_log(child.spec.log)
+            for process in self.processes.values():
+                if process.spec.log is not None:
+                    rotate_log(process.spec.log)
 
     def stop(self, *stages: Iterable[str]) -> None:
-        """Stop children gracefully, stage by stage; a second signal kills them."""
+        """Stop processes gracefully, stage by stage; a second signal kills them."""
         for stage in stages:
-            ended = [self.children.pop(name) for name in stage if name in self.children]
-            for child in ended:
-                if child.process is not None:
-                    child.process.send_signal(child.spec.stop_signal)
-            for child in ended:
-                self._wait_for_exit(child)
+            stopping = [self.processes.pop(name) for name in stage if name in self.processes]
+            for process in stopping:
+                if process.popen is not None:
+                    process.popen.send_signal(process.spec.stop_signal)
+            for process in stopping:
+                self._wait_for_exit(process)
             self.on_pids_changed(self.pids())
 
-    def _spawn(self, child: ManagedProcess) -> None:
+    def _spawn(self, process: ManagedProcess) -> None:
         try:
-            child.process = spawn(child.spec)
+            process.popen = spawn(process.spec)
         except OSError as error:
-            raise CannotStart(f"{child.spec.name} cannot be started: {error}") from error
-        child.started_at = time.monotonic()
+            raise StartFailed(f"{process.spec.name} cannot be started: {error}") from error
+        process.started_at = time.monotonic()
         self.on_pids_changed(self.pids())
 
-    def _on_alive(self, child: ManagedProcess, now: float) -> None:
-        if now - child.started_at > BACKOFF_RESET_SECONDS:
-            child.consecutive_exits = 0
-        if child.was_ready:
-            self._check_health(child, now)
+    def _on_alive(self, process: ManagedProcess, now: float) -> None:
+        if now - process.started_at > BACKOFF_RESET_SECONDS:
+            process.consecutive_exits = 0
+        if process.has_been_ready:
+            self._check_health(process, now)
             return
-        if child.spec.is_ready is None:
-            child.was_ready = now - child.started_at > ASSUMED_READY_SECONDS
-        elif child.spec.is_ready():
-            child.was_ready = True
-            self.echo(f"{child.spec.name} is ready after {now - child.started_at:.1f} s")
+        if process.spec.is_ready is None:
+            process.has_been_ready = now - process.started_at > ASSUMED_READY_SECONDS
+        elif process.spec.is_ready():
+            process.has_been_ready = True
+            self.echo(f"{process.spec.name} is ready after {now - process.started_at:.1f} s")
 
-    def _check_health(self, child: ManagedProcess, now: float) -> None:
-        if child.spec.health_problem is None or now < child.check_health_at:
+    def _check_health(self, process: ManagedProcess, now: float) -> None:
+        if process.spec.health_problem is None or now < process.next_health_check_at:
             return
-        child.check_health_at = now + HEALTH_CHECK_INTERVAL_SECONDS
-        before, child.health_problem = child.health_problem, child.spec.health_problem()
-        if child.health_problem is not None and child.health_problem != before:
-            self.echo(f"{child.spec.name}: {child.health_problem}")
+        process.next_health_check_at = now + HEALTH_CHECK_INTERVAL_SECONDS
+        previous, process.health_problem = process.health_problem, process.spec.health_problem()
+        if process.health_problem is not None and process.health_problem != previous:
+            self.echo(f"{process.spec.name}: {process.health_problem}")
 
-    def _on_exit(self, child: ManagedProcess, status: int) -> None:
-        child.process = None
-        child.consecutive_exits += 1
-        if child.spec.run_once:
-            child.restart_at = math.inf
+    def _on_exit(self, process: ManagedProcess, status: int) -> None:
+        process.popen = None
+        process.consecutive_exits += 1
+        if process.spec.run_once:
+            process.restart_at = math.inf
             return
-        if not child.was_ready and child.consecutive_exits >= MAX_FAILED_STARTS:
-            raise CannotStart(_failure_report(child.spec, describe_exit(status)))
-        pause = min(0.5 * 2 ** (child.consecutive_exits - 1), MAX_BACKOFF_SECONDS)
-        child.restart_at = time.monotonic() + pause
-        self.echo(f"{child.spec.name} {describe_exit(status)}; restarting it in {pause:g} s")
+        if not process.has_been_ready and process.consecutive_exits >= MAX_FAILED_STARTS:
+            raise StartFailed(_failure_report(process.spec, describe_exit(status)))
+        backoff = min(0.5 * 2 ** (process.consecutive_exits - 1), MAX_BACKOFF_SECONDS)
+        process.restart_at = time.monotonic() + backoff
+        self.echo(f"{process.spec.name} {describe_exit(status)}; restarting it in {backoff:g} s")
 
-    def _wait_for_exit(self, child: ManagedProcess) -> None:
-        if child.process is None:
+    def _wait_for_exit(self, process: ManagedProcess) -> None:
+        if process.popen is None:
             return
-        below = descendants(child.process.pid)
-        deadline = time.monotonic() + child.spec.stop_timeout_seconds
-        while child.process.poll() is None:
+        orphans = descendants(process.popen.pid)
+        deadline = time.monotonic() + process.spec.stop_timeout_seconds
+        while process.popen.poll() is None:
             if self.signals.count > 1 or time.monotonic() > deadline:
-                below += descendants(child.process.pid)
-                _kill(child.spec, child.process)
+                orphans += descendants(process.popen.pid)
+                _kill(process.spec, process.popen)
             time.sleep(POLL_INTERVAL_SECONDS)
-        kill_all(below)
+        kill_all(orphans)
 
 
-def _kill(spec: ProcessSpec, process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(spec.kill_signal)
+def _kill(spec: ProcessSpec, popen: "subprocess.Popen[bytes]") -> None:
+    popen.send_signal(spec.kill_signal)
     try:
-        process.wait(5)
+        popen.wait(5)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        popen.kill()
+        popen.wait()
 
 
-def _failure_report(spec: ProcessSpec, how: str) -> str:
+def _failure_report(spec: ProcessSpec, reason: str) -> str:
     lines = tail(spec.log)
-    where = f" Its last log lines, from {spec.log}:\n{lines}" if lines else ""
-    return f"{spec.name} {how}.{where}"
+    log = f" Its last log lines, from {spec.log}:\n{lines}" if lines else ""
+    return f"{spec.name} {reason}.{log}"

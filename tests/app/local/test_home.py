@@ -27,15 +27,15 @@ def test_leftover_processes_are_killed_by_pid_and_start_time(tmp_path: Path) -> 
     home = Home(tmp_path / "home")
     sleepers = [subprocess.Popen([sys.executable, "-c", SLEEPER]) for _ in range(2)]
     try:
-        leftover, stranger = sleepers
-        home.record_children({"trainer": leftover.pid, "engine": stranger.pid})
-        # A pid that was reused: the recorded child has ended.
+        leftover, unrelated = sleepers
+        home.record_processes({"trainer": leftover.pid, "engine": unrelated.pid})
+        # A pid that was reused: the recorded process has ended.
         record = home.path / "run" / "children.json"
         trainer, engine = json.loads(record.read_text())
         record.write_text(json.dumps([trainer, engine | {"started_at": engine["started_at"] - 60}]))
         assert home.kill_leftovers() == ["trainer"]
         assert leftover.poll() is not None
-        assert stranger.poll() is None
+        assert unrelated.poll() is None
     finally:
         for sleeper in sleepers:
             sleeper.kill()

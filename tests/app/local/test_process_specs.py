@@ -40,7 +40,7 @@ def url() -> Iterator[str]:
 
 
 def test_an_unready_service_has_the_problems_of_its_dependencies(url: str) -> None:
-    readiness = process_specs.fetch_readiness(f"{url}/readyz", seconds=60)
+    readiness = process_specs.fetch_readiness(f"{url}/readyz", timeout_seconds=60)
     assert readiness == UNREADY
     assert process_specs.problems_sentence(readiness) == UNRESPONSIVE
     assert not process_specs.is_ok(f"{url}/readyz")
@@ -51,5 +51,5 @@ def test_only_trainers_have_a_health_problem(url: str) -> None:
 
 
 def test_other_responses_are_none(url: str) -> None:
-    assert process_specs.fetch_readiness(f"{url}/other", seconds=60) is None
-    assert process_specs.fetch_readiness("http://127.0.0.1:1/readyz", seconds=60) is None
+    assert process_specs.fetch_readiness(f"{url}/other", timeout_seconds=60) is None
+    assert process_specs.fetch_readiness("http://127.0.0.1:1/readyz", timeout_seconds=60) is None

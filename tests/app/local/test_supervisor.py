@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from app.local.processes import MAX_LOG_BYTES, ProcessSpec, is_alive, rotate_log, spawn, tail
-from app.local.supervisor import CannotStart, SignalCounter, Stopped, Supervisor
+from app.local.supervisor import ShutdownRequested, SignalCounter, StartFailed, Supervisor
 from tests.polling import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,7 +40,7 @@ def supervisor(signals: SignalCounter, output: list[str]) -> Iterator[Supervisor
     supervisor = Supervisor(signals, output.append, lambda _: None)
     yield supervisor
     signals.count = 2  # as after a second Ctrl-C
-    supervisor.stop(list(supervisor.children))
+    supervisor.stop(list(supervisor.processes))
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ class TestSupervisor:
         self, supervisor: Supervisor, output: list[str], program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program(SLEEPER))
-        supervisor.wait_ready("child")
+        supervisor.wait_until_ready("child")
         for _ in range(2):
             first = process_of(supervisor)
             first.kill()
@@ -97,9 +97,9 @@ class TestSupervisor:
         supervisor.start(
             program(SLEEPER, is_ready=lambda: True, health_problem=lambda: next(problems))
         )
-        supervisor.wait_ready("child")
+        supervisor.wait_until_ready("child")
         for _ in range(5):
-            supervisor.children["child"].check_health_at = 0
+            supervisor.processes["child"].next_health_check_at = 0
             supervisor.poll()
         assert output[1:] == ["child: It limps."] * 2
 
@@ -107,8 +107,8 @@ class TestSupervisor:
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program(BROKEN, is_ready=lambda: False))
-        with pytest.raises(CannotStart) as caught:
-            supervisor.wait_ready("child")
+        with pytest.raises(StartFailed) as caught:
+            supervisor.wait_until_ready("child")
         assert "child exited with code 3" in str(caught.value)
         assert str(caught.value).endswith("nothing works")
 
@@ -116,8 +116,8 @@ class TestSupervisor:
         self, supervisor: Supervisor, output: list[str], program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program(SLEEPER))
-        supervisor.wait_ready("child")
-        supervisor.children["child"].spec = program(BROKEN)
+        supervisor.wait_until_ready("child")
+        supervisor.processes["child"].spec = program(BROKEN)
         process_of(supervisor).kill()
         poll_until(supervisor, lambda: len(output) == 5)
         assert output[-1] == "child exited with code 3; restarting it in 4 s"
@@ -125,15 +125,15 @@ class TestSupervisor:
     def test_a_missing_program_has_an_error_message(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
-        with pytest.raises(CannotStart, match=r"child cannot be started: .*/nowhere"):
+        with pytest.raises(StartFailed, match=r"child cannot be started: .*/nowhere"):
             supervisor.start(program("", command=("/nowhere/at/all",)))
 
     def test_waiting_for_readiness_times_out(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program(SLEEPER, is_ready=lambda: False))
-        with pytest.raises(CannotStart, match="child is not ready after 0 s"):
-            supervisor.wait_ready("child", seconds=0.2)
+        with pytest.raises(StartFailed, match="child is not ready after 0 s"):
+            supervisor.wait_until_ready("child", timeout_seconds=0.2)
 
     def test_a_run_once_child_is_not_restarted(
         self, supervisor: Supervisor, output: list[str], program: Callable[..., ProcessSpec]
@@ -149,8 +149,8 @@ class TestSupervisor:
     ) -> None:
         supervisor.start(program(SLEEPER, is_ready=lambda: False))
         os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(Stopped):
-            supervisor.wait_ready("child")
+        with pytest.raises(ShutdownRequested):
+            supervisor.wait_until_ready("child")
 
     def test_stop_ends_children_in_stages(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
@@ -161,12 +161,12 @@ class TestSupervisor:
         )
         for name in ("first", "second"):
             supervisor.start(program(f"{print_end_time}{SLEEPER}", name=name))
-        supervisor.wait_ready("first", "second")
-        logs = {name: child.spec.log for name, child in supervisor.children.items()}
+        supervisor.wait_until_ready("first", "second")
+        logs = {name: child.spec.log for name, child in supervisor.processes.items()}
         supervisor.stop(["first"], ["second"])
         ended = {name: float(tail(log).splitlines()[-1]) for name, log in logs.items()}
         assert ended["first"] < ended["second"]
-        assert supervisor.children == {}
+        assert supervisor.processes == {}
 
     def test_a_hanging_child_is_killed_with_its_descendants(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
@@ -175,7 +175,7 @@ class TestSupervisor:
             f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]); "
         )
         supervisor.start(program(spawn_child + STUBBORN, stop_timeout_seconds=0.3))
-        supervisor.wait_ready("child")
+        supervisor.wait_until_ready("child")
         parent = process_of(supervisor)
         poll_until(supervisor, lambda: bool(parent.children()))
         family = [parent, *parent.children(recursive=True)]
@@ -186,7 +186,7 @@ class TestSupervisor:
         self, supervisor: Supervisor, signals: SignalCounter, program: Callable[..., ProcessSpec]
     ) -> None:
         supervisor.start(program(STUBBORN, stop_timeout_seconds=600))
-        supervisor.wait_ready("child")
+        supervisor.wait_until_ready("child")
         signals.count = 2
         child = process_of(supervisor)
         supervisor.stop(["child"])

@@ -70,8 +70,8 @@ def test_child_processes_have_the_parents_settings(
 
 
 def test_the_embedded_database_runs_only_during_a_command() -> None:
-    # Not below pytest's folder: for root, Postgres runs as another user, whom a second pytest locks
-    # out when it starts.
+    # Not below pytest's folder: for root, Postgres runs as another user, which a second pytest
+    # would lock out when it starts.
     with TemporaryDirectory(prefix="luthier-up-") as folder:
         settings = Settings(home=Path(folder) / "home", database_url=None)
         with open_database(settings) as url:
