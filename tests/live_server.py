@@ -161,12 +161,12 @@ class FakeEngine:
                 yield f"data: {json.dumps(chunk(body['model'], word))}\n\n".encode()
             if prompt == "die":
                 raise RuntimeError("the engine dies during the stream")
-            while prompt == "for ever":
+            while prompt == "forever":
                 await asyncio.sleep(0.01)
                 yield b": still here\n\n"
             yield f"data: {json.dumps(chunk(body['model'], None))}\n\ndata: [DONE]\n\n".encode()
         finally:
-            if prompt == "for ever":
+            if prompt == "forever":
                 self.aborted.set()
 
 

@@ -1,8 +1,8 @@
 """ASGI middleware: authentication, body-size, rate and concurrency limits, and the last-resort
 error response.
 
-Not a FastAPI dependency: FastAPI reads the body before dependencies run, and a request refused here
-costs no more than its headers.
+Not a FastAPI dependency: FastAPI reads the body before dependencies run, and a request rejected
+here costs no more than its headers.
 """
 
 import re
@@ -32,11 +32,11 @@ from app.http.request_context import RequestContext
 
 # The multipart form around an uploaded file.
 FORM_OVERHEAD_BYTES = 2**20
-# Each occupies memory, a stream also the engine's: beyond this, clients had better retry later.
+# Each occupies memory, a stream also the engine's: beyond this, clients should retry later.
 MAX_CONCURRENT_REQUESTS = 1000
 # Exempt from the limit: an orchestrator must not restart a process for being busy.
 PROBE_PATHS = ("/healthz", "/readyz")
-# Failed authentications of one address per minute. Nobody guesses 256 bits, but each attempt is a
+# Failed authentications of one address per minute. No one can guess 256 bits, but each attempt is a
 # database query.
 FAILED_AUTH_LIMIT = RateLimit(requests=1000, bytes=1)
 # Only the inputs of models may be long; the bodies of other routes never are.
@@ -53,7 +53,7 @@ KEY_QUERY_PARAMS = ("api_key=", "api-key=", "key=")
 
 
 class AdmissionMiddleware:
-    """Checks a request before its body is read, and answers every error in OpenAI's envelope."""
+    """Middleware that checks requests before their bodies are read, and answers all errors."""
 
     def __init__(
         self,
@@ -184,7 +184,7 @@ class AdmissionMiddleware:
         _check_scope_header(
             context, "organization", principal.organization_id, principal.organization_slug
         )
-        # An admin key covers all projects; its client may send the one it uses elsewhere.
+        # An admin key covers all projects; its client may send the header it uses with other keys.
         if isinstance(principal, Principal):
             _check_scope_header(context, "project", principal.project_id)
         return principal
@@ -228,8 +228,8 @@ def _bearer_token(context: RequestContext) -> str:
 
 
 def _check_scope_header(context: RequestContext, scope: str, *expected: str) -> None:
-    """Raises Unauthenticated if OpenAI-Organization or OpenAI-Project is not the key's own: the
-    client would work in the wrong place."""
+    """Raise Unauthenticated if OpenAI-Organization or OpenAI-Project is not the key's own: the
+    client would use another project than it intends."""
     sent = context.headers.getlist(f"openai-{scope}")
     if any(name and name not in expected for name in sent):
         raise Unauthenticated(

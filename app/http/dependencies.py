@@ -47,7 +47,7 @@ class AppState:
     upload_slots: CapacityLimiter
     # Separate, since a health check of a hanging service occupies a thread until it times out.
     probe_slots: CapacityLimiter
-    # Separate, since a hanging webhook receiver does so too.
+    # Separate, since a hanging webhook receiver also occupies a thread until it times out.
     webhook_test_slots: CapacityLimiter
 
 
@@ -75,7 +75,7 @@ async def get_app_state(request: Request) -> AppState:
 async def get_principal(request: Request, _: Annotated[object, PROJECT_KEY_SCHEME]) -> Principal:
     """The project that the request acts for. Raises Forbidden for an admin key.
 
-    The parameter that a route declares, PrincipalDep or AdminDep, is the only kind of key it takes.
+    A route accepts only the kind of key that it declares with PrincipalDep or AdminDep.
     """
     principal = request.scope["principal"]
     if not isinstance(principal, Principal):

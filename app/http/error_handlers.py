@@ -1,4 +1,4 @@
-"""Exceptions to responses with OpenAI's error envelope. The only place that does so."""
+"""Conversion of exceptions to responses with OpenAI's error envelope; done nowhere else."""
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -65,7 +65,7 @@ def to_response(error: ApiError) -> JSONResponse:
 
 
 def to_api_error(error: Exception, method: str, path: str) -> ApiError:
-    """The error to respond with. An unknown exception becomes a 500 that reveals nothing of it."""
+    """The error to respond with. An unknown exception becomes a 500 without any details."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, RequestValidationError):
@@ -100,5 +100,5 @@ def _from_validation_error(error: RequestValidationError) -> InvalidRequest:
     """FastAPI's errors: their `loc` starts with the part of the request, such as "body"."""
     problem = error.errors()[0]
     loc = problem["loc"]
-    inside = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc
-    return to_invalid_request([{**problem, "loc": inside}], body=error.body)
+    loc_in_part = loc[1:] if loc and loc[0] in ("body", "query", "path", "header") else loc
+    return to_invalid_request([{**problem, "loc": loc_in_part}], body=error.body)

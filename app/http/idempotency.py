@@ -12,7 +12,7 @@ A router opts in with its route class and one dependency per route:
     @router.post("/{thing_id}/stop", dependencies=[IDEMPOTENT_BY_KEY])
 
 `IDEMPOTENT` is for requests that create something. `IDEMPOTENT_BY_KEY` is for actions that are
-harmless when repeated, and honours the key alone: without one, a later attempt may well be the
+harmless when repeated, and honours only the key: without one, a later attempt may well be the
 first to arrive of a new request, such as pausing again a job that was resumed in between.
 
 The response is stored in the transaction of the work it reports, so the route must use
@@ -84,7 +84,7 @@ class RequestAttempt:
 
 
 def _find_stored_response(session: Session, attempt: RequestAttempt) -> StoredResponse | None:
-    """The response to an earlier attempt, or None if this is the first to arrive.
+    """Find the response to an earlier attempt; None if this is the first to arrive.
 
     Attempts of one request are serialized by an advisory lock until their transactions end. Raises
     InvalidRequest if the key was used with a different request.
@@ -96,7 +96,7 @@ def _find_stored_response(session: Session, attempt: RequestAttempt) -> StoredRe
         select(IdempotencyRecord).where(
             IdempotencyRecord.owner_id == attempt.owner_id,
             IdempotencyRecord.key == attempt.stored_key,
-            IdempotencyRecord.created_at > clock.ago(window),
+            IdempotencyRecord.created_at > clock.subtract_from_now(window),
         )
     ).one_or_none()
     if record is None or (attempt.key is None and attempt.retry_count == 0):
@@ -132,7 +132,7 @@ def _store_response(session: Session, attempt: RequestAttempt, response: StoredR
 
 def delete_expired(session: Session) -> None:
     """Delete records that are too old to be replayed."""
-    expired = IdempotencyRecord.created_at < clock.ago(RETENTION)
+    expired = IdempotencyRecord.created_at < clock.subtract_from_now(RETENTION)
     session.execute(delete(IdempotencyRecord).where(expired))
 
 
@@ -158,10 +158,11 @@ class Idempotency:
         return self._begun is not None
 
     def begin(self, session: Session, content: bytes) -> StoredResponse | None:
-        """The response to an earlier attempt with this content (the body, or a digest of it).
+        """Begin an attempt with this content (the body, or a digest of it).
 
-        None if this is the first attempt: the caller then does the work and calls `finish` in the
-        same transaction. Raises InvalidRequest if the key was used with a different request.
+        Returns the response to an earlier attempt, or None if this is the first: the caller then
+        does the work and calls `finish` in the same transaction. Raises InvalidRequest if the key
+        was used with a different request.
         """
         digest = hashlib.sha256(f"{self._route}\n".encode() + content).hexdigest()
         attempt = RequestAttempt(self._owner_id, digest, self._key, self._retry_count)

@@ -130,7 +130,7 @@ class FormParser:
         value = bytearray()
         self.fields[name] = ""
 
-        def take(data: bytes) -> None:
+        def append(data: bytes) -> None:
             value.extend(data)
             if len(value) > MAX_FIELD_BYTES:
                 raise PayloadTooLarge(
@@ -138,7 +138,7 @@ class FormParser:
                 )
             self.fields[name] = _decode_printable(bytes(value))
 
-        self._part.sink = take
+        self._part.sink = append
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._part.sink is not None:
@@ -167,11 +167,11 @@ def _filename_rfc8187(disposition: bytes, field: str) -> bytes | None:
 
     Raises InvalidRequest for charsets other than UTF-8, which the RFC does not require either.
     """
-    found = EXTENDED_FILENAME.search(disposition)
-    if found is None:
+    match = EXTENDED_FILENAME.search(disposition)
+    if match is None:
         return None
-    raw = unquote_to_bytes(found["value"])
-    if found["charset"].lower() != b"utf-8" or not _is_utf8(raw):
+    raw = unquote_to_bytes(match["value"])
+    if match["charset"].lower() != b"utf-8" or not _is_utf8(raw):
         raise InvalidRequest(
             'The file name is not UTF-8. Send it as filename="data.jsonl", or percent-encoded as '
             "filename*=utf-8''data.jsonl.",
@@ -198,7 +198,7 @@ def read_form(form: FormParser, request: Request) -> str:
     """Feed a form with the request's body; returns the file's name. For worker threads only.
 
     The thread may block on the file's consumer while the event loop receives the body. Raises
-    InvalidRequest, and anything that the consumer raises.
+    InvalidRequest and whatever the consumer raises.
     """
     stream = request.stream()
     while chunk := from_thread.run(_next_chunk, stream):

@@ -7,10 +7,10 @@ METADATA_PREFIX = b"metadata"
 
 
 def drop_empty(query: bytes) -> bytes:
-    """A query string without its empty parameters.
+    """Remove the parameters without a value from a query string.
 
-    The Node SDK serializes a null parameter as `after=`. Read as a value, that is a cursor with
-    nothing behind it, or an invalid number.
+    The Node SDK serializes a null parameter as `after=`. Read as a value, that would be an
+    unknown cursor or an invalid number.
     """
     return b"&".join(pair for pair in query.split(b"&") if _has_value(pair))
 

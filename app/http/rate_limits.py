@@ -31,15 +31,15 @@ MAX_LOCAL_BUCKETS = 10_000
 # bytes of a request are taken: a file may be larger than its bucket, which then goes into debt and
 # is refilled by waiting.
 TAKE_SCRIPT = """
-local function level(value, limit, passed)
-    return math.min(limit, (tonumber(value) or limit) + passed * limit / ARGV[4])
+local function level(value, limit, elapsed)
+    return math.min(limit, (tonumber(value) or limit) + elapsed * limit / ARGV[4])
 end
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local kept = redis.call('HMGET', KEYS[1], 'requests', 'bytes', 'at')
-local passed = math.max(0, now - (tonumber(kept[3]) or now))
-local requests = level(kept[1], tonumber(ARGV[1]), passed)
-local bytes = level(kept[2], tonumber(ARGV[2]), passed)
+local stored = redis.call('HMGET', KEYS[1], 'requests', 'bytes', 'at')
+local elapsed = math.max(0, now - (tonumber(stored[3]) or now))
+local requests = level(stored[1], tonumber(ARGV[1]), elapsed)
+local bytes = level(stored[2], tonumber(ARGV[2]), elapsed)
 local count = tonumber(ARGV[6])
 local allowed = count == 0 or (requests >= 1 and bytes >= 1)
 if allowed then
@@ -62,7 +62,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitStatus:
-    """A key's buckets after a request. A level below 1 means that the request was refused."""
+    """A key's buckets after a request. A level below 1 means that the request was rejected."""
 
     limit: RateLimit
     allowed: bool
@@ -117,7 +117,7 @@ class RateLimiter:
     async def take(self, key_id: str, size: int, *, count: int = 1) -> RateLimitStatus:
         """Take one request of `size` bytes from a key's buckets. Never raises.
 
-        With `count=0` the bytes are taken whatever is left: they have been received already.
+        With `count=0`, the bytes are taken whatever the buckets hold, for bytes already received.
         """
         if time.monotonic() < self._fallback_until:
             return self._fallback.take(key_id, size, count=count)
@@ -163,7 +163,7 @@ class InMemoryRateLimiter:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration in Go's notation, as OpenAI writes it: `17ms`, `1s`, `6m0s`."""
+    """Format a duration in Go's notation, as OpenAI writes it: `17ms`, `1s`, `6m0s`."""
     if seconds < 1:
         return f"{math.ceil(seconds * 1000)}ms"
     minutes, rest = divmod(math.ceil(seconds), 60)

@@ -23,7 +23,7 @@ OPENAI_VERSION = "2020-10-01"
 # trickles its body occupies a connection, and for an upload a thread (slowloris).
 BODY_TIMEOUT_SECONDS = 15
 MIN_BYTES_PER_SECOND = 8 * 1024
-# The body of a refused request is read to its end up to this size; beyond it, or if the size is
+# The body of a rejected request is read to its end up to this size; beyond it, or if the size is
 # unknown, the connection is closed.
 MAX_DRAIN_BYTES = 64 * 1024
 # nginx's status code for a client that disconnected before its response.
@@ -31,7 +31,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 class RequestContext:
-    """Wraps the ASGI `receive` and `send` of one request: counts and times the body, adds response
+    """Wrapper of one request's ASGI `receive` and `send`: counts and times the body, adds response
     headers, writes the access log."""
 
     def __init__(
@@ -96,7 +96,7 @@ class RequestContext:
         if message["type"] == "http.response.body" and self.scope["method"] == "HEAD":
             await self._send({"type": "http.response.body", "body": b""})
             self._response_complete = True
-            # Otherwise the route would read a whole file that nobody receives.
+            # Otherwise the route would read a whole file that no one receives.
             raise ClientDisconnect
         if message["type"] == "http.response.start":
             self._status = message["status"]
@@ -107,7 +107,7 @@ class RequestContext:
 
     async def send_error(self, error: Exception) -> None:
         """Respond with an error. Re-raises it if the response has started already: then only
-        breaking off the connection can signal it."""
+        aborting the connection can signal it."""
         api_error = error_handlers.to_api_error(error, self.scope["method"], self.scope["path"])
         if type(api_error) is ApiError:
             log.error("request.crashed", exc_info=error)
@@ -158,7 +158,7 @@ class RequestContext:
         return round((time.monotonic() - self._started_at) * 1000)
 
     def _has_unread_body(self) -> bool:
-        """The client is still sending a body, large or of unknown size, that nobody will read."""
+        """The client is still sending a body, large or of unknown size, that no one will read."""
         if self._has_received_all:
             return False
         return "transfer-encoding" in self.headers or self.declared_bytes() > MAX_DRAIN_BYTES

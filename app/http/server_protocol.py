@@ -19,7 +19,7 @@ from app.http import error_handlers
 HEADER_TIMEOUT_SECONDS = 10.0
 MAX_HEADER_BYTES = 64 * 1024
 # A client that has read nothing of its response in MAX_IDLE_CHECKS checks in a row is disconnected:
-# it would hold the response, and whatever produces it, for ever.
+# it would hold the response, and whatever produces it, forever.
 PROGRESS_CHECK_INTERVAL_SECONDS = 5.0
 MAX_IDLE_CHECKS = 2
 # The kernel would buffer megabytes per client, and keep them after the connection is closed here.
@@ -148,7 +148,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _send_error_and_close(self, error: ApiError) -> None:
         self._stop_header_timer()
-        # Once a response has started, an error can only be signalled by breaking it off.
+        # Once a response has started, an error can only be signalled by truncating it.
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(_encode_error_response(error))
         self._schedule_check()

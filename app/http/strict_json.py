@@ -46,7 +46,7 @@ class StrictJsonRequest(Request):
 
 
 class TokenIdsRequest(StrictJsonRequest):
-    """Request that may contain texts as token ids, and so many numbers."""
+    """Request that may contain texts as token ids, and thus many more numbers."""
 
     max_values = MAX_VALUES_WITH_TOKEN_IDS
 

@@ -121,7 +121,7 @@ class EngineClient:
             text = await _read_body(response)
         finally:
             await response.aclose()
-        # vLLM answers an error if the adapter is loaded already, which is as good.
+        # vLLM answers an error if the adapter is loaded already, which is fine too.
         if response.is_error and b"already" not in text:
             log.error("engine.adapter_refused", model=model.name, status=response.status_code)
             raise EngineUnavailable(
@@ -192,13 +192,13 @@ async def _to_response(upstream: httpx.Response) -> EngineResponse:
     metadata = parse_header(upstream.headers.get(METADATA_HEADER))
     if upstream.is_success and headers.get("content-type", "").startswith(EVENT_STREAM):
         return EngineResponse(upstream.status_code, headers, _stream_events(upstream), metadata)
-    whole = await _read_body(upstream)
+    body = await _read_body(upstream)
     # The API has resolved the model, so an engine that does not know it is our fault.
     is_unknown = upstream.status_code == httpx.codes.NOT_FOUND
-    if is_unknown or (upstream.is_error and not _is_openai_error(whole)):
+    if is_unknown or (upstream.is_error and not _is_openai_error(body)):
         log.error("engine.failed", url=str(upstream.url), status=upstream.status_code)
         raise EngineUnavailable
-    return EngineResponse(upstream.status_code, headers, _single_chunk(whole), metadata)
+    return EngineResponse(upstream.status_code, headers, _single_chunk(body), metadata)
 
 
 async def _stream_events(upstream: httpx.Response) -> AsyncIterator[bytes]:
@@ -212,8 +212,8 @@ async def _stream_events(upstream: httpx.Response) -> AsyncIterator[bytes]:
         yield f"\n\ndata: {event}\n\n".encode()
 
 
-async def _single_chunk(whole: bytes) -> AsyncIterator[bytes]:
-    yield whole
+async def _single_chunk(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def _read_body(upstream: httpx.Response) -> bytes:
@@ -224,8 +224,8 @@ async def _read_body(upstream: httpx.Response) -> bytes:
         raise EngineUnavailable from error
 
 
-def _is_openai_error(whole: bytes) -> bool:
+def _is_openai_error(body: bytes) -> bool:
     with suppress(ValueError):
-        document = json.loads(whole)
+        document = json.loads(body)
         return isinstance(document, dict) and isinstance(document.get("error"), dict)
     return False

@@ -1,4 +1,4 @@
-"""Proxies requests to an engine, streams the response, and records traffic for monitoring."""
+"""Proxy of requests to an engine: streams the response and records traffic for monitoring."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ class ProxyResponse(Response):
         self._model = model
         self._path = path
         self._body = body
-        # Until the response is complete: what cuts it short is the client's disconnect.
+        # Assumed until the response is complete: only a disconnect ends it early without an error.
         self._outcome = RequestOutcome.CLIENT_DISCONNECTED
         self._metadata: EngineMetadata | None = None
 

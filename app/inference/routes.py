@@ -108,6 +108,6 @@ async def run_inference(
 ) -> Response:
     """Run the model's task, in the format of Hugging Face's inference API."""
     task = ModelTask.ENCODER_INFERENCE
-    found = await resolve_model(state, principal.project_id, model, task)
+    resolved = await resolve_model(state, principal.project_id, model, task)
     forwarded = body.model_dump(exclude_unset=True)
-    return ProxyResponse(engines, recorder, found, f"/models/{found.name}", forwarded)
+    return ProxyResponse(engines, recorder, resolved, f"/models/{resolved.name}", forwarded)

@@ -29,7 +29,7 @@ class NoResponse(Exception):
 
 
 class SafeHttpClient:
-    """Posts to URLs that users give. Thread-safe; `allowed` is the operator's allowlist."""
+    """HTTP client for URLs that users give. Thread-safe; `allowed` is the operator's allowlist."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ def _connect_error_message(error: httpcore.ConnectError) -> str:
 
 
 class PinnedNetworkBackend(httpcore.NetworkBackend):
-    """Resolves a host, checks all its addresses and connects to one of them, in one step."""
+    """Backend that resolves a host, checks all its addresses and connects to one, in one step."""
 
     def __init__(
         self, scheme: str, allowed: Sequence[Network], resolver: Resolver, deadline: float

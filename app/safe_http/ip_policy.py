@@ -45,8 +45,8 @@ class DestinationNotAllowed(Exception):
 
 def resolve(host: str, port: int) -> list[str]:
     """Resolve a host to all its addresses, in the order in which to try them. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in infos))
 
 
 def is_allowlisted(address: Address, allowed: Sequence[Network]) -> bool:

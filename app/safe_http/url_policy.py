@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from app.safe_http.ip_policy import DestinationNotAllowed, Network, check_address
 
 MAX_URL_LENGTH = 2048
-# Users must not be able to probe other ports of other people's machines from here.
+# Users must not be able to scan the ports of third parties' machines from here.
 ALLOWED_PORTS = (None, 443, 8443)
 # Printable ASCII without the characters that URL parsers disagree on.
 URL_CHARACTERS = re.compile(r"[!#-;=?-\[\]_a-z~]+")

@@ -33,7 +33,7 @@ def _check_display_name(value: str) -> str:
     raise PydanticCustomError("display_name", rule)
 
 
-# Control characters are refused because operators read names on terminals, which obey them.
+# Control characters are rejected because operators read names on terminals, which execute them.
 DisplayName = Annotated[
     str,
     AfterValidator(_check_display_name),
@@ -61,7 +61,7 @@ def bounded_int(minimum: int, maximum: int) -> PlainValidator:
 
 
 def max_items(count: int, what: str) -> BeforeValidator:
-    """Refuse longer lists and maps, of `what`, with one error.
+    """Reject longer lists and maps, of `what`, with one error.
 
     Before their items are validated: an error for each of too many would cost more than the rest of
     the request.
@@ -79,7 +79,7 @@ def max_items(count: int, what: str) -> BeforeValidator:
 
 
 class ErrorDetail(BaseModel):
-    """Reason a request failed: `message` for people; `type`, `param`, `code` for programs."""
+    """Reason a request failed: `message` for users; `type`, `param`, `code` for programs."""
 
     message: str
     type: str

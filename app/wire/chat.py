@@ -68,7 +68,7 @@ class CreateChatCompletion(BaseModel):
     user: Any = None
 
     def to_engine_request(self, model: str) -> dict[str, Any]:
-        """Body for the engine, which knows the model by the given name."""
+        """Body for the engine, which knows the model by the name `model`."""
         fields = self.model_dump(exclude_unset=True)
         return {name: value for name, value in fields.items() if value is not None} | {
             "model": model

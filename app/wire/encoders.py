@@ -44,7 +44,7 @@ class QuestionInput(BaseModel):
 class InferenceParameters(BaseModel):
     """Parameters of the supported Hugging Face tasks; null means the default.
 
-    The engine refuses, by name, those that the model's task does not have, and all others.
+    The engine rejects, by name, unknown parameters and those of other tasks than the model's.
     """
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())

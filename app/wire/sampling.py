@@ -28,7 +28,7 @@ IGNORED_FIELDS = frozenset(
 
 
 class StrictModel(BaseModel):
-    """Rejects unknown fields and does not coerce types: "5" is not a number."""
+    """Model that rejects unknown fields and does not coerce types: "5" is not a number."""
 
     model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
 

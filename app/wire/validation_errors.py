@@ -1,4 +1,4 @@
-"""Turns pydantic's validation errors into OpenAI's error sentences."""
+"""Conversion of pydantic's validation errors to OpenAI's error sentences."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -88,18 +88,18 @@ def _param_path(loc: Sequence[str | int], body: object) -> str | None:
 
 def _path_in_body(loc: Sequence[str | int], body: object) -> Iterator[str | int]:
     """Drop the parts of a `loc` that pydantic adds and the body does not have."""
-    at: Any = body
+    value: Any = body
     # "[key]" follows a key that is itself invalid.
     parts = [part for part in loc if part != "[key]"]
     for part in parts[:-1]:
         # The tag of a discriminated union.
-        if isinstance(at, dict) and part not in at and at.get("type") == part:
+        if isinstance(value, dict) and part not in value and value.get("type") == part:
             continue
         yield part
-        if isinstance(at, dict):
-            at = at.get(part)
-        elif isinstance(at, list) and isinstance(part, int) and part < len(at):
-            at = at[part]
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
     yield from parts[-1:]
 
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from app.db.tables import Job
 from tests import http_client
-from tests.app.files.test_routes import END, GOOD, PURPOSE, form_part, post
+from tests.app.files.test_routes import END, GOOD, PURPOSE, build_form_part, post
 from tests.app.http.test_admission import expect_error
 from tests.live_api import Api
 
@@ -33,7 +33,7 @@ INJECTIONS = (
 
 @pytest.fixture
 def body(http: httpx.Client) -> dict[str, Any]:
-    file = post(http, PURPOSE + form_part("file", GOOD, filename="train.jsonl") + END).json()
+    file = post(http, PURPOSE + build_form_part("file", GOOD, filename="train.jsonl") + END).json()
     return {"model": "base", "training_file": file["id"], "metadata": {"a": "1"}}
 
 
@@ -67,8 +67,9 @@ def test_a19_cursor_of_many_kilobytes(http: httpx.Client, path: str) -> None:
 def test_a19_oversized_metadata(
     http: httpx.Client, body: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
-    sent = json.dumps(body | {"metadata": metadata})
-    expect_error(http.post(JOBS, content=sent, headers={"Content-Type": "application/json"}), 400)
+    content = json.dumps(body | {"metadata": metadata})
+    headers = {"Content-Type": "application/json"}
+    expect_error(http.post(JOBS, content=content, headers=headers), 400)
 
 
 @pytest.mark.parametrize("suffix", ["a" * 40_000 + "!", "a\nb", "a\x7f", "{0.__class__}", "a/../b"])
@@ -114,7 +115,7 @@ class TestA35Injections:
     def test_in_list_parameters(
         self, http: httpx.Client, body: dict[str, Any], session: Session, value: str
     ) -> None:
-        """Each is a value that no row has, or an invalid one; never part of the SQL."""
+        """Injected text is invalid, or a value that no row has; it is never part of the SQL."""
         job = http.post(JOBS, json=body).json()["id"]
         for path, params in [
             (JOBS, {"metadata[a]": value}),
@@ -136,9 +137,9 @@ class TestA35Injections:
         job = http.post(JOBS, json=body | {"metadata": metadata}).json()
         assert job["metadata"] == metadata
         assert http.get(f"{JOBS}/{job['id']}").json()["metadata"] == metadata
-        found = http.get(JOBS, params={f"metadata[{value}]": value})
-        # A key with a bracket cannot be written in a query.
-        assert [one["id"] for one in found.json()["data"]] == [job["id"]]
+        jobs = http.get(JOBS, params={f"metadata[{value}]": value}).json()["data"]
+        # None of the keys has a bracket, which a query could not contain.
+        assert [each["id"] for each in jobs] == [job["id"]]
 
 
 class TestA36HeaderAndLogInjection:
@@ -148,8 +149,8 @@ class TestA36HeaderAndLogInjection:
         body = {"filename": self.FORGED, "purpose": "vision", "bytes": 1, "mime_type": "x"}
         upload = http.post("/v1/uploads", json=body).json()
         part_id = http.post(f"/v1/uploads/{upload['id']}/parts", files={"data": b"x"}).json()["id"]
-        done = http.post(f"/v1/uploads/{upload['id']}/complete", json={"part_ids": [part_id]})
-        content = http.get(f"/v1/files/{done.json()['file']['id']}/content")
+        completed = http.post(f"/v1/uploads/{upload['id']}/complete", json={"part_ids": [part_id]})
+        content = http.get(f"/v1/files/{completed.json()['file']['id']}/content")
         assert "set-cookie" not in content.headers
         name = content.headers["content-disposition"]
         assert name.isascii()
@@ -165,15 +166,15 @@ class TestA36HeaderAndLogInjection:
 
 
 class TestA42IdempotencyKeys:
-    def test_keys_of_others_reveal_nothing(
-        self, http: httpx.Client, stranger: httpx.Client, body: dict[str, Any], session: Session
+    def test_keys_of_another_tenant_reveal_nothing(
+        self, http: httpx.Client, other_tenant: httpx.Client, body: dict[str, Any], session: Session
     ) -> None:
         key = {"Idempotency-Key": "shared"}
-        mine = http.post(JOBS, json=body, headers=key).json()["id"]
-        theirs = stranger.post(JOBS, json=body, headers=key)
-        assert expect_error(theirs, 400)["param"] == "training_file", "the file is not theirs"
-        assert mine not in theirs.text
-        assert "Idempotent-Replayed" not in theirs.headers
+        job_id = http.post(JOBS, json=body, headers=key).json()["id"]
+        response = other_tenant.post(JOBS, json=body, headers=key)
+        assert expect_error(response, 400)["param"] == "training_file", "of another tenant"
+        assert job_id not in response.text
+        assert "Idempotent-Replayed" not in response.headers
         assert count_jobs(session) == 1
 
     @pytest.mark.parametrize("key", ["x" * 10_240, "x" * 256, "", "\x7f"])
@@ -186,19 +187,19 @@ class TestA42IdempotencyKeys:
     def test_a_hundred_concurrent_requests_create_one_job(
         self, http: httpx.Client, body: dict[str, Any], session: Session
     ) -> None:
-        def ask(_: int) -> httpx.Response:
+        def create(_: int) -> httpx.Response:
             return http.post(JOBS, json=body, headers={"Idempotency-Key": "a"})
 
-        with ThreadPoolExecutor(20) as crowd:
-            responses = list(crowd.map(ask, range(100)))
+        with ThreadPoolExecutor(20) as clients:
+            responses = list(clients.map(create, range(100)))
         assert {response.status_code for response in responses} == {200}
         assert len({response.json()["id"] for response in responses}) == count_jobs(session) == 1
 
 
 def test_a43_training_text_is_in_no_log_error_or_event(http: httpx.Client) -> None:
     canary = "canary-5f3a"
-    bad = json.dumps({"messages": [{"role": canary, "content": canary}]}).encode()
-    good = (
+    invalid_file = json.dumps({"messages": [{"role": canary, "content": canary}]}).encode()
+    valid_file = (
         GOOD.replace(b"user", b"user", 1)
         + json.dumps(
             {
@@ -210,9 +211,11 @@ def test_a43_training_text_is_in_no_log_error_or_event(http: httpx.Client) -> No
         ).encode()
     )
     with capture_logs() as lines:
-        post(http, PURPOSE + form_part("file", bad, filename="a.jsonl") + END)
-        post(http, PURPOSE + form_part("file", good, filename="a.jsonl") + END[:-4])
-        file = post(http, PURPOSE + form_part("file", good, filename="a.jsonl") + END).json()
+        post(http, PURPOSE + build_form_part("file", invalid_file, filename="a.jsonl") + END)
+        post(http, PURPOSE + build_form_part("file", valid_file, filename="a.jsonl") + END[:-4])
+        file = post(
+            http, PURPOSE + build_form_part("file", valid_file, filename="a.jsonl") + END
+        ).json()
         job = http.post(JOBS, json={"model": "base", "training_file": file["id"]}).json()
         events = http.get(f"{JOBS}/{job['id']}/events").text
         http.post("/v1/chat/completions", json={"model": canary, "messages": [{"role": canary}]})
@@ -224,12 +227,12 @@ def test_a43_training_text_is_in_no_log_error_or_event(http: httpx.Client) -> No
 def test_a43_webhook_secret_is_shown_once(http: httpx.Client) -> None:
     body = {"name": "a", "url": "http://127.0.0.1:9/", "event_types": ["fine_tuning.job.failed"]}
     with capture_logs() as lines:
-        made = http.post("/v1/webhook_endpoints", json=body).json()
-        secret = made["signing_secret"].removeprefix("whsec_")
-        again = [
+        endpoint = http.post("/v1/webhook_endpoints", json=body).json()
+        secret = endpoint["signing_secret"].removeprefix("whsec_")
+        later_responses = [
             http.get("/v1/webhook_endpoints").text,
-            http.get(f"/v1/webhook_endpoints/{made['id']}").text,
-            http.post(f"/v1/webhook_endpoints/{made['id']}/test").text,
+            http.get(f"/v1/webhook_endpoints/{endpoint['id']}").text,
+            http.post(f"/v1/webhook_endpoints/{endpoint['id']}/test").text,
         ]
-    assert secret not in str(again)
+    assert secret not in str(later_responses)
     assert secret not in str(lines)

@@ -81,7 +81,7 @@ class TestA8BrokenAuthentication:
                 expect_error(client.get("/v1/models", **sent), 401)  # type: ignore[arg-type]
 
     def test_two_keys_are_refused(self, api: Api, account: Account) -> None:
-        """A proxy may have checked the one, and we would use the other."""
+        """A proxy may have checked one of them, and we would use the other."""
         good, bad = f"Bearer {account.secret}", "Bearer sk-luthier-guess"
         for pair in ((good, bad), (bad, good), (good, good)):
             headers = [("Authorization", value) for value in pair]
@@ -103,7 +103,7 @@ class TestA8BrokenAuthentication:
 def test_a9_every_wrong_key_runs_the_same_queries(
     api: Api, account: Account, session: Session
 ) -> None:
-    """Not timed, which would prove nothing on a busy machine."""
+    """Counts queries: times would prove nothing on a busy machine."""
     revoked, secret = api_keys.create(session, account.principal.project_id, "revoked")
     api_keys.revoke(session, revoked.id)
     session.commit()
@@ -131,17 +131,19 @@ def test_a9_every_wrong_key_runs_the_same_queries(
 class TestA11MassAssignment:
     def test_of_a_project(self, admin_http: httpx.Client, session: Session) -> None:
         sent = {"id": "proj_mine", "organization_id": "org-x", "status": "archived"}
-        made = admin_http.post(PROJECTS, json={"name": "a", "archived_at": 1, **sent}).json()
-        assert made["id"] != "proj_mine"
-        assert (made["status"], made["archived_at"]) == ("active", None)
-        assert session.get_one(Project, made["id"]).organization_id != "org-x"
+        project = admin_http.post(PROJECTS, json={"name": "a", "archived_at": 1, **sent}).json()
+        assert project["id"] != "proj_mine"
+        assert (project["status"], project["archived_at"]) == ("active", None)
+        assert session.get_one(Project, project["id"]).organization_id != "org-x"
 
     def test_of_a_service_account(self, admin_http: httpx.Client, me: Tenant) -> None:
         path = f"{PROJECTS}/{me.ids['project']}/service_accounts"
-        made = admin_http.post(path, json={"name": "a", "role": "owner", "project_id": "x"}).json()
-        assert made["role"] == "member"
-        renamed = admin_http.post(f"{path}/{made['id']}", json={"id": "x", "created_at": 1}).json()
-        assert (renamed["id"], renamed["created_at"]) == (made["id"], made["created_at"])
+        body = {"name": "a", "role": "owner", "project_id": "x"}
+        created = admin_http.post(path, json=body).json()
+        assert created["role"] == "member"
+        change = {"id": "x", "created_at": 1}
+        renamed = admin_http.post(f"{path}/{created['id']}", json=change).json()
+        assert (renamed["id"], renamed["created_at"]) == (created["id"], created["created_at"])
 
     def test_of_a_job(self, api: Api, me: Tenant, session: Session) -> None:
         sent = {
@@ -156,8 +158,8 @@ class TestA11MassAssignment:
         }
         body = {"model": "base", "training_file": me.ids["file"], **sent}
         with client_with_secret(api, me.secret) as client:
-            made = client.post(JOBS, json=body).json()
-        job = session.get_one(Job, made["id"])
+            job_id = client.post(JOBS, json=body).json()["id"]
+        job = session.get_one(Job, job_id)
         assert (job.project_id, job.state, job.priority) == (
             me.ids["project"],
             "validating_files",
@@ -180,10 +182,10 @@ def test_a12_no_response_contains_internals(api: Api, me: Tenant, routes: list[O
                 slot: me.ids[slot.kind] for slot in operation.id_slots if slot.location == "path"
             }
             text = operation.request(http, ids).text
-            found = [name for name in INTERNAL_COLUMNS if f'"{name}"' in text]
-            found += [secret for secret in (me.secret, me.admin_secret) if secret in text]
-            if found or "Traceback" in text:
-                leaks[str(operation)] = found
+            leaked = [name for name in INTERNAL_COLUMNS if f'"{name}"' in text]
+            leaked += [secret for secret in (me.secret, me.admin_secret) if secret in text]
+            if leaked or "Traceback" in text:
+                leaks[str(operation)] = leaked
     assert leaks == {}
 
 
@@ -293,12 +295,12 @@ def test_a43_no_key_is_ever_logged(
                 client.get(PROJECTS)
                 client.get("/v1/models", params={"after": secret})
                 client.post(JOBS, json={"model": secret, "training_file": "x"})
-        made = http_client.post(
+        account_body = http_client.post(
             f"{api.url}{PROJECTS}/{account.principal.project_id}/service_accounts",
             json={"name": "ci"},
             headers={"Authorization": f"Bearer {admin_secret}"},
         ).json()
     log_text = str(lines)
     assert "'event': 'request'" in log_text
-    for secret in (account.secret, admin_secret, guess, made["api_key"]["value"]):
+    for secret in (account.secret, admin_secret, guess, account_body["api_key"]["value"]):
         assert secret not in log_text

@@ -1,7 +1,7 @@
 """Objects of other projects are invisible: on every route, for every id, byte for byte.
 
-Attacks A1 to A7 and A13: another's id in paths, queries, bodies and cursors, and a key of one kind
-where the other is needed.
+Attacks A1 to A7 and A13: another tenant's id in paths, queries, bodies and cursors, and a key of
+one kind where the other is required.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,8 +31,8 @@ OF_REQUEST = {
     "x-ratelimit-reset-requests",
     "x-request-id",
 }
-# Written by every request, refused or not.
-OF_ASKING = {"last_used_at"}
+# Written by every request, accepted or rejected.
+REQUEST_COLUMNS = {"last_used_at"}
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,15 @@ class Tenants:
 
     me: Tenant
     neighbour: Tenant
-    stranger: Tenant
+    other_tenant: Tenant
 
     def owners(self, operation: Operation, slot: IdSlot) -> list[Tenant]:
         """Tenants whose ids must be unknown there."""
         inside = operation.keys == ADMIN and slot.kind in OF_ORGANIZATION
         nested = slot.kind == "permission" and slot.location != "body"
-        return [self.stranger] if inside and not nested else [self.neighbour, self.stranger]
+        if inside and not nested:
+            return [self.other_tenant]
+        return [self.neighbour, self.other_tenant]
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def world(session: Session) -> Tenants:
     return Tenants(
         me=make_tenant(session, "acme", "mine"),
         neighbour=make_tenant(session, "acme", "next door"),
-        stranger=make_tenant(session, "others", "elsewhere"),
+        other_tenant=make_tenant(session, "others", "elsewhere"),
     )
 
 
@@ -76,8 +78,8 @@ def clients(api: Api, world: Tenants) -> Iterator[Mapping[tuple[str, ...], httpx
 
 def _order(operation: Operation) -> tuple[int, int]:
     """Destructive operations come last, and children before their parents."""
-    gentle = ("GET", "POST", "DELETE").index(operation.method)
-    return (3 if operation.path.endswith("/archive") else gentle, -len(operation.path))
+    destructiveness = ("GET", "POST", "DELETE").index(operation.method)
+    return (3 if operation.path.endswith("/archive") else destructiveness, -len(operation.path))
 
 
 def _probes(routes: list[Operation]) -> Iterator[tuple[Operation, IdSlot]]:
@@ -86,20 +88,20 @@ def _probes(routes: list[Operation]) -> Iterator[tuple[Operation, IdSlot]]:
 
 def _ids(operation: Operation, slot: IdSlot, mine: Tenant, other: Tenant) -> dict[IdSlot, str]:
     """Ids of a request with another tenant's in one slot, and in those below it in the path."""
-    path = [one for one in operation.id_slots if one.location == "path"]
+    path = [each for each in operation.id_slots if each.location == "path"]
     theirs = path[path.index(slot) :] if slot in path else [slot]
-    wanted = {
-        one: (other if one in theirs else mine).ids[one.kind]
-        for one in operation.id_slots
-        if one.location != "query" and not _are_alternatives(one, slot)
+    ids = {
+        each: (other if each in theirs else mine).ids[each.kind]
+        for each in operation.id_slots
+        if each.location != "query" and not _are_alternatives(each, slot)
     }
-    return wanted | {slot: other.ids[slot.kind]}
+    return ids | {slot: other.ids[slot.kind]}
 
 
-def _are_alternatives(one: IdSlot, slot: IdSlot) -> bool:
+def _are_alternatives(first: IdSlot, second: IdSlot) -> bool:
     """A grader has a model, or graders that have one: a body cannot have both."""
-    in_bodies = one.location == slot.location == "body"
-    return in_bodies and one != slot and one.name.split(".")[0] == slot.name.split(".")[0]
+    in_bodies = first.location == second.location == "body"
+    return in_bodies and first != second and first.name.split(".")[0] == second.name.split(".")[0]
 
 
 def _unknown_id_like(id_: str) -> str:
@@ -107,7 +109,7 @@ def _unknown_id_like(id_: str) -> str:
     return id_[:-4] + "".join("z" if letter != "z" else "y" for letter in id_[-4:])
 
 
-def _seen(response: httpx.Response, id_: str) -> tuple[int, str, Mapping[str, str]]:
+def _visible_parts(response: httpx.Response, id_: str) -> tuple[int, str, Mapping[str, str]]:
     """Everything a client can see of a response, except for the id it has sent itself."""
     headers = {name: value for name, value in response.headers.items() if name not in OF_REQUEST}
     return response.status_code, response.text.replace(id_, "ID"), headers
@@ -134,12 +136,14 @@ def test_a13_each_route_takes_one_kind_of_key(
     wrong = {}
     with httpx.Client(
         base_url=clients[ADMIN].base_url, timeout=http_client.TIMEOUT_SECONDS
-    ) as nobody:
+    ) as anonymous:
         for operation in routes:
-            assert operation.keys in (PROJECT, ADMIN), f"{operation} does not say whom it is for"
+            assert operation.keys in (PROJECT, ADMIN), (
+                f"{operation} does not declare its kind of key"
+            )
             other = clients[ADMIN if operation.keys == PROJECT else PROJECT]
             ids = {slot: world.me.ids[slot.kind] for slot in operation.id_slots}
-            statuses = [operation.request(http, ids).status_code for http in (nobody, other)]
+            statuses = [operation.request(http, ids).status_code for http in (anonymous, other)]
             if statuses != [401, 403]:
                 wrong[str(operation)] = statuses
     assert wrong == {}
@@ -161,36 +165,38 @@ def test_a1_to_a7_another_tenants_id_is_like_an_unknown_one(
             response = operation.request(http, ids)
             expected = operation.request(http, ids | {slot: unknown})
             # An unknown cursor yields an empty page.
-            given = response.is_success and response.json().get("data") != []
-            if given or _seen(response, theirs) != _seen(expected, unknown):
+            is_leaked = response.is_success and response.json().get("data") != []
+            if is_leaked or _visible_parts(response, theirs) != _visible_parts(expected, unknown):
                 leaks[f"{operation}: {slot.location} {slot.name}"] = (response.text, expected.text)
     assert leaks == {}
-    assert _rows(sessions) == before, "a refused request has changed something"
+    assert _rows(sessions) == before, "a rejected request has changed something"
 
 
 def test_own_ids_are_answered_differently(
     routes: list[Operation], world: Tenants, clients: Mapping[tuple[str, ...], httpx.Client]
 ) -> None:
-    """Otherwise requests refused for another reason would pass the test above."""
-    blind = {}
+    """Otherwise requests rejected for another reason would pass the test above."""
+    indistinguishable = {}
     for operation in routes:
         http = clients[operation.keys]
         own = {slot: _ids(operation, slot, world.me, world.me) for slot in operation.id_slots}
-        refused = {
+        rejected = {
             slot: operation.request(http, ids | {slot: _unknown_id_like(ids[slot])})
             for slot, ids in own.items()
         }
         for slot, ids in own.items():
             response = operation.request(http, ids)
-            expected = _seen(refused[slot], _unknown_id_like(ids[slot]))
-            if _seen(response, ids[slot])[:2] == expected[:2]:
-                blind[f"{operation}: {slot.location} {slot.name}"] = (
+            expected = _visible_parts(rejected[slot], _unknown_id_like(ids[slot]))
+            if _visible_parts(response, ids[slot])[:2] == expected[:2]:
+                indistinguishable[f"{operation}: {slot.location} {slot.name}"] = (
                     response.status_code,
                     response.text,
                 )
             if response.is_success and operation.method == "DELETE":
                 break
-    assert blind == {}, "say in tests/openapi_routes.py, in SAMPLE_VALUES, what makes these valid"
+    assert indistinguishable == {}, (
+        "say in tests/openapi_routes.py, in SAMPLE_VALUES, what makes these valid"
+    )
 
 
 def _rows(sessions: SessionMaker) -> Mapping[str, list[Any]]:
@@ -201,7 +207,7 @@ def _rows(sessions: SessionMaker) -> Mapping[str, list[Any]]:
                 repr(row)
                 for row in session.execute(
                     table.select().with_only_columns(
-                        *(column for column in table.columns if column.name not in OF_ASKING)
+                        *(column for column in table.columns if column.name not in REQUEST_COLUMNS)
                     )
                 )
             )

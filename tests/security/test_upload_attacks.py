@@ -16,16 +16,16 @@ from tests.app.files.test_routes import (
     FILE,
     GOOD,
     PURPOSE,
-    form_part,
+    build_form_part,
     post,
-    stored_paths,
+    list_stored_paths,
 )
 from tests.app.http.test_admission import expect_error
 from tests.live_api import Account, Api
 from tests.polling import wait_until
 
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
-BEGIN_FILE = form_part("file", b"", filename="a.jsonl").removesuffix(b"\r\n")
+BEGIN_FILE = build_form_part("file", b"", filename="a.jsonl").removesuffix(b"\r\n")
 WHOLE = PURPOSE + FILE + END
 
 
@@ -52,7 +52,7 @@ def key_line(account: Account) -> str:
 
 
 def assert_flood_is_refused(http: httpx.Client, head: bytes, again: bytes) -> None:
-    """The server refuses the flood or disconnects, long before it has received a gigabyte."""
+    """The server rejects the flood or disconnects, long before it has received a gigabyte."""
     sent = 0
 
     def flood() -> Iterator[bytes]:
@@ -66,7 +66,7 @@ def assert_flood_is_refused(http: httpx.Client, head: bytes, again: bytes) -> No
     try:
         response = post(http, flood())
     except (httpx.WriteError, httpx.ReadError, httpx.RemoteProtocolError):
-        pass  # It hung up while we were still sending.
+        pass  # The server disconnected while we were still sending.
     else:
         assert response.status_code in (400, 413), response.text
     assert sent < 64 * 2**20, "the server kept reading"
@@ -80,7 +80,7 @@ def test_a14_upload_without_a_key_is_refused_before_its_body(api: Api) -> None:
 
 @pytest.mark.parametrize("filename", [None, "a.jsonl"])
 def test_a15_thousand_parts_of_a_mebibyte(http: httpx.Client, filename: str | None) -> None:
-    assert_flood_is_refused(http, PURPOSE, form_part("file", b"x" * 2**20, filename=filename))
+    assert_flood_is_refused(http, PURPOSE, build_form_part("file", b"x" * 2**20, filename=filename))
 
 
 class TestA17Bodies:
@@ -116,8 +116,8 @@ class TestA18Forms:
             (f"--{BOUNDARY}\r\n".encode(), b"X-Header: y\r\n" * 2**16),
             (f"--{BOUNDARY}\r\nX-Header: ".encode(), b"y" * 2**20),
             (f"--{BOUNDARY}\r\n".encode(), b"x" * 2**20),
-            (b"", form_part("field", b"") * 2**14),
-            (form_part("field", b"").removesuffix(b"\r\n"), b"x" * 2**20),
+            (b"", build_form_part("field", b"") * 2**14),
+            (build_form_part("field", b"").removesuffix(b"\r\n"), b"x" * 2**20),
         ],
         ids=["preamble", "junk", "headers", "a header", "a name", "fields", "a field"],
     )
@@ -139,17 +139,17 @@ class TestA18Forms:
     @pytest.mark.parametrize("more", [10, -10])
     def test_false_content_length(self, api: Api, account: Account, more: int) -> None:
         """Too short truncates the form; too long is a client that never sends the rest."""
-        before = stored_paths(api)
+        before = list_stored_paths(api)
         head = f"{key_line(account)}Content-Length: {len(WHOLE) + more}\r\nConnection: close\r\n"
         response = raw(api, head, WHOLE, then_leave=more > 0)
         assert more > 0 or response.startswith(b"HTTP/1.1 400 ")
-        wait_until("the store is clean", lambda: stored_paths(api) == before)
+        wait_until("the store is clean", lambda: list_stored_paths(api) == before)
 
     def test_endless_chunks(self, api: Api, account: Account) -> None:
-        before = stored_paths(api)
+        before = list_stored_paths(api)
         head = f"{key_line(account)}Transfer-Encoding: chunked\r\n"
         raw(api, head, f"{len(WHOLE):x}\r\n".encode() + WHOLE + b"\r\n", then_leave=True)
-        wait_until("the store is clean", lambda: stored_paths(api) == before)
+        wait_until("the store is clean", lambda: list_stored_paths(api) == before)
 
 
 @pytest.mark.parametrize("ranges", ["bytes=" + ",".join(["0-"] * 5000), "bytes=5-2", "bytes=-1"])
@@ -186,7 +186,7 @@ class TestA34Paths:
 
     def test_names_that_are_paths(self, api: Api, http: httpx.Client) -> None:
         """The name is text in the database; object keys in the store consist of ids only."""
-        before = set(stored_paths(api))
+        before = set(list_stored_paths(api))
         for name in (
             "../../../tmp/x.jsonl",
             "/etc/passwd",
@@ -194,12 +194,12 @@ class TestA34Paths:
             "\N{FULLWIDTH FULL STOP}" * 2,
         ):
             assert (
-                post(http, PURPOSE + form_part("file", GOOD, filename=name) + END).status_code
+                post(http, PURPOSE + build_form_part("file", GOOD, filename=name) + END).status_code
                 == 200
             )
             body = {"filename": name, "purpose": "vision", "bytes": 1, "mime_type": "x"}
             assert "/" not in http.post("/v1/uploads", json=body).json()["filename"]
         root = api.state.settings.home / "storage"
-        for path in set(stored_paths(api)) - before:
+        for path in set(list_stored_paths(api)) - before:
             assert path.relative_to(root).parts[0] == "projects"
             assert path.name.startswith("file-")

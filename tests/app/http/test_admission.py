@@ -44,12 +44,12 @@ def expect_error(response: httpx.Response, status: int) -> dict[str, str | None]
 def wait_for_request_log(lines: list[EventDict], account: Account) -> EventDict:
     """The access log line of the account's only request, which is written after the response."""
 
-    def found() -> list[EventDict]:
+    def matching_lines() -> list[EventDict]:
         key = account.principal.key_id
         return [line for line in lines if line["event"] == "request" and line["key"] == key]
 
-    wait_until("the request is logged", found)
-    (line,) = found()
+    wait_until("the request is logged", matching_lines)
+    (line,) = matching_lines()
     return line
 
 
@@ -70,7 +70,7 @@ class TestKeys:
         assert response.headers["www-authenticate"] == "Bearer"
 
     @pytest.mark.parametrize(
-        ("secret", "shown"),
+        ("secret", "redacted"),
         [
             (b"sk-luthier-0123456789abcd", "sk-l\N{HORIZONTAL ELLIPSIS}abcd"),
             (b"My Admin API Key", "My A\N{HORIZONTAL ELLIPSIS} Key"),
@@ -78,11 +78,11 @@ class TestKeys:
             ("schlüssel-ohne-schloß".encode(), "provided: schl\N{HORIZONTAL ELLIPSIS}"),
         ],
     )
-    def test_wrong_key_is_shown_redacted(self, api: Api, secret: bytes, shown: str) -> None:
+    def test_wrong_key_is_shown_redacted(self, api: Api, secret: bytes, redacted: str) -> None:
         error = expect_error(self.ask(api, b"Bearer " + secret), 401)
         assert error["code"] == "invalid_api_key"
         assert str(error["message"]).startswith("Incorrect API key provided: ")
-        assert shown in str(error["message"])
+        assert redacted in str(error["message"])
         assert secret.decode() not in str(error["message"])
 
     def test_key_in_url_is_refused(self, api: Api, account: Account) -> None:
@@ -299,6 +299,6 @@ class TestConcurrencyLimit:
 
 def test_more_requests_than_threads_are_served(http: httpx.Client) -> None:
     """More concurrent requests than threads, and more threads than database connections."""
-    with ThreadPoolExecutor(80) as crowd:
-        responses = list(crowd.map(lambda _: http.get("/v1/fine_tuning/jobs"), range(240)))
+    with ThreadPoolExecutor(80) as clients:
+        responses = list(clients.map(lambda _: http.get("/v1/fine_tuning/jobs"), range(240)))
     assert {response.status_code for response in responses} == {200}

@@ -139,8 +139,8 @@ def test_concurrent_attempts_create_one_job(
         return str(response.json()["id"])
 
     with ThreadPoolExecutor(8) as clients:
-        made = set(clients.map(post, range(16)))
-    assert len(made) == count_jobs(session) == 1
+        job_ids = set(clients.map(post, range(16)))
+    assert len(job_ids) == count_jobs(session) == 1
 
 
 def test_keys_are_scoped_to_the_project(

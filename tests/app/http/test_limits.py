@@ -125,7 +125,7 @@ class TestRateLimits:
             assert http_client.get(f"{url}/v1/wait", headers=bearer(account)).status_code == 200
 
 
-def test_a10_guessing_keys_is_rate_limited_and_locks_nobody_out(
+def test_a10_guessing_keys_is_rate_limited_and_locks_no_one_out(
     api: Api, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "FAILED_AUTH_LIMIT", RateLimit(requests=3, bytes=1))
@@ -156,10 +156,10 @@ class TestHead:
 
     def test_head_does_not_read_the_file(self, http: httpx.Client) -> None:
         body = b'{"a": 1}\n' * 100_000
-        made = http.post(
+        response = http.post(
             "/v1/files", files={"file": ("x.jsonl", body)}, data={"purpose": "user_data"}
         )
-        file_id = made.json()["id"]
+        file_id = response.json()["id"]
         for _ in range(3):
             head = http.head(f"/v1/files/{file_id}/content")
             assert (head.status_code, head.content) == (200, b"")
@@ -187,16 +187,16 @@ class TestCors:
             assert preflight.status_code == 200
             assert preflight.headers["access-control-allow-origin"] == self.ORIGIN
             assert "x-stainless-lang" in preflight.headers["access-control-allow-headers"]
-            stranger = self.ASK | {"Origin": "https://evil.example"}
+            other_origin = self.ASK | {"Origin": "https://evil.example"}
             assert (
                 "access-control-allow-origin"
-                not in http_client.options(f"{url}/v1/models", headers=stranger).headers
+                not in http_client.options(f"{url}/v1/models", headers=other_origin).headers
             )
             mine = bearer(account) | {"Origin": self.ORIGIN}
             response = http_client.get(f"{url}/v1/models", headers=mine)
             assert response.headers["access-control-allow-origin"] == self.ORIGIN
             assert "x-request-id" in response.headers["access-control-expose-headers"]
             assert "access-control-allow-credentials" not in response.headers
-            refused = http_client.get(f"{url}/v1/models", headers={"Origin": self.ORIGIN})
-            assert refused.status_code == 401
-            assert refused.headers["access-control-allow-origin"] == self.ORIGIN
+            rejected = http_client.get(f"{url}/v1/models", headers={"Origin": self.ORIGIN})
+            assert rejected.status_code == 401
+            assert rejected.headers["access-control-allow-origin"] == self.ORIGIN

@@ -35,8 +35,8 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def properties(document: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = document["components"]["schemas"][name]["properties"]
-    return found
+    fields: dict[str, Any] = document["components"]["schemas"][name]["properties"]
+    return fields
 
 
 def test_every_success_has_a_schema(document: dict[str, Any]) -> None:
@@ -87,7 +87,7 @@ def test_generated_text_is_json_or_sse(document: dict[str, Any], path: str, name
 
 def test_metadata_filter_of_jobs(document: dict[str, Any]) -> None:
     parameters = document["paths"]["/v1/fine_tuning/jobs"]["get"]["parameters"]
-    (metadata,) = (one for one in parameters if one["name"] == "metadata")
+    (metadata,) = (each for each in parameters if each["name"] == "metadata")
     assert (metadata["in"], metadata["style"]) == ("query", "deepObject")
     assert metadata["schema"]["maxProperties"] == MAX_METADATA_PAIRS
 
@@ -112,6 +112,6 @@ def test_hyperparameters_have_their_bounds(document: dict[str, Any]) -> None:
 def test_plain_string_is_among_the_alternatives(
     document: dict[str, Any], name: str, field: str
 ) -> None:
-    forms = [one["type"] for one in properties(document, name)[field]["anyOf"]]
+    forms = [form["type"] for form in properties(document, name)[field]["anyOf"]]
     assert forms.count("string") == 1
     assert "array" in forms

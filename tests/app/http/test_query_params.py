@@ -18,7 +18,7 @@ def me(session: Session) -> Tenant:
 
 
 @pytest.mark.parametrize(
-    ("query", "left"),
+    ("query", "expected"),
     [
         (b"", b""),
         (b"after=&limit=2&order=", b"limit=2"),
@@ -29,8 +29,8 @@ def me(session: Session) -> Tenant:
         (b"after=%20", b"after=%20"),
     ],
 )
-def test_empty_parameters_are_dropped(query: bytes, left: bytes) -> None:
-    assert query_params.drop_empty(query) == left
+def test_empty_parameters_are_dropped(query: bytes, expected: bytes) -> None:
+    assert query_params.drop_empty(query) == expected
 
 
 def test_lists_ignore_empty_parameters(api: Api, me: Tenant) -> None:

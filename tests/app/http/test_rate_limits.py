@@ -89,10 +89,10 @@ class TestTake:
         assert [round(rate.remaining_requests) for rate in got] == [10, 10]
 
     def test_each_key_has_its_own_bucket(self, url: str) -> None:
-        one, other = random_alphanumeric(8), random_alphanumeric(8)
+        first, second = random_alphanumeric(8), random_alphanumeric(8)
 
         async def requests(limiter: RateLimiter) -> list[RateLimitStatus]:
-            return [await limiter.take(key, 0) for key in (one, one, other)]
+            return [await limiter.take(key, 0) for key in (first, first, second)]
 
         got = run(url, RateLimit(requests=1, bytes=100), requests)
         assert [rate.allowed for rate in got] == [True, False, True]

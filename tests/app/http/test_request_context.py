@@ -23,9 +23,9 @@ def slow_request(pause: float, *, body_timeout: float) -> RequestContext:
         await asyncio.sleep(pause)
         return {"type": "http.request", "body": b"x", "more_body": True}
 
-    made = RequestContext(SCOPE, receive, nowhere, body_timeout=body_timeout)
-    made.max_body_bytes = 10**6
-    return made
+    context = RequestContext(SCOPE, receive, nowhere, body_timeout=body_timeout)
+    context.max_body_bytes = 10**6
+    return context
 
 
 @pytest.mark.parametrize("pause", [0.005, 3600])

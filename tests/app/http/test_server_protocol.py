@@ -25,14 +25,14 @@ POST = b"POST /v1/models HTTP/1.1\r\nHost: x\r\n"
 
 
 @contextmanager
-def connected(api: Api, *, room: int | None = None) -> Iterator[socket.socket]:
-    """A connection whose receive buffer has room for so many bytes."""
+def connected(api: Api, *, receive_buffer: int | None = None) -> Iterator[socket.socket]:
+    """A connection, with a receive buffer of this many bytes if given."""
     address = urlsplit(api.url)
     with socket.socket() as connection:
         connection.settimeout(120)
-        if room is not None:
+        if receive_buffer is not None:
             # Before connecting, since the window is announced then.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.connect((address.hostname, address.port))
         yield connection
 
@@ -179,7 +179,7 @@ class TestA16SlowReaders:
         self, api: Api, request_head: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(BoundedHttpProtocol, "progress_check_interval_seconds", 0.2)
-        with capture_logs() as lines, connected(api, room=4096) as connection:
+        with capture_logs() as lines, connected(api, receive_buffer=4096) as connection:
             connection.sendall(request_head + more + b"\r\n")
             assert is_reset(connection), "the server waits forever"
             # The request ends with it, and so its key's request slot is released.
@@ -190,7 +190,7 @@ class TestA16SlowReaders:
     ) -> None:
         """Too little for uvicorn's flow control, and the request itself is complete."""
         monkeypatch.setattr(BoundedHttpProtocol, "progress_check_interval_seconds", 0.2)
-        with connected(api, room=4096) as connection:
+        with connected(api, receive_buffer=4096) as connection:
             connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
             assert is_reset(connection), "the server waits forever"
 

@@ -48,7 +48,7 @@ ADMINS = ("/v1/organization/projects", "/v1/fine_tuning/checkpoints/x/permission
 
 
 def nested_arrays(nodes: int) -> bytes:
-    """An object with an array of arrays: so many nodes in all, its keys and itself included."""
+    """An object with an array of arrays: `nodes` nodes in all, the object and its key included."""
     return b'{"a":[' + b",".join([b"[]"] * (nodes - 3)) + b"]}"
 
 
@@ -132,13 +132,13 @@ def test_as_many_token_ids_as_openai_accepts(
 class TestParseJson:
     def test_maximum_number_of_nodes(self) -> None:
         assert len(parse_json(nested_arrays(MAX_NODES))["a"]) == MAX_NODES - 3
-        self.refused(nested_arrays(MAX_NODES + 1))
+        self.assert_rejected(nested_arrays(MAX_NODES + 1))
 
     def test_maximum_number_of_values(self) -> None:
-        for most in (MAX_NODES, MAX_VALUES_WITH_TOKEN_IDS):
-            numbers = [0] * most
-            assert parse_json(orjson.dumps(numbers), max_values=most) == numbers
-            self.refused(orjson.dumps([*numbers, 0]), max_values=most)
+        for maximum in (MAX_NODES, MAX_VALUES_WITH_TOKEN_IDS):
+            numbers = [0] * maximum
+            assert parse_json(orjson.dumps(numbers), max_values=maximum) == numbers
+            self.assert_rejected(orjson.dumps([*numbers, 0]), max_values=maximum)
 
     @pytest.mark.parametrize(
         "text", ['"', "\\", '\\"', '"[', "\\\\", '",[{', '\\\\"', "\\n", "\N{SNOWMAN}[,"]
@@ -146,8 +146,7 @@ class TestParseJson:
     def test_structural_characters_in_strings_do_not_count(self, text: str) -> None:
         document = {"a": text * 100_000, text * 100_000: [text, {"b": text}]}
         assert parse_json(orjson.dumps(document)) == document
-        crowd = [text] * (MAX_NODES + 1)
-        self.refused(orjson.dumps(crowd))
+        self.assert_rejected(orjson.dumps([text] * (MAX_NODES + 1)))
 
     def test_maximum_number_of_object_members(self) -> None:
         members = {str(number): 0 for number in range(MAX_OBJECT_MEMBERS)}
@@ -155,7 +154,7 @@ class TestParseJson:
         with pytest.raises(json.JSONDecodeError, match="an object has more than 2048 members"):
             parse_json(orjson.dumps({"a": [members | {"more": 0}]}))
 
-    def refused(self, body: bytes, **limits: Any) -> None:
+    def assert_rejected(self, body: bytes, **limits: Any) -> None:
         with pytest.raises(json.JSONDecodeError, match="it holds more than"):
             parse_json(body, **limits)
 

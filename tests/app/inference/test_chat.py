@@ -51,7 +51,7 @@ class TestResponses:
 
     def test_streams_are_not_buffered(self, http: httpx.Client, engine: FakeEngine) -> None:
         """The engine never ends this stream, so a buffering proxy would deliver nothing."""
-        messages = [{"role": "user", "content": "for ever"}]
+        messages = [{"role": "user", "content": "forever"}]
         body = {"model": "base", "messages": messages, "stream": True}
         with http.stream("POST", "/v1/chat/completions", json=body) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
@@ -116,9 +116,9 @@ class TestFineTunedModels:
         assert "could not load the model" in str(expect_error(response, 503)["message"])
 
     def test_another_projects_model(
-        self, stranger: httpx.Client, engine: FakeEngine, tuned: str
+        self, other_tenant: httpx.Client, engine: FakeEngine, tuned: str
     ) -> None:
-        assert expect_error(ask(stranger, model=tuned), 404)["code"] == "model_not_found"
+        assert expect_error(ask(other_tenant, model=tuned), 404)["code"] == "model_not_found"
         assert engine.bodies == []
 
 
@@ -201,7 +201,7 @@ class TestClientDisconnects:
         assert engine.aborted.wait(60), "the engine was not aborted"
 
     def test_within_a_stream(self, http: httpx.Client, engine: FakeEngine) -> None:
-        messages = [{"role": "user", "content": "for ever"}]
+        messages = [{"role": "user", "content": "forever"}]
         body = {"model": "base", "messages": messages, "stream": True}
         with http.stream("POST", "/v1/chat/completions", json=body) as response:
             next(response.iter_lines())

@@ -31,7 +31,7 @@ async def test_a_silent_engine_times_out_and_is_disconnected(settings: Settings)
         connection, _ = silent.accept()
         with connection:
             connection.settimeout(60)
-            # Ends with the connection, by which an engine notices that the client has gone.
+            # Ends when the connection closes, as an engine's stream does after a disconnect.
             while connection.recv(65536):
                 pass
 

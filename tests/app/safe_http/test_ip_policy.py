@@ -1,4 +1,4 @@
-"""Which addresses users may have us connect to, and what their URLs must look like."""
+"""SSRF policy: addresses that users may have us connect to, and the form of their URLs."""
 
 from ipaddress import ip_address, ip_network
 
