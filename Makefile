@@ -1,6 +1,6 @@
 # Two commands: `make up` and `make test`. Both install what they need into .venv first.
 #   PORT=8001 make up             listen on another port
-#   LUTHIER_HOME=/data make up    keep everything there instead of in .luthier
+#   LUTHIER_HOME=/data make up    store all data there instead of in .luthier
 #   PYTHON=/path/to/python make   use this Python (3.11 or newer) for .venv
 
 NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
@@ -12,17 +12,17 @@ endif
 .PHONY: help up test faults sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean
 
 help:
-	@echo 'make up      install, start everything, fine-tune the example, keep serving until Ctrl-C'
-	@echo 'make test    install what the tests need and run all of them, in two processes'
-	@echo 'make faults  kill, cut off and starve everything in turn, and check that nothing is lost'
-	@echo 'make sdk-suite  run the own tests of the OpenAI SDK for Python against this API'
-	@echo 'make fuzz  make up requests from the OpenAPI document and check every answer'
-	@echo 'make mutants take safeguards out one at a time and show that a test notices each'
-	@echo 'make doctor  say in words what is wrong on this machine'
-	@echo 'make docs    build the documentation site into build/site; broken links are errors'
-	@echo 'make reference  write the generated pages of the documentation'
-	@echo 'make locks   write requirements/*.lock, with hashes, from the pins in requirements/*.in'
-	@echo 'make clean   remove .venv and all caches, but not what Luthier keeps in .luthier'
+	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
+	@echo 'make test       install the development dependencies, run all checks and the test suite'
+	@echo 'make faults     inject faults (kill, disconnect, exhaust each service) and check that no work is lost'
+	@echo 'make sdk-suite  run the OpenAI SDK'"'"'s own tests against this API'
+	@echo 'make fuzz       generate requests from the OpenAPI document and check every response'
+	@echo 'make mutants    mutation testing: remove safeguards one at a time and check that a test fails'
+	@echo 'make doctor     diagnose problems of this machine'
+	@echo 'make docs       build the documentation site in build/site; broken links are errors'
+	@echo 'make reference  regenerate the reference pages of the documentation'
+	@echo 'make locks      write requirements/*.lock, with hashes, from the pins in requirements/*.in'
+	@echo 'make clean      remove .venv and all caches; the data in .luthier is kept'
 
 up: install
 	@exec .venv/bin/luthier up --demo
@@ -30,7 +30,7 @@ up: install
 doctor: install
 	@exec .venv/bin/luthier doctor
 
-# In two processes, which take a file or folder of tests at a time (tests/xdist_scheduling.py); PYTEST='-n 0' is for --pdb.
+# Two processes, which take a file or folder of tests at a time (tests/xdist_scheduling.py); for --pdb, set PYTEST='-n 0'.
 test: check
 	.venv/bin/pytest -n 2 --no-loadscope-reorder --max-worker-restart 0 $(PYTEST)
 
@@ -46,7 +46,7 @@ fuzz: install-dev
 mutants: install-dev
 	.venv/bin/python tests/faults/mutants.py
 
-# The site has an environment of its own, with nothing in it but the generator and its pins.
+# The site has its own environment, which contains only the generator and its pinned dependencies.
 DOCS_VENV = .venv-docs
 
 docs: install-dev $(DOCS_VENV)/.installed
@@ -59,7 +59,7 @@ $(DOCS_VENV)/.installed: requirements/docs.lock
 	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.lock
 	touch $@
 
-# Pins are written by hand in requirements/*.in; this adds what they need and the hashes of all files.
+# Pins are written by hand in requirements/*.in; this adds their dependencies and all hashes.
 UV_LOCK = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate \
 	--python-version 3.11 --custom-compile-command 'make locks'
 
@@ -89,7 +89,7 @@ install-dev: python
 python:
 	@if [ -z '$(PYTHON)' ]; then \
 		echo 'Luthier needs Python 3.11 or newer, and none was found on PATH.' >&2; \
-		echo 'Install one, or name it: make up PYTHON=/path/to/python3.12' >&2; exit 1; \
+		echo 'Install it, or give its path: make up PYTHON=/path/to/python3.12' >&2; exit 1; \
 	elif ! $(PYTHON) $(NEW_ENOUGH); then \
 		echo 'Luthier needs Python 3.11 or newer, and $(PYTHON) is older.' >&2; exit 1; fi
 
