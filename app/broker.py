@@ -1,4 +1,4 @@
-"""Celery app and task notifications. The broker carries hints that work waits, never the work.
+"""Celery app and task notifications. Messages say that work is waiting, and never contain it.
 
 Losing, repeating or delaying any message costs latency only, since workers also poll. Each setting
 that is not Celery's default is here because the default trains twice, loses work or hangs.
@@ -20,10 +20,10 @@ IO_QUEUE = "io"
 QUEUE_BY_TASK = {"train": TRAIN_QUEUE, "validate": IO_QUEUE, "deliver": IO_QUEUE}
 # Version of the message format; workers drop other versions, since polling finds the work anyway.
 MESSAGE_VERSION = 1
-# An older hint says nothing that polling has not found long ago.
+# An older notification is useless: polling has found the work long ago.
 MESSAGE_EXPIRY_SECONDS = 3600
-# Circuit breaker: after a failed notification none is tried for so long, so that a dead broker
-# delays one request and not each.
+# Circuit breaker: after a failed notification none is attempted for this long, so that a broker
+# that is down delays one request and not each.
 COOLDOWN_SECONDS = 2.0
 # For each response of the broker during a notification.
 RESPONSE_TIMEOUT_SECONDS = 0.2
@@ -42,7 +42,7 @@ def task_name(task: str) -> str:
 
 # Any: Celery ships no types.
 def make_celery(redis_url: str | None = None) -> Any:
-    """Create the app that workers run. A URL not given here is set later, in `conf.broker_url`."""
+    """Create the app that workers run. Without a URL, set one later, in `conf.broker_url`."""
     celery = Celery("luthier", broker=broker_url(redis_url), set_as_current=False)
     celery.conf.update(
         result_backend=None,
@@ -107,7 +107,7 @@ def _transport_options(*, connect_timeout: float, response_timeout: float) -> di
 
 
 class TaskNotifier:
-    """Sends task hints from a process that must not wait for the broker. Thread-safe."""
+    """Sender of task notifications for a process that must not wait for the broker. Thread-safe."""
 
     def __init__(
         self,
@@ -131,9 +131,9 @@ class TaskNotifier:
         self._unavailable_until = 0.0
 
     def notify(self, task: str, job_id: str) -> bool:
-        """Send the hint that `task`, a key of QUEUE_BY_TASK, has work; false if it was not sent.
+        """Notify workers that `task`, a key of QUEUE_BY_TASK, has work; false if that failed.
 
-        Takes at most half a second and never raises, since the outbox holds the hint too.
+        Takes at most half a second and never raises, since the notification is in the outbox too.
         """
         if time.monotonic() < self._unavailable_until:
             return False
@@ -150,7 +150,7 @@ class TaskNotifier:
             return False
         except Exception:
             # The work is committed, so the client must not get an error. kombu has such errors: an
-            # AttributeError where a connection is given up while it is being made.
+            # AttributeError if a connection is closed while it is being established.
             self._unavailable_until = time.monotonic() + self._cooldown_seconds
             log.exception("broker.notify_failed")
             return False

@@ -76,7 +76,7 @@ class CatalogModel:
 
 
 def _find_error(model: CatalogModel) -> str | None:
-    """The first invalid value of an entry. The values may still be of any type."""
+    """Find the first invalid value of an entry. The values may still be of any type."""
     for name in (model.id, *model.aliases):
         if not isinstance(name, str) or not MODEL_ID.fullmatch(name):
             return f"{name!r} is not a valid model id (letters, digits, . _ / -)"
@@ -96,8 +96,8 @@ def _find_error(model: CatalogModel) -> str | None:
 def _is_valid_source(source: object) -> bool:
     if not isinstance(source, str):
         return False
-    scheme, _, place = source.partition(":")
-    return scheme in SOURCE_SCHEMES and place != ""
+    scheme, _, location = source.partition(":")
+    return scheme in SOURCE_SCHEMES and location != ""
 
 
 def _string_tuple(value: Any) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ class FineTunedModelName:
 
     @classmethod
     def parse(cls, text: str) -> "FineTunedModelName | None":
-        """The parsed name, or None if `text` is not the name of a fine-tuned model."""
+        """Parse a name; None if `text` is not the name of a fine-tuned model."""
         match = FINE_TUNED_MODEL_NAME.fullmatch(text)
         if match is None:
             return None

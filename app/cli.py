@@ -119,8 +119,8 @@ def migrate_command(
         bool,
         typer.Option(
             "--expand",
-            help="Additive changes only: processes of the previous version keep working. Fails, "
-            "changing nothing, if the upgrade needs downtime.",
+            help="Additive changes only: processes of the previous version keep working. "
+            "Changes nothing and fails if the upgrade needs downtime.",
         ),
     ] = False,
 ) -> None:

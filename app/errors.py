@@ -1,8 +1,8 @@
 """API errors. Each class fixes its HTTP status and the `type` and `code` in OpenAI's error
 envelope, `{"error": {"message", "type", "param", "code"}}`.
 
-Whoever raises one gives the message and the parameter; the docstring is the default message and the
-description in the OpenAPI document. `app.http.error_handlers` turns them into responses.
+The code that raises one gives the message and the parameter; the docstring is the default message
+and the description in the OpenAPI document. `app.http.error_handlers` turns them into responses.
 """
 
 from typing import ClassVar

@@ -1,6 +1,6 @@
 """structlog setup: one JSON object per line on stderr, free of secrets and training text.
 
-Callers log fields, never request bodies; `redact` is the safety net under that rule.
+Callers log fields, never request bodies; `redact` is the safety net for that rule.
 """
 
 import logging
@@ -24,7 +24,7 @@ SECRET_PATTERN = re.compile(
 
 
 def redact(text: str) -> str:
-    """`text` with everything that looks like a secret replaced by `***`."""
+    """Replace everything in `text` that looks like a secret with `***`."""
     return SECRET_PATTERN.sub(lambda m: next(g for g in m.groups() if g) + "***", text)
 
 

@@ -37,7 +37,7 @@ from app.settings import Settings
 from app.storage import open_store
 from app.webhooks import routes as webhooks
 
-# Pooled connections, and as many overflow connections; a few are left over by the session limit.
+# Pooled connections, and the same number of overflow connections; the session limit leaves a few.
 POOL_SIZE = 10
 MAX_CONCURRENT_DB_SESSIONS = 16
 MAX_CONCURRENT_UPLOADS = 64

@@ -1,6 +1,6 @@
 """Death of the parent process: have the kernel signal this process when its parent dies.
 
-Imports next to nothing, since a new process calls it before it loads anything else.
+Imports almost nothing, since a new process calls it before it loads anything else.
 """
 
 import ctypes

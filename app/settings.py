@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "LUTHIER_"
 # Names of the versions before 0.1.0 without the prefix. HOST and LOG_LEVEL are left out: shells and
-# other programs export them, and whoever has them set may never have set them for Luthier.
+# other programs export them, so they may not have been set for Luthier.
 RENAMED = {
     "CORS_ORIGINS": "LUTHIER_CORS_ORIGINS",
     "DISCONNECTED_SECONDS": "LUTHIER_DATABASE_OUTAGE_TIMEOUT_SECONDS",
@@ -58,7 +58,7 @@ CommaSeparated = BeforeValidator(_split_at_commas)
 
 
 def _require_header_characters(secret: SecretStr) -> SecretStr:
-    """Refuse what cannot stand in an Authorization header."""
+    """Reject characters that cannot appear in an Authorization header."""
     if not all("!" <= character <= "~" for character in secret.get_secret_value()):
         raise PydanticCustomError("secret", "use printable ASCII characters without spaces")
     return secret
@@ -246,8 +246,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_renamed_variables(cls, values: Any) -> Any:
-        """Refuse to start with a setting that would be ignored without a word."""
+    def _reject_renamed_variables(cls, values: Any) -> Any:
+        """Reject a variable under its old name, which would otherwise be ignored silently."""
         for old, new in RENAMED.items():
             if os.environ.get(old):
                 raise PydanticCustomError(
@@ -263,12 +263,12 @@ class Settings(BaseSettings):
         return self.wandb_api_key is not None or self.wandb_mode == "offline"
 
     def to_environment(self) -> dict[str, str]:
-        """The environment variables from which another process reads these very settings."""
-        # Children may be started in another folder than the one a relative path means.
-        shown = {**dict(self), "models_file": self.models_file.resolve()}
+        """The environment variables from which another process reads the same settings."""
+        # A child process may have another working directory, which a relative path depends on.
+        fields = {**dict(self), "models_file": self.models_file.resolve()}
         return {
             environment_variable(name): _to_text(value)
-            for name, value in shown.items()
+            for name, value in fields.items()
             if value is not None
         }
 

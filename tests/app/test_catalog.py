@@ -74,7 +74,7 @@ INVALID = {
         VALID.replace("owner/base-1", "owner base"),
         "'owner base' is not a valid model id",
     ),
-    "an alias that is no list": (
+    "an alias that is not a list": (
         VALID.replace('["gpt-4o-mini-2024-07-18", "owner/base-1"]', '"x"'),
         "lists",
     ),

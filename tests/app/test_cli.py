@@ -282,7 +282,7 @@ def test_migrate_brings_an_empty_database_to_the_newest_schema(
         assert session.execute(text("SELECT count(*) FROM jobs")).scalar() == 0
 
 
-def test_migrate_expand_refuses_an_upgrade_that_needs_downtime(
+def test_migrate_expand_rejects_an_upgrade_that_needs_downtime(
     luthier: Luthier, empty_database: str
 ) -> None:
     assert luthier("migrate", DATABASE_URL=empty_database).returncode == 0

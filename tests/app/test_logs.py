@@ -13,7 +13,7 @@ KEY = "sk-luthier-" + "s3cret" * 7
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "redacted"),
     [
         (f"key {KEY}.", "key sk-luthier-***."),
         ("Authorization: Bearer abc.def-s3cret", "Authorization: Bearer ***"),
@@ -27,8 +27,8 @@ KEY = "sk-luthier-" + "s3cret" * 7
         ("https://s3/b?X-Amz-Security-Token=s3%2Fcret", "https://s3/b?X-Amz-Security-Token=***"),
     ],
 )
-def test_secrets_are_redacted(text: str, shown: str) -> None:
-    assert redact(text) == shown
+def test_secrets_are_redacted(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
 
 
 @pytest.mark.parametrize(
