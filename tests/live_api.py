@@ -121,7 +121,7 @@ def http(api: Api, account: Account) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def stranger(api: Api, sessions: SessionMaker) -> Iterator[httpx.Client]:
+def other_tenant(api: Api, sessions: SessionMaker) -> Iterator[httpx.Client]:
     """A client of another organization."""
     with client_for(api, create_account(sessions, "others")) as client:
         yield client

@@ -23,6 +23,6 @@ def test_marks_belong_to_their_base_character(text: str, expected: list[str]) ->
 
 
 @pytest.mark.parametrize(("text", "expected"), TEXTS)
-def test_splits_word_exactly_inside_words(text: str, expected: list[str]) -> None:
+def test_positions_inside_words(text: str, expected: list[str]) -> None:
     inside = {at for start, end in find_words(text) for at in range(start + 1, end)}
     assert {at for at in range(-1, len(text) + 2) if is_inside_word(text, at)} == inside
