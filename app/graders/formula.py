@@ -54,7 +54,7 @@ def compile_formula(formula: str, names: Collection[str]) -> CompiledExpression:
 
 
 def evaluate(formula: str, values: Mapping[str, float]) -> float:
-    """The formula's value for these rewards by grader key. Raises FormulaError."""
+    """Evaluate a formula for these rewards by grader key. Raises FormulaError."""
     try:
         value = float(compile_formula(formula, values)(values))
     except FormulaError:

@@ -74,7 +74,7 @@ async def run_grader(
 
 def _validate_formula(grader: Grader) -> None:
     """Raise InvalidRequest for a formula that does not compile. Errors that depend on the rewards,
-    such as a division by zero, show in a run only."""
+    such as a division by zero, appear only in a run."""
     if not isinstance(grader, MultiGrader):
         return
     try:
@@ -91,7 +91,7 @@ def _validate_formula(grader: Grader) -> None:
 async def _resolve_judges(
     grader: Grader, state: AppState, project_id: str
 ) -> dict[str, ResolvedModel]:
-    """The models that a grader asks, by name. Raises NotFound, InvalidRequest."""
+    """The judge models of a grader, by name. Raises NotFound, InvalidRequest."""
     graders = grader.graders.values() if isinstance(grader, MultiGrader) else [grader]
     names = {each.model for each in graders if isinstance(each, ModelGrader)}
     return {

@@ -157,7 +157,7 @@ async def _query_judge(grader: ModelGrader, result: str, state: _RunState) -> st
 
 
 def _parse_result(text: str) -> Any:
-    """The result in a judge's text. Models often put a code fence or a sentence around the JSON."""
+    """Parse a judge's result; models often put a code fence or a sentence around the JSON."""
     start, end = text.find("{"), text.rfind("}")
     try:
         # Integers as floats: one that is too large becomes infinite instead of failing later.

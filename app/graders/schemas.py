@@ -163,13 +163,12 @@ class MultiGrader(BaseModel):
     @classmethod
     def _normalize_to_dict(cls, value: Any) -> Any:
         """OpenAI's schema has one grader here, one of its examples a list, its guides a map."""
-        listed = (
-            [value] if isinstance(value, dict) and isinstance(value.get("type"), str) else value
-        )
-        if not isinstance(listed, list):
+        is_single = isinstance(value, dict) and isinstance(value.get("type"), str)
+        graders = [value] if is_single else value
+        if not isinstance(graders, list):
             return value
-        by_name = {str(each.get("name")): each for each in listed if isinstance(each, dict)}
-        if len(by_name) < len(listed):
+        by_name = {str(each.get("name")): each for each in graders if isinstance(each, dict)}
+        if len(by_name) < len(graders):
             raise PydanticCustomError("names", "expected graders with distinct names")
         return by_name
 
@@ -209,7 +208,7 @@ class JudgeUsage(BaseModel):
 
 
 class JudgeCompletion(BaseModel):
-    """The fields that are read of a judge's chat completion."""
+    """The fields of a judge's chat completion that are read."""
 
     choices: Annotated[list[JudgeChoice], Field(min_length=1)]
     usage: JudgeUsage
@@ -220,13 +219,13 @@ class JudgeErrorDetail(BaseModel):
 
 
 class JudgeError(BaseModel):
-    """The fields that are read of an engine's error; engines differ in the rest."""
+    """The fields of an engine's error that are read; engines differ in the rest."""
 
     error: JudgeErrorDetail
 
 
 class GraderErrors(BaseModel):
-    """Errors while grading; the reward is 0 then."""
+    """Errors of a grader run; with any error, the reward is 0."""
 
     model_config = ConfigDict(protected_namespaces=())
 

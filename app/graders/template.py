@@ -8,17 +8,17 @@ from typing import Any
 VARIABLE = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 # `.name` or `[0]`, after the namespace.
 PATH_STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d{1,6})\]")
-NAMESPACE = re.compile(r"item|sample")
+NAMESPACE_PREFIX = re.compile(r"item|sample")
 
 
 class UnknownVariable(ValueError):
-    """A template names a variable that is neither in the item nor in the sample."""
+    """A template refers to a variable that is in neither the item nor the sample."""
 
 
 def build_variables(sample: str, item: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of templates. `sample.output_json` exists only if the sample is JSON.
+    """Build the variables of templates. `sample.output_json` exists only if the sample is JSON.
 
-    Samples are given as text, hence without tool calls.
+    Samples are plain text, hence without tool calls.
     """
     message = {"role": "assistant", "content": sample, "refusal": None}
     sample_variables: dict[str, Any] = {
@@ -29,29 +29,29 @@ def build_variables(sample: str, item: Mapping[str, Any]) -> dict[str, Any]:
     try:
         sample_variables["output_json"] = json.loads(sample)
     except (ValueError, RecursionError):
-        pass  # most samples are prose; a template that names it raises UnknownVariable
+        pass  # most samples are prose; a template that refers to it raises UnknownVariable
     return {"item": item, "sample": sample_variables}
 
 
 def render(template: str, variables: Mapping[str, Any]) -> str:
-    """Replace each variable by its value. Raises UnknownVariable."""
-    return VARIABLE.sub(lambda found: _to_text(_resolve_path(found[1], variables)), template)
+    """Replace each variable with its value. Raises UnknownVariable."""
+    return VARIABLE.sub(lambda match: _to_text(_resolve_path(match[1], variables)), template)
 
 
 def _resolve_path(path: str, variables: Mapping[str, Any]) -> Any:
-    start = NAMESPACE.match(path)
-    if start is None:
+    namespace = NAMESPACE_PREFIX.match(path)
+    if namespace is None:
         raise UnknownVariable(path)
-    value, at = variables[start[0]], start.end()
-    while at < len(path):
-        step = PATH_STEP.match(path, at)
+    value, position = variables[namespace[0]], namespace.end()
+    while position < len(path):
+        step = PATH_STEP.match(path, position)
         if step is None:
             raise UnknownVariable(path)
         try:
             value = value[step[1]] if step[1] is not None else value[int(step[2])]
         except (KeyError, IndexError, TypeError) as error:
             raise UnknownVariable(path) from error
-        at = step.end()
+        position = step.end()
     return value
 
 

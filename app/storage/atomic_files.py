@@ -1,4 +1,4 @@
-"""Atomic, durable writes of local files (write aside, fsync, rename), readable by us alone."""
+"""Atomic, durable writes of local files (temporary file, fsync, rename), for their owner only."""
 
 import os
 import secrets
@@ -27,7 +27,7 @@ class AtomicFile:
 
     def publish(self, path: Path, *, replace: bool = True) -> None:
         """Move the file to `path`. Without `replace`, raises FileExistsError if `path` exists."""
-        # Bytes before the name: after a power cut the name alone would be an empty file.
+        # Bytes before the name: after a power failure the name alone would be an empty file.
         os.fsync(self._descriptor)
         make_directories(path.parent)
         if replace:
@@ -60,7 +60,7 @@ def make_directories(path: Path) -> None:
 
 
 def fsync_directory(path: Path) -> None:
-    """Make the names in a directory survive a power cut."""
+    """Make the names in a directory survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -15,9 +15,9 @@ from app.storage.protocol import AlreadyExists, ObjectWriter, StorageUnavailable
 CHUNK_BYTES = 2**20
 # Directory of unfinished files; no part of a key can start with a dot.
 UNFINISHED_DIRECTORY = ".unfinished"
-# Below this, `check` fails: uploads and checkpoints are about to.
+# Below this, `check` fails, before uploads and checkpoints do.
 MIN_FREE_BYTES = 64 * 2**20
-# A key whose path is a directory, or lies below a file, is no object either.
+# A key whose path is a directory, or lies below a file, is not an object either.
 MISSING_ERRORS = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
@@ -72,8 +72,8 @@ class LocalStore:
     def list(self, prefix: str) -> Iterator[str]:
         directory = self.root / validate_prefix(prefix).rpartition("/")[0]
         with _translate_errors():
-            found = [path.relative_to(self.root).as_posix() for path in _walk_files(directory)]
-        return iter(sorted(key for key in found if key.startswith(prefix)))
+            keys = [path.relative_to(self.root).as_posix() for path in _walk_files(directory)]
+        return iter(sorted(key for key in keys if key.startswith(prefix)))
 
     def remove_unfinished(self, older_than: timedelta) -> int:
         oldest = time.time() - older_than.total_seconds()

@@ -26,7 +26,7 @@ class ObjectStore(Protocol):
 
     The few methods mean the same in S3 and in a directory. Writes are atomic (an object exists with
     all its bytes or not at all) and durable: what a clean `with` block or a return has stored
-    survives a power cut. Keys come from `app.storage.object_keys` only. Safe to share between
+    survives a power failure. Keys come from `app.storage.object_keys` only. Safe to share between
     threads, not across a fork.
 
     Every method may raise StorageUnavailable, and UnsafeKey for a key that those functions would
@@ -58,7 +58,7 @@ class ObjectStore(Protocol):
         """List keys that start with `prefix`, sorted. For cleanup; the database is the index."""
 
     def remove_unfinished(self, older_than: timedelta) -> int:
-        """Remove the unfinished writes of killed processes that are that old; return how many."""
+        """Remove unfinished writes of killed processes older than this; returns their number."""
 
     def check(self) -> None:
         """Raise StorageUnavailable if the store cannot be used. Fast, for health probes."""

@@ -16,7 +16,7 @@ from app.storage.s3_client import error_code, make_client, make_session, transla
 from app.storage.s3_writer import WRITER_METADATA, S3Writer, was_written_by
 
 CHUNK_BYTES = 2**20
-# Of a download that breaks off, and of a conditional write that meets another one.
+# For a download that is interrupted, and a conditional write that conflicts with another one.
 MAX_TRIES = 5
 
 
@@ -114,7 +114,7 @@ class S3Store:
                 self._client.put_object(**request)
                 return
             except ClientError as error:
-                # S3 refuses two concurrent conditional writes alike; a retry decides.
+                # S3 may reject both of two concurrent conditional writes; a retry decides.
                 if error_code(error) == "ConditionalRequestConflict":
                     continue
                 if error_code(error) != "PreconditionFailed":
@@ -129,12 +129,12 @@ class S3Store:
         """Yield an empty chunk once the object is found, then its bytes.
 
         The empty chunk lets `chunks` notice a missing object at once, and a started generator
-        closes its connection when it is dropped. A response that breaks off is resumed at its
-        offset with a range request, for the same ETag.
+        closes its connection when it is dropped. A response that is interrupted is resumed at
+        its offset with a range request, for the same ETag.
         """
         response = self._get_object(address)
         version = {"IfMatch": response["ETag"]}
-        offset, breaks = 0, 0
+        offset, interruptions = 0, 0
         yield b""
         while True:
             try:
@@ -144,9 +144,11 @@ class S3Store:
                         yield chunk
                 return
             except BotoCoreError as error:
-                breaks += 1
-                if breaks == MAX_TRIES:
-                    raise StorageUnavailable(f"Reading {address} broke off: {error}") from error
+                interruptions += 1
+                if interruptions == MAX_TRIES:
+                    raise StorageUnavailable(
+                        f"Reading {address} was interrupted: {error}"
+                    ) from error
             response = self._get_object(address, Range=f"bytes={offset}-", **version)
 
     def _get_object(self, address: dict[str, str], **condition: str) -> Any:

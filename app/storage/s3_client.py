@@ -15,7 +15,7 @@ MISSING_CODES = frozenset({"NoSuchKey", "NotFound", "404"})
 ERROR_MESSAGES = {
     "404": "it does not exist.",
     "NoSuchBucket": "it does not exist.",
-    "403": "the S3 credentials were refused.",
+    "403": "the S3 credentials were rejected.",
     "AccessDenied": "the S3 credentials lack the permission.",
     "InvalidAccessKeyId": "the S3 access key id is unknown.",
     "SignatureDoesNotMatch": "the S3 secret access key does not match the access key id.",

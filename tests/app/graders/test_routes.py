@@ -24,10 +24,10 @@ def test_validate_and_run(openai: OpenAI) -> None:
     valid = openai.fine_tuning.alpha.graders.validate(grader=CHECK)
     assert valid.grader is not None
     assert valid.grader.model_dump() == CHECK
-    found = openai.fine_tuning.alpha.graders.run(
+    result = openai.fine_tuning.alpha.graders.run(
         grader=CHECK, model_sample="Paris", item={"answer": "Paris"}
     )
-    assert (found.reward, found.metadata.name) == (1, "exact")
+    assert (result.reward, result.metadata.name) == (1, "exact")
 
 
 def test_multi_grader_is_echoed_unchanged(openai: OpenAI) -> None:
@@ -146,8 +146,8 @@ def test_judge_with_an_unusual_engine_response(
         "model": "base",
         "input": [{"role": "user", "content": f"answer {response}"}],
     }
-    found = openai.fine_tuning.alpha.graders.run(grader=judge, model_sample="Paris")
-    assert found.reward == 0
-    assert problem in str(found.metadata.errors.api_model_grader_server_error_details)
+    result = openai.fine_tuning.alpha.graders.run(grader=judge, model_sample="Paris")
+    assert result.reward == 0
+    assert problem in str(result.metadata.errors.api_model_grader_server_error_details)
     (body,) = engine.bodies
     assert body["max_completion_tokens"] == 512, "an unbounded judge fills its context"

@@ -71,10 +71,10 @@ class TestRun:
         ],
     )
     async def test_string_checks(self, operation: str, sample: str, expected: float) -> None:
-        found = await run_without_judge({**CHECK, "operation": operation}, sample)
-        assert found.reward == expected
-        assert found.metadata.scores == {"exact": expected}
-        assert found.metadata.errors.model_dump(exclude_defaults=True) == {}
+        result = await run_without_judge({**CHECK, "operation": operation}, sample)
+        assert result.reward == expected
+        assert result.metadata.scores == {"exact": expected}
+        assert result.metadata.errors.model_dump(exclude_defaults=True) == {}
 
     async def test_text_similarity(self) -> None:
         fields = {**CHECK, "type": "text_similarity", "evaluation_metric": "fuzzy_match"}
@@ -84,27 +84,27 @@ class TestRun:
         assert (await run_without_judge(fields, "xyz")).reward == 0
 
     async def test_unknown_variable_gives_no_reward(self) -> None:
-        found = await run_without_judge({**CHECK, "reference": "{{item.nothing}}"}, "Paris")
-        assert found.reward == 0
-        assert found.metadata.errors.invalid_variable_error
+        result = await run_without_judge({**CHECK, "reference": "{{item.nothing}}"}, "Paris")
+        assert result.reward == 0
+        assert result.metadata.errors.invalid_variable_error
 
     async def test_multi_grader(self) -> None:
         parts = {"exact": CHECK, "there": {**CHECK, "name": "there", "operation": "like"}}
         fields = {"type": "multi", "name": "both", "graders": parts}
-        found = await run_without_judge(
+        result = await run_without_judge(
             {**fields, "calculate_output": "exact + there / 2"}, "In Paris"
         )
-        assert (found.reward, found.sub_rewards) == (0.5, {"exact": 0, "there": 1})
+        assert (result.reward, result.sub_rewards) == (0.5, {"exact": 0, "there": 1})
         broken = await run_without_judge({**fields, "calculate_output": "exact + other"}, "Paris")
         assert broken.metadata.errors.model_dump(exclude_defaults=True) == {
             "formula_parse_error": True,
             "formula_parse_error_details": "there is no grader 'other'",
         }
         listed = [CHECK, {**CHECK, "name": "there", "operation": "like"}]
-        found = await run_without_judge(
+        result = await run_without_judge(
             {**fields, "graders": listed, "calculate_output": "exact + there / 2"}, "In Paris"
         )
-        assert found.reward == 0.5
+        assert result.reward == 0.5
         alone = await run_without_judge(
             {**fields, "graders": CHECK, "calculate_output": "exact"}, "Paris"
         )
@@ -125,11 +125,11 @@ class TestRun:
             prompt.extend(messages)
             return JudgeResponse(answer, 42)
 
-        found = await run(grader(JUDGE), "Paris", ITEM, judge)
-        assert found.reward == expected
+        result = await run(grader(JUDGE), "Paris", ITEM, judge)
+        assert result.reward == expected
         assert prompt[0].content == "Is Paris right?"
-        assert found.model_grader_token_usage_per_model == {"m": 42}
-        assert found.metadata.token_usage == 42
+        assert result.model_grader_token_usage_per_model == {"m": 42}
+        assert result.metadata.token_usage == 42
 
     @pytest.mark.parametrize(
         "content",
@@ -160,9 +160,9 @@ class TestRun:
             prompt.extend(messages)
             return JudgeResponse(answer, 3)
 
-        found = await run(grader(LABELS), "Paris", ITEM, judge)
-        assert (found.reward, found.sub_rewards) == (expected, {"tone": expected})
-        assert found.model_grader_token_usage_per_model == {"m": 3}
+        result = await run(grader(LABELS), "Paris", ITEM, judge)
+        assert (result.reward, result.sub_rewards) == (expected, {"tone": expected})
+        assert result.model_grader_token_usage_per_model == {"m": 3}
         assert prompt[0].content == "How is Paris?"
         assert '"kind" or "cold" or "rude"' in prompt[1].content
 
@@ -173,9 +173,9 @@ class TestRun:
         async def judge(_grader: ModelGrader, _messages: list[ModelMessage]) -> JudgeResponse:
             return JudgeResponse(answer, 1)
 
-        found = await run(grader(LABELS), "Paris", ITEM, judge)
-        assert found.reward == 0
-        assert found.metadata.errors.model_grader_parse_error
+        result = await run(grader(LABELS), "Paris", ITEM, judge)
+        assert result.reward == 0
+        assert result.metadata.errors.model_grader_parse_error
 
     @pytest.mark.parametrize(
         "answer",
@@ -192,9 +192,9 @@ class TestRun:
         async def judge(_grader: ModelGrader, _messages: list[ModelMessage]) -> JudgeResponse:
             return JudgeResponse(answer, 1)
 
-        found = await run(grader(JUDGE), "Paris", ITEM, judge)
-        assert found.reward == 0
-        assert found.metadata.errors.model_grader_parse_error
+        result = await run(grader(JUDGE), "Paris", ITEM, judge)
+        assert result.reward == 0
+        assert result.metadata.errors.model_grader_parse_error
 
     async def test_judge_unavailable(self) -> None:
         errors = (await run_without_judge(JUDGE, "Paris")).metadata.errors
