@@ -3,8 +3,8 @@
     celery -A worker.main worker -Q train -P threads -c 1
     celery -A worker.main worker -Q io -P threads -c 8
 
-In addition to broker notifications, threads poll for work every few seconds, so that the work gets
-done without a broker, too.
+In addition to broker notifications, threads poll for work every few seconds, so that it is also
+done without a broker.
 """
 
 import random
@@ -77,7 +77,7 @@ def _on_shutdown(**_: object) -> None:
 class PeriodicThreads(bootsteps.StartStopStep):  # type: ignore[misc]
     """Celery bootstep that registers the tasks and runs the periodic threads.
 
-    It starts before Celery connects to the broker, which may be unavailable for long.
+    It starts before Celery connects to the broker, which may be unavailable for a long time.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -93,7 +93,7 @@ class PeriodicThreads(bootsteps.StartStopStep):  # type: ignore[misc]
             thread.start()
 
     def close(self, worker: Any) -> None:
-        # Celery waits for running tasks next; this makes them end.
+        # Celery waits for running tasks next; this ends them.
         stopping.set()
 
     def stop(self, worker: Any) -> None:
@@ -150,7 +150,7 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         PeriodicThread(f"poll-{slot}", settings.poll_interval_seconds, runner.run_queued)
         for slot in range(settings.trainer_concurrency)
     ]
-    clean_up = periodic_task_runs.recording(
+    clean_up = periodic_task_runs.record_on_success(
         sessions,
         TaskName.DELETE_STALE_RUN_FOLDERS,
         settings.poll_interval_seconds,
@@ -184,11 +184,11 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         return PeriodicThread(
             name,
             interval_seconds,
-            periodic_task_runs.recording(sessions, name, interval_seconds, work),
+            periodic_task_runs.record_on_success(sessions, name, interval_seconds, work),
         )
 
     interval = settings.poll_interval_seconds
-    deliver = periodic_task_runs.recording(
+    deliver = periodic_task_runs.record_on_success(
         sessions, TaskName.DELIVER_WEBHOOKS, interval, webhook_sender.dispatch_due
     )
     return [

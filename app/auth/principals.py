@@ -1,4 +1,4 @@
-"""Principals: whom a request acts for, looked up by its secret."""
+"""Principals: the project or organization that a request's key authenticates."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.auth import secrets
 from app.db.tables import AdminKey, ApiKey, Organization, Project
 
-# Built once: building a statement takes longer than running it, and every request runs one.
+# Built once: building the statement takes longer than running it, and every request runs it.
 PROJECT_KEY_QUERY = (
     select(
         ApiKey.id,
@@ -57,7 +57,7 @@ class AdminPrincipal:
 
 
 def authenticate(session: Session, secret: str) -> Principal | AdminPrincipal | None:
-    """The principal of a secret, or None if no active key has it.
+    """Find the principal of a secret; None if no active key has it.
 
     Both kinds of keys are looked up whatever the secret's prefix, which proves nothing.
     """
@@ -65,9 +65,9 @@ def authenticate(session: Session, secret: str) -> Principal | AdminPrincipal | 
 
 
 def authenticate_project_key(session: Session, secret: str) -> Principal | None:
-    """The principal of an active API key of a project that is not archived, or None."""
-    # Not through the ORM, which takes as long again: these are columns, and every request asks.
-    parameters = {"digest": secrets.digest(secret)}
+    """Find the principal of an active API key of a project that is not archived."""
+    # Not through the ORM, which would double the time: every request runs this, for columns only.
+    parameters = {"digest": secrets.compute_digest(secret)}
     row = session.connection().execute(PROJECT_KEY_QUERY, parameters).one_or_none()
     if row is None:
         return None
@@ -78,8 +78,8 @@ def authenticate_project_key(session: Session, secret: str) -> Principal | None:
 
 
 def authenticate_admin_key(session: Session, secret: str) -> AdminPrincipal | None:
-    """The principal of an active admin key, or None."""
-    parameters = {"digest": secrets.digest(secret)}
+    """Find the principal of an active admin key."""
+    parameters = {"digest": secrets.compute_digest(secret)}
     row = session.execute(ADMIN_KEY_QUERY, parameters).one_or_none()
     if row is None:
         return None

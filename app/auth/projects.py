@@ -1,4 +1,4 @@
-"""Access to a project: it belongs to the organization, and is not archived."""
+"""Project access checks: the project belongs to the organization and is not archived."""
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -8,17 +8,17 @@ from app.errors import Forbidden, InvalidRequest, NotFound
 
 
 def get(session: Session, organization_id: str, project_id: str) -> Project:
-    """A project of the organization, archived or not. Raises NotFound."""
-    return one_or_404(session, select_project(organization_id, project_id), project_id)
+    """Get a project of the organization, archived or not. Raises NotFound."""
+    return get_one_or_raise(session, select_project(organization_id, project_id), project_id)
 
 
 def get_active(session: Session, organization_id: str, project_id: str) -> Project:
-    """A project of the organization, locked against archiving until this transaction ends.
+    """Get a project of the organization, locked against archiving until this transaction ends.
 
     Raises NotFound, or InvalidRequest if it is archived.
     """
     statement = select_project(organization_id, project_id).with_for_update(read=True)
-    project = one_or_404(session, statement, project_id)
+    project = get_one_or_raise(session, statement, project_id)
     if project.archived_at is not None:
         raise InvalidRequest(
             f"The project {project_id} is archived. Archived projects cannot be used or updated.",
@@ -27,7 +27,7 @@ def get_active(session: Session, organization_id: str, project_id: str) -> Proje
     return project
 
 
-def require_active(session: Session, project_id: str) -> None:
+def lock_active(session: Session, project_id: str) -> None:
     """Lock a request's own project against archiving. Raises Forbidden if it is archived."""
     statement = select(Project.archived_at).where(Project.id == project_id)
     if session.scalars(statement.with_for_update(read=True)).one() is not None:
@@ -42,7 +42,7 @@ def select_project(organization_id: str, project_id: str) -> Select[Project]:
     )
 
 
-def one_or_404(session: Session, statement: Select[Project], project_id: str) -> Project:
+def get_one_or_raise(session: Session, statement: Select[Project], project_id: str) -> Project:
     project = session.scalars(statement).one_or_none()
     if project is None:
         raise NotFound(f"No such project: {project_id}", param="project_id")

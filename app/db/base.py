@@ -21,21 +21,21 @@ JsonList = Annotated[list[Any], mapped_column(JSONB)]
 
 
 class StrEnumType(TypeDecorator[E], Generic[E]):
-    """A VARCHAR column that loads as members of a StrEnum; checks are the table's own."""
+    """A VARCHAR column that loads as members of a StrEnum; tables declare their own CHECK."""
 
     impl = String
     cache_ok = True
 
     def __init__(self, enum: type[E]) -> None:
         super().__init__()
-        # Named like the parameter, which makes it part of the statement cache key.
+        # Named after the parameter, which makes it part of the statement cache key.
         self.enum = enum
 
     def process_result_value(self, value: Any, dialect: Dialect) -> E | None:
         return None if value is None else self.enum(value)
 
 
-def sql_values(enum: type[StrEnum]) -> str:
+def format_sql_values(enum: type[StrEnum]) -> str:
     """Format an enum's values as a SQL list, for CHECK constraints."""
     return "(" + ", ".join(f"'{member}'" for member in enum) + ")"
 

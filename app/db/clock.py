@@ -1,4 +1,4 @@
-"""The database's clock, the only one that timestamps are compared by: machines' clocks differ."""
+"""The database's clock, which all timestamps are compared by, since machines' clocks differ."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,10 +14,10 @@ def now(session: Session) -> datetime:
 
 
 def seconds_from_now(seconds: float | ColumnElement[Any]) -> ColumnElement[Any]:
-    """SQL expression for a time in so many seconds; negative ones are in the past."""
+    """Build the SQL expression for a time `seconds` from now, or before now if negative."""
     return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
-def ago(time: timedelta) -> ColumnElement[Any]:
-    """SQL expression for a time in the past."""
-    return func.clock_timestamp() - time
+def subtract_from_now(delta: timedelta) -> ColumnElement[Any]:
+    """Build the SQL expression for the time `delta` before now."""
+    return func.clock_timestamp() - delta

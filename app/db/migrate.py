@@ -1,11 +1,11 @@
-"""Schema migrations: the only path by which start-up, commands and tests create a schema.
+"""Schema migrations, the only way in which start-up, commands and tests create a schema.
 
-A migration says in its module how it goes together with processes of the previous version:
+A migration's module declares its compatibility with processes of the previous version:
 
-* by default it only adds, and they keep working;
-* `contracting = True`: it drops what only they still use, and waits until they have ended;
-* `requires_downtime = True`: it renames or changes what both versions use, so that no process may
-  run while it does.
+* by default it only adds to the schema, and they keep working;
+* `contracting = True`: it drops what only they use, and must wait until they have ended;
+* `requires_downtime = True`: it renames or changes what both versions use, so no process may run
+  meanwhile.
 """
 
 from pathlib import Path
@@ -31,14 +31,14 @@ def upgrade(
 ) -> None:
     """Apply all pending migrations; does nothing on a current schema.
 
-    Without `contract` the trailing contracting ones are left out, so that processes of the previous
-    version work on. Raises DowntimeRequired, with nothing applied, if one of the others does not
-    allow that, and DatabaseUnavailable.
+    Without `contract` the trailing contracting ones are skipped, so that processes of the previous
+    version keep working. Raises DowntimeRequired, with nothing applied, if another migration rules
+    that out, or DatabaseUnavailable.
     """
     config = Config(toml_file=ROOT / "pyproject.toml")
     config.set_main_option("script_location", str(migrations))
     scripts = ScriptDirectory.from_config(config)
-    target = "head" if contract else newest_additive_revision(scripts)
+    target = "head" if contract else find_newest_additive_revision(scripts)
     engine = create_database_engine(database_url)
     try:
         with engine.connect() as connection:
@@ -54,14 +54,14 @@ def upgrade(
         engine.dispose()
 
 
-def newest_additive_revision(scripts: ScriptDirectory) -> str:
+def find_newest_additive_revision(scripts: ScriptDirectory) -> str:
     """Find the newest revision that is not contracting.
 
-    Contracting migrations are the last ones of a version. Once the next version adds others after
-    them, the processes they waited for are two versions old and long gone.
+    Contracting migrations are the last ones of a version. Once the next version adds migrations
+    after them, the processes they waited for are two versions old and have ended.
     """
     newest_first = scripts.walk_revisions()
-    return next(m.revision for m in newest_first if not _flag(m.module, "contracting"))
+    return next(m.revision for m in newest_first if not _has_flag(m.module, "contracting"))
 
 
 def _check_no_downtime(scripts: ScriptDirectory, current: str | None, target: str) -> None:
@@ -70,7 +70,7 @@ def _check_no_downtime(scripts: ScriptDirectory, current: str | None, target: st
         return
     applied = {m.revision for m in scripts.iterate_revisions(current, "base")}
     pending = (m for m in scripts.iterate_revisions(target, "base") if m.revision not in applied)
-    blocking = [m.doc for m in pending if _flag(m.module, "requires_downtime")]
+    blocking = [m.doc for m in pending if _has_flag(m.module, "requires_downtime")]
     if blocking:
         raise DowntimeRequired(
             "This upgrade needs downtime, since the previous version cannot run on the new schema "
@@ -79,5 +79,5 @@ def _check_no_downtime(scripts: ScriptDirectory, current: str | None, target: st
         )
 
 
-def _flag(migration: ModuleType, name: str) -> bool:
+def _has_flag(migration: ModuleType, name: str) -> bool:
     return bool(getattr(migration, name, False))

@@ -1,4 +1,4 @@
-"""Keyset pagination: rows added meanwhile do not shift the page after a given row."""
+"""Keyset pagination: rows added meanwhile do not shift later pages."""
 
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -17,7 +17,7 @@ class Page(Generic[Row]):
     has_more: bool
 
 
-# Shared by lists of any row type, since it holds none.
+# Shared by all row types, since it holds no rows.
 EMPTY_PAGE: Page[Any] = Page([], has_more=False)
 
 
@@ -28,7 +28,7 @@ def fetch_page(session: Session, statement: Select[Row], *, limit: int) -> Page[
     return Page(rows[:limit], len(rows) > limit)
 
 
-def page_by_age(
+def fetch_page_by_age(
     session: Session,
     rows: Select[Row],
     *,
@@ -42,7 +42,7 @@ def page_by_age(
 
     `after` is an id among `cursor_rows`, which include deleted rows where the table keeps them: a
     row that is deleted while a client pages must not end its paging. `sort_columns` are the
-    creation time and the id in another table than the rows' own, if that one has the index.
+    creation time and the id in another table, if that one has the index to use.
     """
     table: Any = rows.column_descriptions[0]["entity"]
     columns = sort_columns or (table.created_at, table.id)
@@ -59,6 +59,6 @@ def page_by_age(
 def find_cursor_row(session: Session, cursor_rows: Select[Row]) -> Row | None:
     """Find the row that `after` names; after an unknown one the page is empty.
 
-    An error would help whoever mistyped it, but clients' own test suites expect an empty page.
+    An error would help with mistyped ids, but the SDKs' own test suites expect an empty page.
     """
     return session.scalars(cursor_rows).one_or_none()

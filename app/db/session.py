@@ -37,7 +37,7 @@ def create_database_engine(
     """Create an engine for a Postgres URL as operators write it (`postgresql://…`).
 
     Statements time out after 10 s and idle transactions after 30 s, so that a stuck client cannot
-    hold locks for ever; stale connections are replaced at checkout, so that a restart of Postgres
+    hold locks forever; stale connections are replaced at checkout, so that a restart of Postgres
     goes unnoticed.
 
     With `autocommit` each statement is its own transaction, without the round trips of BEGIN and
@@ -56,7 +56,7 @@ def create_database_engine(
         hide_parameters=True,
         connect_args={
             "connect_timeout": 5,
-            # A cut cable closes no connection, and by default the kernel would wait for hours.
+            # A network failure closes no connection; by default the kernel would wait for hours.
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 3,
@@ -69,15 +69,15 @@ def create_database_engine(
 
 
 def _reject_stale_connection(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Have the pool replace a connection that is closed or has data to read.
+    """Make the pool replace a connection that is closed or has data to read.
 
-    An idle connection has nothing to read until the server closes it or the kernel gives it up;
-    both show without a round trip. A ping per transaction would also find a server that vanished
-    in the last seconds, before the kernel noticed, at the cost of that round trip.
+    An idle connection has nothing to read until the server closes it or the kernel gives up on it;
+    both are detected without a round trip. A ping per transaction would also find a server that
+    vanished in the last seconds, before the kernel noticed, at the cost of that round trip.
     """
     if not record.info.get(USED):
-        # A new connection that is closed already fails at its statement: the pool would retry with
-        # others that are no better.
+        # A new connection that is already closed fails at its first statement. Rejecting it here
+        # would only make the pool retry with other new ones.
         record.info[USED] = True
         return
     if connection.closed or _has_pending_data(connection.fileno()):
@@ -133,8 +133,8 @@ def retry_until_available(
 ) -> T:
     """Do `work` in a transaction, and retry while the database is unavailable.
 
-    It may be committed twice: if the response to a commit is lost, its outcome is unknown. Raises
-    DatabaseUnavailable once `should_give_up` returns true.
+    `work` may be committed twice: if the response to a commit is lost, its outcome is unknown.
+    Raises DatabaseUnavailable once `should_give_up` returns true.
     """
     while True:
         try:

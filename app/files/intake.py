@@ -16,7 +16,7 @@ from app.errors import InvalidRequest, PayloadTooLarge
 from app.formats import DatasetValidator, ValidationReport
 from app.storage import ObjectStore, ObjectWriter, file_key
 
-# Batch files expire after 30 days unless the client says otherwise; all others never.
+# Batch files expire after 30 days unless the client sets an expiry; all others never expire.
 BATCH_RETENTION_SECONDS = 30 * 24 * 3600
 MAX_BATCH_FILE_BYTES = 200 * 2**20
 JSONL_PURPOSES = (FilePurpose.FINE_TUNE, FilePurpose.BATCH)
@@ -38,11 +38,11 @@ class IncomingFile:
         self._validator: DatasetValidator | None = DatasetValidator()
 
     def skip_validation(self) -> None:
-        """Do not validate: the file is known not to be a training file. Before the first write."""
+        """Skip validation, if the file is not a training file. Call it before the first write."""
         self._validator = None
 
     def write(self, chunk: bytes) -> None:
-        """Write the next chunk. Raises PayloadTooLarge, StorageUnavailable."""
+        """Write the next chunk. Raises PayloadTooLarge or StorageUnavailable."""
         self.bytes += len(chunk)
         if self.bytes > self._max_bytes:
             raise PayloadTooLarge(f"The file is larger than {self._max_bytes} bytes.", param="file")
@@ -55,7 +55,7 @@ class IncomingFile:
         return self._hash.hexdigest()
 
     def finish_validation(self) -> ValidationReport | None:
-        """The report on the whole file; None if validation was skipped. Call it once."""
+        """Return the report on the whole file; None if validation was skipped. Call it once."""
         return None if self._validator is None else self._validator.finish()
 
 
@@ -74,7 +74,7 @@ def check_purpose(purpose: FilePurpose, filename: str, size: int) -> None:
     """Check a file's extension and size against its purpose. Raises InvalidRequest,
     PayloadTooLarge.
 
-    A name without an extension is valid: clients that send bytes have no name to give.
+    A name without an extension is valid: clients that send raw bytes have no filename.
     """
     extension = PurePosixPath(filename).suffix
     if purpose in JSONL_PURPOSES and extension.lower() not in ("", ".jsonl"):
@@ -96,9 +96,9 @@ def build_row(
     purpose: FilePurpose,
     expires_after_seconds: int | None,
 ) -> File:
-    """The row of a received file, not yet added to a session.
+    """Build the row of a received file, not yet added to a session.
 
-    Raises InvalidRequest, PayloadTooLarge if the file is empty or does not match its purpose.
+    Raises InvalidRequest or PayloadTooLarge if the file is empty or does not match its purpose.
     """
     if incoming.bytes == 0:
         raise InvalidRequest("The file is empty. Upload a file with content.", param="file")
@@ -113,7 +113,7 @@ def build_row(
         bytes=incoming.bytes,
         sha256=incoming.sha256(),
         storage_key=incoming.key,
-        expires_at=_seconds_from_now(expires_after_seconds),
+        expires_at=_compute_expiry(expires_after_seconds),
         status=FileStatus.PROCESSED,
     )
     report = incoming.finish_validation() if purpose == FilePurpose.FINE_TUNE else None
@@ -122,7 +122,7 @@ def build_row(
     return file
 
 
-def _seconds_from_now(seconds: int | None) -> Any:
+def _compute_expiry(seconds: int | None) -> Any:
     return None if seconds is None else func.clock_timestamp() + timedelta(seconds=seconds)
 
 

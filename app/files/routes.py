@@ -1,4 +1,4 @@
-"""/v1/files"""
+"""Routes of /v1/files."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -63,7 +63,7 @@ async def create(
 ) -> FileObject:
     """Upload a file. A training file is validated line by line while it arrives."""
     # Uploads have their own threads, since storing, hashing and validating block. The transaction
-    # begins only when the file is stored, so that slow clients hold no database connection.
+    # starts only when the file is stored, so that slow clients hold no database connection.
     receive = partial(_receive_file, request, state, principal.project_id)
     file, content_id = await to_thread.run_sync(receive, limiter=state.upload_slots)
     result = await run_in_transaction(state, partial(_add_once, idempotency, content_id, file))
@@ -132,9 +132,9 @@ def content(
 
 
 def _receive_file(request: Request, state: AppState, project_id: str) -> tuple[File, bytes]:
-    """Store an upload; returns its row, not yet added, and bytes that identify the request.
+    """Store an upload; return its row, not yet added, and bytes that identify the request.
 
-    An exception leaves nothing in the store.
+    Nothing stays in the store if it raises.
     """
     max_bytes = state.settings.max_file_bytes
     with intake.receive_file(state.store, project_id, max_bytes=max_bytes) as incoming:
@@ -153,7 +153,7 @@ def _receive_file(request: Request, state: AppState, project_id: str) -> tuple[F
             purpose=FilePurpose(fields.purpose),
             expires_after_seconds=None if after is None else after.seconds,
         )
-        # Not the body itself: clients choose a new form boundary for every attempt.
+        # Not the raw body: clients choose a new form boundary for every attempt.
         content_id = f"{file.sha256}\n{file.filename}\n{fields.model_dump_json()}"
         return file, content_id.encode()
 
@@ -162,7 +162,7 @@ def _add_once(
     idempotency: Idempotency, content_id: bytes, file: File, session: Session
 ) -> FileObject | StoredResponse:
     if (stored := idempotency.begin(session, content_id)) is not None:
-        # Only the last byte could show that this is a retry, so its content was stored again.
+        # A retry is recognized only by its whole content, which has been stored again by now.
         service.discard(session, file)
         return stored
     created = serializers.serialize_file(service.add(session, file))

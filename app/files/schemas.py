@@ -1,4 +1,4 @@
-"""Wire schemas of files and multi-part uploads."""
+"""Request and response bodies of files and multi-part uploads."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -9,19 +9,19 @@ from app.db.tables import FileStatus
 from app.formats import ErrorCode, FormatName
 from app.wire.base import CursorListing, UnixTime, bounded_int
 
-# The FilePurpose values that a client may send: result files are made by jobs alone.
+# The FilePurpose values that a client may send; only jobs create result files.
 UploadPurpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
 MAX_FILENAME_LENGTH = 255
 MAX_PARTS = 10_000
 
 
 def sanitize_filename(filename: str) -> str:
-    """The printable base name, truncated. For display only: no path or key is made of it."""
+    """Reduce a name to its printable base name, truncated. It is never used as a path or key."""
     printable = "".join(letter for letter in filename if letter.isprintable())
     name = printable.replace("\\", "/").rpartition("/")[2]
     if len(name) <= MAX_FILENAME_LENGTH:
         return name or "upload"
-    # Truncate the stem, not the extension, which tells the type of the file.
+    # Truncate the stem, not the extension, which shows the type of the file.
     extension = PurePosixPath(name).suffix
     stem = name[: max(1, MAX_FILENAME_LENGTH - len(extension))]
     return (stem + extension)[:MAX_FILENAME_LENGTH]

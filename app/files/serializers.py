@@ -1,4 +1,4 @@
-"""Rows of files and uploads as wire objects."""
+"""Serializers of files and uploads: rows to wire objects."""
 
 from app.db.tables import File, Upload, UploadState
 from app.files.schemas import FileObject, FileValidation, UploadObject
@@ -9,15 +9,15 @@ def serialize_file(row: File) -> FileObject:
 
 
 def serialize_validation(row: File) -> FileValidation:
-    """The validation report of a file; empty for one that was not validated."""
-    found, summary = row.validation_errors or {}, row.summary or {}
+    """Serialize the validation report of a file; empty for one that was not validated."""
+    errors, summary = row.validation_errors or {}, row.summary or {}
     return FileValidation(
         file_id=row.id,
         status=row.status,
         format=row.format,
         examples=row.examples,
-        error_count=found.get("count", 0),
-        errors=found.get("first", []),
+        error_count=errors.get("count", 0),
+        errors=errors.get("first", []),
         labels=summary.get("labels", {}),
         duplicates=summary.get("duplicates", 0),
         conflicts=summary.get("conflicts", 0),
@@ -26,7 +26,7 @@ def serialize_validation(row: File) -> FileValidation:
 
 
 def serialize_upload(row: Upload, file: File | None) -> UploadObject:
-    """An upload, with its file once it is completed."""
+    """Serialize an upload, with its file once it is completed."""
     return UploadObject(
         id=row.id,
         bytes=row.bytes,

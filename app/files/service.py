@@ -17,7 +17,7 @@ from app.storage import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class FileDownload:
-    """The content of a file as it is sent; `length` is in bytes."""
+    """Content of a file as it is sent to the client; `length` is in bytes."""
 
     filename: str
     length: int
@@ -43,13 +43,13 @@ def find(
     *,
     lock: Literal["share", "update"] | None = None,
 ) -> File | None:
-    """A project's file, unless it is deleted or expired.
+    """Find a project's file that is neither deleted nor expired.
 
     `lock="share"` keeps it from being deleted until the transaction ends; `lock="update"` is for
     the transaction that deletes it.
     """
     statement = select(File).where(
-        File.id == file_id, File.project_id == project_id, *_not_deleted_or_expired()
+        File.id == file_id, File.project_id == project_id, *_is_available()
     )
     if lock is not None:
         statement = statement.with_for_update(read=lock == "share")
@@ -59,7 +59,7 @@ def find(
 def get(
     session: Session, project_id: str, file_id: str, *, lock: Literal["update"] | None = None
 ) -> File:
-    """As `find`. Raises NotFound, with OpenAI's message."""
+    """Get a file as `find` does. Raises NotFound, with OpenAI's message."""
     file = find(session, project_id, file_id, lock=lock)
     if file is None:
         raise NotFound(f"No such File object: {file_id}", param="id")
@@ -75,12 +75,12 @@ def list_files(
     after: str | None,
     limit: int,
 ) -> Page[File]:
-    """A page of a project's files, optionally of one purpose."""
+    """List a page of a project's files, optionally of one purpose."""
     of_project = select(File).where(File.project_id == project_id)
-    statement = of_project.where(*_not_deleted_or_expired())
+    statement = of_project.where(*_is_available())
     if purpose is not None:
         statement = statement.where(File.purpose == purpose)
-    return pagination.page_by_age(
+    return pagination.fetch_page_by_age(
         session,
         statement,
         cursor_rows=of_project,
@@ -93,11 +93,11 @@ def list_files(
 def delete(session: Session, project_id: str, file_id: str) -> None:
     """Mark a file as deleted and enqueue the deletion of its content.
 
-    Raises NotFound, and InvalidRequest while an unfinished job uses it: a retry reads it again.
+    Raises NotFound, and InvalidRequest while an unfinished job uses it, which may read it again.
     """
     # The lock serializes concurrent deletions, and waits for a job that is being created on it.
     file = get(session, project_id, file_id, lock="update")
-    job = session.scalars(_unfinished_jobs_using(file_id).limit(1)).one_or_none()
+    job = session.scalars(_select_unfinished_jobs_using(file_id).limit(1)).one_or_none()
     if job is not None:
         raise InvalidRequest(
             f"File '{file_id}' is used by the job {job.id}, which is {job.state}. "
@@ -108,7 +108,7 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
     outbox.enqueue_blob_deletion(session, file.storage_key)
 
 
-def _unfinished_jobs_using(file_id: str) -> Select[Job]:
+def _select_unfinished_jobs_using(file_id: str) -> Select[Job]:
     uses_it = or_(Job.training_file_id == file_id, Job.validation_file_id == file_id)
     return select(Job).where(uses_it, Job.state.not_in(TERMINAL_STATES))
 
@@ -117,7 +117,7 @@ def download(store: ObjectStore, file: File, *, results_as_base64: bool) -> File
     """Open the content of a file. Result files are base64 by default, which OpenAI's clients
     decode.
 
-    Raises NotFound if the store has lost it, StorageUnavailable.
+    Raises NotFound if the store has lost it, or StorageUnavailable.
     """
     try:
         chunks = store.chunks(file.storage_key)
@@ -128,17 +128,17 @@ def download(store: ObjectStore, file: File, *, results_as_base64: bool) -> File
     return FileDownload(file.filename, file.bytes, chunks)
 
 
-def _not_deleted_or_expired() -> tuple[ColumnElement[bool], ...]:
+def _is_available() -> tuple[ColumnElement[bool], ...]:
     unexpired = or_(File.expires_at.is_(None), File.expires_at > func.clock_timestamp())
     return (File.deleted_at.is_(None), unexpired)
 
 
 def _encode_base64(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    rest = b""
+    pending = b""
     for chunk in chunks:
-        rest += chunk
+        pending += chunk
         # Encode multiples of 3 bytes, so that the pieces concatenate to one base64 text.
-        whole = len(rest) - len(rest) % 3
-        yield base64.b64encode(rest[:whole])
-        rest = rest[whole:]
-    yield base64.b64encode(rest)
+        whole = len(pending) - len(pending) % 3
+        yield base64.b64encode(pending[:whole])
+        pending = pending[whole:]
+    yield base64.b64encode(pending)

@@ -10,7 +10,7 @@ from app.errors import InvalidRequest
 from app.files import intake
 from app.storage import ObjectStore
 
-# Well below the timeout of a claim.
+# Well below a claim's timeout.
 HEARTBEAT_INTERVAL_SECONDS = 10.0
 
 
@@ -24,8 +24,8 @@ class UploadPartRef:
 
 @dataclass(frozen=True, slots=True)
 class AssemblyPlan:
-    """A file to be assembled from parts, in this order. `claim` is the fencing token of the request
-    that does it."""
+    """A file to assemble from parts, in this order. `claim` is the fencing token of the request
+    that assembles it."""
 
     upload_id: str
     project_id: str
@@ -43,7 +43,7 @@ class ClaimLost(Exception):
 
 
 def assemble(store: ObjectStore, plan: AssemblyPlan, *, extend_claim: Callable[[], bool]) -> File:
-    """Assemble the file in constant memory; returns its row, not yet added. May take minutes.
+    """Assemble the file in constant memory; return its row, not yet added. May take minutes.
 
     `extend_claim` is called every 10 s and returns whether the claim is still held. Raises
     ClaimLost, InvalidRequest for a wrong `md5` or an empty file, StorageUnavailable.
@@ -52,7 +52,7 @@ def assemble(store: ObjectStore, plan: AssemblyPlan, *, extend_claim: Callable[[
     with intake.receive_file(store, plan.project_id, max_bytes=plan.bytes) as incoming:
         if plan.purpose != FilePurpose.FINE_TUNE:
             incoming.skip_validation()
-        for chunk in _with_heartbeats(_part_chunks(store, plan), extend_claim):
+        for chunk in _add_heartbeats(_read_parts(store, plan), extend_claim):
             digest.update(chunk)
             incoming.write(chunk)
         _check_md5(plan, digest.hexdigest())
@@ -64,7 +64,7 @@ def assemble(store: ObjectStore, plan: AssemblyPlan, *, extend_claim: Callable[[
         )
 
 
-def _part_chunks(store: ObjectStore, plan: AssemblyPlan) -> Iterator[bytes]:
+def _read_parts(store: ObjectStore, plan: AssemblyPlan) -> Iterator[bytes]:
     for part in plan.parts:
         try:
             yield from store.chunks(part.storage_key)
@@ -75,7 +75,7 @@ def _part_chunks(store: ObjectStore, plan: AssemblyPlan) -> Iterator[bytes]:
             ) from error
 
 
-def _with_heartbeats(chunks: Iterator[bytes], extend_claim: Callable[[], bool]) -> Iterator[bytes]:
+def _add_heartbeats(chunks: Iterator[bytes], extend_claim: Callable[[], bool]) -> Iterator[bytes]:
     last_heartbeat = time.monotonic()
     for chunk in chunks:
         if time.monotonic() - last_heartbeat > HEARTBEAT_INTERVAL_SECONDS:
@@ -85,10 +85,10 @@ def _with_heartbeats(chunks: Iterator[bytes], extend_claim: Callable[[], bool]) 
         yield chunk
 
 
-def _check_md5(plan: AssemblyPlan, found: str) -> None:
-    if plan.md5 is not None and plan.md5.lower() != found:
+def _check_md5(plan: AssemblyPlan, actual: str) -> None:
+    if plan.md5 is not None and plan.md5.lower() != actual:
         raise InvalidRequest(
-            f"The MD5 checksum of the parts is {found}, not the one that was sent. "
+            f"The MD5 checksum of the parts is {actual}, not the one that was sent. "
             "Check their order, or send them again.",
             param="md5",
         )

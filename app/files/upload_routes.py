@@ -1,4 +1,4 @@
-"""/v1/uploads"""
+"""Routes of /v1/uploads."""
 
 import hashlib
 from functools import partial
@@ -28,7 +28,7 @@ from app.storage import ObjectWriter, upload_part_key
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=IdempotentRoute)
 
-# For a request that waits until another one has completed the same upload.
+# Of a request that waits for another one to complete the same upload.
 COMPLETION_POLL_INTERVAL_SECONDS = 0.5
 PART_FORM = openapi_form({"data": BINARY_SCHEMA}, required=["data"])
 
@@ -37,7 +37,7 @@ PART_FORM = openapi_form({"data": BINARY_SCHEMA}, required=["data"])
 def create(
     body: CreateUpload, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> UploadObject:
-    """Begin a multi-part upload. It expires after an hour."""
+    """Create a multi-part upload. It expires after an hour."""
     max_bytes = state.settings.max_upload_bytes
     upload = uploads.create(session, principal.project_id, body, max_bytes=max_bytes)
     return serializers.serialize_upload(upload, None)
@@ -66,7 +66,7 @@ async def add_part(
     try:
         return await run_in_transaction(state, add)
     except ApiError:
-        # The upload has ended in the meantime, or the part exceeds its size.
+        # Meanwhile the upload has ended, or the part exceeds the upload's size.
         await to_thread.run_sync(state.store.delete, key)
         raise
 
@@ -101,7 +101,7 @@ def cancel(upload_id: str, principal: PrincipalDep, session: SessionDep) -> Uplo
 
 
 def _receive_part(request: Request, state: AppState, key: str) -> tuple[int, str]:
-    """Store a part; returns its size and SHA-256. An exception leaves nothing in the store."""
+    """Store a part; return its size and SHA-256. Nothing stays in the store if it raises."""
     with state.store.writer(key) as blob:
         part = _PartWriter(blob)
         form = FormParser(
@@ -133,7 +133,7 @@ class _PartWriter:
 
 
 async def _assemble_and_complete(state: AppState, plan: AssemblyPlan) -> UploadObject | None:
-    """Assemble the file outside any transaction; None if the claim was lost on the way."""
+    """Assemble the file outside any transaction; return None if the claim was lost meanwhile."""
     try:
         file = await to_thread.run_sync(_assemble_file, state, plan, limiter=state.upload_slots)
     except ClaimLost:

@@ -2,8 +2,9 @@
 
 Each part is an object of its own until the upload is completed. Then one pass over them, outside
 any transaction, assembles and validates the file (`upload_assembly`). The request that does so
-holds a claim with a timeout, a lease, so that concurrent completions make one file and a crashed
-one is taken over. A periodic task deletes the parts of uploads that have ended.
+holds a claim with a timeout (a lease), so that concurrent completions make one file, and another
+request can take over from one that crashed. A periodic task deletes the parts of uploads
+that have ended.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ TERMINAL_STATES = (UploadState.COMPLETED, UploadState.CANCELLED, UploadState.EXP
 
 
 def create(session: Session, project_id: str, body: CreateUpload, *, max_bytes: int) -> Upload:
-    """Create an upload. Raises InvalidRequest for a file that would be rejected in the end."""
+    """Create an upload. Raises InvalidRequest for a file that its completion would reject."""
     if body.bytes > max_bytes:
         raise InvalidRequest(f"A file may have at most {max_bytes} bytes.", param="bytes")
     purpose = FilePurpose(body.purpose)
@@ -54,7 +55,7 @@ def create(session: Session, project_id: str, body: CreateUpload, *, max_bytes: 
 
 
 def require_open(session: Session, project_id: str, upload_id: str) -> None:
-    """Raise NotFound, or InvalidRequest if the upload takes no more parts."""
+    """Raise NotFound, or InvalidRequest if the upload does not accept parts any more."""
     _require_open(session, _lock_upload(session, project_id, upload_id))
 
 
@@ -77,11 +78,11 @@ def add_part(
 
 
 def cancel(session: Session, project_id: str, upload_id: str) -> Upload:
-    """Cancel an upload; idempotent. Raises NotFound, InvalidRequest if it has ended otherwise."""
+    """Cancel an upload; idempotent. Raises NotFound, or InvalidRequest if it ended otherwise."""
     upload = _lock_upload(session, project_id, upload_id)
     if upload.state != UploadState.CANCELLED:
         if upload.state in TERMINAL_STATES:
-            raise _ended_error(upload)
+            raise _build_ended_error(upload)
         upload.state = UploadState.CANCELLED
     return upload
 
@@ -92,7 +93,7 @@ def claim_assembly(
     """Claim the assembly of an upload's file.
 
     Returns the plan to carry out; or the upload, if the same request has completed it before; or
-    None while another request holds the claim. Raises NotFound, InvalidRequest.
+    None while another request holds the claim. Raises NotFound or InvalidRequest.
     """
     upload = _lock_upload(session, project_id, upload_id)
     if upload.state == UploadState.COMPLETED and _is_same_completion(upload, body):
@@ -109,7 +110,7 @@ def claim_assembly(
 
 
 def extend_claim(session: Session, plan: AssemblyPlan) -> bool:
-    """Extend the claim by another timeout. False if it is lost."""
+    """Extend the claim by another timeout; return false if it is lost."""
     upload = _lock_claimed(session, plan)
     if upload is not None:
         upload.claimed_until = clock.now(session) + CLAIM_TIMEOUT
@@ -125,8 +126,8 @@ def release_claim(session: Session, plan: AssemblyPlan) -> None:
 
 
 def complete(session: Session, plan: AssemblyPlan, file: File) -> Upload | None:
-    """Add the assembled file and complete the upload. If the claim is lost, return None and enqueue
-    the deletion of the file's content."""
+    """Add the assembled file and complete the upload. If the claim was lost, return None and
+    enqueue the deletion of the file's content."""
     upload = _lock_claimed(session, plan)
     if upload is None:
         outbox.enqueue_blob_deletion(session, file.storage_key)
@@ -142,7 +143,7 @@ def complete(session: Session, plan: AssemblyPlan, file: File) -> Upload | None:
 
 
 def find_file(session: Session, upload: Upload) -> File | None:
-    """The file of a completed upload, even if deleted."""
+    """Find the file of a completed upload, even if deleted."""
     return None if upload.file_id is None else session.get_one(File, upload.file_id)
 
 
@@ -202,7 +203,7 @@ def _is_claimed(upload: Upload, now: datetime) -> bool:
 
 def _require_open(session: Session, upload: Upload) -> None:
     if upload.state in TERMINAL_STATES:
-        raise _ended_error(upload)
+        raise _build_ended_error(upload)
     now = clock.now(session)
     if _is_claimed(upload, now):
         raise InvalidRequest(f"Upload '{upload.id}' is being completed.", param="id")
@@ -210,7 +211,7 @@ def _require_open(session: Session, upload: Upload) -> None:
         raise InvalidRequest(f"Upload '{upload.id}' has expired. Begin a new one.", param="id")
 
 
-def _ended_error(upload: Upload) -> InvalidRequest:
+def _build_ended_error(upload: Upload) -> InvalidRequest:
     is_expired = upload.state == UploadState.EXPIRED
     problem = "has expired" if is_expired else f"is already {upload.state}"
     return InvalidRequest(f"Upload '{upload.id}' {problem}. Begin a new one.", param="id")
@@ -223,7 +224,7 @@ def _check_capacity(session: Session, upload: Upload, size: int, sha256: str) ->
     count, total = session.execute(totals.where(UploadPart.upload_id == upload.id)).one()
     if count >= MAX_PARTS:
         raise InvalidRequest(f"An upload may have at most {MAX_PARTS} parts.", param="data")
-    if _unique_part_bytes(session, upload, excluding=sha256) + size > upload.bytes:
+    if _sum_unique_part_bytes(session, upload, excluding=sha256) + size > upload.bytes:
         raise InvalidRequest(
             f"With this part, the parts have more than the {upload.bytes} bytes that upload "
             f"'{upload.id}' was created for. Begin a new one, with the file's size as 'bytes'.",
@@ -236,10 +237,10 @@ def _check_capacity(session: Session, upload: Upload, size: int, sha256: str) ->
         )
 
 
-def _unique_part_bytes(session: Session, upload: Upload, *, excluding: str) -> int:
-    """Total size of the parts' distinct contents, without the one of this SHA-256.
+def _sum_unique_part_bytes(session: Session, upload: Upload, *, excluding: str) -> int:
+    """Sum the sizes of the parts' distinct contents, except the one with this SHA-256.
 
-    A client that lost a response sends the part again, and never names the first copy.
+    A client that lost a response sends the part again, and never refers to the first copy.
     """
     content = func.coalesce(UploadPart.sha256, UploadPart.id)
     distinct = (
@@ -259,7 +260,7 @@ def _is_same_completion(upload: Upload, body: CompleteUpload) -> bool:
 def _resolve_parts(
     session: Session, upload: Upload, part_ids: Sequence[str]
 ) -> tuple[UploadPartRef, ...]:
-    """The parts in the given order. Raises InvalidRequest unless they make up the whole file."""
+    """Get the parts in this order. Raises InvalidRequest unless they make up the whole file."""
     rows = session.scalars(select(UploadPart).where(UploadPart.upload_id == upload.id))
     parts_by_id = {row.id: row for row in rows}
     for part_id in part_ids:

@@ -14,9 +14,9 @@ from app.jobs.events import NewEvent
 from app.jobs.failures import JobErrorCode, JobFailure
 
 MAX_ATTEMPTS_WITHOUT_PROGRESS = 3
-# The first retry follows at once; if it brings no new checkpoint either, the next waits this long.
+# The first retry starts at once. If it stores no checkpoint either, the next waits this long.
 RETRY_DELAY_SECONDS = 10
-# Whatever the trainer lacks takes a while to come back.
+# A missing resource, such as storage, takes a while to become available again.
 POSTPONE_DELAY_SECONDS = 30
 BATCH_SIZE = 100
 
@@ -27,11 +27,11 @@ def yield_job(session: Session, job_id: str, attempt: int, *, exit_code: int | N
 
 
 def postpone(session: Session, job_id: str, attempt: int, *, reason: str) -> None:
-    """Requeue a job whose trainer lacks something, such as storage, through no fault of the job.
+    """Requeue a job whose trainer lacks a resource, such as storage, through no fault of the job.
 
     Raises LeaseLost.
     """
-    event = _requeued_event(f"postponed:{attempt}", reason)
+    event = _build_requeued_event(f"postponed:{attempt}", reason)
     _requeue(
         session,
         job_id,
@@ -55,7 +55,7 @@ def record_crash(
 
     `code` is the job's error code after the third time. Raises LeaseLost.
     """
-    job = states.lock_owned(session, job_id, attempt)
+    job = states.lock_for_attempt(session, job_id, attempt)
     retry_or_fail(
         session, job, outcome=AttemptOutcome.CRASHED, reason=reason, code=code, exit_code=exit_code
     )
@@ -80,8 +80,8 @@ def retry_with_smaller_batch(
 
     Fails a job whose micro-batch is 1. Raises LeaseLost.
     """
-    job = states.lock_owned(session, job_id, attempt)
-    smaller = _current_micro_batch_size(job) // 2
+    job = states.lock_for_attempt(session, job_id, attempt)
+    smaller = _get_micro_batch_size(job) // 2
     if smaller < 1:
         message = (
             "The model and one example do not fit in the accelerator's memory. "
@@ -98,8 +98,8 @@ def retry_with_smaller_batch(
     )
 
 
-def _current_micro_batch_size(job: Job) -> int:
-    """Maximum number of examples per forward pass of the last attempt."""
+def _get_micro_batch_size(job: Job) -> int:
+    """Get the maximum number of examples per forward pass of the last attempt."""
     if job.micro_batch_size is not None:
         return job.micro_batch_size
     batch = (job.resolved_hyperparameters or job.hyperparameters).get("batch_size")
@@ -125,7 +125,7 @@ def retry_or_fail(
         failure = JobFailure(code, message)
         lifecycle.fail(session, job.id, failure, by_attempt=job.attempt, exit_code=exit_code)
         return
-    event = _requeued_event(f"again:{job.attempt}", reason)
+    event = _build_requeued_event(f"again:{job.attempt}", reason)
     job.no_progress_attempts = attempts
     _requeue(
         session,
@@ -134,19 +134,19 @@ def retry_or_fail(
         outcome=outcome,
         exit_code=exit_code,
         event=event,
-        # The lease of a lost trainer was delay enough.
-        delay_seconds=0 if outcome is AttemptOutcome.LOST else _backoff_seconds(attempts),
+        # Waiting for the lost trainer's lease to expire was delay enough.
+        delay_seconds=0 if outcome is AttemptOutcome.LOST else _compute_backoff_seconds(attempts),
     )
 
 
-def _requeued_event(dedupe_key: str, reason: str) -> NewEvent:
+def _build_requeued_event(dedupe_key: str, reason: str) -> NewEvent:
     return NewEvent(dedupe_key, f"{reason} The job was requeued.", level=EventLevel.WARN)
 
 
-def _backoff_seconds(attempts: int) -> float:
+def _compute_backoff_seconds(attempts: int) -> float:
     if attempts == 1:
         return 0
-    # Jitter, so that jobs that one fault stopped together do not return together.
+    # Jitter, so that jobs stopped by the same fault are not retried at the same moment.
     return RETRY_DELAY_SECONDS * random.uniform(0.5, 1.5)
 
 
@@ -176,5 +176,5 @@ def _requeue(
     if job.state == JobState.PAUSED:
         event = NewEvent(f"paused:{attempt}", "The job has been paused")
     elif delay_seconds == 0:
-        outbox.enqueue_hint(session, WorkerTask.TRAIN, job_id)
+        outbox.enqueue_notification(session, WorkerTask.TRAIN, job_id)
     events.append(session, job, [] if event is None else [event])

@@ -1,8 +1,8 @@
 """Checkpoints of jobs: record, promote to models, apply retention, delete.
 
-A servable checkpoint (kind `user`, the end of an epoch) is a fine-tuned model at once. The one of
-the last step is recorded as `resume`: it becomes the job's model when the job succeeds, under a
-name without a step.
+A checkpoint taken at the end of an epoch (kind `user`) is servable as a fine-tuned model at once.
+The one of the last step is recorded as `resume`: it becomes the job's model when the job succeeds,
+under a name without a step.
 """
 
 import math
@@ -21,7 +21,7 @@ from app.jobs.events import NewEvent
 
 # The last three epochs, as OpenAI keeps them.
 MAX_SERVABLE_CHECKPOINTS = 3
-# The newest to resume from, and the one before it in case that is damaged.
+# The newest one, and the one before it in case the newest is damaged.
 MAX_RESUME_CHECKPOINTS = 2
 
 
@@ -40,29 +40,29 @@ class StoredCheckpoint:
 def record(session: Session, job_id: str, attempt: int, stored: StoredCheckpoint) -> None:
     """Record a stored checkpoint and apply retention. Raises LeaseLost.
 
-    A step that an earlier attempt has stored keeps its model name and gets the new files. If that
-    model was deleted since, the new files serve only to resume from.
+    A step stored by an earlier attempt keeps its model name and gets the new files. If that model
+    was deleted since, the new files are only for resuming.
     """
-    job = states.lock_owned(session, job_id, attempt)
+    job = states.lock_for_attempt(session, job_id, attempt)
     servable = (
         stored.servable
         and stored.step != job.total_steps
-        and not _was_model_deleted(session, job, stored.step)
+        and not _has_deleted_model(session, job, stored.step)
     )
     row = _upsert_row(
         session, job, stored, kind=CheckpointKind.USER if servable else CheckpointKind.RESUME
     )
     if servable:
-        row.model_name = row.model_name or new_model_name(session, job, step=stored.step)
+        row.model_name = row.model_name or generate_model_name(session, job, step=stored.step)
         _publish(session, job, row.model_name, step=stored.step, prefix=stored.prefix)
-        events.append(session, job, [_created_event(row.step, row.model_name)])
+        events.append(session, job, [_build_created_event(row.step, row.model_name)])
     # A new checkpoint is progress: earlier crashes no longer count.
     job.no_progress_attempts = 0
     session.flush()
     _apply_retention(session, job_id)
 
 
-def _was_model_deleted(session: Session, job: Job, step: int) -> bool:
+def _has_deleted_model(session: Session, job: Job, step: int) -> bool:
     """True if the step had a model that was deleted, by its owner or by retention."""
     deleted = select(FineTunedModel.name).where(
         FineTunedModel.job_id == job.id,
@@ -103,7 +103,7 @@ def promote(session: Session, job: Job) -> str | None:
     if row.model_name is not None:
         # Training ended early: when recorded, this step was not known to be the last.
         _unpublish(session, row.model_name)
-    # A step has one row per kind; the `user` row may be that of a model its owner deleted.
+    # A step has one row per kind; the `user` row may belong to a model that its owner deleted.
     session.execute(
         delete(Checkpoint).where(
             Checkpoint.job_id == job.id,
@@ -111,7 +111,7 @@ def promote(session: Session, job: Job) -> str | None:
             Checkpoint.deleted_at.is_not(None),
         )
     )
-    row.kind, row.model_name = CheckpointKind.USER, new_model_name(session, job)
+    row.kind, row.model_name = CheckpointKind.USER, generate_model_name(session, job)
     _publish(session, job, row.model_name, step=None, prefix=row.storage_prefix)
     session.flush()
     _apply_retention(session, job.id)
@@ -120,7 +120,7 @@ def promote(session: Session, job: Job) -> str | None:
 
 
 def delete_resume_checkpoints(session: Session, job_id: str) -> None:
-    """Delete the checkpoints that serve only to resume training."""
+    """Delete the checkpoints that are only for resuming training."""
     rows = select(Checkpoint).where(
         Checkpoint.job_id == job_id,
         Checkpoint.kind == CheckpointKind.RESUME,
@@ -129,8 +129,8 @@ def delete_resume_checkpoints(session: Session, job_id: str) -> None:
     _soft_delete(session, session.scalars(rows))
 
 
-def new_model_name(session: Session, job: Job, *, step: int | None = None) -> str:
-    """Make a new name for a job's model, or for its checkpoint at `step`."""
+def generate_model_name(session: Session, job: Job, *, step: int | None = None) -> str:
+    """Generate a name for a job's model, or for its checkpoint at `step`."""
     slug = session.scalars(
         select(Organization.slug).join(Project).where(Project.id == job.project_id)
     ).one()
@@ -154,17 +154,17 @@ def _upsert_row(
     row.storage_prefix = stored.prefix
     row.manifest_sha256 = stored.manifest_sha256
     row.bytes = stored.bytes
-    row.metrics = {"step": stored.step, **without_nonfinite(stored.metrics)}
+    row.metrics = {"step": stored.step, **drop_nonfinite(stored.metrics)}
     row.deleted_at = None
     return row
 
 
-def without_nonfinite(values: Mapping[str, float]) -> dict[str, float]:
+def drop_nonfinite(values: Mapping[str, float]) -> dict[str, float]:
     """Drop NaN and infinities, which JSON cannot represent and Postgres rejects."""
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
-def _created_event(step: int, model_name: str) -> NewEvent:
+def _build_created_event(step: int, model_name: str) -> NewEvent:
     message = f"Checkpoint created at step {step} with Snapshot ID: {model_name}"
     return NewEvent(f"checkpoint:{step}", message)
 

@@ -13,7 +13,7 @@ from app.db.tables import EventLevel, EventType, Job, JobEvent
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event to append. A job has one event per `dedupe_key`, however often it is appended."""
+    """An event to append. A job has at most one event per `dedupe_key`."""
 
     dedupe_key: str
     message: str
@@ -25,15 +25,15 @@ class NewEvent:
 def append(session: Session, job: Job, new_events: Sequence[NewEvent]) -> None:
     """Append the events whose key the job does not have yet.
 
-    The caller's transaction must hold the lock on the job's row (`states.transition` and
-    `states.lock_owned` take it): two concurrent writers would otherwise assign the same numbers.
+    The caller's transaction must hold the lock on the job's row, which `states.transition` and
+    `states.lock_for_attempt` take: two concurrent writers would otherwise assign the same numbers.
     """
     known = _find_existing_keys(session, job.id, [event.dedupe_key for event in new_events])
     fresh = [event for event in new_events if event.dedupe_key not in known]
     if not fresh:
         return
     first = _get_last_seq(session, job.id) + 1
-    rows = [_row_values(job, event, seq) for seq, event in enumerate(fresh, first)]
+    rows = [_build_row_values(job, event, seq) for seq, event in enumerate(fresh, first)]
     session.execute(insert(JobEvent), rows)
 
 
@@ -49,7 +49,7 @@ def _get_last_seq(session: Session, job_id: str) -> int:
     return session.scalars(last).one()
 
 
-def _row_values(job: Job, event: NewEvent, seq: int) -> dict[str, Any]:
+def _build_row_values(job: Job, event: NewEvent, seq: int) -> dict[str, Any]:
     return {
         "id": ids.event_id(),
         "job_id": job.id,

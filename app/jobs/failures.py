@@ -7,7 +7,7 @@ from enum import StrEnum
 class JobErrorCode(StrEnum):
     """Error codes that the service gives to jobs.
 
-    A training process reports further ones. The first four are OpenAI's.
+    Training processes report additional ones. The first four are OpenAI's.
     """
 
     INVALID_FILE_FORMAT = "invalid_file_format"
@@ -18,7 +18,7 @@ class JobErrorCode(StrEnum):
     LOSS_NOT_FINITE = "loss_not_finite"
     TRAINING_FAILED = "training_failed"
     OUT_OF_MEMORY = "out_of_memory"
-    # After the last of several attempts without progress.
+    # The maximum number of attempts without progress was reached.
     WORKER_CRASHED_REPEATEDLY = "worker_crashed_repeatedly"
     DISK_FULL = "disk_full"
 

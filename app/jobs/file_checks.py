@@ -7,7 +7,7 @@ from app.formats import ErrorCode, FormatName
 from app.formats.question_answering import ANSWERED_LABEL
 from app.jobs.failures import JobErrorCode, JobFailure
 
-# The formats that each method reads. A method that is not listed takes any format.
+# The formats that each method accepts. An unlisted method accepts any format.
 FORMATS_BY_METHOD: Mapping[str, tuple[FormatName, ...]] = {
     "supervised": (FormatName.CHAT, FormatName.COMPLETION),
     "dpo": (FormatName.PREFERENCE,),
@@ -17,7 +17,7 @@ FORMATS_BY_METHOD: Mapping[str, tuple[FormatName, ...]] = {
     # Texts with the same label are positive pairs too.
     "embedding": (FormatName.EMBEDDING, FormatName.CLASSIFICATION),
 }
-# The key that OpenAI reports as missing where a file is of another method's format.
+# The key that OpenAI reports as missing from a file in another method's format.
 REQUIRED_KEYS: Mapping[str, str] = {"supervised": "messages", "dpo": "input"}
 LABELLED_METHODS = ("classification", "token_classification")
 # OpenAI's minimum for a training file; a validation file may be smaller.
@@ -48,70 +48,80 @@ def _check_duplicate(training: File, validation: File) -> JobFailure | None:
     if validation.sha256 != training.sha256:
         return None
     reason = "It has the same content as the training file, so it would measure memorization."
-    return _invalid_file("validation", f"{reason} Hold out other examples, or omit the file.")
+    return _build_invalid_file_failure(
+        "validation", f"{reason} Hold out other examples, or omit the file."
+    )
 
 
 def _check_shapes(training: File, validation: File) -> JobFailure | None:
-    """Require the same kind of rows in both files: one label or several, pairs or scores, …"""
-    ours, theirs = _shape(training), _shape(validation)
+    """Require the same kind of rows in both files: such as one label, or pairs with scores."""
+    ours, theirs = _get_shape(training), _get_shape(validation)
     if training.format != validation.format or not ours or not theirs or ours == theirs:
         return None
     reason = f"Its examples have {theirs!r}, those of the training file have {ours!r}."
-    return _invalid_file("validation", f"{reason} Use the same field in both files.")
+    return _build_invalid_file_failure("validation", f"{reason} Use the same field in both files.")
 
 
-def _shape(file: File) -> str | None:
+def _get_shape(file: File) -> str | None:
     return (file.summary or {}).get("shape")
 
 
 def _check_labels(method: str, training: File) -> JobFailure | None:
     """Require enough labels, and each of them more than once."""
-    known, lines = _label_counts(training)
+    known, lines = _get_label_counts(training)
     minimum = 1 if method == "token_classification" else 2
     if len(known) < minimum:
-        found = f"only the label {next(iter(known))!r}" if known else "no label at all"
-        return _invalid_file("training", f"It has {found}; training needs at least {minimum}.")
+        description = f"only the label {next(iter(known))!r}" if known else "no label at all"
+        return _build_invalid_file_failure(
+            "training", f"It has {description}; training needs at least {minimum}."
+        )
     for label, count in known.items():
         if count == 1:
             reason = f"The label {label!r} occurs only once, in line {lines[label]}."
-            return _invalid_file("training", f"{reason} Add examples of it, or remove it.")
+            return _build_invalid_file_failure(
+                "training", f"{reason} Add examples of it, or remove it."
+            )
     return None
 
 
 def _check_answers(training: File) -> JobFailure | None:
     """Require at least one question with an answer."""
-    if ANSWERED_LABEL in _label_counts(training)[0]:
+    if ANSWERED_LABEL in _get_label_counts(training)[0]:
         return None
     reason = "None of its questions has an answer, so there is nothing to learn."
-    return _invalid_file("training", reason)
+    return _build_invalid_file_failure("training", reason)
 
 
 def _check_label_pairs(validation: File) -> JobFailure | None:
     """Require a label with two texts: retrieval is measured by finding texts of the same label."""
-    known, _ = _label_counts(validation)
+    known, _ = _get_label_counts(validation)
     if not known or max(known.values()) > 1:
         return None
     reason = "Each of its labels occurs only once, so no text has a match to retrieve."
-    return _invalid_file("validation", f"{reason} Give labels two texts or more, or omit the file.")
+    return _build_invalid_file_failure(
+        "validation", f"{reason} Give labels two texts or more, or omit the file."
+    )
 
 
 def _check_unknown_labels(training: File, validation: File) -> JobFailure | None:
     """Require that every label of the validation file is in the training file."""
-    known, _ = _label_counts(training)
-    theirs, lines = _label_counts(validation)
+    known, _ = _get_label_counts(training)
+    theirs, lines = _get_label_counts(validation)
     for label in theirs.keys() - known.keys():
         reason = f"The label {label!r} (line {lines[label]}) is not in the training file."
-        return _invalid_file("validation", f"{reason} A model cannot learn a label it never sees.")
+        return _build_invalid_file_failure(
+            "validation", f"{reason} A model cannot learn a label it never sees."
+        )
     return None
 
 
-def _label_counts(file: File) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    """Number of occurrences of each label, and the line of its first one."""
+def _get_label_counts(file: File) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Get the number of occurrences of each label, and the line of its first one."""
     summary = file.summary or {}
     return summary.get("labels", {}), summary.get("first_lines", {})
 
 
-def _invalid_file(role: str, reason: str) -> JobFailure:
+def _build_invalid_file_failure(role: str, reason: str) -> JobFailure:
     message = f"The job failed due to an invalid {role} file. {reason}"
     return JobFailure(JobErrorCode(f"invalid_{role}_file"), message, f"{role}_file")
 
@@ -119,9 +129,9 @@ def _invalid_file(role: str, reason: str) -> JobFailure:
 def _check_file(method: str, file: File, role: str, *, minimum: int) -> JobFailure | None:
     param = f"{role}_file"
     if file.deleted_at is not None:
-        return missing_file_failure(file.id, role)
+        return build_missing_file_failure(file.id, role)
     if file.status == FileStatus.ERROR:
-        return _validation_failure(file, role)
+        return _build_validation_failure(file, role)
     if (file.examples or 0) < minimum:
         count = file.examples or 0
         message = (
@@ -132,19 +142,19 @@ def _check_file(method: str, file: File, role: str, *, minimum: int) -> JobFailu
     return _check_format(method, file, role)
 
 
-def _validation_failure(file: File, role: str) -> JobFailure:
-    """Tell apart OpenAI's two codes: lines that are not examples, and unusable examples."""
+def _build_validation_failure(file: File, role: str) -> JobFailure:
+    """Choose between OpenAI's two codes: lines that are not examples, and unusable examples."""
     reason = file.status_details or "The file cannot be read."
     first = (file.validation_errors or {}).get("first", [{}])[0]
     if first.get("code") == ErrorCode.INVALID_FILE_FORMAT:
         message = f"The job failed due to a file format error in the {role} file. {reason}"
         return JobFailure(JobErrorCode.INVALID_FILE_FORMAT, message, f"{role}_file")
-    return _invalid_file(role, reason)
+    return _build_invalid_file_failure(role, reason)
 
 
-def missing_file_failure(file_id: str, role: str) -> JobFailure:
-    """Failure of a job whose file was deleted before the job could read it."""
-    return _invalid_file(role, f"{file_id} was deleted before the job could read it.")
+def build_missing_file_failure(file_id: str, role: str) -> JobFailure:
+    """Build the failure of a job whose file was deleted before the job could read it."""
+    return _build_invalid_file_failure(role, f"{file_id} was deleted before the job could read it.")
 
 
 def _check_format(method: str, file: File, role: str) -> JobFailure | None:

@@ -36,7 +36,7 @@ class ResultFile:
 
 def finalize(session: Session, job_id: str, attempt: int) -> None:
     """Mark a job whose training is complete but not yet stored as finalizing. Raises LeaseLost."""
-    if states.lock_owned(session, job_id, attempt).state != JobState.FINALIZING:
+    if states.lock_for_attempt(session, job_id, attempt).state != JobState.FINALIZING:
         states.transition(
             session, job_id, to=JobState.FINALIZING, by_attempt=attempt, estimated_finish=None
         )
@@ -51,11 +51,11 @@ def succeed(
     result: ResultFile,
     evaluation: ResultFile | None = None,
 ) -> str:
-    """Complete a job; return the name of its model, which is servable from this commit on.
+    """Complete a job; return the name of its model, which becomes servable with this commit.
 
-    Raises LeaseLost, and NoFinalCheckpoint.
+    Raises LeaseLost or NoFinalCheckpoint.
     """
-    job = states.lock_owned(session, job_id, attempt)
+    job = states.lock_for_attempt(session, job_id, attempt)
     name = checkpoints.promote(session, job)
     if name is None:
         raise NoFinalCheckpoint(f"Training ended without a checkpoint at step {job.total_steps}")
@@ -101,7 +101,7 @@ def _build_file_row(job: Job, result: ResultFile) -> File:
 
 
 def _record_usage(session: Session, job: Job, trained_tokens: int) -> None:
-    # The primary key refuses a second row for a job: nobody pays twice.
+    # The primary key rejects a second row for a job, so its usage is never counted twice.
     session.execute(
         insert(TrainingUsage).values(
             job_id=job.id,

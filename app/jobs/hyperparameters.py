@@ -9,8 +9,8 @@ from pydantic_core import PydanticCustomError
 
 Auto = Literal["auto"]
 
-# Factor on the learning rate that "auto" means. Far above it a job succeeds, but its model predicts
-# a uniform distribution.
+# Relative to the learning rate chosen for "auto". Far above it a job still succeeds, but its model
+# predicts a uniform distribution.
 MAX_LEARNING_RATE_MULTIPLIER = 100.0
 
 
@@ -19,7 +19,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _auto_or_int(minimum: int, maximum: int) -> PlainValidator:
+def _build_int_validator(minimum: int, maximum: int) -> PlainValidator:
     def check(value: Any) -> int | Auto:
         if value is None or value == "auto":
             return "auto"
@@ -32,7 +32,7 @@ def _auto_or_int(minimum: int, maximum: int) -> PlainValidator:
     return PlainValidator(check, json_schema_input_type=bounded | Auto | None)
 
 
-def _auto_or_positive(maximum: float) -> PlainValidator:
+def _build_positive_validator(maximum: float) -> PlainValidator:
     def check(value: Any) -> float | Auto:
         if value is None or value == "auto":
             return "auto"
@@ -48,16 +48,16 @@ def _auto_or_positive(maximum: float) -> PlainValidator:
 class Hyperparameters(BaseModel):
     """Hyperparameters of every method; "auto" leaves the choice to the service.
 
-    Unknown names are accepted, as OpenAI does, and the job reports that it ignored them
-    (`CreateJob.unknown_hyperparameters`).
+    Unknown names are accepted, as by OpenAI, and the job reports that it ignored them
+    (`CreateJob.list_unknown_hyperparameters`).
     """
 
     model_config = ConfigDict(extra="allow")
 
-    n_epochs: Annotated[int | Auto, _auto_or_int(1, 50)] = "auto"
-    batch_size: Annotated[int | Auto, _auto_or_int(1, 256)] = "auto"
+    n_epochs: Annotated[int | Auto, _build_int_validator(1, 50)] = "auto"
+    batch_size: Annotated[int | Auto, _build_int_validator(1, 256)] = "auto"
     learning_rate_multiplier: Annotated[
-        float | Auto, _auto_or_positive(MAX_LEARNING_RATE_MULTIPLIER)
+        float | Auto, _build_positive_validator(MAX_LEARNING_RATE_MULTIPLIER)
     ] = "auto"
 
 
@@ -65,7 +65,7 @@ class PreferenceHyperparameters(Hyperparameters):
     """DPO. `beta` weights the KL penalty: smaller values let the policy move further away from
     the starting model (Rafailov et al. 2023, https://arxiv.org/abs/2305.18290)."""
 
-    beta: Annotated[float | Auto, _auto_or_positive(2)] = "auto"
+    beta: Annotated[float | Auto, _build_positive_validator(2)] = "auto"
 
 
 class EncoderHyperparameters(Hyperparameters):
@@ -81,8 +81,8 @@ class EncoderHyperparameters(Hyperparameters):
 
     tuning: Literal["auto", "lora", "full"] = "auto"
     class_weights: Literal["auto", "none", "balanced"] = "auto"
-    early_stopping_patience: Annotated[int | Auto, _auto_or_int(1, 50)] = "auto"
-    max_length: Annotated[int | Auto, _auto_or_int(16, 8192)] = "auto"
+    early_stopping_patience: Annotated[int | Auto, _build_int_validator(1, 50)] = "auto"
+    max_length: Annotated[int | Auto, _build_int_validator(16, 8192)] = "auto"
 
 
 class SupervisedMethod(BaseModel):
@@ -133,30 +133,32 @@ class Method(BaseModel):
         return None if block is None else block.hyperparameters
 
 
-def validate_known(method: Method | None, given: Mapping[str, Any]) -> Hyperparameters:
-    """Validate those of `given` that the method knows; the others become "auto".
+def validate_known(method: Method | None, values: Mapping[str, Any]) -> Hyperparameters:
+    """Validate the values that the method knows; the missing ones become "auto".
 
     Raises pydantic's ValidationError.
     """
-    schema = _hyperparameters_class(method)
-    return schema.model_validate({k: v for k, v in given.items() if k in schema.model_fields})
+    schema = _get_hyperparameters_class(method)
+    return schema.model_validate({k: v for k, v in values.items() if k in schema.model_fields})
 
 
 def merge(
     method: Method | None, top_level: Hyperparameters | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """Merge both places of hyperparameters; return them and the names unknown to the method.
+    """Merge the hyperparameters of both blocks; return them and the names unknown to the method.
 
-    The method's own block overrides `top_level`, the deprecated place that clients still send.
+    The method's own block overrides `top_level`, which is deprecated but still sent by clients.
     """
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for block in (top_level, method and method.hyperparameters):
-        given |= {} if block is None else block.model_dump(exclude_unset=True)
-    unknown = [name for name in given if name not in _hyperparameters_class(method).model_fields]
-    return validate_known(method, given).model_dump(), unknown
+        values |= {} if block is None else block.model_dump(exclude_unset=True)
+    unknown = [
+        name for name in values if name not in _get_hyperparameters_class(method).model_fields
+    ]
+    return validate_known(method, values).model_dump(), unknown
 
 
-def _hyperparameters_class(method: Method | None) -> type[Hyperparameters]:
+def _get_hyperparameters_class(method: Method | None) -> type[Hyperparameters]:
     return (
         HYPERPARAMETERS_BY_METHOD.get(method.type, Hyperparameters) if method else Hyperparameters
     )

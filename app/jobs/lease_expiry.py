@@ -1,4 +1,4 @@
-"""Lease expiry: take a job back from a trainer that sends no heartbeats or is known to be dead."""
+"""Lease expiry: reclaim jobs from trainers that send no heartbeats or are known to be dead."""
 
 from collections.abc import Sequence
 
@@ -19,8 +19,8 @@ def find_expired_leases(session: Session) -> Sequence[str]:
 
 
 def expire_lease(session: Session, job_id: str) -> bool:
-    """Requeue a job if its lease is still expired; return whether it was."""
-    # A concurrent heartbeat either renews the lease first, or finds none.
+    """Requeue a job if its lease is still expired; return true if it was."""
+    # A concurrent heartbeat either renews the lease first, or finds it gone.
     statement = (
         _select_leased().where(Job.id == job_id, _is_expired()).with_for_update(skip_locked=True)
     )

@@ -2,10 +2,11 @@
 
 Each acquisition gives the job's lease to one trainer for a limited time and increases the job's
 attempt number. That number is the fencing token: every write of a trainer names the attempt it
-belongs to, and a write of an earlier attempt fails (`LeaseLost`), so a trainer that was only
-presumed dead cannot disturb its successor. A heartbeat renews the lease and returns a directive.
+belongs to, and a write of an earlier attempt fails (`LeaseLost`), so a trainer that was wrongly
+presumed dead cannot interfere with its successor. A heartbeat renews the lease and returns a
+directive.
 
-All times are the database's: no machine's clock can end a lease early or keep one alive.
+All times are read from the database's clock, so no machine's clock can end or prolong a lease.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from app.jobs import checkpoints, events, scheduling, states
 from app.jobs.events import NewEvent
 
 STARTED_EVENT = NewEvent("started", "Fine-tuning job started", data=None)
-# Of acquiring a job that other trainers compete for, before the trainer waits for the next hint.
+# Tries to acquire a job that other trainers compete for, before waiting for the next notification.
 MAX_ACQUIRE_TRIES = 5
 
 
@@ -54,7 +55,7 @@ class ResumePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAssignment:
-    """Everything a trainer needs to know about the job it has acquired.
+    """Everything a trainer needs to know about a job it has acquired.
 
     `attempt` is the fencing token of this acquisition.
     """
@@ -83,7 +84,7 @@ def acquire(
 ) -> JobAssignment | None:
     """Acquire the next due job for a trainer; None if no job may run now.
 
-    A project runs at most `max_running` jobs at a time, or its own quota; 0 is unlimited.
+    A project may have `max_running` running jobs unless it has its own quota; 0 is unlimited.
     """
     job = _acquire_next_job(session, max_running)
     if job is None:
@@ -111,8 +112,8 @@ def _acquire_next_job(session: Session, max_running: int) -> Job | None:
         if job is not None:
             scheduling.mark_served(session, project_id)
             return job
-        # Its job was acquired meanwhile. Release the project's lock: two trainers that each held
-        # one while waiting for the other's would deadlock.
+        # Another trainer acquired the job first. Release the project's lock: two trainers that each
+        # held one while waiting for the other's would deadlock.
         savepoint.rollback()
     return None
 
@@ -125,7 +126,7 @@ def _build_assignment(session: Session, job: Job) -> JobAssignment:
         project_id=job.project_id,
         base_model=job.base_model,
         method=job.method,
-        hyperparameters=_effective_hyperparameters(job),
+        hyperparameters=_merge_resolved_hyperparameters(job),
         seed=job.seed,
         micro_batch_size=job.micro_batch_size,
         training_file=_get_stored_file(session, job.training_file_id),
@@ -140,8 +141,8 @@ def _build_assignment(session: Session, job: Job) -> JobAssignment:
     )
 
 
-def _effective_hyperparameters(job: Job) -> dict[str, Any]:
-    """Hyperparameters as requested, with an earlier attempt's choices for "auto"."""
+def _merge_resolved_hyperparameters(job: Job) -> dict[str, Any]:
+    """Replace each "auto" with the value that an earlier attempt has chosen, if any."""
     resolved = job.resolved_hyperparameters or {}
     return {name: resolved.get(name, value) for name, value in job.hyperparameters.items()}
 

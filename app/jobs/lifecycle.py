@@ -16,7 +16,7 @@ from app.jobs.failures import JobFailure
 
 VALIDATED_EVENT = NewEvent("validated", "Files validated, moving job to queued state")
 CANCELLED_EVENT = NewEvent("cancelled", "The job has been cancelled")
-# Unknown hyperparameters named in an event; a request may have any number of them.
+# An event names at most this many unknown hyperparameters; a request may have any number.
 MAX_LISTED_NAMES = 10
 TERMINAL_DESCRIPTIONS = {
     JobState.SUCCEEDED: "has already succeeded",
@@ -28,14 +28,14 @@ TERMINAL_DESCRIPTIONS = {
 def announce_created(
     session: Session, job: Job, *, unknown_hyperparameters: Sequence[str] = ()
 ) -> None:
-    """Add the events of a new job in validating_files, and enqueue its validation.
+    """Append the first events of a new job in validating_files, and enqueue its validation.
 
-    `unknown_hyperparameters` are the given names that the job's method does not have.
+    `unknown_hyperparameters` are requested names that the job's method does not have.
     """
     session.flush()
     new_events = [
         NewEvent("created", f"Created fine-tuning job: {job.id}"),
-        NewEvent("validating", _validating_message(job)),
+        NewEvent("validating", _build_validating_message(job)),
     ]
     if unknown_hyperparameters:
         names = ", ".join(
@@ -44,10 +44,10 @@ def announce_created(
         message = f"Ignored hyperparameters that method {job.method} does not have: {names}"
         new_events.append(NewEvent("unused", message, level=EventLevel.WARN))
     events.append(session, job, new_events)
-    outbox.enqueue_hint(session, WorkerTask.VALIDATE, job.id)
+    outbox.enqueue_notification(session, WorkerTask.VALIDATE, job.id)
 
 
-def _validating_message(job: Job) -> str:
+def _build_validating_message(job: Job) -> str:
     message = f"Validating training file: {job.training_file_id}"
     if job.validation_file_id is None:
         return message
@@ -55,7 +55,7 @@ def _validating_message(job: Job) -> str:
 
 
 def validate(session: Session, job_id: str) -> None:
-    """Check the files of a job in validating_files, then queue or fail it; else do nothing."""
+    """Check the files of a job in validating_files, then queue or fail it; ignore other states."""
     job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
     if job is None or job.state != JobState.VALIDATING_FILES:
         return
@@ -65,14 +65,14 @@ def validate(session: Session, job_id: str) -> None:
         validation = session.get_one(File, job.validation_file_id, populate_existing=True)
     failure = file_checks.find_failure(job.method, training, validation)
     if failure is None:
-        events.append(session, job, _label_events(training, validation))
-        events.append(session, job, _warning_events(training, validation))
+        events.append(session, job, _build_label_events(training, validation))
+        events.append(session, job, _build_warning_events(training, validation))
         _queue(session, job_id, VALIDATED_EVENT)
     else:
         fail(session, job_id, failure)
 
 
-def _label_events(*files: File | None) -> list[NewEvent]:
+def _build_label_events(*files: File | None) -> list[NewEvent]:
     """Build an event per file with the number of examples of each label."""
     return [
         NewEvent(f"labels:{file.id}", f"{file.id}: {label_counts_sentence(file.summary['labels'])}")
@@ -81,8 +81,8 @@ def _label_events(*files: File | None) -> list[NewEvent]:
     ]
 
 
-def _warning_events(*files: File | None) -> list[NewEvent]:
-    """Build the events for findings that do not prevent training but deserve a look."""
+def _build_warning_events(*files: File | None) -> list[NewEvent]:
+    """Build the events for problems in the data that do not prevent training."""
     return [
         NewEvent(f"note:{file.id}:{number}", f"{file.id}: {note}", level=EventLevel.WARN)
         for file in files
@@ -101,7 +101,7 @@ def _queue(session: Session, job_id: str, event: NewEvent) -> Job | None:
     )
     if job is not None:
         events.append(session, job, [event])
-        outbox.enqueue_hint(session, WorkerTask.TRAIN, job_id)
+        outbox.enqueue_notification(session, WorkerTask.TRAIN, job_id)
     return job
 
 
@@ -120,7 +120,7 @@ def pause(session: Session, project_id: str, job_id: str) -> Job:
         event = NewEvent(f"paused:{job.version}", "The job has been paused")
         moved = states.transition(session, job_id, to=JobState.PAUSED, only_from=(JobState.QUEUED,))
     if moved is None:
-        raise _illegal_transition(session, job_id, "paused", only="a running or queued job")
+        raise _build_illegal_transition(session, job_id, "paused", only="a running or queued job")
     events.append(session, moved, [event])
     return moved
 
@@ -139,7 +139,7 @@ def resume(session: Session, project_id: str, job_id: str, *, max_queued: int = 
         event = NewEvent(f"resumed:{job.version}", "The job has been resumed")
         moved = _queue(session, job_id, event)
     if moved is None:
-        raise _illegal_transition(session, job_id, "resumed", only="a paused job")
+        raise _build_illegal_transition(session, job_id, "resumed", only="a paused job")
     return moved
 
 
@@ -147,7 +147,7 @@ def cancel(session: Session, project_id: str, job_id: str) -> Job:
     """Cancel a job that has not ended. Idempotent.
 
     The same commit increases the attempt number (the fencing token), so that later writes of the
-    job's trainer fail; the trainer learns of it with its next heartbeat. Raises NotFound, and
+    job's trainer fail; the next heartbeat tells the trainer. Raises NotFound, and
     InvalidRequest for a job that has succeeded or failed.
     """
     job = lock_job(session, project_id, job_id)
@@ -162,7 +162,9 @@ def cancel(session: Session, project_id: str, job_id: str) -> Job:
         estimated_finish=None,
     )
     if moved is None:
-        raise _illegal_transition(session, job_id, "cancelled", only="a job that has not ended")
+        raise _build_illegal_transition(
+            session, job_id, "cancelled", only="a job that has not ended"
+        )
     states.end_attempt(session, job_id, outcome=AttemptOutcome.CANCELLED)
     checkpoints.delete_resume_checkpoints(session, job_id)
     events.append(session, moved, [CANCELLED_EVENT])
@@ -177,9 +179,9 @@ def fail(
     by_attempt: int | None = None,
     exit_code: int | None = None,
 ) -> None:
-    """Fail a job for a reason that its owner reads. A trainer passes its attempt number.
+    """Fail a job for a reason shown to its owner. A trainer passes its attempt number.
 
-    Raises LeaseLost if the job cannot fail any more, or not by this attempt.
+    Raises LeaseLost if the job has ended, or is not owned by this attempt.
     """
     job = states.transition(
         session,
@@ -209,18 +211,20 @@ def lock_job(session: Session, project_id: str, job_id: str) -> Job:
     )
     job = session.scalars(statement).one_or_none()
     if job is None:
-        raise job_not_found(job_id)
+        raise build_job_not_found(job_id)
     return job
 
 
-def job_not_found(job_id: str) -> NotFound:
+def build_job_not_found(job_id: str) -> NotFound:
     """Build OpenAI's error for an unknown job."""
     return NotFound(
         f"Could not find fine tune: {job_id}", param="fine_tune_id", code="fine_tune_not_found"
     )
 
 
-def _illegal_transition(session: Session, job_id: str, verb: str, *, only: str) -> InvalidRequest:
+def _build_illegal_transition(
+    session: Session, job_id: str, verb: str, *, only: str
+) -> InvalidRequest:
     state = session.get_one(Job, job_id).state
     reason = TERMINAL_DESCRIPTIONS.get(state, f"is {state}")
     return InvalidRequest(f"Job {job_id} {reason} and cannot be {verb}: only {only} can.")

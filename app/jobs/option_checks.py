@@ -1,4 +1,4 @@
-"""Checks of a new job's method and options. An option without effect is rejected, not dropped."""
+"""Checks of a new job's method and options. An option without effect is rejected, not ignored."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,8 @@ from app.errors import InvalidRequest
 from app.jobs.file_checks import LABELLED_METHODS
 from app.jobs.schemas import CreateJob
 
-# A model made by one of these can be trained further by any of them: all are causal adapters.
+# A model trained with one of these methods can be trained further with any of them: all produce
+# adapters of causal models.
 GENERATIVE_METHODS = ("supervised", "dpo")
 
 
@@ -21,7 +22,7 @@ def check_options(
 ) -> None:
     """Raise InvalidRequest for a method the model does not support, or an option without effect.
 
-    `start_model` is the fine-tuned model that the job continues from, if it is one.
+    `start_model` is the fine-tuned model that the job continues from, if any.
     """
     method = request.method_type
     _check_method_available(base, method)
@@ -29,15 +30,15 @@ def check_options(
     if source is not None:
         _check_method_compatible(start_model, source.method, method)
     for name, reason in _find_unused_options(base, source, request):
-        raise InvalidRequest(reason, param=request.param_path(name), code="invalid_value")
+        raise InvalidRequest(reason, param=request.build_param_path(name), code="invalid_value")
 
 
 def _check_method_available(base: CatalogModel, method: str) -> None:
     if method in base.methods:
         return
-    there = " or ".join(f"'{name}'" for name in base.methods)
+    available = " or ".join(f"'{name}'" for name in base.methods)
     raise InvalidRequest(
-        f"Method '{method}' is not available for model {base.id}; use {there}.",
+        f"Method '{method}' is not available for model {base.id}; use {available}.",
         param="method.type",
         code="invalid_value",
     )
@@ -66,7 +67,7 @@ def _find_unused_options(
     base: CatalogModel, source: Job | None, request: CreateJob
 ) -> Iterator[tuple[str, str]]:
     """Yield the name of each option that would have no effect, and why."""
-    chosen = request.chosen_hyperparameters()
+    chosen = request.merge_hyperparameters()
     if _is_set(chosen, "early_stopping_patience") and request.validation_file is None:
         yield (
             "early_stopping_patience",

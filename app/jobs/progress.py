@@ -40,12 +40,12 @@ def record_started(
     data_warnings: Sequence[str] = (),
     drift_baseline: Mapping[str, Any] | None = None,
 ) -> None:
-    """Store the numbers that training chose for "auto" hyperparameters. Raises LeaseLost.
+    """Store the values that training chose for "auto" hyperparameters. Raises LeaseLost.
 
     `data_warnings` become events for the owner. `drift_baseline` is the profile of the training
     data with which monitoring compares the model's traffic.
     """
-    job = states.lock_owned(session, job_id, attempt)
+    job = states.lock_for_attempt(session, job_id, attempt)
     new_events = [
         NewEvent(f"noted:{number}", warning, level=EventLevel.WARN)
         for number, warning in enumerate(data_warnings)
@@ -64,12 +64,12 @@ def record_metrics(
     *,
     seconds_left: float | None = None,
 ) -> None:
-    """Upsert the metrics of some steps and add their events. Raises LeaseLost.
+    """Upsert the metrics of steps and append their events. Raises LeaseLost.
 
-    A step that an earlier attempt has reported gets this attempt's values.
+    Values of this attempt replace those that an earlier attempt reported for the same step.
     """
-    job = states.lock_owned(session, job_id, attempt)
-    newest = {step.step: checkpoints.without_nonfinite(step.values) for step in steps}
+    job = states.lock_for_attempt(session, job_id, attempt)
+    newest = {step.step: checkpoints.drop_nonfinite(step.values) for step in steps}
     speeds = {step.step: step.tokens_per_second for step in steps}
     rows = [
         {"job_id": job_id, "step": number, "attempt": attempt, "values": values}
@@ -81,18 +81,20 @@ def record_metrics(
         statement.on_conflict_do_update(index_elements=["job_id", "step"], set_=replace), rows
     )
     events.append(
-        session, job, [_metrics_event(job, n, values, speeds[n]) for n, values in newest.items()]
+        session,
+        job,
+        [_build_metrics_event(job, n, values, speeds[n]) for n, values in newest.items()],
     )
     if seconds_left is not None:
         job.estimated_finish = clock.seconds_from_now(seconds_left)
 
 
 def add_event(session: Session, job_id: str, attempt: int, event: NewEvent) -> None:
-    """Add an event for the job's owner. Raises LeaseLost."""
-    events.append(session, states.lock_owned(session, job_id, attempt), [event])
+    """Append an event to the job. Raises LeaseLost."""
+    events.append(session, states.lock_for_attempt(session, job_id, attempt), [event])
 
 
-def _metrics_event(
+def _build_metrics_event(
     job: Job, step: int, values: Mapping[str, float], speed: float | None
 ) -> NewEvent:
     losses = ", ".join(

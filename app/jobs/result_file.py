@@ -16,12 +16,12 @@ COLUMNS = {
     "valid_loss": "valid_loss",
     "valid_mean_token_accuracy": "valid_mean_token_accuracy",
 }
-# Not in OpenAI's file.
+# Metrics that OpenAI's file does not have.
 EXCLUDED_METRICS = frozenset({"full_valid_loss", "full_valid_mean_token_accuracy"})
 
 
 def render_step_metrics(session: Session, job_id: str) -> bytes:
-    """Render the job's metrics as CSV: one line per step, blank where a step has no value."""
+    """Render the job's metrics as CSV: one row per step, with an empty cell for a missing value."""
     rows = session.execute(
         select(JobMetric.step, JobMetric.values)
         .where(JobMetric.job_id == job_id)
@@ -31,7 +31,7 @@ def render_step_metrics(session: Session, job_id: str) -> bytes:
 
 
 def _render_csv(rows: Sequence[tuple[int, Mapping[str, float]]]) -> bytes:
-    columns = COLUMNS | _method_columns(rows)
+    columns = COLUMNS | _find_method_columns(rows)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["step", *columns])
@@ -41,7 +41,7 @@ def _render_csv(rows: Sequence[tuple[int, Mapping[str, float]]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _method_columns(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, str]:
-    """Columns of a method's own metrics, such as valid_f1 or train_reward_margin."""
+def _find_method_columns(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, str]:
+    """Find the columns of the method's own metrics, such as valid_f1 or train_reward_margin."""
     names = {name for _, values in rows for name in values}
     return {name: name for name in sorted(names - set(COLUMNS.values()) - EXCLUDED_METRICS)}

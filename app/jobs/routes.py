@@ -14,7 +14,7 @@ from app.wire.base import page_cursors
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=IdempotentRoute)
 
 Limit = Annotated[int, Query(ge=0, le=1000)]
-# The maximum of a job; each pair costs the database a join.
+# The most pairs that a job can have; each adds a join to the query.
 MAX_METADATA_PAIRS = 16
 # FastAPI does not support deepObject parameters: `_parse_metadata_filter` reads it.
 METADATA_PARAMETER: dict[str, Any] = {
@@ -57,7 +57,8 @@ def list_jobs(
     after: AfterCursor = None,
     limit: Limit = 20,
 ) -> JobList:
-    """Newest first. `metadata[key]=value` keeps jobs with it, `metadata=null` those without any."""
+    """List jobs, newest first. `metadata[key]=value` keeps jobs with that pair, `metadata=null`
+    jobs without any."""
     page = service.list_jobs(
         session,
         principal.project_id,
@@ -107,7 +108,7 @@ def list_events(
     after: AfterCursor = None,
     limit: Limit = 20,
 ) -> EventList:
-    """Newest first."""
+    """List a job's events, newest first."""
     page = service.list_events(session, principal.project_id, job_id, after=after, limit=limit)
     data = [serializers.serialize_event(row) for row in page.rows]
     return EventList(data=data, has_more=page.has_more)
@@ -121,7 +122,7 @@ def list_checkpoints(
     after: AfterCursor = None,
     limit: Limit = 10,
 ) -> CheckpointList:
-    """Newest first; each can be used as a model."""
+    """List a job's servable checkpoints, newest first."""
     page = service.list_checkpoints(session, principal.project_id, job_id, after=after, limit=limit)
     data = [serializers.serialize_checkpoint(row) for row in page.rows]
     return CheckpointList(data=data, has_more=page.has_more, **page_cursors(data))
@@ -130,7 +131,7 @@ def list_checkpoints(
 def _parse_metadata_filter(request: Request) -> dict[str, str] | None:
     """Parse the `metadata[key]=value` pairs: {} without any, None for `metadata=null`.
 
-    Raises InvalidRequest for malformed filters: ignoring one would return more than was asked for.
+    Raises InvalidRequest for malformed filters: ignoring one would return more than was requested.
     """
     params = [
         (name, value)

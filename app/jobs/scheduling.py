@@ -1,11 +1,11 @@
 """Fair queue: choice of the next job across projects; quotas of running and queued jobs.
 
-Among the projects with a due job, the one with the fewest running jobs comes first, and of those
-the one that was served the longest ago. Within a project, jobs are ordered by priority, then age.
+Among the projects with a due job, the one with the fewest running jobs comes first; ties go
+to the one served least recently. Within a project, jobs are ordered by priority, then age.
 
 A project's row is locked while one of its jobs is acquired, so that two trainers cannot exceed its
 quota together. A project locked by another trainer is skipped, and waited for only if no other
-project qualifies: that takes as long as one acquisition, which is milliseconds.
+project qualifies: an acquisition takes milliseconds.
 """
 
 from sqlalchemy import ScalarSelect, Select, func, or_, select, true, update
@@ -32,7 +32,7 @@ def lock_next_project(session: Session, *, max_running: int) -> str | None:
 
 
 def _try_lock_next_project(session: Session, max_running: int, *, skip_locked: bool) -> str | None:
-    # With a limit and in the index's order: else the planner may scan all jobs.
+    # With a limit and in the index's order; otherwise the planner may scan all jobs.
     due = _select_first_due_job().where(Job.project_id == Project.id).lateral("due")
     running = (
         select(func.count().label("count"))
@@ -47,7 +47,8 @@ def _try_lock_next_project(session: Session, max_running: int, *, skip_locked: b
         .where(or_(limit == 0, running.c.count < limit))
         .order_by(running.c.count, Project.last_served_at.asc().nulls_first(), Project.id)
         .limit(1)
-        # FOR NO KEY UPDATE: FOR UPDATE would wait for whoever adds a job or a file to the project.
+        # FOR NO KEY UPDATE: FOR UPDATE would wait for any transaction that adds a job or a file to
+        # the project.
         .with_for_update(of=Project, key_share=True, skip_locked=skip_locked)
     )
     return session.scalar(statement)
@@ -75,7 +76,7 @@ def select_next_job(project_id: str, *, max_running: int) -> ScalarSelect[str]:
 
 
 def mark_served(session: Session, project_id: str) -> None:
-    """Record that the project was served, which moves it to the end of the line."""
+    """Record that the project was served, which moves it to the end of the queue."""
     session.execute(
         update(Project)
         .where(Project.id == project_id)
@@ -104,7 +105,7 @@ def check_queue_quota(session: Session, project_id: str, *, default: int) -> Non
     limit = session.scalar(select(func.coalesce(own.scalar_subquery(), default))) or 0
     if limit == 0:
         return
-    # Serializes requests for the last place: the second one then counts the first one's job.
+    # Serializes concurrent requests, so that each counts the jobs that the others created.
     name = f"queue\n{project_id}"
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
     # Two subqueries, since each state has an index of its own.

@@ -94,7 +94,7 @@ class CreateJob(BaseModel):
     def _validate_top_level_hyperparameters(
         cls, top_level: Hyperparameters | None, info: ValidationInfo
     ) -> Hyperparameters | None:
-        """Validate what the method knows, here as in the method's own block."""
+        """Validate the values that the method knows, as in the method's own block."""
         if top_level is not None:
             validate_known(info.data.get("method"), top_level.model_dump(exclude_unset=True))
         return top_level
@@ -103,16 +103,16 @@ class CreateJob(BaseModel):
     def method_type(self) -> str:
         return "supervised" if self.method is None else self.method.type
 
-    def chosen_hyperparameters(self) -> dict[str, Any]:
-        """Merged hyperparameters: the method's block, then the top level, else "auto"."""
+    def merge_hyperparameters(self) -> dict[str, Any]:
+        """Merge the hyperparameters: the method's block, then the top level, else "auto"."""
         return merge(self.method, self.hyperparameters)[0]
 
-    def unknown_hyperparameters(self) -> list[str]:
-        """Names of given hyperparameters that the method does not have."""
+    def list_unknown_hyperparameters(self) -> list[str]:
+        """List the names of requested hyperparameters that the method does not have."""
         return merge(self.method, self.hyperparameters)[1]
 
-    def param_path(self, name: str) -> str:
-        """Path in the request of the hyperparameter that takes effect, for an error's `param`."""
+    def build_param_path(self, name: str) -> str:
+        """Build the path in the request of the hyperparameter in effect, for an error's `param`."""
         own = self.method and self.method.hyperparameters
         if own is None or name not in own.model_fields_set:
             return f"hyperparameters.{name}"

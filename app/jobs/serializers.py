@@ -1,4 +1,4 @@
-"""Serializers: rows of jobs, events and checkpoints to wire objects."""
+"""Serializers of jobs, events and checkpoints: rows to wire objects."""
 
 from app.db.tables import TERMINAL_STATES, Checkpoint, Job, JobEvent, JobState
 from app.jobs.schemas import (
@@ -10,7 +10,7 @@ from app.jobs.schemas import (
     ResolvedHyperparameters,
 )
 
-# The clients' types do not know internal states. OpenAI documents "paused".
+# Map internal states to those in the SDKs' types; OpenAI documents "paused".
 STATUS_BY_STATE: dict[JobState, JobStatus] = {
     JobState.VALIDATING_FILES: "validating_files",
     JobState.QUEUED: "queued",
@@ -25,7 +25,10 @@ STATUS_BY_STATE: dict[JobState, JobStatus] = {
 
 
 def serialize_job(row: Job, organization_id: str) -> JobObject:
-    """Serialize a job. Results show only in the state they belong to: columns fill earlier."""
+    """Serialize a job.
+
+    Results are exposed only in the state they belong to; their columns are populated earlier.
+    """
     status = STATUS_BY_STATE[row.state]
     succeeded = status == "succeeded"
     hyperparameters = ResolvedHyperparameters.model_validate(
@@ -38,7 +41,7 @@ def serialize_job(row: Job, organization_id: str) -> JobObject:
         finished_at=row.finished_at if row.state in TERMINAL_STATES else None,
         fine_tuned_model=row.fine_tuned_model if succeeded else None,
         organization_id=organization_id,
-        result_files=_result_files(row) if succeeded else [],
+        result_files=_list_result_files(row) if succeeded else [],
         status=status,
         training_file=row.training_file_id,
         validation_file=row.validation_file_id,
@@ -54,7 +57,7 @@ def serialize_job(row: Job, organization_id: str) -> JobObject:
     )
 
 
-def _result_files(row: Job) -> list[str]:
+def _list_result_files(row: Job) -> list[str]:
     return [file for file in (row.result_file_id, row.evaluation_file_id) if file is not None]
 
 

@@ -30,7 +30,7 @@ from app.models import registry
 
 # Metadata pairs with at least this many jobs count as equally common.
 MAX_COUNTED_JOBS = 1000
-# Built once: clients poll their jobs.
+# Built once, since clients poll their jobs.
 JOB_BY_ID = select(Job).where(
     Job.id == bindparam("job_id"), Job.project_id == bindparam("project_id")
 )
@@ -48,17 +48,17 @@ def create(
     """Create a job and enqueue the validation of its files.
 
     `max_queued` is the quota of projects without one of their own; 0 is unlimited.
-    `wandb_available` says that the operator has configured a Weights & Biases credential. Raises
+    `wandb_available` is true if the operator has configured a Weights & Biases credential. Raises
     Forbidden, TooManyQueuedJobs, and InvalidRequest naming the parameter.
     """
     # The project's lock first: a job created while its project is archived would never be
     # cancelled, and with the queue's lock first, create, resume and archive could deadlock.
-    projects.require_active(session, project_id)
+    projects.lock_active(session, project_id)
     scheduling.check_queue_quota(session, project_id, default=max_queued)
     base, start_model = _resolve_model(session, catalog, project_id, request.model)
     option_checks.check_options(session, base, start_model, request)
     if request.integrations and not wandb_available:
-        raise _wandb_not_configured()
+        raise _build_wandb_not_configured()
     training = _get_training_input(session, project_id, request.training_file, "training_file")
     validation = _get_validation_input(session, project_id, request)
     job = Job(
@@ -70,7 +70,7 @@ def create(
         training_file_id=training.id,
         validation_file_id=None if validation is None else validation.id,
         method=request.method_type,
-        hyperparameters=request.chosen_hyperparameters(),
+        hyperparameters=request.merge_hyperparameters(),
         seed=ids.random_seed() if request.seed is None else request.seed,
         suffix=request.suffix,
         integrations=[integration.model_dump() for integration in request.integrations or ()],
@@ -80,7 +80,7 @@ def create(
         job.user_metadata = request.metadata
     session.add(job)
     lifecycle.announce_created(
-        session, job, unknown_hyperparameters=request.unknown_hyperparameters()
+        session, job, unknown_hyperparameters=request.list_unknown_hyperparameters()
     )
     return job
 
@@ -89,7 +89,7 @@ def get(session: Session, project_id: str, job_id: str) -> Job:
     """Get a project's job. Raises NotFound, also for another project's job."""
     job = session.scalars(JOB_BY_ID, {"job_id": job_id, "project_id": project_id}).one_or_none()
     if job is None:
-        raise lifecycle.job_not_found(job_id)
+        raise lifecycle.build_job_not_found(job_id)
     return job
 
 
@@ -103,16 +103,18 @@ def list_jobs(
 ) -> Page[Job]:
     """List a page of a project's jobs, newest first.
 
-    Filters by jobs that have all pairs of `metadata`, or with None, by jobs without metadata.
+    Lists only jobs that have all pairs of `metadata`, or with None, only jobs without metadata.
     """
     jobs = select(Job).where(Job.project_id == project_id)
     if metadata:
         matching, sort_columns = _select_with_metadata(session, project_id, metadata)
-        return pagination.page_by_age(
+        return pagination.fetch_page_by_age(
             session, matching, cursor_rows=jobs, after=after, limit=limit, sort_columns=sort_columns
         )
     matching = jobs if metadata is not None else jobs.where(text(WITHOUT_METADATA_SQL))
-    return pagination.page_by_age(session, matching, cursor_rows=jobs, after=after, limit=limit)
+    return pagination.fetch_page_by_age(
+        session, matching, cursor_rows=jobs, after=after, limit=limit
+    )
 
 
 def _select_with_metadata(
@@ -120,9 +122,9 @@ def _select_with_metadata(
 ) -> tuple[Select[Job], tuple[Any, Any]]:
     """Select the project's jobs that have all these pairs; return also their sort columns.
 
-    Walks the index of the rarest pair and looks the others up, so a page ends after as many jobs as
-    it shows. Left alone, the planner would sort all jobs of a common pair: it takes the conditions
-    of a join for independent, and so underestimates the result.
+    Walks the index of the rarest pair and looks the others up, so a page reads little more than
+    the jobs it returns. The planner would otherwise sort all jobs of a common pair, since it takes
+    the conditions of a join for independent and so underestimates the result.
     """
     rarest, *others = sorted(
         metadata.items(),
@@ -201,15 +203,15 @@ def _resolve_model(
         # Locked, or it could be deleted before the job exists to protect it.
         model = registry.resolve(session, catalog, project_id, name, share_lock=True)
     except NotFound as error:
-        raise _model_not_available(name, "or does not exist") from error
+        raise _build_model_not_available(name, "or does not exist") from error
     if not model.base.methods:
-        raise _model_not_available(
+        raise _build_model_not_available(
             name, f"because no method for {model.base.kind} models is installed"
         )
     return model.base, None if model.storage_prefix is None else model.name
 
 
-def _model_not_available(name: str, reason: str) -> InvalidRequest:
+def _build_model_not_available(name: str, reason: str) -> InvalidRequest:
     return InvalidRequest(
         f"Model {name} is not available for fine-tuning {reason}",
         param="model",
@@ -217,7 +219,7 @@ def _model_not_available(name: str, reason: str) -> InvalidRequest:
     )
 
 
-def _wandb_not_configured() -> InvalidRequest:
+def _build_wandb_not_configured() -> InvalidRequest:
     return InvalidRequest(
         "No Weights & Biases credential is configured. Ask the operator to set WANDB_API_KEY, or "
         "omit 'integrations' and read the metrics from the job's events or its result file.",

@@ -1,6 +1,6 @@
 """State machine of a job: its states, the legal transitions, and the only writer of `Job.state`.
 
-    validating_files  its files are checked against the rules of its method
+    validating_files  its files are being checked against the rules of its method
     queued            due once `run_after` has passed; a trainer may acquire it
     running           a trainer holds its lease and trains
     pausing           its owner asked for a pause; the trainer is storing a checkpoint
@@ -8,11 +8,11 @@
     finalizing        training is complete; the trainer is storing its results
     succeeded         terminal: the fine-tuned model is servable
     failed            terminal: `error` says why
-    cancelled         terminal: its owner ended it
+    cancelled         terminal: its owner cancelled it
 
 Each transition is one compare-and-set UPDATE: it names the states it may start from and, for a
-trainer, the attempt that must own the job. Of two racing transitions one matches no row. A trigger
-in Postgres makes the terminal states final.
+trainer, the attempt that must own the job. If two transitions race, one of them matches no row.
+A trigger in Postgres rejects any transition out of a terminal state.
 """
 
 from collections.abc import Collection, Mapping
@@ -54,10 +54,10 @@ HELD_STATES = (JobState.RUNNING, JobState.PAUSING, JobState.FINALIZING)
 
 
 class LeaseLost(Exception):
-    """The attempt no longer owns its job: the job was cancelled, ended, or was acquired again."""
+    """The attempt no longer owns its job, which has ended or was acquired again."""
 
 
-def allowed_sources(to: JobState) -> list[JobState]:
+def list_source_states(to: JobState) -> list[JobState]:
     """List the states with a transition to `to`."""
     return [state for state, targets in TRANSITIONS.items() if to in targets]
 
@@ -79,7 +79,7 @@ def transition(
 
     A transition to a terminal state enqueues the job's webhook deliveries in the same transaction.
     """
-    legal = [state for state in allowed_sources(to) if only_from is None or state in only_from]
+    legal = [state for state in list_source_states(to) if only_from is None or state in only_from]
     statement = update(Job).where(Job.id == job_id, Job.state.in_(legal))
     if by_attempt is not None:
         statement = statement.where(Job.attempt == by_attempt, Job.state.in_(HELD_STATES))
@@ -92,10 +92,10 @@ def transition(
     return job
 
 
-def lock_owned(session: Session, job_id: str, attempt: int) -> Job:
+def lock_for_attempt(session: Session, job_id: str, attempt: int) -> Job:
     """Lock a job's row for a write by the attempt that owns it.
 
-    Every write of a trainer begins with this check of its fencing token. Raises LeaseLost.
+    Every write by a trainer starts with this check of its fencing token. Raises LeaseLost.
     """
     statement = (
         select(Job)
@@ -112,7 +112,7 @@ def lock_owned(session: Session, job_id: str, attempt: int) -> Job:
 def end_attempt(
     session: Session, job_id: str, *, outcome: AttemptOutcome, exit_code: int | None = None
 ) -> None:
-    """Delete the job's lease and record the outcome of its open attempt, if it has any."""
+    """Delete the job's lease and record the outcome of its open attempt, if any."""
     session.execute(delete(JobLease).where(JobLease.job_id == job_id))
     session.execute(
         update(JobAttempt)

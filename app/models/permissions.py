@@ -19,14 +19,14 @@ from app.errors import ModelNotFound, NotFound
 def create(
     session: Session, organization_id: str, model: str, project_ids: Iterable[str]
 ) -> list[CheckpointPermission]:
-    """Permit projects to use a model, and return one permission per project, in their order.
+    """Permit projects to use a model; return one permission per project, in their order.
 
-    Permissions that exist already are kept. Raises NotFound, and InvalidRequest for an archived
+    Existing permissions are kept. Raises NotFound, and InvalidRequest for an archived
     project.
     """
     _require_model(session, organization_id, model)
-    wanted = list(dict.fromkeys(project_ids))
-    for project_id in wanted:
+    unique_ids = list(dict.fromkeys(project_ids))
+    for project_id in unique_ids:
         projects.get_active(session, organization_id, project_id)
         session.execute(
             insert(CheckpointPermission)
@@ -35,10 +35,11 @@ def create(
         )
     rows = session.scalars(
         select(CheckpointPermission).where(
-            CheckpointPermission.model_name == model, CheckpointPermission.project_id.in_(wanted)
+            CheckpointPermission.model_name == model,
+            CheckpointPermission.project_id.in_(unique_ids),
         )
     )
-    return sorted(rows, key=lambda row: wanted.index(row.project_id))
+    return sorted(rows, key=lambda row: unique_ids.index(row.project_id))
 
 
 def list_(
@@ -58,7 +59,7 @@ def list_(
     if project_id is not None:
         projects.get(session, organization_id, project_id)
         statement = statement.where(CheckpointPermission.project_id == project_id)
-    return pagination.page_by_age(
+    return pagination.fetch_page_by_age(
         session,
         statement,
         cursor_rows=granted,
@@ -82,7 +83,7 @@ def delete(session: Session, organization_id: str, model: str, permission_id: st
 
 def _require_model(session: Session, organization_id: str, model: str) -> None:
     """Raise ModelNotFound unless a project of the organization owns the model."""
-    found = session.scalars(
+    name = session.scalars(
         select(FineTunedModel.name)
         .join(Project, Project.id == FineTunedModel.project_id)
         .where(
@@ -91,5 +92,5 @@ def _require_model(session: Session, organization_id: str, model: str) -> None:
             Project.organization_id == organization_id,
         )
     ).one_or_none()
-    if found is None:
+    if name is None:
         raise ModelNotFound(model)

@@ -1,4 +1,4 @@
-"""Models that a project can use: the catalog's base models, and what its jobs have made."""
+"""Models that a project can use: the catalog's base models, and its fine-tuned models."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +23,7 @@ from app.errors import Forbidden, InvalidRequest, ModelNotFound, NotFound
 
 
 class ModelTask(StrEnum):
-    """Kind of request that a model is wanted for."""
+    """Kind of request that a model is resolved for."""
 
     CHAT = "chat"
     COMPLETION = "completion"
@@ -36,7 +36,7 @@ class ModelTask(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """Model to ask an engine for by `name`: a base model, or an adapter stored under a prefix."""
+    """A model that an engine serves as `name`: a base model or an adapter under a prefix."""
 
     name: str
     base: CatalogModel
@@ -47,12 +47,12 @@ class AdapterUnloader(Protocol):
     """The part of the engine client that deleting a model needs."""
 
     async def unload(self, model: ResolvedModel) -> None:
-        """Have the model's engine unload it. Never raises."""
+        """Tell the model's engine to unload it. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model as lists show it."""
+    """A model as it appears in lists."""
 
     name: str
     created_at: datetime
@@ -71,7 +71,7 @@ def resolve(
 ) -> ResolvedModel:
     """Find a base model by id or alias, or a fine-tuned model or checkpoint by name.
 
-    `share_lock` keeps a fine-tuned one from being deleted until the transaction ends. Raises
+    `share_lock` keeps a fine-tuned model from being deleted until the transaction ends. Raises
     ModelNotFound, and InvalidRequest for `param` if the model cannot do the task.
     """
     model = _resolve(session, catalog, project_id, name, share_lock=share_lock)
@@ -87,18 +87,18 @@ def _resolve(
     base = catalog.get(name)
     if base is not None:
         return ResolvedModel(name=base.id, base=base)
-    found = _find(session, project_id, name, lock="share" if share_lock else None)
-    base = None if found is None else catalog.get(found.base_model)
-    if found is None or base is None:
+    row = _find(session, project_id, name, lock="share" if share_lock else None)
+    base = None if row is None else catalog.get(row.base_model)
+    if row is None or base is None:
         raise ModelNotFound(name)
-    return ResolvedModel(name=found.name, base=base, storage_prefix=found.storage_prefix)
+    return ResolvedModel(name=row.name, base=base, storage_prefix=row.storage_prefix)
 
 
 def _find_task_error(model: ResolvedModel, task: ModelTask) -> str | None:
-    """Reason for which the model cannot do the task, as far as its base model tells.
+    """Find the reason why a model of this kind cannot do the task, or None.
 
-    Models of both kinds can be fine-tuned into classifiers, which answer chats and encoder requests
-    alike. The engine knows which models are classifiers.
+    Models of both kinds can be fine-tuned into classifiers, which serve both chats and encoder
+    requests; only the engine knows which models are classifiers.
     """
     is_causal = model.base.kind == ModelKind.CAUSAL
     is_fine_tuned = model.storage_prefix is not None
@@ -118,16 +118,16 @@ def _find_task_error(model: ResolvedModel, task: ModelTask) -> str | None:
 
 
 def list_(session: Session, catalog: Catalog, project_id: str) -> list[ModelEntry]:
-    """Base models by id and alias, then fine-tuned models, newest first, without checkpoints.
+    """List base models by id and alias, then fine-tuned models without checkpoints, newest first.
 
     Includes other projects' models that this one has permission to use.
     """
-    since = _organization_created_at(session, project_id)
+    since = _get_organization_created_at(session, project_id)
     names = [name for base in catalog for name in (base.id, *base.aliases)]
     fine_tuned = session.scalars(
         select(FineTunedModel)
         .where(
-            FineTunedModel.name.in_(_accessible_names(project_id)),
+            FineTunedModel.name.in_(_select_accessible_names(project_id)),
             FineTunedModel.step.is_(None),
             FineTunedModel.deleted_at.is_(None),
         )
@@ -139,17 +139,19 @@ def list_(session: Session, catalog: Catalog, project_id: str) -> list[ModelEntr
 
 
 def retrieve(session: Session, catalog: Catalog, project_id: str, name: str) -> ModelEntry:
-    """A model or checkpoint, under the name or alias given. Raises ModelNotFound."""
+    """Get a model or checkpoint, under the requested name or alias. Raises ModelNotFound."""
     if catalog.get(name) is not None:
-        return ModelEntry(name, _organization_created_at(session, project_id), is_fine_tuned=False)
-    found = _find(session, project_id, name)
-    if found is None:
+        return ModelEntry(
+            name, _get_organization_created_at(session, project_id), is_fine_tuned=False
+        )
+    row = _find(session, project_id, name)
+    if row is None:
         raise ModelNotFound(name)
-    return _to_entry(found)
+    return _to_entry(row)
 
 
 def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> ResolvedModel | None:
-    """Delete a fine-tuned model or checkpoint with its weights, and return what to unload.
+    """Delete a fine-tuned model or checkpoint with its weights; return the model to unload.
 
     Raises NotFound; Forbidden for another project's model; and InvalidRequest while a job that
     starts from it is active, since a retry of that job reads the weights again.
@@ -157,7 +159,7 @@ def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> Re
     if catalog.get(name) is not None:
         message = f"The model '{name}' is a base model. Only fine-tuned models can be deleted."
         raise Forbidden(message, param="model")
-    # Waits for the transaction of a job that is being created from it, which holds a share lock.
+    # Waits for a transaction that creates a job from it, which holds a share lock.
     model = _find(session, project_id, name, lock="update")
     if model is None:
         raise NotFound("That model does not exist", param="model")
@@ -173,7 +175,7 @@ def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> Re
             param="model",
         )
     model.deleted_at = func.clock_timestamp()
-    # No job may resume from the checkpoint any more, since its files are being deleted.
+    # No job may resume from the checkpoint any more, since its files will be deleted.
     session.execute(
         update(Checkpoint)
         .where(Checkpoint.job_id == model.job_id, Checkpoint.storage_prefix == model.storage_prefix)
@@ -185,11 +187,11 @@ def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> Re
 
 
 def get_owned(session: Session, project_id: str, name: str) -> FineTunedModel:
-    """A fine-tuned model or checkpoint that the project owns. Raises ModelNotFound."""
-    found = _find(session, project_id, name)
-    if found is None or found.project_id != project_id:
+    """Get a fine-tuned model or checkpoint that the project owns. Raises ModelNotFound."""
+    row = _find(session, project_id, name)
+    if row is None or row.project_id != project_id:
         raise ModelNotFound(name)
-    return found
+    return row
 
 
 def _has_active_job(name: str) -> Exists:
@@ -203,7 +205,7 @@ def _find(
         FineTunedModel.name == name,
         or_(
             FineTunedModel.project_id == project_id,
-            FineTunedModel.name.in_(_permitted_names(project_id)),
+            FineTunedModel.name.in_(_select_permitted_names(project_id)),
         ),
         FineTunedModel.deleted_at.is_(None),
     )
@@ -212,13 +214,13 @@ def _find(
     return session.scalars(statement).one_or_none()
 
 
-def _accessible_names(project_id: str) -> CompoundSelect[str]:
-    """Names of the models a project may use. A union, since an OR would scan all projects."""
+def _select_accessible_names(project_id: str) -> CompoundSelect[str]:
+    """Select the models a project may use. A union, since an OR would scan all projects."""
     own = select(FineTunedModel.name).where(FineTunedModel.project_id == project_id)
-    return union_all(own, _permitted_names(project_id))
+    return union_all(own, _select_permitted_names(project_id))
 
 
-def _permitted_names(project_id: str) -> Select[str]:
+def _select_permitted_names(project_id: str) -> Select[str]:
     return select(CheckpointPermission.model_name).where(
         CheckpointPermission.project_id == project_id
     )
@@ -228,8 +230,8 @@ def _to_entry(row: FineTunedModel) -> ModelEntry:
     return ModelEntry(row.name, row.created_at, is_fine_tuned=True)
 
 
-def _organization_created_at(session: Session, project_id: str) -> datetime:
-    """Creation time of the project's organization, shown as that of base models."""
+def _get_organization_created_at(session: Session, project_id: str) -> datetime:
+    """Get the creation time of the project's organization, which base models get too."""
     return session.scalars(
         select(Organization.created_at).join(Project).where(Project.id == project_id)
     ).one()

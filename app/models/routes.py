@@ -1,4 +1,4 @@
-"""/v1/models and /v1/fine_tuning/checkpoints/{checkpoint}/permissions"""
+"""Routes of /v1/models and /v1/fine_tuning/checkpoints/{checkpoint}/permissions."""
 
 from typing import Annotated, Literal
 
@@ -50,15 +50,15 @@ UnloaderDep = Annotated[AdapterUnloader, Depends(get_unloader)]
 def list_models(state: AppStateDep, principal: PrincipalDep, session: ReadSessionDep) -> ModelList:
     """List base models, also by their aliases, and the project's fine-tuned models."""
     models = registry.list_(session, state.catalog, principal.project_id)
-    return ModelList(data=[serialize_model(each, principal.organization_slug) for each in models])
+    return ModelList(data=[serialize_model(entry, principal.organization_slug) for entry in models])
 
 
 @router.get("/{model:path}")
 def retrieve_model(
     model: str, state: AppStateDep, principal: PrincipalDep, session: ReadSessionDep
 ) -> ModelObject:
-    found = registry.retrieve(session, state.catalog, principal.project_id, model)
-    return serialize_model(found, principal.organization_slug)
+    entry = registry.retrieve(session, state.catalog, principal.project_id, model)
+    return serialize_model(entry, principal.organization_slug)
 
 
 @router.delete("/{model:path}")
@@ -73,7 +73,7 @@ def delete_model(
     """Delete a fine-tuned model, with its weights."""
     deleted = registry.delete(session, state.catalog, principal.project_id, model)
     if deleted is not None:
-        # Runs after the commit and the response, which must not wait for the engine.
+        # Runs after the commit and the response: the client must not wait for the engine.
         background.add_task(unloader.unload, deleted)
     return ModelDeleted(id=model, deleted=True)
 

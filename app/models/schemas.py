@@ -1,4 +1,4 @@
-"""Models, and permissions to use them, on the wire."""
+"""Request and response bodies of models and their permissions."""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Models as wire objects."""
+"""Serializers of models: registry entries to wire objects."""
 
 from app.models.registry import ModelEntry
 from app.models.schemas import ModelObject

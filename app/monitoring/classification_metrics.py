@@ -1,13 +1,13 @@
-"""Accuracy and F1 of a classifier, from counts to which each text with feedback adds.
+"""Accuracy and F1 of a classifier, computed from counts of the texts with feedback.
 
-Per label: true positives, false positives and false negatives. Such counts can be summed over hours
-and taken back when feedback is corrected; averaged F1 values cannot.
+Per label: true positives, false positives and false negatives. Counts can be summed over hours
+and subtracted when feedback is corrected; averaged F1 values cannot.
 """
 
 from collections.abc import Collection, Sequence
 
 from app.monitoring.schemas import ClassificationMetrics, LabelMetrics
-from app.monitoring.traffic import TrafficCounts, bin_counts, increment
+from app.monitoring.traffic import TrafficCounts, get_bin_counts, increment
 
 LABELLED_TEXTS, CORRECT_TEXTS = "labelled", "correct"
 TRUE_POSITIVES, FALSE_POSITIVES = "true_positives", "false_positives"
@@ -17,7 +17,7 @@ FALSE_NEGATIVES = "false_negatives"
 def count_prediction(
     counts: TrafficCounts, predicted: Collection[int], true: Collection[int], times: int = 1
 ) -> None:
-    """Count one text by its label indexes. `times=-1` takes an earlier count back."""
+    """Count one text by its label indexes. `times=-1` reverts an earlier count."""
     increment(counts, "sums", LABELLED_TEXTS, times)
     if set(predicted) == set(true):
         increment(counts, "sums", CORRECT_TEXTS, times)
@@ -30,32 +30,32 @@ def count_prediction(
 
 
 def compute_metrics(counts: TrafficCounts, labels: Sequence[str]) -> ClassificationMetrics | None:
-    """Accuracy and F1 as scikit-learn defines them; macro F1 is over labels that were seen or
-    predicted. None without feedback."""
+    """Compute accuracy and F1 as scikit-learn defines them; macro F1 is over labels that were seen
+    or predicted. None without feedback."""
     texts = counts.get("sums", {}).get(LABELLED_TEXTS, 0)
     if not texts:
         return None
     tp, fp, fn = (
-        bin_counts(counts, kind) for kind in (TRUE_POSITIVES, FALSE_POSITIVES, FALSE_NEGATIVES)
+        get_bin_counts(counts, kind) for kind in (TRUE_POSITIVES, FALSE_POSITIVES, FALSE_NEGATIVES)
     )
     seen = [n for n in range(len(labels)) if tp[n] or fp[n] or fn[n]]
-    by_label = {n: _label_metrics(tp[n], fp[n], fn[n]) for n in seen}
-    support = sum(one.support for one in by_label.values())
-    micro = _label_metrics(*(sum(each.values()) for each in (tp, fp, fn)))
-    macro_sum = sum(one.f1 for one in by_label.values())
-    weighted_sum = sum(one.f1 * one.support for one in by_label.values())
+    by_label = {n: _compute_label_metrics(tp[n], fp[n], fn[n]) for n in seen}
+    support = sum(metrics.support for metrics in by_label.values())
+    micro = _compute_label_metrics(*(sum(counter.values()) for counter in (tp, fp, fn)))
+    macro_sum = sum(metrics.f1 for metrics in by_label.values())
+    weighted_sum = sum(metrics.f1 * metrics.support for metrics in by_label.values())
     return ClassificationMetrics(
         texts=texts,
         accuracy=round(counts["sums"].get(CORRECT_TEXTS, 0) / texts, 4),
         f1_micro=micro.f1,
         f1_macro=round(macro_sum / max(1, len(by_label)), 4),
         f1_weighted=round(weighted_sum / max(1, support), 4),
-        per_label={labels[n]: one for n, one in by_label.items()},
+        per_label={labels[n]: metrics for n, metrics in by_label.items()},
     )
 
 
-def _label_metrics(tp: int, fp: int, fn: int) -> LabelMetrics:
-    """Ratios with a zero denominator are 0."""
+def _compute_label_metrics(tp: int, fp: int, fn: int) -> LabelMetrics:
+    """Compute the metrics of one label. Ratios with a zero denominator are 0."""
     return LabelMetrics(
         precision=round(tp / max(1, tp + fp), 4),
         recall=round(tp / max(1, tp + fn), 4),

@@ -13,7 +13,7 @@ MIN_TEXTS = 100
 MODERATE_PSI, SIGNIFICANT_PSI = 0.1, 0.25
 # Neighbouring bins of an ordered measure are merged until each holds this share of the baseline.
 MIN_BIN_SHARE = 0.1
-# Added to the count of every bin: an empty one would make the index infinite.
+# Added to the count of every bin, since an empty bin would make the index infinite.
 PSEUDOCOUNT = 0.5
 # 95 % of a normal distribution lie below this many standard deviations.
 Z_SCORE_95 = 1.645
@@ -42,8 +42,8 @@ class Drift:
     texts: int
 
 
-def ordinal_drift(expected: BinCounts, actual: BinCounts) -> Drift:
-    """Drift of a measure with ordered bins, such as lengths: small neighbours are merged."""
+def compute_ordinal_drift(expected: BinCounts, actual: BinCounts) -> Drift:
+    """Compute the drift of a measure with ordered bins, such as lengths; merge small neighbours."""
     bins = _merge_small_bins(expected, last=max([*expected, *actual], default=0))
     return _compare(
         [sum(expected.get(n, 0) for n in group) for group in bins],
@@ -51,8 +51,8 @@ def ordinal_drift(expected: BinCounts, actual: BinCounts) -> Drift:
     )
 
 
-def categorical_drift(expected: Mapping[int, int], actual: Mapping[int, int]) -> Drift:
-    """Drift of a measure whose bins have no order, such as labels."""
+def compute_categorical_drift(expected: Mapping[int, int], actual: Mapping[int, int]) -> Drift:
+    """Compute the drift of a measure whose bins have no order, such as labels."""
     categories = sorted({*expected, *actual})
     return _compare(
         [expected.get(category, 0) for category in categories],
@@ -63,16 +63,16 @@ def categorical_drift(expected: Mapping[int, int], actual: Mapping[int, int]) ->
 def _compare(expected: Sequence[int], actual: Sequence[int]) -> Drift:
     if sum(actual) < MIN_TEXTS or not sum(expected):
         return Drift(None, None, DriftState.INSUFFICIENT_DATA, sum(actual))
-    index = psi(expected, actual)
-    threshold = noise_threshold(len(expected), sum(expected), sum(actual))
+    index = compute_psi(expected, actual)
+    threshold = compute_noise_threshold(len(expected), sum(expected), sum(actual))
     state = DriftState.STABLE
     if index >= MODERATE_PSI and index > threshold:
         state = DriftState.DRIFTED if index >= SIGNIFICANT_PSI else DriftState.MODERATE
     return Drift(round(index, 4), round(threshold, 4), state, sum(actual))
 
 
-def psi(expected: Sequence[int], actual: Sequence[int]) -> float:
-    """Population stability index: the sum over bins of (a - e) * ln(a / e), with their shares a, e.
+def compute_psi(expected: Sequence[int], actual: Sequence[int]) -> float:
+    """Compute the population stability index: sum over bins of (a - e) * ln(a / e), a and e shares.
 
     Equals the sum of both Kullback-Leibler divergences (Jeffreys, 1946); under this name since
     Lewis, "An Introduction to Credit Scoring" (1992). Both sides are smoothed by PSEUDOCOUNT.
@@ -86,11 +86,11 @@ def psi(expected: Sequence[int], actual: Sequence[int]) -> float:
     return sum((a - e) * math.log(a / e) for e, a in shares)
 
 
-def noise_threshold(bins: int, expected: int, actual: int) -> float:
-    """95th percentile of the PSI of two samples, of N and M values, from one distribution.
+def compute_noise_threshold(bins: int, expected: int, actual: int) -> float:
+    """Compute the 95th percentile of the PSI of samples of N and M values of one distribution.
 
-    PSI / (1/N + 1/M) follows a chi-squared distribution with bins - 1 degrees of freedom, for which
-    the normal approximation is taken (Yurdakul and Naranjo, "Statistical properties of the
+    PSI / (1/N + 1/M) follows a chi-squared distribution with bins - 1 degrees of freedom,
+    approximated here by a normal distribution (Yurdakul and Naranjo, "Statistical properties of the
     population stability index", Journal of Risk Model Validation 14(4), 2020).
     """
     degrees = bins - 1
@@ -100,17 +100,17 @@ def noise_threshold(bins: int, expected: int, actual: int) -> float:
 def _merge_small_bins(expected: BinCounts, *, last: int) -> list[list[int]]:
     """Group neighbouring bins 0 … last until each group holds MIN_BIN_SHARE of the baseline.
 
-    The bins above the whole baseline are a group of their own, so that values never seen in
-    training show.
+    The bins above the whole baseline form a group of their own, so that values never seen in
+    training count as drift.
     """
-    wanted = MIN_BIN_SHARE * sum(expected.values())
+    minimum = MIN_BIN_SHARE * sum(expected.values())
     highest = max(expected, default=0)
     groups: list[list[int]] = [[]]
     for index in range(highest + 1):
-        if sum(expected.get(n, 0) for n in groups[-1]) >= wanted and groups[-1]:
+        if sum(expected.get(n, 0) for n in groups[-1]) >= minimum and groups[-1]:
             groups.append([])
         groups[-1].append(index)
-    if len(groups) > 1 and sum(expected.get(n, 0) for n in groups[-1]) < wanted:
-        rest = groups.pop()
-        groups[-1] += rest
+    if len(groups) > 1 and sum(expected.get(n, 0) for n in groups[-1]) < minimum:
+        last_group = groups.pop()
+        groups[-1] += last_group
     return groups + ([list(range(highest + 1, last + 1))] if last > highest else [])

@@ -22,10 +22,10 @@ def record_feedback(
     name: str,
     items: Sequence[FeedbackItem],
 ) -> int:
-    """Store all items, or none, and return how many changed something.
+    """Store all items or none; return the number that changed something.
 
-    Repeated feedback changes nothing; different feedback on a text replaces the earlier one.
-    Raises NotFound, InvalidRequest.
+    Repeated feedback changes nothing; different feedback on a text replaces the earlier feedback.
+    Raises NotFound or InvalidRequest.
     """
     job = report.get_training_job(session, catalog, project_id, name)
     baseline = report.find_drift_baseline(job)
@@ -41,7 +41,7 @@ def record_feedback(
     for number, item in enumerate(items):
         param = f"feedback[{number}]"
         prediction = _get_prediction(predictions, item, param)
-        true = _label_indexes(baseline, item, param)
+        true = _parse_label_indexes(baseline, item, param)
         before = prediction.true_labels[item.index]
         if before == true:
             continue
@@ -51,7 +51,7 @@ def record_feedback(
         if before is not None:
             classification_metrics.count_prediction(counts, predicted, before, -1)
         classification_metrics.count_prediction(counts, predicted, true)
-        # A new list: SQLAlchemy does not see changes inside of a JSON value.
+        # A new list, since SQLAlchemy does not detect changes inside a JSON value.
         updated = list(prediction.true_labels)
         updated[item.index] = true
         prediction.true_labels = updated
@@ -61,7 +61,7 @@ def record_feedback(
 
 
 def _lock_predictions(session: Session, name: str, ids: set[str]) -> dict[str, Prediction]:
-    """Predictions by both of their ids, locked so that feedback on a text counts once."""
+    """Find predictions by either of their ids, locked so that feedback on a text counts once."""
     rows = session.scalars(
         select(Prediction)
         .where(
@@ -95,8 +95,8 @@ def _get_prediction(
     return prediction
 
 
-def _label_indexes(baseline: DriftBaseline, item: FeedbackItem, param: str) -> list[int]:
-    """The true labels as sorted label indexes."""
+def _parse_label_indexes(baseline: DriftBaseline, item: FeedbackItem, param: str) -> list[int]:
+    """Convert the true labels to sorted label indexes."""
     param = f"{param}.{'labels' if item.label is None else 'label'}"
     if not baseline.multi_label and len(item.true_labels) != 1:
         raise InvalidRequest("Each text has exactly one label for this model.", param=param)

@@ -1,4 +1,4 @@
-"""Writes counts of requests to the database from a background thread, so that no request waits."""
+"""Background writer of request counts to the database, so that no request waits."""
 
 import threading
 
@@ -16,14 +16,15 @@ FLUSH_INTERVAL_SECONDS = 2.0
 
 
 class TrafficRecorder:
-    """`record` may be called from any thread and does not block; `start` and `stop` once each."""
+    """Recorder with a background thread. `record` may be called from any thread and does not block;
+    `start` and `stop` are called once each."""
 
     def __init__(self, sessions: SessionMaker) -> None:
         self.counters = TrafficCounters()
         self._sessions = sessions
         self._pending = TrafficBatch()
         self._lock = threading.Lock()
-        # One batch at a time: a failed one is requeued before the next is taken.
+        # One batch at a time, so that a failed one is requeued before the next is taken.
         self._flushing = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -45,7 +46,7 @@ class TrafficRecorder:
             self._pending.add(request)
 
     def flush(self) -> None:
-        """Write the pending requests. Raises DatabaseUnavailable, and requeues them then."""
+        """Write the pending requests. If it raises DatabaseUnavailable, they are requeued."""
         with self._flushing:
             with self._lock:
                 batch, self._pending = self._pending, TrafficBatch()

@@ -29,7 +29,7 @@ from app.monitoring.schemas import (
     MonitoringReport,
     RequestCounts,
 )
-from app.monitoring.traffic import RequestOutcome, TrafficCounts, bin_counts
+from app.monitoring.traffic import RequestOutcome, TrafficCounts, get_bin_counts
 
 
 class DriftBaseline(BaseModel):
@@ -55,7 +55,7 @@ class LastDayMetrics:
 
 
 def get_training_job(session: Session, catalog: Catalog, project_id: str, name: str) -> Job:
-    """The job that made a fine-tuned model. Raises NotFound, InvalidRequest for a base model."""
+    """Get a fine-tuned model's job. Raises NotFound, or InvalidRequest for a base model."""
     if catalog.get(name) is not None:
         raise InvalidRequest(
             f"The model `{name}` is a base model; only fine-tuned models are monitored.",
@@ -65,7 +65,7 @@ def get_training_job(session: Session, catalog: Catalog, project_id: str, name: 
 
 
 def find_drift_baseline(job: Job) -> DriftBaseline | None:
-    """The baseline of a job's models. None for chat models, and for bins of another version."""
+    """Find the baseline of a job's models; None for chat models and bins of another version."""
     stored = job.drift_baseline
     if stored is None or stored.get("version") != histogram_bins.VERSION:
         return None
@@ -75,7 +75,7 @@ def find_drift_baseline(job: Job) -> DriftBaseline | None:
 def build_report(
     session: Session, catalog: Catalog, project_id: str, name: str, *, hours: int
 ) -> MonitoringReport:
-    """Report on the last hours, the current one included. Raises NotFound, InvalidRequest."""
+    """Report on the last `hours`, including the current one. Raises NotFound or InvalidRequest."""
     job = get_training_job(session, catalog, project_id, name)
     baseline = find_drift_baseline(job)
     total, by_hour = traffic.get_totals(session, name, hours)
@@ -83,17 +83,17 @@ def build_report(
         model=name,
         method=job.method,
         hours=hours,
-        requests=_request_counts(total),
+        requests=_build_request_counts(total),
         texts=total.get("sums", {}).get("texts", 0),
         input_tokens=total.get("sums", {}).get("tokens", 0),
-        latency=_latency(total),
-        input_length=_distribution(
+        latency=_build_latency(total),
+        input_length=_build_distribution(
             histogram_bins.TEXT_LENGTH_BINS,
-            bin_counts(total, "text_lengths"),
+            get_bin_counts(total, "text_lengths"),
             None if baseline is None else baseline.text_lengths,
         ),
-        unknown_tokens=None if baseline is None else _unknown_tokens(total, baseline),
-        **({} if baseline is None else _classifier_fields(total, baseline)),
+        unknown_tokens=None if baseline is None else _build_unknown_tokens(total, baseline),
+        **({} if baseline is None else _build_classifier_fields(total, baseline)),
         by_hour=[
             HourlyTraffic(
                 hour=hour,
@@ -114,68 +114,70 @@ def get_last_day_metrics(session: Session, name: str) -> LastDayMetrics:
         return LastDayMetrics({})
     total, _ = traffic.get_totals(session, name, 24)
     drifts = {
-        "input_length": drift.ordinal_drift(
-            baseline.text_lengths, bin_counts(total, "text_lengths")
+        "input_length": drift.compute_ordinal_drift(
+            baseline.text_lengths, get_bin_counts(total, "text_lengths")
         ),
-        "unknown_tokens": drift.ordinal_drift(
-            baseline.unknown_token_ratio, bin_counts(total, "unknown_token_ratio")
+        "unknown_tokens": drift.compute_ordinal_drift(
+            baseline.unknown_token_ratio, get_bin_counts(total, "unknown_token_ratio")
         ),
     }
     feedback = None
     if baseline.method == "classification":
-        drifts["labels"] = _label_drift(total, baseline)
+        drifts["labels"] = _compute_label_drift(total, baseline)
         feedback = classification_metrics.compute_metrics(total, baseline.labels)
-    known = {measure: one.psi for measure, one in drifts.items() if one.psi is not None}
+    known = {measure: result.psi for measure, result in drifts.items() if result.psi is not None}
     return LastDayMetrics(known, feedback)
 
 
-def _unknown_tokens(total: TrafficCounts, baseline: DriftBaseline) -> MeasuredDistribution:
-    return _distribution(
+def _build_unknown_tokens(total: TrafficCounts, baseline: DriftBaseline) -> MeasuredDistribution:
+    return _build_distribution(
         histogram_bins.RATIO_BINS,
-        bin_counts(total, "unknown_token_ratio"),
+        get_bin_counts(total, "unknown_token_ratio"),
         baseline.unknown_token_ratio,
     )
 
 
-def _classifier_fields(total: TrafficCounts, baseline: DriftBaseline) -> dict[str, Any]:
+def _build_classifier_fields(total: TrafficCounts, baseline: DriftBaseline) -> dict[str, Any]:
     if baseline.method != "classification":
         return {}
     return {
-        "labels": _label_distribution(total, baseline),
-        "confidence": _confidence_distribution(total),
+        "labels": _build_label_distribution(total, baseline),
+        "confidence": _build_confidence_distribution(total),
         "feedback": classification_metrics.compute_metrics(total, baseline.labels),
     }
 
 
-def _request_counts(total: TrafficCounts) -> RequestCounts:
+def _build_request_counts(total: TrafficCounts) -> RequestCounts:
     counts = total.get("requests", {})
     return RequestCounts(**{outcome.value: counts.get(outcome, 0) for outcome in RequestOutcome})
 
 
-def _latency(total: TrafficCounts) -> Latency:
-    counts = bin_counts(total, "duration_seconds")
+def _build_latency(total: TrafficCounts) -> Latency:
+    counts = get_bin_counts(total, "duration_seconds")
     bins = histogram_bins.DURATION_BINS
     quantiles: dict[str, Any] = {
         f"p{percent}_ms": _round(bins.quantile(counts, percent / 100), 1000)
         for percent in (50, 95, 99)
     }
-    return Latency(**quantiles, seconds=_histogram(bins, counts))
+    return Latency(**quantiles, seconds=_build_histogram(bins, counts))
 
 
-def _distribution(
+def _build_distribution(
     bins: HistogramBins, live: BinCounts, training: BinCounts | None
 ) -> MeasuredDistribution:
     return MeasuredDistribution(
         p50=_round(bins.quantile(live, 0.5)),
         p95=_round(bins.quantile(live, 0.95)),
-        live=_histogram(bins, live),
-        training=None if training is None else _histogram(bins, training),
-        drift=None if training is None else _drift_object(drift.ordinal_drift(training, live)),
+        live=_build_histogram(bins, live),
+        training=None if training is None else _build_histogram(bins, training),
+        drift=None
+        if training is None
+        else _build_drift_object(drift.compute_ordinal_drift(training, live)),
     )
 
 
-def _label_distribution(total: TrafficCounts, baseline: DriftBaseline) -> LabelDistribution:
-    live = bin_counts(total, "labels")
+def _build_label_distribution(total: TrafficCounts, baseline: DriftBaseline) -> LabelDistribution:
+    live = get_bin_counts(total, "labels")
     live_total = max(1, sum(live.values()))
     training_total = max(1, sum(baseline.label_counts.values()))
     return LabelDistribution(
@@ -189,35 +191,35 @@ def _label_distribution(total: TrafficCounts, baseline: DriftBaseline) -> LabelD
             for index, label in enumerate(baseline.labels)
         ],
         none=total.get("sums", {}).get("unlabelled", 0),
-        drift=_drift_object(_label_drift(total, baseline)),
+        drift=_build_drift_object(_compute_label_drift(total, baseline)),
     )
 
 
-def _label_drift(total: TrafficCounts, baseline: DriftBaseline) -> Drift:
-    expected, actual = dict(baseline.label_counts), dict(bin_counts(total, "labels"))
+def _compute_label_drift(total: TrafficCounts, baseline: DriftBaseline) -> Drift:
+    expected, actual = dict(baseline.label_counts), dict(get_bin_counts(total, "labels"))
     if baseline.multi_label:
-        # "No label" is a category of its own, behind the labels.
+        # "No label" is an additional category, after the labels.
         no_label = len(baseline.labels)
         expected[no_label] = baseline.unlabelled
         actual[no_label] = total.get("sums", {}).get("unlabelled", 0)
-    return drift.categorical_drift(expected, actual)
+    return drift.compute_categorical_drift(expected, actual)
 
 
-def _confidence_distribution(total: TrafficCounts) -> ConfidenceDistribution:
-    counts = bin_counts(total, "confidence")
+def _build_confidence_distribution(total: TrafficCounts) -> ConfidenceDistribution:
+    counts = get_bin_counts(total, "confidence")
     bins = histogram_bins.CONFIDENCE_BINS
     return ConfidenceDistribution(
         p05=_round(bins.quantile(counts, 0.05)),
         p50=_round(bins.quantile(counts, 0.5)),
-        live=_histogram(bins, counts),
+        live=_build_histogram(bins, counts),
     )
 
 
-def _drift_object(found: Drift) -> DriftObject:
-    return DriftObject(**asdict(found))
+def _build_drift_object(result: Drift) -> DriftObject:
+    return DriftObject(**asdict(result))
 
 
-def _histogram(bins: HistogramBins, counts: BinCounts) -> Histogram:
+def _build_histogram(bins: HistogramBins, counts: BinCounts) -> Histogram:
     last = max((index for index, times in counts.items() if times), default=-1)
     return Histogram(
         upper_bounds=list(bins.bounds[: last + 1]),

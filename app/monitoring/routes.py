@@ -1,4 +1,4 @@
-"""/v1/models/{model}/monitoring and /v1/models/{model}/feedback"""
+"""Routes of /v1/models/{model}/monitoring and /v1/models/{model}/feedback."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from app.monitoring.dependencies import RecorderDep
 from app.monitoring.schemas import CreateFeedback, FeedbackReceipt, MonitoringReport
 from app.monitoring.traffic import HOURLY_COUNTS_RETENTION
 
-# To be included before the router of /v1/models/{model:path}, which would match these paths.
+# Must be included before the router of /v1/models/{model:path}, which matches these paths too.
 router = APIRouter(prefix="/v1/models", tags=["monitoring"], route_class=StrictRoute)
 
 Hours = Annotated[
@@ -34,7 +34,7 @@ def get_monitoring(
     hours: Hours = 24,
 ) -> MonitoringReport:
     """Compare a fine-tuned model's live traffic with the file it was trained on."""
-    # Includes the requests that this process has just served.
+    # The report must include the requests that this process has just served.
     recorder.flush()
     return report.build_report(session, state.catalog, principal.project_id, model, hours=hours)
 

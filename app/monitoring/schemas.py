@@ -1,4 +1,4 @@
-"""Monitoring of a fine-tuned model's live traffic on the wire; an extension of OpenAI's API."""
+"""Request and response bodies of monitoring, an extension of OpenAI's API."""
 
 from typing import Annotated, Literal, Self
 
@@ -12,7 +12,7 @@ MAX_FEEDBACK_ITEMS = 1000
 
 
 class RequestCounts(BaseModel):
-    """Requests by outcome; in `client_disconnected` ones the client did not wait for the end."""
+    """Requests by outcome. `client_disconnected`: the client did not wait for the end."""
 
     succeeded: int
     client_error: int
@@ -21,8 +21,8 @@ class RequestCounts(BaseModel):
 
 
 class Histogram(BaseModel):
-    """`counts[n]` values were at most `upper_bounds[n]` and above the bound before it; the last
-    count is of those above all bounds. Trailing empty bins are left out of both."""
+    """`counts[n]` values were at most `upper_bounds[n]` and above the previous bound; the last
+    count is of values above all bounds. Both lists omit trailing empty bins."""
 
     upper_bounds: list[float]
     counts: list[int]
@@ -51,7 +51,7 @@ class DriftObject(BaseModel):
 
 
 class MeasuredDistribution(BaseModel):
-    """One number per text, live and in the training file. Without the latter `drift` is null."""
+    """One number per text, live and in the training file. Without the latter, `drift` is null."""
 
     p50: float | None
     p95: float | None
@@ -160,7 +160,7 @@ class CreateFeedback(BaseModel):
 
 
 class FeedbackReceipt(BaseModel):
-    """`changed` leaves out the items that repeat earlier feedback."""
+    """`changed` does not count items that repeat earlier feedback."""
 
     object: Literal["model.feedback"] = "model.feedback"
     model: str

@@ -1,7 +1,7 @@
 """Traffic of fine-tuned models: counts per model and hour, and recent predictions.
 
-Each process adds its requests up in memory (`TrafficBatch`) and writes a batch at a time; several
-processes may write at once. No text is stored.
+Each process sums its requests in memory (`TrafficBatch`) and writes a batch at a time; processes
+may write concurrently. No text is stored.
 """
 
 from collections import defaultdict
@@ -21,14 +21,14 @@ from app.wire.engine_metadata import EngineMetadata
 
 HOURLY_COUNTS_RETENTION = timedelta(days=90)
 PREDICTIONS_RETENTION = timedelta(days=7)
-# Bounds the disk space that one busy model can take.
+# Bounds the disk space of a busy model.
 MAX_PREDICTIONS_PER_MODEL = 100_000
-# Per batch; bounds the memory taken while the database is unavailable.
+# Per batch; bounds the memory used while the database is unavailable.
 MAX_PENDING_PREDICTIONS = 10_000
 
 
 class RequestOutcome(StrEnum):
-    """Outcome of a request to a fine-tuned model; stored, and a label value in Prometheus."""
+    """Outcome of a request to a fine-tuned model, as stored and as a label value in Prometheus."""
 
     SUCCEEDED = "succeeded"
     CLIENT_ERROR = "client_error"
@@ -53,7 +53,7 @@ class ServedRequest:
 
 @dataclass(slots=True)
 class TrafficBatch:
-    """Requests waiting to be written. Feedback cannot be given on `dropped_predictions`."""
+    """Requests waiting to be written. `dropped_predictions` cannot get feedback."""
 
     counts_by_model: dict[str, TrafficCounts] = field(default_factory=dict)
     predictions: list[ServedRequest] = field(default_factory=list)
@@ -77,7 +77,7 @@ class TrafficBatch:
             self.dropped_predictions += 1
 
     def requeue(self, failed: "TrafficBatch") -> None:
-        """Take over a batch that could not be written."""
+        """Merge a batch that could not be written into this one."""
         for model, counts in failed.counts_by_model.items():
             add_counts(self.counts_by_model.setdefault(model, {}), counts)
         room = MAX_PENDING_PREDICTIONS - len(self.predictions)
@@ -111,7 +111,7 @@ def add_counts(counts: TrafficCounts, other: Mapping[str, Mapping[str, int]]) ->
 
 def record_batch(session: Session, batch: TrafficBatch) -> None:
     """Add a batch to the current hour, by the database's clock, and store its predictions."""
-    hour = session.scalars(select(_current_hour())).one()
+    hour = session.scalars(select(_build_current_hour())).one()
     add_to_hourly_counts(
         session, {(model, hour): counts for model, counts in batch.counts_by_model.items()}
     )
@@ -134,7 +134,7 @@ def add_to_hourly_counts(
     session: Session, counts_by_hour: Mapping[tuple[str, datetime], TrafficCounts]
 ) -> None:
     """Add counts, which may be negative, to the rows of their models and hours."""
-    # Rows are locked in one order, so that two processes cannot deadlock.
+    # Rows are locked in a fixed order, so that two processes cannot deadlock.
     for (model, hour), counts in sorted(counts_by_hour.items(), key=lambda pair: pair[0]):
         new = insert(ModelTrafficHour).values(model=model, hour=hour, counts={})
         session.execute(new.on_conflict_do_nothing())
@@ -152,8 +152,8 @@ def add_to_hourly_counts(
 def get_totals(
     session: Session, model: str, hours: int
 ) -> tuple[TrafficCounts, dict[datetime, TrafficCounts]]:
-    """A model's counts over the last hours, the current one included: their sum, and by hour."""
-    since = _current_hour() - timedelta(hours=hours - 1)
+    """Get a model's counts of the last `hours`, the current one included: summed, and by hour."""
+    since = _build_current_hour() - timedelta(hours=hours - 1)
     rows = session.scalars(
         select(ModelTrafficHour)
         .where(ModelTrafficHour.model == model, ModelTrafficHour.hour >= since)
@@ -163,15 +163,15 @@ def get_totals(
     return sum_counts(by_hour.values()), by_hour
 
 
-def sum_counts(each: Iterable[Mapping[str, Mapping[str, int]]]) -> TrafficCounts:
+def sum_counts(several: Iterable[Mapping[str, Mapping[str, int]]]) -> TrafficCounts:
     total: TrafficCounts = {}
-    for counts in each:
+    for counts in several:
         add_counts(total, counts)
     return total
 
 
-def bin_counts(counts: TrafficCounts, measure: str) -> BinCounts:
-    """Bins of one measure by their index; missing ones are 0."""
+def get_bin_counts(counts: TrafficCounts, measure: str) -> BinCounts:
+    """Get the counts of one measure by bin index; missing bins are 0."""
     bins: BinCounts = defaultdict(int)
     bins.update({int(index): times for index, times in counts.get(measure, {}).items()})
     return bins
@@ -181,10 +181,14 @@ def prune(session: Session, *, max_predictions: int = MAX_PREDICTIONS_PER_MODEL)
     """Delete counts and predictions past their retention, and each model's predictions beyond the
     newest `max_predictions`."""
     session.execute(
-        delete(ModelTrafficHour).where(ModelTrafficHour.hour < clock.ago(HOURLY_COUNTS_RETENTION))
+        delete(ModelTrafficHour).where(
+            ModelTrafficHour.hour < clock.subtract_from_now(HOURLY_COUNTS_RETENTION)
+        )
     )
     session.execute(
-        delete(Prediction).where(Prediction.created_at < clock.ago(PREDICTIONS_RETENTION))
+        delete(Prediction).where(
+            Prediction.created_at < clock.subtract_from_now(PREDICTIONS_RETENTION)
+        )
     )
     over = (
         select(Prediction.model).group_by(Prediction.model).having(func.count() > max_predictions)
@@ -203,5 +207,5 @@ def prune(session: Session, *, max_predictions: int = MAX_PREDICTIONS_PER_MODEL)
         )
 
 
-def _current_hour() -> ColumnElement[datetime]:
+def _build_current_hour() -> ColumnElement[datetime]:
     return func.date_trunc("hour", func.clock_timestamp(), "UTC")

@@ -17,10 +17,10 @@ Probe = Callable[[], Awaitable[None]]
 
 
 async def run_probes(probes: Mapping[str, Probe]) -> dict[str, str | None]:
-    """Run all probes at once; for each dependency a sentence if it cannot be used, else None.
+    """Run all probes concurrently; return a sentence per dependency that cannot be used, else None.
 
-    The sentence does not give the reason, which goes to the log: anybody may read the response,
-    and reasons contain host names and paths.
+    The sentence omits the reason, which is logged: any client may read the response, and reasons
+    contain host names and paths.
     """
     problems = await asyncio.gather(*(_run_probe(name, probe) for name, probe in probes.items()))
     return dict(zip(probes, problems, strict=True))

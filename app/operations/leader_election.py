@@ -1,4 +1,4 @@
-"""Leader election by a Postgres advisory lock: of several processes one runs the periodic tasks."""
+"""Leader election by a Postgres advisory lock: one of several processes runs the periodic tasks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +15,12 @@ LEADER_IDLE_TIMEOUT_SECONDS = 30
 
 
 @contextmanager
-def leader_lock(sessions: SessionMaker) -> Iterator[Session | None]:
-    """Try to become leader for the block: yields the lock's session, or None if another leads.
+def acquire_leader_lock(sessions: SessionMaker) -> Iterator[Session | None]:
+    """Try to become leader for the block; yield the lock's session, or None if another leads.
 
-    The session is in autocommit: its connection idles while tasks run, and an idle transaction
-    would be ended by Postgres and hold back vacuum. The lock ends with the connection, and Postgres
-    ends the connection of a leader that froze or was cut off. Raises DatabaseUnavailable.
+    The session is in autocommit: its connection idles while tasks run, and Postgres would end an
+    idle transaction, which also delays vacuum. The lock ends with the connection, and Postgres
+    closes the connection of a leader that froze or lost the network. Raises DatabaseUnavailable.
     """
     with transaction(sessions) as session:
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
@@ -34,5 +34,5 @@ def leader_lock(sessions: SessionMaker) -> Iterator[Session | None]:
             session.execute(select(func.pg_advisory_unlock(LEADER_LOCK_ID)))
         finally:
             # Close the connection instead of returning it to the pool: the timeout, and after an
-            # error the lock, would stay with it.
+            # error the lock, would outlive this block.
             session.invalidate()

@@ -1,7 +1,7 @@
 """Service-wide Prometheus series, read from the database at each scrape.
 
-So every API process exports the same values, and a restart loses none. They are totals over all
-projects and reveal nothing about any single one.
+Every API process thus exports the same values, and a restart loses none. They are totals over all
+projects and reveal nothing about a single project.
 """
 
 from collections.abc import Iterable
@@ -20,22 +20,22 @@ class ServiceCollector(Collector):
 
     def __init__(self, session: Session, *, heartbeat_seconds: float) -> None:
         self._families = [
-            *_job_metrics(session),
-            *_periodic_task_metrics(session),
-            _outbox_metrics(session),
-            _trainer_metrics(session, heartbeat_seconds),
+            *_build_job_metrics(session),
+            *_build_periodic_task_metrics(session),
+            _build_outbox_metrics(session),
+            _build_trainer_metrics(session, heartbeat_seconds),
         ]
 
     def collect(self) -> Iterable[Metric]:
         return self._families
 
 
-def _job_metrics(session: Session) -> list[Metric]:
+def _build_job_metrics(session: Session) -> list[Metric]:
     counts = select(Job.state, func.count()).group_by(Job.state)
-    found = dict(session.execute(counts).all())
+    counts_by_state = dict(session.execute(counts).all())
     jobs = GaugeMetricFamily("luthier_jobs", "Jobs by state", labels=["state"])
     for state in JobState:
-        jobs.add_metric([state], found.get(state, 0))
+        jobs.add_metric([state], counts_by_state.get(state, 0))
     due = select(func.min(Job.run_after)).where(Job.state == JobState.QUEUED)
     age = func.clock_timestamp() - due.scalar_subquery()
     seconds = session.scalar(select(func.greatest(extract("epoch", age), 0)))
@@ -47,7 +47,7 @@ def _job_metrics(session: Session) -> list[Metric]:
     return [jobs, oldest]
 
 
-def _periodic_task_metrics(session: Session) -> list[Metric]:
+def _build_periodic_task_metrics(session: Session) -> list[Metric]:
     last_success = GaugeMetricFamily(
         "luthier_periodic_task_last_success_timestamp_seconds",
         "Time of a periodic task's last success, in Unix seconds",
@@ -58,13 +58,13 @@ def _periodic_task_metrics(session: Session) -> list[Metric]:
         "Interval at which a periodic task is meant to run",
         labels=["task"],
     )
-    for status in periodic_task_runs.task_statuses(session):
+    for status in periodic_task_runs.list_task_statuses(session):
         last_success.add_metric([status.name], status.last_succeeded_at.timestamp())
         interval.add_metric([status.name], status.interval_seconds)
     return [last_success, interval]
 
 
-def _outbox_metrics(session: Session) -> Metric:
+def _build_outbox_metrics(session: Session) -> Metric:
     rows = select(Outbox.kind, func.count()).where(Outbox.done_at.is_(None)).group_by(Outbox.kind)
     pending = GaugeMetricFamily(
         "luthier_outbox_pending", "Committed side effects not performed yet", labels=["kind"]
@@ -74,7 +74,7 @@ def _outbox_metrics(session: Session) -> Metric:
     return pending
 
 
-def _trainer_metrics(session: Session, heartbeat_seconds: float) -> Metric:
+def _build_trainer_metrics(session: Session, heartbeat_seconds: float) -> Metric:
     live = GaugeMetricFamily("luthier_trainers", "Live trainers by state", labels=["state"])
     counts = trainers.count_by_state(session, heartbeat_seconds=heartbeat_seconds)
     for state in TrainerState:

@@ -18,12 +18,12 @@ from app.storage import ObjectStore, attempt_prefix
 log = logs.get_logger(__name__)
 
 BATCH_SIZE = 500
-# Everything that Luthier stores is below this prefix.
+# All objects of Luthier are under this prefix.
 PROJECTS_PREFIX = "projects/"
 
 
 class OrphanCollector:
-    """Call `collect` at most once an hour: no upload of a single object may take longer."""
+    """Garbage collector. Call `collect` at most once an hour: no upload may take longer."""
 
     def __init__(self, sessions: SessionMaker, store: ObjectStore) -> None:
         self._sessions = sessions
@@ -31,9 +31,9 @@ class OrphanCollector:
         self._suspects: set[str] = set()
 
     def collect(self) -> int:
-        """Delete the objects that were unowned in the last run too; return their number.
+        """Delete the objects that were unowned in the previous run too; return their number.
 
-        Raises StorageUnavailable, DatabaseUnavailable.
+        Raises StorageUnavailable or DatabaseUnavailable.
         """
         unowned = set(self._find_unowned())
         orphans = unowned & self._suspects
@@ -51,51 +51,54 @@ class OrphanCollector:
     def _filter_owned(self, keys: Sequence[str]) -> set[str]:
         folders = {key: key.rpartition("/")[0] for key in keys}
         with transaction(self._sessions) as session:
-            projects = set(session.scalars(_projects(keys)))
-            files = {*session.scalars(_files(keys)), *session.scalars(_parts(keys))}
-            kept = {*session.scalars(_checkpoints(folders)), *session.scalars(_models(folders))}
+            projects = set(session.scalars(_select_projects(keys)))
+            files = {*session.scalars(_select_files(keys)), *session.scalars(_select_parts(keys))}
+            kept = {
+                *session.scalars(_select_checkpoints(folders)),
+                *session.scalars(_select_models(folders)),
+            }
             in_flight = tuple(
                 f"{attempt_prefix(project, job, attempt)}/"
-                for project, job, attempt in session.execute(_open_attempts())
+                for project, job, attempt in session.execute(_select_open_attempts())
             )
         return {
             key
             for key, folder in folders.items()
-            if _project_id_of(key) not in projects
+            if _parse_project_id(key) not in projects
             or key in files
             or folder in kept
             or key.startswith(in_flight)
         }
 
 
-def _project_id_of(key: str) -> str:
+def _parse_project_id(key: str) -> str:
     return key.removeprefix(PROJECTS_PREFIX).partition("/")[0]
 
 
-def _projects(keys: Sequence[str]) -> Select[str]:
-    return select(Project.id).where(Project.id.in_({_project_id_of(key) for key in keys}))
+def _select_projects(keys: Sequence[str]) -> Select[str]:
+    return select(Project.id).where(Project.id.in_({_parse_project_id(key) for key in keys}))
 
 
-def _files(keys: Sequence[str]) -> Select[str]:
+def _select_files(keys: Sequence[str]) -> Select[str]:
     return select(File.storage_key).where(File.storage_key.in_(keys), File.deleted_at.is_(None))
 
 
-def _parts(keys: Sequence[str]) -> Select[str]:
+def _select_parts(keys: Sequence[str]) -> Select[str]:
     return select(UploadPart.storage_key).where(UploadPart.storage_key.in_(keys))
 
 
-def _checkpoints(folders: dict[str, str]) -> Select[str]:
+def _select_checkpoints(folders: dict[str, str]) -> Select[str]:
     prefix = Checkpoint.storage_prefix
     return select(prefix).where(prefix.in_(folders.values()), Checkpoint.deleted_at.is_(None))
 
 
-def _models(folders: dict[str, str]) -> Select[str]:
+def _select_models(folders: dict[str, str]) -> Select[str]:
     prefix = FineTunedModel.storage_prefix
     return select(prefix).where(prefix.in_(folders.values()), FineTunedModel.deleted_at.is_(None))
 
 
-def _open_attempts() -> Select[str, str, int]:
-    # Their uploads may still be in flight.
+def _select_open_attempts() -> Select[str, str, int]:
+    # Uploads of these attempts may still be in flight.
     return (
         select(Job.project_id, Job.id, JobAttempt.attempt)
         .join(JobAttempt, JobAttempt.job_id == Job.id)

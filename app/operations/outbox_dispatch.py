@@ -1,4 +1,4 @@
-"""Performs the side effects that committed transactions left in the outbox."""
+"""Outbox dispatcher: performs the side effects of committed transactions."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ MAX_RETRY_DELAY_SECONDS = 600
 def dispatch_pending(maker: SessionMaker, notify: Notify, store: ObjectStore) -> int:
     """Perform all pending rows, in batches; return the number done. Failed rows are retried later.
 
-    Rows are performed at least once, so what they do is idempotent.
+    Rows are performed at least once, so their side effects are idempotent.
     """
     done = 0
     while batch := _claim_batch(maker):
@@ -46,7 +46,7 @@ def _claim_batch(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
         .order_by(Outbox.id)
         .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True)
-        # A plain subquery may run once per row, and claim more than a batch.
+        # A plain subquery could be evaluated once per row, and claim more than a batch.
         .cte("available")
     )
     statement = (
@@ -69,7 +69,7 @@ def _perform(kind: str, payload: dict[str, Any], notify: Notify, store: ObjectSt
         return notify(payload["task"], payload["job_id"])
     if kind == OutboxKind.DELETE_BLOBS:
         return _delete_blobs(payload, store)
-    # A newer version's kind: that version's dispatcher performs it.
+    # A kind of a newer version, whose dispatcher will perform it.
     log.warning("outbox.unknown_kind", kind=kind)
     return False
 

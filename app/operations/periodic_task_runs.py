@@ -1,7 +1,7 @@
 """Periodic tasks of all processes: their names, and the time of each one's last success.
 
-If a task stops running, only these rows show it before its work is missed; `luthier doctor` and
-/metrics read them.
+These rows are the only early sign that a task has stopped running; `luthier doctor` and /metrics
+read them.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from app.db.session import SessionMaker, transaction
 from app.db.tables import PeriodicTaskRun
 
-# A task is late when it missed this many runs, plus the time that one may take.
+# A task is late after this many missed runs, plus the time that a run may take.
 MAX_MISSED_RUNS = 3
 MAX_RUN_SECONDS = 60
 
@@ -24,7 +24,7 @@ MAX_RUN_SECONDS = 60
 class TaskName(StrEnum):
     """Names of the periodic tasks, as `luthier doctor` and /metrics show them."""
 
-    # The reconciler's.
+    # Run by the reconciler.
     VALIDATE_JOBS = "validate_jobs"
     EXPIRE_LEASES = "expire_leases"
     RENOTIFY_QUEUED_JOBS = "renotify_queued_jobs"
@@ -36,12 +36,12 @@ class TaskName(StrEnum):
     PRUNE_WEBHOOK_DELIVERIES = "prune_webhook_deliveries"
     PRUNE_MODEL_TRAFFIC = "prune_model_traffic"
     PRUNE_TRAINERS = "prune_trainers"
-    # The io worker's.
+    # Run by the io worker.
     DELIVER_WEBHOOKS = "deliver_webhooks"
     DISPATCH_OUTBOX = "dispatch_outbox"
     DELETE_UNFINISHED_UPLOADS = "delete_unfinished_uploads"
     DELETE_ORPHANED_OBJECTS = "delete_orphaned_objects"
-    # The trainer's.
+    # Run by the trainer.
     DELETE_STALE_RUN_FOLDERS = "delete_stale_run_folders"
 
 
@@ -77,7 +77,7 @@ def record_success(session: Session, intervals: Mapping[str, float]) -> None:
     session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=changes))
 
 
-def recording(
+def record_on_success(
     sessions: SessionMaker, name: str, interval_seconds: float, work: Callable[[], object]
 ) -> Callable[[], None]:
     """Wrap `work` so that each success is recorded."""
@@ -90,8 +90,8 @@ def recording(
     return run
 
 
-def task_statuses(session: Session) -> list[TaskStatus]:
-    """List all tasks that ever succeeded, by name."""
+def list_task_statuses(session: Session) -> list[TaskStatus]:
+    """List all tasks that have ever succeeded, by name."""
     rows = session.execute(
         select(
             PeriodicTaskRun.name,

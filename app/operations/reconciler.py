@@ -1,6 +1,6 @@
-"""Leader-elected recovery: finds work that got lost and cleans up what has expired.
+"""Leader-elected recovery: finds lost work and deletes expired data.
 
-Any number of processes may run a `Reconciler`; a Postgres advisory lock elects the one that works.
+Any number of processes may run a `Reconciler`; a Postgres advisory lock elects the leader.
 """
 
 import time
@@ -19,15 +19,15 @@ from app.http import idempotency
 from app.jobs import lease_expiry, lifecycle
 from app.monitoring import traffic
 from app.operations import periodic_task_runs, trainers
-from app.operations.leader_election import leader_lock
+from app.operations.leader_election import acquire_leader_lock
 from app.operations.periodic_task_runs import TaskName
 from app.webhooks import deliveries
 
 log = logs.get_logger(__name__)
 
-# By then a hint has been received, or was lost.
+# By then a notification has been received, or was lost.
 RENOTIFY_AFTER_SECONDS = 30
-# The hint of a new job gets this long before the reconciler validates its files.
+# A worker that was notified of a new job has this long before the reconciler validates its files.
 REVALIDATE_AFTER_SECONDS = 1
 OUTBOX_RETENTION_SECONDS = 3600
 BATCH_SIZE = 100
@@ -49,29 +49,37 @@ def build_tasks() -> list[PeriodicTask]:
         PeriodicTask(
             TaskName.VALIDATE_JOBS,
             0,
-            each_in_own_transaction(find_unvalidated, lifecycle.validate),
+            build_per_job_task(find_unvalidated, lifecycle.validate),
         ),
         PeriodicTask(
             TaskName.EXPIRE_LEASES,
             5,
-            each_in_own_transaction(lease_expiry.find_expired_leases, lease_expiry.expire_lease),
+            build_per_job_task(lease_expiry.find_expired_leases, lease_expiry.expire_lease),
         ),
-        PeriodicTask(TaskName.RENOTIFY_QUEUED_JOBS, 30, in_one_transaction(renotify)),
-        PeriodicTask(TaskName.EXPIRE_FILES, 60, in_one_transaction(expire_files)),
-        PeriodicTask(TaskName.EXPIRE_UPLOADS, 60, in_one_transaction(uploads.expire)),
-        PeriodicTask(TaskName.DELETE_UPLOAD_PARTS, 30, in_one_transaction(uploads.remove_parts)),
-        PeriodicTask(TaskName.PRUNE_OUTBOX, 600, in_one_transaction(prune_outbox)),
+        PeriodicTask(TaskName.RENOTIFY_QUEUED_JOBS, 30, build_single_transaction_task(renotify)),
+        PeriodicTask(TaskName.EXPIRE_FILES, 60, build_single_transaction_task(expire_files)),
+        PeriodicTask(TaskName.EXPIRE_UPLOADS, 60, build_single_transaction_task(uploads.expire)),
         PeriodicTask(
-            TaskName.PRUNE_IDEMPOTENCY_KEYS, 600, in_one_transaction(idempotency.delete_expired)
+            TaskName.DELETE_UPLOAD_PARTS, 30, build_single_transaction_task(uploads.remove_parts)
         ),
-        PeriodicTask(TaskName.PRUNE_WEBHOOK_DELIVERIES, 3600, in_one_transaction(deliveries.prune)),
-        PeriodicTask(TaskName.PRUNE_MODEL_TRAFFIC, 600, in_one_transaction(traffic.prune)),
-        PeriodicTask(TaskName.PRUNE_TRAINERS, 600, in_one_transaction(trainers.prune)),
+        PeriodicTask(TaskName.PRUNE_OUTBOX, 600, build_single_transaction_task(prune_outbox)),
+        PeriodicTask(
+            TaskName.PRUNE_IDEMPOTENCY_KEYS,
+            600,
+            build_single_transaction_task(idempotency.delete_expired),
+        ),
+        PeriodicTask(
+            TaskName.PRUNE_WEBHOOK_DELIVERIES, 3600, build_single_transaction_task(deliveries.prune)
+        ),
+        PeriodicTask(
+            TaskName.PRUNE_MODEL_TRAFFIC, 600, build_single_transaction_task(traffic.prune)
+        ),
+        PeriodicTask(TaskName.PRUNE_TRAINERS, 600, build_single_transaction_task(trainers.prune)),
     ]
 
 
-def in_one_transaction(work: TransactionWork) -> Callable[[SessionMaker], object]:
-    """Build a task that does `work` in one transaction."""
+def build_single_transaction_task(work: TransactionWork) -> Callable[[SessionMaker], object]:
+    """Build a task that does `work` in a single transaction."""
 
     def run(sessions: SessionMaker) -> None:
         with transaction(sessions) as session:
@@ -80,18 +88,18 @@ def in_one_transaction(work: TransactionWork) -> Callable[[SessionMaker], object
     return run
 
 
-def each_in_own_transaction(
+def build_per_job_task(
     find: Callable[[Session], Sequence[str]], work: Callable[[Session, str], object]
 ) -> Callable[[SessionMaker], object]:
     """Build a task that does `work` on each job found, in a transaction per job.
 
-    So no job holds the locks of another, and a job that fails does not stop the others.
+    No job then waits for another's locks, and a failing job does not stop the others.
     """
 
     def run(sessions: SessionMaker) -> None:
         with transaction(sessions) as session:
-            found = find(session)
-        for job_id in found:
+            job_ids = find(session)
+        for job_id in job_ids:
             try:
                 with transaction(sessions) as session:
                     work(session, job_id)
@@ -104,10 +112,10 @@ def each_in_own_transaction(
 
 
 class Reconciler:
-    """Call `run` every few seconds.
+    """Runner of the periodic tasks. Call `run` every few seconds.
 
-    For `grace_period_seconds` after the start, and after each database outage, no lease expires:
-    trainers could not renew theirs either, and get the chance to do so first.
+    For `grace_period_seconds` after the start, and after each database outage, no lease expires,
+    to give trainers, which could not renew theirs either, a chance to do so first.
     """
 
     def __init__(self, sessions: SessionMaker, *, grace_period_seconds: float) -> None:
@@ -119,12 +127,12 @@ class Reconciler:
     def run(self) -> bool:
         """Run the due tasks as the leader; return false if another process leads."""
         try:
-            with leader_lock(self._sessions) as session:
+            with acquire_leader_lock(self._sessions) as session:
                 if session is None:
                     return False
                 succeeded: dict[str, float] = {}
                 for task in self.tasks:
-                    # Raises if the lock's connection is gone; the next leader does the rest.
+                    # Raises if the lock's connection is lost; the next leader runs the other tasks.
                     session.execute(select(1))
                     if self._run_if_due(task):
                         succeeded[task.name] = task.interval_seconds
@@ -158,14 +166,14 @@ class Reconciler:
 
 
 def find_unvalidated(session: Session) -> Sequence[str]:
-    """Find new jobs that nobody has validated, because their hint was lost."""
+    """Find new jobs that were not validated because their notification was lost."""
     since = clock.seconds_from_now(-REVALIDATE_AFTER_SECONDS)
     jobs = select(Job.id).where(Job.state == JobState.VALIDATING_FILES, Job.created_at < since)
     return session.scalars(jobs.limit(BATCH_SIZE)).all()
 
 
 def renotify(session: Session) -> None:
-    """Send a hint for the job that has been queued longest; its trainer then looks for the next."""
+    """Notify again for the oldest queued job; the trainer that takes it then looks for the next."""
     since = clock.seconds_from_now(-RENOTIFY_AFTER_SECONDS)
     oldest = (
         select(Job.id)
@@ -174,7 +182,7 @@ def renotify(session: Session) -> None:
         .limit(1)
     )
     for job_id in session.scalars(oldest):
-        outbox.enqueue_hint(session, WorkerTask.TRAIN, job_id)
+        outbox.enqueue_notification(session, WorkerTask.TRAIN, job_id)
 
 
 def expire_files(session: Session) -> None:
@@ -191,7 +199,7 @@ def expire_files(session: Session) -> None:
 
 
 def prune_outbox(session: Session) -> None:
-    """Delete outbox rows done long ago, and hints that could not be sent for as long."""
+    """Delete done rows, and unsent notifications, that are older than the retention time."""
     since = clock.seconds_from_now(-OUTBOX_RETENTION_SECONDS)
     session.execute(delete(Outbox).where(Outbox.done_at < since))
     session.execute(

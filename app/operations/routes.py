@@ -22,7 +22,7 @@ router = APIRouter(route_class=DocumentedRoute)
 
 @router.get("/healthz", tags=["health"])
 async def alive() -> Alive:
-    """Liveness probe. It checks no dependency, since a restart would not repair any."""
+    """Liveness probe. It checks no dependency, since restarting the API would not repair one."""
     return Alive()
 
 
@@ -33,11 +33,11 @@ async def ready(state: AppStateDep, engines: EnginesDep, response: Response) -> 
     Trainers that have stopped taking jobs are reported, but do not make the service unavailable.
     """
     probes: dict[str, Probe] = {
-        "database": _thread_probe(
+        "database": _build_thread_probe(
             partial(health.check_database, state.sessions), state.probe_slots
         ),
-        "broker": _thread_probe(state.notifier.check, state.probe_slots),
-        "storage": _thread_probe(state.store.check, state.probe_slots),
+        "broker": _build_thread_probe(state.notifier.check, state.probe_slots),
+        "storage": _build_thread_probe(state.store.check, state.probe_slots),
         "engine": engines.check_health,
     }
     problems = await health.run_probes(probes)
@@ -47,7 +47,7 @@ async def ready(state: AppStateDep, engines: EnginesDep, response: Response) -> 
         return Readiness(status=ReadinessStatus.UNAVAILABLE, checks=checks)
     heartbeat = state.settings.heartbeat_interval_seconds
     problem = await run_in_transaction(
-        state, partial(trainers.health_problem, heartbeat_seconds=heartbeat)
+        state, partial(trainers.find_health_problem, heartbeat_seconds=heartbeat)
     )
     checks["trainers"] = _check(problem)
     status = ReadinessStatus.OK if problem is None else ReadinessStatus.DEGRADED
@@ -67,7 +67,7 @@ def metrics(
     registry = CollectorRegistry()
     heartbeat = state.settings.heartbeat_interval_seconds
     registry.register(ServiceCollector(session, heartbeat_seconds=heartbeat))
-    registry.register(recorder.counters.for_organization(admin.organization_slug))
+    registry.register(recorder.counters.build_collector(admin.organization_slug))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -75,6 +75,6 @@ def _check(problem: str | None) -> Check:
     return Check(ok=problem is None, message=problem)
 
 
-def _thread_probe(check: Callable[[], None], limiter: CapacityLimiter) -> Probe:
-    # Abandoned on timeout: a hanging check ends by its own, longer timeout.
+def _build_thread_probe(check: Callable[[], None], limiter: CapacityLimiter) -> Probe:
+    # Abandoned on timeout; a hanging check ends with its own, longer timeout.
     return partial(to_thread.run_sync, check, abandon_on_cancel=True, limiter=limiter)

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 
 class ReadinessStatus(StrEnum):
-    """`degraded`: requests are served, but a background service needs an operator."""
+    """`degraded`: requests are served, but a background process needs an operator's attention."""
 
     OK = "ok"
     DEGRADED = "degraded"

@@ -1,4 +1,4 @@
-"""Live trainers: each reports its state with a heartbeat every few seconds."""
+"""Live trainers, which report their state with a heartbeat every few seconds."""
 
 from collections import Counter
 from datetime import timedelta
@@ -15,7 +15,7 @@ MAX_MISSED_HEARTBEATS = 3
 RETENTION = timedelta(hours=1)
 
 
-def heartbeat(session: Session, name: str, *, state: TrainerState) -> None:
+def record_heartbeat(session: Session, name: str, *, state: TrainerState) -> None:
     """Record that the trainer `name` is alive, and its state."""
     row = insert(TrainerProcess).values(name=name, state=state)
     changes = {"state": row.excluded.state, "heartbeat_at": func.clock_timestamp()}
@@ -24,12 +24,12 @@ def heartbeat(session: Session, name: str, *, state: TrainerState) -> None:
 
 def count_by_state(session: Session, *, heartbeat_seconds: float) -> Counter[TrainerState]:
     """Count live trainers by state."""
-    since = clock.ago(timedelta(seconds=MAX_MISSED_HEARTBEATS * heartbeat_seconds))
+    since = clock.subtract_from_now(timedelta(seconds=MAX_MISSED_HEARTBEATS * heartbeat_seconds))
     statement = select(TrainerProcess.state).where(TrainerProcess.heartbeat_at > since)
     return Counter(session.scalars(statement))
 
 
-def health_problem(session: Session, *, heartbeat_seconds: float) -> str | None:
+def find_health_problem(session: Session, *, heartbeat_seconds: float) -> str | None:
     """Describe live trainers whose circuit breaker is open; None if all take jobs."""
     counts = count_by_state(session, heartbeat_seconds=heartbeat_seconds)
     if not counts[TrainerState.UNHEALTHY]:
@@ -42,7 +42,9 @@ def health_problem(session: Session, *, heartbeat_seconds: float) -> str | None:
 
 
 def prune(session: Session) -> None:
-    """Delete the rows of trainers that are long dead."""
+    """Delete the rows of trainers that died before the retention time."""
     session.execute(
-        delete(TrainerProcess).where(TrainerProcess.heartbeat_at < clock.ago(RETENTION))
+        delete(TrainerProcess).where(
+            TrainerProcess.heartbeat_at < clock.subtract_from_now(RETENTION)
+        )
     )

@@ -19,14 +19,14 @@ PREFIX = "sk-admin-"
 def create(
     session: Session, organization_id: str, name: str, *, expires_in: int | None = None
 ) -> tuple[AdminKey, str]:
-    """Create an admin key. Returns it with its secret, which cannot be retrieved later.
+    """Create an admin key; return it and its secret, which cannot be retrieved later.
 
     `expires_in` is in seconds.
     """
     secret = secrets.generate(PREFIX)
     key = AdminKey(
         organization_id=organization_id,
-        **secrets.new_key_columns(secret, name=name, expires_in=expires_in),
+        **secrets.build_key_columns(secret, name=name, expires_in=expires_in),
     )
     session.add(key)
     session.flush()
@@ -34,7 +34,7 @@ def create(
 
 
 def ensure_working_key(session: Session, organization_slug: str, secret: str) -> str | None:
-    """Create an admin key, unless `secret` works. Returns its secret or None."""
+    """Create an admin key unless `secret` works; return the new secret or None."""
     if secret and principals.authenticate_admin_key(session, secret) is not None:
         return None
     organization = bootstrap.ensure_organization(session, organization_slug)
@@ -42,7 +42,7 @@ def ensure_working_key(session: Session, organization_slug: str, secret: str) ->
 
 
 def list_all(session: Session) -> Sequence[AdminKey]:
-    """All admin keys of the installation, oldest first, including revoked ones."""
+    """List all admin keys of the installation, oldest first, including revoked ones."""
     return session.scalars(select(AdminKey).order_by(AdminKey.created_at, AdminKey.id)).all()
 
 
@@ -54,9 +54,9 @@ def list_for_organization(
     after: str | None,
     limit: int,
 ) -> Page[AdminKey]:
-    """A page of an organization's admin keys."""
+    """List a page of an organization's admin keys."""
     all_keys = select(AdminKey).where(AdminKey.organization_id == organization_id)
-    return pagination.page_by_age(
+    return pagination.fetch_page_by_age(
         session,
         all_keys.where(AdminKey.revoked_at.is_(None)),
         cursor_rows=all_keys,
@@ -67,28 +67,28 @@ def list_for_organization(
 
 
 def get(session: Session, organization_id: str, key_id: str) -> AdminKey:
-    """An admin key of an organization. Raises NotFound, also if it is revoked."""
+    """Get an admin key of an organization. Raises NotFound, also if it is revoked."""
     key = session.scalars(
-        select(AdminKey).where(*_active_by_id(organization_id, key_id))
+        select(AdminKey).where(*_is_active_with_id(organization_id, key_id))
     ).one_or_none()
     if key is None:
-        raise _not_found(key_id)
+        raise _build_not_found(key_id)
     return key
 
 
 def delete(session: Session, organization_id: str, key_id: str) -> None:
-    """Revoke an admin key, as of this commit. Of two concurrent calls, one raises NotFound."""
-    if not secrets.revoke(session, AdminKey, *_active_by_id(organization_id, key_id)):
-        raise _not_found(key_id)
+    """Revoke an admin key with this commit. If two calls race, one raises NotFound."""
+    if not secrets.revoke(session, AdminKey, *_is_active_with_id(organization_id, key_id)):
+        raise _build_not_found(key_id)
 
 
 def revoke(session: Session, key_id: str) -> AdminKey | None:
-    """Revoke an admin key, as of this commit. None if there is no such key."""
+    """Revoke an admin key with this commit; return None if it does not exist."""
     revoked = secrets.revoke(session, AdminKey, AdminKey.id == key_id)
     return revoked[0] if revoked else None
 
 
-def _active_by_id(organization_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]:
+def _is_active_with_id(organization_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]:
     return (
         AdminKey.id == key_id,
         AdminKey.organization_id == organization_id,
@@ -96,5 +96,5 @@ def _active_by_id(organization_id: str, key_id: str) -> tuple[ColumnElement[bool
     )
 
 
-def _not_found(key_id: str) -> NotFound:
+def _build_not_found(key_id: str) -> NotFound:
     return NotFound(f"No such admin API key: {key_id}", param="key_id")

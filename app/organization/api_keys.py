@@ -24,7 +24,7 @@ def create(
     service_account_id: str | None = None,
     expires_in: int | None = None,
 ) -> tuple[ApiKey, str]:
-    """Create a key. Returns it with its secret, which cannot be retrieved later.
+    """Create a key; return it and its secret, which cannot be retrieved later.
 
     `expires_in` is in seconds.
     """
@@ -32,7 +32,7 @@ def create(
     key = ApiKey(
         project_id=project_id,
         service_account_id=service_account_id,
-        **secrets.new_key_columns(secret, name=name, expires_in=expires_in),
+        **secrets.build_key_columns(secret, name=name, expires_in=expires_in),
     )
     session.add(key)
     session.flush()
@@ -40,7 +40,7 @@ def create(
 
 
 def ensure_working_key(session: Session, organization_slug: str, secret: str) -> str | None:
-    """Create a key of the default project, unless `secret` works. Returns its secret or None."""
+    """Create a key of the default project unless `secret` works; return the new secret or None."""
     if secret and principals.authenticate_project_key(session, secret) is not None:
         return None
     project = bootstrap.ensure_default_project(session, organization_slug)
@@ -48,14 +48,14 @@ def ensure_working_key(session: Session, organization_slug: str, secret: str) ->
 
 
 def list_all(session: Session) -> Sequence[ApiKey]:
-    """All keys of all projects, oldest first, including revoked ones."""
+    """List all keys of all projects, oldest first, including revoked ones."""
     return session.scalars(select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)).all()
 
 
 def list_for_project(
     session: Session, project_id: str, *, access: ProjectAccess, after: str | None, limit: int
 ) -> Page[ApiKey]:
-    """A page of a project's keys, newest first.
+    """List a page of a project's keys, newest first.
 
     All of them are active: accounts without access have no keys, nor do archived projects.
     """
@@ -63,26 +63,30 @@ def list_for_project(
         return Page([], has_more=False)
     all_keys = select(ApiKey).where(ApiKey.project_id == project_id)
     active = all_keys.where(ApiKey.revoked_at.is_(None))
-    return pagination.page_by_age(session, active, cursor_rows=all_keys, after=after, limit=limit)
+    return pagination.fetch_page_by_age(
+        session, active, cursor_rows=all_keys, after=after, limit=limit
+    )
 
 
 def get(session: Session, project_id: str, key_id: str) -> ApiKey:
-    """A key of a project. Raises NotFound, also if it is revoked."""
-    key = session.scalars(select(ApiKey).where(*_active_by_id(project_id, key_id))).one_or_none()
+    """Get a key of a project. Raises NotFound, also if it is revoked."""
+    key = session.scalars(
+        select(ApiKey).where(*_is_active_with_id(project_id, key_id))
+    ).one_or_none()
     if key is None:
-        raise _not_found(key_id)
+        raise _build_not_found(key_id)
     return key
 
 
 def set_expiry(session: Session, project_id: str, key_id: str, expires_in: int) -> ApiKey:
-    """Let a key expire so many seconds from now.
+    """Let a key expire `expires_in` seconds from now.
 
     Raises NotFound, or InvalidRequest if it has expired already.
     """
     changed = session.scalars(
         update(ApiKey)
-        .where(*_active_by_id(project_id, key_id), *secrets.is_active(ApiKey))
-        .values(expires_at=secrets.expiry_in(expires_in))
+        .where(*_is_active_with_id(project_id, key_id), *secrets.is_active(ApiKey))
+        .values(expires_at=secrets.compute_expiry(expires_in))
         .returning(ApiKey),
         execution_options={"populate_existing": True},
     ).one_or_none()
@@ -96,7 +100,7 @@ def set_expiry(session: Session, project_id: str, key_id: str, expires_in: int) 
 
 
 def reject_scopes(scopes: Collection[str] | None) -> None:
-    """Raises InvalidRequest for a key with restricted permissions."""
+    """Raise InvalidRequest for a key with restricted permissions."""
     if scopes:
         raise InvalidRequest(
             "Keys have no scopes here: each has full access to its project. Omit 'scopes'.",
@@ -105,20 +109,20 @@ def reject_scopes(scopes: Collection[str] | None) -> None:
 
 
 def delete(session: Session, project_id: str, key_id: str) -> None:
-    """Revoke a project's key, as of this commit. Of two concurrent calls, one raises NotFound."""
-    if not secrets.revoke(session, ApiKey, *_active_by_id(project_id, key_id)):
-        raise _not_found(key_id)
+    """Revoke a project's key with this commit. If two calls race, one raises NotFound."""
+    if not secrets.revoke(session, ApiKey, *_is_active_with_id(project_id, key_id)):
+        raise _build_not_found(key_id)
 
 
 def revoke(session: Session, key_id: str) -> ApiKey | None:
-    """Revoke a key, as of this commit. None if there is no such key."""
+    """Revoke a key with this commit; return None if it does not exist."""
     revoked = secrets.revoke(session, ApiKey, ApiKey.id == key_id)
     return revoked[0] if revoked else None
 
 
-def _active_by_id(project_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]:
+def _is_active_with_id(project_id: str, key_id: str) -> tuple[ColumnElement[bool], ...]:
     return (ApiKey.id == key_id, ApiKey.project_id == project_id, ApiKey.revoked_at.is_(None))
 
 
-def _not_found(key_id: str) -> NotFound:
+def _build_not_found(key_id: str) -> NotFound:
     return NotFound(f"No such API key: {key_id}", param="api_key_id")

@@ -9,7 +9,7 @@ from app.db.tables import Organization, Project
 
 
 def ensure_organization(session: Session, slug: str) -> Organization:
-    """The organization with this slug, its row locked. Creates it if it is missing."""
+    """Get the organization with this slug, its row locked; create it if it is missing."""
     session.execute(
         insert(Organization)
         .values(id=ids.organization_id(), slug=slug)
@@ -21,7 +21,7 @@ def ensure_organization(session: Session, slug: str) -> Organization:
 
 
 def ensure_default_project(session: Session, organization_slug: str) -> Project:
-    """The organization's oldest project that is not archived. Creates one if there is none."""
+    """Get the organization's oldest project that is not archived; create one if there is none."""
     # The row lock makes processes that start concurrently agree on one project.
     organization = ensure_organization(session, organization_slug)
     project = session.scalars(

@@ -21,35 +21,37 @@ def create(session: Session, organization_id: str, name: str) -> Project:
 def list_for_organization(
     session: Session, organization_id: str, *, include_archived: bool, after: str | None, limit: int
 ) -> Page[Project]:
-    """A page of the organization's projects, newest first."""
+    """List a page of the organization's projects, newest first."""
     all_projects = select(Project).where(Project.organization_id == organization_id)
     statement = (
         all_projects if include_archived else all_projects.where(Project.archived_at.is_(None))
     )
-    return pagination.page_by_age(
+    return pagination.fetch_page_by_age(
         session, statement, cursor_rows=all_projects, after=after, limit=limit
     )
 
 
 def rename(session: Session, project: Project, name: str | None) -> None:
-    """Rename a project; None leaves the name as it is."""
+    """Rename a project; None keeps the name."""
     if name is not None:
         project.name = name
         session.flush()
 
 
 def archive(session: Session, organization_id: str, project_id: str) -> Project:
-    """Archive a project for good. Archiving it again changes nothing. Raises NotFound.
+    """Archive a project permanently. Idempotent. Raises NotFound.
 
-    Its keys and service accounts are revoked, and its jobs cancelled: nobody could see or stop them
-    any more, and they would keep using the hardware.
+    Its keys and service accounts are revoked, and its jobs cancelled: no one could see or stop
+    them any more, and they would keep using the hardware.
     """
     # FOR NO KEY UPDATE: a stronger lock could deadlock with a trainer that ends one of its jobs.
     statement = projects.select_project(organization_id, project_id)
-    project = projects.one_or_404(session, statement.with_for_update(key_share=True), project_id)
+    project = projects.get_one_or_raise(
+        session, statement.with_for_update(key_share=True), project_id
+    )
     if project.archived_at is not None:
         return project
-    for job_id in session.scalars(_unfinished_jobs(project_id)):
+    for job_id in session.scalars(_select_unfinished_jobs(project_id)):
         lifecycle.cancel(session, project_id, job_id)
     secrets.revoke(session, ApiKey, ApiKey.project_id == project_id)
     session.execute(
@@ -62,8 +64,8 @@ def archive(session: Session, organization_id: str, project_id: str) -> Project:
     return project
 
 
-def _unfinished_jobs(project_id: str) -> Select[str]:
-    # Locked: a job could end between this query and its cancellation.
+def _select_unfinished_jobs(project_id: str) -> Select[str]:
+    # Locked, or a job could end between this query and its cancellation.
     return (
         select(Job.id)
         .where(Job.project_id == project_id, Job.state.not_in(TERMINAL_STATES))

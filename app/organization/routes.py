@@ -52,7 +52,7 @@ def list_projects(
     after: AfterCursor = None,
     include_archived: bool = False,
 ) -> ProjectList:
-    """Newest first."""
+    """List projects, newest first."""
     page = projects.list_for_organization(
         session, admin.organization_id, include_archived=include_archived, after=after, limit=limit
     )
@@ -79,7 +79,7 @@ def modify_project(body: ModifyProject, project: ProjectDep, session: SessionDep
 
 @router.post("/projects/{project_id}/archive", dependencies=[IDEMPOTENT_BY_KEY])
 def archive_project(project_id: str, admin: AdminDep, session: SessionDep) -> ProjectObject:
-    """Archive a project for good: its jobs are cancelled, its keys and service accounts revoked."""
+    """Archive a project permanently: cancel its jobs, revoke its keys and service accounts."""
     row = projects.archive(session, admin.organization_id, project_id)
     return serializers.serialize_project(row)
 
@@ -93,7 +93,7 @@ def list_api_keys(
     after: AfterCursor = None,
     owner_project_access: ProjectAccess = ProjectAccess.ANY,
 ) -> ApiKeyList:
-    """Newest first."""
+    """List API keys, newest first."""
     page = api_keys.list_for_project(
         session, project.id, access=owner_project_access, after=after, limit=limit
     )
@@ -139,7 +139,7 @@ def list_service_accounts(
     limit: AdminPageLimit = 20,
     after: AfterCursor = None,
 ) -> ServiceAccountList:
-    """Newest first."""
+    """List service accounts, newest first."""
     page = service_accounts.list_for_project(session, project.id, after=after, limit=limit)
     data = [ServiceAccountObject.model_validate(row) for row in page.rows]
     return ServiceAccountList(data=data, has_more=page.has_more, **page_cursors(data))

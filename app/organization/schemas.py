@@ -1,4 +1,4 @@
-"""Admin API on the wire: projects, API keys, service accounts, admin keys."""
+"""Request and response bodies of the admin API."""
 
 from enum import StrEnum
 from typing import Literal, Self
@@ -25,7 +25,7 @@ class ProjectAccess(StrEnum):
 
 
 class CreateProject(BaseModel):
-    """Data stays where the service runs, under its own keys: other choices are refused."""
+    """Data stays where the service runs, under its own keys; other choices are rejected."""
 
     name: DisplayName
     residency: Literal["GLOBAL"] | None = None
@@ -55,7 +55,7 @@ class ProjectList(CursorListing):
 
 
 class ModifyApiKey(BaseModel):
-    """Omitted fields stay as they are; `null` is not a value of either."""
+    """Omitted fields keep their value; `null` is not valid for either."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 

@@ -1,4 +1,4 @@
-"""Rows to wire objects of the admin API."""
+"""Serializers of the admin API: rows to wire objects."""
 
 from app.auth.principals import AdminPrincipal
 from app.db.tables import AdminKey, ApiKey, Project, ServiceAccount

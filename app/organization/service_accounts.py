@@ -28,17 +28,17 @@ def create_without_role(session: Session, project_id: str, name: str) -> Service
 def list_for_project(
     session: Session, project_id: str, *, after: str | None, limit: int
 ) -> Page[ServiceAccount]:
-    """A page of a project's service accounts, newest first."""
+    """List a page of a project's service accounts, newest first."""
     all_accounts = select(ServiceAccount).where(ServiceAccount.project_id == project_id)
     statement = all_accounts.where(ServiceAccount.deleted_at.is_(None))
-    return pagination.page_by_age(
+    return pagination.fetch_page_by_age(
         session, statement, cursor_rows=all_accounts, after=after, limit=limit
     )
 
 
 def get(session: Session, project_id: str, account_id: str) -> ServiceAccount:
-    """A service account of a project. Raises NotFound."""
-    return _one_or_404(session, _query(project_id, account_id), account_id)
+    """Get a service account of a project. Raises NotFound."""
+    return _get_one_or_raise(session, _select_account(project_id, account_id), account_id)
 
 
 def update(
@@ -49,7 +49,7 @@ def update(
     name: str | None,
     role: ServiceAccountRole | None,
 ) -> ServiceAccount:
-    """Update an account; None leaves a value as it is. Raises NotFound."""
+    """Update an account; None keeps a value. Raises NotFound."""
     account = get(session, project_id, account_id)
     account.name = name if name is not None else account.name
     account.role = role if role is not None else account.role
@@ -65,13 +65,13 @@ def create_key(
     name: str | None = None,
     expires_in: int | None = None,
 ) -> tuple[ApiKey, str]:
-    """Create a key of an account. Returns it with its secret, which cannot be retrieved later.
+    """Create a key of an account; return it and its secret, which cannot be retrieved later.
 
     Raises NotFound, or InvalidRequest for an account without a role. `expires_in` is in seconds.
     """
-    # Locked: a key created while its account is being deleted would outlive it.
-    statement = _query(project_id, account_id).with_for_update(read=True)
-    if _one_or_404(session, statement, account_id).role == ServiceAccountRole.NONE:
+    # Locked, or a key created while its account is being deleted would outlive it.
+    statement = _select_account(project_id, account_id).with_for_update(read=True)
+    if _get_one_or_raise(session, statement, account_id).role == ServiceAccountRole.NONE:
         raise InvalidRequest(
             f"The service account {account_id} has no role in its project. Give it the role "
             "'member' first.",
@@ -88,7 +88,9 @@ def create_key(
 
 def delete(session: Session, project_id: str, account_id: str) -> None:
     """Delete an account and revoke its keys. Raises NotFound."""
-    account = _one_or_404(session, _query(project_id, account_id).with_for_update(), account_id)
+    account = _get_one_or_raise(
+        session, _select_account(project_id, account_id).with_for_update(), account_id
+    )
     account.deleted_at = func.clock_timestamp()
     secrets.revoke(session, ApiKey, ApiKey.service_account_id == account_id)
 
@@ -104,7 +106,7 @@ def _add(
     return account
 
 
-def _query(project_id: str, account_id: str) -> Select[ServiceAccount]:
+def _select_account(project_id: str, account_id: str) -> Select[ServiceAccount]:
     return select(ServiceAccount).where(
         ServiceAccount.id == account_id,
         ServiceAccount.project_id == project_id,
@@ -112,7 +114,7 @@ def _query(project_id: str, account_id: str) -> Select[ServiceAccount]:
     )
 
 
-def _one_or_404(
+def _get_one_or_raise(
     session: Session, statement: Select[ServiceAccount], account_id: str
 ) -> ServiceAccount:
     account = session.scalars(statement).one_or_none()

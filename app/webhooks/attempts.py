@@ -16,12 +16,12 @@ from app.db import clock
 from app.db.tables import DeliveryState, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from app.webhooks import endpoints
 
-# Far longer than one attempt takes.
+# Much longer than an attempt takes.
 CLAIM_DURATION = timedelta(seconds=60)
 RETRY_DELAYS = tuple(
     timedelta(seconds=seconds) for seconds in (30, 5 * 60, 30 * 60, 2 * 3600, 8 * 3600, 24 * 3600)
 )
-# Relative; a receiver that comes back must not get all its deliveries at the same moment.
+# Relative; a receiver that recovers must not get all its deliveries at the same moment.
 JITTER = 0.2
 RETRY_WINDOW = timedelta(hours=72)
 HTTP_GONE = 410
@@ -54,9 +54,9 @@ class AttemptResult:
 
 
 def claim_due(session: Session, limit: int) -> list[DeliveryAttempt]:
-    """Claim due deliveries, at most one per endpoint: one that hangs must not delay the others."""
+    """Claim due deliveries, at most one per endpoint: a hanging one must not delay the others."""
     _fail_overdue(session)
-    due = _due_deliveries(limit)
+    due = _select_due(limit)
     statement = (
         update(WebhookDelivery)
         .where(WebhookDelivery.id == due.c.id)
@@ -70,12 +70,12 @@ def claim_due(session: Session, limit: int) -> list[DeliveryAttempt]:
     claimed = session.scalars(statement).all()
     now = clock.now(session)
     for delivery in claimed:
-        # If the result is never recorded, the receiver must not get the event every minute.
-        delivery.next_attempt_at = now + max(CLAIM_DURATION, _retry_delay(delivery))
-    return [attempt_for(session, delivery) for delivery in claimed]
+        # If results are never recorded, the receiver must not get the event every minute.
+        delivery.next_attempt_at = now + max(CLAIM_DURATION, _compute_retry_delay(delivery))
+    return [build_attempt(session, delivery) for delivery in claimed]
 
 
-def attempt_for(session: Session, delivery: WebhookDelivery) -> DeliveryAttempt:
+def build_attempt(session: Session, delivery: WebhookDelivery) -> DeliveryAttempt:
     """Build the attempt of a delivery that the caller has claimed."""
     endpoint = session.get_one(WebhookEndpoint, delivery.endpoint_id)
     return DeliveryAttempt(
@@ -85,7 +85,7 @@ def attempt_for(session: Session, delivery: WebhookDelivery) -> DeliveryAttempt:
         url=endpoint.url,
         event_id=delivery.event_id,
         body=delivery.body,
-        signing_keys=endpoints.signing_keys(session, endpoint),
+        signing_keys=endpoints.list_signing_keys(session, endpoint),
     )
 
 
@@ -103,11 +103,11 @@ def record_result(
     if endpoint is None:
         return
     delivery = session.get_one(WebhookDelivery, attempt.delivery_id, with_for_update=True)
-    session.add(_attempt_row(attempt, result))
+    session.add(_build_attempt_row(attempt, result))
     if result.status == HTTP_GONE:
         _disable_endpoint(session, endpoint)
     elif delivery.state != DeliveryState.PENDING or delivery.attempts != attempt.number:
-        # The claim had expired, and another sender has taken the delivery over.
+        # The claim had expired, and another sender has taken over the delivery.
         return
     elif result.is_success:
         _finish(delivery, DeliveryState.SUCCEEDED)
@@ -121,26 +121,26 @@ def _fail_overdue(session: Session) -> None:
         WebhookDelivery.state == DeliveryState.PENDING,
         WebhookDelivery.next_attempt_at <= func.clock_timestamp(),
         WebhookDelivery.attempts >= len(RETRY_DELAYS),
-        WebhookDelivery.created_at < clock.ago(RETRY_WINDOW),
-        _unclaimed(),
+        WebhookDelivery.created_at < clock.subtract_from_now(RETRY_WINDOW),
+        _is_unclaimed(),
     )
     session.execute(
         update(WebhookDelivery)
-        # Skip locked rows: whoever deletes an endpoint takes these locks in another order.
+        # Skip locked rows: deleting an endpoint takes these locks in another order.
         .where(WebhookDelivery.id.in_(overdue.with_for_update(skip_locked=True)))
         .values(state=DeliveryState.FAILED, next_attempt_at=None, claimed_until=None)
         .execution_options(synchronize_session=False)
     )
 
 
-def _unclaimed() -> ColumnElement[bool]:
+def _is_unclaimed() -> ColumnElement[bool]:
     return or_(
         WebhookDelivery.claimed_until.is_(None),
         WebhookDelivery.claimed_until < func.clock_timestamp(),
     )
 
 
-def _due_deliveries(limit: int) -> CTE:
+def _select_due(limit: int) -> CTE:
     other = aliased(WebhookDelivery)
     in_flight = select(other.id).where(
         other.endpoint_id == WebhookDelivery.endpoint_id,
@@ -162,7 +162,7 @@ def _due_deliveries(limit: int) -> CTE:
         .where(
             WebhookDelivery.id.in_(first_per_endpoint),
             WebhookDelivery.state == DeliveryState.PENDING,
-            _unclaimed(),
+            _is_unclaimed(),
         )
         .order_by(WebhookDelivery.next_attempt_at)
         .limit(limit)
@@ -171,7 +171,7 @@ def _due_deliveries(limit: int) -> CTE:
     )
 
 
-def _attempt_row(attempt: DeliveryAttempt, result: AttemptResult) -> WebhookAttempt:
+def _build_attempt_row(attempt: DeliveryAttempt, result: AttemptResult) -> WebhookAttempt:
     return WebhookAttempt(
         delivery_id=attempt.delivery_id,
         number=attempt.number,
@@ -182,7 +182,7 @@ def _attempt_row(attempt: DeliveryAttempt, result: AttemptResult) -> WebhookAtte
 
 
 def _schedule_retry(session: Session, delivery: WebhookDelivery, *, retry: bool) -> None:
-    delay = _retry_delay(delivery)
+    delay = _compute_retry_delay(delivery)
     now = clock.now(session)
     if not retry or now + delay > delivery.created_at + RETRY_WINDOW:
         _finish(delivery, DeliveryState.FAILED)
@@ -191,7 +191,7 @@ def _schedule_retry(session: Session, delivery: WebhookDelivery, *, retry: bool)
     delivery.claimed_until = None
 
 
-def _retry_delay(delivery: WebhookDelivery) -> timedelta:
+def _compute_retry_delay(delivery: WebhookDelivery) -> timedelta:
     """Compute the backoff, with jitter, that follows the current attempt if it fails."""
     step = min(delivery.attempts, len(RETRY_DELAYS)) - 1
     return RETRY_DELAYS[step] * random.uniform(1 - JITTER, 1 + JITTER)

@@ -1,6 +1,6 @@
 """Webhook deliveries: enqueue them in the transaction that ends a job; list and prune them.
 
-The rows are an outbox of their own, retried for days; `attempts` does that.
+The rows are an outbox of their own; `attempts` retries them for days.
 """
 
 import json
@@ -38,7 +38,7 @@ def enqueue_for_job(session: Session, job: Job) -> None:
             WebhookEndpoint.disabled_at.is_(None),
             WebhookEndpoint.event_types.contains([event_type]),
         )
-        # An endpoint that is deleted meanwhile must not make the end of the job fail.
+        # A concurrent deletion of an endpoint must not make the job's transaction fail.
         .with_for_update(read=True, key_share=True)
     )
     endpoint_ids = session.scalars(subscribed).all()
@@ -48,11 +48,13 @@ def enqueue_for_job(session: Session, job: Job) -> None:
     event = {
         "event_id": event_id,
         "event_type": event_type,
-        "body": _event_body(event_id, event_type, job.id, job.finished_at or job.created_at),
+        "body": _serialize_event(event_id, event_type, job.id, job.finished_at or job.created_at),
         "next_attempt_at": func.clock_timestamp(),
     }
-    session.execute(insert(WebhookDelivery).values([_row(id_, event) for id_ in endpoint_ids]))
-    outbox.enqueue_hint(session, WorkerTask.DELIVER, job.id)
+    session.execute(
+        insert(WebhookDelivery).values([_build_row(id_, event) for id_ in endpoint_ids])
+    )
+    outbox.enqueue_notification(session, WorkerTask.DELIVER, job.id)
 
 
 def create_test_delivery(
@@ -67,14 +69,14 @@ def create_test_delivery(
         endpoint_id=endpoint.id,
         event_id=event_id,
         event_type=event_type,
-        body=_event_body(event_id, event_type, ids.job_id(), now),
+        body=_serialize_event(event_id, event_type, ids.job_id(), now),
         attempts=1,
         next_attempt_at=now,
         claimed_until=now + attempts.CLAIM_DURATION,
     )
     session.add(delivery)
     session.flush()
-    return attempts.attempt_for(session, delivery)
+    return attempts.build_attempt(session, delivery)
 
 
 def list_(
@@ -83,7 +85,7 @@ def list_(
     """List a page of an endpoint's deliveries, newest first. Raises NotFound."""
     endpoints.get(session, project_id, endpoint_id)
     statement = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
-    return pagination.page_by_age(
+    return pagination.fetch_page_by_age(
         session, statement, cursor_rows=statement, after=after, limit=limit
     )
 
@@ -92,11 +94,13 @@ def list_attempts(
     session: Session, deliveries: Iterable[WebhookDelivery]
 ) -> dict[str, list[WebhookAttempt]]:
     """List the attempts of each delivery, by its id, oldest first."""
-    found: dict[str, list[WebhookAttempt]] = {delivery.id: [] for delivery in deliveries}
-    statement = select(WebhookAttempt).where(WebhookAttempt.delivery_id.in_(found))
+    attempts_by_delivery: dict[str, list[WebhookAttempt]] = {
+        delivery.id: [] for delivery in deliveries
+    }
+    statement = select(WebhookAttempt).where(WebhookAttempt.delivery_id.in_(attempts_by_delivery))
     for attempt in session.scalars(statement.order_by(WebhookAttempt.number)):
-        found[attempt.delivery_id].append(attempt)
-    return found
+        attempts_by_delivery[attempt.delivery_id].append(attempt)
+    return attempts_by_delivery
 
 
 def prune(session: Session) -> None:
@@ -104,17 +108,17 @@ def prune(session: Session) -> None:
     session.execute(
         delete(WebhookDelivery).where(
             WebhookDelivery.state != DeliveryState.PENDING,
-            WebhookDelivery.created_at < clock.ago(RETENTION),
+            WebhookDelivery.created_at < clock.subtract_from_now(RETENTION),
         )
     )
 
 
-def _row(endpoint_id: str, event: Mapping[str, Any]) -> dict[str, Any]:
+def _build_row(endpoint_id: str, event: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": ids.webhook_delivery_id(), "endpoint_id": endpoint_id, **event}
 
 
-def _event_body(event_id: str, event_type: str, job_id: str, when: datetime) -> str:
-    """Serialize an event as OpenAI does: it carries the job's id and nothing else of it."""
+def _serialize_event(event_id: str, event_type: str, job_id: str, when: datetime) -> str:
+    """Serialize an event as OpenAI does: its only data is the job's id."""
     event = {
         "id": event_id,
         "object": "event",

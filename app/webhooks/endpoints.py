@@ -15,10 +15,10 @@ from app.safe_http.ip_policy import DestinationNotAllowed
 from app.webhooks import signing
 from app.webhooks.schemas import CreateEndpoint, UpdateEndpoint
 
-# A quota, since each endpoint that hangs occupies a sender thread.
+# A quota, since each hanging endpoint occupies a sender thread.
 MAX_ENDPOINTS = 20
 OLD_SECRET_RETENTION = timedelta(hours=24)
-# Raises DestinationNotAllowed for a URL that nothing will be sent to.
+# Raises DestinationNotAllowed for a URL that the service refuses to send to.
 UrlValidator = Callable[[str], None]
 
 
@@ -34,7 +34,7 @@ def create(
         name=body.name,
         url=body.url,
         event_types=_deduplicate(body.event_types),
-        secret=signing.new_secret(),
+        secret=signing.generate_secret(),
     )
     session.add(endpoint)
     session.flush()
@@ -46,7 +46,7 @@ def list_(
 ) -> Page[WebhookEndpoint]:
     """List a page of a project's endpoints, newest first."""
     statement = select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id)
-    return pagination.page_by_age(
+    return pagination.fetch_page_by_age(
         session, statement, cursor_rows=statement, after=after, limit=limit
     )
 
@@ -54,7 +54,7 @@ def list_(
 def get(
     session: Session, project_id: str, endpoint_id: str, *, lock: bool = False
 ) -> WebhookEndpoint:
-    """Get a project's endpoint. Raises NotFound, for another project's endpoint too."""
+    """Get a project's endpoint. Raises NotFound, also for another project's endpoint."""
     statement = select(WebhookEndpoint).where(
         WebhookEndpoint.id == endpoint_id, WebhookEndpoint.project_id == project_id
     )
@@ -73,7 +73,7 @@ def update(
     body: UpdateEndpoint,
     validate_url: UrlValidator,
 ) -> WebhookEndpoint:
-    """Change the given fields and enable the endpoint. Raises InvalidRequest, NotFound."""
+    """Update the body's fields and enable the endpoint. Raises InvalidRequest or NotFound."""
     endpoint = get(session, project_id, endpoint_id, lock=True)
     if body.url is not None:
         _validate_url(body.url, validate_url)
@@ -100,13 +100,13 @@ def rotate_secret(
     endpoint = get(session, project_id, endpoint_id, lock=True)
     endpoint.old_secret = endpoint.secret if keep_old else None
     endpoint.old_secret_until = func.clock_timestamp() + OLD_SECRET_RETENTION if keep_old else None
-    endpoint.secret = signing.new_secret()
+    endpoint.secret = signing.generate_secret()
     _save(session, endpoint)
     return endpoint
 
 
-def signing_keys(session: Session, endpoint: WebhookEndpoint) -> tuple[str, ...]:
-    """Return the secrets that are valid now, newest first."""
+def list_signing_keys(session: Session, endpoint: WebhookEndpoint) -> tuple[str, ...]:
+    """List the secrets that are valid now, newest first."""
     until = endpoint.old_secret_until
     if endpoint.old_secret is None or until is None:
         return (endpoint.secret,)

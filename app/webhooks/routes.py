@@ -50,16 +50,16 @@ def list_event_types(principal: PrincipalDep) -> EventTypeList:
     return EventTypeList(data=list(get_args(EventType)))
 
 
-# Storing the response for replay adds no exposure: the database has the secret in plain text.
+# Storing the response for replay exposes nothing more: the database has the secret in plain text.
 @router.post(ENDPOINTS_PATH, dependencies=[IDEMPOTENT])
 def create(
     body: CreateEndpoint, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> EndpointWithSecret:
-    """Create an endpoint. Only this response and a rotation show the signing secret."""
+    """Create an endpoint. Only this response and a rotation's contain the signing secret."""
     endpoint = endpoints.create(
         session, principal.project_id, body, state.webhook_client.validate_url
     )
-    return _endpoint_with_secret(endpoint)
+    return _build_endpoint_with_secret(endpoint)
 
 
 @router.get(ENDPOINTS_PATH)
@@ -68,13 +68,13 @@ def list_endpoints(
 ) -> EndpointList:
     """List endpoints, newest first."""
     page = endpoints.list_(session, principal.project_id, after=after, limit=limit)
-    data = [_endpoint_object(row) for row in page.rows]
+    data = [_build_endpoint_object(row) for row in page.rows]
     return EndpointList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
 @router.get(ENDPOINTS_PATH + "/{endpoint_id}")
 def retrieve(endpoint_id: str, principal: PrincipalDep, session: ReadSessionDep) -> EndpointObject:
-    return _endpoint_object(endpoints.get(session, principal.project_id, endpoint_id))
+    return _build_endpoint_object(endpoints.get(session, principal.project_id, endpoint_id))
 
 
 @router.post(ENDPOINTS_PATH + "/{endpoint_id}")
@@ -85,9 +85,9 @@ def update(
     principal: PrincipalDep,
     session: SessionDep,
 ) -> EndpointObject:
-    """Update the given fields, and enable the endpoint if it was disabled."""
+    """Update the fields in the body, and enable the endpoint if it was disabled."""
     validate_url = state.webhook_client.validate_url
-    return _endpoint_object(
+    return _build_endpoint_object(
         endpoints.update(session, principal.project_id, endpoint_id, body, validate_url)
     )
 
@@ -108,7 +108,7 @@ def rotate_secret(
 ) -> EndpointWithSecret:
     """Replace the signing secret. The old one stops signing at once, or after 24 hours."""
     keep_old = body is not None and body.keep_old_secret_active_for_24_hours
-    return _endpoint_with_secret(
+    return _build_endpoint_with_secret(
         endpoints.rotate_secret(session, principal.project_id, endpoint_id, keep_old=keep_old)
     )
 
@@ -151,11 +151,11 @@ def list_deliveries(
     """List an endpoint's deliveries of the last 30 days with their attempts, newest first."""
     page = deliveries.list_(session, principal.project_id, endpoint_id, after=after, limit=limit)
     attempt_rows = deliveries.list_attempts(session, page.rows)
-    data = [_delivery_object(row, attempt_rows[row.id]) for row in page.rows]
+    data = [_build_delivery_object(row, attempt_rows[row.id]) for row in page.rows]
     return DeliveryList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
-def _endpoint_fields(row: WebhookEndpoint) -> dict[str, Any]:
+def _build_endpoint_fields(row: WebhookEndpoint) -> dict[str, Any]:
     return {
         "id": row.id,
         "created_at": row.created_at,
@@ -163,20 +163,20 @@ def _endpoint_fields(row: WebhookEndpoint) -> dict[str, Any]:
         "name": row.name,
         "url": row.url,
         "event_types": row.event_types,
-        "signing_secret_hint": signing.secret_hint(row.secret),
+        "signing_secret_hint": signing.redact_secret(row.secret),
         "status": EndpointStatus.ENABLED if row.disabled_at is None else EndpointStatus.DISABLED,
     }
 
 
-def _endpoint_object(row: WebhookEndpoint) -> EndpointObject:
-    return EndpointObject(**_endpoint_fields(row))
+def _build_endpoint_object(row: WebhookEndpoint) -> EndpointObject:
+    return EndpointObject(**_build_endpoint_fields(row))
 
 
-def _endpoint_with_secret(row: WebhookEndpoint) -> EndpointWithSecret:
-    return EndpointWithSecret(**_endpoint_fields(row), signing_secret=row.secret)
+def _build_endpoint_with_secret(row: WebhookEndpoint) -> EndpointWithSecret:
+    return EndpointWithSecret(**_build_endpoint_fields(row), signing_secret=row.secret)
 
 
-def _delivery_object(
+def _build_delivery_object(
     row: WebhookDelivery, attempt_rows: Sequence[WebhookAttempt]
 ) -> DeliveryObject:
     return DeliveryObject(
@@ -187,5 +187,5 @@ def _delivery_object(
         event_type=row.event_type,
         status=row.state,
         next_attempt_at=row.next_attempt_at,
-        attempts=[AttemptObject.model_validate(each) for each in attempt_rows],
+        attempts=[AttemptObject.model_validate(attempt) for attempt in attempt_rows],
     )

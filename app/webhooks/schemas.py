@@ -16,14 +16,14 @@ EventTypes = Annotated[list[EventType], Field(min_length=1, fail_fast=True)]
 
 
 class EndpointStatus(StrEnum):
-    """An extension. An endpoint is disabled once it has answered 410, and enabled by an update."""
+    """An extension of OpenAI's API. A 410 response disables an endpoint; an update enables it."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
 
 
 class CreateEndpoint(BaseModel):
-    """`url` must be https and lead to a public address."""
+    """`url` must be https and resolve to a public address."""
 
     name: Name
     url: str
@@ -73,7 +73,7 @@ class EndpointDeleted(BaseModel):
 
 
 class EndpointTested(BaseModel):
-    """A test delivery that succeeded; one that failed is an error response."""
+    """A successful test delivery; a failed one is an error response."""
 
     object: Literal["webhook_endpoint.test"] = "webhook_endpoint.test"
     webhook_endpoint_id: str

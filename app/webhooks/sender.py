@@ -13,13 +13,13 @@ from app.webhooks.attempts import AttemptResult, DeliveryAttempt
 
 log = logs.get_logger(__name__)
 
-# So many receivers can hang at once before others have to wait for them.
+# If this many receivers hang at once, deliveries to others wait.
 MAX_CONCURRENT_DELIVERIES = 16
 USER_AGENT = "Luthier-Webhooks/1"
 
 
 class WebhookSender:
-    """Call `dispatch_due` when a delivery may be due; it returns at once."""
+    """Sender of due deliveries. Call `dispatch_due` when one may be due; it returns at once."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class WebhookSender:
 
     def dispatch_due(self) -> None:
         """Claim a due delivery for each free thread, and send them. Raises DatabaseUnavailable."""
-        # One caller at a time: two would both count the same thread as free.
+        # One caller at a time, or two would count the same thread as free.
         with self._claim_lock:
             if self._free_threads == 0 or self._is_closing:
                 return
@@ -48,7 +48,7 @@ class WebhookSender:
                 self._pool.submit(self._deliver, attempt)
 
     def close(self) -> None:
-        """Claim nothing more, and wait until all deliveries in flight have ended."""
+        """Stop claiming, and wait until all deliveries in flight have ended."""
         with self._claim_lock:
             self._is_closing = True
         self._pool.shutdown()
@@ -59,7 +59,7 @@ class WebhookSender:
             with transaction(self._sessions) as session:
                 attempts.record_result(session, attempt, result)
         except DatabaseUnavailable as error:
-            # Its claim expires, and it is posted again after its backoff.
+            # The claim expires, and the event is posted again after the backoff.
             log.warning(
                 "webhook.result_not_recorded", delivery=attempt.delivery_id, reason=str(error)
             )
@@ -79,7 +79,7 @@ class WebhookSender:
 
 def post_event(client: SafeHttpClient, attempt: DeliveryAttempt) -> AttemptResult:
     """Sign an event with the current time and post it; blocks up to the client's timeout."""
-    signature = signing.signature_headers(
+    signature = signing.build_signature_headers(
         attempt.signing_keys, attempt.event_id, int(time.time()), attempt.body
     )
     headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signature}

@@ -10,17 +10,17 @@ SECRET_PREFIX = "whsec_"
 SECRET_BYTES = 32
 
 
-def new_secret() -> str:
+def generate_secret() -> str:
     """Generate a signing secret: 256 random bits, base64-encoded, with the prefix `whsec_`."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
 
 
-def secret_hint(secret: str) -> str:
-    """Redact a secret to its last four characters: enough to recognise it."""
+def redact_secret(secret: str) -> str:
+    """Redact a secret to its last four characters: enough to recognize it."""
     return f"{SECRET_PREFIX}…{secret[-4:]}"
 
 
-def signature_headers(
+def build_signature_headers(
     keys: Iterable[str], event_id: str, timestamp: int, body: str
 ) -> dict[str, str]:
     """Sign `{event_id}.{timestamp}.{body}` with HMAC-SHA256, once with each secret.

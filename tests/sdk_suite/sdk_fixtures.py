@@ -91,7 +91,7 @@ def _make_organization(test: str) -> list[Base]:
         Project(id=id, organization_id=organization.id, name=id)
         for id in (PROJECT_ID, *OTHER_PROJECT_IDS)
     ]
-    columns = secrets.new_key_columns(API_KEY, name="sdk", expires_in=None)
+    columns = secrets.build_key_columns(API_KEY, name="sdk", expires_in=None)
     # Permissions need an admin key.
     if "permissions" in test:
         return [organization, *projects, AdminKey(organization_id=organization.id, **columns)]

@@ -17,8 +17,8 @@ from tests.app.files.test_routes import (
     GOOD,
     PURPOSE,
     build_form_part,
-    post,
     list_stored_paths,
+    post,
 )
 from tests.app.http.test_admission import expect_error
 from tests.live_api import Account, Api

@@ -41,7 +41,7 @@ class JobRunner:
             self._slots.release()
 
     def run_next(self) -> bool:
-        """Acquire one job and run an attempt at it; False if there is none to run.
+        """Acquire one job and run an attempt at it; return False if no job is available.
 
         Raises DatabaseUnavailable, before a job is acquired.
         """
@@ -71,7 +71,7 @@ class JobRunner:
         if self._context.stopping.is_set():
             state = TrainerState.DRAINING
         with transaction(self._context.sessions) as session:
-            trainers.heartbeat(session, self._liveness_lock.name, state=state)
+            trainers.record_heartbeat(session, self._liveness_lock.name, state=state)
 
     def _record_outcome(self, assignment: JobAssignment) -> None:
         try:
@@ -83,7 +83,7 @@ class JobRunner:
             if self._circuit_breaker.is_open:
                 self.report_state()
         except DatabaseUnavailable as error:
-            # One lost outcome only opens the circuit breaker a job later.
+            # Losing one outcome only makes the circuit breaker open one job later.
             log.warning("attempt.outcome_unknown", job=assignment.job_id, reason=str(error))
 
     def clean_up(self) -> None:

@@ -17,7 +17,7 @@ from worker.run_folder import MANIFEST_FILE, RunFolder, RunSpec, file_sha256, re
 log = logs.get_logger(__name__)
 
 # `-e1` instead of `-attempt-1`: left by a trainer of a version before 0.1.0 that was killed.
-RUN_DIR_NAME = re.compile(r"(?P<job_id>ftjob-[A-Za-z0-9]+)-(?:attempt-|e)(?P<attempt>[0-9]+)")
+RUN_FOLDER_NAME = re.compile(r"(?P<job_id>ftjob-[A-Za-z0-9]+)-(?:attempt-|e)(?P<attempt>[0-9]+)")
 # Files of a fine-tuned model that further training starts from.
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 MAX_RETAINED_LOGS = 20
@@ -35,12 +35,14 @@ class CorruptDownload(Exception):
     """A downloaded file does not have the checksum it was stored with."""
 
 
-def run_dir_for(settings: Settings, assignment: JobAssignment) -> RunFolder:
-    """The run folder of an attempt; each attempt at a job has its own."""
-    return RunFolder(runs_root(settings) / f"{assignment.job_id}-attempt-{assignment.attempt}")
+def get_run_folder(settings: Settings, assignment: JobAssignment) -> RunFolder:
+    """Return the run folder of an attempt; each attempt at a job has its own."""
+    return RunFolder(
+        get_runs_folder(settings) / f"{assignment.job_id}-attempt-{assignment.attempt}"
+    )
 
 
-def runs_root(settings: Settings) -> Path:
+def get_runs_folder(settings: Settings) -> Path:
     return settings.home / "runs"
 
 
@@ -57,7 +59,7 @@ def prepare(
     Raises UnusableJob, CorruptDownload, StorageUnavailable, OSError.
     """
     shutil.rmtree(folder.path, ignore_errors=True)
-    runs_root(settings).mkdir(parents=True, exist_ok=True)
+    get_runs_folder(settings).mkdir(parents=True, exist_ok=True)
     # User data: readable by the owner only.
     folder.path.mkdir(mode=0o700)
     folder.checkpoints.mkdir()
@@ -74,7 +76,7 @@ def _fetch_data(file: StoredFile, role: str, path: Path, store: ObjectStore) -> 
     try:
         store.download(file.key, path)
     except FileNotFoundError as error:
-        raise UnusableJob(file_checks.missing_file_failure(file.file_id, role)) from error
+        raise UnusableJob(file_checks.build_missing_file_failure(file.file_id, role)) from error
     _verify_sha256(path, file.sha256)
 
 
@@ -101,7 +103,7 @@ def _fetch_latest_checkpoint(
         try:
             _fetch_checkpoint(checkpoint, folder, store)
         except (FileNotFoundError, CorruptDownload) as error:
-            # Fall back to the previous checkpoint: repeating steps beats losing the job.
+            # Fall back to the previous checkpoint: repeating steps is better than losing the job.
             log.warning("checkpoint.unusable", job=assignment.job_id, reason=str(error))
         else:
             return
@@ -157,8 +159,8 @@ def retain_log(folder: RunFolder, settings: Settings) -> None:
 
 def remove_stale(settings: Settings, sessions: SessionMaker) -> None:
     """Remove run folders that killed trainers left behind. Raises DatabaseUnavailable."""
-    for path in sorted(runs_root(settings).glob("*")):
-        match = RUN_DIR_NAME.fullmatch(path.name)
+    for path in sorted(get_runs_folder(settings).glob("*")):
+        match = RUN_FOLDER_NAME.fullmatch(path.name)
         if match is None:
             continue
         with transaction(sessions) as session:

@@ -5,11 +5,19 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, BigInt, CreatedAt, JsonObject, StrEnumType, Timestamp, sql_values
+from app.db.base import (
+    Base,
+    BigInt,
+    CreatedAt,
+    JsonObject,
+    StrEnumType,
+    Timestamp,
+    format_sql_values,
+)
 
 
 class CheckpointKind(StrEnum):
-    """`user`: of the end of a data epoch, servable as a model. `resume`: to continue from."""
+    """`user`: taken at the end of an epoch, servable as a model. `resume`: only for resuming."""
 
     USER = "user"
     RESUME = "resume"
@@ -35,5 +43,5 @@ class Checkpoint(Base):
 
     __table_args__ = (
         UniqueConstraint("job_id", "step", "kind"),
-        CheckConstraint(f"kind IN {sql_values(CheckpointKind)}", name="kind"),
+        CheckConstraint(f"kind IN {format_sql_values(CheckpointKind)}", name="kind"),
     )

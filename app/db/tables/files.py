@@ -5,7 +5,15 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, BigInt, CreatedAt, JsonObject, StrEnumType, Timestamp, sql_values
+from app.db.base import (
+    Base,
+    BigInt,
+    CreatedAt,
+    JsonObject,
+    StrEnumType,
+    Timestamp,
+    format_sql_values,
+)
 from app.formats import FormatName
 
 
@@ -53,7 +61,7 @@ class File(Base):
     deleted_at: Mapped[Timestamp | None]
 
     __table_args__ = (
-        CheckConstraint(f"status IN {sql_values(FileStatus)}", name="status"),
+        CheckConstraint(f"status IN {format_sql_values(FileStatus)}", name="status"),
         Index(
             "ix_files_project_page",
             "project_id",

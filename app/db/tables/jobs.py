@@ -13,7 +13,7 @@ from app.db.base import (
     JsonObject,
     StrEnumType,
     Timestamp,
-    sql_values,
+    format_sql_values,
 )
 
 
@@ -36,7 +36,7 @@ class AttemptOutcome(StrEnum):
 
     done       the job succeeded
     yielded    stopped at a checkpoint, to continue later or elsewhere
-    postponed  the trainer lacked something, such as storage
+    postponed  the trainer lacked a resource, such as storage
     cancelled  the job was cancelled meanwhile
     failed     the job failed with the attempt
     crashed    training ended unexpectedly, or ran out of memory
@@ -68,7 +68,7 @@ class EventType(StrEnum):
 
 
 TERMINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
-# Must match the partial index word for word, or the planner does not use it.
+# Must match the partial index's predicate, or the planner does not use the index.
 WITHOUT_METADATA_SQL = "(user_metadata IS NULL OR user_metadata = '{}')"
 
 
@@ -112,16 +112,16 @@ class Job(Base):
     finished_at: Mapped[Timestamp | None]
     fine_tuned_model: Mapped[str | None]
     result_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
-    # Evaluation metrics, for methods that have them, on the validation file.
+    # Evaluation metrics on the validation file, for methods that have them.
     evaluation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
-    # Profile of the training file, to compare the traffic of its models with.
+    # Profile of the training file, which monitoring compares with the models' traffic.
     drift_baseline: Mapped[JsonObject | None]
     error_code: Mapped[str | None]
     error_param: Mapped[str | None]
     error_message: Mapped[str | None]
 
     __table_args__ = (
-        CheckConstraint(f"state IN {sql_values(JobState)}", name="state"),
+        CheckConstraint(f"state IN {format_sql_values(JobState)}", name="state"),
         Index("ix_jobs_project_page", "project_id", text("created_at DESC"), text("id DESC")),
         Index(
             "ix_jobs_without_metadata",
@@ -165,7 +165,7 @@ class JobMetadata(Base):
 
 
 class JobLease(Base):
-    """Lease of a held job. A narrow table, so that heartbeats do not rewrite the wide job."""
+    """Lease of a held job. A narrow table, so that heartbeats do not rewrite the job's wide row."""
 
     __tablename__ = "job_leases"
 

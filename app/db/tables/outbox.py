@@ -1,4 +1,4 @@
-"""The transactional outbox: side effects that a transaction decided on."""
+"""The transactional outbox: side effects to perform after a commit."""
 
 from enum import StrEnum
 from typing import Any
@@ -11,14 +11,14 @@ from app.db.base import Base, BigInt, CreatedAt, Timestamp
 
 
 class OutboxKind(StrEnum):
-    """Kinds of side effects. `notify`: a task hint for the workers."""
+    """Kinds of side effects. `notify`: notify the workers of a task."""
 
     NOTIFY = "notify"
     DELETE_BLOBS = "delete_blobs"
 
 
 class WorkerTask(StrEnum):
-    """Tasks that a hint can be for; `app.broker` has the queue of each."""
+    """Tasks that a notification can be for; `app.broker` has the queue of each."""
 
     TRAIN = "train"
     VALIDATE = "validate"

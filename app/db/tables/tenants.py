@@ -5,11 +5,11 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.base import Base, CreatedAt, StrEnumType, Timestamp, sql_values
+from app.db.base import Base, CreatedAt, StrEnumType, Timestamp, format_sql_values
 
 
 class ServiceAccountRole(StrEnum):
-    """OpenAI's roles. An account without a role has no keys; the others may do the same."""
+    """OpenAI's roles. An account without a role has no keys; the other roles are equivalent."""
 
     OWNER = "owner"
     MEMBER = "member"
@@ -64,7 +64,7 @@ class ServiceAccount(Base):
     deleted_at: Mapped[Timestamp | None]
 
     __table_args__ = (
-        CheckConstraint(f"role IN {sql_values(ServiceAccountRole)}", name="role"),
+        CheckConstraint(f"role IN {format_sql_values(ServiceAccountRole)}", name="role"),
         Index(None, "project_id", "created_at", "id"),
     )
 

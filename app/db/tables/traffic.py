@@ -1,4 +1,4 @@
-"""Traffic of fine-tuned models: counts by the hour, and recent predictions."""
+"""Traffic of fine-tuned models: hourly counts, and recent predictions."""
 
 from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
@@ -9,7 +9,7 @@ from app.db.base import Base, CreatedAt, JsonList, JsonObject, Timestamp
 class ModelTrafficHour(Base):
     """Counts of a model in one hour; `counts` maps measures to counts by histogram bin.
 
-    No foreign key, since models are written in batches: one deleted meanwhile must not fail them.
+    No foreign key, since models are written in batches: a deleted model must not fail its batch.
     """
 
     __tablename__ = "model_traffic_hourly"
@@ -22,7 +22,7 @@ class ModelTrafficHour(Base):
 
 
 class Prediction(Base):
-    """One response of a classifier, for later feedback: indices of labels, and no text.
+    """One response of a classifier, for later feedback: label indexes, and no text.
 
     `predicted_labels` has those of each of its texts, `true_labels` those from feedback, or null.
     """

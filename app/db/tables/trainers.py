@@ -5,7 +5,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, CreatedAt, StrEnumType, sql_values
+from app.db.base import Base, CreatedAt, StrEnumType, format_sql_values
 
 
 class TrainerState(StrEnum):
@@ -17,14 +17,14 @@ class TrainerState(StrEnum):
 
 
 class TrainerProcess(Base):
-    """One row per trainer process. One whose heartbeat is old is dead, whatever its state."""
+    """One row per trainer process. If its heartbeat is old it is dead, whatever its state."""
 
     __tablename__ = "trainers"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     state: Mapped[TrainerState] = mapped_column(StrEnumType(TrainerState))
-    # For people who look into the table; no code reads it.
+    # For operators who inspect the table; no code reads it.
     started_at: Mapped[CreatedAt]
     heartbeat_at: Mapped[CreatedAt]
 
-    __table_args__ = (CheckConstraint(f"state IN {sql_values(TrainerState)}", name="state"),)
+    __table_args__ = (CheckConstraint(f"state IN {format_sql_values(TrainerState)}", name="state"),)

@@ -5,7 +5,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, BigInt, CreatedAt, JsonList, StrEnumType, Timestamp, sql_values
+from app.db.base import Base, BigInt, CreatedAt, JsonList, StrEnumType, Timestamp, format_sql_values
 from app.db.tables.files import FilePurpose
 
 
@@ -23,7 +23,7 @@ class Upload(Base):
     """`bytes` is the total size that its parts must have; it expires at `expires_at`.
 
     While it is `completing`, the request with the token `claim` joins the parts. `claimed_until` is
-    its lease: once that is over, another request may take over.
+    its lease: once that has expired, another request may take over.
     """
 
     __tablename__ = "uploads"
@@ -38,7 +38,7 @@ class Upload(Base):
     state: Mapped[UploadState] = mapped_column(StrEnumType(UploadState))
     claim: Mapped[str | None]
     claimed_until: Mapped[Timestamp | None]
-    # Arguments of its completion, to recognise a retry of the same request.
+    # Arguments of its completion, to recognize a retry of the same request.
     part_ids: Mapped[JsonList | None]
     md5: Mapped[str | None]
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
@@ -46,7 +46,7 @@ class Upload(Base):
     expires_at: Mapped[Timestamp]
 
     __table_args__ = (
-        CheckConstraint(f"state IN {sql_values(UploadState)}", name="state"),
+        CheckConstraint(f"state IN {format_sql_values(UploadState)}", name="state"),
         Index(
             "ix_uploads_open",
             "expires_at",
@@ -57,7 +57,7 @@ class Upload(Base):
 
 
 class UploadPart(Base):
-    """A part; its row and its bytes are deleted when the upload has ended."""
+    """A part; its row and its bytes are deleted once the upload has ended."""
 
     __tablename__ = "upload_parts"
 

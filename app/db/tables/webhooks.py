@@ -5,11 +5,11 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, BigInt, CreatedAt, JsonList, StrEnumType, Timestamp, sql_values
+from app.db.base import Base, BigInt, CreatedAt, JsonList, StrEnumType, Timestamp, format_sql_values
 
 
 class WebhookEndpoint(Base):
-    """Its secrets are stored in plain text, since HMAC signing needs them, not their hashes."""
+    """Its secrets are stored in plain text, since HMAC signing needs the secrets themselves."""
 
     __tablename__ = "webhook_endpoints"
 
@@ -19,7 +19,7 @@ class WebhookEndpoint(Base):
     url: Mapped[str]
     event_types: Mapped[JsonList]
     secret: Mapped[str]
-    # Signs too until `old_secret_until`, to give receivers time to switch to the new one.
+    # Also signs until `old_secret_until`, to give receivers time to switch to the new secret.
     old_secret: Mapped[str | None]
     old_secret_until: Mapped[Timestamp | None]
     created_at: Mapped[CreatedAt]
@@ -68,7 +68,7 @@ class WebhookDelivery(Base):
     claimed_until: Mapped[Timestamp | None]
 
     __table_args__ = (
-        CheckConstraint(f"state IN {sql_values(DeliveryState)}", name="state"),
+        CheckConstraint(f"state IN {format_sql_values(DeliveryState)}", name="state"),
         UniqueConstraint("endpoint_id", "event_id"),
         Index(
             "ix_webhook_deliveries_due",

@@ -35,13 +35,13 @@ class TestCreate:
 class TestRevoke:
     def test_list_includes_revoked_keys_oldest_first(self, session: Session) -> None:
         assert api_keys.list_all(session) == []
-        made = [make_key(session)[0] for _ in range(3)]
-        api_keys.revoke(session, made[1].id)
+        created = [make_key(session)[0] for _ in range(3)]
+        api_keys.revoke(session, created[1].id)
         listed = api_keys.list_all(session)
-        assert listed == made
+        assert listed == created
         assert [key.revoked_at is None for key in listed] == [True, False, True]
 
-    def test_only_the_given_key_is_revoked(self, session: Session) -> None:
+    def test_only_the_named_key_is_revoked(self, session: Session) -> None:
         (key, secret), (_, other) = make_key(session), make_key(session)
         assert api_keys.revoke(session, key.id) is key
         assert principals.authenticate_project_key(session, secret) is None
@@ -79,21 +79,21 @@ class TestAuthenticate:
     def test_last_use_is_updated_once_a_minute(self, session: Session) -> None:
         key, secret = make_key(session)
 
-        def last_used() -> object:
+        def get_last_used() -> object:
             session.refresh(key)
             return key.last_used_at
 
-        assert last_used() is None
+        assert get_last_used() is None
         principals.authenticate_project_key(session, secret)
-        first = last_used()
+        first = get_last_used()
         assert first is not None
         principals.authenticate_project_key(session, secret)
-        assert last_used() == first
+        assert get_last_used() == first
         long_ago = func.clock_timestamp() - timedelta(seconds=61)
         session.execute(update(ApiKey).values(last_used_at=long_ago))
-        earlier = last_used()
+        earlier = get_last_used()
         principals.authenticate_project_key(session, secret)
-        assert last_used() != earlier
+        assert get_last_used() != earlier
 
 
 class TestDefaultProject:
@@ -108,8 +108,8 @@ class TestDefaultProject:
                 return bootstrap.ensure_default_project(session, "acme").id
 
         with ThreadPoolExecutor(8) as pool:
-            found = set(pool.map(start, range(8)))
-        assert len(found) == 1
+            project_ids = set(pool.map(start, range(8)))
+        assert len(project_ids) == 1
         with sessions() as session:
             assert session.scalar(select(func.count()).select_from(Organization)) == 1
 

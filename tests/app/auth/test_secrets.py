@@ -14,25 +14,25 @@ from app.organization import admin_keys, api_keys, bootstrap
 def test_concurrent_requests_do_not_wait_for_the_last_use_update(
     sessions: SessionMaker,
 ) -> None:
-    """One request locks the key's row; the others must not queue behind it."""
+    """One request locks the key's row; the others must not wait for it."""
     with transaction(sessions) as session:
         project = bootstrap.ensure_default_project(session, "acme")
         key, secret = api_keys.create(session, project.id, "busy")
-    noted, enough = threading.Event(), threading.Event()
+    row_is_locked, may_commit = threading.Event(), threading.Event()
 
-    def first() -> None:
+    def hold_row_lock() -> None:
         with transaction(sessions) as session:
             principals.authenticate_project_key(session, secret)
-            noted.set()
-            enough.wait(60)
+            row_is_locked.set()
+            may_commit.wait(60)
 
     with ThreadPoolExecutor(1) as pool:
-        holder = pool.submit(first)
-        assert noted.wait(60)
+        holder = pool.submit(hold_row_lock)
+        assert row_is_locked.wait(60)
         with transaction(sessions) as session:
             assert principals.authenticate_project_key(session, secret) is not None
-        assert not holder.done(), "the second waited for the first"
-        enough.set()
+        assert not holder.done(), "the second request waited for the first"
+        may_commit.set()
         holder.result()
     with transaction(sessions) as session:
         assert session.get_one(ApiKey, key.id).last_used_at is not None
@@ -52,16 +52,16 @@ def test_each_kind_of_key_has_its_own_principal(session: Session) -> None:
 def test_admin_key_is_stored_as_a_hash_and_its_use_recorded(session: Session) -> None:
     organization = bootstrap.ensure_organization(session, "acme")
     key, secret = admin_keys.create(session, organization.id, "ops", expires_in=60)
-    assert key.secret_sha256 == secrets.digest(secret)
+    assert key.secret_sha256 == secrets.compute_digest(secret)
     assert key.redacted == f"sk-a…{secret[-4:]}"
     assert key.expires_at is not None
     assert not any(secret in str(value) for value in vars(key).values())
     principals.authenticate_admin_key(session, secret)
     session.refresh(key)
-    first = key.last_used_at
-    assert first is not None
+    first_use = key.last_used_at
+    assert first_use is not None
     principals.authenticate_admin_key(session, secret)
     session.refresh(key)
-    assert key.last_used_at == first
+    assert key.last_used_at == first_use
     assert secrets.revoke(session, AdminKey, AdminKey.id == key.id) == [key]
     assert principals.authenticate_admin_key(session, secret) is None

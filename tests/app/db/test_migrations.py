@@ -83,7 +83,7 @@ MIGRATED_ROWS = {
 
 @pytest.fixture
 def empty_database(database_url: str) -> Iterator[Engine]:
-    """An empty database beside the migrated one."""
+    """An empty database in addition to the migrated one."""
     url = make_url(database_url).set(drivername="postgresql+psycopg")
     server = create_engine(url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
@@ -96,7 +96,7 @@ def empty_database(database_url: str) -> Iterator[Engine]:
     server.dispose()
 
 
-def url_of(engine: Engine) -> str:
+def get_url(engine: Engine) -> str:
     url = engine.url.set(drivername="postgresql")
     return url.render_as_string(hide_password=False)
 
@@ -113,7 +113,7 @@ def has_table(engine: Engine, name: str) -> bool:
     return inspect(engine).has_table(name)
 
 
-def constraint_and_index_names(connection: Connection, schema: str) -> set[str]:
+def list_constraints_and_indexes(connection: Connection, schema: str) -> set[str]:
     names = """
         SELECT table_class.relname || ' ' || conname FROM pg_constraint
         JOIN pg_class AS table_class ON table_class.oid = conrelid
@@ -137,15 +137,15 @@ def test_migrations_create_what_the_tables_declare(database: Engine) -> None:
 
 
 def test_constraints_and_indexes_have_the_declared_names(empty_database: Engine) -> None:
-    upgrade(url_of(empty_database))
+    upgrade(get_url(empty_database))
     with empty_database.connect() as connection:
-        migrated = constraint_and_index_names(connection, "public") - {
+        migrated = list_constraints_and_indexes(connection, "public") - {
             "alembic_version alembic_version_pkc"
         }
         connection.execute(text("CREATE SCHEMA declared"))
         connection.execute(text("SET search_path TO declared"))
         Base.metadata.create_all(connection)
-        assert migrated == constraint_and_index_names(connection, "declared")
+        assert migrated == list_constraints_and_indexes(connection, "declared")
 
 
 class TestRenames:
@@ -153,40 +153,40 @@ class TestRenames:
         migrate_to(empty_database, BEFORE_RENAMES)
         with empty_database.begin() as connection:
             connection.exec_driver_sql(OLD_ROWS)
-        upgrade(url_of(empty_database))
+        upgrade(get_url(empty_database))
         with empty_database.connect() as connection:
             for query, rows in MIGRATED_ROWS.items():
                 assert [tuple(row) for row in connection.execute(text(query))] == rows, query
-            refused = text("UPDATE jobs SET attempt = attempt + 1")
+            rejected_update = text("UPDATE jobs SET attempt = attempt + 1")
             with pytest.raises(Exception, match="cannot become"):
-                connection.execute(refused)
+                connection.execute(rejected_update)
 
     def test_a_downgrade_restores_the_old_names_and_values(self, empty_database: Engine) -> None:
         migrate_to(empty_database, BEFORE_RENAMES)
         with empty_database.begin() as connection:
             connection.exec_driver_sql(OLD_ROWS)
             before = connection.execute(text("SELECT * FROM model_hours ORDER BY model")).all()
-            names = constraint_and_index_names(connection, "public")
+            names = list_constraints_and_indexes(connection, "public")
         migrate_to(empty_database, "head")
         migrate_to(empty_database, BEFORE_RENAMES, down=True)
         with empty_database.connect() as connection:
             after = connection.execute(text("SELECT * FROM model_hours ORDER BY model")).all()
             assert after == before
-            assert constraint_and_index_names(connection, "public") == names
+            assert list_constraints_and_indexes(connection, "public") == names
 
-    def test_they_are_refused_while_the_previous_version_may_run(
+    def test_they_are_rejected_while_the_previous_version_may_run(
         self, empty_database: Engine
     ) -> None:
         migrate_to(empty_database, BEFORE_RENAMES)
         with pytest.raises(DowntimeRequired, match=r"Stop all processes .* without --expand"):
-            upgrade(url_of(empty_database), contract=False)
+            upgrade(get_url(empty_database), contract=False)
         assert has_table(empty_database, "duties")
-        upgrade(url_of(empty_database))
+        upgrade(get_url(empty_database))
         assert has_table(empty_database, "periodic_tasks")
-        upgrade(url_of(empty_database), contract=False)
+        upgrade(get_url(empty_database), contract=False)
 
     def test_an_empty_database_needs_no_downtime(self, empty_database: Engine) -> None:
-        upgrade(url_of(empty_database), contract=False)
+        upgrade(get_url(empty_database), contract=False)
         assert has_table(empty_database, "periodic_tasks")
 
 
@@ -203,10 +203,10 @@ class TestExpandAndContract:
         write_migration(tmp_path, "3", "2", drop)
         return tmp_path
 
-    def test_what_the_previous_version_needs_is_dropped_only_when_asked(
+    def test_what_the_previous_version_needs_is_dropped_only_on_request(
         self, empty_database: Engine, migrations: Path
     ) -> None:
-        url = url_of(empty_database)
+        url = get_url(empty_database)
         upgrade(url, contract=False, migrations=migrations)
         assert has_table(empty_database, "a")
         assert has_table(empty_database, "b")
@@ -219,7 +219,7 @@ class TestExpandAndContract:
         self, empty_database: Engine, migrations: Path
     ) -> None:
         write_migration(migrations, "4", "3", "def upgrade():\n    pass\n")
-        upgrade(url_of(empty_database), contract=False, migrations=migrations)
+        upgrade(get_url(empty_database), contract=False, migrations=migrations)
         assert not has_table(empty_database, "a")
 
 

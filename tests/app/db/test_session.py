@@ -33,7 +33,7 @@ def count_organizations(session: Session) -> int:
     return session.scalars(select(func.count()).select_from(Organization)).one()
 
 
-def pid(session: Session) -> int:
+def get_pid(session: Session) -> int:
     return session.scalars(select(func.pg_backend_pid())).one()
 
 
@@ -48,17 +48,17 @@ def test_a_connection_that_was_closed_while_idle_is_replaced(
     autocommit: Engine, session: Session, maker: Callable[[Engine], SessionMaker]
 ) -> None:
     with transaction(maker(autocommit)) as first:
-        before = pid(first)
+        before = get_pid(first)
     assert session.scalars(TERMINATE, {"pid": before}).one()
     with transaction(maker(autocommit)) as second:
-        assert pid(second) != before
+        assert get_pid(second) != before
 
 
 def test_an_idle_connection_is_reused(autocommit: Engine) -> None:
     pids = set()
     for _ in range(3):
         with transaction(session_maker(autocommit)) as session:
-            pids.add(pid(session))
+            pids.add(get_pid(session))
     assert len(pids) == 1
 
 
@@ -66,8 +66,8 @@ def test_transactions_are_atomic_on_an_autocommit_engine(
     autocommit: Engine, session: Session
 ) -> None:
     """Including on a connection that was used in autocommit before."""
-    with transaction(session_maker(autocommit)) as each:
-        assert count_organizations(each) == 0
+    with transaction(session_maker(autocommit)) as own_session:
+        assert count_organizations(own_session) == 0
     with pytest.raises(LookupError):
         begin_and_fail(autocommit)
     assert count_organizations(session) == 0
@@ -78,6 +78,6 @@ def test_transactions_are_atomic_on_an_autocommit_engine(
 
 
 def test_autocommit_commits_each_statement(autocommit: Engine, session: Session) -> None:
-    with transaction(session_maker(autocommit)) as each:
-        bootstrap.ensure_organization(each, SLUG)
+    with transaction(session_maker(autocommit)) as own_session:
+        bootstrap.ensure_organization(own_session, SLUG)
         assert count_organizations(session) == 1

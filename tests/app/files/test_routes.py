@@ -1,4 +1,4 @@
-"""/v1/files: uploads in the form of both SDKs, invalid forms, lists, content."""
+"""Routes of /v1/files: uploads in the form of both SDKs, invalid forms, lists, content."""
 
 import base64
 import threading
@@ -24,7 +24,7 @@ GOOD = LINE * 12
 BOUNDARY = "b0undary"
 
 
-def form_part(name: str, value: bytes, *, filename: str | None = None) -> bytes:
+def build_form_part(name: str, value: bytes, *, filename: str | None = None) -> bytes:
     disposition = f'form-data; name="{name}"'
     if filename is not None:
         disposition += f'; filename="{filename}"'
@@ -32,14 +32,14 @@ def form_part(name: str, value: bytes, *, filename: str | None = None) -> bytes:
     return head.encode() + value + b"\r\n"
 
 
-def file_part_with(parameters: bytes) -> bytes:
-    """A file part with other parameters in place of `filename`."""
+def build_file_part(parameters: bytes) -> bytes:
+    """Build a file part with other parameters instead of `filename`."""
     return FILE.replace(b'filename="train.jsonl"', parameters)
 
 
 END = f"--{BOUNDARY}--\r\n".encode()
-FILE = form_part("file", GOOD, filename="train.jsonl")
-PURPOSE = form_part("purpose", b"fine-tune")
+FILE = build_form_part("file", GOOD, filename="train.jsonl")
+PURPOSE = build_form_part("purpose", b"fine-tune")
 
 
 def post(http: httpx.Client, body: bytes | Iterator[bytes]) -> httpx.Response:
@@ -47,8 +47,8 @@ def post(http: httpx.Client, body: bytes | Iterator[bytes]) -> httpx.Response:
     return http.post("/v1/files", content=body, headers=headers)
 
 
-def stored_paths(api: Api) -> list[Path]:
-    """All files in the store's folder, including unfinished ones."""
+def list_stored_paths(api: Api) -> list[Path]:
+    """List all files in the store's folder, including unfinished ones."""
     root = api.state.settings.home / "storage"
     return sorted(path for path in root.rglob("*") if path.is_file())
 
@@ -65,7 +65,7 @@ class TestUpload:
         assert openai.files.content(created.id).read() == GOOD
 
     def test_every_transaction_holds_a_db_slot(self, api: Api, http: httpx.Client) -> None:
-        """Otherwise many uploads would take more connections than the slots stand for."""
+        """Otherwise concurrent uploads would use more connections than there are slots."""
         borrowed: list[int] = []
 
         def after_begin(*_: object) -> None:
@@ -99,7 +99,10 @@ class TestUpload:
     def test_content_that_resembles_a_boundary(self, http: httpx.Client) -> None:
         data = f"\r\n--{BOUNDARY[:-1]}\r\n--{BOUNDARY}x\r\n\r\r\n".encode() * 50
         response = post(
-            http, form_part("purpose", b"user_data") + form_part("file", data, filename="x") + END
+            http,
+            build_form_part("purpose", b"user_data")
+            + build_form_part("file", data, filename="x")
+            + END,
         )
         if response.status_code == 200:
             assert http.get(f"/v1/files/{response.json()['id']}/content").content == data
@@ -118,7 +121,7 @@ class TestUpload:
     @pytest.mark.parametrize("purpose", ["assistants", "batch", "vision", "user_data", "evals"])
     def test_other_purposes_are_not_validated(self, http: httpx.Client, purpose: str) -> None:
         name = "a.jsonl" if purpose == "batch" else "a.png"
-        body = form_part("file", b"\x89PNG\n", filename=name) + form_part(
+        body = build_form_part("file", b"\x89PNG\n", filename=name) + build_form_part(
             "purpose", purpose.encode()
         )
         response = post(http, body + END)
@@ -140,9 +143,9 @@ class TestUpload:
         assert (row.format, row.examples) == ("chat", 13)
 
     def test_validation_report_has_the_first_hundred_errors(
-        self, http: httpx.Client, stranger: httpx.Client
+        self, http: httpx.Client, other_tenant: httpx.Client
     ) -> None:
-        body = PURPOSE + form_part("file", GOOD + b"{}\n" * 120, filename="bad.jsonl") + END
+        body = PURPOSE + build_form_part("file", GOOD + b"{}\n" * 120, filename="bad.jsonl") + END
         url = f"/v1/files/{post(http, body).json()['id']}/validation"
         report = http.get(url).json()
         assert (report["object"], report["status"]) == ("file.validation", "error")
@@ -152,15 +155,19 @@ class TestUpload:
             assert error["line"] == 13 + number
             assert error["offset"] == len(GOOD) + 3 * number
             assert "is missing key 'messages'" in error["reason"]
-        expect_error(stranger.get(url), 404)
+        expect_error(other_tenant.get(url), 404)
 
     def test_validation_report_of_other_purposes_is_empty(self, http: httpx.Client) -> None:
-        body = form_part("purpose", b"vision") + form_part("file", b"x", filename="a.png") + END
+        body = (
+            build_form_part("purpose", b"vision")
+            + build_form_part("file", b"x", filename="a.png")
+            + END
+        )
         report = http.get(f"/v1/files/{post(http, body).json()['id']}/validation").json()
         assert (report["status"], report["format"], report["errors"]) == ("processed", None, [])
 
     @pytest.mark.parametrize(
-        ("given", "shown"),
+        ("filename", "expected"),
         [
             ("../../etc/passwd", "passwd"),
             ("C:\\data\\train.jsonl", "train.jsonl"),
@@ -176,9 +183,9 @@ class TestUpload:
             ("x" * 4000 + ".jsonl", "x" * 249 + ".jsonl"),
         ],
     )
-    def test_filename_is_sanitized(self, http: httpx.Client, given: str, shown: str) -> None:
-        response = post(http, PURPOSE + form_part("file", GOOD, filename=given) + END)
-        assert response.json()["filename"] == shown
+    def test_filename_is_sanitized(self, http: httpx.Client, filename: str, expected: str) -> None:
+        response = post(http, PURPOSE + build_form_part("file", GOOD, filename=filename) + END)
+        assert response.json()["filename"] == expected
         content = http.get(f"/v1/files/{response.json()['id']}/content")
         assert content.headers["content-disposition"].startswith("attachment; filename*=UTF-8''")
         assert content.headers["content-disposition"].isascii()
@@ -186,7 +193,7 @@ class TestUpload:
         assert content.headers["content-length"] == str(len(GOOD))
 
     @pytest.mark.parametrize(
-        ("parameters", "shown"),
+        ("parameters", "expected"),
         [
             (b"filename*=utf-8''tr%C3%A4in.jsonl", "träin.jsonl"),
             (b"FileName* = \"UTF-8'de'a%20b.jsonl\"", "a b.jsonl"),
@@ -196,11 +203,11 @@ class TestUpload:
         ],
     )
     def test_filename_in_rfc_8187_encoding(
-        self, http: httpx.Client, parameters: bytes, shown: str
+        self, http: httpx.Client, parameters: bytes, expected: str
     ) -> None:
-        response = post(http, PURPOSE + file_part_with(parameters) + END)
+        response = post(http, PURPOSE + build_file_part(parameters) + END)
         assert response.status_code == 200, response.text
-        assert response.json()["filename"] == shown
+        assert response.json()["filename"] == expected
 
 
 class TestInvalidUpload:
@@ -216,38 +223,38 @@ class TestInvalidUpload:
     def test_filename_in_an_unsupported_encoding(
         self, api: Api, http: httpx.Client, parameters: bytes
     ) -> None:
-        before = stored_paths(api)
-        error = expect_error(post(http, PURPOSE + file_part_with(parameters) + END), 400)
+        before = list_stored_paths(api)
+        error = expect_error(post(http, PURPOSE + build_file_part(parameters) + END), 400)
         assert error["param"] == "file"
-        assert stored_paths(api) == before
+        assert list_stored_paths(api) == before
 
     def test_filename_of_ten_kilobytes(self, api: Api, http: httpx.Client) -> None:
-        before = stored_paths(api)
-        long = form_part("file", GOOD, filename="x" * 10_240 + ".jsonl")
+        before = list_stored_paths(api)
+        long = build_form_part("file", GOOD, filename="x" * 10_240 + ".jsonl")
         error = expect_error(post(http, PURPOSE + long + END), 400)
         assert "a name of at most 255 characters" in str(error["message"])
-        assert stored_paths(api) == before
+        assert list_stored_paths(api) == before
 
     @pytest.mark.parametrize(
         ("body", "param"),
         [
             (PURPOSE + END, "file"),
             (FILE + END, "purpose"),
-            (FILE + form_part("purpose", b"lunch") + END, "purpose"),
-            (FILE + form_part("purpose", b"fine-tune-results") + END, "purpose"),
-            (PURPOSE + form_part("file", b"", filename="empty.jsonl") + END, "file"),
-            (PURPOSE + form_part("file", b"train.jsonl") + END, "file"),
+            (FILE + build_form_part("purpose", b"lunch") + END, "purpose"),
+            (FILE + build_form_part("purpose", b"fine-tune-results") + END, "purpose"),
+            (PURPOSE + build_form_part("file", b"", filename="empty.jsonl") + END, "file"),
+            (PURPOSE + build_form_part("file", b"train.jsonl") + END, "file"),
             (PURPOSE + FILE + FILE + END, "file"),
             (PURPOSE + PURPOSE + FILE + END, "purpose"),
             (
-                FILE + PURPOSE + form_part("expires_after[seconds]", b"3600") + END,
+                FILE + PURPOSE + build_form_part("expires_after[seconds]", b"3600") + END,
                 "expires_after.anchor",
             ),
             (
                 FILE
                 + PURPOSE
-                + form_part("expires_after[anchor]", b"created_at")
-                + form_part("expires_after[seconds]", b"3599")
+                + build_form_part("expires_after[anchor]", b"created_at")
+                + build_form_part("expires_after[seconds]", b"3599")
                 + END,
                 "expires_after.seconds",
             ),
@@ -258,16 +265,16 @@ class TestInvalidUpload:
             (END, "file"),
             (f"--{BOUNDARY}\r\n".encode() + b"x" * 2**17, None),
             (f"--{BOUNDARY}\r\n".encode() + b"X-Header: y\r\n" * 5000, None),
-            (b"".join(form_part(f"f{n}", b"v") for n in range(2000)) + END, None),
+            (b"".join(build_form_part(f"f{n}", b"v") for n in range(2000)) + END, None),
         ],
     )
     def test_invalid_form_stores_nothing(
         self, api: Api, http: httpx.Client, body: bytes, param: str | None
     ) -> None:
-        before = stored_paths(api)
+        before = list_stored_paths(api)
         error = expect_error(post(http, body), 400)
         assert error["param"] == param
-        assert stored_paths(api) == before
+        assert list_stored_paths(api) == before
         assert http.get("/v1/files").json()["data"] == []
 
     @pytest.mark.parametrize(
@@ -286,13 +293,13 @@ class TestInvalidUpload:
     def test_m36_extension_does_not_match_the_purpose(
         self, api: Api, http: httpx.Client, name: str
     ) -> None:
-        before = stored_paths(api)
+        before = list_stored_paths(api)
         error = expect_error(
-            post(http, PURPOSE + form_part("file", GOOD, filename=name) + END), 400
+            post(http, PURPOSE + build_form_part("file", GOOD, filename=name) + END), 400
         )
         assert error["param"] == "file"
         assert "Must be .jsonl" in str(error["message"])
-        assert stored_paths(api) == before
+        assert list_stored_paths(api) == before
 
     @pytest.mark.parametrize(
         "content_type",
@@ -310,26 +317,26 @@ class TestInvalidUpload:
         assert "multipart/form-data" in str(expect_error(response, 400)["message"])
 
     def test_file_above_the_limit(self, api: Api, http: httpx.Client) -> None:
-        before = stored_paths(api)
-        big = form_part("file", b"x" * (4 * 2**20 + 1), filename="big")
-        response = post(http, form_part("purpose", b"user_data") + big + END)
+        before = list_stored_paths(api)
+        big = build_form_part("file", b"x" * (4 * 2**20 + 1), filename="big")
+        response = post(http, build_form_part("purpose", b"user_data") + big + END)
         assert expect_error(response, 413)["param"] == "file"
-        assert stored_paths(api) == before
+        assert list_stored_paths(api) == before
 
     def test_field_above_the_limit(self, http: httpx.Client) -> None:
-        expect_error(post(http, form_part("purpose", b"x" * 10_000) + FILE + END), 413)
+        expect_error(post(http, build_form_part("purpose", b"x" * 10_000) + FILE + END), 413)
 
     def test_client_disconnects_halfway(self, api: Api, http: httpx.Client) -> None:
-        before = stored_paths(api)
+        before = list_stored_paths(api)
 
-        def half() -> Iterator[bytes]:
+        def send_half() -> Iterator[bytes]:
             yield PURPOSE + FILE
             raise ConnectionError("the client's network is gone")
 
         with pytest.raises(ConnectionError):
-            post(http, half())
+            post(http, send_half())
         # The server notices a moment later.
-        wait_until("the partial upload is deleted", lambda: stored_paths(api) == before)
+        wait_until("the partial upload is deleted", lambda: list_stored_paths(api) == before)
         assert http.get("/v1/files").json()["data"] == []
 
 
@@ -367,11 +374,11 @@ class TestList:
         assert [file.id for file in openai.files.list(after=ids[3])] == [ids[2], ids[1], ids[0]]
 
     def test_unknown_cursor_gives_an_empty_page(
-        self, http: httpx.Client, stranger: httpx.Client, ids: list[str]
+        self, http: httpx.Client, other_tenant: httpx.Client, ids: list[str]
     ) -> None:
         nothing = http.get("/v1/files?after=file-x").json()
         assert (nothing["data"], nothing["has_more"]) == ([], False)
-        assert stranger.get(f"/v1/files?after={ids[0]}").json() == nothing
+        assert other_tenant.get(f"/v1/files?after={ids[0]}").json() == nothing
 
     @pytest.mark.parametrize("query", ["limit=-1", "limit=10001", "limit=x", "order=up"])
     def test_invalid_queries(self, http: httpx.Client, query: str) -> None:
@@ -418,10 +425,10 @@ class TestNotFound:
 
     @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("GET", "/content")])
     def test_of_another_project(
-        self, openai: OpenAI, stranger: httpx.Client, method: str, path: str
+        self, openai: OpenAI, other_tenant: httpx.Client, method: str, path: str
     ) -> None:
         created = openai.files.create(file=("a.txt", b"text"), purpose="user_data")
-        expect_error(stranger.request(method, f"/v1/files/{created.id}{path}"), 404)
+        expect_error(other_tenant.request(method, f"/v1/files/{created.id}{path}"), 404)
         assert openai.files.retrieve(created.id) == created
 
 

@@ -1,4 +1,4 @@
-"""/v1/uploads, through the official SDK and plain HTTP."""
+"""Routes of /v1/uploads, through the official SDK and plain HTTP."""
 
 import hashlib
 import threading
@@ -16,7 +16,7 @@ from app.db.session import SessionMaker, transaction
 from app.db.tables import File, UploadPart
 from app.db.tables import Upload as UploadRow
 from app.files import uploads
-from tests.app.files.test_routes import GOOD, LINE, stored_paths
+from tests.app.files.test_routes import GOOD, LINE, list_stored_paths
 from tests.app.http.test_admission import expect_error
 from tests.live_api import Api
 
@@ -100,8 +100,8 @@ class TestComplete:
         assert file.expires_at - file.created_at in (3600, 3601)
         assert (file.purpose, file.filename, file.status) == ("user_data", "ab.bin", "processed")
 
-    def test_unnamed_parts_are_left_out(self, openai: OpenAI) -> None:
-        """As when the response to a part was lost and the client sent the part again."""
+    def test_unnamed_parts_are_omitted(self, openai: OpenAI) -> None:
+        """Happens when the response to a part was lost and the client sent the part again."""
         upload_id = create_upload(openai, 4, purpose="user_data", name="a")
         add_part(openai, upload_id, b"ab")
         ids = [add_part(openai, upload_id, b"ab"), add_part(openai, upload_id, b"cd")]
@@ -173,36 +173,36 @@ class TestInvalidCreate:
 class TestInvalidPart:
     def test_part_above_the_limit(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 10)
-        before = stored_paths(api)
+        before = list_stored_paths(api)
         data = b"x" * (uploads.MAX_PART_BYTES + 1)
         response = http.post(f"/v1/uploads/{upload_id}/parts", files={"data": data})
         assert expect_error(response, 413)["param"] == "data"
-        assert stored_paths(api) == before
+        assert list_stored_paths(api) == before
 
     @pytest.mark.parametrize("field", ["file", "", "data[]"])
     def test_wrong_field(self, api: Api, http: httpx.Client, openai: OpenAI, field: str) -> None:
         upload_id = create_upload(openai, 10)
-        before = stored_paths(api)
+        before = list_stored_paths(api)
         response = http.post(f"/v1/uploads/{upload_id}/parts", files={field: b"abc"})
         error = expect_error(response, 400)
         assert (error["param"], error["code"]) == ("data", "missing_required_parameter")
-        assert stored_paths(api) == before
+        assert list_stored_paths(api) == before
 
     def test_empty_part(self, api: Api, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 10)
-        before = stored_paths(api)
+        before = list_stored_paths(api)
         with pytest.raises(BadRequestError, match=r"The part is empty. Send its bytes in 'data'."):
             add_part(openai, upload_id, b"")
-        assert stored_paths(api) == before
+        assert list_stored_paths(api) == before
 
     def test_part_exceeds_the_upload(self, api: Api, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 10, purpose="user_data")
         first = add_part(openai, upload_id, b"12345")
-        before = stored_paths(api)
+        before = list_stored_paths(api)
         with pytest.raises(BadRequestError, match="have more than the 10 bytes") as raised:
             add_part(openai, upload_id, b"678901")
         assert raised.value.param == "data"
-        assert stored_paths(api) == before
+        assert list_stored_paths(api) == before
         last = add_part(openai, upload_id, b"67890")
         assert openai.uploads.complete(upload_id, part_ids=[first, last]).status == "completed"
 
@@ -236,22 +236,24 @@ class TestInvalidPart:
 
     def test_upload_ends_during_a_part(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 10)
-        before = stored_paths(api)
+        before = list_stored_paths(api)
 
-        def body() -> Iterator[bytes]:
+        def stream_body() -> Iterator[bytes]:
             yield b'--b\r\nContent-Disposition: form-data; name="data"; filename="x"\r\n\r\nabc'
             openai.uploads.cancel(upload_id)
             yield b"\r\n--b--\r\n"
 
         headers = {"Content-Type": "multipart/form-data; boundary=b"}
-        response = http.post(f"/v1/uploads/{upload_id}/parts", content=body(), headers=headers)
+        response = http.post(
+            f"/v1/uploads/{upload_id}/parts", content=stream_body(), headers=headers
+        )
         assert "already cancelled" in str(expect_error(response, 400)["message"])
-        assert stored_paths(api) == before
+        assert list_stored_paths(api) == before
 
 
 class TestInvalidComplete:
     @pytest.fixture
-    def three(self, openai: OpenAI) -> tuple[str, list[str]]:
+    def upload_of_three_parts(self, openai: OpenAI) -> tuple[str, list[str]]:
         """An upload of 36 lines, and its parts of 12 each."""
         upload_id = create_upload(openai, 3 * len(GOOD))
         return upload_id, [add_part(openai, upload_id, GOOD) for _ in range(3)]
@@ -266,31 +268,37 @@ class TestInvalidComplete:
         ],
     )
     def test_wrong_part_ids(
-        self, openai: OpenAI, three: tuple[str, list[str]], change: object, message: str
+        self,
+        openai: OpenAI,
+        upload_of_three_parts: tuple[str, list[str]],
+        change: object,
+        message: str,
     ) -> None:
-        upload_id, ids = three
+        upload_id, ids = upload_of_three_parts
         assert callable(change)
         with pytest.raises(BadRequestError, match=message) as raised:
             openai.uploads.complete(upload_id, part_ids=change(ids))
         assert raised.value.param == "part_ids"
         assert openai.uploads.complete(upload_id, part_ids=ids).status == "completed"
 
-    def test_parts_of_another_upload(self, openai: OpenAI, three: tuple[str, list[str]]) -> None:
-        upload_id, ids = three
+    def test_parts_of_another_upload(
+        self, openai: OpenAI, upload_of_three_parts: tuple[str, list[str]]
+    ) -> None:
+        upload_id, ids = upload_of_three_parts
         other = add_part(openai, create_upload(openai, len(GOOD)), GOOD)
         with pytest.raises(BadRequestError, match=other):
             openai.uploads.complete(upload_id, part_ids=[*ids[:2], other])
 
     @pytest.mark.parametrize("md5", ["0" * 32, "md5", ""])
     def test_wrong_checksum(
-        self, api: Api, openai: OpenAI, three: tuple[str, list[str]], md5: str
+        self, api: Api, openai: OpenAI, upload_of_three_parts: tuple[str, list[str]], md5: str
     ) -> None:
-        upload_id, ids = three
-        before = stored_paths(api)
+        upload_id, ids = upload_of_three_parts
+        before = list_stored_paths(api)
         with pytest.raises(BadRequestError, match="MD5") as raised:
             openai.uploads.complete(upload_id, part_ids=ids, md5=md5)
         assert raised.value.param == "md5"
-        assert stored_paths(api) == before
+        assert list_stored_paths(api) == before
         assert openai.uploads.complete(upload_id, part_ids=ids).status == "completed"
 
     def test_empty_file(self, openai: OpenAI) -> None:
@@ -298,9 +306,9 @@ class TestInvalidComplete:
             openai.uploads.complete(create_upload(openai, 0), part_ids=[])
 
     def test_part_is_lost_from_the_store(
-        self, api: Api, openai: OpenAI, three: tuple[str, list[str]]
+        self, api: Api, openai: OpenAI, upload_of_three_parts: tuple[str, list[str]]
     ) -> None:
-        upload_id, ids = three
+        upload_id, ids = upload_of_three_parts
         api.state.store.delete(next(key for key in api.state.store.list("") if ids[1] in key))
         with pytest.raises(BadRequestError, match=ids[1]):
             openai.uploads.complete(upload_id, part_ids=ids)
@@ -310,9 +318,13 @@ class TestInvalidComplete:
 
     @pytest.mark.parametrize("end", ["completed", "cancelled", "expired", "overdue"])
     def test_ended_upload_rejects_requests(
-        self, openai: OpenAI, three: tuple[str, list[str]], sessions: SessionMaker, end: str
+        self,
+        openai: OpenAI,
+        upload_of_three_parts: tuple[str, list[str]],
+        sessions: SessionMaker,
+        end: str,
     ) -> None:
-        upload_id, ids = three
+        upload_id, ids = upload_of_three_parts
         if end == "completed":
             openai.uploads.complete(upload_id, part_ids=ids)
         elif end == "cancelled":
@@ -335,22 +347,22 @@ class TestInvalidComplete:
             assert raised.value.param == "id"
 
     @pytest.mark.parametrize("route", ["parts", "complete", "cancel"])
-    @pytest.mark.parametrize("owner", ["nobody", "another project"])
+    @pytest.mark.parametrize("owner", ["no one", "another project"])
     def test_unknown_upload_or_of_another_project(
         self,
         openai: OpenAI,
         http: httpx.Client,
-        stranger: httpx.Client,
-        three: tuple[str, list[str]],
+        other_tenant: httpx.Client,
+        upload_of_three_parts: tuple[str, list[str]],
         route: str,
         owner: str,
     ) -> None:
-        upload_id = "upload_abc123" if owner == "nobody" else three[0]
-        client = http if owner == "nobody" else stranger
+        upload_id = "upload_abc123" if owner == "no one" else upload_of_three_parts[0]
+        client = http if owner == "no one" else other_tenant
         url = f"/v1/uploads/{upload_id}/{route}"
         sent: dict[str, object] = {"files": {"data": b"x"}}
         if route != "parts":
-            sent = {"json": {"part_ids": three[1]}}
+            sent = {"json": {"part_ids": upload_of_three_parts[1]}}
         error = expect_error(client.post(url, **sent), 404)  # type: ignore[arg-type]
         assert error == {
             "message": f"No such Upload object: {upload_id}",

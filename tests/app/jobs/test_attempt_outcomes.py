@@ -1,4 +1,4 @@
-"""End of an attempt: requeue or failure, and that an earlier attempt cannot write anything."""
+"""End of an attempt: requeue or failure; writes of earlier attempts are rejected."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -34,12 +34,12 @@ def get_attempt(session: Session, job: Job) -> JobAttempt:
     return session.get_one(JobAttempt, (job.id, job.attempt), populate_existing=True)
 
 
-def seconds_until_due(session: Session, job: Job) -> float:
-    """Seconds between the end of the job's attempt and the time it is due again."""
+def get_seconds_until_due(session: Session, job: Job) -> float:
+    """Get the seconds between the end of the job's attempt and the time it is due again."""
     pause = Job.run_after - JobAttempt.ended_at
     ended = (JobAttempt.job_id == Job.id) & (JobAttempt.attempt == Job.attempt)
-    found = session.scalars(select(pause).join(JobAttempt, ended).where(Job.id == job.id)).one()
-    return found.total_seconds()
+    delay = session.scalars(select(pause).join(JobAttempt, ended).where(Job.id == job.id)).one()
+    return delay.total_seconds()
 
 
 STORED = checkpoints.StoredCheckpoint(
@@ -76,8 +76,8 @@ WRITES: dict[str, Callable[[Session, str, int], object]] = {
 }
 
 
-def all_rows(session: Session) -> dict[str, list[tuple[object, ...]]]:
-    """All rows of all tables, as text."""
+def read_all_rows(session: Session) -> dict[str, list[tuple[object, ...]]]:
+    """Read all rows of all tables, as text."""
     session.flush()
     return {
         table.name: sorted(
@@ -91,7 +91,7 @@ def all_rows(session: Session) -> dict[str, list[tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize("name", WRITES)
-@pytest.mark.parametrize("held_by", ["the next attempt", "nobody", "an ended job"])
+@pytest.mark.parametrize("held_by", ["the next attempt", "no one", "an ended job"])
 def test_no_write_of_an_earlier_attempt_changes_any_row(
     session: Session, name: str, held_by: str
 ) -> None:
@@ -102,10 +102,10 @@ def test_no_write_of_an_earlier_attempt_changes_any_row(
         attempt_outcomes.yield_job(session, job.id, 1)
     if held_by == "the next attempt":
         assert leases.acquire(session, "other", lease_seconds=60) is not None
-    before = all_rows(session)
+    before = read_all_rows(session)
     with pytest.raises(LeaseLost):
         WRITES[name](session, job.id, 1)
-    assert all_rows(session) == before
+    assert read_all_rows(session) == before
 
 
 class TestYield:
@@ -113,7 +113,7 @@ class TestYield:
         job = acquire_job(session, no_progress_attempts=2)
         attempt_outcomes.yield_job(session, job.id, 1, exit_code=75)
         assert (job.state, job.no_progress_attempts) == ("queued", 2)
-        assert seconds_until_due(session, job) <= 0
+        assert get_seconds_until_due(session, job) <= 0
         assert (get_attempt(session, job).outcome, get_attempt(session, job).exit_code) == (
             "yielded",
             75,
@@ -134,7 +134,7 @@ class TestCrash:
         job = acquire_job(session)
         attempt_outcomes.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.no_progress_attempts) == ("queued", 1)
-        assert seconds_until_due(session, job) <= 0
+        assert get_seconds_until_due(session, job) <= 0
         assert get_attempt(session, job).outcome == "crashed"
         event = session.scalars(select(JobEvent).order_by(JobEvent.seq.desc()).limit(1)).one()
         assert (event.level, event.message) == ("warn", "Gone. The job was requeued.")
@@ -143,7 +143,7 @@ class TestCrash:
         job = acquire_job(session, no_progress_attempts=1)
         attempt_outcomes.record_crash(session, job.id, 1, reason="Gone.", exit_code=-11)
         assert (job.state, job.no_progress_attempts) == ("queued", 2)
-        assert 4 < seconds_until_due(session, job) <= 15
+        assert 4 < get_seconds_until_due(session, job) <= 15
 
     def test_fails_the_third_time(self, session: Session) -> None:
         job = acquire_job(session, no_progress_attempts=2)
@@ -179,7 +179,7 @@ def test_postpone_delays_without_counting_a_crash(session: Session) -> None:
     job = acquire_job(session)
     attempt_outcomes.postpone(session, job.id, 1, reason="The storage could not be used.")
     assert (job.state, job.no_progress_attempts) == ("queued", 0)
-    assert seconds_until_due(session, job) > 20
+    assert get_seconds_until_due(session, job) > 20
 
 
 class TestExpiredLeases:
@@ -191,7 +191,7 @@ class TestExpiredLeases:
         assert lease_expiry.find_expired_leases(session) == [job.id]
         assert lease_expiry.expire_lease(session, job.id)
         assert (job.state, get_attempt(session, job).outcome) == ("queued", "lost")
-        assert seconds_until_due(session, job) <= 0
+        assert get_seconds_until_due(session, job) <= 0
 
     def test_requeues_a_dead_trainers_jobs_before_their_leases_expire(
         self, session: Session

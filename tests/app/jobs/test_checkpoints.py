@@ -13,7 +13,7 @@ from app.models import registry as tuned_models
 from tests.factories import make_job
 
 
-def running_job(session: Session, **changes: Any) -> Job:
+def make_running_job(session: Session, **changes: Any) -> Job:
     job = make_job(session, total_steps=10, **changes)
     leases.acquire(session, "w", lease_seconds=60)
     return job
@@ -33,7 +33,7 @@ def record(
     checkpoints.record(session, job.id, job.attempt, stored)
 
 
-def kept_checkpoints(session: Session, job: Job) -> list[tuple[int, str]]:
+def list_kept_checkpoints(session: Session, job: Job) -> list[tuple[int, str]]:
     rows = session.execute(
         select(Checkpoint.step, Checkpoint.kind)
         .where(Checkpoint.job_id == job.id, Checkpoint.deleted_at.is_(None))
@@ -42,25 +42,25 @@ def kept_checkpoints(session: Session, job: Job) -> list[tuple[int, str]]:
     return [(row.step, row.kind) for row in rows]
 
 
-def deleted_prefixes(session: Session) -> list[str]:
+def list_deleted_prefixes(session: Session) -> list[str]:
     rows = select(Outbox.payload).where(Outbox.kind == "delete_blobs").order_by(Outbox.id)
     return [payload["prefix"] for payload in session.scalars(rows)]
 
 
-def models(session: Session) -> dict[str, FineTunedModel]:
+def get_models(session: Session) -> dict[str, FineTunedModel]:
     rows = select(FineTunedModel).where(FineTunedModel.deleted_at.is_(None))
     return {row.name: row for row in session.scalars(rows)}
 
 
 def test_the_checkpoint_of_an_epoch_is_a_model_at_once(session: Session) -> None:
-    job = running_job(session, suffix="my-suffix")
+    job = make_running_job(session, suffix="my-suffix")
     record(session, job, 4)
     row = session.scalars(select(Checkpoint)).one()
     assert row.model_name is not None
     assert re.fullmatch(
         r"ft:smollm2-135m-instruct:acme:my-suffix:[A-Za-z0-9]{8}:ckpt-step-4", row.model_name
     )
-    model = models(session)[row.model_name]
+    model = get_models(session)[row.model_name]
     assert (model.project_id, model.step, model.storage_prefix) == (
         job.project_id,
         4,
@@ -71,46 +71,46 @@ def test_the_checkpoint_of_an_epoch_is_a_model_at_once(session: Session) -> None
 
 
 def test_drops_nonfinite_metrics(session: Session) -> None:
-    job = running_job(session)
+    job = make_running_job(session)
     record(session, job, 4)
     assert session.scalars(select(Checkpoint.metrics)).one() == {"step": 4, "train_loss": 0.5}
 
 
 def test_any_other_checkpoint_is_for_resuming_only(session: Session) -> None:
-    job = running_job(session)
+    job = make_running_job(session)
     record(session, job, 3, servable=False)
-    assert kept_checkpoints(session, job) == [(3, "resume")]
-    assert models(session) == {}
+    assert list_kept_checkpoints(session, job) == [(3, "resume")]
+    assert get_models(session) == {}
 
 
 def test_keeps_the_last_three_epochs(session: Session) -> None:
-    job = running_job(session)
+    job = make_running_job(session)
     for step in (2, 4, 6, 8):
         record(session, job, step)
-    assert [step for step, _ in kept_checkpoints(session, job)] == [4, 6, 8]
-    assert sorted(model.step or 0 for model in models(session).values()) == [4, 6, 8]
-    assert deleted_prefixes(session) == ["p/attempt-1/step-2/"]
+    assert [step for step, _ in list_kept_checkpoints(session, job)] == [4, 6, 8]
+    assert sorted(model.step or 0 for model in get_models(session).values()) == [4, 6, 8]
+    assert list_deleted_prefixes(session) == ["p/attempt-1/step-2/"]
 
 
 def test_keeps_two_checkpoints_to_resume_from(session: Session) -> None:
-    job = running_job(session)
+    job = make_running_job(session)
     for step in (1, 2, 3):
         record(session, job, step, servable=False)
-    assert kept_checkpoints(session, job) == [(2, "resume"), (3, "resume")]
+    assert list_kept_checkpoints(session, job) == [(2, "resume"), (3, "resume")]
     record(session, job, 4)
-    assert kept_checkpoints(session, job) == [(3, "resume"), (4, "user")]
+    assert list_kept_checkpoints(session, job) == [(3, "resume"), (4, "user")]
     assert [row.step for row in checkpoints.list_resumable(session, job.id)] == [4, 3]
 
 
 def test_a_repeated_step_keeps_its_name_and_gets_the_new_files(session: Session) -> None:
-    job = running_job(session)
+    job = make_running_job(session)
     record(session, job, 4)
-    (name,) = models(session)
+    (name,) = get_models(session)
     job.attempt = 2
     record(session, job, 4)
     session.expire_all()
-    assert models(session)[name].storage_prefix == "p/attempt-2/step-4"
-    assert deleted_prefixes(session) == ["p/attempt-1/step-4/"]
+    assert get_models(session)[name].storage_prefix == "p/attempt-2/step-4"
+    assert list_deleted_prefixes(session) == ["p/attempt-1/step-4/"]
     events = select(JobEvent).where(JobEvent.dedupe_key == "checkpoint:4")
     assert len(session.scalars(events).all()) == 1
 
@@ -120,73 +120,73 @@ def delete_model(session: Session, job: Job, name: str) -> None:
 
 
 def test_a_model_that_its_owner_deleted_is_not_recreated(session: Session) -> None:
-    job = running_job(session)
+    job = make_running_job(session)
     record(session, job, 4)
-    (name,) = models(session)
+    (name,) = get_models(session)
     delete_model(session, job, name)
     for job.attempt in (2, 3):
         record(session, job, 4)
         session.expire_all()
-        assert models(session) == {}
-        assert kept_checkpoints(session, job) == [(4, "resume")]
-    assert deleted_prefixes(session) == ["p/attempt-1/step-4/", "p/attempt-2/step-4/"]
+        assert get_models(session) == {}
+        assert list_kept_checkpoints(session, job) == [(4, "resume")]
+    assert list_deleted_prefixes(session) == ["p/attempt-1/step-4/", "p/attempt-2/step-4/"]
 
 
 class TestPromote:
     def test_the_last_step_becomes_the_model_without_a_step_in_its_name(
         self, session: Session
     ) -> None:
-        job = running_job(session)
+        job = make_running_job(session)
         for step in (5, 10):
             record(session, job, step)
-        assert kept_checkpoints(session, job) == [(5, "user"), (10, "resume")]
+        assert list_kept_checkpoints(session, job) == [(5, "user"), (10, "resume")]
         name = checkpoints.promote(session, job)
         session.expire_all()
         assert name is not None
         assert re.fullmatch(r"ft:smollm2-135m-instruct:acme::[A-Za-z0-9]{8}", name)
-        assert kept_checkpoints(session, job) == [(5, "user"), (10, "user")]
-        assert models(session)[name].step is None
+        assert list_kept_checkpoints(session, job) == [(5, "user"), (10, "user")]
+        assert get_models(session)[name].step is None
 
     def test_the_model_counts_towards_retention(self, session: Session) -> None:
-        job = running_job(session)
+        job = make_running_job(session)
         for step in (2, 4, 6, 10):
             record(session, job, step)
         checkpoints.promote(session, job)
-        assert kept_checkpoints(session, job) == [(4, "user"), (6, "user"), (10, "user")]
+        assert list_kept_checkpoints(session, job) == [(4, "user"), (6, "user"), (10, "user")]
 
     def test_deletes_the_resume_checkpoints(self, session: Session) -> None:
-        job = running_job(session)
+        job = make_running_job(session)
         record(session, job, 9, servable=False)
         record(session, job, 10)
         checkpoints.promote(session, job)
-        assert kept_checkpoints(session, job) == [(10, "user")]
-        assert deleted_prefixes(session) == ["p/attempt-1/step-9/"]
+        assert list_kept_checkpoints(session, job) == [(10, "user")]
+        assert list_deleted_prefixes(session) == ["p/attempt-1/step-9/"]
 
     def test_returns_none_without_the_last_step(self, session: Session) -> None:
-        job = running_job(session)
+        job = make_running_job(session)
         record(session, job, 9)
         assert checkpoints.promote(session, job) is None
 
     def test_after_early_stopping_the_last_step_has_one_name(self, session: Session) -> None:
-        job = running_job(session)
+        job = make_running_job(session)
         record(session, job, 6)
         job.total_steps = 6
         name = checkpoints.promote(session, job)
         session.expire_all()
-        assert list(models(session)) == [name]
-        assert deleted_prefixes(session) == []
+        assert list(get_models(session)) == [name]
+        assert list_deleted_prefixes(session) == []
 
     def test_a_deleted_model_of_the_last_step_is_replaced_by_a_new_one(
         self, session: Session
     ) -> None:
-        job = running_job(session)
+        job = make_running_job(session)
         record(session, job, 6)
-        (old,) = models(session)
+        (old,) = get_models(session)
         delete_model(session, job, old)
         job.attempt = 2
         record(session, job, 6)
         job.total_steps = 6
         name = checkpoints.promote(session, job)
         session.expire_all()
-        assert list(models(session)) == [name]
-        assert kept_checkpoints(session, job) == [(6, "user")]
+        assert list(get_models(session)) == [name]
+        assert list_kept_checkpoints(session, job) == [(6, "user")]

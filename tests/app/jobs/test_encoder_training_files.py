@@ -10,7 +10,7 @@ from openai import OpenAI
 from app.db.session import SessionMaker, transaction
 from app.jobs import lifecycle
 from tests.app.http.test_admission import expect_error
-from tests.app.jobs.test_option_checks import JOBS, job_body
+from tests.app.jobs.test_option_checks import JOBS, build_job_body
 
 Row = dict[str, Any]
 TEXTS: list[Row] = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(12)]
@@ -33,8 +33,8 @@ def upload(openai: OpenAI, rows: list[Row]) -> str:
 def get_validation(http: httpx.Client, file_id: str) -> dict[str, Any]:
     response = http.get(f"/v1/files/{file_id}/validation")
     assert response.status_code == 200, response.text
-    found: dict[str, Any] = response.json()
-    return found
+    report: dict[str, Any] = response.json()
+    return report
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def get_validation(http: httpx.Client, file_id: str) -> dict[str, Any]:
 def test_invalid_lines_are_reported_at_upload(
     openai: OpenAI, http: httpx.Client, good: Row, bad: Row, reason: str
 ) -> None:
-    found = get_validation(http, upload(openai, [good, good, bad]))
-    assert (found["status"], found["error_count"]) == ("error", 1)
-    (error,) = found["errors"]
+    report = get_validation(http, upload(openai, [good, good, bad]))
+    assert (report["status"], report["error_count"]) == ("error", 1)
+    (error,) = report["errors"]
     assert error["line"] == 3
     assert reason in error["reason"]
 
@@ -76,9 +76,9 @@ def test_invalid_lines_are_reported_at_upload(
 def test_unlearnable_labels_are_warned_of_at_upload(
     openai: OpenAI, http: httpx.Client, rows: list[Row], note: str
 ) -> None:
-    found = get_validation(http, upload(openai, rows))
-    assert found["status"] == "processed"
-    assert any(one.startswith(note) for one in found["notes"]), found["notes"]
+    report = get_validation(http, upload(openai, rows))
+    assert report["status"] == "processed"
+    assert any(warning.startswith(note) for warning in report["notes"]), report["notes"]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_unlearnable_labels_fail_a_job(
     param: str,
     reason: str,
 ) -> None:
-    body = job_body(upload(openai, rows), "classification")
+    body = build_job_body(upload(openai, rows), "classification")
     if validation is not None:
         body["validation_file"] = upload(openai, validation)
     job = http.post(JOBS, json=body).json()
@@ -118,6 +118,6 @@ def test_unlearnable_labels_fail_a_job(
 def test_encoders_have_no_generative_methods(
     openai: OpenAI, http: httpx.Client, method: str
 ) -> None:
-    error = expect_error(http.post(JOBS, json=job_body(upload(openai, TEXTS), method)), 400)
+    error = expect_error(http.post(JOBS, json=build_job_body(upload(openai, TEXTS), method)), 400)
     assert (error["param"], error["code"]) == ("method.type", "invalid_value")
     assert f"Method '{method}' is not available for model small-encoder" in str(error["message"])

@@ -36,7 +36,7 @@ def test_concurrent_writers_leave_no_gaps_and_no_duplicates(sessions: SessionMak
         start.wait()
         for number in range(10):
             with transaction(sessions) as session:
-                job = states.lock_owned(session, job_id, 1)
+                job = states.lock_for_attempt(session, job_id, 1)
                 new_events = [
                     NewEvent(f"{name}:{number}", name),
                     NewEvent(f"shared:{number}", "shared"),

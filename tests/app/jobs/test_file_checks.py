@@ -10,7 +10,7 @@ from app.jobs import file_checks
 from app.jobs.failures import JobFailure
 
 
-def file(**changes: Any) -> File:
+def build_file(**changes: Any) -> File:
     values: dict[str, Any] = {
         "id": "file-a",
         "status": "processed",
@@ -79,27 +79,27 @@ CASES = [
 def test_a_failure_has_code_message_and_param(
     role: str, changes: dict[str, Any], code: str, message: str
 ) -> None:
-    wrong = file(**changes)
-    pair = (wrong, None) if role == "training" else (file(), wrong)
+    wrong = build_file(**changes)
+    pair = (wrong, None) if role == "training" else (build_file(), wrong)
     assert file_checks.find_failure("supervised", *pair) == JobFailure(
         code, message, f"{role}_file"
     )
 
 
 def test_dpo_requires_preference_files_in_openais_words() -> None:
-    failure = file_checks.find_failure("dpo", file(), None)
+    failure = file_checks.find_failure("dpo", build_file(), None)
     assert failure is not None
     assert "Invalid file format. Example 1 is missing key 'input'. Method dpo" in failure.message
-    assert file_checks.find_failure("dpo", file(format="preference"), None) is None
+    assert file_checks.find_failure("dpo", build_file(format="preference"), None) is None
 
 
 def test_valid_files_have_no_failure() -> None:
-    assert file_checks.find_failure("supervised", file(), None) is None
-    assert file_checks.find_failure("supervised", file(), file(examples=1)) is None
+    assert file_checks.find_failure("supervised", build_file(), None) is None
+    assert file_checks.find_failure("supervised", build_file(), build_file(examples=1)) is None
 
 
 def test_rejects_a_copy_of_the_training_file_as_validation_file() -> None:
-    failure = file_checks.find_failure("supervised", file(sha256="a"), file(sha256="a"))
+    failure = file_checks.find_failure("supervised", build_file(sha256="a"), build_file(sha256="a"))
     assert failure is not None
     assert (failure.code, failure.param) == ("invalid_validation_file", "validation_file")
     assert "same content as the training file" in failure.message

@@ -13,13 +13,13 @@ def test_reads_the_methods_own_block() -> None:
     request = CreateJob.model_validate(
         {**JOB, "method": {"type": "classification", "classification": block}}
     )
-    chosen = request.chosen_hyperparameters()
+    chosen = request.merge_hyperparameters()
     assert (chosen["tuning"], chosen["n_epochs"]) == ("full", 4)
     assert chosen["early_stopping_patience"] == "auto"
 
 
 def test_chat_methods_have_no_encoder_hyperparameters() -> None:
-    assert "tuning" not in CreateJob.model_validate(JOB).chosen_hyperparameters()
+    assert "tuning" not in CreateJob.model_validate(JOB).merge_hyperparameters()
 
 
 def test_rejects_invalid_values() -> None:

@@ -114,32 +114,32 @@ def test_only_queued_jobs_are_acquired(session: Session, state: str) -> None:
 def test_concurrent_trainers_acquire_each_job_once(sessions: SessionMaker) -> None:
     with transaction(sessions) as session:
         ids = {make_job(session).id for _ in range(12)}
-    taken: list[str] = []
+    acquired_ids: list[str] = []
     start = threading.Barrier(6)
 
-    def work() -> None:
+    def acquire_until_empty() -> None:
         start.wait()
         while True:
             with transaction(sessions) as session:
-                got = acquire(session)
-            if got is None:
+                acquired = acquire(session)
+            if acquired is None:
                 return
-            taken.append(got.job_id)
+            acquired_ids.append(acquired.job_id)
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
+    threads = [threading.Thread(target=acquire_until_empty) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(taken) == sorted(ids)
+    assert sorted(acquired_ids) == sorted(ids)
 
 
 def test_a_locked_job_does_not_block_other_trainers(sessions: SessionMaker) -> None:
     with transaction(sessions) as session:
         first, second = make_job(session).id, make_job(session).id
-    with sessions() as one, sessions() as other:
-        got = {acquire(one).job_id, acquire(other).job_id}
-    assert got == {first, second}
+    with sessions() as first_session, sessions() as second_session:
+        acquired = {acquire(first_session).job_id, acquire(second_session).job_id}
+    assert acquired == {first, second}
 
 
 class TestHeartbeat:
@@ -148,9 +148,9 @@ class TestHeartbeat:
         leases.acquire(session, "w", lease_seconds=0)
         lease = session.get_one(JobLease, job.id)
         before = lease.lease_until
-        order = leases.heartbeat(session, job.id, 1, step=9, lease_seconds=60)
+        directive = leases.heartbeat(session, job.id, 1, step=9, lease_seconds=60)
         session.refresh(lease)
-        assert order is TrainerDirective.CONTINUE
+        assert directive is TrainerDirective.CONTINUE
         assert lease.lease_until > before + timedelta(seconds=50)
         assert lease.step == 9
 
@@ -178,13 +178,13 @@ class TestHeartbeat:
         job = make_job(session)
         acquire(session)
 
-        def beat() -> TrainerDirective:
+        def send_heartbeat() -> TrainerDirective:
             return leases.heartbeat(session, job.id, 1, step=1, lease_seconds=60)
 
         lifecycle.pause(session, job.project_id, job.id)
-        assert beat() is TrainerDirective.PAUSE
+        assert send_heartbeat() is TrainerDirective.PAUSE
         lifecycle.cancel(session, job.project_id, job.id)
-        assert beat() is TrainerDirective.CANCEL
+        assert send_heartbeat() is TrainerDirective.CANCEL
 
     def test_without_its_job_the_lease_is_lost(self, session: Session) -> None:
         assert leases.get_directive(session, "ftjob-unknown", 1) is TrainerDirective.LEASE_LOST

@@ -12,12 +12,12 @@ from app.jobs.leases import TrainerDirective
 from tests.factories import make_file, make_job, make_project
 
 
-def messages(session: Session, job_id: str) -> list[str]:
+def list_messages(session: Session, job_id: str) -> list[str]:
     rows = select(JobEvent.message).where(JobEvent.job_id == job_id).order_by(JobEvent.seq)
     return list(session.scalars(rows))
 
 
-def task_hints(session: Session) -> list[tuple[str, str]]:
+def list_notifications(session: Session) -> list[tuple[str, str]]:
     rows = session.scalars(
         select(Outbox.payload).where(Outbox.kind == OutboxKind.NOTIFY).order_by(Outbox.id)
     )
@@ -28,18 +28,18 @@ class TestAnnounceCreated:
     def test_adds_events_and_enqueues_validation(self, session: Session) -> None:
         job = make_job(session, state="validating_files")
         lifecycle.announce_created(session, job)
-        assert messages(session, job.id) == [
+        assert list_messages(session, job.id) == [
             f"Created fine-tuning job: {job.id}",
             f"Validating training file: {job.training_file_id}",
         ]
-        assert task_hints(session) == [("validate", job.id)]
+        assert list_notifications(session) == [("validate", job.id)]
 
     def test_event_names_both_files(self, session: Session) -> None:
         project = make_project(session)
         held_out = make_file(session, project)
         job = make_job(session, project, state="validating_files", validation_file_id=held_out.id)
         lifecycle.announce_created(session, job)
-        assert messages(session, job.id)[1] == (
+        assert list_messages(session, job.id)[1] == (
             f"Validating training file: {job.training_file_id} and validation file: {held_out.id}"
         )
 
@@ -49,8 +49,8 @@ class TestValidate:
         job = make_job(session, state="validating_files")
         lifecycle.validate(session, job.id)
         assert job.state == "queued"
-        assert messages(session, job.id) == ["Files validated, moving job to queued state"]
-        assert task_hints(session) == [("train", job.id)]
+        assert list_messages(session, job.id) == ["Files validated, moving job to queued state"]
+        assert list_notifications(session) == [("train", job.id)]
 
     def test_adds_events_for_labels_and_warnings(self, session: Session) -> None:
         project = make_project(session)
@@ -68,7 +68,7 @@ class TestValidate:
             training_file_id=file.id,
         )
         lifecycle.validate(session, job.id)
-        assert messages(session, job.id) == [
+        assert list_messages(session, job.id) == [
             f'{file.id}: 2 label(s): "good" 60, "bad" 40.',
             f"{file.id}: 2 example(s) contradict another.",
             "Files validated, moving job to queued state",
@@ -87,7 +87,7 @@ class TestValidate:
             message,
         )
         assert job.finished_at is not None
-        assert messages(session, job.id) == [message]
+        assert list_messages(session, job.id) == [message]
 
     def test_fails_a_job_whose_file_was_deleted(self, session: Session) -> None:
         job = make_job(session, state="validating_files")
@@ -102,7 +102,7 @@ class TestValidate:
         lifecycle.validate(session, job.id)
         lifecycle.validate(session, "ftjob-unknown")
         assert job.state == state
-        assert messages(session, job.id) == []
+        assert list_messages(session, job.id) == []
 
 
 class TestCancel:
@@ -118,9 +118,9 @@ class TestCancel:
         assert (job.state, job.attempt) == ("cancelled", 4)
         assert job.finished_at is not None
         assert leases.get_directive(session, job.id, 3) is TrainerDirective.CANCEL
-        assert messages(session, job.id) == ["The job has been cancelled"]
+        assert list_messages(session, job.id) == ["The job has been cancelled"]
         with pytest.raises(states.LeaseLost):
-            states.lock_owned(session, job.id, 3)
+            states.lock_for_attempt(session, job.id, 3)
 
     def test_deletes_the_lease_and_ends_the_attempt(self, session: Session) -> None:
         job = make_job(session)
@@ -135,7 +135,7 @@ class TestCancel:
         lifecycle.cancel(session, job.project_id, job.id)
         version = job.version
         assert lifecycle.cancel(session, job.project_id, job.id).version == version
-        assert len(messages(session, job.id)) == 1
+        assert len(list_messages(session, job.id)) == 1
 
     @pytest.mark.parametrize("state", ["succeeded", "failed"])
     def test_rejects_a_job_that_has_ended(self, session: Session, state: str) -> None:
@@ -145,9 +145,9 @@ class TestCancel:
 
     def test_does_not_find_another_projects_job(self, session: Session) -> None:
         job = make_job(session)
-        stranger = make_project(session)
+        other_tenant = make_project(session)
         with pytest.raises(NotFound, match="Could not find fine tune"):
-            lifecycle.cancel(session, stranger.id, job.id)
+            lifecycle.cancel(session, other_tenant.id, job.id)
         assert job.state == "queued"
 
 
@@ -159,7 +159,7 @@ class TestPauseAndResume:
         assert leases.get_directive(session, job.id, 1) is TrainerDirective.PAUSE
         attempt_outcomes.yield_job(session, job.id, 1)
         assert job.state == "paused"
-        assert messages(session, job.id)[-2:] == [
+        assert list_messages(session, job.id)[-2:] == [
             "The job is being paused",
             "The job has been paused",
         ]
@@ -172,7 +172,7 @@ class TestPauseAndResume:
     def test_resume_queues_the_job(self, session: Session) -> None:
         job = make_job(session, state="paused")
         assert lifecycle.resume(session, job.project_id, job.id).state == "queued"
-        assert task_hints(session) == [("train", job.id)]
+        assert list_notifications(session) == [("train", job.id)]
 
     def test_pause_and_resume_are_idempotent(self, session: Session) -> None:
         job = make_job(session, state="running")
@@ -181,7 +181,7 @@ class TestPauseAndResume:
         other = make_job(session, state="paused")
         for _ in range(2):
             assert lifecycle.resume(session, other.project_id, other.id).state == "queued"
-        assert len(messages(session, job.id)) == len(messages(session, other.id)) == 1
+        assert len(list_messages(session, job.id)) == len(list_messages(session, other.id)) == 1
 
     @pytest.mark.parametrize(
         ("state", "was"),
@@ -208,7 +208,8 @@ class TestPauseAndResume:
             lifecycle.pause(session, job.project_id, job.id)
             lifecycle.resume(session, job.project_id, job.id)
         assert (
-            messages(session, job.id) == ["The job has been paused", "The job has been resumed"] * 3
+            list_messages(session, job.id)
+            == ["The job has been paused", "The job has been resumed"] * 3
         )
 
 

@@ -55,7 +55,7 @@ from tests.factories import make_file, make_job, make_project
 
 TOTAL_STEPS = 3
 HELD_STATES = ("running", "pausing", "finalizing")
-# In the order in which foreign keys let them be emptied.
+# In the order in which foreign keys allow emptying them.
 TABLES = (
     "outbox",
     "training_usage",
@@ -372,17 +372,17 @@ class JobMachine(RuleBasedStateMachine):
             assert sorted(session.scalars(select(TrainingUsage.job_id))) == done
 
     @invariant()
-    def every_waiting_job_has_a_task_hint(self) -> None:
+    def every_waiting_job_has_a_notification(self) -> None:
         with self.sessions() as session:
-            hints = {
+            notifications = {
                 (payload["task"], payload["job_id"])
                 for payload in session.scalars(
                     select(Outbox.payload).where(Outbox.kind == OutboxKind.NOTIFY)
                 )
             }
         for job, model in self.models.items():
-            assert ("validate", job) in hints
-            assert model.state != "queued" or ("train", job) in hints
+            assert ("validate", job) in notifications
+            assert model.state != "queued" or ("train", job) in notifications
 
     def run(self, work: TransactionWork) -> None:
         with transaction(self.sessions) as session:

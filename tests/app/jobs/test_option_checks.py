@@ -26,7 +26,9 @@ def files(openai: OpenAI) -> list[str]:
     ]
 
 
-def job_body(file: str, method: str, model: str = "small-encoder", **chosen: Any) -> dict[str, Any]:
+def build_job_body(
+    file: str, method: str, model: str = "small-encoder", **chosen: Any
+) -> dict[str, Any]:
     block = {"type": method, method: {"hyperparameters": chosen}}
     return {"model": model, "training_file": file, "method": block}
 
@@ -44,22 +46,25 @@ def test_rejects_an_option_without_effect(
     http: httpx.Client, files: list[str], method: str, chosen: dict[str, Any], words: str
 ) -> None:
     (name,) = chosen
-    error = expect_error(http.post(JOBS, json=job_body(files[0], method, **chosen)), 400)
+    error = expect_error(http.post(JOBS, json=build_job_body(files[0], method, **chosen)), 400)
     assert error["param"] == f"method.{method}.hyperparameters.{name}"
     assert words in str(error["message"])
-    older = {**job_body(files[0], method), "hyperparameters": chosen}
+    older = {**build_job_body(files[0], method), "hyperparameters": chosen}
     assert expect_error(http.post(JOBS, json=older), 400)["param"] == f"hyperparameters.{name}"
 
 
 def test_accepts_options_with_effect(http: httpx.Client, files: list[str]) -> None:
     chosen = {"early_stopping_patience": 2, "class_weights": "balanced", "max_length": 256}
-    body = {**job_body(files[0], "token_classification", **chosen), "validation_file": files[1]}
+    body = {
+        **build_job_body(files[0], "token_classification", **chosen),
+        "validation_file": files[1],
+    }
     answer = http.post(JOBS, json=body)
     assert answer.status_code == 200, answer.text
-    shown = answer.json()["hyperparameters"]
-    assert chosen.items() <= shown.items()
+    returned = answer.json()["hyperparameters"]
+    assert chosen.items() <= returned.items()
     nothing = {"early_stopping_patience": "auto", "class_weights": "none"}
-    assert http.post(JOBS, json=job_body(files[0], "embedding", **nothing)).status_code == 200
+    assert http.post(JOBS, json=build_job_body(files[0], "embedding", **nothing)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,7 @@ def test_validates_top_level_hyperparameters_too(
     http: httpx.Client, files: list[str], method: str, chosen: dict[str, Any]
 ) -> None:
     (name,) = chosen
-    body = {**job_body(files[0], method), "hyperparameters": chosen}
+    body = {**build_job_body(files[0], method), "hyperparameters": chosen}
     assert expect_error(http.post(JOBS, json=body), 400)["param"] == f"hyperparameters.{name}"
 
 
@@ -83,7 +88,7 @@ def test_validates_top_level_hyperparameters_too(
 def test_rejects_a_chat_method_for_an_encoder(
     http: httpx.Client, files: list[str], method: str
 ) -> None:
-    error = expect_error(http.post(JOBS, json=job_body(files[0], method)), 400)
+    error = expect_error(http.post(JOBS, json=build_job_body(files[0], method)), 400)
     assert error["param"] == "method.type"
     assert f"Method '{method}' is not available for model small-encoder" in str(error["message"])
 
@@ -106,17 +111,17 @@ class TestContinueTraining:
 
     def test_rejects_another_method(self, http: httpx.Client, files: list[str], tuned: str) -> None:
         error = expect_error(
-            http.post(JOBS, json=job_body(files[0], "embedding", model=tuned)), 400
+            http.post(JOBS, json=build_job_body(files[0], "embedding", model=tuned)), 400
         )
         assert error["param"] == "method.type"
         assert "was made by method 'classification'" in str(error["message"])
 
     def test_rejects_another_tuning(self, http: httpx.Client, files: list[str], tuned: str) -> None:
-        body = job_body(files[0], "classification", model=tuned, tuning="lora")
+        body = build_job_body(files[0], "classification", model=tuned, tuning="lora")
         error = expect_error(http.post(JOBS, json=body), 400)
         assert error["param"] == "method.classification.hyperparameters.tuning"
         assert "tuned as 'full'" in str(error["message"])
-        same = job_body(files[0], "classification", model=tuned, tuning="full")
+        same = build_job_body(files[0], "classification", model=tuned, tuning="full")
         assert http.post(JOBS, json=same).status_code == 200
 
     def test_accepts_either_generative_method(
@@ -124,5 +129,5 @@ class TestContinueTraining:
     ) -> None:
         project = session.get_one(Project, account.principal.project_id)
         make_model(session, make_job(session, project, base_model="base"), "ft:base:acme::Abcd1234")
-        body = job_body(files[0], "dpo", model="ft:base:acme::Abcd1234")
+        body = build_job_body(files[0], "dpo", model="ft:base:acme::Abcd1234")
         assert http.post(JOBS, json=body).status_code == 200

@@ -54,11 +54,11 @@ class TestA23QueueQuota:
     ) -> None:
         retrying = openai.with_options(max_retries=2).fine_tuning.jobs
         job = retrying.create(model="base", training_file=training_file)
-        with pytest.raises(RateLimitError, match=r"maximum of 1 queued job\(s\)") as refused:
+        with pytest.raises(RateLimitError, match=r"maximum of 1 queued job\(s\)") as rejected:
             retrying.create(model="base", training_file=training_file, seed=1)
-        assert (refused.value.code, refused.value.type) == ("rate_limit_exceeded", "requests")
-        assert refused.value.request.headers["x-stainless-retry-count"] == "0"
-        assert refused.value.response.headers["Retry-After"] == "60"
+        assert (rejected.value.code, rejected.value.type) == ("rate_limit_exceeded", "requests")
+        assert rejected.value.request.headers["x-stainless-retry-count"] == "0"
+        assert rejected.value.response.headers["Retry-After"] == "60"
         retrying.cancel(job.id)
         retrying.create(model="base", training_file=training_file, seed=1)
 
@@ -175,7 +175,7 @@ class TestCreate:
         assert answer.json()["status"] == "validating_files"
 
     def test_dpo(self, openai: OpenAI, training_file: str) -> None:
-        """Whether the file fits the method is checked by validation, as at OpenAI."""
+        """Validation checks later whether the file fits the method, as at OpenAI."""
         job = openai.fine_tuning.jobs.create(
             model="base",
             training_file=training_file,
@@ -193,8 +193,8 @@ class TestCreate:
     def test_unknown_hyperparameters_are_reported_in_an_event(
         self, openai: OpenAI, http: httpx.Client, training_file: str
     ) -> None:
-        given = {"n_epochs": 4, "prompt_loss_weight": 0.1, "beta": 0.1}
-        body = {"model": "base", "training_file": training_file, "hyperparameters": given}
+        requested = {"n_epochs": 4, "prompt_loss_weight": 0.1, "beta": 0.1}
+        body = {"model": "base", "training_file": training_file, "hyperparameters": requested}
         job = http.post("/v1/fine_tuning/jobs", json=body).json()
         assert "prompt_loss_weight" not in job["hyperparameters"]
         event = openai.fine_tuning.jobs.list_events(job["id"]).data[0]
@@ -372,14 +372,14 @@ class TestSerialization:
             estimated_finish=func.now(),
         )
         session.commit()
-        shown = openai.fine_tuning.jobs.retrieve(job.id)
-        assert shown.hyperparameters.to_dict() == {
+        job_object = openai.fine_tuning.jobs.retrieve(job.id)
+        assert job_object.hyperparameters.to_dict() == {
             "n_epochs": 3,
             "batch_size": 1,
             "learning_rate_multiplier": 2.0,
         }
-        assert shown.estimated_finish is not None
-        assert shown.trained_tokens is None
+        assert job_object.estimated_finish is not None
+        assert job_object.trained_tokens is None
 
     def test_a_job_that_succeeded(self, openai: OpenAI, session: Session, project: Project) -> None:
         result = make_file(session, project, purpose="fine-tune-results")
@@ -394,13 +394,13 @@ class TestSerialization:
             estimated_finish=func.now(),
         )
         session.commit()
-        shown = openai.fine_tuning.jobs.retrieve(job.id)
-        assert shown.fine_tuned_model == "ft:base:acme::Abcd1234"
-        assert shown.result_files == [result.id]
-        assert shown.trained_tokens == 100
-        assert shown.finished_at is not None
-        assert shown.estimated_finish is None
-        assert shown.error is None
+        job_object = openai.fine_tuning.jobs.retrieve(job.id)
+        assert job_object.fine_tuned_model == "ft:base:acme::Abcd1234"
+        assert job_object.result_files == [result.id]
+        assert job_object.trained_tokens == 100
+        assert job_object.finished_at is not None
+        assert job_object.estimated_finish is None
+        assert job_object.error is None
 
     def test_a_job_that_failed(self, openai: OpenAI, session: Session, project: Project) -> None:
         job = make_job(
@@ -412,9 +412,9 @@ class TestSerialization:
             error_param="training_file",
         )
         session.commit()
-        shown = openai.fine_tuning.jobs.retrieve(job.id)
-        assert shown.error is not None
-        assert shown.error.to_dict() == {
+        job_object = openai.fine_tuning.jobs.retrieve(job.id)
+        assert job_object.error is not None
+        assert job_object.error.to_dict() == {
             "code": "invalid_training_file",
             "message": "It is bad.",
             "param": "training_file",
@@ -446,14 +446,14 @@ class TestListing:
     def jobs(self, session: Session, project: Project) -> list[str]:
         """Ids of four jobs, oldest first; the last two have the same creation time."""
         metadata: list[dict[str, str] | None] = [{"a": "1", "b": ""}, {"a": "1"}, {}, None]
-        made = []
-        for one in metadata:
-            changes = {} if one is None else {"user_metadata": one}
-            made.append(make_job(session, project, **changes).id)
-        moment = select(Job.created_at).where(Job.id == made[3]).scalar_subquery()
-        session.execute(update(Job).where(Job.id == made[2]).values(created_at=moment))
+        job_ids = []
+        for pairs in metadata:
+            changes = {} if pairs is None else {"user_metadata": pairs}
+            job_ids.append(make_job(session, project, **changes).id)
+        moment = select(Job.created_at).where(Job.id == job_ids[3]).scalar_subquery()
+        session.execute(update(Job).where(Job.id == job_ids[2]).values(created_at=moment))
         session.commit()
-        return made[:2] + sorted(made[2:])
+        return job_ids[:2] + sorted(job_ids[2:])
 
     def test_pagination_returns_every_job_once(self, openai: OpenAI, jobs: list[str]) -> None:
         assert [job.id for job in openai.fine_tuning.jobs.list(limit=1)] == jobs[::-1]
@@ -461,21 +461,21 @@ class TestListing:
         assert not page.has_more
 
     def test_metadata_filter(
-        self, http: httpx.Client, stranger: httpx.Client, openai: OpenAI, jobs: list[str]
+        self, http: httpx.Client, other_tenant: httpx.Client, openai: OpenAI, jobs: list[str]
     ) -> None:
-        def found(metadata: dict[str, str]) -> list[str]:
+        def list_ids(metadata: dict[str, str]) -> list[str]:
             return [job.id for job in openai.fine_tuning.jobs.list(metadata=metadata)]
 
-        assert found({"a": "1"}) == [jobs[1], jobs[0]]
-        assert found({"a": "1", "b": ""}) == [jobs[0]]
-        assert found({"a": "2"}) == []
-        behind = openai.fine_tuning.jobs.list(metadata={"a": "1"}, after=jobs[1]).data
-        assert [job.id for job in behind] == [jobs[0]]
+        assert list_ids({"a": "1"}) == [jobs[1], jobs[0]]
+        assert list_ids({"a": "1", "b": ""}) == [jobs[0]]
+        assert list_ids({"a": "2"}) == []
+        older_jobs = openai.fine_tuning.jobs.list(metadata={"a": "1"}, after=jobs[1]).data
+        assert [job.id for job in older_jobs] == [jobs[0]]
         for null in ("null", ""):
             without = http.get(f"/v1/fine_tuning/jobs?metadata={null}").json()["data"]
             assert [job["id"] for job in without] == [jobs[3], jobs[2]]
         for filters in ("metadata=null", "metadata[a]=1", "metadata[a]=1&metadata[b]="):
-            assert stranger.get(f"/v1/fine_tuning/jobs?{filters}").json()["data"] == []
+            assert other_tenant.get(f"/v1/fine_tuning/jobs?{filters}").json()["data"] == []
 
     def test_a_filter_has_at_most_as_many_pairs_as_a_job(self, http: httpx.Client) -> None:
         pairs = [f"metadata[k{number}]=v" for number in range(17)]
@@ -499,11 +499,11 @@ class TestListing:
         assert answer.json()["error"]["param"] == "metadata"
 
     def test_an_unknown_cursor_returns_an_empty_page(
-        self, http: httpx.Client, stranger: httpx.Client, jobs: list[str]
+        self, http: httpx.Client, other_tenant: httpx.Client, jobs: list[str]
     ) -> None:
         for client, path in [
             (http, "?after=ftjob-x"),
-            (stranger, f"?after={jobs[0]}"),
+            (other_tenant, f"?after={jobs[0]}"),
             (http, f"/{jobs[0]}/events?after=ftevent-x"),
             (http, f"/{jobs[0]}/checkpoints?after=ftckpt_x"),
         ]:
@@ -550,13 +550,13 @@ class TestListing:
             )
             session.add(checkpoint)
         session.commit()
-        found = list(openai.fine_tuning.jobs.checkpoints.list(jobs[0], limit=1))
-        assert [checkpoint.step_number for checkpoint in found] == [6, 4]
-        assert found[0].fine_tuned_model_checkpoint == "ft:base:acme::Abcd1236"
-        assert found[0].fine_tuning_job_id == jobs[0]
-        assert found[0].metrics.train_loss == 0.5
+        checkpoints = list(openai.fine_tuning.jobs.checkpoints.list(jobs[0], limit=1))
+        assert [checkpoint.step_number for checkpoint in checkpoints] == [6, 4]
+        assert checkpoints[0].fine_tuned_model_checkpoint == "ft:base:acme::Abcd1236"
+        assert checkpoints[0].fine_tuning_job_id == jobs[0]
+        assert checkpoints[0].metrics.train_loss == 0.5
         page = http.get(f"/v1/fine_tuning/jobs/{jobs[0]}/checkpoints").json()
-        assert (page["first_id"], page["last_id"]) == (found[0].id, found[1].id)
+        assert (page["first_id"], page["last_id"]) == (checkpoints[0].id, checkpoints[1].id)
 
 
 class TestNotFound:
@@ -576,7 +576,7 @@ class TestNotFound:
     )
     def test_another_projects_job(
         self,
-        stranger: httpx.Client,
+        other_tenant: httpx.Client,
         session: Session,
         project: Project,
         method: str,
@@ -584,16 +584,20 @@ class TestNotFound:
     ) -> None:
         job = make_job(session, project)
         session.commit()
-        mine = expect_error(stranger.request(method, f"/v1/fine_tuning/jobs/{job.id}{path}"), 404)
-        unknown = expect_error(stranger.request(method, f"/v1/fine_tuning/jobs/ftjob-x{path}"), 404)
-        assert {**mine, "message": ""} == {**unknown, "message": ""}
-        assert stranger.get("/v1/fine_tuning/jobs").json()["data"] == []
+        existing = expect_error(
+            other_tenant.request(method, f"/v1/fine_tuning/jobs/{job.id}{path}"), 404
+        )
+        unknown = expect_error(
+            other_tenant.request(method, f"/v1/fine_tuning/jobs/ftjob-x{path}"), 404
+        )
+        assert {**existing, "message": ""} == {**unknown, "message": ""}
+        assert other_tenant.get("/v1/fine_tuning/jobs").json()["data"] == []
 
     def test_another_projects_file(
-        self, stranger: httpx.Client, session: Session, project: Project
+        self, other_tenant: httpx.Client, session: Session, project: Project
     ) -> None:
         file = make_file(session, project)
         session.commit()
         body = {"model": "base", "training_file": file.id}
-        error = expect_error(stranger.post("/v1/fine_tuning/jobs", json=body), 400)
+        error = expect_error(other_tenant.post("/v1/fine_tuning/jobs", json=body), 400)
         assert error["param"] == "training_file"

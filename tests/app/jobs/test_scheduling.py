@@ -32,11 +32,13 @@ class TestOrder:
         queue_jobs(session, busy, 5)
         queue_jobs(session, late, 2)
         served = [acquire(session).project_id for _ in range(7)]
-        assert [Counter(served[at : at + 2]) for at in (0, 2)] == [{busy.id: 1, late.id: 1}] * 2
+        assert [Counter(served[offset : offset + 2]) for offset in (0, 2)] == [
+            {busy.id: 1, late.id: 1}
+        ] * 2
         assert served[4:] == [busy.id] * 3
 
     def test_projects_alternate_where_one_job_runs_at_a_time(self, session: Session) -> None:
-        """With one slot no job is running when the next is chosen: the last turn decides."""
+        """With one slot no job is running when the next is chosen: the time last served decides."""
         projects = [make_project(session) for _ in range(3)]
         for project in projects:
             queue_jobs(session, project, 3)
@@ -45,7 +47,7 @@ class TestOrder:
             acquired = acquire(session)
             lifecycle.cancel(session, acquired.project_id, acquired.job_id)
             served.append(acquired.project_id)
-        assert all(len(set(served[at : at + 3])) == 3 for at in (0, 3, 6))
+        assert all(len(set(served[offset : offset + 3])) == 3 for offset in (0, 3, 6))
 
     def test_the_project_with_fewest_running_jobs_comes_first(self, session: Session) -> None:
         loaded, idle = make_project(session), make_project(session)
@@ -130,7 +132,7 @@ def test_concurrent_trainers_respect_the_quota_and_leave_no_due_job(sessions: Se
     acquired: list[str] = []
     start = threading.Barrier(6)
 
-    def work() -> None:
+    def acquire_until_empty() -> None:
         start.wait()
         while True:
             with transaction(sessions) as session:
@@ -139,7 +141,7 @@ def test_concurrent_trainers_respect_the_quota_and_leave_no_due_job(sessions: Se
                 return
             acquired.append(got.project_id)
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
+    threads = [threading.Thread(target=acquire_until_empty) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -193,6 +195,6 @@ class TestQueueQuota:
             return True
 
         with ThreadPoolExecutor(8) as clients:
-            made = list(clients.map(create, range(12)))
+            successes = list(clients.map(create, range(12)))
         with transaction(sessions) as session:
-            assert sum(made) == session.scalar(select(func.count()).select_from(Job)) == 3
+            assert sum(successes) == session.scalar(select(func.count()).select_from(Job)) == 3

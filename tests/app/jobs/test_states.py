@@ -52,7 +52,7 @@ def test_a_trainer_cannot_change_a_job_that_it_has_yielded(session: Session) -> 
     job = make_job(session, state=JobState.QUEUED, attempt=3)
     assert states.transition(session, job.id, to=JobState.FAILED, by_attempt=3) is None
     with pytest.raises(states.LeaseLost):
-        states.lock_owned(session, job.id, 3)
+        states.lock_for_attempt(session, job.id, 3)
 
 
 @pytest.mark.parametrize("state", TERMINAL_STATES)

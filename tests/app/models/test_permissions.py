@@ -73,7 +73,7 @@ def test_a_permission_lets_another_project_use_a_model(
     permission = permit(admin, guest, model)
     assert ask(guest_client, model) == "Hello"
     assert guest_client.models.retrieve(model).id == model
-    listed = [found.id for found in guest_client.models.list()]
+    listed = [entry.id for entry in guest_client.models.list()]
     assert (model in listed) == (model == MODEL), "lists leave checkpoints out"
     file = guest_client.files.create(file=("train.jsonl", GOOD), purpose="fine-tune")
     job = guest_client.fine_tuning.jobs.create(model=model, training_file=file.id)
@@ -116,7 +116,7 @@ class TestCreate:
             guest.principal.project_id,
         ]
         page = admin.fine_tuning.checkpoints.permissions.create(MODEL, project_ids=wanted)
-        assert [made.project_id for made in page.data] == wanted[:2]
+        assert [created.project_id for created in page.data] == wanted[:2]
         assert page.data[0].id.startswith("cp_")
         assert page.data[0].object == "checkpoint.permission"
 
@@ -149,43 +149,45 @@ class TestCreate:
 class TestList:
     def test_pages(self, admin: OpenAI, guest: Account, account: Account) -> None:
         permissions = admin.fine_tuning.checkpoints.permissions
-        made = permissions.create(
+        created = permissions.create(
             MODEL, project_ids=[guest.principal.project_id, account.principal.project_id]
         ).data
-        ids = [one.id for one in made]
+        ids = [permission.id for permission in created]
         page = permissions.list(MODEL, limit=1)
         assert (page.has_more, page.last_id) == (True, ids[1])
-        assert [one.id for one in page] == ids[::-1]
-        assert [one.id for one in permissions.list(MODEL, limit=1, order="ascending")] == ids
+        assert [permission.id for permission in page] == ids[::-1]
+        assert [
+            permission.id for permission in permissions.list(MODEL, limit=1, order="ascending")
+        ] == ids
         of_guest = permissions.list(MODEL, project_id=guest.principal.project_id)
-        assert [one.id for one in of_guest] == ids[:1]
+        assert [permission.id for permission in of_guest] == ids[:1]
 
     def test_raw_list_response(
         self, admin_http: httpx.Client, admin: OpenAI, guest: Account
     ) -> None:
-        made = permit(admin, guest)
+        created = permit(admin, guest)
         path = f"/v1/fine_tuning/checkpoints/{quote(MODEL, safe='')}/permissions"
         body = admin_http.get(path).json()
         assert body.keys() == {"object", "data", "has_more", "first_id", "last_id"}
-        assert (body["object"], body["first_id"], body["last_id"]) == ("list", made, made)
+        assert (body["object"], body["first_id"], body["last_id"]) == ("list", created, created)
         assert body["data"][0]["project_id"] == guest.principal.project_id
 
 
 def test_delete(admin: OpenAI, guest: Account) -> None:
     permissions = admin.fine_tuning.checkpoints.permissions
-    made = permit(admin, guest)
+    created = permit(admin, guest)
     with pytest.raises(NotFoundError):
-        permissions.delete(made, fine_tuned_model_checkpoint=CHECKPOINT)
-    deleted = permissions.delete(made, fine_tuned_model_checkpoint=MODEL)
-    assert (deleted.id, deleted.deleted, deleted.object) == (made, True, "checkpoint.permission")
+        permissions.delete(created, fine_tuned_model_checkpoint=CHECKPOINT)
+    deleted = permissions.delete(created, fine_tuned_model_checkpoint=MODEL)
+    assert (deleted.id, deleted.deleted, deleted.object) == (created, True, "checkpoint.permission")
     with pytest.raises(NotFoundError):
-        permissions.delete(made, fine_tuned_model_checkpoint=MODEL)
+        permissions.delete(created, fine_tuned_model_checkpoint=MODEL)
 
 
 def test_another_organizations_admin_cannot_grant(
     api: Api, sessions: SessionMaker, guest: Account
 ) -> None:
-    with openai_client(api, create_admin_key(sessions, "others")) as stranger:
+    with openai_client(api, create_admin_key(sessions, "others")) as other_admin:
         with pytest.raises(NotFoundError) as raised:
-            permit(stranger, guest)
+            permit(other_admin, guest)
         assert raised.value.code == "model_not_found"

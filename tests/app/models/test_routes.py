@@ -1,4 +1,4 @@
-"""/v1/models"""
+"""Routes of /v1/models."""
 
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
@@ -25,7 +25,7 @@ CHECKPOINT = "ft:base:acme:my suffix:Efgh5678:ckpt-step-4"
 
 
 def count_lock_waits(session: Session) -> int:
-    """Number of connections waiting for a lock; a transaction would see a snapshot of it."""
+    """Count connections waiting for a lock. A transaction would see a snapshot of the number."""
     session.execute(select(func.pg_stat_clear_snapshot()))
     return session.scalar(text(LOCK_WAITS)) or 0
 
@@ -115,7 +115,7 @@ class TestDelete:
         assert checkpoint.deleted_at is not None
 
     @pytest.mark.parametrize("suffix", ["", "broken"])
-    def test_engine_is_asked_to_unload_and_may_fail(
+    def test_engine_is_told_to_unload_and_may_fail(
         self, openai: OpenAI, session: Session, job: Job, engine: FakeEngine, suffix: str
     ) -> None:
         """The model is deleted even if the engine fails."""
@@ -131,11 +131,13 @@ class TestDelete:
             openai.models.delete(name)
         assert openai.models.retrieve(name).id == name
 
-    def test_another_projects_model(self, openai: OpenAI, stranger: httpx.Client, job: Job) -> None:
+    def test_another_projects_model(
+        self, openai: OpenAI, other_tenant: httpx.Client, job: Job
+    ) -> None:
         path = f"/v1/models/{quote(TUNED, safe='')}"
-        expect_error(stranger.get(path), 404)
-        expect_error(stranger.delete(path), 404)
-        assert TUNED not in stranger.get("/v1/models").text
+        expect_error(other_tenant.get(path), 404)
+        expect_error(other_tenant.delete(path), 404)
+        assert TUNED not in other_tenant.get("/v1/models").text
         assert openai.models.retrieve(TUNED).id == TUNED
 
 
@@ -146,8 +148,8 @@ class TestModelThatAJobStartsFrom:
         project = session.get_one(Project, job.project_id)
         continued = make_job(session, project, start_model=TUNED)
         session.commit()
-        refused = http.delete(f"/v1/models/{quote(TUNED)}")
-        assert expect_error(refused, 400)["param"] == "model"
+        response = http.delete(f"/v1/models/{quote(TUNED)}")
+        assert expect_error(response, 400)["param"] == "model"
         continued.state = "cancelled"
         session.commit()
         assert http.delete(f"/v1/models/{quote(TUNED)}").json()["deleted"]
@@ -178,6 +180,6 @@ def test_one_of_concurrent_deletions_succeeds(
         with ThreadPoolExecutor(3) as clients:
             deleting = [clients.submit(http.delete, path) for _ in range(3)]
             while count_lock_waits(session) < 3:
-                assert not any(each.done() for each in deleting)
+                assert not any(future.done() for future in deleting)
             session.commit()
-            assert sorted(each.result().status_code for each in deleting) == [200, 404, 404]
+            assert sorted(future.result().status_code for future in deleting) == [200, 404, 404]

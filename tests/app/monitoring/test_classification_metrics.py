@@ -1,4 +1,4 @@
-"""Accuracy and F1 from counts equal scikit-learn's."""
+"""Accuracy and F1 from counts, compared with scikit-learn's."""
 
 import random
 
@@ -32,7 +32,7 @@ def test_metrics_equal_scikit_learns(multi_label: bool) -> None:
         assert getattr(result, f"f1_{kind}") == pytest.approx(expected, abs=1e-3)
 
 
-def test_counts_can_be_taken_back() -> None:
+def test_counts_can_be_reverted() -> None:
     counts: TrafficCounts = {}
     classification_metrics.count_prediction(counts, [1], [2])
     classification_metrics.count_prediction(counts, [1], [2], -1)

@@ -1,4 +1,4 @@
-"""/v1/models/{model}/monitoring and /feedback: counting traffic, and access to the counts."""
+"""Routes of /v1/models/{model}/monitoring and /feedback: traffic counts and access to them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -60,8 +60,8 @@ def post_feedback(http: httpx.Client, *items: dict[str, Any]) -> httpx.Response:
     return http.post(f"/v1/models/{TUNED}/feedback", json={"feedback": list(items)})
 
 
-def requests(**counts: int) -> dict[str, int]:
-    """Request counts by outcome, as the report has them."""
+def build_request_counts(**counts: int) -> dict[str, int]:
+    """Build request counts by outcome, as the report has them."""
     outcomes = ("succeeded", "client_error", "server_error", "client_disconnected")
     return dict.fromkeys(outcomes, 0) | counts
 
@@ -73,7 +73,7 @@ class TestMonitoring:
         assert METADATA_HEADER not in response.headers, "internal to engine and API"
         seen = get_report(http)
         assert (seen["object"], seen["model"]) == ("model.monitoring", TUNED)
-        assert seen["requests"] == requests(succeeded=30)
+        assert seen["requests"] == build_request_counts(succeeded=30)
         assert (seen["texts"], seen["input_tokens"]) == (120, 240)
         assert seen["latency"]["p95_ms"] > 0
         assert [(x["label"], x["count"], x["training_share"]) for x in seen["labels"]["data"]] == [
@@ -105,7 +105,7 @@ class TestMonitoring:
             response = http.post("/v1/classify", json={"model": TUNED, "input": text})
             assert response.status_code == status
         seen = get_report(http, hours=1)
-        assert seen["requests"] == requests(client_error=1, server_error=1)
+        assert seen["requests"] == build_request_counts(client_error=1, server_error=1)
         assert seen["latency"]["p50_ms"] is None
 
     def test_chat_model(
@@ -122,14 +122,16 @@ class TestMonitoring:
         assert (seen["labels"], seen["unknown_tokens"]) == (None, None)
 
     def test_unknown_base_and_other_projects_models(
-        self, http: httpx.Client, stranger: httpx.Client, tuned: str
+        self, http: httpx.Client, other_tenant: httpx.Client, tuned: str
     ) -> None:
         path = f"/v1/models/{TUNED}"
         unknown = expect_error(http.get("/v1/models/ft:encoder:acme::Zzzz9999/monitoring"), 404)
         assert unknown["code"] == "model_not_found"
-        assert expect_error(stranger.get(f"{path}/monitoring"), 404)["code"] == "model_not_found"
+        assert (
+            expect_error(other_tenant.get(f"{path}/monitoring"), 404)["code"] == "model_not_found"
+        )
         body = {"feedback": [{"id": "req_1", "label": "billing"}]}
-        assert expect_error(stranger.post(f"{path}/feedback", json=body), 404)["code"]
+        assert expect_error(other_tenant.post(f"{path}/feedback", json=body), 404)["code"]
         assert (
             "base model" in expect_error(http.get("/v1/models/encoder/monitoring"), 400)["message"]
         )
@@ -239,8 +241,8 @@ def test_prometheus_series_are_of_the_keys_organization(
     bare.close()
 
 
-def samples(collected: Iterable[Metric], model: str) -> dict[tuple[str, str], float]:
-    """Samples of one model by name and label `metric`."""
+def get_samples(collected: Iterable[Metric], model: str) -> dict[tuple[str, str], float]:
+    """Get the samples of one model by name and label `metric`."""
     return {
         (sample.name, sample.labels.get("metric", "")): sample.value
         for family in collected
@@ -256,19 +258,19 @@ def test_prometheus_feedback_metrics(
     recorder = TrafficRecorder(sessions)
     recorder.counters.register_model(tuned)
     recorder.counters.refresh(recorder.get_last_day_metrics)
-    before = samples(recorder.counters.for_organization("acme").collect(), tuned)
+    before = get_samples(recorder.counters.build_collector("acme").collect(), tuned)
     assert not [name for name, _ in before if "feedback" in name], "no series without feedback"
     post_feedback(http, *({"id": response_id, "index": n, "label": "shipping"} for n in range(2)))
     quality = get_report(http)["feedback"]
     recorder = TrafficRecorder(sessions)
     recorder.counters.register_model(tuned)
     recorder.counters.refresh(recorder.get_last_day_metrics)
-    shown = samples(recorder.counters.for_organization("acme").collect(), tuned)
-    assert shown["luthier_model_feedback_texts", ""] == 2
+    samples_by_name = get_samples(recorder.counters.build_collector("acme").collect(), tuned)
+    assert samples_by_name["luthier_model_feedback_texts", ""] == 2
     for metric in ("accuracy", "f1_micro", "f1_macro", "f1_weighted"):
-        assert shown["luthier_model_feedback_quality", metric] == quality[metric]
-    assert shown["luthier_model_feedback_quality", "accuracy"] == 0.5
-    assert not samples(recorder.counters.for_organization("others").collect(), tuned)
+        assert samples_by_name["luthier_model_feedback_quality", metric] == quality[metric]
+    assert samples_by_name["luthier_model_feedback_quality", "accuracy"] == 0.5
+    assert not get_samples(recorder.counters.build_collector("others").collect(), tuned)
 
 
 def test_feedback_on_another_processs_response_exports_the_model(
@@ -290,7 +292,7 @@ def test_feedback_on_another_processs_response_exports_the_model(
     )
     record_batch(session, elsewhere)
     session.commit()
-    assert not samples(api.recorder.counters.for_organization("acme").collect(), name.name)
+    assert not get_samples(api.recorder.counters.build_collector("acme").collect(), name.name)
     body = {"feedback": [{"id": "req_far", "label": "shipping"}]}
     assert http.post(f"/v1/models/{name.name}/feedback", json=body).status_code == 200
-    assert samples(api.recorder.counters.for_organization("acme").collect(), name.name)
+    assert get_samples(api.recorder.counters.build_collector("acme").collect(), name.name)

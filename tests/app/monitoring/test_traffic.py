@@ -33,20 +33,20 @@ def make_request(number: int, **changes: object) -> ServedRequest:
     return ServedRequest(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def batch(*requests: ServedRequest) -> TrafficBatch:
-    made = TrafficBatch()
+def build_batch(*requests: ServedRequest) -> TrafficBatch:
+    result = TrafficBatch()
     for request in requests:
-        made.add(request)
-    return made
+        result.add(request)
+    return result
 
 
 def test_counts_of_several_processes_are_summed(sessions: SessionMaker, session: Session) -> None:
     for part in ((1, 2), (3,)):
         with transaction(sessions) as tx:
-            traffic.record_batch(tx, batch(*map(make_request, part)))
+            traffic.record_batch(tx, build_batch(*map(make_request, part)))
     with transaction(sessions) as tx:
         failed = make_request(4, outcome=RequestOutcome.CLIENT_ERROR, metadata=None)
-        traffic.record_batch(tx, batch(failed))
+        traffic.record_batch(tx, build_batch(failed))
     total, by_hour = traffic.get_totals(session, MODEL, 2)
     assert total["requests"] == {"succeeded": 3, "client_error": 1}
     assert total["sums"]["tokens"] == 27
@@ -57,23 +57,23 @@ def test_counts_of_several_processes_are_summed(sessions: SessionMaker, session:
 
 
 def test_a_failed_batch_is_requeued() -> None:
-    pending = batch(make_request(2))
-    pending.requeue(batch(make_request(1)))
+    pending = build_batch(make_request(2))
+    pending.requeue(build_batch(make_request(1)))
     assert pending.counts_by_model[MODEL]["requests"] == {"succeeded": 2}
-    assert [one.request_id for one in pending.predictions] == ["req_2", "req_1"]
+    assert [request.request_id for request in pending.predictions] == ["req_2", "req_1"]
 
 
 def test_pending_predictions_are_bounded_and_dropped_ones_counted() -> None:
     full = TrafficBatch(predictions=[make_request(0)] * traffic.MAX_PENDING_PREDICTIONS)
     full.add(make_request(1))
-    full.requeue(batch(make_request(2)))
+    full.requeue(build_batch(make_request(2)))
     assert (len(full.predictions), full.dropped_predictions) == (traffic.MAX_PENDING_PREDICTIONS, 2)
     assert full.counts_by_model[MODEL]["requests"] == {"succeeded": 2}
 
 
 def test_expired_rows_are_pruned(sessions: SessionMaker, session: Session) -> None:
     with transaction(sessions) as tx:
-        traffic.record_batch(tx, batch(make_request(1), make_request(2)))
+        traffic.record_batch(tx, build_batch(make_request(1), make_request(2)))
         old = func.clock_timestamp() - traffic.PREDICTIONS_RETENTION - timedelta(hours=1)
         tx.execute(
             update(Prediction).where(Prediction.request_id == "req_1").values(created_at=old)
@@ -90,7 +90,7 @@ def test_only_the_newest_predictions_of_a_model_are_kept(
     sessions: SessionMaker, session: Session
 ) -> None:
     with transaction(sessions) as tx:
-        traffic.record_batch(tx, batch(*map(make_request, range(5))))
+        traffic.record_batch(tx, build_batch(*map(make_request, range(5))))
         for number in range(5):
             age = func.clock_timestamp() - timedelta(minutes=number)
             tx.execute(

@@ -14,7 +14,7 @@ from tests.live_api import Api
 
 
 def scrape(api: Api, session: Session) -> dict[tuple[str, str], float]:
-    """Scrape /metrics; samples by name and first label value."""
+    """Scrape /metrics; return samples by name and first label value."""
     key = admin_keys.ensure_working_key(session, "acme", "")
     session.commit()
     response = http_client.get(f"{api.url}/metrics", headers={"Authorization": f"Bearer {key}"})
@@ -31,7 +31,7 @@ def test_jobs_periodic_tasks_outbox_and_trainers(api: Api, session: Session) -> 
     for _ in range(2):
         make_job(session, state="succeeded")
     periodic_task_runs.record_success(session, {"validate": 5})
-    trainers.heartbeat(session, "w", state=TrainerState.UNHEALTHY)
+    trainers.record_heartbeat(session, "w", state=TrainerState.UNHEALTHY)
     session.add(Outbox(kind=OutboxKind.NOTIFY, payload={}))
     session.commit()
     samples = scrape(api, session)
@@ -41,7 +41,7 @@ def test_jobs_periodic_tasks_outbox_and_trainers(api: Api, session: Session) -> 
         0,
     ]
     assert 90 <= samples["luthier_oldest_queued_job_age_seconds", ""] < 600
-    [status] = periodic_task_runs.task_statuses(session)
+    [status] = periodic_task_runs.list_task_statuses(session)
     succeeded_at = samples["luthier_periodic_task_last_success_timestamp_seconds", "validate"]
     assert abs(succeeded_at - status.last_succeeded_at.timestamp()) < 1e-3
     assert samples["luthier_periodic_task_interval_seconds", "validate"] == 5
@@ -52,7 +52,7 @@ def test_jobs_periodic_tasks_outbox_and_trainers(api: Api, session: Session) -> 
 def test_an_unhealthy_trainer_degrades_readiness(
     api: Api, engine: object, session: Session
 ) -> None:
-    trainers.heartbeat(session, "w", state=TrainerState.UNHEALTHY)
+    trainers.record_heartbeat(session, "w", state=TrainerState.UNHEALTHY)
     session.commit()
     response = httpx.get(f"{api.url}/readyz", timeout=120)
     assert (response.status_code, response.json()["status"]) == (200, "degraded")

@@ -30,7 +30,7 @@ def put_checkpoint(store: ObjectStore, job: Job, *, attempt: int, step: int) -> 
     return prefix
 
 
-def keys(store: ObjectStore) -> list[str]:
+def list_keys(store: ObjectStore) -> list[str]:
     return list(store.list(""))
 
 
@@ -41,9 +41,9 @@ def test_unowned_objects_are_deleted_by_the_second_run(
     put_checkpoint(store, job, attempt=1, step=3)
     store.put(file_key(job.project_id, "file-never"), b"")
     assert collector.collect() == 0
-    assert len(keys(store)) == 2
+    assert len(list_keys(store)) == 2
     assert collector.collect() == 2
-    assert keys(store) == []
+    assert list_keys(store) == []
 
 
 def test_objects_of_unknown_projects_are_kept(
@@ -54,7 +54,7 @@ def test_objects_of_unknown_projects_are_kept(
     store.put(theirs, b"")
     for _ in range(2):
         assert collector.collect() == 0
-    assert keys(store) == [theirs]
+    assert list_keys(store) == [theirs]
 
 
 def test_an_object_that_gets_its_row_between_two_runs_is_kept(
@@ -66,7 +66,7 @@ def test_an_object_that_gets_its_row_between_two_runs_is_kept(
     collector.collect()
     session.commit()
     assert collector.collect() == 0
-    assert keys(store) == [file.storage_key]
+    assert list_keys(store) == [file.storage_key]
 
 
 def test_files_checkpoints_and_models_are_kept(
@@ -99,7 +99,7 @@ def test_files_checkpoints_and_models_are_kept(
     session.commit()
     for _ in range(2):
         assert collector.collect() == 0
-    assert len(keys(store)) == 3
+    assert len(list_keys(store)) == 3
 
 
 def test_parts_are_kept_while_their_upload_is_open(
@@ -114,7 +114,7 @@ def test_parts_are_kept_while_their_upload_is_open(
     store.put(upload_part_key(project_id, upload.id, "part_2"), b"abc")
     for _ in range(2):
         collector.collect()
-    assert keys(store) == [upload_part_key(project_id, upload.id, "part_1")]
+    assert list_keys(store) == [upload_part_key(project_id, upload.id, "part_1")]
 
 
 def test_objects_of_a_running_attempt_are_kept(
@@ -127,7 +127,7 @@ def test_objects_of_a_running_attempt_are_kept(
     running = put_checkpoint(store, job, attempt=12, step=3)
     for _ in range(2):
         collector.collect()
-    assert keys(store) == [join_key(running, "manifest.json")]
+    assert list_keys(store) == [join_key(running, "manifest.json")]
 
 
 def test_deleted_rows_own_nothing(
@@ -138,4 +138,4 @@ def test_deleted_rows_own_nothing(
     session.commit()
     for _ in range(2):
         collector.collect()
-    assert keys(store) == []
+    assert list_keys(store) == []

@@ -1,4 +1,4 @@
-"""The transactional outbox: hints after the commit, dispatch, retries."""
+"""The transactional outbox: notifications after the commit, dispatch, retries."""
 
 import threading
 
@@ -43,25 +43,25 @@ def make_due(sessions: SessionMaker) -> None:
 
 
 class TestNotifyAfterCommit:
-    def test_a_committed_hint_is_sent_at_once(
+    def test_a_committed_notification_is_sent_at_once(
         self, sessions: SessionMaker, notifier: FakeNotifier
     ) -> None:
         outbox.notify_after_commit(sessions, notifier.notify)
         with transaction(sessions) as session:
-            outbox.enqueue_hint(session, WorkerTask.TRAIN, "job-1")
+            outbox.enqueue_notification(session, WorkerTask.TRAIN, "job-1")
             assert notifier.notified == []
         assert notifier.notified == [("train", "job-1")]
         assert count_pending(sessions) == 1
 
-    def test_a_hint_that_was_rolled_back_is_never_sent(
+    def test_a_notification_that_was_rolled_back_is_never_sent(
         self, sessions: SessionMaker, notifier: FakeNotifier
     ) -> None:
         outbox.notify_after_commit(sessions, notifier.notify)
         with sessions() as session:
-            outbox.enqueue_hint(session, WorkerTask.TRAIN, "job-1")
+            outbox.enqueue_notification(session, WorkerTask.TRAIN, "job-1")
             session.rollback()
             session.commit()
-            outbox.enqueue_hint(session, WorkerTask.TRAIN, "job-2")
+            outbox.enqueue_notification(session, WorkerTask.TRAIN, "job-2")
         assert notifier.notified == []
         assert count_pending(sessions) == 0
 
@@ -71,11 +71,11 @@ class TestNotifyAfterCommit:
         outbox.notify_after_commit(sessions, notifier.notify)
         with transaction(sessions) as session:
             with session.begin_nested():
-                outbox.enqueue_hint(session, WorkerTask.TRAIN, "job-1")
+                outbox.enqueue_notification(session, WorkerTask.TRAIN, "job-1")
             assert notifier.notified == []
         assert notifier.notified == [("train", "job-1")]
 
-    def test_hints_are_sent_after_the_connection_is_returned(
+    def test_notifications_are_sent_after_the_connection_is_returned(
         self, sessions: SessionMaker, notifier: FakeNotifier
     ) -> None:
         """A slow broker must not use up the database's connections."""
@@ -83,7 +83,7 @@ class TestNotifyAfterCommit:
         held: list[int] = []
         outbox.notify_after_commit(sessions, lambda *_: held.append(pool.checkedout()) is None)
         with transaction(sessions) as session:
-            outbox.enqueue_hint(session, WorkerTask.TRAIN, "job-1")
+            outbox.enqueue_notification(session, WorkerTask.TRAIN, "job-1")
         assert held == [0]
 
 
@@ -92,8 +92,8 @@ class TestDispatch:
         self, sessions: SessionMaker, store: ObjectStore, notifier: FakeNotifier
     ) -> None:
         with transaction(sessions) as session:
-            outbox.enqueue_hint(session, WorkerTask.TRAIN, "job-1")
-            outbox.enqueue_hint(session, WorkerTask.VALIDATE, "job-2")
+            outbox.enqueue_notification(session, WorkerTask.TRAIN, "job-1")
+            outbox.enqueue_notification(session, WorkerTask.VALIDATE, "job-2")
         assert outbox_dispatch.dispatch_pending(sessions, notifier.notify, store) == 2
         assert outbox_dispatch.dispatch_pending(sessions, notifier.notify, store) == 0
         assert notifier.notified == [("train", "job-1"), ("validate", "job-2")]
@@ -102,7 +102,7 @@ class TestDispatch:
         self, sessions: SessionMaker, store: ObjectStore, notifier: FakeNotifier
     ) -> None:
         with transaction(sessions) as session:
-            outbox.enqueue_hint(session, WorkerTask.TRAIN, "job-1")
+            outbox.enqueue_notification(session, WorkerTask.TRAIN, "job-1")
         notifier.is_unavailable = True
         assert outbox_dispatch.dispatch_pending(sessions, notifier.notify, store) == 0
         notifier.is_unavailable = False
@@ -117,7 +117,7 @@ class TestDispatch:
         count = 2 * outbox_dispatch.BATCH_SIZE + 1
         with transaction(sessions) as session:
             for number in range(count):
-                outbox.enqueue_hint(session, WorkerTask.TRAIN, f"job-{number}")
+                outbox.enqueue_notification(session, WorkerTask.TRAIN, f"job-{number}")
         assert outbox_dispatch.dispatch_pending(sessions, notifier.notify, store) == count
         assert [job_id for _, job_id in notifier.notified] == [
             f"job-{number}" for number in range(count)
@@ -128,7 +128,7 @@ class TestDispatch:
     ) -> None:
         with transaction(sessions) as session:
             for number in range(300):
-                outbox.enqueue_hint(session, WorkerTask.TRAIN, f"job-{number}")
+                outbox.enqueue_notification(session, WorkerTask.TRAIN, f"job-{number}")
         dispatchers = [
             threading.Thread(
                 target=outbox_dispatch.dispatch_pending, args=(sessions, notifier.notify, store)
@@ -151,7 +151,7 @@ class TestDispatch:
         with transaction(sessions) as session:
             outbox.enqueue_blob_deletion(session, keys["a"])
             outbox.enqueue_prefix_deletion(session, keys["c/1"].removesuffix("/1"))
-            # Deleted already: a dispatcher that was killed in between repeats it.
+            # Already deleted, as after a dispatcher was killed before it marked the row as done.
             outbox.enqueue_blob_deletion(session, keys["a"])
         assert outbox_dispatch.dispatch_pending(sessions, notifier.notify, store) == 3
         assert list(store.list("")) == [keys["b"], keys["cc/1"]]

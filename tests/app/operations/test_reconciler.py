@@ -9,11 +9,11 @@ from app.db.session import SessionMaker, create_database_engine, session_maker, 
 from app.db.tables import Job, JobState, Outbox, OutboxKind
 from app.jobs import leases, lifecycle
 from app.operations import periodic_task_runs, reconciler
-from app.operations.leader_election import LEADER_LOCK_ID, leader_lock
+from app.operations.leader_election import LEADER_LOCK_ID, acquire_leader_lock
 from app.operations.reconciler import (
     PeriodicTask,
     Reconciler,
-    each_in_own_transaction,
+    build_per_job_task,
 )
 from tests.factories import make_file, make_job, make_project
 
@@ -23,7 +23,7 @@ TERMINATE_LEADER = "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE 
 
 
 def validate(sessions: SessionMaker) -> None:
-    each_in_own_transaction(reconciler.find_unvalidated, lifecycle.validate)(sessions)
+    build_per_job_task(reconciler.find_unvalidated, lifecycle.validate)(sessions)
 
 
 def make_expired_job(sessions: SessionMaker) -> str:
@@ -34,7 +34,7 @@ def make_expired_job(sessions: SessionMaker) -> str:
     return job_id
 
 
-def state(sessions: SessionMaker, job_id: str) -> str:
+def get_state(sessions: SessionMaker, job_id: str) -> str:
     with transaction(sessions) as session:
         return session.get_one(Job, job_id).state
 
@@ -44,30 +44,30 @@ class TestReconciler:
         job_id = make_expired_job(sessions)
         reconciler = Reconciler(sessions, grace_period_seconds=0)
         assert reconciler.run()
-        assert state(sessions, job_id) == "queued"
+        assert get_state(sessions, job_id) == "queued"
         with transaction(sessions) as session:
-            recorded = {status.name for status in periodic_task_runs.task_statuses(session)}
+            recorded = {status.name for status in periodic_task_runs.list_task_statuses(session)}
         assert recorded == {task.name for task in reconciler.tasks}
 
     def test_only_the_leader_works(self, sessions: SessionMaker) -> None:
         job_id = make_expired_job(sessions)
-        with leader_lock(sessions) as leader:
+        with acquire_leader_lock(sessions) as leader:
             assert leader is not None
             assert not Reconciler(sessions, grace_period_seconds=0).run()
-            assert state(sessions, job_id) == "running"
+            assert get_state(sessions, job_id) == "running"
         assert Reconciler(sessions, grace_period_seconds=0).run()
-        assert state(sessions, job_id) == "queued"
+        assert get_state(sessions, job_id) == "queued"
 
     def test_no_transaction_idles_while_tasks_run(self, sessions: SessionMaker) -> None:
         def inspect(_: SessionMaker) -> None:
             with transaction(sessions) as session:
-                found.extend(session.execute(text(IDLE_TRANSACTIONS)).all())
+                idle_transactions.extend(session.execute(text(IDLE_TRANSACTIONS)).all())
 
-        found: list[object] = []
+        idle_transactions: list[object] = []
         leader = Reconciler(sessions, grace_period_seconds=0)
         leader.tasks = [PeriodicTask("inspect", 5, inspect)]
         assert leader.run()
-        assert found == []
+        assert idle_transactions == []
 
     def test_a_leader_that_lost_its_lock_stops(self, sessions: SessionMaker) -> None:
         def lose_lock(_: SessionMaker) -> None:
@@ -78,13 +78,13 @@ class TestReconciler:
         frozen = Reconciler(sessions, grace_period_seconds=0)
         frozen.tasks.insert(0, PeriodicTask("lose_lock", 5, lose_lock))
         assert not frozen.run()
-        assert state(sessions, job_id) == "running"
+        assert get_state(sessions, job_id) == "running"
         assert Reconciler(sessions, grace_period_seconds=0).run()
-        assert state(sessions, job_id) == "queued"
+        assert get_state(sessions, job_id) == "queued"
 
     def test_the_lock_is_free_right_after_a_run(self, sessions: SessionMaker) -> None:
         for _ in range(50):
-            with leader_lock(sessions) as leader:
+            with acquire_leader_lock(sessions) as leader:
                 assert leader is not None
             with transaction(sessions) as session:
                 assert session.scalar(select(func.pg_try_advisory_xact_lock(LEADER_LOCK_ID)))
@@ -94,7 +94,7 @@ class TestReconciler:
     ) -> None:
         job_id = make_expired_job(sessions)
         assert Reconciler(sessions, grace_period_seconds=3600).run()
-        assert state(sessions, job_id) == "running"
+        assert get_state(sessions, job_id) == "running"
 
     def test_no_lease_expires_in_the_grace_period_after_an_outage(
         self, sessions: SessionMaker
@@ -103,88 +103,88 @@ class TestReconciler:
         recovered = Reconciler(sessions, grace_period_seconds=3600)
         for task in recovered.tasks:
             task.due_at = 0
-        disconnected = Reconciler(unreachable(), grace_period_seconds=3600)
+        disconnected = Reconciler(create_unreachable_sessions(), grace_period_seconds=3600)
         disconnected.tasks = recovered.tasks
         assert not disconnected.run()
         assert recovered.run()
-        assert state(sessions, job_id) == "running"
+        assert get_state(sessions, job_id) == "running"
 
     def test_a_failing_task_does_not_stop_the_others(self, sessions: SessionMaker) -> None:
-        def broken(_: SessionMaker) -> None:
+        def fail(_: SessionMaker) -> None:
             raise ValueError("a mistake")
 
         job_id = make_expired_job(sessions)
         reconciler = Reconciler(sessions, grace_period_seconds=0)
-        reconciler.tasks.insert(0, PeriodicTask("broken", 5, broken))
+        reconciler.tasks.insert(0, PeriodicTask("broken", 5, fail))
         assert reconciler.run()
         with transaction(sessions) as session:
             assert "broken" not in {
-                status.name for status in periodic_task_runs.task_statuses(session)
+                status.name for status in periodic_task_runs.list_task_statuses(session)
             }
-        assert state(sessions, job_id) == "queued"
+        assert get_state(sessions, job_id) == "queued"
 
     def test_a_task_is_not_due_right_after_its_run(self, sessions: SessionMaker) -> None:
         reconciler = Reconciler(sessions, grace_period_seconds=0)
         reconciler.run()
         job_id = make_expired_job(sessions)
         reconciler.run()
-        assert state(sessions, job_id) == "running"
+        assert get_state(sessions, job_id) == "running"
 
 
-def unreachable() -> SessionMaker:
+def create_unreachable_sessions() -> SessionMaker:
     return session_maker(create_database_engine("postgresql://127.0.0.1:1/none"))
 
 
-def ago(session: Session, seconds: float) -> object:
+def build_past_time(session: Session, seconds: float) -> object:
     return session.scalars(select(clock.seconds_from_now(-seconds))).one()
 
 
 def make_unvalidated(session: Session, *, ago_seconds: float = 10, **changes: object) -> str:
     """Create a job that has been waiting for validation; return its id."""
-    created = ago(session, ago_seconds)
+    created = build_past_time(session, ago_seconds)
     return make_job(session, state=JobState.VALIDATING_FILES, created_at=created, **changes).id
 
 
 class TestTasks:
-    def test_a_job_whose_hint_was_lost_is_validated(self, sessions: SessionMaker) -> None:
+    def test_a_job_whose_notification_was_lost_is_validated(self, sessions: SessionMaker) -> None:
         with transaction(sessions) as session:
             unvalidated = make_unvalidated(session)
             new = make_job(session, state=JobState.VALIDATING_FILES).id
         validate(sessions)
-        assert state(sessions, unvalidated) == "queued"
-        assert state(sessions, new) == "validating_files"
+        assert get_state(sessions, unvalidated) == "queued"
+        assert get_state(sessions, new) == "validating_files"
 
     def test_a_job_whose_validation_fails_does_not_stop_the_others(
         self, sessions: SessionMaker
     ) -> None:
         with transaction(sessions) as session:
             project = make_project(session)
-            # No upload writes such a summary.
+            # A summary that no upload can produce.
             unreadable = make_file(session, project, summary={"notes": 5})
             before, after = make_unvalidated(session), make_unvalidated(session, ago_seconds=30)
             broken = make_unvalidated(session, ago_seconds=20, training_file_id=unreadable.id)
         validate(sessions)
-        assert state(sessions, broken) == "validating_files"
-        assert [state(sessions, job_id) for job_id in (before, after)] == ["queued", "queued"]
+        assert get_state(sessions, broken) == "validating_files"
+        assert [get_state(sessions, job_id) for job_id in (before, after)] == ["queued", "queued"]
 
-    def test_renotify_hints_at_the_oldest_queued_job(self, session: Session) -> None:
-        make_job(session, run_after=ago(session, 60))
-        oldest = make_job(session, run_after=ago(session, 90))
+    def test_renotify_notifies_of_the_oldest_queued_job(self, session: Session) -> None:
+        make_job(session, run_after=build_past_time(session, 60))
+        oldest = make_job(session, run_after=build_past_time(session, 90))
         reconciler.renotify(session)
         payload = session.scalars(select(Outbox.payload)).one()
         assert payload == {"task": "train", "job_id": oldest.id}
 
     @pytest.mark.parametrize("seconds", [-600, 5])
     def test_renotify_skips_delayed_and_new_jobs(self, session: Session, seconds: float) -> None:
-        make_job(session, run_after=ago(session, seconds))
+        make_job(session, run_after=build_past_time(session, seconds))
         reconciler.renotify(session)
         assert session.scalars(select(Outbox)).all() == []
 
     def test_expired_files_are_deleted(self, session: Session) -> None:
         project = make_project(session)
-        expired = make_file(session, project, expires_at=ago(session, 1))
+        expired = make_file(session, project, expires_at=build_past_time(session, 1))
         others = [
-            make_file(session, project, expires_at=ago(session, -60)),
+            make_file(session, project, expires_at=build_past_time(session, -60)),
             make_file(session, project),
         ]
         reconciler.expire_files(session)
@@ -195,7 +195,7 @@ class TestTasks:
         assert session.scalars(select(Outbox.payload)).one() == {"keys": [expired.storage_key]}
 
     def test_pruning_keeps_new_rows_and_pending_deletions(self, session: Session) -> None:
-        old, new = ago(session, 7200), ago(session, 60)
+        old, new = build_past_time(session, 7200), build_past_time(session, 60)
         kinds = [
             (OutboxKind.NOTIFY, old, old),
             (OutboxKind.NOTIFY, old, None),

@@ -1,4 +1,4 @@
-"""/v1/organization/admin_api_keys with the official client, and what each kind of key may do."""
+"""Routes of /v1/organization/admin_api_keys with the official client; access of each key kind."""
 
 import httpx
 import pytest
@@ -10,49 +10,53 @@ from tests.live_api import Account, Api, create_admin_key, openai_client
 
 
 def test_new_key_works(admin: OpenAI, api: Api) -> None:
-    made = admin.admin.organization.admin_api_keys.create(name="ops", expires_in_seconds=3600)
-    assert made.id.startswith("key_")
-    assert made.value.startswith("sk-admin-")
-    assert made.redacted_value == f"sk-a…{made.value[-4:]}"
-    assert made.expires_at is not None
-    assert made.last_used_at is None
-    assert (made.owner.type, made.owner.role, made.owner.name) == ("user", "owner", "operator")
-    with openai_client(api, made.value) as client:
+    created = admin.admin.organization.admin_api_keys.create(name="ops", expires_in_seconds=3600)
+    assert created.id.startswith("key_")
+    assert created.value.startswith("sk-admin-")
+    assert created.redacted_value == f"sk-a…{created.value[-4:]}"
+    assert created.expires_at is not None
+    assert created.last_used_at is None
+    assert (created.owner.type, created.owner.role, created.owner.name) == (
+        "user",
+        "owner",
+        "operator",
+    )
+    with openai_client(api, created.value) as client:
         assert client.admin.organization.projects.list().data
-    shown = admin.admin.organization.admin_api_keys.retrieve(made.id)
-    assert shown.last_used_at is not None
-    assert made.value not in shown.model_dump_json()
+    retrieved = admin.admin.organization.admin_api_keys.retrieve(created.id)
+    assert retrieved.last_used_at is not None
+    assert created.value not in retrieved.model_dump_json()
 
 
 def test_pages(admin: OpenAI) -> None:
     admin_keys = admin.admin.organization.admin_api_keys
     first = admin_keys.list().data[0].id
-    made = [admin_keys.create(name=f"k{n}").id for n in range(3)]
-    oldest_first = [first, *made]
+    created = [admin_keys.create(name=f"k{n}").id for n in range(3)]
+    oldest_first = [first, *created]
     assert [key.id for key in admin_keys.list(limit=2)] == oldest_first
     assert [key.id for key in admin_keys.list(limit=3, order="desc")] == oldest_first[::-1]
 
 
 def test_deleted_key_stops_working(admin: OpenAI, api: Api) -> None:
-    made = admin.admin.organization.admin_api_keys.create(name="ops")
-    assert admin.admin.organization.admin_api_keys.delete(made.id).deleted
-    with openai_client(api, made.value) as client, pytest.raises(AuthenticationError):
+    created = admin.admin.organization.admin_api_keys.create(name="ops")
+    assert admin.admin.organization.admin_api_keys.delete(created.id).deleted
+    with openai_client(api, created.value) as client, pytest.raises(AuthenticationError):
         client.admin.organization.projects.list()
     with pytest.raises(NotFoundError):
-        admin.admin.organization.admin_api_keys.retrieve(made.id)
-    with pytest.raises(NotFoundError, match=f"No such admin API key: {made.id}"):
-        admin.admin.organization.admin_api_keys.delete(made.id)
+        admin.admin.organization.admin_api_keys.retrieve(created.id)
+    with pytest.raises(NotFoundError, match=f"No such admin API key: {created.id}"):
+        admin.admin.organization.admin_api_keys.delete(created.id)
 
 
 def test_keys_of_another_organization_are_invisible(
     admin: OpenAI, api: Api, sessions: SessionMaker
 ) -> None:
     mine = admin.admin.organization.admin_api_keys.list().data[0]
-    with openai_client(api, create_admin_key(sessions, "others")) as stranger:
-        listed = stranger.admin.organization.admin_api_keys.list().data
+    with openai_client(api, create_admin_key(sessions, "others")) as other_admin:
+        listed = other_admin.admin.organization.admin_api_keys.list().data
         assert mine.id not in [key.id for key in listed]
         with pytest.raises(NotFoundError):
-            stranger.admin.organization.admin_api_keys.delete(mine.id)
+            other_admin.admin.organization.admin_api_keys.delete(mine.id)
 
 
 class TestPermissions:
@@ -80,7 +84,7 @@ class TestPermissions:
         with pytest.raises(PermissionDeniedError):
             openai.fine_tuning.checkpoints.permissions.list("ft:base:acme::Abcd1234")
 
-    def test_headers_of_another_organization_are_refused(
+    def test_headers_of_another_organization_are_rejected(
         self, admin_http: httpx.Client, account: Account
     ) -> None:
         path = "/v1/organization/projects"

@@ -1,4 +1,4 @@
-"""/v1/organization/projects/{project_id}/api_keys, with the official client."""
+"""Routes of /v1/organization/projects/{project_id}/api_keys, with the official client."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,8 +16,8 @@ from tests.live_api import Account, Api, openai_client
 UNKNOWN = "key_unknown"
 
 
-def error_for(unknown: pytest.ExceptionInfo[NotFoundError], key_id: str) -> dict[str, object]:
-    """The error for an unknown key, if its id were this one."""
+def build_error(unknown: pytest.ExceptionInfo[NotFoundError], key_id: str) -> dict[str, object]:
+    """Build the expected error by inserting this id into that of an unknown key."""
     assert isinstance(unknown.value.body, dict)
     body: dict[str, object] = unknown.value.body
     return body | {"message": str(body["message"]).replace(UNKNOWN, key_id)}
@@ -43,20 +43,22 @@ def test_key_from_the_cli_belongs_to_the_operator(
 
 
 def test_key_of_a_service_account(admin: OpenAI, project: str) -> None:
-    made = admin.admin.organization.projects.service_accounts.create(project, name="ci")
-    assert made.api_key is not None
-    key = admin.admin.organization.projects.api_keys.retrieve(made.api_key.id, project_id=project)
+    created = admin.admin.organization.projects.service_accounts.create(project, name="ci")
+    assert created.api_key is not None
+    key = admin.admin.organization.projects.api_keys.retrieve(
+        created.api_key.id, project_id=project
+    )
     assert key.owner.type == "service_account"
     assert key.owner.service_account is not None
-    assert key.owner.service_account.id == made.id
+    assert key.owner.service_account.id == created.id
     assert (key.owner.user, key.last_used_at, key.expires_at) == (None, None, None)
-    assert made.api_key.value not in key.model_dump_json()
+    assert created.api_key.value not in key.model_dump_json()
 
 
 def test_pages(admin: OpenAI, account: Account, project: str) -> None:
     accounts = admin.admin.organization.projects.service_accounts
-    made = [accounts.create(project, name=f"a{n}").api_key for n in range(2)]
-    newest_first = [*(key.id for key in reversed(made) if key), account.principal.key_id]
+    created = [accounts.create(project, name=f"a{n}").api_key for n in range(2)]
+    newest_first = [*(key.id for key in reversed(created) if key), account.principal.key_id]
     keys = admin.admin.organization.projects.api_keys
     assert [key.id for key in keys.list(project, limit=1)] == newest_first
     assert [key.id for key in keys.list(project, owner_project_access="active")] == newest_first
@@ -68,20 +70,20 @@ def test_deleted_key_stops_working_and_its_account_stays(
 ) -> None:
     accounts = admin.admin.organization.projects.service_accounts
     keys = admin.admin.organization.projects.api_keys
-    made = accounts.create(project, name="ci")
-    assert made.api_key is not None
-    deleted = keys.delete(made.api_key.id, project_id=project)
-    assert (deleted.id, deleted.deleted) == (made.api_key.id, True)
-    with openai_client(api, made.api_key.value) as client, pytest.raises(AuthenticationError):
+    created = accounts.create(project, name="ci")
+    assert created.api_key is not None
+    deleted = keys.delete(created.api_key.id, project_id=project)
+    assert (deleted.id, deleted.deleted) == (created.api_key.id, True)
+    with openai_client(api, created.api_key.value) as client, pytest.raises(AuthenticationError):
         client.models.list()
     with pytest.raises(NotFoundError):
-        keys.retrieve(made.api_key.id, project_id=project)
+        keys.retrieve(created.api_key.id, project_id=project)
     with pytest.raises(NotFoundError) as again:
-        keys.delete(made.api_key.id, project_id=project)
+        keys.delete(created.api_key.id, project_id=project)
     with pytest.raises(NotFoundError) as unknown:
         keys.delete(UNKNOWN, project_id=project)
-    assert again.value.body == error_for(unknown, made.api_key.id)
-    assert accounts.retrieve(made.id, project_id=project).name == "ci"
+    assert again.value.body == build_error(unknown, created.api_key.id)
+    assert accounts.retrieve(created.id, project_id=project).name == "ci"
 
 
 def test_keys_are_created_through_service_accounts_only(
@@ -98,8 +100,8 @@ class TestModify:
         after = keys.update(account.principal.key_id, project_id=project, expires_in_seconds=3600)
         assert before.expires_at is None
         assert after.expires_at is not None
-        shown = keys.retrieve(account.principal.key_id, project_id=project)
-        assert shown.expires_at == after.expires_at
+        retrieved = keys.retrieve(account.principal.key_id, project_id=project)
+        assert retrieved.expires_at == after.expires_at
         later = keys.update(account.principal.key_id, project_id=project, expires_in_seconds=7200)
         assert later.expires_at is not None
         assert later.expires_at >= after.expires_at + 3600
@@ -116,7 +118,7 @@ class TestModify:
         with pytest.raises(BadRequestError, match="has expired and cannot be updated"):
             keys.update(account.principal.key_id, project_id=project, expires_in_seconds=60)
 
-    def test_scopes_are_refused(self, admin: OpenAI, account: Account, project: str) -> None:
+    def test_scopes_are_rejected(self, admin: OpenAI, account: Account, project: str) -> None:
         keys = admin.admin.organization.projects.api_keys
         with pytest.raises(BadRequestError, match="Keys have no scopes here") as raised:
             keys.update(account.principal.key_id, project_id=project, scopes=["api.all.read"])
@@ -131,7 +133,7 @@ class TestModify:
     @pytest.mark.parametrize(
         "change", [{}, {"scopes": None}, {"expires_in_seconds": None}, {"expires_in_seconds": 0}]
     )
-    def test_empty_changes_are_refused(
+    def test_empty_changes_are_rejected(
         self, admin_http: httpx.Client, account: Account, project: str, change: dict[str, None]
     ) -> None:
         path = f"/v1/organization/projects/{project}/api_keys/{account.principal.key_id}"
@@ -148,7 +150,7 @@ def test_one_of_two_concurrent_deletions_is_a_404(
             with sessions() as session:
                 api_keys.delete(session, project, account.principal.key_id)
 
-        # Whether it runs before this commit and waits, or after it: it finds no key.
+        # It finds no key, whether it runs before this commit and waits, or after it.
         late = pool.submit(second)
         first.commit()
         with pytest.raises(NotFound):

@@ -1,4 +1,4 @@
-"""/v1/organization/projects, with the official client."""
+"""Routes of /v1/organization/projects, with the official client."""
 
 import httpx
 import pytest
@@ -19,14 +19,14 @@ PROJECTS = "/v1/organization/projects"
 
 
 def test_create(admin: OpenAI, session: Session, account: Account) -> None:
-    made = admin.admin.organization.projects.create(name="Räume & Träume")
-    assert made.id.startswith("proj_")
-    assert (made.name, made.status, made.archived_at) == ("Räume & Träume", "active", None)
-    assert (made.residency, made.external_key_id) == ("GLOBAL", None)
-    row = session.get_one(Project, made.id)
+    created = admin.admin.organization.projects.create(name="Räume & Träume")
+    assert created.id.startswith("proj_")
+    assert (created.name, created.status, created.archived_at) == ("Räume & Träume", "active", None)
+    assert (created.residency, created.external_key_id) == ("GLOBAL", None)
+    row = session.get_one(Project, created.id)
     assert row.organization_id == account.principal.organization_id
-    assert made.created_at == int(row.created_at.timestamp())
-    assert admin.admin.organization.projects.retrieve(made.id) == made
+    assert created.created_at == int(row.created_at.timestamp())
+    assert admin.admin.organization.projects.retrieve(created.id) == created
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_create(admin: OpenAI, session: Session, account: Account) -> None:
         ({"name": "a", "external_key_id": "key"}, "external_key_id"),
     ],
 )
-def test_invalid_values_are_refused(
+def test_invalid_values_are_rejected(
     admin_http: httpx.Client, body: dict[str, object], param: str
 ) -> None:
     assert expect_error(admin_http.post(PROJECTS, json=body), 400)["param"] == param
@@ -58,15 +58,15 @@ def test_retry_creates_no_second_project(admin: OpenAI, admin_http: httpx.Client
 
 
 def test_rename(admin: OpenAI) -> None:
-    made = admin.admin.organization.projects.create(name="before")
-    renamed = admin.admin.organization.projects.update(made.id, name="after")
-    assert (renamed.id, renamed.name) == (made.id, "after")
-    assert admin.admin.organization.projects.update(made.id).name == "after"
+    created = admin.admin.organization.projects.create(name="before")
+    renamed = admin.admin.organization.projects.update(created.id, name="after")
+    assert (renamed.id, renamed.name) == (created.id, "after")
+    assert admin.admin.organization.projects.update(created.id).name == "after"
 
 
 def test_pages(admin: OpenAI, account: Account) -> None:
-    made = [admin.admin.organization.projects.create(name=f"p{n}").id for n in range(4)]
-    newest_first = [*reversed(made), account.principal.project_id]
+    created = [admin.admin.organization.projects.create(name=f"p{n}").id for n in range(4)]
+    newest_first = [*reversed(created), account.principal.project_id]
     page = admin.admin.organization.projects.list(limit=2)
     assert [project.id for project in page.data] == newest_first[:2]
     assert (page.has_more, page.last_id) == (True, newest_first[1])
@@ -102,11 +102,11 @@ class TestArchive:
     def test_jobs_are_cancelled(self, admin: OpenAI, session: Session, account: Account) -> None:
         mine = session.get_one(Project, account.principal.project_id)
         states = ("validating_files", "queued", "running", "paused", "succeeded", "failed")
-        made = {state: make_job(session, mine, state=state).id for state in states}
+        created = {state: make_job(session, mine, state=state).id for state in states}
         session.commit()
         admin.admin.organization.projects.archive(mine.id)
         session.expire_all()
-        ended = {state: session.get_one(Job, id_).state for state, id_ in made.items()}
+        ended = {state: session.get_one(Job, id_).state for state, id_ in created.items()}
         assert ended == dict.fromkeys(states[:4], "cancelled") | {
             "succeeded": "succeeded",
             "failed": "failed",
@@ -116,9 +116,9 @@ class TestArchive:
     def test_archived_project_cannot_be_used_or_updated(
         self, admin: OpenAI, admin_http: httpx.Client
     ) -> None:
-        made = admin.admin.organization.projects.create(name="short")
-        admin.admin.organization.projects.archive(made.id)
-        path = f"{PROJECTS}/{made.id}"
+        created = admin.admin.organization.projects.create(name="short")
+        admin.admin.organization.projects.archive(created.id)
+        path = f"{PROJECTS}/{created.id}"
         for response in (
             admin_http.post(path, json={"name": "longer"}),
             admin_http.get(f"{path}/service_accounts"),
@@ -130,13 +130,13 @@ class TestArchive:
     def test_list_includes_archived_projects_on_request(
         self, admin: OpenAI, account: Account
     ) -> None:
-        made = admin.admin.organization.projects.create(name="short")
-        admin.admin.organization.projects.archive(made.id)
-        shown = [project.id for project in admin.admin.organization.projects.list()]
-        assert shown == [account.principal.project_id]
+        created = admin.admin.organization.projects.create(name="short")
+        admin.admin.organization.projects.archive(created.id)
+        listed = [project.id for project in admin.admin.organization.projects.list()]
+        assert listed == [account.principal.project_id]
         every = admin.admin.organization.projects.list(include_archived=True)
         assert {project.id: project.status for project in every} == {
-            made.id: "archived",
+            created.id: "archived",
             account.principal.project_id: "active",
         }
 

@@ -1,4 +1,4 @@
-"""Backoff and give-up of webhook delivery attempts."""
+"""Backoff and retry window of webhook delivery attempts."""
 
 from datetime import timedelta
 
@@ -10,18 +10,18 @@ from app.db.tables import WebhookAttempt
 from app.jobs import lifecycle
 from app.webhooks import attempts
 from app.webhooks.attempts import AttemptResult
-from tests.app.webhooks.test_deliveries import add_endpoint, all_deliveries
+from tests.app.webhooks.test_deliveries import add_endpoint, list_deliveries
 from tests.factories import make_job
 
 
-def test_a_failing_delivery_is_given_up_within_the_retry_window(session: Session) -> None:
+def test_a_failing_delivery_fails_within_the_retry_window(session: Session) -> None:
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)
-    (delivery,) = all_deliveries(session)
+    (delivery,) = list_deliveries(session)
     waits: list[timedelta] = []
     while delivery.state == "pending":
-        # The clock is the database's, so the row is moved back in time instead.
+        # The clock is the database's, so the test ages the row instead.
         delivery.next_attempt_at = func.clock_timestamp()
         session.flush()
         (attempt,) = attempts.claim_due(session, 1)
@@ -47,7 +47,7 @@ def test_an_unrecorded_attempt_is_retried_like_a_failed_one(session: Session) ->
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)
-    (delivery,) = all_deliveries(session)
+    (delivery,) = list_deliveries(session)
     waits: list[timedelta] = []
     before = clock.now(session)
     while attempts.claim_due(session, 1):
@@ -73,7 +73,7 @@ def test_a_delivery_that_waited_for_days_gets_its_first_attempt(session: Session
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)
-    (delivery,) = all_deliveries(session)
+    (delivery,) = list_deliveries(session)
     delivery.created_at -= timedelta(days=5)
     session.flush()
     assert len(attempts.claim_due(session, 1)) == 1

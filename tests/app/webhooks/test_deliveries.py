@@ -30,7 +30,7 @@ def add_endpoint(
     return endpoints.create(session, job.project_id, body, lambda _: None)
 
 
-def all_deliveries(session: Session) -> list[WebhookDelivery]:
+def list_deliveries(session: Session) -> list[WebhookDelivery]:
     return list(session.scalars(select(WebhookDelivery)))
 
 
@@ -49,7 +49,7 @@ class TestEnqueueing:
         job = make_job(session, state=source, finished_at=datetime(2026, 1, 2, tzinfo=UTC))
         endpoint = add_endpoint(session, job)
         states.transition(session, job.id, to=to)
-        (delivery,) = all_deliveries(session)
+        (delivery,) = list_deliveries(session)
         assert delivery.endpoint_id == endpoint.id
         assert json.loads(delivery.body) == {
             "id": delivery.event_id,
@@ -59,21 +59,21 @@ class TestEnqueueing:
             "data": {"id": job.id},
         }
         assert delivery.event_id.startswith("evt_")
-        hint = session.scalars(select(Outbox)).one()
-        assert hint.payload == {"task": "deliver", "job_id": job.id}
+        notification = session.scalars(select(Outbox)).one()
+        assert notification.payload == {"task": "deliver", "job_id": job.id}
 
     def test_other_transitions_send_none(self, session: Session) -> None:
         job = make_job(session, state="running")
         add_endpoint(session, job)
         for to in (JobState.PAUSING, JobState.PAUSED, JobState.QUEUED):
             assert states.transition(session, job.id, to=to) is not None
-        assert all_deliveries(session) == []
+        assert list_deliveries(session) == []
 
     def test_an_illegal_transition_sends_none(self, session: Session) -> None:
         job = make_job(session, state="succeeded")
         add_endpoint(session, job)
         assert states.transition(session, job.id, to=JobState.CANCELLED) is None
-        assert all_deliveries(session) == []
+        assert list_deliveries(session) == []
 
     def test_a_rollback_removes_the_deliveries(self, sessions: SessionMaker) -> None:
         with sessions() as session:
@@ -82,7 +82,7 @@ class TestEnqueueing:
             session.commit()
             lifecycle.cancel(session, job.project_id, job.id)
             session.rollback()
-            assert all_deliveries(session) == []
+            assert list_deliveries(session) == []
 
     def test_only_enabled_subscribed_endpoints_of_the_project_get_the_event(
         self, session: Session
@@ -97,19 +97,19 @@ class TestEnqueueing:
         add_endpoint(session, other)
         add_endpoint(session, job).disabled_at = func.clock_timestamp()
         lifecycle.fail(session, job.id, JobFailure("server_error", "It broke."))
-        found = all_deliveries(session)
-        assert {row.endpoint_id for row in found} == {endpoint.id for endpoint in subscribed}
-        assert len({row.event_id for row in found}) == 1, "one event, one id"
+        enqueued = list_deliveries(session)
+        assert {row.endpoint_id for row in enqueued} == {endpoint.id for endpoint in subscribed}
+        assert len({row.event_id for row in enqueued}) == 1, "one event, one id"
 
 
 def test_old_finished_deliveries_are_pruned(session: Session) -> None:
     job = make_job(session)
     add_endpoint(session, job)
     lifecycle.cancel(session, job.project_id, job.id)
-    (delivery,) = all_deliveries(session)
+    (delivery,) = list_deliveries(session)
     delivery.created_at -= timedelta(days=31)
     deliveries.prune(session)
-    assert len(all_deliveries(session)) == 1, "it is still pending"
+    assert len(list_deliveries(session)) == 1, "it is still pending"
     delivery.state = "failed"
     deliveries.prune(session)
-    assert all_deliveries(session) == []
+    assert list_deliveries(session) == []

@@ -41,10 +41,14 @@ class TestEndpoints:
             created.signing_secret_hint
             == f"whsec_\N{HORIZONTAL ELLIPSIS}{created.signing_secret[-4:]}"
         )
-        found = openai.webhooks.retrieve(created.id)
-        assert (found.name, found.url, found.event_types) == ("job ends", URL, EVENT_TYPES)
-        assert found.created_at == found.updated_at == created.created_at
-        assert "signing_secret" not in found.to_dict()
+        retrieved = openai.webhooks.retrieve(created.id)
+        assert (retrieved.name, retrieved.url, retrieved.event_types) == (
+            "job ends",
+            URL,
+            EVENT_TYPES,
+        )
+        assert retrieved.created_at == retrieved.updated_at == created.created_at
+        assert "signing_secret" not in retrieved.to_dict()
         changed = openai.webhooks.update(created.id, name="all", event_types=EVENT_TYPES[:1])
         assert (changed.name, changed.url, changed.event_types) == ("all", URL, EVENT_TYPES[:1])
         assert openai.webhooks.delete(created.id).deleted
@@ -66,11 +70,11 @@ class TestEndpoints:
         retrying = openai.with_options(default_headers={"Idempotency-Key": "a"})
         first, second = create(retrying), create(retrying)
         assert second.signing_secret == first.signing_secret
-        assert [each.id for each in openai.webhooks.list()] == [first.id]
+        assert [endpoint.id for endpoint in openai.webhooks.list()] == [first.id]
 
     def test_pages(self, openai: OpenAI) -> None:
         ids = [create(openai).id for _ in range(3)]
-        assert [each.id for each in openai.webhooks.list(limit=2)] == ids[::-1]
+        assert [endpoint.id for endpoint in openai.webhooks.list(limit=2)] == ids[::-1]
         page = openai.webhooks.list(limit=2)
         assert page.has_more
         assert openai.webhooks.list(after="wh_none").data == []
@@ -80,19 +84,19 @@ class TestEndpoints:
         assert types == [*EVENT_TYPES, "fine_tuning.job.cancelled"]
 
     def test_rotation(self, openai: OpenAI, sessions: SessionMaker) -> None:
-        def active() -> tuple[str, ...]:
+        def list_active_secrets() -> tuple[str, ...]:
             with transaction(sessions) as session:
                 row = session.scalars(select(WebhookEndpoint)).one()
-                return endpoints.signing_keys(session, row)
+                return endpoints.list_signing_keys(session, row)
 
         first = create(openai)
         second = openai.webhooks.rotate_secret(first.id, keep_old_secret_active_for_24_hours=True)
-        assert active() == (second.signing_secret, first.signing_secret)
+        assert list_active_secrets() == (second.signing_secret, first.signing_secret)
         with transaction(sessions) as session:
             session.execute(update(WebhookEndpoint).values(old_secret_until=func.now()))
-        assert active() == (second.signing_secret,)
+        assert list_active_secrets() == (second.signing_secret,)
         third = openai.webhooks.rotate_secret(first.id)
-        assert active() == (third.signing_secret,)
+        assert list_active_secrets() == (third.signing_secret,)
         assert len({first.signing_secret, second.signing_secret, third.signing_secret}) == 3
 
 
@@ -132,7 +136,7 @@ class TestValidation:
         assert "at most" in str(error["message"])
 
     def test_another_project_gets_the_same_as_for_an_unknown_endpoint(
-        self, openai: OpenAI, http: httpx.Client, stranger: httpx.Client
+        self, openai: OpenAI, http: httpx.Client, other_tenant: httpx.Client
     ) -> None:
         endpoint_id = create(openai).id
         path = f"/v1/webhook_endpoints/{endpoint_id}"
@@ -145,11 +149,11 @@ class TestValidation:
             ("POST", "/test", {"event_type": EVENT_TYPES[0]}),
             ("GET", "/deliveries", None),
         ):
-            existing = expect_error(stranger.request(method, path + tail, json=body), 404)
-            missing = expect_error(stranger.request(method, unknown + tail, json=body), 404)
+            existing = expect_error(other_tenant.request(method, path + tail, json=body), 404)
+            missing = expect_error(other_tenant.request(method, unknown + tail, json=body), 404)
             assert str(existing["message"]).replace(endpoint_id, "wh_none") == missing["message"]
-        assert stranger.get("/v1/webhook_endpoints").json()["data"] == []
-        listed = stranger.get("/v1/webhook_endpoints", params={"after": endpoint_id}).json()
+        assert other_tenant.get("/v1/webhook_endpoints").json()["data"] == []
+        listed = other_tenant.get("/v1/webhook_endpoints", params={"after": endpoint_id}).json()
         assert listed["data"] == []
 
 

@@ -19,7 +19,7 @@ from app.safe_http.client import SafeHttpClient
 from app.webhooks import attempts, deliveries, endpoints
 from app.webhooks.attempts import AttemptResult
 from app.webhooks.sender import WebhookSender
-from tests.app.webhooks.test_deliveries import add_endpoint, all_deliveries
+from tests.app.webhooks.test_deliveries import add_endpoint, list_deliveries
 from tests.factories import make_job, make_project
 from tests.polling import wait_until
 from tests.webhook_receivers import WebhookReceiver, respond_with_status, run_receiver
@@ -72,11 +72,11 @@ class Scenario:
             return session.scalars(select(WebhookDelivery)).one()
 
     def wait_for(self, attempts: int, state: str) -> WebhookDelivery:
-        def has_come() -> bool:
+        def has_reached_state() -> bool:
             row = self.delivery()
             return (row.attempts, row.state, row.claimed_until) == (attempts, state, None)
 
-        wait_until(f"attempt {attempts} has left it {state}", has_come)
+        wait_until(f"attempt {attempts} has left it {state}", has_reached_state)
         return self.delivery()
 
 
@@ -126,7 +126,7 @@ class TestDelivering:
         assert first == second
         with transaction(scenario.sessions) as session:
             rows = deliveries.list_attempts(session, [row])[row.id]
-        assert [(each.number, each.status) for each in rows] == [(1, 500), (2, 200)]
+        assert [(attempt.number, attempt.status) for attempt in rows] == [(1, 500), (2, 200)]
 
     def test_a_closed_sender_claims_nothing(
         self, scenario: Scenario, receiver: WebhookReceiver, sender: WebhookSender
@@ -152,7 +152,7 @@ class TestDelivering:
         scenario.cancel_job()
         with transaction(scenario.sessions) as session:
             assert session.get_one(WebhookEndpoint, endpoint.id).disabled_at is not None
-            assert len(all_deliveries(session)) == 1, "a disabled endpoint gets no more events"
+            assert len(list_deliveries(session)) == 1, "a disabled endpoint gets no more events"
 
     def test_a_hanging_receiver_does_not_delay_the_others(
         self, scenario: Scenario, receiver: WebhookReceiver, sender: WebhookSender
@@ -162,7 +162,7 @@ class TestDelivering:
             slow.respond = lambda _: done.wait(60)
             scenario.add_endpoint(slow)
             scenario.add_endpoint(receiver)
-            # More events than threads: all threads would wait for the slow receiver.
+            # More events than threads, so all threads could wait for the slow receiver.
             for _ in range(6):
                 scenario.cancel_job()
             sender.dispatch_due()
@@ -203,7 +203,7 @@ class TestDelivering:
 
         def claim() -> None:
             with transaction(scenario.sessions) as session:
-                claimed.extend(each.delivery_id for each in attempts.claim_due(session, 8))
+                claimed.extend(attempt.delivery_id for attempt in attempts.claim_due(session, 8))
 
         threads = [threading.Thread(target=claim) for _ in range(4)]
         for thread in threads:
@@ -225,4 +225,4 @@ class TestDelivering:
                 endpoints.delete(session, scenario.project.id, endpoint.id)
             with transaction(scenario.sessions) as session:
                 attempts.record_result(session, attempt, AttemptResult(milliseconds=1, status=200))
-                assert all_deliveries(session) == []
+                assert list_deliveries(session) == []

@@ -11,7 +11,7 @@ from app.webhooks import attempts, signing
 
 
 class TestSignatures:
-    SECRET = signing.new_secret()
+    SECRET = signing.generate_secret()
     BODY = json.dumps(
         {
             "id": "evt_1",
@@ -26,17 +26,19 @@ class TestSignatures:
         OpenAI(api_key="none").webhooks.verify_signature(body, headers, secret=secret)
 
     def test_each_active_secret_signs(self) -> None:
-        newer = signing.new_secret()
-        signed = signing.signature_headers(
+        newer = signing.generate_secret()
+        signed = signing.build_signature_headers(
             [newer, self.SECRET], "evt_1", int(time.time()), self.BODY
         )
         for secret in (newer, self.SECRET):
             self.verify(signed, self.BODY, secret)
         with pytest.raises(InvalidWebhookSignatureError):
-            self.verify(signed, self.BODY, signing.new_secret())
+            self.verify(signed, self.BODY, signing.generate_secret())
 
     def test_a30_altered_and_replayed_deliveries_are_rejected(self) -> None:
-        signed = signing.signature_headers([self.SECRET], "evt_1", int(time.time()), self.BODY)
+        signed = signing.build_signature_headers(
+            [self.SECRET], "evt_1", int(time.time()), self.BODY
+        )
         with pytest.raises(InvalidWebhookSignatureError):
             self.verify(signed, self.BODY.replace("failed", "succeeded"), self.SECRET)
         with pytest.raises(InvalidWebhookSignatureError):
@@ -46,12 +48,12 @@ class TestSignatures:
             self.verify(signed | {"webhook-timestamp": later}, self.BODY, self.SECRET)
         for shift in (-301, 3600):
             moment = int(time.time()) + shift
-            replayed = signing.signature_headers([self.SECRET], "evt_1", moment, self.BODY)
+            replayed = signing.build_signature_headers([self.SECRET], "evt_1", moment, self.BODY)
             with pytest.raises(InvalidWebhookSignatureError):
                 self.verify(replayed, self.BODY, self.SECRET)
 
     def test_the_example_of_the_specification(self) -> None:
-        signed = signing.signature_headers(
+        signed = signing.build_signature_headers(
             ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
             "msg_p5jXN8AQM9LWM0D4loKWxJek",
             1614265330,

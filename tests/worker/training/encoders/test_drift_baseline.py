@@ -108,9 +108,9 @@ def test_new_texts_of_the_same_kind_show_no_drift(
     )
     oov_rates = histogram_bins.RATIO_BINS.count([coverage.oov_rate(text) for text in live_texts])
     lengths = histogram_bins.TEXT_LENGTH_BINS.count([len(text.ids) for text in live_texts])
-    found = drift.ordinal_drift(expected["unknown_token_ratio"], oov_rates)
-    assert found.state == "stable", found
-    assert drift.ordinal_drift(expected["text_lengths"], lengths).state == "stable"
+    oov_drift = drift.compute_ordinal_drift(expected["unknown_token_ratio"], oov_rates)
+    assert oov_drift.state == "stable", oov_drift
+    assert drift.compute_ordinal_drift(expected["text_lengths"], lengths).state == "stable"
     assert expected["unknown_token_ratio"].keys() - {0}, "a new text has some token that is new"
 
 
