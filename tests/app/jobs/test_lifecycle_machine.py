@@ -246,7 +246,7 @@ class JobMachine(RuleBasedStateMachine):
                 session, assignment.job_id, assignment.attempt, reason="It crashed."
             ),
         ):
-            # The first retry follows at once.
+            # The first retry starts at once.
             model = self.models[assignment.job_id]
             model.crash(due=model.crashes == 0)
 

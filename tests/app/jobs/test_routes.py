@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/jobs: requests, responses, pagination, and isolation of projects."""
+"""Routes of /v1/fine_tuning/jobs: requests, responses, pagination, and isolation of projects."""
 
 from typing import Any
 

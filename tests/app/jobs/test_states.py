@@ -48,7 +48,7 @@ def test_a_trainer_can_only_change_the_job_it_owns(session: Session, state: JobS
 
 
 def test_a_trainer_cannot_change_a_job_that_it_has_yielded(session: Session) -> None:
-    """The attempt number increases with the next acquisition; until then the state protects."""
+    """The attempt number increases only with the next acquisition; the state rejects the write."""
     job = make_job(session, state=JobState.QUEUED, attempt=3)
     assert states.transition(session, job.id, to=JobState.FAILED, by_attempt=3) is None
     with pytest.raises(states.LeaseLost):
