@@ -70,7 +70,7 @@ def is_healthy() -> bool:
 
 
 def make_adapters(count: int, home: Path, url: str) -> list[str]:
-    """Store random adapters and load them into the engine; returns their names."""
+    """Store random adapters and load them into the engine; return their names."""
     if not count:
         return []
     model = next(model for model in Catalog.load(Path("models.toml")) if model.id == MODEL)

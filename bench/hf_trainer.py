@@ -43,7 +43,7 @@ from transformers import (
 
 from app.catalog import CatalogModel, ModelKind
 from bench.training import Stopwatch, print_json
-from worker.encoding.backbone import full_tuning_parameter_names
+from worker.encoding.backbone import list_full_tuning_parameter_names
 from worker.run_folder import Metrics, RunFolder, RunSpec
 from worker.training.__main__ import TORCH_ENVIRONMENT
 from worker.training.builder import build_training_loop
@@ -117,9 +117,9 @@ def run_luthier(arguments: argparse.Namespace) -> tuple[Stopwatch, float]:
         loop = build_training_loop(folder, spec, StopSignal(folder))
         started = Stopwatch.now()
         loop.run()
-        spent = Stopwatch.now().since(started)
-        measured = [e.values for e, _ in folder.read_events() if isinstance(e, Metrics)]
-        return spent, [v["valid_accuracy"] for v in measured if "valid_accuracy" in v][-1]
+        elapsed = Stopwatch.now().since(started)
+        step_values = [e.values for e, _ in folder.read_events() if isinstance(e, Metrics)]
+        return elapsed, [v["valid_accuracy"] for v in step_values if "valid_accuracy" in v][-1]
 
 
 def run_hf_trainer(arguments: argparse.Namespace, *, bf16: bool) -> tuple[Stopwatch, float]:
@@ -134,7 +134,7 @@ def run_hf_trainer(arguments: argparse.Namespace, *, bf16: bool) -> tuple[Stopwa
     labels = sorted({row["label"] for row in rows["train"]})
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = MeanPooledClassifier(folder, len(labels))
-    trained = full_tuning_parameter_names(model.backbone)
+    trained = list_full_tuning_parameter_names(model.backbone)
     for name, parameter in model.backbone.named_parameters():
         parameter.requires_grad_(name in trained)
     with tempfile.TemporaryDirectory() as folder_path:
@@ -157,14 +157,16 @@ def run_hf_trainer(arguments: argparse.Namespace, *, bf16: bool) -> tuple[Stopwa
             train_dataset=TokenizedDataset(rows["train"], tokenizer, labels),
             eval_dataset=TokenizedDataset(rows["valid"], tokenizer, labels),
             data_collator=DataCollatorWithPadding(tokenizer),
-            compute_metrics=lambda found: {
-                "accuracy": float(np.mean(np.argmax(found.predictions, 1) == found.label_ids))
+            compute_metrics=lambda evaluated: {
+                "accuracy": float(
+                    np.mean(np.argmax(evaluated.predictions, 1) == evaluated.label_ids)
+                )
             },
         )
         started = Stopwatch.now()
         trainer.train()
-        spent = Stopwatch.now().since(started)
-        return spent, trainer.state.log_history[-2]["eval_accuracy"]
+        elapsed = Stopwatch.now().since(started)
+        return elapsed, trainer.state.log_history[-2]["eval_accuracy"]
 
 
 SIDES: dict[str, Callable[[argparse.Namespace], tuple[Stopwatch, float]]] = {
@@ -179,8 +181,8 @@ def run_in_subprocess(side: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench.hf_trainer", *sys.argv[1:], "--side", side]
     environment = {**os.environ, **TORCH_ENVIRONMENT}
     completed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    found: dict[str, Any] = json.loads(completed.stdout.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(completed.stdout.splitlines()[-1])
+    return result
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -222,13 +224,13 @@ def main() -> None:
     if arguments.side is None:
         compare(arguments)
         return
-    spent, accuracy = SIDES[arguments.side](arguments)
+    elapsed, accuracy = SIDES[arguments.side](arguments)
     examples = arguments.epochs * len(read_lines(arguments, "train"))
     print_json(
         side=arguments.side,
-        seconds=round(spent.wall, 1),
-        examples_per_second=round(examples / spent.wall, 1),
-        examples_per_cpu_second=round(examples / spent.cpu, 1),
+        seconds=round(elapsed.wall, 1),
+        examples_per_second=round(examples / elapsed.wall, 1),
+        examples_per_cpu_second=round(examples / elapsed.cpu, 1),
         accuracy=round(accuracy, 4),
     )
 

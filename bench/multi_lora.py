@@ -2,10 +2,10 @@
 
     python -m bench.encoders --data FOLDER --resident 200 [--target engine] [--target http]
 
-Requests of one text each go to adapters of random weights, every one to another model than the
-last, from 1 and from 16 concurrent clients. Over HTTP they go to `POST /v1/classify` of an API with
-its engine, Postgres and Valkey. Prints one JSON line per target; figures are minimum, median and
-maximum of the repetitions, and CPU milliseconds are per request.
+Requests of one text each are sent to adapters of random weights, each to a different model than
+the previous one, from 1 and from 16 concurrent clients. Over HTTP they are sent to
+`POST /v1/classify` of an API with its engine, Postgres and Valkey. Prints one JSON line per target;
+figures are minimum, median and maximum of the repetitions, and CPU milliseconds are per request.
 """
 
 import asyncio
@@ -69,8 +69,10 @@ MODEL_STRIDE = 7919
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """Requests per second, latency percentiles and CPU time of one request by process, both in
-    milliseconds. CPU time does not depend on the machine's other load."""
+    """Requests per second; latency percentiles and CPU time per request by process, in ms.
+
+    CPU time does not depend on the machine's other load.
+    """
 
     rate: float
     p50: float
@@ -145,18 +147,18 @@ def run_requests(
 ) -> Measurement:
     """Send all requests once."""
 
-    def ask(number: int) -> float:
+    def send_request(number: int) -> float:
         started = time.monotonic()
         tuned = models[number * MODEL_STRIDE % len(models)]
         for future in engine.submit([texts[number % len(texts)]], tuned):
             future.result()
         return time.monotonic() - started
 
-    def all_() -> list[float]:
+    def send_all() -> list[float]:
         with ThreadPoolExecutor(clients) as pool:
-            return list(pool.map(ask, range(REQUESTS)))
+            return list(pool.map(send_request, range(REQUESTS)))
 
-    return measure(all_, {"engine": time.process_time})
+    return measure(send_all, {"engine": time.process_time})
 
 
 def measure_http(
@@ -205,7 +207,7 @@ def measure_http(
 def register_adapters(
     session: Session, services: BackingServices, adapters: Sequence[AdapterFiles]
 ) -> tuple[str, list[str]]:
-    """Register the adapters as fine-tuned models; returns an API key and their names."""
+    """Register the adapters as fine-tuned models; return an API key and their names."""
     project = bootstrap.ensure_default_project(session, services.settings.organization_slug)
     job = Job(
         id=ids.job_id(),

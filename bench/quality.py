@@ -27,7 +27,7 @@ def print_finding(finding: str, **values: Any) -> None:
 
 
 def measure_accuracy(client: OpenAI, model: str, rows: list[dict[str, Any]], clients: int) -> float:
-    """Share of rows whose greedy answer equals the expected one, apart from outer white space."""
+    """Share of rows whose greedy answer equals the expected one, apart from outer whitespace."""
 
     def is_correct(row: dict[str, Any]) -> bool:
         *prompt, expected = row["messages"]

@@ -78,7 +78,7 @@ def make_arm(name: str, model: PeftModel, backward: Step) -> Arm:
     return Arm(name, backward, parameters, optimizer)
 
 
-def luthier_arm(model: PeftModel) -> Arm:
+def make_luthier_arm(model: PeftModel) -> Arm:
     device = choose_device()
     objective = SupervisedObjective(
         choose_causal_lm(model), device, max_tokens=MAX_TOKENS[device.type], max_rows=None
@@ -92,7 +92,7 @@ def luthier_arm(model: PeftModel) -> Arm:
     return make_arm("luthier", model, backward)
 
 
-def padded_arm(name: str, model: PeftModel, *, autocast: bool) -> Arm:
+def make_padded_arm(name: str, model: PeftModel, *, autocast: bool) -> Arm:
     device = choose_device()
 
     def backward(rows: Sequence[Row]) -> None:
@@ -125,9 +125,9 @@ def build_arms(folder: Path) -> list[Arm]:
     default.enable_input_require_grads()
     default.gradient_checkpointing_enable({"use_reentrant": False})
     return [
-        luthier_arm(model(dtype)),
-        padded_arm("transformers and peft", model(dtype), autocast=False),
-        padded_arm("transformers and peft, trl's settings", default, autocast=True),
+        make_luthier_arm(model(dtype)),
+        make_padded_arm("transformers and peft", model(dtype), autocast=False),
+        make_padded_arm("transformers and peft, trl's settings", default, autocast=True),
     ]
 
 
@@ -228,15 +228,15 @@ def compare(arguments: argparse.Namespace) -> None:
         for arm in arms:
             started = Stopwatch.now()
             seen = train_for(arm, sampler, counters[arm.name], arguments.seconds)
-            spent = Stopwatch.now().since(started)
+            elapsed = Stopwatch.now().since(started)
             tokens = sum(len(row.ids) for row in seen)
-            speeds[arm.name].append(tokens / spent.cpu)
+            speeds[arm.name].append(tokens / elapsed.cpu)
             print_json(
                 round=round_number,
                 arm=arm.name,
-                tokens_per_second=round(tokens / spent.wall),
-                tokens_per_cpu_second=round(tokens / spent.cpu),
-                percent_of_limit=round(100 * flops.for_rows(seen) / spent.cpu / rate),
+                tokens_per_second=round(tokens / elapsed.wall),
+                tokens_per_cpu_second=round(tokens / elapsed.cpu),
+                percent_of_limit=round(100 * flops.for_rows(seen) / elapsed.cpu / rate),
                 matrix_gflops=round(rate / 1e9),
             )
     print_ratios(speeds)

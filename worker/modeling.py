@@ -38,7 +38,7 @@ MODEL_FILE_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
 class ModelUnavailable(Exception):
-    """The source of a base model is missing or unusable; the message says which and why."""
+    """The source of a base model is missing or unusable; the message names it and the reason."""
 
 
 def materialize(model: CatalogModel, cache: Path) -> Path:
@@ -62,7 +62,7 @@ def materialize(model: CatalogModel, cache: Path) -> Path:
 
 
 def _check_model_folder(folder: Path, model: CatalogModel) -> Path:
-    """Return `folder` if it holds a model that needs no custom code. Raises ModelUnavailable."""
+    """Return `folder` if its model does not need custom code. Raises ModelUnavailable."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError) as error:
@@ -85,7 +85,7 @@ def _find_in_package(location: str, model: CatalogModel) -> Path:
         ) from error
     if not path.exists():
         raise ModelUnavailable(
-            f"The package {name} holds no {path_inside} for the model {model.id}."
+            f"The package {name} does not contain {path_inside} of the model {model.id}."
         )
     return path if path.is_file() else _check_model_folder(path, model)
 
@@ -242,10 +242,10 @@ def set_adapter_weights(model: PeftModel, tensors: dict[str, Tensor]) -> None:
     parameters = adapter_parameters(model)
     mismatched = parameters.keys() ^ tensors.keys()
     if mismatched:
-        raise ValueError(f"The adapter does not fit this model: {min(mismatched)}")
+        raise ValueError(f"The adapter does not match this model: {min(mismatched)}")
     for name, parameter in parameters.items():
         if parameter.shape != tensors[name].shape:
-            raise ValueError(f"The adapter does not fit this model: {name}")
+            raise ValueError(f"The adapter does not match this model: {name}")
         parameter.data.copy_(tensors[name])
 
 

@@ -1,7 +1,7 @@
 """Chat rendering: messages to token ids, by the same code for training and serving.
 
-The base model's own chat template renders the text. Special tokens (`<|im_end|>` and the like)
-count as such only where the template wrote them: in a user's text they are encoded as plain text,
+The base model's own chat template renders the text. Special tokens (such as `<|im_end|>`) count
+as such only if the template wrote them: in a user's text they are encoded as plain text,
 so a message can neither end its turn nor forge another one.
 """
 
@@ -35,7 +35,7 @@ TOO_DEEP = "The messages or tools are nested too deeply to be rendered."
 
 
 class RenderingError(ValueError):
-    """The messages cannot be rendered. If the template raised the error, the text is its own."""
+    """The messages cannot be rendered. The template's own errors keep their text."""
 
 
 class PromptTooLong(RenderingError):
@@ -64,7 +64,7 @@ class _AssistantTurn:
 
 
 class Renderer:
-    """Renders chats for one tokenizer. Raises RenderingError if that has no chat template."""
+    """Renders chats for one tokenizer. Raises RenderingError if it has no chat template."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, context_length: int) -> None:
         if not tokenizer.chat_template:
@@ -100,11 +100,11 @@ class Renderer:
 
         Raises PromptTooLong, before tokenizing, if the prompt certainly exceeds the context length.
         """
-        pieces = self._segments(messages, tools, answer=True)
-        return [id for text, _ in pieces for id in self._tokens.encode(text)]
+        segments = self._segments(messages, tools, answer=True)
+        return [id for text, _ in segments for id in self._tokens.encode(text)]
 
     def encode_text(self, text: str) -> list[int]:
-        """Token ids of plain text, in which special tokens count as such.
+        """Tokenize plain text, in which special tokens count as such.
 
         An empty text becomes `[eos]`, so there is always a position to predict from.
         """
@@ -112,7 +112,7 @@ class Renderer:
         return ids or [self._end_of_text]
 
     def min_token_count(self, text: str) -> int:
-        """Lower bound of the tokens in `text`, in a fraction of the time of encoding it."""
+        """Compute a lower bound of the tokens in `text`, much faster than encoding it."""
         return self._tokens.min_plain_token_count(text)
 
     def render_completion(self, prompt: str, completion: str) -> RenderedExample:
@@ -141,8 +141,8 @@ class Renderer:
         normalized, tools = self._prepare(messages, tools)
         text = self._render(normalized, tools, answer=answer)
         # What follows is quadratic in the number of messages, and slow for long texts.
-        if answer and (least := self._tokens.min_token_count(text)) > self.context_length:
-            raise PromptTooLong(least)
+        if answer and (minimum := self._tokens.min_token_count(text)) > self.context_length:
+            raise PromptTooLong(minimum)
         position = 0
         for turn in self._assistant_turns(text, normalized, tools):
             yield text[position : turn.start], False
@@ -179,7 +179,7 @@ class Renderer:
         except RecursionError as error:
             raise RenderingError(TOO_DEEP) from error
         except (TemplateError, TypeError, ValueError, KeyError) as error:
-            message = f"The model's chat template refuses these messages: {error}"
+            message = f"The model's chat template rejects these messages: {error}"
             raise RenderingError(message) from error
         return str(text)
 
@@ -201,8 +201,8 @@ class Renderer:
     ) -> int | None:
         if not messages_before:
             # Many templates cannot render an empty chat; the turn starts after the first header.
-            found = text.find(self._header)
-            return None if found < 0 else found + len(self._header)
+            position = text.find(self._header)
+            return None if position < 0 else position + len(self._header)
         prompt = self._render(messages_before, tools, answer=True)
         return len(prompt) if text.startswith(prompt) else None
 
@@ -252,16 +252,16 @@ def _tools_as_text(
     messages: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
 ) -> list[dict[str, Any]]:
     """Write tools, calls and results as text, for templates that would drop them silently."""
-    spelled = [_tool_message_as_text(message) for message in messages]
+    text_messages = [_tool_message_as_text(message) for message in messages]
     if not tools:
-        return spelled
+        return text_messages
     text = TOOLS_PROMPT.format(
         tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
     )
-    if spelled and spelled[0]["role"] == "system":
-        first = {**spelled[0], "content": f"{spelled[0]['content']}\n\n{text}"}
-        return [first, *spelled[1:]]
-    return [{"role": "system", "content": text}, *spelled]
+    if text_messages and text_messages[0]["role"] == "system":
+        first = {**text_messages[0], "content": f"{text_messages[0]['content']}\n\n{text}"}
+        return [first, *text_messages[1:]]
+    return [{"role": "system", "content": text}, *text_messages]
 
 
 def _tool_message_as_text(message: dict[str, Any]) -> dict[str, Any]:

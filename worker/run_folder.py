@@ -1,10 +1,10 @@
 """The run folder: the only interface between the supervisor and the training process.
 
     spec.json            the RunSpec; written by the supervisor before the start
-    train.jsonl          the training file; valid.jsonl is the validation file, if there is one
-    init/                the adapter that training continues from, if it does
-    events.jsonl         one JSON record a line, appended by training, tailed by the supervisor
-    checkpoints/step-N/  complete once it exists: written elsewhere, fsynced, renamed into place
+    train.jsonl          the training file; valid.jsonl is the optional validation file
+    init/                the adapter that training continues from (optional)
+    events.jsonl         one JSON record per line, appended by training, tailed by the supervisor
+    checkpoints/step-N/  complete once it exists: written to a partial folder, fsynced, renamed
     stop                 created by the supervisor: save a checkpoint after this step and exit 75
 
 The training process has no other interface: no database, no queue, no object storage.
@@ -62,7 +62,7 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preparing:
-    """Progress before the first step, in rows of the training file. Keeps the watchdog quiet."""
+    """Progress before the first step, in rows of the training file. Resets the stall watchdog."""
 
     done: int
     total: int
@@ -110,7 +110,7 @@ class CheckpointWritten:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The error for which the process is about to exit with another code than DONE or YIELDED."""
+    """The error because of which the process will exit with a code other than DONE or YIELDED."""
 
     code: str
     message: str
@@ -174,7 +174,7 @@ class RunFolder:
             events.write(line.encode() + b"\n")
 
     def read_events(self, offset: int = 0) -> Iterator[tuple[Event, int]]:
-        """Records from byte `offset` on, each with the offset after it; stops at half a line."""
+        """Yield records from byte `offset`, each with the offset after it, up to a partial line."""
         if not self.events.exists():
             return
         with self.events.open("rb") as events:
@@ -187,9 +187,10 @@ class RunFolder:
                 yield EVENT_TYPES[values.pop("kind")](**values), offset
 
     def list_checkpoint_steps(self) -> list[int]:
-        """Steps of the complete checkpoints in this folder, latest first."""
-        found = self.checkpoints.glob(f"step-*/{MANIFEST_FILE}")
-        return sorted((int(path.parent.name.removeprefix("step-")) for path in found), reverse=True)
+        """List the steps of the complete checkpoints in this folder, latest first."""
+        manifests = self.checkpoints.glob(f"step-*/{MANIFEST_FILE}")
+        steps = (int(path.parent.name.removeprefix("step-")) for path in manifests)
+        return sorted(steps, reverse=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,7 @@ def read_manifest(data: bytes) -> dict[str, ManifestEntry]:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Compute the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

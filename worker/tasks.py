@@ -1,6 +1,6 @@
 """Celery tasks. A notification may arrive twice, late or never; its work tolerates that.
 
-A message of another version is dropped: polling finds its work.
+A notification of another version is dropped: polling finds its work.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from app.db.tables import WorkerTask
 
 
 def register_train(celery: Any, train: Callable[[], object]) -> None:
-    """Register the task that trains queued jobs; the message's job id is only a hint."""
+    """Register the task that trains queued jobs, whichever job the notification names."""
 
     @celery.task(name=task_name(WorkerTask.TRAIN))  # type: ignore[untyped-decorator]
     def _train(v: int, **_: object) -> None:
@@ -31,7 +31,7 @@ def register_validate(celery: Any, validate: Callable[[str], object]) -> None:
 
 
 def register_deliver(celery: Any, deliver: Callable[[], object]) -> None:
-    """Register the task that delivers due webhooks; the message's job id is only a hint."""
+    """Register the task that delivers due webhooks, whichever job the notification names."""
 
     @celery.task(name=task_name(WorkerTask.DELIVER))  # type: ignore[untyped-decorator]
     def _deliver(v: int, **_: object) -> None:

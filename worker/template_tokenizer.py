@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 # Normalizers and pre-tokenizers that never shorten a text in bytes, except NFC (see below).
 NON_SHRINKING_STEPS = frozenset({"ByteLevel", "Digits", "Metaspace", "NFC", "Prepend", "Split"})
-# NFC shortens a text at most by this factor: KELVIN SIGN, three bytes, becomes a K.
+# NFC shortens a text at most by this factor: KELVIN SIGN (three bytes) becomes "K".
 MAX_NFC_SHRINKAGE = 3
 
 
@@ -19,7 +19,7 @@ class TemplateTokenizer:
     """Encodes rendered templates; a special token counts as one only if the template wrote it.
 
     Users' texts are passed through `escape` before they are rendered, which makes forged turns
-    (prompt injection by `<|im_end|>` and the like) impossible.
+    (prompt injection by special tokens such as `<|im_end|>`) impossible.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -41,7 +41,7 @@ class TemplateTokenizer:
         self._max_token_bytes = max_token_bytes(tokenizer)
 
     def escape(self, value: Any) -> Any:
-        """Replace each special token in the strings of `value` by a placeholder."""
+        """Replace each special token in the strings of `value` with a placeholder."""
         if isinstance(value, str):
             return self._pattern.sub(
                 lambda m: f"{self._placeholder}{self._names.index(m[0])}x", value
@@ -61,14 +61,14 @@ class TemplateTokenizer:
         return ids
 
     def min_token_count(self, text: str) -> int:
-        """Lower bound of the number of ids that `encode` returns, in a fraction of its time."""
+        """Compute a lower bound of the number of ids that `encode` returns, much faster."""
         return sum(
             self.min_plain_token_count(plain) + (special_id is not None)
             for plain, special_id in self._split(text)
         )
 
     def min_plain_token_count(self, text: str) -> int:
-        """Lower bound of the number of tokens of a plain text; 0 if none is known."""
+        """Compute a lower bound of the tokens of a plain text; 0 if none is known."""
         if self._max_token_bytes is None:
             return 0
         return -(-len(text.encode(errors="replace")) // self._max_token_bytes)
@@ -78,7 +78,7 @@ class TemplateTokenizer:
         return None if match is None else self._ids[match.group()]
 
     def end_of_last_special(self, text: str, start: int) -> int:
-        """Position after the last special token. A newline after it belongs to the template."""
+        """Find the position after the last special token; a newline after it is the template's."""
         ends = [match.end() for match in self._pattern.finditer(text, start)]
         return ends[-1] if ends else len(text)
 
@@ -103,7 +103,7 @@ class TemplateTokenizer:
 
 
 def max_token_bytes(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Maximum bytes of text that one token can stand for.
+    """Compute the maximum bytes of text that one token can represent.
 
     None if there is no bound, for example if an unknown word of any length becomes one token.
     """

@@ -96,13 +96,13 @@ def wait_for(jobs: JobFixture, job_id: str, state: str) -> None:
 
 def training_processes(job_id: str) -> list[Path]:
     """The live processes of the job's run folders."""
-    found = []
+    processes = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         # A process may end in the meantime.
         with suppress(FileNotFoundError, ProcessLookupError):
             if job_id.encode() in path.read_bytes():
-                found.append(path)
-    return found
+                processes.append(path)
+    return processes
 
 
 def wait_until_ready(log: Path) -> None:

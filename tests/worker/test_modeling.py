@@ -108,7 +108,7 @@ class TestMaterialize:
         [
             ("path:/nowhere", "not readable at /nowhere"),
             ("package:no-such-package/model", "package no-such-package, which is not installed"),
-            ("package:peft/no/such/file", "package peft holds no no/such/file"),
+            ("package:peft/no/such/file", "package peft does not contain no/such/file"),
             ("s3://bucket/prefix", "Download it into a folder first"),
         ],
     )
@@ -118,7 +118,7 @@ class TestMaterialize:
         with pytest.raises(ModelUnavailable, match=reason):
             materialize(replace(tiny_model, source=source), tmp_path)
 
-    def test_a_model_with_custom_code_is_refused(
+    def test_a_model_with_custom_code_is_rejected(
         self, tiny_model: CatalogModel, tmp_path: Path
     ) -> None:
         config = {"model_type": "x", "auto_map": {"AutoModel": "evil.Model"}}
@@ -141,9 +141,9 @@ class TestMaterialize:
 
         folder = materialize(model, tmp_path / "cache")
         assert folder == tmp_path / "cache" / "tiny"
-        made = (folder / "config.json").stat().st_mtime_ns
+        converted_at = (folder / "config.json").stat().st_mtime_ns
         assert materialize(model, tmp_path / "cache") == folder
-        assert (folder / "config.json").stat().st_mtime_ns == made, (
+        assert (folder / "config.json").stat().st_mtime_ns == converted_at, (
             "the second call converted nothing"
         )
 
@@ -230,11 +230,11 @@ class TestAdapter:
         set_adapter_weights(fresh, adapter.tensors)
         assert torch.equal(logits(fresh), logits(model))
 
-    def test_another_shape_is_refused(self, tiny_folder: Path, tmp_path: Path) -> None:
+    def test_another_shape_is_rejected(self, tiny_folder: Path, tmp_path: Path) -> None:
         save_adapter(with_nonzero_adapter(tiny_folder), tmp_path)
         tensors = load_adapter(tmp_path).tensors
-        with pytest.raises(ValueError, match="does not fit"):
+        with pytest.raises(ValueError, match="does not match"):
             set_adapter_weights(with_adapter(tiny_folder, rank=2), tensors)
         del tensors[min(tensors)]
-        with pytest.raises(ValueError, match="does not fit"):
+        with pytest.raises(ValueError, match="does not match"):
             set_adapter_weights(with_adapter(tiny_folder), tensors)

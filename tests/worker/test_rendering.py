@@ -206,7 +206,7 @@ class TestTools:
         )
 
     @pytest.mark.parametrize("depth", [600, 100_000], ids=["read", "not-even-read"])
-    def test_deeply_nested_arguments_are_refused(self, renderer: Renderer, depth: int) -> None:
+    def test_deeply_nested_arguments_are_rejected(self, renderer: Renderer, depth: int) -> None:
         function = {"name": "weather", "arguments": "[" * depth + "]" * depth}
         call = {**CALL, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
         for render in (renderer.render_example, renderer.render_prompt):
@@ -234,7 +234,7 @@ class TestTemplates:
         with pytest.raises(RenderingError, match="nested too deeply"):
             with_template(tokenizer, endless).render_example([SYSTEM, HELLO, LAST])
 
-    def test_a_tokenizer_without_a_template_is_refused(
+    def test_a_tokenizer_without_a_template_is_rejected(
         self, tokenizer: PreTrainedTokenizerFast
     ) -> None:
         with pytest.raises(RenderingError, match="no chat template"):

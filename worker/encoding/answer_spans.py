@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.formats.word_boundaries import CharSpan, is_mark, splits_word
+from app.formats.word_boundaries import CharSpan, is_inside_word, is_mark
 from worker.encoding.tokenizer import TokenizedText
 
 # Tokens shared by neighbouring windows of a long context, so that an answer at a border is complete
@@ -17,7 +17,7 @@ WINDOW_OVERLAP = 64
 N_BEST_SIZE = 20
 # Default limit of an answer; a request may set another one.
 MAX_ANSWER_TOKENS = 64
-# Characters within which the end of a word is searched. WordPiece reads no longer words.
+# Characters within which the end of a word is searched. WordPiece does not read longer words.
 MAX_WORD_LENGTH = 100
 # Scripts without spaces between words, and Hangul, which attaches particles to words: an answer may
 # be part of the text between two spaces.
@@ -39,7 +39,7 @@ class AnswerSpan:
 
 
 def token_span(text: TokenizedText, start: int, end: int) -> tuple[int, int]:
-    """First and last token of the characters [start, end), or (0, 0) if any is outside."""
+    """Find the first and last token of the characters [start, end); (0, 0) if any is outside."""
     tokens = tokens_in_span(text, start, end)
     if not len(tokens):
         return 0, 0
@@ -50,7 +50,7 @@ def token_span(text: TokenizedText, start: int, end: int) -> tuple[int, int]:
 
 
 def tokens_in_span(text: TokenizedText, start: int, end: int) -> NDArray[np.intp]:
-    """Indices of a window's tokens that overlap the characters [start, end) of the context."""
+    """Find the indices of a window's tokens that overlap the context's characters [start, end)."""
     offsets = text.offsets[text.pair_start :]
     overlaps = (offsets[:, 1] > start) & (offsets[:, 0] < end) & (offsets[:, 1] > 0)
     return text.pair_start + np.flatnonzero(overlaps)
@@ -68,12 +68,12 @@ def best_answer(
     context: str, windows: Sequence[TokenizedText], scores: Sequence[Scores]
 ) -> tuple[AnswerSpan, float]:
     """Find the best answer in any of the windows, and the score of "no answer"."""
-    first = next(rank_answers(context, windows, scores), AnswerSpan(0, 0, -np.inf))
-    return first, no_answer_score(scores)
+    best = next(rank_answers(context, windows, scores), AnswerSpan(0, 0, -np.inf))
+    return best, no_answer_score(scores)
 
 
 def no_answer_score(scores: Sequence[Scores]) -> float:
-    """Score of "no answer": the minimum over all windows (as in SQuAD 2.0's scripts)."""
+    """Compute the score of "no answer": the minimum over all windows, as in SQuAD 2.0."""
     return min(float(score[0, 0] + score[0, 1]) for score in scores)
 
 
@@ -100,14 +100,17 @@ def rank_answers(
     for index in np.argsort(-totals, kind="stable").tolist():
         span = trim_span(context, *spans[index].tolist())
         if whole_words:
-            span = _word_boundary(context, span[0], -1), _word_boundary(context, span[1], 1)
+            span = (
+                _find_word_boundary(context, span[0], -1),
+                _find_word_boundary(context, span[1], 1),
+            )
         if span[0] < span[1] and span not in seen:
             seen.add(span)
             yield AnswerSpan(*span, float(totals[index]))
 
 
 def trim_span(context: str, start: int, end: int) -> CharSpan:
-    """Strip white space from a span: some tokenizers attach it to the next word."""
+    """Strip whitespace from a span: some tokenizers attach it to the next word."""
     text = context[start:end]
     start += len(text) - len(text.lstrip())
     return start, start + len(text.strip())
@@ -116,7 +119,7 @@ def trim_span(context: str, start: int, end: int) -> CharSpan:
 def _candidate_spans(
     text: TokenizedText, score: Scores, max_tokens: int
 ) -> tuple[NDArray[np.int32], Scores]:
-    """Candidate answers of one window: character spans [candidates, 2] and their scores."""
+    """List a window's candidate answers: character spans [candidates, 2] and their scores."""
     mask = answer_mask(text)
     mask[0] = False
     allowed = np.flatnonzero(mask)
@@ -129,17 +132,18 @@ def _candidate_spans(
     return spans, score[first, 0] + score[last, 1]
 
 
-def _word_boundary(context: str, at: int, step: int) -> int:
-    """Next position in direction `step` that splits no word, or `at` if that is too far."""
-    for position in range(at, at + step * MAX_WORD_LENGTH, step):
-        if not _splits_word(context, position):
+def _find_word_boundary(context: str, start: int, step: int) -> int:
+    """Find the next position in direction `step` between words, or `start` if it is too far."""
+    for position in range(start, start + step * MAX_WORD_LENGTH, step):
+        if not _is_inside_spaced_word(context, position):
             return position
-    return at
+    return start
 
 
-def _splits_word(context: str, at: int) -> bool:
-    if not splits_word(context, at):
+def _is_inside_spaced_word(context: str, position: int) -> bool:
+    """True if a cut here would split a word, in a script that separates words by spaces."""
+    if not is_inside_word(context, position):
         return False
-    return is_mark(context[at]) or not any(
-        UNSPACED_SCRIPTS.match(context[position]) for position in (at - 1, at)
+    return is_mark(context[position]) or not any(
+        UNSPACED_SCRIPTS.match(context[index]) for index in (position - 1, position)
     )

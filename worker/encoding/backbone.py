@@ -21,7 +21,7 @@ def load_backbone(
 ) -> PreTrainedModel:
     """Load the model in `folder`, frozen and in evaluation mode, for texts up to `max_length`."""
     disable_progress_bar()
-    # transformers warns of weights that are not used here, such as the head of another task.
+    # transformers warns about weights that are not used here, such as the head of another task.
     logging.set_verbosity_error()
     is_eager = device.type == "cpu" and max_length <= MAX_EAGER_LENGTH
     model: PreTrainedModel = AutoModel.from_pretrained(
@@ -46,7 +46,7 @@ def read_hidden_size(folder: Path) -> int:
 
 
 def find_linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
-    """Linear layers to which LoRA is added, by name. Poolers are left out: no task uses them."""
+    """Find the layers to which LoRA is added, by name; no pooler, which no task uses."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -54,10 +54,11 @@ def find_linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
     }
 
 
-def full_tuning_parameter_names(model: PreTrainedModel) -> set[str]:
-    """Names of the parameters that full fine-tuning trains.
+def list_full_tuning_parameter_names(model: PreTrainedModel) -> set[str]:
+    """List the parameters that full fine-tuning trains.
 
-    All except the pooler's and the embeddings', most of whose rows never occur in a training file.
+    These are all except the pooler's, and the embeddings', most of whose rows never occur in a
+    training file.
     """
     embedding_ids = {id(p) for p in model.get_input_embeddings().parameters()}
     return {
@@ -68,7 +69,7 @@ def full_tuning_parameter_names(model: PreTrainedModel) -> set[str]:
 
 
 def compute_hidden_states(model: PreTrainedModel, batch: PaddedBatch) -> Tensor:
-    """Output of the last layer [rows, length, width]."""
+    """Compute the output of the last layer [rows, length, width]."""
     inputs = {"input_ids": batch.ids}
     # A mask costs extra passes over the attention scores; rows of equal length need none.
     if not bool(batch.mask.all()):

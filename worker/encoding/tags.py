@@ -12,12 +12,12 @@ OUTSIDE = "O"
 
 
 def bio_tag_names(labels: Sequence[str]) -> tuple[str, ...]:
-    """Classes of the token classification head: O, then B- and I- of each label."""
+    """List the classes of the token classification head: O, then B- and I- of each label."""
     return (OUTSIDE, *(f"{prefix}-{label}" for label in labels for prefix in "BI"))
 
 
 def first_tokens(offsets: NDArray[np.int32], words: Sequence[CharSpan]) -> NDArray[np.int32]:
-    """Index of each word's first token; -1 for a word that was truncated or has no token."""
+    """Find each word's first token; -1 for a word that was truncated or has no token."""
     begins = np.full(len(words), -1, dtype=np.int32)
     word = 0
     for token, (start, end) in enumerate(offsets):
@@ -48,7 +48,7 @@ def expand_word_tags(tags: Sequence[str], begins: NDArray[np.int32]) -> list[str
 
 
 def word_tags(entities: Sequence[EntitySpan], words: Sequence[CharSpan]) -> list[str]:
-    """Tag of each word. A word that an entity overlaps only partly belongs to it."""
+    """Tag each word. A word that an entity overlaps only partly belongs to the entity."""
     tags = [OUTSIDE] * len(words)
     for entity in entities:
         prefix = "B"

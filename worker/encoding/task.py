@@ -48,7 +48,7 @@ class EncoderTask:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "EncoderTask":
-        """Inverse of `to_json`. Also reads files written before 0.1.0, by their old keys."""
+        """Parse the output of `to_json`, also of versions before 0.1.0, which had other keys."""
         fields = {OLD_KEYS.get(key, key): value for key, value in values.items()}
         if "many" in values and values["method"] == "question_answering":
             fields["allow_no_answer"] = fields.pop("multi_label")
@@ -64,5 +64,5 @@ def read_task(folder: Path) -> EncoderTask:
     """Read the task of the adapter in `folder`. Raises OSError and MissingTask."""
     config = json.loads((folder / ADAPTER_CONFIG_FILE).read_bytes())
     if TASK_CONFIG_KEY not in config:
-        raise MissingTask("The adapter names no task of an encoder.")
+        raise MissingTask("The adapter's config has no encoder task.")
     return EncoderTask.from_json(config[TASK_CONFIG_KEY])

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from app.formats.word_boundaries import CharSpan
 
-# Characters tokenized at first for each token wanted; most languages need a quarter of that.
+# Characters tokenized first for each token needed; most languages need a quarter of that.
 CHARS_PER_TOKEN = 16
 # Tokens before a cut that it may have changed; see `_sufficient_prefix`.
 CUT_MARGIN_TOKENS = 128
@@ -47,7 +47,7 @@ class PaddedBatch:
 
 
 def question_token_limit(length: int) -> int:
-    """Maximum tokens of a question in a window of `length` tokens: the context needs the rest."""
+    """Compute a question's maximum tokens in a window of `length`; the rest is for the context."""
     return length // 2
 
 
@@ -63,7 +63,7 @@ class EncoderTokenizer:
         self._has_types = "token_type_ids" in tokenizer.model_input_names
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
-        """Tokenize and truncate texts, in time that barely depends on the truncated rest."""
+        """Tokenize and truncate texts, in a time nearly independent of the truncated rest."""
         if not texts:
             return []
         encoded = self._encode([self._sufficient_prefix(text) for text in texts], None, stride=0)
@@ -96,9 +96,11 @@ class EncoderTokenizer:
         num_read = self._question_tokens_read(token_offsets)
         if num_read < len(token_offsets):
             question = question[: token_offsets[num_read - 1][1]] if num_read else ""
-        room = self.max_length - num_read - self.hf_tokenizer.num_special_tokens_to_add(pair=True)
+        context_tokens = (
+            self.max_length - num_read - self.hf_tokenizer.num_special_tokens_to_add(pair=True)
+        )
         # Windows that shared all of their tokens would never reach the end.
-        encoded = self._encode(question, context, stride=min(overlap, room // 2))
+        encoded = self._encode(question, context, stride=min(overlap, context_tokens // 2))
         windows = []
         for row in range(len(encoded["input_ids"])):
             sequence_ids = encoded.sequence_ids(row)
@@ -108,7 +110,7 @@ class EncoderTokenizer:
         return windows
 
     def _question_tokens_read(self, token_offsets: Sequence[CharSpan]) -> int:
-        """Number of a question's tokens to read, without splitting a character of several tokens.
+        """Count a question's tokens to read, without splitting a character of several tokens.
 
         The question is cut as text, and a part of a character cannot be written as text.
         """
@@ -121,7 +123,7 @@ class EncoderTokenizer:
         return num_read
 
     def count_tokens(self, text: str) -> int:
-        """Number of tokens of the complete text, without special tokens."""
+        """Count the tokens of the complete text, without special tokens."""
         return len(self._token_offsets(text))
 
     def pad(self, texts: Sequence[TokenizedText], device: torch.device) -> PaddedBatch:
@@ -142,7 +144,7 @@ class EncoderTokenizer:
         )
 
     def _token_offsets(self, text: str) -> list[CharSpan]:
-        """Character span of each token of the complete text."""
+        """Compute the character span of each token of the complete text."""
         encoded = self.hf_tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
@@ -152,11 +154,11 @@ class EncoderTokenizer:
     def _sufficient_prefix(self, text: str) -> str:
         """Return a prefix of the text with the same first `max_length` tokens, or all of the text.
 
-        Tokenizing a megabyte takes seconds, during which no other text is read. Cutting the text
-        can change the tokens near the cut: fewer than 128 for WordPiece, which gives up on words
-        of more than 100 characters; at most 4 measured for byte-level BPE (vocabulary of 49,152;
-        random letters, signs, spaces, one word repeated), whose merges depend on few neighbours
-        even where nothing separates words, as in Chinese. CUT_MARGIN_TOKENS covers both.
+        Tokenizing a megabyte takes seconds, during which no other text is tokenized. Cutting the
+        text can change the tokens near the cut: fewer than 128 for WordPiece, which gives up on
+        words of more than 100 characters; at most 4 measured for byte-level BPE (vocabulary of
+        49,152; random letters, signs, spaces, one word repeated), whose merges depend on few
+        neighbours even if nothing separates words, as in Chinese. CUT_MARGIN_TOKENS covers both.
         """
         tokens = self.max_length + CUT_MARGIN_TOKENS
         prefix = text[: CHARS_PER_TOKEN * tokens]

@@ -30,14 +30,14 @@ class VocabCoverage:
 
     @classmethod
     def from_base64(cls, text: str) -> "VocabCoverage":
-        """Inverse of `to_base64`. Raises ValueError."""
+        """Parse the output of `to_base64`. Raises ValueError."""
         return cls(np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8))
 
     def to_base64(self) -> str:
         return base64.b64encode(self.bits.tobytes()).decode()
 
     def oov_rate(self, text: TokenizedText) -> float:
-        """Out-of-vocabulary rate: the share of a text's tokens that the training file lacks."""
+        """Compute the out-of-vocabulary rate: the share of tokens that the training file lacks."""
         byte_index = text.ids >> 3
         is_inside = byte_index < len(self.bits)
         bits = self.bits[np.where(is_inside, byte_index, 0)] >> (7 - (text.ids & 7)) & 1
@@ -47,11 +47,11 @@ class VocabCoverage:
 def baseline_histograms(
     texts: Sequence[TokenizedText], source_ids: Sequence[Hashable], *, unk_id: int | None
 ) -> dict[str, histogram_bins.BinCounts]:
-    """Histograms of the lengths and OOV rates of a training file's texts, to compare traffic with.
+    """Compute histograms of lengths and OOV rates of a training file, to compare traffic with.
 
     Leave-one-source-out OOV rate: each text is scored against the tokens of all *other* sources,
-    since against the whole file every rate would be 0. That is what a new text of the same kind
-    meets: a second question on a context does not make the context's words any more common. If all
+    since against the whole file every rate would be 0. That is the rate of a new text of the same
+    kind: a second question on a context does not make the context's words any more common. If all
     texts have one source, new texts will have it too, and each text is its own source.
     """
     if len(set(source_ids)) == 1:

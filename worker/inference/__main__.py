@@ -5,7 +5,7 @@ import runpy
 
 if __name__ == "__main__":
     # OpenMP reads this when torch is loaded. By default its threads busy-wait for milliseconds at
-    # each barrier; with a training process on the same cores every step gets many times slower,
-    # because the threads being waited for cannot run.
+    # each barrier; with a training process on the same cores every step becomes many times slower,
+    # because the threads they wait for cannot run.
     os.environ.setdefault("GOMP_SPINCOUNT", "4000")
     runpy.run_module("worker.inference.main", run_name="__main__")

@@ -19,10 +19,10 @@ from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
 
 # Weights in memory, per base model.
 MEMORY_BUDGET_BYTES = 2**30
-# Files on disk; an evicted adapter is fetched again when needed. More than the memory budgets of
-# several base models, since adapters in memory are never evicted from disk.
+# Files on disk; an evicted adapter is fetched again when needed. Larger than the memory budgets of
+# several base models together, since adapters in memory are never evicted from disk.
 DISK_BUDGET_BYTES = 16 * 2**30
-# A partial download older than this was left by a killed process; a younger one may be in progress
+# A partial download older than this was left by a killed process; a newer one may be in progress
 # in another engine that shares the folder.
 LEFTOVER_AGE_SECONDS = 3600.0
 
@@ -37,7 +37,7 @@ class AdapterFiles:
     reference_counts: Counter[Path] = field(default_factory=Counter, compare=False, repr=False)
 
     def touch(self) -> bool:
-        """Mark as recently used; False if the files are gone."""
+        """Mark as recently used; return False if the files no longer exist."""
         try:
             os.utime(self.folder)
         except FileNotFoundError:
@@ -86,7 +86,7 @@ class AdapterDiskCache:
                 shutil.rmtree(leftover, ignore_errors=True)
 
     def _evict(self, *, keep: Path) -> None:
-        """Evict down to the budget, sparing `keep` and the adapters in memory."""
+        """Evict down to the budget, except `keep` and the adapters in memory."""
         folders = [folder for folder in self._folder.iterdir() if not folder.name.startswith(".")]
         sizes = {folder: _folder_bytes(folder) for folder in folders}
         total = sum(sizes.values())
@@ -122,14 +122,14 @@ class AdapterDiskCache:
 
 
 def _folder_bytes(folder: Path) -> int:
-    """Bytes of its files; 0 if it is gone."""
+    """Bytes of the folder's files; 0 if it no longer exists."""
     with suppress(FileNotFoundError):
         return sum(file.stat().st_size for file in folder.iterdir())
     return 0
 
 
 def _last_used_at(folder: Path) -> float:
-    """Unix time of the last use; now, if it is gone."""
+    """Unix time of the last use; now, if the folder no longer exists."""
     with suppress(FileNotFoundError):
         return folder.stat().st_mtime
     return time.time()
@@ -164,7 +164,7 @@ class AdapterMemoryCache(Generic[Weights]):
     def get(self, files: AdapterFiles) -> Weights:
         """Return an adapter, loading it if needed.
 
-        Raises what loading raises: OSError, ValueError or InvalidAdapter.
+        Raises the errors of loading: OSError, ValueError or InvalidAdapter.
         """
         if files not in self._loaded:
             self._loaded[files] = self._load(files)

@@ -1,4 +1,4 @@
-"""PEFT's adapter format: check what can be served, and read the LoRA matrices."""
+"""PEFT's adapter format: checks that an adapter can be served, and reads its LoRA matrices."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ def _read_pair(
 
 
 def fuse_pairs(parts: Sequence[tuple[LoraAB | None, int]]) -> LoraAB | None:
-    """Fuse the pairs of linear layers that are computed as one, given with their out_features.
+    """Fuse the pairs of linear layers that are computed as one; each comes with its out_features.
 
     The A's are concatenated, the B's form a block diagonal.
     """

@@ -30,6 +30,6 @@ class EngineKeyMiddleware:
         await response(scope, receive, send)
 
     def _is_authorized(self, scope: Scope) -> bool:
+        authorization = Headers(scope=scope).get("authorization", "").encode()
         # Constant-time comparison.
-        given = Headers(scope=scope).get("authorization", "").encode()
-        return secrets.compare_digest(given, self._expected)
+        return secrets.compare_digest(authorization, self._expected)

@@ -14,8 +14,8 @@ from worker.inference.vocabulary import Vocabulary
 class TextDelta:
     """The text and log-probabilities that one token added to a choice.
 
-    Log-probabilities are emitted with the text of their token, so they may come late or several
-    at once. A stop string is emitted neither as text nor as tokens.
+    Log-probabilities are emitted with the text of their token, so they may be delayed or
+    grouped. A stop string is emitted neither as text nor as tokens.
     """
 
     text: str
@@ -49,7 +49,7 @@ class ChoiceText:
         return self._emit(self._cut_at_stop(self._detokenizer.push(token.id)))
 
     def finish(self) -> TextDelta:
-        """Emit what was held back, now that no token will follow."""
+        """Emit the text held back, now that no token will follow."""
         text = self._cut_at_stop(self._detokenizer.flush()) + self._stops.flush()
         delta = self._emit(text)
         if not self.has_stopped:
@@ -70,7 +70,7 @@ class ChoiceText:
 
 
 def to_content_logprob(vocabulary: Vocabulary, id: int, logprobs: Logprobs) -> ContentLogprob:
-    """OpenAI's entry of one token: its text, bytes, log-probability and the top alternatives."""
+    """Build OpenAI's entry of a token: text, bytes, log-probability and top alternatives."""
     chosen = _token_logprob(vocabulary, id, logprobs.chosen)
     top = [_token_logprob(vocabulary, top_id, value) for top_id, value in logprobs.top]
     return ContentLogprob(

@@ -30,7 +30,7 @@ class CompletionPrompt:
 class CompletionBuilder:
     """Builds the response to a request of one or more prompts, which run concurrently.
 
-    Its creator must call `close`, whatever happens.
+    The creator must always call `close`, also after an error.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class CompletionBuilder:
         served: ServedCausalModel,
         thread: EngineThread,
     ) -> None:
-        """Raises InvalidRequest if `request` does not fit the model."""
+        """Build a generation per prompt. Raises InvalidRequest if one does not fit the model."""
         self._request = request
         self._prompts = prompts
         self._vocabulary = served.base.vocabulary
@@ -145,7 +145,7 @@ class CompletionBuilder:
         return _logprobs_table(tokens, offset, top=self._request.logprobs > 0)
 
     def _prompt_logprobs(self, prompt_index: int) -> list[ContentLogprob | str]:
-        """The prompt's tokens. The first has no log-probability, only its text."""
+        """List the prompt's tokens. The first has no log-probability, only its text."""
         if not self._prompts[prompt_index].text:
             return []
         return [
@@ -173,7 +173,7 @@ class CompletionBuilder:
 
 
 async def tokenize_prompts(request: CompletionRequest, base: LoadedModel) -> list[CompletionPrompt]:
-    """Tokenize the prompts, in a thread; those given as ids are decoded.
+    """Tokenize the prompts, in a thread; prompts of token ids are decoded.
 
     Raises InvalidRequest for an unknown token id and for a prompt that exceeds the context.
     """
@@ -252,7 +252,7 @@ async def _merge_updates(
 
 
 def _select_best(choices: Sequence[ChoiceBuffer], n: int) -> Sequence[ChoiceBuffer]:
-    """The `n` choices of highest mean log-probability, best first; unsorted if that is all."""
+    """Select the `n` choices of highest mean log-probability, best first; unsorted if all."""
     if len(choices) == n:
         return choices
     return sorted(choices, key=lambda choice: choice.mean_logprob, reverse=True)[:n]
@@ -261,7 +261,7 @@ def _select_best(choices: Sequence[ChoiceBuffer], n: int) -> Sequence[ChoiceBuff
 def _logprobs_table(
     tokens: Iterable[ContentLogprob | str], offset: int, *, top: bool
 ) -> CompletionLogprobs:
-    """OpenAI's legacy columns. Text offsets count characters, from `offset`."""
+    """Build OpenAI's legacy columns. Text offsets count characters, from `offset`."""
     table = CompletionLogprobs(
         tokens=[], token_logprobs=[], top_logprobs=[] if top else None, text_offset=[]
     )
@@ -279,7 +279,7 @@ def _logprobs_table(
 def _top_logprobs(token: ContentLogprob) -> dict[str, float]:
     """Log-probabilities of the top tokens and the sampled one, by their text.
 
-    Of two tokens with the same text the more likely one counts.
+    If two tokens have the same text, the more likely one counts.
     """
     ranked = sorted([*token.top_logprobs, token], key=lambda entry: entry.logprob)
     return {entry.token: entry.logprob for entry in ranked}

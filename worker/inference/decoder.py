@@ -32,7 +32,7 @@ class Decoder(Protocol):
     context_length: int
 
     def check_adapter(self, files: AdapterFiles) -> None:
-        """Raises InvalidAdapter if the adapter does not fit this model."""
+        """Raise InvalidAdapter if the adapter does not match this model."""
 
     def begin_prefill(self, adapter: AdapterFiles | None) -> None:
         """Reset the prefill slot for a new prompt. Raises OSError or InvalidAdapter."""
@@ -47,8 +47,8 @@ class Decoder(Protocol):
         """Move slot `source`, which holds `length` tokens, to slot `target`."""
 
     def decode(self, first_slot: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
-        """Feed one token to each of the slots `first`, `first + 1`, …; returns the next logits.
+        """Feed one token to each of the slots `first_slot`, `first_slot + 1`, …; return the logits.
 
-        `positions[i]` is the number of tokens that slot holds. Computing a position again is
-        harmless: it overwrites the same cache entries.
+        `positions[i]` is the number of tokens that the i-th of these slots holds. Computing a
+        position again is harmless: it overwrites the same cache entries.
         """

@@ -34,7 +34,7 @@ class Detokenizer:
         return text
 
     def flush(self) -> str:
-        """Return what was held back; an incomplete character becomes U+FFFD."""
+        """Return the text held back; an incomplete character becomes U+FFFD."""
         text = self._pending()
         self._start = self._emitted = len(self._ids)
         return text
@@ -45,7 +45,7 @@ class Detokenizer:
 
 
 class StopStrings:
-    """Cuts text at the first stop string; holds back what may be the start of one."""
+    """Cuts text at the first stop string; holds back text that may be the start of one."""
 
     def __init__(self, stops: Iterable[str]) -> None:
         self._stops = tuple(stops)
@@ -53,7 +53,7 @@ class StopStrings:
         self.has_matched = False
 
     def push(self, text: str) -> str:
-        """Add text and return what is final: no part of a stop string, nor anything after it."""
+        """Add text and return the final part: without a stop string and anything after it."""
         self._pending += text
         matches = [position for stop in self._stops if (position := self._pending.find(stop)) >= 0]
         if matches:
@@ -62,7 +62,7 @@ class StopStrings:
         return self._take(len(self._pending) - self._partial_match_length())
 
     def flush(self) -> str:
-        """Return what was held back and is not a stop string after all."""
+        """Return the text held back, which turned out not to be a stop string."""
         return "" if self.has_matched else self._take(len(self._pending))
 
     def _take(self, length: int) -> str:

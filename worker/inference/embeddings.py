@@ -20,7 +20,7 @@ from worker.inference.messages import Event, Failed, PooledOutput, Request, Samp
 from worker.inference.registry import LoadedModel, ServedCausalModel
 from worker.inference.vectors import l2_normalize, truncate_dims
 
-# OpenAI's limit, by which clients batch their texts.
+# OpenAI's limit, to which clients fit their batches.
 MAX_TOKENS_PER_REQUEST = 300_000
 # Texts of one request queued in the engine at a time, so that a large request leaves room for
 # others.
@@ -30,12 +30,12 @@ MAX_CONCURRENT_TEXTS = 16
 async def embed_with_encoder(request: EmbeddingsRequest, served: ServedEncoder) -> EncodedResponse:
     """Embed texts with an encoder.
 
-    Raises InvalidRequest for a text that is too long and must not be truncated, or for too many
-    tokens, and ServiceUnavailable.
+    Raises ServiceUnavailable, and InvalidRequest for too many tokens or for a text that is too
+    long, unless truncation is requested.
     """
     tasks.get_task(served, "embedding")
     # In the tokenizer's thread: it must not be used by two threads at once.
-    inputs = await tasks.in_tokenizer_thread(
+    inputs = await tasks.run_in_tokenizer_thread(
         served, partial(_decode_inputs, request, served), num_texts=len(request.input)
     )
     limit = request.truncate_prompt_tokens
@@ -52,8 +52,8 @@ async def embed_with_causal_model(
 ) -> EncodedResponse:
     """Embed texts with a causal model: the L2-normalized mean of its final hidden states.
 
-    Raises InvalidRequest for a text that is too long and must not be truncated, or for too many
-    tokens, and ServiceUnavailable.
+    Raises ServiceUnavailable, and InvalidRequest for too many tokens or for a text that is too
+    long, unless truncation is requested.
     """
     prompts = await asyncio.to_thread(_tokenize_inputs, request, served.base)
     _check_token_limit(sum(map(len, prompts)))

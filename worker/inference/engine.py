@@ -1,6 +1,6 @@
 """Continuous batching of one base model: each step advances all running sequences together.
 
-Knows token ids only. Text, stop strings and HTTP are left to the server.
+Works on token ids only. The server handles text, stop strings and HTTP.
 """
 
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ from worker.inference.sampling import Sampler, sample, token_logprobs
 from worker.inference.scheduler import Prefill, Scheduler, Sequence, SlotMove
 
 # Chunked prefill: tokens of a prompt computed between two decoding steps, about 0.1 s with a small
-# model on two cores. More would make running streams stutter, fewer would slow the prompt down.
-PREFILL_CHUNK = 256
+# model on two cores. Larger chunks stall the running streams; smaller ones slow the prefill.
+PREFILL_CHUNK_TOKENS = 256
 
 log = logs.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Counters:
-    """Counters since the start, and the current load. Written by the engine thread only."""
+class EngineStats:
+    """Totals since the start, and the current load. Written by the engine thread only."""
 
     running_requests: int = 0
     prompt_tokens: int = 0
@@ -42,29 +42,35 @@ class Counters:
 
 
 class Engine:
-    """The engine of one base model. Not thread-safe, but other threads may read `counters`."""
+    """The engine of one base model. Not thread-safe, but other threads may read `stats`."""
 
     def __init__(self, decoder: Decoder, *, vocab_size: int) -> None:
         self.decoder = decoder
         self.scheduler = Scheduler(decoder.num_slots)
-        self.counters = Counters()
-        # Models pad their logits to a round number; ids beyond the tokenizer's are invalid.
+        self.stats = EngineStats()
+        # Models pad their vocabulary to a round size; ids beyond the tokenizer's are invalid.
         self._vocab_size = vocab_size
 
     def submit(self, request: Request) -> None:
         self.scheduler.waiting.append(request)
 
     def abort(self, request: Request, choice: int | None = None) -> None:
-        """Drop a request, or one choice of it, without an event. A no-op if it has ended."""
+        """Drop a request, or one choice of it, without emitting an event.
+
+        No-op if it has finished.
+        """
         self._apply_moves(self.scheduler.abort(request, choice))
-        self.counters.running_requests = sum(1 for _ in self.scheduler.active_requests())
+        self.stats.running_requests = sum(1 for _ in self.scheduler.active_requests())
 
     @property
     def is_idle(self) -> bool:
         return self.scheduler.is_idle
 
     def fail_all(self, error: ApiError) -> None:
-        """End every request with an error. Touches no tensors: they may be the cause."""
+        """End every request with an error.
+
+        Does not touch tensors, which may have caused the error.
+        """
         for request in self.scheduler.clear():
             request.emit(Failed(error))
 
@@ -76,21 +82,21 @@ class Engine:
             try:
                 self._prefill_chunk(prefill)
             except Exception as error:
-                self._fail_request(prefill.request, self._to_api_error(error))
+                self._fail_request(prefill.request, self._log_and_convert_error(error))
         if self.scheduler.running:
             self._decode(0, len(self.scheduler.running))
-        self.counters.running_requests = sum(1 for _ in self.scheduler.active_requests())
+        self.stats.running_requests = sum(1 for _ in self.scheduler.active_requests())
 
     def _prefill_chunk(self, prefill: Prefill) -> None:
         request, start = prefill.request, prefill.num_computed
         if start == 0:
             self.decoder.begin_prefill(request.adapter)
-        chunk = request.prompt[start : start + PREFILL_CHUNK]
+        chunk = request.prompt[start : start + PREFILL_CHUNK_TOKENS]
         output = self.decoder.prefill(
             chunk, start, num_logits=len(chunk) if request.prompt_logprobs else 1
         )
         prefill.num_computed += len(chunk)
-        self.counters.prompt_tokens += len(chunk)
+        self.stats.prompt_tokens += len(chunk)
         if request.prompt_logprobs:
             self._emit_prompt_logprobs(request, start, output.logits)
         if request.pooling:
@@ -133,9 +139,10 @@ class Engine:
         self._sample_and_append(choices, logits.expand(len(choices), -1))
 
     def _decode(self, first: int, end: int) -> None:
-        """Decode one token for the slots from `first` up to, excluding, `end`.
+        """Decode one token for each of the slots [first, end).
 
-        If the step fails, each slot is retried alone, so that only the requests at fault end.
+        If the step fails, each slot is retried alone, so that only the requests that caused the
+        error fail.
         """
         sequences = self.scheduler.running[first:end]
         try:
@@ -151,9 +158,11 @@ class Engine:
 
     def _retry_one_by_one(self, first: int, end: int, error: Exception) -> None:
         if end - first == 1:
-            self._fail_request(self.scheduler.running[first].request, self._to_api_error(error))
+            self._fail_request(
+                self.scheduler.running[first].request, self._log_and_convert_error(error)
+            )
             return
-        # Backwards: a freed slot is filled by the last one, which was retried already.
+        # In reverse order: the last slot, already retried, moves into a freed one.
         for slot in reversed(range(first, end)):
             if slot < len(self.scheduler.running):
                 self._decode(slot, slot + 1)
@@ -169,7 +178,7 @@ class Engine:
     def _append_tokens(
         self, sequences: list[Sequence], chosen: list[tuple[int, Logprobs | None]]
     ) -> None:
-        self.counters.generated_tokens += len(sequences)
+        self.stats.generated_tokens += len(sequences)
         for sequence, (token, logprobs) in zip(sequences, chosen, strict=True):
             request = sequence.request
             sequence.last_token, sequence.num_generated = token, sequence.num_generated + 1
@@ -186,7 +195,7 @@ class Engine:
         sequence.request.emit(event)
 
     def _fail_request(self, request: Request, error: ApiError) -> None:
-        self.counters.failed_requests += 1
+        self.stats.failed_requests += 1
         self.abort(request)
         request.emit(Failed(error))
 
@@ -195,7 +204,7 @@ class Engine:
         for move in moves:
             self.decoder.move_slot(move.source, move.target, move.length)
 
-    def _to_api_error(self, error: Exception) -> ApiError:
+    def _log_and_convert_error(self, error: Exception) -> ApiError:
         if isinstance(error, InvalidAdapter):
             return InvalidRequest(str(error), param="model")
         log.error("request.failed", exc_info=error)

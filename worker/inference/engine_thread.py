@@ -9,8 +9,8 @@ from app.errors import ApiError, ServiceUnavailable
 from worker.inference.engine import Engine
 from worker.inference.messages import Failed, Request
 
-# Requests that may wait for a slot, per base model. Beyond that a client had better retry later
-# than hold a connection open.
+# Requests that may wait for a slot, per base model. Beyond that a client should retry later
+# instead of holding a connection open.
 MAX_WAITING_REQUESTS = 256
 
 log = logs.get_logger(__name__)
@@ -48,7 +48,7 @@ class EngineThread:
         # A daemon, so that a hanging step cannot keep the process alive.
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.has_ended = False
-        # True if the thread ended, or is to end, because of an error.
+        # True if the thread ended, or is stopping, because of an error.
         self.has_failed = False
 
     def start(self) -> None:

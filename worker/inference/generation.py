@@ -55,7 +55,7 @@ class ChoiceBuffer:
 class Generation:
     """One request to the engine. Lives on the event loop.
 
-    Its creator must call `close`, whatever happens.
+    The creator must always call `close`, also after an error.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Generation:
         *,
         prompt_logprobs: bool = False,
     ) -> None:
-        """Raises InvalidRequest if `request` does not fit the model."""
+        """Build the engine's request. Raises InvalidRequest if it does not fit the model."""
         base = served.base
         self._thread = thread
         self._engine = base.engine
@@ -98,7 +98,7 @@ class Generation:
         self._thread.submit(self._engine, self._request)
 
     def close(self) -> None:
-        """Abort what still runs, e.g. when the client disconnected."""
+        """Abort the choices that are still running, e.g. if the client disconnected."""
         if self._open:
             self._thread.abort(self._engine, self._request)
 
@@ -118,7 +118,7 @@ class Generation:
     def _handle_event(self, event: Token | Finished) -> Iterator[ChoiceUpdate]:
         text = self._open.get(event.choice)
         if text is None:
-            # The engine learns late of a stop string; drop what it sent in the meantime.
+            # Tokens that the engine generated before it was notified of a stop string.
             return
         if isinstance(event, Finished):
             yield self._finish_choice(event.choice, event.reason)
@@ -137,7 +137,7 @@ class Generation:
         return ChoiceUpdate(choice, delta, "stop" if text.has_stopped else reason)
 
     def _emit(self, event: Event) -> None:
-        """Called from the engine thread."""
+        """Pass an event to the event loop. Called from the engine thread."""
         self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 
@@ -168,7 +168,7 @@ def _resolve_num_choices(request: SamplingRequest, base: LoadedModel) -> int:
 
 
 def resolve_max_tokens(prompt_tokens: int, request: SamplingRequest, base: LoadedModel) -> int:
-    """Limit the requested number of tokens to what the context has left."""
+    """Limit the requested number of tokens to the rest of the context."""
     length, wanted = base.renderer.context_length, request.max_new_tokens
     if prompt_tokens > length - (wanted != 0):
         raise _context_length_error(base, str(prompt_tokens))

@@ -111,11 +111,11 @@ async def handle_error(request: Request, error: Exception) -> Response:
 def _to_api_error(request: Request, error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
-    where = f"({request.method} {request.url.path})"
+    endpoint = f"({request.method} {request.url.path})"
     if isinstance(error, HTTPException) and error.status_code == NotFound.status:
-        return NotFound(f"Invalid URL {where}")
+        return NotFound(f"Invalid URL {endpoint}")
     if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
-        return MethodNotAllowed(f"Not allowed {where}")
+        return MethodNotAllowed(f"Not allowed {endpoint}")
     if isinstance(error, HTTPException | ClientDisconnect):
-        return InvalidRequest(f"The request was aborted {where}")
+        return InvalidRequest(f"The request was aborted {endpoint}")
     return ApiError()

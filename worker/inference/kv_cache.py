@@ -79,9 +79,9 @@ class PrefillAttention:
 
 
 class DecodeAttention:
-    """Attention of one new token in each of the slots `first`, `first + 1`, …
+    """Attention of one new token in each of the slots `first_slot`, `first_slot + 1`, …
 
-    `positions[i]` is the number of tokens that the i-th of these slots holds already.
+    `positions[i]` is the number of tokens that the i-th of these slots already holds.
     """
 
     def __init__(self, cache: KvCache, first_slot: int, positions: Sequence[int]) -> None:
@@ -141,7 +141,7 @@ class DecodeAttention:
 
 
 def compute_num_slots(bytes_per_slot: int, device: torch.device) -> int:
-    """Number of slots that fit into this machine's memory, besides the prefill slot; at least 1."""
+    """Compute how many slots fit into memory, in addition to the prefill slot; at least 1."""
     budget = int(_total_memory(device) * KV_CACHE_MEMORY_FRACTION)
     return max(1, min(MAX_NUM_SEQS, budget // bytes_per_slot - 1))
 
@@ -155,10 +155,10 @@ def _total_memory(device: torch.device) -> int:
 
 
 def _lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros, since attention multiplies masked positions with 0, and 0 · NaN is NaN.
+    """Allocate zeros: attention multiplies masked positions by 0, and 0 · NaN is NaN.
 
-    On a CPU numpy allocates pages that the system zeroes on first touch; torch.zeros would write,
-    and so occupy, many gigabytes before the first request.
+    On a CPU numpy allocates pages that the system zeroes on first touch; torch.zeros would write
+    to, and so occupy, many gigabytes before the first request.
     """
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)

@@ -66,7 +66,7 @@ class LlamaDecoder:
         )
 
     def _rope_tables(self, model: PreTrainedModel) -> tuple[Tensor, Tensor]:
-        """RoPE cosines and sines of every position, [positions, 1, head dim].
+        """Compute RoPE cosines and sines of every position, [positions, 1, head dim].
 
         Computed by transformers, which covers every RoPE variant. The first half of the sines is
         negated, so that a rotation is x·cos + swap_halves(x)·sin.
@@ -122,7 +122,7 @@ class LlamaDecoder:
         attend: AttentionFunction,
         lora: LoraBatch | None,
     ) -> Tensor:
-        """Hidden states after the final norm, [tokens, hidden size]."""
+        """Compute hidden states after the final norm, [tokens, hidden size]."""
         cos, sin = self._cos[positions], self._sin[positions]
         hidden = embedding(torch.tensor(ids, device=positions.device), self._embedding)
         for layer, block in enumerate(self._blocks):
@@ -169,5 +169,5 @@ def _project(layer: PackedLinear, x: Tensor, lora: LoraBatch | None, layer_name:
 
 
 def _apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE (Su et al. 2021) on [tokens, heads, head dim]; `sin` has the swapped half's sign."""
+    """Apply RoPE (Su et al. 2021) to [tokens, heads, head dim]; half of `sin` is negated."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)

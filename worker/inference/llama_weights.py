@@ -22,7 +22,7 @@ FUSED_LAYERS = {
 
 
 def unsupported_reason(model: PreTrainedModel, context_length: int) -> str | None:
-    """The feature of this model that is not implemented here, or None if it is supported."""
+    """Return a feature of the model that is not implemented here; None if it is supported."""
     config = model.config
     if config.model_type not in SUPPORTED_ARCHITECTURES:
         return f"the architecture {config.model_type!r}"
@@ -30,13 +30,13 @@ def unsupported_reason(model: PreTrainedModel, context_length: int) -> str | Non
         return f"the activation {config.hidden_act!r}"
     if config.rope_parameters["rope_type"] in LENGTH_DEPENDENT_ROPES:
         return f"RoPE of the type {config.rope_parameters['rope_type']!r}"
-    if _uses_sliding_window(config, context_length):
+    if _has_sliding_window(config, context_length):
         return "sliding windows"
     unknown = set(model.state_dict()) - _known_weights(config)
     return f"the weight {min(unknown)}" if unknown else None
 
 
-def _uses_sliding_window(config: PreTrainedConfig, context_length: int) -> bool:
+def _has_sliding_window(config: PreTrainedConfig, context_length: int) -> bool:
     window = getattr(config, "sliding_window", None)
     if (
         window is None
@@ -69,7 +69,7 @@ def fused_paths(layers: int) -> dict[str, list[str]]:
 class PackedLinear:
     """x·Wᵀ + b of one or more concatenated weights, prepacked for oneDNN in bfloat16 on a CPU.
 
-    Otherwise oneDNN reorders the weight at every call, which for few rows takes longer than the
+    Otherwise oneDNN reorders the weight on every call, which for few rows takes longer than the
     product: SmolLM2's projections are 1.3 to 2.3 times as fast prepacked, at 1 to 32 rows.
     """
 

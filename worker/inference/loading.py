@@ -1,4 +1,4 @@
-"""Loading off the event loop: a cache of base models, and errors of adapter downloads."""
+"""Loading outside the event loop: a cache of base models, and errors of adapter downloads."""
 
 import asyncio
 import concurrent.futures

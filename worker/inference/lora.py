@@ -51,7 +51,7 @@ class LoraStack:
             self.pairs[layer] = _stack_pairs([pair for pair in pairs if pair])
 
     def can_serve(self, adapters: set[LoraWeights]) -> bool:
-        """True if it holds all of these adapters and at most as many others."""
+        """True if the stack holds all of these adapters and at most as many others."""
         return adapters <= set(self.adapters) and len(self.adapters) <= 2 * len(adapters)
 
 

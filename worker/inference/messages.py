@@ -35,7 +35,7 @@ class Logprobs:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A generated token. A stop token is not sent; `Finished` stands for it."""
+    """A generated token. A stop token is not emitted; `Finished` takes its place."""
 
     choice: int
     id: int
@@ -66,7 +66,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The failure of a request, and with it of all its choices."""
+    """The failure of a request and all of its choices."""
 
     error: ApiError
 
@@ -79,8 +79,9 @@ Event = Token | PromptLogprobs | PooledOutput | Finished | Failed
 class Request:
     """A prompt to continue `num_choices` times. `emit` is called from the engine thread.
 
-    With `prompt_logprobs` the prompt's log-probabilities are emitted first, with as many
-    alternatives as `sampling` says. With `pooling` the mean hidden state is the only output.
+    With `prompt_logprobs` the prompt's log-probabilities are emitted first, with
+    `sampling.top_logprobs` alternatives each. With `pooling` the mean hidden state is the only
+    output.
     """
 
     # Kept out of tracebacks and logs: it is user data.

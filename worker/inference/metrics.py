@@ -18,11 +18,11 @@ class EngineCollector(Collector):
         self._engines = engines
 
     def collect(self) -> Iterator[Metric]:
-        counters = [engine.counters for engine in self._engines]
+        stats = [engine.stats for engine in self._engines]
         yield GaugeMetricFamily(
             f"{PREFIX}running_requests",
             "Requests in prefill or decoding",
-            value=sum(c.running_requests for c in counters),
+            value=sum(s.running_requests for s in stats),
         )
         yield GaugeMetricFamily(
             f"{PREFIX}waiting_requests",
@@ -32,17 +32,17 @@ class EngineCollector(Collector):
         yield CounterMetricFamily(
             f"{PREFIX}prompt_tokens",
             "Prompt tokens computed",
-            value=sum(c.prompt_tokens for c in counters),
+            value=sum(s.prompt_tokens for s in stats),
         )
         yield CounterMetricFamily(
             f"{PREFIX}generated_tokens",
             "Tokens generated",
-            value=sum(c.generated_tokens for c in counters),
+            value=sum(s.generated_tokens for s in stats),
         )
         yield CounterMetricFamily(
             f"{PREFIX}failed_requests",
             "Requests that ended with an engine error",
-            value=sum(c.failed_requests for c in counters),
+            value=sum(s.failed_requests for s in stats),
         )
 
 

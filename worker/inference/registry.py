@@ -71,7 +71,7 @@ class ModelRegistry:
         return name in self._adapter_entries or self._find_base(name) is not None
 
     def list_engines(self) -> list[Engine]:
-        """The engines of the loaded base models."""
+        """List the engines of the loaded base models."""
         return [base.engine for base in self._model_cache.loaded().values()]
 
     async def resolve(self, name: str) -> ServedCausalModel:
@@ -108,7 +108,7 @@ class ModelRegistry:
         log.info("adapter.loaded", model=request.lora_name)
 
     def unload_adapter(self, name: str) -> None:
-        """Forget an adapter; running requests still complete. Raises NotFound."""
+        """Unregister an adapter; running requests still complete. Raises NotFound."""
         if self._adapter_entries.pop(name, None) is None:
             raise ModelNotFound(name)
 

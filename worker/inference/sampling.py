@@ -11,7 +11,7 @@ from worker.inference.messages import Logprobs, SamplingParams
 
 # Below this temperature scaled logits overflow; sampling becomes greedy, which is the limit.
 MIN_TEMPERATURE = 1e-4
-# The nucleus nearly always lies within this many top tokens, which is far cheaper than a sort.
+# The nucleus nearly always lies within this many top tokens; top-k is far cheaper than a sort.
 NUCLEUS_CANDIDATES = 1024
 # OpenAI's value for "very unlikely", in place of -inf, which JSON cannot represent.
 MIN_LOGPROB = -9999.0
@@ -41,7 +41,7 @@ class Sampler:
         """Apply penalties and logit bias to one row of logits [vocabulary], in place.
 
         OpenAI's formula: logit -= count · frequency_penalty + (count > 0) · presence_penalty,
-        where `count` is how often the choice has generated the token.
+        where `count` is the number of times the choice has generated the token.
         """
         params = self.params
         if self._token_counts and (params.frequency_penalty or params.presence_penalty):
@@ -90,7 +90,7 @@ def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logpr
 
 
 def token_logprobs(logits: Tensor, tokens: Sequence[int], top: int) -> list[Logprobs]:
-    """Log-probabilities of given tokens by `logits` [tokens, vocabulary], with `top` alternatives.
+    """Compute the tokens' log-probabilities from `logits` [tokens, vocabulary], with `top` others.
 
     Raises NonFiniteLogits if a row contains NaN.
     """
@@ -101,7 +101,7 @@ def token_logprobs(logits: Tensor, tokens: Sequence[int], top: int) -> list[Logp
 def _require_finite(logits: Tensor) -> Tensor:
     logits = logits.float()
     if bool(logits.isnan().any()):
-        raise NonFiniteLogits("the model's output is not a number")
+        raise NonFiniteLogits("the model's output contains NaN")
     return logits
 
 
@@ -126,7 +126,7 @@ def _inverse_cdf(probabilities: Tensor, uniform: float) -> int:
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """The smallest set of top tokens with mass `top_p`: probabilities and ids, sorted."""
+    """Find the smallest set of top tokens with mass `top_p`: probabilities and ids, sorted."""
     size = min(NUCLEUS_CANDIDATES, len(probabilities))
     kept, ids = probabilities.topk(size)
     if float(kept.sum()) < top_p:

@@ -63,7 +63,7 @@ class Scheduler:
         yield from dict.fromkeys(sequence.request for sequence in self.running)
 
     def next_prefill(self) -> Prefill | None:
-        """The prompt to prefill: the current one, or the next one if its choices all get a slot."""
+        """Return the current prompt, or the next one if all of its choices get a slot."""
         if self.prefilling is None and self.waiting:
             if len(self.running) + self.waiting[0].num_choices <= self.num_slots:
                 self.prefilling = Prefill(self.waiting.popleft())

@@ -88,12 +88,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     warm_up.cancel()
     state.thread.stop()
-    # The thread must not call into the event loop once that is closed.
+    # The thread must not call into a closed event loop.
     await asyncio.to_thread(state.thread.join, FINAL_STEP_TIMEOUT_SECONDS)
 
 
 def _stop_if_failed(warm_up: asyncio.Task[None], thread: EngineThread) -> None:
-    """Stop an engine that cannot load its first model, so that its supervisor sees why."""
+    """Stop an engine that cannot load its first model, so that its supervisor logs the reason."""
     if warm_up.cancelled() or warm_up.exception() is None:
         return
     log.critical("engine.cannot_start", reason=str(warm_up.exception()))

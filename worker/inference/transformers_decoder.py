@@ -80,7 +80,7 @@ class TransformersDecoder:
         return slot.logits
 
     def _forward(self, slot: _Slot, ids: Sequence[int], *, num_logits: int, **options: Any) -> Any:
-        """Feed further tokens to a slot; returns transformers' output."""
+        """Feed further tokens to a slot; return transformers' output."""
         self._active_adapter = slot.adapter
         output = self._model(
             torch.tensor([ids], device=self._model.device),

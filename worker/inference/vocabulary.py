@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerBase
 
 
 def _gpt2_byte_decoder() -> dict[str, int]:
-    """The inverse of GPT-2's byte alphabet: printable bytes are themselves, others 256 and up."""
+    """Invert GPT-2's byte alphabet: printable bytes are themselves, others 256 and up."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = {chr(byte): byte for byte in printable}
@@ -33,7 +33,7 @@ class Vocabulary:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def token_bytes(self, id: int) -> bytes:
-        """The bytes of one token. A special token is its name."""
+        """Return the bytes of one token; for a special token, those of its name."""
         if id in self._added:
             return self._added[id].encode()
         piece = str(self._tokenizer.convert_ids_to_tokens(id))

@@ -37,7 +37,7 @@ log = logs.get_logger(__name__)
 POLL_INTERVAL_SECONDS = 0.2
 # Time to write a checkpoint after a stop request; then training is killed.
 STOP_TIMEOUT_SECONDS = 20.0
-# Time from the shutdown of the trainer to its last try to store results.
+# Time from the shutdown of the trainer to its last attempt to store results.
 DRAIN_TIMEOUT_SECONDS = 27.0
 STORE_RETRY_INTERVAL_SECONDS = 5.0
 # Time for a stalled process to dump the stacks of its threads.
@@ -47,7 +47,7 @@ STALLED_MESSAGE = "Training stopped making progress and was ended."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainerContext:
-    """Dependencies of a trainer. `stopping` is set when its process is to shut down."""
+    """Dependencies of a trainer. `stopping` is set when its process must shut down."""
 
     settings: Settings
     sessions: SessionMaker
@@ -63,7 +63,7 @@ class Attempt:
     def __init__(self, context: TrainerContext, assignment: JobAssignment) -> None:
         self._context = context
         self._assignment = assignment
-        self._folder = run_folders.run_dir_for(context.settings, assignment)
+        self._folder = run_folders.get_run_folder(context.settings, assignment)
         self._heartbeat = Heartbeat(assignment, context.sessions, context.settings)
         self._drain_deadline: float | None = None
 
@@ -92,12 +92,12 @@ class Attempt:
             log.warning("attempt.postponed", job=assignment.job_id, reason=str(error))
             self._record(exit_handling.postpone(assignment, "The storage was unavailable."))
         except Exception as error:
-            # An unknown error must neither end the trainer nor be retried for ever.
+            # An unknown error must neither end the trainer nor be retried forever.
             log.exception("attempt.error", job=assignment.job_id)
             self._record(exit_handling.on_supervisor_error(assignment, error))
 
     def _train(self) -> TransactionWork:
-        """Prepare, train and store; returns the transaction that records the outcome."""
+        """Prepare, train and store; return the transaction that records the outcome."""
         context, assignment, folder = self._context, self._assignment, self._folder
         run_folders.prepare(
             folder,
@@ -106,7 +106,7 @@ class Attempt:
             store=context.store,
             catalog=context.catalog,
         )
-        if self._should_stop():
+        if self._is_stopping():
             return exit_handling.yield_job(assignment)
         with CheckpointUploader(assignment, folder, context.sessions, context.store) as uploader:
             relay = EventRelay(assignment, folder, context.sessions, uploader)
@@ -128,11 +128,11 @@ class Attempt:
             self._drain(relay, uploader)
             if code != ExitCode.YIELDED:
                 run_folders.retain_log(folder, context.settings)
-            if process.was_aborted:
+            if process.is_aborted:
                 return exit_handling.record_crash(assignment, STALLED_MESSAGE, exit_code=code)
-            was_stopped = process.was_stopped
+            is_stop_requested = process.is_stop_requested
             return exit_handling.on_exit(
-                code, assignment, reported=relay.failed, was_stopped=was_stopped
+                code, assignment, reported=relay.failed, is_stop_requested=is_stop_requested
             )
 
     def _supervise(
@@ -147,7 +147,7 @@ class Attempt:
             self._folder, timeout_seconds=settings.training_stall_timeout_seconds
         )
         while (code := process.poll()) is None:
-            if self._should_stop():
+            if self._is_stopping():
                 process.stop(grace_seconds=STOP_TIMEOUT_SECONDS)
             if watchdog.is_stalled():
                 process.abort(grace_seconds=STACK_DUMP_TIMEOUT_SECONDS)
@@ -177,7 +177,7 @@ class Attempt:
         )
 
     def _drain(self, relay: EventRelay, uploader: CheckpointUploader) -> bool:
-        """Wait until all events and checkpoints are stored; False if time is up."""
+        """Wait until all events and checkpoints are stored; return False after the deadline."""
         while not (relay.relay(force=True) and uploader.is_done):
             if self._is_past_deadline():
                 return False
@@ -235,11 +235,11 @@ class Attempt:
         except DatabaseUnavailable as error:
             log.warning("event.dropped", job=assignment.job_id, reason=str(error))
 
-    def _should_stop(self) -> bool:
-        """True if the attempt is to stop and continue later or elsewhere.
+    def _is_stopping(self) -> bool:
+        """Check whether the attempt must stop, to continue later or on another trainer.
 
-        Raises LeaseLost if the attempt is over, and DatabaseUnavailable after an outage so long
-        that another trainer may own the job by now.
+        Raises LeaseLost if the attempt is over, and DatabaseUnavailable after an outage of
+        `database_outage_timeout_seconds`, when another trainer may already own the job.
         """
         if self._heartbeat.is_attempt_over:
             raise LeaseLost(f"{self._assignment.job_id}: {self._heartbeat.directive}")
@@ -252,5 +252,5 @@ class Attempt:
         return self._heartbeat.directive is TrainerDirective.PAUSE
 
     def _is_past_deadline(self) -> bool:
-        self._should_stop()
+        self._is_stopping()
         return self._drain_deadline is not None and time.monotonic() > self._drain_deadline

@@ -31,7 +31,7 @@ MAX_BACKOFF_SECONDS = 30.0
 class CheckpointUploader:
     """Uploads checkpoints one after another, retrying with backoff until the `with` block ends.
 
-    If storage is slower than training, resume checkpoints that are superseded are skipped.
+    If storage is slower than training, superseded checkpoints are skipped unless servable.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class CheckpointUploader:
 
     def enqueue(self, written: CheckpointWritten) -> None:
         for earlier, upload in self._queue:
-            # A superseded checkpoint that only a resume would read need not be uploaded.
+            # A superseded checkpoint is only useful if it is servable.
             if not earlier.servable and upload.cancel():
                 shutil.rmtree(self._folder.checkpoint(earlier.step))
         self._queue.append((written, self._thread.submit(self._store_with_retry, written)))
@@ -88,7 +88,7 @@ class CheckpointUploader:
                 return
 
     def _store_checkpoint(self, written: CheckpointWritten) -> None:
-        """Store the files, then their manifest, then the row; readers trust the row only."""
+        """Store the files, then their manifest, then the row; readers rely on the row only."""
         assignment = self._assignment
         prefix = checkpoint_prefix(
             assignment.project_id, assignment.job_id, assignment.attempt, written.step
@@ -121,8 +121,8 @@ class CheckpointUploader:
         try:
             self._store.put(key, manifest, if_absent=True)
         except AlreadyExists:
-            # This attempt's own, from a try whose response was lost; or another's, if an attempt
-            # number was somehow assigned twice.
+            # This attempt's own manifest, if the response to the upload was lost; or another
+            # attempt's, if an attempt number was somehow assigned twice.
             if self._store.get(key) != manifest:
                 raise LeaseLost(f"{key} belongs to another attempt") from None
 

@@ -9,7 +9,7 @@ from worker.run_folder import ExitCode
 
 log = logs.get_logger(__name__)
 
-# A single job that crashes repeatedly is to blame itself; this many different ones are not.
+# One job that crashes repeatedly is the cause itself; with this many, the trainer is.
 MAX_CRASHED_JOBS = 3
 # Exit codes caused by the job itself, on any machine.
 JOB_FAULT_EXITS = (ExitCode.USER_ERROR, ExitCode.OUT_OF_DEVICE_MEMORY, ExitCode.LOSS_NOT_FINITE)
@@ -34,7 +34,7 @@ class CircuitBreaker:
         return time.monotonic() < self._open_until
 
     def record(self, job_id: str, outcome: AttemptOutcome, exit_code: int | None) -> None:
-        """Record the outcome of an attempt. Most outcomes say nothing about the trainer."""
+        """Record the outcome of an attempt. Most outcomes do not depend on the trainer."""
         with self._lock:
             if outcome is AttemptOutcome.DONE:
                 self._crashed_jobs.clear()
@@ -57,7 +57,7 @@ class CircuitBreaker:
 def _is_crash(outcome: AttemptOutcome, exit_code: int | None) -> bool:
     if exit_code in JOB_FAULT_EXITS:
         return False
-    # A job that crashes for the third time fails, with an exit code.
+    # At its last attempt a job that crashes fails, with an exit code.
     return outcome is AttemptOutcome.CRASHED or (
         outcome is AttemptOutcome.FAILED and exit_code is not None
     )

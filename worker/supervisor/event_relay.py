@@ -21,7 +21,7 @@ ESTIMATE_INTERVAL_SECONDS = 5.0
 
 
 class EventRelay:
-    """Relays new events. While the database is unavailable they wait here; none is lost."""
+    """Relays new events. While the database is unavailable they are queued here; none is lost."""
 
     def __init__(
         self,
@@ -44,7 +44,10 @@ class EventRelay:
         self._next_estimate_at = 0.0
 
     def relay(self, *, force: bool = False) -> bool:
-        """Relay new events if the interval has passed. True if none is left. Raises LeaseLost."""
+        """Relay new events if the interval has passed; return True if none is left.
+
+        Raises LeaseLost.
+        """
         self._read_new_events()
         if not self._pending:
             return True

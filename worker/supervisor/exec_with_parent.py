@@ -1,7 +1,7 @@
 """`python -m worker.supervisor.exec_with_parent PARENT COMMAND…`: exec COMMAND, die with PARENT.
 
 Training takes seconds to load, and a supervisor that is killed meanwhile would leave an orphan.
-This module loads next to nothing, asks the kernel to kill it with its parent and then execs; the
+This module imports almost nothing, asks the kernel to kill it with its parent and then execs; the
 request survives the exec.
 """
 

@@ -13,11 +13,12 @@ from worker.supervisor.run_folders import CorruptDownload
 
 
 def on_exit(
-    code: int, assignment: JobAssignment, *, reported: Failed | None, was_stopped: bool
+    code: int, assignment: JobAssignment, *, reported: Failed | None, is_stop_requested: bool
 ) -> TransactionWork:
-    """The transaction for an attempt that ended with exit code `code` and without a model.
+    """Map an exit code other than DONE to the transaction that records the attempt's outcome.
 
-    `reported` is the process's own error report; `was_stopped` tells a requested stop.
+    `reported` is the process's own error report; `is_stop_requested` is true if the
+    supervisor stopped it.
     """
     job_id, attempt = assignment.job_id, assignment.attempt
     match code:
@@ -32,7 +33,7 @@ def on_exit(
             )
         case ExitCode.DISK_FULL:
             return record_disk_full(assignment, exit_code=code)
-    if code == ExitCode.YIELDED or was_stopped:
+    if code == ExitCode.YIELDED or is_stop_requested:
         return lambda session: attempt_outcomes.yield_job(session, job_id, attempt, exit_code=code)
     return record_crash(assignment, _describe_exit(code), exit_code=code)
 
@@ -44,7 +45,7 @@ def succeed(
     result: ResultFile,
     evaluation: ResultFile | None,
 ) -> TransactionWork:
-    """The transaction for a job whose results are all stored."""
+    """Make the transaction for a job whose results are all stored."""
     return lambda session: finalization.succeed(
         session,
         assignment.job_id,
@@ -56,21 +57,21 @@ def succeed(
 
 
 def fail(assignment: JobAssignment, failure: JobFailure) -> TransactionWork:
-    """The transaction for a job that can never start."""
+    """Make the transaction for a job that can never start."""
     return lambda session: attempt_outcomes.fail(
         session, assignment.job_id, assignment.attempt, failure
     )
 
 
 def postpone(assignment: JobAssignment, reason: str) -> TransactionWork:
-    """The transaction for an attempt that waits for an unavailable dependency."""
+    """Make the transaction for an attempt that waits for an unavailable dependency."""
     return lambda session: attempt_outcomes.postpone(
         session, assignment.job_id, assignment.attempt, reason=reason
     )
 
 
 def yield_job(assignment: JobAssignment) -> TransactionWork:
-    """The transaction for an attempt that is to continue later or elsewhere."""
+    """Make the transaction for an attempt that continues later or on another trainer."""
     return lambda session: attempt_outcomes.yield_job(
         session, assignment.job_id, assignment.attempt
     )
@@ -85,7 +86,7 @@ def record_crash(
 
 
 def on_supervisor_error(assignment: JobAssignment, error: Exception) -> TransactionWork:
-    """The transaction for an error of the supervisor itself, outside of training."""
+    """Make the transaction for an error of the supervisor itself, outside training."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return record_disk_full(assignment)
     if isinstance(error, CorruptDownload | NoFinalCheckpoint):

@@ -14,16 +14,16 @@ from app.settings import Settings
 
 log = logs.get_logger(__name__)
 
-# Between two heartbeats the directive is read this often, a lookup of one row.
+# Interval at which the directive is read between two heartbeats: a lookup of one row.
 DIRECTIVE_POLL_INTERVAL_SECONDS = 2.0
 
 
 class Heartbeat:
-    """Sends heartbeats from a thread of its own while the `with` block runs.
+    """Sends heartbeats from its own thread while the `with` block runs.
 
-    `directive` is the latest one known. While the database is unavailable it stays as it was: no
-    other trainer can acquire the job then either. No error ends the thread before the attempt is
-    over.
+    `directive` is the latest one known. While the database is unavailable it does not change: no
+    other trainer can acquire the job during that time. No error ends the thread before the attempt
+    is over.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Liveness of the trainers on one machine: each holds an flock on its own file in the home.
 
 The kernel releases the lock when a process dies, so its neighbours notice at once instead of after
-its leases expire. The death of a whole machine still shows by its leases only.
+its leases expire. The death of a whole machine is only noticed when its leases expire.
 """
 
 import fcntl
@@ -23,11 +23,11 @@ class LivenessLock:
         partial = self._folder / f"{self.name}{PARTIAL_SUFFIX}"
         # Never closed: only the kernel releases it, when the process ends.
         fcntl.flock(os.open(partial, os.O_CREAT | os.O_WRONLY), fcntl.LOCK_EX)
-        # Visible to others only now that it is locked.
+        # Renamed only now, so that other trainers never see it unlocked.
         partial.rename(self._folder / self.name)
 
     def find_dead(self) -> list[str]:
-        """Names of trainers that have ended and were not removed yet."""
+        """List the names of trainers that have ended and were not removed yet."""
         paths = sorted(path for path in self._folder.iterdir() if path.suffix != PARTIAL_SUFFIX)
         return [path.name for path in paths if path.name != self.name and _is_unlocked(path)]
 

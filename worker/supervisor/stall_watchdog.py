@@ -11,7 +11,7 @@ FIRST_EVENT_TIMEOUT_FACTOR = 6.0
 
 
 class StallWatchdog:
-    """Detects a stall; to be polled often. Progress means that the run folder's event file grows.
+    """Detects a stall; poll it often. Progress means that the run folder's event file grows.
 
     The first event may take `FIRST_EVENT_TIMEOUT_FACTOR` times as long as later ones.
     """

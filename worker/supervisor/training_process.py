@@ -40,17 +40,17 @@ OOM_SCORE_ADJ = 800
 
 
 class TrainingProcess:
-    """One training process and its children. Leaving the `with` block kills what is left.
+    """One training process and its children. Leaving the `with` block kills those still running.
 
-    Enter it in the thread that stays to the end: the kernel kills the process when the thread that
-    started it ends.
+    Enter it in a thread that outlives the process: the kernel kills the process when the thread
+    that started it ends.
     """
 
     def __init__(self, folder: RunFolder, command: Sequence[str] = TRAINING_COMMAND) -> None:
         self._folder = folder
         self._command = [*EXEC_WITH_PARENT, str(os.getpid()), *command, str(folder.path)]
         self._kill_at: float | None = None
-        self.was_aborted = False
+        self.is_aborted = False
 
     def __enter__(self) -> Self:
         with self._folder.log.open("ab") as log:
@@ -79,11 +79,11 @@ class TrainingProcess:
         return self._process.pid
 
     @property
-    def was_stopped(self) -> bool:
+    def is_stop_requested(self) -> bool:
         return self._kill_at is not None
 
     def poll(self) -> int | None:
-        """The exit code (negative: the signal that killed it), or None while it runs."""
+        """Return the exit code (negative: the signal that killed it), or None while it runs."""
         if self._has_ended():
             return self._reap()
         if self._kill_at is not None and time.monotonic() > self._kill_at:
@@ -91,7 +91,7 @@ class TrainingProcess:
         return None
 
     def stop(self, *, grace_seconds: float) -> None:
-        """Request a checkpoint and the end; after the grace period `poll` kills. Idempotent."""
+        """Request a checkpoint and exit; `poll` kills it after the grace period. Idempotent."""
         if self._kill_at is not None or self._has_ended():
             return
         self._kill_at = time.monotonic() + grace_seconds
@@ -99,15 +99,15 @@ class TrainingProcess:
         os.kill(self.pid, signal.SIGTERM)
 
     def abort(self, *, grace_seconds: float) -> None:
-        """Make it dump its stacks to the log and end; after the grace period `poll` kills."""
-        if self.was_aborted or self._has_ended():
+        """Make it log its stacks and exit; `poll` kills it after the grace period."""
+        if self.is_aborted or self._has_ended():
             return
-        self.was_aborted = True
+        self.is_aborted = True
         self._kill_at = time.monotonic() + grace_seconds
         os.kill(self.pid, signal.SIGABRT)
 
     def kill(self) -> int:
-        """Kill it and its children now; returns its exit code."""
+        """Kill it and its children now; return its exit code."""
         if self._process.returncode is None and not self._has_ended():
             os.killpg(self.pid, signal.SIGKILL)
         return self._reap()
@@ -115,7 +115,7 @@ class TrainingProcess:
     def _has_ended(self) -> bool:
         if self._process.returncode is not None:
             return True
-        # Without reaping: until then no other process group can get its id.
+        # Without reaping it: until then no other process group can get its id.
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, flags) is not None
 

@@ -34,5 +34,5 @@ class WandbRunConfig:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The inverse of `write`."""
+        """Read a configuration that `write` wrote."""
         return cls(**json.loads(path.read_bytes()))

@@ -1,6 +1,6 @@
 """`python -m worker.supervisor.wandb_process CONFIG`: logs a run folder's events to W&B.
 
-A process of its own, since the library blocks for minutes when its server does not respond. It
+A separate process, since the library blocks for minutes when its server does not respond. It
 reads the run folder, has the operator's W&B key and no other credentials, and is ended by the
 supervisor.
 """

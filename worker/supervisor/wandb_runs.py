@@ -42,7 +42,7 @@ AddEvent = Callable[[NewEvent], None]
 class WandbRuns:
     """All W&B runs of one attempt; leaving the `with` block kills their processes.
 
-    Enter it in the thread that stays to the end: a process dies with the thread that started it.
+    Enter it in a thread that outlives the runs: a process dies with the thread that started it.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class WandbRuns:
             run.kill()
 
     def poll(self) -> None:
-        """Report runs that have started, and give up those that did not."""
+        """Report runs that have started, and give up on those that did not."""
         for run in self._runs:
             run.poll()
 

@@ -1,4 +1,4 @@
-"""`python -m worker.training RUN_DIR`: one attempt at one job, in one folder.
+"""`python -m worker.training RUN_FOLDER`: one attempt at one job, in one folder.
 
 Sets the environment variables that torch reads on import, then execs `worker.training.process`:
 the process id stays the same, so signals and exit codes pass through.
@@ -8,10 +8,10 @@ import os
 import sys
 
 TORCH_ENVIRONMENT = {
-    # How long an OpenMP thread spins at a barrier before it sleeps: tens of microseconds. The
-    # default is milliseconds, during which it occupies the core of the thread it waits for: next
-    # to two busy processes, training an encoder took ten times as long. Not spinning at all costs
-    # an eighth of the speed on an idle machine.
+    # Time that an OpenMP thread spins at a barrier before it sleeps: tens of microseconds. The
+    # default is milliseconds, during which it occupies the core of the thread it waits for: with
+    # two other busy processes, training an encoder took ten times as long. Not spinning at all
+    # costs an eighth of the speed on an idle machine.
     "GOMP_SPINCOUNT": "4000",
     # Required for deterministic cuBLAS: otherwise reductions depend on concurrent streams.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",

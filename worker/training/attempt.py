@@ -1,4 +1,4 @@
-"""Runs one training attempt and maps its outcome to an exit code."""
+"""One training attempt, and the exit code of its outcome."""
 
 from app.logs import get_logger
 from worker.run_folder import ExitCode, Failed, RunFolder
@@ -10,9 +10,9 @@ log = get_logger(__name__)
 
 
 def run_attempt(folder: RunFolder) -> ExitCode:
-    """Train as the folder's spec says. A known failure is recorded as a `Failed` event.
+    """Train according to the folder's spec; record a known failure as a `Failed` event.
 
-    Raises every exception that `classify_error` does not recognize: the process crashes with it.
+    Re-raises an exception that `classify_error` does not recognize: the process crashes.
     """
     stop = StopSignal(folder)
     spec = folder.read_spec()
@@ -33,4 +33,4 @@ def _record_failure(folder: RunFolder, record: Failed) -> None:
         folder.append_event(record)
     except OSError as error:
         # The disk may be full. The exit code still reports the failure.
-        log.error("training.unrecorded", code=record.code, exc_info=error)
+        log.error("training.failure_not_recorded", code=record.code, exc_info=error)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from worker.training.batching import MicroBatch
 
 # Up to this length eager attention is 1.5 to 4 times as fast as torch's fused kernel on CPUs. It
-# would still be faster beyond, but the attention weights kept for the backward pass get too large.
+# would be faster beyond it too, but the attention weights kept for the backward pass get too large.
 MAX_EAGER_LENGTH = 1024
 
 

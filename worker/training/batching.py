@@ -26,7 +26,7 @@ class Row:
     """A tokenized training row.
 
     `label_positions` are the positions of the tokens in the loss, ascending, at least one, all > 0.
-    Both arrays are int32 because a large training file stays in memory as long as the job runs.
+    Both arrays are int32 because a large training file stays in memory while the job runs.
     """
 
     ids: NDArray[np.int32]
@@ -34,7 +34,7 @@ class Row:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that go through the model: the last label is only predicted, never read."""
+        """Tokens that go through the model: the last label is predicted, but is not an input."""
         return int(self.label_positions[-1])
 
 
@@ -115,7 +115,7 @@ def collate(rows: Sequence[Row], device: torch.device, *, share_prefix: bool = T
 
 
 def _common_prefix_length(rows: Sequence[Row]) -> int:
-    """Length of the longest common prefix of all rows; 0 for a single row."""
+    """Measure the longest common prefix of all rows; 0 for a single row."""
     if len(rows) < 2:
         return 0
     limit = min(row.num_tokens for row in rows)
@@ -125,7 +125,7 @@ def _common_prefix_length(rows: Sequence[Row]) -> int:
 
 
 def _stream_indices(rows: Sequence[Row], prefix_len: int) -> list[Indices]:
-    """Stream indices of the tokens of each row."""
+    """Compute the stream indices of the tokens of each row."""
     stream_indices = []
     start = prefix_len
     for row in rows:
@@ -157,7 +157,7 @@ def _pad_rows(block: Sequence[Indices]) -> Indices:
 
 
 def _unpad_index(blocks: Sequence[Indices]) -> Indices:
-    """Slot of each stream index; for a prefix token, its slot in the first row.
+    """Find the slot of each stream index; for a prefix token, its slot in the first row.
 
     Padding slots hold stream index 0, whose first slot is slot 0 with or without them.
     """

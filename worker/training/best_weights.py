@@ -43,7 +43,7 @@ class BestWeights:
 
     @property
     def is_out_of_patience(self) -> bool:
-        """True if training is to stop early."""
+        """True if training should stop early."""
         return self._patience is not None and self._bad_epochs >= self._patience
 
     @torch.no_grad()

@@ -26,7 +26,7 @@ from worker.run_folder import RunFolder, RunSpec
 from worker.training.checkpoint import Checkpointer
 from worker.training.encoders.builder import build_training_loop as build_encoder_loop
 from worker.training.encoders.methods import METHODS as ENCODER_METHODS
-from worker.training.environment import StopSignal, environment_fingerprint
+from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.errors import user_error
 from worker.training.forward import choose_causal_lm
 from worker.training.loop import TrainingLoop
@@ -115,7 +115,7 @@ def _build_loop(
             folder,
             AdapterWeights(model),
             optimizer,
-            environment_fingerprint(model.device, choose_dtype(model.device)),
+            get_environment_fingerprint(model.device, choose_dtype(model.device)),
         ),
         stop=stop,
     )

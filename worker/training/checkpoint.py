@@ -50,7 +50,7 @@ class Checkpointer:
     optimizer: Optimizer
     fingerprint: dict[str, str]
     best_weights: BestWeights | None = None
-    # Makes the files that every checkpoint of the method has in addition.
+    # Makes the additional files that every checkpoint of the method has.
     extra_files: Callable[[], Mapping[str, bytes]] = dict
 
     def write(self, step: int, final_files: Mapping[str, bytes] | None = None) -> None:
@@ -69,7 +69,7 @@ class Checkpointer:
         for path in partial.iterdir():
             _fsync(path)
         write_manifest(partial)
-        # Exists only if this attempt found it damaged.
+        # The target exists only if this attempt found it damaged.
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
         fsync_folder(target.parent)

@@ -36,7 +36,7 @@ class CheckpointInterval:
     @contextmanager
     def time_save(self) -> Iterator[None]:
         """Measure a save. Wraps the writing of every checkpoint, scheduled or not."""
-        began = self._clock()
+        started_at = self._clock()
         yield
         self._saved_at = self._clock()
-        self._save_seconds = self._saved_at - began
+        self._save_seconds = self._saved_at - started_at

@@ -17,7 +17,7 @@ OOM_SCORE_ADJ = "800"
 
 
 class StopSignal:
-    """True once training is asked to stop, by the `stop` file in the run folder or by SIGTERM."""
+    """True once a stop was requested, by the `stop` file in the run folder or by SIGTERM."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
@@ -32,27 +32,27 @@ class StopSignal:
 
 
 def configure_process() -> None:
-    """Lower the process's priority, prefer it to the OOM killer, bind it to its parent's life."""
+    """Lower its priority, make it the OOM killer's first victim, have it die with its parent."""
     # The supervisor sends SIGABRT to a hung process; this prints its stack traces.
     faulthandler.enable()
     os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     if platform.system() != "Linux":
         return
-    # An orphan would train unobserved a job that another trainer may hold by now.
+    # An orphan would keep training a job that another trainer may already hold.
     die_with_parent()
     with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write(OOM_SCORE_ADJ)
 
 
 def make_deterministic(threads: int) -> None:
-    """Make results bit-reproducible on this machine, for a given number of threads."""
+    """Make results bit-reproducible on this machine, for the given number of threads."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
     torch.use_deterministic_algorithms(True)
     torch.set_flush_denormal(True)
 
 
-def environment_fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
-    """Versions and hardware that bit-exact results depend on, in addition to the job itself."""
+def get_environment_fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    """Describe the versions and hardware that bit-exact results depend on, besides the job."""
     on_cuda = device.type == "cuda"
     return {
         "torch": str(torch.__version__),

@@ -1,4 +1,4 @@
-"""Known training failures: each has an exit code and an error that the job's owner reads."""
+"""Known training failures: each has an exit code, and an error shown to the job's owner."""
 
 import errno
 

@@ -18,7 +18,7 @@ class CausalLM(Protocol):
     supports_shared_prefix: bool
 
     def token_nll(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood [N] of each label in float32; whether it was the argmax [N]."""
+        """Compute each label's NLL [N] in float32, and "it was the argmax" [N]."""
         ...
 
 
@@ -47,7 +47,7 @@ class TransformersCausalLM:
             losses.append(nll_and_correct[0])
             correct.append(nll_and_correct[1])
             block_start += block.numel()
-        # Blocks keep the order of the rows, and so of their labels.
+        # Blocks keep the order of the rows, and so that of their labels.
         return torch.cat(losses), torch.cat(correct)
 
 

@@ -38,7 +38,7 @@ def supports(model: PeftModel) -> bool:
 
 
 class _MergedLinear:
-    """Several linear layers of one input as one: weights stacked, LoRA B block-diagonal."""
+    """Several linear layers with the same input as one: stacked weights, block-diagonal LoRA B."""
 
     def __init__(self, modules: list[Any]) -> None:
         self._modules = modules
@@ -119,7 +119,7 @@ class LlamaCausalLM:
         self._head: Tensor = base.lm_head.weight
 
     def token_nll(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood [N] of each label in float32; whether it was the argmax [N]."""
+        """Compute each label's NLL [N] in float32, and "it was the argmax" [N]."""
         hidden = self._embedding(batch.ids)
         cos, sin = self._rotary(hidden, batch.positions[None])
         half = cos.shape[-1] // 2

@@ -42,13 +42,13 @@ class TrainingLoop(Generic[RowT]):
     data_warnings: Sequence[str] = ()
     # Statistics of the training file that live traffic is compared with.
     drift_baseline: dict[str, Any] | None = None
-    # Makes the files that only the last checkpoint has, once its weights are in place.
+    # Makes the files that only the last checkpoint has, after its weights were restored.
     final_files: Callable[[], Mapping[str, bytes]] = dict
     # Runs on the initial model before the first step; False if it was interrupted by a stop.
     prepare: Callable[[], bool] = lambda: True
 
     def run(self) -> ExitCode:
-        """Train from the latest checkpoint to the end, or until asked to stop."""
+        """Train from the latest checkpoint to the end, or until a stop is requested."""
         sampler = self.sampler
         if not self.prepare():
             return ExitCode.YIELDED
@@ -91,7 +91,7 @@ class TrainingLoop(Generic[RowT]):
     def _write_checkpoint(
         self, step: int, values: dict[str, float], *, servable: bool, is_last: bool
     ) -> None:
-        # The loss of this step was computed before its update, so it says nothing of these weights.
+        # This step's loss was computed before its update, so these weights are checked themselves.
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
             raise _not_finite_error(step)
         if is_last and self.best_weights is not None:

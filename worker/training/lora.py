@@ -10,8 +10,8 @@ from torch.nn import functional
 class _LoraLinear(torch.autograd.Function):
     """x·Wᵀ + s·(x·Aᵀ)·Bᵀ, with the second product accumulated in place.
 
-    As separate modules this takes four more passes over the output and as many over the gradient;
-    on a CPU these memory passes cost more than the LoRA's own arithmetic.
+    Computed as separate modules, it would take four additional passes over the output and over the
+    gradient; on a CPU these memory accesses cost more than the LoRA's own arithmetic.
     """
 
     @staticmethod
@@ -24,25 +24,25 @@ class _LoraLinear(torch.autograd.Function):
         b: Tensor,
         scaling: float,
     ) -> Tensor:
-        low = x @ a.T
+        projected = x @ a.T
         out = functional.linear(x, weight, bias)
-        out.addmm_(low, b.T, alpha=scaling)
-        ctx.save_for_backward(x, weight, a, b, low)
+        out.addmm_(projected, b.T, alpha=scaling)
+        ctx.save_for_backward(x, weight, a, b, projected)
         ctx.scaling = scaling
         return out
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = upstream
-        x, weight, a, b, low = ctx.saved_tensors
-        low_grad = (grad @ b).mul_(ctx.scaling)
+        x, weight, a, b, projected = ctx.saved_tensors
+        projected_grad = (grad @ b).mul_(ctx.scaling)
         x_grad = None
         # The first layer's input is the frozen embedding, which needs no gradient.
         if ctx.needs_input_grad[0]:
             x_grad = grad @ weight
-            x_grad.addmm_(low_grad, a)
-        a_grad = low_grad.T @ x
-        b_grad = (grad.T @ low).mul_(ctx.scaling)
+            x_grad.addmm_(projected_grad, a)
+        a_grad = projected_grad.T @ x
+        b_grad = (grad.T @ projected).mul_(ctx.scaling)
         return x_grad, None, None, a_grad, b_grad, None
 
 

@@ -10,10 +10,10 @@ LOGITS_CHUNK = 128
 
 
 class _FusedLinearCrossEntropy(torch.autograd.Function):
-    """Linear head, softmax and gradient in chunks, so that the full logits never exist.
+    """Linear head, softmax and gradient in chunks, so that the full logits are never materialized.
 
     The gradient is computed in the forward pass, while a chunk's logits exist: a token's loss
-    depends only on its own hidden state, so the backward pass just scales it. The same idea as
+    depends only on its own hidden state, so the backward pass only scales it. The same idea as
     fused linear cross-entropy in Liger Kernel (arXiv:2410.10989) and cut cross-entropy.
     """
 
@@ -48,7 +48,7 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
 def fused_linear_cross_entropy(
     hidden: Tensor, weight: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood of each label, and whether it was the argmax.
+    """Compute each label's negative log-likelihood, and "it was the argmax".
 
     hidden [N, d], weight [V, d] (frozen), labels [N] -> losses [N] in float32, correct [N].
     """

@@ -1,6 +1,6 @@
 """Entry point of the training process, executed by `python -m worker.training`.
 
-It exits with a code of `ExitCode`. Any other code is a crash, with a traceback on stderr.
+Its exit code is one of `ExitCode`. Any other code is a crash, with a traceback on stderr.
 """
 
 import sys

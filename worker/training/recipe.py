@@ -2,7 +2,7 @@
 
 n_epochs                  3; more for files under 34 examples (at most 25), fewer for files over
                           8,333 examples. The rule of OpenAI's cookbook.
-batch_size                0.2 % of the examples, as OpenAI does, but up to 8 where that leaves 40
+batch_size                0.2 % of the examples, as OpenAI does, but up to 8 if that leaves 40
                           steps: small files are learned equally well, in half the time
 learning_rate_multiplier  1
 learning rate             5e-4 · (2000 / hidden size)^0.781 · multiplier: linear warmup over the

@@ -48,7 +48,7 @@ class RefLogprobs(Generic[RowT]):
         self._values = torch.zeros(len(rows), 2)
 
     def get(self, rows: Iterable[RowT]) -> Tensor:
-        """Log-probabilities of computed rows: [rows, 2] in float32."""
+        """Return the log-probabilities of computed rows: [rows, 2] in float32."""
         return self._values[[self._index[row] for row in rows]]
 
     def set(self, rows: Sequence[RowT], values: Tensor) -> None:
@@ -80,7 +80,7 @@ class RefLogprobsPrecomputer(Generic[RowT]):
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> bool:
-        """Compute the values that no checkpoint has; False if a stop request interrupted it."""
+        """Compute the values that no checkpoint has; return False if a stop was requested."""
         latest = self.checkpointer.find_latest()
         if latest is not None:
             self.ref_logprobs.load(latest)

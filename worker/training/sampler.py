@@ -29,7 +29,7 @@ class EpochSampler(Generic[RowT]):
         return step % self.steps_per_epoch == 0
 
     def batch(self, step: int) -> list[RowT]:
-        """Rows of one step; the last batch of an epoch may be smaller than `batch_size`."""
+        """Return the rows of one step; an epoch's last batch may be smaller than `batch_size`."""
         epoch, position = divmod(step - 1, self.steps_per_epoch)
         order = permutation(self.seed, epoch, len(self.rows))
         start = position * self.batch_size
@@ -37,7 +37,7 @@ class EpochSampler(Generic[RowT]):
 
 
 def permutation(seed: int, epoch: int, length: int) -> list[int]:
-    """Order of the rows in one epoch. It has its own generator, so no other draw shifts it."""
+    """Shuffle the rows of one epoch, with a separate generator that no other draw affects."""
     order = list(range(length))
     random.Random(f"{seed}/{epoch}").shuffle(order)
     return order

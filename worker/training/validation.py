@@ -20,7 +20,7 @@ SAMPLED_EVALUATIONS = 20
 class Validation(Generic[RowT]):
     """Evaluates an objective on the validation rows.
 
-    `sampler` yields the rows of each sample, as many as a training batch has.
+    `sampler` yields the rows of each sample, which has the size of a training batch.
     """
 
     rows: Sequence[RowT]
@@ -47,7 +47,7 @@ class Validation(Generic[RowT]):
     def compute_metrics(self, step: int, *, full: bool, stop: StopSignal) -> dict[str, float]:
         """Compute `valid_…` if a sample is due, and `full_valid_…` if `full`.
 
-        A stop request skips the full evaluation, which may take long on a large file.
+        A stop request skips the full evaluation, which may take a long time on a large file.
         """
         values: dict[str, float] = {}
         if full or step % self.sample_interval_steps == 0:

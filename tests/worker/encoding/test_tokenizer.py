@@ -49,12 +49,12 @@ def test_windows_cover_a_long_context_and_one_contains_the_answer(
     windows = tokenizer.tokenize_windows("Where?", CONTEXT, overlap=8)
     assert len(windows) > 5
     assert all(len(window.ids) <= 32 for window in windows)
-    covered = {int(place) for window in windows for place in window.offsets[window.pair_start :, 1]}
+    covered = {int(end) for window in windows for end in window.offsets[window.pair_start :, 1]}
     assert max(covered) == len(CONTEXT)
     start = CONTEXT.index("Rome")
-    found = [token_span(window, start, start + 4) for window in windows]
+    spans = [token_span(window, start, start + 4) for window in windows]
     holding = [
-        (window, span) for window, span in zip(windows, found, strict=True) if span != (0, 0)
+        (window, span) for window, span in zip(windows, spans, strict=True) if span != (0, 0)
     ]
     assert holding
     for window, (first, last) in holding:
@@ -95,14 +95,14 @@ def test_only_a_prefix_of_a_very_long_text_is_tokenized(tokenizer: EncoderTokeni
 @pytest.mark.parametrize("shift", range(8, 24))
 def test_cutting_a_very_long_text_changes_no_token(tokenizer: EncoderTokenizer, shift: int) -> None:
     """Texts of short and then of long tokens, whose boundaries a cut might move."""
-    for each, unit in (
+    for long_tokenizer, unit in (
         (tokenizer, "internationally "),
         (EncoderTokenizer(sign_run_tokenizer(), 32), "=" * 32),
     ):
         text = "a" * shift + " " + unit * 1000
-        (found,) = each.tokenize([text])
-        whole = each.hf_tokenizer(text, truncation=True, max_length=32)["input_ids"]
-        assert (found.ids.tolist(), found.is_complete) == (whole, False)
+        (truncated,) = long_tokenizer.tokenize([text])
+        whole = long_tokenizer.hf_tokenizer(text, truncation=True, max_length=32)["input_ids"]
+        assert (truncated.ids.tolist(), truncated.is_complete) == (whole, False)
 
 
 def sign_run_tokenizer() -> PreTrainedTokenizerFast:

@@ -32,7 +32,7 @@ def base_folder(
 ) -> Path:
     """A Llama with varied output: large random weights and an untied output layer.
 
-    With tied weights a random model repeats its last token for ever.
+    With tied weights a random model repeats its last token forever.
     """
     folder = tmp_path_factory.mktemp("base-model")
     torch.manual_seed(0)

@@ -1,3 +1,5 @@
+"""The adapter caches: downloads, eviction from disk, and the memory budget."""
+
 import json
 import os
 from collections.abc import Callable
@@ -53,8 +55,8 @@ class TestFetch:
     ) -> None:
         store_adapter(store)
         with ThreadPoolExecutor(8) as pool:
-            found = set(pool.map(folder.fetch, [PREFIX] * 16))
-        assert len(found) == 1
+            fetched = set(pool.map(folder.fetch, [PREFIX] * 16))
+        assert len(fetched) == 1
         assert len(list((tmp_path / "adapters").iterdir())) == 1
 
     @pytest.mark.parametrize("prefix", ["../../etc", "/etc", "a//b", "a/../b"])

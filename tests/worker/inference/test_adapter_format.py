@@ -1,3 +1,5 @@
+"""Adapters in PEFT's format: accepted settings, damaged files, fused matrices."""
+
 import json
 import pickle
 from pathlib import Path

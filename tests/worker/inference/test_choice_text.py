@@ -1,3 +1,5 @@
+"""The text of a choice: deltas, log-probabilities and stop strings."""
+
 from transformers import PreTrainedTokenizerFast
 
 from worker.inference.choice_text import ChoiceText

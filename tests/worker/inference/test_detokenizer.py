@@ -1,3 +1,5 @@
+"""Detokenization: incomplete characters and partial stop strings are held back."""
+
 from itertools import pairwise
 
 import pytest
@@ -62,38 +64,38 @@ class TestDetokenizer:
 
 
 class TestStopStrings:
-    def run(self, stops: list[str], pieces: list[str]) -> tuple[list[str], bool]:
+    def scan(self, stops: list[str], pieces: list[str]) -> tuple[list[str], bool]:
         scanner = StopStrings(stops)
-        given = []
+        emitted = []
         for piece in pieces:
-            given.append(scanner.push(piece))
+            emitted.append(scanner.push(piece))
             if scanner.has_matched:
                 break
-        return [*given, scanner.flush()], scanner.has_matched
+        return [*emitted, scanner.flush()], scanner.has_matched
 
     def test_a_stop_string_split_over_deltas(self) -> None:
-        given, found = self.run(["STOP"], ["say S", "T", "OP it"])
-        assert given == ["say ", "", "", ""]
-        assert found
+        emitted, has_matched = self.scan(["STOP"], ["say S", "T", "OP it"])
+        assert emitted == ["say ", "", "", ""]
+        assert has_matched
 
     def test_a_false_start_is_emitted_later(self) -> None:
-        given, found = self.run(["STOP"], ["ST", "ep", "S"])
-        assert given == ["", "STep", "", "S"]
-        assert not found
+        emitted, has_matched = self.scan(["STOP"], ["ST", "ep", "S"])
+        assert emitted == ["", "STep", "", "S"]
+        assert not has_matched
 
     def test_a_start_inside_of_a_false_start(self) -> None:
-        given, found = self.run(["aab"], ["a", "a", "a", "b"])
-        assert "".join(given) == "a"
-        assert found
+        emitted, has_matched = self.scan(["aab"], ["a", "a", "a", "b"])
+        assert "".join(emitted) == "a"
+        assert has_matched
 
     def test_the_first_match_in_the_text_wins(self) -> None:
-        given, _ = self.run(["late", "early"], ["so early or late"])
-        assert given[0] == "so "
+        emitted, _ = self.scan(["late", "early"], ["so early or late"])
+        assert emitted[0] == "so "
 
     def test_without_stop_strings_nothing_is_held_back(self) -> None:
-        given, found = self.run([], ["a", "b"])
-        assert given == ["a", "b", ""]
-        assert not found
+        emitted, has_matched = self.scan([], ["a", "b"])
+        assert emitted == ["a", "b", ""]
+        assert not has_matched
 
     @given(
         text=st.text("ab", max_size=30),
@@ -105,9 +107,9 @@ class TestStopStrings:
     ) -> None:
         edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
         pieces = [text[a:b] for a, b in pairwise(edges)]
-        given, found = self.run([stop], pieces)
-        assert "".join(given) == text.partition(stop)[0]
-        assert found == (stop in text)
+        emitted, has_matched = self.scan([stop], pieces)
+        assert "".join(emitted) == text.partition(stop)[0]
+        assert has_matched == (stop in text)
 
 
 class TestVocabulary:

@@ -1,3 +1,5 @@
+"""Continuous batching: scheduling, chunked prefill, log-probabilities, failed steps."""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from app.errors import InvalidRequest
 from tests.worker.inference.conftest import MakeAdapter, load_tiny
 from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.decoder import PrefillOutput
-from worker.inference.engine import PREFILL_CHUNK, Engine
+from worker.inference.engine import PREFILL_CHUNK_TOKENS, Engine
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
 
@@ -116,7 +118,7 @@ class TestBatches:
     def test_a_long_prompt_does_not_block_decoding(self, engine: Engine) -> None:
         short, long = (
             RecordedRequest([5], max_new_tokens=20),
-            RecordedRequest([7] * (PREFILL_CHUNK + 50)),
+            RecordedRequest([7] * (PREFILL_CHUNK_TOKENS + 50)),
         )
         engine.submit(short.request)
         engine.step()
@@ -178,18 +180,18 @@ class TestAbort:
     def test_abort_in_every_state(self, engine: Engine) -> None:
         running, staged, waiting = (
             RecordedRequest([5]),
-            RecordedRequest([7] * (PREFILL_CHUNK + 9)),
+            RecordedRequest([7] * (PREFILL_CHUNK_TOKENS + 9)),
             RecordedRequest([6]),
         )
         for request in (running, staged, waiting):
             engine.submit(request.request)
         engine.step()
         engine.step()
-        assert engine.counters.running_requests == 2
+        assert engine.stats.running_requests == 2
         for request in (running, staged, waiting):
             engine.abort(request.request)
         assert engine.is_idle
-        assert engine.counters.running_requests == 0
+        assert engine.stats.running_requests == 0
         assert [request.ends for request in (running, staged, waiting)] == [[], [], []]
 
     def test_abort_does_not_affect_others(self, engine: Engine) -> None:
@@ -255,7 +257,7 @@ class TestFailures:
         assert len(expected) == 12
         assert [type(end) for end in faulty.ends] == [Failed]
         assert [request.ids() for request in others] == [expected] * 3
-        assert breaking.counters.failed_requests == 1
+        assert breaking.stats.failed_requests == 1
 
     def test_a_failing_prefill_ends_only_its_request(self, breaking: Engine) -> None:
         faulty, other = (

@@ -1,3 +1,5 @@
+"""The engine thread: commands between steps, overload, crashes and shutdown."""
+
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any

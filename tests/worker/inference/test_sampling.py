@@ -1,3 +1,5 @@
+"""Token sampling: greedy, temperature, nucleus, seeds, penalties and log-probabilities."""
+
 from collections import Counter
 
 import pytest
@@ -10,13 +12,15 @@ from worker.inference.sampling import MIN_LOGPROB, NonFiniteLogits, Sampler, sam
 LOGITS = [1.0, 3.0, 2.0, 0.0]
 
 
-def sample_once(*params: SamplingParams, logits: list[float] = LOGITS) -> list[int]:
-    samplers = [Sampler(p, 0) for p in params]
-    rows = torch.tensor([logits] * len(params))
+def sample_rows(*row_params: SamplingParams, logits: list[float] = LOGITS) -> list[int]:
+    """Sample one token per row, each with its own parameters and equal logits."""
+    samplers = [Sampler(params, 0) for params in row_params]
+    rows = torch.tensor([logits] * len(row_params))
     return [token for token, _ in sample(rows, samplers)]
 
 
-def sample_many(params: SamplingParams, count: int, logits: Tensor) -> list[int]:
+def sample_repeatedly(params: SamplingParams, count: int, logits: Tensor) -> list[int]:
+    """Sample `count` tokens of one choice, from the same logits [vocabulary]."""
     sampler = Sampler(params, 0)
     return [sample(logits[None].clone(), [sampler])[0][0] for _ in range(count)]
 
@@ -25,55 +29,56 @@ class TestGreedy:
     @pytest.mark.parametrize(
         "params", [SamplingParams(temperature=0), SamplingParams(temperature=1e-9)]
     )
-    def test_greedy_takes_the_most_likely_token(self, params: SamplingParams) -> None:
-        assert sample_once(params) == [1]
+    def test_temperature_near_0_takes_the_most_likely_token(self, params: SamplingParams) -> None:
+        assert sample_rows(params) == [1]
 
     def test_top_p_0_is_greedy(self) -> None:
-        assert sample_once(SamplingParams(top_p=0)) == [1]
+        assert sample_rows(SamplingParams(top_p=0)) == [1]
 
     def test_rows_are_independent(self) -> None:
         biased = SamplingParams(temperature=0, logit_bias={3: 100})
         plain = SamplingParams(temperature=0)
-        assert sample_once(biased, plain) == [3, 1]
+        assert sample_rows(biased, plain) == [3, 1]
 
 
-class TestRandom:
+class TestRandomSampling:
     def test_frequencies_match_the_probabilities(self) -> None:
         probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
-        counts = Counter(sample_many(SamplingParams(seed=1), 4000, probabilities.log()))
+        counts = Counter(sample_repeatedly(SamplingParams(seed=1), 4000, probabilities.log()))
         for token, probability in enumerate(probabilities.tolist()):
             assert counts[token] / 4000 == pytest.approx(probability, abs=0.03)
 
-    def test_a_low_temperature_sharpens(self) -> None:
+    def test_a_low_temperature_sharpens_the_distribution(self) -> None:
         logits = torch.tensor([0.0, 1.0])
-        cold = sample_many(SamplingParams(seed=1, temperature=0.2), 300, logits).count(1)
-        hot = sample_many(SamplingParams(seed=1, temperature=2), 300, logits).count(1)
+        cold = sample_repeatedly(SamplingParams(seed=1, temperature=0.2), 300, logits).count(1)
+        hot = sample_repeatedly(SamplingParams(seed=1, temperature=2), 300, logits).count(1)
         assert hot < 220 < 290 < cold
 
     def test_the_nucleus_excludes_the_tail(self) -> None:
         logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
-        drawn = set(sample_many(SamplingParams(seed=1, top_p=0.79), 500, logits))
+        drawn = set(sample_repeatedly(SamplingParams(seed=1, top_p=0.79), 500, logits))
         assert drawn == {0, 1}, "0.5 is less than 0.79, so exactly one more token is needed"
 
-    def test_a_wide_nucleus_of_many_tokens(self) -> None:
+    def test_the_nucleus_may_exceed_the_top_k_candidates(self) -> None:
         # Flat, so that the nucleus exceeds NUCLEUS_CANDIDATES.
         logits = torch.zeros(5000)
-        drawn = sample_many(SamplingParams(seed=1, top_p=0.9), 400, logits)
+        drawn = sample_repeatedly(SamplingParams(seed=1, top_p=0.9), 400, logits)
         assert len(set(drawn)) > 300
 
-    def test_a_seed_is_reproducible_in_any_batch(self) -> None:
+    def test_a_seed_gives_the_same_tokens_in_any_batch(self) -> None:
         logits = torch.randn(50)
-        alone = sample_many(SamplingParams(seed=5), 20, logits)
+        alone = sample_repeatedly(SamplingParams(seed=5), 20, logits)
         sampler, other = Sampler(SamplingParams(seed=5), 0), Sampler(SamplingParams(), 0)
         rows = torch.stack([torch.randn(50), logits])
         together = [sample(rows.clone(), [other, sampler])[1][0] for _ in range(20)]
         assert together == alone
 
-    def test_choices_of_one_seed_differ(self) -> None:
+    def test_choices_with_the_same_seed_differ(self) -> None:
         logits = torch.zeros(1000)
         first, second = (Sampler(SamplingParams(seed=5), choice) for choice in (0, 1))
         tokens = [
-            [sample(logits[None].clone(), [s])[0][0] for _ in range(5)] for s in (first, second)
+            [sample(logits[None].clone(), [sampler])[0][0] for _ in range(5)]
+            for sampler in (first, second)
         ]
         assert tokens[0] != tokens[1]
 
@@ -84,20 +89,20 @@ class TestPenalties:
             (SamplingParams(temperature=0, frequency_penalty=0.6), [1, 1, 2, 1, 2]),
             (SamplingParams(temperature=0, presence_penalty=1.5), [1, 2, 1, 1, 1]),
         ):
-            assert sample_many(params, 5, torch.tensor(LOGITS)) == expected
+            assert sample_repeatedly(params, 5, torch.tensor(LOGITS)) == expected
 
-    def test_a_negative_penalty_favors_repetition(self) -> None:
+    def test_a_negative_penalty_favours_repetition(self) -> None:
         sampler = Sampler(SamplingParams(temperature=0, presence_penalty=-2), 0)
         sampler.observe(2)
         assert sample(torch.tensor([LOGITS]), [sampler])[0][0] == 2
 
-    def test_bias_bans_and_forces(self) -> None:
-        assert sample_once(SamplingParams(temperature=0, logit_bias={1: -100})) == [2]
-        assert sample_once(SamplingParams(logit_bias={0: 100})) == [0]
+    def test_logit_bias_bans_or_forces_a_token(self) -> None:
+        assert sample_rows(SamplingParams(temperature=0, logit_bias={1: -100})) == [2]
+        assert sample_rows(SamplingParams(logit_bias={0: 100})) == [0]
 
 
 class TestLogprobs:
-    def test_logprobs_are_the_models_own(self) -> None:
+    def test_logprobs_are_computed_before_bias(self) -> None:
         params = SamplingParams(temperature=0, top_logprobs=2, logit_bias={3: 100})
         token, logprobs = sample(torch.tensor([LOGITS]), [Sampler(params, 0)])[0]
         expected = torch.tensor(LOGITS).log_softmax(-1).tolist()
@@ -124,4 +129,4 @@ class TestLogprobs:
 
 def test_nan_logits_raise() -> None:
     with pytest.raises(NonFiniteLogits):
-        sample_once(SamplingParams(), logits=[1.0, float("nan")])
+        sample_rows(SamplingParams(), logits=[1.0, float("nan")])

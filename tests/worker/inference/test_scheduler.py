@@ -1,3 +1,5 @@
+"""Scheduling: requests start in order, and their sequences share the slots."""
+
 from worker.inference.messages import Event, Request, SamplingParams
 from worker.inference.sampling import Sampler
 from worker.inference.scheduler import Scheduler, Sequence, SlotMove

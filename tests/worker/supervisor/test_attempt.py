@@ -197,7 +197,9 @@ def test_the_training_process_gets_no_credentials(
         monkeypatch.setenv(name, "secret")
     job_id = trainer.create_job(fault="crash", at_step=1)
     trainer.runner.run_next()
-    known = (trainer.context.settings.home / "failures" / f"{job_id}-attempt-1.log").read_text()
-    assert "'PATH'" in known
-    assert "SECRET" not in known
-    assert "_URL" not in known
+    retained_log = (
+        trainer.context.settings.home / "failures" / f"{job_id}-attempt-1.log"
+    ).read_text()
+    assert "'PATH'" in retained_log
+    assert "SECRET" not in retained_log
+    assert "_URL" not in retained_log

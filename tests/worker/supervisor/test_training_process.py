@@ -70,7 +70,7 @@ def test_stop_creates_the_stop_file_and_sends_sigterm(folder: RunFolder) -> None
         process.stop(grace_seconds=300)
         assert wait_for_exit_code(process) == -signal.SIGTERM
         assert folder.stop_file.exists()
-        assert process.was_stopped
+        assert process.is_stop_requested
 
 
 def test_it_is_killed_after_the_grace_period(folder: RunFolder) -> None:

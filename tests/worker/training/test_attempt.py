@@ -58,10 +58,10 @@ class TestEvents:
     def test_each_step_reports_loss_and_accuracy_which_improve(self, make_run: MakeRun) -> None:
         folder = make_run(hyperparameters=THOROUGH)
         run_attempt(folder)
-        found = metrics(folder)
-        assert [event.step for event in found] == list(range(1, 61))
-        assert found[-1].values["train_loss"] < found[0].values["train_loss"] - 0.3
-        first, last = (event.values["train_mean_token_accuracy"] for event in (found[0], found[-1]))
+        steps = metrics(folder)
+        assert [event.step for event in steps] == list(range(1, 61))
+        assert steps[-1].values["train_loss"] < steps[0].values["train_loss"] - 0.3
+        first, last = (event.values["train_mean_token_accuracy"] for event in (steps[0], steps[-1]))
         assert 0 <= first < last <= 1
 
     def test_validation_runs_on_samples_and_fully_after_each_epoch(self, make_run: MakeRun) -> None:
@@ -93,15 +93,15 @@ class TestCheckpoint:
     def test_the_manifest_lists_all_files_with_checksums(self, make_run: MakeRun) -> None:
         folder = make_run()
         run_attempt(folder)
-        place = folder.checkpoint(LAST_STEP)
-        listed = read_manifest((place / "manifest.json").read_bytes())
-        assert set(listed) == {
+        checkpoint = folder.checkpoint(LAST_STEP)
+        entries = read_manifest((checkpoint / "manifest.json").read_bytes())
+        assert set(entries) == {
             "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors",
             "state.json",
         }  # fmt: skip
-        for name, file in listed.items():
-            assert (place / name).stat().st_size == file.bytes
-            assert file_sha256(place / name) == file.sha256
+        for name, file in entries.items():
+            assert (checkpoint / name).stat().st_size == file.bytes
+            assert file_sha256(checkpoint / name) == file.sha256
 
     @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
     def test_peft_loads_the_adapter(self, make_run: MakeRun, tiny_folder: Path) -> None:

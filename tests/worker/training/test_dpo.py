@@ -180,5 +180,5 @@ def test_the_adapter_is_served_like_any_other(uninterrupted: RunFolder) -> None:
     written = events(uninterrupted)[-1]
     assert isinstance(written, CheckpointWritten)
     assert written.servable
-    place: Path = uninterrupted.checkpoint(LAST_STEP)
-    assert load_adapter(place).config["base_model_name_or_path"] == "tiny"
+    checkpoint: Path = uninterrupted.checkpoint(LAST_STEP)
+    assert load_adapter(checkpoint).config["base_model_name_or_path"] == "tiny"

@@ -65,20 +65,20 @@ def rows(lengths: list[int], *, shared: int) -> list[Row]:
     """Rows with a common prefix; the last third of each row has labels."""
     random = np.random.default_rng(1)
     head = random.integers(0, 60, shared)
-    made = []
+    packed_rows = []
     for length in lengths:
         ids = np.concatenate([head, random.integers(60, 120, length - shared)]).astype(np.int32)
-        made.append(Row(ids, np.arange(length - length // 3, length, dtype=np.int32)))
-    return made
+        packed_rows.append(Row(ids, np.arange(length - length // 3, length, dtype=np.int32)))
+    return packed_rows
 
 
 def gradients(model: PeftModel) -> dict[str, Tensor]:
-    found = {}
+    by_name = {}
     for name, parameter in adapter_parameters(model).items():
         assert parameter.grad is not None, name
-        found[name] = parameter.grad.clone()
+        by_name[name] = parameter.grad.clone()
         parameter.grad = None
-    return found
+    return by_name
 
 
 def run_transformers(model: PeftModel, batch: list[Row]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -30,8 +30,8 @@ def test_wider_models_take_smaller_steps() -> None:
 
 
 def test_explicit_values_are_kept() -> None:
-    given = {"n_epochs": 7, "batch_size": 5, "learning_rate_multiplier": 0.5}
-    recipe = choose_recipe(given, examples=1000, hidden_size=576)
+    explicit = {"n_epochs": 7, "batch_size": 5, "learning_rate_multiplier": 0.5}
+    recipe = choose_recipe(explicit, examples=1000, hidden_size=576)
     assert (recipe.n_epochs, recipe.batch_size, recipe.learning_rate_multiplier) == (7, 5, 0.5)
 
 
@@ -57,11 +57,11 @@ class TestLearningRate:
         assert rates[0] > 0
 
     def test_the_multiplier_scales_it(self) -> None:
-        one, two = (
+        single, double = (
             choose_recipe({"learning_rate_multiplier": m}, examples=50, hidden_size=576)
             for m in (1, 2)
         )
-        assert two.learning_rate(3, 10) == pytest.approx(2 * one.learning_rate(3, 10))
+        assert double.learning_rate(3, 10) == pytest.approx(2 * single.learning_rate(3, 10))
 
     def test_a_run_of_one_step_has_a_positive_rate(self) -> None:
         assert choose_recipe({}, examples=1, hidden_size=576).learning_rate(1, 1) > 0

@@ -29,7 +29,7 @@ NO_LABEL = ""
 
 
 def last_user_text(request: ChatCompletionRequest) -> str:
-    """The text of the last user message, which is classified. Raises InvalidRequest."""
+    """Return the text of the last user message, to be classified. Raises InvalidRequest."""
     for index, message in reversed(list(enumerate(request.messages))):
         if message.role == "user":
             text = "".join(

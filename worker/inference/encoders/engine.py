@@ -34,8 +34,11 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PendingText:
-    """One text of a request and the future of its result, in float32: the pooled vector
-    [hidden size], or with `per_token` the hidden states [tokens, hidden size]."""
+    """One text of a request and the future of its result in float32.
+
+    The result is the pooled vector [hidden size], or with `per_token` the hidden states
+    [tokens, hidden size].
+    """
 
     text: TokenizedText
     tuned: TunedEncoder | None
@@ -70,7 +73,7 @@ class EncoderEngine:
         threading.Thread(target=self._run, name="encoder", daemon=True).start()
 
     def load_tuned(self, folder: Path) -> TunedEncoder:
-        """Load a fine-tuned model. Raises InvalidAdapter if it was not made from this encoder."""
+        """Load a fine-tuned model. Raises InvalidAdapter if it has another base model."""
         return load_tuned_encoder(folder, self._backbone, self._layers)
 
     def get_tuned(self, files: AdapterFiles) -> TunedEncoder:
@@ -85,9 +88,9 @@ class EncoderEngine:
 
     @contextmanager
     def reserve(self, num_texts: int) -> Iterator[None]:
-        """Reserve capacity for texts. To be used on the event loop only.
+        """Reserve capacity for texts. Call it on the event loop only.
 
-        Raises ServiceUnavailable if too many are pending; a request that is alone always fits.
+        Raises ServiceUnavailable if too many are pending; the only pending request always fits.
         """
         if self._num_pending and self._num_pending + num_texts > MAX_PENDING_TEXTS:
             raise ServiceUnavailable("The engine is currently overloaded, please try again later")
@@ -115,8 +118,8 @@ class EncoderEngine:
                 self._run_batch(batch)
 
     def _run_batch(self, batch: Sequence[PendingText]) -> None:
-        # Setting the result of a cancelled future would raise and end this thread. Checked this
-        # late, since many batches may have run since the text was queued.
+        # Setting the result of a cancelled future would raise and end this thread. Checked only
+        # now, since many batches may have run since the text was queued.
         items = [item for item in batch if item.result.set_running_or_notify_cancel()]
         if not items:
             return

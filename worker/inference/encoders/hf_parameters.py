@@ -28,7 +28,7 @@ NON_PARAMETER_FIELDS = ("inputs", "parameters", "options")
 
 
 def select_parameters(request: InferenceRequest, method: Method) -> InferenceParameters:
-    """The parameters of a request, from `parameters` and from the root of the body.
+    """Select the parameters of a request, from `parameters` and from the root of the body.
 
     Raises InvalidRequest for a parameter that the task does not support.
     """

@@ -18,7 +18,7 @@ class EncoderLora:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return sum(t.nbytes for part in (self.a, self.b) for t in part.values())
+        return sum(t.nbytes for matrices in (self.a, self.b) for t in matrices.values())
 
 
 @dataclass(slots=True)
@@ -61,13 +61,13 @@ class AdapterBatch:
 def _pad_to_rank(
     lora: EncoderLora | None, name: str, layer: nn.Linear, rank: int
 ) -> tuple[Tensor, Tensor]:
-    """An adapter's matrices of a layer, zero-padded to `rank`."""
+    """Return an adapter's matrices of a layer, zero-padded to `rank`."""
     if lora is None:
         zeros = layer.weight.new_zeros
         return zeros(rank, layer.in_features), zeros(layer.out_features, rank)
     a, b = lora.a[name], lora.b[name]
     missing = rank - len(a)
-    # Usually all ranks are equal, and each copy would cost for every adapter and layer.
+    # Usually all ranks are equal; copying anyway would cost time for every adapter and layer.
     return (pad(a, (0, 0, 0, missing)), pad(b, (0, missing))) if missing else (a, b)
 
 

@@ -43,7 +43,7 @@ async def tokenize_windows(
             raise question_too_long_error(tokenizer, question)
         return windows
 
-    return await tasks.in_tokenizer_thread(served, tokenize, num_texts=1)
+    return await tasks.run_in_tokenizer_thread(served, tokenize, num_texts=1)
 
 
 def extract_answers(
@@ -53,7 +53,7 @@ def extract_answers(
     hidden: Sequence[Tensor],
     options: InferenceParameters = tasks.DEFAULT_PARAMETERS,
 ) -> dict[str, Any] | list[dict[str, Any]]:
-    """The best answer in Hugging Face's format, "" for none; a list if `top_k` is over 1."""
+    """Find the best answer in Hugging Face's format, "" for none; a list if `top_k` > 1."""
     task = tasks.get_task(served, "question_answering")
     scores = [_position_scores(served, *pair) for pair in zip(windows, hidden, strict=True)]
     top_k = options.top_k or 1
@@ -94,7 +94,7 @@ def _to_hugging_face(answer: AnswerSpan, context: str) -> dict[str, Any]:
 
 
 def question_too_long_error(tokenizer: EncoderTokenizer, question: str) -> InvalidRequest:
-    """The error for a long question: half of the model's input is reserved for the context."""
+    """Make the error for a long question: half of the model's input is for the context."""
     return InvalidRequest(
         f"This model reads {tokenizer.max_length} tokens, of which a question may take "
         f"{tokenizer.max_question_tokens}, and inputs.question has "

@@ -48,7 +48,7 @@ class EncoderRegistry:
         return [*bases, *self._tuned]
 
     def find_base(self, name: str) -> CatalogModel | None:
-        """The base encoder of this name, if this engine serves it."""
+        """Find the base encoder with this name, if this engine serves it."""
         model = self._catalog.get(name)
         is_local = model is not None and model.kind == ModelKind.ENCODER and model.engine is None
         return model if is_local else None
@@ -57,7 +57,7 @@ class EncoderRegistry:
         return name in self._tuned or self.find_base(name) is not None
 
     async def is_encoder_adapter(self, request: LoadAdapterRequest) -> bool:
-        """True if an adapter has an encoder task, for any base model.
+        """Check whether an adapter has an encoder task, for any base model.
 
         Raises NotFound, ServiceUnavailable, InvalidRequest.
         """
@@ -95,7 +95,7 @@ class EncoderRegistry:
         log.info("encoder.loaded", model=request.lora_name)
 
     def unload_adapter(self, name: str) -> None:
-        """Forget a fine-tuned model; running requests still complete. Raises NotFound."""
+        """Unregister a fine-tuned model; running requests still complete. Raises NotFound."""
         if name not in self._tuned:
             raise ModelNotFound(name)
         base, files = self._tuned.pop(name)

@@ -33,7 +33,7 @@ def classify_response(
     classification: Classification,
     metadata: EngineMetadata,
 ) -> EncodedResponse:
-    """vLLM's classify response, plus `labels`, the class names in the order of `probs`."""
+    """Build vLLM's classify response, plus `labels`, the class names in the order of `probs`."""
     items = [
         {
             "index": index,
@@ -66,13 +66,13 @@ def classify_response(
 def rank_labels(
     labels: Sequence[str], probabilities: NDArray[np.float32], top: int | None
 ) -> list[dict[str, Any]]:
-    """Hugging Face's classification of one text: the most likely labels first."""
+    """Format one text's classification as Hugging Face does: the most likely labels first."""
     ranking = (-probabilities).argsort()[:top]
     return [{"label": labels[index], "score": float(probabilities[index])} for index in ranking]
 
 
 def count_tokens(texts: Sequence[TokenizedText]) -> int:
-    """Number of tokens of all texts."""
+    """Count the tokens of all texts."""
     return sum(len(text.ids) for text in texts)
 
 

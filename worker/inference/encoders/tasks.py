@@ -40,7 +40,7 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class ApiStyle:
-    """A route's name for its texts, and its way to request truncation, for error messages."""
+    """A route's parameter for texts, and its way to request truncation, for error messages."""
 
     param: str
     truncation_hint: str
@@ -81,7 +81,7 @@ async def tokenize(
     if max_length is not None and 0 < max_length < length:
         length = max(max_length, 3)
     work = partial(EncoderTokenizer(base.hf_tokenizer, length).tokenize, texts)
-    result = await in_tokenizer_thread(served, work, num_texts=len(texts))
+    result = await run_in_tokenizer_thread(served, work, num_texts=len(texts))
     for index, text in enumerate(result):
         # A single text needs no index.
         param = f"{style.param}[{index}]" if len(texts) > 1 else style.param
@@ -102,7 +102,7 @@ def too_long_error(length: int, param: str, style: ApiStyle = OPENAI) -> Invalid
 
 
 def no_tokens_error(param: str) -> InvalidRequest:
-    """The error for a text without a single token, not even special ones."""
+    """Make the error for a text without any token, not even special ones."""
     return InvalidRequest(
         f"Invalid '{param}': expected a text with something that this model can read.",
         param=param,
@@ -129,7 +129,7 @@ def classify(served: ServedEncoder, vectors: Sequence[Tensor]) -> Classification
 def label_scores(
     served: ServedEncoder, vectors: Sequence[Tensor], function: str
 ) -> NDArray[np.float32]:
-    """Label scores [texts, labels]: logits through "softmax", "sigmoid" or "none"."""
+    """Compute label scores [texts, labels]: logits through "softmax", "sigmoid" or "none"."""
     logits = head_logits(served, torch.stack(list(vectors)))
     if function != "none":
         logits = logits.sigmoid() if function == "sigmoid" else logits.softmax(-1)
@@ -151,8 +151,10 @@ def tag_entities(
     hidden: Sequence[Tensor],
     options: InferenceParameters = DEFAULT_PARAMETERS,
 ) -> list[list[dict[str, Any]]]:
-    """Entities of each text, in Hugging Face's format. With the aggregation strategy "none" each
-    word of an entity is listed by itself."""
+    """Find the entities of each text, in Hugging Face's format.
+
+    With the aggregation strategy "none" each word of an entity is listed separately.
+    """
     tag_names = bio_tag_names(get_task(served, "token_classification").labels)
     return [
         _tag_text(served, tag_names, raw_text, text, hidden, options)
@@ -194,7 +196,7 @@ def _tag_text(
 
 
 def _tagged_words(tags: Sequence[str], words: Sequence[CharSpan]) -> tuple[EntitySpan, ...]:
-    """Each word that is part of an entity, labelled with its own tag."""
+    """List each word that is part of an entity, labelled with its own tag."""
     pairs = zip(tags, words, strict=True)
     return tuple(EntitySpan(*word, tag) for tag, word in pairs if tag != OUTSIDE)
 
@@ -208,7 +210,7 @@ def _mean_score(
     return float(np.nanmean(scores[first:last]))
 
 
-async def in_tokenizer_thread(
+async def run_in_tokenizer_thread(
     served: ServedEncoder, work: Callable[[], Result], *, num_texts: int
 ) -> Result:
     """Run `work` in the tokenizer's thread, so that the event loop stays responsive."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from worker.encoding.backbone import full_tuning_parameter_names
+from worker.encoding.backbone import list_full_tuning_parameter_names
 from worker.encoding.task import EncoderTask, MissingTask, read_task
 from worker.encoding.vocab_coverage import VocabCoverage
 from worker.inference.adapter_format import InvalidAdapter
@@ -31,15 +31,15 @@ class TunedEncoder:
     lora: EncoderLora | None
     backbone: PreTrainedModel | None
     head: tuple[Tensor, Tensor] | None
-    # Tokens of the training file; None for models made before these were stored.
+    # Tokens of the training file; None for models trained before these were stored.
     vocab_coverage: VocabCoverage | None = None
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory, without what is shared with the base model."""
+        """Bytes in memory, without the weights shared with the base model."""
         nbytes = 0 if self.lora is None else self.lora.nbytes
         if self.backbone is not None:
-            names = full_tuning_parameter_names(self.backbone)
+            names = list_full_tuning_parameter_names(self.backbone)
             nbytes += sum(p.nbytes for n, p in self.backbone.named_parameters() if n in names)
         return nbytes + sum(tensor.nbytes for tensor in self.head or ())
 
@@ -69,8 +69,8 @@ def load_tuned_encoder(
         except KeyError as error:
             raise InvalidAdapter(f"The adapter lacks {error}.") from error
         if (lora_a.shape[1], lora_b.shape[0]) != (layer.in_features, layer.out_features):
-            raise InvalidAdapter(f"The adapter does not fit this model: {name}.")
-        # Copied even if the dtype is right already: see `_copy_float32`.
+            raise InvalidAdapter(f"The adapter does not match this model: {name}.")
+        # Copied even if the dtype matches already: see `_copy_float32`.
         a[name] = lora_a.to(device, dtype, copy=True)
         b[name] = (lora_b * adapter.scaling).to(device, dtype)
     if tensors:
@@ -79,7 +79,7 @@ def load_tuned_encoder(
 
 
 def _copy_float32(tensor: Tensor) -> Tensor:
-    """Copy to float32. A tensor that was read is a view that keeps the whole file in memory."""
+    """Copy to float32. A loaded tensor is a view that keeps the whole file in memory."""
     return tensor.to(torch.float32, copy=True)
 
 
@@ -90,7 +90,7 @@ def _load_full_model(base: PreTrainedModel, tensors: Mapping[str, Tensor]) -> Pr
     base_weights = {name.replace(".base.", "."): p for name, p in base.state_dict().items()}
     tuned_weights = {name: tensor.to(base.device, base.dtype) for name, tensor in tensors.items()}
     if not tuned_weights.keys() <= base_weights.keys():
-        raise InvalidAdapter("The model was made from another base model.")
+        raise InvalidAdapter("The model was fine-tuned from another base model.")
     model.load_state_dict({**base_weights, **tuned_weights}, assign=True)
     for name, buffer in base.named_buffers():
         parent, _, name = name.rpartition(".")

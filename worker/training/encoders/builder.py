@@ -30,7 +30,7 @@ from worker.training.encoders.warm_start import (
     inherit_task,
     read_initial_task,
 )
-from worker.training.environment import StopSignal, environment_fingerprint
+from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.loop import TrainingLoop
 from worker.training.recipe import ADAM_BETAS, LORA_ALPHA, LORA_RANK, Recipe
 from worker.training.validation import Validation
@@ -107,7 +107,7 @@ def _build_loop(
         )
         patience = recipe.extra.get("early_stopping_patience")
         best_weights = BestWeights(weights, f"valid_{objective.metric}", patience=patience)
-    fingerprint = environment_fingerprint(encoder.device, choose_dtype(encoder.device))
+    fingerprint = get_environment_fingerprint(encoder.device, choose_dtype(encoder.device))
     return TrainingLoop(
         folder=folder,
         recipe=recipe,
@@ -150,7 +150,7 @@ def _build_task(
     examples: methods.Examples,
     initial_task: EncoderTask | None,
 ) -> EncoderTask:
-    """Infer the task from the file, or take over that of the model that training continues from."""
+    """Infer the task from the file, or inherit that of the model that training continues from."""
     max_length = min(base.context_length, recipe.extra.get("max_length", base.context_length))
     task = replace(
         methods.METHODS[method].infer_task(examples, max_length),
@@ -189,7 +189,7 @@ def _build_model(
     model_folder: Path,
     inputs: _TrainingInputs,
 ) -> tuple[Encoder, EncoderWeights]:
-    """Make a new model for the task; load the weights that the job continues from, if it does."""
+    """Make a model for the task, with the weights of the model to continue from, if any."""
     device = choose_device()
     dtype = choose_dtype(device)
     splits = [split for split in (inputs.train, inputs.valid) if split]

@@ -1,4 +1,4 @@
-"""Text classification: one label per text, or any number of labels."""
+"""Text classification: one label per text (single-label), or any number (multi-label)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ from worker.training.encoders.objective import (
 from worker.training.encoders.rows import Array, TextRow
 from worker.training.objectives import LossOutput
 
-# Bound of multi-label class weights: a label of one row in a hundred thousand would dominate its
-# step, and a label of every row would have weight 0.
+# Bound of multi-label class weights. Without it a label of one row in a hundred thousand would
+# dominate its step, and a label of every row would have weight 0.
 MAX_CLASS_WEIGHT = 100.0
 
 
@@ -35,7 +35,7 @@ def read_examples(path: Path) -> list[LabelledText]:
 
 
 def infer_task(examples: Sequence[LabelledText], length: int) -> EncoderTask:
-    """Infer the task. Labels are sorted, so they do not depend on the order of the file."""
+    """Infer the task. Labels are sorted, so that they do not depend on the order of the rows."""
     labels = sorted({label for example in examples for label in example.labels})
     return EncoderTask(
         method="classification",
@@ -48,7 +48,7 @@ def infer_task(examples: Sequence[LabelledText], length: int) -> EncoderTask:
 def build_rows(
     examples: Sequence[LabelledText], task: EncoderTask, tokenizer: EncoderTokenizer
 ) -> list[TextRow]:
-    """Tokenize the examples. Targets: the label's index [1], or a multi-hot vector [labels]."""
+    """Tokenize the examples. Targets: index of the label [1], or a multi-hot vector [labels]."""
     label_index = {label: index for index, label in enumerate(task.labels)}
     texts = tokenizer.tokenize([example.text for example in examples])
     rows = []
@@ -62,12 +62,12 @@ def build_rows(
     return rows
 
 
-def balanced_class_weights(examples: Sequence[LabelledText], task: EncoderTask) -> Tensor:
-    """Class weights [labels] by scikit-learn's "balanced" rule.
+def compute_balanced_class_weights(examples: Sequence[LabelledText], task: EncoderTask) -> Tensor:
+    """Compute class weights [labels] as scikit-learn's `class_weight="balanced"` does.
 
-    Single-label: rows / (labels · rows with the label). Multi-label: each label is a binary problem
-    whose positive weight is rows without the label / rows with it. Labels that only the model that
-    training continues from knows count as if they had one row.
+    Single-label: `n_samples / (n_classes * np.bincount(y))`. Multi-label: each label is a binary
+    problem, whose `pos_weight` is the number of negative rows divided by that of positive ones.
+    A label without rows, known only from the initial model, counts as if it had one row.
     """
     counts = Counter(label for example in examples for label in example.labels)
     row_counts = torch.tensor([max(1, counts[label]) for label in task.labels])
@@ -79,7 +79,7 @@ def balanced_class_weights(examples: Sequence[LabelledText], task: EncoderTask) 
 
 
 class ClassificationObjective(LengthGroupedObjective[TextRow]):
-    """Cross-entropy of the label, or mean binary cross-entropy of all labels."""
+    """Cross-entropy (single-label), or binary cross-entropy averaged over labels (multi-label)."""
 
     def __init__(
         self,
@@ -97,8 +97,8 @@ class ClassificationObjective(LengthGroupedObjective[TextRow]):
         return len(rows)
 
     def compute_loss(self, rows: Sequence[TextRow]) -> LossOutput:
-        logits = self._logits(rows)
-        targets = self._targets(rows)
+        logits = self._compute_logits(rows)
+        targets = self._stack_targets(rows)
         if self.encoder.task.multi_label:
             losses = functional.binary_cross_entropy_with_logits(
                 logits, targets.float(), pos_weight=self._weights, reduction="none"
@@ -112,26 +112,28 @@ class ClassificationObjective(LengthGroupedObjective[TextRow]):
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
         task = self.encoder.task
-        parts = [(part, self._logits(part)) for part in self.split(rows)]
+        parts = [(part, self._compute_logits(part)) for part in self.split(rows)]
         ordered_rows = [row for part, _ in parts for row in part]
         logits = torch.cat([logits for _, logits in parts])
         probabilities = (logits.sigmoid() if task.multi_label else logits.softmax(1)).cpu().numpy()
-        truth = self._targets(ordered_rows).cpu().numpy()
+        truth = self._stack_targets(ordered_rows).cpu().numpy()
         measure = metrics.multi_label_metrics if task.multi_label else metrics.single_label_metrics
         report = EvaluationReport(measure(truth, probabilities, task.labels))
-        report.update(list_wrong_examples(self._misclassified(ordered_rows, truth, probabilities)))
+        report.update(
+            list_wrong_examples(self._list_misclassified(ordered_rows, truth, probabilities))
+        )
         return report
 
-    def _logits(self, rows: Sequence[TextRow]) -> Tensor:
-        vectors = self.encoder.text_vectors([row.text for row in rows])
+    def _compute_logits(self, rows: Sequence[TextRow]) -> Tensor:
+        vectors = self.encoder.embed_texts([row.text for row in rows])
         logits: Tensor = self.encoder.head(self.encoder.dropout(vectors))
         return logits
 
-    def _targets(self, rows: Sequence[TextRow]) -> Tensor:
+    def _stack_targets(self, rows: Sequence[TextRow]) -> Tensor:
         targets = torch.from_numpy(np.stack([row.target for row in rows]))
         return (targets if self.encoder.task.multi_label else targets[:, 0]).to(self.encoder.device)
 
-    def _misclassified(
+    def _list_misclassified(
         self, rows: Sequence[TextRow], truth: Array, probabilities: Array
     ) -> list[dict[str, Any]]:
         labels = np.array(self.encoder.task.labels)

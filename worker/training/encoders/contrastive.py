@@ -33,8 +33,8 @@ class ContrastiveObjective(LengthGroupedObjective[RowT]):
 
         If the texts do not fit into memory at once, only their vectors are kept and the backward
         pass recomputes one part after the other: the gradient cache of Gao et al. 2021, "Scaling
-        Deep Contrastive Learning Batch Size under Memory Limited Setup", by way of activation
-        checkpointing.
+        Deep Contrastive Learning Batch Size under Memory Limited Setup", implemented by
+        activation checkpointing.
         """
         sizes = [len(text.ids) for text in texts]
         parts = list(group_by_length(sizes, max_tokens=self._max_tokens, max_rows=self._max_rows))
@@ -48,4 +48,4 @@ class ContrastiveObjective(LengthGroupedObjective[RowT]):
         return torch.cat(vectors)[order.argsort()]
 
     def _embed(self, texts: Sequence[TokenizedText]) -> Tensor:
-        return l2_normalize(self.encoder.text_vectors(texts))
+        return l2_normalize(self.encoder.embed_texts(texts))

@@ -20,8 +20,8 @@ def dataset_warnings(
         if truncated:
             total = _count_examples(rows)
             yield f"{truncated} of {total} examples of the {role} file {_truncation_text(task)}"
-    known = {row.key for row in train}
-    leaked = _count_examples(row for row in valid if row.key in known)
+    train_keys = {row.key for row in train}
+    leaked = _count_examples(row for row in valid if row.key in train_keys)
     if leaked:
         total = _count_examples(valid)
         yield (
@@ -56,7 +56,7 @@ def answer_length_warnings(
 
 def _truncation_text(task: EncoderTask) -> str:
     if task.method == "question_answering":
-        # Contexts are never truncated: they are read in windows.
+        # Contexts are never truncated, but split into windows.
         limit = question_token_limit(task.max_length)
         return (
             f"have a question longer than {limit} tokens, half of the model's {task.max_length}; "
@@ -66,5 +66,5 @@ def _truncation_text(task: EncoderTask) -> str:
 
 
 def _count_examples(rows: Iterable[EncoderRow]) -> int:
-    """Number of distinct examples; a long context makes several rows of one."""
+    """Count distinct examples; an example with a long context has several rows."""
     return len({row.example_index for row in rows})

@@ -1,4 +1,4 @@
-"""Drift baseline: statistics of a training file, computed as engines compute those of traffic."""
+"""Drift baseline: statistics of a training file, computed as engines compute that of traffic."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -38,7 +38,7 @@ def build_vocab_coverage(rows: Sequence[EncoderRow], *, unk_id: int | None) -> V
 
 
 def _unique_texts(rows: Sequence[EncoderRow]) -> Sequence[tuple[Hashable, TokenizedText]]:
-    """All texts with their source ids; duplicates within a source, as in several pairs, once."""
+    """List all texts with their source ids, without duplicates within a source."""
     pairs = chain.from_iterable(row.baseline_texts for row in rows)
     return list(
         {(source_id, text.ids.tobytes()): (source_id, text) for source_id, text in pairs}.values()

@@ -129,7 +129,7 @@ def read_examples(path: Path) -> list[PairExample] | list[ScoredTextPair]:
 
 
 def _pair_by_label(texts: Sequence[LabelledText]) -> list[PairExample]:
-    """Pair the texts that have the same set of labels; texts without labels are left out."""
+    """Pair the texts that have the same set of labels; texts without labels are skipped."""
     groups: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for example_index, item in enumerate(texts):
         if item.labels:
@@ -180,7 +180,7 @@ def build_rows(
 
 
 def _group_ids(texts: Iterable[TokenizedText], names: Sequence[str]) -> dict[bytes, Set[int]]:
-    """Group numbers of each distinct text; `names` has the group of each occurrence."""
+    """Number the groups of each distinct text; `names` has the group of each occurrence."""
     numbers = {name: number for number, name in enumerate(sorted(set(names)))}
     group_ids: dict[bytes, set[int]] = defaultdict(set)
     for text, name in zip(texts, names, strict=True):
@@ -213,7 +213,7 @@ class EmbeddingObjective(ContrastiveObjective[TripletRow]):
         nearest = metrics.nearest_neighbours(vectors, max(metrics.RETRIEVAL_KS))
         groups = [item.groups for item in candidates]
         report = EvaluationReport(metrics.retrieval_metrics(nearest, groups))
-        report.update(list_wrong_examples(_misretrieved(nearest, candidates)))
+        report.update(list_wrong_examples(_list_misretrieved(nearest, candidates)))
         return report
 
 
@@ -223,10 +223,10 @@ def has_retrieval_targets(rows: Sequence[TripletRow]) -> bool:
 
 
 def retrieval_candidates(rows: Sequence[TripletRow]) -> list[RetrievalCandidate]:
-    """Distinct texts of a file, or the first ones of a large file.
+    """List the distinct texts of a file, or the first ones of a large file.
 
-    Duplicates are left out: a text would retrieve its copy at once, or be counted as a mistake if
-    the copy is in another group.
+    Duplicates are skipped: a text would always retrieve its copy, which would count as a mistake
+    if the copy is in another group.
     """
     anchors: dict[bytes, int] = {}
     for row in rows:
@@ -246,7 +246,7 @@ def retrieval_candidates(rows: Sequence[TripletRow]) -> list[RetrievalCandidate]
 
 
 def false_negative_mask(rows: Sequence[TripletRow]) -> NDArray[np.bool_]:
-    """Mask of in-batch false negatives [rows, positives and then negatives].
+    """Compute the mask of in-batch false negatives [rows, positives and then negatives].
 
     These are the candidates that share a group with the row's anchor anywhere in the file, or equal
     it. A row's own negative is never masked, unless it equals the row's anchor or positive.
@@ -273,14 +273,16 @@ def _text_key(text: TokenizedText) -> bytes:
     return text.ids.tobytes()
 
 
-def _misretrieved(nearest: Array, candidates: Sequence[RetrievalCandidate]) -> list[dict[str, Any]]:
-    """Texts whose nearest neighbour shares no group with them, by 1-based example numbers."""
+def _list_misretrieved(
+    nearest: Array, candidates: Sequence[RetrievalCandidate]
+) -> list[dict[str, Any]]:
+    """List the texts whose nearest neighbour shares no group with them; example numbers from 1."""
     pairs = [
         (candidates[index], candidates[nearest[index, 0]])
         for index in metrics.indices_with_positive([item.groups for item in candidates])
     ]
     return [
-        {"example": query.example_index + 1, "found": near.example_index + 1}
-        for query, near in pairs
-        if query.groups.isdisjoint(near.groups)
+        {"example": query.example_index + 1, "found": neighbour.example_index + 1}
+        for query, neighbour in pairs
+        if query.groups.isdisjoint(neighbour.groups)
     ]

@@ -15,7 +15,7 @@ class LengthGroupedSampler(EpochSampler[RowT]):
     """An EpochSampler with length grouping, also a pure function of seed and step."""
 
     def batch(self, step: int) -> list[RowT]:
-        """Rows of one step. The smaller batch may come anywhere in an epoch."""
+        """Return the rows of one step. The smaller batch may be at any position of an epoch."""
         epoch, position = divmod(step - 1, self.steps_per_epoch)
         order = permutation(self.seed, epoch, len(self.rows))
         starts = [start * self.batch_size for start in range(self.steps_per_epoch)]

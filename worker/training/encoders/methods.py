@@ -65,7 +65,7 @@ def read_examples(method: Method, path: Path, *, param: str) -> Examples:
 
 
 def num_outputs(task: EncoderTask) -> int:
-    """Number of outputs of the head."""
+    """Count the outputs of the head."""
     if task.method == "token_classification":
         return len(bio_tag_names(task.labels))
     return max(1, len(task.labels))
@@ -79,7 +79,9 @@ def _build_classification(
     is_balanced: bool,
 ) -> EncoderObjective[Any]:
     weights = (
-        classification.balanced_class_weights(train.examples, encoder.task) if is_balanced else None
+        classification.compute_balanced_class_weights(train.examples, encoder.task)
+        if is_balanced
+        else None
     )
     return classification.ClassificationObjective(
         encoder, max_tokens=limits.max_tokens, max_rows=limits.max_rows, weights=weights
@@ -94,7 +96,9 @@ def _build_token_classification(
     is_balanced: bool,
 ) -> EncoderObjective[Any]:
     weights = (
-        token_classification.balanced_tag_weights(train.rows, encoder.task) if is_balanced else None
+        token_classification.compute_balanced_tag_weights(train.rows, encoder.task)
+        if is_balanced
+        else None
     )
     token_classification.init_bias_from_priors(encoder, train.rows)
     return token_classification.TokenClassificationObjective(
@@ -151,7 +155,7 @@ def _require_distinct_scores(split: DataSplit, param: str) -> None:
 
 
 def _require_retrieval_targets(valid: DataSplit | None) -> None:
-    """Raise TrainingError without a metric for choosing the best epoch and for early stopping."""
+    """Raise TrainingError if retrieval, the metric of early stopping, cannot be measured."""
     if valid is None or embedding.has_retrieval_targets(valid.rows):
         return
     message = (

@@ -115,11 +115,11 @@ def answer_metrics(truth: Sequence[Sequence[str]], predictions: Sequence[str]) -
     """
     pairs = list(zip(truth, predictions, strict=True))
     exact = [
-        max(_normalize_answer(answer) == _normalize_answer(text) for answer in all_ or [""])
-        for all_, text in pairs
+        max(_normalize_answer(answer) == _normalize_answer(text) for answer in answers or [""])
+        for answers, text in pairs
     ]
-    shared = [max(_token_f1(answer, text) for answer in all_ or [""]) for all_, text in pairs]
-    return {"exact_match": float(np.mean(exact)), "f1": float(np.mean(shared))}
+    f1s = [max(_token_f1(answer, text) for answer in answers or [""]) for answers, text in pairs]
+    return {"exact_match": float(np.mean(exact)), "f1": float(np.mean(f1s))}
 
 
 def _token_f1(answer: str, predictions: str) -> float:
@@ -142,7 +142,7 @@ def _normalize_answer(text: str) -> str:
 
 
 def nearest_neighbours(vectors: Tensor, count: int) -> Array:
-    """Indices of each text's nearest other texts, nearest first [texts, at most count].
+    """Find the indices of each text's nearest other texts, nearest first [texts, at most count].
 
     vectors [texts, width] of length 1. Computed in chunks, as all similarities may not fit into
     memory.
@@ -158,15 +158,17 @@ def nearest_neighbours(vectors: Tensor, count: int) -> Array:
 
 
 def indices_with_positive(groups: Sequence[Set[int]]) -> list[int]:
-    """Indices of the texts that share a group with another text."""
+    """List the indices of the texts that share a group with another text."""
     sizes = collections.Counter(chain.from_iterable(groups))
     return [
-        index for index, of_text in enumerate(groups) if any(sizes[group] > 1 for group in of_text)
+        index
+        for index, text_groups in enumerate(groups)
+        if any(sizes[group] > 1 for group in text_groups)
     ]
 
 
 def retrieval_metrics(nearest: Array, groups: Sequence[Set[int]]) -> dict[str, float]:
-    """Hit rate at k: how often one of the k nearest other texts shares a group, for k = 1, 5, 10.
+    """Compute hit rates: the share of texts with a text of their group among the k nearest others.
 
     nearest [texts, 10 or fewer] is from `nearest_neighbours`. Texts that share a group with no
     other are skipped; {} if none is left.
@@ -202,7 +204,7 @@ def rank_differences(scores: Sequence[float], cosines: Array) -> Array:
 def _averages(truth: Array, predictions: Array, labels: Array) -> dict[str, float]:
     """Averages over `labels`: those that occur in the truth or the predictions.
 
-    A label that only the training file has would otherwise count as never predictions.
+    A label that occurs only in the training file would otherwise count with a score of 0.
     """
     measures = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
     return {

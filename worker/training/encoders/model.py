@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from worker.encoding.backbone import (
     compute_hidden_states,
     find_linear_layers,
-    full_tuning_parameter_names,
+    list_full_tuning_parameter_names,
     pool,
 )
 from worker.encoding.task import TASK_CONFIG_KEY, EncoderTask
@@ -23,7 +23,7 @@ from worker.training.lora import lora_linear
 
 # Prefix of all weight names in PEFT's adapters.
 PEFT_PREFIX = "base_model.model."
-HEAD_STD = 0.02
+HEAD_INIT_STD = 0.02
 HEAD_DROPOUT = 0.1
 
 
@@ -65,13 +65,13 @@ class Encoder(nn.Module):
         self.device = backbone.device
         self.dropout = nn.Dropout(HEAD_DROPOUT)
         self.head = nn.Linear(backbone.config.hidden_size, num_outputs).to(self.device)
-        nn.init.normal_(self.head.weight, std=HEAD_STD)
+        nn.init.normal_(self.head.weight, std=HEAD_INIT_STD)
         nn.init.zeros_(self.head.bias)
         self.autocast_dtype: torch.dtype | None = None
 
-    def token_states(self, texts: Sequence[TokenizedText]) -> tuple[Tensor, PaddedBatch]:
-        """Hidden states of the last layer [rows, length, width], and the padded batch."""
-        # Dropout only in training: evaluation runs without gradients.
+    def compute_token_states(self, texts: Sequence[TokenizedText]) -> tuple[Tensor, PaddedBatch]:
+        """Compute the last layer's hidden states [rows, length, width]; also return the batch."""
+        # Dropout is on only if gradients are computed, which evaluation disables.
         self.train(torch.is_grad_enabled())
         batch = self.tokenizer.pad(texts, self.device)
         if self.autocast_dtype is None:
@@ -79,16 +79,16 @@ class Encoder(nn.Module):
         with torch.autocast(self.device.type, self.autocast_dtype):
             return compute_hidden_states(self.backbone, batch), batch
 
-    def text_vectors(self, texts: Sequence[TokenizedText]) -> Tensor:
-        """Pooled vector of each text [rows, width] in float32."""
-        hidden, batch = self.token_states(texts)
+    def embed_texts(self, texts: Sequence[TokenizedText]) -> Tensor:
+        """Compute each text's pooled vector [rows, width] in float32."""
+        hidden, batch = self.compute_token_states(texts)
         return pool(hidden, batch.mask, causal=self.task.pooling == "last")
 
     def train(self, mode: bool = True) -> "Encoder":
         """Switch only the head's dropout; the backbone's own dropout stays off.
 
         On a CPU, generating its random numbers takes longer than the matrix products, and few
-        weights are trained.
+        weights are trained, so that little regularization is needed.
         """
         self.training = mode
         self.dropout.train(mode)
@@ -110,7 +110,7 @@ def enable_full_tuning(encoder: Encoder, dtype: torch.dtype) -> None:
     """
     encoder.backbone.float()
     encoder.autocast_dtype = None if dtype == torch.float32 else dtype
-    trained_names = full_tuning_parameter_names(encoder.backbone)
+    trained_names = list_full_tuning_parameter_names(encoder.backbone)
     for name, parameter in encoder.backbone.named_parameters():
         parameter.requires_grad_(name in trained_names)
 
@@ -127,7 +127,7 @@ class EncoderWeights:
     def parameters(self) -> dict[str, nn.Parameter]:
         """Trainable parameters by their names on disk: LoRA weights as PEFT names them."""
         parameters: dict[str, nn.Parameter] = {
-            PEFT_PREFIX + _peft_name(name): parameter
+            PEFT_PREFIX + _to_peft_name(name): parameter
             for name, parameter in self._encoder.backbone.named_parameters()
             if parameter.requires_grad
         }
@@ -158,7 +158,7 @@ class EncoderWeights:
                 and parameters[name].shape == tensors[name].shape
             )
             if not is_matching:
-                raise ValueError(f"The adapter does not fit this model: {name}")
+                raise ValueError(f"The adapter does not match this model: {name}")
             parameters[name].data.copy_(tensors[name])
 
     def _config(self) -> dict[str, object]:
@@ -178,7 +178,8 @@ class EncoderWeights:
         return {**config, TASK_CONFIG_KEY: self._encoder.task.to_json()}
 
 
-def _peft_name(name: str) -> str:
+def _to_peft_name(name: str) -> str:
+    """Convert the name of a LoRA parameter to PEFT's; other names stay the same."""
     for end, peft_end in ((".a", ".lora_A.weight"), (".b", ".lora_B.weight")):
         if name.endswith(end):
             return name.removesuffix(end) + peft_end

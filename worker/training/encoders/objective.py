@@ -14,15 +14,15 @@ MAX_LISTED_BYTES = 2**20
 
 
 def list_wrong_examples(wrong: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Report the number of wrong examples and list the first of them, in bounded bytes."""
-    shown: list[Mapping[str, Any]] = []
+    """Report the number of wrong examples and list the first of them, up to a size limit."""
+    listed: list[Mapping[str, Any]] = []
     bytes_left = MAX_LISTED_BYTES
     for example in wrong[:MAX_LISTED_EXAMPLES]:
         bytes_left -= len(json.dumps(example, ensure_ascii=False).encode())
         if bytes_left < 0:
             break
-        shown.append(example)
-    return {"wrong_examples": len(wrong), "wrong": shown}
+        listed.append(example)
+    return {"wrong_examples": len(wrong), "wrong": listed}
 
 
 class EvaluationReport(dict[str, Any]):

@@ -73,7 +73,7 @@ def _target_tokens(window: TokenizedText, example: QuestionExample) -> tuple[int
 
 
 def target_answer_span(example: QuestionExample) -> CharSpan:
-    """Character span of the answer to learn: the first one."""
+    """Return the character span of the answer to learn: the first one."""
     first = example.answers[0]
     return trim_span(example.context, first.start, first.start + len(first.text))
 
@@ -143,8 +143,8 @@ class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
         return iter(sorted(scored, key=lambda pair: pair[0].example_index))
 
     def _span_logprobs(self, rows: Sequence[TextRow]) -> Tensor:
-        """Log-probabilities of start and end for each token [rows, length, 2]."""
-        hidden, batch = self.encoder.token_states([row.text for row in rows])
+        """Compute log-probabilities of start and end for each token [rows, length, 2]."""
+        hidden, batch = self.encoder.compute_token_states([row.text for row in rows])
         mask = np.zeros(batch.ids.shape, dtype=bool)
         for index, row in enumerate(rows):
             mask[index, : row.num_tokens] = answer_mask(row.text)

@@ -1,7 +1,7 @@
 """Resolves "auto" hyperparameters of encoder jobs. The rules:
 
 n_epochs        classification 3, token classification 3, question answering 4, embeddings 2; fewer
-                if that is over 60,000 examples; more for small files, up to 2,000 examples in all,
+                if that exceeds 60,000 examples; more for small files, up to 2,000 examples in all,
                 at most 25 epochs
 batch_size      32; 64 for embeddings, whose in-batch negatives it provides; less if an epoch would
                 have fewer than 15 steps, but at least 8

@@ -35,8 +35,8 @@ class EncoderRow(Protocol):
     def baseline_texts(self) -> Sequence[tuple[Hashable, TokenizedText]]:
         """Texts this row contributes to the drift baseline, each with the id of its source.
 
-        A source is what its texts share, such as the context of several questions; duplicates
-        within a source count once.
+        A source is the content that several texts share, such as the context of several
+        questions; duplicates within a source count once.
         """
 
 
@@ -47,8 +47,7 @@ RowT = TypeVar("RowT", bound=EncoderRow)
 class TextRow:
     """A text and its training target.
 
-    Rows made from one shared text, such as the windows of a context, have its number as
-    `source_id`.
+    Rows made from one shared text, such as the windows of a context, have the same `source_id`.
     """
 
     text: TokenizedText

@@ -66,7 +66,7 @@ class CosentObjective(ContrastiveObjective[ScoredPairRow]):
     metric = "spearman"
 
     def compute_loss(self, rows: Sequence[ScoredPairRow]) -> LossOutput:
-        cosines = self._cosines(rows)
+        cosines = self._compute_cosines(rows)
         scores = torch.tensor([row.score for row in rows], device=cosines.device)
         is_higher = scores[:, None] > scores[None]
         differences = SIMILARITY_SCALE * (cosines[None] - cosines[:, None])
@@ -79,21 +79,21 @@ class CosentObjective(ContrastiveObjective[ScoredPairRow]):
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[ScoredPairRow]) -> EvaluationReport:
-        cosines = self._cosines(rows).cpu().numpy()
+        cosines = self._compute_cosines(rows).cpu().numpy()
         scores = [row.score for row in rows]
         report = EvaluationReport(metrics.correlation_metrics(scores, cosines))
-        report.update(list_wrong_examples(_misranked(rows, cosines)))
+        report.update(list_wrong_examples(_list_misranked(rows, cosines)))
         return report
 
-    def _cosines(self, rows: Sequence[ScoredPairRow]) -> Tensor:
-        """Cosine similarity of each row's two texts [rows]."""
+    def _compute_cosines(self, rows: Sequence[ScoredPairRow]) -> Tensor:
+        """Compute the cosine similarity of each row's two texts [rows]."""
         texts = [*(row.first for row in rows), *(row.second for row in rows)]
         first, second = self.embed(texts).chunk(2)
         return (first * second).sum(1)
 
 
-def _misranked(rows: Sequence[ScoredPairRow], cosines: Array) -> list[dict[str, Any]]:
-    """Rows whose ranks by cosine and by score differ by a quarter of the file or more.
+def _list_misranked(rows: Sequence[ScoredPairRow], cosines: Array) -> list[dict[str, Any]]:
+    """List the rows whose ranks by cosine and by score differ by a quarter of the file or more.
 
     Those with the largest difference come first.
     """

@@ -26,7 +26,7 @@ from worker.training.encoders.objective import (
 from worker.training.encoders.rows import Array, TextRow
 from worker.training.objectives import LossOutput
 
-# Target of tokens that are not the first of a word: they are not in the loss.
+# Target of tokens that are not in the loss: all except the first of each word.
 IGNORE_INDEX = -1
 
 
@@ -53,14 +53,14 @@ def build_rows(
         tags = word_tags(example.entities, example.words)
         for token, tag in zip(first_tokens(text.offsets, example.words), tags, strict=True):
             if token >= 0:
-                # A label that the training file lacks cannot be predicted; it counts as a miss.
+                # A label missing from the training file cannot be predicted; it counts as a miss.
                 target[token] = tag_index.get(tag, 0)
         rows.append(TextRow(text, target, example_index))
     return rows
 
 
-def balanced_tag_weights(rows: Sequence[TextRow], task: EncoderTask) -> Tensor:
-    """Square root of the "balanced" weights: O outnumbers the other tags a hundredfold."""
+def compute_balanced_tag_weights(rows: Sequence[TextRow], task: EncoderTask) -> Tensor:
+    """Compute the square root of the "balanced" weights: most tags are O, often 99 of 100."""
     return (1 / (len(bio_tag_names(task.labels)) * _tag_priors(rows, task))) ** 0.5
 
 
@@ -69,7 +69,7 @@ def init_bias_from_priors(encoder: Encoder, rows: Sequence[TextRow]) -> None:
     """Initialize a new head's bias so that it predicts each tag's frequency in the file.
 
     If 19 of 20 words are O, the first steps would otherwise teach all layers to predict O for every
-    word, which takes long to unlearn. (Prior initialization as in RetinaNet, arXiv:1708.02002.)
+    word, which takes many steps to unlearn. (Prior initialization, RetinaNet, arXiv:1708.02002.)
     """
     if not encoder.head.bias.any():
         encoder.head.bias.copy_(_tag_priors(rows, encoder.task).log())
@@ -104,12 +104,12 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         return max(1, sum(int((row.target != IGNORE_INDEX).sum()) for row in rows))
 
     def compute_loss(self, rows: Sequence[TextRow]) -> LossOutput:
-        logits = self._logits(rows)
+        logits = self._compute_logits(rows)
         word_targets = [torch.from_numpy(row.target[row.target != IGNORE_INDEX]) for row in rows]
         targets = torch.cat(word_targets).to(self.encoder.device)
         losses = functional.cross_entropy(logits, targets, self._weights, reduction="none")
-        right = (logits.argmax(1) == targets).sum()
-        return LossOutput(loss=losses.sum(), num_items=len(targets), correct=right)
+        correct = (logits.argmax(1) == targets).sum()
+        return LossOutput(loss=losses.sum(), num_items=len(targets), correct=correct)
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
@@ -117,32 +117,32 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         predictions: list[list[str]] = []
         wrong: list[dict[str, Any]] = []
         for part in self.split(rows):
-            tags_of_part = self._logits(part).argmax(1).cpu().numpy()
+            tags_of_part = self._compute_logits(part).argmax(1).cpu().numpy()
             for row in part:
                 words = int((row.target != IGNORE_INDEX).sum())
                 predicted, tags_of_part = tags_of_part[:words], tags_of_part[words:]
-                expected, tags = self._expected_and_found_tags(row, predicted)
+                expected, tags = self._get_expected_and_predicted_tags(row, predicted)
                 truth.append(expected)
                 predictions.append(tags)
                 if expected != tags:
-                    wrong.append(self._wrong_example(row, expected, tags))
+                    wrong.append(self._describe_wrong_example(row, expected, tags))
         return EvaluationReport(
             **metrics.entity_metrics(truth, predictions), **list_wrong_examples(wrong)
         )
 
-    def _expected_and_found_tags(
+    def _get_expected_and_predicted_tags(
         self, row: TextRow, predicted: Array
     ) -> tuple[list[str], list[str]]:
-        """Expected and predicted tags of all words; truncated words are predicted as O."""
+        """Return the expected and predicted tags of all words; truncated words count as O."""
         example = self._examples[row.example_index]
         names = bio_tag_names(self.encoder.task.labels)
         begins = first_tokens(row.text.offsets, example.words)
         tags = expand_word_tags([names[index] for index in predicted], begins)
         return word_tags(example.entities, example.words), tags
 
-    def _logits(self, rows: Sequence[TextRow]) -> Tensor:
-        """Logits of each word's first token [words, tags], row by row."""
-        hidden, batch = self.encoder.token_states([row.text for row in rows])
+    def _compute_logits(self, rows: Sequence[TextRow]) -> Tensor:
+        """Compute the logits of each word's first token [words, tags], row by row."""
+        hidden, batch = self.encoder.compute_token_states([row.text for row in rows])
         is_first_token = np.zeros(batch.ids.shape, dtype=bool)
         for index, row in enumerate(rows):
             is_first_token[index, : row.num_tokens] = row.target != IGNORE_INDEX
@@ -150,7 +150,7 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         logits: Tensor = self.encoder.head(self.encoder.dropout(words))
         return logits
 
-    def _wrong_example(
+    def _describe_wrong_example(
         self, row: TextRow, expected: list[str], predictions: list[str]
     ) -> dict[str, Any]:
         """List the missed entities and the wrongly predicted ones."""

@@ -29,7 +29,7 @@ def read_initial_task(adapter_folder: Path, method: Method) -> EncoderTask | Non
 def inherit_hyperparameters(
     hyperparameters: Mapping[str, Any], initial_task: EncoderTask
 ) -> dict[str, Any]:
-    """Replace "auto" values by those of the model that training continues from.
+    """Replace "auto" values with those of the model that training continues from.
 
     `tuning` is always inherited: training a fully tuned model at an adapter's learning rate would
     make it forget what it learned.
@@ -45,7 +45,7 @@ def inherit_task(initial_task: EncoderTask, inferred_task: EncoderTask) -> Encod
     Raises TrainingError if the file has labels that the model's head lacks.
     """
     if inferred_task.method == "question_answering":
-        # The model already recognizes questions without an answer, or learns it now.
+        # The model recognizes questions without an answer already, or learns it now.
         return replace(
             initial_task,
             max_length=inferred_task.max_length,

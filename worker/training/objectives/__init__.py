@@ -24,7 +24,7 @@ class LossOutput:
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to_sums(self) -> dict[str, float]:
-        """Loss, accuracy and metrics as sums, in Python floats."""
+        """Convert loss, accuracy and metrics to sums in Python floats."""
         accuracy = {} if self.correct is None else {"mean_token_accuracy": self.correct}
         return {
             "loss": self.loss.item(),
@@ -60,5 +60,5 @@ class Objective(Protocol[RowT]):
         ...
 
     def compute_loss(self, rows: Sequence[RowT]) -> LossOutput:
-        """Loss of one micro-batch, with its autograd graph."""
+        """Compute the loss of one micro-batch, with its autograd graph."""
         ...

@@ -93,7 +93,7 @@ class DpoObjective:
         )
 
     def logprobs(self, rows: Sequence[PreferencePair]) -> Tensor:
-        """Log-probabilities of each pair's chosen and rejected answer: [pairs, 2] in float32."""
+        """Compute log-probabilities of each pair's two answers: [pairs, 2] in float32."""
         answers = [row for pair in rows for row in (pair.chosen, pair.rejected)]
         order = sorted(range(len(answers)), key=lambda index: answers[index].num_tokens)
         by_length = [answers[index] for index in order]

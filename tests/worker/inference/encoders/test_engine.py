@@ -67,7 +67,7 @@ def test_serving_equals_training(engine: EncoderEngine, tmp_path: Path, tuning: 
     encoder = make_trained(tmp_path / "a", tuning=tuning)
     tuned = engine.load_tuned(tmp_path / "a")
     with torch.no_grad():
-        expected = encoder.text_vectors(TEXTS)
+        expected = encoder.embed_texts(TEXTS)
     result = torch.stack([future.result(60) for future in engine.submit(TEXTS, tuned)])
     torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
 
@@ -110,7 +110,7 @@ def test_an_adapter_of_another_model_is_rejected(engine: EncoderEngine, tmp_path
     encoder = make_trained(tmp_path / "a", tuning="lora")
     del encoder
     (tmp_path / "a" / "adapter_config.json").write_text("{}")
-    with pytest.raises(InvalidAdapter, match="names no task"):
+    with pytest.raises(InvalidAdapter, match="has no encoder task"):
         engine.load_tuned(tmp_path / "a")
 
 

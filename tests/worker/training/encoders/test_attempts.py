@@ -83,10 +83,10 @@ def test_a_classifier_learns_and_is_evaluated(make: MakeRun, tuning: str) -> Non
     assert run_attempt(folder) == ExitCode.DONE
     last = events_of(folder, Metrics)[-1]
     assert last.values["valid_accuracy"] == 1.0
-    place = folder.checkpoint(last.step)
-    report = json.loads((place / "evaluation.json").read_bytes())
+    checkpoint = folder.checkpoint(last.step)
+    report = json.loads((checkpoint / "evaluation.json").read_bytes())
     assert (report["accuracy"], report["wrong"]) == (1.0, [])
-    task = read_task(place)
+    task = read_task(checkpoint)
     assert (task.labels, task.tuning) == (("billing", "shipping"), tuning)
 
 
@@ -96,9 +96,9 @@ def test_a_causal_model_classifies_by_its_last_token(
     folder = make("causal", ROWS, model=tiny_model, n_epochs=10)
     assert run_attempt(folder) == ExitCode.DONE
     assert events_of(folder, Metrics)[-1].values["valid_accuracy"] == 1.0
-    place = folder.checkpoint(folder.list_checkpoint_steps()[0])
-    assert read_task(place).pooling == "last"
-    adapter = load_adapter(place)
+    checkpoint = folder.checkpoint(folder.list_checkpoint_steps()[0])
+    assert read_task(checkpoint).pooling == "last"
+    adapter = load_adapter(checkpoint)
     ends = {name.rpartition("layers.1.")[2] for name in adapter.tensors if "layers.1." in name}
     assert {"self_attn.v_proj.lora_A.weight", "mlp.down_proj.lora_B.weight"} <= ends
     assert adapter.tensors["base_model.model.head.weight"].shape == (2, 32)
@@ -119,8 +119,8 @@ def test_scored_pairs_learn_the_order_of_the_scores(make: MakeRun) -> None:
     values = [m.values for m in events_of(folder, Metrics) if "valid_spearman" in m.values]
     # The untrained model ranks these pairs in reverse.
     assert values[-1]["valid_spearman"] > 0.8
-    place = folder.checkpoint(folder.list_checkpoint_steps()[0])
-    assert "pearson" in json.loads((place / "evaluation.json").read_bytes())
+    checkpoint = folder.checkpoint(folder.list_checkpoint_steps()[0])
+    assert "pearson" in json.loads((checkpoint / "evaluation.json").read_bytes())
 
 
 def test_equal_scores_are_a_user_error(make: MakeRun) -> None:
@@ -131,7 +131,7 @@ def test_equal_scores_are_a_user_error(make: MakeRun) -> None:
 
 
 def test_validation_files_without_a_metric_are_a_user_error(make: MakeRun) -> None:
-    """Otherwise training would never stop early, and take the last weights for the best."""
+    """Otherwise training would never stop early, and the last weights would count as the best."""
     pairs = [{"anchor": f"{n}", "positive": f"number {n}"} for n in range(10)]
     alone = make("alone", pairs, method="embedding", early_stopping_patience=1)
     alone.valid_file.write_text('{"anchor": "one", "positive": "one"}')
@@ -196,7 +196,7 @@ def test_a_file_of_another_format_is_a_user_error(make: MakeRun) -> None:
     assert "not classification" in failed.message
 
 
-def test_truncated_texts_and_leaked_rows_are_warned_of(make: MakeRun) -> None:
+def test_truncated_texts_and_leaked_rows_cause_warnings(make: MakeRun) -> None:
     rows = [*ROWS, {"text": "a very long text " * 40, "label": "shipping"}]
     folder = make("noted", rows, n_epochs=1)
     assert run_attempt(folder) == ExitCode.DONE
@@ -238,14 +238,14 @@ class TestWarmStart:
 
     def test_auto_hyperparameters_are_inherited(self, make: MakeRun) -> None:
         """The initial model is fully tuned and allows questions without an answer."""
-        here = {"text": ["Rome"], "answer_start": [3]}
+        rome = {"text": ["Rome"], "answer_start": [3]}
         rows = [
-            {"context": f"In Rome, in {year}.", "question": "Where?", "answers": here}
+            {"context": f"In Rome, in {year}.", "question": "Where?", "answers": rome}
             for year in range(1990, 2000)
         ]
-        none = {**rows[0], "question": "Who?", "answers": {"text": [], "answer_start": []}}
+        unanswered = {**rows[0], "question": "Who?", "answers": {"text": [], "answer_start": []}}
         chosen = {"method": "question_answering", "n_epochs": 1}
-        first = train(make("first", [*rows, none], tuning="full", max_length=32, **chosen))
+        first = train(make("first", [*rows, unanswered], tuning="full", max_length=32, **chosen))
         later = make("later", rows, **chosen)
         start_from(later, first)
         task = read_task(train(later))

@@ -34,14 +34,14 @@ def build_objective(encoder: Encoder, examples: Any, *, balanced: bool) -> tuple
 
 def test_single_label_weights_equal_scikit_learns() -> None:
     expected = compute_class_weight("balanced", classes=np.array(TASK.labels), y=LABELS)
-    weights = classification.balanced_class_weights(EXAMPLES, TASK)
+    weights = classification.compute_balanced_class_weights(EXAMPLES, TASK)
     assert weights.tolist() == pytest.approx(expected.tolist())
 
 
 def test_multi_label_weights_equal_scikit_learns_of_each_binary_problem() -> None:
     names = [["often"]] * 6 + [["often", "rare"]] * 2 + [["rare"], []]
     examples = [texts.to_example({"text": "w1", "labels": labels}) for labels in names]
-    weights = classification.balanced_class_weights(
+    weights = classification.compute_balanced_class_weights(
         examples, classification.infer_task(examples, 64)
     )
     for label, weight in zip(("often", "rare"), weights.tolist(), strict=True):
@@ -55,7 +55,7 @@ def test_multi_label_weights_are_bounded() -> None:
     names = [["all"]] * 999 + [["all", "once"]]
     examples = [texts.to_example({"text": "w1", "labels": labels}) for labels in names]
     task = EncoderTask(method="classification", labels=("all", "gone", "once"), multi_label=True)
-    weights = classification.balanced_class_weights(examples, task)
+    weights = classification.compute_balanced_class_weights(examples, task)
     assert weights.tolist() == pytest.approx([0.01, 100, 100])
 
 
@@ -69,13 +69,13 @@ def test_tag_weights_are_the_square_root_of_scikit_learns(make_encoder: MakeEnco
     names = bio_tag_names(task.labels)
     expected = compute_class_weight("balanced", classes=np.array(names), y=tags) ** 0.5
     read = token_classification.build_rows(examples, task, encoder.tokenizer)
-    weights = token_classification.balanced_tag_weights(read, task)
+    weights = token_classification.compute_balanced_tag_weights(read, task)
     assert weights.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
 def test_a_label_missing_from_the_file_has_a_finite_weight() -> None:
     task = EncoderTask(method="classification", labels=("common", "gone", "rare"))
-    weights = classification.balanced_class_weights(EXAMPLES, task)
+    weights = classification.compute_balanced_class_weights(EXAMPLES, task)
     assert torch.isfinite(weights).all()
 
 
@@ -83,13 +83,13 @@ def test_the_loss_weights_each_text_by_its_label(make_encoder: MakeEncoder) -> N
     encoder = make_encoder(TASK)
     weighted, data = build_objective(encoder, EXAMPLES, balanced=True)
     plain, _ = build_objective(encoder, EXAMPLES, balanced=False)
-    weights = classification.balanced_class_weights(EXAMPLES, TASK)
+    weights = classification.compute_balanced_class_weights(EXAMPLES, TASK)
     with torch.no_grad():
         expected = [
             plain.compute_loss([row]).loss * weights[int(row.target[0])] for row in data.rows
         ]
-        found = weighted.compute_loss(data.rows).loss
-    assert found.item() == pytest.approx(torch.stack(expected).sum().item(), rel=1e-4)
+        loss = weighted.compute_loss(data.rows).loss
+    assert loss.item() == pytest.approx(torch.stack(expected).sum().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("balanced", [False, True])

@@ -44,9 +44,9 @@ def gradients(encoder: Encoder, rows: Any, objective: Any) -> list[torch.Tensor]
     """Loss of one batch, followed by the gradients of all weights."""
     score = objective.compute_loss(rows)
     score.loss.backward()
-    found = [p.grad.clone() for p in encoder.backbone.parameters() if p.grad is not None]
+    weight_gradients = [p.grad.clone() for p in encoder.backbone.parameters() if p.grad is not None]
     encoder.zero_grad()
-    return [score.loss.detach(), *found]
+    return [score.loss.detach(), *weight_gradients]
 
 
 def test_gradient_caching_gives_the_same_loss_and_gradients(
@@ -56,14 +56,14 @@ def test_gradient_caching_gives_the_same_loss_and_gradients(
     rows = build_rows(encoder, tmp_path / "pairs", pairs)
     whole = embedding.EmbeddingObjective(encoder, max_tokens=4096, max_rows=None)
     pieces = embedding.EmbeddingObjective(encoder, max_tokens=20, max_rows=None)
-    for one, other in zip(
+    for actual, cached in zip(
         gradients(encoder, rows, whole), gradients(encoder, rows, pieces), strict=True
     ):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(actual, cached, atol=1e-5, rtol=1e-4)
     assert whole.evaluate(rows) == pieces.evaluate(rows)
 
 
-def test_texts_of_the_same_group_are_no_negatives(encoder: Encoder, tmp_path: Path) -> None:
+def test_texts_of_the_same_group_are_not_negatives(encoder: Encoder, tmp_path: Path) -> None:
     """A batch with a single group has no loss: no positive has a competitor."""
     anchor = [{"anchor": TEXTS[0], "positive": text} for text in TEXTS[1:4]]
     positive = [{"anchor": text, "positive": TEXTS[0]} for text in TEXTS[1:4]]
@@ -80,8 +80,8 @@ def test_misretrieved_texts_are_listed_by_example_number(encoder: Encoder, tmp_p
     rows = build_rows(encoder, tmp_path / "rows", [{"text": t, "label": n} for t, n in labels])
     report = embedding.EmbeddingObjective(encoder, max_tokens=4096, max_rows=None).evaluate(rows)
     assert report["retrieval_at_1"] == 0
-    found = {one["example"]: one["found"] for one in report["wrong"]}
-    assert found == {1: 4, 4: 1, 2: 3, 3: 2}
+    retrieved = {item["example"]: item["found"] for item in report["wrong"]}
+    assert retrieved == {1: 4, 4: 1, 2: 3, 3: 2}
 
 
 def report(encoder: Encoder, path: Path, rows: list[dict[str, Any]]) -> Any:
@@ -93,12 +93,12 @@ def test_a_text_does_not_retrieve_its_copy(encoder: Encoder, tmp_path: Path) -> 
     """Most labels occur once, and both texts of a label are each other's positives."""
     texts = [("w1 w2 w3", "a"), ("w40 w41", "a"), ("w1 w2 w3 w3", "b"), ("w40 w41 w41", "c")]
     rows = [{"text": text, "label": label} for text, label in texts]
-    found = report(encoder, tmp_path / "rows", rows)
-    assert (found["retrieval_at_1"], found["retrieval_at_5"]) == (0, 1)
-    assert [(one["example"], one["found"]) for one in found["wrong"]] == [(1, 3), (2, 4)]
+    evaluation = report(encoder, tmp_path / "rows", rows)
+    assert (evaluation["retrieval_at_1"], evaluation["retrieval_at_5"]) == (0, 1)
+    assert [(item["example"], item["found"]) for item in evaluation["wrong"]] == [(1, 3), (2, 4)]
 
 
-def test_a_text_of_several_pairs_is_no_mistake(encoder: Encoder, tmp_path: Path) -> None:
+def test_a_text_of_several_pairs_is_not_a_mistake(encoder: Encoder, tmp_path: Path) -> None:
     pairs = [{"anchor": "w1 w2 w3", "positive": f"w1 w2 w3 w{n}"} for n in (3, 2)]
     pairs.append({"anchor": "w40 w41", "positive": "w40 w41 w41"})
     assert report(encoder, tmp_path / "rows", pairs)["retrieval_at_1"] > 0.5
@@ -113,9 +113,9 @@ def test_copies_of_the_positive_are_masked(encoder: Encoder, tmp_path: Path) -> 
     rows = build_rows(encoder, tmp_path / "rows", pairs)
     objective = embedding.EmbeddingObjective(encoder, max_tokens=4096, max_rows=None)
     vectors = objective.embed([text for row in rows for text in (row.anchor, row.positive)])
-    near = 20 * vectors @ vectors.T
-    first = near[0, [1, 3]].log_softmax(0)[0]
-    second = near[2, [3, 1, 1]].log_softmax(0)[0]
+    similarity_matrix = 20 * vectors @ vectors.T
+    first = similarity_matrix[0, [1, 3]].log_softmax(0)[0]
+    second = similarity_matrix[2, [3, 1, 1]].log_softmax(0)[0]
     assert objective.compute_loss(rows).loss.item() == pytest.approx(
         -(first + second).item(), rel=1e-4
     )
@@ -123,8 +123,8 @@ def test_copies_of_the_positive_are_masked(encoder: Encoder, tmp_path: Path) -> 
 
 def candidates_by_row(encoder: Encoder, path: Path, rows: list[dict[str, Any]]) -> list[list[int]]:
     """Unmasked candidates of each row: positives by their rows, then negatives."""
-    expected = ~embedding.false_negative_mask(build_rows(encoder, path, rows))
-    return [[int(place) for place in row.nonzero()[0]] for row in expected]
+    is_unmasked = ~embedding.false_negative_mask(build_rows(encoder, path, rows))
+    return [[int(column) for column in row.nonzero()[0]] for row in is_unmasked]
 
 
 def pairs_of(*letters: str) -> list[dict[str, Any]]:
@@ -164,27 +164,27 @@ def test_the_mask_uses_groups_from_the_whole_file(encoder: Encoder, tmp_path: Pa
     assert embedding.false_negative_mask(rows[:2]).tolist() == [[False, True], [False, False]]
 
 
-def test_label_sets_are_unordered_and_empty_ones_are_left_out(
+def test_label_sets_are_unordered_and_empty_ones_are_skipped(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     labels = [["a", "b"], [], ["b", "a"], [], ["b"]]
     rows = [{"text": text, "labels": names} for text, names in zip(TEXTS, labels, strict=False)]
-    found = build_rows(encoder, tmp_path / "rows", rows)
-    assert sorted(row.example_index for row in found) == [0, 2, 4]
-    by_source = {row.example_index: row for row in found}
+    triplets = build_rows(encoder, tmp_path / "rows", rows)
+    assert sorted(row.example_index for row in triplets) == [0, 2, 4]
+    by_source = {row.example_index: row for row in triplets}
     assert by_source[0].anchor_groups == by_source[2].anchor_groups
     assert by_source[0].anchor_groups.isdisjoint(by_source[4].anchor_groups)
-    bare = [{"text": text, "labels": []} for text in TEXTS]
+    unlabelled = [{"text": text, "labels": []} for text in TEXTS]
     with pytest.raises(InvalidTrainingFile, match="No text has a label"):
-        embedding.read_examples(write_rows(tmp_path / "bare", bare))
+        embedding.read_examples(write_rows(tmp_path / "bare", unlabelled))
 
 
-def test_labelled_texts_in_both_files_are_warned_of(encoder: Encoder, tmp_path: Path) -> None:
+def test_labelled_texts_in_both_files_cause_a_warning(encoder: Encoder, tmp_path: Path) -> None:
     """A labelled text counts as leaked whichever text it is paired with."""
-    known = [{"text": f"w{n} w{n + 1}", "label": f"{n % 2}"} for n in range(40)]
-    new = [{"text": f"w{n} w{n + 2}", "label": f"{n % 2}"} for n in range(10)]
-    train = build_rows(encoder, tmp_path / "train", known)
-    valid = build_rows(encoder, tmp_path / "valid", new + known[::4])
+    training_texts = [{"text": f"w{n} w{n + 1}", "label": f"{n % 2}"} for n in range(40)]
+    new_texts = [{"text": f"w{n} w{n + 2}", "label": f"{n % 2}"} for n in range(10)]
+    train = build_rows(encoder, tmp_path / "train", training_texts)
+    valid = build_rows(encoder, tmp_path / "valid", new_texts + training_texts[::4])
     (warning,) = dataset_warnings(train, valid, TASK)
     assert warning.startswith(
         "10 of 20 examples of the validation file are also in the training file"
@@ -208,7 +208,7 @@ def scored_rows(encoder: Encoder, scores: list[float]) -> list[similarity.Scored
 def test_the_order_of_scores_is_learned(encoder: Encoder) -> None:
     rows = scored_rows(encoder, [0.5, 3, 1])
     objective = CosentObjective(encoder, max_tokens=4096, max_rows=None)
-    a, b, c = objective._cosines(rows).tolist()
+    a, b, c = objective._compute_cosines(rows).tolist()
     # By score b is above c and a, and c is above a.
     terms = torch.tensor([0, 20 * (a - b), 20 * (c - b), 20 * (a - c)])
     score = objective.compute_loss(rows)
@@ -239,6 +239,8 @@ def test_retrieval_in_a_large_file_uses_its_first_pairs(encoder: Encoder, tmp_pa
     ]
     pairs = [{"anchor": text, "positive": f"{text} w59"} for text in words]
     rows = build_rows(encoder, tmp_path / "pairs", pairs)
-    found = embedding.retrieval_candidates(rows)
-    assert len(rows) > embedding.MAX_COMPARED_TEXTS == len(found)
-    assert len(metrics.indices_with_positive([one.groups for one in found])) == len(found)
+    candidates = embedding.retrieval_candidates(rows)
+    assert len(rows) > embedding.MAX_COMPARED_TEXTS == len(candidates)
+    assert len(
+        metrics.indices_with_positive([candidate.groups for candidate in candidates])
+    ) == len(candidates)

@@ -56,9 +56,9 @@ def test_multi_label_averages_are_over_occurring_labels() -> None:
     truth = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0]])
     report = metrics.multi_label_metrics(truth, truth.astype(float), ["a", "b", "c", "d"])
     assert report["f1_macro"] == report["recall_macro"] == 1.0
-    found = truth + np.array([[0, 0, 0, 1], [0] * 4, [0] * 4])
-    report = metrics.multi_label_metrics(truth, found.astype(float), ["a", "b", "c", "d"])
-    expected = f1_score(truth, found, average="macro", labels=[0, 1, 3], zero_division=0)
+    predictions = truth + np.array([[0, 0, 0, 1], [0] * 4, [0] * 4])
+    report = metrics.multi_label_metrics(truth, predictions.astype(float), ["a", "b", "c", "d"])
+    expected = f1_score(truth, predictions, average="macro", labels=[0, 1, 3], zero_division=0)
     assert report["f1_macro"] == pytest.approx(expected) == pytest.approx(2 / 3)
     none = metrics.multi_label_metrics(np.zeros((2, 2), int), np.zeros((2, 2)), ["a", "b"])
     assert none["f1_micro"] == 0, "the metric that chooses the best weights always exists"
@@ -77,14 +77,14 @@ def test_a_file_without_entities_has_no_macro_average() -> None:
 
 def test_entities_count_only_as_a_whole() -> None:
     truth = [["B-x", "I-x", "O", "B-y"]]
-    found = [["B-x", "O", "O", "B-y"]]
-    report = metrics.entity_metrics(truth, found)
+    predictions = [["B-x", "O", "O", "B-y"]]
+    report = metrics.entity_metrics(truth, predictions)
     assert (report["precision"], report["recall"], report["f1"]) == (0.5, 0.5, 0.5)
     assert report["accuracy"] == 0.75
 
 
 @pytest.mark.parametrize(
-    ("right", "found", "exact", "f1"),
+    ("answers", "prediction", "exact", "f1"),
     [
         (["the Eiffel Tower"], "Eiffel Tower!", 1.0, 1.0),
         (["Eiffel Tower"], "Tower", 0.0, 2 / 3),
@@ -93,8 +93,10 @@ def test_entities_count_only_as_a_whole() -> None:
         ([], "something", 0.0, 0.0),
     ],
 )
-def test_answer_metrics_follow_squad(right: list[str], found: str, exact: float, f1: float) -> None:
-    report = metrics.answer_metrics([right], [found])
+def test_answer_metrics_follow_squad(
+    answers: list[str], prediction: str, exact: float, f1: float
+) -> None:
+    report = metrics.answer_metrics([answers], [prediction])
     assert (report["exact_match"], report["f1"]) == pytest.approx((exact, f1))
 
 

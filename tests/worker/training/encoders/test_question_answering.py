@@ -99,8 +99,8 @@ def test_answers_over_the_default_limit_are_warned_of() -> None:
     )
 
 
-def test_white_space_around_an_answer_is_not_learned() -> None:
-    one = to_example(
+def test_whitespace_around_an_answer_is_not_learned() -> None:
+    example = to_example(
         {
             "context": "w1 w2 w3",
             "question": "w4",
@@ -108,9 +108,9 @@ def test_white_space_around_an_answer_is_not_learned() -> None:
         }
     )
     (row,) = build_rows(
-        [one], TASK, EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
+        [example], TASK, EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
     )
-    assert [row.text.offsets[place].tolist() for place in row.target] == [[3, 5], [3, 5]]
+    assert [row.text.offsets[token].tolist() for token in row.target] == [[3, 5], [3, 5]]
 
 
 def test_an_answer_in_the_second_window_and_no_answer_are_found(encoder: Encoder) -> None:
@@ -119,10 +119,12 @@ def test_an_answer_in_the_second_window_and_no_answer_are_found(encoder: Encoder
     report = objective.evaluate(rows)
     assert (report["exact_match"], report["wrong"]) == (1.0, [])
     # Compared with other answers, the report lists the predictions.
-    unlike = [replace(one, answers=EXAMPLES[n - 1].answers) for n, one in enumerate(EXAMPLES)]
-    objective = QuestionAnsweringObjective(encoder, unlike, max_tokens=4096, max_rows=None)
+    other_answers = [
+        replace(example, answers=EXAMPLES[n - 1].answers) for n, example in enumerate(EXAMPLES)
+    ]
+    objective = QuestionAnsweringObjective(encoder, other_answers, max_tokens=4096, max_rows=None)
     report = objective.evaluate(rows)
-    assert [one["found"] for one in report["wrong"]] == ["w12 w13", "w35 w34", ""]
+    assert [item["found"] for item in report["wrong"]] == ["w12 w13", "w35 w34", ""]
 
 
 def test_serving_gives_the_answers_of_training(
@@ -136,18 +138,18 @@ def test_serving_gives_the_answers_of_training(
     )
     served = ServedEncoder("tuned", engine, engine.load_tuned(tmp_path))
 
-    async def answer(one: QuestionExample, **parameters: Any) -> Any:
-        windows = await questions.tokenize_windows(served, one.question, one.context)
+    async def answer(example: QuestionExample, **parameters: Any) -> Any:
+        windows = await questions.tokenize_windows(served, example.question, example.context)
         assert len(windows) == 2
         states = await tasks.forward(served, windows, per_token=True)
         options = InferenceParameters(**parameters)
-        return questions.extract_answers(served, one.context, windows, states, options)
+        return questions.extract_answers(served, example.context, windows, states, options)
 
-    found = [asyncio.run(answer(one)) for one in EXAMPLES]
+    answers = [asyncio.run(answer(item)) for item in EXAMPLES]
     ranked = asyncio.run(answer(EXAMPLES[2], top_k=3))
-    assert ranked[0] == found[2]
-    assert len({(one["start"], one["end"]) for one in ranked}) == 3, "each once"
-    assert ranked == sorted(ranked, key=lambda one: -one["score"])
+    assert ranked[0] == answers[2]
+    assert len({(item["start"], item["end"]) for item in ranked}) == 3, "each once"
+    assert ranked == sorted(ranked, key=lambda item: -item["score"])
     answered = asyncio.run(answer(EXAMPLES[2], handle_impossible_answer=False))
     assert answered == ranked[1]
     assert answered["answer"] != ""
@@ -155,8 +157,8 @@ def test_serving_gives_the_answers_of_training(
         answer(EXAMPLES[0], max_answer_len=1, handle_impossible_answer=False)
     )
     assert short_answer["answer"] in ("w12", "w13")
-    assert [one["answer"] for one in found] == ["w12 w13", "w35 w34", ""]
-    assert (found[1]["start"], found[2]["start"], found[2]["end"]) == (
+    assert [item["answer"] for item in answers] == ["w12 w13", "w35 w34", ""]
+    assert (answers[1]["start"], answers[2]["start"], answers[2]["end"]) == (
         EXAMPLES[1].context.index("w35"),
         0,
         0,
