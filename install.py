@@ -120,9 +120,11 @@ def install(*, dev: bool) -> None:
     configured = pip_configuration()
     options = [f"--find-links={place}" for place in configured.get("find-links", [])]
     options += [f"--default-index={url}" for url in configured.get("index-url", [])]
-    if not sys.stdout.isatty():
+    torch = torch_lock(configured.get("find-links", []))
+    if torch.name == "torch-cpu.lock" or not sys.stdout.isatty():
+        # Without the CUDA packages it takes half a minute, and progress would be a hundred lines.
         options.append("--quiet")
-    locks = [*lock_files(dev=dev), torch_lock(configured.get("find-links", []))]
+    locks = [*lock_files(dev=dev), torch]
     run(UV, "pip", "sync", "--python", PYTHON, "--require-hashes", *options, *locks)
     editable = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
     run(UV, "pip", "install", "--python", PYTHON, "--quiet", *editable)

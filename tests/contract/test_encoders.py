@@ -7,8 +7,8 @@ import struct
 from typing import Any
 
 import pytest
-from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
 from openai import BadRequestError, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 

@@ -33,7 +33,7 @@ from app.storage import open_store
 from tests.faults.node import CANARY, ROOT, TRAINER_COMMAND
 from tests.faults.object_store import SECRET
 from tests.faults.scenario import TERMINAL, Scenario
-from worker.rundir import MANIFEST_FILE, RunFolder, RunSpec
+from worker.run_folder import MANIFEST_FILE, RunFolder, RunSpec
 
 DOCUMENTED_STATUSES = {200, 400, 401, 404, 408, 409, 413, 429, 503}
 # The outbox retries after up to half a minute when the broker was away.

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from app.parent_death import die_with_parent
-from worker.rundir import (
+from worker.run_folder import (
     CheckpointWritten,
     ExitCode,
     Failed,

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from app.local import services
+from app.local import process_specs
 from app.local.processes import ProcessSpec, spawn
 from app.settings import Settings
 from tests.faults.backing_services import BackingServices, proxied_database_url
@@ -78,7 +78,11 @@ class Node:
         self._process = spawn(self._spec(**environment))
 
     def _spec(self, **environment: str) -> ProcessSpec:
-        make = {"api": services.api_spec, "trainer": services.trainer_spec, "io": services.io_spec}
+        make = {
+            "api": process_specs.api_spec,
+            "trainer": process_specs.trainer_spec,
+            "io": process_specs.io_spec,
+        }
         spec = make[self.name.partition("-")[0]](self.settings)
         return ProcessSpec(
             name=spec.name,

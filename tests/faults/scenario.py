@@ -14,7 +14,7 @@ from sqlalchemy import Row, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from app.db.session import create_database_engine, session_maker, transaction
-from app.organization import api_keys
+from app.organization import api_keys, bootstrap
 from tests.faults.backing_services import BackingServices
 from tests.faults.node import CANARY, Node
 from tests.faults.object_store import StoreFault
@@ -262,7 +262,7 @@ class Scenario:
     def _make_key(self) -> tuple[str, str]:
         engine = create_database_engine(self.url, pool_size=1)
         with transaction(session_maker(engine)) as session:
-            project = api_keys.ensure_default_project(session, "acme")
+            project = bootstrap.ensure_default_project(session, "acme")
             _, secret = api_keys.create(session, project.id, "scenario")
         engine.dispose()
         return project.id, secret

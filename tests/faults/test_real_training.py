@@ -18,7 +18,7 @@ from tests.faults.measurements import Measurements
 from tests.faults.node import is_alive
 from tests.faults.scenario import MODEL, Scenario
 from tests.worker.conftest import tiny_config, tiny_tokenizer
-from worker.rundir import RunFolder
+from worker.run_folder import RunFolder
 from worker.training.checkpoint_interval import MAX_OVERHEAD, MIN_INTERVAL_SECONDS
 
 TRAINING = (sys.executable, "-m", "worker.training")
