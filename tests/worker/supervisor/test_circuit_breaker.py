@@ -72,7 +72,7 @@ def test_a_trainer_takes_no_jobs_after_three_crashed(trainer: TrainerFixture) ->
     trainer.runner.run_queued()
     with transaction(trainer.sessions) as session:
         num_attempts = session.scalar(ATTEMPTS)
-        problem = trainers.health_problem(session, heartbeat_seconds=10)
+        problem = trainers.find_health_problem(session, heartbeat_seconds=10)
     assert num_attempts == 3
     assert [trainer.get_job(job).state for job in jobs] == ["queued"] * 5
     assert problem is not None
