@@ -63,7 +63,7 @@ def create_venv() -> None:
             "python3-venv; or name another Python: make PYTHON=/path/to/python3 up"
         ) from error
     # pip checks uv's hash, since every requirement of this file has one.
-    run(*pip("install", "--quiet", "--no-input", "-r", LOCKS / "uv.lock"))
+    run(*pip("install", "--quiet", "--quiet", "--no-input", "-r", LOCKS / "uv.lock"))
 
 
 def pip(*arguments: str | Path) -> list[str | Path]:
