@@ -9,12 +9,13 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test faults sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean
+.PHONY: help up test upgrade-test faults sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean
 
 help:
 	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
 	@echo 'make test       install the development dependencies, run all checks and the test suite'
 	@echo 'make faults     inject faults (kill, disconnect, exhaust each service) and check that no work is lost'
+	@echo 'make upgrade-test  upgrade a home folder that the previous version wrote'
 	@echo 'make sdk-suite  run the OpenAI SDK'"'"'s own tests against this API'
 	@echo 'make fuzz       generate requests from the OpenAPI document and check every response'
 	@echo 'make mutants    mutation testing: remove safeguards one at a time and check that a test fails'
@@ -36,6 +37,9 @@ test: check
 
 faults: install-dev
 	.venv/bin/pytest tests/faults -m 'fault or fault_smoke' -v $(PYTEST)
+
+upgrade-test: install-dev
+	.venv/bin/pytest tests/upgrade -m upgrade $(PYTEST)
 
 sdk-suite: install-dev
 	.venv/bin/pytest tests/sdk_suite -m sdk_suite $(PYTEST)

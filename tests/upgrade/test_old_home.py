@@ -40,6 +40,8 @@ from worker.inference.main import make_server
 from worker.supervisor.attempt import TrainerContext
 from worker.supervisor.job_runner import JobRunner
 
+pytestmark = pytest.mark.upgrade
+
 # Names that 0.1.0 changed in responses, by the path's last part.
 RENAMED = {
     "validation": {
