@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 from app import logs
 from app.broker import TaskNotifier
 from app.catalog import Catalog
+from app.cpu_pool.pool import CpuPool
 from app.db.outbox import notify_after_commit
 from app.db.session import create_database_engine, session_maker, transaction_maker
 from app.files import routes as files
@@ -119,6 +120,7 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
         notifier=notifier,
         webhook_client=SafeHttpClient(settings.webhook_allowed_networks),
         rate_limiter=RateLimiter(redis_url, rate_limit),
+        cpu_pool=CpuPool(settings.cpu_pool_processes),
         db_slots=CapacityLimiter(MAX_CONCURRENT_DB_SESSIONS),
         upload_slots=CapacityLimiter(MAX_CONCURRENT_UPLOADS),
         probe_slots=CapacityLimiter(MAX_CONCURRENT_PROBES),
@@ -146,5 +148,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     await to_thread.run_sync(recorder.stop)
     await engines.close()
+    await state.cpu_pool.close()
     await state.rate_limiter.close()
     state.database.dispose()

@@ -175,6 +175,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Requests and streams of one API key that an API process serves at a time",
     )
+    cpu_pool_processes: int = Field(
+        0,
+        ge=0,
+        description="Processes in which one API process validates files and runs graders; 0 means "
+        "one per core but one",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode, CommaSeparated] = Field(
         (),
         description="Origins, separated by commas, whose pages may call the API from a browser; "

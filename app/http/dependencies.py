@@ -14,6 +14,7 @@ from app.auth import projects
 from app.auth.principals import AdminPrincipal, Principal
 from app.broker import TaskNotifier
 from app.catalog import Catalog
+from app.cpu_pool.pool import CpuPool
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Project
 from app.errors import Forbidden
@@ -40,6 +41,8 @@ class AppState:
     # For test deliveries; the worker's io process sends all others.
     webhook_client: SafeHttpClient
     rate_limiter: RateLimiter
+    # For work that would hold the interpreter lock, and with it all other requests.
+    cpu_pool: CpuPool
     # One per database connection. Threads that wait for a connection could use up the thread pool,
     # and with it the threads of the requests that would return one (deadlock).
     db_slots: CapacityLimiter

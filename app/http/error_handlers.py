@@ -6,6 +6,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app import logs
+from app.cpu_pool.protocol import CpuPoolError, TaskCrashed
 from app.db.session import DatabaseUnavailable
 from app.errors import (
     ApiError,
@@ -43,6 +44,7 @@ HANDLED_EXCEPTIONS = (
     RequestValidationError,
     StorageUnavailable,
     DatabaseUnavailable,
+    CpuPoolError,
 )
 
 
@@ -78,7 +80,16 @@ def to_api_error(error: Exception, method: str, path: str) -> ApiError:
     if isinstance(error, DatabaseUnavailable):
         log.error("database.unavailable", reason=str(error))
         return ServiceUnavailable("The database is unavailable. Please retry in a moment.")
+    if isinstance(error, CpuPoolError):
+        return _from_cpu_pool_error(error)
     return ApiError()
+
+
+def _from_cpu_pool_error(error: CpuPoolError) -> ApiError:
+    log.error("cpu_pool.failed", kind=type(error).__name__, reason=str(error))
+    if isinstance(error, TaskCrashed):
+        return ApiError()
+    return ServiceUnavailable("The server is too busy to do this now. Please retry in a moment.")
 
 
 def _from_http_exception(error: HTTPException, method: str, path: str) -> ApiError:
