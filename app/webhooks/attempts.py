@@ -8,7 +8,7 @@ import random
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import CTE, ColumnElement, func, or_, select, update
+from sqlalchemy import CTE, ColumnElement, Subquery, func, or_, select, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
@@ -16,6 +16,9 @@ from app.db import clock
 from app.db.tables import DeliveryState, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from app.webhooks import endpoints
 
+# Attempts of one project in flight, on all processes together: receivers that hang hold a thread of
+# the sender until the timeout, and those of one project must not hold all of them.
+MAX_IN_FLIGHT_PER_PROJECT = 4
 # Much longer than an attempt takes.
 CLAIM_DURATION = timedelta(seconds=60)
 RETRY_DELAYS = tuple(
@@ -54,7 +57,12 @@ class AttemptResult:
 
 
 def claim_due(session: Session, limit: int) -> list[DeliveryAttempt]:
-    """Claim due deliveries, at most one per endpoint: a hanging one must not delay the others."""
+    """Claim due deliveries, in round robin over projects.
+
+    At most one per endpoint is in flight, and MAX_IN_FLIGHT_PER_PROJECT per project: receivers that
+    hang must not delay the deliveries to others. Two processes that claim at the same moment may
+    exceed the project's limit once.
+    """
     _fail_overdue(session)
     due = _select_due(limit)
     statement = (
@@ -141,13 +149,54 @@ def _is_unclaimed() -> ColumnElement[bool]:
 
 
 def _select_due(limit: int) -> CTE:
+    """Select the deliveries to claim, and lock them."""
+    turns = _rank_within_projects()
+    return (
+        select(WebhookDelivery.id)
+        .join(turns, turns.c.id == WebhookDelivery.id)
+        # Checked again: another sender may have claimed it since the subquery's snapshot.
+        .where(
+            turns.c.turn <= MAX_IN_FLIGHT_PER_PROJECT,
+            WebhookDelivery.state == DeliveryState.PENDING,
+            _is_unclaimed(),
+        )
+        .order_by(turns.c.turn, WebhookDelivery.next_attempt_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=WebhookDelivery)
+        .cte("due")
+    )
+
+
+def _rank_within_projects() -> Subquery:
+    """Give each due delivery its turn within its project; what is in flight took the first ones."""
+    in_flight = (
+        select(WebhookEndpoint.project_id, func.count().label("deliveries"))
+        .join(WebhookDelivery, WebhookDelivery.endpoint_id == WebhookEndpoint.id)
+        .where(WebhookDelivery.claimed_until > func.clock_timestamp())
+        .group_by(WebhookEndpoint.project_id)
+        .subquery("in_flight")
+    )
+    due = _select_first_per_endpoint()
+    rank = func.row_number().over(
+        partition_by=WebhookEndpoint.project_id, order_by=(due.c.next_attempt_at, due.c.id)
+    )
+    return (
+        select(due.c.id, (func.coalesce(in_flight.c.deliveries, 0) + rank).label("turn"))
+        .join(WebhookEndpoint, WebhookEndpoint.id == due.c.endpoint_id)
+        .outerjoin(in_flight, in_flight.c.project_id == WebhookEndpoint.project_id)
+        .subquery("turns")
+    )
+
+
+def _select_first_per_endpoint() -> Subquery:
+    """Select the delivery that is due first of each endpoint without one in flight."""
     other = aliased(WebhookDelivery)
     in_flight = select(other.id).where(
         other.endpoint_id == WebhookDelivery.endpoint_id,
         other.claimed_until > func.clock_timestamp(),
     )
-    first_per_endpoint = (
-        select(WebhookDelivery.id)
+    return (
+        select(WebhookDelivery.id, WebhookDelivery.endpoint_id, WebhookDelivery.next_attempt_at)
         .ext(distinct_on(WebhookDelivery.endpoint_id))
         .where(
             WebhookDelivery.state == DeliveryState.PENDING,
@@ -155,19 +204,7 @@ def _select_due(limit: int) -> CTE:
             ~in_flight.exists(),
         )
         .order_by(WebhookDelivery.endpoint_id, WebhookDelivery.next_attempt_at)
-    )
-    return (
-        select(WebhookDelivery.id)
-        # Checked again: another sender may have claimed it since the subquery's snapshot.
-        .where(
-            WebhookDelivery.id.in_(first_per_endpoint),
-            WebhookDelivery.state == DeliveryState.PENDING,
-            _is_unclaimed(),
-        )
-        .order_by(WebhookDelivery.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
+        .subquery("first_per_endpoint")
     )
 
 

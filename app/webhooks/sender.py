@@ -13,8 +13,8 @@ from app.webhooks.attempts import AttemptResult, DeliveryAttempt
 
 log = logs.get_logger(__name__)
 
-# If this many receivers hang at once, deliveries to others wait.
-MAX_CONCURRENT_DELIVERIES = 16
+# Threads that only wait for receivers. Eight projects at their limits (attempts.py) fill them.
+MAX_CONCURRENT_DELIVERIES = 32
 USER_AGENT = "Luthier-Webhooks/1"
 
 

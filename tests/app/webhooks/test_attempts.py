@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.tables import WebhookAttempt
+from app.db.tables import WebhookAttempt, WebhookEndpoint
 from app.jobs import lifecycle
 from app.webhooks import attempts
 from app.webhooks.attempts import AttemptResult
@@ -77,3 +77,22 @@ def test_a_delivery_that_waited_for_days_gets_its_first_attempt(session: Session
     delivery.created_at -= timedelta(days=5)
     session.flush()
     assert len(attempts.claim_due(session, 1)) == 1
+
+
+def test_a56_claims_take_turns_between_projects(session: Session) -> None:
+    """The older deliveries of one project do not go before all deliveries of the other."""
+    crowded, quiet = make_job(session), make_job(session)
+    for job, number in ((crowded, 6), (quiet, 2)):
+        for _ in range(number):
+            add_endpoint(session, job)
+        lifecycle.cancel(session, job.project_id, job.id)
+    of_quiet = set(
+        session.scalars(
+            select(WebhookEndpoint.id).where(WebhookEndpoint.project_id == quiet.project_id)
+        )
+    )
+    first = [attempt.endpoint_id in of_quiet for attempt in attempts.claim_due(session, 4)]
+    assert sorted(first) == [False, False, True, True]
+    rest = attempts.claim_due(session, 10)
+    assert len(rest) == attempts.MAX_IN_FLIGHT_PER_PROJECT - 2, "what is in flight counts"
+    assert attempts.claim_due(session, 10) == []

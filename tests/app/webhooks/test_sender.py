@@ -174,6 +174,29 @@ class TestDelivering:
             assert slow.connections == 1
             done.set()
 
+    def test_a56_hanging_receivers_of_one_project_do_not_delay_other_projects(
+        self, scenario: Scenario, receiver: WebhookReceiver, sessions: SessionMaker
+    ) -> None:
+        done = threading.Event()
+        threads = attempts.MAX_IN_FLIGHT_PER_PROJECT + 1
+        client = SafeHttpClient((ip_network("127.0.0.1"),), timeout_seconds=60)
+        sender = WebhookSender(sessions, client, max_concurrent=threads)
+        with run_receiver() as slow:
+            slow.respond = lambda _: done.wait(60)
+            for _ in range(endpoints.MAX_ENDPOINTS):
+                scenario.add_endpoint(slow)
+            scenario.cancel_job()
+            sender.dispatch_due()
+            neighbour = Scenario(sessions)
+            neighbour.add_endpoint(receiver)
+            for _ in range(3):
+                neighbour.cancel_job()
+            sender.dispatch_due()
+            wait_until("the neighbour has all its events", lambda: len(receiver.requests) == 3)
+            assert slow.connections == attempts.MAX_IN_FLIGHT_PER_PROJECT
+            done.set()
+            sender.close()
+
     def test_an_attempt_whose_sender_died_is_made_again(
         self, scenario: Scenario, receiver: WebhookReceiver, sender: WebhookSender
     ) -> None:
@@ -196,9 +219,10 @@ class TestDelivering:
     def test_concurrent_claims_share_the_deliveries(
         self, scenario: Scenario, receiver: WebhookReceiver
     ) -> None:
-        for _ in range(8):
-            scenario.add_endpoint(receiver)
-        scenario.cancel_job()
+        for project in (scenario, Scenario(scenario.sessions)):
+            for _ in range(attempts.MAX_IN_FLIGHT_PER_PROJECT):
+                project.add_endpoint(receiver)
+            project.cancel_job()
         claimed: list[str] = []
 
         def claim() -> None:
