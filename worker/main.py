@@ -36,7 +36,7 @@ from app.safe_http.client import SafeHttpClient
 from app.settings import Settings
 from app.storage import StorageUnavailable, open_store
 from app.webhooks.sender import WebhookSender
-from worker import tasks
+from worker import broker_transport, tasks
 from worker.supervisor.attempt import TrainerContext
 from worker.supervisor.job_runner import JobRunner
 from worker.supervisor.training_process import TRAINING_COMMAND
@@ -49,6 +49,7 @@ GRACE_HEARTBEATS = 3
 UNFINISHED_UPLOAD_AGE = timedelta(hours=24)
 STORAGE_CLEANUP_INTERVAL_SECONDS = 3600.0
 
+broker_transport.install()
 celery = make_celery()
 stopping = threading.Event()
 

@@ -3,13 +3,18 @@
 A poll interval of 1 s stands for 2 s, and seconds of an outage for minutes.
 """
 
+import base64
+import json
+import pickle
 import time
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import redis
 
-from app.broker import TaskNotifier
+from app.broker import IO_QUEUE, TRAIN_QUEUE, TaskNotifier
 from app.settings import Settings
 from tests.faults.checker import InvariantChecker
 from tests.faults.measurements import Measurements
@@ -173,3 +178,73 @@ def are_queues_empty(scenario: Scenario) -> Callable[[], bool]:
             return not client.llen("luthier:io") and not client.llen("luthier:train")
 
     return check
+
+
+class _CreatesFile:
+    """Object whose pickle creates a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def forge_message(queue: str, task: str, body: bytes, content_type: str) -> str:
+    """Build a message of Celery's protocol 2 as kombu stores it in Redis."""
+    delivery = {"exchange": "", "routing_key": queue}
+    return json.dumps(
+        {
+            "body": base64.b64encode(body).decode(),
+            "content-encoding": "utf-8" if content_type == "application/json" else "binary",
+            "content-type": content_type,
+            "headers": {"lang": "py", "task": task, "id": str(uuid.uuid4())},
+            "properties": {
+                "delivery_mode": 2,
+                "delivery_info": delivery,
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": str(uuid.uuid4()),
+            },
+        }
+    )
+
+
+def test_a44_forged_messages_change_nothing(
+    scenario: Scenario, checker: InvariantChecker, tmp_path: Path
+) -> None:
+    """Pickles, unknown tasks, invalid arguments, 10 MB and garbage; then a job trains."""
+    scenario.start("api-1", "trainer-1", "io-1")
+    canary = tmp_path / "loaded"
+    pickled = pickle.dumps(((), {"v": 1, "job_id": _CreatesFile(canary)}, {}))
+
+    def as_json(*arguments: object, **options: object) -> bytes:
+        return json.dumps([arguments, options, {}]).encode()
+
+    with connect_to_broker(scenario) as client:
+        for queue, task in ((TRAIN_QUEUE, "train"), (IO_QUEUE, "validate")):
+            name = f"worker.tasks.{task}"
+            forged = [
+                forge_message(queue, name, pickled, "application/x-python-serialize"),
+                forge_message(queue, "os.system", as_json("true"), "application/json"),
+                forge_message(
+                    queue, name, as_json(v=1, job_id="ftjob-unknown"), "application/json"
+                ),
+                forge_message(queue, name, as_json(v=1, job_id={"$ne": 1}), "application/json"),
+                forge_message(queue, name, as_json(v=1, x="x" * 10**7), "application/json"),
+                forge_message(queue, name, b"[" * 100_000, "application/json"),
+                forge_message(queue, name, as_json(1, 2, 3, 4), "application/json"),
+                "garbage",
+                "{}",
+            ]
+            client.lpush(f"luthier:{queue}", *forged)
+        scenario.wait_until(
+            "all forged messages are consumed",
+            lambda: client.llen("luthier:train") + client.llen("luthier:io") == 0,
+        )
+    job = scenario.create_job(scenario.upload_file(step_seconds=0))
+    assert scenario.wait_for_jobs(job) == ["succeeded"]
+    assert scenario.attempts(job) == [(1, "done")]
+    assert not canary.exists(), "a pickle was loaded"
+    assert all(node.process.poll() is None for node in scenario.nodes.values())
+    checker.check()

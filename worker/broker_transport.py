@@ -1,0 +1,55 @@
+"""Redis transport of the workers that drops messages it cannot read.
+
+kombu's own lets the exception end the worker, so one malformed entry in a queue would stop every
+trainer and its trainings. Nothing is lost with such a message: messages only say that work waits.
+"""
+
+from queue import Empty
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES, redis
+
+from app import logs
+
+log = logs.get_logger(__name__)
+
+# What decoding the envelope of a message, and reading its fields, may raise.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+class _QoS(redis.QoS):
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        """Requeue a message that was not acknowledged; drop it if it cannot be read."""
+        try:
+            super().restore_by_tag(tag, client=client, leftmost=leftmost)  # type: ignore[no-untyped-call]
+        except UNREADABLE as error:
+            log.warning("broker.message_dropped", reason=type(error).__name__)
+            with self.channel.conn_or_acquire(client) as connection:
+                connection.hdel(self.unacked_key, tag)
+                connection.zrem(self.unacked_index_key, tag)
+
+
+class _Channel(redis.Channel):
+    QoS = _QoS
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
+        except UNREADABLE as error:
+            log.warning("broker.message_dropped", reason=type(error).__name__)
+            raise Empty from error
+
+
+class Transport(redis.Transport):
+    """kombu's transport with the channel above."""
+
+    Channel = _Channel
+
+
+def install() -> None:
+    """Make all Redis URLs of this process use this transport.
+
+    Celery's `broker_transport` is not enough: kombu ignores it for URLs of Unix sockets.
+    """
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:{Transport.__name__}"
