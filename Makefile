@@ -9,11 +9,12 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test upgrade-test faults sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean
+.PHONY: help up test upgrade-test attacks faults sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean
 
 help:
 	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
 	@echo 'make test       install the development dependencies, run all checks and the test suite'
+	@echo 'make attacks    send every listed attack (docs/security.md), the slow ones too, and count what held'
 	@echo 'make faults     inject faults (kill, disconnect, exhaust each service) and check that no work is lost'
 	@echo 'make upgrade-test  upgrade a home folder that the previous version wrote'
 	@echo 'make sdk-suite  run the OpenAI SDK'"'"'s own tests against this API'
@@ -34,6 +35,9 @@ doctor: install
 # Two processes, which take a file or folder of tests at a time (tests/xdist_scheduling.py); for --pdb, set PYTEST='-n 0'.
 test: check
 	.venv/bin/pytest -n 2 --no-loadscope-reorder --max-worker-restart 0 $(PYTEST)
+
+attacks: install-dev
+	.venv/bin/pytest tests -n 2 --attacks -m 'not sdk_suite and not fuzz and not upgrade' $(PYTEST)
 
 faults: install-dev
 	.venv/bin/pytest tests/faults -m 'fault or fault_smoke' -v $(PYTEST)

@@ -25,11 +25,16 @@ from app.settings import Settings
 from app.storage import ObjectStore, open_store
 from tests.faults import measurements
 from tests.ports import free_port
+from tests.security import attacks
 from tests.xdist_scheduling import ScopeScheduling, sort_key
 
 ROOT = Path(__file__).resolve().parents[1]
 
 pytest_plugins = ["tests.live_api"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--attacks", action="store_true", help="run only the tests of attacks")
 
 
 def pytest_configure() -> None:
@@ -51,6 +56,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ScopeSc
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.Item]) -> None:
+    attacks.select(session.config, items)
     # The longest go first, but only in several processes: in one, fast feedback is better.
     if is_xdist_worker(session):
         items.sort(key=lambda item: sort_key(item.nodeid))
@@ -59,6 +65,7 @@ def pytest_collection_modifyitems(session: pytest.Session, items: list[pytest.It
 # Not in tests/faults/conftest.py, which the main process of pytest-xdist does not load.
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     measurements.summarize(terminalreporter)
+    attacks.summarize(terminalreporter)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Hostile values in parameters and bodies: attacks A19, A21, A31, A35, A36, A42 and A43 of the
+"""Hostile values in parameters and bodies: attacks A19, A21, A29, A31, A35, A36, A42 and A43 of the
 threat list."""
 
 import json
@@ -16,6 +16,7 @@ from tests import http_client
 from tests.app.files.test_routes import END, GOOD, PURPOSE, build_form_part, post
 from tests.app.http.test_admission import expect_error
 from tests.live_api import Api
+from tests.webhook_receivers import run_receiver
 
 JOBS = "/v1/fine_tuning/jobs"
 INJECTIONS = (
@@ -70,6 +71,24 @@ def test_a19_oversized_metadata(
     content = json.dumps(body | {"metadata": metadata})
     headers = {"Content-Type": "application/json"}
     expect_error(http.post(JOBS, content=content, headers=headers), 400)
+
+
+def test_a29_addresses_in_texts_are_never_fetched(http: httpx.Client) -> None:
+    """Images by URL in training files and requests, and addresses where text is expected."""
+    with run_receiver() as receiver:
+        for url in (receiver.url, "file:///etc/passwd"):
+            image = {"type": "image_url", "image_url": {"url": url}}
+            messages = [{"role": "user", "content": [image]}, {"role": "assistant", "content": url}]
+            line = json.dumps({"messages": messages}).encode()
+            file = build_form_part("file", line, filename="train.jsonl")
+            assert post(http, PURPOSE + file + END).json()["status"] == "error"
+            for path, body in (
+                ("chat/completions", {"messages": messages}),
+                ("embeddings", {"input": [{"image_url": url}]}),
+                ("completions", {"prompt": {"url": url}}),
+            ):
+                expect_error(http.post(f"/v1/{path}", json={"model": "base", **body}), 400)
+        assert receiver.connections == 0
 
 
 @pytest.mark.parametrize("suffix", ["a" * 40_000 + "!", "a\nb", "a\x7f", "{0.__class__}", "a/../b"])

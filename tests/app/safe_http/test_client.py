@@ -39,7 +39,7 @@ def test_post_returns_the_status(receiver: WebhookReceiver) -> None:
     assert headers["host"] == f"127.0.0.1:{receiver.port}"
 
 
-def test_redirects_are_not_followed(receiver: WebhookReceiver) -> None:
+def test_a25_redirects_are_not_followed(receiver: WebhookReceiver) -> None:
     with run_receiver() as other:
         receiver.respond = respond_with_status(307, f"Location: {other.url}")
         assert post(receiver.url) == 307
@@ -70,7 +70,7 @@ class TestPinning:
         with pytest.raises(DestinationNotAllowed, match=r"10\.0\.0\.1"):
             poster.post("https://rebound.example/", b"", {})
 
-    def test_a_name_is_resolved_once_per_post_and_checked_each_time(
+    def test_a27_a_name_is_resolved_once_per_post_and_checked_each_time(
         self, receiver: WebhookReceiver
     ) -> None:
         """DNS rebinding: an allowed address first, a private one later."""

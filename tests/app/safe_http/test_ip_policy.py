@@ -47,7 +47,7 @@ PRIVATE = [
 
 
 @pytest.mark.parametrize("text", PRIVATE)
-def test_addresses_that_are_not_public_are_rejected(text: str) -> None:
+def test_a24_a26_addresses_that_are_not_public_are_rejected(text: str) -> None:
     with pytest.raises(DestinationNotAllowed, match="is not public"):
         check_address(text, ())
 
@@ -129,7 +129,7 @@ class TestUrls:
             "https://hooks.example.com/" + "a" * 2048,
         ],
     )
-    def test_invalid_urls(self, url: str) -> None:
+    def test_a28_invalid_urls(self, url: str) -> None:
         with pytest.raises(DestinationNotAllowed):
             validate_url(url, ())
 

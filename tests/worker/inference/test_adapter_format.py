@@ -120,7 +120,7 @@ class TestPairs:
         ],
         ids=["a header of 8 EB", "a header", "an offset", "a shape", "overlaps", "pickle", "empty"],
     )
-    def test_malicious_files_are_rejected(self, tmp_path: Path, weights: bytes) -> None:
+    def test_a41_malicious_files_are_rejected(self, tmp_path: Path, weights: bytes) -> None:
         (write_adapter(tmp_path) / "adapter_model.safetensors").write_bytes(weights)
         with pytest.raises(InvalidAdapter, match="damaged"):
             read_lora(tmp_path, SIZES)
