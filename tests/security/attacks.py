@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SECURITY_PAGE = Path(__file__).parents[2] / "docs" / "security.md"
-ROW = re.compile(r"^\| A(\d+)(?:–A(\d+))? \|", re.MULTILINE)
+ROW = re.compile(r"^\| A(\d+)(?:\u2013A(\d+))? \|", re.MULTILINE)
 RANGE_IN_NAME = re.compile(r"::test_a(\d+)_to_a(\d+)_")
 NAME = re.compile(r"::(?:TestA|test_a)(\d+)(?=[_A-Z])((?:_a\d+(?=_))*)")
 
