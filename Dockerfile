@@ -3,7 +3,7 @@
 #   docker build --target api -t luthier-api .
 #   docker build --target worker -t luthier-worker .
 #
-# Every package is checked against its hash in requirements/. torch's default Linux build runs on
+# Every package is a wheel, checked against its hash in requirements/. torch's default Linux build runs on
 # CUDA and on a CPU alike; on a CPU alone its size is wasted.
 
 FROM python:3.11-slim AS api-packages
@@ -12,11 +12,11 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_NO_CACHE=1 \
 WORKDIR /srv/luthier
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/luthier luthier
 COPY requirements requirements
-RUN pip install --no-cache-dir -r requirements/uv.lock \
- && uv pip install --system --no-deps --require-hashes -r requirements/api.lock
+RUN pip install --no-cache-dir --only-binary :all: -r requirements/uv.lock \
+ && uv pip install --system --no-deps --no-build --require-hashes -r requirements/api.lock
 
 FROM api-packages AS worker-packages
-RUN uv pip install --system --no-deps --require-hashes \
+RUN uv pip install --system --no-deps --no-build --require-hashes \
     -r requirements/runtime.lock -r requirements/torch.lock
 
 FROM api-packages AS api

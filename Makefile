@@ -9,7 +9,7 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test upgrade-test attacks faults sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean
+.PHONY: help up test upgrade-test attacks faults sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
 
 help:
 	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
@@ -24,6 +24,7 @@ help:
 	@echo 'make docs       build the documentation site in build/site; broken links are errors'
 	@echo 'make reference  regenerate the reference pages of the documentation'
 	@echo 'make locks      write requirements/*.lock, with hashes, from the pins in requirements/*.in'
+	@echo 'make sbom       write build/sbom.cdx.json: every locked package, in CycloneDX format'
 	@echo 'make clean      remove .venv and all caches; the data in .luthier is kept'
 
 up: install
@@ -64,19 +65,15 @@ docs: install-dev $(DOCS_VENV)/.installed
 $(DOCS_VENV)/.installed: requirements/docs.lock
 	rm -rf $(DOCS_VENV)
 	$(PYTHON) -m venv $(DOCS_VENV)
-	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.lock
+	$(DOCS_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/docs.lock
 	touch $@
 
 # Pins are written by hand in requirements/*.in; this adds their dependencies and all hashes.
-UV_LOCK = .venv/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate \
-	--python-version 3.11 --custom-compile-command 'make locks'
-
 locks: install-dev
-	for name in runtime dev sdk-suite fuzz; do \
-		$(UV_LOCK) --no-deps requirements/$$name.in -o requirements/$$name.lock; done
-	for name in uv docs; do $(UV_LOCK) requirements/$$name.in -o requirements/$$name.lock; done
-	$(UV_LOCK) -c requirements/runtime.in requirements/torch.in -o requirements/torch.lock
-	$(UV_LOCK) -c requirements/runtime.in pyproject.toml -o requirements/api.lock
+	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m scripts.write_locks
+
+sbom: install-dev
+	.venv/bin/python -m scripts.generate_sbom build/sbom.cdx.json
 
 reference: install-dev
 	.venv/bin/python -m scripts.generate_reference

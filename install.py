@@ -2,8 +2,8 @@
 
 Standard library only, as it runs before anything is installed: it creates the environment and
 installs uv into it, and uv installs the rest from the lock files, each file checked against its
-hash. Nothing is done when the locks, the project's own metadata and this file are those of the last
-run.
+hash. Only wheels are installed: a source distribution would run its build code here. Nothing is
+done when the locks, the project's own metadata and this file are those of the last run.
 """
 
 import argparse
@@ -63,7 +63,8 @@ def create_venv() -> None:
             "python3-venv; or name another Python: make PYTHON=/path/to/python3 up"
         ) from error
     # pip checks uv's hash, since every requirement of this file has one.
-    run(*pip("install", "--quiet", "--quiet", "--no-input", "-r", LOCKS / "uv.lock"))
+    quiet = ("--quiet", "--quiet", "--no-input")
+    run(*pip("install", *quiet, "--only-binary", ":all:", "-r", LOCKS / "uv.lock"))
 
 
 def pip(*arguments: str | Path) -> list[str | Path]:
@@ -125,7 +126,7 @@ def install(*, dev: bool) -> None:
         # Without the CUDA packages it takes half a minute, and progress would be a hundred lines.
         options.append("--quiet")
     locks = [*lock_files(dev=dev), torch]
-    run(UV, "pip", "sync", "--python", PYTHON, "--require-hashes", *options, *locks)
+    run(UV, "pip", "sync", "--python", PYTHON, "--require-hashes", "--no-build", *options, *locks)
     editable = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
     run(UV, "pip", "install", "--python", PYTHON, "--quiet", *editable)
     for old in VENV.glob(".installed-*"):

@@ -25,6 +25,11 @@ METHODS_BY_KIND: Mapping[ModelKind, tuple[str, ...]] = {
     ),
 }
 SOURCE_SCHEMES = ("package", "path", "hf")
+# A branch or a tag of a hub can be moved to other files; a commit cannot.
+HF_LOCATION = re.compile(
+    r"(?P<repository>[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*)"
+    r"@(?P<revision>[0-9a-f]{40})"
+)
 
 # No part between slashes starts with a dot: ids become directory names.
 MODEL_ID = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
@@ -82,6 +87,12 @@ def _find_error(model: CatalogModel) -> str | None:
             return f"{name!r} is not a valid model id (letters, digits, . _ / -)"
     if not _is_valid_source(model.source):
         return f"source must be 'package:…', 'path:…' or 'hf:…', not {model.source!r}"
+    scheme, _, location = model.source.partition(":")
+    if scheme == "hf" and not HF_LOCATION.fullmatch(location):
+        return (
+            f"the source {model.source!r} names no commit; write 'hf:owner/name@COMMIT' with the "
+            "40 hex digits of the commit, from the repository's history or `git ls-remote`"
+        )
     if model.kind not in list(ModelKind):
         return f"kind must be 'causal' or 'encoder', not {model.kind!r}"
     for method in model.methods:

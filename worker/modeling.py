@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
@@ -27,7 +27,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from app.catalog import CatalogModel
+from app.catalog import HF_LOCATION, CatalogModel
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
@@ -97,16 +97,34 @@ def _convert_gguf_once(gguf: Path, model: CatalogModel, cache: Path) -> Path:
     return _check_model_folder(_cache_folder(model, cache), model)
 
 
-def _download_once(repository: str, model: CatalogModel, cache: Path) -> Path:
+def _download_once(location: str, model: CatalogModel, cache: Path) -> Path:
+    match = HF_LOCATION.fullmatch(location)
+    if match is None:
+        raise ModelUnavailable(f"The source of the model {model.id} names no commit: {location}.")
     with _populate_once(model, cache) as partial:
         if partial is not None:
-            try:
-                snapshot_download(repository, local_dir=partial, allow_patterns=MODEL_FILE_PATTERNS)
-            except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-                raise ModelUnavailable(
-                    f"The model {model.id} could not be fetched from {repository}: {error}."
-                ) from error
+            _download(match["repository"], match["revision"], model, partial)
     return _check_model_folder(_cache_folder(model, cache), model)
+
+
+def _download(repository: str, revision: str, model: CatalogModel, folder: Path) -> None:
+    """Download a commit of a hub repository and check each file against the hash that the commit
+    records. Raises ModelUnavailable."""
+    try:
+        snapshot_download(
+            repository, revision=revision, local_dir=folder, allow_patterns=MODEL_FILE_PATTERNS
+        )
+        verified = HfApi().verify_repo_checksums(repository, revision=revision, local_dir=folder)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelUnavailable(
+            f"The model {model.id} could not be fetched from {repository}: {error}."
+        ) from error
+    wrong = [mismatch["path"] for mismatch in verified.mismatches] + verified.extra_paths
+    if wrong:
+        raise ModelUnavailable(
+            f"The model {model.id} was not fetched as {repository} has it at {revision}: "
+            f"{', '.join(sorted(wrong))} differs. Try again; if it persists, do not use the model."
+        )
 
 
 def _cache_folder(model: CatalogModel, cache: Path) -> Path:
@@ -148,9 +166,13 @@ def _dequantize(gguf: Path, folder: Path) -> None:
         gguf_file=gguf.name,
         quantization_config=GgufConfig(dequantize=True),
         dtype=torch.float32,
+        trust_remote_code=False,
     )
     model.bfloat16().save_pretrained(folder)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, trust_remote_code=False
+    )
+    tokenizer.save_pretrained(folder)
 
 
 def choose_device() -> torch.device:
@@ -170,7 +192,11 @@ def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreT
     """Load the causal language model in `folder`, frozen and in evaluation mode."""
     disable_progress_bar()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, local_files_only=True, use_safetensors=True
+        folder,
+        dtype=dtype,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
     )
     model.requires_grad_(False)
     model.train(False)
@@ -180,7 +206,7 @@ def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreT
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True
+        folder, local_files_only=True, trust_remote_code=False
     )
     return tokenizer
 

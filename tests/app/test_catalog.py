@@ -90,6 +90,18 @@ INVALID = {
         "model 'base-1': source must be 'package:…', 'path:…' or 'hf:…', not 's3://models/",
     ),
     "a source without a location": (VALID.replace("path:/models/base-1", "hf:"), "not 'hf:'"),
+    "a65: a hub source without a commit": (
+        VALID.replace("path:/models/base-1", "hf:owner/name"),
+        "names no commit; write 'hf:owner/name@COMMIT' with the 40 hex digits",
+    ),
+    "a65: a hub source at a branch": (
+        VALID.replace("path:/models/base-1", "hf:owner/name@main"),
+        "names no commit",
+    ),
+    "a65: a hub source at a short commit": (
+        VALID.replace("path:/models/base-1", "hf:owner/name@" + "a" * 12),
+        "names no commit",
+    ),
     "a source that is a number": (VALID.replace('"path:/models/base-1"', "1"), "source must be"),
     "an unknown method": (
         VALID.replace("supervised", "superwised"),

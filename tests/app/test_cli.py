@@ -209,7 +209,7 @@ class TestDoctor:
             "no-package": "package:luthier-has-no-such-package/model.gguf",
             "no-file": "package:pytest/model.gguf",
             "no-folder": f"path:{tmp_path}/nothing",
-            "far-away": "hf:owner/name",
+            "far-away": f"hf:owner/name@{'0' * 40}",
         }
         models.write_text("".join(entry.format(*pair) for pair in sources.items()))
         result = luthier("doctor", LUTHIER_MODELS_FILE=str(models))

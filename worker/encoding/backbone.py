@@ -29,6 +29,7 @@ def load_backbone(
         dtype=dtype,
         local_files_only=True,
         use_safetensors=True,
+        trust_remote_code=False,
         attn_implementation="eager" if is_eager else "sdpa",
     )
     # Without generation, a causal model's KV cache is useless.
@@ -41,7 +42,7 @@ def load_backbone(
 
 def read_hidden_size(folder: Path) -> int:
     """Read the hidden size from the model's config."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return int(config.get_text_config().hidden_size)
 
 

@@ -1,4 +1,4 @@
-"""Task metrics, computed by the standard libraries: scikit-learn, seqeval, SciPy, SQuAD's rules.
+"""Task metrics, computed by scikit-learn and SciPy, or by the rules of seqeval and SQuAD.
 
 Each function returns a complete report for evaluation.json; `scalar_metrics` picks the numbers that
 are reported as events.
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import pearsonr, rankdata, spearmanr
-from seqeval.metrics import classification_report as entity_report
 from sklearn.metrics import (
     accuracy_score,
     classification_report,
@@ -28,6 +27,7 @@ from sklearn.metrics import (
 from torch import Tensor
 
 from worker.encoding.tags import OUTSIDE
+from worker.training.encoders.entity_scores import EntityScores, score_entities
 from worker.training.encoders.rows import Array
 
 PUNCTUATION = frozenset(string.punctuation)
@@ -84,26 +84,33 @@ def multi_label_metrics(
 
 
 def entity_metrics(truth: list[list[str]], predictions: list[list[str]]) -> dict[str, Any]:
-    """Entity metrics of BIO tags by seqeval: an entity counts if its span and label are correct.
+    """Entity metrics of BIO tags: an entity counts if its span and label are correct.
 
-    If no entity exists and none was predicted, averages over labels are omitted: seqeval returns
-    NaN, which is invalid JSON.
+    If no entity exists and none was predicted, averages over labels are undefined and omitted.
     """
     words = list(zip(chain.from_iterable(truth), chain.from_iterable(predictions), strict=True))
     accuracy = sum(t == f for t, f in words) / max(1, len(words))
     if all(t == f == OUTSIDE for t, f in words):
         return {"precision": 0.0, "recall": 0.0, "f1": 0.0, "accuracy": accuracy, "per_label": {}}
-    raw = entity_report(truth, predictions, output_dict=True, zero_division=0)
-    table = {name: {key: float(v) for key, v in row.items()} for name, row in raw.items()}
-    micro, macro, weighted = (table.pop(f"{name} avg") for name in ("micro", "macro", "weighted"))
+    report = score_entities(truth, predictions)
     return {
-        "precision": micro["precision"],
-        "recall": micro["recall"],
-        "f1": micro["f1-score"],
-        "f1_macro": macro["f1-score"],
-        "f1_weighted": weighted["f1-score"],
+        "precision": report.overall.precision,
+        "recall": report.overall.recall,
+        "f1": report.overall.f1,
+        "f1_macro": report.f1_macro(),
+        "f1_weighted": report.f1_weighted(),
         "accuracy": accuracy,
-        "per_label": table,
+        "per_label": {label: _entity_row(scores) for label, scores in report.per_label.items()},
+    }
+
+
+def _entity_row(scores: EntityScores) -> dict[str, float]:
+    """The scores of a label under the names of scikit-learn's classification_report."""
+    return {
+        "precision": scores.precision,
+        "recall": scores.recall,
+        "f1-score": scores.f1,
+        "support": float(scores.support),
     }
 
 

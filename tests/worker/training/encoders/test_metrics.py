@@ -1,6 +1,8 @@
 """Metrics of cases whose values are known by hand."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +67,7 @@ def test_multi_label_averages_are_over_occurring_labels() -> None:
 
 
 def test_a_file_without_entities_has_no_macro_average() -> None:
-    """seqeval returns NaN for it, which is invalid JSON."""
+    """It would be NaN, which is invalid JSON."""
     nothing = [["O", "O"], ["O"]]
     report = metrics.entity_metrics(nothing, nothing)
     assert json.loads(json.dumps(report, allow_nan=False)) == report
@@ -73,6 +75,22 @@ def test_a_file_without_entities_has_no_macro_average() -> None:
     assert report.keys().isdisjoint(("f1_macro", "f1_weighted"))
     wrong = metrics.entity_metrics(nothing, [["O", "B-x"], ["O"]])
     assert (wrong["f1_macro"], wrong["f1_weighted"]) == (0.0, 0.0)
+
+
+SEQEVAL_REPORTS = json.loads(Path(__file__).with_name("seqeval_reports.json").read_text())
+
+
+@pytest.mark.parametrize("case", SEQEVAL_REPORTS, ids=range(len(SEQEVAL_REPORTS)))
+def test_entity_metrics_equal_those_that_seqeval_computed(case: dict[str, Any]) -> None:
+    """The reports were recorded with seqeval 1.2.2: random tags, some of them invalid BIO."""
+    truth, predictions = (
+        [text.split() for text in case[name]] for name in ("truth", "predictions")
+    )
+    report = metrics.entity_metrics(truth, predictions)
+    assert report.pop("per_label") == {
+        label: pytest.approx(row) for label, row in case["report"].pop("per_label").items()
+    }
+    assert report == pytest.approx(case["report"])
 
 
 def test_entities_count_only_as_a_whole() -> None:
