@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from app.auth import projects
+from app.backup.errors import BackupError
 from app.catalog import Catalog, CatalogError
+from app.db.deletion_hold import HoldUnavailable
 from app.db.migrate import DowntimeRequired, upgrade
 from app.db.session import DatabaseUnavailable, one_off_transaction
 from app.db.tables import KeyMixin
@@ -20,7 +22,7 @@ from app.errors import ApiError
 from app.formats import MAX_ERRORS, DatasetValidator, render_report
 from app.http.server_protocol import BoundedHttpProtocol
 from app.jobs import scheduling
-from app.local import demo, doctor
+from app.local import backup_commands, demo, doctor
 from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import AlreadyRunning, HomeUnusable
@@ -29,19 +31,23 @@ from app.local.up import PortTaken, up
 from app.models import registry
 from app.organization import admin_keys, api_keys, bootstrap
 from app.settings import Settings
+from app.storage import StorageUnavailable
 
 READ_CHUNK_BYTES = 2**20
 # Problems of the machine or its configuration; each message is a sentence for the operator.
 USER_ERRORS = (
     AlreadyRunning,
     ApiError,
+    BackupError,
     StartFailed,
     CatalogError,
     demo.DemoFailed,
     DowntimeRequired,
     EmbeddedUnavailable,
+    HoldUnavailable,
     HomeUnusable,
     PortTaken,
+    StorageUnavailable,
 )
 
 app = typer.Typer(
@@ -51,6 +57,7 @@ keys_app = typer.Typer(no_args_is_help=True, help="Manage API keys.")
 data_app = typer.Typer(no_args_is_help=True, help="Check training files.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(data_app, name="data")
+backup_commands.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -12,7 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 OPENS_TRANSACTION = {"transaction", "one_off_transaction", "retry_until_available"}
 ENDS_TRANSACTION = {"begin", "commit", "rollback"}
 TRANSACTION_OWNERS = {
+    "app.backup.create",
+    "app.backup.restore",
     "app.cli",
+    "app.db.deletion_hold",
     "app.db.session",
     "app.http.dependencies",
     "app.local.doctor",

@@ -20,6 +20,9 @@ from sqlalchemy.exc import OperationalError
 from app.db.session import DatabaseUnavailable, create_database_engine
 
 ROOT = Path(__file__).resolve().parents[2]
+MIGRATIONS = ROOT / "migrations"
+# The first schema whose backups can be restored.
+OLDEST_RESTORABLE_REVISION = "0016"
 
 
 class DowntimeRequired(Exception):
@@ -27,18 +30,21 @@ class DowntimeRequired(Exception):
 
 
 def upgrade(
-    database_url: str, *, contract: bool = True, migrations: Path = ROOT / "migrations"
+    database_url: str,
+    *,
+    contract: bool = True,
+    revision: str = "head",
+    migrations: Path = MIGRATIONS,
 ) -> None:
-    """Apply all pending migrations; does nothing on a current schema.
+    """Apply all pending migrations, up to `revision`; does nothing on a current schema.
 
     Without `contract` the trailing contracting ones are skipped, so that processes of the previous
     version keep working. Raises DowntimeRequired, with nothing applied, if another migration rules
     that out, or DatabaseUnavailable.
     """
-    config = Config(toml_file=ROOT / "pyproject.toml")
-    config.set_main_option("script_location", str(migrations))
+    config = _make_config(migrations)
     scripts = ScriptDirectory.from_config(config)
-    target = "head" if contract else find_newest_additive_revision(scripts)
+    target = revision if contract else find_newest_additive_revision(scripts)
     engine = create_database_engine(database_url)
     try:
         with engine.connect() as connection:
@@ -52,6 +58,18 @@ def upgrade(
         raise DatabaseUnavailable(str(error).partition("\n")[0]) from error
     finally:
         engine.dispose()
+
+
+def list_known_revisions(migrations: Path = MIGRATIONS) -> list[str]:
+    """List the revisions of all migrations, oldest first."""
+    newest_first = ScriptDirectory.from_config(_make_config(migrations)).walk_revisions()
+    return [migration.revision for migration in newest_first][::-1]
+
+
+def _make_config(migrations: Path) -> Config:
+    config = Config(toml_file=ROOT / "pyproject.toml")
+    config.set_main_option("script_location", str(migrations))
+    return config
 
 
 def find_newest_additive_revision(scripts: ScriptDirectory) -> str:

@@ -42,6 +42,12 @@ def postpone(session: Session, job_id: str, attempt: int, *, reason: str) -> Non
     )
 
 
+def requeue_restored(session: Session, job_id: str, attempt: int) -> None:
+    """Requeue a job whose attempt was under way when the restored backup was taken."""
+    event = _build_requeued_event(f"restored:{attempt}", "The service was restored from a backup.")
+    _requeue(session, job_id, attempt, outcome=AttemptOutcome.LOST, event=event)
+
+
 def record_crash(
     session: Session,
     job_id: str,

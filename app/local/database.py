@@ -11,8 +11,10 @@ from app.settings import Settings
 
 
 @contextmanager
-def open_database(settings: Settings) -> Iterator[str]:
+def open_database(settings: Settings, *, migrate: bool = True) -> Iterator[str]:
     """Yield the URL of the database, starting the embedded one for the block if it is not running.
+
+    A server that is started here is migrated unless `migrate` is false.
 
     Raises AlreadyRunning, HomeUnusable, EmbeddedUnavailable, StartFailed or
     ShutdownRequested.
@@ -32,7 +34,8 @@ def open_database(settings: Settings) -> Iterator[str]:
             spec, url = prepare_postgres(settings.home)
             supervisor.start(spec)
             supervisor.wait_until_ready(spec.name)
-            upgrade(url)
+            if migrate:
+                upgrade(url)
             yield url
         finally:
             supervisor.stop(list(supervisor.processes))

@@ -11,6 +11,7 @@ from itertools import islice
 from sqlalchemy import Select, select
 
 from app import logs
+from app.db.deletion_hold import permit_deletions
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Checkpoint, File, FineTunedModel, Job, JobAttempt, Project, UploadPart
 from app.storage import ObjectStore, attempt_prefix
@@ -33,13 +34,17 @@ class OrphanCollector:
     def collect(self) -> int:
         """Delete the objects that were unowned in the previous run too; return their number.
 
-        Raises StorageUnavailable or DatabaseUnavailable.
+        Deletes nothing while a backup holds the objects. Raises StorageUnavailable or
+        DatabaseUnavailable.
         """
         unowned = set(self._find_unowned())
         orphans = unowned & self._suspects
-        for key in sorted(orphans):
-            log.info("orphan.deleted", key=key)
-            self._store.delete(key)
+        with permit_deletions(self._sessions) as may_delete:
+            if not may_delete:
+                return 0
+            for key in sorted(orphans):
+                log.info("orphan.deleted", key=key)
+                self._store.delete(key)
         self._suspects = unowned - orphans
         return len(orphans)
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, true, update
 
 from app import logs
 from app.db import clock
+from app.db.deletion_hold import permit_deletions
 from app.db.outbox import Notify
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Outbox, OutboxKind
@@ -22,19 +23,21 @@ MAX_RETRY_DELAY_SECONDS = 600
 def dispatch_pending(maker: SessionMaker, notify: Notify, store: ObjectStore) -> int:
     """Perform all pending rows, in batches; return the number done. Failed rows are retried later.
 
-    Rows are performed at least once, so their side effects are idempotent.
+    Rows are performed at least once, so their side effects are idempotent. Deletions wait while a
+    backup holds the objects.
     """
     done = 0
-    while batch := _claim_batch(maker):
-        performed = [
-            row_id for row_id, kind, payload in batch if _perform(kind, payload, notify, store)
-        ]
-        _mark_done(maker, performed)
-        done += len(performed)
+    with permit_deletions(maker) as may_delete:
+        while batch := _claim_batch(maker, may_delete=may_delete):
+            performed = [
+                row_id for row_id, kind, payload in batch if _perform(kind, payload, notify, store)
+            ]
+            _mark_done(maker, performed)
+            done += len(performed)
     return done
 
 
-def _claim_batch(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
+def _claim_batch(maker: SessionMaker, *, may_delete: bool) -> list[tuple[int, str, dict[str, Any]]]:
     # Claimed rows are hidden from other dispatchers by `available_at`, not by a lock: performing
     # them takes network requests, which must not happen inside a transaction.
     delay = func.least(
@@ -42,7 +45,11 @@ def _claim_batch(maker: SessionMaker) -> list[tuple[int, str, dict[str, Any]]]:
     )
     available = (
         select(Outbox.id)
-        .where(Outbox.done_at.is_(None), Outbox.available_at <= func.clock_timestamp())
+        .where(
+            Outbox.done_at.is_(None),
+            Outbox.available_at <= func.clock_timestamp(),
+            true() if may_delete else Outbox.kind != OutboxKind.DELETE_BLOBS,
+        )
         .order_by(Outbox.id)
         .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True)

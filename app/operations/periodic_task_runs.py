@@ -41,6 +41,8 @@ class TaskName(StrEnum):
     DISPATCH_OUTBOX = "dispatch_outbox"
     DELETE_UNFINISHED_UPLOADS = "delete_unfinished_uploads"
     DELETE_ORPHANED_OBJECTS = "delete_orphaned_objects"
+    # Run by the operator.
+    BACKUP = "backup"
     # Run by the trainer.
     DELETE_STALE_RUN_FOLDERS = "delete_stale_run_folders"
 
