@@ -164,6 +164,18 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest file that POST /v1/uploads accepts in parts",
     )
+    max_storage_bytes_per_project: ByteSize = Field(
+        ByteSize(100 * 2**30),
+        ge=0,
+        description="Stored bytes of one project, with checkpoints, models and parts of uploads, "
+        "above which it cannot upload; 0 means no limit",
+    )
+    max_files_per_project: int = Field(
+        100_000, ge=0, description="Stored files of one project; 0 means no limit"
+    )
+    max_open_uploads_per_project: int = Field(
+        100, ge=0, description="Unfinished multi-part uploads of one project; 0 means no limit"
+    )
     rate_limit_requests_per_minute: int = Field(
         60_000, ge=1, description="Requests per minute of one API key"
     )

@@ -31,6 +31,8 @@ class TaskName(StrEnum):
     EXPIRE_FILES = "expire_files"
     EXPIRE_UPLOADS = "expire_uploads"
     DELETE_UPLOAD_PARTS = "delete_upload_parts"
+    MERGE_STORAGE_USAGE = "merge_storage_usage"
+    RECOUNT_STORAGE_USAGE = "recount_storage_usage"
     PRUNE_OUTBOX = "prune_outbox"
     PRUNE_IDEMPOTENCY_KEYS = "prune_idempotency_keys"
     PRUNE_WEBHOOK_DELIVERIES = "prune_webhook_deliveries"

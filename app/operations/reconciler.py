@@ -14,7 +14,7 @@ from app import logs
 from app.db import clock, outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, transaction
 from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask
-from app.files import uploads
+from app.files import quota, uploads
 from app.http import idempotency
 from app.jobs import lease_expiry, lifecycle
 from app.monitoring import traffic
@@ -62,6 +62,10 @@ def build_tasks() -> list[PeriodicTask]:
         PeriodicTask(
             TaskName.DELETE_UPLOAD_PARTS, 30, build_single_transaction_task(uploads.remove_parts)
         ),
+        PeriodicTask(
+            TaskName.RECOUNT_STORAGE_USAGE, 3600, build_single_transaction_task(quota.recount)
+        ),
+        PeriodicTask(TaskName.MERGE_STORAGE_USAGE, 30, build_single_transaction_task(quota.merge)),
         PeriodicTask(TaskName.PRUNE_OUTBOX, 600, build_single_transaction_task(prune_outbox)),
         PeriodicTask(
             TaskName.PRUNE_IDEMPOTENCY_KEYS,

@@ -5,7 +5,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.base import Base, CreatedAt, StrEnumType, Timestamp, format_sql_values
+from app.db.base import Base, BigInt, CreatedAt, StrEnumType, Timestamp, format_sql_values
 
 
 class ServiceAccountRole(StrEnum):
@@ -39,6 +39,9 @@ class Project(Base):
     # Overrides of the limits in the settings; 0 is no limit.
     max_running_jobs: Mapped[int | None]
     max_queued_jobs: Mapped[int | None]
+    max_storage_bytes: Mapped[BigInt | None]
+    max_files: Mapped[BigInt | None]
+    max_open_uploads: Mapped[BigInt | None]
     archived_at: Mapped[Timestamp | None]
 
     __table_args__ = (
