@@ -148,6 +148,24 @@ class Settings(BaseSettings):
     max_queued_jobs_per_project: int = Field(
         1000, ge=0, description="Queued jobs of one project; 0 means no limit"
     )
+    max_job_tokens: int = Field(
+        10**9,
+        ge=0,
+        description="Tokens that a job may train, its training file times its epochs; 0 means no "
+        "limit",
+    )
+    max_job_hours: float = Field(
+        168,
+        ge=0,
+        description="Hours that a job may train, in all its attempts; it then fails, and its last "
+        "checkpoint is kept as a model. 0 means no limit",
+    )
+    trainer_time_slice_seconds: float = Field(
+        900,
+        ge=0,
+        description="Time after which a running job yields its trainer at a checkpoint, if a job "
+        "of a project that had less time waits; 0 means never",
+    )
     torch_threads: int = Field(
         0, ge=0, description="CPU threads of a training process; 0 means one per core"
     )

@@ -28,6 +28,7 @@ class TaskName(StrEnum):
     VALIDATE_JOBS = "validate_jobs"
     EXPIRE_LEASES = "expire_leases"
     RENOTIFY_QUEUED_JOBS = "renotify_queued_jobs"
+    REQUEST_YIELDS = "request_yields"
     EXPIRE_FILES = "expire_files"
     EXPIRE_UPLOADS = "expire_uploads"
     DELETE_UPLOAD_PARTS = "delete_upload_parts"

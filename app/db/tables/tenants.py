@@ -36,6 +36,10 @@ class Project(Base):
     created_at: Mapped[CreatedAt]
     # When a trainer last acquired one of its jobs: the queue is fair across projects.
     last_served_at: Mapped[Timestamp | None]
+    # Start-time fair queuing, in seconds of a trainer: the time used so far, raised to the queue's
+    # own when the project becomes active, and its value when the project was last served.
+    virtual_time: Mapped[float] = mapped_column(server_default="0")
+    virtual_start: Mapped[float] = mapped_column(server_default="0")
     # Overrides of the limits in the settings; 0 is no limit.
     max_running_jobs: Mapped[int | None]
     max_queued_jobs: Mapped[int | None]
