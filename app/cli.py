@@ -23,7 +23,7 @@ from app.files import quota
 from app.formats import MAX_ERRORS, DatasetValidator, render_report
 from app.http.server_protocol import BoundedHttpProtocol
 from app.jobs import scheduling
-from app.local import backup_commands, demo, doctor
+from app.local import backup_commands, demo, doctor, job_commands
 from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import AlreadyRunning, HomeUnusable
@@ -59,6 +59,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Check training files.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(data_app, name="data")
 backup_commands.register(app)
+app.add_typer(job_commands.jobs_app, name="jobs")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,6 +1,5 @@
 """A project's jobs share the trainers with those of another project, however long they train."""
 
-import json
 import time
 
 import pytest
@@ -92,5 +91,5 @@ def test_a58_a_job_at_its_time_limit_keeps_its_last_checkpoint(
     assert newest in answer["error"]["message"]
     assert scenario.request("GET", f"/v1/models/{newest}").status_code == 200
     following = {**job_body(answer["training_file"], epochs=1), "model": newest}
-    created = scenario.request("POST", "/v1/fine_tuning/jobs", content=json.dumps(following))
+    created = scenario.request("POST", "/v1/fine_tuning/jobs", json=following)
     assert created.status_code == 200, created.text

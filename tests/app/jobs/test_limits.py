@@ -44,7 +44,10 @@ class TestA58TokenLimit:
         limits.check_token_limit(base, file, {"n_epochs": 50}, max_tokens=0)
         with pytest.raises(InvalidRequest, match="allows 1000 tokens per job") as raised:
             limits.check_token_limit(base, file, {"n_epochs": 50}, max_tokens=1000)
-        assert (raised.value.param, raised.value.code) == ("training_file", "token_limit_exceeded")
+        assert (raised.value.error_param, raised.value.error_code) == (
+            "training_file",
+            "token_limit_exceeded",
+        )
 
 
 def stored_checkpoint(job_id: str, step: int) -> StoredCheckpoint:
