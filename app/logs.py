@@ -11,21 +11,40 @@ from typing import Any
 
 import structlog
 
-# API keys, webhook secrets, bearer tokens, passwords in URLs and DSNs, presigned S3 requests.
+# A longer string is cut before it is searched. Tracebacks are shorter.
+MAX_LOGGED_CHARS = 16 * 1024
+TRUNCATION_MARK = "…[truncated]"
+
+# Possessive quantifiers (`*+`, `++`) never backtrack: clients choose much of what is logged, and a
+# search must take time proportional to the text.
+# API keys, webhook secrets, bearer tokens, passwords in DSNs and queries, presigned S3 requests.
 SECRET_PATTERN = re.compile(
-    r"(sk-[A-Za-z0-9_-]{8})[A-Za-z0-9_-]+"
-    r"|(whsec_)[A-Za-z0-9+/=]+"
-    r"|(?i:(bearer\s+)[^\s\"']+)"
-    # Up to the last @: a password may contain one, though it should be percent-encoded.
-    r"|(://[^:/@\s]*:)\S+(?=@)"
-    r"|(?i:(password=)[^\s&]+)"
-    r"|(X-Amz-(?:Signature|Security-Token)=)[^\s&]+"
+    r"(sk-[A-Za-z0-9_-]{8})[A-Za-z0-9_-]++"
+    r"|(whsec_)[A-Za-z0-9+/=]++"
+    r"|(?i:(bearer\s++)[^\s\"']++)"
+    r"|(?i:(password=)[^\s&]++)"
+    r"|(X-Amz-(?:Signature|Security-Token)=)[^\s&]++"
 )
+# Passwords in URLs, up to the last @ before a space: a password may contain one, though it should
+# be percent-encoded. Without any @, the second alternative consumes the rest, or each `://` of a
+# long path would be a search for an @ of its own.
+URL_PASSWORD_PATTERN = re.compile(r"(://[^:/@\s]*+:)(?:(?:[^@\s]*+@)++|[^@\s]*+)")
 
 
 def redact(text: str) -> str:
-    """Replace everything in `text` that looks like a secret with `***`."""
-    return SECRET_PATTERN.sub(lambda m: next(g for g in m.groups() if g) + "***", text)
+    """Replace everything in `text` that looks like a secret with `***`; cut a long text."""
+    is_cut = len(text) > MAX_LOGGED_CHARS
+    kept = text[:MAX_LOGGED_CHARS]
+
+    def redact_url_password(match: re.Match[str]) -> str:
+        if match[0].endswith("@"):
+            return f"{match[1]}***@"
+        # The @ may be in the part that was cut off.
+        return f"{match[1]}***" if is_cut and match.end() == len(kept) else match[0]
+
+    kept = URL_PASSWORD_PATTERN.sub(redact_url_password, kept)
+    kept = SECRET_PATTERN.sub(lambda m: next(g for g in m.groups() if g) + "***", kept)
+    return kept + TRUNCATION_MARK if is_cut else kept
 
 
 def _redact_value(value: Any) -> Any:

@@ -168,10 +168,7 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
     sessions, notifier = _connect(settings)
     store = open_store(settings)
     reconciler = Reconciler(
-        sessions,
-        grace_period_seconds=GRACE_HEARTBEATS * settings.heartbeat_interval_seconds,
-        slice_seconds=settings.trainer_time_slice_seconds,
-        max_running=settings.max_running_jobs_per_project,
+        sessions, grace_period_seconds=GRACE_HEARTBEATS * settings.heartbeat_interval_seconds
     )
 
     def validate(job_id: str) -> None:

@@ -28,6 +28,8 @@ MIN_BYTES_PER_SECOND = 8 * 1024
 MAX_DRAIN_BYTES = 64 * 1024
 # nginx's status code for a client that disconnected before its response.
 CLIENT_CLOSED_REQUEST = 499
+# A path in the access log is cut here: each line is also searched for secrets.
+MAX_LOGGED_PATH_CHARS = 2048
 
 
 class RequestContext:
@@ -122,7 +124,7 @@ class RequestContext:
         log.info(
             "request",
             method=self.scope["method"],
-            path=self.scope["path"],
+            path=self.scope["path"][:MAX_LOGGED_PATH_CHARS],
             status=self._status if self._response_complete else CLIENT_CLOSED_REQUEST,
             ms=self._elapsed_ms(),
             key=None if principal is None else principal.key_id,

@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from app.logs import redact
+from app import logs
+from app.logs import MAX_LOGGED_CHARS, TRUNCATION_MARK, redact
+from tests.growth import assert_linear
 
 KEY = "sk-luthier-" + "s3cret" * 7
 
@@ -20,6 +23,8 @@ KEY = "sk-luthier-" + "s3cret" * 7
         ('{"authorization": "bearer s3cret"}', '{"authorization": "bearer ***"}'),
         ("postgresql://me:s3cret@host:5432/db", "postgresql://me:***@host:5432/db"),
         ("postgresql://me:s3c@ret@host/db", "postgresql://me:***@host/db"),
+        ("http://h:80/?password=s3cret&u=me@h", "http://h:***@h"),
+        ("http://h:80/?password=s3cret http://h:80/", "http://h:80/?password=*** http://h:80/"),
         ("redis://:s3cret@host/0", "redis://:***@host/0"),
         ("host=h password=s3cret user=me", "host=h password=*** user=me"),
         ("postgresql://host/db?password=s3cret&x=1", "postgresql://host/db?password=***&x=1"),
@@ -44,6 +49,31 @@ def test_secrets_are_redacted(text: str, redacted: str) -> None:
 )
 def test_other_text_is_not_redacted(text: str) -> None:
     assert redact(text) == text
+
+
+class TestA45Redaction:
+    @pytest.mark.parametrize(
+        "piece", ["://a:", "://", "://a:b@", "bearer  ", "bearer", "password=&", "sk-", "whsec_ "]
+    )
+    def test_a45_work_is_linear(self, monkeypatch: pytest.MonkeyPatch, piece: str) -> None:
+        monkeypatch.setattr(logs, "MAX_LOGGED_CHARS", 2**30)
+
+        def prepare(size: int) -> Callable[[], str]:
+            text = piece * (size // len(piece))
+            return lambda: redact(text)
+
+        assert_linear(prepare)
+
+    def test_a45_a_long_text_is_cut_before_it_is_searched(self) -> None:
+        assert redact("a" * 10**6) == "a" * MAX_LOGGED_CHARS + TRUNCATION_MARK
+        assert redact("a" * MAX_LOGGED_CHARS) == "a" * MAX_LOGGED_CHARS
+
+    @pytest.mark.parametrize("secret", ["://me:s3cret@h", "password=s3cret", "Bearer s3cret", KEY])
+    @pytest.mark.parametrize("shown", range(1, len(KEY)))
+    def test_a45_no_secret_is_shown_where_a_text_is_cut(self, secret: str, shown: int) -> None:
+        redacted = redact(" " * (MAX_LOGGED_CHARS - shown) + secret + " " * 10**4)
+        assert "s3c" not in redacted
+        assert redacted.endswith(TRUNCATION_MARK)
 
 
 PROGRAM = f"""

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from app.auth import secrets
 from app.db.tables import AdminKey, ApiKey, Job, Project
+from app.http.request_context import MAX_LOGGED_PATH_CHARS
 from app.organization import admin_keys, api_keys
 from tests import http_client
 from tests.app.http.test_admission import expect_error, wait_for_request_log
@@ -304,3 +305,13 @@ def test_a43_no_key_is_ever_logged(
     assert "'event': 'request'" in log_text
     for secret in (account.secret, admin_secret, guess, account_body["api_key"]["value"]):
         assert secret not in log_text
+
+
+def test_a45_a_long_path_is_cut_in_the_access_log(
+    api: Api, account: Account, http: httpx.Client
+) -> None:
+    path = "/v1/" + "://a:" * 10_000
+    with capture_logs() as logs:
+        assert http.get(api.url + path).status_code == 404
+        record = wait_for_request_log(logs, account)
+    assert record["path"] == path[:MAX_LOGGED_PATH_CHARS]

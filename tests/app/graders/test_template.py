@@ -1,8 +1,12 @@
 """Templates of graders, as OpenAI documents them."""
 
+from collections.abc import Callable
+from contextlib import suppress
+
 import pytest
 
 from app.graders.template import UnknownVariable, build_variables, render
+from tests.growth import assert_linear
 
 ITEM = {"answer": "Paris", "choices": [{"text": "a"}], "count": 3, "none": None}
 
@@ -40,3 +44,21 @@ def test_variables(template: str, text: str) -> None:
 def test_unknown_variables(name: str) -> None:
     with pytest.raises(UnknownVariable):
         render(f"{{{{{name}}}}}", build_variables("prose", ITEM))
+
+
+@pytest.mark.parametrize(
+    "piece", [" ", "{{", "{{ ", "}}", "{{ }", "{", "{{item", "{{item.answer}}"]
+)
+def test_a46_work_is_linear(piece: str) -> None:
+    variables = build_variables("", ITEM)
+
+    def prepare(size: int) -> Callable[[], None]:
+        template = "{{" + piece * (size // len(piece))
+
+        def work() -> None:
+            with suppress(UnknownVariable):
+                render(template, variables)
+
+        return work
+
+    assert_linear(prepare)
