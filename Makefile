@@ -9,12 +9,14 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test upgrade-test attacks faults sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
+.PHONY: help up test upgrade-test attacks neighbours soak faults sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
 
 help:
 	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
 	@echo 'make test       install the development dependencies, run all checks and the test suite'
 	@echo 'make attacks    send every listed attack (docs/security.md), the slow ones too, and count what held'
+	@echo 'make neighbours print for each shared pool how long a project waits beside a misbehaving one'
+	@echo 'make soak       half an hour of mixed traffic of ten projects; print what the service holds'
 	@echo 'make faults     inject faults (kill, disconnect, exhaust each service) and check that no work is lost'
 	@echo 'make upgrade-test  upgrade a home folder that the previous version wrote'
 	@echo 'make sdk-suite  run the OpenAI SDK'"'"'s own tests against this API'
@@ -39,6 +41,12 @@ test: check
 
 attacks: install-dev
 	.venv/bin/pytest tests -n 2 --attacks -m 'not sdk_suite and not fuzz and not upgrade' $(PYTEST)
+
+neighbours: install-dev
+	.venv/bin/python -m bench.neighbours
+
+soak: install-dev
+	.venv/bin/python -m bench.soak
 
 faults: install-dev
 	.venv/bin/pytest tests/faults -m 'fault or fault_smoke' -v $(PYTEST)
