@@ -26,6 +26,7 @@ from app.local import backup_commands, demo, doctor
 from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import AlreadyRunning, HomeUnusable
+from app.local.operator_commands import record_command
 from app.local.supervisor import ShutdownRequested, StartFailed
 from app.local.up import PortTaken, up
 from app.models import registry
@@ -63,7 +64,8 @@ backup_commands.register(app)
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point. A user error prints a sentence and exits with 1; Ctrl-C exits with 130."""
     try:
-        app(args=arguments)
+        with record_command(sys.argv[1:] if arguments is None else arguments):
+            app(args=arguments)
     except DatabaseUnavailable as error:
         echo_error(f"The database cannot be used; see DATABASE_URL. {error}")
         raise SystemExit(1) from error
@@ -110,7 +112,7 @@ def api_command() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        # The client's address is only logged, and any client can send a forwarding header.
+        # Any client can send a forwarding header; the middleware reads that of a trusted proxy.
         proxy_headers=False,
         backlog=2048,
         # Longer than load balancers keep idle connections: reusing one while it is closed here

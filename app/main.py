@@ -34,6 +34,7 @@ from app.monitoring.recorder import TrafficRecorder
 from app.operations import routes as operations
 from app.organization import routes as organization
 from app.safe_http.client import SafeHttpClient
+from app.security_log import SecurityLog
 from app.settings import Settings
 from app.storage import open_store
 from app.webhooks import routes as webhooks
@@ -120,6 +121,7 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
         notifier=notifier,
         webhook_client=SafeHttpClient(settings.webhook_allowed_networks),
         rate_limiter=RateLimiter(redis_url, rate_limit),
+        security_log=SecurityLog(settings.security_log_path, "api"),
         cpu_pool=CpuPool(settings.cpu_pool_processes),
         db_slots=CapacityLimiter(MAX_CONCURRENT_DB_SESSIONS),
         upload_slots=CapacityLimiter(MAX_CONCURRENT_UPLOADS),
@@ -150,4 +152,5 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await engines.close()
     await state.cpu_pool.close()
     await state.rate_limiter.close()
+    state.security_log.summarize()
     state.database.dispose()

@@ -246,6 +246,20 @@ class Settings(BaseSettings):
         ge=0,
         description="Time a trainer takes no jobs after crashes of three different jobs in a row",
     )
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, CommaSeparated] = Field(
+        (),
+        description="Networks, separated by commas, of the reverse proxies in front of the API: "
+        "the address of a client is read from the header that they set; from no one else",
+    )
+    proxy_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for",
+        description="Header in which trusted proxies name their client; the other one is ignored",
+    )
+    security_log: str = Field(
+        "",
+        description="File of the security log; `-` is standard error, and "
+        "`logs/security.log` in LUTHIER_HOME when not set",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged"
     )
@@ -267,6 +281,13 @@ class Settings(BaseSettings):
     def has_wandb(self) -> bool:
         """True if jobs may ask for a run at Weights & Biases."""
         return self.wandb_api_key is not None or self.wandb_mode == "offline"
+
+    @property
+    def security_log_path(self) -> Path | None:
+        """File of the security log; None is standard error."""
+        if self.security_log == "-":
+            return None
+        return Path(self.security_log or self.home / "logs" / "security.log")
 
     def to_environment(self) -> dict[str, str]:
         """The environment variables from which another process reads the same settings."""

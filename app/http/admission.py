@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.auth import principals, secrets
 from app.auth.principals import AdminPrincipal, Principal
+from app.auth.rejected_keys import explain_rejection
 from app.errors import (
     InvalidRequest,
     NotFound,
@@ -25,6 +26,9 @@ from app.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
+from app.http import audit
+from app.http.access_log import AccessLog
+from app.http.client_address import ProxyHeader, find_client_address, rate_limit_name
 from app.http.dependencies import AppState, run_autocommit
 from app.http.openapi import requires_key
 from app.http.rate_limits import InMemoryRateLimiter, RateLimit, format_duration
@@ -69,18 +73,26 @@ class AdmissionMiddleware:
         self._max_concurrent_requests = max_concurrent_requests
         self._in_flight = 0
         self._in_flight_by_key: Counter[str] = Counter()
+        self._access_log = AccessLog()
         self._failed_auth_limiter = InMemoryRateLimiter(FAILED_AUTH_LIMIT)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = RequestContext(scope, receive, send)
-        with structlog.contextvars.bound_contextvars(request_id=context.request_id):
+        settings = self._state.settings
+        address = find_client_address(
+            scope, settings.trusted_proxies, ProxyHeader(settings.proxy_header)
+        )
+        context = RequestContext(scope, receive, send, client_address=address)
+        with structlog.contextvars.bound_contextvars(
+            request_id=context.request_id, address=address
+        ):
             try:
                 await self._serve(context)
             finally:
-                context.log_request()
+                self._access_log.write(**context.log_fields())
+                audit.record_request(self._state.security_log, context)
                 await self._charge_undeclared_bytes(context)
 
     async def _serve(self, context: RequestContext) -> None:
@@ -177,6 +189,9 @@ class AdmissionMiddleware:
         )
         if principal is None:
             self._rate_limit_failed_auth(context)
+            context.rejection = await run_autocommit(
+                self._state, lambda session: explain_rejection(session, secret)
+            )
             raise Unauthenticated(
                 f"Incorrect API key provided: {secrets.redact(secret)}. "
                 "Create one with `luthier keys create`."
@@ -195,8 +210,8 @@ class AdmissionMiddleware:
         Requests with a valid key are never counted, so one client cannot lock out others behind
         the same address.
         """
-        address, _ = context.scope["client"] or ("", 0)
-        if not self._failed_auth_limiter.take(address).allowed:
+        name = rate_limit_name(context.client_address)
+        if not self._failed_auth_limiter.take(name).allowed:
             raise RateLimited("Too many requests with incorrect API keys. Retry in a minute.")
 
     def _max_body_bytes(self, scope: Scope) -> int:

@@ -20,6 +20,7 @@ from app.db.tables import Project
 from app.errors import Forbidden
 from app.http.rate_limits import RateLimiter
 from app.safe_http.client import SafeHttpClient
+from app.security_log import SecurityLog
 from app.settings import Settings
 from app.storage import ObjectStore
 
@@ -41,6 +42,7 @@ class AppState:
     # For test deliveries; the worker's io process sends all others.
     webhook_client: SafeHttpClient
     rate_limiter: RateLimiter
+    security_log: SecurityLog
     # For work that would hold the interpreter lock, and with it all other requests.
     cpu_pool: CpuPool
     # One per database connection. Threads that wait for a connection could use up the thread pool,

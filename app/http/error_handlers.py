@@ -55,7 +55,10 @@ def register(app: FastAPI) -> None:
 
 
 async def _handle(request: Request, error: Exception) -> JSONResponse:
-    response = to_response(to_api_error(error, request.method, request.scope["path"]))
+    api_error = to_api_error(error, request.method, request.scope["path"])
+    # For the security log; the middleware sees only the status.
+    request.scope.setdefault("error_codes", []).append(api_error.code)
+    response = to_response(api_error)
     if isinstance(error, HTTPException):
         # For example Allow, which lists the methods of a path.
         response.headers.update(error.headers or {})

@@ -19,11 +19,14 @@ The response is stored in the transaction of the work it reports, so the route m
 `SessionDep`; only successes are stored. A route whose body is a stream, which cannot be read twice,
 takes `IdempotencyDep` instead and calls its `begin` and `finish` once it has the body's digest, as
 `POST /v1/files` does. Not for responses that contain a key, of which the database has only a hash.
+
+A secret that the database has elsewhere is not stored with a response: `idempotent_except` takes
+the field's name, and a function that finds the secret again for a replay.
 """
 
 import hashlib
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -47,6 +50,19 @@ SDK_RETRY_WINDOW = timedelta(minutes=15)
 MAX_KEY_LENGTH = 255
 # Stripe's header on a replayed response.
 REPLAYED_HEADERS = {"Idempotent-Replayed": "true"}
+
+
+@dataclass(frozen=True, slots=True)
+class SecretField:
+    """A field of a response that is replaced by a hint before the response is stored.
+
+    `hint` is another field of the response. `find` finds the secret for a replayed response; it
+    returns None if it has been replaced or deleted since.
+    """
+
+    name: str
+    hint: str
+    find: Callable[[Session, str, dict[str, Any]], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +167,7 @@ class Idempotency:
         self._route = route
         self._key = key
         self._retry_count = retry_count
+        self.secret_field: SecretField | None = None
         self._begun: tuple[Session, RequestAttempt] | None = None
 
     def is_begun(self) -> bool:
@@ -169,14 +186,28 @@ class Idempotency:
         stored = _find_stored_response(session, attempt)
         if stored is None:
             self._begun = session, attempt
-        return stored
+            return None
+        return self._with_secret(session, stored)
 
     def finish(self, response: StoredResponse) -> None:
         """Store the response for later attempts."""
         assert self._begun is not None
         session, attempt = self._begun
-        _store_response(session, attempt, response)
+        _store_response(session, attempt, self._without_secret(response))
         self._begun = None
+
+    def _without_secret(self, response: StoredResponse) -> StoredResponse:
+        field = self.secret_field
+        if field is None:
+            return response
+        return replace(response, body={**response.body, field.name: response.body[field.hint]})
+
+    def _with_secret(self, session: Session, stored: StoredResponse) -> StoredResponse:
+        field = self.secret_field
+        secret = field and field.find(session, self._owner_id, stored.body)
+        if field is None or secret is None:
+            return stored
+        return replace(stored, body={**stored.body, field.name: secret})
 
 
 class IdempotentRoute(StrictRoute):
@@ -247,3 +278,13 @@ def _replay_or_begin_by_key(
 
 IDEMPOTENT = Depends(_replay_or_begin)
 IDEMPOTENT_BY_KEY = Depends(_replay_or_begin_by_key)
+
+
+def idempotent_except(secret: SecretField) -> Any:
+    """As `IDEMPOTENT`, for a response with a secret that must not be stored with it."""
+
+    def replay_or_begin(idempotency: IdempotencyDep, body: BodyDep, session: SessionDep) -> None:
+        idempotency.secret_field = secret
+        _replay_or_begin(idempotency, body, session)
+
+    return Depends(replay_or_begin)

@@ -3,6 +3,7 @@ headers, access log."""
 
 import asyncio
 import time
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -11,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import ids, logs
 from app.auth.principals import AdminPrincipal, Principal
+from app.auth.rejected_keys import Rejection
 from app.errors import ApiError, PayloadTooLarge, RequestTimeout
 from app.http import error_handlers, query_params
 from app.http.rate_limits import RateLimitStatus
@@ -42,12 +44,18 @@ class RequestContext:
         receive: Receive,
         send: Send,
         *,
+        client_address: str = "",
         body_timeout: float = BODY_TIMEOUT_SECONDS,
     ) -> None:
         self.scope = scope
         self.headers = Headers(scope=scope)
         self.request_id = scope["request_id"] = ids.request_id()
+        self.client_address = client_address
         self.principal: Principal | AdminPrincipal | None = None
+        # Why a key was rejected, and the codes of the errors of the response.
+        self.rejection: Rejection | None = None
+        self._error_codes: list[str | None] = []
+        scope["error_codes"] = self._error_codes
         self.rate_limit_status: RateLimitStatus | None = None
         self.max_body_bytes = 0
         self._receive = receive
@@ -115,21 +123,42 @@ class RequestContext:
             log.error("request.crashed", exc_info=error)
         if self._status is not None:
             raise error
+        self._error_codes.append(api_error.code)
         response = error_handlers.to_response(api_error)
         await response(self.scope, self.receive, self.send)
 
-    def log_request(self) -> None:
-        """Write the request's line to the access log."""
-        principal = self.principal
-        log.info(
-            "request",
-            method=self.scope["method"],
-            path=self.scope["path"][:MAX_LOGGED_PATH_CHARS],
-            status=self._status if self._response_complete else CLIENT_CLOSED_REQUEST,
-            ms=self._elapsed_ms(),
-            key=None if principal is None else principal.key_id,
-            project=principal.project_id if isinstance(principal, Principal) else None,
-        )
+    @property
+    def status(self) -> int | None:
+        """Status of the response; 499 if the client did not wait for its end."""
+        return self._status if self._response_complete else CLIENT_CLOSED_REQUEST
+
+    @property
+    def response_status(self) -> int | None:
+        """Status of the response, whether or not the client has waited for it."""
+        return self._status
+
+    @property
+    def error_code(self) -> str | None:
+        return self._error_codes[-1] if self._error_codes else None
+
+    @property
+    def key_id(self) -> str | None:
+        return None if self.principal is None else self.principal.key_id
+
+    @property
+    def project_id(self) -> str | None:
+        return self.principal.project_id if isinstance(self.principal, Principal) else None
+
+    def log_fields(self) -> dict[str, Any]:
+        """The fields of the request's line in the access log."""
+        return {
+            "method": self.scope["method"],
+            "path": self.scope["path"][:MAX_LOGGED_PATH_CHARS],
+            "status": self.status,
+            "ms": self._elapsed_ms(),
+            "key": self.key_id,
+            "project": self.project_id,
+        }
 
     async def _receive_in_time(self) -> Message:
         # Only waiting counts: the time we take to process the bytes is not the client's fault.
@@ -148,6 +177,8 @@ class RequestContext:
         headers["openai-version"] = OPENAI_VERSION
         headers["openai-processing-ms"] = str(self._elapsed_ms())
         headers["x-content-type-options"] = "nosniff"
+        # Answers belong to a key, and some contain a secret: no browser or proxy may keep them.
+        headers["cache-control"] = "no-store"
         if self.rate_limit_status is not None:
             headers.update(self.rate_limit_status.headers())
         if self._has_unread_body():

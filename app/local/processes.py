@@ -4,6 +4,7 @@ Each child leads its own session, so a Ctrl-C in the terminal reaches only the p
 in which order the children stop.
 """
 
+import gzip
 import os
 import pwd
 import shutil
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ import psutil
 from app.parent_death import die_with_parent
 
 MAX_LOG_BYTES = 16 * 2**20
+# LOG.1.gz to .12.gz: with one key at its limit of lines, the log of more than a day.
+MAX_ROTATED_LOGS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,18 +103,22 @@ def as_user(name: str | None) -> dict[str, Any]:
 
 
 def rotate_log(log: Path) -> None:
-    """Rotate a log that exceeds MAX_LOG_BYTES: copy it to LOG.1 and truncate it.
+    """Rotate a log that exceeds MAX_LOG_BYTES: compress it to LOG.1.gz and truncate it.
 
     Truncating works while a child writes, because children append; lines written between the two
     steps are lost.
     """
     if not log.exists() or log.stat().st_size <= MAX_LOG_BYTES:
         return
-    rotated = log.with_name(f"{log.name}.1")
+    rotated = [log.with_name(f"{log.name}.{n}.gz") for n in range(1, MAX_ROTATED_LOGS + 1)]
+    for newer, older in reversed(list(pairwise(rotated))):
+        with suppress(FileNotFoundError):
+            newer.replace(older)
     try:
-        shutil.copyfile(log, rotated)
+        with log.open("rb") as source, gzip.open(rotated[0], "wb", compresslevel=1) as target:
+            shutil.copyfileobj(source, target)
     except OSError:  # the disk is full: free space matters more than old lines
-        rotated.unlink(missing_ok=True)
+        rotated[0].unlink(missing_ok=True)
     os.truncate(log, 0)
 
 

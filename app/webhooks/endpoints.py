@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -103,6 +104,20 @@ def rotate_secret(
     endpoint.secret = signing.generate_secret()
     _save(session, endpoint)
     return endpoint
+
+
+def find_secret_of_response(
+    session: Session, project_id: str, response: dict[str, Any]
+) -> str | None:
+    """Find the secret that a stored response to `create` had; None if it has been replaced."""
+    secret = session.scalars(
+        select(WebhookEndpoint.secret).where(
+            WebhookEndpoint.id == response["id"], WebhookEndpoint.project_id == project_id
+        )
+    ).one_or_none()
+    if secret is None or signing.redact_secret(secret) != response["signing_secret_hint"]:
+        return None
+    return secret
 
 
 def list_signing_keys(session: Session, endpoint: WebhookEndpoint) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from app.http.dependencies import (
     SessionDep,
     run_in_transaction,
 )
-from app.http.idempotency import IDEMPOTENT, IdempotentRoute
+from app.http.idempotency import IdempotentRoute, SecretField, idempotent_except
 from app.webhooks import attempts, deliveries, endpoints, sender, signing
 from app.webhooks.schemas import (
     AttemptObject,
@@ -50,8 +50,13 @@ def list_event_types(principal: PrincipalDep) -> EventTypeList:
     return EventTypeList(data=list(get_args(EventType)))
 
 
-# Storing the response for replay exposes nothing more: the database has the secret in plain text.
-@router.post(ENDPOINTS_PATH, dependencies=[IDEMPOTENT])
+# The secret outlives neither a rotation nor the endpoint in the stored response.
+SIGNING_SECRET = SecretField(
+    "signing_secret", hint="signing_secret_hint", find=endpoints.find_secret_of_response
+)
+
+
+@router.post(ENDPOINTS_PATH, dependencies=[idempotent_except(SIGNING_SECRET)])
 def create(
     body: CreateEndpoint, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> EndpointWithSecret:

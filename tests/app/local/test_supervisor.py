@@ -1,5 +1,6 @@
 """The process supervisor, with real small programs that sleep, hang, fail and die."""
 
+import gzip
 import os
 import signal
 import subprocess
@@ -10,7 +11,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.local.processes import MAX_LOG_BYTES, ProcessSpec, is_alive, rotate_log, spawn, tail
+from app.local.processes import (
+    MAX_LOG_BYTES,
+    MAX_ROTATED_LOGS,
+    ProcessSpec,
+    is_alive,
+    rotate_log,
+    spawn,
+    tail,
+)
 from app.local.supervisor import ShutdownRequested, SignalCounter, StartFailed, Supervisor
 from tests.polling import wait_until
 
@@ -234,4 +243,15 @@ def test_rotation_keeps_the_end_and_the_open_file(tmp_path: Path) -> None:
         rotate_log(log)
         writer.write(b"and on\n")
     assert log.read_bytes() == b"and on\n"
-    assert tail(log.with_name("child.log.1"), 1) == "the end"
+    with gzip.open(log.with_name("child.log.1.gz")) as rotated:
+        assert rotated.read().endswith(b"\nthe end\n")
+
+
+def test_a67_rotation_keeps_many_files_and_drops_the_oldest(tmp_path: Path) -> None:
+    log = tmp_path / "child.log"
+    for number in range(MAX_ROTATED_LOGS + 2):
+        log.write_bytes(b"%d\n" % number + b"x" * MAX_LOG_BYTES)
+        rotate_log(log)
+    kept = [gzip.open(log.with_name(f"child.log.{n}.gz")).readline() for n in (1, MAX_ROTATED_LOGS)]
+    assert kept == [b"%d\n" % (MAX_ROTATED_LOGS + 1), b"2\n"]
+    assert len(list(tmp_path.iterdir())) == MAX_ROTATED_LOGS + 1
