@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from app import logs
 from app.errors import InvalidRequest, ModelNotFound
 from app.graders.formula import FUNCTIONS, FormulaError, compile_formula
-from app.graders.runner import JudgeResponse, JudgeUnavailable, run
+from app.graders.grading_task import GradingRequest, GradingResult, run_grading_task
+from app.graders.runner import GradingLimitExceeded, JudgeResponse, JudgeUnavailable, run
 from app.graders.schemas import (
     Grader,
     GraderRun,
@@ -69,7 +70,19 @@ async def run_grader(
     async def ask_judge(grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
         return await _ask_judge(engines, judges[grader.model], grader, messages)
 
-    return await run(body.grader, body.model_sample, body.item, ask_judge)
+    async def run_in_pool(request: GradingRequest) -> GradingResult:
+        payload = request.model_dump_json().encode()
+        result = await state.cpu_pool.call(principal.project_id, run_grading_task, payload)
+        return GradingResult.model_validate_json(result)
+
+    try:
+        return await run(body.grader, body.model_sample, body.item, ask_judge, run_in_pool)
+    except GradingLimitExceeded as error:
+        raise InvalidRequest(
+            f"The grader cannot be run: {error}. Shorten the sample, the item or the templates.",
+            param="grader",
+            code="string_above_max_length",
+        ) from error
 
 
 def _validate_formula(grader: Grader) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rapidfuzz import fuzz
-
 from app.graders.formula import FormulaError, evaluate
+from app.graders.grading_task import GradingRequest, GradingResult, SubResult
 from app.graders.schemas import (
     Grader,
     GraderErrors,
@@ -20,18 +19,8 @@ from app.graders.schemas import (
     ModelMessage,
     MultiGrader,
     ScoreModelGrader,
-    StringCheckGrader,
-    TextSimilarityGrader,
 )
-from app.graders.template import UnknownVariable, build_variables, render
 
-STRING_OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {
-    "eq": lambda text, reference: text == reference,
-    "ne": lambda text, reference: text != reference,
-    "neq": lambda text, reference: text != reference,
-    "like": lambda text, reference: reference in text,
-    "ilike": lambda text, reference: reference.casefold() in text.casefold(),
-}
 RESULT_INSTRUCTION = (
     'Answer with a JSON object and nothing else: {"steps": [{"description": "…", "conclusion": '
     '"…"}], "result": %s}.'
@@ -54,13 +43,18 @@ class _InvalidResult(ValueError):
     """The judge's response has no valid result."""
 
 
+class GradingLimitExceeded(ValueError):
+    """The texts are too long to be graded; the message may be shown to the client."""
+
+
 # Sends the messages to the grader's model; raises JudgeUnavailable.
 AskJudge = Callable[[ModelGrader, list[ModelMessage]], Awaitable[JudgeResponse]]
+# Does the CPU-heavy part in another process.
+RunGradingTask = Callable[[GradingRequest], Awaitable[GradingResult]]
 
 
 @dataclass(slots=True)
 class _RunState:
-    variables: Mapping[str, Any]
     ask_judge: AskJudge
     errors: GraderErrors = field(default_factory=GraderErrors)
     scores: dict[str, float] = field(default_factory=dict)
@@ -68,18 +62,34 @@ class _RunState:
 
 
 async def run(
-    grader: Grader, sample: str, item: Mapping[str, Any], ask_judge: AskJudge
+    grader: Grader,
+    sample: str,
+    item: dict[str, Any],
+    ask_judge: AskJudge,
+    run_grading_task: RunGradingTask,
 ) -> GraderRun:
-    """Grade `sample`. If that fails, the reward is 0 and `metadata.errors` has the reason."""
+    """Grade `sample`. If that fails, the reward is 0 and `metadata.errors` has the reason.
+
+    Raises GradingLimitExceeded, before any judge is asked.
+    """
     started = time.monotonic()
-    state = _RunState(build_variables(sample, item), ask_judge)
+    state = _RunState(ask_judge)
     sub_rewards: dict[str, float] = {}
+    graders: dict[str, Any] = (
+        dict(grader.graders) if isinstance(grader, MultiGrader) else {grader.name: grader}
+    )
+    task = GradingRequest.model_construct(graders=graders, sample=sample, item=item)
+    graded = await run_grading_task(task)
+    if graded.limit_error is not None:
+        raise GradingLimitExceeded(graded.limit_error)
+    rewards = {
+        key: await _compute_reward(each, graded.results[key], state)
+        for key, each in graders.items()
+    }
     if isinstance(grader, MultiGrader):
-        for key, sub_grader in grader.graders.items():
-            sub_rewards[key] = await _compute_reward(sub_grader, state)
-        reward = _combine_rewards(grader, sub_rewards, state)
+        sub_rewards, reward = rewards, _combine_rewards(grader, rewards, state)
     else:
-        reward = await _compute_reward(grader, state)
+        reward = rewards[grader.name]
     state.scores[grader.name] = reward
     return GraderRun(
         reward=reward,
@@ -97,15 +107,12 @@ async def run(
     )
 
 
-async def _compute_reward(grader: Any, state: _RunState) -> float:
+async def _compute_reward(grader: Any, result: SubResult, state: _RunState) -> float:
     try:
-        match grader:
-            case ScoreModelGrader():
-                return await _score_with_judge(grader, state)
-            case LabelModelGrader():
-                return await _label_with_judge(grader, state)
-        return _compare_texts(grader, state.variables)
-    except UnknownVariable:
+        if result.reward is not None:
+            return result.reward
+        if result.messages is not None:
+            return await _ask_and_parse(grader, result.messages, state)
         state.errors.invalid_variable_error = True
     except JudgeUnavailable as error:
         state.errors.model_grader_server_error = True
@@ -115,28 +122,31 @@ async def _compute_reward(grader: Any, state: _RunState) -> float:
     return 0.0
 
 
-def _compare_texts(
-    grader: StringCheckGrader | TextSimilarityGrader, variables: Mapping[str, Any]
+async def _ask_and_parse(
+    grader: ScoreModelGrader | LabelModelGrader, messages: list[ModelMessage], state: _RunState
 ) -> float:
-    text, reference = render(grader.input, variables), render(grader.reference, variables)
-    if isinstance(grader, StringCheckGrader):
-        return float(STRING_OPERATIONS[grader.operation](text, reference))
-    # Normalized indel similarity, in percent.
-    return float(fuzz.ratio(text, reference)) / 100
+    if isinstance(grader, ScoreModelGrader):
+        return await _score_with_judge(grader, messages, state)
+    return await _label_with_judge(grader, messages, state)
 
 
-async def _score_with_judge(grader: ScoreModelGrader, state: _RunState) -> float:
+async def _score_with_judge(
+    grader: ScoreModelGrader, messages: list[ModelMessage], state: _RunState
+) -> float:
     low, high = grader.range
-    value = _parse_result(await _query_judge(grader, f"a number from {low} to {high}", state))
+    instruction = f"a number from {low} to {high}"
+    value = _parse_result(await _query_judge(grader, messages, instruction, state))
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value):
         raise _InvalidResult
     return min(max(float(value), low), high)
 
 
-async def _label_with_judge(grader: LabelModelGrader, state: _RunState) -> float:
+async def _label_with_judge(
+    grader: LabelModelGrader, messages: list[ModelMessage], state: _RunState
+) -> float:
     labels = " or ".join(json.dumps(label, ensure_ascii=False) for label in grader.labels)
-    text = await _query_judge(grader, labels, state)
+    text = await _query_judge(grader, messages, labels, state)
     # A model fine-tuned on labels may answer with the bare label instead of the object.
     label = text.strip() if text.strip() in grader.labels else _parse_result(text)
     if label not in grader.labels:
@@ -144,14 +154,12 @@ async def _label_with_judge(grader: LabelModelGrader, state: _RunState) -> float
     return float(label in grader.passing_labels)
 
 
-async def _query_judge(grader: ModelGrader, result: str, state: _RunState) -> str:
+async def _query_judge(
+    grader: ModelGrader, messages: list[ModelMessage], result: str, state: _RunState
+) -> str:
     """Ask the grader's model for a result, described by `result`; returns its raw text."""
-    messages = [
-        ModelMessage(role=message.role, content=render(message.content, state.variables))
-        for message in grader.input
-    ]
-    messages.append(ModelMessage(role="user", content=RESULT_INSTRUCTION % result))
-    response = await state.ask_judge(grader, messages)
+    instruction = ModelMessage(role="user", content=RESULT_INSTRUCTION % result)
+    response = await state.ask_judge(grader, [*messages, instruction])
     state.tokens[grader.model] = state.tokens.get(grader.model, 0) + response.tokens
     return response.text
 

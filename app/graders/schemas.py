@@ -5,7 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+MAX_TEMPLATE_CHARS = 128 * 1024
+
 Name = Annotated[str, Field(min_length=1, max_length=256)]
+# A text with variables, see `app.graders.template`.
+Template = Annotated[str, Field(max_length=MAX_TEMPLATE_CHARS)]
 
 
 class StringCheckGrader(BaseModel):
@@ -13,8 +17,8 @@ class StringCheckGrader(BaseModel):
 
     type: Literal["string_check"]
     name: Name
-    input: str
-    reference: str
+    input: Template
+    reference: Template
     # OpenAI's schema says "ne", one of its guides "neq".
     operation: Literal["eq", "ne", "neq", "like", "ilike"]
 
@@ -24,8 +28,8 @@ class TextSimilarityGrader(BaseModel):
 
     type: Literal["text_similarity"]
     name: Name
-    input: str
-    reference: str
+    input: Template
+    reference: Template
     evaluation_metric: str
 
     @field_validator("evaluation_metric")

@@ -2,8 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import orjson
 
 # The quantifier is possessive and spaces are stripped afterwards: with `\s*` around a lazy group,
 # the time would grow with the cube of a run of spaces.
@@ -15,6 +17,10 @@ NAMESPACE_PREFIX = re.compile(r"item|sample")
 
 class UnknownVariable(ValueError):
     """A template refers to a variable that is in neither the item nor the sample."""
+
+
+class RenderedTooLong(ValueError):
+    """The rendered texts are longer than a renderer's limit."""
 
 
 def build_variables(sample: str, item: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,17 +35,40 @@ def build_variables(sample: str, item: Mapping[str, Any]) -> dict[str, Any]:
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
     }
     try:
-        sample_variables["output_json"] = json.loads(sample)
-    except (ValueError, RecursionError):
+        sample_variables["output_json"] = orjson.loads(sample)
+    except orjson.JSONDecodeError:
         pass  # most samples are prose; a template that refers to it raises UnknownVariable
     return {"item": item, "sample": sample_variables}
 
 
-def render(template: str, variables: Mapping[str, Any]) -> str:
-    """Replace each variable with its value. Raises UnknownVariable."""
-    return VARIABLE.sub(
-        lambda match: _to_text(_resolve_path(match[1].strip(), variables)), template
-    )
+class Renderer:
+    """Renders templates with the same variables, up to `max_chars` in all.
+
+    A template may name a long value many times, so a short request could fill any memory.
+    """
+
+    def __init__(self, variables: Mapping[str, Any], max_chars: int) -> None:
+        self._variables = variables
+        self._remaining_chars = max_chars
+
+    def render(self, template: str) -> str:
+        """Replace each variable with its value. Raises UnknownVariable, RenderedTooLong."""
+        parts = []
+        # Counted before they are joined: until then, a value takes memory only once.
+        for part in self._parts(template):
+            self._remaining_chars -= len(part)
+            if self._remaining_chars < 0:
+                raise RenderedTooLong
+            parts.append(part)
+        return "".join(parts)
+
+    def _parts(self, template: str) -> Iterator[str]:
+        position = 0
+        for match in VARIABLE.finditer(template):
+            yield template[position : match.start()]
+            yield _to_text(_resolve_path(match[1].strip(), self._variables))
+            position = match.end()
+        yield template[position:]
 
 
 def _resolve_path(path: str, variables: Mapping[str, Any]) -> Any:
@@ -60,4 +89,8 @@ def _resolve_path(path: str, variables: Mapping[str, Any]) -> Any:
 
 
 def _to_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    try:
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    except RecursionError as error:
+        # The sample is nested too deeply to be written again.
+        raise UnknownVariable from error

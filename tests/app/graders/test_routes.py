@@ -1,5 +1,7 @@
 """/v1/fine_tuning/alpha/graders, through the official SDK."""
 
+from typing import Any
+
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 from openai.types.graders import (
@@ -9,6 +11,8 @@ from openai.types.graders import (
     StringCheckGraderParam,
 )
 
+from app.graders.schemas import MAX_TEMPLATE_CHARS
+from tests.live_api import Api
 from tests.live_server import FakeEngine
 
 CHECK: StringCheckGraderParam = {
@@ -74,10 +78,15 @@ def test_label_model_with_content_items(openai: OpenAI) -> None:
     )
 
 
-def test_python_grader_is_rejected(openai: OpenAI) -> None:
+def test_a38_python_grader_is_rejected(openai: OpenAI) -> None:
     with pytest.raises(BadRequestError, match="does not run clients' programs"):
         openai.fine_tuning.alpha.graders.validate(
             grader={"type": "python", "name": "p", "source": "def grade(sample, item): ..."}
+        )
+    with pytest.raises(BadRequestError, match="does not run clients' programs"):
+        openai.fine_tuning.alpha.graders.run(
+            grader={"type": "python", "name": "p", "source": "def grade(sample, item): ..."},
+            model_sample="Paris",
         )
 
 
@@ -151,3 +160,50 @@ def test_judge_with_an_unusual_engine_response(
     assert problem in str(result.metadata.errors.api_model_grader_server_error_details)
     (body,) = engine.bodies
     assert body["max_completion_tokens"] == 512, "an unbounded judge fills its context"
+
+
+LONG = "x" * 100_000
+SIMILARITY = {
+    "type": "text_similarity",
+    "name": "close",
+    "input": "{{sample.output_text}}",
+    "reference": "{{item.answer}}",
+    "evaluation_metric": "fuzzy_match",
+}
+
+
+@pytest.mark.parametrize(
+    ("grader", "problem"),
+    [
+        ({**CHECK, "input": "{{item.answer}}" * 1000}, "rendered templates have more than"),
+        (SIMILARITY, "'text_similarity' compares at most"),
+        (
+            {
+                "type": "score_model",
+                "name": "judge",
+                "model": "base",
+                "input": [{"role": "user", "content": "{{item.answer}}" * 1000}],
+            },
+            "rendered templates have more than",
+        ),
+        ({**CHECK, "input": "x" * (MAX_TEMPLATE_CHARS + 1)}, "at most 131072 character"),
+    ],
+)
+def test_a47_texts_that_are_too_long(
+    openai: OpenAI, engine: FakeEngine, grader: Any, problem: str
+) -> None:
+    with pytest.raises(BadRequestError, match=problem):
+        openai.fine_tuning.alpha.graders.run(
+            grader=grader, model_sample="y" + LONG, item={"answer": LONG}
+        )
+    assert engine.bodies == []
+
+
+def test_a47_texts_are_compared_in_another_process(openai: OpenAI, api: Api) -> None:
+    assert (
+        openai.fine_tuning.alpha.graders.run(
+            grader=SIMILARITY, model_sample="Paris", item={"answer": "Paris"}
+        ).reward
+        == 1
+    )
+    assert api.state.cpu_pool.worker_pids

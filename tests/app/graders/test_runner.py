@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from app.graders.grading_task import GradingRequest, GradingResult, run_grading_task
 from app.graders.runner import JudgeResponse, JudgeUnavailable, run
 from app.graders.schemas import Grader, GraderRun, ModelGrader, ModelMessage
 
@@ -52,8 +53,13 @@ async def unavailable_judge(_grader: ModelGrader, _messages: list[ModelMessage])
     raise JudgeUnavailable("the model is unavailable")
 
 
+async def run_in_place(request: GradingRequest) -> GradingResult:
+    result = run_grading_task(request.model_dump_json().encode())
+    return GradingResult.model_validate_json(result)
+
+
 async def run_without_judge(fields: dict[str, Any], sample: str) -> GraderRun:
-    return await run(grader(fields), sample, ITEM, unavailable_judge)
+    return await run(grader(fields), sample, ITEM, unavailable_judge, run_in_place)
 
 
 class TestRun:
@@ -116,16 +122,17 @@ class TestRun:
             ('{"steps": [], "result": 7}', 7),
             ('Sure:\n```json\n{"result": 70.5}\n```', 10),
             ('{"result": -3}', 0),
+            ('{"result": 1e308}', 10),
         ],
     )
-    async def test_score_model(self, answer: str, expected: float) -> None:
+    async def test_a39_score_model(self, answer: str, expected: float) -> None:
         prompt: list[ModelMessage] = []
 
         async def judge(_grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
             prompt.extend(messages)
             return JudgeResponse(answer, 42)
 
-        result = await run(grader(JUDGE), "Paris", ITEM, judge)
+        result = await run(grader(JUDGE), "Paris", ITEM, judge, run_in_place)
         assert result.reward == expected
         assert prompt[0].content == "Is Paris right?"
         assert result.model_grader_token_usage_per_model == {"m": 42}
@@ -146,7 +153,7 @@ class TestRun:
             return JudgeResponse('{"result": 1}', 1)
 
         fields = {**JUDGE, "input": [{"role": "user", "content": content}]}
-        assert (await run(grader(fields), "Paris", ITEM, judge)).reward == 1
+        assert (await run(grader(fields), "Paris", ITEM, judge, run_in_place)).reward == 1
         assert prompt[0].content == "Is Paris?"
 
     @pytest.mark.parametrize(
@@ -160,7 +167,7 @@ class TestRun:
             prompt.extend(messages)
             return JudgeResponse(answer, 3)
 
-        result = await run(grader(LABELS), "Paris", ITEM, judge)
+        result = await run(grader(LABELS), "Paris", ITEM, judge, run_in_place)
         assert (result.reward, result.sub_rewards) == (expected, {"tone": expected})
         assert result.model_grader_token_usage_per_model == {"m": 3}
         assert prompt[0].content == "How is Paris?"
@@ -169,11 +176,11 @@ class TestRun:
     @pytest.mark.parametrize(
         "answer", ["friendly", '{"result": "friendly"}', '{"result": ["kind"]}']
     )
-    async def test_judge_without_a_valid_label(self, answer: str) -> None:
+    async def test_a39_judge_without_a_valid_label(self, answer: str) -> None:
         async def judge(_grader: ModelGrader, _messages: list[ModelMessage]) -> JudgeResponse:
             return JudgeResponse(answer, 1)
 
-        result = await run(grader(LABELS), "Paris", ITEM, judge)
+        result = await run(grader(LABELS), "Paris", ITEM, judge, run_in_place)
         assert result.reward == 0
         assert result.metadata.errors.model_grader_parse_error
 
@@ -186,13 +193,18 @@ class TestRun:
             "{",
             "[7]",
             '{"result": %s}' % ("9" * 400),
+            '{"result": NaN}',
+            '{"result": Infinity}',
+            '{"result": null}',
+            '{"result": [1]}',
+            "[" * 10**5,
         ],
     )
-    async def test_judge_without_a_valid_number(self, answer: str) -> None:
+    async def test_a39_judge_without_a_valid_number(self, answer: str) -> None:
         async def judge(_grader: ModelGrader, _messages: list[ModelMessage]) -> JudgeResponse:
             return JudgeResponse(answer, 1)
 
-        result = await run(grader(JUDGE), "Paris", ITEM, judge)
+        result = await run(grader(JUDGE), "Paris", ITEM, judge, run_in_place)
         assert result.reward == 0
         assert result.metadata.errors.model_grader_parse_error
 
