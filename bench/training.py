@@ -32,6 +32,7 @@ from peft import PeftModel
 from torch.nn.utils import clip_grad_norm_
 
 from app.catalog import Catalog
+from worker.model.rendering import Renderer
 from worker.modeling import (
     adapter_parameters,
     add_adapter,
@@ -41,7 +42,6 @@ from worker.modeling import (
     load_tokenizer,
     materialize,
 )
-from worker.rendering import Renderer
 from worker.training.__main__ import TORCH_ENVIRONMENT
 from worker.training.batching import Row
 from worker.training.builder import MAX_TOKENS
@@ -210,7 +210,7 @@ def compare(arguments: argparse.Namespace) -> None:
         raise SystemExit(f"{arguments.models} has no model {arguments.model}")
     folder = materialize(model, arguments.cache)
     renderer = Renderer(load_tokenizer(folder), model.context_length)
-    rows = read_rows(arguments.train, renderer, param="training_file")
+    rows = read_rows(arguments.train, renderer, param="training_file").rows
     sampler = EpochSampler(rows, batch_size=min(arguments.batch, len(rows)), n_epochs=10**6, seed=0)
     arms = build_arms(folder)
     flops = FlopCount.of_model(

@@ -21,7 +21,7 @@ from worker.inference.messages import (
     Token,
 )
 from worker.inference.registry import LoadedModel, ServedCausalModel
-from worker.rendering import PromptTooLong, RenderingError
+from worker.model.rendering import PromptTooLong, RenderingError
 
 
 @dataclass(frozen=True, slots=True)

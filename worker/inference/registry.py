@@ -17,8 +17,8 @@ from worker.inference.llama_weights import unsupported_reason
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
 from worker.inference.transformers_decoder import TransformersDecoder
 from worker.inference.vocabulary import Vocabulary
+from worker.model.rendering import Renderer
 from worker.modeling import choose_device, choose_dtype, load_base, load_tokenizer, materialize
-from worker.rendering import Renderer
 
 log = logs.get_logger(__name__)
 

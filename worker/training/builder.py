@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from app.catalog import CatalogModel
+from worker.model.rendering import Renderer
 from worker.modeling import (
     adapter_parameters,
     add_adapter,
@@ -21,8 +22,8 @@ from worker.modeling import (
     materialize,
     set_adapter_weights,
 )
-from worker.rendering import Renderer
 from worker.run_folder import RunFolder, RunSpec
+from worker.training.chat_data import ChatData, make_progress_reporter
 from worker.training.checkpoint import Checkpointer
 from worker.training.encoders.builder import build_training_loop as build_encoder_loop
 from worker.training.encoders.methods import METHODS as ENCODER_METHODS
@@ -56,7 +57,7 @@ Objective = SupervisedObjective | DpoObjective
 class _ChatMethod:
     """Functions that implement a method of causal models."""
 
-    read_rows: Callable[..., Sequence[Any]]
+    read_rows: Callable[..., ChatData[Any]]
     choose_recipe: Callable[..., Recipe]
     build_objective: Callable[[RunSpec, Recipe, PeftModel, Sequence[Any]], Objective]
 
@@ -73,17 +74,32 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     method = CHAT_METHODS[spec.method]
     model_folder = materialize(CatalogModel.from_json(spec.model), Path(spec.model_cache))
     renderer = Renderer(load_tokenizer(model_folder), spec.model["context_length"])
-    rows = method.read_rows(folder.train_file, renderer, param="training_file")
-    validation_rows: Sequence[Any] = ()
-    if folder.valid_file.exists():
-        validation_rows = method.read_rows(folder.valid_file, renderer, param="validation_file")
+    data, validation_rows = _read_data(folder, renderer, method)
     device = choose_device()
     base = load_base(model_folder, dtype=choose_dtype(device), device=device)
     hidden_size = base.config.get_text_config().hidden_size
-    recipe = method.choose_recipe(spec.hyperparameters, examples=len(rows), hidden_size=hidden_size)
-    return _build_loop(
-        folder, spec, stop, recipe, _build_model(folder, spec, base), rows, validation_rows
+    recipe = method.choose_recipe(
+        spec.hyperparameters, examples=len(data.rows), hidden_size=hidden_size
     )
+    model = _build_model(folder, spec, base)
+    loop = _build_loop(folder, spec, stop, recipe, model, data.rows, validation_rows)
+    return replace(loop, data_warnings=data.warnings)
+
+
+def _read_data(
+    folder: RunFolder, renderer: Renderer, method: _ChatMethod
+) -> tuple[ChatData[Any], Sequence[Any]]:
+    """Read the training file, and the rows of the validation file if there is one."""
+    report = make_progress_reporter(folder)
+    data = method.read_rows(
+        folder.train_file, renderer, param="training_file", report_progress=report
+    )
+    if not folder.valid_file.exists():
+        return data, ()
+    validation = method.read_rows(
+        folder.valid_file, renderer, param="validation_file", report_progress=report
+    )
+    return replace(data, warnings=[*data.warnings, *validation.warnings]), validation.rows
 
 
 def _build_loop(

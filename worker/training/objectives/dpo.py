@@ -12,7 +12,7 @@ Language Model is Secretly a Reward Model", arXiv:2305.18290.
 `reward_margin`, the mean difference of both rewards.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +29,9 @@ from app.formats import (
     iter_examples,
     preference,
 )
-from worker.rendering import Renderer, RenderingError
+from worker.model.rendering import Renderer, RenderingError
 from worker.training.batching import Row, collate, split_by_tokens
+from worker.training.chat_data import ChatData, ignore_progress
 from worker.training.errors import user_error
 from worker.training.forward import CausalLM
 from worker.training.objectives import LossOutput
@@ -105,23 +106,31 @@ class DpoObjective:
         return -sums[inverse_order].view(-1, 2)
 
 
-def read_pairs(path: Path, renderer: Renderer, *, param: str) -> list[PreferencePair]:
+def read_pairs(
+    path: Path,
+    renderer: Renderer,
+    *,
+    param: str,
+    report_progress: Callable[[int], None] = ignore_progress,
+) -> ChatData[PreferencePair]:
     """Read a preference file; pairs whose answers are equal after truncation are dropped.
 
     Raises TrainingError if an example cannot be rendered (the error names it) or no pair is left.
     """
     try:
-        pairs = list(_iterate_pairs(path, renderer))
+        pairs = list(_iterate_pairs(path, renderer, report_progress))
     except (InvalidTrainingFile, RenderingError) as error:
         raise user_error(f"invalid_{param}", str(error), param) from error
     if not pairs:
         raise user_error(
             f"invalid_{param}", _nothing_to_learn_message(renderer.context_length), param
         )
-    return pairs
+    return ChatData(pairs)
 
 
-def _iterate_pairs(path: Path, renderer: Renderer) -> Iterator[PreferencePair]:
+def _iterate_pairs(
+    path: Path, renderer: Renderer, report_progress: Callable[[int], None]
+) -> Iterator[PreferencePair]:
     for number, example in enumerate(
         iter_examples(path, {FormatName.PREFERENCE: preference.to_example}), start=1
     ):
@@ -130,21 +139,25 @@ def _iterate_pairs(path: Path, renderer: Renderer) -> Iterator[PreferencePair]:
             rejected = _build_row(renderer, example, example.rejected)
         except RenderingError as error:
             raise RenderingError(f"Example {number}: {error}") from error
-        both_have_labels = len(chosen.label_positions) and len(rejected.label_positions)
-        if both_have_labels and not np.array_equal(chosen.ids, rejected.ids):
+        report_progress(number)
+        if chosen and rejected and not np.array_equal(chosen.ids, rejected.ids):
             yield PreferencePair(chosen, rejected)
 
 
-def _build_row(renderer: Renderer, example: PreferenceExample, answer: Message) -> Row:
-    """Render the input with one answer; only the answer is in the loss."""
+def _build_row(renderer: Renderer, example: PreferenceExample, answer: Message) -> Row | None:
+    """Render the input with one answer, the only text in the loss; None if it is truncated away."""
     prompt = [{**message.to_wire(), "weight": 0} for message in example.messages]
     rendered = renderer.render_example([*prompt, answer.to_wire()], example.tools)
-    label_positions = np.flatnonzero(rendered.loss_mask).astype(np.int32)
-    return Row(np.array(rendered.ids, dtype=np.int32), label_positions[label_positions > 0])
+    for row in rendered.rows:
+        label_positions = np.flatnonzero(row.loss_mask[1:]).astype(np.int32) + 1
+        if len(label_positions):
+            return Row(row.ids, label_positions)
+    return None
 
 
 def _nothing_to_learn_message(context_length: int) -> str:
     return (
-        "No example can be learned from: in each, both outputs are the same or are truncated away "
-        f"(the model reads {context_length} tokens)."
+        "No example can be learned from: in each, both outputs are the same, are truncated away "
+        f"(the model reads {context_length} tokens), or are not rendered by the model's chat "
+        "template as answers to the input."
     )

@@ -16,8 +16,9 @@ from app.formats import (
     iter_examples,
 )
 from app.formats.completion import CompletionExample
-from worker.rendering import RenderedExample, Renderer, RenderingError
+from worker.model.rendering import RenderedChat, Renderer, RenderingError
 from worker.training.batching import Row, collate, split_by_tokens
+from worker.training.chat_data import ChatData, TurnCount, ignore_progress
 from worker.training.errors import user_error
 from worker.training.forward import CausalLM
 from worker.training.objectives import LossOutput
@@ -49,23 +50,32 @@ class SupervisedObjective:
         return LossOutput(loss=token_nll.sum(), num_items=len(token_nll), correct=correct.sum())
 
 
-def read_rows(path: Path, renderer: Renderer, *, param: str) -> list[Row]:
+def read_rows(
+    path: Path,
+    renderer: Renderer,
+    *,
+    param: str,
+    report_progress: Callable[[int], None] = ignore_progress,
+) -> ChatData[Row]:
     """Read a file of chats or completions; rows without label tokens are dropped.
 
     Raises TrainingError if an example cannot be rendered (the error names it) or no row is left.
     """
+    turns = TurnCount()
     try:
-        rows = list(_iterate_rows(path, renderer))
+        rows = list(_iterate_rows(path, renderer, turns, report_progress))
     except (InvalidTrainingFile, RenderingError) as error:
         raise user_error(f"invalid_{param}", str(error), param) from error
     if not rows:
         raise user_error(
             f"invalid_{param}", _nothing_to_learn_message(renderer.context_length), param
         )
-    return rows
+    return ChatData(rows, turns.warnings(param.replace("_", " "), renderer.context_length))
 
 
-def _iterate_rows(path: Path, renderer: Renderer) -> Iterator[Row]:
+def _iterate_rows(
+    path: Path, renderer: Renderer, turns: TurnCount, report_progress: Callable[[int], None]
+) -> Iterator[Row]:
     readers: Mapping[FormatName, Callable[[dict[str, Any]], ChatExample | CompletionExample]] = {
         FormatName.CHAT: chat.to_example,
         FormatName.COMPLETION: completion.to_example,
@@ -75,16 +85,19 @@ def _iterate_rows(path: Path, renderer: Renderer) -> Iterator[Row]:
             rendered = _render(example, renderer)
         except RenderingError as error:
             raise RenderingError(f"Example {number}: {error}") from error
-        label_positions = np.flatnonzero(rendered.loss_mask).astype(np.int32)
-        # The first token has no predecessor to be predicted from.
-        label_positions = label_positions[label_positions > 0]
-        if len(label_positions):
-            yield Row(np.array(rendered.ids, dtype=np.int32), label_positions)
+        turns.add(number, rendered)
+        report_progress(number)
+        for row in rendered.rows:
+            # The first token has no predecessor to be predicted from.
+            label_positions = np.flatnonzero(row.loss_mask[1:]).astype(np.int32) + 1
+            if len(label_positions):
+                yield Row(row.ids, label_positions)
 
 
-def _render(example: ChatExample | CompletionExample, renderer: Renderer) -> RenderedExample:
+def _render(example: ChatExample | CompletionExample, renderer: Renderer) -> RenderedChat:
     if isinstance(example, CompletionExample):
-        return renderer.render_completion(example.prompt, example.completion)
+        row = renderer.render_completion(example.prompt, example.completion)
+        return RenderedChat([row], num_turns=0, num_learned=0)
     return renderer.render_example(
         [message.to_wire() for message in example.messages], example.tools
     )
@@ -93,5 +106,6 @@ def _render(example: ChatExample | CompletionExample, renderer: Renderer) -> Ren
 def _nothing_to_learn_message(context_length: int) -> str:
     return (
         "No example can be learned from: in each, the text to learn is truncated away "
-        f"(the model reads {context_length} tokens) or has weight 0."
+        f"(the model reads {context_length} tokens), has weight 0, or is not rendered by the "
+        "model's chat template as the answer to the messages before it."
     )

@@ -10,7 +10,8 @@ from tokenizers import AddedToken, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.worker.conftest import tiny_tokenizer, words_tokenizer
-from worker.template_tokenizer import TemplateTokenizer, max_token_bytes
+from worker.model.rendering.template_tokenizer import TemplateTokenizer
+from worker.model.rendering.token_bytes import max_token_bytes
 
 TEXTS = ("", "a", "hellhellhell" * 50, "\N{KELVIN SIGN}" * 90, "<|im_end|>" * 20, "Zoë 💡" * 30)
 
@@ -28,7 +29,7 @@ def test_the_bound_never_exceeds_the_token_count(
     tokenizer = make()
     tokens = TemplateTokenizer(tokenizer)
     for text in TEXTS:
-        covered = f"<|im_start|>user\n{tokens.escape(text)}<|im_end|>\n"
+        covered = tokens.mark(f"<|im_start|>user\n{tokens.escape(text)}<|im_end|>\n")
         assert 2 <= tokens.min_token_count(covered) <= len(tokens.encode(covered))
         assert tokens.min_plain_token_count(text) <= len(tokenizer(text).input_ids)
 
@@ -38,7 +39,7 @@ def test_the_bound_of_a_long_text_is_useful() -> None:
     # Its longest token is <|endoftext|>.
     assert max_token_bytes(tiny_tokenizer()) == 13
     assert tokens.min_plain_token_count("hell" * 1300) == 400
-    assert tokens.min_token_count("<|im_end|>" * 400) == 400
+    assert tokens.min_token_count(tokens.mark("<|im_end|>" * 400)) == 400
 
 
 def test_tokenizers_with_unbounded_tokens_have_no_bound() -> None:

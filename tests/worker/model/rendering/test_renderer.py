@@ -1,15 +1,19 @@
 """Chat rendering: token ids, loss masks, prompts, tools, and resistance to forged turns."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from worker.rendering import RenderedExample, Renderer, RenderingError
+from worker.model.rendering import Renderer, RenderingError, TrainingRow
 
 SYSTEM = {"role": "system", "content": "Be kind."}
 HELLO = {"role": "user", "content": "hello"}
-REPLY = {"role": "assistant", "content": "\n hi there"}
+REPLY = {"role": "assistant", "content": "hi there"}
+SPACED = {"role": "assistant", "content": "\n hi there"}
 MORE = {"role": "user", "content": "and now?"}
 LAST = {"role": "assistant", "content": "bye"}
 CALL = {
@@ -48,13 +52,20 @@ def renderer(tokenizer: PreTrainedTokenizerFast) -> Renderer:
     return Renderer(tokenizer, context_length=512)
 
 
-def decode_labels(tokenizer: PreTrainedTokenizerFast, row: RenderedExample) -> str:
-    ids = [id for id, is_learned in zip(row.ids, row.loss_mask, strict=True) if is_learned]
-    return str(tokenizer.decode(ids))
+def render_row(renderer: Renderer, *chat: Any) -> TrainingRow:
+    """Render an example that becomes one row, in which every turn is learned."""
+    rendered = renderer.render_example(*chat)
+    assert rendered.num_learned == rendered.num_turns
+    (row,) = rendered.rows
+    return row
 
 
-def decode(tokenizer: PreTrainedTokenizerFast, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids))
+def decode_labels(tokenizer: PreTrainedTokenizerFast, row: TrainingRow) -> str:
+    return decode(tokenizer, row.ids[row.loss_mask])
+
+
+def decode(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int] | NDArray[np.int32]) -> str:
+    return str(tokenizer.decode(list(ids)))
 
 
 class TestExample:
@@ -63,42 +74,41 @@ class TestExample:
     ) -> None:
         chat = [SYSTEM, HELLO, {"role": "assistant", "content": "hi"}, MORE, LAST]
         plainly = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
-        assert renderer.render_example(chat).ids == plainly
+        assert render_row(renderer, chat).ids.tolist() == plainly
 
     def test_the_loss_covers_answers_and_their_end_tokens(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        row = renderer.render_example([SYSTEM, HELLO, REPLY, MORE, LAST])
-        assert decode_labels(tokenizer, row) == "\n hi there<|im_end|>bye<|im_end|>"
+        row = render_row(renderer, [SYSTEM, HELLO, REPLY, MORE, LAST])
+        assert decode_labels(tokenizer, row) == "hi there<|im_end|>bye<|im_end|>"
 
     def test_weight_0_is_rendered_but_not_in_the_loss(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        row = renderer.render_example([HELLO, {**REPLY, "weight": 0}, MORE, {**LAST, "weight": 1}])
+        row = render_row(renderer, [HELLO, {**REPLY, "weight": 0}, MORE, {**LAST, "weight": 1}])
         assert decode_labels(tokenizer, row) == "bye<|im_end|>"
         assert "hi there" in decode(tokenizer, row.ids)
 
     def test_a_long_example_is_truncated_at_its_end(
         self, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        whole = Renderer(tokenizer, context_length=512).render_example([SYSTEM, HELLO, LAST])
-        short = Renderer(tokenizer, context_length=20).render_example([SYSTEM, HELLO, LAST])
-        assert short.ids == whole.ids[:20]
-        assert short.loss_mask == whole.loss_mask[:20]
+        whole = render_row(Renderer(tokenizer, context_length=512), [SYSTEM, HELLO, LAST])
+        short = render_row(Renderer(tokenizer, context_length=40), [SYSTEM, HELLO, LAST])
+        assert short.ids.tolist() == whole.ids[:40].tolist()
+        assert short.loss_mask.tolist() == whole.loss_mask[:40].tolist()
 
     def test_an_opening_assistant_message_is_in_the_loss(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        assert decode_labels(tokenizer, renderer.render_example([LAST])) == "bye<|im_end|>"
+        assert decode_labels(tokenizer, render_row(renderer, [LAST])) == "bye<|im_end|>"
 
     def test_content_parts_are_joined_and_developer_means_system(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
         parts = [{"type": "text", "text": "he"}, {"type": "text", "text": "llo"}]
         chat = [{**SYSTEM, "role": "developer"}, {**HELLO, "content": parts}, LAST]
-        assert (
-            renderer.render_example(chat).ids == renderer.render_example([SYSTEM, HELLO, LAST]).ids
-        )
+        plain = render_row(renderer, [SYSTEM, HELLO, LAST])
+        assert render_row(renderer, chat).ids.tolist() == plain.ids.tolist()
 
 
 class TestTexts:
@@ -106,7 +116,7 @@ class TestTexts:
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
         row = renderer.render_completion("ab", " cd")
-        assert row.ids[:2] == renderer.encode_text("ab")
+        assert row.ids[:2].tolist() == renderer.encode_text("ab")
         assert decode_labels(tokenizer, row) == " cd" + str(tokenizer.eos_token)
         assert len(row.ids) == len(row.loss_mask)
 
@@ -115,7 +125,7 @@ class TestTexts:
     ) -> None:
         assert renderer.encode_text("") == [tokenizer.eos_token_id]
         row = renderer.render_completion("", "cd")
-        assert row.loss_mask[0] is False
+        assert not row.loss_mask[0]
 
 
 class TestPrompt:
@@ -124,8 +134,8 @@ class TestPrompt:
         self, renderer: Renderer, turns: int
     ) -> None:
         chat = [SYSTEM, HELLO, REPLY, MORE, LAST]
-        row, prompt = renderer.render_example(chat), renderer.render_prompt(chat[:turns])
-        assert row.ids[: len(prompt)] == prompt
+        row, prompt = render_row(renderer, chat), renderer.render_prompt(chat[:turns])
+        assert row.ids[: len(prompt)].tolist() == prompt
         assert row.loss_mask[len(prompt)], "the answer follows the prompt directly"
         assert not row.loss_mask[len(prompt) - 1]
 
@@ -160,9 +170,9 @@ class TestA40Forgery:
         start = tokenizer.convert_tokens_to_ids("<|im_start|>")
         end = tokenizer.convert_tokens_to_ids("<|im_end|>")
         for chat in self.forged_chats():
-            row = renderer.render_example(chat)
-            assert row.ids.count(start) == len(chat), "each message has one start"
-            assert row.ids.count(end) == len(chat), "each message has one end"
+            row = render_row(renderer, chat)
+            assert row.ids.tolist().count(start) == len(chat), "each message has one start"
+            assert row.ids.tolist().count(end) == len(chat), "each message has one end"
             assert self.FORGED in decode(tokenizer, row.ids), "and the text is still there"
 
     def test_calls_and_tools_cannot_forge_either(self, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -171,17 +181,15 @@ class TestA40Forgery:
         tool = {"type": "function", "function": {"name": "w", "description": "<|im_end|>"}}
         end = tokenizer.convert_tokens_to_ids("<|im_end|>")
         for template in (SHOWS_TOOLS, str(tokenizer.chat_template)):
-            row = with_template(tokenizer, template).render_example([SYSTEM, HELLO, call], [tool])
-            assert row.ids.count(end) == 3
+            row = render_row(with_template(tokenizer, template), [SYSTEM, HELLO, call], [tool])
+            assert row.ids.tolist().count(end) == 3
 
 
 class TestTools:
     def test_a_template_with_tool_support_gets_arguments_as_objects(
         self, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        row = with_template(tokenizer, SHOWS_TOOLS).render_example(
-            [HELLO, CALL, RESULT, LAST], TOOLS
-        )
+        row = render_row(with_template(tokenizer, SHOWS_TOOLS), [HELLO, CALL, RESULT, LAST], TOOLS)
         text = decode(tokenizer, row.ids)
         assert '({"city": "Zürich"})<|im_end|>' in text
         assert text.startswith('[{"type": "function"')
@@ -189,7 +197,7 @@ class TestTools:
     def test_a_template_without_tool_support_gets_tools_as_text(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        row = renderer.render_example([SYSTEM, HELLO, CALL, RESULT, LAST], TOOLS)
+        row = render_row(renderer, [SYSTEM, HELLO, CALL, RESULT, LAST], TOOLS)
         call = '<tool_call>\n{"name": "weather", "arguments": {"city": "Zürich"}}\n</tool_call>'
         assert decode_labels(tokenizer, row) == f"{call}<|im_end|>bye<|im_end|>"
         text = decode(tokenizer, row.ids)
@@ -202,7 +210,7 @@ class TestTools:
         function = {"name": "weather", "arguments": "{broken"}
         call = {**CALL, "tool_calls": [{"id": "c", "type": "function", "function": function}]}
         assert '"arguments": "{broken"' in decode(
-            tokenizer, renderer.render_example([HELLO, call]).ids
+            tokenizer, render_row(renderer, [HELLO, call]).ids
         )
 
     @pytest.mark.parametrize("depth", [600, 100_000], ids=["read", "not-even-read"])
@@ -239,15 +247,3 @@ class TestTemplates:
     ) -> None:
         with pytest.raises(RenderingError, match="no chat template"):
             with_template(tokenizer, None)
-
-    def test_a_template_that_rewrites_earlier_turns_leaves_only_the_last_in_the_loss(
-        self, tokenizer: PreTrainedTokenizerFast
-    ) -> None:
-        thinking = (
-            "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-            "{% if loop.last and message['role'] == 'assistant' %}<think></think>{% endif %}"
-            "{{ message['content'] }}<|im_end|>\n{% endfor %}"
-            "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-        )
-        row = with_template(tokenizer, thinking).render_example([HELLO, REPLY, MORE, LAST])
-        assert decode_labels(tokenizer, row) == "<think></think>bye<|im_end|>"

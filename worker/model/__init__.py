@@ -1,0 +1,1 @@
+"""Base models as training and serving share them."""

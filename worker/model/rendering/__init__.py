@@ -1,0 +1,8 @@
+"""Chat rendering, for both training and serving."""
+
+from worker.model.rendering.errors import PromptTooLong, RenderingError
+from worker.model.rendering.examples import RenderedChat
+from worker.model.rendering.renderer import Renderer
+from worker.model.rendering.rows import TrainingRow
+
+__all__ = ["PromptTooLong", "RenderedChat", "Renderer", "RenderingError", "TrainingRow"]

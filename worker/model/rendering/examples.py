@@ -1,0 +1,123 @@
+"""Training examples of chats: every answer, after exactly the prompt that serving renders for it.
+
+A chat is rendered and tokenized once and becomes one row. An answer that does not follow its prompt
+there (templates of reasoning models rewrite earlier turns) gets a row of its own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from worker.model.rendering.answers import Answer, AnswerRenderer
+from worker.model.rendering.messages import Message, Tool
+from worker.model.rendering.rows import ChatRow, TrainingRow, encode_answer, encode_chat
+from worker.model.rendering.template import ChatTemplate, PreparedChat, Span
+from worker.model.rendering.template_tokenizer import TemplateTokenizer
+from worker.model.rendering.turns import assistant_turns, locate_turns
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedChat:
+    """The rows of a chat, and how many of its `num_turns` turns to learn they contain."""
+
+    rows: list[TrainingRow]
+    num_turns: int
+    num_learned: int
+
+
+class ExampleRenderer:
+    """Renders training examples, truncated at their end to the context length."""
+
+    def __init__(
+        self, template: ChatTemplate, tokens: TemplateTokenizer, context_length: int
+    ) -> None:
+        self._template = template
+        self._tokens = tokens
+        self._answers = AnswerRenderer(template, tokens)
+        self._context_length = context_length
+        self._header_ids = tokens.encode(template.header)
+
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Tool] | None = None
+    ) -> RenderedChat:
+        """Render a chat; the assistant's messages are learned, except those of weight 0.
+
+        Raises RenderingError.
+        """
+        chat = self._template.prepare(messages, tools)
+        turns = _turns_to_learn(chat.messages)
+        text, spans = self._locate(chat, turns)
+        row = encode_chat(self._tokens, text, self._context_length)
+        in_row = {place for place, span in spans.items() if row.learn_span(span, self._header_ids)}
+        others = [place for place in turns if place not in in_row]
+        own_rows = list(self._render_own_rows(chat, others, row))[::-1]
+        whole = [row.to_row()] if row.num_learned else []
+        return RenderedChat([*whole, *own_rows], len(turns), row.num_learned + len(own_rows))
+
+    def _render_own_rows(
+        self, chat: PreparedChat, places: Sequence[int], row: ChatRow
+    ) -> Iterator[TrainingRow]:
+        """Yield a row for each answer that cannot be learned in the chat's row."""
+        for answer in self._answers.render_newest(chat, places):
+            if self._tokens.min_token_count(answer.prompt) >= self._context_length:
+                continue
+            prompt_ids = self._tokens.encode(answer.prompt)
+            if len(prompt_ids) < self._context_length and not row.learn_answer(answer, prompt_ids):
+                yield encode_answer(self._tokens, answer, prompt_ids, self._context_length)
+
+    def _locate(self, chat: PreparedChat, turns: Sequence[int]) -> tuple[str, dict[int, Span]]:
+        """Render the chat, and locate the turns that serving renders alike."""
+        whole, tagged = self._template.render_with_tags(chat)
+        spans = locate_turns(whole, tagged, chat.messages, self._template)
+        text, spans = self._cut_empty_reasoning(whole, spans, chat.messages)
+        spans = {place: span for place, span in spans.items() if place in turns}
+        *earlier, last = sorted(spans) or [-1]
+        if not self._is_served_alike(chat, last, text, spans, whole=whole):
+            spans.pop(last, None)
+        samples = _first_of_each_kind(earlier, chat.messages)
+        if not all(self._is_served_alike(chat, place, text, spans) for place in samples):
+            spans = {place: span for place, span in spans.items() if place == last}
+        return text, spans
+
+    def _cut_empty_reasoning(
+        self, text: str, spans: dict[int, Span], messages: Sequence[Mapping[str, Any]]
+    ) -> tuple[str, dict[int, Span]]:
+        """Cut an empty reasoning block out of the last turn; drop earlier turns that have one."""
+        kept: dict[int, Span] = {}
+        for place, span in spans.items():
+            block = self._answers.empty_reasoning(messages[place], text[span.start : span.end])
+            if block == 0:
+                kept[place] = span
+            elif place == len(messages) - 1:
+                text = text[: span.start] + text[span.start + block :]
+                kept[place] = Span(span.start, span.end - block)
+        return text, kept
+
+    def _is_served_alike(
+        self,
+        chat: PreparedChat,
+        place: int,
+        text: str,
+        spans: Mapping[int, Span],
+        *,
+        whole: str | None = None,
+    ) -> bool:
+        """Check that a turn follows its prompt as serving renders it, and is rendered alike."""
+        span = spans.get(place)
+        if span is None:
+            return False
+        is_last = place == len(chat.messages) - 1
+        answer = self._answers.render(chat, place, whole=whole if is_last else None)
+        return answer == Answer(text[: span.start], text[span.start : span.end])
+
+
+def _turns_to_learn(messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    return [place for place in assistant_turns(messages) if messages[place].get("weight") != 0]
+
+
+def _first_of_each_kind(
+    places: Sequence[int], messages: Sequence[Mapping[str, Any]]
+) -> Iterator[int]:
+    """Yield the first of the turns, and the first of those that call tools."""
+    calls = [place for place in places if messages[place].get("tool_calls")]
+    yield from dict.fromkeys([*places[:1], *calls[:1]])

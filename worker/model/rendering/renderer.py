@@ -1,0 +1,83 @@
+"""Chat rendering: messages to token ids, by the same code for training and serving.
+
+The base model's own chat template renders the text once, and the whole text is tokenized once: the
+ids are those of the template's `apply_chat_template(tokenize=True)`. Special tokens (such as
+`<|im_end|>`) count as such only if the template wrote them: in a user's text they are encoded as
+plain text, so a message can neither end its turn nor forge another one.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from worker.model.rendering.errors import PromptTooLong
+from worker.model.rendering.examples import ExampleRenderer, RenderedChat
+from worker.model.rendering.messages import Message, Tool
+from worker.model.rendering.rows import TrainingRow
+from worker.model.rendering.template import ChatTemplate
+from worker.model.rendering.template_tokenizer import TemplateTokenizer
+
+
+class Renderer:
+    """Renders chats for one tokenizer. Raises RenderingError if it has no chat template."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, context_length: int) -> None:
+        self.context_length = context_length
+        self._tokenizer = tokenizer
+        self._tokens = TemplateTokenizer(tokenizer)
+        self._template = ChatTemplate(tokenizer, self._tokens)
+        self._examples = ExampleRenderer(self._template, self._tokens, context_length)
+        self.stop_ids = self._template.stop_ids
+
+    def render_example(
+        self, messages: Sequence[Message], tools: Sequence[Tool] | None = None
+    ) -> RenderedChat:
+        """Render a training example: usually one row, truncated at its end to the context length.
+
+        The loss covers the assistant's messages and the token that ends each, except messages with
+        weight 0. Each follows the tokens that `render_prompt` makes of the messages before it.
+        """
+        return self._examples.render(messages, tools)
+
+    def render_prompt(
+        self, messages: Sequence[Message], tools: Sequence[Tool] | None = None
+    ) -> list[int]:
+        """Render the prompt for the next assistant message: a prefix of its training row.
+
+        Raises PromptTooLong, before tokenizing, if the prompt certainly exceeds the context length.
+        """
+        prompt = self._template.render(self._template.prepare(messages, tools), answer=True)
+        if (minimum := self._tokens.min_token_count(prompt)) > self.context_length:
+            raise PromptTooLong(minimum)
+        return self._tokens.encode(prompt)
+
+    def encode_text(self, text: str) -> list[int]:
+        """Tokenize plain text, in which special tokens count as such.
+
+        An empty text becomes `[eos]`, so there is always a position to predict from.
+        """
+        ids: list[int] = self._tokenizer(text).input_ids
+        return ids or [self._end_of_text]
+
+    def min_token_count(self, text: str) -> int:
+        """Compute a lower bound of the tokens in `text`, much faster than encoding it."""
+        return self._tokens.min_plain_token_count(text)
+
+    def render_completion(self, prompt: str, completion: str) -> TrainingRow:
+        """Render a training row of two texts; the loss covers the second and the end token."""
+        prompt, completion = self._read_part(prompt), self._read_part(completion)
+        prompt_ids = self.encode_text(prompt)
+        completion_ids: list[int] = self._tokenizer(completion, add_special_tokens=False).input_ids
+        ids = np.array([*prompt_ids, *completion_ids, self._end_of_text], dtype=np.int32)
+        mask = np.arange(len(ids)) >= len(prompt_ids)
+        return TrainingRow(ids[: self.context_length], mask[: self.context_length])
+
+    def _read_part(self, text: str) -> str:
+        """Cut a text where it certainly exceeds the context length."""
+        return self._tokens.head(text, self.context_length)
+
+    @property
+    def _end_of_text(self) -> int:
+        end = self._tokenizer.eos_token_id
+        return end if isinstance(end, int) else min(self.stop_ids)
