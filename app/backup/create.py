@@ -46,7 +46,8 @@ class Snapshot:
 def create_backup(
     database_url: str, store: ObjectStore, folder: BackupFolder, echo: Echo, *, keep: int = 0
 ) -> tuple[Path, Manifest]:
-    """Take a backup; returns its folder and manifest. `keep` 0 keeps all earlier backups.
+    """Take a backup; returns its folder and manifest. `keep` 0 keeps all earlier backups,
+    and so does damage found in storage.
 
     Raises BackupError, HoldUnavailable, DatabaseUnavailable or StorageUnavailable; the folder then
     has no new backup, and the next call uses what was copied.
@@ -67,7 +68,8 @@ def create_backup(
             fsync_directory(folder.backups)
             manifest.write(path)
             _report(copied, manifest, echo)
-            if keep:
+            # An older backup may have what is damaged now.
+            if keep and not manifest.damaged:
                 for name in folder.keep_newest(keep):
                     echo(f"Removed the old backup {name}.")
         _record_success(engine)

@@ -78,8 +78,9 @@ def check_target(engine: Engine, *, replace: bool) -> None:
     try:
         with engine.connect() as connection:
             if clients := list_clients(connection):
+                processes = ", ".join(client.process for client in clients)
                 raise TargetInUse(
-                    f"The database is in use by {'; '.join(clients)}. Stop all processes first."
+                    f"The database is in use by Luthier's {processes}. Stop all processes first."
                 )
             table_copy.prepare(connection)
             filled = [

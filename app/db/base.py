@@ -21,7 +21,11 @@ JsonList = Annotated[list[Any], mapped_column(JSONB)]
 
 
 class StrEnumType(TypeDecorator[E], Generic[E]):
-    """A VARCHAR column that loads as members of a StrEnum; tables declare their own CHECK."""
+    """A VARCHAR column that loads as members of a StrEnum; tables declare their own CHECK.
+
+    During an upgrade a newer process may store a value that this version does not know. It loads as
+    a member that equals no other, so that a query over many rows does not fail because of one.
+    """
 
     impl = String
     cache_ok = True
@@ -32,7 +36,19 @@ class StrEnumType(TypeDecorator[E], Generic[E]):
         self.enum = enum
 
     def process_result_value(self, value: Any, dialect: Dialect) -> E | None:
-        return None if value is None else self.enum(value)
+        if value is None:
+            return None
+        try:
+            return self.enum(value)
+        except ValueError:
+            return _make_unknown_member(self.enum, value)
+
+
+def _make_unknown_member(enum: type[E], value: str) -> E:
+    member = str.__new__(enum, value)
+    member._name_ = value
+    member._value_ = value
+    return member
 
 
 def format_sql_values(enum: type[StrEnum]) -> str:

@@ -8,19 +8,21 @@ A migration's module declares its compatibility with processes of the previous v
   meanwhile.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from alembic.script import Script, ScriptDirectory
 from sqlalchemy.exc import OperationalError
 
+from app.db.client_name import MIGRATIONS, Client
+from app.db.clients import list_clients
 from app.db.session import DatabaseUnavailable, create_database_engine
 
 ROOT = Path(__file__).resolve().parents[2]
-MIGRATIONS = ROOT / "migrations"
 # The first schema whose backups can be restored.
 OLDEST_RESTORABLE_REVISION = "0016"
 
@@ -40,7 +42,7 @@ def upgrade(
 
     Without `contract` the trailing contracting ones are skipped, so that processes of the previous
     version keep working. Raises DowntimeRequired, with nothing applied, if another migration rules
-    that out, or DatabaseUnavailable.
+    that out, or if processes are connected that a migration would break, or DatabaseUnavailable.
     """
     config = _make_config(migrations)
     scripts = ScriptDirectory.from_config(config)
@@ -48,10 +50,14 @@ def upgrade(
     engine = create_database_engine(database_url)
     try:
         with engine.connect() as connection:
-            if not contract:
-                current = MigrationContext.configure(connection).get_current_revision()
-                connection.rollback()
-                _check_no_downtime(scripts, current, target)
+            current = MigrationContext.configure(connection).get_current_revision()
+            clients = list_clients(connection)
+            connection.rollback()
+            pending = _list_pending(scripts, current, target)
+            if contract:
+                _check_clients(pending, clients)
+            else:
+                _check_no_downtime(pending)
             config.attributes["connection"] = connection
             command.upgrade(config, target)
     except OperationalError as error:
@@ -82,18 +88,38 @@ def find_newest_additive_revision(scripts: ScriptDirectory) -> str:
     return next(m.revision for m in newest_first if not _has_flag(m.module, "contracting"))
 
 
-def _check_no_downtime(scripts: ScriptDirectory, current: str | None, target: str) -> None:
-    # Nothing runs on an empty database.
+def _list_pending(scripts: ScriptDirectory, current: str | None, target: str) -> list[Script]:
+    """List the migrations to apply, newest first; none of an empty database can hurt anyone."""
     if current is None:
-        return
+        return []
     applied = {m.revision for m in scripts.iterate_revisions(current, "base")}
-    pending = (m for m in scripts.iterate_revisions(target, "base") if m.revision not in applied)
+    return [m for m in scripts.iterate_revisions(target, "base") if m.revision not in applied]
+
+
+def _check_no_downtime(pending: Sequence[Script]) -> None:
     blocking = [m.doc for m in pending if _has_flag(m.module, "requires_downtime")]
     if blocking:
         raise DowntimeRequired(
             "This upgrade needs downtime, since the previous version cannot run on the new schema "
             f"({'; '.join(blocking)}). Stop all processes of the previous version, back up the "
             "database, run `luthier migrate` without --expand, and start the new version."
+        )
+
+
+def _check_clients(pending: Sequence[Script], clients: Sequence[Client]) -> None:
+    """Raise DowntimeRequired if processes run that a pending migration would break."""
+    broken: set[Client] = set()
+    for migration in pending:
+        if _has_flag(migration.module, "requires_downtime"):
+            broken.update(clients)
+        elif _has_flag(migration.module, "contracting"):
+            # Processes of this version need nothing of what it drops.
+            broken.update(c for c in clients if c.revision < migration.revision)
+    if broken:
+        processes = ", ".join(sorted(client.process for client in broken))
+        raise DowntimeRequired(
+            f"Processes still run that cannot work with the new schema: {processes}. "
+            "Stop them, and run `luthier migrate` again. Nothing was changed."
         )
 
 

@@ -1,8 +1,6 @@
 """Database engine, sessions and transactions of a process."""
 
-import os
 import select
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,15 +17,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.db.client_name import client_name
+
 SessionMaker = sessionmaker[Session]
 # Work to do inside a transaction.
 TransactionWork = Callable[[Session], object]
 T = TypeVar("T")
 
 RETRY_INTERVAL_SECONDS = 2.0
-# Name of this process in pg_stat_activity, cut at 63 bytes there; `app.db.clients` reads it.
-CLIENT_NAME_PREFIX = "luthier "
-CLIENT_NAME = f"{CLIENT_NAME_PREFIX}pid {os.getpid()} on {socket.gethostname()}"[:63]
 # Key of a pooled connection's `info`, cleared when the pool replaces the connection.
 USED = "used"
 
@@ -61,7 +58,7 @@ def create_database_engine(
         hide_parameters=True,
         connect_args={
             "connect_timeout": 5,
-            "fallback_application_name": CLIENT_NAME,
+            "fallback_application_name": client_name(),
             # A network failure closes no connection; by default the kernel would wait for hours.
             "keepalives_idle": 10,
             "keepalives_interval": 5,

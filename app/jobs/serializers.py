@@ -29,7 +29,8 @@ def serialize_job(row: Job, organization_id: str) -> JobObject:
 
     Results are exposed only in the state they belong to; their columns are populated earlier.
     """
-    status = STATUS_BY_STATE[row.state]
+    # A state of a newer version, during an upgrade, is none of the terminal ones.
+    status = STATUS_BY_STATE.get(row.state, "running")
     succeeded = status == "succeeded"
     hyperparameters = ResolvedHyperparameters.model_validate(
         {**row.hyperparameters, **(row.resolved_hyperparameters or {})}

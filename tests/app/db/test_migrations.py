@@ -1,7 +1,9 @@
 """Schema migrations: one history, no drift from the tables, expand and contract, downtime."""
 
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, inspect, make_url, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, make_url, text
 
 from app.db.base import Base
+from app.db.client_name import Client
+from app.db.clients import list_clients
 from app.db.migrate import ROOT, DowntimeRequired, upgrade
 
 MIGRATIONS = ROOT / "migrations"
@@ -221,6 +225,68 @@ class TestExpandAndContract:
         write_migration(migrations, "4", "3", "def upgrade():\n    pass\n")
         upgrade(get_url(empty_database), contract=False, migrations=migrations)
         assert not has_table(empty_database, "a")
+
+
+class TestRunningProcesses:
+    """Processes that a migration would break are seen by the names of their connections."""
+
+    @pytest.fixture
+    def migrations(self, tmp_path: Path) -> Path:
+        shutil.copy(MIGRATIONS / "env.py", tmp_path)
+        (tmp_path / "versions").mkdir()
+        write_migration(
+            tmp_path, "0001", None, "def upgrade():\n    op.execute('CREATE TABLE a ()')\n"
+        )
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("flag", "revision", "is_refused"),
+        [
+            ("requires_downtime", "0001", True),
+            ("requires_downtime", "0002", True),
+            ("contracting", "0001", True),
+            ("contracting", "0002", False),
+            ("additive", "0001", False),
+        ],
+    )
+    def test_a_migration_that_breaks_them_waits_for_their_end(
+        self,
+        empty_database: Engine,
+        migrations: Path,
+        flag: str,
+        revision: str,
+        is_refused: bool,
+    ) -> None:
+        url = get_url(empty_database)
+        upgrade(url, migrations=migrations)
+        body = f"{flag} = True\ndef upgrade():\n    op.execute('CREATE TABLE b ()')\n"
+        write_migration(migrations, "0002", "0001", body)
+        name = f"luthier {revision} pid 7 on elsewhere"
+        other = create_engine(
+            empty_database.url, connect_args={"application_name": name}, poolclass=NullPool
+        )
+        with other.connect() as connection:
+            connection.execute(text("SELECT 1"))
+            if is_refused:
+                with pytest.raises(DowntimeRequired, match="pid 7 on elsewhere"):
+                    upgrade(url, migrations=migrations)
+                assert not has_table(empty_database, "b")
+        # Postgres may take a moment to end the session.
+        deadline = time.monotonic() + 60
+        while is_refused and not has_table(empty_database, "b"):
+            with suppress(DowntimeRequired):
+                upgrade(url, migrations=migrations)
+            assert time.monotonic() < deadline
+        upgrade(url, migrations=migrations)
+        assert has_table(empty_database, "b")
+
+    def test_own_connections_have_such_a_name(self, database: Engine) -> None:
+        with database.connect() as connection:
+            name = connection.scalar(text("SHOW application_name"))
+            assert list_clients(connection) == []
+        client = Client.parse(str(name))
+        assert client is not None
+        assert client.revision == ScriptDirectory(MIGRATIONS).get_current_head()
 
 
 def write_migration(folder: Path, revision: str, parent: str | None, body: str) -> None:
