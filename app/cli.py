@@ -19,10 +19,11 @@ from app.db.migrate import DowntimeRequired, upgrade
 from app.db.session import DatabaseUnavailable, one_off_transaction
 from app.db.tables import KeyMixin
 from app.errors import ApiError
+from app.files import quota
 from app.formats import MAX_ERRORS, DatasetValidator, render_report
 from app.http.server_protocol import BoundedHttpProtocol
 from app.jobs import scheduling
-from app.local import backup_commands, demo, doctor
+from app.local import backup_commands, demo, doctor, job_commands
 from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import AlreadyRunning, HomeUnusable
@@ -59,6 +60,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Check training files.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(data_app, name="data")
 backup_commands.register(app)
+app.add_typer(job_commands.jobs_app, name="jobs")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -230,16 +232,37 @@ def limits_command(
     queued: Annotated[
         int | None, typer.Option(min=0, help="Maximum of queued jobs; 0 is no limit.")
     ] = None,
+    storage: Annotated[
+        int | None, typer.Option(min=0, help="Maximum of stored bytes; 0 is no limit.")
+    ] = None,
+    files: Annotated[
+        int | None, typer.Option(min=0, help="Maximum of stored files; 0 is no limit.")
+    ] = None,
+    uploads: Annotated[
+        int | None, typer.Option(min=0, help="Maximum of unfinished uploads; 0 is no limit.")
+    ] = None,
 ) -> None:
-    """Show or set a project's job limits."""
+    """Show or set a project's limits of jobs and storage."""
     with open_database(Settings()) as url, one_off_transaction(url) as session:
-        project = scheduling.set_limits(session, project_id, max_running=running, max_queued=queued)
+        scheduling.set_limits(session, project_id, max_running=running, max_queued=queued)
+        project = quota.set_limits(
+            session, project_id, max_bytes=storage, max_files=files, max_uploads=uploads
+        )
     if project is None:
         echo_error(f"No such project: {project_id}.")
         raise typer.Exit(1)
-    limits = (project.max_running_jobs, project.max_queued_jobs)
-    texts = ["default" if limit is None else limit or "unlimited" for limit in limits]
-    echo(f"{project.id}: {texts[0]} running, {texts[1]} queued")
+    limits = {
+        "running": project.max_running_jobs,
+        "queued": project.max_queued_jobs,
+        "bytes": project.max_storage_bytes,
+        "files": project.max_files,
+        "uploads": project.max_open_uploads,
+    }
+    texts = (
+        f"{'default' if limit is None else limit or 'unlimited'} {name}"
+        for name, limit in limits.items()
+    )
+    echo(f"{project.id}: {', '.join(texts)}")
 
 
 @data_app.command("check")

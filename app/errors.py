@@ -44,6 +44,12 @@ class InvalidRequest(ApiError):
     type = "invalid_request_error"
 
 
+class StorageQuotaExceeded(InvalidRequest):
+    """The project's storage quota is used up. Delete files or models of it, then upload again."""
+
+    code = "storage_quota_exceeded"
+
+
 class Unauthenticated(ApiError):
     """You didn't provide an API key. Send it as 'Authorization: Bearer YOUR_KEY'."""
 
@@ -119,6 +125,13 @@ class RateLimited(ApiError):
     type = "requests"
     code = "rate_limit_exceeded"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class TooManyOpenUploads(RateLimited):
+    """This project has too many unfinished uploads. Complete or cancel one, then retry."""
+
+    # The official SDKs retry for seconds only; an upload takes longer to end.
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "60", "x-should-retry": "false"}
 
 
 class TooManyQueuedJobs(RateLimited):

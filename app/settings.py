@@ -148,6 +148,24 @@ class Settings(BaseSettings):
     max_queued_jobs_per_project: int = Field(
         1000, ge=0, description="Queued jobs of one project; 0 means no limit"
     )
+    max_job_tokens: int = Field(
+        10**9,
+        ge=0,
+        description="Tokens that a job may train, its training file times its epochs; 0 means no "
+        "limit",
+    )
+    max_job_hours: float = Field(
+        168,
+        ge=0,
+        description="Hours that a job may train, in all its attempts; it then fails, and its last "
+        "checkpoint is kept as a model. 0 means no limit",
+    )
+    trainer_time_slice_seconds: float = Field(
+        900,
+        ge=0,
+        description="Time after which a running job yields its trainer at a checkpoint, if a job "
+        "of a project that had less time waits; 0 means never",
+    )
     torch_threads: int = Field(
         0, ge=0, description="CPU threads of a training process; 0 means one per core"
     )
@@ -163,6 +181,18 @@ class Settings(BaseSettings):
         ByteSize(8 * 2**30),
         ge=1,
         description="Largest file that POST /v1/uploads accepts in parts",
+    )
+    max_storage_bytes_per_project: ByteSize = Field(
+        ByteSize(100 * 2**30),
+        ge=0,
+        description="Stored bytes of one project, with checkpoints, models and parts of uploads, "
+        "above which it cannot upload; 0 means no limit",
+    )
+    max_files_per_project: int = Field(
+        100_000, ge=0, description="Stored files of one project; 0 means no limit"
+    )
+    max_open_uploads_per_project: int = Field(
+        100, ge=0, description="Unfinished multi-part uploads of one project; 0 means no limit"
     )
     rate_limit_requests_per_minute: int = Field(
         60_000, ge=1, description="Requests per minute of one API key"

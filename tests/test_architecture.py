@@ -19,6 +19,7 @@ TRANSACTION_OWNERS = {
     "app.db.session",
     "app.http.dependencies",
     "app.local.doctor",
+    "app.local.job_commands",
     "app.local.up",
     "app.monitoring.recorder",
     "app.operations.health",

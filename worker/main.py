@@ -168,7 +168,10 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
     sessions, notifier = _connect(settings)
     store = open_store(settings)
     reconciler = Reconciler(
-        sessions, grace_period_seconds=GRACE_HEARTBEATS * settings.heartbeat_interval_seconds
+        sessions,
+        grace_period_seconds=GRACE_HEARTBEATS * settings.heartbeat_interval_seconds,
+        slice_seconds=settings.trainer_time_slice_seconds,
+        max_running=settings.max_running_jobs_per_project,
     )
 
     def validate(job_id: str) -> None:

@@ -80,7 +80,19 @@ def create_backup(
     return path, manifest
 
 
-def _take_snapshot(engine: Engine, path: Path) -> Snapshot:
+def export_rows(database_url: str, path: Path) -> Manifest:
+    """Write all rows of a database that nothing else uses into a folder, without objects.
+
+    Raises BackupError or DatabaseUnavailable.
+    """
+    engine = create_database_engine(database_url, pool_size=2)
+    try:
+        return _build_manifest(path, _take_snapshot(engine, path, with_objects=False), Copied())
+    finally:
+        engine.dispose()
+
+
+def _take_snapshot(engine: Engine, path: Path, *, with_objects: bool = True) -> Snapshot:
     try:
         with engine.connect() as connection:
             table_copy.prepare(connection)
@@ -91,22 +103,25 @@ def _take_snapshot(engine: Engine, path: Path) -> Snapshot:
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
             table_copy.prepare(connection)
             table_copy.lock_tables(connection, tables)
-            return _read_snapshot(connection, tables, path)
+            return _read_snapshot(connection, tables, path, with_objects=with_objects)
     except (OperationalError, InterfaceError) as error:
         raise DatabaseUnavailable(str(error).partition("\n")[0]) from error
 
 
-def _read_snapshot(connection: Connection, tables: list[str], path: Path) -> Snapshot:
-    revision = _check_revision(connection)
+def _read_snapshot(
+    connection: Connection, tables: list[str], path: Path, *, with_objects: bool
+) -> Snapshot:
+    oldest = OLDEST_RESTORABLE_REVISION if with_objects else None
+    revision = _check_revision(connection, oldest=oldest)
     taken_at = connection.scalar(select(func.clock_timestamp()))
     postgres_version = connection.scalar(text("SHOW server_version"))
-    needed = find_needed_objects(connection)
+    needed = find_needed_objects(connection) if with_objects else []
     entries = tuple(table_copy.export_table(connection, name, path) for name in tables)
     assert isinstance(taken_at, datetime)
     return Snapshot(taken_at, revision, str(postgres_version), entries, needed)
 
 
-def _check_revision(connection: Connection) -> str:
+def _check_revision(connection: Connection, *, oldest: str | None) -> str:
     """Return the schema's revision. Raises BackupError for one that this version does not know."""
     revision = connection.scalar(text(f"SELECT version_num FROM {table_copy.VERSION_TABLE}"))
     known = list_known_revisions()
@@ -115,7 +130,7 @@ def _check_revision(connection: Connection) -> str:
             f"The database has the schema {revision} of a newer version of Luthier. "
             "Back it up with that version."
         )
-    if known.index(revision) < known.index(OLDEST_RESTORABLE_REVISION):
+    if oldest is not None and known.index(revision) < known.index(oldest):
         raise BackupError(
             f"The database has the schema {revision} of a version before backups. Stop the "
             "service and run `luthier migrate` first."

@@ -146,24 +146,35 @@ def verify_objects(
 def restore_objects(
     store: ObjectStore, folder: BackupFolder, objects: Iterable[StoredObject], progress: Progress
 ) -> None:
-    """Write the objects of a backup to storage, and read them back.
+    """Write the objects of a backup to storage unless they are there, and read all back.
 
     Raises BackupError if storage returns other bytes than were written, or StorageUnavailable.
     """
 
     def restore(entry: StoredObject) -> int:
+        # A bucket may have outlived its database.
+        if _hash_stored(store, entry.key) == entry.sha256:
+            return entry.bytes
         path = folder.object_path(entry.sha256)
         with path.open("rb") as source, store.writer(entry.key) as target:
             while chunk := source.read(CHUNK_BYTES):
                 target.write(chunk)
-        digest = hashlib.sha256()
-        for chunk in store.chunks(entry.key):
-            digest.update(chunk)
-        if digest.hexdigest() != entry.sha256:
+        if _hash_stored(store, entry.key) != entry.sha256:
             raise BackupError(f"Storage returns other bytes for {entry.key} than were written.")
         return entry.bytes
 
     _for_each(objects, restore, progress)
+
+
+def _hash_stored(store: ObjectStore, key: str) -> str | None:
+    """SHA-256 of an object in storage; None if there is none."""
+    digest = hashlib.sha256()
+    try:
+        for chunk in store.chunks(key):
+            digest.update(chunk)
+    except FileNotFoundError:
+        return None
+    return digest.hexdigest()
 
 
 def _for_each(

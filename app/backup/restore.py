@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from app.backup import table_copy
 from app.backup.errors import BackupError, CorruptBackup, TargetInUse
-from app.backup.folder import BackupFolder, StoredObject, read_objects, verify_file
+from app.backup.folder import BackupFolder, read_objects, verify_file
 from app.backup.manifest import Manifest, TableEntry
 from app.backup.object_copy import Echo, Progress, restore_objects, verify_objects
 from app.db.base import Base
@@ -62,12 +62,11 @@ def restore_backup(
         engine = create_database_engine(database_url, pool_size=1)
         try:
             check_target(engine, replace=replace)
-            objects: list[StoredObject] = list(read_objects(path))
-            restore_objects(store, folder, objects, Progress("Restored", echo))
-            echo(f"Restored {len(objects)} objects, and read them back.")
-            restore_rows(database_url, engine, manifest, path, echo, replace=replace)
+            restore_objects(store, folder, read_objects(path), Progress("Restored", echo))
+            echo(f"All {manifest.object_count} objects are in storage, as read back from it.")
         finally:
             engine.dispose()
+        restore_rows(database_url, manifest, path, echo)
     for damaged in manifest.damaged:
         echo(f"NOT in the backup, damaged before it was taken: {damaged.key}: {damaged.reason}.")
     return manifest
@@ -98,18 +97,14 @@ def check_target(engine: Engine, *, replace: bool) -> None:
 
 
 def restore_rows(
-    database_url: str,
-    engine: Engine,
-    manifest: Manifest,
-    path: Path,
-    echo: Echo,
-    *,
-    replace: bool = False,
+    database_url: str, manifest: Manifest, path: Path, echo: Echo, *, requeue: bool = True
 ) -> None:
     """Load the rows into a schema of the backup's revision, then migrate to this version's.
 
-    Raises CorruptBackup, BackupError or DatabaseUnavailable.
+    With `requeue`, jobs whose trainers are lost are requeued. Raises CorruptBackup, BackupError or
+    DatabaseUnavailable.
     """
+    engine = create_database_engine(database_url, pool_size=1)
     try:
         with engine.begin() as connection:
             # Without rows, whatever their revision is; `check_target` has made sure.
@@ -118,12 +113,14 @@ def restore_rows(
         upgrade(database_url, revision=manifest.revision)
         _load_rows(engine, manifest, path, echo)
         upgrade(database_url)
-        requeued = _requeue_jobs(engine)
+        requeued = _requeue_jobs(engine) if requeue else 0
     except (OperationalError, InterfaceError) as error:
         raise DatabaseUnavailable(str(error).partition("\n")[0]) from error
     except (DBAPIError, psycopg.Error) as error:
         reason = str(error.orig if isinstance(error, DBAPIError) else error).strip()
         raise CorruptBackup(f"The rows cannot be loaded: {reason}") from error
+    finally:
+        engine.dispose()
     if requeued:
         echo(f"{requeued} jobs that were training are queued, and resume at their last checkpoint.")
 

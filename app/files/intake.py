@@ -1,7 +1,7 @@
 """Intake of one file: stream it into the store, hash and validate it, build its row."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
@@ -21,12 +21,22 @@ BATCH_RETENTION_SECONDS = 30 * 24 * 3600
 MAX_BATCH_FILE_BYTES = 200 * 2**20
 JSONL_PURPOSES = (FilePurpose.FINE_TUNE, FilePurpose.BATCH)
 
+# Called with the bytes received so far; raises an ApiError if there is no room for them.
+CheckRoom = Callable[[int], None]
+
 
 class IncomingFile:
     """A file on its way into the store: counted, hashed and validated as it is written."""
 
     def __init__(
-        self, blob: ObjectWriter, *, project_id: str, file_id: str, key: str, max_bytes: int
+        self,
+        blob: ObjectWriter,
+        *,
+        project_id: str,
+        file_id: str,
+        key: str,
+        max_bytes: int,
+        check_room: CheckRoom,
     ) -> None:
         self.project_id = project_id
         self.file_id = file_id
@@ -34,6 +44,7 @@ class IncomingFile:
         self.bytes = 0
         self._blob = blob
         self._max_bytes = max_bytes
+        self._check_room = check_room
         self._hash = hashlib.sha256()
         self._validator: DatasetValidator | None = DatasetValidator()
 
@@ -42,10 +53,11 @@ class IncomingFile:
         self._validator = None
 
     def write(self, chunk: bytes) -> None:
-        """Write the next chunk. Raises PayloadTooLarge or StorageUnavailable."""
+        """Write the next chunk. Raises PayloadTooLarge, StorageUnavailable, or as `check_room`."""
         self.bytes += len(chunk)
         if self.bytes > self._max_bytes:
             raise PayloadTooLarge(f"The file is larger than {self._max_bytes} bytes.", param="file")
+        self._check_room(self.bytes)
         self._hash.update(chunk)
         if self._validator is not None:
             self._validator.feed(chunk)
@@ -60,13 +72,23 @@ class IncomingFile:
 
 
 @contextmanager
-def receive_file(store: ObjectStore, project_id: str, *, max_bytes: int) -> Iterator[IncomingFile]:
-    """Open a new file. It is stored when the block ends, and discarded if the block raises."""
+def receive_file(
+    store: ObjectStore, project_id: str, *, max_bytes: int, check_room: CheckRoom
+) -> Iterator[IncomingFile]:
+    """Open a new file. It is stored when the block ends, and discarded if the block raises.
+
+    `check_room` is called before each write with the bytes until then, and raises to refuse them.
+    """
     file_id = ids.file_id()
     key = file_key(project_id, file_id)
     with store.writer(key) as blob:
         yield IncomingFile(
-            blob, project_id=project_id, file_id=file_id, key=key, max_bytes=max_bytes
+            blob,
+            project_id=project_id,
+            file_id=file_id,
+            key=key,
+            max_bytes=max_bytes,
+            check_room=check_room,
         )
 
 

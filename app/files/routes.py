@@ -13,8 +13,11 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.db.tables import File, FilePurpose
-from app.files import intake, serializers, service
+from app.errors import ApiError
+from app.files import intake, quota, serializers, service
 from app.files.intake import IncomingFile
+from app.files.quota import Reservation
+from app.files.room import reserve_room
 from app.files.schemas import (
     FileDeleted,
     FileFields,
@@ -64,9 +67,18 @@ async def create(
     """Upload a file. A training file is validated line by line while it arrives."""
     # Uploads have their own threads, since storing, hashing and validating block. The transaction
     # starts only when the file is stored, so that slow clients hold no database connection.
-    receive = partial(_receive_file, request, state, principal.project_id)
-    file, content_id = await to_thread.run_sync(receive, limiter=state.upload_slots)
-    result = await run_in_transaction(state, partial(_add_once, idempotency, content_id, file))
+    project_id, max_bytes = principal.project_id, state.settings.max_file_bytes
+    length = request.headers.get("content-length")
+    async with reserve_room(state, project_id, length, max_bytes=max_bytes, files=1) as room:
+        receive = partial(_receive_file, request, state, project_id, room)
+        file, content_id = await to_thread.run_sync(receive, limiter=state.upload_slots)
+        add = partial(_add_once, idempotency, content_id, file, room)
+        try:
+            result = await run_in_transaction(state, add)
+        except ApiError:
+            # An Idempotency-Key of another request: no row refers to the stored content.
+            await to_thread.run_sync(state.store.delete, file.storage_key)
+            raise
     if isinstance(result, StoredResponse):
         raise ReplayResponse(result)
     return result
@@ -131,13 +143,17 @@ def content(
     )
 
 
-def _receive_file(request: Request, state: AppState, project_id: str) -> tuple[File, bytes]:
+def _receive_file(
+    request: Request, state: AppState, project_id: str, room: Reservation
+) -> tuple[File, bytes]:
     """Store an upload; return its row, not yet added, and bytes that identify the request.
 
     Nothing stays in the store if it raises.
     """
     max_bytes = state.settings.max_file_bytes
-    with intake.receive_file(state.store, project_id, max_bytes=max_bytes) as incoming:
+    with intake.receive_file(
+        state.store, project_id, max_bytes=max_bytes, check_room=room.check
+    ) as incoming:
         form = FormParser(
             request.headers.get("content-type"),
             file_field="file",
@@ -159,8 +175,9 @@ def _receive_file(request: Request, state: AppState, project_id: str) -> tuple[F
 
 
 def _add_once(
-    idempotency: Idempotency, content_id: bytes, file: File, session: Session
+    idempotency: Idempotency, content_id: bytes, file: File, room: Reservation, session: Session
 ) -> FileObject | StoredResponse:
+    quota.release(session, room)
     if (stored := idempotency.begin(session, content_id)) is not None:
         # A retry is recognized only by its whole content, which has been stored again by now.
         service.discard(session, file)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from app.db.tables import File, FilePurpose
 from app.errors import InvalidRequest
 from app.files import intake
+from app.files.intake import CheckRoom
 from app.storage import ObjectStore
 
 # Well below a claim's timeout.
@@ -42,14 +43,22 @@ class ClaimLost(Exception):
     """The upload was cancelled, or another request has claimed it."""
 
 
-def assemble(store: ObjectStore, plan: AssemblyPlan, *, extend_claim: Callable[[], bool]) -> File:
+def assemble(
+    store: ObjectStore,
+    plan: AssemblyPlan,
+    *,
+    extend_claim: Callable[[], bool],
+    check_room: CheckRoom,
+) -> File:
     """Assemble the file in constant memory; return its row, not yet added. May take minutes.
 
     `extend_claim` is called every 10 s and returns whether the claim is still held. Raises
     ClaimLost, InvalidRequest for a wrong `md5` or an empty file, StorageUnavailable.
     """
     digest = hashlib.md5(usedforsecurity=False)
-    with intake.receive_file(store, plan.project_id, max_bytes=plan.bytes) as incoming:
+    with intake.receive_file(
+        store, plan.project_id, max_bytes=plan.bytes, check_room=check_room
+    ) as incoming:
         if plan.purpose != FilePurpose.FINE_TUNE:
             incoming.skip_validation()
         for chunk in _add_heartbeats(_read_parts(store, plan), extend_claim):

@@ -11,7 +11,10 @@ from sqlalchemy.orm import Session
 from app import ids
 from app.db.tables import File
 from app.errors import ApiError, PayloadTooLarge
-from app.files import serializers, uploads
+from app.files import quota, serializers, uploads
+from app.files.intake import CheckRoom
+from app.files.quota import Reservation
+from app.files.room import reserve_room
 from app.files.schemas import CompleteUpload, CreateUpload, UploadObject, UploadPartObject
 from app.files.upload_assembly import AssemblyPlan, ClaimLost, assemble
 from app.http.dependencies import (
@@ -39,6 +42,8 @@ def create(
 ) -> UploadObject:
     """Create a multi-part upload. It expires after an hour."""
     max_bytes = state.settings.max_upload_bytes
+    quota.check_open_uploads(session, principal.project_id, state.settings)
+    quota.check_declared(session, principal.project_id, state.settings, size=body.bytes)
     upload = uploads.create(session, principal.project_id, body, max_bytes=max_bytes)
     return serializers.serialize_upload(upload, None)
 
@@ -54,21 +59,24 @@ async def add_part(
         state, lambda session: uploads.require_open(session, project_id, upload_id)
     )
     key = upload_part_key(project_id, upload_id, part_id)
-    receive = partial(_receive_part, request, state, key)
-    size, sha256 = await to_thread.run_sync(receive, limiter=state.upload_slots)
+    length, max_bytes = request.headers.get("content-length"), uploads.MAX_PART_BYTES
+    async with reserve_room(state, project_id, length, max_bytes=max_bytes, files=0) as room:
+        receive = partial(_receive_part, request, state, key, room)
+        size, sha256 = await to_thread.run_sync(receive, limiter=state.upload_slots)
 
-    def add(session: Session) -> UploadPartObject:
-        part = uploads.add_part(
-            session, project_id, upload_id, part_id=part_id, size=size, sha256=sha256
-        )
-        return UploadPartObject.model_validate(part)
+        def add(session: Session) -> UploadPartObject:
+            quota.release(session, room)
+            part = uploads.add_part(
+                session, project_id, upload_id, part_id=part_id, size=size, sha256=sha256
+            )
+            return UploadPartObject.model_validate(part)
 
-    try:
-        return await run_in_transaction(state, add)
-    except ApiError:
-        # Meanwhile the upload has ended, or the part exceeds the upload's size.
-        await to_thread.run_sync(state.store.delete, key)
-        raise
+        try:
+            return await run_in_transaction(state, add)
+        except ApiError:
+            # Meanwhile the upload has ended, or the part exceeds the upload's size.
+            await to_thread.run_sync(state.store.delete, key)
+            raise
 
 
 @router.post("/{upload_id}/complete")
@@ -100,10 +108,12 @@ def cancel(upload_id: str, principal: PrincipalDep, session: SessionDep) -> Uplo
     return serializers.serialize_upload(upload, None)
 
 
-def _receive_part(request: Request, state: AppState, key: str) -> tuple[int, str]:
+def _receive_part(
+    request: Request, state: AppState, key: str, room: Reservation
+) -> tuple[int, str]:
     """Store a part; return its size and SHA-256. Nothing stays in the store if it raises."""
     with state.store.writer(key) as blob:
-        part = _PartWriter(blob)
+        part = _PartWriter(blob, room.check)
         form = FormParser(
             request.headers.get("content-type"),
             file_field="data",
@@ -117,8 +127,9 @@ def _receive_part(request: Request, state: AppState, key: str) -> tuple[int, str
 class _PartWriter:
     """Counts and hashes a part as it is written."""
 
-    def __init__(self, blob: ObjectWriter) -> None:
+    def __init__(self, blob: ObjectWriter, check_room: CheckRoom) -> None:
         self.bytes = 0
+        self._check_room = check_room
         self.sha256 = hashlib.sha256()
         self._blob = blob
 
@@ -128,6 +139,7 @@ class _PartWriter:
             raise PayloadTooLarge(
                 f"A part may have at most {uploads.MAX_PART_BYTES} bytes.", param="data"
             )
+        self._check_room(self.bytes)
         self.sha256.update(chunk)
         self._blob.write(chunk)
 
@@ -156,4 +168,5 @@ def _assemble_file(state: AppState, plan: AssemblyPlan) -> File:
         state,
         lambda session: uploads.extend_claim(session, plan),
     )
-    return assemble(state.store, plan, extend_claim=extend_claim)
+    # Within the quota already: the parts are deleted in the transaction that adds the file.
+    return assemble(state.store, plan, extend_claim=extend_claim, check_room=lambda _size: None)

@@ -3,8 +3,8 @@
 Each part is an object of its own until the upload is completed. Then one pass over them, outside
 any transaction, assembles and validates the file (`upload_assembly`). The request that does so
 holds a claim with a timeout (a lease), so that concurrent completions make one file, and another
-request can take over from one that crashed. A periodic task deletes the parts of uploads
-that have ended.
+request can take over from one that crashed. The parts are deleted when the upload ends; a periodic
+task expires uploads and deletes the parts of those.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from app.errors import InvalidRequest, NotFound
 from app.files import intake
 from app.files.schemas import MAX_PARTS, CompleteUpload, CreateUpload
 from app.files.upload_assembly import AssemblyPlan, UploadPartRef
-from app.storage import upload_part_key
+from app.storage import upload_part_key, upload_prefix
 
 UPLOAD_LIFETIME = timedelta(hours=1)
 MAX_PART_BYTES = 64 * 2**20
@@ -84,6 +84,7 @@ def cancel(session: Session, project_id: str, upload_id: str) -> Upload:
         if upload.state in TERMINAL_STATES:
             raise _build_ended_error(upload)
         upload.state = UploadState.CANCELLED
+        _delete_parts(session, upload)
     return upload
 
 
@@ -134,6 +135,7 @@ def complete(session: Session, plan: AssemblyPlan, file: File) -> Upload | None:
         return None
     session.add(file)
     session.flush()
+    _delete_parts(session, upload)
     upload.state = UploadState.COMPLETED
     upload.claim = upload.claimed_until = None
     upload.part_ids = [part.part_id for part in plan.parts]
@@ -157,8 +159,17 @@ def expire(session: Session) -> None:
     session.execute(update(Upload).where(*is_overdue).values(state=UploadState.EXPIRED))
 
 
+def _delete_parts(session: Session, upload: Upload) -> None:
+    """Delete all parts of an upload: the rows now, their content through the outbox."""
+    session.execute(delete(UploadPart).where(UploadPart.upload_id == upload.id))
+    outbox.enqueue_prefix_deletion(session, upload_prefix(upload.project_id, upload.id))
+
+
 def remove_parts(session: Session) -> None:
-    """Delete a batch of parts of ended uploads: the rows now, their content through the outbox."""
+    """Delete a batch of parts of expired uploads: the rows now, their content through the outbox.
+
+    Also those of uploads that a process of the previous version completed or cancelled.
+    """
     statement = (
         select(UploadPart)
         .join(Upload, Upload.id == UploadPart.upload_id)

@@ -1,5 +1,6 @@
-"""uvicorn HTTP protocol with the limits that uvicorn lacks: header deadline and size, slow readers
-(slowloris in both directions), number of connections; errors in OpenAI's envelope."""
+"""uvicorn HTTP protocol with the limits that uvicorn lacks: header deadline and size, framing of
+chunked bodies, pipelining, slow readers (slowloris in both directions), number of connections;
+errors in OpenAI's envelope."""
 
 import json
 import socket
@@ -18,6 +19,13 @@ from app.http import error_handlers
 # From the connection, or the first byte of a further request, to the end of its headers.
 HEADER_TIMEOUT_SECONDS = 10.0
 MAX_HEADER_BYTES = 64 * 1024
+# Each lookup of a header reads them all.
+MAX_HEADERS = 256
+# Of a chunked body: sizes and extensions of chunks, and trailers. A body may have as many again as
+# it has bytes, so that only chunks of less than about six bytes on average are rejected.
+MAX_FRAMING_BYTES = 64 * 1024
+# Requests that wait for the response to an earlier one of their connection.
+MAX_PIPELINED_REQUESTS = 64
 # A client that has read nothing of its response in MAX_IDLE_CHECKS checks in a row is disconnected:
 # it would hold the response, and whatever produces it, forever.
 PROGRESS_CHECK_INTERVAL_SECONDS = 5.0
@@ -26,13 +34,18 @@ MAX_IDLE_CHECKS = 2
 MAX_UNSENT_BYTES = 128 * 1024
 # Each costs memory and a file descriptor. The limit on requests in admission.py is reached first.
 MAX_CONNECTIONS = 10_000
+FRAMING_MESSAGE = (
+    "The body has too many bytes of chunk sizes, chunk extensions and trailers for its length. "
+    "Send larger chunks, and no trailers."
+)
 # Discard unsent data on close (RST) instead of retransmitting it for minutes.
 NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection. Its client must send its headers in time and within the size limit, and must
-    keep reading its responses."""
+    keep reading its responses. Trailers are dropped: no proxy or middleware has seen them when the
+    request is admitted."""
 
     header_timeout_seconds = HEADER_TIMEOUT_SECONDS
     progress_check_interval_seconds = PROGRESS_CHECK_INTERVAL_SECONDS
@@ -42,7 +55,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._header_timer: TimerHandle | None = None
         self._has_received_data = False
-        self._header_bytes = 0
+        self._header_bytes = self._header_field_bytes = 0
+        self._is_in_message = False
+        self._has_headers = False
+        self._body_pieces: list[bytes] = []
+        self._body_bytes = 0
+        self._framing_bytes = 0
+        self._rejection: ApiError | None = None
         self._progress_timer: TimerHandle | None = None
         self._last_unacked_bytes = 0
         self._idle_checks = 0
@@ -61,24 +80,80 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._has_received_data = True
-        was_in_headers = self._header_timer is not None
+        if not self._is_in_message and self._is_response_complete():
+            # Blank lines before a request begin no message, but would keep the connection open.
+            self._start_header_timer()
+        was_in_headers, was_in_body = self._header_timer is not None, self._is_in_body()
+        body_bytes = self._body_bytes
         super().data_received(data)
-        # Counted only if the headers have not ended in it: the same chunk may hold a body.
+        self._flush_body()
         if was_in_headers and self._header_timer is not None:
+            # A header that has not ended yet, which `on_header` will count.
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._send_error_and_close(HeadersTooLarge())
+        elif was_in_body and self._is_in_body():
+            self._framing_bytes += len(data) - (self._body_bytes - body_bytes)
+            if self._framing_bytes > MAX_FRAMING_BYTES + self._body_bytes:
+                self._send_error_and_close(InvalidRequest(FRAMING_MESSAGE))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._is_in_message, self._has_headers = True, False
+        self._body_bytes = self._framing_bytes = 0
+        self._header_field_bytes = 0
         self._start_header_timer()
 
+    def on_url(self, url: bytes) -> None:
+        self._count_header(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._has_headers:
+            # A trailer. Its bytes are counted in `data_received`.
+            return
+        self._count_header(len(name) + len(value))
+        if len(self.headers) == MAX_HEADERS:
+            self._reject(HeadersTooLarge(f"A request may have at most {MAX_HEADERS} headers."))
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
+        self._has_headers = True
         self._stop_header_timer()
         # A client that sends another request has read something, and is about to be sent more.
         self._last_unacked_bytes = 0
         self._schedule_check()
         super().on_headers_complete()
+        if len(self.pipeline) > MAX_PIPELINED_REQUESTS:
+            self._reject(InvalidRequest("Too many requests are pipelined on one connection."))
+
+    def on_body(self, body: bytes) -> None:
+        # Collected, because uvicorn copies the whole body for each chunk that it appends.
+        self._body_bytes += len(body)
+        self._body_pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        self._flush_body()
+        self._is_in_message = False
+        super().on_message_complete()
+
+    def _is_in_body(self) -> bool:
+        return self._is_in_message and self._has_headers
+
+    def _flush_body(self) -> None:
+        pieces, self._body_pieces = self._body_pieces, []
+        if pieces:
+            super().on_body(b"".join(pieces))
+
+    def _count_header(self, size: int) -> None:
+        self._header_field_bytes += size
+        if self._header_field_bytes > MAX_HEADER_BYTES:
+            self._reject(HeadersTooLarge())
+
+    def _reject(self, error: ApiError) -> None:
+        """Stop the parser in the middle of what it has been fed, and respond with `error`."""
+        self._rejection = error
+        raise error
 
     def resume_writing(self) -> None:
         self._last_unacked_bytes = 0
@@ -124,8 +199,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn's hook for bytes that are not HTTP."""
-        self._send_error_and_close(InvalidRequest("This is not a valid HTTP request."))
+        """uvicorn's hook for bytes that are not HTTP, and for what `_reject` has stopped."""
+        self._send_error_and_close(
+            self._rejection or InvalidRequest("This is not a valid HTTP request.")
+        )
 
     def _start_header_timer(self) -> None:
         if self._header_timer is None:
@@ -148,8 +225,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _send_error_and_close(self, error: ApiError) -> None:
         self._stop_header_timer()
-        # Once a response has started, an error can only be signalled by truncating it.
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        # Once a response has started, an error can only be signalled by truncating it. While others
+        # wait in the pipeline, it would be taken for the response to one of them.
+        if not self.pipeline and (
+            self.cycle is None or self.cycle.response_complete or not self.cycle.response_started
+        ):
             self.transport.write(_encode_error_response(error))
         self._schedule_check()
         self.transport.close()

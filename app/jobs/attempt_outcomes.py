@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db import clock, outbox
 from app.db.tables import AttemptOutcome, EventLevel, Job, JobState, WorkerTask
-from app.jobs import events, lifecycle, states
+from app.jobs import checkpoints, events, lifecycle, states
 from app.jobs.events import NewEvent
 from app.jobs.failures import JobErrorCode, JobFailure
 
@@ -21,9 +21,45 @@ POSTPONE_DELAY_SECONDS = 30
 BATCH_SIZE = 100
 
 
-def yield_job(session: Session, job_id: str, attempt: int, *, exit_code: int | None = None) -> None:
-    """Requeue a job that was stopped at a checkpoint. Raises LeaseLost."""
-    _requeue(session, job_id, attempt, outcome=AttemptOutcome.YIELDED, exit_code=exit_code)
+def yield_job(
+    session: Session,
+    job_id: str,
+    attempt: int,
+    *,
+    exit_code: int | None = None,
+    event: NewEvent | None = None,
+) -> None:
+    """Requeue a job that was stopped at a checkpoint; `event` says why. Raises LeaseLost."""
+    _requeue(
+        session,
+        job_id,
+        attempt,
+        outcome=AttemptOutcome.YIELDED,
+        exit_code=exit_code,
+        event=event,
+    )
+
+
+def end_at_time_limit(
+    session: Session, job_id: str, attempt: int, *, hours: float, exit_code: int | None = None
+) -> None:
+    """Fail a job that has trained for `hours`, and keep its last checkpoint as a model.
+
+    Its owner loses nothing that was trained: another job can start from that model. Raises
+    LeaseLost.
+    """
+    job = states.lock_for_attempt(session, job_id, attempt)
+    kept = checkpoints.publish_latest(session, job)
+    message = f"The job reached this service's limit of {hours:g} hour(s) of training per job. "
+    if kept is None:
+        message += "It had no checkpoint yet. Use a smaller training file or fewer epochs."
+    else:
+        message += (
+            f"Its checkpoint at step {kept.step} of {job.total_steps} is the model "
+            f"{kept.model_name}. Create a job with that model to train it further."
+        )
+    failure = JobFailure(JobErrorCode.TIME_LIMIT_EXCEEDED, message)
+    lifecycle.fail(session, job_id, failure, by_attempt=attempt, exit_code=exit_code)
 
 
 def postpone(session: Session, job_id: str, attempt: int, *, reason: str) -> None:

@@ -103,20 +103,39 @@ def promote(session: Session, job: Job) -> str | None:
     if row.model_name is not None:
         # Training ended early: when recorded, this step was not known to be the last.
         _unpublish(session, row.model_name)
-    # A step has one row per kind; the `user` row may belong to a model that its owner deleted.
-    session.execute(
-        delete(Checkpoint).where(
-            Checkpoint.job_id == job.id,
-            Checkpoint.step == row.step,
-            Checkpoint.deleted_at.is_not(None),
-        )
-    )
+    _delete_row_of_deleted_model(session, row)
     row.kind, row.model_name = CheckpointKind.USER, generate_model_name(session, job)
     _publish(session, job, row.model_name, step=None, prefix=row.storage_prefix)
     session.flush()
     _apply_retention(session, job.id)
     delete_resume_checkpoints(session, job.id)
     return row.model_name
+
+
+def publish_latest(session: Session, job: Job) -> Checkpoint | None:
+    """Make the newest checkpoint servable, wherever in an epoch it was taken; None without one."""
+    newest = list_resumable(session, job.id)[:1]
+    for row in newest:
+        if row.model_name is None:
+            _delete_row_of_deleted_model(session, row)
+            row.kind = CheckpointKind.USER
+            row.model_name = generate_model_name(session, job, step=row.step)
+            _publish(session, job, row.model_name, step=row.step, prefix=row.storage_prefix)
+            events.append(session, job, [_build_created_event(row.step, row.model_name)])
+            session.flush()
+            _apply_retention(session, job.id)
+    return newest[0] if newest else None
+
+
+def _delete_row_of_deleted_model(session: Session, row: Checkpoint) -> None:
+    # A step has one row per kind; the `user` row may belong to a model that its owner deleted.
+    session.execute(
+        delete(Checkpoint).where(
+            Checkpoint.job_id == row.job_id,
+            Checkpoint.step == row.step,
+            Checkpoint.deleted_at.is_not(None),
+        )
+    )
 
 
 def delete_resume_checkpoints(session: Session, job_id: str) -> None:

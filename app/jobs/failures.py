@@ -21,6 +21,9 @@ class JobErrorCode(StrEnum):
     # The maximum number of attempts without progress was reached.
     WORKER_CRASHED_REPEATEDLY = "worker_crashed_repeatedly"
     DISK_FULL = "disk_full"
+    # The operator's limits per job.
+    TOKEN_LIMIT_EXCEEDED = "token_limit_exceeded"
+    TIME_LIMIT_EXCEEDED = "time_limit_exceeded"
 
 
 @dataclass(frozen=True, slots=True)

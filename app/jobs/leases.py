@@ -31,6 +31,8 @@ class TrainerDirective(StrEnum):
 
     CONTINUE = "continue"
     PAUSE = "pause"
+    # Its time slice is used up, and jobs of other projects wait.
+    YIELD = "yield"
     CANCEL = "cancel"
     LEASE_LOST = "lease_lost"
 
@@ -68,6 +70,8 @@ class JobAssignment:
     hyperparameters: dict[str, Any]
     seed: int
     micro_batch_size: int | None
+    # Time that trainers held the job in earlier attempts.
+    trained_seconds: float
     training_file: StoredFile
     validation_file: StoredFile | None
     # As requested by the job's owner.
@@ -129,6 +133,7 @@ def _build_assignment(session: Session, job: Job) -> JobAssignment:
         hyperparameters=_merge_resolved_hyperparameters(job),
         seed=job.seed,
         micro_batch_size=job.micro_batch_size,
+        trained_seconds=job.trained_seconds,
         training_file=_get_stored_file(session, job.training_file_id),
         validation_file=None if validation_id is None else _get_stored_file(session, validation_id),
         integrations=tuple(job.integrations),
@@ -180,14 +185,24 @@ def heartbeat(
 
 def get_directive(session: Session, job_id: str, attempt: int) -> TrainerDirective:
     """Get the directive for an attempt without renewing its lease."""
-    row = session.execute(select(Job.state, Job.attempt).where(Job.id == job_id)).one_or_none()
+    statement = (
+        select(Job.state, Job.attempt, JobLease.yield_requested_at)
+        .outerjoin(JobLease, JobLease.job_id == Job.id)
+        .where(Job.id == job_id)
+    )
+    row = session.execute(statement).one_or_none()
     if row is None:
         return TrainerDirective.LEASE_LOST
     if row.state == JobState.CANCELLED:
         return TrainerDirective.CANCEL
     if row.attempt != attempt or row.state not in states.HELD_STATES:
         return TrainerDirective.LEASE_LOST
-    return TrainerDirective.PAUSE if row.state == JobState.PAUSING else TrainerDirective.CONTINUE
+    if row.state == JobState.PAUSING:
+        return TrainerDirective.PAUSE
+    is_running = row.state == JobState.RUNNING
+    if is_running and row.yield_requested_at is not None:
+        return TrainerDirective.YIELD
+    return TrainerDirective.CONTINUE
 
 
 def get_outcome(
@@ -205,4 +220,5 @@ def is_owner(session: Session, job_id: str, attempt: int) -> bool:
     return get_directive(session, job_id, attempt) in (
         TrainerDirective.CONTINUE,
         TrainerDirective.PAUSE,
+        TrainerDirective.YIELD,
     )

@@ -1,6 +1,7 @@
 """Operations on a job: validate, pause, resume, cancel, fail."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -15,7 +16,6 @@ from app.jobs.events import NewEvent
 from app.jobs.failures import JobFailure
 
 VALIDATED_EVENT = NewEvent("validated", "Files validated, moving job to queued state")
-CANCELLED_EVENT = NewEvent("cancelled", "The job has been cancelled")
 # An event names at most this many unknown hyperparameters; a request may have any number.
 MAX_LISTED_NAMES = 10
 TERMINAL_DESCRIPTIONS = {
@@ -23,6 +23,18 @@ TERMINAL_DESCRIPTIONS = {
     JobState.FAILED: "has already failed",
     JobState.CANCELLED: "was cancelled",
 }
+
+
+class Actor(StrEnum):
+    """The one who changes a job's state."""
+
+    OWNER = "owner"
+    OPERATOR = "operator"
+
+    @property
+    def suffix(self) -> str:
+        """The end of an event's sentence; owners know what they did."""
+        return " by the operator" if self is Actor.OPERATOR else ""
 
 
 def announce_created(
@@ -105,7 +117,7 @@ def _queue(session: Session, job_id: str, event: NewEvent) -> Job | None:
     return job
 
 
-def pause(session: Session, project_id: str, job_id: str) -> Job:
+def pause(session: Session, project_id: str, job_id: str, *, by: Actor = Actor.OWNER) -> Job:
     """Pause a running or queued job. Idempotent.
 
     A running job is `pausing` until its trainer has stored a checkpoint. Raises NotFound, and
@@ -114,10 +126,10 @@ def pause(session: Session, project_id: str, job_id: str) -> Job:
     job = lock_job(session, project_id, job_id)
     if job.state in (JobState.PAUSING, JobState.PAUSED):
         return job
-    event = NewEvent(f"pausing:{job.version}", "The job is being paused")
+    event = NewEvent(f"pausing:{job.version}", f"The job is being paused{by.suffix}")
     moved = states.transition(session, job_id, to=JobState.PAUSING, only_from=(JobState.RUNNING,))
     if moved is None:
-        event = NewEvent(f"paused:{job.version}", "The job has been paused")
+        event = NewEvent(f"paused:{job.version}", f"The job has been paused{by.suffix}")
         moved = states.transition(session, job_id, to=JobState.PAUSED, only_from=(JobState.QUEUED,))
     if moved is None:
         raise _build_illegal_transition(session, job_id, "paused", only="a running or queued job")
@@ -125,7 +137,14 @@ def pause(session: Session, project_id: str, job_id: str) -> Job:
     return moved
 
 
-def resume(session: Session, project_id: str, job_id: str, *, max_queued: int = 0) -> Job:
+def resume(
+    session: Session,
+    project_id: str,
+    job_id: str,
+    *,
+    max_queued: int = 0,
+    by: Actor = Actor.OWNER,
+) -> Job:
     """Queue a paused job, to continue from its last checkpoint. Idempotent.
 
     Raises NotFound, TooManyQueuedJobs, and InvalidRequest for a job that was not paused.
@@ -136,14 +155,14 @@ def resume(session: Session, project_id: str, job_id: str, *, max_queued: int = 
     moved = None
     if job.state == JobState.PAUSED:
         scheduling.check_queue_quota(session, project_id, default=max_queued)
-        event = NewEvent(f"resumed:{job.version}", "The job has been resumed")
+        event = NewEvent(f"resumed:{job.version}", f"The job has been resumed{by.suffix}")
         moved = _queue(session, job_id, event)
     if moved is None:
         raise _build_illegal_transition(session, job_id, "resumed", only="a paused job")
     return moved
 
 
-def cancel(session: Session, project_id: str, job_id: str) -> Job:
+def cancel(session: Session, project_id: str, job_id: str, *, by: Actor = Actor.OWNER) -> Job:
     """Cancel a job that has not ended. Idempotent.
 
     The same commit increases the attempt number (the fencing token), so that later writes of the
@@ -167,7 +186,8 @@ def cancel(session: Session, project_id: str, job_id: str) -> Job:
         )
     states.end_attempt(session, job_id, outcome=AttemptOutcome.CANCELLED)
     checkpoints.delete_resume_checkpoints(session, job_id)
-    events.append(session, moved, [CANCELLED_EVENT])
+    event = NewEvent("cancelled", f"The job has been cancelled{by.suffix}")
+    events.append(session, moved, [event])
     return moved
 
 

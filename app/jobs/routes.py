@@ -44,6 +44,7 @@ def create(
         principal.project_id,
         body,
         max_queued=settings.max_queued_jobs_per_project,
+        max_tokens=settings.max_job_tokens,
         wandb_available=settings.has_wandb,
     )
     return serializers.serialize_job(job, principal.organization_id)

@@ -1,17 +1,33 @@
 """Fair queue: choice of the next job across projects; quotas of running and queued jobs.
 
-Among the projects with a due job, the one with the fewest running jobs comes first; ties go
-to the one served least recently. Within a project, jobs are ordered by priority, then age.
+Among the projects with a due job, the one with the fewest running jobs comes first; ties go to the
+one with the least trained time, then to the one served least recently. Within a project, jobs are
+ordered by priority, then age.
+
+The trained time is that of start-time fair queuing: a project that had no job for a while is set
+forward to the time of the project served last, so that being idle saves up no claim to trainers.
+`app.jobs.time_slices` requests trainers back from projects that have had more than others.
 
 A project's row is locked while one of its jobs is acquired, so that two trainers cannot exceed its
 quota together. A project locked by another trainer is skipped, and waited for only if no other
 project qualifies: an acquisition takes milliseconds.
 """
 
-from sqlalchemy import ScalarSelect, Select, func, or_, select, true, update
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    ScalarSelect,
+    Select,
+    extract,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.orm import Session, aliased
 
-from app.db.tables import Job, JobState, Project
+from app.db.tables import Job, JobAttempt, JobState, Project
 from app.errors import TooManyQueuedJobs
 from app.jobs import states
 
@@ -34,18 +50,19 @@ def lock_next_project(session: Session, *, max_running: int) -> str | None:
 def _try_lock_next_project(session: Session, max_running: int, *, skip_locked: bool) -> str | None:
     # With a limit and in the index's order; otherwise the planner may scan all jobs.
     due = _select_first_due_job().where(Job.project_id == Project.id).lateral("due")
-    running = (
-        select(func.count().label("count"))
-        .where(Job.project_id == Project.id, Job.state.in_(states.HELD_STATES))
-        .lateral("running")
-    )
+    running = select_running()
     limit = func.coalesce(Project.max_running_jobs, max_running)
     statement = (
         select(Project.id)
         .join(due, true())
         .join(running, true())
         .where(or_(limit == 0, running.c.count < limit))
-        .order_by(running.c.count, Project.last_served_at.asc().nulls_first(), Project.id)
+        .order_by(
+            running.c.count,
+            compute_virtual_time(running),
+            Project.last_served_at.asc().nulls_first(),
+            Project.id,
+        )
         .limit(1)
         # FOR NO KEY UPDATE: FOR UPDATE would wait for any transaction that adds a job or a file to
         # the project.
@@ -75,14 +92,72 @@ def select_next_job(project_id: str, *, max_running: int) -> ScalarSelect[str]:
     )
 
 
+def select_running() -> FromClause:
+    """Build the lateral subquery of a project's running jobs: `count`, and their `seconds` so far.
+
+    Each job counts from the start of its open attempt.
+    """
+    seconds = func.clock_timestamp() - JobAttempt.started_at
+    return (
+        select(
+            func.count().label("count"),
+            func.coalesce(func.sum(extract("epoch", seconds)), 0).label("seconds"),
+        )
+        .select_from(Job)
+        .outerjoin(JobAttempt, (JobAttempt.job_id == Job.id) & (JobAttempt.attempt == Job.attempt))
+        .where(Job.project_id == Project.id, Job.state.in_(states.HELD_STATES))
+        .lateral("running")
+    )
+
+
+def compute_virtual_time(running: FromClause) -> ColumnElement[float]:
+    """Build the expression of a project's trained time, with that of its running jobs so far."""
+    return _raise_to_queue_time() + running.c.seconds
+
+
+def _raise_to_queue_time() -> ColumnElement[float]:
+    latest = aliased(Project)
+    queue_time = (
+        select(latest.virtual_start)
+        .where(latest.last_served_at.is_not(None))
+        .order_by(latest.last_served_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    # GREATEST ignores NULL, the time of a queue that has served no project yet.
+    time: ColumnElement[float] = func.greatest(Project.virtual_time, queue_time)
+    return time
+
+
 def mark_served(session: Session, project_id: str) -> None:
-    """Record that the project was served, which moves it to the end of the queue."""
+    """Record that the project was served, which moves it behind those with as much time."""
+    start = _raise_to_queue_time()
     session.execute(
         update(Project)
         .where(Project.id == project_id)
-        .values(last_served_at=func.clock_timestamp())
+        .values(virtual_time=start, virtual_start=start, last_served_at=func.clock_timestamp())
         .execution_options(synchronize_session=False)
     )
+
+
+def charge_attempt(session: Session, job_id: str, attempt: int) -> None:
+    """Add the time of an ended attempt to its project's. Call it once per attempt.
+
+    In a transaction of its own: whoever ends an attempt holds the job's lock, and archiving a
+    project takes the project's lock first.
+    """
+    used = (
+        select(Job.project_id, extract("epoch", JobAttempt.ended_at - JobAttempt.started_at))
+        .join(JobAttempt, JobAttempt.job_id == Job.id)
+        .where(Job.id == job_id, JobAttempt.attempt == attempt, JobAttempt.ended_at.is_not(None))
+    )
+    for project_id, seconds in session.execute(used):
+        session.execute(
+            update(Project)
+            .where(Project.id == project_id)
+            .values(virtual_time=Project.virtual_time + seconds)
+            .execution_options(synchronize_session=False)
+        )
 
 
 def _select_first_due_job() -> Select[str]:

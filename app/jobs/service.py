@@ -24,7 +24,7 @@ from app.db.tables import (
 )
 from app.errors import InvalidRequest, NotFound
 from app.files import service as files
-from app.jobs import lifecycle, option_checks, scheduling
+from app.jobs import lifecycle, limits, option_checks, scheduling
 from app.jobs.schemas import CreateJob
 from app.models import registry
 
@@ -43,13 +43,14 @@ def create(
     request: CreateJob,
     *,
     max_queued: int = 0,
+    max_tokens: int = 0,
     wandb_available: bool = False,
 ) -> Job:
     """Create a job and enqueue the validation of its files.
 
-    `max_queued` is the quota of projects without one of their own; 0 is unlimited.
-    `wandb_available` is true if the operator has configured a Weights & Biases credential. Raises
-    Forbidden, TooManyQueuedJobs, and InvalidRequest naming the parameter.
+    `max_queued` is the quota of projects without one of their own, `max_tokens` the most that a job
+    may train; 0 is unlimited. `wandb_available` is true if the operator has configured a Weights &
+    Biases credential. Raises Forbidden, TooManyQueuedJobs, and InvalidRequest naming the parameter.
     """
     # The project's lock first: a job created while its project is archived would never be
     # cancelled, and with the queue's lock first, create, resume and archive could deadlock.
@@ -61,6 +62,8 @@ def create(
         raise _build_wandb_not_configured()
     training = _get_training_input(session, project_id, request.training_file, "training_file")
     validation = _get_validation_input(session, project_id, request)
+    hyperparameters = request.merge_hyperparameters()
+    limits.check_token_limit(base, training, hyperparameters, max_tokens=max_tokens)
     job = Job(
         id=ids.job_id(),
         project_id=project_id,
@@ -70,7 +73,7 @@ def create(
         training_file_id=training.id,
         validation_file_id=None if validation is None else validation.id,
         method=request.method_type,
-        hyperparameters=request.merge_hyperparameters(),
+        hyperparameters=hyperparameters,
         seed=ids.random_seed() if request.seed is None else request.seed,
         suffix=request.suffix,
         integrations=[integration.model_dump() for integration in request.integrations or ()],

@@ -18,7 +18,7 @@ A trigger in Postgres rejects any transition out of a terminal state.
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import ScalarSelect, delete, func, select, update
+from sqlalchemy import ScalarSelect, delete, extract, func, select, update
 from sqlalchemy.orm import Session
 
 from app.db.tables import TERMINAL_STATES, AttemptOutcome, Job, JobAttempt, JobLease, JobState
@@ -112,10 +112,27 @@ def lock_for_attempt(session: Session, job_id: str, attempt: int) -> Job:
 def end_attempt(
     session: Session, job_id: str, *, outcome: AttemptOutcome, exit_code: int | None = None
 ) -> None:
-    """Delete the job's lease and record the outcome of its open attempt, if any."""
-    session.execute(delete(JobLease).where(JobLease.job_id == job_id))
-    session.execute(
+    """Delete the job's lease, record the outcome of its open attempt, if any, and add its time.
+
+    The caller's transaction holds the lock on the job's row, as after `transition`.
+    """
+    held_until = session.scalar(
+        delete(JobLease).where(JobLease.job_id == job_id).returning(JobLease.heartbeat_at)
+    )
+    # Time after the last heartbeat of a lost attempt was not spent on the job.
+    is_lost = outcome is AttemptOutcome.LOST and held_until is not None
+    ended_at = held_until if is_lost else func.clock_timestamp()
+    seconds = session.scalar(
         update(JobAttempt)
         .where(JobAttempt.job_id == job_id, JobAttempt.ended_at.is_(None))
         .values(ended_at=func.clock_timestamp(), outcome=outcome, exit_code=exit_code)
+        .returning(extract("epoch", ended_at - JobAttempt.started_at))
+        .execution_options(synchronize_session=False)
     )
+    if seconds is not None:
+        session.execute(
+            update(Job)
+            .where(Job.id == job_id)
+            .values(trained_seconds=Job.trained_seconds + func.greatest(seconds, 0))
+            .execution_options(synchronize_session=False)
+        )

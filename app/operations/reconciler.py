@@ -14,9 +14,9 @@ from app import logs
 from app.db import clock, outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, transaction
 from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask
-from app.files import uploads
+from app.files import quota, uploads
 from app.http import idempotency
-from app.jobs import lease_expiry, lifecycle
+from app.jobs import lease_expiry, lifecycle, time_slices
 from app.monitoring import traffic
 from app.operations import periodic_task_runs, trainers
 from app.operations.leader_election import acquire_leader_lock
@@ -30,6 +30,7 @@ RENOTIFY_AFTER_SECONDS = 30
 # A worker that was notified of a new job has this long before the reconciler validates its files.
 REVALIDATE_AFTER_SECONDS = 1
 OUTBOX_RETENTION_SECONDS = 3600
+REQUEST_YIELDS_INTERVAL_SECONDS = 5
 BATCH_SIZE = 100
 
 
@@ -43,9 +44,22 @@ class PeriodicTask:
     due_at: float = 0.0
 
 
-def build_tasks() -> list[PeriodicTask]:
-    """Build all tasks, due at once."""
+def build_tasks(*, slice_seconds: float = 0, max_running: int = 0) -> list[PeriodicTask]:
+    """Build all tasks, due at once.
+
+    `slice_seconds` is the trainers' time slice, and `max_running` the quota of projects without one
+    of their own; 0 is unlimited.
+    """
     return [
+        PeriodicTask(
+            TaskName.REQUEST_YIELDS,
+            REQUEST_YIELDS_INTERVAL_SECONDS,
+            build_single_transaction_task(
+                lambda session: time_slices.request_yields(
+                    session, slice_seconds=slice_seconds, max_running=max_running
+                )
+            ),
+        ),
         PeriodicTask(
             TaskName.VALIDATE_JOBS,
             0,
@@ -62,6 +76,10 @@ def build_tasks() -> list[PeriodicTask]:
         PeriodicTask(
             TaskName.DELETE_UPLOAD_PARTS, 30, build_single_transaction_task(uploads.remove_parts)
         ),
+        PeriodicTask(
+            TaskName.RECOUNT_STORAGE_USAGE, 3600, build_single_transaction_task(quota.recount)
+        ),
+        PeriodicTask(TaskName.MERGE_STORAGE_USAGE, 30, build_single_transaction_task(quota.merge)),
         PeriodicTask(TaskName.PRUNE_OUTBOX, 600, build_single_transaction_task(prune_outbox)),
         PeriodicTask(
             TaskName.PRUNE_IDEMPOTENCY_KEYS,
@@ -118,8 +136,15 @@ class Reconciler:
     to give trainers, which could not renew theirs either, a chance to do so first.
     """
 
-    def __init__(self, sessions: SessionMaker, *, grace_period_seconds: float) -> None:
-        self.tasks = build_tasks()
+    def __init__(
+        self,
+        sessions: SessionMaker,
+        *,
+        grace_period_seconds: float,
+        slice_seconds: float = 0,
+        max_running: int = 0,
+    ) -> None:
+        self.tasks = build_tasks(slice_seconds=slice_seconds, max_running=max_running)
         self._sessions = sessions
         self._grace_period_seconds = grace_period_seconds
         self._start_grace_period()

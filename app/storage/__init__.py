@@ -10,6 +10,7 @@ from app.storage.object_keys import (
     job_prefix,
     join_key,
     upload_part_key,
+    upload_prefix,
 )
 from app.storage.protocol import AlreadyExists, ObjectStore, ObjectWriter, StorageUnavailable
 from app.storage.s3 import S3Store
@@ -29,6 +30,7 @@ __all__ = [
     "join_key",
     "open_store",
     "upload_part_key",
+    "upload_prefix",
 ]
 
 

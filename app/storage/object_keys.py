@@ -17,11 +17,16 @@ def file_key(project_id: str, file_id: str) -> str:
     return validate_key(f"projects/{_validate_part(project_id)}/files/{_validate_part(file_id)}")
 
 
+def upload_prefix(project_id: str, upload_id: str) -> str:
+    """Prefix of the parts of one upload."""
+    return validate_key(
+        f"projects/{_validate_part(project_id)}/uploads/{_validate_part(upload_id)}"
+    )
+
+
 def upload_part_key(project_id: str, upload_id: str, part_id: str) -> str:
     """Key of one part of an unfinished upload."""
-    return validate_key(
-        f"projects/{_validate_part(project_id)}/uploads/{_validate_part(upload_id)}/{_validate_part(part_id)}"
-    )
+    return validate_key(f"{upload_prefix(project_id, upload_id)}/{_validate_part(part_id)}")
 
 
 def job_prefix(project_id: str, job_id: str) -> str:

@@ -371,9 +371,15 @@ def test_limits_of_a_project_can_be_set(luthier: Luthier, sessions: SessionMaker
     with transaction(sessions) as session:
         project = make_project(session)
     result = luthier("limits", project.id)
-    assert result.stdout == f"{project.id}: default running, default queued\n"
-    result = luthier("limits", project.id, "--running", "2", "--queued", "0")
-    assert result.stdout == f"{project.id}: 2 running, unlimited queued\n"
+    assert result.stdout == (
+        f"{project.id}: default running, default queued, default bytes, default files, "
+        "default uploads\n"
+    )
+    quotas = ("--running", "2", "--queued", "0", "--storage", "9", "--files", "8", "--uploads", "7")
+    result = luthier("limits", project.id, *quotas)
+    assert result.stdout == (
+        f"{project.id}: 2 running, unlimited queued, 9 bytes, 8 files, 7 uploads\n"
+    )
     with transaction(sessions) as session:
         saved = session.get_one(Project, project.id)
         assert (saved.max_running_jobs, saved.max_queued_jobs) == (2, 0)

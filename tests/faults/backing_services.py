@@ -101,6 +101,15 @@ class BackingServices:
     def make_database(self, name: str) -> None:
         self._create_database(name, TEMPLATE)
 
+    def replace_database(self, name: str) -> None:
+        """Drop a database, and create an empty one of that name."""
+        url = make_url(self._url).set(drivername="postgresql+psycopg")
+        engine = create_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+        engine.dispose()
+        self._create_database(name, "template1")
+
     def close(self) -> None:
         self.network.close()
         self.objects.close()

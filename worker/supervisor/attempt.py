@@ -16,7 +16,7 @@ from app.db.session import (
     retry_until_available,
     transaction,
 )
-from app.jobs import finalization, progress, result_file
+from app.jobs import finalization, limits, progress, result_file, time_slices
 from app.jobs.events import NewEvent
 from app.jobs.finalization import NoFinalCheckpoint, ResultFile
 from app.jobs.leases import JobAssignment, TrainerDirective
@@ -65,6 +65,7 @@ class Attempt:
         self._assignment = assignment
         self._folder = run_folders.get_run_folder(context.settings, assignment)
         self._heartbeat = Heartbeat(assignment, context.sessions, context.settings)
+        self._began_at = time.monotonic()
         self._drain_deadline: float | None = None
 
     def run(self) -> None:
@@ -99,6 +100,8 @@ class Attempt:
     def _train(self) -> TransactionWork:
         """Prepare, train and store; return the transaction that records the outcome."""
         context, assignment, folder = self._context, self._assignment, self._folder
+        if self._is_over_time_limit():
+            return self._end_at_time_limit()
         run_folders.prepare(
             folder,
             assignment,
@@ -130,10 +133,30 @@ class Attempt:
                 run_folders.retain_log(folder, context.settings)
             if process.is_aborted:
                 return exit_handling.record_crash(assignment, STALLED_MESSAGE, exit_code=code)
-            is_stop_requested = process.is_stop_requested
-            return exit_handling.on_exit(
-                code, assignment, reported=relay.failed, is_stop_requested=is_stop_requested
-            )
+            return self._record_exit(code, process, relay)
+
+    def _record_exit(
+        self, code: int, process: TrainingProcess, relay: EventRelay
+    ) -> TransactionWork:
+        is_stopped = code == ExitCode.YIELDED or process.is_stop_requested
+        if is_stopped and self._is_over_time_limit():
+            return self._end_at_time_limit(exit_code=code)
+        return exit_handling.on_exit(
+            code,
+            self._assignment,
+            reported=relay.failed,
+            is_stop_requested=process.is_stop_requested,
+            yielded_event=self._build_yielded_event(),
+        )
+
+    def _build_yielded_event(self) -> NewEvent | None:
+        if self._heartbeat.directive is not TrainerDirective.YIELD:
+            return None
+        return time_slices.build_yielded_event(self._assignment.attempt)
+
+    def _end_at_time_limit(self, *, exit_code: int | None = None) -> TransactionWork:
+        hours = self._context.settings.max_job_hours
+        return exit_handling.end_at_time_limit(self._assignment, hours=hours, exit_code=exit_code)
 
     def _supervise(
         self,
@@ -147,17 +170,40 @@ class Attempt:
             self._folder, timeout_seconds=settings.training_stall_timeout_seconds
         )
         while (code := process.poll()) is None:
-            if self._is_stopping():
-                process.stop(grace_seconds=STOP_TIMEOUT_SECONDS)
+            self._stop_if_due(process, relay)
             if watchdog.is_stalled():
                 process.abort(grace_seconds=STACK_DUMP_TIMEOUT_SECONDS)
             relay.relay()
+            self._check_token_limit(relay)
             wandb_runs.poll()
             self._heartbeat.step = relay.step
             # Raises the error of an upload; after LeaseLost further training is useless.
             _ = uploader.is_done
             time.sleep(POLL_INTERVAL_SECONDS)
         return code
+
+    def _stop_if_due(self, process: TrainingProcess, relay: EventRelay) -> None:
+        """Request a stop if the trainer shuts down, or the job's time or time slice is used up."""
+        if self._is_stopping():
+            process.stop(grace_seconds=STOP_TIMEOUT_SECONDS)
+            return
+        # A job that yields before its first step would prepare for it again and never get there.
+        must_yield = self._heartbeat.directive is TrainerDirective.YIELD and relay.has_trained
+        if must_yield or self._is_over_time_limit():
+            # Nobody needs the trainer at once: the checkpoint may wait for the end of a long step.
+            process.stop(grace_seconds=self._context.settings.training_stall_timeout_seconds)
+
+    def _is_over_time_limit(self) -> bool:
+        hours = self._context.settings.max_job_hours
+        seconds = self._assignment.trained_seconds + time.monotonic() - self._began_at
+        return 0 < hours * limits.SECONDS_PER_HOUR <= seconds
+
+    def _check_token_limit(self, relay: EventRelay) -> None:
+        """Raise UnusableJob for a job that would train too many tokens, before it has begun."""
+        most, started = self._context.settings.max_job_tokens, relay.started
+        if most and started and not started.from_step and started.trained_tokens > most:
+            failure = limits.build_token_limit_failure(started.trained_tokens, most)
+            raise run_folders.UnusableJob(failure)
 
     def _finish(self, relay: EventRelay, uploader: CheckpointUploader) -> TransactionWork:
         assignment = self._assignment

@@ -33,6 +33,8 @@ class EventRelay:
         self.started: Started | None = None
         self.failed: Failed | None = None
         self.step = 0
+        # True once this attempt has made a step.
+        self.has_trained = False
         self._assignment = assignment
         self._folder = folder
         self._sessions = sessions
@@ -78,6 +80,7 @@ class EventRelay:
                     self.step = event.from_step
                 case Metrics():
                     self.step = event.step
+                    self.has_trained = True
                 case Failed():
                     self.failed = event
 

@@ -5,6 +5,7 @@ import signal
 
 from app.db.session import TransactionWork
 from app.jobs import attempt_outcomes, finalization
+from app.jobs.events import NewEvent
 from app.jobs.failures import JobErrorCode, JobFailure
 from app.jobs.finalization import NoFinalCheckpoint, ResultFile
 from app.jobs.leases import JobAssignment
@@ -13,12 +14,17 @@ from worker.supervisor.run_folders import CorruptDownload
 
 
 def on_exit(
-    code: int, assignment: JobAssignment, *, reported: Failed | None, is_stop_requested: bool
+    code: int,
+    assignment: JobAssignment,
+    *,
+    reported: Failed | None,
+    is_stop_requested: bool,
+    yielded_event: NewEvent | None = None,
 ) -> TransactionWork:
     """Map an exit code other than DONE to the transaction that records the attempt's outcome.
 
     `reported` is the process's own error report; `is_stop_requested` is true if the
-    supervisor stopped it.
+    supervisor stopped it, and `yielded_event` says why, if its owner should know.
     """
     job_id, attempt = assignment.job_id, assignment.attempt
     match code:
@@ -34,7 +40,9 @@ def on_exit(
         case ExitCode.DISK_FULL:
             return record_disk_full(assignment, exit_code=code)
     if code == ExitCode.YIELDED or is_stop_requested:
-        return lambda session: attempt_outcomes.yield_job(session, job_id, attempt, exit_code=code)
+        return lambda session: attempt_outcomes.yield_job(
+            session, job_id, attempt, exit_code=code, event=yielded_event
+        )
     return record_crash(assignment, _describe_exit(code), exit_code=code)
 
 
@@ -74,6 +82,15 @@ def yield_job(assignment: JobAssignment) -> TransactionWork:
     """Make the transaction for an attempt that continues later or on another trainer."""
     return lambda session: attempt_outcomes.yield_job(
         session, assignment.job_id, assignment.attempt
+    )
+
+
+def end_at_time_limit(
+    assignment: JobAssignment, *, hours: float, exit_code: int | None = None
+) -> TransactionWork:
+    """Make the transaction for a job that has trained for as long as a job may."""
+    return lambda session: attempt_outcomes.end_at_time_limit(
+        session, assignment.job_id, assignment.attempt, hours=hours, exit_code=exit_code
     )
 
 

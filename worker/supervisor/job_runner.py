@@ -7,7 +7,7 @@ from threading import Semaphore
 from app import logs
 from app.db.session import DatabaseUnavailable, transaction
 from app.db.tables import TrainerState
-from app.jobs import lease_expiry, leases
+from app.jobs import lease_expiry, leases, scheduling
 from app.jobs.leases import JobAssignment
 from app.operations import trainers
 from worker.supervisor import run_folders
@@ -76,6 +76,7 @@ class JobRunner:
     def _record_outcome(self, assignment: JobAssignment) -> None:
         try:
             with transaction(self._context.sessions) as session:
+                scheduling.charge_attempt(session, assignment.job_id, assignment.attempt)
                 outcome = leases.get_outcome(session, assignment.job_id, assignment.attempt)
             if outcome is None:
                 return
@@ -83,7 +84,8 @@ class JobRunner:
             if self._circuit_breaker.is_open:
                 self.report_state()
         except DatabaseUnavailable as error:
-            # Losing one outcome only makes the circuit breaker open one job later.
+            # Losing one outcome only makes the circuit breaker open one job later, and the project
+            # is served once too early.
             log.warning("attempt.outcome_unknown", job=assignment.job_id, reason=str(error))
 
     def clean_up(self) -> None:

@@ -91,10 +91,15 @@ class TrainingProcess:
         return None
 
     def stop(self, *, grace_seconds: float) -> None:
-        """Request a checkpoint and exit; `poll` kills it after the grace period. Idempotent."""
+        """Request a checkpoint and exit; `poll` kills it after the grace period.
+
+        A further request only shortens the grace period.
+        """
+        kill_at = time.monotonic() + grace_seconds
         if self._kill_at is not None or self._has_ended():
+            self._kill_at = min(kill_at, self._kill_at or kill_at)
             return
-        self._kill_at = time.monotonic() + grace_seconds
+        self._kill_at = kill_at
         self._folder.stop_file.touch()
         os.kill(self.pid, signal.SIGTERM)
 

@@ -20,6 +20,7 @@ from app.db.tables.jobs import (
 )
 from app.db.tables.outbox import Outbox, OutboxKind, WorkerTask
 from app.db.tables.periodic_tasks import PeriodicTaskRun
+from app.db.tables.storage import StorageIdentity, StorageUsage
 from app.db.tables.tenants import (
     AdminKey,
     ApiKey,
@@ -68,6 +69,8 @@ __all__ = [
     "Project",
     "ServiceAccount",
     "ServiceAccountRole",
+    "StorageIdentity",
+    "StorageUsage",
     "TrainerProcess",
     "TrainerState",
     "TrainingUsage",

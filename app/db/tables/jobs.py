@@ -107,6 +107,8 @@ class Job(Base):
     micro_batch_size: Mapped[int | None]
     total_steps: Mapped[int | None]
     trained_tokens: Mapped[BigInt | None]
+    # Time that trainers held it, in all ended attempts.
+    trained_seconds: Mapped[float] = mapped_column(server_default="0")
     started_at: Mapped[Timestamp | None]
     estimated_finish: Mapped[Timestamp | None]
     finished_at: Mapped[Timestamp | None]
@@ -175,6 +177,8 @@ class JobLease(Base):
     lease_until: Mapped[Timestamp]
     heartbeat_at: Mapped[CreatedAt]
     step: Mapped[int] = mapped_column(server_default="0")
+    # Set by the scheduler: the trainer is to give the job back at its next checkpoint.
+    yield_requested_at: Mapped[Timestamp | None]
 
     __table_args__ = (
         Index(None, "lease_until"),

@@ -5,7 +5,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from app.db.base import Base, CreatedAt, StrEnumType, Timestamp, format_sql_values
+from app.db.base import Base, BigInt, CreatedAt, StrEnumType, Timestamp, format_sql_values
 
 
 class ServiceAccountRole(StrEnum):
@@ -36,9 +36,16 @@ class Project(Base):
     created_at: Mapped[CreatedAt]
     # When a trainer last acquired one of its jobs: the queue is fair across projects.
     last_served_at: Mapped[Timestamp | None]
+    # Start-time fair queuing, in seconds of a trainer: the time used so far, raised to the queue's
+    # own when the project becomes active, and its value when the project was last served.
+    virtual_time: Mapped[float] = mapped_column(server_default="0")
+    virtual_start: Mapped[float] = mapped_column(server_default="0")
     # Overrides of the limits in the settings; 0 is no limit.
     max_running_jobs: Mapped[int | None]
     max_queued_jobs: Mapped[int | None]
+    max_storage_bytes: Mapped[BigInt | None]
+    max_files: Mapped[BigInt | None]
+    max_open_uploads: Mapped[BigInt | None]
     archived_at: Mapped[Timestamp | None]
 
     __table_args__ = (

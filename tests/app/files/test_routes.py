@@ -81,7 +81,7 @@ class TestUpload:
         finally:
             for maker in makers:
                 event.remove(maker, "after_begin", after_begin)
-        assert borrowed == [1, 1], "one for the key, one for the file"
+        assert borrowed == [1, 1, 1], "one for the key, the reservation and the file"
 
     def test_bytes_without_a_filename(self, openai: OpenAI) -> None:
         assert openai.files.create(file=GOOD, purpose="fine-tune").filename == "upload"

@@ -1,13 +1,10 @@
 """Malformed and incomplete HTTP on a socket, and clients that do not read: A16, A31, A33."""
 
 import asyncio
-import json
 import select
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from urllib.parse import urlsplit
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -19,40 +16,10 @@ from uvicorn.server import ServerState
 from app.http.server_protocol import MAX_HEADER_BYTES, BoundedHttpProtocol
 from tests.live_api import Account, Api
 from tests.polling import wait_until
+from tests.raw_http import connected, parse_error, read_until_closed
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /v1/models HTTP/1.1\r\nHost: x\r\n"
-
-
-@contextmanager
-def connected(api: Api, *, receive_buffer: int | None = None) -> Iterator[socket.socket]:
-    """A connection, with a receive buffer of this many bytes if given."""
-    address = urlsplit(api.url)
-    with socket.socket() as connection:
-        connection.settimeout(120)
-        if receive_buffer is not None:
-            # Before connecting, since the window is announced then.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        connection.connect((address.hostname, address.port))
-        yield connection
-
-
-def read_until_closed(connection: socket.socket) -> bytes:
-    """All bytes until the server closes the connection."""
-    received = b""
-    try:
-        while data := connection.recv(65536):
-            received += data
-    except ConnectionResetError:
-        pass
-    return received
-
-
-def parse_error(raw: bytes) -> tuple[int, dict[str, object]]:
-    head, _, body = raw.partition(b"\r\n\r\n")
-    assert b"x-request-id: req_" in head, raw
-    assert b"content-type: application/json" in head
-    return int(head.split()[1]), json.loads(body)["error"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +42,7 @@ def parse_error(raw: bytes) -> tuple[int, dict[str, object]]:
     ],
 )
 def test_a33_malformed_request_gets_the_envelope_and_is_closed(api: Api, bytes_: bytes) -> None:
-    with connected(api) as connection:
+    with connected(api.url) as connection:
         connection.sendall(bytes_)
         status, error = parse_error(read_until_closed(connection))
     assert status == 400
@@ -84,7 +51,7 @@ def test_a33_malformed_request_gets_the_envelope_and_is_closed(api: Api, bytes_:
 
 def test_a33_invalid_chunk_in_a_body(api: Api, account: Account) -> None:
     key = b"Authorization: Bearer " + account.secret.encode() + b"\r\n"
-    with connected(api) as connection:
+    with connected(api.url) as connection:
         head = b"POST /v1/fine_tuning/jobs HTTP/1.1\r\nHost: x\r\n" + key
         connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n")
         status, _ = parse_error(read_until_closed(connection))
@@ -93,7 +60,7 @@ def test_a33_invalid_chunk_in_a_body(api: Api, account: Account) -> None:
 
 def test_a33_no_request_smuggling(api: Api) -> None:
     """The body has the declared length, so its content is not read as another request."""
-    with connected(api) as connection:
+    with connected(api.url) as connection:
         inner = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
         length = str(len(inner)).encode()
         connection.sendall(GET + b"Content-Length: " + length + b"\r\n\r\n" + inner)
@@ -110,12 +77,12 @@ class TestA16SlowHeaders:
 
     @pytest.mark.parametrize("begin", [b"G", GET, GET + b"X: "])
     def test_headers_that_stop(self, api: Api, begin: bytes) -> None:
-        with connected(api) as connection:
+        with connected(api.url) as connection:
             connection.sendall(begin)
             assert parse_error(read_until_closed(connection))[0] == 408
 
     def test_headers_that_trickle(self, api: Api) -> None:
-        with connected(api) as connection:
+        with connected(api.url) as connection:
             connection.settimeout(0.02)
             connection.sendall(GET)
             deadline = time.monotonic() + 120
@@ -130,7 +97,7 @@ class TestA16SlowHeaders:
             assert received.startswith(b"HTTP/1.1 408")
 
     def test_silent_connection_is_closed_without_a_response(self, api: Api) -> None:
-        with connected(api) as connection:
+        with connected(api.url) as connection:
             assert read_until_closed(connection) == b""
 
     def test_second_request_on_a_connection(
@@ -138,7 +105,7 @@ class TestA16SlowHeaders:
     ) -> None:
         # For the first request, which a busy machine may send late.
         monkeypatch.setattr(BoundedHttpProtocol, "header_timeout_seconds", 1)
-        with connected(api) as connection:
+        with connected(api.url) as connection:
             connection.sendall(GET + b"\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
             connection.sendall(GET)
@@ -149,7 +116,7 @@ class TestA16SlowHeaders:
     ) -> None:
         # Less than the body takes, but enough for headers that a busy machine sends late.
         monkeypatch.setattr(BoundedHttpProtocol, "header_timeout_seconds", 1.5)
-        with connected(api) as connection:
+        with connected(api.url) as connection:
             connection.sendall(GET + b"Content-Length: 2\r\nConnection: close\r\n\r\nx")
             time.sleep(1.7)
             connection.sendall(b"x")
@@ -179,7 +146,7 @@ class TestA16SlowReaders:
         self, api: Api, request_head: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(BoundedHttpProtocol, "progress_check_interval_seconds", 0.2)
-        with capture_logs() as lines, connected(api, receive_buffer=4096) as connection:
+        with capture_logs() as lines, connected(api.url, receive_buffer=4096) as connection:
             connection.sendall(request_head + more + b"\r\n")
             assert is_reset(connection), "the server waits forever"
             # The request ends with it, and so its key's request slot is released.
@@ -190,7 +157,7 @@ class TestA16SlowReaders:
     ) -> None:
         """Too little for uvicorn's flow control, and the request itself is complete."""
         monkeypatch.setattr(BoundedHttpProtocol, "progress_check_interval_seconds", 0.2)
-        with connected(api, receive_buffer=4096) as connection:
+        with connected(api.url, receive_buffer=4096) as connection:
             connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
             assert is_reset(connection), "the server waits forever"
 
@@ -238,7 +205,7 @@ async def test_a16_client_is_kept_while_it_reads_something() -> None:
 
 @pytest.mark.parametrize("piece", [b"X: " + b"y" * 1000 + b"\r\n", b"y" * 1000])
 def test_a16_endless_headers(api: Api, piece: bytes) -> None:
-    with connected(api) as connection:
+    with connected(api.url) as connection:
         connection.sendall(GET + b"X-First: ")
         sent = 0
         try:
@@ -255,11 +222,11 @@ def test_a16_endless_headers(api: Api, piece: bytes) -> None:
 
 
 def test_too_many_connections(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    with connected(api) as before:
+    with connected(api.url) as before:
         before.sendall(GET + b"\r\n")
         assert before.recv(65536).startswith(b"HTTP/1.1 200")
         monkeypatch.setattr(BoundedHttpProtocol, "max_connections", 0)
-        with connected(api) as connection:
+        with connected(api.url) as connection:
             connection.sendall(GET + b"\r\n")
             response = read_until_closed(connection)
         status, error = parse_error(response)
@@ -271,7 +238,7 @@ def test_too_many_connections(api: Api, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_large_body_in_the_same_packet_is_not_a_large_header(api: Api) -> None:
     body = b"x" * (3 * MAX_HEADER_BYTES)
-    with connected(api) as connection:
+    with connected(api.url) as connection:
         length = str(len(body)).encode()
         head = GET + b"Connection: close\r\nContent-Length: " + length + b"\r\n\r\n"
         connection.sendall(head + body)
@@ -281,6 +248,6 @@ def test_large_body_in_the_same_packet_is_not_a_large_header(api: Api) -> None:
 def test_websocket_upgrade_is_authenticated(api: Api) -> None:
     ask = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     ask += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    with connected(api) as connection:
+    with connected(api.url) as connection:
         connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n" + ask)
         assert connection.recv(65536).startswith(b"HTTP/1.1 401")
