@@ -16,7 +16,12 @@ from app.backup.errors import BackupError
 from app.catalog import Catalog, CatalogError
 from app.db.deletion_hold import HoldUnavailable
 from app.db.migrate import DowntimeRequired, upgrade
-from app.db.session import DatabaseUnavailable, one_off_transaction
+from app.db.session import (
+    DatabaseUnavailable,
+    create_database_engine,
+    one_off_transaction,
+    session_maker,
+)
 from app.db.tables import KeyMixin
 from app.errors import ApiError
 from app.files import quota
@@ -31,9 +36,10 @@ from app.local.operator_commands import record_command
 from app.local.supervisor import ShutdownRequested, StartFailed
 from app.local.up import PortTaken, up
 from app.models import registry
+from app.operations import storage_identity
 from app.organization import admin_keys, api_keys, bootstrap
 from app.settings import Settings
-from app.storage import StorageUnavailable
+from app.storage import StorageUnavailable, open_store
 
 READ_CHUNK_BYTES = 2**20
 # Problems of the machine or its configuration; each message is a sentence for the operator.
@@ -57,7 +63,9 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, help="Manage API keys.")
 data_app = typer.Typer(no_args_is_help=True, help="Check training files.")
+storage_app = typer.Typer(no_args_is_help=True, help="Manage the storage of files and models.")
 app.add_typer(keys_app, name="keys")
+app.add_typer(storage_app, name="storage")
 app.add_typer(data_app, name="data")
 backup_commands.register(app)
 app.add_typer(job_commands.jobs_app, name="jobs")
@@ -263,6 +271,20 @@ def limits_command(
         for name, limit in limits.items()
     )
     echo(f"{project.id}: {', '.join(texts)}")
+
+
+@storage_app.command("adopt")
+def adopt_storage() -> None:
+    """Make the configured storage the one that belongs to the database, whatever it contains.
+
+    For a storage that was lost and replaced, or moved without its marker. Restart the service then.
+    """
+    settings = Settings()
+    with open_database(settings) as url:
+        engine = create_database_engine(url, pool_size=1)
+        marker = storage_identity.adopt(session_maker(engine), open_store(settings))
+        engine.dispose()
+    echo(f"The storage with the marker {marker} now belongs to this database.")
 
 
 @data_app.command("check")

@@ -141,6 +141,16 @@ class TooManyQueuedJobs(RateLimited):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "60", "x-should-retry": "false"}
 
 
+class InsufficientStorage(ApiError):
+    """The service's disk is nearly full and uploads are refused. Its operator must make room."""
+
+    status = 507
+    type = "server_error"
+    code = "insufficient_storage"
+    # The official SDKs retry for seconds only; making room takes longer.
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "60", "x-should-retry": "false"}
+
+
 class ServiceUnavailable(ApiError):
     """Service temporarily unavailable. Please retry."""
 

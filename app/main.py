@@ -32,11 +32,11 @@ from app.models import routes as models
 from app.monitoring import routes as monitoring
 from app.monitoring.recorder import TrafficRecorder
 from app.operations import routes as operations
+from app.operations.storage_identity import open_verified_store
 from app.organization import routes as organization
 from app.safe_http.client import SafeHttpClient
 from app.security_log import SecurityLog
 from app.settings import Settings
-from app.storage import open_store
 from app.webhooks import routes as webhooks
 
 # Pooled connections, and the same number of overflow connections; the session limit leaves a few.
@@ -116,7 +116,7 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
         database=database,
         sessions=sessions,
         autocommit_sessions=session_maker(database),
-        store=open_store(settings),
+        store=open_verified_store(settings, sessions),
         catalog=catalog,
         notifier=notifier,
         webhook_client=SafeHttpClient(settings.webhook_allowed_networks),

@@ -194,6 +194,12 @@ class Settings(BaseSettings):
     max_open_uploads_per_project: int = Field(
         100, ge=0, description="Unfinished multi-part uploads of one project; 0 means no limit"
     )
+    disk_reserve_bytes: ByteSize = Field(
+        ByteSize(2**30),
+        ge=0,
+        description="Free disk space below which uploads are refused, and below a quarter of which "
+        "trainers wait; 0 means no reserve",
+    )
     rate_limit_requests_per_minute: int = Field(
         60_000, ge=1, description="Requests per minute of one API key"
     )

@@ -32,9 +32,10 @@ from app.operations import outbox_dispatch, periodic_task_runs
 from app.operations.orphaned_objects import OrphanCollector
 from app.operations.periodic_task_runs import TaskName
 from app.operations.reconciler import Reconciler
+from app.operations.storage_identity import open_verified_store
 from app.safe_http.client import SafeHttpClient
 from app.settings import Settings
-from app.storage import StorageUnavailable, open_store
+from app.storage import StorageUnavailable
 from app.webhooks.sender import WebhookSender
 from worker import broker_transport, tasks
 from worker.supervisor.attempt import TrainerContext
@@ -140,7 +141,7 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
     context = TrainerContext(
         settings=settings,
         sessions=sessions,
-        store=open_store(settings),
+        store=open_verified_store(settings, sessions),
         catalog=Catalog.load(settings.models_file),
         stopping=stopping,
         command=tuple(shlex.split(settings.training_command)) or TRAINING_COMMAND,
@@ -166,7 +167,7 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
 
 def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
     sessions, notifier = _connect(settings)
-    store = open_store(settings)
+    store = open_verified_store(settings, sessions)
     reconciler = Reconciler(
         sessions,
         grace_period_seconds=GRACE_HEARTBEATS * settings.heartbeat_interval_seconds,

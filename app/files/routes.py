@@ -14,10 +14,9 @@ from sqlalchemy.orm import Session
 
 from app.db.tables import File, FilePurpose
 from app.errors import ApiError
-from app.files import intake, quota, serializers, service
+from app.files import intake, serializers, service
 from app.files.intake import IncomingFile
-from app.files.quota import Reservation
-from app.files.room import reserve_room
+from app.files.room import Room, reserve_room
 from app.files.schemas import (
     FileDeleted,
     FileFields,
@@ -144,7 +143,7 @@ def content(
 
 
 def _receive_file(
-    request: Request, state: AppState, project_id: str, room: Reservation
+    request: Request, state: AppState, project_id: str, room: Room
 ) -> tuple[File, bytes]:
     """Store an upload; return its row, not yet added, and bytes that identify the request.
 
@@ -175,9 +174,9 @@ def _receive_file(
 
 
 def _add_once(
-    idempotency: Idempotency, content_id: bytes, file: File, room: Reservation, session: Session
+    idempotency: Idempotency, content_id: bytes, file: File, room: Room, session: Session
 ) -> FileObject | StoredResponse:
-    quota.release(session, room)
+    room.release(session)
     if (stored := idempotency.begin(session, content_id)) is not None:
         # A retry is recognized only by its whole content, which has been stored again by now.
         service.discard(session, file)

@@ -13,8 +13,7 @@ from app.db.tables import File
 from app.errors import ApiError, PayloadTooLarge
 from app.files import quota, serializers, uploads
 from app.files.intake import CheckRoom
-from app.files.quota import Reservation
-from app.files.room import reserve_room
+from app.files.room import Room, check_disk, reserve_room
 from app.files.schemas import CompleteUpload, CreateUpload, UploadObject, UploadPartObject
 from app.files.upload_assembly import AssemblyPlan, ClaimLost, assemble
 from app.http.dependencies import (
@@ -42,6 +41,7 @@ def create(
 ) -> UploadObject:
     """Create a multi-part upload. It expires after an hour."""
     max_bytes = state.settings.max_upload_bytes
+    check_disk(state.settings, state.store, body.bytes)
     quota.check_open_uploads(session, principal.project_id, state.settings)
     quota.check_declared(session, principal.project_id, state.settings, size=body.bytes)
     upload = uploads.create(session, principal.project_id, body, max_bytes=max_bytes)
@@ -65,7 +65,7 @@ async def add_part(
         size, sha256 = await to_thread.run_sync(receive, limiter=state.upload_slots)
 
         def add(session: Session) -> UploadPartObject:
-            quota.release(session, room)
+            room.release(session)
             part = uploads.add_part(
                 session, project_id, upload_id, part_id=part_id, size=size, sha256=sha256
             )
@@ -108,9 +108,7 @@ def cancel(upload_id: str, principal: PrincipalDep, session: SessionDep) -> Uplo
     return serializers.serialize_upload(upload, None)
 
 
-def _receive_part(
-    request: Request, state: AppState, key: str, room: Reservation
-) -> tuple[int, str]:
+def _receive_part(request: Request, state: AppState, key: str, room: Room) -> tuple[int, str]:
     """Store a part; return its size and SHA-256. Nothing stays in the store if it raises."""
     with state.store.writer(key) as blob:
         part = _PartWriter(blob, room.check)
@@ -169,4 +167,10 @@ def _assemble_file(state: AppState, plan: AssemblyPlan) -> File:
         lambda session: uploads.extend_claim(session, plan),
     )
     # Within the quota already: the parts are deleted in the transaction that adds the file.
-    return assemble(state.store, plan, extend_claim=extend_claim, check_room=lambda _size: None)
+    check_disk(state.settings, state.store, plan.bytes)
+    return assemble(
+        state.store,
+        plan,
+        extend_claim=extend_claim,
+        check_room=lambda _size: check_disk(state.settings, state.store),
+    )

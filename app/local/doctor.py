@@ -25,11 +25,11 @@ from app.local.home import POSTGRES, Home, HomeUnusable, RunningStack
 from app.local.postgres import check_major
 from app.local.postgres import find_server as postgres_server
 from app.local.valkey import find_server as valkey_server
-from app.operations import periodic_task_runs
+from app.operations import periodic_task_runs, storage_identity
 from app.operations.health import check_database
 from app.operations.periodic_task_runs import TaskName
 from app.settings import Settings, environment_variable
-from app.storage import StorageUnavailable, open_store
+from app.storage import StorageUnavailable, VerifiedStore, open_store
 
 MIN_PYTHON = (3, 11)
 GIB = 2**30
@@ -61,7 +61,7 @@ def run_checks() -> Iterator[Finding]:
     except HomeUnusable as error:
         yield Finding("LUTHIER_HOME", False, str(error))
         return
-    yield _check_disk(settings.home)
+    yield _check_disk(settings)
     yield _check_port(settings, running)
     yield from _check_catalog(settings)
     yield _check_database(settings, running)
@@ -69,7 +69,7 @@ def run_checks() -> Iterator[Finding]:
         yield from _check_periodic_tasks(running.database_url)
         yield _check_backups(running.database_url)
     yield _check_broker(settings, running)
-    yield _check_storage(settings)
+    yield _check_storage(settings, running)
     yield _check_service(settings, running)
 
 
@@ -94,17 +94,18 @@ def _check_python() -> Finding:
     return Finding("Python", False, f"{version} is too old; Luthier needs 3.11 or newer")
 
 
-def _check_disk(home: Path) -> Finding:
+def _check_disk(settings: Settings) -> Finding:
+    home = settings.home
     free = shutil.disk_usage(home).free
     sentence = f"{home} is writable, {free / GIB:.1f} GiB free"
-    if free >= MIN_FREE_BYTES:
+    if free >= max(MIN_FREE_BYTES, settings.disk_reserve_bytes):
         return Finding("LUTHIER_HOME", True, sentence)
     state = "full" if free < GIB / 16 else "nearly full"
     return Finding(
         "LUTHIER_HOME",
         False,
-        f"the disk of {home} is {state} ({free / 2**20:.0f} MiB free); "
-        "make room, or choose another folder with LUTHIER_HOME",
+        f"the disk of {home} is {state} ({free / 2**20:.0f} MiB free), "
+        "and uploads are refused; make room, or choose another folder with LUTHIER_HOME",
     )
 
 
@@ -237,13 +238,25 @@ def _check_embedded_server(part: str, name: str, find_server: Callable[[], Path]
     return Finding(part, True, f"embedded {name}, started by `luthier up`")
 
 
-def _check_storage(settings: Settings) -> Finding:
+def _check_storage(settings: Settings, running: RunningStack | None) -> Finding:
     location = f"bucket {settings.s3_bucket}" if settings.s3_bucket else "a folder in LUTHIER_HOME"
+    url = settings.database_url or (running.database_url if running else None)
     try:
-        open_store(settings).check()
+        marker = None if url is None else _find_marker(url)
+        VerifiedStore(open_store(settings), lambda: marker, interval_seconds=0).check()
     except StorageUnavailable as error:
         return Finding("storage", False, str(error))
     return Finding("storage", True, f"{location} works")
+
+
+def _find_marker(database_url: str) -> str | None:
+    """The marker that the storage must have; None if the database does not say."""
+    try:
+        with one_off_transaction(database_url) as session:
+            return storage_identity.find_marker(session)
+    except DatabaseUnavailable:
+        # Reported by the database check already.
+        return None
 
 
 def _check_service(settings: Settings, running: RunningStack | None) -> Finding:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 from sqlalchemy import text
 
 from app import logs
-from app.db.session import SessionMaker, transaction
+from app.db.session import DatabaseUnavailable, SessionMaker, transaction
+from app.storage import ObjectStore, StorageMismatch
 
 log = logs.get_logger(__name__)
 
@@ -32,6 +34,13 @@ def check_database(sessions: SessionMaker) -> None:
         session.execute(text("SELECT 1"))
 
 
+def check_storage(store: ObjectStore) -> None:
+    """Raise StorageUnavailable if the storage cannot be used, or is not the database's."""
+    # Until the database has been reached once, only it knows the storage's marker.
+    with suppress(DatabaseUnavailable):
+        store.check()
+
+
 async def _run_probe(name: str, probe: Probe) -> str | None:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
@@ -39,6 +48,9 @@ async def _run_probe(name: str, probe: Probe) -> str | None:
     except TimeoutError:
         log.warning("health.timeout", dependency=name)
         return f"The {name} did not respond within {PROBE_TIMEOUT_SECONDS} s."
+    except StorageMismatch as error:
+        log.warning("health.problem", dependency=name, reason=str(error))
+        return str(error)
     # Any exception means that the dependency cannot be used.
     except Exception as error:
         log.warning("health.problem", dependency=name, reason=repr(error))

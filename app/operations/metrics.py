@@ -11,8 +11,9 @@ from prometheus_client.registry import Collector
 from sqlalchemy import extract, func, select
 from sqlalchemy.orm import Session
 
-from app.db.tables import Job, JobState, Outbox, TrainerState
+from app.db.tables import Job, JobState, Outbox, StorageUsage, TrainerState
 from app.operations import periodic_task_runs, trainers
+from app.operations.disk_space import DiskSpace
 
 
 class ServiceCollector(Collector):
@@ -23,11 +24,41 @@ class ServiceCollector(Collector):
             *_build_job_metrics(session),
             *_build_periodic_task_metrics(session),
             _build_outbox_metrics(session),
+            *_build_storage_metrics(session),
             _build_trainer_metrics(session, heartbeat_seconds),
         ]
 
     def collect(self) -> Iterable[Metric]:
         return self._families
+
+
+class DiskCollector(Collector):
+    """Free space of the disks of the machine that the API runs on."""
+
+    def __init__(self, space: DiskSpace) -> None:
+        self._space = space
+
+    def collect(self) -> Iterable[Metric]:
+        free = GaugeMetricFamily("luthier_disk_free_bytes", "Free space of a disk", labels=["disk"])
+        for name, free_bytes in self._space.free_bytes.items():
+            free.add_metric([name], free_bytes)
+        yield free
+
+
+def _build_storage_metrics(session: Session) -> list[Metric]:
+    is_stored = StorageUsage.expires_at.is_(None)
+    stored_bytes = session.scalar(select(func.sum(StorageUsage.bytes)).where(is_stored))
+    stored_files = session.scalar(select(func.sum(StorageUsage.files)).where(is_stored))
+    return [
+        GaugeMetricFamily(
+            "luthier_stored_bytes",
+            "Stored bytes of all projects: files, parts of uploads and checkpoints",
+            value=float(stored_bytes or 0),
+        ),
+        GaugeMetricFamily(
+            "luthier_stored_files", "Stored files of all projects", value=float(stored_files or 0)
+        ),
+    ]
 
 
 def _build_job_metrics(session: Session) -> list[Metric]:

@@ -7,13 +7,19 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from app.http.dependencies import AdminDep, AppStateDep, ReadSessionDep, run_in_transaction
+from app.http.dependencies import (
+    AdminDep,
+    AppState,
+    AppStateDep,
+    ReadSessionDep,
+    run_in_transaction,
+)
 from app.http.openapi import TEXT_SCHEMA, DocumentedRoute, success_response
 from app.inference.dependencies import EnginesDep
 from app.monitoring.dependencies import RecorderDep
-from app.operations import health, trainers
+from app.operations import disk_space, health, trainers
 from app.operations.health import Probe
-from app.operations.metrics import ServiceCollector
+from app.operations.metrics import DiskCollector, ServiceCollector
 from app.operations.schemas import Alive, Check, Readiness, ReadinessStatus
 from app.wire.base import ErrorEnvelope
 
@@ -30,14 +36,17 @@ async def alive() -> Alive:
 async def ready(state: AppStateDep, engines: EnginesDep, response: Response) -> Readiness:
     """Readiness probe: 503 if a dependency of requests cannot be used.
 
-    Trainers that have stopped taking jobs are reported, but do not make the service unavailable.
+    Trainers that have stopped taking jobs, and a disk without room for uploads, are reported, but
+    do not make the service unavailable.
     """
     probes: dict[str, Probe] = {
         "database": _build_thread_probe(
             partial(health.check_database, state.sessions), state.probe_slots
         ),
         "broker": _build_thread_probe(state.notifier.check, state.probe_slots),
-        "storage": _build_thread_probe(state.store.check, state.probe_slots),
+        "storage": _build_thread_probe(
+            partial(health.check_storage, state.store), state.probe_slots
+        ),
         "engine": engines.check_health,
     }
     problems = await health.run_probes(probes)
@@ -50,7 +59,9 @@ async def ready(state: AppStateDep, engines: EnginesDep, response: Response) -> 
         state, partial(trainers.find_health_problem, heartbeat_seconds=heartbeat)
     )
     checks["trainers"] = _check(problem)
-    status = ReadinessStatus.OK if problem is None else ReadinessStatus.DEGRADED
+    checks["disk"] = _check(await to_thread.run_sync(_find_disk_problem, state))
+    is_degraded = not all(check.ok for check in checks.values())
+    status = ReadinessStatus.DEGRADED if is_degraded else ReadinessStatus.OK
     return Readiness(status=status, checks=checks)
 
 
@@ -67,12 +78,18 @@ def metrics(
     registry = CollectorRegistry()
     heartbeat = state.settings.heartbeat_interval_seconds
     registry.register(ServiceCollector(session, heartbeat_seconds=heartbeat))
+    registry.register(DiskCollector(disk_space.measure(state.settings, state.store)))
     registry.register(recorder.counters.build_collector(admin.organization_slug))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def _check(problem: str | None) -> Check:
     return Check(ok=problem is None, message=problem)
+
+
+def _find_disk_problem(state: AppState) -> str | None:
+    space = disk_space.measure(state.settings, state.store)
+    return space.find_problem(state.settings.disk_reserve_bytes)
 
 
 def _build_thread_probe(check: Callable[[], None], limiter: CapacityLimiter) -> Probe:

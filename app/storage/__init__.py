@@ -14,21 +14,26 @@ from app.storage.object_keys import (
 )
 from app.storage.protocol import AlreadyExists, ObjectStore, ObjectWriter, StorageUnavailable
 from app.storage.s3 import S3Store
+from app.storage.verified import MARKER_KEY, StorageMismatch, VerifiedStore, read_marker
 
 __all__ = [
+    "MARKER_KEY",
     "AlreadyExists",
     "LocalStore",
     "ObjectStore",
     "ObjectWriter",
     "S3Store",
+    "StorageMismatch",
     "StorageUnavailable",
     "UnsafeKey",
+    "VerifiedStore",
     "attempt_prefix",
     "checkpoint_prefix",
     "file_key",
     "job_prefix",
     "join_key",
     "open_store",
+    "read_marker",
     "upload_part_key",
     "upload_prefix",
 ]

@@ -86,11 +86,19 @@ class LocalStore:
                     removed += 1
         return removed
 
+    def free_bytes(self) -> int | None:
+        with _translate_errors():
+            return shutil.disk_usage(self._existing_folder()).free
+
     def check(self) -> None:
         with _translate_errors(), closing(atomic_files.AtomicFile(self._unfinished)) as unfinished:
             unfinished.write(b"?")
             if shutil.disk_usage(self.root).free < MIN_FREE_BYTES:
                 raise StorageUnavailable(f"The disk of {self.root} is full. Free some space on it.")
+
+    def _existing_folder(self) -> Path:
+        """The root, or before the first write the folder that it will be made in."""
+        return next(path for path in (self.root, *self.root.parents) if path.exists())
 
     def _path(self, key: str) -> Path:
         return self.root / validate_key(key)

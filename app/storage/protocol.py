@@ -60,5 +60,8 @@ class ObjectStore(Protocol):
     def remove_unfinished(self, older_than: timedelta) -> int:
         """Remove unfinished writes of killed processes older than this; returns their number."""
 
+    def free_bytes(self) -> int | None:
+        """Free bytes of the disk that the objects are on; None if it is not known, as in S3."""
+
     def check(self) -> None:
         """Raise StorageUnavailable if the store cannot be used. Fast, for health probes."""

@@ -94,6 +94,9 @@ class S3Store:
                 )
         return len(stale)
 
+    def free_bytes(self) -> int | None:
+        return None
+
     def check(self) -> None:
         with translate_errors(self.bucket):
             self._probe.head_bucket(Bucket=self.bucket)

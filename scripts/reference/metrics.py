@@ -6,7 +6,8 @@ from unittest.mock import MagicMock
 from prometheus_client.registry import Collector
 
 from app.monitoring.prometheus import TrafficCounters
-from app.operations.metrics import ServiceCollector
+from app.operations.disk_space import DiskSpace
+from app.operations.metrics import DiskCollector, ServiceCollector
 from scripts.reference.markdown import code, table
 
 
@@ -28,4 +29,5 @@ def lines() -> Iterator[str]:
 def _collectors() -> Iterator[Collector]:
     # The families do not depend on the data, and a mock reads like an empty database.
     yield ServiceCollector(MagicMock(), heartbeat_seconds=1.0)
+    yield DiskCollector(DiskSpace({}))
     yield TrafficCounters().build_collector("luthier")

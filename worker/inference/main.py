@@ -12,7 +12,7 @@ import uvicorn
 from app import logs
 from app.catalog import Catalog, CatalogError
 from app.settings import Settings
-from app.storage import open_store
+from app.storage import ObjectStore, VerifiedStore, open_store
 from worker.inference.adapter_cache import AdapterDiskCache
 from worker.inference.encoders.registry import EncoderRegistry
 from worker.inference.engine_thread import EngineThread
@@ -55,11 +55,19 @@ class EngineServer(uvicorn.Server):
         self.request_exit()
 
 
+def _open_store(settings: Settings) -> ObjectStore:
+    """Open the store so that an unmounted one is unavailable, rather than without any adapter.
+
+    The engine has no database, which knows the marker: any marker will do.
+    """
+    return VerifiedStore(open_store(settings), lambda: None, interval_seconds=0)
+
+
 def make_server(settings: Settings) -> EngineServer:
     """Build the engine from its settings. Raises CatalogError."""
     cache = settings.home / "cache"
     catalog = Catalog.load(settings.models_file)
-    adapters = AdapterDiskCache(open_store(settings), cache / "adapters")
+    adapters = AdapterDiskCache(_open_store(settings), cache / "adapters")
     models = ModelRegistry(catalog, cache=cache / "models", adapters=adapters)
     encoders = EncoderRegistry(catalog, cache=cache / "models", adapters=adapters)
     thread = EngineThread()

@@ -14,6 +14,7 @@ from worker.supervisor import run_folders
 from worker.supervisor.attempt import Attempt, TrainerContext
 from worker.supervisor.circuit_breaker import CircuitBreaker
 from worker.supervisor.liveness_lock import LivenessLock
+from worker.supervisor.storage_gate import StorageGate
 
 log = logs.get_logger(__name__)
 
@@ -28,6 +29,7 @@ class JobRunner:
         self._circuit_breaker = CircuitBreaker(
             cooldown_seconds=context.settings.trainer_cooldown_seconds
         )
+        self._storage_gate = StorageGate(context.settings, context.store)
         self._slots = Semaphore(context.settings.trainer_concurrency)
 
     def run_queued(self) -> None:
@@ -47,6 +49,8 @@ class JobRunner:
         """
         context = self._context
         if context.stopping.is_set() or self._circuit_breaker.is_open:
+            return False
+        if not self._storage_gate.is_open():
             return False
         settings = context.settings
         with transaction(context.sessions) as session:

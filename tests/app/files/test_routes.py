@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker, transaction
 from app.db.tables import File, Project
-from app.storage import file_key
+from app.storage import MARKER_KEY, file_key
 from tests.app.http.test_admission import expect_error
 from tests.factories import make_file
 from tests.live_api import Account, Api
@@ -48,9 +48,10 @@ def post(http: httpx.Client, body: bytes | Iterator[bytes]) -> httpx.Response:
 
 
 def list_stored_paths(api: Api) -> list[Path]:
-    """List all files in the store's folder, including unfinished ones."""
+    """List all files in the store's folder, including unfinished ones but not the marker."""
     root = api.state.settings.home / "storage"
-    return sorted(path for path in root.rglob("*") if path.is_file())
+    paths = (path for path in root.rglob("*") if path.is_file())
+    return sorted(path for path in paths if path.name != MARKER_KEY)
 
 
 class TestUpload:

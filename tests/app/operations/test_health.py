@@ -3,6 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
+from app.db.session import SessionMaker
 from app.main import create_app
 from app.settings import Settings
 from tests import http_client
@@ -19,7 +20,7 @@ def test_readiness_lists_every_dependency(api: Api, engine: FakeEngine) -> None:
     assert response.status_code == 200
     assert response.json()["status"] == "ok"
     checks = response.json()["checks"]
-    assert set(checks) == {"database", "broker", "storage", "engine", "trainers"}
+    assert set(checks) == {"database", "broker", "storage", "engine", "trainers", "disk"}
     assert all(check == {"ok": True, "message": None} for check in checks.values())
 
 
@@ -41,7 +42,12 @@ def test_a_loading_engine_is_not_ready(api: Api, engine: FakeEngine) -> None:
     ],
 )
 def test_a_failed_dependency_is_named_without_its_reason(
-    settings: Settings, engine: FakeEngine, field: str, value: str, dependency: str
+    settings: Settings,
+    sessions: SessionMaker,
+    engine: FakeEngine,
+    field: str,
+    value: str,
+    dependency: str,
 ) -> None:
     broken = settings.model_copy(update={"engine_url": engine.url, field: value})
     with TestClient(create_app(broken)) as http:

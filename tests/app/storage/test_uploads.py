@@ -54,5 +54,5 @@ def test_parts_become_a_file_in_a_bucket(
     with transaction(sessions) as session:
         uploads.remove_parts(session)
     outbox_dispatch.dispatch_pending(sessions, lambda *_: None, store)
-    (left,) = store.list("")
+    (left,) = store.list("projects/")
     assert left.endswith(file.id)
