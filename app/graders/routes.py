@@ -68,7 +68,8 @@ async def run_grader(
     judges = await _resolve_judges(body.grader, state, principal.project_id)
 
     async def ask_judge(grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
-        return await _ask_judge(engines, judges[grader.model], grader, messages)
+        model = judges[grader.model]
+        return await _ask_judge(engines, principal.project_id, model, grader, messages)
 
     async def run_in_pool(request: GradingRequest) -> GradingResult:
         payload = request.model_dump_json().encode()
@@ -114,12 +115,18 @@ async def _resolve_judges(
 
 
 async def _ask_judge(
-    engines: EngineClient, model: ResolvedModel, grader: ModelGrader, messages: list[ModelMessage]
+    engines: EngineClient,
+    project_id: str,
+    model: ResolvedModel,
+    grader: ModelGrader,
+    messages: list[ModelMessage],
 ) -> JudgeResponse:
     body = {"model": model.name, "messages": [message.model_dump() for message in messages]}
     body |= _sampling_params(grader)
     try:
-        async with engines.forward(model, CHAT_COMPLETIONS_PATH, body) as response:
+        async with engines.forward(
+            model, CHAT_COMPLETIONS_PATH, body, project_id=project_id
+        ) as response:
             content = b"".join([chunk async for chunk in response.chunks])
     except EngineUnavailable as error:
         raise JudgeUnavailable(error.message) from error

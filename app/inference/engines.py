@@ -20,7 +20,7 @@ from app.catalog import Catalog, CatalogModel
 from app.errors import ServiceUnavailable
 from app.models.registry import ResolvedModel
 from app.settings import Settings
-from app.wire.engine_metadata import METADATA_HEADER, EngineMetadata, parse_header
+from app.wire.engine_metadata import METADATA_HEADER, PROJECT_HEADER, EngineMetadata, parse_header
 
 log = logs.get_logger(__name__)
 
@@ -91,18 +91,20 @@ class EngineClient:
 
     @asynccontextmanager
     async def forward(
-        self, model: ResolvedModel, path: str, body: Mapping[str, Any]
+        self, model: ResolvedModel, path: str, body: Mapping[str, Any], *, project_id: str
     ) -> AsyncIterator[EngineResponse]:
-        """POST a request to the model's engine. Leaving the block early aborts the request there.
+        """POST a project's request to the model's engine, which it shares with others.
+
+        Leaving the block early aborts the request there.
 
         Raises EngineUnavailable, and EngineTimeout, which is one.
         """
         url = self.engine_url(model.base)
-        upstream = await self._post_request(url + path, body)
+        upstream = await self._post_request(url + path, body, project_id)
         if upstream.status_code == httpx.codes.NOT_FOUND and model.storage_prefix is not None:
             await upstream.aclose()
             await self.ensure_loaded(model)
-            upstream = await self._post_request(url + path, body)
+            upstream = await self._post_request(url + path, body, project_id)
         try:
             yield await _to_response(upstream)
         finally:
@@ -159,22 +161,35 @@ class EngineClient:
         if response.is_error:
             raise EngineUnavailable(f"{url} is not healthy: status {response.status_code}")
 
+    def _is_own_engine(self, url: str) -> bool:
+        """True for the default engine; the others may be third parties'."""
+        return url.startswith(self._default_url.rstrip("/") + "/")
+
     def _auth_headers(self, url: str) -> dict[str, str]:
-        """The engine key, for the default engine only: the others may be third parties'."""
-        if self._api_key is None or not url.startswith(self._default_url.rstrip("/") + "/"):
+        """The engine key, for the default engine only."""
+        if self._api_key is None or not self._is_own_engine(url):
             return {}
         return {"Authorization": f"Bearer {self._api_key.get_secret_value()}"}
 
-    async def _post_request(self, url: str, body: Mapping[str, Any]) -> httpx.Response:
+    async def _post_request(
+        self, url: str, body: Mapping[str, Any], project_id: str
+    ) -> httpx.Response:
+        headers = {PROJECT_HEADER: project_id} if self._is_own_engine(url) else {}
         try:
-            return await self._post(url, body)
+            return await self._post(url, body, headers)
         except EngineUnavailable as error:
             if isinstance(error.__cause__, httpx.ReadTimeout):
                 raise EngineTimeout from error
             raise
 
-    async def _post(self, url: str, body: Mapping[str, Any]) -> httpx.Response:
-        headers = {"Content-Type": "application/json", **self._auth_headers(url)}
+    async def _post(
+        self, url: str, body: Mapping[str, Any], extra_headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        headers = {
+            "Content-Type": "application/json",
+            **(extra_headers or {}),
+            **self._auth_headers(url),
+        }
         # Not httpx's `json=`: it takes ten times as long for a long text, on the event loop.
         content = orjson.dumps(body)
         request = self._client.build_request("POST", url, content=content, headers=headers)

@@ -35,7 +35,7 @@ async def resolve_model(
 
 
 class ProxyResponse(Response):
-    """Response that sends `body` to the engine and streams back what it returns.
+    """Response that sends a project's `body` to the engine and streams back what it returns.
 
     Aborts the engine's request if the client disconnects. Raises EngineUnavailable before the
     response begins.
@@ -48,6 +48,8 @@ class ProxyResponse(Response):
         model: ResolvedModel,
         path: str,
         body: Mapping[str, Any],
+        *,
+        project_id: str,
     ) -> None:
         super().__init__()
         self._engines = engines
@@ -55,6 +57,7 @@ class ProxyResponse(Response):
         self._model = model
         self._path = path
         self._body = body
+        self._project_id = project_id
         # Assumed until the response is complete: only a disconnect ends it early without an error.
         self._outcome = RequestOutcome.CLIENT_DISCONNECTED
         self._metadata: EngineMetadata | None = None
@@ -94,7 +97,9 @@ class ProxyResponse(Response):
                 self._recorder.record(request)
 
     async def _forward(self, send: Send) -> None:
-        async with self._engines.forward(self._model, self._path, self._body) as response:
+        async with self._engines.forward(
+            self._model, self._path, self._body, project_id=self._project_id
+        ) as response:
             headers = {**response.headers, **NO_BUFFERING_HEADERS}
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
             await send({"type": "http.response.start", "status": response.status, "headers": raw})

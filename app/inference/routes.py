@@ -42,7 +42,12 @@ async def create_chat_completion(
     """Continue a conversation, as one response or as a stream of events."""
     model = await resolve_model(state, principal.project_id, body.model, ModelTask.CHAT)
     return ProxyResponse(
-        engines, recorder, model, CHAT_COMPLETIONS_PATH, body.to_engine_request(model.name)
+        engines,
+        recorder,
+        model,
+        CHAT_COMPLETIONS_PATH,
+        body.to_engine_request(model.name),
+        project_id=principal.project_id,
     )
 
 
@@ -61,7 +66,9 @@ async def create_completion(
     fields = body.model_dump(exclude_unset=True)
     # The default prompt is sent too: another engine may have none.
     forwarded = {**fields, "prompt": body.prompt, "model": model.name}
-    return ProxyResponse(engines, recorder, model, COMPLETIONS_PATH, forwarded)
+    return ProxyResponse(
+        engines, recorder, model, COMPLETIONS_PATH, forwarded, project_id=principal.project_id
+    )
 
 
 @token_ids_router.post(
@@ -77,7 +84,9 @@ async def create_embeddings(
     """Embed texts as vectors."""
     model = await resolve_model(state, principal.project_id, body.model, ModelTask.EMBEDDING)
     forwarded = {**body.model_dump(exclude_unset=True), "model": model.name}
-    return ProxyResponse(engines, recorder, model, EMBEDDINGS_PATH, forwarded)
+    return ProxyResponse(
+        engines, recorder, model, EMBEDDINGS_PATH, forwarded, project_id=principal.project_id
+    )
 
 
 @router.post(CLASSIFY_PATH, tags=["encoders"], responses={200: {"model": ClassifyResponse}})
@@ -92,7 +101,9 @@ async def classify(
     task = ModelTask.ENCODER_INFERENCE
     model = await resolve_model(state, principal.project_id, body.model, task)
     forwarded = {**body.model_dump(exclude_unset=True), "model": model.name}
-    return ProxyResponse(engines, recorder, model, CLASSIFY_PATH, forwarded)
+    return ProxyResponse(
+        engines, recorder, model, CLASSIFY_PATH, forwarded, project_id=principal.project_id
+    )
 
 
 @router.post(
@@ -110,4 +121,11 @@ async def run_inference(
     task = ModelTask.ENCODER_INFERENCE
     resolved = await resolve_model(state, principal.project_id, model, task)
     forwarded = body.model_dump(exclude_unset=True)
-    return ProxyResponse(engines, recorder, resolved, f"/models/{resolved.name}", forwarded)
+    return ProxyResponse(
+        engines,
+        recorder,
+        resolved,
+        f"/models/{resolved.name}",
+        forwarded,
+        project_id=principal.project_id,
+    )

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from app.histogram_bins import TEXT_LENGTH_BINS, BinCounts
 
 METADATA_HEADER = "luthier-engine-metadata"
+# Of a request to the engine: the id of the project whose share of the engine it takes.
+PROJECT_HEADER = "luthier-project"
 # Above this many texts `predicted_labels` is left out, since it would not fit into a header.
 MAX_TEXTS_WITH_LABELS = 100
 

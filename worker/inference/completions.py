@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from app.errors import ApiError, InvalidRequest
 from app.ids import random_alphanumeric
@@ -39,6 +40,8 @@ class CompletionBuilder:
         prompts: Sequence[CompletionPrompt],
         served: ServedCausalModel,
         thread: EngineThread,
+        *,
+        project: str,
     ) -> None:
         """Build a generation per prompt. Raises InvalidRequest if one does not fit the model."""
         self._request = request
@@ -48,7 +51,14 @@ class CompletionBuilder:
         for prompt in prompts:
             _check_context_length(len(prompt.ids), request, served.base)
         self._generations = [
-            Generation(prompt.ids, request, served, thread, prompt_logprobs=prompt_logprobs)
+            Generation(
+                prompt.ids,
+                request,
+                served,
+                thread,
+                project=project,
+                prompt_logprobs=prompt_logprobs,
+            )
             for prompt in prompts
         ]
         self._updates = _merge_updates(self._generations)
@@ -56,7 +66,7 @@ class CompletionBuilder:
         self._created = int(time.time())
 
     def submit(self) -> None:
-        """Queue all prompts. Raises ServiceUnavailable if the queue is full."""
+        """Queue all prompts. Raises ServiceUnavailable or RateLimited if the queue is full."""
         for generation in self._generations:
             generation.submit()
 
@@ -172,14 +182,19 @@ class CompletionBuilder:
         )
 
 
-async def tokenize_prompts(request: CompletionRequest, base: LoadedModel) -> list[CompletionPrompt]:
-    """Tokenize the prompts, in a thread; prompts of token ids are decoded.
+async def tokenize_prompts(
+    request: CompletionRequest, base: LoadedModel, project: str
+) -> list[CompletionPrompt]:
+    """Tokenize the prompts in turn with other projects'; prompts of token ids are decoded.
 
     Raises InvalidRequest for an unknown token id and for a prompt that exceeds the context.
     """
-    return await asyncio.to_thread(
-        lambda: [_tokenize_prompt(prompt, request, base) for prompt in request.prompt]
-    )
+    return [
+        await base.rendering.run(
+            project, len(prompt), partial(_tokenize_prompt, prompt, request, base)
+        )
+        for prompt in request.prompt
+    ]
 
 
 def _tokenize_prompt(

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from worker.inference.adapter_cache import AdapterFiles
+from worker.inference.slots import KvSlots
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,33 +22,40 @@ class PrefillOutput:
     logits: Tensor
 
 
-class Decoder(Protocol):
-    """Decodes up to `num_slots` sequences, one per slot, and prefills a prompt in its own slot.
+class Decoder(KvSlots, Protocol):
+    """Decodes up to `num_slots` sequences, one per slot, beside prompts in other slots.
 
-    It keeps the KV cache and the adapter of each slot; the caller fills slots 0, 1, … without
-    gaps. Logits are [slots, vocabulary]. Not thread-safe.
+    It keeps the KV cache and the adapter of each of `num_slots + 1` slots; the caller assigns them.
+    Logits are [slots, vocabulary]. Not thread-safe.
     """
-
-    num_slots: int
-    context_length: int
 
     def check_adapter(self, files: AdapterFiles) -> None:
         """Raise InvalidAdapter if the adapter does not match this model."""
 
-    def begin_prefill(self, adapter: AdapterFiles | None) -> None:
-        """Reset the prefill slot for a new prompt. Raises OSError or InvalidAdapter."""
+    def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
+        """Reset a slot for a new prompt. Raises OSError or InvalidAdapter."""
 
-    def prefill(self, ids: Sequence[int], start: int, *, num_logits: int = 1) -> PrefillOutput:
-        """Compute the prompt's tokens `start`, `start + 1`, … in the prefill slot."""
+    def prefill(
+        self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1
+    ) -> PrefillOutput:
+        """Compute the tokens `start`, `start + 1`, … of the prompt in a slot."""
 
-    def fork_kv(self, slot: int, length: int) -> None:
-        """Copy the prefilled prompt's KV cache (`length` tokens) and adapter to a slot."""
+    def copy_slot(self, source: int, target: int, length: int) -> None:
+        """Copy a slot that holds `length` tokens, and its adapter, to slot `target`."""
 
     def move_slot(self, source: int, target: int, length: int) -> None:
         """Move slot `source`, which holds `length` tokens, to slot `target`."""
 
-    def decode(self, first_slot: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
-        """Feed one token to each of the slots `first_slot`, `first_slot + 1`, …; return the logits.
+    def swap_out(self, slot: int, length: int) -> object:
+        """Return the KV cache (`length` tokens) and adapter of a slot, for `swap_in`."""
+
+    def swap_in(self, slot: int, swapped_kv: object) -> None:
+        """Restore what `swap_out` returned to a slot."""
+
+    def decode(
+        self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]
+    ) -> Tensor:
+        """Feed one token to each of `slots`, in ascending order; return the logits.
 
         `positions[i]` is the number of tokens that the i-th of these slots holds. Computing a
         position again is harmless: it overwrites the same cache entries.

@@ -20,8 +20,6 @@ from worker.inference.messages import Event, Failed, PooledOutput, Request, Samp
 from worker.inference.registry import LoadedModel, ServedCausalModel
 from worker.inference.vectors import l2_normalize, truncate_dims
 
-# OpenAI's limit, to which clients fit their batches.
-MAX_TOKENS_PER_REQUEST = 300_000
 # Texts of one request queued in the engine at a time, so that a large request leaves room for
 # others.
 MAX_CONCURRENT_TEXTS = 16
@@ -35,12 +33,13 @@ async def embed_with_encoder(request: EmbeddingsRequest, served: ServedEncoder) 
     """
     tasks.get_task(served, "embedding")
     # In the tokenizer's thread: it must not be used by two threads at once.
-    inputs = await tasks.run_in_tokenizer_thread(
-        served, partial(_decode_inputs, request, served), num_texts=len(request.input)
+    for index, text in enumerate(request.input):
+        _check_token_ids(index, text, len(served.engine.tokenizer.hf_tokenizer))
+    inputs = await tasks.map_in_tokenizer_thread(
+        served, partial(_decode_inputs, served), request.input
     )
     limit = request.truncate_prompt_tokens
     texts = await tasks.tokenize(served, inputs, truncate=limit is not None, max_length=limit)
-    _check_token_limit(sum(len(text.ids) for text in texts))
     vectors = await tasks.forward(served, texts)
     return await asyncio.to_thread(
         lambda: _build_response(request, tasks.embed(vectors), build_metadata(served, texts))
@@ -48,20 +47,26 @@ async def embed_with_encoder(request: EmbeddingsRequest, served: ServedEncoder) 
 
 
 async def embed_with_causal_model(
-    request: EmbeddingsRequest, served: ServedCausalModel, thread: EngineThread
+    request: EmbeddingsRequest, served: ServedCausalModel, thread: EngineThread, project: str
 ) -> EncodedResponse:
     """Embed texts with a causal model: the L2-normalized mean of its final hidden states.
 
     Raises ServiceUnavailable, and InvalidRequest for too many tokens or for a text that is too
     long, unless truncation is requested.
     """
-    prompts = await asyncio.to_thread(_tokenize_inputs, request, served.base)
-    _check_token_limit(sum(map(len, prompts)))
+    rendering = served.base.rendering
+    prompts = [
+        await rendering.run(
+            project, len(text), partial(_tokenize_input, index, text, request, served.base)
+        )
+        for index, text in enumerate(request.input)
+    ]
+    tasks.check_token_limit(sum(map(len, prompts)))
     semaphore = asyncio.Semaphore(MAX_CONCURRENT_TEXTS)
 
     async def pool(prompt: list[int]) -> Sequence[float]:
         async with semaphore:
-            return await _pool(prompt, served, thread)
+            return await _pool(prompt, served, thread, project)
 
     futures = [asyncio.ensure_future(pool(prompt)) for prompt in prompts]
     try:
@@ -74,35 +79,22 @@ async def embed_with_causal_model(
     )
 
 
-def _check_token_limit(tokens: int) -> None:
-    if tokens > MAX_TOKENS_PER_REQUEST:
-        # OpenAI's wording, which clients recognize.
-        message = f"Requested {tokens} tokens, max {MAX_TOKENS_PER_REQUEST} tokens per request"
-        raise InvalidRequest(message, param="input", code="max_tokens_per_request")
+def _decode_inputs(served: ServedEncoder, texts: Sequence[str | list[int]]) -> list[str]:
+    return [_decode_input(text, served) for text in texts]
 
 
-def _decode_inputs(request: EmbeddingsRequest, served: ServedEncoder) -> list[str]:
-    return [_decode_input(index, text, served) for index, text in enumerate(request.input)]
-
-
-def _decode_input(index: int, text: str | list[int], served: ServedEncoder) -> str:
+def _decode_input(text: str | list[int], served: ServedEncoder) -> str:
     """Decode token ids to text: an encoder's tokenizer cannot add special tokens around ids."""
     if isinstance(text, str):
         return text
-    tokenizer = served.engine.tokenizer.hf_tokenizer
-    _check_token_ids(index, text, len(tokenizer))
     # Without special tokens, which tokenization adds again.
-    return str(tokenizer.decode(text, skip_special_tokens=True))
+    return str(served.engine.tokenizer.hf_tokenizer.decode(text, skip_special_tokens=True))
 
 
-def _check_token_ids(index: int, ids: list[int], size: int) -> None:
-    if not all(0 <= id < size for id in ids):
+def _check_token_ids(index: int, text: str | list[int], size: int) -> None:
+    if not isinstance(text, str) and not all(0 <= id < size for id in text):
         message = f"Invalid 'input[{index}]': this model has no such token."
         raise InvalidRequest(message, param="input", code="invalid_value")
-
-
-def _tokenize_inputs(request: EmbeddingsRequest, base: LoadedModel) -> list[list[int]]:
-    return [_tokenize_input(index, text, request, base) for index, text in enumerate(request.input)]
 
 
 def _tokenize_input(
@@ -121,7 +113,7 @@ def _tokenize_input(
 
 
 async def _pool(
-    prompt: list[int], served: ServedCausalModel, thread: EngineThread
+    prompt: list[int], served: ServedCausalModel, thread: EngineThread, project: str
 ) -> Sequence[float]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Sequence[float]] = loop.create_future()
@@ -132,6 +124,7 @@ async def _pool(
     request = Request(
         prompt=prompt,
         num_choices=0,
+        project=project,
         max_new_tokens=0,
         stop_ids=frozenset(),
         sampling=SamplingParams(),

@@ -1,4 +1,4 @@
-"""Continuous batching of one base model: each step advances all running sequences together.
+"""Continuous batching of one base model: each step advances many sequences together.
 
 Works on token ids only. The server handles text, stop strings and HTTP.
 """
@@ -21,12 +21,9 @@ from worker.inference.messages import (
     Request,
     Token,
 )
-from worker.inference.sampling import Sampler, sample, token_logprobs
-from worker.inference.scheduler import Prefill, Scheduler, Sequence, SlotMove
-
-# Chunked prefill: tokens of a prompt computed between two decoding steps, about 0.1 s with a small
-# model on two cores. Larger chunks stall the running streams; smaller ones slow the prefill.
-PREFILL_CHUNK_TOKENS = 256
+from worker.inference.sampling import sample, token_logprobs
+from worker.inference.scheduler import Scheduler
+from worker.inference.slots import NO_SLOT, Prefill, Sequence
 
 log = logs.get_logger(__name__)
 
@@ -46,20 +43,21 @@ class Engine:
 
     def __init__(self, decoder: Decoder, *, vocab_size: int) -> None:
         self.decoder = decoder
-        self.scheduler = Scheduler(decoder.num_slots)
+        self.scheduler = Scheduler(decoder)
         self.stats = EngineStats()
         # Models pad their vocabulary to a round size; ids beyond the tokenizer's are invalid.
         self._vocab_size = vocab_size
 
     def submit(self, request: Request) -> None:
-        self.scheduler.waiting.append(request)
+        self.scheduler.submit(request)
 
     def abort(self, request: Request, choice: int | None = None) -> None:
         """Drop a request, or one choice of it, without emitting an event.
 
         No-op if it has finished.
         """
-        self._apply_moves(self.scheduler.abort(request, choice))
+        with torch.inference_mode():
+            self.scheduler.abort(request, choice)
         self.stats.running_requests = sum(1 for _ in self.scheduler.active_requests())
 
     @property
@@ -76,33 +74,36 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> None:
-        """Prefill one chunk of a prompt, then decode one token for every running sequence."""
-        prefill = self.scheduler.next_prefill()
-        if prefill is not None:
+        """Prefill chunks of prompts, then decode one token for the rows whose turn it is."""
+        self._start_choices(self.scheduler.admit())
+        step = self.scheduler.plan_step()
+        for prefill, tokens in step.prefills:
             try:
-                self._prefill_chunk(prefill)
+                self._prefill_chunk(prefill, tokens)
             except Exception as error:
                 self._fail_request(prefill.request, self._log_and_convert_error(error))
-        if self.scheduler.running:
-            self._decode(0, len(self.scheduler.running))
+        self._start_choices(self.scheduler.admit())
+        rows = self.scheduler.running if step.rows is None else step.rows
+        self._decode([row for row in rows if row.slot != NO_SLOT])
         self.stats.running_requests = sum(1 for _ in self.scheduler.active_requests())
 
-    def _prefill_chunk(self, prefill: Prefill) -> None:
+    def _prefill_chunk(self, prefill: Prefill, tokens: int) -> None:
         request, start = prefill.request, prefill.num_computed
         if start == 0:
-            self.decoder.begin_prefill(request.adapter)
-        chunk = request.prompt[start : start + PREFILL_CHUNK_TOKENS]
+            self.decoder.begin_prefill(prefill.slot, request.adapter)
+        chunk = request.prompt[start : start + tokens]
         output = self.decoder.prefill(
-            chunk, start, num_logits=len(chunk) if request.prompt_logprobs else 1
+            prefill.slot, chunk, start, num_logits=len(chunk) if request.prompt_logprobs else 1
         )
         prefill.num_computed += len(chunk)
+        prefill.num_served += len(chunk)
         self.stats.prompt_tokens += len(chunk)
         if request.prompt_logprobs:
             self._emit_prompt_logprobs(request, start, output.logits)
         if request.pooling:
             self._pool_hidden_states(prefill, output.hidden)
-        elif prefill.num_computed == len(request.prompt):
-            self._start_choices(request, output.logits[-1:])
+        elif prefill.is_computed:
+            self._end_prompt(prefill, output.logits[-1:])
 
     def _emit_prompt_logprobs(self, request: Request, start: int, logits: Tensor) -> None:
         """Emit prompt log-probabilities. `logits[i]` predicts token `start + i + 1`."""
@@ -116,59 +117,64 @@ class Engine:
     def _pool_hidden_states(self, prefill: Prefill, hidden: Tensor) -> None:
         total = hidden.float().sum(dim=0)
         prefill.hidden_sum = total if prefill.hidden_sum is None else prefill.hidden_sum + total
-        if prefill.num_computed == len(prefill.request.prompt):
-            self.scheduler.finish_prefill()
+        if prefill.is_computed:
+            self.scheduler.end_prefill(prefill)
             prefill.request.emit(
                 PooledOutput(tuple((prefill.hidden_sum / prefill.num_computed).tolist()))
             )
 
-    def _start_choices(self, request: Request, logits: Tensor) -> None:
-        """Sample each choice's first token from the prompt's logits and give the choice a slot."""
-        self.scheduler.finish_prefill()
-        if request.max_new_tokens == 0:
-            for choice in range(request.num_choices):
-                request.emit(Finished(choice, "length"))
+    def _end_prompt(self, prefill: Prefill, logits: Tensor) -> None:
+        """Keep the prompt's logits for its choices, unless it has nothing to generate."""
+        if prefill.request.max_new_tokens:
+            prefill.logits = logits.clone()
+            self.scheduler.prefill_computed(prefill)
             return
-        length = len(request.prompt)
-        choices = [
-            Sequence(request, index, Sampler(request.sampling, index), length)
-            for index in range(request.num_choices)
-        ]
-        for sequence in choices:
-            self.decoder.fork_kv(self.scheduler.add(sequence), length)
-        self._sample_and_append(choices, logits.expand(len(choices), -1))
+        self.scheduler.end_prefill(prefill)
+        for choice in range(prefill.request.num_choices):
+            prefill.request.emit(Finished(choice, "length"))
 
-    def _decode(self, first: int, end: int) -> None:
-        """Decode one token for each of the slots [first, end).
+    def _start_choices(self, started: list[tuple[Sequence, Prefill]]) -> None:
+        """Sample the first token of each started choice from its prompt's logits."""
+        by_prompt: dict[Prefill, list[Sequence]] = {}
+        for sequence, prefill in started:
+            by_prompt.setdefault(prefill, []).append(sequence)
+        for prefill, choices in by_prompt.items():
+            assert prefill.logits is not None
+            try:
+                chosen = self._sample(choices, prefill.logits.expand(len(choices), -1))
+            except Exception as error:
+                self._fail_request(prefill.request, self._log_and_convert_error(error))
+            else:
+                self._append_tokens(choices, chosen)
 
-        If the step fails, each slot is retried alone, so that only the requests that caused the
-        error fail.
+    def _decode(self, sequences: list[Sequence]) -> None:
+        """Decode one token for each of the running `sequences`.
+
+        If the step fails, each is retried alone, so that only the requests that caused the error
+        fail.
         """
-        sequences = self.scheduler.running[first:end]
+        if not sequences:
+            return
+        sequences = sorted(sequences, key=lambda sequence: sequence.slot)
         try:
-            tokens = [sequence.last_token for sequence in sequences]
-            logits = self.decoder.decode(first, tokens, [s.length for s in sequences])
+            slots, lengths = [s.slot for s in sequences], [s.length for s in sequences]
+            logits = self.decoder.decode(slots, [s.last_token for s in sequences], lengths)
             chosen = self._sample(sequences, logits)
         except Exception as error:
-            self._retry_one_by_one(first, end, error)
+            self._retry_one_by_one(sequences, error)
             return
         for sequence in sequences:
             sequence.length += 1
         self._append_tokens(sequences, chosen)
 
-    def _retry_one_by_one(self, first: int, end: int, error: Exception) -> None:
-        if end - first == 1:
-            self._fail_request(
-                self.scheduler.running[first].request, self._log_and_convert_error(error)
-            )
+    def _retry_one_by_one(self, sequences: list[Sequence], error: Exception) -> None:
+        if len(sequences) == 1:
+            self._fail_request(sequences[0].request, self._log_and_convert_error(error))
             return
-        # In reverse order: the last slot, already retried, moves into a freed one.
-        for slot in reversed(range(first, end)):
-            if slot < len(self.scheduler.running):
-                self._decode(slot, slot + 1)
-
-    def _sample_and_append(self, sequences: list[Sequence], logits: Tensor) -> None:
-        self._append_tokens(sequences, self._sample(sequences, logits))
+        for sequence in sequences:
+            # A request that failed has lost all of its rows.
+            if sequence.slot != NO_SLOT:
+                self._decode([sequence])
 
     def _sample(
         self, sequences: list[Sequence], logits: Tensor
@@ -182,6 +188,7 @@ class Engine:
         for sequence, (token, logprobs) in zip(sequences, chosen, strict=True):
             request = sequence.request
             sequence.last_token, sequence.num_generated = token, sequence.num_generated + 1
+            sequence.num_served += 1
             if token in request.stop_ids:
                 self._finish(sequence, Finished(sequence.choice, "stop"))
                 continue
@@ -190,19 +197,13 @@ class Engine:
                 self._finish(sequence, Finished(sequence.choice, "length"))
 
     def _finish(self, sequence: Sequence, event: Finished) -> None:
-        move = self.scheduler.remove(sequence)
-        self._apply_moves([move] if move else [])
+        self.scheduler.remove(sequence)
         sequence.request.emit(event)
 
     def _fail_request(self, request: Request, error: ApiError) -> None:
         self.stats.failed_requests += 1
         self.abort(request)
         request.emit(Failed(error))
-
-    @torch.inference_mode()
-    def _apply_moves(self, moves: list[SlotMove]) -> None:
-        for move in moves:
-            self.decoder.move_slot(move.source, move.target, move.length)
 
     def _log_and_convert_error(self, error: Exception) -> ApiError:
         if isinstance(error, InvalidAdapter):

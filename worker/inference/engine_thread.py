@@ -2,18 +2,28 @@
 
 import queue
 import threading
+from collections import Counter
 from dataclasses import dataclass
+from typing import ClassVar
 
 from app import logs
-from app.errors import ApiError, ServiceUnavailable
+from app.errors import ApiError, RateLimited, ServiceUnavailable
 from worker.inference.engine import Engine
 from worker.inference.messages import Failed, Request
 
-# Requests that may wait for a slot, per base model. Beyond that a client should retry later
-# instead of holding a connection open.
-MAX_WAITING_REQUESTS = 256
+# Requests of one project that may wait for a slot, per base model. Beyond that a client should
+# retry later instead of holding a connection open.
+MAX_WAITING_PER_PROJECT = 256
+# Requests of all projects that may wait, per base model.
+MAX_WAITING_REQUESTS = 1024
 
 log = logs.get_logger(__name__)
+
+
+class TooManyWaitingRequests(RateLimited):
+    """Too many requests of this project wait for the model. Retry when some have ended."""
+
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +50,18 @@ _Command = _Submit | _Abort | _Stop
 class EngineThread:
     """Steps the busy engines in turn. Its methods are thread-safe."""
 
-    def __init__(self, *, max_waiting: int = MAX_WAITING_REQUESTS) -> None:
+    def __init__(
+        self,
+        *,
+        max_waiting: int = MAX_WAITING_REQUESTS,
+        max_waiting_per_project: int = MAX_WAITING_PER_PROJECT,
+    ) -> None:
         self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
+        # Requests by project that the thread has not taken from `_commands` yet.
+        self._submitted: Counter[str] = Counter()
+        self._submitted_lock = threading.Lock()
         self._max_waiting = max_waiting
+        self._max_waiting_per_project = max_waiting_per_project
         self._busy_engines: list[Engine] = []
         self._stopped = threading.Event()
         # A daemon, so that a hanging step cannot keep the process alive.
@@ -55,12 +74,24 @@ class EngineThread:
         self._thread.start()
 
     def submit(self, engine: Engine, request: Request) -> None:
-        """Queue a request. Raises ServiceUnavailable if too many wait or the thread is stopping."""
+        """Queue a request.
+
+        Raises ServiceUnavailable if too many wait or the thread is stopping, and
+        TooManyWaitingRequests if too many of the same project wait.
+        """
         if self._stopped.is_set():
             raise ServiceUnavailable("The engine is restarting. Please try again in a moment.")
-        if self._commands.qsize() + len(engine.scheduler.waiting) >= self._max_waiting:
-            raise ServiceUnavailable("The engine is currently overloaded, please try again later")
+        self._check_capacity(engine, request.project)
+        with self._submitted_lock:
+            self._submitted[request.project] += 1
         self._commands.put(_Submit(engine, request))
+
+    def _check_capacity(self, engine: Engine, project: str) -> None:
+        submitted = self._submitted[project]
+        if submitted + engine.scheduler.num_waiting_of(project) >= self._max_waiting_per_project:
+            raise TooManyWaitingRequests
+        if self._commands.qsize() + engine.scheduler.num_waiting >= self._max_waiting:
+            raise ServiceUnavailable("The engine is currently overloaded, please try again later")
 
     def abort(self, engine: Engine, request: Request, choice: int | None = None) -> None:
         """Drop a request, or one choice of it, before the next step."""
@@ -111,6 +142,10 @@ class EngineThread:
         if isinstance(command, _Abort):
             command.engine.abort(command.request, command.choice)
             return
+        with self._submitted_lock:
+            self._submitted[command.request.project] -= 1
+            if not self._submitted[command.request.project]:
+                del self._submitted[command.request.project]
         command.engine.submit(command.request)
         if command.engine not in self._busy_engines:
             self._busy_engines.append(command.engine)

@@ -23,6 +23,9 @@ from worker.inference.messages import (
 from worker.inference.registry import LoadedModel, ServedCausalModel
 from worker.model.rendering import PromptTooLong, RenderingError
 
+# Cost of rendering a message or a part of one, in characters.
+COST_PER_MESSAGE = 256
+
 
 @dataclass(frozen=True, slots=True)
 class ChoiceUpdate:
@@ -65,6 +68,7 @@ class Generation:
         served: ServedCausalModel,
         thread: EngineThread,
         *,
+        project: str,
         prompt_logprobs: bool = False,
     ) -> None:
         """Build the engine's request. Raises InvalidRequest if it does not fit the model."""
@@ -85,6 +89,7 @@ class Generation:
         self._request = Request(
             prompt=list(prompt),
             num_choices=self.num_choices,
+            project=project,
             max_new_tokens=resolve_max_tokens(len(prompt), request, base),
             stop_ids=base.renderer.stop_ids,
             sampling=_sampling_params(request, base),
@@ -94,7 +99,7 @@ class Generation:
         )
 
     def submit(self) -> None:
-        """Queue the request. Raises ServiceUnavailable if the queue is full."""
+        """Queue the request. Raises ServiceUnavailable or RateLimited if the queue is full."""
         self._thread.submit(self._engine, self._request)
 
     def close(self) -> None:
@@ -141,7 +146,9 @@ class Generation:
         self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 
-async def render_prompt(request: ChatCompletionRequest, base: LoadedModel) -> list[int]:
+async def render_prompt(
+    request: ChatCompletionRequest, base: LoadedModel, project: str
+) -> list[int]:
     """Render and tokenize the messages, in a thread. Raises InvalidRequest."""
 
     def render() -> list[int]:
@@ -149,11 +156,18 @@ async def render_prompt(request: ChatCompletionRequest, base: LoadedModel) -> li
         return base.renderer.render_prompt(messages)
 
     try:
-        return await asyncio.to_thread(render)
+        return await base.rendering.run(project, _rendering_cost(request), render)
     except PromptTooLong as error:
         raise _context_length_error(base, f"at least {error.min_tokens}") from error
     except RenderingError as error:
         raise InvalidRequest(str(error), param="messages") from error
+
+
+def _rendering_cost(request: ChatCompletionRequest) -> int:
+    """Cost of rendering in characters; a message costs some even if it is empty."""
+    parts = [part for message in request.messages for part in message.content or ()]
+    characters = sum(len(part.text or part.refusal or "") for part in parts)
+    return characters + COST_PER_MESSAGE * (len(request.messages) + len(parts))
 
 
 def _resolve_num_choices(request: SamplingRequest, base: LoadedModel) -> int:

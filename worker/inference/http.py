@@ -12,12 +12,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from app.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
-from app.wire.engine_metadata import METADATA_HEADER, EngineMetadata
+from app.wire.engine_metadata import METADATA_HEADER, PROJECT_HEADER, EngineMetadata
 from app.wire.validation_errors import to_invalid_request
 from worker.inference.encoders.responses import EncodedResponse
 
 # A larger body is parsed in a thread: thousands of messages take as long as one token.
 MAX_INLINE_PARSE_BYTES = 64 * 2**10
+
+MAX_PROJECT_LENGTH = 64
 
 Body = TypeVar("Body", bound=BaseModel)
 Result = TypeVar("Result")
@@ -67,6 +69,14 @@ async def cancel_on_disconnect(request: Request, work: Awaitable[Result]) -> Res
 async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def read_project(request: Request) -> str:
+    """Return the id of the project whose share of the engine a request takes.
+
+    Requests without one share one more part. The engine's key is what makes the header credible.
+    """
+    return request.headers.get(PROJECT_HEADER, "")[:MAX_PROJECT_LENGTH]
 
 
 async def read_body(request: Request, model: type[Body], *, max_bytes: int) -> Body:

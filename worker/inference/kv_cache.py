@@ -20,8 +20,8 @@ class KvCache:
     """Keys and values, per layer [slots + 1, kv heads, context length, head dim].
 
     Running sequences fill the slots from 0 on without gaps, so that a step reads them without a
-    copy. The last slot is the prefill slot: a prompt is computed there while the others decode,
-    and then copied to the slots of its choices.
+    copy. Prompts are computed in the slots at the end, of which one is always left to them, and
+    then copied to the slots of their choices.
     """
 
     def __init__(
@@ -35,7 +35,6 @@ class KvCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self.prefill_slot = num_slots
         shape = (num_slots + 1, num_kv_heads, context_length, head_dim)
         self.keys = [_lazy_zeros(shape, dtype, device) for _ in range(layers)]
         self.values = [_lazy_zeros(shape, dtype, device) for _ in range(layers)]
@@ -45,12 +44,24 @@ class KvCache:
         for tensor in (*self.keys, *self.values):
             tensor[target, :, :length] = tensor[source, :, :length]
 
+    def read_slot(self, slot: int, length: int) -> list[Tensor]:
+        """Copy the first `length` positions of a slot to the host's memory."""
+        return [
+            tensor[slot, :, :length].to("cpu", copy=True) for tensor in (*self.keys, *self.values)
+        ]
+
+    def write_slot(self, slot: int, copies: Sequence[Tensor]) -> None:
+        """Write what `read_slot` returned to a slot."""
+        for tensor, saved in zip((*self.keys, *self.values), copies, strict=True):
+            tensor[slot, :, : saved.shape[1]] = saved
+
 
 class PrefillAttention:
-    """Causal attention of a prompt chunk in the prefill slot, from position `start` on."""
+    """Causal attention of a prompt chunk in `slot`, from position `start` on."""
 
-    def __init__(self, cache: KvCache, start: int, count: int) -> None:
+    def __init__(self, cache: KvCache, slot: int, start: int, count: int) -> None:
         self._cache = cache
+        self._slot = slot
         self._start = start
         self._end = start + count
         self._mask = self._chunk_mask(count) if start else None
@@ -62,7 +73,7 @@ class PrefillAttention:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [tokens, heads, dim], k and v [tokens, kv heads, dim] → [tokens, heads·dim]"""
         keys, values = (
-            tensor[layer][self._cache.prefill_slot, :, : self._end]
+            tensor[layer][self._slot, :, : self._end]
             for tensor in (self._cache.keys, self._cache.values)
         )
         keys[:, self._start :] = k.transpose(0, 1)
@@ -79,17 +90,18 @@ class PrefillAttention:
 
 
 class DecodeAttention:
-    """Attention of one new token in each of the slots `first_slot`, `first_slot + 1`, …
+    """Attention of one new token in each of `slots`, in ascending order.
 
     `positions[i]` is the number of tokens that the i-th of these slots already holds.
     """
 
-    def __init__(self, cache: KvCache, first_slot: int, positions: Sequence[int]) -> None:
+    def __init__(self, cache: KvCache, slots: Sequence[int], positions: Sequence[int]) -> None:
         self._cache = cache
-        self._first_slot = first_slot
+        self._rows = list(slots)
+        self._has_gaps = self._rows[-1] - self._rows[0] >= len(self._rows)
         self._lengths = [position + 1 for position in positions]
         device = cache.keys[0].device
-        self._slots = torch.arange(first_slot, first_slot + len(positions), device=device)
+        self._slots = torch.tensor(self._rows, device=device)
         self._positions = torch.tensor(positions, device=device)
         self._max_length = max(self._lengths)
         self._mask = self._length_mask(cache.keys[0].dtype)
@@ -107,9 +119,17 @@ class DecodeAttention:
 
     @property
     def _is_ragged(self) -> bool:
-        """True if more than half of a padded batch would be padding (on a CPU)."""
-        on_cpu = self._slots.device.type == "cpu"
-        return on_cpu and self._max_length * len(self._lengths) > 2 * sum(self._lengths)
+        """True if more than half of a padded batch would be padding, or copied (on a CPU)."""
+        if self._slots.device.type != "cpu":
+            return False
+        padded = self._max_length * len(self._lengths)
+        return self._has_gaps or padded > 2 * sum(self._lengths)
+
+    def _select(self, tensor: Tensor) -> Tensor:
+        """Select the slots: a view, or a copy if there are others between them."""
+        if self._has_gaps:
+            return tensor[self._slots, :, : self._max_length]
+        return tensor[self._rows[0] : self._rows[-1] + 1, :, : self._max_length]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [slots, heads, dim], k and v [slots, kv heads, dim] → [slots, heads·dim]"""
@@ -121,17 +141,13 @@ class DecodeAttention:
         grouped = q.view(len(q), keys.shape[1], -1, q.shape[-1])
         if self._is_ragged:
             return torch.cat([self._attend_one(i, grouped, keys, values) for i in range(len(q))])
-        slots = slice(self._first_slot, self._first_slot + len(q))
         output = scaled_dot_product_attention(
-            grouped,
-            keys[slots, :, : self._max_length],
-            values[slots, :, : self._max_length],
-            attn_mask=self._mask,
+            grouped, self._select(keys), self._select(values), attn_mask=self._mask
         )
         return output.flatten(1)
 
     def _attend_one(self, index: int, grouped: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        slot, length = self._first_slot + index, self._lengths[index]
+        slot, length = self._rows[index], self._lengths[index]
         output = scaled_dot_product_attention(
             grouped[index : index + 1],
             keys[slot : slot + 1, :, :length],
@@ -141,7 +157,7 @@ class DecodeAttention:
 
 
 def compute_num_slots(bytes_per_slot: int, device: torch.device) -> int:
-    """Compute how many slots fit into memory, in addition to the prefill slot; at least 1."""
+    """Compute how many slots fit into memory, in addition to that of prompts; at least 1."""
     budget = int(_total_memory(device) * KV_CACHE_MEMORY_FRACTION)
     return max(1, min(MAX_NUM_SEQS, budget // bytes_per_slot - 1))
 

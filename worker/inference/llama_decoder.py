@@ -5,6 +5,7 @@ nothing else (`llama_weights.unsupported_reason`); the rest use `TransformersDec
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,6 +20,14 @@ from worker.inference.llama_weights import LlamaBlock, PackedLinear, fused_paths
 from worker.inference.lora import LoraBatch, LoraStack, LoraWeights
 
 AttentionFunction = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class _SwappedSlot:
+    """Keys and values of a preempted slot, and its adapter."""
+
+    tensors: list[Tensor]
+    adapter: LoraWeights | None
 
 
 class LlamaDecoder:
@@ -43,10 +52,9 @@ class LlamaDecoder:
         self.num_slots = compute_num_slots(self._kv_bytes_per_slot, self._embedding.device)
         self._cache = self._make_cache()
         self._adapters = AdapterMemoryCache(self._load_adapter)
-        # The adapter of each slot; the last one is the prefill slot.
+        # The adapter of each slot.
         self._slot_adapters: list[LoraWeights | None] = [None] * (self.num_slots + 1)
         # Rebuilt when the set of adapters changes.
-        self._prefill_stack = LoraStack([])
         self._decode_stack = LoraStack([])
 
     @property
@@ -80,30 +88,39 @@ class LlamaDecoder:
     def check_adapter(self, files: AdapterFiles) -> None:
         self._load_adapter(files)
 
-    def begin_prefill(self, adapter: AdapterFiles | None) -> None:
-        weights = self._adapters.get(adapter) if adapter else None
-        self._slot_adapters[-1] = weights
-        self._prefill_stack = LoraStack([weights] if weights else [])
+    def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
+        self._slot_adapters[slot] = self._adapters.get(adapter) if adapter else None
 
-    def prefill(self, ids: Sequence[int], start: int, *, num_logits: int = 1) -> PrefillOutput:
-        adapter = self._slot_adapters[-1]
-        lora = LoraBatch(self._prefill_stack, [adapter]) if adapter else None
+    def prefill(
+        self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1
+    ) -> PrefillOutput:
+        adapter = self._slot_adapters[slot]
+        lora = LoraBatch(LoraStack([adapter]), [adapter]) if adapter else None
         positions = torch.arange(start, start + len(ids), device=self._embedding.device)
-        attend = PrefillAttention(self._cache, start, len(ids))
+        attend = PrefillAttention(self._cache, slot, start, len(ids))
         hidden = self._forward(ids, positions, attend, lora)
         return PrefillOutput(hidden, self._head(hidden[len(ids) - num_logits :]))
 
-    def fork_kv(self, slot: int, length: int) -> None:
-        self._cache.copy_slot(self._cache.prefill_slot, slot, length)
-        self._slot_adapters[slot] = self._slot_adapters[-1]
-
-    def move_slot(self, source: int, target: int, length: int) -> None:
+    def copy_slot(self, source: int, target: int, length: int) -> None:
         self._cache.copy_slot(source, target, length)
         self._slot_adapters[target] = self._slot_adapters[source]
 
-    def decode(self, first_slot: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
-        lora = self._lora_batch(self._slot_adapters[first_slot : first_slot + len(tokens)])
-        attend = DecodeAttention(self._cache, first_slot, positions)
+    def move_slot(self, source: int, target: int, length: int) -> None:
+        self.copy_slot(source, target, length)
+
+    def swap_out(self, slot: int, length: int) -> _SwappedSlot:
+        return _SwappedSlot(self._cache.read_slot(slot, length), self._slot_adapters[slot])
+
+    def swap_in(self, slot: int, swapped_kv: object) -> None:
+        assert isinstance(swapped_kv, _SwappedSlot)
+        self._cache.write_slot(slot, swapped_kv.tensors)
+        self._slot_adapters[slot] = swapped_kv.adapter
+
+    def decode(
+        self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]
+    ) -> Tensor:
+        lora = self._lora_batch([self._slot_adapters[slot] for slot in slots])
+        attend = DecodeAttention(self._cache, slots, positions)
         position_ids = torch.tensor(positions, device=self._embedding.device)
         return self._head(self._forward(tokens, position_ids, attend, lora))
 

@@ -88,6 +88,8 @@ class Request:
     prompt: list[int] = field(repr=False)
     num_choices: int
     max_new_tokens: int
+    # Whose share of the engine this takes; opaque.
+    project: str = ""
     stop_ids: frozenset[int]
     sampling: SamplingParams
     adapter: AdapterFiles | None

@@ -27,7 +27,7 @@ class EngineCollector(Collector):
         yield GaugeMetricFamily(
             f"{PREFIX}waiting_requests",
             "Requests waiting for a free slot",
-            value=sum(len(engine.scheduler.waiting) for engine in self._engines),
+            value=sum(engine.scheduler.num_waiting for engine in self._engines),
         )
         yield CounterMetricFamily(
             f"{PREFIX}prompt_tokens",

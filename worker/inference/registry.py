@@ -12,6 +12,7 @@ from app.wire.engine import LoadAdapterRequest
 from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles
 from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
+from worker.inference.fair_executor import FairExecutor
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
@@ -19,6 +20,10 @@ from worker.inference.transformers_decoder import TransformersDecoder
 from worker.inference.vocabulary import Vocabulary
 from worker.model.rendering import Renderer
 from worker.modeling import choose_device, choose_dtype, load_base, load_tokenizer, materialize
+
+# More threads would only compete for the interpreter's lock; the second one tokenizes, which does
+# not need it, while the first renders.
+RENDERING_THREADS = 2
 
 log = logs.get_logger(__name__)
 
@@ -30,6 +35,8 @@ class LoadedModel:
     engine: Engine
     renderer: Renderer
     vocabulary: Vocabulary
+    # Renders and tokenizes prompts, in turn for each project.
+    rendering: FairExecutor
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +157,5 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
         engine=Engine(decoder, vocab_size=vocabulary.size),
         renderer=Renderer(tokenizer, model.context_length),
         vocabulary=vocabulary,
+        rendering=FairExecutor(RENDERING_THREADS, "rendering"),
     )

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from fastapi import FastAPI, Request
@@ -144,8 +144,9 @@ async def chat_completions(request: Request) -> Response:
     if state.encoders.has_model(body.model):
         return await _chat_with_classifier(request, body)
     served = await state.models.resolve(body.model)
-    prompt = await render_prompt(body, served.base)
-    generation = Generation(prompt, body, served, state.thread)
+    project = http.read_project(request)
+    prompt = await render_prompt(body, served.base, project)
+    generation = Generation(prompt, body, served, state.thread, project=project)
     generation.submit()
     builder = ChatCompletionBuilder(body, generation)
     headers = http.metadata_headers(builder.metadata())
@@ -168,8 +169,9 @@ async def completions(request: Request) -> Response:
         message = f"The model `{body.model}` does not generate text."
         raise InvalidRequest(message, param="model")
     served = await state.models.resolve(body.model)
-    prompts = await tokenize_prompts(body, served.base)
-    builder = CompletionBuilder(body, prompts, served, state.thread)
+    project = http.read_project(request)
+    prompts = await tokenize_prompts(body, served.base, project)
+    builder = CompletionBuilder(body, prompts, served, state.thread, project=project)
     headers = http.metadata_headers(builder.metadata())
     try:
         builder.submit()
@@ -185,7 +187,7 @@ async def completions(request: Request) -> Response:
 
 
 async def _chat_with_classifier(request: Request, body: ChatCompletionRequest) -> Response:
-    served = await _state(request).encoders.resolve(body.model)
+    served = await _resolve_encoder(request, body.model)
     response, metadata = await http.cancel_on_disconnect(
         request, routes.classify_chat(body, served)
     )
@@ -209,10 +211,11 @@ async def embeddings(request: Request) -> Response:
     state = _state(request)
     body = await _read_body(request, EmbeddingsRequest)
     if state.encoders.has_model(body.model):
-        work = embed_with_encoder(body, await state.encoders.resolve(body.model))
+        work = embed_with_encoder(body, await _resolve_encoder(request, body.model))
     else:
         model = await state.models.resolve(body.model)
-        work = embed_with_causal_model(body, model, state.thread)
+        project = http.read_project(request)
+        work = embed_with_causal_model(body, model, state.thread, project)
     return http.encoded_response(await http.cancel_on_disconnect(request, work))
 
 
@@ -233,7 +236,7 @@ async def _resolve_encoder(request: Request, name: str) -> ServedEncoder:
     if state.models.has_model(name):
         message = f"The model `{name}` is not an encoder; use chat completions."
         raise InvalidRequest(message, param="model")
-    return await state.encoders.resolve(name)
+    return replace(await state.encoders.resolve(name), project=http.read_project(request))
 
 
 def _state(request: Request) -> ServerState:

@@ -38,8 +38,7 @@ class TransformersDecoder:
         self.context_length = context_length
         self._model = model
         self._adapters = AdapterMemoryCache(self._load_adapter)
-        self._prefill_slot = _Slot()
-        self._slots = [_Slot() for _ in range(NUM_SLOTS)]
+        self._slots = [_Slot() for _ in range(NUM_SLOTS + 1)]
         self._active_adapter: LoraWeights | None = None
         self._linear_sizes = linear_sizes(model)
         for path in self._linear_sizes:
@@ -48,28 +47,40 @@ class TransformersDecoder:
     def check_adapter(self, files: AdapterFiles) -> None:
         self._load_adapter(files)
 
-    def begin_prefill(self, adapter: AdapterFiles | None) -> None:
-        self._prefill_slot = _Slot(adapter=self._adapters.get(adapter) if adapter else None)
+    def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
+        self._slots[slot] = _Slot(adapter=self._adapters.get(adapter) if adapter else None)
 
-    def prefill(self, ids: Sequence[int], start: int, *, num_logits: int = 1) -> PrefillOutput:
+    def prefill(
+        self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1
+    ) -> PrefillOutput:
         output = self._forward(
-            self._prefill_slot, ids, num_logits=num_logits, output_hidden_states=True
+            self._slots[slot], ids, num_logits=num_logits, output_hidden_states=True
         )
         return PrefillOutput(
             output.hidden_states[-1][0], output.logits[0, len(output.logits[0]) - num_logits :]
         )
 
-    def fork_kv(self, slot: int, length: int) -> None:
-        self._slots[slot] = copy.copy(self._prefill_slot)
-        self._slots[slot].past = copy.deepcopy(self._prefill_slot.past)
+    def copy_slot(self, source: int, target: int, length: int) -> None:
+        self._slots[target] = copy.copy(self._slots[source])
+        self._slots[target].past = copy.deepcopy(self._slots[source].past)
 
     def move_slot(self, source: int, target: int, length: int) -> None:
         self._slots[target], self._slots[source] = self._slots[source], _Slot()
 
-    def decode(self, first_slot: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
-        steps = zip(self._slots[first_slot:], tokens, positions, strict=False)
+    def swap_out(self, slot: int, length: int) -> object:
+        swapped, self._slots[slot] = self._slots[slot], _Slot()
+        return swapped
+
+    def swap_in(self, slot: int, swapped_kv: object) -> None:
+        assert isinstance(swapped_kv, _Slot)
+        self._slots[slot] = swapped_kv
+
+    def decode(
+        self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]
+    ) -> Tensor:
+        steps = zip(slots, tokens, positions, strict=True)
         return torch.cat(
-            [self._decode_slot(slot, token, position) for slot, token, position in steps]
+            [self._decode_slot(self._slots[slot], token, length) for slot, token, length in steps]
         )
 
     def _decode_slot(self, slot: _Slot, token: int, position: int) -> Tensor:

@@ -24,7 +24,9 @@ async def test_a_silent_engine_times_out_and_is_disconnected(settings: Settings)
         silent_engine = settings.model_copy(update={"engine_url": f"http://127.0.0.1:{port}"})
         engines = EngineClient(silent_engine, catalog, read_timeout_seconds=0.2)
         with pytest.raises(EngineTimeout, match="Set 'max_tokens'") as raised:
-            async with engines.forward(ResolvedModel(base.id, base), "/v1/chat/completions", {}):
+            async with engines.forward(
+                ResolvedModel(base.id, base), "/v1/chat/completions", {}, project_id="proj_1"
+            ):
                 pass
         await engines.close()
         assert (raised.value.status, raised.value.headers["x-should-retry"]) == (504, "false")
@@ -47,10 +49,14 @@ async def test_the_engine_receives_its_key(settings: Settings) -> None:
         }
         client = EngineClient(settings.model_copy(update=update), catalog, read_timeout_seconds=0.2)
         with pytest.raises(EngineTimeout):
-            async with client.forward(ResolvedModel(base.id, base), "/v1/chat/completions", {}):
+            async with client.forward(
+                ResolvedModel(base.id, base), "/v1/chat/completions", {}, project_id="proj_1"
+            ):
                 pass
         await client.close()
         connection, _ = engine.accept()
         with connection:
             connection.settimeout(60)
-            assert b"authorization: bearer engine-secret\r\n" in connection.recv(65536).lower()
+            head = connection.recv(65536).lower()
+        assert b"authorization: bearer engine-secret\r\n" in head
+        assert b"luthier-project: proj_1\r\n" in head

@@ -27,7 +27,9 @@ def make_response(engines: EngineClient, content: str) -> ProxyResponse:
     body: dict[str, Any] = {"model": base.id, "messages": messages, "stream": True}
     # Requests to base models are not recorded.
     no_recorder = cast(TrafficRecorder, None)
-    return ProxyResponse(engines, no_recorder, ResolvedModel(base.id, base), PATH, body)
+    return ProxyResponse(
+        engines, no_recorder, ResolvedModel(base.id, base), PATH, body, project_id="proj_1"
+    )
 
 
 async def test_a_disconnect_gives_the_engines_connection_back(

@@ -55,13 +55,18 @@ def logits_of(model: nn.Module, ids: list[int]) -> Tensor:
 
 def prefill(decoder: Decoder, ids: list[int], adapter: AdapterFiles | None = None) -> Tensor:
     with torch.inference_mode():
-        decoder.begin_prefill(adapter)
-        return decoder.prefill(ids, 0).logits
+        decoder.begin_prefill(decoder.num_slots, adapter)
+        return decoder.prefill(decoder.num_slots, ids, 0).logits
+
+
+def copy_prompt(decoder: Decoder, slot: int, length: int) -> None:
+    with torch.inference_mode():
+        decoder.copy_slot(decoder.num_slots, slot, length)
 
 
 def decode(decoder: Decoder, first: int, tokens: list[int], positions: list[int]) -> Tensor:
     with torch.inference_mode():
-        return decoder.decode(first, tokens, positions)
+        return decoder.decode(range(first, first + len(tokens)), tokens, positions)
 
 
 @pytest.fixture(params=[LlamaDecoder, TransformersDecoder])
@@ -87,7 +92,7 @@ class TestArchitectures:
         assert unsupported_reason(model, 512) is None
         decoder = LlamaDecoder(model, context_length=512)
         torch.testing.assert_close(prefill(decoder, PROMPT), logits_of(model, PROMPT))
-        decoder.fork_kv(0, len(PROMPT))
+        copy_prompt(decoder, 0, len(PROMPT))
         step = decode(decoder, 0, [55], [len(PROMPT)])
         torch.testing.assert_close(step, logits_of(model, [*PROMPT, 55]))
 
@@ -130,9 +135,9 @@ class TestArchitectures:
 class TestRows:
     def test_chunked_prefill(self, any_decoder: Decoder, tiny: PreTrainedModel) -> None:
         with torch.inference_mode():
-            any_decoder.begin_prefill(None)
+            any_decoder.begin_prefill(1, None)
             for start, end in ((0, 2), (2, 5), (5, 6)):
-                logits = any_decoder.prefill(PROMPT[start:end], start).logits
+                logits = any_decoder.prefill(1, PROMPT[start:end], start).logits
         torch.testing.assert_close(logits, logits_of(tiny, PROMPT))
 
     def test_slots_of_different_lengths_in_one_batch(
@@ -141,7 +146,7 @@ class TestRows:
         prompts = [PROMPT, [3, 4], [250] * 9]
         for slot, prompt in enumerate(prompts):
             prefill(any_decoder, prompt)
-            any_decoder.fork_kv(slot, len(prompt))
+            copy_prompt(any_decoder, slot, len(prompt))
         logits = decode(any_decoder, 0, [11, 22, 33], [len(prompt) for prompt in prompts])
         expected = [logits_of(tiny, [*p, t]) for p, t in zip(prompts, (11, 22, 33), strict=True)]
         torch.testing.assert_close(logits, torch.cat(expected))
@@ -152,7 +157,7 @@ class TestRows:
         prompts = [list(range(3, 203)), [3, 4], [5]]
         for slot, prompt in enumerate(prompts):
             prefill(decoder, prompt)
-            decoder.fork_kv(slot, len(prompt))
+            copy_prompt(decoder, slot, len(prompt))
         logits = decode(decoder, 0, [11, 22, 33], [len(prompt) for prompt in prompts])
         expected = [logits_of(tiny, [*p, t]) for p, t in zip(prompts, (11, 22, 33), strict=True)]
         torch.testing.assert_close(logits, torch.cat(expected))
@@ -160,17 +165,41 @@ class TestRows:
     def test_a_moved_slot_continues(self, any_decoder: Decoder, tiny: PreTrainedModel) -> None:
         for slot, prompt in enumerate(([3, 4], PROMPT)):
             prefill(any_decoder, prompt)
-            any_decoder.fork_kv(slot, len(prompt))
+            copy_prompt(any_decoder, slot, len(prompt))
         any_decoder.move_slot(1, 0, len(PROMPT))
         logits = decode(any_decoder, 0, [11], [len(PROMPT)])
         torch.testing.assert_close(logits, logits_of(tiny, [*PROMPT, 11]))
+
+    def test_a_step_of_some_slots(self, any_decoder: Decoder, tiny: PreTrainedModel) -> None:
+        prompts = [PROMPT, [3, 4], [250] * 9]
+        for slot, prompt in enumerate(prompts):
+            prefill(any_decoder, prompt)
+            copy_prompt(any_decoder, slot, len(prompt))
+        with torch.inference_mode():
+            logits = any_decoder.decode([0, 2], [11, 33], [len(PROMPT), 9])
+        expected = [logits_of(tiny, [*PROMPT, 11]), logits_of(tiny, [*prompts[2], 33])]
+        torch.testing.assert_close(logits, torch.cat(expected))
+
+    def test_a_swapped_slot_continues(
+        self, any_decoder: Decoder, tiny: PreTrainedModel, adapter: MakeAdapter
+    ) -> None:
+        files, model = adapter()
+        prefill(any_decoder, PROMPT, files)
+        copy_prompt(any_decoder, 0, len(PROMPT))
+        with torch.inference_mode():
+            swapped = any_decoder.swap_out(0, len(PROMPT))
+            prefill(any_decoder, [9] * 30)
+            copy_prompt(any_decoder, 0, 30)
+            any_decoder.swap_in(1, swapped)
+        logits = decode(any_decoder, 1, [11], [len(PROMPT)])
+        torch.testing.assert_close(logits, logits_of(model, [*PROMPT, 11]))
 
     def test_a_step_can_be_repeated_for_some_slots(
         self, any_decoder: Decoder, tiny: PreTrainedModel
     ) -> None:
         prefill(any_decoder, PROMPT)
-        any_decoder.fork_kv(0, len(PROMPT))
-        any_decoder.fork_kv(1, len(PROMPT))
+        copy_prompt(any_decoder, 0, len(PROMPT))
+        copy_prompt(any_decoder, 1, len(PROMPT))
         decode(any_decoder, 0, [11, 22], [len(PROMPT)] * 2)
         again = decode(any_decoder, 1, [22], [len(PROMPT)])
         torch.testing.assert_close(again, logits_of(tiny, [*PROMPT, 22]))
@@ -182,7 +211,7 @@ class TestRows:
     ) -> None:
         for prompt in ([9] * 30, PROMPT):
             prefill(any_decoder, prompt)
-            any_decoder.fork_kv(0, len(prompt))
+            copy_prompt(any_decoder, 0, len(prompt))
         logits = decode(any_decoder, 0, [11], [len(PROMPT)])
         torch.testing.assert_close(logits, logits_of(tiny, [*PROMPT, 11]))
 
@@ -205,7 +234,7 @@ class TestAdapters:
             torch.testing.assert_close(
                 logits, logits_of(model, PROMPT), msg=f"prompt of row {slot}"
             )
-            any_decoder.fork_kv(slot, len(PROMPT))
+            copy_prompt(any_decoder, slot, len(PROMPT))
         tokens = [11, 22, 33, 44]
         logits = decode(any_decoder, 0, tokens, [len(PROMPT)] * 4)
         expected = [logits_of(m, [*PROMPT, t]) for (_, m), t in zip(slots, tokens, strict=True)]
@@ -220,7 +249,7 @@ class TestAdapters:
         adapters = [adapter(name) for name in "abc"]
         for slot, (adapter_files, _) in enumerate(adapters):
             prefill(decoder, PROMPT, adapter_files)
-            decoder.fork_kv(slot, len(PROMPT))
+            copy_prompt(decoder, slot, len(PROMPT))
         for slots in (3, 2, 1):
             # The rest of a batch may continue with the stack of all its adapters.
             logits = decode(decoder, 0, [11] * slots, [len(PROMPT)] * slots)

@@ -13,9 +13,10 @@ from app.errors import InvalidRequest
 from tests.worker.inference.conftest import MakeAdapter, load_tiny
 from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.decoder import PrefillOutput
-from worker.inference.engine import PREFILL_CHUNK_TOKENS, Engine
+from worker.inference.engine import Engine
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
+from worker.inference.scheduler import PREFILL_CHUNK_TOKENS, Scheduler
 
 GREEDY = SamplingParams(temperature=0)
 # Ids of the tiny tokenizer's special tokens are 0 to 2; 2 ends a turn.
@@ -131,6 +132,27 @@ class TestBatches:
         assert len(long.ids()) == 12
 
 
+class TestProjects:
+    def test_a53_sharing_the_engine_does_not_change_the_output(
+        self, engine: Engine, adapter: MakeAdapter
+    ) -> None:
+        files, _ = adapter()
+        engine.scheduler = Scheduler(engine.decoder, max_rows=3)
+        cases = [
+            ([5 + n] * (20 * n + 1), {"max_new_tokens": 10 * n + 5, "stop_ids": frozenset()})
+            for n in range(8)
+        ]
+        expected = [generate(engine, prompt, **changes) for prompt, changes in cases]
+        requests = [
+            RecordedRequest(prompt, **changes, project=f"p{n % 3}")
+            for n, (prompt, changes) in enumerate(cases)
+        ]
+        tuned = RecordedRequest([8, 9], project="tuned", adapter=files)
+        run_until_idle(engine, *requests, tuned)
+        assert [request.ids() for request in requests] == expected
+        assert tuned.ids() == generate(engine, [8, 9], adapter=files)
+
+
 class TestEnds:
     def test_length(self, engine: Engine) -> None:
         request = RecordedRequest([5], max_new_tokens=4)
@@ -220,15 +242,19 @@ class FaultyDecoder(LlamaDecoder):
     bad_token = 250
     mute_token = 251
 
-    def prefill(self, ids: Sequence[int], start: int, *, num_logits: int = 1) -> PrefillOutput:
+    def prefill(
+        self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1
+    ) -> PrefillOutput:
         if self.bad_token in ids:
             raise RuntimeError("broken prompt")
-        return super().prefill(ids, start, num_logits=num_logits)
+        return super().prefill(slot, ids, start, num_logits=num_logits)
 
-    def decode(self, first: int, tokens: Sequence[int], positions: Sequence[int]) -> Tensor:
+    def decode(
+        self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]
+    ) -> Tensor:
         if self.bad_token in tokens:
             raise RuntimeError("broken step")
-        logits = super().decode(first, tokens, positions)
+        logits = super().decode(slots, tokens, positions)
         logits[[token == self.mute_token for token in tokens]] = float("nan")
         return logits
 

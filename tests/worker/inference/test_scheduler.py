@@ -1,106 +1,310 @@
-"""Scheduling: requests start in order, and their sequences share the slots."""
+"""Scheduling: requests of a project start in order, and projects share slots and steps."""
+
+from dataclasses import dataclass, field
+
+import pytest
 
 from worker.inference.messages import Event, Request, SamplingParams
-from worker.inference.sampling import Sampler
-from worker.inference.scheduler import Scheduler, Sequence, SlotMove
+from worker.inference.scheduler import (
+    MAX_QUANTUM,
+    PREFILL_CHUNK_TOKENS,
+    SHARED_CHUNK_TOKENS,
+    TIME_SLICE_TOKENS,
+    Scheduler,
+    Step,
+)
+from worker.inference.slots import NO_SLOT, Prefill, Sequence
+
+CONTEXT_LENGTH = 4096
+
+
+@dataclass
+class FakeKv:
+    """Slots that remember whose keys and values they hold."""
+
+    num_slots: int
+    context_length: int = CONTEXT_LENGTH
+    owners: dict[int, Request] = field(default_factory=dict)
+    copies: int = 0
+
+    def copy_slot(self, source: int, target: int, length: int) -> None:
+        self.copies += 1
+        self.owners[target] = self.owners[source]
+
+    def move_slot(self, source: int, target: int, length: int) -> None:
+        self.copies += 1
+        self.owners[target] = self.owners.pop(source)
+
+    def swap_out(self, slot: int, length: int) -> object:
+        return self.owners[slot]
+
+    def swap_in(self, slot: int, swapped_kv: object) -> None:
+        assert isinstance(swapped_kv, Request)
+        self.owners[slot] = swapped_kv
 
 
 def ignore(_event: Event) -> None: ...
 
 
-def make_request(choices: int = 1) -> Request:
+def make_request(
+    choices: int = 1, project: str = "", prompt: int = 3, tokens: int = 5, **fields: bool
+) -> Request:
     return Request(
-        prompt=[1, 2, 3],
+        prompt=[1] * prompt,
         num_choices=choices,
-        max_new_tokens=5,
+        max_new_tokens=tokens,
         stop_ids=frozenset(),
         sampling=SamplingParams(),
         adapter=None,
+        project=project,
         emit=ignore,
+        **fields,
     )
 
 
-def run(scheduler: Scheduler, request: Request) -> list[Sequence]:
-    """Give slots to a waiting request's choices, as if its prompt were prefilled."""
-    prompt = scheduler.next_prefill()
-    assert prompt is not None
-    assert prompt.request is request
-    scheduler.finish_prefill()
-    sampler = Sampler(request.sampling, 0)
-    sequences = [Sequence(request, choice, sampler, 3) for choice in range(request.num_choices)]
-    for sequence in sequences:
-        scheduler.add(sequence)
-    return sequences
+class Run:
+    """Steps a scheduler as the engine does, without a model; counts what each request got."""
+
+    def __init__(self, num_slots: int) -> None:
+        self.kv = FakeKv(num_slots)
+        self.scheduler = Scheduler(self.kv)
+        self.generated: dict[Request, int] = {}
+        self.prefilled: dict[Request, int] = {}
+        self.finished: list[Request] = []
+        self.steps: list[Step] = []
+
+    def submit(self, *requests: Request) -> None:
+        for request in requests:
+            self.scheduler.submit(request)
+
+    def step(self) -> Step:
+        self._start(self.scheduler.admit())
+        step = self.scheduler.plan_step()
+        self.steps.append(step)
+        for prefill, tokens in step.prefills:
+            self._prefill(prefill, tokens)
+        self._start(self.scheduler.admit())
+        rows = self.scheduler.running if step.rows is None else step.rows
+        for row in [row for row in rows if row.slot != NO_SLOT]:
+            assert self.kv.owners[row.slot] is row.request, "a row reads another request's slot"
+            row.length += 1
+            self._append(row)
+        return step
+
+    def run(self, steps: int = 10_000) -> None:
+        for _ in range(steps):
+            if self.scheduler.is_idle:
+                return
+            self.step()
+
+    def steps_until(self, request: Request, *, tokens: int = 1) -> int:
+        """Step until a request has so many tokens; returns the number of steps."""
+        for count in range(1, 10_000):
+            self.step()
+            if self.generated.get(request, 0) >= tokens:
+                return count
+        raise AssertionError("the request is never served")
+
+    def _prefill(self, prefill: Prefill, tokens: int) -> None:
+        if prefill.num_computed == 0:
+            self.kv.owners[prefill.slot] = prefill.request
+        assert self.kv.owners[prefill.slot] is prefill.request
+        prefill.num_computed += tokens
+        prefill.num_served += tokens
+        request = prefill.request
+        self.prefilled[request] = self.prefilled.get(request, 0) + tokens
+        if prefill.is_computed:
+            if request.pooling:
+                self.scheduler.end_prefill(prefill)
+                self.finished.append(request)
+            else:
+                self.scheduler.prefill_computed(prefill)
+
+    def _start(self, started: list[tuple[Sequence, Prefill]]) -> None:
+        for sequence, _ in started:
+            self._append(sequence)
+
+    def _append(self, sequence: Sequence) -> None:
+        request = sequence.request
+        sequence.num_generated += 1
+        sequence.num_served += 1
+        self.generated[request] = self.generated.get(request, 0) + 1
+        if sequence.num_generated >= request.max_new_tokens:
+            self.scheduler.remove(sequence)
+            if self.generated[request] == request.max_new_tokens * request.num_choices:
+                self.finished.append(request)
 
 
-def test_requests_start_in_order_while_slots_are_free() -> None:
-    scheduler = Scheduler(num_slots=3)
-    first, wide, late = make_request(2), make_request(2), make_request(1)
-    scheduler.waiting.extend([first, wide, late])
-    running = run(scheduler, first)
-    assert scheduler.next_prefill() is None, (
-        "a request that needs two slots waits, and all after it"
-    )
-    scheduler.remove(running[0])
-    run(scheduler, wide)
-    assert len(scheduler.running) == 3
-    assert list(scheduler.waiting) == [late]
+class TestOneProject:
+    def test_requests_start_in_order(self) -> None:
+        run = Run(num_slots=3)
+        requests = [make_request(choices) for choices in (2, 2, 1, 3, 1)]
+        run.submit(*requests)
+        run.run()
+        assert sorted(map(id, run.finished)) == sorted(map(id, requests))
+        assert list(run.prefilled) == requests
+
+    def test_it_uses_all_slots(self) -> None:
+        run = Run(num_slots=3)
+        run.submit(*(make_request(tokens=99) for _ in range(5)))
+        for _ in range(6):
+            run.step()
+        assert len(run.scheduler.running) == 3
+        assert run.scheduler.num_waiting == 2
+
+    def test_choices_start_as_slots_become_free(self) -> None:
+        run = Run(num_slots=2)
+        wide = make_request(choices=7)
+        run.submit(make_request(tokens=9), wide)
+        run.run()
+        assert run.generated[wide] == 7 * 5
+
+    def test_one_prompt_prefills_at_a_time_in_large_chunks(self) -> None:
+        run = Run(num_slots=3)
+        run.submit(make_request(prompt=1000), make_request(prompt=1000))
+        assert [tokens for _, tokens in run.step().prefills] == [PREFILL_CHUNK_TOKENS]
+
+    def test_a_pooled_prompt_needs_no_row(self) -> None:
+        run = Run(num_slots=1)
+        run.submit(make_request(tokens=50))
+        run.step()
+        pooled = make_request(choices=0, tokens=0, pooling=True)
+        run.submit(pooled)
+        run.step()
+        assert run.finished == [pooled]
+
+    @pytest.mark.parametrize("num_slots", [1, 2, 3])
+    def test_wide_requests_of_many_projects_all_end(self, num_slots: int) -> None:
+        run = Run(num_slots)
+        requests = [
+            make_request(num_slots, project=f"p{n}", prompt=70 * n + 1, tokens=300 * n + 1)
+            for n in range(5)
+        ]
+        run.submit(*requests)
+        run.run()
+        assert set(run.finished) == set(requests)
 
 
-def test_one_prompt_prefills_at_a_time() -> None:
-    scheduler = Scheduler(num_slots=3)
-    scheduler.waiting.extend([make_request(), make_request()])
-    staged = scheduler.next_prefill()
-    assert scheduler.next_prefill() is staged
+class TestAbort:
+    def test_the_last_slot_fills_the_gap(self) -> None:
+        run = Run(num_slots=4)
+        first, second, third = requests = [make_request(tokens=99) for _ in range(3)]
+        run.submit(*requests)
+        for _ in range(3):
+            run.step()
+        run.scheduler.abort(first)
+        assert [row.request for row in run.scheduler.running] == [third, second]
+        run.step()
+
+    def test_one_choice(self) -> None:
+        run = Run(num_slots=5)
+        request = make_request(3, tokens=99)
+        run.submit(request)
+        run.step()
+        run.scheduler.abort(request, 1)
+        assert sorted(row.choice for row in run.scheduler.running) == [0, 2]
+
+    @pytest.mark.parametrize("steps", [0, 1, 2, 5, 50, 300])
+    def test_in_every_state(self, steps: int) -> None:
+        run = Run(num_slots=2)
+        requests = [
+            make_request(2, project=project, prompt=300, tokens=400) for project in "aabbcd"
+        ]
+        run.submit(*requests)
+        run.run(steps)
+        for request in requests:
+            run.scheduler.abort(request)
+            run.scheduler.abort(request)
+        assert run.scheduler.is_idle
+        assert run.scheduler.num_waiting == 0
+        assert not run.scheduler.running
+
+    def test_clear_returns_each_request_once(self) -> None:
+        run = Run(num_slots=2)
+        requests = [make_request(2, project=project, tokens=400) for project in "aab"]
+        run.submit(*requests)
+        run.run(steps=20)
+        assert sorted(map(id, run.scheduler.clear())) == sorted(map(id, requests))
+        assert run.scheduler.is_idle
 
 
-def test_the_last_slot_fills_the_gap() -> None:
-    scheduler = Scheduler(num_slots=4)
-    request = make_request(3)
-    scheduler.waiting.append(request)
-    first, second, third = run(scheduler, request)
-    third.length = 9
-    assert scheduler.remove(first) == SlotMove(source=2, target=0, length=9)
-    assert scheduler.running == [third, second]
-    assert scheduler.remove(second) is None
+class TestA53Neighbour:
+    """One project with all that the limits allow beside another with a short chat."""
 
+    def test_a53_forty_long_chats_do_not_delay_a_short_one(self) -> None:
+        run = Run(num_slots=15)
+        run.submit(*(make_request(project="a", prompt=3000, tokens=1000) for _ in range(40)))
+        run.run(steps=400)
+        short = make_request(project="b", prompt=20, tokens=16)
+        run.submit(short)
+        assert run.steps_until(short) <= 2, "its prompt is not next"
+        assert run.steps_until(short, tokens=16) <= 16, "it does not decode in every step"
+        assert run.steps[-1].rows, "the other project is served too"
 
-def test_aborting_a_request_closes_all_its_gaps() -> None:
-    scheduler = Scheduler(num_slots=5)
-    aborted, staying = make_request(2), make_request(2)
-    scheduler.waiting.extend([aborted, staying])
-    run(scheduler, aborted)
-    kept = run(scheduler, staying)
-    moves = scheduler.abort(aborted)
-    assert set(map(id, scheduler.running)) == set(map(id, kept))
-    assert [(move.source, move.target) for move in moves] == [(3, 0), (2, 1)]
+    def test_a53_a_project_with_one_row_gets_half_of_each_step(self) -> None:
+        run = Run(num_slots=15)
+        run.submit(*(make_request(project="a", prompt=3000, tokens=1000) for _ in range(40)))
+        run.run(steps=400)
+        work_before = sum(run.prefilled.values()) + sum(run.generated.values())
+        short = make_request(project="b", prompt=20, tokens=100)
+        run.submit(short)
+        steps = run.steps_until(short, tokens=100)
+        work = sum(run.prefilled.values()) + sum(run.generated.values()) - work_before - 120
+        assert 0 < work <= (steps + 2) * MAX_QUANTUM
 
+    def test_a53_prompts_of_two_projects_take_turns(self) -> None:
+        run = Run(num_slots=15)
+        long = make_request(project="a", prompt=4000)
+        run.submit(long)
+        run.step()
+        other = make_request(project="b", prompt=500)
+        run.submit(other)
+        chunks = -(-500 // SHARED_CHUNK_TOKENS)
+        assert run.steps_until(other) <= 2 * chunks
+        assert run.prefilled[long] < 4000
 
-def test_aborting_one_choice_keeps_the_others() -> None:
-    scheduler = Scheduler(num_slots=5)
-    request = make_request(3)
-    scheduler.waiting.append(request)
-    run(scheduler, request)
-    scheduler.abort(request, 1)
-    assert [sequence.choice for sequence in scheduler.running] == [0, 2]
+    def test_a53_choices_are_weighed_one_by_one(self) -> None:
+        run = Run(num_slots=16)
+        run.submit(*(make_request(8, project="a", tokens=1000) for _ in range(4)))
+        run.run(steps=10)
+        requests = [make_request(project="b", tokens=1000) for _ in range(8)]
+        run.submit(*requests)
+        run.run(steps=20)
+        assert len(run.scheduler.running) == 16
+        shares = [row.request.project for row in run.scheduler.running]
+        assert shares.count("b") == 8
 
+    def test_a53_a_preempted_row_goes_on_and_nothing_is_computed_twice(self) -> None:
+        run = Run(num_slots=4)
+        requests = [make_request(project="a", prompt=100, tokens=500) for _ in range(8)]
+        run.submit(*requests)
+        run.run(steps=50)
+        others = [make_request(project=f"p{n}", prompt=30, tokens=400) for n in range(6)]
+        run.submit(*others)
+        run.run()
+        assert set(run.finished) == {*requests, *others}
+        assert all(run.prefilled[request] == 100 for request in requests)
+        assert all(run.generated[request] == 500 for request in requests)
 
-def test_aborting_a_waiting_or_prefilling_request() -> None:
-    scheduler = Scheduler(num_slots=2)
-    staged, waiting = make_request(), make_request()
-    scheduler.waiting.extend([staged, waiting])
-    scheduler.next_prefill()
-    assert scheduler.abort(staged) == []
-    assert scheduler.abort(waiting) == []
-    assert scheduler.is_idle
-    assert scheduler.abort(waiting) == [], "aborting it again is a no-op"
+    def test_a53_more_projects_than_slots_take_turns(self) -> None:
+        run = Run(num_slots=1)
+        long = make_request(project="a", tokens=3000)
+        run.submit(long)
+        run.run(steps=TIME_SLICE_TOKENS + 5)
+        short = make_request(project="b", tokens=4)
+        run.submit(short)
+        assert run.steps_until(short, tokens=4) < 20
+        generated = run.generated[long]
+        run.run(steps=10)
+        assert run.generated[long] > generated, "the preempted row does not go on"
 
-
-def test_clear_returns_each_request_once() -> None:
-    scheduler = Scheduler(num_slots=5)
-    running, staged, waiting = make_request(2), make_request(), make_request()
-    scheduler.waiting.extend([running, staged, waiting])
-    run(scheduler, running)
-    scheduler.next_prefill()
-    assert set(map(id, scheduler.clear())) == set(map(id, [running, staged, waiting]))
-    assert scheduler.is_idle
+    def test_a53_deciding_costs_no_more_with_a_long_queue(self) -> None:
+        """Counted in copies of keys and values: none is made for requests that wait."""
+        copies = []
+        for queued in (50, 250):
+            run = Run(num_slots=4)
+            run.submit(*(make_request(project="a", tokens=1000) for _ in range(queued)))
+            run.submit(*(make_request(project="b", tokens=1000) for _ in range(4)))
+            run.run(steps=200)
+            copies.append(run.kv.copies)
+        assert copies[0] == copies[1]

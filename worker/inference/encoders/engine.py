@@ -2,34 +2,48 @@
 
 import queue
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from app import logs
-from app.errors import ServiceUnavailable
+from app.errors import RateLimited, ServiceUnavailable
 from worker.encoding.backbone import compute_hidden_states, find_linear_layers, pool
 from worker.encoding.tokenizer import EncoderTokenizer, PaddedBatch, TokenizedText
 from worker.inference.adapter_cache import AdapterFiles, AdapterMemoryCache
 from worker.inference.encoders.multi_lora import AdapterBatch, MultiLoraLinear
 from worker.inference.encoders.tuned_encoder import TunedEncoder, load_tuned_encoder
+from worker.inference.fair_executor import FairExecutor
+from worker.inference.fair_queue import FairQueue
 
-# Tokens of a forward pass, padding included. It limits batches, never a single text.
-MAX_BATCH_TOKENS = 8192
+# Tokens of a forward pass, padding included. It limits batches, never a single text, and how long
+# another project's texts wait. On a CPU 512 tokens of a small encoder take 0.1 s, and larger passes
+# are not faster; a GPU needs them.
+MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 8192}
 # Texts shorter than this share of a batch's longest go into another batch, to limit padding.
 MIN_LENGTH_RATIO = 0.5
 # Fine-tuned models in memory: hundreds of adapters of a small encoder.
 MEMORY_BUDGET_BYTES = 2**32
-# Texts of all requests in tokenization or in the queue, per encoder: four of the largest requests.
-MAX_PENDING_TEXTS = 8192
+# Texts of one project in tokenization or in the queue, per encoder: four of the largest requests.
+MAX_PENDING_TEXTS_PER_PROJECT = 8192
+# Texts of all projects.
+MAX_PENDING_TEXTS = 32768
 
 log = logs.get_logger(__name__)
+
+
+class TooManyPendingTexts(RateLimited):
+    """Too many texts of this project wait for the model. Retry when some have been computed."""
+
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "5"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +57,7 @@ class PendingText:
     text: TokenizedText
     tuned: TunedEncoder | None
     per_token: bool
+    project: str = ""
     result: Future[Tensor] = field(default_factory=Future)
 
 
@@ -54,8 +69,8 @@ class EncoderEngine:
     ) -> None:
         self.tokenizer = tokenizer
         # A single thread: concurrent use of a fast tokenizer raises "Already borrowed".
-        self.tokenizer_thread = ThreadPoolExecutor(1, "tokenizer")
-        self._num_pending = 0
+        self.tokenizer_thread = FairExecutor(1, "tokenizer")
+        self._num_pending: Counter[str] = Counter()
         self._backbone = backbone
         self._causal = causal
         self._adapter_batch = AdapterBatch()
@@ -87,34 +102,48 @@ class EncoderEngine:
             self._memory.discard(files)
 
     @contextmanager
-    def reserve(self, num_texts: int) -> Iterator[None]:
-        """Reserve capacity for texts. Call it on the event loop only.
+    def reserve(self, num_texts: int, project: str = "") -> Iterator[None]:
+        """Reserve capacity for a project's texts. Call it on the event loop only.
 
-        Raises ServiceUnavailable if too many are pending; the only pending request always fits.
+        The only pending request always fits. Raises TooManyPendingTexts, or ServiceUnavailable if
+        too many of all projects are pending.
         """
-        if self._num_pending and self._num_pending + num_texts > MAX_PENDING_TEXTS:
+        of_project, of_all = self._num_pending[project], self._num_pending.total()
+        if of_project and of_project + num_texts > MAX_PENDING_TEXTS_PER_PROJECT:
+            raise TooManyPendingTexts
+        if of_all and of_all + num_texts > MAX_PENDING_TEXTS:
             raise ServiceUnavailable("The engine is currently overloaded, please try again later")
-        self._num_pending += num_texts
+        self._num_pending[project] += num_texts
         try:
             yield
         finally:
-            self._num_pending -= num_texts
+            self._num_pending[project] -= num_texts
+            if not self._num_pending[project]:
+                del self._num_pending[project]
 
     def submit(
-        self, texts: Iterable[TokenizedText], tuned: TunedEncoder | None, *, per_token: bool = False
+        self,
+        texts: Iterable[TokenizedText],
+        tuned: TunedEncoder | None,
+        *,
+        per_token: bool = False,
+        project: str = "",
     ) -> list[Future[Tensor]]:
-        """Queue texts; returns a future for each."""
-        items = [PendingText(text, tuned, per_token) for text in texts]
+        """Queue a project's texts; returns a future for each."""
+        items = [PendingText(text, tuned, per_token, project) for text in texts]
         for item in items:
             self._queue.put(item)
         return [item.result for item in items]
 
     def _run(self) -> None:
+        """Run slices of the pending texts, each with texts of all projects that wait."""
+        slices = TextSlices(MAX_BATCH_TOKENS[self._backbone.device.type])
         while True:
-            items = [self._queue.get()]
+            if not len(slices):
+                slices.add(self._queue.get())
             while not self._queue.empty():
-                items.append(self._queue.get())
-            for batch in make_batches(items):
+                slices.add(self._queue.get())
+            for batch in slices.next_batches():
                 self._run_batch(batch)
 
     def _run_batch(self, batch: Sequence[PendingText]) -> None:
@@ -153,21 +182,58 @@ class EncoderEngine:
         return compute_hidden_states(self._backbone, batch)
 
 
-def make_batches(items: Sequence[PendingText]) -> Iterable[list[PendingText]]:
+class TextSlices:
+    """Pending texts in slices of about `max_tokens`, drawn by deficit round robin over projects.
+
+    Texts of a project are sorted by length as they are drawn, so that batches have little padding.
+    """
+
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+        self._new: dict[str, list[PendingText]] = {}
+        self._batches: FairQueue[list[PendingText]] = FairQueue(max_tokens)
+
+    def __len__(self) -> int:
+        return len(self._batches) + len(self._new)
+
+    def add(self, item: PendingText) -> None:
+        self._new.setdefault(item.project, []).append(item)
+
+    def next_batches(self) -> Iterable[list[PendingText]]:
+        """Return the batches of the next slice: one full batch, or the small ones of several."""
+        for project, items in self._new.items():
+            for batch in make_batches(items, self._max_tokens):
+                self._batches.push(project, _padded_tokens(batch), batch)
+        self._new.clear()
+        merged = self._batches.pop()
+        while len(self._batches):
+            following = self._batches.peek()
+            tokens = sum(len(item.text.ids) for item in (*merged, *following))
+            if tokens > self._max_tokens:
+                break
+            merged = [*merged, *self._batches.pop()]
+        return make_batches(merged, self._max_tokens)
+
+
+def _padded_tokens(batch: Sequence[PendingText]) -> int:
+    return len(batch) * max(len(item.text.ids) for item in batch)
+
+
+def make_batches(items: Sequence[PendingText], max_tokens: int) -> Iterable[list[PendingText]]:
     """Group texts into forward passes: same layers and similar lengths."""
     groups: dict[int, list[PendingText]] = {}
     for item in items:
         key = 0 if item.tuned is None or item.tuned.backbone is None else id(item.tuned)
         groups.setdefault(key, []).append(item)
     for batch in groups.values():
-        yield from _split_by_length(sorted(batch, key=lambda item: -len(item.text.ids)))
+        yield from _split_by_length(sorted(batch, key=lambda item: -len(item.text.ids)), max_tokens)
 
 
-def _split_by_length(items: Sequence[PendingText]) -> Iterable[list[PendingText]]:
+def _split_by_length(items: Sequence[PendingText], max_tokens: int) -> Iterable[list[PendingText]]:
     batch: list[PendingText] = []
     for item in items:
         max_length = len((batch or [item])[0].text.ids)
-        is_full = (len(batch) + 1) * max_length > MAX_BATCH_TOKENS
+        is_full = (len(batch) + 1) * max_length > max_tokens
         if batch and (
             is_full or (len(item.text.ids) < max_length * MIN_LENGTH_RATIO and len(batch) > 3)
         ):

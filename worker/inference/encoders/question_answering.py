@@ -36,14 +36,15 @@ async def tokenize_windows(
     length = tasks.get_task(served, "question_answering").max_length
     tokenizer = EncoderTokenizer(served.engine.tokenizer.hf_tokenizer, length)
 
-    def tokenize() -> list[TokenizedText]:
+    def tokenize(_: Sequence[str]) -> list[TokenizedText]:
         overlap = min(WINDOW_OVERLAP, length // 4)
         windows = tokenizer.tokenize_windows(question, context, overlap=overlap)
         if not windows[0].is_complete and not truncate:
             raise question_too_long_error(tokenizer, question)
         return windows
 
-    return await tasks.run_in_tokenizer_thread(served, tokenize, num_texts=1)
+    # A single text, so that its windows are made at once.
+    return await tasks.map_in_tokenizer_thread(served, tokenize, [question + context])
 
 
 def extract_answers(

@@ -27,11 +27,15 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ServedEncoder:
-    """A resolved model name; `tuned` is None for a base model."""
+    """A resolved model name; `tuned` is None for a base model.
+
+    `project` is the one whose share of the engine a request takes.
+    """
 
     name: str
     engine: EncoderEngine
     tuned: TunedEncoder | None
+    project: str = ""
 
 
 class EncoderRegistry:

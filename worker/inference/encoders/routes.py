@@ -57,7 +57,7 @@ async def infer(request: wire.InferenceRequest, served: ServedEncoder) -> Encode
     truncate = bool(options.truncate)
     texts = await tasks.tokenize(served, inputs, truncate=truncate, style=tasks.HUGGING_FACE)
     per_token = task.method == "token_classification"
-    vectors = await tasks.forward(served, texts, per_token=per_token)
+    vectors = await tasks.forward(served, texts, per_token=per_token, style=tasks.HUGGING_FACE)
     return await _run_maybe_in_thread(
         texts, partial(_build_inference_response, request, options, served, inputs, texts, vectors)
     )
@@ -106,7 +106,7 @@ async def _answer_question(
     windows = await question_answering.tokenize_windows(
         served, request.question, request.context, truncate=truncate
     )
-    states = await tasks.forward(served, windows, per_token=True)
+    states = await tasks.forward(served, windows, per_token=True, style=tasks.HUGGING_FACE)
 
     def build() -> EncodedResponse:
         answers = question_answering.extract_answers(

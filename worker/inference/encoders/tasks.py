@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import compress
@@ -25,7 +25,15 @@ from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
 from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.encoders.registry import ServedEncoder
 
+# OpenAI's limit for embeddings, to which clients fit their batches.
+MAX_TOKENS_PER_REQUEST = 300_000
+# Characters that the tokenizer's thread takes of one project before it turns to another's.
+TOKENIZED_AT_ONCE = 16 * 2**10
+COST_PER_TEXT = 64
+
 Result = TypeVar("Result")
+# A text, or its token ids.
+Text = TypeVar("Text", str, list[int], str | list[int])
 # A request without parameters.
 DEFAULT_PARAMETERS = InferenceParameters()
 
@@ -71,7 +79,7 @@ async def tokenize(
     max_length: int | None = None,
     style: ApiStyle = OPENAI,
 ) -> list[TokenizedText]:
-    """Tokenize texts, in the tokenizer's thread.
+    """Tokenize texts, some at a time, in the tokenizer's thread.
 
     Raises InvalidRequest for a text that is too long, unless `truncate`, or that has no token, and
     ServiceUnavailable.
@@ -80,8 +88,8 @@ async def tokenize(
     length = base.max_length if served.tuned is None else served.tuned.task.max_length
     if max_length is not None and 0 < max_length < length:
         length = max(max_length, 3)
-    work = partial(EncoderTokenizer(base.hf_tokenizer, length).tokenize, texts)
-    result = await run_in_tokenizer_thread(served, work, num_texts=len(texts))
+    tokenizer = EncoderTokenizer(base.hf_tokenizer, length)
+    result = await map_in_tokenizer_thread(served, tokenizer.tokenize, texts)
     for index, text in enumerate(result):
         # A single text needs no index.
         param = f"{style.param}[{index}]" if len(texts) > 1 else style.param
@@ -90,6 +98,14 @@ async def tokenize(
         if not len(text.ids):
             raise no_tokens_error(param)
     return result
+
+
+def check_token_limit(tokens: int, style: ApiStyle = OPENAI) -> None:
+    """Raise InvalidRequest if the texts of a request have more tokens than one may have."""
+    if tokens > MAX_TOKENS_PER_REQUEST:
+        # OpenAI's wording, which clients recognize.
+        message = f"Requested {tokens} tokens, max {MAX_TOKENS_PER_REQUEST} tokens per request"
+        raise InvalidRequest(message, param=style.param, code="max_tokens_per_request")
 
 
 def too_long_error(length: int, param: str, style: ApiStyle = OPENAI) -> InvalidRequest:
@@ -210,24 +226,52 @@ def _mean_score(
     return float(np.nanmean(scores[first:last]))
 
 
-async def run_in_tokenizer_thread(
-    served: ServedEncoder, work: Callable[[], Result], *, num_texts: int
-) -> Result:
-    """Run `work` in the tokenizer's thread, so that the event loop stays responsive."""
-    loop = asyncio.get_running_loop()
-    with served.engine.reserve(num_texts):
-        return await loop.run_in_executor(served.engine.tokenizer_thread, work)
+async def map_in_tokenizer_thread(
+    served: ServedEncoder, function: Callable[[Sequence[Text]], list[Result]], texts: Sequence[Text]
+) -> list[Result]:
+    """Call `function` with all texts, some at a time, in turn with other projects' texts.
+
+    It must return a result per text that does not depend on the others. Raises ServiceUnavailable
+    and RateLimited.
+    """
+    engine, results = served.engine, []
+    with engine.reserve(len(texts), served.project):
+        for some in _split_by_size(texts):
+            work = partial(function, some)
+            results += await engine.tokenizer_thread.run(served.project, _size(some), work)
+    return results
+
+
+def _split_by_size(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:
+    """Split texts into runs of about TOKENIZED_AT_ONCE characters; one text is never split."""
+    start = 0
+    for end in range(1, len(texts) + 1):
+        if end == len(texts) or _size(texts[start : end + 1]) > TOKENIZED_AT_ONCE:
+            yield texts[start:end]
+            start = end
+
+
+def _size(texts: Sequence[Text]) -> int:
+    """Characters, or token ids, plus something for each text."""
+    return sum(len(text) + COST_PER_TEXT for text in texts)
 
 
 async def forward(
-    served: ServedEncoder, texts: Sequence[TokenizedText], *, per_token: bool = False
+    served: ServedEncoder,
+    texts: Sequence[TokenizedText],
+    *,
+    per_token: bool = False,
+    style: ApiStyle = OPENAI,
 ) -> list[Tensor]:
     """Compute each text's vector [hidden size], or with `per_token` hidden states [tokens, size].
 
-    Raises ServiceUnavailable.
+    Raises ServiceUnavailable and RateLimited, and InvalidRequest for too many tokens.
     """
-    with served.engine.reserve(len(texts)):
-        futures = served.engine.submit(texts, served.tuned, per_token=per_token)
+    check_token_limit(sum(len(text.ids) for text in texts), style)
+    with served.engine.reserve(len(texts), served.project):
+        futures = served.engine.submit(
+            texts, served.tuned, per_token=per_token, project=served.project
+        )
         return list(await asyncio.gather(*map(asyncio.wrap_future, futures)))
 
 

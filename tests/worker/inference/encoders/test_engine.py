@@ -10,7 +10,7 @@ from worker.encoding.backbone import load_backbone
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.inference.adapter_format import InvalidAdapter
-from worker.inference.encoders.engine import EncoderEngine, PendingText, make_batches
+from worker.inference.encoders.engine import EncoderEngine, PendingText, TextSlices, make_batches
 from worker.inference.encoders.multi_lora import EncoderLora
 from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.modeling import load_tokenizer
@@ -98,7 +98,7 @@ def test_adapters_of_different_ranks_and_none_share_a_batch(
         make_trained(tmp_path / name, tuning="lora", rank=rank, seed=rank)
     models = [engine.load_tuned(tmp_path / "a"), engine.load_tuned(tmp_path / "b"), None, None]
     items = [PendingText(text, tuned, False) for text, tuned in zip(TEXTS, models, strict=True)]
-    (group,) = make_batches(items)
+    (group,) = make_batches(items, 512)
     assert len(group) == 4, "all share one forward pass"
     engine._run_batch(group)
     for item in items:
@@ -130,3 +130,46 @@ def test_a_failure_affects_only_its_batch(engine: EncoderEngine) -> None:
     assert isinstance(future.exception(60), Exception)
     (next_one,) = engine.submit(TEXTS[:1], None)
     assert next_one.result(60).shape == (384,)
+
+
+class TestA54Slices:
+    """One project's largest request beside another's single text, counted in forward passes."""
+
+    MAX_TOKENS = 64
+
+    def add(self, slices: TextSlices, project: str, count: int) -> None:
+        for number in range(count):
+            text = TEXTS[number % len(TEXTS)]
+            slices.add(PendingText(text, None, False, project))
+
+    def test_a54_a_neighbours_text_is_in_the_second_slice_at_the_latest(self) -> None:
+        slices = TextSlices(self.MAX_TOKENS)
+        self.add(slices, "a", 2048)
+        list(slices.next_batches())
+        self.add(slices, "b", 1)
+        passes = [batch for _ in range(2) for batch in slices.next_batches()]
+        assert any(item.project == "b" for batch in passes for item in batch)
+
+    def test_a54_a_slice_is_bounded_in_tokens_and_nothing_is_lost(self) -> None:
+        slices = TextSlices(self.MAX_TOKENS)
+        self.add(slices, "a", 300)
+        self.add(slices, "b", 200)
+        served = []
+        while len(slices):
+            batches = list(slices.next_batches())
+            assert all(
+                len(batch) * max(len(item.text.ids) for item in batch) <= self.MAX_TOKENS
+                for batch in batches
+            )
+            assert len(batches) <= 2
+            served += [item for batch in batches for item in batch]
+        assert len({id(item) for item in served}) == len(served) == 500
+
+    def test_a54_single_texts_of_many_projects_share_a_pass(self) -> None:
+        slices = TextSlices(self.MAX_TOKENS)
+        for project in "abcd":
+            self.add(slices, project, 1)
+        (batch,) = slices.next_batches()
+        assert [item.project for item in batch]
+        assert {item.project for item in batch} == set("abcd")
+        assert not len(slices)

@@ -15,7 +15,7 @@ import torch
 from transformers import AutoModel
 
 from app.catalog import Catalog
-from app.errors import InvalidRequest, ServiceUnavailable
+from app.errors import InvalidRequest, RateLimited, ServiceUnavailable
 from app.storage import LocalStore
 from app.wire.embeddings import EmbeddingsRequest
 from app.wire.encoders import InferenceRequest
@@ -26,7 +26,11 @@ from worker.encoding.tokenizer import EncoderTokenizer
 from worker.inference.adapter_cache import AdapterDiskCache
 from worker.inference.embeddings import embed_with_encoder
 from worker.inference.encoders import classifier_chat, tasks
-from worker.inference.encoders.engine import MAX_PENDING_TEXTS, EncoderEngine
+from worker.inference.encoders.engine import (
+    MAX_PENDING_TEXTS,
+    MAX_PENDING_TEXTS_PER_PROJECT,
+    EncoderEngine,
+)
 from worker.inference.encoders.registry import EncoderRegistry, ServedEncoder
 from worker.inference.encoders.routes import infer
 from worker.inference.encoders.tuned_encoder import TunedEncoder
@@ -68,7 +72,7 @@ def state(tmp_path: Path) -> ServerState:
 def busy_tokenizer(engine: EncoderEngine) -> Iterator[None]:
     """Block the tokenizer's thread until the end of the `with` block."""
     end = threading.Event()
-    engine.tokenizer_thread.submit(end.wait)
+    engine.tokenizer_thread.submit("", 0, end.wait)
     try:
         yield
     finally:
@@ -86,9 +90,19 @@ async def test_tokenization_does_not_block_the_event_loop(state: ServerState) ->
 
 async def test_too_many_pending_texts_are_rejected(state: ServerState) -> None:
     served = await state.encoders.resolve("mini")
-    with served.engine.reserve(MAX_PENDING_TEXTS - 1), pytest.raises(ServiceUnavailable) as raised:
+    pending = MAX_PENDING_TEXTS_PER_PROJECT - 1
+    with served.engine.reserve(pending), pytest.raises(RateLimited) as raised:
         await embed_with_encoder(REQUEST, served)
     assert "Retry-After" in raised.value.headers
+    with served.engine.reserve(pending):
+        other = replace(served, project="other")
+        assert (await embed_with_encoder(REQUEST, other)).metadata.texts == 2
+    with (
+        served.engine.reserve(MAX_PENDING_TEXTS - 1, "many"),
+        pytest.raises(ServiceUnavailable) as unavailable,
+    ):
+        await embed_with_encoder(REQUEST, served)
+    assert "Retry-After" in unavailable.value.headers
     assert (await embed_with_encoder(REQUEST, served)).metadata.texts == 2, (
         "there is capacity again"
     )
