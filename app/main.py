@@ -24,6 +24,7 @@ from app.graders import routes as graders
 from app.http import error_handlers, openapi
 from app.http.admission import AdmissionMiddleware
 from app.http.dependencies import AppState
+from app.http.fair_limiter import FairLimiter
 from app.http.rate_limits import RateLimit, RateLimiter
 from app.inference import routes as inference
 from app.inference.engines import EngineClient
@@ -43,6 +44,11 @@ from app.webhooks import routes as webhooks
 POOL_SIZE = 10
 MAX_CONCURRENT_DB_SESSIONS = 16
 MAX_CONCURRENT_UPLOADS = 64
+MAX_TRANSFER_THREADS = 32
+MAX_JSON_THREADS = 4
+# What one project may take of the places that the others leave. Threads come back soon, so more.
+MAX_PLACE_SHARE = 0.5
+MAX_THREAD_SHARE = 0.75
 MAX_CONCURRENT_PROBES = 8
 MAX_CONCURRENT_WEBHOOK_TESTS = 8
 # Response headers that a web page may read.
@@ -123,8 +129,10 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
         rate_limiter=RateLimiter(redis_url, rate_limit),
         security_log=SecurityLog(settings.security_log_path, "api"),
         cpu_pool=CpuPool(settings.cpu_pool_processes),
-        db_slots=CapacityLimiter(MAX_CONCURRENT_DB_SESSIONS),
-        upload_slots=CapacityLimiter(MAX_CONCURRENT_UPLOADS),
+        db_slots=FairLimiter(MAX_CONCURRENT_DB_SESSIONS, share=MAX_THREAD_SHARE),
+        upload_slots=FairLimiter(MAX_CONCURRENT_UPLOADS, share=MAX_PLACE_SHARE),
+        transfer_threads=FairLimiter(MAX_TRANSFER_THREADS, share=MAX_THREAD_SHARE),
+        json_threads=FairLimiter(MAX_JSON_THREADS, share=MAX_THREAD_SHARE),
         probe_slots=CapacityLimiter(MAX_CONCURRENT_PROBES),
         webhook_test_slots=CapacityLimiter(MAX_CONCURRENT_WEBHOOK_TESTS),
     )

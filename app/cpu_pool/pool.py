@@ -99,6 +99,10 @@ class CpuPool:
     def worker_pids(self) -> list[int]:
         return [worker.pid for worker in self._workers]
 
+    @property
+    def open_streams(self) -> int:
+        return sum(len(worker.streams) for worker in self._workers)
+
     async def _submit(
         self, owner: str, frame: Frame, worker: WorkerProcess | None, timeout_seconds: float
     ) -> bytes:

@@ -1,20 +1,28 @@
-"""Intake of one file: stream it into the store, hash and validate it, build its row."""
+"""Intake of one file: stream it into the store, hash and validate it, build its row.
+
+A thread is held only while there is something to do, never while a client sends or a validator
+works.
+"""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
+import anyio
 from sqlalchemy import func
 
 from app import ids
 from app.db.tables import File, FilePurpose, FileStatus
 from app.errors import InvalidRequest, PayloadTooLarge
-from app.formats import DatasetValidator, ValidationReport
-from app.storage import ObjectStore, ObjectWriter, file_key
+from app.files.validation import FileValidation, validate_file
+from app.formats import ValidationReport
+from app.http.dependencies import AppState
+from app.http.fair_limiter import FairLimiter
+from app.storage import ObjectWriter, file_key
 
 # Batch files expire after 30 days unless the client sets an expiry; all others never expire.
 BATCH_RETENTION_SECONDS = 30 * 24 * 3600
@@ -37,6 +45,8 @@ class IncomingFile:
         key: str,
         max_bytes: int,
         check_room: CheckRoom,
+        threads: FairLimiter,
+        validation: FileValidation,
     ) -> None:
         self.project_id = project_id
         self.file_id = file_id
@@ -46,11 +56,19 @@ class IncomingFile:
         self._max_bytes = max_bytes
         self._check_room = check_room
         self._hash = hashlib.sha256()
-        self._validator: DatasetValidator | None = DatasetValidator()
+        self._threads = threads
+        self._validation: FileValidation | None = validation
 
     def skip_validation(self) -> None:
         """Skip validation, if the file is not a training file. Call it before the first write."""
-        self._validator = None
+        self._validation = None
+
+    async def consume(self, feed: Callable[[bytes], object], data: bytes) -> None:
+        """Call `feed(data)` in a thread, and validate what it has written. Raises what it raises,
+        or CpuPoolError."""
+        await self._threads.run(feed, data)
+        if self._validation is not None:
+            await self._validation.advance()
 
     def write(self, chunk: bytes) -> None:
         """Write the next chunk. Raises PayloadTooLarge, StorageUnavailable, or as `check_room`."""
@@ -59,29 +77,32 @@ class IncomingFile:
             raise PayloadTooLarge(f"The file is larger than {self._max_bytes} bytes.", param="file")
         self._check_room(self.bytes)
         self._hash.update(chunk)
-        if self._validator is not None:
-            self._validator.feed(chunk)
+        if self._validation is not None:
+            self._validation.collect(chunk)
         self._blob.write(chunk)
 
     def sha256(self) -> str:
         return self._hash.hexdigest()
 
-    def finish_validation(self) -> ValidationReport | None:
+    async def finish_validation(self) -> ValidationReport | None:
         """Return the report on the whole file; None if validation was skipped. Call it once."""
-        return None if self._validator is None else self._validator.finish()
+        return None if self._validation is None else await self._validation.finish()
 
 
-@contextmanager
-def receive_file(
-    store: ObjectStore, project_id: str, *, max_bytes: int, check_room: CheckRoom
-) -> Iterator[IncomingFile]:
+@asynccontextmanager
+async def receive_file(
+    state: AppState, project_id: str, *, max_bytes: int, check_room: CheckRoom
+) -> AsyncIterator[IncomingFile]:
     """Open a new file. It is stored when the block ends, and discarded if the block raises.
 
     `check_room` is called before each write with the bytes until then, and raises to refuse them.
     """
     file_id = ids.file_id()
     key = file_key(project_id, file_id)
-    with store.writer(key) as blob:
+    async with (
+        open_writer(state, key) as blob,
+        validate_file(state.cpu_pool, project_id) as validation,
+    ):
         yield IncomingFile(
             blob,
             project_id=project_id,
@@ -89,7 +110,25 @@ def receive_file(
             key=key,
             max_bytes=max_bytes,
             check_room=check_room,
+            threads=state.transfer_threads,
+            validation=validation,
         )
+
+
+@asynccontextmanager
+async def open_writer(state: AppState, key: str) -> AsyncIterator[ObjectWriter]:
+    """Open an object of the store as its `writer` does, in threads."""
+    threads = state.transfer_threads
+    writer = await threads.run(state.store.writer, key)
+    blob = await threads.run(writer.__enter__)
+    try:
+        yield blob
+    except BaseException as error:
+        # Shielded: a client that disconnects cancels the request.
+        with anyio.CancelScope(shield=True):
+            await threads.run(writer.__exit__, type(error), error, error.__traceback__)
+        raise
+    await threads.run(writer.__exit__, None, None, None)
 
 
 def check_purpose(purpose: FilePurpose, filename: str, size: int) -> None:
@@ -111,7 +150,7 @@ def check_purpose(purpose: FilePurpose, filename: str, size: int) -> None:
         )
 
 
-def build_row(
+async def build_row(
     incoming: IncomingFile,
     *,
     filename: str,
@@ -120,7 +159,8 @@ def build_row(
 ) -> File:
     """Build the row of a received file, not yet added to a session.
 
-    Raises InvalidRequest or PayloadTooLarge if the file is empty or does not match its purpose.
+    Raises InvalidRequest or PayloadTooLarge if the file is empty or does not match its purpose, and
+    CpuPoolError if it could not be validated.
     """
     if incoming.bytes == 0:
         raise InvalidRequest("The file is empty. Upload a file with content.", param="file")
@@ -138,7 +178,7 @@ def build_row(
         expires_at=_compute_expiry(expires_after_seconds),
         status=FileStatus.PROCESSED,
     )
-    report = incoming.finish_validation() if purpose == FilePurpose.FINE_TUNE else None
+    report = await incoming.finish_validation() if purpose == FilePurpose.FINE_TUNE else None
     if report is not None:
         _record_report(report, file)
     return file

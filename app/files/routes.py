@@ -1,11 +1,10 @@
 """Routes of /v1/files."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import quote
 
-from anyio import to_thread
 from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
@@ -64,19 +63,21 @@ async def create(
     request: Request, state: AppStateDep, principal: PrincipalDep, idempotency: IdempotencyDep
 ) -> FileObject:
     """Upload a file. A training file is validated line by line while it arrives."""
-    # Uploads have their own threads, since storing, hashing and validating block. The transaction
-    # starts only when the file is stored, so that slow clients hold no database connection.
+    # The transaction starts only when the file is stored, so that slow clients hold no database
+    # connection.
     project_id, max_bytes = principal.project_id, state.settings.max_file_bytes
     length = request.headers.get("content-length")
-    async with reserve_room(state, project_id, length, max_bytes=max_bytes, files=1) as room:
-        receive = partial(_receive_file, request, state, project_id, room)
-        file, content_id = await to_thread.run_sync(receive, limiter=state.upload_slots)
+    async with (
+        state.upload_slots.slot(),
+        reserve_room(state, project_id, length, max_bytes=max_bytes, files=1) as room,
+    ):
+        file, content_id = await _receive_file(request, state, project_id, room)
         add = partial(_add_once, idempotency, content_id, file, room)
         try:
             result = await run_in_transaction(state, add)
         except ApiError:
             # An Idempotency-Key of another request: no row refers to the stored content.
-            await to_thread.run_sync(state.store.delete, file.storage_key)
+            await state.transfer_threads.run(state.store.delete, file.storage_key)
             raise
     if isinstance(result, StoredResponse):
         raise ReplayResponse(result)
@@ -138,11 +139,19 @@ def content(
         "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
     }
     return StreamingResponse(
-        download.chunks, media_type="application/octet-stream", headers=headers
+        _iterate_in_threads(state, download.chunks),
+        media_type="application/octet-stream",
+        headers=headers,
     )
 
 
-def _receive_file(
+async def _iterate_in_threads(state: AppState, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Read each chunk in a thread, which is free while the client reads it."""
+    while (chunk := await state.transfer_threads.run(next, chunks, None)) is not None:
+        yield chunk
+
+
+async def _receive_file(
     request: Request, state: AppState, project_id: str, room: Room
 ) -> tuple[File, bytes]:
     """Store an upload; return its row, not yet added, and bytes that identify the request.
@@ -150,8 +159,8 @@ def _receive_file(
     Nothing stays in the store if it raises.
     """
     max_bytes = state.settings.max_file_bytes
-    with intake.receive_file(
-        state.store, project_id, max_bytes=max_bytes, check_room=room.check
+    async with intake.receive_file(
+        state, project_id, max_bytes=max_bytes, check_room=room.check
     ) as incoming:
         form = FormParser(
             request.headers.get("content-type"),
@@ -159,10 +168,10 @@ def _receive_file(
             example="-F purpose=fine-tune -F file=@data.jsonl",
             open_file=partial(_open_sink, incoming),
         )
-        filename = sanitize_filename(read_form(form, request))
+        filename = sanitize_filename(await read_form(form, request, incoming.consume))
         fields = _parse_fields(form.fields)
         after = fields.expires_after
-        file = intake.build_row(
+        file = await intake.build_row(
             incoming,
             filename=filename,
             purpose=FilePurpose(fields.purpose),

@@ -2,14 +2,14 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from app.db.tables import File, FilePurpose
 from app.errors import InvalidRequest
 from app.files import intake
-from app.files.intake import CheckRoom
-from app.storage import ObjectStore
+from app.files.room import check_disk
+from app.http.dependencies import AppState
 
 # Well below a claim's timeout.
 HEARTBEAT_INTERVAL_SECONDS = 10.0
@@ -43,29 +43,34 @@ class ClaimLost(Exception):
     """The upload was cancelled, or another request has claimed it."""
 
 
-def assemble(
-    store: ObjectStore,
-    plan: AssemblyPlan,
-    *,
-    extend_claim: Callable[[], bool],
-    check_room: CheckRoom,
+async def assemble(
+    state: AppState, plan: AssemblyPlan, *, extend_claim: Callable[[], Awaitable[bool]]
 ) -> File:
     """Assemble the file in constant memory; return its row, not yet added. May take minutes.
 
     `extend_claim` is called every 10 s and returns whether the claim is still held. Raises
-    ClaimLost, InvalidRequest for a wrong `md5` or an empty file, StorageUnavailable.
+    ClaimLost, InvalidRequest for a wrong `md5` or an empty file, StorageUnavailable,
+    InsufficientStorage, CpuPoolError.
     """
     digest = hashlib.md5(usedforsecurity=False)
-    with intake.receive_file(
-        store, plan.project_id, max_bytes=plan.bytes, check_room=check_room
+    async with intake.receive_file(
+        # Within the quota already: the parts are deleted in the transaction that adds the file.
+        state,
+        plan.project_id,
+        max_bytes=plan.bytes,
+        check_room=lambda _size: check_disk(state.settings, state.store),
     ) as incoming:
         if plan.purpose != FilePurpose.FINE_TUNE:
             incoming.skip_validation()
-        for chunk in _add_heartbeats(_read_parts(store, plan), extend_claim):
+
+        def consume(chunk: bytes) -> None:
             digest.update(chunk)
             incoming.write(chunk)
+
+        async for chunk in _add_heartbeats(_read_parts(state, plan), extend_claim):
+            await incoming.consume(consume, chunk)
         _check_md5(plan, digest.hexdigest())
-        return intake.build_row(
+        return await intake.build_row(
             incoming,
             filename=plan.filename,
             purpose=plan.purpose,
@@ -73,10 +78,12 @@ def assemble(
         )
 
 
-def _read_parts(store: ObjectStore, plan: AssemblyPlan) -> Iterator[bytes]:
+async def _read_parts(state: AppState, plan: AssemblyPlan) -> AsyncIterator[bytes]:
     for part in plan.parts:
         try:
-            yield from store.chunks(part.storage_key)
+            chunks = await state.transfer_threads.run(state.store.chunks, part.storage_key)
+            while (chunk := await state.transfer_threads.run(next, chunks, None)) is not None:
+                yield chunk
         except FileNotFoundError as error:
             raise InvalidRequest(
                 f"The content of '{part.part_id}' is no longer stored. Send the part again.",
@@ -84,11 +91,13 @@ def _read_parts(store: ObjectStore, plan: AssemblyPlan) -> Iterator[bytes]:
             ) from error
 
 
-def _add_heartbeats(chunks: Iterator[bytes], extend_claim: Callable[[], bool]) -> Iterator[bytes]:
+async def _add_heartbeats(
+    chunks: AsyncIterator[bytes], extend_claim: Callable[[], Awaitable[bool]]
+) -> AsyncIterator[bytes]:
     last_heartbeat = time.monotonic()
-    for chunk in chunks:
+    async for chunk in chunks:
         if time.monotonic() - last_heartbeat > HEARTBEAT_INTERVAL_SECONDS:
-            if not extend_claim():
+            if not await extend_claim():
                 raise ClaimLost
             last_heartbeat = time.monotonic()
         yield chunk

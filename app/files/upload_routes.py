@@ -4,15 +4,13 @@ import hashlib
 from functools import partial
 
 import anyio
-from anyio import from_thread, to_thread
 from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.db.tables import File
 from app.errors import ApiError, PayloadTooLarge
 from app.files import quota, serializers, uploads
-from app.files.intake import CheckRoom
+from app.files.intake import CheckRoom, open_writer
 from app.files.room import Room, check_disk, reserve_room
 from app.files.schemas import CompleteUpload, CreateUpload, UploadObject, UploadPartObject
 from app.files.upload_assembly import AssemblyPlan, ClaimLost, assemble
@@ -60,9 +58,11 @@ async def add_part(
     )
     key = upload_part_key(project_id, upload_id, part_id)
     length, max_bytes = request.headers.get("content-length"), uploads.MAX_PART_BYTES
-    async with reserve_room(state, project_id, length, max_bytes=max_bytes, files=0) as room:
-        receive = partial(_receive_part, request, state, key, room)
-        size, sha256 = await to_thread.run_sync(receive, limiter=state.upload_slots)
+    async with (
+        state.upload_slots.slot(),
+        reserve_room(state, project_id, length, max_bytes=max_bytes, files=0) as room,
+    ):
+        size, sha256 = await _receive_part(request, state, key, room)
 
         def add(session: Session) -> UploadPartObject:
             room.release(session)
@@ -75,7 +75,7 @@ async def add_part(
             return await run_in_transaction(state, add)
         except ApiError:
             # Meanwhile the upload has ended, or the part exceeds the upload's size.
-            await to_thread.run_sync(state.store.delete, key)
+            await state.transfer_threads.run(state.store.delete, key)
             raise
 
 
@@ -108,9 +108,9 @@ def cancel(upload_id: str, principal: PrincipalDep, session: SessionDep) -> Uplo
     return serializers.serialize_upload(upload, None)
 
 
-def _receive_part(request: Request, state: AppState, key: str, room: Room) -> tuple[int, str]:
+async def _receive_part(request: Request, state: AppState, key: str, room: Room) -> tuple[int, str]:
     """Store a part; return its size and SHA-256. Nothing stays in the store if it raises."""
-    with state.store.writer(key) as blob:
+    async with open_writer(state, key) as blob:
         part = _PartWriter(blob, room.check)
         form = FormParser(
             request.headers.get("content-type"),
@@ -118,7 +118,7 @@ def _receive_part(request: Request, state: AppState, key: str, room: Room) -> tu
             example="-F data=@part",
             open_file=lambda _fields: part.write,
         )
-        read_form(form, request)
+        await read_form(form, request, state.transfer_threads.run)
         return part.bytes, part.sha256.hexdigest()
 
 
@@ -144,8 +144,13 @@ class _PartWriter:
 
 async def _assemble_and_complete(state: AppState, plan: AssemblyPlan) -> UploadObject | None:
     """Assemble the file outside any transaction; return None if the claim was lost meanwhile."""
+    extend = partial(uploads.extend_claim, plan=plan)
     try:
-        file = await to_thread.run_sync(_assemble_file, state, plan, limiter=state.upload_slots)
+        async with state.upload_slots.slot():
+            await state.transfer_threads.run(check_disk, state.settings, state.store, plan.bytes)
+            file = await assemble(
+                state, plan, extend_claim=partial(run_in_transaction, state, extend)
+            )
     except ClaimLost:
         return None
     except Exception:
@@ -157,20 +162,3 @@ async def _assemble_and_complete(state: AppState, plan: AssemblyPlan) -> UploadO
         return None if upload is None else serializers.serialize_upload(upload, file)
 
     return await run_in_transaction(state, complete)
-
-
-def _assemble_file(state: AppState, plan: AssemblyPlan) -> File:
-    extend_claim = partial(
-        from_thread.run,
-        run_in_transaction,
-        state,
-        lambda session: uploads.extend_claim(session, plan),
-    )
-    # Within the quota already: the parts are deleted in the transaction that adds the file.
-    check_disk(state.settings, state.store, plan.bytes)
-    return assemble(
-        state.store,
-        plan,
-        extend_claim=extend_claim,
-        check_room=lambda _size: check_disk(state.settings, state.store),
-    )

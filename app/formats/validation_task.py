@@ -24,8 +24,15 @@ class ValidationTask:
         return orjson.dumps(asdict(self._validator.finish()))
 
 
+def validate(content: bytes) -> bytes:
+    """A task of the CPU pool: validates a whole file."""
+    task = ValidationTask()
+    task.feed(content)
+    return task.finish()
+
+
 def parse_report(result: bytes) -> ValidationReport:
-    """The report that a ValidationTask has returned."""
+    """The report that a task has returned."""
     fields = orjson.loads(result)
     return ValidationReport(
         format=None if fields["format"] is None else FormatName(fields["format"]),

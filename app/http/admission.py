@@ -30,6 +30,7 @@ from app.http import audit
 from app.http.access_log import AccessLog
 from app.http.client_address import ProxyHeader, find_client_address, rate_limit_name
 from app.http.dependencies import AppState, run_autocommit
+from app.http.fair_limiter import FairLimiter, request_owner
 from app.http.openapi import requires_key
 from app.http.rate_limits import InMemoryRateLimiter, RateLimit, format_duration
 from app.http.request_context import RequestContext
@@ -38,6 +39,8 @@ from app.http.request_context import RequestContext
 FORM_OVERHEAD_BYTES = 2**20
 # Each occupies memory, a stream also the engine's: beyond this, clients should retry later.
 MAX_CONCURRENT_REQUESTS = 1000
+# What one project may take of the places that the others leave.
+MAX_REQUEST_SHARE = 0.5
 # Exempt from the limit: an orchestrator must not restart a process for being busy.
 PROBE_PATHS = ("/healthz", "/readyz")
 # Failed authentications of one address per minute. No one can guess 256 bits, but each attempt is a
@@ -71,6 +74,7 @@ class AdmissionMiddleware:
         self._max_part_bytes = max_part_bytes
         self._state = state
         self._max_concurrent_requests = max_concurrent_requests
+        self._places = FairLimiter(max_concurrent_requests, share=MAX_REQUEST_SHARE)
         self._in_flight = 0
         self._in_flight_by_key: Counter[str] = Counter()
         self._access_log = AccessLog()
@@ -85,6 +89,8 @@ class AdmissionMiddleware:
             scope, settings.trusted_proxies, ProxyHeader(settings.proxy_header)
         )
         context = RequestContext(scope, receive, send, client_address=address)
+        # A connection's next request may start in the context of the one before it.
+        request_owner.set("")
         with structlog.contextvars.bound_contextvars(
             request_id=context.request_id, address=address
         ):
@@ -93,24 +99,18 @@ class AdmissionMiddleware:
             finally:
                 self._access_log.write(**context.log_fields())
                 audit.record_request(self._state.security_log, context)
-                await self._charge_undeclared_bytes(context)
+                await context.charge_undeclared_bytes()
 
     async def _serve(self, context: RequestContext) -> None:
         try:
             with self._global_slot(context.scope["path"]):
                 await self._check_request(context)
-                with self._key_slot(context.principal):
+                with self._project_slot(context.principal), self._key_slot(context.principal):
                     await self._app(context.app_scope(), context.receive, context.send)
         except ClientDisconnect:
             return
         except Exception as error:
             await context.send_error(error)
-
-    async def _charge_undeclared_bytes(self, context: RequestContext) -> None:
-        """Charge body bytes beyond the Content-Length to the key's rate limit, once received."""
-        undeclared = context.undeclared_bytes()
-        if context.principal is not None and undeclared:
-            await self._state.rate_limiter.take(context.principal.key_id, undeclared, count=0)
 
     @contextmanager
     def _global_slot(self, path: str) -> Iterator[None]:
@@ -136,6 +136,7 @@ class AdmissionMiddleware:
         if requires_key(path):
             context.principal = await self._authenticate(context)
             context.scope["principal"] = context.principal
+            request_owner.set(_owner_id(context.principal))
         if context.headers.get("content-encoding", "identity") != "identity":
             raise UnsupportedMediaType(
                 "Compressed request bodies are not supported. Send the body uncompressed."
@@ -152,7 +153,9 @@ class AdmissionMiddleware:
         self, context: RequestContext, principal: Principal | AdminPrincipal
     ) -> None:
         """Charge the request to its key. Raises RateLimited if the key exceeds its rate limit."""
-        status = await self._state.rate_limiter.take(principal.key_id, context.declared_bytes())
+        limiter, key_id = self._state.rate_limiter, principal.key_id
+        context.charge_bytes = lambda size: limiter.take(key_id, size, count=0)
+        status = await limiter.take(key_id, context.declared_bytes())
         context.rate_limit_status = status
         if not status.allowed:
             out_of_requests = status.remaining_requests < 1
@@ -162,6 +165,23 @@ class AdmissionMiddleware:
                 f"Rate limit reached for {unit} per minute: Limit {limit}. "
                 f"Please try again in {format_duration(status.retry_after)}."
             )
+
+    @contextmanager
+    def _project_slot(self, principal: Principal | AdminPrincipal | None) -> Iterator[None]:
+        """Hold a slot in the project's share of them. Raises RateLimited if it has none left."""
+        if principal is None:
+            yield
+            return
+        owner = _owner_id(principal)
+        if not self._places.try_acquire(owner):
+            raise RateLimited(
+                f"This project already has {self._places.held_by(owner)} concurrent requests, its "
+                "share of what the server can do. Wait for one to complete."
+            )
+        try:
+            yield
+        finally:
+            self._places.release(owner)
 
     @contextmanager
     def _key_slot(self, principal: Principal | AdminPrincipal | None) -> Iterator[None]:
@@ -223,6 +243,13 @@ class AdmissionMiddleware:
         if scope["path"].startswith(LONG_BODY_PATHS):
             return settings.max_body_bytes
         return min(settings.max_body_bytes, MAX_SHORT_BODY_BYTES)
+
+
+def _owner_id(principal: Principal | AdminPrincipal) -> str:
+    """The project, or the organization of an admin key, that shares are for."""
+    if isinstance(principal, Principal):
+        return principal.project_id
+    return principal.organization_id
 
 
 def _bearer_token(context: RequestContext) -> str:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 from fastapi import Depends, Query, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy import Engine
@@ -18,6 +18,7 @@ from app.cpu_pool.pool import CpuPool
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Project
 from app.errors import Forbidden
+from app.http.fair_limiter import FairLimiter
 from app.http.rate_limits import RateLimiter
 from app.safe_http.client import SafeHttpClient
 from app.security_log import SecurityLog
@@ -47,9 +48,13 @@ class AppState:
     cpu_pool: CpuPool
     # One per database connection. Threads that wait for a connection could use up the thread pool,
     # and with it the threads of the requests that would return one (deadlock).
-    db_slots: CapacityLimiter
-    # Separate, since an upload occupies a thread for as long as its client takes.
-    upload_slots: CapacityLimiter
+    db_slots: FairLimiter
+    # Uploads in progress: each takes memory for as long as its client sends.
+    upload_slots: FairLimiter
+    # Threads that read from the store and write to it, a block at a time.
+    transfer_threads: FairLimiter
+    # Threads that parse long JSON bodies.
+    json_threads: FairLimiter
     # Separate, since a health check of a hanging service occupies a thread until it times out.
     probe_slots: CapacityLimiter
     # Separate, since a hanging webhook receiver also occupies a thread until it times out.
@@ -119,7 +124,7 @@ OwnerIdDep = Annotated[str, Depends(get_owner_id)]
 
 async def db_slot(state: AppStateDep) -> AsyncIterator[None]:
     """Hold one of the database slots for as long as the request's session lives."""
-    async with state.db_slots:
+    async with state.db_slots.slot():
         yield
 
 
@@ -179,7 +184,7 @@ async def _run_in_slot(state: AppState, maker: SessionMaker, work: Callable[[Ses
         with transaction(maker) as session:
             return work(session)
 
-    return await to_thread.run_sync(run, limiter=state.db_slots)
+    return await state.db_slots.run(run)
 
 
 AfterCursor = Annotated[str | None, Query(description="The last id of the previous page")]

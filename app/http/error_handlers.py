@@ -15,6 +15,7 @@ from app.errors import (
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
+    RateLimited,
     RequestTimeout,
     ServiceUnavailable,
     Unauthenticated,
@@ -36,6 +37,7 @@ ERRORS_BY_STATUS: dict[int, type[ApiError]] = {
         RequestTimeout,
         PayloadTooLarge,
         UnsupportedMediaType,
+        RateLimited,
     )
 }
 HANDLED_EXCEPTIONS = (

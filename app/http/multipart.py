@@ -4,12 +4,11 @@ Fields and the file may come in any order (OpenAI's Node client sends the file f
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from anyio import from_thread
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
@@ -18,6 +17,8 @@ from app.errors import InvalidRequest, PayloadTooLarge
 
 MAX_FIELDS = 16
 MAX_FIELD_BYTES = 8 * 1024
+# Handed to a thread at once.
+BLOCK_BYTES = 256 * 1024
 
 EXTENDED_FILENAME = re.compile(
     rb""";\s*filename\*\s*=\s*"?(?P<charset>[\w-]*)'[\w-]*'(?P<value>[^\s;"]*)""", re.IGNORECASE
@@ -194,15 +195,16 @@ def _decode_printable(raw: bytes) -> str:
     return "".join(letter for letter in text if letter.isprintable())
 
 
-def read_form(form: FormParser, request: Request) -> str:
-    """Feed a form with the request's body; returns the file's name. For worker threads only.
+async def read_form(
+    form: FormParser, request: Request, consume: Callable[[Sink, bytes], Awaitable[object]]
+) -> str:
+    """Feed a form with the request's body; returns the file's name.
 
-    The thread may block on the file's consumer while the event loop receives the body. Raises
-    InvalidRequest and whatever the consumer raises.
+    `consume(feed, data)` calls `feed(data)` in a thread. The body is collected into blocks first,
+    so that a slow client occupies no thread. Raises InvalidRequest and whatever `consume` raises.
     """
-    stream = request.stream()
-    while chunk := from_thread.run(_next_chunk, stream):
-        form.feed(chunk)
+    async for block in _collect_blocks(request.stream()):
+        await consume(form.feed, block)
     form.close()
     if form.filename is None:
         field = form.file_field
@@ -214,5 +216,13 @@ def read_form(form: FormParser, request: Request) -> str:
     return form.filename
 
 
-async def _next_chunk(stream: AsyncIterator[bytes]) -> bytes:
-    return await anext(stream, b"")
+async def _collect_blocks(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Join the chunks of a body to blocks of at least BLOCK_BYTES."""
+    block = bytearray()
+    async for chunk in stream:
+        block += chunk
+        if len(block) >= BLOCK_BYTES:
+            yield bytes(block)
+            block.clear()
+    if block:
+        yield bytes(block)

@@ -3,6 +3,8 @@ headers, access log."""
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app import ids, logs
 from app.auth.principals import AdminPrincipal, Principal
 from app.auth.rejected_keys import Rejection
-from app.errors import ApiError, PayloadTooLarge, RequestTimeout
+from app.errors import ApiError, PayloadTooLarge, RateLimited, RequestTimeout
 from app.http import error_handlers, query_params
 from app.http.rate_limits import RateLimitStatus
 
@@ -28,10 +30,14 @@ MIN_BYTES_PER_SECOND = 8 * 1024
 # The body of a rejected request is read to its end up to this size; beyond it, or if the size is
 # unknown, the connection is closed.
 MAX_DRAIN_BYTES = 64 * 1024
+# Undeclared bytes are charged to the key's rate limit in blocks: each is a round trip.
+CHARGED_BLOCK_BYTES = 256 * 1024
 # nginx's status code for a client that disconnected before its response.
 CLIENT_CLOSED_REQUEST = 499
 # A path in the access log is cut here: each line is also searched for secrets.
 MAX_LOGGED_PATH_CHARS = 2048
+
+ChargeBytes = Callable[[int], Awaitable[RateLimitStatus]]
 
 
 class RequestContext:
@@ -60,6 +66,9 @@ class RequestContext:
         self.max_body_bytes = 0
         self._receive = receive
         self._send = send
+        # Takes bytes from the rate limit of the request's key, whatever it holds.
+        self.charge_bytes: ChargeBytes | None = None
+        self._charged_bytes = 0
         self._received_bytes = 0
         self._waited_seconds = 0.0
         self._body_timeout = body_timeout
@@ -76,6 +85,14 @@ class RequestContext:
     def undeclared_bytes(self) -> int:
         """Body bytes received beyond the Content-Length, as with chunked encoding."""
         return max(0, self._received_bytes - self.declared_bytes())
+
+    async def charge_undeclared_bytes(self) -> RateLimitStatus | None:
+        """Charge body bytes beyond the Content-Length to the key's rate limit, once received."""
+        size = self.undeclared_bytes() - self._charged_bytes
+        if self.charge_bytes is None or not size:
+            return None
+        self._charged_bytes += size
+        return await self.charge_bytes(size)
 
     def app_scope(self) -> Scope:
         """The scope for the routes: HEAD becomes GET (`send` drops the body), and query parameters
@@ -99,6 +116,8 @@ class RequestContext:
             # Starlette's own exception: FastAPI turns any other one, raised while it reads the
             # body, into a 400.
             raise HTTPException(PayloadTooLarge.status)
+        if self.undeclared_bytes() - self._charged_bytes >= CHARGED_BLOCK_BYTES:
+            await self._charge_as_they_come()
         return message
 
     async def send(self, message: Message) -> None:
@@ -159,6 +178,13 @@ class RequestContext:
             "key": self.key_id,
             "project": self.project_id,
         }
+
+    async def _charge_as_they_come(self) -> None:
+        """Charge undeclared bytes. Raises a 429 if they have used up the key's rate limit."""
+        status = await self.charge_undeclared_bytes()
+        if status is not None and status.remaining_bytes < 1 and not self._has_received_all:
+            self.rate_limit_status = replace(status, allowed=False)
+            raise HTTPException(RateLimited.status)
 
     async def _receive_in_time(self) -> Message:
         # Only waiting counts: the time we take to process the bytes is not the client's fault.

@@ -9,10 +9,10 @@ from functools import wraps
 from typing import Any
 
 import orjson
-from anyio import to_thread
 from fastapi import Request, Response
 from pydantic import TypeAdapter
 
+from app.http.fair_limiter import FairLimiter
 from app.http.openapi import DocumentedRoute
 
 # Far more than any request needs, and below the recursion limit of JSON writers.
@@ -42,7 +42,8 @@ class StrictJsonRequest(Request):
         body = await self.body()
         if len(body) <= MAX_INLINE_PARSE_BYTES:
             return parse_json(body, max_values=self.max_values)
-        return await to_thread.run_sync(lambda: parse_json(body, max_values=self.max_values))
+        threads: FairLimiter = self.app.state.shared.json_threads
+        return await threads.run(lambda: parse_json(body, max_values=self.max_values))
 
 
 class TokenIdsRequest(StrictJsonRequest):

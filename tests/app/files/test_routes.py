@@ -72,7 +72,7 @@ class TestUpload:
         def after_begin(*_: object) -> None:
             # The traffic recorder runs in the background at any time.
             if threading.current_thread().name != "recorder":
-                borrowed.append(api.state.db_slots.borrowed_tokens)
+                borrowed.append(api.state.db_slots.in_use)
 
         makers = (api.state.sessions, api.state.autocommit_sessions)
         for maker in makers:
