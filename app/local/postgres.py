@@ -4,7 +4,6 @@ import os
 import pwd
 import shutil
 import signal
-import stat
 import subprocess
 from pathlib import Path
 from urllib.parse import quote
@@ -14,9 +13,8 @@ import psutil
 from app.local.embedded import EmbeddedUnavailable, choose_socket_directory, find_executable
 from app.local.home import POSTGRES
 from app.local.processes import ProcessSpec, as_user
+from app.local.system_user import ensure_system_user, place_data, place_server
 
-# Postgres refuses to run as root; for root it runs as this user.
-SYSTEM_USER = "luthier"
 PORT = "5432"
 SUPERUSER = "postgres"
 
@@ -33,9 +31,9 @@ def find_server() -> Path:
 def prepare_postgres(home: Path) -> tuple[ProcessSpec, str]:
     """Prepare the server to be started; returns its process spec and the database URL.
 
-    Creates the data directory if it is missing. For root it also creates the system user, and lets
-    that user read the package and traverse the parent directories. Raises EmbeddedUnavailable, also
-    if the data is that of another major version.
+    Creates the data directory if it is missing. For root it also creates the system user, and
+    places outside of LUTHIER_HOME what that user cannot reach. Raises EmbeddedUnavailable, also if
+    the data is that of another major version.
     """
     server = find_server()
     check_major(home / POSTGRES, server)
@@ -44,10 +42,9 @@ def prepare_postgres(home: Path) -> tuple[ProcessSpec, str]:
 
 def prepare_cluster(home: Path, data: Path, server: Path) -> tuple[ProcessSpec, str]:
     """Prepare this server on this data directory; see `prepare_postgres`."""
-    user = _ensure_system_user()
+    user = ensure_system_user()
     if user is not None:
-        _make_readable(server.parents[1])
-        _make_traversable(server, home)
+        server, data = place_server(server, user), place_data(data, user)
     _init_data_directory(data, server, user)
     sockets = choose_socket_directory(data, f".s.PGSQL.{PORT}", owner=_owner_uid(user))
     is_ready = (
@@ -178,48 +175,3 @@ def _environment_without_pg() -> dict[str, str]:
 
 def _owner_uid(user: str | None) -> int:
     return os.geteuid() if user is None else pwd.getpwnam(user).pw_uid
-
-
-def _ensure_system_user() -> str | None:
-    """Return the user that Postgres runs as: None for an ordinary user, a system user for root.
-
-    Creates the system user if it is missing. Raises EmbeddedUnavailable if that fails.
-    """
-    if os.geteuid() != 0:
-        return None
-    if not _has_user(SYSTEM_USER) and shutil.which("useradd") is not None:
-        command = ["useradd", "--system", "--no-create-home", "--shell", "/bin/false", SYSTEM_USER]
-        subprocess.run(command, check=False)
-    # Check that it exists, not that useradd succeeded: another `luthier up` may have created it.
-    if not _has_user(SYSTEM_USER):
-        raise EmbeddedUnavailable(
-            f"Postgres does not run as root, and the user {SYSTEM_USER!r} cannot be created for "
-            "it. Run `luthier up` as an ordinary user, or set DATABASE_URL."
-        )
-    return SYSTEM_USER
-
-
-def _has_user(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
-
-
-def _make_traversable(*paths: Path) -> None:
-    """Let other users traverse (not list) the parent directories, which root's may not allow."""
-    for path in paths:
-        for directory in (path, *path.parents):
-            mode = directory.stat().st_mode
-            if directory.is_dir() and not mode & stat.S_IXOTH:
-                directory.chmod(mode | stat.S_IXOTH)
-
-
-def _make_readable(directory: Path) -> None:
-    """Let other users read an installed package, which root's umask may have prevented."""
-    if directory.stat().st_mode & stat.S_IROTH:
-        return
-    for path in (directory, *directory.rglob("*")):
-        executable = stat.S_IXOTH if path.stat().st_mode & stat.S_IXUSR else 0
-        path.chmod(path.stat().st_mode | stat.S_IROTH | executable)
