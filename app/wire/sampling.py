@@ -42,7 +42,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Stop = Annotated[str, Field(min_length=1)]
+# Each is prepared before the first token, and partial matches of it are held back.
+MAX_STOP_CHARS = 2048
+
+Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
 StopList = Annotated[list[Stop], Field(max_length=4)]
 StopStrings = Annotated[
     StopList | None, BeforeValidator(_as_list, json_schema_input_type=Stop | StopList | None)

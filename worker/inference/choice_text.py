@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.wire.engine import ContentLogprob, TokenLogprob
-from worker.inference.detokenizer import Detokenizer, StopStrings
 from worker.inference.messages import Logprobs, Token
+from worker.inference.stop_strings import StopStrings
 from worker.inference.vocabulary import Vocabulary
 
 
@@ -30,7 +30,7 @@ class ChoiceText:
 
     def __init__(self, vocabulary: Vocabulary, stops: Iterable[str]) -> None:
         self._vocabulary = vocabulary
-        self._detokenizer = Detokenizer(vocabulary.decode)
+        self._detokenizer = vocabulary.new_detokenizer()
         self._stops = StopStrings(stops)
         # Characters decoded, and characters emitted.
         self._decoded = 0

@@ -98,11 +98,11 @@ class CompletionBuilder:
 
     async def stream(self, first: tuple[int, ChoiceUpdate]) -> AsyncIterator[bytes]:
         """Yield the events of the response, given its first update."""
-        texts: dict[int, ChoiceBuffer] = {}
+        lengths: dict[int, int] = {}
         try:
-            yield self._chunk(*first, texts)
+            yield self._chunk(*first, lengths)
             async for prompt_index, update in self._updates:
-                yield self._chunk(prompt_index, update, texts)
+                yield self._chunk(prompt_index, update, lengths)
         except ApiError as error:
             # The status was sent already; OpenAI's SDKs raise when they read this event.
             yield format_event(json.dumps(error.body()))
@@ -111,16 +111,13 @@ class CompletionBuilder:
                 yield _format_chunk(self._completion([], self._usage()))
         yield DONE
 
-    def _chunk(
-        self, prompt_index: int, update: ChoiceUpdate, previous_texts: dict[int, ChoiceBuffer]
-    ) -> bytes:
-        """Format one update; `previous_texts` holds the earlier text of each choice."""
+    def _chunk(self, prompt_index: int, update: ChoiceUpdate, lengths: dict[int, int]) -> bytes:
+        """Format one update; `lengths` has the characters of each choice that were sent before."""
         index = prompt_index * self._request.num_choices + update.choice
         delta = ChoiceBuffer(update.delta.text, update.delta.logprobs)
-        previous = previous_texts.get(index)
-        choice = self._choice(index, prompt_index, delta, previous=previous)
+        choice = self._choice(index, prompt_index, delta, previous_chars=lengths.get(index))
         choice.finish_reason = update.finish_reason
-        previous_texts[index] = ChoiceBuffer((previous.text if previous else "") + delta.text)
+        lengths[index] = lengths.get(index, 0) + len(delta.text)
         return _format_chunk(self._completion([choice], None))
 
     def _choice(
@@ -129,27 +126,25 @@ class CompletionBuilder:
         prompt_index: int,
         choice: ChoiceBuffer,
         *,
-        previous: ChoiceBuffer | None = None,
+        previous_chars: int | None = None,
     ) -> CompletionChoice:
-        """Render a whole choice or, after `previous` text, a further chunk of it."""
+        """Render a whole choice or its first chunk; or, after others, a further chunk of it."""
         prompt = self._prompts[prompt_index]
-        echoed = bool(self._request.echo) and previous is None
+        echoed = bool(self._request.echo) and previous_chars is None
         return CompletionChoice(
             text=prompt.text + choice.text if echoed else choice.text,
             index=index,
-            logprobs=self._logprobs(
-                prompt_index, choice, previous.text if previous else "", echoed=echoed
-            ),
+            logprobs=self._logprobs(prompt_index, choice, previous_chars or 0, echoed=echoed),
             finish_reason=choice.finish_reason,
         )
 
     def _logprobs(
-        self, prompt_index: int, choice: ChoiceBuffer, previous: str, *, echoed: bool
+        self, prompt_index: int, choice: ChoiceBuffer, previous_chars: int, *, echoed: bool
     ) -> CompletionLogprobs | None:
         if self._request.logprobs is None:
             return None
         tokens: list[ContentLogprob | str] = list(choice.logprobs)
-        offset = len(self._prompts[prompt_index].text) + len(previous)
+        offset = len(self._prompts[prompt_index].text) + previous_chars
         if echoed:
             tokens, offset = [*self._prompt_logprobs(prompt_index), *tokens], 0
         return _logprobs_table(tokens, offset, top=self._request.logprobs > 0)

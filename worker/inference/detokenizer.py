@@ -1,78 +1,101 @@
-"""Incremental detokenization: incomplete characters and partial stop strings are held back."""
+"""Incremental detokenization: incomplete characters are held back.
 
-from collections.abc import Callable, Iterable, Sequence
+The work per token is constant. Decoding the pending ids anew with each token, until they end in a
+complete character, is quadratic if they never do.
+"""
 
-# A decoder's output for bytes that are not (or not yet) a character.
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+import codecs
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 Decode = Callable[[Sequence[int]], str]
 
+# Ids before a token that it is decoded with: a decoder may treat the start of a text differently,
+# and a token may be empty.
+CONTEXT_TOKENS = 4
 
-class Detokenizer:
-    """Decodes ids incrementally; the deltas joined equal the decoding of all ids.
 
-    Ids are decoded together with some before them, because a tokenizer may decode a token
-    differently at the start of a text, and text is emitted only when it ends in a complete
-    character. This is the algorithm of vLLM, text-generation-inference and tokenizers'
-    `DecodeStream`; the latter cannot flush a character that stays incomplete.
-    """
+class Detokenizer(Protocol):
+    """Decodes ids incrementally; the deltas joined equal the decoding of all ids."""
 
-    def __init__(self, decode: Decode) -> None:
-        self._decode = decode
-        self._ids: list[int] = []
-        # Ids before `_start` are no longer needed; those before `_emitted` are emitted.
-        self._start = 0
-        self._emitted = 0
-
-    def push(self, id: int) -> str:
+    def push(self, id: int, /) -> str:
         """Add a token and return the text that is final; "" inside of a character."""
-        self._ids.append(id)
-        text = self._pending()
-        if text.endswith(REPLACEMENT):
-            return ""
-        self._start, self._emitted = self._emitted, len(self._ids)
-        return text
+        ...
 
     def flush(self) -> str:
         """Return the text held back; an incomplete character becomes U+FFFD."""
-        text = self._pending()
-        self._start = self._emitted = len(self._ids)
-        return text
-
-    def _pending(self) -> str:
-        before = self._decode(self._ids[self._start : self._emitted])
-        return self._decode(self._ids[self._start :])[len(before) :]
+        ...
 
 
-class StopStrings:
-    """Cuts text at the first stop string; holds back text that may be the start of one."""
+class ByteDetokenizer:
+    """For tokenizers whose tokens are bytes, such as those of GPT-2's kind (byte-level BPE)."""
 
-    def __init__(self, stops: Iterable[str]) -> None:
-        self._stops = tuple(stops)
-        self._pending = ""
-        self.has_matched = False
+    def __init__(self, to_bytes: Callable[[int], bytes]) -> None:
+        self._to_bytes = to_bytes
+        self._utf8 = _Utf8Decoder()
 
-    def push(self, text: str) -> str:
-        """Add text and return the final part: without a stop string and anything after it."""
-        self._pending += text
-        matches = [position for stop in self._stops if (position := self._pending.find(stop)) >= 0]
-        if matches:
-            self.has_matched = True
-            return self._take(min(matches))
-        return self._take(len(self._pending) - self._partial_match_length())
+    def push(self, id: int) -> str:
+        return self._utf8.decode(self._to_bytes(id))
 
     def flush(self) -> str:
-        """Return the text held back, which turned out not to be a stop string."""
-        return "" if self.has_matched else self._take(len(self._pending))
+        return self._utf8.flush()
 
-    def _take(self, length: int) -> str:
-        text, self._pending = self._pending[:length], self._pending[length:]
+
+class TextDetokenizer:
+    """For tokenizers whose tokens are text, and perhaps single bytes (byte fallback).
+
+    `to_byte` returns the byte that a token stands for; None for text, b"" for a special token. A
+    decoder of whole texts replaces each byte of a run that is not valid as a whole; here, its
+    complete characters were emitted.
+    """
+
+    def __init__(self, decode: Decode, to_byte: Callable[[int], bytes | None]) -> None:
+        self._decode = decode
+        self._to_byte = to_byte
+        self._utf8 = _Utf8Decoder()
+        self._context: deque[int] = deque(maxlen=CONTEXT_TOKENS)
+
+    def push(self, id: int) -> str:
+        byte = self._to_byte(id)
+        if byte == b"":
+            return ""
+        # Some decoders drop a space at the start of a text, also one that is a byte.
+        if byte is None or (byte == b" " and not self._context):
+            text = self.flush() + self._decode_next(id)
+        else:
+            text = self._utf8.decode(byte)
+        self._context.append(id)
         return text
 
-    def _partial_match_length(self) -> int:
-        """Length of the longest suffix of the text that is a prefix of a stop string."""
-        max_length = max((len(stop) for stop in self._stops), default=1) - 1
-        for length in range(min(max_length, len(self._pending)), 0, -1):
-            if any(stop.startswith(self._pending[-length:]) for stop in self._stops):
-                return length
-        return 0
+    def flush(self) -> str:
+        return self._utf8.flush()
+
+    def _decode_next(self, id: int) -> str:
+        before = self._decode([*self._context])
+        return self._decode([*self._context, id])[len(before) :]
+
+
+class _Utf8Decoder:
+    """Decodes bytes incrementally, and holds back text until it ends with a complete character.
+
+    What is invalid is replaced by the rule of the Unicode standard, as the tokenizers do.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._held: list[str] = []
+
+    def decode(self, data: bytes) -> str:
+        self._held.append(self._decoder.decode(data))
+        incomplete, _ = self._decoder.getstate()
+        return "" if incomplete else self._release()
+
+    def flush(self) -> str:
+        self._held.append(self._decoder.decode(b"", final=True))
+        return self._release()
+
+    def _release(self) -> str:
+        text = "".join(self._held)
+        self._held.clear()
+        return text

@@ -1,8 +1,7 @@
 """Token sampling: one `Sampler` per choice, one `sample` call per step."""
 
 import random
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -31,7 +30,10 @@ class Sampler:
     def __init__(self, params: SamplingParams, choice: int) -> None:
         self.params = params
         self._random = random.Random(None if params.seed is None else f"{params.seed}/{choice}")
-        self._token_counts: Counter[int] = Counter()
+        # Occurrences of each token of the vocabulary, and the bias of each; made at the first step.
+        # Built anew in each step, the counts would take quadratic time over a generation.
+        self._token_counts: Tensor | None = None
+        self._bias: Tensor | None = None
 
     @property
     def is_greedy(self) -> bool:
@@ -44,13 +46,15 @@ class Sampler:
         where `count` is the number of times the choice has generated the token.
         """
         params = self.params
-        if self._token_counts and (params.frequency_penalty or params.presence_penalty):
-            counts = torch.tensor(list(self._token_counts.values()), dtype=logits.dtype)
-            penalties = counts * params.frequency_penalty + params.presence_penalty
-            logits[list(self._token_counts)] -= penalties.to(logits.device)
+        if params.frequency_penalty or params.presence_penalty:
+            if self._token_counts is None:
+                self._token_counts = torch.zeros_like(logits)
+            counts = self._token_counts
+            logits -= counts * params.frequency_penalty + (counts > 0) * params.presence_penalty
         if params.logit_bias:
-            bias = torch.tensor(list(params.logit_bias.values()), dtype=logits.dtype)
-            logits[list(params.logit_bias)] += bias.to(logits.device)
+            if self._bias is None:
+                self._bias = _to_dense(params.logit_bias, logits)
+            logits += self._bias
 
     def draw(self, probabilities: Tensor) -> int:
         """Draw a token from probabilities [vocabulary] by nucleus (top-p) sampling."""
@@ -61,8 +65,9 @@ class Sampler:
         return int(ids[_inverse_cdf(kept, uniform)])
 
     def observe(self, token: int) -> None:
-        """Count a generated token."""
-        self._token_counts[token] += 1
+        """Count a generated token, if there is a penalty for it."""
+        if self._token_counts is not None:
+            self._token_counts[token] += 1
 
 
 def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logprobs | None]]:
@@ -134,6 +139,13 @@ def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     before = kept.cumsum(dim=-1) - kept
     count = max(int((before < top_p).sum()), 1)
     return kept[:count], ids[:count]
+
+
+def _to_dense(values: Mapping[int, float], logits: Tensor) -> Tensor:
+    """Make a row like `logits` with these values, and zeros elsewhere."""
+    row = torch.zeros_like(logits)
+    row[list(values)] = torch.tensor(list(values.values()), dtype=row.dtype, device=row.device)
+    return row
 
 
 def _make_logprobs(log_probabilities: Tensor, token: int, top: int) -> Logprobs:

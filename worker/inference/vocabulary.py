@@ -1,8 +1,14 @@
 """The vocabulary: bytes of single tokens, and text of token sequences."""
 
+import re
 from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
+
+from worker.inference.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
+
+# A token of a byte-fallback tokenizer that stands for one byte.
+BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
 def _gpt2_byte_decoder() -> dict[str, int]:
@@ -21,16 +27,30 @@ class Vocabulary:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
-        self._added = {id: str(t) for id, t in tokenizer.added_tokens_decoder.items()}
+        added = tokenizer.added_tokens_decoder
+        self._added = {id: str(token) for id, token in added.items()}
+        self._special_ids = frozenset(id for id, token in added.items() if token.special)
         self._byte_level = "ByteLevel" in repr(tokenizer.backend_tokenizer.decoder)
+        self._byte_fallback = "ByteFallback" in repr(tokenizer.backend_tokenizer.decoder)
 
     @property
     def size(self) -> int:
         return len(self._tokenizer)
 
+    def new_detokenizer(self) -> Detokenizer:
+        """Create a detokenizer for one text."""
+        if self._byte_level:
+            return ByteDetokenizer(self._text_bytes)
+        return TextDetokenizer(self.decode, self._fallback_byte)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Decode tokens to text, without special tokens."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+        # A clean-up of spaces would change text that was emitted before.
+        return str(
+            self._tokenizer.decode(
+                list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
 
     def token_bytes(self, id: int) -> bytes:
         """Return the bytes of one token; for a special token, those of its name."""
@@ -39,6 +59,28 @@ class Vocabulary:
         piece = str(self._tokenizer.convert_ids_to_tokens(id))
         if self._byte_level:
             return bytes(BYTE_DECODER[letter] for letter in piece)
-        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+        if BYTE_TOKEN.fullmatch(piece):
             return bytes([int(piece[3:5], 16)])
         return piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
+
+    def _text_bytes(self, id: int) -> bytes:
+        """The bytes of one token in a text, as a byte-level decoder computes them."""
+        if id in self._special_ids:
+            return b""
+        piece = self._piece(id)
+        try:
+            return bytes(BYTE_DECODER[letter] for letter in piece)
+        except KeyError:
+            return piece.encode()
+
+    def _fallback_byte(self, id: int) -> bytes | None:
+        """The byte that a token of a byte-fallback decoder stands for; b"" if it is special."""
+        if id in self._special_ids:
+            return b""
+        piece = self._piece(id)
+        is_byte = self._byte_fallback and BYTE_TOKEN.fullmatch(piece)
+        return bytes([int(piece[3:5], 16)]) if is_byte else None
+
+    def _piece(self, id: int) -> str:
+        """The token as the vocabulary spells it; "" if a model has more logits than tokens."""
+        return str(self._tokenizer.convert_ids_to_tokens(id) or "")

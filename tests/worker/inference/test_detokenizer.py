@@ -1,14 +1,79 @@
-"""Detokenization: incomplete characters and partial stop strings are held back."""
+"""Detokenization: incomplete characters are held back."""
 
-from itertools import pairwise
+from collections.abc import Callable
+from functools import cache
+from itertools import groupby
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from worker.inference.detokenizer import Detokenizer, StopStrings
-from worker.inference.vocabulary import Vocabulary
+from tests.growth import assert_linear
+from worker.inference.detokenizer import ByteDetokenizer
+from worker.inference.vocabulary import BYTE_DECODER, Vocabulary
+
+TOKENIZERS = ("byte_level", "byte_fallback", "wordpiece", "unigram")
+WORDS = ("▁Hello", "▁big", "▁world", "▁", "He", "ll", "o", "�", "é", ".", "▁.")
+
+
+@cache
+def build_tokenizer(kind: str) -> PreTrainedTokenizerFast:
+    """A tiny tokenizer, with the decoder of one of the usual kinds."""
+    special = ["<s>", "</s>", "<unk>"]
+    if kind == "byte_level":
+        pieces = [*special, *BYTE_DECODER, "Ġhe", "llo", "âĤ", "ðŁĺ", "Ċ"]
+        backend = Tokenizer(models.BPE(vocab={p: i for i, p in enumerate(pieces)}, merges=[]))
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
+    elif kind == "byte_fallback":
+        pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *WORDS]
+        vocab = {p: i for i, p in enumerate(pieces)}
+        backend = Tokenizer(models.BPE(vocab=vocab, merges=[], byte_fallback=True))
+        backend.normalizer = normalizers.Replace(" ", "▁")
+        backend.decoder = decoders.Sequence(
+            [
+                decoders.Replace("▁", " "),
+                decoders.ByteFallback(),
+                decoders.Fuse(),
+                decoders.Strip(" ", 1, 0),
+            ]
+        )
+    elif kind == "wordpiece":
+        pieces = [*special, "hello", "big", "##s", "##ger", ".", ",", "'", "n't"]
+        vocab = {p: i for i, p in enumerate(pieces)}
+        backend = Tokenizer(models.WordPiece(vocab=vocab, unk_token="<unk>"))
+        backend.decoder = decoders.WordPiece()
+    else:
+        pieces = [*special, *WORDS]
+        backend = Tokenizer(models.Unigram([(p, -1.0) for p in pieces], unk_id=2))
+        backend.pre_tokenizer = pre_tokenizers.Metaspace()
+        backend.decoder = decoders.Metaspace()
+    # Not special, and with a space, which is not in the alphabet of bytes.
+    backend.add_tokens(["<tool call>"])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def push_all(vocabulary: Vocabulary, ids: list[int]) -> list[str]:
+    detokenizer = vocabulary.new_detokenizer()
+    return [*(detokenizer.push(id) for id in ids), detokenizer.flush()]
+
+
+def ids_of_pieces(vocabulary: Vocabulary, pieces: list[str]) -> list[int]:
+    return list(vocabulary._tokenizer.convert_tokens_to_ids(pieces))
+
+
+def has_valid_byte_runs(vocabulary: Vocabulary, ids: list[int]) -> bool:
+    """True if each run of bytes is UTF-8. Special tokens do not end a run."""
+    values = [value for id in ids if (value := vocabulary._fallback_byte(id)) != b""]
+    runs = [b"".join(v for v in run if v) for _, run in groupby(values, lambda v: v is None)]
+    try:
+        return all(run.decode() is not None for run in runs)
+    except UnicodeDecodeError:
+        return False
 
 
 def ids_of(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -19,7 +84,7 @@ class TestDetokenizer:
     def test_incomplete_characters_are_held_back(
         self, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary
     ) -> None:
-        detokenizer = Detokenizer(vocabulary.decode)
+        detokenizer = vocabulary.new_detokenizer()
         ids = ids_of(tokenizer, "a€🙂")
         assert len(ids) == 1 + 3 + 4, "each byte is a token here"
         assert [detokenizer.push(id) for id in ids] == ["a", "", "", "€", "", "", "", "🙂"]
@@ -28,7 +93,7 @@ class TestDetokenizer:
     def test_an_incomplete_character_is_flushed_at_the_end(
         self, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary
     ) -> None:
-        detokenizer = Detokenizer(vocabulary.decode)
+        detokenizer = vocabulary.new_detokenizer()
         pieces = [detokenizer.push(id) for id in ids_of(tokenizer, "x🙂")[:-1]]
         assert "".join(pieces) == "x"
         assert detokenizer.flush() == "\N{REPLACEMENT CHARACTER}"
@@ -37,79 +102,73 @@ class TestDetokenizer:
     def test_invalid_bytes_do_not_hold_back_later_text(
         self, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary
     ) -> None:
-        detokenizer = Detokenizer(vocabulary.decode)
+        detokenizer = vocabulary.new_detokenizer()
         ids = ids_of(tokenizer, "🙂")[:2] + ids_of(tokenizer, "ab")
         assert [detokenizer.push(id) for id in ids] == ["", "", "\N{REPLACEMENT CHARACTER}a", "b"]
 
     def test_special_tokens_are_not_text(
         self, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary
     ) -> None:
-        detokenizer = Detokenizer(vocabulary.decode)
+        detokenizer = vocabulary.new_detokenizer()
         ids = [*ids_of(tokenizer, "a"), tokenizer.eos_token_id, *ids_of(tokenizer, "b")]
         assert [detokenizer.push(id) for id in ids] == ["a", "", "b"]
 
     @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
     def test_deltas_join_to_the_whole_text(self, text: str) -> None:
-        from_utf8 = Detokenizer(lambda ids: bytes(ids).decode(errors="replace"))
+        from_utf8 = ByteDetokenizer(lambda byte: bytes([byte]))
         pieces = [from_utf8.push(byte) for byte in text.encode()]
         assert "".join(pieces) + from_utf8.flush() == text
 
     def test_a_leading_space_is_dropped_at_the_start_only(self) -> None:
-        # As sentencepiece tokenizers do it.
-        words = ["▁Hello", "▁big", "▁world"]
-        detokenizer = Detokenizer(
-            lambda ids: "".join(words[i] for i in ids).replace("▁", " ").removeprefix(" ")
-        )
-        assert [detokenizer.push(id) for id in range(3)] == ["Hello", " big", " world"]
+        vocabulary = Vocabulary(build_tokenizer("byte_fallback"))
+        ids = ids_of_pieces(vocabulary, ["▁Hello", "</s>", "▁big", "▁", "▁world"])
+        assert push_all(vocabulary, ids) == ["Hello", "", " big", " ", " world", ""]
 
+    @pytest.mark.parametrize("kind", TOKENIZERS)
+    @given(choices=st.lists(st.integers(0, 2**20), max_size=60))
+    def test_a66_random_tokens_join_to_the_whole_text(self, kind: str, choices: list[int]) -> None:
+        vocabulary = Vocabulary(build_tokenizer(kind))
+        ids = [choice % vocabulary.size for choice in choices]
+        if kind == "byte_fallback":
+            # A run of bytes that is not valid as a whole is all replaced by a decoder of texts.
+            assume(has_valid_byte_runs(vocabulary, ids))
+        assert "".join(push_all(vocabulary, ids)) == vocabulary.decode(ids)
 
-class TestStopStrings:
-    def scan(self, stops: list[str], pieces: list[str]) -> tuple[list[str], bool]:
-        scanner = StopStrings(stops)
-        emitted = []
-        for piece in pieces:
-            emitted.append(scanner.push(piece))
-            if scanner.has_matched:
-                break
-        return [*emitted, scanner.flush()], scanner.has_matched
+    @pytest.mark.parametrize("kind", TOKENIZERS)
+    @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
+    def test_a66_texts_join_to_the_whole_text(self, kind: str, text: str) -> None:
+        tokenizer = build_tokenizer(kind)
+        vocabulary, ids = Vocabulary(tokenizer), ids_of(tokenizer, text)
+        assert "".join(push_all(vocabulary, ids)) == vocabulary.decode(ids)
 
-    def test_a_stop_string_split_over_deltas(self) -> None:
-        emitted, has_matched = self.scan(["STOP"], ["say S", "T", "OP it"])
-        assert emitted == ["say ", "", "", ""]
-        assert has_matched
+    def test_a66_complete_characters_of_an_invalid_run_are_kept(self) -> None:
+        vocabulary = Vocabulary(build_tokenizer("byte_fallback"))
+        ids = ids_of_pieces(vocabulary, ["<0xC3>", "<0xA9>", "<0x80>", "<0xF0>", "▁big"])
+        assert "".join(push_all(vocabulary, ids)) == "é�� big"
 
-    def test_a_false_start_is_emitted_later(self) -> None:
-        emitted, has_matched = self.scan(["STOP"], ["ST", "ep", "S"])
-        assert emitted == ["", "STep", "", "S"]
-        assert not has_matched
-
-    def test_a_start_inside_of_a_false_start(self) -> None:
-        emitted, has_matched = self.scan(["aab"], ["a", "a", "a", "b"])
-        assert "".join(emitted) == "a"
-        assert has_matched
-
-    def test_the_first_match_in_the_text_wins(self) -> None:
-        emitted, _ = self.scan(["late", "early"], ["so early or late"])
-        assert emitted[0] == "so "
-
-    def test_without_stop_strings_nothing_is_held_back(self) -> None:
-        emitted, has_matched = self.scan([], ["a", "b"])
-        assert emitted == ["a", "b", ""]
-        assert not has_matched
-
-    @given(
-        text=st.text("ab", max_size=30),
-        stop=st.text("ab", min_size=1, max_size=4),
-        cuts=st.lists(st.integers(0, 30)),
+    @pytest.mark.parametrize(
+        ("kind", "pieces"),
+        [
+            ("byte_level", [chr(0x80 + 0xA2)]),
+            ("byte_level", ["ð", "Ł"]),
+            ("byte_level", ["</s>"]),
+            ("byte_fallback", ["<0x80>"]),
+            ("byte_fallback", ["<0xF0>", "<0x9F>"]),
+            ("byte_fallback", ["�"]),
+            ("byte_fallback", ["</s>"]),
+            ("byte_fallback", ["▁"]),
+            ("wordpiece", ["##s"]),
+        ],
     )
-    def test_the_result_does_not_depend_on_the_split(
-        self, text: str, stop: str, cuts: list[int]
-    ) -> None:
-        edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-        pieces = [text[a:b] for a, b in pairwise(edges)]
-        emitted, has_matched = self.scan([stop], pieces)
-        assert "".join(emitted) == text.partition(stop)[0]
-        assert has_matched == (stop in text)
+    def test_a66_work_is_linear(self, kind: str, pieces: list[str]) -> None:
+        vocabulary = Vocabulary(build_tokenizer(kind))
+        ids = ids_of_pieces(vocabulary, pieces)
+        assert all(id is not None for id in ids)
+
+        def prepare(size: int) -> Callable[[], list[str]]:
+            return lambda: push_all(vocabulary, ids * (size // len(ids)))
+
+        assert_linear(prepare, size=64)
 
 
 class TestVocabulary:

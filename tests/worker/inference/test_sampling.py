@@ -1,11 +1,13 @@
 """Token sampling: greedy, temperature, nucleus, seeds, penalties and log-probabilities."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.growth import assert_linear
 from worker.inference.messages import SamplingParams
 from worker.inference.sampling import MIN_LOGPROB, NonFiniteLogits, Sampler, sample
 
@@ -84,6 +86,23 @@ class TestRandomSampling:
 
 
 class TestPenalties:
+    def test_a66_the_work_of_a_step_does_not_grow_with_the_tokens(self) -> None:
+        params = SamplingParams(
+            temperature=0, frequency_penalty=1, logit_bias=dict.fromkeys(range(2000), 1.0)
+        )
+
+        def prepare(steps: int) -> Callable[[], None]:
+            sampler, logits = Sampler(params, 0), torch.zeros(8192)
+
+            def generate() -> None:
+                for token in range(steps):
+                    sampler.apply_penalties(logits)
+                    sampler.observe(token % 8192)
+
+            return generate
+
+        assert_linear(prepare)
+
     def test_frequency_penalty_counts_and_presence_penalty_does_not(self) -> None:
         for params, expected in (
             (SamplingParams(temperature=0, frequency_penalty=0.6), [1, 1, 2, 1, 2]),
@@ -93,7 +112,7 @@ class TestPenalties:
 
     def test_a_negative_penalty_favours_repetition(self) -> None:
         sampler = Sampler(SamplingParams(temperature=0, presence_penalty=-2), 0)
-        sampler.observe(2)
+        assert sample(torch.tensor([[0.0, 0.0, 3.0, 0.0]]), [sampler])[0][0] == 2
         assert sample(torch.tensor([LOGITS]), [sampler])[0][0] == 2
 
     def test_logit_bias_bans_or_forces_a_token(self) -> None:
