@@ -38,6 +38,7 @@ from app.local.up import PortTaken, up
 from app.models import registry
 from app.operations import storage_identity
 from app.organization import admin_keys, api_keys, bootstrap
+from app.process_hardening import forbid_inspection
 from app.settings import Settings
 from app.storage import StorageUnavailable, open_store
 
@@ -97,6 +98,7 @@ def up_command(
     ] = False,
 ) -> None:
     """Start all processes and keep them running until Ctrl-C."""
+    forbid_inspection()
     up(Settings(), demo=run_demo, echo=echo)
 
 
@@ -110,6 +112,7 @@ def demo_command() -> None:
 def api_command() -> None:
     """Run only the API; DATABASE_URL, REDIS_URL and LUTHIER_ENGINE_URL configure the rest."""
     settings = Settings()
+    forbid_inspection()
     uvicorn.run(
         "app.main:create_app",
         factory=True,

@@ -267,6 +267,22 @@ class Settings(BaseSettings):
         validation_alias="WANDB_API_KEY",
         description="API key of Weights & Biases, for jobs that ask for a run there",
     )
+    wandb_entity: str | None = Field(
+        None,
+        validation_alias="WANDB_ENTITY",
+        description="Entity of runs whose jobs name none; the key's default when not set",
+    )
+    wandb_allowed_entities: Annotated[tuple[str, ...], NoDecode, CommaSeparated] = Field(
+        (),
+        description="Entities, separated by commas, that jobs may name in addition to "
+        "`WANDB_ENTITY`",
+    )
+    wandb_project_template: str = Field(
+        "{project_id}-{name}",
+        pattern=r"\{name\}",
+        description="W&B project of a run, from the id of the project that owns the job and the "
+        "name that the job asks for; `{name}` lets all projects write to the same W&B projects",
+    )
     wandb_base_url: str | None = Field(
         None,
         validation_alias="WANDB_BASE_URL",

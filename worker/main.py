@@ -33,6 +33,7 @@ from app.operations.orphaned_objects import OrphanCollector
 from app.operations.periodic_task_runs import TaskName
 from app.operations.reconciler import Reconciler
 from app.operations.storage_identity import open_verified_store
+from app.process_hardening import forbid_inspection
 from app.safe_http.client import SafeHttpClient
 from app.settings import Settings
 from app.storage import StorageUnavailable
@@ -63,6 +64,7 @@ def _disable_celery_logging(**_: object) -> None:
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]
 def _configure(conf: Any, options: dict[str, Any], **_: object) -> None:
     settings = Settings()
+    forbid_inspection()
     queues = options.get("queues") or ["worker"]
     logs.configure(settings.log_level, "-".join(queues))
     conf.broker_url = broker_url(_require_urls(settings)[1])

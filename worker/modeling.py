@@ -28,11 +28,10 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from app.catalog import HF_LOCATION, CatalogModel
+from worker.model_cache import READY_FILE, get_cache_folder, is_cached
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
-# Written last into a cached model's folder; contains the source that the folder was made from.
-READY_FILE = "ready"
 # Files to download from a hub repository. Python code is never among them.
 MODEL_FILE_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
@@ -94,7 +93,7 @@ def _convert_gguf_once(gguf: Path, model: CatalogModel, cache: Path) -> Path:
     with _populate_once(model, cache) as partial:
         if partial is not None:
             _dequantize(gguf, partial)
-    return _check_model_folder(_cache_folder(model, cache), model)
+    return _check_model_folder(get_cache_folder(model, cache), model)
 
 
 def _download_once(location: str, model: CatalogModel, cache: Path) -> Path:
@@ -104,7 +103,7 @@ def _download_once(location: str, model: CatalogModel, cache: Path) -> Path:
     with _populate_once(model, cache) as partial:
         if partial is not None:
             _download(match["repository"], match["revision"], model, partial)
-    return _check_model_folder(_cache_folder(model, cache), model)
+    return _check_model_folder(get_cache_folder(model, cache), model)
 
 
 def _download(repository: str, revision: str, model: CatalogModel, folder: Path) -> None:
@@ -127,22 +126,20 @@ def _download(repository: str, revision: str, model: CatalogModel, folder: Path)
         )
 
 
-def _cache_folder(model: CatalogModel, cache: Path) -> Path:
-    return cache / model.id.replace("/", "--")
-
-
 @contextmanager
 def _populate_once(model: CatalogModel, cache: Path) -> Iterator[Path | None]:
     """Yield a folder to fill, which is then renamed into place, or None if the cache has it.
 
-    A file lock makes other processes wait meanwhile.
+    A file lock makes other processes wait meanwhile. A training process can only read the cache.
     """
+    if is_cached(model, cache):
+        yield None
+        return
     cache.mkdir(parents=True, exist_ok=True)
-    target = _cache_folder(model, cache)
+    target = get_cache_folder(model, cache)
     with (cache / f"{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        ready_file = target / READY_FILE
-        if ready_file.exists() and ready_file.read_text(encoding="utf-8") == model.source:
+        if is_cached(model, cache):
             yield None
             return
         partial = cache / f".{target.name}.partial"

@@ -13,7 +13,10 @@ The training process has no other interface: no database, no queue, no object st
 import hashlib
 import json
 import os
+import stat
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -123,6 +126,10 @@ EVENT_TYPES: dict[str, type[Event]] = {
 }
 
 
+class UnsafeFile(Exception):
+    """A training process has written something else than a file where a file must be."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """Paths of one run folder; reads and writes its spec and events."""
@@ -185,6 +192,29 @@ class RunFolder:
                 offset += len(line)
                 values = json.loads(line)
                 yield EVENT_TYPES[values.pop("kind")](**values), offset
+
+    @contextmanager
+    def open_checkpoint_file(self, step: int, name: str) -> Iterator[Path]:
+        """Yield a path to a file of a checkpoint that stays the same file while the block runs.
+
+        Training could replace the file by a link to one that only the supervisor can read. Raises
+        UnsafeFile.
+        """
+        folder = os.open(self.checkpoint(step), os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if name != Path(name).name:
+                raise UnsafeFile(f"{name!r} is not the name of a file")
+            # Without waiting, should it be a pipe.
+            descriptor = os.open(name, os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        finally:
+            os.close(folder)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise UnsafeFile(f"{name!r} is not a regular file")
+            is_linux = sys.platform == "linux"
+            yield Path(f"/proc/self/fd/{descriptor}") if is_linux else self.checkpoint(step) / name
+        finally:
+            os.close(descriptor)
 
     def list_checkpoint_steps(self) -> list[int]:
         """List the steps of the complete checkpoints in this folder, latest first."""

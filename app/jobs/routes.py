@@ -9,6 +9,7 @@ from app.http.dependencies import AfterCursor, AppStateDep, PrincipalDep, ReadSe
 from app.http.idempotency import IDEMPOTENT, IDEMPOTENT_BY_KEY, IdempotentRoute
 from app.jobs import lifecycle, serializers, service
 from app.jobs.schemas import CheckpointList, CreateJob, EventList, JobList, JobObject
+from app.jobs.wandb_policy import WandbPolicy
 from app.wire.base import page_cursors
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=IdempotentRoute)
@@ -45,7 +46,7 @@ def create(
         body,
         max_queued=settings.max_queued_jobs_per_project,
         max_tokens=settings.max_job_tokens,
-        wandb_available=settings.has_wandb,
+        wandb_policy=WandbPolicy.from_settings(settings),
     )
     return serializers.serialize_job(job, principal.organization_id)
 

@@ -26,6 +26,7 @@ from app.errors import InvalidRequest, NotFound
 from app.files import service as files
 from app.jobs import lifecycle, limits, option_checks, scheduling
 from app.jobs.schemas import CreateJob
+from app.jobs.wandb_policy import WandbPolicy
 from app.models import registry
 
 # Metadata pairs with at least this many jobs count as equally common.
@@ -44,13 +45,13 @@ def create(
     *,
     max_queued: int = 0,
     max_tokens: int = 0,
-    wandb_available: bool = False,
+    wandb_policy: WandbPolicy | None = None,
 ) -> Job:
     """Create a job and enqueue the validation of its files.
 
     `max_queued` is the quota of projects without one of their own, `max_tokens` the most that a job
-    may train; 0 is unlimited. `wandb_available` is true if the operator has configured a Weights &
-    Biases credential. Raises Forbidden, TooManyQueuedJobs, and InvalidRequest naming the parameter.
+    may train; 0 is unlimited. Without a `wandb_policy` no job may have a W&B run. Raises
+    Forbidden, TooManyQueuedJobs, and InvalidRequest naming the parameter.
     """
     # The project's lock first: a job created while its project is archived would never be
     # cancelled, and with the queue's lock first, create, resume and archive could deadlock.
@@ -58,8 +59,8 @@ def create(
     scheduling.check_queue_quota(session, project_id, default=max_queued)
     base, start_model = _resolve_model(session, catalog, project_id, request.model)
     option_checks.check_options(session, base, start_model, request)
-    if request.integrations and not wandb_available:
-        raise _build_wandb_not_configured()
+    integrations = [integration.model_dump() for integration in request.integrations or ()]
+    (wandb_policy or WandbPolicy()).check(project_id, integrations)
     training = _get_training_input(session, project_id, request.training_file, "training_file")
     validation = _get_validation_input(session, project_id, request)
     hyperparameters = request.merge_hyperparameters()
@@ -76,7 +77,7 @@ def create(
         hyperparameters=hyperparameters,
         seed=ids.random_seed() if request.seed is None else request.seed,
         suffix=request.suffix,
-        integrations=[integration.model_dump() for integration in request.integrations or ()],
+        integrations=integrations,
     )
     # Left unset rather than None, which would store JSON null instead of SQL NULL.
     if request.metadata is not None:
@@ -219,14 +220,6 @@ def _build_model_not_available(name: str, reason: str) -> InvalidRequest:
         f"Model {name} is not available for fine-tuning {reason}",
         param="model",
         code="model_not_available",
-    )
-
-
-def _build_wandb_not_configured() -> InvalidRequest:
-    return InvalidRequest(
-        "No Weights & Biases credential is configured. Ask the operator to set WANDB_API_KEY, or "
-        "omit 'integrations' and read the metrics from the job's events or its result file.",
-        param="integrations",
     )
 
 

@@ -1,5 +1,6 @@
 """The run folder: one process reads what the other writes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from worker.run_folder import (
     RunFolder,
     RunSpec,
     Started,
+    UnsafeFile,
     atomic_write,
     file_sha256,
     read_manifest,
@@ -100,3 +102,36 @@ def test_an_atomic_write_replaces_the_file_and_leaves_no_other(tmp_path: Path) -
         atomic_write(tmp_path / "file", data)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"second"
+
+
+class TestA68CheckpointFiles:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> RunFolder:
+        folder = RunFolder(tmp_path / "run")
+        folder.checkpoint(3).mkdir(parents=True)
+        (tmp_path / "secret").write_text("secret")
+        return folder
+
+    def test_a_file_stays_the_same_while_it_is_read(self, folder: RunFolder) -> None:
+        file = folder.checkpoint(3) / "weights"
+        file.write_text("weights")
+        with folder.open_checkpoint_file(3, "weights") as path:
+            file.unlink()
+            file.symlink_to(folder.path.parent / "secret")
+            assert path.read_text() == "weights"
+
+    @pytest.mark.parametrize("name", ["../../../secret", "/etc/passwd", ".."])
+    def test_other_names_are_rejected(self, folder: RunFolder, name: str) -> None:
+        with pytest.raises(UnsafeFile), folder.open_checkpoint_file(3, name):
+            pass
+
+    def test_links_and_pipes_are_rejected(self, folder: RunFolder) -> None:
+        (folder.checkpoint(3) / "link").symlink_to(folder.path.parent / "secret")
+        os.mkfifo(folder.checkpoint(3) / "pipe")
+        folder.checkpoint(4).symlink_to(folder.path.parent)
+        with pytest.raises(OSError, match="symbolic links"), folder.open_checkpoint_file(3, "link"):
+            pass
+        with pytest.raises(UnsafeFile, match="regular"), folder.open_checkpoint_file(3, "pipe"):
+            pass
+        with pytest.raises(OSError, match="directory"), folder.open_checkpoint_file(4, "secret"):
+            pass

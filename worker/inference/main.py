@@ -11,6 +11,7 @@ import uvicorn
 
 from app import logs
 from app.catalog import Catalog, CatalogError
+from app.process_hardening import forbid_inspection
 from app.settings import Settings
 from app.storage import ObjectStore, VerifiedStore, open_store
 from worker.inference.adapter_cache import AdapterDiskCache
@@ -89,6 +90,7 @@ def make_server(settings: Settings) -> EngineServer:
 def main() -> EngineExitCode:
     """Read the settings from the environment and serve until a signal arrives."""
     settings = Settings()
+    forbid_inspection()
     logs.configure(settings.log_level, "engine")
     if settings.torch_threads:
         torch.set_num_threads(settings.torch_threads)

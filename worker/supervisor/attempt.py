@@ -24,11 +24,12 @@ from app.jobs.states import LeaseLost
 from app.settings import Settings
 from app.storage import ObjectStore, StorageUnavailable, file_key
 from worker.run_folder import EVALUATION_FILE, ExitCode
-from worker.supervisor import exit_handling, run_folders
+from worker.supervisor import base_models, exit_handling, run_folders
 from worker.supervisor.checkpoint_uploads import CheckpointUploader
 from worker.supervisor.event_relay import EventRelay
 from worker.supervisor.heartbeat import Heartbeat
-from worker.supervisor.stall_watchdog import StallWatchdog
+from worker.supervisor.sandbox import Sandbox, list_needed_paths, open_sandbox
+from worker.supervisor.stall_watchdog import FIRST_EVENT_TIMEOUT_FACTOR, StallWatchdog
 from worker.supervisor.training_process import TRAINING_COMMAND, TrainingProcess
 from worker.supervisor.wandb_runs import WandbRuns
 
@@ -99,23 +100,41 @@ class Attempt:
 
     def _train(self) -> TransactionWork:
         """Prepare, train and store; return the transaction that records the outcome."""
-        context, assignment, folder = self._context, self._assignment, self._folder
         if self._is_over_time_limit():
             return self._end_at_time_limit()
-        run_folders.prepare(
-            folder,
-            assignment,
-            settings=context.settings,
-            store=context.store,
-            catalog=context.catalog,
-        )
-        if self._is_stopping():
-            return exit_handling.yield_job(assignment)
+        context = self._context
+        model = run_folders.get_model(self._assignment, context.catalog)
+        models = run_folders.get_model_cache(context.settings)
+        if context.command == TRAINING_COMMAND:
+            base_models.ensure_cached(
+                model,
+                models,
+                should_stop=self._is_stopping,
+                timeout_seconds=FIRST_EVENT_TIMEOUT_FACTOR
+                * context.settings.training_stall_timeout_seconds,
+            )
+        needed = list_needed_paths(context.command, model.source)
+        with open_sandbox(models, needed) as sandbox:
+            run_folders.prepare(
+                self._folder,
+                self._assignment,
+                settings=context.settings,
+                store=context.store,
+                model=model,
+                model_cache=sandbox.model_cache,
+            )
+            sandbox.hand_over(self._folder)
+            if self._is_stopping():
+                return exit_handling.yield_job(self._assignment)
+            return self._train_in(sandbox)
+
+    def _train_in(self, sandbox: Sandbox) -> TransactionWork:
+        context, assignment, folder = self._context, self._assignment, self._folder
         with CheckpointUploader(assignment, folder, context.sessions, context.store) as uploader:
             relay = EventRelay(assignment, folder, context.sessions, uploader)
             with (
                 WandbRuns(assignment, folder, context.settings, self._add_event) as wandb_runs,
-                TrainingProcess(folder, context.command) as process,
+                TrainingProcess(folder, context.command, sandbox) as process,
             ):
                 code = self._supervise(process, relay, uploader, wandb_runs)
                 wandb_runs.finish()
@@ -242,9 +261,9 @@ class Attempt:
     def _store_evaluation(self) -> ResultFile | None:
         """Store the method's evaluation, if the latest checkpoint has one."""
         for step in self._folder.list_checkpoint_steps()[:1]:
-            path = self._folder.checkpoint(step) / EVALUATION_FILE
-            if path.exists():
-                return self._store_file(EVALUATION_FILE, path.read_bytes())
+            if (self._folder.checkpoint(step) / EVALUATION_FILE).exists():
+                with self._folder.open_checkpoint_file(step, EVALUATION_FILE) as path:
+                    return self._store_file(EVALUATION_FILE, path.read_bytes())
         return None
 
     def _store_file(self, filename: str, data: bytes) -> ResultFile:

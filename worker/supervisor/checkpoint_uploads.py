@@ -1,5 +1,6 @@
 """Uploads of checkpoints to object storage while training continues."""
 
+import hashlib
 import shutil
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,6 @@ from worker.run_folder import (
     MANIFEST_FILE,
     CheckpointWritten,
     RunFolder,
-    file_sha256,
     read_manifest,
 )
 
@@ -94,16 +94,18 @@ class CheckpointUploader:
             assignment.project_id, assignment.job_id, assignment.attempt, written.step
         )
         folder = self._folder.checkpoint(written.step)
-        manifest = (folder / MANIFEST_FILE).read_bytes()
+        with self._folder.open_checkpoint_file(written.step, MANIFEST_FILE) as path:
+            manifest = path.read_bytes()
         entries = read_manifest(manifest)
         for name in entries:
-            self._store.upload(folder / name, join_key(prefix, name))
+            with self._folder.open_checkpoint_file(written.step, name) as path:
+                self._store.upload(path, join_key(prefix, name))
         self._put_manifest(join_key(prefix, MANIFEST_FILE), manifest)
         stored = StoredCheckpoint(
             step=written.step,
             servable=written.servable,
             prefix=prefix,
-            manifest_sha256=file_sha256(folder / MANIFEST_FILE),
+            manifest_sha256=hashlib.sha256(manifest).hexdigest(),
             bytes=sum(file.bytes for file in entries.values()),
             metrics=written.values,
         )

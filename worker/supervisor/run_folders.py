@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from app import logs
-from app.catalog import Catalog
+from app.catalog import Catalog, CatalogModel
 from app.db.session import SessionMaker, transaction
 from app.jobs import file_checks, leases
 from app.jobs.failures import JobErrorCode, JobFailure
@@ -52,11 +52,13 @@ def prepare(
     *,
     settings: Settings,
     store: ObjectStore,
-    catalog: Catalog,
+    model: CatalogModel,
+    model_cache: str | None = None,
 ) -> None:
     """Download a job's files and write its spec last.
 
-    Raises UnusableJob, CorruptDownload, StorageUnavailable, OSError.
+    `model_cache` is the folder of base models as the training process sees it. Raises
+    UnusableJob, CorruptDownload, StorageUnavailable, OSError.
     """
     shutil.rmtree(folder.path, ignore_errors=True)
     get_runs_folder(settings).mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ def prepare(
     if assignment.start_model is not None:
         _fetch_start_model(assignment, folder.init_adapter, store)
     _fetch_latest_checkpoint(assignment, folder, store)
-    folder.write_spec(_make_spec(assignment, settings, catalog))
+    folder.write_spec(_make_spec(assignment, settings, model, model_cache))
 
 
 def _fetch_data(file: StoredFile, role: str, path: Path, store: ObjectStore) -> None:
@@ -126,16 +128,27 @@ def _verify_sha256(path: Path, expected: str) -> None:
         raise CorruptDownload(f"{path.name} does not have the checksum it was stored with")
 
 
-def _make_spec(assignment: JobAssignment, settings: Settings, catalog: Catalog) -> RunSpec:
+def get_model(assignment: JobAssignment, catalog: Catalog) -> CatalogModel:
+    """Get a job's base model. Raises UnusableJob if the catalog does not have it any more."""
     model = catalog.get(assignment.base_model)
     if model is None:
         message = f"The model {assignment.base_model} is no longer in the catalog."
         raise UnusableJob(JobFailure(JobErrorCode.MODEL_NOT_FOUND, message, "model"))
+    return model
+
+
+def get_model_cache(settings: Settings) -> Path:
+    return settings.home / "cache" / "models"
+
+
+def _make_spec(
+    assignment: JobAssignment, settings: Settings, model: CatalogModel, model_cache: str | None
+) -> RunSpec:
     return RunSpec(
         job_id=assignment.job_id,
         attempt=assignment.attempt,
         model=model.to_json(),
-        model_cache=str(settings.home / "cache" / "models"),
+        model_cache=model_cache or str(get_model_cache(settings)),
         method=assignment.method,
         hyperparameters=assignment.hyperparameters,
         seed=assignment.seed,

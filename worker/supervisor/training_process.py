@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Self
 
 from worker.run_folder import RunFolder
+from worker.supervisor.sandbox import Sandbox
 
 TRAINING_COMMAND = (sys.executable, "-m", "worker.training")
 EXEC_WITH_PARENT = (sys.executable, "-m", "worker.supervisor.exec_with_parent")
-# Allowlist: training gets no database, broker or storage credentials.
+# Allowlist: training gets no credentials, of the database, broker, storage or a model hub.
 INHERITED_ENVIRONMENT = frozenset(
     {
         "CUBLAS_WORKSPACE_CONFIG",
@@ -21,13 +22,14 @@ INHERITED_ENVIRONMENT = frozenset(
         "HF_ENDPOINT",
         "HF_HOME",
         "HF_HUB_OFFLINE",
-        "HF_TOKEN",
         "HOME",
         "LANG",
         "LC_ALL",
         "LD_LIBRARY_PATH",
+        "MKL_NUM_THREADS",
         "NVIDIA_DRIVER_CAPABILITIES",
         "NVIDIA_VISIBLE_DEVICES",
+        "OMP_NUM_THREADS",
         "PATH",
         "PYTHONPATH",
         "TMPDIR",
@@ -39,6 +41,11 @@ INHERITED_ENVIRONMENT = frozenset(
 OOM_SCORE_ADJ = 800
 
 
+def inherit_environment() -> dict[str, str]:
+    """The variables that a training process inherits."""
+    return {name: os.environ[name] for name in INHERITED_ENVIRONMENT & os.environ.keys()}
+
+
 class TrainingProcess:
     """One training process and its children. Leaving the `with` block kills those still running.
 
@@ -46,9 +53,18 @@ class TrainingProcess:
     that started it ends.
     """
 
-    def __init__(self, folder: RunFolder, command: Sequence[str] = TRAINING_COMMAND) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        command: Sequence[str] = TRAINING_COMMAND,
+        sandbox: Sandbox | None = None,
+    ) -> None:
         self._folder = folder
-        self._command = [*EXEC_WITH_PARENT, str(os.getpid()), *command, str(folder.path)]
+        self._sandbox = sandbox or Sandbox()
+        self._command = [
+            *(*EXEC_WITH_PARENT, str(os.getpid()), *self._sandbox.options),
+            *(*command, self._sandbox.get_folder_argument(folder)),
+        ]
         self._kill_at: float | None = None
         self.is_aborted = False
 
@@ -57,7 +73,8 @@ class TrainingProcess:
             self._process = subprocess.Popen(
                 self._command,
                 cwd=self._folder.path,
-                env={name: os.environ[name] for name in INHERITED_ENVIRONMENT & os.environ.keys()},
+                env=inherit_environment() | self._sandbox.build_environment(),
+                pass_fds=self._sandbox.descriptors,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

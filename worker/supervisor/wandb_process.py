@@ -1,8 +1,8 @@
 """`python -m worker.supervisor.wandb_process CONFIG`: logs a run folder's events to W&B.
 
 A separate process, since the library blocks for minutes when its server does not respond. It
-reads the run folder, has the operator's W&B key and no other credentials, and is ended by the
-supervisor.
+reads the run folder, gets the operator's W&B key on standard input and no other credentials, and is
+ended by the supervisor.
 """
 
 import sys
@@ -12,6 +12,7 @@ from typing import Any
 
 import wandb
 
+from app.process_hardening import forbid_inspection
 from worker.run_folder import Metrics, RunFolder, Started, atomic_write
 from worker.supervisor.wandb_config import WandbRunConfig
 
@@ -19,8 +20,9 @@ POLL_INTERVAL_SECONDS = 0.3
 
 
 def main(path: Path) -> None:
+    forbid_inspection()
     config = WandbRunConfig.read(path)
-    run = _init_run(config)
+    run = _init_run(config, api_key=sys.stdin.read() or None)
     atomic_write(Path(config.ready_file), (run.url or "").encode())
     folder, ended_file = RunFolder(Path(config.run_folder)), Path(config.ended_file)
     offset = 0
@@ -38,9 +40,10 @@ def main(path: Path) -> None:
     run.finish()
 
 
-def _init_run(config: WandbRunConfig) -> Any:
+def _init_run(config: WandbRunConfig, *, api_key: str | None) -> Any:
     """Create the job's run; later attempts resume it."""
     settings = wandb.Settings(
+        api_key=api_key,
         silent=True,
         console="off",
         disable_git=True,

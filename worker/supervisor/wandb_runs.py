@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ from app import logs
 from app.db.tables import EventLevel
 from app.jobs.events import NewEvent
 from app.jobs.leases import JobAssignment
+from app.jobs.wandb_policy import WandbPolicy
 from app.settings import Settings
 from worker.run_folder import RunFolder
 from worker.supervisor.training_process import EXEC_WITH_PARENT
@@ -34,6 +36,11 @@ INHERITED_ENVIRONMENT = frozenset(
 GAVE_UP_MESSAGE = (
     "Weights & Biases could not be reached: its run {number} is missing or incomplete. The job "
     "continues without it; its metrics are in these events and in the result file."
+)
+
+ENTITY_MESSAGE = (
+    "The operator no longer allows the W&B entity {entity} of run {number}. The job continues "
+    "without this run; its metrics are in these events and in the result file."
 )
 
 AddEvent = Callable[[NewEvent], None]
@@ -104,6 +111,13 @@ class _Run:
         self._is_url_reported = False
 
     def start(self) -> None:
+        wandb = self._assignment.integrations[self._number]["wandb"]
+        # Checked when the job was created; the operator's choice may have changed since.
+        if not WandbPolicy.from_settings(self._settings).allows_entity(wandb["entity"]):
+            message = ENTITY_MESSAGE.format(number=self._number + 1, entity=wandb["entity"])
+            event = NewEvent(f"wandb-entity:{self._number}", message, level=EventLevel.WARN)
+            self._add_event(event)
+            return
         try:
             self._start()
         except OSError as error:
@@ -119,11 +133,20 @@ class _Run:
             self._process = subprocess.Popen(
                 [*EXEC_WITH_PARENT, str(os.getpid()), *WANDB_COMMAND, str(path)],
                 env=_environment(self._settings, Path(config.directory)),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._send_key(self._process)
+
+    def _send_key(self, process: "subprocess.Popen[bytes]") -> None:
+        """Send the operator's key, which would be readable in /proc as an environment variable."""
+        key = self._settings.wandb_api_key
+        assert process.stdin is not None
+        # It ended at once; `poll` reports that.
+        with suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(b"" if key is None else key.get_secret_value().encode())
 
     @property
     def is_running(self) -> bool:
@@ -173,6 +196,7 @@ class _Run:
     def _make_config(self) -> WandbRunConfig:
         assignment, settings = self._assignment, self._settings
         wandb: dict[str, Any] = assignment.integrations[self._number]["wandb"]
+        policy = WandbPolicy.from_settings(settings)
         offline = settings.wandb_mode == "offline"
         directory = settings.home / "wandb" if offline else self._folder.path / "wandb"
         return WandbRunConfig(
@@ -182,9 +206,9 @@ class _Run:
             ended_file=str(self._path("ended")),
             mode=settings.wandb_mode,
             id=f"{assignment.job_id}-{self._number}",
-            project=wandb["project"],
+            project=policy.build_project(assignment.project_id, wandb["project"]),
             name=wandb["name"] or assignment.job_id,
-            entity=wandb["entity"],
+            entity=wandb["entity"] or policy.entity,
             tags=wandb["tags"],
             config={
                 "model": assignment.start_model or assignment.base_model,
@@ -196,10 +220,8 @@ class _Run:
 
 
 def _environment(settings: Settings, directory: Path) -> dict[str, str]:
-    """Environment of the process: the operator's W&B key, no other credentials, own directories."""
-    key = settings.wandb_api_key
+    """Environment of the process: no credentials, own directories."""
     values: Sequence[tuple[str, str | None]] = (
-        ("WANDB_API_KEY", None if key is None else key.get_secret_value()),
         ("WANDB_BASE_URL", settings.wandb_base_url),
         ("WANDB_CACHE_DIR", str(directory)),
         ("WANDB_CONFIG_DIR", str(directory)),

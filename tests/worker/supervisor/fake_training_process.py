@@ -92,7 +92,7 @@ class FakeTraining:
         return steps[0], (self.folder.checkpoint(steps[0]) / "state.bin").read_bytes()
 
     def save(self, step: int, state: bytes, *, servable: bool) -> None:
-        partial = self.folder.path / "partial"
+        partial = self.folder.checkpoints / ".partial"
         partial.mkdir()
         (partial / "adapter_config.json").write_text("{}")
         (partial / "adapter_model.safetensors").write_bytes(state)

@@ -83,7 +83,8 @@ def test_a_run_has_every_step_and_the_job_settings(
     (path,) = (context.settings.home / "wandb").rglob(f"run-{job_id}-0.wandb")
     run_records = records(path)
     (run,) = [record.run for record in run_records if record.HasField("run")]
-    assert (run.project, run.display_name, list(run.tags)) == ("desk", "first", ["a", "b"])
+    project = f"{trainer.get_job(job_id).project_id}-desk"
+    assert (run.project, run.display_name, list(run.tags)) == (project, "first", ["a", "b"])
     steps = [
         {
             item.nested_key[0] if item.nested_key else item.key: item.value_json
@@ -111,3 +112,16 @@ def test_an_unreachable_server_is_reported_once_and_the_job_succeeds(
     warnings = [message for level, message in list_events(trainer, job_id) if level == "warn"]
     assert len(warnings) == 1
     assert warnings[0].startswith("Weights & Biases could not be reached: its run 1 ")
+
+
+def test_a64_an_entity_that_is_not_allowed_any_more_gets_no_run(context: TrainerContext) -> None:
+    trainer = make_trainer(context, wandb_mode="offline")
+    job_id = create_wandb_job(trainer, steps=3)
+    with transaction(trainer.sessions) as session:
+        wandb = {**WANDB_INTEGRATION["wandb"], "entity": "finance"}  # type: ignore[dict-item]
+        session.get_one(Job, job_id).integrations = [{"type": "wandb", "wandb": wandb}]
+    assert trainer.runner.run_next()
+    assert trainer.get_job(job_id).state == "succeeded"
+    (warning,) = [message for level, message in list_events(trainer, job_id) if level == "warn"]
+    assert warning.startswith("The operator no longer allows the W&B entity finance of run 1.")
+    assert not (context.settings.home / "wandb").exists()
