@@ -22,12 +22,13 @@ from app.db.session import (
     session_maker,
     transaction,
 )
-from app.operations import periodic_task_runs
+from app.operations import periodic_task_runs, storage_identity
 from app.operations.periodic_task_runs import TaskName
-from app.storage import ObjectStore
+from app.storage import ObjectStore, VerifiedStore
 from app.storage.atomic_files import fsync_directory
 
 NAME_FORMAT = "%Y%m%dT%H%M%SZ"
+STORE_CHECK_INTERVAL_SECONDS = 30.0
 # `luthier doctor` calls the last backup late after three of these intervals.
 BACKUP_INTERVAL_SECONDS = 7 * 24 * 3600.0
 
@@ -60,7 +61,8 @@ def create_backup(
             snapshot = _take_snapshot(engine, path)
             echo(f"Read {sum(table.rows for table in snapshot.tables)} rows of the database.")
             progress = Progress("Copied", echo, hold.check)
-            copied = copy_objects(store, folder, snapshot.needed, progress)
+            verified = _verify_store(engine, store)
+            copied = copy_objects(verified, folder, snapshot.needed, progress)
             # Without the hold until now, an object could have been deleted before it was copied.
             hold.check()
             manifest = _build_manifest(path, snapshot, copied)
@@ -136,6 +138,18 @@ def _check_revision(connection: Connection, *, oldest: str | None) -> str:
             "service and run `luthier migrate` first."
         )
     return str(revision)
+
+
+def _verify_store(engine: Engine, store: ObjectStore) -> ObjectStore:
+    """The store, whose objects count as missing only while it has the database's marker.
+
+    Raises DatabaseUnavailable.
+    """
+    with transaction(session_maker(engine)) as session:
+        marker = storage_identity.find_marker(session)
+    if marker is None:
+        return store
+    return VerifiedStore(store, lambda: marker, interval_seconds=STORE_CHECK_INTERVAL_SECONDS)
 
 
 def _build_manifest(path: Path, snapshot: Snapshot, copied: Copied) -> Manifest:

@@ -20,6 +20,7 @@ from app.db.clients import list_clients
 from app.db.migrate import list_known_revisions, upgrade
 from app.db.session import DatabaseUnavailable, create_database_engine, session_maker, transaction
 from app.jobs import restored_jobs
+from app.operations import storage_identity
 from app.storage import ObjectStore
 
 
@@ -67,6 +68,7 @@ def restore_backup(
         finally:
             engine.dispose()
         restore_rows(database_url, manifest, path, echo)
+        storage_identity.adopt_restored(database_url, store)
     for damaged in manifest.damaged:
         echo(f"NOT in the backup, damaged before it was taken: {damaged.key}: {damaged.reason}.")
     return manifest

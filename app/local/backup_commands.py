@@ -11,7 +11,6 @@ from app.backup.folder import BackupFolder
 from app.backup.restore import restore_backup, verify_backup
 from app.local.cluster_upgrade import upgrade_cluster
 from app.local.database import open_database
-from app.operations import storage_identity
 from app.settings import Settings
 from app.storage import open_store
 
@@ -73,7 +72,6 @@ def restore_command(
     with open_database(settings, migrate=False) as url:
         store = open_store(settings)
         manifest = restore_backup(url, store, backups, path, echo, replace=replace)
-        storage_identity.adopt_restored(url, store)
     echo(
         f"Restored the backup of {manifest.created_at}. Settings, logs and the engine's cache are "
         "not part of a backup. Start the service with `luthier up`; API keys work as before."

@@ -27,6 +27,7 @@ from app.local.postgres import (
     upgraded_data,
 )
 from app.local.supervisor import SignalCounter, Supervisor
+from app.operations import storage_identity
 from app.settings import Settings
 from app.storage import open_store
 
@@ -75,7 +76,10 @@ def upgrade_cluster(
                 manifest, path = _export(home, data, executable, Path(folder), echo), Path(folder)
             else:
                 manifest, path = _verify_backup(settings, backups, echo)
-            _load(home, data, server, manifest, path, echo)
+            with _new_data(home, data, server) as url:
+                restore_rows(url, manifest, path, echo, requeue=False)
+                if backups is not None:
+                    storage_identity.adopt_restored(url, open_store(settings))
         _replace_data(data, echo)
     echo(f"The embedded database is of Postgres {new}. Start the service with `luthier up`.")
 
@@ -142,11 +146,13 @@ def _verify_backup(settings: Settings, folder: Path, echo: Echo) -> tuple[Manife
     return manifest, path
 
 
-def _load(home: Home, data: Path, server: Path, manifest: Manifest, path: Path, echo: Echo) -> None:
+@contextmanager
+def _new_data(home: Home, data: Path, server: Path) -> Iterator[str]:
+    """Run the new server on a new data directory, which is complete once the block has ended."""
     staging = data.with_name(f"{data.name}.upgrading")
     shutil.rmtree(staging, ignore_errors=True)
     with _run_cluster(home, staging, server) as url:
-        restore_rows(url, manifest, path, echo, requeue=False)
+        yield url
     staging.rename(upgraded_data(data))
 
 

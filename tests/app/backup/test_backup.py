@@ -34,10 +34,17 @@ from app.db.tables import (
     JobState,
     Outbox,
 )
-from app.operations import outbox_dispatch
+from app.operations import outbox_dispatch, storage_identity
 from app.operations.orphaned_objects import OrphanCollector
 from app.organization import api_keys
-from app.storage import LocalStore, ObjectStore, checkpoint_prefix, join_key
+from app.storage import (
+    LocalStore,
+    ObjectStore,
+    StorageUnavailable,
+    checkpoint_prefix,
+    join_key,
+    read_marker,
+)
 from tests.factories import make_file, make_job, make_project
 
 
@@ -342,6 +349,47 @@ class TestF45Damage:
         assert any(other.storage_key in line for line in output)
         restore_backup(new_database, new_store, folder, folder.find(None), ignore)
         assert list(read_all(new_store)) == [file.storage_key]
+
+    def test_damage_keeps_the_earlier_backups(
+        self, database_url: str, file: File, store: ObjectStore, folder: BackupFolder
+    ) -> None:
+        path, _ = create_backup(database_url, store, folder, ignore)
+        store.put(file.storage_key, b"demaged\n")
+        folder.object_path(file.sha256).rename(folder.path / "elsewhere")
+        _, manifest = create_backup(database_url, store, folder, ignore, keep=1)
+        assert manifest.damaged
+        assert path in folder.complete()
+
+    def test_another_storage_is_no_storage_without_objects(
+        self,
+        database_url: str,
+        sessions: SessionMaker,
+        file: File,
+        store: ObjectStore,
+        folder: BackupFolder,
+        new_store: LocalStore,
+    ) -> None:
+        """As where a file system is not mounted: an empty backup would push out good ones."""
+        storage_identity.ensure_marker(sessions, store)
+        with pytest.raises(StorageUnavailable, match="not the one that the database belongs to"):
+            create_backup(database_url, new_store, folder, ignore)
+        assert folder.complete() == []
+
+    def test_a_restored_database_knows_the_new_storage(
+        self,
+        database_url: str,
+        sessions: SessionMaker,
+        file: File,
+        store: ObjectStore,
+        folder: BackupFolder,
+        new_database: str,
+        new_store: LocalStore,
+    ) -> None:
+        storage_identity.ensure_marker(sessions, store)
+        restore_into(database_url, store, folder, new_database, new_store)
+        with one_off_transaction(new_database) as session:
+            assert storage_identity.find_marker(session) == read_marker(new_store)
+        assert read_marker(new_store) != read_marker(store)
 
 
 def damage(path: Path, kind: str) -> None:
