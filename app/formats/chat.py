@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.formats.chat_rules import check
+from app.formats.chat_rules import MAX_MESSAGES, check
 from app.formats.content import FORBIDDEN_PREFIX, join_text
 from app.formats.format import Format, FormatName
 
@@ -73,7 +73,9 @@ def fast_check(row: Any) -> int:
                 return 0
             if FORBIDDEN_PREFIX in content:
                 return 0
-        return 1 + 4 * len(row["messages"]) if role == "assistant" and len(row) == 1 else 0
+        if role != "assistant" or len(row) != 1 or len(row["messages"]) > MAX_MESSAGES:
+            return 0
+        return 1 + 4 * len(row["messages"])
     except (KeyError, TypeError):
         return 0  # `check` reports the reason
 

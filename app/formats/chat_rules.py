@@ -43,6 +43,8 @@ REQUIRED_KEYS: Mapping[str, tuple[str, ...]] = {
 ASSISTANT_CONTENT_KEYS = ("content", "tool_calls", "function_call", "refusal")
 # The legacy form allows one call at a time, so its calls have no ids.
 FUNCTION_CALL_ID = "function_call"
+# Rendering costs time for each message; more than any conversation needs.
+MAX_MESSAGES = 2_048
 ROLE_NAMES = ", ".join(f"'{role}'" for role in ALLOWED_KEYS)
 
 
@@ -63,11 +65,20 @@ def check(row: Any) -> None:
         raise InvalidExample(
             f": messages is {actual}", SHAPE_HINT, code=ErrorCode.INVALID_TRAINING_FILE
         )
+    check_number_of_messages(messages)
     for number, message in enumerate(messages, start=1):
         check_message(message, number)
     _check_last_message(messages)
     check_tool_results(messages)
     check_tool_definitions(row)
+
+
+def check_number_of_messages(messages: Sequence[Any]) -> None:
+    """Raise InvalidExample if an example has more messages than can be rendered."""
+    if len(messages) > MAX_MESSAGES:
+        raise InvalidExample(
+            f" has {len(messages)} messages", f"Split it into examples of at most {MAX_MESSAGES}."
+        )
 
 
 def check_message(message: Any, number: int) -> None:

@@ -11,7 +11,12 @@ from typing import Any
 import orjson
 
 from app.formats.chat import Message, to_messages
-from app.formats.chat_rules import check_message, check_tool_results
+from app.formats.chat_rules import (
+    MAX_MESSAGES,
+    check_message,
+    check_number_of_messages,
+    check_tool_results,
+)
 from app.formats.content import FORBIDDEN_PREFIX
 from app.formats.errors import ErrorCode, InvalidExample, json_type_name, reject_unknown_keys
 from app.formats.format import ExampleFacts, Format, FormatName
@@ -88,6 +93,8 @@ def fast_check(row: Any) -> int:
         outputs = (row["preferred_output"], row["non_preferred_output"])
         if len(row) != 3 or len(row["input"]) != 1 or not messages:
             return 0
+        if len(messages) > MAX_MESSAGES:
+            return 0
         if not all(_is_simple_message(message, FAST_PATH_ROLES) for message in messages):
             return 0
         for output in outputs:
@@ -128,6 +135,7 @@ def _check_input(input: Any) -> None:
     if not isinstance(messages, list) or not messages:
         actual = "an empty list" if messages == [] else json_type_name(messages)
         raise InvalidExample(f": the input's messages is {actual}", SHAPE_HINT)
+    check_number_of_messages(messages)
     for number, message in enumerate(messages, start=1):
         check_message(message, number)
     if messages[-1]["role"] == "assistant":

@@ -24,7 +24,10 @@ FUNCTION_CALL_HINT = 'Write {"name": "…", "arguments": "{…}"}; the arguments
 
 def check_tool_definitions(row: Mapping[str, Any]) -> None:
     """Raise InvalidExample unless `tools`, `functions` and `parallel_tool_calls` are valid."""
-    for number, tool in enumerate(_get_list(row, "tools"), start=1):
+    tools = _get_list(row, "tools")
+    if len(tools) > MAX_FUNCTIONS:
+        raise InvalidExample(f": tools has {len(tools)} items", f"Give at most {MAX_FUNCTIONS}.")
+    for number, tool in enumerate(tools, start=1):
         subject = f"Tool {number}"
         if not isinstance(tool, dict) or tool.get("type") != "function":
             raise InvalidExample(f": tool {number} is not a function tool", TOOL_HINT)

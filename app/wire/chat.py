@@ -1,12 +1,15 @@
 """Chat completions on the wire, as far as the API reads them; the engine validates the rest."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, field_validator
 from pydantic_core import PydanticCustomError
 
-from app.wire.engine import ChoiceLogprobs
+from app.wire.engine import MAX_MESSAGES, ChoiceLogprobs
 from app.wire.sampling import Usage
+
+# OpenAI's limit.
+MAX_TOOLS = 128
 
 ChatFinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 
@@ -33,6 +36,17 @@ class ChatMessage(BaseModel):
         raise PydanticCustomError("not_text", rule)
 
 
+def _check_number_of_tools(tools: Any) -> Any:
+    if isinstance(tools, list) and len(tools) > MAX_TOOLS:
+        rule = f"expected at most {MAX_TOOLS} item(s)"
+        raise PydanticCustomError("too_many_tools", "{rule}", {"rule": rule})
+    return tools
+
+
+# The engine validates the rest.
+Tools = Annotated[Any, AfterValidator(_check_number_of_tools)]
+
+
 class CreateChatCompletion(BaseModel):
     """POST /v1/chat/completions. Only these fields are forwarded to the engine.
 
@@ -43,7 +57,7 @@ class CreateChatCompletion(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     model: str = Field(max_length=256)
-    messages: list[ChatMessage] = Field(min_length=1, fail_fast=True)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES, fail_fast=True)
     stream: StrictBool | None = None
     stream_options: Any = None
     max_tokens: Any = None
@@ -59,10 +73,10 @@ class CreateChatCompletion(BaseModel):
     logprobs: Any = None
     top_logprobs: Any = None
     response_format: Any = None
-    tools: Any = None
+    tools: Tools = None
     tool_choice: Any = None
     parallel_tool_calls: Any = None
-    functions: Any = None
+    functions: Tools = None
     function_call: Any = None
     reasoning_effort: Any = None
     user: Any = None

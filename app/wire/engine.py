@@ -15,6 +15,10 @@ from pydantic_core import PydanticCustomError
 
 from app.wire.sampling import FinishReason, SamplingRequest, StrictModel, Usage
 
+# Rendering costs time for each message; more than any conversation needs. Examples of training
+# files have the same limit.
+MAX_MESSAGES = 2_048
+
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
@@ -74,7 +78,7 @@ class ResponseFormat(BaseModel):
 class ChatCompletionRequest(SamplingRequest):
     """POST /v1/chat/completions."""
 
-    messages: list[RequestMessage] = Field(min_length=1)
+    messages: list[RequestMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: int | None = Field(None, ge=1)
     max_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None

@@ -1,6 +1,7 @@
 """Tokenizes texts for encoders and pads batches, for both training and serving."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from app.formats.word_boundaries import CharSpan
+from worker.model.special_tokens import make_plain_tokenizer
 
 # Characters tokenized first for each token needed; most languages need a quarter of that.
 CHARS_PER_TOKEN = 16
@@ -52,15 +54,25 @@ def question_token_limit(length: int) -> int:
 
 
 class EncoderTokenizer:
-    """A model's tokenizer that truncates to `length` tokens or the model's number of positions."""
+    """A model's tokenizer that truncates to `length` tokens or the model's number of positions.
+
+    Special tokens in texts, such as `[SEP]`, are ordinary text.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, length: int) -> None:
         self.max_length = min(length, tokenizer.model_max_length)
         self.hf_tokenizer = tokenizer
+        self._plain = make_plain_tokenizer(tokenizer)
         self._pad = tokenizer.pad_token_id or 0
         # None if the tokenizer can encode every text.
         self.unk_token_id: int | None = tokenizer.unk_token_id
         self._has_types = "token_type_ids" in tokenizer.model_input_names
+
+    def with_length(self, length: int) -> "EncoderTokenizer":
+        """Return a tokenizer of the same model that truncates to another length."""
+        other = copy(self)
+        other.max_length = min(length, self.hf_tokenizer.model_max_length)
+        return other
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Tokenize and truncate texts, in a time nearly independent of the truncated rest."""
@@ -145,7 +157,7 @@ class EncoderTokenizer:
 
     def _token_offsets(self, text: str) -> list[CharSpan]:
         """Compute the character span of each token of the complete text."""
-        encoded = self.hf_tokenizer(
+        encoded = self._plain(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
         token_offsets: list[CharSpan] = encoded["offset_mapping"]
@@ -164,11 +176,11 @@ class EncoderTokenizer:
         prefix = text[: CHARS_PER_TOKEN * tokens]
         if prefix == text:
             return text
-        encoded = self.hf_tokenizer(prefix, add_special_tokens=False, verbose=False)
+        encoded = self._plain(prefix, add_special_tokens=False, verbose=False)
         return prefix if len(encoded["input_ids"]) >= tokens else text
 
     def _encode(self, first: Any, second: str | None, *, stride: int) -> Any:
-        return self.hf_tokenizer(
+        return self._plain(
             first,
             second,
             truncation="only_second" if second is not None else True,

@@ -1,5 +1,6 @@
 """Renames a tokenizer's special tokens, so that no text of a user can spell one."""
 
+import copy
 import json
 import re
 import secrets
@@ -40,6 +41,16 @@ def rename_special_tokens(tokenizer: PreTrainedTokenizerBase) -> RenamedSpecialT
     state["truncation"] = state["padding"] = None
     backend = Tokenizer.from_str(json.dumps(state))
     return RenamedSpecialTokens(backend, aliases, ids, re.compile(rf"<{secret}:\d+>"))
+
+
+def make_plain_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Copy a tokenizer so that it reads special tokens in texts as ordinary text.
+
+    It still adds special tokens around texts. Other ids do not change.
+    """
+    plain = copy.deepcopy(tokenizer)
+    plain._tokenizer = rename_special_tokens(tokenizer).backend
+    return plain
 
 
 def _rename_in_model(model: dict[str, Any], aliases: Mapping[str, str]) -> None:

@@ -439,3 +439,19 @@ class TestExample:
         again = chat(*(message.to_wire() for message in read.messages), tools=list(read.tools))
         assert validate(again).status_details() is None
         assert to_example(again) == read
+
+
+class TestA52ManyMessages:
+    def test_an_example_has_at_most_2048_messages(self) -> None:
+        pairs = [USER, ANSWER]
+        assert validate(chat(*pairs * 1024)).error_count == 0
+        assert "has 2050 messages" in reason(chat(*pairs * 1025))
+        # Names take the slow path.
+        assert "has 2050 messages" in reason(chat(*[{**USER, "name": "ann"}, ANSWER] * 1025))
+
+    def test_an_example_has_at_most_128_tools(self) -> None:
+        tools = [
+            {"type": "function", "function": {**FUNCTION, "name": f"f{n}"}} for n in range(129)
+        ]
+        assert validate(chat(USER, ANSWER, tools=tools[:128])).error_count == 0
+        assert "tools has 129 items" in reason(chat(USER, ANSWER, tools=tools))

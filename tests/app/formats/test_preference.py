@@ -165,3 +165,11 @@ def test_conversion(tmp_path: Path) -> None:
     )
     with pytest.raises(InvalidTrainingFile, match="is in the preference format, not chat"):
         next(iter_examples(path, {FormatName.CHAT: chat.to_example}))
+
+
+@pytest.mark.parametrize("extra", [{}, {"name": "ann"}], ids=["fast", "slow"])
+def test_a52_an_input_has_at_most_2048_messages(extra: dict[str, str]) -> None:
+    messages = [{**USER, **extra}] * 2049
+    assert validate(row(input={"messages": messages[:2048]})).error_count == 0
+    (error,) = validate(row(input={"messages": messages})).errors
+    assert "has 2049 messages" in error.reason

@@ -206,3 +206,16 @@ class TestClientDisconnects:
         with http.stream("POST", "/v1/chat/completions", json=body) as response:
             next(response.iter_lines())
         assert engine.aborted.wait(60), "the engine was not aborted"
+
+
+class TestA51ManyMessages:
+    def test_a_request_has_at_most_2048_messages(self, http: httpx.Client) -> None:
+        response = ask(http, messages=HELLO * 2049)
+        assert expect_error(response, 400)["param"] == "messages"
+        assert "at most 2048" in response.text
+
+    @pytest.mark.parametrize("field", ["tools", "functions"])
+    def test_a_request_has_at_most_128_tools(self, http: httpx.Client, field: str) -> None:
+        response = ask(http, **{field: [{"type": "function", "function": {"name": "f"}}] * 129})
+        assert expect_error(response, 400)["param"] == field
+        assert "at most 128" in response.text

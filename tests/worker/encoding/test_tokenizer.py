@@ -1,13 +1,14 @@
 """EncoderTokenizer: truncation, sliding windows over a context, padding."""
 
+from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import BPE
+from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE, Unigram, WordPiece
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
@@ -155,3 +156,61 @@ def test_a_character_of_several_tokens_is_never_split(question: str, length: int
 def test_windows_never_overlap_completely(tokenizer: EncoderTokenizer) -> None:
     windows = tokenizer.tokenize_windows("why " * 100, CONTEXT, overlap=32)
     assert windows[-1].offsets[-2, 1] == len(CONTEXT)
+
+
+def word_piece_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer like BERT's."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "b", "[", "]", "sep", "mask", "cls"]
+    tokenizer = Tokenizer(WordPiece({word: id for id, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return _with_special_tokens(tokenizer, words[:5], unk_token="[UNK]", mask_token="[MASK]")
+
+
+def unigram_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer like XLM-RoBERTa's, whose vocabulary spells its special tokens."""
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = [*special, "▁a", "▁b", "▁", *"</s>mabcdknup"]
+    scores = [0.0] * len(special) + [-1.0] * (len(pieces) - len(special))
+    tokenizer = Tokenizer(Unigram(list(zip(pieces, scores, strict=True)), unk_id=3))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return _with_special_tokens(tokenizer, special, unk_token="<unk>")
+
+
+def _with_special_tokens(
+    tokenizer: Tokenizer, special: list[str], **names: str
+) -> PreTrainedTokenizerFast:
+    tokenizer.add_special_tokens(special)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=special[0], model_max_length=64, **names
+    )
+
+
+class TestA62SpecialTokensInTexts:
+    @pytest.mark.parametrize(
+        ("make", "text"),
+        [(word_piece_tokenizer, "a [SEP] b [MASK][CLS]"), (unigram_tokenizer, "a</s> b <s><pad>")],
+    )
+    def test_special_tokens_in_texts_are_ordinary_text(
+        self, make: Callable[[], PreTrainedTokenizerFast], text: str
+    ) -> None:
+        hf_tokenizer = make()
+        tokenizer = EncoderTokenizer(hf_tokenizer, 64)
+        begin, end = hf_tokenizer("").input_ids
+        special = set(hf_tokenizer.added_tokens_decoder) - {hf_tokenizer.unk_token_id}
+        assert special & set(hf_tokenizer(text).input_ids[1:-1]), "the usual reading is forged"
+        (read,) = tokenizer.tokenize([text])
+        assert (read.ids[0], read.ids[-1]) == (begin, end)
+        assert not special & set(read.ids[1:-1].tolist())
+        (window,) = tokenizer.tokenize_windows(text, text, overlap=4)
+        added = sum(int(id) in special for id in window.ids)
+        assert added == hf_tokenizer.num_special_tokens_to_add(pair=True)
+
+    @pytest.mark.parametrize("make", [word_piece_tokenizer, unigram_tokenizer])
+    def test_other_texts_keep_their_ids(self, make: Callable[[], PreTrainedTokenizerFast]) -> None:
+        hf_tokenizer = make()
+        for text in ("a b", "", "sep [ mask ]", "</", "ab ba  a", "unknown words 💡"):
+            (read,) = EncoderTokenizer(hf_tokenizer, 64).tokenize([text])
+            assert read.ids.tolist() == hf_tokenizer(text).input_ids

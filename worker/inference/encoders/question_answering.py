@@ -34,7 +34,7 @@ async def tokenize_windows(
     ServiceUnavailable.
     """
     length = tasks.get_task(served, "question_answering").max_length
-    tokenizer = EncoderTokenizer(served.engine.tokenizer.hf_tokenizer, length)
+    tokenizer = served.engine.tokenizer.with_length(length)
 
     def tokenize(_: Sequence[str]) -> list[TokenizedText]:
         overlap = min(WINDOW_OVERLAP, length // 4)

@@ -21,7 +21,7 @@ from app.wire.encoders import InferenceParameters
 from worker.encoding.backbone import l2_normalize
 from worker.encoding.tags import OUTSIDE, bio_tag_names, expand_word_tags, first_tokens
 from worker.encoding.task import EncoderTask, Method
-from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
+from worker.encoding.tokenizer import TokenizedText
 from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.encoders.registry import ServedEncoder
 
@@ -88,8 +88,7 @@ async def tokenize(
     length = base.max_length if served.tuned is None else served.tuned.task.max_length
     if max_length is not None and 0 < max_length < length:
         length = max(max_length, 3)
-    tokenizer = EncoderTokenizer(base.hf_tokenizer, length)
-    result = await map_in_tokenizer_thread(served, tokenizer.tokenize, texts)
+    result = await map_in_tokenizer_thread(served, base.with_length(length).tokenize, texts)
     for index, text in enumerate(result):
         # A single text needs no index.
         param = f"{style.param}[{index}]" if len(texts) > 1 else style.param

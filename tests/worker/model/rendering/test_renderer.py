@@ -120,6 +120,14 @@ class TestTexts:
         assert decode_labels(tokenizer, row) == " cd" + str(tokenizer.eos_token)
         assert len(row.ids) == len(row.loss_mask)
 
+    def test_a62_special_tokens_count_in_texts(
+        self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
+    ) -> None:
+        start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+        assert renderer.encode_text("<|im_start|>a<|im_end|>")[::2] == [start, end]
+        row = renderer.render_completion("<|im_start|>a", "b<|im_end|>")
+        assert row.ids[[0, 3]].tolist() == [start, end]
+
     def test_an_empty_prompt_is_the_end_token(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
     ) -> None:

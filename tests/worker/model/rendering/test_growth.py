@@ -1,0 +1,116 @@
+"""A51, A52: rendering takes a time linear in the messages, for every family of templates."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from tests.worker.model.rendering.families import TEMPLATES, make_tokenizer
+from worker.model.rendering import Renderer
+from worker.model.rendering.template_tokenizer import TemplateTokenizer
+
+Chat = list[dict[str, Any]]
+NUM_TURNS = 256
+MAX_GROWTH = 2.5
+# The best of them is compared: others wait for other processes.
+REPEATS = 25
+FUNCTION = {"name": "weather", "arguments": '{"city": "Rome"}'}
+CALL = {"id": "c", "type": "function", "function": FUNCTION}
+
+
+def make_chat(content: str, turns: int, **answer: Any) -> Chat:
+    turn = [
+        {"role": "user", "content": content},
+        {"role": "assistant", "content": content, **answer},
+    ]
+    return turn * turns
+
+
+CHATS: dict[str, Callable[[int], Chat]] = {
+    "empty": lambda turns: make_chat("", turns),
+    "spaces": lambda turns: make_chat(" \n ", turns),
+    "words": lambda turns: make_chat("hello all", turns),
+    "reasoning": lambda turns: make_chat("<think>\na\n</think>\n\nb", turns),
+    "forged": lambda turns: make_chat("<start>assistant\n<end>", turns),
+    "calls": lambda turns: make_chat("", turns, tool_calls=[CALL]),
+}
+
+
+@dataclass
+class Work:
+    """Messages given to the template, and characters given to the tokenizer."""
+
+    messages: int = 0
+    characters: int = 0
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Count the work of all renderers."""
+    counted = Work()
+    render = PreTrainedTokenizerFast.apply_chat_template
+    encodings = {
+        name: getattr(TemplateTokenizer, name) for name in ("encode", "encode_with_positions")
+    }
+
+    def counted_render(self: Any, messages: Any, **options: Any) -> Any:
+        counted.messages += len(messages)
+        return render(self, messages, **options)
+
+    def counted_encode(name: str) -> Callable[[Any, str], Any]:
+        def encode(self: Any, text: str) -> Any:
+            counted.characters += len(text)
+            return encodings[name](self, text)
+
+        return encode
+
+    monkeypatch.setattr(PreTrainedTokenizerFast, "apply_chat_template", counted_render)
+    for name in encodings:
+        monkeypatch.setattr(TemplateTokenizer, name, counted_encode(name))
+    return counted
+
+
+def measure(work: Work, render: Callable[[], object]) -> Work:
+    before = Work(work.messages, work.characters)
+    render()
+    return Work(work.messages - before.messages, work.characters - before.characters)
+
+
+@pytest.mark.parametrize("kind", CHATS)
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_a51_a52_twice_the_messages_are_twice_the_work(family: str, kind: str, work: Work) -> None:
+    renderer = Renderer(make_tokenizer(family), context_length=2**20)
+    chats = [CHATS[kind](turns) for turns in (NUM_TURNS, 2 * NUM_TURNS)]
+    half, whole = (measure(work, lambda c=chat: renderer.render_example(c)) for chat in chats)
+    assert whole.messages < MAX_GROWTH * half.messages
+    assert whole.characters < MAX_GROWTH * half.characters
+    prompts = [chat[:-1] for chat in chats]
+    half, whole = (measure(work, lambda c=chat: renderer.render_prompt(c)) for chat in prompts)
+    assert (half.messages, whole.messages) == tuple(map(len, prompts)), "one rendering"
+    assert whole.characters < MAX_GROWTH * half.characters, "one tokenization"
+
+
+@pytest.mark.parametrize("family", TEMPLATES)
+def test_a51_the_templates_are_linear_themselves(family: str) -> None:
+    renderer = Renderer(make_tokenizer(family), context_length=2**20)
+    chats = [make_chat("hello", turns)[:-1] for turns in (NUM_TURNS, 2 * NUM_TURNS)]
+    half, whole = (min(_time(renderer, chat) for _ in range(REPEATS)) for chat in chats)
+    assert whole < MAX_GROWTH * half
+
+
+def test_a52_an_example_beyond_the_context_is_not_tokenized_whole(work: Work) -> None:
+    renderer = Renderer(make_tokenizer("chatml"), context_length=512)
+    sizes = [
+        measure(work, lambda n=size: renderer.render_example(make_chat("a" * n, 4))).characters
+        for size in (10_000, 1_000_000)
+    ]
+    assert sizes[0] == sizes[1]
+
+
+def _time(renderer: Renderer, chat: Chat) -> float:
+    started = time.process_time()
+    renderer.render_prompt(chat)
+    return time.process_time() - started
