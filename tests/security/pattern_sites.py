@@ -16,6 +16,13 @@ METHODS = frozenset({"search", "match", "fullmatch", "split", "findall", "findit
 RUNTIME_PATTERNS = {
     "'|'.join(map(re.escape, self._names)) or '(?!)'": r"<\|im_start\|>|<\|im_end\|>|<s>",
     "f'{self._placeholder}(\\\\d+)x'": r"cover0123456789abcdefx(\d+)x",
+    # Of chat rendering: special tokens by their random names, and texts between them.
+    "f'<{secret}:\\\\d+>'": r"<0123456789abcdef:\d+>",
+    "'|'.join(map(re.escape, stops)) or '(?!)'": r"<0123456789abcdef:1>|<0123456789abcdef:2>",
+    "re.escape(header)": r"<0123456789abcdef:1>assistant\n",
+    "f'({begin}|{end})'": r"(span0123456789abcdefb|span0123456789abcdefe)",
+    "f'\\\\s*+{begin}\\\\s*+{end}\\\\s*+'": r"\s*+<think>\s*+</think>\s*+",
+    "f'{begin}\\\\s*+'": r"<think>\s*+",
 }
 
 
