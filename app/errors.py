@@ -157,3 +157,10 @@ class ServiceUnavailable(ApiError):
     status = 503
     type = "server_error"
     headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
+
+
+class ModelDamaged(ServiceUnavailable):
+    """The stored model is damaged and cannot be used until the service's operator restores it."""
+
+    code = "model_damaged"
+    headers: ClassVar[dict[str, str]] = {"x-should-retry": "false"}

@@ -45,6 +45,7 @@ from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.registry import load_encoder
 from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, choose_dtype
+from worker.run_folder import write_manifest
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora
 
 BASE = "all-minilm-l6-v2"
@@ -115,6 +116,7 @@ def write_classifiers(reader: EncoderTokenizer, folder: Path, count: int) -> lis
         adapter_folder = folder / str(number)
         adapter_folder.mkdir()
         weights.save(adapter_folder)
+        write_manifest(adapter_folder)
         adapters.append(AdapterFiles(str(number), adapter_folder))
     return adapters
 

@@ -1,8 +1,13 @@
 """Cache of base models that were downloaded or converted, and what each was made from."""
 
+from contextlib import suppress
 from pathlib import Path
 
+from app import logs
 from app.catalog import CatalogModel
+from worker.run_folder import MANIFEST_FILE, find_damage, write_manifest
+
+log = logs.get_logger(__name__)
 
 # Written last into a cached model's folder; contains the source that the folder was made from.
 READY_FILE = "ready"
@@ -13,12 +18,31 @@ def get_cache_folder(model: CatalogModel, cache: Path) -> Path:
 
 
 def is_cached(model: CatalogModel, cache: Path) -> bool:
-    """True if the cache has the model, made from its present source."""
+    """True if the cache has the model, made from its present source, and it is not damaged.
+
+    Folders of versions before 0.1.0 have no manifest; they get one of what they contain.
+    """
+    folder = get_cache_folder(model, cache)
     try:
-        source = (get_cache_folder(model, cache) / READY_FILE).read_text(encoding="utf-8")
+        source = (folder / READY_FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
         return False
-    return source == model.source
+    return source == model.source and not _is_damaged(folder, model)
+
+
+def _is_damaged(folder: Path, model: CatalogModel) -> bool:
+    """Compare the files with the checksums that they were made with."""
+    try:
+        manifest = (folder / MANIFEST_FILE).read_bytes()
+    except FileNotFoundError:
+        # A training process can only read the cache.
+        with suppress(PermissionError):
+            write_manifest(folder)
+        return False
+    damaged = find_damage(folder, manifest)
+    if damaged is not None:
+        log.error("model.damaged", model=model.id, file=damaged)
+    return damaged is not None
 
 
 def needs_cache(model: CatalogModel) -> bool:

@@ -1,5 +1,6 @@
 """Loads base models and adapters, for both training and serving."""
 
+import base64
 import fcntl
 import json
 import math
@@ -8,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,18 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from app import logs
 from app.catalog import HF_LOCATION, CatalogModel
 from worker.model_cache import READY_FILE, get_cache_folder, is_cached
+from worker.run_folder import file_sha256, write_manifest
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
 # Files to download from a hub repository. Python code is never among them.
 MODEL_FILE_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+
+
+log = logs.get_logger(__name__)
 
 
 class ModelUnavailable(Exception):
@@ -77,21 +83,55 @@ def _check_model_folder(folder: Path, model: CatalogModel) -> Path:
 def _find_in_package(location: str, model: CatalogModel) -> Path:
     name, _, path_inside = location.partition("/")
     try:
-        path = Path(str(distribution(name).locate_file(path_inside)))
+        package = distribution(name)
     except PackageNotFoundError as error:
         raise ModelUnavailable(
             f"The model {model.id} comes from the package {name}, which is not installed."
         ) from error
+    path = Path(str(package.locate_file(path_inside)))
     if not path.exists():
         raise ModelUnavailable(
             f"The package {name} does not contain {path_inside} of the model {model.id}."
         )
-    return path if path.is_file() else _check_model_folder(path, model)
+    if path.is_file():
+        return path
+    _check_package(location, model)
+    return _check_model_folder(path, model)
+
+
+def _check_package(location: str, model: CatalogModel) -> None:
+    """Raise ModelUnavailable unless the package's files are as they were installed."""
+    name, _, path_inside = location.partition("/")
+    damaged = _find_damage_in_package(distribution(name), path_inside)
+    if damaged is not None:
+        log.error("model.damaged", model=model.id, file=damaged)
+        raise ModelUnavailable(
+            f"The file {damaged} of the model {model.id} is damaged. Reinstall the package {name}."
+        )
+
+
+def _find_damage_in_package(package: Distribution, path_inside: str) -> str | None:
+    """Return the first file at or below a path that is not as the package's RECORD lists it."""
+    for file in package.files or ():
+        is_inside = file.as_posix() == path_inside or file.as_posix().startswith(f"{path_inside}/")
+        if not is_inside or file.hash is None or file.hash.mode != "sha256":
+            continue
+        path = Path(str(file.locate()))
+        if not path.is_file() or _record_sha256(path) != file.hash.value:
+            return file.as_posix()
+    return None
+
+
+def _record_sha256(path: Path) -> str:
+    """Compute a file's SHA-256 as RECORD files have it: URL-safe base64 without padding."""
+    digest = bytes.fromhex(file_sha256(path))
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def _convert_gguf_once(gguf: Path, model: CatalogModel, cache: Path) -> Path:
     with _populate_once(model, cache) as partial:
         if partial is not None:
+            _check_package(model.source.partition(":")[2], model)
             _dequantize(gguf, partial)
     return _check_model_folder(get_cache_folder(model, cache), model)
 
@@ -147,6 +187,7 @@ def _populate_once(model: CatalogModel, cache: Path) -> Iterator[Path | None]:
         partial.mkdir()
         yield partial
         (partial / READY_FILE).write_text(model.source, encoding="utf-8")
+        write_manifest(partial)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
 

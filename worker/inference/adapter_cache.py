@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from app import logs
 from app.storage import ObjectStore, join_key
 from worker.inference.adapter_format import check_config
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
+from worker.run_folder import MANIFEST_FILE, find_damage, write_manifest
 
 # Weights in memory, per base model.
 MEMORY_BUDGET_BYTES = 2**30
@@ -25,6 +27,22 @@ DISK_BUDGET_BYTES = 16 * 2**30
 # A partial download older than this was left by a killed process; a newer one may be in progress
 # in another engine that shares the folder.
 LEFTOVER_AGE_SECONDS = 3600.0
+
+
+# Time for which an adapter that is damaged in storage is not downloaded again.
+DAMAGE_MEMORY_SECONDS = 60.0
+MAX_REMEMBERED_DAMAGES = 1000
+ADAPTER_FILES = (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE)
+
+log = logs.get_logger(__name__)
+
+
+class DamagedLocalAdapter(Exception):
+    """The local copy of an adapter was not as it was stored; it has been deleted."""
+
+
+class DamagedStoredAdapter(Exception):
+    """The stored files of an adapter do not have the checksums that they were stored with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +62,20 @@ class AdapterFiles:
             return False
         return True
 
+    def verify(self) -> None:
+        """Compare the files with the checksums they were stored with.
+
+        Deletes them and raises DamagedLocalAdapter if they differ, so that they are fetched again.
+        """
+        damaged = _find_damage(self.folder)
+        if damaged is not None:
+            log.warning("adapter.damaged", adapter=self.prefix, file=damaged)
+            _remove(self.folder)
+            raise DamagedLocalAdapter(f"{damaged} of {self.prefix} is damaged")
+
 
 class AdapterDiskCache:
-    """Downloaded adapters, each renamed into place once complete.
+    """Downloaded adapters, each verified by its manifest and renamed into place once complete.
 
     Beyond `max_bytes` the least recently used are evicted.
     """
@@ -60,24 +89,58 @@ class AdapterDiskCache:
         self._reference_counts: Counter[Path] = Counter()
         # Keeps an adapter from being evicted between its lookup and its touch.
         self._lock = threading.Lock()
+        # When an adapter was found damaged in storage, by the monotonic clock.
+        self._damaged_at: dict[str, float] = {}
+        self.num_damaged = 0
         self._remove_leftovers()
 
     def fetch(self, prefix: str) -> AdapterFiles:
         """Return the adapter stored under `prefix`, downloading it if needed.
 
-        Raises FileNotFoundError, UnsafeKey, StorageUnavailable, or InvalidAdapter.
+        A local copy that is damaged is downloaded again. Raises FileNotFoundError, UnsafeKey,
+        StorageUnavailable, DamagedStoredAdapter, or InvalidAdapter.
         """
-        folder = self._folder / hashlib.sha256(prefix.encode()).hexdigest()[:32]
-        files = AdapterFiles(prefix, folder, self._reference_counts)
+        files = self._get_files(prefix)
         with self._lock:
             is_cached = files.touch()
-        if not is_cached:
-            self._download(prefix, folder)
-            with self._lock:
-                self._remove_leftovers()
-                self._evict(keep=folder)
-        check_config(folder)
+        if is_cached:
+            with suppress(DamagedLocalAdapter):
+                files.verify()
+                check_config(files.folder)
+                return files
+            self.num_damaged += 1
+        self._download_verified(prefix, files.folder)
+        with self._lock:
+            self._remove_leftovers()
+            self._evict(keep=files.folder)
+        check_config(files.folder)
         return files
+
+    def discard(self, prefix: str) -> None:
+        """Delete the files of an adapter that is no longer served."""
+        with self._lock:
+            _remove(self._get_files(prefix).folder)
+
+    def _get_files(self, prefix: str) -> AdapterFiles:
+        folder = self._folder / hashlib.sha256(prefix.encode()).hexdigest()[:32]
+        return AdapterFiles(prefix, folder, self._reference_counts)
+
+    def _download_verified(self, prefix: str, folder: Path) -> None:
+        """Download an adapter; if it arrives damaged, once more."""
+        damaged_at = self._damaged_at.get(prefix)
+        if damaged_at is not None and time.monotonic() - damaged_at < DAMAGE_MEMORY_SECONDS:
+            raise DamagedStoredAdapter(f"{prefix} is damaged")
+        for _ in range(2):
+            damaged = self._download(prefix, folder)
+            if damaged is None:
+                self._damaged_at.pop(prefix, None)
+                return
+            log.error("storage.damaged", object=f"{prefix}/{damaged}")
+            self.num_damaged += 1
+        while len(self._damaged_at) >= MAX_REMEMBERED_DAMAGES:
+            self._damaged_at.pop(next(iter(self._damaged_at)))
+        self._damaged_at[prefix] = time.monotonic()
+        raise DamagedStoredAdapter(f"{prefix}/{damaged} is damaged")
 
     def _remove_leftovers(self) -> None:
         """Remove partial downloads and partial evictions of killed processes."""
@@ -95,30 +158,63 @@ class AdapterDiskCache:
                 return
             if folder == keep or self._reference_counts[folder]:
                 continue
-            # Renamed first: a partial adapter must never be found in its place. Another engine
-            # that shares the folder may have evicted it already.
-            temporary = self._temporary_path(folder)
-            with suppress(FileNotFoundError):
-                folder.rename(temporary)
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(folder)
             total -= sizes[folder]
 
-    def _temporary_path(self, folder: Path) -> Path:
-        return self._folder / f".{folder.name}.{secrets.token_hex(4)}"
+    def _download(self, prefix: str, folder: Path) -> str | None:
+        """Download an adapter into place, unless it is damaged; returns the damaged file, if any.
 
-    def _download(self, prefix: str, folder: Path) -> None:
-        temporary = self._temporary_path(folder)
+        Adapters without a manifest, which other tools stored, get one of what was downloaded.
+        """
+        temporary = _temporary_path(folder)
         temporary.mkdir(parents=True)
         try:
-            for name in (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE):
+            for name in ADAPTER_FILES:
                 self._store.download(join_key(prefix, name), temporary / name)
-            temporary.rename(folder)
+            try:
+                manifest = self._store.get(join_key(prefix, MANIFEST_FILE))
+                (temporary / MANIFEST_FILE).write_bytes(manifest)
+            except FileNotFoundError:
+                log.warning("adapter.without_manifest", adapter=prefix)
+                write_manifest(temporary)
+            damaged = _find_damage(temporary)
+            if damaged is None:
+                temporary.rename(folder)
+            return damaged
         except OSError:
             # A concurrent request may have downloaded the same adapter.
             if not folder.exists():
                 raise
+            return None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _find_damage(folder: Path) -> str | None:
+    """Return the first damaged file of an adapter's folder, or None.
+
+    Folders of earlier versions have no manifest; they are downloaded again.
+    """
+    try:
+        manifest = (folder / MANIFEST_FILE).read_bytes()
+    except FileNotFoundError:
+        return MANIFEST_FILE
+    return find_damage(folder, manifest, ADAPTER_FILES)
+
+
+def _temporary_path(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder, renamed first: a partial adapter must never be found in its place.
+
+    Another engine that shares the folder may have deleted it already.
+    """
+    temporary = _temporary_path(folder)
+    with suppress(FileNotFoundError):
+        folder.rename(temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _folder_bytes(folder: Path) -> int:
@@ -156,17 +252,21 @@ class AdapterMemoryCache(Generic[Weights]):
         self._max_bytes = max_bytes
         self._loaded: OrderedDict[AdapterFiles, Weights] = OrderedDict()
 
-    def discard(self, files: AdapterFiles) -> None:
-        """Drop an adapter if it is loaded."""
-        if self._loaded.pop(files, None) is not None:
+    def discard(self, files: AdapterFiles) -> Weights | None:
+        """Drop an adapter; returns its weights if it was loaded."""
+        weights = self._loaded.pop(files, None)
+        if weights is not None:
             files.reference_counts[files.folder] -= 1
+        return weights
 
     def get(self, files: AdapterFiles) -> Weights:
-        """Return an adapter, loading it if needed.
+        """Return an adapter, verifying and loading it if needed.
 
-        Raises the errors of loading: OSError, ValueError or InvalidAdapter.
+        Raises DamagedLocalAdapter, and the errors of loading: OSError, ValueError or
+        InvalidAdapter.
         """
         if files not in self._loaded:
+            files.verify()
             self._loaded[files] = self._load(files)
             files.reference_counts[files.folder] += 1
         self._loaded.move_to_end(files)

@@ -1,6 +1,6 @@
 """The interface between the engine and a model's forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,12 @@ class Decoder(KvSlots, Protocol):
 
     def check_adapter(self, files: AdapterFiles) -> None:
         """Raise InvalidAdapter if the adapter does not match this model."""
+
+    def evict(self, adapter: AdapterFiles, used_slots: Collection[int]) -> bool:
+        """Erase an adapter's weights, and what it computed, except in `used_slots`.
+
+        Returns False if one of these still needs it.
+        """
 
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         """Reset a slot for a new prompt. Raises OSError or InvalidAdapter."""

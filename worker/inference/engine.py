@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from app import logs
-from app.errors import ApiError, InvalidRequest
+from app.errors import ApiError, InvalidRequest, NotFound
+from worker.inference.adapter_cache import AdapterFiles, DamagedLocalAdapter
 from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.decoder import Decoder
 from worker.inference.messages import (
@@ -45,6 +46,8 @@ class Engine:
         self.decoder = decoder
         self.scheduler = Scheduler(decoder)
         self.stats = EngineStats()
+        # Unloaded adapters that sequences still use.
+        self._evicting: list[AdapterFiles] = []
         # Models pad their vocabulary to a round size; ids beyond the tokenizer's are invalid.
         self._vocab_size = vocab_size
 
@@ -59,6 +62,18 @@ class Engine:
         with torch.inference_mode():
             self.scheduler.abort(request, choice)
         self.stats.running_requests = sum(1 for _ in self.scheduler.active_requests())
+
+    @torch.inference_mode()
+    def evict(self, adapter: AdapterFiles) -> None:
+        """Erase an adapter and what it computed, once the sequences that use it have ended."""
+        if not self.decoder.evict(adapter, self.scheduler.used_slots()):
+            self._evicting.append(adapter)
+
+    def _retry_evictions(self) -> None:
+        used = self.scheduler.used_slots()
+        self._evicting = [
+            adapter for adapter in self._evicting if not self.decoder.evict(adapter, used)
+        ]
 
     @property
     def is_idle(self) -> bool:
@@ -85,6 +100,8 @@ class Engine:
         self._start_choices(self.scheduler.admit())
         rows = self.scheduler.running if step.rows is None else step.rows
         self._decode([row for row in rows if row.slot != NO_SLOT])
+        if self._evicting:
+            self._retry_evictions()
         self.stats.running_requests = sum(1 for _ in self.scheduler.active_requests())
 
     def _prefill_chunk(self, prefill: Prefill, tokens: int) -> None:
@@ -206,6 +223,9 @@ class Engine:
         request.emit(Failed(error))
 
     def _log_and_convert_error(self, error: Exception) -> ApiError:
+        if isinstance(error, DamagedLocalAdapter):
+            # The API has the engine load an unknown model again, and retries.
+            return NotFound("The model's files were damaged and have to be loaded again.")
         if isinstance(error, InvalidAdapter):
             return InvalidRequest(str(error), param="model")
         log.error("request.failed", exc_info=error)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from app import logs
 from app.errors import ApiError, RateLimited, ServiceUnavailable
+from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.engine import Engine
 from worker.inference.messages import Failed, Request
 
@@ -40,11 +41,17 @@ class _Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class _Evict:
+    engine: Engine
+    adapter: AdapterFiles
+
+
+@dataclass(frozen=True, slots=True)
 class _Stop:
     error: ApiError
 
 
-_Command = _Submit | _Abort | _Stop
+_Command = _Submit | _Abort | _Evict | _Stop
 
 
 class EngineThread:
@@ -97,6 +104,10 @@ class EngineThread:
         """Drop a request, or one choice of it, before the next step."""
         self._commands.put(_Abort(engine, request, choice))
 
+    def evict(self, engine: Engine, adapter: AdapterFiles) -> None:
+        """Erase an adapter from memory once no sequence uses it."""
+        self._commands.put(_Evict(engine, adapter))
+
     def stop(self) -> None:
         """End after the current step; unfinished requests get an error."""
         self._stopped.set()
@@ -138,7 +149,10 @@ class EngineThread:
             self._execute(command)
         return True
 
-    def _execute(self, command: _Submit | _Abort) -> None:
+    def _execute(self, command: _Submit | _Abort | _Evict) -> None:
+        if isinstance(command, _Evict):
+            command.engine.evict(command.adapter)
+            return
         if isinstance(command, _Abort):
             command.engine.abort(command.request, command.choice)
             return

@@ -38,11 +38,23 @@ class KvCache:
         shape = (num_slots + 1, num_kv_heads, context_length, head_dim)
         self.keys = [_lazy_zeros(shape, dtype, device) for _ in range(layers)]
         self.values = [_lazy_zeros(shape, dtype, device) for _ in range(layers)]
+        # Positions of each slot that may not be zero.
+        self._num_written = [0] * (num_slots + 1)
+
+    def mark_written(self, slot: int, length: int) -> None:
+        self._num_written[slot] = max(self._num_written[slot], length)
+
+    def erase_slot(self, slot: int) -> None:
+        """Overwrite the keys and values of a slot with zeros."""
+        for tensor in (*self.keys, *self.values):
+            tensor[slot, :, : self._num_written[slot]] = 0
+        self._num_written[slot] = 0
 
     def copy_slot(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` positions of slot `source` to slot `target`."""
         for tensor in (*self.keys, *self.values):
             tensor[target, :, :length] = tensor[source, :, :length]
+        self.mark_written(target, length)
 
     def read_slot(self, slot: int, length: int) -> list[Tensor]:
         """Copy the first `length` positions of a slot to the host's memory."""
@@ -54,6 +66,7 @@ class KvCache:
         """Write what `read_slot` returned to a slot."""
         for tensor, saved in zip((*self.keys, *self.values), copies, strict=True):
             tensor[slot, :, : saved.shape[1]] = saved
+        self.mark_written(slot, copies[0].shape[1])
 
 
 class PrefillAttention:
@@ -64,6 +77,7 @@ class PrefillAttention:
         self._slot = slot
         self._start = start
         self._end = start + count
+        cache.mark_written(slot, self._end)
         self._mask = self._chunk_mask(count) if start else None
 
     def _chunk_mask(self, count: int) -> Tensor:
@@ -100,6 +114,8 @@ class DecodeAttention:
         self._rows = list(slots)
         self._has_gaps = self._rows[-1] - self._rows[0] >= len(self._rows)
         self._lengths = [position + 1 for position in positions]
+        for slot, length in zip(self._rows, self._lengths, strict=True):
+            cache.mark_written(slot, length)
         device = cache.keys[0].device
         self._slots = torch.tensor(self._rows, device=device)
         self._positions = torch.tensor(positions, device=device)

@@ -4,7 +4,7 @@ Supports models built from Llama's blocks (Llama, Mistral, SmolLM, Qwen 2 and 3)
 nothing else (`llama_weights.unsupported_reason`); the rest use `TransformersDecoder`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +54,8 @@ class LlamaDecoder:
         self._adapters = AdapterMemoryCache(self._load_adapter)
         # The adapter of each slot.
         self._slot_adapters: list[LoraWeights | None] = [None] * (self.num_slots + 1)
+        # Weights of evicted adapters that sequences still use.
+        self._evicted: set[LoraWeights] = set()
         # Rebuilt when the set of adapters changes.
         self._decode_stack = LoraStack([])
 
@@ -87,6 +89,18 @@ class LlamaDecoder:
 
     def check_adapter(self, files: AdapterFiles) -> None:
         self._load_adapter(files)
+
+    def evict(self, adapter: AdapterFiles, used_slots: Collection[int]) -> bool:
+        weights = self._adapters.discard(adapter)
+        # Slots refer to the weights after the cache has dropped them.
+        self._evicted |= {weights} if weights else set()
+        self._decode_stack = LoraStack([])
+        for slot, slot_weights in enumerate(self._slot_adapters):
+            if slot_weights in self._evicted and slot not in used_slots:
+                self._cache.erase_slot(slot)
+                self._slot_adapters[slot] = None
+        self._evicted &= {weights for weights in self._slot_adapters if weights}
+        return not self._evicted
 
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         self._slot_adapters[slot] = self._adapters.get(adapter) if adapter else None

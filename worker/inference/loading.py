@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 
 from app import logs
 from app.catalog import CatalogModel
-from app.errors import InvalidRequest, NotFound, ServiceUnavailable
+from app.errors import InvalidRequest, ModelDamaged, NotFound, ServiceUnavailable
 from app.storage import StorageUnavailable, UnsafeKey
+from worker.inference.adapter_cache import DamagedStoredAdapter
 from worker.inference.adapter_format import InvalidAdapter
 from worker.modeling import ModelUnavailable
 
@@ -75,6 +76,8 @@ def map_adapter_errors() -> Iterator[None]:
         yield
     except (InvalidAdapter, UnsafeKey) as error:
         raise InvalidRequest(str(error), param="lora_path") from error
+    except DamagedStoredAdapter as error:
+        raise ModelDamaged from error
     except FileNotFoundError as error:
         raise NotFound("No adapter was found at this path.", param="lora_path") from error
     except StorageUnavailable as error:

@@ -14,8 +14,9 @@ PREFIX = "luthier_engine_"
 class EngineCollector(Collector):
     """Sums over the engines of all loaded base models."""
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
+    def __init__(self, engines: Sequence[Engine], num_damaged_files: int) -> None:
         self._engines = engines
+        self._num_damaged_files = num_damaged_files
 
     def collect(self) -> Iterator[Metric]:
         stats = [engine.stats for engine in self._engines]
@@ -44,10 +45,15 @@ class EngineCollector(Collector):
             "Requests that ended with an engine error",
             value=sum(s.failed_requests for s in stats),
         )
+        yield CounterMetricFamily(
+            f"{PREFIX}damaged_files",
+            "Files of adapters found damaged on disk or in storage; the log names them",
+            value=self._num_damaged_files,
+        )
 
 
-def render(engines: Sequence[Engine]) -> bytes:
+def render(engines: Sequence[Engine], num_damaged_files: int = 0) -> bytes:
     """Render the metrics in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(EngineCollector(engines))
+    registry.register(EngineCollector(engines, num_damaged_files))
     return generate_latest(registry)

@@ -8,10 +8,12 @@ from pathlib import Path
 from app import logs
 from app.catalog import Catalog, CatalogModel, ModelKind
 from app.errors import InvalidRequest, ModelNotFound
+from app.storage.object_keys import validate_key
 from app.wire.engine import LoadAdapterRequest
 from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles
 from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
+from worker.inference.engine_thread import EngineThread
 from worker.inference.fair_executor import FairExecutor
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
@@ -114,10 +116,28 @@ class ModelRegistry:
         self._adapter_entries[request.lora_name] = _AdapterEntry(base, files)
         log.info("adapter.loaded", model=request.lora_name)
 
-    def unload_adapter(self, name: str) -> None:
-        """Unregister an adapter; running requests still complete. Raises NotFound."""
-        if self._adapter_entries.pop(name, None) is None:
+    def unload_adapter(self, name: str, thread: EngineThread) -> None:
+        """Forget an adapter, in memory and on disk; running requests still complete.
+
+        Raises NotFound.
+        """
+        entry = self._adapter_entries.pop(name, None)
+        if entry is None:
             raise ModelNotFound(name)
+        base = self._model_cache.loaded().get(entry.base.id)
+        if base is not None:
+            thread.evict(base.engine, entry.files)
+        self._adapters.discard(entry.files.prefix)
+
+    def discard_files(self, prefix: str) -> None:
+        """Delete the adapter stored under `prefix` from the disk cache. Raises InvalidRequest."""
+        with map_adapter_errors():
+            self._adapters.discard(validate_key(prefix))
+
+    @property
+    def num_damaged_files(self) -> int:
+        """Damaged files of adapters found since the start, on disk or in storage."""
+        return self._adapters.num_damaged
 
     def _fetch_adapter(self, prefix: str, base: LoadedModel) -> AdapterFiles:
         with map_adapter_errors():

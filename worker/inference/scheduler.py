@@ -100,6 +100,9 @@ class Scheduler:
     def running(self) -> list[Sequence]:
         return self._slots.running
 
+    def used_slots(self) -> set[int]:
+        return self._slots.used_slots()
+
     def num_waiting_of(self, project: str) -> int:
         """Count a project's waiting requests. Safe to call from other threads."""
         queue = self._projects.get(project)

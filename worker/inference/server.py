@@ -107,7 +107,8 @@ async def health(request: Request) -> Response:
 
 
 async def get_metrics(request: Request) -> Response:
-    content = metrics.render(_state(request).models.list_engines())
+    models = _state(request).models
+    content = metrics.render(models.list_engines(), models.num_damaged_files)
     return Response(content, media_type=CONTENT_TYPE_LATEST)
 
 
@@ -133,8 +134,13 @@ async def load_lora_adapter(request: Request) -> Response:
 async def unload_lora_adapter(request: Request) -> Response:
     body = await _read_body(request, UnloadAdapterRequest)
     state = _state(request)
-    is_encoder = state.encoders.has_model(body.lora_name)
-    (state.encoders if is_encoder else state.models).unload_adapter(body.lora_name)
+    if body.lora_path is not None:
+        # Also after a restart, when the name is unknown but the files are still there.
+        state.models.discard_files(body.lora_path)
+    if state.encoders.has_model(body.lora_name):
+        state.encoders.unload_adapter(body.lora_name)
+    else:
+        state.models.unload_adapter(body.lora_name, state.thread)
     return JSONResponse({"status": "unloaded", "lora_name": body.lora_name})
 
 

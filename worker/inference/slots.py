@@ -176,6 +176,9 @@ class SlotTable:
         holder.swapped_kv = swapped
         self._swapped_tokens += holder.num_cached
 
+    def used_slots(self) -> set[int]:
+        return {*range(len(self.running)), *self._prefills}
+
     def clear(self) -> None:
         """Forget everything without touching tensors."""
         self.running.clear()

@@ -1,7 +1,7 @@
 """Fallback decoder for any causal model of transformers: one sequence at a time, slow."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,6 +46,14 @@ class TransformersDecoder:
 
     def check_adapter(self, files: AdapterFiles) -> None:
         self._load_adapter(files)
+
+    def evict(self, adapter: AdapterFiles, used_slots: Collection[int]) -> bool:
+        self._adapters.discard(adapter)
+        self._active_adapter = None
+        for slot in set(range(len(self._slots))) - set(used_slots):
+            self._slots[slot] = _Slot()
+        # Slots in use drop their weights when they are reused.
+        return True
 
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         self._slots[slot] = _Slot(adapter=self._adapters.get(adapter) if adapter else None)

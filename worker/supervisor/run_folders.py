@@ -12,7 +12,14 @@ from app.jobs.failures import JobErrorCode, JobFailure
 from app.jobs.leases import JobAssignment, ResumePoint, StoredFile
 from app.settings import Settings
 from app.storage import ObjectStore, join_key
-from worker.run_folder import MANIFEST_FILE, RunFolder, RunSpec, file_sha256, read_manifest
+from worker.run_folder import (
+    MANIFEST_FILE,
+    RunFolder,
+    RunSpec,
+    file_sha256,
+    find_damage,
+    read_manifest,
+)
 
 log = logs.get_logger(__name__)
 
@@ -87,10 +94,12 @@ def _fetch_start_model(assignment: JobAssignment, folder: Path, store: ObjectSto
     try:
         if assignment.start_model_prefix is None:
             raise FileNotFoundError(assignment.start_model)
-        entries = read_manifest(store.get(join_key(assignment.start_model_prefix, MANIFEST_FILE)))
+        manifest = store.get(join_key(assignment.start_model_prefix, MANIFEST_FILE))
         for name in ADAPTER_FILES:
             store.download(join_key(assignment.start_model_prefix, name), folder / name)
-            _verify_sha256(folder / name, entries[name].sha256)
+        damaged = find_damage(folder, manifest, ADAPTER_FILES)
+        if damaged is not None:
+            raise CorruptDownload(f"{damaged} of the model to start from is damaged in storage")
     except FileNotFoundError as error:
         message = (
             f"The model {assignment.start_model} was deleted before the job could start from it."

@@ -1,15 +1,19 @@
 """Timeouts and authentication of the engine client."""
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
 from app.catalog import Catalog
+from app.errors import ModelDamaged, ModelNotFound
 from app.inference.engines import EngineClient, EngineTimeout
 from app.models.registry import ResolvedModel
 from app.settings import Settings
+from app.wire.engine_metadata import PROJECT_HEADER
 
 pytestmark = pytest.mark.anyio
 
@@ -60,3 +64,44 @@ async def test_the_engine_receives_its_key(settings: Settings) -> None:
             head = connection.recv(65536).lower()
         assert b"authorization: bearer engine-secret\r\n" in head
         assert b"luthier-project: proj_1\r\n" in head
+
+
+async def test_a59_a_model_damaged_in_storage_is_named_and_not_retried(settings: Settings) -> None:
+    catalog = Catalog.load(MODELS)
+    base = next(iter(catalog))
+    client = EngineClient(settings, catalog)
+    paths: list[str] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        paths.append(request.url.path)
+        if request.url.path == "/v1/load_lora_adapter":
+            return httpx.Response(503, json=ModelDamaged().body())
+        return httpx.Response(404, json=ModelNotFound("m").body())
+
+    await client.close()
+    client._client = httpx.AsyncClient(transport=httpx.MockTransport(respond))
+    model = ResolvedModel("ft:m", base, "projects/p/jobs/j/attempt-1/step-1")
+    with pytest.raises(ModelDamaged) as raised:
+        async with client.forward(model, "/v1/chat/completions", {}, project_id="proj_1"):
+            pass
+    assert raised.value.headers["x-should-retry"] == "false"
+    assert paths == ["/v1/chat/completions", "/v1/load_lora_adapter"]
+
+
+async def test_a53_other_engines_are_not_told_the_project(settings: Settings) -> None:
+    catalog = Catalog.load(MODELS)
+    base = replace(next(iter(catalog)), engine="http://vllm.example")
+    client = EngineClient(settings, catalog)
+    requests: list[httpx.Request] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(200, json={})
+
+    await client.close()
+    client._client = httpx.AsyncClient(transport=httpx.MockTransport(respond))
+    async with client.forward(
+        ResolvedModel("m", base), "/v1/chat/completions", {}, project_id="proj_1"
+    ):
+        pass
+    assert PROJECT_HEADER not in requests[0].headers

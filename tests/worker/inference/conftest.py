@@ -20,6 +20,7 @@ from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.vocabulary import Vocabulary
 from worker.modeling import load_base, save_adapter
+from worker.run_folder import write_manifest
 
 CPU = torch.device("cpu")
 
@@ -93,6 +94,7 @@ def make_adapter(base: PreTrainedModel, folder: Path, **config: Any) -> PeftMode
             torch.nn.init.normal_(parameter, std=0.2)
     folder.mkdir()
     save_adapter(model, folder)
+    write_manifest(folder)
     model.train(False)
     return model
 

@@ -94,7 +94,7 @@ def running_engine(home: Path, *entries: str) -> Iterator[EngineClient]:
 
 def store_adapter(home: Path, base_folder: Path, **config: Any) -> None:
     make_adapter(load_tiny(base_folder), home / "made", r=4, **config)
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
+    for name in ("adapter_config.json", "adapter_model.safetensors", "manifest.json"):
         LocalStore(home / "storage").upload(home / "made" / name, f"{PREFIX}/{name}")
 
 

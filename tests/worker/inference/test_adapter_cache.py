@@ -1,5 +1,6 @@
 """The adapter caches: downloads, eviction from disk, and the memory budget."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -10,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from app.storage import LocalStore, UnsafeKey
-from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles, AdapterMemoryCache
+from worker.inference.adapter_cache import (
+    AdapterDiskCache,
+    AdapterFiles,
+    AdapterMemoryCache,
+    DamagedLocalAdapter,
+    DamagedStoredAdapter,
+)
 from worker.inference.adapter_format import InvalidAdapter
 
 PREFIX = "projects/p/jobs/j/attempt-1/step-6"
@@ -30,6 +37,109 @@ def folder(store: LocalStore, tmp_path: Path) -> AdapterDiskCache:
 def store_adapter(store: LocalStore, prefix: str = PREFIX, config: bytes = CONFIG) -> None:
     store.put(f"{prefix}/adapter_config.json", config)
     store.put(f"{prefix}/adapter_model.safetensors", b"weights")
+    store.put(f"{prefix}/manifest.json", make_manifest(config, b"weights"))
+
+
+def make_manifest(config: bytes, weights: bytes) -> bytes:
+    contents = {"adapter_config.json": config, "adapter_model.safetensors": weights}
+    files = {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in contents.items()
+    }
+    return json.dumps({"files": files}).encode()
+
+
+FILES = ("adapter_config.json", "adapter_model.safetensors", "manifest.json")
+
+
+def flip_a_bit(data: bytes) -> bytes:
+    """Flip one bit in the middle of a digit or letter."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def cut_off(data: bytes) -> bytes:
+    return data[:-1]
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_off])
+@pytest.mark.parametrize("name", FILES)
+class TestA59Damage:
+    def test_a59_a_damaged_local_copy_is_fetched_again(
+        self,
+        store: LocalStore,
+        folder: AdapterDiskCache,
+        name: str,
+        damage: Callable[[bytes], bytes],
+    ) -> None:
+        store_adapter(store)
+        path = folder.fetch(PREFIX).folder / name
+        path.write_bytes(damage(path.read_bytes()))
+        files = folder.fetch(PREFIX)
+        assert (files.folder / name).read_bytes() == store.get(f"{PREFIX}/{name}")
+        assert folder.num_damaged == 1
+
+    def test_a59_a_copy_damaged_while_it_is_served_is_not_loaded(
+        self,
+        store: LocalStore,
+        folder: AdapterDiskCache,
+        name: str,
+        damage: Callable[[bytes], bytes],
+    ) -> None:
+        store_adapter(store)
+        files = folder.fetch(PREFIX)
+        path = files.folder / name
+        path.write_bytes(damage(path.read_bytes()))
+        memory = AdapterMemoryCache(lambda files: Weights(40))
+        with pytest.raises(DamagedLocalAdapter):
+            memory.get(files)
+        assert not files.touch(), "it has to be fetched again"
+        assert memory.get(folder.fetch(PREFIX)) == Weights(40)
+
+    def test_a59_an_adapter_damaged_in_storage_is_refused_until_it_is_repaired(
+        self,
+        store: LocalStore,
+        folder: AdapterDiskCache,
+        name: str,
+        damage: Callable[[bytes], bytes],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        store_adapter(store)
+        store.put(f"{PREFIX}/{name}", damage(store.get(f"{PREFIX}/{name}")))
+        downloads = []
+        download = store.download
+
+        def count(key: str, path: Path) -> None:
+            downloads.append(key)
+            download(key, path)
+
+        monkeypatch.setattr(store, "download", count)
+        for _ in range(5):
+            with pytest.raises(DamagedStoredAdapter):
+                folder.fetch(PREFIX)
+        assert len(downloads) == 4, "two files, at most twice"
+        store_adapter(store)
+        monkeypatch.setattr("worker.inference.adapter_cache.DAMAGE_MEMORY_SECONDS", 0.0)
+        assert (folder.fetch(PREFIX).folder / "adapter_model.safetensors").exists()
+
+
+def test_an_adapter_without_a_manifest_is_served(
+    store: LocalStore, folder: AdapterDiskCache
+) -> None:
+    store_adapter(store)
+    store.delete(f"{PREFIX}/manifest.json")
+    assert folder.fetch(PREFIX) == folder.fetch(PREFIX)
+    assert folder.num_damaged == 0
+
+
+def test_a63_a_discarded_adapter_is_not_on_disk(
+    store: LocalStore, folder: AdapterDiskCache
+) -> None:
+    store_adapter(store)
+    files = folder.fetch(PREFIX)
+    folder.discard(PREFIX)
+    folder.discard(PREFIX)
+    assert not list(files.folder.parent.iterdir())
 
 
 class TestFetch:
@@ -77,7 +187,9 @@ class TestDisk:
     def small_cache(self, store: LocalStore, tmp_path: Path) -> AdapterDiskCache:
         """A cache with room for two adapters."""
         return AdapterDiskCache(
-            store, tmp_path / "adapters", max_bytes=2 * len(CONFIG + b"weights")
+            store,
+            tmp_path / "adapters",
+            max_bytes=2 * len(CONFIG + b"weights" + make_manifest(CONFIG, b"weights")),
         )
 
     def fetch(self, store: LocalStore, folder: AdapterDiskCache, number: int) -> AdapterFiles:
@@ -148,18 +260,29 @@ class TestMemory:
         return load
 
     def test_the_least_recently_used_is_evicted(
-        self, load: Callable[[AdapterFiles], Weights], loaded_prefixes: list[str]
+        self,
+        load: Callable[[AdapterFiles], Weights],
+        loaded_prefixes: list[str],
+        store: LocalStore,
+        folder: AdapterDiskCache,
     ) -> None:
         memory = AdapterMemoryCache(load, max_bytes=100)
-        a, b, c = (AdapterFiles(name, Path(name)) for name in "abc")
+        for name in "abc":
+            store_adapter(store, name)
+        a, b, c = (folder.fetch(name) for name in "abc")
         for files in (a, b, a, c, a, b):
             memory.get(files)
         assert loaded_prefixes == ["a", "b", "c", "b"]
 
     def test_a_single_adapter_may_exceed_the_budget(
-        self, load: Callable[[AdapterFiles], Weights], loaded_prefixes: list[str]
+        self,
+        load: Callable[[AdapterFiles], Weights],
+        loaded_prefixes: list[str],
+        store: LocalStore,
+        folder: AdapterDiskCache,
     ) -> None:
         memory = AdapterMemoryCache(load, max_bytes=10)
-        files = AdapterFiles("a", Path("a"))
+        store_adapter(store, "a")
+        files = folder.fetch("a")
         assert memory.get(files) is memory.get(files)
         assert loaded_prefixes == ["a"]

@@ -1,5 +1,6 @@
 """Continuous batching: scheduling, chunked prefill, log-probabilities, failed steps."""
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.decoder import PrefillOutput
 from worker.inference.engine import Engine
 from worker.inference.llama_decoder import LlamaDecoder
+from worker.inference.lora import LoraWeights
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
 from worker.inference.scheduler import PREFILL_CHUNK_TOKENS, Scheduler
 
@@ -262,6 +264,45 @@ class FaultyDecoder(LlamaDecoder):
 WITHOUT_FAULTS = SamplingParams(
     temperature=0, logit_bias={FaultyDecoder.bad_token: -100, FaultyDecoder.mute_token: -100}
 )
+
+
+class TestA63Eviction:
+    """Nothing of a deleted model stays in memory: weights, or keys and values of its prompts."""
+
+    def count_weights(self) -> int:
+        gc.collect()
+        return sum(type(item) is LoraWeights for item in gc.get_objects())
+
+    def is_erased(self, decoder: LlamaDecoder) -> bool:
+        cache = decoder._cache
+        return not any(tensor.any() for tensor in (*cache.keys, *cache.values))
+
+    def test_a63_an_idle_adapter_is_erased(
+        self, engine: Engine, decoder: LlamaDecoder, adapter: MakeAdapter
+    ) -> None:
+        files, _ = adapter()
+        run_until_idle(engine, *(RecordedRequest([5, 6], adapter=files) for _ in range(3)))
+        before = self.count_weights()
+        assert before
+        assert not self.is_erased(decoder)
+        engine.evict(files)
+        assert self.count_weights() == before - 1
+        assert self.is_erased(decoder)
+
+    def test_a63_an_adapter_in_use_is_erased_after_its_last_request(
+        self, engine: Engine, decoder: LlamaDecoder, adapter: MakeAdapter
+    ) -> None:
+        files, _ = adapter()
+        expected = generate(engine, [5, 6], adapter=files)
+        running = RecordedRequest([5, 6], adapter=files)
+        engine.submit(running.request)
+        engine.step()
+        before = self.count_weights()
+        engine.evict(files)
+        run_until_idle(engine)
+        assert running.ids() == expected
+        assert self.count_weights() == before - 1
+        assert self.is_erased(decoder)
 
 
 class TestFailures:

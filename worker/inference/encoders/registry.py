@@ -16,7 +16,7 @@ from app.wire.engine import LoadAdapterRequest
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import has_task
 from worker.encoding.tokenizer import EncoderTokenizer
-from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles
+from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles, DamagedLocalAdapter
 from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
@@ -83,7 +83,12 @@ class EncoderRegistry:
             raise ModelNotFound(name)
         base, files = self._tuned[name]
         engine = await self._engines.get(base)
-        return ServedEncoder(name, engine, await asyncio.to_thread(engine.get_tuned, files))
+        try:
+            tuned = await asyncio.to_thread(engine.get_tuned, files)
+        except DamagedLocalAdapter:
+            self._tuned.pop(name, None)
+            raise ModelNotFound(name) from None
+        return ServedEncoder(name, engine, tuned)
 
     async def load_adapter(self, request: LoadAdapterRequest) -> None:
         """Register a fine-tuned model under a name.
@@ -99,13 +104,17 @@ class EncoderRegistry:
         log.info("encoder.loaded", model=request.lora_name)
 
     def unload_adapter(self, name: str) -> None:
-        """Unregister a fine-tuned model; running requests still complete. Raises NotFound."""
+        """Forget a fine-tuned model, in memory and on disk; running requests still complete.
+
+        Raises NotFound.
+        """
         if name not in self._tuned:
             raise ModelNotFound(name)
         base, files = self._tuned.pop(name)
         engine = self._engines.loaded().get(base.id)
         if engine is not None:
             engine.evict(files)
+        self._adapters.discard(files.prefix)
 
     def _has_task(self, prefix: str) -> bool:
         with map_adapter_errors():
