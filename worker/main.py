@@ -28,6 +28,7 @@ from app.db.session import (
     transaction,
 )
 from app.jobs import lifecycle
+from app.jobs.validation_queue import ValidationQueue
 from app.operations import outbox_dispatch, periodic_task_runs
 from app.operations.orphaned_objects import OrphanCollector
 from app.operations.periodic_task_runs import TaskName
@@ -177,12 +178,16 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         max_running=settings.max_running_jobs_per_project,
     )
 
-    def validate(job_id: str) -> None:
+    validations = ValidationQueue()
+
+    def validate_next() -> None:
         with transaction(sessions) as session:
-            lifecycle.validate(session, job_id)
+            job_id = validations.lock_next(session)
+            if job_id is not None:
+                lifecycle.validate(session, job_id)
 
     webhook_sender = WebhookSender(sessions, SafeHttpClient(settings.webhook_allowed_networks))
-    tasks.register_validate(app, validate)
+    tasks.register_validate(app, validate_next)
     tasks.register_deliver(app, webhook_sender.dispatch_due)
 
     def periodic_task(

@@ -21,13 +21,13 @@ def register_train(celery: Any, train: Callable[[], object]) -> None:
             train()
 
 
-def register_validate(celery: Any, validate: Callable[[str], object]) -> None:
-    """Register the task that validates one job's files."""
+def register_validate(celery: Any, validate: Callable[[], object]) -> None:
+    """Register the task that validates the next job's files, whichever the notification names."""
 
     @celery.task(name=task_name(WorkerTask.VALIDATE))  # type: ignore[untyped-decorator]
-    def _validate(v: int, job_id: str = "", **_: object) -> None:
+    def _validate(v: int, **_: object) -> None:
         if v == MESSAGE_VERSION:
-            validate(job_id)
+            validate()
 
 
 def register_deliver(celery: Any, deliver: Callable[[], object]) -> None:

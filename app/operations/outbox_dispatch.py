@@ -50,7 +50,8 @@ def _claim_batch(maker: SessionMaker, *, may_delete: bool) -> list[tuple[int, st
             Outbox.available_at <= func.clock_timestamp(),
             true() if may_delete else Outbox.kind != OutboxKind.DELETE_BLOBS,
         )
-        .order_by(Outbox.id)
+        # Notifications first: a project that deletes all its files must not delay others' jobs.
+        .order_by(Outbox.kind != OutboxKind.NOTIFY, Outbox.id)
         .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True)
         # A plain subquery could be evaluated once per row, and claim more than a batch.

@@ -16,7 +16,7 @@ from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, t
 from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask
 from app.files import quota, uploads
 from app.http import idempotency
-from app.jobs import lease_expiry, lifecycle, time_slices
+from app.jobs import lease_expiry, lifecycle, time_slices, validation_queue
 from app.monitoring import traffic
 from app.operations import periodic_task_runs, trainers
 from app.operations.leader_election import acquire_leader_lock
@@ -192,9 +192,9 @@ class Reconciler:
 
 def find_unvalidated(session: Session) -> Sequence[str]:
     """Find new jobs that were not validated because their notification was lost."""
-    since = clock.seconds_from_now(-REVALIDATE_AFTER_SECONDS)
-    jobs = select(Job.id).where(Job.state == JobState.VALIDATING_FILES, Job.created_at < since)
-    return session.scalars(jobs.limit(BATCH_SIZE)).all()
+    return validation_queue.find_forgotten(
+        session, older_than_seconds=REVALIDATE_AFTER_SECONDS, limit=BATCH_SIZE
+    )
 
 
 def renotify(session: Session) -> None:
