@@ -32,6 +32,27 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
+        "objects are deleted while a backup copies them",
+        "app/db/deletion_hold.py",
+        "        if not session.scalar(select(func.pg_try_advisory_lock_shared(HOLD_LOCK_ID))):\n",
+        "        if False:\n",
+        "tests/app/backup/test_backup.py::TestF45Concurrency",
+    ),
+    Mutant(
+        "the tables of a backup are not of one snapshot",
+        "app/backup/create.py",
+        'isolation_level="REPEATABLE READ"',
+        'isolation_level="READ COMMITTED"',
+        "tests/app/backup/test_backup.py::TestF45Concurrency",
+    ),
+    Mutant(
+        "the objects of a backup are not verified before a restore",
+        "app/backup/restore.py",
+        '    verify_objects(folder, read_objects(path), Progress("Verified", echo))\n',
+        "",
+        "tests/app/backup/test_backup.py::TestF45Damage",
+    ),
+    Mutant(
         "a live trainer is considered dead",
         "worker/supervisor/liveness_lock.py",
         "path.name != self.name and _is_unlocked(path)",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, select, text
+from sqlalchemy import Connection, create_engine, make_url, select, text
 from sqlalchemy.orm import Session
 
 from app.backup import create, object_copy
@@ -486,6 +486,34 @@ class TestF45Concurrency:
         assert folder.object_path(file.sha256).read_bytes() == b"example\n"
         outbox_dispatch.dispatch_pending(sessions, lambda *_: True, store)
         assert read_all(store) == {}, "the deletion was not made up for after the backup"
+
+    def test_all_tables_are_of_one_moment(
+        self,
+        database_url: str,
+        sessions: SessionMaker,
+        file: File,
+        store: ObjectStore,
+        folder: BackupFolder,
+        new_database: str,
+        new_store: LocalStore,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Between the export of the files and that of the jobs, a file and its job are made."""
+        export_table = create.table_copy.export_table
+
+        def export_slowly(connection: Connection, name: str, path: Path) -> object:
+            if name == "jobs":
+                with transaction(sessions) as session:
+                    make_job(session)
+            return export_table(connection, name, path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(create.table_copy, "export_table", export_slowly)
+            create_backup(database_url, store, folder, ignore)
+        restore_backup(new_database, new_store, folder, folder.find(None), ignore)
+        with one_off_transaction(new_database) as session:
+            assert session.scalars(select(File.id)).all() == [file.id]
+            assert session.scalars(select(Job.id)).all() == []
 
     def test_notifications_are_sent_during_a_backup(
         self,
