@@ -30,7 +30,7 @@ from app.db.session import create_database_engine, session_maker
 from app.jobs.restored_jobs import ATTEMPT_GAP
 from app.operations import outbox_dispatch
 from app.operations.orphaned_objects import OrphanCollector
-from app.storage import open_store
+from app.storage import MARKER_KEY, open_store
 from tests.faults.node import CANARY, ROOT, TRAINER_COMMAND
 from tests.faults.object_store import SECRET
 from tests.faults.scenario import TERMINAL, Scenario
@@ -231,7 +231,8 @@ class InvariantChecker:
 
     def _check_orphans(self) -> None:
         scenario = self._scenario
-        owned = {row.storage_key for row in scenario.query("SELECT storage_key FROM files")}
+        files = scenario.query("SELECT storage_key FROM files")
+        owned = {MARKER_KEY, *(row.storage_key for row in files)}
         folders = scenario.query(
             "SELECT storage_prefix FROM checkpoints WHERE deleted_at IS NULL"
             " UNION SELECT storage_prefix FROM fine_tuned_models WHERE deleted_at IS NULL"
