@@ -98,7 +98,8 @@ class SummaryBuilder:
 
     def _check_labels(self, facts: ExampleFacts) -> None:
         # Before any is stored: rows with many new labels each would exhaust the memory.
-        new = set(facts.labels).difference(self._labels)
+        # Not `set.difference`, which walks over all labels of the file for each row.
+        new = {label for label in facts.labels if label not in self._labels}
         if len(self._labels) + len(new) > MAX_LABELS:
             raise InvalidExample(
                 f" has the file's label number {MAX_LABELS + 1}", "Use fewer labels."

@@ -107,6 +107,13 @@ def _check_entities_row(row: dict[str, Any]) -> None:
         if after[0] < before[1]:
             both = f"[{before[0]}, {before[1]}) and [{after[0]}, {after[1]})"
             raise InvalidExample(f": the entities {both} overlap", "Keep one of them.")
+    # Only now: many entities that each span a long text would be cut out of it one by one.
+    for start, end in spans:
+        if row["text"][start:end].isspace():
+            raise InvalidExample(
+                f": the entity [{start}, {end}) is only whitespace",
+                "Mark a word, or remove the entity.",
+            )
 
 
 def _check_entity(entity: Any, text: str) -> tuple[int, int]:
@@ -122,8 +129,6 @@ def _check_entity(entity: Any, text: str) -> tuple[int, int]:
     if not 0 <= start < end <= len(text):
         hint = "Count characters from 0; end is the first character after the entity."
         raise InvalidExample(f"{subject} is not in the text of {len(text)} characters", hint)
-    if text[start:end].isspace():
-        raise InvalidExample(f"{subject} is only whitespace", "Mark a word, or remove the entity.")
     check_label(entity["label"], "the label of an entity")
     return start, end
 
