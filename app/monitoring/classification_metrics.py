@@ -18,14 +18,15 @@ def count_prediction(
     counts: TrafficCounts, predicted: Collection[int], true: Collection[int], times: int = 1
 ) -> None:
     """Count one text by its label indexes. `times=-1` reverts an earlier count."""
+    predicted_set, true_set = set(predicted), set(true)
     increment(counts, "sums", LABELLED_TEXTS, times)
-    if set(predicted) == set(true):
+    if predicted_set == true_set:
         increment(counts, "sums", CORRECT_TEXTS, times)
-    for label in {*predicted, *true}:
-        if label not in predicted:
+    for label in predicted_set | true_set:
+        if label not in predicted_set:
             kind = FALSE_NEGATIVES
         else:
-            kind = TRUE_POSITIVES if label in true else FALSE_POSITIVES
+            kind = TRUE_POSITIVES if label in true_set else FALSE_POSITIVES
         increment(counts, kind, label, times)
 
 

@@ -38,10 +38,12 @@ def record_feedback(
     predictions = _lock_predictions(session, name, {item.id for item in items})
     changes: dict[tuple[str, datetime], TrafficCounts] = {}
     changed = 0
+    # Once, not per item: a model may have thousands of labels.
+    indexes = {label: index for index, label in enumerate(baseline.labels)}
     for number, item in enumerate(items):
         param = f"feedback[{number}]"
         prediction = _get_prediction(predictions, item, param)
-        true = _parse_label_indexes(baseline, item, param)
+        true = _parse_label_indexes(baseline, indexes, item, param)
         before = prediction.true_labels[item.index]
         if before == true:
             continue
@@ -95,12 +97,13 @@ def _get_prediction(
     return prediction
 
 
-def _parse_label_indexes(baseline: DriftBaseline, item: FeedbackItem, param: str) -> list[int]:
+def _parse_label_indexes(
+    baseline: DriftBaseline, indexes: Mapping[str, int], item: FeedbackItem, param: str
+) -> list[int]:
     """Convert the true labels to sorted label indexes."""
     param = f"{param}.{'labels' if item.label is None else 'label'}"
     if not baseline.multi_label and len(item.true_labels) != 1:
         raise InvalidRequest("Each text has exactly one label for this model.", param=param)
-    indexes = {label: index for index, label in enumerate(baseline.labels)}
     for label in item.true_labels:
         if label not in indexes:
             message = "Unknown label {!r}. The monitoring report of this model lists its labels."

@@ -48,12 +48,17 @@ def expand_word_tags(tags: Sequence[str], begins: NDArray[np.int32]) -> list[str
 
 
 def word_tags(entities: Sequence[EntitySpan], words: Sequence[CharSpan]) -> list[str]:
-    """Tag each word. A word that an entity overlaps only partly belongs to the entity."""
+    """Tag each word. A word that an entity overlaps only partly belongs to the entity.
+
+    Both are in order and do not overlap, so that one walk over both is enough.
+    """
     tags = [OUTSIDE] * len(words)
+    first = 0
     for entity in entities:
-        prefix = "B"
-        for index, (start, end) in enumerate(words):
-            if start < entity.end and end > entity.start:
-                tags[index] = f"{prefix}-{entity.label}"
-                prefix = "I"
+        while first < len(words) and words[first][1] <= entity.start:
+            first += 1
+        prefix, index = "B", first
+        while index < len(words) and words[index][0] < entity.end:
+            tags[index] = f"{prefix}-{entity.label}"
+            prefix, index = "I", index + 1
     return tags

@@ -1,12 +1,14 @@
 """Accuracy and F1 from counts, compared with scikit-learn's."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from app.monitoring import classification_metrics
 from app.monitoring.traffic import TrafficCounts
+from tests.growth import assert_linear
 
 LABELS = ["a", "b", "c", "d"]
 
@@ -37,3 +39,11 @@ def test_counts_can_be_reverted() -> None:
     classification_metrics.count_prediction(counts, [1], [2])
     classification_metrics.count_prediction(counts, [1], [2], -1)
     assert classification_metrics.compute_metrics(counts, LABELS) is None
+
+
+def test_work_is_linear_in_the_labels_of_a_text() -> None:
+    def prepare(size: int) -> Callable[[], None]:
+        predicted, true = list(range(size)), list(range(size // 2, size + size // 2))
+        return lambda: classification_metrics.count_prediction({}, predicted, true)
+
+    assert_linear(prepare, max_size=2**16)

@@ -254,7 +254,14 @@ def false_negative_mask(rows: Sequence[TripletRow]) -> NDArray[np.bool_]:
     negatives = [index for index, row in enumerate(rows) if row.negative is not None]
     groups = [row.positive_groups for row in rows]
     groups += [rows[index].negative_groups for index in negatives]
-    mask = np.array([[not row.anchor_groups.isdisjoint(item) for item in groups] for row in rows])
+    # Rows share the set of a text. One text may be in as many groups as the file has rows, so each
+    # two sets are compared once.
+    shared = {
+        (id(first), id(second)): not first.isdisjoint(second)
+        for first in {id(row.anchor_groups): row.anchor_groups for row in rows}.values()
+        for second in {id(item): item for item in groups}.values()
+    }
+    mask = np.array([[shared[id(row.anchor_groups), id(item)] for item in groups] for row in rows])
     np.fill_diagonal(mask, False)
     for column, index in enumerate(negatives, start=len(rows)):
         mask[index, column] = _is_duplicate_negative(rows[index])

@@ -1,6 +1,8 @@
 """Embedding objectives: negatives and their masking, gradient caching, retrieval metrics."""
 
+import dataclasses
 import json
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -162,6 +164,25 @@ def test_false_negatives_are_masked(
 def test_the_mask_uses_groups_from_the_whole_file(encoder: Encoder, tmp_path: Path) -> None:
     rows = build_rows(encoder, tmp_path / "rows", pairs_of("AB", "DC", "AC"))
     assert embedding.false_negative_mask(rows[:2]).tolist() == [[False, True], [False, False]]
+
+
+def test_a52_the_mask_compares_each_two_texts_once(encoder: Encoder, tmp_path: Path) -> None:
+    """A text may have as many groups as the file has rows."""
+    rows = build_rows(encoder, tmp_path / "rows", pairs_of("AB", "CD"))
+    compared: list[int] = []
+
+    class Groups(frozenset[int]):
+        def isdisjoint(self, other: Iterable[Any], /) -> bool:
+            compared.append(1)
+            return super().isdisjoint(other)
+
+    groups = Groups({1}), Groups({2})
+    many = [
+        dataclasses.replace(row, anchor_groups=groups[0], positive_groups=groups[1])
+        for row in rows * 20
+    ]
+    embedding.false_negative_mask(many)
+    assert len(compared) == 1
 
 
 def test_label_sets_are_unordered_and_empty_ones_are_skipped(
