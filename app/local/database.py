@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.db.migrate import upgrade
+from app.local.ballast import Ballast
 from app.local.home import Home
 from app.local.postgres import prepare_postgres
 from app.local.supervisor import SignalCounter, Supervisor
@@ -29,6 +30,8 @@ def open_database(settings: Settings, *, migrate: bool = True) -> Iterator[str]:
         return
     with home.lock(), SignalCounter() as signals:
         home.kill_leftovers()
+        # Nothing starts on a full disk.
+        Ballast(settings.home, echo=lambda _: None).keep()
         supervisor = Supervisor(signals, echo=lambda _: None, on_pids_changed=home.record_processes)
         try:
             spec, url = prepare_postgres(settings.home)

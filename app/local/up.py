@@ -13,6 +13,7 @@ from app.catalog import Catalog
 from app.db.migrate import upgrade
 from app.db.session import one_off_transaction
 from app.local import ports, process_specs
+from app.local.ballast import Ballast
 from app.local.home import Home, write_private
 from app.local.postgres import prepare_postgres
 from app.local.supervisor import POLL_INTERVAL_SECONDS, ShutdownRequested, SignalCounter, Supervisor
@@ -40,6 +41,10 @@ def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
         for name in home.kill_leftovers():
             echo(f"Killed {name}, left over from a run that was killed.")
         check_port(settings)
+        ballast = Ballast(settings.home, echo) if settings.database_url is None else None
+        if ballast is not None:
+            # First: nothing starts on a full disk.
+            ballast.keep()
         supervisor = Supervisor(signals, echo, home.record_processes)
         try:
             serving = start(settings, home, supervisor, echo)
@@ -48,6 +53,8 @@ def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
             while True:
                 signals.raise_if_requested()
                 supervisor.poll()
+                if ballast is not None:
+                    ballast.keep()
                 time.sleep(POLL_INTERVAL_SECONDS)
         except ShutdownRequested:
             echo("\nStopping (Ctrl-C again to hurry) …")

@@ -36,7 +36,7 @@ from tests.faults.object_store import SECRET
 from tests.faults.scenario import TERMINAL, Scenario
 from worker.run_folder import MANIFEST_FILE, RunFolder, RunSpec
 
-DOCUMENTED_STATUSES = {200, 400, 401, 404, 408, 409, 413, 429, 503}
+DOCUMENTED_STATUSES = {200, 400, 401, 404, 408, 409, 413, 429, 503, 507}
 # The outbox retries after up to half a minute when the broker was away.
 OUTBOX_TIMEOUT_SECONDS = 120
 WEIGHTS = "adapter_model.safetensors"

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.db.session import create_database_engine, session_maker, transaction
 from app.organization import api_keys, bootstrap
+from app.storage import MARKER_KEY, LocalStore
 from tests.faults.backing_services import BackingServices
 from tests.faults.node import CANARY, Node
 from tests.faults.object_store import StoreFault
@@ -48,6 +49,7 @@ class Scenario:
         self.history = History()
         self.nodes: dict[str, Node] = {}
         self.files: dict[str, bytes] = {}
+        self.local_storage: LocalStore | None = None
         servers.objects.faults.clear()
         servers.make_database(self.name)
         servers.objects.client().create_bucket(Bucket=self.name)
@@ -67,7 +69,10 @@ class Scenario:
         """
         started = []
         for name in names:
-            given = {"port": free_port()} if name.startswith("api") else {}
+            given: dict[str, Any] = {"port": free_port()} if name.startswith("api") else {}
+            if self.local_storage is not None:
+                self._link_local_storage(self.home / name)
+                given["s3_bucket"] = None
             node = self.nodes[name] = Node(
                 self.services, self.name, self.home / name, name, **given, **changes
             )
@@ -249,12 +254,31 @@ class Scenario:
             StoreFault(method, f"/{self.name}/{pattern}", **options)
         )
 
+    def use_local_storage(self, folder: Path) -> None:
+        """Let the nodes started from now on store in this folder, which is theirs in common."""
+        self.local_storage = LocalStore(folder)
+
+    def _link_local_storage(self, home: Path) -> None:
+        assert self.local_storage is not None
+        home.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            (home / "storage").symlink_to(self.local_storage.root)
+
     def list_keys(self, prefix: str = "") -> Iterator[str]:
+        """List the keys of all objects but the marker."""
+        return (key for key in self._list_all_keys(prefix) if key != MARKER_KEY)
+
+    def _list_all_keys(self, prefix: str) -> Iterator[str]:
+        if self.local_storage is not None:
+            yield from self.local_storage.list(prefix)
+            return
         pages = self.services.objects.client().get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self.name, Prefix=prefix):
             yield from (entry["Key"] for entry in page.get("Contents", []))
 
     def read_object(self, key: str) -> bytes:
+        if self.local_storage is not None:
+            return self.local_storage.get(key)
         stored = self.services.objects.client().get_object(Bucket=self.name, Key=key)
         data: bytes = stored["Body"].read()
         return data

@@ -23,14 +23,19 @@ class StorageGate:
         self._settings = settings
         self._store = store
         self._open_until = 0.0
+        self._reason: str | None = None
 
     def is_open(self) -> bool:
         """Return true if an attempt can start. A failed check is repeated at the next call."""
         if time.monotonic() < self._open_until:
             return True
         if (reason := self._find_problem()) is not None:
-            log.warning("trainer.waiting", reason=reason)
+            # Once: log lines every second would fill the disk further.
+            if reason != self._reason:
+                log.warning("trainer.waiting", reason=reason)
+            self._reason = reason
             return False
+        self._reason = None
         self._open_until = time.monotonic() + CHECK_INTERVAL_SECONDS
         return True
 
