@@ -149,6 +149,6 @@ def is_alive(process: psutil.Process) -> bool:
 def _is_training(process: psutil.Process) -> bool:
     try:
         is_gone = process.status() == psutil.STATUS_ZOMBIE
-        return not is_gone and any("/runs/" in word for word in process.cmdline())
+        return not is_gone and any("-attempt-" in word for word in process.cmdline())
     except psutil.NoSuchProcess:
         return False

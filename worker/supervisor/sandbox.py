@@ -70,7 +70,10 @@ class Sandbox:
 
     def get_folder_argument(self, folder: RunFolder) -> str:
         """The run folder as an argument of a process that has it as its working directory."""
-        return str(folder.path) if self.uid is None else f"../{folder.path.name}"
+        if self.uid is None:
+            return str(folder.path)
+        # Absolute, since libraries prepend the working directory to other paths.
+        return f"/proc/self/cwd/../{folder.path.name}"
 
     def build_environment(self) -> dict[str, str]:
         """Variables of a user without a home and without a name."""

@@ -6,19 +6,26 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import LlamaForCausalLM
 
+from app.catalog import CatalogModel, ModelKind
 from app.process_hardening import PR_SET_DUMPABLE
+from tests.faults.scenario import training_file
+from tests.worker.conftest import tiny_config, tiny_tokenizer
 from tests.worker.supervisor.fake_trainer import NUM_EXAMPLES, TrainerFixture
-from worker.run_folder import RunFolder
+from worker.model_cache import READY_FILE, get_cache_folder
+from worker.run_folder import RunFolder, RunSpec
 from worker.supervisor import sandbox as sandboxes
 from worker.supervisor.attempt import TrainerContext
 from worker.supervisor.job_runner import JobRunner
-from worker.supervisor.sandbox import FIRST_UID, Sandbox, open_sandbox
+from worker.supervisor.sandbox import FIRST_UID, Sandbox, list_needed_paths, open_sandbox
 from worker.supervisor.training_process import INHERITED_ENVIRONMENT, TrainingProcess
 
 HOSTILE = str(Path(__file__).with_name("hostile_training_process.py"))
@@ -174,3 +181,55 @@ def test_without_root_there_is_one_user(tmp_path: Path, monkeypatch: pytest.Monk
     with open_sandbox(tmp_path, []) as sandbox:
         assert sandbox == Sandbox()
         assert sandbox.options == ["--unprivileged"]
+
+
+@needs_root
+@pytest.mark.attack
+def test_a68_the_real_training_process_works_as_a_user_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a base model of the cache, in folders that its user cannot traverse."""
+    interpreter = find_interpreter()
+    packages = sysconfig.get_paths()["purelib"]
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    shown = subprocess.run([interpreter, "-V"], capture_output=True, text=True, check=True).stdout
+    if not shown.startswith(f"Python {version}."):
+        pytest.skip("no interpreter of this version that every user can run")
+    monkeypatch.setenv("PYTHONPATH", f"{sandboxes.ROOT}:{packages}")
+    models = tmp_path / "cache" / "models"
+    model = CatalogModel(
+        id="tiny",
+        source=f"hf:none/none@{40 * '0'}",
+        kind=ModelKind.CAUSAL,
+        methods=("supervised",),
+        context_length=512,
+    )
+    cached = get_cache_folder(model, models)
+    LlamaForCausalLM(tiny_config()).save_pretrained(cached)
+    tiny_tokenizer().save_pretrained(cached)
+    (cached / READY_FILE).write_text(model.source)
+    folder = RunFolder(tmp_path / "runs" / "ftjob-tiny-attempt-1")
+    folder.checkpoints.mkdir(parents=True)
+    folder.train_file.write_bytes(training_file(12, {}))
+    command = (interpreter, "-m", "worker.training")
+    tmp_path.chmod(0o700)
+    with open_sandbox(models, list_needed_paths(command, model.source)) as sandbox:
+        assert sandbox.uid is not None
+        spec = RunSpec(
+            job_id="ftjob-tiny",
+            attempt=1,
+            model=model.to_json(),
+            model_cache=sandbox.model_cache or "",
+            method="supervised",
+            hyperparameters={"n_epochs": 1, "batch_size": 4},
+            seed=7,
+            base_model="tiny",
+            threads=1,
+        )
+        folder.write_spec(spec)
+        sandbox.hand_over(folder)
+        with TrainingProcess(folder, command, sandbox) as process:
+            while (code := process.poll()) is None:
+                time.sleep(0.1)
+    assert code == 0, folder.log.read_text()
+    assert folder.list_checkpoint_steps() == [3]
