@@ -35,6 +35,8 @@ class ExitCode(IntEnum):
     OUT_OF_DEVICE_MEMORY = 11
     LOSS_NOT_FINITE = 12
     DISK_FULL = 13
+    # The model does not fit into the memory that is free now.
+    OUT_OF_HOST_MEMORY = 14
     YIELDED = 75
 
 

@@ -19,6 +19,7 @@ RETRY_DELAY_SECONDS = 10
 # A missing resource, such as storage, takes a while to become available again.
 POSTPONE_DELAY_SECONDS = 30
 BATCH_SIZE = 100
+OUT_OF_DEVICE_MEMORY = "Training ran out of memory."
 
 
 def yield_job(
@@ -116,7 +117,12 @@ def fail(
 
 
 def retry_with_smaller_batch(
-    session: Session, job_id: str, attempt: int, *, exit_code: int
+    session: Session,
+    job_id: str,
+    attempt: int,
+    *,
+    exit_code: int,
+    reason: str = OUT_OF_DEVICE_MEMORY,
 ) -> None:
     """Requeue a job that ran out of memory with half its micro-batch.
 
@@ -126,13 +132,13 @@ def retry_with_smaller_batch(
     smaller = _get_micro_batch_size(job) // 2
     if smaller < 1:
         message = (
-            "The model and one example do not fit in the accelerator's memory. "
-            "Use a smaller base model or shorter examples."
+            f"{reason} Not even one example at a time fits. Use a smaller base model, shorter "
+            "examples, or a machine with more memory."
         )
         failure = JobFailure(JobErrorCode.OUT_OF_MEMORY, message)
         lifecycle.fail(session, job_id, failure, by_attempt=attempt, exit_code=exit_code)
         return
-    message = f"Out of memory; training continues with {smaller} example(s) at a time."
+    message = f"{reason} Training continues with {smaller} example(s) at a time."
     event = NewEvent(f"memory:{attempt}", message, level=EventLevel.WARN)
     job.micro_batch_size = smaller
     _requeue(

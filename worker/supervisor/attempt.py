@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 
 from app import ids, logs
@@ -23,11 +23,13 @@ from app.jobs.leases import JobAssignment, TrainerDirective
 from app.jobs.states import LeaseLost
 from app.settings import Settings
 from app.storage import ObjectStore, StorageUnavailable, file_key
+from worker.host_memory import HostMemory
 from worker.run_folder import EVALUATION_FILE, ExitCode
 from worker.supervisor import base_models, exit_handling, run_folders
 from worker.supervisor.checkpoint_uploads import CheckpointUploader
 from worker.supervisor.event_relay import EventRelay
 from worker.supervisor.heartbeat import Heartbeat
+from worker.supervisor.oom_kills import OomKillDetector
 from worker.supervisor.sandbox import Sandbox, list_needed_paths, open_sandbox
 from worker.supervisor.stall_watchdog import FIRST_EVENT_TIMEOUT_FACTOR, StallWatchdog
 from worker.supervisor.training_process import TRAINING_COMMAND, TrainingProcess
@@ -56,6 +58,7 @@ class TrainerContext:
     catalog: Catalog
     stopping: Event
     command: Sequence[str] = TRAINING_COMMAND
+    host_memory: HostMemory = field(default_factory=HostMemory)
 
 
 class Attempt:
@@ -130,13 +133,14 @@ class Attempt:
 
     def _train_in(self, sandbox: Sandbox) -> TransactionWork:
         context, assignment, folder = self._context, self._assignment, self._folder
+        oom_kills = OomKillDetector(context.host_memory)
         with CheckpointUploader(assignment, folder, context.sessions, context.store) as uploader:
             relay = EventRelay(assignment, folder, context.sessions, uploader)
             with (
                 WandbRuns(assignment, folder, context.settings, self._add_event) as wandb_runs,
                 TrainingProcess(folder, context.command, sandbox) as process,
             ):
-                code = self._supervise(process, relay, uploader, wandb_runs)
+                code = self._supervise(process, relay, uploader, wandb_runs, oom_kills)
                 wandb_runs.finish()
             log.info(
                 "training.ended",
@@ -152,14 +156,26 @@ class Attempt:
                 run_folders.retain_log(folder, context.settings)
             if process.is_aborted:
                 return exit_handling.record_crash(assignment, STALLED_MESSAGE, exit_code=code)
-            return self._record_exit(code, process, relay)
+            return self._record_exit(code, process, relay, oom_kills)
 
     def _record_exit(
-        self, code: int, process: TrainingProcess, relay: EventRelay
+        self,
+        code: int,
+        process: TrainingProcess,
+        relay: EventRelay,
+        oom_kills: OomKillDetector,
     ) -> TransactionWork:
         is_stopped = code == ExitCode.YIELDED or process.is_stop_requested
         if is_stopped and self._is_over_time_limit():
             return self._end_at_time_limit(exit_code=code)
+        out_of_memory = None if is_stopped else oom_kills.describe(code)
+        if out_of_memory is not None:
+            return exit_handling.record_oom_kill(
+                self._assignment,
+                out_of_memory,
+                has_started=relay.started is not None,
+                exit_code=code,
+            )
         return exit_handling.on_exit(
             code,
             self._assignment,
@@ -183,6 +199,7 @@ class Attempt:
         relay: EventRelay,
         uploader: CheckpointUploader,
         wandb_runs: WandbRuns,
+        oom_kills: OomKillDetector,
     ) -> int:
         settings = self._context.settings
         watchdog = StallWatchdog(
@@ -192,6 +209,7 @@ class Attempt:
             self._stop_if_due(process, relay)
             if watchdog.is_stalled():
                 process.abort(grace_seconds=STACK_DUMP_TIMEOUT_SECONDS)
+            oom_kills.sample(process.pid)
             relay.relay()
             self._check_token_limit(relay)
             wandb_runs.poll()

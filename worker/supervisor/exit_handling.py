@@ -37,6 +37,16 @@ def on_exit(
             return lambda session: attempt_outcomes.retry_with_smaller_batch(
                 session, job_id, attempt, exit_code=code
             )
+        case ExitCode.OUT_OF_HOST_MEMORY:
+            reason = reported.message if reported else "Too little memory is free."
+            return lambda session: attempt_outcomes.record_crash(
+                session,
+                job_id,
+                attempt,
+                reason=reason,
+                code=JobErrorCode.OUT_OF_MEMORY,
+                exit_code=code,
+            )
         case ExitCode.DISK_FULL:
             return record_disk_full(assignment, exit_code=code)
     if code == ExitCode.YIELDED or is_stop_requested:
@@ -109,6 +119,28 @@ def on_supervisor_error(assignment: JobAssignment, error: Exception) -> Transact
     if isinstance(error, CorruptDownload | NoFinalCheckpoint):
         return record_crash(assignment, f"{error}.")
     return record_crash(assignment, "The trainer had an internal error.")
+
+
+def record_oom_kill(
+    assignment: JobAssignment, reason: str, *, has_started: bool, exit_code: int
+) -> TransactionWork:
+    """Make the transaction for a process that the kernel killed because memory ran out.
+
+    Fewer examples at a time need less memory, but not before the first step.
+    """
+    job_id, attempt = assignment.job_id, assignment.attempt
+    if has_started:
+        return lambda session: attempt_outcomes.retry_with_smaller_batch(
+            session, job_id, attempt, exit_code=exit_code, reason=reason
+        )
+    return lambda session: attempt_outcomes.record_crash(
+        session,
+        job_id,
+        attempt,
+        reason=f"{reason} Use a smaller base model, or a machine with more memory.",
+        code=JobErrorCode.OUT_OF_MEMORY,
+        exit_code=exit_code,
+    )
 
 
 def record_disk_full(assignment: JobAssignment, *, exit_code: int | None = None) -> TransactionWork:

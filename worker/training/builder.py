@@ -31,6 +31,7 @@ from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.errors import user_error
 from worker.training.forward import choose_causal_lm
 from worker.training.loop import TrainingLoop
+from worker.training.memory_check import check_memory
 from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
 from worker.training.recipe import (
@@ -76,6 +77,7 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     renderer = Renderer(load_tokenizer(model_folder), spec.model["context_length"])
     data, validation_rows = _read_data(folder, renderer, method)
     device = choose_device()
+    check_memory(model_folder, choose_dtype(device), device)
     base = load_base(model_folder, dtype=choose_dtype(device), device=device)
     hidden_size = base.config.get_text_config().hidden_size
     recipe = method.choose_recipe(

@@ -53,6 +53,7 @@ class FakeTraining:
         self.stop_requested = True
 
     def run(self) -> int:
+        self.inject_fault(0)
         step, state = self.resume()
         tokens = 10 * len(self.folder.train_file.read_bytes().splitlines())
         numbers = {"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 1.0}
@@ -114,6 +115,12 @@ class FakeTraining:
                 time.sleep(0.01)
             return
         if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault == "oom_kill":
+            # As the kernel does, which counts such kills in this file.
+            vmstat = Path(self.plan["vmstat"])
+            kills = int(vmstat.read_text().split()[1])
+            vmstat.write_text(f"oom_kill {kills + 1}\n")
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "ignore_sigterm":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -32,6 +32,7 @@ from worker.training.encoders.warm_start import (
 )
 from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.loop import TrainingLoop
+from worker.training.memory_check import check_memory
 from worker.training.recipe import ADAM_BETAS, LORA_ALPHA, LORA_RANK, Recipe
 from worker.training.validation import Validation
 
@@ -192,6 +193,7 @@ def _build_model(
     """Make a model for the task, with the weights of the model to continue from, if any."""
     device = choose_device()
     dtype = choose_dtype(device)
+    check_memory(model_folder, dtype, device)
     splits = [split for split in (inputs.train, inputs.valid) if split]
     max_length = max(row.num_tokens for split in splits for row in split.rows)
     encoder = Encoder(

@@ -1,0 +1,39 @@
+"""A69: a model that does not fit into the host's memory is refused before it is loaded."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from worker.host_memory import HostMemory
+from worker.run_folder import ExitCode
+from worker.training.errors import TrainingError
+from worker.training.memory_check import PROCESS_BYTES, check_memory, count_weights
+
+CPU = torch.device("cpu")
+
+
+def make_host(folder: Path, *, total: int, available: int) -> HostMemory:
+    meminfo = f"MemTotal: {total // 1024} kB\nMemAvailable: {available // 1024} kB\n"
+    (folder / "meminfo").write_text(meminfo)
+    return HostMemory(folder, folder)
+
+
+@pytest.mark.parametrize(
+    ("total", "available", "exit_code"),
+    [(100_000, 90_000, ExitCode.USER_ERROR), (2**40, 90_000, ExitCode.OUT_OF_HOST_MEMORY)],
+    ids=["never", "not now"],
+)
+def test_a69_a_model_that_does_not_fit_is_refused(
+    tiny_folder: Path, tmp_path: Path, total: int, available: int, exit_code: ExitCode
+) -> None:
+    host = make_host(tmp_path, total=total, available=available)
+    with pytest.raises(TrainingError, match=r"needs at least 0\.5 GB of memory") as error:
+        check_memory(tiny_folder, torch.float32, CPU, memory=host)
+    assert (error.value.exit_code, error.value.event.code) == (exit_code, "out_of_memory")
+
+
+def test_a69_a_model_that_fits_is_loaded(tiny_folder: Path, tmp_path: Path) -> None:
+    needed = 4 * count_weights(tiny_folder) + PROCESS_BYTES
+    host = make_host(tmp_path, total=needed + 2048, available=needed + 2048)
+    check_memory(tiny_folder, torch.float32, CPU, memory=host)
