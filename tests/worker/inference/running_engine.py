@@ -14,7 +14,7 @@ from openai import OpenAI
 
 from app.catalog import CatalogModel
 from app.settings import Settings
-from app.storage import LocalStore
+from app.storage import MARKER_KEY, LocalStore
 from tests.polling import wait_until
 from tests.ports import free_port
 from tests.worker.inference.conftest import load_tiny, make_adapter
@@ -94,6 +94,7 @@ def running_engine(home: Path, *entries: str) -> Iterator[EngineClient]:
 
 def store_adapter(home: Path, base_folder: Path, **config: Any) -> None:
     make_adapter(load_tiny(base_folder), home / "made", r=4, **config)
+    LocalStore(home / "storage").put(MARKER_KEY, b"the storage of a test")
     for name in ("adapter_config.json", "adapter_model.safetensors", "manifest.json"):
         LocalStore(home / "storage").upload(home / "made" / name, f"{PREFIX}/{name}")
 

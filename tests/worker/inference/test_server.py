@@ -265,6 +265,7 @@ class TestMetrics:
             ("luthier_engine_prompt_tokens", "counter"),
             ("luthier_engine_generated_tokens", "counter"),
             ("luthier_engine_failed_requests", "counter"),
+            ("luthier_engine_damaged_files", "counter"),
         }
 
 
