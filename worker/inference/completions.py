@@ -62,6 +62,8 @@ class CompletionBuilder:
             for prompt in prompts
         ]
         self._updates = _merge_updates(self._generations)
+        # By prompt: its choices echo the same tokens.
+        self._echoed_tokens: dict[int, list[ContentLogprob | str]] = {}
         self._id = f"cmpl-{random_alphanumeric(24)}"
         self._created = int(time.time())
 
@@ -151,6 +153,11 @@ class CompletionBuilder:
 
     def _prompt_logprobs(self, prompt_index: int) -> list[ContentLogprob | str]:
         """List the prompt's tokens. The first has no log-probability, only its text."""
+        if prompt_index not in self._echoed_tokens:
+            self._echoed_tokens[prompt_index] = self._read_prompt_logprobs(prompt_index)
+        return self._echoed_tokens[prompt_index]
+
+    def _read_prompt_logprobs(self, prompt_index: int) -> list[ContentLogprob | str]:
         if not self._prompts[prompt_index].text:
             return []
         return [

@@ -1,10 +1,12 @@
 """Formulas of multi graders, as OpenAI documents them."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 
-from app.graders.formula import FormulaError, evaluate
+from app.graders.formula import FormulaError, compile_formula, evaluate
+from tests.growth import assert_linear
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,13 @@ def test_values(formula: str, value: float) -> None:
 def test_invalid_formulas(formula: str) -> None:
     with pytest.raises(FormulaError):
         evaluate(formula, {"a": 0.5, "b": 0.25})
+
+
+@pytest.mark.parametrize("piece", ["+a", "*(a)", "^a", "-a", "+min(a,a)", "+1.5"])
+def test_a47_work_is_linear(piece: str) -> None:
+    def prepare(size: int) -> Callable[[], object]:
+        formula = "a" + piece * size
+        # A formula is too short to be measured once.
+        return lambda: [compile_formula(formula, {"a"}) for _ in range(50)]
+
+    assert_linear(prepare, size=16, max_size=64)

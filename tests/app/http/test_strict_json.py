@@ -1,7 +1,8 @@
 """A17: limits of JSON bodies, with the default settings."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -23,6 +24,7 @@ from app.wire.chat import CreateChatCompletion
 from app.wire.encoders import InferenceParameters
 from tests.app.http.test_admission import expect_error
 from tests.conftest import ROOT
+from tests.growth import assert_linear
 from tests.live_api import Account, Api
 from tests.live_server import FakeEngine, run_server
 
@@ -183,3 +185,19 @@ class TestValidationErrors:
         with pytest.raises(ValidationError) as raised:
             schema.model_validate(body | {param: [0] * 1000})
         assert raised.value.error_count() == 1
+
+
+@pytest.mark.parametrize(
+    "piece", [b"[],", b'"a",', b"{},", b"1,", b'"\\\\",', b'"\\"",', b"0.1e1,", b'"[{,",', b" "]
+)
+def test_a17_work_is_linear(piece: bytes) -> None:
+    def prepare(size: int) -> Callable[[], object]:
+        body = b"[" + piece * size + b"1]"
+
+        def work() -> None:
+            with suppress(json.JSONDecodeError):
+                parse_json(body)
+
+        return work
+
+    assert_linear(prepare, max_size=2**17)
