@@ -107,12 +107,16 @@ def demo_command() -> None:
     """Fine-tune the example on a running Luthier and compare the base and the fine-tuned model."""
     demo.run(Settings(), Console())
 
+# A tenth of Python's own: the event loop waits this long for each thread that is running.
+API_SWITCH_INTERVAL_SECONDS = 0.0005
+
 
 @app.command("api")
 def api_command() -> None:
     """Run only the API; DATABASE_URL, REDIS_URL and LUTHIER_ENGINE_URL configure the rest."""
     settings = Settings()
     forbid_inspection()
+    sys.setswitchinterval(API_SWITCH_INTERVAL_SECONDS)
     uvicorn.run(
         "app.main:create_app",
         factory=True,

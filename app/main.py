@@ -49,6 +49,9 @@ MAX_JSON_THREADS = 4
 # What one project may take of the places that the others leave. Threads come back soon, so more.
 MAX_PLACE_SHARE = 0.5
 MAX_THREAD_SHARE = 0.75
+# Small, since these run Python code, of which one thread runs at a time: more of one project's
+# threads add nothing to its throughput, and each delays all other requests.
+MAX_DB_SHARE = 0.2
 MAX_CONCURRENT_PROBES = 8
 MAX_CONCURRENT_WEBHOOK_TESTS = 8
 # Response headers that a web page may read.
@@ -129,7 +132,7 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
         rate_limiter=RateLimiter(redis_url, rate_limit),
         security_log=SecurityLog(settings.security_log_path, "api"),
         cpu_pool=CpuPool(settings.cpu_pool_processes),
-        db_slots=FairLimiter(MAX_CONCURRENT_DB_SESSIONS, share=MAX_THREAD_SHARE),
+        db_slots=FairLimiter(MAX_CONCURRENT_DB_SESSIONS, share=MAX_DB_SHARE),
         upload_slots=FairLimiter(MAX_CONCURRENT_UPLOADS, share=MAX_PLACE_SHARE),
         transfer_threads=FairLimiter(MAX_TRANSFER_THREADS, share=MAX_THREAD_SHARE),
         json_threads=FairLimiter(MAX_JSON_THREADS, share=MAX_THREAD_SHARE),

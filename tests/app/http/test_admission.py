@@ -5,25 +5,31 @@ import http.client
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from fastapi import FastAPI, Request
 from structlog.testing import capture_logs
+from sqlalchemy.orm import Session
 from structlog.typing import EventDict
 
 from app.db.session import SessionMaker, transaction
 from app.files.uploads import MAX_PART_BYTES
+from app.http import admission
 from app.http.admission import AdmissionMiddleware
+from app.http.dependencies import AppState, run_autocommit
+from app.http.fair_limiter import request_owner
 from app.organization import api_keys
 from tests import http_client
-from tests.live_api import Account, Api
+from tests.live_api import Account, Api, client_with_secret
 from tests.live_server import run_server
 from tests.polling import wait_until
+
+T = TypeVar("T")
 
 
 class Busy(NamedTuple):
@@ -302,3 +308,22 @@ def test_more_requests_than_threads_are_served(http: httpx.Client) -> None:
     with ThreadPoolExecutor(80) as clients:
         responses = list(clients.map(lambda _: http.get("/v1/fine_tuning/jobs"), range(240)))
     assert {response.status_code for response in responses} == {200}
+
+
+def test_only_requests_with_one_secret_wait_for_each_others_authentication(
+    api: Api, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project's flood must not delay the authentication of others."""
+    owners: list[str] = []
+
+    async def record_owner(state: AppState, work: Callable[[Session], T]) -> T:
+        owners.append(request_owner.get())
+        return await run_autocommit(state, work)
+
+    monkeypatch.setattr(admission, "run_autocommit", record_owner)
+    for secret in (account.secret, account.secret, "sk-wrong"):
+        client_with_secret(api, secret).get("/v1/models")
+    own, again, other = owners[:3]
+    assert own
+    assert own == again != other
+    assert account.secret not in own
