@@ -107,6 +107,7 @@ def demo_command() -> None:
     """Fine-tune the example on a running Luthier and compare the base and the fine-tuned model."""
     demo.run(Settings(), Console())
 
+
 # A tenth of Python's own: the event loop waits this long for each thread that is running.
 API_SWITCH_INTERVAL_SECONDS = 0.0005
 

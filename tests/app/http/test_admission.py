@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from fastapi import FastAPI, Request
-from structlog.testing import capture_logs
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.db.session import SessionMaker, transaction
@@ -322,7 +322,8 @@ def test_only_requests_with_one_secret_wait_for_each_others_authentication(
 
     monkeypatch.setattr(admission, "run_autocommit", record_owner)
     for secret in (account.secret, account.secret, "sk-wrong"):
-        client_with_secret(api, secret).get("/v1/models")
+        with client_with_secret(api, secret) as client:
+            client.get("/v1/models")
     own, again, other = owners[:3]
     assert own
     assert own == again != other
