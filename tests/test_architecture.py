@@ -28,6 +28,7 @@ TRANSACTION_OWNERS = {
     "app.operations.outbox_dispatch",
     "app.operations.periodic_task_runs",
     "app.operations.reconciler",
+    "app.operations.retention",
     "app.operations.storage_identity",
     "app.webhooks.sender",
 }

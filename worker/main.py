@@ -29,10 +29,11 @@ from app.db.session import (
 )
 from app.jobs import lifecycle
 from app.jobs.validation_queue import ValidationQueue
-from app.operations import outbox_dispatch, periodic_task_runs
+from app.operations import outbox_dispatch, periodic_task_runs, retention
 from app.operations.orphaned_objects import OrphanCollector
 from app.operations.periodic_task_runs import TaskName
 from app.operations.reconciler import Reconciler
+from app.operations.retention import RetentionPolicy
 from app.operations.storage_identity import open_verified_store
 from app.process_hardening import forbid_inspection
 from app.safe_http.client import SafeHttpClient
@@ -51,6 +52,7 @@ GRACE_HEARTBEATS = 3
 # An unfinished upload this old was left by a killed process.
 UNFINISHED_UPLOAD_AGE = timedelta(hours=24)
 STORAGE_CLEANUP_INTERVAL_SECONDS = 3600.0
+RETENTION_INTERVAL_SECONDS = 600.0
 
 broker_transport.install()
 celery = make_celery()
@@ -171,6 +173,10 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
 def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
     sessions, notifier = _connect(settings)
     store = open_verified_store(settings, sessions)
+    policy = RetentionPolicy(
+        upload_days=settings.upload_retention_days,
+        job_event_days=settings.job_event_retention_days,
+    )
     reconciler = Reconciler(
         sessions,
         grace_period_seconds=GRACE_HEARTBEATS * settings.heartbeat_interval_seconds,
@@ -215,6 +221,11 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
             TaskName.DELETE_UNFINISHED_UPLOADS,
             STORAGE_CLEANUP_INTERVAL_SECONDS,
             lambda: store.remove_unfinished(UNFINISHED_UPLOAD_AGE),
+        ),
+        periodic_task(
+            TaskName.APPLY_RETENTION,
+            RETENTION_INTERVAL_SECONDS,
+            lambda: retention.sweep(sessions, policy),
         ),
         periodic_task(
             TaskName.DELETE_ORPHANED_OBJECTS,

@@ -5,14 +5,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db import outbox, pagination
 from app.db.pagination import Page
-from app.db.tables import TERMINAL_STATES, File, FilePurpose, Job
+from app.db.tables import TERMINAL_STATES, File, FilePurpose, Job, Upload
 from app.errors import InvalidRequest, NotFound
 from app.storage import ObjectStore
+
+# Name of a deleted file, whose own might tell what it contained.
+ERASED_FILENAME = "deleted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +107,25 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
             "Cancel the job, or wait until it has ended.",
             param="id",
         )
+    erase(session, file)
+
+
+def erase(session: Session, file: File) -> None:
+    """Mark a file as deleted, enqueue the deletion of its content, and erase its description."""
     file.deleted_at = func.clock_timestamp()
     outbox.enqueue_blob_deletion(session, file.storage_key)
+    erase_description(session, file)
+
+
+def erase_description(session: Session, file: File) -> None:
+    """Erase what a deleted file's row says of its content: name, labels, quoted errors.
+
+    The row itself stays, since jobs refer to it.
+    """
+    file.filename = ERASED_FILENAME
+    file.status_details = file.validation_errors = file.summary = None
+    of_file = update(Upload).where(Upload.file_id == file.id)
+    session.execute(of_file.values(filename=ERASED_FILENAME))
 
 
 def _select_unfinished_jobs_using(file_id: str) -> Select[Job]:

@@ -43,6 +43,7 @@ class TaskName(StrEnum):
     DELIVER_WEBHOOKS = "deliver_webhooks"
     DISPATCH_OUTBOX = "dispatch_outbox"
     DELETE_UNFINISHED_UPLOADS = "delete_unfinished_uploads"
+    APPLY_RETENTION = "apply_retention"
     DELETE_ORPHANED_OBJECTS = "delete_orphaned_objects"
     # Run by the operator.
     BACKUP = "backup"

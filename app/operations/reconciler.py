@@ -14,7 +14,7 @@ from app import logs
 from app.db import clock, outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, transaction
 from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask
-from app.files import quota, uploads
+from app.files import quota, service, uploads
 from app.http import idempotency
 from app.jobs import lease_expiry, lifecycle, time_slices, validation_queue
 from app.monitoring import traffic
@@ -219,8 +219,7 @@ def expire_files(session: Session) -> None:
         .with_for_update(skip_locked=True)
     )
     for file in session.scalars(files):
-        file.deleted_at = func.clock_timestamp()
-        outbox.enqueue_blob_deletion(session, file.storage_key)
+        service.erase(session, file)
 
 
 def prune_outbox(session: Session) -> None:
