@@ -167,6 +167,24 @@ class TestA58Shares:
             simulation.run(SLICE)
         assert abs(simulation.seconds[busy] - simulation.seconds[late]) <= 2 * SLICE
 
+    def test_short_jobs_of_one_project_follow_each_other_beside_a_long_one(
+        self, sessions: SessionMaker
+    ) -> None:
+        """Projects share the time of a trainer, not the number of its jobs."""
+        long, short = (add_project(sessions, jobs=10) for _ in range(2))
+        served = []
+        for _ in range(8):
+            with transaction(sessions) as session:
+                assignment = acquire(session)
+                assert assignment is not None
+                pass_time(session, 300 if assignment.project_id == long else 100)
+                lifecycle.cancel(session, assignment.project_id, assignment.job_id)
+            with transaction(sessions) as session:
+                attempt = assignment.attempt
+                scheduling.charge_attempt(session, assignment.job_id, attempt)
+            served.append(assignment.project_id)
+        assert Counter(served) == {long: 2, short: 6}
+
 
 class TestRequests:
     def test_0_means_never(self, session: Session) -> None:
