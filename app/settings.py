@@ -194,10 +194,10 @@ class Settings(BaseSettings):
     max_open_uploads_per_project: int = Field(
         100, ge=0, description="Unfinished multi-part uploads of one project; 0 means no limit"
     )
-    upload_retention_days: int = Field(
+    upload_retention_days: float = Field(
         7, ge=0, description="Days to keep the rows of ended multi-part uploads; 0 means forever"
     )
-    job_event_retention_days: int = Field(
+    job_event_retention_days: float = Field(
         0, ge=0, description="Days to keep the events of ended jobs; 0 means forever"
     )
     disk_reserve_bytes: ByteSize = Field(

@@ -40,8 +40,8 @@ TRAFFIC_GRACE = timedelta(hours=1)
 class RetentionPolicy:
     """Days to keep rows that have ended; 0 keeps them forever."""
 
-    upload_days: int = 7
-    job_event_days: int = 0
+    upload_days: float = 7
+    job_event_days: float = 0
 
 
 def sweep(sessions: SessionMaker, policy: RetentionPolicy) -> None:
@@ -80,7 +80,7 @@ def erase_deleted_files(session: Session) -> int:
     return len(files)
 
 
-def delete_ended_uploads(session: Session, days: int) -> int:
+def delete_ended_uploads(session: Session, days: float) -> int:
     """Delete a batch of uploads that ended long ago and have no parts left."""
     has_parts = select(UploadPart.id).where(UploadPart.upload_id == Upload.id).exists()
     is_old = Upload.expires_at < clock.subtract_from_now(timedelta(days=days))
@@ -88,7 +88,7 @@ def delete_ended_uploads(session: Session, days: int) -> int:
     return _delete(session, Upload, Upload.id, old)
 
 
-def delete_job_events(session: Session, days: int) -> int:
+def delete_job_events(session: Session, days: float) -> int:
     """Delete a batch of events of jobs that ended long ago."""
     old = select(JobEvent.id).join(Job, Job.id == JobEvent.job_id)
     return _delete(session, JobEvent, JobEvent.id, old.where(*_ended_before(days)))
@@ -112,7 +112,7 @@ def _select_deleted_models() -> Select[str]:
     return select(FineTunedModel.name).where(is_gone)
 
 
-def _ended_before(days: int) -> tuple[ColumnElement[bool], ...]:
+def _ended_before(days: float) -> tuple[ColumnElement[bool], ...]:
     is_old = Job.finished_at < clock.subtract_from_now(timedelta(days=days))
     return Job.state.in_(TERMINAL_STATES), is_old
 
