@@ -45,6 +45,8 @@ class Stack:
 def run_stack(**variables: str) -> Iterator[Stack]:
     """Run `luthier up` with these environment variables, and yield it once it is ready."""
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
+        # For root, Postgres runs as another user.
+        Path(folder).chmod(0o711)
         home, port = Path(folder, "home"), free_port()
         url = f"http://127.0.0.1:{port}"
         own = {"LUTHIER_HOME": str(home), "PORT": str(port)}

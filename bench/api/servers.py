@@ -147,6 +147,8 @@ class BackingServices:
 @contextmanager
 def run_backing_services() -> Iterator[BackingServices]:
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
+        # For root, Postgres runs as another user.
+        Path(folder).chmod(0o711)
         home = Path(folder, "home")
         settings = Settings(home=home, redis_url="redis://127.0.0.1:1/0")
         with open_database(settings) as url, run_valkey(home) as redis_url:

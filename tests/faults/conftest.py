@@ -31,6 +31,7 @@ def backing_services() -> Iterator[BackingServices]:
     # Not below pytest's folder: for root, Postgres runs as another user, whom a second pytest locks
     # out when it starts, and a Postgres that was killed then cannot start again.
     folder = Path(tempfile.mkdtemp(prefix="luthier-faults-"))
+    folder.chmod(0o711)
     services = BackingServices(folder / "home")
     yield services
     services.close()

@@ -41,6 +41,7 @@ def home_settings() -> Iterator[Settings]:
     # Not below pytest's folder: for root, Postgres runs as another user, which a second pytest
     # would lock out when it starts.
     with TemporaryDirectory(prefix="luthier-upgrade-") as folder:
+        Path(folder).chmod(0o711)
         yield Settings(home=Path(folder) / "home", database_url=None)
 
 

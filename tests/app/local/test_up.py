@@ -73,6 +73,7 @@ def test_the_embedded_database_runs_only_during_a_command() -> None:
     # Not below pytest's folder: for root, Postgres runs as another user, which a second pytest
     # would lock out when it starts.
     with TemporaryDirectory(prefix="luthier-up-") as folder:
+        Path(folder).chmod(0o711)
         settings = Settings(home=Path(folder) / "home", database_url=None)
         with open_database(settings) as url:
             assert "host=" in url
