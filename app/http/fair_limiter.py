@@ -93,9 +93,16 @@ class FairLimiter:
             return await to_thread.run_sync(function, *args, limiter=self._threads)
 
     def _grant(self, owner: str) -> bool:
-        if not self.try_acquire(owner):
+        """Give the owner's next turn a place, if the owner may have one."""
+        turns = self._waiting[owner]
+        # A task that was cancelled in this turn of the event loop has not removed its turn yet.
+        while turns and turns[0].done():
+            turns.popleft()
+        if turns and not self.try_acquire(owner):
             return False
-        turns = self._waiting.pop(owner)
+        del self._waiting[owner]
+        if not turns:
+            return False
         turns.popleft().set_result(None)
         if turns:
             # At the end: the others have their turns first.

@@ -81,6 +81,22 @@ def test_a_cancelled_wait_gives_its_place_to_the_next() -> None:
     asyncio.run(main())
 
 
+def test_a_wait_cancelled_in_the_same_turn_is_passed_over() -> None:
+    async def main() -> None:
+        limiter, order = FairLimiter(1, share=0.5), list[str]()
+        await limiter.acquire("holder")
+        waiting = [asyncio.create_task(hold(limiter, owner, order)) for owner in ("a", "a", "b")]
+        await asyncio.sleep(0)
+        # The place is returned before the cancelled task has run.
+        waiting[0].cancel()
+        limiter.release("holder")
+        await asyncio.wait(waiting)
+        assert sorted(order) == ["a", "b"]
+        assert limiter.in_use == 0
+
+    asyncio.run(main())
+
+
 def test_a_failed_function_returns_its_place() -> None:
     async def main() -> None:
         limiter = FairLimiter(1, share=0.5)
