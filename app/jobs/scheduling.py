@@ -6,6 +6,8 @@ ordered by priority, then age.
 
 The trained time is that of start-time fair queuing: a project that had no job for a while is set
 forward to the time of the project served last, so that being idle saves up no claim to trainers.
+Nor does it lie back by more than MAX_CLAIM_SECONDS behind the project with the most time: hours
+that one trained while no other waited must not keep it from trainers for as long afterwards.
 `app.jobs.time_slices` requests trainers back from projects that have had more than others.
 
 A project's row is locked while one of its jobs is acquired, so that two trainers cannot exceed its
@@ -31,6 +33,8 @@ from app.db.tables import Job, JobAttempt, JobState, Project
 from app.errors import TooManyQueuedJobs
 from app.jobs import states
 
+# Four time slices by default: long enough to even out what jobs with long steps had too much.
+MAX_CLAIM_SECONDS = 3600.0
 QUEUE_STATES = (JobState.VALIDATING_FILES, JobState.QUEUED)
 
 
@@ -124,8 +128,12 @@ def _raise_to_queue_time() -> ColumnElement[float]:
         .limit(1)
         .scalar_subquery()
     )
+    other = aliased(Project)
+    longest = select(func.max(other.virtual_time)).scalar_subquery()
     # GREATEST ignores NULL, the time of a queue that has served no project yet.
-    time: ColumnElement[float] = func.greatest(Project.virtual_time, queue_time)
+    time: ColumnElement[float] = func.greatest(
+        Project.virtual_time, queue_time, longest - MAX_CLAIM_SECONDS
+    )
     return time
 
 

@@ -185,6 +185,18 @@ class TestA58Shares:
             served.append(assignment.project_id)
         assert Counter(served) == {long: 2, short: 6}
 
+    def test_time_alone_on_the_only_trainer_is_no_debt(self, sessions: SessionMaker) -> None:
+        simulation = Simulation(sessions, trainers=1)
+        busy = add_project(sessions, jobs=4)
+        for _ in range(60):
+            simulation.run(SLICE)
+        late = add_project(sessions, jobs=4)
+        simulation.seconds.clear()
+        for _ in range(40):
+            simulation.run(SLICE)
+        assert simulation.seconds[busy] >= 10 * SLICE, simulation.seconds
+        assert simulation.seconds[late] >= 10 * SLICE, simulation.seconds
+
 
 class TestRequests:
     def test_0_means_never(self, session: Session) -> None:
