@@ -158,6 +158,8 @@ class CpuPool:
                     await self._do(worker, owner, step)
         except WorkerLost as error:
             log.warning("cpu_pool.worker_lost", reason=str(error))
+        except Exception:
+            log.exception("cpu_pool.failed")
         finally:
             await self._remove(worker)
 
@@ -184,6 +186,8 @@ class CpuPool:
             if not step.reply.done():
                 step.reply.set_result(reply)
         finally:
+            # No caller may wait forever, whatever has been raised.
+            _fail(step, WorkerLost(f"Worker process {worker.pid} cannot be used any more."))
             worker.is_working = False
             self._queue.charge(owner, time.monotonic() - started_at)
 

@@ -32,6 +32,9 @@ NICENESS = 10
 # Of 1000: where memory runs out, the kernel ends a worker before the API.
 OOM_SCORE_ADJUSTMENT = 500
 
+# Of the description of an exception, which may quote the task's input.
+MAX_ERROR_CHARS = 1000
+
 
 class Worker:
     """The open streams of one process."""
@@ -69,10 +72,16 @@ def serve(connection: BufferedRWPair) -> None:
         except MemoryError:
             status = ReplyStatus.OUT_OF_MEMORY
         except Exception as error:
-            status, reply = ReplyStatus.ERROR, f"{type(error).__name__}: {error}".encode()
+            status, reply = ReplyStatus.ERROR, _describe(error)
         del payload
         connection.write(REPLY_HEADER.pack(status, len(reply)) + reply)
         connection.flush()
+
+
+def _describe(error: Exception) -> bytes:
+    # The text may have lone surrogates from a client's JSON, which UTF-8 cannot encode.
+    text = f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARS]
+    return text.encode(errors="backslashreplace")
 
 
 def _find_task(name: str) -> Callable[..., Any]:

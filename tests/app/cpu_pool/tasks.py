@@ -18,6 +18,10 @@ def fail(payload: bytes) -> bytes:
     raise ValueError(payload.decode())
 
 
+def fail_with_surrogate(_payload: bytes) -> bytes:
+    raise ValueError("\ud800")
+
+
 def die(_payload: bytes) -> bytes:
     os.kill(os.getpid(), signal.SIGKILL)
     return b""

@@ -11,7 +11,9 @@ import psutil
 import pytest
 
 from app.cpu_pool.pool import CpuPool
+from app.cpu_pool.process import WorkerProcess
 from app.cpu_pool.protocol import (
+    Frame,
     PoolOverloaded,
     TaskCrashed,
     TaskOutOfMemory,
@@ -228,3 +230,28 @@ def test_closing_fails_what_waits() -> None:
         assert [type(result) for result in results] == [WorkerLost] * 3
 
     asyncio.run(main())
+
+
+def test_an_exception_that_quotes_a_lone_surrogate_ends_no_process() -> None:
+    async def work(pool: CpuPool) -> None:
+        with pytest.raises(TaskCrashed, match="ValueError: .*ud800"):
+            await pool.call("a", tasks.fail_with_surrogate, b"")
+        pids = pool.worker_pids
+        assert await pool.call("a", tasks.reverse, b"ab") == b"ba"
+        assert pool.worker_pids == pids, "other projects' streams are in the same process"
+
+    run(work)
+
+
+def test_an_unexpected_error_leaves_no_caller_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def exchange(self: WorkerProcess, frame: Frame) -> bytes:
+        raise MemoryError
+
+    async def work(pool: CpuPool) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkerProcess, "exchange", exchange)
+            with pytest.raises(WorkerLost):
+                await asyncio.wait_for(pool.call("a", tasks.reverse, b"ab"), timeout=30)
+        assert await pool.call("a", tasks.reverse, b"ab") == b"ba", "a new process"
+
+    run(work)
