@@ -28,7 +28,6 @@ DISK_BUDGET_BYTES = 16 * 2**30
 # in another engine that shares the folder.
 LEFTOVER_AGE_SECONDS = 3600.0
 
-
 # Time for which an adapter that is damaged in storage is not downloaded again.
 DAMAGE_MEMORY_SECONDS = 60.0
 MAX_REMEMBERED_DAMAGES = 1000

@@ -10,6 +10,9 @@ from worker.inference.fair_queue import FairQueue
 
 # Bytes or characters that one project may spend per round.
 QUANTUM = 16 * 2**10
+# Cost of a call itself. Without it, empty inputs would be free, and those of one project could come
+# before all others' forever.
+COST_PER_CALL = 64
 
 Result = TypeVar("Result")
 
@@ -42,7 +45,7 @@ class FairExecutor:
                 future.set_exception(error)
 
         with self._changed:
-            self._queue.push(project, cost, work)
+            self._queue.push(project, cost + COST_PER_CALL, work)
             self._changed.notify()
         return future
 

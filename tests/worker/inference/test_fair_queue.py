@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from worker.inference.fair_executor import QUANTUM, FairExecutor
+from worker.inference.fair_executor import COST_PER_CALL, QUANTUM, FairExecutor
 from worker.inference.fair_queue import FairQueue
 
 
@@ -69,6 +69,20 @@ def test_a51_rendering_of_projects_takes_turns() -> None:
 
     asyncio.run(run())
     assert order.index("b") <= 2
+
+
+def test_a51_empty_inputs_are_not_free() -> None:
+    order: list[str] = []
+    gate = threading.Event()
+    executor = FairExecutor(1, "test")
+    executor.submit("a", 0, lambda: gate.wait(60))
+    count = 2 * QUANTUM // COST_PER_CALL
+    last = [executor.submit("a", 0, lambda: order.append("a")) for _ in range(count)][-1]
+    other = executor.submit("b", 0, lambda: order.append("b"))
+    gate.set()
+    other.result(60)
+    last.result(60)
+    assert order.index("b") <= count / 2
 
 
 def test_the_error_of_a_function_is_raised_to_its_caller() -> None:
