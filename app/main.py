@@ -47,7 +47,7 @@ MAX_CONCURRENT_UPLOADS = 64
 MAX_TRANSFER_THREADS = 32
 MAX_JSON_THREADS = 4
 # What one project may take of the places that the others leave. Threads come back soon, so more.
-MAX_PLACE_SHARE = 0.5
+MAX_UPLOAD_SHARE = 0.5
 MAX_THREAD_SHARE = 0.75
 # Small, since these run Python code, of which one thread runs at a time: more of one project's
 # threads add nothing to its throughput, and each delays all other requests.
@@ -133,7 +133,7 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
         security_log=SecurityLog(settings.security_log_path, "api"),
         cpu_pool=CpuPool(settings.cpu_pool_processes),
         db_slots=FairLimiter(MAX_CONCURRENT_DB_SESSIONS, share=MAX_DB_SHARE),
-        upload_slots=FairLimiter(MAX_CONCURRENT_UPLOADS, share=MAX_PLACE_SHARE),
+        upload_slots=FairLimiter(MAX_CONCURRENT_UPLOADS, share=MAX_UPLOAD_SHARE),
         transfer_threads=FairLimiter(MAX_TRANSFER_THREADS, share=MAX_THREAD_SHARE),
         json_threads=FairLimiter(MAX_JSON_THREADS, share=MAX_THREAD_SHARE),
         probe_slots=CapacityLimiter(MAX_CONCURRENT_PROBES),

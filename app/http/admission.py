@@ -39,7 +39,7 @@ from app.http.request_context import RequestContext
 FORM_OVERHEAD_BYTES = 2**20
 # Each occupies memory, a stream also the engine's: beyond this, clients should retry later.
 MAX_CONCURRENT_REQUESTS = 1000
-# What one project may take of the places that the others leave.
+# What one project may take of the slots that the others leave.
 MAX_REQUEST_SHARE = 0.5
 # Exempt from the limit: an orchestrator must not restart a process for being busy.
 PROBE_PATHS = ("/healthz", "/readyz")
@@ -74,7 +74,7 @@ class AdmissionMiddleware:
         self._max_part_bytes = max_part_bytes
         self._state = state
         self._max_concurrent_requests = max_concurrent_requests
-        self._places = FairLimiter(max_concurrent_requests, share=MAX_REQUEST_SHARE)
+        self._project_slots = FairLimiter(max_concurrent_requests, share=MAX_REQUEST_SHARE)
         self._in_flight = 0
         self._in_flight_by_key: Counter[str] = Counter()
         self._access_log = AccessLog()
@@ -173,15 +173,15 @@ class AdmissionMiddleware:
             yield
             return
         owner = _owner_id(principal)
-        if not self._places.try_acquire(owner):
+        if not self._project_slots.try_acquire(owner):
             raise RateLimited(
-                f"This project already has {self._places.held_by(owner)} concurrent requests, its "
+                f"This project already has {self._project_slots.held_by(owner)} concurrent requests, its "
                 "share of what the server can do. Wait for one to complete."
             )
         try:
             yield
         finally:
-            self._places.release(owner)
+            self._project_slots.release(owner)
 
     @contextmanager
     def _key_slot(self, principal: Principal | AdminPrincipal | None) -> Iterator[None]:

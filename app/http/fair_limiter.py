@@ -2,7 +2,7 @@
 
 A project may take a fixed share of what the others leave (a dynamic threshold, as in switches). So
 one that is alone gets most of a pool, several that are greedy get equal parts, and another that
-comes always finds a place. Those that wait take turns by project.
+comes always finds one. Those that wait take turns by project.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ request_owner: ContextVar[str] = ContextVar("request_owner", default="")
 
 
 class FairLimiter:
-    """`total` places. An owner may have `share` of those that the others do not use, at least one.
+    """`total` slots. An owner may have `share` of those that the others do not use, at least one.
 
     For one event loop.
     """
@@ -43,19 +43,19 @@ class FairLimiter:
         return self._held[owner]
 
     def limit_of(self, owner: str) -> int:
-        """The number of places that an owner may have at present."""
+        """The number of slots that an owner may have at present."""
         left_by_others = self.total - (self.in_use - self._held[owner])
         return min(left_by_others, max(1, int(left_by_others * self._share)))
 
     def try_acquire(self, owner: str) -> bool:
-        """Take a place, if the owner may have one more."""
+        """Take a slot, if the owner may have one more."""
         if self._held[owner] >= self.limit_of(owner):
             return False
         self._held[owner] += 1
         return True
 
     async def acquire(self, owner: str) -> None:
-        """Take a place, after all that the owner waits for already."""
+        """Take a slot, after all that the owner waits for already."""
         if owner not in self._waiting and self.try_acquire(owner):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -70,7 +70,7 @@ class FairLimiter:
             raise
 
     def release(self, owner: str) -> None:
-        """Return a place, and give it to the next owner in turn that may have it."""
+        """Return a slot, and give it to the next owner in turn that may have it."""
         self._held[owner] -= 1
         if not self._held[owner]:
             del self._held[owner]
@@ -79,7 +79,7 @@ class FairLimiter:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Hold a place for the owner of the current request while the block runs."""
+        """Hold a slot for the owner of the current request while the block runs."""
         owner = request_owner.get()
         await self.acquire(owner)
         try:
@@ -88,12 +88,12 @@ class FairLimiter:
             self.release(owner)
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Run a function in a thread, in a place of the current request's owner."""
+        """Run a function in a thread, in a slot of the current request's owner."""
         async with self.slot():
             return await to_thread.run_sync(function, *args, limiter=self._threads)
 
     def _grant(self, owner: str) -> bool:
-        """Give the owner's next turn a place, if the owner may have one."""
+        """Give the owner's next turn a slot, if the owner may have one."""
         turns = self._waiting[owner]
         # A task that was cancelled in this turn of the event loop has not removed its turn yet.
         while turns and turns[0].done():
