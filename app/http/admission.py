@@ -174,8 +174,9 @@ class AdmissionMiddleware:
             return
         owner = _owner_id(principal)
         if not self._project_slots.try_acquire(owner):
+            held = self._project_slots.held_by(owner)
             raise RateLimited(
-                f"This project already has {self._project_slots.held_by(owner)} concurrent requests, its "
+                f"This project already has {held} concurrent requests, its "
                 "share of what the server can do. Wait for one to complete."
             )
         try:

@@ -234,7 +234,7 @@ def test_closing_fails_what_waits() -> None:
 
 def test_an_exception_that_quotes_a_lone_surrogate_ends_no_process() -> None:
     async def work(pool: CpuPool) -> None:
-        with pytest.raises(TaskCrashed, match="ValueError: .*ud800"):
+        with pytest.raises(TaskCrashed, match="ud800"):
             await pool.call("a", tasks.fail_with_surrogate, b"")
         pids = pool.worker_pids
         assert await pool.call("a", tasks.reverse, b"ab") == b"ba"
