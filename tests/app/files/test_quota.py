@@ -1,5 +1,6 @@
 """Storage quota: exact under concurrency, for every kind of stored byte, and repaired by itself."""
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -242,6 +243,28 @@ class TestA50Usage:
                 quota.reserve(session, project.id, settings, size=1, files=1)
             session.execute(update(StorageUsage).values(expires_at=text("now() - interval '1s'")))
             assert quota.reserve(session, project.id, settings, size=9, files=1).max_bytes == 9
+
+    def test_a_reservation_waits_for_those_before_it(
+        self, sessions: SessionMaker, settings: Settings
+    ) -> None:
+        """Otherwise both would read the usage without the other's bytes."""
+        with transaction(sessions) as session:
+            project = make_project(session)
+            project.max_storage_bytes = 10
+
+        def reserve() -> quota.Reservation:
+            with transaction(sessions) as session:
+                return quota.reserve(session, project.id, settings, size=10, files=1)
+
+        with ThreadPoolExecutor(1) as pool:
+            with transaction(sessions) as session:
+                quota.reserve(session, project.id, settings, size=10, files=1)
+                second = pool.submit(reserve)
+                with contextlib.suppress(TimeoutError):
+                    second.result(timeout=1)
+                assert not second.done(), "it did not wait"
+            with pytest.raises(quota.StorageQuotaExceeded):
+                second.result()
 
     def test_zero_is_no_limit(self, sessions: SessionMaker, settings: Settings) -> None:
         unlimited = settings.model_copy(
