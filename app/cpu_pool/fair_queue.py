@@ -51,7 +51,8 @@ class FairQueue(Generic[T]):
         owner = min(self._owners_with_items_for(consumer), key=self._times.__getitem__, default="")
         if not owner:
             return None
-        self._now = self._times[owner]
+        # Not back, for an item that had to wait for its consumer.
+        self._now = max(self._now, self._times[owner])
         return owner, self._take(owner, consumer)
 
     def charge(self, owner: str, cost: float) -> None:

@@ -66,3 +66,24 @@ def test_an_owner_may_have_so_many_items_and_all_together_so_many() -> None:
         queue.push("c", "1")
     queue.push("c", "1", has_limit=False)
     assert queue.pop("worker") == ("a", "1")
+
+
+def test_the_time_does_not_go_back_for_an_item_that_waited_for_its_consumer() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.push("waiting", "old", consumer="other")
+    for _ in range(3):
+        queue.push("busy", "busy")
+        queue.pop("this")
+        queue.charge("busy", 10)
+    queue.push("busy", "busy")
+    queue.pop("this")
+    assert queue.pop("other") == ("waiting", "old")
+    for _ in range(4):
+        queue.push("new", "new")
+    queue.push("busy", "busy")
+    served = []
+    for _ in range(3):
+        owner, _item = queue.pop("this") or ("", "")
+        queue.charge(owner, 10)
+        served.append(owner)
+    assert "busy" in served, "a newcomer has no claim to the past"
