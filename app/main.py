@@ -48,6 +48,7 @@ MAX_TRANSFER_THREADS = 32
 MAX_JSON_THREADS = 4
 # What one project may take of the places that the others leave. Threads come back soon, so more.
 MAX_UPLOAD_SHARE = 0.5
+MAX_TEST_SHARE = 0.5
 MAX_THREAD_SHARE = 0.75
 # Small, since these run Python code, of which one thread runs at a time: more of one project's
 # threads add nothing to its throughput, and each delays all other requests.
@@ -86,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     openapi.omit_default_422(app)
+    openapi.serialize_once(app)
     app.state.shared = state
     app.state.engines = EngineClient(settings, state.catalog)
     app.state.recorder = TrafficRecorder(state.sessions)
@@ -137,7 +139,7 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
         transfer_threads=FairLimiter(MAX_TRANSFER_THREADS, share=MAX_THREAD_SHARE),
         json_threads=FairLimiter(MAX_JSON_THREADS, share=MAX_THREAD_SHARE),
         probe_slots=CapacityLimiter(MAX_CONCURRENT_PROBES),
-        webhook_test_slots=CapacityLimiter(MAX_CONCURRENT_WEBHOOK_TESTS),
+        webhook_test_slots=FairLimiter(MAX_CONCURRENT_WEBHOOK_TESTS, share=MAX_TEST_SHARE),
     )
 
 

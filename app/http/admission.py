@@ -41,7 +41,10 @@ FORM_OVERHEAD_BYTES = 2**20
 MAX_CONCURRENT_REQUESTS = 1000
 # What one project may take of the slots that the others leave.
 MAX_REQUEST_SHARE = 0.5
-# Exempt from the limit: an orchestrator must not restart a process for being busy.
+# Of these, what requests without a key may take: the documentation pages. Nobody is known by then
+# who could be given a share, so together they may not keep a key's requests out.
+MAX_KEYLESS_REQUESTS = 64
+# Exempt from the limits: an orchestrator must not restart a process for being busy.
 PROBE_PATHS = ("/healthz", "/readyz")
 # Failed authentications of one address per minute. No one can guess 256 bits, but each attempt is a
 # database query.
@@ -76,6 +79,7 @@ class AdmissionMiddleware:
         self._max_concurrent_requests = max_concurrent_requests
         self._project_slots = FairLimiter(max_concurrent_requests, share=MAX_REQUEST_SHARE)
         self._in_flight = 0
+        self._in_flight_keyless = 0
         self._in_flight_by_key: Counter[str] = Counter()
         self._access_log = AccessLog()
         self._failed_auth_limiter = InMemoryRateLimiter(FAILED_AUTH_LIMIT)
@@ -105,7 +109,11 @@ class AdmissionMiddleware:
         try:
             with self._global_slot(context.scope["path"]):
                 await self._check_request(context)
-                with self._project_slot(context.principal), self._key_slot(context.principal):
+                with (
+                    self._keyless_slot(context),
+                    self._project_slot(context.principal),
+                    self._key_slot(context.principal),
+                ):
                     await self._app(context.app_scope(), context.receive, context.send)
         except ClientDisconnect:
             return
@@ -165,6 +173,22 @@ class AdmissionMiddleware:
                 f"Rate limit reached for {unit} per minute: Limit {limit}. "
                 f"Please try again in {format_duration(status.retry_after)}."
             )
+
+    @contextmanager
+    def _keyless_slot(self, context: RequestContext) -> Iterator[None]:
+        """Hold one of the slots of requests without a key. Raises ServiceUnavailable."""
+        if context.principal is not None or context.scope["path"] in PROBE_PATHS:
+            yield
+            return
+        if self._in_flight_keyless >= MAX_KEYLESS_REQUESTS:
+            raise ServiceUnavailable(
+                "Too many concurrent requests without an API key. Please retry in a moment."
+            )
+        self._in_flight_keyless += 1
+        try:
+            yield
+        finally:
+            self._in_flight_keyless -= 1
 
     @contextmanager
     def _project_slot(self, principal: Principal | AdminPrincipal | None) -> Iterator[None]:

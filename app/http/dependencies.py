@@ -58,7 +58,7 @@ class AppState:
     # Separate, since a health check of a hanging service occupies a thread until it times out.
     probe_slots: CapacityLimiter
     # Separate, since a hanging webhook receiver also occupies a thread until it times out.
-    webhook_test_slots: CapacityLimiter
+    webhook_test_slots: FairLimiter
 
 
 # For the OpenAPI document only; the admission middleware checks the keys.

@@ -1,9 +1,11 @@
 """OpenAPI responses of routes: documented errors, event streams and raw bodies."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+import orjson
+from fastapi import FastAPI, Request, Response
 from fastapi.dependencies.utils import get_dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -99,6 +101,24 @@ def omit_default_422(app: FastAPI) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def serialize_once(app: FastAPI) -> None:
+    """Serve the document from bytes: it is for everyone, and to serialize it for each request would
+    hold the event loop for 50 ms."""
+    path = app.openapi_url
+    assert path is not None
+
+    @cache
+    def serialize() -> bytes:
+        return orjson.dumps(app.openapi())
+
+    async def respond(request: Request) -> Response:
+        return Response(serialize(), media_type="application/json")
+
+    routes = app.router.routes
+    routes[:] = [route for route in routes if getattr(route, "path", None) != path]
+    app.add_route(path, respond, include_in_schema=False)
 
 
 def _implied_errors(path: str, *, has_body: bool) -> Iterator[type[ApiError]]:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, get_args
 
-from anyio import to_thread
 from fastapi import APIRouter, Query
 
 from app.db.tables import WebhookAttempt, WebhookDelivery, WebhookEndpoint
@@ -132,7 +131,7 @@ async def test(
     attempt = await run_in_transaction(state, create_delivery)
     # Between two transactions: a slow receiver must not hold a database connection.
     post_event = partial(sender.post_event, state.webhook_client, attempt)
-    result = await to_thread.run_sync(post_event, limiter=state.webhook_test_slots)
+    result = await state.webhook_test_slots.run(post_event)
     record = partial(attempts.record_result, attempt=attempt, result=result, retry=False)
     await run_in_transaction(state, record)
     if not result.is_success or result.status is None:
