@@ -8,6 +8,9 @@ from app.wire.base import bounded_int
 
 # Texts per request, as OpenAI's limit for embeddings.
 MAX_INPUTS = 2048
+# Both are tokenized as a whole, since an answer may be anywhere.
+MAX_QUESTION_CHARS = 2**14
+MAX_CONTEXT_CHARS = 2**18
 
 
 def _as_list(value: Any) -> Any:
@@ -37,8 +40,8 @@ class ClassifyRequest(_EncoderRequest):
 
 
 class QuestionInput(BaseModel):
-    question: str = Field(min_length=1)
-    context: str = Field(min_length=1)
+    question: str = Field(min_length=1, max_length=MAX_QUESTION_CHARS)
+    context: str = Field(min_length=1, max_length=MAX_CONTEXT_CHARS)
 
 
 class InferenceParameters(BaseModel):

@@ -16,6 +16,10 @@ from worker.model.special_tokens import make_plain_tokenizer
 
 # Characters tokenized first for each token needed; most languages need a quarter of that.
 CHARS_PER_TOKEN = 16
+# Characters of a text that are read at most for each token needed. Some texts have few tokens, such
+# as a megabyte of spaces or of words of over 100 characters; reading one would take seconds, during
+# which no other text is tokenized.
+MAX_CHARS_PER_TOKEN = 128
 # Tokens before a cut that it may have changed; see `_sufficient_prefix`.
 CUT_MARGIN_TOKENS = 128
 
@@ -75,10 +79,14 @@ class EncoderTokenizer:
         return other
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
-        """Tokenize and truncate texts, in a time nearly independent of the truncated rest."""
+        """Tokenize and truncate texts, in a time nearly independent of the truncated rest.
+
+        A text is also truncated where it has more than MAX_CHARS_PER_TOKEN characters per token.
+        """
         if not texts:
             return []
-        encoded = self._encode([self._sufficient_prefix(text) for text in texts], None, stride=0)
+        prefixes = [self._sufficient_prefix(text) for text in texts]
+        encoded = self._encode(prefixes, None, stride=0)
         first: dict[int, int] = {}
         sample_indices = encoded["overflow_to_sample_mapping"]
         for index, row in enumerate(sample_indices):
@@ -88,7 +96,7 @@ class EncoderTokenizer:
             TokenizedText(
                 _ids(encoded, first[row]),
                 _offsets(encoded, first[row]),
-                is_complete=bool(count == 1),
+                is_complete=bool(count == 1) and len(prefixes[row]) == len(texts[row]),
             )
             for row, count in enumerate(counts)
         ]
@@ -164,7 +172,7 @@ class EncoderTokenizer:
         return token_offsets
 
     def _sufficient_prefix(self, text: str) -> str:
-        """Return a prefix of the text with the same first `max_length` tokens, or all of the text.
+        """Return a prefix with the text's first `max_length` tokens, or as much as is read.
 
         Tokenizing a megabyte takes seconds, during which no other text is tokenized. Cutting the
         text can change the tokens near the cut: fewer than 128 for WordPiece, which gives up on
@@ -177,7 +185,9 @@ class EncoderTokenizer:
         if prefix == text:
             return text
         encoded = self._plain(prefix, add_special_tokens=False, verbose=False)
-        return prefix if len(encoded["input_ids"]) >= tokens else text
+        if len(encoded["input_ids"]) >= tokens:
+            return prefix
+        return text[: MAX_CHARS_PER_TOKEN * tokens]
 
     def _encode(self, first: Any, second: str | None, *, stride: int) -> Any:
         return self._plain(

