@@ -43,7 +43,7 @@ from app.http.idempotency import (
 )
 from app.http.multipart import FormParser, Sink, openapi_form, read_form
 from app.http.openapi import BINARY_SCHEMA, success_response
-from app.wire.base import page_cursors
+from app.wire.base import fill_page, page_cursors
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=IdempotentRoute)
 
@@ -96,8 +96,8 @@ def list_files(
     page = service.list_files(
         session, principal.project_id, purpose=purpose, order=order, after=after, limit=limit
     )
-    data = [serializers.serialize_file(row) for row in page.rows]
-    return FileList(data=data, has_more=page.has_more, **page_cursors(data))
+    data, has_more = fill_page(map(serializers.serialize_file, page.rows), has_more=page.has_more)
+    return FileList(data=data, has_more=has_more, **page_cursors(data))
 
 
 @router.get("/{file_id}")

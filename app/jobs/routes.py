@@ -10,7 +10,7 @@ from app.http.idempotency import IDEMPOTENT, IDEMPOTENT_BY_KEY, IdempotentRoute
 from app.jobs import lifecycle, serializers, service
 from app.jobs.schemas import CheckpointList, CreateJob, EventList, JobList, JobObject
 from app.jobs.wandb_policy import WandbPolicy
-from app.wire.base import page_cursors
+from app.wire.base import fill_page, page_cursors
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=IdempotentRoute)
 
@@ -68,8 +68,9 @@ def list_jobs(
         after=after,
         limit=limit,
     )
-    data = [serializers.serialize_job(row, principal.organization_id) for row in page.rows]
-    return JobList(data=data, has_more=page.has_more)
+    jobs = (serializers.serialize_job(row, principal.organization_id) for row in page.rows)
+    data, has_more = fill_page(jobs, has_more=page.has_more)
+    return JobList(data=data, has_more=has_more)
 
 
 @router.get("/{job_id}")
@@ -112,8 +113,9 @@ def list_events(
 ) -> EventList:
     """List a job's events, newest first."""
     page = service.list_events(session, principal.project_id, job_id, after=after, limit=limit)
-    data = [serializers.serialize_event(row) for row in page.rows]
-    return EventList(data=data, has_more=page.has_more)
+    events = map(serializers.serialize_event, page.rows)
+    data, has_more = fill_page(events, has_more=page.has_more)
+    return EventList(data=data, has_more=has_more)
 
 
 @router.get("/{job_id}/checkpoints")

@@ -1,9 +1,9 @@
 """Types and fields that several resources share on the wire."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,11 @@ def _to_unix_seconds(value: object) -> object:
 
 # Unix timestamp in whole seconds; rows hold datetimes.
 UnixTime = Annotated[int, BeforeValidator(_to_unix_seconds, json_schema_input_type=int)]
+
+# Of JSON, for the items of a page; what does not fit is on the next pages.
+MAX_PAGE_BYTES = 2**20
+
+Item = TypeVar("Item", bound=BaseModel)
 
 DISPLAY_NAME_PATTERN = r"[^\x00-\x1f\x7f-\x9f]{1,256}"
 
@@ -105,6 +110,21 @@ class CursorListing(Listing):
 
     first_id: str | None
     last_id: str | None
+
+
+def fill_page(items: Iterable[Item], *, has_more: bool) -> tuple[list[Item], bool]:
+    """Take items up to MAX_PAGE_BYTES of JSON, but at least one; also whether others follow.
+
+    A page is held in memory until its client has read it, and items differ in size a thousandfold.
+    """
+    page: list[Item] = []
+    size = 0
+    for item in items:
+        size += len(item.model_dump_json())
+        if page and size > MAX_PAGE_BYTES:
+            return page, True
+        page.append(item)
+    return page, has_more
 
 
 class HasId(Protocol):

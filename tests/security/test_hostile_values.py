@@ -7,15 +7,18 @@ from typing import Any
 
 import httpx
 import pytest
+from openai import OpenAI
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
-from app.db.tables import Job
+from app.db.session import SessionMaker, transaction
+from app.db.tables import Job, Project
 from tests import http_client
 from tests.app.files.test_routes import END, GOOD, PURPOSE, build_form_part, post
 from tests.app.http.test_admission import expect_error
-from tests.live_api import Api
+from tests.factories import make_file, make_job
+from tests.live_api import Account, Api
 from tests.webhook_receivers import run_receiver
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -255,3 +258,20 @@ def test_a43_webhook_secret_is_shown_once(http: httpx.Client) -> None:
         ]
     assert secret not in str(later_responses)
     assert secret not in str(lines)
+
+
+def test_a74_a_page_of_jobs_with_full_metadata_ends_after_a_mebibyte(
+    http: httpx.Client, openai: OpenAI, account: Account, sessions: SessionMaker
+) -> None:
+    """Each job has 50 KB of metadata as JSON, and all are found by paging on."""
+    metadata = {f"k{number}": "\x01" * 512 for number in range(16)}
+    with transaction(sessions) as session:
+        project = session.get_one(Project, account.principal.project_id)
+        file = make_file(session, project)
+        for _ in range(30):
+            make_job(session, project, training_file_id=file.id, user_metadata=metadata)
+    page = http.get(JOBS, params={"limit": 1000})
+    assert page.json()["has_more"]
+    assert 2**19 < len(page.content) < 2**20 + 2**16
+    found = {job.id for job in openai.fine_tuning.jobs.list(limit=100)}
+    assert len(found) == 30
