@@ -162,7 +162,10 @@ class TestDoctor:
         finally:
             subprocess.run(["umount", str(disk)], check=True)
         assert result.returncode == 1
-        assert f"BAD  LUTHIER_HOME: the disk of {disk} is full (8 MiB free); make" in result.stdout
+        full = (
+            f"BAD  LUTHIER_HOME: the disk of {disk} is full (8 MiB free), and uploads are refused"
+        )
+        assert full in result.stdout
 
     def test_an_unreachable_database(self, luthier: Luthier) -> None:
         url = f"postgresql://nobody@{UNUSED_ADDRESS}/none"

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from app.settings import RENAMED, Settings, environment_variable
 
 UNPREFIXED = {
+    "WANDB_ENTITY",
     "PORT",
     "DATABASE_URL",
     "REDIS_URL",

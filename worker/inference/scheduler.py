@@ -140,7 +140,7 @@ class Scheduler:
         """Give a project the slot that it needs next, if it is free."""
         prefill = queue.prefill
         if queue.preempted:
-            return self._slots.can_resume_row and self._resume_row(queue)
+            return self._can_resume_row() and self._resume_row(queue)
         if prefill is None or prefill.slot == NO_SLOT:
             return self._start_prefill(queue)
         is_last = prefill.num_started + 1 == prefill.request.num_choices
@@ -148,6 +148,18 @@ class Scheduler:
             return False
         started.append((self._start_row(queue, prefill, is_last=is_last), prefill))
         return True
+
+    def _can_resume_row(self) -> bool:
+        """True if a preempted row can go on without taking the slot that it made room with.
+
+        A prompt whose project has no preempted rows comes first: it starts its own as soon as it is
+        computed. With few slots it would otherwise wait for the end of the row that made room.
+        """
+        is_expected = any(
+            queue.prefill is not None and queue.prefill.slot != NO_SLOT and not queue.preempted
+            for queue in self._projects.values()
+        )
+        return self._slots.has_free_row or (self._slots.can_resume_row and not is_expected)
 
     def _resume_row(self, queue: ProjectQueue) -> bool:
         sequence = queue.preempted.popleft()
