@@ -1,15 +1,14 @@
 """Loads of a project that misbehaves as hard as its limits allow, one per shared pool of the API.
 
 Each is a context manager: the load runs while the block does, and ends with it. A test asserts in
-the block that another project gets through; a benchmark measures how fast.
+the block that another project gets through.
 """
 
 import json
 import select
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -94,35 +93,6 @@ def validated_uploads(
             stop.set()
 
 
-@contextmanager
-def held_requests(
-    url: str, secrets: list[str], *, count: int = 1000
-) -> Iterator[list[socket.socket]]:
-    """API places: this many requests of a project's keys, whose bodies never end.
-
-    Yields the connections. The server gives up on each after 15 seconds.
-    """
-    with ExitStack() as stack:
-        connections = [stack.enter_context(connected(url)) for _ in range(count)]
-        for number, connection in enumerate(connections):
-            secret = secrets[number % len(secrets)]
-            connection.sendall(
-                f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}"
-                "\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
-            )
-        yield connections
-
-
 def count_answered(connections: list[socket.socket]) -> int:
     """The number of connections on which the server has responded, or which it has closed."""
     return len(select.select(connections, [], [], 0)[0])
-
-
-def measure_p95(request: Callable[[], object], *, repeats: int = 20) -> float:
-    """The 95th percentile of the seconds that a request takes."""
-    seconds = []
-    for _ in range(repeats):
-        started_at = time.monotonic()
-        request()
-        seconds.append(time.monotonic() - started_at)
-    return sorted(seconds)[int(0.95 * (repeats - 1))]
