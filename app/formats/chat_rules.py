@@ -11,7 +11,12 @@ from app.formats.errors import (
     json_type_name,
     reject_unknown_keys,
 )
-from app.formats.tools import check_function_call, check_tool_calls, check_tool_definitions
+from app.formats.tools import (
+    check_called_functions,
+    check_function_call,
+    check_tool_calls,
+    check_tool_definitions,
+)
 
 ROW_KEYS = ("messages", "tools", "parallel_tool_calls", "functions")
 SHAPE_HINT = (
@@ -71,6 +76,7 @@ def check(row: Any) -> None:
     _check_last_message(messages)
     check_tool_results(messages)
     check_tool_definitions(row)
+    check_called_functions(row, messages)
 
 
 def check_number_of_messages(messages: Sequence[Any]) -> None:

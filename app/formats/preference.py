@@ -20,7 +20,7 @@ from app.formats.chat_rules import (
 from app.formats.content import FORBIDDEN_PREFIX
 from app.formats.errors import ErrorCode, InvalidExample, json_type_name, reject_unknown_keys
 from app.formats.format import ExampleFacts, Format, FormatName
-from app.formats.tools import check_tool_definitions
+from app.formats.tools import check_called_functions, check_tool_definitions
 
 PREFERRED_KEYS = ("preferred_output", "preferred_completion")
 NON_PREFERRED_KEYS = ("non_preferred_output", "non_preferred_completion")
@@ -69,7 +69,9 @@ def check(row: Any) -> None:
     for key in output_keys:
         _check_output(row[key], key)
     for key in output_keys:
-        check_tool_results([*row["input"]["messages"], *row[key]])
+        messages = [*row["input"]["messages"], *row[key]]
+        check_tool_results(messages)
+        check_called_functions(row["input"], messages)
 
 
 def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:

@@ -45,7 +45,7 @@ class RowParser:
     @property
     def summary(self) -> DatasetSummary | None:
         """Summary of the valid rows; None for a format that has none."""
-        if self.format is None or self.format.extract_facts is None:
+        if self.format is None or not (self.format.extract_facts or self.format.find_warning):
             return None
         return self._summary_builder.build(min_labels=self.format.min_labels)
 
@@ -66,12 +66,21 @@ class RowParser:
             self.example_count += 1
             try:
                 row = self._parse_row(line)
-                if self.format is not None and self.format.extract_facts is not None:
-                    self._summary_builder.add(self.format.extract_facts(row), number)
+                self._summarize(row, number)
                 yield row
             except InvalidExample as error:
                 reason = error.format_reason(self.example_count, number)
                 yield LineError(number, offset, reason, error.code)
+
+    def _summarize(self, row: Row, line: int) -> None:
+        if self.format is None:
+            return
+        if self.format.extract_facts is not None:
+            self._summary_builder.add(self.format.extract_facts(row), line)
+        elif self.format.find_warning is not None:
+            warning = self.format.find_warning(row)
+            if warning is not None:
+                self._summary_builder.add_warning(warning, line)
 
     def _parse_row(self, line: bytes | None) -> Row:
         if line is None:

@@ -1,11 +1,18 @@
 """Tools: the definitions of an example, and the calls in its messages."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import orjson
+
 from app.formats.content import reject_control_tokens
-from app.formats.errors import InvalidExample, json_type_name, reject_unknown_keys
+from app.formats.errors import (
+    InvalidExample,
+    escape_for_message,
+    json_type_name,
+    reject_unknown_keys,
+)
 
 FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_FUNCTIONS = 128
@@ -20,6 +27,10 @@ TOOL_CALL_HINT = (
     'Write {"id": "…", "type": "function", "function": {"name": "…", "arguments": "{…}"}}.'
 )
 FUNCTION_CALL_HINT = 'Write {"name": "…", "arguments": "{…}"}; the arguments are JSON in a string.'
+ARGUMENTS_HINT = (
+    "Write a JSON object in a string, as json.dumps makes it from a dict (str makes Python's own "
+    'notation of it), and "{}" for no arguments.'
+)
 
 
 def check_tool_definitions(row: Mapping[str, Any]) -> None:
@@ -85,6 +96,53 @@ def check_function_call(call: Any, number: int, *, hint: str = FUNCTION_CALL_HIN
             message_number=number,
         )
     reject_control_tokens(call["arguments"])
+    _check_arguments(call["arguments"], number)
+
+
+def check_called_functions(
+    definitions: Mapping[str, Any], messages: Iterable[Mapping[str, Any]]
+) -> None:
+    """Raise InvalidExample for a call, in checked messages, to a function that is not offered.
+
+    Without any `tools` or `functions`, nothing is known of the functions.
+    """
+    offered = {tool["function"]["name"] for tool in definitions.get("tools") or ()}
+    offered |= {function["name"] for function in definitions.get("functions") or ()}
+    if not offered:
+        return
+    for number, message in enumerate(messages, start=1):
+        for name in _called_names(message):
+            if name not in offered:
+                raise InvalidExample(
+                    f': the function "{escape_for_message(name)}" is called, and tools does not '
+                    "have it",
+                    "Add its definition to the example's tools, or correct the name.",
+                    message_number=number,
+                )
+
+
+def _called_names(message: Mapping[str, Any]) -> list[str]:
+    if message.get("function_call") is not None:
+        return [message["function_call"]["name"]]
+    return [call["function"]["name"] for call in message.get("tool_calls") or ()]
+
+
+def _check_arguments(arguments: str, number: int) -> None:
+    """Raise InvalidExample unless `arguments` is a JSON object: a model writes what it learned."""
+    try:
+        value = orjson.loads(arguments)
+    except orjson.JSONDecodeError as error:
+        raise InvalidExample(
+            f': the arguments "{escape_for_message(arguments)}" of a call are not JSON',
+            ARGUMENTS_HINT,
+            message_number=number,
+        ) from error
+    if not isinstance(value, dict):
+        raise InvalidExample(
+            f": the arguments of a call are JSON for {json_type_name(value)}, not for an object",
+            ARGUMENTS_HINT,
+            message_number=number,
+        )
 
 
 def _check_function(function: Any, subject: str) -> None:

@@ -30,9 +30,9 @@ TOOL = {"type": "function", "function": FUNCTION}
 FUNCTION_CALL = {"name": "weather", "arguments": "{}"}
 
 
-def validate(row: Any) -> ValidationReport:
+def validate(*rows: Any) -> ValidationReport:
     validator = DatasetValidator()
-    validator.feed(json.dumps(row).encode())
+    validator.feed(b"\n".join(json.dumps(row).encode() for row in rows))
     return validator.finish()
 
 
@@ -276,6 +276,31 @@ BAD = {
         chat(USER, with_call(function={"name": "weather", "arguments": {"city": "Rome"}})),
         "Example 1, message 2: the arguments of a call are an object",
     ),
+    "arguments as a Python dict's text": (
+        chat(USER, with_call(function={"name": "weather", "arguments": "{'celsius': True}"})),
+        "Example 1, message 2: the arguments \"{'celsius': True}\" of a call are not JSON. "
+        "Write a JSON object in a string, as json.dumps makes it from a dict",
+    ),
+    "arguments of no text": (
+        chat(USER, with_call(function={"name": "weather", "arguments": ""})),
+        'Example 1, message 2: the arguments "" of a call are not JSON',
+    ),
+    "arguments as a JSON list": (
+        chat(USER, {"role": "assistant", "function_call": {"name": "weather", "arguments": "[1]"}}),
+        "Example 1, message 2: the arguments of a call are JSON for a list, not for an object",
+    ),
+    "a call of a tool that is not offered": (
+        chat(USER, with_call(function={"name": "wether", "arguments": "{}"}), tools=[TOOL]),
+        'Example 1, message 2: the function "wether" is called, and tools does not have it',
+    ),
+    "a call of a function that is not offered": (
+        chat(
+            USER,
+            {"role": "assistant", "function_call": {"name": "time", "arguments": "{}"}},
+            functions=[FUNCTION],
+        ),
+        'Example 1, message 2: the function "time" is called',
+    ),
     "a function call of text": (
         chat(USER, {"role": "assistant", "function_call": "weather"}),
         "Example 1, message 2: a call's function is a string",
@@ -455,3 +480,12 @@ class TestA52ManyMessages:
         ]
         assert validate(chat(USER, ANSWER, tools=tools[:128])).error_count == 0
         assert "tools has 129 items" in reason(chat(USER, ANSWER, tools=tools))
+
+
+def test_tools_are_noted_since_the_built_in_engine_does_not_serve_them() -> None:
+    rows = [chat(USER, ANSWER), chat(USER, ANSWER, tools=[TOOL]), chat(USER, CALLING, tools=[TOOL])]
+    summary = validate(*rows).summary
+    assert summary is not None
+    (note,) = summary.notes
+    assert note.startswith("In 2 example(s) tools are offered")
+    assert "does not answer with tool_calls, first in line 2." in note

@@ -90,6 +90,20 @@ WRONG: dict[str, tuple[Any, str]] = {
         row(input={"messages": [{**USER, "content": [{"type": "image_url", "image_url": {}}]}]}),
         "Example 1, message 1: images are not supported by text models.",
     ),
+    "a call of a tool that is not offered": (
+        row(
+            input={"messages": [USER], "tools": [TOOL]},
+            preferred_output=[
+                {
+                    "role": "assistant",
+                    "tool_calls": [
+                        {**CALL["tool_calls"][0], "function": {"name": "see", "arguments": "{}"}}
+                    ],
+                }
+            ],
+        ),
+        'Example 1, message 2: the function "see" is called, and tools does not have it.',
+    ),
     "a tool that is none": (
         row(input={"messages": [USER], "tools": [{}]}),
         "Example 1: tool 1 is not a function tool.",
