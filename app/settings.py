@@ -200,6 +200,29 @@ class Settings(BaseSettings):
     job_event_retention_days: float = Field(
         0, ge=0, description="Days to keep the events of ended jobs; 0 means forever"
     )
+    job_retention_days: float = Field(
+        0,
+        ge=0,
+        description="Days to keep ended jobs that have no model, or whose models are deleted; 0 "
+        "means forever",
+    )
+    deleted_row_retention_days: float = Field(
+        1,
+        ge=0,
+        description="Days to keep the rows of deleted files and models that nothing refers to; 0 "
+        "means forever",
+    )
+    archived_project_retention_days: float = Field(
+        0,
+        ge=0,
+        description="Days to keep the files and models of archived projects; 0 means forever",
+    )
+    idempotency_retention_hours: float = Field(
+        24,
+        gt=0,
+        le=24,
+        description="Hours to keep the responses that repeated requests get",
+    )
     disk_reserve_bytes: ByteSize = Field(
         ByteSize(2**30),
         ge=0,

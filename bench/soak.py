@@ -5,8 +5,7 @@
 Prints one line a minute, then for each process kind the resident memory, file descriptors and
 threads, and for the service the bytes on disk and the rows: after the warm-up (a third of the time)
 and at the end, each the median of five minutes. What grows between the two is a leak. Retention is
-set to minutes. Rows that a service keeps as its history (jobs and their metrics, usage, files that
-jobs name) grow with the work done; they are listed by table.
+set to minutes, and the projects delete their files and models, so the rows must be flat too.
 """
 
 import argparse
@@ -48,8 +47,11 @@ KINDS = {
 }
 # Minutes, so that what ended before the warm-up is gone at the end.
 VARIABLES = {
-    "LUTHIER_UPLOAD_RETENTION_DAYS": "0.003",
-    "LUTHIER_JOB_EVENT_RETENTION_DAYS": "0.003",
+    "LUTHIER_UPLOAD_RETENTION_DAYS": "0.0007",
+    "LUTHIER_JOB_EVENT_RETENTION_DAYS": "0.0015",
+    "LUTHIER_JOB_RETENTION_DAYS": "0.0015",
+    "LUTHIER_DELETED_ROW_RETENTION_DAYS": "0.0007",
+    "LUTHIER_IDEMPOTENCY_RETENTION_HOURS": "0.03",
 }
 
 Request = Callable[[httpx.Client, random.Random], httpx.Response | None]
@@ -58,9 +60,8 @@ Sample = dict[str, float]
 
 def upload_and_delete(client: httpx.Client, chance: random.Random) -> httpx.Response:
     file = upload(client, chance.choice((1, 12, 2000)))
-    if chance.random() < 0.9:
-        client.delete(f"/v1/files/{file}").raise_for_status()
-    return client.get("/v1/files", params={"limit": 5})
+    client.get("/v1/files", params={"limit": 5}).raise_for_status()
+    return client.delete(f"/v1/files/{file}")
 
 
 def upload(client: httpx.Client, rows: int) -> str:
@@ -71,7 +72,7 @@ def upload(client: httpx.Client, rows: int) -> str:
 
 
 def upload_in_parts(client: httpx.Client, chance: random.Random) -> httpx.Response:
-    """An upload of which half are cancelled and some are never completed."""
+    """An upload, which is cancelled or completed; its file is deleted."""
     body = {
         "filename": "t.jsonl",
         "purpose": "fine-tune",
@@ -82,7 +83,8 @@ def upload_in_parts(client: httpx.Client, chance: random.Random) -> httpx.Respon
     part = client.post(f"{path}/parts", files={"data": ("p", LINE * 12)}).raise_for_status().json()
     if chance.random() < 0.5:
         return client.post(f"{path}/cancel")
-    return client.post(f"{path}/complete", json={"part_ids": [part["id"]]})
+    completed = client.post(f"{path}/complete", json={"part_ids": [part["id"]]})
+    return client.delete(f"/v1/files/{completed.raise_for_status().json()['file']['id']}")
 
 
 def chat(client: httpx.Client, chance: random.Random) -> httpx.Response:
@@ -119,14 +121,21 @@ def make_mistakes(client: httpx.Client, chance: random.Random) -> httpx.Response
 
 
 def train(client: httpx.Client, chance: random.Random) -> httpx.Response:
-    """A job, which is cancelled or runs to its end; its model answers and is deleted."""
+    """A job, which is cancelled or runs to its end; its model answers. Its owner deletes all."""
+    file = upload(client, 12)
+    response = run_job(client, file, cancel=chance.random() < 0.5)
+    client.delete(f"/v1/files/{file}").raise_for_status()
+    return response
+
+
+def run_job(client: httpx.Client, file: str, *, cancel: bool) -> httpx.Response:
     method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1}}}
-    body = {"model": CHAT_MODEL, "training_file": upload(client, 12), "method": method}
+    body = {"model": CHAT_MODEL, "training_file": file, "method": method}
     job = client.post("/v1/fine_tuning/jobs", json=body)
     if job.status_code != 200:
         return job
     path = f"/v1/fine_tuning/jobs/{job.json()['id']}"
-    if chance.random() < 0.5:
+    if cancel:
         return client.post(f"{path}/cancel")
     for _ in range(MAX_JOB_SECONDS):
         state = client.get(path).json()

@@ -52,7 +52,7 @@ GRACE_HEARTBEATS = 3
 # An unfinished upload this old was left by a killed process.
 UNFINISHED_UPLOAD_AGE = timedelta(hours=24)
 STORAGE_CLEANUP_INTERVAL_SECONDS = 3600.0
-RETENTION_INTERVAL_SECONDS = 600.0
+RETENTION_INTERVAL_SECONDS = 60.0
 
 broker_transport.install()
 celery = make_celery()
@@ -176,12 +176,16 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
     policy = RetentionPolicy(
         upload_days=settings.upload_retention_days,
         job_event_days=settings.job_event_retention_days,
+        job_days=settings.job_retention_days,
+        deleted_row_days=settings.deleted_row_retention_days,
+        archived_project_days=settings.archived_project_retention_days,
     )
     reconciler = Reconciler(
         sessions,
         grace_period_seconds=GRACE_HEARTBEATS * settings.heartbeat_interval_seconds,
         slice_seconds=settings.trainer_time_slice_seconds,
         max_running=settings.max_running_jobs_per_project,
+        idempotency_hours=settings.idempotency_retention_hours,
     )
 
     validations = ValidationQueue()

@@ -34,7 +34,7 @@ import orjson
 from anyio import to_thread
 from fastapi import Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -146,10 +146,18 @@ def _store_response(session: Session, attempt: RequestAttempt, response: StoredR
     session.execute(row.on_conflict_do_update(index_elements=key_columns, set_=newest))
 
 
-def delete_expired(session: Session) -> None:
-    """Delete records that are too old to be replayed."""
-    expired = IdempotencyRecord.created_at < clock.subtract_from_now(RETENTION)
+def delete_expired(session: Session, *, hours: float = 24) -> None:
+    """Delete records that are too old to be replayed, or older than `hours`."""
+    limit = timedelta(hours=hours)
+    derived = IdempotencyRecord.key.startswith("\n")
+    expired = or_(
+        _is_older(min(limit, RETENTION)), and_(derived, _is_older(min(limit, SDK_RETRY_WINDOW)))
+    )
     session.execute(delete(IdempotencyRecord).where(expired))
+
+
+def _is_older(age: timedelta) -> ColumnElement[bool]:
+    return IdempotencyRecord.created_at < clock.subtract_from_now(age)
 
 
 class Idempotency:

@@ -5,8 +5,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
-from sqlalchemy import CompoundSelect, Exists, Select, exists, func, or_, select, union_all, update
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    CompoundSelect,
+    Exists,
+    Select,
+    exists,
+    func,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.catalog import Catalog, CatalogModel, ModelKind
 from app.db import outbox
@@ -168,12 +178,19 @@ def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> Re
             f"The model '{name}' belongs to another project; only that project can delete it.",
             param="model",
         )
-    if session.scalar(select(_has_active_job(name))):
+    if session.scalar(select(has_active_job(name))):
         raise InvalidRequest(
             f"The model '{name}' is in use by an active job that starts from it. Cancel the job or "
             "wait until it has ended.",
             param="model",
         )
+    mark_deleted(session, model)
+    base = catalog.get(model.base_model)
+    return None if base is None else ResolvedModel(name, base, model.storage_prefix)
+
+
+def mark_deleted(session: Session, model: FineTunedModel) -> None:
+    """Mark a locked model as deleted, and enqueue the deletion of its weights."""
     model.deleted_at = func.clock_timestamp()
     # No job may resume from the checkpoint any more, since its files will be deleted.
     session.execute(
@@ -182,8 +199,6 @@ def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> Re
         .values(deleted_at=func.clock_timestamp())
     )
     outbox.enqueue_prefix_deletion(session, model.storage_prefix)
-    base = catalog.get(model.base_model)
-    return None if base is None else ResolvedModel(name, base, model.storage_prefix)
 
 
 def get_owned(session: Session, project_id: str, name: str) -> FineTunedModel:
@@ -194,7 +209,8 @@ def get_owned(session: Session, project_id: str, name: str) -> FineTunedModel:
     return row
 
 
-def _has_active_job(name: str) -> Exists:
+def has_active_job(name: str | InstrumentedAttribute[str]) -> Exists:
+    """Build the condition that a job which has not ended starts from the model."""
     return exists().where(Job.start_model == name, Job.state.not_in(TERMINAL_STATES))
 
 

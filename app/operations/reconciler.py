@@ -29,7 +29,8 @@ log = logs.get_logger(__name__)
 RENOTIFY_AFTER_SECONDS = 30
 # A worker that was notified of a new job has this long before the reconciler validates its files.
 REVALIDATE_AFTER_SECONDS = 1
-OUTBOX_RETENTION_SECONDS = 3600
+DONE_RETENTION_SECONDS = 300
+NOTIFICATION_RETENTION_SECONDS = 3600
 REQUEST_YIELDS_INTERVAL_SECONDS = 5
 BATCH_SIZE = 100
 
@@ -44,11 +45,13 @@ class PeriodicTask:
     due_at: float = 0.0
 
 
-def build_tasks(*, slice_seconds: float = 0, max_running: int = 0) -> list[PeriodicTask]:
+def build_tasks(
+    *, slice_seconds: float = 0, max_running: int = 0, idempotency_hours: float = 24
+) -> list[PeriodicTask]:
     """Build all tasks, due at once.
 
     `slice_seconds` is the trainers' time slice, and `max_running` the quota of projects without one
-    of their own; 0 is unlimited.
+    of their own; 0 is unlimited. Responses to repeat are kept for `idempotency_hours`.
     """
     return [
         PeriodicTask(
@@ -80,11 +83,13 @@ def build_tasks(*, slice_seconds: float = 0, max_running: int = 0) -> list[Perio
             TaskName.RECOUNT_STORAGE_USAGE, 3600, build_single_transaction_task(quota.recount)
         ),
         PeriodicTask(TaskName.MERGE_STORAGE_USAGE, 30, build_single_transaction_task(quota.merge)),
-        PeriodicTask(TaskName.PRUNE_OUTBOX, 600, build_single_transaction_task(prune_outbox)),
+        PeriodicTask(TaskName.PRUNE_OUTBOX, 60, build_single_transaction_task(prune_outbox)),
         PeriodicTask(
             TaskName.PRUNE_IDEMPOTENCY_KEYS,
-            600,
-            build_single_transaction_task(idempotency.delete_expired),
+            60,
+            build_single_transaction_task(
+                lambda session: idempotency.delete_expired(session, hours=idempotency_hours)
+            ),
         ),
         PeriodicTask(
             TaskName.PRUNE_WEBHOOK_DELIVERIES, 3600, build_single_transaction_task(deliveries.prune)
@@ -143,8 +148,13 @@ class Reconciler:
         grace_period_seconds: float,
         slice_seconds: float = 0,
         max_running: int = 0,
+        idempotency_hours: float = 24,
     ) -> None:
-        self.tasks = build_tasks(slice_seconds=slice_seconds, max_running=max_running)
+        self.tasks = build_tasks(
+            slice_seconds=slice_seconds,
+            max_running=max_running,
+            idempotency_hours=idempotency_hours,
+        )
         self._sessions = sessions
         self._grace_period_seconds = grace_period_seconds
         self._start_grace_period()
@@ -223,9 +233,11 @@ def expire_files(session: Session) -> None:
 
 
 def prune_outbox(session: Session) -> None:
-    """Delete done rows, and unsent notifications, that are older than the retention time."""
-    since = clock.seconds_from_now(-OUTBOX_RETENTION_SECONDS)
-    session.execute(delete(Outbox).where(Outbox.done_at < since))
+    """Delete done rows, and later unsent notifications, when their retention has ended."""
+    session.execute(
+        delete(Outbox).where(Outbox.done_at < clock.seconds_from_now(-DONE_RETENTION_SECONDS))
+    )
+    since = clock.seconds_from_now(-NOTIFICATION_RETENTION_SECONDS)
     session.execute(
         delete(Outbox).where(Outbox.kind == OutboxKind.NOTIFY, Outbox.created_at < since)
     )

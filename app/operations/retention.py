@@ -1,22 +1,27 @@
 """Retention: one sweep that erases and deletes what has outlived its use, batch by batch.
 
 Each batch is a transaction of its own, so that the sweep holds no lock for long and goes on where
-it was interrupted. What a file or model was called and contained goes with it: rows that must stay,
-because jobs and usage refer to them, are emptied.
+it was interrupted. What a file or model was called and contained goes as soon as it is deleted; its
+row goes once nothing refers to it any more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from app import logs
 from app.db import clock
 from app.db.base import Base
-from app.db.session import SessionMaker, transaction
+from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.db.tables import (
     TERMINAL_STATES,
+    Checkpoint,
+    CheckpointPermission,
     File,
     FineTunedModel,
     Job,
@@ -28,12 +33,18 @@ from app.db.tables import (
 )
 from app.files import service
 from app.files.uploads import TERMINAL_STATES as ENDED_UPLOADS
+from app.jobs import deletion
+from app.operations import archived_projects
+
+log = logs.get_logger(__name__)
 
 BATCH_SIZE = 500
+# The rows of a job are in many tables.
+JOBS_BATCH_SIZE = 50
 # Of each rule in one sweep; the next sweep continues.
 MAX_BATCHES = 20
 # By then, all API processes have written what they had counted of a deleted model.
-TRAFFIC_GRACE = timedelta(hours=1)
+TRAFFIC_GRACE_DAYS = 1 / 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +53,63 @@ class RetentionPolicy:
 
     upload_days: float = 7
     job_event_days: float = 0
+    job_days: float = 0
+    deleted_row_days: float = 1
+    archived_project_days: float = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of the sweep: `apply` handles one batch, and returns the number of its rows."""
+
+    apply: Callable[[Session], int]
+    batch_size: int = BATCH_SIZE
 
 
 def sweep(sessions: SessionMaker, policy: RetentionPolicy) -> None:
-    """Apply all rules."""
-    rules: list[Callable[[Session], int]] = [
-        erase_deleted_files,
-        delete_predictions_of_deleted_models,
-        delete_counts_of_deleted_models,
-    ]
-    if policy.upload_days:
-        rules.append(lambda session: delete_ended_uploads(session, policy.upload_days))
-    if policy.job_event_days:
-        rules.append(lambda session: delete_job_events(session, policy.job_event_days))
-    for rule in rules:
-        _apply(sessions, rule)
+    """Apply all rules. One that fails does not stop the others; its error is raised in the end."""
+    failure: Exception | None = None
+    for rule in _build_rules(policy):
+        try:
+            _apply(sessions, rule)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            log.exception("retention.rule_failed", rule=str(rule.apply))
+            failure = error
+    if failure is not None:
+        raise failure
 
 
-def _apply(sessions: SessionMaker, rule: Callable[[Session], int]) -> None:
+def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
+    """Build the rules, each after those that release what it deletes."""
+    if days := policy.archived_project_days:
+        yield Rule(partial(archived_projects.delete_files, days=days, limit=BATCH_SIZE))
+        yield Rule(partial(archived_projects.delete_models, days=days, limit=BATCH_SIZE))
+    yield Rule(erase_deleted_files)
+    traffic_days = min(policy.deleted_row_days or TRAFFIC_GRACE_DAYS, TRAFFIC_GRACE_DAYS)
+    yield Rule(partial(delete_predictions_of_deleted_models, days=traffic_days))
+    yield Rule(partial(delete_counts_of_deleted_models, days=traffic_days))
+    if days := policy.upload_days:
+        yield Rule(partial(delete_ended_uploads, days=days))
+    if days := policy.job_event_days:
+        yield Rule(partial(delete_job_events, days=days))
+    if days := policy.job_days:
+        yield Rule(partial(deletion.delete_metrics, days=days, limit=BATCH_SIZE))
+        yield Rule(partial(deletion.delete_events, days=days, limit=BATCH_SIZE))
+        jobs = partial(deletion.delete_jobs, days=days, limit=JOBS_BATCH_SIZE)
+        yield Rule(jobs, JOBS_BATCH_SIZE)
+    if days := policy.deleted_row_days:
+        yield Rule(partial(delete_rows_of_deleted_checkpoints, days=days))
+        yield Rule(partial(delete_rows_of_deleted_models, days=days))
+        yield Rule(partial(delete_rows_of_deleted_files, days=days))
+
+
+def _apply(sessions: SessionMaker, rule: Rule) -> None:
     for _ in range(MAX_BATCHES):
         with transaction(sessions) as session:
-            done = rule(session)
-        if done < BATCH_SIZE:
+            done = rule.apply(session)
+        if done < rule.batch_size:
             return
 
 
@@ -83,7 +129,7 @@ def erase_deleted_files(session: Session) -> int:
 def delete_ended_uploads(session: Session, days: float) -> int:
     """Delete a batch of uploads that ended long ago and have no parts left."""
     has_parts = select(UploadPart.id).where(UploadPart.upload_id == Upload.id).exists()
-    is_old = Upload.expires_at < clock.subtract_from_now(timedelta(days=days))
+    is_old = _is_older(Upload.expires_at, days)
     old = select(Upload.id).where(Upload.state.in_(ENDED_UPLOADS), is_old, ~has_parts)
     return _delete(session, Upload, Upload.id, old)
 
@@ -91,30 +137,75 @@ def delete_ended_uploads(session: Session, days: float) -> int:
 def delete_job_events(session: Session, days: float) -> int:
     """Delete a batch of events of jobs that ended long ago."""
     old = select(JobEvent.id).join(Job, Job.id == JobEvent.job_id)
-    return _delete(session, JobEvent, JobEvent.id, old.where(*_ended_before(days)))
+    return _delete(session, JobEvent, JobEvent.id, old.where(*deletion.has_ended_before(days)))
 
 
-def delete_predictions_of_deleted_models(session: Session) -> int:
-    """Delete a batch of recent predictions of deleted models."""
-    of_gone = select(Prediction.request_id).where(Prediction.model.in_(_select_deleted_models()))
+def delete_predictions_of_deleted_models(session: Session, *, days: float) -> int:
+    """Delete a batch of recent predictions of models deleted more than `days` ago."""
+    is_of_gone = Prediction.model.in_(_select_deleted_models(days))
+    of_gone = select(Prediction.request_id).where(is_of_gone)
     return _delete(session, Prediction, Prediction.request_id, of_gone)
 
 
-def delete_counts_of_deleted_models(session: Session) -> int:
+def delete_counts_of_deleted_models(session: Session, *, days: float) -> int:
     """Delete a batch of the hourly counts of deleted models, all of a model's at a time."""
     model = ModelTrafficHour.model
-    of_gone = select(model).where(model.in_(_select_deleted_models()))
+    of_gone = select(model).where(model.in_(_select_deleted_models(days)))
     return _delete(session, ModelTrafficHour, model, of_gone)
 
 
-def _select_deleted_models() -> Select[str]:
-    is_gone = FineTunedModel.deleted_at < clock.subtract_from_now(TRAFFIC_GRACE)
-    return select(FineTunedModel.name).where(is_gone)
+def delete_rows_of_deleted_checkpoints(session: Session, *, days: float) -> int:
+    """Delete a batch of rows of checkpoints that were deleted long ago, of ended jobs."""
+    gone = select(Checkpoint.id).join(Job, Job.id == Checkpoint.job_id)
+    # A job that still trains may store the same step again.
+    is_gone = (_is_older(Checkpoint.deleted_at, days), Job.state.in_(TERMINAL_STATES))
+    return _delete(session, Checkpoint, Checkpoint.id, gone.where(*is_gone))
 
 
-def _ended_before(days: float) -> tuple[ColumnElement[bool], ...]:
-    is_old = Job.finished_at < clock.subtract_from_now(timedelta(days=days))
-    return Job.state.in_(TERMINAL_STATES), is_old
+def delete_rows_of_deleted_models(session: Session, *, days: float) -> int:
+    """Delete a batch of rows of models that were deleted long ago and have no traffic left."""
+    has_counts = select(ModelTrafficHour.model).where(ModelTrafficHour.model == FineTunedModel.name)
+    has_predictions = select(Prediction.model).where(Prediction.model == FineTunedModel.name)
+    gone = (
+        select(FineTunedModel.name)
+        .join(Job, Job.id == FineTunedModel.job_id)
+        .where(
+            _is_older(FineTunedModel.deleted_at, days),
+            Job.state.in_(TERMINAL_STATES),
+            ~has_counts.exists(),
+            ~has_predictions.exists(),
+        )
+        .limit(BATCH_SIZE)
+    )
+    names = session.scalars(gone).all()
+    permissions = CheckpointPermission.model_name.in_(names)
+    session.execute(delete(CheckpointPermission).where(permissions))
+    session.execute(delete(FineTunedModel).where(FineTunedModel.name.in_(names)))
+    return len(names)
+
+
+def delete_rows_of_deleted_files(session: Session, *, days: float) -> int:
+    """Delete a batch of rows of files that were deleted long ago, and no job or upload names."""
+    referring = (
+        Job.training_file_id,
+        Job.validation_file_id,
+        Job.result_file_id,
+        Job.evaluation_file_id,
+        Upload.file_id,
+    )
+    # A condition for each column, since each has its own index.
+    unused = [~select(column).where(column == File.id).exists() for column in referring]
+    gone = select(File.id).where(_is_older(File.deleted_at, days), *unused)
+    return _delete(session, File, File.id, gone)
+
+
+def _select_deleted_models(days: float) -> Select[str]:
+    return select(FineTunedModel.name).where(_is_older(FineTunedModel.deleted_at, days))
+
+
+def _is_older(column: InstrumentedAttribute[Any], days: float) -> ColumnElement[bool]:
+    is_older: ColumnElement[bool] = column < clock.subtract_from_now(timedelta(days=days))
+    return is_older
 
 
 def _delete(

@@ -2,7 +2,12 @@
 
 from app.db.tables.checkpoints import Checkpoint, CheckpointKind
 from app.db.tables.files import File, FilePurpose, FileStatus
-from app.db.tables.fine_tuned_models import CheckpointPermission, FineTunedModel, TrainingUsage
+from app.db.tables.fine_tuned_models import (
+    CheckpointPermission,
+    FineTunedModel,
+    MonthlyTrainingUsage,
+    TrainingUsage,
+)
 from app.db.tables.idempotency import IdempotencyRecord
 from app.db.tables.jobs import (
     TERMINAL_STATES,
@@ -61,6 +66,7 @@ __all__ = [
     "JobState",
     "KeyMixin",
     "ModelTrafficHour",
+    "MonthlyTrainingUsage",
     "Organization",
     "Outbox",
     "OutboxKind",

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db.base import (
@@ -44,4 +44,9 @@ class Checkpoint(Base):
     __table_args__ = (
         UniqueConstraint("job_id", "step", "kind"),
         CheckConstraint(f"kind IN {format_sql_values(CheckpointKind)}", name="kind"),
+        Index(
+            "ix_checkpoints_deleted_at",
+            "deleted_at",
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
     )

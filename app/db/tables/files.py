@@ -69,4 +69,9 @@ class File(Base):
             text("id DESC"),
             postgresql_where=text("deleted_at IS NULL"),
         ),
+        Index(
+            "ix_files_deleted_at",
+            "deleted_at",
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
     )

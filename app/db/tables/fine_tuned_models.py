@@ -1,5 +1,7 @@
 """Fine-tuned models and servable checkpoints, their permissions, and training usage."""
 
+from datetime import date
+
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,7 +15,7 @@ class FineTunedModel(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
     base_model: Mapped[str]
     # Step of a checkpoint; null for the job's final model.
     step: Mapped[int | None]
@@ -24,6 +26,11 @@ class FineTunedModel(Base):
 
     __table_args__ = (
         Index("ix_fine_tuned_models_project_page", "project_id", text("created_at DESC"), "name"),
+        Index(
+            "ix_fine_tuned_models_deleted_at",
+            "deleted_at",
+            postgresql_where=text("deleted_at IS NOT NULL"),
+        ),
     )
 
 
@@ -41,7 +48,7 @@ class CheckpointPermission(Base):
 
 
 class TrainingUsage(Base):
-    """Tokens trained by a succeeded job."""
+    """Tokens trained by a succeeded job, until retention deletes the job."""
 
     __tablename__ = "training_usage"
 
@@ -50,3 +57,18 @@ class TrainingUsage(Base):
     base_model: Mapped[str]
     trained_tokens: Mapped[BigInt]
     created_at: Mapped[CreatedAt]
+
+
+class MonthlyTrainingUsage(Base):
+    """Tokens trained by the succeeded jobs of a month that retention has deleted.
+
+    `month` is its first day, in UTC.
+    """
+
+    __tablename__ = "training_usage_monthly"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    base_model: Mapped[str] = mapped_column(primary_key=True)
+    month: Mapped[date] = mapped_column(primary_key=True)
+    jobs: Mapped[BigInt]
+    trained_tokens: Mapped[BigInt]

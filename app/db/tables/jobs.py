@@ -72,6 +72,11 @@ TERMINAL_STATES = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 WITHOUT_METADATA_SQL = "(user_metadata IS NULL OR user_metadata = '{}')"
 
 
+def _index_set(column: str) -> Index:
+    """An index of the rows in which a column is not null."""
+    return Index(f"ix_jobs_{column}", column, postgresql_where=text(f"{column} IS NOT NULL"))
+
+
 class Job(Base):
     """A fine-tuning job. `attempt` is the fencing token: each acquisition (and cancellation)
     increments it, and a write by a trainer is accepted only with the current number.
@@ -125,6 +130,12 @@ class Job(Base):
     __table_args__ = (
         CheckConstraint(f"state IN {format_sql_values(JobState)}", name="state"),
         Index("ix_jobs_project_page", "project_id", text("created_at DESC"), text("id DESC")),
+        # For retention, and for the foreign keys when a file's row is deleted.
+        _index_set("finished_at"),
+        Index(None, "training_file_id"),
+        _index_set("validation_file_id"),
+        _index_set("result_file_id"),
+        _index_set("evaluation_file_id"),
         Index(
             "ix_jobs_without_metadata",
             "project_id",
@@ -163,7 +174,7 @@ class JobMetadata(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str] = mapped_column(primary_key=True)
     created_at: Mapped[Timestamp] = mapped_column(primary_key=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True, index=True)
 
 
 class JobLease(Base):

@@ -26,7 +26,10 @@ class Organization(Base):
 
 
 class Project(Base):
-    """An archived project keeps everything created in it, but no key gives access to it."""
+    """An archived project keeps what was created in it, but no key gives access to it.
+
+    Retention may delete its files and models (`app.operations.archived_projects`).
+    """
 
     __tablename__ = "projects"
 

@@ -53,6 +53,7 @@ class Upload(Base):
             postgresql_where=text("state IN ('pending', 'completing')"),
         ),
         Index(None, "project_id"),
+        Index("ix_uploads_file_id", "file_id", postgresql_where=text("file_id IS NOT NULL")),
     )
 
 

@@ -3,7 +3,9 @@
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -192,6 +194,28 @@ class TestRenames:
     def test_an_empty_database_needs_no_downtime(self, empty_database: Engine) -> None:
         upgrade(get_url(empty_database), contract=False)
         assert has_table(empty_database, "periodic_tasks")
+
+
+def test_machines_that_migrate_at_once_wait_for_each_other(empty_database: Engine) -> None:
+    """The waiting one has no snapshot, for which an index built concurrently would wait."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as machines:
+        for migrated in [machines.submit(upgrade, get_url(empty_database)) for _ in range(2)]:
+            migrated.result()
+    with empty_database.connect() as connection:
+        head = ScriptDirectory(MIGRATIONS).get_current_head()
+        assert MigrationContext.configure(connection).get_current_revision() == head
+        is_invalid = text("SELECT count(*) FROM pg_index WHERE NOT indisvalid")
+        assert connection.scalar(is_invalid) == 0
+
+
+def test_an_interrupted_build_of_an_index_is_repeated(empty_database: Engine) -> None:
+    upgrade(get_url(empty_database), revision="0019")
+    with empty_database.begin() as connection:
+        connection.execute(text("CREATE INDEX ix_jobs_finished_at ON jobs (id)"))
+    upgrade(get_url(empty_database))
+    with empty_database.connect() as connection:
+        definition = text("SELECT indexdef FROM pg_indexes WHERE indexname = 'ix_jobs_finished_at'")
+        assert "(finished_at)" in str(connection.scalar(definition))
 
 
 class TestExpandAndContract:

@@ -126,9 +126,26 @@ def test_keys_last_a_day_and_sdk_retries_minutes(
     assert count_jobs(session) == 2
     http.post(JOBS, json=body, headers={"x-stainless-retry-count": "1"})
     assert count_jobs(session) == 3
+    assert prune_records(session) == 2
     age(session, timedelta(hours=24))
-    idempotency.delete_expired(session)
-    assert session.scalar(select(func.count()).select_from(IdempotencyRecord)) == 0
+    assert prune_records(session) == 0
+
+
+def test_records_can_be_kept_for_a_shorter_time(
+    http: httpx.Client, body: dict[str, Any], session: Session
+) -> None:
+    for headers in ({"Idempotency-Key": "a"}, {"x-stainless-retry-count": "0"}):
+        http.post(JOBS, json=body, headers=headers)
+    age(session, timedelta(minutes=10))
+    # The third is that of the upload in `body`.
+    assert prune_records(session) == 3
+    assert prune_records(session, hours=0.1) == 0
+
+
+def prune_records(session: Session, *, hours: float = 24) -> int | None:
+    """Delete expired records and return the number of the others."""
+    idempotency.delete_expired(session, hours=hours)
+    return session.scalar(select(func.count()).select_from(IdempotencyRecord))
 
 
 def test_concurrent_attempts_create_one_job(

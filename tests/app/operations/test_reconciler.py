@@ -196,7 +196,10 @@ class TestTasks:
 
     def test_pruning_keeps_new_rows_and_pending_deletions(self, session: Session) -> None:
         old, new = build_past_time(session, 7200), build_past_time(session, 60)
+        minutes = build_past_time(session, 600)
         kinds = [
+            (OutboxKind.NOTIFY, minutes, None),
+            (OutboxKind.NOTIFY, minutes, minutes),
             (OutboxKind.NOTIFY, old, old),
             (OutboxKind.NOTIFY, old, None),
             (OutboxKind.NOTIFY, new, None),
@@ -210,4 +213,4 @@ class TestTasks:
         rows = session.execute(
             select(Outbox.kind, Outbox.created_at, Outbox.done_at).order_by(Outbox.id)
         )
-        assert [tuple(row) for row in rows] == [kinds[2], kinds[3], kinds[5]]
+        assert [tuple(row) for row in rows] == [kinds[0], kinds[4], kinds[5], kinds[7]]

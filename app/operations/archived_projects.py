@@ -1,0 +1,65 @@
+"""Archived projects: after a while their files and models are deleted from storage.
+
+Nobody can use or delete them any more. Models that another project has permission to use stay.
+"""
+
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from app.db import clock
+from app.db.tables import CheckpointPermission, File, FineTunedModel, Project
+from app.files import service
+from app.models import registry
+
+
+def delete_files(session: Session, *, days: float, limit: int) -> int:
+    """Delete a batch of files of projects that were archived more than `days` ago."""
+    files = session.scalars(
+        select(File)
+        .join(Project, Project.id == File.project_id)
+        .where(File.deleted_at.is_(None), _was_archived_before(days))
+        .limit(limit)
+        .with_for_update(of=File, skip_locked=True)
+    ).all()
+    for file in files:
+        service.erase(session, file)
+    return len(files)
+
+
+def delete_models(session: Session, *, days: float, limit: int) -> int:
+    """Delete a batch of models of projects that were archived more than `days` ago."""
+    models = session.scalars(
+        select(FineTunedModel)
+        .join(Project, Project.id == FineTunedModel.project_id)
+        .where(
+            FineTunedModel.deleted_at.is_(None),
+            _was_archived_before(days),
+            ~_is_shared(),
+            ~registry.has_active_job(FineTunedModel.name),
+        )
+        .limit(limit)
+        .with_for_update(of=FineTunedModel, skip_locked=True)
+    ).all()
+    for model in models:
+        registry.mark_deleted(session, model)
+    return len(models)
+
+
+def _was_archived_before(days: float) -> ColumnElement[bool]:
+    return Project.archived_at < clock.subtract_from_now(timedelta(days=days))
+
+
+def _is_shared() -> ColumnElement[bool]:
+    """Build the condition that a project which is not archived may use the model."""
+    permitted = Project.__table__.alias("permitted")
+    shared = (
+        select(CheckpointPermission.id)
+        .join(permitted, permitted.c.id == CheckpointPermission.project_id)
+        .where(
+            CheckpointPermission.model_name == FineTunedModel.name,
+            permitted.c.archived_at.is_(None),
+        )
+    )
+    return shared.exists()
