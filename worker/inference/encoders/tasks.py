@@ -237,22 +237,27 @@ async def map_in_tokenizer_thread(
     with engine.reserve(len(texts), served.project):
         for some in _split_by_size(texts):
             work = partial(function, some)
-            results += await engine.tokenizer_thread.run(served.project, _size(some), work)
+            results += await engine.tokenizer_thread.run(
+                served.project, sum(map(_size, some)), work
+            )
     return results
 
 
 def _split_by_size(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:
     """Split texts into runs of about TOKENIZED_AT_ONCE characters; one text is never split."""
-    start = 0
-    for end in range(1, len(texts) + 1):
-        if end == len(texts) or _size(texts[start : end + 1]) > TOKENIZED_AT_ONCE:
-            yield texts[start:end]
-            start = end
+    start, size = 0, 0
+    for index, text in enumerate(texts):
+        if index > start and size + _size(text) > TOKENIZED_AT_ONCE:
+            yield texts[start:index]
+            start, size = index, 0
+        size += _size(text)
+    if texts:
+        yield texts[start:]
 
 
-def _size(texts: Sequence[Text]) -> int:
-    """Characters, or token ids, plus something for each text."""
-    return sum(len(text) + COST_PER_TEXT for text in texts)
+def _size(text: Text) -> int:
+    """Characters, or token ids, plus something for the text itself."""
+    return len(text) + COST_PER_TEXT
 
 
 async def forward(
