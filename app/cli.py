@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -25,10 +24,9 @@ from app.db.session import (
 from app.db.tables import KeyMixin
 from app.errors import ApiError
 from app.files import quota
-from app.formats import MAX_ERRORS, DatasetValidator, render_report
 from app.http.server_protocol import BoundedHttpProtocol
 from app.jobs import scheduling
-from app.local import backup_commands, demo, doctor, job_commands
+from app.local import backup_commands, data_commands, demo, doctor, job_commands
 from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import AlreadyRunning, HomeUnusable
@@ -42,7 +40,6 @@ from app.process_hardening import forbid_inspection
 from app.settings import Settings
 from app.storage import StorageUnavailable, open_store
 
-READ_CHUNK_BYTES = 2**20
 # Problems of the machine or its configuration; each message is a sentence for the operator.
 USER_ERRORS = (
     AlreadyRunning,
@@ -63,11 +60,10 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
 )
 keys_app = typer.Typer(no_args_is_help=True, help="Manage API keys.")
-data_app = typer.Typer(no_args_is_help=True, help="Check training files.")
 storage_app = typer.Typer(no_args_is_help=True, help="Manage the storage of files and models.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(storage_app, name="storage")
-app.add_typer(data_app, name="data")
+app.add_typer(data_commands.data_app, name="data")
 backup_commands.register(app)
 app.add_typer(job_commands.jobs_app, name="jobs")
 
@@ -293,28 +289,6 @@ def adopt_storage() -> None:
         marker = storage_identity.adopt(session_maker(engine), open_store(settings))
         engine.dispose()
     echo(f"The storage with the marker {marker} now belongs to this database.")
-
-
-@data_app.command("check")
-def check_data(
-    file: Annotated[Path, typer.Argument(help="JSONL file.")],
-    all_errors: Annotated[
-        bool, typer.Option("--all", help="List every error instead of one line per kind.")
-    ] = False,
-) -> None:
-    """Validate a training file exactly as an upload does."""
-    validator = DatasetValidator(max_errors=MAX_ERRORS)
-    try:
-        with file.open("rb") as data:
-            while chunk := data.read(READ_CHUNK_BYTES):
-                validator.feed(chunk)
-    except OSError as error:
-        echo_error(f"{file} cannot be read: {error.strerror}")
-        raise typer.Exit(1) from error
-    report = validator.finish()
-    for line in render_report(report, all_errors=all_errors):
-        echo(line)
-    raise typer.Exit(1 if report.error_count else 0)
 
 
 def key_timestamps(key: KeyMixin) -> Iterator[str]:

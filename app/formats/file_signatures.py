@@ -1,5 +1,9 @@
 """Files that are not JSON Lines, recognized by their first bytes (magic numbers)."""
 
+import re
+
+from app.formats.layouts import CONVERT_HINT, Layout, describe_layout, describe_table
+
 SAVE_HINT = "Save it as UTF-8 and upload it again."
 UNPACK_HINT = "Unpack it and upload the .jsonl file in it."
 EXPORT_HINT = "Export the examples as JSON Lines: one JSON object per line."
@@ -20,8 +24,10 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xfe", f"The file is UTF-16 text. {SAVE_HINT}"),
     (b"\xfe\xff", f"The file is UTF-16 text. {SAVE_HINT}"),
     # Example files are often written like this: brackets around everything, commas between.
-    (b"[", f"The file is a JSON array (line 1), not JSON Lines. {EXPORT_HINT} No [ ] around them."),
+    (b"[", f"The file is a JSON array (line 1), not JSON Lines. {CONVERT_HINT}"),
 )
+# SQuAD's files are one document, with or without the version before the data.
+SQUAD_START = re.compile(rb'\{\s*("version"\s*:\s*"[^"]{0,64}"\s*,\s*)?"data"\s*:\s*\[')
 
 
 def detect_foreign_format(first_line: bytes) -> str | None:
@@ -34,5 +40,10 @@ def detect_foreign_format(first_line: bytes) -> str | None:
         # JSON has no zero bytes; in UTF-16, every other byte of English text is zero.
         return f"The file is UTF-16 or UTF-32 text, or not text at all. {SAVE_HINT}"
     if text == b"{":
-        return f"Example 1 is spread over several lines (line 1). {EXPORT_HINT}"
-    return None
+        return f"Example 1 is spread over several lines (line 1). {CONVERT_HINT}"
+    return None if text.startswith(b"{") else describe_table(text.decode(errors="replace"))
+
+
+def detect_document(head: bytes) -> str | None:
+    """Find the error message for a document that begins like this; None if it is none known."""
+    return describe_layout(Layout.SQUAD) if SQUAD_START.match(head.lstrip()) else None

@@ -5,9 +5,10 @@ from typing import Any
 
 from app.formats.dataset_summary import DatasetSummary, SummaryBuilder
 from app.formats.errors import InvalidExample, LineError
-from app.formats.file_signatures import detect_foreign_format
+from app.formats.file_signatures import detect_document, detect_foreign_format
 from app.formats.format import Format
 from app.formats.json_lines import check_strictness, is_strict, parse
+from app.formats.layouts import describe_layout, detect_layout
 from app.formats.lines import Line, LineSplitter
 from app.formats.registry import FORMATS, detect_format
 
@@ -17,8 +18,12 @@ MAX_LINE_BYTES = 4 * 2**20
 Row = dict[str, Any]
 
 
-class NotJsonLines(InvalidExample):
-    """The file as a whole is something other than JSON Lines."""
+# Enough of the first line to recognize what a file is, if the line is too long to be read.
+HEAD_BYTES = 256
+
+
+class ForeignFile(InvalidExample):
+    """The file as a whole is something other than JSON Lines in one of the formats."""
 
     def format_reason(self, example: int, line: int) -> str:
         return self.text
@@ -28,7 +33,8 @@ class RowParser:
     """Push parser: chunks in; for each example its row, or its LineError, out.
 
     Constant memory, and the result does not depend on how the file is chunked. Blank lines are
-    skipped. A file that is not JSON Lines gives one LineError, and the rest of it is ignored.
+    skipped. A file that is not JSON Lines, or whose rows have the layout of a public dataset, gives
+    one LineError, and the rest of it is ignored.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class RowParser:
         self._max_line_bytes = max_line_bytes
         self._lines = LineSplitter(max_line_bytes)
         self._stopped = False
+        self._head = b""
         self._summary_builder = SummaryBuilder()
 
     @property
@@ -51,6 +58,8 @@ class RowParser:
 
     def feed(self, chunk: bytes) -> Iterator[Row | LineError]:
         """Yield the examples that end in this chunk. Exhaust the iterator before the next call."""
+        if len(self._head) < HEAD_BYTES:
+            self._head += chunk[: HEAD_BYTES - len(self._head)]
         return self._parse_lines(self._lines.feed(chunk))
 
     def finish(self) -> Iterator[Row | LineError]:
@@ -84,6 +93,7 @@ class RowParser:
 
     def _parse_row(self, line: bytes | None) -> Row:
         if line is None:
+            self._reject_long_document()
             raise InvalidExample(
                 f" is longer than {self._max_line_bytes:,} bytes", "Make it shorter."
             )
@@ -101,16 +111,26 @@ class RowParser:
         return row
 
     def _reject_foreign_file(self, line: bytes) -> None:
-        reason = detect_foreign_format(line)
+        self._reject_file(detect_foreign_format(line))
+
+    def _reject_long_document(self) -> None:
+        """Reject a file that is one document on one line, by how that begins."""
+        if self.example_count == 1:
+            self._reject_file(detect_foreign_format(self._head) or detect_document(self._head))
+
+    def _reject_file(self, reason: str | None) -> None:
         if reason is not None:
             self._stopped = True
-            raise NotJsonLines(reason, "")
+            raise ForeignFile(reason, "")
 
     def _detect_format(self, row: Any) -> Format:
         """Detect the format of the file: that of the first row that matches one.
 
         Until then, rows are checked against the first registered format.
         """
+        layout = detect_layout(row)
+        if layout is not None:
+            self._reject_file(describe_layout(layout))
         self.format = detect_format(row, self._formats)
         return self.format or self._formats[0]
 
