@@ -201,9 +201,7 @@ def test_columns_are_renamed_and_labels_named(tmp_path: Path) -> None:
         path, rename={"body": "text", "class id": "label"}, label_names=("no", "yes")
     )
     assert rows == [{"text": "Good", "label": "yes"}, {"text": "Bad", "label": "no"}]
-    assert [(error.line, error.reason[:24]) for error in errors] == [
-        (4, ": the label 7 has no nam")
-    ]
+    assert [(error.line, error.reason[:23]) for error in errors] == [(4, "the label 7 has no name")]
     assert (conversion.row_count, conversion.error_count) == (2, 1)
 
 
