@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.reference import code_map, command_line, http, metrics, settings
+from scripts.reference import chat_templates, code_map, command_line, http, metrics, settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -55,6 +55,7 @@ REGIONS = (
     Region("errors", "reference/errors.md", http.errors),
     Region("http-api", "reference/http-api.md", http.operations),
     Region("metrics", "reference/metrics.md", metrics.lines),
+    Region("chat-templates", "reference/chat-templates.md", chat_templates.lines),
     Region("code-map", "contributing/code-map.md", code_map.lines),
 )
 

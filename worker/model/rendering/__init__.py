@@ -2,7 +2,15 @@
 
 from worker.model.rendering.errors import PromptTooLong, RenderingError
 from worker.model.rendering.examples import RenderedChat
+from worker.model.rendering.options import RenderingOptions
 from worker.model.rendering.renderer import Renderer
 from worker.model.rendering.rows import TrainingRow
 
-__all__ = ["PromptTooLong", "RenderedChat", "Renderer", "RenderingError", "TrainingRow"]
+__all__ = [
+    "PromptTooLong",
+    "RenderedChat",
+    "Renderer",
+    "RenderingError",
+    "RenderingOptions",
+    "TrainingRow",
+]

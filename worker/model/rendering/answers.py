@@ -1,11 +1,11 @@
 """Single answers of a chat: the prompt that serving renders before each, and the text to learn."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from worker.model.rendering.errors import RenderingError
+from worker.model.rendering.reasoning import ReasoningTags
 from worker.model.rendering.template import ChatTemplate, PreparedChat
 from worker.model.rendering.template_tokenizer import TemplateTokenizer
 
@@ -13,8 +13,6 @@ from worker.model.rendering.template_tokenizer import TemplateTokenizer
 # time that is quadratic in the messages. Enough for 64 answers to 64 questions.
 MAX_MESSAGES = 8_192
 MAX_CHARACTERS = 16_000_000
-# Characters at a prompt's end in which a template may begin the model's reasoning.
-MAX_REASONING_TAG_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +28,7 @@ class AnswerRenderer:
 
     def __init__(self, template: ChatTemplate, tokens: TemplateTokenizer) -> None:
         self._template = template
-        begin, end = (re.escape(tokens.mark(tag)) for tag in ("<think>", "</think>"))
-        self._empty_reasoning = re.compile(rf"\s*+{begin}\s*+{end}\s*+")
-        self._begin_reasoning = re.compile(rf"{begin}\s*+")
-        self._end_reasoning = tokens.mark("\n</think>\n\n")
+        self._reasoning = ReasoningTags(tokens)
 
     def render_newest(self, chat: PreparedChat, places: Sequence[int]) -> Iterator[Answer]:
         """Render the answers at `places`, the last ones first, as far as the limits allow."""
@@ -56,11 +51,16 @@ class AnswerRenderer:
         try:
             whole = whole or self._template.render(chat, end=place + 1)
             prompt = self._render_prompt(chat, place, whole)
+            text = self._answer_after(prompt, whole, chat, place)
+            if text is None and place > 0:
+                # The template renders this answer in another way than those before it.
+                text = self._answer_after(*self._template.render_alone(chat, place), chat, place)
         except RenderingError:
             return None
-        text = self._text_after(prompt, whole)
+        if not text:
+            return None
         text = text[self.empty_reasoning(chat.messages[place], text) :]
-        return Answer(prompt, self._end(text)) if text else None
+        return Answer(prompt, self._end(text, chat.messages[place])) if text else None
 
     def empty_reasoning(self, message: Mapping[str, Any], answer: str) -> int:
         """Measure the empty reasoning block at the beginning of an answer.
@@ -68,9 +68,8 @@ class AnswerRenderer:
         Templates write it before answers without reasoning, and not into prompts: a model that
         learned it would begin every answer with it.
         """
-        block = self._empty_reasoning.match(answer)
-        is_the_authors = self._empty_reasoning.match(message.get("content") or "")
-        return block.end() if block and not is_the_authors else 0
+        is_the_authors = self._reasoning.empty_block(message.get("content") or "")
+        return 0 if is_the_authors else self._reasoning.empty_block(answer)
 
     def _render_prompt(self, chat: PreparedChat, place: int, whole: str) -> str:
         if place > 0:
@@ -80,26 +79,19 @@ class AnswerRenderer:
         before, found, _ = whole.partition(header) if header else ("", "", "")
         return before + found if found else whole
 
-    def _text_after(self, prompt: str, whole: str) -> str:
+    def _answer_after(self, prompt: str, whole: str, chat: PreparedChat, place: int) -> str | None:
         if whole.startswith(prompt):
             return whole[len(prompt) :]
-        # The prompt begins the model's reasoning, which the rendered answer lacks: it is ended.
-        opened = self._begin_reasoning.search(
-            prompt, max(0, len(prompt) - MAX_REASONING_TAG_LENGTH)
-        )
-        if opened is None or not whole.startswith(prompt[: opened.start()]):
-            return ""
-        rest = whole[opened.start() :]
-        reasoning = self._begin_reasoning.match(rest)
-        return rest[reasoning.end() :] if reasoning else self._end_reasoning + rest
+        reasoning = chat.messages[place].get("reasoning_content") or ""
+        return self._reasoning.answer_after(prompt, whole, reasoning)
 
-    def _end(self, text: str) -> str:
-        """Cut an answer after its first stop token; without one, add the end of text.
+    def _end(self, text: str, message: Mapping[str, Any]) -> str:
+        """Cut an answer after its first stop token; without one, add the end of the turn.
 
         What follows, such as a newline, is the template's and never generated.
         """
         stop = self._template.stop_pattern.search(text)
-        return text + self._template.end_of_text if stop is None else text[: stop.end()]
+        return text + self._template.end_after(message) if stop is None else text[: stop.end()]
 
 
 def _cumulated_lengths(messages: Sequence[Mapping[str, Any]]) -> list[int]:

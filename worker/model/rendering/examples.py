@@ -68,6 +68,7 @@ class ExampleRenderer:
     def _locate(self, chat: PreparedChat, turns: Sequence[int]) -> tuple[str, dict[int, Span]]:
         """Render the chat, and locate the turns that serving renders alike."""
         whole, tagged = self._template.render_with_tags(chat)
+        whole = self._end_last_turn(whole, chat.messages)
         spans = locate_turns(whole, tagged, chat.messages, self._template)
         text, spans = self._cut_empty_reasoning(whole, spans, chat.messages)
         spans = {place: span for place, span in spans.items() if place in turns}
@@ -78,6 +79,13 @@ class ExampleRenderer:
         if not all(self._is_served_alike(chat, place, text, spans) for place in samples):
             spans = {place: span for place, span in spans.items() if place == last}
         return text, spans
+
+    def _end_last_turn(self, whole: str, messages: Sequence[Mapping[str, Any]]) -> str:
+        """Add the end of the last turn where the template leaves it to the next one's beginning."""
+        _, header, last = whole.rpartition(self._template.header or "\0")
+        if not header or self._template.stop_pattern.search(last):
+            return whole
+        return whole + self._template.end_after(messages[-1])
 
     def _cut_empty_reasoning(
         self, text: str, spans: dict[int, Span], messages: Sequence[Mapping[str, Any]]

@@ -1,56 +1,90 @@
-"""Normalizes messages and tools to the form that chat templates expect."""
+"""Normalizes messages and tools to one form, whether a file or a request has them."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from worker.model.rendering.features import reasoning_fields
 
 Message = Mapping[str, Any]
 Tool = Mapping[str, Any]
 
-# System prompt for models whose template does not support tools, in the form that most open models
-# are trained on (Hermes function calling).
-TOOLS_PROMPT = """\
-You may call functions to answer. These are their signatures:
-<tools>
-{tools}
-</tools>
-To call one, write its name and arguments as a JSON object in these tags:
-<tool_call>
-{{"name": "…", "arguments": {{…}}}}
-</tool_call>"""
+# Reasoning that a message's content begins with.
+INLINE_REASONING = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 
 
-def normalize_message(message: Message) -> dict[str, Any]:
-    """Convert a message to the form templates expect: plain text content, arguments as objects."""
-    normalized = dict(message)
-    normalized["role"] = "system" if message["role"] == "developer" else message["role"]
-    normalized["content"] = _text_content(message.get("content") or message.get("refusal"))
-    if message.get("tool_calls"):
-        normalized["tool_calls"] = [_parse_call_arguments(call) for call in message["tool_calls"]]
+def normalize_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Convert messages to the form that most templates expect.
+
+    Contents are text and arguments are objects. Legacy function calls become calls of tools; keys
+    without a value are left out, since templates ask whether a message has them.
+    """
+    normalized: list[dict[str, Any]] = []
+    for place, message in enumerate(messages):
+        normalized.append(_normalize_message(message, place))
     return normalized
 
 
-def tools_as_text(
-    messages: Sequence[dict[str, Any]], tools: Sequence[Tool] | None
-) -> list[dict[str, Any]]:
-    """Write tools, calls and results as text, for templates that would drop them silently."""
-    text_messages = [_tool_message_as_text(message) for message in messages]
-    if not tools:
-        return text_messages
-    text = TOOLS_PROMPT.format(
-        tools="\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-    )
-    if text_messages and text_messages[0]["role"] == "system":
-        first = {**text_messages[0], "content": f"{text_messages[0]['content']}\n\n{text}"}
-        return [first, *text_messages[1:]]
-    return [{"role": "system", "content": text}, *text_messages]
+def normalize_tools(
+    tools: Sequence[Tool] | None, functions: Sequence[Tool] | None = None
+) -> list[Tool]:
+    """Join tools and legacy functions, as tools."""
+    return [*(tools or ()), *({"type": "function", "function": each} for each in functions or ())]
 
 
-def _text_content(content: Any) -> str:
+def split_inline_reasoning(message: dict[str, Any]) -> dict[str, Any]:
+    """Move reasoning that an answer's content begins with to its own field."""
+    if message["role"] != "assistant" or message.get("reasoning_content"):
+        return message
+    inline = INLINE_REASONING.match(message["content"])
+    if inline is None or not inline[1].strip():
+        return message
+    reasoning = reasoning_fields(inline[1].strip("\n"))
+    return {**message, "content": message["content"][inline.end() :], **reasoning}
+
+
+def has_reasoning(message: Message) -> bool:
+    """Check whether an assistant's message has reasoning, in a field or in its content."""
+    if message.get("reasoning_content"):
+        return True
+    content = message.get("content")
+    inline = INLINE_REASONING.match(content) if isinstance(content, str) else None
+    return inline is not None and bool(inline[1].strip())
+
+
+def _normalize_message(message: Message, place: int) -> dict[str, Any]:
+    role = message["role"]
+    content = text_content(message.get("content") or message.get("refusal"))
+    normalized: dict[str, Any] = {"role": role, "content": content}
+    if role == "developer":
+        normalized["role"] = "system"
+    if role == "function":
+        # The legacy form answers the message before it, which makes one call at a time.
+        normalized |= {"role": "tool", "name": message.get("name"), "tool_call_id": _id(place - 1)}
+    for key in ("name", "tool_call_id", "weight"):
+        if message.get(key) is not None:
+            normalized[key] = message[key]
+    if message.get("reasoning_content"):
+        normalized |= reasoning_fields(message["reasoning_content"])
+    calls = list(message.get("tool_calls") or ())
+    if message.get("function_call"):
+        calls.append({"id": _id(place), "type": "function", "function": message["function_call"]})
+    if calls:
+        normalized["tool_calls"] = [_parse_call_arguments(call) for call in calls]
+    return normalized
+
+
+def text_content(content: Any) -> str:
     """Join the text parts of a message's content."""
     if content is None or isinstance(content, str):
         return content or ""
     return "".join(part.get("text") or part.get("refusal") or "" for part in content)
+
+
+def _id(place: int) -> str:
+    # Some templates insist on nine letters and digits.
+    return f"call{max(place, 0):05}"
 
 
 def _parse_call_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,24 +92,7 @@ def _parse_call_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     function = dict(call["function"])
     try:
         function["arguments"] = json.loads(function["arguments"])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, KeyError):
         # A model may have written invalid JSON; it stays a string.
         return {**call, "function": function}
     return {**call, "function": function}
-
-
-def _tool_message_as_text(message: dict[str, Any]) -> dict[str, Any]:
-    if message["role"] == "tool":
-        text = f"<tool_response>\n{message['content']}\n</tool_response>"
-        return {"role": "user", "content": text}
-    if not message.get("tool_calls"):
-        return message
-    calls = [f"<tool_call>\n{_format_call(call)}\n</tool_call>" for call in message["tool_calls"]]
-    lines = [message["content"], *calls] if message["content"] else calls
-    return {**message, "content": "\n".join(lines)}
-
-
-def _format_call(call: Mapping[str, Any]) -> str:
-    function = call["function"]
-    name_and_arguments = {"name": function["name"], "arguments": function["arguments"]}
-    return json.dumps(name_and_arguments, ensure_ascii=False)

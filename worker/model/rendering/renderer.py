@@ -7,28 +7,83 @@ plain text, so a message can neither end its turn nor forge another one.
 """
 
 from collections.abc import Sequence
+from copy import copy
+from functools import lru_cache
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from worker.model.rendering.errors import PromptTooLong
+from worker.model.rendering.errors import PromptTooLong, RenderingError
 from worker.model.rendering.examples import ExampleRenderer, RenderedChat
 from worker.model.rendering.messages import Message, Tool
+from worker.model.rendering.options import DEFAULT_OPTIONS, RenderingOptions
 from worker.model.rendering.rows import TrainingRow
 from worker.model.rendering.template import ChatTemplate
 from worker.model.rendering.template_tokenizer import TemplateTokenizer
 
+# Templates kept for the options of adapters; each is probed again when it is made.
+MAX_TEMPLATES = 256
+
 
 class Renderer:
-    """Renders chats for one tokenizer. Raises RenderingError if it has no chat template."""
+    """Renders chats and texts for one tokenizer.
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, context_length: int) -> None:
+    `eos_ids` are the ids that end the base model's answers, beside those its template writes.
+    Without a chat template, chats are written in PLAIN_TEMPLATE.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        context_length: int,
+        *,
+        eos_ids: Sequence[int] = (),
+        options: RenderingOptions = DEFAULT_OPTIONS,
+    ) -> None:
         self.context_length = context_length
+        self.options = options
         self._tokenizer = tokenizer
         self._tokens = TemplateTokenizer(tokenizer)
-        self._template = ChatTemplate(tokenizer, self._tokens)
-        self._examples = ExampleRenderer(self._template, self._tokens, context_length)
-        self.stop_ids = self._template.stop_ids
+        self._eos_ids = eos_ids
+        self._set_template(options)
+        self._with_options = lru_cache(MAX_TEMPLATES)(self._copy_with_options)
+
+    def with_options(self, options: RenderingOptions) -> "Renderer":
+        """Return a renderer with other options, for the same tokenizer."""
+        return self if options == self.options else self._with_options(options)
+
+    def _copy_with_options(self, options: RenderingOptions) -> "Renderer":
+        other = copy(self)
+        other._set_template(options)
+        return other
+
+    def _set_template(self, options: RenderingOptions) -> None:
+        self.options = options
+        self._template: ChatTemplate | RenderingError
+        self._examples: ExampleRenderer | None = None
+        end = self._tokenizer.eos_token_id
+        ends = [end, *self._eos_ids] if isinstance(end, int) else self._eos_ids
+        self.stop_ids = frozenset(ends)
+        try:
+            self._template = ChatTemplate(self._tokenizer, self._tokens, options, self._eos_ids)
+        except RenderingError as error:
+            # The model still reads and continues texts.
+            self._template = error
+        else:
+            self.stop_ids = self._template.stop_ids
+            self._examples = ExampleRenderer(self._template, self._tokens, self.context_length)
+
+    @property
+    def has_chat_template(self) -> bool:
+        """False if chats are written in PLAIN_TEMPLATE, or not at all."""
+        return isinstance(self._template, ChatTemplate) and not self._template.is_plain
+
+    @property
+    def template(self) -> ChatTemplate:
+        """The chat template. Raises RenderingError if the base model cannot read chats."""
+        if isinstance(self._template, RenderingError):
+            raise RenderingError(str(self._template)) from self._template
+        return self._template
 
     def render_example(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None = None
@@ -38,6 +93,8 @@ class Renderer:
         The loss covers the assistant's messages and the token that ends each, except messages with
         weight 0. Each follows the tokens that `render_prompt` makes of the messages before it.
         """
+        if self._examples is None:
+            raise RenderingError(str(self._template))
         return self._examples.render(messages, tools)
 
     def render_prompt(
@@ -47,7 +104,7 @@ class Renderer:
 
         Raises PromptTooLong, before tokenizing, if the prompt certainly exceeds the context length.
         """
-        prompt = self._template.render(self._template.prepare(messages, tools), answer=True)
+        prompt = self.template.render(self.template.prepare(messages, tools), answer=True)
         if (minimum := self._tokens.min_token_count(prompt)) > self.context_length:
             raise PromptTooLong(minimum)
         return self._tokens.encode(prompt)
@@ -58,7 +115,9 @@ class Renderer:
         An empty text becomes `[eos]`, so there is always a position to predict from.
         """
         ids: list[int] = self._tokenizer(text).input_ids
-        return ids or [self._end_of_text]
+        if not ids and not self._end_of_text:
+            raise RenderingError("The base model has no end token, so a text must not be empty.")
+        return ids or self._end_of_text
 
     def min_token_count(self, text: str) -> int:
         """Compute a lower bound of the tokens in `text`, much faster than encoding it."""
@@ -69,7 +128,7 @@ class Renderer:
         prompt, completion = self._read_part(prompt), self._read_part(completion)
         prompt_ids = self.encode_text(prompt)
         completion_ids: list[int] = self._tokenizer(completion, add_special_tokens=False).input_ids
-        ids = np.array([*prompt_ids, *completion_ids, self._end_of_text], dtype=np.int32)
+        ids = np.array([*prompt_ids, *completion_ids, *self._end_of_text], dtype=np.int32)
         mask = np.arange(len(ids)) >= len(prompt_ids)
         return TrainingRow(ids[: self.context_length], mask[: self.context_length])
 
@@ -78,6 +137,6 @@ class Renderer:
         return self._tokens.head(text, self.context_length)
 
     @property
-    def _end_of_text(self) -> int:
+    def _end_of_text(self) -> list[int]:
         end = self._tokenizer.eos_token_id
-        return end if isinstance(end, int) else min(self.stop_ids)
+        return [end] if isinstance(end, int) else sorted(self.stop_ids)[:1]

@@ -2,26 +2,40 @@
 
 import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from worker.model.rendering.errors import RenderingError
-from worker.model.rendering.messages import Message, Tool, normalize_message, tools_as_text
+from worker.model.rendering.features import (
+    NAMES,
+    RESULT,
+    USER,
+    CallForm,
+    TemplateFeatures,
+    make_call,
+    probe_features,
+)
+from worker.model.rendering.jinja import TOO_DEEP, render_template
+from worker.model.rendering.messages import Message, Tool, normalize_messages, normalize_tools
+from worker.model.rendering.options import DEFAULT_OPTIONS, RenderingOptions
+from worker.model.rendering.reasoning import ReasoningTags
+from worker.model.rendering.rewriting import rewrite
 from worker.model.rendering.template_tokenizer import TemplateTokenizer
 
-TOO_DEEP = "The messages or tools are nested too deeply to be rendered."
 GENERATION_TAG = re.compile(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}")
-PROBE_NAME = "probe_function"
-PROBE_CALL = {
-    "id": "call00000",
-    "type": "function",
-    "function": {"name": PROBE_NAME, "arguments": "{}"},
-}
+# For base models without a template. Only the end token separates messages: no text can forge it.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ eos_token }}{{ message.role }}\n{{ message.content }}"
+    "{% endfor %}{{ eos_token }}{% if add_generation_prompt %}assistant\n{% endif %}"
+)
+NO_TEMPLATE = (
+    "The base model has neither a chat template nor an end token, so it cannot read messages. "
+    "Use prompts and completions."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +48,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class PreparedChat:
-    """Normalized messages, and the same escaped for the template."""
+    """Messages as the template can render them, and the same escaped for it."""
 
     messages: list[dict[str, Any]]
     escaped: list[dict[str, Any]]
@@ -46,34 +60,58 @@ class ChatTemplate:
 
     `header` begins each answer, from its first special token on; it is empty if it has none, since
     users' texts could then contain it. `stop_ids` end an answer, `stop_pattern` matches their text.
+    `eos_ids` are the base model's own, beside those that the template writes.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, tokens: TemplateTokenizer) -> None:
-        if not tokenizer.chat_template:
-            raise RenderingError("The base model's tokenizer has no chat template.")
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        tokens: TemplateTokenizer,
+        options: RenderingOptions = DEFAULT_OPTIONS,
+        eos_ids: Sequence[int] = (),
+    ) -> None:
         self._tokenizer = tokenizer
         self._tokens = tokens
-        self._supports_tools = "tools" in str(tokenizer.chat_template)
+        self._options = options
+        self._reasoning = ReasoningTags(tokens)
+        self.is_plain = not tokenizer.chat_template
+        self._variables: dict[str, Any] = {
+            **tokenizer.special_tokens_map,
+            "strftime_now": options.strftime_now,
+        }
+        source = self._source([])
+        self.features = self._probe_features(source)
+        self._set_thinking(source)
         secret = secrets.token_hex(8)
         self._tag_marks = f"span{secret}b", f"span{secret}e"
         self.header = self._find_header()
-        self.stop_ids = self._find_stop_ids()
-        eos = tokenizer.eos_token_id
-        # Ends answers of templates that have no token for the end of a turn.
-        self.end_of_text = (isinstance(eos, int) and tokens.alias_of(eos)) or ""
+        self.stop_ids = self._find_stop_ids(eos_ids)
         stops = filter(None, map(tokens.alias_of, self.stop_ids))
         self.stop_pattern = re.compile("|".join(map(re.escape, stops)) or r"(?!)")
+        self._end, self._end_of_call = self._find_ends()
+
+    @property
+    def switches(self) -> Mapping[str, bool]:
+        """Switches of the template that the options set."""
+        return {k: v for k, v in self._variables.items() if k == "enable_thinking"}
+
+    def end_after(self, message: Mapping[str, Any]) -> str:
+        """Token that ends an answer after which the template writes none."""
+        return self._end_of_call if message.get("tool_calls") else self._end
 
     def prepare(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None = None
     ) -> PreparedChat:
-        """Normalize and escape the template's input. Its nesting is only limited by recursion."""
+        """Normalize, rewrite and escape the template's input.
+
+        Its nesting is only limited by recursion.
+        """
         try:
-            normalized = [normalize_message(message) for message in messages]
-            if not self._supports_tools:
-                normalized, tools = tools_as_text(normalized, tools), None
+            rewritten, tools = rewrite(
+                normalize_messages(messages), normalize_tools(tools), self.features
+            )
             escape = self._tokens.escape
-            return PreparedChat(normalized, escape(normalized), escape(list(tools or ())))
+            return PreparedChat(rewritten, escape(rewritten), escape(list(tools)))
         except RecursionError as error:
             raise RenderingError(TOO_DEEP) from error
 
@@ -89,28 +127,77 @@ class ChatTemplate:
 
         `source` replaces the template. Raises RenderingError.
         """
-        try:
-            text = self._tokenizer.apply_chat_template(
-                chat.escaped[:end],
-                tools=chat.tools or None,  # type: ignore[arg-type]
-                chat_template=source,
-                tokenize=False,
-                add_generation_prompt=answer,
-            )
-        except RecursionError as error:
-            raise RenderingError(TOO_DEEP) from error
-        except (TemplateError, TypeError, ValueError, KeyError) as error:
-            message = f"The model's chat template rejects these messages: {error}"
-            raise RenderingError(message) from error
-        return self._tokens.mark(str(text))
+        return self._render(chat.escaped[:end], chat.tools, answer=answer, source=source)
+
+    def render_alone(self, chat: PreparedChat, place: int) -> tuple[str, str]:
+        """Render one answer as the first of a chat; returns its prompt and the whole."""
+        user, answer = self._tokens.escape(USER), chat.escaped[place]
+        prompt = self._render([user], chat.tools, answer=True)
+        return prompt, self._render([user, answer], chat.tools)
 
     def render_with_tags(self, chat: PreparedChat) -> tuple[str, list[Span]]:
         """Render a whole chat; also locate what the template's generation tags enclose."""
-        source = self._tokenizer.get_chat_template(tools=chat.tools or None)  # type: ignore[arg-type]
+        source = self._source(chat.tools)
         if not GENERATION_TAG.search(source):
             return self.render(chat), []
         marked = self.render(chat, source=GENERATION_TAG.sub(self._replace_tag, source))
         return self._cut_tag_marks(marked)
+
+    def _render(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        *,
+        answer: bool = False,
+        source: str | None = None,
+    ) -> str:
+        variables = {
+            **self._variables,
+            "messages": list(messages),
+            "tools": list(tools) or None,
+            "documents": None,
+            "add_generation_prompt": answer,
+        }
+        text = self._tokens.mark(render_template(source or self._source(tools), variables))
+        return self._reasoning.close(text) if answer and self._options.thinking is False else text
+
+    def _source(self, tools: Sequence[Tool]) -> str:
+        if not self.is_plain:
+            return str(self._tokenizer.get_chat_template(tools=list(tools) or None))  # type: ignore[arg-type]
+        if self._tokenizer.eos_token is None:
+            raise RenderingError(NO_TEMPLATE)
+        return PLAIN_TEMPLATE
+
+    def _probe(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str | None:
+        try:
+            return self._render(messages, tools)
+        except RenderingError:
+            return None
+
+    def _probe_features(self, source: str) -> TemplateFeatures:
+        features = probe_features(self._probe, source)
+        # Some templates begin reasoning in the prompt, and render none of earlier answers.
+        begins_reasoning = self._reasoning.is_begun(self._render([USER], [], answer=True))
+        return replace(features, reasoning=features.reasoning or begins_reasoning)
+
+    def _set_thinking(self, source: str) -> None:
+        """Set the template's own switch, if it has one.
+
+        Without reasoning it stays as it is where answers are then rendered alike at every place:
+        a chat is one row.
+        """
+        thinking = self._options.thinking
+        if thinking is None or "enable_thinking" not in source:
+            return
+        if thinking or self._writes_reasoning_tags():
+            self._variables["enable_thinking"] = thinking
+
+    def _writes_reasoning_tags(self) -> bool:
+        """Check for tags in the prompt, or in an earlier answer without reasoning."""
+        prompt = self._render([USER], [], answer=True)
+        answer = {"role": "assistant", "content": RESULT}
+        earlier = self._probe([USER, answer, USER], []) or ""
+        return self._reasoning.has_tags(prompt) or self._reasoning.has_tags(earlier)
 
     def _replace_tag(self, tag: re.Match[str]) -> str:
         """Write a mark in the tag's place.
@@ -137,28 +224,43 @@ class ChatTemplate:
         return "".join(parts), spans
 
     def _find_header(self) -> str:
-        probe = self.prepare([{"role": "user", "content": "x"}])
-        prompt = self.render(probe, answer=True)
-        pairs = zip(prompt, self.render(probe), strict=False)
+        prompt = self._render([USER], [], answer=True)
+        pairs = zip(prompt, self._render([USER], []), strict=False)
         common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        aliases = self._tokens.alias_pattern.finditer(prompt)
+        aliases = list(self._tokens.alias_pattern.finditer(prompt))
+        if self.is_plain:
+            return prompt[aliases[-1].start() :]
         return next((prompt[alias.start() :] for alias in aliases if alias.end() > common), "")
 
-    def _find_stop_ids(self) -> frozenset[int]:
+    def _find_stop_ids(self, eos_ids: Sequence[int]) -> frozenset[int]:
         """Find the tokens that end an answer: end of text, and the template's end of turn."""
-        marker = secrets.token_hex(8)
-        answer = self._probe_answer({"role": "assistant", "content": marker})
-        call = self._probe_answer({"role": "assistant", "content": "", "tool_calls": [PROBE_CALL]})
+        answer = self._text_after(RESULT, [USER, {"role": "assistant", "content": RESULT}])
         ends = [
             self._tokenizer.eos_token_id,
-            *self._tokens.special_ids(answer.rpartition(marker)[2])[:1],
-            *self._tokens.special_ids(call.rpartition(PROBE_NAME)[2])[-1:],
+            *eos_ids,
+            *self._tokens.special_ids(answer)[:1],
+            *self._tokens.special_ids(self._text_after(NAMES[0], self._probe_call()))[-1:],
         ]
         return frozenset(id for id in ends if isinstance(id, int))
 
-    def _probe_answer(self, answer: Message) -> str:
-        try:
-            return self.render(self.prepare([{"role": "user", "content": "x"}, answer]))
-        except RenderingError:
-            # The template has no form for this message.
-            return ""
+    def _find_ends(self) -> tuple[str, str]:
+        """Find the tokens after an answer, and after a call, where the template writes none.
+
+        Some models end their turn with the token that begins the next one.
+        """
+        eos = self._tokenizer.eos_token_id
+        end_of_text = (isinstance(eos, int) and self._tokens.alias_of(eos)) or ""
+        answer = self._text_after(RESULT, [USER, {"role": "assistant", "content": RESULT}, USER])
+        result = {"role": "tool", "content": "y", "tool_call_id": "call00000"}
+        call = self._text_after(NAMES[0], [*self._probe_call(), result])
+        return tuple(  # type: ignore[return-value]
+            stop[0] if (stop := self.stop_pattern.search(text)) else end_of_text
+            for text in (answer, call)
+        )
+
+    def _probe_call(self) -> list[Message]:
+        form = self.features.call_form or CallForm(arguments_as_objects=True)
+        return [USER, make_call(form, NAMES[:1])]
+
+    def _text_after(self, text: str, messages: Sequence[Message]) -> str:
+        return (self._probe(messages, []) or "").rpartition(text)[2]

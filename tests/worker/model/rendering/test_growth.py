@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerFast
 
 from tests.worker.model.rendering.families import TEMPLATES, make_tokenizer
-from worker.model.rendering import Renderer
+from worker.model.rendering import Renderer, template
+from worker.model.rendering.jinja import render_template
 from worker.model.rendering.template_tokenizer import TemplateTokenizer
 
 Chat = list[dict[str, Any]]
@@ -51,14 +51,13 @@ class Work:
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     """Count the work of all renderers."""
     counted = Work()
-    render = PreTrainedTokenizerFast.apply_chat_template
     encodings = {
         name: getattr(TemplateTokenizer, name) for name in ("encode", "encode_with_positions")
     }
 
-    def counted_render(self: Any, messages: Any, **options: Any) -> Any:
-        counted.messages += len(messages)
-        return render(self, messages, **options)
+    def counted_render(source: str, variables: dict[str, Any]) -> str:
+        counted.messages += len(variables["messages"])
+        return render_template(source, variables)
 
     def counted_encode(name: str) -> Callable[[Any, str], Any]:
         def encode(self: Any, text: str) -> Any:
@@ -67,7 +66,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
 
         return encode
 
-    monkeypatch.setattr(PreTrainedTokenizerFast, "apply_chat_template", counted_render)
+    monkeypatch.setattr(template, "render_template", counted_render)
     for name in encodings:
         monkeypatch.setattr(TemplateTokenizer, name, counted_encode(name))
     return counted

@@ -1,0 +1,1 @@
+"""Chat templates as model families ship them, and hand-written expectations of each."""
