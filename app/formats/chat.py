@@ -29,6 +29,7 @@ class Message:
     weight: int = 1
     tool_calls: tuple[dict[str, Any], ...] = ()
     tool_call_id: str | None = None
+    reasoning_content: str | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """The message as the API writes it, without keys that have their default value."""
@@ -41,6 +42,8 @@ class Message:
             wire["tool_calls"] = list(self.tool_calls)
         if self.tool_call_id is not None:
             wire["tool_call_id"] = self.tool_call_id
+        if self.reasoning_content:
+            wire["reasoning_content"] = self.reasoning_content
         return wire
 
 
@@ -92,9 +95,10 @@ def find_warning(row: Mapping[str, Any]) -> str | None:
 def _to_message(message: Mapping[str, Any], before: Sequence[Message]) -> Message:
     content = join_text(message.get("content"))
     if message["role"] == "function":
-        return Message("tool", content, tool_call_id=_call_id(len(before) - 1))
+        call_id = _call_id(len(before) - 1)
+        return Message("tool", content, name=message.get("name"), tool_call_id=call_id)
     calls = message.get("tool_calls") or ()
-    if message.get("function_call") is not None:
+    if message.get("function_call"):
         calls = ({"id": _call_id(len(before)), **_to_tool(message["function_call"])},)
     weight = message.get("weight")
     return Message(
@@ -104,11 +108,12 @@ def _to_message(message: Mapping[str, Any], before: Sequence[Message]) -> Messag
         weight=1 if weight is None else weight,
         tool_calls=tuple(calls),
         tool_call_id=message.get("tool_call_id"),
+        reasoning_content=message.get("reasoning_content"),
     )
 
 
 def _call_id(index: int) -> str:
-    return f"call_{index}"
+    return f"call{max(index, 0):05}"
 
 
 def _to_tool(function: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Validation rules of the chat format. Messages are OpenAI's own where they are known."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from app.formats.content import check_content, reject_control_tokens
@@ -9,7 +9,7 @@ from app.formats.errors import (
     InvalidExample,
     escape_for_message,
     json_type_name,
-    reject_unknown_keys,
+    reject_unknown_keys_of,
 )
 from app.formats.tools import (
     check_called_functions,
@@ -35,8 +35,9 @@ ALLOWED_KEYS: Mapping[str, tuple[str, ...]] = {
         "tool_calls",
         "function_call",
         "refusal",
+        "reasoning_content",
     ),
-    "tool": ("role", "content", "tool_call_id"),
+    "tool": ("role", "content", "tool_call_id", "name"),
     "function": ("role", "content", "name"),
 }
 REQUIRED_KEYS: Mapping[str, tuple[str, ...]] = {
@@ -63,8 +64,8 @@ def check(row: Any) -> None:
         )
     if "messages" not in row:
         raise InvalidExample(" is missing key 'messages'", SHAPE_HINT)
-    reject_unknown_keys(row, ROW_KEYS, "An example")
     messages = row["messages"]
+    _reject_unknown_keys(row, messages)
     if not isinstance(messages, list) or not messages:
         actual = "an empty list" if messages == [] else json_type_name(messages)
         raise InvalidExample(
@@ -79,6 +80,32 @@ def check(row: Any) -> None:
     check_called_functions(row, messages)
 
 
+def _reject_unknown_keys(row: Mapping[str, Any], messages: Any) -> None:
+    """Raise InvalidExample for the unknown keys of a row and its messages, all at once."""
+    objects: list[tuple[Iterable[str], Sequence[str], str]] = [
+        (meaningful_keys(row), ROW_KEYS, "An example")
+    ]
+    for number, message in enumerate(messages if isinstance(messages, list) else (), start=1):
+        role = message.get("role") if isinstance(message, dict) else None
+        if isinstance(role, str) and role in ALLOWED_KEYS:
+            objects.append(_keys_of_message(message, number, role))
+    reject_unknown_keys_of(objects)
+
+
+def _keys_of_message(
+    message: Mapping[str, Any], number: int, role: str
+) -> tuple[Iterable[str], Sequence[str], str]:
+    return meaningful_keys(message), ALLOWED_KEYS[role], f"Message {number} (role {role})"
+
+
+def meaningful_keys(value: Mapping[str, Any]) -> list[str]:
+    """List the keys that say something: null or an empty list is the same as leaving them out.
+
+    OpenAI's SDK writes such keys when a message of a response is dumped.
+    """
+    return [key for key, item in value.items() if item is not None and item != []]
+
+
 def check_number_of_messages(messages: Sequence[Any]) -> None:
     """Raise InvalidExample if an example has more messages than can be rendered."""
     if len(messages) > MAX_MESSAGES:
@@ -90,22 +117,24 @@ def check_number_of_messages(messages: Sequence[Any]) -> None:
 def check_message(message: Any, number: int) -> None:
     """Raise InvalidExample unless `message` is valid on its own; `number` counts from 1."""
     role = _get_role(message, number)
-    reject_unknown_keys(message, ALLOWED_KEYS[role], f"Message {number} (role {role})")
+    reject_unknown_keys_of([_keys_of_message(message, number, role)])
     for key in REQUIRED_KEYS.get(role, ("content",)):
         if message.get(key) is None:
             raise InvalidExample(f" is missing {key}", f"Give it a {key}.", message_number=number)
-    if role == "assistant" and all(message.get(key) is None for key in ASSISTANT_CONTENT_KEYS):
+    said = meaningful_keys(message)
+    is_silent = all(key not in said for key in ASSISTANT_CONTENT_KEYS)
+    if role == "assistant" and is_silent and message.get("content") != []:
         raise InvalidExample(
             " is missing content", "Give it a content or tool_calls.", message_number=number
         )
-    if message.get("tool_calls") is not None and message.get("function_call") is not None:
+    if "tool_calls" in said and "function_call" in said:
         raise InvalidExample(
             " has tool_calls and a function_call", "Keep tool_calls.", message_number=number
         )
-    for key, value in message.items():
-        # null is the same as leaving the key out.
-        if value is not None:
-            FIELD_CHECKS[key](value, number)
+    for key in FIELD_CHECKS:
+        # An empty list is no content.
+        if key in said or (key == "content" and message.get(key) == []):
+            FIELD_CHECKS[key](message[key], number)
 
 
 def _get_role(message: Any, number: int) -> str:
@@ -190,7 +219,7 @@ def _answered_call_id(message: Mapping[str, Any]) -> str | None:
 
 
 def _call_ids(message: Mapping[str, Any]) -> set[str]:
-    if message.get("function_call") is not None:
+    if message.get("function_call"):
         return {FUNCTION_CALL_ID}
     return {call["id"] for call in message.get("tool_calls") or ()}
 
@@ -225,6 +254,16 @@ def _check_refusal(refusal: Any, number: int) -> None:
     reject_control_tokens(refusal)
 
 
+def _check_reasoning(reasoning: Any, number: int) -> None:
+    if not isinstance(reasoning, str):
+        raise InvalidExample(
+            f": reasoning_content is {json_type_name(reasoning)}",
+            "Write a string.",
+            message_number=number,
+        )
+    reject_control_tokens(reasoning)
+
+
 def _check_tool_call_id(id: Any, number: int) -> None:
     if not isinstance(id, str):
         raise InvalidExample(
@@ -238,6 +277,7 @@ FIELD_CHECKS: Mapping[str, Callable[[Any, int], None]] = {
     "name": _check_name,
     "weight": _check_weight,
     "refusal": _check_refusal,
+    "reasoning_content": _check_reasoning,
     "tool_calls": check_tool_calls,
     "function_call": check_function_call,
     "tool_call_id": _check_tool_call_id,

@@ -1,10 +1,11 @@
 """Errors in training files: at most one per example, each a sentence that says how to fix it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 MAX_QUOTED_LENGTH = 40
+MAX_QUOTED_KEYS = 5
 JSON_TYPE_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
 
 
@@ -74,10 +75,24 @@ def json_type_name(value: object) -> str:
 
 
 def reject_unknown_keys(keys: Iterable[str], allowed: Iterable[str], subject: str) -> None:
-    """Raise InvalidExample for the first key that is not allowed, with OpenAI's message."""
-    for key in keys:
-        if key not in allowed:
-            raise InvalidExample(
-                f' contains an extra "{escape_for_message(key)}"',
-                f"{subject} may only have {', '.join(allowed)}.",
-            )
+    """Raise InvalidExample for the keys that are not allowed, with OpenAI's message."""
+    reject_unknown_keys_of([(keys, tuple(allowed), subject)])
+
+
+def reject_unknown_keys_of(objects: Iterable[tuple[Iterable[str], Sequence[str], str]]) -> None:
+    """Raise InvalidExample for the unknown keys of several objects, all at once.
+
+    Each object comes with its allowed keys and the subject of a sentence.
+    """
+    extra: list[str] = []
+    hints: list[str] = []
+    for keys, allowed, subject in objects:
+        unknown = [key for key in keys if key not in allowed]
+        extra += unknown
+        if unknown and len(hints) < MAX_QUOTED_KEYS:
+            hints.append(f"{subject} may only have {', '.join(allowed)}.")
+    if not extra:
+        return
+    quoted = ", an extra ".join(f'"{escape_for_message(key)}"' for key in extra[:MAX_QUOTED_KEYS])
+    others = f" and {len(extra) - MAX_QUOTED_KEYS} more" if len(extra) > MAX_QUOTED_KEYS else ""
+    raise InvalidExample(f" contains an extra {quoted}{others}", " ".join(hints))

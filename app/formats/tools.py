@@ -122,7 +122,7 @@ def check_called_functions(
 
 
 def _called_names(message: Mapping[str, Any]) -> list[str]:
-    if message.get("function_call") is not None:
+    if message.get("function_call"):
         return [message["function_call"]["name"]]
     return [call["function"]["name"] for call in message.get("tool_calls") or ()]
 

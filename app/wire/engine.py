@@ -62,6 +62,10 @@ class RequestMessage(BaseModel):
     refusal: str | None = None
     tool_calls: list[dict[str, Any]] | None = None
     tool_call_id: str | None = None
+    # The legacy form of one call.
+    function_call: dict[str, Any] | None = None
+    # Reasoning of an earlier answer; what becomes of it is up to the model's template.
+    reasoning_content: str | None = None
 
     @model_validator(mode="after")
     def _check_content(self) -> Self:

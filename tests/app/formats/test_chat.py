@@ -68,6 +68,21 @@ GOOD = {
         functions=None,
         parallel_tool_calls=None,
     ),
+    "a dumped message of the SDK": chat(
+        USER,
+        {
+            **ANSWER,
+            "refusal": None,
+            "annotations": [],
+            "audio": None,
+            "function_call": None,
+            "tool_calls": [],
+        },
+    ),
+    "a tool's name beside its id": chat(
+        USER, CALLING, {**RESULT, "name": "weather"}, ANSWER, tools=[TOOL]
+    ),
+    "reasoning": chat(USER, {**ANSWER, "reasoning_content": "Let me think."}),
     "a tool call at the end": chat(USER, CALLING, tools=[TOOL], parallel_tool_calls=False),
     "a tool call and its answer": chat(USER, CALLING, RESULT, ANSWER, tools=[TOOL]),
     "content and a tool call": chat(USER, {**CALLING, "content": "Let me see."}, RESULT, ANSWER),
@@ -144,9 +159,23 @@ BAD = {
         'Example 1 contains an extra "weight".',
     ),
     "another key in a message": (
-        chat({**USER, "audio": None}, ANSWER),
+        chat({**USER, "audio": {"id": "a"}}, ANSWER),
         'Example 1 contains an extra "audio". Message 1 (role user) may only have role,'
         " content, name.",
+    ),
+    "unknown keys everywhere": (
+        chat({**USER, "a": 1, "b": 0}, {**ANSWER, "c": ""}, d=2),
+        'Example 1 contains an extra "d", an extra "a", an extra "b", an extra "c". An example may '
+        "only have messages, tools, parallel_tool_calls, functions. Message 1 (role user) may only",
+    ),
+    "many unknown keys": (
+        chat({**USER, **{f"k{n}": n for n in range(9)}}, ANSWER),
+        'Example 1 contains an extra "k0", an extra "k1", an extra "k2", an extra "k3", an extra'
+        ' "k4" and 4 more.',
+    ),
+    "reasoning of another kind": (
+        chat(USER, {**ANSWER, "reasoning_content": {"a": 1}}),
+        "Example 1, message 2: reasoning_content is an object",
     ),
     "a tool call of the user": (
         chat({**USER, "tool_calls": [CALL]}, ANSWER),
@@ -216,7 +245,7 @@ BAD = {
     ),
     "name a number": (chat({**USER, "name": 1}, ANSWER), "Example 1, message 1: name is a number"),
     "refusal a list": (
-        chat(USER, {**ANSWER, "refusal": []}),
+        chat(USER, {**ANSWER, "refusal": ["no"]}),
         "Example 1, message 2: refusal is a list",
     ),
     "a function without a name": (
@@ -245,7 +274,7 @@ BAD = {
     ),
     "tool_calls empty": (
         chat(USER, {**CALLING, "tool_calls": []}),
-        "Example 1, message 2: tool_calls is not a list of calls",
+        "Example 1, message 2 is missing content",
     ),
     "tool_calls of text": (
         chat(USER, {**CALLING, "tool_calls": ["a"]}),

@@ -5,11 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from worker.model.rendering.errors import RenderingError
 from worker.model.rendering.features import reasoning_fields
 
 Message = Mapping[str, Any]
 Tool = Mapping[str, Any]
 
+CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 # Reasoning that a message's content begins with.
 INLINE_REASONING = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 
@@ -20,10 +22,8 @@ def normalize_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     Contents are text and arguments are objects. Legacy function calls become calls of tools; keys
     without a value are left out, since templates ask whether a message has them.
     """
-    normalized: list[dict[str, Any]] = []
-    for place, message in enumerate(messages):
-        normalized.append(_normalize_message(message, place))
-    return normalized
+    ids = _CallIds()
+    return [_normalize_message(message, ids) for message in messages]
 
 
 def normalize_tools(
@@ -53,25 +53,50 @@ def has_reasoning(message: Message) -> bool:
     return inline is not None and bool(inline[1].strip())
 
 
-def _normalize_message(message: Message, place: int) -> dict[str, Any]:
+class _CallIds:
+    """Ids of calls, in the form that the strictest templates insist on: nine letters and digits.
+
+    Others are replaced in the order of the chat, so that a prompt and its training row agree.
+    """
+
+    def __init__(self) -> None:
+        self._ids: dict[str, str] = {}
+        self._last = ""
+
+    def add(self, id: Any) -> str:
+        self._last = id if isinstance(id, str) and CALL_ID.fullmatch(id) else self._next()
+        self._ids[str(id)] = self._last
+        return self._last
+
+    def get(self, id: Any) -> str:
+        """Return the id of the call that a result answers; without an id, of the last call."""
+        return self._ids.get(str(id), self._last) if id is not None else self._last
+
+    def _next(self) -> str:
+        return f"call{len(self._ids):05}"
+
+
+def _normalize_message(message: Message, ids: _CallIds) -> dict[str, Any]:
     role = message["role"]
     content = text_content(message.get("content") or message.get("refusal"))
     normalized: dict[str, Any] = {"role": role, "content": content}
     if role == "developer":
         normalized["role"] = "system"
-    if role == "function":
+    if role in ("tool", "function"):
         # The legacy form answers the message before it, which makes one call at a time.
-        normalized |= {"role": "tool", "name": message.get("name"), "tool_call_id": _id(place - 1)}
-    for key in ("name", "tool_call_id", "weight"):
+        normalized |= {"role": "tool", "tool_call_id": ids.get(message.get("tool_call_id"))}
+    for key in ("name", "weight"):
         if message.get(key) is not None:
             normalized[key] = message[key]
     if message.get("reasoning_content"):
         normalized |= reasoning_fields(message["reasoning_content"])
     calls = list(message.get("tool_calls") or ())
     if message.get("function_call"):
-        calls.append({"id": _id(place), "type": "function", "function": message["function_call"]})
+        calls.append({"id": None, "type": "function", "function": message["function_call"]})
     if calls:
-        normalized["tool_calls"] = [_parse_call_arguments(call) for call in calls]
+        normalized["tool_calls"] = [
+            {**_parse_call_arguments(call), "id": ids.add(call.get("id"))} for call in calls
+        ]
     return normalized
 
 
@@ -82,17 +107,17 @@ def text_content(content: Any) -> str:
     return "".join(part.get("text") or part.get("refusal") or "" for part in content)
 
 
-def _id(place: int) -> str:
-    # Some templates insist on nine letters and digits.
-    return f"call{max(place, 0):05}"
-
-
 def _parse_call_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
     """Parse a call's arguments: templates dump them as JSON, which would quote a string twice."""
-    function = dict(call["function"])
+    function = call.get("function")
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise RenderingError(
+            'A call of a tool needs a function: {"name": "…", "arguments": "{…}"}.'
+        )
+    function = {"arguments": "{}", **function}
     try:
         function["arguments"] = json.loads(function["arguments"])
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError):
         # A model may have written invalid JSON; it stays a string.
         return {**call, "function": function}
     return {**call, "function": function}
