@@ -9,7 +9,12 @@ from typing import Any
 from app.formats.errors import InvalidExample, escape_for_message, json_type_name
 from app.formats.fields import check_keys, check_label, check_list, check_text
 from app.formats.format import ExampleFacts, Format, FormatName
-from app.formats.word_boundaries import find_words, is_inside_word
+from app.formats.word_boundaries import (
+    CharSpan,
+    is_inside_spaced_word,
+    join_tokens,
+    trim_span,
+)
 
 BIO_TAG = re.compile(r"O|[BI]-(?P<label>.+)")
 TAGS_HINT = 'Write it as {"tokens": ["New", "York"], "tags": ["B-place", "I-place"]}.'
@@ -27,34 +32,32 @@ class EntitySpan:
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedText:
-    """A text with the [start, end) spans of its words and its entities, both in order."""
+    """A text and its entities, in order."""
 
     text: str
-    words: tuple[tuple[int, int], ...]
     entities: tuple[EntitySpan, ...]
 
 
 def to_example(row: Mapping[str, Any]) -> AnnotatedText:
-    """Convert a checked row. Tokens are joined by single spaces."""
+    """Convert a checked row to the text that a client would send, and its entities in that text."""
     if "tags" not in row:
-        return AnnotatedText(row["text"], find_words(row["text"]), _sorted_entities(row))
-    spans = []
-    start = 0
-    for token in row["tokens"]:
-        spans.append((start, start + len(token)))
-        start += len(token) + 1
-    return AnnotatedText(
-        " ".join(row["tokens"]), tuple(spans), entities_from_tags(row["tags"], spans)
-    )
+        return AnnotatedText(row["text"], _sorted_entities(row))
+    text, spans = join_tokens(row["tokens"])
+    trimmed = [trim_span(text, *span) for span in spans]
+    return AnnotatedText(text, entities_from_tags(row["tags"], trimmed))
 
 
 def _sorted_entities(row: Mapping[str, Any]) -> tuple[EntitySpan, ...]:
-    return tuple(sorted(EntitySpan(e["start"], e["end"], e["label"]) for e in row["entities"]))
+    """List the entities in order, without whitespace at their ends, which is not part of them."""
+    return tuple(
+        sorted(
+            EntitySpan(*trim_span(row["text"], entity["start"], entity["end"]), entity["label"])
+            for entity in row["entities"]
+        )
+    )
 
 
-def entities_from_tags(
-    tags: Sequence[str], spans: Sequence[tuple[int, int]]
-) -> tuple[EntitySpan, ...]:
+def entities_from_tags(tags: Sequence[str], spans: Sequence[CharSpan]) -> tuple[EntitySpan, ...]:
     """Decode BIO tags, as seqeval does: an I- tag that continues no entity begins one."""
     entities: list[EntitySpan] = []
     open_label = None
@@ -135,13 +138,11 @@ def _check_entity(entity: Any, text: str) -> tuple[int, int]:
 
 def extract_facts(row: Mapping[str, Any]) -> ExampleFacts:
     """See Format."""
-    if "tags" in row:
-        annotated = to_example(row)
-        text, entities = annotated.text, annotated.entities
-    else:
-        # Skip the words: for one line of punctuation they would take half a gigabyte.
-        text, entities = row["text"], _sorted_entities(row)
-    has_cut_word = any(is_inside_word(text, index) for e in entities for index in (e.start, e.end))
+    annotated = to_example(row)
+    text, entities = annotated.text, annotated.entities
+    has_cut_word = any(
+        is_inside_spaced_word(text, index) for e in entities for index in (e.start, e.end)
+    )
     return ExampleFacts(
         input=text,
         target=repr(entities),

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 WORD_OR_SYMBOL = re.compile(r"\w+|[^\w\s]")
 ZERO_WIDTH_JOINER = "\u200d"
@@ -10,6 +11,13 @@ INVISIBLE = frozenset(f"\u00ad\u200c{ZERO_WIDTH_JOINER}\u2060")
 # Combining marks considered per base character. Real text has fewer, and the bound keeps a text of
 # a million marks from taking quadratic time.
 MAX_MARKS = 64
+# Scripts written without spaces between words, and the punctuation of East Asia, as a class of
+# regular expressions. Hangul is not one of them: Korean has spaces.
+UNSPACED_SCRIPTS = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3000-\u312f\u3190-\u31ff\u3400-\u9fff"
+    "\uf900-\ufaff\uff00-\uff9f\U00020000-\U0003ffff"
+)
+UNSPACED_CHARACTER = re.compile(f"[{UNSPACED_SCRIPTS}]")
 
 CharSpan = tuple[int, int]
 
@@ -28,6 +36,43 @@ def find_words(text: str) -> tuple[CharSpan, ...]:
         else:
             words.append((start, end))
     return tuple(words)
+
+
+def trim_span(text: str, start: int, end: int) -> CharSpan:
+    """Strip whitespace from a span."""
+    part = text[start:end]
+    start += len(part) - len(part.lstrip())
+    return start, start + len(part.strip())
+
+
+def join_tokens(tokens: Sequence[str]) -> tuple[str, tuple[CharSpan, ...]]:
+    """Join tokens to the text that they were cut from, and find their spans in it.
+
+    They are separated by a space, unless one of the two neighbouring characters is of a script
+    without spaces.
+    """
+    parts: list[str] = []
+    spans: list[CharSpan] = []
+    length = 0
+    for token in tokens:
+        if parts and not _has_unspaced(parts[-1][-1] + token[0]):
+            parts.append(" ")
+            length += 1
+        spans.append((length, length + len(token)))
+        parts.append(token)
+        length += len(token)
+    return "".join(parts), tuple(spans)
+
+
+def _has_unspaced(text: str) -> bool:
+    return UNSPACED_CHARACTER.search(text) is not None
+
+
+def is_inside_spaced_word(text: str, index: int) -> bool:
+    """True if a boundary before character `index` would be inside a word that spaces separate."""
+    if not is_inside_word(text, index):
+        return False
+    return is_mark(text[index]) or not _has_unspaced(text[index - 1 : index + 1])
 
 
 def is_inside_word(text: str, index: int) -> bool:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.formats.word_boundaries import CharSpan, is_inside_word, is_mark
+from app.formats.word_boundaries import (
+    UNSPACED_SCRIPTS,
+    is_inside_word,
+    is_mark,
+    trim_span,
+)
 from worker.encoding.tokenizer import TokenizedText
 
 # Tokens shared by neighbouring windows of a long context, so that an answer at a border is complete
@@ -21,10 +26,7 @@ MAX_ANSWER_TOKENS = 64
 MAX_WORD_LENGTH = 100
 # Scripts without spaces between words, and Hangul, which attaches particles to words: an answer may
 # be part of the text between two spaces.
-UNSPACED_SCRIPTS = re.compile(
-    "[\u0e00-\u0fff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u31ff\u3400-\u9fff\uac00-\ud7ff"
-    "\uf900-\ufaff\U00020000-\U0003ffff]"
-)
+PART_OF_WORD_SCRIPTS = re.compile(f"[{UNSPACED_SCRIPTS}\u1100-\u11ff\u3130-\u318f\uac00-\ud7ff]")
 
 Scores = NDArray[np.float32]
 
@@ -109,13 +111,6 @@ def rank_answers(
             yield AnswerSpan(*span, float(totals[index]))
 
 
-def trim_span(context: str, start: int, end: int) -> CharSpan:
-    """Strip whitespace from a span: some tokenizers attach it to the next word."""
-    text = context[start:end]
-    start += len(text) - len(text.lstrip())
-    return start, start + len(text.strip())
-
-
 def _candidate_spans(
     text: TokenizedText, score: Scores, max_tokens: int
 ) -> tuple[NDArray[np.int32], Scores]:
@@ -145,5 +140,5 @@ def _is_inside_spaced_word(context: str, position: int) -> bool:
     if not is_inside_word(context, position):
         return False
     return is_mark(context[position]) or not any(
-        UNSPACED_SCRIPTS.match(context[index]) for index in (position - 1, position)
+        PART_OF_WORD_SCRIPTS.match(context[index]) for index in (position - 1, position)
     )

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from worker.encoding.segmentation import Segmentation
 from worker.modeling import ADAPTER_CONFIG_FILE
 
 Method = Literal["classification", "token_classification", "question_answering", "embedding"]
@@ -32,6 +33,7 @@ class EncoderTask:
                      in a causal model alone attends to all others
     max_length       tokens that are read of a text, including special ones
     vocab_coverage   token ids of the training file, from `VocabCoverage.to_base64`
+    segmentation     units of a text whose boundaries entities and answers have
     """
 
     method: Method
@@ -42,9 +44,16 @@ class EncoderTask:
     pooling: Pooling = "mean"
     max_length: int = 512
     vocab_coverage: str = ""
+    # Models without this key were made by versions that served every text by its words.
+    segmentation: Segmentation = Segmentation.WORDS
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the task's values; `segmentation` only if earlier versions would not read it
+        right, so that they serve all other models too."""
+        values = asdict(self)
+        if self.segmentation == Segmentation.WORDS:
+            del values["segmentation"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "EncoderTask":
@@ -52,7 +61,9 @@ class EncoderTask:
         fields = {OLD_KEYS.get(key, key): value for key, value in values.items()}
         if "many" in values and values["method"] == "question_answering":
             fields["allow_no_answer"] = fields.pop("multi_label")
-        return cls(**{**fields, "labels": tuple(fields["labels"])})
+        segmentation = Segmentation(fields.get("segmentation", Segmentation.WORDS))
+        labels = tuple(fields["labels"])
+        return cls(**{**fields, "labels": labels, "segmentation": segmentation})
 
 
 def has_task(folder: Path) -> bool:

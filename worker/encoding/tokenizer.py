@@ -12,6 +12,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from app.formats.word_boundaries import CharSpan
+from worker.encoding.character_tokenizer import split_unspaced_scripts
+from worker.encoding.segmentation import Segmentation
 from worker.model.special_tokens import make_plain_tokenizer
 
 # Characters tokenized first for each token needed; most languages need a quarter of that.
@@ -67,6 +69,8 @@ class EncoderTokenizer:
         self.max_length = min(length, tokenizer.model_max_length)
         self.hf_tokenizer = tokenizer
         self._plain = make_plain_tokenizer(tokenizer)
+        # Made when first used, and shared by the copies that `for_segmentation` returns.
+        self._variants = {Segmentation.WORDS: self._plain}
         self._pad = tokenizer.pad_token_id or 0
         # None if the tokenizer can encode every text.
         self.unk_token_id: int | None = tokenizer.unk_token_id
@@ -76,6 +80,18 @@ class EncoderTokenizer:
         """Return a tokenizer of the same model that truncates to another length."""
         other = copy(self)
         other.max_length = min(length, self.hf_tokenizer.model_max_length)
+        return other
+
+    def for_segmentation(self, segmentation: Segmentation) -> "EncoderTokenizer":
+        """Return a tokenizer of the same model that makes the tokens of a segmentation.
+
+        Call it in the tokenizer's thread.
+        """
+        other = copy(self)
+        if segmentation == Segmentation.CHARACTERS:
+            if segmentation not in self._variants:
+                self._variants[segmentation] = split_unspaced_scripts(self._plain)
+            other._plain = self._variants[segmentation]
         return other
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:

@@ -1,41 +1,54 @@
-"""BIO tags: first tokens of words, and entities to tags and back."""
+"""BIO tags: entities to tags and back."""
 
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.formats.token_classification import EntitySpan, entities_from_tags
 from app.formats.word_boundaries import find_words
 from tests.growth import assert_linear
-from worker.encoding.tags import bio_tag_names, expand_word_tags, first_tokens, word_tags
+from worker.encoding.segmentation import Units
+from worker.encoding.tags import bio_tag_names, count_unspelled, expand_unit_tags, unit_tags
 
 TEXT = "In New York-City"
 WORDS = find_words(TEXT)
 
 
-def test_each_word_has_its_first_token() -> None:
-    offsets = np.array([(0, 0), (0, 2), (3, 5), (5, 6), (7, 11), (11, 12), (12, 16), (0, 0)])
-    assert [TEXT[start:end] for start, end in WORDS] == ["In", "New", "York", "-", "City"]
-    assert first_tokens(offsets.astype(np.int32), WORDS).tolist() == [1, 2, 4, 5, 6]
-
-
-def test_truncated_words_have_no_token() -> None:
-    offsets = np.array([(0, 0), (0, 2), (3, 6), (0, 0)], dtype=np.int32)
-    assert first_tokens(offsets, WORDS).tolist() == [1, 2, -1, -1, -1]
-
-
 def test_entities_survive_a_round_trip_through_tags() -> None:
     entities = (EntitySpan(3, 11, "place"), EntitySpan(12, 16, "word"))
-    tags = word_tags(entities, WORDS)
+    tags = unit_tags(entities, WORDS)
     assert tags == ["O", "B-place", "I-place", "O", "B-word"]
-    assert entities_from_tags(tags, WORDS) == entities
+    assert entities_from_tags([tag or "" for tag in tags], WORDS) == entities
 
 
-def test_words_without_a_token_belong_to_the_surrounding_entity() -> None:
+@pytest.mark.parametrize("span", [(4, 11), (3, 10), (5, 6), (9, 13)])
+def test_an_entity_that_cuts_a_word_is_not_widened_but_left_out(span: tuple[int, int]) -> None:
+    entity = EntitySpan(*span, "place")
+    tags = unit_tags([entity], WORDS)
+    assert {tag for tag in tags if tag != "O"} == {None}
+    units = Units(WORDS, np.arange(len(WORDS), dtype=np.int32))
+    assert count_unspelled([entity], units, is_complete=True) == 1
+    assert count_unspelled([EntitySpan(3, 11, "place")], units, is_complete=True) == 0
+
+
+def test_a_second_entity_in_a_word_does_not_replace_the_first() -> None:
+    assert unit_tags([EntitySpan(3, 5, "a"), EntitySpan(5, 6, "b")], WORDS)[1] is None
+
+
+def test_entities_beyond_a_truncated_text_are_not_counted_as_cut() -> None:
+    units = Units([(0, 2), (3, 6)], np.array([1, 2], dtype=np.int32))
+    entities = [EntitySpan(7, 11, "a"), EntitySpan(3, 11, "a")]
+    assert count_unspelled(entities, units, is_complete=False) == 0
+    assert count_unspelled(entities, units, is_complete=True) == 2
+
+
+def test_units_without_a_token_belong_to_the_surrounding_entity() -> None:
     begins = np.array([-1, 1, -1, -1, 2, -1, 3, -1, 4, -1, 5, -1], dtype=np.int32)
-    tags = expand_word_tags(["B-a", "I-a", "I-b", "I-b", "O"], begins)
+    units = Units([(n, n + 1) for n in range(len(begins))], begins)
+    tags = expand_unit_tags(["B-a", "I-a", "I-b", "I-b", "O"], units)
     assert tags == ["O", "B-a", "I-a", "I-a", "I-a", "O", "I-b", "I-b", "I-b", "O", "O", "O"]
 
 
@@ -44,24 +57,25 @@ def test_each_label_has_two_tags_and_no_label_has_one() -> None:
 
 
 @given(
-    word_edges=st.sets(st.integers(0, 40), max_size=20),
+    unit_edges=st.sets(st.integers(0, 40), max_size=20),
     entity_edges=st.sets(st.integers(0, 40), max_size=20),
 )
-def test_each_word_has_the_tag_of_the_last_entity_that_overlaps_it(
-    word_edges: set[int], entity_edges: set[int]
+def test_exactly_the_entities_that_units_spell_are_read_back_from_the_tags(
+    unit_edges: set[int], entity_edges: set[int]
 ) -> None:
-    words = _pair_up(sorted(word_edges))
+    units = _pair_up(sorted(unit_edges))
     entities = [EntitySpan(*span, f"e{n}") for n, span in enumerate(_pair_up(sorted(entity_edges)))]
-    for (start, end), tag in zip(words, word_tags(entities, words), strict=True):
-        overlapping = [e.label for e in entities if start < e.end and end > e.start]
-        assert tag.removeprefix("B-").removeprefix("I-") == [*["O"], *overlapping][-1]
+    starts, ends = {start for start, _ in units}, {end for _, end in units}
+    spelled = tuple(e for e in entities if e.start in starts and e.end in ends)
+    tags = [tag or "O" for tag in unit_tags(entities, units)]
+    assert entities_from_tags(tags, units) == spelled
 
 
 def test_a52_tagging_is_linear() -> None:
     def prepare(size: int) -> Callable[[], object]:
         words = [(3 * n, 3 * n + 2) for n in range(size)]
         entities = [EntitySpan(start, end, "a") for start, end in words]
-        return lambda: word_tags(entities, words)
+        return lambda: unit_tags(entities, words)
 
     assert_linear(prepare)
 

@@ -13,7 +13,8 @@ from tokenizers.models import BPE, Unigram, WordPiece
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
-from worker.encoding.answer_spans import best_answer, token_span, trim_span
+from app.formats.word_boundaries import trim_span
+from worker.encoding.answer_spans import best_answer, token_span
 from worker.encoding.tokenizer import (
     CUT_MARGIN_TOKENS,
     MAX_CHARS_PER_TOKEN,

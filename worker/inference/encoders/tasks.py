@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from app.errors import InvalidRequest
-from app.formats.token_classification import EntitySpan, entities_from_tags
-from app.formats.word_boundaries import CharSpan, find_words
+from app.formats.token_classification import EntitySpan
+from app.formats.word_boundaries import CharSpan
 from app.wire.encoders import InferenceParameters
 from worker.encoding.backbone import l2_normalize
-from worker.encoding.tags import OUTSIDE, bio_tag_names, expand_word_tags, first_tokens
+from worker.encoding.segmentation import find_units
+from worker.encoding.tags import OUTSIDE, bio_tag_names, decode_entities
 from worker.encoding.task import EncoderTask, Method
 from worker.encoding.tokenizer import TokenizedText
 from worker.inference.adapter_format import InvalidAdapter
@@ -88,7 +89,12 @@ async def tokenize(
     length = base.max_length if served.tuned is None else served.tuned.task.max_length
     if max_length is not None and 0 < max_length < length:
         length = max(max_length, 3)
-    result = await map_in_tokenizer_thread(served, base.with_length(length).tokenize, texts)
+    segmentation = get_task(served).segmentation
+
+    def tokenize_some(some: Sequence[str]) -> list[TokenizedText]:
+        return base.with_length(length).for_segmentation(segmentation).tokenize(some)
+
+    result = await map_in_tokenizer_thread(served, tokenize_some, texts)
     for index, text in enumerate(result):
         # A single text needs no index.
         param = f"{style.param}[{index}]" if len(texts) > 1 else style.param
@@ -168,39 +174,38 @@ def tag_entities(
 ) -> list[list[dict[str, Any]]]:
     """Find the entities of each text, in Hugging Face's format.
 
-    With the aggregation strategy "none" each word of an entity is listed separately.
+    With the aggregation strategy "none" each unit of an entity is listed separately.
     """
-    tag_names = bio_tag_names(get_task(served, "token_classification").labels)
     return [
-        _tag_text(served, tag_names, raw_text, text, hidden, options)
+        _tag_text(served, raw_text, text, hidden, options)
         for raw_text, text, hidden in zip(inputs, texts, hidden, strict=True)
     ]
 
 
 def _tag_text(
     served: ServedEncoder,
-    tag_names: Sequence[str],
     raw_text: str,
     text: TokenizedText,
     hidden: Tensor,
     options: InferenceParameters,
 ) -> list[dict[str, Any]]:
-    words = find_words(raw_text)
-    first_token = first_tokens(text.offsets, words)
-    has_token = first_token >= 0
-    logits = head_logits(served, hidden[torch.from_numpy(first_token[has_token].astype(np.int64))])
+    task = get_task(served, "token_classification")
+    tag_names = bio_tag_names(task.labels)
+    units = find_units(raw_text, text.offsets, task.segmentation)
+    has_token = units.tokens >= 0
+    logits = head_logits(served, hidden[torch.from_numpy(units.tokens[has_token].astype(np.int64))])
     probabilities = logits.softmax(-1).cpu().numpy()
     tags = [tag_names[index] for index in probabilities.argmax(1)]
-    scores = np.full(len(words), np.nan, dtype=np.float32)
+    scores = np.full(len(units.spans), np.nan, dtype=np.float32)
     scores[has_token] = probabilities.max(1)
-    key, result = "entity_group", entities_from_tags(expand_word_tags(tags, first_token), words)
+    key, result = "entity_group", decode_entities(tags, units)
     if options.aggregation_strategy == "none":
-        key, result = "entity", _tagged_words(tags, list(compress(words, has_token)))
+        key, result = "entity", _tagged_units(tags, list(compress(units.spans, has_token)))
     ignored = options.ignore_labels or ()
     return [
         {
             key: entity.label,
-            "score": _mean_score(entity, words, scores),
+            "score": _mean_score(entity, units.spans, scores),
             "word": raw_text[entity.start : entity.end],
             "start": entity.start,
             "end": entity.end,
@@ -210,18 +215,18 @@ def _tag_text(
     ]
 
 
-def _tagged_words(tags: Sequence[str], words: Sequence[CharSpan]) -> tuple[EntitySpan, ...]:
-    """List each word that is part of an entity, labelled with its own tag."""
-    pairs = zip(tags, words, strict=True)
-    return tuple(EntitySpan(*word, tag) for tag, word in pairs if tag != OUTSIDE)
+def _tagged_units(tags: Sequence[str], spans: Sequence[CharSpan]) -> tuple[EntitySpan, ...]:
+    """List each unit that is part of an entity, labelled with its own tag."""
+    pairs = zip(tags, spans, strict=True)
+    return tuple(EntitySpan(*span, tag) for tag, span in pairs if tag != OUTSIDE)
 
 
 def _mean_score(
-    entity: EntitySpan, words: Sequence[CharSpan], scores: NDArray[np.float32]
+    entity: EntitySpan, spans: Sequence[CharSpan], scores: NDArray[np.float32]
 ) -> float:
-    """Mean score of the entity's words, without those that have no token."""
-    first = bisect_left(words, (entity.start, 0))
-    last = bisect_left(words, (entity.end, 0))
+    """Mean score of the entity's units, without those that have no token."""
+    first = bisect_left(spans, (entity.start, 0))
+    last = bisect_left(spans, (entity.end, 0))
     return float(np.nanmean(scores[first:last]))
 
 

@@ -17,7 +17,11 @@ from worker.run_folder import EVALUATION_FILE, RunFolder, RunSpec
 from worker.training.best_weights import BestWeights
 from worker.training.checkpoint import Checkpointer
 from worker.training.encoders import methods
-from worker.training.encoders.data_warnings import answer_length_warnings, dataset_warnings
+from worker.training.encoders.data_warnings import (
+    answer_length_warnings,
+    dataset_warnings,
+    unspelled_entity_warnings,
+)
 from worker.training.encoders.drift_baseline import build_drift_baseline, build_vocab_coverage
 from worker.training.encoders.length_grouped_sampler import LengthGroupedSampler
 from worker.training.encoders.methods import DataSplit, MicroBatchLimits
@@ -72,8 +76,11 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     recipe = choose_encoder_recipe(
         method, hyperparameters, examples=len(examples), hidden_size=hidden_size
     )
-    task = _build_task(base, recipe, method, examples, initial_task)
-    inputs = _build_inputs(folder, task, model_folder, examples)
+    max_length = min(base.context_length, recipe.extra.get("max_length", base.context_length))
+    tokenizer = EncoderTokenizer(load_tokenizer(model_folder), max_length)
+    inferred = methods.METHODS[method].infer_task(examples, max_length, tokenizer)
+    task = _build_task(base, recipe, inferred, initial_task)
+    inputs = _build_inputs(folder, task, tokenizer, examples)
     torch.manual_seed(spec.seed)
     encoder, weights = _build_model(folder, spec, base, model_folder, inputs)
     return _build_loop(folder, spec, recipe, inputs, encoder, weights, stop)
@@ -131,10 +138,12 @@ def _build_loop(
 def _collect_warnings(inputs: _TrainingInputs) -> Iterator[str]:
     train, valid = inputs.train, inputs.valid
     yield from dataset_warnings(train.rows, valid.rows if valid else (), inputs.task)
-    if inputs.task.method == "question_answering":
-        yield from answer_length_warnings("training", train.examples, train.rows)
-        if valid is not None:
-            yield from answer_length_warnings("validation", valid.examples, valid.rows)
+    splits = [("training", train)] + ([("validation", valid)] if valid else [])
+    for role, split in splits:
+        if inputs.task.method == "question_answering":
+            yield from answer_length_warnings(role, split.examples, split.rows)
+        if inputs.task.method == "token_classification":
+            yield from unspelled_entity_warnings(role, split.examples, split.rows, inputs.task)
 
 
 def _max_tokens(encoder: Encoder) -> int:
@@ -147,14 +156,12 @@ def _max_tokens(encoder: Encoder) -> int:
 def _build_task(
     base: CatalogModel,
     recipe: Recipe,
-    method: Method,
-    examples: methods.Examples,
+    inferred_task: EncoderTask,
     initial_task: EncoderTask | None,
 ) -> EncoderTask:
-    """Infer the task from the file, or inherit that of the model that training continues from."""
-    max_length = min(base.context_length, recipe.extra.get("max_length", base.context_length))
+    """Complete the file's task, or inherit that of the model that training continues from."""
     task = replace(
-        methods.METHODS[method].infer_task(examples, max_length),
+        inferred_task,
         tuning=recipe.extra["tuning"],
         pooling="last" if base.kind == ModelKind.CAUSAL else "mean",
     )
@@ -162,9 +169,8 @@ def _build_task(
 
 
 def _build_inputs(
-    folder: RunFolder, task: EncoderTask, model_folder: Path, examples: methods.Examples
+    folder: RunFolder, task: EncoderTask, tokenizer: EncoderTokenizer, examples: methods.Examples
 ) -> _TrainingInputs:
-    tokenizer = EncoderTokenizer(load_tokenizer(model_folder), task.max_length)
     rows = methods.METHODS[task.method].build_rows(examples, task, tokenizer)
     task = replace(
         task, vocab_coverage=build_vocab_coverage(rows, unk_id=tokenizer.unk_token_id).to_base64()

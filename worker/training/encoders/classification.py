@@ -34,7 +34,9 @@ def read_examples(path: Path) -> list[LabelledText]:
     return list(iter_examples(path, {FormatName.CLASSIFICATION: to_example}))
 
 
-def infer_task(examples: Sequence[LabelledText], length: int) -> EncoderTask:
+def infer_task(
+    examples: Sequence[LabelledText], length: int, tokenizer: EncoderTokenizer
+) -> EncoderTask:
     """Infer the task. Labels are sorted, so that they do not depend on the order of the rows."""
     labels = sorted({label for example in examples for label in example.labels})
     return EncoderTask(

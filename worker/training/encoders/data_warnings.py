@@ -4,7 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from app.formats.question_answering import QuestionExample
+from app.formats.token_classification import AnnotatedText
 from worker.encoding.answer_spans import MAX_ANSWER_TOKENS, tokens_in_span
+from worker.encoding.segmentation import Segmentation, find_units
+from worker.encoding.tags import count_unspelled
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import question_token_limit
 from worker.training.encoders.question_answering import target_answer_span
@@ -51,6 +54,29 @@ def answer_length_warnings(
             f"{num_long} of {len(examples)} examples of the {role} file have an answer of more "
             f"than {MAX_ANSWER_TOKENS} tokens, which is found only by requests with a larger "
             "max_answer_len."
+        )
+
+
+def unspelled_entity_warnings(
+    role: str, examples: Sequence[AnnotatedText], rows: Sequence[TextRow], task: EncoderTask
+) -> Iterator[str]:
+    """Yield a warning about entities that the model cannot find: they cut one of its units."""
+    counts = {
+        row.example_index: count_unspelled(
+            examples[row.example_index].entities,
+            find_units(examples[row.example_index].text, row.text.offsets, task.segmentation),
+            row.text.is_complete,
+        )
+        for row in rows
+    }
+    cut = sorted(index + 1 for index, count in counts.items() if count)
+    if cut:
+        yield (
+            f"{sum(counts.values())} of {sum(len(example.entities) for example in examples)} "
+            f"entities of the {role} file begin or end inside a "
+            f"{'word' if task.segmentation == Segmentation.WORDS else 'piece of the tokenizer'}, "
+            f"where the model cannot: they are not learned and count as missed. They are in "
+            f"{len(cut)} examples, first in number {cut[0]}."
         )
 
 

@@ -146,7 +146,9 @@ def _pair_by_label(texts: Sequence[LabelledText]) -> list[PairExample]:
     return examples
 
 
-def infer_task(examples: Sequence[PairExample], length: int) -> EncoderTask:
+def infer_task(
+    examples: Sequence[PairExample], length: int, tokenizer: EncoderTokenizer
+) -> EncoderTask:
     """Infer the task; embeddings have no labels."""
     return EncoderTask(method="embedding", max_length=length)
 

@@ -1,14 +1,13 @@
-"""Precision, recall and F1 of whole entities in BIO tags, by the definitions of seqeval.
+"""Precision, recall and F1 of whole entities, by the definitions of seqeval.
 
-An entity counts if its span and its label are correct. An I- tag that continues no entity begins
-one.
+An entity counts if its span and its label are correct.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from app.formats.token_classification import entities_from_tags
+from app.formats.token_classification import EntitySpan
 
 Entity = tuple[int, int, int, str]
 
@@ -50,10 +49,10 @@ class EntityReport:
 
 
 def score_entities(
-    truth: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]
+    truth: Sequence[Sequence[EntitySpan]], predictions: Sequence[Sequence[EntitySpan]]
 ) -> EntityReport:
-    """Compare the entities of predicted tags with the true ones, text by text."""
-    true, predicted = _find_entities(truth), _find_entities(predictions)
+    """Compare the predicted entities with the true ones, text by text."""
+    true, predicted = _number_entities(truth), _number_entities(predictions)
     counts = [_count_labels(entities) for entities in (true & predicted, predicted, true)]
     labels = sorted(counts[1].keys() | counts[2].keys())
     return EntityReport(
@@ -65,12 +64,12 @@ def score_entities(
     )
 
 
-def _find_entities(texts: Sequence[Sequence[str]]) -> set[Entity]:
-    """Find all entities: number of the text, first word, end and label."""
+def _number_entities(texts: Sequence[Sequence[EntitySpan]]) -> set[Entity]:
+    """List all entities: number of the text, start, end and label."""
     return {
-        (number, span.start, span.end, span.label)
-        for number, tags in enumerate(texts)
-        for span in entities_from_tags(tags, [(word, word + 1) for word in range(len(tags))])
+        (number, entity.start, entity.end, entity.label)
+        for number, entities in enumerate(texts)
+        for entity in entities
     }
 
 

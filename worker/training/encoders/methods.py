@@ -49,7 +49,7 @@ class EncoderMethodSpec:
     """
 
     read_examples: Callable[[Path], Examples]
-    infer_task: Callable[[Any, int], EncoderTask]
+    infer_task: Callable[[Any, int, EncoderTokenizer], EncoderTask]
     build_rows: Callable[[Any, EncoderTask, EncoderTokenizer], Sequence[Any]]
     build_objective: Callable[
         [Encoder, DataSplit, DataSplit | None, MicroBatchLimits, bool], EncoderObjective[Any]

@@ -26,7 +26,7 @@ from sklearn.metrics import (
 )
 from torch import Tensor
 
-from worker.encoding.tags import OUTSIDE
+from app.formats.token_classification import EntitySpan
 from worker.training.encoders.entity_scores import EntityScores, score_entities
 from worker.training.encoders.rows import Array
 
@@ -83,14 +83,18 @@ def multi_label_metrics(
     return report
 
 
-def entity_metrics(truth: list[list[str]], predictions: list[list[str]]) -> dict[str, Any]:
-    """Entity metrics of BIO tags: an entity counts if its span and label are correct.
+def entity_metrics(
+    truth: Sequence[Sequence[EntitySpan]],
+    predictions: Sequence[Sequence[EntitySpan]],
+    *,
+    accuracy: float,
+) -> dict[str, Any]:
+    """Entity metrics: an entity counts if its span and label are correct.
 
-    If no entity exists and none was predicted, averages over labels are undefined and omitted.
+    `accuracy` is that of the tags. If no entity exists and none was predicted, averages over labels
+    are undefined and omitted.
     """
-    words = list(zip(chain.from_iterable(truth), chain.from_iterable(predictions), strict=True))
-    accuracy = sum(t == f for t, f in words) / max(1, len(words))
-    if all(t == f == OUTSIDE for t, f in words):
+    if not any(truth) and not any(predictions):
         return {"precision": 0.0, "recall": 0.0, "f1": 0.0, "accuracy": accuracy, "per_label": {}}
     report = score_entities(truth, predictions)
     return {

@@ -11,13 +11,12 @@ from torch.nn import functional
 
 from app.formats import FormatName, iter_examples
 from app.formats.question_answering import QuestionExample, to_example
-from app.formats.word_boundaries import CharSpan
+from app.formats.word_boundaries import CharSpan, trim_span
 from worker.encoding.answer_spans import (
     WINDOW_OVERLAP,
     answer_mask,
     best_answer,
     token_span,
-    trim_span,
 )
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
@@ -40,7 +39,9 @@ def read_examples(path: Path) -> list[QuestionExample]:
     return list(iter_examples(path, {FormatName.QUESTION_ANSWERING: to_example}))
 
 
-def infer_task(examples: Sequence[QuestionExample], length: int) -> EncoderTask:
+def infer_task(
+    examples: Sequence[QuestionExample], length: int, tokenizer: EncoderTokenizer
+) -> EncoderTask:
     """Infer the task; it allows "no answer" if any question of the file has none."""
     unanswered = any(not example.answers for example in examples)
     labels = ("start", "end")

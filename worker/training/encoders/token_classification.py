@@ -1,21 +1,23 @@
-"""Token classification (named entity recognition): a BIO tag for each word."""
+"""Token classification (named entity recognition): a BIO tag for each unit of a text."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from app.formats import FormatName, iter_examples
-from app.formats.token_classification import AnnotatedText, entities_from_tags, to_example
-from worker.encoding.tags import bio_tag_names, expand_word_tags, first_tokens, word_tags
+from app.formats.token_classification import AnnotatedText, EntitySpan, to_example
+from worker.encoding.segmentation import Segmentation, choose_segmentation, find_units
+from worker.encoding.tags import bio_tag_names, count_unspelled, decode_entities, unit_tags
 from worker.encoding.task import EncoderTask
-from worker.encoding.tokenizer import EncoderTokenizer
+from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
 from worker.training.encoders import metrics
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.objective import (
@@ -26,8 +28,10 @@ from worker.training.encoders.objective import (
 from worker.training.encoders.rows import Array, TextRow
 from worker.training.objectives import LossOutput
 
-# Target of tokens that are not in the loss: all except the first of each word.
+# Target of tokens that carry no tag: all except the first of each unit.
 IGNORE_INDEX = -1
+# Target of units that carry a tag that is not in the loss.
+UNLEARNED_INDEX = -2
 
 
 def read_examples(path: Path) -> list[AnnotatedText]:
@@ -35,28 +39,59 @@ def read_examples(path: Path) -> list[AnnotatedText]:
     return list(iter_examples(path, {FormatName.TOKEN_CLASSIFICATION: to_example}))
 
 
-def infer_task(examples: Sequence[AnnotatedText], length: int) -> EncoderTask:
+def infer_task(
+    examples: Sequence[AnnotatedText], length: int, tokenizer: EncoderTokenizer
+) -> EncoderTask:
     """Infer the task; its labels are the entity labels in alphabetical order."""
     labels = sorted({entity.label for example in examples for entity in example.entities})
-    return EncoderTask(method="token_classification", labels=tuple(labels), max_length=length)
+    lost_by_kind = ((kind, len(list_unspelled(examples, tokenizer, kind))) for kind in Segmentation)
+    return EncoderTask(
+        method="token_classification",
+        labels=tuple(labels),
+        max_length=length,
+        segmentation=choose_segmentation(
+            lost_by_kind, total=sum(len(example.entities) for example in examples)
+        ),
+    )
+
+
+def list_unspelled(
+    examples: Sequence[AnnotatedText], tokenizer: EncoderTokenizer, segmentation: Segmentation
+) -> list[int]:
+    """List the index of the example of each entity that begins or ends inside a unit."""
+    texts = tokenizer.for_segmentation(segmentation).tokenize([item.text for item in examples])
+    unspelled: list[int] = []
+    for index, (example, text) in enumerate(zip(examples, texts, strict=True)):
+        units = find_units(example.text, text.offsets, segmentation)
+        unspelled += [index] * count_unspelled(example.entities, units, text.is_complete)
+    return unspelled
 
 
 def build_rows(
     examples: Sequence[AnnotatedText], task: EncoderTask, tokenizer: EncoderTokenizer
 ) -> list[TextRow]:
-    """Tokenize the examples. Targets [tokens]: the tag's index at each word's first token."""
+    """Tokenize the examples. Targets [tokens]: the tag's index at each unit's first token."""
     tag_index = {name: index for index, name in enumerate(bio_tag_names(task.labels))}
-    rows = []
-    texts = tokenizer.tokenize([example.text for example in examples])
-    for example_index, (example, text) in enumerate(zip(examples, texts, strict=True)):
-        target = np.full(len(text.ids), IGNORE_INDEX, dtype=np.int64)
-        tags = word_tags(example.entities, example.words)
-        for token, tag in zip(first_tokens(text.offsets, example.words), tags, strict=True):
-            if token >= 0:
-                # A label missing from the training file cannot be predicted; it counts as a miss.
-                target[token] = tag_index.get(tag, 0)
-        rows.append(TextRow(text, target, example_index))
-    return rows
+    texts = tokenizer.for_segmentation(task.segmentation).tokenize([e.text for e in examples])
+    return [
+        TextRow(text, _build_target(example, text, task.segmentation, tag_index), example_index)
+        for example_index, (example, text) in enumerate(zip(examples, texts, strict=True))
+    ]
+
+
+def _build_target(
+    example: AnnotatedText,
+    text: TokenizedText,
+    segmentation: Segmentation,
+    tag_index: Mapping[str, int],
+) -> NDArray[np.int64]:
+    target = np.full(len(text.ids), IGNORE_INDEX, dtype=np.int64)
+    units = find_units(example.text, text.offsets, segmentation)
+    for token, tag in zip(units.tokens, unit_tags(example.entities, units.spans), strict=True):
+        if token >= 0:
+            # A label missing from the training file cannot be predicted; it counts as a miss.
+            target[token] = UNLEARNED_INDEX if tag is None else tag_index.get(tag, 0)
+    return target
 
 
 def compute_balanced_tag_weights(rows: Sequence[TextRow], task: EncoderTask) -> Tensor:
@@ -68,21 +103,21 @@ def compute_balanced_tag_weights(rows: Sequence[TextRow], task: EncoderTask) -> 
 def init_bias_from_priors(encoder: Encoder, rows: Sequence[TextRow]) -> None:
     """Initialize a new head's bias so that it predicts each tag's frequency in the file.
 
-    If 19 of 20 words are O, the first steps would otherwise teach all layers to predict O for every
-    word, which takes many steps to unlearn. (Prior initialization, RetinaNet, arXiv:1708.02002.)
+    If 19 of 20 units are O, the first steps would otherwise teach all layers to predict O for every
+    unit, which takes many steps to unlearn. (Prior initialization, RetinaNet, arXiv:1708.02002.)
     """
     if not encoder.head.bias.any():
         encoder.head.bias.copy_(_tag_priors(rows, encoder.task).log())
 
 
 def _tag_priors(rows: Sequence[TextRow], task: EncoderTask) -> Tensor:
-    counts = Counter(int(tag) for row in rows for tag in row.target if tag != IGNORE_INDEX)
+    counts = Counter(int(tag) for row in rows for tag in row.target if tag >= 0)
     tag_counts = torch.tensor([max(1, counts[n]) for n in range(len(bio_tag_names(task.labels)))])
     return tag_counts / tag_counts.sum()
 
 
 class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
-    """Mean cross-entropy of each word's tag."""
+    """Mean cross-entropy of each unit's tag."""
 
     metric = "f1"
 
@@ -101,66 +136,73 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         self._weights = None if weights is None else weights.to(encoder.device)
 
     def num_items(self, rows: Sequence[TextRow]) -> int:
-        return max(1, sum(int((row.target != IGNORE_INDEX).sum()) for row in rows))
+        return max(1, sum(int((row.target >= 0).sum()) for row in rows))
 
     def compute_loss(self, rows: Sequence[TextRow]) -> LossOutput:
         logits = self._compute_logits(rows)
-        word_targets = [torch.from_numpy(row.target[row.target != IGNORE_INDEX]) for row in rows]
-        targets = torch.cat(word_targets).to(self.encoder.device)
+        targets = torch.from_numpy(np.concatenate([_unit_targets(row) for row in rows]))
+        is_learned = (targets >= 0).to(self.encoder.device)
+        logits, targets = logits[is_learned], targets.to(self.encoder.device)[is_learned]
         losses = functional.cross_entropy(logits, targets, self._weights, reduction="none")
         correct = (logits.argmax(1) == targets).sum()
         return LossOutput(loss=losses.sum(), num_items=len(targets), correct=correct)
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
-        truth: list[list[str]] = []
-        predictions: list[list[str]] = []
-        wrong: list[dict[str, Any]] = []
-        for part in self.split(rows):
-            tags_of_part = self._compute_logits(part).argmax(1).cpu().numpy()
-            for row in part:
-                words = int((row.target != IGNORE_INDEX).sum())
-                predicted, tags_of_part = tags_of_part[:words], tags_of_part[words:]
-                expected, tags = self._get_expected_and_predicted_tags(row, predicted)
-                truth.append(expected)
-                predictions.append(tags)
-                if expected != tags:
-                    wrong.append(self._describe_wrong_example(row, expected, tags))
-        return EvaluationReport(
-            **metrics.entity_metrics(truth, predictions), **list_wrong_examples(wrong)
-        )
+        truth: list[Sequence[EntitySpan]] = []
+        predictions: list[Sequence[EntitySpan]] = []
+        num_correct = 0
+        for row, tags in self._rows_with_tags(rows):
+            num_correct += int((tags == _unit_targets(row)).sum())
+            truth.append(self._examples[row.example_index].entities)
+            predictions.append(self._decode(row, tags))
+        num_units = max(1, sum(len(_unit_targets(row)) for row in rows))
+        report = metrics.entity_metrics(truth, predictions, accuracy=num_correct / num_units)
+        return EvaluationReport(**report, **list_wrong_examples(list_wrong(truth, predictions)))
 
-    def _get_expected_and_predicted_tags(
-        self, row: TextRow, predicted: Array
-    ) -> tuple[list[str], list[str]]:
-        """Return the expected and predicted tags of all words; truncated words count as O."""
-        example = self._examples[row.example_index]
-        names = bio_tag_names(self.encoder.task.labels)
-        begins = first_tokens(row.text.offsets, example.words)
-        tags = expand_word_tags([names[index] for index in predicted], begins)
-        return word_tags(example.entities, example.words), tags
+    def _rows_with_tags(self, rows: Sequence[TextRow]) -> Iterator[tuple[TextRow, Array]]:
+        """Yield the rows in the order of the file, with the index of each unit's tag."""
+        tagged: list[tuple[TextRow, Array]] = []
+        for part in self.split(rows):
+            tags = self._compute_logits(part).argmax(1).cpu().numpy()
+            ends = np.cumsum([len(_unit_targets(row)) for row in part])
+            tagged += zip(part, np.split(tags, ends[:-1]), strict=True)
+        return iter(sorted(tagged, key=lambda pair: pair[0].example_index))
+
+    def _decode(self, row: TextRow, tags: Array) -> tuple[EntitySpan, ...]:
+        """Decode the entities that a client would get."""
+        task, text = self.encoder.task, self._examples[row.example_index].text
+        names = bio_tag_names(task.labels)
+        units = find_units(text, row.text.offsets, task.segmentation)
+        return decode_entities([names[index] for index in tags], units)
 
     def _compute_logits(self, rows: Sequence[TextRow]) -> Tensor:
-        """Compute the logits of each word's first token [words, tags], row by row."""
+        """Compute the logits of each unit's first token [units, tags], row by row."""
         hidden, batch = self.encoder.compute_token_states([row.text for row in rows])
         is_first_token = np.zeros(batch.ids.shape, dtype=bool)
         for index, row in enumerate(rows):
             is_first_token[index, : row.num_tokens] = row.target != IGNORE_INDEX
-        words = hidden[torch.from_numpy(is_first_token).to(hidden.device)].float()
-        logits: Tensor = self.encoder.head(self.encoder.dropout(words))
+        units = hidden[torch.from_numpy(is_first_token).to(hidden.device)].float()
+        logits: Tensor = self.encoder.head(self.encoder.dropout(units))
         return logits
 
-    def _describe_wrong_example(
-        self, row: TextRow, expected: list[str], predictions: list[str]
-    ) -> dict[str, Any]:
-        """List the missed entities and the wrongly predicted ones."""
-        words = self._examples[row.example_index].words
-        true_entities, predicted_entities = (
-            set(entities_from_tags(expected, words)),
-            set(entities_from_tags(predictions, words)),
-        )
-        return {
-            "example": row.example_index + 1,
-            "expected": [asdict(entity) for entity in sorted(true_entities - predicted_entities)],
-            "found": [asdict(entity) for entity in sorted(predicted_entities - true_entities)],
+
+def list_wrong(
+    truth: Sequence[Sequence[EntitySpan]], predictions: Sequence[Sequence[EntitySpan]]
+) -> list[dict[str, Any]]:
+    """List the examples with missed or wrongly predicted entities, and these entities."""
+    return [
+        {
+            "example": number,
+            "expected": [asdict(entity) for entity in sorted(set(expected) - set(found))],
+            "found": [asdict(entity) for entity in sorted(set(found) - set(expected))],
         }
+        for number, (expected, found) in enumerate(zip(truth, predictions, strict=True), start=1)
+        if set(expected) != set(found)
+    ]
+
+
+def _unit_targets(row: TextRow) -> Array:
+    """Return the targets of the row's units, in order."""
+    targets: Array = row.target[row.target != IGNORE_INDEX]
+    return targets

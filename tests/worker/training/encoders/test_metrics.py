@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, precision_score, recall_score
 
+from app.formats.token_classification import EntitySpan, entities_from_tags
 from worker.training.encoders import metrics
 from worker.training.encoders.objective import list_wrong_examples
 
@@ -68,13 +69,17 @@ def test_multi_label_averages_are_over_occurring_labels() -> None:
 
 def test_a_file_without_entities_has_no_macro_average() -> None:
     """It would be NaN, which is invalid JSON."""
-    nothing = [["O", "O"], ["O"]]
-    report = metrics.entity_metrics(nothing, nothing)
+    nothing: list[list[EntitySpan]] = [[], []]
+    report = metrics.entity_metrics(nothing, nothing, accuracy=1.0)
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     assert (report["accuracy"], report["f1"]) == (1.0, 0.0)
     assert report.keys().isdisjoint(("f1_macro", "f1_weighted"))
-    wrong = metrics.entity_metrics(nothing, [["O", "B-x"], ["O"]])
+    wrong = metrics.entity_metrics(nothing, [[EntitySpan(2, 3, "x")], []], accuracy=2 / 3)
     assert (wrong["f1_macro"], wrong["f1_weighted"]) == (0.0, 0.0)
+
+
+def entities_of(tags: list[str]) -> tuple[EntitySpan, ...]:
+    return entities_from_tags(tags, [(word, word + 1) for word in range(len(tags))])
 
 
 SEQEVAL_REPORTS = json.loads(Path(__file__).with_name("seqeval_reports.json").read_text())
@@ -84,9 +89,10 @@ SEQEVAL_REPORTS = json.loads(Path(__file__).with_name("seqeval_reports.json").re
 def test_entity_metrics_equal_those_that_seqeval_computed(case: dict[str, Any]) -> None:
     """The reports were recorded with seqeval 1.2.2: random tags, some of them invalid BIO."""
     truth, predictions = (
-        [text.split() for text in case[name]] for name in ("truth", "predictions")
+        [entities_of(text.split()) for text in case[name]] for name in ("truth", "predictions")
     )
-    report = metrics.entity_metrics(truth, predictions)
+    accuracy = case["report"]["accuracy"]
+    report = metrics.entity_metrics(truth, predictions, accuracy=accuracy)
     assert report.pop("per_label") == {
         label: pytest.approx(row) for label, row in case["report"].pop("per_label").items()
     }
@@ -94,11 +100,10 @@ def test_entity_metrics_equal_those_that_seqeval_computed(case: dict[str, Any]) 
 
 
 def test_entities_count_only_as_a_whole() -> None:
-    truth = [["B-x", "I-x", "O", "B-y"]]
-    predictions = [["B-x", "O", "O", "B-y"]]
-    report = metrics.entity_metrics(truth, predictions)
+    truth = [entities_of(["B-x", "I-x", "O", "B-y"])]
+    predictions = [entities_of(["B-x", "O", "O", "B-y"])]
+    report = metrics.entity_metrics(truth, predictions, accuracy=0.75)
     assert (report["precision"], report["recall"], report["f1"]) == (0.5, 0.5, 0.5)
-    assert report["accuracy"] == 0.75
 
 
 @pytest.mark.parametrize(
