@@ -15,6 +15,8 @@ quota together. A project locked by another trainer is skipped, and waited for o
 project qualifies: an acquisition takes milliseconds.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import (
     ColumnElement,
     FromClause,
@@ -148,24 +150,35 @@ def mark_served(session: Session, project_id: str) -> None:
     )
 
 
-def charge_attempt(session: Session, job_id: str, attempt: int) -> None:
-    """Add the time of an ended attempt to its project's. Call it once per attempt.
+def charge_attempts(session: Session, job_id: str) -> None:
+    """Add the time of the job's ended attempts to its project's, each once.
 
     In a transaction of its own: whoever ends an attempt holds the job's lock, and archiving a
     project takes the project's lock first.
     """
-    used = (
-        select(Job.project_id, extract("epoch", JobAttempt.ended_at - JobAttempt.started_at))
-        .join(JobAttempt, JobAttempt.job_id == Job.id)
-        .where(Job.id == job_id, JobAttempt.attempt == attempt, JobAttempt.ended_at.is_not(None))
+    attempts = session.scalars(
+        select(JobAttempt)
+        .where(JobAttempt.job_id == job_id, JobAttempt.uncharged_seconds > 0)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    if not attempts:
+        return
+    seconds = sum(attempt.uncharged_seconds for attempt in attempts)
+    for attempt in attempts:
+        attempt.uncharged_seconds = 0
+    session.execute(
+        update(Project)
+        .where(Project.id == select(Job.project_id).where(Job.id == job_id).scalar_subquery())
+        .values(virtual_time=Project.virtual_time + seconds)
+        .execution_options(synchronize_session=False)
     )
-    for project_id, seconds in session.execute(used):
-        session.execute(
-            update(Project)
-            .where(Project.id == project_id)
-            .values(virtual_time=Project.virtual_time + seconds)
-            .execution_options(synchronize_session=False)
-        )
+
+
+def find_uncharged(session: Session, *, limit: int) -> Sequence[str]:
+    """Find jobs with ended attempts whose trainers did not charge them, since they died."""
+    jobs = select(JobAttempt.job_id).where(JobAttempt.uncharged_seconds > 0).distinct()
+    return session.scalars(jobs.limit(limit)).all()
 
 
 def _select_first_due_job() -> Select[str]:

@@ -122,17 +122,23 @@ def end_attempt(
     # Time after the last heartbeat of a lost attempt was not spent on the job.
     is_lost = outcome is AttemptOutcome.LOST and held_until is not None
     ended_at = held_until if is_lost else func.clock_timestamp()
+    held = func.greatest(extract("epoch", ended_at - JobAttempt.started_at), 0)
     seconds = session.scalar(
         update(JobAttempt)
         .where(JobAttempt.job_id == job_id, JobAttempt.ended_at.is_(None))
-        .values(ended_at=func.clock_timestamp(), outcome=outcome, exit_code=exit_code)
-        .returning(extract("epoch", ended_at - JobAttempt.started_at))
+        .values(
+            ended_at=func.clock_timestamp(),
+            outcome=outcome,
+            exit_code=exit_code,
+            uncharged_seconds=held,
+        )
+        .returning(JobAttempt.uncharged_seconds)
         .execution_options(synchronize_session=False)
     )
     if seconds is not None:
         session.execute(
             update(Job)
             .where(Job.id == job_id)
-            .values(trained_seconds=Job.trained_seconds + func.greatest(seconds, 0))
+            .values(trained_seconds=Job.trained_seconds + seconds)
             .execution_options(synchronize_session=False)
         )

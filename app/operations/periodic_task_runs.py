@@ -27,6 +27,7 @@ class TaskName(StrEnum):
     # Run by the reconciler.
     VALIDATE_JOBS = "validate_jobs"
     EXPIRE_LEASES = "expire_leases"
+    CHARGE_ATTEMPTS = "charge_attempts"
     RENOTIFY_QUEUED_JOBS = "renotify_queued_jobs"
     REQUEST_YIELDS = "request_yields"
     EXPIRE_FILES = "expire_files"

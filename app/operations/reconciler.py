@@ -16,7 +16,7 @@ from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, t
 from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask
 from app.files import quota, service, uploads
 from app.http import idempotency
-from app.jobs import lease_expiry, lifecycle, time_slices, validation_queue
+from app.jobs import lease_expiry, lifecycle, scheduling, time_slices, validation_queue
 from app.monitoring import traffic
 from app.operations import periodic_task_runs, trainers
 from app.operations.leader_election import acquire_leader_lock
@@ -72,6 +72,11 @@ def build_tasks(
             TaskName.EXPIRE_LEASES,
             5,
             build_per_job_task(lease_expiry.find_expired_leases, lease_expiry.expire_lease),
+        ),
+        PeriodicTask(
+            TaskName.CHARGE_ATTEMPTS,
+            30,
+            build_per_job_task(find_uncharged, scheduling.charge_attempts),
         ),
         PeriodicTask(TaskName.RENOTIFY_QUEUED_JOBS, 30, build_single_transaction_task(renotify)),
         PeriodicTask(TaskName.EXPIRE_FILES, 60, build_single_transaction_task(expire_files)),
@@ -205,6 +210,11 @@ def find_unvalidated(session: Session) -> Sequence[str]:
     return validation_queue.find_forgotten(
         session, older_than_seconds=REVALIDATE_AFTER_SECONDS, limit=BATCH_SIZE
     )
+
+
+def find_uncharged(session: Session) -> Sequence[str]:
+    """Find jobs whose trainers died before they charged an attempt to the project."""
+    return scheduling.find_uncharged(session, limit=BATCH_SIZE)
 
 
 def renotify(session: Session) -> None:

@@ -80,7 +80,7 @@ class JobRunner:
     def _record_outcome(self, assignment: JobAssignment) -> None:
         try:
             with transaction(self._context.sessions) as session:
-                scheduling.charge_attempt(session, assignment.job_id, assignment.attempt)
+                scheduling.charge_attempts(session, assignment.job_id)
                 outcome = leases.get_outcome(session, assignment.job_id, assignment.attempt)
             if outcome is None:
                 return
@@ -88,8 +88,7 @@ class JobRunner:
             if self._circuit_breaker.is_open:
                 self.report_state()
         except DatabaseUnavailable as error:
-            # Losing one outcome only makes the circuit breaker open one job later, and the project
-            # is served once too early.
+            # Losing one outcome only makes the circuit breaker open one job later.
             log.warning("attempt.outcome_unknown", job=assignment.job_id, reason=str(error))
 
     def clean_up(self) -> None:

@@ -211,6 +211,16 @@ class JobAttempt(Base):
     ended_at: Mapped[Timestamp | None]
     outcome: Mapped[AttemptOutcome | None] = mapped_column(StrEnumType(AttemptOutcome))
     exit_code: Mapped[int | None]
+    # Time that a trainer held the job, set when the attempt ends, until its project is charged.
+    uncharged_seconds: Mapped[float] = mapped_column(server_default="0")
+
+    __table_args__ = (
+        Index(
+            "ix_job_attempts_uncharged",
+            "job_id",
+            postgresql_where=text("uncharged_seconds > 0"),
+        ),
+    )
 
 
 class JobEvent(Base):

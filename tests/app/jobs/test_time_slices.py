@@ -3,11 +3,12 @@
 from collections import Counter
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.session import SessionMaker, transaction
-from app.db.tables import Job, JobLease
+from app.db.tables import Job, JobLease, Project
 from app.jobs import attempt_outcomes, leases, lifecycle, scheduling, time_slices
 from app.jobs.leases import JobAssignment, TrainerDirective
 from app.jobs.time_slices import ProjectShare, RunningJob
@@ -116,7 +117,7 @@ class Simulation:
         with transaction(self.sessions) as session:
             attempt_outcomes.yield_job(session, assignment.job_id, assignment.attempt)
         with transaction(self.sessions) as session:
-            scheduling.charge_attempt(session, assignment.job_id, assignment.attempt)
+            scheduling.charge_attempts(session, assignment.job_id)
         self.free += 1
 
 
@@ -180,10 +181,34 @@ class TestA58Shares:
                 pass_time(session, 300 if assignment.project_id == long else 100)
                 lifecycle.cancel(session, assignment.project_id, assignment.job_id)
             with transaction(sessions) as session:
-                attempt = assignment.attempt
-                scheduling.charge_attempt(session, assignment.job_id, attempt)
+                scheduling.charge_attempts(session, assignment.job_id)
             served.append(assignment.project_id)
         assert Counter(served) == {long: 2, short: 6}
+
+    def test_time_of_a_lost_trainer_is_charged_once_up_to_its_last_heartbeat(
+        self, sessions: SessionMaker
+    ) -> None:
+        with transaction(sessions) as session:
+            project_id = make_job(session).project_id
+            assignment = acquire(session)
+            assert assignment is not None
+            pass_time(session, 500)
+            session.execute(
+                update(JobLease).values(
+                    lease_until=clock.seconds_from_now(-1), heartbeat_at=clock.seconds_from_now(-60)
+                )
+            )
+        reconciler = Reconciler(sessions, grace_period_seconds=0)
+        for _ in range(3):
+            reconciler.run()
+            for task in reconciler.tasks:
+                task.due_at = 0
+        # A trainer that was only frozen charges it too when it wakes up.
+        with transaction(sessions) as session:
+            scheduling.charge_attempts(session, assignment.job_id)
+        with transaction(sessions) as session:
+            charged = session.get_one(Project, project_id).virtual_time
+        assert charged == pytest.approx(440, abs=30)
 
     def test_time_alone_on_the_only_trainer_is_no_debt(self, sessions: SessionMaker) -> None:
         simulation = Simulation(sessions, trainers=1)
