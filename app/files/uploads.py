@@ -188,6 +188,7 @@ def _lock_upload(session: Session, project_id: str, upload_id: str) -> Upload:
         select(Upload)
         .where(Upload.id == upload_id, Upload.project_id == project_id)
         .with_for_update()
+        .execution_options(populate_existing=True)
     ).one_or_none()
     if upload is None:
         raise NotFound(f"No such Upload object: {upload_id}", param="id")
@@ -231,37 +232,25 @@ def _build_ended_error(upload: Upload) -> InvalidRequest:
 def _check_capacity(session: Session, upload: Upload, size: int, sha256: str) -> None:
     if size == 0:
         raise InvalidRequest("The part is empty. Send its bytes in 'data'.", param="data")
-    totals = select(func.count(), func.coalesce(func.sum(UploadPart.bytes), 0))
-    count, total = session.execute(totals.where(UploadPart.upload_id == upload.id)).one()
-    if count >= MAX_PARTS:
+    if upload.part_count >= MAX_PARTS:
         raise InvalidRequest(f"An upload may have at most {MAX_PARTS} parts.", param="data")
-    if _sum_unique_part_bytes(session, upload, excluding=sha256) + size > upload.bytes:
+    # A client that lost a response sends the part again, and never refers to the first copy.
+    is_again = session.scalar(
+        select(UploadPart.id)
+        .where(UploadPart.upload_id == upload.id, UploadPart.sha256 == sha256)
+        .limit(1)
+    )
+    if is_again is None and upload.unique_part_bytes + size > upload.bytes:
         raise InvalidRequest(
             f"With this part, the parts have more than the {upload.bytes} bytes that upload "
             f"'{upload.id}' was created for. Begin a new one, with the file's size as 'bytes'.",
             param="data",
         )
-    if total + size > 2 * upload.bytes + MAX_PART_BYTES:
+    if upload.part_bytes + size > 2 * upload.bytes + MAX_PART_BYTES:
         raise InvalidRequest(
             f"Parts of upload '{upload.id}' were sent again too often. Begin a new one.",
             param="data",
         )
-
-
-def _sum_unique_part_bytes(session: Session, upload: Upload, *, excluding: str) -> int:
-    """Sum the sizes of the parts' distinct contents, except the one with this SHA-256.
-
-    A client that lost a response sends the part again, and never refers to the first copy.
-    """
-    content = func.coalesce(UploadPart.sha256, UploadPart.id)
-    distinct = (
-        select(func.max(UploadPart.bytes).label("bytes"))
-        .where(UploadPart.upload_id == upload.id, content != excluding)
-        .group_by(content)
-        .subquery()
-    )
-    total: int = session.scalars(select(func.coalesce(func.sum(distinct.c.bytes), 0))).one()
-    return total
 
 
 def _is_same_completion(upload: Upload, body: CompleteUpload) -> bool:

@@ -42,6 +42,11 @@ class Upload(Base):
     part_ids: Mapped[JsonList | None]
     md5: Mapped[str | None]
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    # Totals of the parts ever added, kept by a trigger; `unique_part_bytes` without parts that were
+    # sent again.
+    part_count: Mapped[int] = mapped_column(server_default="0")
+    part_bytes: Mapped[BigInt] = mapped_column(server_default="0")
+    unique_part_bytes: Mapped[BigInt] = mapped_column(server_default="0")
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[Timestamp]
 
@@ -70,4 +75,5 @@ class UploadPart(Base):
     storage_key: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[CreatedAt]
 
-    __table_args__ = (Index(None, "upload_id"),)
+    # Also finds a part that was sent before.
+    __table_args__ = (Index(None, "upload_id", "sha256"),)

@@ -218,6 +218,31 @@ def test_an_interrupted_build_of_an_index_is_repeated(empty_database: Engine) ->
         assert "(finished_at)" in str(connection.scalar(definition))
 
 
+def test_parts_of_open_uploads_are_counted(empty_database: Engine) -> None:
+    url = get_url(empty_database)
+    upgrade(url, revision="0021")
+    with empty_database.begin() as connection:
+        connection.exec_driver_sql("""
+            INSERT INTO organizations (id, slug) VALUES ('org', 'acme');
+            INSERT INTO projects (id, organization_id, name) VALUES ('proj', 'org', 'one');
+            INSERT INTO uploads (id, project_id, filename, purpose, bytes, state, expires_at)
+            VALUES ('upload', 'proj', 'a', 'fine-tune', 9, 'pending', now());
+            INSERT INTO upload_parts (id, upload_id, bytes, sha256, storage_key) VALUES
+            ('1', 'upload', 3, 'a', '1'), ('2', 'upload', 3, 'a', '2'),
+            ('3', 'upload', 2, NULL, '3')
+        """)
+    upgrade(url)
+    totals = "SELECT part_count, part_bytes, unique_part_bytes FROM uploads"
+    with empty_database.begin() as connection:
+        assert connection.execute(text(totals)).one() == (3, 8, 5)
+        # As a process of the previous version adds them.
+        connection.exec_driver_sql("""
+            INSERT INTO upload_parts (id, upload_id, bytes, sha256, storage_key) VALUES
+            ('4', 'upload', 3, 'a', '4'), ('5', 'upload', 1, 'b', '5')
+        """)
+        assert connection.execute(text(totals)).one() == (5, 12, 6)
+
+
 class TestExpandAndContract:
     @pytest.fixture
     def migrations(self, tmp_path: Path) -> Path:

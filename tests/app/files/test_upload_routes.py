@@ -234,6 +234,21 @@ class TestInvalidPart:
         with pytest.raises(BadRequestError, match="sent again too often"):
             add_part(openai, upload_id, b"a")
 
+    def test_parts_are_checked_by_totals_that_the_upload_carries(
+        self, openai: OpenAI, sessions: SessionMaker
+    ) -> None:
+        """Summing up the parts at each part would make many of them quadratic."""
+        upload_id = create_upload(openai, 10)
+        for content in (b"abc", b"abc", b"de"):
+            add_part(openai, upload_id, content)
+        with transaction(sessions) as session:
+            upload = session.get_one(UploadRow, upload_id)
+            totals = (upload.part_count, upload.part_bytes, upload.unique_part_bytes)
+            assert totals == (3, 8, 5)
+            upload.part_count = uploads.MAX_PARTS
+        with pytest.raises(BadRequestError, match="at most 10000 parts"):
+            add_part(openai, upload_id, b"f")
+
     def test_upload_ends_during_a_part(self, api: Api, http: httpx.Client, openai: OpenAI) -> None:
         upload_id = create_upload(openai, 10)
         before = list_stored_paths(api)
