@@ -24,17 +24,25 @@ def dispatch_pending(maker: SessionMaker, notify: Notify, store: ObjectStore) ->
     """Perform all pending rows, in batches; return the number done. Failed rows are retried later.
 
     Rows are performed at least once, so their side effects are idempotent. Deletions wait while a
-    backup holds the objects.
+    backup holds the objects, and a backup waits for one batch at most.
     """
     done = 0
-    with permit_deletions(maker) as may_delete:
-        while batch := _claim_batch(maker, may_delete=may_delete):
-            performed = [
-                row_id for row_id, kind, payload in batch if _perform(kind, payload, notify, store)
-            ]
-            _mark_done(maker, performed)
-            done += len(performed)
+    while (performed := _dispatch_batch(maker, notify, store)) is not None:
+        done += performed
     return done
+
+
+def _dispatch_batch(maker: SessionMaker, notify: Notify, store: ObjectStore) -> int | None:
+    """Perform a batch; return the number of rows done, or None if none is pending."""
+    with permit_deletions(maker) as may_delete:
+        batch = _claim_batch(maker, may_delete=may_delete)
+        if not batch:
+            return None
+        performed = [
+            row_id for row_id, kind, payload in batch if _perform(kind, payload, notify, store)
+        ]
+        _mark_done(maker, performed)
+    return len(performed)
 
 
 def _claim_batch(maker: SessionMaker, *, may_delete: bool) -> list[tuple[int, str, dict[str, Any]]]:

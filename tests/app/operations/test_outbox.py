@@ -3,13 +3,15 @@
 import threading
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import Engine, func, select, text, update
 
 from app.db import outbox
+from app.db.deletion_hold import hold_deletions
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Outbox, WorkerTask
 from app.operations import outbox_dispatch
 from app.storage import ObjectStore, file_key
+from tests.polling import wait_until
 
 
 class FakeNotifier:
@@ -34,6 +36,12 @@ def count_pending(sessions: SessionMaker) -> int:
     with transaction(sessions) as session:
         rows = select(func.count()).select_from(Outbox).where(Outbox.done_at.is_(None))
         return session.scalars(rows).one()
+
+
+def is_lock_awaited(sessions: SessionMaker) -> bool:
+    with transaction(sessions) as session:
+        waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        return bool(session.scalar(waiting))
 
 
 def make_due(sessions: SessionMaker) -> None:
@@ -155,6 +163,42 @@ class TestDispatch:
             outbox.enqueue_blob_deletion(session, keys["a"])
         assert outbox_dispatch.dispatch_pending(sessions, notifier.notify, store) == 3
         assert list(store.list("")) == [keys["b"], keys["cc/1"]]
+
+    def test_a_backup_waits_for_one_batch_of_a_long_backlog(
+        self,
+        sessions: SessionMaker,
+        database: Engine,
+        store: ObjectStore,
+        notifier: FakeNotifier,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        count = 2 * outbox_dispatch.BATCH_SIZE
+        with transaction(sessions) as session:
+            for number in range(count):
+                outbox.enqueue_blob_deletion(session, file_key("proj_1", f"file-{number}"))
+        backed_up = threading.Event()
+
+        def back_up() -> None:
+            with hold_deletions(database):
+                backed_up.wait(60)
+
+        backup = threading.Thread(target=back_up)
+        delete = store.delete
+
+        def delete_while_a_backup_waits(key: str) -> None:
+            if backup.ident is None:
+                backup.start()
+                wait_until("a backup waits", lambda: is_lock_awaited(sessions))
+            delete(key)
+
+        monkeypatch.setattr(store, "delete", delete_while_a_backup_waits)
+        performed = outbox_dispatch.dispatch_pending(sessions, notifier.notify, store)
+        backed_up.set()
+        backup.join()
+        assert performed == outbox_dispatch.BATCH_SIZE
+        assert (
+            outbox_dispatch.dispatch_pending(sessions, notifier.notify, store) == count - performed
+        )
 
     def test_a_kind_of_a_newer_version_stays_pending(
         self, sessions: SessionMaker, store: ObjectStore, notifier: FakeNotifier
