@@ -119,7 +119,7 @@ class SecurityLog:
 
 
 def _append(path: Path, line: bytes) -> bool:
-    """Append a line to the file, which is rotated when it is full. False if that fails."""
+    """Append a line to the file, which is rotated when it is full. False if it was not written."""
     try:
         _make_private_folder(path.parent)
         # One write of a line to an appended file is whole, whatever other processes write.
@@ -129,10 +129,12 @@ def _append(path: Path, line: bytes) -> bool:
             size = os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
-        if size > MAX_FILE_BYTES:
-            _rotate(path)
     except OSError:
         return False
+    if size > MAX_FILE_BYTES:
+        # If it fails the line is written nevertheless; the next one tries again.
+        with suppress(OSError):
+            _rotate(path)
     return True
 
 

@@ -80,6 +80,25 @@ def test_a67_a_full_file_is_rotated_by_whichever_process_finds_it_full(
     assert numbers == [*range(numbers[0], 200)], "nothing but the oldest is lost"
 
 
+def test_a67_a_line_is_written_once_where_the_file_cannot_be_rotated(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(security_log, "MAX_FILE_BYTES", 0)
+    monkeypatch.setattr(Path, "replace", refuse)
+    log = SecurityLog(path, "api")
+    for number in range(2):
+        log.write(SecurityEvent.ADMIN_REQUEST, number=number)
+    assert [line["number"] for line in lines(path)] == [0, 1]
+    assert capsys.readouterr().err == ""
+    monkeypatch.undo()
+    monkeypatch.setattr(security_log, "MAX_FILE_BYTES", 0)
+    log.write(SecurityEvent.ADMIN_REQUEST, number=2)
+    assert [line["number"] for line in lines(path.with_name(f"{path.name}.1"))] == [0, 1, 2]
+
+
 def test_a67_processes_that_write_together_leave_whole_lines(path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from app import security_log\n"
