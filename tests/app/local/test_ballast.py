@@ -73,6 +73,20 @@ def test_a50_the_ballast_is_given_back_once_and_made_again(disk: Path) -> None:
     assert (disk / "ballast").stat().st_blocks * 512 >= 64 * MEBIBYTE, "a sparse file"
 
 
+def test_a50_the_ballast_is_where_the_data_is(disk: Path, tmp_path: Path) -> None:
+    """As for root, where Postgres's user cannot reach the home: the data is on another disk."""
+    (tmp_path / "ballast").write_bytes(b"made before the data was moved")
+    data = disk / "postgres-1f2e"
+    (tmp_path / "postgres").symlink_to(data)
+    kept = Ballast(tmp_path, lambda _: None, size=64 * MEBIBYTE)
+    kept.keep()
+    assert (disk / "postgres-1f2e.ballast").stat().st_size == 64 * MEBIBYTE
+    assert not (tmp_path / "ballast").exists()
+    fill_disk(disk / "filler")
+    kept.keep()
+    assert shutil.disk_usage(disk).free >= 63 * MEBIBYTE
+
+
 def test_a50_a_small_disk_has_no_ballast(disk: Path) -> None:
     Ballast(disk, lambda _: None, size=128 * MEBIBYTE).keep()
     assert list(disk.iterdir()) == []
