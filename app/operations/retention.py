@@ -129,7 +129,8 @@ def erase_deleted_files(session: Session) -> int:
 def delete_ended_uploads(session: Session, days: float) -> int:
     """Delete a batch of uploads that ended long ago and have no parts left."""
     has_parts = select(UploadPart.id).where(UploadPart.upload_id == Upload.id).exists()
-    is_old = _is_older(Upload.expires_at, days)
+    # An upload ends within an hour.
+    is_old = _is_older(Upload.created_at, days)
     old = select(Upload.id).where(Upload.state.in_(ENDED_UPLOADS), is_old, ~has_parts)
     return _delete(session, Upload, Upload.id, old)
 

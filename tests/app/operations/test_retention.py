@@ -79,7 +79,7 @@ def test_a63_traffic_of_a_deleted_model_is_deleted(sessions: SessionMaker) -> No
 def test_a63_ended_uploads_and_events_have_a_retention(sessions: SessionMaker) -> None:
     with transaction(sessions) as session:
         project = make_project(session)
-        session.add(_upload(project.id, id="old", expires_at=text("now() - interval '8 days'")))
+        session.add(_upload(project.id, id="old", created_at=text("now() - interval '8 days'")))
         session.add(_upload(project.id, id="new"))
         job = make_job(session, project, state="failed")
         events.append(session, job, [NewEvent("a", "message")])
@@ -97,7 +97,7 @@ def test_a63_a_sweep_is_bounded_and_the_next_continues(sessions: SessionMaker) -
         project = make_project(session)
         for number in range(retention.BATCH_SIZE + 1):
             session.add(
-                _upload(project.id, id=f"u{number}", expires_at=text("now() - interval '8 days'"))
+                _upload(project.id, id=f"u{number}", created_at=text("now() - interval '8 days'"))
             )
     with transaction(sessions) as session:
         assert retention.delete_ended_uploads(session, 7) == retention.BATCH_SIZE
