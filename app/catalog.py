@@ -31,6 +31,12 @@ HF_LOCATION = re.compile(
     r"@(?P<revision>[0-9a-f]{40})"
 )
 
+# Where others find a base model. Without a commit, they get the newest version.
+HUB_MODEL = re.compile(
+    r"(?P<repository>[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*)"
+    r"(@(?P<revision>[0-9a-f]{40}))?"
+)
+
 # No part between slashes starts with a dot: ids become directory names.
 MODEL_ID = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 FINE_TUNED_MODEL_NAME = re.compile(
@@ -44,8 +50,22 @@ class CatalogError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class HubModel:
+    """A repository of the hub, at a commit or at its newest version."""
+
+    repository: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return self.repository if self.revision is None else f"{self.repository}@{self.revision}"
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogModel:
-    """One base model: an entry of models.toml. `context_length` is in tokens."""
+    """One base model: an entry of models.toml. `context_length` is in tokens.
+
+    `hub` and `license` are for exported models: where others find this base, and its licence.
+    """
 
     id: str
     source: str
@@ -54,6 +74,14 @@ class CatalogModel:
     context_length: int
     aliases: tuple[str, ...] = ()
     engine: str | None = None
+    hub: str = ""
+    license: str = ""
+
+    @property
+    def hub_model(self) -> HubModel | None:
+        """The base on the hub: `hub`, or its source if it comes from there."""
+        match = HUB_MODEL.fullmatch(self.hub or self.source.removeprefix("hf:"))
+        return None if match is None else HubModel(match["repository"], match["revision"])
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON values, as in a run folder's spec.json."""
@@ -99,6 +127,10 @@ def _find_error(model: CatalogModel) -> str | None:
         supported = METHODS_BY_KIND[model.kind]
         if method not in supported:
             return f"{model.kind} models support {', '.join(supported)}, not {method!r}"
+    if not isinstance(model.hub, str) or (model.hub and not HUB_MODEL.fullmatch(model.hub)):
+        return f"hub must be 'owner/name' or 'owner/name@COMMIT', not {model.hub!r}"
+    if not isinstance(model.license, str):
+        return f"license must be a text, such as 'apache-2.0', not {model.license!r}"
     if type(model.context_length) is not int or model.context_length < 1:
         return "context_length must be a positive number of tokens"
     return None
