@@ -12,7 +12,7 @@ from rich.console import Console
 
 from app.auth import projects
 from app.backup.errors import BackupError
-from app.catalog import Catalog, CatalogError
+from app.catalog import CatalogError
 from app.db.deletion_hold import HoldUnavailable
 from app.db.migrate import DowntimeRequired, upgrade
 from app.db.session import (
@@ -26,14 +26,13 @@ from app.errors import ApiError
 from app.files import quota
 from app.http.server_protocol import BoundedHttpProtocol
 from app.jobs import scheduling
-from app.local import backup_commands, data_commands, demo, doctor, job_commands
+from app.local import backup_commands, data_commands, demo, doctor, job_commands, model_commands
 from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import AlreadyRunning, HomeUnusable
 from app.local.operator_commands import record_command
 from app.local.supervisor import ShutdownRequested, StartFailed
 from app.local.up import PortTaken, up
-from app.models import registry
 from app.operations import storage_identity
 from app.organization import admin_keys, api_keys, bootstrap
 from app.process_hardening import forbid_inspection
@@ -66,6 +65,7 @@ app.add_typer(storage_app, name="storage")
 app.add_typer(data_commands.data_app, name="data")
 backup_commands.register(app)
 app.add_typer(job_commands.jobs_app, name="jobs")
+app.add_typer(model_commands.models_app, name="models")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -209,21 +209,6 @@ def revoke_key(
         echo_error(f"No such API key: {key_id}. See `luthier keys list`.")
         raise typer.Exit(1)
     echo(f"Revoked {key.id} ({key.name}, {key.redacted}).")
-
-
-@app.command("models")
-def models_command() -> None:
-    """List the base models of the catalog and the fine-tuned models."""
-    settings = Settings()
-    catalog = Catalog.load(settings.models_file)
-    for base in catalog:
-        aliases = f"  (also {', '.join(base.aliases)})" if base.aliases else ""
-        echo(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{aliases}")
-    with open_database(settings) as url, one_off_transaction(url) as session:
-        project = bootstrap.ensure_default_project(session, settings.organization_slug)
-        for model in registry.list_(session, catalog, project.id):
-            if model.is_fine_tuned:
-                echo(f"{model.name}  created {format_time(model.created_at)}")
 
 
 @app.command("doctor")

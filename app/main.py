@@ -17,6 +17,7 @@ from app.catalog import Catalog
 from app.cpu_pool.pool import CpuPool
 from app.db.outbox import notify_after_commit
 from app.db.session import create_database_engine, session_maker, transaction_maker
+from app.exports import routes as exports
 from app.files import routes as files
 from app.files import upload_routes
 from app.files.uploads import MAX_PART_BYTES
@@ -102,6 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         graders.router,
         jobs.router,
         monitoring.router,
+        exports.router,
         models.router,
         models.permissions_router,
         operations.router,

@@ -223,6 +223,9 @@ class Settings(BaseSettings):
         le=24,
         description="Hours to keep the responses that repeated requests get",
     )
+    export_retention_hours: float = Field(
+        24, gt=0, description="Hours to keep the archive of an exported model after its last use"
+    )
     disk_reserve_bytes: ByteSize = Field(
         ByteSize(2**30),
         ge=0,

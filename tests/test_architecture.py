@@ -20,6 +20,7 @@ TRANSACTION_OWNERS = {
     "app.http.dependencies",
     "app.local.doctor",
     "app.local.job_commands",
+    "app.local.model_commands",
     "app.local.up",
     "app.monitoring.recorder",
     "app.operations.health",

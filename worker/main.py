@@ -42,6 +42,7 @@ from app.storage import StorageUnavailable
 from app.webhooks.sender import WebhookSender
 from worker import broker_transport, tasks
 from worker.supervisor.attempt import TrainerContext
+from worker.supervisor.export_runner import ExportRunner
 from worker.supervisor.job_runner import JobRunner
 from worker.supervisor.training_process import TRAINING_COMMAND
 
@@ -167,6 +168,7 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         *poll_threads,
         PeriodicThread("report_state", settings.heartbeat_interval_seconds, runner.report_state),
         PeriodicThread("clean_up", settings.poll_interval_seconds, clean_up),
+        PeriodicThread("export", settings.poll_interval_seconds, ExportRunner(context).run_queued),
     ]
 
 
@@ -179,6 +181,7 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         job_days=settings.job_retention_days,
         deleted_row_days=settings.deleted_row_retention_days,
         archived_project_days=settings.archived_project_retention_days,
+        export_hours=settings.export_retention_hours,
     )
     reconciler = Reconciler(
         sessions,

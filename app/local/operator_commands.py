@@ -12,6 +12,8 @@ from app.settings import Settings
 
 # They change nothing.
 READ_ONLY_COMMANDS = ("api", "data", "demo", "doctor", "jobs list", "keys list", "models")
+# Commands of a read-only group that are recorded all the same.
+RECORDED_COMMANDS = ("models export",)
 
 
 @contextmanager
@@ -33,6 +35,8 @@ def _is_recorded(arguments: Sequence[str]) -> bool:
     if not arguments or arguments[0].startswith("-") or "--help" in arguments:
         return False
     command = " ".join(arguments[:2])
+    if command in RECORDED_COMMANDS:
+        return True
     return arguments[0] not in READ_ONLY_COMMANDS and command not in READ_ONLY_COMMANDS
 
 

@@ -209,6 +209,27 @@ def get_owned(session: Session, project_id: str, name: str) -> FineTunedModel:
     return row
 
 
+def get_exportable(
+    session: Session, catalog: Catalog, project_id: str, name: str
+) -> FineTunedModel:
+    """Get a fine-tuned model or checkpoint to export, which only its owner may.
+
+    Raises ModelNotFound; InvalidRequest for a base model; and Forbidden for another project's.
+    """
+    if catalog.get(name) is not None:
+        message = f"The model '{name}' is a base model. Only fine-tuned models can be exported."
+        raise InvalidRequest(message, param="model")
+    row = _find(session, project_id, name)
+    if row is None:
+        raise ModelNotFound(name)
+    if row.project_id != project_id:
+        raise Forbidden(
+            f"The model '{name}' belongs to another project; only that project can export it.",
+            param="model",
+        )
+    return row
+
+
 def has_active_job(name: str | InstrumentedAttribute[str]) -> Exists:
     """Build the condition that a job which has not ended starts from the model."""
     return exists().where(Job.start_model == name, Job.state.not_in(TERMINAL_STATES))

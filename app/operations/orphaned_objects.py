@@ -13,7 +13,16 @@ from sqlalchemy import Select, select
 from app import logs
 from app.db.deletion_hold import permit_deletions
 from app.db.session import SessionMaker, transaction
-from app.db.tables import Checkpoint, File, FineTunedModel, Job, JobAttempt, Project, UploadPart
+from app.db.tables import (
+    Checkpoint,
+    File,
+    FineTunedModel,
+    Job,
+    JobAttempt,
+    ModelExport,
+    Project,
+    UploadPart,
+)
 from app.storage import ObjectStore, attempt_prefix
 
 log = logs.get_logger(__name__)
@@ -57,7 +66,11 @@ class OrphanCollector:
         folders = {key: key.rpartition("/")[0] for key in keys}
         with transaction(self._sessions) as session:
             projects = set(session.scalars(_select_projects(keys)))
-            files = {*session.scalars(_select_files(keys)), *session.scalars(_select_parts(keys))}
+            files = {
+                *session.scalars(_select_files(keys)),
+                *session.scalars(_select_parts(keys)),
+                *session.scalars(_select_exports(keys)),
+            }
             kept = {
                 *session.scalars(_select_checkpoints(folders)),
                 *session.scalars(_select_models(folders)),
@@ -90,6 +103,11 @@ def _select_files(keys: Sequence[str]) -> Select[str]:
 
 def _select_parts(keys: Sequence[str]) -> Select[str]:
     return select(UploadPart.storage_key).where(UploadPart.storage_key.in_(keys))
+
+
+def _select_exports(keys: Sequence[str]) -> Select[str | None]:
+    key = ModelExport.storage_key
+    return select(key).where(key.in_(keys))
 
 
 def _select_checkpoints(folders: dict[str, str]) -> Select[str]:

@@ -22,15 +22,18 @@ from app.db.tables import (
     TERMINAL_STATES,
     Checkpoint,
     CheckpointPermission,
+    ExportState,
     File,
     FineTunedModel,
     Job,
     JobEvent,
+    ModelExport,
     ModelTrafficHour,
     Prediction,
     Upload,
     UploadPart,
 )
+from app.exports import service as exports
 from app.files import service
 from app.files.uploads import TERMINAL_STATES as ENDED_UPLOADS
 from app.jobs import deletion
@@ -56,6 +59,7 @@ class RetentionPolicy:
     job_days: float = 0
     deleted_row_days: float = 1
     archived_project_days: float = 0
+    export_hours: float = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         yield Rule(partial(archived_projects.delete_files, days=days, limit=BATCH_SIZE))
         yield Rule(partial(archived_projects.delete_models, days=days, limit=BATCH_SIZE))
     yield Rule(erase_deleted_files)
+    yield Rule(partial(delete_exports, hours=policy.export_hours))
     traffic_days = min(policy.deleted_row_days or TRAFFIC_GRACE_DAYS, TRAFFIC_GRACE_DAYS)
     yield Rule(partial(delete_predictions_of_deleted_models, days=traffic_days))
     yield Rule(partial(delete_counts_of_deleted_models, days=traffic_days))
@@ -139,6 +144,23 @@ def delete_job_events(session: Session, days: float) -> int:
     """Delete a batch of events of jobs that ended long ago."""
     old = select(JobEvent.id).join(Job, Job.id == JobEvent.job_id)
     return _delete(session, JobEvent, JobEvent.id, old.where(*deletion.has_ended_before(days)))
+
+
+def delete_exports(session: Session, *, hours: float) -> int:
+    """Delete a batch of exports that nobody has wanted for long, or whose model is deleted."""
+    is_old = ModelExport.wanted_at < clock.subtract_from_now(timedelta(hours=hours))
+    has_model = select(FineTunedModel.name).where(
+        FineTunedModel.name == ModelExport.model_name, FineTunedModel.deleted_at.is_(None)
+    )
+    rows = session.scalars(
+        select(ModelExport)
+        .where((is_old & (ModelExport.state != ExportState.RUNNING)) | ~has_model.exists())
+        .limit(BATCH_SIZE)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for row in rows:
+        exports.delete(session, row)
+    return len(rows)
 
 
 def delete_predictions_of_deleted_models(session: Session, *, days: float) -> int:

@@ -48,6 +48,12 @@ def checkpoint_prefix(project_id: str, job_id: str, attempt: int, step: int) -> 
     return validate_key(f"{attempt_prefix(project_id, job_id, attempt)}/step-{step}")
 
 
+def export_key(project_id: str, export_id: str, attempt: int) -> str:
+    """Key of the archive that one attempt at a model's export made."""
+    name = f"{_validate_part(export_id)}-attempt-{attempt}"
+    return validate_key(f"projects/{_validate_part(project_id)}/exports/{name}")
+
+
 def join_key(prefix: str, name: str) -> str:
     """Key of the file `name` under a prefix built here."""
     return validate_key(f"{prefix}/{_validate_part(name)}")

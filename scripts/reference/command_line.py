@@ -19,7 +19,7 @@ def lines() -> Iterator[str]:
 # Commands and parameters are of classes that Typer does not export: hence `Any`.
 def _sections(command: Any, name: str) -> Iterator[str]:
     subcommands: Mapping[str, Any] = getattr(command, "commands", {})
-    if not subcommands:
+    if not subcommands or command.invoke_without_command:
         yield from _section(command, name)
     for sub_name, subcommand in subcommands.items():
         yield from _sections(subcommand, f"{name} {sub_name}")

@@ -33,7 +33,7 @@ LOCK_FOLDER = Path("/run/luthier-training")
 # From capabilities(7): chown, kill, setgid, setuid.
 NEEDED_CAPABILITIES = sum(1 << number for number in (0, 5, 6, 7))
 # Folders and files of the run folder that training may write to.
-WRITABLE = ("events.jsonl", "checkpoints", "tmp")
+WRITABLE = ("events.jsonl", "checkpoints", "export", "tmp")
 ACCELERATORS = ("nvidia*", "dri/*", "kfd")
 KILL_ALL = (sys.executable, "-I", "-S", "-c", "import os; os.kill(-1, 9)")
 
@@ -93,8 +93,9 @@ class Sandbox:
             os.chown(path, 0, self.uid)
             path.chmod(0o750 if path.is_dir() else 0o640)
         for name in WRITABLE:
-            for path in (folder.path / name, *(folder.path / name).rglob("*")):
-                os.chown(path, self.uid, self.uid)
+            path = folder.path / name
+            for made in (path, *path.rglob("*")) if path.exists() else ():
+                os.chown(made, self.uid, self.uid)
         # Traversable, not readable: the names of other run folders stay unknown.
         folder.path.parent.chmod(0o711)
 

@@ -1,6 +1,7 @@
 """All tables and the enums of their states. Importing this package completes `Base.metadata`."""
 
 from app.db.tables.checkpoints import Checkpoint, CheckpointKind
+from app.db.tables.exports import ExportFormat, ExportState, ModelExport
 from app.db.tables.files import File, FilePurpose, FileStatus
 from app.db.tables.fine_tuned_models import (
     CheckpointPermission,
@@ -52,6 +53,8 @@ __all__ = [
     "DeliveryState",
     "EventLevel",
     "EventType",
+    "ExportFormat",
+    "ExportState",
     "File",
     "FilePurpose",
     "FileStatus",
@@ -65,6 +68,7 @@ __all__ = [
     "JobMetric",
     "JobState",
     "KeyMixin",
+    "ModelExport",
     "ModelTrafficHour",
     "MonthlyTrainingUsage",
     "Organization",

@@ -1,0 +1,234 @@
+"""Conversions by trainers: claim a queued export, keep its lease, and record how it ended."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, or_, select, true, update
+from sqlalchemy.orm import Session
+
+from app.db import clock, outbox
+from app.db.tables import (
+    Checkpoint,
+    ExportFormat,
+    ExportState,
+    File,
+    FineTunedModel,
+    Job,
+    ModelExport,
+)
+from app.exports import service
+
+# One that nobody has asked for in this time is not made, or its conversion is stopped. Longer than
+# a client waits before it repeats a request that its proxy cut off.
+UNWANTED_AFTER_SECONDS = 120
+LEASE_SECONDS = 60
+MAX_FAILURES = 3
+# Archives of a project that are kept at a time; the least recently wanted are deleted first.
+MAX_STORED_PER_PROJECT = 4
+GIVEN_UP = (
+    f"The conversion of this model ended unexpectedly {MAX_FAILURES} times. The service's operator "
+    "finds the reason in the trainer's log; retry in a minute."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """A claimed export: what to convert, and what its model card says."""
+
+    export_id: str
+    attempt: int
+    project_id: str
+    model_name: str
+    format: ExportFormat
+    base_model: str
+    storage_prefix: str
+    facts: dict[str, Any]
+
+
+def claim(session: Session) -> Conversion | None:
+    """Claim the next export, or None. Projects take turns, the one served longest ago first."""
+    _fail_abandoned(session)
+    last = (
+        select(ModelExport.project_id, func.max(ModelExport.started_at).label("last"))
+        .group_by(ModelExport.project_id)
+        .subquery()
+    )
+    row = session.scalars(
+        select(ModelExport)
+        .join(last, last.c.project_id == ModelExport.project_id)
+        .where(_is_claimable(), _is_wanted())
+        .order_by(last.c.last.asc().nulls_first(), ModelExport.created_at)
+        .limit(1)
+        .with_for_update(of=ModelExport, skip_locked=True)
+    ).one_or_none()
+    if row is None:
+        return None
+    row.state = ExportState.RUNNING
+    row.attempt += 1
+    # Until it ends otherwise; so a trainer that is killed has failed too.
+    row.failures += 1
+    row.started_at = func.clock_timestamp()
+    row.lease_until = clock.seconds_from_now(LEASE_SECONDS)
+    session.flush()
+    return _describe(session, row)
+
+
+def renew(session: Session, export_id: str, attempt: int) -> bool:
+    """Renew the lease. False if it is lost, or if nobody waits for the export any more."""
+    renewed = session.scalars(
+        update(ModelExport)
+        .where(*_is_owned(export_id, attempt), _is_wanted(), _model_exists())
+        .values(lease_until=clock.seconds_from_now(LEASE_SECONDS))
+        .returning(ModelExport.id)
+    )
+    return renewed.one_or_none() is not None
+
+
+def release(session: Session, export_id: str, attempt: int, *, has_failed: bool) -> None:
+    """Give an unfinished export back, to be made again."""
+    failures = ModelExport.failures if has_failed else ModelExport.failures - 1
+    session.execute(
+        update(ModelExport)
+        .where(*_is_owned(export_id, attempt))
+        .values(state=ExportState.QUEUED, lease_until=None, failures=failures)
+    )
+
+
+def finish(
+    session: Session, export_id: str, attempt: int, *, key: str, size: int, sha256: str
+) -> bool:
+    """Record a stored archive. False if the lease is lost or the model deleted: it is unowned."""
+    row = session.scalars(
+        select(ModelExport)
+        .where(*_is_owned(export_id, attempt), _model_exists())
+        .with_for_update(of=ModelExport)
+    ).one_or_none()
+    if row is None:
+        return False
+    row.state, row.lease_until, row.failures = ExportState.READY, None, 0
+    row.storage_key, row.bytes, row.sha256 = key, size, sha256
+    session.flush()
+    _delete_least_wanted(session, row)
+    return True
+
+
+def fail(session: Session, export_id: str, attempt: int, error: str) -> None:
+    """Record that the model has no such export, and why."""
+    session.execute(
+        update(ModelExport)
+        .where(*_is_owned(export_id, attempt))
+        .values(state=ExportState.FAILED, lease_until=None, error=error)
+    )
+
+
+def is_owner(session: Session, export_id: str, attempt: int) -> bool:
+    owned = select(ModelExport.id).where(*_is_owned(export_id, attempt))
+    return session.scalars(owned).one_or_none() is not None
+
+
+def _fail_abandoned(session: Session) -> None:
+    session.execute(
+        update(ModelExport)
+        .where(_is_claimable(), ModelExport.failures >= MAX_FAILURES)
+        .values(state=ExportState.FAILED, lease_until=None, error=GIVEN_UP)
+    )
+
+
+def _is_owned(export_id: str, attempt: int) -> tuple[Any, ...]:
+    return (
+        ModelExport.id == export_id,
+        ModelExport.attempt == attempt,
+        ModelExport.state == ExportState.RUNNING,
+    )
+
+
+def _is_expired() -> Any:
+    return (ModelExport.state == ExportState.RUNNING) & (
+        ModelExport.lease_until < func.clock_timestamp()
+    )
+
+
+def _is_claimable() -> Any:
+    return or_(ModelExport.state == ExportState.QUEUED, _is_expired())
+
+
+def _is_wanted() -> Any:
+    return ModelExport.wanted_at > clock.seconds_from_now(-UNWANTED_AFTER_SECONDS)
+
+
+def _model_exists() -> Any:
+    return (
+        select(true())
+        .where(FineTunedModel.name == ModelExport.model_name, FineTunedModel.deleted_at.is_(None))
+        .correlate(ModelExport)
+        .exists()
+    )
+
+
+def _delete_least_wanted(session: Session, newest: ModelExport) -> None:
+    rows = session.scalars(
+        select(ModelExport)
+        .where(
+            ModelExport.project_id == newest.project_id,
+            ModelExport.state == ExportState.READY,
+            ModelExport.id != newest.id,
+        )
+        .order_by(ModelExport.wanted_at.desc())
+        .offset(MAX_STORED_PER_PROJECT - 1)
+        .with_for_update(skip_locked=True)
+    )
+    for row in rows:
+        service.delete(session, row)
+
+
+def _describe(session: Session, row: ModelExport) -> Conversion | None:
+    model = session.get(FineTunedModel, row.model_name)
+    if model is None or model.deleted_at is not None:
+        service.delete(session, row)
+        return None
+    return Conversion(
+        export_id=row.id,
+        attempt=row.attempt,
+        project_id=row.project_id,
+        model_name=row.model_name,
+        format=row.format,
+        base_model=model.base_model,
+        storage_prefix=model.storage_prefix,
+        facts=_collect_facts(session, model),
+    )
+
+
+def _collect_facts(session: Session, model: FineTunedModel) -> dict[str, Any]:
+    """Collect what the model card says about the training, as JSON values."""
+    job = session.get_one(Job, model.job_id)
+    training = session.get(File, job.training_file_id)
+    validation = session.get(File, job.validation_file_id) if job.validation_file_id else None
+    metrics = session.scalars(
+        select(Checkpoint.metrics).where(
+            Checkpoint.job_id == job.id, Checkpoint.storage_prefix == model.storage_prefix
+        )
+    ).first()
+    return {
+        "job_id": job.id,
+        "created_at": model.created_at.isoformat(timespec="seconds"),
+        "method": job.method,
+        "seed": job.seed,
+        "hyperparameters": job.resolved_hyperparameters or {},
+        "trained_tokens": job.trained_tokens,
+        "step": model.step or job.total_steps,
+        "start_model": job.start_model,
+        "training_file": _describe_file(training),
+        "validation_file": _describe_file(validation),
+        "metrics": metrics or {},
+    }
+
+
+def _describe_file(file: File | None) -> dict[str, Any] | None:
+    if file is None:
+        return None
+    return {"sha256": file.sha256, "examples": file.examples, "format": file.format}
+
+
+def enqueue_deletion(session: Session, key: str) -> None:
+    """Enqueue the deletion of an archive that was stored for an export that is gone."""
+    outbox.enqueue_blob_deletion(session, key)

@@ -1,0 +1,133 @@
+"""Route of /v1/models/{model}/export."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Annotated, ClassVar
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
+
+from app.db.tables import ExportState, ModelExport
+from app.errors import InvalidRequest, ServiceUnavailable
+from app.exports import service
+from app.exports.archive_names import archive_name
+from app.exports.conversions import GIVEN_UP
+from app.http.dependencies import AppState, AppStateDep, PrincipalDep, run_in_transaction
+from app.http.openapi import BINARY_SCHEMA, DocumentedRoute, success_response
+
+# Must be included before the router of /v1/models/{model:path}, which matches this path too.
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=DocumentedRoute)
+
+POLL_INTERVAL_SECONDS = 0.5
+# Below the ten minutes after which OpenAI's clients give up; the conversion goes on meanwhile.
+MAX_WAIT_SECONDS = 570.0
+
+
+class ExportInProgress(ServiceUnavailable):
+    """The export is still being made. Retry, and the request waits for it again."""
+
+    code = "export_in_progress"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class ExportFailed(ServiceUnavailable):
+    """The model could not be converted. Retry in a minute."""
+
+    code = "export_failed"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "60", "x-should-retry": "false"}
+
+
+@router.get(
+    "/{model:path}/export",
+    response_class=StreamingResponse,
+    responses=success_response("application/x-tar", BINARY_SCHEMA),
+)
+async def export_model(
+    model: str,
+    request: Request,
+    state: AppStateDep,
+    principal: PrincipalDep,
+    format: Annotated[
+        str,
+        Query(
+            max_length=20,
+            description="`peft`, `merged` or `gguf` of a chat model; `peft`, `hf` or `onnx` of an "
+            "encoder or classifier",
+        ),
+    ] = "peft",
+) -> StreamingResponse:
+    """Download a fine-tuned model as a tar archive, for other programs.
+
+    A trainer makes the archive on the first request, which waits for it; later ones get it at once.
+    """
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
+    while True:
+        export = await _wait_until_ready(
+            request, state, principal.project_id, model, format, deadline
+        )
+        chunks = await _open_archive(state, export)
+        if chunks is not None:
+            return _build_response(state, export, chunks)
+
+
+async def _open_archive(state: AppState, export: ModelExport) -> Iterator[bytes] | None:
+    """Open the archive; if storage has lost it, return None and have it made again."""
+    assert export.storage_key is not None
+    try:
+        return await state.transfer_threads.run(state.store.chunks, export.storage_key)
+    except FileNotFoundError:
+        await run_in_transaction(state, lambda session: service.make_again(session, export.id))
+        return None
+
+
+async def _wait_until_ready(
+    request: Request, state: AppState, project_id: str, model: str, format_: str, deadline: float
+) -> ModelExport:
+    """Ask for the export until it is made, which also keeps it wanted."""
+
+    def ask(session: Session) -> ModelExport:
+        row = service.request(session, state.catalog, project_id, model, format_)
+        session.flush()
+        session.refresh(row)
+        session.expunge(row)
+        return row
+
+    while True:
+        export = await run_in_transaction(state, ask)
+        if export.state == ExportState.READY:
+            return export
+        if export.state == ExportState.FAILED:
+            raise _describe_failure(export)
+        if time.monotonic() > deadline or await request.is_disconnected():
+            raise ExportInProgress
+        await asyncio.sleep(POLL_INTERVAL_SECONDS)
+
+
+def _describe_failure(export: ModelExport) -> Exception:
+    if export.error == GIVEN_UP:
+        return ExportFailed(export.error)
+    return InvalidRequest(export.error, param="format")
+
+
+def _build_response(
+    state: AppState, export: ModelExport, chunks: Iterator[bytes]
+) -> StreamingResponse:
+    name = archive_name(export.model_name, export.format)
+    digest = base64.b64encode(bytes.fromhex(export.sha256 or "")).decode()
+    headers = {
+        "Content-Length": str(export.bytes),
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Repr-Digest": f"sha-256=:{digest}:",
+    }
+    return StreamingResponse(
+        _iterate_in_threads(state, chunks), media_type="application/x-tar", headers=headers
+    )
+
+
+async def _iterate_in_threads(state: AppState, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Read each chunk in a thread, which is free while the client reads it."""
+    while (chunk := await state.transfer_threads.run(next, chunks, None)) is not None:
+        yield chunk

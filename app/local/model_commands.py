@@ -1,0 +1,105 @@
+"""The `luthier models` commands: list the models, and export one."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.catalog import Catalog
+from app.db.session import (
+    SessionMaker,
+    create_database_engine,
+    one_off_transaction,
+    session_maker,
+    transaction,
+)
+from app.db.tables import ExportFormat, ExportState, FineTunedModel, ModelExport
+from app.errors import InvalidRequest, ModelNotFound
+from app.exports import service
+from app.exports.archive_names import archive_name
+from app.local.database import open_database
+from app.models import registry
+from app.operations.storage_identity import open_verified_store
+from app.organization import bootstrap
+from app.settings import Settings
+from app.storage import StorageUnavailable
+
+POLL_INTERVAL_SECONDS = 0.5
+NO_TRAINER_SECONDS = 30
+
+models_app = typer.Typer(help="List the models, and export one.")
+
+
+@models_app.callback(invoke_without_command=True)
+def list_command(context: typer.Context) -> None:
+    """List the base models of the catalog and the fine-tuned models."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = Settings()
+    catalog = Catalog.load(settings.models_file)
+    for base in catalog:
+        aliases = f"  (also {', '.join(base.aliases)})" if base.aliases else ""
+        typer.echo(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{aliases}")
+    with open_database(settings) as url, one_off_transaction(url) as session:
+        project = bootstrap.ensure_default_project(session, settings.organization_slug)
+        for model in registry.list_(session, catalog, project.id):
+            if model.is_fine_tuned:
+                typer.echo(f"{model.name}  created {model.created_at:%Y-%m-%d %H:%M} UTC")
+
+
+@models_app.command("export")
+def export_command(
+    name: Annotated[str, typer.Argument(help="Name of a fine-tuned model of any project.")],
+    format_: Annotated[
+        ExportFormat, typer.Option("--format", help="Layout of the exported model.")
+    ] = ExportFormat.PEFT,
+    output: Annotated[
+        Path | None, typer.Option(help="Archive to write; named after the model by default.")
+    ] = None,
+) -> None:
+    """Export a fine-tuned model as a tar archive. A running trainer converts it."""
+    settings = Settings()
+    path = output or Path(archive_name(name, format_))
+    with open_database(settings) as url, _open_sessions(url) as sessions:
+        export = _wait_until_ready(settings, sessions, name, format_)
+        if export.storage_key is None:
+            raise StorageUnavailable("The export was deleted meanwhile. Run the command again.")
+        open_verified_store(settings, sessions).download(export.storage_key, path)
+    typer.echo(f"{path}  {export.bytes} bytes, SHA-256 {export.sha256}")
+
+
+@contextmanager
+def _open_sessions(url: str) -> Iterator[SessionMaker]:
+    engine = create_database_engine(url, pool_size=1)
+    try:
+        yield session_maker(engine)
+    finally:
+        engine.dispose()
+
+
+def _wait_until_ready(
+    settings: Settings, sessions: SessionMaker, name: str, format_: ExportFormat
+) -> ModelExport:
+    """Ask for the export until it is made. Raises ApiError."""
+    catalog = Catalog.load(settings.models_file)
+    started, has_warned = time.monotonic(), False
+    while True:
+        with transaction(sessions) as session:
+            model = session.get(FineTunedModel, name)
+            if model is None:
+                raise ModelNotFound(name)
+            export = service.request(session, catalog, model.project_id, name, format_)
+            session.refresh(export)
+            session.expunge(export)
+        if export.state == ExportState.READY:
+            return export
+        if export.state == ExportState.FAILED:
+            raise InvalidRequest(export.error)
+        is_late = time.monotonic() - started > NO_TRAINER_SECONDS
+        if is_late and export.state == ExportState.QUEUED and not has_warned:
+            has_warned = True
+            typer.echo("No trainer has taken it yet; trainers run with `luthier up`.", err=True)
+        time.sleep(POLL_INTERVAL_SECONDS)
