@@ -1,31 +1,23 @@
 """Fixtures: the whole stack, started by `luthier up`, and one succeeded job, for all tests here."""
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
-from app.local.processes import is_alive
 from tests.contract.running_stack import (
     BASE,
-    ROOT,
     ROWS,
     Stack,
     WebhookEndpoint,
     chat_file,
+    run_stack,
     wait_for_job,
 )
-from tests.polling import wait_until
-from tests.ports import free_port
 from tests.webhook_receivers import run_receiver
 
 HERE = Path(__file__).parent
@@ -54,47 +46,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def stack(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    output = tmp_path_factory.mktemp("luthier") / "up.log"
-    port = free_port()
-    log = output.open("wb")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "up"],
-        cwd=ROOT,
-        env=os.environ
-        | {
-            "LUTHIER_HOME": str(home),
-            "PORT": str(port),
-            # Short, so that the lease of a killed trainer expires while a test waits.
-            "LUTHIER_LEASE_SECONDS": "6",
-            "LUTHIER_HEARTBEAT_INTERVAL_SECONDS": "1",
-            "LUTHIER_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1",
-        },
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        started = Stack(f"http://127.0.0.1:{port}", "", home, process)
-        wait_until(
-            f"/readyz is 200; see {output}",
-            lambda: started.is_ready() or process.poll() is not None,
-            seconds=600,
-        )
-        assert process.poll() is None, output.read_text()
-        key = (home / "api_key").read_text().strip()
-        yield Stack(started.url, key, home, process)
-    finally:
-        children = (
-            psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        )
-        process.send_signal(signal.SIGINT)
-        process.wait(120)
-        log.close()
-        # Processes killed at the last moment may need a moment to end.
-        wait_until(f"`luthier up` left no process: {children}", lambda: have_ended(children))
-
-
-def have_ended(processes: list[psutil.Process]) -> bool:
-    return not any(is_alive(process) for process in processes)
+    with run_stack(home, tmp_path_factory.mktemp("luthier") / "up.log") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,13 @@
 """A running `luthier up`, training data for it, and waiting for its jobs."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +16,9 @@ import psutil
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
+from app.local.processes import is_alive
+from tests.polling import wait_until
+from tests.ports import free_port
 from tests.webhook_receivers import WebhookReceiver
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +97,52 @@ class Stack:
             if all(word in line for word in words):
                 return process
         raise AssertionError(f"no child process has {words} in its command line")
+
+
+@contextmanager
+def run_stack(home: Path, output: Path, **environment: str) -> Iterator[Stack]:
+    """Run `luthier up` with its own home until the block ends; `output` is its log."""
+    port = free_port()
+    log = output.open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "up"],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "LUTHIER_HOME": str(home),
+            "PORT": str(port),
+            # Short, so that the lease of a killed trainer expires while a test waits.
+            "LUTHIER_LEASE_SECONDS": "6",
+            "LUTHIER_HEARTBEAT_INTERVAL_SECONDS": "1",
+            "LUTHIER_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1",
+        }
+        | environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        started = Stack(f"http://127.0.0.1:{port}", "", home, process)
+        wait_until(
+            f"/readyz is 200; see {output}",
+            lambda: started.is_ready() or process.poll() is not None,
+            seconds=600,
+        )
+        assert process.poll() is None, output.read_text()
+        key = (home / "api_key").read_text().strip()
+        yield Stack(started.url, key, home, process)
+    finally:
+        children = (
+            psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        )
+        process.send_signal(signal.SIGINT)
+        process.wait(120)
+        log.close()
+        # Processes killed at the last moment may need a moment to end.
+        wait_until(f"`luthier up` left no process: {children}", lambda: _have_ended(children))
+
+
+def _have_ended(processes: list[psutil.Process]) -> bool:
+    return not any(is_alive(process) for process in processes)
 
 
 def wait_for_job(client: OpenAI, job_id: str, *, seconds: float = 540) -> FineTuningJob:

@@ -62,6 +62,8 @@ def stored_model(session: Session, job: Job, api: Api, tiny_folder: Path, tmp_pa
     save_adapter(with_nonzero_adapter(tiny_folder), folder)
     write_manifest(folder)
     prefix = session.get_one(FineTunedModel, MODEL).storage_prefix
+    # An open transaction would time out while a test waits.
+    session.commit()
     for path in folder.iterdir():
         api.state.store.upload(path, join_key(prefix, path.name))
 
@@ -107,10 +109,12 @@ def test_an_export_is_made_once_and_made_again_if_storage_lost_it(
         ]
     row = session.query(ModelExport).one()
     assert row.sha256 == hashlib.sha256(response.content).hexdigest()
+    session.commit()
     assert list(context.settings.home.joinpath("exports").iterdir()) == []
     assert http.get(PATH, params={"format": "peft"}).content == response.content
     assert row.storage_key is not None
     api.state.store.delete(row.storage_key)
+    session.commit()
     assert http.get(PATH, params={"format": "peft"}, timeout=300).status_code == 200
     session.refresh(row)
     assert row.attempt == 2

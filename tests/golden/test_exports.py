@@ -1,0 +1,216 @@
+"""A job on a model of each family: trained, served, exported, and loaded by foreign libraries."""
+
+import io
+import json
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from openai import OpenAI
+from peft import PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    Phi3Config,
+    PretrainedConfig,
+    Qwen3Config,
+    Qwen3MoeConfig,
+)
+
+from tests.contract.running_stack import Stack, run_stack, wait_for_job
+from tests.worker.conftest import tiny_tokenizer
+
+pytestmark = [
+    pytest.mark.golden,
+    pytest.mark.timeout(1800),
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
+]
+SIZES: dict[str, Any] = {
+    "vocab_size": 263,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": 2,
+}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
+    "qwen3": lambda: Qwen3Config(**SIZES, head_dim=16, tie_word_embeddings=True),
+    "llama3": lambda: LlamaConfig(**SIZES, rope_parameters=LLAMA3_ROPE),
+    "gemma3": lambda: Gemma3TextConfig(**SIZES, head_dim=8, sliding_window=64),
+    "phi3": lambda: Phi3Config(**SIZES),
+    "gpt2": lambda: GPT2Config(
+        vocab_size=263, n_positions=512, n_embd=32, n_layer=2, n_head=4, eos_token_id=2
+    ),
+    "qwen3-moe": lambda: Qwen3MoeConfig(
+        **SIZES, head_dim=16, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32
+    ),
+}
+WITH_GGUF = ("qwen3", "llama3")
+PROMPT = "hello world, what is 12 + 34?"
+ROWS = [
+    {"prompt": f"hello world, what is {n} + {m}?", "completion": f" it is {n + m}"}
+    for n in range(4)
+    for m in range(3)
+]
+NUM_TOKENS = 8
+
+
+def make_base(folder: Path, config: PretrainedConfig) -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            # Larger than at initialization, so that no two tokens are equally likely.
+            parameter.data *= 3
+    model.save_pretrained(folder)
+    tokenizer = tiny_tokenizer()
+    if config.model_type == "gpt2":
+        tokenizer.chat_template = None
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("bases")
+    entries = []
+    for name, make_config in FAMILIES.items():
+        make_base(root / name, make_config())
+        entries.append(
+            f'[[model]]\nid = "{name}"\nsource = "path:{root / name}"\nkind = "causal"\n'
+            'methods = ["supervised"]\ncontext_length = 512\n'
+        )
+    (root / "models.toml").write_text("\n".join(entries))
+    return root
+
+
+@pytest.fixture(scope="module")
+def stack(bases: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    home = Path(tempfile.mkdtemp(prefix="luthier-golden-"))
+    output = tmp_path_factory.mktemp("luthier") / "up.log"
+    with run_stack(home, output, LUTHIER_MODELS_FILE=str(bases / "models.toml")) as running:
+        yield running
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="module")
+def client(stack: Stack) -> OpenAI:
+    return OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def models(client: OpenAI) -> dict[str, str]:
+    """A fine-tuned model of each family."""
+    lines = "\n".join(json.dumps(row) for row in ROWS).encode()
+    file = client.files.create(file=("rows.jsonl", lines), purpose="fine-tune")
+    method: Any = {
+        "type": "supervised",
+        "supervised": {
+            "hyperparameters": {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 10}
+        },
+    }
+    created = {
+        name: client.fine_tuning.jobs.create(model=name, training_file=file.id, method=method)
+        for name in FAMILIES
+    }
+    done = {name: wait_for_job(client, job.id) for name, job in created.items()}
+    failed = {name: job.error for name, job in done.items() if job.status != "succeeded"}
+    assert failed == {}
+    return {name: job.fine_tuned_model or "" for name, job in done.items()}
+
+
+def export(stack: Stack, model: str, format_: str, folder: Path) -> Path:
+    with stack.http() as http:
+        response = http.get(f"/v1/models/{model}/export", params={"format": format_}, timeout=590)
+    assert response.status_code == 200, response.text
+    with tarfile.open(fileobj=io.BytesIO(response.content)) as archive:
+        archive.extractall(folder, filter="data")
+    (inner,) = folder.iterdir()
+    return inner
+
+
+def generate(model: Any, tokenizer: Any) -> tuple[list[int], list[float]]:
+    """Greedy tokens and their log-probabilities, computed without a cache."""
+    ids = tokenizer(PROMPT)["input_ids"]
+    chosen: list[int] = []
+    logprobs: list[float] = []
+    for _ in range(NUM_TOKENS):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([ids + chosen])).logits[0, -1]
+        best = logits.float().log_softmax(-1).max(-1)
+        logprobs.append(float(best.values))
+        chosen.append(int(best.indices))
+        if chosen[-1] == tokenizer.eos_token_id:
+            break
+    return chosen, logprobs
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_foreign_libraries_compute_what_the_service_serves(
+    family: str, stack: Stack, client: OpenAI, models: dict[str, str], bases: Path, tmp_path: Path
+) -> None:
+    model = models[family]
+    served = client.completions.create(
+        model=model, prompt=PROMPT, max_tokens=NUM_TOKENS, temperature=0, logprobs=1
+    ).choices[0]
+    assert served.logprobs is not None
+    assert served.logprobs.token_logprobs is not None
+    base = AutoModelForCausalLM.from_pretrained(bases / family)
+    tokenizer = AutoTokenizer.from_pretrained(bases / family)
+    untuned = generate(base, tokenizer)
+    adapter = export(stack, model, "peft", tmp_path / "peft")
+    tuned = generate(PeftModel.from_pretrained(base, adapter), tokenizer)
+    assert tuned[1] != pytest.approx(untuned[1], abs=1e-3), "training has changed the model"
+    assert served.logprobs.token_logprobs == pytest.approx(
+        tuned[1][: len(served.logprobs.token_logprobs)], abs=1e-3
+    )
+    merged = AutoModelForCausalLM.from_pretrained(
+        export(stack, model, "merged", tmp_path / "whole")
+    )
+    assert generate(merged, tokenizer)[0] == tuned[0]
+    assert generate(merged, tokenizer)[1] == pytest.approx(tuned[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("family", WITH_GGUF)
+def test_llama_cpp_writes_the_same_text(
+    family: str, stack: Stack, client: OpenAI, models: dict[str, str], tmp_path: Path
+) -> None:
+    import xllamacpp
+
+    served = client.completions.create(
+        model=models[family], prompt=PROMPT, max_tokens=NUM_TOKENS, temperature=0
+    )
+    parameters = xllamacpp.CommonParams()
+    path = export(stack, models[family], "gguf", tmp_path / "gguf") / "model.gguf"
+    parameters.model.path = str(path)
+    parameters.n_ctx, parameters.n_parallel, parameters.warmup = 256, 1, False
+    answer: Any = xllamacpp.Server(parameters).handle_completions(
+        {"prompt": PROMPT, "max_tokens": NUM_TOKENS, "temperature": 0}
+    )
+    assert answer["choices"][0]["text"] == served.choices[0].text
+
+
+def test_a_family_without_gguf_is_a_400(stack: Stack, models: dict[str, str]) -> None:
+    with stack.http() as http:
+        response = http.get(f"/v1/models/{models['gpt2']}/export", params={"format": "gguf"})
+    assert response.status_code == 400, response.text
+    assert "Export it as merged" in response.json()["error"]["message"]
