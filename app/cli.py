@@ -12,6 +12,7 @@ from rich.console import Console
 
 from app.auth import projects
 from app.backup.errors import BackupError
+from app.base_models.source import SourceUnusable
 from app.catalog import CatalogError
 from app.db.deletion_hold import HoldUnavailable
 from app.db.migrate import DowntimeRequired, upgrade
@@ -52,6 +53,7 @@ USER_ERRORS = (
     HoldUnavailable,
     HomeUnusable,
     PortTaken,
+    SourceUnusable,
     StorageUnavailable,
 )
 

@@ -294,6 +294,17 @@ class Settings(BaseSettings):
             "http and on any port too: `10.1.0.0/16,127.0.0.1`",
         )
     )
+    hub_endpoint: str = Field(
+        "https://huggingface.co",
+        validation_alias="HF_ENDPOINT",
+        description="Model hub of `hf:` sources, or a mirror of it",
+    )
+    hub_token: SecretStr | None = Field(
+        None,
+        validation_alias="HF_TOKEN",
+        description="Token for gated and private repositories of the hub; only the download of a "
+        "base model gets it",
+    )
     wandb_api_key: SecretStr | None = Field(
         None,
         validation_alias="WANDB_API_KEY",

@@ -1,4 +1,4 @@
-"""The `luthier models` commands: list the models, and export one."""
+"""The `luthier models` commands: list the models, add a base model, export a fine-tuned one."""
 
 import time
 from collections.abc import Iterator
@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from app.base_models.catalog_file import append_entry, render_entry
+from app.base_models.check import check
+from app.base_models.source import SourceUnusable, read_source
 from app.catalog import Catalog
 from app.db.session import (
     SessionMaker,
@@ -30,7 +33,7 @@ from app.storage import StorageUnavailable
 POLL_INTERVAL_SECONDS = 0.5
 NO_TRAINER_SECONDS = 30
 
-models_app = typer.Typer(help="List the models, and export one.")
+models_app = typer.Typer(help="List, add and export models.")
 
 
 @models_app.callback(invoke_without_command=True)
@@ -48,6 +51,35 @@ def list_command(context: typer.Context) -> None:
         for model in registry.list_(session, catalog, project.id):
             if model.is_fine_tuned:
                 typer.echo(f"{model.name}  created {model.created_at:%Y-%m-%d %H:%M} UTC")
+
+
+@models_app.command("add")
+def add_command(
+    source: Annotated[str, typer.Argument(help="hf:OWNER/NAME, with @COMMIT, or path:/FOLDER.")],
+    model_id: Annotated[
+        str | None, typer.Option("--id", help="Name for clients; by default the repository's.")
+    ] = None,
+    is_dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check it and print the entry; write nothing.")
+    ] = False,
+) -> None:
+    """Check a base model and add it to models.toml. Restart the service then."""
+    settings = Settings()
+    files = read_source(source, endpoint=settings.hub_endpoint, token=settings.hub_token)
+    result = check(files)
+    for problem in result.problems:
+        typer.echo(f"BAD  {problem}")
+    for note in result.notes:
+        typer.echo(f"note {note}")
+    if result.problems:
+        raise SourceUnusable(f"{source} cannot be used as a base model.")
+    name = model_id or source.rpartition("/")[2].partition("@")[0].lower()
+    entry = render_entry(name, files, result)
+    if is_dry_run:
+        typer.echo(entry)
+        return
+    append_entry(settings.models_file, entry)
+    typer.echo(f"Added {name} to {settings.models_file}. Restart the service to use it.")
 
 
 @models_app.command("export")

@@ -13,7 +13,7 @@ from app.settings import Settings
 # They change nothing.
 READ_ONLY_COMMANDS = ("api", "data", "demo", "doctor", "jobs list", "keys list", "models")
 # Commands of a read-only group that are recorded all the same.
-RECORDED_COMMANDS = ("models export",)
+RECORDED_COMMANDS = ("models add", "models export")
 
 
 @contextmanager
