@@ -20,6 +20,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
+    CONFIG_MAPPING,
     AutoModelForCausalLM,
     AutoTokenizer,
     GgufConfig,
@@ -75,7 +76,8 @@ def _check_model_folder(folder: Path, model: CatalogModel) -> Path:
             f"The model {model.id} is not readable at {folder}: {error}."
         ) from error
     # auto_map names Python files in the folder, which transformers would execute in this process.
-    if "auto_map" in config:
+    # Those of an architecture that it has itself, such as Phi-4-mini's, are never read.
+    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
         raise ModelUnavailable(f"The model {model.id} needs its own code, which is never executed.")
     return folder
 

@@ -10,6 +10,8 @@ from app.catalog import ModelKind
 # Architectures with training and serving of their own; the worker has the same list.
 FAST_MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 GGUF_MODEL_TYPES = FAST_MODEL_TYPES
+# Repositories of these have code too, of the time before transformers had the architecture.
+NATIVE_MODEL_TYPES = FAST_MODEL_TYPES | {"falcon", "gemma3_text", "phi", "phi3", "smollm3"}
 EXPERT_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 ENCODER_ARCHITECTURES = ("ForMaskedLM", "ForPreTraining", "ForSequenceClassification")
 TEMPLATE_FILE = "chat_template.jinja"
@@ -50,9 +52,10 @@ def count_experts(config: Mapping[str, Any]) -> int:
 
 def _find_problems(files: BaseModelFiles) -> list[str]:
     problems = []
-    if not files.config.get("model_type"):
+    model_type = files.config.get("model_type")
+    if not model_type:
         problems.append("It has no config.json that names a model_type.")
-    if "auto_map" in files.config:
+    if "auto_map" in files.config and model_type not in NATIVE_MODEL_TYPES:
         problems.append("It needs its own code, which is never executed.")
     if not any(name.endswith(".safetensors") for name in files.sizes):
         problems.append("It has no safetensors; weights in pickle files are never loaded.")

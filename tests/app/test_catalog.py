@@ -1,6 +1,8 @@
 """models.toml, its error messages, and the names of fine-tuned models."""
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import get_args
 
@@ -9,6 +11,7 @@ import pytest
 from app.catalog import METHODS_BY_KIND, Catalog, CatalogError, CatalogModel, FineTunedModelName
 from app.jobs.file_checks import FORMATS_BY_METHOD
 from app.jobs.hyperparameters import HYPERPARAMETERS_BY_METHOD, Method
+from tests.conftest import ROOT
 
 VALID = """
 [[model]]
@@ -182,3 +185,15 @@ def test_name_has_openais_form() -> None:
 )
 def test_other_names_are_not_parsed(text: str) -> None:
     assert FineTunedModelName.parse(text) is None
+
+
+def test_the_entries_to_uncomment_are_valid() -> None:
+    """`models.toml` lists models of the hub as comments, each with its commit and licence."""
+    text = (ROOT / "models.toml").read_text()
+    listed = text[text.index("# Models of the hub") :]
+    entries = re.findall(r"^# (\[\[model\]\]|[a-z_]+ = .*)$", listed, re.MULTILINE)
+    document = tomllib.loads("\n".join(entries))
+    models = [CatalogModel.from_json(entry) for entry in document["model"]]
+    assert len(models) >= 14
+    assert all(model.hub_model and model.hub_model.revision for model in models)
+    assert all(model.license for model in models)

@@ -30,8 +30,14 @@ def test_a65_every_load_of_a_model_forbids_its_code() -> None:
 
 
 def test_a65_no_other_way_of_executing_a_models_code_is_used() -> None:
-    """Pickled weights execute code too."""
+    """Pickled weights execute code too. Instructions for users, in strings, are no calls."""
     for path in sorted(p for folder in ("app", "worker") for p in (ROOT / folder).rglob("*.py")):
         text = path.read_text()
-        for forbidden in ("get_class_from_dynamic_module", "trust_remote_code=True", "torch.load("):
+        for forbidden in ("get_class_from_dynamic_module", "torch.load("):
             assert forbidden not in text, f"{path.relative_to(ROOT)} uses {forbidden}"
+        keywords = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.keyword)]
+        for keyword in keywords:
+            is_trusting = keyword.arg == "trust_remote_code" and "False" != ast.unparse(
+                keyword.value
+            )
+            assert not is_trusting, f"{path.relative_to(ROOT)}:{keyword.lineno} executes code"

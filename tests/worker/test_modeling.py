@@ -1,6 +1,7 @@
 """Base models from the catalog to tensors; adapters to disk and back."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +127,21 @@ class TestMaterialize:
         (tmp_path / "config.json").write_text(json.dumps(config))
         with pytest.raises(ModelUnavailable, match="its own code"):
             materialize(replace(tiny_model, source=f"path:{tmp_path}"), tmp_path / "cache")
+
+    def test_code_of_a_native_architecture_is_ignored(
+        self, tiny_model: CatalogModel, tiny_folder: Path, tmp_path: Path
+    ) -> None:
+        """Repositories such as Phi-4-mini's have code that transformers does not need."""
+        folder = tmp_path / "model"
+        shutil.copytree(tiny_folder, folder)
+        config = json.loads((folder / "config.json").read_bytes())
+        config["auto_map"] = {"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"}
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "evil.py").write_text("raise SystemExit('executed')")
+        source = replace(tiny_model, source=f"path:{folder}")
+        assert materialize(source, tmp_path / "cache") == folder
+        base = load_base(folder, dtype=torch.float32, device=CPU)
+        assert type(base).__module__.startswith("transformers.models.llama")
 
     def test_gguf_is_converted_once(
         self,

@@ -56,7 +56,7 @@ def find_native_head(source: ExportSource) -> NativeHead | None:
     config.num_labels = 2
     try:
         with torch.device("meta"):
-            model: PreTrainedModel = auto_class.from_config(config)
+            model: PreTrainedModel = auto_class.from_config(config, trust_remote_code=False)
     except ValueError:
         # This architecture has no class for the task.
         return None
@@ -90,7 +90,7 @@ def _write_native(model: EncoderModel, native: NativeHead, output: Path) -> str:
     _, auto_class, _ = AUTO_CLASSES[model.task.method]
     config = model.backbone.config
     _set_labels(config, model.labels)
-    whole = auto_class.from_config(config)
+    whole = auto_class.from_config(config, trust_remote_code=False)
     missing = (
         whole.get_submodule(native.prefix)
         .load_state_dict(model.backbone.state_dict(), strict=False)

@@ -21,7 +21,7 @@ class PooledClassifier(PreTrainedModel):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.num_labels = config.num_labels
-        self.backbone = AutoModel.from_config(config)
+        self.backbone = AutoModel.from_config(config, trust_remote_code=False)
         self.head = nn.Linear(config.get_text_config().hidden_size, config.num_labels)
         self.post_init()  # type: ignore[no-untyped-call]
 
