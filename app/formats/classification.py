@@ -11,6 +11,8 @@ from app.formats.format import ExampleFacts, Format, FormatName
 
 SHAPE_HINT = 'Write it as {"text": "…", "label": "…"}, or {"text": "…", "labels": ["…"]}.'
 
+LABELS_HINT = 'Write several labels of a text as "labels": {"text": "…", "labels": ["a", "b"]}.'
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
@@ -36,6 +38,8 @@ def check(row: Any) -> None:
         actual = "both label and labels" if "label" in row else "no label"
         raise InvalidExample(f" has {actual}", SHAPE_HINT)
     if "label" in row:
+        if isinstance(row["label"], list):
+            raise InvalidExample(": label is a list", LABELS_HINT)
         check_label(row["label"], "label")
         return
     check_list(row["labels"], "labels")

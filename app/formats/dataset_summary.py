@@ -8,6 +8,7 @@ from typing import Any
 
 from app.formats.errors import InvalidExample, escape_for_message
 from app.formats.format import ExampleFacts
+from app.formats.look_alike_labels import look_alike_notes
 
 # Rows, from the first, that duplicates are searched among; two 8-byte digests of each are held.
 MAX_REMEMBERED_ROWS = 200_000
@@ -135,7 +136,8 @@ class SummaryBuilder:
     def _label_notes(self, min_labels: int) -> list[str]:
         if len(self._labels) < min_labels:
             return [self._too_few_labels_note(min_labels), *self._single_occurrence_notes()]
-        return self._single_occurrence_notes() + self._imbalance_notes()
+        twins = look_alike_notes(self._labels, self._first_lines)
+        return [*twins, *self._single_occurrence_notes(), *self._imbalance_notes()]
 
     def _too_few_labels_note(self, min_labels: int) -> str:
         needed = f"a training file needs at least {min_labels} label(s)"

@@ -68,6 +68,11 @@ BAD = [
     (labelled("", "good"), "text is empty"),
     ({"text": "a"}, "has no label"),
     ({"text": "a", "label": "x", "labels": ["x"]}, "has both label and labels"),
+    (
+        {"text": "a", "label": ["x", "y"]},
+        'label is a list. Write several labels of a text as "labels": '
+        '{"text": "…", "labels": ["a", "b"]}.',
+    ),
     ({"text": "a", "label": 3}, 'label is a number. Write labels as strings, such as "3".'),
     ({"text": "a", "label": None}, "label is null. Give it a label"),
     (labelled("a", " good"), "spaces around it"),
