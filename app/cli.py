@@ -25,7 +25,8 @@ from app.db.session import (
 from app.db.tables import KeyMixin
 from app.errors import ApiError
 from app.files import quota
-from app.http.server_protocol import BoundedHttpProtocol
+from app.http_server.descriptors import reserve_descriptors
+from app.http_server.protocol import MAX_CONNECTIONS, BoundedHttpProtocol
 from app.jobs import scheduling
 from app.local import backup_commands, data_commands, demo, doctor, job_commands, model_commands
 from app.local.database import open_database
@@ -116,6 +117,7 @@ def api_command() -> None:
     settings = Settings()
     forbid_inspection()
     sys.setswitchinterval(API_SWITCH_INTERVAL_SECONDS)
+    BoundedHttpProtocol.max_connections = reserve_descriptors(MAX_CONNECTIONS)
     uvicorn.run(
         "app.main:create_app",
         factory=True,

@@ -25,8 +25,9 @@ from app.graders import routes as graders
 from app.http import error_handlers, openapi
 from app.http.admission import AdmissionMiddleware
 from app.http.dependencies import AppState
-from app.http.fair_limiter import FairLimiter
+from app.http.fair_limiter import FairLimiter, request_owner
 from app.http.rate_limits import RateLimit, RateLimiter
+from app.http_server.response_pacing import ResponsePacing
 from app.inference import routes as inference
 from app.inference.engines import EngineClient
 from app.jobs import routes as jobs
@@ -95,6 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(AdmissionMiddleware, state=state, max_part_bytes=MAX_PART_BYTES)
     if settings.cors_origins:
         _add_cors(app, settings.cors_origins)
+    app.add_middleware(ResponsePacing, find_owner=lambda _: request_owner.get())
     error_handlers.register(app)
     for router in (
         inference.router,

@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
 from app.histogram_bins import CONFIDENCE_BINS, TEXT_LENGTH_BINS
-from app.http.server_protocol import BoundedHttpProtocol
+from app.http_server.protocol import BoundedHttpProtocol
 from app.wire.engine_metadata import METADATA_HEADER, EngineMetadata
 
 CONTEXT_TOO_LONG = {

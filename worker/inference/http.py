@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -76,7 +77,12 @@ def read_project(request: Request) -> str:
 
     Requests without one share one more part. The engine's key is what makes the header credible.
     """
-    return request.headers.get(PROJECT_HEADER, "")[:MAX_PROJECT_LENGTH]
+    return find_project(request.scope)
+
+
+def find_project(scope: Scope) -> str:
+    """Return the id of a request's project, as `read_project` does."""
+    return Headers(scope=scope).get(PROJECT_HEADER, "")[:MAX_PROJECT_LENGTH]
 
 
 async def read_body(request: Request, model: type[Body], *, max_bytes: int) -> Body:

@@ -11,6 +11,8 @@ import uvicorn
 
 from app import logs
 from app.catalog import Catalog, CatalogError
+from app.http_server.descriptors import reserve_descriptors
+from app.http_server.protocol import MAX_CONNECTIONS, BoundedHttpProtocol
 from app.process_hardening import forbid_inspection
 from app.settings import Settings
 from app.storage import ObjectStore, VerifiedStore, open_store
@@ -31,6 +33,16 @@ class EngineExitCode(IntEnum):
     FAILED = 1
     # models.toml is missing or invalid.
     INVALID_CATALOG = 2
+
+
+class EngineHttpProtocol(BoundedHttpProtocol):
+    """One connection of an API process, which reads a response as fast as its own client does.
+
+    It checks that client's progress often. What it reads here is seen in large steps only, since
+    its kernel has large buffers.
+    """
+
+    progress_check_interval_seconds = 60.0
 
 
 class EngineServer(uvicorn.Server):
@@ -75,11 +87,14 @@ def make_server(settings: Settings) -> EngineServer:
     secret = settings.engine_api_key
     key = None if secret is None else secret.get_secret_value()
     app = create_app(ServerState(models, encoders, thread, settings.max_body_bytes, key))
+    EngineHttpProtocol.max_connections = reserve_descriptors(MAX_CONNECTIONS)
     url = urlsplit(settings.engine_url)
     config = uvicorn.Config(
         app,
         host=url.hostname or "127.0.0.1",
         port=url.port or 80,
+        http=EngineHttpProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from app import logs
 from app.errors import ApiError, InvalidRequest, ServiceUnavailable
+from app.http_server.response_pacing import ResponsePacing
 from app.wire.completions import CompletionRequest
 from app.wire.embeddings import EmbeddingsRequest
 from app.wire.encoders import ClassifyRequest, InferenceRequest
@@ -64,6 +65,7 @@ def create_app(state: ServerState) -> FastAPI:
     app.state.engine = state
     if state.api_key is not None:
         app.add_middleware(EngineKeyMiddleware, key=state.api_key)
+    app.add_middleware(ResponsePacing, find_owner=http.find_project)
     app.add_api_route("/health", health)
     app.add_api_route("/metrics", get_metrics)
     app.add_api_route("/v1/models", list_models)

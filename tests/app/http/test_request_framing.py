@@ -7,7 +7,7 @@ import psutil
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.http.server_protocol import (
+from app.http_server.protocol import (
     MAX_FRAMING_BYTES,
     MAX_HEADERS,
     MAX_PIPELINED_REQUESTS,

@@ -1,6 +1,7 @@
 """Requests that the engine rejects, and the errors they get."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from openai import APIError, BadRequestError, NotFoundError, OpenAI
 
 from app.catalog import CatalogModel
+from tests.raw_http import connected
 from tests.worker.inference.running_engine import (
     SHORT_CONTEXT,
     EngineClient,
@@ -114,3 +116,17 @@ class TestRejected:
         assert response.status_code == status
         assert response.json()["error"].keys() == {"message", "type", "param", "code"}
         assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a48_trailers_without_end_are_cut_off(engine: EngineClient) -> None:
+    block = (b"X-Trailer: " + b"y" * 100 + b"\r\n") * 500
+    sent = 0
+    with connected(engine.url) as connection:
+        connection.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"2\r\n{}\r\n0\r\n"
+        )
+        with suppress(OSError):
+            while sent < 64 * 2**20:
+                sent += connection.send(block)
+    assert sent < 16 * 2**20, "the connection was not closed"

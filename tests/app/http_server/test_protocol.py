@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from app.http.server_protocol import MAX_HEADER_BYTES, BoundedHttpProtocol
+from app.http_server.protocol import MAX_HEADER_BYTES, BoundedHttpProtocol
 from tests.live_api import Account, Api
 from tests.polling import wait_until
 from tests.raw_http import connected, parse_error, read_until_closed

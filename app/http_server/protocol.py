@@ -14,7 +14,6 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app import ids
 from app.errors import ApiError, HeadersTooLarge, InvalidRequest, RequestTimeout, ServiceUnavailable
-from app.http import error_handlers
 
 # From the connection, or the first byte of a further request, to the end of its headers.
 HEADER_TIMEOUT_SECONDS = 10.0
@@ -238,18 +237,25 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 async def _too_many_connections(scope: Scope, receive: Receive, send: Send) -> None:
     """ASGI app of a connection above the limit."""
     error = ServiceUnavailable("Too many open connections. Please retry in a moment.")
-    response = error_handlers.to_response(error)
-    response.headers.update({"x-request-id": ids.request_id(), "connection": "close"})
-    await response(scope, receive, send)
+    headers, body = _build_error_response(error)
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _encode_error_response(error: ApiError) -> bytes:
+    headers, body = _build_error_response(error)
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return STATUS_LINE[error.status] + head.encode() + b"\r\n" + body
+
+
+def _build_error_response(error: ApiError) -> tuple[dict[str, str], bytes]:
     body = json.dumps(error.body()).encode()
     headers = {
+        **error.headers,
         "content-type": "application/json",
         "content-length": str(len(body)),
         "x-request-id": ids.request_id(),
         "connection": "close",
     }
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return STATUS_LINE[error.status] + head.encode() + b"\r\n" + body
+    return headers, body
