@@ -27,6 +27,7 @@ ID_KINDS = {
     "project_id": "project",
     "project_ids": "project",
     "service_account_id": "service_account",
+    "test_file": "file",
     "training_file": "file",
     "upload_id": "upload",
     "validation_file": "file",
@@ -54,7 +55,7 @@ NON_ID_PARAMETERS = frozenset(
         "max_completion_tokens max_tokens md5 messages metadata mime_type model_sample n name "
         "order owner_project_access parallel_tool_calls passing_labels presence_penalty project "
         "prompt purpose question reasoning_effort reference response_format scopes seed source "
-        "stop stream_options suffix tags temperature text tool_choice tools top_logprobs top_p url "
+        "stop stream_options suffix tags temperature test_metrics text tool_choice tools top_logprobs top_p url "
         "user"
     ).split()
 )

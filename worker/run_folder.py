@@ -1,7 +1,8 @@
 """The run folder: the only interface between the supervisor and the training process.
 
     spec.json            the RunSpec; written by the supervisor before the start
-    train.jsonl          the training file; valid.jsonl is the optional validation file
+    train.jsonl          the training file; valid.jsonl and test.jsonl are optional
+    test_answers.jsonl   the answers to rows of test.jsonl of earlier attempts (optional)
     init/                the adapter that training continues from (optional)
     events.jsonl         one JSON record per line, appended by training, tailed by the supervisor
     checkpoints/step-N/  complete once it exists: written to a partial folder, fsynced, renamed
@@ -15,10 +16,10 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ class ExitCode(IntEnum):
     # The model does not fit into the memory that is free now.
     OUT_OF_HOST_MEMORY = 14
     YIELDED = 75
+
+
+class EvaluatedModel(StrEnum):
+    """The models that a test file compares: the base model, and the one that was trained."""
+
+    BASE = "base"
+    TUNED = "tuned"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +68,8 @@ class RunSpec:
     threads: int = 0
     # Maximum rows per forward pass; None limits only the tokens.
     micro_batch: int | None = None
+    # Metrics of the test file beside those that are always computed.
+    test_metrics: list[str] = field(default_factory=list)
 
 
 # Records of events.jsonl. `kind` is the class name in lower case.
@@ -122,9 +132,29 @@ class Failed:
     param: str | None = None
 
 
-Event = Preparing | Started | Metrics | CheckpointWritten | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestAnswer:
+    """The answer of a model to a row of the test file, whose number counts from 1."""
+
+    # Not a class of tests.
+    __test__ = False
+
+    model: EvaluatedModel
+    row: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """All rows of the test file are answered. `report` is part of evaluation.json."""
+
+    report: dict[str, Any]
+
+
+Event = Preparing | Started | Metrics | CheckpointWritten | Failed | TestAnswer | Evaluated
 EVENT_TYPES: dict[str, type[Event]] = {
-    cls.__name__.lower(): cls for cls in (Preparing, Started, Metrics, CheckpointWritten, Failed)
+    cls.__name__.lower(): cls
+    for cls in (Preparing, Started, Metrics, CheckpointWritten, Failed, TestAnswer, Evaluated)
 }
 
 
@@ -145,6 +175,14 @@ class RunFolder:
     @property
     def valid_file(self) -> Path:
         return self.path / "valid.jsonl"
+
+    @property
+    def test_file(self) -> Path:
+        return self.path / "test.jsonl"
+
+    @property
+    def test_answers(self) -> Path:
+        return self.path / "test_answers.jsonl"
 
     @property
     def init_adapter(self) -> Path:
@@ -194,6 +232,19 @@ class RunFolder:
                 offset += len(line)
                 values = json.loads(line)
                 yield EVENT_TYPES[values.pop("kind")](**values), offset
+
+    def write_test_answers(self, answers: Iterable[TestAnswer]) -> None:
+        """Write the answers of earlier attempts."""
+        lines = (json.dumps(asdict(answer)).encode() + b"\n" for answer in answers)
+        atomic_write(self.test_answers, b"".join(lines))
+
+    def read_test_answers(self, model: EvaluatedModel) -> Iterator[TestAnswer]:
+        """Yield the answers that a model gave in earlier attempts."""
+        if self.test_answers.exists():
+            for line in self.test_answers.read_bytes().splitlines():
+                answer = TestAnswer(**json.loads(line))
+                if answer.model == model:
+                    yield answer
 
     @contextmanager
     def open_checkpoint_file(self, step: int, name: str) -> Iterator[Path]:

@@ -129,7 +129,11 @@ def erase_description(session: Session, file: File) -> None:
 
 
 def _select_unfinished_jobs_using(file_id: str) -> Select[Job]:
-    uses_it = or_(Job.training_file_id == file_id, Job.validation_file_id == file_id)
+    uses_it = or_(
+        Job.training_file_id == file_id,
+        Job.validation_file_id == file_id,
+        Job.test_file_id == file_id,
+    )
     return select(Job).where(uses_it, Job.state.not_in(TERMINAL_STATES))
 
 

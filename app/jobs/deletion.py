@@ -25,6 +25,7 @@ from app.db.tables import (
     JobLease,
     JobMetadata,
     JobMetric,
+    JobTestAnswer,
     ModelTrafficHour,
     MonthlyTrainingUsage,
     Prediction,
@@ -32,7 +33,7 @@ from app.db.tables import (
 )
 from app.files import service as files
 
-PARTS = (JobAttempt, JobLease, JobMetadata, Checkpoint, FineTunedModel)
+PARTS = (JobAttempt, JobLease, JobMetadata, JobTestAnswer, Checkpoint, FineTunedModel)
 
 
 def has_ended_before(days: float) -> tuple[ColumnElement[bool], ...]:

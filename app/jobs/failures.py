@@ -14,6 +14,7 @@ class JobErrorCode(StrEnum):
     INVALID_N_EXAMPLES = "invalid_n_examples"
     INVALID_TRAINING_FILE = "invalid_training_file"
     INVALID_VALIDATION_FILE = "invalid_validation_file"
+    INVALID_TEST_FILE = "invalid_test_file"
     MODEL_NOT_FOUND = "model_not_found"
     LOSS_NOT_FINITE = "loss_not_finite"
     TRAINING_FAILED = "training_failed"

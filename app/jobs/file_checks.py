@@ -24,42 +24,48 @@ LABELLED_METHODS = ("classification", "token_classification")
 MIN_TRAINING_EXAMPLES = 10
 
 
-def find_failure(method: str, training: File, validation: File | None) -> JobFailure | None:
+def find_failure(
+    method: str, training: File, validation: File | None, test: File | None = None
+) -> JobFailure | None:
     """Return the first reason not to train with these files, or None."""
     failure = _check_file(method, training, "training", minimum=MIN_TRAINING_EXAMPLES)
-    if failure is None and validation is not None:
-        failure = _check_file(method, validation, "validation", minimum=1)
-    if failure is None and validation is not None:
-        failure = _check_duplicate(training, validation) or _check_shapes(training, validation)
+    others = {"validation": validation, "test": test}
+    held_out = {role: file for role, file in others.items() if file is not None}
+    for role, file in held_out.items():
+        failure = (
+            failure
+            or _check_file(method, file, role, minimum=1)
+            or _check_duplicate(training, file, role)
+            or _check_shapes(training, file, role)
+        )
     if failure is None and (
         method in LABELLED_METHODS or training.format == FormatName.CLASSIFICATION
     ):
         failure = _check_labels(method, training)
     if failure is None and method == "question_answering":
         failure = _check_answers(training)
-    if failure is None and method == "embedding" and validation is not None:
-        failure = _check_label_pairs(validation)
-    if failure is None and method in LABELLED_METHODS and validation is not None:
-        failure = _check_unknown_labels(training, validation)
+    for role, file in held_out.items():
+        if failure is None and method == "embedding":
+            failure = _check_label_pairs(file, role)
+        if failure is None and method in LABELLED_METHODS:
+            failure = _check_unknown_labels(training, file, role)
     return failure
 
 
-def _check_duplicate(training: File, validation: File) -> JobFailure | None:
-    if validation.sha256 != training.sha256:
+def _check_duplicate(training: File, file: File, role: str) -> JobFailure | None:
+    if file.sha256 != training.sha256:
         return None
     reason = "It has the same content as the training file, so it would measure memorization."
-    return _build_invalid_file_failure(
-        "validation", f"{reason} Hold out other examples, or omit the file."
-    )
+    return _build_invalid_file_failure(role, f"{reason} Hold out other examples, or omit the file.")
 
 
-def _check_shapes(training: File, validation: File) -> JobFailure | None:
+def _check_shapes(training: File, file: File, role: str) -> JobFailure | None:
     """Require the same kind of rows in both files: such as one label, or pairs with scores."""
-    ours, theirs = _get_shape(training), _get_shape(validation)
-    if training.format != validation.format or not ours or not theirs or ours == theirs:
+    ours, theirs = _get_shape(training), _get_shape(file)
+    if training.format != file.format or not ours or not theirs or ours == theirs:
         return None
     reason = f"Its examples have {theirs!r}, those of the training file have {ours!r}."
-    return _build_invalid_file_failure("validation", f"{reason} Use the same field in both files.")
+    return _build_invalid_file_failure(role, f"{reason} Use the same field in both files.")
 
 
 def _get_shape(file: File) -> str | None:
@@ -92,25 +98,25 @@ def _check_answers(training: File) -> JobFailure | None:
     return _build_invalid_file_failure("training", reason)
 
 
-def _check_label_pairs(validation: File) -> JobFailure | None:
+def _check_label_pairs(file: File, role: str) -> JobFailure | None:
     """Require a label with two texts: retrieval is measured by finding texts of the same label."""
-    known, _ = _get_label_counts(validation)
+    known, _ = _get_label_counts(file)
     if not known or max(known.values()) > 1:
         return None
     reason = "Each of its labels occurs only once, so no text has a match to retrieve."
     return _build_invalid_file_failure(
-        "validation", f"{reason} Give labels two texts or more, or omit the file."
+        role, f"{reason} Give labels two texts or more, or omit the file."
     )
 
 
-def _check_unknown_labels(training: File, validation: File) -> JobFailure | None:
-    """Require that every label of the validation file is in the training file."""
+def _check_unknown_labels(training: File, file: File, role: str) -> JobFailure | None:
+    """Require that every label of a file that measures is in the training file."""
     known, _ = _get_label_counts(training)
-    theirs, lines = _get_label_counts(validation)
+    theirs, lines = _get_label_counts(file)
     for label in theirs.keys() - known.keys():
         reason = f"The label {label!r} (line {lines[label]}) is not in the training file."
         return _build_invalid_file_failure(
-            "validation", f"{reason} A model cannot learn a label it never sees."
+            role, f"{reason} A model cannot learn a label it never sees."
         )
     return None
 

@@ -1,8 +1,10 @@
 """Success of a job: model, result file, usage and state in one transaction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import func, null
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -15,7 +17,7 @@ from app.db.tables import (
     JobState,
     TrainingUsage,
 )
-from app.jobs import checkpoints, events, states
+from app.jobs import checkpoints, events, states, test_answers
 from app.jobs.events import NewEvent
 
 
@@ -50,6 +52,7 @@ def succeed(
     trained_tokens: int,
     result: ResultFile,
     evaluation: ResultFile | None = None,
+    test_results: Mapping[str, Any] | None = None,
 ) -> str:
     """Complete a job; return the name of its model, which becomes servable with this commit.
 
@@ -74,6 +77,7 @@ def succeed(
         fine_tuned_model=name,
         result_file_id=result.file_id,
         evaluation_file_id=None if evaluation is None else evaluation.file_id,
+        test_results=null() if test_results is None else dict(test_results),
     )
     if moved is None:
         raise states.LeaseLost(f"{job_id} was not finalizing")
@@ -83,6 +87,9 @@ def succeed(
         NewEvent("model", f"New fine-tuned model created: {name}"),
         NewEvent("succeeded", "The job has successfully completed"),
     ]
+    if test_results is not None:
+        new_events.insert(0, test_answers.build_event(test_results))
+        test_answers.delete_all(session, job_id)
     events.append(session, moved, new_events)
     return name
 

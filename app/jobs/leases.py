@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 
 from app.db import clock
 from app.db.tables import AttemptOutcome, File, FineTunedModel, Job, JobAttempt, JobLease, JobState
-from app.jobs import checkpoints, events, scheduling, states
+from app.jobs import checkpoints, events, scheduling, states, test_answers
 from app.jobs.events import NewEvent
+from app.jobs.test_answers import StoredAnswer
 
 STARTED_EVENT = NewEvent("started", "Fine-tuning job started", data=None)
 # Tries to acquire a job that other trainers compete for, before waiting for the next notification.
@@ -74,6 +75,10 @@ class JobAssignment:
     trained_seconds: float
     training_file: StoredFile
     validation_file: StoredFile | None
+    test_file: StoredFile | None = None
+    test_metrics: tuple[str, ...] = ()
+    # Answers to rows of the test file, of earlier attempts.
+    test_answers: tuple[StoredAnswer, ...] = ()
     # As requested by the job's owner.
     integrations: tuple[dict[str, Any], ...]
     # The fine-tuned model to continue from, and its prefix in the store unless it was deleted.
@@ -136,6 +141,9 @@ def _build_assignment(session: Session, job: Job) -> JobAssignment:
         trained_seconds=job.trained_seconds,
         training_file=_get_stored_file(session, job.training_file_id),
         validation_file=None if validation_id is None else _get_stored_file(session, validation_id),
+        test_file=None if job.test_file_id is None else _get_stored_file(session, job.test_file_id),
+        test_metrics=tuple(job.test_metrics),
+        test_answers=tuple(test_answers.list_all(session, job.id)),
         integrations=tuple(job.integrations),
         start_model=job.start_model,
         start_model_prefix=_find_start_model_prefix(session, job),

@@ -61,9 +61,9 @@ def announce_created(
 
 def _build_validating_message(job: Job) -> str:
     message = f"Validating training file: {job.training_file_id}"
-    if job.validation_file_id is None:
-        return message
-    return f"{message} and validation file: {job.validation_file_id}"
+    if job.validation_file_id is not None:
+        message += f" and validation file: {job.validation_file_id}"
+    return message if job.test_file_id is None else f"{message} and test file: {job.test_file_id}"
 
 
 def validate(session: Session, job_id: str) -> None:
@@ -75,10 +75,13 @@ def validate(session: Session, job_id: str) -> None:
     validation = None
     if job.validation_file_id is not None:
         validation = session.get_one(File, job.validation_file_id, populate_existing=True)
-    failure = file_checks.find_failure(job.method, training, validation)
+    test = None
+    if job.test_file_id is not None:
+        test = session.get_one(File, job.test_file_id, populate_existing=True)
+    failure = file_checks.find_failure(job.method, training, validation, test)
     if failure is None:
-        events.append(session, job, _build_label_events(training, validation))
-        events.append(session, job, _build_warning_events(training, validation))
+        events.append(session, job, _build_label_events(training, validation, test))
+        events.append(session, job, _build_warning_events(training, validation, test))
         _queue(session, job_id, VALIDATED_EVENT)
     else:
         fail(session, job_id, failure)

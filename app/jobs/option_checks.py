@@ -29,6 +29,7 @@ def check_options(
     source = _find_source_job(session, start_model)
     if source is not None:
         _check_method_compatible(start_model, source.method, method)
+    _check_test_metrics(request)
     for name, reason in _find_unused_options(base, source, request):
         raise InvalidRequest(reason, param=request.build_param_path(name), code="invalid_value")
 
@@ -42,6 +43,18 @@ def _check_method_available(base: CatalogModel, method: str) -> None:
         param="method.type",
         code="invalid_value",
     )
+
+
+def _check_test_metrics(request: CreateJob) -> None:
+    if not request.test_metrics:
+        return
+    if request.test_file is None or request.method_type not in GENERATIVE_METHODS:
+        raise InvalidRequest(
+            "'test_metrics' compare answers of a chat model with those of a test_file. Add a "
+            f"test_file to a job of method {' or '.join(GENERATIVE_METHODS)}, or omit them.",
+            param="test_metrics",
+            code="invalid_value",
+        )
 
 
 def _find_source_job(session: Session, start_model: str | None) -> Job | None:

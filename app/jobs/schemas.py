@@ -73,6 +73,10 @@ class Integration(BaseModel):
 Integrations = Annotated[list[Integration], max_items(5, "integrations")]
 
 
+# Beside the metrics that are always computed.
+TestMetrics = Annotated[list[Literal["bleu", "chrf"]], max_items(2, "metrics")]
+
+
 class CreateJob(BaseModel):
     """Body of POST /v1/fine_tuning/jobs. `null` is the same as an omitted field."""
 
@@ -81,6 +85,9 @@ class CreateJob(BaseModel):
     model: NonBlankName
     training_file: NonBlankName
     validation_file: NonBlankName | None = None
+    # Measured once, on the chosen weights; an extension of OpenAI's API, as `test_metrics`.
+    test_file: NonBlankName | None = None
+    test_metrics: TestMetrics | None = None
     method: Method | None = None
     # Deprecated in favour of `method.supervised.hyperparameters`; many clients still send it.
     hyperparameters: Hyperparameters | None = None
@@ -157,6 +164,9 @@ class JobObject(BaseModel):
     metadata: dict[str, str] | None
     user_provided_suffix: str | None
     usage_metrics: None = None
+    # Extensions: null without a test file, and `test_results` until the job has succeeded.
+    test_file: str | None = None
+    test_results: dict[str, Any] | None = None
     shared_with_openai: bool = False
 
 

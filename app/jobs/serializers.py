@@ -55,6 +55,8 @@ def serialize_job(row: Job, organization_id: str) -> JobObject:
         integrations=row.integrations,
         metadata=row.user_metadata,
         user_provided_suffix=row.suffix,
+        test_file=row.test_file_id,
+        test_results=row.test_results if succeeded else None,
     )
 
 

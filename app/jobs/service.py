@@ -62,7 +62,8 @@ def create(
     integrations = [integration.model_dump() for integration in request.integrations or ()]
     (wandb_policy or WandbPolicy()).check(project_id, integrations)
     training = _get_training_input(session, project_id, request.training_file, "training_file")
-    validation = _get_validation_input(session, project_id, request)
+    validation = _find_input(session, project_id, request.validation_file, "validation_file")
+    test = _find_input(session, project_id, request.test_file, "test_file")
     hyperparameters = request.merge_hyperparameters()
     limits.check_token_limit(base, training, hyperparameters, max_tokens=max_tokens)
     job = Job(
@@ -73,6 +74,8 @@ def create(
         start_model=start_model,
         training_file_id=training.id,
         validation_file_id=None if validation is None else validation.id,
+        test_file_id=None if test is None else test.id,
+        test_metrics=list(request.test_metrics or ()),
         method=request.method_type,
         hyperparameters=hyperparameters,
         seed=ids.random_seed() if request.seed is None else request.seed,
@@ -240,7 +243,5 @@ def _get_training_input(session: Session, project_id: str, file_id: str, param: 
     return file
 
 
-def _get_validation_input(session: Session, project_id: str, request: CreateJob) -> File | None:
-    if request.validation_file is None:
-        return None
-    return _get_training_input(session, project_id, request.validation_file, "validation_file")
+def _find_input(session: Session, project_id: str, file_id: str | None, param: str) -> File | None:
+    return None if file_id is None else _get_training_input(session, project_id, file_id, param)

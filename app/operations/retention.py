@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, select
+from sqlalchemy import ColumnElement, Select, delete, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app import logs
@@ -27,6 +27,7 @@ from app.db.tables import (
     FineTunedModel,
     Job,
     JobEvent,
+    JobTestAnswer,
     ModelExport,
     ModelTrafficHour,
     Prediction,
@@ -92,6 +93,7 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         yield Rule(partial(archived_projects.delete_models, days=days, limit=BATCH_SIZE))
     yield Rule(erase_deleted_files)
     yield Rule(partial(delete_exports, hours=policy.export_hours))
+    yield Rule(delete_test_answers)
     traffic_days = min(policy.deleted_row_days or TRAFFIC_GRACE_DAYS, TRAFFIC_GRACE_DAYS)
     yield Rule(partial(delete_predictions_of_deleted_models, days=traffic_days))
     yield Rule(partial(delete_counts_of_deleted_models, days=traffic_days))
@@ -163,6 +165,15 @@ def delete_exports(session: Session, *, hours: float) -> int:
     return len(rows)
 
 
+def delete_test_answers(session: Session) -> int:
+    """Delete a batch of the answers to test files of jobs that have ended."""
+    key = (JobTestAnswer.job_id, JobTestAnswer.model, JobTestAnswer.row)
+    has_ended = Job.state.in_(TERMINAL_STATES)
+    batch = select(*key).join(Job, Job.id == JobTestAnswer.job_id).where(has_ended)
+    statement = delete(JobTestAnswer).where(tuple_(*key).in_(batch.limit(BATCH_SIZE)))
+    return len(session.execute(statement.returning(JobTestAnswer.row)).all())
+
+
 def delete_predictions_of_deleted_models(session: Session, *, days: float) -> int:
     """Delete a batch of recent predictions of models deleted more than `days` ago."""
     is_of_gone = Prediction.model.in_(_select_deleted_models(days))
@@ -212,6 +223,7 @@ def delete_rows_of_deleted_files(session: Session, *, days: float) -> int:
     referring = (
         Job.training_file_id,
         Job.validation_file_id,
+        Job.test_file_id,
         Job.result_file_id,
         Job.evaluation_file_id,
         Upload.file_id,

@@ -3,9 +3,10 @@
 import hashlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Event
+from typing import Any
 
 from app import ids, logs
 from app.catalog import Catalog
@@ -20,19 +21,24 @@ from app.jobs import finalization, limits, progress, result_file, time_slices
 from app.jobs.events import NewEvent
 from app.jobs.finalization import NoFinalCheckpoint, ResultFile
 from app.jobs.leases import JobAssignment, TrainerDirective
+from app.jobs.option_checks import GENERATIVE_METHODS
 from app.jobs.states import LeaseLost
 from app.settings import Settings
 from app.storage import ObjectStore, StorageUnavailable, file_key
 from worker.host_memory import HostMemory
 from worker.run_folder import EVALUATION_FILE, ExitCode
-from worker.supervisor import base_models, exit_handling, run_folders
+from worker.supervisor import base_models, exit_handling, run_folders, test_results
 from worker.supervisor.checkpoint_uploads import CheckpointUploader
 from worker.supervisor.event_relay import EventRelay
 from worker.supervisor.heartbeat import Heartbeat
 from worker.supervisor.oom_kills import OomKillDetector
 from worker.supervisor.sandbox import Sandbox, list_needed_paths, open_sandbox
 from worker.supervisor.stall_watchdog import FIRST_EVENT_TIMEOUT_FACTOR, StallWatchdog
-from worker.supervisor.training_process import TRAINING_COMMAND, TrainingProcess
+from worker.supervisor.training_process import (
+    EVALUATION_COMMAND,
+    TRAINING_COMMAND,
+    TrainingProcess,
+)
 from worker.supervisor.wandb_runs import WandbRuns
 
 log = logs.get_logger(__name__)
@@ -46,6 +52,7 @@ STORE_RETRY_INTERVAL_SECONDS = 5.0
 # Time for a stalled process to dump the stacks of its threads.
 STACK_DUMP_TIMEOUT_SECONDS = 5.0
 STALLED_MESSAGE = "Training stopped making progress and was ended."
+EVALUATION_FAILED_MESSAGE = "The process that measures it ended unexpectedly; the model is trained."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +65,7 @@ class TrainerContext:
     catalog: Catalog
     stopping: Event
     command: Sequence[str] = TRAINING_COMMAND
+    evaluation_command: Sequence[str] = EVALUATION_COMMAND
     host_memory: HostMemory = field(default_factory=HostMemory)
 
 
@@ -140,7 +148,7 @@ class Attempt:
                 WandbRuns(assignment, folder, context.settings, self._add_event) as wandb_runs,
                 TrainingProcess(folder, context.command, sandbox) as process,
             ):
-                code = self._supervise(process, relay, uploader, wandb_runs, oom_kills)
+                code = self._supervise(process, relay, uploader, oom_kills, wandb_runs.poll)
                 wandb_runs.finish()
             log.info(
                 "training.ended",
@@ -148,6 +156,10 @@ class Attempt:
                 attempt=assignment.attempt,
                 exit_code=code,
             )
+            if code == ExitCode.DONE and self._needs_evaluation:
+                with TrainingProcess(folder, context.evaluation_command, sandbox) as process:
+                    code = self._supervise(process, relay, uploader, oom_kills)
+                code = self._check_evaluation(code, process, relay)
             if code == ExitCode.DONE:
                 return self._finish(relay, uploader)
             # Checkpoints written before the end count as progress.
@@ -157,6 +169,24 @@ class Attempt:
             if process.is_aborted:
                 return exit_handling.record_crash(assignment, STALLED_MESSAGE, exit_code=code)
             return self._record_exit(code, process, relay, oom_kills)
+
+    @property
+    def _needs_evaluation(self) -> bool:
+        """Chat models answer the test file's rows after training; encoders measure it at its end.
+
+        In a process of its own, since it serves the model as engines do.
+        """
+        is_chat = self._assignment.method in GENERATIVE_METHODS
+        return is_chat and self._assignment.test_file is not None
+
+    def _check_evaluation(self, code: int, process: TrainingProcess, relay: EventRelay) -> int:
+        """Keep an evaluation that failed from failing the job, whose model is trained."""
+        relay.relay(force=True)
+        if code in (ExitCode.DONE, ExitCode.YIELDED) or process.is_stop_requested:
+            return code
+        log.error("evaluation.failed", job=self._assignment.job_id, exit_code=code)
+        run_folders.retain_log(self._folder, self._context.settings)
+        return ExitCode.DONE
 
     def _record_exit(
         self,
@@ -198,9 +228,10 @@ class Attempt:
         process: TrainingProcess,
         relay: EventRelay,
         uploader: CheckpointUploader,
-        wandb_runs: WandbRuns,
         oom_kills: OomKillDetector,
+        poll: Callable[[], None] | None = None,
     ) -> int:
+        """Wait for the end of a process, call `poll` meanwhile, and return its exit code."""
         settings = self._context.settings
         watchdog = StallWatchdog(
             self._folder, timeout_seconds=settings.training_stall_timeout_seconds
@@ -212,7 +243,8 @@ class Attempt:
             oom_kills.sample(process.pid)
             relay.relay()
             self._check_token_limit(relay)
-            wandb_runs.poll()
+            if poll is not None:
+                poll()
             self._heartbeat.step = relay.step
             # Raises the error of an upload; after LeaseLost further training is useless.
             _ = uploader.is_done
@@ -252,11 +284,15 @@ class Attempt:
         if relay.started is None:
             raise NoFinalCheckpoint("Training ended before it began")
         tokens = relay.started.trained_tokens
+        evaluation = self._read_evaluation(relay)
         return exit_handling.succeed(
             assignment,
             trained_tokens=tokens,
             result=self._store_results(),
-            evaluation=self._store_evaluation(),
+            evaluation=None
+            if evaluation is None
+            else self._store_file(EVALUATION_FILE, evaluation),
+            test_results=self._get_test_results(evaluation),
         )
 
     def _drain(self, relay: EventRelay, uploader: CheckpointUploader) -> bool:
@@ -276,13 +312,22 @@ class Attempt:
         )
         return self._store_file("step_metrics.csv", csv)
 
-    def _store_evaluation(self) -> ResultFile | None:
-        """Store the method's evaluation, if the latest checkpoint has one."""
+    def _read_evaluation(self, relay: EventRelay) -> bytes | None:
+        """Read the evaluation of the latest checkpoint, and add that of the test file, if any."""
+        content = None
         for step in self._folder.list_checkpoint_steps()[:1]:
             if (self._folder.checkpoint(step) / EVALUATION_FILE).exists():
                 with self._folder.open_checkpoint_file(step, EVALUATION_FILE) as path:
-                    return self._store_file(EVALUATION_FILE, path.read_bytes())
-        return None
+                    content = path.read_bytes()
+        if relay.evaluated is None:
+            return content
+        return test_results.add_report(content, relay.evaluated)
+
+    def _get_test_results(self, evaluation: bytes | None) -> dict[str, Any] | None:
+        if self._assignment.test_file is None:
+            return None
+        results = test_results.extract_results(evaluation)
+        return {"error": EVALUATION_FAILED_MESSAGE} if results is None else results
 
     def _store_file(self, filename: str, data: bytes) -> ResultFile:
         file_id = ids.file_id()

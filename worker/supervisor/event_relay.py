@@ -5,10 +5,21 @@ from collections.abc import Sequence
 
 from app import logs
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
-from app.jobs import progress
+from app.jobs import progress, test_answers
 from app.jobs.leases import JobAssignment
 from app.jobs.progress import StepMetrics
-from worker.run_folder import CheckpointWritten, Event, Failed, Metrics, RunFolder, Started
+from app.jobs.test_answers import StoredAnswer
+from worker.run_folder import (
+    CheckpointWritten,
+    Evaluated,
+    EvaluatedModel,
+    Event,
+    Failed,
+    Metrics,
+    RunFolder,
+    Started,
+    TestAnswer,
+)
 from worker.supervisor.checkpoint_uploads import CheckpointUploader
 
 log = logs.get_logger(__name__)
@@ -18,6 +29,9 @@ RELAY_INTERVAL_SECONDS = 1.0
 RETRY_INTERVAL_SECONDS = 2.0
 # The job's row is wide; its time estimate is updated at most this often.
 ESTIMATE_INTERVAL_SECONDS = 5.0
+# Answers that one attempt may store, and their length: the process that writes them is not trusted.
+MAX_ANSWERS = 2_000
+MAX_ANSWER_LENGTH = 2**16
 
 
 class EventRelay:
@@ -32,8 +46,9 @@ class EventRelay:
     ) -> None:
         self.started: Started | None = None
         self.failed: Failed | None = None
+        self.evaluated: Evaluated | None = None
         self.step = 0
-        # True once this attempt has made a step.
+        # True once this attempt has made a step, or answered a row of the test file.
         self.has_trained = False
         self._assignment = assignment
         self._folder = folder
@@ -41,6 +56,7 @@ class EventRelay:
         self._uploader = uploader
         self._offset = 0
         self._pending: list[Event] = []
+        self._num_answers = 0
         self._next_relay_at = 0.0
         self._retry_at = 0.0
         self._next_estimate_at = 0.0
@@ -83,10 +99,18 @@ class EventRelay:
                     self.has_trained = True
                 case Failed():
                     self.failed = event
+                case TestAnswer():
+                    self.has_trained = True
+                    self._num_answers += 1
+                    if self._num_answers > MAX_ANSWERS:
+                        self._pending.pop()
+                case Evaluated():
+                    self.evaluated = event
 
     def _record(self, events: Sequence[Event]) -> None:
         job_id, attempt = self._assignment.job_id, self._assignment.attempt
         metrics = [event for event in events if isinstance(event, Metrics)]
+        answers = self._collect_answers(events)
         with transaction(self._sessions) as session:
             for event in events:
                 if isinstance(event, Started):
@@ -99,12 +123,23 @@ class EventRelay:
                         data_warnings=event.data_warnings,
                         drift_baseline=event.drift_baseline,
                     )
+            if answers:
+                test_answers.record(session, job_id, attempt, answers)
             if metrics:
                 steps = [
                     StepMetrics(m.step, m.values, m.tokens / max(m.seconds, 1e-3)) for m in metrics
                 ]
                 seconds_left = self._seconds_left(metrics[-1])
                 progress.record_metrics(session, job_id, attempt, steps, seconds_left=seconds_left)
+
+    def _collect_answers(self, events: Sequence[Event]) -> list[StoredAnswer]:
+        if self._assignment.test_file is None:
+            return []
+        return [
+            StoredAnswer(event.model, event.row, event.text[:MAX_ANSWER_LENGTH])
+            for event in events
+            if isinstance(event, TestAnswer) and event.model in tuple(EvaluatedModel)
+        ]
 
     def _seconds_left(self, latest: Metrics) -> float | None:
         """Estimate by the mean time of this attempt's steps; None if the last one is recent."""

@@ -2,6 +2,8 @@
 
 import errno
 import signal
+from collections.abc import Mapping
+from typing import Any
 
 from app.db.session import TransactionWork
 from app.jobs import attempt_outcomes, finalization
@@ -62,6 +64,7 @@ def succeed(
     trained_tokens: int,
     result: ResultFile,
     evaluation: ResultFile | None,
+    test_results: Mapping[str, Any] | None = None,
 ) -> TransactionWork:
     """Make the transaction for a job whose results are all stored."""
     return lambda session: finalization.succeed(
@@ -71,6 +74,7 @@ def succeed(
         trained_tokens=trained_tokens,
         result=result,
         evaluation=evaluation,
+        test_results=test_results,
     )
 
 

@@ -10,12 +10,15 @@ from app.db.session import SessionMaker, transaction
 from app.jobs import file_checks, leases
 from app.jobs.failures import JobErrorCode, JobFailure
 from app.jobs.leases import JobAssignment, ResumePoint, StoredFile
+from app.jobs.test_answers import StoredAnswer
 from app.settings import Settings
 from app.storage import ObjectStore, join_key
 from worker.run_folder import (
     MANIFEST_FILE,
+    EvaluatedModel,
     RunFolder,
     RunSpec,
+    TestAnswer,
     file_sha256,
     find_damage,
     read_manifest,
@@ -75,6 +78,9 @@ def prepare(
     _fetch_data(assignment.training_file, "training", folder.train_file, store)
     if assignment.validation_file is not None:
         _fetch_data(assignment.validation_file, "validation", folder.valid_file, store)
+    if assignment.test_file is not None:
+        _fetch_data(assignment.test_file, "test", folder.test_file, store)
+        folder.write_test_answers(_to_test_answer(answer) for answer in assignment.test_answers)
     if assignment.start_model is not None:
         _fetch_start_model(assignment, folder.init_adapter, store)
     _fetch_latest_checkpoint(assignment, folder, store)
@@ -87,6 +93,10 @@ def _fetch_data(file: StoredFile, role: str, path: Path, store: ObjectStore) -> 
     except FileNotFoundError as error:
         raise UnusableJob(file_checks.build_missing_file_failure(file.file_id, role)) from error
     _verify_sha256(path, file.sha256)
+
+
+def _to_test_answer(answer: StoredAnswer) -> TestAnswer:
+    return TestAnswer(model=EvaluatedModel(answer.model), row=answer.row, text=answer.text)
 
 
 def _fetch_start_model(assignment: JobAssignment, folder: Path, store: ObjectStore) -> None:
@@ -164,6 +174,7 @@ def _make_spec(
         base_model=assignment.base_model,
         threads=settings.torch_threads,
         micro_batch=assignment.micro_batch_size,
+        test_metrics=list(assignment.test_metrics),
     )
 
 

@@ -13,6 +13,7 @@ from worker.run_folder import RunFolder
 from worker.supervisor.sandbox import Sandbox
 
 TRAINING_COMMAND = (sys.executable, "-m", "worker.training")
+EVALUATION_COMMAND = (sys.executable, "-m", "worker.evaluation")
 EXEC_WITH_PARENT = (sys.executable, "-m", "worker.supervisor.exec_with_parent")
 # Allowlist: training gets no credentials, of the database, broker, storage or a model hub.
 INHERITED_ENVIRONMENT = frozenset(

@@ -23,6 +23,7 @@ from app.db.tables.jobs import (
     JobMetadata,
     JobMetric,
     JobState,
+    JobTestAnswer,
 )
 from app.db.tables.outbox import Outbox, OutboxKind, WorkerTask
 from app.db.tables.periodic_tasks import PeriodicTaskRun
@@ -67,6 +68,7 @@ __all__ = [
     "JobMetadata",
     "JobMetric",
     "JobState",
+    "JobTestAnswer",
     "KeyMixin",
     "ModelExport",
     "ModelTrafficHour",

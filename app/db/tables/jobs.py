@@ -99,6 +99,12 @@ class Job(Base):
     start_model: Mapped[str | None]
     training_file_id: Mapped[str] = mapped_column(ForeignKey("files.id"))
     validation_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    # Measured once, on the chosen weights; never used to choose them.
+    test_file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    # Metrics of the test file that the owner requested beside those that are always computed.
+    test_metrics: Mapped[JsonList] = mapped_column(server_default="[]")
+    # Metrics of the test file: those of the model, and of its base model where they are comparable.
+    test_results: Mapped[JsonObject | None]
     method: Mapped[str]
     # As requested, "auto" included; `resolved_hyperparameters` has the numbers.
     hyperparameters: Mapped[JsonObject]
@@ -134,6 +140,7 @@ class Job(Base):
         _index_set("finished_at"),
         Index(None, "training_file_id"),
         _index_set("validation_file_id"),
+        _index_set("test_file_id"),
         _index_set("result_file_id"),
         _index_set("evaluation_file_id"),
         Index(
@@ -240,6 +247,19 @@ class JobEvent(Base):
     data: Mapped[JsonObject | None]
 
     __table_args__ = (UniqueConstraint("job_id", "seq"), UniqueConstraint("job_id", "dedupe_key"))
+
+
+class JobTestAnswer(Base):
+    """A model's answer to a row of a job's test file, kept until the job has ended: an attempt
+    that is interrupted does not generate it again.
+    """
+
+    __tablename__ = "job_test_answers"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    row: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    text: Mapped[str]
 
 
 class JobMetric(Base):

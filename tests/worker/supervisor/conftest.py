@@ -10,6 +10,7 @@ from app.db.session import SessionMaker
 from app.settings import Settings
 from app.storage import ObjectStore
 from tests.worker.supervisor.fake_trainer import (
+    FAKE_EVALUATION_COMMAND,
     FAKE_TRAINING_COMMAND,
     RunInBackground,
     TrainerFixture,
@@ -30,6 +31,7 @@ def context(
         catalog=catalog,
         stopping=threading.Event(),
         command=FAKE_TRAINING_COMMAND,
+        evaluation_command=FAKE_EVALUATION_COMMAND,
     )
 
 

@@ -19,6 +19,10 @@ from worker.supervisor.job_runner import JobRunner
 
 # Runs a function in a thread.
 RunInBackground = Callable[[Callable[[], object]], threading.Thread]
+FAKE_EVALUATION_COMMAND = (
+    sys.executable,
+    str(Path(__file__).with_name("fake_evaluation_process.py")),
+)
 FAKE_TRAINING_COMMAND = (sys.executable, str(Path(__file__).with_name("fake_training_process.py")))
 NUM_EXAMPLES = 12
 TRAINING_FILE = b'{"messages": []}\n' * NUM_EXAMPLES
@@ -31,14 +35,21 @@ class JobFixture:
     sessions: SessionMaker
     store: ObjectStore
 
-    def create_job(self, *, start_model: str | None = None, **plan: Any) -> str:
+    def create_job(
+        self, *, start_model: str | None = None, test_file: bytes | None = None, **plan: Any
+    ) -> str:
         """Create a queued job with `plan` as hyperparameters; returns its id."""
         with transaction(self.sessions) as session:
             project = make_project(session)
             digest = hashlib.sha256(TRAINING_FILE).hexdigest()
             file = make_file(session, project, sha256=digest, bytes=len(TRAINING_FILE))
             self.store.put(file.storage_key, TRAINING_FILE)
-            fields = {"training_file_id": file.id, "hyperparameters": plan}
+            fields: dict[str, Any] = {"training_file_id": file.id, "hyperparameters": plan}
+            if test_file is not None:
+                digest = hashlib.sha256(test_file).hexdigest()
+                file = make_file(session, project, sha256=digest, bytes=len(test_file))
+                self.store.put(file.storage_key, test_file)
+                fields["test_file_id"] = file.id
             return make_job(session, project, start_model=start_model, **fields).id
 
     def get_job(self, job_id: str) -> Job:

@@ -55,6 +55,7 @@ class _TrainingInputs:
     tokenizer: EncoderTokenizer
     train: DataSplit
     valid: DataSplit | None
+    test: DataSplit | None = None
 
 
 def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> TrainingLoop[Any]:
@@ -131,7 +132,7 @@ def _build_loop(
             inputs.task, train.rows, unk_id=inputs.tokenizer.unk_token_id
         ),
         data_warnings=list(_collect_warnings(inputs)),
-        final_files=lambda: _evaluation_file(objective, valid),
+        final_files=lambda: _evaluation_file(objective, valid, inputs.test),
     )
 
 
@@ -176,16 +177,20 @@ def _build_inputs(
         task, vocab_coverage=build_vocab_coverage(rows, unk_id=tokenizer.unk_token_id).to_base64()
     )
     return _TrainingInputs(
-        task, tokenizer, DataSplit(examples, rows), _read_validation_split(folder, task, tokenizer)
+        task,
+        tokenizer,
+        DataSplit(examples, rows),
+        _read_split(folder.valid_file, task, tokenizer, param="validation_file"),
+        _read_split(folder.test_file, task, tokenizer, param="test_file"),
     )
 
 
-def _read_validation_split(
-    folder: RunFolder, task: EncoderTask, tokenizer: EncoderTokenizer
+def _read_split(
+    path: Path, task: EncoderTask, tokenizer: EncoderTokenizer, *, param: str
 ) -> DataSplit | None:
-    if not folder.valid_file.exists():
+    if not path.exists():
         return None
-    examples = methods.read_examples(task.method, folder.valid_file, param="validation_file")
+    examples = methods.read_examples(task.method, path, param=param)
     return DataSplit(examples, methods.METHODS[task.method].build_rows(examples, task, tokenizer))
 
 
@@ -200,7 +205,7 @@ def _build_model(
     device = choose_device()
     dtype = choose_dtype(device)
     check_memory(model_folder, dtype, device)
-    splits = [split for split in (inputs.train, inputs.valid) if split]
+    splits = [split for split in (inputs.train, inputs.valid, inputs.test) if split]
     max_length = max(row.num_tokens for split in splits for row in split.rows)
     encoder = Encoder(
         load_backbone(model_folder, dtype=dtype, device=device, max_length=max_length),
@@ -218,8 +223,14 @@ def _build_model(
     return encoder, weights
 
 
-def _evaluation_file(objective: EncoderObjective[Any], valid: DataSplit | None) -> dict[str, bytes]:
-    if valid is None:
+def _evaluation_file(
+    objective: EncoderObjective[Any], valid: DataSplit | None, test: DataSplit | None
+) -> dict[str, bytes]:
+    """Evaluate the chosen weights on the validation file, and under `test` on the test file."""
+    if valid is None and test is None:
         return {}
-    report = objective.evaluate(valid.rows)
+    report: dict[str, Any] = {} if valid is None else {**objective.evaluate(valid.rows)}
+    if test is not None:
+        evaluator = objective.with_examples(test.examples)
+        report["test"] = {"rows": len(test.examples), **evaluator.evaluate(test.rows)}
     return {EVALUATION_FILE: json.dumps(report, ensure_ascii=False, allow_nan=False).encode()}

@@ -1,8 +1,9 @@
 """Interface and base class of the encoder objectives."""
 
+import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, Self
 
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.rows import RowT, split_by_padded_tokens
@@ -40,6 +41,10 @@ class EncoderObjective(Protocol[RowT]):
     def num_tokens(self, rows: Sequence[RowT]) -> int: ...
     def compute_loss(self, rows: Sequence[RowT]) -> LossOutput: ...
 
+    def with_examples(self, examples: Sequence[Any]) -> Self:
+        """Return the objective for evaluating rows of these examples."""
+        ...
+
     def evaluate(self, rows: Sequence[RowT]) -> EvaluationReport:
         """Compute all metrics of the rows, and list the wrong predictions under `wrong`."""
         ...
@@ -48,6 +53,9 @@ class EncoderObjective(Protocol[RowT]):
 class LengthGroupedObjective(Generic[RowT]):
     """Base class: micro-batches of rows of similar length."""
 
+    # Those that rows belong to, for objectives that evaluate with more than the rows.
+    _examples: Sequence[Any] = ()
+
     def __init__(self, encoder: Encoder, *, max_tokens: int, max_rows: int | None) -> None:
         self.encoder = encoder
         self._max_tokens = max_tokens
@@ -55,6 +63,11 @@ class LengthGroupedObjective(Generic[RowT]):
 
     def split(self, rows: Sequence[RowT]) -> Iterable[Sequence[RowT]]:
         return split_by_padded_tokens(rows, max_tokens=self._max_tokens, max_rows=self._max_rows)
+
+    def with_examples(self, examples: Sequence[Any]) -> Self:
+        other = copy.copy(self)
+        other._examples = examples
+        return other
 
     def num_tokens(self, rows: Sequence[RowT]) -> int:
         return sum(row.num_tokens for row in rows)

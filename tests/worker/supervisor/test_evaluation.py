@@ -1,0 +1,86 @@
+"""The test file of an attempt: measured after training, resumed, and never the job's end."""
+
+import json
+from typing import Any
+
+from sqlalchemy import select
+
+from app.db.session import transaction
+from app.db.tables import EventLevel, File, Job, JobEvent, JobTestAnswer
+from tests.polling import wait_until
+from tests.worker.supervisor.fake_trainer import (
+    RunInBackground,
+    TrainerFixture,
+    attempt_outcomes,
+    event_messages,
+)
+
+TEST_FILE = b'{"messages": []}\n' * 4
+
+
+def evaluation(trainer: TrainerFixture, job_id: str) -> dict[str, Any]:
+    with transaction(trainer.sessions) as session:
+        file = session.get_one(File, session.get_one(Job, job_id).evaluation_file_id)
+    content: dict[str, Any] = json.loads(trainer.store.get(file.storage_key))
+    return content
+
+
+def stored_answers(trainer: TrainerFixture, job_id: str) -> list[str]:
+    with transaction(trainer.sessions) as session:
+        rows = select(JobTestAnswer.text).where(JobTestAnswer.job_id == job_id)
+        return list(session.scalars(rows.order_by(JobTestAnswer.row)))
+
+
+def test_results_are_in_the_job_its_events_and_its_evaluation(trainer: TrainerFixture) -> None:
+    job_id = trainer.create_job(test_file=TEST_FILE)
+    assert trainer.runner.run_next()
+    job = trainer.get_job(job_id)
+    assert job.state == "succeeded"
+    metrics = {"exact_match": 0.25, "bleu": 31.5}
+    assert job.test_results == {"rows": 4, "measured_rows": 4, "tuned": metrics}
+    assert event_messages(trainer, job_id)[-3] == (
+        "Test file, 4 of 4 rows: tuned model: exact match 0.25, BLEU 31.5"
+    )
+    assert len(evaluation(trainer, job_id)["test"]["answers"]) == 4
+    assert stored_answers(trainer, job_id) == []
+
+
+def test_an_interrupted_evaluation_keeps_its_answers(
+    trainer: TrainerFixture, run_in_background: RunInBackground
+) -> None:
+    job_id = trainer.create_job(test_file=TEST_FILE, evaluation="wait")
+    thread = run_in_background(trainer.runner.run_next)
+    wait_until("an answer is stored", lambda: stored_answers(trainer, job_id) != [])
+    trainer.context.stopping.set()
+    thread.join(timeout=60)
+    assert attempt_outcomes(trainer, job_id) == [("yielded", 75)]
+    # Postgres' texts have no U+0000.
+    assert stored_answers(trainer, job_id) == ["row 1 of attempt 1\ufffd"]
+    trainer.context.stopping.clear()
+    assert trainer.runner.run_next()
+    assert trainer.get_job(job_id).state == "succeeded"
+    texts = [answer["tuned"] for answer in evaluation(trainer, job_id)["test"]["answers"]]
+    assert texts[:2] == ["row 1 of attempt 1\ufffd", "row 2 of attempt 2\0"]
+
+
+def test_an_evaluation_that_crashes_leaves_the_model(trainer: TrainerFixture) -> None:
+    job_id = trainer.create_job(test_file=TEST_FILE, evaluation="crash")
+    assert trainer.runner.run_next()
+    job = trainer.get_job(job_id)
+    assert (job.state, job.fine_tuned_model is not None) == ("succeeded", True)
+    assert job.test_results is not None
+    assert "ended unexpectedly" in job.test_results["error"]
+    with transaction(trainer.sessions) as session:
+        warnings = session.scalars(
+            select(JobEvent.message).where(
+                JobEvent.job_id == job_id, JobEvent.level == EventLevel.WARN
+            )
+        ).all()
+    assert any(line.startswith("The test file could not be measured.") for line in warnings)
+
+
+def test_a_job_without_a_test_file_has_no_results(trainer: TrainerFixture) -> None:
+    job_id = trainer.create_job(evaluation="crash")
+    assert trainer.runner.run_next()
+    job = trainer.get_job(job_id)
+    assert (job.state, job.test_results, job.evaluation_file_id) == ("succeeded", None, None)

@@ -1,0 +1,21 @@
+"""Entry point of the evaluation process, executed by `python -m worker.evaluation`."""
+
+import sys
+from pathlib import Path
+
+from app.logs import configure
+from worker.evaluation.evaluate import evaluate
+from worker.run_folder import RunFolder
+from worker.training.environment import StopSignal, configure_process, make_deterministic
+
+
+def main(run_folder: Path) -> int:
+    configure("info", "evaluation")
+    configure_process()
+    folder = RunFolder(run_folder)
+    make_deterministic(folder.read_spec().threads)
+    return evaluate(folder, StopSignal(folder))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
