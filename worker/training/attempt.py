@@ -1,10 +1,13 @@
 """One training attempt, and the exit code of its outcome."""
 
+from dataclasses import replace
+
 from app.logs import get_logger
 from worker.run_folder import ExitCode, Failed, RunFolder
 from worker.training.builder import build_training_loop
 from worker.training.environment import StopSignal, make_deterministic
 from worker.training.errors import classify_error
+from worker.training.leakage import leakage_warnings
 
 log = get_logger(__name__)
 
@@ -18,7 +21,9 @@ def run_attempt(folder: RunFolder) -> ExitCode:
     spec = folder.read_spec()
     make_deterministic(spec.threads)
     try:
-        return build_training_loop(folder, spec, stop).run()
+        loop = build_training_loop(folder, spec, stop)
+        warnings = [*loop.data_warnings, *leakage_warnings(folder)]
+        return replace(loop, data_warnings=warnings).run()
     except Exception as error:
         training_error = classify_error(error)
         if training_error is None:

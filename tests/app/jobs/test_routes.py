@@ -72,6 +72,34 @@ class TestA23QueueQuota:
         assert expect_error(answer, 429)["code"] == "rate_limit_exceeded"
 
 
+class TestTestFile:
+    def test_a_job_names_its_test_file_which_cannot_be_deleted(
+        self, openai: OpenAI, http: httpx.Client, training_file: str
+    ) -> None:
+        test_file = openai.files.create(file=("test.jsonl", LINE), purpose="fine-tune").id
+        body = {
+            "model": "base",
+            "training_file": training_file,
+            "test_file": test_file,
+            "test_metrics": ["bleu"],
+        }
+        job = http.post("/v1/fine_tuning/jobs", json=body).json()
+        assert (job["test_file"], job["test_results"]) == (test_file, None)
+        error = expect_error(http.delete(f"/v1/files/{test_file}"), 400)
+        assert job["id"] in error["message"]
+
+    def test_an_unknown_file_or_metrics_without_a_file_are_rejected(
+        self, http: httpx.Client, training_file: str
+    ) -> None:
+        body = {"model": "base", "training_file": training_file}
+        for extra, param in (
+            ({"test_file": "file-nope"}, "test_file"),
+            ({"test_metrics": ["chrf"]}, "test_metrics"),
+        ):
+            answer = http.post("/v1/fine_tuning/jobs", json=body | extra)
+            assert expect_error(answer, 400)["param"] == param
+
+
 class TestCreate:
     def test_a_new_job(
         self, http: httpx.Client, account: Account, training_file: str, session: Session
@@ -103,6 +131,8 @@ class TestCreate:
             "user_provided_suffix": None,
             "usage_metrics": None,
             "shared_with_openai": False,
+            "test_file": None,
+            "test_results": None,
         }
         bell = session.scalars(select(Outbox)).one()
         assert (bell.kind, bell.payload["task"]) == ("notify", "validate")

@@ -1,4 +1,4 @@
-"""Warnings about the data for the job's owner: truncation, leakage, long answers."""
+"""Warnings about the data for the job's owner: truncation, long answers."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,20 +17,12 @@ from worker.training.encoders.rows import EncoderRow, TextRow
 def dataset_warnings(
     train: Sequence[EncoderRow], valid: Sequence[EncoderRow], task: EncoderTask
 ) -> Iterator[str]:
-    """Yield warnings about truncated texts, and about examples that are in both files."""
+    """Yield warnings about truncated texts."""
     for role, rows in (("training", train), ("validation", valid)):
         truncated = _count_examples(row for row in rows if not row.is_complete)
         if truncated:
             total = _count_examples(rows)
             yield f"{truncated} of {total} examples of the {role} file {_truncation_text(task)}"
-    train_keys = {row.key for row in train}
-    leaked = _count_examples(row for row in valid if row.key in train_keys)
-    if leaked:
-        total = _count_examples(valid)
-        yield (
-            f"{leaked} of {total} examples of the validation file are also in the training file: "
-            "the validation metrics are too optimistic."
-        )
 
 
 def answer_length_warnings(

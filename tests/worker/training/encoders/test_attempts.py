@@ -202,7 +202,21 @@ def test_truncated_texts_and_leaked_rows_cause_warnings(make: MakeRun) -> None:
     assert run_attempt(folder) == ExitCode.DONE
     truncated, leaked = events_of(folder, Started)[0].data_warnings
     assert truncated.startswith("1 of 21 examples of the training file are longer than 64 tokens")
-    assert leaked.startswith("7 of 7 examples of the validation file are also in the training file")
+    assert leaked.startswith(
+        "7 different example(s) of the validation file are also in the training"
+    )
+
+
+def test_a_test_file_is_measured_on_the_chosen_weights(make: MakeRun) -> None:
+    folder = make("tested", ROWS)
+    rows = [{"text": row["text"].replace("order", "number"), "label": row["label"]} for row in ROWS]
+    wrong = {"text": rows[0]["text"], "label": rows[1]["label"]}
+    folder.test_file.write_text("\n".join(map(json.dumps, [*rows, wrong])))
+    report = json.loads((train(folder) / "evaluation.json").read_bytes())
+    assert report["accuracy"] == 1.0
+    assert report["test"]["rows"] == 21
+    assert report["test"]["accuracy"] == pytest.approx(20 / 21)
+    assert report["test"]["wrong_examples"] == 1
 
 
 def train(folder: RunFolder) -> Path:
