@@ -66,7 +66,8 @@ class RunSpec:
     base_model: str
     # CPU threads; 0 means one per core.
     threads: int = 0
-    # Maximum rows per forward pass; None limits only the tokens.
+    # Maximum rows per forward pass, reduced after attempts that ran out of memory. The tokens per
+    # pass are reduced in proportion.
     micro_batch: int | None = None
     # Metrics of the test file beside those that are always computed.
     test_metrics: list[str] = field(default_factory=list)

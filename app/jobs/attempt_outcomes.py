@@ -124,7 +124,7 @@ def retry_with_smaller_batch(
     exit_code: int,
     reason: str = OUT_OF_DEVICE_MEMORY,
 ) -> None:
-    """Requeue a job that ran out of memory with half its micro-batch.
+    """Requeue a job that ran out of memory with half the examples and tokens in its micro-batch.
 
     Fails a job whose micro-batch is 1. Raises LeaseLost.
     """
@@ -138,7 +138,9 @@ def retry_with_smaller_batch(
         failure = JobFailure(JobErrorCode.OUT_OF_MEMORY, message)
         lifecycle.fail(session, job_id, failure, by_attempt=attempt, exit_code=exit_code)
         return
-    message = f"{reason} Training continues with {smaller} example(s) at a time."
+    message = (
+        f"{reason} Training continues with {smaller} example(s) and half as many tokens at a time."
+    )
     event = NewEvent(f"memory:{attempt}", message, level=EventLevel.WARN)
     job.micro_batch_size = smaller
     _requeue(

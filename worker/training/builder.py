@@ -32,6 +32,7 @@ from worker.training.errors import user_error
 from worker.training.forward import choose_causal_lm
 from worker.training.loop import TrainingLoop
 from worker.training.memory_check import check_memory
+from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
 from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
 from worker.training.recipe import (
@@ -143,25 +144,31 @@ def _build_loop(
 def _build_supervised(
     spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any]
 ) -> SupervisedObjective:
+    limits = _choose_limits(spec, recipe, model)
     return SupervisedObjective(
         choose_causal_lm(model),
         model.device,
-        max_tokens=MAX_TOKENS[model.device.type],
-        max_rows=spec.micro_batch,
+        max_tokens=limits.max_tokens,
+        max_rows=limits.max_rows,
     )
 
 
 def _build_dpo(
     spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any]
 ) -> DpoObjective:
+    limits = _choose_limits(spec, recipe, model)
     return DpoObjective(
         choose_causal_lm(model),
         model.device,
         RefLogprobs(rows),
         beta=recipe.extra["beta"],
-        max_tokens=MAX_TOKENS[model.device.type],
-        max_rows=spec.micro_batch,
+        max_tokens=limits.max_tokens,
+        max_rows=limits.max_rows,
     )
+
+
+def _choose_limits(spec: RunSpec, recipe: Recipe, model: PeftModel) -> MicroBatchLimits:
+    return reduce_limits(MAX_TOKENS[model.device.type], spec.micro_batch, recipe.batch_size)
 
 
 def _with_ref_logprobs(loop: TrainingLoop[Any], objective: DpoObjective) -> TrainingLoop[Any]:

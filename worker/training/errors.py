@@ -9,6 +9,16 @@ from worker.modeling import ModelUnavailable
 from worker.run_folder import ExitCode, Failed
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+# torch raises a plain RuntimeError, recognizable only by its text, for host memory, and for device
+# memory that its own allocator did not request: the driver's, cuBLAS's, cuDNN's.
+ALLOCATION_FAILURES = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+)
 
 
 class TrainingError(Exception):
@@ -44,9 +54,8 @@ def classify_error(error: BaseException) -> TrainingError | None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # On CPUs torch raises a plain RuntimeError, recognizable only by its text.
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATION_FAILURES)
     )
 
 

@@ -1,8 +1,10 @@
 """Row sampling: a pure function of seed and step, so a checkpoint stores no sampler state."""
 
 import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 RowT = TypeVar("RowT")
@@ -36,8 +38,11 @@ class EpochSampler(Generic[RowT]):
         return [self.rows[index] for index in order[start : start + self.batch_size]]
 
 
-def permutation(seed: int, epoch: int, length: int) -> list[int]:
+# Two orders at a time: of the rows, and of the batches where these are shuffled too. Shuffling anew
+# at every step would take 0.4 s of each with a million rows.
+@lru_cache(maxsize=2)
+def permutation(seed: int, epoch: int, length: int) -> Sequence[int]:
     """Shuffle the rows of one epoch, with a separate generator that no other draw affects."""
-    order = list(range(length))
+    order = array("q", range(length))
     random.Random(f"{seed}/{epoch}").shuffle(order)
     return order

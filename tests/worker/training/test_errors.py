@@ -19,6 +19,11 @@ def cpu_allocator_error() -> RuntimeError:
     ("error", "exit_code"),
     [
         (torch.OutOfMemoryError("CUDA out of memory"), ExitCode.OUT_OF_DEVICE_MEMORY),
+        (RuntimeError("CUDA error: out of memory"), ExitCode.OUT_OF_DEVICE_MEMORY),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
+            ExitCode.OUT_OF_DEVICE_MEMORY,
+        ),
         (MemoryError(), ExitCode.OUT_OF_DEVICE_MEMORY),
         (cpu_allocator_error(), ExitCode.OUT_OF_DEVICE_MEMORY),
         (OSError(errno.ENOSPC, "No space left on device"), ExitCode.DISK_FULL),

@@ -1,6 +1,14 @@
 """The rows of each step."""
 
-from worker.training.sampler import EpochSampler
+from dataclasses import dataclass
+
+from worker.training.encoders.length_grouped_sampler import LengthGroupedSampler
+from worker.training.sampler import EpochSampler, permutation
+
+
+@dataclass(frozen=True)
+class Text:
+    num_tokens: int
 
 
 def sampler(seed: int = 3) -> EpochSampler[int]:
@@ -26,3 +34,12 @@ def test_the_last_batch_of_an_epoch_has_the_remaining_rows() -> None:
     assert [len(sampler().batch(step)) for step in range(1, 7)] == [4, 4, 2, 4, 4, 2]
     assert sampler().total_steps == 9
     assert [step for step in range(1, 10) if sampler().is_epoch_end(step)] == [3, 6, 9]
+
+
+def test_an_epoch_is_shuffled_once() -> None:
+    permutation.cache_clear()
+    grouped = LengthGroupedSampler([Text(length) for length in range(10)], 2, 2, seed=1)
+    batches = [grouped.batch(step) for step in range(1, 11)]
+    assert permutation.cache_info().misses == 4  # of rows and of batches, in each epoch
+    for epoch in (batches[:5], batches[5:]):
+        assert sorted(text.num_tokens for batch in epoch for text in batch) == list(range(10))

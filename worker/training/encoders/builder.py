@@ -24,7 +24,7 @@ from worker.training.encoders.data_warnings import (
 )
 from worker.training.encoders.drift_baseline import build_drift_baseline, build_vocab_coverage
 from worker.training.encoders.length_grouped_sampler import LengthGroupedSampler
-from worker.training.encoders.methods import DataSplit, MicroBatchLimits
+from worker.training.encoders.methods import DataSplit
 from worker.training.encoders.metrics import scalar_metrics
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
 from worker.training.encoders.objective import EncoderObjective
@@ -37,6 +37,7 @@ from worker.training.encoders.warm_start import (
 from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.loop import TrainingLoop
 from worker.training.memory_check import check_memory
+from worker.training.micro_batch_limits import reduce_limits
 from worker.training.recipe import ADAM_BETAS, LORA_ALPHA, LORA_RANK, Recipe
 from worker.training.validation import Validation
 
@@ -97,12 +98,12 @@ def _build_loop(
     stop: StopSignal,
 ) -> TrainingLoop[Any]:
     train, valid = inputs.train, inputs.valid
-    limits = MicroBatchLimits(_max_tokens(encoder), spec.micro_batch)
+    batch_size = min(recipe.batch_size, len(train.rows))
+    limits = reduce_limits(_max_tokens(encoder), spec.micro_batch, batch_size)
     is_balanced = recipe.extra.get("class_weights") == "balanced"
     objective = methods.METHODS[inputs.task.method].build_objective(
         encoder, train, valid, limits, is_balanced
     )
-    batch_size = min(recipe.batch_size, len(train.rows))
     sampler = LengthGroupedSampler(train.rows, batch_size, recipe.n_epochs, spec.seed)
     parameters = list(weights.parameters().values())
     weight_decay = WEIGHT_DECAY[inputs.task.tuning]

@@ -18,14 +18,14 @@ class LengthGroupedSampler(EpochSampler[RowT]):
         """Return the rows of one step. The smaller batch may be at any position of an epoch."""
         epoch, position = divmod(step - 1, self.steps_per_epoch)
         order = permutation(self.seed, epoch, len(self.rows))
-        starts = [start * self.batch_size for start in range(self.steps_per_epoch)]
         batch_order = permutation(self.seed, -1 - epoch, self.steps_per_epoch)
-        start = starts[batch_order[position]]
-        mega_batch_start = start - start % (MEGA_BATCH_MULTIPLIER * self.batch_size)
-        mega_batch = order[
-            mega_batch_start : mega_batch_start + MEGA_BATCH_MULTIPLIER * self.batch_size
-        ]
-        mega_batch.sort(key=lambda index: self.rows[index].num_tokens)
+        start = batch_order[position] * self.batch_size
+        mega_batch_size = MEGA_BATCH_MULTIPLIER * self.batch_size
+        mega_batch_start = start - start % mega_batch_size
+        mega_batch = sorted(
+            order[mega_batch_start : mega_batch_start + mega_batch_size],
+            key=lambda index: self.rows[index].num_tokens,
+        )
         return [
             self.rows[index] for index in mega_batch[start - mega_batch_start :][: self.batch_size]
         ]

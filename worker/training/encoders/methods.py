@@ -20,16 +20,9 @@ from worker.training.encoders import (
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.objective import EncoderObjective
 from worker.training.errors import user_error
+from worker.training.micro_batch_limits import MicroBatchLimits
 
 Examples = Sequence[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class MicroBatchLimits:
-    """Limits of a micro-batch: tokens including padding, and rows (None for no limit)."""
-
-    max_tokens: int
-    max_rows: int | None
 
 
 @dataclass(frozen=True, slots=True)

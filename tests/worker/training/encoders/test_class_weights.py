@@ -14,8 +14,9 @@ from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.tags import bio_tag_names
 from worker.encoding.task import EncoderTask
 from worker.training.encoders import classification, methods, token_classification
-from worker.training.encoders.methods import METHODS, DataSplit, MicroBatchLimits
+from worker.training.encoders.methods import METHODS, DataSplit
 from worker.training.encoders.model import Encoder, EncoderWeights
+from worker.training.micro_batch_limits import MicroBatchLimits
 
 LABELS = ["common"] * 23 + ["rare"] * 2
 # These texts are equal except for their labels: by frequency alone the rare label looks like noise.
@@ -23,7 +24,7 @@ ALIKE = [texts.to_example({"text": "w1 w2 w3", "label": label}) for label in LAB
 OTHERS = [texts.to_example({"text": f"w{30 + n} w9", "label": "common"}) for n in range(20)]
 EXAMPLES = [*OTHERS, *ALIKE]
 TASK = classification.infer_task(EXAMPLES, 64)
-LIMITS = MicroBatchLimits(4096, None)
+LIMITS = MicroBatchLimits(4096)
 
 
 def build_objective(encoder: Encoder, examples: Any, *, balanced: bool) -> tuple[Any, DataSplit]:
