@@ -24,7 +24,8 @@ METHODS_BY_KIND: Mapping[ModelKind, tuple[str, ...]] = {
         "embedding",
     ),
 }
-SOURCE_SCHEMES = ("package", "path", "hf")
+SOURCE_SCHEMES = ("package", "path", "hf", "s3")
+BUCKET_LOCATION = re.compile(r"//[a-z0-9][a-z0-9.-]+/[A-Za-z0-9._/-]+")
 # A branch or a tag of a hub can be moved to other files; a commit cannot.
 HF_LOCATION = re.compile(
     r"(?P<repository>[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*)"
@@ -114,13 +115,15 @@ def _find_error(model: CatalogModel) -> str | None:
         if not isinstance(name, str) or not MODEL_ID.fullmatch(name):
             return f"{name!r} is not a valid model id (letters, digits, . _ / -)"
     if not _is_valid_source(model.source):
-        return f"source must be 'package:…', 'path:…' or 'hf:…', not {model.source!r}"
+        return f"source must be 'package:…', 'path:…', 'hf:…' or 's3://…', not {model.source!r}"
     scheme, _, location = model.source.partition(":")
     if scheme == "hf" and not HF_LOCATION.fullmatch(location):
         return (
             f"the source {model.source!r} names no commit; write 'hf:owner/name@COMMIT' with the "
             "40 hex digits of the commit, from the repository's history or `git ls-remote`"
         )
+    if scheme == "s3" and not BUCKET_LOCATION.fullmatch(location):
+        return f"the source {model.source!r} is no prefix of a bucket; write 's3://BUCKET/PREFIX'"
     if model.kind not in list(ModelKind):
         return f"kind must be 'causal' or 'encoder', not {model.kind!r}"
     for method in model.methods:

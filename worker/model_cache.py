@@ -1,6 +1,9 @@
 """Cache of base models that were downloaded or converted, and what each was made from."""
 
-from contextlib import suppress
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app import logs
@@ -11,6 +14,12 @@ log = logs.get_logger(__name__)
 
 # Written last into a cached model's folder; contains the source that the folder was made from.
 READY_FILE = "ready"
+# Files of a repository or bucket that are fetched. Python code is never among them.
+MODEL_FILE_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+
+
+class ModelUnavailable(Exception):
+    """The source of a base model is missing or unusable; the message names it and the reason."""
 
 
 def get_cache_folder(model: CatalogModel, cache: Path) -> Path:
@@ -47,4 +56,30 @@ def _is_damaged(folder: Path, model: CatalogModel) -> bool:
 
 def needs_cache(model: CatalogModel) -> bool:
     """True if the model cannot be loaded from where it is: it is downloaded or converted first."""
-    return model.source.startswith("hf:") or model.source.endswith(".gguf")
+    return model.source.startswith(("hf:", "s3:")) or model.source.endswith(".gguf")
+
+
+@contextmanager
+def populate_once(model: CatalogModel, cache: Path) -> Iterator[Path | None]:
+    """Yield a folder to fill, which is then renamed into place, or None if the cache has it.
+
+    A file lock makes other processes wait meanwhile. A training process can only read the cache.
+    """
+    if is_cached(model, cache):
+        yield None
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    target = get_cache_folder(model, cache)
+    with (cache / f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_cached(model, cache):
+            yield None
+            return
+        partial = cache / f".{target.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        yield partial
+        (partial / READY_FILE).write_text(model.source, encoding="utf-8")
+        write_manifest(partial)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)

@@ -1,13 +1,9 @@
 """Loads base models and adapters, for both training and serving."""
 
 import base64
-import fcntl
 import json
 import math
-import shutil
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -31,20 +27,20 @@ from transformers.utils.logging import disable_progress_bar
 
 from app import logs
 from app.catalog import HF_LOCATION, CatalogModel
-from worker.model_cache import READY_FILE, get_cache_folder, is_cached
-from worker.run_folder import file_sha256, write_manifest
+from worker.model_cache import (
+    MODEL_FILE_PATTERNS,
+    ModelUnavailable,
+    get_cache_folder,
+    is_cached,
+    populate_once,
+)
+from worker.run_folder import file_sha256
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
-# Files to download from a hub repository. Python code is never among them.
-MODEL_FILE_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
 log = logs.get_logger(__name__)
-
-
-class ModelUnavailable(Exception):
-    """The source of a base model is missing or unusable; the message names it and the reason."""
 
 
 def materialize(model: CatalogModel, cache: Path) -> Path:
@@ -61,6 +57,9 @@ def materialize(model: CatalogModel, cache: Path) -> Path:
         return _convert_gguf_once(path, model, cache) if path.suffix == ".gguf" else path
     if scheme == "hf":
         return _download_once(location, model, cache)
+    if scheme == "s3" and is_cached(model, cache):
+        # Fetched by a process that may read storage: see worker/bucket_models.py.
+        return _check_model_folder(get_cache_folder(model, cache), model)
     raise ModelUnavailable(
         f"The model {model.id} has the source {model.source!r}; only path:, package: and hf: are "
         "supported. Download it into a folder first and use path:."
@@ -131,7 +130,7 @@ def _record_sha256(path: Path) -> str:
 
 
 def _convert_gguf_once(gguf: Path, model: CatalogModel, cache: Path) -> Path:
-    with _populate_once(model, cache) as partial:
+    with populate_once(model, cache) as partial:
         if partial is not None:
             _check_package(model.source.partition(":")[2], model)
             _dequantize(gguf, partial)
@@ -142,7 +141,7 @@ def _download_once(location: str, model: CatalogModel, cache: Path) -> Path:
     match = HF_LOCATION.fullmatch(location)
     if match is None:
         raise ModelUnavailable(f"The source of the model {model.id} names no commit: {location}.")
-    with _populate_once(model, cache) as partial:
+    with populate_once(model, cache) as partial:
         if partial is not None:
             _download(match["repository"], match["revision"], model, partial)
     return _check_model_folder(get_cache_folder(model, cache), model)
@@ -166,32 +165,6 @@ def _download(repository: str, revision: str, model: CatalogModel, folder: Path)
             f"The model {model.id} was not fetched as {repository} has it at {revision}: "
             f"{', '.join(sorted(wrong))} differs. Try again; if it persists, do not use the model."
         )
-
-
-@contextmanager
-def _populate_once(model: CatalogModel, cache: Path) -> Iterator[Path | None]:
-    """Yield a folder to fill, which is then renamed into place, or None if the cache has it.
-
-    A file lock makes other processes wait meanwhile. A training process can only read the cache.
-    """
-    if is_cached(model, cache):
-        yield None
-        return
-    cache.mkdir(parents=True, exist_ok=True)
-    target = get_cache_folder(model, cache)
-    with (cache / f"{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if is_cached(model, cache):
-            yield None
-            return
-        partial = cache / f".{target.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        yield partial
-        (partial / READY_FILE).write_text(model.source, encoding="utf-8")
-        write_manifest(partial)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
 
 
 def _dequantize(gguf: Path, folder: Path) -> None:
@@ -256,6 +229,8 @@ def add_adapter(
 ) -> PeftModel:
     """Add a new LoRA to all linear layers except the head. A is random by `seed`, B is zero.
 
+    Of a mixture of experts, to those that all tokens pass: engines serve no adapters of experts.
+
     `base_model` is the name recorded in the adapter's config. Adapter weights are float32 for any
     dtype of the base model: an Adam step is often too small to be added in bfloat16.
     """
@@ -264,7 +239,7 @@ def add_adapter(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=0.0,
-        target_modules="all-linear",
+        target_modules=_list_shared_layers(base) if _has_experts(base) else "all-linear",
     )
     torch.manual_seed(seed)
     with warnings.catch_warnings():
@@ -276,6 +251,20 @@ def add_adapter(
     # PEFT would record the path of the local cache.
     model.peft_config["default"].base_model_name_or_path = base_model
     return model
+
+
+def _has_experts(base: PreTrainedModel) -> bool:
+    """True if experts are fused into one parameter, which PEFT would tune as a whole."""
+    return any(parameter.dim() == 3 for parameter in base.parameters())
+
+
+def _list_shared_layers(base: PreTrainedModel) -> list[str]:
+    head = base.get_output_embeddings()
+    return [
+        name
+        for name, module in base.named_modules()
+        if isinstance(module, nn.Linear) and module is not head and "expert" not in name
+    ]
 
 
 @dataclass(frozen=True, slots=True)

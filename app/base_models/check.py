@@ -80,7 +80,7 @@ def _find_notes(
         notes.append("It reads images or sound elsewhere; here, only text.")
     if experts := count_experts(text_config):
         notes.append(
-            f"It is a mixture of {experts} experts: LoRA tunes the layers that all tokens share, "
+            f"It is a mixture of {experts} experts: LoRA tunes the layers that all tokens pass, "
             "and the experts stay as they are."
         )
     if kind == ModelKind.CAUSAL and not _is_fast(text_config):

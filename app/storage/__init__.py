@@ -34,6 +34,7 @@ __all__ = [
     "file_key",
     "job_prefix",
     "join_key",
+    "open_bucket",
     "open_store",
     "read_marker",
     "upload_part_key",
@@ -45,9 +46,14 @@ def open_store(settings: Settings) -> ObjectStore:
     """Open the configured store: the bucket `S3_BUCKET` if set, else a directory in the home."""
     if settings.s3_bucket is None:
         return LocalStore(settings.home / "storage")
+    return open_bucket(settings, settings.s3_bucket)
+
+
+def open_bucket(settings: Settings, bucket: str) -> ObjectStore:
+    """Open any bucket, with the credentials of the storage."""
     secret = settings.s3_secret_access_key
     return S3Store(
-        settings.s3_bucket,
+        bucket,
         region=settings.s3_region,
         endpoint_url=settings.s3_endpoint_url,
         access_key_id=settings.s3_access_key_id,

@@ -89,8 +89,8 @@ INVALID = {
     "an unknown kind": (VALID.replace("causal", "casual"), "not 'casual'"),
     "a source without a scheme": (VALID.replace("path:/models/base-1", "base-1"), "source must be"),
     "a source with an unknown scheme": (
-        VALID.replace("path:/models/base-1", "s3://models/base-1"),
-        "model 'base-1': source must be 'package:…', 'path:…' or 'hf:…', not 's3://models/",
+        VALID.replace("path:/models/base-1", "ftp://models/base-1"),
+        "model 'base-1': source must be 'package:…', 'path:…', 'hf:…' or 's3://…', not 'ftp://models/",
     ),
     "a source without a location": (VALID.replace("path:/models/base-1", "hf:"), "not 'hf:'"),
     "a65: a hub source without a commit": (

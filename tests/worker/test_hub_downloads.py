@@ -15,7 +15,8 @@ from starlette.routing import Route
 
 from app.catalog import CatalogModel
 from tests.live_server import run_server
-from worker.modeling import ModelUnavailable, materialize
+from worker.model_cache import ModelUnavailable
+from worker.modeling import materialize
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = b"weights" * 100

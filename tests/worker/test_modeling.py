@@ -14,10 +14,9 @@ from transformers import PreTrainedTokenizerFast
 
 from app.catalog import CatalogModel, ModelKind
 from tests.worker.conftest import MERGES, SPECIAL_TOKENS, TEMPLATE
+from worker.model_cache import ModelUnavailable, populate_once
 from worker.modeling import (
     Adapter,
-    ModelUnavailable,
-    _populate_once,
     adapter_parameters,
     add_adapter,
     choose_device,
@@ -271,13 +270,13 @@ class TestA59BaseModels:
         )
         made = []
         for _ in range(2):
-            with _populate_once(model, tmp_path / "cache") as partial:
+            with populate_once(model, tmp_path / "cache") as partial:
                 made.append(partial is not None)
                 if partial is not None:
                     (partial / name).write_bytes(b"a model's file")
         path = tmp_path / "cache" / "tiny" / name
         path.write_bytes(b"a model's filf")
-        with _populate_once(model, tmp_path / "cache") as partial:
+        with populate_once(model, tmp_path / "cache") as partial:
             made.append(partial is not None)
         assert made == [True, False, True]
 

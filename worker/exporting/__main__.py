@@ -15,7 +15,7 @@ from app.logs import configure
 from worker.export_spec import get_output_folder, read_spec
 from worker.exporting.conversion import convert
 from worker.exporting.errors import UnsupportedExport
-from worker.modeling import ModelUnavailable
+from worker.model_cache import ModelUnavailable
 from worker.run_folder import ExitCode, Failed, RunFolder
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from worker.inference.lora import LoraAB
 from worker.modeling import ADAPTER_CONFIG_FILE, load_adapter
@@ -14,12 +15,12 @@ from worker.modeling import ADAPTER_CONFIG_FILE, load_adapter
 # PEFT settings that change the computation in ways this engine does not implement.
 UNSUPPORTED_SETTINGS = {
     "alpha_pattern": "alphas that differ by layer",
-    "fan_in_fan_out": "transposed weights",
     "layer_replication": "replicated layers",
     "lora_bias": "biases",
     "modules_to_save": "whole trained modules",
     "rank_pattern": "ranks that differ by layer",
     "trainable_token_indices": "trained tokens",
+    "target_parameters": "trained parameters that are no linear layer, such as experts",
     "use_dora": "DoRA",
 }
 PEFT_PREFIX = "base_model.model."
@@ -33,12 +34,21 @@ class InvalidAdapter(ValueError):
 
 
 def linear_sizes(model: nn.Module) -> LinearSizes:
-    """Sizes of the model's linear layers, which an adapter must fit."""
-    return {
+    """Sizes of the model's linear layers, which an adapter must fit.
+
+    Those of GPT-2 are `Conv1D`, whose weight is transposed; an adapter's matrices are not.
+    """
+    layers = {
         path: (module.in_features, module.out_features)
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear)
     }
+    transposed = {
+        path: (module.nx, module.nf)
+        for path, module in model.named_modules()
+        if isinstance(module, Conv1D)
+    }
+    return layers | transposed
 
 
 def check_config(folder: Path) -> None:

@@ -14,7 +14,7 @@ from app.errors import InvalidRequest, ModelDamaged, NotFound, ServiceUnavailabl
 from app.storage import StorageUnavailable, UnsafeKey
 from worker.inference.adapter_cache import DamagedStoredAdapter
 from worker.inference.adapter_format import InvalidAdapter
-from worker.modeling import ModelUnavailable
+from worker.model_cache import ModelUnavailable
 
 Result = TypeVar("Result")
 Loaded = TypeVar("Loaded")

@@ -8,8 +8,10 @@ from pathlib import Path
 from app import logs
 from app.catalog import Catalog, CatalogModel, ModelKind
 from app.errors import InvalidRequest, ModelNotFound
+from app.settings import Settings
 from app.storage.object_keys import validate_key
 from app.wire.engine import LoadAdapterRequest
+from worker.bucket_models import fetch_from_bucket
 from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles
 from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
@@ -155,6 +157,7 @@ class ModelRegistry:
 
 def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
     """Load a base model, converting its files first if needed. Raises ModelUnavailable."""
+    fetch_from_bucket(model, cache, Settings())
     folder = materialize(model, cache)
     device = choose_device()
     base = load_base(folder, dtype=choose_dtype(device), device=device)

@@ -120,6 +120,7 @@ class Attempt:
             base_models.ensure_cached(
                 model,
                 models,
+                settings=context.settings,
                 should_stop=self._is_stopping,
                 timeout_seconds=FIRST_EVENT_TIMEOUT_FACTOR
                 * context.settings.training_stall_timeout_seconds,

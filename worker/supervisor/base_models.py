@@ -11,7 +11,9 @@ from pathlib import Path
 from app import logs
 from app.catalog import CatalogModel
 from app.jobs.failures import JobFailure
-from worker.model_cache import is_cached, needs_cache
+from app.settings import Settings
+from worker.bucket_models import fetch_from_bucket
+from worker.model_cache import ModelUnavailable, is_cached, needs_cache
 from worker.run_folder import ExitCode
 from worker.supervisor.run_folders import UnusableJob
 from worker.supervisor.training_process import EXEC_WITH_PARENT, inherit_environment
@@ -29,7 +31,12 @@ class MaterializeFailed(Exception):
 
 
 def ensure_cached(
-    model: CatalogModel, cache: Path, *, should_stop: Callable[[], bool], timeout_seconds: float
+    model: CatalogModel,
+    cache: Path,
+    *,
+    settings: Settings,
+    should_stop: Callable[[], bool],
+    timeout_seconds: float,
 ) -> None:
     """Download or convert a model that the cache lacks, unless a stop is requested.
 
@@ -37,6 +44,10 @@ def ensure_cached(
     """
     if not needs_cache(model) or is_cached(model, cache):
         return
+    try:
+        fetch_from_bucket(model, cache, settings)
+    except ModelUnavailable as error:
+        raise UnusableJob(JobFailure("model_unavailable", str(error), "model")) from error
     environment = inherit_environment()
     if HUB_KEY in os.environ:
         environment[HUB_KEY] = os.environ[HUB_KEY]

@@ -83,7 +83,11 @@ class ExportRunner:
         models = run_folders.get_model_cache(self._context.settings)
         lease = _Lease(self._context, conversion)
         base_models.ensure_cached(
-            model, models, should_stop=lease.is_lost, timeout_seconds=DOWNLOAD_TIMEOUT_SECONDS
+            model,
+            models,
+            settings=self._context.settings,
+            should_stop=lease.is_lost,
+            timeout_seconds=DOWNLOAD_TIMEOUT_SECONDS,
         )
         with open_sandbox(models, list_needed_paths(EXPORT_COMMAND, model.source)) as sandbox:
             self._prepare(conversion, folder, model, sandbox.model_cache or str(models))

@@ -5,7 +5,7 @@ import errno
 import torch
 from safetensors import SafetensorError
 
-from worker.modeling import ModelUnavailable
+from worker.model_cache import ModelUnavailable
 from worker.run_folder import ExitCode, Failed
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from app.catalog import CatalogModel
 from app.logs import configure
-from worker.modeling import ModelUnavailable, materialize
+from worker.model_cache import ModelUnavailable
+from worker.modeling import materialize
 from worker.run_folder import ExitCode
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from app import logs
 from app.catalog import Catalog, CatalogModel, ModelKind
 from app.errors import ModelNotFound
+from app.settings import Settings
 from app.wire.engine import LoadAdapterRequest
+from worker.bucket_models import fetch_from_bucket
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import has_task
 from worker.encoding.tokenizer import EncoderTokenizer
@@ -129,6 +131,7 @@ class EncoderRegistry:
 
 def load_encoder(model: CatalogModel, cache: Path) -> EncoderEngine:
     """Load a base encoder. Raises ModelUnavailable."""
+    fetch_from_bucket(model, cache, Settings())
     folder = materialize(model, cache)
     device = choose_device()
     length = model.context_length
