@@ -192,7 +192,7 @@ def _check_backups(database_url: str) -> Finding:
         return Finding("backup", False, f"its time cannot be read: {error}")
     last = next((status for status in statuses if status.name == TaskName.BACKUP), None)
     if last is None:
-        return Finding("backup", True, "none was ever taken; see `luthier backup`")
+        return Finding("backup", True, "there is none yet: take one with `luthier backup`")
     days = last.age.total_seconds() / 86400
     state = "is too old: it was taken" if last.is_late else "was taken"
     return Finding("backup", not last.is_late, f"the last one {state} {days:.1f} days ago")

@@ -4,11 +4,11 @@ Below the reserve (`LUTHIER_DISK_RESERVE_BYTES`) uploads are refused, so that ch
 and the database can continue. Below a quarter of it, trainers start no attempt.
 """
 
-import shutil
 from dataclasses import dataclass
 
 from app.settings import Settings
 from app.storage import ObjectStore, StorageUnavailable
+from app.storage.disk_usage import measure_free_bytes
 
 TRAINER_RESERVE_DIVISOR = 4
 
@@ -22,6 +22,11 @@ class DiskSpace:
     def find_problem(self, reserve_bytes: int) -> str | None:
         """Describe the disks on which the reserve is touched; None if there is room on all."""
         for name, free in self.free_bytes.items():
+            if free == 0 and reserve_bytes:
+                return (
+                    f"The disk of the {name} is full, or can take no more files (`df -i`): uploads "
+                    "are refused. Delete files or models, or enlarge the disk."
+                )
             if free < reserve_bytes:
                 return (
                     f"The disk of the {name} has {free // 2**20} MiB left, less than the reserve "
@@ -41,7 +46,7 @@ def measure(settings: Settings, store: ObjectStore) -> DiskSpace:
     if storage is not None:
         free_bytes["storage"] = storage
     if settings.home.exists():
-        free_bytes["home"] = shutil.disk_usage(settings.home).free
+        free_bytes["home"] = measure_free_bytes(settings.home)
     return DiskSpace(free_bytes)
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from app.storage import atomic_files
+from app.storage.disk_usage import measure_free_bytes
 from app.storage.object_keys import validate_key, validate_prefix
 from app.storage.protocol import AlreadyExists, ObjectWriter, StorageUnavailable
 
@@ -88,7 +89,7 @@ class LocalStore:
 
     def free_bytes(self) -> int | None:
         with _translate_errors():
-            return shutil.disk_usage(self._existing_folder()).free
+            return measure_free_bytes(self._existing_folder())
 
     def check(self) -> None:
         with _translate_errors(), closing(atomic_files.AtomicFile(self._unfinished)) as unfinished:

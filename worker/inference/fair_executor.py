@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from worker.inference.fair_queue import FairQueue
+from worker.inference.deficit_round_robin import DeficitRoundRobin
 
 # Bytes or characters that one project may spend per round.
 QUANTUM = 16 * 2**10
@@ -21,7 +21,7 @@ class FairExecutor:
     """Runs functions in daemon threads, those of projects in turn by the cost of their inputs."""
 
     def __init__(self, num_threads: int, name: str) -> None:
-        self._queue: FairQueue[Callable[[], None]] = FairQueue(QUANTUM)
+        self._queue: DeficitRoundRobin[Callable[[], None]] = DeficitRoundRobin(QUANTUM)
         self._changed = threading.Condition()
         for _ in range(num_threads):
             threading.Thread(target=self._work, name=name, daemon=True).start()

@@ -19,10 +19,10 @@ from app.errors import RateLimited, ServiceUnavailable
 from worker.encoding.backbone import compute_hidden_states, find_linear_layers, pool
 from worker.encoding.tokenizer import EncoderTokenizer, PaddedBatch, TokenizedText
 from worker.inference.adapter_cache import AdapterFiles, AdapterMemoryCache
+from worker.inference.deficit_round_robin import DeficitRoundRobin
 from worker.inference.encoders.multi_lora import AdapterBatch, MultiLoraLinear
 from worker.inference.encoders.tuned_encoder import TunedEncoder, load_tuned_encoder
 from worker.inference.fair_executor import FairExecutor
-from worker.inference.fair_queue import FairQueue
 
 # Tokens of a forward pass, padding included. It limits batches, never a single text, and how long
 # another project's texts wait. On a CPU, passes of 170 to 1,000 tokens of a small encoder take the
@@ -191,7 +191,7 @@ class TextSlices:
     def __init__(self, max_tokens: int) -> None:
         self._max_tokens = max_tokens
         self._new: dict[str, list[PendingText]] = {}
-        self._batches: FairQueue[list[PendingText]] = FairQueue(max_tokens)
+        self._batches: DeficitRoundRobin[list[PendingText]] = DeficitRoundRobin(max_tokens)
 
     def __len__(self) -> int:
         return len(self._batches) + len(self._new)

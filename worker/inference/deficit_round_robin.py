@@ -15,7 +15,7 @@ class _Flow(Generic[Item]):
     deficit: int = 0
 
 
-class FairQueue(Generic[Item]):
+class DeficitRoundRobin(Generic[Item]):
     """Items of projects, in order within each; every round each project may spend `quantum`.
 
     With costs of at most one quantum `pop` takes constant time. Not thread-safe.

@@ -5,16 +5,16 @@ import threading
 
 import pytest
 
+from worker.inference.deficit_round_robin import DeficitRoundRobin
 from worker.inference.fair_executor import COST_PER_CALL, QUANTUM, FairExecutor
-from worker.inference.fair_queue import FairQueue
 
 
-def drain(queue: FairQueue[str], count: int) -> list[str]:
+def drain(queue: DeficitRoundRobin[str], count: int) -> list[str]:
     return [queue.pop() for _ in range(count)]
 
 
 def test_items_of_one_project_stay_in_order() -> None:
-    queue: FairQueue[str] = FairQueue(10)
+    queue: DeficitRoundRobin[str] = DeficitRoundRobin(10)
     for number in range(5):
         queue.push("a", 7, str(number))
     assert drain(queue, 5) == list("01234")
@@ -24,7 +24,7 @@ def test_items_of_one_project_stay_in_order() -> None:
 
 
 def test_a54_a_newcomer_is_served_within_one_quantum() -> None:
-    queue: FairQueue[str] = FairQueue(10)
+    queue: DeficitRoundRobin[str] = DeficitRoundRobin(10)
     for _ in range(1000):
         queue.push("a", 10, "a")
     drain(queue, 3)
@@ -33,7 +33,7 @@ def test_a54_a_newcomer_is_served_within_one_quantum() -> None:
 
 
 def test_a54_shares_are_of_cost_not_of_items() -> None:
-    queue: FairQueue[str] = FairQueue(10)
+    queue: DeficitRoundRobin[str] = DeficitRoundRobin(10)
     for _ in range(1000):
         queue.push("small", 1, "small")
         queue.push("large", 10, "large")
@@ -42,7 +42,7 @@ def test_a54_shares_are_of_cost_not_of_items() -> None:
 
 
 def test_an_item_of_many_quanta_is_served() -> None:
-    queue: FairQueue[str] = FairQueue(10)
+    queue: DeficitRoundRobin[str] = DeficitRoundRobin(10)
     queue.push("a", 1000, "large")
     queue.push("b", 5, "small")
     assert sorted(drain(queue, 2)) == ["large", "small"]
