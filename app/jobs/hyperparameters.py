@@ -1,71 +1,96 @@
 """Request schemas of fine-tuning methods and their hyperparameters."""
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict
 
-Auto = Literal["auto"]
+from app.jobs.hyperparameter_values import (
+    MODULE_NAMES,
+    SWITCH,
+    Auto,
+    number_from_zero,
+    one_of,
+    positive_number,
+    whole_number,
+)
 
 # Relative to the learning rate chosen for "auto". Far above it a job still succeeds, but its model
 # predicts a uniform distribution.
 MAX_LEARNING_RATE_MULTIPLIER = 100.0
-
-
-def _is_number(value: object) -> bool:
-    # bool is an int in Python, but "n_epochs": true is a mistake.
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _build_int_validator(minimum: int, maximum: int) -> PlainValidator:
-    def check(value: Any) -> int | Auto:
-        if value is None or value == "auto":
-            return "auto"
-        if _is_number(value) and value == int(value) and minimum <= value <= maximum:
-            return int(value)
-        rule = "expected 'auto' or a whole number from {minimum} to {maximum}"
-        raise PydanticCustomError("out_of_bounds", rule, {"minimum": minimum, "maximum": maximum})
-
-    bounded = Annotated[int, Field(ge=minimum, le=maximum)]
-    return PlainValidator(check, json_schema_input_type=bounded | Auto | None)
-
-
-def _build_positive_validator(maximum: float) -> PlainValidator:
-    def check(value: Any) -> float | Auto:
-        if value is None or value == "auto":
-            return "auto"
-        if _is_number(value) and 0 < value <= maximum:
-            return float(value)
-        rule = "expected 'auto' or a number above 0 and up to {maximum}"
-        raise PydanticCustomError("out_of_bounds", rule, {"maximum": f"{maximum:g}"})
-
-    bounded = Annotated[float, Field(gt=0, le=maximum)]
-    return PlainValidator(check, json_schema_input_type=bounded | Auto | None)
+MAX_LORA_RANK = 256
+MIN_SEQUENCE_LENGTH = 16
+# No base model's context is longer; the model's own is checked when the job is created.
+MAX_SEQUENCE_LENGTH = 2**20
 
 
 class Hyperparameters(BaseModel):
     """Hyperparameters of every method; "auto" leaves the choice to the service.
 
-    Unknown names are accepted, as by OpenAI, and the job reports that it ignored them
-    (`CreateJob.list_unknown_hyperparameters`).
+    Unknown names are kept, so that `option_checks` can say what to write instead.
     """
 
     model_config = ConfigDict(extra="allow")
 
-    n_epochs: Annotated[int | Auto, _build_int_validator(1, 50)] = "auto"
-    batch_size: Annotated[int | Auto, _build_int_validator(1, 256)] = "auto"
+    n_epochs: Annotated[int | Auto, whole_number(1, 50)] = "auto"
+    batch_size: Annotated[int | Auto, whole_number(1, 256)] = "auto"
     learning_rate_multiplier: Annotated[
-        float | Auto, _build_positive_validator(MAX_LEARNING_RATE_MULTIPLIER)
+        float | Auto, positive_number(MAX_LEARNING_RATE_MULTIPLIER)
     ] = "auto"
 
 
-class PreferenceHyperparameters(Hyperparameters):
+class GenerativeHyperparameters(Hyperparameters):
+    """Additional hyperparameters of causal models, an extension of OpenAI's API.
+
+    lora_rank                rank of the adapter's matrices
+    lora_alpha               the adapter's output is scaled by lora_alpha / lora_rank
+    lora_dropout             share of an adapter's inputs that are set to 0 in a training step
+    target_modules           linear layers that get an adapter: "all-linear", or their names
+    weight_decay             AdamW's decoupled weight decay of the adapter's matrices
+    warmup_ratio             share of the steps in which the learning rate rises from 0
+    lr_schedule              learning rate after that: "cosine" to a tenth, "linear" to 0,
+                             "constant"
+    max_grad_norm            gradients are scaled down to this norm
+    max_seq_length           tokens of the longest row
+    long_rows                longer rows: "truncate" and learn the answers that fit, "drop" them,
+                             or fail the job ("error")
+    label_smoothing          supervised: probability spread over the vocabulary; DPO: share of the
+                             pairs that are assumed to be in the wrong order (conservative DPO)
+    neftune_alpha            scale of uniform noise on the embeddings of a training step (NEFTune)
+    early_stopping_patience  epochs without a better validation loss before training stops
+    keep                     the epoch that becomes the model: "best" by validation loss, or "last"
+    """
+
+    lora_rank: Annotated[int | Auto, whole_number(1, MAX_LORA_RANK)] = "auto"
+    lora_alpha: Annotated[float | Auto, positive_number(1024)] = "auto"
+    lora_dropout: Annotated[float | Auto, number_from_zero(0.9)] = "auto"
+    target_modules: Annotated[list[str] | str, MODULE_NAMES] = "auto"
+    weight_decay: Annotated[float | Auto, number_from_zero(1)] = "auto"
+    warmup_ratio: Annotated[float | Auto, number_from_zero(1)] = "auto"
+    lr_schedule: Annotated[str, one_of("cosine", "linear", "constant")] = "auto"
+    max_grad_norm: Annotated[float | Auto, positive_number(1000)] = "auto"
+    max_seq_length: Annotated[
+        int | Auto, whole_number(MIN_SEQUENCE_LENGTH, MAX_SEQUENCE_LENGTH)
+    ] = "auto"
+    long_rows: Annotated[str, one_of("truncate", "drop", "error")] = "auto"
+    label_smoothing: Annotated[float | Auto, number_from_zero(0.4)] = "auto"
+    neftune_alpha: Annotated[float | Auto, number_from_zero(100)] = "auto"
+    early_stopping_patience: Annotated[int | Auto, whole_number(1, 50)] = "auto"
+    keep: Annotated[str, one_of("best", "last")] = "auto"
+
+
+class SupervisedHyperparameters(GenerativeHyperparameters):
+    """Supervised training. `packing` fills each sequence of a batch with several rows, up to
+    max_seq_length tokens, which do not see each other; a batch then has batch_size sequences."""
+
+    packing: Annotated[bool | Auto, SWITCH] = "auto"
+
+
+class PreferenceHyperparameters(GenerativeHyperparameters):
     """DPO. `beta` weights the KL penalty: smaller values let the policy move further away from
     the starting model (Rafailov et al. 2023, https://arxiv.org/abs/2305.18290)."""
 
-    beta: Annotated[float | Auto, _build_positive_validator(2)] = "auto"
+    beta: Annotated[float | Auto, positive_number(2)] = "auto"
 
 
 class EncoderHyperparameters(Hyperparameters):
@@ -81,24 +106,34 @@ class EncoderHyperparameters(Hyperparameters):
 
     tuning: Literal["auto", "lora", "full"] = "auto"
     class_weights: Literal["auto", "none", "balanced"] = "auto"
-    early_stopping_patience: Annotated[int | Auto, _build_int_validator(1, 50)] = "auto"
-    max_length: Annotated[int | Auto, _build_int_validator(16, 8192)] = "auto"
+    early_stopping_patience: Annotated[int | Auto, whole_number(1, 50)] = "auto"
+    max_length: Annotated[int | Auto, whole_number(16, 8192)] = "auto"
 
 
-class SupervisedMethod(BaseModel):
-    hyperparameters: Hyperparameters | None = None
+# A new job shows these only if they were requested: OpenAI's clients do not expect them.
+EXTENSIONS = SupervisedHyperparameters.model_fields.keys() - Hyperparameters.model_fields.keys()
 
 
-class DpoMethod(BaseModel):
+class MethodBlock(BaseModel):
+    """Block of one method. Unknown names are kept, so that the job can report them."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class SupervisedMethod(MethodBlock):
+    hyperparameters: SupervisedHyperparameters | None = None
+
+
+class DpoMethod(MethodBlock):
     hyperparameters: PreferenceHyperparameters | None = None
 
 
-class EncoderMethod(BaseModel):
+class EncoderMethod(MethodBlock):
     hyperparameters: EncoderHyperparameters | None = None
 
 
-# Methods that take more than the common hyperparameters.
 HYPERPARAMETERS_BY_METHOD: Mapping[str, type[Hyperparameters]] = {
+    "supervised": SupervisedHyperparameters,
     "dpo": PreferenceHyperparameters,
     "classification": EncoderHyperparameters,
     "token_classification": EncoderHyperparameters,
@@ -109,6 +144,8 @@ HYPERPARAMETERS_BY_METHOD: Mapping[str, type[Hyperparameters]] = {
 
 class Method(BaseModel):
     """The training method. Blocks of other methods than `type` are accepted and ignored."""
+
+    model_config = ConfigDict(extra="allow")
 
     type: Literal[
         "supervised",
@@ -129,8 +166,14 @@ class Method(BaseModel):
     @property
     def hyperparameters(self) -> Hyperparameters | None:
         """The hyperparameters in the block named by `type`."""
-        block: SupervisedMethod | DpoMethod | EncoderMethod | None = getattr(self, self.type, None)
+        block: SupervisedMethod | DpoMethod | EncoderMethod | None = self.block
         return None if block is None else block.hyperparameters
+
+    @property
+    def block(self) -> SupervisedMethod | DpoMethod | EncoderMethod | None:
+        """The block named by `type`. That of "reinforcement" is not known here."""
+        block = getattr(self, self.type, None)
+        return block if isinstance(block, SupervisedMethod | DpoMethod | EncoderMethod) else None
 
 
 def validate_known(method: Method | None, values: Mapping[str, Any]) -> Hyperparameters:
@@ -138,7 +181,7 @@ def validate_known(method: Method | None, values: Mapping[str, Any]) -> Hyperpar
 
     Raises pydantic's ValidationError.
     """
-    schema = _get_hyperparameters_class(method)
+    schema = get_hyperparameters_class(method)
     return schema.model_validate({k: v for k, v in values.items() if k in schema.model_fields})
 
 
@@ -153,12 +196,15 @@ def merge(
     for block in (top_level, method and method.hyperparameters):
         values |= {} if block is None else block.model_dump(exclude_unset=True)
     unknown = [
-        name for name in values if name not in _get_hyperparameters_class(method).model_fields
+        name for name in values if name not in get_hyperparameters_class(method).model_fields
     ]
-    return validate_known(method, values).model_dump(), unknown
+    chosen = validate_known(method, values).model_dump()
+    is_generative = issubclass(get_hyperparameters_class(method), GenerativeHyperparameters)
+    hidden = EXTENSIONS if is_generative else ()
+    return {k: v for k, v in chosen.items() if v != "auto" or k not in hidden}, unknown
 
 
-def _get_hyperparameters_class(method: Method | None) -> type[Hyperparameters]:
-    return (
-        HYPERPARAMETERS_BY_METHOD.get(method.type, Hyperparameters) if method else Hyperparameters
-    )
+def get_hyperparameters_class(method: Method | None) -> type[Hyperparameters]:
+    """Get the schema of a method's hyperparameters; a job without a method is supervised."""
+    name = "supervised" if method is None else method.type
+    return HYPERPARAMETERS_BY_METHOD.get(name, Hyperparameters)

@@ -1,6 +1,6 @@
 """Operations on a job: validate, pause, resume, cancel, fail."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from enum import StrEnum
 
 from sqlalchemy import func, select
@@ -10,14 +10,12 @@ from app.db import outbox
 from app.db.tables import AttemptOutcome, EventLevel, File, Job, JobState, WorkerTask
 from app.errors import InvalidRequest, NotFound
 from app.formats import label_counts_sentence
-from app.formats.errors import escape_for_message
 from app.jobs import checkpoints, events, file_checks, scheduling, states
 from app.jobs.events import NewEvent
 from app.jobs.failures import JobFailure
+from app.jobs.unknown_fields import IgnoredFields, format_names
 
 VALIDATED_EVENT = NewEvent("validated", "Files validated, moving job to queued state")
-# An event names at most this many unknown hyperparameters; a request may have any number.
-MAX_LISTED_NAMES = 10
 TERMINAL_DESCRIPTIONS = {
     JobState.SUCCEEDED: "has already succeeded",
     JobState.FAILED: "has already failed",
@@ -37,26 +35,27 @@ class Actor(StrEnum):
         return " by the operator" if self is Actor.OPERATOR else ""
 
 
-def announce_created(
-    session: Session, job: Job, *, unknown_hyperparameters: Sequence[str] = ()
-) -> None:
-    """Append the first events of a new job in validating_files, and enqueue its validation.
-
-    `unknown_hyperparameters` are requested names that the job's method does not have.
-    """
+def announce_created(session: Session, job: Job, *, ignored: IgnoredFields | None = None) -> None:
+    """Append the first events of a new job in validating_files, and enqueue its validation."""
     session.flush()
     new_events = [
         NewEvent("created", f"Created fine-tuning job: {job.id}"),
         NewEvent("validating", _build_validating_message(job)),
+        *(_build_ignored_events(job, ignored) if ignored else ()),
     ]
-    if unknown_hyperparameters:
-        names = ", ".join(
-            escape_for_message(name) for name in unknown_hyperparameters[:MAX_LISTED_NAMES]
-        )
-        message = f"Ignored hyperparameters that method {job.method} does not have: {names}"
-        new_events.append(NewEvent("unused", message, level=EventLevel.WARN))
     events.append(session, job, new_events)
     outbox.enqueue_notification(session, WorkerTask.VALIDATE, job.id)
+
+
+def _build_ignored_events(job: Job, ignored: IgnoredFields) -> Iterator[NewEvent]:
+    """Build the events for what the request has and the job does not use."""
+    if ignored.hyperparameters:
+        names = format_names(ignored.hyperparameters)
+        message = f"Ignored hyperparameters that method {job.method} does not have: {names}"
+        yield NewEvent("unused", message, level=EventLevel.WARN)
+    if ignored.others:
+        message = f"Ignored unknown fields of the request: {format_names(ignored.others)}"
+        yield NewEvent("unused-fields", message, level=EventLevel.WARN)
 
 
 def _build_validating_message(job: Job) -> str:

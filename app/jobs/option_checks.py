@@ -15,6 +15,8 @@ from app.jobs.schemas import CreateJob
 # A model trained with one of these methods can be trained further with any of them: all produce
 # adapters of causal models.
 GENERATIVE_METHODS = ("supervised", "dpo")
+# Hyperparameters that are the model's own once it has been trained.
+INHERITED_OPTIONS = ("tuning", "lora_rank", "lora_alpha", "target_modules")
 
 
 def check_options(
@@ -81,31 +83,60 @@ def _find_unused_options(
 ) -> Iterator[tuple[str, str]]:
     """Yield the name of each option that would have no effect, and why."""
     chosen = request.merge_hyperparameters()
-    if _is_set(chosen, "early_stopping_patience") and request.validation_file is None:
-        yield (
-            "early_stopping_patience",
-            "Early stopping is based on metrics of a validation file, and this job has none. "
-            "Add a validation_file, or omit early_stopping_patience.",
-        )
+    yield from _find_options_without_validation(chosen, request)
     if chosen.get("class_weights") == "balanced" and request.method_type not in LABELLED_METHODS:
         yield (
             "class_weights",
             f"Method '{request.method_type}' has no classes to weight; class_weights is for "
             f"{' and '.join(LABELLED_METHODS)}. Omit it.",
         )
-    if _is_set(chosen, "max_length") and chosen["max_length"] > base.context_length:
+    for name in ("max_length", "max_seq_length"):
+        if _is_set(chosen, name) and chosen[name] > base.context_length:
+            yield (
+                name,
+                f"Model {base.id} reads at most {base.context_length} tokens. Lower {name}, or "
+                "omit it.",
+            )
+    if request.method_type == "dpo" and chosen.get("long_rows") == "truncate":
         yield (
-            "max_length",
-            f"Model {base.id} reads at most {base.context_length} tokens. Lower max_length, or "
-            "omit it.",
+            "long_rows",
+            "A pair of truncated outputs is not the preference that the file states. Use 'drop' "
+            "or 'error', or raise max_seq_length.",
         )
-    before = None if source is None else (source.resolved_hyperparameters or {}).get("tuning")
-    if _is_set(chosen, "tuning") and before not in (None, chosen["tuning"]):
+    if source is not None:
+        yield from _find_options_of_source(chosen, source)
+
+
+def _find_options_without_validation(
+    chosen: dict[str, Any], request: CreateJob
+) -> Iterator[tuple[str, str]]:
+    """Yield the options that need a validation file, if the job has none."""
+    if request.validation_file is not None:
+        return
+    if _is_set(chosen, "early_stopping_patience"):
         yield (
-            "tuning",
-            f"The job continues from a model that was tuned as '{before}', which cannot change. "
-            "Omit tuning, or start from the base model.",
+            "early_stopping_patience",
+            "Early stopping is based on metrics of a validation file, and this job has none. "
+            "Add a validation_file, or omit early_stopping_patience.",
         )
+    if chosen.get("keep") == "best":
+        yield (
+            "keep",
+            "The best epoch is chosen by the loss on a validation file, and this job has none. "
+            "Add a validation_file, or omit keep.",
+        )
+
+
+def _find_options_of_source(chosen: dict[str, Any], source: Job) -> Iterator[tuple[str, str]]:
+    """Yield the options in which a job must agree with the model that it continues from."""
+    before = source.resolved_hyperparameters or {}
+    for name in INHERITED_OPTIONS:
+        if _is_set(chosen, name) and before.get(name) not in (None, chosen[name]):
+            yield (
+                name,
+                f"The job continues from a model whose {name} is {before[name]!r}, which cannot "
+                f"change. Omit {name}, or start from the base model.",
+            )
 
 
 def _is_set(chosen: dict[str, Any], name: str) -> bool:

@@ -14,7 +14,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.jobs.hyperparameters import Auto, Hyperparameters, Method, merge, validate_known
+from app.jobs.hyperparameter_values import Auto
+from app.jobs.hyperparameters import Hyperparameters, Method, merge, validate_known
 from app.wire.base import CursorListing, Listing, UnixTime, bounded_int, max_items
 
 JobStatus = Literal[
@@ -78,9 +79,12 @@ TestMetrics = Annotated[list[Literal["bleu", "chrf"]], max_items(2, "metrics")]
 
 
 class CreateJob(BaseModel):
-    """Body of POST /v1/fine_tuning/jobs. `null` is the same as an omitted field."""
+    """Body of POST /v1/fine_tuning/jobs. `null` is the same as an omitted field.
 
-    model_config = ConfigDict(protected_namespaces=())
+    Unknown fields are kept: `unknown_fields` refuses or reports them.
+    """
+
+    model_config = ConfigDict(protected_namespaces=(), extra="allow")
 
     model: NonBlankName
     training_file: NonBlankName

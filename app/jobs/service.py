@@ -24,7 +24,7 @@ from app.db.tables import (
 )
 from app.errors import InvalidRequest, NotFound
 from app.files import service as files
-from app.jobs import lifecycle, limits, option_checks, scheduling
+from app.jobs import lifecycle, limits, option_checks, scheduling, unknown_fields
 from app.jobs.schemas import CreateJob
 from app.jobs.wandb_policy import WandbPolicy
 from app.models import registry
@@ -58,6 +58,7 @@ def create(
     projects.lock_active(session, project_id)
     scheduling.check_queue_quota(session, project_id, default=max_queued)
     base, start_model = _resolve_model(session, catalog, project_id, request.model)
+    ignored = unknown_fields.check_unknown_fields(request)
     option_checks.check_options(session, base, start_model, request)
     integrations = [integration.model_dump() for integration in request.integrations or ()]
     (wandb_policy or WandbPolicy()).check(project_id, integrations)
@@ -86,9 +87,7 @@ def create(
     if request.metadata is not None:
         job.user_metadata = request.metadata
     session.add(job)
-    lifecycle.announce_created(
-        session, job, unknown_hyperparameters=request.list_unknown_hyperparameters()
-    )
+    lifecycle.announce_created(session, job, ignored=ignored)
     return job
 
 

@@ -120,7 +120,7 @@ class TestContinueTraining:
         body = build_job_body(files[0], "classification", model=tuned, tuning="lora")
         error = expect_error(http.post(JOBS, json=body), 400)
         assert error["param"] == "method.classification.hyperparameters.tuning"
-        assert "tuned as 'full'" in str(error["message"])
+        assert "whose tuning is 'full'" in str(error["message"])
         same = build_job_body(files[0], "classification", model=tuned, tuning="full")
         assert http.post(JOBS, json=same).status_code == 200
 

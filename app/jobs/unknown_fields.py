@@ -1,0 +1,122 @@
+"""Fields of a job's request that its schema does not know: refused where they would change it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+from rapidfuzz import fuzz, process
+
+from app.errors import InvalidRequest
+from app.formats.errors import escape_for_message
+from app.jobs.hyperparameters import HYPERPARAMETERS_BY_METHOD, get_hyperparameters_class
+from app.jobs.schemas import CreateJob
+
+# OpenAI's hyperparameters of other methods and of its older API: clients send one set for all.
+OPENAI_HYPERPARAMETERS = frozenset(
+    {
+        "beta",
+        "compute_multiplier",
+        "eval_interval",
+        "eval_samples",
+        "prompt_loss_weight",
+        "reasoning_effort",
+    }
+)
+# Names whose absence needs more than a similar name.
+EXPLANATIONS = {
+    "full": "Chat models are tuned by an adapter; raise 'lora_rank' for more capacity.",
+    "learning_rate": (
+        "The rate is chosen for the model; 'learning_rate_multiplier' scales it, and the job "
+        "shows the product as learning_rate."
+    ),
+}
+# Similarity in percent from which a name is taken for a misspelling of another.
+MIN_SIMILARITY = 75
+MAX_NAME_LENGTH = 64
+# An event names at most this many fields; a request may have any number.
+MAX_LISTED_NAMES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredFields:
+    """Fields that do not change the job; an event names them."""
+
+    hyperparameters: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def check_unknown_fields(request: CreateJob) -> IgnoredFields:
+    """Return the fields that are ignored. Raises InvalidRequest for one that would matter."""
+    unknown = request.list_unknown_hyperparameters()
+    for name in unknown:
+        if name not in OPENAI_HYPERPARAMETERS:
+            path = request.build_param_path(name)
+            raise _build_error(path, _explain_hyperparameter(name, request))
+    others = tuple(_list_unknown(request))
+    for path, name, known in others:
+        reason = _find_misplaced(name, request) or _suggest(name, known)
+        if reason:
+            raise _build_error(path, reason)
+    return IgnoredFields(tuple(unknown), tuple(path for path, _, _ in others))
+
+
+def format_names(names: Iterable[str]) -> str:
+    """List the first names, safe to show."""
+    listed = list(names)
+    more = f" and {len(listed) - MAX_LISTED_NAMES} more" if len(listed) > MAX_LISTED_NAMES else ""
+    return ", ".join(escape_for_message(name) for name in listed[:MAX_LISTED_NAMES]) + more
+
+
+def _list_unknown(request: CreateJob) -> Iterator[tuple[str, str, Iterable[str]]]:
+    """Yield the path and the name of each unknown field, and the names known in its place."""
+    parts: list[tuple[str, BaseModel]] = [("", request)]
+    if request.method is not None:
+        parts.append(("method.", request.method))
+        block = request.method.block
+        if block is not None:
+            parts.append((f"method.{request.method_type}.", block))
+    for prefix, part in parts:
+        for name in part.model_extra or ():
+            yield prefix + name, name, type(part).model_fields
+
+
+def _explain_hyperparameter(name: str, request: CreateJob) -> str:
+    known = get_hyperparameters_class(request.method).model_fields
+    owners = [method for method, s in HYPERPARAMETERS_BY_METHOD.items() if name in s.model_fields]
+    suggestion = EXPLANATIONS.get(name) or _suggest(name, known)
+    if not suggestion and not owners:
+        suggestion = f"The method has {', '.join(known)}."
+    belongs = f"It belongs to method {' and '.join(owners)}." if owners else ""
+    return f"{belongs} {suggestion}".strip()
+
+
+def _find_misplaced(name: str, request: CreateJob) -> str:
+    """Say where a hyperparameter belongs that was written elsewhere."""
+    method = request.method_type
+    if name == "hyperparameters":
+        return f"Write it into method.{method}."
+    if name not in get_hyperparameters_class(request.method).model_fields:
+        return ""
+    return f"It is a hyperparameter: write it into method.{method}.hyperparameters."
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    """Name the most similar known name, if one is similar enough."""
+    if len(name) > MAX_NAME_LENGTH:
+        return ""
+    match = process.extractOne(
+        name, list(known), scorer=fuzz.ratio, processor=_normalize, score_cutoff=MIN_SIMILARITY
+    )
+    return f"Did you mean '{match[0]}'?" if match else ""
+
+
+def _normalize(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+def _build_error(path: str, reason: str) -> InvalidRequest:
+    prefix, dot, name = path.rpartition(".")
+    param = f"{prefix}{dot}{escape_for_message(name)}"
+    return InvalidRequest(
+        f"Unknown parameter: '{param}'. {reason}".strip(), param=param, code="unknown_parameter"
+    )
