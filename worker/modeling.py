@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -225,9 +226,17 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def add_adapter(
-    base: PreTrainedModel, *, rank: int, alpha: int, base_model: str, seed: int
+    base: PreTrainedModel,
+    *,
+    rank: int,
+    alpha: float,
+    base_model: str,
+    seed: int,
+    dropout: float = 0.0,
+    target_modules: Sequence[str] | str = "all-linear",
 ) -> PeftModel:
-    """Add a new LoRA to all linear layers except the head. A is random by `seed`, B is zero.
+    """Add a new LoRA to linear layers, by default all except the head. A is random by `seed`, B is
+    zero.
 
     Of a mixture of experts, to those that all tokens pass: engines serve no adapters of experts.
 
@@ -237,9 +246,9 @@ def add_adapter(
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
-        lora_alpha=alpha,
-        lora_dropout=0.0,
-        target_modules=_list_shared_layers(base) if _has_experts(base) else "all-linear",
+        lora_alpha=alpha,  # type: ignore[arg-type]
+        lora_dropout=dropout,
+        target_modules=_find_target_modules(base, target_modules),
     )
     torch.manual_seed(seed)
     with warnings.catch_warnings():
@@ -256,6 +265,16 @@ def add_adapter(
 def _has_experts(base: PreTrainedModel) -> bool:
     """True if experts are fused into one parameter, which PEFT would tune as a whole."""
     return any(parameter.dim() == 3 for parameter in base.parameters())
+
+
+def _find_target_modules(base: PreTrainedModel, names: Sequence[str] | str) -> list[str] | str:
+    """Leave out experts; PEFT finds the modules of other models by their names."""
+    if not _has_experts(base):
+        return names if isinstance(names, str) else list(names)
+    paths = _list_shared_layers(base)
+    if isinstance(names, str):
+        return paths
+    return [path for path in paths if any(f".{path}".endswith(f".{name}") for name in names)]
 
 
 def _list_shared_layers(base: PreTrainedModel) -> list[str]:

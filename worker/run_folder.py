@@ -116,6 +116,14 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """A sentence for the job's owner. Those with the same key are shown once."""
+
+    key: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointWritten:
     """checkpoints/step-N is complete. `servable` marks the end of an epoch."""
 
@@ -152,10 +160,19 @@ class Evaluated:
     report: dict[str, Any]
 
 
-Event = Preparing | Started | Metrics | CheckpointWritten | Failed | TestAnswer | Evaluated
+Event = Preparing | Started | Metrics | Noted | CheckpointWritten | Failed | TestAnswer | Evaluated
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.__name__.lower(): cls
-    for cls in (Preparing, Started, Metrics, CheckpointWritten, Failed, TestAnswer, Evaluated)
+    for cls in (
+        Preparing,
+        Started,
+        Metrics,
+        Noted,
+        CheckpointWritten,
+        Failed,
+        TestAnswer,
+        Evaluated,
+    )
 }
 
 

@@ -40,10 +40,11 @@ def load_backbone(
     return on_device
 
 
-def read_hidden_size(folder: Path) -> int:
-    """Read the hidden size from the model's config."""
+def read_shape(folder: Path) -> tuple[int, str]:
+    """Read the hidden size and the model type from the model's config."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return int(config.get_text_config().hidden_size)
+    text_config = config.get_text_config()
+    return int(text_config.hidden_size), str(text_config.model_type)
 
 
 def find_linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:

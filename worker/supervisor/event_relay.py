@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from app import logs
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.jobs import progress, test_answers
+from app.jobs.events import NewEvent
 from app.jobs.leases import JobAssignment
 from app.jobs.progress import StepMetrics
 from app.jobs.test_answers import StoredAnswer
@@ -16,6 +17,7 @@ from worker.run_folder import (
     Event,
     Failed,
     Metrics,
+    Noted,
     RunFolder,
     Started,
     TestAnswer,
@@ -123,6 +125,9 @@ class EventRelay:
                         data_warnings=event.data_warnings,
                         drift_baseline=event.drift_baseline,
                     )
+                if isinstance(event, Noted):
+                    note = NewEvent(event.key, event.message)
+                    progress.add_event(session, job_id, attempt, note)
             if answers:
                 test_answers.record(session, job_id, attempt, answers)
             if metrics:

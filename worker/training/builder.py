@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
@@ -23,6 +22,8 @@ from worker.modeling import (
     set_adapter_weights,
 )
 from worker.run_folder import RunFolder, RunSpec
+from worker.training.adapter_settings import check_target_modules, inherit_settings
+from worker.training.best_weights import BestWeights
 from worker.training.chat_data import ChatData, make_progress_reporter
 from worker.training.checkpoint import Checkpointer
 from worker.training.encoders.builder import build_training_loop as build_encoder_loop
@@ -35,13 +36,15 @@ from worker.training.memory_check import check_memory
 from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
 from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
+from worker.training.optimizer import build_optimizer
+from worker.training.packing import PackedObjective, pack_rows
 from worker.training.recipe import (
-    ADAM_BETAS,
-    LORA_ALPHA,
-    LORA_RANK,
+    LoraSettings,
     Recipe,
     choose_dpo_recipe,
+    choose_lora_settings,
     choose_recipe,
+    drop_auto,
 )
 from worker.training.ref_logprobs import RefLogprobs, RefLogprobsPrecomputer
 from worker.training.sampler import EpochSampler
@@ -75,17 +78,22 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
         raise user_error("invalid_method", f"Unknown method {spec.method!r}.", "method")
     method = CHAT_METHODS[spec.method]
     model_folder = materialize(CatalogModel.from_json(spec.model), Path(spec.model_cache))
-    renderer = Renderer(load_tokenizer(model_folder), spec.model["context_length"])
+    renderer = Renderer(load_tokenizer(model_folder), _max_seq_length(spec))
     data, validation_rows = _read_data(folder, renderer, method)
     device = choose_device()
     check_memory(model_folder, choose_dtype(device), device)
     base = load_base(model_folder, dtype=choose_dtype(device), device=device)
     hidden_size = base.config.get_text_config().hidden_size
+    rows = _pack(spec, data.rows, renderer.context_length)
     recipe = method.choose_recipe(
-        spec.hyperparameters, examples=len(data.rows), hidden_size=hidden_size
+        spec.hyperparameters,
+        examples=len(rows),
+        hidden_size=hidden_size,
+        model_type=base.config.get_text_config().model_type,
     )
-    model = _build_model(folder, spec, base)
-    loop = _build_loop(folder, spec, stop, recipe, model, data.rows, validation_rows)
+    model, lora = _build_model(folder, spec, base)
+    recipe = replace(recipe, extra={**recipe.extra, **lora.report()})
+    loop = _build_loop(folder, spec, stop, recipe, model, rows, validation_rows)
     return replace(loop, data_warnings=data.warnings)
 
 
@@ -115,16 +123,18 @@ def _build_loop(
     validation_rows: Sequence[Any],
 ) -> TrainingLoop[Any]:
     parameters = list(adapter_parameters(model).values())
-    optimizer = torch.optim.AdamW(parameters, betas=ADAM_BETAS, weight_decay=0.0, fused=True)
+    weights = AdapterWeights(model)
+    optimizer = build_optimizer(parameters, weight_decay=recipe.weight_decay)
     objective = CHAT_METHODS[spec.method].build_objective(
         spec, recipe, model, [*rows, *validation_rows]
     )
     sampler = EpochSampler(rows, recipe.batch_size, recipe.n_epochs, spec.seed)
+    best_weights = _build_best_weights(spec, weights) if validation_rows else None
     loop = TrainingLoop(
         folder=folder,
         recipe=recipe,
         sampler=sampler,
-        objective=objective,
+        objective=PackedObjective(objective) if recipe.extra.get("packing") else objective,
         parameters=parameters,
         optimizer=optimizer,
         validation=Validation.for_training(validation_rows, objective, sampler)
@@ -132,13 +142,36 @@ def _build_loop(
         else None,
         checkpointer=Checkpointer(
             folder,
-            AdapterWeights(model),
+            weights,
             optimizer,
             get_environment_fingerprint(model.device, choose_dtype(model.device)),
+            best_weights,
+            recipe=recipe.report(),
         ),
         stop=stop,
+        best_weights=best_weights,
     )
     return _with_ref_logprobs(loop, objective) if isinstance(objective, DpoObjective) else loop
+
+
+def _max_seq_length(spec: RunSpec) -> int:
+    length = int(spec.model["context_length"])
+    return min(length, int(drop_auto(spec.hyperparameters).get("max_seq_length", length)))
+
+
+def _pack(spec: RunSpec, rows: Sequence[Any], max_tokens: int) -> Sequence[Any]:
+    is_packed = drop_auto(spec.hyperparameters).get("packing", False)
+    return pack_rows(rows, max_tokens) if is_packed else rows
+
+
+def _build_best_weights(spec: RunSpec, weights: AdapterWeights) -> BestWeights:
+    explicit = drop_auto(spec.hyperparameters)
+    return BestWeights(
+        weights,
+        "full_valid_loss",
+        patience=explicit.get("early_stopping_patience"),
+        keep=explicit.get("keep", "best") == "best",
+    )
 
 
 def _build_supervised(
@@ -146,8 +179,9 @@ def _build_supervised(
 ) -> SupervisedObjective:
     limits = _choose_limits(spec, recipe, model)
     return SupervisedObjective(
-        choose_causal_lm(model),
+        choose_causal_lm(model, neftune_alpha=recipe.extra["neftune_alpha"]),
         model.device,
+        label_smoothing=recipe.extra["label_smoothing"],
         max_tokens=limits.max_tokens,
         max_rows=limits.max_rows,
     )
@@ -158,10 +192,11 @@ def _build_dpo(
 ) -> DpoObjective:
     limits = _choose_limits(spec, recipe, model)
     return DpoObjective(
-        choose_causal_lm(model),
+        choose_causal_lm(model, neftune_alpha=recipe.extra["neftune_alpha"]),
         model.device,
         RefLogprobs(rows),
         beta=recipe.extra["beta"],
+        label_smoothing=recipe.extra["label_smoothing"],
         max_tokens=limits.max_tokens,
         max_rows=limits.max_rows,
     )
@@ -180,16 +215,27 @@ def _with_ref_logprobs(loop: TrainingLoop[Any], objective: DpoObjective) -> Trai
     return replace(loop, checkpointer=checkpointer, prepare=precomputer.run)
 
 
-def _build_model(folder: RunFolder, spec: RunSpec, base: PreTrainedModel) -> PeftModel:
+def _build_model(
+    folder: RunFolder, spec: RunSpec, base: PreTrainedModel
+) -> tuple[PeftModel, LoraSettings]:
     """Put a new adapter on `base`, or the adapter that this job continues from."""
-    rank, alpha = LORA_RANK, LORA_ALPHA
+    settings = choose_lora_settings(spec.hyperparameters)
     initial = load_adapter(folder.init_adapter) if folder.init_adapter.exists() else None
     if initial is not None:
-        rank, alpha = initial.config["r"], initial.config["lora_alpha"]
-    model = add_adapter(base, rank=rank, alpha=alpha, base_model=spec.base_model, seed=spec.seed)
+        settings = inherit_settings(settings, initial, base)
+    check_target_modules(settings, base)
+    model = add_adapter(
+        base,
+        rank=settings.rank,
+        alpha=settings.alpha,
+        dropout=settings.dropout,
+        target_modules=settings.target_modules,
+        base_model=spec.base_model,
+        seed=spec.seed,
+    )
     if initial is not None:
         set_adapter_weights(model, initial.tensors)
-    return model
+    return model, settings
 
 
 CHAT_METHODS: Mapping[str, _ChatMethod] = {

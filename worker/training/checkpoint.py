@@ -2,7 +2,8 @@
 
     adapter_config.json, adapter_model.safetensors   the adapter, ready to be served
     optimizer.safetensors                            AdamW's moments
-    state.json                                       step, RNG states, environment fingerprint
+    state.json                                       step, RNG states, environment fingerprint,
+                                                     resolved hyperparameters
     best.json, best.safetensors                      the best weights so far, with validation only
     reference.safetensors                            DPO's reference log-probabilities
     manifest.json                                    names, sizes, sha256; written last
@@ -15,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class Checkpointer:
     best_weights: BestWeights | None = None
     # Makes the additional files that every checkpoint of the method has.
     extra_files: Callable[[], Mapping[str, bytes]] = dict
+    # The resolved hyperparameters, for whoever examines a checkpoint.
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, step: int, final_files: Mapping[str, bytes] | None = None) -> None:
         """Write checkpoints/step-N atomically: to a partial folder, fsynced, then renamed."""
@@ -112,7 +115,13 @@ class Checkpointer:
         random = {"cpu": _encode_rng_state(torch.get_rng_state())}
         if torch.cuda.is_available():
             random["cuda"] = _encode_rng_state(torch.cuda.get_rng_state())
-        return {"version": 1, "step": step, "random": random, "environment": self.fingerprint}
+        return {
+            "version": 1,
+            "step": step,
+            "random": random,
+            "environment": self.fingerprint,
+            "recipe": dict(self.recipe),
+        }
 
     def _optimizer_tensors(self) -> dict[str, torch.Tensor]:
         return {

@@ -1,14 +1,16 @@
 """Forward passes of causal models: the interface, and its implementation by transformers."""
 
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from peft import PeftModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from worker.training import llama
 from worker.training.batching import MicroBatch
 from worker.training.losses import cross_entropy_of_logits
+from worker.training.neftune import add_embedding_noise
 
 
 class CausalLM(Protocol):
@@ -17,7 +19,9 @@ class CausalLM(Protocol):
     # True if micro-batches may store a common prefix of all rows only once.
     supports_shared_prefix: bool
 
-    def token_nll(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+    def token_nll(
+        self, batch: MicroBatch, *, label_smoothing: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """Compute each label's NLL [N] in float32, and "it was the argmax" [N]."""
         ...
 
@@ -31,10 +35,23 @@ class TransformersCausalLM:
 
     supports_shared_prefix = False
 
-    def __init__(self, model: PeftModel) -> None:
+    def __init__(self, model: PeftModel, *, neftune_alpha: float = 0.0) -> None:
         self._model = model
+        self._dropouts = [
+            module
+            for name, module in model.named_modules()
+            if "lora_dropout" in name and isinstance(module, nn.Dropout)
+        ]
+        if neftune_alpha:
+            base: Any = model.get_base_model()
+            embeddings = base.get_input_embeddings()
+            embeddings.register_forward_hook(partial(_add_noise, neftune_alpha))
 
-    def token_nll(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+    def token_nll(
+        self, batch: MicroBatch, *, label_smoothing: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        for dropout in self._dropouts:
+            dropout.train(torch.is_grad_enabled())
         slots = batch.unpad_index[batch.logit_positions]
         losses, correct = [], []
         block_start = 0
@@ -42,7 +59,9 @@ class TransformersCausalLM:
             in_block = (slots >= block_start) & (slots < block_start + block.numel())
             logits = self._model(input_ids=batch.ids[block], use_cache=False).logits
             nll_and_correct = cross_entropy_of_logits(
-                logits.flatten(0, 1)[slots[in_block] - block_start], batch.labels[in_block]
+                logits.flatten(0, 1)[slots[in_block] - block_start],
+                batch.labels[in_block],
+                smoothing=label_smoothing,
             )
             losses.append(nll_and_correct[0])
             correct.append(nll_and_correct[1])
@@ -51,6 +70,15 @@ class TransformersCausalLM:
         return torch.cat(losses), torch.cat(correct)
 
 
-def choose_causal_lm(model: PeftModel) -> CausalLM:
+def _add_noise(
+    alpha: float, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
+) -> Tensor:
+    """Add NEFTune's noise to the embeddings of a padded block, whose rows have one length."""
+    lengths = torch.full_like(inputs[0], inputs[0].shape[1])[..., None]
+    return add_embedding_noise(output, lengths, alpha)
+
+
+def choose_causal_lm(model: PeftModel, *, neftune_alpha: float = 0.0) -> CausalLM:
     """Choose the optimized forward pass if it supports the model, else the model's own."""
-    return llama.LlamaCausalLM(model) if llama.supports(model) else TransformersCausalLM(model)
+    implementation = llama.LlamaCausalLM if llama.supports(model) else TransformersCausalLM
+    return implementation(model, neftune_alpha=neftune_alpha)

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.nn import functional
 
 from worker.training.attention import AttentionShape, varlen_attention
 from worker.training.batching import MicroBatch
-from worker.training.lora import lora_linear
+from worker.training.lora import get_base_layer, has_adapter, lora_linear, read_dropout
 from worker.training.losses import fused_linear_cross_entropy
+from worker.training.neftune import add_embedding_noise, row_lengths
 from worker.training.ops import apply_rope, rms_norm, swiglu
 
 # Model types whose layers `_DecoderLayer` computes, including the q and k norms of Qwen3.
@@ -42,24 +44,45 @@ class _MergedLinear:
 
     def __init__(self, modules: list[Any]) -> None:
         self._modules = modules
-        self.weight = torch.cat([module.base_layer.weight for module in modules])
-        self.bias = _merge_biases(modules)
-        self.scaling = float(modules[0].scaling["default"])
+        layers = [get_base_layer(module) for module in modules]
+        adapted = [module for module in modules if has_adapter(module)]
+        self.weight = torch.cat([layer.weight for layer in layers])
+        self.bias = _merge_biases(layers)
+        self._is_adapted = bool(adapted)
+        self._scaling = float(adapted[0].scaling["default"]) if adapted else 0.0
+        self._dropout = read_dropout(adapted[0]) if adapted else 0.0
         # The model's own weights become views of the merged one: no memory is duplicated.
-        views = self.weight.split([module.base_layer.out_features for module in modules])
-        for module, view in zip(modules, views, strict=True):
-            module.base_layer.weight.data = view
+        views = self.weight.split([layer.out_features for layer in layers])
+        for layer, view in zip(layers, views, strict=True):
+            layer.weight.data = view
 
     def __call__(self, x: Tensor) -> Tensor:
-        a = torch.cat([module.lora_A["default"].weight for module in self._modules])
-        b = torch.block_diag(*(module.lora_B["default"].weight for module in self._modules))
-        return lora_linear(x, self.weight, self.bias, a.to(x.dtype), b.to(x.dtype), self.scaling)
+        if not self._is_adapted:
+            return functional.linear(x, self.weight, self.bias)
+        a, b = self._merge_adapters()
+        a, b = a.to(x.dtype), b.to(x.dtype)
+        # As in PEFT, the adapter's input is dropped, not the base layer's; never in evaluation.
+        if self._dropout and torch.is_grad_enabled():
+            delta = functional.dropout(x, self._dropout) @ a.T @ b.T
+            return functional.linear(x, self.weight, self.bias) + delta * self._scaling
+        return lora_linear(x, self.weight, self.bias, a, b, self._scaling)
+
+    def _merge_adapters(self) -> tuple[Tensor, Tensor]:
+        """Stack the A's, and put the B's on a block diagonal; layers without adapter add zeros."""
+        a = [module.lora_A["default"].weight for module in self._modules if has_adapter(module)]
+        b = [
+            module.lora_B["default"].weight
+            if has_adapter(module)
+            else self.weight.new_zeros(module.out_features, 0, dtype=torch.float32)
+            for module in self._modules
+        ]
+        return torch.cat(a), torch.block_diag(*b)
 
 
-def _merge_biases(modules: list[Any]) -> Tensor | None:
-    if modules[0].base_layer.bias is None:
+def _merge_biases(layers: list[Any]) -> Tensor | None:
+    if layers[0].bias is None:
         return None
-    return torch.cat([module.base_layer.bias for module in modules])
+    return torch.cat([layer.bias for layer in layers])
 
 
 class _DecoderLayer:
@@ -103,10 +126,11 @@ def _apply_norm(x: Tensor, norm: Any) -> Tensor:
 class LlamaCausalLM:
     """Implements `forward.CausalLM` for a Llama-shaped model with an adapter."""
 
-    supports_shared_prefix = True
-
-    def __init__(self, model: PeftModel) -> None:
+    def __init__(self, model: PeftModel, *, neftune_alpha: float = 0.0) -> None:
         base: Any = model.get_base_model()
+        self._neftune_alpha = neftune_alpha
+        # Rows that share a prefix would share its noise.
+        self.supports_shared_prefix = neftune_alpha == 0
         config = base.config
         head_dim = (
             getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -118,14 +142,22 @@ class LlamaCausalLM:
         self._norm = base.model.norm
         self._head: Tensor = base.lm_head.weight
 
-    def token_nll(self, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+    def token_nll(
+        self, batch: MicroBatch, *, label_smoothing: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """Compute each label's NLL [N] in float32, and "it was the argmax" [N]."""
         hidden = self._embedding(batch.ids)
+        if self._neftune_alpha:
+            lengths = row_lengths(batch.positions)
+            hidden = add_embedding_noise(hidden, lengths, self._neftune_alpha)
         cos, sin = self._rotary(hidden, batch.positions[None])
         half = cos.shape[-1] // 2
         cos, sin = cos[0, :, None, :half], sin[0, :, None, :half]
         for layer in self._layers:
             hidden = layer(hidden, batch, cos, sin)
         return fused_linear_cross_entropy(
-            _apply_norm(hidden[batch.logit_positions], self._norm), self._head, batch.labels
+            _apply_norm(hidden[batch.logit_positions], self._norm),
+            self._head,
+            batch.labels,
+            smoothing=label_smoothing,
         )

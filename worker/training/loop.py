@@ -10,14 +10,14 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from worker.run_folder import CheckpointWritten, ExitCode, Metrics, RunFolder, Started
+from worker.run_folder import CheckpointWritten, ExitCode, Metrics, Noted, RunFolder, Started
 from worker.training.best_weights import BestWeights
 from worker.training.checkpoint import Checkpointer
 from worker.training.checkpoint_interval import CheckpointInterval
 from worker.training.environment import StopSignal
 from worker.training.errors import TrainingError
 from worker.training.objectives import Objective, mean_metrics
-from worker.training.recipe import MAX_GRAD_NORM, Recipe
+from worker.training.recipe import Recipe
 from worker.training.sampler import EpochSampler
 from worker.training.validation import Validation
 
@@ -54,6 +54,7 @@ class TrainingLoop(Generic[RowT]):
             return ExitCode.YIELDED
         done = self.checkpointer.resume()
         self._append_started(done, sampler.total_steps)
+        self._evaluate_interrupted_epoch(done)
         if self._is_out_of_patience():
             self._append_started(done, done)
             return ExitCode.DONE
@@ -66,14 +67,16 @@ class TrainingLoop(Generic[RowT]):
             tokens += self.objective.num_tokens(rows)
             is_epoch_end = sampler.is_epoch_end(step)
             if self.validation is not None:
-                values |= self.validation.compute_metrics(step, full=is_epoch_end, stop=self.stop)
+                values |= self.validation.compute_metrics(
+                    step, full=is_epoch_end, stop=None if step == sampler.total_steps else self.stop
+                )
                 _require_finite(step, values)
             seconds = time.monotonic() - started
             self.folder.append_event(
                 Metrics(step=step, values=values, seconds=seconds, tokens=tokens)
             )
             if is_epoch_end and self.best_weights is not None:
-                self.best_weights.update(values)
+                self.best_weights.update(step, values)
             is_last = step == sampler.total_steps or self._is_out_of_patience()
             is_stopping = bool(self.stop) and not is_last
             if is_epoch_end or is_stopping or interval.is_due:
@@ -84,6 +87,17 @@ class TrainingLoop(Generic[RowT]):
             if is_last:
                 break
         return ExitCode.DONE
+
+    def _evaluate_interrupted_epoch(self, step: int) -> None:
+        """Evaluate the epoch that ended as a stop was requested, which skips its evaluation.
+
+        The best epoch then does not depend on interruptions.
+        """
+        best, validation = self.best_weights, self.validation
+        if best is None or validation is None or not step or not self.sampler.is_epoch_end(step):
+            return
+        if not best.has_compared(step):
+            best.update(step, validation.compute_metrics(step, full=True, stop=None))
 
     def _is_out_of_patience(self) -> bool:
         return self.best_weights is not None and self.best_weights.is_out_of_patience
@@ -96,21 +110,30 @@ class TrainingLoop(Generic[RowT]):
             raise _not_finite_error(step)
         if is_last and self.best_weights is not None:
             self.best_weights.restore()
+            values = values | self._report_best(step, self.best_weights)
         if is_last and step < self.sampler.total_steps:
             self._append_started(step, step)
         self.checkpointer.write(step, self.final_files() if is_last else {})
         self.folder.append_event(CheckpointWritten(step=step, servable=servable, values=values))
 
+    def _report_best(self, step: int, best: BestWeights) -> dict[str, float]:
+        """Tell which epoch became the model, if it is not the last one; return its metrics."""
+        if not best.keeps_best or best.best_step in (None, step):
+            return {}
+        epoch = best.best_step // self.sampler.steps_per_epoch if best.best_step else 0
+        last = step // self.sampler.steps_per_epoch
+        message = (
+            f"The model has the weights of epoch {epoch} (step {best.best_step}), which was better "
+            f"by {best.metric} than the last one, epoch {last}"
+        )
+        self.folder.append_event(Noted(key="kept", message=message))
+        return best.best_metrics
+
     def _append_started(self, done: int, total: int) -> None:
         sampler, recipe = self.sampler, self.recipe
         self.folder.append_event(
             Started(
-                hyperparameters={
-                    "n_epochs": recipe.n_epochs,
-                    "batch_size": recipe.batch_size,
-                    "learning_rate_multiplier": recipe.learning_rate_multiplier,
-                    **recipe.extra,
-                },
+                hyperparameters=recipe.report(),
                 total_steps=total,
                 data_warnings=list(self.data_warnings),
                 drift_baseline=self.drift_baseline,
@@ -124,7 +147,7 @@ class TrainingLoop(Generic[RowT]):
         """Take one optimizer step on the mean loss of `rows`, by gradient accumulation."""
         num_items = self.objective.num_items(rows)
         sums = [self._backward(part, num_items) for part in self.objective.split(rows)]
-        norm = nn.utils.clip_grad_norm_(self.parameters, MAX_GRAD_NORM)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
         values = mean_metrics(sums, num_items, "train")
         _require_finite(step, values)
         if not torch.isfinite(norm):

@@ -1,4 +1,4 @@
-"""Fused LoRA linear layer: the frozen weight and its adapter as one operation."""
+"""Fused LoRA linear layer: the frozen weight and its adapter as one operation; PEFT's layers."""
 
 from typing import Any
 
@@ -52,3 +52,18 @@ def lora_linear(
     """x [T, in], frozen weight [out, in] and bias, a [rank, in], b [out, rank] -> [T, out]."""
     result: Tensor = _LoraLinear.apply(x, weight, bias, a, b, scaling)
     return result
+
+
+def has_adapter(module: Any) -> bool:
+    """True for a linear layer that PEFT has wrapped."""
+    return hasattr(module, "lora_A")
+
+
+def get_base_layer(module: Any) -> Any:
+    """Get the linear layer itself, wrapped or not."""
+    return module.base_layer if has_adapter(module) else module
+
+
+def read_dropout(module: Any) -> float:
+    """Read the dropout of a wrapped layer."""
+    return float(getattr(module.lora_dropout["default"], "p", 0.0))

@@ -18,7 +18,9 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float
+    ) -> tuple[Tensor, Tensor]:
         losses = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
         correct = torch.empty(len(labels), dtype=torch.bool, device=hidden.device)
         needs_gradient = ctx.needs_input_grad[0]
@@ -31,32 +33,41 @@ class _FusedLinearCrossEntropy(torch.autograd.Function):
             correct[chunk] = logits.argmax(-1) == chunk_labels
             logprobs = logits.float().log_softmax(-1)
             losses[chunk] = -logprobs[row, chunk_labels]
+            if smoothing:
+                losses[chunk].lerp_(-logprobs.mean(-1), smoothing)
             if gradient is not None:
                 probabilities = logprobs.exp_()
-                probabilities[row, chunk_labels] -= 1
+                probabilities[row, chunk_labels] -= 1 - smoothing
+                if smoothing:
+                    probabilities -= smoothing / len(weight)
                 gradient[chunk] = probabilities.to(weight.dtype) @ weight
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(correct)
         return losses, correct
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream[0][:, None].to(gradient.dtype), None, None
+        return gradient * upstream[0][:, None].to(gradient.dtype), None, None, None
 
 
 def fused_linear_cross_entropy(
-    hidden: Tensor, weight: Tensor, labels: Tensor
+    hidden: Tensor, weight: Tensor, labels: Tensor, *, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Compute each label's negative log-likelihood, and "it was the argmax".
 
     hidden [N, d], weight [V, d] (frozen), labels [N] -> losses [N] in float32, correct [N].
+    `smoothing` is the share of the target's probability that is spread over the vocabulary.
     """
-    losses, correct = _FusedLinearCrossEntropy.apply(hidden, weight, labels)
+    losses, correct = _FusedLinearCrossEntropy.apply(hidden, weight, labels, smoothing)
     return losses, correct
 
 
-def cross_entropy_of_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy_of_logits(
+    logits: Tensor, labels: Tensor, *, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Compute the same from logits [N, V], for heads that are not a plain linear layer."""
-    losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+    losses = torch.nn.functional.cross_entropy(
+        logits.float(), labels, reduction="none", label_smoothing=smoothing
+    )
     return losses, logits.argmax(-1) == labels

@@ -1,25 +1,29 @@
-"""Resolves "auto" hyperparameters of chat and preference jobs. The rules:
+"""Resolves "auto" hyperparameters of chat and preference jobs. The rules, and their sources:
 
 n_epochs                  3; more for files under 34 examples (at most 25), fewer for files over
                           8,333 examples. The rule of OpenAI's cookbook.
 batch_size                0.2 % of the examples, as OpenAI does, but up to 8 if that leaves 40
                           steps: small files are learned equally well, in half the time
 learning_rate_multiplier  1
-learning rate             5e-4 · (2000 / hidden size)^0.781 · multiplier: linear warmup over the
-                          first 5 % of steps, then cosine decay to a tenth. Thinking Machines fitted
-                          the formula for LoRA on Llamas (tinker-cookbook); it gives 1.3e-3 for
-                          SmolLM2-135M and 2.9e-4 for an 8B model
+learning rate             see `learning_rates`
 DPO                       a tenth of that learning rate: a pair carries few bits of preference, and
                           larger steps make both answers unlikely. beta is 0.1, as in the paper's
                           experiments and OpenAI's examples
-LoRA                      rank 16, alpha 32, no dropout, on all linear layers except the head
+lr_schedule               cosine to a tenth, after a linear warmup over the first 5 % of steps
+LoRA                      rank 16, alpha 32, no dropout, on all linear layers except the head. Alpha
+                          stays 32 for other ranks: the best learning rate is then the same for all
+                          of them ("LoRA Without Regret", Thinking Machines 2025)
 optimizer                 AdamW, betas 0.9 and 0.999, no weight decay, gradients clipped to norm 1
+long_rows                 truncate; drop for DPO, whose truncated pairs say something else
+keep                      best, if there is a validation file
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from worker.training.learning_rates import lora_learning_rate
 
 TARGET_EPOCHS = 3
 MIN_EXAMPLES_SEEN = 100
@@ -30,9 +34,6 @@ MIN_STEPS = 40
 SMALL_FILE_BATCH_SIZE = 8
 MAX_BATCH_SIZE = 256
 
-LEARNING_RATE = 5e-4
-LEARNING_RATE_HIDDEN_SIZE = 2000
-LEARNING_RATE_EXPONENT = 0.781
 WARMUP_RATIO = 0.05
 MIN_LEARNING_RATE_RATIO = 0.1
 
@@ -41,8 +42,32 @@ DPO_BETA = 0.1
 
 LORA_RANK = 16
 LORA_ALPHA = 32
+ALL_LINEAR = "all-linear"
 MAX_GRAD_NORM = 1.0
 ADAM_BETAS = (0.9, 0.999)
+
+# Hyperparameters that switch something on, and the values that switch it off.
+OFF: Mapping[str, Any] = {"label_smoothing": 0.0, "neftune_alpha": 0.0, "packing": False}
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSettings:
+    """Shape of an adapter. `target_modules` are names of linear layers, or "all-linear"."""
+
+    rank: int = LORA_RANK
+    alpha: float = LORA_ALPHA
+    dropout: float = 0.0
+    target_modules: tuple[str, ...] | str = ALL_LINEAR
+
+    def report(self) -> dict[str, Any]:
+        """The settings as hyperparameters."""
+        modules = self.target_modules
+        return {
+            "lora_rank": self.rank,
+            "lora_alpha": self.alpha,
+            "lora_dropout": self.dropout,
+            "target_modules": modules if isinstance(modules, str) else list(modules),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,52 +78,108 @@ class Recipe:
     batch_size: int
     learning_rate_multiplier: float
     base_learning_rate: float
+    lr_schedule: str = "cosine"
+    warmup_ratio: float = WARMUP_RATIO
+    weight_decay: float = 0.0
+    max_grad_norm: float = MAX_GRAD_NORM
     # Further resolved hyperparameters, reported to the job's owner.
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def peak_learning_rate(self) -> float:
+        return self.base_learning_rate * self.learning_rate_multiplier
+
     def learning_rate(self, step: int, total: int) -> float:
         """Learning rate of optimizer step `step`, from 1 to `total`."""
-        peak_rate = self.base_learning_rate * self.learning_rate_multiplier
-        warmup_steps = max(1, round(total * WARMUP_RATIO))
+        # Without a warmup the first step is at the peak, like the last one of a warmup.
+        warmup_steps = max(1, round(total * self.warmup_ratio))
         if step <= warmup_steps:
-            return peak_rate * step / warmup_steps
+            return self.peak_learning_rate * step / warmup_steps
         progress = (step - warmup_steps) / max(1, total - warmup_steps)
-        cosine = (1 + math.cos(math.pi * progress)) / 2
-        return peak_rate * (MIN_LEARNING_RATE_RATIO + (1 - MIN_LEARNING_RATE_RATIO) * cosine)
+        return self.peak_learning_rate * self._decay(progress)
+
+    def _decay(self, progress: float) -> float:
+        """Share of the peak that is left when `progress` of the steps after the warmup are done."""
+        match self.lr_schedule:
+            case "constant":
+                return 1.0
+            case "linear":
+                return 1.0 - progress
+            case _:
+                cosine = (1 + math.cos(math.pi * progress)) / 2
+                return MIN_LEARNING_RATE_RATIO + (1 - MIN_LEARNING_RATE_RATIO) * cosine
+
+    def report(self) -> dict[str, Any]:
+        """All values as the job shows them."""
+        return {
+            "n_epochs": self.n_epochs,
+            "batch_size": self.batch_size,
+            "learning_rate_multiplier": self.learning_rate_multiplier,
+            "learning_rate": self.peak_learning_rate,
+            "lr_schedule": self.lr_schedule,
+            "warmup_ratio": self.warmup_ratio,
+            "weight_decay": self.weight_decay,
+            "max_grad_norm": self.max_grad_norm,
+            **self.extra,
+        }
 
 
-def choose_recipe(hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int) -> Recipe:
-    """Resolve the hyperparameters for a file of `examples` and a model of `hidden_size`."""
-    n_epochs = int(_explicit_value(hyperparameters, "n_epochs") or auto_epochs(examples))
-    batch_size = int(
-        _explicit_value(hyperparameters, "batch_size") or auto_batch_size(examples, n_epochs)
-    )
+def choose_recipe(
+    hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int, model_type: str
+) -> Recipe:
+    """Resolve the hyperparameters for a file of `examples` and a model's shape."""
+    explicit = drop_auto(hyperparameters)
+    n_epochs = int(explicit.get("n_epochs") or auto_epochs(examples))
+    auto_size = auto_batch_size(examples, n_epochs)
+    batch_size = min(int(explicit.get("batch_size") or auto_size), examples)
     return Recipe(
         n_epochs=n_epochs,
-        batch_size=min(batch_size, examples),
-        learning_rate_multiplier=float(
-            _explicit_value(hyperparameters, "learning_rate_multiplier") or 1.0
-        ),
-        base_learning_rate=lora_learning_rate(hidden_size),
+        batch_size=batch_size,
+        learning_rate_multiplier=float(explicit.get("learning_rate_multiplier") or 1.0),
+        base_learning_rate=lora_learning_rate(model_type, hidden_size),
+        extra={name: explicit.get(name, off) for name, off in OFF.items()},
+        **choose_optimizer_settings(explicit),
     )
 
 
 def choose_dpo_recipe(
-    hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int
+    hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int, model_type: str
 ) -> Recipe:
     """Resolve the hyperparameters of a DPO job, with `beta` among the extra ones."""
-    recipe = choose_recipe(hyperparameters, examples=examples, hidden_size=hidden_size)
-    beta = float(_explicit_value(hyperparameters, "beta") or DPO_BETA)
+    recipe = choose_recipe(
+        hyperparameters, examples=examples, hidden_size=hidden_size, model_type=model_type
+    )
+    extra = {name: value for name, value in recipe.extra.items() if name != "packing"}
     return replace(
         recipe,
         base_learning_rate=recipe.base_learning_rate * DPO_LEARNING_RATE_RATIO,
-        extra={"beta": beta},
+        extra={**extra, "beta": float(drop_auto(hyperparameters).get("beta") or DPO_BETA)},
     )
 
 
-def _explicit_value(hyperparameters: Mapping[str, Any], name: str) -> Any:
-    value = hyperparameters.get(name)
-    return None if value == "auto" else value
+def choose_optimizer_settings(explicit: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick the values of `Recipe`'s optimizer fields that were requested."""
+    names = ("lr_schedule", "warmup_ratio", "weight_decay", "max_grad_norm")
+    return {name: explicit[name] for name in names if name in explicit}
+
+
+def choose_lora_settings(hyperparameters: Mapping[str, Any]) -> LoraSettings:
+    """Resolve the shape of a new adapter."""
+    explicit = drop_auto(hyperparameters)
+    modules = explicit.get("target_modules", ALL_LINEAR)
+    alpha = float(explicit.get("lora_alpha", LORA_ALPHA))
+    return LoraSettings(
+        rank=int(explicit.get("lora_rank", LORA_RANK)),
+        # PEFT's own configs have a whole number.
+        alpha=int(alpha) if alpha.is_integer() else alpha,
+        dropout=float(explicit.get("lora_dropout", 0.0)),
+        target_modules=modules if isinstance(modules, str) else tuple(modules),
+    )
+
+
+def drop_auto(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the values that were requested."""
+    return {name: v for name, v in hyperparameters.items() if v is not None and v != "auto"}
 
 
 def auto_epochs(examples: int) -> int:
@@ -113,10 +194,3 @@ def auto_batch_size(examples: int, n_epochs: int) -> int:
     by_ratio = round(examples * 0.002)
     by_steps = min(SMALL_FILE_BATCH_SIZE, examples * n_epochs // MIN_STEPS)
     return min(MAX_BATCH_SIZE, max(1, by_ratio, by_steps))
-
-
-def lora_learning_rate(hidden_size: int) -> float:
-    """Base learning rate of LoRA training; wider models take smaller steps."""
-    return float(
-        LEARNING_RATE * (LEARNING_RATE_HIDDEN_SIZE / hidden_size) ** LEARNING_RATE_EXPONENT
-    )

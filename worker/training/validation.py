@@ -44,10 +44,13 @@ class Validation(Generic[RowT]):
         interval = max(1, training_sampler.total_steps // SAMPLED_EVALUATIONS)
         return cls(rows, objective, sampler, interval, task_metrics)
 
-    def compute_metrics(self, step: int, *, full: bool, stop: StopSignal) -> dict[str, float]:
+    def compute_metrics(
+        self, step: int, *, full: bool, stop: StopSignal | None
+    ) -> dict[str, float]:
         """Compute `valid_…` if a sample is due, and `full_valid_…` if `full`.
 
-        A stop request skips the full evaluation, which may take a long time on a large file.
+        A stop request skips the full evaluation, which may take a long time on a large file;
+        without a `stop` it is always completed.
         """
         values: dict[str, float] = {}
         if full or step % self.sample_interval_steps == 0:

@@ -16,7 +16,7 @@ from transformers import (
 
 from tests.worker.conftest import PAD, words_tokenizer
 from tests.worker.conftest import make_texts as texts
-from worker.encoding.backbone import compute_hidden_states, load_backbone, pool, read_hidden_size
+from worker.encoding.backbone import compute_hidden_states, load_backbone, pool, read_shape
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders.classification import ClassificationObjective
@@ -154,7 +154,7 @@ def test_lora_is_added_to_the_architectures_linear_layers(
     names = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters()
     layers = {name.split(".lora_")[0].rpartition(".")[2] for name in names if ".lora_" in name}
     assert layers == TARGETS[architecture]
-    assert read_hidden_size(folder) == 32
+    assert read_shape(folder)[0] == 32
 
 
 def test_texts_are_limited_to_the_models_positions() -> None:

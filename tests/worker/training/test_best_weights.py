@@ -31,14 +31,14 @@ class OneWeight:
 def test_a_resumed_run_knows_the_best_epoch_and_the_bad_ones_since(tmp_path: Path) -> None:
     weights = OneWeight()
     before = BestWeights(weights, "valid_f1", patience=2)
-    before.update({"valid_f1": 0.5})
-    before.update({"valid_f1": 0.4})
+    before.update(1, {"valid_f1": 0.5})
+    before.update(2, {"valid_f1": 0.4})
     before.save(tmp_path)
     weights.weight.data.fill_(1)
     after = BestWeights(weights, "valid_f1", patience=2)
     after.load(tmp_path)
     assert not after.is_out_of_patience
-    after.update({"valid_f1": 0.5})
+    after.update(3, {"valid_f1": 0.5})
     assert after.is_out_of_patience, "the epoch before the interruption counts"
     after.restore()
     assert weights.weight.tolist() == [0, 0]
@@ -52,7 +52,7 @@ def test_checkpoints_of_versions_before_0_1_0_are_read(tmp_path: Path, bad_epoch
     best_weights = BestWeights(weights, "valid_f1", patience=2)
     best_weights.load(tmp_path)
     assert best_weights.is_out_of_patience == (bad_epochs == 2)
-    best_weights.update({"valid_f1": 0.4})
+    best_weights.update(3, {"valid_f1": 0.4})
     assert best_weights.is_out_of_patience
     best_weights.restore()
     assert weights.weight.tolist() == [1, 1]

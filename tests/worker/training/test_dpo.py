@@ -76,6 +76,17 @@ class TestLearning:
         assert last["full_valid_loss"] < 0.5
         assert "train_mean_token_accuracy" not in last
 
+    def test_label_smoothing_is_conservative_dpo(self, make_preferences: MakeRun) -> None:
+        chosen = {**THOROUGH, "learning_rate_multiplier": 30, "beta": 0.5}
+        sharp = make_preferences("sharp", hyperparameters=chosen)
+        smooth = make_preferences("smooth", hyperparameters={**chosen, "label_smoothing": 0.4})
+        for folder in (sharp, smooth):
+            assert run_attempt(folder) == ExitCode.DONE
+        margins = [metrics(f)[-1].values["train_reward_margin"] for f in (sharp, smooth)]
+        # A pair that is wrong with probability 0.4 is best told by a margin of log(0.6 / 0.4).
+        assert margins[1] == pytest.approx(math.log(0.6 / 0.4), abs=0.3)
+        assert margins[0] > 2 * margins[1]
+
     def test_beta_is_reported_and_defaults_to_the_papers(self, make_preferences: MakeRun) -> None:
         folder = make_preferences(hyperparameters={"n_epochs": 1, "batch_size": 12})
         run_attempt(folder)

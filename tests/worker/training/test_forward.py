@@ -1,5 +1,7 @@
 """Losses and adapter gradients of both forward passes equal transformers' on single rows."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from worker.modeling import adapter_parameters, add_adapter
 from worker.training.batching import Row, collate
 from worker.training.forward import CausalLM, TransformersCausalLM, choose_causal_lm
 from worker.training.llama import LlamaCausalLM
+from worker.training.neftune import add_embedding_noise, row_lengths
 
 CPU = torch.device("cpu")
 SHAPE = {
@@ -48,13 +51,13 @@ NEOX = GPTNeoXConfig(
 )
 
 
-def model_with_adapter(config: PretrainedConfig) -> PeftModel:
+def model_with_adapter(config: PretrainedConfig, **settings: Any) -> PeftModel:
     """A model of random weights, biases and norms, with a non-zero adapter."""
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
     for parameter in base.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.05)
-    model = add_adapter(base, rank=4, alpha=8, base_model="x", seed=1)
+    model = add_adapter(base, rank=4, alpha=8, base_model="x", seed=1, **settings)
     for name, parameter in adapter_parameters(model).items():
         if "lora_B" in name:
             parameter.data.normal_(std=0.1)
@@ -158,3 +161,56 @@ def test_the_generic_forward_pass_equals_transformers(config: PretrainedConfig) 
 )
 def test_unsupported_models_use_the_generic_forward_pass(config: PretrainedConfig) -> None:
     assert isinstance(choose_causal_lm(model_with_adapter(config)), TransformersCausalLM)
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [["v_proj"], ["o_proj", "up_proj"], ["q_proj", "v_proj", "down_proj"]],
+    ids=lambda modules: "+".join(modules),
+)
+@pytest.mark.parametrize("config", [LLAMA, QWEN2], ids=["llama", "qwen2: biases"])
+def test_layers_without_an_adapter_are_computed_alike(
+    config: PretrainedConfig, modules: list[str]
+) -> None:
+    model = model_with_adapter(config, target_modules=modules)
+    batch = rows([12, 20, 21, 90], shared=9)
+    expected, expected_gradients = run_transformers(model, batch)
+    losses, found = run_causal_lm(LlamaCausalLM(model), model, batch)
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
+    assert {name.split(".")[-3] for name in found} == set(modules)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def nll(causal_lm: CausalLM) -> Tensor:
+    share = causal_lm.supports_shared_prefix
+    return causal_lm.token_nll(collate(rows([12, 20], shared=9), CPU, share_prefix=share))[
+        0
+    ].detach()
+
+
+@pytest.mark.parametrize("implementation", [LlamaCausalLM, TransformersCausalLM])
+@pytest.mark.parametrize("noise", ["dropout", "neftune"])
+def test_noise_is_added_in_training_only(
+    implementation: type[LlamaCausalLM] | type[TransformersCausalLM], noise: str
+) -> None:
+    model = model_with_adapter(LLAMA, dropout=0.5 if noise == "dropout" else 0.0)
+    alpha = 5.0 if noise == "neftune" else 0.0
+    with torch.no_grad():
+        plain = nll(TransformersCausalLM(model_with_adapter(LLAMA)))
+        causal_lm = implementation(model, neftune_alpha=alpha)
+        torch.testing.assert_close(nll(causal_lm), plain, rtol=1e-4, atol=1e-4)
+    samples = torch.stack([nll(causal_lm) for _ in range(2)])
+    assert not torch.allclose(samples[0], samples[1])
+    assert not torch.allclose(samples[0], plain)
+
+
+def test_noise_on_embeddings_is_bounded_by_the_length_of_the_row() -> None:
+    positions = torch.tensor([0, 1, 2, 0, 0, 1])
+    lengths = row_lengths(positions)
+    assert lengths.flatten().tolist() == [3, 3, 3, 1, 2, 2]
+    torch.manual_seed(0)
+    noise = add_embedding_noise(torch.zeros(6, 4096), lengths, 8.0)
+    bounds = 8.0 / (lengths * 4096).sqrt()
+    assert bool((noise.abs() <= bounds).all())
+    torch.testing.assert_close(noise.abs().amax(1), bounds.flatten(), rtol=0.01, atol=0)

@@ -7,8 +7,9 @@ from torch.nn.functional import cross_entropy
 from worker.training.losses import LOGITS_CHUNK, fused_linear_cross_entropy
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("count", [1, LOGITS_CHUNK, LOGITS_CHUNK + 3])
-def test_losses_and_gradients_equal_cross_entropy(count: int) -> None:
+def test_losses_and_gradients_equal_cross_entropy(count: int, smoothing: float) -> None:
     generator = torch.Generator().manual_seed(count)
     weight = torch.randn(50, 8, generator=generator)
     labels = torch.randint(0, 50, (count,), generator=generator)
@@ -16,10 +17,10 @@ def test_losses_and_gradients_equal_cross_entropy(count: int) -> None:
     ours = torch.randn(count, 8, generator=generator, requires_grad=True)
     theirs = ours.detach().clone().requires_grad_()
 
-    losses, correct = fused_linear_cross_entropy(ours, weight, labels)
+    losses, correct = fused_linear_cross_entropy(ours, weight, labels, smoothing=smoothing)
     losses.backward(upstream)
     logits = theirs @ weight.T
-    expected = cross_entropy(logits, labels, reduction="none")
+    expected = cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
     expected.backward(upstream)
 
     torch.testing.assert_close(losses, expected)

@@ -1,8 +1,19 @@
 """Resolution of "auto" hyperparameters."""
 
+from itertools import pairwise
+from typing import Any
+
 import pytest
 
-from worker.training.recipe import auto_batch_size, auto_epochs, choose_recipe, lora_learning_rate
+from worker.training.learning_rates import lora_learning_rate
+from worker.training.recipe import Recipe, auto_batch_size, auto_epochs, choose_lora_settings
+from worker.training.recipe import choose_recipe as choose_family_recipe
+
+
+def choose_recipe(hyperparameters: dict[str, Any], *, examples: int, hidden_size: int) -> Recipe:
+    return choose_family_recipe(
+        hyperparameters, examples=examples, hidden_size=hidden_size, model_type="llama"
+    )
 
 
 @pytest.mark.parametrize(
@@ -24,9 +35,21 @@ def test_batches_are_small_for_small_files(examples: int, epochs: int, batch: in
     assert auto_batch_size(examples, epochs) == batch
 
 
-def test_wider_models_take_smaller_steps() -> None:
-    assert lora_learning_rate(576) == pytest.approx(1.32e-3, rel=0.01)
-    assert lora_learning_rate(4096) == pytest.approx(2.86e-4, rel=0.01)
+@pytest.mark.parametrize(
+    ("model_type", "hidden_size", "rate"),
+    [
+        # What tinker_cookbook.hyperparam_utils.get_lr returns for models of these families.
+        ("llama", 2048, 4.908e-4), ("llama", 4096, 2.856e-4),
+        ("qwen3", 4096, 4.730e-4), ("qwen3", 2560, 4.905e-4), ("qwen2", 896, 5.321e-4),
+        ("qwen3_5_text", 2560, 4.905e-4),
+        # Not published: the lower of both formulas.
+        ("llama", 576, 1.32e-3), ("gemma3_text", 4096, 2.856e-4), ("gemma3_text", 640, 5.46e-4),
+    ],
+)  # fmt: skip
+def test_the_learning_rate_is_that_of_the_family(
+    model_type: str, hidden_size: int, rate: float
+) -> None:
+    assert lora_learning_rate(model_type, hidden_size) == pytest.approx(rate, rel=2e-3)
 
 
 def test_explicit_values_are_kept() -> None:
@@ -65,3 +88,39 @@ class TestLearningRate:
 
     def test_a_run_of_one_step_has_a_positive_rate(self) -> None:
         assert choose_recipe({}, examples=1, hidden_size=576).learning_rate(1, 1) > 0
+
+    def test_linear_falls_to_zero(self) -> None:
+        recipe = choose_recipe({"lr_schedule": "linear"}, examples=1000, hidden_size=576)
+        rates = [recipe.learning_rate(step, 100) for step in range(5, 101)]
+        steps = [before - after for before, after in pairwise(rates)]
+        assert steps == pytest.approx([steps[0]] * 95)
+        assert rates[-1] == 0
+
+    def test_constant_stays_at_the_peak(self) -> None:
+        recipe = choose_recipe({"lr_schedule": "constant"}, examples=1000, hidden_size=576)
+        assert {recipe.learning_rate(step, 100) for step in range(5, 101)} == {
+            recipe.peak_learning_rate
+        }
+
+    def test_the_warmup_has_its_share_of_the_steps(self) -> None:
+        recipe = choose_recipe({"warmup_ratio": 0.5}, examples=1000, hidden_size=576)
+        assert recipe.learning_rate(25, 100) == pytest.approx(recipe.peak_learning_rate / 2)
+        assert recipe.learning_rate(50, 100) == recipe.peak_learning_rate
+        none = choose_recipe({"warmup_ratio": 0.0}, examples=1000, hidden_size=576)
+        assert none.learning_rate(1, 100) == none.peak_learning_rate
+
+
+def test_alpha_does_not_depend_on_the_rank() -> None:
+    assert choose_lora_settings({"lora_rank": 64}).alpha == choose_lora_settings({}).alpha == 32
+    assert choose_lora_settings({"lora_rank": 64, "lora_alpha": 16.0}).alpha == 16
+
+
+def test_the_report_has_every_value_that_training_uses() -> None:
+    explicit = {
+        "weight_decay": 0.1, "warmup_ratio": 0.2, "lr_schedule": "constant", "max_grad_norm": 2.0,
+        "label_smoothing": 0.1, "neftune_alpha": 5.0, "packing": True,
+        "learning_rate_multiplier": 2.0, "n_epochs": 4, "batch_size": 6,
+    }  # fmt: skip
+    recipe = choose_recipe(explicit, examples=1000, hidden_size=576)
+    assert recipe.report() == {**explicit, "learning_rate": recipe.peak_learning_rate}
+    assert recipe.peak_learning_rate == 2 * recipe.base_learning_rate

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from app.catalog import CatalogModel, ModelKind
-from worker.encoding.backbone import load_backbone, read_hidden_size
+from worker.encoding.backbone import load_backbone, read_shape
 from worker.encoding.task import EncoderTask, Method
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.modeling import choose_device, choose_dtype, load_tokenizer, materialize
@@ -28,7 +28,7 @@ from worker.training.encoders.methods import DataSplit
 from worker.training.encoders.metrics import scalar_metrics
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
 from worker.training.encoders.objective import EncoderObjective
-from worker.training.encoders.recipe import WEIGHT_DECAY, choose_encoder_recipe
+from worker.training.encoders.recipe import choose_encoder_recipe
 from worker.training.encoders.warm_start import (
     inherit_hyperparameters,
     inherit_task,
@@ -38,7 +38,8 @@ from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.loop import TrainingLoop
 from worker.training.memory_check import check_memory
 from worker.training.micro_batch_limits import reduce_limits
-from worker.training.recipe import ADAM_BETAS, LORA_ALPHA, LORA_RANK, Recipe
+from worker.training.optimizer import build_optimizer
+from worker.training.recipe import LORA_ALPHA, LORA_RANK, Recipe
 from worker.training.validation import Validation
 
 # Tokens per micro-batch for a model of MiniLM-L6's size (layers · width). Larger models get fewer:
@@ -74,9 +75,13 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
         if initial_task is None
         else inherit_hyperparameters(spec.hyperparameters, initial_task)
     )
-    hidden_size = read_hidden_size(model_folder)
+    hidden_size, model_type = read_shape(model_folder)
     recipe = choose_encoder_recipe(
-        method, hyperparameters, examples=len(examples), hidden_size=hidden_size
+        method,
+        hyperparameters,
+        examples=len(examples),
+        hidden_size=hidden_size,
+        model_type=model_type,
     )
     max_length = min(base.context_length, recipe.extra.get("max_length", base.context_length))
     tokenizer = EncoderTokenizer(load_tokenizer(model_folder), max_length)
@@ -106,10 +111,7 @@ def _build_loop(
     )
     sampler = LengthGroupedSampler(train.rows, batch_size, recipe.n_epochs, spec.seed)
     parameters = list(weights.parameters().values())
-    weight_decay = WEIGHT_DECAY[inputs.task.tuning]
-    optimizer = torch.optim.AdamW(
-        parameters, betas=ADAM_BETAS, weight_decay=weight_decay, fused=True
-    )
+    optimizer = build_optimizer(parameters, weight_decay=recipe.weight_decay)
     best_weights = validation = None
     if valid is not None:
         validation = Validation.for_training(
@@ -126,7 +128,9 @@ def _build_loop(
         parameters=parameters,
         optimizer=optimizer,
         validation=validation,
-        checkpointer=Checkpointer(folder, weights, optimizer, fingerprint, best_weights),
+        checkpointer=Checkpointer(
+            folder, weights, optimizer, fingerprint, best_weights, recipe=recipe.report()
+        ),
         stop=stop,
         best_weights=best_weights,
         drift_baseline=build_drift_baseline(

@@ -5,9 +5,12 @@ n_epochs        classification 3, token classification 3, question answering 4, 
                 at most 25 epochs
 batch_size      32; 64 for embeddings, whose in-batch negatives it provides; less if an epoch would
                 have fewer than 15 steps, but at least 8
-learning rate   lora: as for chat models, 1.8e-3 for MiniLM-L6, less for wider models; full: 3e-4,
-                divided by the square of the width relative to MiniLM's, 7.5e-5 for BERT-base.
-                Half of that except for classification. Same warmup and decay as for chat models
+learning rate   lora: that of a Llama of the same width, 1.8e-3 for MiniLM-L6, less for wider
+                models, or of a Qwen for Qwens; full: 3e-4, divided by the square of the width
+                relative to MiniLM's, 7.5e-5 for BERT-base. Half of that except for classification.
+                Same warmup and schedule as for chat models
+weight decay    full: 0.01 on matrices, not on norms and biases, as in BERT's own fine-tuning
+                (google-research/bert, optimization.py); lora: none
 tuning          full for token classification and question answering, whose token states must move
                 far from those of a sentence encoder; otherwise lora with rank 16 and alpha 32 on
                 all linear layers. Both train a new head
@@ -17,7 +20,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.encoding.task import Method, Tuning
-from worker.training.recipe import Recipe, lora_learning_rate
+from worker.training.learning_rates import LLAMA_EXPONENT, compute_rate, lora_learning_rate
+from worker.training.recipe import Recipe
 
 EPOCHS: Mapping[Method, int] = {
     "classification": 3,
@@ -45,13 +49,17 @@ HALF_LEARNING_RATE_METHODS: tuple[Method, ...] = (
     "question_answering",
     "embedding",
 )
-# Regularization of full fine-tuning, which moves pretrained weights.
 WEIGHT_DECAY: Mapping[Tuning, float] = {"lora": 0.0, "full": 0.01}
 EXTRA_HYPERPARAMETERS = ("tuning", "class_weights", "early_stopping_patience", "max_length")
 
 
 def choose_encoder_recipe(
-    method: Method, hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int
+    method: Method,
+    hyperparameters: Mapping[str, Any],
+    *,
+    examples: int,
+    hidden_size: int,
+    model_type: str,
 ) -> Recipe:
     """Resolve the hyperparameters for a file of `examples` and a model of `hidden_size`."""
     explicit = {
@@ -63,8 +71,9 @@ def choose_encoder_recipe(
         n_epochs=int(explicit.get("n_epochs") or auto_epochs(method, examples)),
         batch_size=batch_size,
         learning_rate_multiplier=float(explicit.get("learning_rate_multiplier") or 1.0),
-        base_learning_rate=_base_learning_rate(tuning, hidden_size)
+        base_learning_rate=_base_learning_rate(tuning, hidden_size, model_type)
         / (2 if method in HALF_LEARNING_RATE_METHODS else 1),
+        weight_decay=WEIGHT_DECAY[tuning],
         extra={
             "tuning": tuning,
             **{name: explicit[name] for name in EXTRA_HYPERPARAMETERS if name in explicit},
@@ -72,9 +81,11 @@ def choose_encoder_recipe(
     )
 
 
-def _base_learning_rate(tuning: Tuning, hidden_size: int) -> float:
+def _base_learning_rate(tuning: Tuning, hidden_size: int, model_type: str) -> float:
+    if tuning == "lora" and model_type.startswith("qwen"):
+        return lora_learning_rate(model_type, hidden_size)
     if tuning == "lora":
-        return lora_learning_rate(hidden_size)
+        return compute_rate(hidden_size, LLAMA_EXPONENT)
     return FULL_TUNING_LEARNING_RATE * min(1.0, FULL_TUNING_HIDDEN_SIZE / hidden_size) ** 2
 
 

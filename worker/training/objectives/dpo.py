@@ -63,7 +63,9 @@ class DpoObjective:
         beta: float,
         max_tokens: int,
         max_rows: int | None,
+        label_smoothing: float = 0.0,
     ) -> None:
+        self._label_smoothing = label_smoothing
         self.ref_logprobs = ref_logprobs
         self._model = model
         self._device = device
@@ -85,13 +87,19 @@ class DpoObjective:
         rewards = self._beta * (self.logprobs(rows) - ref_logprobs)
         margins = rewards[:, 0] - rewards[:, 1]
         return LossOutput(
-            loss=-logsigmoid(margins).sum(),
+            loss=self._compute_losses(margins).sum(),
             num_items=len(rows),
             metrics={
                 "reward_accuracy": (margins > 0).sum(),
                 "reward_margin": margins.detach().sum(),
             },
         )
+
+    def _compute_losses(self, margins: Tensor) -> Tensor:
+        """Compute each pair's loss. With label smoothing ε each pair is in the wrong order with
+        probability ε (conservative DPO, Mitchell 2023); in training only."""
+        smoothing = self._label_smoothing if torch.is_grad_enabled() else 0.0
+        return -(1 - smoothing) * logsigmoid(margins) - smoothing * logsigmoid(-margins)
 
     def logprobs(self, rows: Sequence[PreferencePair]) -> Tensor:
         """Compute log-probabilities of each pair's two answers: [pairs, 2] in float32."""

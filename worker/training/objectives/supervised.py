@@ -25,12 +25,20 @@ from worker.training.objectives import LossOutput
 
 
 class SupervisedObjective:
-    """Mean negative log-likelihood of the label tokens."""
+    """Mean negative log-likelihood of the label tokens; smoothed in training only, so that
+    validation losses compare."""
 
     def __init__(
-        self, model: CausalLM, device: torch.device, *, max_tokens: int, max_rows: int | None
+        self,
+        model: CausalLM,
+        device: torch.device,
+        *,
+        max_tokens: int,
+        max_rows: int | None,
+        label_smoothing: float = 0.0,
     ) -> None:
         self._model = model
+        self._label_smoothing = label_smoothing
         self._device = device
         self._max_tokens = max_tokens
         self._max_rows = max_rows
@@ -46,7 +54,8 @@ class SupervisedObjective:
 
     def compute_loss(self, rows: Sequence[Row]) -> LossOutput:
         batch = collate(rows, self._device, share_prefix=self._model.supports_shared_prefix)
-        token_nll, correct = self._model.token_nll(batch)
+        smoothing = self._label_smoothing if torch.is_grad_enabled() else 0.0
+        token_nll, correct = self._model.token_nll(batch, label_smoothing=smoothing)
         return LossOutput(loss=token_nll.sum(), num_items=len(token_nll), correct=correct.sum())
 
 

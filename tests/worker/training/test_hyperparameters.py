@@ -1,0 +1,196 @@
+"""Each hyperparameter acts in training: a run with it differs from one without it."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from tests.worker.training.conftest import MakeRun, chat, events, write_rows
+from worker.modeling import load_adapter
+from worker.run_folder import (
+    CheckpointWritten,
+    ExitCode,
+    Failed,
+    Metrics,
+    Noted,
+    RunFolder,
+    Started,
+    file_sha256,
+)
+from worker.training.attempt import run_attempt
+
+pytestmark = pytest.mark.usefixtures("training_settings")
+
+SHORT = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 3.0}
+LAST_STEP = 6
+# Epochs of one step, far too large: the first is the best one.
+OVERFITTING = {"n_epochs": 4, "batch_size": 12, "learning_rate_multiplier": 150.0}
+
+
+def train(make_run: MakeRun, name: str = "run", *, valid: bool = False, **spec: Any) -> RunFolder:
+    folder = make_run(name, **spec)
+    if valid:
+        write_rows(folder.valid_file, [chat(number) for number in (90, 77)])
+    assert run_attempt(folder) == ExitCode.DONE
+    return folder
+
+
+def find(folder: RunFolder, kind: type[Any]) -> list[Any]:
+    return [event for event in events(folder) if isinstance(event, kind)]
+
+
+def adapter_bits(folder: RunFolder, step: int = LAST_STEP) -> str:
+    return file_sha256(folder.checkpoint(step) / "adapter_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def reference_bits() -> dict[str, str]:
+    """Bits of the runs with no further hyperparameters, by method."""
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lora_alpha", 64.0), ("lora_dropout", 0.3), ("weight_decay", 1.0), ("warmup_ratio", 0.9),
+        ("lr_schedule", "linear"), ("lr_schedule", "constant"), ("max_grad_norm", 0.01),
+        ("label_smoothing", 0.3), ("neftune_alpha", 20.0),
+    ],
+)  # fmt: skip
+def test_it_changes_the_weights_and_is_reported(
+    make_run: MakeRun, reference_bits: dict[str, str], name: str, value: object
+) -> None:
+    if not reference_bits:
+        reference_bits["supervised"] = adapter_bits(
+            train(make_run, "without", hyperparameters=SHORT)
+        )
+    folder = train(make_run, hyperparameters={**SHORT, name: value})
+    assert adapter_bits(folder) != reference_bits["supervised"]
+    (started,) = find(folder, Started)
+    assert started.hyperparameters[name] == value
+    assert started.hyperparameters["learning_rate"] > 0
+
+
+def test_rank_alpha_and_targets_shape_the_adapter(make_run: MakeRun) -> None:
+    chosen = {"lora_rank": 3, "lora_alpha": 7.5, "target_modules": ["v_proj", "down_proj"]}
+    folder = train(make_run, hyperparameters={**SHORT, **chosen})
+    adapter = load_adapter(folder.checkpoint(LAST_STEP))
+    assert (adapter.config["r"], adapter.config["lora_alpha"]) == (3, 7.5)
+    names = {name.split(".")[-3] for name in adapter.tensors}
+    assert names == {"v_proj", "down_proj"}
+    assert {t.shape[0] for n, t in adapter.tensors.items() if "lora_A" in n} == {3}
+    assert all(bool(t.any()) for n, t in adapter.tensors.items() if "lora_B" in n), "all learn"
+    (started,) = find(folder, Started)
+    assert chosen.items() <= started.hyperparameters.items()
+
+
+def test_a_job_that_continues_keeps_the_shape_of_its_adapter(make_run: MakeRun) -> None:
+    first = train(
+        make_run, "first", hyperparameters={**SHORT, "lora_rank": 3, "target_modules": ["q_proj"]}
+    )
+    second = make_run("second", hyperparameters=SHORT)
+    first.checkpoint(LAST_STEP).rename(second.init_adapter)
+    assert run_attempt(second) == ExitCode.DONE
+    (started,) = find(second, Started)
+    assert started.hyperparameters["lora_rank"] == 3
+    assert started.hyperparameters["target_modules"] == ["q_proj"]
+
+
+def test_an_unknown_module_fails_with_the_names_of_the_models_modules(make_run: MakeRun) -> None:
+    folder = make_run(hyperparameters={**SHORT, "target_modules": ["q_proj", "qkv_proj"]})
+    assert run_attempt(folder) == ExitCode.USER_ERROR
+    (failed,) = find(folder, Failed)
+    assert failed.param == "target_modules"
+    assert "'qkv_proj'; it has down_proj, gate_proj, k_proj, o_proj, q_proj" in failed.message
+
+
+@pytest.mark.parametrize("name", ["lora_dropout", "neftune_alpha"])
+def test_noise_resumes_bit_for_bit(make_run: MakeRun, name: str) -> None:
+    chosen = {**SHORT, name: 0.5}
+    whole = train(make_run, "whole", hyperparameters=chosen)
+    parts = make_run("parts", hyperparameters=chosen)
+    parts.stop_file.touch()
+    while (code := run_attempt(parts)) == ExitCode.YIELDED:
+        if len(parts.list_checkpoint_steps()) > 2:
+            parts.stop_file.unlink()
+    assert code == ExitCode.DONE
+    assert adapter_bits(parts) == adapter_bits(whole)
+
+
+class TestPacking:
+    def test_a_batch_has_sequences_of_several_rows(self, make_run: MakeRun) -> None:
+        chosen = {**SHORT, "max_seq_length": 160, "batch_size": 2, "packing": True}
+        folder = train(make_run, hyperparameters=chosen)
+        plain = train(make_run, "plain", hyperparameters={**chosen, "packing": False})
+        steps, plain_steps = (find(run, Started)[0].total_steps for run in (folder, plain))
+        assert steps < plain_steps == 12
+        tokens, plain_tokens = (find(run, Metrics)[-1].tokens for run in (folder, plain))
+        assert tokens == plain_tokens, "no row is lost, none is repeated"
+
+
+class TestKeep:
+    def losses(self, folder: RunFolder) -> dict[int, float]:
+        metrics = find(folder, Metrics)
+        return {
+            event.step: event.values["full_valid_loss"]
+            for event in metrics
+            if "full_valid_loss" in event.values
+        }
+
+    def test_the_best_epoch_becomes_the_model_by_default(self, make_run: MakeRun) -> None:
+        folder = train(make_run, valid=True, hyperparameters=OVERFITTING)
+        losses = self.losses(folder)
+        best = min(losses, key=lambda step: losses[step])
+        assert best < max(losses), "the run overfits"
+        assert adapter_bits(folder, max(losses)) == adapter_bits(folder, best)
+        (noted,) = find(folder, Noted)
+        assert f"epoch {best} (step {best})" in noted.message
+        final = find(folder, CheckpointWritten)[-1]
+        assert final.values["full_valid_loss"] == losses[best]
+
+    def test_last_keeps_the_last_epoch(self, make_run: MakeRun) -> None:
+        folder = train(make_run, valid=True, hyperparameters={**OVERFITTING, "keep": "last"})
+        losses = self.losses(folder)
+        best, last = min(losses, key=lambda step: losses[step]), max(losses)
+        assert adapter_bits(folder, last) != adapter_bits(folder, best)
+        assert not find(folder, Noted)
+
+    def test_patience_stops_early(self, make_run: MakeRun) -> None:
+        folder = train(
+            make_run, valid=True, hyperparameters={**OVERFITTING, "early_stopping_patience": 2}
+        )
+        losses = self.losses(folder)
+        best = min(losses, key=lambda step: losses[step])
+        assert max(losses) == best + 2 < 4
+        assert find(folder, Started)[-1].total_steps == max(losses)
+
+    def test_an_epoch_whose_evaluation_was_interrupted_is_compared_later(
+        self, make_run: MakeRun
+    ) -> None:
+        whole = train(make_run, "whole", valid=True, hyperparameters=OVERFITTING)
+        parts = make_run("parts", hyperparameters=OVERFITTING)
+        write_rows(parts.valid_file, [chat(number) for number in (90, 77)])
+        parts.stop_file.touch()
+        # Each attempt makes one step, and no epoch but the last is evaluated before its stop.
+        while (code := run_attempt(parts)) == ExitCode.YIELDED:
+            pass
+        assert code == ExitCode.DONE
+        assert list(self.losses(parts)) == [4]
+        assert adapter_bits(parts, 4) == adapter_bits(whole, 4)
+
+
+def test_a_run_that_began_before_best_weights_were_kept_goes_on(make_run: MakeRun) -> None:
+    folder = make_run(hyperparameters=OVERFITTING)
+    write_rows(folder.valid_file, [chat(number) for number in (90, 77)])
+    folder.stop_file.touch()
+    assert run_attempt(folder) == ExitCode.YIELDED
+    checkpoint = folder.checkpoint(1)
+    (checkpoint / "best.json").unlink()
+    manifest = checkpoint / "manifest.json"
+    entries = json.loads(manifest.read_text())
+    del entries["files"]["best.json"]
+    manifest.write_text(json.dumps(entries))
+    folder.stop_file.unlink()
+    assert run_attempt(folder) == ExitCode.DONE
+    assert torch.isfinite(torch.tensor(find(folder, Metrics)[-1].values["full_valid_loss"]))

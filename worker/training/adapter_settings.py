@@ -1,0 +1,69 @@
+"""Settings of a job's adapter: checked against the base model, or those of an existing adapter."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from worker.modeling import Adapter
+from worker.training.errors import user_error
+from worker.training.recipe import ALL_LINEAR, LoraSettings
+
+PEFT_PREFIX = "base_model.model."
+LORA_A_SUFFIX = ".lora_A.weight"
+MAX_LISTED_MODULES = 20
+
+
+def check_target_modules(settings: LoraSettings, base: PreTrainedModel) -> None:
+    """Raise TrainingError if one of the named modules is no linear layer of the model."""
+    if isinstance(settings.target_modules, str):
+        return
+    paths = list_linear_layers(base)
+    for name in settings.target_modules:
+        if not any(path == name or path.endswith(f".{name}") for path in paths):
+            raise _unknown_module(name, paths)
+
+
+def list_linear_layers(base: PreTrainedModel) -> list[str]:
+    """List the paths of the linear layers that can have an adapter: all except the head."""
+    head = base.get_output_embeddings()
+    return [
+        path
+        for path, module in base.named_modules()
+        # GPT-2's layers are transposed linear layers of their own type.
+        if (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
+        and module is not head
+        # Engines serve no adapters of a mixture's experts.
+        and "expert" not in path
+    ]
+
+
+def _unknown_module(name: str, paths: Sequence[str]) -> Exception:
+    known = sorted({path.rpartition(".")[2] for path in paths})
+    listed = ", ".join(known[:MAX_LISTED_MODULES])
+    return user_error(
+        "invalid_target_modules",
+        f"The base model has no linear layer named '{name}'; it has {listed}. Choose of these, or "
+        "use 'all-linear'.",
+        "target_modules",
+    )
+
+
+def inherit_settings(
+    settings: LoraSettings, initial: Adapter, base: PreTrainedModel
+) -> LoraSettings:
+    """Take the shape of the adapter that training continues from; its dropout is the job's own."""
+    paths = {
+        name.removeprefix(PEFT_PREFIX).removesuffix(LORA_A_SUFFIX)
+        for name in initial.tensors
+        if name.endswith(LORA_A_SUFFIX)
+    }
+    is_all = paths == set(list_linear_layers(base))
+    names = tuple(sorted({path.rpartition(".")[2] for path in paths}))
+    return replace(
+        settings,
+        rank=initial.config["r"],
+        alpha=initial.config["lora_alpha"],
+        target_modules=ALL_LINEAR if is_all else names,
+    )

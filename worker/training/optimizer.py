@@ -1,0 +1,24 @@
+"""AdamW with decoupled weight decay on matrices only."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+from torch.optim import AdamW
+
+from worker.training.recipe import ADAM_BETAS
+
+
+def build_optimizer(parameters: Iterable[nn.Parameter], *, weight_decay: float) -> AdamW:
+    """Build the optimizer. Norms and biases, which are vectors, do not decay.
+
+    Decay pulls weights towards 0. For a norm's scale that is no neutral value, and a bias does not
+    make the function less smooth.
+    """
+    listed = list(parameters)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in listed if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in listed if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    used = [group for group in groups if group["params"]]
+    return AdamW(used, betas=ADAM_BETAS, fused=True)
