@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from worker.modeling import (
 from worker.run_folder import RunFolder, RunSpec
 from worker.training.adapter_settings import check_target_modules, inherit_settings
 from worker.training.best_weights import BestWeights
-from worker.training.chat_data import ChatData, make_progress_reporter
+from worker.training.chat_data import ChatData, LongRowPolicy, make_progress_reporter
 from worker.training.checkpoint import Checkpointer
 from worker.training.encoders.builder import build_training_loop as build_encoder_loop
 from worker.training.encoders.methods import METHODS as ENCODER_METHODS
@@ -65,6 +66,7 @@ class _ChatMethod:
     read_rows: Callable[..., ChatData[Any]]
     choose_recipe: Callable[..., Recipe]
     build_objective: Callable[[RunSpec, Recipe, PeftModel, Sequence[Any]], Objective]
+    default_long_rows: LongRowPolicy
 
 
 def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> TrainingLoop[Any]:
@@ -79,7 +81,10 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     method = CHAT_METHODS[spec.method]
     model_folder = materialize(CatalogModel.from_json(spec.model), Path(spec.model_cache))
     renderer = Renderer(load_tokenizer(model_folder), _max_seq_length(spec))
-    data, validation_rows = _read_data(folder, renderer, method)
+    long_rows = LongRowPolicy(
+        drop_auto(spec.hyperparameters).get("long_rows", method.default_long_rows)
+    )
+    data, validation_rows = _read_data(folder, renderer, method, long_rows)
     device = choose_device()
     check_memory(model_folder, choose_dtype(device), device)
     base = load_base(model_folder, dtype=choose_dtype(device), device=device)
@@ -92,24 +97,23 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
         model_type=base.config.get_text_config().model_type,
     )
     model, lora = _build_model(folder, spec, base)
-    recipe = replace(recipe, extra={**recipe.extra, **lora.report()})
+    reported = {**lora.report(), **_report_rows(spec, renderer, long_rows, validation_rows)}
+    recipe = replace(recipe, extra={**recipe.extra, **reported})
     loop = _build_loop(folder, spec, stop, recipe, model, rows, validation_rows)
     return replace(loop, data_warnings=data.warnings)
 
 
 def _read_data(
-    folder: RunFolder, renderer: Renderer, method: _ChatMethod
+    folder: RunFolder, renderer: Renderer, method: _ChatMethod, long_rows: LongRowPolicy
 ) -> tuple[ChatData[Any], Sequence[Any]]:
     """Read the training file, and the rows of the validation file if there is one."""
-    report = make_progress_reporter(folder)
-    data = method.read_rows(
-        folder.train_file, renderer, param="training_file", report_progress=report
+    read = partial(
+        method.read_rows, long_rows=long_rows, report_progress=make_progress_reporter(folder)
     )
+    data = read(folder.train_file, renderer, param="training_file")
     if not folder.valid_file.exists():
         return data, ()
-    validation = method.read_rows(
-        folder.valid_file, renderer, param="validation_file", report_progress=report
-    )
+    validation = read(folder.valid_file, renderer, param="validation_file")
     return replace(data, warnings=[*data.warnings, *validation.warnings]), validation.rows
 
 
@@ -157,6 +161,24 @@ def _build_loop(
 def _max_seq_length(spec: RunSpec) -> int:
     length = int(spec.model["context_length"])
     return min(length, int(drop_auto(spec.hyperparameters).get("max_seq_length", length)))
+
+
+def _report_rows(
+    spec: RunSpec,
+    renderer: Renderer,
+    long_rows: LongRowPolicy,
+    validation_rows: Sequence[Any],
+) -> dict[str, Any]:
+    """Report how rows are read and which epoch is kept."""
+    explicit = drop_auto(spec.hyperparameters)
+    keep = explicit.get("keep", "best") if validation_rows else "last"
+    patience = explicit.get("early_stopping_patience")
+    return {
+        "max_seq_length": renderer.context_length,
+        "long_rows": str(long_rows),
+        "keep": keep,
+        **({} if patience is None else {"early_stopping_patience": patience}),
+    }
 
 
 def _pack(spec: RunSpec, rows: Sequence[Any], max_tokens: int) -> Sequence[Any]:
@@ -239,6 +261,6 @@ def _build_model(
 
 
 CHAT_METHODS: Mapping[str, _ChatMethod] = {
-    "supervised": _ChatMethod(read_rows, choose_recipe, _build_supervised),
-    "dpo": _ChatMethod(read_pairs, choose_dpo_recipe, _build_dpo),
+    "supervised": _ChatMethod(read_rows, choose_recipe, _build_supervised, LongRowPolicy.TRUNCATE),
+    "dpo": _ChatMethod(read_pairs, choose_dpo_recipe, _build_dpo, LongRowPolicy.DROP),
 }

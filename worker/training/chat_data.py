@@ -3,15 +3,18 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from worker.model.rendering import RenderedChat
 from worker.run_folder import Preparing, RunFolder
+from worker.training.errors import user_error
 
 RowT = TypeVar("RowT")
 
 # The supervisor kills a process that writes no events as hung.
 PROGRESS_INTERVAL_SECONDS = 10.0
+MAX_LISTED_EXAMPLES = 10
 
 
 @dataclass(slots=True)
@@ -38,6 +41,69 @@ class TurnCount:
             f"not fit into the model's context of {context_length} tokens, or its chat template "
             "does not render them as answers to the messages before them."
         ]
+
+
+class LongRowPolicy(StrEnum):
+    """What is done with an example that does not fit into a row: the values of `long_rows`."""
+
+    TRUNCATE = "truncate"
+    DROP = "drop"
+    ERROR = "error"
+
+
+@dataclass(slots=True)
+class LongRows:
+    """Counts the examples of a file that are longer than `max_tokens`.
+
+    Truncated chats are learned as far as their answers fit; texts are learned up to the cut.
+    """
+
+    policy: LongRowPolicy
+    max_tokens: int
+    num_examples: int = 0
+    numbers: list[int] = field(default_factory=list)
+    num_left_out: int = 0
+
+    def add(self, number: int, *, has_rows: bool) -> bool:
+        """Count a long example; return True if its rows are learned."""
+        self.numbers.append(number)
+        is_kept = self.policy == LongRowPolicy.TRUNCATE and has_rows
+        self.num_left_out += not is_kept
+        return is_kept
+
+    def require_none(self, param: str) -> None:
+        """Raise TrainingError if long examples are errors, and the file has any."""
+        if self.numbers and self.policy == LongRowPolicy.ERROR:
+            advice = "Shorten them, or use long_rows 'truncate' or 'drop'."
+            raise user_error(f"invalid_{param}", f"{self._describe(param)} {advice}", param)
+
+    def warnings(self, param: str) -> list[str]:
+        """Say how many examples are too long, which, and what was done with them."""
+        if not self.numbers:
+            return []
+        return [f"{self._describe(param)} {self._describe_outcome()}"]
+
+    def _describe(self, param: str) -> str:
+        shown = ", ".join(map(str, self.numbers[:MAX_LISTED_EXAMPLES]))
+        more = len(self.numbers) - MAX_LISTED_EXAMPLES
+        return (
+            f"{len(self.numbers)} of {self.num_examples} examples of the {param.replace('_', ' ')} "
+            f"are longer than {self.max_tokens} tokens, the most that a row may have: examples "
+            f"{shown}{f' and {more} more' if more > 0 else ''}."
+        )
+
+    def _describe_outcome(self) -> str:
+        if self.policy == LongRowPolicy.DROP:
+            return "They are left out (long_rows is 'drop')."
+        left_out = (
+            f" {self.num_left_out} of them are left out, since no answer fits."
+            if self.num_left_out
+            else ""
+        )
+        return (
+            "They are truncated (long_rows is 'truncate'): answers that do not fit as a whole are "
+            f"not learned, completions are learned up to the cut.{left_out}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,14 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from tests.worker.training.conftest import MakeRun, chat, events, write_rows
+from tests.worker.training.test_dpo import preference
+from worker.model.rendering import Renderer
 from worker.modeling import load_adapter
 from worker.run_folder import (
     CheckpointWritten,
@@ -194,3 +198,103 @@ def test_a_run_that_began_before_best_weights_were_kept_goes_on(make_run: MakeRu
     folder.stop_file.unlink()
     assert run_attempt(folder) == ExitCode.DONE
     assert torch.isfinite(torch.tensor(find(folder, Metrics)[-1].values["full_valid_loss"]))
+
+
+class TestLongRows:
+    """12 short chats; the others have two answers, of which the second does not fit."""
+
+    LIMIT = 160
+    LONG = (4, 9)
+
+    def rows(self) -> list[dict[str, Any]]:
+        rows = [chat(number) for number in range(12)]
+        for number in self.LONG:
+            more = [{"role": "user", "content": "on"}, {"role": "assistant", "content": "x" * 200}]
+            rows[number]["messages"] += more
+        return rows
+
+    def make(self, make_run: MakeRun, rows: list[dict[str, Any]], **chosen: object) -> RunFolder:
+        folder = make_run(hyperparameters={**SHORT, "max_seq_length": self.LIMIT, **chosen})
+        write_rows(folder.train_file, rows)
+        return folder
+
+    def test_answers_that_fit_are_learned_and_the_owner_is_told(self, make_run: MakeRun) -> None:
+        folder = self.make(make_run, self.rows())
+        assert run_attempt(folder) == ExitCode.DONE
+        (started,) = find(folder, Started)
+        assert started.total_steps == LAST_STEP, "no chat is lost"
+        assert started.hyperparameters["long_rows"] == "truncate"
+        assert started.hyperparameters["max_seq_length"] == self.LIMIT
+        assert started.data_warnings[0].startswith(
+            "2 of 12 examples of the training file are longer than 160 tokens, the most that a row "
+            "may have: examples 5, 10. They are truncated"
+        )
+
+    def test_an_answer_is_not_learned_without_its_end(
+        self, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        messages = self.rows()[4]["messages"]
+        rendered = Renderer(tokenizer, self.LIMIT).render_example(messages)
+        first = Renderer(tokenizer, 512).render_example(messages[:3])
+        (row,), (first_row,) = rendered.rows, first.rows
+        assert len(row.ids) == self.LIMIT
+        assert (rendered.num_turns, rendered.num_learned, rendered.num_cut) == (2, 1, 1)
+        assert (
+            np.flatnonzero(row.loss_mask).tolist() == np.flatnonzero(first_row.loss_mask).tolist()
+        )
+
+    def test_an_example_of_which_no_answer_fits_is_left_out(self, make_run: MakeRun) -> None:
+        rows = self.rows()
+        rows[2]["messages"][2]["content"] = "y" * 300
+        folder = self.make(make_run, rows, batch_size=1, n_epochs=1)
+        assert run_attempt(folder) == ExitCode.DONE
+        (started,) = find(folder, Started)
+        assert started.total_steps == 11
+        assert "examples 3, 5, 10. " in started.data_warnings[0]
+        assert "1 of them are left out, since no answer fits" in started.data_warnings[0]
+
+    def test_drop_leaves_them_out(self, make_run: MakeRun) -> None:
+        folder = self.make(make_run, self.rows(), batch_size=1, n_epochs=1, long_rows="drop")
+        assert run_attempt(folder) == ExitCode.DONE
+        (started,) = find(folder, Started)
+        assert started.total_steps == 10
+        assert "examples 5, 10. They are left out" in started.data_warnings[0]
+        assert "10 of 14 assistant turns" in started.data_warnings[1]
+
+    def test_error_fails_the_job_with_their_number_and_places(self, make_run: MakeRun) -> None:
+        folder = self.make(make_run, self.rows(), long_rows="error")
+        assert run_attempt(folder) == ExitCode.USER_ERROR
+        (failed,) = find(folder, Failed)
+        assert (failed.code, failed.param) == ("invalid_training_file", "training_file")
+        assert failed.message.startswith("2 of 12 examples")
+        assert "examples 5, 10. Shorten them, or use long_rows" in failed.message
+
+    def test_a_long_completion_is_learned_up_to_the_cut(self, make_run: MakeRun) -> None:
+        rows = [{"prompt": f"{n}", "completion": "z" * (300 if n == 7 else 5)} for n in range(12)]
+        folder = self.make(make_run, rows)
+        assert run_attempt(folder) == ExitCode.DONE
+        (started,) = find(folder, Started)
+        assert started.total_steps == LAST_STEP
+        assert "1 of 12 examples" in started.data_warnings[0]
+        assert "examples 8. They are truncated" in started.data_warnings[0]
+
+    @pytest.mark.parametrize("policy", ["auto", "drop", "error"])
+    def test_pairs_are_left_out_if_an_output_does_not_fit(
+        self, make_run: MakeRun, policy: str
+    ) -> None:
+        rows = [preference(number) for number in range(12)]
+        rows[6]["non_preferred_output"][0]["content"] = "n" * 300
+        folder = make_run(
+            method="dpo",
+            hyperparameters={"n_epochs": 1, "batch_size": 1, "max_seq_length": self.LIMIT}
+            | {"long_rows": policy},
+        )
+        write_rows(folder.train_file, rows)
+        if policy == "error":
+            assert run_attempt(folder) == ExitCode.USER_ERROR
+            assert "1 of 12 examples" in find(folder, Failed)[0].message
+            return
+        assert run_attempt(folder) == ExitCode.DONE
+        (started,) = find(folder, Started)
+        assert started.total_steps == 11
+        assert "examples 7. They are left out" in started.data_warnings[0]

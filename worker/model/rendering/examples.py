@@ -18,11 +18,15 @@ from worker.model.rendering.turns import assistant_turns, locate_turns
 
 @dataclass(frozen=True, slots=True)
 class RenderedChat:
-    """The rows of a chat, and how many of its `num_turns` turns to learn they contain."""
+    """The rows of a chat, and how many of its `num_turns` turns to learn they contain.
+
+    `num_cut` turns are left out because they do not fit into the context length as a whole.
+    """
 
     rows: list[TrainingRow]
     num_turns: int
     num_learned: int
+    num_cut: int = 0
 
 
 class ExampleRenderer:
@@ -52,18 +56,28 @@ class ExampleRenderer:
         others = [place for place in turns if place not in in_row]
         own_rows = list(self._render_own_rows(chat, others, row))[::-1]
         whole = [row.to_row()] if row.num_learned else []
-        return RenderedChat([*whole, *own_rows], len(turns), row.num_learned + len(own_rows))
+        num_learned = row.num_learned + len(own_rows)
+        return RenderedChat([*whole, *own_rows], len(turns), num_learned, row.num_cut)
 
     def _render_own_rows(
         self, chat: PreparedChat, places: Sequence[int], row: ChatRow
     ) -> Iterator[TrainingRow]:
         """Yield a row for each answer that cannot be learned in the chat's row."""
         for answer in self._answers.render_newest(chat, places):
-            if self._tokens.min_token_count(answer.prompt) >= self._context_length:
-                continue
-            prompt_ids = self._tokens.encode(answer.prompt)
-            if len(prompt_ids) < self._context_length and not row.learn_answer(answer, prompt_ids):
-                yield encode_answer(self._tokens, answer, prompt_ids, self._context_length)
+            prompt_ids = self._encode_prompt(answer)
+            if prompt_ids is None:
+                row.num_cut += 1
+            elif not row.learn_answer(answer, prompt_ids):
+                own = encode_answer(self._tokens, answer, prompt_ids, self._context_length)
+                row.num_cut += not own.is_complete
+                yield from [own] if own.is_complete else []
+
+    def _encode_prompt(self, answer: Answer) -> list[int] | None:
+        """Encode an answer's prompt; None if it leaves no room for the answer."""
+        if self._tokens.min_token_count(answer.prompt) >= self._context_length:
+            return None
+        prompt_ids = self._tokens.encode(answer.prompt)
+        return prompt_ids if len(prompt_ids) < self._context_length else None
 
     def _locate(self, chat: PreparedChat, turns: Sequence[int]) -> tuple[str, dict[int, Span]]:
         """Render the chat, and locate the turns that serving renders alike."""

@@ -88,7 +88,7 @@ class Renderer:
     def render_example(
         self, messages: Sequence[Message], tools: Sequence[Tool] | None = None
     ) -> RenderedChat:
-        """Render a training example: usually one row, truncated at its end to the context length.
+        """Render a training example: usually one row, cut at its end to the context length.
 
         The loss covers the assistant's messages and the token that ends each, except messages with
         weight 0. Each follows the tokens that `render_prompt` makes of the messages before it.
@@ -130,7 +130,8 @@ class Renderer:
         completion_ids: list[int] = self._tokenizer(completion, add_special_tokens=False).input_ids
         ids = np.array([*prompt_ids, *completion_ids, *self._end_of_text], dtype=np.int32)
         mask = np.arange(len(ids)) >= len(prompt_ids)
-        return TrainingRow(ids[: self.context_length], mask[: self.context_length])
+        length = self.context_length
+        return TrainingRow(ids[:length], mask[:length], is_complete=len(ids) <= length)
 
     def _read_part(self, text: str) -> str:
         """Cut a text where it certainly exceeds the context length."""

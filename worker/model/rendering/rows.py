@@ -16,6 +16,8 @@ class TrainingRow:
 
     ids: NDArray[np.int32]
     loss_mask: NDArray[np.bool_]
+    # False if the row was cut at its end.
+    is_complete: bool = True
 
 
 @dataclass(slots=True)
@@ -23,7 +25,8 @@ class ChatRow:
     """The row of a whole chat, truncated to `length` tokens, in which answers are learned.
 
     An answer can only be learned here if its prompt's tokens are those that serving makes: they are
-    not if one token would span the prompt's end and the answer's beginning.
+    not if one token would span the prompt's end and the answer's beginning. An answer that does not
+    fit as a whole is not learned: a model that learned it would not learn how such answers end.
     """
 
     text: str
@@ -31,6 +34,8 @@ class ChatRow:
     length: int
     mask: NDArray[np.bool_] = field(init=False)
     num_learned: int = 0
+    # Answers that do not fit.
+    num_cut: int = 0
 
     def __post_init__(self) -> None:
         self.mask = np.zeros(min(self.length, len(self.encoded.ids)), dtype=bool)
@@ -39,6 +44,7 @@ class ChatRow:
         """Learn a span after a header; return False if the prompt's tokens are others."""
         start, end = self.encoded.token_at(span.start), self.encoded.token_at(span.end)
         if start >= self.length:
+            self.num_cut += 1
             return True
         header = self.encoded.ids[max(0, start - len(header_ids)) : start]
         if not np.array_equal(header, header_ids):
@@ -59,11 +65,15 @@ class ChatRow:
         return True
 
     def _learn(self, start: int, end: int) -> None:
+        if end > self.length:
+            self.num_cut += 1
+            return
         self.mask[start:end] = True
         self.num_learned += 1
 
     def to_row(self) -> TrainingRow:
-        return TrainingRow(self.encoded.ids[: self.length], self.mask)
+        is_complete = len(self.encoded.ids) <= self.length
+        return TrainingRow(self.encoded.ids[: self.length], self.mask, is_complete)
 
 
 def encode_chat(tokens: TemplateTokenizer, text: str, length: int) -> ChatRow:
@@ -80,4 +90,6 @@ def encode_answer(
     if ids[: len(prompt_ids)] != prompt_ids:
         ids = [*prompt_ids, *tokens.encode_continuation(text)]
     mask = np.arange(len(ids)) >= len(prompt_ids)
-    return TrainingRow(np.array(ids[:length], dtype=np.int32), mask[:length])
+    return TrainingRow(
+        np.array(ids[:length], dtype=np.int32), mask[:length], is_complete=len(ids) <= length
+    )

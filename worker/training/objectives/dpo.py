@@ -29,9 +29,9 @@ from app.formats import (
     iter_examples,
     preference,
 )
-from worker.model.rendering import Renderer, RenderingError
+from worker.model.rendering import RenderedChat, Renderer, RenderingError
 from worker.training.batching import Row, collate, split_by_tokens
-from worker.training.chat_data import ChatData, ignore_progress
+from worker.training.chat_data import ChatData, LongRowPolicy, LongRows, ignore_progress
 from worker.training.errors import user_error
 from worker.training.forward import CausalLM
 from worker.training.objectives import LossOutput
@@ -119,43 +119,55 @@ def read_pairs(
     renderer: Renderer,
     *,
     param: str,
+    long_rows: LongRowPolicy = LongRowPolicy.DROP,
     report_progress: Callable[[int], None] = ignore_progress,
 ) -> ChatData[PreferencePair]:
-    """Read a preference file; pairs whose answers are equal after truncation are dropped.
+    """Read a preference file; pairs whose answers are equal to the model are dropped.
 
-    Raises TrainingError if an example cannot be rendered (the error names it) or no pair is left.
+    Raises TrainingError if an example cannot be rendered (the error names it), or is too long where
+    that is an error, or if no pair is left.
     """
+    long = LongRows(long_rows, renderer.context_length)
     try:
-        pairs = list(_iterate_pairs(path, renderer, report_progress))
+        pairs = list(_iterate_pairs(path, renderer, long, report_progress))
     except (InvalidTrainingFile, RenderingError) as error:
         raise user_error(f"invalid_{param}", str(error), param) from error
+    long.require_none(param)
     if not pairs:
         raise user_error(
             f"invalid_{param}", _nothing_to_learn_message(renderer.context_length), param
         )
-    return ChatData(pairs)
+    return ChatData(pairs, long.warnings(param))
 
 
 def _iterate_pairs(
-    path: Path, renderer: Renderer, report_progress: Callable[[int], None]
+    path: Path, renderer: Renderer, long: LongRows, report_progress: Callable[[int], None]
 ) -> Iterator[PreferencePair]:
     for number, example in enumerate(
         iter_examples(path, {FormatName.PREFERENCE: preference.to_example}), start=1
     ):
         try:
-            chosen = _build_row(renderer, example, example.chosen)
-            rejected = _build_row(renderer, example, example.rejected)
+            answers = [_render(renderer, example, a) for a in (example.chosen, example.rejected)]
         except RenderingError as error:
             raise RenderingError(f"Example {number}: {error}") from error
         report_progress(number)
+        long.num_examples = number
+        if any(answer.num_cut for answer in answers):
+            long.add(number, has_rows=False)
+            continue
+        chosen, rejected = map(_to_row, answers)
         if chosen and rejected and not np.array_equal(chosen.ids, rejected.ids):
             yield PreferencePair(chosen, rejected)
 
 
-def _build_row(renderer: Renderer, example: PreferenceExample, answer: Message) -> Row | None:
-    """Render the input with one answer, the only text in the loss; None if it is truncated away."""
+def _render(renderer: Renderer, example: PreferenceExample, answer: Message) -> RenderedChat:
+    """Render the input with one answer, the only text in the loss."""
     prompt = [{**message.to_wire(), "weight": 0} for message in example.messages]
-    rendered = renderer.render_example([*prompt, answer.to_wire()], example.tools)
+    return renderer.render_example([*prompt, answer.to_wire()], example.tools)
+
+
+def _to_row(rendered: RenderedChat) -> Row | None:
+    """Build the row of an answer; None if the template does not render it."""
     for row in rendered.rows:
         label_positions = np.flatnonzero(row.loss_mask[1:]).astype(np.int32) + 1
         if len(label_positions):
@@ -165,7 +177,7 @@ def _build_row(renderer: Renderer, example: PreferenceExample, answer: Message) 
 
 def _nothing_to_learn_message(context_length: int) -> str:
     return (
-        "No example can be learned from: in each, both outputs are the same, are truncated away "
-        f"(the model reads {context_length} tokens), or are not rendered by the model's chat "
+        "No example can be learned from: in each, both outputs are the same, are longer than the "
+        f"{context_length} tokens of a row with the input, or are not rendered by the model's chat "
         "template as answers to the input."
     )

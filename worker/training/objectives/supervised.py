@@ -18,7 +18,7 @@ from app.formats import (
 from app.formats.completion import CompletionExample
 from worker.model.rendering import RenderedChat, Renderer, RenderingError
 from worker.training.batching import Row, collate, split_by_tokens
-from worker.training.chat_data import ChatData, TurnCount, ignore_progress
+from worker.training.chat_data import ChatData, LongRowPolicy, LongRows, TurnCount, ignore_progress
 from worker.training.errors import user_error
 from worker.training.forward import CausalLM
 from worker.training.objectives import LossOutput
@@ -64,26 +64,35 @@ def read_rows(
     renderer: Renderer,
     *,
     param: str,
+    long_rows: LongRowPolicy = LongRowPolicy.TRUNCATE,
     report_progress: Callable[[int], None] = ignore_progress,
 ) -> ChatData[Row]:
     """Read a file of chats or completions; rows without label tokens are dropped.
 
-    Raises TrainingError if an example cannot be rendered (the error names it) or no row is left.
+    Raises TrainingError if an example cannot be rendered (the error names it), or is too long where
+    that is an error, or if no row is left.
     """
     turns = TurnCount()
+    long = LongRows(long_rows, renderer.context_length)
     try:
-        rows = list(_iterate_rows(path, renderer, turns, report_progress))
+        rows = list(_iterate_rows(path, renderer, turns, long, report_progress))
     except (InvalidTrainingFile, RenderingError) as error:
         raise user_error(f"invalid_{param}", str(error), param) from error
+    long.require_none(param)
     if not rows:
         raise user_error(
             f"invalid_{param}", _nothing_to_learn_message(renderer.context_length), param
         )
-    return ChatData(rows, turns.warnings(param.replace("_", " "), renderer.context_length))
+    turn_warnings = turns.warnings(param.replace("_", " "), renderer.context_length)
+    return ChatData(rows, [*long.warnings(param), *turn_warnings])
 
 
 def _iterate_rows(
-    path: Path, renderer: Renderer, turns: TurnCount, report_progress: Callable[[int], None]
+    path: Path,
+    renderer: Renderer,
+    turns: TurnCount,
+    long: LongRows,
+    report_progress: Callable[[int], None],
 ) -> Iterator[Row]:
     readers: Mapping[FormatName, Callable[[dict[str, Any]], ChatExample | CompletionExample]] = {
         FormatName.CHAT: chat.to_example,
@@ -94,13 +103,21 @@ def _iterate_rows(
             rendered = _render(example, renderer)
         except RenderingError as error:
             raise RenderingError(f"Example {number}: {error}") from error
-        turns.add(number, rendered)
         report_progress(number)
+        long.num_examples = number
+        if _is_too_long(rendered) and not long.add(number, has_rows=bool(rendered.rows)):
+            rendered = RenderedChat([], rendered.num_turns, 0, rendered.num_cut)
+        turns.add(number, rendered)
         for row in rendered.rows:
             # The first token has no predecessor to be predicted from.
             label_positions = np.flatnonzero(row.loss_mask[1:]).astype(np.int32) + 1
             if len(label_positions):
                 yield Row(row.ids, label_positions)
+
+
+def _is_too_long(rendered: RenderedChat) -> bool:
+    is_cut_completion = rendered.num_turns == 0 and not all(r.is_complete for r in rendered.rows)
+    return rendered.num_cut > 0 or is_cut_completion
 
 
 def _render(example: ChatExample | CompletionExample, renderer: Renderer) -> RenderedChat:
