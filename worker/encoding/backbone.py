@@ -82,18 +82,6 @@ def compute_hidden_states(model: PreTrainedModel, batch: PaddedBatch) -> Tensor:
     return hidden
 
 
-def pool(hidden: Tensor, mask: Tensor, *, causal: bool) -> Tensor:
-    """Pool hidden states [rows, length, width] into one float32 vector per row [rows, width].
-
-    The mean over the tokens, or for a causal model the last token, which alone attends to all.
-    """
-    hidden = hidden.float()
-    if causal:
-        return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
-    weights = mask[..., None].to(hidden.dtype)
-    return (hidden * weights).sum(1) / weights.sum(1)
-
-
 def l2_normalize(vectors: Tensor) -> Tensor:
     """Normalize vectors to length 1, so that dot products are cosines."""
     return functional.normalize(vectors, dim=-1)

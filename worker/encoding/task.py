@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from worker.encoding.pooling import Pooling
 from worker.encoding.segmentation import Segmentation
 from worker.modeling import ADAPTER_CONFIG_FILE
 
 Method = Literal["classification", "token_classification", "question_answering", "embedding"]
 Tuning = Literal["lora", "full"]
-Pooling = Literal["mean", "last"]
 # Key of the task in adapter_config.json. PEFT ignores unknown keys.
 TASK_CONFIG_KEY = "luthier_task"
 # Keys in files written before 0.1.0, and their present names.
@@ -29,8 +29,8 @@ class EncoderTask:
     multi_label      classification: any number of labels may apply to a text
     allow_no_answer  question answering: a question may have no answer in its context
     tuning           "lora": an adapter on the backbone; "full": all of its layers
-    pooling          how token states become a text's vector: their mean, or the last token, which
-                     in a causal model alone attends to all others
+    pooling          how token states become a text's vector: their mean, the first one ([CLS]), or
+                     the last one, which in a causal model alone attends to all others
     max_length       tokens that are read of a text, including special ones
     vocab_coverage   token ids of the training file, from `VocabCoverage.to_base64`
     segmentation     units of a text whose boundaries entities and answers have

@@ -16,7 +16,8 @@ from transformers import (
 
 from tests.worker.conftest import PAD, words_tokenizer
 from tests.worker.conftest import make_texts as texts
-from worker.encoding.backbone import compute_hidden_states, load_backbone, pool, read_shape
+from worker.encoding.backbone import compute_hidden_states, load_backbone, read_shape
+from worker.encoding.pooling import pool
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders.classification import ClassificationObjective
@@ -96,7 +97,7 @@ def test_hidden_states_equal_transformers_alone_and_padded(
             assert_close(ours[row, :length], theirs[row, :length], atol=1e-5, rtol=1e-4)
             assert_close(alone, theirs[row, :length], atol=1e-5, rtol=1e-4)
         mean = theirs[1, :22].mean(0)
-        assert_close(pool(ours, batch.mask, causal=False)[1], mean, atol=1e-5, rtol=1e-4)
+        assert_close(pool(ours, batch.mask, "mean")[1], mean, atol=1e-5, rtol=1e-4)
 
 
 def classifier(folder: Path, tokenizer: EncoderTokenizer, *, full: bool) -> Encoder:

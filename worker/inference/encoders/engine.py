@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 
 from app import logs
 from app.errors import RateLimited, ServiceUnavailable
-from worker.encoding.backbone import compute_hidden_states, find_linear_layers, pool
+from worker.encoding.backbone import compute_hidden_states, find_linear_layers
+from worker.encoding.pooling import Pooling, pool
 from worker.encoding.tokenizer import EncoderTokenizer, PaddedBatch, TokenizedText
 from worker.inference.adapter_cache import AdapterFiles, AdapterMemoryCache
 from worker.inference.deficit_round_robin import DeficitRoundRobin
@@ -65,14 +66,14 @@ class EncoderEngine:
     """Computes batches of texts in a thread of its own; `submit` is thread-safe."""
 
     def __init__(
-        self, backbone: PreTrainedModel, tokenizer: EncoderTokenizer, *, causal: bool
+        self, backbone: PreTrainedModel, tokenizer: EncoderTokenizer, *, pooling: Pooling
     ) -> None:
         self.tokenizer = tokenizer
         # A single thread: concurrent use of a fast tokenizer raises "Already borrowed".
         self.tokenizer_thread = FairExecutor(1, "tokenizer")
         self._num_pending: Counter[str] = Counter()
         self._backbone = backbone
-        self._causal = causal
+        self._pooling = pooling
         self._adapter_batch = AdapterBatch()
         self._layers = find_linear_layers(backbone)
         for name, layer in self._layers.items():
@@ -167,11 +168,19 @@ class EncoderEngine:
     def _forward(self, items: Sequence[PendingText]) -> list[Tensor]:
         batch = self.tokenizer.pad([item.text for item in items], self._backbone.device)
         hidden = self._hidden_states(items, batch)
-        vectors = pool(hidden, batch.mask, causal=self._causal)
+        vectors = self._pool(items, hidden, batch)
         return [
             hidden[row, : len(item.text.ids)].float() if item.per_token else vectors[row]
             for row, item in enumerate(items)
         ]
+
+    def _pool(
+        self, items: Sequence[PendingText], hidden: Tensor, batch: PaddedBatch
+    ) -> Sequence[Tensor]:
+        """Pool each text as its model was trained: earlier versions always took the mean."""
+        by_row = [item.tuned.task.pooling if item.tuned else self._pooling for item in items]
+        pooled = {pooling: pool(hidden, batch.mask, pooling) for pooling in set(by_row)}
+        return [pooled[pooling][row] for row, pooling in enumerate(by_row)]
 
     def _hidden_states(self, items: Sequence[PendingText], batch: PaddedBatch) -> Tensor:
         tuned = items[0].tuned

@@ -16,6 +16,7 @@ from app.settings import Settings
 from app.wire.engine import LoadAdapterRequest
 from worker.bucket_models import fetch_from_bucket
 from worker.encoding.backbone import load_backbone
+from worker.encoding.pooling import read_pooling
 from worker.encoding.task import has_task
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles, DamagedLocalAdapter
@@ -138,4 +139,4 @@ def load_encoder(model: CatalogModel, cache: Path) -> EncoderEngine:
     backbone = load_backbone(folder, dtype=choose_dtype(device), device=device, max_length=length)
     tokenizer = EncoderTokenizer(load_tokenizer(folder), length)
     log.info("model.loaded", model=model.id, device=str(device))
-    return EncoderEngine(backbone, tokenizer, causal=model.kind == ModelKind.CAUSAL)
+    return EncoderEngine(backbone, tokenizer, pooling=read_pooling(folder, model.kind))

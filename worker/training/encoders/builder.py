@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from app.catalog import CatalogModel, ModelKind
+from app.catalog import CatalogModel
 from worker.encoding.backbone import load_backbone, read_shape
+from worker.encoding.pooling import Pooling, read_pooling
 from worker.encoding.task import EncoderTask, Method
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.modeling import choose_device, choose_dtype, load_tokenizer, materialize
@@ -86,7 +87,8 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     max_length = min(base.context_length, recipe.extra.get("max_length", base.context_length))
     tokenizer = EncoderTokenizer(load_tokenizer(model_folder), max_length)
     inferred = methods.METHODS[method].infer_task(examples, max_length, tokenizer)
-    task = _build_task(base, recipe, inferred, initial_task)
+    pooling = read_pooling(model_folder, base.kind)
+    task = _build_task(recipe, inferred, initial_task, pooling)
     inputs = _build_inputs(folder, task, tokenizer, examples)
     torch.manual_seed(spec.seed)
     encoder, weights = _build_model(folder, spec, base, model_folder, inputs)
@@ -160,16 +162,16 @@ def _max_tokens(encoder: Encoder) -> int:
 
 
 def _build_task(
-    base: CatalogModel,
     recipe: Recipe,
     inferred_task: EncoderTask,
     initial_task: EncoderTask | None,
+    pooling: Pooling,
 ) -> EncoderTask:
     """Complete the file's task, or inherit that of the model that training continues from."""
     task = replace(
         inferred_task,
         tuning=recipe.extra["tuning"],
-        pooling="last" if base.kind == ModelKind.CAUSAL else "mean",
+        pooling=pooling,
     )
     return task if initial_task is None else inherit_task(initial_task, task)
 

@@ -14,8 +14,8 @@ from worker.encoding.backbone import (
     compute_hidden_states,
     find_linear_layers,
     list_full_tuning_parameter_names,
-    pool,
 )
+from worker.encoding.pooling import pool
 from worker.encoding.task import TASK_CONFIG_KEY, EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer, PaddedBatch, TokenizedText
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, load_adapter
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
     def embed_texts(self, texts: Sequence[TokenizedText]) -> Tensor:
         """Compute each text's pooled vector [rows, width] in float32."""
         hidden, batch = self.compute_token_states(texts)
-        return pool(hidden, batch.mask, causal=self.task.pooling == "last")
+        return pool(hidden, batch.mask, self.task.pooling)
 
     def train(self, mode: bool = True) -> "Encoder":
         """Switch only the head's dropout; the backbone's own dropout stays off.

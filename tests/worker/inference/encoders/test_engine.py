@@ -32,7 +32,7 @@ def make_encoder(task: EncoderTask) -> Encoder:
 @pytest.fixture(scope="module")
 def engine() -> EncoderEngine:
     backbone = load_backbone(FOLDER, dtype=torch.float32, device=CPU, max_length=32)
-    return EncoderEngine(backbone, TOKENIZER, causal=False)
+    return EncoderEngine(backbone, TOKENIZER, pooling="mean")
 
 
 def make_trained(folder: Path, *, tuning: str, rank: int = 4, seed: int = 0) -> Encoder:
@@ -87,7 +87,7 @@ def test_a_full_model_occupies_only_its_trained_weights(
     enable_full_tuning(encoder, torch.float32)
     weights = EncoderWeights(encoder, "base", rank=4, alpha=8)
     weights.save(tmp_path)
-    tuned = EncoderEngine(base, tokenizer, causal=kind == "causal").load_tuned(tmp_path)
+    tuned = EncoderEngine(base, tokenizer, pooling="mean").load_tuned(tmp_path)
     assert tuned.nbytes == sum(tensor.nbytes for tensor in weights.parameters().values())
 
 
@@ -104,6 +104,20 @@ def test_adapters_of_different_ranks_and_none_share_a_batch(
     for item in items:
         (alone,) = engine.submit([item.text], item.tuned)
         torch.testing.assert_close(item.result.result(), alone.result(60), rtol=1e-4, atol=1e-4)
+
+
+def test_each_text_is_pooled_as_its_model_was_trained(tmp_path: Path) -> None:
+    """Models tuned by earlier versions take the mean, also where the base model takes [CLS]."""
+    backbone = load_backbone(FOLDER, dtype=torch.float32, device=CPU, max_length=32)
+    engine = EncoderEngine(backbone, TOKENIZER, pooling="cls")
+    encoder = make_trained(tmp_path / "a", tuning="lora")
+    items = [PendingText(TEXTS[0], t, False) for t in (engine.load_tuned(tmp_path / "a"), None)]
+    engine._run_batch(items)
+    with torch.no_grad():
+        expected = encoder.embed_texts(TEXTS[:1])[0]
+    torch.testing.assert_close(items[0].result.result(), expected, rtol=1e-4, atol=1e-4)
+    (state,) = engine.submit(TEXTS[:1], None, per_token=True)
+    torch.testing.assert_close(items[1].result.result(), state.result(60)[0])
 
 
 def test_an_adapter_of_another_model_is_rejected(engine: EncoderEngine, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_unsupported_parameters_are_rejected(method: Method, parameters: dict[st
 def classifier() -> ServedEncoder:
     """A classifier whose head returns each text's vector, of size 3, as logits."""
     engine = EncoderEngine(
-        AutoModel.from_config(tiny_config()), EncoderTokenizer(tiny_tokenizer(), 64), causal=True
+        AutoModel.from_config(tiny_config()), EncoderTokenizer(tiny_tokenizer(), 64), pooling="last"
     )
     head = (torch.eye(3), torch.zeros(3))
     return ServedEncoder(

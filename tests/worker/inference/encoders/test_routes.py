@@ -140,7 +140,7 @@ async def test_unknown_token_ids_are_rejected(state: ServerState, ids: list[int]
 async def test_too_many_tokens_are_rejected(state: ServerState) -> None:
     served = await state.encoders.resolve("mini")
     tokenizer = EncoderTokenizer(served.engine.tokenizer.hf_tokenizer, 256)
-    longer = EncoderEngine(AutoModel.from_config(tiny_config()), tokenizer, causal=False)
+    longer = EncoderEngine(AutoModel.from_config(tiny_config()), tokenizer, pooling="mean")
     request = EmbeddingsRequest.model_validate({**BODY, "input": ["a " * 254] * 1172})
     with pytest.raises(InvalidRequest, match="Requested 300032 tokens, max 300000") as raised:
         await embed_with_encoder(request, replace(served, engine=longer))
@@ -158,7 +158,7 @@ async def test_token_ids_equal_their_text(state: ServerState) -> None:
 
 async def test_a_text_without_tokens_is_rejected() -> None:
     backbone = AutoModel.from_config(tiny_config())
-    engine = EncoderEngine(backbone, EncoderTokenizer(tiny_tokenizer(), 64), causal=True)
+    engine = EncoderEngine(backbone, EncoderTokenizer(tiny_tokenizer(), 64), pooling="last")
     served = ServedEncoder("causal", engine, None)
     with pytest.raises(InvalidRequest, match="that this model can read") as raised:
         await tasks.tokenize(served, ["a text", ""], truncate=False)

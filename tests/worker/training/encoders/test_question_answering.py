@@ -134,7 +134,7 @@ def test_serving_gives_the_answers_of_training(
     cpu = torch.device("cpu")
     base = load_backbone(tiny_encoder_folder, dtype=torch.float32, device=cpu, max_length=64)
     engine = EncoderEngine(
-        base, EncoderTokenizer(words_tokenizer(token_types=True), 64), causal=False
+        base, EncoderTokenizer(words_tokenizer(token_types=True), 64), pooling="mean"
     )
     served = ServedEncoder("tuned", engine, engine.load_tuned(tmp_path))
 
