@@ -90,13 +90,22 @@ class TestExample:
         assert decode_labels(tokenizer, row) == "bye<|im_end|>"
         assert "hi there" in decode(tokenizer, row.ids)
 
-    def test_a_long_example_is_truncated_at_its_end(
+    def test_a_long_example_is_cut_at_its_end_and_an_answer_is_learned_whole_or_not(
         self, tokenizer: PreTrainedTokenizerFast
     ) -> None:
-        whole = render_row(Renderer(tokenizer, context_length=512), [SYSTEM, HELLO, LAST])
-        short = render_row(Renderer(tokenizer, context_length=40), [SYSTEM, HELLO, LAST])
-        assert short.ids.tolist() == whole.ids[:40].tolist()
-        assert short.loss_mask.tolist() == whole.loss_mask[:40].tolist()
+        messages = [SYSTEM, HELLO, LAST, HELLO, LAST]
+        whole = render_row(Renderer(tokenizer, context_length=512), messages)
+        first_end = int(np.flatnonzero(np.diff(whole.loss_mask.astype(int)) == -1)[0]) + 1
+        length = int(np.flatnonzero(whole.loss_mask)[-1])
+        chat = Renderer(tokenizer, context_length=length).render_example(messages)
+        assert (chat.num_turns, chat.num_learned, chat.num_cut) == (2, 1, 1)
+        (row,) = chat.rows
+        assert row.ids.tolist() == whole.ids[:length].tolist()
+        assert row.loss_mask.tolist() == [
+            learned and place < first_end for place, learned in enumerate(whole.loss_mask[:length])
+        ]
+        shorter = Renderer(tokenizer, context_length=first_end - 1).render_example(messages)
+        assert (shorter.rows, shorter.num_cut) == ([], 2)
 
     def test_an_opening_assistant_message_is_in_the_loss(
         self, renderer: Renderer, tokenizer: PreTrainedTokenizerFast
