@@ -22,6 +22,8 @@ OPENAI_HYPERPARAMETERS = frozenset(
         "reasoning_effort",
     }
 )
+# Blocks of methods that are not available; clients send those of all methods.
+OPENAI_FIELDS = frozenset({"method.reinforcement"})
 # Names whose absence needs more than a similar name.
 EXPLANATIONS = {
     "full": "Chat models are tuned by an adapter; raise 'lora_rank' for more capacity.",
@@ -77,7 +79,8 @@ def _list_unknown(request: CreateJob) -> Iterator[tuple[str, str, Iterable[str]]
             parts.append((f"method.{request.method_type}.", block))
     for prefix, part in parts:
         for name in part.model_extra or ():
-            yield prefix + name, name, type(part).model_fields
+            if prefix + name not in OPENAI_FIELDS:
+                yield prefix + name, name, type(part).model_fields
 
 
 def _explain_hyperparameter(name: str, request: CreateJob) -> str:

@@ -170,7 +170,9 @@ def test_a_misplaced_field_that_would_change_the_job_is_refused(
 def test_other_unknown_fields_are_reported_in_an_event(
     openai: OpenAI, http: httpx.Client, training_file: str
 ) -> None:
-    body = {"model": "base", "training_file": training_file, "lunch": True, "x": {"y": 1}}
+    method = {"type": "supervised", "reinforcement": {"grader": {"type": "string_check"}}}
+    body = {"model": "base", "training_file": training_file, "method": method}
+    body |= {"lunch": True, "x": {"y": 1}}
     job = http.post(JOBS, json=body)
     assert job.status_code == 200, job.text
     event = openai.fine_tuning.jobs.list_events(job.json()["id"]).data[0]
