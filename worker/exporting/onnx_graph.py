@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from worker.encoding.backbone import l2_normalize, pool
+from worker.encoding.backbone import l2_normalize
+from worker.encoding.pooling import pool
 from worker.exporting.encoder_model import EncoderModel, load_encoder
 from worker.exporting.encoders import output_names
 from worker.exporting.source import ExportSource
@@ -26,7 +27,7 @@ class _Graph(nn.Module):
         super().__init__()
         self.backbone, self.head = model.backbone, model.head
         self._method = model.task.method
-        self._is_last = model.task.pooling == "last"
+        self._pooling = model.task.pooling
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -42,7 +43,7 @@ class _Graph(nn.Module):
         if self._method == "token_classification":
             assert self.head is not None
             return (self.head(states),)
-        pooled = pool(states, attention_mask, causal=self._is_last)
+        pooled = pool(states, attention_mask, self._pooling)
         return (l2_normalize(pooled) if self.head is None else self.head(pooled),)
 
 
