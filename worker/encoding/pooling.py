@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from app.catalog import ModelKind
-from worker.modeling import ModelUnavailable
+from worker.model_cache import ModelUnavailable
 
 Pooling = Literal["mean", "cls", "last"]
 

@@ -10,7 +10,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling as TheirP
 
 from app.catalog import ModelKind
 from worker.encoding.pooling import POOLING_MODES, pool, read_pooling
-from worker.modeling import ModelUnavailable
+from worker.model_cache import ModelUnavailable
 
 # What BGE's and Arctic's repositories have, and what MiniLM's has.
 CLS = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
