@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, select, tuple_
+from sqlalchemy import Column, ColumnElement, Select, delete, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app import logs
@@ -220,18 +220,16 @@ def delete_rows_of_deleted_models(session: Session, *, days: float) -> int:
 
 def delete_rows_of_deleted_files(session: Session, *, days: float) -> int:
     """Delete a batch of rows of files that were deleted long ago, and no job or upload names."""
-    referring = (
-        Job.training_file_id,
-        Job.validation_file_id,
-        Job.test_file_id,
-        Job.result_file_id,
-        Job.evaluation_file_id,
-        Upload.file_id,
-    )
     # A condition for each column, since each has its own index.
-    unused = [~select(column).where(column == File.id).exists() for column in referring]
+    unused = [~select(column).where(column == File.id).exists() for column in _list_references()]
     gone = select(File.id).where(_is_older(File.deleted_at, days), *unused)
     return _delete(session, File, File.id, gone)
+
+
+def _list_references() -> list[Column[Any]]:
+    """List the columns of all tables that refer to files."""
+    keys = (key for table in Base.metadata.sorted_tables for key in table.foreign_keys)
+    return [key.parent for key in keys if key.column is File.__table__.c.id]
 
 
 def _select_deleted_models(days: float) -> Select[str]:

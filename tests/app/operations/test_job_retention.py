@@ -3,10 +3,11 @@
 from datetime import date, timedelta
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import UniqueConstraint, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from app.db import clock
+from app.db.base import Base
 from app.db.session import SessionMaker, transaction
 from app.db.tables import (
     Checkpoint,
@@ -16,8 +17,10 @@ from app.db.tables import (
     Job,
     JobAttempt,
     JobEvent,
+    JobLease,
     JobMetadata,
     JobMetric,
+    JobTestAnswer,
     ModelTrafficHour,
     MonthlyTrainingUsage,
     Outbox,
@@ -33,7 +36,16 @@ from app.operations.retention import RetentionPolicy
 from tests.factories import make_file, make_job, make_project
 
 WEEK = RetentionPolicy(job_days=7)
-OF_JOBS = (Job, JobEvent, JobMetric, JobAttempt, JobMetadata, Checkpoint, FineTunedModel)
+OF_JOBS = (
+    Job,
+    JobEvent,
+    JobMetric,
+    JobAttempt,
+    JobTestAnswer,
+    JobMetadata,
+    Checkpoint,
+    FineTunedModel,
+)
 OF_MODELS = (CheckpointPermission, ModelTrafficHour, Prediction, TrainingUsage)
 
 
@@ -48,6 +60,33 @@ class TestEndedJobs:
         assert {table.__tablename__: count(sessions, table) for table in OF_JOBS + OF_MODELS} == {
             table.__tablename__: 0 for table in OF_JOBS + OF_MODELS
         }
+
+    def test_every_table_that_refers_to_jobs_or_models_is_among_these(self) -> None:
+        """A new one would make the deletion of its jobs fail: add it to the deletion and here."""
+        referring = {
+            table.name
+            for table in Base.metadata.sorted_tables
+            for key in table.foreign_keys
+            if key.column.table.name in ("jobs", "fine_tuned_models")
+        }
+        # An ended job has no row in it; deleted all the same.
+        leases = {JobLease.__tablename__}
+        assert referring == leases | {
+            table.__tablename__
+            for table in (*OF_JOBS, *OF_MODELS)
+            if table not in (Job, ModelTrafficHour, Prediction)
+        }
+
+    @pytest.mark.parametrize("target", ["jobs", "files"])
+    def test_rows_that_refer_to_it_are_found_by_an_index(self, target: str) -> None:
+        """Postgres looks for them each time that a row is deleted."""
+        for table in Base.metadata.sorted_tables:
+            columns = {index.columns[0].name for index in (*table.indexes, table.primary_key)}
+            unique = (c for c in table.constraints if isinstance(c, UniqueConstraint))
+            columns |= {constraint.columns[0].name for constraint in unique}
+            for key in table.foreign_keys:
+                if key.column.table.name == target:
+                    assert key.parent.name in columns, f"{table.name}.{key.parent.name}"
 
     def test_its_checkpoints_and_result_files_leave_storage(self, sessions: SessionMaker) -> None:
         with transaction(sessions) as session:
@@ -233,6 +272,7 @@ def make_trained_job(
     job = make_job(session, project, **values | changes)
     events.append(session, job, [NewEvent("a", "message")])
     session.add(JobMetric(job_id=job.id, step=1, attempt=1, values={}))
+    session.add(JobTestAnswer(job_id=job.id, model=name, row=1, text="answer"))
     session.add(JobAttempt(job_id=job.id, attempt=1, trainer="t", ended_at=func.now()))
     make_checkpoint(session, job, step=1, is_deleted=is_deleted, model_name=name)
     session.add(build_model(job, name, deleted_at=days_ago(8) if is_deleted else None))
