@@ -49,7 +49,7 @@ CURSOR_KINDS = {
 # Parameters that are not ids of objects that belong to a tenant.
 NON_ID_PARAMETERS = frozenset(
     (
-        "calculate_output content context data entity evaluation_metric file filename "
+        "calculate_output content context data entity evaluation_metric file filename format "
         "frequency_penalty function_call functions hours ignore_labels image_tag "
         "include_archived input inputs integrations label labels limit logit_bias logprobs "
         "max_completion_tokens max_tokens md5 messages metadata mime_type model_sample n name "

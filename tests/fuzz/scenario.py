@@ -103,6 +103,8 @@ def make_seeds(session: Session, url: str) -> tuple[Tenant, Mapping[str, Any]]:
         f"POST {path}": {"model": ["base", tenant.ids["model"]]} for path in BASE_MODEL_PATHS
     }
     by_operation["POST /v1/organization/projects/{project_id}/archive"] = {"project_id": [archived]}
+    # No trainer runs here: the export of a fine-tuned model would never be made.
+    by_operation["GET /v1/models/{model}/export"] = {"model": ["base"]}
     by_operation["DELETE /v1/models/{model}"] = {"model": [deletable_model.name]}
     return tenant, {
         "lasting": _by_parameter(lasting),

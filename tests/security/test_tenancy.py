@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from app.db.base import Base
 from app.db.session import SessionMaker
+from app.exports import routes as exports
 from tests import http_client
 from tests.live_api import Api, client_with_secret
 from tests.openapi_routes import IdSlot, Operation, operations
@@ -113,6 +114,12 @@ def _visible_parts(response: httpx.Response, id_: str) -> tuple[int, str, Mappin
     """Everything a client can see of a response, except for the id it has sent itself."""
     headers = {name: value for name, value in response.headers.items() if name not in OF_REQUEST}
     return response.status_code, response.text.replace(id_, "ID"), headers
+
+
+@pytest.fixture(autouse=True)
+def _no_wait_for_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No trainer runs here, which would make the export of an own model."""
+    monkeypatch.setattr(exports, "MAX_WAIT_SECONDS", -1.0)
 
 
 def test_every_parameter_is_classified(routes: list[Operation], world: Tenants) -> None:
