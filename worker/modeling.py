@@ -4,7 +4,7 @@ import base64
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -323,17 +323,17 @@ def set_adapter_weights(model: PeftModel, tensors: dict[str, Tensor]) -> None:
         parameter.data.copy_(tensors[name])
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
+def save_adapter(model: PeftModel, folder: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write adapter_config.json and adapter_model.safetensors, which PEFT, vLLM and others read.
 
     PEFT's own `save_pretrained` adds a model card, and orders the layer names differently in each
-    process: equal adapters would not be equal files.
+    process: equal adapters would not be equal files. `metadata` is written with the weights.
     """
     config = {**model.peft_config["default"].to_dict(), "inference_mode": True}
     text = json.dumps(config, indent=2, sort_keys=True, default=sorted)
     (folder / ADAPTER_CONFIG_FILE).write_text(text, encoding="utf-8")
     weights = {name: p.detach().cpu() for name, p in adapter_parameters(model).items()}
-    save_file(weights, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(weights, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt", **(metadata or {})})
 
 
 def adapter_parameters(model: PeftModel) -> dict[str, nn.Parameter]:

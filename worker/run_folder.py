@@ -71,6 +71,8 @@ class RunSpec:
     micro_batch: int | None = None
     # Metrics of the test file beside those that are always computed.
     test_metrics: list[str] = field(default_factory=list)
+    # Time that chat templates show, the same in all attempts: ISO 8601. None is the present.
+    rendered_at: str | None = None
 
 
 # Records of events.jsonl. `kind` is the class name in lower case.

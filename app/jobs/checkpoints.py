@@ -77,7 +77,8 @@ def list_resumable(session: Session, job_id: str) -> list[Checkpoint]:
     statement = (
         select(Checkpoint)
         .where(Checkpoint.job_id == job_id, Checkpoint.deleted_at.is_(None))
-        .order_by(Checkpoint.step.desc(), Checkpoint.attempt.desc())
+        # An attempt that began again stores lower steps than the one before it.
+        .order_by(Checkpoint.attempt.desc(), Checkpoint.step.desc())
         .limit(MAX_RESUME_CHECKPOINTS)
     )
     return list(session.scalars(statement))
@@ -207,7 +208,7 @@ def _apply_retention(session: Session, job_id: str) -> None:
         session.scalars(
             select(Checkpoint)
             .where(Checkpoint.job_id == job_id, Checkpoint.deleted_at.is_(None))
-            .order_by(Checkpoint.step.desc())
+            .order_by(Checkpoint.attempt.desc(), Checkpoint.step.desc())
         )
     )
     servable = [row for row in rows if row.kind == CheckpointKind.USER]

@@ -10,6 +10,7 @@ All times are read from the database's clock, so no machine's clock can end or p
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -84,6 +85,7 @@ class JobAssignment:
     # The fine-tuned model to continue from, and its prefix in the store unless it was deleted.
     start_model: str | None
     start_model_prefix: str | None
+    created_at: datetime
     # Newest first.
     resume_points: tuple[ResumePoint, ...]
 
@@ -145,6 +147,7 @@ def _build_assignment(session: Session, job: Job) -> JobAssignment:
         test_metrics=tuple(job.test_metrics),
         test_answers=tuple(test_answers.list_all(session, job.id)),
         integrations=tuple(job.integrations),
+        created_at=job.created_at,
         start_model=job.start_model,
         start_model_prefix=_find_start_model_prefix(session, job),
         resume_points=tuple(

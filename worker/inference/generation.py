@@ -147,13 +147,15 @@ class Generation:
 
 
 async def render_prompt(
-    request: ChatCompletionRequest, base: LoadedModel, project: str
+    request: ChatCompletionRequest, served: ServedCausalModel, project: str
 ) -> list[int]:
     """Render and tokenize the messages, in a thread. Raises InvalidRequest."""
+    base = served.base
 
     def render() -> list[int]:
         messages = [message.model_dump(exclude_none=True) for message in request.messages]
-        return base.renderer.render_prompt(messages)
+        renderer = base.renderer.with_options(served.rendering_options)
+        return renderer.render_prompt(messages)
 
     try:
         return await base.rendering.run(project, _rendering_cost(request), render)
@@ -167,6 +169,9 @@ def _rendering_cost(request: ChatCompletionRequest) -> int:
     """Cost of rendering in characters; a message costs some even if it is empty."""
     parts = [part for message in request.messages for part in message.content or ()]
     characters = sum(len(part.text or part.refusal or "") for part in parts)
+    for message in request.messages:
+        characters += len(message.reasoning_content or "")
+        characters += len(str(message.tool_calls or "")) + len(str(message.function_call or ""))
     return characters + COST_PER_MESSAGE * (len(request.messages) + len(parts))
 
 
@@ -198,6 +203,11 @@ def _context_length_error(base: LoadedModel, tokens: str) -> InvalidRequest:
     )
 
 
+def _first(requested: float | None, default: float | None) -> float:
+    """Choose the request's value, else the model's own, else OpenAI's."""
+    return next((value for value in (requested, default) if value is not None), 1.0)
+
+
 def _sampling_params(request: SamplingRequest, base: LoadedModel) -> SamplingParams:
     bias = {int(id): value for id, value in (request.logit_bias or {}).items()}
     unknown_ids = [id for id in bias if id >= base.vocabulary.size]
@@ -208,8 +218,8 @@ def _sampling_params(request: SamplingRequest, base: LoadedModel) -> SamplingPar
             code="invalid_value",
         )
     return SamplingParams(
-        temperature=1.0 if request.temperature is None else request.temperature,
-        top_p=1.0 if request.top_p is None else request.top_p,
+        temperature=_first(request.temperature, base.sampling_defaults.temperature),
+        top_p=_first(request.top_p, base.sampling_defaults.top_p),
         seed=request.seed,
         presence_penalty=request.presence_penalty or 0.0,
         frequency_penalty=request.frequency_penalty or 0.0,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from safetensors import safe_open
+
 from app import logs
 from app.catalog import Catalog, CatalogModel, ModelKind
 from app.errors import InvalidRequest, ModelNotFound
@@ -22,8 +24,20 @@ from worker.inference.llama_weights import unsupported_reason
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
 from worker.inference.transformers_decoder import TransformersDecoder
 from worker.inference.vocabulary import Vocabulary
-from worker.model.rendering import Renderer
-from worker.modeling import choose_device, choose_dtype, load_base, load_tokenizer, materialize
+from worker.model.generation_config import (
+    NO_GENERATION_CONFIG,
+    GenerationConfig,
+    read_generation_config,
+)
+from worker.model.rendering import DEFAULT_OPTIONS, Renderer, RenderingOptions
+from worker.modeling import (
+    ADAPTER_WEIGHTS_FILE,
+    choose_device,
+    choose_dtype,
+    load_base,
+    load_tokenizer,
+    materialize,
+)
 
 # More threads would only compete for the interpreter's lock; the second one tokenizes, which does
 # not need it, while the first renders.
@@ -41,6 +55,8 @@ class LoadedModel:
     vocabulary: Vocabulary
     # Renders and tokenizes prompts, in turn for each project.
     rendering: FairExecutor
+    # Values for requests that name none.
+    sampling_defaults: GenerationConfig = NO_GENERATION_CONFIG
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +66,15 @@ class ServedCausalModel:
     name: str
     base: LoadedModel
     adapter: AdapterFiles | None
+    # Of the adapter's training job.
+    rendering_options: RenderingOptions = DEFAULT_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
 class _AdapterEntry:
     base: CatalogModel
     files: AdapterFiles
+    rendering_options: RenderingOptions
 
 
 class ModelRegistry:
@@ -92,13 +111,14 @@ class ModelRegistry:
         """
         entry = self._adapter_entries.get(name)
         if entry is not None and entry.files.touch():
-            return ServedCausalModel(name, await self._model_cache.get(entry.base), entry.files)
-        base = self._find_base(name)
-        if base is None:
+            base = await self._model_cache.get(entry.base)
+            return ServedCausalModel(name, base, entry.files, entry.rendering_options)
+        model = self._find_base(name)
+        if model is None:
             # If the disk cache was emptied, the API loads the unknown adapter again and retries.
             self._adapter_entries.pop(name, None)
             raise ModelNotFound(name)
-        return ServedCausalModel(name, await self._model_cache.get(base), None)
+        return ServedCausalModel(name, await self._model_cache.get(model), None)
 
     async def load_adapter(self, request: LoadAdapterRequest) -> None:
         """Register an adapter under a name.
@@ -115,7 +135,8 @@ class ModelRegistry:
             return
         loaded = await self._model_cache.get(base)
         files = await run_in_thread(partial(self._fetch_adapter, request.lora_path, loaded))
-        self._adapter_entries[request.lora_name] = _AdapterEntry(base, files)
+        options = await run_in_thread(partial(_read_rendering_options, files))
+        self._adapter_entries[request.lora_name] = _AdapterEntry(base, files, options)
         log.info("adapter.loaded", model=request.lora_name)
 
     def unload_adapter(self, name: str, thread: EngineThread) -> None:
@@ -155,6 +176,11 @@ class ModelRegistry:
         return model if model in list(self._local_models()) else None
 
 
+def _read_rendering_options(files: AdapterFiles) -> RenderingOptions:
+    with safe_open(files.folder / ADAPTER_WEIGHTS_FILE, framework="pt") as weights:
+        return RenderingOptions.from_metadata(weights.metadata())
+
+
 def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
     """Load a base model, converting its files first if needed. Raises ModelUnavailable."""
     fetch_from_bucket(model, cache, Settings())
@@ -164,6 +190,7 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
     tokenizer = load_tokenizer(folder)
     vocabulary = Vocabulary(tokenizer)
     reason = unsupported_reason(base, model.context_length)
+    generation = read_generation_config(folder)
     decoder: Decoder
     if reason is None:
         decoder = LlamaDecoder(base, context_length=model.context_length)
@@ -178,7 +205,8 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
     )
     return LoadedModel(
         engine=Engine(decoder, vocab_size=vocabulary.size),
-        renderer=Renderer(tokenizer, model.context_length),
+        renderer=Renderer(tokenizer, model.context_length, eos_ids=generation.eos_ids),
         vocabulary=vocabulary,
         rendering=FairExecutor(RENDERING_THREADS, "rendering"),
+        sampling_defaults=generation,
     )

@@ -153,7 +153,7 @@ async def chat_completions(request: Request) -> Response:
         return await _chat_with_classifier(request, body)
     served = await state.models.resolve(body.model)
     project = http.read_project(request)
-    prompt = await render_prompt(body, served.base, project)
+    prompt = await render_prompt(body, served, project)
     generation = Generation(prompt, body, served, state.thread, project=project)
     generation.submit()
     builder = ChatCompletionBuilder(body, generation)

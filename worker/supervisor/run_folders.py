@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from datetime import UTC
 from pathlib import Path
 
 from app import logs
@@ -175,6 +176,7 @@ def _make_spec(
         threads=settings.torch_threads,
         micro_batch=assignment.micro_batch_size,
         test_metrics=list(assignment.test_metrics),
+        rendered_at=assignment.created_at.astimezone(UTC).replace(tzinfo=None).isoformat(),
     )
 
 

@@ -10,7 +10,8 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from app.catalog import CatalogModel
-from worker.model.rendering import Renderer
+from worker.model.generation_config import read_generation_config
+from worker.model.rendering import Renderer, RenderingOptions
 from worker.modeling import (
     adapter_parameters,
     add_adapter,
@@ -25,7 +26,14 @@ from worker.modeling import (
 from worker.run_folder import RunFolder, RunSpec
 from worker.training.adapter_settings import check_target_modules, inherit_settings
 from worker.training.best_weights import BestWeights
-from worker.training.chat_data import ChatData, LongRowPolicy, make_progress_reporter
+from worker.training.chat_data import (
+    OTHER_DATA_WARNING,
+    ChatData,
+    LongRowPolicy,
+    digest_rows,
+    has_reasoning,
+    make_progress_reporter,
+)
 from worker.training.checkpoint import Checkpointer
 from worker.training.encoders.builder import build_training_loop as build_encoder_loop
 from worker.training.encoders.methods import METHODS as ENCODER_METHODS
@@ -80,7 +88,12 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
         raise user_error("invalid_method", f"Unknown method {spec.method!r}.", "method")
     method = CHAT_METHODS[spec.method]
     model_folder = materialize(CatalogModel.from_json(spec.model), Path(spec.model_cache))
-    renderer = Renderer(load_tokenizer(model_folder), _max_seq_length(spec))
+    renderer = Renderer(
+        load_tokenizer(model_folder),
+        _max_seq_length(spec),
+        eos_ids=read_generation_config(model_folder).eos_ids,
+        options=RenderingOptions(now=spec.rendered_at, thinking=has_reasoning(folder.train_file)),
+    )
     long_rows = LongRowPolicy(
         drop_auto(spec.hyperparameters).get("long_rows", method.default_long_rows)
     )
@@ -100,7 +113,22 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     reported = {**lora.report(), **_report_rows(spec, renderer, long_rows, validation_rows)}
     recipe = replace(recipe, extra={**recipe.extra, **reported})
     loop = _build_loop(folder, spec, stop, recipe, model, rows, validation_rows)
-    return replace(loop, data_warnings=data.warnings)
+    return _with_rendering(loop, model, renderer, data)
+
+
+def _with_rendering(
+    loop: TrainingLoop[Any], model: PeftModel, renderer: Renderer, data: ChatData[Any]
+) -> TrainingLoop[Any]:
+    """Save the rendering's options with the adapter, and begin again if the rows have changed."""
+    checkpointer = replace(
+        loop.checkpointer,
+        weights=AdapterWeights(model, renderer.adapter_metadata),
+        data_digest=digest_rows(data.rows),
+    )
+    warnings = [*data.warnings]
+    if checkpointer.discard_other_data():
+        warnings.append(OTHER_DATA_WARNING)
+    return replace(loop, checkpointer=checkpointer, data_warnings=warnings)
 
 
 def _read_data(
@@ -114,7 +142,8 @@ def _read_data(
     if not folder.valid_file.exists():
         return data, ()
     validation = read(folder.valid_file, renderer, param="validation_file")
-    return replace(data, warnings=[*data.warnings, *validation.warnings]), validation.rows
+    warnings = list(dict.fromkeys([*data.warnings, *validation.warnings]))
+    return replace(data, warnings=warnings), validation.rows
 
 
 def _build_loop(

@@ -1,12 +1,17 @@
 """Training data of chat and preference jobs: rows, and what their owner should know about them."""
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from worker.model.rendering import RenderedChat
+import numpy as np
+
+from app.formats import FormatName, Message, chat, iter_examples, preference
+from worker.model.rendering import RenderedChat, Renderer, messages
 from worker.run_folder import Preparing, RunFolder
 from worker.training.errors import user_error
 
@@ -15,6 +20,22 @@ RowT = TypeVar("RowT")
 # The supervisor kills a process that writes no events as hung.
 PROGRESS_INTERVAL_SECONDS = 10.0
 MAX_LISTED_EXAMPLES = 10
+# A file without any of these has no answer with reasoning; JSON may escape the first character.
+REASONING_MARKS = (b"reasoning_content", b"/think>", b"\\u003c")
+MAX_MARK_BYTES = max(map(len, REASONING_MARKS)) - 1
+READ_BYTES = 2**20
+OTHER_DATA_WARNING = (
+    "The training rows are now rendered in another way than when this job began, so it starts "
+    "again from its first step."
+)
+PLAIN_TEMPLATE_WARNING = (
+    "The base model has no chat template: the chats are written in a plain one, in which the "
+    "model's end token separates messages."
+)
+NO_REASONING_WARNING = (
+    "The base model's chat template has no form for reasoning: `reasoning_content` is left out, "
+    "and reasoning in the content is learned as text."
+)
 
 
 @dataclass(slots=True)
@@ -112,6 +133,59 @@ class ChatData(Generic[RowT]):
 
     rows: list[RowT]
     warnings: list[str] = field(default_factory=list)
+
+
+def has_reasoning(path: Path) -> bool:
+    """Check whether any answer to learn in a file of chats has reasoning."""
+    readers: Mapping[FormatName, Callable[[dict[str, Any]], Iterable[Message]]] = {
+        FormatName.CHAT: lambda row: chat.to_example(row).messages,
+        FormatName.COMPLETION: lambda _row: (),
+        FormatName.PREFERENCE: _read_answers,
+    }
+    if not _mentions_reasoning(path):
+        return False
+    return any(
+        message.role == "assistant" and message.weight and messages.has_reasoning(message.to_wire())
+        for answers in iter_examples(path, readers)
+        for message in answers
+    )
+
+
+def _read_answers(row: dict[str, Any]) -> Iterable[Message]:
+    example = preference.to_example(row)
+    return example.chosen, example.rejected
+
+
+def _mentions_reasoning(path: Path) -> bool:
+    """Search a file's bytes, much faster than its rows."""
+    with path.open("rb") as file:
+        tail = b""
+        while block := file.read(READ_BYTES):
+            if any(mark in tail + block for mark in REASONING_MARKS):
+                return True
+            tail = block[-MAX_MARK_BYTES:]
+    return False
+
+
+def template_warnings(renderer: Renderer) -> list[str]:
+    """Say what the base model's template lacks for chats; nothing if it cannot render any."""
+    if not renderer.reads_chats:
+        return []
+    warnings = [] if renderer.has_chat_template else [PLAIN_TEMPLATE_WARNING]
+    if renderer.options.thinking and not renderer.template.features.reasoning:
+        warnings.append(NO_REASONING_WARNING)
+    return warnings
+
+
+def digest_rows(rows: Sequence[Any]) -> str:
+    """Compute a digest of rendered rows, or of pairs of them."""
+    digest = hashlib.sha256()
+    for row in rows:
+        for part in (row.chosen, row.rejected) if hasattr(row, "chosen") else (row,):
+            for numbers in (part.ids, part.label_positions):
+                digest.update(len(numbers).to_bytes(4, "little"))
+                digest.update(np.asarray(numbers, dtype=np.int32).tobytes())
+    return digest.hexdigest()
 
 
 def make_progress_reporter(folder: RunFolder) -> Callable[[int], None]:

@@ -3,7 +3,7 @@
     adapter_config.json, adapter_model.safetensors   the adapter, ready to be served
     optimizer.safetensors                            AdamW's moments
     state.json                                       step, RNG states, environment fingerprint,
-                                                     resolved hyperparameters
+                                                     resolved hyperparameters, rows' digest
     best.json, best.safetensors                      the best weights so far, with validation only
     reference.safetensors                            DPO's reference log-probabilities
     manifest.json                                    names, sizes, sha256; written last
@@ -55,6 +55,8 @@ class Checkpointer:
     extra_files: Callable[[], Mapping[str, bytes]] = dict
     # The resolved hyperparameters, for whoever examines a checkpoint.
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    # Of the rendered rows; None for methods whose rows are not rendered.
+    data_digest: str | None = None
 
     def write(self, step: int, final_files: Mapping[str, bytes] | None = None) -> None:
         """Write checkpoints/step-N atomically: to a partial folder, fsynced, then renamed."""
@@ -84,6 +86,23 @@ class Checkpointer:
             return 0
         self._restore(self.folder.checkpoint(latest))
         return latest
+
+    def discard_other_data(self) -> bool:
+        """Discard the checkpoints if they were trained on other rows than this run's.
+
+        The steps of such a checkpoint would stand for other rows. Checkpoints of earlier versions
+        have no digest and are trusted.
+        """
+        latest = self.find_latest()
+        if latest is None or self.data_digest is None:
+            return False
+        state = json.loads((latest / STATE_FILE).read_bytes())
+        if state.get("data", self.data_digest) == self.data_digest:
+            return False
+        for step in self.folder.list_checkpoint_steps():
+            shutil.rmtree(self.folder.checkpoint(step))
+        log.warning("checkpoint.other_data", step=state["step"])
+        return True
 
     def find_latest(self) -> Path | None:
         """Folder of the latest complete checkpoint."""
@@ -121,6 +140,7 @@ class Checkpointer:
             "random": random,
             "environment": self.fingerprint,
             "recipe": dict(self.recipe),
+            **({} if self.data_digest is None else {"data": self.data_digest}),
         }
 
     def _optimizer_tensors(self) -> dict[str, torch.Tensor]:

@@ -1,7 +1,7 @@
 """Trainable weights of a model, and their files on disk."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -29,15 +29,16 @@ class TrainableWeights(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AdapterWeights:
-    """LoRA weights of a PEFT model."""
+    """LoRA weights of a PEFT model, saved with `metadata`."""
 
     model: PeftModel
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def parameters(self) -> Mapping[str, nn.Parameter]:
         return adapter_parameters(self.model)
 
     def save(self, folder: Path) -> None:
-        save_adapter(self.model, folder)
+        save_adapter(self.model, folder, self.metadata)
 
     def load(self, folder: Path) -> None:
         set_adapter_weights(self.model, load_adapter(folder).tensors)

@@ -1,12 +1,13 @@
 """Options of a job's rendering that its rows depend on, saved with the adapter for serving."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-# Key of the options in adapter_config.json. PEFT ignores unknown keys.
-RENDERING_CONFIG_KEY = "luthier_rendering"
+# Key of the options in the metadata of an adapter's weights, which PEFT and others leave alone.
+METADATA_KEY = "luthier_rendering"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,12 @@ class RenderingOptions:
     thinking: bool | None = None
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "RenderingOptions":
-        """Read the options in an adapter's config. Adapters of earlier versions have none."""
-        saved = config.get(RENDERING_CONFIG_KEY)
+    def from_metadata(cls, metadata: Mapping[str, str] | None) -> "RenderingOptions":
+        """Read the options in an adapter's metadata. Adapters of earlier versions have none."""
+        try:
+            saved = json.loads((metadata or {}).get(METADATA_KEY, "{}"))
+        except ValueError:
+            return cls()
         if not isinstance(saved, dict):
             return cls()
         now, thinking = saved.get("now"), saved.get("thinking")
@@ -32,9 +36,14 @@ class RenderingOptions:
             thinking=thinking if isinstance(thinking, bool) else None,
         )
 
-    def to_config(self) -> dict[str, Any]:
-        """Make the entry of an adapter's config."""
-        return {RENDERING_CONFIG_KEY: asdict(self)}
+    def to_metadata(self, source: str) -> dict[str, str]:
+        """Make the metadata of an adapter: the options that its template, `source`, can read."""
+        values: dict[str, Any] = {}
+        if self.now is not None and "strftime_now" in source:
+            values["now"] = self.now
+        if self.thinking is not None and "think" in source:
+            values["thinking"] = self.thinking
+        return {METADATA_KEY: json.dumps(values, sort_keys=True)} if values else {}
 
     def strftime_now(self, format: str) -> str:
         """Format the time, as templates do."""

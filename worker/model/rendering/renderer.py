@@ -79,6 +79,15 @@ class Renderer:
         return isinstance(self._template, ChatTemplate) and not self._template.is_plain
 
     @property
+    def adapter_metadata(self) -> dict[str, str]:
+        """Metadata of an adapter that is trained on this renderer's rows."""
+        return self.options.to_metadata(str(self._tokenizer.chat_template or ""))
+
+    @property
+    def reads_chats(self) -> bool:
+        return isinstance(self._template, ChatTemplate)
+
+    @property
     def template(self) -> ChatTemplate:
         """The chat template. Raises RenderingError if the base model cannot read chats."""
         if isinstance(self._template, RenderingError):

@@ -31,7 +31,13 @@ from app.formats import (
 )
 from worker.model.rendering import RenderedChat, Renderer, RenderingError
 from worker.training.batching import Row, collate, split_by_tokens
-from worker.training.chat_data import ChatData, LongRowPolicy, LongRows, ignore_progress
+from worker.training.chat_data import (
+    ChatData,
+    LongRowPolicy,
+    LongRows,
+    ignore_progress,
+    template_warnings,
+)
 from worker.training.errors import user_error
 from worker.training.forward import CausalLM
 from worker.training.objectives import LossOutput
@@ -137,7 +143,7 @@ def read_pairs(
         raise user_error(
             f"invalid_{param}", _nothing_to_learn_message(renderer.context_length), param
         )
-    return ChatData(pairs, long.warnings(param))
+    return ChatData(pairs, [*long.warnings(param), *template_warnings(renderer)])
 
 
 def _iterate_pairs(

@@ -18,7 +18,14 @@ from app.formats import (
 from app.formats.completion import CompletionExample
 from worker.model.rendering import RenderedChat, Renderer, RenderingError
 from worker.training.batching import Row, collate, split_by_tokens
-from worker.training.chat_data import ChatData, LongRowPolicy, LongRows, TurnCount, ignore_progress
+from worker.training.chat_data import (
+    ChatData,
+    LongRowPolicy,
+    LongRows,
+    TurnCount,
+    ignore_progress,
+    template_warnings,
+)
 from worker.training.errors import user_error
 from worker.training.forward import CausalLM
 from worker.training.objectives import LossOutput
@@ -84,6 +91,8 @@ def read_rows(
             f"invalid_{param}", _nothing_to_learn_message(renderer.context_length), param
         )
     turn_warnings = turns.warnings(param.replace("_", " "), renderer.context_length)
+    if turns.num_turns:
+        turn_warnings += template_warnings(renderer)
     return ChatData(rows, [*long.warnings(param), *turn_warnings])
 
 
