@@ -16,6 +16,7 @@ STATE_MACHINE_TEST = "tests/app/jobs/test_lifecycle_machine.py"
 FENCING_TEST = (
     "tests/app/jobs/test_attempt_outcomes.py::test_no_write_of_an_earlier_attempt_changes_any_row"
 )
+SHIPPED_TEMPLATES_TEST = "tests/worker/model/rendering/shipped/test_shipped.py"
 TIMEOUT_SECONDS = 900
 
 
@@ -135,6 +136,55 @@ MUTANTS = (
         "orphans = unowned & self._suspects",
         "orphans = unowned",
         "tests/app/operations/test_orphaned_objects.py",
+    ),
+    Mutant(
+        "turns that need a row of their own are not learned",
+        "worker/model/rendering/examples.py",
+        "        others = [place for place in turns if place not in in_row]\n",
+        "        others: list[int] = []\n",
+        SHIPPED_TEMPLATES_TEST,
+    ),
+    Mutant(
+        "what is learned begins one token late",
+        "worker/model/rendering/rows.py",
+        "        self.mask[start:end] = True\n",
+        "        self.mask[start + 1 : end] = True\n",
+        SHIPPED_TEMPLATES_TEST,
+    ),
+    Mutant(
+        "the end of a turn is not learned",
+        "worker/model/rendering/turns.py",
+        "answer = text[span.start : stop.end()] if stop",
+        "answer = text[span.start : stop.start()] if stop",
+        SHIPPED_TEMPLATES_TEST,
+    ),
+    Mutant(
+        "an empty reasoning block is learned",
+        "worker/model/rendering/answers.py",
+        "        return 0 if is_the_authors else self._reasoning.empty_block(answer)\n",
+        "        return 0\n",
+        SHIPPED_TEMPLATES_TEST,
+    ),
+    Mutant(
+        "prompts of a job without reasoning begin it",
+        "worker/model/rendering/reasoning.py",
+        '        return f"{prompt.rstrip()}\\n\\n{self._end}\\n\\n"\n',
+        "        return prompt\n",
+        SHIPPED_TEMPLATES_TEST,
+    ),
+    Mutant(
+        "only the first of several calls is written",
+        "worker/model/rendering/rewriting.py",
+        "        if not features.parallel_calls:\n",
+        "        if False:\n",
+        SHIPPED_TEMPLATES_TEST,
+    ),
+    Mutant(
+        "a model's prompts show the present day",
+        "worker/model/rendering/options.py",
+        "datetime.now() if self.now is None else datetime.fromisoformat(self.now)",
+        "datetime.now()",
+        "tests/worker/inference/test_serving_options.py",
     ),
 )
 
