@@ -15,7 +15,7 @@ from worker.evaluation.generate import generate
 from worker.evaluation.test_rows import TestRow, TestRows, read_test_rows
 from worker.evaluation.text_metrics import compute_metrics
 from worker.inference.adapter_cache import AdapterFiles
-from worker.inference.registry import LoadedModel, load_model
+from worker.inference.registry import LoadedModel, load_model, read_rendering_options
 from worker.run_folder import (
     Evaluated,
     EvaluatedModel,
@@ -36,8 +36,9 @@ def evaluate(folder: RunFolder, stop: StopSignal) -> ExitCode:
     """Answer all rows that have no answer yet, then report the metrics of both models."""
     spec = folder.read_spec()
     model = load_model(CatalogModel.from_json(spec.model), Path(spec.model_cache))
-    rows = read_test_rows(folder.test_file, model.renderer)
     adapter = AdapterFiles("trained", folder.checkpoint(folder.list_checkpoint_steps()[0]))
+    renderer = model.renderer.with_options(read_rendering_options(adapter))
+    rows = read_test_rows(folder.test_file, renderer)
     answers = {
         name: {answer.row: answer.text for answer in folder.read_test_answers(name)}
         for name in EvaluatedModel

@@ -135,7 +135,7 @@ class ModelRegistry:
             return
         loaded = await self._model_cache.get(base)
         files = await run_in_thread(partial(self._fetch_adapter, request.lora_path, loaded))
-        options = await run_in_thread(partial(_read_rendering_options, files))
+        options = await run_in_thread(partial(read_rendering_options, files))
         self._adapter_entries[request.lora_name] = _AdapterEntry(base, files, options)
         log.info("adapter.loaded", model=request.lora_name)
 
@@ -176,7 +176,8 @@ class ModelRegistry:
         return model if model in list(self._local_models()) else None
 
 
-def _read_rendering_options(files: AdapterFiles) -> RenderingOptions:
+def read_rendering_options(files: AdapterFiles) -> RenderingOptions:
+    """Read the rendering options that an adapter was trained with. Raises OSError."""
     with safe_open(files.folder / ADAPTER_WEIGHTS_FILE, framework="pt") as weights:
         return RenderingOptions.from_metadata(weights.metadata())
 

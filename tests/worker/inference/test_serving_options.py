@@ -13,7 +13,7 @@ from app.wire.engine import ChatCompletionRequest
 from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.fair_executor import FairExecutor
 from worker.inference.generation import _sampling_params, render_prompt
-from worker.inference.registry import LoadedModel, ServedCausalModel, _read_rendering_options
+from worker.inference.registry import LoadedModel, ServedCausalModel, read_rendering_options
 from worker.inference.vocabulary import Vocabulary
 from worker.model.generation_config import GenerationConfig
 from worker.model.rendering import Renderer, RenderingOptions
@@ -59,7 +59,7 @@ def test_an_adapters_options_are_read_and_rendered(
     metadata = {"format": "pt", **OPTIONS.to_metadata(DATED)}
     save_file({"a": zeros(1)}, tmp_path / ADAPTER_WEIGHTS_FILE, metadata=metadata)
     files = AdapterFiles("prefix", tmp_path)
-    options = _read_rendering_options(files)
+    options = read_rendering_options(files)
     assert options == OPTIONS
     served = ServedCausalModel("tuned", loaded, files, options)
     text = str(tokenizer.decode(asyncio.run(render_prompt(make_request(), served, "p"))))
@@ -75,7 +75,7 @@ def test_an_adapters_options_are_read_and_rendered(
 def test_adapters_of_earlier_versions_have_no_options(tmp_path: Path) -> None:
     for metadata in ({"format": "pt"}, {"luthier_rendering": "{"}, {"luthier_rendering": "[]"}):
         save_file({"a": zeros(1)}, tmp_path / ADAPTER_WEIGHTS_FILE, metadata=metadata)
-        assert _read_rendering_options(AdapterFiles("p", tmp_path)) == RenderingOptions()
+        assert read_rendering_options(AdapterFiles("p", tmp_path)) == RenderingOptions()
 
 
 def test_the_models_sampling_values_are_defaults(loaded: LoadedModel) -> None:
