@@ -12,6 +12,8 @@ UNPREFIXED = {
     "WANDB_ENTITY",
     "PORT",
     "DATABASE_URL",
+    "HF_ENDPOINT",
+    "HF_TOKEN",
     "REDIS_URL",
     "S3_BUCKET",
     "S3_ENDPOINT_URL",
