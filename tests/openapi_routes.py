@@ -55,8 +55,8 @@ NON_ID_PARAMETERS = frozenset(
         "max_completion_tokens max_tokens md5 messages metadata mime_type model_sample n name "
         "order owner_project_access parallel_tool_calls passing_labels presence_penalty project "
         "prompt purpose question reasoning_effort reference response_format scopes seed source "
-        "stop stream_options suffix tags temperature test_metrics text tool_choice tools "
-        "top_logprobs top_p url user"
+        "stop stream_options suffix tags target_modules temperature test_metrics text tool_choice "
+        "tools top_logprobs top_p url user"
     ).split()
 )
 # Ids that are looked up only within the object in the path.
