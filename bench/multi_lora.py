@@ -40,9 +40,9 @@ from bench.api.servers import BackingServices, free_port, run_api, run_backing_s
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
-from worker.inference.adapter_cache import AdapterFiles
+from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.encoders.engine import EncoderEngine
-from worker.inference.encoders.registry import load_encoder
+from worker.inference.encoders.served_encoder import load_encoder
 from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, choose_dtype
 from worker.run_folder import write_manifest

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from app.formats.word_boundaries import (
     UNSPACED_SCRIPTS,
+    CharSpan,
     is_inside_word,
     is_mark,
     trim_span,
@@ -67,10 +68,15 @@ def answer_mask(text: TokenizedText) -> NDArray[np.bool_]:
 
 
 def best_answer(
-    context: str, windows: Sequence[TokenizedText], scores: Sequence[Scores]
+    context: str,
+    windows: Sequence[TokenizedText],
+    scores: Sequence[Scores],
+    *,
+    whole_words: bool = True,
 ) -> tuple[AnswerSpan, float]:
     """Find the best answer in any of the windows, and the score of "no answer"."""
-    best = next(rank_answers(context, windows, scores), AnswerSpan(0, 0, -np.inf))
+    ranked = rank_answers(context, windows, scores, whole_words=whole_words)
+    best = next(ranked, AnswerSpan(0, 0, -np.inf))
     return best, no_answer_score(scores)
 
 
@@ -102,10 +108,7 @@ def rank_answers(
     for index in np.argsort(-totals, kind="stable").tolist():
         span = trim_span(context, *spans[index].tolist())
         if whole_words:
-            span = (
-                _find_word_boundary(context, span[0], -1),
-                _find_word_boundary(context, span[1], 1),
-            )
+            span = _extend_to_words(context, span)
         if span[0] < span[1] and span not in seen:
             seen.add(span)
             yield AnswerSpan(*span, float(totals[index]))
@@ -125,6 +128,15 @@ def _candidate_spans(
     first, last = first[is_valid], last[is_valid]
     spans = np.stack([text.offsets[first, 0], text.offsets[last, 1]], axis=1)
     return spans, score[first, 0] + score[last, 1]
+
+
+def cuts_words(context: str, span: CharSpan) -> bool:
+    """True if the span begins or ends inside a word, and so is not an answer of whole words."""
+    return _extend_to_words(context, span) != span
+
+
+def _extend_to_words(context: str, span: CharSpan) -> CharSpan:
+    return _find_word_boundary(context, span[0], -1), _find_word_boundary(context, span[1], 1)
 
 
 def _find_word_boundary(context: str, start: int, step: int) -> int:

@@ -14,7 +14,7 @@ from app.logs import get_logger
 from worker.evaluation.generate import generate
 from worker.evaluation.test_rows import TestRow, TestRows, read_test_rows
 from worker.evaluation.text_metrics import compute_metrics
-from worker.inference.adapter_cache import AdapterFiles
+from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.registry import LoadedModel, load_model, read_rendering_options
 from worker.run_folder import (
     Evaluated,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from app.errors import ApiError
 from worker.evaluation.test_rows import TestRow
-from worker.inference.adapter_cache import AdapterFiles
+from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.choice_text import ChoiceText
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
 from worker.inference.registry import LoadedModel

@@ -1,26 +1,26 @@
-"""Two LRU caches of adapters: files on disk, fetched from object storage, and weights in memory."""
+"""LRU cache of adapters on disk, fetched from object storage."""
 
 import hashlib
-import os
-import secrets
 import shutil
 import threading
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
 
 from app import logs
 from app.storage import ObjectStore, join_key
 from worker.inference.adapter_format import check_config
-from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
-from worker.run_folder import MANIFEST_FILE, find_damage, write_manifest
+from worker.inference.adapter_memory import (
+    ADAPTER_FILES,
+    AdapterFiles,
+    DamagedLocalAdapter,
+    find_adapter_damage,
+    remove_folder,
+    temporary_path,
+)
+from worker.run_folder import MANIFEST_FILE, write_manifest
 
-# Weights in memory, per base model.
-MEMORY_BUDGET_BYTES = 2**30
 # Files on disk; an evicted adapter is fetched again when needed. Larger than the memory budgets of
 # several base models together, since adapters in memory are never evicted from disk.
 DISK_BUDGET_BYTES = 16 * 2**30
@@ -31,46 +31,12 @@ LEFTOVER_AGE_SECONDS = 3600.0
 # Time for which an adapter that is damaged in storage is not downloaded again.
 DAMAGE_MEMORY_SECONDS = 60.0
 MAX_REMEMBERED_DAMAGES = 1000
-ADAPTER_FILES = (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE)
 
 log = logs.get_logger(__name__)
 
 
-class DamagedLocalAdapter(Exception):
-    """The local copy of an adapter was not as it was stored; it has been deleted."""
-
-
 class DamagedStoredAdapter(Exception):
     """The stored files of an adapter do not have the checksums that they were stored with."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterFiles:
-    """An adapter on disk in PEFT's format. The objects under a prefix are immutable."""
-
-    prefix: str
-    folder: Path
-    # How many memory caches hold the adapter of each folder; shared by one AdapterDiskCache.
-    reference_counts: Counter[Path] = field(default_factory=Counter, compare=False, repr=False)
-
-    def touch(self) -> bool:
-        """Mark as recently used; return False if the files no longer exist."""
-        try:
-            os.utime(self.folder)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def verify(self) -> None:
-        """Compare the files with the checksums they were stored with.
-
-        Deletes them and raises DamagedLocalAdapter if they differ, so that they are fetched again.
-        """
-        damaged = _find_damage(self.folder)
-        if damaged is not None:
-            log.warning("adapter.damaged", adapter=self.prefix, file=damaged)
-            _remove(self.folder)
-            raise DamagedLocalAdapter(f"{damaged} of {self.prefix} is damaged")
 
 
 class AdapterDiskCache:
@@ -118,7 +84,7 @@ class AdapterDiskCache:
     def discard(self, prefix: str) -> None:
         """Delete the files of an adapter that is no longer served."""
         with self._lock:
-            _remove(self._get_files(prefix).folder)
+            remove_folder(self._get_files(prefix).folder)
 
     def _get_files(self, prefix: str) -> AdapterFiles:
         folder = self._folder / hashlib.sha256(prefix.encode()).hexdigest()[:32]
@@ -157,7 +123,7 @@ class AdapterDiskCache:
                 return
             if folder == keep or self._reference_counts[folder]:
                 continue
-            _remove(folder)
+            remove_folder(folder)
             total -= sizes[folder]
 
     def _download(self, prefix: str, folder: Path) -> str | None:
@@ -165,7 +131,7 @@ class AdapterDiskCache:
 
         Adapters without a manifest, which other tools stored, get one of what was downloaded.
         """
-        temporary = _temporary_path(folder)
+        temporary = temporary_path(folder)
         temporary.mkdir(parents=True)
         try:
             for name in ADAPTER_FILES:
@@ -176,7 +142,7 @@ class AdapterDiskCache:
             except FileNotFoundError:
                 log.warning("adapter.without_manifest", adapter=prefix)
                 write_manifest(temporary)
-            damaged = _find_damage(temporary)
+            damaged = find_adapter_damage(temporary)
             if damaged is None:
                 temporary.rename(folder)
             return damaged
@@ -187,33 +153,6 @@ class AdapterDiskCache:
             return None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _find_damage(folder: Path) -> str | None:
-    """Return the first damaged file of an adapter's folder, or None.
-
-    Folders of earlier versions have no manifest; they are downloaded again.
-    """
-    try:
-        manifest = (folder / MANIFEST_FILE).read_bytes()
-    except FileNotFoundError:
-        return MANIFEST_FILE
-    return find_damage(folder, manifest, ADAPTER_FILES)
-
-
-def _temporary_path(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-
-
-def _remove(folder: Path) -> None:
-    """Delete a folder, renamed first: a partial adapter must never be found in its place.
-
-    Another engine that shares the folder may have deleted it already.
-    """
-    temporary = _temporary_path(folder)
-    with suppress(FileNotFoundError):
-        folder.rename(temporary)
-    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _folder_bytes(folder: Path) -> int:
@@ -228,51 +167,3 @@ def _last_used_at(folder: Path) -> float:
     with suppress(FileNotFoundError):
         return folder.stat().st_mtime
     return time.time()
-
-
-class SizedWeights(Protocol):
-    """Weights that know their size."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in memory."""
-
-
-Weights = TypeVar("Weights", bound=SizedWeights)
-
-
-class AdapterMemoryCache(Generic[Weights]):
-    """An LRU cache of loaded adapters, limited by their bytes. Not thread-safe."""
-
-    def __init__(
-        self, load: Callable[[AdapterFiles], Weights], *, max_bytes: int = MEMORY_BUDGET_BYTES
-    ) -> None:
-        self._load = load
-        self._max_bytes = max_bytes
-        self._loaded: OrderedDict[AdapterFiles, Weights] = OrderedDict()
-
-    def discard(self, files: AdapterFiles) -> Weights | None:
-        """Drop an adapter; returns its weights if it was loaded."""
-        weights = self._loaded.pop(files, None)
-        if weights is not None:
-            files.reference_counts[files.folder] -= 1
-        return weights
-
-    def get(self, files: AdapterFiles) -> Weights:
-        """Return an adapter, verifying and loading it if needed.
-
-        Raises DamagedLocalAdapter, and the errors of loading: OSError, ValueError or
-        InvalidAdapter.
-        """
-        if files not in self._loaded:
-            files.verify()
-            self._loaded[files] = self._load(files)
-            files.reference_counts[files.folder] += 1
-        self._loaded.move_to_end(files)
-        # Sequences hold their adapter themselves, so an eviction here does not affect them.
-        while (
-            len(self._loaded) > 1 and sum(w.nbytes for w in self._loaded.values()) > self._max_bytes
-        ):
-            evicted, _ = self._loaded.popitem(last=False)
-            evicted.reference_counts[evicted.folder] -= 1
-        return self._loaded[files]

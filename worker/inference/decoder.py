@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from worker.inference.adapter_cache import AdapterFiles
+from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.slots import KvSlots
 
 

@@ -13,8 +13,8 @@ from app.errors import InvalidRequest
 from app.wire.embeddings import EmbeddingsRequest
 from app.wire.engine_metadata import EngineMetadata, metadata_from_lengths
 from worker.inference.encoders import tasks
-from worker.inference.encoders.registry import ServedEncoder
 from worker.inference.encoders.responses import EncodedResponse, dump_json
+from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.encoders.telemetry import build_metadata
 from worker.inference.engine_thread import EngineThread
 from worker.inference.messages import Event, Failed, PooledOutput, Request, SamplingParams

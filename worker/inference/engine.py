@@ -10,8 +10,8 @@ from torch import Tensor
 
 from app import logs
 from app.errors import ApiError, InvalidRequest, NotFound
-from worker.inference.adapter_cache import AdapterFiles, DamagedLocalAdapter
 from worker.inference.adapter_format import InvalidAdapter
+from worker.inference.adapter_memory import AdapterFiles, DamagedLocalAdapter
 from worker.inference.decoder import Decoder
 from worker.inference.messages import (
     Failed,

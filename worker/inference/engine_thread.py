@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from app import logs
 from app.errors import ApiError, RateLimited, ServiceUnavailable
-from worker.inference.adapter_cache import AdapterFiles
+from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.engine import Engine
 from worker.inference.messages import Failed, Request
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import embedding, rms_norm, silu
 from transformers import PreTrainedModel
 
-from worker.inference.adapter_cache import AdapterFiles, AdapterMemoryCache
 from worker.inference.adapter_format import InvalidAdapter, fuse_pairs, linear_sizes, read_lora
+from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
 from worker.inference.decoder import PrefillOutput
 from worker.inference.kv_cache import DecodeAttention, KvCache, PrefillAttention, compute_num_slots
 from worker.inference.llama_weights import LlamaBlock, PackedLinear, fused_paths, read_block

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from app.errors import ApiError
 from app.wire.sampling import FinishReason
-from worker.inference.adapter_cache import AdapterFiles
+from worker.inference.adapter_memory import AdapterFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

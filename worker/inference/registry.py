@@ -14,7 +14,8 @@ from app.settings import Settings
 from app.storage.object_keys import validate_key
 from app.wire.engine import LoadAdapterRequest
 from worker.bucket_models import fetch_from_bucket
-from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles
+from worker.inference.adapter_cache import AdapterDiskCache
+from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
 from worker.inference.engine_thread import EngineThread

@@ -33,7 +33,8 @@ from worker.inference.chat import ChatCompletionBuilder
 from worker.inference.completions import CompletionBuilder, tokenize_prompts
 from worker.inference.embeddings import embed_with_causal_model, embed_with_encoder
 from worker.inference.encoders import routes
-from worker.inference.encoders.registry import EncoderRegistry, ServedEncoder
+from worker.inference.encoders.registry import EncoderRegistry
+from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import Generation, render_prompt
 from worker.inference.registry import ModelRegistry

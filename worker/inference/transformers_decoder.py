@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
-from worker.inference.adapter_cache import AdapterFiles, AdapterMemoryCache
 from worker.inference.adapter_format import linear_sizes, read_lora
+from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
 from worker.inference.decoder import PrefillOutput
 from worker.inference.lora import LoraWeights
 

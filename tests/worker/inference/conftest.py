@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from app.catalog import CatalogModel, ModelKind
-from worker.inference.adapter_cache import AdapterFiles
+from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.vocabulary import Vocabulary
 from worker.modeling import load_base, save_adapter

@@ -11,14 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.storage import LocalStore, UnsafeKey
-from worker.inference.adapter_cache import (
-    AdapterDiskCache,
-    AdapterFiles,
-    AdapterMemoryCache,
-    DamagedLocalAdapter,
-    DamagedStoredAdapter,
-)
+from worker.inference.adapter_cache import AdapterDiskCache, DamagedStoredAdapter
 from worker.inference.adapter_format import InvalidAdapter
+from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache, DamagedLocalAdapter
 
 PREFIX = "projects/p/jobs/j/attempt-1/step-6"
 CONFIG = json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 4}).encode()

@@ -17,8 +17,8 @@ from transformers import (
 )
 
 from tests.worker.inference.conftest import MakeAdapter, load_tiny
-from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.adapter_format import InvalidAdapter
+from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder
 from worker.inference.kv_cache import compute_num_slots
 from worker.inference.llama_decoder import LlamaDecoder

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from app.errors import InvalidRequest
 from tests.worker.inference.conftest import MakeAdapter, load_tiny
-from worker.inference.adapter_cache import AdapterFiles
+from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import PrefillOutput
 from worker.inference.engine import Engine
 from worker.inference.llama_decoder import LlamaDecoder

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, PretrainedConfig, Qwen3MoeConfig
 
-from worker.inference.adapter_cache import AdapterFiles
 from worker.inference.adapter_format import InvalidAdapter, check_config
+from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.transformers_decoder import TransformersDecoder
 from worker.modeling import adapter_parameters, add_adapter, load_base, save_adapter
 from worker.run_folder import write_manifest

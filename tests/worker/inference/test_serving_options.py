@@ -10,7 +10,7 @@ from torch import zeros
 from transformers import PreTrainedTokenizerFast
 
 from app.wire.engine import ChatCompletionRequest
-from worker.inference.adapter_cache import AdapterFiles
+from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.fair_executor import FairExecutor
 from worker.inference.generation import _sampling_params, render_prompt
 from worker.inference.registry import LoadedModel, ServedCausalModel, read_rendering_options

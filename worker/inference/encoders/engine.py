@@ -19,7 +19,7 @@ from app.errors import RateLimited, ServiceUnavailable
 from worker.encoding.backbone import compute_hidden_states, find_linear_layers
 from worker.encoding.pooling import Pooling, pool
 from worker.encoding.tokenizer import EncoderTokenizer, PaddedBatch, TokenizedText
-from worker.inference.adapter_cache import AdapterFiles, AdapterMemoryCache
+from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
 from worker.inference.deficit_round_robin import DeficitRoundRobin
 from worker.inference.encoders.multi_lora import AdapterBatch, MultiLoraLinear
 from worker.inference.encoders.tuned_encoder import TunedEncoder, load_tuned_encoder
@@ -85,7 +85,7 @@ class EncoderEngine:
         )
         # Every lookup changes the cache's LRU order.
         self._memory_lock = threading.Lock()
-        self._queue: queue.SimpleQueue[PendingText] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[PendingText | None] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="encoder", daemon=True).start()
 
     def load_tuned(self, folder: Path) -> TunedEncoder:
@@ -136,14 +136,19 @@ class EncoderEngine:
             self._queue.put(item)
         return [item.result for item in items]
 
+    def close(self) -> None:
+        """End the thread, so that the model can be freed; texts that wait are not computed."""
+        self._queue.put(None)
+
     def _run(self) -> None:
         """Run slices of the pending texts, each with texts of all projects that wait."""
         slices = TextSlices(MAX_BATCH_TOKENS[self._backbone.device.type])
         while True:
-            if not len(slices):
-                slices.add(self._queue.get())
-            while not self._queue.empty():
-                slices.add(self._queue.get())
+            while not len(slices) or not self._queue.empty():
+                item = self._queue.get()
+                if item is None:
+                    return
+                slices.add(item)
             for batch in slices.next_batches():
                 self._run_batch(batch)
 

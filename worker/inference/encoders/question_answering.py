@@ -20,9 +20,11 @@ from worker.encoding.answer_spans import (
     no_answer_score,
     rank_answers,
 )
+from worker.encoding.segmentation import Segmentation
+from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
 from worker.inference.encoders import tasks
-from worker.inference.encoders.registry import ServedEncoder
+from worker.inference.encoders.served_encoder import ServedEncoder
 
 
 async def tokenize_windows(
@@ -63,7 +65,7 @@ def extract_answers(
         windows,
         scores,
         max_tokens=options.max_answer_len or MAX_ANSWER_TOKENS,
-        whole_words=options.align_to_words is not False,
+        whole_words=_is_aligned_to_words(task, options),
     )
     answers = list(islice(ranked, top_k))
     no_answer = AnswerSpan(0, 0, no_answer_score(scores))
@@ -74,6 +76,12 @@ def extract_answers(
         answers = [AnswerSpan(0, 0, -np.inf)]
     responses = [_to_hugging_face(answer, context) for answer in answers]
     return responses[0] if top_k == 1 else responses
+
+
+def _is_aligned_to_words(task: EncoderTask, options: InferenceParameters) -> bool:
+    if options.align_to_words is None:
+        return task.segmentation == Segmentation.WORDS
+    return options.align_to_words
 
 
 def _position_scores(served: ServedEncoder, window: TokenizedText, hidden: Tensor) -> Scores:

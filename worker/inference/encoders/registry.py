@@ -5,7 +5,6 @@ without its language-model head.
 """
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,30 +14,14 @@ from app.errors import ModelNotFound
 from app.settings import Settings
 from app.wire.engine import LoadAdapterRequest
 from worker.bucket_models import fetch_from_bucket
-from worker.encoding.backbone import load_backbone
-from worker.encoding.pooling import read_pooling
 from worker.encoding.task import has_task
-from worker.encoding.tokenizer import EncoderTokenizer
-from worker.inference.adapter_cache import AdapterDiskCache, AdapterFiles, DamagedLocalAdapter
+from worker.inference.adapter_cache import AdapterDiskCache
+from worker.inference.adapter_memory import AdapterFiles, DamagedLocalAdapter
 from worker.inference.encoders.engine import EncoderEngine
-from worker.inference.encoders.tuned_encoder import TunedEncoder
+from worker.inference.encoders.served_encoder import ServedEncoder, load_encoder
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
-from worker.modeling import choose_device, choose_dtype, load_tokenizer, materialize
 
 log = logs.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ServedEncoder:
-    """A resolved model name; `tuned` is None for a base model.
-
-    `project` is the one whose share of the engine a request takes.
-    """
-
-    name: str
-    engine: EncoderEngine
-    tuned: TunedEncoder | None
-    project: str = ""
 
 
 class EncoderRegistry:
@@ -47,7 +30,7 @@ class EncoderRegistry:
     def __init__(self, catalog: Catalog, *, cache: Path, adapters: AdapterDiskCache) -> None:
         self._catalog = catalog
         self._adapters = adapters
-        self._engines = ModelCache(lambda model: load_encoder(model, cache))
+        self._engines = ModelCache(lambda model: _fetch_and_load(model, cache))
         self._tuned: dict[str, tuple[CatalogModel, AdapterFiles]] = {}
 
     def list_names(self) -> list[str]:
@@ -130,13 +113,7 @@ class EncoderRegistry:
         return files
 
 
-def load_encoder(model: CatalogModel, cache: Path) -> EncoderEngine:
-    """Load a base encoder. Raises ModelUnavailable."""
+def _fetch_and_load(model: CatalogModel, cache: Path) -> EncoderEngine:
+    """Load a base encoder, from storage if it is kept there. Raises ModelUnavailable."""
     fetch_from_bucket(model, cache, Settings())
-    folder = materialize(model, cache)
-    device = choose_device()
-    length = model.context_length
-    backbone = load_backbone(folder, dtype=choose_dtype(device), device=device, max_length=length)
-    tokenizer = EncoderTokenizer(load_tokenizer(folder), length)
-    log.info("model.loaded", model=model.id, device=str(device))
-    return EncoderEngine(backbone, tokenizer, pooling=read_pooling(folder, model.kind))
+    return load_encoder(model, cache)

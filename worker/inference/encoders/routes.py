@@ -15,8 +15,8 @@ from app.wire.engine_metadata import EngineMetadata
 from worker.encoding.tokenizer import TokenizedText
 from worker.inference.encoders import classifier_chat, question_answering, responses, tasks
 from worker.inference.encoders.hf_parameters import select_parameters
-from worker.inference.encoders.registry import ServedEncoder
 from worker.inference.encoders.responses import EncodedResponse
+from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.encoders.telemetry import build_metadata
 from worker.inference.vectors import l2_normalize, truncate_dims
 

@@ -24,7 +24,7 @@ from worker.encoding.tags import OUTSIDE, bio_tag_names, decode_entities
 from worker.encoding.task import EncoderTask, Method
 from worker.encoding.tokenizer import TokenizedText
 from worker.inference.adapter_format import InvalidAdapter
-from worker.inference.encoders.registry import ServedEncoder
+from worker.inference.encoders.served_encoder import ServedEncoder
 
 # OpenAI's limit for embeddings, to which clients fit their batches.
 MAX_TOKENS_PER_REQUEST = 300_000

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from app import histogram_bins
 from app.wire.engine_metadata import MAX_TEXTS_WITH_LABELS, EngineMetadata, metadata_from_lengths
 from worker.encoding.tokenizer import TokenizedText
-from worker.inference.encoders.registry import ServedEncoder
+from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.encoders.tasks import Classification
 
 

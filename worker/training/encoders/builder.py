@@ -24,6 +24,7 @@ from worker.training.encoders.data_warnings import (
     unspelled_entity_warnings,
 )
 from worker.training.encoders.drift_baseline import build_drift_baseline, build_vocab_coverage
+from worker.training.encoders.final_evaluation import evaluate_as_served
 from worker.training.encoders.length_grouped_sampler import LengthGroupedSampler
 from worker.training.encoders.methods import DataSplit
 from worker.training.encoders.metrics import scalar_metrics
@@ -139,7 +140,7 @@ def _build_loop(
             inputs.task, train.rows, unk_id=inputs.tokenizer.unk_token_id
         ),
         data_warnings=list(_collect_warnings(inputs)),
-        final_files=lambda: _evaluation_file(objective, valid, inputs.test),
+        final_files=lambda: _evaluation_file(spec, objective, valid, inputs.test, weights),
     )
 
 
@@ -231,13 +232,21 @@ def _build_model(
 
 
 def _evaluation_file(
-    objective: EncoderObjective[Any], valid: DataSplit | None, test: DataSplit | None
+    spec: RunSpec,
+    objective: EncoderObjective[Any],
+    valid: DataSplit | None,
+    test: DataSplit | None,
+    weights: EncoderWeights,
 ) -> dict[str, bytes]:
     """Evaluate the chosen weights on the validation file, and under `test` on the test file."""
     if valid is None and test is None:
         return {}
-    report: dict[str, Any] = {} if valid is None else {**objective.evaluate(valid.rows)}
+    base, cache = CatalogModel.from_json(spec.model), Path(spec.model_cache)
+    report: dict[str, Any] = {}
+    if valid is not None:
+        report.update(evaluate_as_served(objective, valid, weights, base, cache))
     if test is not None:
         evaluator = objective.with_examples(test.examples)
-        report["test"] = {"rows": len(test.examples), **evaluator.evaluate(test.rows)}
+        as_served = evaluate_as_served(evaluator, test, weights, base, cache)
+        report["test"] = {"rows": len(test.examples), **as_served}
     return {EVALUATION_FILE: json.dumps(report, ensure_ascii=False, allow_nan=False).encode()}

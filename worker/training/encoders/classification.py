@@ -113,17 +113,25 @@ class ClassificationObjective(LengthGroupedObjective[TextRow]):
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
-        task = self.encoder.task
         parts = [(part, self._compute_logits(part)) for part in self.split(rows)]
         ordered_rows = [row for part, _ in parts for row in part]
         logits = torch.cat([logits for _, logits in parts])
-        probabilities = (logits.sigmoid() if task.multi_label else logits.softmax(1)).cpu().numpy()
-        truth = self._stack_targets(ordered_rows).cpu().numpy()
+        is_multi_label = self.encoder.task.multi_label
+        probabilities = logits.sigmoid() if is_multi_label else logits.softmax(1)
+        return self.score(ordered_rows, probabilities.cpu().numpy())
+
+    def served_inputs(
+        self, rows: Sequence[TextRow], examples: Sequence[LabelledText]
+    ) -> list[LabelledText]:
+        return [examples[row.example_index] for row in rows]
+
+    def score(self, rows: Sequence[TextRow], predictions: Array) -> EvaluationReport:
+        """See EncoderObjective; `predictions` are probabilities [rows, labels]."""
+        task = self.encoder.task
+        truth = self._stack_targets(rows).cpu().numpy()
         measure = metrics.multi_label_metrics if task.multi_label else metrics.single_label_metrics
-        report = EvaluationReport(measure(truth, probabilities, task.labels))
-        report.update(
-            list_wrong_examples(self._list_misclassified(ordered_rows, truth, probabilities))
-        )
+        report = EvaluationReport(measure(truth, predictions, task.labels))
+        report.update(list_wrong_examples(self._list_misclassified(rows, truth, predictions)))
         return report
 
     def _compute_logits(self, rows: Sequence[TextRow]) -> Tensor:

@@ -210,8 +210,22 @@ class EmbeddingObjective(ContrastiveObjective[TripletRow]):
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TripletRow]) -> EvaluationReport:
+        vectors = self.embed([item.text for item in retrieval_candidates(rows)])
+        return self.score(rows, vectors.cpu().numpy())
+
+    def served_inputs(
+        self, rows: Sequence[TripletRow], examples: Sequence[PairExample]
+    ) -> list[str]:
+        texts: dict[bytes, str] = {}
+        for row, example in zip(rows, examples, strict=False):
+            texts.setdefault(_text_key(row.anchor), example.anchor)
+            texts.setdefault(_text_key(row.positive), example.positive)
+        return [texts[_text_key(item.text)] for item in retrieval_candidates(rows)]
+
+    def score(self, rows: Sequence[TripletRow], predictions: Array) -> EvaluationReport:
+        """See EncoderObjective; `predictions` are vectors of length 1 [candidates, width]."""
         candidates = retrieval_candidates(rows)
-        vectors = self.embed([item.text for item in candidates])
+        vectors = torch.from_numpy(predictions)
         nearest = metrics.nearest_neighbours(vectors, max(metrics.RETRIEVAL_KS))
         groups = [item.groups for item in candidates]
         report = EvaluationReport(metrics.retrieval_metrics(nearest, groups))

@@ -86,16 +86,13 @@ def multi_label_metrics(
 def entity_metrics(
     truth: Sequence[Sequence[EntitySpan]],
     predictions: Sequence[Sequence[EntitySpan]],
-    *,
-    accuracy: float,
 ) -> dict[str, Any]:
     """Entity metrics: an entity counts if its span and label are correct.
 
-    `accuracy` is that of the tags. If no entity exists and none was predicted, averages over labels
-    are undefined and omitted.
+    If no entity exists and none was predicted, averages over labels are undefined and omitted.
     """
     if not any(truth) and not any(predictions):
-        return {"precision": 0.0, "recall": 0.0, "f1": 0.0, "accuracy": accuracy, "per_label": {}}
+        return {"precision": 0.0, "recall": 0.0, "f1": 0.0, "per_label": {}}
     report = score_entities(truth, predictions)
     return {
         "precision": report.overall.precision,
@@ -103,7 +100,6 @@ def entity_metrics(
         "f1": report.overall.f1,
         "f1_macro": report.f1_macro(),
         "f1_weighted": report.f1_weighted(),
-        "accuracy": accuracy,
         "per_label": {label: _entity_row(scores) for label, scores in report.per_label.items()},
     }
 

@@ -33,6 +33,7 @@ class EvaluationReport(dict[str, Any]):
 class EncoderObjective(Protocol[RowT]):
     """An objective that can also compute its task's standard metrics."""
 
+    encoder: Encoder
     # Name of the metric by which the best weights are chosen; higher is better.
     metric: str
 
@@ -47,6 +48,14 @@ class EncoderObjective(Protocol[RowT]):
 
     def evaluate(self, rows: Sequence[RowT]) -> EvaluationReport:
         """Compute all metrics of the rows, and list the wrong predictions under `wrong`."""
+        ...
+
+    def served_inputs(self, rows: Sequence[RowT], examples: Sequence[Any]) -> Sequence[Any]:
+        """List what a client would ask about the rows, whose examples are among `examples`."""
+        ...
+
+    def score(self, rows: Sequence[RowT], predictions: Any) -> EvaluationReport:
+        """Compute the metrics of `predictions`, one for each of `served_inputs`."""
         ...
 
 

@@ -16,8 +16,10 @@ from worker.encoding.answer_spans import (
     WINDOW_OVERLAP,
     answer_mask,
     best_answer,
+    cuts_words,
     token_span,
 )
+from worker.encoding.segmentation import Segmentation, choose_segmentation
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
 from worker.training.encoders import metrics
@@ -42,11 +44,18 @@ def read_examples(path: Path) -> list[QuestionExample]:
 def infer_task(
     examples: Sequence[QuestionExample], length: int, tokenizer: EncoderTokenizer
 ) -> EncoderTask:
-    """Infer the task; it allows "no answer" if any question of the file has none."""
-    unanswered = any(not example.answers for example in examples)
-    labels = ("start", "end")
+    """Infer the task: it allows "no answer" if any question of the file has none, and answers that
+    end inside words if more than a slip of the file's do."""
+    answered = [example for example in examples if example.answers]
+    num_cut = sum(cuts_words(item.context, target_answer_span(item)) for item in answered)
     return EncoderTask(
-        method="question_answering", labels=labels, allow_no_answer=unanswered, max_length=length
+        method="question_answering",
+        labels=("start", "end"),
+        allow_no_answer=len(answered) < len(examples),
+        max_length=length,
+        segmentation=choose_segmentation(
+            ((Segmentation.WORDS, num_cut), (Segmentation.PIECES, 0)), total=len(answered)
+        ),
     )
 
 
@@ -108,17 +117,23 @@ class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
-        predictions: dict[int, str] = {}
+        predictions: list[str] = []
         for example_index, windows in groupby(
             self._rows_with_scores(rows), key=lambda pair: pair[0].example_index
         ):
             pairs = list(windows)
             context = self._examples[example_index].context
-            texts, scores = [row.text for row, _ in pairs], [score for _, score in pairs]
-            answer, no_answer = best_answer(context, texts, scores)
-            is_unanswered = self.encoder.task.allow_no_answer and no_answer > answer.score
-            predictions[example_index] = "" if is_unanswered else context[answer.start : answer.end]
-        example_indices = sorted(predictions)
+            predictions.append(self._best_answer(context, pairs))
+        return self.score(rows, predictions)
+
+    def served_inputs(
+        self, rows: Sequence[TextRow], examples: Sequence[QuestionExample]
+    ) -> list[QuestionExample]:
+        return [examples[index] for index in _example_indices(rows)]
+
+    def score(self, rows: Sequence[TextRow], predictions: Sequence[str]) -> EvaluationReport:
+        """See EncoderObjective; `predictions` are in the order of the examples."""
+        example_indices = _example_indices(rows)
         truth = [
             [span.text for span in self._examples[example_index].answers]
             for example_index in example_indices
@@ -127,15 +142,28 @@ class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
             {
                 "example": example_index + 1,
                 "expected": [text[:MAX_SHOWN_LENGTH] for text in correct],
-                "found": predictions[example_index][:MAX_SHOWN_LENGTH],
+                "found": found[:MAX_SHOWN_LENGTH],
             }
-            for example_index, correct in zip(example_indices, truth, strict=True)
-            if not metrics.answer_metrics([correct], [predictions[example_index]])["exact_match"]
+            for example_index, correct, found in zip(
+                example_indices, truth, predictions, strict=True
+            )
+            if not metrics.answer_metrics([correct], [found])["exact_match"]
         ]
-        report = metrics.answer_metrics(
-            truth, [predictions[example_index] for example_index in example_indices]
-        )
+        report = metrics.answer_metrics(truth, predictions)
         return EvaluationReport(**report, **list_wrong_examples(wrong))
+
+    def _best_answer(self, context: str, windows: Sequence[tuple[TextRow, Array]]) -> str:
+        """Find the answer that a client would get, or "" for none."""
+        task = self.encoder.task
+        answer, no_answer = best_answer(
+            context,
+            [row.text for row, _ in windows],
+            [score for _, score in windows],
+            whole_words=task.segmentation == Segmentation.WORDS,
+        )
+        if task.allow_no_answer and no_answer > answer.score:
+            return ""
+        return context[answer.start : answer.end]
 
     def _rows_with_scores(self, rows: Sequence[TextRow]) -> Iterator[tuple[TextRow, Array]]:
         scored: list[tuple[TextRow, Array]] = []
@@ -152,3 +180,8 @@ class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
         logits = self.encoder.head(self.encoder.dropout(hidden.float()))
         forbidden = ~torch.from_numpy(mask).to(hidden.device)[..., None]
         return functional.log_softmax(logits.masked_fill(forbidden, -1e9), dim=1)
+
+
+def _example_indices(rows: Sequence[TextRow]) -> list[int]:
+    """List the examples of the rows, of which each window of a context is one."""
+    return sorted({row.example_index for row in rows})

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,7 +80,18 @@ class CosentObjective(ContrastiveObjective[ScoredPairRow]):
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[ScoredPairRow]) -> EvaluationReport:
-        cosines = self._compute_cosines(rows).cpu().numpy()
+        return self.score(rows, self.embed(_texts(rows)).cpu().numpy())
+
+    def served_inputs(
+        self, rows: Sequence[ScoredPairRow], examples: Sequence[ScoredTextPair]
+    ) -> list[str]:
+        pairs = [examples[row.example_index] for row in rows]
+        return [*(pair.first for pair in pairs), *(pair.second for pair in pairs)]
+
+    def score(self, rows: Sequence[ScoredPairRow], predictions: Array) -> EvaluationReport:
+        """See EncoderObjective; `predictions` are the vectors of all first and second texts."""
+        first, second = np.split(predictions, 2)
+        cosines = (first * second).sum(1)
         scores = [row.score for row in rows]
         report = EvaluationReport(metrics.correlation_metrics(scores, cosines))
         report.update(list_wrong_examples(_list_misranked(rows, cosines)))
@@ -87,9 +99,12 @@ class CosentObjective(ContrastiveObjective[ScoredPairRow]):
 
     def _compute_cosines(self, rows: Sequence[ScoredPairRow]) -> Tensor:
         """Compute the cosine similarity of each row's two texts [rows]."""
-        texts = [*(row.first for row in rows), *(row.second for row in rows)]
-        first, second = self.embed(texts).chunk(2)
+        first, second = self.embed(_texts(rows)).chunk(2)
         return (first * second).sum(1)
+
+
+def _texts(rows: Sequence[ScoredPairRow]) -> list[TokenizedText]:
+    return [*(row.first for row in rows), *(row.second for row in rows)]
 
 
 def _list_misranked(rows: Sequence[ScoredPairRow], cosines: Array) -> list[dict[str, Any]]:

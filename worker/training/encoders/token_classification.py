@@ -149,15 +149,25 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
-        truth: list[Sequence[EntitySpan]] = []
-        predictions: list[Sequence[EntitySpan]] = []
-        num_correct = 0
-        for row, tags in self._rows_with_tags(rows):
-            num_correct += int((tags == _unit_targets(row)).sum())
-            truth.append(self._examples[row.example_index].entities)
-            predictions.append(self._decode(row, tags))
+        tagged = list(self._rows_with_tags(rows))
+        num_correct = sum(int((tags == _unit_targets(row)).sum()) for row, tags in tagged)
         num_units = max(1, sum(len(_unit_targets(row)) for row in rows))
-        report = metrics.entity_metrics(truth, predictions, accuracy=num_correct / num_units)
+        report = self.score(
+            [row for row, _ in tagged], [self._decode(row, tags) for row, tags in tagged]
+        )
+        return EvaluationReport(report, accuracy=num_correct / num_units)
+
+    def served_inputs(
+        self, rows: Sequence[TextRow], examples: Sequence[AnnotatedText]
+    ) -> list[AnnotatedText]:
+        return [examples[row.example_index] for row in rows]
+
+    def score(
+        self, rows: Sequence[TextRow], predictions: Sequence[Sequence[EntitySpan]]
+    ) -> EvaluationReport:
+        """See EncoderObjective; the report lacks the accuracy of the tags."""
+        truth = [self._examples[row.example_index].entities for row in rows]
+        report = metrics.entity_metrics(truth, predictions)
         return EvaluationReport(**report, **list_wrong_examples(list_wrong(truth, predictions)))
 
     def _rows_with_tags(self, rows: Sequence[TextRow]) -> Iterator[tuple[TextRow, Array]]:

@@ -16,7 +16,7 @@ from worker.encoding.tokenizer import EncoderTokenizer
 from worker.inference.encoders import tasks
 from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.hf_parameters import SUPPORTED_PARAMETERS, select_parameters
-from worker.inference.encoders.registry import ServedEncoder
+from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.encoders.tuned_encoder import TunedEncoder
 
 TEXTS: dict[Method, Any] = {

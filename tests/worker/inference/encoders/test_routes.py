@@ -31,8 +31,9 @@ from worker.inference.encoders.engine import (
     MAX_PENDING_TEXTS_PER_PROJECT,
     EncoderEngine,
 )
-from worker.inference.encoders.registry import EncoderRegistry, ServedEncoder
+from worker.inference.encoders.registry import EncoderRegistry
 from worker.inference.encoders.routes import infer
+from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.inference.engine_thread import EngineThread
 from worker.inference.registry import ModelRegistry

@@ -86,6 +86,7 @@ def test_a_classifier_learns_and_is_evaluated(make: MakeRun, tuning: str) -> Non
     checkpoint = folder.checkpoint(last.step)
     report = json.loads((checkpoint / "evaluation.json").read_bytes())
     assert (report["accuracy"], report["wrong"]) == (1.0, [])
+    assert report["engine"] == {"metric": "accuracy", "asked": 7, "served": 1.0, "trained": 1.0}
     task = read_task(checkpoint)
     assert (task.labels, task.tuning) == (("billing", "shipping"), tuning)
 
@@ -120,7 +121,9 @@ def test_scored_pairs_learn_the_order_of_the_scores(make: MakeRun) -> None:
     # The untrained model ranks these pairs in reverse.
     assert values[-1]["valid_spearman"] > 0.8
     checkpoint = folder.checkpoint(folder.list_checkpoint_steps()[0])
-    assert "pearson" in json.loads((checkpoint / "evaluation.json").read_bytes())
+    report = json.loads((checkpoint / "evaluation.json").read_bytes())
+    assert "pearson" in report
+    assert report["engine"]["served"] == pytest.approx(report["engine"]["trained"], abs=0.01)
 
 
 def test_equal_scores_are_a_user_error(make: MakeRun) -> None:

@@ -9,10 +9,11 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from app.formats import classification as texts
 from app.formats import token_classification as entities
-from tests.worker.conftest import WORDS
+from tests.worker.conftest import WORDS, words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.tags import bio_tag_names
 from worker.encoding.task import EncoderTask
+from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders import classification, methods, token_classification
 from worker.training.encoders.methods import METHODS, DataSplit
 from worker.training.encoders.model import Encoder, EncoderWeights
@@ -23,7 +24,8 @@ LABELS = ["common"] * 23 + ["rare"] * 2
 ALIKE = [texts.to_example({"text": "w1 w2 w3", "label": label}) for label in LABELS[-5:]]
 OTHERS = [texts.to_example({"text": f"w{30 + n} w9", "label": "common"}) for n in range(20)]
 EXAMPLES = [*OTHERS, *ALIKE]
-TASK = classification.infer_task(EXAMPLES, 64)
+TOKENIZER = EncoderTokenizer(words_tokenizer(token_types=True), 64)
+TASK = classification.infer_task(EXAMPLES, 64, TOKENIZER)
 LIMITS = MicroBatchLimits(4096)
 
 
@@ -43,7 +45,7 @@ def test_multi_label_weights_equal_scikit_learns_of_each_binary_problem() -> Non
     names = [["often"]] * 6 + [["often", "rare"]] * 2 + [["rare"], []]
     examples = [texts.to_example({"text": "w1", "labels": labels}) for labels in names]
     weights = classification.compute_balanced_class_weights(
-        examples, classification.infer_task(examples, 64)
+        examples, classification.infer_task(examples, 64, TOKENIZER)
     )
     for label, weight in zip(("often", "rare"), weights.tolist(), strict=True):
         there = np.array([label in labels for labels in names])
@@ -64,7 +66,7 @@ def test_tag_weights_are_the_square_root_of_scikit_learns(make_encoder: MakeEnco
     rows = [{"tokens": WORDS[n : n + 9], "tags": ["O"] * 7 + ["B-x", "I-x"]} for n in range(8)]
     rows.append({"tokens": WORDS[:2], "tags": ["B-y", "I-y"]})
     examples = [entities.to_example(row) for row in rows]
-    task = token_classification.infer_task(examples, 64)
+    task = token_classification.infer_task(examples, 64, TOKENIZER)
     encoder = make_encoder(task)
     tags = [tag for row in rows for tag in row["tags"]]
     names = bio_tag_names(task.labels)

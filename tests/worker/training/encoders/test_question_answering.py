@@ -19,7 +19,8 @@ from worker.encoding.tokenizer import EncoderTokenizer
 from worker.inference.encoders import question_answering as questions
 from worker.inference.encoders import tasks
 from worker.inference.encoders.engine import EncoderEngine
-from worker.inference.encoders.registry import ServedEncoder
+from worker.inference.encoders.served_encoder import ServedEncoder
+from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.training.encoders import question_answering
 from worker.training.encoders.data_warnings import answer_length_warnings, dataset_warnings
 from worker.training.encoders.model import Encoder, EncoderWeights
@@ -29,6 +30,8 @@ from worker.training.encoders.question_answering import QuestionAnsweringObjecti
 TASK = EncoderTask(
     method="question_answering", labels=("start", "end"), allow_no_answer=True, max_length=24
 )
+# The hidden states of a test are its scores of start and end.
+HEAD = (torch.eye(2), torch.zeros(2))
 
 
 def make_example(question: str, context: list[str], answer: str | None) -> QuestionExample:
@@ -163,7 +166,7 @@ def test_serving_gives_the_answers_of_training(
         0,
         0,
     )
-    assert question_answering.infer_task(EXAMPLES, 24) == TASK
+    assert question_answering.infer_task(EXAMPLES, 24, encoder.tokenizer) == TASK
     long = " ".join(WORDS[:13])
     with pytest.raises(InvalidRequest) as error:
         asyncio.run(questions.tokenize_windows(served, long, EXAMPLES[0].context))
@@ -172,3 +175,27 @@ def test_serving_gives_the_answers_of_training(
         "Shorten it, or ask for it to be cut with the parameter truncate."
     )
     assert asyncio.run(questions.tokenize_windows(served, long, EXAMPLES[0].context, truncate=True))
+
+
+@pytest.mark.parametrize(
+    ("answers", "found"), [(["w12", "w1", "w14"], "w1"), (["w12", "w13", "w14"], "w12")]
+)
+def test_answers_end_inside_words_where_those_of_the_file_do(
+    answers: list[str], found: str
+) -> None:
+    tokenizer = EncoderTokenizer(words_tokenizer(token_types=True), 24)
+    examples = [make_example("w1", ["w12", "w13", "w14"], answer) for answer in answers]
+    task = question_answering.infer_task(examples, 24, tokenizer)
+    (window,) = tokenizer.tokenize_windows("w1", "w12 w13", overlap=0)
+    # As if the tokenizer had cut the first word of the context into two pieces.
+    window.offsets[window.pair_start] = (0, 2)
+    logits = torch.zeros(len(window.ids), 2)
+    logits[window.pair_start] = 9.0
+    served = ServedEncoder("tuned", Any, TunedEncoder(task, None, None, HEAD))  # type: ignore[arg-type]
+    answer = questions.extract_answers(served, "w12 w13", [window], [logits])
+    assert isinstance(answer, dict)
+    assert answer["answer"] == found
+    options = InferenceParameters(align_to_words=found == "w1")
+    other = questions.extract_answers(served, "w12 w13", [window], [logits], options)
+    assert isinstance(other, dict)
+    assert {found, other["answer"]} == {"w1", "w12"}

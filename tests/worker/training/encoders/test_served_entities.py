@@ -16,11 +16,12 @@ from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
 from app.catalog import CatalogModel, ModelKind
 from app.formats.token_classification import to_example
 from app.wire.encoders import InferenceRequest
-from worker.encoding.segmentation import Segmentation
+from worker.encoding.segmentation import Segmentation, Units, find_units
 from worker.encoding.task import read_task
-from worker.inference.encoders.registry import ServedEncoder, load_encoder
+from worker.inference.encoders import tasks
 from worker.inference.encoders.routes import infer
-from worker.run_folder import ExitCode, RunFolder, RunSpec
+from worker.inference.encoders.served_encoder import ServedEncoder, load_encoder
+from worker.run_folder import ExitCode, Failed, RunFolder, RunSpec
 from worker.training.attempt import run_attempt
 
 pytestmark = pytest.mark.usefixtures("training_settings")
@@ -119,17 +120,44 @@ def test_the_engine_finds_the_entities_of_the_file(
     folder = train(tmp_path, model, rows)
     report = json.loads((folder / "evaluation.json").read_bytes())
     assert (report["f1"], report["wrong"]) == (1.0, [])
+    engine = {"metric": "f1", "asked": 10 * len(rows), "served": 1.0, "trained": 1.0}
+    assert report["engine"] == engine
     assert read_task(folder).segmentation == segmentation
     for example in map(to_example, rows):
         found = ask(model, tmp_path, folder, example.text)
         assert found == [(e.start, e.end, e.label) for e in example.entities], example.text
 
 
+def test_a_model_that_is_served_differently_fails_its_job(
+    model: CatalogModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine cuts texts into words of its own, as it once did."""
+    _, rows = FILES["parts of words"]
+
+    def find_own_words(text: str, offsets: Any, segmentation: Segmentation) -> Units:
+        return find_units(text, offsets, Segmentation.WORDS)
+
+    monkeypatch.setattr(tasks, "find_units", find_own_words)
+    folder = make_run(tmp_path, model, rows)
+    assert run_attempt(folder) == ExitCode.USER_ERROR
+    *_, (failed, _) = folder.read_events()
+    assert isinstance(failed, Failed)
+    assert failed.code == "served_differently"
+    assert "f1 is 0.000 by the engine and 1.000 in training" in failed.message
+    assert not list(folder.checkpoints.glob("*/evaluation.json"))
+
+
 def train(path: Path, model: CatalogModel, rows: list[Row]) -> Path:
     """Train until the rows are known by heart; return the last checkpoint."""
+    folder = make_run(path, model, rows)
+    assert run_attempt(folder) == ExitCode.DONE
+    return folder.checkpoint(folder.list_checkpoint_steps()[0])
+
+
+def make_run(path: Path, model: CatalogModel, rows: list[Row]) -> RunFolder:
     folder = RunFolder(path / "run")
     folder.checkpoints.mkdir(parents=True)
-    for file, examples in ((folder.train_file, rows * 40), (folder.valid_file, rows)):
+    for file, examples in ((folder.train_file, rows * 40), (folder.valid_file, rows * 10)):
         file.write_text("\n".join(map(json.dumps, examples)), encoding="utf-8")
     folder.write_spec(
         RunSpec(
@@ -144,8 +172,7 @@ def train(path: Path, model: CatalogModel, rows: list[Row]) -> Path:
             threads=1,
         )
     )
-    assert run_attempt(folder) == ExitCode.DONE
-    return folder.checkpoint(folder.list_checkpoint_steps()[0])
+    return folder
 
 
 def ask(model: CatalogModel, path: Path, folder: Path, text: str) -> list[tuple[int, int, str]]:

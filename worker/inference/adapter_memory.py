@@ -1,0 +1,129 @@
+"""LRU cache of adapters in memory, loaded from verified files on disk."""
+
+import os
+import secrets
+import shutil
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from app import logs
+from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
+from worker.run_folder import MANIFEST_FILE, find_damage
+
+# Weights in memory, per base model.
+MEMORY_BUDGET_BYTES = 2**30
+ADAPTER_FILES = (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE)
+
+log = logs.get_logger(__name__)
+
+
+class DamagedLocalAdapter(Exception):
+    """The local copy of an adapter was not as it was stored; it has been deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFiles:
+    """An adapter on disk in PEFT's format. The objects under a prefix are immutable."""
+
+    prefix: str
+    folder: Path
+    # How many memory caches hold the adapter of each folder; shared by one AdapterDiskCache.
+    reference_counts: Counter[Path] = field(default_factory=Counter, compare=False, repr=False)
+
+    def touch(self) -> bool:
+        """Mark as recently used; return False if the files no longer exist."""
+        try:
+            os.utime(self.folder)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def verify(self) -> None:
+        """Compare the files with the checksums they were stored with.
+
+        Deletes them and raises DamagedLocalAdapter if they differ, so that they are fetched again.
+        """
+        damaged = find_adapter_damage(self.folder)
+        if damaged is not None:
+            log.warning("adapter.damaged", adapter=self.prefix, file=damaged)
+            remove_folder(self.folder)
+            raise DamagedLocalAdapter(f"{damaged} of {self.prefix} is damaged")
+
+
+class SizedWeights(Protocol):
+    """Weights that know their size."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+
+
+Weights = TypeVar("Weights", bound=SizedWeights)
+
+
+class AdapterMemoryCache(Generic[Weights]):
+    """An LRU cache of loaded adapters, limited by their bytes. Not thread-safe."""
+
+    def __init__(
+        self, load: Callable[[AdapterFiles], Weights], *, max_bytes: int = MEMORY_BUDGET_BYTES
+    ) -> None:
+        self._load = load
+        self._max_bytes = max_bytes
+        self._loaded: OrderedDict[AdapterFiles, Weights] = OrderedDict()
+
+    def discard(self, files: AdapterFiles) -> Weights | None:
+        """Drop an adapter; returns its weights if it was loaded."""
+        weights = self._loaded.pop(files, None)
+        if weights is not None:
+            files.reference_counts[files.folder] -= 1
+        return weights
+
+    def get(self, files: AdapterFiles) -> Weights:
+        """Return an adapter, verifying and loading it if needed.
+
+        Raises DamagedLocalAdapter, and the errors of loading: OSError, ValueError or
+        InvalidAdapter.
+        """
+        if files not in self._loaded:
+            files.verify()
+            self._loaded[files] = self._load(files)
+            files.reference_counts[files.folder] += 1
+        self._loaded.move_to_end(files)
+        # Sequences hold their adapter themselves, so an eviction here does not affect them.
+        while (
+            len(self._loaded) > 1 and sum(w.nbytes for w in self._loaded.values()) > self._max_bytes
+        ):
+            evicted, _ = self._loaded.popitem(last=False)
+            evicted.reference_counts[evicted.folder] -= 1
+        return self._loaded[files]
+
+
+def find_adapter_damage(folder: Path) -> str | None:
+    """Return the first damaged file of an adapter's folder, or None.
+
+    Folders of earlier versions have no manifest; they are downloaded again.
+    """
+    try:
+        manifest = (folder / MANIFEST_FILE).read_bytes()
+    except FileNotFoundError:
+        return MANIFEST_FILE
+    return find_damage(folder, manifest, ADAPTER_FILES)
+
+
+def temporary_path(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder, renamed first: a partial adapter must never be found in its place.
+
+    Another engine that shares the folder may have deleted it already.
+    """
+    temporary = temporary_path(folder)
+    with suppress(FileNotFoundError):
+        folder.rename(temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
