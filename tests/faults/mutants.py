@@ -153,9 +153,9 @@ MUTANTS = (
     ),
     Mutant(
         "the end of a turn is not learned",
-        "worker/model/rendering/turns.py",
-        "answer = text[span.start : stop.end()] if stop",
-        "answer = text[span.start : stop.start()] if stop",
+        "worker/model/rendering/answers.py",
+        "if stop is None else text[: stop.end()]",
+        "if stop is None else text[: stop.start()]",
         SHIPPED_TEMPLATES_TEST,
     ),
     Mutant(
