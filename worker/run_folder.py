@@ -38,6 +38,8 @@ class ExitCode(IntEnum):
     DISK_FULL = 13
     # The model does not fit into the memory that is free now.
     OUT_OF_HOST_MEMORY = 14
+    # The loss rose to stay.
+    DIVERGED = 15
     YIELDED = 75
 
 
@@ -141,6 +143,8 @@ class Failed:
     code: str
     message: str
     param: str | None = None
+    # With a learning rate that is too high: the last step before the loss rose.
+    last_good_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

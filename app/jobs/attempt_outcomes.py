@@ -1,19 +1,23 @@
-"""End of an attempt: yielded, postponed, crashed, lost or out of memory; requeue or fail the job.
+"""End of an attempt: yielded, postponed, crashed, lost, diverged or out of memory; requeue or fail.
 
 After an attempt without a new checkpoint the job is retried with backoff; after three it fails.
 """
 
 import random
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import clock, outbox
-from app.db.tables import AttemptOutcome, EventLevel, Job, JobState, WorkerTask
+from app.db.tables import AttemptOutcome, EventLevel, Job, JobAttempt, JobState, WorkerTask
 from app.jobs import checkpoints, events, lifecycle, states
 from app.jobs.events import NewEvent
 from app.jobs.failures import JobErrorCode, JobFailure
 
 MAX_ATTEMPTS_WITHOUT_PROGRESS = 3
+# A job that diverged is trained again this often, each time with this share of the rate.
+MAX_RESTARTS_AT_SMALLER_RATE = 2
+RATE_REDUCTION = 1 / 3
 # The first retry starts at once. If it stores no checkpoint either, the next waits this long.
 RETRY_DELAY_SECONDS = 10
 # A missing resource, such as storage, takes a while to become available again.
@@ -146,6 +150,49 @@ def retry_with_smaller_batch(
     _requeue(
         session, job_id, attempt, outcome=AttemptOutcome.CRASHED, exit_code=exit_code, event=event
     )
+
+
+def restart_at_smaller_rate(
+    session: Session,
+    job_id: str,
+    attempt: int,
+    failure: JobFailure,
+    *,
+    last_good_step: int,
+    exit_code: int,
+) -> None:
+    """Requeue a job that diverged, from its newest checkpoint up to `last_good_step`.
+
+    Its later checkpoints are deleted. Fails a job whose owner chose the learning rate, or that
+    diverged at smaller rates too. Raises LeaseLost.
+    """
+    job = states.lock_for_attempt(session, job_id, attempt)
+    rate = (job.resolved_hyperparameters or {}).get("learning_rate_multiplier")
+    is_auto = job.hyperparameters.get("learning_rate_multiplier", "auto") == "auto"
+    restarts = _count_attempts(session, job_id, AttemptOutcome.DIVERGED)
+    if not is_auto or not isinstance(rate, int | float) or restarts >= MAX_RESTARTS_AT_SMALLER_RATE:
+        lifecycle.fail(session, job_id, failure, by_attempt=attempt, exit_code=exit_code)
+        return
+    smaller = float(f"{rate * RATE_REDUCTION:.3g}")
+    job.resolved_hyperparameters = {
+        **(job.resolved_hyperparameters or {}),
+        "learning_rate_multiplier": smaller,
+    }
+    step = checkpoints.delete_after(session, job_id, last_good_step)
+    start = f"the checkpoint at step {step}" if step else "the start"
+    message = (
+        f"{failure.message} Training continues from {start} with a learning_rate_multiplier of "
+        f"{smaller:g} instead of {rate:g}."
+    )
+    event = NewEvent(f"diverged:{attempt}", message, level=EventLevel.WARN)
+    _requeue(
+        session, job_id, attempt, outcome=AttemptOutcome.DIVERGED, exit_code=exit_code, event=event
+    )
+
+
+def _count_attempts(session: Session, job_id: str, outcome: AttemptOutcome) -> int:
+    is_counted = (JobAttempt.job_id == job_id, JobAttempt.outcome == outcome)
+    return session.scalars(select(func.count()).select_from(JobAttempt).where(*is_counted)).one()
 
 
 def _get_micro_batch_size(job: Job) -> int:

@@ -149,6 +149,20 @@ def delete_resume_checkpoints(session: Session, job_id: str) -> None:
     _soft_delete(session, session.scalars(rows))
 
 
+def delete_after(session: Session, job_id: str, step: int) -> int:
+    """Delete the checkpoints after `step`, and their models; return the newest step that is left.
+
+    Without any left, the step is 0.
+    """
+    rows = session.scalars(
+        select(Checkpoint)
+        .where(Checkpoint.job_id == job_id, Checkpoint.deleted_at.is_(None))
+        .order_by(Checkpoint.step)
+    ).all()
+    _soft_delete(session, [row for row in rows if row.step > step])
+    return max((row.step for row in rows if row.step <= step), default=0)
+
+
 def generate_model_name(session: Session, job: Job, *, step: int | None = None) -> str:
     """Generate a name for a job's model, or for its checkpoint at `step`."""
     slug = session.scalars(

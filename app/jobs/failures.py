@@ -17,6 +17,7 @@ class JobErrorCode(StrEnum):
     INVALID_TEST_FILE = "invalid_test_file"
     MODEL_NOT_FOUND = "model_not_found"
     LOSS_NOT_FINITE = "loss_not_finite"
+    TRAINING_DIVERGED = "training_diverged"
     TRAINING_FAILED = "training_failed"
     OUT_OF_MEMORY = "out_of_memory"
     # The maximum number of attempts without progress was reached.

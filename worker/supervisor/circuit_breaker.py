@@ -12,7 +12,12 @@ log = logs.get_logger(__name__)
 # One job that crashes repeatedly is the cause itself; with this many, the trainer is.
 MAX_CRASHED_JOBS = 3
 # Exit codes caused by the job itself, on any machine.
-JOB_FAULT_EXITS = (ExitCode.USER_ERROR, ExitCode.OUT_OF_DEVICE_MEMORY, ExitCode.LOSS_NOT_FINITE)
+JOB_FAULT_EXITS = (
+    ExitCode.USER_ERROR,
+    ExitCode.OUT_OF_DEVICE_MEMORY,
+    ExitCode.LOSS_NOT_FINITE,
+    ExitCode.DIVERGED,
+)
 
 
 class CircuitBreaker:

@@ -30,10 +30,16 @@ def on_exit(
     """
     job_id, attempt = assignment.job_id, assignment.attempt
     match code:
-        case ExitCode.USER_ERROR | ExitCode.LOSS_NOT_FINITE:
+        case ExitCode.USER_ERROR:
             failure = _job_failure(code, reported)
             return lambda session: attempt_outcomes.fail(
                 session, job_id, attempt, failure, exit_code=code
+            )
+        case ExitCode.LOSS_NOT_FINITE | ExitCode.DIVERGED:
+            failure = _job_failure(code, reported)
+            good = (reported and reported.last_good_step) or 0
+            return lambda session: attempt_outcomes.restart_at_smaller_rate(
+                session, job_id, attempt, failure, last_good_step=good, exit_code=code
             )
         case ExitCode.OUT_OF_DEVICE_MEMORY:
             return lambda session: attempt_outcomes.retry_with_smaller_batch(

@@ -35,6 +35,7 @@ from worker.training.chat_data import (
     make_progress_reporter,
 )
 from worker.training.checkpoint import Checkpointer
+from worker.training.divergence import DivergenceDetector
 from worker.training.encoders.builder import build_training_loop as build_encoder_loop
 from worker.training.encoders.methods import METHODS as ENCODER_METHODS
 from worker.training.environment import StopSignal, get_environment_fingerprint
@@ -182,6 +183,7 @@ def _build_loop(
             recipe=recipe.report(),
         ),
         stop=stop,
+        divergence=DivergenceDetector(sampler.total_steps),
         best_weights=best_weights,
     )
     return _with_ref_logprobs(loop, objective) if isinstance(objective, DpoObjective) else loop

@@ -4,6 +4,7 @@
     optimizer.safetensors                            AdamW's moments
     state.json                                       step, RNG states, environment fingerprint,
                                                      resolved hyperparameters, rows' digest
+    losses.json                                      what divergence is judged by
     best.json, best.safetensors                      the best weights so far, with validation only
     reference.safetensors                            DPO's reference log-probabilities
     manifest.json                                    names, sizes, sha256; written last

@@ -25,11 +25,17 @@ class TrainingError(Exception):
     """Training cannot continue, for a known reason."""
 
     def __init__(
-        self, exit_code: ExitCode, code: str, message: str, param: str | None = None
+        self,
+        exit_code: ExitCode,
+        code: str,
+        message: str,
+        param: str | None = None,
+        *,
+        last_good_step: int | None = None,
     ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-        self.event = Failed(code=code, message=message, param=param)
+        self.event = Failed(code=code, message=message, param=param, last_good_step=last_good_step)
 
 
 def user_error(code: str, message: str, param: str | None = None) -> TrainingError:

@@ -14,6 +14,7 @@ from worker.run_folder import CheckpointWritten, ExitCode, Metrics, Noted, RunFo
 from worker.training.best_weights import BestWeights
 from worker.training.checkpoint import Checkpointer
 from worker.training.checkpoint_interval import CheckpointInterval
+from worker.training.divergence import DivergenceDetector
 from worker.training.environment import StopSignal
 from worker.training.errors import TrainingError
 from worker.training.objectives import Objective, mean_metrics
@@ -37,6 +38,7 @@ class TrainingLoop(Generic[RowT]):
     validation: Validation[RowT] | None
     checkpointer: Checkpointer
     stop: StopSignal
+    divergence: DivergenceDetector
     best_weights: BestWeights | None = None
     # Sentences for the job's owner about the training data.
     data_warnings: Sequence[str] = ()
@@ -53,6 +55,8 @@ class TrainingLoop(Generic[RowT]):
         if not self.prepare():
             return ExitCode.YIELDED
         done = self.checkpointer.resume()
+        if done:
+            self.divergence.load(self.folder.checkpoint(done))
         self._append_started(done, sampler.total_steps)
         self._evaluate_interrupted_epoch(done)
         if self._is_out_of_patience():
@@ -70,11 +74,13 @@ class TrainingLoop(Generic[RowT]):
                 values |= self.validation.compute_metrics(
                     step, full=is_epoch_end, stop=None if step == sampler.total_steps else self.stop
                 )
-                _require_finite(step, values)
+                self._require_finite(step, values)
             seconds = time.monotonic() - started
             self.folder.append_event(
                 Metrics(step=step, values=values, seconds=seconds, tokens=tokens)
             )
+            if self.divergence.update(step, values["train_loss"]):
+                raise self._diverged_error(step)
             if is_epoch_end and self.best_weights is not None:
                 self.best_weights.update(step, values)
             is_last = step == sampler.total_steps or self._is_out_of_patience()
@@ -107,13 +113,14 @@ class TrainingLoop(Generic[RowT]):
     ) -> None:
         # This step's loss was computed before its update, so these weights are checked themselves.
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters):
-            raise _not_finite_error(step)
+            raise self._not_finite_error(step)
         if is_last and self.best_weights is not None:
             self.best_weights.restore()
             values = values | self._report_best(step, self.best_weights)
         if is_last and step < self.sampler.total_steps:
             self._append_started(step, step)
-        self.checkpointer.write(step, self.final_files() if is_last else {})
+        files = {**self.divergence.to_files(), **(self.final_files() if is_last else {})}
+        self.checkpointer.write(step, files)
         self.folder.append_event(CheckpointWritten(step=step, servable=servable, values=values))
 
     def _report_best(self, step: int, best: BestWeights) -> dict[str, float]:
@@ -149,9 +156,9 @@ class TrainingLoop(Generic[RowT]):
         sums = [self._backward(part, num_items) for part in self.objective.split(rows)]
         norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
         values = mean_metrics(sums, num_items, "train")
-        _require_finite(step, values)
+        self._require_finite(step, values)
         if not torch.isfinite(norm):
-            raise _not_finite_error(step)
+            raise self._not_finite_error(step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate(step, self.sampler.total_steps)
         self.optimizer.step()
@@ -164,19 +171,30 @@ class TrainingLoop(Generic[RowT]):
         (output.loss / num_items).backward()
         return output.to_sums()
 
+    def _require_finite(self, step: int, values: Mapping[str, float]) -> None:
+        losses = [value for name, value in values.items() if name.endswith("loss")]
+        if not all(map(math.isfinite, losses)):
+            raise self._not_finite_error(step)
 
-def _require_finite(step: int, values: Mapping[str, float]) -> None:
-    losses = [value for name, value in values.items() if name.endswith("loss")]
-    if not all(map(math.isfinite, losses)):
-        raise _not_finite_error(step)
+    def _not_finite_error(self, step: int) -> TrainingError:
+        return TrainingError(
+            ExitCode.LOSS_NOT_FINITE,
+            "loss_not_finite",
+            f"The loss was not a finite number at step {step}: the learning rate is too high for "
+            "this file. Use a smaller learning_rate_multiplier, or look for extreme examples in "
+            "the training file.",
+            "learning_rate_multiplier",
+            last_good_step=self.divergence.last_good_step,
+        )
 
-
-def _not_finite_error(step: int) -> TrainingError:
-    return TrainingError(
-        ExitCode.LOSS_NOT_FINITE,
-        "loss_not_finite",
-        f"The loss was not a finite number at step {step}: the learning rate is too high for this "
-        "file. Use a smaller learning_rate_multiplier, or look for extreme examples in the "
-        "training file.",
-        "learning_rate_multiplier",
-    )
+    def _diverged_error(self, step: int) -> TrainingError:
+        good = self.divergence.last_good_step
+        return TrainingError(
+            ExitCode.DIVERGED,
+            "training_diverged",
+            f"Training diverged: at step {step} the loss has lost most of what it had gained until "
+            f"step {good}. The learning rate is too high for this file. Use a smaller "
+            "learning_rate_multiplier or a larger batch_size.",
+            "learning_rate_multiplier",
+            last_good_step=good,
+        )

@@ -40,6 +40,7 @@ class AttemptOutcome(StrEnum):
     cancelled  the job was cancelled meanwhile
     failed     the job failed with the attempt
     crashed    training ended unexpectedly, or ran out of memory
+    diverged   the learning rate was too high; the next attempt's is smaller
     lost       the lease expired, or the trainer died
     """
 
@@ -49,6 +50,7 @@ class AttemptOutcome(StrEnum):
     CANCELLED = "cancelled"
     FAILED = "failed"
     CRASHED = "crashed"
+    DIVERGED = "diverged"
     LOST = "lost"
 
 

@@ -1,6 +1,7 @@
 """End of an attempt: requeue or failure; writes of earlier attempts are rejected."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from app.db.base import Base
-from app.db.tables import Job, JobAttempt, JobEvent, JobLease, Outbox
+from app.db.tables import FineTunedModel, Job, JobAttempt, JobEvent, JobLease, Outbox
 from app.jobs import (
     attempt_outcomes,
     checkpoints,
@@ -69,6 +70,9 @@ WRITES: dict[str, Callable[[Session, str, int], object]] = {
     ),
     "out_of_memory": lambda session, job_id, attempt: attempt_outcomes.retry_with_smaller_batch(
         session, job_id, attempt, exit_code=11
+    ),
+    "diverged": lambda session, job_id, attempt: attempt_outcomes.restart_at_smaller_rate(
+        session, job_id, attempt, JobFailure("a", "b"), last_good_step=0, exit_code=15
     ),
     "failed": lambda session, job_id, attempt: attempt_outcomes.fail(
         session, job_id, attempt, JobFailure("a", "b")
@@ -173,6 +177,66 @@ class TestOutOfMemory:
             leases.acquire(session, "w", lease_seconds=60)
         attempt_outcomes.retry_with_smaller_batch(session, job.id, 3, exit_code=11)
         assert (job.state, job.error_code) == ("failed", "out_of_memory")
+
+
+class TestDivergence:
+    FAILURE = JobFailure("training_diverged", "Training diverged.", "learning_rate_multiplier")
+
+    def diverge(self, session: Session, job: Job, attempt: int, *, last_good_step: int) -> None:
+        attempt_outcomes.restart_at_smaller_rate(
+            session,
+            job.id,
+            attempt,
+            self.FAILURE,
+            last_good_step=last_good_step,
+            exit_code=15,
+        )
+
+    def test_restarts_twice_at_a_third_of_the_rate_and_then_fails(self, session: Session) -> None:
+        job = acquire_job(
+            session,
+            hyperparameters={"learning_rate_multiplier": "auto"},
+            resolved_hyperparameters={"learning_rate_multiplier": 1.0},
+        )
+        for attempt, rate in ((1, 0.333), (2, 0.111)):
+            self.diverge(session, job, attempt, last_good_step=0)
+            assert job.state == "queued"
+            assignment = leases.acquire(session, "w", lease_seconds=60)
+            assert assignment is not None
+            assert assignment.hyperparameters["learning_rate_multiplier"] == rate
+        self.diverge(session, job, 3, last_good_step=0)
+        assert (job.state, job.error_code, job.error_param) == (
+            "failed",
+            "training_diverged",
+            "learning_rate_multiplier",
+        )
+
+    def test_continues_from_the_last_good_checkpoint(self, session: Session) -> None:
+        job = acquire_job(
+            session, resolved_hyperparameters={"learning_rate_multiplier": 1.0}, total_steps=9
+        )
+        for step in (2, 4, 6):
+            stored = replace(STORED, step=step, prefix=f"p{step}")
+            checkpoints.record(session, job.id, 1, stored)
+        self.diverge(session, job, 1, last_good_step=5)
+        assert [row.step for row in checkpoints.list_resumable(session, job.id)] == [4, 2]
+        models = session.scalars(
+            select(FineTunedModel.step).where(FineTunedModel.deleted_at.is_(None))
+        )
+        assert sorted(models) == [2, 4]
+        message = session.scalars(
+            select(JobEvent.message).order_by(JobEvent.seq.desc()).limit(1)
+        ).one()
+        assert "from the checkpoint at step 4 with a learning_rate_multiplier of 0.333" in message
+
+    def test_a_learning_rate_that_the_owner_chose_is_kept(self, session: Session) -> None:
+        job = acquire_job(
+            session,
+            hyperparameters={"learning_rate_multiplier": 2.0},
+            resolved_hyperparameters={"learning_rate_multiplier": 2.0},
+        )
+        self.diverge(session, job, 1, last_good_step=0)
+        assert (job.state, job.error_code) == ("failed", "training_diverged")
 
 
 def test_postpone_delays_without_counting_a_crash(session: Session) -> None:

@@ -21,6 +21,7 @@ from worker.run_folder import (
     read_manifest,
 )
 from worker.training.attempt import run_attempt
+from worker.training.divergence import DivergenceDetector
 
 pytestmark = pytest.mark.usefixtures("training_settings")
 
@@ -96,8 +97,8 @@ class TestCheckpoint:
         checkpoint = folder.checkpoint(LAST_STEP)
         entries = read_manifest((checkpoint / "manifest.json").read_bytes())
         assert set(entries) == {
-            "adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors",
-            "state.json",
+            "adapter_config.json", "adapter_model.safetensors", "losses.json",
+            "optimizer.safetensors", "state.json",
         }  # fmt: skip
         for name, file in entries.items():
             assert (checkpoint / name).stat().st_size == file.bytes
@@ -251,6 +252,17 @@ class TestFailures:
         assert run_attempt(folder) == ExitCode.LOSS_NOT_FINITE
         assert failure(folder).code == "loss_not_finite"
         assert "the learning rate is too high" in failure(folder).message
+
+    def test_divergence_ends_the_run(
+        self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(DivergenceDetector, "update", lambda _, step, loss: step == 5)
+        folder = make_run()
+        assert run_attempt(folder) == ExitCode.DIVERGED
+        error = failure(folder)
+        assert (error.code, error.last_good_step) == ("training_diverged", 0)
+        assert "at step 5 the loss has lost most of what it had gained" in error.message
+        assert folder.list_checkpoint_steps() == [3]
 
     def test_a_nonfinite_validation_loss_ends_the_run(self, make_run: MakeRun) -> None:
         """The only step makes the logits non-finite, but not the weights."""

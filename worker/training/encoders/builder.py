@@ -17,6 +17,7 @@ from worker.modeling import choose_device, choose_dtype, load_tokenizer, materia
 from worker.run_folder import EVALUATION_FILE, RunFolder, RunSpec
 from worker.training.best_weights import BestWeights
 from worker.training.checkpoint import Checkpointer
+from worker.training.divergence import DivergenceDetector
 from worker.training.encoders import methods
 from worker.training.encoders.data_warnings import (
     answer_length_warnings,
@@ -135,6 +136,7 @@ def _build_loop(
             folder, weights, optimizer, fingerprint, best_weights, recipe=recipe.report()
         ),
         stop=stop,
+        divergence=DivergenceDetector(sampler.total_steps),
         best_weights=best_weights,
         drift_baseline=build_drift_baseline(
             inputs.task, train.rows, unk_id=inputs.tokenizer.unk_token_id
