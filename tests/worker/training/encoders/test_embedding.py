@@ -16,7 +16,6 @@ from tests.worker.conftest import make_texts
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.task import EncoderTask
 from worker.training.encoders import embedding, metrics, similarity
-from worker.training.encoders.data_warnings import dataset_warnings
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.similarity import CosentObjective
 
@@ -198,24 +197,6 @@ def test_label_sets_are_unordered_and_empty_ones_are_skipped(
     unlabelled = [{"text": text, "labels": []} for text in TEXTS]
     with pytest.raises(InvalidTrainingFile, match="No text has a label"):
         embedding.read_examples(write_rows(tmp_path / "bare", unlabelled))
-
-
-def test_labelled_texts_in_both_files_cause_a_warning(encoder: Encoder, tmp_path: Path) -> None:
-    """A labelled text counts as leaked whichever text it is paired with."""
-    training_texts = [{"text": f"w{n} w{n + 1}", "label": f"{n % 2}"} for n in range(40)]
-    new_texts = [{"text": f"w{n} w{n + 2}", "label": f"{n % 2}"} for n in range(10)]
-    train = build_rows(encoder, tmp_path / "train", training_texts)
-    valid = build_rows(encoder, tmp_path / "valid", new_texts + training_texts[::4])
-    (warning,) = dataset_warnings(train, valid, TASK)
-    assert warning.startswith(
-        "10 of 20 examples of the validation file are also in the training file"
-    )
-    # Of pairs, only equal pairs count as leaked.
-    pairs = build_rows(encoder, tmp_path / "pairs", pairs_of("AB", "CD"))
-    (warning,) = dataset_warnings(
-        pairs, build_rows(encoder, tmp_path / "expected", pairs_of("AB", "CB")), TASK
-    )
-    assert warning.startswith("1 of 2 examples")
 
 
 def scored_rows(encoder: Encoder, scores: list[float]) -> list[similarity.ScoredPairRow]:
