@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from openai import BadRequestError, NotFoundError, OpenAI, RateLimitError
+from openai import APIStatusError, BadRequestError, NotFoundError, OpenAI, RateLimitError
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
@@ -169,6 +169,21 @@ class TestCreate:
         assert job.method.supervised.hyperparameters.learning_rate_multiplier == 0.1
         assert openai.fine_tuning.jobs.retrieve(job.id) == job
 
+    def test_a_test_file_is_shown_and_cannot_be_deleted(
+        self, openai: OpenAI, training_file: str
+    ) -> None:
+        test_file = openai.files.create(file=("test.jsonl", LINE), purpose="fine-tune").id
+        extensions = {"test_file": test_file, "test_metrics": ["bleu", "chrf"]}
+        job = openai.fine_tuning.jobs.create(
+            model="base", training_file=training_file, extra_body=extensions
+        )
+        assert job.to_dict()["test_file"] == test_file
+        assert job.to_dict()["test_results"] is None, "it is not measured yet"
+        assert openai.fine_tuning.jobs.retrieve(job.id).to_dict()["test_file"] == test_file
+        with pytest.raises(APIStatusError) as refused:
+            openai.files.delete(test_file)
+        assert job.id in refused.value.message
+
     @pytest.mark.parametrize(
         ("body", "n_epochs"),
         [
@@ -253,6 +268,8 @@ class TestInvalidRequests:
             ({"training_file": 5}, "training_file", "expected a string"),
             ({"training_file": "file-unknown"}, "training_file", "'file-unknown' does not exist"),
             ({"validation_file": "file-x"}, "validation_file", "'file-x' does not exist"),
+            ({"test_file": "file-x"}, "test_file", "'file-x' does not exist"),
+            ({"test_metrics": ["rouge"]}, "test_metrics[0]", "bleu"),
             ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "from 1 to 50"),
             ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs", "got 51"),
             ({"hyperparameters": {"n_epochs": True}}, "hyperparameters.n_epochs", "whole number"),

@@ -68,10 +68,6 @@ class TripletRow:
         return len(self.anchor.ids) + len(self.positive.ids) + negative
 
     @property
-    def key(self) -> bytes:
-        return _text_key(self.anchor) + (b"" if self.from_labels else _text_key(self.positive))
-
-    @property
     def is_complete(self) -> bool:
         negative = self.negative is None or self.negative.is_complete
         return self.anchor.is_complete and self.positive.is_complete and negative

@@ -24,10 +24,6 @@ class EncoderRow(Protocol):
         """Tokens of all texts of the row."""
 
     @property
-    def key(self) -> bytes:
-        """Content key: equal for rows with equal content."""
-
-    @property
     def is_complete(self) -> bool:
         """False if any text was truncated."""
 
@@ -58,10 +54,6 @@ class TextRow:
     @property
     def num_tokens(self) -> int:
         return len(self.text.ids)
-
-    @property
-    def key(self) -> bytes:
-        return self.text.ids.tobytes()
 
     @property
     def is_complete(self) -> bool:

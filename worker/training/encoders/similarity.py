@@ -31,10 +31,6 @@ class ScoredPairRow:
         return len(self.first.ids) + len(self.second.ids)
 
     @property
-    def key(self) -> bytes:
-        return self.first.ids.tobytes() + self.second.ids.tobytes()
-
-    @property
     def is_complete(self) -> bool:
         return self.first.is_complete and self.second.is_complete
 
