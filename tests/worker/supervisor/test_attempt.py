@@ -109,11 +109,16 @@ class TestFailure:
         assert attempt_outcomes(trainer, job_id) == [("failed", 10)]
         assert event_messages(trainer, job_id)[-1] == "Bad."
 
-    def test_a_non_finite_loss_fails_the_job_at_once(self, trainer: TrainerFixture) -> None:
+    def test_a_loss_that_is_not_finite_at_smaller_rates_either_fails_the_job(
+        self, trainer: TrainerFixture
+    ) -> None:
         job_id = trainer.create_job(fault="loss_not_finite", at_step=2)
-        trainer.runner.run_next()
+        for _ in range(3):
+            trainer.runner.run_next()
         job = trainer.get_job(job_id)
         assert (job.state, job.error_code) == ("failed", "loss_not_finite")
+        outcomes = [("diverged", 12), ("diverged", 12), ("failed", 12)]
+        assert attempt_outcomes(trainer, job_id) == outcomes
 
     def test_a_deleted_file_fails_the_job(self, trainer: TrainerFixture) -> None:
         job_id = trainer.create_job()
