@@ -46,7 +46,7 @@ class TestA69MemoryRunsOut:
         message = event_messages(small_trainer, job_id)[-1]
         assert "ran out of memory and was killed by the operating system" in message
         assert "the machine has 2.0 GB, of which 0.5 GB are free without it" in message
-        assert "2 example(s) at a time" in message
+        assert "2 example(s) and half as many tokens at a time" in message
         small_trainer.runner.run_next()
         assert small_trainer.get_job(job_id).state == "succeeded"
 
