@@ -22,6 +22,10 @@ MIN_RISE = 0.05
 # has diverged before it could gain anything.
 NUM_FIRST_LOSSES = 3
 MAX_RISE_FROM_FIRST = 0.5
+# In fewer steps a small model may not have learned anything yet.
+MIN_STEPS_TO_BEAT_CHANCE = 100
+# Of the loss at chance: weights with a higher loss are not worth continuing from.
+MAX_GOOD_SHARE = 0.9
 
 
 class DivergenceDetector:
@@ -31,9 +35,14 @@ class DivergenceDetector:
     best by more than half of what the best had gained on the first, or far above the very first
     losses. Losses that never fall are not divergence: the data may have nothing to learn. Trainings
     shorter than two windows are hardly judged.
+
+    With `chance_loss`, the loss of a model that always predicts the labels' shares, training has
+    diverged too if the loss is no better than that in its second half.
     """
 
-    def __init__(self, total_steps: int) -> None:
+    def __init__(self, total_steps: int, chance_loss: float | None = None) -> None:
+        self._total_steps = total_steps
+        self._chance_loss = chance_loss
         self._window = min(MAX_WINDOW, max(MIN_WINDOW, total_steps // 5))
         self._recent: deque[float] = deque(maxlen=self._window)
         self._first: list[float] = []
@@ -42,26 +51,40 @@ class DivergenceDetector:
 
     @property
     def last_good_step(self) -> int:
-        """Last step of the best window; 0 if that is worse than the first losses."""
-        is_gain = bool(self._first) and self._best_mean <= statistics.fmean(self._first)
-        return self._best_step if is_gain else 0
+        """Last step of the best window; 0 if that is no better than the start or than chance."""
+        if not self._first:
+            return 0
+        limit = statistics.fmean(self._first)
+        if self._chance_loss is not None:
+            limit = min(limit, MAX_GOOD_SHARE * self._chance_loss)
+        return self._best_step if self._best_mean <= limit else 0
 
-    def update(self, step: int, loss: float) -> bool:
-        """Take the loss of a step; return whether training has diverged."""
+    def update(self, step: int, loss: float) -> str | None:
+        """Take the loss of a step; return how training has diverged, or None if it has not."""
         self._recent.append(loss)
         if len(self._first) < NUM_FIRST_LOSSES:
             self._first.append(loss)
         if len(self._recent) < self._window:
-            return False
+            return None
         mean = statistics.fmean(self._recent)
         if math.isinf(self._start_mean):
             self._start_mean = mean
             self._start_error = self._standard_error()
         if mean <= self._best_mean:
             self._best_mean, self._best_step = mean, step
+        if self._is_at_chance(step, mean):
+            return "is no better than a guess by the labels' shares"
         if self._is_far_above_first(mean):
-            return True
-        return step - self._best_step >= self._window and mean > self._best_mean + self._max_rise()
+            return "is far above that of the first steps"
+        if step - self._best_step >= self._window and mean > self._best_mean + self._max_rise():
+            return f"has lost most of what it had gained until step {self._best_step}"
+        return None
+
+    def _is_at_chance(self, step: int, mean: float) -> bool:
+        if self._chance_loss is None or self._total_steps < MIN_STEPS_TO_BEAT_CHANCE:
+            return False
+        is_late = step >= self._total_steps // 2 and step % self._window == 0
+        return is_late and mean >= self._chance_loss - self._standard_error()
 
     def _is_far_above_first(self, mean: float) -> bool:
         first = statistics.fmean(self._first)

@@ -79,8 +79,8 @@ class TrainingLoop(Generic[RowT]):
             self.folder.append_event(
                 Metrics(step=step, values=values, seconds=seconds, tokens=tokens)
             )
-            if self.divergence.update(step, values["train_loss"]):
-                raise self._diverged_error(step)
+            if how := self.divergence.update(step, values["train_loss"]):
+                raise self._diverged_error(step, how)
             if is_epoch_end and self.best_weights is not None:
                 self.best_weights.update(step, values)
             is_last = step == sampler.total_steps or self._is_out_of_patience()
@@ -187,14 +187,13 @@ class TrainingLoop(Generic[RowT]):
             last_good_step=self.divergence.last_good_step,
         )
 
-    def _diverged_error(self, step: int) -> TrainingError:
-        good = self.divergence.last_good_step
+    def _diverged_error(self, step: int, how: str) -> TrainingError:
         return TrainingError(
             ExitCode.DIVERGED,
             "training_diverged",
-            f"Training diverged: at step {step} the loss has lost most of what it had gained until "
-            f"step {good}. The learning rate is too high for this file. Use a smaller "
+            f"Training diverged: at step {step} the loss {how}. The learning rate is too high for "
+            "this file, or there is nothing in it to learn. Use a smaller "
             "learning_rate_multiplier or a larger batch_size.",
             "learning_rate_multiplier",
-            last_good_step=good,
+            last_good_step=self.divergence.last_good_step,
         )

@@ -65,5 +65,23 @@ def test_a_resumed_run_notices_at_the_same_step(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
     resumed.load(tmp_path)
     again = [resumed.update(step, losses[step - 1]) for step in range(61, 101)]
-    assert True in again
+    assert any(again)
     assert again == noticed[60:]
+
+
+def test_a_loss_at_that_of_the_labels_shares_is_noticed_in_the_second_half() -> None:
+    """It was below for a few steps, too few for a window."""
+    losses = [1.7 if step > 20 else 1.2 for step in range(1, TOTAL + 1)]
+    for chance_loss, expected in ((1.69, True), (1.72, False), (None, False)):
+        detector = DivergenceDetector(TOTAL, chance_loss)
+        noticed = [detector.update(step, loss) for step, loss in enumerate(losses[20:], start=21)]
+        assert any(noticed[80:]) is expected
+        assert not any(noticed[:60])
+
+
+@pytest.mark.parametrize(("low", "last_good_step"), [(0.5, 90), (1.7, 0)])
+def test_weights_at_chance_are_not_good(low: float, last_good_step: int) -> None:
+    detector = DivergenceDetector(TOTAL, 1.72)
+    for step in range(1, TOTAL + 1):
+        detector.update(step, low if step <= 90 else 1.75)
+    assert detector.last_good_step == last_good_step

@@ -18,7 +18,7 @@ from worker.run_folder import EVALUATION_FILE, RunFolder, RunSpec
 from worker.training.best_weights import BestWeights
 from worker.training.checkpoint import Checkpointer
 from worker.training.divergence import DivergenceDetector
-from worker.training.encoders import methods
+from worker.training.encoders import classification, methods
 from worker.training.encoders.data_warnings import (
     answer_length_warnings,
     dataset_warnings,
@@ -136,7 +136,9 @@ def _build_loop(
             folder, weights, optimizer, fingerprint, best_weights, recipe=recipe.report()
         ),
         stop=stop,
-        divergence=DivergenceDetector(sampler.total_steps),
+        divergence=DivergenceDetector(
+            sampler.total_steps, None if is_balanced else _compute_chance_loss(inputs)
+        ),
         best_weights=best_weights,
         drift_baseline=build_drift_baseline(
             inputs.task, train.rows, unk_id=inputs.tokenizer.unk_token_id
@@ -144,6 +146,12 @@ def _build_loop(
         data_warnings=list(_collect_warnings(inputs)),
         final_files=lambda: _evaluation_file(spec, objective, valid, inputs.test, weights),
     )
+
+
+def _compute_chance_loss(inputs: _TrainingInputs) -> float | None:
+    if inputs.task.method != "classification":
+        return None
+    return classification.compute_chance_loss(inputs.train.examples, inputs.task)
 
 
 def _collect_warnings(inputs: _TrainingInputs) -> Iterator[str]:

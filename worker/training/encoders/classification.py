@@ -1,5 +1,6 @@
 """Text classification: one label per text (single-label), or any number (multi-label)."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,6 +79,17 @@ def compute_balanced_class_weights(examples: Sequence[LabelledText], task: Encod
             1 / MAX_CLASS_WEIGHT, MAX_CLASS_WEIGHT
         )
     return len(examples) / (len(row_counts) * row_counts)
+
+
+def compute_chance_loss(examples: Sequence[LabelledText], task: EncoderTask) -> float | None:
+    """Compute the loss in nats of always predicting the labels' shares: their entropy.
+
+    None for several labels per text, whose loss is not that of a choice between them.
+    """
+    if task.multi_label:
+        return None
+    counts = Counter(label for example in examples for label in example.labels)
+    return -sum(n / len(examples) * math.log(n / len(examples)) for n in counts.values())
 
 
 class ClassificationObjective(LengthGroupedObjective[TextRow]):

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy
 from sklearn.utils.class_weight import compute_class_weight
 
 from app.formats import classification as texts
@@ -52,6 +53,12 @@ def test_multi_label_weights_equal_scikit_learns_of_each_binary_problem() -> Non
         no, yes = compute_class_weight("balanced", classes=np.array([False, True]), y=there)
         assert weight == pytest.approx(yes / no)
     assert weights.tolist() == pytest.approx([2 / 8, 7 / 3])
+
+
+def test_the_loss_at_chance_is_the_entropy_of_the_labels_shares() -> None:
+    assert classification.compute_chance_loss(EXAMPLES, TASK) == pytest.approx(
+        entropy([23 / 25, 2 / 25])
+    )
 
 
 def test_multi_label_weights_are_bounded() -> None:
