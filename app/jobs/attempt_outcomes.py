@@ -179,6 +179,7 @@ def restart_at_smaller_rate(
         "learning_rate_multiplier": smaller,
     }
     step = checkpoints.delete_after(session, job_id, last_good_step)
+    events.release_keys_after(session, job, step)
     start = f"the checkpoint at step {step}" if step else "the start"
     message = (
         f"{failure.message} Training continues from {start} with a learning_rate_multiplier of "

@@ -64,10 +64,11 @@ def record(session: Session, job_id: str, attempt: int, stored: StoredCheckpoint
 
 def _has_deleted_model(session: Session, job: Job, step: int) -> bool:
     """True if the step had a model that was deleted, by its owner or by retention."""
-    deleted = select(FineTunedModel.name).where(
-        FineTunedModel.job_id == job.id,
-        FineTunedModel.step == step,
-        FineTunedModel.deleted_at.is_not(None),
+    deleted = select(Checkpoint.id).where(
+        Checkpoint.job_id == job.id,
+        Checkpoint.step == step,
+        Checkpoint.model_name.is_not(None),
+        Checkpoint.deleted_at.is_not(None),
     )
     return session.scalars(deleted.limit(1)).first() is not None
 
@@ -152,14 +153,18 @@ def delete_resume_checkpoints(session: Session, job_id: str) -> None:
 def delete_after(session: Session, job_id: str, step: int) -> int:
     """Delete the checkpoints after `step`, and their models; return the newest step that is left.
 
-    Without any left, the step is 0.
+    Without any left, the step is 0. When a later attempt stores such a step again, its model gets a
+    name of its own.
     """
     rows = session.scalars(
         select(Checkpoint)
         .where(Checkpoint.job_id == job_id, Checkpoint.deleted_at.is_(None))
         .order_by(Checkpoint.step)
     ).all()
-    _soft_delete(session, [row for row in rows if row.step > step])
+    later = [row for row in rows if row.step > step]
+    _soft_delete(session, later)
+    for row in later:
+        row.model_name = None
     return max((row.step for row in rows if row.step <= step), default=0)
 
 

@@ -4,11 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Integer, cast, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from app import ids
 from app.db.tables import EventLevel, EventType, Job, JobEvent
+
+# Key of an event about a step. An attempt that repeats the step reports the same numbers.
+STEP_KEY = r"^(?:step|checkpoint):(\d+)$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,20 @@ def append(session: Session, job: Job, new_events: Sequence[NewEvent]) -> None:
     first = _get_last_seq(session, job.id) + 1
     rows = [_build_row_values(job, event, seq) for seq, event in enumerate(fresh, first)]
     session.execute(insert(JobEvent), rows)
+
+
+def release_keys_after(session: Session, job: Job, step: int) -> None:
+    """Let later attempts append events about the steps after `step`, whose numbers will differ.
+
+    The events so far stay, under another key.
+    """
+    step_of_key = cast(func.substring(JobEvent.dedupe_key, STEP_KEY), Integer)
+    session.execute(
+        update(JobEvent)
+        .where(JobEvent.job_id == job.id, step_of_key > step)
+        .values(dedupe_key=func.concat(f"attempt-{job.attempt}:", JobEvent.dedupe_key))
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _find_existing_keys(session: Session, job_id: str, keys: Sequence[str]) -> set[str]:

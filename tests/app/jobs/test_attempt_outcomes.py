@@ -229,6 +229,38 @@ class TestDivergence:
         ).one()
         assert "from the checkpoint at step 4 with a learning_rate_multiplier of 0.333" in message
 
+    def test_steps_that_are_trained_again_are_reported_and_served(self, session: Session) -> None:
+        job = acquire_job(
+            session, resolved_hyperparameters={"learning_rate_multiplier": 1.0}, total_steps=9
+        )
+
+        def train(attempt: int, loss: float, first_step: int) -> None:
+            for step in range(first_step, 7):
+                metrics = progress.StepMetrics(step, {"train_loss": loss})
+                progress.record_metrics(session, job.id, attempt, [metrics])
+                if step % 2 == 0:
+                    stored = replace(STORED, step=step, prefix=f"p{attempt}-{step}")
+                    checkpoints.record(session, job.id, attempt, stored)
+
+        train(1, 8.0, first_step=1)
+        names = set(session.scalars(select(FineTunedModel.name)))
+        self.diverge(session, job, 1, last_good_step=5)
+        assert leases.acquire(session, "w", lease_seconds=60) is not None
+        train(2, 3.0, first_step=5)
+        session.expire_all()
+        served = session.scalars(select(FineTunedModel).where(FineTunedModel.deleted_at.is_(None)))
+        prefixes = {model.name: model.storage_prefix for model in served}
+        assert sorted(prefixes.values()) == ["p1-2", "p1-4", "p2-6"]
+        # A name never stands for other weights than those that a client has seen under it.
+        (new_name,) = prefixes.keys() - names
+        messages = session.scalars(select(JobEvent.message).order_by(JobEvent.seq)).all()
+        repeated = messages[messages.index("Step 6/9: training loss=8.00") :]
+        assert repeated.count("Step 5/9: training loss=3.00") == 1
+        assert repeated[-2:] == [
+            "Step 6/9: training loss=3.00",
+            f"Checkpoint created at step 6 with Snapshot ID: {new_name}",
+        ]
+
     def test_a_learning_rate_that_the_owner_chose_is_kept(self, session: Session) -> None:
         job = acquire_job(
             session,
