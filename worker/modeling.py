@@ -62,8 +62,9 @@ def materialize(model: CatalogModel, cache: Path) -> Path:
         # Fetched by a process that may read storage: see worker/bucket_models.py.
         return _check_model_folder(get_cache_folder(model, cache), model)
     raise ModelUnavailable(
-        f"The model {model.id} has the source {model.source!r}; only path:, package: and hf: are "
-        "supported. Download it into a folder first and use path:."
+        f"The model {model.id} has the source {model.source!r}; only path:, package:, hf: and "
+        "s3://, once a trainer or engine has fetched it, are supported. Download it into a folder "
+        "first and use path:."
     )
 
 

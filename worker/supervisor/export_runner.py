@@ -50,7 +50,10 @@ class ExportRunner:
         self._context = context
 
     def run_queued(self) -> None:
-        """Convert what is queued, one after another. Raises DatabaseUnavailable."""
+        """Convert what is queued, one after another.
+
+        Raises DatabaseUnavailable, and StorageUnavailable: what is queued waits for both.
+        """
         self._remove_stale_folders()
         while not self._context.stopping.is_set():
             with transaction(self._context.sessions) as session:
@@ -66,9 +69,12 @@ class ExportRunner:
             self._convert(conversion, folder)
         except (UnsupportedExport, UnusableJob) as error:
             self._fail(conversion, str(error))
-        except (ConversionLost, StorageUnavailable) as error:
+        except ConversionLost as error:
             log.info("export.stopped", export=conversion.export_id, reason=str(error))
             self._release(conversion, has_failed=False)
+        except StorageUnavailable:
+            self._release(conversion, has_failed=False)
+            raise
         except DatabaseUnavailable:
             # The lease expires, and the export is claimed again.
             raise

@@ -22,7 +22,7 @@ from app.db.tables import ExportFormat, ExportState, FineTunedModel, Job, ModelE
 from app.exports import conversions, service
 from app.operations import outbox_dispatch, retention
 from app.operations.orphaned_objects import OrphanCollector
-from app.storage import join_key
+from app.storage import StorageUnavailable, join_key
 from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_job, make_project
@@ -176,6 +176,36 @@ def test_a_conversion_stops_when_nobody_waits_for_it(
         row = session.query(ModelExport).one()
         assert (row.state, row.failures) == (ExportState.QUEUED, 0)
         assert conversions.claim(session) is None, "an unwanted export is not made"
+
+
+@pytest.mark.usefixtures("stored_model")
+def test_an_export_waits_for_the_next_round_while_storage_is_unavailable(
+    session: Session,
+    sessions: SessionMaker,
+    runner: ExportRunner,
+    api: Api,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageUnavailable("away")
+
+    monkeypatch.setattr(api.state.store, "download", fail)
+    with transaction(sessions) as other:
+        service.request(other, api.state.catalog, job.project_id, MODEL, "peft")
+    claims: list[object] = []
+    claim = conversions.claim
+    monkeypatch.setattr(
+        conversions,
+        "claim",
+        # A second claim in the same round would be followed by thousands.
+        lambda session: claims.append(session) or claim(session) if len(claims) < 2 else None,
+    )
+    with pytest.raises(StorageUnavailable):
+        runner.run_queued()
+    assert len(claims) == 1
+    row = session.query(ModelExport).one()
+    assert (row.state, row.failures) == (ExportState.QUEUED, 0)
 
 
 def add_export(session: Session, project: Project, name: str) -> ModelExport:
