@@ -22,7 +22,9 @@ RUNTIME_PATTERNS = {
     "re.escape(header)": r"<0123456789abcdef:1>assistant\n",
     "f'({begin}|{end})'": r"(span0123456789abcdefb|span0123456789abcdefe)",
     "f'\\\\s*+{begin}\\\\s*+{end}\\\\s*+'": r"\s*+<think>\s*+</think>\s*+",
-    "f'{begin}\\\\s*+'": r"<think>\s*+",
+    "f'{begin}\\\\s*+({end}\\\\s*+)?\\\\Z'": r"<think>\s*+(</think>\s*+)?\Z",
+    "f'\\\\s*+{begin}\\\\s*+'": r"\s*+<think>\s*+",
+    "f'\\\\s*+{begin}.*?{end}\\\\s*+'": r"(?s)\s*+<think>.*?</think>\s*+",
 }
 
 
