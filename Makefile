@@ -9,7 +9,7 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test upgrade-test attacks neighbours soak faults golden sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
+.PHONY: help up test upgrade-test attacks neighbours soak faults fault-smoke golden sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
 
 help:
 	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
@@ -19,6 +19,7 @@ help:
 	@echo 'make soak       half an hour of mixed traffic of ten projects; print what the service holds'
 	@echo 'make faults     inject faults (kill, disconnect, exhaust each service) and check that no work is lost'
 	@echo 'make upgrade-test  upgrade a home folder that the previous version wrote'
+	@echo 'make fault-smoke  run the shortest of those scenarios'
 	@echo 'make golden     train, serve and export models of each family, and load the exports in the libraries they are for'
 	@echo 'make sdk-suite  run the OpenAI SDK'"'"'s own tests against this API'
 	@echo 'make fuzz       generate requests from the OpenAPI document and check every response'
@@ -54,6 +55,9 @@ faults: install-dev
 
 upgrade-test: install-dev
 	.venv/bin/pytest tests/upgrade -m upgrade $(PYTEST)
+
+fault-smoke: install-dev
+	.venv/bin/pytest tests/faults -m fault_smoke $(PYTEST)
 
 golden: install-dev
 	.venv/bin/pytest tests -m golden $(PYTEST)

@@ -1,7 +1,7 @@
 """Fixtures of the fault scenarios.
 
-Scenarios marked `fault_smoke` are part of every test run; the others take minutes and run with
-`make faults`, which selects all.
+Scenarios marked `fault_smoke` run with `make fault-smoke`, and in every run of CI; the others take
+minutes and run with `make faults`, which selects all.
 """
 
 import shutil
