@@ -31,7 +31,8 @@ from torch import nn
 
 from app.catalog import Catalog
 from app.storage import LocalStore
-from worker.modeling import add_adapter, load_base, materialize, save_adapter
+from worker.model_sources import materialize
+from worker.modeling import add_adapter, load_base, save_adapter
 
 MODEL = "smollm2-135m-instruct"
 URL = "http://127.0.0.1:28111"

@@ -33,6 +33,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from app.catalog import Catalog
 from worker.model.rendering import Renderer
+from worker.model_sources import materialize
 from worker.modeling import (
     adapter_parameters,
     add_adapter,
@@ -40,7 +41,6 @@ from worker.modeling import (
     choose_dtype,
     load_base,
     load_tokenizer,
-    materialize,
 )
 from worker.training.__main__ import TORCH_ENVIRONMENT
 from worker.training.batching import Row

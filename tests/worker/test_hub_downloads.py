@@ -16,7 +16,7 @@ from starlette.routing import Route
 from app.catalog import CatalogModel
 from tests.live_server import run_server
 from worker.model_cache import ModelUnavailable
-from worker.modeling import materialize
+from worker.model_sources import materialize
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = b"weights" * 100

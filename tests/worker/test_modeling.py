@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from app.catalog import CatalogModel, ModelKind
 from tests.worker.conftest import MERGES, SPECIAL_TOKENS, TEMPLATE
 from worker.model_cache import ModelUnavailable, populate_once
+from worker.model_sources import materialize
 from worker.modeling import (
     Adapter,
     adapter_parameters,
@@ -24,7 +25,6 @@ from worker.modeling import (
     load_adapter,
     load_base,
     load_tokenizer,
-    materialize,
     save_adapter,
     set_adapter_weights,
 )
@@ -291,6 +291,6 @@ class TestA59BaseModels:
             context_length=64,
         )
         materialize(model, Path("/nowhere"))
-        monkeypatch.setattr("worker.modeling.file_sha256", lambda path: "00" * 32)
+        monkeypatch.setattr("worker.model_sources.file_sha256", lambda path: "00" * 32)
         with pytest.raises(ModelUnavailable, match="Reinstall the package"):
             materialize(model, Path("/nowhere"))

@@ -10,7 +10,7 @@ from worker.encoding.task import has_task
 from worker.export_spec import ExportSpec
 from worker.exporting import adapters, card, causal, encoders, gguf_file, onnx_graph
 from worker.exporting.source import ExportSource
-from worker.modeling import materialize
+from worker.model_sources import materialize
 
 # Of generative models, and of models with an encoder task.
 WRITERS: dict[str, Callable[[ExportSource, Path], str]] = {

@@ -19,7 +19,6 @@ PATTERNS = {
     LLAMA3_PATTERN: "llama-bpe",
     LLAMA3_PATTERN.replace("{1,3}", ""): "qwen2",
 }
-SPACE = "▁"
 
 
 def add_vocabulary(

@@ -31,13 +31,13 @@ from worker.model.generation_config import (
     read_generation_config,
 )
 from worker.model.rendering import DEFAULT_OPTIONS, Renderer, RenderingOptions
+from worker.model_sources import materialize
 from worker.modeling import (
     ADAPTER_WEIGHTS_FILE,
     choose_device,
     choose_dtype,
     load_base,
     load_tokenizer,
-    materialize,
 )
 
 # More threads would only compete for the interpreter's lock; the second one tokenizes, which does

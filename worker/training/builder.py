@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from app.catalog import CatalogModel
 from worker.model.generation_config import read_generation_config
 from worker.model.rendering import Renderer, RenderingOptions
+from worker.model_sources import materialize
 from worker.modeling import (
     adapter_parameters,
     add_adapter,
@@ -20,7 +21,6 @@ from worker.modeling import (
     load_adapter,
     load_base,
     load_tokenizer,
-    materialize,
     set_adapter_weights,
 )
 from worker.run_folder import RunFolder, RunSpec

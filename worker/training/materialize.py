@@ -11,7 +11,7 @@ from pathlib import Path
 from app.catalog import CatalogModel
 from app.logs import configure
 from worker.model_cache import ModelUnavailable
-from worker.modeling import materialize
+from worker.model_sources import materialize
 from worker.run_folder import ExitCode
 
 

@@ -10,7 +10,7 @@ from app.catalog import CatalogError, CatalogModel
 from app.settings import Settings
 from worker.bucket_models import fetch_from_bucket
 from worker.model_cache import ModelUnavailable, get_cache_folder, is_cached
-from worker.modeling import materialize
+from worker.model_sources import materialize
 
 
 def make_model(source: str) -> CatalogModel:

@@ -12,7 +12,8 @@ from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from worker.evaluation.evaluate import evaluate
 from worker.evaluation.test_rows import MAX_TEST_ROWS, read_test_rows
 from worker.model.rendering import Renderer
-from worker.modeling import load_adapter, load_base, load_tokenizer, materialize
+from worker.model_sources import materialize
+from worker.modeling import load_adapter, load_base, load_tokenizer
 from worker.run_folder import Evaluated, EvaluatedModel, ExitCode, RunFolder, TestAnswer
 from worker.training.attempt import run_attempt
 

@@ -10,7 +10,8 @@ from worker.encoding.pooling import read_pooling
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.tuned_encoder import TunedEncoder
-from worker.modeling import choose_device, choose_dtype, load_tokenizer, materialize
+from worker.model_sources import materialize
+from worker.modeling import choose_device, choose_dtype, load_tokenizer
 
 log = logs.get_logger(__name__)
 

@@ -13,7 +13,8 @@ from worker.encoding.backbone import load_backbone, read_shape
 from worker.encoding.pooling import Pooling, read_pooling
 from worker.encoding.task import EncoderTask, Method
 from worker.encoding.tokenizer import EncoderTokenizer
-from worker.modeling import choose_device, choose_dtype, load_tokenizer, materialize
+from worker.model_sources import materialize
+from worker.modeling import choose_device, choose_dtype, load_tokenizer
 from worker.run_folder import EVALUATION_FILE, RunFolder, RunSpec
 from worker.training.best_weights import BestWeights
 from worker.training.checkpoint import Checkpointer
