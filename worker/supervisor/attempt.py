@@ -53,6 +53,7 @@ STORE_RETRY_INTERVAL_SECONDS = 5.0
 STACK_DUMP_TIMEOUT_SECONDS = 5.0
 STALLED_MESSAGE = "Training stopped making progress and was ended."
 EVALUATION_FAILED_MESSAGE = "The process that measures it ended unexpectedly; the model is trained."
+EVALUATION_TIME_MESSAGE = "The job reached its time limit before that; the model is trained."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ class Attempt:
         self._heartbeat = Heartbeat(assignment, context.sessions, context.settings)
         self._began_at = time.monotonic()
         self._drain_deadline: float | None = None
+        self._evaluation_error = EVALUATION_FAILED_MESSAGE
 
     def run(self) -> None:
         """Train until the job or this attempt has ended, then remove the run folder."""
@@ -181,10 +183,17 @@ class Attempt:
         return is_chat and self._assignment.test_file is not None
 
     def _check_evaluation(self, code: int, process: TrainingProcess, relay: EventRelay) -> int:
-        """Keep an evaluation that failed from failing the job, whose model is trained."""
+        """Keep an evaluation that failed, stalled or ran out of the job's time from failing the
+        job, whose model is trained."""
         relay.relay(force=True)
-        if code in (ExitCode.DONE, ExitCode.YIELDED) or process.is_stop_requested:
+        is_stopped = process.is_stop_requested and not process.is_aborted
+        if code == ExitCode.DONE:
             return code
+        if code == ExitCode.YIELDED or is_stopped:
+            if not self._is_over_time_limit():
+                return code
+            self._evaluation_error = EVALUATION_TIME_MESSAGE
+            return ExitCode.DONE
         log.error("evaluation.failed", job=self._assignment.job_id, exit_code=code)
         run_folders.retain_log(self._folder, self._context.settings)
         return ExitCode.DONE
@@ -328,7 +337,7 @@ class Attempt:
         if self._assignment.test_file is None:
             return None
         results = test_results.extract_results(evaluation)
-        return {"error": EVALUATION_FAILED_MESSAGE} if results is None else results
+        return {"error": self._evaluation_error} if results is None else results
 
     def _store_file(self, filename: str, data: bytes) -> ResultFile:
         file_id = ids.file_id()

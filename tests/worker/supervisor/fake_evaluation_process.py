@@ -1,7 +1,7 @@
 """A fake evaluation process: it answers the rows of the test file, and injects faults.
 
-`hyperparameters` control it: `evaluation` is `crash`, or `wait` to be stopped after the first row,
-in the first attempt.
+`hyperparameters` control it: `evaluation` is `crash`, `stall`, or `wait` to be stopped after the
+first row, in the first attempt.
 """
 
 import signal
@@ -26,6 +26,8 @@ def main(folder: RunFolder) -> int:
         folder.append_event(TestAnswer(model=EvaluatedModel.TUNED, row=row, text=known[row]))
         if fault == "crash":
             return 3
+        while fault == "stall":
+            time.sleep(0.01)
         while fault == "wait" and spec.attempt == 1:
             if folder.stop_file.exists():
                 return ExitCode.YIELDED

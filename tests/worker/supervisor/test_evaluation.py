@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from app.db.session import transaction
@@ -14,6 +15,8 @@ from tests.worker.supervisor.fake_trainer import (
     attempt_outcomes,
     event_messages,
 )
+from tests.worker.supervisor.test_stopping import with_settings
+from worker.supervisor.attempt import TrainerContext
 
 TEST_FILE = b'{"messages": []}\n' * 4
 
@@ -77,6 +80,25 @@ def test_an_evaluation_that_crashes_leaves_the_model(trainer: TrainerFixture) ->
             )
         ).all()
     assert any(line.startswith("The test file could not be measured.") for line in warnings)
+
+
+@pytest.mark.parametrize(
+    ("fault", "limit", "reason"),
+    [
+        ("stall", {"training_stall_timeout_seconds": 1.0}, "ended unexpectedly"),
+        ("wait", {"max_job_hours": 3 / 3600}, "reached its time limit"),
+    ],
+)
+def test_an_evaluation_that_takes_too_long_leaves_the_model(
+    context: TrainerContext, fault: str, limit: dict[str, float], reason: str
+) -> None:
+    trainer = with_settings(context, context.settings.model_copy(update=limit))
+    job_id = trainer.create_job(test_file=TEST_FILE, evaluation=fault)
+    assert trainer.runner.run_next()
+    job = trainer.get_job(job_id)
+    assert (job.state, job.fine_tuned_model is not None) == ("succeeded", True)
+    assert job.test_results is not None
+    assert reason in job.test_results["error"]
 
 
 def test_a_job_without_a_test_file_has_no_results(trainer: TrainerFixture) -> None:
