@@ -114,7 +114,11 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     reported = {**lora.report(), **_report_rows(spec, renderer, long_rows, validation_rows)}
     recipe = replace(recipe, extra={**recipe.extra, **reported})
     loop = _build_loop(folder, spec, stop, recipe, model, rows, validation_rows)
-    return _with_rendering(loop, model, renderer, data)
+    loop = _with_rendering(loop, model, renderer, data)
+    # Last: this phase reads and writes checkpoints before the loop does.
+    if isinstance(loop.objective, DpoObjective):
+        return _with_ref_logprobs(loop, loop.objective)
+    return loop
 
 
 def _with_rendering(
@@ -164,7 +168,7 @@ def _build_loop(
     )
     sampler = EpochSampler(rows, recipe.batch_size, recipe.n_epochs, spec.seed)
     best_weights = _build_best_weights(spec, weights) if validation_rows else None
-    loop = TrainingLoop(
+    return TrainingLoop(
         folder=folder,
         recipe=recipe,
         sampler=sampler,
@@ -186,7 +190,6 @@ def _build_loop(
         divergence=DivergenceDetector(sampler.total_steps),
         best_weights=best_weights,
     )
-    return _with_ref_logprobs(loop, objective) if isinstance(objective, DpoObjective) else loop
 
 
 def _max_seq_length(spec: RunSpec) -> int:

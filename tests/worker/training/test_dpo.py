@@ -1,5 +1,6 @@
 """DPO attempts on the tiny model: learning, metrics, reference log-probabilities, resumption."""
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -133,6 +134,18 @@ class TestRefLogprobs:
         assert file_sha256(folder.checkpoint(LAST_STEP) / REFERENCE) == file_sha256(
             uninterrupted.checkpoint(3) / REFERENCE
         )
+
+    def test_values_of_other_rows_are_not_continued_with(
+        self, make_preferences: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("worker.training.ref_logprobs.MIN_SECONDS_TO_CHECKPOINT", -1)
+        folder = make_preferences()
+        assert run_attempt(folder) == ExitCode.DONE
+        digests = [
+            json.loads((folder.checkpoint(step) / "state.json").read_bytes())["data"]
+            for step in (0, LAST_STEP)
+        ]
+        assert digests[0] == digests[1], "the checkpoint says which rows its values are of"
 
     def test_a_stop_before_the_first_chunk_writes_no_checkpoint(
         self, make_preferences: MakeRun
