@@ -135,9 +135,8 @@ class ModelRegistry:
         if entry and entry.files.prefix == request.lora_path and entry.files.touch():
             return
         loaded = await self._model_cache.get(base)
-        files = await run_in_thread(partial(self._fetch_adapter, request.lora_path, loaded))
-        options = await run_in_thread(partial(read_rendering_options, files))
-        self._adapter_entries[request.lora_name] = _AdapterEntry(base, files, options)
+        fetch = partial(self._fetch_adapter, request.lora_path, base, loaded)
+        self._adapter_entries[request.lora_name] = await run_in_thread(fetch)
         log.info("adapter.loaded", model=request.lora_name)
 
     def unload_adapter(self, name: str, thread: EngineThread) -> None:
@@ -163,11 +162,11 @@ class ModelRegistry:
         """Damaged files of adapters found since the start, on disk or in storage."""
         return self._adapters.num_damaged
 
-    def _fetch_adapter(self, prefix: str, base: LoadedModel) -> AdapterFiles:
+    def _fetch_adapter(self, prefix: str, base: CatalogModel, loaded: LoadedModel) -> _AdapterEntry:
         with map_adapter_errors():
             files = self._adapters.fetch(prefix)
-            base.engine.decoder.check_adapter(files)
-        return files
+            loaded.engine.decoder.check_adapter(files)
+            return _AdapterEntry(base, files, read_rendering_options(files))
 
     def _local_models(self) -> Iterator[CatalogModel]:
         return (m for m in self._catalog if m.kind == ModelKind.CAUSAL and m.engine is None)

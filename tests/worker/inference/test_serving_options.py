@@ -1,7 +1,9 @@
 """Serving honours an adapter's rendering options and the base model's generation_config.json."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,11 +11,18 @@ from safetensors.torch import save_file
 from torch import zeros
 from transformers import PreTrainedTokenizerFast
 
-from app.wire.engine import ChatCompletionRequest
+from app.catalog import Catalog, CatalogModel
+from app.errors import NotFound
+from app.wire.engine import ChatCompletionRequest, LoadAdapterRequest
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.fair_executor import FairExecutor
 from worker.inference.generation import _sampling_params, render_prompt
-from worker.inference.registry import LoadedModel, ServedCausalModel, read_rendering_options
+from worker.inference.registry import (
+    LoadedModel,
+    ModelRegistry,
+    ServedCausalModel,
+    read_rendering_options,
+)
 from worker.inference.vocabulary import Vocabulary
 from worker.model.generation_config import GenerationConfig
 from worker.model.rendering import Renderer, RenderingOptions
@@ -76,6 +85,22 @@ def test_adapters_of_earlier_versions_have_no_options(tmp_path: Path) -> None:
     for metadata in ({"format": "pt"}, {"luthier_rendering": "{"}, {"luthier_rendering": "[]"}):
         save_file({"a": zeros(1)}, tmp_path / ADAPTER_WEIGHTS_FILE, metadata=metadata)
         assert read_rendering_options(AdapterFiles("p", tmp_path)) == RenderingOptions()
+
+
+def test_an_adapter_that_is_evicted_while_it_is_loaded_is_not_found(
+    loaded: LoadedModel, tiny_model: CatalogModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = SimpleNamespace(check_adapter=lambda files: None)
+    engine: Any = SimpleNamespace(decoder=decoder)
+    served = replace(loaded, engine=engine)
+    monkeypatch.setattr("worker.inference.registry.load_model", lambda *_: served)
+    adapters: Any = SimpleNamespace(fetch=lambda prefix: AdapterFiles(prefix, tmp_path / "evicted"))
+    registry = ModelRegistry(Catalog([tiny_model]), cache=tmp_path, adapters=adapters)
+    request = LoadAdapterRequest(
+        lora_name="ft:tiny:acme::Abcd1234", lora_path="a/b", base_model_name=tiny_model.id
+    )
+    with pytest.raises(NotFound):
+        asyncio.run(registry.load_adapter(request))
 
 
 def test_the_models_sampling_values_are_defaults(loaded: LoadedModel) -> None:
