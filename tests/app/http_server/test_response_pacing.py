@@ -105,11 +105,14 @@ async def test_a16_what_was_read_extends_the_time() -> None:
 async def test_a16_the_slowest_clients_of_a_project_are_disconnected() -> None:
     pacing = build_pacing(max_unread_bytes=2 * len(BODY), min_wait_seconds=0.2)
     neighbour, attackers = Client("b"), [Client("a") for _ in range(6)]
-    requests = [serve(pacing, client) for client in attackers]
     other = serve(pacing, neighbour)
-    for client in (*attackers, neighbour):
+    requests = []
+    # One after the other, so that it is certain who was waited for longest.
+    for client in attackers:
+        requests.append(serve(pacing, client))
         client.read(1)
-        await settle(lambda client=client: len(client.received) == 1)
+        await asyncio.sleep(0.05)
+    neighbour.read(1)
     await settle(lambda: sum(request.done() for request in requests) == 4)
     for client in (*attackers, neighbour):
         client.read()
