@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.worker.model.rendering.families import TEMPLATES, make_tokenizer
-from worker.model.rendering import RenderedChat, Renderer
+from tests.worker.model.rendering.learned_texts import learned_texts
+from worker.model.rendering import Renderer
 
 Chat = list[dict[str, Any]]
 
@@ -45,21 +46,6 @@ ANSWERS = {
 }
 
 
-def learned_texts(family: str, rendered: RenderedChat) -> list[str]:
-    """Decode each stretch of learned tokens."""
-    tokenizer = make_tokenizer(family)
-    texts = []
-    for row in rendered.rows:
-        stretch: list[int] = []
-        for id, is_learned in zip([*row.ids, 0], [*row.loss_mask, False], strict=True):
-            if is_learned:
-                stretch.append(int(id))
-            elif stretch:
-                texts.append(str(tokenizer.decode(stretch)))
-                stretch = []
-    return texts
-
-
 def assert_answers_follow_their_prompts(
     renderer: Renderer, chat: Chat, tools: Sequence[Any] | None = None
 ) -> None:
@@ -91,14 +77,14 @@ def test_calls_of_tools_are_learned(family: str) -> None:
     tools = [{"type": "function", "function": {"name": "weather"}}]
     assert_answers_follow_their_prompts(renderer, chat, tools)
     call = '[weather {"city": "Zoë"}]<end>'
-    learned = learned_texts(family, renderer.render_example(chat, tools))
+    learned = learned_texts(make_tokenizer(family), renderer.render_example(chat, tools))
     assert sorted(learned) == sorted([call, "It rains.<end>", call])
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
 def test_each_turn_is_learned_with_its_end_and_no_more(family: str) -> None:
     renderer = Renderer(make_tokenizer(family), context_length=4096)
-    learned = learned_texts(family, renderer.render_example(CHATS["three"]))
+    learned = learned_texts(make_tokenizer(family), renderer.render_example(CHATS["three"]))
     answer = ANSWERS.get(family, "{}<end>")
     assert sorted(learned) == sorted(answer.format(text) for text in ("one", "two", "three"))
 
@@ -107,7 +93,7 @@ def test_each_turn_is_learned_with_its_end_and_no_more(family: str) -> None:
 def test_weight_0_is_not_learned(family: str) -> None:
     chat = [user("a"), reply("one", weight=0), user("b"), reply("two")]
     rendered = Renderer(make_tokenizer(family), context_length=4096).render_example(chat)
-    (learned,) = learned_texts(family, rendered)
+    (learned,) = learned_texts(make_tokenizer(family), rendered)
     assert "two" in learned
     assert rendered.num_turns == 1
 
@@ -137,7 +123,7 @@ def test_reasoning_that_the_template_drops_later_is_learned_in_rows_of_their_own
     rendered = Renderer(make_tokenizer("qwen"), context_length=4096).render_example(
         CHATS["thoughts"]
     )
-    learned = learned_texts("qwen", rendered)
+    learned = learned_texts(make_tokenizer("qwen"), rendered)
     assert sorted(learned) == [
         "<think>\nfirst\n</think>\n\none<end>",
         "<think>\nsecond\n</think>\n\ntwo<end>",

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from tests.worker.model.rendering.learned_texts import learned_texts
 from tests.worker.model.rendering.shipped.chats import CHATS, THOUGHTS, Chat
 from tests.worker.model.rendering.shipped.families import BY_NAME, Family, Support
 from tests.worker.model.rendering.shipped.tokenizers import make_tokenizer
@@ -38,20 +39,6 @@ def render(family: str, chat: Chat, *, thinking: bool = False) -> RenderedChat:
     rendered = get_renderer(family, thinking=thinking).render_example(chat.messages, chat.tools)
     assert rendered.num_learned == rendered.num_turns, "no turn is lost"
     return rendered
-
-
-def learned_texts(tokenizer: PreTrainedTokenizerFast, rendered: RenderedChat) -> list[str]:
-    """Decode each stretch of learned tokens."""
-    texts = []
-    for row in rendered.rows:
-        stretch: list[int] = []
-        for id, is_learned in zip([*row.ids, 0], [*row.loss_mask, False], strict=True):
-            if is_learned:
-                stretch.append(int(id))
-            elif stretch:
-                texts.append(str(tokenizer.decode(stretch)))
-                stretch = []
-    return texts
 
 
 def expect(family: Family, name: str) -> list[str]:
