@@ -113,7 +113,7 @@ def test_a67_the_proxy_reports_its_client_and_not_what_that_claims(
         claimed = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
         assert client.get(f"{proxied}/v1/models", headers=claimed).status_code == 401
     log = tmp_path / "security.log"
-    wait_until("the refusal is recorded", log.exists)
+    wait_until("the refusal is recorded", lambda: log.exists() and log.read_text().strip())
     assert f'"address":"{CLIENT}"' in log.read_text()
 
 
