@@ -102,6 +102,8 @@ class Started:
     data_warnings: list[str] = field(default_factory=list)
     # Statistics that live traffic is compared with; see training/encoders/drift_baseline.py.
     drift_baseline: dict[str, Any] | None = None
+    # True if earlier attempts had other rows: what they reported of later steps no longer holds.
+    has_other_data: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

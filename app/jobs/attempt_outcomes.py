@@ -4,6 +4,8 @@ After an attempt without a new checkpoint the job is retried with backoff; after
 """
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -174,12 +176,9 @@ def restart_at_smaller_rate(
         lifecycle.fail(session, job_id, failure, by_attempt=attempt, exit_code=exit_code)
         return
     smaller = float(f"{rate * RATE_REDUCTION:.3g}")
-    job.resolved_hyperparameters = {
-        **(job.resolved_hyperparameters or {}),
-        "learning_rate_multiplier": smaller,
-    }
+    job.resolved_hyperparameters = _scale_rate(job.resolved_hyperparameters or {}, smaller)
     step = checkpoints.delete_after(session, job_id, last_good_step)
-    events.release_keys_after(session, job, step)
+    events.release_keys_after(session, job, step, before_attempt=attempt + 1)
     start = f"the checkpoint at step {step}" if step else "the start"
     message = (
         f"{failure.message} Training continues from {start} with a learning_rate_multiplier of "
@@ -189,6 +188,14 @@ def restart_at_smaller_rate(
     _requeue(
         session, job_id, attempt, outcome=AttemptOutcome.DIVERGED, exit_code=exit_code, event=event
     )
+
+
+def _scale_rate(resolved: Mapping[str, Any], multiplier: float) -> dict[str, Any]:
+    """Set the multiplier, and the learning rate that is shown to the job's owner."""
+    scaled = {**resolved, "learning_rate_multiplier": multiplier}
+    if "base_learning_rate" in resolved:
+        scaled["learning_rate"] = resolved["base_learning_rate"] * multiplier
+    return scaled
 
 
 def _count_attempts(session: Session, job_id: str, outcome: AttemptOutcome) -> int:

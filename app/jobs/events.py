@@ -40,16 +40,19 @@ def append(session: Session, job: Job, new_events: Sequence[NewEvent]) -> None:
     session.execute(insert(JobEvent), rows)
 
 
-def release_keys_after(session: Session, job: Job, step: int) -> None:
-    """Let later attempts append events about the steps after `step`, whose numbers will differ.
+def release_keys_after(session: Session, job: Job, step: int, *, before_attempt: int) -> None:
+    """Let `before_attempt` and later ones append events about the steps after `step`.
 
-    The events so far stay, under another key.
+    Their numbers differ from those that earlier attempts reported. The events so far stay, under
+    another key.
     """
     step_of_key = cast(func.substring(JobEvent.dedupe_key, STEP_KEY), Integer)
+    is_earlier = (JobEvent.job_id == job.id, JobEvent.attempt < before_attempt)
+    key = func.concat("attempt-", JobEvent.attempt, ":", JobEvent.dedupe_key)
     session.execute(
         update(JobEvent)
-        .where(JobEvent.job_id == job.id, step_of_key > step)
-        .values(dedupe_key=func.concat(f"attempt-{job.attempt}:", JobEvent.dedupe_key))
+        .where(*is_earlier, step_of_key > step)
+        .values(dedupe_key=key)
         .execution_options(synchronize_session=False)
     )
 

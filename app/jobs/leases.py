@@ -158,9 +158,12 @@ def _build_assignment(session: Session, job: Job) -> JobAssignment:
 
 
 def _merge_resolved_hyperparameters(job: Job) -> dict[str, Any]:
-    """Replace each "auto" with the value that an earlier attempt has chosen, if any."""
-    resolved = job.resolved_hyperparameters or {}
-    return {name: resolved.get(name, value) for name, value in job.hyperparameters.items()}
+    """Replace each "auto" with the value that an earlier attempt has chosen, if any.
+
+    Also those that the job does not show because its owner left them out: a newer version may
+    choose other values for a new job, but not for one that has begun.
+    """
+    return {**job.hyperparameters, **(job.resolved_hyperparameters or {})}
 
 
 def _get_stored_file(session: Session, file_id: str) -> StoredFile:

@@ -1,9 +1,11 @@
 """Progress that a trainer reports: resolved hyperparameters, metrics per step, estimated finish."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -39,21 +41,38 @@ def record_started(
     total_steps: int,
     data_warnings: Sequence[str] = (),
     drift_baseline: Mapping[str, Any] | None = None,
+    has_other_data: bool = False,
 ) -> None:
     """Store the values that training chose for "auto" hyperparameters. Raises LeaseLost.
 
     `data_warnings` become events for the owner. `drift_baseline` is the profile of the training
-    data with which monitoring compares the model's traffic.
+    data with which monitoring compares the model's traffic. With `has_other_data` the steps of
+    earlier attempts, which had other rows, are forgotten.
     """
     job = states.lock_for_attempt(session, job_id, attempt)
+    if has_other_data:
+        _forget_steps(session, job)
     new_events = [
-        NewEvent(f"noted:{number}", warning, level=EventLevel.WARN)
-        for number, warning in enumerate(data_warnings)
+        NewEvent(f"noted:{_digest(warning)}", warning, level=EventLevel.WARN)
+        for warning in data_warnings
     ]
     events.append(session, job, new_events)
     job.resolved_hyperparameters = dict(hyperparameters)
     job.total_steps = total_steps
     job.drift_baseline = None if drift_baseline is None else dict(drift_baseline)
+
+
+def _digest(sentence: str) -> str:
+    """Digest of a warning: another attempt may have other warnings, or in another order."""
+    return hashlib.sha256(sentence.encode()).hexdigest()[:16]
+
+
+def _forget_steps(session: Session, job: Job) -> None:
+    """Delete the checkpoints and metrics of earlier attempts; their events can be appended anew."""
+    checkpoints.delete_after(session, job.id, 0)
+    events.release_keys_after(session, job, 0, before_attempt=job.attempt)
+    is_earlier = (JobMetric.job_id == job.id, JobMetric.attempt < job.attempt)
+    session.execute(delete(JobMetric).where(*is_earlier))
 
 
 def record_metrics(

@@ -124,6 +124,7 @@ class EventRelay:
                         total_steps=event.total_steps,
                         data_warnings=event.data_warnings,
                         drift_baseline=event.drift_baseline,
+                        has_other_data=event.has_other_data,
                     )
                 if isinstance(event, Noted):
                     note = NewEvent(event.key, event.message)

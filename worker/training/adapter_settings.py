@@ -59,11 +59,18 @@ def inherit_settings(
         for name in initial.tensors
         if name.endswith(LORA_A_SUFFIX)
     }
-    is_all = paths == set(list_linear_layers(base))
-    names = tuple(sorted({path.rpartition(".")[2] for path in paths}))
     return replace(
         settings,
         rank=initial.config["r"],
         alpha=initial.config["lora_alpha"],
-        target_modules=ALL_LINEAR if is_all else names,
+        target_modules=_describe_modules(paths, set(list_linear_layers(base))),
     )
+
+
+def _describe_modules(paths: set[str], available: set[str]) -> tuple[str, ...] | str:
+    """Describe exactly `paths`: by their last names where these fit no other layer."""
+    if paths == available:
+        return ALL_LINEAR
+    names = {path.rpartition(".")[2] for path in paths}
+    named = {path for path in available if path.rpartition(".")[2] in names}
+    return tuple(sorted(names if named == paths else paths))

@@ -130,10 +130,13 @@ def _with_rendering(
         weights=AdapterWeights(model, renderer.adapter_metadata),
         data_digest=digest_rows(data.rows),
     )
-    warnings = [*data.warnings]
-    if checkpointer.discard_other_data():
-        warnings.append(OTHER_DATA_WARNING)
-    return replace(loop, checkpointer=checkpointer, data_warnings=warnings)
+    has_other_data = checkpointer.discard_other_data()
+    return replace(
+        loop,
+        checkpointer=checkpointer,
+        has_other_data=has_other_data,
+        data_warnings=[*data.warnings, *([OTHER_DATA_WARNING] if has_other_data else [])],
+    )
 
 
 def _read_data(

@@ -44,6 +44,8 @@ class TrainingLoop(Generic[RowT]):
     data_warnings: Sequence[str] = ()
     # Statistics of the training file that live traffic is compared with.
     drift_baseline: dict[str, Any] | None = None
+    # True if earlier attempts had other rows, so that this one begins again.
+    has_other_data: bool = False
     # Makes the files that only the last checkpoint has, after its weights were restored.
     final_files: Callable[[], Mapping[str, bytes]] = dict
     # Runs on the initial model before the first step; False if it was interrupted by a stop.
@@ -145,6 +147,7 @@ class TrainingLoop(Generic[RowT]):
                 data_warnings=list(self.data_warnings),
                 drift_baseline=self.drift_baseline,
                 from_step=done,
+                has_other_data=self.has_other_data and done == 0,
                 trained_tokens=self.objective.num_tokens(sampler.rows)
                 * (total // sampler.steps_per_epoch),
             )

@@ -116,6 +116,7 @@ class Recipe:
             "batch_size": self.batch_size,
             "learning_rate_multiplier": self.learning_rate_multiplier,
             "learning_rate": self.peak_learning_rate,
+            "base_learning_rate": self.base_learning_rate,
             "lr_schedule": self.lr_schedule,
             "warmup_ratio": self.warmup_ratio,
             "weight_decay": self.weight_decay,
@@ -127,7 +128,10 @@ class Recipe:
 def choose_recipe(
     hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int, model_type: str
 ) -> Recipe:
-    """Resolve the hyperparameters for a file of `examples` and a model's shape."""
+    """Resolve the hyperparameters for a file of `examples` and a model's shape.
+
+    A job that resumes has the values of its first attempt, `base_learning_rate` among them.
+    """
     explicit = drop_auto(hyperparameters)
     n_epochs = int(explicit.get("n_epochs") or auto_epochs(examples))
     auto_size = auto_batch_size(examples, n_epochs)
@@ -136,7 +140,8 @@ def choose_recipe(
         n_epochs=n_epochs,
         batch_size=batch_size,
         learning_rate_multiplier=float(explicit.get("learning_rate_multiplier") or 1.0),
-        base_learning_rate=lora_learning_rate(model_type, hidden_size),
+        base_learning_rate=explicit.get("base_learning_rate")
+        or lora_learning_rate(model_type, hidden_size),
         extra={name: explicit.get(name, off) for name, off in OFF.items()},
         **choose_optimizer_settings(explicit),
     )
@@ -149,11 +154,14 @@ def choose_dpo_recipe(
     recipe = choose_recipe(
         hyperparameters, examples=examples, hidden_size=hidden_size, model_type=model_type
     )
+    explicit = drop_auto(hyperparameters)
     extra = {name: value for name, value in recipe.extra.items() if name != "packing"}
+    # An earlier attempt's rate already is that of DPO.
+    ratio = 1.0 if "base_learning_rate" in explicit else DPO_LEARNING_RATE_RATIO
     return replace(
         recipe,
-        base_learning_rate=recipe.base_learning_rate * DPO_LEARNING_RATE_RATIO,
-        extra={**extra, "beta": float(drop_auto(hyperparameters).get("beta") or DPO_BETA)},
+        base_learning_rate=recipe.base_learning_rate * ratio,
+        extra={**extra, "beta": float(explicit.get("beta") or DPO_BETA)},
     )
 
 

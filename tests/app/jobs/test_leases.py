@@ -67,7 +67,12 @@ def test_a_later_attempt_keeps_resolved_hyperparameters(session: Session) -> Non
         hyperparameters={"n_epochs": "auto", "batch_size": 4},
         resolved_hyperparameters={"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": 1.0},
     )
-    assert acquire(session).hyperparameters == {"n_epochs": 3, "batch_size": 4}
+    assert acquire(session).hyperparameters == {
+        "n_epochs": 3,
+        "batch_size": 4,
+        # Chosen too, though its owner did not mention it.
+        "learning_rate_multiplier": 1.0,
+    }
 
 
 def test_assignment_has_the_start_models_prefix(session: Session) -> None:

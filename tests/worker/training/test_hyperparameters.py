@@ -101,6 +101,22 @@ def test_a_job_that_continues_keeps_the_shape_of_its_adapter(make_run: MakeRun) 
     assert started.hyperparameters["target_modules"] == ["q_proj"]
 
 
+def test_a_job_that_continues_trains_the_modules_of_its_adapter_and_no_others(
+    make_run: MakeRun,
+) -> None:
+    paths = ["model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"]
+    chosen = {**SHORT, "target_modules": paths}
+    first = train(make_run, "first", hyperparameters=chosen)
+    second = make_run("second", hyperparameters=SHORT)
+    first.checkpoint(LAST_STEP).rename(second.init_adapter)
+    assert run_attempt(second) == ExitCode.DONE
+    (started,) = find(second, Started)
+    assert started.hyperparameters["target_modules"] == paths
+    tensors = load_adapter(second.checkpoint(LAST_STEP)).tensors
+    tuned = {name.removeprefix("base_model.model.").rpartition(".lora_")[0] for name in tensors}
+    assert tuned == set(paths)
+
+
 def test_an_unknown_module_fails_with_the_names_of_the_models_modules(make_run: MakeRun) -> None:
     folder = make_run(hyperparameters={**SHORT, "target_modules": ["q_proj", "qkv_proj"]})
     assert run_attempt(folder) == ExitCode.USER_ERROR

@@ -1,12 +1,21 @@
 """Resolution of "auto" hyperparameters."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from worker.encoding.task import Method
+from worker.training.encoders.recipe import choose_encoder_recipe
 from worker.training.learning_rates import lora_learning_rate
-from worker.training.recipe import Recipe, auto_batch_size, auto_epochs, choose_lora_settings
+from worker.training.recipe import (
+    Recipe,
+    auto_batch_size,
+    auto_epochs,
+    choose_dpo_recipe,
+    choose_lora_settings,
+)
 from worker.training.recipe import choose_recipe as choose_family_recipe
 
 
@@ -122,5 +131,36 @@ def test_the_report_has_every_value_that_training_uses() -> None:
         "learning_rate_multiplier": 2.0, "n_epochs": 4, "batch_size": 6,
     }  # fmt: skip
     recipe = choose_recipe(explicit, examples=1000, hidden_size=576)
-    assert recipe.report() == {**explicit, "learning_rate": recipe.peak_learning_rate}
+    assert recipe.report() == {
+        **explicit,
+        "learning_rate": recipe.peak_learning_rate,
+        "base_learning_rate": recipe.base_learning_rate,
+    }
     assert recipe.peak_learning_rate == 2 * recipe.base_learning_rate
+
+
+class TestResumption:
+    """An attempt that resumes gets the first one's report as hyperparameters.
+
+    Another file and another model stand for rules that have changed.
+    """
+
+    @pytest.mark.parametrize("choose", [choose_family_recipe, choose_dpo_recipe])
+    def test_it_keeps_the_recipe(self, choose: Callable[..., Recipe]) -> None:
+        first = choose({}, examples=1000, hidden_size=576, model_type="llama")
+        report = first.report()
+        assert choose(report, examples=900, hidden_size=4096, model_type="qwen3") == first
+        report["learning_rate_multiplier"] = 0.1
+        slower = choose(report, examples=900, hidden_size=4096, model_type="qwen3")
+        assert slower.peak_learning_rate == pytest.approx(first.peak_learning_rate / 10)
+
+    @pytest.mark.parametrize("method", ["classification", "token_classification", "embedding"])
+    def test_it_keeps_an_encoders_recipe(self, method: Method) -> None:
+        explicit = {"class_weights": "balanced", "early_stopping_patience": 3, "max_length": 64}
+        first = choose_encoder_recipe(
+            method, explicit, examples=500, hidden_size=384, model_type="bert"
+        )
+        resumed = choose_encoder_recipe(
+            method, first.report(), examples=450, hidden_size=1024, model_type="bert"
+        )
+        assert resumed == first

@@ -77,7 +77,7 @@ class TestRendering:
         folder.write_spec(spec)
         assert run_attempt(folder) == ExitCode.DONE
         started = [event for event in events(folder) if isinstance(event, Started)][-1]
-        assert started.from_step == 0
+        assert (started.from_step, started.has_other_data) == (0, True)
         assert any("starts again" in warning for warning in started.data_warnings)
 
     def test_a_base_without_a_template_trains_chats_and_says_how(

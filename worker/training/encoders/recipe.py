@@ -21,7 +21,7 @@ from typing import Any
 
 from worker.encoding.task import Method, Tuning
 from worker.training.learning_rates import LLAMA_EXPONENT, compute_rate, lora_learning_rate
-from worker.training.recipe import Recipe
+from worker.training.recipe import Recipe, choose_optimizer_settings
 
 EPOCHS: Mapping[Method, int] = {
     "classification": 3,
@@ -61,7 +61,10 @@ def choose_encoder_recipe(
     hidden_size: int,
     model_type: str,
 ) -> Recipe:
-    """Resolve the hyperparameters for a file of `examples` and a model of `hidden_size`."""
+    """Resolve the hyperparameters for a file of `examples` and a model of `hidden_size`.
+
+    A job that resumes has the values of its first attempt, `base_learning_rate` among them.
+    """
     explicit = {
         name: value for name, value in hyperparameters.items() if value not in ("auto", None)
     }
@@ -71,9 +74,9 @@ def choose_encoder_recipe(
         n_epochs=int(explicit.get("n_epochs") or auto_epochs(method, examples)),
         batch_size=batch_size,
         learning_rate_multiplier=float(explicit.get("learning_rate_multiplier") or 1.0),
-        base_learning_rate=_base_learning_rate(tuning, hidden_size, model_type)
-        / (2 if method in HALF_LEARNING_RATE_METHODS else 1),
-        weight_decay=WEIGHT_DECAY[tuning],
+        base_learning_rate=explicit.get("base_learning_rate")
+        or _base_learning_rate(method, tuning, hidden_size, model_type),
+        **{"weight_decay": WEIGHT_DECAY[tuning], **choose_optimizer_settings(explicit)},
         extra={
             "tuning": tuning,
             **{name: explicit[name] for name in EXTRA_HYPERPARAMETERS if name in explicit},
@@ -81,7 +84,12 @@ def choose_encoder_recipe(
     )
 
 
-def _base_learning_rate(tuning: Tuning, hidden_size: int, model_type: str) -> float:
+def _base_learning_rate(method: Method, tuning: Tuning, hidden_size: int, model_type: str) -> float:
+    rate = _classification_learning_rate(tuning, hidden_size, model_type)
+    return rate / 2 if method in HALF_LEARNING_RATE_METHODS else rate
+
+
+def _classification_learning_rate(tuning: Tuning, hidden_size: int, model_type: str) -> float:
     if tuning == "lora" and model_type.startswith("qwen"):
         return lora_learning_rate(model_type, hidden_size)
     if tuning == "lora":
