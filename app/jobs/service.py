@@ -1,6 +1,7 @@
 """Create, get and list jobs, their events and checkpoints. For state changes see `lifecycle`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, text, true
@@ -26,6 +27,7 @@ from app.errors import InvalidRequest, NotFound
 from app.files import service as files
 from app.jobs import lifecycle, limits, option_checks, scheduling, unknown_fields
 from app.jobs.schemas import CreateJob
+from app.jobs.unknown_fields import IgnoredFields
 from app.jobs.wandb_policy import WandbPolicy
 from app.models import registry
 
@@ -35,6 +37,20 @@ MAX_COUNTED_JOBS = 1000
 JOB_BY_ID = select(Job).where(
     Job.id == bindparam("job_id"), Job.project_id == bindparam("project_id")
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedRequest:
+    """Model and files that a request for a job refers to, and what else becomes of it."""
+
+    base: CatalogModel
+    start_model: str | None
+    training: File
+    validation: File | None
+    test: File | None
+    hyperparameters: dict[str, Any]
+    integrations: list[dict[str, Any]]
+    ignored: IgnoredFields
 
 
 def create(
@@ -57,6 +73,43 @@ def create(
     # cancelled, and with the queue's lock first, create, resume and archive could deadlock.
     projects.lock_active(session, project_id)
     scheduling.check_queue_quota(session, project_id, default=max_queued)
+    checked = check(
+        session, catalog, project_id, request, max_tokens=max_tokens, wandb_policy=wandb_policy
+    )
+    job = Job(
+        id=ids.job_id(),
+        project_id=project_id,
+        state=JobState.VALIDATING_FILES,
+        base_model=checked.base.id,
+        start_model=checked.start_model,
+        training_file_id=checked.training.id,
+        validation_file_id=None if checked.validation is None else checked.validation.id,
+        test_file_id=None if checked.test is None else checked.test.id,
+        test_metrics=list(request.test_metrics or ()),
+        method=request.method_type,
+        hyperparameters=checked.hyperparameters,
+        seed=ids.random_seed() if request.seed is None else request.seed,
+        suffix=request.suffix,
+        integrations=checked.integrations,
+    )
+    # Left unset rather than None, which would store JSON null instead of SQL NULL.
+    if request.metadata is not None:
+        job.user_metadata = request.metadata
+    session.add(job)
+    lifecycle.announce_created(session, job, ignored=checked.ignored)
+    return job
+
+
+def check(
+    session: Session,
+    catalog: Catalog,
+    project_id: str,
+    request: CreateJob,
+    *,
+    max_tokens: int = 0,
+    wandb_policy: WandbPolicy | None = None,
+) -> CheckedRequest:
+    """Check a request for a job, and lock its files and model. Raises InvalidRequest."""
     base, start_model = _resolve_model(session, catalog, project_id, request.model)
     ignored = unknown_fields.check_unknown_fields(request)
     option_checks.check_options(session, base, start_model, request)
@@ -67,28 +120,16 @@ def create(
     test = _find_input(session, project_id, request.test_file, "test_file")
     hyperparameters = request.merge_hyperparameters()
     limits.check_token_limit(base, training, hyperparameters, max_tokens=max_tokens)
-    job = Job(
-        id=ids.job_id(),
-        project_id=project_id,
-        state=JobState.VALIDATING_FILES,
-        base_model=base.id,
+    return CheckedRequest(
+        base=base,
         start_model=start_model,
-        training_file_id=training.id,
-        validation_file_id=None if validation is None else validation.id,
-        test_file_id=None if test is None else test.id,
-        test_metrics=list(request.test_metrics or ()),
-        method=request.method_type,
+        training=training,
+        validation=validation,
+        test=test,
         hyperparameters=hyperparameters,
-        seed=ids.random_seed() if request.seed is None else request.seed,
-        suffix=request.suffix,
         integrations=integrations,
+        ignored=ignored,
     )
-    # Left unset rather than None, which would store JSON null instead of SQL NULL.
-    if request.metadata is not None:
-        job.user_metadata = request.metadata
-    session.add(job)
-    lifecycle.announce_created(session, job, ignored=ignored)
-    return job
 
 
 def get(session: Session, project_id: str, job_id: str) -> Job:

@@ -53,7 +53,7 @@ def check_unknown_fields(request: CreateJob) -> IgnoredFields:
     for name in unknown:
         if name not in OPENAI_HYPERPARAMETERS:
             path = request.build_param_path(name)
-            raise _build_error(path, _explain_hyperparameter(name, request))
+            raise _build_error(path, explain_hyperparameter(name, request))
     others = tuple(_list_unknown(request))
     for path, name, known in others:
         reason = _find_misplaced(name, request) or _suggest(name, known)
@@ -83,7 +83,8 @@ def _list_unknown(request: CreateJob) -> Iterator[tuple[str, str, Iterable[str]]
                 yield prefix + name, name, type(part).model_fields
 
 
-def _explain_hyperparameter(name: str, request: CreateJob) -> str:
+def explain_hyperparameter(name: str, request: CreateJob) -> str:
+    """Say where an unknown hyperparameter belongs, or which known one is meant."""
     known = get_hyperparameters_class(request.method).model_fields
     owners = [method for method, s in HYPERPARAMETERS_BY_METHOD.items() if name in s.model_fields]
     suggestion = EXPLANATIONS.get(name) or _suggest(name, known)
