@@ -40,6 +40,7 @@ from app.organization import routes as organization
 from app.safe_http.client import SafeHttpClient
 from app.security_log import SecurityLog
 from app.settings import Settings
+from app.sweeps import routes as sweeps
 from app.webhooks import routes as webhooks
 
 # Pooled connections, and the same number of overflow connections; the session limit leaves a few.
@@ -110,6 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         models.permissions_router,
         operations.router,
         organization.router,
+        sweeps.router,
         upload_routes.router,
         webhooks.router,
     ):

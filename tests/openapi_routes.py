@@ -27,6 +27,7 @@ ID_KINDS = {
     "project_id": "project",
     "project_ids": "project",
     "service_account_id": "service_account",
+    "sweep_id": "sweep",
     "test_file": "file",
     "training_file": "file",
     "upload_id": "upload",
@@ -39,6 +40,8 @@ CURSOR_KINDS = {
     "/v1/fine_tuning/jobs": "job",
     "/v1/fine_tuning/jobs/{job_id}/checkpoints": "checkpoint",
     "/v1/fine_tuning/jobs/{job_id}/events": "event",
+    "/v1/fine_tuning/sweeps": "sweep",
+    "/v1/fine_tuning/sweeps/{sweep_id}/events": "sweep_event",
     "/v1/organization/admin_api_keys": "admin_key",
     "/v1/organization/projects": "project",
     "/v1/organization/projects/{project_id}/api_keys": "key",
@@ -50,12 +53,12 @@ CURSOR_KINDS = {
 NON_ID_PARAMETERS = frozenset(
     (
         "calculate_output content context data entity evaluation_metric file filename format "
-        "frequency_penalty function_call functions hours ignore_labels image_tag "
-        "include_archived input inputs integrations label labels limit logit_bias logprobs "
-        "max_completion_tokens max_tokens md5 messages metadata mime_type model_sample n name "
-        "order owner_project_access parallel_tool_calls passing_labels presence_penalty project "
-        "prompt purpose question reasoning_effort reference response_format scopes seed source "
-        "stop stream_options suffix tags target_modules temperature test_metrics text tool_choice "
+        "frequency_penalty function_call functions hours ignore_labels image_tag include_archived "
+        "input inputs integrations label labels limit logit_bias logprobs max_completion_tokens "
+        "max_tokens md5 messages metadata metric mime_type model_sample n name order "
+        "owner_project_access parallel_tool_calls passing_labels presence_penalty project prompt "
+        "purpose question reasoning_effort reference response_format scopes seed source stop "
+        "stream_options suffix tags target_modules temperature test_metrics text tool_choice "
         "tools top_logprobs top_p url user"
     ).split()
 )
@@ -67,7 +70,9 @@ SAMPLE_VALUES: dict[str, Any] = {
     "feedback": [{"id": "x", "label": "a"}],
     "messages": [{"role": "user", "content": "Hi"}],
     "prompt": "Hi",
+    "metric": "valid_loss",
     "purpose": "fine-tune",
+    "space": {"learning_rate_multiplier": {"values": [1]}},
 }
 
 

@@ -12,6 +12,8 @@ from app.db.tables import (
     Job,
     JobEvent,
     Project,
+    Sweep,
+    SweepEvent,
     Upload,
     UploadPart,
     WebhookDelivery,
@@ -43,6 +45,7 @@ def make_tenant(session: Session, organization: str, name: str) -> Tenant:
     older, project = (projects.create(session, owner.id, name) for _ in range(2))
     made = _files_and_jobs(session, project, organization, older)
     made |= _upload(session, project) | _webhook(session, project)
+    made |= _sweep(session, project, made["file"])
     made |= {
         "project": project.id,
         "service_account": [
@@ -81,6 +84,32 @@ def _files_and_jobs(
         "checkpoint": checkpoint.id,
         "permission": permissions[1].id,
     }
+
+
+def _sweep(session: Session, project: Project, file_id: str) -> dict[str, str]:
+    for _ in range(2):
+        sweep = Sweep(
+            id=ids.sweep_id(),
+            project_id=project.id,
+            state="running",
+            strategy="grid",
+            job={},
+            space={},
+            max_jobs=1,
+            metric="valid_loss",
+            seed=1,
+            training_file_id=file_id,
+            validation_file_id=file_id,
+        )
+        session.add(sweep)
+        session.flush()
+    for number in range(2):
+        event = SweepEvent(
+            id=ids.event_id(), sweep_id=sweep.id, seq=number, level="info", message="", data={}
+        )
+        session.add(event)
+        session.flush()
+    return {"sweep": sweep.id, "sweep_event": event.id}
 
 
 def _event(job: Job, number: int) -> JobEvent:

@@ -39,6 +39,7 @@ from app.process_hardening import forbid_inspection
 from app.safe_http.client import SafeHttpClient
 from app.settings import Settings
 from app.storage import StorageUnavailable
+from app.sweeps.job_rules import JobRules
 from app.webhooks.sender import WebhookSender
 from worker import broker_transport, tasks
 from worker.supervisor.attempt import TrainerContext
@@ -189,6 +190,7 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         slice_seconds=settings.trainer_time_slice_seconds,
         max_running=settings.max_running_jobs_per_project,
         idempotency_hours=settings.idempotency_retention_hours,
+        job_rules=JobRules.from_settings(settings, Catalog.load(settings.models_file)),
     )
 
     validations = ValidationQueue()

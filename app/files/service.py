@@ -3,14 +3,22 @@
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db import outbox, pagination
 from app.db.pagination import Page
-from app.db.tables import TERMINAL_STATES, File, FilePurpose, Job, Upload
+from app.db.tables import (
+    TERMINAL_STATES,
+    File,
+    FilePurpose,
+    Job,
+    Sweep,
+    SweepState,
+    Upload,
+)
 from app.errors import InvalidRequest, NotFound
 from app.storage import ObjectStore
 
@@ -96,17 +104,22 @@ def list_files(
 def delete(session: Session, project_id: str, file_id: str) -> None:
     """Mark a file as deleted and enqueue the deletion of its content.
 
-    Raises NotFound, and InvalidRequest while an unfinished job uses it, which may read it again.
+    Raises NotFound, and InvalidRequest while an unfinished job uses it, which may read it again, or
+    a running sweep, whose next jobs will.
     """
     # The lock serializes concurrent deletions, and waits for a job that is being created on it.
     file = get(session, project_id, file_id, lock="update")
-    job = session.scalars(_select_unfinished_jobs_using(file_id).limit(1)).one_or_none()
-    if job is not None:
-        raise InvalidRequest(
-            f"File '{file_id}' is used by the job {job.id}, which is {job.state}. "
-            "Cancel the job, or wait until it has ended.",
-            param="id",
-        )
+    for kind, users in (
+        ("job", _select_unfinished_jobs_using(file_id)),
+        ("sweep", _select_running_sweeps_using(file_id)),
+    ):
+        user = session.scalars(users.limit(1)).one_or_none()
+        if user is not None:
+            raise InvalidRequest(
+                f"File '{file_id}' is used by the {kind} {user.id}, which is {user.state}. "
+                f"Cancel the {kind}, or wait until it has ended.",
+                param="id",
+            )
     erase(session, file)
 
 
@@ -128,13 +141,20 @@ def erase_description(session: Session, file: File) -> None:
     session.execute(of_file.values(filename=ERASED_FILENAME))
 
 
-def _select_unfinished_jobs_using(file_id: str) -> Select[Job]:
-    uses_it = or_(
-        Job.training_file_id == file_id,
-        Job.validation_file_id == file_id,
-        Job.test_file_id == file_id,
+def _select_unfinished_jobs_using(file_id: str) -> Select[Any]:
+    return select(Job).where(_uses_file(Job, file_id), Job.state.not_in(TERMINAL_STATES))
+
+
+def _select_running_sweeps_using(file_id: str) -> Select[Any]:
+    return select(Sweep).where(_uses_file(Sweep, file_id), Sweep.state == SweepState.RUNNING)
+
+
+def _uses_file(table: type[Job] | type[Sweep], file_id: str) -> ColumnElement[bool]:
+    return or_(
+        table.training_file_id == file_id,
+        table.validation_file_id == file_id,
+        table.test_file_id == file_id,
     )
-    return select(Job).where(uses_it, Job.state.not_in(TERMINAL_STATES))
 
 
 def download(store: ObjectStore, file: File, *, results_as_base64: bool) -> FileDownload:

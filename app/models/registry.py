@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from sqlalchemy import (
+    ColumnElement,
     CompoundSelect,
-    Exists,
     Select,
     exists,
     func,
@@ -28,6 +28,8 @@ from app.db.tables import (
     Job,
     Organization,
     Project,
+    Sweep,
+    SweepState,
 )
 from app.errors import Forbidden, InvalidRequest, ModelNotFound, NotFound
 
@@ -178,10 +180,10 @@ def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> Re
             f"The model '{name}' belongs to another project; only that project can delete it.",
             param="model",
         )
-    if session.scalar(select(has_active_job(name))):
+    if session.scalar(select(is_in_use(name))):
         raise InvalidRequest(
-            f"The model '{name}' is in use by an active job that starts from it. Cancel the job or "
-            "wait until it has ended.",
+            f"The model '{name}' is in use by an active job or sweep that starts from it. Cancel "
+            "it or wait until it has ended.",
             param="model",
         )
     mark_deleted(session, model)
@@ -230,9 +232,12 @@ def get_exportable(
     return row
 
 
-def has_active_job(name: str | InstrumentedAttribute[str]) -> Exists:
-    """Build the condition that a job which has not ended starts from the model."""
-    return exists().where(Job.start_model == name, Job.state.not_in(TERMINAL_STATES))
+def is_in_use(name: str | InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    """Build the condition that a job or a sweep which has not ended starts from the model."""
+    return or_(
+        exists().where(Job.start_model == name, Job.state.not_in(TERMINAL_STATES)),
+        exists().where(Sweep.start_model == name, Sweep.state == SweepState.RUNNING),
+    )
 
 
 def _find(

@@ -37,7 +37,7 @@ def delete_models(session: Session, *, days: float, limit: int) -> int:
             FineTunedModel.deleted_at.is_(None),
             _was_archived_before(days),
             ~_is_shared(),
-            ~registry.has_active_job(FineTunedModel.name),
+            ~registry.is_in_use(FineTunedModel.name),
         )
         .limit(limit)
         .with_for_update(of=FineTunedModel, skip_locked=True)

@@ -26,6 +26,7 @@ class TaskName(StrEnum):
 
     # Run by the reconciler.
     VALIDATE_JOBS = "validate_jobs"
+    ADVANCE_SWEEPS = "advance_sweeps"
     EXPIRE_LEASES = "expire_leases"
     CHARGE_ATTEMPTS = "charge_attempts"
     RENOTIFY_QUEUED_JOBS = "renotify_queued_jobs"

@@ -21,6 +21,8 @@ from app.monitoring import traffic
 from app.operations import periodic_task_runs, trainers
 from app.operations.leader_election import acquire_leader_lock
 from app.operations.periodic_task_runs import TaskName
+from app.sweeps import advance
+from app.sweeps.job_rules import JobRules
 from app.webhooks import deliveries
 
 log = logs.get_logger(__name__)
@@ -46,14 +48,20 @@ class PeriodicTask:
 
 
 def build_tasks(
-    *, slice_seconds: float = 0, max_running: int = 0, idempotency_hours: float = 24
+    *,
+    slice_seconds: float = 0,
+    max_running: int = 0,
+    idempotency_hours: float = 24,
+    job_rules: JobRules | None = None,
 ) -> list[PeriodicTask]:
-    """Build all tasks, due at once.
+    """Build all tasks, due at once; without `job_rules`, all but that which creates jobs.
 
     `slice_seconds` is the trainers' time slice, and `max_running` the quota of projects without one
     of their own; 0 is unlimited. Responses to repeat are kept for `idempotency_hours`.
     """
+    sweeps = [] if job_rules is None else [_build_sweeps_task(job_rules)]
     return [
+        *sweeps,
         PeriodicTask(
             TaskName.REQUEST_YIELDS,
             REQUEST_YIELDS_INTERVAL_SECONDS,
@@ -106,6 +114,14 @@ def build_tasks(
     ]
 
 
+def _build_sweeps_task(job_rules: JobRules) -> PeriodicTask:
+    def advance_sweep(session: Session, sweep_id: str) -> None:
+        advance.advance(session, job_rules, sweep_id)
+
+    run = build_per_job_task(advance.find_due, advance_sweep)
+    return PeriodicTask(TaskName.ADVANCE_SWEEPS, 0, run)
+
+
 def build_single_transaction_task(work: TransactionWork) -> Callable[[SessionMaker], object]:
     """Build a task that does `work` in a single transaction."""
 
@@ -119,9 +135,9 @@ def build_single_transaction_task(work: TransactionWork) -> Callable[[SessionMak
 def build_per_job_task(
     find: Callable[[Session], Sequence[str]], work: Callable[[Session, str], object]
 ) -> Callable[[SessionMaker], object]:
-    """Build a task that does `work` on each job found, in a transaction per job.
+    """Build a task that does `work` on each job or sweep found, in a transaction for each.
 
-    No job then waits for another's locks, and a failing job does not stop the others.
+    None then waits for another's locks, and one that fails does not stop the others.
     """
 
     def run(sessions: SessionMaker) -> None:
@@ -154,11 +170,13 @@ class Reconciler:
         slice_seconds: float = 0,
         max_running: int = 0,
         idempotency_hours: float = 24,
+        job_rules: JobRules | None = None,
     ) -> None:
         self.tasks = build_tasks(
             slice_seconds=slice_seconds,
             max_running=max_running,
             idempotency_hours=idempotency_hours,
+            job_rules=job_rules,
         )
         self._sessions = sessions
         self._grace_period_seconds = grace_period_seconds

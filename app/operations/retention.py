@@ -39,6 +39,7 @@ from app.files import service
 from app.files.uploads import TERMINAL_STATES as ENDED_UPLOADS
 from app.jobs import deletion
 from app.operations import archived_projects
+from app.sweeps.deletion import delete_sweeps
 
 log = logs.get_logger(__name__)
 
@@ -106,6 +107,8 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         yield Rule(partial(deletion.delete_events, days=days, limit=BATCH_SIZE))
         jobs = partial(deletion.delete_jobs, days=days, limit=JOBS_BATCH_SIZE)
         yield Rule(jobs, JOBS_BATCH_SIZE)
+        ended_sweeps = partial(delete_sweeps, days=days, limit=JOBS_BATCH_SIZE)
+        yield Rule(ended_sweeps, JOBS_BATCH_SIZE)
     if days := policy.deleted_row_days:
         yield Rule(partial(delete_rows_of_deleted_checkpoints, days=days))
         yield Rule(partial(delete_rows_of_deleted_models, days=days))

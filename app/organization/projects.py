@@ -7,8 +7,17 @@ from app import ids
 from app.auth import projects, secrets
 from app.db import pagination
 from app.db.pagination import Page
-from app.db.tables import TERMINAL_STATES, ApiKey, Job, Project, ServiceAccount
+from app.db.tables import (
+    TERMINAL_STATES,
+    ApiKey,
+    Job,
+    Project,
+    ServiceAccount,
+    Sweep,
+    SweepState,
+)
 from app.jobs import lifecycle
+from app.sweeps import lifecycle as sweeps
 
 
 def create(session: Session, organization_id: str, name: str) -> Project:
@@ -41,8 +50,8 @@ def rename(session: Session, project: Project, name: str | None) -> None:
 def archive(session: Session, organization_id: str, project_id: str) -> Project:
     """Archive a project permanently. Idempotent. Raises NotFound.
 
-    Its keys and service accounts are revoked, and its jobs cancelled: no one could see or stop
-    them any more, and they would keep using the hardware.
+    Its keys and service accounts are revoked, and its sweeps and jobs cancelled: no one could see
+    or stop them any more, and they would keep using the hardware.
     """
     # FOR NO KEY UPDATE: a stronger lock could deadlock with a trainer that ends one of its jobs.
     statement = projects.select_project(organization_id, project_id)
@@ -51,6 +60,9 @@ def archive(session: Session, organization_id: str, project_id: str) -> Project:
     )
     if project.archived_at is not None:
         return project
+    # Before the jobs: whoever changes a sweep and its jobs locks the sweep first.
+    for sweep_id in session.scalars(_select_running_sweeps(project_id)).all():
+        sweeps.cancel(session, project_id, sweep_id)
     for job_id in session.scalars(_select_unfinished_jobs(project_id)):
         lifecycle.cancel(session, project_id, job_id)
     secrets.revoke(session, ApiKey, ApiKey.project_id == project_id)
@@ -62,6 +74,15 @@ def archive(session: Session, organization_id: str, project_id: str) -> Project:
     project.archived_at = func.clock_timestamp()
     session.flush()
     return project
+
+
+def _select_running_sweeps(project_id: str) -> Select[str]:
+    return (
+        select(Sweep.id)
+        .where(Sweep.project_id == project_id, Sweep.state == SweepState.RUNNING)
+        .order_by(Sweep.id)
+        .with_for_update()
+    )
 
 
 def _select_unfinished_jobs(project_id: str) -> Select[str]:

@@ -102,7 +102,11 @@ def _ids(operation: Operation, slot: IdSlot, mine: Tenant, other: Tenant) -> dic
 def _are_alternatives(first: IdSlot, second: IdSlot) -> bool:
     """A grader has a model, or graders that have one: a body cannot have both."""
     in_bodies = first.location == second.location == "body"
-    return in_bodies and first != second and first.name.split(".")[0] == second.name.split(".")[0]
+    return (
+        in_bodies
+        and first != second
+        and all(slot.name.startswith("grader.") for slot in (first, second))
+    )
 
 
 def _unknown_id_like(id_: str) -> str:

@@ -28,6 +28,14 @@ from app.db.tables.jobs import (
 from app.db.tables.outbox import Outbox, OutboxKind, WorkerTask
 from app.db.tables.periodic_tasks import PeriodicTaskRun
 from app.db.tables.storage import StorageIdentity, StorageUsage
+from app.db.tables.sweeps import (
+    Sweep,
+    SweepEvent,
+    SweepState,
+    SweepStrategy,
+    SweepTrial,
+    TrialState,
+)
 from app.db.tables.tenants import (
     AdminKey,
     ApiKey,
@@ -83,9 +91,15 @@ __all__ = [
     "ServiceAccountRole",
     "StorageIdentity",
     "StorageUsage",
+    "Sweep",
+    "SweepEvent",
+    "SweepState",
+    "SweepStrategy",
+    "SweepTrial",
     "TrainerProcess",
     "TrainerState",
     "TrainingUsage",
+    "TrialState",
     "Upload",
     "UploadPart",
     "UploadState",

@@ -26,6 +26,7 @@ from app.db.tables import (
     Outbox,
     Prediction,
     Project,
+    SweepTrial,
     TrainingUsage,
 )
 from app.files import service
@@ -69,9 +70,9 @@ class TestEndedJobs:
             for key in table.foreign_keys
             if key.column.table.name in ("jobs", "fine_tuned_models")
         }
-        # An ended job has no row in it; deleted all the same.
-        leases = {JobLease.__tablename__}
-        assert referring == leases | {
+        # An ended job has no row in it; deleted all the same. A trial stays, without its job.
+        others = {JobLease.__tablename__, SweepTrial.__tablename__}
+        assert referring == others | {
             table.__tablename__
             for table in (*OF_JOBS, *OF_MODELS)
             if table not in (Job, ModelTrafficHour, Prediction)
