@@ -28,7 +28,15 @@ from app.files import quota
 from app.http_server.descriptors import reserve_descriptors
 from app.http_server.protocol import MAX_CONNECTIONS, BoundedHttpProtocol
 from app.jobs import scheduling
-from app.local import backup_commands, data_commands, demo, doctor, job_commands, model_commands
+from app.local import (
+    backup_commands,
+    data_commands,
+    demo,
+    doctor,
+    job_commands,
+    model_commands,
+    sweep_commands,
+)
 from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import AlreadyRunning, HomeUnusable
@@ -69,6 +77,7 @@ app.add_typer(data_commands.data_app, name="data")
 backup_commands.register(app)
 app.add_typer(job_commands.jobs_app, name="jobs")
 app.add_typer(model_commands.models_app, name="models")
+app.add_typer(sweep_commands.sweeps_app, name="sweeps")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -21,6 +21,7 @@ TRANSACTION_OWNERS = {
     "app.local.doctor",
     "app.local.job_commands",
     "app.local.model_commands",
+    "app.local.sweep_commands",
     "app.local.up",
     "app.monitoring.recorder",
     "app.operations.health",
