@@ -25,11 +25,10 @@ from app.db.session import (
     SessionMaker,
     create_database_engine,
     session_maker,
-    transaction,
 )
-from app.jobs import lifecycle
-from app.jobs.validation_queue import ValidationQueue
+from app.inference.rendering_check import RenderingCheck
 from app.operations import outbox_dispatch, periodic_task_runs, retention
+from app.operations.job_validation import JobValidator
 from app.operations.orphaned_objects import OrphanCollector
 from app.operations.periodic_task_runs import TaskName
 from app.operations.reconciler import Reconciler
@@ -193,16 +192,10 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         job_rules=JobRules.from_settings(settings, Catalog.load(settings.models_file)),
     )
 
-    validations = ValidationQueue()
-
-    def validate_next() -> None:
-        with transaction(sessions) as session:
-            job_id = validations.lock_next(session)
-            if job_id is not None:
-                lifecycle.validate(session, job_id)
-
+    catalog = Catalog.load(settings.models_file)
+    validator = JobValidator(sessions, store, catalog, RenderingCheck(settings))
     webhook_sender = WebhookSender(sessions, SafeHttpClient(settings.webhook_allowed_networks))
-    tasks.register_validate(app, validate_next)
+    tasks.register_validate(app, validator.validate_next)
     tasks.register_deliver(app, webhook_sender.dispatch_due)
 
     def periodic_task(

@@ -56,7 +56,7 @@ def _check_duplicate(training: File, file: File, role: str) -> JobFailure | None
     if file.sha256 != training.sha256:
         return None
     reason = "It has the same content as the training file, so it would measure memorization."
-    return _build_invalid_file_failure(role, f"{reason} Hold out other examples, or omit the file.")
+    return build_invalid_file_failure(role, f"{reason} Hold out other examples, or omit the file.")
 
 
 def _check_shapes(training: File, file: File, role: str) -> JobFailure | None:
@@ -65,7 +65,7 @@ def _check_shapes(training: File, file: File, role: str) -> JobFailure | None:
     if training.format != file.format or not ours or not theirs or ours == theirs:
         return None
     reason = f"Its examples have {theirs!r}, those of the training file have {ours!r}."
-    return _build_invalid_file_failure(role, f"{reason} Use the same field in both files.")
+    return build_invalid_file_failure(role, f"{reason} Use the same field in both files.")
 
 
 def _get_shape(file: File) -> str | None:
@@ -78,13 +78,13 @@ def _check_labels(method: str, training: File) -> JobFailure | None:
     minimum = 1 if method == "token_classification" else 2
     if len(known) < minimum:
         description = f"only the label {next(iter(known))!r}" if known else "no label at all"
-        return _build_invalid_file_failure(
+        return build_invalid_file_failure(
             "training", f"It has {description}; training needs at least {minimum}."
         )
     for label, count in known.items():
         if count == 1:
             reason = f"The label {label!r} occurs only once, in line {lines[label]}."
-            return _build_invalid_file_failure(
+            return build_invalid_file_failure(
                 "training", f"{reason} Add examples of it, or remove it."
             )
     return None
@@ -95,7 +95,7 @@ def _check_answers(training: File) -> JobFailure | None:
     if ANSWERED_LABEL in _get_label_counts(training)[0]:
         return None
     reason = "None of its questions has an answer, so there is nothing to learn."
-    return _build_invalid_file_failure("training", reason)
+    return build_invalid_file_failure("training", reason)
 
 
 def _check_label_pairs(file: File, role: str) -> JobFailure | None:
@@ -104,7 +104,7 @@ def _check_label_pairs(file: File, role: str) -> JobFailure | None:
     if not known or max(known.values()) > 1:
         return None
     reason = "Each of its labels occurs only once, so no text has a match to retrieve."
-    return _build_invalid_file_failure(
+    return build_invalid_file_failure(
         role, f"{reason} Give labels two texts or more, or omit the file."
     )
 
@@ -115,7 +115,7 @@ def _check_unknown_labels(training: File, file: File, role: str) -> JobFailure |
     theirs, lines = _get_label_counts(file)
     for label in theirs.keys() - known.keys():
         reason = f"The label {label!r} (line {lines[label]}) is not in the training file."
-        return _build_invalid_file_failure(
+        return build_invalid_file_failure(
             role, f"{reason} A model cannot learn a label it never sees."
         )
     return None
@@ -127,7 +127,8 @@ def _get_label_counts(file: File) -> tuple[Mapping[str, int], Mapping[str, int]]
     return summary.get("labels", {}), summary.get("first_lines", {})
 
 
-def _build_invalid_file_failure(role: str, reason: str) -> JobFailure:
+def build_invalid_file_failure(role: str, reason: str) -> JobFailure:
+    """Build the failure of a job whose file has nothing, or the wrong things, to learn."""
     message = f"The job failed due to an invalid {role} file. {reason}"
     return JobFailure(JobErrorCode(f"invalid_{role}_file"), message, f"{role}_file")
 
@@ -155,12 +156,12 @@ def _build_validation_failure(file: File, role: str) -> JobFailure:
     if first.get("code") == ErrorCode.INVALID_FILE_FORMAT:
         message = f"The job failed due to a file format error in the {role} file. {reason}"
         return JobFailure(JobErrorCode.INVALID_FILE_FORMAT, message, f"{role}_file")
-    return _build_invalid_file_failure(role, reason)
+    return build_invalid_file_failure(role, reason)
 
 
 def build_missing_file_failure(file_id: str, role: str) -> JobFailure:
     """Build the failure of a job whose file was deleted before the job could read it."""
-    return _build_invalid_file_failure(role, f"{file_id} was deleted before the job could read it.")
+    return build_invalid_file_failure(role, f"{file_id} was deleted before the job could read it.")
 
 
 def _check_format(method: str, file: File, role: str) -> JobFailure | None:

@@ -65,25 +65,38 @@ def _build_validating_message(job: Job) -> str:
     return message if job.test_file_id is None else f"{message} and test file: {job.test_file_id}"
 
 
-def validate(session: Session, job_id: str) -> None:
-    """Check the files of a job in validating_files, then queue or fail it; ignore other states."""
+def validate(session: Session, job_id: str, rows_failure: JobFailure | None = None) -> None:
+    """Check the files of a job in validating_files, then queue or fail it; ignore other states.
+
+    `rows_failure` is the reason why their rows, once rendered, cannot be learned.
+    """
     job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
     if job is None or job.state != JobState.VALIDATING_FILES:
         return
-    training = session.get_one(File, job.training_file_id, populate_existing=True)
-    validation = None
-    if job.validation_file_id is not None:
-        validation = session.get_one(File, job.validation_file_id, populate_existing=True)
-    test = None
-    if job.test_file_id is not None:
-        test = session.get_one(File, job.test_file_id, populate_existing=True)
-    failure = file_checks.find_failure(job.method, training, validation, test)
+    files = _get_files(session, job)
+    failure = file_checks.find_failure(job.method, *files) or rows_failure
     if failure is None:
-        events.append(session, job, _build_label_events(training, validation, test))
-        events.append(session, job, _build_warning_events(training, validation, test))
+        events.append(session, job, _build_label_events(*files))
+        events.append(session, job, _build_warning_events(*files))
         _queue(session, job_id, VALIDATED_EVENT)
     else:
         fail(session, job_id, failure)
+
+
+def find_file_failure(session: Session, job: Job) -> JobFailure | None:
+    """Return the first reason not to train with a job's files, or None."""
+    return file_checks.find_failure(job.method, *_get_files(session, job))
+
+
+def _get_files(session: Session, job: Job) -> tuple[File, File | None, File | None]:
+    """Get the training file, the validation file and the test file."""
+    training = session.get_one(File, job.training_file_id, populate_existing=True)
+    others = (
+        None if id is None else session.get_one(File, id, populate_existing=True)
+        for id in (job.validation_file_id, job.test_file_id)
+    )
+    validation, test = others
+    return training, validation, test
 
 
 def _build_label_events(*files: File | None) -> list[NewEvent]:

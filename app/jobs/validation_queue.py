@@ -1,11 +1,13 @@
 """Fair queue of new jobs whose files are to be validated: round robin over projects.
 
 A notification says that some job waits, and this queue decides which: the thousand new jobs of one
-project delay another project's by one validation.
+project delay another project's by one validation. A validation that needs more than one
+transaction claims its job for some seconds: until `run_after`, nobody else validates it.
 """
 
 import threading
 from collections.abc import Sequence
+from datetime import timedelta
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -21,29 +23,39 @@ class ValidationQueue:
         self._lock = threading.Lock()
         self._last_project_id = ""
 
-    def lock_next(self, session: Session) -> str | None:
+    def lock_next(self, session: Session, *, except_methods: Sequence[str] = ()) -> str | None:
         """Lock the next job and return its id; None if no job waits that no one else validates."""
         with self._lock:
-            found = self._find_next(session)
+            found = self._find_next(session, except_methods)
             if found is None:
                 return None
             job_id, self._last_project_id = found
             return job_id
 
-    def _find_next(self, session: Session) -> tuple[str, str] | None:
+    def _find_next(self, session: Session, except_methods: Sequence[str]) -> tuple[str, str] | None:
         """Find the oldest job of the project that follows in the round."""
-        following = _select_waiting().where(Job.project_id > self._last_project_id)
-        for statement in (following, _select_waiting()):
+        waiting = _select_waiting(except_methods)
+        for statement in (waiting.where(Job.project_id > self._last_project_id), waiting):
             row = session.execute(statement).one_or_none()
             if row is not None:
                 return row.id, row.project_id
         return None
 
 
-def _select_waiting() -> Select[str, str]:
+def claim(session: Session, job_id: str, *, seconds: float) -> None:
+    """Keep others from validating a locked job, until it is validated or this time has passed."""
+    job = session.get_one(Job, job_id)
+    job.run_after = clock.now(session) + timedelta(seconds=seconds)
+
+
+def _select_waiting(except_methods: Sequence[str]) -> Select[str, str]:
     return (
         select(Job.id, Job.project_id)
-        .where(Job.state == JobState.VALIDATING_FILES)
+        .where(
+            Job.state == JobState.VALIDATING_FILES,
+            Job.run_after <= func.clock_timestamp(),
+            Job.method.not_in(except_methods),
+        )
         .order_by(Job.project_id, Job.created_at, Job.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -56,7 +68,11 @@ def find_forgotten(session: Session, *, older_than_seconds: float, limit: int) -
     since = clock.seconds_from_now(-older_than_seconds)
     jobs = (
         select(Job.id)
-        .where(Job.state == JobState.VALIDATING_FILES, Job.created_at < since)
+        .where(
+            Job.state == JobState.VALIDATING_FILES,
+            Job.created_at < since,
+            Job.run_after <= func.clock_timestamp(),
+        )
         .order_by(place, Job.created_at)
         .limit(limit)
     )

@@ -197,6 +197,32 @@ class LoadAdapterRequest(StrictModel):
     base_model_name: str
 
 
+class CheckTrainingRowsRequest(StrictModel):
+    """POST /v1/check_training_rows. The rows of a training file from number `first` on.
+
+    `max_tokens` is the length of the job's rows, where it is shorter than the model's context.
+    """
+
+    model: str
+    format: str
+    first: int = Field(ge=1)
+    rows: list[dict[str, Any]]
+    max_tokens: int | None = Field(None, ge=1)
+
+
+class TrainingRowsReport(StrictModel):
+    """Result of rendering rows until one has something to learn.
+
+    `num_turns` counts the assistant's turns without, `max_tokens` is the length of a row, and
+    `error` the reason why a row cannot be rendered at all.
+    """
+
+    is_learned: bool
+    num_turns: int
+    max_tokens: int
+    error: str | None = None
+
+
 class UnloadAdapterRequest(StrictModel):
     """POST /v1/unload_lora_adapter.
 

@@ -31,6 +31,7 @@ from worker.model.generation_config import (
     read_generation_config,
 )
 from worker.model.rendering import DEFAULT_OPTIONS, Renderer, RenderingOptions
+from worker.model_cache import ModelUnavailable, get_cache_folder, is_cached, needs_cache
 from worker.model_sources import materialize
 from worker.modeling import (
     ADAPTER_WEIGHTS_FILE,
@@ -45,6 +46,14 @@ from worker.modeling import (
 RENDERING_THREADS = 2
 
 log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRendering:
+    """A base model's renderer, and threads in which it renders in turn for each project."""
+
+    renderer: Renderer
+    executor: FairExecutor
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,7 @@ class ModelRegistry:
         self._catalog = catalog
         self._adapters = adapters
         self._model_cache = ModelCache(lambda model: load_model(model, cache))
+        self._renderings = ModelCache(lambda model: load_rendering(model, cache))
         self._adapter_entries: dict[str, _AdapterEntry] = {}
         self.is_ready = False
 
@@ -120,6 +130,19 @@ class ModelRegistry:
             self._adapter_entries.pop(name, None)
             raise ModelNotFound(name)
         return ServedCausalModel(name, await self._model_cache.get(model), None)
+
+    async def get_rendering(self, name: str) -> ModelRendering:
+        """Return a base model's renderer, without loading the model.
+
+        Raises NotFound, or ServiceUnavailable if the model is not on this machine.
+        """
+        model = self._find_base(name)
+        if model is None:
+            raise ModelNotFound(name)
+        loaded = self._model_cache.loaded().get(model.id)
+        if loaded is not None:
+            return ModelRendering(loaded.renderer, loaded.rendering)
+        return await self._renderings.get(model)
 
     async def load_adapter(self, request: LoadAdapterRequest) -> None:
         """Register an adapter under a name.
@@ -180,6 +203,19 @@ def read_rendering_options(files: AdapterFiles) -> RenderingOptions:
     """Read the rendering options that an adapter was trained with. Raises OSError."""
     with safe_open(files.folder / ADAPTER_WEIGHTS_FILE, framework="pt") as weights:
         return RenderingOptions.from_metadata(weights.metadata())
+
+
+def load_rendering(model: CatalogModel, cache: Path) -> ModelRendering:
+    """Load the tokenizer of a model that is on this machine. Raises ModelUnavailable."""
+    if needs_cache(model) and not is_cached(model, cache):
+        raise ModelUnavailable(f"The model {model.id} has not been fetched yet.")
+    folder = get_cache_folder(model, cache) if needs_cache(model) else materialize(model, cache)
+    return ModelRendering(make_renderer(model, folder), FairExecutor(1, "rendering"))
+
+
+def make_renderer(model: CatalogModel, folder: Path) -> Renderer:
+    eos_ids = read_generation_config(folder).eos_ids
+    return Renderer(load_tokenizer(folder), model.context_length, eos_ids=eos_ids)
 
 
 def load_model(model: CatalogModel, cache: Path) -> LoadedModel:

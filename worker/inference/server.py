@@ -22,6 +22,7 @@ from app.wire.embeddings import EmbeddingsRequest
 from app.wire.encoders import ClassifyRequest, InferenceRequest
 from app.wire.engine import (
     ChatCompletionRequest,
+    CheckTrainingRowsRequest,
     EngineModel,
     EngineModelList,
     LoadAdapterRequest,
@@ -38,6 +39,7 @@ from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import Generation, render_prompt
 from worker.inference.registry import ModelRegistry
+from worker.inference.training_rows import check_training_rows
 
 # Time for the current step to end when the server shuts down.
 FINAL_STEP_TIMEOUT_SECONDS = 5.0
@@ -77,6 +79,7 @@ def create_app(state: ServerState) -> FastAPI:
     app.add_api_route("/models/{model:path}", infer, methods=["POST"])
     app.add_api_route("/v1/load_lora_adapter", load_lora_adapter, methods=["POST"])
     app.add_api_route("/v1/unload_lora_adapter", unload_lora_adapter, methods=["POST"])
+    app.add_api_route("/v1/check_training_rows", check_rows, methods=["POST"])
     for kind in (ApiError, HTTPException, ClientDisconnect, Exception):
         app.add_exception_handler(kind, http.handle_error)
     return app
@@ -145,6 +148,14 @@ async def unload_lora_adapter(request: Request) -> Response:
     else:
         state.models.unload_adapter(body.lora_name, state.thread)
     return JSONResponse({"status": "unloaded", "lora_name": body.lora_name})
+
+
+async def check_rows(request: Request) -> Response:
+    body = await _read_body(request, CheckTrainingRowsRequest)
+    rendering = await _state(request).models.get_rendering(body.model)
+    project = http.read_project(request)
+    work = check_training_rows(body, rendering, project)
+    return http.json_response(await http.cancel_on_disconnect(request, work))
 
 
 async def chat_completions(request: Request) -> Response:

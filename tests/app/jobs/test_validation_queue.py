@@ -75,3 +75,24 @@ def test_a58_deleted_objects_do_not_delay_notifications(sessions: SessionMaker) 
         lifecycle.announce_created(session, make_job(session, state="validating_files"))
     kinds = [kind for _, kind, _ in outbox_dispatch._claim_batch(sessions, may_delete=True)]
     assert OutboxKind.NOTIFY in kinds
+
+    def test_a_claimed_job_is_skipped_until_the_claim_expires(self, sessions: SessionMaker) -> None:
+        with transaction(sessions) as session:
+            (job_id,) = make_waiting_jobs(session, 1)
+            validation_queue.claim(session, job_id, seconds=3600)
+        queue = ValidationQueue()
+        with transaction(sessions) as session:
+            assert queue.lock_next(session) is None
+            assert not validation_queue.find_forgotten(session, older_than_seconds=-1, limit=9)
+            validation_queue.claim(session, job_id, seconds=0)
+            session.flush()
+            assert list(
+                validation_queue.find_forgotten(session, older_than_seconds=-1, limit=9)
+            ) == [job_id]
+            assert queue.lock_next(session) == job_id
+
+    def test_jobs_of_other_methods_can_come_first(self, sessions: SessionMaker) -> None:
+        with transaction(sessions) as session:
+            make_waiting_jobs(session, 1)
+        with transaction(sessions) as session:
+            assert ValidationQueue().lock_next(session, except_methods=["supervised"]) is None

@@ -188,7 +188,7 @@ class TestFailures:
         write_rows(folder.train_file, [preference(number, same=True) for number in range(12)])
         assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).code == "invalid_training_file"
-        assert "both outputs are the same" in failure(folder).message
+        assert "both are the same" in failure(folder).message
 
     def test_a_file_of_another_format_is_a_user_error(
         self, make_preferences: MakeRun, make_run: MakeRun

@@ -46,14 +46,20 @@ class Renderer:
         self._tokens = TemplateTokenizer(tokenizer)
         self._eos_ids = eos_ids
         self._set_template(options)
-        self._with_options = lru_cache(MAX_TEMPLATES)(self._copy_with_options)
+        self._copies = lru_cache(MAX_TEMPLATES)(self._copy)
 
-    def with_options(self, options: RenderingOptions) -> "Renderer":
-        """Return a renderer with other options, for the same tokenizer."""
-        return self if options == self.options else self._with_options(options)
+    def with_options(
+        self, options: RenderingOptions, *, context_length: int | None = None
+    ) -> "Renderer":
+        """Return a renderer with other options or a shorter context, for the same tokenizer."""
+        length = min(self.context_length, context_length or self.context_length)
+        if options == self.options and length == self.context_length:
+            return self
+        return self._copies(options, length)
 
-    def _copy_with_options(self, options: RenderingOptions) -> "Renderer":
+    def _copy(self, options: RenderingOptions, context_length: int) -> "Renderer":
         other = copy(self)
+        other.context_length = context_length
         other._set_template(options)
         return other
 

@@ -24,12 +24,16 @@ from torch.nn.functional import logsigmoid
 from app.formats import (
     FormatName,
     InvalidTrainingFile,
-    Message,
-    PreferenceExample,
     iter_examples,
     preference,
 )
-from worker.model.rendering import RenderedChat, Renderer, RenderingError
+from app.formats.nothing_learned import describe_nothing_learned
+from worker.model.rendering import Renderer, RenderingError, TrainingRow
+from worker.model.rendering.file_examples import (
+    find_labels,
+    find_rows_to_compare,
+    render_outputs,
+)
 from worker.training.batching import Row, collate, split_by_tokens
 from worker.training.chat_data import (
     ChatData,
@@ -140,9 +144,8 @@ def read_pairs(
         raise user_error(f"invalid_{param}", str(error), param) from error
     long.require_none(param)
     if not pairs:
-        raise user_error(
-            f"invalid_{param}", _nothing_to_learn_message(renderer.context_length), param
-        )
+        message = describe_nothing_learned(FormatName.PREFERENCE, 0, renderer.context_length)
+        raise user_error(f"invalid_{param}", message, param)
     return ChatData(pairs, [*long.warnings(param), *template_warnings(renderer)])
 
 
@@ -153,37 +156,16 @@ def _iterate_pairs(
         iter_examples(path, {FormatName.PREFERENCE: preference.to_example}), start=1
     ):
         try:
-            answers = [_render(renderer, example, a) for a in (example.chosen, example.rejected)]
+            outputs = render_outputs(renderer, example)
         except RenderingError as error:
             raise RenderingError(f"Example {number}: {error}") from error
         report_progress(number)
         long.num_examples = number
-        if any(answer.num_cut for answer in answers):
+        if any(output.num_cut for output in outputs):
             long.add(number, has_rows=False)
-            continue
-        chosen, rejected = map(_to_row, answers)
-        if chosen and rejected and not np.array_equal(chosen.ids, rejected.ids):
-            yield PreferencePair(chosen, rejected)
+        elif (rows := find_rows_to_compare(outputs)) is not None:
+            yield PreferencePair(*map(_to_row, rows))
 
 
-def _render(renderer: Renderer, example: PreferenceExample, answer: Message) -> RenderedChat:
-    """Render the input with one answer, the only text in the loss."""
-    prompt = [{**message.to_wire(), "weight": 0} for message in example.messages]
-    return renderer.render_example([*prompt, answer.to_wire()], example.tools)
-
-
-def _to_row(rendered: RenderedChat) -> Row | None:
-    """Build the row of an answer; None if the template does not render it."""
-    for row in rendered.rows:
-        label_positions = np.flatnonzero(row.loss_mask[1:]).astype(np.int32) + 1
-        if len(label_positions):
-            return Row(row.ids, label_positions)
-    return None
-
-
-def _nothing_to_learn_message(context_length: int) -> str:
-    return (
-        "No example can be learned from: in each, both outputs are the same, are longer than the "
-        f"{context_length} tokens of a row with the input, or are not rendered by the model's chat "
-        "template as answers to the input."
-    )
+def _to_row(row: TrainingRow) -> Row:
+    return Row(row.ids, find_labels(row))

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from app.formats import (
@@ -16,7 +15,12 @@ from app.formats import (
     iter_examples,
 )
 from app.formats.completion import CompletionExample
+from app.formats.nothing_learned import describe_nothing_learned
 from worker.model.rendering import RenderedChat, Renderer, RenderingError
+from worker.model.rendering.file_examples import (
+    find_labels,
+    render_text_or_chat,
+)
 from worker.training.batching import Row, collate, split_by_tokens
 from worker.training.chat_data import (
     ChatData,
@@ -87,9 +91,9 @@ def read_rows(
         raise user_error(f"invalid_{param}", str(error), param) from error
     long.require_none(param)
     if not rows:
-        raise user_error(
-            f"invalid_{param}", _nothing_to_learn_message(renderer.context_length), param
-        )
+        format = FormatName.CHAT if turns.num_turns else FormatName.COMPLETION
+        message = describe_nothing_learned(format, turns.num_turns, renderer.context_length)
+        raise user_error(f"invalid_{param}", message, param)
     turn_warnings = turns.warnings(param.replace("_", " "), renderer.context_length)
     if turns.num_turns:
         turn_warnings += template_warnings(renderer)
@@ -109,7 +113,7 @@ def _iterate_rows(
     }
     for number, example in enumerate(iter_examples(path, readers), start=1):
         try:
-            rendered = _render(example, renderer)
+            rendered = render_text_or_chat(renderer, example)
         except RenderingError as error:
             raise RenderingError(f"Example {number}: {error}") from error
         report_progress(number)
@@ -118,8 +122,7 @@ def _iterate_rows(
             rendered = RenderedChat([], rendered.num_turns, 0, rendered.num_cut)
         turns.add(number, rendered)
         for row in rendered.rows:
-            # The first token has no predecessor to be predicted from.
-            label_positions = np.flatnonzero(row.loss_mask[1:]).astype(np.int32) + 1
+            label_positions = find_labels(row)
             if len(label_positions):
                 yield Row(row.ids, label_positions)
 
@@ -127,20 +130,3 @@ def _iterate_rows(
 def _is_too_long(rendered: RenderedChat) -> bool:
     is_cut_completion = rendered.num_turns == 0 and not all(r.is_complete for r in rendered.rows)
     return rendered.num_cut > 0 or is_cut_completion
-
-
-def _render(example: ChatExample | CompletionExample, renderer: Renderer) -> RenderedChat:
-    if isinstance(example, CompletionExample):
-        row = renderer.render_completion(example.prompt, example.completion)
-        return RenderedChat([row], num_turns=0, num_learned=0)
-    return renderer.render_example(
-        [message.to_wire() for message in example.messages], example.tools
-    )
-
-
-def _nothing_to_learn_message(context_length: int) -> str:
-    return (
-        "No example can be learned from: in each, the text to learn is truncated away "
-        f"(the model reads {context_length} tokens), has weight 0, or is not rendered by the "
-        "model's chat template as the answer to the messages before it."
-    )
