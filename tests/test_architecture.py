@@ -25,6 +25,7 @@ TRANSACTION_OWNERS = {
     "app.local.up",
     "app.monitoring.recorder",
     "app.operations.health",
+    "app.operations.job_validation",
     "app.operations.leader_election",
     "app.operations.orphaned_objects",
     "app.operations.outbox_dispatch",
