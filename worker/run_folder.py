@@ -151,7 +151,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestAnswer:
-    """The answer of a model to a row of the test file, whose number counts from 1."""
+    """The answer of a model to a row of the test file, whose number counts from 1.
+
+    `origin` is a digest of the weights and prompts that it was generated with.
+    """
 
     # Not a class of tests.
     __test__ = False
@@ -159,6 +162,7 @@ class TestAnswer:
     model: EvaluatedModel
     row: int
     text: str
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,12 +268,12 @@ class RunFolder:
         lines = (json.dumps(asdict(answer)).encode() + b"\n" for answer in answers)
         atomic_write(self.test_answers, b"".join(lines))
 
-    def read_test_answers(self, model: EvaluatedModel) -> Iterator[TestAnswer]:
-        """Yield the answers that a model gave in earlier attempts."""
+    def read_test_answers(self, model: EvaluatedModel, origin: str) -> Iterator[TestAnswer]:
+        """Yield the answers of this origin that a model gave in earlier attempts."""
         if self.test_answers.exists():
             for line in self.test_answers.read_bytes().splitlines():
                 answer = TestAnswer(**json.loads(line))
-                if answer.model == model:
+                if (answer.model, answer.origin) == (model, origin):
                     yield answer
 
     @contextmanager

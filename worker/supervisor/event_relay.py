@@ -34,6 +34,7 @@ ESTIMATE_INTERVAL_SECONDS = 5.0
 # Answers that one attempt may store, and their length: the process that writes them is not trusted.
 MAX_ANSWERS = 2_000
 MAX_ANSWER_LENGTH = 2**16
+MAX_ORIGIN_LENGTH = 64
 
 
 class EventRelay:
@@ -142,7 +143,12 @@ class EventRelay:
         if self._assignment.test_file is None:
             return []
         return [
-            StoredAnswer(event.model, event.row, event.text[:MAX_ANSWER_LENGTH])
+            StoredAnswer(
+                event.model,
+                event.row,
+                event.origin[:MAX_ORIGIN_LENGTH],
+                event.text[:MAX_ANSWER_LENGTH],
+            )
             for event in events
             if isinstance(event, TestAnswer) and event.model in tuple(EvaluatedModel)
         ]

@@ -97,7 +97,9 @@ def _fetch_data(file: StoredFile, role: str, path: Path, store: ObjectStore) -> 
 
 
 def _to_test_answer(answer: StoredAnswer) -> TestAnswer:
-    return TestAnswer(model=EvaluatedModel(answer.model), row=answer.row, text=answer.text)
+    return TestAnswer(
+        model=EvaluatedModel(answer.model), row=answer.row, text=answer.text, origin=answer.origin
+    )
 
 
 def _fetch_start_model(assignment: JobAssignment, folder: Path, store: ObjectStore) -> None:

@@ -254,6 +254,8 @@ class JobEvent(Base):
 class JobTestAnswer(Base):
     """A model's answer to a row of a job's test file, kept until the job has ended: an attempt
     that is interrupted does not generate it again.
+
+    `origin` is a digest of the weights and prompts that it was generated with.
     """
 
     __tablename__ = "job_test_answers"
@@ -261,6 +263,7 @@ class JobTestAnswer(Base):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     model: Mapped[str] = mapped_column(primary_key=True)
     row: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    origin: Mapped[str] = mapped_column(server_default="")
     text: Mapped[str]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import sacrebleu
 import torch
+from safetensors.torch import load_file, save_file
 
 from app.catalog import CatalogModel
 from tests.worker.training.conftest import MakeRun, chat, events, write_rows
@@ -13,8 +14,15 @@ from worker.evaluation.evaluate import evaluate
 from worker.evaluation.test_rows import MAX_TEST_ROWS, read_test_rows
 from worker.model.rendering import Renderer
 from worker.model_sources import materialize
-from worker.modeling import load_adapter, load_base, load_tokenizer
-from worker.run_folder import Evaluated, EvaluatedModel, ExitCode, RunFolder, TestAnswer
+from worker.modeling import ADAPTER_WEIGHTS_FILE, load_adapter, load_base, load_tokenizer
+from worker.run_folder import (
+    Evaluated,
+    EvaluatedModel,
+    ExitCode,
+    RunFolder,
+    TestAnswer,
+    write_manifest,
+)
 from worker.training.attempt import run_attempt
 
 pytestmark = pytest.mark.usefixtures("training_settings")
@@ -102,6 +110,21 @@ def test_an_interrupted_evaluation_goes_on_with_the_missing_rows(trained: RunFol
     assert evaluate(trained, NEVER) == ExitCode.DONE
     keys = [(answer.model, answer.row) for answer in answers(trained)]
     assert len(keys) == len(set(keys)) == 14
+
+
+def test_answers_of_other_weights_are_generated_again(trained: RunFolder) -> None:
+    """Only those of the tuned model: the base and the prompts are the same."""
+    assert evaluate(trained, NEVER) == ExitCode.DONE
+    first = answers(trained)
+    trained.write_test_answers(first)
+    step = trained.checkpoint(36)
+    weights = load_file(step / ADAPTER_WEIGHTS_FILE)
+    save_file({name: tensor * 2 for name, tensor in weights.items()}, step / ADAPTER_WEIGHTS_FILE)
+    write_manifest(step)
+    assert evaluate(trained, NEVER) == ExitCode.DONE
+    again = answers(trained)[len(first) :]
+    assert [answer.model for answer in again] == ["tuned"] * 7
+    assert not {answer.origin for answer in again} & {answer.origin for answer in first}
 
 
 def test_rows_that_cannot_be_compared_are_counted(trained: RunFolder) -> None:

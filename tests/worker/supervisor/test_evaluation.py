@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.db.session import transaction
-from app.db.tables import EventLevel, File, Job, JobEvent, JobTestAnswer
+from app.db.tables import EventLevel, File, Job, JobEvent, JobState, JobTestAnswer
+from app.jobs import test_answers
+from app.jobs.test_answers import StoredAnswer
 from tests.polling import wait_until
 from tests.worker.supervisor.fake_trainer import (
     RunInBackground,
@@ -64,6 +67,40 @@ def test_an_interrupted_evaluation_keeps_its_answers(
     assert trainer.get_job(job_id).state == "succeeded"
     texts = [answer["tuned"] for answer in evaluation(trainer, job_id)["test"]["answers"]]
     assert texts[:2] == ["row 1 of attempt 1\ufffd", "row 2 of attempt 2\0"]
+
+
+def test_answers_of_other_weights_are_replaced(
+    trainer: TrainerFixture, run_in_background: RunInBackground
+) -> None:
+    """The job's data began again, and training came to other weights."""
+    job_id = trainer.create_job(test_file=TEST_FILE, evaluation="retrained")
+    thread = run_in_background(trainer.runner.run_next)
+    wait_until("an answer is stored", lambda: stored_answers(trainer, job_id) != [])
+    trainer.context.stopping.set()
+    thread.join(timeout=60)
+    trainer.context.stopping.clear()
+    assert trainer.runner.run_next()
+    texts = [answer["tuned"] for answer in evaluation(trainer, job_id)["test"]["answers"]]
+    assert texts == [f"row {row} of attempt 2\0" for row in range(1, 5)]
+
+
+def test_a_stored_answer_is_replaced_only_by_one_of_another_origin(
+    trainer: TrainerFixture, session: Session
+) -> None:
+    job_id = trainer.create_job(test_file=TEST_FILE)
+    job = session.get_one(Job, job_id)
+    job.state, job.attempt = JobState.RUNNING, 1
+    session.flush()
+    for origin, text in (("a", "one"), ("a", "two"), ("b", "three"), ("b", "four")):
+        test_answers.record(session, job_id, 1, [StoredAnswer("tuned", 1, origin, text)])
+    assert test_answers.list_all(session, job_id) == [StoredAnswer("tuned", 1, "b", "three")]
+
+
+def test_the_event_has_all_metrics() -> None:
+    """Question answering has exact match and F1."""
+    metrics = {"exact_match": 0.5, "f1": 0.75, "json_rows": 2.0, "rows": 4}
+    message = test_answers.build_event({"rows": 4, **metrics}).message
+    assert message == "Test file, 4 of 4 rows: exact match 0.5, F1 0.75"
 
 
 def test_an_evaluation_that_crashes_leaves_the_model(trainer: TrainerFixture) -> None:
