@@ -15,6 +15,7 @@ from app.errors import InvalidRequest, ServiceUnavailable
 from app.exports import service
 from app.exports.archive_names import archive_name
 from app.exports.conversions import GIVEN_UP
+from app.exports.service import ExportInProgress
 from app.http.dependencies import AppState, AppStateDep, PrincipalDep, run_in_transaction
 from app.http.openapi import BINARY_SCHEMA, DocumentedRoute, success_response
 
@@ -24,13 +25,6 @@ router = APIRouter(prefix="/v1/models", tags=["models"], route_class=DocumentedR
 POLL_INTERVAL_SECONDS = 0.5
 # Below the ten minutes after which OpenAI's clients give up; the conversion goes on meanwhile.
 MAX_WAIT_SECONDS = 570.0
-
-
-class ExportInProgress(ServiceUnavailable):
-    """The export is still being made. Retry, and the request waits for it again."""
-
-    code = "export_in_progress"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
 
 class ExportFailed(ServiceUnavailable):
@@ -90,8 +84,6 @@ async def _wait_until_ready(
 
     def ask(session: Session) -> ModelExport:
         row = service.request(session, state.catalog, project_id, model, format_)
-        session.flush()
-        session.refresh(row)
         session.expunge(row)
         return row
 

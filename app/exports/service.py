@@ -1,14 +1,18 @@
 """Requests for exports: find the model's archive, or have it made while somebody waits for it."""
 
+import hashlib
+import json
+from typing import ClassVar
+
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.catalog import Catalog
+from app.catalog import Catalog, CatalogModel
 from app.db import clock, outbox
 from app.db.tables import ExportFormat, ExportState, FineTunedModel, Job, ModelExport
-from app.errors import InvalidRequest, ModelNotFound
+from app.errors import InvalidRequest, ModelNotFound, ServiceUnavailable
 from app.exports.formats import list_formats
 from app.models import registry
 
@@ -18,33 +22,42 @@ WANTED_PRECISION_SECONDS = 10
 RETRY_FAILED_SECONDS = 60
 
 
+class ExportInProgress(ServiceUnavailable):
+    """The export is still being made. Retry, and the request waits for it again."""
+
+    code = "export_in_progress"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
 def request(
     session: Session, catalog: Catalog, project_id: str, name: str, format_: str
 ) -> ModelExport:
     """Find or queue the export of a model that the project owns.
 
-    Raises ModelNotFound, Forbidden for another project's model, and InvalidRequest for a format
-    that the model does not have.
+    An archive of other weights is deleted and made again: a job that began again has stored them
+    under the name of a checkpoint that it had before. Raises ModelNotFound, Forbidden for another
+    project's model, and InvalidRequest for a format that the model does not have.
     """
     model = registry.get_exportable(session, catalog, project_id, name)
-    export_format = _check_format(session, catalog, model, format_)
+    base = catalog.get(model.base_model)
+    export_format = _check_format(session, base, model, format_)
+    assert base is not None
+    fingerprint = compute_fingerprint(model, base)
     found = _find(session, name, export_format)
-    if found is None:
-        session.execute(
-            insert(ModelExport)
-            .values(
-                id=ids.export_id(),
-                project_id=project_id,
-                model_name=name,
-                format=export_format,
-                state=ExportState.QUEUED,
-            )
-            .on_conflict_do_nothing(index_elements=["model_name", "format"])
-        )
-        found = _find(session, name, export_format)
-    assert found is not None
+    if found is None or found.fingerprint != fingerprint or _is_due_again(session, found):
+        found = _queue(session, model, export_format, fingerprint)
     _want(session, found)
     return found
+
+
+def compute_fingerprint(model: FineTunedModel, base: CatalogModel) -> str:
+    """Compute a digest of what an archive is made of: the weights, and the base model's entry.
+
+    Each attempt at a job stores its checkpoints under prefixes of its own, which are not written
+    twice. The entry has what the model card says of the base: its source, hub id and licence.
+    """
+    parts = json.dumps([model.storage_prefix, base.to_json()], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def make_again(session: Session, export_id: str) -> None:
@@ -63,9 +76,9 @@ def delete(session: Session, row: ModelExport) -> None:
 
 
 def _check_format(
-    session: Session, catalog: Catalog, model: FineTunedModel, format_: str
+    session: Session, base: CatalogModel | None, model: FineTunedModel, format_: str
 ) -> ExportFormat:
-    base, job = catalog.get(model.base_model), session.get(Job, model.job_id)
+    job = session.get(Job, model.job_id)
     if base is None or job is None:
         raise ModelNotFound(model.name)
     is_full = (job.resolved_hyperparameters or {}).get("tuning") == "full"
@@ -78,19 +91,64 @@ def _check_format(
     return ExportFormat(format_)
 
 
-def _find(session: Session, name: str, format_: ExportFormat) -> ModelExport | None:
-    return session.scalars(
-        select(ModelExport).where(ModelExport.model_name == name, ModelExport.format == format_)
-    ).one_or_none()
+def _find(
+    session: Session, name: str, format_: ExportFormat, *, lock: bool = False
+) -> ModelExport | None:
+    statement = select(ModelExport).where(
+        ModelExport.model_name == name, ModelExport.format == format_
+    )
+    if lock:
+        statement = statement.with_for_update().execution_options(populate_existing=True)
+    return session.scalars(statement).one_or_none()
+
+
+def _queue(
+    session: Session, model: FineTunedModel, format_: ExportFormat, fingerprint: str
+) -> ModelExport:
+    """Queue an export that does not exist, is of other weights, or failed a while ago."""
+    session.execute(
+        insert(ModelExport)
+        .values(
+            id=ids.export_id(),
+            project_id=model.project_id,
+            model_name=model.name,
+            format=format_,
+            fingerprint=fingerprint,
+            state=ExportState.QUEUED,
+        )
+        .on_conflict_do_nothing(index_elements=["model_name", "format"])
+    )
+    # Locked: a trainer may record its archive, or another request queue it, at the same time.
+    row = _find(session, model.name, format_, lock=True)
+    if row is None:
+        # Its deletion was committed between the two statements; the client's retry inserts it.
+        raise ExportInProgress
+    if row.fingerprint != fingerprint or _is_due_again(session, row):
+        if row.storage_key is not None:
+            outbox.enqueue_blob_deletion(session, row.storage_key)
+        # A conversion that runs meanwhile is of the old weights, and loses its lease by this.
+        row.state, row.failures, row.error = ExportState.QUEUED, 0, None
+        row.storage_key, row.bytes, row.sha256 = None, None, None
+        row.fingerprint, row.lease_until = fingerprint, None
+        session.flush()
+    return row
+
+
+def _is_due_again(session: Session, row: ModelExport) -> bool:
+    return row.state == ExportState.FAILED and _get_age(session, row) >= RETRY_FAILED_SECONDS
 
 
 def _want(session: Session, row: ModelExport) -> None:
-    """Note that somebody asks for an export, and have one that failed a while ago made again."""
-    age = (clock.now(session) - row.wanted_at).total_seconds()
-    if row.state == ExportState.FAILED:
-        if age < RETRY_FAILED_SECONDS:
-            return
-        row.state, row.failures, row.error = ExportState.QUEUED, 0, None
-    if age >= WANTED_PRECISION_SECONDS:
-        row.wanted_at = func.clock_timestamp()
-    session.flush()
+    """Note that somebody asks for an export. One that failed is forgotten after a while."""
+    if row.state == ExportState.FAILED or _get_age(session, row) < WANTED_PRECISION_SECONDS:
+        return
+    wanted = update(ModelExport).where(ModelExport.id == row.id)
+    session.execute(
+        wanted.values(wanted_at=func.clock_timestamp()),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _get_age(session: Session, row: ModelExport) -> float:
+    """Seconds since somebody last asked for it."""
+    return (clock.now(session) - row.wanted_at).total_seconds()

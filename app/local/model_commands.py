@@ -124,7 +124,6 @@ def _wait_until_ready(
             if model is None:
                 raise ModelNotFound(name)
             export = service.request(session, catalog, model.project_id, name, format_)
-            session.refresh(export)
             session.expunge(export)
         if export.state == ExportState.READY:
             return export

@@ -46,6 +46,8 @@ class ModelExport(Base):
     # No foreign key: the rows of deleted models go independently of their archives.
     model_name: Mapped[str]
     format: Mapped[ExportFormat] = mapped_column(StrEnumType(ExportFormat))
+    # Of what the archive is made of, see `app.exports.service`; null in rows of earlier versions.
+    fingerprint: Mapped[str | None]
     state: Mapped[ExportState] = mapped_column(StrEnumType(ExportState))
     attempt: Mapped[BigInt] = mapped_column(server_default="0")
     # Attempts since the last success that ended without a result.

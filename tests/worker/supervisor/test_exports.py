@@ -7,11 +7,14 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+import torch
+from safetensors.torch import load, save_file
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
@@ -55,15 +58,24 @@ def job(session: Session, account: Account) -> Job:
 
 
 @pytest.fixture
-def stored_model(session: Session, job: Job, api: Api, tiny_folder: Path, tmp_path: Path) -> None:
-    """Store the adapter of MODEL as a trainer does."""
+def adapter(tiny_folder: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "adapter"
     folder.mkdir()
     save_adapter(with_nonzero_adapter(tiny_folder), folder)
     write_manifest(folder)
+    return folder
+
+
+@pytest.fixture
+def stored_model(session: Session, job: Job, api: Api, adapter: Path) -> None:
+    """Store the adapter of MODEL as a trainer does."""
     prefix = session.get_one(FineTunedModel, MODEL).storage_prefix
     # An open transaction would time out while a test waits.
     session.commit()
+    store_adapter(api, adapter, prefix)
+
+
+def store_adapter(api: Api, folder: Path, prefix: str) -> None:
     for path in folder.iterdir():
         api.state.store.upload(path, join_key(prefix, path.name))
 
@@ -118,6 +130,78 @@ def test_an_export_is_made_once_and_made_again_if_storage_lost_it(
     assert http.get(PATH, params={"format": "peft"}, timeout=300).status_code == 200
     session.refresh(row)
     assert row.attempt == 2
+
+
+def read_weights(archive: bytes) -> dict[str, torch.Tensor]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        (name,) = [name for name in files.getnames() if name.endswith(".safetensors")]
+        member = files.extractfile(name)
+        assert member is not None
+        return load(member.read())
+
+
+@pytest.fixture
+def copying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export the adapter's files as they are: at once, without torch."""
+    script = (
+        "import shutil, sys; shutil.copytree(sys.argv[1] + '/init', sys.argv[1] + '/export',"
+        " dirs_exist_ok=True)"
+    )
+    monkeypatch.setattr(export_runner, "EXPORT_COMMAND", (sys.executable, "-c", script))
+
+
+@pytest.mark.usefixtures("stored_model", "copying", "working")
+def test_a_checkpoint_that_is_trained_again_is_exported_again(
+    http: httpx.Client, api: Api, session: Session, adapter: Path
+) -> None:
+    """A job whose data begins again stores other weights under the name of an epoch."""
+    first = http.get(PATH, timeout=300)
+    old_key = session.query(ModelExport).one().storage_key
+    assert old_key is not None
+    weights = {name: tensor + 1 for name, tensor in read_weights(first.content).items()}
+    save_file(weights, adapter / "adapter_model.safetensors")
+    write_manifest(adapter)
+    model = session.get_one(FineTunedModel, MODEL)
+    model.storage_prefix += "-again"
+    store_adapter(api, adapter, model.storage_prefix)
+    session.commit()
+    second = http.get(PATH, timeout=300)
+    assert second.status_code == 200, second.text
+    for name, tensor in read_weights(second.content).items():
+        assert torch.equal(tensor, weights[name]), name
+    outbox_dispatch.dispatch_pending(api.state.sessions, lambda *_: True, api.state.store)
+    assert list(api.state.store.list(old_key)) == []
+    assert http.get(PATH).content == second.content
+
+
+@pytest.mark.usefixtures("job", "runner")
+def test_a_base_with_another_licence_is_exported_again(
+    session: Session, api: Api, job: Job, context: TrainerContext
+) -> None:
+    """The licence is in the model card."""
+    row = service.request(session, context.catalog, job.project_id, MODEL, "peft")
+    store_export(session, api, row)
+    base = context.catalog.get("base")
+    assert base is not None
+    for licence, state in (("", ExportState.READY), ("apache-2.0", ExportState.QUEUED)):
+        catalog = Catalog([replace(base, license=licence)])
+        row = service.request(session, catalog, job.project_id, MODEL, "peft")
+        assert row.state == state
+
+
+@pytest.mark.usefixtures("job")
+def test_an_archive_of_an_earlier_version_is_made_again(
+    session: Session, api: Api, job: Job
+) -> None:
+    """Of which weights it was made is not known."""
+    row = service.request(session, api.state.catalog, job.project_id, MODEL, "peft")
+    row.fingerprint = None
+    key = store_export(session, api, row)
+    row = service.request(session, api.state.catalog, job.project_id, MODEL, "peft")
+    session.commit()
+    assert (row.state, row.storage_key) == (ExportState.QUEUED, None)
+    outbox_dispatch.dispatch_pending(api.state.sessions, lambda *_: True, api.state.store)
+    assert list(api.state.store.list(key)) == []
 
 
 @pytest.mark.usefixtures("job")
