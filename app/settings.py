@@ -226,6 +226,12 @@ class Settings(BaseSettings):
     export_retention_hours: float = Field(
         24, gt=0, description="Hours to keep the archive of an exported model after its last use"
     )
+    max_export_bytes_per_project: ByteSize = Field(
+        ByteSize(32 * 2**30),
+        ge=0,
+        description="Bytes of one project's archives of exported models, of which those used "
+        "longest ago are deleted first; the newest one is always kept; 0 means no limit",
+    )
     disk_reserve_bytes: ByteSize = Field(
         ByteSize(2**30),
         ge=0,

@@ -2,9 +2,11 @@
 
 import fcntl
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
 from app import logs
 from app.catalog import CatalogModel
@@ -18,8 +20,15 @@ READY_FILE = "ready"
 MODEL_FILE_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
+LOCK_POLL_INTERVAL_SECONDS = 0.2
+
+
 class ModelUnavailable(Exception):
     """The source of a base model is missing or unusable; the message names it and the reason."""
+
+
+class FetchStopped(Exception):
+    """A base model was not fetched, since the caller asked to stop."""
 
 
 def get_cache_folder(model: CatalogModel, cache: Path) -> Path:
@@ -59,11 +68,18 @@ def needs_cache(model: CatalogModel) -> bool:
     return model.source.startswith(("hf:", "s3:")) or model.source.endswith(".gguf")
 
 
+def never() -> bool:
+    return False
+
+
 @contextmanager
-def populate_once(model: CatalogModel, cache: Path) -> Iterator[Path | None]:
+def populate_once(
+    model: CatalogModel, cache: Path, should_stop: Callable[[], bool] = never
+) -> Iterator[Path | None]:
     """Yield a folder to fill, which is then renamed into place, or None if the cache has it.
 
     A file lock makes other processes wait meanwhile. A training process can only read the cache.
+    Raises FetchStopped if `should_stop` becomes true while it waits.
     """
     if is_cached(model, cache):
         yield None
@@ -71,15 +87,33 @@ def populate_once(model: CatalogModel, cache: Path) -> Iterator[Path | None]:
     cache.mkdir(parents=True, exist_ok=True)
     target = get_cache_folder(model, cache)
     with (cache / f"{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _wait_for(lock, should_stop)
         if is_cached(model, cache):
             yield None
             return
         partial = cache / f".{target.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        yield partial
+        try:
+            yield partial
+        except BaseException:
+            # What a stopped or failed download has written would stay on the disk.
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         (partial / READY_FILE).write_text(model.source, encoding="utf-8")
         write_manifest(partial)
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
+
+
+def _wait_for(lock: IO[Any], should_stop: Callable[[], bool]) -> None:
+    """Take a lock that another process may hold for as long as it downloads."""
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if should_stop():
+                raise FetchStopped from None
+            time.sleep(LOCK_POLL_INTERVAL_SECONDS)
+        else:
+            return

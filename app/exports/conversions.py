@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import func, or_, select, true, update
 from sqlalchemy.orm import Session
 
-from app.db import clock, outbox
+from app.db import clock
 from app.db.tables import (
     Checkpoint,
     ExportFormat,
@@ -16,19 +16,25 @@ from app.db.tables import (
     Job,
     ModelExport,
 )
-from app.exports import service
+from app.exports import archives, service
 
-# One that nobody has asked for in this time is not made, or its conversion is stopped. Longer than
-# a client waits before it repeats a request that its proxy cut off.
-UNWANTED_AFTER_SECONDS = 120
 LEASE_SECONDS = 60
 MAX_FAILURES = 3
-# Archives of a project that are kept at a time; the least recently wanted are deleted first.
-MAX_STORED_PER_PROJECT = 4
+CLAIM_LOCK = "model exports"
 GIVEN_UP = (
     f"The conversion of this model ended unexpectedly {MAX_FAILURES} times. The service's operator "
     "finds the reason in the trainer's log; retry in a minute."
 )
+NO_DISK = (
+    "The service's disk has no room for an archive of this model. Its operator must make room; "
+    "retry later."
+)
+NO_MEMORY = (
+    "The trainer has too little free memory to convert this model now. Retry later, when less is "
+    "trained, or ask the service's operator."
+)
+# Failures of the service; all others are the model's.
+SERVICE_FAILURES = frozenset({GIVEN_UP, NO_DISK, NO_MEMORY})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,31 +52,52 @@ class Conversion:
 
 
 def claim(session: Session) -> Conversion | None:
-    """Claim the next export, or None. Projects take turns, the one served longest ago first."""
+    """Claim the next export, or None. Projects take turns, the one served longest ago first.
+
+    A project has one conversion at a time, on whichever trainer.
+    """
+    # Serialized, so that two trainers do not both find that a project has none.
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(CLAIM_LOCK, 0))))
     _fail_abandoned(session)
+    while (row := _find_next(session)) is not None:
+        model = session.get(FineTunedModel, row.model_name)
+        if model is None or model.deleted_at is not None:
+            service.delete(session, row)
+            session.flush()
+            continue
+        _start(row)
+        session.flush()
+        return _describe(session, row, model)
+    return None
+
+
+def _find_next(session: Session) -> ModelExport | None:
     last = (
         select(ModelExport.project_id, func.max(ModelExport.started_at).label("last"))
         .group_by(ModelExport.project_id)
         .subquery()
     )
-    row = session.scalars(
+    busy = select(ModelExport.project_id).where(
+        ModelExport.state == ExportState.RUNNING, ~_is_expired()
+    )
+    statement = (
         select(ModelExport)
         .join(last, last.c.project_id == ModelExport.project_id)
-        .where(_is_claimable(), _is_wanted())
+        .where(_is_claimable(), _is_wanted(), ModelExport.project_id.not_in(busy))
         .order_by(last.c.last.asc().nulls_first(), ModelExport.created_at)
         .limit(1)
         .with_for_update(of=ModelExport, skip_locked=True)
-    ).one_or_none()
-    if row is None:
-        return None
+    )
+    return session.scalars(statement).one_or_none()
+
+
+def _start(row: ModelExport) -> None:
     row.state = ExportState.RUNNING
     row.attempt += 1
     # Until it ends otherwise; so a trainer that is killed has failed too.
     row.failures += 1
     row.started_at = func.clock_timestamp()
     row.lease_until = clock.seconds_from_now(LEASE_SECONDS)
-    session.flush()
-    return _describe(session, row)
 
 
 def renew(session: Session, export_id: str, attempt: int) -> bool:
@@ -95,9 +122,19 @@ def release(session: Session, export_id: str, attempt: int, *, has_failed: bool)
 
 
 def finish(
-    session: Session, export_id: str, attempt: int, *, key: str, size: int, sha256: str
+    session: Session,
+    export_id: str,
+    attempt: int,
+    *,
+    key: str,
+    size: int,
+    sha256: str,
+    max_project_bytes: int = 0,
 ) -> bool:
-    """Record a stored archive. False if the lease is lost or the model deleted: it is unowned."""
+    """Record a stored archive. False if the lease is lost or the model deleted: it is unowned.
+
+    `max_project_bytes` is for the archives of the project; 0 means no limit.
+    """
     row = session.scalars(
         select(ModelExport)
         .where(*_is_owned(export_id, attempt), _model_exists())
@@ -108,7 +145,7 @@ def finish(
     row.state, row.lease_until, row.failures = ExportState.READY, None, 0
     row.storage_key, row.bytes, row.sha256 = key, size, sha256
     session.flush()
-    _delete_least_wanted(session, row)
+    archives.delete_beyond_limits(session, row, max_project_bytes)
     return True
 
 
@@ -153,7 +190,7 @@ def _is_claimable() -> Any:
 
 
 def _is_wanted() -> Any:
-    return ModelExport.wanted_at > clock.seconds_from_now(-UNWANTED_AFTER_SECONDS)
+    return ModelExport.wanted_at > clock.seconds_from_now(-service.UNWANTED_AFTER_SECONDS)
 
 
 def _model_exists() -> Any:
@@ -165,27 +202,7 @@ def _model_exists() -> Any:
     )
 
 
-def _delete_least_wanted(session: Session, newest: ModelExport) -> None:
-    rows = session.scalars(
-        select(ModelExport)
-        .where(
-            ModelExport.project_id == newest.project_id,
-            ModelExport.state == ExportState.READY,
-            ModelExport.id != newest.id,
-        )
-        .order_by(ModelExport.wanted_at.desc())
-        .offset(MAX_STORED_PER_PROJECT - 1)
-        .with_for_update(skip_locked=True)
-    )
-    for row in rows:
-        service.delete(session, row)
-
-
-def _describe(session: Session, row: ModelExport) -> Conversion | None:
-    model = session.get(FineTunedModel, row.model_name)
-    if model is None or model.deleted_at is not None:
-        service.delete(session, row)
-        return None
+def _describe(session: Session, row: ModelExport, model: FineTunedModel) -> Conversion:
     return Conversion(
         export_id=row.id,
         attempt=row.attempt,
@@ -227,8 +244,3 @@ def _describe_file(file: File | None) -> dict[str, Any] | None:
     if file is None:
         return None
     return {"sha256": file.sha256, "examples": file.examples, "format": file.format}
-
-
-def enqueue_deletion(session: Session, key: str) -> None:
-    """Enqueue the deletion of an archive that was stored for an export that is gone."""
-    outbox.enqueue_blob_deletion(session, key)

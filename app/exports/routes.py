@@ -4,6 +4,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import Annotated, ClassVar
 
 from fastapi import APIRouter, Query, Request
@@ -14,8 +15,8 @@ from app.db.tables import ExportState, ModelExport
 from app.errors import InvalidRequest, ServiceUnavailable
 from app.exports import service
 from app.exports.archive_names import archive_name
-from app.exports.conversions import GIVEN_UP
-from app.exports.service import ExportInProgress
+from app.exports.conversions import SERVICE_FAILURES
+from app.exports.service import ExportInProgress, TooManyExports
 from app.http.dependencies import AppState, AppStateDep, PrincipalDep, run_in_transaction
 from app.http.openapi import BINARY_SCHEMA, DocumentedRoute, success_response
 
@@ -23,6 +24,9 @@ from app.http.openapi import BINARY_SCHEMA, DocumentedRoute, success_response
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=DocumentedRoute)
 
 POLL_INTERVAL_SECONDS = 0.5
+# Per process.
+MAX_WAITING_PER_PROJECT = 32
+WAITING_STATES = (ExportState.QUEUED, ExportState.RUNNING)
 # Below the ten minutes after which OpenAI's clients give up; the conversion goes on meanwhile.
 MAX_WAIT_SECONDS = 570.0
 
@@ -87,19 +91,38 @@ async def _wait_until_ready(
         session.expunge(row)
         return row
 
-    while True:
-        export = await run_in_transaction(state, ask)
-        if export.state == ExportState.READY:
-            return export
-        if export.state == ExportState.FAILED:
-            raise _describe_failure(export)
-        if time.monotonic() > deadline or await request.is_disconnected():
-            raise ExportInProgress
-        await asyncio.sleep(POLL_INTERVAL_SECONDS)
+    export = await run_in_transaction(state, ask)
+    if export.state in WAITING_STATES:
+        with _count_waiting(state, project_id):
+            while export.state in WAITING_STATES:
+                if time.monotonic() > deadline or await request.is_disconnected():
+                    raise ExportInProgress
+                await asyncio.sleep(POLL_INTERVAL_SECONDS)
+                export = await run_in_transaction(state, ask)
+    if export.state == ExportState.FAILED:
+        raise _describe_failure(export)
+    return export
+
+
+@contextmanager
+def _count_waiting(state: AppState, project_id: str) -> Iterator[None]:
+    """Bound the requests of a project that wait here: each asks the database at an interval."""
+    if state.waiting_exports[project_id] >= MAX_WAITING_PER_PROJECT:
+        raise TooManyExports(
+            f"This project already has {MAX_WAITING_PER_PROJECT} requests that wait for exports. "
+            "Retry when they have ended."
+        )
+    state.waiting_exports[project_id] += 1
+    try:
+        yield
+    finally:
+        state.waiting_exports[project_id] -= 1
+        if not state.waiting_exports[project_id]:
+            del state.waiting_exports[project_id]
 
 
 def _describe_failure(export: ModelExport) -> Exception:
-    if export.error == GIVEN_UP:
+    if export.error in SERVICE_FAILURES:
         return ExportFailed(export.error)
     return InvalidRequest(export.error, param="format")
 

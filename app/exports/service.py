@@ -12,7 +12,7 @@ from app import ids
 from app.catalog import Catalog, CatalogModel
 from app.db import clock, outbox
 from app.db.tables import ExportFormat, ExportState, FineTunedModel, Job, ModelExport
-from app.errors import InvalidRequest, ModelNotFound, ServiceUnavailable
+from app.errors import InvalidRequest, ModelNotFound, RateLimited, ServiceUnavailable
 from app.exports.formats import list_formats
 from app.models import registry
 
@@ -20,6 +20,20 @@ from app.models import registry
 WANTED_PRECISION_SECONDS = 10
 # After this, a request for an export that failed has it made again.
 RETRY_FAILED_SECONDS = 60
+
+
+# Exports of one project that wait or are being made.
+MAX_QUEUED_PER_PROJECT = 16
+# One that nobody has asked for in this time is not made, or its conversion is stopped. Longer than
+# a client waits before it repeats a request that its proxy cut off.
+UNWANTED_AFTER_SECONDS = 120
+
+
+class TooManyExports(RateLimited):
+    """This project already waits for several exports. Retry when one of them is made."""
+
+    # A conversion takes minutes; the official SDKs retry for seconds only.
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "30", "x-should-retry": "false"}
 
 
 class ExportInProgress(ServiceUnavailable):
@@ -105,7 +119,11 @@ def _find(
 def _queue(
     session: Session, model: FineTunedModel, format_: ExportFormat, fingerprint: str
 ) -> ModelExport:
-    """Queue an export that does not exist, is of other weights, or failed a while ago."""
+    """Queue an export that does not exist, is of other weights, or failed a while ago.
+
+    Raises TooManyExports.
+    """
+    _check_queue(session, model.project_id)
     session.execute(
         insert(ModelExport)
         .values(
@@ -132,6 +150,20 @@ def _queue(
         row.fingerprint, row.lease_until = fingerprint, None
         session.flush()
     return row
+
+
+def _check_queue(session: Session, project_id: str) -> None:
+    """Raise TooManyExports if the project waits for as many as it may."""
+    waiting = select(ModelExport.id).where(
+        ModelExport.project_id == project_id,
+        ModelExport.state.in_((ExportState.QUEUED, ExportState.RUNNING)),
+        ModelExport.wanted_at > clock.seconds_from_now(-UNWANTED_AFTER_SECONDS),
+    )
+    if len(session.scalars(waiting.limit(MAX_QUEUED_PER_PROJECT)).all()) >= MAX_QUEUED_PER_PROJECT:
+        raise TooManyExports(
+            f"This project already waits for {MAX_QUEUED_PER_PROJECT} exports. Wait until one of "
+            "them is made; those that nobody waits for end in two minutes."
+        )
 
 
 def _is_due_again(session: Session, row: ModelExport) -> bool:

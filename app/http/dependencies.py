@@ -1,7 +1,8 @@
 """FastAPI dependencies of endpoints: application state, database session, principal, project."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter
@@ -59,6 +60,8 @@ class AppState:
     probe_slots: CapacityLimiter
     # Separate, since a hanging webhook receiver also occupies a thread until it times out.
     webhook_test_slots: FairLimiter
+    # Requests that wait for an export, by project.
+    waiting_exports: Counter[str] = field(default_factory=Counter)
 
 
 # For the OpenAPI document only; the admission middleware checks the keys.

@@ -18,8 +18,12 @@ from worker.exporting.errors import UnsupportedExport
 from worker.model_cache import ModelUnavailable
 from worker.run_folder import ExitCode, Failed, RunFolder
 
+# Requests and training go first. Inherited by the threads that torch starts.
+NICENESS = 15
+
 
 def main(path: Path) -> int:
+    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     configure("info", "export")
     folder = RunFolder(path)
     try:

@@ -5,6 +5,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import ModelCardData
+
+from worker.exporting.markdown import code, table
 from worker.exporting.source import ExportSource
 
 FORMAT_NAMES = {
@@ -17,6 +20,8 @@ FORMAT_NAMES = {
     "onnx": "a graph for [ONNX Runtime](https://onnxruntime.ai)",
 }
 LIBRARIES = {"peft": "peft", "merged": "transformers", "gguf": "gguf", "onnx": "onnx"}
+# Of a classifier with thousands of labels, the card names the first ones.
+MAX_LABELS = 100
 TASKS = {
     "supervised": "text-generation",
     "dpo": "text-generation",
@@ -40,7 +45,7 @@ def render(source: ExportSource, output: Path, usage: str) -> str:
     spec = source.spec
     sections = [
         _front_matter(source, output),
-        f"# {spec.model_name}",
+        f"# {code(spec.model_name)}",
         _introduction(source),
         "## Load it",
         usage.replace("FOLDER", spec.folder_name),
@@ -53,20 +58,20 @@ def render(source: ExportSource, output: Path, usage: str) -> str:
 
 
 def _front_matter(source: ExportSource, output: Path) -> str:
-    method = source.spec.facts["method"]
+    """Describe the model to the hub, as YAML."""
+    method, hub = source.spec.facts["method"], source.hub
     library = LIBRARIES.get(source.spec.format, "transformers")
     if (output / "modules.json").exists():
         library = "sentence-transformers"
-    lines = [f"library_name: {library}", f"pipeline_tag: {TASKS.get(method, 'text-generation')}"]
-    if source.base.license:
-        lines.append(f"license: {source.base.license}")
-    if source.hub is not None:
-        relation = "adapter" if source.spec.format == "peft" else "finetune"
-        lines += [
-            f"base_model: {source.hub.repository}",
-            f"base_model_relation: {relation}",
-        ]
-    return "\n".join(["---", *lines, "---"])
+    relation = "adapter" if source.spec.format == "peft" else "finetune"
+    data = ModelCardData(
+        library_name=library,
+        pipeline_tag=TASKS.get(method, "text-generation"),
+        license=source.base.license or None,
+        base_model=None if hub is None else hub.repository,
+        base_model_relation=None if hub is None else relation,
+    )
+    return f"---\n{data.to_yaml()}\n---"
 
 
 def _introduction(source: ExportSource) -> str:
@@ -79,35 +84,45 @@ def _introduction(source: ExportSource) -> str:
 
 def _base_section(source: ExportSource) -> list[str]:
     base, hub = source.base, source.hub
-    rows = [("Name here", f"`{base.id}`")]
+    rows = [("Name here", code(base.id))]
     if hub is not None:
         rows.append(("On the hub", f"[{hub.repository}](https://huggingface.co/{hub.repository})"))
-        rows.append(("Commit", f"`{hub.revision}`" if hub.revision else "not recorded"))
-    rows.append(("Licence", base.license or "not recorded; that of the base model applies"))
+        rows.append(("Commit", code(hub.revision) if hub.revision else "not recorded"))
+    licence = code(base.license) if base.license else "not recorded"
+    rows.append(("Licence", f"{licence}; it applies to this model too"))
     notes = []
     if base.source.endswith(".gguf"):
         notes.append(
             "Training used a quantized copy of the base model. On the original weights, an adapter "
             "gives slightly different numbers."
         )
-    return ["## Base model", _table(rows), *notes]
+    return ["## Base model", table(rows), *notes]
 
 
 def _training_section(facts: dict[str, Any]) -> list[str]:
+    start_model = facts["start_model"]
     rows = [
-        ("Method", facts["method"]),
+        ("Method", METHODS.get(facts["method"], facts["method"])),
         ("Trained", facts["created_at"]),
-        ("Job", f"`{facts['job_id']}`"),
+        ("Job", code(facts["job_id"])),
         *_describe_file("Training file", facts["training_file"]),
         *_describe_file("Validation file", facts["validation_file"]),
-        ("Continued from", facts["start_model"]),
+        ("Continued from", code(start_model) if start_model else None),
         ("Steps", facts["step"]),
         ("Tokens", facts["trained_tokens"]),
-        ("Seed", facts["seed"]),
-        *((f"`{name}`", _format(value)) for name, value in facts["hyperparameters"].items()),
         ("Software", f"Luthier {version('luthier')}"),
     ]
-    return ["## Training", _table([row for row in rows if row[1] not in (None, "")])]
+    # Strings of hyperparameters are the user's.
+    recipe = [
+        ("`seed`", facts["seed"]),
+        *((code(name), _format(value)) for name, value in facts["hyperparameters"].items()),
+    ]
+    return [
+        "## Training",
+        table([row for row in rows if row[1] not in (None, "")]),
+        "With these hyperparameters, those that were left to `auto` as they were chosen:",
+        table(recipe),
+    ]
 
 
 def _describe_file(role: str, file: dict[str, Any] | None) -> list[tuple[str, Any]]:
@@ -115,7 +130,7 @@ def _describe_file(role: str, file: dict[str, Any] | None) -> list[tuple[str, An
         return []
     return [
         (role, f"{file['examples']} examples in the format {file['format']}"),
-        (f"{role}, SHA-256", f"`{file['sha256']}`"),
+        (f"{role}, SHA-256", code(file["sha256"])),
     ]
 
 
@@ -123,28 +138,27 @@ def _metrics_section(facts: dict[str, Any]) -> list[str]:
     metrics = {name: value for name, value in facts["metrics"].items() if name != "step"}
     if not metrics:
         return []
-    rows = [(f"`{name}`", _format(value)) for name, value in metrics.items()]
+    rows = [(code(name), _format(value)) for name, value in sorted(metrics.items())]
     note = (
         "`train_` is measured on the last batch, `valid_` on a batch of the validation file, and "
         "`full_valid_` on all of it."
     )
-    return ["## Metrics", _table(rows), note]
+    return ["## Metrics", table(rows), note]
 
 
 def _label_section(source: ExportSource) -> list[str]:
     task = source.task
     if task is None or not task.labels or task.method == "question_answering":
         return []
-    labels = ", ".join(f"`{label}`" for label in task.labels)
+    labels = ", ".join(map(code, task.labels[:MAX_LABELS]))
+    rest = len(task.labels) - MAX_LABELS
+    more = f", and {rest} more" if rest > 0 else ""
     kind = "Any number of these labels may apply to a text" if task.multi_label else "Labels"
-    return ["## Labels", f"{kind}: {labels}."]
-
-
-def _table(rows: list[tuple[str, Any]]) -> str:
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+    return ["## Labels", f"{kind}: {labels}{more}."]
 
 
 def _format(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if isinstance(value, bool | int) else code(text)

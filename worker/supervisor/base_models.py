@@ -13,7 +13,7 @@ from app.catalog import CatalogModel
 from app.jobs.failures import JobFailure
 from app.settings import Settings
 from worker.bucket_models import fetch_from_bucket
-from worker.model_cache import ModelUnavailable, is_cached, needs_cache
+from worker.model_cache import FetchStopped, ModelUnavailable, is_cached, needs_cache
 from worker.run_folder import ExitCode
 from worker.supervisor.run_folders import UnusableJob
 from worker.supervisor.training_process import EXEC_WITH_PARENT, inherit_environment
@@ -27,7 +27,7 @@ HUB_KEY = "HF_TOKEN"
 
 
 class MaterializeFailed(Exception):
-    """The process that puts a base model into the cache ended unexpectedly."""
+    """The process that puts a base model into the cache ended unexpectedly, or took too long."""
 
 
 def ensure_cached(
@@ -44,10 +44,25 @@ def ensure_cached(
     """
     if not needs_cache(model) or is_cached(model, cache):
         return
+    deadline = time.monotonic() + timeout_seconds
+
+    def must_stop() -> bool:
+        return should_stop() or time.monotonic() > deadline
+
     try:
-        fetch_from_bucket(model, cache, settings)
+        fetch_from_bucket(model, cache, settings, must_stop)
+        _materialize(model, cache, must_stop)
     except ModelUnavailable as error:
         raise UnusableJob(JobFailure("model_unavailable", str(error), "model")) from error
+    except FetchStopped:
+        if not should_stop():
+            raise MaterializeFailed(
+                f"The base model did not arrive in {timeout_seconds:.0f} s"
+            ) from None
+
+
+def _materialize(model: CatalogModel, cache: Path, must_stop: Callable[[], bool]) -> None:
+    """Download or convert in a process of its own. Raises FetchStopped."""
     environment = inherit_environment()
     if HUB_KEY in os.environ:
         environment[HUB_KEY] = os.environ[HUB_KEY]
@@ -60,13 +75,12 @@ def ensure_cached(
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    deadline = time.monotonic() + timeout_seconds
     with process:
         while process.poll() is None:
-            if should_stop() or time.monotonic() > deadline:
+            if must_stop():
                 process.kill()
                 process.wait()
-                return
+                raise FetchStopped
             time.sleep(POLL_INTERVAL_SECONDS)
         _check(process)
 

@@ -1,5 +1,6 @@
 """Runs the conversions of exports, one at a time beside the trainer's jobs."""
 
+import math
 import re
 import shutil
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 from app import logs
 from app.catalog import CatalogModel
 from app.db.session import DatabaseUnavailable, transaction
-from app.exports import conversions
+from app.exports import archives, conversions
 from app.exports.archive_names import folder_name
 from app.exports.conversions import Conversion
 from app.storage import StorageUnavailable, export_key, join_key
@@ -18,16 +19,23 @@ from worker.run_folder import MANIFEST_FILE, ExitCode, Failed, RunFolder, find_d
 from worker.supervisor import base_models, run_folders
 from worker.supervisor.attempt import TrainerContext
 from worker.supervisor.export_archives import HashingWriter, write_archive
+from worker.supervisor.export_lease import ConversionLost, ExportLease
+from worker.supervisor.export_room import Room, estimate_room
 from worker.supervisor.run_folders import ADAPTER_FILES, CorruptDownload, UnusableJob
-from worker.supervisor.sandbox import list_needed_paths, open_sandbox
+from worker.supervisor.sandbox import Sandbox, list_needed_paths, open_sandbox
+from worker.supervisor.storage_gate import StorageGate
 from worker.supervisor.training_process import TrainingProcess
 
 log = logs.get_logger(__name__)
 
 EXPORT_COMMAND = (sys.executable, "-m", "worker.exporting")
 POLL_INTERVAL_SECONDS = 0.2
-RENEW_INTERVAL_SECONDS = 10.0
 DOWNLOAD_TIMEOUT_SECONDS = 3600.0
+CONVERSION_TIMEOUT_SECONDS = 3600.0
+# Until then, archives that gave way may still be on the disk.
+DELETION_SECONDS = 60.0
+# When memory runs out, the kernel kills a conversion before a training.
+OOM_SCORE_ADJ = 900
 FOLDER_NAME = re.compile(r"(?P<export_id>export_[A-Za-z0-9]+)-attempt-(?P<attempt>[0-9]+)")
 
 
@@ -35,12 +43,16 @@ class UnsupportedExport(Exception):
     """The model has no such export; the message is a sentence for the client."""
 
 
-class ConversionLost(Exception):
-    """Nobody waits for the export any more, the lease is lost, or the trainer shuts down."""
-
-
 class ConversionCrashed(Exception):
-    """The converting process ended unexpectedly; its log is kept."""
+    """The converting process ended unexpectedly or took too long; its log is kept."""
+
+
+class NoRoom(Exception):
+    """The disk or the memory is too small now; the message is a sentence for the client."""
+
+
+class MakingRoom(Exception):
+    """Other archives are being deleted, so that this one can be stored soon."""
 
 
 class ExportRunner:
@@ -48,6 +60,8 @@ class ExportRunner:
 
     def __init__(self, context: TrainerContext) -> None:
         self._context = context
+        self._gate = StorageGate(context.settings, context.store)
+        self._made_room_at = -math.inf
 
     def run_queued(self) -> None:
         """Convert what is queued, one after another.
@@ -55,20 +69,26 @@ class ExportRunner:
         Raises DatabaseUnavailable, and StorageUnavailable: what is queued waits for both.
         """
         self._remove_stale_folders()
-        while not self._context.stopping.is_set():
+        while not self._context.stopping.is_set() and self._gate.is_open():
             with transaction(self._context.sessions) as session:
                 conversion = conversions.claim(session)
-            if conversion is None:
+            if conversion is None or not self._run(conversion):
                 return
-            self._run(conversion)
 
-    def _run(self, conversion: Conversion) -> None:
+    def _run(self, conversion: Conversion) -> bool:
+        """Run one conversion and record how it ended. Return False to end this round."""
         log.info("export.claimed", export=conversion.export_id, format=conversion.format)
         folder = RunFolder(self._folder_path(conversion))
         try:
-            self._convert(conversion, folder)
-        except (UnsupportedExport, UnusableJob) as error:
+            with ExportLease(self._context, conversion) as lease:
+                self._convert(conversion, folder, lease)
+        except (UnsupportedExport, UnusableJob, NoRoom) as error:
+            log.info("export.refused", export=conversion.export_id, reason=str(error))
             self._fail(conversion, str(error))
+        except MakingRoom as error:
+            log.info("export.postponed", export=conversion.export_id, reason=str(error))
+            self._release(conversion, has_failed=False)
+            return False
         except ConversionLost as error:
             log.info("export.stopped", export=conversion.export_id, reason=str(error))
             self._release(conversion, has_failed=False)
@@ -83,11 +103,11 @@ class ExportRunner:
             self._release(conversion, has_failed=True)
         finally:
             shutil.rmtree(folder.path, ignore_errors=True)
+        return True
 
-    def _convert(self, conversion: Conversion, folder: RunFolder) -> None:
+    def _convert(self, conversion: Conversion, folder: RunFolder, lease: ExportLease) -> None:
         model = self._get_base_model(conversion)
         models = run_folders.get_model_cache(self._context.settings)
-        lease = _Lease(self._context, conversion)
         base_models.ensure_cached(
             model,
             models,
@@ -95,16 +115,45 @@ class ExportRunner:
             should_stop=lease.is_lost,
             timeout_seconds=DOWNLOAD_TIMEOUT_SECONDS,
         )
+        lease.check()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._check_room(estimate_room(conversion.format, model, models))
         with open_sandbox(models, list_needed_paths(EXPORT_COMMAND, model.source)) as sandbox:
             self._prepare(conversion, folder, model, sandbox.model_cache or str(models))
             sandbox.hand_over(folder)
-            with TrainingProcess(folder, EXPORT_COMMAND, sandbox) as process:
-                while (code := process.poll()) is None:
-                    lease.keep()
-                    time.sleep(POLL_INTERVAL_SECONDS)
+            code = self._wait_for_process(folder, sandbox, lease)
         if code != ExitCode.DONE:
             self._raise_failure(folder, code)
         self._store(conversion, folder, lease)
+
+    def _check_room(self, room: Room) -> None:
+        """Raise NoRoom, or MakingRoom if archives that are not in use can give way."""
+        context = self._context
+        if not room.has_memory(context.host_memory):
+            raise NoRoom(conversions.NO_MEMORY)
+        missing = room.find_missing_disk(context.settings, context.store)
+        if missing == 0:
+            return
+        if time.monotonic() - self._made_room_at < DELETION_SECONDS:
+            raise MakingRoom("Waiting for the deletion of other archives")
+        with transaction(context.sessions) as session:
+            if not archives.make_room(session, missing):
+                raise NoRoom(conversions.NO_DISK)
+        self._made_room_at = time.monotonic()
+        raise MakingRoom(f"The disk lacks {missing} bytes: others' archives are deleted")
+
+    def _wait_for_process(self, folder: RunFolder, sandbox: Sandbox, lease: ExportLease) -> int:
+        """Convert in a process of its own; return its exit code. Raises ConversionLost."""
+        deadline = time.monotonic() + CONVERSION_TIMEOUT_SECONDS
+        process = TrainingProcess(folder, EXPORT_COMMAND, sandbox, oom_score_adj=OOM_SCORE_ADJ)
+        with process:
+            while (code := process.poll()) is None:
+                lease.check()
+                if time.monotonic() > deadline:
+                    run_folders.retain_log(folder, self._context.settings)
+                    raise ConversionCrashed("The conversion took too long")
+                time.sleep(POLL_INTERVAL_SECONDS)
+        return code
 
     def _get_base_model(self, conversion: Conversion) -> CatalogModel:
         model = self._context.catalog.get(conversion.base_model)
@@ -119,7 +168,6 @@ class ExportRunner:
     ) -> None:
         """Download the adapter and write the spec. Raises CorruptDownload, StorageUnavailable."""
         shutil.rmtree(folder.path, ignore_errors=True)
-        folder.path.parent.mkdir(parents=True, exist_ok=True)
         folder.path.mkdir(mode=0o700)
         folder.init_adapter.mkdir()
         get_output_folder(folder).mkdir()
@@ -150,12 +198,12 @@ class ExportRunner:
         run_folders.retain_log(folder, self._context.settings)
         raise ConversionCrashed(f"The conversion ended with the exit code {code}")
 
-    def _store(self, conversion: Conversion, folder: RunFolder, lease: "_Lease") -> None:
+    def _store(self, conversion: Conversion, folder: RunFolder, lease: ExportLease) -> None:
         """Stream the archive into storage and record it. Raises ConversionLost."""
         context = self._context
         key = export_key(conversion.project_id, conversion.export_id, conversion.attempt)
         with context.store.writer(key) as target:
-            writer = HashingWriter(target, lease.keep)
+            writer = HashingWriter(target, lease.check)
             name = folder_name(conversion.model_name, conversion.format)
             write_archive(get_output_folder(folder), name, writer)
         with transaction(context.sessions) as session:
@@ -166,9 +214,10 @@ class ExportRunner:
                 key=key,
                 size=writer.size,
                 sha256=writer.sha256,
+                max_project_bytes=context.settings.max_export_bytes_per_project,
             )
             if not is_recorded:
-                conversions.enqueue_deletion(session, key)
+                archives.enqueue_deletion(session, key)
         log.info("export.stored", export=conversion.export_id, bytes=writer.size)
 
     def _fail(self, conversion: Conversion, message: str) -> None:
@@ -201,33 +250,3 @@ class ExportRunner:
             if not is_running:
                 log.info("export_folder.removed", folder=path.name)
                 shutil.rmtree(path, ignore_errors=True)
-
-
-class _Lease:
-    """Lease of a conversion, renewed every few seconds by whatever it does."""
-
-    def __init__(self, context: TrainerContext, conversion: Conversion) -> None:
-        self._context = context
-        self._conversion = conversion
-        self._renewed_at = time.monotonic()
-
-    def is_lost(self) -> bool:
-        try:
-            self.keep()
-        except ConversionLost:
-            return True
-        return False
-
-    def keep(self) -> None:
-        """Renew the lease if it is due. Raises ConversionLost and DatabaseUnavailable."""
-        if self._context.stopping.is_set():
-            raise ConversionLost("The trainer shuts down")
-        if time.monotonic() - self._renewed_at < RENEW_INTERVAL_SECONDS:
-            return
-        with transaction(self._context.sessions) as session:
-            is_kept = conversions.renew(
-                session, self._conversion.export_id, self._conversion.attempt
-            )
-        if not is_kept:
-            raise ConversionLost("Nobody waits for the export any more")
-        self._renewed_at = time.monotonic()

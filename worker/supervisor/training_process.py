@@ -59,6 +59,8 @@ class TrainingProcess:
         folder: RunFolder,
         command: Sequence[str] = TRAINING_COMMAND,
         sandbox: Sandbox | None = None,
+        *,
+        oom_score_adj: int = OOM_SCORE_ADJ,
     ) -> None:
         self._folder = folder
         self._sandbox = sandbox or Sandbox()
@@ -66,6 +68,7 @@ class TrainingProcess:
             *(*EXEC_WITH_PARENT, str(os.getpid()), *self._sandbox.options),
             *(*command, self._sandbox.get_folder_argument(folder)),
         ]
+        self._oom_score_adj = oom_score_adj
         self._kill_at: float | None = None
         self.is_aborted = False
 
@@ -151,7 +154,7 @@ class TrainingProcess:
     def _raise_oom_score(self) -> None:
         try:
             with open(f"/proc/{self.pid}/oom_score_adj", "w", encoding="ascii") as file:
-                file.write(str(OOM_SCORE_ADJ))
+                file.write(str(self._oom_score_adj))
         except OSError:
             # No such file on this system, or the process has ended already.
             return

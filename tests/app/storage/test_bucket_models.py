@@ -1,6 +1,8 @@
 """Base models in a bucket: fetched once, and only the files that a model consists of."""
 
+import fcntl
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import pytest
 from app.catalog import CatalogError, CatalogModel
 from app.settings import Settings
 from worker.bucket_models import fetch_from_bucket
-from worker.model_cache import ModelUnavailable, get_cache_folder, is_cached
+from worker.model_cache import FetchStopped, ModelUnavailable, get_cache_folder, is_cached
 from worker.model_sources import materialize
+from worker.supervisor.base_models import MaterializeFailed, ensure_cached
 
 
 def make_model(source: str) -> CatalogModel:
@@ -70,3 +73,36 @@ def test_what_is_missing_is_a_sentence(
 def test_a_source_without_a_prefix_is_no_source() -> None:
     with pytest.raises(CatalogError, match="s3://BUCKET/PREFIX"):
         make_model("s3://bucket")
+
+
+def test_a_fetch_stops_when_it_is_asked_to(
+    s3_settings: Settings, bucket: str, tmp_path: Path
+) -> None:
+    """Between two blocks; what it has fetched does not stay on the disk."""
+    model = make_model(f"s3://{bucket}/models/tiny")
+    with pytest.raises(FetchStopped):
+        fetch_from_bucket(model, tmp_path, s3_settings, lambda: True)
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.lock"]
+    # Another process fetches it.
+    with (tmp_path / "tiny.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(FetchStopped):
+            fetch_from_bucket(model, tmp_path, s3_settings, lambda: True)
+    fetch_from_bucket(model, tmp_path, s3_settings)
+    assert is_cached(model, tmp_path)
+
+
+@pytest.mark.parametrize("is_stopping", [True, False])
+def test_a_fetch_that_takes_too_long_is_ended(
+    s3_settings: Settings, bucket: str, tmp_path: Path, is_stopping: bool
+) -> None:
+    model = make_model(f"s3://{bucket}/models/tiny")
+    with nullcontext() if is_stopping else pytest.raises(MaterializeFailed, match="did not arrive"):
+        ensure_cached(
+            model,
+            tmp_path,
+            settings=s3_settings,
+            should_stop=lambda: is_stopping,
+            timeout_seconds=-1,
+        )
+    assert not is_cached(model, tmp_path)
