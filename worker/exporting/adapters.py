@@ -9,8 +9,8 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from worker.exporting.encoders import find_native_head
 from worker.exporting.errors import UnsupportedExport
+from worker.exporting.native_classes import find_native_head
 from worker.exporting.source import ExportSource
 from worker.modeling import ADAPTER_WEIGHTS_FILE
 

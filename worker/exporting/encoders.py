@@ -1,71 +1,17 @@
 """Whole encoders and classifiers for transformers and sentence-transformers."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForQuestionAnswering,
-    AutoModelForTokenClassification,
-    PreTrainedModel,
-)
+from typing import Any
 
 from worker.encoding.task import EncoderTask
 from worker.exporting import pooled_classifier
 from worker.exporting.encoder_model import EncoderModel, load_encoder
 from worker.exporting.errors import UnsupportedExport
+from worker.exporting.native_classes import find_native_head, write_equivalent, write_linear
 from worker.exporting.source import ExportSource
 
-AUTO_CLASSES = {
-    "token_classification": ("TokenClassification", AutoModelForTokenClassification, "TOKEN_CLS"),
-    "question_answering": ("QuestionAnswering", AutoModelForQuestionAnswering, "QUESTION_ANS"),
-}
-TRANSFORMERS_TASKS = {
-    "classification": "text-classification",
-    "token_classification": "token-classification",
-    "question_answering": "question-answering",
-}
 CODE_FILE = f"{pooled_classifier.__name__.rpartition('.')[2]}.py"
-
-
-@dataclass(frozen=True, slots=True)
-class NativeHead:
-    """Head of one of transformers' classes: a linear layer, directly on the backbone's states.
-
-    name    its name in the model
-    prefix  the backbone's name in the model
-    """
-
-    auto_name: str
-    task_type: str
-    name: str
-    prefix: str
-
-
-def find_native_head(source: ExportSource) -> NativeHead | None:
-    """Find where transformers' class for the task has its head; None if it has more layers."""
-    task = source.task
-    if task is None or task.method not in AUTO_CLASSES:
-        return None
-    config = AutoConfig.from_pretrained(
-        source.base_folder, local_files_only=True, trust_remote_code=False
-    )
-    auto_name, auto_class, task_type = AUTO_CLASSES[task.method]
-    config.num_labels = 2
-    try:
-        with torch.device("meta"):
-            model: PreTrainedModel = auto_class.from_config(config, trust_remote_code=False)
-    except ValueError:
-        # This architecture has no class for the task.
-        return None
-    prefix = model.base_model_prefix
-    own = [name for name, _ in model.named_parameters() if not name.startswith(f"{prefix}.")]
-    layers = {name.rpartition(".")[0] for name in own}
-    if len(layers) != 1 or not isinstance(model.get_submodule(min(layers)), torch.nn.Linear):
-        return None
-    return NativeHead(auto_name, task_type, min(layers), prefix)
 
 
 def write_encoder(source: ExportSource, output: Path) -> str:
@@ -74,34 +20,22 @@ def write_encoder(source: ExportSource, output: Path) -> str:
     model.tokenizer.save_pretrained(output)
     if model.head is None:
         return _write_sentence_transformer(model, output)
-    if model.task.method == "classification":
-        return _write_pooled_classifier(model, output)
+    _set_labels(model.backbone.config, model)
     native = find_native_head(source)
-    if native is None:
+    if native is not None:
+        write_linear(model, native, output)
+    elif not write_equivalent(model, output):
+        if model.task.method == "classification":
+            return _write_pooled_classifier(model, output)
         raise UnsupportedExport(
             f"transformers has no class for {model.task.method} with models of the type "
-            f"{model.backbone.config.model_type} that has a single linear layer as its head. Use "
-            "the format onnx."
+            f"{model.backbone.config.model_type} that computes what a single linear layer does. "
+            "Use the format onnx."
         )
-    return _write_native(model, native, output)
+    return _explain(model)
 
 
-def _write_native(model: EncoderModel, native: NativeHead, output: Path) -> str:
-    _, auto_class, _ = AUTO_CLASSES[model.task.method]
-    config = model.backbone.config
-    _set_labels(config, model.labels)
-    whole = auto_class.from_config(config, trust_remote_code=False)
-    missing = (
-        whole.get_submodule(native.prefix)
-        .load_state_dict(model.backbone.state_dict(), strict=False)
-        .missing_keys
-    )
-    if missing:
-        raise UnsupportedExport(f"The model lacks the weight {missing[0]} of transformers' class.")
-    assert model.head is not None
-    whole.get_submodule(native.name).load_state_dict(model.head.state_dict())
-    whole.save_pretrained(output)
-    task = TRANSFORMERS_TASKS[model.task.method]
+def _explain(model: EncoderModel) -> str:
     if model.task.method == "question_answering":
         # transformers 5 has no pipeline for it any more.
         return """```python
@@ -109,24 +43,29 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 model = AutoModelForQuestionAnswering.from_pretrained("FOLDER")
 tokenizer = AutoTokenizer.from_pretrained("FOLDER")
-scores = model(**tokenizer("Where?", "In the garden.", return_tensors="pt"))
+inputs = tokenizer("Where?", "In the garden.", return_tensors="pt")
+scores = model(**inputs)
 answer = slice(scores.start_logits.argmax(), scores.end_logits.argmax() + 1)
+print(tokenizer.decode(inputs["input_ids"][0, answer]))
 ```"""
-    return f"""```python
+    if model.task.method == "token_classification":
+        return """```python
 from transformers import pipeline
 
-tag = pipeline("{task}", model="FOLDER", aggregation_strategy="first")
+tag = pipeline("token-classification", model="FOLDER", aggregation_strategy="first")
 tag("A text.")
+```"""
+    return """```python
+from transformers import pipeline
+
+classify = pipeline("text-classification", model="FOLDER")
+classify("A text.", top_k=None)
 ```"""
 
 
 def _write_pooled_classifier(model: EncoderModel, output: Path) -> str:
     config = model.backbone.config
-    _set_labels(config, model.labels)
     config.pooling = model.task.pooling
-    config.problem_type = (
-        "multi_label_classification" if model.task.multi_label else "single_label_classification"
-    )
     config.auto_map = {
         "AutoModelForSequenceClassification": f"{Path(CODE_FILE).stem}.PooledClassifier"
     }
@@ -144,8 +83,9 @@ classify = pipeline("text-classification", model="FOLDER", trust_remote_code=Tru
 classify("A text.", top_k=None)
 ```
 
-The head is a linear layer on the {model.task.pooling} of the last states, for which transformers
-has no class: `{CODE_FILE}` has it, 50 lines to read before you trust them."""
+The head is a linear layer on the {model.task.pooling} of the last states, which transformers' own
+class for this architecture cannot compute: `{CODE_FILE}` does, 50 lines to read before you trust
+them."""
 
 
 def _write_sentence_transformer(model: EncoderModel, output: Path) -> str:
@@ -191,9 +131,12 @@ def _describe_pooling(model: EncoderModel) -> dict[str, object]:
     }
 
 
-def _set_labels(config: object, labels: tuple[str, ...]) -> None:
-    config.id2label = dict(enumerate(labels))  # type: ignore[attr-defined]
-    config.label2id = {label: index for index, label in enumerate(labels)}  # type: ignore[attr-defined]
+def _set_labels(config: Any, model: EncoderModel) -> None:
+    config.id2label = dict(enumerate(model.labels))
+    config.label2id = {label: index for index, label in enumerate(model.labels)}
+    if model.task.method == "classification":
+        kind = "multi" if model.task.multi_label else "single"
+        config.problem_type = f"{kind}_label_classification"
 
 
 def _write_json(path: Path, value: object) -> None:

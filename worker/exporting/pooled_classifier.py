@@ -1,6 +1,6 @@
 """Text classifier: a linear head on the pooled states of any base model of transformers.
 
-transformers' own classes put further layers between the states and the head, or pool otherwise.
+For architectures whose own class in transformers pools otherwise, or has no bias in its head.
 This file is part of an exported model and needs only torch and transformers. Load the model with
 `AutoModelForSequenceClassification.from_pretrained(FOLDER, trust_remote_code=True)`.
 """

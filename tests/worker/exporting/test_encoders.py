@@ -1,6 +1,7 @@
 """Exports of encoders and classifiers, loaded by the libraries that they are for."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,43 @@ def test_transformers_loads_a_question_answerer(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("model_type", ["bert", "modernbert"])
-def test_transformers_loads_a_classifier(tmp_path: Path, model_type: str) -> None:
+@pytest.mark.parametrize(
+    ("model_type", "pooling", "needs_code"),
+    [("modernbert", "mean", False), ("bert", "cls", False), ("bert", "mean", True)],
+)
+def test_transformers_loads_a_classifier(
+    tmp_path: Path,
+    model_type: str,
+    pooling: str,
+    needs_code: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = replace(TASKS["classification"], pooling=pooling)
+    monkeypatch.setitem(TASKS, "classification", task)
     folder, expected, encoder = prepare(tmp_path, "classification", "hf", model_type)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+    assert bool(list(folder.glob("*.py"))) == needs_code
+    assert ("trust_remote_code" in (folder / "README.md").read_text()) == needs_code
+    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=needs_code)
     check(model(**tokenize(folder)).logits, expected, encoder)
     assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", ["token_classification", "question_answering"])
+def test_transformers_loads_a_modernbert(tmp_path: Path, method: str) -> None:
+    """Its classes have a dense layer and a norm before their last layer."""
+    folder, expected, encoder = prepare(tmp_path, method, "hf", "modernbert")
+    auto_class = {
+        "token_classification": AutoModelForTokenClassification,
+        "question_answering": AutoModelForQuestionAnswering,
+    }[method]
+    outputs = auto_class.from_pretrained(folder)(**tokenize(folder))
+    actual = (
+        outputs.logits
+        if method == "token_classification"
+        else torch.stack([outputs.start_logits, outputs.end_logits], -1)
+    )
+    check(actual, expected, encoder)
 
 
 def test_sentence_transformers_loads_an_embedder(tmp_path: Path) -> None:
