@@ -9,7 +9,8 @@ from app.catalog import ModelKind
 
 # Architectures with training and serving of their own; the worker has the same list.
 FAST_MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-GGUF_MODEL_TYPES = FAST_MODEL_TYPES
+# Those that are exported as gguf; the worker has the same list.
+GGUF_MODEL_TYPES = FAST_MODEL_TYPES | {"gemma3_text", "gpt2", "phi3"}
 # Repositories of these have code too, of the time before transformers had the architecture.
 NATIVE_MODEL_TYPES = FAST_MODEL_TYPES | {"falcon", "gemma3_text", "phi", "phi3", "smollm3"}
 EXPERT_FIELDS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")

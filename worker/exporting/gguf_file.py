@@ -16,19 +16,13 @@ from transformers import PreTrainedModel
 
 from worker.exporting.causal import load_merged
 from worker.exporting.errors import UnsupportedExport
-from worker.exporting.gguf_rope import add_rope, get_rope_factors
+from worker.exporting.gguf_families import FAMILIES, Family
 from worker.exporting.gguf_vocabulary import add_vocabulary
 from worker.exporting.source import ExportSource
 from worker.modeling import load_tokenizer
 
 MODEL_FILE = "model.gguf"
-# Model types whose tensors llama.cpp has under these architectures, with the same arithmetic.
-ARCHITECTURES = {
-    "llama": gguf.MODEL_ARCH.LLAMA,
-    "mistral": gguf.MODEL_ARCH.LLAMA,
-    "qwen2": gguf.MODEL_ARCH.QWEN2,
-    "qwen3": gguf.MODEL_ARCH.QWEN3,
-}
+POSITIONS = "position_embd.weight"
 FILE_TYPES = {
     torch.float32: (gguf.LlamaFileType.ALL_F32, gguf.GGMLQuantizationType.F32),
     torch.float16: (gguf.LlamaFileType.MOSTLY_F16, gguf.GGMLQuantizationType.F16),
@@ -39,13 +33,16 @@ FILE_TYPES = {
 def write_gguf(source: ExportSource, output: Path) -> str:
     """Write the merged model as one file; returns how to load it. Raises UnsupportedExport."""
     model_type = source.base_config.get("model_type")
-    if model_type not in ARCHITECTURES:
+    if model_type not in FAMILIES:
         raise UnsupportedExport(
-            f"GGUF files are written for models of the types {', '.join(ARCHITECTURES)}, and this "
+            f"GGUF files are written for models of the types {', '.join(FAMILIES)}, and this "
             f"one is {model_type}. Export it as merged, and convert that with llama.cpp's "
             "convert_hf_to_gguf.py."
         )
-    _Writer(source, load_merged(source), ARCHITECTURES[model_type]).write(output / MODEL_FILE)
+    model = load_merged(source)
+    family = FAMILIES[model_type](model.config)
+    family.check()
+    _Writer(source, model, family).write(output / MODEL_FILE)
     return f"""```bash
 llama-cli -m FOLDER/{MODEL_FILE} -cnv
 llama-quantize FOLDER/{MODEL_FILE} q4_k_m.gguf Q4_K_M   # a quarter of the size, slightly worse
@@ -54,54 +51,39 @@ printf 'FROM FOLDER/{MODEL_FILE}' > Modelfile && ollama create my-model -f Model
 
 
 class _Writer:
-    def __init__(self, source: ExportSource, model: PreTrainedModel, arch: gguf.MODEL_ARCH) -> None:
+    def __init__(self, source: ExportSource, model: PreTrainedModel, family: Family) -> None:
         self._source = source
         self._model = model
         self._config: Any = model.config
-        self._arch = arch
-        self._names = gguf.get_tensor_name_map(arch, self._config.num_hidden_layers)
+        self._family = family
+        self._names = gguf.get_tensor_name_map(family.arch, self._config.num_hidden_layers)
         self._file_type, self._matrix_type = FILE_TYPES.get(model.dtype, FILE_TYPES[torch.float32])
 
     def write(self, path: Path) -> None:
         """Write metadata, then one tensor after another."""
-        writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[self._arch])
+        writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[self._family.arch])
         self._add_metadata(writer)
         add_vocabulary(writer, load_tokenizer(self._source.base_folder), self._config.vocab_size)
         tensors = self._list_tensors()
         for name, tensor in tensors:
-            kind = self._type_of(tensor)
+            kind = self._type_of(name, tensor)
             shape = gguf.quant_shape_to_byte_shape(tensor.shape, kind)
             size = int(np.prod(shape))
             writer.add_tensor_info(name, shape, np.dtype(np.uint8), size, raw_dtype=kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        for _, tensor in tensors:
-            writer.write_tensor_data(self._encode(tensor))
+        for name, tensor in tensors:
+            writer.write_tensor_data(self._encode(name, tensor))
         writer.close()
 
     def _add_metadata(self, writer: gguf.GGUFWriter) -> None:
-        config = self._config
         writer.add_name(self._source.spec.model_name)
         if self._source.base.license:
             writer.add_license(self._source.base.license)
-        writer.add_context_length(config.max_position_embeddings)
-        writer.add_embedding_length(config.hidden_size)
-        writer.add_block_count(config.num_hidden_layers)
-        writer.add_feed_forward_length(config.intermediate_size)
-        writer.add_head_count(config.num_attention_heads)
-        writer.add_head_count_kv(config.num_key_value_heads)
-        writer.add_key_length(self._head_dim)
-        writer.add_value_length(self._head_dim)
-        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-        writer.add_vocab_size(config.vocab_size)
+        self._family.add_metadata(writer)
+        writer.add_vocab_size(self._config.vocab_size)
         writer.add_file_type(self._file_type)
-        add_rope(writer, config, self._head_dim)
-
-    @property
-    def _head_dim(self) -> int:
-        own = getattr(self._config, "head_dim", None)
-        return int(own or self._config.hidden_size // self._config.num_attention_heads)
 
     def _list_tensors(self) -> list[tuple[str, Tensor]]:
         """List the tensors under llama.cpp's names."""
@@ -113,31 +95,15 @@ class _Writer:
             new_name = self._names.get_name(name, try_suffixes=(".weight", ".bias"))
             if new_name is None:
                 raise UnsupportedExport(f"llama.cpp has no tensor for this model's {name}.")
-            tensors.append((new_name, self._permute(name, tensor)))
-        factors = get_rope_factors(self._config, self._head_dim)
-        if factors is not None:
-            tensors.append(("rope_freqs.weight", factors))
-        return tensors
+            tensors.append((new_name, self._family.convert(name, tensor)))
+        return [*tensors, *self._family.make_further_tensors()]
 
-    def _permute(self, name: str, tensor: Tensor) -> Tensor:
-        """Reorder the rows of query and key for llama.cpp's rotation of neighbouring pairs."""
-        if self._arch != gguf.MODEL_ARCH.LLAMA:
-            return tensor
-        for part, heads in (
-            (".q_proj.", self._config.num_attention_heads),
-            (".k_proj.", self._config.num_key_value_heads),
-        ):
-            if part in name:
-                rest = tensor.shape[1:]
-                halves = tensor.reshape(heads, 2, len(tensor) // heads // 2, *rest)
-                return halves.swapaxes(1, 2).reshape(tensor.shape)
-        return tensor
+    def _type_of(self, name: str, tensor: Tensor) -> gguf.GGMLQuantizationType:
+        # llama.cpp needs norms, biases and positions in float32.
+        is_matrix = tensor.dim() >= 2 and name != POSITIONS
+        return self._matrix_type if is_matrix else gguf.GGMLQuantizationType.F32
 
-    def _type_of(self, tensor: Tensor) -> gguf.GGMLQuantizationType:
-        # llama.cpp needs norms and biases in float32.
-        return gguf.GGMLQuantizationType.F32 if tensor.dim() < 2 else self._matrix_type
-
-    def _encode(self, tensor: Tensor) -> NDArray[Any]:
+    def _encode(self, name: str, tensor: Tensor) -> NDArray[Any]:
         data = tensor.detach().float().contiguous().numpy()
-        encoded: NDArray[Any] = gguf.quants.quantize(data, self._type_of(tensor))
+        encoded: NDArray[Any] = gguf.quants.quantize(data, self._type_of(name, tensor))
         return encoded.view(np.uint8)

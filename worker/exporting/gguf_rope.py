@@ -1,6 +1,7 @@
 """Rotary embeddings in a GGUF file."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import gguf
@@ -10,11 +11,10 @@ from torch import Tensor
 from worker.exporting.errors import UnsupportedExport
 
 
-def add_rope(writer: gguf.GGUFWriter, config: Any, head_dim: int) -> None:
+def add_rope(writer: gguf.GGUFWriter, rope: Mapping[str, Any], dimensions: int) -> None:
     """Write the base frequency and scaling. Raises UnsupportedExport for unknown kinds."""
-    rope = config.rope_parameters
     kind = rope["rope_type"]
-    writer.add_rope_dimension_count(head_dim)
+    writer.add_rope_dimension_count(dimensions)
     writer.add_rope_freq_base(rope["rope_theta"])
     if kind == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
@@ -27,9 +27,8 @@ def add_rope(writer: gguf.GGUFWriter, config: Any, head_dim: int) -> None:
         raise UnsupportedExport(f"llama.cpp does not scale rotary embeddings by {kind!r}.")
 
 
-def get_rope_factors(config: Any, head_dim: int) -> Tensor | None:
+def get_rope_factors(rope: Mapping[str, Any], head_dim: int) -> Tensor | None:
     """Compute Llama 3's factors, by which each frequency is divided; None for other models."""
-    rope = config.rope_parameters
     if rope["rope_type"] != "llama3":
         return None
     powers = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim

@@ -14,10 +14,16 @@ from starlette.routing import Route
 from transformers import CONFIG_MAPPING
 
 from app.base_models.catalog_file import append_entry, render_entry
-from app.base_models.check import FAST_MODEL_TYPES, NATIVE_MODEL_TYPES, check
+from app.base_models.check import (
+    FAST_MODEL_TYPES,
+    GGUF_MODEL_TYPES,
+    NATIVE_MODEL_TYPES,
+    check,
+)
 from app.base_models.source import BaseModelFiles, SourceUnusable, read_source
 from app.catalog import Catalog, CatalogError, ModelKind
 from tests.live_server import run_server
+from worker.exporting.gguf_families import FAMILIES
 from worker.inference.llama_weights import SUPPORTED_ARCHITECTURES
 from worker.training.llama import SUPPORTED_MODEL_TYPES
 
@@ -106,6 +112,7 @@ def test_an_encoder_is_recognized_and_reads_as_much_as_its_tokenizer_says() -> N
 def test_the_fast_families_are_those_of_the_worker() -> None:
     assert FAST_MODEL_TYPES == SUPPORTED_MODEL_TYPES == set(SUPPORTED_ARCHITECTURES)
     assert set(CONFIG_MAPPING) >= NATIVE_MODEL_TYPES
+    assert FAMILIES.keys() == GGUF_MODEL_TYPES
 
 
 def test_code_that_transformers_does_not_need_is_no_problem() -> None:

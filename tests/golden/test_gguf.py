@@ -1,0 +1,170 @@
+"""GGUF files of each family: llama.cpp writes greedily what transformers writes.
+
+Small random models with tuned adapters; tokens that are far apart, so that rounding changes none.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    PretrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from app.catalog import CatalogModel, ModelKind
+from tests.worker.conftest import tiny_tokenizer
+from tests.worker.exporting.conftest import export, tune_causal
+from worker.exporting.errors import UnsupportedExport
+from worker.exporting.gguf_families import FAMILIES
+
+pytestmark = [
+    pytest.mark.golden,
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:fan_in_fan_out:UserWarning"),
+]
+SIZES: dict[str, Any] = {
+    "vocab_size": 263,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "pad_token_id": 0,
+    "bos_token_id": None,
+    "eos_token_id": 2,
+}
+GPT2_SIZES = {"vocab_size": 263, "n_positions": 512, "n_embd": 32, "n_layer": 2, "n_head": 4}
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "partial_rotary_factor": 0.75,
+    "short_factor": [1.0, 1.25, 1.5],
+    "long_factor": [1.0, 2.0, 4.0],
+    "original_max_position_embeddings": 256,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+VARIANTS: dict[str, Callable[[], PretrainedConfig]] = {
+    "llama": lambda: LlamaConfig(**SIZES, rope_parameters=LLAMA3),
+    "mistral": lambda: MistralConfig(**SIZES, sliding_window=None),
+    "qwen2": lambda: Qwen2Config(**SIZES),
+    "qwen3": lambda: Qwen3Config(**SIZES, head_dim=16, tie_word_embeddings=True),
+    # Seven layers: one that attends to all tokens. More tokens than the window.
+    "gemma3_text": lambda: Gemma3TextConfig(
+        **{**SIZES, "num_hidden_layers": 7},
+        head_dim=16,
+        sliding_window=12,
+        query_pre_attn_scalar=24,
+    ),
+    "phi3": lambda: Phi3Config(**SIZES),
+    "phi3-longrope": lambda: Phi3Config(
+        **SIZES, rope_parameters=LONGROPE, tie_word_embeddings=True
+    ),
+    "gpt2": lambda: GPT2Config(**GPT2_SIZES, bos_token_id=None, eos_token_id=2),
+    "gpt2-wide": lambda: GPT2Config(
+        **GPT2_SIZES, n_inner=80, bos_token_id=None, eos_token_id=2, tie_word_embeddings=False
+    ),
+}
+PROMPTS = ("hello world, what is 12 + 34?", "what what what what what what what", "a", "34 + 12 = ")
+NUM_TOKENS = 8
+
+
+def make_base(folder: Path, config: PretrainedConfig) -> CatalogModel:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            # Larger than at initialization, so that no two tokens are equally likely.
+            parameter.data *= 4
+        elif "norm" in name or "ln_" in name or name.endswith("bias"):
+            # Weights of norms and biases have an effect.
+            parameter.data += torch.randn_like(parameter) * 0.2
+    model.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return CatalogModel(
+        id="tiny",
+        source=f"path:{folder}",
+        kind=ModelKind.CAUSAL,
+        methods=("supervised",),
+        context_length=512,
+    )
+
+
+def complete(path: Path) -> list[str]:
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_ctx, parameters.n_parallel, parameters.warmup = 256, 1, False
+    server = xllamacpp.Server(parameters)
+    texts = []
+    for prompt in PROMPTS:
+        body = {"prompt": prompt, "max_tokens": NUM_TOKENS, "temperature": 0}
+        answer: Any = server.handle_completions(body)
+        texts.append(str(answer["choices"][0]["text"]))
+    return texts
+
+
+@torch.no_grad()
+def generate(folder: Path) -> list[str]:
+    """Write greedily with transformers, without a cache."""
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = []
+    for prompt in PROMPTS:
+        ids = tokenizer(prompt)["input_ids"]
+        chosen: list[int] = []
+        while len(chosen) < NUM_TOKENS and tokenizer.eos_token_id not in chosen:
+            logits = model(input_ids=torch.tensor([ids + chosen])).logits[0, -1]
+            chosen.append(int(logits.argmax()))
+        texts.append(str(tokenizer.decode(chosen, skip_special_tokens=True)))
+    return texts
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_llama_cpp_writes_the_same_text(variant: str, tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", VARIANTS[variant]())
+    tune_causal(base, tmp_path / "adapter")
+    expected = generate(export(base, tmp_path / "adapter", "merged", tmp_path / "whole"))
+    folder = export(base, tmp_path / "adapter", "gguf", tmp_path / "gguf")
+    assert complete(folder / "model.gguf") == expected
+    assert all(expected)
+
+
+def test_every_family_is_here() -> None:
+    assert {name.partition("-")[0] for name in VARIANTS} == FAMILIES.keys()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        lambda: Gemma3TextConfig(**SIZES, head_dim=16, layer_types=["full_attention"] * 2),
+        lambda: GPT2Config(**GPT2_SIZES, scale_attn_by_inverse_layer_idx=True, eos_token_id=2),
+        lambda: GPT2Config(**GPT2_SIZES, activation_function="relu", eos_token_id=2),
+    ],
+)
+def test_what_llama_cpp_computes_otherwise_is_refused(
+    config: Callable[[], PretrainedConfig], tmp_path: Path
+) -> None:
+    base = make_base(tmp_path / "base", config())
+    tune_causal(base, tmp_path / "adapter")
+    with pytest.raises(UnsupportedExport, match=r"Export (the model|it) as merged"):
+        export(base, tmp_path / "adapter", "gguf", tmp_path / "gguf")
