@@ -32,7 +32,7 @@ FILE_TYPES = {
 
 def write_gguf(source: ExportSource, output: Path) -> str:
     """Write the merged model as one file; returns how to load it. Raises UnsupportedExport."""
-    model_type = source.base_config.get("model_type")
+    model_type = str(source.base_config.get("model_type"))
     if model_type not in FAMILIES:
         raise UnsupportedExport(
             f"GGUF files are written for models of the types {', '.join(FAMILIES)}, and this "
