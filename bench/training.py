@@ -44,8 +44,8 @@ from worker.modeling import (
 )
 from worker.training.__main__ import TORCH_ENVIRONMENT
 from worker.training.batching import Row
-from worker.training.builder import MAX_TOKENS
 from worker.training.forward import choose_causal_lm
+from worker.training.objective_building import MAX_TOKENS
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
 from worker.training.recipe import ADAM_BETAS, LORA_ALPHA, LORA_RANK, MAX_GRAD_NORM
 from worker.training.sampler import EpochSampler

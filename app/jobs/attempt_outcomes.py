@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.db import clock, outbox
 from app.db.tables import AttemptOutcome, EventLevel, Job, JobAttempt, JobState, WorkerTask
-from app.jobs import checkpoints, events, lifecycle, states
+from app.jobs import checkpoints, events, lifecycle, option_checks, states
 from app.jobs.events import NewEvent
 from app.jobs.failures import JobErrorCode, JobFailure
 
@@ -26,6 +26,8 @@ RETRY_DELAY_SECONDS = 10
 POSTPONE_DELAY_SECONDS = 30
 BATCH_SIZE = 100
 OUT_OF_DEVICE_MEMORY = "Training ran out of memory."
+# Key of the event that says that a job goes on with gradient checkpointing.
+GRADIENT_CHECKPOINTING_KEY = "memory:gradient_checkpointing"
 
 
 def yield_job(
@@ -132,11 +134,23 @@ def retry_with_smaller_batch(
 ) -> None:
     """Requeue a job that ran out of memory with half the examples and tokens in its micro-batch.
 
-    Fails a job whose micro-batch is 1. Raises LeaseLost.
+    A job whose micro-batch is 1 gets gradient checkpointing, which needs less memory per token, and
+    fails after that. Raises LeaseLost.
     """
     job = states.lock_for_attempt(session, job_id, attempt)
     smaller = _get_micro_batch_size(job) // 2
-    if smaller < 1:
+    if smaller >= 1:
+        key = f"memory:{attempt}"
+        message = f"{smaller} example(s) and half as many tokens at a time."
+    elif _can_enable_gradient_checkpointing(session, job):
+        key = GRADIENT_CHECKPOINTING_KEY
+        smaller = 1
+        job.resolved_hyperparameters = {
+            **(job.resolved_hyperparameters or {}),
+            "gradient_checkpointing": True,
+        }
+        message = "one example at a time and gradient checkpointing: slower, but in less memory."
+    else:
         message = (
             f"{reason} Not even one example at a time fits. Use a smaller base model, shorter "
             "examples, or a machine with more memory."
@@ -144,14 +158,18 @@ def retry_with_smaller_batch(
         failure = JobFailure(JobErrorCode.OUT_OF_MEMORY, message)
         lifecycle.fail(session, job_id, failure, by_attempt=attempt, exit_code=exit_code)
         return
-    message = (
-        f"{reason} Training continues with {smaller} example(s) and half as many tokens at a time."
-    )
-    event = NewEvent(f"memory:{attempt}", message, level=EventLevel.WARN)
+    event = NewEvent(key, f"{reason} Training continues with {message}", level=EventLevel.WARN)
     job.micro_batch_size = smaller
     _requeue(
         session, job_id, attempt, outcome=AttemptOutcome.CRASHED, exit_code=exit_code, event=event
     )
+
+
+def _can_enable_gradient_checkpointing(session: Session, job: Job) -> bool:
+    """True once per job, for methods that have it, if its owner did not decide about it."""
+    is_known = job.method in option_checks.GENERATIVE_METHODS
+    is_auto = job.hyperparameters.get("gradient_checkpointing", "auto") == "auto"
+    return is_known and is_auto and not events.has_key(session, job.id, GRADIENT_CHECKPOINTING_KEY)
 
 
 def restart_at_smaller_rate(

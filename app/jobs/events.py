@@ -40,6 +40,11 @@ def append(session: Session, job: Job, new_events: Sequence[NewEvent]) -> None:
     session.execute(insert(JobEvent), rows)
 
 
+def has_key(session: Session, job_id: str, key: str) -> bool:
+    """True if the job has an event with this key."""
+    return key in _find_existing_keys(session, job_id, [key])
+
+
 def release_keys_after(session: Session, job: Job, step: int, *, before_attempt: int) -> None:
     """Let `before_attempt` and later ones append events about the steps after `step`.
 

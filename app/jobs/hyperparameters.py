@@ -42,6 +42,7 @@ class Hyperparameters(BaseModel):
 class GenerativeHyperparameters(Hyperparameters):
     """Additional hyperparameters of causal models, an extension of OpenAI's API.
 
+    full                     false: an adapter is trained; all weights (true) cannot be served yet
     lora_rank                rank of the adapter's matrices
     lora_alpha               the adapter's output is scaled by lora_alpha / lora_rank
     lora_dropout             share of an adapter's inputs that are set to 0 in a training step
@@ -57,10 +58,14 @@ class GenerativeHyperparameters(Hyperparameters):
     label_smoothing          supervised: probability spread over the vocabulary; DPO: share of the
                              pairs that are assumed to be in the wrong order (conservative DPO)
     neftune_alpha            scale of uniform noise on the embeddings of a training step (NEFTune)
+    gradient_checkpointing   compute activations again in the backward pass instead of keeping them:
+                             less memory, a third more time; "auto" does so if one row alone does
+                             not fit
     early_stopping_patience  epochs without a better validation loss before training stops
     keep                     the epoch that becomes the model: "best" by validation loss, or "last"
     """
 
+    full: Annotated[bool | Auto, SWITCH] = "auto"
     lora_rank: Annotated[int | Auto, whole_number(1, MAX_LORA_RANK)] = "auto"
     lora_alpha: Annotated[float | Auto, positive_number(1024)] = "auto"
     lora_dropout: Annotated[float | Auto, number_from_zero(0.9)] = "auto"
@@ -75,6 +80,7 @@ class GenerativeHyperparameters(Hyperparameters):
     long_rows: Annotated[str, one_of("truncate", "drop", "error")] = "auto"
     label_smoothing: Annotated[float | Auto, number_from_zero(0.4)] = "auto"
     neftune_alpha: Annotated[float | Auto, number_from_zero(100)] = "auto"
+    gradient_checkpointing: Annotated[bool | Auto, SWITCH] = "auto"
     early_stopping_patience: Annotated[int | Auto, whole_number(1, 50)] = "auto"
     keep: Annotated[str, one_of("best", "last")] = "auto"
 

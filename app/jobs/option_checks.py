@@ -18,6 +18,14 @@ GENERATIVE_METHODS = ("supervised", "dpo")
 # Hyperparameters that are the model's own once it has been trained.
 INHERITED_OPTIONS = ("tuning", "lora_rank", "lora_alpha", "target_modules")
 
+# One base in memory serves the adapters of all its models; weights of its own would be a whole
+# model per job.
+FULL_TUNING_REASON = (
+    "Chat models are trained as adapters of a shared base model, and full weights could not be "
+    "served beside them. Omit 'full', and use lora_rank 64 or more for more capacity; or train all "
+    "weights elsewhere and add the result as a base model with 'luthier models add'."
+)
+
 
 def check_options(
     session: Session, base: CatalogModel, start_model: str | None, request: CreateJob
@@ -97,6 +105,8 @@ def _find_unused_options(
                 f"Model {base.id} reads at most {base.context_length} tokens. Lower {name}, or "
                 "omit it.",
             )
+    if chosen.get("full") is True:
+        yield ("full", FULL_TUNING_REASON)
     if request.method_type == "dpo" and chosen.get("long_rows") == "truncate":
         yield (
             "long_rows",

@@ -26,7 +26,6 @@ OPENAI_HYPERPARAMETERS = frozenset(
 OPENAI_FIELDS = frozenset({"method.reinforcement"})
 # Names whose absence needs more than a similar name.
 EXPLANATIONS = {
-    "full": "Chat models are tuned by an adapter; raise 'lora_rank' for more capacity.",
     "learning_rate": (
         "The rate is chosen for the model; 'learning_rate_multiplier' scales it, and the job "
         "shows the product as learning_rate."

@@ -40,10 +40,9 @@ from worker.training.encoders.builder import build_training_loop as build_encode
 from worker.training.encoders.methods import METHODS as ENCODER_METHODS
 from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.errors import user_error
-from worker.training.forward import choose_causal_lm
 from worker.training.loop import TrainingLoop
 from worker.training.memory_check import check_memory
-from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
+from worker.training.objective_building import build_dpo, build_supervised
 from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
 from worker.training.optimizer import build_optimizer
@@ -56,14 +55,10 @@ from worker.training.recipe import (
     choose_recipe,
     drop_auto,
 )
-from worker.training.ref_logprobs import RefLogprobs, RefLogprobsPrecomputer
+from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.sampler import EpochSampler
 from worker.training.validation import Validation
 from worker.training.weights import AdapterWeights
-
-# Tokens per micro-batch: enough to keep the matrix units busy, few enough for caches and memory.
-MAX_TOKENS = {"cpu": 2048, "cuda": 8192}
-
 
 Objective = SupervisedObjective | DpoObjective
 
@@ -233,38 +228,6 @@ def _build_best_weights(spec: RunSpec, weights: AdapterWeights) -> BestWeights:
     )
 
 
-def _build_supervised(
-    spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any]
-) -> SupervisedObjective:
-    limits = _choose_limits(spec, recipe, model)
-    return SupervisedObjective(
-        choose_causal_lm(model, neftune_alpha=recipe.extra["neftune_alpha"]),
-        model.device,
-        label_smoothing=recipe.extra["label_smoothing"],
-        max_tokens=limits.max_tokens,
-        max_rows=limits.max_rows,
-    )
-
-
-def _build_dpo(
-    spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any]
-) -> DpoObjective:
-    limits = _choose_limits(spec, recipe, model)
-    return DpoObjective(
-        choose_causal_lm(model, neftune_alpha=recipe.extra["neftune_alpha"]),
-        model.device,
-        RefLogprobs(rows),
-        beta=recipe.extra["beta"],
-        label_smoothing=recipe.extra["label_smoothing"],
-        max_tokens=limits.max_tokens,
-        max_rows=limits.max_rows,
-    )
-
-
-def _choose_limits(spec: RunSpec, recipe: Recipe, model: PeftModel) -> MicroBatchLimits:
-    return reduce_limits(MAX_TOKENS[model.device.type], spec.micro_batch, recipe.batch_size)
-
-
 def _with_ref_logprobs(loop: TrainingLoop[Any], objective: DpoObjective) -> TrainingLoop[Any]:
     """Add a first phase that computes reference log-probabilities, saved with each checkpoint."""
     checkpointer = replace(loop.checkpointer, extra_files=objective.ref_logprobs.to_files)
@@ -298,6 +261,6 @@ def _build_model(
 
 
 CHAT_METHODS: Mapping[str, _ChatMethod] = {
-    "supervised": _ChatMethod(read_rows, choose_recipe, _build_supervised, LongRowPolicy.TRUNCATE),
-    "dpo": _ChatMethod(read_pairs, choose_dpo_recipe, _build_dpo, LongRowPolicy.DROP),
+    "supervised": _ChatMethod(read_rows, choose_recipe, build_supervised, LongRowPolicy.TRUNCATE),
+    "dpo": _ChatMethod(read_pairs, choose_dpo_recipe, build_dpo, LongRowPolicy.DROP),
 }

@@ -11,6 +11,7 @@ from worker.training import llama
 from worker.training.batching import MicroBatch
 from worker.training.losses import cross_entropy_of_logits
 from worker.training.neftune import add_embedding_noise
+from worker.training.recomputation import recompute_layers
 
 
 class CausalLM(Protocol):
@@ -35,8 +36,12 @@ class TransformersCausalLM:
 
     supports_shared_prefix = False
 
-    def __init__(self, model: PeftModel, *, neftune_alpha: float = 0.0) -> None:
+    def __init__(
+        self, model: PeftModel, *, neftune_alpha: float = 0.0, gradient_checkpointing: bool = False
+    ) -> None:
         self._model = model
+        if gradient_checkpointing:
+            recompute_layers(model)
         self._dropouts = [
             module
             for name, module in model.named_modules()
@@ -78,7 +83,11 @@ def _add_noise(
     return add_embedding_noise(output, lengths, alpha)
 
 
-def choose_causal_lm(model: PeftModel, *, neftune_alpha: float = 0.0) -> CausalLM:
+def choose_causal_lm(
+    model: PeftModel, *, neftune_alpha: float = 0.0, gradient_checkpointing: bool = False
+) -> CausalLM:
     """Choose the optimized forward pass if it supports the model, else the model's own."""
     implementation = llama.LlamaCausalLM if llama.supports(model) else TransformersCausalLM
-    return implementation(model, neftune_alpha=neftune_alpha)
+    return implementation(
+        model, neftune_alpha=neftune_alpha, gradient_checkpointing=gradient_checkpointing
+    )

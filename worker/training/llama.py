@@ -5,6 +5,7 @@ without padding, with LoRA fused into the linear layers, and with linear layers 
 merged: query, key and value into one product, gate and up into another.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from worker.training.lora import get_base_layer, has_adapter, lora_linear, read_
 from worker.training.losses import fused_linear_cross_entropy
 from worker.training.neftune import add_embedding_noise, row_lengths
 from worker.training.ops import apply_rope, rms_norm, swiglu
+from worker.training.recomputation import recompute
 
 # Model types whose layers `_DecoderLayer` computes, including the q and k norms of Qwen3.
 SUPPORTED_MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
@@ -126,9 +128,12 @@ def _apply_norm(x: Tensor, norm: Any) -> Tensor:
 class LlamaCausalLM:
     """Implements `forward.CausalLM` for a Llama-shaped model with an adapter."""
 
-    def __init__(self, model: PeftModel, *, neftune_alpha: float = 0.0) -> None:
+    def __init__(
+        self, model: PeftModel, *, neftune_alpha: float = 0.0, gradient_checkpointing: bool = False
+    ) -> None:
         base: Any = model.get_base_model()
         self._neftune_alpha = neftune_alpha
+        self._gradient_checkpointing = gradient_checkpointing
         # Rows that share a prefix would share its noise.
         self.supports_shared_prefix = neftune_alpha == 0
         config = base.config
@@ -154,7 +159,8 @@ class LlamaCausalLM:
         half = cos.shape[-1] // 2
         cos, sin = cos[0, :, None, :half], sin[0, :, None, :half]
         for layer in self._layers:
-            hidden = layer(hidden, batch, cos, sin)
+            run = partial(recompute, layer) if self._gradient_checkpointing else layer
+            hidden = run(hidden, batch, cos, sin)
         return fused_linear_cross_entropy(
             _apply_norm(hidden[batch.logit_positions], self._norm),
             self._head,

@@ -47,7 +47,13 @@ MAX_GRAD_NORM = 1.0
 ADAM_BETAS = (0.9, 0.999)
 
 # Hyperparameters that switch something on, and the values that switch it off.
-OFF: Mapping[str, Any] = {"label_smoothing": 0.0, "neftune_alpha": 0.0, "packing": False}
+OFF: Mapping[str, Any] = {
+    "label_smoothing": 0.0,
+    "neftune_alpha": 0.0,
+    "packing": False,
+    # Switched on for a job that has run out of memory with one row at a time.
+    "gradient_checkpointing": False,
+}
 
 
 @dataclass(frozen=True, slots=True)

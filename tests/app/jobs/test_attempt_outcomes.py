@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
@@ -20,6 +21,7 @@ from app.jobs import (
     progress,
 )
 from app.jobs.failures import JobFailure
+from app.jobs.leases import JobAssignment
 from app.jobs.states import LeaseLost
 from tests.factories import make_job
 
@@ -176,6 +178,40 @@ class TestOutOfMemory:
             )
             leases.acquire(session, "w", lease_seconds=60)
         attempt_outcomes.retry_with_smaller_batch(session, job.id, 3, exit_code=11)
+        assert (job.state, job.micro_batch_size) == ("queued", 1)
+
+    def run_out(self, session: Session, job: Job, attempt: int) -> JobAssignment | None:
+        attempt_outcomes.retry_with_smaller_batch(session, job.id, attempt, exit_code=11)
+        return leases.acquire(session, "w", lease_seconds=60)
+
+    def test_one_example_goes_on_with_gradient_checkpointing_once(self, session: Session) -> None:
+        job = acquire_job(session, micro_batch_size=1, resolved_hyperparameters={"batch_size": 5})
+        assignment = self.run_out(session, job, 1)
+        assert assignment is not None
+        assert (assignment.micro_batch_size, assignment.hyperparameters["batch_size"]) == (1, 5)
+        assert assignment.hyperparameters["gradient_checkpointing"] is True
+        message = session.scalars(
+            select(JobEvent.message).where(JobEvent.level == "warn", JobEvent.job_id == job.id)
+        ).one()
+        assert "gradient checkpointing" in message
+        # A trainer of the previous version does not report it.
+        progress.record_started(session, job.id, 2, hyperparameters={}, total_steps=9)
+        assert self.run_out(session, job, 2) is None
+        assert (job.state, job.error_code) == ("failed", "out_of_memory")
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"hyperparameters": {"gradient_checkpointing": False}},
+            {"hyperparameters": {"gradient_checkpointing": True}},
+            {"method": "classification"},
+        ],
+    )
+    def test_one_example_fails_without_that_choice(
+        self, session: Session, changes: dict[str, Any]
+    ) -> None:
+        job = acquire_job(session, micro_batch_size=1, **changes)
+        assert self.run_out(session, job, 1) is None
         assert (job.state, job.error_code) == ("failed", "out_of_memory")
 
 

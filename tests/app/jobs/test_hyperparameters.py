@@ -17,7 +17,8 @@ ALL = {
     "lora_rank": 8, "lora_alpha": 16.0, "lora_dropout": 0.05,
     "target_modules": ["v_proj", "q_proj"], "weight_decay": 0.01, "warmup_ratio": 0.1,
     "lr_schedule": "linear", "max_grad_norm": 0.5, "max_seq_length": 2048, "long_rows": "drop",
-    "label_smoothing": 0.1, "neftune_alpha": 5.0, "keep": "last",
+    "label_smoothing": 0.1, "neftune_alpha": 5.0, "keep": "last", "full": False,
+    "gradient_checkpointing": True,
 }  # fmt: skip
 
 
@@ -110,7 +111,6 @@ def test_bounds_are_checked(
         ("supervised", "num_epochs", "Did you mean 'n_epochs'?"),
         ("supervised", "max_length", "Did you mean 'max_seq_length'?"),
         ("supervised", "learning_rate", "'learning_rate_multiplier' scales it"),
-        ("supervised", "full", "raise 'lora_rank'"),
         ("supervised", "class_weights", "belongs to method classification"),
         ("supervised", "zzz", "The method has n_epochs, batch_size"),
         ("dpo", "packing", "belongs to method supervised"),

@@ -93,6 +93,21 @@ def test_rejects_a_chat_method_for_an_encoder(
     assert f"Method '{method}' is not available for model small-encoder" in str(error["message"])
 
 
+@pytest.mark.parametrize("method", ["supervised", "dpo"])
+def test_full_tuning_of_chat_models_is_refused_with_what_to_do(
+    http: httpx.Client, files: list[str], method: str
+) -> None:
+    body = build_job_body(files[0], method, model="base", full=True)
+    error = expect_error(http.post(JOBS, json=body), 400)
+    assert (error["code"], error["param"]) == (
+        "invalid_value",
+        f"method.{method}.hyperparameters.full",
+    )
+    assert "use lora_rank 64" in str(error["message"])
+    accepted = http.post(JOBS, json=build_job_body(files[0], method, model="base", full=False))
+    assert accepted.status_code == 200, accepted.text
+
+
 class TestContinueTraining:
     @pytest.fixture
     def tuned(self, session: Session, account: Account) -> str:

@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
@@ -46,6 +48,8 @@ LLAMA3 = LlamaConfig(
 )  # fmt: skip
 QWEN2 = Qwen2Config(**SHAPE)
 QWEN3 = Qwen3Config(**SHAPE)
+GPT2 = GPT2Config(vocab_size=120, n_embd=48, n_layer=2, n_head=4)
+GEMMA3 = Gemma3TextConfig(**SHAPE, sliding_window=16)
 NEOX = GPTNeoXConfig(
     vocab_size=120, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4
 )
@@ -214,3 +218,62 @@ def test_noise_on_embeddings_is_bounded_by_the_length_of_the_row() -> None:
     bounds = 8.0 / (lengths * 4096).sqrt()
     assert bool((noise.abs() <= bounds).all())
     torch.testing.assert_close(noise.abs().amax(1), bounds.flatten(), rtol=0.01, atol=0)
+
+
+class TestGradientCheckpointing:
+    """Layers are computed again in the backward pass instead of being kept."""
+
+    BATCH = rows([30, 40, 41], shared=8)
+
+    def run(
+        self, config: PretrainedConfig, implementation: Any, *, is_on: bool, **settings: Any
+    ) -> tuple[Tensor, dict[str, Tensor], int]:
+        """Losses, gradients, and the bytes of all tensors kept for the backward pass."""
+        model = model_with_adapter(config, **settings)
+        causal_lm = implementation(model, gradient_checkpointing=is_on)
+        kept: dict[int, int] = {}
+
+        def pack(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        torch.manual_seed(7)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            losses, by_name = run_causal_lm(causal_lm, model, self.BATCH)
+        return losses, by_name, sum(kept.values())
+
+    @pytest.mark.parametrize("dropout", [0.0, 0.5])
+    @pytest.mark.parametrize(
+        ("config", "implementation"),
+        [
+            pytest.param(LLAMA, LlamaCausalLM, id="llama"),
+            pytest.param(QWEN3, LlamaCausalLM, id="qwen3"),
+            pytest.param(LLAMA, TransformersCausalLM, id="llama by transformers"),
+            pytest.param(NEOX, TransformersCausalLM, id="neox"),
+            pytest.param(
+                GPT2,
+                TransformersCausalLM,
+                id="gpt2, with dropouts of its own",
+                marks=pytest.mark.filterwarnings("ignore:fan_in_fan_out"),
+            ),
+            pytest.param(GEMMA3, TransformersCausalLM, id="gemma3"),
+        ],
+    )
+    def test_it_gives_the_same_bits_in_less_memory(
+        self, config: PretrainedConfig, implementation: Any, dropout: float
+    ) -> None:
+        plain, plain_gradients, plain_bytes = self.run(
+            config, implementation, is_on=False, dropout=dropout
+        )
+        losses, by_name, kept_bytes = self.run(config, implementation, is_on=True, dropout=dropout)
+        assert torch.equal(losses, plain)
+        for name, gradient in plain_gradients.items():
+            assert torch.equal(by_name[name], gradient), name
+        assert kept_bytes < plain_bytes / 2
+
+    def test_evaluation_computes_each_layer_once(self) -> None:
+        model = model_with_adapter(NEOX)
+        causal_lm = TransformersCausalLM(model, gradient_checkpointing=True)
+        with torch.no_grad():
+            losses, _ = causal_lm.token_nll(collate(self.BATCH, CPU, share_prefix=False))
+        assert not losses.requires_grad

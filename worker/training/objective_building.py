@@ -1,0 +1,57 @@
+"""Builds the objectives of chat and preference jobs on a model with an adapter."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from peft import PeftModel
+
+from worker.run_folder import RunSpec
+from worker.training.forward import CausalLM, choose_causal_lm
+from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
+from worker.training.objectives.dpo import DpoObjective
+from worker.training.objectives.supervised import SupervisedObjective
+from worker.training.recipe import Recipe
+from worker.training.ref_logprobs import RefLogprobs
+
+# Tokens per micro-batch: enough to keep the matrix units busy, few enough for caches and memory.
+MAX_TOKENS = {"cpu": 2048, "cuda": 8192}
+
+
+def build_supervised(
+    spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any]
+) -> SupervisedObjective:
+    """Build the objective of supervised training."""
+    limits = _choose_limits(spec, recipe, model)
+    return SupervisedObjective(
+        _choose_causal_lm(recipe, model),
+        model.device,
+        label_smoothing=recipe.extra["label_smoothing"],
+        max_tokens=limits.max_tokens,
+        max_rows=limits.max_rows,
+    )
+
+
+def build_dpo(spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any]) -> DpoObjective:
+    """Build the objective of DPO, whose reference log-probabilities are still to compute."""
+    limits = _choose_limits(spec, recipe, model)
+    return DpoObjective(
+        _choose_causal_lm(recipe, model),
+        model.device,
+        RefLogprobs(rows),
+        beta=recipe.extra["beta"],
+        label_smoothing=recipe.extra["label_smoothing"],
+        max_tokens=limits.max_tokens,
+        max_rows=limits.max_rows,
+    )
+
+
+def _choose_causal_lm(recipe: Recipe, model: PeftModel) -> CausalLM:
+    return choose_causal_lm(
+        model,
+        neftune_alpha=recipe.extra["neftune_alpha"],
+        gradient_checkpointing=recipe.extra["gradient_checkpointing"],
+    )
+
+
+def _choose_limits(spec: RunSpec, recipe: Recipe, model: PeftModel) -> MicroBatchLimits:
+    return reduce_limits(MAX_TOKENS[model.device.type], spec.micro_batch, recipe.batch_size)
