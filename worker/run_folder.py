@@ -127,6 +127,7 @@ class Noted:
 
     key: str
     message: str
+    is_warning: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from app import logs
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
+from app.db.tables import EventLevel
 from app.jobs import progress, test_answers
 from app.jobs.events import NewEvent
 from app.jobs.leases import JobAssignment
@@ -128,7 +129,8 @@ class EventRelay:
                         has_other_data=event.has_other_data,
                     )
                 if isinstance(event, Noted):
-                    note = NewEvent(event.key, event.message)
+                    level = EventLevel.WARN if event.is_warning else EventLevel.INFO
+                    note = NewEvent(event.key, event.message, level=level)
                     progress.add_event(session, job_id, attempt, note)
             if answers:
                 test_answers.record(session, job_id, attempt, answers)

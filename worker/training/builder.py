@@ -57,6 +57,7 @@ from worker.training.recipe import (
 )
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.sampler import EpochSampler
+from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
 from worker.training.weights import AdapterWeights
 
@@ -164,13 +165,16 @@ def _build_loop(
     objective = CHAT_METHODS[spec.method].build_objective(
         spec, recipe, model, [*rows, *validation_rows]
     )
+    training_objective: Any = objective
+    if recipe.extra.get("packing"):
+        training_objective = PackedObjective(objective)
     sampler = EpochSampler(rows, recipe.batch_size, recipe.n_epochs, spec.seed)
     best_weights = _build_best_weights(spec, weights) if validation_rows else None
     return TrainingLoop(
         folder=folder,
         recipe=recipe,
         sampler=sampler,
-        objective=PackedObjective(objective) if recipe.extra.get("packing") else objective,
+        objective=training_objective,
         parameters=parameters,
         optimizer=optimizer,
         validation=Validation.for_training(validation_rows, objective, sampler)
@@ -187,6 +191,9 @@ def _build_loop(
         stop=stop,
         divergence=DivergenceDetector(sampler.total_steps),
         best_weights=best_weights,
+        start_comparison=StartComparison(validation_rows, objective, role="validation")
+        if validation_rows
+        else StartComparison(rows, training_objective, role="training"),
     )
 
 

@@ -5,6 +5,7 @@
     state.json                                       step, RNG states, environment fingerprint,
                                                      resolved hyperparameters, rows' digest
     losses.json                                      what divergence is judged by
+    start.json                                       the loss before training, on some rows
     best.json, best.safetensors                      the best weights so far, with validation only
     reference.safetensors                            DPO's reference log-probabilities
     manifest.json                                    names, sizes, sha256; written last

@@ -20,6 +20,7 @@ from worker.training.errors import TrainingError
 from worker.training.objectives import Objective, mean_metrics
 from worker.training.recipe import Recipe
 from worker.training.sampler import EpochSampler
+from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
 
 RowT = TypeVar("RowT")
@@ -40,6 +41,8 @@ class TrainingLoop(Generic[RowT]):
     stop: StopSignal
     divergence: DivergenceDetector
     best_weights: BestWeights | None = None
+    # For methods whose model can do its task before training.
+    start_comparison: StartComparison[RowT] | None = None
     # Sentences for the job's owner about the training data.
     data_warnings: Sequence[str] = ()
     # Statistics of the training file that live traffic is compared with.
@@ -59,6 +62,8 @@ class TrainingLoop(Generic[RowT]):
         done = self.checkpointer.resume()
         if done:
             self.divergence.load(self.folder.checkpoint(done))
+        if self.start_comparison is not None:
+            self.start_comparison.begin(self.folder.checkpoint(done) if done else None)
         self._append_started(done, sampler.total_steps)
         self._evaluate_interrupted_epoch(done)
         if self._is_out_of_patience():
@@ -121,9 +126,21 @@ class TrainingLoop(Generic[RowT]):
             values = values | self._report_best(step, self.best_weights)
         if is_last and step < self.sampler.total_steps:
             self._append_started(step, step)
-        files = {**self.divergence.to_files(), **(self.final_files() if is_last else {})}
+        if is_last:
+            self._compare_with_start()
+        files = {**self._state_files(), **(self.final_files() if is_last else {})}
         self.checkpointer.write(step, files)
         self.folder.append_event(CheckpointWritten(step=step, servable=servable, values=values))
+
+    def _state_files(self) -> dict[str, bytes]:
+        start = {} if self.start_comparison is None else self.start_comparison.to_files()
+        return {**self.divergence.to_files(), **start}
+
+    def _compare_with_start(self) -> None:
+        """Warn if the weights of the model are worse than those that training started from."""
+        warning = None if self.start_comparison is None else self.start_comparison.warn()
+        if warning is not None:
+            self.folder.append_event(Noted(key="start", message=warning, is_warning=True))
 
     def _report_best(self, step: int, best: BestWeights) -> dict[str, float]:
         """Tell which epoch became the model, if it is not the last one; return its metrics."""

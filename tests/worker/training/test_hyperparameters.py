@@ -314,3 +314,31 @@ class TestLongRows:
         (started,) = find(folder, Started)
         assert started.total_steps == 11
         assert "examples 7. They are left out" in started.data_warnings[0]
+
+
+class TestComparisonWithTheStart:
+    # One step so far that it forgets what the base model knows.
+    RUINOUS = {"n_epochs": 1, "batch_size": 12, "learning_rate_multiplier": 3000.0}
+
+    def warnings(self, folder: RunFolder) -> list[str]:
+        return [note.message for note in find(folder, Noted) if note.is_warning]
+
+    @pytest.mark.parametrize("valid", [False, True])
+    def test_a_model_worse_than_its_base_is_told(self, make_run: MakeRun, valid: bool) -> None:
+        (warning,) = self.warnings(train(make_run, valid=valid, hyperparameters=self.RUINOUS))
+        rows = "2 rows of the validation file" if valid else "12 rows of the training file"
+        assert warning.startswith("The trained model is worse than the one that it started from")
+        assert rows in warning
+
+    def test_a_model_that_learned_is_not(self, make_run: MakeRun) -> None:
+        assert not self.warnings(train(make_run, hyperparameters=SHORT))
+
+    def test_a_resumed_run_compares_with_the_first_start(self, make_run: MakeRun) -> None:
+        folder = make_run(hyperparameters={**self.RUINOUS, "n_epochs": 2, "warmup_ratio": 0.0})
+        folder.stop_file.touch()
+        assert run_attempt(folder) == ExitCode.YIELDED
+        start = json.loads((folder.checkpoint(1) / "start.json").read_bytes())["loss"]
+        folder.stop_file.unlink()
+        assert run_attempt(folder) == ExitCode.DONE
+        (warning,) = self.warnings(folder)
+        assert f"was {start:.2f} before training" in warning
