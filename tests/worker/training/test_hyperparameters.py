@@ -28,6 +28,11 @@ pytestmark = pytest.mark.usefixtures("training_settings")
 
 SHORT = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 3.0}
 LAST_STEP = 6
+# Two steps so far that the model forgets what its base knows, and too few to be judged as diverged.
+RUINOUS = {
+    "n_epochs": 2, "batch_size": 12, "learning_rate_multiplier": 3000.0, "warmup_ratio": 0.0,
+    "keep": "last",
+}  # fmt: skip
 # Epochs of one step, far too large: the first is the best one.
 OVERFITTING = {"n_epochs": 4, "batch_size": 12, "learning_rate_multiplier": 150.0}
 
@@ -317,15 +322,12 @@ class TestLongRows:
 
 
 class TestComparisonWithTheStart:
-    # One step so far that it forgets what the base model knows.
-    RUINOUS = {"n_epochs": 1, "batch_size": 12, "learning_rate_multiplier": 3000.0}
-
     def warnings(self, folder: RunFolder) -> list[str]:
         return [note.message for note in find(folder, Noted) if note.is_warning]
 
     @pytest.mark.parametrize("valid", [False, True])
     def test_a_model_worse_than_its_base_is_told(self, make_run: MakeRun, valid: bool) -> None:
-        (warning,) = self.warnings(train(make_run, valid=valid, hyperparameters=self.RUINOUS))
+        (warning,) = self.warnings(train(make_run, valid=valid, hyperparameters=RUINOUS))
         rows = "2 rows of the validation file" if valid else "12 rows of the training file"
         assert warning.startswith("The trained model is worse than the one that it started from")
         assert rows in warning
@@ -334,7 +336,8 @@ class TestComparisonWithTheStart:
         assert not self.warnings(train(make_run, hyperparameters=SHORT))
 
     def test_a_resumed_run_compares_with_the_first_start(self, make_run: MakeRun) -> None:
-        folder = make_run(hyperparameters={**self.RUINOUS, "n_epochs": 2, "warmup_ratio": 0.0})
+        chosen = {name: value for name, value in RUINOUS.items() if name != "keep"}
+        folder = make_run(hyperparameters=chosen)
         folder.stop_file.touch()
         assert run_attempt(folder) == ExitCode.YIELDED
         start = json.loads((folder.checkpoint(1) / "start.json").read_bytes())["loss"]
