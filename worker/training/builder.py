@@ -90,6 +90,7 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
         _max_seq_length(spec),
         eos_ids=read_generation_config(model_folder).eos_ids,
         options=RenderingOptions(now=spec.rendered_at, thinking=has_reasoning(folder.train_file)),
+        has_cache=True,
     )
     long_rows = LongRowPolicy(
         drop_auto(spec.hyperparameters).get("long_rows", method.default_long_rows)

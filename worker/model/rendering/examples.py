@@ -51,32 +51,34 @@ class ExampleRenderer:
         chat = self._template.prepare(messages, tools)
         turns = _turns_to_learn(chat.messages)
         text, spans = self._locate(chat, turns)
-        row = encode_chat(self._tokens, text, self._context_length)
+        # Rows and prompts of one chat have most of their texts in common.
+        tokens = self._tokens if self._tokens.has_cache else self._tokens.with_cache()
+        row = encode_chat(tokens, text, self._context_length)
         in_row = {place for place, span in spans.items() if row.learn_span(span, self._header_ids)}
         others = [place for place in turns if place not in in_row]
-        own_rows = list(self._render_own_rows(chat, others, row))[::-1]
+        own_rows = list(self._render_own_rows(chat, others, row, tokens))[::-1]
         whole = [row.to_row()] if row.num_learned else []
         num_learned = row.num_learned + len(own_rows)
         return RenderedChat([*whole, *own_rows], len(turns), num_learned, row.num_cut)
 
     def _render_own_rows(
-        self, chat: PreparedChat, places: Sequence[int], row: ChatRow
+        self, chat: PreparedChat, places: Sequence[int], row: ChatRow, tokens: TemplateTokenizer
     ) -> Iterator[TrainingRow]:
         """Yield a row for each answer that cannot be learned in the chat's row."""
         for answer in self._answers.render_newest(chat, places):
-            prompt_ids = self._encode_prompt(answer)
+            prompt_ids = self._encode_prompt(answer, tokens)
             if prompt_ids is None:
                 row.num_cut += 1
             elif not row.learn_answer(answer, prompt_ids):
-                own = encode_answer(self._tokens, answer, prompt_ids, self._context_length)
+                own = encode_answer(tokens, answer, prompt_ids, self._context_length)
                 row.num_cut += not own.is_complete
                 yield from [own] if own.is_complete else []
 
-    def _encode_prompt(self, answer: Answer) -> list[int] | None:
+    def _encode_prompt(self, answer: Answer, tokens: TemplateTokenizer) -> list[int] | None:
         """Encode an answer's prompt; None if it leaves no room for the answer."""
-        if self._tokens.min_token_count(answer.prompt) >= self._context_length:
+        if tokens.min_token_count(answer.prompt) >= self._context_length:
             return None
-        prompt_ids = self._tokens.encode(answer.prompt)
+        prompt_ids = tokens.encode(answer.prompt)
         return prompt_ids if len(prompt_ids) < self._context_length else None
 
     def _locate(self, chat: PreparedChat, turns: Sequence[int]) -> tuple[str, dict[int, Span]]:

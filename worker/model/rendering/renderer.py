@@ -29,7 +29,8 @@ class Renderer:
     """Renders chats and texts for one tokenizer.
 
     `eos_ids` are the ids that end the base model's answers, beside those its template writes.
-    Without a chat template, chats are written in PLAIN_TEMPLATE.
+    Without a chat template, chats are written in PLAIN_TEMPLATE. With `has_cache`, what training
+    examples have in common is tokenized once; for the texts of one tenant only, see TokenCache.
     """
 
     def __init__(
@@ -39,11 +40,13 @@ class Renderer:
         *,
         eos_ids: Sequence[int] = (),
         options: RenderingOptions = DEFAULT_OPTIONS,
+        has_cache: bool = False,
     ) -> None:
         self.context_length = context_length
         self.options = options
         self._tokenizer = tokenizer
         self._tokens = TemplateTokenizer(tokenizer)
+        self._example_tokens = self._tokens.with_cache() if has_cache else self._tokens
         self._eos_ids = eos_ids
         self._set_template(options)
         self._copies = lru_cache(MAX_TEMPLATES)(self._copy)
@@ -77,7 +80,9 @@ class Renderer:
             self._template = error
         else:
             self.stop_ids = self._template.stop_ids
-            self._examples = ExampleRenderer(self._template, self._tokens, self.context_length)
+            self._examples = ExampleRenderer(
+                self._template, self._example_tokens, self.context_length
+            )
 
     @property
     def has_chat_template(self) -> bool:

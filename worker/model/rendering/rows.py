@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.model.rendering.answers import Answer
+from worker.model.rendering.segments import EncodedText
 from worker.model.rendering.template import Span
-from worker.model.rendering.template_tokenizer import EncodedText, TemplateTokenizer
+from worker.model.rendering.template_tokenizer import TemplateTokenizer
 
 
 @dataclass(frozen=True, slots=True, eq=False)

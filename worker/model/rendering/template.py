@@ -79,6 +79,7 @@ class ChatTemplate:
             **tokenizer.special_tokens_map,
             "strftime_now": options.strftime_now,
         }
+        self._sources: dict[bool, str] = {}
         source = self._source([])
         self.features = self._probe_features(source)
         self._set_thinking(source)
@@ -110,10 +111,17 @@ class ChatTemplate:
             rewritten, tools = rewrite(
                 normalize_messages(messages), normalize_tools(tools), self.features
             )
-            escape = self._tokens.escape
-            return PreparedChat(rewritten, escape(rewritten), escape(list(tools)))
+            escaped = [self._escape(message) for message in rewritten]
+            return PreparedChat(rewritten, escaped, self._tokens.escape(list(tools)))
         except RecursionError as error:
             raise RenderingError(TOO_DEEP) from error
+
+    def _escape(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Escape a normalized message, whose keys and role are no user's."""
+        return {
+            key: value if key == "role" else self._tokens.escape(value)
+            for key, value in message.items()
+        }
 
     def render(
         self,
@@ -162,6 +170,13 @@ class ChatTemplate:
         return self._reasoning.close(text) if answer and self._options.thinking is False else text
 
     def _source(self, tools: Sequence[Tool]) -> str:
+        """Return the template; models may have one for chats with tools, and one for others."""
+        has_tools = bool(tools)
+        if has_tools not in self._sources:
+            self._sources[has_tools] = self._find_source(tools)
+        return self._sources[has_tools]
+
+    def _find_source(self, tools: Sequence[Tool]) -> str:
         if not self.is_plain:
             return str(self._tokenizer.get_chat_template(tools=list(tools) or None))  # type: ignore[arg-type]
         if self._tokenizer.eos_token is None:

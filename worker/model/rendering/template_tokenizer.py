@@ -3,31 +3,19 @@
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
+from worker.model.rendering.segments import EncodedText, TokenCache, has_independent_segments, join
 from worker.model.rendering.token_bytes import max_token_bytes
 from worker.model.special_tokens import rename_special_tokens
 
 # Tokens before a cut of the text that the cut may change.
 CUT_MARGIN_TOKENS = 128
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedText:
-    """Token ids of a text, and the position of the character that each token begins with."""
-
-    ids: NDArray[np.int32]
-    starts: NDArray[np.int64]
-
-    def token_at(self, position: int) -> int:
-        """Find the first token that begins at or after a character's position."""
-        return int(np.searchsorted(self.starts, position, side="left"))
 
 
 class TemplateTokenizer:
@@ -52,6 +40,9 @@ class TemplateTokenizer:
         self._placeholder = f"cover{secrets.token_hex(8)}x"
         self._placeholder_pattern = re.compile(rf"{self._placeholder}(\d+)x")
         self._max_token_bytes = max_token_bytes(tokenizer)
+        self._has_segments = has_independent_segments(tokenizer)
+        self._special = {alias: _encode_special(id) for alias, id in self._ids.items()}
+        self._cache: TokenCache | None = None
         self._anchor = self._find_anchor(tokenizer)
 
     def escape(self, value: Any) -> Any:
@@ -69,12 +60,20 @@ class TemplateTokenizer:
         marked = self._pattern.sub(lambda m: self._aliases[m[0]], text)
         return self._placeholder_pattern.sub(lambda m: self._names[int(m[1])], marked)
 
+    def with_cache(self) -> Self:
+        """Copy this tokenizer; the copy remembers the segments that it has tokenized."""
+        other = copy(self)
+        other._cache = TokenCache()
+        return other
+
+    @property
+    def has_cache(self) -> bool:
+        return self._cache is not None
+
     def encode(self, marked: str) -> list[int]:
         """Encode a marked text."""
-        # As a batch of one: `encode` would hold the GIL until it is done, and block every other
-        # thread of an engine for half a second per megabyte.
-        (encoding,) = self._backend.encode_batch_fast([marked], add_special_tokens=False)
-        return list(encoding.ids)
+        ids: list[int] = self.encode_with_positions(marked).ids.tolist()
+        return ids
 
     def encode_continuation(self, marked: str) -> list[int]:
         """Encode a text that follows another, without the space that some add to a beginning."""
@@ -82,12 +81,44 @@ class TemplateTokenizer:
 
     def encode_with_positions(self, marked: str) -> EncodedText:
         """Encode a marked text, with the position of each token."""
-        encoding: Encoding
-        (encoding,) = self._backend.encode_batch([marked], add_special_tokens=False)
-        starts = np.array([start for start, _ in encoding.offsets], dtype=np.int64)
-        # A normalizer may put parts of one character into another order.
-        starts = np.maximum.accumulate(starts) if len(starts) else starts
-        return EncodedText(np.array(encoding.ids, dtype=np.int32), starts)
+        if not self._has_segments:
+            return self._tokenize([marked])[0]
+        positions, pieces = self._find_pieces(marked)
+        found = ((piece, self._find_known(piece)) for piece in dict.fromkeys(pieces))
+        known = {piece: tokens for piece, tokens in found if tokens is not None}
+        unknown = [piece for piece in dict.fromkeys(pieces) if piece not in known]
+        for piece, encoded in zip(unknown, self._tokenize(unknown), strict=True):
+            known[piece] = encoded
+            if self._cache is not None:
+                self._cache.put(piece, encoded)
+        return join([known[piece] for piece in pieces], positions)
+
+    def _find_pieces(self, marked: str) -> tuple[list[int], list[str]]:
+        """Split into special tokens and the segments between them, with the position of each."""
+        positions: list[int] = []
+        pieces: list[str] = []
+        position = 0
+        for match in self.alias_pattern.finditer(marked):
+            if match.start() > position:
+                positions.append(position)
+                pieces.append(marked[position : match.start()])
+            positions.append(match.start())
+            pieces.append(match[0])
+            position = match.end()
+        if position < len(marked):
+            positions.append(position)
+            pieces.append(marked[position:])
+        return positions, pieces
+
+    def _find_known(self, piece: str) -> EncodedText | None:
+        special = self._special.get(piece)
+        return self._cache.get(piece) if special is None and self._cache is not None else special
+
+    def _tokenize(self, texts: Sequence[str]) -> list[EncodedText]:
+        # As a batch, even of one: `encode` would hold the GIL until it is done, and block every
+        # other thread of an engine for half a second per megabyte.
+        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        return [_read_encoding(encoding) for encoding in encodings]
 
     def head(self, marked: str, tokens: int) -> str:
         """Return a beginning of the text that has the same first `tokens` tokens."""
@@ -129,3 +160,14 @@ class TemplateTokenizer:
             yield marked[position : match.start()], True
             position = match.end()
         yield marked[position:], False
+
+
+def _encode_special(id: int) -> EncodedText:
+    return EncodedText(np.array([id], dtype=np.int32), np.zeros(1, dtype=np.int64))
+
+
+def _read_encoding(encoding: Encoding) -> EncodedText:
+    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+    # A normalizer may put parts of one character into another order.
+    starts = np.maximum.accumulate(offsets[:, 0])
+    return EncodedText(np.array(encoding.ids, dtype=np.int32), starts)

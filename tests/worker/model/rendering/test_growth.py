@@ -1,7 +1,7 @@
 """A51, A52: rendering takes a time linear in the messages, for every family of templates."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from tests.worker.model.rendering.families import TEMPLATES, make_tokenizer
 from worker.model.rendering import Renderer, template
 from worker.model.rendering.jinja import render_template
+from worker.model.rendering.segments import EncodedText
 from worker.model.rendering.template_tokenizer import TemplateTokenizer
 
 Chat = list[dict[str, Any]]
@@ -51,24 +52,18 @@ class Work:
 def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     """Count the work of all renderers."""
     counted = Work()
-    encodings = {
-        name: getattr(TemplateTokenizer, name) for name in ("encode", "encode_with_positions")
-    }
+    tokenize = TemplateTokenizer._tokenize
 
     def counted_render(source: str, variables: dict[str, Any]) -> str:
         counted.messages += len(variables["messages"])
         return render_template(source, variables)
 
-    def counted_encode(name: str) -> Callable[[Any, str], Any]:
-        def encode(self: Any, text: str) -> Any:
-            counted.characters += len(text)
-            return encodings[name](self, text)
-
-        return encode
+    def counted_tokenize(self: TemplateTokenizer, texts: Sequence[str]) -> list[EncodedText]:
+        counted.characters += sum(map(len, texts))
+        return tokenize(self, texts)
 
     monkeypatch.setattr(template, "render_template", counted_render)
-    for name in encodings:
-        monkeypatch.setattr(TemplateTokenizer, name, counted_encode(name))
+    monkeypatch.setattr(TemplateTokenizer, "_tokenize", counted_tokenize)
     return counted
 
 
