@@ -217,9 +217,12 @@ def _sampling_params(request: SamplingRequest, base: LoadedModel) -> SamplingPar
             param="logit_bias",
             code="invalid_value",
         )
+    defaults = base.sampling_defaults
     return SamplingParams(
-        temperature=_first(request.temperature, base.sampling_defaults.temperature),
-        top_p=_first(request.top_p, base.sampling_defaults.top_p),
+        temperature=_first(request.temperature, defaults.temperature),
+        top_p=_first(request.top_p, defaults.top_p),
+        top_k=defaults.top_k,
+        repetition_penalty=defaults.repetition_penalty or 1.0,
         seed=request.seed,
         presence_penalty=request.presence_penalty or 0.0,
         frequency_penalty=request.frequency_penalty or 0.0,

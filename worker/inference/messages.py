@@ -12,11 +12,14 @@ from worker.inference.adapter_memory import AdapterFiles
 class SamplingParams:
     """Parameters of token sampling. `temperature` 0 is greedy decoding.
 
-    `top_logprobs` None requests no log-probabilities; 0 requests the sampled token's alone.
+    `top_k` None keeps all tokens. `top_logprobs` None requests no log-probabilities; 0 requests the
+    sampled token's alone.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int | None = None
+    repetition_penalty: float = 1.0
     seed: int | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0

@@ -45,6 +45,8 @@ from worker.modeling import (
 # not need it, while the first renders.
 RENDERING_THREADS = 2
 
+SAMPLING_DEFAULTS = ("temperature", "top_p", "top_k", "repetition_penalty")
+
 log = logs.get_logger(__name__)
 
 
@@ -218,6 +220,12 @@ def make_renderer(model: CatalogModel, folder: Path) -> Renderer:
     return Renderer(load_tokenizer(folder), model.context_length, eos_ids=eos_ids)
 
 
+def _describe(generation: GenerationConfig) -> dict[str, float]:
+    """Make the sampling defaults that a model has, for the log."""
+    values = {name: getattr(generation, name) for name in SAMPLING_DEFAULTS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
     """Load a base model, converting its files first if needed. Raises ModelUnavailable."""
     fetch_from_bucket(model, cache, Settings())
@@ -239,7 +247,11 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
         device=str(device),
         slots=decoder.num_slots,
         unsupported=reason,
+        generation=_describe(generation),
     )
+    if generation.ignored:
+        names = ", ".join(generation.ignored)
+        log.warning("model.generation_config_ignored", model=model.id, values=names)
     return LoadedModel(
         engine=Engine(decoder, vocab_size=vocabulary.size),
         renderer=Renderer(tokenizer, model.context_length, eos_ids=generation.eos_ids),

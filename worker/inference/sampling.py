@@ -27,12 +27,15 @@ class Sampler:
     seeded request is reproducible in any batch.
     """
 
-    def __init__(self, params: SamplingParams, choice: int) -> None:
+    def __init__(self, params: SamplingParams, choice: int, prompt: Sequence[int] = ()) -> None:
         self.params = params
+        self._prompt = prompt
         self._random = random.Random(None if params.seed is None else f"{params.seed}/{choice}")
         # Occurrences of each token of the vocabulary, and the bias of each; made at the first step.
         # Built anew in each step, the counts would take quadratic time over a generation.
         self._token_counts: Tensor | None = None
+        # Tokens of the prompt and of the choice, which a repetition penalty is for.
+        self._repeated: Tensor | None = None
         self._bias: Tensor | None = None
 
     @property
@@ -43,9 +46,14 @@ class Sampler:
         """Apply penalties and logit bias to one row of logits [vocabulary], in place.
 
         OpenAI's formula: logit -= count · frequency_penalty + (count > 0) · presence_penalty,
-        where `count` is the number of times the choice has generated the token.
+        where `count` is the number of times the choice has generated the token. Before it the
+        repetition penalty of transformers, which counts the prompt's tokens too.
         """
         params = self.params
+        if params.repetition_penalty != 1:
+            if self._repeated is None:
+                self._repeated = _mark(self._prompt, logits)
+            _penalize_repetition(logits, self._repeated, params.repetition_penalty)
         if params.frequency_penalty or params.presence_penalty:
             if self._token_counts is None:
                 self._token_counts = torch.zeros_like(logits)
@@ -57,17 +65,25 @@ class Sampler:
             logits += self._bias
 
     def draw(self, probabilities: Tensor) -> int:
-        """Draw a token from probabilities [vocabulary] by nucleus (top-p) sampling."""
+        """Draw a token from probabilities [vocabulary] by top-k, then nucleus (top-p) sampling."""
         uniform = self._random.random()
-        if self.params.top_p >= 1:
+        top_k, top_p = self.params.top_k, self.params.top_p
+        if top_k is not None and top_k < len(probabilities):
+            kept, ids = probabilities.topk(top_k)
+            # The nucleus is one of what top-k has kept, as in transformers.
+            count = _count_nucleus(kept / kept.sum(), top_p)
+            return int(ids[_inverse_cdf(kept[:count], uniform)])
+        if top_p >= 1:
             return _inverse_cdf(probabilities, uniform)
-        kept, ids = _nucleus(probabilities, self.params.top_p)
+        kept, ids = _nucleus(probabilities, top_p)
         return int(ids[_inverse_cdf(kept, uniform)])
 
     def observe(self, token: int) -> None:
         """Count a generated token, if there is a penalty for it."""
         if self._token_counts is not None:
             self._token_counts[token] += 1
+        if self._repeated is not None:
+            self._repeated[token] = True
 
 
 def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logprobs | None]]:
@@ -136,9 +152,27 @@ def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     kept, ids = probabilities.topk(size)
     if float(kept.sum()) < top_p:
         kept, ids = probabilities.sort(descending=True)
-    before = kept.cumsum(dim=-1) - kept
-    count = max(int((before < top_p).sum()), 1)
+    count = _count_nucleus(kept, top_p)
     return kept[:count], ids[:count]
+
+
+def _count_nucleus(probabilities: Tensor, top_p: float) -> int:
+    """Count the first of descending probabilities that have the mass `top_p`, at least one."""
+    before = probabilities.cumsum(dim=-1) - probabilities
+    return max(int((before < top_p).sum()), 1)
+
+
+def _mark(tokens: Sequence[int], logits: Tensor) -> Tensor:
+    """Make a row that is true at these tokens."""
+    row = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+    row[list(tokens)] = True
+    return row
+
+
+def _penalize_repetition(logits: Tensor, repeated: Tensor, penalty: float) -> None:
+    """Divide positive logits of repeated tokens by the penalty, and multiply negative ones."""
+    penalized = torch.where(logits > 0, logits / penalty, logits * penalty)
+    logits.copy_(torch.where(repeated, penalized, logits))
 
 
 def _to_dense(values: Mapping[int, float], logits: Tensor) -> Tensor:

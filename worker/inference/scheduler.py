@@ -181,7 +181,7 @@ class Scheduler:
 
     def _start_row(self, queue: ProjectQueue, prefill: Prefill, *, is_last: bool) -> Sequence:
         request, choice = prefill.request, prefill.num_started
-        sampler = Sampler(request.sampling, choice)
+        sampler = Sampler(request.sampling, choice, request.prompt)
         sequence = Sequence(request, choice, sampler, len(request.prompt))
         self._slots.start_row(sequence, prefill, is_last=is_last)
         prefill.num_started += 1

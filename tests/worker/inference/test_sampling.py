@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from transformers import RepetitionPenaltyLogitsProcessor
 
 from tests.growth import assert_linear
 from worker.inference.messages import SamplingParams
@@ -149,3 +150,43 @@ class TestLogprobs:
 def test_nan_logits_raise() -> None:
     with pytest.raises(NonFiniteLogits):
         sample_rows(SamplingParams(), logits=[1.0, float("nan")])
+
+
+class TestDefaultsOfModels:
+    """Values that requests cannot have, and a model's generation_config.json may."""
+
+    def test_top_k_excludes_all_other_tokens(self) -> None:
+        logits = torch.tensor([0.4, 0.3, 0.2, 0.1]).log()
+        drawn = Counter(sample_repeatedly(SamplingParams(seed=1, top_k=2), 2000, logits))
+        assert set(drawn) == {0, 1}
+        assert drawn[0] / 2000 == pytest.approx(4 / 7, abs=0.04)
+
+    def test_the_nucleus_is_one_of_the_top_k(self) -> None:
+        # Of all tokens 0.6 would need two, of the top two the first is enough.
+        logits = torch.tensor([0.4, 0.25, 0.2, 0.15]).log()
+        params = SamplingParams(seed=1, top_k=2, top_p=0.6)
+        assert set(sample_repeatedly(params, 300, logits)) == {0}
+
+    def test_a_top_k_beyond_the_vocabulary_keeps_all(self) -> None:
+        params = SamplingParams(seed=1, top_k=99)
+        assert sample_repeatedly(params, 50, torch.tensor(LOGITS)) == sample_repeatedly(
+            SamplingParams(seed=1), 50, torch.tensor(LOGITS)
+        )
+
+    def test_the_repetition_penalty_is_that_of_transformers(self) -> None:
+        params = SamplingParams(temperature=0, repetition_penalty=1.5)
+        prompt, logits = [1, 3, 3], torch.tensor([[1.0, 2.0, 1.5, -1.0, 0.5]])
+        sampler = Sampler(params, 0, prompt)
+        generated: list[int] = []
+        for _ in range(4):
+            scores = logits.clone()
+            seen = torch.tensor([prompt + generated])
+            expected = RepetitionPenaltyLogitsProcessor(1.5)(seen, scores.clone())
+            penalized = scores[0].clone()
+            if generated:
+                sampler.apply_penalties(penalized)
+                assert torch.allclose(penalized, expected[0])
+            ((token, _),) = sample(scores, [sampler])
+            assert token == int(expected.argmax())
+            generated.append(token)
+        assert generated[0] == 2, "not the most likely one, which the prompt has"
