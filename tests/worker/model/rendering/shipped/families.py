@@ -1,8 +1,8 @@
 # ruff: noqa: RUF001
 """Families of open models: the tokens of each, and what must be learned of the chats.
 
-The templates themselves are in the `trl` wheel, which keeps them as the models ship them. The table
-in docs/reference/chat-templates.md is generated from this module.
+The templates themselves are in the `trl` wheel, which keeps them as the models ship them, or in a
+model's own wheel. The table in docs/reference/chat-templates.md is generated from this module.
 """
 
 from collections.abc import Sequence
@@ -164,6 +164,15 @@ FAMILIES: Sequence[Family] = (
         call=QWEN_CODER_CALL,
         reasoning="{reasoning}\n</think>\n\n{answer}<|im_end|>",
         rows=3,
+    ),
+    Family(
+        name="SmolLM2",
+        models="SmolLM2 135M to 1.7B",
+        template="smollm2",
+        tokens=CHATML_TOKENS,
+        eos="<|im_end|>",
+        answer="{}<|im_end|>",
+        tools=Support.REWRITTEN,
     ),
     Family(
         name="Llama 3",
