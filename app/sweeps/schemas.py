@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from app.db.tables import EventLevel, SweepState, SweepStrategy, TrialState
@@ -46,10 +47,23 @@ Space = Annotated[
 ]
 
 
+EXAMPLE: JsonDict = {
+    "job": {
+        "model": "smollm2-135m-instruct",
+        "training_file": "file-abc123",
+        "validation_file": "file-def456",
+    },
+    "space": {"learning_rate_multiplier": {"values": [0.5, 1, 2]}},
+    "strategy": "grid",
+    "max_jobs": 3,
+    "metric": "valid_loss",
+}
+
+
 class CreateSweep(BaseModel):
     """Body of POST /v1/fine_tuning/sweeps. `job` is that of POST /v1/fine_tuning/jobs."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
     job: CreateJob
     space: Space
