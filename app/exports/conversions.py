@@ -237,6 +237,8 @@ def _collect_facts(session: Session, model: FineTunedModel) -> dict[str, Any]:
         "training_file": _describe_file(training),
         "validation_file": _describe_file(validation),
         "metrics": metrics or {},
+        # Measured on the final weights.
+        "test_results": job.test_results if model.step is None else None,
     }
 
 

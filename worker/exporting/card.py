@@ -31,12 +31,12 @@ TASKS = {
     "embedding": "sentence-similarity",
 }
 METHODS = {
-    "supervised": "supervised fine-tuning",
+    "supervised": "supervised learning of its answers",
     "dpo": "direct preference optimization (DPO)",
-    "classification": "text classification",
-    "token_classification": "token classification",
-    "question_answering": "extractive question answering",
-    "embedding": "contrastive training of embeddings",
+    "classification": "learning to classify texts",
+    "token_classification": "learning to classify tokens",
+    "question_answering": "learning to find answers in a context",
+    "embedding": "contrastive learning of embeddings",
 }
 
 
@@ -52,6 +52,7 @@ def render(source: ExportSource, output: Path, usage: str) -> str:
         *_base_section(source),
         *_training_section(spec.facts),
         *_metrics_section(spec.facts),
+        *_test_section(spec.facts.get("test_results") or {}),
         *_label_section(source),
     ]
     return "\n\n".join(sections) + "\n"
@@ -79,7 +80,7 @@ def _introduction(source: ExportSource) -> str:
     base = source.base.id if source.hub is None else source.hub.repository
     method = METHODS.get(facts["method"], facts["method"])
     name = FORMAT_NAMES[source.spec.format]
-    return f"`{base}` after {method} on one training file, exported as {name}."
+    return f"`{base}`, fine-tuned on one training file by {method}. This folder is {name}."
 
 
 def _base_section(source: ExportSource) -> list[str]:
@@ -88,8 +89,8 @@ def _base_section(source: ExportSource) -> list[str]:
     if hub is not None:
         rows.append(("On the hub", f"[{hub.repository}](https://huggingface.co/{hub.repository})"))
         rows.append(("Commit", code(hub.revision) if hub.revision else "not recorded"))
-    licence = code(base.license) if base.license else "not recorded"
-    rows.append(("Licence", f"{licence}; it applies to this model too"))
+    unknown = "not recorded; that of the base model applies"
+    rows.append(("Licence", code(base.license) if base.license else unknown))
     notes = []
     if base.source.endswith(".gguf"):
         notes.append(
@@ -144,6 +145,27 @@ def _metrics_section(facts: dict[str, Any]) -> list[str]:
         "`full_valid_` on all of it."
     )
     return ["## Metrics", table(rows), note]
+
+
+def _test_section(results: dict[str, Any]) -> list[str]:
+    """Describe the results of the job's test file, beside the base model's where there are any."""
+    models = [name for name in ("tuned", "base") if isinstance(results.get(name), dict)]
+    columns = {name: results[name] for name in models} or {"": results}
+    rows = [
+        (f"{code(metric)} {_of(model)}".rstrip(), _format(value))
+        for model, metrics in columns.items()
+        for metric, value in sorted(metrics.items())
+        if isinstance(value, float)
+    ]
+    if not rows:
+        return []
+    count = f"{results.get('measured_rows', results.get('rows'))} of {results.get('rows')} rows"
+    note = f"Measured once, after training, on {count} of a file that nothing was chosen by."
+    return ["## Test file", table(rows), note]
+
+
+def _of(model: str) -> str:
+    return {"tuned": "of this model", "base": "of the base model"}.get(model, "")
 
 
 def _label_section(source: ExportSource) -> list[str]:

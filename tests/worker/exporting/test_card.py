@@ -104,6 +104,18 @@ def test_a75_a_licence_is_one_text_in_the_front_matter(licence: str) -> None:
     assert headings[1:] == HEADINGS
 
 
+def test_results_of_the_test_file_stand_beside_the_base_models() -> None:
+    tuned, base = {"exact_match": 0.75, "bleu": 31.5}, {"exact_match": 0.25, "bleu": 3.0}
+    results = {"rows": 40, "measured_rows": 38, "tuned": tuned, "base": base}
+    _, headings, html = render(("a",), test_results=results)
+    assert "Test file" in headings
+    assert "<code>exact_match</code> of this model</td>\n<td>0.75" in html
+    assert "<code>exact_match</code> of the base model</td>\n<td>0.25" in html
+    assert "on 38 of 40 rows of a file" in html
+    _, _, html = render(("a",), test_results={"rows": 4, "accuracy": 0.5})
+    assert "<code>accuracy</code></td>\n<td>0.5" in html
+
+
 def test_of_thousands_of_labels_the_first_are_named() -> None:
     _, _, html = render(tuple(f"label-{number}" for number in range(10_000)))
     assert "<code>label-99</code>, and 9900 more." in html
