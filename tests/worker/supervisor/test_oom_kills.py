@@ -1,7 +1,9 @@
 """A69: training that the kernel kills because memory ran out."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -19,13 +21,16 @@ MEMINFO = "MemTotal:        2000000 kB\nMemFree: 1 kB\nMemAvailable:     500000 
 
 
 @pytest.fixture
-def proc(tmp_path: Path) -> Path:
+def proc() -> Iterator[Path]:
     """Counters of a host with 2 GB, on which the kernel has killed a process before."""
-    folder = tmp_path / "proc"
-    folder.mkdir()
-    (folder / "meminfo").write_text(MEMINFO)
-    (folder / "vmstat").write_text("oom_kill 3\n")
-    return folder
+    # Not below pytest's folder: the training process writes to them, and may be another user.
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        (folder / "meminfo").write_text(MEMINFO)
+        (folder / "vmstat").write_text("oom_kill 3\n")
+        (folder / "vmstat").chmod(0o666)
+        yield folder
 
 
 @pytest.fixture

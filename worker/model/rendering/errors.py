@@ -1,5 +1,7 @@
 """Errors of chat rendering; their messages are shown to users."""
 
+TOO_DEEP = "The messages or tools are nested too deeply to be rendered."
+
 
 class RenderingError(ValueError):
     """The messages cannot be rendered. The template's own errors keep their text."""

@@ -8,9 +8,7 @@ from jinja2 import TemplateError
 # `apply_chat_template` passes plain data only, so a template's clock cannot be set through it.
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
-from worker.model.rendering.errors import RenderingError
-
-TOO_DEEP = "The messages or tools are nested too deeply to be rendered."
+from worker.model.rendering.errors import TOO_DEEP, RenderingError
 
 
 def render_template(source: str, variables: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from worker.model.rendering.errors import RenderingError
+from worker.model.rendering.errors import TOO_DEEP, RenderingError
 from worker.model.rendering.features import (
     NAMES,
     RESULT,
@@ -19,7 +19,7 @@ from worker.model.rendering.features import (
     make_call,
     probe_features,
 )
-from worker.model.rendering.jinja import TOO_DEEP, render_template
+from worker.model.rendering.jinja import render_template
 from worker.model.rendering.messages import Message, Tool, normalize_messages, normalize_tools
 from worker.model.rendering.options import DEFAULT_OPTIONS, RenderingOptions
 from worker.model.rendering.reasoning import ReasoningTags

@@ -4,18 +4,22 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
+from worker.model.rendering.errors import TOO_DEEP, RenderingError
 from worker.model.rendering.segments import EncodedText, TokenCache, has_independent_segments, join
 from worker.model.rendering.token_bytes import max_token_bytes
 from worker.model.special_tokens import rename_special_tokens
 
 # Tokens before a cut of the text that the cut may change.
 CUT_MARGIN_TOKENS = 128
+# As deep as the bodies of requests may be; the arguments of a call are JSON of their own.
+MAX_DEPTH = 100
 
 
 class TemplateTokenizer:
@@ -45,15 +49,22 @@ class TemplateTokenizer:
         self._cache: TokenCache | None = None
         self._anchor = self._find_anchor(tokenizer)
 
-    def escape(self, value: Any) -> Any:
-        """Replace each special token in the strings of `value` with a placeholder."""
+    def escape(self, value: Any, *, depth: int = 0) -> Any:
+        """Replace each special token in the strings of `value` with a placeholder.
+
+        Raises RenderingError if `value` is nested deeper than MAX_DEPTH.
+        """
         if isinstance(value, str):
             return self._pattern.sub(lambda m: f"{self._placeholder}{self._numbers[m[0]]}x", value)
+        if not isinstance(value, (Mapping, Sequence)):
+            return value
+        if depth == MAX_DEPTH:
+            # Rather than where Python's recursion ends, which differs between its versions.
+            raise RenderingError(TOO_DEEP)
+        escape = partial(self.escape, depth=depth + 1)
         if isinstance(value, Mapping):
-            return {self.escape(key): self.escape(item) for key, item in value.items()}
-        if isinstance(value, Sequence):
-            return [self.escape(item) for item in value]
-        return value
+            return {escape(key): escape(item) for key, item in value.items()}
+        return [escape(item) for item in value]
 
     def mark(self, text: str) -> str:
         """Give the template's special tokens their aliases, and users' texts their own again."""
