@@ -40,14 +40,19 @@ def delete_beyond_limits(session: Session, newest: ModelExport, max_bytes: int) 
 
 
 def make_room(session: Session, missing_bytes: int) -> bool:
-    """Delete the archives of all projects used longest ago; return False if there are none."""
+    """Delete the archives used longest ago; none, and return False, if all are not enough."""
+    unused: list[ModelExport] = []
     freed = 0
     for row in _list_unused(session):
-        service.delete(session, row)
+        unused.append(row)
         freed += row.bytes or 0
         if freed >= missing_bytes:
             break
-    return freed > 0
+    if freed < missing_bytes:
+        return False
+    for row in unused:
+        service.delete(session, row)
+    return True
 
 
 def enqueue_deletion(session: Session, key: str) -> None:

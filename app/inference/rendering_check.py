@@ -97,7 +97,8 @@ class RenderingCheck:
 
     def _pause(self, error: Exception) -> None:
         log.warning("rendering_check.skipped", reason=repr(error))
-        if isinstance(error, httpx.TransportError):
+        # A slow file of one project must not end the checks of all.
+        if isinstance(error, httpx.ConnectError):
             self._paused_until = time.monotonic() + PAUSE_SECONDS
 
 

@@ -47,11 +47,12 @@ def record(session: Session, job_id: str, attempt: int, answers: Sequence[Stored
     """
     job = states.lock_for_attempt(session, job_id, attempt)
     # Postgres' texts cannot contain U+0000, which a model may write.
-    rows = [
-        {**asdict(answer), "job_id": job_id, "text": answer.text.replace("\0", "\ufffd")}
+    rows = {
+        (answer.model, answer.row): asdict(answer)
+        | {"job_id": job_id, "text": answer.text.replace("\0", "\ufffd")}
         for answer in answers
-    ]
-    statement = insert(JobTestAnswer).values(rows)
+    }
+    statement = insert(JobTestAnswer).values(list(rows.values()))
     new = statement.excluded
     session.execute(
         statement.on_conflict_do_update(

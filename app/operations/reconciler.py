@@ -61,7 +61,6 @@ def build_tasks(
     """
     sweeps = [] if job_rules is None else [_build_sweeps_task(job_rules)]
     return [
-        *sweeps,
         PeriodicTask(
             TaskName.REQUEST_YIELDS,
             REQUEST_YIELDS_INTERVAL_SECONDS,
@@ -111,6 +110,8 @@ def build_tasks(
             TaskName.PRUNE_MODEL_TRAFFIC, 600, build_single_transaction_task(traffic.prune)
         ),
         PeriodicTask(TaskName.PRUNE_TRAINERS, 600, build_single_transaction_task(trainers.prune)),
+        # Last: creating many jobs must not delay the recovery of others.
+        *sweeps,
     ]
 
 

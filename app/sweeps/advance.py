@@ -5,19 +5,16 @@ what it changes. So it may run at any time, anywhere and twice at once: a crash 
 a step or nothing, and no trial is lost or gets two jobs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.auth import projects
 from app.db.tables import (
     TERMINAL_STATES,
-    Checkpoint,
-    EventLevel,
-    FineTunedModel,
     Job,
-    JobState,
     Sweep,
     SweepState,
     SweepStrategy,
@@ -27,7 +24,7 @@ from app.db.tables import (
 from app.errors import ApiError, Forbidden, TooManyQueuedJobs
 from app.jobs import scheduling
 from app.jobs import service as jobs
-from app.sweeps import choice, events, halving, lifecycle, metrics
+from app.sweeps import choice, events, halving, lifecycle, outcomes
 from app.sweeps.job_rules import JobRules
 from app.sweeps.planning import RESOURCE
 from app.sweeps.requests import build_request, build_tags
@@ -39,8 +36,6 @@ BATCH_SIZE = 100
 WAITING_MESSAGE = (
     "The project has its maximum of queued jobs. The sweep continues when one has started"
 )
-DELETED_JOB_MESSAGE = "Its job was deleted."
-DELETED_MODEL_MESSAGE = "Its model was deleted before the sweep ended."
 
 
 def find_due(session: Session) -> Sequence[str]:
@@ -69,9 +64,9 @@ def advance(session: Session, rules: JobRules, sweep_id: str) -> None:
     sweep = lifecycle.lock_sweep(session, project_id, sweep_id)
     if sweep.state != SweepState.RUNNING:
         return
-    trials = list_trials(session, sweep.id)
-    _record_ended_jobs(session, sweep, trials)
-    _exclude_deleted_models(session, sweep, trials)
+    trials = outcomes.list_trials(session, sweep.id)
+    outcomes.record_ended_jobs(session, sweep, trials)
+    outcomes.exclude_deleted_models(session, sweep, trials)
     advance_locked(session, rules, sweep, trials)
 
 
@@ -87,16 +82,6 @@ def advance_locked(
         lifecycle.finish(session, sweep, trials)
     sweep.advanced_at = func.clock_timestamp()
     session.flush()
-
-
-def list_trials(session: Session, sweep_id: str) -> list[SweepTrial]:
-    statement = (
-        select(SweepTrial)
-        .where(SweepTrial.sweep_id == sweep_id)
-        .order_by(SweepTrial.index)
-        .execution_options(populate_existing=True)
-    )
-    return list(session.scalars(statement))
 
 
 def _has_ended_job() -> ColumnElement[bool]:
@@ -126,83 +111,12 @@ def _can_start() -> ColumnElement[bool]:
     return and_(pending.exists(), waiting < MAX_WAITING_JOBS)
 
 
-def _record_ended_jobs(session: Session, sweep: Sweep, trials: Sequence[SweepTrial]) -> None:
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    found = _find_jobs(session, running)
-    for trial in running:
-        job = found.get(trial.job_id or "")
-        if job is None:
-            _end(session, sweep, trial, TrialState.DELETED, DELETED_JOB_MESSAGE)
-        elif job.state == JobState.SUCCEEDED:
-            _record_success(session, sweep, trial, job)
-        elif job.state == JobState.FAILED:
-            _end(session, sweep, trial, TrialState.FAILED, job.error_message or "The job failed.")
-        elif job.state == JobState.CANCELLED:
-            _end(session, sweep, trial, TrialState.CANCELLED, "Its job was cancelled.")
-
-
-def _find_jobs(session: Session, trials: Sequence[SweepTrial]) -> Mapping[str, Job]:
-    job_ids = [trial.job_id for trial in trials if trial.job_id is not None]
-    statement = select(Job).where(Job.id.in_(job_ids))
-    fresh = statement.execution_options(populate_existing=True)
-    return {job.id: job for job in session.scalars(fresh)}
-
-
-def _record_success(session: Session, sweep: Sweep, trial: SweepTrial, job: Job) -> None:
-    # The checkpoint of a job's model has the metrics of the weights that were chosen, such as those
-    # of the best epoch; they are on the whole validation file.
-    values = session.scalar(
-        select(Checkpoint.metrics).where(
-            Checkpoint.job_id == job.id, Checkpoint.model_name == job.fine_tuned_model
-        )
-    )
-    trial.state = TrialState.SUCCEEDED
-    trial.fine_tuned_model = job.fine_tuned_model
-    trial.value = metrics.read_value(sweep.metric, values or {})
-    shown = "without the metric" if trial.value is None else f"{trial.value:.6g}"
-    events.append(
-        session,
-        sweep,
-        f"Trial {trial.index} succeeded: {sweep.metric} {shown} ({trial.job_id})",
-        level=EventLevel.WARN if trial.value is None else EventLevel.INFO,
-        trial=trial.index,
-        job_id=trial.job_id,
-        value=trial.value,
-    )
-
-
-def _exclude_deleted_models(session: Session, sweep: Sweep, trials: Sequence[SweepTrial]) -> None:
-    """Let no trial win, or be trained for longer, whose model its owner has deleted."""
-    names = [t.fine_tuned_model for t in trials if t.state == TrialState.SUCCEEDED]
-    kept = select(FineTunedModel.name).where(
-        FineTunedModel.name.in_(names), FineTunedModel.deleted_at.is_(None)
-    )
-    existing = set(session.scalars(kept))
-    for trial in trials:
-        if trial.state == TrialState.SUCCEEDED and trial.fine_tuned_model not in existing:
-            _end(session, sweep, trial, TrialState.DELETED, DELETED_MODEL_MESSAGE)
-
-
-def _end(session: Session, sweep: Sweep, trial: SweepTrial, state: TrialState, reason: str) -> None:
-    """End a trial without a result."""
-    trial.state, trial.error_message = state, reason
-    message = f"Trial {trial.index} {state}: {reason}"
-    events.append(
-        session,
-        sweep,
-        message,
-        level=EventLevel.WARN,
-        trial=trial.index,
-        job_id=trial.job_id,
-    )
-
-
 def _start_jobs(
     session: Session, rules: JobRules, sweep: Sweep, trials: Sequence[SweepTrial]
 ) -> None:
     """Create jobs for pending trials, as far as the project's quota and the sweep's own allow."""
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    jobs_of_sweep = _find_jobs(session, running).values()
+    jobs_of_sweep = outcomes.find_jobs(session, running).values()
     room = MAX_WAITING_JOBS - sum(job.state in scheduling.QUEUE_STATES for job in jobs_of_sweep)
     for trial in trials:
         if room <= 0:
@@ -235,7 +149,12 @@ def _start_job(session: Session, rules: JobRules, sweep: Sweep, trial: SweepTria
     except TooManyQueuedJobs:
         raise
     except ApiError as error:
-        _end(session, sweep, trial, TrialState.FAILED, error.message)
+        outcomes.end_trial(session, sweep, trial, TrialState.FAILED, error.message)
+        return False
+    except ValidationError as error:
+        # A later version may have narrower bounds than the one that stored the sweep.
+        reason = f"Its request is no longer valid: {error.errors()[0]['msg']}."
+        outcomes.end_trial(session, sweep, trial, TrialState.FAILED, reason)
         return False
     trial.job_id, trial.state = job.id, TrialState.RUNNING
     chosen = ", ".join(f"{name}={value}" for name, value in trial.hyperparameters.items())

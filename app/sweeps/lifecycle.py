@@ -17,7 +17,7 @@ from app.db.tables import (
 from app.errors import InvalidRequest, NotFound
 from app.jobs import lifecycle as jobs
 from app.jobs.lifecycle import Actor
-from app.sweeps import choice, events
+from app.sweeps import choice, events, outcomes
 
 
 def lock_sweep(session: Session, project_id: str, sweep_id: str) -> Sweep:
@@ -74,26 +74,24 @@ def cancel(session: Session, project_id: str, sweep_id: str, *, by: Actor = Acto
 
 
 def _cancel_trials(session: Session, sweep: Sweep, by: Actor) -> None:
-    unfinished = session.scalars(
-        select(SweepTrial)
-        .where(SweepTrial.sweep_id == sweep.id, SweepTrial.state.in_(choice.UNFINISHED))
-        .order_by(SweepTrial.index)
-        .execution_options(populate_existing=True)
-    ).all()
+    trials = outcomes.list_trials(session, sweep.id)
     # Locked, or a job could end between this query and its cancellation.
     running = session.scalars(
         select(Job.id)
         .where(
-            Job.id.in_([trial.job_id for trial in unfinished if trial.job_id is not None]),
+            Job.id.in_([t.job_id for t in trials if t.state == TrialState.RUNNING]),
             Job.state.not_in(TERMINAL_STATES),
         )
         .order_by(Job.id)
         .with_for_update()
     ).all()
+    # Jobs that have ended since the sweep was last advanced keep their results.
+    outcomes.record_ended_jobs(session, sweep, trials)
     for job_id in running:
         jobs.cancel(session, sweep.project_id, job_id, by=by)
-    for trial in unfinished:
-        trial.state = TrialState.CANCELLED
+    for trial in trials:
+        if trial.state in choice.UNFINISHED:
+            trial.state = TrialState.CANCELLED
     session.flush()
 
 

@@ -18,6 +18,8 @@ router = APIRouter(
 )
 
 Limit = Annotated[int, Query(ge=0, le=1000)]
+# Each sweep of a page comes with its trials.
+SweepLimit = Annotated[int, Query(ge=0, le=100)]
 
 
 @router.post("", dependencies=[IDEMPOTENT])
@@ -35,7 +37,7 @@ def list_sweeps(
     principal: PrincipalDep,
     session: ReadSessionDep,
     after: AfterCursor = None,
-    limit: Limit = 20,
+    limit: SweepLimit = 20,
 ) -> SweepList:
     """List sweeps, newest first."""
     page = service.list_sweeps(session, principal.project_id, after=after, limit=limit)

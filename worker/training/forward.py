@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from worker.training import llama
 from worker.training.batching import MicroBatch
+from worker.training.errors import user_error
 from worker.training.losses import cross_entropy_of_logits
 from worker.training.neftune import add_embedding_noise
 from worker.training.recomputation import recompute_layers
@@ -40,8 +41,13 @@ class TransformersCausalLM:
         self, model: PeftModel, *, neftune_alpha: float = 0.0, gradient_checkpointing: bool = False
     ) -> None:
         self._model = model
-        if gradient_checkpointing:
-            recompute_layers(model)
+        if gradient_checkpointing and not recompute_layers(model):
+            raise user_error(
+                "invalid_gradient_checkpointing",
+                "The base model's architecture has no layers whose activations can be computed "
+                "again. Set gradient_checkpointing to false, and use a smaller max_seq_length.",
+                "gradient_checkpointing",
+            )
         self._dropouts = [
             module
             for name, module in model.named_modules()

@@ -62,9 +62,10 @@ class TrainingLoop(Generic[RowT]):
         done = self.checkpointer.resume()
         if done:
             self.divergence.load(self.folder.checkpoint(done))
+        self._append_started(done, sampler.total_steps)
+        # After the event: memory that runs out from here on is the rows', not the model's.
         if self.start_comparison is not None:
             self.start_comparison.begin(self.folder.checkpoint(done) if done else None)
-        self._append_started(done, sampler.total_steps)
         self._evaluate_interrupted_epoch(done)
         if self._is_out_of_patience():
             self._append_started(done, done)

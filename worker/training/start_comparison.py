@@ -1,5 +1,6 @@
 """Comparison of the trained model with the one that training started from, on the same rows."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,8 +13,10 @@ from worker.training.objectives import Objective
 RowT = TypeVar("RowT")
 
 STATE_FILE = "start.json"
-# Rows that are compared, evenly spaced in the file. Each costs two forward passes in all.
+# Rows that are compared, evenly spaced in the file. Each costs two forward passes in all, in which
+# nothing is reported and no stop is noticed, so they must not take much longer than a step.
 MAX_ROWS = 64
+MAX_TOKENS = 4096
 
 
 class StartComparison(Generic[RowT]):
@@ -22,7 +25,7 @@ class StartComparison(Generic[RowT]):
     def __init__(self, rows: Sequence[RowT], objective: Objective[RowT], *, role: str) -> None:
         """Compare on some of `rows`, those of the job's `role` file."""
         step = -(-len(rows) // MAX_ROWS)
-        self._rows = rows[::step]
+        self._rows = _take_tokens(rows[::step], objective)
         self._objective = objective
         self._role = role
         self._start_loss: float | None = None
@@ -61,3 +64,9 @@ class StartComparison(Generic[RowT]):
         parts = self._objective.split(self._rows)
         losses = [self._objective.compute_loss(part).loss.item() for part in parts]
         return sum(losses) / self._objective.num_items(self._rows)
+
+
+def _take_tokens(rows: Sequence[RowT], objective: Objective[RowT]) -> Sequence[RowT]:
+    """Take the first row, and those after it until they have MAX_TOKENS together."""
+    totals = itertools.accumulate(objective.num_tokens([row]) for row in rows)
+    return rows[: max(1, sum(total <= MAX_TOKENS for total in totals))]

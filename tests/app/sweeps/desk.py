@@ -20,7 +20,7 @@ from app.jobs.checkpoints import StoredCheckpoint
 from app.jobs.failures import JobFailure
 from app.jobs.finalization import ResultFile
 from app.jobs.wandb_policy import WandbPolicy
-from app.sweeps import advance, service
+from app.sweeps import advance, outcomes, service
 from app.sweeps.job_rules import JobRules
 from app.sweeps.schemas import CreateSweep
 from tests.conftest import ROOT
@@ -67,7 +67,7 @@ class Desk:
 
     def trials(self, sweep_id: str) -> list[SweepTrial]:
         with self.sessions() as session:
-            return advance.list_trials(session, sweep_id)
+            return outcomes.list_trials(session, sweep_id)
 
     def sweep(self, sweep_id: str) -> Sweep:
         with self.sessions() as session:

@@ -12,12 +12,16 @@ from app.db.tables import (
     JobEvent,
     JobMetadata,
     Project,
+    Sweep,
+    SweepTrial,
+    TrialState,
 )
 from app.jobs import lifecycle
 from app.models import registry
 from app.operations.reconciler import Reconciler
 from app.organization import projects
 from app.sweeps import advance
+from app.sweeps import lifecycle as sweeps
 from app.sweeps.job_rules import JobRules
 from tests.app.sweeps.desk import RULES, Desk, desk, of_one, rate
 
@@ -70,6 +74,36 @@ class TestResult:
         assert desk.events(sweep_id)[-1].endswith(
             "valid_loss 4, the only finished trial; 1 cancelled, 2 deleted"
         )
+
+    def test_a_cancelled_sweep_keeps_the_results_that_it_has_not_recorded_yet(
+        self, desk: Desk
+    ) -> None:
+        sweep_id = desk.create()
+        paused = desk.trials(sweep_id)[0].job_id or ""
+        with transaction(desk.sessions) as session:
+            lifecycle.validate(session, paused)
+            lifecycle.pause(session, desk.project_id, paused)
+        desk.train(rate)
+        with transaction(desk.sessions) as session:
+            sweeps.cancel(session, desk.project_id, sweep_id)
+        trials = desk.trials(sweep_id)
+        assert [trial.state for trial in trials] == ["cancelled", *["succeeded"] * 3]
+        assert [trial.value for trial in trials] == [None, 1, 2, 4]
+
+    def test_a_request_that_is_no_longer_valid_ends_its_trial(self, desk: Desk) -> None:
+        sweep_id = desk.create()
+        desk.train(rate)
+        with transaction(desk.sessions) as session:
+            last = session.get_one(SweepTrial, (sweep_id, 3))
+            last.state, last.job_id = TrialState.PENDING, None
+            # As if an earlier version had allowed it.
+            sweep = session.get_one(Sweep, sweep_id)
+            sweep.job = sweep.job | {"seed": -1}
+        desk.advance(sweep_id)
+        trial = desk.trials(sweep_id)[3]
+        assert trial.state == "failed"
+        assert (trial.error_message or "").startswith("Its request is no longer valid: ")
+        assert desk.sweep(sweep_id).state == "succeeded"
 
     def test_a_job_without_the_metric_is_no_best(self, desk: Desk) -> None:
         sweep_id = desk.create(metric="valid_mean_token_accuracy")
