@@ -65,13 +65,13 @@ def request(
 
 
 def compute_fingerprint(model: FineTunedModel, base: CatalogModel) -> str:
-    """Compute a digest of what an archive is made of: the weights, and the base model's entry.
+    """Compute a digest of what an archive is made of: the weights, and what it says of the base.
 
     Each attempt at a job stores its checkpoints under prefixes of its own, which are not written
-    twice. The entry has what the model card says of the base: its source, hub id and licence.
+    twice.
     """
-    parts = json.dumps([model.storage_prefix, base.to_json()], sort_keys=True)
-    return hashlib.sha256(parts.encode()).hexdigest()
+    parts = [model.storage_prefix, base.id, base.source, base.hub, base.license]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def make_again(session: Session, export_id: str) -> None:

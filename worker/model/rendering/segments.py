@@ -10,6 +10,8 @@ from transformers import PreTrainedTokenizerBase
 
 # Of the segments that a cache remembers, twice: those of two generations.
 MAX_CACHED_CHARACTERS = 2_000_000
+# Objects that hold a segment's tokens take about as much memory as those of this many characters.
+SEGMENT_COST = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,10 +53,11 @@ class TokenCache:
         return tokens
 
     def put(self, segment: str, tokens: EncodedText) -> None:
-        if self._characters + len(segment) > MAX_CACHED_CHARACTERS:
+        cost = len(segment) + SEGMENT_COST
+        if self._characters + cost > MAX_CACHED_CHARACTERS:
             self._older, self._recent, self._characters = self._recent, {}, 0
         self._recent[segment] = tokens
-        self._characters += len(segment)
+        self._characters += cost
 
 
 def has_independent_segments(tokenizer: PreTrainedTokenizerBase) -> bool:
