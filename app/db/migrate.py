@@ -4,8 +4,8 @@ A migration's module declares its compatibility with processes of the previous v
 
 * by default it only adds to the schema, and they keep working;
 * `contracting = True`: it drops what only they use, and must wait until they have ended;
-* `requires_downtime = True`: it renames or changes what both versions use, so no process may run
-  meanwhile.
+* `requires_downtime = True`: it renames or changes what both versions use, so no process of the
+  previous version may run meanwhile.
 """
 
 from collections.abc import Sequence
@@ -110,10 +110,10 @@ def _check_clients(pending: Sequence[Script], clients: Sequence[Client]) -> None
     """Raise DowntimeRequired if processes run that a pending migration would break."""
     broken: set[Client] = set()
     for migration in pending:
-        if _has_flag(migration.module, "requires_downtime"):
-            broken.update(clients)
-        elif _has_flag(migration.module, "contracting"):
-            # Processes of this version need nothing of what it drops.
+        flags = ("requires_downtime", "contracting")
+        if any(_has_flag(migration.module, flag) for flag in flags):
+            # Processes of versions that have the migration need nothing of what it changes. They
+            # may be other machines that migrate at this moment.
             broken.update(c for c in clients if c.revision < migration.revision)
     if broken:
         processes = ", ".join(sorted(client.process for client in broken))

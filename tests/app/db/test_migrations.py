@@ -292,7 +292,7 @@ class TestRunningProcesses:
         ("flag", "revision", "is_refused"),
         [
             ("requires_downtime", "0001", True),
-            ("requires_downtime", "0002", True),
+            ("requires_downtime", "0002", False),
             ("contracting", "0001", True),
             ("contracting", "0002", False),
             ("additive", "0001", False),

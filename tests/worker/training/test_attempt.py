@@ -98,7 +98,7 @@ class TestCheckpoint:
         entries = read_manifest((checkpoint / "manifest.json").read_bytes())
         assert set(entries) == {
             "adapter_config.json", "adapter_model.safetensors", "losses.json",
-            "optimizer.safetensors", "state.json",
+            "optimizer.safetensors", "start.json", "state.json",
         }  # fmt: skip
         for name, file in entries.items():
             assert (checkpoint / name).stat().st_size == file.bytes
@@ -218,7 +218,7 @@ class TestFailures:
         assert run_attempt(folder) == ExitCode.USER_ERROR
         assert failure(folder).code == "invalid_training_file"
         assert failure(folder).param == "training_file"
-        assert "reads 16 tokens" in failure(folder).message
+        assert "a row has at most 16 tokens" in failure(folder).message
 
     def test_an_invalid_line_is_a_user_error(self, make_run: MakeRun) -> None:
         folder = make_run()
