@@ -99,7 +99,7 @@ def _check_format(
     formats = list_formats(base.kind, job.method, is_full=is_full)
     if format_ not in formats:
         raise InvalidRequest(
-            f"This model cannot be exported as {format_!r}. Its formats are {', '.join(formats)}.",
+            f"This model cannot be exported as '{format_}'. Its formats are {', '.join(formats)}.",
             param="format",
         )
     return ExportFormat(format_)

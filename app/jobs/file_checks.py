@@ -38,6 +38,8 @@ def find_failure(
             or _check_duplicate(training, file, role)
             or _check_shapes(training, file, role)
         )
+    if failure is None and validation is not None and test is not None:
+        failure = _check_test_duplicate(validation, test)
     if failure is None and (
         method in LABELLED_METHODS or training.format == FormatName.CLASSIFICATION
     ):
@@ -57,6 +59,16 @@ def _check_duplicate(training: File, file: File, role: str) -> JobFailure | None
         return None
     reason = "It has the same content as the training file, so it would measure memorization."
     return build_invalid_file_failure(role, f"{reason} Hold out other examples, or omit the file.")
+
+
+def _check_test_duplicate(validation: File, test: File) -> JobFailure | None:
+    if test.sha256 != validation.sha256:
+        return None
+    reason = (
+        "It has the same content as the validation file, by which the weights are chosen, so it "
+        "would measure them too well. Use other examples, or omit the file."
+    )
+    return build_invalid_file_failure("test", reason)
 
 
 def _check_shapes(training: File, file: File, role: str) -> JobFailure | None:

@@ -116,6 +116,8 @@ def _check_list(job: CreateJob, name: str, values: Sequence[Any]) -> ListedValue
         _check_value(job, name, value, ("values", number)) for number, value in enumerate(values)
     ]
     for number, value in enumerate(checked):
+        if values[number] is None:
+            raise _build_error(f"space.{name}.values[{number}]", "expected a value, got null")
         first = checked.index(value)
         if first < number and type(checked[first]) is type(value):
             raise _build_error(f"space.{name}.values[{number}]", f"it repeats values[{first}]")

@@ -141,8 +141,8 @@ def _metrics_section(facts: dict[str, Any]) -> list[str]:
         return []
     rows = [(code(name), _format(value)) for name, value in sorted(metrics.items())]
     note = (
-        "`train_` is measured on the last batch, `valid_` on a batch of the validation file, and "
-        "`full_valid_` on all of it."
+        "`train_` is measured on the last batch, `valid_loss` and `valid_mean_token_accuracy` on a "
+        "batch of the validation file, and all others on the whole of it."
     )
     return ["## Metrics", table(rows), note]
 

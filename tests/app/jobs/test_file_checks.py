@@ -103,3 +103,11 @@ def test_rejects_a_copy_of_the_training_file_as_validation_file() -> None:
     assert failure is not None
     assert (failure.code, failure.param) == ("invalid_validation_file", "validation_file")
     assert "same content as the training file" in failure.message
+
+
+def test_rejects_a_copy_of_the_validation_file_as_test_file() -> None:
+    files = build_file(), build_file(sha256="a"), build_file(sha256="a")
+    failure = file_checks.find_failure("supervised", *files)
+    assert failure is not None
+    assert (failure.code, failure.param) == ("invalid_test_file", "test_file")
+    assert "same content as the validation file" in failure.message

@@ -163,6 +163,12 @@ class TestInvalidRequests:
                 "space.lora_rank.values[1]",
                 "repeats values[0]",
             ),
+            (
+                {"space": {"lora_rank": {"values": [4, None]}}},
+                {},
+                "space.lora_rank.values[1]",
+                "got null",
+            ),
             ({"space": {"lora_rank": {}}}, {}, "space.lora_rank", "expected either"),
             ({"space": {"lora_rank": {"min": 1, "max": 4}}}, {}, "space.lora_rank", "random"),
             (
