@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import QueryableAttribute, Session
 
 from app.db import outbox, pagination
 from app.db.pagination import Page
@@ -109,10 +109,7 @@ def delete(session: Session, project_id: str, file_id: str) -> None:
     """
     # The lock serializes concurrent deletions, and waits for a job that is being created on it.
     file = get(session, project_id, file_id, lock="update")
-    for kind, users in (
-        ("job", _select_unfinished_jobs_using(file_id)),
-        ("sweep", _select_running_sweeps_using(file_id)),
-    ):
+    for kind, users in select_users(file_id):
         user = session.scalars(users.limit(1)).one_or_none()
         if user is not None:
             raise InvalidRequest(
@@ -141,15 +138,29 @@ def erase_description(session: Session, file: File) -> None:
     session.execute(of_file.values(filename=ERASED_FILENAME))
 
 
-def _select_unfinished_jobs_using(file_id: str) -> Select[Any]:
-    return select(Job).where(_uses_file(Job, file_id), Job.state.not_in(TERMINAL_STATES))
+def is_used(session: Session, file_id: str) -> bool:
+    """Check whether an unfinished job or a running sweep may read a file again."""
+    return any(
+        session.scalars(users.limit(1)).one_or_none() is not None
+        for _, users in select_users(file_id)
+    )
 
 
-def _select_running_sweeps_using(file_id: str) -> Select[Any]:
-    return select(Sweep).where(_uses_file(Sweep, file_id), Sweep.state == SweepState.RUNNING)
+def select_users(
+    file_id: str | QueryableAttribute[str],
+) -> tuple[tuple[str, Select[Any]], tuple[str, Select[Any]]]:
+    """Select the unfinished jobs and the running sweeps that use a file, or that of an outer query.
+
+    Each comes with what it is called.
+    """
+    jobs = select(Job).where(_uses_file(Job, file_id), Job.state.not_in(TERMINAL_STATES))
+    sweeps = select(Sweep).where(_uses_file(Sweep, file_id), Sweep.state == SweepState.RUNNING)
+    return ("job", jobs), ("sweep", sweeps)
 
 
-def _uses_file(table: type[Job] | type[Sweep], file_id: str) -> ColumnElement[bool]:
+def _uses_file(
+    table: type[Job] | type[Sweep], file_id: str | QueryableAttribute[str]
+) -> ColumnElement[bool]:
     return or_(
         table.training_file_id == file_id,
         table.validation_file_id == file_id,

@@ -250,15 +250,21 @@ def renotify(session: Session) -> None:
 
 
 def expire_files(session: Session) -> None:
-    """Delete files past their expiry time."""
+    """Delete files past their expiry time, except those that an unfinished job may read again.
+
+    These are deleted once the job, or the sweep that makes jobs of them, has ended.
+    """
+    unused = [~users.exists() for _, users in service.select_users(File.id)]
     files = (
         select(File)
-        .where(File.expires_at < func.clock_timestamp(), File.deleted_at.is_(None))
+        .where(File.expires_at < func.clock_timestamp(), File.deleted_at.is_(None), *unused)
         .limit(BATCH_SIZE)
         .with_for_update(skip_locked=True)
     )
     for file in session.scalars(files):
-        service.erase(session, file)
+        # A job may have been created on it before it was locked.
+        if not service.is_used(session, file.id):
+            service.erase(session, file)
 
 
 def prune_outbox(session: Session) -> None:

@@ -194,6 +194,29 @@ class TestTasks:
         assert [file.deleted_at for file in others] == [None, None]
         assert session.scalars(select(Outbox.payload)).one() == {"keys": [expired.storage_key]}
 
+    @pytest.mark.parametrize("column", ["training_file", "validation_file", "test_file"])
+    def test_an_expired_file_is_kept_until_its_job_has_ended(
+        self, session: Session, column: str
+    ) -> None:
+        expired, unused = (
+            make_file(session, make_project(session), expires_at=build_past_time(session, 1))
+            for _ in range(2)
+        )
+        job = make_job(session, **{f"{column}_id": expired.id})
+        for state in (JobState.VALIDATING_FILES, JobState.RUNNING, JobState.PAUSED):
+            job.state = state
+            session.flush()
+            reconciler.expire_files(session)
+            session.refresh(expired)
+            assert expired.deleted_at is None, state
+        session.refresh(unused)
+        assert unused.deleted_at is not None
+        job.state = JobState.FAILED
+        session.flush()
+        reconciler.expire_files(session)
+        session.refresh(expired)
+        assert expired.deleted_at is not None
+
     def test_pruning_keeps_new_rows_and_pending_deletions(self, session: Session) -> None:
         old, new = build_past_time(session, 7200), build_past_time(session, 60)
         minutes = build_past_time(session, 600)
