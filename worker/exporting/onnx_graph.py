@@ -61,7 +61,10 @@ def write_onnx(source: ExportSource, output: Path) -> str:
         output / INT8_FILE,
         weight_type=QuantType.QInt8,
         per_channel=True,
-        op_types_to_quantize=["MatMul", "Gemm"],
+        # Seven bits: products of eight overflow on processors without VNNI.
+        reduce_range=True,
+        # Gather: half of a small encoder's weights are its token embeddings.
+        op_types_to_quantize=["MatMul", "Gemm", "Gather"],
         extra_options={"MatMulConstBOnly": True},
     )
     _write_config(model, output)

@@ -1,11 +1,13 @@
 """Exports of encoders and classifiers, loaded by the libraries that they are for."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnxruntime import InferenceSession
@@ -218,3 +220,7 @@ def test_onnx_runtime_computes_the_same(tmp_path: Path, method: str) -> None:
     check(torch.from_numpy(actual), expected, encoder)
     smaller = InferenceSession(folder / "model_int8.onnx").run(None, batch)[0]
     assert np.abs(smaller - outputs[0]).max() < 0.1 * np.abs(outputs[0]).max()
+    graph = onnx.load(folder / "model_int8.onnx").graph
+    large = [tensor for tensor in graph.initializer if math.prod(tensor.dims) > 1_000]
+    eight_bits = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
+    assert {tensor.data_type for tensor in large} <= eight_bits, "embeddings too"
