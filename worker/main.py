@@ -183,16 +183,16 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         archived_project_days=settings.archived_project_retention_days,
         export_hours=settings.export_retention_hours,
     )
+    catalog = Catalog.load(settings.models_file)
     reconciler = Reconciler(
         sessions,
         grace_period_seconds=GRACE_HEARTBEATS * settings.heartbeat_interval_seconds,
         slice_seconds=settings.trainer_time_slice_seconds,
         max_running=settings.max_running_jobs_per_project,
         idempotency_hours=settings.idempotency_retention_hours,
-        job_rules=JobRules.from_settings(settings, Catalog.load(settings.models_file)),
+        job_rules=JobRules.from_settings(settings, catalog),
     )
 
-    catalog = Catalog.load(settings.models_file)
     validator = JobValidator(sessions, store, catalog, RenderingCheck(settings))
     webhook_sender = WebhookSender(sessions, SafeHttpClient(settings.webhook_allowed_networks))
     tasks.register_validate(app, validator.validate_next)

@@ -5,8 +5,8 @@ from typing import Any
 
 from app.db.tables import Sweep
 from app.jobs.schemas import CreateJob
+from app.sweeps.space import AUTO
 
-AUTO = "auto"
 # Fields of a job's request that trials take over as they are.
 FIELDS = frozenset(
     {

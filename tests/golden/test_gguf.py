@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from app.catalog import CatalogModel, ModelKind
+from tests.golden.test_exports import SIZES
 from tests.worker.conftest import tiny_tokenizer
 from tests.worker.exporting.conftest import export, tune_causal
 from worker.exporting.errors import UnsupportedExport
@@ -33,18 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
     pytest.mark.filterwarnings("ignore:fan_in_fan_out:UserWarning"),
 ]
-SIZES: dict[str, Any] = {
-    "vocab_size": 263,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "pad_token_id": 0,
-    "bos_token_id": None,
-    "eos_token_id": 2,
-}
 GPT2_SIZES = {"vocab_size": 263, "n_positions": 512, "n_embd": 32, "n_layer": 2, "n_head": 4}
 LONGROPE = {
     "rope_type": "longrope",

@@ -64,7 +64,7 @@ class SweepStrategy(StrEnum):
 
 
 class Sweep(Base):
-    """A sweep. Its row is locked by whoever changes the sweep, its trials or its events."""
+    """A sweep. Its row is locked before the sweep, its trials' states or its events change."""
 
     __tablename__ = "sweeps"
 
