@@ -8,10 +8,6 @@ from app.formats.chat_rules import MAX_MESSAGES, check
 from app.formats.content import FORBIDDEN_PREFIX, join_text
 from app.formats.format import Format, FormatName
 
-TOOLS_WARNING = (
-    "tools are offered and learned; a request with tools needs an external engine, since the "
-    "built-in one does not answer with tool_calls"
-)
 FAST_PATH_ROLES = ("user", "assistant", "system")
 
 
@@ -87,11 +83,6 @@ def fast_check(row: Any) -> int:
         return 0  # `check` reports the reason
 
 
-def find_warning(row: Mapping[str, Any]) -> str | None:
-    """See Format."""
-    return TOOLS_WARNING if row.get("tools") or row.get("functions") else None
-
-
 def _to_message(message: Mapping[str, Any], before: Sequence[Message]) -> Message:
     content = join_text(message.get("content"))
     if message["role"] == "function":
@@ -125,5 +116,4 @@ FORMAT = Format(
     matches=lambda row: "messages" in row,
     check=check,
     fast_check=fast_check,
-    find_warning=find_warning,
 )

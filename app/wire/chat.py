@@ -7,9 +7,8 @@ from pydantic_core import PydanticCustomError
 
 from app.wire.engine import MAX_MESSAGES, ChoiceLogprobs
 from app.wire.sampling import Usage
-
-# OpenAI's limit.
-MAX_TOOLS = 128
+from app.wire.template_switches import TemplateSwitches
+from app.wire.tools import MAX_TOOLS, CalledFunction, ToolCall
 
 ChatFinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 
@@ -79,6 +78,7 @@ class CreateChatCompletion(BaseModel):
     functions: Tools = None
     function_call: Any = None
     reasoning_effort: Any = None
+    chat_template_kwargs: TemplateSwitches | None = None
     user: Any = None
 
     def to_engine_request(self, model: str) -> dict[str, Any]:
@@ -95,7 +95,9 @@ class ChatCompletionMessage(BaseModel):
     role: Literal["assistant"]
     content: str | None
     refusal: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: CalledFunction | None = None
+    reasoning_content: str | None = None
 
 
 class ChatCompletionChoice(BaseModel):

@@ -14,11 +14,28 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.wire.sampling import FinishReason, SamplingRequest, StrictModel, Usage
+from app.wire.template_switches import TemplateSwitches, join_switches
+from app.wire.tools import (
+    AUTO,
+    CalledFunction,
+    FunctionCallField,
+    FunctionDelta,
+    Functions,
+    ToolCall,
+    ToolCallDelta,
+    ToolChoice,
+    ToolChoiceField,
+    Tools,
+)
 
 # Rendering costs time for each message; more than any conversation needs. Examples of training
 # files have the same limit.
 MAX_MESSAGES = 2_048
 
+# Calls per answer, of which a model may otherwise write thousands.
+MAX_CALLS = 128
+
+ChatFinishReason = FinishReason | Literal["tool_calls", "function_call"]
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
@@ -88,8 +105,13 @@ class ChatCompletionRequest(SamplingRequest):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: ResponseFormat | None = None
-    tools: list[dict[str, Any]] | None = None
-    functions: list[dict[str, Any]] | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoiceField = None
+    parallel_tool_calls: bool | None = None
+    functions: Functions | None = None
+    function_call: FunctionCallField = None
+    reasoning_effort: Annotated[str, Field(max_length=16)] | None = None
+    chat_template_kwargs: TemplateSwitches | None = None
 
     @field_validator("top_logprobs")
     @classmethod
@@ -106,12 +128,54 @@ class ChatCompletionRequest(SamplingRequest):
             raise PydanticCustomError("format", rule, {"type": repr(value.type)})
         return value
 
-    @field_validator("tools", "functions")
-    @classmethod
-    def _reject_tools(cls, value: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
-        if value:
-            raise PydanticCustomError("tools", "this engine does not call tools yet; leave it out")
-        return value
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        if self.tools and self.functions:
+            raise PydanticCustomError("functions", "expected 'tools' or 'functions', but not both")
+        names = {definition["name"] for definition in self.function_definitions}
+        unknown = sorted((self.choice.names or frozenset()) - names)
+        if unknown:
+            rule = "the function {name} that must or may be called is not defined"
+            raise PydanticCustomError("unknown_function", rule, {"name": repr(unknown[0])})
+        if self.choice.mode == "required" and not names:
+            rule = "a call is required, but no functions are defined in 'tools'"
+            raise PydanticCustomError("no_functions", rule)
+        return self
+
+    @property
+    def choice(self) -> ToolChoice:
+        """Which functions may be called; the newer field wins."""
+        return self.tool_choice or self.function_call or AUTO
+
+    @property
+    def tool_definitions(self) -> list[dict[str, Any]]:
+        """Tools and legacy functions, as tools."""
+        functions = [{"type": "function", "function": each.sent} for each in self.functions or ()]
+        return [*(tool.sent for tool in self.tools or ()), *functions]
+
+    @property
+    def function_definitions(self) -> list[dict[str, Any]]:
+        return [tool["function"] for tool in self.tool_definitions]
+
+    @property
+    def callable_functions(self) -> dict[str, dict[str, Any]]:
+        """The parameters of each function that may be called."""
+        if self.choice.mode == "none":
+            return {}
+        return {
+            function["name"]: function.get("parameters") or {}
+            for function in self.function_definitions
+            if self.choice.names is None or function["name"] in self.choice.names
+        }
+
+    @property
+    def max_calls(self) -> int:
+        """Calls per answer. The legacy form has one."""
+        return 1 if self.functions or self.parallel_tool_calls is False else MAX_CALLS
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        return join_switches(self.chat_template_kwargs, self.reasoning_effort)
 
     @property
     def max_new_tokens(self) -> int | None:
@@ -143,16 +207,22 @@ class ChoiceLogprobs(BaseModel):
 
 
 class AssistantMessage(BaseModel):
+    """Fields that are not set are not sent."""
+
     role: Literal["assistant"]
-    content: str
+    content: str | None
     refusal: None
+    # As vLLM and others have it; OpenAI's API does not return reasoning.
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: CalledFunction | None = None
 
 
 class Choice(BaseModel):
     index: int
     message: AssistantMessage
     logprobs: ChoiceLogprobs | None
-    finish_reason: FinishReason
+    finish_reason: ChatFinishReason
 
 
 class ChatCompletion(BaseModel):
@@ -169,13 +239,16 @@ class Delta(BaseModel):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+    function_call: FunctionDelta | None = None
 
 
 class ChunkChoice(BaseModel):
     index: int
     delta: Delta
     logprobs: ChoiceLogprobs | None
-    finish_reason: FinishReason | None
+    finish_reason: ChatFinishReason | None
 
 
 class ChatCompletionChunk(BaseModel):

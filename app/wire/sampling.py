@@ -19,7 +19,7 @@ from app.wire.base import bounded_int
 
 FinishReason = Literal["stop", "length"]
 
-# OpenAI's fields that have no effect on a text model's output.
+# OpenAI's fields that have no effect on a text model's output, unless a class has them.
 IGNORED_FIELDS = frozenset(
     "audio function_call metadata modalities moderation parallel_tool_calls prediction "
     "prompt_cache_key prompt_cache_options prompt_cache_retention reasoning_effort "
@@ -84,7 +84,8 @@ class SamplingRequest(StrictModel):
     def _drop_ignored(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {name: value for name, value in values.items() if name not in IGNORED_FIELDS}
+        ignored = IGNORED_FIELDS - cls.model_fields.keys()
+        return {name: value for name, value in values.items() if name not in ignored}
 
     @field_validator("stream_options")
     @classmethod

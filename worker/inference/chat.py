@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from app.errors import ApiError
 from app.ids import random_alphanumeric
 from app.wire.engine import (
-    AssistantMessage,
     ChatCompletion,
     ChatCompletionChunk,
     ChatCompletionRequest,
+    ChatFinishReason,
     Choice,
     ChoiceLogprobs,
     ChunkChoice,
@@ -18,17 +18,22 @@ from app.wire.engine import (
     Delta,
 )
 from app.wire.engine_metadata import EngineMetadata, metadata_from_lengths
-from app.wire.sampling import FinishReason, Usage
-from worker.inference.generation import ChoiceBuffer, ChoiceUpdate, Generation
+from app.wire.sampling import Usage
+from worker.inference.chat_answer import ChatAnswer, make_answer
+from worker.inference.generation import ChoiceUpdate, Generation
 from worker.inference.sse import DONE, format_event
+from worker.model.rendering import ChatPrompt
 
 
 class ChatCompletionBuilder:
     """Builds the response to a chat from the deltas of its generation."""
 
-    def __init__(self, request: ChatCompletionRequest, generation: Generation) -> None:
+    def __init__(
+        self, request: ChatCompletionRequest, prompt: ChatPrompt, generation: Generation
+    ) -> None:
         self._request = request
         self._generation = generation
+        self._answers = [make_answer(request, prompt) for _ in range(generation.num_choices)]
         self._updates = generation.updates()
         self._id = f"chatcmpl-{random_alphanumeric(24)}"
         self._created = int(time.time())
@@ -39,15 +44,15 @@ class ChatCompletionBuilder:
 
     async def build(self) -> ChatCompletion:
         """Collect the whole response. Raises ApiError if the engine failed."""
-        choices = [ChoiceBuffer() for _ in range(self._generation.num_choices)]
         async for update in self._updates:
-            choices[update.choice].add(update)
+            for _ in self._add(update):
+                pass
         return ChatCompletion(
             id=self._id,
             object="chat.completion",
             created=self._created,
             model=self._request.model,
-            choices=[self._choice(index, choice) for index, choice in enumerate(choices)],
+            choices=[self._choice(index, answer) for index, answer in enumerate(self._answers)],
             usage=self._usage(),
         )
 
@@ -73,22 +78,33 @@ class ChatCompletionBuilder:
                 yield self._format_chunk([], self._usage())
         yield DONE
 
-    def _choice(self, index: int, choice: ChoiceBuffer) -> Choice:
+    def _add(self, update: ChoiceUpdate) -> Iterator[Delta]:
+        answer = self._answers[update.choice]
+        yield from answer.add(update)
+        if answer.finish_reason is not None:
+            # It may have as many calls as the request allows.
+            self._generation.end_choice(update.choice)
+
+    def _choice(self, index: int, answer: ChatAnswer) -> Choice:
         return Choice(
             index=index,
-            message=AssistantMessage(role="assistant", content=choice.text, refusal=None),
-            logprobs=self._logprobs(choice.logprobs),
-            finish_reason=choice.finish_reason,
+            message=answer.to_message(),
+            logprobs=self._logprobs(answer.take_logprobs()),
+            finish_reason=answer.finish_reason or "length",
         )
 
     def _update_events(self, update: ChoiceUpdate) -> Iterator[bytes]:
-        if update.delta:
-            delta = Delta(content=update.delta.text)
+        """Yield the events of an update; the first one has the log-probabilities so far."""
+        answer = self._answers[update.choice]
+        deltas = list(self._add(update))
+        for delta in deltas:
+            logprobs = self._logprobs(answer.take_logprobs())
+            yield self._choice_event(update.choice, delta, logprobs=logprobs)
+        if answer.finish_reason is not None:
+            logprobs = self._logprobs(answer.take_logprobs()) if answer.logprobs else None
             yield self._choice_event(
-                update.choice, delta, logprobs=self._logprobs(update.delta.logprobs)
+                update.choice, Delta(), logprobs=logprobs, finish_reason=answer.finish_reason
             )
-        if update.finish_reason is not None:
-            yield self._choice_event(update.choice, Delta(), finish_reason=update.finish_reason)
 
     def _choice_event(
         self,
@@ -96,7 +112,7 @@ class ChatCompletionBuilder:
         delta: Delta,
         *,
         logprobs: ChoiceLogprobs | None = None,
-        finish_reason: FinishReason | None = None,
+        finish_reason: ChatFinishReason | None = None,
     ) -> bytes:
         part = ChunkChoice(
             index=choice, delta=delta, logprobs=logprobs, finish_reason=finish_reason

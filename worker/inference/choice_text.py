@@ -1,7 +1,7 @@
 """Text and log-probabilities of one choice, token by token: detokenization and stop strings."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from app.wire.engine import ContentLogprob, TokenLogprob
@@ -28,9 +28,15 @@ class TextDelta:
 class ChoiceText:
     """Tokens in, text deltas out. `has_stopped` turns true when a stop string was found."""
 
-    def __init__(self, vocabulary: Vocabulary, stops: Iterable[str]) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        stops: Iterable[str],
+        special: Mapping[int, str] | None = None,
+    ) -> None:
+        """`special` maps special tokens that are part of the text to what they are in it."""
         self._vocabulary = vocabulary
-        self._detokenizer = vocabulary.new_detokenizer()
+        self._detokenizer = vocabulary.new_detokenizer(special)
         self._stops = StopStrings(stops)
         # Characters decoded, and characters emitted.
         self._decoded = 0

@@ -6,7 +6,7 @@ complete character, is quadratic if they never do.
 
 import codecs
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 Decode = Callable[[Sequence[int]], str]
@@ -74,6 +74,23 @@ class TextDetokenizer:
     def _decode_next(self, id: int) -> str:
         before = self._decode([*self._context])
         return self._decode([*self._context, id])[len(before) :]
+
+
+class SpecialTokenDetokenizer:
+    """Writes texts for some special tokens into the text of the others."""
+
+    def __init__(self, detokenizer: Detokenizer, special: Mapping[int, str]) -> None:
+        self._detokenizer = detokenizer
+        self._special = special
+
+    def push(self, id: int) -> str:
+        special = self._special.get(id)
+        if special is None:
+            return self._detokenizer.push(id)
+        return self._detokenizer.flush() + special
+
+    def flush(self) -> str:
+        return self._detokenizer.flush()
 
 
 class _Utf8Decoder:

@@ -1,11 +1,11 @@
 """One request in the engine, seen from the server: engine events in, text out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.errors import InvalidRequest
-from app.wire.engine import ChatCompletionRequest, ContentLogprob
+from app.wire.engine import ContentLogprob
 from app.wire.sampling import FinishReason, SamplingRequest
 from worker.inference.choice_text import ChoiceText, TextDelta
 from worker.inference.engine_thread import EngineThread
@@ -21,10 +21,6 @@ from worker.inference.messages import (
     Token,
 )
 from worker.inference.registry import LoadedModel, ServedCausalModel
-from worker.model.rendering import PromptTooLong, RenderingError
-
-# Cost of rendering a message or a part of one, in characters.
-COST_PER_MESSAGE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +66,7 @@ class Generation:
         *,
         project: str,
         prompt_logprobs: bool = False,
+        special: Mapping[int, str] | None = None,
     ) -> None:
         """Build the engine's request. Raises InvalidRequest if it does not fit the model."""
         base = served.base
@@ -83,7 +80,7 @@ class Generation:
         self.prompt_logprobs: list[tuple[int, Logprobs | None]] = []
         self.num_choices = _resolve_num_choices(request, base)
         self._open = {
-            choice: ChoiceText(base.vocabulary, request.stop or ())
+            choice: ChoiceText(base.vocabulary, request.stop or (), special)
             for choice in range(self.num_choices)
         }
         self._request = Request(
@@ -106,6 +103,11 @@ class Generation:
         """Abort the choices that are still running, e.g. if the client disconnected."""
         if self._open:
             self._thread.abort(self._engine, self._request)
+
+    def end_choice(self, choice: int) -> None:
+        """Drop what a choice would still generate."""
+        if self._open.pop(choice, None) is not None:
+            self._thread.abort(self._engine, self._request, choice)
 
     async def updates(self) -> AsyncIterator[ChoiceUpdate]:
         """Yield the deltas of all choices as they arrive. Raises ApiError if the engine failed."""
@@ -146,35 +148,6 @@ class Generation:
         self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 
-async def render_prompt(
-    request: ChatCompletionRequest, served: ServedCausalModel, project: str
-) -> list[int]:
-    """Render and tokenize the messages, in a thread. Raises InvalidRequest."""
-    base = served.base
-
-    def render() -> list[int]:
-        messages = [message.model_dump(exclude_none=True) for message in request.messages]
-        renderer = base.renderer.with_options(served.rendering_options)
-        return renderer.render_prompt(messages)
-
-    try:
-        return await base.rendering.run(project, _rendering_cost(request), render)
-    except PromptTooLong as error:
-        raise _context_length_error(base, f"at least {error.min_tokens}") from error
-    except RenderingError as error:
-        raise InvalidRequest(str(error), param="messages") from error
-
-
-def _rendering_cost(request: ChatCompletionRequest) -> int:
-    """Cost of rendering in characters; a message costs some even if it is empty."""
-    parts = [part for message in request.messages for part in message.content or ()]
-    characters = sum(len(part.text or part.refusal or "") for part in parts)
-    for message in request.messages:
-        characters += len(message.reasoning_content or "")
-        characters += len(str(message.tool_calls or "")) + len(str(message.function_call or ""))
-    return characters + COST_PER_MESSAGE * (len(request.messages) + len(parts))
-
-
 def _resolve_num_choices(request: SamplingRequest, base: LoadedModel) -> int:
     num_choices, limit = request.num_choices, base.engine.decoder.num_slots
     if num_choices > limit:
@@ -190,11 +163,11 @@ def resolve_max_tokens(prompt_tokens: int, request: SamplingRequest, base: Loade
     """Limit the requested number of tokens to the rest of the context."""
     length, wanted = base.renderer.context_length, request.max_new_tokens
     if prompt_tokens > length - (wanted != 0):
-        raise _context_length_error(base, str(prompt_tokens))
+        raise context_length_error(base, str(prompt_tokens))
     return min(length if wanted is None else wanted, length - prompt_tokens)
 
 
-def _context_length_error(base: LoadedModel, tokens: str) -> InvalidRequest:
+def context_length_error(base: LoadedModel, tokens: str) -> InvalidRequest:
     return InvalidRequest(
         f"This model's maximum context length is {base.renderer.context_length} tokens. However, "
         f"your messages resulted in {tokens} tokens. Please reduce the length of the messages.",

@@ -103,8 +103,11 @@ async def read_body(request: Request, model: type[Body], *, max_bytes: int) -> B
         raise to_invalid_request(error.errors(include_url=False)) from error
 
 
-def json_response(body: BaseModel, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(body.model_dump_json(), media_type="application/json", headers=headers)
+def json_response(
+    body: BaseModel, headers: Mapping[str, str] | None = None, *, exclude_unset: bool = False
+) -> Response:
+    content = body.model_dump_json(exclude_unset=exclude_unset)
+    return Response(content, media_type="application/json", headers=headers)
 
 
 def encoded_response(response: EncodedResponse) -> Response:

@@ -31,13 +31,14 @@ from app.wire.engine import (
 from worker.inference import http, metrics
 from worker.inference.auth import EngineKeyMiddleware
 from worker.inference.chat import ChatCompletionBuilder
+from worker.inference.chat_prompt import render_prompt
 from worker.inference.completions import CompletionBuilder, tokenize_prompts
 from worker.inference.embeddings import embed_with_causal_model, embed_with_encoder
 from worker.inference.encoders import routes
 from worker.inference.encoders.registry import EncoderRegistry
 from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.engine_thread import EngineThread
-from worker.inference.generation import Generation, render_prompt
+from worker.inference.generation import Generation
 from worker.inference.registry import ModelRegistry
 from worker.inference.training_rows import check_training_rows
 
@@ -166,14 +167,19 @@ async def chat_completions(request: Request) -> Response:
     served = await state.models.resolve(body.model)
     project = http.read_project(request)
     prompt = await render_prompt(body, served, project)
-    generation = Generation(prompt, body, served, state.thread, project=project)
+    special = prompt.answer_format.special
+    generation = Generation(
+        prompt.ids, body, served, state.thread, project=project, special=special
+    )
     generation.submit()
-    builder = ChatCompletionBuilder(body, generation)
+    builder = ChatCompletionBuilder(body, prompt, generation)
     headers = http.metadata_headers(builder.metadata())
     try:
         if not body.stream:
             return http.json_response(
-                await http.cancel_on_disconnect(request, builder.build()), headers
+                await http.cancel_on_disconnect(request, builder.build()),
+                headers,
+                exclude_unset=True,
             )
         first = await http.cancel_on_disconnect(request, builder.first_update())
     except BaseException:
@@ -212,7 +218,8 @@ async def _chat_with_classifier(request: Request, body: ChatCompletionRequest) -
         request, routes.classify_chat(body, served)
     )
     if not body.stream:
-        return http.json_response(response, http.metadata_headers(metadata))
+        headers = http.metadata_headers(metadata)
+        return http.json_response(response, headers, exclude_unset=True)
     events = routes.stream_chat(response, body)
     return StreamingResponse(
         events, media_type="text/event-stream", headers=http.metadata_headers(metadata)

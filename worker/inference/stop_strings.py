@@ -7,7 +7,7 @@ class StopStrings:
     """Cuts text at the first stop string; holds back text that may be the start of one."""
 
     def __init__(self, stops: Iterable[str]) -> None:
-        self._matchers = [_Matcher(stop) for stop in stops]
+        self._matchers = [StringMatcher(stop) for stop in stops]
         self._pending = ""
         self.has_matched = False
 
@@ -34,7 +34,7 @@ class StopStrings:
         return text
 
 
-class _Matcher:
+class StringMatcher:
     """Matches one string, character by character."""
 
     def __init__(self, stop: str) -> None:

@@ -1,11 +1,16 @@
 """The vocabulary: bytes of single tokens, and text of token sequences."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from worker.inference.detokenizer import ByteDetokenizer, Detokenizer, TextDetokenizer
+from worker.inference.detokenizer import (
+    ByteDetokenizer,
+    Detokenizer,
+    SpecialTokenDetokenizer,
+    TextDetokenizer,
+)
 
 # A token of a byte-fallback tokenizer that stands for one byte.
 BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
@@ -37,11 +42,18 @@ class Vocabulary:
     def size(self) -> int:
         return len(self._tokenizer)
 
-    def new_detokenizer(self) -> Detokenizer:
-        """Create a detokenizer for one text."""
-        if self._byte_level:
-            return ByteDetokenizer(self._text_bytes)
-        return TextDetokenizer(self.decode, self._fallback_byte)
+    def new_detokenizer(self, special: Mapping[int, str] | None = None) -> Detokenizer:
+        """Create a detokenizer for one text.
+
+        Special tokens are left out of it, except for those in `special`, which maps their ids to
+        texts.
+        """
+        text: Detokenizer = (
+            ByteDetokenizer(self._text_bytes)
+            if self._byte_level
+            else TextDetokenizer(self.decode, self._fallback_byte)
+        )
+        return SpecialTokenDetokenizer(text, special) if special else text
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode tokens to text, without special tokens."""

@@ -509,12 +509,3 @@ class TestA52ManyMessages:
         ]
         assert validate(chat(USER, ANSWER, tools=tools[:128])).error_count == 0
         assert "tools has 129 items" in reason(chat(USER, ANSWER, tools=tools))
-
-
-def test_tools_are_noted_since_the_built_in_engine_does_not_serve_them() -> None:
-    rows = [chat(USER, ANSWER), chat(USER, ANSWER, tools=[TOOL]), chat(USER, CALLING, tools=[TOOL])]
-    summary = validate(*rows).summary
-    assert summary is not None
-    (note,) = summary.notes
-    assert note.startswith("In 2 example(s) tools are offered")
-    assert "does not answer with tool_calls, first in line 2." in note

@@ -87,7 +87,6 @@ class TestRejected:
             ("temperature", 3),
             ("n", 33),
             ("logit_bias", {"263": 1}),
-            ("tools", [{"type": "function", "function": {"name": "f"}}]),
             ("response_format", {"type": "json_object"}),
         ],
     )

@@ -15,8 +15,9 @@ from app.catalog import Catalog, CatalogModel
 from app.errors import NotFound
 from app.wire.engine import ChatCompletionRequest, LoadAdapterRequest
 from worker.inference.adapter_memory import AdapterFiles
+from worker.inference.chat_prompt import render_prompt
 from worker.inference.fair_executor import FairExecutor
-from worker.inference.generation import _sampling_params, render_prompt
+from worker.inference.generation import _sampling_params
 from worker.inference.registry import (
     LoadedModel,
     ModelRegistry,
@@ -71,12 +72,12 @@ def test_an_adapters_options_are_read_and_rendered(
     options = read_rendering_options(files)
     assert options == OPTIONS
     served = ServedCausalModel("tuned", loaded, files, options)
-    text = str(tokenizer.decode(asyncio.run(render_prompt(make_request(), served, "p"))))
+    text = str(tokenizer.decode(asyncio.run(render_prompt(make_request(), served, "p")).ids))
     assert text.startswith("06 May 2024")
     assert "b" + "thought" + "<|im_end|>" in text
     assert text.endswith("<think>\n\n</think>\n\n"), "the job had no reasoning"
     base = ServedCausalModel("tiny", loaded, None)
-    text = str(tokenizer.decode(asyncio.run(render_prompt(make_request(), base, "p"))))
+    text = str(tokenizer.decode(asyncio.run(render_prompt(make_request(), base, "p")).ids))
     assert "2024" not in text
     assert text.endswith("<think>")
 

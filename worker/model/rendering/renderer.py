@@ -6,13 +6,16 @@ ids are those of the template's `apply_chat_template(tokenize=True)`. Special to
 plain text, so a message can neither end its turn nor forge another one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from worker.model.rendering.answer_format import AnswerFormat, AnswerFormatFinder
 from worker.model.rendering.errors import PromptTooLong, RenderingError
 from worker.model.rendering.examples import ExampleRenderer, RenderedChat
 from worker.model.rendering.messages import Message, Tool
@@ -23,6 +26,18 @@ from worker.model.rendering.template_tokenizer import TemplateTokenizer
 
 # Templates kept for the options of adapters; each is probed again when it is made.
 MAX_TEMPLATES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """The prompt of a chat, and what its answer is read by.
+
+    `begins_reasoning` is true if the prompt ends inside of reasoning.
+    """
+
+    ids: list[int]
+    begins_reasoning: bool
+    answer_format: AnswerFormat
 
 
 class Renderer:
@@ -70,6 +85,7 @@ class Renderer:
         self.options = options
         self._template: ChatTemplate | RenderingError
         self._examples: ExampleRenderer | None = None
+        self._answer_format: AnswerFormat | None = None
         end = self._tokenizer.eos_token_id
         ends = [end, *self._eos_ids] if isinstance(end, int) else self._eos_ids
         self.stop_ids = frozenset(ends)
@@ -93,6 +109,17 @@ class Renderer:
     def adapter_metadata(self) -> dict[str, str]:
         """Metadata of an adapter that is trained on this renderer's rows."""
         return self.options.to_metadata(str(self._tokenizer.chat_template or ""))
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self._tokenizer
+
+    @property
+    def answer_format(self) -> AnswerFormat:
+        """The form of answers. Found when it is first asked for: it needs several renderings."""
+        if self._answer_format is None:
+            self._answer_format = AnswerFormatFinder(self.template, self._tokens).find()
+        return self._answer_format
 
     @property
     def reads_chats(self) -> bool:
@@ -124,7 +151,37 @@ class Renderer:
 
         Raises PromptTooLong, before tokenizing, if the prompt certainly exceeds the context length.
         """
-        prompt = self.template.render(self.template.prepare(messages, tools), answer=True)
+        return self._encode_prompt(self._render_prompt(messages, tools, {}))
+
+    def render_chat(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None = None,
+        switches: Mapping[str, Any] | None = None,
+    ) -> ChatPrompt:
+        """Render a prompt as `render_prompt` does, and find the form of its answer.
+
+        `switches` are variables of the template, of which those that it does not read have no
+        effect. Raises RenderingError and PromptTooLong.
+        """
+        thinking = (switches or {}).get("enable_thinking")
+        if isinstance(thinking, bool) and thinking != self.options.thinking:
+            other = self.with_options(replace(self.options, thinking=thinking))
+            return other.render_chat(messages, tools, switches)
+        text = self._render_prompt(messages, tools, switches or {})
+        is_reasoning = self.template.begins_reasoning(text)
+        return ChatPrompt(self._encode_prompt(text), is_reasoning, self.answer_format)
+
+    def _render_prompt(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] | None,
+        switches: Mapping[str, Any],
+    ) -> str:
+        chat = self.template.prepare(messages, tools)
+        return self.template.render(chat, answer=True, switches=switches)
+
+    def _encode_prompt(self, prompt: str) -> list[int]:
         if (minimum := self._tokens.min_token_count(prompt)) > self.context_length:
             raise PromptTooLong(minimum)
         return self._tokens.encode(prompt)

@@ -32,6 +32,7 @@ PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ eos_token }}{{ message.role }}\n{{ message.content }}"
     "{% endfor %}{{ eos_token }}{% if add_generation_prompt %}assistant\n{% endif %}"
 )
+NO_SWITCHES: Mapping[str, Any] = {}
 NO_TEMPLATE = (
     "The base model has neither a chat template nor an end token, so it cannot read messages. "
     "Use prompts and completions."
@@ -130,12 +131,20 @@ class ChatTemplate:
         end: int | None = None,
         answer: bool = False,
         source: str | None = None,
+        switches: Mapping[str, Any] = NO_SWITCHES,
     ) -> str:
         """Render the messages before `end`, followed by an answer's header if `answer`.
 
-        `source` replaces the template. Raises RenderingError.
+        `source` replaces the template; `switches` are values of its own variables. Raises
+        RenderingError.
         """
-        return self._render(chat.escaped[:end], chat.tools, answer=answer, source=source)
+        return self._render(
+            chat.escaped[:end], chat.tools, answer=answer, source=source, switches=switches
+        )
+
+    def begins_reasoning(self, prompt: str) -> bool:
+        """Check whether a rendered prompt ends inside of reasoning."""
+        return self._reasoning.is_begun(prompt)
 
     def render_alone(self, chat: PreparedChat, place: int) -> tuple[str, str]:
         """Render one answer as the first of a chat; returns its prompt and the whole."""
@@ -158,8 +167,10 @@ class ChatTemplate:
         *,
         answer: bool = False,
         source: str | None = None,
+        switches: Mapping[str, Any] = NO_SWITCHES,
     ) -> str:
         variables = {
+            **self._tokens.escape(switches),
             **self._variables,
             "messages": list(messages),
             "tools": list(tools) or None,

@@ -155,6 +155,9 @@ class TemplateTokenizer:
         """List the ids of the template's special tokens in a marked text."""
         return [self._ids[alias] for alias in self.alias_pattern.findall(marked)]
 
+    def id_of(self, alias: str) -> int:
+        return self._ids[alias]
+
     def alias_of(self, id: int) -> str | None:
         return next((alias for alias, alias_id in self._ids.items() if alias_id == id), None)
 

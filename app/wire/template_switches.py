@@ -1,0 +1,40 @@
+"""Switches of a chat template that a request sets, such as `enable_thinking`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt
+from pydantic_core import PydanticCustomError
+
+from app.wire.base import max_items
+
+MAX_SWITCHES = 16
+MAX_SWITCH_CHARS = 256
+
+SwitchText = Annotated[str, Field(max_length=MAX_SWITCH_CHARS)]
+# No lists and objects: a template's own variables hold the messages.
+SwitchValue = StrictBool | StrictInt | StrictFloat | SwitchText | None
+
+
+def _check_name(name: str) -> str:
+    if name.isidentifier() and len(name) <= MAX_SWITCH_CHARS and not name.startswith("_"):
+        return name
+    raise PydanticCustomError("switch", "expected names of variables as keys")
+
+
+TemplateSwitches = Annotated[
+    dict[Annotated[str, AfterValidator(_check_name)], SwitchValue],
+    max_items(MAX_SWITCHES, "values"),
+]
+
+
+def join_switches(
+    switches: Mapping[str, Any] | None, reasoning_effort: str | None
+) -> dict[str, Any]:
+    """Join both ways in which a request sets a template's switches."""
+    joined: dict[str, Any] = {}
+    if reasoning_effort is not None:
+        joined["reasoning_effort"] = reasoning_effort
+        if reasoning_effort == "none":
+            joined["enable_thinking"] = False
+    return joined | dict(switches or {})
