@@ -23,8 +23,8 @@ LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine"
 
 
 def linux_tags(minor: int) -> set[Tag]:
-    """The tags of the wheels that CPython 3.`minor` installs on Linux with glibc 2.28 or newer."""
-    platforms = [f"manylinux_2_{glibc}_x86_64" for glibc in range(5, 29)]
+    """The tags of the wheels that CPython 3.`minor` installs on Linux with glibc 2.31 or newer."""
+    platforms = [f"manylinux_2_{glibc}_x86_64" for glibc in range(5, 32)]
     platforms += ["manylinux1_x86_64", "manylinux2010_x86_64", "manylinux2014_x86_64"]
     version = (3, minor)
     tags = {*cpython_tags(version, platforms=platforms)}

@@ -6,6 +6,7 @@ from pydantic import BaseModel, BeforeValidator, Field, StrictBool, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from app.wire.base import TokenIds, normalize_inputs
+from app.wire.response_format import ResponseFormat
 from app.wire.sampling import FinishReason, SamplingRequest, Usage
 
 # OpenAI's default, on which some callers rely.
@@ -39,6 +40,8 @@ class CompletionRequest(SamplingRequest):
     echo: StrictBool | None = None
     logprobs: int | None = Field(None, ge=0, le=5)
     suffix: str | None = None
+    # Not in OpenAI's legacy completions.
+    response_format: ResponseFormat | None = None
 
     @field_validator("best_of")
     @classmethod

@@ -13,6 +13,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from app.wire.response_format import ResponseFormat
 from app.wire.sampling import FinishReason, SamplingRequest, StrictModel, Usage
 from app.wire.template_switches import TemplateSwitches, join_switches
 from app.wire.tools import (
@@ -92,10 +93,6 @@ class RequestMessage(BaseModel):
         return self
 
 
-class ResponseFormat(BaseModel):
-    type: Literal["text", "json_object", "json_schema"]
-
-
 class ChatCompletionRequest(SamplingRequest):
     """POST /v1/chat/completions."""
 
@@ -118,14 +115,6 @@ class ChatCompletionRequest(SamplingRequest):
     def _check_top_logprobs(cls, value: int | None, info: ValidationInfo) -> int | None:
         if value is not None and not info.data.get("logprobs"):
             raise PydanticCustomError("no_logprobs", "it needs 'logprobs' to be true")
-        return value
-
-    @field_validator("response_format")
-    @classmethod
-    def _check_response_format(cls, value: ResponseFormat | None) -> ResponseFormat | None:
-        if value is not None and value.type != "text":
-            rule = "this engine does not write {type} yet, only 'text'"
-            raise PydanticCustomError("format", rule, {"type": repr(value.type)})
         return value
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from app.wire.sampling import Usage
 from worker.inference.choice_text import to_content_logprob
 from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import ChoiceBuffer, ChoiceUpdate, Generation
+from worker.inference.grammar.grammar import Grammar
 from worker.inference.registry import LoadedModel, ServedCausalModel
 from worker.inference.sse import DONE, format_event
 
@@ -42,6 +43,7 @@ class CompletionBuilder:
         thread: EngineThread,
         *,
         project: str,
+        grammar: Grammar | None = None,
     ) -> None:
         """Build a generation per prompt. Raises InvalidRequest if one does not fit the model."""
         self._request = request
@@ -58,6 +60,7 @@ class CompletionBuilder:
                 thread,
                 project=project,
                 prompt_logprobs=prompt_logprobs,
+                grammar=grammar,
             )
             for prompt in prompts
         ]

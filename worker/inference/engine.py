@@ -13,6 +13,7 @@ from app.errors import ApiError, InvalidRequest, NotFound
 from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.adapter_memory import AdapterFiles, DamagedLocalAdapter
 from worker.inference.decoder import Decoder
+from worker.inference.grammar.grammar import GrammarDeadEnd
 from worker.inference.messages import (
     Failed,
     Finished,
@@ -157,6 +158,8 @@ class Engine:
             by_prompt.setdefault(prefill, []).append(sequence)
         for prefill, choices in by_prompt.items():
             assert prefill.logits is not None
+            if not self._prepare(choices):
+                continue
             try:
                 chosen = self._sample(choices, prefill.logits.expand(len(choices), -1))
             except Exception as error:
@@ -170,6 +173,7 @@ class Engine:
         If the step fails, each is retried alone, so that only the requests that caused the error
         fail.
         """
+        sequences = self._prepare(sequences)
         if not sequences:
             return
         sequences = sorted(sequences, key=lambda sequence: sequence.slot)
@@ -183,6 +187,21 @@ class Engine:
         for sequence in sequences:
             sequence.length += 1
         self._append_tokens(sequences, chosen)
+
+    def _prepare(self, sequences: list[Sequence]) -> list[Sequence]:
+        """Prepare the grammars of choices, and return those whose request goes on.
+
+        A choice that no token can continue fails its request here, before it costs others a step.
+        """
+        for sequence in sequences:
+            # A request that failed has lost all of its rows.
+            if sequence.slot == NO_SLOT:
+                continue
+            try:
+                sequence.sampler.prepare(self._vocab_size)
+            except GrammarDeadEnd as error:
+                self._fail_request(sequence.request, _dead_end_error(error))
+        return [sequence for sequence in sequences if sequence.slot != NO_SLOT]
 
     def _retry_one_by_one(self, sequences: list[Sequence], error: Exception) -> None:
         if len(sequences) == 1:
@@ -210,7 +229,9 @@ class Engine:
                 self._finish(sequence, Finished(sequence.choice, "stop"))
                 continue
             request.emit(Token(sequence.choice, token, logprobs))
-            if sequence.num_generated >= request.max_new_tokens:
+            if sequence.sampler.is_complete:
+                self._finish(sequence, Finished(sequence.choice, "stop"))
+            elif sequence.num_generated >= request.max_new_tokens:
                 self._finish(sequence, Finished(sequence.choice, "length"))
 
     def _finish(self, sequence: Sequence, event: Finished) -> None:
@@ -230,3 +251,11 @@ class Engine:
             return InvalidRequest(str(error), param="model")
         log.error("request.failed", exc_info=error)
         return ApiError()
+
+
+def _dead_end_error(error: GrammarDeadEnd) -> ApiError:
+    return InvalidRequest(
+        f"The answer cannot be continued in the form that was asked for: {error}. Try again, or "
+        "simplify the schema.",
+        param="response_format",
+    )

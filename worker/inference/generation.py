@@ -9,6 +9,7 @@ from app.wire.engine import ContentLogprob
 from app.wire.sampling import FinishReason, SamplingRequest
 from worker.inference.choice_text import ChoiceText, TextDelta
 from worker.inference.engine_thread import EngineThread
+from worker.inference.grammar.grammar import Grammar
 from worker.inference.messages import (
     Event,
     Failed,
@@ -67,6 +68,7 @@ class Generation:
         project: str,
         prompt_logprobs: bool = False,
         special: Mapping[int, str] | None = None,
+        grammar: Grammar | None = None,
     ) -> None:
         """Build the engine's request. Raises InvalidRequest if it does not fit the model."""
         base = served.base
@@ -89,7 +91,7 @@ class Generation:
             project=project,
             max_new_tokens=resolve_max_tokens(len(prompt), request, base),
             stop_ids=base.renderer.stop_ids,
-            sampling=_sampling_params(request, base),
+            sampling=_sampling_params(request, base, grammar),
             prompt_logprobs=prompt_logprobs,
             adapter=served.adapter,
             emit=self._emit,
@@ -181,7 +183,9 @@ def _first(requested: float | None, default: float | None) -> float:
     return next((value for value in (requested, default) if value is not None), 1.0)
 
 
-def _sampling_params(request: SamplingRequest, base: LoadedModel) -> SamplingParams:
+def _sampling_params(
+    request: SamplingRequest, base: LoadedModel, grammar: Grammar | None
+) -> SamplingParams:
     bias = {int(id): value for id, value in (request.logit_bias or {}).items()}
     unknown_ids = [id for id in bias if id >= base.vocabulary.size]
     if unknown_ids:
@@ -201,4 +205,5 @@ def _sampling_params(request: SamplingRequest, base: LoadedModel) -> SamplingPar
         frequency_penalty=request.frequency_penalty or 0.0,
         logit_bias=bias,
         top_logprobs=request.num_top_logprobs,
+        grammar=grammar,
     )

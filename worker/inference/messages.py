@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from app.errors import ApiError
 from app.wire.sampling import FinishReason
 from worker.inference.adapter_memory import AdapterFiles
+from worker.inference.grammar.grammar import Grammar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,8 @@ class SamplingParams:
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     top_logprobs: int | None = None
+    # Of each choice's text.
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)

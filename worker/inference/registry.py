@@ -20,6 +20,7 @@ from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
 from worker.inference.engine_thread import EngineThread
 from worker.inference.fair_executor import FairExecutor
+from worker.inference.grammar.compiler import GrammarCompiler
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
@@ -67,6 +68,8 @@ class LoadedModel:
     vocabulary: Vocabulary
     # Renders and tokenizes prompts, in turn for each project.
     rendering: FairExecutor
+    # For structured outputs; compiled in the threads of `rendering`.
+    grammars: GrammarCompiler
     # Values for requests that name none.
     sampling_defaults: GenerationConfig = NO_GENERATION_CONFIG
 
@@ -252,10 +255,12 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
     if generation.ignored:
         names = ", ".join(generation.ignored)
         log.warning("model.generation_config_ignored", model=model.id, values=names)
+    renderer = Renderer(tokenizer, model.context_length, eos_ids=generation.eos_ids)
     return LoadedModel(
         engine=Engine(decoder, vocab_size=vocabulary.size),
-        renderer=Renderer(tokenizer, model.context_length, eos_ids=generation.eos_ids),
+        renderer=renderer,
         vocabulary=vocabulary,
         rendering=FairExecutor(RENDERING_THREADS, "rendering"),
+        grammars=GrammarCompiler(vocabulary, renderer.stop_ids),
         sampling_defaults=generation,
     )

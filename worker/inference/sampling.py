@@ -37,10 +37,31 @@ class Sampler:
         # Tokens of the prompt and of the choice, which a repetition penalty is for.
         self._repeated: Tensor | None = None
         self._bias: Tensor | None = None
+        self._grammar = None if params.grammar is None else params.grammar.start()
+        self._allowed: Tensor | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """True if the choice has a grammar by which nothing can follow."""
+        return self._grammar is not None and self._grammar.is_complete
 
     @property
     def is_greedy(self) -> bool:
         return self.params.temperature < MIN_TEMPERATURE or self.params.top_p == 0
+
+    def prepare(self, vocab_size: int) -> None:
+        """Compute which tokens the grammar allows next, if there is one.
+
+        Raises GrammarDeadEnd if it allows none.
+        """
+        if self._grammar is not None:
+            self._allowed = self._grammar.allowed_tokens(vocab_size)
+
+    def apply_grammar(self, logits: Tensor) -> None:
+        """Rule out what the grammar does not allow in one row of logits [vocabulary], in place."""
+        if self._allowed is not None:
+            forbidden = ~self._allowed[: len(logits)]
+            logits.masked_fill_(forbidden.to(logits.device), -torch.inf)
 
     def apply_penalties(self, logits: Tensor) -> None:
         """Apply penalties and logit bias to one row of logits [vocabulary], in place.
@@ -79,7 +100,10 @@ class Sampler:
         return int(ids[_inverse_cdf(kept, uniform)])
 
     def observe(self, token: int) -> None:
-        """Count a generated token, if there is a penalty for it."""
+        """Count a generated token, if there is a penalty for it, and follow the grammar."""
+        if self._grammar is not None:
+            self._grammar.advance(token)
+            self._allowed = None
         if self._token_counts is not None:
             self._token_counts[token] += 1
         if self._repeated is not None:
@@ -96,6 +120,8 @@ def sample(logits: Tensor, samplers: Sequence[Sampler]) -> list[tuple[int, Logpr
     log_probabilities = dict(zip(rows, torch.log_softmax(logits[rows], dim=-1), strict=True))
     for row, sampler in enumerate(samplers):
         sampler.apply_penalties(logits[row])
+        # Last, so that no bias allows what the grammar does not.
+        sampler.apply_grammar(logits[row])
     tokens = _sample_tokens(logits, samplers)
     for token, sampler in zip(tokens, samplers, strict=True):
         sampler.observe(token)
@@ -142,8 +168,10 @@ def _inverse_cdf(probabilities: Tensor, uniform: float) -> int:
     """Inverse transform sampling: the index where the CDF passes `uniform` of its total."""
     cumulative = probabilities.cumsum(dim=-1)
     index = int(torch.searchsorted(cumulative, cumulative[-1] * uniform, right=True))
-    # Rounding may put `uniform` of the total onto the total itself.
-    return min(index, len(probabilities) - 1)
+    if index == len(probabilities):
+        # Rounding has put `uniform` of the total onto the total itself: the last with any mass.
+        index = int(torch.searchsorted(cumulative, cumulative[-1]))
+    return index
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:

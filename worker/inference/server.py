@@ -40,6 +40,11 @@ from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import Generation
 from worker.inference.registry import ModelRegistry
+from worker.inference.response_format import (
+    check_mentions_json,
+    compile_response_format,
+    refuse_for_classifier,
+)
 from worker.inference.training_rows import check_training_rows
 
 # Time for the current step to end when the server shuts down.
@@ -166,10 +171,17 @@ async def chat_completions(request: Request) -> Response:
         return await _chat_with_classifier(request, body)
     served = await state.models.resolve(body.model)
     project = http.read_project(request)
+    check_mentions_json(body)
     prompt = await render_prompt(body, served, project)
-    special = prompt.answer_format.special
+    grammar = await compile_response_format(body.response_format, served.base, project)
     generation = Generation(
-        prompt.ids, body, served, state.thread, project=project, special=special
+        prompt.ids,
+        body,
+        served,
+        state.thread,
+        project=project,
+        special=prompt.answer_format.special,
+        grammar=grammar,
     )
     generation.submit()
     builder = ChatCompletionBuilder(body, prompt, generation)
@@ -197,7 +209,10 @@ async def completions(request: Request) -> Response:
     served = await state.models.resolve(body.model)
     project = http.read_project(request)
     prompts = await tokenize_prompts(body, served.base, project)
-    builder = CompletionBuilder(body, prompts, served, state.thread, project=project)
+    grammar = await compile_response_format(body.response_format, served.base, project)
+    builder = CompletionBuilder(
+        body, prompts, served, state.thread, project=project, grammar=grammar
+    )
     headers = http.metadata_headers(builder.metadata())
     try:
         builder.submit()
@@ -213,6 +228,7 @@ async def completions(request: Request) -> Response:
 
 
 async def _chat_with_classifier(request: Request, body: ChatCompletionRequest) -> Response:
+    refuse_for_classifier(body)
     served = await _resolve_encoder(request, body.model)
     response, metadata = await http.cancel_on_disconnect(
         request, routes.classify_chat(body, served)

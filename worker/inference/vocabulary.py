@@ -14,6 +14,8 @@ from worker.inference.detokenizer import (
 
 # A token of a byte-fallback tokenizer that stands for one byte.
 BYTE_TOKEN = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+# A space, as SentencePiece spells it in a token.
+SPACE_MARK = "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 def _gpt2_byte_decoder() -> dict[str, int]:
@@ -73,7 +75,26 @@ class Vocabulary:
             return bytes(BYTE_DECODER[letter] for letter in piece)
         if BYTE_TOKEN.fullmatch(piece):
             return bytes([int(piece[3:5], 16)])
-        return piece.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode()
+        return piece.replace(SPACE_MARK, " ").encode()
+
+    def text_bytes(self, id: int) -> bytes:
+        """Return the bytes that one token adds to a text; none for a special token."""
+        if self._byte_level:
+            return self._text_bytes(id)
+        byte = self._fallback_byte(id)
+        if byte is not None:
+            return byte
+        piece = self._added.get(id, self._piece(id).replace(SPACE_MARK, " "))
+        return piece.encode()
+
+    def encode_exactly(self, text: str) -> list[int] | None:
+        """Tokenize a piece of text; None if the tokens would add other bytes than the text's.
+
+        A tokenizer may put a space in front of a text, and reads names of special tokens in it.
+        """
+        encoded = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+        ids: list[int] = encoded.ids
+        return ids if b"".join(map(self.text_bytes, ids)) == text.encode() else None
 
     def _text_bytes(self, id: int) -> bytes:
         """The bytes of one token in a text, as a byte-level decoder computes them."""

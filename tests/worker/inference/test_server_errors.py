@@ -87,7 +87,6 @@ class TestRejected:
             ("temperature", 3),
             ("n", 33),
             ("logit_bias", {"263": 1}),
-            ("response_format", {"type": "json_object"}),
         ],
     )
     def test_unsupported_fields_are_rejected(

@@ -18,6 +18,7 @@ from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.chat_prompt import render_prompt
 from worker.inference.fair_executor import FairExecutor
 from worker.inference.generation import _sampling_params
+from worker.inference.grammar.compiler import GrammarCompiler
 from worker.inference.registry import (
     LoadedModel,
     ModelRegistry,
@@ -50,6 +51,7 @@ def loaded(tokenizer: PreTrainedTokenizerFast) -> LoadedModel:
         Renderer(dated, 512),
         Vocabulary(dated),
         FairExecutor(1, "rendering"),
+        GrammarCompiler(Vocabulary(dated), ()),
         GenerationConfig(temperature=0.6, top_p=0.9),
     )
 

@@ -1,0 +1,129 @@
+"""Rules for JSON Schemas: OpenAI's strict mode in its words, keywords, and limits."""
+
+from typing import Any
+
+import pytest
+
+from worker.inference.grammar.schema_rules import (
+    MAX_LEVELS,
+    MAX_OPTIONAL_PROPERTIES,
+    MAX_PATTERN_CHARACTERS,
+    InvalidSchema,
+    read_schema,
+)
+
+TEXT = {"type": "string"}
+
+
+def closed(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """An object as strict mode wants it."""
+    shape = {"type": "object", "properties": properties, "required": [*properties]}
+    return {**shape, "additionalProperties": False, **more}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = TEXT
+    for _ in range(levels):
+        schema = closed({"a": schema})
+    return schema
+
+
+def reject(schema: Any, *, strict: bool = True) -> str:
+    with pytest.raises(InvalidSchema) as raised:
+        read_schema(schema, strict=strict)
+    return str(raised.value)
+
+
+STRICT_ERRORS: list[tuple[Any, str]] = [
+    (
+        {"type": "object", "properties": {}},
+        "In context=(), 'additionalProperties' is required to be supplied and to be false.",
+    ),
+    (
+        closed({"a": TEXT, "b": TEXT}, required=["a"]),
+        "In context=(), 'required' is required to be supplied and to be an array including every "
+        "key in properties. Missing 'b'.",
+    ),
+    (
+        closed({"a": TEXT}, required=["a", "b"]),
+        "In context=(), 'required' is required to be supplied and to be an array including every "
+        "key in properties. Extra required key 'b' supplied.",
+    ),
+    (
+        closed({"a": {"type": "object", "properties": {}}}),
+        "In context=('properties', 'a'), 'additionalProperties' is required to be supplied and to "
+        "be false.",
+    ),
+    (closed({"a": {}}), "In context=('properties', 'a'), schema must have a 'type' key."),
+    (
+        closed({"a": {"type": "array", "items": {"type": "string", "not": {"const": "x"}}}}),
+        "In context=('properties', 'a', 'items'), 'not' is not permitted.",
+    ),
+    (
+        closed({"a": {"allOf": [TEXT]}}),
+        "In context=('properties', 'a'), schema must have a 'type' key.",
+    ),
+    (closed({}, requird=["a"]), "In context=(), 'requird' is not permitted."),
+    (
+        {"type": "array", "items": TEXT},
+        "schema must have type 'object' and not have 'anyOf'/'oneOf'/'allOf'/'enum'/'not' at the "
+        "top level, but got 'type: 'array''.",
+    ),
+    (
+        {"anyOf": [closed({"a": TEXT})]},
+        "schema must have type 'object' and not have 'anyOf'/'oneOf'/'allOf'/'enum'/'not' at the "
+        "top level, but got 'anyOf'.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "message"), STRICT_ERRORS)
+def test_strict_mode_demands_what_openai_demands(schema: Any, message: str) -> None:
+    if "allOf" in str(schema.get("properties")):
+        message = "In context=('properties', 'a'), 'allOf' is not permitted."
+    assert reject(schema) == message
+
+
+def test_annotations_are_left_out_and_the_order_of_properties_stays() -> None:
+    schema = closed({"b": {**TEXT, "title": "B", "default": "x"}, "a": TEXT}, description="d")
+    assert read_schema(schema, strict=True) == closed({"b": TEXT, "a": TEXT})
+    assert [*read_schema(schema, strict=True)["properties"]] == ["b", "a"]
+
+
+def test_a_property_may_have_the_name_of_a_keyword() -> None:
+    schema = closed({"not": TEXT, "title": TEXT, "$ref": TEXT, "default": TEXT})
+    assert read_schema(schema, strict=True) == schema
+
+
+def test_without_strict_what_no_grammar_enforces_is_left_out() -> None:
+    schema = {"type": "array", "items": {**TEXT, "not": {"const": "x"}}, "uniqueItems": True}
+    assert read_schema(schema, strict=False) == {"type": "array", "items": TEXT}
+
+
+@pytest.mark.parametrize(
+    ("schema", "word"),
+    [
+        (nested(MAX_LEVELS + 1), f"deeper than {MAX_LEVELS} levels"),
+        ({"anyOf": [{"enum": ["x"] * 501}, {"enum": ["y"] * 500}]}, "1000 enum values"),
+        ({"enum": ["x" * 60] * 251}, "15000 characters"),
+        ({"const": "x" * 120_001}, "120000 characters"),
+        ({"properties": {"x" * 120_001: TEXT}}, "120000 characters"),
+        ({"properties": {f"p{n}": TEXT for n in range(5001)}}, "5000 object properties"),
+        (
+            {"properties": {f"p{n}": TEXT for n in range(MAX_OPTIONAL_PROPERTIES + 1)}},
+            "1000 optional properties",
+        ),
+        ({"pattern": "a" * (MAX_PATTERN_CHARACTERS + 1)}, "10000 characters of patterns"),
+        ({"$ref": "https://example.com/schema"}, "is not fetched"),
+        ({"properties": ["a"]}, "must be an object"),
+        ({"anyOf": {}}, "must be an array"),
+        ({"enum": "a"}, "must be an array"),
+        ({"items": "a"}, "must be an object"),
+    ],
+)
+def test_both_modes_have_limits(schema: Any, word: str) -> None:
+    assert word in reject(schema, strict=False)
+
+
+def test_the_deepest_schema_is_read() -> None:
+    assert read_schema(nested(MAX_LEVELS), strict=True) == nested(MAX_LEVELS)

@@ -1,0 +1,80 @@
+"""Compilation of grammars for one model, cached by what they are made of."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+
+from worker.inference.grammar.grammar import Grammar, GrammarDeadEnd
+from worker.inference.grammar.tokenizer import make_tokenizer
+from worker.inference.vocabulary import Vocabulary
+
+# Compiled grammars kept, and the characters of their sources. A grammar takes up to 50 bytes of
+# memory for each.
+MAX_GRAMMARS = 128
+MAX_CHARACTERS = 4 * 2**20
+# Cost of a character of a source, in characters of a prompt that is rendered.
+COST_PER_CHARACTER = 10
+
+
+class InvalidGrammar(ValueError):
+    """A grammar that is invalid, cannot be fulfilled or takes too much work."""
+
+
+class GrammarCompiler:
+    """Compiles grammars in the serialized form of llguidance. Thread-safe."""
+
+    def __init__(self, vocabulary: Vocabulary, stop_ids: Iterable[int]) -> None:
+        self._vocabulary = vocabulary
+        self._stop_ids = frozenset(stop_ids)
+        self._lock = threading.Lock()
+        self._tokenizer: LLTokenizer | None = None
+        self._tokenizer_lock = threading.Lock()
+        # Least recently used first.
+        self._grammars: OrderedDict[str, Grammar] = OrderedDict()
+        self._num_characters = 0
+
+    def find(self, source: str) -> Grammar | None:
+        """Return a grammar that was compiled before."""
+        with self._lock:
+            if source in self._grammars:
+                self._grammars.move_to_end(source)
+            return self._grammars.get(source)
+
+    def compile(self, source: str) -> Grammar:
+        """Compile a grammar, unless it was. Raises InvalidGrammar."""
+        grammar = self.find(source)
+        if grammar is None:
+            grammar = self._compile(source)
+            self._keep(source, grammar)
+        return grammar
+
+    def _compile(self, source: str) -> Grammar:
+        limits = LLParserLimits(verbose_errors=False)
+        matcher = LLMatcher(self._load_tokenizer(), source, log_level=0, limits=limits)
+        if matcher.is_error():
+            raise InvalidGrammar(matcher.get_error())
+        grammar = Grammar(matcher)
+        try:
+            # The first mask takes the longest, and tells whether there is any text at all.
+            grammar.start().allowed_tokens(self._vocabulary.size)
+        except GrammarDeadEnd as error:
+            raise InvalidGrammar(f"no text can fulfil it: {error}") from error
+        return grammar
+
+    def _load_tokenizer(self) -> LLTokenizer:
+        with self._tokenizer_lock:
+            if self._tokenizer is None:
+                self._tokenizer = make_tokenizer(self._vocabulary, self._stop_ids)
+            return self._tokenizer
+
+    def _keep(self, source: str, grammar: Grammar) -> None:
+        with self._lock:
+            if source in self._grammars:
+                return
+            self._grammars[source] = grammar
+            self._num_characters += len(source)
+            while len(self._grammars) > MAX_GRAMMARS or self._num_characters > MAX_CHARACTERS:
+                oldest, _ = self._grammars.popitem(last=False)
+                self._num_characters -= len(oldest)

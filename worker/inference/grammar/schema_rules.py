@@ -1,0 +1,208 @@
+"""Rules for JSON Schemas of structured outputs: size, keywords, and OpenAI's strict mode.
+
+The limits are those that OpenAI documents, unless said otherwise. They bound the time of compiling
+a grammar to about two seconds.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Schema = Mapping[str, Any]
+Path = tuple[str | int, ...]
+
+MAX_PROPERTIES = 5_000
+# Not OpenAI's, whose strict mode has none: the time they take grows with their square.
+MAX_OPTIONAL_PROPERTIES = 1_000
+# Levels of objects and arrays.
+MAX_LEVELS = 10
+# Not OpenAI's: levels of JSON, so that no schema is too deep to be read.
+MAX_NESTING = 64
+MAX_ENUM_VALUES = 1_000
+# An enum with more values than this may have so many characters.
+LARGE_ENUM_VALUES = 250
+MAX_LARGE_ENUM_CHARACTERS = 15_000
+# Names of properties and definitions, and values of enum and const.
+MAX_NAME_CHARACTERS = 120_000
+# Not OpenAI's: regular expressions, all together.
+MAX_PATTERN_CHARACTERS = 10_000
+
+SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
+SCHEMA_VALUES = frozenset({"items", "additionalItems", "additionalProperties"})
+# What the grammar enforces beside those.
+ASSERTIONS = frozenset(
+    "$ref const enum type minItems maxItems required minProperties maxProperties minLength "
+    "maxLength pattern format minimum maximum exclusiveMinimum exclusiveMaximum "
+    "multipleOf".split()
+)
+# What says nothing about the form of an answer.
+ANNOTATIONS = frozenset(
+    "$anchor $comment $id $schema contentEncoding contentMediaType default deprecated description "
+    "discriminator example examples id readOnly title writeOnly".split()
+)
+# What names and refers to schemas, and so stays in a schema that is compiled.
+IDENTIFIERS = frozenset({"$anchor", "$id", "$schema"})
+ENFORCED = SCHEMA_MAPS | SCHEMA_LISTS | SCHEMA_VALUES | ASSERTIONS
+# OpenAI permits no combination at the root in strict mode, and allOf nowhere.
+NO_STRICT_ROOT = ("anyOf", "oneOf", "allOf", "enum", "not")
+# One of them says which values a schema is for.
+TYPED_BY = frozenset({"type", "$ref", "anyOf", "oneOf", "enum", "const"})
+
+
+class InvalidSchema(ValueError):
+    """A JSON Schema that structured outputs do not support."""
+
+
+def read_schema(schema: Schema, *, strict: bool) -> dict[str, Any]:
+    """Check a schema, and return it without annotations. Raises InvalidSchema.
+
+    Without `strict`, keywords that no grammar enforces are left out too, and not enforced.
+    """
+    reader = _Reader(strict)
+    if strict:
+        _check_strict_root(schema)
+    result: dict[str, Any] = reader.read(schema, (), 0)
+    return result
+
+
+def _fail(path: Path, sentence: str) -> InvalidSchema:
+    return InvalidSchema(f"In context={path!r}, {sentence}")
+
+
+def _check_strict_root(schema: Schema) -> None:
+    found = [keyword for keyword in NO_STRICT_ROOT if keyword in schema]
+    if schema.get("type") != "object" or found:
+        got = f"'{found[0]}'" if found else f"'type: {schema.get('type')!r}'"
+        raise InvalidSchema(
+            "schema must have type 'object' and not have "
+            f"{'/'.join(map(repr, NO_STRICT_ROOT))} at the top level, but got {got}."
+        )
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Walks a schema once, and counts what its limits are for."""
+
+    strict: bool
+    num_properties: int = 0
+    num_optional: int = 0
+    num_enum_values: int = 0
+    num_name_characters: int = 0
+    num_pattern_characters: int = 0
+
+    def read(self, schema: Any, path: Path, level: int) -> Any:
+        """Check a schema and those in it, and return a copy without annotations."""
+        if isinstance(schema, bool):
+            return schema
+        if not isinstance(schema, dict):
+            raise _fail(path, "schema must be an object.")
+        if len(path) > MAX_NESTING:
+            raise InvalidSchema(f"it is nested deeper than {MAX_NESTING} levels.")
+        level += _is_container(schema)
+        if level > MAX_LEVELS:
+            raise _fail(path, f"objects and arrays are nested deeper than {MAX_LEVELS} levels.")
+        self._check_keywords(schema, path)
+        self._count(schema, path)
+        if self.strict:
+            _check_strict(schema, path)
+        return dict(self._read_keywords(schema, path, level))
+
+    def _read_keywords(self, schema: Schema, path: Path, level: int) -> Iterator[tuple[str, Any]]:
+        for keyword, value in schema.items():
+            if keyword in SCHEMA_MAPS:
+                if not isinstance(value, dict):
+                    raise _fail(path, f"'{keyword}' must be an object.")
+                # Definitions are counted where they stand, not where they are used.
+                inner = level if keyword in ("properties", "patternProperties") else 0
+                items = value.items()
+                yield keyword, {k: self.read(v, (*path, keyword, k), inner) for k, v in items}
+            elif keyword in SCHEMA_LISTS or (keyword == "items" and isinstance(value, list)):
+                if not isinstance(value, list):
+                    raise _fail(path, f"'{keyword}' must be an array.")
+                yield (
+                    keyword,
+                    [self.read(v, (*path, keyword, index), level) for index, v in enumerate(value)],
+                )
+            elif keyword in SCHEMA_VALUES:
+                yield keyword, self.read(value, (*path, keyword), level)
+            elif keyword in ASSERTIONS | IDENTIFIERS:
+                yield keyword, value
+
+    def _check_keywords(self, schema: Schema, path: Path) -> None:
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and not reference.startswith("#"):
+            raise _fail(path, f"'$ref' must begin with '#': {reference[:80]!r} is not fetched.")
+        if self.strict:
+            for keyword in schema:
+                if keyword not in ENFORCED | ANNOTATIONS or keyword == "allOf":
+                    raise _fail(path, f"'{keyword[:80]}' is not permitted.")
+
+    def _count(self, schema: Schema, path: Path) -> None:
+        names = [name for keyword in SCHEMA_MAPS for name in _as_dict(schema.get(keyword))]
+        properties = _as_dict(schema.get("properties"))
+        required = schema.get("required")
+        self.num_properties += len(properties)
+        if isinstance(required, list):
+            # A string, or another value that a grammar refuses.
+            required = {name for name in required if isinstance(name, str)}
+        self.num_optional += len(properties.keys() - (required or ()))
+        self.num_name_characters += sum(map(len, names))
+        self._count_values(schema, path)
+        patterns = [*_as_dict(schema.get("patternProperties")), schema.get("pattern")]
+        self.num_pattern_characters += sum(len(p) for p in patterns if isinstance(p, str))
+        for what, number, limit in (
+            ("object properties", self.num_properties, MAX_PROPERTIES),
+            ("optional properties", self.num_optional, MAX_OPTIONAL_PROPERTIES),
+            ("enum values", self.num_enum_values, MAX_ENUM_VALUES),
+            ("characters of names and values", self.num_name_characters, MAX_NAME_CHARACTERS),
+            ("characters of patterns", self.num_pattern_characters, MAX_PATTERN_CHARACTERS),
+        ):
+            if number > limit:
+                raise _fail(path, f"the schema exceeds the limit of {limit} {what}.")
+
+    def _count_values(self, schema: Schema, path: Path) -> None:
+        values = schema.get("enum", [])
+        if not isinstance(values, list):
+            raise _fail(path, "'enum' must be an array.")
+        characters = sum(len(str(value)) for value in values)
+        self.num_enum_values += len(values)
+        self.num_name_characters += characters + len(str(schema.get("const", "")))
+        if len(values) > LARGE_ENUM_VALUES and characters > MAX_LARGE_ENUM_CHARACTERS:
+            raise _fail(
+                path,
+                f"the {len(values)} values of 'enum' exceed the limit of "
+                f"{MAX_LARGE_ENUM_CHARACTERS} characters for more than {LARGE_ENUM_VALUES} values.",
+            )
+
+
+def _as_dict(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_container(schema: Schema) -> bool:
+    kinds = schema.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    return "properties" in schema or "items" in schema or "object" in kinds or "array" in kinds
+
+
+def _check_strict(schema: Schema, path: Path) -> None:
+    """Check OpenAI's rules for a schema in strict mode, in OpenAI's words."""
+    if not TYPED_BY & schema.keys():
+        raise _fail(path, "schema must have a 'type' key.")
+    kinds = schema.get("type")
+    if kinds != "object" and not (isinstance(kinds, list) and "object" in kinds):
+        return
+    if schema.get("additionalProperties") is not False:
+        raise _fail(path, "'additionalProperties' is required to be supplied and to be false.")
+    required = schema.get("required", [])
+    properties = _as_dict(schema.get("properties"))
+    rule = "'required' is required to be supplied and to be an array including every key in"
+    if not isinstance(required, list):
+        raise _fail(path, f"{rule} properties.")
+    for name in properties:
+        if name not in required:
+            raise _fail(path, f"{rule} properties. Missing '{name}'.")
+    for name in required:
+        if name not in properties:
+            raise _fail(path, f"{rule} properties. Extra required key '{name}' supplied.")
