@@ -90,11 +90,25 @@ class Vocabulary:
     def encode_exactly(self, text: str) -> list[int] | None:
         """Tokenize a piece of text; None if the tokens would add other bytes than the text's.
 
-        A tokenizer may put a space in front of a text, and reads names of special tokens in it.
+        A tokenizer may put a space in front of a text, unless a line break is before it, and reads
+        names of special tokens in it.
         """
-        encoded = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
-        ids: list[int] = encoded.ids
-        return ids if b"".join(map(self.text_bytes, ids)) == text.encode() else None
+        line_break = self._encode("\n")
+        for before in ([], line_break):
+            ids = self._encode("\n" * bool(before) + text)
+            following = ids[len(before) :]
+            if ids[: len(before)] == before and self._spells(following, text):
+                return following
+        return None
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.backend_tokenizer.encode(
+            text, add_special_tokens=False
+        ).ids
+        return ids
+
+    def _spells(self, ids: Sequence[int], text: str) -> bool:
+        return b"".join(map(self.text_bytes, ids)) == text.encode()
 
     def _text_bytes(self, id: int) -> bytes:
         """The bytes of one token in a text, as a byte-level decoder computes them."""

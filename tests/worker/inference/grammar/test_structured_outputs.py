@@ -164,12 +164,12 @@ class TestSampling:
     def test_max_tokens_cut_it(self, greedy: Callable[..., Any]) -> None:
         answer = greedy(max_tokens=3, response_format=schema_format(ONE_OF_TWO))
         assert answer.choices[0].finish_reason == "length"
-        assert answer.choices[0].message.content.startswith('{"')
+        assert answer.choices[0].message.content.startswith("{")
 
     def test_a_stop_string_ends_it(self, greedy: Callable[..., Any]) -> None:
         answer = greedy(stop=":", max_tokens=50, response_format=schema_format(ONE_OF_TWO))
         assert answer.choices[0].finish_reason == "stop"
-        assert answer.choices[0].message.content.strip() == '{"a"'
+        assert answer.choices[0].message.content.split() in (['{"a"'], ["{", '"a"'])
 
     def test_log_probabilities_are_the_models_own(self, greedy: Callable[..., Any]) -> None:
         """They are computed before the grammar rules tokens out."""
