@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-from worker.inference.grammar.grammar import Grammar, GrammarDeadEnd
+from worker.inference.grammar.grammar import Grammar, GrammarDeadEnd, one_line
 from worker.inference.grammar.tokenizer import make_tokenizer
 from worker.inference.vocabulary import Vocabulary
 
@@ -54,7 +54,7 @@ class GrammarCompiler:
         limits = LLParserLimits(verbose_errors=False)
         matcher = LLMatcher(self._load_tokenizer(), source, log_level=0, limits=limits)
         if matcher.is_error():
-            raise InvalidGrammar(matcher.get_error())
+            raise InvalidGrammar(one_line(matcher.get_error()))
         grammar = Grammar(matcher)
         try:
             # The first mask takes the longest, and tells whether there is any text at all.

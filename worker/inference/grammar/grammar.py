@@ -5,9 +5,16 @@ import torch
 from llguidance import LLMatcher
 from torch import Tensor
 
+MAX_ERROR_CHARACTERS = 300
+
 
 class GrammarDeadEnd(ValueError):
     """No token can continue the text under its grammar."""
+
+
+def one_line(message: str) -> str:
+    """An error of llguidance as one line, without the mark for what it leaves out."""
+    return " ".join(message.replace("<non-verbose/>", "").split())[:MAX_ERROR_CHARACTERS]
 
 
 class Grammar:
@@ -39,7 +46,7 @@ class GrammarState:
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if self._matcher.is_error():
-            raise GrammarDeadEnd(self._matcher.get_error())
+            raise GrammarDeadEnd(one_line(self._matcher.get_error()))
         allowed = np.zeros(vocab_size, dtype=bool)
         unpacked = np.unpackbits(bits, bitorder="little")[:vocab_size]
         allowed[: len(unpacked)] = unpacked

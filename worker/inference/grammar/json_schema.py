@@ -1,11 +1,15 @@
 """Grammars of JSON: any object, or what a JSON Schema describes."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from llguidance import LLMatcher
 
 from worker.inference.grammar.schema_rules import Schema, read_schema
+
+if TYPE_CHECKING:
+    # A type alone: the extension module has no such name.
+    from llguidance._lib import JsonCompileOptions
 
 # Between two parts of JSON: nothing, a space, or a line break and an indentation. A small model may
 # otherwise write line breaks until it has no tokens left.
@@ -20,6 +24,6 @@ def json_grammar(schema: Schema, *, strict: bool = False) -> str:
     Without `strict`, what no grammar can enforce is not enforced: some keywords, formats of
     strings, and that oneOf means exactly one.
     """
-    options: dict[str, Any] = {"whitespace_pattern": WHITESPACE, "lenient": not strict}
+    options: JsonCompileOptions = {"whitespace_pattern": WHITESPACE, "lenient": not strict}
     readable = read_schema(schema, strict=strict)
     return LLMatcher.grammar_from_json_schema(json.dumps(readable), overrides=options)

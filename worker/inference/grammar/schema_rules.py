@@ -12,8 +12,8 @@ Schema = Mapping[str, Any]
 Path = tuple[str | int, ...]
 
 MAX_PROPERTIES = 5_000
-# Not OpenAI's, whose strict mode has none: the time they take grows with their square.
-MAX_OPTIONAL_PROPERTIES = 1_000
+# Not OpenAI's, whose strict mode has none: any of them may come next, so each costs at each token.
+MAX_OPTIONAL_PROPERTIES = 250
 # Levels of objects and arrays.
 MAX_LEVELS = 10
 # Not OpenAI's: levels of JSON, so that no schema is too deep to be read.

@@ -111,7 +111,7 @@ def test_without_strict_what_no_grammar_enforces_is_left_out() -> None:
         ({"properties": {f"p{n}": TEXT for n in range(5001)}}, "5000 object properties"),
         (
             {"properties": {f"p{n}": TEXT for n in range(MAX_OPTIONAL_PROPERTIES + 1)}},
-            "1000 optional properties",
+            "250 optional properties",
         ),
         ({"pattern": "a" * (MAX_PATTERN_CHARACTERS + 1)}, "10000 characters of patterns"),
         ({"$ref": "https://example.com/schema"}, "is not fetched"),
