@@ -14,6 +14,15 @@ from worker.inference.vocabulary import Vocabulary
 # memory for each.
 MAX_GRAMMARS = 128
 MAX_CHARACTERS = 4 * 2**20
+# A mask's worst case is about 20 ms, and a text's memory 20 MiB, beyond which the text ends with an
+# error: measured with hostile schemas and SmolLM2's vocabulary.
+LIMITS = LLParserLimits(
+    initial_lexer_fuel=400_000,
+    step_lexer_fuel=50_000,
+    step_max_items=10_000,
+    max_lexer_states=50_000,
+    verbose_errors=False,
+)
 # Cost of a character of a source, in characters of a prompt that is rendered.
 COST_PER_CHARACTER = 10
 
@@ -51,8 +60,7 @@ class GrammarCompiler:
         return grammar
 
     def _compile(self, source: str) -> Grammar:
-        limits = LLParserLimits(verbose_errors=False)
-        matcher = LLMatcher(self._load_tokenizer(), source, log_level=0, limits=limits)
+        matcher = LLMatcher(self._load_tokenizer(), source, log_level=0, limits=LIMITS)
         if matcher.is_error():
             raise InvalidGrammar(one_line(matcher.get_error()))
         grammar = Grammar(matcher)

@@ -14,6 +14,9 @@ Path = tuple[str | int, ...]
 MAX_PROPERTIES = 5_000
 # Not OpenAI's, whose strict mode has none: any of them may come next, so each costs at each token.
 MAX_OPTIONAL_PROPERTIES = 250
+# Not OpenAI's: one value may begin with what any of them refers to, and its first token costs the
+# product of their numbers.
+MAX_REFERENCES = 500
 # Levels of objects and arrays.
 MAX_LEVELS = 10
 # Not OpenAI's: levels of JSON, so that no schema is too deep to be read.
@@ -87,6 +90,7 @@ class _Reader:
     strict: bool
     num_properties: int = 0
     num_optional: int = 0
+    num_references: int = 0
     num_enum_values: int = 0
     num_name_characters: int = 0
     num_pattern_characters: int = 0
@@ -143,6 +147,7 @@ class _Reader:
         properties = _as_dict(schema.get("properties"))
         required = schema.get("required")
         self.num_properties += len(properties)
+        self.num_references += "$ref" in schema
         if isinstance(required, list):
             # A string, or another value that a grammar refuses.
             required = {name for name in required if isinstance(name, str)}
@@ -154,6 +159,7 @@ class _Reader:
         for what, number, limit in (
             ("object properties", self.num_properties, MAX_PROPERTIES),
             ("optional properties", self.num_optional, MAX_OPTIONAL_PROPERTIES),
+            ("references", self.num_references, MAX_REFERENCES),
             ("enum values", self.num_enum_values, MAX_ENUM_VALUES),
             ("characters of names and values", self.num_name_characters, MAX_NAME_CHARACTERS),
             ("characters of patterns", self.num_pattern_characters, MAX_PATTERN_CHARACTERS),

@@ -113,6 +113,7 @@ def test_without_strict_what_no_grammar_enforces_is_left_out() -> None:
             {"properties": {f"p{n}": TEXT for n in range(MAX_OPTIONAL_PROPERTIES + 1)}},
             "250 optional properties",
         ),
+        ({"anyOf": [{"$ref": "#"}] * 501}, "500 references"),
         ({"pattern": "a" * (MAX_PATTERN_CHARACTERS + 1)}, "10000 characters of patterns"),
         ({"$ref": "https://example.com/schema"}, "is not fetched"),
         ({"properties": ["a"]}, "must be an object"),
