@@ -38,6 +38,10 @@ HUB_MODEL = re.compile(
     r"(@(?P<revision>[0-9a-f]{40}))?"
 )
 
+# Clients give up after some minutes, and a small model may never end an answer: 2,048 tokens take
+# less than five minutes at 7 tokens per second, and are enough for most answers with reasoning.
+DEFAULT_MAX_COMPLETION_TOKENS = 2048
+
 # No part between slashes starts with a dot: ids become directory names.
 MODEL_ID = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 FINE_TUNED_MODEL_NAME = re.compile(
@@ -65,6 +69,7 @@ class HubModel:
 class CatalogModel:
     """One base model: an entry of models.toml. `context_length` is in tokens.
 
+    `max_completion_tokens` limits answers to chats that name no limit of their own.
     `hub` and `license` are for exported models: where others find this base, and its licence.
     """
 
@@ -77,6 +82,7 @@ class CatalogModel:
     engine: str | None = None
     hub: str = ""
     license: str = ""
+    max_completion_tokens: int = DEFAULT_MAX_COMPLETION_TOKENS
 
     @property
     def hub_model(self) -> HubModel | None:
@@ -134,8 +140,10 @@ def _find_error(model: CatalogModel) -> str | None:
         return f"hub must be 'owner/name' or 'owner/name@COMMIT', not {model.hub!r}"
     if not isinstance(model.license, str):
         return f"license must be a text, such as 'apache-2.0', not {model.license!r}"
-    if type(model.context_length) is not int or model.context_length < 1:
-        return "context_length must be a positive number of tokens"
+    for name in ("context_length", "max_completion_tokens"):
+        value = getattr(model, name)
+        if type(value) is not int or value < 1:
+            return f"{name} must be a positive number of tokens"
     return None
 
 

@@ -115,7 +115,8 @@ class FakeEngine:
         if first.startswith("answer "):
             _, status, content = first.split(" ", 2)
             return Response(content, int(status), media_type="application/json")
-        if prompt == "wait":
+        # A judge's last message is an instruction.
+        if "wait" in (prompt, first):
             return await self._wait(request)
         if body.get("stream"):
             return StreamingResponse(self._stream(body, prompt), media_type="text/event-stream")

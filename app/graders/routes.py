@@ -27,6 +27,7 @@ from app.graders.schemas import (
 from app.http.dependencies import AppState, AppStateDep, PrincipalDep
 from app.http.openapi import error_responses, success_response
 from app.http.strict_json import StrictRoute
+from app.http_server.disconnects import run_until_disconnect
 from app.inference.dependencies import EnginesDep
 from app.inference.engines import EngineClient, EngineUnavailable
 from app.inference.proxy import resolve_model
@@ -62,22 +63,33 @@ async def validate_grader(
 
 @router.post("/run")
 async def run_grader(
-    body: RunGrader, state: AppStateDep, engines: EnginesDep, principal: PrincipalDep
+    body: RunGrader,
+    request: Request,
+    state: AppStateDep,
+    engines: EnginesDep,
+    principal: PrincipalDep,
 ) -> GraderRun:
-    """Grade one sample."""
+    """Grade one sample. Judges stop answering when the client disconnects."""
     judges = await _resolve_judges(body.grader, state, principal.project_id)
 
     async def ask_judge(grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
         model = judges[grader.model]
         return await _ask_judge(engines, principal.project_id, model, grader, messages)
 
-    async def run_in_pool(request: GradingRequest) -> GradingResult:
-        payload = request.model_dump_json().encode()
+    async def run_in_pool(task: GradingRequest) -> GradingResult:
+        payload = task.model_dump_json().encode()
         result = await state.cpu_pool.call(principal.project_id, run_grading_task, payload)
         return GradingResult.model_validate_json(result)
 
+    runs: list[GraderRun] = []
+
+    async def grade() -> None:
+        runs.append(await run(body.grader, body.model_sample, body.item, ask_judge, run_in_pool))
+
     try:
-        return await run(body.grader, body.model_sample, body.item, ask_judge, run_in_pool)
+        if not await run_until_disconnect(request.receive, grade):
+            raise InvalidRequest("The client has disconnected.")
+        return runs[0]
     except GradingLimitExceeded as error:
         raise InvalidRequest(
             f"The grader cannot be run: {error}. Shorten the sample, the item or the templates.",

@@ -3,14 +3,15 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
-from anyio import CancelScope, create_task_group
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.http.dependencies import AppState, run_autocommit
+from app.http_server.disconnects import run_until_disconnect
 from app.inference.engines import EngineClient, EngineUnavailable
 from app.models import registry
 from app.models.registry import ModelTask, ResolvedModel
@@ -64,17 +65,7 @@ class ProxyResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._record_request(scope["request_id"]):
-            failure: Exception | None = None
-            async with create_task_group() as group:
-                group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
-                try:
-                    await self._forward(send)
-                except Exception as error:
-                    # Raised outside of the group, which would wrap it into an ExceptionGroup.
-                    failure = error
-                group.cancel_scope.cancel()
-            if failure is not None:
-                raise failure
+            await run_until_disconnect(receive, partial(self._forward, send))
 
     @contextmanager
     def _record_request(self, request_id: str) -> Iterator[None]:
@@ -114,9 +105,3 @@ def _outcome_of(status: int) -> RequestOutcome:
     if status < 400:
         return RequestOutcome.SUCCEEDED
     return RequestOutcome.CLIENT_ERROR if status < 500 else RequestOutcome.SERVER_ERROR
-
-
-async def _cancel_on_disconnect(receive: Receive, scope: CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()

@@ -10,6 +10,7 @@ from app.http.openapi import error_responses, json_or_sse
 from app.http.strict_json import StrictRoute, TokenIdsRoute
 from app.inference.dependencies import EnginesDep
 from app.inference.proxy import ProxyResponse, resolve_model
+from app.inference.token_ids import reject_ids_under_alias
 from app.models.registry import ModelTask
 from app.monitoring.dependencies import RecorderDep
 from app.wire.chat import ChatCompletionResponse, CreateChatCompletion
@@ -63,6 +64,7 @@ async def create_completion(
 ) -> Response:
     """Continue a text, as one response or as a stream of events."""
     model = await resolve_model(state, principal.project_id, body.model, ModelTask.COMPLETION)
+    reject_ids_under_alias(model, body.model, body.prompt, param="prompt")
     fields = body.model_dump(exclude_unset=True)
     # The default prompt is sent too: another engine may have none.
     forwarded = {**fields, "prompt": body.prompt, "model": model.name}
@@ -83,6 +85,7 @@ async def create_embeddings(
 ) -> Response:
     """Embed texts as vectors."""
     model = await resolve_model(state, principal.project_id, body.model, ModelTask.EMBEDDING)
+    reject_ids_under_alias(model, body.model, body.input, param="input")
     forwarded = {**body.model_dump(exclude_unset=True), "model": model.name}
     return ProxyResponse(
         engines, recorder, model, EMBEDDINGS_PATH, forwarded, project_id=principal.project_id

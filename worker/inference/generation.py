@@ -162,11 +162,11 @@ def _resolve_num_choices(request: SamplingRequest, base: LoadedModel) -> int:
 
 
 def resolve_max_tokens(prompt_tokens: int, request: SamplingRequest, base: LoadedModel) -> int:
-    """Limit the requested number of tokens to the rest of the context."""
+    """Limit the requested number of tokens, or the model's default, to the rest of the context."""
     length, wanted = base.renderer.context_length, request.max_new_tokens
     if prompt_tokens > length - (wanted != 0):
         raise context_length_error(base, str(prompt_tokens))
-    return min(length if wanted is None else wanted, length - prompt_tokens)
+    return min(base.default_max_tokens if wanted is None else wanted, length - prompt_tokens)
 
 
 def context_length_error(base: LoadedModel, tokens: str) -> InvalidRequest:

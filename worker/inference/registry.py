@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from app import logs
-from app.catalog import Catalog, CatalogModel, ModelKind
+from app.catalog import DEFAULT_MAX_COMPLETION_TOKENS, Catalog, CatalogModel, ModelKind
 from app.errors import InvalidRequest, ModelNotFound
 from app.settings import Settings
 from app.storage.object_keys import validate_key
@@ -72,6 +72,8 @@ class LoadedModel:
     grammars: GrammarCompiler
     # Values for requests that name none.
     sampling_defaults: GenerationConfig = NO_GENERATION_CONFIG
+    # Of an answer to a chat that names no limit.
+    default_max_tokens: int = DEFAULT_MAX_COMPLETION_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,4 +265,5 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
         rendering=FairExecutor(RENDERING_THREADS, "rendering"),
         grammars=GrammarCompiler(vocabulary, renderer.stop_ids),
         sampling_defaults=generation,
+        default_max_tokens=model.max_completion_tokens,
     )

@@ -1,7 +1,9 @@
 """/v1/fine_tuning/alpha/graders, through the official SDK."""
 
+import socket
 from typing import Any
 
+import httpx
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 from openai.types.graders import (
@@ -14,6 +16,7 @@ from openai.types.graders import (
 from app.graders.schemas import MAX_TEMPLATE_CHARS
 from tests.live_api import Api
 from tests.live_server import FakeEngine
+from tests.polling import wait_until
 
 CHECK: StringCheckGraderParam = {
     "type": "string_check",
@@ -160,6 +163,24 @@ def test_judge_with_an_unusual_engine_response(
     assert problem in str(result.metadata.errors.api_model_grader_server_error_details)
     (body,) = engine.bodies
     assert body["max_completion_tokens"] == 512, "an unbounded judge fills its context"
+
+
+def test_a_judge_stops_when_the_client_of_the_run_disconnects(
+    http: httpx.Client, engine: FakeEngine
+) -> None:
+    judge = {
+        "type": "score_model",
+        "name": "judge",
+        "model": "base",
+        "input": [{"role": "user", "content": "wait"}],
+    }
+    path = "/v1/fine_tuning/alpha/graders/run"
+    request = http.build_request("POST", path, json={"grader": judge, "model_sample": "Paris"})
+    with socket.create_connection((request.url.host, request.url.port)) as connection:
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        connection.sendall(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + request.read())
+        wait_until("the judge is asked", lambda: engine.bodies)
+    assert engine.aborted.wait(60), "the judge was not aborted"
 
 
 LONG = "x" * 100_000

@@ -24,6 +24,7 @@ HELLO: Any = [{"role": "user", "content": "hello"}]
 # So long that a generation outlasts any test.
 LONG_CONTEXT = 50_000
 SHORT_CONTEXT = 64
+BRIEF_TOKENS = 7
 # The end-of-turn token.
 END = "2"
 PREFIX = "projects/p/jobs/j/attempt-1/step-6"
@@ -103,11 +104,12 @@ def store_adapter(home: Path, base_folder: Path, **config: Any) -> None:
 def running_chat_engine(
     home: Path, base_folder: Path, base_model: CatalogModel
 ) -> Iterator[EngineClient]:
-    """Run an engine with a stored adapter and four models: usable, short, broken and remote."""
+    """Run an engine with a stored adapter; models: usable, short, brief, broken and remote."""
     store_adapter(home, base_folder, lora_alpha=64, target_modules="all-linear")
     entries = [
         catalog_entry(base_model, context_length=LONG_CONTEXT, aliases=["gpt-4o-mini"]),
         catalog_entry(base_model, id="short", context_length=SHORT_CONTEXT),
+        catalog_entry(base_model, id="brief", max_completion_tokens=BRIEF_TOKENS),
         catalog_entry(base_model, id="broken", source="path:/nowhere"),
         catalog_entry(base_model, id="elsewhere", engine="http://127.0.0.1:1"),
     ]

@@ -11,6 +11,7 @@ from openai import APIError, BadRequestError, NotFoundError, OpenAI
 from app.catalog import CatalogModel
 from tests.raw_http import connected
 from tests.worker.inference.running_engine import (
+    BRIEF_TOKENS,
     SHORT_CONTEXT,
     EngineClient,
     make_greedy_chat,
@@ -79,6 +80,12 @@ class TestRejected:
         response = greedy(model="short", max_tokens=1000)
         assert response.usage.total_tokens == SHORT_CONTEXT
         assert response.choices[0].finish_reason == "length"
+
+    def test_a_chat_without_a_limit_has_the_models(self, greedy: Callable[..., Any]) -> None:
+        response = greedy(model="brief", max_tokens=None)
+        assert response.usage.completion_tokens == BRIEF_TOKENS
+        assert response.choices[0].finish_reason == "length"
+        assert greedy(model="brief", max_tokens=9).usage.completion_tokens == 9
 
     @pytest.mark.parametrize(
         ("field", "value"),
