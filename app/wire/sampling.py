@@ -116,7 +116,24 @@ class SamplingRequest(StrictModel):
         raise NotImplementedError
 
 
+class PromptTokensDetails(BaseModel):
+    """Parts of the prompt. `cached_tokens` did not have to be computed again."""
+
+    audio_tokens: int
+    cached_tokens: int
+
+
 class Usage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+    @classmethod
+    def of(cls, prompt_tokens: int, completion_tokens: int, *, cached_tokens: int = 0) -> "Usage":
+        return cls(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=prompt_tokens + completion_tokens,
+            prompt_tokens_details=PromptTokensDetails(audio_tokens=0, cached_tokens=cached_tokens),
+        )

@@ -136,9 +136,9 @@ class ChatCompletionBuilder:
         return ChoiceLogprobs(content=content, refusal=None) if self._request.logprobs else None
 
     def _usage(self) -> Usage:
-        prompt, completion = self._generation.prompt_tokens, self._generation.completion_tokens
-        return Usage(
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            total_tokens=prompt + completion,
+        generation = self._generation
+        return Usage.of(
+            generation.prompt_tokens,
+            generation.completion_tokens,
+            cached_tokens=generation.cached_tokens,
         )

@@ -180,10 +180,10 @@ class CompletionBuilder:
         )
 
     def _usage(self) -> Usage:
-        prompt = sum(generation.prompt_tokens for generation in self._generations)
-        completion = sum(generation.completion_tokens for generation in self._generations)
-        return Usage(
-            prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion
+        return Usage.of(
+            sum(generation.prompt_tokens for generation in self._generations),
+            sum(generation.completion_tokens for generation in self._generations),
+            cached_tokens=sum(generation.cached_tokens for generation in self._generations),
         )
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from worker.inference.adapter_memory import AdapterFiles
+from worker.inference.prefix_cache import PrefixScope
 from worker.inference.slots import KvSlots
 
 
@@ -41,6 +42,15 @@ class Decoder(KvSlots, Protocol):
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         """Reset a slot for a new prompt. Raises OSError or InvalidAdapter."""
 
+    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> int:
+        """Load what is known of a prompt's beginning; return how many tokens need no computing.
+
+        Always fewer than all. 0 if the decoder has no prefix cache.
+        """
+
+    def save_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> None:
+        """Keep the keys and values of the prompt in a slot for prompts that begin alike."""
+
     def prefill(
         self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1
     ) -> PrefillOutput:
@@ -51,6 +61,9 @@ class Decoder(KvSlots, Protocol):
 
     def move_slot(self, source: int, target: int, length: int) -> None:
         """Move slot `source`, which holds `length` tokens, to slot `target`."""
+
+    def release_slot(self, slot: int) -> None:
+        """Erase a slot that is no longer used, and free its memory."""
 
     def swap_out(self, slot: int, length: int) -> object:
         """Return the KV cache (`length` tokens) and adapter of a slot, for `swap_in`."""

@@ -19,10 +19,12 @@ from worker.inference.messages import (
     Finished,
     Logprobs,
     PooledOutput,
+    PrefixReused,
     PromptLogprobs,
     Request,
     Token,
 )
+from worker.inference.prefix_cache import PrefixScope
 from worker.inference.sampling import sample, token_logprobs
 from worker.inference.scheduler import Scheduler
 from worker.inference.slots import NO_SLOT, Prefill, Sequence
@@ -36,6 +38,7 @@ class EngineStats:
 
     running_requests: int = 0
     prompt_tokens: int = 0
+    cached_prompt_tokens: int = 0
     generated_tokens: int = 0
     failed_requests: int = 0
 
@@ -109,6 +112,7 @@ class Engine:
         request, start = prefill.request, prefill.num_computed
         if start == 0:
             self.decoder.begin_prefill(prefill.slot, request.adapter)
+            start = self._load_prefix(prefill)
         chunk = request.prompt[start : start + tokens]
         output = self.decoder.prefill(
             prefill.slot, chunk, start, num_logits=len(chunk) if request.prompt_logprobs else 1
@@ -122,6 +126,19 @@ class Engine:
             self._pool_hidden_states(prefill, output.hidden)
         elif prefill.is_computed:
             self._end_prompt(prefill, output.logits[-1:])
+
+    def _load_prefix(self, prefill: Prefill) -> int:
+        """Load the known beginning of a prompt; return its number of tokens."""
+        request = prefill.request
+        # These need the output of each token.
+        if request.pooling or request.prompt_logprobs:
+            return 0
+        known = self.decoder.load_prefix(prefill.slot, _prefix_scope(request), request.prompt)
+        prefill.num_computed = known
+        self.stats.cached_prompt_tokens += known
+        if known:
+            request.emit(PrefixReused(known))
+        return known
 
     def _emit_prompt_logprobs(self, request: Request, start: int, logits: Tensor) -> None:
         """Emit prompt log-probabilities. `logits[i]` predicts token `start + i + 1`."""
@@ -143,6 +160,8 @@ class Engine:
 
     def _end_prompt(self, prefill: Prefill, logits: Tensor) -> None:
         """Keep the prompt's logits for its choices, unless it has nothing to generate."""
+        request = prefill.request
+        self.decoder.save_prefix(prefill.slot, _prefix_scope(request), request.prompt)
         if prefill.request.max_new_tokens:
             prefill.logits = logits.clone()
             self.scheduler.prefill_computed(prefill)
@@ -259,3 +278,7 @@ def _dead_end_error(error: GrammarDeadEnd) -> ApiError:
         "simplify the schema.",
         param="response_format",
     )
+
+
+def _prefix_scope(request: Request) -> PrefixScope:
+    return PrefixScope(request.project, request.adapter.prefix if request.adapter else None)

@@ -16,6 +16,7 @@ from worker.inference.messages import (
     Finished,
     Logprobs,
     PooledOutput,
+    PrefixReused,
     PromptLogprobs,
     Request,
     SamplingParams,
@@ -78,6 +79,8 @@ class Generation:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self.prompt_tokens = len(prompt)
         self.completion_tokens = 0
+        # Tokens of the prompt that did not have to be computed; known before the first update.
+        self.cached_tokens = 0
         # The prompt's tokens, if requested; complete before the first update.
         self.prompt_logprobs: list[tuple[int, Logprobs | None]] = []
         self.num_choices = _resolve_num_choices(request, base)
@@ -120,6 +123,8 @@ class Generation:
                 raise event.error
             if isinstance(event, PromptLogprobs):
                 self.prompt_logprobs += event.tokens
+            elif isinstance(event, PrefixReused):
+                self.cached_tokens = event.num_tokens
             elif not isinstance(event, PooledOutput):
                 for update in self._handle_event(event):
                     yield update

@@ -1,26 +1,20 @@
 """The KV cache: keys and values of all running sequences, one slot each; attention over it."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-# More concurrent sequences gain little throughput, and each waits longer for its next token.
-MAX_NUM_SEQS = 32
-# Share of the machine's memory that the cache of one model may take.
-KV_CACHE_MEMORY_FRACTION = 0.125
-CGROUP_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+from worker.inference.kv_memory import SlottedTensor
 
 
 class KvCache:
     """Keys and values, per layer [slots + 1, kv heads, context length, head dim].
 
     Running sequences fill the slots from 0 on without gaps, so that a step reads them without a
-    copy. Prompts are computed in the slots at the end, of which one is always left to them, and
+    copy. A slot has room for a whole context; on a CPU it takes only the memory of its tokens.
+    Prompts are computed in the slots at the end, of which one is always left to them, and
     then copied to the slots of their choices.
     """
 
@@ -36,37 +30,28 @@ class KvCache:
         device: torch.device,
     ) -> None:
         shape = (num_slots + 1, num_kv_heads, context_length, head_dim)
-        self.keys = [_lazy_zeros(shape, dtype, device) for _ in range(layers)]
-        self.values = [_lazy_zeros(shape, dtype, device) for _ in range(layers)]
-        # Positions of each slot that may not be zero.
-        self._num_written = [0] * (num_slots + 1)
-
-    def mark_written(self, slot: int, length: int) -> None:
-        self._num_written[slot] = max(self._num_written[slot], length)
+        self._slotted = [SlottedTensor(shape, dtype, device) for _ in range(2 * layers)]
+        self._tensors = [slotted.tensor for slotted in self._slotted]
+        self.keys, self.values = self._tensors[:layers], self._tensors[layers:]
 
     def erase_slot(self, slot: int) -> None:
-        """Overwrite the keys and values of a slot with zeros."""
-        for tensor in (*self.keys, *self.values):
-            tensor[slot, :, : self._num_written[slot]] = 0
-        self._num_written[slot] = 0
+        """Overwrite the keys and values of a slot with zeros, which frees their memory."""
+        for slotted in self._slotted:
+            slotted.erase(slot)
 
     def copy_slot(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` positions of slot `source` to slot `target`."""
-        for tensor in (*self.keys, *self.values):
+        for tensor in self._tensors:
             tensor[target, :, :length] = tensor[source, :, :length]
-        self.mark_written(target, length)
 
-    def read_slot(self, slot: int, length: int) -> list[Tensor]:
-        """Copy the first `length` positions of a slot to the host's memory."""
-        return [
-            tensor[slot, :, :length].to("cpu", copy=True) for tensor in (*self.keys, *self.values)
-        ]
+    def read_slot(self, slot: int, start: int, end: int) -> list[Tensor]:
+        """Copy the positions from `start` to `end` of a slot to the host's memory."""
+        return [tensor[slot, :, start:end].to("cpu", copy=True) for tensor in self._tensors]
 
-    def write_slot(self, slot: int, copies: Sequence[Tensor]) -> None:
-        """Write what `read_slot` returned to a slot."""
-        for tensor, saved in zip((*self.keys, *self.values), copies, strict=True):
-            tensor[slot, :, : saved.shape[1]] = saved
-        self.mark_written(slot, copies[0].shape[1])
+    def write_slot(self, slot: int, start: int, copies: Sequence[Tensor]) -> None:
+        """Write what `read_slot` returned to a slot, from position `start` on."""
+        for tensor, saved in zip(self._tensors, copies, strict=True):
+            tensor[slot, :, start : start + saved.shape[1]] = saved
 
 
 class PrefillAttention:
@@ -77,7 +62,6 @@ class PrefillAttention:
         self._slot = slot
         self._start = start
         self._end = start + count
-        cache.mark_written(slot, self._end)
         self._mask = self._chunk_mask(count) if start else None
 
     def _chunk_mask(self, count: int) -> Tensor:
@@ -114,8 +98,6 @@ class DecodeAttention:
         self._rows = list(slots)
         self._has_gaps = self._rows[-1] - self._rows[0] >= len(self._rows)
         self._lengths = [position + 1 for position in positions]
-        for slot, length in zip(self._rows, self._lengths, strict=True):
-            cache.mark_written(slot, length)
         device = cache.keys[0].device
         self._slots = torch.tensor(self._rows, device=device)
         self._positions = torch.tensor(positions, device=device)
@@ -170,30 +152,3 @@ class DecodeAttention:
             values[slot : slot + 1, :, :length],
         )
         return output.flatten(1)
-
-
-def compute_num_slots(bytes_per_slot: int, device: torch.device) -> int:
-    """Compute how many slots fit into memory, in addition to that of prompts; at least 1."""
-    budget = int(_total_memory(device) * KV_CACHE_MEMORY_FRACTION)
-    return max(1, min(MAX_NUM_SEQS, budget // bytes_per_slot - 1))
-
-
-def _total_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1]
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = CGROUP_MEMORY_LIMIT.read_text().strip() if CGROUP_MEMORY_LIMIT.exists() else "max"
-    return memory if limit == "max" else min(memory, int(limit))
-
-
-def _lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Allocate zeros: attention multiplies masked positions by 0, and 0 · NaN is NaN.
-
-    On a CPU numpy allocates pages that the system zeroes on first touch; torch.zeros would write
-    to, and so occupy, many gigabytes before the first request.
-    """
-    if device.type != "cpu":
-        return torch.zeros(shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.zeros((*shape[:-1], shape[-1] * dtype.itemsize), np.uint8)).view(
-        dtype
-    )

@@ -15,9 +15,11 @@ from transformers import PreTrainedModel
 from worker.inference.adapter_format import InvalidAdapter, fuse_pairs, linear_sizes, read_lora
 from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
 from worker.inference.decoder import PrefillOutput
-from worker.inference.kv_cache import DecodeAttention, KvCache, PrefillAttention, compute_num_slots
+from worker.inference.kv_cache import DecodeAttention, KvCache, PrefillAttention
+from worker.inference.kv_memory import compute_capacity
 from worker.inference.llama_weights import LlamaBlock, PackedLinear, fused_paths, read_block
 from worker.inference.lora import LoraBatch, LoraStack, LoraWeights
+from worker.inference.prefix_cache import BLOCK_TOKENS, PrefixCache, PrefixScope
 
 AttentionFunction = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
@@ -49,8 +51,14 @@ class LlamaDecoder:
         self._head = PackedLinear([weights["lm_head.weight"]], [None])
         self._cos, self._sin = self._rope_tables(model)
         self._blocks = [read_block(weights, layer) for layer in range(config.num_hidden_layers)]
-        self.num_slots = compute_num_slots(self._kv_bytes_per_slot, self._embedding.device)
+        capacity = compute_capacity(
+            bytes_per_token=self._kv_bytes_per_token,
+            context_length=context_length,
+            device=self._embedding.device,
+        )
+        self.num_slots, self.num_tokens = capacity.num_slots, capacity.num_tokens
         self._cache = self._make_cache()
+        self._prefixes = PrefixCache(capacity.num_prefix_tokens)
         self._adapters = AdapterMemoryCache(self._load_adapter)
         # The adapter of each slot.
         self._slot_adapters: list[LoraWeights | None] = [None] * (self.num_slots + 1)
@@ -60,9 +68,9 @@ class LlamaDecoder:
         self._decode_stack = LoraStack([])
 
     @property
-    def _kv_bytes_per_slot(self) -> int:
-        per_token = 2 * len(self._blocks) * self._num_kv_heads * self._head_dim
-        return int(per_token * self._embedding.element_size() * self.context_length)
+    def _kv_bytes_per_token(self) -> int:
+        elements = 2 * len(self._blocks) * self._num_kv_heads * self._head_dim
+        return int(elements * self._embedding.element_size())
 
     def _make_cache(self) -> KvCache:
         return KvCache(
@@ -91,6 +99,7 @@ class LlamaDecoder:
         self._load_adapter(files)
 
     def evict(self, adapter: AdapterFiles, used_slots: Collection[int]) -> bool:
+        self._prefixes.discard(adapter.prefix)
         weights = self._adapters.discard(adapter)
         # Slots refer to the weights after the cache has dropped them.
         self._evicted |= {weights} if weights else set()
@@ -104,6 +113,21 @@ class LlamaDecoder:
 
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         self._slot_adapters[slot] = self._adapters.get(adapter) if adapter else None
+
+    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> int:
+        # The last token is computed in any case: its logits are not kept.
+        blocks = self._prefixes.find(scope, ids[:-1])
+        for index, block in enumerate(blocks):
+            self._cache.write_slot(slot, index * BLOCK_TOKENS, block)
+        return len(blocks) * BLOCK_TOKENS
+
+    def save_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> None:
+        def read(start: int) -> list[Tensor]:
+            return self._cache.read_slot(slot, start, start + BLOCK_TOKENS)
+
+        # Nothing of a deleted adapter is kept.
+        if self._slot_adapters[slot] not in self._evicted:
+            self._prefixes.add(scope, ids, read)
 
     def prefill(
         self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1
@@ -121,13 +145,18 @@ class LlamaDecoder:
 
     def move_slot(self, source: int, target: int, length: int) -> None:
         self.copy_slot(source, target, length)
+        self.release_slot(source)
+
+    def release_slot(self, slot: int) -> None:
+        self._cache.erase_slot(slot)
+        self._slot_adapters[slot] = None
 
     def swap_out(self, slot: int, length: int) -> _SwappedSlot:
-        return _SwappedSlot(self._cache.read_slot(slot, length), self._slot_adapters[slot])
+        return _SwappedSlot(self._cache.read_slot(slot, 0, length), self._slot_adapters[slot])
 
     def swap_in(self, slot: int, swapped_kv: object) -> None:
         assert isinstance(swapped_kv, _SwappedSlot)
-        self._cache.write_slot(slot, swapped_kv.tensors)
+        self._cache.write_slot(slot, 0, swapped_kv.tensors)
         self._slot_adapters[slot] = swapped_kv.adapter
 
     def decode(

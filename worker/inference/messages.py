@@ -49,6 +49,13 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixReused:
+    """So many of the prompt's first tokens were not computed again."""
+
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class PromptLogprobs:
     """Log-probabilities of the prompt's tokens, in order. The first token has none."""
 
@@ -77,7 +84,7 @@ class Failed:
     error: ApiError
 
 
-Event = Token | PromptLogprobs | PooledOutput | Finished | Failed
+Event = Token | PrefixReused | PromptLogprobs | PooledOutput | Finished | Failed
 
 
 # Compared by identity: two requests may be equal.

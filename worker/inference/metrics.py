@@ -36,6 +36,11 @@ class EngineCollector(Collector):
             value=sum(s.prompt_tokens for s in stats),
         )
         yield CounterMetricFamily(
+            f"{PREFIX}cached_prompt_tokens",
+            "Prompt tokens whose keys and values were kept from an earlier prompt",
+            value=sum(s.cached_prompt_tokens for s in stats),
+        )
+        yield CounterMetricFamily(
             f"{PREFIX}generated_tokens",
             "Tokens generated",
             value=sum(s.generated_tokens for s in stats),

@@ -1,6 +1,9 @@
 """The slots of the KV cache: rows being decoded from slot 0 on without gaps, prompts at the end.
 
 There is one slot more than rows can use, so that a prompt that stands in a row's way can move.
+
+A request is started if all that it may still write fits into memory beside what others may, so that
+memory never runs out in the middle of an answer.
 """
 
 from dataclasses import dataclass
@@ -67,10 +70,12 @@ class KvSlots(Protocol):
     """The part of a decoder that copies keys and values."""
 
     num_slots: int
-    context_length: int
+    # What all slots may hold together.
+    num_tokens: int
 
     def copy_slot(self, source: int, target: int, length: int) -> None: ...
     def move_slot(self, source: int, target: int, length: int) -> None: ...
+    def release_slot(self, slot: int) -> None: ...
     def swap_out(self, slot: int, length: int) -> object: ...
     def swap_in(self, slot: int, swapped_kv: object) -> None: ...
 
@@ -85,8 +90,8 @@ class SlotTable:
         self._prefills: dict[int, Prefill] = {}
         self._swapped_tokens = 0
         # Preempted keys and values are kept, so that nothing is computed twice and no output
-        # changes. At most half as many as the cache holds, and always those of one row.
-        self._max_swapped_tokens = kv.context_length * max(1, self.num_slots // 2)
+        # changes. At most half as many as the cache holds, or those of one row.
+        self._max_swapped_tokens = kv.num_tokens // 2
 
     @property
     def num_used(self) -> int:
@@ -97,29 +102,38 @@ class SlotTable:
         """True if a further row leaves the spare slot free."""
         return self.num_used < self.num_slots
 
+    def has_memory(self, request: Request) -> bool:
+        """True if a further row of a request fits into memory. One alone always may start."""
+        requests = [row.request for row in self.running]
+        requests += [prefill.request for prefill in self._prefills.values()]
+        reserved = sum(map(_max_tokens, requests))
+        return not requests or reserved + _max_tokens(request) <= self._kv.num_tokens
+
     def can_start_prefill(self, request: Request) -> bool:
-        """True if there is a slot for the prompt and, unless it is pooled, later for a choice."""
-        return self.has_free_row or (request.pooling and not self._prefills)
+        """True if there is room for the prompt and, unless it is pooled, later for a choice."""
+        if request.pooling and not self._prefills:
+            return True
+        return self.has_free_row and self.has_memory(request)
 
     def can_start_row(self, prefill: Prefill, *, is_last: bool) -> bool:
         """True if a choice can get a row. The last one takes over the slot of its prompt."""
         if not is_last:
-            return self.can_resume_row
+            return self.can_resume_row(prefill.request)
         target = len(self.running)
         has_target = self.num_used <= self.num_slots or prefill.slot == target
         return target < self.num_slots and has_target
 
-    @property
-    def can_resume_row(self) -> bool:
-        """True if there is a slot for a row that gives none back.
+    def can_resume_row(self, request: Request) -> bool:
+        """True if there is room for a row that gives none back.
 
-        Without running rows it may be the spare slot: prompts that wait to start several choices
-        would otherwise wait for each other.
+        Without running rows it may take the spare slot, and more memory than it should: prompts
+        that wait to start several choices would otherwise wait for each other.
         """
-        return self.has_free_row or not self.running
+        return not self.running or (self.has_free_row and self.has_memory(request))
 
     def can_swap_out(self, holder: Prefill | Sequence) -> bool:
-        return self._swapped_tokens + holder.num_cached <= self._max_swapped_tokens
+        swapped = self._swapped_tokens + holder.num_cached
+        return not self._swapped_tokens or swapped <= self._max_swapped_tokens
 
     def start_prefill(self, prefill: Prefill) -> None:
         """Give a prompt a slot, with the keys and values it was preempted with."""
@@ -129,6 +143,11 @@ class SlotTable:
 
     def end_prefill(self, prefill: Prefill) -> None:
         """Take back the slot of a prompt, if it has one, or its swapped keys and values."""
+        if prefill.slot != NO_SLOT:
+            self._kv.release_slot(prefill.slot)
+        self._leave_slot(prefill)
+
+    def _leave_slot(self, prefill: Prefill) -> None:
         self._prefills.pop(prefill.slot, None)
         prefill.slot = NO_SLOT
         self._forget_swapped(prefill)
@@ -144,7 +163,9 @@ class SlotTable:
             self._vacate(target, unless=prefill)
             if prefill.slot != target:
                 self._kv.copy_slot(prefill.slot, target, prefill.num_computed)
-        if is_last:
+        if is_last and prefill.slot == target:
+            self._leave_slot(prefill)
+        elif is_last:
             self.end_prefill(prefill)
         self._append(sequence)
 
@@ -161,10 +182,12 @@ class SlotTable:
         if slot == NO_SLOT:
             return
         last = self.running.pop()
-        if last is not sequence:
-            self.running[slot] = last
-            self._kv.move_slot(last.slot, slot, last.length)
-            last.slot = slot
+        if last is sequence:
+            self._kv.release_slot(slot)
+            return
+        self.running[slot] = last
+        self._kv.move_slot(last.slot, slot, last.length)
+        last.slot = slot
 
     def preempt(self, holder: Prefill | Sequence) -> None:
         """Take a slot away; its keys and values are kept until it gets another one."""
@@ -216,3 +239,8 @@ class SlotTable:
         """Return the last free slot, which rows need last."""
         slots = range(self.num_slots, len(self.running) - 1, -1)
         return next(slot for slot in slots if slot not in self._prefills)
+
+
+def _max_tokens(request: Request) -> int:
+    """Tokens that a choice may hold at its end."""
+    return len(request.prompt) + request.max_new_tokens

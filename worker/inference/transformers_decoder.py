@@ -15,6 +15,7 @@ from worker.inference.adapter_format import linear_sizes, read_lora
 from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
 from worker.inference.decoder import PrefillOutput
 from worker.inference.lora import LoraWeights
+from worker.inference.prefix_cache import PrefixScope
 
 # Each slot costs a forward pass of its own; more slots would only share the same throughput.
 NUM_SLOTS = 4
@@ -36,6 +37,8 @@ class TransformersDecoder:
     def __init__(self, model: PreTrainedModel, *, context_length: int) -> None:
         self.num_slots = NUM_SLOTS
         self.context_length = context_length
+        # transformers' cache grows with its sequence.
+        self.num_tokens = (NUM_SLOTS + 1) * context_length
         self._model = model
         self._adapters = AdapterMemoryCache(self._load_adapter)
         self._slots = [_Slot() for _ in range(NUM_SLOTS + 1)]
@@ -58,6 +61,11 @@ class TransformersDecoder:
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         self._slots[slot] = _Slot(adapter=self._adapters.get(adapter) if adapter else None)
 
+    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> int:
+        return 0
+
+    def save_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> None: ...
+
     def prefill(
         self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1
     ) -> PrefillOutput:
@@ -74,6 +82,9 @@ class TransformersDecoder:
 
     def move_slot(self, source: int, target: int, length: int) -> None:
         self._slots[target], self._slots[source] = self._slots[source], _Slot()
+
+    def release_slot(self, slot: int) -> None:
+        self._slots[slot] = _Slot()
 
     def swap_out(self, slot: int, length: int) -> object:
         swapped, self._slots[slot] = self._slots[slot], _Slot()

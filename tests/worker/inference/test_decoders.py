@@ -20,7 +20,6 @@ from tests.worker.inference.conftest import MakeAdapter, load_tiny
 from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder
-from worker.inference.kv_cache import compute_num_slots
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
 from worker.inference.transformers_decoder import TransformersDecoder
@@ -273,10 +272,3 @@ class TestAdapters:
             decoder.check_adapter(adapter_files)
         slow = TransformersDecoder(load_tiny(base_folder), context_length=512)
         torch.testing.assert_close(prefill(slow, PROMPT, adapter_files), logits_of(model, PROMPT))
-
-
-@pytest.mark.parametrize(
-    ("bytes_per_slot", "slots"), [(1, 32), (2**60, 1)], ids=["tiny", "more than all memory"]
-)
-def test_the_number_of_slots_depends_on_memory(bytes_per_slot: int, slots: int) -> None:
-    assert compute_num_slots(bytes_per_slot, torch.device("cpu")) == slots

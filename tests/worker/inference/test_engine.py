@@ -18,7 +18,9 @@ from worker.inference.engine import Engine
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.lora import LoraWeights
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
-from worker.inference.scheduler import PREFILL_CHUNK_TOKENS, Scheduler
+from worker.inference.prefix_cache import PrefixScope
+from worker.inference.scheduler import Scheduler
+from worker.inference.step_planning import PREFILL_CHUNK_TOKENS
 
 GREEDY = SamplingParams(temperature=0)
 # Ids of the tiny tokenizer's special tokens are 0 to 2; 2 ends a turn.
@@ -277,32 +279,45 @@ class TestA63Eviction:
         cache = decoder._cache
         return not any(tensor.any() for tensor in (*cache.keys, *cache.values))
 
+    def knows_prompt(self, decoder: LlamaDecoder, adapter: AdapterFiles, prompt: list[int]) -> bool:
+        return bool(decoder._prefixes.find(PrefixScope("", adapter.prefix), prompt))
+
     def test_a63_an_idle_adapter_is_erased(
         self, engine: Engine, decoder: LlamaDecoder, adapter: MakeAdapter
     ) -> None:
         files, _ = adapter()
-        run_until_idle(engine, *(RecordedRequest([5, 6], adapter=files) for _ in range(3)))
+        prompt = [5, 6] * 40
+        run_until_idle(engine, *(RecordedRequest(prompt, adapter=files) for _ in range(3)))
         before = self.count_weights()
         assert before
-        assert not self.is_erased(decoder)
+        assert self.is_erased(decoder)
+        assert self.knows_prompt(decoder, files, prompt)
         engine.evict(files)
         assert self.count_weights() == before - 1
-        assert self.is_erased(decoder)
+        assert not self.knows_prompt(decoder, files, prompt)
 
     def test_a63_an_adapter_in_use_is_erased_after_its_last_request(
-        self, engine: Engine, decoder: LlamaDecoder, adapter: MakeAdapter
+        self,
+        engine: Engine,
+        decoder: LlamaDecoder,
+        adapter: MakeAdapter,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         files, _ = adapter()
-        expected = generate(engine, [5, 6], adapter=files)
-        running = RecordedRequest([5, 6], adapter=files)
+        prompt = [5, 6] * 40
+        monkeypatch.setattr("worker.inference.step_planning.PREFILL_CHUNK_TOKENS", 60)
+        expected = generate(engine, prompt, adapter=files, project="other")
+        running = RecordedRequest(prompt, adapter=files)
         engine.submit(running.request)
         engine.step()
+        assert not running.ids(), "the prompt is computed in one step: evict before its end"
         before = self.count_weights()
         engine.evict(files)
         run_until_idle(engine)
         assert running.ids() == expected
         assert self.count_weights() == before - 1
         assert self.is_erased(decoder)
+        assert not self.knows_prompt(decoder, files, prompt)
 
 
 class TestFailures:

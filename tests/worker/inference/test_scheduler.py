@@ -5,15 +5,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from worker.inference.messages import Event, Request, SamplingParams
-from worker.inference.scheduler import (
+from worker.inference.scheduler import TIME_SLICE_TOKENS, Scheduler
+from worker.inference.slots import NO_SLOT, Prefill, Sequence
+from worker.inference.step_planning import (
     MAX_QUANTUM,
     PREFILL_CHUNK_TOKENS,
     SHARED_CHUNK_TOKENS,
-    TIME_SLICE_TOKENS,
-    Scheduler,
     Step,
 )
-from worker.inference.slots import NO_SLOT, Prefill, Sequence
 
 CONTEXT_LENGTH = 4096
 
@@ -23,7 +22,7 @@ class FakeKv:
     """Slots that remember whose keys and values they hold."""
 
     num_slots: int
-    context_length: int = CONTEXT_LENGTH
+    num_tokens: int
     owners: dict[int, Request] = field(default_factory=dict)
     copies: int = 0
 
@@ -34,6 +33,9 @@ class FakeKv:
     def move_slot(self, source: int, target: int, length: int) -> None:
         self.copies += 1
         self.owners[target] = self.owners.pop(source)
+
+    def release_slot(self, slot: int) -> None:
+        self.owners.pop(slot, None)
 
     def swap_out(self, slot: int, length: int) -> object:
         return self.owners[slot]
@@ -65,8 +67,8 @@ def make_request(
 class Run:
     """Steps a scheduler as the engine does, without a model; counts what each request got."""
 
-    def __init__(self, num_slots: int) -> None:
-        self.kv = FakeKv(num_slots)
+    def __init__(self, num_slots: int, num_tokens: int | None = None) -> None:
+        self.kv = FakeKv(num_slots, num_tokens or num_slots * CONTEXT_LENGTH)
         self.scheduler = Scheduler(self.kv)
         self.generated: dict[Request, int] = {}
         self.prefilled: dict[Request, int] = {}
@@ -183,6 +185,57 @@ class TestOneProject:
         run.submit(*requests)
         run.run()
         assert set(run.finished) == set(requests)
+
+
+class TestMemory:
+    """Rows start if all that they may write fits into memory, however many slots are free."""
+
+    def test_rows_start_as_memory_becomes_free(self) -> None:
+        run = Run(num_slots=8, num_tokens=100)
+        requests = [make_request(prompt=20, tokens=20 + n) for n in range(4)]
+        run.submit(*requests)
+        most = 0
+        while not run.scheduler.is_idle:
+            run.step()
+            most = max(most, len(run.scheduler.running))
+        assert most == 2
+        assert run.finished == requests
+
+    def test_a_request_that_needs_more_than_all_memory_runs_alone(self) -> None:
+        run = Run(num_slots=8, num_tokens=100)
+        large, small = make_request(prompt=90, tokens=90), make_request(prompt=3, tokens=5)
+        run.submit(large, small)
+        run.step()
+        assert [row.request for row in run.scheduler.running] == [large]
+        run.run()
+        assert run.finished == [large, small]
+
+    def test_a_large_request_is_not_overtaken_for_ever(self) -> None:
+        run = Run(num_slots=8, num_tokens=100)
+        large = make_request(project="large", prompt=50, tokens=45)
+        run.submit(*(make_request(project="small", prompt=10, tokens=10) for _ in range(100)))
+        run.step()
+        run.submit(large)
+        assert run.steps_until(large) < 100
+
+    @pytest.mark.parametrize("num_tokens", [10, 120, 700])
+    def test_wide_requests_of_many_projects_all_end(self, num_tokens: int) -> None:
+        run = Run(num_slots=5, num_tokens=num_tokens)
+        requests = [
+            make_request(3, project=f"p{n}", prompt=70 * n + 1, tokens=300 * n + 1)
+            for n in range(4)
+        ]
+        run.submit(*requests)
+        run.run()
+        assert set(run.finished) == set(requests)
+
+    def test_memory_is_exceeded_by_one_row_at_most(self) -> None:
+        run = Run(num_slots=16, num_tokens=200)
+        run.submit(*(make_request(4, project=f"p{n % 3}", prompt=20, tokens=30) for n in range(9)))
+        while not run.scheduler.is_idle:
+            run.step()
+            assert sum(row.length for row in run.scheduler.running) <= 200 + 50
+        assert len(run.finished) == 9
 
 
 class TestAbort:

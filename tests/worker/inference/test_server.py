@@ -58,6 +58,17 @@ class TestResponse:
         assert choice["message"]["role"] == "assistant"
         assert choice["message"]["refusal"] is None
 
+    def test_tokens_of_a_known_beginning_are_counted_as_cached(
+        self, greedy: Callable[..., Any]
+    ) -> None:
+        system = {"role": "system", "content": "Answer in one word, and never with a question. " * 4}
+        first, second = (
+            greedy(messages=[system, {"role": "user", "content": text}]).usage
+            for text in ("yes", "no")
+        )
+        assert first.prompt_tokens_details.cached_tokens == 0
+        assert 64 <= second.prompt_tokens_details.cached_tokens < second.prompt_tokens
+
     def test_length_and_usage(self, greedy: Callable[..., Any]) -> None:
         response = greedy(max_tokens=7)
         assert response.model == "tiny"
@@ -263,6 +274,7 @@ class TestMetrics:
             ("luthier_engine_running_requests", "gauge"),
             ("luthier_engine_waiting_requests", "gauge"),
             ("luthier_engine_prompt_tokens", "counter"),
+            ("luthier_engine_cached_prompt_tokens", "counter"),
             ("luthier_engine_generated_tokens", "counter"),
             ("luthier_engine_failed_requests", "counter"),
             ("luthier_engine_damaged_files", "counter"),

@@ -64,7 +64,7 @@ def build_completion(
                 finish_reason="stop",
             )
         ],
-        usage=Usage(prompt_tokens=tokens, completion_tokens=1, total_tokens=tokens + 1),
+        usage=Usage.of(tokens, 1),
     )
 
 

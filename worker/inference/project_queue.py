@@ -1,0 +1,50 @@
+"""The requests of one project in the engine."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from worker.inference.messages import Request
+from worker.inference.slots import NO_SLOT, Prefill, Sequence
+
+
+@dataclass(slots=True, eq=False)
+class ProjectQueue:
+    """The requests of one project: waiting in order, at most one being prefilled, and rows.
+
+    `turns` holds what can be computed, next first. `deficit` is the cost it may still spend.
+    """
+
+    waiting: deque[Request] = field(default_factory=deque)
+    prefill: Prefill | None = None
+    preempted: deque[Sequence] = field(default_factory=deque)
+    turns: deque[Prefill | Sequence] = field(default_factory=deque)
+    num_rows: int = 0
+    deficit: int = 0
+
+    @property
+    def num_held(self) -> int:
+        return self.num_rows + (self.prefill is not None and self.prefill.slot != NO_SLOT)
+
+    @property
+    def wants_slot(self) -> bool:
+        if self.preempted or (self.prefill is None and self.waiting):
+            return True
+        prefill = self.prefill
+        return prefill is not None and (prefill.slot == NO_SLOT or prefill.is_computed)
+
+    @property
+    def has_computed_prompt(self) -> bool:
+        """True if choices of a prompt that holds a slot are still to be started."""
+        prefill = self.prefill
+        return prefill is not None and prefill.slot != NO_SLOT and prefill.is_computed
+
+    @property
+    def next_request(self) -> Request:
+        """The request that needs a slot next, if `wants_slot`."""
+        if self.preempted:
+            return self.preempted[0].request
+        return self.waiting[0] if self.prefill is None else self.prefill.request
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.waiting or self.prefill or self.preempted or self.num_rows)
