@@ -1,4 +1,4 @@
-"""Time to the first token of a prompt whose beginning is known, beside that of the first such prompt.
+"""Time to the first token of a prompt whose beginning is known, beside that of the first one.
 
     python -m bench.prefix [--model ID] [--prefix 1000] [--rest 20] [--rounds 5]
 

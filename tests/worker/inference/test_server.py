@@ -61,7 +61,7 @@ class TestResponse:
     def test_tokens_of_a_known_beginning_are_counted_as_cached(
         self, greedy: Callable[..., Any]
     ) -> None:
-        system = {"role": "system", "content": "Answer in one word, and never with a question. " * 4}
+        system = {"role": "system", "content": "Answer in one word, never with a question. " * 4}
         first, second = (
             greedy(messages=[system, {"role": "user", "content": text}]).usage
             for text in ("yes", "no")
