@@ -44,6 +44,19 @@ LLAMA_TOKENS = (
     "<|eom_id|>",
     "<|python_tag|>",
 )
+MISTRAL_CALL = '{{"name": "weather", "arguments": {{"city": "{city}"}}, "id": "call{number:05}"}}'
+MISTRAL_TOKENS = (
+    "<unk>",
+    "<s>",
+    "</s>",
+    "[INST]",
+    "[/INST]",
+    "[TOOL_CALLS]",
+    "[AVAILABLE_TOOLS]",
+    "[/AVAILABLE_TOOLS]",
+    "[TOOL_RESULTS]",
+    "[/TOOL_RESULTS]",
+)
 QWEN_WORDS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 
 
@@ -92,7 +105,7 @@ class Family:
 
     def expect_call(self, *cities: str) -> list[str]:
         """The turns that are learned of a message with calls."""
-        one = [self.call.format(city=city) for city in cities]
+        one = [self.call.format(city=city, number=n) for n, city in enumerate(cities)]
         texts = one if self.parallel is None else [self.parallel.join(one)]
         end = self.call_end or self.answer
         return [end.format(self.calls.format(text)) for text in texts]
@@ -277,6 +290,44 @@ FAMILIES: Sequence[Family] = (
         stops=("<|endoftext|>", "<|assistant|>", "<|end|>"),
         answer="{}<|end|>",
         tools=Support.REWRITTEN,
+    ),
+    Family(
+        name="Mistral v3",
+        models="Mistral 7B v0.3, Mixtral 8x22B",
+        template="mistral/mistral_instruct_tokenizer_240323.model.v3",
+        tokens=MISTRAL_TOKENS,
+        bos="<s>",
+        eos="</s>",
+        answer=" {}</s>",
+        call=MISTRAL_CALL,
+        calls="[TOOL_CALLS] [{}]",
+        call_end="{}</s>",
+        parallel=", ",
+    ),
+    Family(
+        name="Mistral Nemo",
+        models="Mistral Nemo, Ministral 8B",
+        template="mistral/tekken_240718.json",
+        tokens=MISTRAL_TOKENS,
+        bos="<s>",
+        eos="</s>",
+        answer="{}</s>",
+        call=MISTRAL_CALL,
+        calls="[TOOL_CALLS][{}]",
+        parallel=", ",
+    ),
+    Family(
+        name="Mistral v7",
+        models="Mistral Large 2411",
+        template="mistral/mistral_instruct_tokenizer_241114.model.v7",
+        tokens=(*MISTRAL_TOKENS, "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"),
+        bos="<s>",
+        eos="</s>",
+        answer=" {}</s>",
+        call=MISTRAL_CALL,
+        calls="[TOOL_CALLS] [{}]",
+        call_end="{}</s>",
+        parallel=", ",
     ),
     Family(
         name="gpt-oss",

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -102,6 +103,15 @@ def parse_arguments(message: dict[str, Any]) -> dict[str, Any]:
     return written
 
 
+def shorten_ids(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Number the ids of calls in the only form that Mistral's templates take."""
+    text = json.dumps(messages, ensure_ascii=False)
+    for number, city in enumerate(CITIES):
+        text = text.replace(f'"call_{city}"', f'"call{number:05}"')
+    shortened: list[dict[str, Any]] = json.loads(text)
+    return shortened
+
+
 def apply_chat_template(family: str, chat: Chat, *, thinking: bool, **more: Any) -> list[int]:
     """Tokenize a chat with transformers alone, with the switches and the clock of a job."""
     tokenizer = get_tokenizer(family)
@@ -111,8 +121,9 @@ def apply_chat_template(family: str, chat: Chat, *, thinking: bool, **more: Any)
         lambda call: repr(datetime.fromisoformat(NOW).strftime(call[1])),
         str(tokenizer.chat_template),
     )
+    messages = [parse_arguments(message) for message in chat.messages]
     ids = tokenizer.apply_chat_template(
-        [parse_arguments(message) for message in chat.messages],
+        shorten_ids(messages) if "{number" in BY_NAME[family].call else messages,
         tools=list(chat.tools) or None,
         chat_template=source,
         tokenize=True,

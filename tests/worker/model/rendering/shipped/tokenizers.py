@@ -5,6 +5,9 @@ from importlib.metadata import distribution
 from pathlib import Path
 from struct import Struct
 
+from mistral_common.integrations.chat_templates.chat_templates import (
+    convert_tokenizer_to_chat_template,
+)
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -24,11 +27,18 @@ GGUF_KEY = b"tokenizer.chat_template"
 GGUF_STRING = Struct("<IQ")
 
 
+def find_mistral_file(name: str) -> str:
+    return str(distribution("mistral-common").locate_file(f"mistral_common/data/{name}"))
+
+
 @cache
 def read_template(name: str) -> str:
     """Read a template that the `trl` wheel has, not importing the package, or that a model has."""
     if name in GGUF_FILES:
         return _read_gguf_template(*GGUF_FILES[name])
+    folder, _, file = name.rpartition("/")
+    if folder == "mistral":
+        return convert_tokenizer_to_chat_template(find_mistral_file(file))
     path = distribution("trl").locate_file(f"trl/chat_templates/{name}.jinja")
     return Path(str(path)).read_text(encoding="utf-8")
 
