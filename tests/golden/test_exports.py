@@ -20,7 +20,6 @@ from transformers import (
     Gemma3TextConfig,
     GPT2Config,
     LlamaConfig,
-    Phi3Config,
     PretrainedConfig,
     Qwen3Config,
     Qwen3MoeConfig,
@@ -37,6 +36,7 @@ from tests.contract.running_stack import (
     wait_for_job,
 )
 from tests.contract.test_encoders import LABELLED
+from tests.golden.phi3_tokenizer import phi3_config, phi3_tokenizer, silence_bytes
 from tests.worker.conftest import tiny_tokenizer
 from worker.modeling import choose_dtype
 
@@ -69,7 +69,7 @@ FAMILIES: dict[str, Callable[[], PretrainedConfig]] = {
     "qwen3": lambda: Qwen3Config(**SIZES, head_dim=16, tie_word_embeddings=True),
     "llama3": lambda: LlamaConfig(**SIZES, rope_parameters=LLAMA3_ROPE),
     "gemma3": lambda: Gemma3TextConfig(**SIZES, head_dim=8, sliding_window=64),
-    "phi3": lambda: Phi3Config(**SIZES),
+    "phi3": lambda: phi3_config(**SIZES),
     "gpt2": lambda: GPT2Config(
         vocab_size=263, n_positions=512, n_embd=32, n_layer=2, n_head=4, eos_token_id=2
     ),
@@ -97,10 +97,12 @@ def make_base(folder: Path, config: PretrainedConfig) -> None:
         if parameter.dim() > 1:
             # Larger than at initialization, so that no two tokens are equally likely.
             parameter.data *= 3
-    model.save_pretrained(folder)
-    tokenizer = tiny_tokenizer()
+    tokenizer = phi3_tokenizer() if config.model_type == "phi3" else tiny_tokenizer()
     if config.model_type == "gpt2":
         tokenizer.chat_template = None
+    if config.model_type == "phi3":
+        silence_bytes(model, tokenizer)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -221,7 +223,16 @@ def test_llama_cpp_writes_the_same_text(
     answer: Any = xllamacpp.Server(parameters).handle_completions(
         {"prompt": PROMPT, "max_tokens": NUM_TOKENS, "temperature": 0}
     )
-    assert answer["choices"][0]["text"] == tokenizer.decode(expected, skip_special_tokens=True)
+    assert answer["choices"][0]["text"] == decode_after(tokenizer, PROMPT, expected)
+
+
+def decode_after(tokenizer: Any, prompt: str, chosen: list[int]) -> str:
+    """Decode what follows a prompt: alone, some tokenizers would strip its first space."""
+    ids = tokenizer(prompt)["input_ids"]
+    before, whole = (
+        tokenizer.decode(part, skip_special_tokens=True) for part in (ids, ids + chosen)
+    )
+    return str(whole).removeprefix(before)
 
 
 def test_a_family_without_gguf_is_a_400(stack: Stack, models: dict[str, str]) -> None:

@@ -23,7 +23,8 @@ from transformers import (
 )
 
 from app.catalog import CatalogModel, ModelKind
-from tests.golden.test_exports import SIZES
+from tests.golden.phi3_tokenizer import phi3_config, phi3_tokenizer, silence_bytes
+from tests.golden.test_exports import SIZES, decode_after
 from tests.worker.conftest import tiny_tokenizer
 from tests.worker.exporting.conftest import export, tune_causal
 from worker.exporting.errors import UnsupportedExport
@@ -63,7 +64,8 @@ VARIANTS: dict[str, Callable[[], PretrainedConfig]] = {
         sliding_window=12,
         query_pre_attn_scalar=24,
     ),
-    "phi3": lambda: Phi3Config(**SIZES),
+    "phi3": lambda: phi3_config(**SIZES),
+    "phi3-bytelevel": lambda: Phi3Config(**SIZES),
     "phi3-longrope": lambda: Phi3Config(
         **SIZES, rope_parameters=LONGROPE, tie_word_embeddings=True
     ),
@@ -86,8 +88,12 @@ def make_base(folder: Path, config: PretrainedConfig) -> CatalogModel:
         elif "norm" in name or "ln_" in name or name.endswith("bias"):
             # Weights of norms and biases have an effect.
             parameter.data += torch.randn_like(parameter) * 0.2
+    is_pieces = config.vocab_size != SIZES["vocab_size"]
+    tokenizer = phi3_tokenizer() if is_pieces else tiny_tokenizer()
+    if is_pieces:
+        silence_bytes(model, tokenizer)
     model.save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return CatalogModel(
         id="tiny",
         source=f"path:{folder}",
@@ -97,13 +103,17 @@ def make_base(folder: Path, config: PretrainedConfig) -> CatalogModel:
     )
 
 
-def complete(path: Path) -> list[str]:
+def load_llama_cpp(path: Path) -> Any:
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_ctx, parameters.n_parallel, parameters.warmup = 256, 1, False
-    server = xllamacpp.Server(parameters)
+    return xllamacpp.Server(parameters)
+
+
+def complete(path: Path) -> list[str]:
+    server = load_llama_cpp(path)
     texts = []
     for prompt in PROMPTS:
         body = {"prompt": prompt, "max_tokens": NUM_TOKENS, "temperature": 0}
@@ -119,13 +129,17 @@ def generate(folder: Path) -> list[str]:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     texts = []
     for prompt in PROMPTS:
-        ids = tokenizer(prompt)["input_ids"]
-        chosen: list[int] = []
-        while len(chosen) < NUM_TOKENS and tokenizer.eos_token_id not in chosen:
-            logits = model(input_ids=torch.tensor([ids + chosen])).logits[0, -1]
-            chosen.append(int(logits.argmax()))
-        texts.append(str(tokenizer.decode(chosen, skip_special_tokens=True)))
+        chosen = choose_tokens(model, tokenizer, tokenizer(prompt)["input_ids"])
+        texts.append(decode_after(tokenizer, prompt, chosen))
     return texts
+
+
+def choose_tokens(model: Any, tokenizer: Any, ids: list[int]) -> list[int]:
+    chosen: list[int] = []
+    while len(chosen) < NUM_TOKENS and tokenizer.eos_token_id not in chosen:
+        logits = model(input_ids=torch.tensor([ids + chosen])).logits[0, -1]
+        chosen.append(int(logits.argmax()))
+    return chosen
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -136,6 +150,41 @@ def test_llama_cpp_writes_the_same_text(variant: str, tmp_path: Path) -> None:
     folder = export(base, tmp_path / "adapter", "gguf", tmp_path / "gguf")
     assert complete(folder / "model.gguf") == expected
     assert all(expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["ft:tiny:acme::Abcd1234", "ft:phi3:acme::Abcd1234"])
+def test_llama_cpp_reads_chats_of_phi3_as_transformers_does(name: str, tmp_path: Path) -> None:
+    """llama.cpp decides by a model's name what its special tokens do to white space."""
+    base = make_base(tmp_path / "base", VARIANTS["phi3"]())
+    tune_causal(base, tmp_path / "adapter")
+    whole = export(base, tmp_path / "adapter", "merged", tmp_path / "whole")
+    model, tokenizer = (
+        kind.from_pretrained(whole) for kind in (AutoModelForCausalLM, AutoTokenizer)
+    )
+    folder = export(base, tmp_path / "adapter", "gguf", tmp_path / "gguf", name=name)
+    server = load_llama_cpp(folder / "model.gguf")
+    for text in PROMPTS:
+        messages = [{"role": "user", "content": text}]
+        ids = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        answer: Any = server.handle_chat_completions(
+            {"messages": messages, "max_tokens": NUM_TOKENS, "temperature": 0}
+        )
+        chosen = choose_tokens(model, tokenizer, ids)
+        assert answer["usage"]["prompt_tokens"] == len(ids)
+        written = str(tokenizer.decode(chosen, skip_special_tokens=True)).strip()
+        assert answer["choices"][0]["message"]["content"].strip() == written
+
+
+def test_a_name_of_another_kind_is_no_phi3s(tmp_path: Path) -> None:
+    """By such a name, llama.cpp would not load a vocabulary without Phi-3's tokens."""
+    base = make_base(tmp_path / "base", VARIANTS["qwen2"]())
+    tune_causal(base, tmp_path / "adapter")
+    name = "ft:tiny:acme:like-Phi-3:Abcd1234"
+    folder = export(base, tmp_path / "adapter", "gguf", tmp_path / "gguf", name=name)
+    assert len(complete(folder / "model.gguf")) == len(PROMPTS)
 
 
 def test_every_family_is_here() -> None:

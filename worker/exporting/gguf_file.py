@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from worker.exporting.causal import load_merged
 from worker.exporting.errors import UnsupportedExport
 from worker.exporting.gguf_families import FAMILIES, Family
+from worker.exporting.gguf_name import choose_name
 from worker.exporting.gguf_vocabulary import add_vocabulary
 from worker.exporting.source import ExportSource
 from worker.modeling import load_tokenizer
@@ -62,8 +63,10 @@ class _Writer:
     def write(self, path: Path) -> None:
         """Write metadata, then one tensor after another."""
         writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[self._family.arch])
+        tokenizer = load_tokenizer(self._source.base_folder)
+        writer.add_name(choose_name(self._source.spec.model_name, tokenizer))
         self._add_metadata(writer)
-        add_vocabulary(writer, load_tokenizer(self._source.base_folder), self._config.vocab_size)
+        add_vocabulary(writer, tokenizer, self._config.vocab_size)
         tensors = self._list_tensors()
         for name, tensor in tensors:
             kind = self._type_of(name, tensor)
@@ -78,7 +81,6 @@ class _Writer:
         writer.close()
 
     def _add_metadata(self, writer: gguf.GGUFWriter) -> None:
-        writer.add_name(self._source.spec.model_name)
         if self._source.base.license:
             writer.add_license(self._source.base.license)
         self._family.add_metadata(writer)

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from worker.exporting.errors import UnsupportedExport
 
 BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
+NUM_BYTES = 256
 # The regular expressions that split text before BPE, and llama.cpp's names for them.
 LLAMA3_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -38,6 +39,7 @@ def add_vocabulary(
         writer.add_tokenizer_pre(_name_pre_tokenizer(pre_tokenizers))
         writer.add_token_merges([" ".join(pair) for pair in _list_merges(document)])
     else:
+        _check_bytes(types)
         writer.add_tokenizer_model("llama")
         writer.add_tokenizer_pre("default")
         writer.add_token_scores(_score_by_merges(document, tokens))
@@ -65,6 +67,15 @@ def _list_tokens(document: dict[str, Any], vocab_size: int) -> tuple[list[str], 
                 gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
             )
     return tokens, [int(kind) for kind in types]
+
+
+def _check_bytes(types: list[int]) -> None:
+    """Raise UnsupportedExport unless each byte has a token: llama.cpp fails without it."""
+    if types.count(gguf.TokenType.BYTE) < NUM_BYTES:
+        raise UnsupportedExport(
+            "The tokenizer has no token for each byte (<0x00> to <0xFF>), and llama.cpp cannot "
+            "read texts without them. Export the model as merged."
+        )
 
 
 def _flatten(part: dict[str, Any] | None) -> list[dict[str, Any]]:

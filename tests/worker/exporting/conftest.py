@@ -61,11 +61,17 @@ ENCODER_CONFIGS: dict[str, Callable[[], PretrainedConfig]] = {
 
 
 def export(
-    base: CatalogModel, adapter: Path, format_: str, output: Path, method: str = "supervised"
+    base: CatalogModel,
+    adapter: Path,
+    format_: str,
+    output: Path,
+    method: str = "supervised",
+    *,
+    name: str = "ft:tiny:acme::Abcd1234",
 ) -> Path:
     """Convert as a trainer does; returns the folder of the export."""
     spec = ExportSpec(
-        model_name="ft:tiny:acme::Abcd1234",
+        model_name=name,
         folder_name="tiny-acme-Abcd1234",
         format=format_,
         model=base.to_json(),
