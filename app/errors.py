@@ -23,6 +23,8 @@ class ApiError(Exception):
         self.message = message or (type(self).__doc__ or "").strip()
         self.error_param = param if param is not None else type(self).param
         self.error_code = code if code is not None else type(self).code
+        # Those of the class, and for some errors what depends on the request.
+        self.response_headers = dict(type(self).headers)
         super().__init__(self.message)
 
     def body(self) -> dict[str, dict[str, str | None]]:

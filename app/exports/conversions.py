@@ -77,9 +77,7 @@ def _find_next(session: Session) -> ModelExport | None:
         .group_by(ModelExport.project_id)
         .subquery()
     )
-    busy = select(ModelExport.project_id).where(
-        ModelExport.state == ExportState.RUNNING, ~_is_expired()
-    )
+    busy = select(ModelExport.project_id).where(*_is_being_made())
     statement = (
         select(ModelExport)
         .join(last, last.c.project_id == ModelExport.project_id)
@@ -89,6 +87,16 @@ def _find_next(session: Session) -> ModelExport | None:
         .with_for_update(of=ModelExport, skip_locked=True)
     )
     return session.scalars(statement).one_or_none()
+
+
+def has_running(session: Session, project_id: str) -> bool:
+    """Check whether an export of a project is being made."""
+    running = select(ModelExport.id).where(ModelExport.project_id == project_id, *_is_being_made())
+    return session.scalars(running.limit(1)).one_or_none() is not None
+
+
+def _is_being_made() -> tuple[Any, ...]:
+    return ModelExport.state == ExportState.RUNNING, ~_is_expired()
 
 
 def _start(row: ModelExport) -> None:

@@ -15,10 +15,16 @@ from app.db.tables import ExportState, ModelExport
 from app.errors import InvalidRequest, ServiceUnavailable
 from app.exports import service
 from app.exports.archive_names import archive_name
+from app.exports.byte_ranges import ByteRange, RangeNotSatisfiable, find_range, take_bytes
 from app.exports.conversions import SERVICE_FAILURES
 from app.exports.service import ExportInProgress, TooManyExports
 from app.http.dependencies import AppState, AppStateDep, PrincipalDep, run_in_transaction
-from app.http.openapi import BINARY_SCHEMA, DocumentedRoute, success_response
+from app.http.openapi import (
+    BINARY_SCHEMA,
+    DocumentedRoute,
+    error_responses,
+    success_response,
+)
 
 # Must be included before the router of /v1/models/{model:path}, which matches this path too.
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=DocumentedRoute)
@@ -41,7 +47,11 @@ class ExportFailed(ServiceUnavailable):
 @router.get(
     "/{model:path}/export",
     response_class=StreamingResponse,
-    responses=success_response("application/x-tar", BINARY_SCHEMA),
+    responses={
+        **success_response("application/x-tar", BINARY_SCHEMA),
+        206: {"description": "The part of the archive that `Range` asks for"},
+        **error_responses(RangeNotSatisfiable),
+    },
 )
 async def export_model(
     model: str,
@@ -60,22 +70,29 @@ async def export_model(
     """Download a fine-tuned model as a tar archive, for other programs.
 
     A trainer makes the archive on the first request, which waits for it; later ones get it at once.
+    `Range` asks for a part of it, with `If-Range` and its `ETag` to go on with a download.
     """
     deadline = time.monotonic() + MAX_WAIT_SECONDS
     while True:
         export = await _wait_until_ready(
             request, state, principal.project_id, model, format, deadline
         )
-        chunks = await _open_archive(state, export)
+        part = find_range(request.headers, export.bytes or 0, _etag(export))
+        chunks = await _open_archive(state, export, part)
         if chunks is not None:
-            return _build_response(state, export, chunks)
+            return _build_response(state, export, chunks, part)
 
 
-async def _open_archive(state: AppState, export: ModelExport) -> Iterator[bytes] | None:
+async def _open_archive(
+    state: AppState, export: ModelExport, part: ByteRange | None
+) -> Iterator[bytes] | None:
     """Open the archive; if storage has lost it, return None and have it made again."""
-    assert export.storage_key is not None
+    key = export.storage_key
+    assert key is not None
+    start, end = (0, export.bytes or 0) if part is None else (part.start, part.end)
     try:
-        return await state.transfer_threads.run(state.store.chunks, export.storage_key)
+        chunks = await state.transfer_threads.run(lambda: state.store.chunks(key, start=start))
+        return take_bytes(chunks, end - start)
     except FileNotFoundError:
         await run_in_transaction(state, lambda session: service.make_again(session, export.id))
         return None
@@ -127,18 +144,30 @@ def _describe_failure(export: ModelExport) -> Exception:
     return InvalidRequest(export.error, param="format")
 
 
+def _etag(export: ModelExport) -> str:
+    return f'"{export.sha256}"'
+
+
 def _build_response(
-    state: AppState, export: ModelExport, chunks: Iterator[bytes]
+    state: AppState, export: ModelExport, chunks: Iterator[bytes], part: ByteRange | None
 ) -> StreamingResponse:
     name = archive_name(export.model_name, export.format)
     digest = base64.b64encode(bytes.fromhex(export.sha256 or "")).decode()
     headers = {
+        "Accept-Ranges": "bytes",
         "Content-Length": str(export.bytes),
         "Content-Disposition": f'attachment; filename="{name}"',
+        "ETag": _etag(export),
         "Repr-Digest": f"sha-256=:{digest}:",
     }
+    if part is not None:
+        headers["Content-Range"] = part.content_range
+        headers["Content-Length"] = str(part.end - part.start)
     return StreamingResponse(
-        _iterate_in_threads(state, chunks), media_type="application/x-tar", headers=headers
+        _iterate_in_threads(state, chunks),
+        status_code=200 if part is None else 206,
+        media_type="application/x-tar",
+        headers=headers,
     )
 
 

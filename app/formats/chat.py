@@ -8,6 +8,7 @@ from app.formats.chat_rules import MAX_MESSAGES, check
 from app.formats.content import FORBIDDEN_PREFIX, join_text
 from app.formats.format import Format, FormatName
 
+EMPTY_WARNING = "every answer is empty, and the model learns to say nothing"
 FAST_PATH_ROLES = ("user", "assistant", "system")
 
 
@@ -83,6 +84,24 @@ def fast_check(row: Any) -> int:
         return 0  # `check` reports the reason
 
 
+def find_warning(row: Mapping[str, Any]) -> str | None:
+    """See Format."""
+    messages = row["messages"]
+    # The last message is the assistant's, and nearly always says something.
+    is_empty = not _says_something(messages[-1]) and not any(map(_says_something, messages))
+    return EMPTY_WARNING if is_empty else None
+
+
+def _says_something(message: Mapping[str, Any]) -> bool:
+    """Check that a message is the assistant's, says something, and has weight."""
+    if message["role"] != "assistant" or message.get("weight") == 0:
+        return False
+    content = message.get("content")
+    text = content if isinstance(content, str) else join_text(content)
+    others = ("refusal", "tool_calls", "function_call", "reasoning_content")
+    return bool((text or "").strip()) or any(message.get(key) for key in others)
+
+
 def _to_message(message: Mapping[str, Any], before: Sequence[Message]) -> Message:
     content = join_text(message.get("content"))
     if message["role"] == "function":
@@ -116,4 +135,5 @@ FORMAT = Format(
     matches=lambda row: "messages" in row,
     check=check,
     fast_check=fast_check,
+    find_warning=find_warning,
 )

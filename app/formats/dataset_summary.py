@@ -71,8 +71,16 @@ class SummaryBuilder:
             self._first_lines.setdefault(label, line)
             self._labels[label] += 1
         if facts.warning is not None:
-            self._warnings.setdefault(facts.warning, _Occurrences()).add(line)
+            self.add_warning(facts.warning, line)
         self._track_duplicates(facts, line)
+
+    def add_warning(self, warning: str, line: int) -> None:
+        """Add a warning, a clause as in ExampleFacts, about the row of a line."""
+        self._warnings.setdefault(warning, _Occurrences()).add(line)
+
+    @property
+    def has_warnings(self) -> bool:
+        return bool(self._warnings)
 
     def build(self, *, min_labels: int = 0) -> DatasetSummary:
         """Build the summary. `min_labels` as in Format; 0 omits the notes on rare labels."""

@@ -44,8 +44,9 @@ class Format:
     InvalidExample for a row that is not valid, matched or not. `fast_check` is the optional fast
     path around it: the number of strings in a row, keys included, if every value is certainly
     valid, or 0 if `check` has to decide. `extract_facts` takes a checked row; None for formats
-    without a summary of rows. `min_labels` is the number of distinct labels a job needs; 0 where
-    labels are counted but not learned.
+    without a summary of rows. `find_warning` gives the warning of a checked row for formats without
+    facts. `min_labels` is the number of distinct labels a job needs; 0 where labels are counted but
+    not learned.
     """
 
     name: FormatName
@@ -53,4 +54,5 @@ class Format:
     check: Callable[[Any], None]
     fast_check: Callable[[Any], int] = lambda _row: 0
     extract_facts: Callable[[Mapping[str, Any]], ExampleFacts] | None = None
+    find_warning: Callable[[Mapping[str, Any]], str | None] | None = None
     min_labels: int = 0

@@ -85,6 +85,19 @@ def _count_strings(row: Any) -> int:
     return strings
 
 
+def is_nested_deeper(value: Any, max_depth: int) -> bool:
+    """Check whether objects and arrays contain each other over more than `max_depth` levels."""
+    level = [value]
+    for _ in range(max_depth):
+        level = [child for item in level for child in _list_containers(item)]
+    return any(isinstance(item, dict | list) for item in level)
+
+
+def _list_containers(value: Any) -> list[Any]:
+    children = value.values() if isinstance(value, dict) else value
+    return [child for child in children if isinstance(child, dict | list)]
+
+
 def _check_string(value: str) -> None:
     if "\0" in value:
         raise InvalidExample(" contains the character U+0000", "Remove it.")

@@ -52,7 +52,9 @@ class RowParser:
     @property
     def summary(self) -> DatasetSummary | None:
         """Summary of the valid rows; None for a format that has none."""
-        if self.format is None or self.format.extract_facts is None:
+        if self.format is None:
+            return None
+        if self.format.extract_facts is None and not self._summary_builder.has_warnings:
             return None
         return self._summary_builder.build(min_labels=self.format.min_labels)
 
@@ -84,6 +86,10 @@ class RowParser:
     def _summarize(self, row: Row, line: int) -> None:
         if self.format is not None and self.format.extract_facts is not None:
             self._summary_builder.add(self.format.extract_facts(row), line)
+        elif self.format is not None and self.format.find_warning is not None:
+            warning = self.format.find_warning(row)
+            if warning is not None:
+                self._summary_builder.add_warning(warning, line)
 
     def _parse_row(self, line: bytes | None) -> Row:
         if line is None:

@@ -13,6 +13,7 @@ from app.formats.errors import (
     json_type_name,
     reject_unknown_keys,
 )
+from app.formats.json_lines import MAX_DEPTH, is_nested_deeper
 
 FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_FUNCTIONS = 128
@@ -141,6 +142,14 @@ def _check_arguments(arguments: str, number: int) -> None:
         raise InvalidExample(
             f": the arguments of a call are JSON for {json_type_name(value)}, not for an object",
             ARGUMENTS_HINT,
+            message_number=number,
+        )
+    # A quick bound first: a string without as many brackets has no such nesting.
+    is_bracketed = arguments.count("{") + arguments.count("[") > MAX_DEPTH
+    if is_bracketed and is_nested_deeper(value, MAX_DEPTH):
+        raise InvalidExample(
+            ": the arguments of a call are nested too deep",
+            f"Nest no deeper than {MAX_DEPTH} levels.",
             message_number=number,
         )
 

@@ -68,7 +68,7 @@ async def _handle(request: Request, error: Exception) -> JSONResponse:
 
 
 def to_response(error: ApiError) -> JSONResponse:
-    return JSONResponse(error.body(), status_code=error.status, headers=dict(error.headers))
+    return JSONResponse(error.body(), status_code=error.status, headers=error.response_headers)
 
 
 def to_api_error(error: Exception, method: str, path: str) -> ApiError:

@@ -42,6 +42,7 @@ class RowsToCheck:
     base: CatalogModel
     max_tokens: int | None
     chunks: Iterable[bytes]
+    drops_long_rows: bool = False
 
 
 class RenderingCheck:
@@ -85,7 +86,9 @@ class RenderingCheck:
             return None
         if parser.format is None or first == 1:
             return None
-        return describe_nothing_learned(parser.format.name, num_turns, max_tokens)
+        return describe_nothing_learned(
+            parser.format.name, num_turns, max_tokens, drops_long_rows=file.drops_long_rows
+        )
 
     def _post(self, project_id: str, body: bytes, timeout_seconds: float) -> TrainingRowsReport:
         headers = {"Content-Type": "application/json", PROJECT_HEADER: project_id}

@@ -28,11 +28,12 @@ SUFFIX_PATTERN = r"[\w .,;!@$&'()*+=~-]{1,64}"
 
 
 def _validate_suffix(value: str) -> str:
-    if re.fullmatch(SUFFIX_PATTERN, value):
+    # A model's name with blanks only between its colons would look like one without a suffix.
+    if re.fullmatch(SUFFIX_PATTERN, value) and value.strip():
         return value
     rule = (
-        "expected 1 to 64 letters, digits, spaces and . , ; ! @ $ & ' ( ) * + = ~ _ -, since it "
-        "becomes part of the model's name"
+        "expected 1 to 64 letters, digits, spaces and . , ; ! @ $ & ' ( ) * + = ~ _ -, and not "
+        "spaces alone, since it becomes part of the model's name"
     )
     raise PydanticCustomError("suffix", rule)
 

@@ -25,13 +25,15 @@ from app.exports import service
 from app.exports.archive_names import archive_name
 from app.local.database import open_database
 from app.models import registry
+from app.operations.export_waits import describe_wait
 from app.operations.storage_identity import open_verified_store
 from app.organization import bootstrap
 from app.settings import Settings
 from app.storage import StorageUnavailable
 
 POLL_INTERVAL_SECONDS = 0.5
-NO_TRAINER_SECONDS = 30
+# After this, the command says what the export waits for.
+LATE_SECONDS = 30
 
 models_app = typer.Typer(help="List, add and export models.")
 
@@ -117,20 +119,27 @@ def _wait_until_ready(
 ) -> ModelExport:
     """Ask for the export until it is made. Raises ApiError."""
     catalog = Catalog.load(settings.models_file)
-    started, has_warned = time.monotonic(), False
+    started, told = time.monotonic(), ""
     while True:
+        is_late = time.monotonic() - started > LATE_SECONDS
         with transaction(sessions) as session:
             model = session.get(FineTunedModel, name)
             if model is None:
                 raise ModelNotFound(name)
             export = service.request(session, catalog, model.project_id, name, format_)
+            reason = (
+                describe_wait(
+                    session, export, heartbeat_seconds=settings.heartbeat_interval_seconds
+                )
+                if is_late
+                else ""
+            )
             session.expunge(export)
         if export.state == ExportState.READY:
             return export
         if export.state == ExportState.FAILED:
             raise InvalidRequest(export.error)
-        is_late = time.monotonic() - started > NO_TRAINER_SECONDS
-        if is_late and export.state == ExportState.QUEUED and not has_warned:
-            has_warned = True
-            typer.echo("No trainer has taken it yet; trainers run with `luthier up`.", err=True)
+        if reason not in ("", told):
+            typer.echo(reason, err=True)
+            told = reason
         time.sleep(POLL_INTERVAL_SECONDS)

@@ -43,6 +43,7 @@ class _ClaimedJob:
     project_id: str
     base: CatalogModel
     max_tokens: int | None
+    drops_long_rows: bool
     files: tuple[_FileToCheck, ...]
 
 
@@ -101,6 +102,7 @@ class JobValidator:
             project_id=job.project_id,
             base=base,
             max_tokens=length if isinstance(length, int) else None,
+            drops_long_rows=job.hyperparameters.get("long_rows") == "drop",
             files=tuple(_list_files(session, job)),
         )
 
@@ -108,7 +110,9 @@ class JobValidator:
         for file in job.files:
             try:
                 chunks = self._store.chunks(file.key)
-                rows = RowsToCheck(job.project_id, job.base, job.max_tokens, chunks)
+                rows = RowsToCheck(
+                    job.project_id, job.base, job.max_tokens, chunks, job.drops_long_rows
+                )
                 problem = self._check.find_problem(rows)
             except (FileNotFoundError, StorageUnavailable) as error:
                 log.warning("job.rows_not_checked", job=job.id, reason=str(error))

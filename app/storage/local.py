@@ -53,8 +53,8 @@ class LocalStore:
         with _translate_errors(key):
             return self._path(key).read_bytes()
 
-    def chunks(self, key: str) -> Iterator[bytes]:
-        stream = self._stream(key)
+    def chunks(self, key: str, *, start: int = 0) -> Iterator[bytes]:
+        stream = self._stream(key, start)
         next(stream)
         return stream
 
@@ -104,8 +104,9 @@ class LocalStore:
     def _path(self, key: str) -> Path:
         return self.root / validate_key(key)
 
-    def _stream(self, key: str) -> Iterator[bytes]:
+    def _stream(self, key: str, start: int) -> Iterator[bytes]:
         with _translate_errors(key), self._path(key).open("rb") as file:
+            file.seek(start)
             # An empty first chunk opens the file: `chunks` takes it to notice a missing file at
             # once, and a started generator closes its file when it is dropped.
             yield b""

@@ -42,8 +42,11 @@ class ObjectStore(Protocol):
     def get(self, key: str) -> bytes:
         """Read a small object whole. Raises FileNotFoundError."""
 
-    def chunks(self, key: str) -> Iterator[bytes]:
-        """Stream an object in chunks of 1 MiB. Raises FileNotFoundError at once, not on `next`."""
+    def chunks(self, key: str, *, start: int = 0) -> Iterator[bytes]:
+        """Stream an object, from its byte number `start` on, in chunks of 1 MiB.
+
+        `start` is less than the object's size. Raises FileNotFoundError at once, not on `next`.
+        """
 
     def download(self, key: str, path: Path) -> None:
         """Copy an object to a file, atomically. Raises FileNotFoundError."""

@@ -58,8 +58,8 @@ class S3Store:
     def get(self, key: str) -> bytes:
         return b"".join(self.chunks(key))
 
-    def chunks(self, key: str) -> Iterator[bytes]:
-        stream = self._stream(self._address(key))
+    def chunks(self, key: str, *, start: int = 0) -> Iterator[bytes]:
+        stream = self._stream(self._address(key), start)
         next(stream)
         return stream
 
@@ -128,16 +128,17 @@ class S3Store:
                 return
         raise StorageUnavailable(f"The bucket {self.bucket} is too busy at {address['Key']}.")
 
-    def _stream(self, address: dict[str, str]) -> Iterator[bytes]:
+    def _stream(self, address: dict[str, str], start: int) -> Iterator[bytes]:
         """Yield an empty chunk once the object is found, then its bytes.
 
         The empty chunk lets `chunks` notice a missing object at once, and a started generator
         closes its connection when it is dropped. A response that is interrupted is resumed at
         its offset with a range request, for the same ETag.
         """
-        response = self._get_object(address)
+        first = {"Range": f"bytes={start}-"} if start else {}
+        response = self._get_object(address, **first)
         version = {"IfMatch": response["ETag"]}
-        offset, interruptions = 0, 0
+        offset, interruptions = start, 0
         yield b""
         while True:
             try:

@@ -64,9 +64,9 @@ class VerifiedStore:
         with self._doubt_missing():
             return self._store.get(key)
 
-    def chunks(self, key: str) -> Iterator[bytes]:
+    def chunks(self, key: str, *, start: int = 0) -> Iterator[bytes]:
         with self._doubt_missing():
-            return self._store.chunks(key)
+            return self._store.chunks(key, start=start)
 
     def download(self, key: str, path: Path) -> None:
         with self._doubt_missing():

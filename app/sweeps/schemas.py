@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
@@ -13,8 +20,17 @@ from app.wire.base import Listing, UnixTime, bounded_int, max_items
 MAX_JOBS = 64
 MAX_HYPERPARAMETERS = 16
 MAX_VALUES = 64
-# Strict, since true would be taken for 1.
-Bound = Annotated[int, Field(strict=True)] | Annotated[float, Field(strict=True)]
+
+
+def _check_bound(value: Any) -> int | float:
+    """Return a number as it is. A union of types would add their names to an error's path."""
+    # True would be taken for 1.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PydanticCustomError("bound", "expected a number")
+    return value
+
+
+Bound = Annotated[int | float, PlainValidator(_check_bound), WithJsonSchema({"type": "number"})]
 
 
 class ValueSpace(BaseModel):

@@ -602,9 +602,9 @@ class CountingStore:
     def __init__(self, store: ObjectStore, read: list[str]) -> None:
         self._store, self._read = store, read
 
-    def chunks(self, key: str) -> Iterator[bytes]:
+    def chunks(self, key: str, *, start: int = 0) -> Iterator[bytes]:
         self._read.append(key)
-        return self._store.chunks(key)
+        return self._store.chunks(key, start=start)
 
 
 def test_f45_rows_are_in_the_documented_format(

@@ -36,6 +36,11 @@ def validate(*rows: Any) -> ValidationReport:
     return validator.finish()
 
 
+def nest(depth: int) -> str:
+    """JSON of an object that is nested over so many levels."""
+    return '{"a": ' * depth + "1" + "}" * depth
+
+
 def reason(row: Any) -> str:
     report = validate(row)
     assert report.error_count == 1, "the row was accepted"
@@ -318,6 +323,10 @@ BAD = {
         chat(USER, {"role": "assistant", "function_call": {"name": "weather", "arguments": "[1]"}}),
         "Example 1, message 2: the arguments of a call are JSON for a list, not for an object",
     ),
+    "arguments nested too deep": (
+        chat(USER, with_call(function={"name": "weather", "arguments": nest(65)})),
+        "Example 1, message 2: the arguments of a call are nested too deep. Nest no deeper than 64",
+    ),
     "a call of a tool that is not offered": (
         chat(USER, with_call(function={"name": "wether", "arguments": "{}"}), tools=[TOOL]),
         'Example 1, message 2: the function "wether" is called, and tools does not have it',
@@ -509,3 +518,27 @@ class TestA52ManyMessages:
         ]
         assert validate(chat(USER, ANSWER, tools=tools[:128])).error_count == 0
         assert "tools has 129 items" in reason(chat(USER, ANSWER, tools=tools))
+
+
+def test_arguments_may_be_nested_as_deep_as_a_row() -> None:
+    calling = with_call(function={"name": "weather", "arguments": nest(64)})
+    assert validate(chat(USER, calling)).error_count == 0
+
+
+def test_empty_answers_are_noted() -> None:
+    empty = {"role": "assistant", "content": " \n"}
+    parts = {"role": "assistant", "content": [{"type": "text", "text": ""}]}
+    rows = [
+        chat(USER, ANSWER),
+        chat(USER, empty),
+        chat(USER, ANSWER, USER, empty),
+        chat(USER, {**ANSWER, "weight": 0}, USER, parts),
+        chat(USER, CALLING),
+    ]
+    summary = validate(*rows).summary
+    assert summary is not None
+    (note,) = summary.notes
+    assert note == (
+        "In 2 example(s) every answer is empty, and the model learns to say nothing, first in "
+        "line 2."
+    )

@@ -318,6 +318,7 @@ class TestInvalidRequests:
             ({"model": ""}, "model", "Invalid 'model': expected a name or an id, but got ''."),
             ({"training_file": " "}, "training_file", "expected a name or an id"),
             ({"suffix": ""}, "suffix", "expected 1 to 64 letters, digits, spaces"),
+            ({"suffix": " "}, "suffix", "not spaces alone"),
             ({"suffix": "a:b"}, "suffix", "but got 'a:b'"),
             ({"suffix": "../../x"}, "suffix", "expected 1 to 64"),
             ({"suffix": "x" * 65}, "suffix", "expected 1 to 64"),

@@ -134,6 +134,12 @@ class TestWriter:
 
 
 class TestChunks:
+    def test_chunks_begin_at_a_byte(self, store: ObjectStore) -> None:
+        data = bytes(range(256)) * 5_000
+        store.put("a/b", data)
+        for start in (0, 1, MIB, len(data) - 1):
+            assert b"".join(store.chunks("a/b", start=start)) == data[start:]
+
     def test_chunks_join_to_the_object(self, store: ObjectStore) -> None:
         data = os.urandom(3 * MIB + 1)
         store.put("a/b", data)

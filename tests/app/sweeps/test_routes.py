@@ -204,6 +204,15 @@ class TestInvalidRequests:
                 "space.lora_rank.values",
                 "64",
             ),
+            *(
+                (
+                    {"space": {"lora_dropout": {"min": low, "max": 0.5}}, "strategy": "random"},
+                    {},
+                    "space.lora_dropout.min",
+                    "expected a number",
+                )
+                for low in ("0.1", True, [0.1])
+            ),
             ({"max_jobs": 3}, {}, "max_jobs", "2 x 2 = 4 combinations"),
             ({"max_jobs": 65}, {}, "max_jobs", "from 1 to 64"),
             ({"strategy": "bayes"}, {}, "strategy", "grid"),

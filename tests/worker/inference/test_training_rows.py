@@ -140,6 +140,8 @@ def test_answers_beyond_the_length_of_a_row_fail_the_job(validate: Validate) -> 
     assert validate(rows).state == "queued"
     job = validate(rows, hyperparameters={"max_seq_length": 8})
     assert_failed(job, "a row has at most 8 tokens")
+    job = validate(rows, hyperparameters={"max_seq_length": 8, "long_rows": "drop"})
+    assert_failed(job, "Each is in an example that is left out (it is longer than 8 tokens")
 
 
 def test_equal_outputs_fail_a_preference_job(validate: Validate) -> None:

@@ -282,6 +282,16 @@ class TestLongRows:
         assert "examples 5, 10. They are left out" in started.data_warnings[0]
         assert "10 of 14 assistant turns" in started.data_warnings[1]
 
+    def test_nothing_is_left_if_all_are_dropped(self, make_run: MakeRun) -> None:
+        rows = [self.rows()[number] for number in self.LONG]
+        folder = self.make(make_run, rows, long_rows="drop")
+        assert run_attempt(folder) == ExitCode.USER_ERROR
+        (failed,) = find(folder, Failed)
+        assert failed.message.startswith(
+            "None of the 4 assistant turns can be learned, from example 1 on. Each is in an "
+            "example that is left out (it is longer than 160 tokens, and long_rows is 'drop'), has"
+        )
+
     def test_error_fails_the_job_with_their_number_and_places(self, make_run: MakeRun) -> None:
         folder = self.make(make_run, self.rows(), long_rows="error")
         assert run_attempt(folder) == ExitCode.USER_ERROR

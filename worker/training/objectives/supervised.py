@@ -92,7 +92,12 @@ def read_rows(
     long.require_none(param)
     if not rows:
         format = FormatName.CHAT if turns.num_turns else FormatName.COMPLETION
-        message = describe_nothing_learned(format, turns.num_turns, renderer.context_length)
+        message = describe_nothing_learned(
+            format,
+            turns.num_turns,
+            renderer.context_length,
+            drops_long_rows=long_rows == LongRowPolicy.DROP,
+        )
         raise user_error(f"invalid_{param}", message, param)
     turn_warnings = turns.warnings(param.replace("_", " "), renderer.context_length)
     if turns.num_turns:

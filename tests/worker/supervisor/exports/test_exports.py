@@ -133,6 +133,48 @@ def test_only_the_owner_may_export_and_only_what_the_model_has(
     assert "Its formats are peft, merged, gguf." in wrong["message"]
 
 
+@pytest.mark.usefixtures("job")
+@pytest.mark.parametrize(
+    ("wanted", "status", "body", "content_range"),
+    [
+        ("bytes=1-", 206, b"ar", "bytes 1-2/3"),
+        ("bytes=0-0", 206, b"t", "bytes 0-0/3"),
+        ("bytes=1-99", 206, b"ar", "bytes 1-2/3"),
+        ("bytes=-2", 206, b"ar", "bytes 1-2/3"),
+        ("bytes=-99", 206, b"tar", "bytes 0-2/3"),
+        ("bytes=0-0,2-2", 200, b"tar", None),
+        ("bytes=2-1", 200, b"tar", None),
+        ("lines=1-", 200, b"tar", None),
+        ("bytes=3-", 416, None, "bytes */3"),
+        ("bytes=-0", 416, None, "bytes */3"),
+    ],
+)
+def test_a_download_goes_on_where_it_was_interrupted(
+    http: httpx.Client,
+    session: Session,
+    api: Api,
+    job: Job,
+    wanted: str,
+    status: int,
+    body: bytes | None,
+    content_range: str | None,
+) -> None:
+    row = service.request(session, api.state.catalog, job.project_id, MODEL, "peft")
+    store_export(session, api, row)
+    whole = http.get(PATH)
+    assert whole.headers["accept-ranges"] == "bytes"
+    response = http.get(PATH, headers={"Range": wanted, "If-Range": whole.headers["etag"]})
+    assert response.status_code == status, response.text
+    assert response.headers.get("content-range") == content_range
+    if body is None:
+        assert expect_error(response, 416)["code"] == "range_not_satisfiable"
+        return
+    assert response.content == body
+    assert response.headers["content-length"] == str(len(body))
+    other = http.get(PATH, headers={"Range": wanted, "If-Range": '"another archive"'})
+    assert (other.status_code, other.content) == (200, b"tar")
+
+
 @pytest.mark.usefixtures("stored_model", "working")
 def test_a_conversion_that_keeps_crashing_is_given_up(
     http: httpx.Client, monkeypatch: pytest.MonkeyPatch, session: Session
