@@ -10,6 +10,7 @@ from worker.inference.grammar.grammar import Grammar
 from worker.inference.grammar.json_schema import ANY_OBJECT, json_grammar
 from worker.inference.grammar.schema_rules import InvalidSchema
 from worker.inference.registry import LoadedModel
+from worker.model.rendering import ChatPrompt
 
 
 async def compile_response_format(
@@ -33,6 +34,25 @@ def _compile(response_format: ResponseFormat, grammars: GrammarCompiler) -> Gram
         name = "json_object" if wanted is None else wanted.name
         message = f"Invalid schema for response_format '{name}': {error}"
         raise InvalidRequest(message, param="response_format") from error
+
+
+def check_combination(request: ChatCompletionRequest, prompt: ChatPrompt) -> None:
+    """Raise InvalidRequest if the answer may have other parts than JSON, which no grammar has yet.
+
+    JSON alone would be an answer without calls, or inside of the reasoning.
+    """
+    if request.response_format is None or request.response_format.type == "text":
+        return
+    reason = None
+    if request.callable_functions:
+        reason = "this engine answers with JSON or with calls: leave out 'tools', or send "
+        reason += "'tool_choice' \"none\""
+    elif prompt.begins_reasoning:
+        reason = "this model begins with reasoning: if its chat template knows it, send "
+        reason += "'chat_template_kwargs' {\"enable_thinking\": false}"
+    if reason is not None:
+        message = f"Invalid 'response_format': {reason}."
+        raise InvalidRequest(message, param="response_format", code="unsupported_value")
 
 
 def refuse_for_classifier(request: ChatCompletionRequest) -> None:

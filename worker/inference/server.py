@@ -41,6 +41,7 @@ from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import Generation
 from worker.inference.registry import ModelRegistry
 from worker.inference.response_format import (
+    check_combination,
     check_mentions_json,
     compile_response_format,
     refuse_for_classifier,
@@ -173,6 +174,7 @@ async def chat_completions(request: Request) -> Response:
     project = http.read_project(request)
     check_mentions_json(body)
     prompt = await render_prompt(body, served, project)
+    check_combination(body, prompt)
     grammar = await compile_response_format(body.response_format, served.base, project)
     generation = Generation(
         prompt.ids,

@@ -1,0 +1,123 @@
+"""Grammars in the engine: rows that cannot go on, preempted rows, and sampling under a mask."""
+
+import json
+
+import pytest
+import torch
+from llguidance import LLParserLimits
+
+from app.errors import InvalidRequest
+from tests.worker.inference.test_engine import (
+    END,
+    GREEDY,
+    VOCAB_SIZE,
+    RecordedRequest,
+    generate,
+    run_until_idle,
+)
+from worker.inference import sampling
+from worker.inference.engine import Engine
+from worker.inference.grammar import compiler as compiler_module
+from worker.inference.grammar.compiler import GrammarCompiler
+from worker.inference.grammar.grammar import Grammar
+from worker.inference.grammar.json_schema import ANY_OBJECT, json_grammar
+from worker.inference.llama_decoder import LlamaDecoder
+from worker.inference.messages import Failed, Finished, SamplingParams
+from worker.inference.sampling import Sampler
+from worker.inference.scheduler import Scheduler
+from worker.inference.vocabulary import Vocabulary
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"word": {"enum": ["hello hello hello", "help"]}, "n": {"enum": [1, 12, 123]}},
+    "required": ["word", "n"],
+    "additionalProperties": False,
+}
+# Each token adds states until there are too many.
+ENDLESS = {"type": "string", "pattern": r"^(.|\n)*a(.|\n){200}$"}
+
+
+@pytest.fixture
+def engine(decoder: LlamaDecoder) -> Engine:
+    return Engine(decoder, vocab_size=VOCAB_SIZE)
+
+
+@pytest.fixture
+def compiler(vocabulary: Vocabulary) -> GrammarCompiler:
+    return GrammarCompiler(vocabulary, {END})
+
+
+@pytest.fixture
+def grammar(compiler: GrammarCompiler) -> Grammar:
+    return compiler.compile(json_grammar(SCHEMA))
+
+
+def greedy(grammar: Grammar) -> SamplingParams:
+    return SamplingParams(temperature=0, grammar=grammar)
+
+
+def test_a_row_without_a_next_token_fails_alone(
+    engine: Engine, compiler: GrammarCompiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a sentence, and neither a crash of the engine nor another row's end."""
+    monkeypatch.setattr(compiler_module, "LIMITS", LLParserLimits(max_lexer_states=100))
+    endless = compiler.compile(json_grammar(ENDLESS))
+    alone = generate(engine, [5, 9], max_new_tokens=200, stop_ids=frozenset())
+    neighbour = RecordedRequest([5, 9], max_new_tokens=200, stop_ids=frozenset())
+    stuck = RecordedRequest(
+        [7, 8], max_new_tokens=400, sampling=SamplingParams(seed=1, grammar=endless), num_choices=2
+    )
+    run_until_idle(engine, stuck, neighbour)
+    assert neighbour.ids() == alone
+    (failed,) = stuck.ends
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, InvalidRequest)
+    assert failed.error.error_param == "response_format"
+    assert "cannot be continued" in failed.error.message
+    assert stuck.ids()
+
+
+def test_preempted_rows_keep_their_place_in_the_grammar(
+    decoder: LlamaDecoder, grammar: Grammar, vocabulary: Vocabulary
+) -> None:
+    """Two slots, four rows of one project, and rows of another that take turns with them."""
+    engine = Engine(decoder, vocab_size=VOCAB_SIZE)
+    engine.scheduler = Scheduler(decoder, max_rows=2)
+    alone = generate(engine, [5, 9], max_new_tokens=90, sampling=greedy(grammar))
+    assert set(json.loads(vocabulary.decode(alone))) == {"word", "n"}
+    preempt, preempted = engine.scheduler._preempt, []
+    engine.scheduler._preempt = lambda *args: (preempted.append(args), preempt(*args))[1]  # type: ignore[method-assign, func-returns-value]
+    first = RecordedRequest(
+        [5, 9], max_new_tokens=90, sampling=greedy(grammar), num_choices=4, project="a"
+    )
+    engine.submit(first.request)
+    for _ in range(6):
+        engine.step()
+    second = RecordedRequest([5, 9], max_new_tokens=90, sampling=greedy(grammar), project="b")
+    run_until_idle(engine, second)
+    assert preempted
+    assert [first.ids(choice) for choice in range(4)] == [alone] * 4
+    assert second.ids() == alone
+    assert all(isinstance(end, Finished) and end.reason == "stop" for end in first.ends)
+
+
+def test_rounding_never_draws_what_is_ruled_out(
+    compiler: GrammarCompiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A uniform number so near to 1 that its part of the total is the total."""
+    grammar = compiler.compile(json_grammar(ANY_OBJECT))
+    sampler = Sampler(SamplingParams(grammar=grammar), 0)
+    monkeypatch.setattr(sampler._random, "random", lambda: 1 - 2**-53)
+    sampler.prepare(VOCAB_SIZE)
+    allowed = grammar.start().allowed_tokens(VOCAB_SIZE)
+    ((token, _),) = sampling.sample(torch.zeros(1, VOCAB_SIZE), [sampler])
+    assert allowed[token]
+
+
+def test_a_free_row_is_sampled_as_without_the_other(grammar: Grammar) -> None:
+    logits = torch.randn(2, VOCAB_SIZE, generator=torch.Generator().manual_seed(0))
+    free, bound = Sampler(GREEDY, 0), Sampler(greedy(grammar), 0)
+    bound.prepare(VOCAB_SIZE)
+    (token, _), (bound_token, _) = sampling.sample(logits.clone(), [free, bound])
+    assert token == int(logits[0].argmax())
+    assert grammar.start().allowed_tokens(VOCAB_SIZE)[bound_token]
