@@ -82,6 +82,10 @@ class AdapterMemoryCache(Generic[Weights]):
             files.reference_counts[files.folder] -= 1
         return weights
 
+    def holds(self, weights: Weights) -> bool:
+        """Check that these weights are still cached."""
+        return any(loaded is weights for loaded in self._loaded.values())
+
     def get(self, files: AdapterFiles) -> Weights:
         """Return an adapter, verifying and loading it if needed.
 

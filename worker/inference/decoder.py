@@ -42,14 +42,15 @@ class Decoder(KvSlots, Protocol):
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         """Reset a slot for a new prompt. Raises OSError or InvalidAdapter."""
 
-    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> int:
-        """Load what is known of a prompt's beginning; return how many tokens need no computing.
+    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int], start: int) -> int:
+        """Load what is known of a prompt from `start` on; return how many tokens that is.
 
-        Always fewer than all. 0 if the decoder has no prefix cache.
+        Always fewer than all of the rest, and 0 if the decoder has no prefix cache. A long prefix
+        takes several calls.
         """
 
     def save_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> None:
-        """Keep the keys and values of the prompt in a slot for prompts that begin alike."""
+        """Keep the keys and values of `ids` in a slot for prompts that begin alike."""
 
     def prefill(
         self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1

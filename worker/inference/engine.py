@@ -112,7 +112,8 @@ class Engine:
         request, start = prefill.request, prefill.num_computed
         if start == 0:
             self.decoder.begin_prefill(prefill.slot, request.adapter)
-            start = self._load_prefix(prefill)
+        if self._load_prefix(prefill):
+            return
         chunk = request.prompt[start : start + tokens]
         output = self.decoder.prefill(
             prefill.slot, chunk, start, num_logits=len(chunk) if request.prompt_logprobs else 1
@@ -120,6 +121,9 @@ class Engine:
         prefill.num_computed += len(chunk)
         prefill.num_served += len(chunk)
         self.stats.prompt_tokens += len(chunk)
+        # By chunks: copying all of a long prompt at once would hold up the running streams.
+        computed = request.prompt[: prefill.num_computed]
+        self.decoder.save_prefix(prefill.slot, _prefix_scope(request), computed)
         if request.prompt_logprobs:
             self._emit_prompt_logprobs(request, start, output.logits)
         if request.pooling:
@@ -127,18 +131,21 @@ class Engine:
         elif prefill.is_computed:
             self._end_prompt(prefill, output.logits[-1:])
 
-    def _load_prefix(self, prefill: Prefill) -> int:
-        """Load the known beginning of a prompt; return its number of tokens."""
+    def _load_prefix(self, prefill: Prefill) -> bool:
+        """Load what is known of the next tokens of a prompt; return False if nothing is."""
         request = prefill.request
         # These need the output of each token.
         if request.pooling or request.prompt_logprobs:
-            return 0
-        known = self.decoder.load_prefix(prefill.slot, _prefix_scope(request), request.prompt)
-        prefill.num_computed = known
+            return False
+        scope = _prefix_scope(request)
+        known = self.decoder.load_prefix(prefill.slot, scope, request.prompt, prefill.num_computed)
+        if not known:
+            return False
+        prefill.num_computed += known
+        prefill.num_served += known
         self.stats.cached_prompt_tokens += known
-        if known:
-            request.emit(PrefixReused(known))
-        return known
+        request.emit(PrefixReused(known))
+        return True
 
     def _emit_prompt_logprobs(self, request: Request, start: int, logits: Tensor) -> None:
         """Emit prompt log-probabilities. `logits[i]` predicts token `start + i + 1`."""
@@ -160,8 +167,6 @@ class Engine:
 
     def _end_prompt(self, prefill: Prefill, logits: Tensor) -> None:
         """Keep the prompt's logits for its choices, unless it has nothing to generate."""
-        request = prefill.request
-        self.decoder.save_prefix(prefill.slot, _prefix_scope(request), request.prompt)
         if prefill.request.max_new_tokens:
             prefill.logits = logits.clone()
             self.scheduler.prefill_computed(prefill)

@@ -124,7 +124,7 @@ class Generation:
             if isinstance(event, PromptLogprobs):
                 self.prompt_logprobs += event.tokens
             elif isinstance(event, PrefixReused):
-                self.cached_tokens = event.num_tokens
+                self.cached_tokens += event.num_tokens
             elif not isinstance(event, PooledOutput):
                 for update in self._handle_event(event):
                     yield update

@@ -7,8 +7,10 @@ What all sequences may write together is limited by `KvCapacity.num_tokens`.
 """
 
 import mmap
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -26,6 +28,10 @@ PREFIX_CACHE_FRACTION = 0.25
 MAP_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
+# What the caches of this process may take, which most of them have not yet.
+_promised_bytes: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+
+
 @dataclass(frozen=True, slots=True)
 class KvCapacity:
     """Slots for sequences, and the tokens that sequences and cached prefixes may hold at most."""
@@ -35,25 +41,35 @@ class KvCapacity:
     num_prefix_tokens: int
 
 
+def promise(owner: object, num_bytes: int) -> None:
+    """Count memory as taken as long as its owner lives, so that the next model leaves it free."""
+    _promised_bytes[owner] = num_bytes
+
+
 def compute_capacity(
     *, bytes_per_token: int, context_length: int, device: torch.device
 ) -> KvCapacity:
     """Compute what fits into the memory that is free now; at least one slot of a whole context."""
-    budget = int(_free_memory(device) * KV_CACHE_MEMORY_FRACTION) // bytes_per_token
-    num_prefix_tokens = int(budget * PREFIX_CACHE_FRACTION)
-    num_tokens = budget - num_prefix_tokens
-    num_slots = MAX_NUM_SEQS
+    promised = sum(_promised_bytes.values())
+    host_memory = max((HostMemory().available_bytes() or 2**30) - promised, 0)
+    host_tokens = int(host_memory * KV_CACHE_MEMORY_FRACTION) // bytes_per_token
+    # Blocks of prefixes are in the host's memory whatever the device.
+    num_prefix_tokens = int(host_tokens * PREFIX_CACHE_FRACTION)
     if device.type != "cpu":
-        # One more is needed for prompts, and every slot takes its memory at once.
-        num_slots = max(1, min(MAX_NUM_SEQS, num_tokens // context_length - 1))
-        num_tokens = num_slots * context_length
-    return KvCapacity(num_slots, max(num_tokens, context_length), num_prefix_tokens)
+        return _device_capacity(bytes_per_token, context_length, device, num_prefix_tokens)
+    num_tokens = max(host_tokens - num_prefix_tokens, context_length)
+    return KvCapacity(MAX_NUM_SEQS, num_tokens, num_prefix_tokens)
 
 
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return HostMemory().available_bytes() or 2**30
+def _device_capacity(
+    bytes_per_token: int, context_length: int, device: torch.device, num_prefix_tokens: int
+) -> KvCapacity:
+    """Compute the slots of a device, where every slot takes its memory at once."""
+    free_memory = torch.cuda.mem_get_info(device)[0]
+    num_tokens = int(free_memory * KV_CACHE_MEMORY_FRACTION) // bytes_per_token
+    # One more is needed for prompts.
+    num_slots = max(1, min(MAX_NUM_SEQS, num_tokens // context_length - 1))
+    return KvCapacity(num_slots, num_slots * context_length, num_prefix_tokens)
 
 
 class SlottedTensor:
@@ -87,6 +103,7 @@ class SlottedTensor:
 def _map(num_bytes: int) -> mmap.mmap:
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
     mapping = mmap.mmap(-1, num_bytes, flags=flags)
-    # A huge page would back 2 MiB with the first token of a slot.
-    mapping.madvise(mmap.MADV_NOHUGEPAGE)
+    # A huge page would back 2 MiB with the first token of a slot. Kernels without them refuse.
+    with suppress(OSError):
+        mapping.madvise(mmap.MADV_NOHUGEPAGE)
     return mapping

@@ -16,7 +16,7 @@ from worker.inference.adapter_format import InvalidAdapter, fuse_pairs, linear_s
 from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
 from worker.inference.decoder import PrefillOutput
 from worker.inference.kv_cache import DecodeAttention, KvCache, PrefillAttention
-from worker.inference.kv_memory import compute_capacity
+from worker.inference.kv_memory import compute_capacity, promise
 from worker.inference.llama_weights import LlamaBlock, PackedLinear, fused_paths, read_block
 from worker.inference.lora import LoraBatch, LoraStack, LoraWeights
 from worker.inference.prefix_cache import BLOCK_TOKENS, PrefixCache, PrefixScope
@@ -57,6 +57,8 @@ class LlamaDecoder:
             device=self._embedding.device,
         )
         self.num_slots, self.num_tokens = capacity.num_slots, capacity.num_tokens
+        num_cached_tokens = capacity.num_tokens + capacity.num_prefix_tokens
+        promise(self, num_cached_tokens * self._kv_bytes_per_token)
         self._cache = self._make_cache()
         self._prefixes = PrefixCache(capacity.num_prefix_tokens)
         self._adapters = AdapterMemoryCache(self._load_adapter)
@@ -114,19 +116,20 @@ class LlamaDecoder:
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         self._slot_adapters[slot] = self._adapters.get(adapter) if adapter else None
 
-    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> int:
+    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int], start: int) -> int:
         # The last token is computed in any case: its logits are not kept.
-        blocks = self._prefixes.find(scope, ids[:-1])
+        blocks = self._prefixes.find(scope, ids[:-1], start)
         for index, block in enumerate(blocks):
-            self._cache.write_slot(slot, index * BLOCK_TOKENS, block)
+            self._cache.write_slot(slot, start + index * BLOCK_TOKENS, block)
         return len(blocks) * BLOCK_TOKENS
 
     def save_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> None:
         def read(start: int) -> list[Tensor]:
             return self._cache.read_slot(slot, start, start + BLOCK_TOKENS)
 
-        # Nothing of a deleted adapter is kept.
-        if self._slot_adapters[slot] not in self._evicted:
+        # Nothing is kept of an adapter that was deleted while a sequence used it.
+        adapter = self._slot_adapters[slot]
+        if adapter is None or self._adapters.holds(adapter):
             self._prefixes.add(scope, ids, read)
 
     def prefill(

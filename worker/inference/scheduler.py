@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from worker.inference.messages import Request
 from worker.inference.project_queue import ProjectQueue
 from worker.inference.sampling import Sampler
-from worker.inference.slots import NO_SLOT, KvSlots, Prefill, Sequence, SlotTable
+from worker.inference.slots import NO_SLOT, KvSlots, Prefill, Sequence, SlotTable, max_tokens
 from worker.inference.step_planning import Step, StepPlanner
 
 # Tokens after which a row yields its slot to a project that has none.
@@ -176,12 +176,25 @@ class Scheduler:
             holders = [item for item in holders if item.num_served >= TIME_SLICE_TOKENS]
             if queue.num_held:
                 return False
-        if not holders:
+        if not holders or not self._frees_enough(queue, victim, holders):
             return False
         # The cheapest to copy, and a row rather than a prompt that may be nearly done.
         self._preempt(victim, min(holders, key=_preemption_order))
         preempted.append(victim)
         return True
+
+    def _frees_enough(
+        self, queue: ProjectQueue, victim: ProjectQueue, holders: list[Prefill | Sequence]
+    ) -> bool:
+        """Check that a project's fair share of another's rows has the memory that it lacks.
+
+        Rows preempted for less would wait without anybody being served.
+        """
+        if not self._lacks_memory(queue):
+            return True
+        share = max(1, victim.num_held - queue.num_held - 1)
+        freed = sorted((max_tokens(holder.request) for holder in holders), reverse=True)[:share]
+        return sum(freed) >= self._slots.missing_memory(queue.next_request)
 
     def _preempt(self, queue: ProjectQueue, holder: Prefill | Sequence) -> None:
         queue.turns.remove(holder)

@@ -1,9 +1,9 @@
 """The slots of the KV cache: rows being decoded from slot 0 on without gaps, prompts at the end.
 
-There is one slot more than rows can use, so that a prompt that stands in a row's way can move.
+One slot more than rows can use lets a prompt that stands in a row's way move.
 
-A request is started if all that it may still write fits into memory beside what others may, so that
-memory never runs out in the middle of an answer.
+A request starts if all that it may still write fits into memory with what others may write, so that
+memory never runs out in the middle of an answer. Rows may exceed it by one, and by a pooled prompt.
 """
 
 from dataclasses import dataclass
@@ -102,12 +102,19 @@ class SlotTable:
         """True if a further row leaves the spare slot free."""
         return self.num_used < self.num_slots
 
-    def has_memory(self, request: Request) -> bool:
-        """True if a further row of a request fits into memory. One alone always may start."""
+    def missing_memory(self, request: Request) -> int:
+        """Compute how many tokens of memory a further row of a request lacks.
+
+        0 if it is alone: it may always start.
+        """
         requests = [row.request for row in self.running]
         requests += [prefill.request for prefill in self._prefills.values()]
-        reserved = sum(map(_max_tokens, requests))
-        return not requests or reserved + _max_tokens(request) <= self._kv.num_tokens
+        reserved = sum(map(max_tokens, requests))
+        missing = reserved + max_tokens(request) - self._kv.num_tokens
+        return max(missing, 0) if requests else 0
+
+    def has_memory(self, request: Request) -> bool:
+        return not self.missing_memory(request)
 
     def can_start_prefill(self, request: Request) -> bool:
         """True if there is room for the prompt and, unless it is pooled, later for a choice."""
@@ -186,6 +193,8 @@ class SlotTable:
             self._kv.release_slot(slot)
             return
         self.running[slot] = last
+        # What is longer than the row that moves would stay.
+        self._kv.release_slot(slot)
         self._kv.move_slot(last.slot, slot, last.length)
         last.slot = slot
 
@@ -241,6 +250,6 @@ class SlotTable:
         return next(slot for slot in slots if slot not in self._prefills)
 
 
-def _max_tokens(request: Request) -> int:
+def max_tokens(request: Request) -> int:
     """Tokens that a choice may hold at its end."""
     return len(request.prompt) + request.max_new_tokens

@@ -61,7 +61,7 @@ class TransformersDecoder:
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         self._slots[slot] = _Slot(adapter=self._adapters.get(adapter) if adapter else None)
 
-    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> int:
+    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int], start: int) -> int:
         return 0
 
     def save_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> None: ...

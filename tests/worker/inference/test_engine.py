@@ -296,6 +296,34 @@ class TestA63Eviction:
         assert self.count_weights() == before - 1
         assert not self.knows_prompt(decoder, files, prompt)
 
+    def test_a63_a_row_that_moves_leaves_nothing_of_the_longer_one(
+        self, engine: Engine, decoder: LlamaDecoder
+    ) -> None:
+        long, short = RecordedRequest([5, 6] * 100, max_new_tokens=6), RecordedRequest([7, 8])
+        for request in (long, short):
+            engine.submit(request.request)
+        while len(long.ids()) < 6:
+            engine.step()
+        (row,) = engine.scheduler.running
+        written = decoder._cache.keys[0][row.slot].ne(0).any(dim=-1).any(dim=0)
+        assert int(written.sum()) == row.length
+
+    def test_a63_the_prompt_of_an_adapter_out_of_memory_is_not_kept(
+        self, engine: Engine, decoder: LlamaDecoder, adapter: MakeAdapter
+    ) -> None:
+        files, _ = adapter()
+        prompt = [5, 6] * 40
+        request = RecordedRequest(prompt, adapter=files)
+        engine.submit(request.request)
+        # Dropped for others while a sequence uses it, as when memory for adapters is short.
+        engine.scheduler.admit()
+        (queue,) = engine.scheduler._projects.values()
+        assert queue.prefill is not None
+        decoder.begin_prefill(queue.prefill.slot, files)
+        decoder._adapters.discard(files)
+        decoder.save_prefix(queue.prefill.slot, PrefixScope("", files.prefix), prompt)
+        assert not self.knows_prompt(decoder, files, prompt)
+
     def test_a63_an_adapter_in_use_is_erased_after_its_last_request(
         self,
         engine: Engine,

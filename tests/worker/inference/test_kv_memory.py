@@ -1,12 +1,19 @@
 """Memory of the KV cache: taken by tokens, not by slots, and given back."""
 
+from weakref import WeakKeyDictionary
+
 import psutil
 import pytest
 import torch
 
 from worker.host_memory import HostMemory
 from worker.inference.kv_cache import KvCache
-from worker.inference.kv_memory import MAX_NUM_SEQS, SlottedTensor, compute_capacity
+from worker.inference.kv_memory import MAX_NUM_SEQS, SlottedTensor, compute_capacity, promise
+
+
+class KvOwner:
+    """Any object that has a cache."""
+
 
 CPU = torch.device("cpu")
 MIB = 2**20
@@ -48,6 +55,11 @@ def test_a_slot_is_erased_without_its_neighbours() -> None:
     assert [bool(slot.any()) for slot in slotted.tensor] == [True, False, True]
 
 
+@pytest.fixture(autouse=True)
+def _no_other_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.inference.kv_memory._promised_bytes", WeakKeyDictionary())
+
+
 @pytest.mark.parametrize("available", [2**30, 8 * 2**30])
 def test_capacity_follows_free_memory(available: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HostMemory, "available_bytes", lambda _: available)
@@ -55,6 +67,17 @@ def test_capacity_follows_free_memory(available: int, monkeypatch: pytest.Monkey
     assert capacity.num_slots == MAX_NUM_SEQS
     total = capacity.num_tokens + capacity.num_prefix_tokens
     assert total * 2**15 == available // 4
+
+
+def test_what_another_model_may_take_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HostMemory, "available_bytes", lambda _: 8 * 2**30)
+    owner = KvOwner()
+    promise(owner, 4 * 2**30)
+    capacity = compute_capacity(bytes_per_token=2**15, context_length=2048, device=CPU)
+    assert (capacity.num_tokens + capacity.num_prefix_tokens) * 2**15 == 2**30
+    del owner
+    capacity = compute_capacity(bytes_per_token=2**15, context_length=2048, device=CPU)
+    assert (capacity.num_tokens + capacity.num_prefix_tokens) * 2**15 == 2 * 2**30
 
 
 def test_one_sequence_of_a_whole_context_always_fits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,13 @@ from tests.worker.inference.test_engine import RecordedRequest, engine, run_unti
 from worker.inference.engine import Engine
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.messages import PrefixReused, PromptLogprobs
-from worker.inference.prefix_cache import BLOCK_TOKENS, PrefixCache, PrefixScope
+from worker.inference.prefix_cache import (
+    BLOCK_TOKENS,
+    MAX_BLOCKS_FOUND,
+    MAX_IDLE_SECONDS,
+    PrefixCache,
+    PrefixScope,
+)
 
 __all__ = ["engine"]
 
@@ -67,6 +73,25 @@ class TestBlocks:
         cache.add(SCOPE, SYSTEM, read)
         assert positions(cache.find(SCOPE, SYSTEM)) == [0, BLOCK_TOKENS]
 
+    def test_blocks_are_forgotten_after_a_while(self) -> None:
+        now = 0.0
+        cache = PrefixCache(10 * BLOCK_TOKENS, clock=lambda: now)
+        cache.add(SCOPE, SYSTEM, read)
+        now = MAX_IDLE_SECONDS
+        assert cache.find(SCOPE, SYSTEM[:BLOCK_TOKENS])
+        now += 1
+        assert len(cache.find(SCOPE, SYSTEM)) == 1
+
+    def test_a_long_beginning_is_found_in_pieces(self) -> None:
+        cache = PrefixCache(100 * BLOCK_TOKENS)
+        ids = SYSTEM * 5
+        cache.add(SCOPE, ids, read)
+        first = cache.find(SCOPE, ids)
+        assert len(first) == MAX_BLOCKS_FOUND
+        rest = cache.find(SCOPE, ids, len(first) * BLOCK_TOKENS)
+        assert positions([*first, *rest]) == list(range(0, len(ids), BLOCK_TOKENS))
+        assert cache.find(SCOPE, ids, 1) == []
+
     def test_a_deleted_adapter_is_forgotten(self) -> None:
         cache = PrefixCache(10 * BLOCK_TOKENS)
         base = PrefixScope("project", None)
@@ -96,6 +121,14 @@ class TestEngine:
         assert [reused(request) for request in (alone, first, second)] == [0, 0, len(SYSTEM)]
         assert second.ids(0) == second.ids(1) == alone.ids()
         assert engine.stats.cached_prompt_tokens == len(SYSTEM)
+
+    def test_a_prefix_of_several_chunks_is_reused(self, engine: Engine) -> None:
+        prompt = [7 + n * 31 % 200 for n in range(500)]
+        first, again = RecordedRequest(prompt), RecordedRequest(prompt)
+        run_until_idle(engine, first)
+        run_until_idle(engine, again)
+        assert reused(again) == 448
+        assert again.ids() == first.ids()
 
     def test_the_last_token_is_always_computed(self, engine: Engine) -> None:
         first, again = RecordedRequest(SYSTEM), RecordedRequest(SYSTEM)

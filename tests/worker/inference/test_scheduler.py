@@ -229,6 +229,18 @@ class TestMemory:
         run.run()
         assert set(run.finished) == set(requests)
 
+    def test_rows_are_not_preempted_in_vain(self) -> None:
+        run = Run(num_slots=8, num_tokens=110)
+        run.submit(*(make_request(project="small", prompt=5, tokens=20) for _ in range(4)))
+        run.submit(make_request(project="small", prompt=5, tokens=1))
+        for _ in range(5):
+            run.step()
+        rows = len(run.scheduler.running)
+        run.submit(make_request(project="large", prompt=50, tokens=50))
+        run.step()
+        run.step()
+        assert len(run.scheduler.running) == rows
+
     def test_memory_is_exceeded_by_one_row_at_most(self) -> None:
         run = Run(num_slots=16, num_tokens=200)
         run.submit(*(make_request(4, project=f"p{n % 3}", prompt=20, tokens=30) for n in range(9)))
