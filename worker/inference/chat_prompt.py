@@ -11,10 +11,6 @@ from worker.model.rendering import ChatPrompt, PromptTooLong, RenderingError
 
 # Cost of rendering a message or a part of one, in characters.
 COST_PER_MESSAGE = 256
-FORCED_CALLS = (
-    "This engine cannot force a call yet. Use the 'tool_choice' 'auto' or 'none', or a list of "
-    "allowed tools with the mode 'auto'."
-)
 NO_CALLS = "The calls of this model's chat template are in a form that this engine does not read."
 
 
@@ -26,8 +22,6 @@ async def render_prompt(
     With `tool_choice` "none" the tools are left out: of rows without tools, models learn answers
     without calls.
     """
-    if request.choice.mode == "required":
-        raise InvalidRequest(FORCED_CALLS, param="tool_choice", code="unsupported_value")
     base = served.base
     tools = request.tool_definitions if request.choice.mode != "none" else []
 

@@ -38,6 +38,7 @@ from worker.inference.encoders import routes
 from worker.inference.encoders.registry import EncoderRegistry
 from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.engine_thread import EngineThread
+from worker.inference.forced_calls import compile_forced_calls
 from worker.inference.generation import Generation
 from worker.inference.registry import ModelRegistry
 from worker.inference.response_format import (
@@ -175,7 +176,10 @@ async def chat_completions(request: Request) -> Response:
     check_mentions_json(body)
     prompt = await render_prompt(body, served, project)
     check_combination(body, prompt)
-    grammar = await compile_response_format(body.response_format, served.base, project)
+    # An answer with a forced call has no other text.
+    grammar = await compile_forced_calls(
+        body, prompt, served.base, project
+    ) or await compile_response_format(body.response_format, served.base, project)
     generation = Generation(
         prompt.ids,
         body,

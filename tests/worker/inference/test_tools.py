@@ -30,6 +30,19 @@ class Time(BaseModel):
     city: str
 
 
+class Lamp(BaseModel):
+    """Switches a lamp."""
+
+    room: Literal["kitchen", "hall"]
+    on: bool
+
+
+class Door(BaseModel):
+    """Locks a door."""
+
+    side: Literal["front", "back"]
+
+
 TOOLS: Any = [
     pydantic_function_tool(Weather, name="weather"),
     pydantic_function_tool(Time, name="time"),
@@ -200,6 +213,33 @@ class TestChoice:
         assert call.function.name == "time"
         assert message.choices[0].message.content == CALL
 
+    def test_required_calls_of_an_untrained_model(self, ask: Any) -> None:
+        tools = [pydantic_function_tool(Lamp, name="lamp"), pydantic_function_tool(Door)]
+        response = ask(tools=tools, tool_choice="required", parallel_tool_calls=False, n=4, seed=1)
+        names = set()
+        for choice in response.choices:
+            assert (choice.finish_reason, choice.message.content) == ("tool_calls", None)
+            (call,) = choice.message.tool_calls
+            names.add(call.function.name)
+            model: type[BaseModel] = Lamp if call.function.name == "lamp" else Door
+            model.model_validate_json(call.function.arguments)
+        assert names <= {"lamp", "Door"}
+
+    @pytest.mark.parametrize("name", ["weather", "time"])
+    def test_a_named_call(self, ask: Any, script: Script, name: str) -> None:
+        # The model would write the other function's call.
+        script.write(CALL if name == "time" else OTHER)
+        choice = {"type": "function", "function": {"name": name}}
+        response = ask(tool_choice=choice, max_tokens=200)
+        assert response.choices[0].message.tool_calls[0].function.name == name
+
+    def test_a_schema_that_cannot_be_forced(self, ask: Any) -> None:
+        parameters = {"type": "object", "properties": {"a": {"$ref": "https://a.b/c"}}}
+        tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+        with pytest.raises(BadRequestError) as raised:
+            ask(tools=[tool], tool_choice="required")
+        assert raised.value.param == "tools[0].function.parameters"
+
     def test_legacy_functions(self, ask: Any, script: Script) -> None:
         script.write(CALL)
         (choice,) = ask(tools=None, functions=FUNCTIONS).choices
@@ -230,7 +270,7 @@ class TestChoice:
                 "tools[0].function.parameters",
             ),
             ({"tool_choice": "sometimes"}, "tool_choice"),
-            ({"tool_choice": "required"}, "tool_choice"),
+            ({"tools": None, "tool_choice": "required"}, None),
             ({"tools": None, "functions": FUNCTIONS * 2}, "functions"),
             ({"tools": None, "functions": FUNCTIONS, "function_call": "often"}, "function_call"),
             ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),

@@ -34,6 +34,7 @@ class AnswerFormat:
     special          the noncharacter of each special token, by its id
     reasoning_begin  before reasoning; "" if only prompts begin it
     reasoning_end    after reasoning; "" if the template has none
+    no_reasoning     what ends reasoning that a prompt has begun, if there is none
     content_begin    before the text
     calls            None if the form is not known
     """
@@ -41,6 +42,7 @@ class AnswerFormat:
     special: Mapping[int, str]
     reasoning_begin: str = ""
     reasoning_end: str = ""
+    no_reasoning: str = ""
     content_begin: str = ""
     calls: CallFormat | None = None
     # Calls are found after a text, not only instead of one.
@@ -69,15 +71,17 @@ class AnswerFormatFinder:
         if squeeze(end).endswith(squeeze(before)):
             # An answer without reasoning may end what its prompt has begun.
             is_end = squeeze(end) == squeeze(before)
+            no_reasoning = before if is_end and before.strip() else ""
             end = squeeze(end).removesuffix("" if is_end else squeeze(before))
             content_begin = "" if is_end and before.strip() else before
         else:
-            content_begin = before
-        calls = find_call_format(lambda calls: self._render_calls(calls, after=before))
+            content_begin, no_reasoning = before, ""
+        calls = find_call_format(lambda calls: self._render_calls(calls, after=no_reasoning))
         return AnswerFormat(
             special={self._tokens.id_of(alias): char for alias, char in self._special.items()},
             reasoning_begin=squeeze(begin) if has_reasoning else "",
             reasoning_end=squeeze(end),
+            no_reasoning=no_reasoning,
             content_begin=content_begin,
             calls=calls,
             has_calls_after_content=calls is not None and self._follows_content(calls, before),
@@ -87,8 +91,8 @@ class AnswerFormatFinder:
         self, calls: Sequence[tuple[str, Mapping[str, Any]]], *, after: str
     ) -> str | None:
         text = self._render({"content": "", "tool_calls": _make_calls(calls)})
-        # The end of reasoning that the prompt has begun, or the beginning of a text.
-        return None if text is None else text.lstrip().removeprefix(after.strip())
+        # The end of reasoning that the prompt has begun.
+        return None if text is None else text.removeprefix(after)
 
     def _follows_content(self, calls: CallFormat, before: str) -> bool:
         message = {"content": CONTENT, "tool_calls": _make_calls([(NAMES[0], ONE)])}

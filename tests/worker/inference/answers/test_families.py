@@ -5,14 +5,20 @@ from functools import cache
 from typing import Any
 
 import pytest
+from llguidance import LLMatcher
 
+from app.errors import InvalidRequest
+from app.wire.engine import ChatCompletionRequest
 from tests.worker.inference.answers.reading import read
 from tests.worker.model.rendering.shipped.chats import CHATS, WEATHER, Chat, answer, user
 from tests.worker.model.rendering.shipped.families import BY_NAME
 from tests.worker.model.rendering.shipped.tokenizers import make_tokenizer
 from worker.inference.answers.answer_parser import AnswerParser
+from worker.inference.forced_calls import write_grammar
+from worker.inference.grammar.compiler import GrammarCompiler
 from worker.inference.vocabulary import Vocabulary
 from worker.model.rendering import Renderer, RenderingOptions
+from worker.model.rendering.call_format import ParameterCalls
 from worker.model.rendering.rows import TrainingRow
 
 FUNCTIONS = {
@@ -160,3 +166,31 @@ def test_reasoning_before_a_call(family: str) -> None:
     result = generate(family, chat, thinking=True)
     assert result.calls == [("weather", {"city": "Bern"})]
     assert (result.reasoning, result.text) == ("It may rain.", "")
+
+
+@families
+def test_a_forced_call_is_what_was_learned(family: str) -> None:
+    chat = calling(("weather", {"city": "Bern"}))
+    renderer = get_renderer(family)
+    prompt = renderer.render_chat(chat.messages[:-1], chat.tools)
+    request = ChatCompletionRequest.model_validate(
+        {
+            "model": family,
+            "messages": [{"role": "user", "content": "Please."}],
+            "tools": TOOLS,
+            "tool_choice": {"type": "function", "function": {"name": "weather"}},
+        }
+    )
+    if isinstance(prompt.answer_format.calls, ParameterCalls):
+        with pytest.raises(InvalidRequest, match="no JSON"):
+            write_grammar(request, prompt)
+        return
+    source = LLMatcher.grammar_from_lark(write_grammar(request, prompt))
+    vocabulary = Vocabulary(renderer.tokenizer)
+    state = GrammarCompiler(vocabulary, renderer.stop_ids).compile(source).start()
+    row = renderer.render_example(chat.messages, chat.tools).rows[0]
+    for id in row.ids[len(prompt.ids) :].tolist():
+        assert state.is_complete or state.allowed_tokens(vocabulary.size)[id]
+        if id in renderer.stop_ids or state.is_complete:
+            return
+        state.advance(id)
