@@ -85,6 +85,7 @@ SUMS = [
     for m in range(3)
 ]
 NUM_TOKENS = 8
+LOGIT_TOLERANCE = 1e-4
 # The service computes in bfloat16 where the processor does, foreign libraries in float32.
 IS_FLOAT32 = choose_dtype(torch.device("cpu")) == torch.float32
 SERVED_TOLERANCE = 1e-4 if IS_FLOAT32 else 6e-2
@@ -183,7 +184,13 @@ def generate(model: Any, tokenizer: Any) -> tuple[list[int], list[float]]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_foreign_libraries_compute_what_the_service_serves(
-    family: str, stack: Stack, client: OpenAI, models: dict[str, str], bases: Path, tmp_path: Path
+    family: str,
+    stack: Stack,
+    client: OpenAI,
+    models: dict[str, str],
+    bases: Path,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     model = models[family]
     served = client.completions.create(
@@ -195,7 +202,8 @@ def test_foreign_libraries_compute_what_the_service_serves(
     tokenizer = AutoTokenizer.from_pretrained(bases / family)
     untuned = generate(base, tokenizer)
     adapter = export(stack, model, "peft", tmp_path / "peft")
-    tuned = generate(PeftModel.from_pretrained(base, adapter), tokenizer)
+    with_adapter = PeftModel.from_pretrained(base, adapter)
+    tuned = generate(with_adapter, tokenizer)
     assert tuned[1] != pytest.approx(untuned[1], abs=1e-3), "training has changed the model"
     assert served.logprobs.token_logprobs == pytest.approx(
         tuned[1][: len(served.logprobs.token_logprobs)], abs=SERVED_TOLERANCE
@@ -203,8 +211,16 @@ def test_foreign_libraries_compute_what_the_service_serves(
     merged = AutoModelForCausalLM.from_pretrained(
         export(stack, model, "merged", tmp_path / "whole")
     )
-    assert generate(merged, tokenizer)[0] == tuned[0]
-    assert generate(merged, tokenizer)[1] == pytest.approx(tuned[1], abs=1e-4)
+    assert generate(merged, tokenizer) == (tuned[0], pytest.approx(tuned[1], abs=1e-4))
+    ids = torch.tensor([tokenizer(PROMPT)["input_ids"]])
+    with torch.no_grad():
+        difference = (with_adapter(input_ids=ids).logits - merged(input_ids=ids).logits).abs().max()
+    served_differences = [
+        abs(one - other)
+        for one, other in zip(served.logprobs.token_logprobs, tuned[1], strict=False)
+    ]
+    record_property("differences", {"merged": float(difference), "served": max(served_differences)})
+    assert difference <= LOGIT_TOLERANCE
 
 
 @pytest.mark.parametrize("family", WITH_GGUF)
