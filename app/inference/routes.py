@@ -65,7 +65,8 @@ async def create_completion(
     """Continue a text, as one response or as a stream of events."""
     model = await resolve_model(state, principal.project_id, body.model, ModelTask.COMPLETION)
     reject_ids_under_alias(model, body.model, body.prompt, param="prompt")
-    fields = body.model_dump(exclude_unset=True)
+    # By alias: a `json_schema` has a field `schema`.
+    fields = body.model_dump(exclude_unset=True, by_alias=True)
     # The default prompt is sent too: another engine may have none.
     forwarded = {**fields, "prompt": body.prompt, "model": model.name}
     return ProxyResponse(

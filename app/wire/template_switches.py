@@ -16,10 +16,20 @@ SwitchText = Annotated[str, Field(max_length=MAX_SWITCH_CHARS)]
 SwitchValue = StrictBool | StrictInt | StrictFloat | SwitchText | None
 
 
+# What a request has fields for, and arguments of transformers' `apply_chat_template`: engines pass
+# switches on to it, and a template from a request may loop for ever (CVE-2025-61620).
+RESERVED_NAMES = frozenset(
+    "add_generation_prompt chat_template continue_final_message conversation documents functions "
+    "max_length messages padding tokenize tokenizer_kwargs tools truncation".split()
+)
+
+
 def _check_name(name: str) -> str:
-    if name.isidentifier() and len(name) <= MAX_SWITCH_CHARS and not name.startswith("_"):
-        return name
-    raise PydanticCustomError("switch", "expected names of variables as keys")
+    if not name.isidentifier() or len(name) > MAX_SWITCH_CHARS or name.startswith("_"):
+        raise PydanticCustomError("switch", "expected names of variables as keys")
+    if name in RESERVED_NAMES or name.startswith("return_"):
+        raise PydanticCustomError("reserved", "{name} cannot be set here", {"name": repr(name)})
+    return name
 
 
 TemplateSwitches = Annotated[

@@ -1,5 +1,7 @@
 """Legacy completions and causal embeddings on the live stack: real SmolLM2, official SDK."""
 
+import json
+
 import numpy as np
 import pytest
 from openai import BadRequestError, OpenAI
@@ -56,3 +58,27 @@ def test_embeddings_of_a_causal_model(lenient_client: OpenAI) -> None:
     a, b, c = (np.array(item.embedding) for item in found.data)
     assert np.isclose(np.linalg.norm(a), 1, atol=1e-3)
     assert a @ b > a @ c
+
+
+def test_an_answer_of_a_schema(lenient_client: OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    answer = lenient_client.completions.create(
+        model=BASE,
+        prompt="The number seven as JSON:",
+        max_tokens=32,
+        temperature=0,
+        extra_body={
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "number", "schema": schema, "strict": True},
+            }
+        },
+    )
+    (choice,) = answer.choices
+    assert choice.finish_reason == "stop"
+    assert isinstance(json.loads(choice.text)["n"], int)

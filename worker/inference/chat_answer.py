@@ -1,6 +1,6 @@
 """One choice of a chat completion: its text, reasoning and calls, whole or as deltas."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from app.ids import random_alphanumeric
@@ -109,10 +109,20 @@ class ChatAnswer:
         return "function_call" if self.is_legacy else "tool_calls"
 
 
+def has_parts(request: ChatCompletionRequest, prompt: ChatPrompt) -> bool:
+    """Check whether an answer may be more than a text."""
+    return bool(request.callable_functions) or not prompt.answer_format.is_plain
+
+
+def find_special_texts(request: ChatCompletionRequest, prompt: ChatPrompt) -> Mapping[int, str]:
+    """Find what special tokens are in the text of an answer; none if it is not parsed."""
+    return prompt.answer_format.special if has_parts(request, prompt) else {}
+
+
 def make_answer(request: ChatCompletionRequest, prompt: ChatPrompt) -> ChatAnswer:
     functions = request.callable_functions
     parser = None
-    if functions or not prompt.answer_format.is_plain:
+    if has_parts(request, prompt):
         parser = AnswerParser(
             prompt.answer_format,
             functions,

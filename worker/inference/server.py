@@ -31,6 +31,7 @@ from app.wire.engine import (
 from worker.inference import http, metrics
 from worker.inference.auth import EngineKeyMiddleware
 from worker.inference.chat import ChatCompletionBuilder
+from worker.inference.chat_answer import find_special_texts
 from worker.inference.chat_prompt import render_prompt
 from worker.inference.completions import CompletionBuilder, tokenize_prompts
 from worker.inference.embeddings import embed_with_causal_model, embed_with_encoder
@@ -186,7 +187,7 @@ async def chat_completions(request: Request) -> Response:
         served,
         state.thread,
         project=project,
-        special=prompt.answer_format.special,
+        special=find_special_texts(body, prompt),
         grammar=grammar,
     )
     generation.submit()

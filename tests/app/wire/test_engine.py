@@ -104,10 +104,15 @@ class TestInvalid:
             ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "20"),
             ({"top_logprobs": 2}, "top_logprobs", "logprobs"),
             ({"stream_options": {"include_usage": True}}, "stream_options", "stream"),
-            ({"response_format": {"type": "xml"}}, "response_format.type", "expected"),
+            ({"response_format": {"type": "xml"}}, "response_format.type", "'json_schema'"),
             ({"response_format": {"type": "json_schema"}}, "response_format", "json_schema"),
-            ({"tools": [{"type": "function"}]}, "tools", "does not call"),
-            ({"functions": [{"name": "f"}]}, "functions", "does not call"),
+            ({"tools": [{"type": "f", "function": {"name": "f"}}]}, "tools[0].type", "function"),
+            ({"functions": [{"name": "f g"}]}, "functions[0].name", "pattern"),
+            ({"chat_template_kwargs": {"a b": 1}}, "chat_template_kwargs.a b", "variables"),
+            *(
+                ({"chat_template_kwargs": {name: "x"}}, f"chat_template_kwargs.{name}", name)
+                for name in ("chat_template", "tokenize", "messages", "return_dict")
+            ),
         ],
     )
     def test_errors_name_parameter_and_reason(

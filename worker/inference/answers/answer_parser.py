@@ -119,7 +119,7 @@ class AnswerParser:
         """Read calls; None if there are some, else the text that was read and is none."""
         assert self._calls is not None
         self._reader.mark()
-        if self._opening and (yield from self._reader.match([self._opening])) is None:
+        if self._opening and not (yield from self._is_opening()):
             self._reader.rewind()
             return ""
         while True:
@@ -137,6 +137,13 @@ class AnswerParser:
             if self._is_full or not is_followed:
                 return None
             self._reader.mark()
+
+    def _is_opening(self) -> Reading[bool]:
+        """Read what begins calls. False if it is another text, or too long to read on trial."""
+        try:
+            return (yield from self._reader.match([self._opening])) is not None
+        except NotACall:
+            return False
 
     def _say(self, kind: type[TextPart] | type[ReasoningPart], text: str) -> None:
         text = text.translate(DROPPED)

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from app.wire.engine import ChatCompletionRequest
 from tests.worker.inference.answers.reading import Answer, read
 from worker.inference.answers.answer_parser import AnswerParser
 from worker.inference.answers.char_reader import MAX_TRIAL_CHARS
 from worker.inference.answers.parts import TextPart
+from worker.inference.chat_answer import find_special_texts, make_answer
+from worker.model.rendering import ChatPrompt
 from worker.model.rendering.answer_format import AnswerFormat
 from worker.model.rendering.call_format import (
     CallFormat,
@@ -185,3 +188,21 @@ def test_the_work_is_linear() -> None:
         return lines
 
     assert count_lines(400) < 5 * count_lines(100)
+
+
+def test_white_space_that_could_begin_a_call_for_ever_is_text() -> None:
+    text = "<" + " " * (2 * MAX_TRIAL_CHARS) + "x"
+    assert read(make_parser(TAGS), [text]).text == text
+
+
+@pytest.mark.parametrize("with_tools", [False, True])
+def test_special_tokens_are_in_texts_that_are_parsed_only(with_tools: bool) -> None:
+    format = AnswerFormat({5: "\ufdd0"}, calls=LIST)
+    prompt = ChatPrompt([1], begins_reasoning=False, answer_format=format)
+    tools = [{"type": "function", "function": {"name": "look"}}] if with_tools else None
+    messages = [{"role": "user", "content": "Look"}]
+    request = ChatCompletionRequest.model_validate(
+        {"model": "m", "messages": messages, "tools": tools}
+    )
+    assert find_special_texts(request, prompt) == ({5: "\ufdd0"} if with_tools else {})
+    assert (make_answer(request, prompt).parser is not None) == with_tools
