@@ -20,6 +20,8 @@ NOT_JSON = (
     "A call cannot be forced on this model: its chat template writes arguments in a form that is "
     "no JSON. Use the 'tool_choice' 'auto'."
 )
+# Of a key that has neither the name nor the arguments, such as an id.
+OTHER_VALUE = {"type": "string", "maxLength": 32}
 NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
@@ -98,13 +100,14 @@ class _CallGrammar:
         return f"{opening} call ({between} call){{0,{more}}} {closing}"
 
     def _object_schema(self, calls: ObjectCalls, name: str) -> dict[str, Any]:
+        known: dict[str, Any] = {
+            calls.name_key: {"const": name},
+            calls.arguments_key: self._parameters(name),
+        }
         return {
             "type": "object",
-            "properties": {
-                calls.name_key: {"const": name},
-                calls.arguments_key: self._parameters(name),
-            },
-            "required": [calls.name_key, calls.arguments_key],
+            "properties": {key: known.get(key, OTHER_VALUE) for key in calls.keys},
+            "required": list(calls.keys),
             "additionalProperties": False,
         }
 

@@ -36,11 +36,15 @@ class Delimiters:
 
 @dataclass(frozen=True, slots=True)
 class ObjectCalls:
-    """Calls as JSON objects with a name and arguments, such as Hermes', Qwen's and Llama's."""
+    """Calls as JSON objects with a name and arguments, such as Hermes', Qwen's and Llama's.
+
+    `keys` are all keys in order; those that are neither, such as Mistral's "id", have texts.
+    """
 
     delimiters: Delimiters
     name_key: str
     arguments_key: str
+    keys: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,8 @@ def _find_objects(one: str, two: str | None) -> ObjectCalls | None:
     second = _find_object(two or "", NAMES[1])
     first = _find_object(two or "", NAMES[0])
     between = (two or "")[first[1] : second[0]] if first and second else None
-    return ObjectCalls(_delimiters(one[:start], between, one[end:]), name_key, arguments_key)
+    delimiters = _delimiters(one[:start], between, one[end:])
+    return ObjectCalls(delimiters, name_key, arguments_key, tuple(call))
 
 
 def _find_object(text: str, name: str) -> tuple[int, int, dict[str, Any]] | None:

@@ -26,10 +26,11 @@ FUNCTIONS: Any = {
     "look": {"properties": {"text": {"type": "string"}, "maybe": {"type": ["string", "null"]}}},
     "now": {},
 }
-TAGS = ObjectCalls(Delimiters("<call>\n", None, "\n</call>"), "name", "arguments")
+KEYS = ("name", "arguments")
+TAGS = ObjectCalls(Delimiters("<call>\n", None, "\n</call>"), *KEYS, KEYS)
 # As Mistral writes them: a list after a special token, here the first noncharacter.
-LIST = ObjectCalls(Delimiters("\ufdd0 [", ", ", "]"), "name", "arguments")
-BARE = ObjectCalls(Delimiters("", None, ""), "name", "parameters")
+LIST = ObjectCalls(Delimiters("\ufdd0 [", ", ", "]"), *KEYS, (*KEYS, "id"))
+BARE = ObjectCalls(Delimiters("", None, ""), "name", "parameters", ("name", "parameters"))
 NAMED = NamedCalls(Delimiters("\ufdd0", None, ""), ["\ufdd1"])
 XML = ParameterCalls(
     Delimiters("<call>\n<function=", None, "\n</parameter>\n</function>\n</call>"),

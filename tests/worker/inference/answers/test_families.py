@@ -41,8 +41,8 @@ TOOLS = [
     for name, parameters in FUNCTIONS.items()
 ]
 families = pytest.mark.parametrize("family", BY_NAME)
-# Templates that write a call instead of the text beside it, as reasoning, or after the call.
-WITHOUT_TEXT = ("Llama 3.1", "Llama 3.2", "gpt-oss")
+# Templates that write a call instead of the text beside it, write it as reasoning, or reject it.
+WITHOUT_TEXT = ("Llama 3.1", "Llama 3.2", "gpt-oss", "Mistral v3", "Mistral Nemo")
 
 
 @cache
