@@ -119,7 +119,7 @@ def _wait_until_ready(
 ) -> ModelExport:
     """Ask for the export until it is made. Raises ApiError."""
     catalog = Catalog.load(settings.models_file)
-    started, told = time.monotonic(), ""
+    started, printed = time.monotonic(), ""
     while True:
         is_late = time.monotonic() - started > LATE_SECONDS
         with transaction(sessions) as session:
@@ -139,7 +139,7 @@ def _wait_until_ready(
             return export
         if export.state == ExportState.FAILED:
             raise InvalidRequest(export.error)
-        if reason not in ("", told):
+        if reason not in ("", printed):
             typer.echo(reason, err=True)
-            told = reason
+            printed = reason
         time.sleep(POLL_INTERVAL_SECONDS)

@@ -1,4 +1,4 @@
-"""What an export waits for: another export, a free trainer, or any trainer at all."""
+"""Reasons for which an export waits: another export, a free trainer, or any trainer at all."""
 
 from sqlalchemy.orm import Session
 

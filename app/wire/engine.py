@@ -133,7 +133,7 @@ class ChatCompletionRequest(SamplingRequest):
 
     @property
     def choice(self) -> ToolChoice:
-        """Which functions may be called; the newer field wins."""
+        """The choice of functions to call; the newer field wins."""
         return self.tool_choice or self.function_call or AUTO
 
     @property

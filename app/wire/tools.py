@@ -93,7 +93,7 @@ Functions = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """Which functions may be called, and whether one must be; `names` None means all of them."""
+    """The choice of functions to call, and whether one must be; `names` None means all."""
 
     mode: Literal["none", "auto", "required"]
     names: frozenset[str] | None = None

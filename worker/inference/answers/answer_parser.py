@@ -73,7 +73,7 @@ class AnswerParser:
 
     @property
     def _is_opening_distinct(self) -> bool:
-        """Whether calls are found anywhere, not only at the answer's beginning."""
+        """True if calls are found anywhere, not only at the answer's beginning."""
         is_special = any(char in NONCHARACTERS for char in self._opening)
         return is_special or self._format.has_calls_after_content
 

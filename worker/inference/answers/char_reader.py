@@ -1,4 +1,4 @@
-"""A text that arrives in pieces, read by generators that wait for the next piece."""
+"""Reader of a text in pieces, for generators that wait for the next piece."""
 
 from collections.abc import Generator, Sequence
 from typing import TypeVar

@@ -206,8 +206,9 @@ def _check_strict(schema: Schema, path: Path) -> None:
     rule = "'required' is required to be supplied and to be an array including every key in"
     if not isinstance(required, list):
         raise _fail(path, f"{rule} properties.")
+    required_names = {name for name in required if isinstance(name, str)}
     for name in properties:
-        if name not in required:
+        if name not in required_names:
             raise _fail(path, f"{rule} properties. Missing '{name}'.")
     for name in required:
         if name not in properties:

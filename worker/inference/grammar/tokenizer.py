@@ -19,7 +19,7 @@ def make_tokenizer(vocabulary: Vocabulary, stop_ids: Iterable[int]) -> LLTokeniz
 
 
 class _VocabularyAdapter:
-    """What llguidance's TokenizerWrapper reads, and the function by which it tokenizes."""
+    """Adapter of a vocabulary to llguidance's TokenizerWrapper, with its function to tokenize."""
 
     bos_token_id = None
 

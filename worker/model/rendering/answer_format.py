@@ -29,7 +29,7 @@ NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 
 @dataclass(frozen=True, slots=True)
 class AnswerFormat:
-    """What is around the parts of an answer; special tokens are noncharacters.
+    """Delimiters of the parts of an answer; special tokens are noncharacters.
 
     special          the noncharacter of each special token, by its id
     reasoning_begin  before reasoning; "" if only prompts begin it
@@ -50,7 +50,7 @@ class AnswerFormat:
 
     @property
     def is_plain(self) -> bool:
-        """Whether an answer without calls is text and nothing else."""
+        """True if an answer without calls is text and nothing else."""
         return not self.content_begin and not self.reasoning_end
 
 

@@ -30,7 +30,7 @@ MAX_TEMPLATES = 256
 
 @dataclass(frozen=True, slots=True)
 class ChatPrompt:
-    """The prompt of a chat, and what its answer is read by.
+    """The prompt of a chat, and the form in which its answer is read.
 
     `begins_reasoning` is true if the prompt ends inside of reasoning.
     """
