@@ -204,9 +204,9 @@ def _check_strict(schema: Schema, path: Path) -> None:
     required = schema.get("required", [])
     properties = _as_dict(schema.get("properties"))
     rule = "'required' is required to be supplied and to be an array including every key in"
-    if not isinstance(required, list):
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
         raise _fail(path, f"{rule} properties.")
-    required_names = {name for name in required if isinstance(name, str)}
+    required_names = set(required)
     for name in properties:
         if name not in required_names:
             raise _fail(path, f"{rule} properties. Missing '{name}'.")
