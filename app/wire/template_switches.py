@@ -20,7 +20,7 @@ SwitchValue = StrictBool | StrictInt | StrictFloat | SwitchText | None
 # switches on to it, and a template from a request may loop for ever (CVE-2025-61620).
 RESERVED_NAMES = frozenset(
     "add_generation_prompt chat_template continue_final_message conversation documents functions "
-    "max_length messages padding tokenize tokenizer_kwargs tools truncation".split()
+    "max_length messages padding self tokenize tokenizer_kwargs tools truncation".split()
 )
 
 

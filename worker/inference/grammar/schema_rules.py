@@ -17,6 +17,10 @@ MAX_OPTIONAL_PROPERTIES = 250
 # Not OpenAI's: one value may begin with what any of them refers to, and its first token costs the
 # product of their numbers.
 MAX_REFERENCES = 500
+# Not OpenAI's: schemas that one value must fulfil at once. The grammar is built from all
+# combinations of their patterns, whose number doubles with each: 10 take milliseconds, 14 a second,
+# 20 half a minute and gigabytes.
+MAX_CONJUNCTIONS = 10
 # Levels of objects and arrays.
 MAX_LEVELS = 10
 # Not OpenAI's: levels of JSON, so that no schema is too deep to be read.
@@ -47,6 +51,8 @@ ANNOTATIONS = frozenset(
 # What names and refers to schemas, and so stays in a schema that is compiled.
 IDENTIFIERS = frozenset({"$anchor", "$id", "$schema"})
 ENFORCED = SCHEMA_MAPS | SCHEMA_LISTS | SCHEMA_VALUES | ASSERTIONS
+# Each of them is to be fulfilled together with all other assertions beside it.
+COMBINATIONS = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
 # OpenAI permits no combination at the root in strict mode, and allOf nowhere.
 NO_STRICT_ROOT = ("anyOf", "oneOf", "allOf", "enum", "not")
 # One of them says which values a schema is for.
@@ -91,6 +97,7 @@ class _Reader:
     num_properties: int = 0
     num_optional: int = 0
     num_references: int = 0
+    num_conjunctions: int = 0
     num_enum_values: int = 0
     num_name_characters: int = 0
     num_pattern_characters: int = 0
@@ -148,6 +155,7 @@ class _Reader:
         required = schema.get("required")
         self.num_properties += len(properties)
         self.num_references += "$ref" in schema
+        self.num_conjunctions += _count_conjunctions(schema)
         if isinstance(required, list):
             # A string, or another value that a grammar refuses.
             required = {name for name in required if isinstance(name, str)}
@@ -159,6 +167,7 @@ class _Reader:
         for what, number, limit in (
             ("object properties", self.num_properties, MAX_PROPERTIES),
             ("optional properties", self.num_optional, MAX_OPTIONAL_PROPERTIES),
+            ("conjunctions of schemas", self.num_conjunctions, MAX_CONJUNCTIONS),
             ("references", self.num_references, MAX_REFERENCES),
             ("enum values", self.num_enum_values, MAX_ENUM_VALUES),
             ("characters of names and values", self.num_name_characters, MAX_NAME_CHARACTERS),
@@ -180,6 +189,15 @@ class _Reader:
                 f"the {len(values)} values of 'enum' exceed the limit of "
                 f"{MAX_LARGE_ENUM_CHARACTERS} characters for more than {LARGE_ENUM_VALUES} values.",
             )
+
+
+def _count_conjunctions(schema: Schema) -> int:
+    """Count the schemas that a value of this one must fulfil, beside the first."""
+    parts = schema.get("allOf")
+    num_parts = len(parts) if isinstance(parts, list) else 0
+    num_others = len((COMBINATIONS - {"allOf"}) & schema.keys())
+    own = (ENFORCED - COMBINATIONS - {"$defs", "definitions"}) & schema.keys()
+    return max(num_parts + num_others + bool(own) - 1, 0)
 
 
 def _as_dict(value: Any) -> Mapping[str, Any]:

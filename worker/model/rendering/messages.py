@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from worker.model.rendering.errors import RenderingError
@@ -115,9 +116,15 @@ def _parse_call_arguments(call: Mapping[str, Any]) -> dict[str, Any]:
             'A call of a tool needs a function: {"name": "…", "arguments": "{…}"}.'
         )
     function = {"arguments": "{}", **function}
-    try:
-        function["arguments"] = json.loads(function["arguments"])
-    except (TypeError, ValueError):
-        # A model may have written invalid JSON; it stays a string.
-        return {**call, "function": function}
+    # A model may have written invalid JSON; it stays a string.
+    with suppress(TypeError, ValueError):
+        function["arguments"] = _parse_json(function["arguments"])
     return {**call, "function": function}
+
+
+def _parse_json(text: str) -> Any:
+    """Parse JSON. Raises TypeError, and ValueError also for lone surrogates: no token has them."""
+    value = json.loads(text)
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value

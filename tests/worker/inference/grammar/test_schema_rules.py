@@ -128,3 +128,39 @@ def test_both_modes_have_limits(schema: Any, word: str) -> None:
 
 def test_the_deepest_schema_is_read() -> None:
     assert read_schema(nested(MAX_LEVELS), strict=True) == nested(MAX_LEVELS)
+
+
+def conjunction(count: int) -> Any:
+    schema: Any = {"type": "string", "pattern": ".*yz.*"}
+    for number in range(count):
+        schema = {"type": "string", "pattern": f".*{number}.*", "anyOf": [schema]}
+    return schema
+
+
+def referred(count: int) -> Any:
+    schemas = {
+        f"d{n}": {"$ref": f"#/$defs/d{n + 1}", "type": "string", "pattern": f".*{n}.*"}
+        for n in range(count)
+    }
+    schemas[f"d{count}"] = TEXT
+    return closed({"a": {"$ref": "#/$defs/d0"}}, **{"$defs": schemas})
+
+
+@pytest.mark.parametrize(
+    ("schema", "strict"),
+    [
+        (closed({"a": conjunction(11)}), True),
+        (closed({"a": {"allOf": [{"pattern": f".*{n}.*"} for n in range(12)]}}), False),
+        (referred(11), True),
+    ],
+    ids=["anyOf", "allOf", "$ref"],
+)
+def test_patterns_to_fulfil_at_once_are_bounded(schema: Any, strict: bool) -> None:
+    assert "limit of 10 conjunctions" in reject(schema, strict=strict)
+
+
+def test_combinations_without_other_assertions_are_no_conjunctions() -> None:
+    optional = {"anyOf": [TEXT, {"type": "null"}], "description": "Maybe", "default": None}
+    wrapped = {"allOf": [{"$ref": "#/$defs/d"}], "description": "A single reference"}
+    properties = {f"a{n}": optional for n in range(20)} | {f"b{n}": wrapped for n in range(20)}
+    read_schema(closed(properties, **{"$defs": {"d": TEXT}}), strict=False)

@@ -98,3 +98,12 @@ def test_a_call_without_a_function_is_an_error(renderer: Renderer, function: Any
     call = {"id": "c", "type": "function", "function": function}
     with pytest.raises(RenderingError, match="needs a function"):
         renderer.render_prompt([USER, {"role": "assistant", "tool_calls": [call]}])
+
+
+def test_arguments_with_a_lone_surrogate_stay_a_text(
+    renderer: Renderer, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    function = {"name": "weather", "arguments": '{"city": "\\ud800"}'}
+    call = {"id": "call_abc", "type": "function", "function": function}
+    chat = [USER, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    assert "\\\\ud800" in read(renderer, tokenizer, chat)
