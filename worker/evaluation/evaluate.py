@@ -18,7 +18,7 @@ from worker.evaluation.generate import generate
 from worker.evaluation.test_rows import TestRow, TestRows, read_test_rows
 from worker.evaluation.text_metrics import compute_metrics
 from worker.inference.adapter_memory import AdapterFiles
-from worker.inference.registry import LoadedModel, load_model, read_rendering_options
+from worker.inference.loaded_model import LoadedModel, load_model, read_rendering_options
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
 from worker.run_folder import (
     MANIFEST_FILE,

@@ -7,8 +7,8 @@ from app.errors import ApiError
 from worker.evaluation.test_rows import TestRow
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.choice_text import ChoiceText
+from worker.inference.loaded_model import LoadedModel
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
-from worker.inference.registry import LoadedModel
 
 GREEDY = SamplingParams(temperature=0.0)
 

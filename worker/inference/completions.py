@@ -17,7 +17,8 @@ from worker.inference.choice_text import to_content_logprob
 from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import ChoiceBuffer, ChoiceUpdate, Generation
 from worker.inference.grammar.grammar import Grammar
-from worker.inference.registry import LoadedModel, ServedCausalModel
+from worker.inference.loaded_model import LoadedModel
+from worker.inference.registry import ServedCausalModel
 from worker.inference.sse import DONE, format_event
 
 

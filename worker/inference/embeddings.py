@@ -17,8 +17,9 @@ from worker.inference.encoders.responses import EncodedResponse, dump_json
 from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.encoders.telemetry import build_metadata
 from worker.inference.engine_thread import EngineThread
+from worker.inference.loaded_model import LoadedModel
 from worker.inference.messages import Event, Failed, PooledOutput, Request, SamplingParams
-from worker.inference.registry import LoadedModel, ServedCausalModel
+from worker.inference.registry import ServedCausalModel
 from worker.inference.vectors import l2_normalize, truncate_dims
 
 # Texts of one request queued in the engine at a time, so that a large request leaves room for

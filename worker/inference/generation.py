@@ -10,6 +10,7 @@ from app.wire.sampling import FinishReason, SamplingRequest
 from worker.inference.choice_text import ChoiceText, TextDelta
 from worker.inference.engine_thread import EngineThread
 from worker.inference.grammar.grammar import Grammar
+from worker.inference.loaded_model import LoadedModel
 from worker.inference.messages import (
     Event,
     Failed,
@@ -22,7 +23,7 @@ from worker.inference.messages import (
     SamplingParams,
     Token,
 )
-from worker.inference.registry import LoadedModel, ServedCausalModel
+from worker.inference.registry import ServedCausalModel
 
 
 @dataclass(frozen=True, slots=True)

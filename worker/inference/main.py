@@ -81,8 +81,8 @@ def make_server(settings: Settings) -> EngineServer:
     cache = settings.home / "cache"
     catalog = Catalog.load(settings.models_file)
     adapters = AdapterDiskCache(_open_store(settings), cache / "adapters")
-    models = ModelRegistry(catalog, cache=cache / "models", adapters=adapters)
-    encoders = EncoderRegistry(catalog, cache=cache / "models", adapters=adapters)
+    models = ModelRegistry(catalog, settings, cache=cache / "models", adapters=adapters)
+    encoders = EncoderRegistry(catalog, settings, cache=cache / "models", adapters=adapters)
     thread = EngineThread()
     secret = settings.engine_api_key
     key = None if secret is None else secret.get_secret_value()

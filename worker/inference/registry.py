@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from safetensors import safe_open
-
 from app import logs
-from app.catalog import DEFAULT_MAX_COMPLETION_TOKENS, Catalog, CatalogModel, ModelKind
+from app.catalog import Catalog, CatalogModel, ModelKind
 from app.errors import InvalidRequest, ModelNotFound
 from app.settings import Settings
 from app.storage.object_keys import validate_key
@@ -16,64 +14,19 @@ from app.wire.engine import LoadAdapterRequest
 from worker.bucket_models import fetch_from_bucket
 from worker.inference.adapter_cache import AdapterDiskCache
 from worker.inference.adapter_memory import AdapterFiles
-from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
 from worker.inference.engine_thread import EngineThread
-from worker.inference.fair_executor import FairExecutor
-from worker.inference.grammar.compiler import GrammarCompiler
-from worker.inference.llama_decoder import LlamaDecoder
-from worker.inference.llama_weights import unsupported_reason
+from worker.inference.loaded_model import (
+    LoadedModel,
+    ModelRendering,
+    load_model,
+    load_rendering,
+    read_rendering_options,
+)
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
-from worker.inference.transformers_decoder import TransformersDecoder
-from worker.inference.vocabulary import Vocabulary
-from worker.model.generation_config import (
-    NO_GENERATION_CONFIG,
-    GenerationConfig,
-    read_generation_config,
-)
-from worker.model.rendering import DEFAULT_OPTIONS, Renderer, RenderingOptions
-from worker.model_cache import ModelUnavailable, get_cache_folder, is_cached, needs_cache
-from worker.model_sources import materialize
-from worker.modeling import (
-    ADAPTER_WEIGHTS_FILE,
-    choose_device,
-    choose_dtype,
-    load_base,
-    load_tokenizer,
-)
-
-# More threads would only compete for the interpreter's lock; the second one tokenizes, which does
-# not need it, while the first renders.
-RENDERING_THREADS = 2
-
-SAMPLING_DEFAULTS = ("temperature", "top_p", "top_k", "repetition_penalty")
+from worker.model.rendering import DEFAULT_OPTIONS, RenderingOptions
 
 log = logs.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRendering:
-    """A base model's renderer, and threads in which it renders in turn for each project."""
-
-    renderer: Renderer
-    executor: FairExecutor
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A base model in memory, with its tokenization."""
-
-    engine: Engine
-    renderer: Renderer
-    vocabulary: Vocabulary
-    # Renders and tokenizes prompts, in turn for each project.
-    rendering: FairExecutor
-    # For structured outputs; compiled in the threads of `rendering`.
-    grammars: GrammarCompiler
-    # Values for requests that name none.
-    sampling_defaults: GenerationConfig = NO_GENERATION_CONFIG
-    # Of an answer to a chat that names no limit.
-    default_max_tokens: int = DEFAULT_MAX_COMPLETION_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +50,12 @@ class _AdapterEntry:
 class ModelRegistry:
     """Resolves model names. Lives on the server's event loop; loads models in threads."""
 
-    def __init__(self, catalog: Catalog, *, cache: Path, adapters: AdapterDiskCache) -> None:
+    def __init__(
+        self, catalog: Catalog, settings: Settings, *, cache: Path, adapters: AdapterDiskCache
+    ) -> None:
         self._catalog = catalog
         self._adapters = adapters
-        self._model_cache = ModelCache(lambda model: load_model(model, cache))
+        self._model_cache = ModelCache(lambda model: _fetch_and_load(model, cache, settings))
         self._renderings = ModelCache(lambda model: load_rendering(model, cache))
         self._adapter_entries: dict[str, _AdapterEntry] = {}
         self.is_ready = False
@@ -206,64 +161,7 @@ class ModelRegistry:
         return model if model in list(self._local_models()) else None
 
 
-def read_rendering_options(files: AdapterFiles) -> RenderingOptions:
-    """Read the rendering options that an adapter was trained with. Raises OSError."""
-    with safe_open(files.folder / ADAPTER_WEIGHTS_FILE, framework="pt") as weights:
-        return RenderingOptions.from_metadata(weights.metadata())
-
-
-def load_rendering(model: CatalogModel, cache: Path) -> ModelRendering:
-    """Load the tokenizer of a model that is on this machine. Raises ModelUnavailable."""
-    if needs_cache(model) and not is_cached(model, cache):
-        raise ModelUnavailable(f"The model {model.id} has not been fetched yet.")
-    folder = get_cache_folder(model, cache) if needs_cache(model) else materialize(model, cache)
-    return ModelRendering(make_renderer(model, folder), FairExecutor(1, "rendering"))
-
-
-def make_renderer(model: CatalogModel, folder: Path) -> Renderer:
-    eos_ids = read_generation_config(folder).eos_ids
-    return Renderer(load_tokenizer(folder), model.context_length, eos_ids=eos_ids)
-
-
-def _describe(generation: GenerationConfig) -> dict[str, float]:
-    """Make the sampling defaults that a model has, for the log."""
-    values = {name: getattr(generation, name) for name in SAMPLING_DEFAULTS}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
-    """Load a base model, converting its files first if needed. Raises ModelUnavailable."""
-    fetch_from_bucket(model, cache, Settings())
-    folder = materialize(model, cache)
-    device = choose_device()
-    base = load_base(folder, dtype=choose_dtype(device), device=device)
-    tokenizer = load_tokenizer(folder)
-    vocabulary = Vocabulary(tokenizer)
-    reason = unsupported_reason(base, model.context_length)
-    generation = read_generation_config(folder)
-    decoder: Decoder
-    if reason is None:
-        decoder = LlamaDecoder(base, context_length=model.context_length)
-    else:
-        decoder = TransformersDecoder(base, context_length=model.context_length)
-    log.info(
-        "model.loaded",
-        model=model.id,
-        device=str(device),
-        slots=decoder.num_slots,
-        unsupported=reason,
-        generation=_describe(generation),
-    )
-    if generation.ignored:
-        names = ", ".join(generation.ignored)
-        log.warning("model.generation_config_ignored", model=model.id, values=names)
-    renderer = Renderer(tokenizer, model.context_length, eos_ids=generation.eos_ids)
-    return LoadedModel(
-        engine=Engine(decoder, vocab_size=vocabulary.size),
-        renderer=renderer,
-        vocabulary=vocabulary,
-        rendering=FairExecutor(RENDERING_THREADS, "rendering"),
-        grammars=GrammarCompiler(vocabulary, renderer.stop_ids),
-        sampling_defaults=generation,
-        default_max_tokens=model.max_completion_tokens,
-    )
+def _fetch_and_load(model: CatalogModel, cache: Path, settings: Settings) -> LoadedModel:
+    """Load a base model, from storage if it is kept there. Raises ModelUnavailable."""
+    fetch_from_bucket(model, cache, settings)
+    return load_model(model, cache)

@@ -9,7 +9,7 @@ from worker.inference.grammar.compiler import COST_PER_CHARACTER, GrammarCompile
 from worker.inference.grammar.grammar import Grammar
 from worker.inference.grammar.json_schema import ANY_OBJECT, json_grammar
 from worker.inference.grammar.schema_rules import InvalidSchema
-from worker.inference.registry import LoadedModel
+from worker.inference.loaded_model import LoadedModel
 from worker.model.rendering import ChatPrompt
 
 

@@ -13,18 +13,15 @@ from transformers import PreTrainedTokenizerFast
 
 from app.catalog import Catalog, CatalogModel
 from app.errors import NotFound
+from app.settings import Settings
 from app.wire.engine import ChatCompletionRequest, LoadAdapterRequest
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.chat_prompt import render_prompt
 from worker.inference.fair_executor import FairExecutor
 from worker.inference.generation import _sampling_params
 from worker.inference.grammar.compiler import GrammarCompiler
-from worker.inference.registry import (
-    LoadedModel,
-    ModelRegistry,
-    ServedCausalModel,
-    read_rendering_options,
-)
+from worker.inference.loaded_model import LoadedModel, read_rendering_options
+from worker.inference.registry import ModelRegistry, ServedCausalModel
 from worker.inference.vocabulary import Vocabulary
 from worker.model.generation_config import GenerationConfig
 from worker.model.rendering import Renderer, RenderingOptions
@@ -98,12 +95,30 @@ def test_an_adapter_that_is_evicted_while_it_is_loaded_is_not_found(
     served = replace(loaded, engine=engine)
     monkeypatch.setattr("worker.inference.registry.load_model", lambda *_: served)
     adapters: Any = SimpleNamespace(fetch=lambda prefix: AdapterFiles(prefix, tmp_path / "evicted"))
-    registry = ModelRegistry(Catalog([tiny_model]), cache=tmp_path, adapters=adapters)
+    registry = ModelRegistry(
+        Catalog([tiny_model]), Settings(home=tmp_path), cache=tmp_path, adapters=adapters
+    )
     request = LoadAdapterRequest(
         lora_name="ft:tiny:acme::Abcd1234", lora_path="a/b", base_model_name=tiny_model.id
     )
     with pytest.raises(NotFound):
         asyncio.run(registry.load_adapter(request))
+
+
+def test_a_base_model_in_a_bucket_is_fetched_with_the_engines_own_settings(
+    loaded: LoadedModel, tiny_model: CatalogModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = []
+    monkeypatch.setattr("worker.inference.registry.load_model", lambda *_: loaded)
+    monkeypatch.setattr(
+        "worker.inference.registry.fetch_from_bucket", lambda *arguments: fetched.append(arguments)
+    )
+    settings = Settings(home=tmp_path, s3_bucket="of-this-engine")
+    stored = replace(tiny_model, source="s3://models/tiny")
+    adapters: Any = None
+    registry = ModelRegistry(Catalog([stored]), settings, cache=tmp_path, adapters=adapters)
+    assert asyncio.run(registry.resolve(stored.id)).base is loaded
+    assert fetched == [(stored, tmp_path, settings)]
 
 
 def test_the_models_sampling_values_are_defaults(loaded: LoadedModel) -> None:

@@ -27,10 +27,12 @@ log = logs.get_logger(__name__)
 class EncoderRegistry:
     """Resolves model names. Lives on the server's event loop; loads models in threads."""
 
-    def __init__(self, catalog: Catalog, *, cache: Path, adapters: AdapterDiskCache) -> None:
+    def __init__(
+        self, catalog: Catalog, settings: Settings, *, cache: Path, adapters: AdapterDiskCache
+    ) -> None:
         self._catalog = catalog
         self._adapters = adapters
-        self._engines = ModelCache(lambda model: _fetch_and_load(model, cache))
+        self._engines = ModelCache(lambda model: _fetch_and_load(model, cache, settings))
         self._tuned: dict[str, tuple[CatalogModel, AdapterFiles]] = {}
 
     def list_names(self) -> list[str]:
@@ -113,7 +115,7 @@ class EncoderRegistry:
         return files
 
 
-def _fetch_and_load(model: CatalogModel, cache: Path) -> EncoderEngine:
+def _fetch_and_load(model: CatalogModel, cache: Path, settings: Settings) -> EncoderEngine:
     """Load a base encoder, from storage if it is kept there. Raises ModelUnavailable."""
-    fetch_from_bucket(model, cache, Settings())
+    fetch_from_bucket(model, cache, settings)
     return load_encoder(model, cache)

@@ -16,6 +16,7 @@ from transformers import AutoModel
 
 from app.catalog import Catalog
 from app.errors import InvalidRequest, RateLimited, ServiceUnavailable
+from app.settings import Settings
 from app.storage import LocalStore
 from app.wire.embeddings import EmbeddingsRequest
 from app.wire.encoders import InferenceRequest
@@ -61,11 +62,12 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def state(tmp_path: Path) -> ServerState:
+    settings = Settings(home=tmp_path)
     (tmp_path / "models.toml").write_text(CATALOG)
     catalog = Catalog.load(tmp_path / "models.toml")
     adapters = AdapterDiskCache(LocalStore(tmp_path / "storage"), tmp_path / "adapters")
-    models = ModelRegistry(catalog, cache=tmp_path / "cache", adapters=adapters)
-    encoders = EncoderRegistry(catalog, cache=tmp_path / "cache", adapters=adapters)
+    models = ModelRegistry(catalog, settings, cache=tmp_path / "cache", adapters=adapters)
+    encoders = EncoderRegistry(catalog, settings, cache=tmp_path / "cache", adapters=adapters)
     return ServerState(models, encoders, EngineThread(), 2**20)
 
 

@@ -1,0 +1,131 @@
+"""A base model as it is served: its decoder, engine and tokenization.
+
+Knows no storage: training processes, which may not read it, load models here too.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import safe_open
+
+from app import logs
+from app.catalog import DEFAULT_MAX_COMPLETION_TOKENS, CatalogModel
+from worker.inference.adapter_memory import AdapterFiles
+from worker.inference.decoder import Decoder
+from worker.inference.engine import Engine
+from worker.inference.fair_executor import FairExecutor
+from worker.inference.grammar.compiler import GrammarCompiler
+from worker.inference.llama_decoder import LlamaDecoder
+from worker.inference.llama_weights import unsupported_reason
+from worker.inference.transformers_decoder import TransformersDecoder
+from worker.inference.vocabulary import Vocabulary
+from worker.model.generation_config import (
+    NO_GENERATION_CONFIG,
+    GenerationConfig,
+    read_generation_config,
+)
+from worker.model.rendering import Renderer, RenderingOptions
+from worker.model_cache import ModelUnavailable, get_cache_folder, is_cached, needs_cache
+from worker.model_sources import materialize
+from worker.modeling import (
+    ADAPTER_WEIGHTS_FILE,
+    choose_device,
+    choose_dtype,
+    load_base,
+    load_tokenizer,
+)
+
+# More threads would only compete for the interpreter's lock; the second one tokenizes, which does
+# not need it, while the first renders.
+RENDERING_THREADS = 2
+
+SAMPLING_DEFAULTS = ("temperature", "top_p", "top_k", "repetition_penalty")
+
+log = logs.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRendering:
+    """A base model's renderer, and threads in which it renders in turn for each project."""
+
+    renderer: Renderer
+    executor: FairExecutor
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A base model in memory, with its tokenization."""
+
+    engine: Engine
+    renderer: Renderer
+    vocabulary: Vocabulary
+    # Renders and tokenizes prompts, in turn for each project.
+    rendering: FairExecutor
+    # For structured outputs; compiled in the threads of `rendering`.
+    grammars: GrammarCompiler
+    # Values for requests that name none.
+    sampling_defaults: GenerationConfig = NO_GENERATION_CONFIG
+    # Of an answer to a chat that names no limit.
+    default_max_tokens: int = DEFAULT_MAX_COMPLETION_TOKENS
+
+
+def read_rendering_options(files: AdapterFiles) -> RenderingOptions:
+    """Read the rendering options that an adapter was trained with. Raises OSError."""
+    with safe_open(files.folder / ADAPTER_WEIGHTS_FILE, framework="pt") as weights:
+        return RenderingOptions.from_metadata(weights.metadata())
+
+
+def load_rendering(model: CatalogModel, cache: Path) -> ModelRendering:
+    """Load the tokenizer of a model that is on this machine. Raises ModelUnavailable."""
+    if needs_cache(model) and not is_cached(model, cache):
+        raise ModelUnavailable(f"The model {model.id} has not been fetched yet.")
+    folder = get_cache_folder(model, cache) if needs_cache(model) else materialize(model, cache)
+    return ModelRendering(make_renderer(model, folder), FairExecutor(1, "rendering"))
+
+
+def make_renderer(model: CatalogModel, folder: Path) -> Renderer:
+    eos_ids = read_generation_config(folder).eos_ids
+    return Renderer(load_tokenizer(folder), model.context_length, eos_ids=eos_ids)
+
+
+def _describe(generation: GenerationConfig) -> dict[str, float]:
+    """Make the sampling defaults that a model has, for the log."""
+    values = {name: getattr(generation, name) for name in SAMPLING_DEFAULTS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
+    """Load a base model, converting its files first if needed. Raises ModelUnavailable."""
+    folder = materialize(model, cache)
+    device = choose_device()
+    base = load_base(folder, dtype=choose_dtype(device), device=device)
+    tokenizer = load_tokenizer(folder)
+    vocabulary = Vocabulary(tokenizer)
+    reason = unsupported_reason(base, model.context_length)
+    generation = read_generation_config(folder)
+    decoder: Decoder
+    if reason is None:
+        decoder = LlamaDecoder(base, context_length=model.context_length)
+    else:
+        decoder = TransformersDecoder(base, context_length=model.context_length)
+    log.info(
+        "model.loaded",
+        model=model.id,
+        device=str(device),
+        slots=decoder.num_slots,
+        unsupported=reason,
+        generation=_describe(generation),
+    )
+    if generation.ignored:
+        names = ", ".join(generation.ignored)
+        log.warning("model.generation_config_ignored", model=model.id, values=names)
+    renderer = Renderer(tokenizer, model.context_length, eos_ids=generation.eos_ids)
+    return LoadedModel(
+        engine=Engine(decoder, vocab_size=vocabulary.size),
+        renderer=renderer,
+        vocabulary=vocabulary,
+        rendering=FairExecutor(RENDERING_THREADS, "rendering"),
+        grammars=GrammarCompiler(vocabulary, renderer.stop_ids),
+        sampling_defaults=generation,
+        default_max_tokens=model.max_completion_tokens,
+    )
