@@ -75,6 +75,8 @@ class RunSpec:
     test_metrics: list[str] = field(default_factory=list)
     # Time that chat templates show, the same in all attempts: ISO 8601. None is the present.
     rendered_at: str | None = None
+    # False if an earlier attempt did not survive the comparison of the model with the engine.
+    compare_with_engine: bool = True
 
 
 # Records of events.jsonl. `kind` is the class name in lower case.
@@ -173,7 +175,30 @@ class Evaluated:
     report: dict[str, Any]
 
 
-Event = Preparing | Started | Metrics | Noted | CheckpointWritten | Failed | TestAnswer | Evaluated
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonBegan:
+    """The last checkpoint is written; the comparison of the model with the engine begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineCompared:
+    """The model was compared with the engine. `report` is part of evaluation.json."""
+
+    report: dict[str, Any]
+
+
+Event = (
+    Preparing
+    | Started
+    | Metrics
+    | Noted
+    | CheckpointWritten
+    | Failed
+    | TestAnswer
+    | Evaluated
+    | ComparisonBegan
+    | EngineCompared
+)
 EVENT_TYPES: dict[str, type[Event]] = {
     cls.__name__.lower(): cls
     for cls in (
@@ -185,6 +210,8 @@ EVENT_TYPES: dict[str, type[Event]] = {
         Failed,
         TestAnswer,
         Evaluated,
+        ComparisonBegan,
+        EngineCompared,
     )
 }
 

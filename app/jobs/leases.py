@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from app.db import clock
 from app.db.tables import AttemptOutcome, File, FineTunedModel, Job, JobAttempt, JobLease, JobState
-from app.jobs import checkpoints, events, scheduling, states, test_answers
+from app.jobs import checkpoints, engine_comparison, events, scheduling, states, test_answers
 from app.jobs.events import NewEvent
 from app.jobs.test_answers import StoredAnswer
 
@@ -86,6 +86,8 @@ class JobAssignment:
     start_model: str | None
     start_model_prefix: str | None
     created_at: datetime
+    # False if an earlier attempt was lost while it compared the model with the engine.
+    compare_with_engine: bool = True
     # Newest first.
     resume_points: tuple[ResumePoint, ...]
 
@@ -148,6 +150,7 @@ def _build_assignment(session: Session, job: Job) -> JobAssignment:
         test_answers=tuple(test_answers.list_all(session, job.id)),
         integrations=tuple(job.integrations),
         created_at=job.created_at,
+        compare_with_engine=not engine_comparison.was_fatal(session, job.id),
         start_model=job.start_model,
         start_model_prefix=_find_start_model_prefix(session, job),
         resume_points=tuple(

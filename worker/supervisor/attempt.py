@@ -27,9 +27,15 @@ from app.settings import Settings
 from app.storage import ObjectStore, StorageUnavailable, file_key
 from worker.host_memory import HostMemory
 from worker.run_folder import EVALUATION_FILE, ExitCode
-from worker.supervisor import base_models, exit_handling, run_folders, test_results
+from worker.supervisor import (
+    base_models,
+    comparison_end,
+    exit_handling,
+    run_folders,
+    test_results,
+)
 from worker.supervisor.checkpoint_uploads import CheckpointUploader
-from worker.supervisor.event_relay import EventRelay
+from worker.supervisor.event_relay import EventRelay, build_note
 from worker.supervisor.heartbeat import Heartbeat
 from worker.supervisor.oom_kills import OomKillDetector
 from worker.supervisor.sandbox import Sandbox, list_needed_paths, open_sandbox
@@ -152,6 +158,7 @@ class Attempt:
                 TrainingProcess(folder, context.command, sandbox) as process,
             ):
                 code = self._supervise(process, relay, uploader, oom_kills, wandb_runs.poll)
+                code = self._excuse_comparison(code, process, relay, oom_kills)
                 wandb_runs.finish()
             log.info(
                 "training.ended",
@@ -172,6 +179,21 @@ class Attempt:
             if process.is_aborted:
                 return exit_handling.record_crash(assignment, STALLED_MESSAGE, exit_code=code)
             return self._record_exit(code, process, relay, oom_kills)
+
+    def _excuse_comparison(
+        self,
+        code: int,
+        process: TrainingProcess,
+        relay: EventRelay,
+        oom_kills: OomKillDetector,
+    ) -> int:
+        relay.relay(force=True)
+        note = comparison_end.excuse(code, process, relay, oom_kills)
+        if note is None:
+            return code
+        run_folders.retain_log(self._folder, self._context.settings)
+        self._add_event(build_note(note))
+        return ExitCode.DONE
 
     @property
     def _needs_evaluation(self) -> bool:
@@ -331,7 +353,7 @@ class Attempt:
                     content = path.read_bytes()
         if relay.evaluated is None:
             return content
-        return test_results.add_report(content, relay.evaluated)
+        return test_results.add_report(content, relay.evaluated, relay.engine_compared)
 
     def _get_test_results(self, evaluation: bytes | None) -> dict[str, Any] | None:
         if self._assignment.test_file is None:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from app import logs
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.db.tables import EventLevel
-from app.jobs import progress, test_answers
+from app.jobs import engine_comparison, progress, test_answers
 from app.jobs.events import NewEvent
 from app.jobs.leases import JobAssignment
 from app.jobs.progress import StepMetrics
 from app.jobs.test_answers import StoredAnswer
 from worker.run_folder import (
     CheckpointWritten,
+    ComparisonBegan,
+    EngineCompared,
     Evaluated,
     EvaluatedModel,
     Event,
@@ -51,6 +53,9 @@ class EventRelay:
         self.started: Started | None = None
         self.failed: Failed | None = None
         self.evaluated: Evaluated | None = None
+        self.engine_compared: EngineCompared | None = None
+        # True while the model, whose last checkpoint is written, is compared with the engine.
+        self.is_comparing = False
         self.step = 0
         # True once this attempt has made a step, or answered a row of the test file.
         self.has_trained = False
@@ -110,6 +115,13 @@ class EventRelay:
                         self._pending.pop()
                 case Evaluated():
                     self.evaluated = event
+                case ComparisonBegan():
+                    self.is_comparing = True
+                    # Stored at once: if the trainer dies with the process, this says in what.
+                    self._next_relay_at = 0.0
+                case EngineCompared():
+                    self.engine_compared = event
+                    self.is_comparing = False
 
     def _record(self, events: Sequence[Event]) -> None:
         job_id, attempt = self._assignment.job_id, self._assignment.attempt
@@ -129,9 +141,10 @@ class EventRelay:
                         has_other_data=event.has_other_data,
                     )
                 if isinstance(event, Noted):
-                    level = EventLevel.WARN if event.is_warning else EventLevel.INFO
-                    note = NewEvent(event.key, event.message, level=level)
-                    progress.add_event(session, job_id, attempt, note)
+                    progress.add_event(session, job_id, attempt, build_note(event))
+                if isinstance(event, ComparisonBegan):
+                    began = engine_comparison.build_began_event(attempt)
+                    progress.add_event(session, job_id, attempt, began)
             if answers:
                 test_answers.record(session, job_id, attempt, answers)
             if metrics:
@@ -162,3 +175,9 @@ class EventRelay:
         self._next_estimate_at = time.monotonic() + ESTIMATE_INTERVAL_SECONDS
         steps_done = latest.step - self.started.from_step
         return latest.seconds / max(steps_done, 1) * (self.started.total_steps - latest.step)
+
+
+def build_note(note: Noted) -> NewEvent:
+    """Make the job's event of a note; its key tells clients which one it is."""
+    level = EventLevel.WARN if note.is_warning else EventLevel.INFO
+    return NewEvent(note.key, note.message, level=level, data={"note": note.key})

@@ -179,6 +179,7 @@ def _make_spec(
         micro_batch=assignment.micro_batch_size,
         test_metrics=list(assignment.test_metrics),
         rendered_at=assignment.created_at.astimezone(UTC).replace(tzinfo=None).isoformat(),
+        compare_with_engine=assignment.compare_with_engine,
     )
 
 

@@ -3,19 +3,25 @@
 import json
 from typing import Any
 
-from worker.run_folder import Evaluated
+from worker.run_folder import EngineCompared, Evaluated
 
 # The key of the test file's report in evaluation.json.
 TEST_KEY = "test"
+# The key of the comparison with the engine.
+ENGINE_KEY = "engine"
 # The results of a job have the metrics, not the rows they were computed from.
 ROW_KEYS = ("answers", "wrong")
 MAX_RESULT_BYTES = 2**16
 
 
-def add_report(evaluation: bytes | None, evaluated: Evaluated) -> bytes:
-    """Add the report on the test file to the content of evaluation.json, if there is any."""
+def add_report(
+    evaluation: bytes | None, evaluated: Evaluated, compared: EngineCompared | None = None
+) -> bytes:
+    """Add the reports on the test file and the engine to the content of evaluation.json, if any."""
     content = _parse(evaluation)
     content[TEST_KEY] = evaluated.report
+    if compared is not None:
+        content[ENGINE_KEY] = compared.report
     return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
 
 

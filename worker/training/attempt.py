@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 from app.logs import get_logger
-from worker.run_folder import ExitCode, Failed, RunFolder
+from worker.run_folder import ComparisonBegan, ExitCode, Failed, RunFolder, RunSpec
 from worker.training.builder import build_training_loop
 from worker.training.environment import StopSignal, make_deterministic
 from worker.training.errors import classify_error
 from worker.training.leakage import leakage_warnings
+from worker.training.serving_check import TrainedRows, check_as_served
 
 log = get_logger(__name__)
 
@@ -21,9 +22,10 @@ def run_attempt(folder: RunFolder) -> ExitCode:
     spec = folder.read_spec()
     make_deterministic(spec.threads)
     try:
-        loop = build_training_loop(folder, spec, stop)
-        warnings = [*loop.data_warnings, *leakage_warnings(folder)]
-        return replace(loop, data_warnings=warnings).run()
+        exit_code, trained = _train(folder, spec, stop)
+        if trained is not None:
+            check_as_served(folder, trained)
+        return exit_code
     except Exception as error:
         training_error = classify_error(error)
         if training_error is None:
@@ -31,6 +33,22 @@ def run_attempt(folder: RunFolder) -> ExitCode:
         log.error("training.failed", code=training_error.event.code, exc_info=error)
         _record_failure(folder, training_error.event)
         return training_error.exit_code
+
+
+def _train(
+    folder: RunFolder, spec: RunSpec, stop: StopSignal
+) -> tuple[ExitCode, TrainedRows | None]:
+    """Train, and measure rows with the trained model if it must be compared with the engine's.
+
+    The model is released on return, so that the engine's fits into memory.
+    """
+    loop = build_training_loop(folder, spec, stop)
+    warnings = [*loop.data_warnings, *leakage_warnings(folder)]
+    exit_code = replace(loop, data_warnings=warnings).run()
+    if exit_code != ExitCode.DONE or loop.measure is None:
+        return exit_code, None
+    folder.append_event(ComparisonBegan())
+    return exit_code, loop.measure()
 
 
 def _record_failure(folder: RunFolder, record: Failed) -> None:

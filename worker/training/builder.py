@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
@@ -57,6 +58,8 @@ from worker.training.recipe import (
 )
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.sampler import EpochSampler
+from worker.training.serving_check.bounds import needs_base
+from worker.training.serving_check.trained import measure_rows
 from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
 from worker.training.weights import AdapterWeights
@@ -112,10 +115,26 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     recipe = replace(recipe, extra={**recipe.extra, **reported})
     loop = _build_loop(folder, spec, stop, recipe, model, rows, validation_rows)
     loop = _with_rendering(loop, model, renderer, data)
+    loop = _with_comparison(loop, folder, renderer, choose_dtype(device))
     # Last: this phase reads and writes checkpoints before the loop does.
     if isinstance(loop.objective, DpoObjective):
         return _with_ref_logprobs(loop, loop.objective)
     return loop
+
+
+def _with_comparison(
+    loop: TrainingLoop[Any], folder: RunFolder, renderer: Renderer, dtype: torch.dtype
+) -> TrainingLoop[Any]:
+    """Measure rows after training, for the comparison with the engine."""
+    measure = partial(
+        measure_rows,
+        folder,
+        renderer,
+        loop.objective,
+        loop.parameters,
+        with_base=needs_base(dtype),
+    )
+    return replace(loop, measure=measure)
 
 
 def _with_rendering(

@@ -49,7 +49,7 @@ def classify_error(error: BaseException) -> TrainingError | None:
         return error
     if isinstance(error, ModelUnavailable):
         return user_error("model_unavailable", str(error), "model")
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         message = "The training process ran out of memory. Use a smaller batch_size."
         return TrainingError(ExitCode.OUT_OF_DEVICE_MEMORY, "out_of_memory", message)
     if _is_disk_full(error):
@@ -59,7 +59,8 @@ def classify_error(error: BaseException) -> TrainingError | None:
     return None
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if memory of the host or the device ran out."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATION_FAILURES)
     )

@@ -20,6 +20,7 @@ from worker.training.errors import TrainingError
 from worker.training.objectives import Objective, mean_metrics
 from worker.training.recipe import Recipe
 from worker.training.sampler import EpochSampler
+from worker.training.serving_check.trained import TrainedRows
 from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
 
@@ -53,6 +54,8 @@ class TrainingLoop(Generic[RowT]):
     final_files: Callable[[], Mapping[str, bytes]] = dict
     # Runs on the initial model before the first step; False if it was interrupted by a stop.
     prepare: Callable[[], bool] = lambda: True
+    # Measures rows with the chosen weights, for the comparison with the engine, if there is one.
+    measure: Callable[[], TrainedRows] | None = None
 
     def run(self) -> ExitCode:
         """Train from the latest checkpoint to the end, or until a stop is requested."""

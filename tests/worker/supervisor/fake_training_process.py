@@ -15,6 +15,8 @@ from pathlib import Path
 
 from worker.run_folder import (
     CheckpointWritten,
+    ComparisonBegan,
+    EngineCompared,
     ExitCode,
     Failed,
     Metrics,
@@ -79,6 +81,9 @@ class FakeTraining:
                 self.save(step, state, servable=False)
             if step < self.steps and self.is_stop_requested():
                 return ExitCode.YIELDED
+        self.folder.append_event(ComparisonBegan())
+        self.inject_fault(self.steps + 1)
+        self.folder.append_event(EngineCompared(report={"metric": "mean_logprob", "tokens": 9}))
         return ExitCode.DONE
 
     def is_stop_requested(self) -> bool:

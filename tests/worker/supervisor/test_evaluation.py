@@ -48,6 +48,7 @@ def test_results_are_in_the_job_its_events_and_its_evaluation(trainer: TrainerFi
         "Test file, 4 of 4 rows: tuned model: exact match 0.25, BLEU 31.5"
     )
     assert len(evaluation(trainer, job_id)["test"]["answers"]) == 4
+    assert evaluation(trainer, job_id)["engine"] == {"metric": "mean_logprob", "tokens": 9}
     assert stored_answers(trainer, job_id) == []
 
 

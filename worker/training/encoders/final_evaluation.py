@@ -14,7 +14,7 @@ from worker.training.encoders.methods import DataSplit
 from worker.training.encoders.model import EncoderWeights
 from worker.training.encoders.objective import EncoderObjective, EvaluationReport
 from worker.training.encoders.served_predictions import predict_as_served, serve
-from worker.training.errors import user_error
+from worker.training.serving_check.errors import served_differently
 
 # Examples of a file that are asked of the engine: a bound on the time after the last
 # step.
@@ -87,10 +87,7 @@ def _compare(
         return
     tolerance = MAX_DIFFERENCE + MAX_DIFFERING_EXAMPLES / num_asked
     if abs(trained[metric] - served[metric]) > tolerance:
-        raise user_error(
-            "served_differently",
-            f"The model answers differently when it is served: {metric} is {served[metric]:.3f} by "
-            f"the engine and {trained[metric]:.3f} in training, on the same rows. This is a fault "
-            "of the service, not of the file, so the model was not made available; report it to "
-            "the operator with this job's id.",
+        raise served_differently(
+            f"{metric} is {served[metric]:.3f} by the engine and {trained[metric]:.3f} in "
+            "training, on the same rows"
         )

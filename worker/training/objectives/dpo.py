@@ -77,8 +77,8 @@ class DpoObjective:
     ) -> None:
         self._label_smoothing = label_smoothing
         self.ref_logprobs = ref_logprobs
-        self._model = model
-        self._device = device
+        self.model = model
+        self.device = device
         self._beta = beta
         self._max_tokens = max_tokens
         self._max_rows = max_rows
@@ -93,7 +93,7 @@ class DpoObjective:
         return sum(len(pair.chosen.ids) + len(pair.rejected.ids) for pair in rows)
 
     def compute_loss(self, rows: Sequence[PreferencePair]) -> LossOutput:
-        ref_logprobs = self.ref_logprobs.get(rows).to(self._device)
+        ref_logprobs = self.ref_logprobs.get(rows).to(self.device)
         rewards = self._beta * (self.logprobs(rows) - ref_logprobs)
         margins = rewards[:, 0] - rewards[:, 1]
         return LossOutput(
@@ -116,8 +116,8 @@ class DpoObjective:
         answers = [row for pair in rows for row in (pair.chosen, pair.rejected)]
         order = sorted(range(len(answers)), key=lambda index: answers[index].num_tokens)
         by_length = [answers[index] for index in order]
-        batch = collate(by_length, self._device, share_prefix=self._model.supports_shared_prefix)
-        token_nll, _ = self._model.token_nll(batch)
+        batch = collate(by_length, self.device, share_prefix=self.model.supports_shared_prefix)
+        token_nll, _ = self.model.token_nll(batch)
         nll_by_answer = token_nll.split([len(row.label_positions) for row in by_length])
         sums = torch.stack([nll.sum() for nll in nll_by_answer])
         inverse_order = torch.tensor(np.argsort(order), device=sums.device)

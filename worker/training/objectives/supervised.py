@@ -48,9 +48,9 @@ class SupervisedObjective:
         max_rows: int | None,
         label_smoothing: float = 0.0,
     ) -> None:
-        self._model = model
+        self.model = model
         self._label_smoothing = label_smoothing
-        self._device = device
+        self.device = device
         self._max_tokens = max_tokens
         self._max_rows = max_rows
 
@@ -64,9 +64,9 @@ class SupervisedObjective:
         return sum(len(row.ids) for row in rows)
 
     def compute_loss(self, rows: Sequence[Row]) -> LossOutput:
-        batch = collate(rows, self._device, share_prefix=self._model.supports_shared_prefix)
+        batch = collate(rows, self.device, share_prefix=self.model.supports_shared_prefix)
         smoothing = self._label_smoothing if torch.is_grad_enabled() else 0.0
-        token_nll, correct = self._model.token_nll(batch, label_smoothing=smoothing)
+        token_nll, correct = self.model.token_nll(batch, label_smoothing=smoothing)
         return LossOutput(loss=token_nll.sum(), num_items=len(token_nll), correct=correct.sum())
 
 

@@ -1,0 +1,108 @@
+"""Bounds of the difference between the engine's log-probabilities and training's, by dtype.
+
+float32: both compute the same sums in another order, and agree within 1e-6 where probabilities are
+neither tiny nor equal. The bounds are a thousand times that, and a miss fails the job.
+
+bfloat16: a difference depends on the model's depth and its outliers, and on the text: no constant
+that was measured on one model holds for all. Rounding shows itself alone where no adapter takes
+part: in the difference of the *base* model between both codes on the same tokens. A tuned model
+whose difference is some times the base's is noted as a warning, since tuning can also move the
+logits to where bfloat16 is coarser. But that measure alone is blind to a fault that both share (a
+layer that the engine leaves out, another rotation): it widens the base's difference too. So what
+fails a job is absolute, and far from what rounding does to any model: a mean difference of
+MAX_BFLOAT16, by which a token is a third more or less likely.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import torch
+
+from worker.training.serving_check.trained import Logprobs
+
+# In nats: the mean of the tokens' absolute differences, and the difference of the means.
+MAX_FLOAT32 = 0.002
+MAX_FLOAT32_OF_MEANS = 0.001
+MAX_BFLOAT16 = 0.3
+# Rounding of the tuned model, in multiples of the base model's, and at least.
+BASE_FACTOR = 3.0
+MIN_BFLOAT16_BOUND = 0.02
+
+
+class Verdict(StrEnum):
+    """Judgement of a difference: rounding explains it, may explain it, or does not."""
+
+    AGREES = "agrees"
+    DIFFERS = "differs"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Values of the engine and of training on the same tokens of answers.
+
+    mean_difference  mean of the tokens' absolute differences
+    base_difference  the same of the base model; None if it was not computed
+    bound            what rounding explains of `mean_difference`
+    """
+
+    metric: str = "mean_logprob"
+    dtype: str
+    asked: int
+    tokens: int
+    served: float
+    trained: float
+    mean_difference: float
+    max_difference: float
+    base_difference: float | None
+    bound: float
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.base_difference is None:
+            is_close = abs(self.served - self.trained) <= MAX_FLOAT32_OF_MEANS
+            agrees = is_close and self.mean_difference <= self.bound
+            return Verdict.AGREES if agrees else Verdict.FAULT
+        # Not a number is a fault.
+        if not self.mean_difference <= MAX_BFLOAT16:
+            return Verdict.FAULT
+        return Verdict.AGREES if self.mean_difference <= self.bound else Verdict.DIFFERS
+
+    def to_report(self) -> dict[str, Any]:
+        """Make the report in evaluation.json."""
+        return {**asdict(self), "verdict": str(self.verdict)}
+
+
+def needs_base(dtype: torch.dtype) -> bool:
+    """True if the bound depends on the base model's difference."""
+    return dtype != torch.float32
+
+
+def compare(
+    dtype: torch.dtype,
+    trained: tuple[Sequence[Logprobs], Sequence[Logprobs]],
+    served: tuple[Sequence[Logprobs], Sequence[Logprobs]],
+) -> Comparison:
+    """Compare the log-probabilities of the tuned model, and the base's if they are needed."""
+    (own, own_base), (engines, engines_base) = trained, served
+    differences = _differences(own, engines)
+    base = float(_differences(own_base, engines_base).mean()) if needs_base(dtype) else None
+    bound = MAX_FLOAT32 if base is None else max(MIN_BFLOAT16_BOUND, BASE_FACTOR * base)
+    return Comparison(
+        dtype=str(dtype).removeprefix("torch."),
+        asked=len(own),
+        tokens=len(differences),
+        served=float(np.concatenate(engines).mean()),
+        trained=float(np.concatenate(own).mean()),
+        mean_difference=float(differences.mean()),
+        max_difference=float(differences.max()),
+        base_difference=base,
+        bound=min(bound, MAX_BFLOAT16),
+    )
+
+
+def _differences(own: Sequence[Logprobs], engines: Sequence[Logprobs]) -> Logprobs:
+    return np.abs(np.concatenate(engines) - np.concatenate(own))

@@ -1,0 +1,159 @@
+"""Comparison of the engine's log-probabilities with training's; a fault fails the job."""
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from app.catalog import CatalogModel
+from app.logs import get_logger
+from worker.comparison_notes import ComparisonNote, not_compared
+from worker.host_memory import HostMemory
+from worker.inference.adapter_format import InvalidAdapter, check_config
+from worker.inference.adapter_memory import AdapterFiles
+from worker.inference.loaded_model import load_model, read_rendering_options
+from worker.model.rendering import Renderer, RenderingError
+from worker.model_sources import materialize
+from worker.modeling import choose_device, choose_dtype
+from worker.run_folder import EngineCompared, Noted, Preparing, RunFolder, RunSpec
+from worker.training.errors import is_out_of_memory
+from worker.training.memory_check import count_weights
+from worker.training.serving_check.bounds import (
+    MAX_BFLOAT16,
+    Comparison,
+    Verdict,
+    compare,
+    needs_base,
+)
+from worker.training.serving_check.errors import served_differently
+from worker.training.serving_check.rows import CheckRow
+from worker.training.serving_check.served import compute_served_logprobs
+from worker.training.serving_check.trained import TOO_LITTLE_MEMORY, Logprobs, TrainedRows
+
+# The engine fuses layers that share an input: it holds them twice while it loads a model.
+ENGINE_LOAD_FACTOR = 2
+
+log = get_logger(__name__)
+
+
+def check_as_served(folder: RunFolder, trained: TrainedRows) -> None:
+    """Ask the engine for the log-probabilities that training measured, and compare them.
+
+    The base model is loaded as engines load it, not shared with training: weights that training
+    changed and did not save would be in both. The caller has released training's. If memory is too
+    small, the job's owner is told that nothing was compared. Raises TrainingError.
+    """
+    if trained.not_measured:
+        folder.append_event(not_compared(trained.not_measured))
+        return
+    _release_memory()
+    spec = folder.read_spec()
+    if not _fits_into_memory(spec):
+        folder.append_event(not_compared(TOO_LITTLE_MEMORY))
+        return
+    # Loading the model must not look like a stall.
+    folder.append_event(Preparing(done=0, total=len(trained.rows)))
+    dtype = choose_dtype(choose_device())
+    try:
+        served = _ask_engine(folder, spec, trained.rows, with_base=needs_base(dtype))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        log.warning("serving_check.out_of_memory", exc_info=error)
+        folder.append_event(not_compared(TOO_LITTLE_MEMORY))
+        return
+    _report(folder, compare(dtype, (trained.logprobs, trained.base), served), trained.file)
+
+
+def _report(folder: RunFolder, comparison: Comparison, file: str) -> None:
+    """Record a comparison; raise TrainingError if it shows a fault."""
+    report = comparison.to_report()
+    log.info("serving_check.compared", **report)
+    if comparison.verdict is Verdict.FAULT:
+        raise served_differently(_describe_fault(comparison, file))
+    folder.append_event(EngineCompared(report=report))
+    folder.append_event(_build_note(comparison, file))
+
+
+def _ask_engine(
+    folder: RunFolder, spec: RunSpec, rows: Sequence[CheckRow], *, with_base: bool
+) -> tuple[list[Logprobs], list[Logprobs]]:
+    """Load base model and adapter as an engine does, and ask for the rows' answers."""
+    latest = folder.list_checkpoint_steps()[0]
+    adapter = AdapterFiles("trained", folder.checkpoint(latest))
+    model = load_model(CatalogModel.from_json(spec.model), Path(spec.model_cache))
+    renderer = model.renderer.with_options(read_rendering_options(adapter))
+    for row in rows:
+        _require_same_prompt(row, renderer)
+    try:
+        check_config(adapter.folder)
+        return compute_served_logprobs(model.engine.decoder, adapter, rows, with_base=with_base)
+    except InvalidAdapter as error:
+        raise served_differently(f"the engine refuses it. {error}".removesuffix(".")) from error
+
+
+def _require_same_prompt(row: CheckRow, renderer: Renderer) -> None:
+    """Raise TrainingError unless the engine renders a row's prompt as training did."""
+    trained = row.ids[: row.start].tolist()
+    try:
+        served = row.render_prompt(renderer)
+    except RenderingError as error:
+        reason = f"the engine cannot render the prompt of example {row.number}. {error}"
+        raise served_differently(reason.removesuffix(".")) from error
+    if served == trained:
+        return
+    pairs = enumerate(zip(served, trained, strict=False))
+    first = next(
+        (place for place, (ours, theirs) in pairs if ours != theirs),
+        min(len(served), len(trained)),
+    )
+    raise served_differently(
+        f"the prompt of example {row.number} has {len(served)} tokens by the engine and "
+        f"{len(trained)} in training, and token {first + 1} is the first that differs"
+    )
+
+
+def _describe_fault(comparison: Comparison, file: str) -> str:
+    limit = comparison.bound if comparison.base_difference is None else MAX_BFLOAT16
+    return (
+        f"the mean log-probability is {comparison.served:.4f} by the engine and "
+        f"{comparison.trained:.4f} in training, and that of a token differs by "
+        f"{comparison.mean_difference:.4f} on average, where rounding explains at most {limit:g}, "
+        f"on the same {comparison.tokens} tokens of answers of the {file}"
+    )
+
+
+def _build_note(comparison: Comparison, file: str) -> Noted:
+    values = (
+        f"mean difference {comparison.mean_difference:.2g} per token, {comparison.served:.4f} by "
+        f"the engine and {comparison.trained:.4f} in training, on {comparison.tokens} tokens of "
+        f"{comparison.asked} answers of the {file}"
+    )
+    if comparison.verdict is Verdict.AGREES:
+        message = f"Served and trained log-probabilities agree: {values}"
+        return Noted(key=ComparisonNote.AGREES, message=message)
+    message = (
+        f"Served and trained log-probabilities differ by more than rounding usually explains: "
+        f"{values}; those of the base model differ by {comparison.base_difference:.2g}. Measure "
+        "the model's answers before you use it"
+    )
+    return Noted(key=ComparisonNote.DIFFERS, message=message, is_warning=True)
+
+
+def _release_memory() -> None:
+    # Models are in cycles of references.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _fits_into_memory(spec: RunSpec) -> bool:
+    """Check the host's memory, whose lack the kernel answers by killing the process."""
+    device = choose_device()
+    available = HostMemory().available_bytes()
+    if device.type != "cpu" or available is None:
+        return True
+    model_folder = materialize(CatalogModel.from_json(spec.model), Path(spec.model_cache))
+    weights = count_weights(model_folder) * choose_dtype(device).itemsize
+    return ENGINE_LOAD_FACTOR * weights <= available

@@ -1,0 +1,112 @@
+"""Log-probabilities of the training code, with the weights that it trained and with the base's."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from app.logs import get_logger
+from worker.model.rendering import Renderer
+from worker.run_folder import RunFolder
+from worker.training.batching import Row, collate
+from worker.training.errors import is_out_of_memory
+from worker.training.forward import CausalLM
+from worker.training.packing import PackedObjective
+from worker.training.serving_check.rows import MAX_EXAMPLES, CheckRow, select_rows
+
+Logprobs = NDArray[np.float32]
+
+LOST_BEFORE = (
+    "an earlier attempt was lost in this comparison, which may take more memory than is free"
+)
+TOO_LITTLE_MEMORY = "the trainer's memory is too small for it"
+NO_ROWS = (
+    f"no answer of the first {MAX_EXAMPLES} examples fits into a row as a whole, after the prompt "
+    "that a client would send for it"
+)
+
+log = get_logger(__name__)
+
+
+class ChatObjective(Protocol):
+    """The part of a chat method's objective that computes answers."""
+
+    model: CausalLM
+    device: torch.device
+
+    def split(self, rows: Any, /) -> Iterable[Sequence[Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRows:
+    """Rows with the log-probabilities of their answers' tokens, as training computes them.
+
+    base          those of the base model; empty if they are not needed
+    not_measured  the reason why there are no rows
+    """
+
+    file: str = ""
+    rows: Sequence[CheckRow] = ()
+    logprobs: Sequence[Logprobs] = ()
+    base: Sequence[Logprobs] = ()
+    not_measured: str = ""
+
+
+def measure_rows(
+    folder: RunFolder,
+    renderer: Renderer,
+    objective: Any,
+    parameters: Sequence[nn.Parameter],
+    *,
+    with_base: bool,
+) -> TrainedRows:
+    """Select rows of the validation file, or else of the training file, and measure them.
+
+    `objective` is one of a chat method, packed or not. Its model is that of the base afterwards if
+    it is measured too: `parameters`, the adapter's, are set to zero.
+    """
+    if not folder.read_spec().compare_with_engine:
+        return TrainedRows(not_measured=LOST_BEFORE)
+    has_validation = folder.valid_file.exists()
+    rows = select_rows(folder.valid_file if has_validation else folder.train_file, renderer)
+    if not rows:
+        return TrainedRows(not_measured=NO_ROWS)
+    chat: Any = objective.objective if isinstance(objective, PackedObjective) else objective
+    try:
+        logprobs = compute_logprobs(rows, chat)
+        base = _compute_base_logprobs(rows, chat, parameters) if with_base else []
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        log.warning("serving_check.out_of_memory", exc_info=error)
+        return TrainedRows(not_measured=TOO_LITTLE_MEMORY)
+    return TrainedRows(
+        "validation file" if has_validation else "training file", rows, logprobs, base
+    )
+
+
+@torch.no_grad()
+def compute_logprobs(rows: Sequence[CheckRow], objective: ChatObjective) -> list[Logprobs]:
+    """Compute log-probabilities in the micro-batches of a training step, within its limits."""
+    items = [Row(row.ids, np.arange(row.start, len(row.ids), dtype=np.int32)) for row in rows]
+    model, device = objective.model, objective.device
+    computed: dict[Row, Logprobs] = {}
+    for part in objective.split(items):
+        batch = collate(part, device, share_prefix=model.supports_shared_prefix)
+        token_nll, _ = model.token_nll(batch)
+        by_row = token_nll.cpu().split([len(item.label_positions) for item in part])
+        computed |= {item: -nll.numpy() for item, nll in zip(part, by_row, strict=True)}
+    return [computed[item] for item in items]
+
+
+@torch.no_grad()
+def _compute_base_logprobs(
+    rows: Sequence[CheckRow], objective: ChatObjective, parameters: Sequence[nn.Parameter]
+) -> list[Logprobs]:
+    for parameter in parameters:
+        parameter.zero_()
+    return compute_logprobs(rows, objective)
