@@ -21,7 +21,7 @@ from app.db.tables import (
     TrialState,
 )
 from app.errors import InvalidRequest, RateLimited
-from app.jobs import limits, option_checks
+from app.jobs import file_checks, limits, option_checks
 from app.jobs import service as jobs
 from app.jobs.schemas import CreateJob
 from app.jobs.service import CheckedRequest
@@ -154,7 +154,7 @@ def _check_job(
             code="invalid_value",
         )
     with _errors_of_job(job, {}, {}):
-        return jobs.check(
+        checked = jobs.check(
             session,
             rules.catalog,
             project_id,
@@ -162,6 +162,20 @@ def _check_job(
             max_tokens=rules.max_tokens,
             wandb_policy=rules.wandb_policy,
         )
+    _check_files(job, checked)
+    return checked
+
+
+def _check_files(job: CreateJob, checked: CheckedRequest) -> None:
+    """Refuse files for which every job of the sweep would fail, with the reason that it would have.
+
+    A single job is created first, and fails as OpenAI's do; a sweep would create many.
+    """
+    files = (checked.training, checked.validation, checked.test)
+    failure = file_checks.find_failure(job.method_type, *files)
+    if failure is not None:
+        param = None if failure.param is None else f"job.{failure.param}"
+        raise InvalidRequest(failure.message, param=param, code=failure.code)
 
 
 def _check_comparable(body: CreateSweep) -> None:

@@ -74,6 +74,30 @@ class TestCreate:
         ]
         assert {trial["status"] for trial in trials} == {"running"}
 
+    def test_files_with_which_every_job_would_fail_are_refused(
+        self, http: httpx.Client, session: Session, job: dict[str, Any]
+    ) -> None:
+        """With the sentence that a single job fails with."""
+        method = {"type": "dpo", "dpo": {"hyperparameters": {}}}
+        for changes, code, param, reason in (
+            (
+                {"validation_file": job["training_file"]},
+                "invalid_validation_file",
+                "job.validation_file",
+                "has the same content as the training file",
+            ),
+            (
+                {"method": method},
+                "invalid_file_format",
+                "job.training_file",
+                "Method dpo needs examples in the preference format",
+            ),
+        ):
+            error = expect_error(http.post(SWEEPS, json=build_body(job | changes)), 400)
+            assert (error["code"], error["param"]) == (code, param)
+            assert reason in (error["message"] or "")
+        assert (count(session, Sweep), count(session, Job)) == (0, 0)
+
     def test_its_jobs_are_ordinary_jobs(
         self, openai: OpenAI, http: httpx.Client, job: dict[str, Any]
     ) -> None:
