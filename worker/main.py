@@ -219,6 +219,8 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
             lambda: outbox_dispatch.dispatch_pending(sessions, notifier.notify, store),
         ),
         PeriodicThread("reconcile", interval, reconciler.run),
+        # For jobs whose notification was lost.
+        PeriodicThread("validate_jobs", interval, validator.validate_next),
         periodic_task(
             TaskName.DELETE_UNFINISHED_UPLOADS,
             STORAGE_CLEANUP_INTERVAL_SECONDS,

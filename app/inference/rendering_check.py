@@ -68,10 +68,11 @@ class RenderingCheck:
         None if something can be learned, or if the engine does not tell in time.
         """
         deadline = time.monotonic() + TOTAL_TIMEOUT_SECONDS
+        chunks = _until(file.chunks, deadline)
         parser = RowParser()
         first, num_turns, max_tokens = 1, 0, 0
         try:
-            for rows in _batch(_parse(file.chunks, parser)):
+            for rows in _batch(_parse(chunks, parser)):
                 remaining_seconds = deadline - time.monotonic()
                 if remaining_seconds <= 0 or parser.format is None:
                     return None
@@ -83,6 +84,9 @@ class RenderingCheck:
                 num_turns, max_tokens = num_turns + report.num_turns, report.max_tokens
         except (httpx.HTTPError, ValidationError, _NotRendered) as error:
             self._pause(error)
+            return None
+        except TimeoutError:
+            log.warning("rendering_check.skipped", reason="the file could not be read in time")
             return None
         if parser.format is None or first == 1:
             return None
@@ -114,6 +118,17 @@ def _build_body(file: RowsToCheck, format: FormatName, first: int, rows: list[Ro
         raise _NotRendered(format)
     body = {"model": file.base.id, "format": format, "first": first, "rows": rows}
     return orjson.dumps(body | {"max_tokens": file.max_tokens})
+
+
+def _until(chunks: Iterable[bytes], deadline: float) -> Iterator[bytes]:
+    """Read a file while there is time: a slow store, or a line of gigabytes, may take long.
+
+    Raises TimeoutError.
+    """
+    for chunk in chunks:
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        yield chunk
 
 
 def _parse(chunks: Iterable[bytes], parser: RowParser) -> Iterator[Row]:

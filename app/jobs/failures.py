@@ -15,6 +15,8 @@ class JobErrorCode(StrEnum):
     INVALID_TRAINING_FILE = "invalid_training_file"
     INVALID_VALIDATION_FILE = "invalid_validation_file"
     INVALID_TEST_FILE = "invalid_test_file"
+    # The service could not check the files.
+    VALIDATION_FAILED = "validation_failed"
     MODEL_NOT_FOUND = "model_not_found"
     LOSS_NOT_FINITE = "loss_not_finite"
     TRAINING_DIVERGED = "training_diverged"

@@ -78,6 +78,8 @@ def validate(session: Session, job_id: str, rows_failure: JobFailure | None = No
     if failure is None:
         events.append(session, job, _build_label_events(*files))
         events.append(session, job, _build_warning_events(*files))
+        # Tries so far that ended with an error: they are none of its training.
+        job.no_progress_attempts = 0
         _queue(session, job_id, VALIDATED_EVENT)
     else:
         fail(session, job_id, failure)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from app.db import clock
@@ -43,9 +43,10 @@ class ValidationQueue:
 
 
 def claim(session: Session, job_id: str, *, seconds: float) -> None:
-    """Keep others from validating a locked job, until it is validated or this time has passed."""
-    job = session.get_one(Job, job_id)
-    job.run_after = clock.now(session) + timedelta(seconds=seconds)
+    """Keep others from validating a job, until it is validated or this time has passed."""
+    job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
+    if job is not None and job.state == JobState.VALIDATING_FILES:
+        job.run_after = clock.now(session) + timedelta(seconds=seconds)
 
 
 def _select_waiting(except_methods: Sequence[str]) -> Select[str, str]:
@@ -62,15 +63,27 @@ def _select_waiting(except_methods: Sequence[str]) -> Select[str, str]:
     )
 
 
-def find_forgotten(session: Session, *, older_than_seconds: float, limit: int) -> Sequence[str]:
-    """Find jobs whose notification was lost: the oldest of each project, then the second oldest."""
+def find_forgotten(
+    session: Session,
+    *,
+    older_than_seconds: float,
+    limit: int,
+    slow_methods: Sequence[str] = (),
+    slow_older_than_seconds: float = 0,
+) -> Sequence[str]:
+    """Find jobs whose notification was lost: the oldest of each project, then the second oldest.
+
+    Jobs of `slow_methods` take longer to validate: they are found only after more time.
+    """
     place = func.row_number().over(partition_by=Job.project_id, order_by=(Job.created_at, Job.id))
     since = clock.seconds_from_now(-older_than_seconds)
+    slow_since = clock.seconds_from_now(-slow_older_than_seconds)
     jobs = (
         select(Job.id)
         .where(
             Job.state == JobState.VALIDATING_FILES,
             Job.created_at < since,
+            or_(Job.method.not_in(slow_methods), Job.created_at < slow_since),
             Job.run_after <= func.clock_timestamp(),
         )
         .order_by(place, Job.created_at)

@@ -12,10 +12,10 @@ from sqlalchemy.orm import Session
 
 from app import logs
 from app.catalog import Catalog, CatalogModel
-from app.db.session import SessionMaker, transaction
+from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.db.tables import File, Job
 from app.inference.rendering_check import TOTAL_TIMEOUT_SECONDS, RenderingCheck, RowsToCheck
-from app.jobs import file_checks, lifecycle, validation_queue
+from app.jobs import file_checks, lifecycle, validation_errors, validation_queue
 from app.jobs.failures import JobFailure
 from app.jobs.option_checks import GENERATIVE_METHODS
 from app.jobs.validation_queue import ValidationQueue
@@ -25,8 +25,8 @@ log = logs.get_logger(__name__)
 
 # Fewer than the threads of an io process, which have other work.
 MAX_CONCURRENT_CHECKS = 2
-# Training and validation file, and time for the transactions.
-CLAIM_SECONDS = 2 * TOTAL_TIMEOUT_SECONDS + 10
+# One file, and time for the transactions and for a store that stalls within a chunk.
+CLAIM_SECONDS = TOTAL_TIMEOUT_SECONDS + 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class JobValidator:
         """Validate the next job, if any waits. Raises DatabaseUnavailable."""
         if not self._slots.acquire(blocking=False):
             # Jobs without rows to render need not wait; the others are taken up by the threads
-            # that render now, or soon queued by the reconciler.
+            # that render now.
             self._validate_one(except_methods=GENERATIVE_METHODS)
             return
         try:
@@ -75,18 +75,32 @@ class JobValidator:
 
     def _validate_one(self, *, except_methods: tuple[str, ...] = ()) -> bool:
         """Validate one job; return False if none waits."""
-        with transaction(self._sessions) as session:
-            job_id = self._queue.lock_next(session, except_methods=except_methods)
-            if job_id is None:
-                return False
-            claimed = self._claim(session, session.get_one(Job, job_id))
-            if claimed is None:
-                lifecycle.validate(session, job_id)
-        if claimed is not None:
-            failure = self._find_failure(claimed)
+        job_id: str | None = None
+        try:
             with transaction(self._sessions) as session:
-                lifecycle.validate(session, job_id, failure)
+                job_id = self._queue.lock_next(session, except_methods=except_methods)
+                if job_id is None:
+                    return False
+                claimed = self._claim(session, session.get_one(Job, job_id))
+                if claimed is None:
+                    lifecycle.validate(session, job_id)
+            if claimed is not None:
+                self._validate_rows(claimed)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            if job_id is None:
+                raise
+            # It must neither be retried forever nor keep the project's other jobs waiting.
+            log.exception("job.validation_error", job=job_id)
+            with transaction(self._sessions) as session:
+                validation_errors.record(session, job_id)
         return True
+
+    def _validate_rows(self, job: _ClaimedJob) -> None:
+        failure = self._find_failure(job)
+        with transaction(self._sessions) as session:
+            lifecycle.validate(session, job.id, failure)
 
     def _claim(self, session: Session, job: Job) -> _ClaimedJob | None:
         """Claim a job whose rows can be checked; None for any other."""
@@ -108,6 +122,7 @@ class JobValidator:
 
     def _find_failure(self, job: _ClaimedJob) -> JobFailure | None:
         for file in job.files:
+            self._renew_claim(job)
             try:
                 chunks = self._store.chunks(file.key)
                 rows = RowsToCheck(
@@ -120,6 +135,11 @@ class JobValidator:
             if problem is not None:
                 return file_checks.build_invalid_file_failure(file.role, problem)
         return None
+
+    def _renew_claim(self, job: _ClaimedJob) -> None:
+        """Claim the job for the time that one file takes."""
+        with transaction(self._sessions) as session:
+            validation_queue.claim(session, job.id, seconds=CLAIM_SECONDS)
 
 
 def _list_files(session: Session, job: Job) -> Iterator[_FileToCheck]:

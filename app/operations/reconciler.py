@@ -16,7 +16,15 @@ from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, t
 from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask
 from app.files import quota, service, uploads
 from app.http import idempotency
-from app.jobs import lease_expiry, lifecycle, scheduling, time_slices, validation_queue
+from app.jobs import (
+    lease_expiry,
+    lifecycle,
+    scheduling,
+    time_slices,
+    validation_errors,
+    validation_queue,
+)
+from app.jobs.option_checks import GENERATIVE_METHODS
 from app.monitoring import traffic
 from app.operations import periodic_task_runs, trainers
 from app.operations.leader_election import acquire_leader_lock
@@ -31,6 +39,9 @@ log = logs.get_logger(__name__)
 RENOTIFY_AFTER_SECONDS = 30
 # A worker that was notified of a new job has this long before the reconciler validates its files.
 REVALIDATE_AFTER_SECONDS = 1
+# An engine renders the rows of chat jobs, a few jobs at a time, which the reconciler does not do:
+# its validation, without the rows, is for jobs that none of these workers takes up.
+REVALIDATE_WITHOUT_ROWS_AFTER_SECONDS = 120
 DONE_RETENTION_SECONDS = 300
 NOTIFICATION_RETENTION_SECONDS = 3600
 REQUEST_YIELDS_INTERVAL_SECONDS = 5
@@ -73,7 +84,9 @@ def build_tasks(
         PeriodicTask(
             TaskName.VALIDATE_JOBS,
             0,
-            build_per_job_task(find_unvalidated, lifecycle.validate),
+            build_per_job_task(
+                find_unvalidated, lifecycle.validate, on_error=validation_errors.record
+            ),
         ),
         PeriodicTask(
             TaskName.EXPIRE_LEASES,
@@ -134,11 +147,15 @@ def build_single_transaction_task(work: TransactionWork) -> Callable[[SessionMak
 
 
 def build_per_job_task(
-    find: Callable[[Session], Sequence[str]], work: Callable[[Session, str], object]
+    find: Callable[[Session], Sequence[str]],
+    work: Callable[[Session, str], object],
+    *,
+    on_error: Callable[[Session, str], object] = lambda session, job_id: None,
 ) -> Callable[[SessionMaker], object]:
     """Build a task that does `work` on each job or sweep found, in a transaction for each.
 
-    None then waits for another's locks, and one that fails does not stop the others.
+    None then waits for another's locks, and one that fails does not stop the others: `on_error` is
+    called for it, in another transaction.
     """
 
     def run(sessions: SessionMaker) -> None:
@@ -152,6 +169,8 @@ def build_per_job_task(
                 raise
             except Exception:
                 log.exception("periodic_task.failed", task=work.__name__, job=job_id)
+                with transaction(sessions) as session:
+                    on_error(session, job_id)
 
     return run
 
@@ -227,7 +246,11 @@ class Reconciler:
 def find_unvalidated(session: Session) -> Sequence[str]:
     """Find new jobs that were not validated because their notification was lost."""
     return validation_queue.find_forgotten(
-        session, older_than_seconds=REVALIDATE_AFTER_SECONDS, limit=BATCH_SIZE
+        session,
+        older_than_seconds=REVALIDATE_AFTER_SECONDS,
+        limit=BATCH_SIZE,
+        slow_methods=GENERATIVE_METHODS,
+        slow_older_than_seconds=REVALIDATE_WITHOUT_ROWS_AFTER_SECONDS,
     )
 
 

@@ -1,13 +1,13 @@
 """The reconciler: leader election, recovery tasks, isolation between tasks."""
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db import clock
 from app.db.session import SessionMaker, create_database_engine, session_maker, transaction
 from app.db.tables import Job, JobState, Outbox, OutboxKind
-from app.jobs import leases, lifecycle
+from app.jobs import leases, lifecycle, validation_errors
 from app.operations import periodic_task_runs, reconciler
 from app.operations.leader_election import LEADER_LOCK_ID, acquire_leader_lock
 from app.operations.reconciler import (
@@ -23,7 +23,9 @@ TERMINATE_LEADER = "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE 
 
 
 def validate(sessions: SessionMaker) -> None:
-    build_per_job_task(reconciler.find_unvalidated, lifecycle.validate)(sessions)
+    build_per_job_task(
+        reconciler.find_unvalidated, lifecycle.validate, on_error=validation_errors.record
+    )(sessions)
 
 
 def make_expired_job(sessions: SessionMaker) -> str:
@@ -139,7 +141,7 @@ def build_past_time(session: Session, seconds: float) -> object:
     return session.scalars(select(clock.seconds_from_now(-seconds))).one()
 
 
-def make_unvalidated(session: Session, *, ago_seconds: float = 10, **changes: object) -> str:
+def make_unvalidated(session: Session, *, ago_seconds: float = 200, **changes: object) -> str:
     """Create a job that has been waiting for validation; return its id."""
     created = build_past_time(session, ago_seconds)
     return make_job(session, state=JobState.VALIDATING_FILES, created_at=created, **changes).id
@@ -161,11 +163,35 @@ class TestTasks:
             project = make_project(session)
             # A summary that no upload can produce.
             unreadable = make_file(session, project, summary={"notes": 5})
-            before, after = make_unvalidated(session), make_unvalidated(session, ago_seconds=30)
-            broken = make_unvalidated(session, ago_seconds=20, training_file_id=unreadable.id)
+            before, after = make_unvalidated(session), make_unvalidated(session, ago_seconds=300)
+            broken = make_unvalidated(session, ago_seconds=250, training_file_id=unreadable.id)
         validate(sessions)
         assert get_state(sessions, broken) == "validating_files"
         assert [get_state(sessions, job_id) for job_id in (before, after)] == ["queued", "queued"]
+
+    def test_a_job_whose_validation_always_fails_ends(self, sessions: SessionMaker) -> None:
+        with transaction(sessions) as session:
+            project = make_project(session)
+            unreadable = make_file(session, project, summary={"notes": 5})
+            broken = make_unvalidated(session, training_file_id=unreadable.id)
+        for _ in range(validation_errors.MAX_TRIES):
+            assert get_state(sessions, broken) == "validating_files"
+            validate(sessions)
+            # The next try waits.
+            validate(sessions)
+            with transaction(sessions) as session:
+                session.execute(update(Job).values(run_after=Job.created_at))
+        with transaction(sessions) as session:
+            job = session.get_one(Job, broken)
+        assert (job.state, job.error_code) == ("failed", "validation_failed")
+        assert "5 tries ended with an internal error of the service" in (job.error_message or "")
+
+    def test_chat_jobs_are_left_to_those_who_check_their_rows(self, session: Session) -> None:
+        """An engine renders the rows, which takes seconds on a busy machine."""
+        encoder = make_unvalidated(session, ago_seconds=10, method="classification")
+        make_unvalidated(session, ago_seconds=10)
+        forgotten = make_unvalidated(session, ago_seconds=200, method="dpo")
+        assert sorted(reconciler.find_unvalidated(session)) == sorted([encoder, forgotten])
 
     def test_renotify_notifies_of_the_oldest_queued_job(self, session: Session) -> None:
         make_job(session, run_after=build_past_time(session, 60))
