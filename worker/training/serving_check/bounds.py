@@ -8,8 +8,8 @@ that was measured on one model holds for all. Rounding shows itself alone where 
 part: in the difference of the *base* model between both codes on the same tokens. The base is
 less sure of the answers than the model that learned them, so its difference is usually the larger
 one. A tuned model that exceeds it by BASE_FACTOR is noted as a warning, since tuning can also move
-the logits to where bfloat16 is coarser. But that measure alone is blind to a fault that both share (a
-layer that the engine leaves out, another rotation): it widens the base's difference too. So what
+the logits to where bfloat16 is coarser. But that measure alone is blind to a fault that both share
+(a layer that the engine leaves out, another rotation): it widens the base's difference too. So what
 fails a job is absolute, and far from what rounding does to any model: a mean difference of
 MAX_BFLOAT16, by which a token is a third more or less likely.
 """
