@@ -11,7 +11,7 @@ import orjson
 from app.errors import InvalidRequest
 from app.formats import FormatName
 from app.wire.engine import CheckTrainingRowsRequest, TrainingRowsReport
-from worker.inference.registry import ModelRendering
+from worker.inference.loaded_model import ModelRendering
 from worker.model.rendering import Renderer
 from worker.model.rendering.file_examples import READERS, Example, check_learning
 
