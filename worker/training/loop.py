@@ -69,9 +69,13 @@ class TrainingLoop(Generic[RowT]):
         # After the event: memory that runs out from here on is the rows', not the model's.
         if self.start_comparison is not None:
             self.start_comparison.begin(self.folder.checkpoint(done) if done else None)
-        self._evaluate_interrupted_epoch(done)
+        values = self._evaluate_interrupted_epoch(done)
         if self._is_out_of_patience():
-            self._append_started(done, done)
+            if values:
+                # Its checkpoint was written before it was known to be the last one.
+                self._write_checkpoint(done, values, servable=True, is_last=True)
+            else:
+                self._append_started(done, done)
             return ExitCode.DONE
         started = time.monotonic()
         interval = CheckpointInterval()
@@ -105,16 +109,20 @@ class TrainingLoop(Generic[RowT]):
                 break
         return ExitCode.DONE
 
-    def _evaluate_interrupted_epoch(self, step: int) -> None:
+    def _evaluate_interrupted_epoch(self, step: int) -> dict[str, float]:
         """Evaluate the epoch that ended as a stop was requested, which skips its evaluation.
 
-        The best epoch then does not depend on interruptions.
+        The best epoch then does not depend on interruptions. Returns the epoch's metrics, or none
+        if it was evaluated before.
         """
         best, validation = self.best_weights, self.validation
         if best is None or validation is None or not step or not self.sampler.is_epoch_end(step):
-            return
-        if not best.has_compared(step):
-            best.update(step, validation.compute_metrics(step, full=True, stop=None))
+            return {}
+        if best.has_compared(step):
+            return {}
+        values = validation.compute_metrics(step, full=True, stop=None)
+        best.update(step, values)
+        return values
 
     def _is_out_of_patience(self) -> bool:
         return self.best_weights is not None and self.best_weights.is_out_of_patience

@@ -204,6 +204,27 @@ class TestKeep:
         assert list(self.losses(parts)) == [4]
         assert adapter_bits(parts, 4) == adapter_bits(whole, 4)
 
+    def test_patience_that_runs_out_after_an_interruption_leaves_the_best_weights(
+        self, make_run: MakeRun
+    ) -> None:
+        patience = {**OVERFITTING, "early_stopping_patience": 2}
+        whole = train(make_run, "whole", valid=True, hyperparameters=patience)
+        last = whole.list_checkpoint_steps()[0]
+        assert last < 4
+        parts = make_run("parts", hyperparameters=patience)
+        write_rows(parts.valid_file, [chat(number) for number in (90, 77)])
+        parts.stop_file.touch()
+        while (code := run_attempt(parts)) == ExitCode.YIELDED:
+            pass
+        assert code == ExitCode.DONE
+        assert parts.list_checkpoint_steps()[0] == last
+        assert adapter_bits(parts, last) == adapter_bits(whole, last)
+        assert find(parts, Started)[-1].total_steps == last
+        (kept,) = (note for note in find(parts, Noted) if note.key == "kept")
+        assert (
+            f"which was better by full_valid_loss than the last one, epoch {last}" in kept.message
+        )
+
 
 def test_a_run_that_began_before_best_weights_were_kept_goes_on(make_run: MakeRun) -> None:
     folder = make_run(hyperparameters=OVERFITTING)
