@@ -61,6 +61,8 @@ def classify_error(error: BaseException) -> TrainingError | None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """True if memory of the host or the device ran out."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATION_FAILURES)
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder
-from worker.inference.scheduler import PREFILL_CHUNK_TOKENS
+from worker.inference.step_planning import PREFILL_CHUNK_TOKENS
 from worker.training.serving_check.rows import CheckRow
 from worker.training.serving_check.trained import Logprobs
 
@@ -55,7 +55,10 @@ def compute_served_logprobs(
     ]
     mixed = [each for pair in zip_longest(tuned, base) for each in pair if each is not None]
     for start in range(0, len(mixed), decoder.num_slots):
-        _run(decoder, mixed[start : start + decoder.num_slots])
+        group = mixed[start : start + decoder.num_slots]
+        _run(decoder, group)
+        for slot in range(len(group)):
+            decoder.release_slot(slot)
     return _read(tuned), _read(base) if with_base else []
 
 
