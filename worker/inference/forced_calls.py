@@ -12,7 +12,7 @@ from worker.inference.grammar.compiler import COST_PER_CHARACTER, GrammarCompile
 from worker.inference.grammar.grammar import Grammar
 from worker.inference.grammar.json_schema import WHITESPACE
 from worker.inference.grammar.schema_rules import InvalidSchema, read_schema
-from worker.inference.registry import LoadedModel
+from worker.inference.loaded_model import LoadedModel
 from worker.model.rendering import ChatPrompt
 from worker.model.rendering.call_format import Delimiters, NamedCalls, ObjectCalls
 
