@@ -17,8 +17,8 @@ import torch
 
 from app.catalog import Catalog
 from worker.inference.engine import Engine
+from worker.inference.loaded_model import load_model
 from worker.inference.messages import Event, PrefixReused, Request, SamplingParams, Token
-from worker.inference.registry import load_model
 
 
 def measure(engine: Engine, prompt: list[int]) -> tuple[float, int]:
