@@ -124,5 +124,5 @@ def test_a_base_model_in_a_bucket_is_fetched_with_the_engines_own_settings(
 def test_the_models_sampling_values_are_defaults(loaded: LoadedModel) -> None:
     default = _sampling_params(make_request(), loaded, None)
     assert (default.temperature, default.top_p) == (0.6, 0.9)
-    chosen = _sampling_params(make_request(temperature=0, top_p=1), loaded)
+    chosen = _sampling_params(make_request(temperature=0, top_p=1), loaded, None)
     assert (chosen.temperature, chosen.top_p) == (0, 1)
