@@ -1,0 +1,144 @@
+"""A job of 60 rows that call functions: the tuned model calls the right one, with its arguments."""
+
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from openai import OpenAI, pydantic_function_tool
+from pydantic import BaseModel
+
+from tests.contract.running_stack import BASE, Stack, run_stack, wait_for_job
+
+pytestmark = [pytest.mark.golden, pytest.mark.timeout(1800)]
+
+NUM_ROWS, NUM_HELD_OUT = 60, 20
+MIN_RIGHT = 0.9
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+NAMES = ("Anna", "Bela", "Carlo", "Dana", "Emil", "Fiona", "Goran", "Hanna", "Ivo", "Jana")
+
+
+class TrackParcel(BaseModel):
+    """Find a parcel."""
+
+    number: int
+
+
+class OpeningHours(BaseModel):
+    """Look up the opening hours."""
+
+    day: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+
+class BookTable(BaseModel):
+    """Book a table."""
+
+    name: str
+    guests: int
+
+
+KINDS: dict[str, type[BaseModel]] = {
+    "track_parcel": TrackParcel,
+    "opening_hours": OpeningHours,
+    "book_table": BookTable,
+}
+TOOLS: Any = [pydantic_function_tool(model, name=name) for name, model in KINDS.items()]
+
+
+def make_questions() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield questions, each with the function and the arguments that answer it; none twice."""
+    chance = random.Random(5)
+    asked: set[str] = set()
+    while True:
+        number, day = chance.randrange(1000, 9999), chance.choice(DAYS)
+        name, guests = chance.choice(NAMES), chance.randrange(2, 9)
+        options: list[tuple[str, str, dict[str, Any]]] = [
+            (
+                chance.choice(["Where is parcel {}?", "Has {} been sent?", "Find my parcel {}."]),
+                "track_parcel",
+                {"number": number},
+            ),
+            (
+                chance.choice(["When do you open on {}?", "Hours on {}?", "Are you open on {}?"]),
+                "opening_hours",
+                {"day": day},
+            ),
+            (
+                chance.choice(["A table for {1}, name {0}.", "Book for {0}, {1} people, please."]),
+                "book_table",
+                {"name": name, "guests": guests},
+            ),
+        ]
+        question, function, arguments = chance.choice(options)
+        text = question.format(*arguments.values())
+        if text not in asked:
+            asked.add(text)
+            yield text, function, arguments
+
+
+def make_row(question: str, function: str, arguments: dict[str, Any]) -> str:
+    call = {"name": function, "arguments": json.dumps(arguments)}
+    messages = [
+        {"role": "user", "content": question},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "call_1", "type": "function", "function": call}],
+        },
+    ]
+    return json.dumps({"messages": messages, "tools": TOOLS})
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    home = Path(tempfile.mkdtemp(prefix="luthier-golden-"))
+    with run_stack(home, tmp_path_factory.mktemp("luthier") / "up.log") as running:
+        yield running
+    shutil.rmtree(home)
+
+
+def count_right(client: OpenAI, model: str, asked: list[tuple[str, str, dict[str, Any]]]) -> int:
+    """Count the questions that are answered with exactly the right call."""
+    num_right = 0
+    for question, function, arguments in asked:
+        answer = client.chat.completions.create(
+            model=model,
+            messages=[{"role": "user", "content": question}],
+            tools=TOOLS,
+            temperature=0,
+            max_completion_tokens=60,
+        )
+        calls: Any = answer.choices[0].message.tool_calls or []
+        said = [(call.function.name, call.function.arguments) for call in calls]
+        right = [(function, arguments)]
+        num_right += [(name, json.loads(text)) for name, text in said if is_json(text)] == right
+    return num_right
+
+
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def test_the_right_function_is_called_with_the_right_arguments(stack: Stack) -> None:
+    client = OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0, timeout=300)
+    questions = make_questions()
+    rows = [make_row(*next(questions)) for _ in range(NUM_ROWS)]
+    held_out = [next(questions) for _ in range(NUM_HELD_OUT)]
+    file = client.files.create(file=("calls.jsonl", "\n".join(rows).encode()), purpose="fine-tune")
+    hyperparameters: Any = {"n_epochs": 4, "batch_size": 4}
+    method: Any = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+    job = client.fine_tuning.jobs.create(model=BASE, training_file=file.id, method=method, seed=1)
+    job = wait_for_job(client, job.id, seconds=1500)
+    assert job.status == "succeeded", job.error
+    tuned = count_right(client, job.fine_tuned_model or "", held_out)
+    base = count_right(client, BASE, held_out)
+    assert tuned >= MIN_RIGHT * NUM_HELD_OUT, f"base: {base}"
+    assert base < tuned
