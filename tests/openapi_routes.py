@@ -52,7 +52,8 @@ CURSOR_KINDS = {
 # Parameters that are not ids of objects that belong to a tenant.
 NON_ID_PARAMETERS = frozenset(
     (
-        "calculate_output content context data entity evaluation_metric file filename format "
+        "calculate_output content context data description entity evaluation_metric file filename "
+        "format "
         "frequency_penalty function_call functions hours ignore_labels image_tag include_archived "
         "input inputs integrations label labels limit logit_bias logprobs max_completion_tokens "
         "max_tokens md5 messages metadata metric mime_type model_sample n name order "

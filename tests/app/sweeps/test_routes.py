@@ -281,9 +281,16 @@ class TestInvalidRequests:
         assert count(session, Sweep) == 0
 
     def test_dpo_losses_of_different_beta_do_not_compare(
-        self, http: httpx.Client, job: dict[str, Any]
+        self, http: httpx.Client, session: Session, project: Project, job: dict[str, Any]
     ) -> None:
-        body = build_body(job | {"method": {"type": "dpo"}}, space={"beta": {"values": [0.1, 0.5]}})
+        training, validation = (make_file(session, project, format="preference") for _ in range(2))
+        session.commit()
+        changes = {
+            "method": {"type": "dpo"},
+            "training_file": training.id,
+            "validation_file": validation.id,
+        }
+        body = build_body(job | changes, space={"beta": {"values": [0.1, 0.5]}})
         assert expect_error(http.post(SWEEPS, json=body), 400)["param"] == "space.beta"
         body["metric"] = "valid_reward_accuracy"
         assert http.post(SWEEPS, json=body).json()["goal"] == "maximize"
@@ -291,11 +298,15 @@ class TestInvalidRequests:
     def test_scored_pairs_have_no_retrieval(
         self, http: httpx.Client, session: Session, project: Project, job: dict[str, Any]
     ) -> None:
-        file = make_file(session, project, format="embedding", summary={"shape": "score"})
+        training, validation = (
+            make_file(session, project, format="embedding", summary={"shape": "score"})
+            for _ in range(2)
+        )
         session.commit()
         changes = {
             "model": "small-encoder",
-            "training_file": file.id,
+            "training_file": training.id,
+            "validation_file": validation.id,
             "method": {"type": "embedding"},
         }
         space = {RATE: {"values": [1, 2]}}

@@ -226,7 +226,13 @@ class TestAdapters:
         assert tuned.model == TUNED_MODEL
         assert tuned.choices[0].message.content != base.choices[0].message.content
         listed = engine.http("GET", "/v1/models").json()
-        assert [model["id"] for model in listed["data"]] == ["tiny", "short", "broken", TUNED_MODEL]
+        assert [model["id"] for model in listed["data"]] == [
+            "tiny",
+            "short",
+            "brief",
+            "broken",
+            TUNED_MODEL,
+        ]
 
     def test_base_and_tuned_models_are_served_concurrently(
         self, engine: EngineClient, greedy: Callable[..., Any]

@@ -98,9 +98,14 @@ def test_a_machine_that_dies_in_it_is_the_reason_to_leave_it_out(
     job_id = trainer.create_job(fault="wait", **IN_COMPARISON)
     thread = run_in_background(trainer.runner.run_next)
     wait_until("it has begun", lambda: BEGAN in event_messages(trainer, job_id))
-    with transaction(trainer.sessions) as session:
-        session.execute(update(JobLease).values(lease_until=JobLease.heartbeat_at))
-        assert lease_expiry.expire_lease(session, job_id)
+
+    def expire_lease() -> bool:
+        with transaction(trainer.sessions) as session:
+            session.execute(update(JobLease).values(lease_until=JobLease.heartbeat_at))
+            return lease_expiry.expire_lease(session, job_id)
+
+    # It leaves out a job that the trainer has locked at this moment.
+    wait_until("the lease has expired", expire_lease)
     trainer.context.stopping.set()
     thread.join(timeout=60)
     with transaction(trainer.sessions) as session:
