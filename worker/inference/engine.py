@@ -223,8 +223,8 @@ class Engine:
                 continue
             try:
                 sequence.sampler.prepare(self._vocab_size)
-            except GrammarDeadEnd as error:
-                self._fail_request(sequence.request, _dead_end_error(error))
+            except Exception as error:
+                self._fail_request(sequence.request, self._log_and_convert_error(error))
         return [sequence for sequence in sequences if sequence.slot != NO_SLOT]
 
     def _retry_one_by_one(self, sequences: list[Sequence], error: Exception) -> None:
@@ -271,6 +271,8 @@ class Engine:
         if isinstance(error, DamagedLocalAdapter):
             # The API has the engine load an unknown model again, and retries.
             return NotFound("The model's files were damaged and have to be loaded again.")
+        if isinstance(error, GrammarDeadEnd):
+            return _dead_end_error(error)
         if isinstance(error, InvalidAdapter):
             return InvalidRequest(str(error), param="model")
         log.error("request.failed", exc_info=error)

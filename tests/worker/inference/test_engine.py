@@ -19,6 +19,7 @@ from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.lora import LoraWeights
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
 from worker.inference.prefix_cache import PrefixScope
+from worker.inference.sampling import Sampler
 from worker.inference.scheduler import Scheduler
 from worker.inference.step_planning import PREFILL_CHUNK_TOKENS
 
@@ -388,6 +389,22 @@ class TestFailures:
         (failed,) = request.events
         assert isinstance(failed, Failed)
         assert isinstance(failed.error, InvalidRequest)
+
+    def test_a_failing_grammar_ends_only_its_request(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = generate(engine, [7, 8])
+
+        def fail_at_once(sampler: Sampler, _vocab_size: int) -> None:
+            if sampler.params.seed is not None:
+                raise ValueError("the grammar is broken")
+
+        monkeypatch.setattr(Sampler, "prepare", fail_at_once)
+        broken = RecordedRequest([5, 6], sampling=SamplingParams(temperature=0, seed=1))
+        other = RecordedRequest([7, 8])
+        run_until_idle(engine, broken, other)
+        assert isinstance(broken.events[-1], Failed)
+        assert other.ids() == expected
 
     def test_a_missing_adapter_fails_its_request(self, engine: Engine, tmp_path: Path) -> None:
         request = RecordedRequest([5], adapter=AdapterFiles("gone", tmp_path / "gone"))
