@@ -5,7 +5,7 @@ ends with its connection, so a backup that was killed holds up nothing.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -74,9 +74,12 @@ def hold_deletions(engine: Engine) -> Iterator[DeletionHold]:
         connection.execute(text(f"SET lock_timeout = '{ACQUIRE_TIMEOUT_SECONDS}s'"))
         connection.execute(text("SET statement_timeout = 0"))
         _acquire(connection)
-        yield DeletionHold(connection)
+        try:
+            yield DeletionHold(connection)
+        finally:
+            _release(connection)
     finally:
-        # Closes the connection instead of returning it to the pool, and the lock ends with it.
+        # Closes the connection, whose timeouts were changed, instead of returning it to the pool.
         connection.invalidate()
         connection.close()
 
@@ -89,3 +92,10 @@ def _acquire(connection: Connection) -> None:
             "Another backup is in progress, or a process has been deleting objects for "
             f"{ACQUIRE_TIMEOUT_SECONDS} s. Try again later."
         ) from error
+
+
+def _release(connection: Connection) -> None:
+    # Explicitly: Postgres notices a closed connection only some time later, and deletions that are
+    # tried until then would be put off. Of a connection that was lost, the lock is gone already.
+    with suppress(OperationalError, InterfaceError):
+        connection.execute(select(func.pg_advisory_unlock(HOLD_LOCK_ID)))

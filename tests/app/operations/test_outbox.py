@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, func, select, text, update
 
 from app.db import outbox
-from app.db.deletion_hold import hold_deletions
+from app.db.deletion_hold import hold_deletions, permit_deletions
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Outbox, WorkerTask
 from app.operations import outbox_dispatch
@@ -199,6 +199,15 @@ class TestDispatch:
         assert (
             outbox_dispatch.dispatch_pending(sessions, notifier.notify, store) == count - performed
         )
+
+    def test_deletions_go_on_as_soon_as_a_backup_ends(
+        self, sessions: SessionMaker, database: Engine
+    ) -> None:
+        for _ in range(20):
+            with hold_deletions(database):
+                pass
+            with permit_deletions(sessions) as may_delete:
+                assert may_delete
 
     def test_a_kind_of_a_newer_version_stays_pending(
         self, sessions: SessionMaker, store: ObjectStore, notifier: FakeNotifier
