@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from worker.inference.adapter_memory import AdapterFiles
-from worker.inference.prefix_cache import PrefixScope
+from worker.inference.prefix_cache import PrefixKeys
 from worker.inference.slots import KvSlots
 
 
@@ -42,15 +42,17 @@ class Decoder(KvSlots, Protocol):
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         """Reset a slot for a new prompt. Raises OSError or InvalidAdapter."""
 
-    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int], start: int) -> int:
-        """Load what is known of a prompt from `start` on; return how many tokens that is.
+    def load_prefix(self, slot: int, keys: PrefixKeys, start: int, end: int) -> int:
+        """Load what is known of a prompt from `start` to `end`; return how many tokens that is.
 
-        Always fewer than all of the rest, and 0 if the decoder has no prefix cache. A long prefix
-        takes several calls.
+        0 if the decoder has no prefix cache. A long prefix takes several calls.
         """
 
-    def save_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> None:
-        """Keep the keys and values of `ids` in a slot for prompts that begin alike."""
+    def save_prefix(self, slot: int, keys: PrefixKeys, start: int, end: int) -> None:
+        """Keep the keys and values of the tokens from `start` to `end` of the prompt in a slot.
+
+        For prompts that begin alike; the tokens before them have been kept in earlier calls.
+        """
 
     def prefill(
         self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1

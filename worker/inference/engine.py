@@ -24,7 +24,7 @@ from worker.inference.messages import (
     Request,
     Token,
 )
-from worker.inference.prefix_cache import PrefixScope
+from worker.inference.prefix_cache import PrefixKeys, PrefixScope
 from worker.inference.sampling import sample, token_logprobs
 from worker.inference.scheduler import Scheduler
 from worker.inference.slots import NO_SLOT, Prefill, Sequence
@@ -122,8 +122,7 @@ class Engine:
         prefill.num_served += len(chunk)
         self.stats.prompt_tokens += len(chunk)
         # By chunks: copying all of a long prompt at once would hold up the running streams.
-        computed = request.prompt[: prefill.num_computed]
-        self.decoder.save_prefix(prefill.slot, _prefix_scope(request), computed)
+        self.decoder.save_prefix(prefill.slot, _prefix_keys(prefill), start, prefill.num_computed)
         if request.prompt_logprobs:
             self._emit_prompt_logprobs(request, start, output.logits)
         if request.pooling:
@@ -137,8 +136,9 @@ class Engine:
         # These need the output of each token.
         if request.pooling or request.prompt_logprobs:
             return False
-        scope = _prefix_scope(request)
-        known = self.decoder.load_prefix(prefill.slot, scope, request.prompt, prefill.num_computed)
+        # The last token is computed in any case: its logits are not kept.
+        start, end = prefill.num_computed, len(request.prompt) - 1
+        known = self.decoder.load_prefix(prefill.slot, _prefix_keys(prefill), start, end)
         if not known:
             return False
         prefill.num_computed += known
@@ -287,5 +287,11 @@ def _dead_end_error(error: GrammarDeadEnd) -> ApiError:
     )
 
 
-def _prefix_scope(request: Request) -> PrefixScope:
-    return PrefixScope(request.project, request.adapter.prefix if request.adapter else None)
+def _prefix_keys(prefill: Prefill) -> PrefixKeys:
+    """Return the keys of a prompt, computed at its first chunk."""
+    if prefill.prefix_keys is None:
+        request = prefill.request
+        adapter = request.adapter.prefix if request.adapter else None
+        scope = PrefixScope(request.project, adapter)
+        prefill.prefix_keys = PrefixKeys.of(scope, request.prompt)
+    return prefill.prefix_keys

@@ -19,7 +19,7 @@ from worker.inference.kv_cache import DecodeAttention, KvCache, PrefillAttention
 from worker.inference.kv_memory import compute_capacity, promise
 from worker.inference.llama_weights import LlamaBlock, PackedLinear, fused_paths, read_block
 from worker.inference.lora import LoraBatch, LoraStack, LoraWeights
-from worker.inference.prefix_cache import BLOCK_TOKENS, PrefixCache, PrefixScope
+from worker.inference.prefix_cache import BLOCK_TOKENS, PrefixCache, PrefixKeys
 
 AttentionFunction = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
@@ -116,21 +116,24 @@ class LlamaDecoder:
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         self._slot_adapters[slot] = self._adapters.get(adapter) if adapter else None
 
-    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int], start: int) -> int:
-        # The last token is computed in any case: its logits are not kept.
-        blocks = self._prefixes.find(scope, ids[:-1], start)
+    def load_prefix(self, slot: int, keys: PrefixKeys, start: int, end: int) -> int:
+        if start % BLOCK_TOKENS:
+            return 0
+        blocks = self._prefixes.find(keys, start // BLOCK_TOKENS, end // BLOCK_TOKENS)
         for index, block in enumerate(blocks):
             self._cache.write_slot(slot, start + index * BLOCK_TOKENS, block)
         return len(blocks) * BLOCK_TOKENS
 
-    def save_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> None:
-        def read(start: int) -> list[Tensor]:
-            return self._cache.read_slot(slot, start, start + BLOCK_TOKENS)
+    def save_prefix(self, slot: int, keys: PrefixKeys, start: int, end: int) -> None:
+        def read(index: int) -> list[Tensor]:
+            return self._cache.read_slot(slot, index * BLOCK_TOKENS, (index + 1) * BLOCK_TOKENS)
 
         # Nothing is kept of an adapter that was deleted while a sequence used it.
         adapter = self._slot_adapters[slot]
         if adapter is None or self._adapters.holds(adapter):
-            self._prefixes.add(scope, ids, read)
+            self._prefixes.add(keys, start // BLOCK_TOKENS, end // BLOCK_TOKENS, read)
+            if end // BLOCK_TOKENS == len(keys.blocks):
+                self._prefixes.touch(keys)
 
     def prefill(
         self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1

@@ -8,10 +8,10 @@ would tell other projects which prompts are known.
 
 import hashlib
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import takewhile
 
 import numpy as np
 from torch import Tensor
@@ -33,75 +33,119 @@ class PrefixScope:
     adapter: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class PrefixKeys:
+    """Keys of the whole blocks of one prompt, in order.
+
+    Computed once per prompt: each is a digest of all tokens up to the end of its block.
+    """
+
+    scope: PrefixScope
+    blocks: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, scope: PrefixScope, ids: Sequence[int]) -> "PrefixKeys":
+        digest = hashlib.blake2b(repr(scope).encode(), digest_size=16)
+        tokens = np.asarray(ids, dtype=np.int64)
+        blocks = []
+        for end in range(BLOCK_TOKENS, len(ids) + 1, BLOCK_TOKENS):
+            digest.update(tokens[end - BLOCK_TOKENS : end].tobytes())
+            blocks.append(digest.digest())
+        return cls(scope, tuple(blocks))
+
+
 @dataclass(slots=True)
 class _Block:
     """Keys and values of each layer, in turn: [kv heads, BLOCK_TOKENS, head dim]."""
 
-    scope: PrefixScope
+    adapter: str | None
     tensors: list[Tensor]
     used_at: float
 
 
+_Blocks = OrderedDict[bytes, _Block]
+
+
 class PrefixCache:
-    """Least recently used blocks are forgotten, and all after a while. Not thread-safe."""
+    """Least recently used blocks are forgotten, and all after a while. Not thread-safe.
+
+    When the cache is full, the project with the most blocks gives up one of its own, so that no
+    project can push out what others hold below an equal share.
+    """
 
     def __init__(self, max_tokens: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_blocks = max_tokens // BLOCK_TOKENS
+        self._num_blocks = 0
         self._clock = clock
-        # Least recently used first.
-        self._blocks: OrderedDict[bytes, _Block] = OrderedDict()
+        # By project, least recently used first.
+        self._projects: defaultdict[str, _Blocks] = defaultdict(OrderedDict)
 
-    def find(self, scope: PrefixScope, ids: Sequence[int], start: int = 0) -> list[list[Tensor]]:
-        """Find the next blocks of the longest known beginning of `ids` from `start` on, in order.
+    def find(self, keys: PrefixKeys, first: int, end: int) -> list[list[Tensor]]:
+        """Find the known blocks from `first` on up to the first unknown one or `end`, in order.
 
-        At most `MAX_BLOCKS_FOUND`. None if `start` is not the beginning of a block.
+        At most `MAX_BLOCKS_FOUND`.
         """
         self._forget_idle()
-        if start % BLOCK_TOKENS:
-            return []
-        known = list(takewhile(self._blocks.__contains__, _keys(scope, ids)))
-        # Last to first: a block cannot be found without those before it, so these go last.
-        for key in reversed(known):
-            self._touch(key)
-        first = start // BLOCK_TOKENS
-        return [self._blocks[key].tensors for key in known[first : first + MAX_BLOCKS_FOUND]]
+        known = self._projects[keys.scope.project]
+        wanted = keys.blocks[first : min(first + MAX_BLOCKS_FOUND, end)]
+        found = list(takewhile(known.__contains__, wanted))
+        self._touch(keys.scope.project, found)
+        return [known[key].tensors for key in found]
 
     def add(
-        self, scope: PrefixScope, ids: Sequence[int], read: Callable[[int], list[Tensor]]
+        self, keys: PrefixKeys, first: int, end: int, read: Callable[[int], list[Tensor]]
     ) -> None:
-        """Keep the whole blocks of `ids` that are not known; `read` copies the one at a position.
+        """Keep the blocks from `first` to `end` that are not known; `read` copies one, by index.
 
-        None beyond the size of the cache: they would push out those that lead to them.
+        None that would push out those that lead to them.
         """
         self._forget_idle()
-        keys = list(islice(_keys(scope, ids), self._max_blocks))
-        for index, key in reversed(list(enumerate(keys))):
-            if key in self._blocks:
-                self._touch(key)
+        own, adapter = self._projects[keys.scope.project], keys.scope.adapter
+        for index in range(first, min(end, self._max_blocks)):
+            key = keys.blocks[index]
+            if key in own:
                 continue
-            if len(self._blocks) == self._max_blocks:
-                self._blocks.popitem(last=False)
-            self._blocks[key] = _Block(scope, read(index * BLOCK_TOKENS), self._clock())
+            if self._num_blocks == self._max_blocks and not self._evict(own, keys.blocks[:index]):
+                return
+            own[key] = _Block(adapter, read(index), self._clock())
+            self._num_blocks += 1
 
-    def _touch(self, key: bytes) -> None:
-        self._blocks[key].used_at = self._clock()
-        self._blocks.move_to_end(key)
+    def touch(self, keys: PrefixKeys) -> None:
+        """Mark all blocks of a prompt as used now, if they are known."""
+        known = self._projects[keys.scope.project]
+        self._touch(keys.scope.project, [key for key in keys.blocks if key in known])
+
+    def _touch(self, project: str, keys: Sequence[bytes]) -> None:
+        """Mark blocks as used: last to first, so that those that lead to others go last."""
+        blocks, now = self._projects[project], self._clock()
+        for key in reversed(keys):
+            blocks[key].used_at = now
+            blocks.move_to_end(key)
+
+    def _evict(self, own: _Blocks, kept: Sequence[bytes]) -> bool:
+        """Forget a block of the largest project, or of `own` if it is as large.
+
+        False if that block must be `kept`.
+        """
+        largest = max(own, *self._projects.values(), key=len)
+        if next(iter(largest)) in kept:
+            return False
+        largest.popitem(last=False)
+        self._num_blocks -= 1
+        return True
 
     def _forget_idle(self) -> None:
         oldest = self._clock() - MAX_IDLE_SECONDS
-        while self._blocks and next(iter(self._blocks.values())).used_at < oldest:
-            self._blocks.popitem(last=False)
+        for project, blocks in list(self._projects.items()):
+            while blocks and next(iter(blocks.values())).used_at < oldest:
+                blocks.popitem(last=False)
+                self._num_blocks -= 1
+            if not blocks:
+                del self._projects[project]
 
     def discard(self, adapter: str) -> None:
         """Forget everything that was computed with an adapter."""
-        stale = [key for key, block in self._blocks.items() if block.scope.adapter == adapter]
-        for key in stale:
-            del self._blocks[key]
-
-
-def _keys(scope: PrefixScope, ids: Sequence[int]) -> Iterator[bytes]:
-    """Yield the keys of the whole blocks of `ids`, in order."""
-    digest = hashlib.blake2b(repr(scope).encode(), digest_size=16)
-    for start in range(0, len(ids) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
-        digest.update(np.asarray(ids[start : start + BLOCK_TOKENS], dtype=np.int64).tobytes())
-        yield digest.digest()
+        for blocks in self._projects.values():
+            for key in [key for key, block in blocks.items() if block.adapter == adapter]:
+                del blocks[key]
+                self._num_blocks -= 1

@@ -12,6 +12,7 @@ from typing import Protocol
 from torch import Tensor
 
 from worker.inference.messages import Request
+from worker.inference.prefix_cache import PrefixKeys
 from worker.inference.sampling import Sampler
 
 # The slot of a prompt or a row that has none at present.
@@ -36,6 +37,7 @@ class Prefill:
     swapped_kv: object | None = None
     # Tokens computed since it got its slot.
     num_served: int = 0
+    prefix_keys: PrefixKeys | None = None
 
     @property
     def num_cached(self) -> int:

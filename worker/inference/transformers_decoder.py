@@ -15,7 +15,7 @@ from worker.inference.adapter_format import linear_sizes, read_lora
 from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
 from worker.inference.decoder import PrefillOutput
 from worker.inference.lora import LoraWeights
-from worker.inference.prefix_cache import PrefixScope
+from worker.inference.prefix_cache import PrefixKeys
 
 # Each slot costs a forward pass of its own; more slots would only share the same throughput.
 NUM_SLOTS = 4
@@ -61,10 +61,10 @@ class TransformersDecoder:
     def begin_prefill(self, slot: int, adapter: AdapterFiles | None) -> None:
         self._slots[slot] = _Slot(adapter=self._adapters.get(adapter) if adapter else None)
 
-    def load_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int], start: int) -> int:
+    def load_prefix(self, slot: int, keys: PrefixKeys, start: int, end: int) -> int:
         return 0
 
-    def save_prefix(self, slot: int, scope: PrefixScope, ids: Sequence[int]) -> None: ...
+    def save_prefix(self, slot: int, keys: PrefixKeys, start: int, end: int) -> None: ...
 
     def prefill(
         self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1

@@ -18,7 +18,7 @@ from worker.inference.engine import Engine
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.lora import LoraWeights
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
-from worker.inference.prefix_cache import PrefixScope
+from worker.inference.prefix_cache import PrefixKeys, PrefixScope
 from worker.inference.sampling import Sampler
 from worker.inference.scheduler import Scheduler
 from worker.inference.step_planning import PREFILL_CHUNK_TOKENS
@@ -281,7 +281,8 @@ class TestA63Eviction:
         return not any(tensor.any() for tensor in (*cache.keys, *cache.values))
 
     def knows_prompt(self, decoder: LlamaDecoder, adapter: AdapterFiles, prompt: list[int]) -> bool:
-        return bool(decoder._prefixes.find(PrefixScope("", adapter.prefix), prompt))
+        keys = PrefixKeys.of(PrefixScope("", adapter.prefix), prompt)
+        return bool(decoder._prefixes.find(keys, 0, len(keys.blocks)))
 
     def test_a63_an_idle_adapter_is_erased(
         self, engine: Engine, decoder: LlamaDecoder, adapter: MakeAdapter
@@ -322,7 +323,8 @@ class TestA63Eviction:
         assert queue.prefill is not None
         decoder.begin_prefill(queue.prefill.slot, files)
         decoder._adapters.discard(files)
-        decoder.save_prefix(queue.prefill.slot, PrefixScope("", files.prefix), prompt)
+        keys = PrefixKeys.of(PrefixScope("", files.prefix), prompt)
+        decoder.save_prefix(queue.prefill.slot, keys, 0, len(prompt))
         assert not self.knows_prompt(decoder, files, prompt)
 
     def test_a63_an_adapter_in_use_is_erased_after_its_last_request(

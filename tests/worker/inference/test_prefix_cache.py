@@ -14,6 +14,7 @@ from worker.inference.prefix_cache import (
     MAX_BLOCKS_FOUND,
     MAX_IDLE_SECONDS,
     PrefixCache,
+    PrefixKeys,
     PrefixScope,
 )
 
@@ -23,83 +24,117 @@ SCOPE = PrefixScope("project", "adapter")
 SYSTEM = [7 + n * 13 % 200 for n in range(3 * BLOCK_TOKENS)]
 
 
-def read(start: int) -> list[Tensor]:
-    return [torch.tensor([start])]
+def read(index: int) -> list[Tensor]:
+    return [torch.tensor([index])]
 
 
-def positions(blocks: list[list[Tensor]]) -> list[int]:
-    return [int(tensor) for block in blocks for tensor in block]
+def add(cache: PrefixCache, ids: list[int], scope: PrefixScope = SCOPE) -> None:
+    keys = PrefixKeys.of(scope, ids)
+    cache.add(keys, 0, len(keys.blocks), read)
+    cache.touch(keys)
+
+
+def find(
+    cache: PrefixCache, ids: list[int], scope: PrefixScope = SCOPE, first: int = 0
+) -> list[int]:
+    """Return the indexes of the blocks found."""
+    keys = PrefixKeys.of(scope, ids)
+    found = cache.find(keys, first, len(keys.blocks))
+    return [int(tensor) for block in found for tensor in block]
 
 
 class TestBlocks:
     def test_the_longest_known_beginning_is_found(self) -> None:
         cache = PrefixCache(10 * BLOCK_TOKENS)
-        cache.add(SCOPE, [*SYSTEM, 1], read)
-        assert positions(cache.find(SCOPE, [*SYSTEM, 2, 3])) == [0, 64, 128]
-        assert positions(cache.find(SCOPE, SYSTEM[:BLOCK_TOKENS] + [9] * 200)) == [0]
-        assert cache.find(SCOPE, [9, *SYSTEM]) == []
+        add(cache, [*SYSTEM, 1])
+        assert find(cache, [*SYSTEM, 2, 3]) == [0, 1, 2]
+        assert find(cache, SYSTEM[:BLOCK_TOKENS] + [9] * 200) == [0]
+        assert find(cache, [9, *SYSTEM]) == []
 
     def test_a_block_after_other_tokens_is_another_block(self) -> None:
         cache = PrefixCache(10 * BLOCK_TOKENS)
-        cache.add(SCOPE, [1] * BLOCK_TOKENS + [2] * BLOCK_TOKENS, read)
-        assert len(cache.find(SCOPE, [2] * BLOCK_TOKENS)) == 0
+        add(cache, [1] * BLOCK_TOKENS + [2] * BLOCK_TOKENS)
+        assert find(cache, [2] * BLOCK_TOKENS) == []
 
     @pytest.mark.parametrize(
         "other", [PrefixScope("other", "adapter"), PrefixScope("project", None)], ids=str
     )
     def test_other_projects_and_adapters_find_nothing(self, other: PrefixScope) -> None:
         cache = PrefixCache(10 * BLOCK_TOKENS)
-        cache.add(SCOPE, SYSTEM, read)
-        assert cache.find(other, SYSTEM) == []
+        add(cache, SYSTEM)
+        assert find(cache, SYSTEM, other) == []
 
     def test_known_blocks_are_not_read_again(self) -> None:
         cache = PrefixCache(10 * BLOCK_TOKENS)
-        cache.add(SCOPE, SYSTEM[: 2 * BLOCK_TOKENS], read)
-        starts: list[int] = []
-        cache.add(SCOPE, SYSTEM, lambda start: starts.append(start) or read(start))  # type: ignore[func-returns-value]
-        assert starts == [2 * BLOCK_TOKENS]
+        add(cache, SYSTEM[: 2 * BLOCK_TOKENS])
+        indexes: list[int] = []
+        keys = PrefixKeys.of(SCOPE, SYSTEM)
+        cache.add(keys, 0, 3, lambda index: indexes.append(index) or read(index))  # type: ignore[func-returns-value]
+        assert indexes == [2]
 
     def test_the_end_of_the_least_recently_used_prompt_is_forgotten_first(self) -> None:
         cache = PrefixCache(4 * BLOCK_TOKENS)
         old, new = [1] * 2 * BLOCK_TOKENS, [2] * 2 * BLOCK_TOKENS
-        cache.add(SCOPE, old, read)
-        cache.add(SCOPE, new, read)
-        cache.find(SCOPE, old)
-        cache.add(SCOPE, [3] * BLOCK_TOKENS, read)
-        assert [len(cache.find(SCOPE, ids)) for ids in (old, new)] == [2, 1]
+        add(cache, old)
+        add(cache, new)
+        find(cache, old)
+        add(cache, [3] * BLOCK_TOKENS)
+        assert [len(find(cache, ids)) for ids in (old, new)] == [2, 1]
 
     def test_a_prompt_longer_than_the_cache_keeps_its_beginning(self) -> None:
         cache = PrefixCache(2 * BLOCK_TOKENS)
-        cache.add(SCOPE, SYSTEM, read)
-        assert positions(cache.find(SCOPE, SYSTEM)) == [0, BLOCK_TOKENS]
+        add(cache, SYSTEM)
+        assert find(cache, SYSTEM) == [0, 1]
+
+    def test_a_prompt_in_chunks_keeps_its_beginning_longest(self) -> None:
+        cache = PrefixCache(3 * BLOCK_TOKENS)
+        keys = PrefixKeys.of(SCOPE, SYSTEM)
+        for index in range(3):
+            cache.add(keys, index, index + 1, read)
+        cache.touch(keys)
+        add(cache, [9] * BLOCK_TOKENS)
+        assert find(cache, SYSTEM) == [0, 1]
+
+    def test_a_project_does_not_push_out_the_share_of_others(self) -> None:
+        cache = PrefixCache(6 * BLOCK_TOKENS)
+        other = PrefixScope("other", None)
+        add(cache, SYSTEM, other)
+        for token in range(20):
+            add(cache, [token] * 2 * BLOCK_TOKENS)
+        assert find(cache, SYSTEM, other) == [0, 1, 2]
+        assert find(cache, [19] * 2 * BLOCK_TOKENS) == [0, 1]
+
+    def test_a_prompt_longer_than_the_share_of_its_project_keeps_its_beginning(self) -> None:
+        cache = PrefixCache(6 * BLOCK_TOKENS)
+        add(cache, SYSTEM, PrefixScope("other", None))
+        add(cache, [5] * 5 * BLOCK_TOKENS)
+        assert find(cache, [5] * 5 * BLOCK_TOKENS) == [0, 1, 2]
 
     def test_blocks_are_forgotten_after_a_while(self) -> None:
         now = 0.0
         cache = PrefixCache(10 * BLOCK_TOKENS, clock=lambda: now)
-        cache.add(SCOPE, SYSTEM, read)
+        add(cache, SYSTEM)
         now = MAX_IDLE_SECONDS
-        assert cache.find(SCOPE, SYSTEM[:BLOCK_TOKENS])
+        assert find(cache, SYSTEM[:BLOCK_TOKENS])
         now += 1
-        assert len(cache.find(SCOPE, SYSTEM)) == 1
+        assert find(cache, SYSTEM) == [0]
 
     def test_a_long_beginning_is_found_in_pieces(self) -> None:
         cache = PrefixCache(100 * BLOCK_TOKENS)
         ids = SYSTEM * 5
-        cache.add(SCOPE, ids, read)
-        first = cache.find(SCOPE, ids)
+        add(cache, ids)
+        first = find(cache, ids)
         assert len(first) == MAX_BLOCKS_FOUND
-        rest = cache.find(SCOPE, ids, len(first) * BLOCK_TOKENS)
-        assert positions([*first, *rest]) == list(range(0, len(ids), BLOCK_TOKENS))
-        assert cache.find(SCOPE, ids, 1) == []
+        assert [*first, *find(cache, ids, first=len(first))] == list(range(15))
 
     def test_a_deleted_adapter_is_forgotten(self) -> None:
         cache = PrefixCache(10 * BLOCK_TOKENS)
         base = PrefixScope("project", None)
-        cache.add(SCOPE, SYSTEM, read)
-        cache.add(base, SYSTEM, read)
+        add(cache, SYSTEM)
+        add(cache, SYSTEM, base)
         cache.discard("adapter")
-        assert cache.find(SCOPE, SYSTEM) == []
-        assert len(cache.find(base, SYSTEM)) == 3
+        assert find(cache, SYSTEM) == []
+        assert len(find(cache, SYSTEM, base)) == 3
 
 
 def reused(request: RecordedRequest) -> int:
@@ -129,6 +164,21 @@ class TestEngine:
         run_until_idle(engine, again)
         assert reused(again) == 448
         assert again.ids() == first.ids()
+
+    def test_the_tokens_of_a_prompt_are_hashed_once(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("worker.inference.step_planning.PREFILL_CHUNK_TOKENS", 64)
+        hashed: list[int] = []
+        of = PrefixKeys.of
+
+        def count(scope: PrefixScope, ids: list[int]) -> PrefixKeys:
+            hashed.append(len(ids))
+            return of(scope, ids)
+
+        monkeypatch.setattr(PrefixKeys, "of", count)
+        run_until_idle(engine, RecordedRequest([3] * 400))
+        assert hashed == [400]
 
     def test_the_last_token_is_always_computed(self, engine: Engine) -> None:
         first, again = RecordedRequest(SYSTEM), RecordedRequest(SYSTEM)
