@@ -55,6 +55,7 @@ REGIONS = (
     Region("errors", "reference/errors.md", http.errors),
     Region("http-api", "reference/http-api.md", http.operations),
     Region("metrics", "reference/metrics.md", metrics.lines),
+    Region("engine-metrics", "reference/metrics.md", metrics.engine_lines),
     Region("chat-templates", "reference/chat-templates.md", chat_templates.lines),
     Region("code-map", "contributing/code-map.md", code_map.lines),
 )

@@ -15,6 +15,7 @@ import httpx
 import psutil
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.local.processes import is_alive
 from tests.polling import wait_until
@@ -84,11 +85,13 @@ class Stack:
         )
 
     def engine_metrics(self) -> dict[str, float]:
-        """The engine's Prometheus metrics, by series."""
+        """The engine's Prometheus metrics, by name, summed over its base models."""
         engine = self.find_child("worker.inference").environ()["LUTHIER_ENGINE_URL"]
-        lines = httpx.get(f"{engine}/metrics", timeout=60).text.splitlines()
-        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
-        return {name: float(value) for name, value in pairs}
+        families = text_string_to_metric_families(httpx.get(f"{engine}/metrics", timeout=60).text)
+        totals: dict[str, float] = {}
+        for sample in (sample for family in families for sample in family.samples):
+            totals[sample.name] = totals.get(sample.name, 0) + sample.value
+        return totals
 
     def find_child(self, *words: str) -> psutil.Process:
         """Find the child process whose command line contains all these words."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app import logs
 from app.storage import ObjectStore, join_key
+from worker.inference import metrics
 from worker.inference.adapter_format import check_config
 from worker.inference.adapter_memory import (
     ADAPTER_FILES,
@@ -19,6 +20,7 @@ from worker.inference.adapter_memory import (
     remove_folder,
     temporary_path,
 )
+from worker.inference.metrics import AdapterCacheKind, AdapterSource
 from worker.run_folder import MANIFEST_FILE, write_manifest
 
 # Files on disk; an evicted adapter is fetched again when needed. Larger than the memory budgets of
@@ -56,7 +58,6 @@ class AdapterDiskCache:
         self._lock = threading.Lock()
         # When an adapter was found damaged in storage, by the monotonic clock.
         self._damaged_at: dict[str, float] = {}
-        self.num_damaged = 0
         self._remove_leftovers()
 
     def fetch(self, prefix: str) -> AdapterFiles:
@@ -66,20 +67,26 @@ class AdapterDiskCache:
         StorageUnavailable, DamagedStoredAdapter, or InvalidAdapter.
         """
         files = self._get_files(prefix)
+        is_cached = self._has_copy(files)
+        metrics.count_lookup(AdapterCacheKind.DISK, is_hit=is_cached)
+        if not is_cached:
+            with metrics.time_load(AdapterSource.STORAGE):
+                self._download_verified(prefix, files.folder)
+            with self._lock:
+                self._remove_leftovers()
+                self._evict(keep=files.folder)
+        check_config(files.folder)
+        return files
+
+    def _has_copy(self, files: AdapterFiles) -> bool:
+        """Check that an undamaged copy is on disk; a damaged one is deleted."""
         with self._lock:
             is_cached = files.touch()
         if is_cached:
             with suppress(DamagedLocalAdapter):
                 files.verify()
-                check_config(files.folder)
-                return files
-            self.num_damaged += 1
-        self._download_verified(prefix, files.folder)
-        with self._lock:
-            self._remove_leftovers()
-            self._evict(keep=files.folder)
-        check_config(files.folder)
-        return files
+                return True
+        return False
 
     def discard(self, prefix: str) -> None:
         """Delete the files of an adapter that is no longer served."""
@@ -101,7 +108,7 @@ class AdapterDiskCache:
                 self._damaged_at.pop(prefix, None)
                 return
             log.error("storage.damaged", object=f"{prefix}/{damaged}")
-            self.num_damaged += 1
+            metrics.DAMAGED_FILES.inc()
         while len(self._damaged_at) >= MAX_REMEMBERED_DAMAGES:
             self._damaged_at.pop(next(iter(self._damaged_at)))
         self._damaged_at[prefix] = time.monotonic()

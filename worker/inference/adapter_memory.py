@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from app import logs
+from worker.inference import metrics
+from worker.inference.metrics import AdapterCacheKind, AdapterSource
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
 from worker.run_folder import MANIFEST_FILE, find_damage
 
@@ -50,6 +52,7 @@ class AdapterFiles:
         damaged = find_adapter_damage(self.folder)
         if damaged is not None:
             log.warning("adapter.damaged", adapter=self.prefix, file=damaged)
+            metrics.DAMAGED_FILES.inc()
             remove_folder(self.folder)
             raise DamagedLocalAdapter(f"{damaged} of {self.prefix} is damaged")
 
@@ -74,13 +77,25 @@ class AdapterMemoryCache(Generic[Weights]):
         self._load = load
         self._max_bytes = max_bytes
         self._loaded: OrderedDict[AdapterFiles, Weights] = OrderedDict()
+        # Summed once: weights of many layers take milliseconds.
+        self._sizes: dict[AdapterFiles, int] = {}
+        self._num_bytes = 0
 
     def discard(self, files: AdapterFiles) -> Weights | None:
         """Drop an adapter; returns its weights if it was loaded."""
         weights = self._loaded.pop(files, None)
         if weights is not None:
-            files.reference_counts[files.folder] -= 1
+            self._forget(files)
         return weights
+
+    def _forget(self, files: AdapterFiles) -> None:
+        files.reference_counts[files.folder] -= 1
+        self._count(-1, -self._sizes.pop(files))
+
+    def _count(self, number: int, num_bytes: int) -> None:
+        self._num_bytes += num_bytes
+        metrics.ADAPTERS_IN_MEMORY.inc(number)
+        metrics.ADAPTER_MEMORY.inc(num_bytes)
 
     def holds(self, weights: Weights) -> bool:
         """Check that these weights are still cached."""
@@ -92,18 +107,25 @@ class AdapterMemoryCache(Generic[Weights]):
         Raises DamagedLocalAdapter, and the errors of loading: OSError, ValueError or
         InvalidAdapter.
         """
-        if files not in self._loaded:
-            files.verify()
-            self._loaded[files] = self._load(files)
-            files.reference_counts[files.folder] += 1
+        is_loaded = files in self._loaded
+        metrics.count_lookup(AdapterCacheKind.MEMORY, is_hit=is_loaded)
+        if not is_loaded:
+            self._add(files)
         self._loaded.move_to_end(files)
         # Sequences hold their adapter themselves, so an eviction here does not affect them.
-        while (
-            len(self._loaded) > 1 and sum(w.nbytes for w in self._loaded.values()) > self._max_bytes
-        ):
+        while len(self._loaded) > 1 and self._num_bytes > self._max_bytes:
             evicted, _ = self._loaded.popitem(last=False)
-            evicted.reference_counts[evicted.folder] -= 1
+            self._forget(evicted)
         return self._loaded[files]
+
+    def _add(self, files: AdapterFiles) -> None:
+        with metrics.time_load(AdapterSource.DISK):
+            files.verify()
+            weights = self._load(files)
+        self._loaded[files] = weights
+        self._sizes[files] = weights.nbytes
+        files.reference_counts[files.folder] += 1
+        self._count(1, self._sizes[files])
 
 
 def find_adapter_damage(folder: Path) -> str | None:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Unauthenticated
 
-# Probes and scrapers have no key. Neither page names a model.
+# Probes and scrapers have no key. The pages name base models, never a tuned one or a project.
 PUBLIC_PATHS = ("/health", "/metrics")
 
 

@@ -3,8 +3,6 @@
 Works on token ids only. The server handles text, stop strings and HTTP.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -24,6 +22,7 @@ from worker.inference.messages import (
     Request,
     Token,
 )
+from worker.inference.metrics import EngineStats, LatencyMetrics
 from worker.inference.prefix_cache import PrefixKeys, PrefixScope
 from worker.inference.sampling import sample, token_logprobs
 from worker.inference.scheduler import Scheduler
@@ -32,24 +31,15 @@ from worker.inference.slots import NO_SLOT, Prefill, Sequence
 log = logs.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class EngineStats:
-    """Totals since the start, and the current load. Written by the engine thread only."""
-
-    running_requests: int = 0
-    prompt_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    generated_tokens: int = 0
-    failed_requests: int = 0
-
-
 class Engine:
     """The engine of one base model. Not thread-safe, but other threads may read `stats`."""
 
-    def __init__(self, decoder: Decoder, *, vocab_size: int) -> None:
+    def __init__(self, decoder: Decoder, *, vocab_size: int, model: str = "") -> None:
+        """`model` is the base model's name in metrics."""
         self.decoder = decoder
         self.scheduler = Scheduler(decoder)
-        self.stats = EngineStats()
+        self.stats = EngineStats(kv_capacity_tokens=decoder.num_tokens)
+        self._latency = LatencyMetrics(model)
         # Unloaded adapters that sequences still use.
         self._evicting: list[AdapterFiles] = []
         # Models pad their vocabulary to a round size; ids beyond the tokenizer's are invalid.
@@ -57,6 +47,7 @@ class Engine:
 
     def submit(self, request: Request) -> None:
         self.scheduler.submit(request)
+        self.stats.waiting_requests = self.scheduler.num_waiting
 
     def abort(self, request: Request, choice: int | None = None) -> None:
         """Drop a request, or one choice of it, without emitting an event.
@@ -65,7 +56,12 @@ class Engine:
         """
         with torch.inference_mode():
             self.scheduler.abort(request, choice)
+        self._update_load()
+
+    def _update_load(self) -> None:
         self.stats.running_requests = sum(1 for _ in self.scheduler.active_requests())
+        self.stats.waiting_requests = self.scheduler.num_waiting
+        self.stats.kv_tokens = self.scheduler.num_cached_tokens
 
     @torch.inference_mode()
     def evict(self, adapter: AdapterFiles) -> None:
@@ -106,11 +102,12 @@ class Engine:
         self._decode([row for row in rows if row.slot != NO_SLOT])
         if self._evicting:
             self._retry_evictions()
-        self.stats.running_requests = sum(1 for _ in self.scheduler.active_requests())
+        self._update_load()
 
     def _prefill_chunk(self, prefill: Prefill, tokens: int) -> None:
         request, start = prefill.request, prefill.num_computed
         if start == 0:
+            self._latency.prompt_begun(request.submitted_at)
             self.decoder.begin_prefill(prefill.slot, request.adapter)
         if self._load_prefix(prefill):
             return
@@ -210,6 +207,7 @@ class Engine:
             return
         for sequence in sequences:
             sequence.length += 1
+        self._latency.step_decoded(len(sequences))
         self._append_tokens(sequences, chosen)
 
     def _prepare(self, sequences: list[Sequence]) -> list[Sequence]:
@@ -245,8 +243,10 @@ class Engine:
         self, sequences: list[Sequence], chosen: list[tuple[int, Logprobs | None]]
     ) -> None:
         self.stats.generated_tokens += len(sequences)
+        now = self._latency.clock()
         for sequence, (token, logprobs) in zip(sequences, chosen, strict=True):
             request = sequence.request
+            self._time_token(sequence, now)
             sequence.last_token, sequence.num_generated = token, sequence.num_generated + 1
             sequence.num_served += 1
             if token in request.stop_ids:
@@ -257,6 +257,13 @@ class Engine:
                 self._finish(sequence, Finished(sequence.choice, "stop"))
             elif sequence.num_generated >= request.max_new_tokens:
                 self._finish(sequence, Finished(sequence.choice, "length"))
+
+    def _time_token(self, sequence: Sequence, now: float) -> None:
+        if sequence.num_generated:
+            self._latency.next_token(sequence.last_token_at, now)
+        elif sequence.choice == 0:
+            self._latency.first_token(sequence.request.submitted_at, now)
+        sequence.last_token_at = now
 
     def _finish(self, sequence: Sequence, event: Finished) -> None:
         self.scheduler.remove(sequence)

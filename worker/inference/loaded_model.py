@@ -121,7 +121,7 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
         log.warning("model.generation_config_ignored", model=model.id, values=names)
     renderer = Renderer(tokenizer, model.context_length, eos_ids=generation.eos_ids)
     return LoadedModel(
-        engine=Engine(decoder, vocab_size=vocabulary.size),
+        engine=Engine(decoder, vocab_size=vocabulary.size, model=model.id),
         renderer=renderer,
         vocabulary=vocabulary,
         rendering=FairExecutor(RENDERING_THREADS, "rendering"),

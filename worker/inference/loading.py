@@ -12,8 +12,10 @@ from app import logs
 from app.catalog import CatalogModel
 from app.errors import InvalidRequest, ModelDamaged, NotFound, ServiceUnavailable
 from app.storage import StorageUnavailable, UnsafeKey
+from worker.inference import metrics
 from worker.inference.adapter_cache import DamagedStoredAdapter
 from worker.inference.adapter_format import InvalidAdapter
+from worker.inference.metrics import AdapterLoadFailure
 from worker.model_cache import ModelUnavailable
 
 Result = TypeVar("Result")
@@ -71,15 +73,23 @@ def run_in_thread(function: Callable[[], Result]) -> asyncio.Future[Result]:
 
 @contextmanager
 def map_adapter_errors() -> Iterator[None]:
-    """Map the exceptions of fetching an adapter to API errors."""
+    """Map the exceptions of fetching an adapter to API errors, and count them."""
     try:
         yield
     except (InvalidAdapter, UnsafeKey) as error:
+        _count_failure(AdapterLoadFailure.INVALID)
         raise InvalidRequest(str(error), param="lora_path") from error
     except DamagedStoredAdapter as error:
+        _count_failure(AdapterLoadFailure.DAMAGED)
         raise ModelDamaged from error
     except FileNotFoundError as error:
+        _count_failure(AdapterLoadFailure.MISSING)
         raise NotFound("No adapter was found at this path.", param="lora_path") from error
     except StorageUnavailable as error:
+        _count_failure(AdapterLoadFailure.STORAGE_UNAVAILABLE)
         log.error("storage.unavailable", reason=str(error))
         raise ServiceUnavailable("The adapter storage is temporarily unavailable.") from error
+
+
+def _count_failure(reason: AdapterLoadFailure) -> None:
+    metrics.ADAPTER_LOAD_FAILURES.labels(reason).inc()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 
 from app.errors import ApiError
 from app.wire.sampling import FinishReason
@@ -108,4 +109,5 @@ class Request:
     adapter: AdapterFiles | None
     prompt_logprobs: bool = False
     pooling: bool = False
+    submitted_at: float = field(default_factory=monotonic)
     emit: Callable[[Event], None]

@@ -14,7 +14,6 @@ from app.wire.engine import LoadAdapterRequest
 from worker.bucket_models import fetch_from_bucket
 from worker.inference.adapter_cache import AdapterDiskCache
 from worker.inference.adapter_memory import AdapterFiles
-from worker.inference.engine import Engine
 from worker.inference.engine_thread import EngineThread
 from worker.inference.loaded_model import (
     LoadedModel,
@@ -24,6 +23,7 @@ from worker.inference.loaded_model import (
     read_rendering_options,
 )
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
+from worker.inference.metrics import EngineStats
 from worker.model.rendering import DEFAULT_OPTIONS, RenderingOptions
 
 log = logs.get_logger(__name__)
@@ -73,9 +73,9 @@ class ModelRegistry:
     def has_model(self, name: str) -> bool:
         return name in self._adapter_entries or self._find_base(name) is not None
 
-    def list_engines(self) -> list[Engine]:
-        """List the engines of the loaded base models."""
-        return [base.engine for base in self._model_cache.loaded().values()]
+    def engine_stats(self) -> dict[str, EngineStats]:
+        """Return the stats of the loaded base models, by id."""
+        return {name: base.engine.stats for name, base in self._model_cache.loaded().items()}
 
     async def resolve(self, name: str) -> ServedCausalModel:
         """Resolve a name, loading its base model if needed.
@@ -141,11 +141,6 @@ class ModelRegistry:
         """Delete the adapter stored under `prefix` from the disk cache. Raises InvalidRequest."""
         with map_adapter_errors():
             self._adapters.discard(validate_key(prefix))
-
-    @property
-    def num_damaged_files(self) -> int:
-        """Damaged files of adapters found since the start, on disk or in storage."""
-        return self._adapters.num_damaged
 
     def _fetch_adapter(self, prefix: str, base: CatalogModel, loaded: LoadedModel) -> _AdapterEntry:
         with map_adapter_errors():

@@ -42,6 +42,10 @@ class Scheduler:
     def running(self) -> list[Sequence]:
         return self._slots.running
 
+    @property
+    def num_cached_tokens(self) -> int:
+        return self._slots.num_cached_tokens
+
     def used_slots(self) -> set[int]:
         return self._slots.used_slots()
 

@@ -122,8 +122,7 @@ async def health(request: Request) -> Response:
 
 
 async def get_metrics(request: Request) -> Response:
-    models = _state(request).models
-    content = metrics.render(models.list_engines(), models.num_damaged_files)
+    content = metrics.render(_state(request).models.engine_stats())
     return Response(content, media_type=CONTENT_TYPE_LATEST)
 
 

@@ -57,6 +57,8 @@ class Sequence:
     sampler: Sampler
     length: int
     last_token: int = -1
+    # By the monotonic clock.
+    last_token_at: float = 0.0
     num_generated: int = 0
     slot: int = NO_SLOT
     swapped_kv: object | None = None
@@ -98,6 +100,12 @@ class SlotTable:
     @property
     def num_used(self) -> int:
         return len(self.running) + len(self._prefills)
+
+    @property
+    def num_cached_tokens(self) -> int:
+        """Count the tokens that all slots hold."""
+        rows = sum(row.num_cached for row in self.running)
+        return rows + sum(prefill.num_cached for prefill in self._prefills.values())
 
     @property
     def has_free_row(self) -> bool:

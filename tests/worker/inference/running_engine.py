@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 from openai import OpenAI
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.catalog import CatalogModel
 from app.settings import Settings
@@ -51,9 +52,10 @@ class EngineClient:
         return self.http("GET", "/health").status_code == 200
 
     def metric(self, name: str) -> int:
-        lines = self.http("GET", "/metrics").text.splitlines()
-        values = dict(line.split(" ") for line in lines if not line.startswith("#"))
-        return int(float(values[f"luthier_engine_{name}"]))
+        """Return a metric's sum over the base models."""
+        families = text_string_to_metric_families(self.http("GET", "/metrics").text)
+        samples = [sample for family in families for sample in family.samples]
+        return int(sum(s.value for s in samples if s.name == f"luthier_engine_{name}"))
 
     def load_adapter(
         self, name: str = TUNED_MODEL, path: str = PREFIX, base: str = "tiny"
