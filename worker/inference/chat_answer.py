@@ -22,6 +22,7 @@ from worker.inference.answers.parts import (
     TextPart,
 )
 from worker.inference.generation import ChoiceUpdate
+from worker.inference.response_format import wants_json
 from worker.model.rendering import ChatPrompt
 
 
@@ -128,5 +129,6 @@ def make_answer(request: ChatCompletionRequest, prompt: ChatPrompt) -> ChatAnswe
             functions,
             is_reasoning=prompt.begins_reasoning,
             max_calls=request.max_calls,
+            is_text_last=wants_json(request.response_format),
         )
     return ChatAnswer(parser, is_legacy=bool(request.functions))

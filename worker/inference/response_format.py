@@ -8,9 +8,8 @@ from app.wire.response_format import ResponseFormat
 from worker.inference.grammar.compiler import COST_PER_CHARACTER, GrammarCompiler, InvalidGrammar
 from worker.inference.grammar.grammar import Grammar
 from worker.inference.grammar.json_schema import ANY_OBJECT, json_grammar
-from worker.inference.grammar.schema_rules import InvalidSchema
+from worker.inference.grammar.schema_rules import InvalidSchema, Schema, read_schema
 from worker.inference.loaded_model import LoadedModel
-from worker.model.rendering import ChatPrompt
 
 
 async def compile_response_format(
@@ -20,44 +19,48 @@ async def compile_response_format(
     if response_format is None or response_format.type == "text":
         return None
     cost = COST_PER_CHARACTER * len(str(response_format.json_schema or ""))
-    compile_ = partial(_compile, response_format, base.grammars)
+    compile_ = partial(compile_json, response_format, base.grammars)
     return await base.rendering.run(project, cost, compile_)
 
 
-def _compile(response_format: ResponseFormat, grammars: GrammarCompiler) -> Grammar:
+def compile_json(response_format: ResponseFormat, grammars: GrammarCompiler) -> Grammar:
+    """Compile the grammar of JSON and nothing else. Raises InvalidRequest."""
     wanted = response_format.json_schema
     try:
         if wanted is None:
             return grammars.compile(json_grammar(ANY_OBJECT))
         return grammars.compile(json_grammar(wanted.json_schema, strict=bool(wanted.strict)))
     except (InvalidSchema, InvalidGrammar) as error:
-        name = "json_object" if wanted is None else wanted.name
-        message = f"Invalid schema for response_format '{name}': {error}"
-        raise InvalidRequest(message, param="response_format") from error
+        raise invalid_format(response_format, error) from error
 
 
-def check_combination(request: ChatCompletionRequest, prompt: ChatPrompt) -> None:
-    """Raise InvalidRequest if the answer may have other parts than JSON, which no grammar has yet.
+def wants_json(response_format: ResponseFormat | None) -> bool:
+    return response_format is not None and response_format.type != "text"
 
-    JSON alone would be an answer without calls, or inside of the reasoning.
-    """
-    if request.response_format is None or request.response_format.type == "text":
-        return
-    reason = None
-    if request.callable_functions:
-        reason = "this engine answers with JSON or with calls: leave out 'tools', or send "
-        reason += "'tool_choice' \"none\""
-    elif prompt.begins_reasoning:
-        reason = "this model begins with reasoning: if its chat template knows it, send "
-        reason += "'chat_template_kwargs' {\"enable_thinking\": false}"
-    if reason is not None:
-        message = f"Invalid 'response_format': {reason}."
-        raise InvalidRequest(message, param="response_format", code="unsupported_value")
+
+def read_response_schema(response_format: ResponseFormat | None) -> Schema | None:
+    """Return the schema of JSON that is asked for, without annotations. Raises InvalidRequest."""
+    if response_format is None or response_format.type == "text":
+        return None
+    wanted = response_format.json_schema
+    if wanted is None:
+        return ANY_OBJECT
+    try:
+        return read_schema(wanted.json_schema, strict=bool(wanted.strict))
+    except InvalidSchema as error:
+        raise invalid_format(response_format, error) from error
+
+
+def invalid_format(response_format: ResponseFormat, error: ValueError) -> InvalidRequest:
+    wanted = response_format.json_schema
+    name = "json_object" if wanted is None else wanted.name
+    message = f"Invalid schema for response_format '{name}': {error}"
+    return InvalidRequest(message, param="response_format")
 
 
 def refuse_for_classifier(request: ChatCompletionRequest) -> None:
     """Raise InvalidRequest if a model that answers with a label is to write JSON."""
-    if request.response_format is not None and request.response_format.type != "text":
+    if wants_json(request.response_format):
         raise InvalidRequest(
             f"Invalid 'response_format': the model `{request.model}` answers with a label.",
             param="response_format",

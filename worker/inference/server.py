@@ -32,6 +32,7 @@ from worker.inference import http, metrics
 from worker.inference.auth import EngineKeyMiddleware
 from worker.inference.chat import ChatCompletionBuilder
 from worker.inference.chat_answer import find_special_texts
+from worker.inference.chat_grammar import compile_chat_grammar
 from worker.inference.chat_prompt import render_prompt
 from worker.inference.completions import CompletionBuilder, tokenize_prompts
 from worker.inference.embeddings import embed_with_causal_model, embed_with_encoder
@@ -39,11 +40,9 @@ from worker.inference.encoders import routes
 from worker.inference.encoders.registry import EncoderRegistry
 from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.engine_thread import EngineThread
-from worker.inference.forced_calls import compile_forced_calls
 from worker.inference.generation import Generation
 from worker.inference.registry import ModelRegistry
 from worker.inference.response_format import (
-    check_combination,
     check_mentions_json,
     compile_response_format,
     refuse_for_classifier,
@@ -175,11 +174,7 @@ async def chat_completions(request: Request) -> Response:
     project = http.read_project(request)
     check_mentions_json(body)
     prompt = await render_prompt(body, served, project)
-    check_combination(body, prompt)
-    # An answer with a forced call has no other text.
-    grammar = await compile_forced_calls(
-        body, prompt, served.base, project
-    ) or await compile_response_format(body.response_format, served.base, project)
+    grammar = await compile_chat_grammar(body, prompt, served.base, project)
     generation = Generation(
         prompt.ids,
         body,

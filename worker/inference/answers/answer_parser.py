@@ -16,7 +16,8 @@ class AnswerParser:
 
     A call of a function that is not offered, or that is not in the model's form, stays text. After
     `max_calls` calls `is_done` turns true, and what follows is dropped. `is_cut` turns true if the
-    rest of a call that has begun is missing.
+    rest of a call that has begun is missing. With `is_text_last` no calls follow a text, so that
+    JSON may quote one.
     """
 
     def __init__(
@@ -26,11 +27,13 @@ class AnswerParser:
         *,
         is_reasoning: bool = False,
         max_calls: int | None = None,
+        is_text_last: bool = False,
     ) -> None:
         self._format = format
         self._reader = CharReader()
         self._parts = Parts()
         self._max_calls = max_calls
+        self._is_text_last = is_text_last
         self._num_calls = 0
         self._has_text = False
         self._opening = squeeze(format.calls.delimiters.opening) if format.calls else ""
@@ -77,6 +80,12 @@ class AnswerParser:
         is_special = any(char in NONCHARACTERS for char in self._opening)
         return is_special or self._format.has_calls_after_content
 
+    @property
+    def _may_call(self) -> bool:
+        """True if a call may begin in the text."""
+        is_over = self._is_text_last and self._has_text
+        return self._calls is not None and self._is_opening_distinct and not is_over
+
     def _matches(self, literal: str) -> Reading[bool]:
         return (yield from self._reader.try_match([literal])) is not None
 
@@ -104,7 +113,7 @@ class AnswerParser:
                 space += char
                 continue
             text: str | None = char
-            if self._calls and self._is_opening_distinct and char == self._opening[0]:
+            if self._may_call and char == self._opening[0]:
                 self._reader.back()
                 text = yield from self._read_calls()
                 if text == "":

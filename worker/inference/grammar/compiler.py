@@ -36,7 +36,7 @@ class GrammarCompiler:
 
     def __init__(self, vocabulary: Vocabulary, stop_ids: Iterable[int]) -> None:
         self._vocabulary = vocabulary
-        self._stop_ids = frozenset(stop_ids)
+        self._stop_ids = sorted(id for id in set(stop_ids) if id < vocabulary.size)
         self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None
         self._tokenizer_lock = threading.Lock()
@@ -63,7 +63,7 @@ class GrammarCompiler:
         matcher = LLMatcher(self._load_tokenizer(), source, log_level=0, limits=LIMITS)
         if matcher.is_error():
             raise InvalidGrammar(one_line(matcher.get_error()))
-        grammar = Grammar(matcher)
+        grammar = Grammar(matcher, self._stop_ids)
         try:
             # The first mask takes the longest, and tells whether there is any text at all.
             grammar.start().allowed_tokens(self._vocabulary.size)

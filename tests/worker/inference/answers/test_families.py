@@ -14,7 +14,7 @@ from tests.worker.model.rendering.shipped.chats import CHATS, WEATHER, Chat, ans
 from tests.worker.model.rendering.shipped.families import BY_NAME
 from tests.worker.model.rendering.shipped.tokenizers import make_tokenizer
 from worker.inference.answers.answer_parser import AnswerParser
-from worker.inference.forced_calls import write_grammar
+from worker.inference.chat_grammar import write_grammar
 from worker.inference.grammar.compiler import GrammarCompiler
 from worker.inference.vocabulary import Vocabulary
 from worker.model.rendering import Renderer, RenderingOptions
@@ -168,29 +168,78 @@ def test_reasoning_before_a_call(family: str) -> None:
     assert (result.reasoning, result.text) == ("It may rain.", "")
 
 
-@families
-def test_a_forced_call_is_what_was_learned(family: str) -> None:
-    chat = calling(("weather", {"city": "Bern"}))
-    renderer = get_renderer(family)
+def make_request(**fields: Any) -> ChatCompletionRequest:
+    values = {"model": "m", "messages": [{"role": "user", "content": "Please."}], "tools": TOOLS}
+    return ChatCompletionRequest.model_validate({**values, **fields})
+
+
+def follows_grammar(
+    family: str, request: ChatCompletionRequest, chat: Chat, **options: Any
+) -> bool:
+    """Check that a request's grammar allows the last answer of a chat, and its end."""
+    renderer = get_renderer(family, **options)
     prompt = renderer.render_chat(chat.messages[:-1], chat.tools)
-    request = ChatCompletionRequest.model_validate(
-        {
-            "model": family,
-            "messages": [{"role": "user", "content": "Please."}],
-            "tools": TOOLS,
-            "tool_choice": {"type": "function", "function": {"name": "weather"}},
-        }
-    )
-    if isinstance(prompt.answer_format.calls, ParameterCalls):
-        with pytest.raises(InvalidRequest, match="no JSON"):
-            write_grammar(request, prompt)
-        return
     source = LLMatcher.grammar_from_lark(write_grammar(request, prompt))
     vocabulary = Vocabulary(renderer.tokenizer)
     state = GrammarCompiler(vocabulary, renderer.stop_ids).compile(source).start()
     row = renderer.render_example(chat.messages, chat.tools).rows[0]
     for id in row.ids[len(prompt.ids) :].tolist():
-        assert state.is_complete or state.allowed_tokens(vocabulary.size)[id]
-        if id in renderer.stop_ids or state.is_complete:
-            return
+        if state.is_complete:
+            return True
+        if not state.allowed_tokens(vocabulary.size)[id]:
+            return False
+        if id in renderer.stop_ids:
+            return True
         state.advance(id)
+    return state.is_complete
+
+
+@families
+def test_a_forced_call_is_what_was_learned(family: str) -> None:
+    chat = calling(("weather", {"city": "Bern"}))
+    request = make_request(tool_choice={"type": "function", "function": {"name": "weather"}})
+    if isinstance(get_renderer(family).answer_format.calls, ParameterCalls):
+        with pytest.raises(InvalidRequest, match="no JSON"):
+            follows_grammar(family, request, chat)
+        return
+    assert follows_grammar(family, request, chat)
+    assert not follows_grammar(family, request, calling(("plan", PLAN)))
+
+
+JSON_FORMAT = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "answer",
+        "schema": {"type": "object", "properties": {"sum": {"type": "integer"}}},
+    },
+}
+
+
+@families
+def test_json_or_a_call_is_what_was_learned(family: str) -> None:
+    request = make_request(response_format=JSON_FORMAT)
+    if isinstance(get_renderer(family).answer_format.calls, ParameterCalls):
+        pytest.skip("arguments in a form that is no JSON")
+    said = Chat([user("Please."), answer('{"sum": 6}')], TOOLS)
+    assert follows_grammar(family, request, said)
+    assert follows_grammar(family, request, calling(("weather", {"city": "Bern"})))
+    assert not follows_grammar(family, request, Chat([user("Please."), answer("Six.")], TOOLS))
+
+
+@families
+@pytest.mark.parametrize("wanted", ["JSON", "JSON without tools", "a call"])
+def test_reasoning_before_what_is_wanted(family: str, wanted: str) -> None:
+    is_parameters = isinstance(get_renderer(family).answer_format.calls, ParameterCalls)
+    if BY_NAME[family].reasoning is None or (is_parameters and wanted != "JSON without tools"):
+        pytest.skip("no reasoning, or arguments in a form that is no JSON")
+    thought = {"reasoning_content": "It is {6}.\nOr <b>?"}
+    if wanted == "a call":
+        if family in WITHOUT_TEXT:
+            pytest.skip("the template has no reasoning beside a call")
+        chat = calling(("weather", {"city": "Bern"}), **thought)
+        request = make_request(tool_choice="required")
+    else:
+        tools = TOOLS if wanted == "JSON" else []
+        chat = Chat([user("Please."), answer('{"sum": 6}', **thought)], tools)
+        request = make_request(response_format=JSON_FORMAT, tools=tools or None)
+    assert follows_grammar(family, request, chat, thinking=True)

@@ -229,22 +229,6 @@ class TestRefused:
         assert error.param == "response_format"
         assert word in error.body["message"]
 
-    def test_calls_and_json_do_not_go_together(self, client: OpenAI) -> None:
-        function: Any = {"type": "function", "function": {"name": "f", "parameters": {}}}
-        with pytest.raises(BadRequestError) as raised:
-            client.chat.completions.create(
-                model="tiny", messages=HELLO, response_format=ORDER, tools=[function]
-            )
-        assert raised.value.param == "response_format"
-        answer = client.chat.completions.create(
-            model="tiny",
-            messages=HELLO,
-            response_format=ORDER,
-            tools=[function],
-            tool_choice="none",
-        )
-        Order.model_validate_json(answer.choices[0].message.content or "")
-
     def test_any_json_must_be_asked_for(self, client: OpenAI) -> None:
         error = self.reject(client, {"type": "json_object"})
         assert error.param == "messages"
