@@ -33,6 +33,11 @@ class ProjectQueue:
         return prefill is not None and (prefill.slot == NO_SLOT or prefill.is_computed)
 
     @property
+    def waits_for_row(self) -> bool:
+        """True if the request that needs a slot next has not begun, and needs a row."""
+        return not self.preempted and self.prefill is None and not self.waiting[0].pooling
+
+    @property
     def has_computed_prompt(self) -> bool:
         """True if choices of a prompt that holds a slot are still to be started."""
         prefill = self.prefill

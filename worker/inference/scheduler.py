@@ -82,9 +82,17 @@ class Scheduler:
         self, started: list[tuple[Sequence, Prefill]], preempted: list[ProjectQueue]
     ) -> bool:
         is_memory_awaited = False
+        # Without a free row, requests that have not begun fare alike if their projects hold equally
+        # many slots. Trying each would take long where hundreds of projects wait.
+        refused: set[int] = set()
         for queue in sorted(self._projects.values(), key=lambda queue: queue.num_held):
             if not queue.wants_slot or queue in preempted:
                 continue
+            is_alike = queue.waits_for_row and not self._slots.has_free_row
+            if is_alike and queue.num_held in refused:
+                continue
+            if is_alike:
+                refused.add(queue.num_held)
             if is_memory_awaited:
                 # Others would take the memory that one with fewer slots waits for. The choices of a
                 # computed prompt start, so that they end and give back what it holds.

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.executed_lines import count_executed_lines
 from worker.inference.messages import Event, Request, SamplingParams
 from worker.inference.scheduler import TIME_SLICE_TOKENS, Scheduler
 from worker.inference.slots import NO_SLOT, Prefill, Sequence
@@ -373,3 +374,13 @@ class TestA53Neighbour:
             run.run(steps=200)
             copies.append(run.kv.copies)
         assert copies[0] == copies[1]
+
+    def test_a53_deciding_costs_little_more_for_each_waiting_project(self) -> None:
+        lines = []
+        for num_projects in (40, 160):
+            run = Run(num_slots=4)
+            projects = [f"proj_{number}" for number in range(num_projects)]
+            run.submit(*(make_request(project=project, tokens=1000) for project in projects))
+            run.run(steps=10)
+            lines.append(count_executed_lines(run.step))
+        assert lines[1] < 5 * lines[0]

@@ -1,12 +1,12 @@
 """Parts of an answer, whatever pieces it arrives in."""
 
 import json
-import sys
 from typing import Any
 
 import pytest
 
 from app.wire.engine import ChatCompletionRequest
+from tests.executed_lines import count_executed_lines
 from tests.worker.inference.answers.reading import Answer, read
 from worker.inference.answers.answer_parser import AnswerParser
 from worker.inference.answers.char_reader import MAX_TRIAL_CHARS
@@ -169,24 +169,11 @@ def test_text_is_held_back_only_while_it_may_be_a_call() -> None:
 
 
 def test_the_work_is_linear() -> None:
-    """Executed lines rather than time, which varies."""
-
     def count_lines(size: int) -> int:
         text = "<call>{ <call>{" * size + f"<call>{LOOK.replace('a }', 'x' * size)}</call>"
-        lines = 0
-
-        def trace(_frame: Any, event: str, _argument: Any) -> Any:
-            nonlocal lines
-            lines += event == "line"
-            return trace
-
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            read(make_parser(TAGS), [text[at : at + 4] for at in range(0, len(text), 4)])
-        finally:
-            sys.settrace(before)
-        return lines
+        pieces = [text[at : at + 4] for at in range(0, len(text), 4)]
+        parser = make_parser(TAGS)
+        return count_executed_lines(lambda: read(parser, pieces))
 
     assert count_lines(400) < 5 * count_lines(100)
 

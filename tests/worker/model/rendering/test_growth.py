@@ -1,13 +1,12 @@
 """A51, A52: rendering takes a time linear in the messages, for every family of templates."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import pytest
 
+from tests.executed_lines import count_executed_lines
 from tests.worker.model.rendering.families import TEMPLATES, make_tokenizer
 from worker.model.rendering import Renderer, template
 from worker.model.rendering.jinja import render_template
@@ -90,7 +89,7 @@ def test_a51_a52_twice_the_messages_are_twice_the_work(family: str, kind: str, w
 def test_a51_the_templates_are_linear_themselves(family: str) -> None:
     renderer = Renderer(make_tokenizer(family), context_length=2**20)
     chats = [make_chat("hello", turns)[:-1] for turns in (NUM_TURNS, 2 * NUM_TURNS)]
-    half, whole = (_count_lines(lambda c=chat: renderer.render_prompt(c)) for chat in chats)
+    half, whole = (count_executed_lines(lambda c=chat: renderer.render_prompt(c)) for chat in chats)
     assert whole < MAX_GROWTH * half
 
 
@@ -99,7 +98,8 @@ def test_the_lines_of_a_quadratic_template_are_counted() -> None:
     chats = [make_chat("hello", turns) for turns in (8, 16)]
     render_template(source, {"messages": []})  # compiles it
     half, whole = (
-        _count_lines(lambda c=chat: render_template(source, {"messages": c})) for chat in chats
+        count_executed_lines(lambda c=chat: render_template(source, {"messages": c}))
+        for chat in chats
     )
     assert whole > MAX_GROWTH * half
 
@@ -112,21 +112,3 @@ def test_a52_an_example_beyond_the_context_is_not_tokenized_whole(work: Work) ->
     ]
     # Special tokens are not tokenized, and more of them fit into what is kept of shorter texts.
     assert sizes[1] < 1.1 * sizes[0]
-
-
-def _count_lines(render: Callable[[], object]) -> int:
-    """Count the lines that Python executes, those of the compiled template among them."""
-    lines = 0
-
-    def trace(_frame: FrameType, event: str, _argument: object) -> Any:
-        nonlocal lines
-        lines += event == "line"
-        return trace
-
-    previous = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        render()
-    finally:
-        sys.settrace(previous)
-    return lines
