@@ -15,6 +15,16 @@ COPY requirements requirements
 RUN pip install --no-cache-dir --only-binary :all: -r requirements/uv.lock \
  && uv pip install --system --no-deps --no-build --require-hashes -r requirements/api.lock
 
+# The engine's native kernels, for all CPUs of this architecture: the images have no compiler.
+FROM gcc:14-bookworm AS kernels
+RUN apt-get update && apt-get install -y --no-install-recommends python3 && rm -rf /var/lib/apt/lists/*
+WORKDIR /srv/luthier
+COPY app/__init__.py app/c_compiler.py app/
+COPY worker/__init__.py worker/
+COPY worker/inference/__init__.py worker/inference/
+COPY worker/inference/native worker/inference/native
+RUN python3 -m worker.inference.native.build worker/inference/native/prebuilt
+
 FROM api-packages AS worker-packages
 RUN uv pip install --system --no-deps --no-build --require-hashes \
     -r requirements/runtime.lock -r requirements/torch.lock
@@ -35,6 +45,7 @@ COPY models.toml LICENSE README.md ./
 COPY migrations migrations
 COPY app app
 COPY worker worker
+COPY --from=kernels /srv/luthier/worker/inference/native/prebuilt worker/inference/native/prebuilt
 USER luthier
 VOLUME /var/lib/luthier
 EXPOSE 8100

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from app.broker import BrokerUnavailable, TaskNotifier
+from app.c_compiler import find_c_compiler
 from app.catalog import Catalog, CatalogError, CatalogModel
 from app.db.session import (
     DatabaseUnavailable,
@@ -64,6 +65,7 @@ def run_checks() -> Iterator[Finding]:
     yield _check_disk(settings)
     yield _check_port(settings, running)
     yield from _check_catalog(settings)
+    yield _check_compiler()
     yield _check_database(settings, running)
     if running is not None:
         yield from _check_periodic_tasks(running.database_url)
@@ -121,6 +123,18 @@ def _check_port(settings: Settings, running: RunningStack | None) -> Finding:
     if is_api_alone or (running is not None and running.url == url):
         return Finding("port", True, f"{settings.port} is Luthier's own")
     return Finding("port", False, f"{settings.port} {problem}; choose another with PORT")
+
+
+def _check_compiler() -> Finding:
+    """Describe the compiler of the engine's native kernels, without which it is slower."""
+    compiler = find_c_compiler()
+    if compiler is None:
+        sentence = (
+            "none: on a CPU the engine computes by torch alone, which is slower, unless it has "
+            "prebuilt kernels; install gcc, clang or the Python package ziglang"
+        )
+        return Finding("C compiler", True, sentence)
+    return Finding("C compiler", True, f"{' '.join(compiler)}, for the engine's native kernels")
 
 
 def _check_catalog(settings: Settings) -> Iterator[Finding]:

@@ -114,5 +114,12 @@ def fuse_pairs(parts: Sequence[tuple[LoraAB | None, int]]) -> LoraAB | None:
     """
     if all(pair is None for pair, _ in parts):
         return None
+    blocks, rank, column = [], 0, 0
+    for pair, out_features in parts:
+        if pair:
+            blocks.append((rank, rank + len(pair.a), column, column + out_features))
+            rank += len(pair.a)
+        column += out_features
     b_matrices = [pair.b if pair else torch.zeros(0, out_features) for pair, out_features in parts]
-    return LoraAB(torch.cat([pair.a for pair, _ in parts if pair]), torch.block_diag(*b_matrices))
+    a = torch.cat([pair.a for pair, _ in parts if pair])
+    return LoraAB(a, torch.block_diag(*b_matrices), tuple(blocks))

@@ -19,6 +19,7 @@ from worker.inference.kv_cache import DecodeAttention, KvCache, PrefillAttention
 from worker.inference.kv_memory import compute_capacity, promise
 from worker.inference.llama_weights import LlamaBlock, PackedLinear, fused_paths, read_block
 from worker.inference.lora import LoraBatch, LoraStack, LoraWeights
+from worker.inference.native.kernels import Kernels, ModelShape, NativeForward, make_table
 from worker.inference.prefix_cache import BLOCK_TOKENS, PrefixCache, PrefixKeys
 
 AttentionFunction = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -35,7 +36,9 @@ class _SwappedSlot:
 class LlamaDecoder:
     """A `Decoder` with a slotted KV cache; each step is one forward pass over all slots."""
 
-    def __init__(self, model: PreTrainedModel, *, context_length: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, *, context_length: int, kernels: Kernels | None = None
+    ) -> None:
         config = model.config
         self.context_length = context_length
         self._num_heads = int(config.num_attention_heads)
@@ -49,7 +52,7 @@ class LlamaDecoder:
         self._embedding = weights["model.embed_tokens.weight"]
         self._norm = weights["model.norm.weight"]
         self._head = PackedLinear([weights["lm_head.weight"]], [None])
-        self._cos, self._sin = self._rope_tables(model)
+        self._cos, self._sin = self._rope_tables(model, self._embedding)
         self._blocks = [read_block(weights, layer) for layer in range(config.num_hidden_layers)]
         capacity = compute_capacity(
             bytes_per_token=self._kv_bytes_per_token,
@@ -60,6 +63,7 @@ class LlamaDecoder:
         num_cached_tokens = capacity.num_tokens + capacity.num_prefix_tokens
         promise(self, num_cached_tokens * self._kv_bytes_per_token)
         self._cache = self._make_cache()
+        self._native = self._make_native(model, kernels) if kernels else None
         self._prefixes = PrefixCache(capacity.num_prefix_tokens)
         self._adapters = AdapterMemoryCache(self._load_adapter)
         # The adapter of each slot.
@@ -85,7 +89,12 @@ class LlamaDecoder:
             device=self._embedding.device,
         )
 
-    def _rope_tables(self, model: PreTrainedModel) -> tuple[Tensor, Tensor]:
+    def _make_native(self, model: PreTrainedModel, kernels: Kernels) -> NativeForward:
+        shape = ModelShape(self._num_heads, self._num_kv_heads, self._head_dim, self._eps)
+        rope = self._rope_tables(model, torch.empty(0))
+        return NativeForward(kernels, shape, self._blocks, self._norm, rope, self._cache)
+
+    def _rope_tables(self, model: PreTrainedModel, like: Tensor) -> tuple[Tensor, Tensor]:
         """Compute RoPE cosines and sines of every position, [positions, 1, head dim].
 
         Computed by transformers, which covers every RoPE variant. The first half of the sines is
@@ -93,7 +102,7 @@ class LlamaDecoder:
         """
         position_ids = torch.arange(self.context_length, device=self._embedding.device)[None]
         rotary = model.get_submodule("model.rotary_emb")
-        cos, sin = rotary(self._embedding, position_ids)
+        cos, sin = rotary(like, position_ids)
         sin = torch.cat([-sin[..., : self._head_dim // 2], sin[..., self._head_dim // 2 :]], dim=-1)
         return cos[0][:, None].clone(), sin[0][:, None].clone()
 
@@ -106,6 +115,8 @@ class LlamaDecoder:
         # Slots refer to the weights after the cache has dropped them.
         self._evicted |= {weights} if weights else set()
         self._decode_stack = LoraStack([])
+        if self._native:
+            self._native.forget_adapters()
         for slot, slot_weights in enumerate(self._slot_adapters):
             if slot_weights in self._evicted and slot not in used_slots:
                 self._cache.erase_slot(slot)
@@ -168,7 +179,11 @@ class LlamaDecoder:
     def decode(
         self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]
     ) -> Tensor:
-        lora = self._lora_batch([self._slot_adapters[slot] for slot in slots])
+        adapters = [self._slot_adapters[slot] for slot in slots]
+        if self._native:
+            embedded = embedding(torch.tensor(tokens), self._embedding)
+            return self._head(self._native(embedded, slots, positions, adapters))
+        lora = self._lora_batch(adapters)
         attend = DecodeAttention(self._cache, slots, positions)
         position_ids = torch.tensor(positions, device=self._embedding.device)
         return self._head(self._forward(tokens, position_ids, attend, lora))
@@ -224,7 +239,7 @@ class LlamaDecoder:
             raise InvalidAdapter(
                 f"The adapter changes {min(pairs)}, which this engine does not support."
             )
-        return LoraWeights(fused)
+        return LoraWeights(fused, make_table(fused, len(self._blocks)) if self._native else None)
 
 
 def _project(layer: PackedLinear, x: Tensor, lora: LoraBatch | None, layer_name: str) -> Tensor:

@@ -75,6 +75,7 @@ class PackedLinear:
 
     def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> None:
         weight = torch.cat(list(weights))
+        self.in_features = weight.shape[1]
         self._bias = None
         if any(bias is not None for bias in biases):
             parts = zip(weights, biases, strict=True)

@@ -17,6 +17,7 @@ from worker.inference.fair_executor import FairExecutor
 from worker.inference.grammar.compiler import GrammarCompiler
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
+from worker.inference.native.kernels import load_kernels
 from worker.inference.transformers_decoder import TransformersDecoder
 from worker.inference.vocabulary import Vocabulary
 from worker.model.generation_config import (
@@ -38,6 +39,9 @@ from worker.modeling import (
 # More threads would only compete for the interpreter's lock; the second one tokenizes, which does
 # not need it, while the first renders.
 RENDERING_THREADS = 2
+
+# In the home folder's cache, beside that of the models.
+KERNELS_FOLDER = "kernels"
 
 SAMPLING_DEFAULTS = ("temperature", "top_p", "top_k", "repetition_penalty")
 
@@ -98,14 +102,17 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
     """Load a base model, converting its files first if needed. Raises ModelUnavailable."""
     folder = materialize(model, cache)
     device = choose_device()
+    is_cpu = device.type == "cpu"
     base = load_base(folder, dtype=choose_dtype(device), device=device)
     tokenizer = load_tokenizer(folder)
     vocabulary = Vocabulary(tokenizer)
     reason = unsupported_reason(base, model.context_length)
     generation = read_generation_config(folder)
     decoder: Decoder
+    kernels = None
     if reason is None:
-        decoder = LlamaDecoder(base, context_length=model.context_length)
+        kernels = load_kernels(cache.parent / KERNELS_FOLDER, base.dtype) if is_cpu else None
+        decoder = LlamaDecoder(base, context_length=model.context_length, kernels=kernels)
     else:
         decoder = TransformersDecoder(base, context_length=model.context_length)
     log.info(
@@ -113,6 +120,7 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
         model=model.id,
         device=str(device),
         slots=decoder.num_slots,
+        native=kernels is not None,
         unsupported=reason,
         generation=_describe(generation),
     )

@@ -6,7 +6,9 @@ delta. Nothing is gathered per row, so the cost does not depend on which row use
 """
 
 from collections.abc import Mapping, Sequence
+from ctypes import Array
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,21 +17,31 @@ from torch.nn.functional import linear
 
 @dataclass(frozen=True, slots=True)
 class LoraAB:
-    """LoRA matrices of one layer: `a` [rank, in] and `b` [rank, out], `b` already scaled."""
+    """LoRA matrices of one layer: `a` [rank, in] and `b` [rank, out], `b` already scaled.
+
+    If several layers are computed as one, `b` is a block diagonal, and `blocks` are its blocks:
+    first rank, end, first column, end.
+    """
 
     a: Tensor
     b: Tensor
+    blocks: tuple[tuple[int, int, int, int], ...] = ()
 
     def to(self, like: Tensor) -> "LoraAB":
         """Contiguous copies on the device and in the dtype of `like`."""
-        return LoraAB(*(m.to(like.device, like.dtype).contiguous() for m in (self.a, self.b)))
+        a, b = (m.to(like.device, like.dtype).contiguous() for m in (self.a, self.b))
+        return LoraAB(a, b, self.blocks)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoraWeights:
-    """One adapter: its matrices by the name of the layer they are added to."""
+    """One adapter: its matrices by the name of the layer they are added to.
+
+    `table` describes them to native kernels, if there are any.
+    """
 
     pairs: Mapping[str, LoraAB]
+    table: Array[Any] | None = None
 
     @property
     def nbytes(self) -> int:

@@ -1,5 +1,6 @@
 """A tiny Llama in float32, for exact comparisons, and adapters that change its output."""
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from app.c_compiler import find_c_compiler
 from app.catalog import CatalogModel, ModelKind
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.llama_decoder import LlamaDecoder
+from worker.inference.native.kernels import Kernels, load_kernels
 from worker.inference.vocabulary import Vocabulary
 from worker.modeling import load_base, save_adapter
 from worker.run_folder import write_manifest
@@ -73,9 +76,37 @@ def tiny(base_folder: Path) -> PreTrainedModel:
     return load_tiny(base_folder)
 
 
+@pytest.fixture(scope="session")
+def kernels_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of kernels that all processes of this run compile into, as two engines would."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
+
+
+@pytest.fixture(scope="session")
+def native_kernels(kernels_folder: Path) -> Kernels:
+    """The native kernels in float32; skips without a compiler."""
+    if find_c_compiler() is None:
+        pytest.skip("no C compiler")
+    kernels = load_kernels(kernels_folder, torch.float32)
+    assert kernels is not None
+    return kernels
+
+
+@pytest.fixture(params=["torch", "native"])
+def kernels(request: pytest.FixtureRequest) -> Kernels | None:
+    """Both ways to compute a decoding step."""
+    if request.param == "torch":
+        return None
+    native: Kernels = request.getfixturevalue("native_kernels")
+    return native
+
+
 @pytest.fixture
-def decoder(tiny: PreTrainedModel) -> LlamaDecoder:
-    return LlamaDecoder(tiny, context_length=512)
+def decoder(tiny: PreTrainedModel, kernels_folder: Path) -> LlamaDecoder:
+    """A decoder as it is served: with native kernels where there is a compiler."""
+    kernels = load_kernels(kernels_folder, torch.float32)
+    return LlamaDecoder(tiny, context_length=512, kernels=kernels)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
+from worker.inference.native.kernels import Kernels
 from worker.inference.transformers_decoder import TransformersDecoder
 
 PROMPT = [7, 100, 42, 9, 200, 13]
@@ -68,10 +69,14 @@ def decode(decoder: Decoder, first: int, tokens: list[int], positions: list[int]
         return decoder.decode(range(first, first + len(tokens)), tokens, positions)
 
 
-@pytest.fixture(params=[LlamaDecoder, TransformersDecoder])
+@pytest.fixture(params=["llama", "llama-native", "transformers"])
 def any_decoder(request: pytest.FixtureRequest, base_folder: Path) -> Decoder:
-    decoder: Decoder = request.param(load_tiny(base_folder), context_length=512)
-    return decoder
+    model = load_tiny(base_folder)
+    if request.param == "transformers":
+        return TransformersDecoder(model, context_length=512)
+    native = request.param == "llama-native"
+    kernels = request.getfixturevalue("native_kernels") if native else None
+    return LlamaDecoder(model, context_length=512, kernels=kernels)
 
 
 class TestArchitectures:
@@ -86,10 +91,12 @@ class TestArchitectures:
         ],
         ids=["llama-biases-rope3", "llama-wide-heads-tied", "mistral", "qwen2", "qwen3"],
     )
-    def test_llama_decoder_equals_transformers(self, config: PreTrainedConfig) -> None:
+    def test_llama_decoder_equals_transformers(
+        self, config: PreTrainedConfig, kernels: Kernels | None
+    ) -> None:
         model = random_model(config)
         assert unsupported_reason(model, 512) is None
-        decoder = LlamaDecoder(model, context_length=512)
+        decoder = LlamaDecoder(model, context_length=512, kernels=kernels)
         torch.testing.assert_close(prefill(decoder, PROMPT), logits_of(model, PROMPT))
         copy_prompt(decoder, 0, len(PROMPT))
         step = decode(decoder, 0, [55], [len(PROMPT)])
@@ -151,8 +158,9 @@ class TestRows:
         torch.testing.assert_close(logits, torch.cat(expected))
 
     def test_slots_of_very_different_lengths_in_one_batch(
-        self, decoder: LlamaDecoder, tiny: PreTrainedModel
+        self, kernels: Kernels | None, tiny: PreTrainedModel
     ) -> None:
+        decoder = LlamaDecoder(tiny, context_length=512, kernels=kernels)
         prompts = [list(range(3, 203)), [3, 4], [5]]
         for slot, prompt in enumerate(prompts):
             prefill(decoder, prompt)
@@ -242,9 +250,10 @@ class TestAdapters:
             "the adapter changes nothing"
         )
 
-    def test_a_shrinking_batch_reuses_the_stack_of_adapters(
-        self, decoder: LlamaDecoder, tiny: PreTrainedModel, adapter: MakeAdapter
+    def test_a_shrinking_batch_of_adapters(
+        self, kernels: Kernels | None, base_folder: Path, adapter: MakeAdapter
     ) -> None:
+        decoder = LlamaDecoder(load_tiny(base_folder), context_length=512, kernels=kernels)
         adapters = [adapter(name) for name in "abc"]
         for slot, (adapter_files, _) in enumerate(adapters):
             prefill(decoder, PROMPT, adapter_files)

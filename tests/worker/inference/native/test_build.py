@@ -1,0 +1,162 @@
+"""Compiling native kernels: once, whole, private, and torch's operations where it cannot be."""
+
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from structlog.testing import capture_logs
+
+from app.c_compiler import find_c_compiler
+from worker.inference.native import build
+from worker.inference.native.build import KernelsUnavailable, find_or_build
+from worker.inference.native.kernels import load_kernels
+
+# Replaces the compiler by a shell script; None for no compiler.
+Use = Callable[[str | None], None]
+
+needs_compiler = pytest.mark.skipif(find_c_compiler() is None, reason="no C compiler")
+
+
+def write_compiler(folder: Path, script: str) -> list[str]:
+    path = folder / "compiler"
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o700)
+    return [str(path)]
+
+
+@pytest.fixture
+def use_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
+    def use(script: str | None) -> None:
+        command = None if script is None else write_compiler(tmp_path, script)
+        monkeypatch.setattr(build, "find_c_compiler", lambda: command)
+
+    return use
+
+
+# What a compiler does that writes its output: the last but one argument follows -o.
+COPY_SOURCE = 'while [ "$1" != -o ]; do shift; done; echo "compiled $$" > "$2"'
+
+
+class TestFallback:
+    def test_without_a_compiler_the_log_says_so(self, use_compiler: Use, tmp_path: Path) -> None:
+        use_compiler(None)
+        with capture_logs() as entries:
+            assert load_kernels(tmp_path / "kernels", torch.float32) is None
+        (entry,) = entries
+        assert entry["event"] == "kernels.unavailable"
+        assert "no C compiler" in entry["reason"]
+
+    @pytest.mark.parametrize(
+        ("script", "reason"),
+        [
+            ("echo broken >&2; exit 1", "failed: broken"),
+            ("exit 0", "No such file"),
+            (COPY_SOURCE, "too short"),
+        ],
+        ids=["error", "no output", "not a library"],
+    )
+    def test_a_compiler_that_fails(
+        self, use_compiler: Use, tmp_path: Path, script: str, reason: str
+    ) -> None:
+        use_compiler(script)
+        with capture_logs() as entries:
+            assert load_kernels(tmp_path / "kernels", torch.float32) is None
+        (entry,) = entries
+        assert entry["event"] == "kernels.unavailable"
+        assert reason in entry["reason"]
+
+    def test_a_compiler_that_hangs_is_killed_with_its_children(
+        self, use_compiler: Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(build, "TIMEOUT_SECONDS", 0.2)
+        # The child holds the pipe of errors open, as cc1 does.
+        use_compiler("sleep 1000 & wait")
+        with pytest.raises(KernelsUnavailable, match="too long"):
+            find_or_build(tmp_path / "kernels", "float32")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+    def test_a_folder_of_another_user_is_not_used(self, tmp_path: Path) -> None:
+        folder = tmp_path / "kernels"
+        folder.mkdir(mode=0o700)
+        os.chown(folder, 12345, 12345)
+        with pytest.raises(KernelsUnavailable, match="another user"):
+            find_or_build(folder, "float32")
+
+    def test_a_folder_that_others_can_write_to_is_not_used(self, tmp_path: Path) -> None:
+        folder = tmp_path / "kernels"
+        folder.mkdir()
+        folder.chmod(0o777)
+        with pytest.raises(KernelsUnavailable, match="others can write"):
+            find_or_build(folder, "float32")
+
+
+class TestCache:
+    def test_a_library_is_compiled_once_and_private(
+        self, use_compiler: Use, tmp_path: Path
+    ) -> None:
+        use_compiler(COPY_SOURCE)
+        folder = tmp_path / "kernels"
+        path = find_or_build(folder, "float32")
+        compiled = path.read_bytes()
+        assert find_or_build(folder, "float32").read_bytes() == compiled
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert sorted(folder.iterdir()) == sorted([path, path.with_suffix(".sha256")])
+
+    def test_a_damaged_library_is_compiled_again(self, use_compiler: Use, tmp_path: Path) -> None:
+        use_compiler(COPY_SOURCE)
+        path = find_or_build(tmp_path / "kernels", "float32")
+        path.write_bytes(b"damaged")
+        assert find_or_build(tmp_path / "kernels", "float32") == path
+        assert path.read_bytes() != b"damaged"
+
+    def test_another_source_dtype_or_cpu_is_another_library(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = {
+            build.library_name(dtype, level) for dtype in build.DTYPES for level in build.X86_LEVELS
+        }
+        other = tmp_path / "kernels.c"
+        other.write_text("int changed;", encoding="utf-8")
+        monkeypatch.setattr(build, "SOURCE", other)
+        names.add(build.library_name("float32", build.BASELINE))
+        assert len(names) == 7
+
+    def test_the_level_needs_all_of_its_flags(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(build, "list_levels", lambda: build.X86_LEVELS)
+        for flags, expected in (
+            (build.X86_LEVELS[0].cpu_flags | build.X86_LEVELS[1].cpu_flags, "x86-64-v4"),
+            (build.X86_LEVELS[1].cpu_flags | {"avx512f"}, "x86-64-v3"),
+            (frozenset({"sse2"}), "baseline"),
+            (frozenset(), "baseline"),
+        ):
+            monkeypatch.setattr(build, "_read_cpu_flags", lambda flags=flags: flags)
+            assert build.detect_level().name == expected
+
+    def test_a_prebuilt_library_needs_no_compiler(
+        self, use_compiler: Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        use_compiler(None)
+        monkeypatch.setattr(build, "PREBUILT", tmp_path)
+        prebuilt = tmp_path / build.library_name("float32", build.detect_level())
+        prebuilt.write_bytes(b"library")
+        assert find_or_build(tmp_path / "kernels", "float32") == prebuilt
+
+    @needs_compiler
+    def test_engines_that_start_at_once_get_whole_libraries(self, tmp_path: Path) -> None:
+        folder = tmp_path / "kernels"
+        loaded = []
+        threads = [
+            threading.Thread(target=lambda: loaded.append(load_kernels(folder, torch.bfloat16)))
+            for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(loaded) == 2
+        assert all(loaded)

@@ -1,0 +1,1 @@
+"""Native kernels of the decoder: compiled on this machine, or else torch's operations are used."""

@@ -1,0 +1,192 @@
+"""Compilation of `kernels.c`, once per home folder and kind of CPU.
+
+    python -m worker.inference.native.build FOLDER
+
+compiles the libraries of all CPUs of this architecture, for images; a folder `prebuilt` beside this
+file is used before anything is compiled. Imports no torch.
+"""
+
+import hashlib
+import os
+import platform
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.c_compiler import find_c_compiler
+
+SOURCE = Path(__file__).with_name("kernels.c")
+PREBUILT = Path(__file__).with_name("prebuilt")
+DTYPES = {"bfloat16": ("-DLUTHIER_BF16",), "float32": ()}
+FLAGS = ("-std=gnu11", "-O3", "-fopenmp-simd", "-fPIC", "-shared")
+# A compiler takes 3 seconds; the model is served without kernels if it takes longer than this.
+TIMEOUT_SECONDS = 60.0
+
+
+class KernelsUnavailable(Exception):
+    """There are no native kernels on this machine; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CpuLevel:
+    """A set of instructions: its name in `-march`, and the CPU flags that it needs."""
+
+    name: str
+    cpu_flags: frozenset[str] = frozenset()
+    compiler_flags: tuple[str, ...] = ()
+
+
+# Highest first; names are gcc's and clang's. A level rather than this very CPU, so that images and
+# home folders can be shared.
+BASELINE = CpuLevel("baseline")
+X86_LEVELS = (
+    CpuLevel(
+        "x86-64-v4",
+        frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma"}),
+        ("-march=x86-64-v4", "-mprefer-vector-width=512"),
+    ),
+    CpuLevel("x86-64-v3", frozenset({"avx2", "fma", "bmi2", "f16c"}), ("-march=x86-64-v3",)),
+    BASELINE,
+)
+
+
+def list_levels() -> tuple[CpuLevel, ...]:
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return X86_LEVELS if is_x86 else (BASELINE,)
+
+
+def detect_level() -> CpuLevel:
+    """Return the highest level of this CPU."""
+    flags = _read_cpu_flags()
+    return next(level for level in list_levels() if level.cpu_flags <= flags)
+
+
+def _read_cpu_flags() -> frozenset[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    return next(
+        (frozenset(line.split()) for line in lines if line.startswith("flags")), frozenset()
+    )
+
+
+def library_name(dtype: str, level: CpuLevel) -> str:
+    """Name a library by everything that it was compiled from: another version has another name."""
+    options = " ".join((*FLAGS, *DTYPES[dtype], *level.compiler_flags))
+    digest = hashlib.sha256(SOURCE.read_bytes() + options.encode()).hexdigest()[:16]
+    return f"kernels-{dtype}-{level.name}-{digest}.so"
+
+
+def find_or_build(folder: Path, dtype: str) -> Path:
+    """Return the library for this CPU, compiled into `folder` if needed.
+
+    Raises KernelsUnavailable.
+    """
+    level = detect_level()
+    name = library_name(dtype, level)
+    if (PREBUILT / name).is_file():
+        return PREBUILT / name
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_private(folder)
+        path = folder / name
+        if not _is_intact(path):
+            build(path, dtype, level)
+        _require_private(path)
+    except OSError as error:
+        raise KernelsUnavailable(f"{folder} cannot be used: {error}") from error
+    return path
+
+
+def _require_private(path: Path) -> None:
+    """Raise KernelsUnavailable if other users could have put their code there."""
+    status = path.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise KernelsUnavailable(f"{path} belongs to another user, or others can write to it")
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        return _checksum_path(path).read_text(encoding="ascii") == _checksum(path)
+    except FileNotFoundError:
+        return False
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def build(path: Path, dtype: str, level: CpuLevel) -> None:
+    """Compile a library, and rename it into place once it is complete.
+
+    Processes that do so at the same time each rename their own. Raises KernelsUnavailable.
+    """
+    compiler = find_c_compiler()
+    if compiler is None:
+        raise KernelsUnavailable("no C compiler was found (cc, gcc, clang or the package ziglang)")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as name:
+        built = Path(name, path.name)
+        flags = [*FLAGS, *DTYPES[dtype], *level.compiler_flags]
+        if "ziglang" in compiler:
+            flags = [_zig_flag(flag) for flag in flags]
+        _run_compiler([*compiler, *flags, "-o", str(built), str(SOURCE)], Path(name))
+        checksum = Path(name, "checksum")
+        checksum.write_text(_checksum(built), encoding="ascii")
+        for source, target in ((built, path), (checksum, _checksum_path(path))):
+            source.chmod(0o600)
+            source.replace(target)
+
+
+def _zig_flag(flag: str) -> str:
+    """Zig has underscores in the names of CPUs, where others have hyphens."""
+    prefix = "-march="
+    return prefix + flag.removeprefix(prefix).replace("-", "_") if prefix in flag else flag
+
+
+def _run_compiler(command: list[str], folder: Path) -> None:
+    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(folder), "TMPDIR": str(folder)}
+    environment["ZIG_LOCAL_CACHE_DIR"] = str(folder)
+    # A group of its own: a compiler's driver leaves its children behind when it is killed.
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        process_group=0,
+    )
+    try:
+        _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise KernelsUnavailable(f"{command[0]} took too long") from None
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    if process.returncode:
+        raise KernelsUnavailable(f"{command[0]} failed: {errors.strip()[-500:]}")
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for dtype in DTYPES:
+        for level in list_levels():
+            path = folder / library_name(dtype, level)
+            build(path, dtype, level)
+            path.chmod(0o644)
+
+
+if __name__ == "__main__":
+    main()
