@@ -26,7 +26,7 @@ from app.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
-from app.http import audit
+from app.http import audit, metrics
 from app.http.access_log import AccessLog
 from app.http.client_address import ProxyHeader, find_client_address, rate_limit_name
 from app.http.dependencies import AppState, run_autocommit
@@ -102,6 +102,9 @@ class AdmissionMiddleware:
                 await self._serve(context)
             finally:
                 self._access_log.write(**context.log_fields())
+                metrics.record(
+                    context.routed_scope, status=context.status, seconds=context.elapsed_seconds
+                )
                 audit.record_request(self._state.security_log, context)
                 await context.charge_undeclared_bytes()
 

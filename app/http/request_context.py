@@ -64,6 +64,8 @@ class RequestContext:
         scope["error_codes"] = self._error_codes
         self.rate_limit_status: RateLimitStatus | None = None
         self.max_body_bytes = 0
+        # What the routes got, which names the one that matched.
+        self.routed_scope = scope
         self._receive = receive
         self._send = send
         # Takes bytes from the rate limit of the request's key, whatever it holds.
@@ -98,11 +100,12 @@ class RequestContext:
         """The scope for the routes: HEAD becomes GET (`send` drops the body), and query parameters
         without a value are removed, so that no route has to handle either."""
         method, query = self.scope["method"], self.scope["query_string"]
-        return {
+        self.routed_scope = {
             **self.scope,
             "method": "GET" if method == "HEAD" else method,
             "query_string": query_params.drop_empty(query),
         }
+        return self.routed_scope
 
     async def receive(self) -> Message:
         """The ASGI `receive` of the routes, with the body's size limit and deadline."""
@@ -168,6 +171,10 @@ class RequestContext:
     def project_id(self) -> str | None:
         return self.principal.project_id if isinstance(self.principal, Principal) else None
 
+    @property
+    def elapsed_seconds(self) -> float:
+        return time.monotonic() - self._started_at
+
     def log_fields(self) -> dict[str, Any]:
         """The fields of the request's line in the access log."""
         return {
@@ -214,7 +221,7 @@ class RequestContext:
             headers["openai-organization"] = self.principal.organization_slug
 
     def _elapsed_ms(self) -> int:
-        return round((time.monotonic() - self._started_at) * 1000)
+        return round(self.elapsed_seconds * 1000)
 
     def _has_unread_body(self) -> bool:
         """The client is still sending a body, large or of unknown size, that no one will read."""

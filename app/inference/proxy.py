@@ -1,6 +1,5 @@
 """Proxy of requests to an engine: streams the response and records traffic for monitoring."""
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -12,7 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.http.dependencies import AppState, run_autocommit
 from app.http_server.disconnects import run_until_disconnect
-from app.inference.engines import EngineClient, EngineUnavailable
+from app.inference.engines import EVENT_STREAM, EngineClient, EngineUnavailable
+from app.inference.metrics import RequestMeter
 from app.models import registry
 from app.models.registry import ModelTask, ResolvedModel
 from app.monitoring.recorder import TrafficRecorder
@@ -64,37 +64,41 @@ class ProxyResponse(Response):
         self._metadata: EngineMetadata | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._record_request(scope["request_id"]):
-            await run_until_disconnect(receive, partial(self._forward, send))
+        meter = RequestMeter(self._model.base.id)
+        with self._record_request(scope["request_id"], meter):
+            await run_until_disconnect(receive, partial(self._forward, send, meter))
 
     @contextmanager
-    def _record_request(self, request_id: str) -> Iterator[None]:
-        """Record the request's outcome and duration, if its model is monitored."""
-        started = time.monotonic()
+    def _record_request(self, request_id: str, meter: RequestMeter) -> Iterator[None]:
+        """Count the request, and record its outcome and duration if its model is monitored."""
         try:
             yield
         except EngineUnavailable:
             self._outcome = RequestOutcome.SERVER_ERROR
             raise
         finally:
+            meter.ended(self._outcome)
             if self._model.storage_prefix is not None:
                 request = ServedRequest(
                     model=self._model.name,
                     request_id=request_id,
                     outcome=self._outcome,
-                    duration_seconds=time.monotonic() - started,
+                    duration_seconds=meter.seconds,
                     metadata=self._metadata,
                 )
                 self._recorder.record(request)
 
-    async def _forward(self, send: Send) -> None:
+    async def _forward(self, send: Send, meter: RequestMeter) -> None:
         async with self._engines.forward(
             self._model, self._path, self._body, project_id=self._project_id
         ) as response:
             headers = {**response.headers, **NO_BUFFERING_HEADERS}
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
             await send({"type": "http.response.start", "status": response.status, "headers": raw})
+            is_stream = response.headers.get("content-type", "").startswith(EVENT_STREAM)
             async for chunk in response.chunks:
+                if is_stream:
+                    meter.part_arrived()
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
             self._metadata = response.metadata

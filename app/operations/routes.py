@@ -7,6 +7,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from app.http import metrics as http_metrics
 from app.http.dependencies import (
     AdminDep,
     AppState,
@@ -15,6 +16,7 @@ from app.http.dependencies import (
     run_in_transaction,
 )
 from app.http.openapi import TEXT_SCHEMA, DocumentedRoute, success_response
+from app.inference import metrics as inference_metrics
 from app.inference.dependencies import EnginesDep
 from app.monitoring.dependencies import RecorderDep
 from app.operations import disk_space, health, trainers
@@ -80,7 +82,8 @@ def metrics(
     registry.register(ServiceCollector(session, heartbeat_seconds=heartbeat))
     registry.register(DiskCollector(disk_space.measure(state.settings, state.store)))
     registry.register(recorder.counters.build_collector(admin.organization_slug))
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    pages = map(generate_latest, (registry, http_metrics.REGISTRY, inference_metrics.REGISTRY))
+    return Response(b"".join(pages), media_type=CONTENT_TYPE_LATEST)
 
 
 def _check(problem: str | None) -> Check:

@@ -9,6 +9,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from app.http import metrics as http_metrics
+from app.inference import metrics as inference_metrics
 from app.monitoring.prometheus import TrafficCounters
 from app.operations.disk_space import DiskSpace
 from app.operations.metrics import DiskCollector, ServiceCollector
@@ -41,6 +43,8 @@ def api_series() -> Iterator[Series]:
     yield from _families(ServiceCollector(MagicMock(), heartbeat_seconds=1.0))
     yield from _families(DiskCollector(DiskSpace({})))
     yield from _families(TrafficCounters().build_collector("luthier"))
+    yield from _instruments(http_metrics.REGISTRY)
+    yield from _instruments(inference_metrics.REGISTRY)
 
 
 def engine_series() -> Iterator[Series]:

@@ -1,0 +1,38 @@
+"""Prometheus metrics of requests: of this process since its start, by route.
+
+A route is its path in the code, such as `/v1/files/{file_id}`, so that clients add no series.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.types import Scope
+
+# What no route matches: a wrong path, or a request that was refused before.
+NO_ROUTE = "none"
+METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
+OTHER_METHOD = "other"
+DURATION_BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0),
+)
+
+REGISTRY = CollectorRegistry()
+REQUESTS = Counter(
+    "luthier_http_requests",
+    "Requests by route and status; 499 if the client did not wait for the end of the response",
+    ["method", "route", "status"],
+    registry=REGISTRY,
+)
+DURATION = Histogram(
+    "luthier_http_request_duration_seconds",
+    "Seconds from a request's headers to the last byte of its response",
+    ["method", "route"],
+    buckets=DURATION_BUCKETS,
+    registry=REGISTRY,
+)
+
+
+def record(scope: Scope, *, status: int | None, seconds: float) -> None:
+    """Count a request that has ended; `scope` is the one that the routes got, if they did."""
+    method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
+    route = getattr(scope.get("route"), "path", NO_ROUTE)
+    REQUESTS.labels(method, route, str(status)).inc()
+    DURATION.labels(method, route).observe(seconds)
