@@ -207,7 +207,12 @@ def measure_http(
 
 
 def register_adapters(
-    session: Session, services: BackingServices, adapters: Sequence[AdapterFiles]
+    session: Session,
+    services: BackingServices,
+    adapters: Sequence[AdapterFiles],
+    *,
+    base: str = BASE,
+    method: str = "classification",
 ) -> tuple[str, list[str]]:
     """Register the adapters as fine-tuned models; return an API key and their names."""
     project = bootstrap.ensure_default_project(session, services.settings.organization_slug)
@@ -215,9 +220,9 @@ def register_adapters(
         id=ids.job_id(),
         project_id=project.id,
         state=JobState.SUCCEEDED,
-        base_model=BASE,
+        base_model=base,
         training_file_id=insert_file(session, project),
-        method="classification",
+        method=method,
         hyperparameters={},
         seed=1,
     )
@@ -238,10 +243,10 @@ def _store_adapter(
     for name in (ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE):
         store.upload(files.folder / name, join_key(prefix, name))
     model = FineTunedModel(
-        name=f"ft:{BASE}:bench::{step:08}",
+        name=f"ft:{job.base_model}:bench::{step:08}",
         project_id=job.project_id,
         job_id=job.id,
-        base_model=BASE,
+        base_model=job.base_model,
         storage_prefix=prefix,
     )
     session.add(model)

@@ -1,0 +1,1 @@
+"""Benchmark of serving beside other engines: `python -m bench.serving`."""
